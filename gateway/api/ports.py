@@ -1,0 +1,98 @@
+"""The ports between an adapter and the gateway: all the behaviour that crosses their seam.
+
+An adapter translates, it never decides. Every call here is synchronous and returns at once; both sides run on one
+asyncio loop. What takes time is reported later: an egress adapter settles each ``Transmit`` with exactly one
+``Receipt``; an ingress adapter hears of each envelope it submitted through ``Adapter.receipt``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, ClassVar, Protocol
+
+from gateway.api.model import Envelope, EnvelopeId, Peer, Receipt, SessionId, SessionView, Transmit, Verdict
+
+API_VERSION = 1
+"""An adapter states the version it was written for; another one is refused at start."""
+
+ENTRY_POINT_GROUP = "atls_gateway.adapters"
+
+
+class AdapterContext(Protocol):
+    """What the runtime gives to one running adapter."""
+
+    @property
+    def state_dir(self) -> Path:
+        """A directory of the adapter's own (0700) for what must survive a restart."""
+
+    @property
+    def epoch(self) -> str:
+        """Changes at every start of the daemon; peers that see a new one know that their sessions are gone."""
+
+    def now(self) -> float:
+        """Monotonic seconds: the clock of every time in an envelope."""
+
+    def next_id(self) -> EnvelopeId: ...
+
+    def submit(self, envelope: Envelope) -> Verdict:
+        """Hand in an envelope. Never raises for what a peer did; a ``Refused`` says why."""
+
+    def settle(self, receipt: Receipt) -> None:
+        """The final word on a ``Transmit`` that this adapter was given."""
+
+    def targets(self, peer: Peer) -> Sequence[str]:
+        """The aliases that the policy lets this peer open, in name order (for ``/.well-known/core`` and menus)."""
+
+    def sessions(self, peer: Peer) -> Sequence[SessionView]:
+        """The live sessions that this peer owns a side of."""
+
+    def owns(self, peer: Peer, session: SessionId) -> bool:
+        """Whether the peer owns a side of this session. False for an unknown one just the same."""
+
+    def ready(self) -> None:
+        """The adapter serves now (once a start; the service manager is told when all are ready)."""
+
+    def fault(self, text: str) -> None:
+        """Something is wrong on the adapter's own link (one line, no secret); shown in ``status`` until ``ready``."""
+
+
+class Adapter(Protocol):
+    """One configured instance of a carriage."""
+
+    @property
+    def window(self) -> int:
+        """How many transmits of one session and direction the adapter takes before the first is settled (>= 1)."""
+
+    async def run(self, context: AdapterContext) -> None:
+        """Serve until cancelled. Recover from faults of the link; raise only ConfigError or a bug."""
+
+    def send(self, transmit: Transmit) -> None:
+        """Take an order; settle it later (or before returning) with exactly one receipt. Never raises, never blocks."""
+
+    def withdraw(self, envelope: EnvelopeId) -> None:
+        """The engine gave up on an order (expired, session closed): drop it if it still can be; no receipt."""
+
+    def receipt(self, receipt: Receipt) -> None:
+        """What became of an envelope that this adapter submitted."""
+
+    def status(self) -> Mapping[str, Any]:
+        """Plain JSON values for ``atls-gateway status``: link state and counters, no secrets."""
+
+    async def command(self, name: str, arguments: Mapping[str, Any]) -> Mapping[str, Any]:
+        """An administrator's command that concerns this adapter (``permit-join``, ``devices``). PeerError: unknown."""
+
+
+class AdapterPlugin(Protocol):
+    """The factory that an entry point of the group ``atls_gateway.adapters`` names."""
+
+    api: ClassVar[int]
+    scheme: ClassVar[str]
+    config_model: ClassVar[type[Any]]
+    """A pydantic model (extra=forbid) of this adapter's config table; the runtime maps its errors to file and line."""
+
+    def configure(self, table: Any, base: Path) -> Adapter:
+        """Make an instance from a validated ``config_model``. ``base`` resolves relative paths. ConfigError only.
+
+        Credential files are read here, so that ``check-config`` finds a bad one.
+        """
