@@ -1,4 +1,4 @@
-"""What crosses the seams between adapters and the engine: the closed unions ``Envelope`` and ``Verdict``, and ``Receipt``.
+"""What crosses the seams between adapters and the engine: the closed unions ``Envelope`` and ``Verdict``, ``Receipt``.
 
 Only values live here: no behaviour, no I/O, no clock. Times are monotonic seconds.
 """
@@ -147,7 +147,7 @@ class Open:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Unit:
-    """One unit of a session: a DTLS datagram or a chunk of a TLS flight; ``n`` counts from 0 per session and direction."""
+    """One unit: a DTLS datagram or a chunk of a TLS flight. ``n`` counts from 0 per session and direction."""
 
     id: EnvelopeId
     source: Peer
