@@ -1,0 +1,38 @@
+# The two commands of the README are `make demo` and `make test`; each does its own set-up. `make help` lists all.
+PYTHON ?= python3
+VENV   ?= .venv
+RUN     = $(VENV)/bin
+
+.PHONY: help demo test lint bench schemas clean
+
+help:
+	@echo "make demo     install into $(VENV), then run the main job on a virtual dongle (about a minute)"
+	@echo "make test     install into $(VENV) (and the Debian packages the tests need), then run every check and test"
+	@echo "make lint     formatting, lint, types and import contracts only"
+	@echo "make bench    measure the forwarding path beside its peers; prints ratios (a few minutes)"
+	@echo "make schemas  write config/*.schema.json again from the models"
+	@echo "make clean    remove $(VENV) and the caches"
+
+demo:
+	@PYTHON="$(PYTHON)" VENV="$(VENV)" sh scripts/setup demo
+	@$(RUN)/python -m demo
+
+test:
+	@PYTHON="$(PYTHON)" VENV="$(VENV)" sh scripts/setup test
+	@VENV="$(VENV)" sh scripts/check
+	@$(RUN)/python -m pytest -n 2 --dist loadfile $(PYTEST_ARGS)
+
+lint:
+	@PYTHON="$(PYTHON)" VENV="$(VENV)" sh scripts/setup test
+	@VENV="$(VENV)" sh scripts/check
+
+bench:
+	@PYTHON="$(PYTHON)" VENV="$(VENV)" sh scripts/setup test
+	@$(RUN)/python -m bench
+
+schemas:
+	@PYTHON="$(PYTHON)" VENV="$(VENV)" sh scripts/setup demo
+	@$(RUN)/python -m gateway.runtime.schema config
+
+clean:
+	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
