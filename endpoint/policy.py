@@ -1,0 +1,224 @@
+"""The layer-0 policy file: what an endpoint asks of the other end, read strictly. Its owner is the endpoint's owner.
+
+The gateway has a policy of its own (layer 1) in another file, with another schema and another reader; each side
+refuses the other's. Every mistake is one line ``FILE:LINE: key.path: expected ...``.
+"""
+
+from __future__ import annotations
+
+import hmac
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, StringConstraints, ValidationError, model_validator
+from ruamel.yaml import YAML
+from ruamel.yaml.comments import CommentedMap, CommentedSeq
+from ruamel.yaml.error import MarkedYAMLError, YAMLError
+
+from layer.association import AssociationConfig, PeerRequirement
+from layer.credentials import Credentials, Psk, load_credentials, load_psk_file
+from layer.errors import CredentialError
+
+MAX_FILE = 256 * 1024
+
+
+class PolicyError(Exception):
+    """A layer-0 policy that can't be used; the text is one line with file, line, key path and what was expected."""
+
+
+class _Table(BaseModel):
+    model_config = ConfigDict(extra="forbid", strict=True, frozen=True, populate_by_name=True)
+
+
+_Hex64 = Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{64}$")]
+_Name = Annotated[str, StringConstraints(min_length=1, max_length=253)]
+
+
+class CredentialFiles(_Table):
+    """Layer-0 credentials. Either a PSK, or a certificate with its key and the anchors to judge the peer by."""
+
+    psk_identity: _Name | None = None
+    psk_file: str | None = None
+    certificate_file: str | None = None
+    key_file: str | None = None
+    trust_file: str | None = None
+
+    @model_validator(mode="after")
+    def _complete(self) -> CredentialFiles:
+        if (self.certificate_file is None) != (self.key_file is None):
+            raise ValueError("certificate_file and key_file, both or neither")
+        if self.psk_file is None and self.certificate_file is None:
+            raise ValueError("psk_file, or certificate_file with key_file")
+        return self
+
+
+class PeerTable(_Table):
+    """Who the other end must prove to be. At least one; all that are given must hold."""
+
+    psk_identity: _Name | None = None
+    spki_sha256: tuple[_Hex64, ...] = Field(default=(), strict=False)
+    names: tuple[_Name, ...] = Field(default=(), strict=False)
+
+    @model_validator(mode="after")
+    def _some(self) -> PeerTable:
+        if self.psk_identity is None and not self.spki_sha256 and not self.names:
+            raise ValueError("psk_identity, spki_sha256 or names")
+        return self
+
+
+class PolicyFile(_Table):
+    """The whole file."""
+
+    layer: Literal[0]
+    policy_version: Literal[1] = Field(alias="policy-version")
+    protocol: Literal["dtls1.2", "tls1.3"]
+    credentials: CredentialFiles
+    peer: PeerTable | None = None
+    application: Literal["coap", "raw"] = "coap"
+    suites: tuple[_Name, ...] = Field(default=(), strict=False)
+    groups: tuple[_Name, ...] = Field(default=(), strict=False)
+    handshake_timeout: Annotated[float, Field(ge=1, le=600, strict=False)] = 60.0
+    retransmit_initial: Annotated[float, Field(ge=1, le=60, strict=False)] = 9.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Layer0Policy:
+    """A policy ready for use: parsed, its credentials loaded."""
+
+    config: AssociationConfig
+    credentials: Credentials
+    application: Literal["coap", "raw"]
+
+    @property
+    def kind(self) -> Literal["atls", "adtls"]:
+        """The content kind that sessions under this policy have."""
+        return "adtls" if self.config.protocol.startswith("dtls") else "atls"
+
+
+def read_policy(path: Path, *, layer1_keys: tuple[bytes, ...] = ()) -> Layer0Policy:
+    """Read, check and load the layer-0 policy at ``path``; relative file names count from its folder.
+
+    ``layer1_keys`` are the PSKs that this endpoint shows to the gateway: none of them may serve here too (RFC 9257).
+    Raises PolicyError.
+    """
+    document, lines = _read(path)
+    if document.get("layer") == 1:
+        raise PolicyError(f"{path}:{lines(('layer',))}: layer: expected 0; this is a gateway's policy (layer 1)")
+    try:
+        table = PolicyFile.model_validate(document)
+    except ValidationError as error:
+        first = error.errors()[0]
+        key = tuple(part for part in first["loc"] if isinstance(part, str | int))
+        raise PolicyError(f"{path}:{lines(key)}: {_dotted(key)}: expected {_expected(first)}") from None
+    try:
+        credentials = _load(table.credentials, path.parent)
+    except CredentialError as error:
+        raise PolicyError(f"{path}:{lines(('credentials',))}: credentials: {error}") from None
+    for key in layer1_keys:
+        if any(hmac.compare_digest(key, own) for own in _keys(table.credentials, path.parent)):
+            raise PolicyError(
+                f"{path}:{lines(('credentials', 'psk_file'))}: credentials.psk_file: expected another PSK than the "
+                "one used towards the gateway (RFC 9257)"
+            )
+    peer = table.peer
+    requirement = PeerRequirement(
+        psk_identity=peer.psk_identity if peer else None,
+        spki_sha256=frozenset(peer.spki_sha256) if peer else frozenset(),
+        names=frozenset(peer.names) if peer else frozenset(),
+    )
+    optional: dict[str, Any] = {}
+    if table.suites:
+        optional["suites"] = table.suites
+    if table.groups:
+        optional["groups"] = table.groups
+    config = AssociationConfig(
+        protocol=table.protocol,
+        peer=requirement,
+        handshake_timeout=table.handshake_timeout,
+        retransmit_initial=table.retransmit_initial,
+        **optional,
+    )
+    return Layer0Policy(config=config, credentials=credentials, application=table.application)
+
+
+def _load(table: CredentialFiles, base: Path) -> Credentials:
+    def at(name: str | None) -> Path | None:
+        return None if name is None else base / name
+
+    psks = load_psk_file(base / table.psk_file) if table.psk_file else ()
+    own: Psk | None = None
+    if psks:
+        wanted = table.psk_identity.encode() if table.psk_identity else psks[0].identity
+        own = next((psk for psk in psks if psk.identity == wanted), None)
+        if own is None:
+            raise CredentialError(str(base / str(table.psk_file)), f"no line for identity {table.psk_identity!r}")
+    return load_credentials(
+        certificate=at(table.certificate_file), key=at(table.key_file), trust=at(table.trust_file), psk=own, psks=psks
+    )
+
+
+def _keys(table: CredentialFiles, base: Path) -> tuple[bytes, ...]:
+    return tuple(psk.key for psk in load_psk_file(base / table.psk_file)) if table.psk_file else ()
+
+
+def _read(path: Path) -> tuple[dict[str, Any], Any]:
+    """The document and a function from key path to line number."""
+    try:
+        raw = path.read_bytes()
+    except OSError as error:
+        raise PolicyError(f"{path}:0: (file): expected a readable file: {error.strerror}") from None
+    if len(raw) > MAX_FILE:
+        raise PolicyError(f"{path}:0: (file): expected at most {MAX_FILE} octets")
+    try:
+        document = YAML(typ="rt", pure=True).load(raw.decode("utf-8"))
+    except UnicodeDecodeError:
+        raise PolicyError(f"{path}:0: (file): expected UTF-8") from None
+    except MarkedYAMLError as error:
+        line = error.problem_mark.line + 1 if error.problem_mark else 0
+        raise PolicyError(f"{path}:{line}: (syntax): expected YAML 1.2: {error.problem}") from None
+    except (YAMLError, ValueError, RecursionError) as error:
+        raise PolicyError(f"{path}:0: (syntax): expected YAML 1.2: {error}") from None
+    if not isinstance(document, CommentedMap):
+        raise PolicyError(f"{path}:1: (top level): expected a mapping with layer: 0")
+
+    def line_of(key: tuple[str | int, ...]) -> int:
+        node: object = document
+        line = 1
+        for part in key:
+            if isinstance(node, CommentedMap) and part in node:
+                line = node.lc.key(part)[0] + 1
+                node = node[part]
+            elif isinstance(node, CommentedSeq) and isinstance(part, int) and part < len(node):
+                line = node.lc.item(part)[0] + 1
+                node = node[part]
+            else:
+                break
+        return int(line)
+
+    plain = _plain(document)
+    assert isinstance(plain, dict)
+    return plain, line_of
+
+
+def _plain(node: object) -> object:
+    if isinstance(node, CommentedMap):
+        return {str(key): _plain(value) for key, value in node.items()}
+    if isinstance(node, CommentedSeq):
+        return [_plain(value) for value in node]
+    return node
+
+
+def _dotted(key: tuple[str | int, ...]) -> str:
+    return ".".join(str(part) for part in key) or "(top level)"
+
+
+_EXPECTED = {
+    "extra_forbidden": "no such key (see docs/endpoint.md for the keys)",
+    "missing": "this key to be there",
+}
+
+
+def _expected(error: Any) -> str:
+    text = str(_EXPECTED.get(error["type"], error["msg"]))
+    return text.removeprefix("Value error, ").removeprefix("Input should be ")

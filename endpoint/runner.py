@@ -1,0 +1,88 @@
+"""Binds one layer-0 session to one carriage session on the asyncio loop: units in and out, one timer, events."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+
+from endpoint.session import Ended, Session, SessionEvent
+from endpoint.ways.base import Callbacks, CarriageSession
+
+
+class Runner:
+    """Runs a session until it ends. ``on_event`` gets every event of the session, ``Ended`` last."""
+
+    def __init__(self, session: Session, carriage: CarriageSession, on_event: Callable[[SessionEvent], None]) -> None:
+        self.session = session
+        self.carriage = carriage
+        self._on_event = on_event
+        self._loop = asyncio.get_running_loop()
+        self._timer: asyncio.TimerHandle | None = None
+        self._pumping = False
+        self._over = False
+
+    def start(self) -> None:
+        """Begin the handshake."""
+        self.session.start(self._loop.time())
+        self.carriage.attach(Callbacks(unit=self._on_unit, lost=self._on_lost, ended=self._on_ended))
+        self.pump()
+
+    def close(self) -> None:
+        """close_notify, then the carriage session behind it."""
+        self.session.close(self._loop.time())
+        self.pump()
+
+    def pump(self) -> None:
+        """Move what is ready: units out, events up, the timer. Call it after any call to ``session``."""
+        if self._pumping or self._over:
+            return
+        self._pumping = True
+        try:
+            while True:
+                units = self.session.units_to_send()
+                if units:
+                    self.carriage.send(units)
+                event = self.session.next_event()
+                if event is None:
+                    if not units:
+                        break
+                    continue
+                if isinstance(event, Ended):
+                    self._finish()
+                self._on_event(event)
+        finally:
+            self._pumping = False
+        self._arm()
+
+    def _finish(self) -> None:
+        self._over = True
+        # What is left is a close_notify or an alert: the other end is to read it before the carriage closes.
+        units = self.session.units_to_send()
+        if units:
+            self.carriage.send(units)
+        self.carriage.close()
+
+    def _arm(self) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+        deadline = self.session.next_deadline()
+        if deadline is not None and not self._over:
+            self._timer = self._loop.call_at(deadline, self._on_timer)
+
+    def _on_timer(self) -> None:
+        self._timer = None
+        self.session.tick(self._loop.time())
+        self.pump()
+
+    def _on_unit(self, unit: bytes) -> None:
+        self.session.receive(unit, self._loop.time())
+        self.pump()
+
+    def _on_lost(self, n: int, reason: str) -> None:
+        # DTLS repairs a lost unit by itself; under TLS the carriage ends the session, which tells us next.
+        del n, reason
+
+    def _on_ended(self, reason: str) -> None:
+        self.session.carriage_ended(reason, self._loop.time())
+        self.pump()

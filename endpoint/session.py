@@ -1,0 +1,202 @@
+"""One layer-0 session, sans I/O: an association between the two endpoints and what they say inside it.
+
+Inside layer 0 application messages are CoAP: RFC 7252 datagrams with CON and block-wise inside DTLS, the RFC 8323
+stream inside TLS. Where the policy says ``raw``, single octet strings are sent as they are, one record each.
+
+Fed with units from a carriage, asked for units to send and for events. ``now`` is monotonic seconds.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Literal
+
+from carriage.coap import connection as coap
+from layer.association import (
+    Association,
+    AssociationInfo,
+    DataReceived,
+    Failed,
+    HandshakeCompleted,
+    PeerClosed,
+    Role,
+    Truncated,
+)
+from layer.credentials import Credentials
+from layer.errors import UsageError
+
+from endpoint.policy import Layer0Policy
+
+MAX_EVENTS = 1024
+
+
+@dataclass(frozen=True, slots=True)
+class Established:
+    """The handshake is done and the peer is who the policy wants."""
+
+    info: AssociationInfo
+
+
+@dataclass(frozen=True, slots=True)
+class RawReceived:
+    """A raw message of the peer."""
+
+    data: bytes = field(repr=False)
+
+
+@dataclass(frozen=True, slots=True)
+class Ended:
+    """The session is over. ``clean``: both sides said so inside layer 0 (close_notify); otherwise it was cut off."""
+
+    reason: str
+    clean: bool
+
+
+SessionEvent = Established | RawReceived | Ended | coap.Event
+
+
+class Session:
+    """A layer-0 session under one policy."""
+
+    def __init__(
+        self,
+        role: Role,
+        policy: Layer0Policy,
+        *,
+        random: Callable[[], float],
+        coap_config: coap.CoapConfig | None = None,
+    ) -> None:
+        self._credentials: Credentials = policy.credentials
+        self._association = Association(role, policy.credentials, policy.config)
+        self._application: Literal["coap", "raw"] = policy.application
+        self._datagrams = policy.kind == "adtls"
+        self._random = random
+        self._coap_config = coap_config
+        self._coap: coap.CoapConnection | None = None
+        self._events: deque[SessionEvent] = deque()
+        self._ended = False
+
+    @property
+    def info(self) -> AssociationInfo | None:
+        """The association's facts once the handshake is done."""
+        return self._association.info
+
+    @property
+    def ended(self) -> bool:
+        return self._ended
+
+    def start(self, now: float) -> None:
+        self._association.start(now)
+        self._pump(now)
+
+    def receive(self, unit: bytes, now: float) -> None:
+        """A unit came from the carriage."""
+        if not self._ended:
+            self._association.receive(unit, now)
+            self._pump(now)
+
+    def carriage_ended(self, reason: str, now: float) -> None:
+        """The carriage's session is closed; without a close_notify before it that is truncation."""
+        if not self._ended:
+            self._association.receive_eof(now)
+            self._pump(now)
+            self._end(reason, clean=False)
+
+    def request(self, request: coap.Request, now: float) -> int:
+        """Send a CoAP request inside the session; its answer is an event with the returned exchange id."""
+        exchange = self._channel().request(request, now)
+        self._pump(now)
+        return exchange
+
+    def respond(self, exchange: int, response: coap.Response, now: float) -> None:
+        self._channel().respond(exchange, response, now)
+        self._pump(now)
+
+    def send_raw(self, data: bytes, now: float) -> None:
+        """Send one raw message (at most what one record takes: UsageError above it)."""
+        if self._application != "raw" or self.info is None:
+            raise UsageError("raw messages need an established session with application: raw")
+        self._association.send(data, now)
+        self._pump(now)
+
+    def export(self, label: str, context: bytes, length: int) -> bytes:
+        """Keying material of this association (RFC 5705, RFC 8446 section 7.5)."""
+        return self._association.export(label, context, length)
+
+    def close(self, now: float) -> None:
+        """Say close_notify; units_to_send then holds it, and the carriage session can be closed behind it."""
+        if not self._ended:
+            self._association.close(now)
+            self._pump(now)
+            self._end("closed", clean=True)
+
+    def units_to_send(self) -> list[bytes]:
+        return self._association.records_to_send()
+
+    def next_event(self) -> SessionEvent | None:
+        return self._events.popleft() if self._events else None
+
+    def next_deadline(self) -> float | None:
+        deadlines = [self._association.next_deadline(), self._coap.next_deadline() if self._coap else None]
+        known = [deadline for deadline in deadlines if deadline is not None]
+        return min(known) if known and not self._ended else None
+
+    def tick(self, now: float) -> None:
+        if self._ended:
+            return
+        self._association.tick(now)
+        if self._coap is not None:
+            self._coap.tick(now)
+        self._pump(now)
+
+    def _channel(self) -> coap.CoapConnection:
+        if self._coap is None or self._ended:
+            raise UsageError("no established session with application: coap")
+        return self._coap
+
+    def _pump(self, now: float) -> None:
+        """Carry octets between the association and the CoAP connection above it until both are quiet."""
+        while True:
+            moved = False
+            while (event := self._association.next_event()) is not None:
+                moved = True
+                self._on_association(event, now)
+            channel = self._coap
+            if channel is not None:
+                while (message := channel.next_event()) is not None:
+                    moved = True
+                    self._events.append(message)
+                if not self._ended:
+                    for octets in channel.to_send():
+                        moved = True
+                        self._association.send(octets, now)
+            if not moved:
+                return
+
+    def _on_association(self, event: object, now: float) -> None:
+        match event:
+            case HandshakeCompleted(info=info):
+                if self._application == "coap":
+                    self._coap = coap.CoapConnection(
+                        datagrams=self._datagrams, random=self._random, config=self._coap_config
+                    )
+                    self._coap.start(now)
+                self._events.append(Established(info))
+            case DataReceived(data=data):
+                if self._coap is not None:
+                    self._coap.receive(data, now)
+                else:
+                    self._events.append(RawReceived(data))
+            case PeerClosed():
+                self._end("closed by peer", clean=True)
+            case Truncated():
+                self._end("truncated", clean=False)
+            case Failed(reason=reason):
+                self._end(reason, clean=False)
+
+    def _end(self, reason: str, *, clean: bool) -> None:
+        if not self._ended:
+            self._ended = True
+            self._events.append(Ended(reason, clean))
