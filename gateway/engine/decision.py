@@ -1,0 +1,215 @@
+"""The judgement: a request and a policy in, a permit or a denial out. Pure functions; they keep nothing.
+
+A session's open and each of its two directions are decided once (``decide`` without a unit); what may change with
+every unit is judged by ``unit_reason`` against the grants of that decision. Rates and counts are kept elsewhere
+(``gateway.engine.limits``); a grant only says which ones hold.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from gateway.api.link import meets
+from gateway.api.model import ANY_LINK, ContentKind, LinkRequirement, LinkSecurity, Reason
+from gateway.engine.policy import (
+    DEVICE_LINKS,
+    RECORD_KINDS,
+    Action,
+    Condition,
+    Direction,
+    Effect,
+    OnExcess,
+    Parties,
+    PolicySet,
+    Rule,
+)
+from gateway.engine.visible import Visible
+
+DEFAULT_RULE = "default"
+"""The rule that a denial names where no rule of the policy denied."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Request:
+    """The facts of one judgement.
+
+    ``sender`` and ``receiver`` are subjects by name: of a unit its two ends, of an open the opener and the target.
+    ``link`` is the sender's hop. ``minute``: local minute of the day (0-1439), None where the clock isn't known.
+    ``octets``, ``visible``: a unit to judge along with it; ``version``: what the session's ServerHello chose so far;
+    ``early``: whether its ClientHello announced early data.
+    """
+
+    action: Action
+    sender: str
+    receiver: str
+    content: ContentKind
+    link: LinkSecurity
+    minute: int | None = None
+    octets: int | None = None
+    visible: Visible | None = None
+    version: str = ""
+    early: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Grant:
+    """One permit that holds, with what is still to be judged unit by unit and what the egress link must be."""
+
+    rule: str
+    condition: Condition
+    on_excess: OnExcess
+    require: LinkRequirement
+
+
+@dataclass(frozen=True, slots=True)
+class Permit:
+    """Allowed by any one of ``grants`` (never empty; in the order of rule ids)."""
+
+    grants: tuple[Grant, ...]
+
+    @property
+    def rules(self) -> tuple[str, ...]:
+        return tuple(grant.rule for grant in self.grants)
+
+
+@dataclass(frozen=True, slots=True)
+class Deny:
+    """Not allowed; ``rule`` is the id of the rule that it failed at, or ``default``."""
+
+    reason: Reason
+    rule: str = DEFAULT_RULE
+
+
+Decision = Permit | Deny
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """What one rule has to say to a request.
+
+    ``note`` is empty where the rule holds; else it names what doesn't fit (``action``, ``parties``, ``direction``,
+    ``content``: the rule is about something else) or which condition fails. ``reason`` is set where a permit that is
+    about this request fails; ``undecidable``: a fact that the rule needs is missing, which denies.
+    """
+
+    rule: str
+    effect: Effect
+    note: str = ""
+    reason: Reason | None = None
+    undecidable: bool = False
+    grant: Grant | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Explanation:
+    """A request, what every rule found (in the order of rule ids), and the verdict that follows."""
+
+    request: Request
+    findings: tuple[Finding, ...]
+    decision: Decision
+
+    @property
+    def matched(self) -> tuple[Finding, ...]:
+        return tuple(finding for finding in self.findings if not finding.note)
+
+
+def decide(request: Request, policy: PolicySet) -> Decision:
+    """Judge ``request``. Whatever it raises (only on values that ``check`` would refuse) must be taken for a denial."""
+    return _conclude([_find(rule, parties, request, policy) for rule, parties in policy.ordered])
+
+
+def explain(request: Request, policy: PolicySet) -> Explanation:
+    """Judge ``request`` and tell why."""
+    findings = tuple(_find(rule, parties, request, policy) for rule, parties in policy.ordered)
+    return Explanation(request, findings, _conclude(findings))
+
+
+def unit_reason(condition: Condition, octets: int, visible: Visible | None, version: str, early: bool) -> Reason | None:
+    """Why ``condition`` doesn't admit this unit, or None. ``visible`` None: records were expected and can't be read."""
+    if condition.max_unit is not None and octets > condition.max_unit:
+        return Reason.TOO_LARGE
+    if visible is None:
+        return Reason.DENIED if condition.reads_records else None
+    if condition.record_types is not None and not visible.types <= condition.record_types:
+        return Reason.DENIED
+    if not condition.early_data and visible.client is not None and visible.client.early_data:
+        return Reason.DENIED
+    if condition.versions is not None:
+        if visible.client is not None:
+            early = early or visible.client.early_data
+            if condition.versions.isdisjoint(visible.offered):
+                return Reason.DENIED
+        if visible.server is not None:
+            version = visible.chosen
+        if version:
+            return None if version in condition.versions else Reason.DENIED
+        # Early data comes before any ServerHello; whether it may is a condition of its own.
+        if visible.protected and not early:
+            return Reason.DENIED
+    return None
+
+
+def _conclude(findings: list[Finding] | tuple[Finding, ...]) -> Decision:
+    for finding in findings:
+        if finding.undecidable or (finding.effect is Effect.DENY and not finding.note):
+            return Deny(finding.reason or Reason.DENIED, finding.rule)
+    grants = tuple(finding.grant for finding in findings if finding.grant is not None)
+    if grants:
+        return Permit(grants)
+    failed = [finding for finding in findings if finding.reason is not None]
+    # "Wrong kind of content" only where nothing more telling failed.
+    failed.sort(key=lambda finding: finding.reason is Reason.CONTENT)
+    return Deny(failed[0].reason or Reason.DENIED, failed[0].rule) if failed else Deny(Reason.DENIED)
+
+
+def _find(rule: Rule, parties: Parties, request: Request, policy: PolicySet) -> Finding:
+    if request.action not in rule.actions:
+        return Finding(rule.id, rule.effect, "action")
+    if not parties.match(request.action, request.sender, request.receiver):
+        return Finding(rule.id, rule.effect, "parties")
+    if not _direction_fits(rule.direction, request, policy):
+        return Finding(rule.id, rule.effect, "direction")
+    if request.content not in rule.kinds:
+        # To be told "content" (415) gives away that something would be permitted, so only a permit says it.
+        reason = Reason.CONTENT if rule.effect is Effect.PERMIT else None
+        return Finding(rule.id, rule.effect, "content", reason)
+    hours = rule.condition.hours
+    if hours is not None:
+        if request.minute is None:
+            return Finding(rule.id, rule.effect, "hours (the time of day is not known)", Reason.DENIED, True)
+        if not hours.hold(request.minute):
+            reason = Reason.DENIED if rule.effect is Effect.PERMIT else None
+            return Finding(rule.id, rule.effect, "hours", reason)
+    return Finding(rule.id, rule.effect) if rule.effect is Effect.DENY else _grant(rule, request, policy)
+
+
+def _grant(rule: Rule, request: Request, policy: PolicySet) -> Finding:
+    condition = rule.condition
+    if condition.reads_records and request.content not in RECORD_KINDS:
+        return Finding(rule.id, rule.effect, "records (this content shows none)", Reason.DENIED, True)
+    sender, receiver = policy.by_name[request.sender], policy.by_name[request.receiver]
+    if not meets(request.link, _narrowed(condition.require_link, sender.link)):
+        return Finding(rule.id, rule.effect, "require_link", Reason.LINK)
+    if request.octets is not None:
+        reason = unit_reason(condition, request.octets, request.visible, request.version, request.early)
+        if reason is not None:
+            return Finding(rule.id, rule.effect, f"unit ({reason.value})", reason)
+    require = _narrowed(condition.require_link, receiver.link)
+    return Finding(rule.id, rule.effect, grant=Grant(rule.id, condition, rule.obligation.on_excess, require))
+
+
+def _direction_fits(direction: Direction, request: Request, policy: PolicySet) -> bool:
+    if direction is Direction.BOTH:
+        return True
+    end = request.sender if direction is Direction.FROM_DEVICE else request.receiver
+    subject = policy.by_name.get(end)
+    return subject is not None and subject.link in DEVICE_LINKS
+
+
+def _narrowed(require: LinkRequirement, link: str) -> LinkRequirement:
+    """The part of a requirement that concerns a hop of this kind: version and suites, or the ZigBee link key."""
+    if require == ANY_LINK:
+        return ANY_LINK
+    if link == "zigbee":
+        return LinkRequirement(link_key=require.link_key)
+    return LinkRequirement(min_version=require.min_version, suites=require.suites)

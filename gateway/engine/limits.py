@@ -1,0 +1,89 @@
+"""Amounts per time: rates as a policy writes them, and the token buckets that hold a sender to them.
+
+No clock: time enters as ``now`` in monotonic seconds.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+_PERIODS = {"s": 1.0, "sec": 1.0, "min": 60.0, "h": 3600.0, "hour": 3600.0, "d": 86400.0, "day": 86400.0}
+_MULTIPLES = (("KiB", 1024), ("MiB", 1024 * 1024), ("kB", 1000), ("MB", 1_000_000), ("B", 1))
+
+
+@dataclass(frozen=True, slots=True)
+class Rate:
+    """``amount`` (of octets, units, handshakes) in every ``period`` seconds; a pause saves up to one ``amount``."""
+
+    amount: int
+    period: float
+
+
+def parse_rate(text: str) -> Rate:
+    """Read ``3/min``, ``8KiB/min``, ``100/s``, ``1MB/day``. ValueError says what was expected."""
+    amount, slash, period = text.replace(" ", "").partition("/")
+    factor = 1
+    for suffix, multiple in _MULTIPLES:
+        if amount.endswith(suffix):
+            amount, factor = amount.removesuffix(suffix), multiple
+            break
+    if not slash or period not in _PERIODS or not (amount.isascii() and amount.isdigit()) or int(amount) == 0:
+        raise ValueError("expected an amount per s, min, h or day, such as 3/min or 8KiB/min")
+    return Rate(int(amount) * factor, _PERIODS[period])
+
+
+class Bucket:
+    """A token bucket. It starts full; a cost above its size passes when it is full and is then paid off."""
+
+    __slots__ = ("_at", "_level", "_rate", "_size")
+
+    def __init__(self, rate: Rate, now: float) -> None:
+        self._size = float(rate.amount)
+        self._rate = rate.amount / rate.period
+        self._level = self._size
+        self._at = now
+
+    def wait(self, cost: float, now: float) -> float:
+        """Seconds until ``cost`` would pass; 0.0 where it passes now."""
+        if now > self._at:
+            level = self._level + (now - self._at) * self._rate
+            self._level = level if level < self._size else self._size
+            self._at = now
+        missing = (cost if cost < self._size else self._size) - self._level
+        # A billionth of a token is rounding, not a lack: a sender that waits as told must pass.
+        return missing / self._rate if missing > 1e-9 else 0.0
+
+    def take(self, cost: float) -> None:
+        """Pay ``cost``; call it after ``wait`` gave 0.0 for it."""
+        self._level -= cost
+
+
+class Buckets:
+    """The buckets of one policy: one for each rule, kind of amount and sender.
+
+    A sender has its own share of each rule: a peer that floods can't use up what others may send. The table can't
+    outgrow the policy (rules times subjects).
+    """
+
+    __slots__ = ("_table",)
+
+    def __init__(self) -> None:
+        self._table: dict[tuple[str, str, str], Bucket] = {}
+
+    def get(self, rule: str, kind: str, sender: str, rate: Rate, now: float) -> Bucket:
+        """The bucket of ``sender`` for the ``kind`` of amount (``bytes``, ``units``, ``handshakes``) of ``rule``."""
+        key = (rule, kind, sender)
+        bucket = self._table.get(key)
+        if bucket is None:
+            bucket = self._table[key] = Bucket(rate, now)
+        return bucket
+
+    def keep(self, rules: Iterable[str]) -> None:
+        """Forget the buckets of all other rules. A rule that stays unchanged keeps what its senders have used."""
+        kept = set(rules)
+        for key in [key for key in self._table if key[0] not in kept]:
+            del self._table[key]
+
+    def __len__(self) -> int:
+        return len(self._table)

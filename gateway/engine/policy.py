@@ -1,0 +1,349 @@
+"""The layer-1 policy as plain values: who may open sessions to whom, and what may flow in them.
+
+What a rule says:
+
+``subjects`` and ``resources`` name two parties. A resource is an endpoint: a subject's own name, an alias of it, a
+``group:`` of subjects, or ``*``. The rule is about sessions *between* its parties:
+
+- action ``open``: a subject of the rule may open sessions to a resource of the rule. Never the other way round.
+- action ``forward``: units may flow between a subject and a resource of the rule, in either direction, whoever of
+  the two opened the session.
+
+``direction`` narrows both by where the act comes from and goes to, not by who opened:
+
+- ``from-device``: the sender (of an open: the opener) is reached over a device network (ZigBee);
+- ``to-device``: the receiver (of an open: the target) is;
+- ``both``: no matter (the default).
+
+So the whole rule for "the lamp may talk to the phone" is one permit with subject lamp7, resource phone, actions open
+and forward. The phone may then answer within the lamp's sessions, but not open sessions of its own.
+
+Everything is denied that no permit allows, and a deny overrides every permit; the order of rules means nothing.
+Conditions only narrow a permit. A permit whose conditions fail doesn't forbid what another permit allows.
+``gateway.engine.decision`` holds the judgement itself.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from enum import Enum
+from functools import cached_property
+
+from gateway.api.errors import ConfigError
+from gateway.api.link import known_version
+from gateway.api.model import ANY_LINK, Address, ContentKind, LinkRequirement, Peer
+from gateway.engine.limits import Rate
+
+EVERYONE = "*"
+GROUP = "group:"
+DEVICE_LINKS = frozenset({"zigbee"})
+"""The adapter schemes whose peers are devices in the sense of ``from-device`` and ``to-device``."""
+
+RECORD_KINDS = frozenset({ContentKind.ATLS, ContentKind.ADTLS})
+"""The kinds of content whose record headers a gateway can see; of the others it knows size and rate only."""
+
+VERSIONS = frozenset({"tls1.2", "tls1.3", "dtls1.2", "dtls1.3"})
+
+
+class Effect(Enum):
+    PERMIT = "permit"
+    DENY = "deny"
+
+
+class Action(Enum):
+    OPEN = "open"
+    FORWARD = "forward"
+
+
+class Direction(Enum):
+    FROM_DEVICE = "from-device"
+    TO_DEVICE = "to-device"
+    BOTH = "both"
+
+
+class Mode(Enum):
+    ENFORCE = "enforce"
+    SHADOW = "shadow"
+    """Decide and record, but let pass what the rules would deny. The gateway's own limits hold all the same."""
+
+
+class OnExcess(Enum):
+    """What becomes of a unit above a rate: refuse it (the sender may try again), or take it and drop it."""
+
+    REJECT = "reject"
+    DROP = "drop"
+
+
+@dataclass(frozen=True, slots=True)
+class Subject:
+    """A layer-1 party: ``link`` is the adapter's scheme (``zigbee``, ``coap``, ``mqtt``), ``claim`` what it proves."""
+
+    name: str
+    link: str
+    claim: str
+
+
+@dataclass(frozen=True, slots=True)
+class Resource:
+    """Another name for the endpoint ``subject``, to be used as ``to=``. A subject's own name needs no resource."""
+
+    name: str
+    subject: str
+
+
+@dataclass(frozen=True, slots=True)
+class Hours:
+    """Minutes of the day from ``start`` (included) to ``end`` (not included); may span midnight."""
+
+    start: int
+    end: int
+
+    def hold(self, minute: int) -> bool:
+        if self.start <= self.end:
+            return self.start <= minute < self.end
+        return minute >= self.start or minute < self.end
+
+
+def parse_hours(text: str) -> Hours:
+    """Read ``06:00-23:00`` or ``22:00-06:00``. ValueError says what was expected."""
+    minutes = []
+    for clock in text.split("-"):
+        hour, _, minute = clock.strip().partition(":")
+        if not (len(hour) == len(minute) == 2 and (hour + minute).isascii() and (hour + minute).isdigit()):
+            break
+        minutes.append(int(hour) * 60 + int(minute) if int(minute) < 60 else -1)
+    if (
+        len(minutes) != 2
+        or text.count("-") != 1
+        or not all(0 <= m <= 1440 for m in minutes)
+        or minutes[0] == minutes[1]
+    ):
+        raise ValueError("expected two times of the day, such as 06:00-23:00")
+    return Hours(minutes[0], minutes[1])
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Condition:
+    """What narrows a permit; None or a default leaves it open.
+
+    ``versions`` (``dtls1.2``...): the ClientHello must offer one, the ServerHello must choose one, and nothing
+    protected passes before that. ``record_types``: the visible content types. ``max_unit``: octets. ``handshakes``,
+    ``bytes``, ``units``: rates of each sender under this rule. ``sessions``: live sessions of each opener under this
+    rule. ``idle``: seconds. ``early_data``: False refuses 0-RTT. ``hours``: local time. ``require_link``: what both
+    hops must be, version and suites on (D)TLS hops, ``link_key`` on ZigBee hops.
+    """
+
+    versions: frozenset[str] | None = None
+    record_types: frozenset[int] | None = None
+    max_unit: int | None = None
+    handshakes: Rate | None = None
+    bytes: Rate | None = None
+    units: Rate | None = None
+    sessions: int | None = None
+    idle: float | None = None
+    early_data: bool = True
+    hours: Hours | None = None
+    require_link: LinkRequirement = ANY_LINK
+
+    @property
+    def reads_records(self) -> bool:
+        """Whether this can only be judged from record headers."""
+        return (
+            self.versions is not None
+            or self.record_types is not None
+            or self.handshakes is not None
+            or not self.early_data
+        )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Obligation:
+    """What to do beside permitting."""
+
+    on_excess: OnExcess = OnExcess.REJECT
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Rule:
+    """One rule; the module's docstring says what it means. Of conditions, a deny may have ``hours`` only."""
+
+    id: str
+    effect: Effect
+    subjects: tuple[str, ...]
+    resources: tuple[str, ...]
+    actions: frozenset[Action] = frozenset({Action.OPEN, Action.FORWARD})
+    direction: Direction = Direction.BOTH
+    content: frozenset[ContentKind] | None = None
+    """None: of a permit ATLS and ADTLS, of a deny every kind."""
+    condition: Condition = field(default_factory=Condition)
+    obligation: Obligation = field(default_factory=Obligation)
+
+    @property
+    def kinds(self) -> frozenset[ContentKind]:
+        if self.content is not None:
+            return self.content
+        return RECORD_KINDS if self.effect is Effect.PERMIT else frozenset(ContentKind)
+
+
+@dataclass(frozen=True, slots=True)
+class Parties:
+    """The two sides of a rule with groups, aliases and ``*`` resolved to subject names."""
+
+    subjects: frozenset[str]
+    resources: frozenset[str]
+
+    def match(self, action: Action, sender: str, receiver: str) -> bool:
+        if sender in self.subjects and receiver in self.resources:
+            return True
+        return action is Action.FORWARD and receiver in self.subjects and sender in self.resources
+
+
+@dataclass(frozen=True, kw_only=True)
+class PolicySet:
+    """A whole policy. The default is deny; there is no other. ``check`` it before it is put in force."""
+
+    subjects: tuple[Subject, ...] = ()
+    groups: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    resources: tuple[Resource, ...] = ()
+    rules: tuple[Rule, ...] = ()
+    mode: Mode = Mode.ENFORCE
+
+    @cached_property
+    def by_name(self) -> dict[str, Subject]:
+        return {subject.name: subject for subject in self.subjects}
+
+    @cached_property
+    def aliases(self) -> dict[str, str]:
+        """Every name that ``to=`` may carry, with the subject behind it."""
+        return {s.name: s.name for s in self.subjects} | {r.name: r.subject for r in self.resources}
+
+    @cached_property
+    def ordered(self) -> tuple[tuple[Rule, Parties], ...]:
+        """The rules by id, with their parties resolved: what the judgement walks, whatever the file's order was."""
+        return tuple((rule, self._parties(rule)) for rule in sorted(self.rules, key=lambda rule: rule.id))
+
+    @cached_property
+    def has_hours(self) -> bool:
+        return any(rule.condition.hours is not None for rule in self.rules)
+
+    @cached_property
+    def _by_claim(self) -> dict[tuple[str, str], str]:
+        return {(subject.link, subject.claim): subject.name for subject in self.subjects}
+
+    def name_of(self, peer: Peer) -> str:
+        """The subject that ``peer`` is, by its most specific claim that the policy names; empty: a stranger."""
+        for claim in peer.claims:
+            name = self._by_claim.get((peer.scheme, claim))
+            if name is not None:
+                return name
+        return ""
+
+    def address_of(self, name: str) -> Address | None:
+        subject = self.by_name.get(name)
+        return None if subject is None else Address(scheme=subject.link, claim=subject.claim)
+
+    def _parties(self, rule: Rule) -> Parties:
+        return Parties(self._resolve(rule.subjects), self._resolve(rule.resources))
+
+    def _resolve(self, names: Iterable[str]) -> frozenset[str]:
+        found: set[str] = set()
+        for name in names:
+            if name == EVERYONE:
+                found.update(self.by_name)
+            elif name.startswith(GROUP):
+                found.update(self.groups.get(name.removeprefix(GROUP), ()))
+            else:
+                found.add(self.aliases.get(name, name))
+        return frozenset(found)
+
+
+def check(policy: PolicySet) -> None:
+    """Refuse a policy that contradicts itself or names what it doesn't define: ConfigError with the key path."""
+    _check_names(policy)
+    for index, rule in enumerate(policy.rules):
+        key = f"rules.{index}"
+        if not rule.id:
+            raise ConfigError(f"{key}.id", "expected a name")
+        if any(other.id == rule.id for other in policy.rules[:index]):
+            raise ConfigError(f"{key}.id", f"expected a name of its own, {rule.id!r} is taken")
+        _check_parties(policy, key, "subject", rule.subjects, policy.by_name)
+        _check_parties(policy, key, "resource", rule.resources, policy.aliases)
+        if not rule.actions:
+            raise ConfigError(f"{key}.action", "expected open, forward or both of them")
+        if not rule.kinds:
+            raise ConfigError(f"{key}.content", "expected at least one kind of content")
+        if rule.effect is Effect.DENY:
+            if rule.condition != Condition(hours=rule.condition.hours):
+                raise ConfigError(f"{key}.condition", "expected no condition but hours: a deny has no others")
+            if rule.obligation != Obligation():
+                raise ConfigError(f"{key}.obligation", "expected none: a deny has no obligations")
+        _check_condition(f"{key}.condition", rule)
+
+
+def _check_names(policy: PolicySet) -> None:
+    names: set[str] = set()
+    claims: dict[tuple[str, str], str] = {}
+    for subject in policy.subjects:
+        key = f"subjects.{subject.name}"
+        if not subject.name or subject.name == EVERYONE or subject.name.startswith(GROUP):
+            raise ConfigError(key, f"expected a name that is not empty, {EVERYONE!r} or begins with {GROUP!r}")
+        if subject.name in names:
+            raise ConfigError(key, "expected a name of its own")
+        other = claims.setdefault((subject.link, subject.claim), subject.name)
+        if other != subject.name:
+            raise ConfigError(key, f"expected an identity of its own, this one is {other!r}")
+        names.add(subject.name)
+    for group, members in policy.groups.items():
+        for member in members:
+            if member not in names:
+                raise ConfigError(f"groups.{group}", f"expected names of subjects, {member!r} is none")
+    aliases: set[str] = set()
+    for resource in policy.resources:
+        key = f"resources.{resource.name}"
+        if not resource.name or resource.name == EVERYONE or resource.name.startswith(GROUP):
+            raise ConfigError(key, f"expected a name that is not empty, {EVERYONE!r} or begins with {GROUP!r}")
+        if resource.name in names or resource.name in aliases:
+            raise ConfigError(key, "expected a name that no subject and no other resource has")
+        if resource.subject not in names:
+            raise ConfigError(key, f"expected the name of a subject, {resource.subject!r} is none")
+        aliases.add(resource.name)
+
+
+def _check_parties(
+    policy: PolicySet, key: str, field_name: str, names: tuple[str, ...], known: Mapping[str, object]
+) -> None:
+    if not names:
+        raise ConfigError(f"{key}.{field_name}", "expected at least one name")
+    for name in names:
+        group = name.removeprefix(GROUP)
+        if name != EVERYONE and not (group in policy.groups if name.startswith(GROUP) else name in known):
+            raise ConfigError(f"{key}.{field_name}", f"expected names that the policy defines, {name!r} is none")
+
+
+def _amounts(condition: Condition) -> dict[str, float | None]:
+    amounts: dict[str, float | None] = {
+        "max_unit": condition.max_unit,
+        "sessions": condition.sessions,
+        "idle": condition.idle,
+    }
+    for name, rate in (("handshakes", condition.handshakes), ("bytes", condition.bytes), ("units", condition.units)):
+        amounts[name] = None if rate is None else min(rate.amount, rate.period)
+    return amounts
+
+
+def _check_condition(key: str, rule: Rule) -> None:
+    condition = rule.condition
+    for name, value in _amounts(condition).items():
+        if value is not None and value <= 0:
+            raise ConfigError(f"{key}.{name}", "expected more than zero")
+    if condition.versions is not None and not (condition.versions and condition.versions <= VERSIONS):
+        raise ConfigError(f"{key}.versions", f"expected some of {', '.join(sorted(VERSIONS))}")
+    if condition.record_types is not None and not all(0 <= number <= 255 for number in condition.record_types):
+        raise ConfigError(f"{key}.record_types", "expected numbers from 0 to 255")
+    if condition.reads_records and not rule.kinds <= RECORD_KINDS:
+        expected = "expected a rule of its own for content whose records can't be seen (all but atls and adtls)"
+        raise ConfigError(f"rules.{key.split('.')[1]}.content", expected)
+    least = condition.require_link.min_version
+    if least and not known_version(least):
+        raise ConfigError(f"{key}.require_link.min_version", "expected tls1.2, tls1.3, dtls1.2 or dtls1.3")
