@@ -31,7 +31,7 @@ from endpoint.report import Report, message_facts
 from endpoint.runner import Runner
 from endpoint.session import Ended, Established, RawReceived, Session, SessionEvent
 from endpoint.ways.base import CarriageSession, Way
-from layer.association import Role
+from layer.config import Role
 from layer.errors import PeerError, TransportError, UsageError
 
 _LOG = logging.getLogger(__name__)
@@ -131,10 +131,11 @@ class Application:
             case Established(info=info):
                 live.established = True
                 peer = info.peer
+                identity = peer.psk_identity.decode("utf-8", "replace") if peer.psk_identity else None
                 self._report(
                     "session",
                     session=number,
-                    peer=peer.psk_identity or next(iter(peer.subject_alt_names), None) or peer.spki_sha256,
+                    peer=identity or next(iter(peer.subject_alt_names), None) or peer.spki_sha256,
                     protocol=info.protocol,
                     suite=info.suite,
                     kind=self._policy.kind,

@@ -17,10 +17,11 @@ from typing import Any, NoReturn, TypeVar
 import click
 
 from endpoint.application import Application
+from endpoint.files import load_credentials
 from endpoint.policy import Layer0Policy, PolicyError, read_policy
 from endpoint.report import reporter
 from endpoint.ways.base import Way
-from layer.credentials import load_credentials, load_psk_file, read_secret
+from layer.credentials import read_secret
 from layer.errors import CredentialError, TransportError
 
 _T = TypeVar("_T")
@@ -123,11 +124,12 @@ def app(
     if (coaps is None) == (mqtt is None):
         raise click.UsageError("expected one of --coaps HOST:PORT and --mqtt HOST:PORT")
     host, port = _host_port(coaps or mqtt or "")
-    psks = _loaded(lambda: tuple(load_psk_file(psk_file))) if psk_file else ()
+    layer1_keys: tuple[bytes, ...] = ()
     if coaps is not None:
-        own = psks[0] if psks else None
-        credentials = _loaded(
-            lambda: load_credentials(certificate=certificate_file, key=key_file, trust=ca_file, psk=own, psks=psks)
+        credentials, layer1_keys = _loaded(
+            lambda: load_credentials(
+                Path(), certificate_file=certificate_file, key_file=key_file, trust_file=ca_file, psk_file=psk_file
+            )
         )
 
         def way(policy: Layer0Policy) -> Way:
@@ -155,7 +157,7 @@ def app(
                 key_file=key_file,
             )
 
-    _run(way, f"coaps {coaps}" if coaps else f"mqtt {mqtt}", tuple(psk.key for psk in psks), **common)
+    _run(way, f"coaps {coaps}" if coaps else f"mqtt {mqtt}", layer1_keys, **common)
 
 
 def _run(

@@ -16,9 +16,10 @@ from ruamel.yaml import YAML
 from ruamel.yaml.comments import CommentedMap, CommentedSeq
 from ruamel.yaml.error import MarkedYAMLError, YAMLError
 
-from layer.association import AssociationConfig, PeerRequirement
-from layer.credentials import Credentials, Psk, load_credentials, load_psk_file
-from layer.errors import CredentialError
+from endpoint.files import load_credentials
+from layer.config import AssociationConfig, PeerRequirement
+from layer.credentials import Credentials
+from layer.errors import CredentialError, UsageError
 
 MAX_FILE = 256 * 1024
 
@@ -54,7 +55,7 @@ class CredentialFiles(_Table):
 
 
 class PeerTable(_Table):
-    """Who the other end must prove to be. At least one; all that are given must hold."""
+    """Who the other end must prove to be. Names are ``dns:host`` or ``uri:...`` of its certificate."""
 
     psk_identity: _Name | None = None
     spki_sha256: tuple[_Hex64, ...] = Field(default=(), strict=False)
@@ -112,54 +113,43 @@ def read_policy(path: Path, *, layer1_keys: tuple[bytes, ...] = ()) -> Layer0Pol
         key = tuple(part for part in first["loc"] if isinstance(part, str | int))
         raise PolicyError(f"{path}:{lines(key)}: {_dotted(key)}: expected {_expected(first)}") from None
     try:
-        credentials = _load(table.credentials, path.parent)
+        credentials, keys = load_credentials(
+            path.parent,
+            certificate_file=table.credentials.certificate_file,
+            key_file=table.credentials.key_file,
+            trust_file=table.credentials.trust_file,
+            psk_file=table.credentials.psk_file,
+            psk_identity=table.credentials.psk_identity,
+        )
     except CredentialError as error:
         raise PolicyError(f"{path}:{lines(('credentials',))}: credentials: {error}") from None
-    for key in layer1_keys:
-        if any(hmac.compare_digest(key, own) for own in _keys(table.credentials, path.parent)):
-            raise PolicyError(
-                f"{path}:{lines(('credentials', 'psk_file'))}: credentials.psk_file: expected another PSK than the "
-                "one used towards the gateway (RFC 9257)"
-            )
-    peer = table.peer
-    requirement = PeerRequirement(
-        psk_identity=peer.psk_identity if peer else None,
-        spki_sha256=frozenset(peer.spki_sha256) if peer else frozenset(),
-        names=frozenset(peer.names) if peer else frozenset(),
-    )
-    optional: dict[str, Any] = {}
-    if table.suites:
-        optional["suites"] = table.suites
-    if table.groups:
-        optional["groups"] = table.groups
-    config = AssociationConfig(
+    if any(hmac.compare_digest(key, other) for key in keys for other in layer1_keys):
+        raise PolicyError(
+            f"{path}:{lines(('credentials', 'psk_file'))}: credentials.psk_file: expected another PSK than the one "
+            "used towards the gateway (RFC 9257)"
+        )
+    try:
+        config = _config(table)
+    except UsageError as error:
+        raise PolicyError(f"{path}:{lines(())}: (top level): {error}") from None
+    return Layer0Policy(config=config, credentials=credentials, application=table.application)
+
+
+def _config(table: PolicyFile) -> AssociationConfig:
+    peer = table.peer or PeerTable.model_construct()
+    optional: dict[str, Any] = {"groups": table.groups} if table.groups else {}
+    return AssociationConfig(
         protocol=table.protocol,
-        peer=requirement,
+        peer=PeerRequirement(
+            psk_identities=frozenset({peer.psk_identity.encode()} if peer.psk_identity else ()),
+            spki_sha256=frozenset(peer.spki_sha256),
+            names=frozenset(peer.names),
+        ),
+        suites=table.suites,
         handshake_timeout=table.handshake_timeout,
         retransmit_initial=table.retransmit_initial,
         **optional,
     )
-    return Layer0Policy(config=config, credentials=credentials, application=table.application)
-
-
-def _load(table: CredentialFiles, base: Path) -> Credentials:
-    def at(name: str | None) -> Path | None:
-        return None if name is None else base / name
-
-    psks = load_psk_file(base / table.psk_file) if table.psk_file else ()
-    own: Psk | None = None
-    if psks:
-        wanted = table.psk_identity.encode() if table.psk_identity else psks[0].identity
-        own = next((psk for psk in psks if psk.identity == wanted), None)
-        if own is None:
-            raise CredentialError(str(base / str(table.psk_file)), f"no line for identity {table.psk_identity!r}")
-    return load_credentials(
-        certificate=at(table.certificate_file), key=at(table.key_file), trust=at(table.trust_file), psk=own, psks=psks
-    )
-
-
-def _keys(table: CredentialFiles, base: Path) -> tuple[bytes, ...]:
-    return tuple(psk.key for psk in load_psk_file(base / table.psk_file)) if table.psk_file else ()
 
 
 def _read(path: Path) -> tuple[dict[str, Any], Any]:

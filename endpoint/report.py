@@ -1,6 +1,6 @@
 """What an endpoint process tells on its standard output: one JSON object a line, or one line of text a person reads.
 
-Events: ``ready``, ``session``, ``sent``, ``received``, ``ended``, ``refused``, ``exported``, ``error``. A message's text
+Events: ``ready``, ``session``, ``sent``, ``received``, ``ended``, ``refused``, ``exported``, ``error``. The text of a message
 is shown because this process is its rightful reader; nothing of it goes to the log.
 """
 

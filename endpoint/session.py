@@ -14,20 +14,12 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 from carriage.coap import connection as coap
-from layer.association import (
-    Association,
-    AssociationInfo,
-    DataReceived,
-    Failed,
-    HandshakeCompleted,
-    PeerClosed,
-    Role,
-    Truncated,
-)
+from endpoint.policy import Layer0Policy
+from layer.association import Association
+from layer.config import Role
 from layer.credentials import Credentials
 from layer.errors import UsageError
-
-from endpoint.policy import Layer0Policy
+from layer.events import AssociationInfo, DataReceived, Failed, HandshakeCompleted, PeerClosed, Truncated
 
 MAX_EVENTS = 1024
 

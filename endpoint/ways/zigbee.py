@@ -1,0 +1,324 @@
+"""The ZigBee way of a device: its carriage sessions are tunnels of cluster 0x0704 with the gateway.
+
+The device stands behind a virtual network's attachment socket; on real hardware this file's part is the firmware's.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import secrets
+from collections import deque
+from collections.abc import Callable, Iterable
+from typing import Final
+
+from carriage.order import Arrival, Order
+from carriage.zigbee import attach, events, tunneling
+from carriage.zigbee.attach_client import AttachClient
+from carriage.zigbee.segmentation import DTLS_UNIT_LIMIT, TLS_UNIT_LIMIT
+from carriage.zigbee.tunnel import TunnelEndpoint
+from endpoint.ways.base import MAX_QUEUED_UNITS, Callbacks, CarriageSession, Kind
+from layer.errors import TransportError
+
+_LOG = logging.getLogger(__name__)
+
+HA_PROFILE: Final = 0x0104
+INCOMING: Final[dict[Kind, int]] = {"adtls": 250, "atls": 251}
+"""The tunnel protocol ids by which a gateway opens sessions towards devices (its config key ``incoming``)."""
+
+_UNIT_LIMITS: Final[dict[Kind, int]] = {"adtls": DTLS_UNIT_LIMIT, "atls": TLS_UNIT_LIMIT}
+_FEED: Final = 8
+"""Units that are handed to the tunnel at a time; the rest waits here."""
+_REFUSALS: Final = {
+    tunneling.TunnelStatus.BUSY: "busy",
+    tunneling.TunnelStatus.NO_MORE_IDS: "busy",
+    tunneling.TunnelStatus.PROTOCOL_NOT_SUPPORTED: "denied",
+}
+_LIMITS: Final = events.TunnelLimits(answer_waits=(3.0, 6.0, 9.0), max_queued_units=2 * _FEED)
+"""Told within 30 s that an open is not answered."""
+
+
+class ZigbeeWay:
+    """One device on the virtual network. Sessions that are opened have ``kind``, the layer-0 policy's."""
+
+    def __init__(
+        self,
+        path: str,
+        eui64: str,
+        *,
+        kind: Kind,
+        endpoint_number: int = 1,
+        manufacturer: str = "ATLS",
+        model: str = "atls-endpoint",
+        sleepy: bool = False,
+        join_timeout: float = 60.0,
+    ) -> None:
+        self._path = path
+        self._kind = kind
+        self._join_timeout = join_timeout
+        self._attach = attach.Attach(
+            eui64=attach.parse_eui64(eui64),
+            endpoint=endpoint_number,
+            profile=HA_PROFILE,
+            input_clusters=(tunneling.CLUSTER_ID,),
+            output_clusters=(tunneling.CLUSTER_ID,),
+            manufacturer=manufacturer,
+            model=model,
+            sleepy=sleepy,
+            poll_interval=0.5 if sleepy else 0.0,
+        )
+        self._endpoint = endpoint_number
+        # A first sequence number at random, so that a restarted device's request is no repetition of an old one.
+        self._tunnels = TunnelEndpoint(limits=_LIMITS, first_sequence=secrets.randbelow(256))
+        self._sessions: dict[events.Handle, _TunnelSession] = {}
+        self._opening: dict[events.Handle, asyncio.Future[CarriageSession]] = {}
+        self._incoming: Callable[[CarriageSession], None] | None = None
+        self._client: AttachClient | None = None
+        self._gateway_endpoint = 1
+        self._timer: asyncio.TimerHandle | None = None
+        self._flushing = False
+
+    async def run(self, ready: Callable[[], None], incoming: Callable[[CarriageSession], None]) -> None:
+        self._incoming = incoming
+        client = await AttachClient.connect(self._path, self._attach, on_received=self._on_received)
+        self._client = client
+        try:
+            await (client.rejoin(self._join_timeout) if client.nwk is not None else client.join(self._join_timeout))
+            _LOG.info("joined as 0x%04x", client.nwk or 0)
+            ready()
+            await client.wait_closed()
+        finally:
+            client.close()
+            if self._timer is not None:
+                self._timer.cancel()
+        raise TransportError("the virtual network is gone", transient=True)
+
+    async def open(self, to: str, kind: Kind) -> CarriageSession:
+        try:
+            protocol = int(to)
+        except ValueError:
+            raise TransportError(f"expected a protocol id from 200 to 254, not {to!r}", transient=False) from None
+        loop = asyncio.get_running_loop()
+        handle = self._tunnels.open(protocol, tunneling.ANY_MANUFACTURER, loop.time(), unit_limit=_UNIT_LIMITS[kind])
+        session = _TunnelSession(self, handle, kind, f"protocol {protocol}")
+        self._sessions[handle] = session
+        waiting: asyncio.Future[CarriageSession] = loop.create_future()
+        self._opening[handle] = waiting
+        self.flush()
+        return await waiting
+
+    # The tunnels' side
+
+    def queue(self, handle: events.Handle, n: int, unit: bytes) -> None:
+        self._tunnels.send_unit(handle, n, unit, asyncio.get_running_loop().time())
+
+    def close(self, handle: events.Handle) -> None:
+        self._tunnels.close(handle, asyncio.get_running_loop().time())
+        self.flush()
+
+    def flush(self) -> None:
+        """Send what may go, take what happened, set the timer: after every call to the tunnels."""
+        if self._flushing:
+            return
+        self._flushing = True
+        try:
+            moved = True
+            while moved:
+                moved = False
+                while (event := self._tunnels.next_event()) is not None:
+                    moved = True
+                    self._on_event(event)
+                for frame in self._tunnels.frames_to_send():
+                    moved = True
+                    self._send(frame.id, frame.octets)
+        finally:
+            self._flushing = False
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+        deadline = self._tunnels.next_deadline()
+        if deadline is not None:
+            self._timer = asyncio.get_running_loop().call_at(deadline, self._on_timer)
+
+    def _send(self, frame: int, octets: bytes) -> None:
+        loop = asyncio.get_running_loop()
+
+        def settle(delivered: bool) -> None:
+            report = self._tunnels.frame_delivered if delivered else self._tunnels.frame_failed
+            report(frame, loop.time())
+            self.flush()
+
+        try:
+            assert self._client is not None
+            self._client.send_soon(
+                octets, settle, cluster=tunneling.CLUSTER_ID, destination_endpoint=self._gateway_endpoint
+            )
+        except TransportError:
+            loop.call_soon(settle, False)
+
+    def _on_timer(self) -> None:
+        self._timer = None
+        self._tunnels.tick(asyncio.get_running_loop().time())
+        self.flush()
+
+    def _on_received(self, received: attach.Received) -> None:
+        if received.cluster == tunneling.CLUSTER_ID:
+            self._gateway_endpoint = received.source_endpoint
+            self._tunnels.receive(received.payload, asyncio.get_running_loop().time())
+            self.flush()
+
+    def _on_event(self, event: events.Event) -> None:
+        match event:
+            case events.TunnelRequested(handle=handle, protocol=protocol):
+                self._on_requested(handle, protocol)
+            case events.TunnelOpened(handle=handle):
+                self._resolve(handle)
+            case events.TunnelRefused(handle=handle, status=status):
+                self._resolve(handle, _REFUSALS.get(status, status.name.lower()))
+            case events.UnitReceived(handle=handle, n=n, data=data):
+                if (session := self._sessions.get(handle)) is not None:
+                    session.received(n, data)
+            case events.UnitSent(handle=handle):
+                if (session := self._sessions.get(handle)) is not None:
+                    session.feed()
+            case events.UnitFailed(handle=handle, n=n, reason=reason):
+                if (session := self._sessions.get(handle)) is not None:
+                    session.lost(n, reason.value)
+            case events.DataError(handle=handle, status=status):
+                if (session := self._sessions.get(handle)) is not None:
+                    session.refused(status)
+            case events.TunnelClosed(handle=handle, reason=close_reason):
+                self._resolve(handle, close_reason.value)
+                if (session := self._sessions.pop(handle, None)) is not None:
+                    session.ended(close_reason.value)
+            case events.PeerMisbehaved(reason=text):
+                _LOG.warning("the gateway broke the tunnel protocol: %s", text)
+            case _:
+                pass
+
+    def _resolve(self, handle: events.Handle, refusal: str | None = None) -> None:
+        waiting = self._opening.pop(handle, None)
+        if waiting is None or waiting.done():
+            return
+        if refusal is None:
+            waiting.set_result(self._sessions[handle])
+        else:
+            self._sessions.pop(handle, None)
+            waiting.set_exception(TransportError(refusal, transient=refusal == "busy"))
+
+    def _on_requested(self, handle: events.Handle, protocol: int) -> None:
+        now = asyncio.get_running_loop().time()
+        kind: Kind | None = next((kind for kind, number in INCOMING.items() if number == protocol), None)
+        if kind is None or self._incoming is None:
+            self._tunnels.refuse(handle, tunneling.TunnelStatus.PROTOCOL_NOT_SUPPORTED, now)
+            return
+        self._tunnels.accept(handle, now, unit_limit=_UNIT_LIMITS[kind])
+        session = _TunnelSession(self, handle, kind, "gateway")
+        self._sessions[handle] = session
+        self._incoming(session)
+
+
+class _TunnelSession:
+    """One tunnel as a carriage session."""
+
+    def __init__(self, way: ZigbeeWay, handle: events.Handle, kind: Kind, peer: str) -> None:
+        self._way = way
+        self._handle = handle
+        self._kind = kind
+        self._peer = peer
+        self._callbacks: Callbacks | None = None
+        self._early: list[bytes] = []
+        self._order = Order()
+        self._next = 0
+        self._under_way = 0
+        self._waiting: deque[bytes] = deque()
+        self._closing = False
+        self._over = False
+
+    @property
+    def kind(self) -> Kind:
+        return self._kind
+
+    @property
+    def peer(self) -> str:
+        return self._peer
+
+    def attach(self, callbacks: Callbacks) -> None:
+        self._callbacks = callbacks
+        early, self._early = self._early, []
+        for unit in early:
+            callbacks.unit(unit)
+
+    def send(self, units: Iterable[bytes]) -> None:
+        if self._over or self._closing:
+            return
+        self._waiting.extend(units)
+        if len(self._waiting) > MAX_QUEUED_UNITS:
+            self._break("too many units wait for the radio")
+            return
+        self._hand_over()
+        self._way.flush()
+
+    def close(self) -> None:
+        self._closing = True
+        self._close_if_drained()
+
+    def feed(self) -> None:
+        """One of ours arrived."""
+        self._under_way -= 1
+        self._hand_over()
+        self._close_if_drained()
+
+    def lost(self, n: int, reason: str) -> None:
+        self._under_way -= 1
+        if self._callbacks is not None:
+            self._callbacks.lost(n, reason)
+        if self._kind == "atls":
+            self._break(f"unit {n} was lost: {reason}")
+        else:
+            self._hand_over()
+            self._close_if_drained()
+
+    def refused(self, status: tunneling.TransferError) -> None:
+        """The gateway could not take a unit: DTLS repairs it, a TLS stream is broken."""
+        if status is tunneling.TransferError.NO_SUCH_TUNNEL or self._kind == "atls":
+            self._break(status.name.lower().replace("_", " "))
+
+    def received(self, n: int, data: bytes) -> None:
+        arrival = self._order.judge(n)
+        if arrival is Arrival.DUPLICATE or self._over:
+            return
+        if arrival is Arrival.GAP and self._kind == "atls":
+            self._break(f"unit {self._order.expected} never came")
+            return
+        self._order.take(n)
+        if self._callbacks is None:
+            self._early.append(data)
+        else:
+            self._callbacks.unit(data)
+
+    def ended(self, reason: str) -> None:
+        if not self._over:
+            self._over = True
+            if self._callbacks is not None:
+                self._callbacks.ended(reason)
+
+    def _hand_over(self) -> None:
+        while self._waiting and self._under_way < _FEED and not self._over:
+            try:
+                self._way.queue(self._handle, self._next, self._waiting[0])
+            except TransportError as error:
+                self._break(str(error))
+                return
+            self._waiting.popleft()
+            self._next += 1
+            self._under_way += 1
+
+    def _close_if_drained(self) -> None:
+        if self._closing and not self._waiting:
+            self._way.close(self._handle)
+
+    def _break(self, reason: str) -> None:
+        self._waiting.clear()
+        self._way.close(self._handle)
+        self.ended(reason)
