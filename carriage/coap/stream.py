@@ -3,7 +3,7 @@ What a connection does with the signalling messages of section 5 is in ``stream_
 
 Frame: one octet length nibble and token length, 0, 1, 2 or 4 octets of extended length, code, token, options and
 payload. The length counts options, marker and payload. ``Message.type`` and ``Message.message_id`` carry no meaning
-here (NON, 0).
+here (CON, 0: a stream is reliable).
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from __future__ import annotations
 from typing import Final
 
 from carriage.coap import codes
-from carriage.coap.message import NON, Message, decode_options, encode_options
+from carriage.coap.message import CON, Message, decode_options, encode_options
 from carriage.coap.options import Options, encode_uint
 from layer.errors import PeerError, UsageError
 
@@ -44,7 +44,7 @@ def encode_frame(message: Message) -> bytes:
 def capabilities(max_message_size: int) -> Message:
     """The CSM that opens a connection: our largest frame, and that block-wise transfer is understood."""
     options: Options = ((CSM_MAX_MESSAGE_SIZE, encode_uint(max_message_size)), (CSM_BLOCK_WISE_TRANSFER, b""))
-    return Message(NON, codes.CSM, 0, b"", options)
+    return Message(CON, codes.CSM, 0, b"", options)
 
 
 class FrameDecoder:
@@ -90,7 +90,7 @@ class FrameDecoder:
                 raise PeerError("a code of a reserved class")
             options, payload = decode_options(body, token_length)
             if code:
-                messages.append(Message(NON, code, 0, body[:token_length], options, payload))
+                messages.append(Message(CON, code, 0, body[:token_length], options, payload))
             # An empty message is ignored wherever it comes (RFC 8323 section 3.4): a keep-alive of the framing.
         del buffer[:at]
         return messages

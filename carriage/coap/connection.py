@@ -1,0 +1,187 @@
+"""One CoAP peer as an object: octets in, events out; requests, answers and notifications in, octets out. No I/O.
+
+The same interface over datagrams (the message layer of RFC 7252) and over a stream (RFC 8323). It is client and server
+at once. After each call that takes ``now``: take ``to_send()``, then ``next_event()`` until ``None``, then arm a timer
+for ``next_deadline()``.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+
+from carriage.coap.beneath import Beneath, Outcome, RandomSource
+from carriage.coap.client_side import ClientSide
+from carriage.coap.config import CoapConfig
+from carriage.coap.exchange import (
+    ConnectionEnded,
+    Event,
+    PingAnswered,
+    PingFailed,
+    Reason,
+    Request,
+    Response,
+)
+from carriage.coap.message_layer import MessageLayer
+from carriage.coap.server_side import Answer, ServerSide
+from carriage.coap.stream_layer import StreamLayer
+from layer.errors import TransportError
+
+
+class CoapConnection:
+    """See the module. ``receive`` and ``tick`` never raise, whatever the peer sends."""
+
+    __slots__ = ("_beneath", "_client", "_closed", "_events", "_next_exchange", "_now", "_server")
+
+    def __init__(self, beneath: Beneath, config: CoapConfig, random: RandomSource) -> None:
+        self._beneath = beneath
+        self._events: deque[Event] = deque()
+        self._next_exchange = 0
+        self._now = 0.0
+        self._closed = False
+        emit = self._events.append
+        self._client = ClientSide(beneath, config, random, emit)
+        self._server = ServerSide(beneath, config, emit, self._new_exchange, random.getrandbits(32))
+
+    @classmethod
+    def over_datagrams(cls, config: CoapConfig, random: RandomSource) -> CoapConnection:
+        """Each octet string is one datagram, such as the content of one DTLS record."""
+        return cls(MessageLayer(config.transmission, random, body_limit=config.body_limit), config, random)
+
+    @classmethod
+    def over_stream(cls, config: CoapConfig, random: RandomSource) -> CoapConnection:
+        """Octet strings are pieces of a TCP or TLS stream, cut anywhere."""
+        beneath = StreamLayer(random, max_message_size=config.max_message_size, ping_timeout=config.ping_timeout)
+        return cls(beneath, config, random)
+
+    def _new_exchange(self) -> int:
+        self._next_exchange += 1
+        return self._next_exchange
+
+    # The client's side
+
+    def request(self, request: Request, now: float) -> int:
+        """Send a request; returns its exchange id.
+
+        ``ResponseReceived`` or ``ExchangeFailed`` follows. Raises ``TransportError``, transient where too much is
+        under way, and ``UsageError`` for what is no request.
+        """
+        return self._ask(request, now, observe=False)
+
+    def observe(self, request: Request, now: float) -> int:
+        """Register with GET or FETCH; the exchange lives until ``ObservationEnded``, ``ExchangeFailed`` or ``cancel``.
+
+        ``ResponseReceived`` comes first; without an Observe option in it there is no observation.
+        """
+        return self._ask(request, now, observe=True)
+
+    def _ask(self, request: Request, now: float, *, observe: bool) -> int:
+        if self._closed:
+            raise TransportError("the connection has ended", transient=False)
+        self._now = now
+        exchange = self._new_exchange()
+        self._client.request(exchange, request, now, observe=observe)
+        return exchange
+
+    def cancel(self, exchange: int, now: float) -> None:
+        """Give up a request, or deregister an observation. No event follows; unknown ids are ignored."""
+        self._now = now
+        self._client.cancel(exchange, now)
+
+    def ping(self, now: float) -> bool:
+        """Ask whether the peer lives; ``PingAnswered`` or ``PingFailed`` follows. False where it can't be sent."""
+        self._now = now
+        return not self._closed and self._beneath.ping(self, now)
+
+    def settled(self, outcome: Outcome, now: float) -> None:
+        """The outcome of a ping (called by the layer beneath)."""
+        self._events.append(PingAnswered() if outcome is Outcome.ACKNOWLEDGED else PingFailed())
+
+    # The server's side
+
+    def respond(self, exchange: int, response: Response, now: float, *, observe: bool = False) -> Answer:
+        """Answer a received request.
+
+        With ``observe``, a success code and a request to register, the answer says ``OBSERVED`` and ``notify`` goes
+        on. An answer that was piggy-backed can get lost unseen before the first notification: units that must not
+        get lost belong into notifications.
+        """
+        self._now = now
+        return self._server.respond(exchange, response, now, observe=observe)
+
+    def notify(self, exchange: int, response: Response, now: float, *, confirmable: bool = True) -> int | Reason:
+        """Send to an observer, behind what is on its way. An error code ends the observation once it is delivered.
+
+        Returns the notification's id, which ``NotificationAcknowledged`` or ``NotificationFailed`` repeats (a
+        non-confirmable one is told only where it fails or came in blocks). Refusals are values: ``QUEUE_FULL``, or
+        ``COMPLETED`` where the observation is over.
+        """
+        self._now = now
+        return self._server.observations.notify(exchange, response, now, confirmable=confirmable)
+
+    # The shell's side
+
+    def receive(self, octets: bytes, now: float) -> None:
+        """One datagram, or a piece of the stream."""
+        if self._closed:
+            return
+        self._now = now
+        beneath = self._beneath
+        for message in beneath.receive(octets, now):
+            self._settle(now)
+            if message.code < 0x20:
+                self._server.receive(message, now)
+            else:
+                self._client.receive(message, now)
+        self._settle(now)
+        if beneath.ended is not None:
+            self._end(beneath.ended, now)
+
+    def _settle(self, now: float) -> None:
+        for sender, outcome in self._beneath.outcomes():
+            sender.settled(outcome, now)
+
+    def to_send(self) -> list[bytes]:
+        """Datagrams, or octets of the stream in order. Over a stream, taking them counts as their acknowledgement."""
+        out = self._beneath.to_send()
+        if out:
+            self._settle(self._now)
+            while more := self._beneath.to_send():  # over a stream what was taken makes way for the next
+                out += more
+                self._settle(self._now)
+        return out
+
+    def next_event(self) -> Event | None:
+        """The next event, or ``None``."""
+        return self._events.popleft() if self._events else None
+
+    def next_deadline(self) -> float | None:
+        """When ``tick`` is due, in the time of ``now``; ``None`` where nothing waits."""
+        nearest: float | None = None
+        for deadline in (
+            self._beneath.next_deadline(),
+            self._client.next_deadline(),
+            self._server.next_deadline(),
+        ):
+            if deadline is not None and (nearest is None or deadline < nearest):
+                nearest = deadline
+        return nearest
+
+    def tick(self, now: float) -> None:
+        """Let timers act."""
+        self._now = now
+        self._beneath.tick(now)
+        self._settle(now)
+        self._client.tick(now)
+        self._server.tick(now)
+
+    def close(self, now: float, reason: str = "closed") -> None:
+        """End every exchange, with its event; over a stream say Release."""
+        if not self._closed:
+            self._beneath.close(now)
+            self._end(reason, now)
+
+    def _end(self, reason: str, now: float) -> None:
+        self._closed = True
+        self._client.close(now)
+        self._server.close(now)
+        self._events.append(ConnectionEnded(reason))

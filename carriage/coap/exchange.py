@@ -1,0 +1,160 @@
+"""Requests, responses and the events of a connection: values only."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from enum import Enum
+
+from carriage.coap.codes import dotted
+from carriage.coap.options import Options
+
+
+@dataclass(slots=True)
+class Request:
+    """``code`` is a method (``codes.GET`` ...); ``payload`` is the whole body, however many blocks it takes.
+
+    ``confirmable`` has no meaning over streams. Block, Size and Observe options are the connection's business, except
+    that a received request keeps its Observe option.
+    """
+
+    code: int
+    options: Options = ()
+    payload: bytes = b""
+    confirmable: bool = True
+
+    def __repr__(self) -> str:
+        return f"<Request {dotted(self.code)}, {len(self.payload)} octets>"
+
+
+@dataclass(slots=True)
+class Response:
+    """``code`` is a response code (``codes.CONTENT`` ...); ``payload`` is the whole body."""
+
+    code: int
+    options: Options = ()
+    payload: bytes = b""
+
+    def __repr__(self) -> str:
+        return f"<Response {dotted(self.code)}, {len(self.payload)} octets>"
+
+
+class Reason(Enum):
+    """Why an exchange, notification or observation ended without its success."""
+
+    TIMED_OUT = "timed out"  # nobody acknowledged or answered
+    RESET = "reset"  # the peer does not know it
+    DEREGISTERED = "deregistered"  # the observer asked for it
+    REPLACED = "replaced"  # the observer registered again with the same token
+    COMPLETED = "completed"  # the server ended it with a final response
+    CHANGED = "changed"  # the body changed under a block-wise transfer, again and again
+    TOO_LARGE = "too large"  # a body beyond the limit
+    MALFORMED = "malformed"  # a block-wise answer that makes no sense
+    UNSUPPORTED = "unsupported"  # a response with a critical option that nobody here understands
+    QUEUE_FULL = "queue full"  # too much waits already
+    CLOSED = "closed"  # the connection ended
+
+
+@dataclass(slots=True)
+class RequestReceived:
+    """A whole request. Answer it with ``respond(exchange, ...)``."""
+
+    exchange: int
+    request: Request
+
+
+@dataclass(slots=True)
+class ResponseDelivered:
+    """A response that went separately was acknowledged. A piggy-backed one has no such event."""
+
+    exchange: int
+
+
+@dataclass(slots=True)
+class ResponseFailed:
+    """A response that went separately was not acknowledged."""
+
+    exchange: int
+    reason: Reason
+
+
+@dataclass(slots=True)
+class NotificationAcknowledged:
+    """The observer has the whole notification."""
+
+    exchange: int
+    notification: int
+
+
+@dataclass(slots=True)
+class NotificationFailed:
+    """The observer did not get it, or not all of it."""
+
+    exchange: int
+    notification: int
+    reason: Reason
+
+
+@dataclass(slots=True)
+class ObservationEnded:
+    """The observation is over, on the server's side or on the client's."""
+
+    exchange: int
+    reason: Reason
+
+
+@dataclass(slots=True)
+class ResponseReceived:
+    """The response to ``request``, or the first one to ``observe``: that is established if Observe is among its
+    options."""
+
+    exchange: int
+    response: Response
+
+
+@dataclass(slots=True)
+class NotificationReceived:
+    """A later response to ``observe``, in order."""
+
+    exchange: int
+    response: Response
+
+
+@dataclass(slots=True)
+class ExchangeFailed:
+    """A request of ours that gets no response any more; an observation is over with it."""
+
+    exchange: int
+    reason: Reason
+
+
+@dataclass(slots=True)
+class PingAnswered:
+    """The peer lives."""
+
+
+@dataclass(slots=True)
+class PingFailed:
+    """Nobody answered a ping."""
+
+
+@dataclass(slots=True)
+class ConnectionEnded:
+    """The stream can't be used any more; all exchanges are over."""
+
+    reason: str = field(default="closed")
+
+
+Event = (
+    RequestReceived
+    | ResponseDelivered
+    | ResponseFailed
+    | NotificationAcknowledged
+    | NotificationFailed
+    | ObservationEnded
+    | ResponseReceived
+    | NotificationReceived
+    | ExchangeFailed
+    | PingAnswered
+    | PingFailed
+    | ConnectionEnded
+)

@@ -1,0 +1,311 @@
+"""The peer's requests on a connection: bodies in blocks both ways, answers, critical options. One instance per
+connection; observations are kept in ``observations``.
+
+Sources: RFC 7252 sections 5.2 and 5.4.1, RFC 7641 section 4, RFC 7959.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from enum import Enum
+
+from carriage.coap import codes
+from carriage.coap import options as opt
+from carriage.coap.beneath import Beneath, Outcome
+from carriage.coap.blockwise import TRANSFER_OPTIONS, Block, Key, body_key, find_block, szx_for
+from carriage.coap.bodies import Downloads, Uploads, block_of
+from carriage.coap.config import CoapConfig
+from carriage.coap.exchange import (
+    Event,
+    Reason,
+    Request,
+    RequestReceived,
+    Response,
+    ResponseDelivered,
+    ResponseFailed,
+)
+from carriage.coap.message import CON, Message
+from carriage.coap.observations import Observations
+from carriage.coap.observe import DEREGISTER, REGISTER
+from carriage.coap.options import Options, encode_uint
+from layer.errors import PeerError, UsageError
+
+_PROXY_OPTIONS = frozenset((opt.PROXY_URI, opt.PROXY_SCHEME))
+
+
+class Answer(Enum):
+    """What ``respond`` did."""
+
+    SENT = "sent"
+    OBSERVED = "observed"  # sent, and the exchange is an observation now: notify on it
+    GONE = "gone"  # the exchange is not open (any more)
+    QUEUE_FULL = "queue full"  # the exchange is over and the peer gets nothing
+
+
+@dataclass(slots=True)
+class _Open:
+    """A request of the peer that waits for its answer."""
+
+    message: Message
+    options: Options  # those that count
+    szx: int
+    asked: bool  # the client spoke of Block2 itself
+    number: int  # the block it asked for
+    block1: bytes | None  # to repeat in the answer
+    register: bool
+    deadline: float
+
+
+@dataclass(slots=True, eq=False)
+class _Separate:
+    """Waits for the acknowledgement of a separate response."""
+
+    exchange: int
+    emit: Callable[[Event], object]
+
+    def settled(self, outcome: Outcome, now: float) -> None:
+        if outcome is Outcome.ACKNOWLEDGED:
+            self.emit(ResponseDelivered(self.exchange))
+        else:
+            reason = Reason.RESET if outcome is Outcome.RESET else Reason.TIMED_OUT
+            self.emit(ResponseFailed(self.exchange, reason))
+
+
+class ServerSide:
+    """Requests in, responses out. ``emit`` takes the events, ``new_exchange`` gives ids."""
+
+    __slots__ = (
+        "_beneath",
+        "_config",
+        "_downloads",
+        "_emit",
+        "_etag",
+        "_new_exchange",
+        "_open",
+        "_uploads",
+        "observations",
+    )
+
+    def __init__(
+        self,
+        beneath: Beneath,
+        config: CoapConfig,
+        emit: Callable[[Event], object],
+        new_exchange: Callable[[], int],
+        first_etag: int,
+    ) -> None:
+        self._beneath = beneath
+        self._config = config
+        self._emit = emit
+        self._new_exchange = new_exchange
+        self._etag = first_etag
+        self._open: dict[int, _Open] = {}  # by age
+        self._uploads = Uploads(
+            szx=config.block_szx,
+            max_body=config.max_body,
+            max_count=config.max_transfers,
+            lifetime=config.transfer_lifetime,
+        )
+        self._downloads = Downloads(max_count=config.max_transfers, lifetime=config.transfer_lifetime)
+        self.observations = Observations(beneath, config, emit, self._notification_body)
+
+    # Requests
+
+    def receive(self, message: Message, now: float) -> None:
+        """A request of the peer."""
+        options, refused = opt.screen(message.options, self._config.understood)
+        if refused is not None:
+            self._refuse(message, refused, now)
+            return
+        if len(self._open) >= self._config.max_exchanges:
+            busy = Response(codes.SERVICE_UNAVAILABLE, ((opt.MAX_AGE, encode_uint(1)),))
+            self._send(message, busy.code, busy.options, b"", None, now)
+            return
+        try:
+            self._accept(message, options, now)
+        except PeerError as error:
+            self._send(message, codes.BAD_REQUEST, (), str(error).encode(), None, now)
+
+    def _refuse(self, message: Message, number: int, now: float) -> None:
+        if message.type != CON:
+            self._beneath.reject(message, now)  # RFC 7252 section 5.4.1
+            return
+        code = codes.PROXYING_NOT_SUPPORTED if number in _PROXY_OPTIONS else codes.BAD_OPTION
+        self._send(message, code, (), b"option %d" % number, None, now)
+
+    def _accept(self, message: Message, options: Options, now: float) -> None:
+        block1: Block | None = None
+        block2: Block | None = None
+        observe: int | None = None
+        special = False
+        for number, value in options:
+            if number in TRANSFER_OPTIONS:
+                special = True
+            elif number == opt.OBSERVE:
+                observe = int.from_bytes(value, "big")
+        if special:
+            block1 = find_block(options, opt.BLOCK1)
+            block2 = find_block(options, opt.BLOCK2)
+        body = message.payload
+        if block1 is not None:
+            key = body_key(message.code, options)
+            size = opt.first_uint(options, opt.SIZE1)
+            whole = self._uploads.add(key, block1, body, size, now)
+            if isinstance(whole, Response):
+                self._send(message, whole.code, whole.options, whole.payload, None, now)
+                return
+            body = whole
+        if block2 is not None and block2.number and observe is None:
+            key = body_key(message.code, options)
+            if self._serve(message, key, block2, now):
+                return
+        if observe is not None:
+            self.observations.leave(message.token, deregister=observe == DEREGISTER, now=now)
+        szx = self._config.block_szx
+        if block2 is not None:
+            szx = min(szx, block2.szx)
+        opened = _Open(
+            message,
+            options,
+            szx,
+            block2 is not None,
+            block2.number if block2 is not None else 0,
+            None if block1 is None else Block(block1.number, False, min(block1.szx, szx)).encode(),
+            observe == REGISTER and message.code in (codes.GET, codes.FETCH),
+            now + self._config.answer_lifetime,
+        )
+        exchange = self._new_exchange()
+        self._open[exchange] = opened
+        if special:
+            options = opt.without(options, TRANSFER_OPTIONS)
+        self._emit(RequestReceived(exchange, Request(message.code, options, body, message.type == CON)))
+
+    def _serve(self, message: Message, key: Key, wanted: Block, now: float) -> bool:
+        """Answer a fetch from what is kept; false where nothing is."""
+        served = self._downloads.find(key, now)
+        if served is None:
+            return False
+        szx = min(wanted.szx, self._config.block_szx)
+        number = wanted.offset >> (szx + 4)
+        block, options, chunk = block_of(served.response, number, szx)
+        if not chunk:
+            self._send(message, codes.BAD_REQUEST, (), b"no such block", None, now)
+            return True
+        self._send(message, served.response.code, options, chunk, None, now)
+        if not block.more and served.watcher is not None:
+            watcher, served.watcher = served.watcher, None
+            self.observations.fetched(watcher, now)
+        return True
+
+    # Answers
+
+    def respond(self, exchange: int, response: Response, now: float, *, observe: bool) -> Answer:
+        """Answer a request; with ``observe`` and a success code, go on with notifications if it asked to register."""
+        opened = self._open.pop(exchange, None)
+        if opened is None:
+            return Answer.GONE
+        if not codes.is_response(response.code):
+            raise UsageError("a response needs a response code")
+        options = response.options
+        registered = (
+            observe
+            and opened.register
+            and codes.is_success(response.code)
+            and self.observations.add(
+                exchange, opened.message, body_key(opened.message.code, opened.options), opened.szx
+            )
+        )
+        if opened.block1 is not None:
+            options = (*options, (opt.BLOCK1, opened.block1))
+        if registered:
+            options = (*options, (opt.OBSERVE, self.observations.sequence(exchange)))
+        payload = response.payload
+        if opened.asked or len(payload) > self._limit(opened.szx):
+            szx = min(opened.szx, szx_for(self._beneath.body_limit))
+            number = opened.number << (opened.szx + 4) >> (szx + 4)
+            whole = self._with_etag(Response(response.code, options, payload))
+            block, options, payload = block_of(whole, number, szx)
+            if number and not payload:
+                self._send(opened.message, codes.BAD_REQUEST, (), b"no such block", None, now)
+                return Answer.SENT
+            if block.more:
+                key = body_key(opened.message.code, opened.options)
+                self._downloads.keep(key, self._for_fetches(whole), now)
+            if opened.block1 is not None:
+                options = (*options, (opt.BLOCK1, opened.block1))
+        sent = self._send(opened.message, response.code, options, payload, exchange, now)
+        if not sent:
+            if registered:
+                self.observations.end(exchange, Reason.QUEUE_FULL, now)
+            return Answer.QUEUE_FULL
+        return Answer.OBSERVED if registered else Answer.SENT
+
+    def _limit(self, szx: int) -> int:
+        """What goes in one message. A block size below the largest is a wish for small messages."""
+        limit = self._beneath.body_limit
+        return min(limit, 16 << szx) if szx < 6 else limit
+
+    def _with_etag(self, response: Response) -> Response:
+        """A body in blocks needs an ETag, so that nobody mixes two of them (RFC 7959 section 2.4)."""
+        if opt.first(response.options, opt.ETAG) is not None or not codes.is_success(response.code):
+            return response
+        self._etag = (self._etag + 1) & 0xFFFFFFFF
+        etag = (opt.ETAG, self._etag.to_bytes(4, "big"))
+        return Response(response.code, (*response.options, etag), response.payload)
+
+    @staticmethod
+    def _for_fetches(response: Response) -> Response:
+        options = opt.without(response.options, TRANSFER_OPTIONS | {opt.OBSERVE})
+        return Response(response.code, options, response.payload)
+
+    def _notification_body(
+        self, exchange: int, key: Key, szx: int, response: Response, now: float
+    ) -> tuple[Options, bytes, bool]:
+        """First message of a notification: its options, its payload, whether the rest must be fetched."""
+        if len(response.payload) <= self._limit(szx):
+            return response.options, response.payload, False
+        whole = self._with_etag(response)
+        block, options, payload = block_of(whole, 0, min(szx, szx_for(self._beneath.body_limit)))
+        self._downloads.keep(key, self._for_fetches(whole), now, exchange)
+        return options, payload, block.more
+
+    def _send(
+        self, request: Message, code: int, options: Options, payload: bytes, exchange: int | None, now: float
+    ) -> bool:
+        message = Message(CON, code, 0, request.token, options, payload)
+        sender = None if exchange is None else _Separate(exchange, self._emit)
+        return self._beneath.reply(request, message, sender, now) is not None
+
+    # Time and ends
+
+    def next_deadline(self) -> float | None:
+        """The nearest of everything that is kept here."""
+        nearest: float | None = None
+        for opened in self._open.values():
+            nearest = opened.deadline
+            break
+        for deadline in (
+            self._uploads.next_deadline(),
+            self._downloads.next_deadline(),
+            self.observations.next_deadline(),
+        ):
+            if deadline is not None and (nearest is None or deadline < nearest):
+                nearest = deadline
+        return nearest
+
+    def tick(self, now: float) -> None:
+        """Forget what has waited too long."""
+        while self._open:
+            exchange = next(iter(self._open))
+            if self._open[exchange].deadline > now:
+                break
+            del self._open[exchange]
+        self._uploads.expire(now)
+        self._downloads.expire(now)
+        self.observations.tick(now)
+
+    def close(self, now: float) -> None:
+        """End everything."""
+        self._open.clear()
+        self.observations.close(now)
