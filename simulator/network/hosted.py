@@ -1,0 +1,170 @@
+"""An endpoint that the simulator itself stands behind: ZCL frames in, responses and attribute reports out."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Iterable
+
+from carriage.zigbee import zcl
+from layer.errors import PeerError
+from simulator.air import ApsFrame, Reach
+from simulator.network.agenda import Agenda, Alarm
+from simulator.network.datatypes import Value
+from simulator.network.device import SimpleDescriptor
+from simulator.network.foundation import ClusterServer, report, respond
+from simulator.network.station import Station
+
+_LOG = logging.getLogger(__name__)
+
+#: where reports go that were asked for by hand and have no binding
+DEFAULT_ENDPOINT = 1
+
+
+def answer_zcl(
+    station: Station,
+    descriptor: SimpleDescriptor,
+    server: ClusterServer | None,
+    frame: ApsFrame,
+    reach: Reach,
+    now: float,
+) -> None:
+    """Let a cluster answer one frame. A frame that isn't ZCL is dropped."""
+    try:
+        request = zcl.decode(frame.payload)
+    except PeerError as error:
+        _LOG.debug("%016x: no ZCL frame: %s", station.device.eui64, error)
+        return
+    response = respond(server, request, now, unicast=reach is Reach.UNICAST)
+    if response is not None:
+        send_zcl(station, descriptor, frame.cluster, frame.source_endpoint, response, link_key=frame.link_key)
+
+
+def send_zcl(
+    station: Station,
+    descriptor: SimpleDescriptor,
+    cluster: int,
+    destination_endpoint: int,
+    frame: zcl.ZclFrame,
+    *,
+    link_key: bool = False,
+    on_sent: Callable[[bool], None] = lambda _delivered: None,
+) -> None:
+    """Send a ZCL frame to the coordinator with an APS ACK."""
+    station.send(
+        profile=descriptor.profile,
+        cluster=cluster,
+        source_endpoint=descriptor.endpoint,
+        destination_endpoint=destination_endpoint,
+        payload=frame.encode(),
+        ack=True,
+        on_sent=on_sent,
+        link_key=link_key,
+    )
+
+
+class HostedEndpoint:
+    """Implements ``device.EndpointServer`` for clusters of the simulator.
+
+    ``coordinator`` gives the coordinator's EUI64, to find the bindings that lead to it.
+    """
+
+    alive = True
+
+    def __init__(
+        self,
+        station: Station,
+        descriptor: SimpleDescriptor,
+        clusters: Iterable[ClusterServer],
+        agenda: Agenda,
+        coordinator: Callable[[], int | None],
+        on_changed: Callable[[], None],
+    ) -> None:
+        self.descriptor = descriptor
+        self.clusters = {cluster.id: cluster for cluster in clusters}
+        self._station = station
+        self._agenda = agenda
+        self._coordinator = coordinator
+        self._on_changed = on_changed
+        self._alarm: Alarm | None = None
+        self._sequence = 0
+        for cluster in self.clusters.values():
+            cluster.on_changed = self._value_changed
+            cluster.on_reporting = self._reporting_changed
+
+    def received(self, frame: ApsFrame, reach: Reach) -> None:
+        server = self.clusters.get(frame.cluster)
+        answer_zcl(self._station, self.descriptor, server, frame, reach, self._agenda.now())
+
+    def set(self, cluster: int, attribute: int, value: Value) -> None:
+        """Set a value as the device's own sensor or button would. Raises PeerError."""
+        server = self.clusters.get(cluster)
+        if server is None:
+            raise PeerError("no such cluster")
+        server.set(attribute, value)
+
+    def report_now(self, cluster: int, attribute: int, on_sent: Callable[[bool], None]) -> None:
+        """Report one attribute at once, bound or not. Raises PeerError when it isn't there."""
+        server = self.clusters.get(cluster)
+        if server is None or attribute not in server.attributes:
+            raise PeerError("no such attribute")
+        self._report(server, [attribute], self._targets(cluster) or [DEFAULT_ENDPOINT], on_sent)
+
+    def _targets(self, cluster: int) -> list[int]:
+        coordinator = self._coordinator()
+        if coordinator is None:
+            return []
+        bound = self._station.bound(self.descriptor.endpoint, cluster, coordinator)
+        return [row.destination_endpoint for row in bound]
+
+    def _report(
+        self, server: ClusterServer, attributes: list[int], targets: list[int], on_sent: Callable[[bool], None]
+    ) -> None:
+        now = self._agenda.now()
+        for number in attributes:
+            row = server.reporting.get(number)
+            if row is not None:
+                row.last_value, row.last_time = server.attributes[number].value, now
+        for target in targets:
+            self._sequence = (self._sequence + 1) & 0xFF
+            frame = report(server, attributes, self._sequence)
+            send_zcl(self._station, self.descriptor, server.id, target, frame, on_sent=on_sent)
+
+    def _value_changed(self, _server: ClusterServer, _attribute: int) -> None:
+        self._on_changed()
+        self.arm()
+
+    def _reporting_changed(self, _server: ClusterServer) -> None:
+        self._on_changed()
+        self.arm()
+
+    def arm(self) -> None:
+        """Compute when the next report is due; one alarm serves the whole endpoint."""
+        if self._alarm is not None:
+            self._alarm.cancel()
+            self._alarm = None
+        now = self._agenda.now()
+        dues = [
+            due
+            for server in self.clusters.values()
+            for row in server.reporting.values()
+            if (due := row.due(server.attributes[row.attribute].value, now)) is not None
+        ]
+        if dues:
+            self._alarm = self._agenda.at(min(dues), self._reports_due)
+
+    def _reports_due(self) -> None:
+        self._alarm = None
+        now = self._agenda.now()
+        for server in self.clusters.values():
+            numbers = [
+                row.attribute
+                for row in server.reporting.values()
+                if (due := row.due(server.attributes[row.attribute].value, now)) is not None and due <= now
+            ]
+            if numbers:
+                self._report(server, numbers, self._targets(server.id), _unasked)
+        self.arm()
+
+
+def _unasked(_delivered: bool) -> None:
+    """Nobody waits for the fate of a report."""

@@ -1,0 +1,249 @@
+"""A device on the air: its hop to the coordinator, its ZDO server, and the way from there to its endpoints."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+from typing import Protocol
+
+from simulator.air import ApsFrame, Reach
+from simulator.network import zdo
+from simulator.network.agenda import Agenda
+from simulator.network.aps import AirOptions, DuplicateTable
+from simulator.network.device import COUNTER_BLOCK, Binding, Device, Membership
+from simulator.network.hop import Hop
+from simulator.network.radio import Conditions
+
+_LOG = logging.getLogger(__name__)
+
+ZDO_ENDPOINT = 0
+ALL_ENDPOINTS = 0xFF
+#: broadcast addresses (ZigBee r21, 3.6.5): all devices, receiver on when idle, routers
+ALL_DEVICES, RECEIVER_ON, ROUTERS = 0xFFFF, 0xFFFD, 0xFFFC
+
+
+class Surroundings(Protocol):
+    """What a station asks of the network around it."""
+
+    def on_air(self, device: Device) -> bool:
+        """Whether the device is powered, a member of the running network, and its parent is there."""
+
+    def running(self) -> bool:
+        """Whether the coordinator's radio is on."""
+
+    def arrived(self, station: Station, frame: ApsFrame) -> None:
+        """A frame for the coordinator."""
+
+    def neighbours_of(self, device: Device) -> list[zdo.Neighbour]: ...
+
+    def gone(self, station: Station, *, rejoin: bool) -> None:
+        """The device leaves, told over the air."""
+
+    def permits_joining(self) -> None:
+        """A router has been told to let devices in."""
+
+    def changed(self) -> None:
+        """Something that must survive a restart has changed."""
+
+
+class Station:
+    """One device with its radio. Implements ``hop.Ends``."""
+
+    def __init__(
+        self,
+        device: Device,
+        surroundings: Surroundings,
+        agenda: Agenda,
+        *,
+        seed: int,
+        conditions: Conditions,
+        options: AirOptions,
+        coordinator_table: DuplicateTable | None,
+    ) -> None:
+        self.device = device
+        self._around = surroundings
+        self._agenda = agenda
+        self._options = options
+        self.on_joined: list[Callable[[], None]] = []
+        self.on_left: list[Callable[[], None]] = []
+        self._seed = seed
+        self._table = coordinator_table
+        self.hop = self._make_hop(conditions)
+        self._zdo = zdo.ZdoServer(device, lambda: surroundings.neighbours_of(device))
+
+    def _make_hop(self, conditions: Conditions) -> Hop:
+        return Hop(
+            self._agenda,
+            self,
+            seed=self._seed,
+            eui64=self.device.eui64,
+            sleepy=self.device.sleepy,
+            poll_interval=self.device.poll_interval,
+            conditions=conditions,
+            options=self._options,
+            coordinator_table=self._table,
+        )
+
+    def reshape(self, *, sleepy: bool, poll_interval: float) -> None:
+        """The device comes back with another firmware: it sleeps now, or not, or otherwise. Its counters restart."""
+        device = self.device
+        if (sleepy, poll_interval) == (device.sleepy, device.poll_interval):
+            return
+        self.hop.cut()
+        device.sleepy, device.poll_interval = sleepy, poll_interval
+        device.router, device.mains = not sleepy, not sleepy
+        self.hop = self._make_hop(self.hop.down_link.conditions)
+        self._around.changed()
+
+    # the device as a sender
+
+    def send(
+        self,
+        *,
+        profile: int,
+        cluster: int,
+        source_endpoint: int,
+        destination_endpoint: int,
+        payload: bytes,
+        ack: bool,
+        on_sent: Callable[[bool], None],
+        link_key: bool = False,
+    ) -> None:
+        """One frame to the coordinator. ``on_sent`` is called exactly once; at once with False off the air."""
+        if not self._around.on_air(self.device):
+            on_sent(False)
+            return
+        frame = ApsFrame(
+            profile=profile,
+            cluster=cluster,
+            source_endpoint=source_endpoint,
+            destination_endpoint=destination_endpoint,
+            payload=payload,
+            sequence=self._next_counter() & 0xFF,
+            ack_request=ack,
+            link_key=link_key,
+        )
+        self.hop.send_up(frame, on_sent)
+
+    def announce(self) -> None:
+        """Tell everybody who we are (device announcement)."""
+        counter = self._next_counter() & 0xFF
+        frame = ApsFrame(
+            profile=0,
+            cluster=zdo.DEVICE_ANNCE,
+            source_endpoint=ZDO_ENDPOINT,
+            destination_endpoint=ZDO_ENDPOINT,
+            payload=zdo.device_annce(self.device, counter),
+            sequence=counter,
+        )
+        if self.device.sleepy:
+            self.hop.stay_awake()
+        self.hop.flood_up(frame, _unasked)
+
+    def _next_counter(self) -> int:
+        counter = self.device.next_frame_counter()
+        if counter % COUNTER_BLOCK == 0:
+            self._around.changed()
+        return counter
+
+    def bound(self, endpoint: int, cluster: int, coordinator_eui64: int) -> list[Binding]:
+        """The bindings of a cluster whose destination is the coordinator."""
+        return [
+            row
+            for row in self.device.bindings
+            if row.source_endpoint == endpoint and row.cluster == cluster and row.destination_eui64 == coordinator_eui64
+        ]
+
+    # the device as a receiver (hop.Ends)
+
+    def device_listens(self) -> bool:
+        return self._around.on_air(self.device)
+
+    def coordinator_listens(self) -> bool:
+        return self._around.running()
+
+    def device_accepts(self, frame: ApsFrame) -> bool:
+        endpoint = frame.destination_endpoint
+        if endpoint in (ZDO_ENDPOINT, ALL_ENDPOINTS):
+            return True
+        server = self.device.endpoints.get(endpoint)
+        return server is not None and server.alive
+
+    def at_coordinator(self, frame: ApsFrame) -> None:
+        self._around.arrived(self, frame)
+
+    def told_to_leave(self) -> None:
+        self._around.gone(self, rejoin=False)
+
+    def at_device(self, frame: ApsFrame) -> None:
+        # a broadcast's frame is marked on its way down, since the mailbox may hold it for a while
+        reach = Reach.BROADCAST if isinstance(frame, BroadcastFrame) else Reach.UNICAST
+        if frame.destination_endpoint == ZDO_ENDPOINT:
+            self._zdo_frame(frame, reach)
+        elif frame.destination_endpoint == ALL_ENDPOINTS:
+            for server in list(self.device.endpoints.values()):
+                if server.alive and server.descriptor.profile == frame.profile:
+                    server.received(frame, reach)
+        else:
+            self.device.endpoints[frame.destination_endpoint].received(frame, reach)
+
+    def _zdo_frame(self, frame: ApsFrame, reach: Reach) -> None:
+        answer = self._zdo.answer(frame.cluster, frame.payload, broadcast=reach is not Reach.UNICAST)
+        if answer.changed:
+            self._around.changed()
+        if answer.response is not None:
+            self.send(
+                profile=0,
+                cluster=frame.cluster | zdo.RESPONSE,
+                source_endpoint=ZDO_ENDPOINT,
+                destination_endpoint=frame.source_endpoint,
+                payload=answer.response,
+                ack=True,
+                on_sent=_unasked,
+                link_key=frame.link_key,
+            )
+        afterwards = answer.afterwards
+        if isinstance(afterwards, zdo.Leave):
+            # the response has to get out first
+            wait = self._options.ack_wait * (self._options.retries + 1) + self.hop.up_link.conditions.worst_delay
+            self._agenda.after(wait, self._leave, afterwards.rejoin)
+        elif isinstance(afterwards, zdo.PermitJoining):
+            self.device.permits_joining_until = self._agenda.now() + afterwards.seconds
+            self._around.permits_joining()
+
+    def _leave(self, rejoin: bool) -> None:
+        if self.device.membership is Membership.JOINED:
+            self._around.gone(self, rejoin=rejoin)
+
+
+class BroadcastFrame(ApsFrame):
+    """An APS frame that came as a broadcast."""
+
+    __slots__ = ()
+
+
+def as_broadcast(frame: ApsFrame) -> BroadcastFrame:
+    """The frame marked as a broadcast; broadcasts ask for no APS ACK."""
+    return BroadcastFrame(
+        profile=frame.profile,
+        cluster=frame.cluster,
+        source_endpoint=frame.source_endpoint,
+        destination_endpoint=frame.destination_endpoint,
+        payload=frame.payload,
+        sequence=frame.sequence,
+        group=frame.group,
+        link_key=frame.link_key,
+    )
+
+
+def meant_for(device: Device, destination: int) -> bool:
+    """Whether a broadcast address includes the device."""
+    if destination == ROUTERS:
+        return device.router
+    if destination == RECEIVER_ON:
+        return not device.sleepy
+    return destination == ALL_DEVICES or destination == device.nwk
+
+
+def _unasked(_delivered: bool) -> None:
+    """Responses and announcements: nobody waits for their fate."""
