@@ -4,6 +4,7 @@ stream. Only this contract and its values belong here.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from enum import Enum
 from typing import Protocol
 
@@ -25,14 +26,13 @@ class Sender(Protocol):
         """Called once per confirmable message; for a non-confirmable one only when the peer resets it."""
 
 
-class RandomSource(Protocol):
-    """``random.Random(seed)`` in tests, ``random.SystemRandom()`` in the shells."""
+RandomSource = Callable[[], float]
+"""Numbers in [0, 1): ``random.SystemRandom().random`` in the shells, a seeded one in tests."""
 
-    def random(self) -> float:
-        """A number in [0, 1)."""
 
-    def getrandbits(self, k: int, /) -> int:
-        """A whole number below 2**k."""
+def random_bits(random: RandomSource, bits: int) -> int:
+    """A whole number below 2**bits; a float gives 53 of them at most."""
+    return int(random() * (1 << bits))
 
 
 class Beneath(Protocol):
@@ -41,6 +41,9 @@ class Beneath(Protocol):
     @property
     def body_limit(self) -> int:
         """Octets of body that go in one message; longer ones go block-wise."""
+
+    def start(self, now: float) -> None:
+        """Say what the transport wants said first."""
 
     def receive(self, octets: bytes, now: float) -> list[Message]:
         """Messages with a code that the connection must look at. Never raises."""

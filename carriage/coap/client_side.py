@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 from carriage.coap import codes
 from carriage.coap import options as opt
-from carriage.coap.beneath import Beneath, Outcome, RandomSource
+from carriage.coap.beneath import Beneath, Outcome, RandomSource, random_bits
 from carriage.coap.blockwise import TRANSFER_OPTIONS, Block, Incoming, Outgoing, find_block, szx_for
 from carriage.coap.config import CoapConfig
 from carriage.coap.exchange import (
@@ -151,7 +151,7 @@ class ClientSide:
 
     def _new_token(self, call: _Call) -> bytes:
         while True:
-            token = self._random.getrandbits(32).to_bytes(4, "big")
+            token = random_bits(self._random, 32).to_bytes(4, "big")
             if token not in self._tokens:
                 self._tokens[token] = call
                 return token

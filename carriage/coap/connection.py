@@ -9,30 +9,74 @@ from __future__ import annotations
 
 from collections import deque
 
-from carriage.coap.beneath import Beneath, Outcome, RandomSource
+from carriage.coap.beneath import Beneath, Outcome, RandomSource, random_bits
 from carriage.coap.client_side import ClientSide
 from carriage.coap.config import CoapConfig
 from carriage.coap.exchange import (
     ConnectionEnded,
     Event,
+    ExchangeFailed,
+    NotificationAcknowledged,
+    NotificationFailed,
+    NotificationReceived,
+    ObservationEnded,
     PingAnswered,
     PingFailed,
     Reason,
     Request,
+    RequestReceived,
     Response,
+    ResponseDelivered,
+    ResponseFailed,
+    ResponseReceived,
 )
-from carriage.coap.message_layer import MessageLayer
+from carriage.coap.message_layer import MessageLayer, TransmissionParameters
 from carriage.coap.server_side import Answer, ServerSide
 from carriage.coap.stream_layer import StreamLayer
 from layer.errors import TransportError
 
+# The whole vocabulary of a connection, for its users.
+__all__ = [
+    "Answer",
+    "CoapConfig",
+    "CoapConnection",
+    "ConnectionEnded",
+    "Event",
+    "ExchangeFailed",
+    "NotificationAcknowledged",
+    "NotificationFailed",
+    "NotificationReceived",
+    "ObservationEnded",
+    "PingAnswered",
+    "PingFailed",
+    "Reason",
+    "Request",
+    "RequestReceived",
+    "Response",
+    "ResponseDelivered",
+    "ResponseFailed",
+    "ResponseReceived",
+    "TransmissionParameters",
+]
+
 
 class CoapConnection:
-    """See the module. ``receive`` and ``tick`` never raise, whatever the peer sends."""
+    """See the module. ``receive`` and ``tick`` never raise, whatever the peer sends.
+
+    With ``datagrams`` each octet string is one datagram, such as the content of one DTLS record; else they are pieces of
+    a TCP or TLS stream, cut anywhere. ``random`` gives numbers in [0, 1).
+    """
 
     __slots__ = ("_beneath", "_client", "_closed", "_events", "_next_exchange", "_now", "_server")
 
-    def __init__(self, beneath: Beneath, config: CoapConfig, random: RandomSource) -> None:
+    def __init__(self, *, datagrams: bool = True, random: RandomSource, config: CoapConfig | None = None) -> None:
+        if config is None:
+            config = CoapConfig()
+        beneath: Beneath
+        if datagrams:
+            beneath = MessageLayer(config.transmission, random, body_limit=config.body_limit)
+        else:
+            beneath = StreamLayer(random, max_message_size=config.max_message_size, ping_timeout=config.ping_timeout)
         self._beneath = beneath
         self._events: deque[Event] = deque()
         self._next_exchange = 0
@@ -40,18 +84,12 @@ class CoapConnection:
         self._closed = False
         emit = self._events.append
         self._client = ClientSide(beneath, config, random, emit)
-        self._server = ServerSide(beneath, config, emit, self._new_exchange, random.getrandbits(32))
+        self._server = ServerSide(beneath, config, emit, self._new_exchange, random_bits(random, 32))
 
-    @classmethod
-    def over_datagrams(cls, config: CoapConfig, random: RandomSource) -> CoapConnection:
-        """Each octet string is one datagram, such as the content of one DTLS record."""
-        return cls(MessageLayer(config.transmission, random, body_limit=config.body_limit), config, random)
-
-    @classmethod
-    def over_stream(cls, config: CoapConfig, random: RandomSource) -> CoapConnection:
-        """Octet strings are pieces of a TCP or TLS stream, cut anywhere."""
-        beneath = StreamLayer(random, max_message_size=config.max_message_size, ping_timeout=config.ping_timeout)
-        return cls(beneath, config, random)
+    def start(self, now: float) -> None:
+        """Call once, before anything else: over a stream it sends the CSM."""
+        self._now = now
+        self._beneath.start(now)
 
     def _new_exchange(self) -> int:
         self._next_exchange += 1

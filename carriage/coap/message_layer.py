@@ -10,7 +10,7 @@ import logging
 from collections import deque
 from dataclasses import dataclass
 
-from carriage.coap.beneath import Outcome, RandomSource, Sender
+from carriage.coap.beneath import Outcome, RandomSource, Sender, random_bits
 from carriage.coap.codes import EMPTY, is_request
 from carriage.coap.deduplication import Deduplication
 from carriage.coap.message import ACK, CON, NON, RST, Message, decode
@@ -92,7 +92,7 @@ class MessageLayer:
         self._parameters = parameters
         self._random = random
         self._body_limit = body_limit
-        self._ids = MessageIds(random.getrandbits(16), parameters.exchange_lifetime, parameters.id_space)
+        self._ids = MessageIds(random_bits(random, 16), parameters.exchange_lifetime, parameters.id_space)
         self._seen = Deduplication(
             lifetime=parameters.exchange_lifetime,
             entries=parameters.max_remembered,
@@ -122,6 +122,9 @@ class MessageLayer:
     def remembered_octets(self) -> int:
         """Octets of replies kept for repetition."""
         return self._seen.octets
+
+    def start(self, now: float) -> None:
+        """Datagrams need no greeting."""
 
     # Incoming
 
@@ -253,7 +256,7 @@ class MessageLayer:
         message.message_id = message_id
         datagram = message.encode()
         if confirmable:
-            timeout = parameters.ack_timeout * (1 + (parameters.ack_random_factor - 1) * self._random.random())
+            timeout = parameters.ack_timeout * (1 + (parameters.ack_random_factor - 1) * self._random())
             self._outstanding[message_id] = _Outstanding(datagram, sender, now + timeout, timeout, 1)
         elif sender is not None:
             self._non[message_id] = sender

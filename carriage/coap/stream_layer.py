@@ -9,7 +9,7 @@ from __future__ import annotations
 import logging
 
 from carriage.coap import codes, options
-from carriage.coap.beneath import Outcome, RandomSource, Sender
+from carriage.coap.beneath import Outcome, RandomSource, Sender, random_bits
 from carriage.coap.message import CON, Message
 from carriage.coap.stream import (
     BASE_MAX_MESSAGE_SIZE,
@@ -34,6 +34,7 @@ class StreamLayer:
         "_decoder",
         "_ended",
         "_greeted",
+        "_max_message_size",
         "_out",
         "_outcomes",
         "_peer_limit",
@@ -47,7 +48,8 @@ class StreamLayer:
         self._decoder = FrameDecoder(max_message_size)
         self._random = random
         self._ping_timeout = ping_timeout
-        self._out: list[bytes] = [encode_frame(capabilities(max_message_size))]
+        self._max_message_size = max_message_size
+        self._out: list[bytes] = []
         self._written: list[Sender] = []
         self._outcomes: list[tuple[Sender, Outcome]] = []
         self._pings: dict[bytes, tuple[Sender, float]] = {}
@@ -64,6 +66,10 @@ class StreamLayer:
     def ended(self) -> str | None:
         """Set by Release, Abort or a stream that makes no sense."""
         return self._ended
+
+    def start(self, now: float) -> None:
+        """Each side opens with its CSM and need not wait for the other's (section 5.3)."""
+        self._out.insert(0, encode_frame(capabilities(self._max_message_size)))
 
     def receive(self, octets: bytes, now: float) -> list[Message]:
         """Requests and responses; signals are dealt with here. Never raises."""
@@ -151,7 +157,7 @@ class StreamLayer:
         """7.02 Ping; false where too many are unanswered."""
         if self._ended is not None or len(self._pings) >= _MAX_PINGS:
             return False
-        token = self._random.getrandbits(32).to_bytes(4, "big")
+        token = random_bits(self._random, 32).to_bytes(4, "big")
         self._pings[token] = (sender, now + self._ping_timeout)
         self._out.append(encode_frame(Message(CON, codes.PING, 0, token)))
         return True
