@@ -1,0 +1,230 @@
+"""What one end proves itself with and whom it trusts: loaders and the value that holds them. No protocol here.
+
+Secrets never show in ``repr`` or in error texts, and secret files that others can read are refused.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import stat
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Final
+
+from cryptography import x509
+from cryptography.hazmat.primitives.asymmetric import ec, ed448, ed25519, rsa
+from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat, load_pem_private_key
+
+from layer.errors import CredentialError, UsageError
+
+PrivateKey = ec.EllipticCurvePrivateKey | rsa.RSAPrivateKey | ed25519.Ed25519PrivateKey | ed448.Ed448PrivateKey
+#: Identity octets -> key, or None for an identity that is not known.
+PskLookup = Callable[[bytes], bytes | None]
+
+#: Octets of a secret file; a certificate bundle may be longer.
+MAX_SECRET_FILE: Final = 256 * 1024
+MAX_CERTIFICATE_FILE: Final = 4 * 1024 * 1024
+#: OpenSSL refuses 256 octets and cuts an identity at NUL; RFC 4279 5.3 asks for 128 at least.
+MAX_PSK_IDENTITY: Final = 255
+#: 128 bits at least (RFC 9257 6), 64 octets as RFC 4279 5.3 asks for at least.
+MIN_PSK_KEY: Final = 16
+MAX_PSK_KEY: Final = 64
+
+
+class Psk:
+    """A pre-shared key and the identity that names it. Raises ``UsageError`` for what the protocol can't carry."""
+
+    __slots__ = ("identity", "key")
+
+    def __init__(self, identity: str | bytes, key: bytes) -> None:
+        self.identity = identity.encode() if isinstance(identity, str) else bytes(identity)
+        self.key = bytes(key)
+        problem = psk_problem(self.identity, self.key)
+        if problem:
+            raise UsageError(problem)
+
+    def __repr__(self) -> str:
+        return f"Psk(identity={self.identity!r}, key=<{len(self.key)} octets>)"
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Psk) and (self.identity, self.key) == (other.identity, other.key)
+
+    def __hash__(self) -> int:
+        return hash((self.identity, self.key))
+
+
+class Credentials:
+    """All that one end brings to an association, at either layer. Compared by object, immutable by convention.
+
+    ``certificate_chain``   PEM (a path, or octets), leaf first; needs ``private_key``
+    ``private_key``         as ``load_private_key`` gives it
+    ``trust_anchors``       PEM (a path, or octets) of the certificates that peers' chains must end at
+    ``psk``                 the client's own key
+    ``psk_lookup``          the server's table: a mapping or a callable from identity octets to key or None
+
+    Raises ``CredentialError`` for unreadable or unmatched certificates and keys.
+    """
+
+    __slots__ = ("_contexts", "anchors", "chain", "key", "psk", "psk_lookup")
+
+    def __init__(
+        self,
+        *,
+        certificate_chain: Path | str | bytes | None = None,
+        private_key: PrivateKey | None = None,
+        trust_anchors: Path | str | bytes | None = None,
+        psk: Psk | None = None,
+        psk_lookup: Mapping[bytes, bytes] | PskLookup | None = None,
+    ) -> None:
+        chain, chain_name = _certificates(certificate_chain)
+        self.anchors, _ = _certificates(trust_anchors)
+        if (private_key is None) != (not chain):
+            raise CredentialError(chain_name, "a certificate chain and its private key come together: give both")
+        if private_key is not None and _spki(chain[0].public_key()) != _spki(private_key.public_key()):
+            raise CredentialError(chain_name, "the first certificate does not belong to the private key")
+        self.chain = chain
+        self.key = private_key
+        self.psk = psk
+        self.psk_lookup = _as_lookup(psk_lookup)
+        # Contexts built from these credentials, kept by layer.context: they are costly and live as long as this does.
+        self._contexts: dict[object, object] = {}
+
+    def __repr__(self) -> str:
+        parts = []
+        if self.chain:
+            parts.append(f"certificates={len(self.chain)}")
+        if self.anchors:
+            parts.append(f"anchors={len(self.anchors)}")
+        if self.psk:
+            parts.append(f"psk={self.psk!r}")
+        if self.psk_lookup:
+            parts.append("psk_lookup=<table>")
+        return f"Credentials({', '.join(parts)})"
+
+
+def psk_problem(identity: bytes, key: bytes) -> str | None:
+    """Why this identity and key can't be used, or None. The text names no key octets."""
+    if not 1 <= len(identity) <= MAX_PSK_IDENTITY:
+        return f"a PSK identity has 1 to {MAX_PSK_IDENTITY} octets, not {len(identity)}"
+    if 0 in identity:
+        return "a PSK identity holds no NUL octet (OpenSSL cuts it there)"
+    if not MIN_PSK_KEY <= len(key) <= MAX_PSK_KEY:
+        return f"a PSK has {MIN_PSK_KEY} to {MAX_PSK_KEY} octets, not {len(key)}"
+    return None
+
+
+def read_secret(path: str | os.PathLike[str]) -> bytes:
+    """The octets of a secret file that only its owner can read.
+
+    A link is followed (systemd's ``$CREDENTIALS_DIRECTORY`` and Kubernetes use them); what counts is the file. Raises
+    ``CredentialError`` when it can't be read, is not a file, is too long, or its mode lets group or others in.
+    """
+    name = os.fspath(path)
+    try:
+        descriptor = os.open(name, os.O_RDONLY | os.O_CLOEXEC | os.O_NOCTTY | os.O_NONBLOCK)
+    except (OSError, ValueError) as error:
+        raise CredentialError(name, f"can't be opened: {_why(error)}") from None
+    with os.fdopen(descriptor, "rb") as file:
+        facts = os.fstat(descriptor)
+        if not stat.S_ISREG(facts.st_mode):
+            raise CredentialError(name, "is not a file")
+        if facts.st_mode & 0o077:
+            raise CredentialError(name, f"can be read by group or others; fix it with: chmod 600 {name}")
+        try:
+            content = file.read(MAX_SECRET_FILE + 1)
+        except OSError as error:
+            raise CredentialError(name, f"can't be read: {_why(error)}") from None
+    if len(content) > MAX_SECRET_FILE:
+        raise CredentialError(name, f"is longer than {MAX_SECRET_FILE} octets")
+    return content
+
+
+def load_private_key(path: str | os.PathLike[str]) -> PrivateKey:
+    """The private key (PEM, not encrypted: EC, RSA, Ed25519, Ed448) in a secret file. Raises ``CredentialError``."""
+    name = os.fspath(path)
+    content = read_secret(name)
+    try:
+        key = load_pem_private_key(content, password=None)
+    except TypeError:
+        raise CredentialError(
+            name, "is encrypted; store the key without a passphrase, readable by its owner only"
+        ) from None
+    except Exception:  # the parser's own text may quote the file
+        raise CredentialError(name, "holds no private key in PEM that can be read") from None
+    if not isinstance(key, PrivateKey):
+        raise CredentialError(name, "is of a kind that TLS does not use; use EC, RSA, Ed25519 or Ed448")
+    return key
+
+
+def load_psk_file(path: str | os.PathLike[str]) -> dict[bytes, bytes]:
+    """PSK table from a secret file: one ``identity:hexkey`` per line, ``#`` starts a comment line.
+
+    The last colon divides, so an identity may hold colons. Raises ``CredentialError`` with the line number.
+    """
+    name = os.fspath(path)
+    table: dict[bytes, bytes] = {}
+    for number, line in enumerate(read_secret(name).split(b"\n"), start=1):
+        line = line.strip()
+        if not line or line.startswith(b"#"):
+            continue
+        identity, colon, digits = line.rpartition(b":")
+        if not colon:
+            raise CredentialError(name, f"line {number}: expected identity:hexkey")
+        try:
+            key = bytes.fromhex(digits.decode("ascii"))
+        except ValueError:
+            raise CredentialError(name, f"line {number}: the key is not hexadecimal") from None
+        problem = psk_problem(identity, key)
+        if problem:
+            raise CredentialError(name, f"line {number}: {problem}")
+        if identity in table:
+            raise CredentialError(name, f"line {number}: this identity appeared before")
+        table[identity] = key
+    if not table:
+        raise CredentialError(name, "holds no key; expected lines of identity:hexkey")
+    return table
+
+
+def spki_sha256(certificate: x509.Certificate) -> str:
+    """SHA-256 of the certificate's SubjectPublicKeyInfo, as 64 lower-case hex digits (the pin of RFC 7858 4.2)."""
+    return hashlib.sha256(_spki(certificate.public_key())).hexdigest()
+
+
+def _spki(key: object) -> bytes:
+    octets: bytes = key.public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo)  # type: ignore[attr-defined]
+    return octets
+
+
+def _certificates(source: Path | str | bytes | None) -> tuple[Sequence[x509.Certificate], str]:
+    if source is None:
+        return (), "credentials"
+    if isinstance(source, bytes):
+        name, content = "certificates", source
+    else:
+        name = os.fspath(source)
+        try:
+            with Path(name).open("rb") as file:
+                content = file.read(MAX_CERTIFICATE_FILE + 1)
+        except (OSError, ValueError) as error:
+            raise CredentialError(name, f"can't be read: {_why(error)}") from None
+        if len(content) > MAX_CERTIFICATE_FILE:
+            raise CredentialError(name, f"is longer than {MAX_CERTIFICATE_FILE} octets")
+    try:
+        return tuple(x509.load_pem_x509_certificates(content)), name
+    except ValueError:
+        raise CredentialError(name, "holds no certificate in PEM that can be read") from None
+
+
+def _as_lookup(table: Mapping[bytes, bytes] | PskLookup | None) -> PskLookup | None:
+    if table is None or not isinstance(table, Mapping):
+        return table
+    for identity, key in table.items():
+        problem = psk_problem(identity, key)
+        if problem:
+            raise UsageError(problem)
+    return dict(table).get
+
+
+def _why(error: Exception) -> str:
+    return (error.strerror if isinstance(error, OSError) else None) or type(error).__name__
