@@ -15,7 +15,8 @@ import sys
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
-from carriage.coap import codes, connection, options
+from carriage.coap import codes, options
+from carriage.coap import exchange as coap
 from endpoint.control import (
     MAX_LINE,
     CloseCommand,
@@ -118,7 +119,7 @@ class Application:
     def _begin(self, carriage: CarriageSession, role: Role) -> None:
         number = self._count
         self._count += 1
-        session = Session(role, self._policy, random=self._random.random)
+        session = Session(role, self._policy, random=self._random)
         live = _Live(number, Runner(session, carriage, lambda event: self._on_event(number, event)))
         self._live[number] = live
         live.runner.start()
@@ -145,12 +146,12 @@ class Application:
                     self._send(live, data)
             case RawReceived(data=data):
                 self._report("received", session=number, **message_facts(data))
-            case connection.RequestReceived(exchange=exchange, request=request):
+            case coap.RequestReceived(exchange=exchange, request=request):
                 self._serve(live, exchange, request)
-            case connection.ResponseReceived(exchange=exchange, response=response):
+            case coap.ResponseReceived(exchange=exchange, response=response):
                 self._answered(live, exchange, response.code, response.payload)
-            case connection.ExchangeFailed(exchange=exchange, reason=reason):
-                self._answered(live, exchange, None, str(reason).encode())
+            case coap.ExchangeFailed(exchange=exchange, reason=reason):
+                self._answered(live, exchange, None, reason.value.encode())
             case Ended(reason=reason, clean=clean):
                 for exchange in list(live.waiting):
                     self._answered(live, exchange, None, reason.encode())
@@ -161,15 +162,15 @@ class Application:
             case _:
                 pass
 
-    def _serve(self, live: _Live, exchange: int, request: connection.Request) -> None:
+    def _serve(self, live: _Live, exchange: int, request: coap.Request) -> None:
         path = [value.decode("utf-8", "replace") for number, value in request.options if number == options.URI_PATH]
         if path != [MESSAGES_PATH]:
-            answer = connection.Response(codes.NOT_FOUND)
+            answer = coap.Response(codes.NOT_FOUND)
         elif request.code != codes.POST:
-            answer = connection.Response(codes.METHOD_NOT_ALLOWED)
+            answer = coap.Response(codes.METHOD_NOT_ALLOWED)
         else:
             self._report("received", session=live.number, **message_facts(request.payload))
-            answer = connection.Response(codes.CHANGED, payload=hashlib.sha256(request.payload).digest())
+            answer = coap.Response(codes.CHANGED, payload=hashlib.sha256(request.payload).digest())
         live.runner.session.respond(exchange, answer, self._loop.time())
         live.runner.pump()
 
@@ -180,7 +181,7 @@ class Application:
             live.runner.pump()
             self._report_sent(live, data, now, "sent")
             return
-        request = connection.Request(
+        request = coap.Request(
             codes.POST, options=((options.URI_PATH, MESSAGES_PATH.encode()),), payload=data, confirmable=True
         )
         exchange = live.runner.session.request(request, now)

@@ -9,19 +9,20 @@ Fed with units from a carriage, asked for units to send and for events. ``now`` 
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Literal
 
-from carriage.coap import connection as coap
+from carriage.coap import exchange as coap
+from carriage.coap.beneath import RandomSource
+from carriage.coap.config import CoapConfig
+from carriage.coap.connection import CoapConnection
+from carriage.coap.message_layer import TransmissionParameters
 from endpoint.policy import Layer0Policy
 from layer.association import Association
 from layer.config import Role
 from layer.credentials import Credentials
 from layer.errors import UsageError
 from layer.events import AssociationInfo, DataReceived, Failed, HandshakeCompleted, PeerClosed, Truncated
-
-MAX_EVENTS = 1024
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,16 +58,19 @@ class Session:
         role: Role,
         policy: Layer0Policy,
         *,
-        random: Callable[[], float],
-        coap_config: coap.CoapConfig | None = None,
+        random: RandomSource,
     ) -> None:
         self._credentials: Credentials = policy.credentials
         self._association = Association(role, policy.credentials, policy.config)
         self._application: Literal["coap", "raw"] = policy.application
         self._datagrams = policy.kind == "adtls"
         self._random = random
-        self._coap_config = coap_config
-        self._coap: coap.CoapConnection | None = None
+        # The way leads through a gateway and over a slow radio: the same patience as the handshake's.
+        self._coap_config = CoapConfig(
+            transmission=TransmissionParameters(ack_timeout=policy.config.retransmit_initial, nstart=1),
+            ping_timeout=policy.config.handshake_timeout,
+        )
+        self._coap: CoapConnection | None = None
         self._events: deque[SessionEvent] = deque()
         self._ended = False
 
@@ -121,7 +125,6 @@ class Session:
         """Say close_notify; units_to_send then holds it, and the carriage session can be closed behind it."""
         if not self._ended:
             self._association.close(now)
-            self._pump(now)
             self._end("closed", clean=True)
 
     def units_to_send(self) -> list[bytes]:
@@ -143,7 +146,7 @@ class Session:
             self._coap.tick(now)
         self._pump(now)
 
-    def _channel(self) -> coap.CoapConnection:
+    def _channel(self) -> CoapConnection:
         if self._coap is None or self._ended:
             raise UsageError("no established session with application: coap")
         return self._coap
@@ -171,10 +174,8 @@ class Session:
         match event:
             case HandshakeCompleted(info=info):
                 if self._application == "coap":
-                    self._coap = coap.CoapConnection(
-                        datagrams=self._datagrams, random=self._random, config=self._coap_config
-                    )
-                    self._coap.start(now)
+                    over = CoapConnection.over_datagrams if self._datagrams else CoapConnection.over_stream
+                    self._coap = over(self._coap_config, self._random)
                 self._events.append(Established(info))
             case DataReceived(data=data):
                 if self._coap is not None:

@@ -1,0 +1,54 @@
+"""The main job over real processes: a ZigBee device and a phone, or an application, talk end to end."""
+
+from __future__ import annotations
+
+import hashlib
+
+import pytest
+
+from demo.process import Process
+from demo.scenario import VARIANTS, Variant, layer0, tunnel
+from demo.stack import LAMP, Stack
+from endpoint.control import made_octets
+
+SIZES = (1, 63, 64, 1023, 1024, 1025, 4096, 16384, 65536)
+
+
+async def exchange(sender: Process, receiver: Process, size: int, seed: int, session: int = 0) -> None:
+    """Send ``size`` octets; both ends' own digests and ours agree."""
+    digest = hashlib.sha256(made_octets(size, seed)).hexdigest()
+    sender.tell(do="send", session=session, size=size, seed=seed)
+    sent = await sender.expect_event("sent", sha256=digest, seconds=90)
+    assert sent["status"] == "delivered"
+    received = await receiver.expect_event("received", sha256=digest, seconds=5)
+    assert received["size"] == size
+
+
+@pytest.mark.process
+@pytest.mark.parametrize("variant", VARIANTS)
+async def test_device_opens_to_phone(hub: Stack, variant: Variant) -> None:
+    files = layer0(hub, variant)
+    phone = await hub.start_phone("phone", files.phone)
+    lamp = await hub.start_device("lamp7", LAMP, files.lamp, "--open", tunnel(variant, "phone"))
+    await lamp.expect_event("session", session=0, seconds=60)
+    await phone.expect_event("session", session=0, seconds=10)
+    for seed, size in enumerate(SIZES):
+        await exchange(lamp, phone, size, 2 * seed)
+        await exchange(phone, lamp, size, 2 * seed + 1)
+    lamp.tell(do="close", session=0)
+    assert (await phone.expect_event("ended", session=0))["clean"]
+
+
+@pytest.mark.process
+@pytest.mark.parametrize("variant", VARIANTS)
+async def test_device_opens_to_application(hub: Stack, variant: Variant) -> None:
+    files = layer0(hub, variant)
+    app = await hub.start_application("app", "app", files.app)
+    lamp = await hub.start_device("lamp7", LAMP, files.lamp, "--open", tunnel(variant, "app"))
+    await lamp.expect_event("session", session=0, seconds=60)
+    await app.expect_event("session", session=0, seconds=10)
+    for seed, size in enumerate(SIZES):
+        await exchange(lamp, app, size, 2 * seed)
+        await exchange(app, lamp, size, 2 * seed + 1)
+    app.tell(do="close", session=0)
+    assert (await lamp.expect_event("ended", session=0))["clean"]
