@@ -119,7 +119,7 @@ class Application:
     def _begin(self, carriage: CarriageSession, role: Role) -> None:
         number = self._count
         self._count += 1
-        session = Session(role, self._policy, random=self._random)
+        session = Session(role, self._policy, random=self._random.random)
         live = _Live(number, Runner(session, carriage, lambda event: self._on_event(number, event)))
         self._live[number] = live
         live.runner.start()

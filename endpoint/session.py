@@ -174,8 +174,10 @@ class Session:
         match event:
             case HandshakeCompleted(info=info):
                 if self._application == "coap":
-                    over = CoapConnection.over_datagrams if self._datagrams else CoapConnection.over_stream
-                    self._coap = over(self._coap_config, self._random)
+                    self._coap = CoapConnection(
+                        datagrams=self._datagrams, random=self._random, config=self._coap_config
+                    )
+                    self._coap.start(now)
                 self._events.append(Established(info))
             case DataReceived(data=data):
                 if self._coap is not None:
