@@ -1,0 +1,87 @@
+"""The audit trail: one log line for each decision that the engine reports, bounded, so that a flood can't fill the log.
+
+Each kind of line has its own share in every interval; what goes beyond is counted and told in one summary line. Lines
+hold ids, reasons and names, never a payload; text that a peer chose is stripped of control characters.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections import Counter
+from collections.abc import Mapping
+
+from gateway.engine.commands import Audit, AuditKind
+
+_LOG = logging.getLogger("gateway.audit")
+
+_LEVELS: Mapping[AuditKind, int] = {
+    "opened": logging.INFO,
+    "closed": logging.INFO,
+    "joined": logging.INFO,
+    "left": logging.INFO,
+    "reset": logging.INFO,
+    "refused": logging.WARNING,
+    "dropped": logging.WARNING,
+    "expired": logging.WARNING,
+    "shadow": logging.WARNING,
+    "error": logging.ERROR,
+}
+
+
+def sanitised(text: str, limit: int = 120) -> str:
+    """Text from outside, fit for one log line."""
+    if len(text) > limit:
+        text = text[: limit - 1] + "…"
+    return text if text.isprintable() else "".join(c if c.isprintable() else "?" for c in text)
+
+
+class AuditLog:
+    """At most ``lines`` lines of each kind every ``interval`` seconds, each of a few hundred characters."""
+
+    def __init__(self, *, lines: int = 60, interval: float = 60.0) -> None:
+        self._lines = lines
+        self._interval = interval
+        self._until = float("-inf")
+        self._written: Counter[str] = Counter()
+        self._held_back: Counter[str] = Counter()
+        self.total: Counter[str] = Counter()
+        """All that was ever recorded, as ``kind`` or ``kind: reason``."""
+
+    def record(self, entry: Audit, *, now: float) -> None:
+        """Count one decision and log it if its kind has lines left. Works per message in a flood: stays cheap."""
+        kind = entry.kind
+        label = f"{kind}: {entry.reason.value}" if entry.reason is not None else kind
+        self.total[label] += 1
+        if now >= self._until:
+            self.flush()
+            self._until = now + self._interval
+        if self._written[kind] >= self._lines:
+            self._held_back[label] += 1
+            return
+        self._written[kind] += 1
+        level = _LEVELS[kind]
+        if _LOG.isEnabledFor(level):
+            _LOG.log(level, "%s%s", label, _facts(entry))
+
+    def tick(self, *, now: float) -> None:
+        """Called now and then, so that a summary also comes when nothing more happens."""
+        if now >= self._until:
+            self.flush()
+
+    def flush(self) -> None:
+        """Begin a new interval; tell how many lines the last one held back."""
+        if self._held_back:
+            counts = ", ".join(f"{label} x {count}" for label, count in sorted(self._held_back.items()))
+            _LOG.warning("held back %d more lines: %s", self._held_back.total(), counts)
+            self._held_back.clear()
+        self._written.clear()
+
+
+def _facts(entry: Audit) -> str:
+    facts = {
+        "envelope": entry.envelope,
+        "session": entry.session,
+        "subject": sanitised(entry.subject) if entry.subject else None,
+        "rule": entry.rule or None,
+    }
+    return "".join(f" {name}={value}" for name, value in facts.items() if value is not None)

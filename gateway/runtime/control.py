@@ -1,0 +1,95 @@
+"""What an administrator can ask of the running daemon: the commands behind the admin socket, as plain functions."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from collections.abc import Mapping
+from typing import Any
+
+from gateway.api.errors import PeerError
+from gateway.api.model import SessionView
+from gateway.runtime.admin import Command
+from gateway.runtime.hub import AdapterState, Hub
+
+MAX_JOIN = 254
+"""Seconds; 255 would mean for ever (Zigbee specification 2.4.3.3.7)."""
+_ADAPTER_TIME = 10.0
+
+
+def commands(hub: Hub, name: str) -> Mapping[str, Command]:
+    """The commands of one gateway by the names that the admin protocol knows them by."""
+
+    async def status(arguments: Mapping[str, Any]) -> Mapping[str, Any]:
+        return _status(hub, name)
+
+    async def sessions(arguments: Mapping[str, Any]) -> Mapping[str, Any]:
+        now = hub.now()
+        return {"sessions": [_session(view, now) for view in hub.engine.all_sessions()]}
+
+    async def devices(arguments: Mapping[str, Any]) -> Mapping[str, Any]:
+        return {"adapters": await _ask_adapters(hub, "devices", arguments)}
+
+    async def permit_join(arguments: Mapping[str, Any]) -> Mapping[str, Any]:
+        seconds = arguments.get("seconds")
+        if not isinstance(seconds, int) or isinstance(seconds, bool) or not 0 <= seconds <= MAX_JOIN:
+            raise PeerError(f"seconds: expected a whole number from 0 (close) to {MAX_JOIN}")
+        return {"adapters": await _ask_adapters(hub, "permit-join", {"seconds": seconds})}
+
+    return {"status": status, "sessions": sessions, "devices": devices, "permit-join": permit_join}
+
+
+async def _ask_adapters(hub: Hub, command: str, arguments: Mapping[str, Any]) -> dict[str, Any]:
+    """The answers of all adapters that know this command; PeerError with their reasons where none can do it."""
+    answers: dict[str, Any] = {}
+    refusals: list[str] = []
+    for scheme, state in hub.states.items():
+        if state.adapter is None:
+            refusals.append(f"{scheme}: not running")
+            continue
+        try:
+            async with asyncio.timeout(_ADAPTER_TIME):
+                answers[scheme] = dict(await state.adapter.command(command, arguments))
+        except PeerError as error:
+            refusals.append(f"{scheme}: {error}")
+        except TimeoutError:
+            refusals.append(f"{scheme}: no answer in {_ADAPTER_TIME:.0f} s")
+    if not answers:
+        raise PeerError(f"no adapter can do {command} now ({'; '.join(refusals)})")
+    return answers
+
+
+def _status(hub: Hub, name: str) -> dict[str, Any]:
+    return {
+        "name": name,
+        "pid": os.getpid(),
+        "epoch": hub.epoch,
+        "healthy": hub.overdue() == 0.0,
+        "adapters": {scheme: _adapter(state) for scheme, state in hub.states.items()},
+        "sessions": len(hub.engine.all_sessions()),
+        "traffic": dict(hub.counters),
+        "engine": dict(hub.engine.counters),
+        "refused": dict(hub.audit.total),
+    }
+
+
+def _adapter(state: AdapterState) -> dict[str, Any]:
+    word = "ready" if state.ready else "faulty" if state.trouble else "starting"
+    detail = dict(state.adapter.status()) if state.adapter is not None else {}
+    return {"state": word, "trouble": state.trouble, "starts": state.starts, "in_flight": len(state.ordered)} | {
+        "detail": detail
+    }
+
+
+def _session(view: SessionView, now: float) -> dict[str, Any]:
+    return {
+        "session": view.session,
+        "content": view.content.value,
+        "opener": view.opener,
+        "target": view.target,
+        "state": view.state,
+        "age": round(now - view.opened_at, 1),
+        "units": view.units,
+        "octets": view.octets,
+        "queued": view.queued,
+    }

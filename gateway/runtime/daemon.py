@@ -1,0 +1,217 @@
+"""The daemon's life: start, signals, reload, health, orderly stop. What it is made of lives in its neighbours."""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+import logging
+import os
+import secrets
+import signal
+import time
+from collections.abc import Callable, Mapping
+from pathlib import Path
+
+from gateway.api.errors import ConfigError, CredentialError
+from gateway.api.model import EnvelopeId, SessionId
+from gateway.api.ports import Adapter
+from gateway.engine.engine import Engine
+from gateway.runtime import control, guard, harden, logs, mistakes, settings
+from gateway.runtime.admin import AdminServer
+from gateway.runtime.audit import AuditLog
+from gateway.runtime.hub import Hub
+from gateway.runtime.service import ServiceManager
+from gateway.runtime.settings import Prepared, Settings
+from gateway.runtime.source import InvalidConfigError
+from gateway.runtime.supervisor import Backoff, fatal, keep_all
+
+_LOG = logging.getLogger(__name__)
+
+BEAT = 10.0
+"""Seconds between two looks at our own health, where the service manager doesn't want them more often."""
+OVERDUE = 5.0
+"""Seconds by which a deadline of the engine may pass before the process counts as sick."""
+START_LIMIT = 20.0
+"""Seconds after which the service manager is told that we serve, although an adapter still can't."""
+CLOCK_IS_SET = 1_767_225_600.0
+"""2026-01-01: a machine without a clock of its own starts long before."""
+STOP_LIMIT = 10.0
+"""Seconds that adapters have for their farewells."""
+
+
+def run(path: Path, environ: Mapping[str, str]) -> None:
+    """Serve until SIGTERM or SIGINT. Raises InvalidConfigError where the config can't be run from."""
+    guard.install()
+    harden.before_secrets()
+    found = settings.load(path, environ)
+    table = found.table.gateway
+    logs.configure(table.log_level, environ)
+    harden.as_configured(core_dumps=table.core_dumps, hide_memory=table.hide_memory)
+    state_dir = found.source.base / table.state_dir
+    try:
+        harden.folder(state_dir)
+        held = harden.lock(state_dir / "lock")
+    except ValueError as error:
+        raise InvalidConfigError([found.source.mistake(("gateway", "state_dir"), str(error))]) from None
+    try:
+        asyncio.run(_serve(found, environ, state_dir))
+    finally:
+        os.close(held)
+
+
+async def _serve(found: Settings, environ: Mapping[str, str], state_dir: Path) -> None:
+    daemon = _Daemon(found, environ, state_dir)
+    try:
+        await daemon.serve()
+    except BaseException as error:
+        cause = fatal(error)
+        if cause is None:
+            raise
+        raise InvalidConfigError([_placed(cause, found)]) from error
+
+
+def _placed(cause: ConfigError | CredentialError, found: Settings) -> ConfigError:
+    """What an adapter found out at run time, at its place in the config where the supervisor knew the adapter."""
+    scheme = next((note for note in getattr(cause, "__notes__", ()) if note in found.adapters), None)
+    prefix = ("adapters", scheme) if scheme is not None else ()
+    return mistakes.from_adapter(cause, found.source, prefix)
+
+
+class _Daemon:
+    """One run of the gateway, from sockets to farewell."""
+
+    def __init__(self, found: Settings, environ: Mapping[str, str], state_dir: Path) -> None:
+        self._settings = found
+        self._environ = environ
+        self._service = ServiceManager(environ)
+        self._stop = asyncio.Event()
+        self._reload = asyncio.Event()
+        self._serving = False
+        self._loop = asyncio.get_running_loop()
+        ids = itertools.count(1)
+        next_id: Callable[[], EnvelopeId] = lambda: EnvelopeId(next(ids))  # noqa: E731 - typed, and called per message
+        self._audit = AuditLog(lines=found.table.gateway.audit_lines)
+        engine = Engine(found.policy, found.limits, lambda: SessionId(secrets.token_hex(16)), next_id)
+        self._hub = Hub(
+            engine,
+            self._audit,
+            loop=self._loop,
+            next_id=next_id,
+            state_dir=state_dir,
+            epoch=secrets.token_hex(8),
+            schemes=list(found.adapters),
+            changed=self._adapters_changed,
+        )
+        table = found.table.gateway
+        self._admin = AdminServer(found.source.base / table.admin_socket, control.commands(self._hub, table.name))
+
+    async def serve(self) -> None:
+        try:
+            await self._admin.start()
+        except ValueError as error:
+            raise ConfigError("gateway.admin_socket", str(error)) from None
+        self._loop.add_signal_handler(signal.SIGTERM, self._asked_to_stop)
+        self._loop.add_signal_handler(signal.SIGINT, self._asked_to_stop)
+        self._loop.add_signal_handler(signal.SIGHUP, self._reload.set)
+        _LOG.info("%s starts with %s", self._settings.table.gateway.name, ", ".join(self._settings.adapters))
+        start_limit = self._loop.call_later(START_LIMIT, self._serve_anyhow)
+        try:
+            async with asyncio.TaskGroup() as group:
+                adapters = {scheme: _instances(prepared) for scheme, prepared in self._settings.adapters.items()}
+                parts = [keep_all(self._hub, adapters, Backoff()), self._beat(), self._reloads(), self._tell_time()]
+                tasks = [group.create_task(part) for part in parts]
+                await self._stop.wait()
+                for task in tasks:
+                    task.cancel()
+        finally:
+            start_limit.cancel()
+            self._hub.close()
+            self._audit.flush()
+            await self._admin.stop()
+        _LOG.info("stopped")
+
+    def _asked_to_stop(self) -> None:
+        if self._stop.is_set():
+            self._give_up()
+        self._service.stopping()
+        self._loop.call_later(STOP_LIMIT, self._give_up)
+        self._stop.set()
+
+    def _give_up(self) -> None:
+        """An adapter doesn't let go, or the administrator doesn't want to wait: end at once."""
+        running = [scheme for scheme, state in self._hub.states.items() if state.adapter is not None]
+        _LOG.error("ending although these adapters have not stopped: %s", ", ".join(running) or "none")
+        logging.shutdown()
+        os._exit(1)
+
+    # What the service manager hears.
+
+    def _adapters_changed(self) -> None:
+        if self._hub.all_tried and not self._serving:
+            self._serve_anyhow()
+        elif self._serving:
+            self._service.status(self._state())
+
+    def _serve_anyhow(self) -> None:
+        if not self._serving:
+            self._serving = True
+            _LOG.info("serving (%s)", self._state())
+            self._service.ready(self._state())
+
+    def _state(self) -> str:
+        troubled = [
+            f"{scheme}: {state.trouble or 'starting'}" for scheme, state in self._hub.states.items() if not state.ready
+        ]
+        return "; ".join(troubled) or "all adapters ready"
+
+    async def _beat(self) -> None:
+        """Tell the service manager that we are alive, as long as the engine's deadlines are really met."""
+        interval = min(self._service.watchdog or BEAT, BEAT)
+        while True:
+            await asyncio.sleep(interval)
+            self._audit.tick(now=self._hub.now())
+            overdue = self._hub.overdue()
+            if overdue < OVERDUE:
+                self._service.alive()
+            else:
+                _LOG.error("the engine is %.0f s behind its deadlines", overdue)
+
+    async def _tell_time(self) -> None:
+        """Tell the engine the local time of day, which some rules ask for; not before the clock has been set."""
+        while True:
+            now = time.time()
+            local = time.localtime(now)
+            minute = local.tm_hour * 60 + local.tm_min if now > CLOCK_IS_SET else None
+            self._hub.engine.set_minute(minute, now=self._hub.now())
+            self._hub.touch()
+            await asyncio.sleep(60.5 - now % 60)
+
+    # Reload.
+
+    async def _reloads(self) -> None:
+        while True:
+            await self._reload.wait()
+            self._reload.clear()
+            self._service.reloading()
+            await self._reload_once()
+            self._service.ready(self._state())
+
+    async def _reload_once(self) -> None:
+        """Check the whole config anew; put its policy in force, or keep everything as it is."""
+        try:
+            fresh = await asyncio.to_thread(settings.load, self._settings.source.path, self._environ)
+        except InvalidConfigError as error:
+            for mistake in error.errors:
+                _LOG.error("not reloaded: %s", mistake)
+            return
+        self._hub.engine.replace_policy(fresh.policy, now=self._hub.now())
+        self._hub.touch()
+        for key in settings.needing_restart(self._settings, fresh):
+            _LOG.warning("%s has changed; it takes a restart to have an effect", key)
+        _LOG.info("reloaded the policy: %d rules", len(fresh.policy.rules))
+
+
+def _instances(prepared: Prepared) -> Callable[[], Adapter]:
+    """The instance that the check of the config made, then fresh ones."""
+    first = iter([prepared.first])
+    return lambda: next(first, None) or prepared.make()

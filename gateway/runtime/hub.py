@@ -1,0 +1,313 @@
+"""The pump between adapters and engine: envelopes in, verdicts back at once, commands out in the next turn of the loop.
+
+The engine decides and has no clock; the adapters do the I/O; here is only the traffic between them. Commands are
+carried out by one callback after the current one, never inside ``submit`` or ``settle``: an adapter is never entered
+again while it is in a call of its own, has its verdict before a receipt can come, and no chain of calls can grow.
+
+The hub also keeps the books of what each adapter was ordered to transmit, so that one that crashes leaves no envelope
+without its receipt, and none that is settled twice reaches the engine twice.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from gateway.api.model import (
+    Envelope,
+    EnvelopeId,
+    Outcome,
+    Peer,
+    Reason,
+    Receipt,
+    Refused,
+    SessionId,
+    SessionView,
+    Transmit,
+    Verdict,
+)
+from gateway.api.ports import Adapter
+from gateway.engine.commands import Command, Notify, Withdraw
+from gateway.engine.engine import Engine
+from gateway.runtime.audit import AuditLog, sanitised
+
+_LOG = logging.getLogger(__name__)
+
+MAX_TURN = 256
+"""Commands carried out before the loop gets a turn for I/O."""
+
+
+@dataclass(slots=True)
+class AdapterState:
+    """What the hub knows of one scheme, over all instances of its adapter."""
+
+    adapter: Adapter | None = None
+    context: Context | None = None
+    ordered: set[EnvelopeId] = field(default_factory=set)
+    """Transmits that this instance has not settled yet."""
+    ready: bool = False
+    tried: bool = False
+    """Whether it was ready, faulty or stopped at least once: the start of the daemon waits no longer for it."""
+    trouble: str = ""
+    starts: int = 0
+
+
+class Context:
+    """What one instance of an adapter holds of the gateway (``gateway.api.ports.AdapterContext``).
+
+    It dies with its instance: what a crashed adapter's leftovers still submit or settle is refused.
+    """
+
+    __slots__ = ("_hub", "_state_dir", "alive", "first_id", "scheme")
+
+    def __init__(self, hub: Hub, scheme: str, state_dir: Path) -> None:
+        self._hub = hub
+        self.scheme = scheme
+        self._state_dir = state_dir
+        self.alive = True
+        self.first_id = hub.next_id()  # envelopes with a lower id are another instance's
+
+    @property
+    def state_dir(self) -> Path:
+        return self._state_dir
+
+    @property
+    def epoch(self) -> str:
+        return self._hub.epoch
+
+    def now(self) -> float:
+        return self._hub.now()
+
+    def next_id(self) -> EnvelopeId:
+        return self._hub.next_id()
+
+    def submit(self, envelope: Envelope) -> Verdict:
+        return self._hub.submit(envelope) if self.alive else Refused(Reason.UNREACHABLE)
+
+    def settle(self, receipt: Receipt) -> None:
+        if self.alive:
+            self._hub.settle(self.scheme, receipt)
+
+    def targets(self, peer: Peer) -> Sequence[str]:
+        return self._hub.engine.targets(peer)
+
+    def sessions(self, peer: Peer) -> Sequence[SessionView]:
+        return self._hub.engine.sessions(peer)
+
+    def owns(self, peer: Peer, session: SessionId) -> bool:
+        return self._hub.engine.owns(peer, session)
+
+    def ready(self) -> None:
+        if self.alive:
+            self._hub.report(self.scheme, "")
+
+    def fault(self, text: str) -> None:
+        if self.alive:
+            self._hub.report(self.scheme, sanitised(text, 300) or "fault")
+
+
+class Hub:
+    """One gateway's traffic. ``changed`` is called whenever an adapter's state changed."""
+
+    def __init__(
+        self,
+        engine: Engine,
+        audit: AuditLog,
+        *,
+        loop: asyncio.AbstractEventLoop,
+        next_id: Callable[[], EnvelopeId],
+        state_dir: Path,
+        epoch: str,
+        schemes: Sequence[str],
+        changed: Callable[[], None] = lambda: None,
+    ) -> None:
+        self.engine = engine
+        self.audit = audit
+        self.next_id = next_id
+        self.epoch = epoch
+        self.states: Mapping[str, AdapterState] = {scheme: AdapterState() for scheme in schemes}
+        self.counters = {"submitted": 0, "transmitted": 0, "stray_receipts": 0, "adapter_errors": 0, "engine_errors": 0}
+        self._loop = loop
+        self.now = loop.time
+        self._state_dir = state_dir
+        self._changed = changed
+        self._backlog: list[Command] = []
+        self._turn: asyncio.Handle | None = None
+        self._timer: asyncio.TimerHandle | None = None
+        self._deadline: float | None = None
+
+    # What adapters call, by way of their context.
+
+    def submit(self, envelope: Envelope) -> Verdict:
+        self.counters["submitted"] += 1
+        try:
+            verdict = self.engine.submit(envelope, now=self.now())
+        except Exception:  # a bug of ours must refuse this envelope, not end the adapter that brought it
+            self._engine_failed("submit")
+            verdict = Refused(Reason.BUSY)
+        self._schedule()
+        return verdict
+
+    def settle(self, scheme: str, receipt: Receipt) -> None:
+        ordered = self.states[scheme].ordered
+        if receipt.id not in ordered:
+            self.counters["stray_receipts"] += 1
+            _LOG.debug("adapter %s settled %d, which isn't open", scheme, receipt.id)
+            return
+        ordered.remove(receipt.id)
+        self._settle(receipt)
+
+    def report(self, scheme: str, trouble: str) -> None:
+        """An adapter is ready (no trouble) or has trouble with its own link."""
+        state = self.states[scheme]
+        if trouble:
+            _LOG.warning("adapter %s: %s", scheme, trouble)
+        elif not state.ready:
+            _LOG.info("adapter %s is ready", scheme)
+        state.ready, state.trouble, state.tried = not trouble, trouble, True
+        self._changed()
+
+    # What the supervisor calls.
+
+    def attach(self, scheme: str, adapter: Adapter) -> Context:
+        """Put a fresh instance to work; from now on the engine's commands for its scheme go to it."""
+        folder = self._state_dir / scheme
+        folder.mkdir(mode=0o700, exist_ok=True)
+        state = self.states[scheme]
+        context = Context(self, scheme, folder)
+        state.adapter, state.context = adapter, context
+        state.ready, state.trouble = False, ""
+        state.starts += 1
+        self.engine.set_window(scheme, adapter.window)
+        return context
+
+    def detach(self, context: Context) -> None:
+        """The instance is gone: what it was ordered and didn't settle is dropped as unreachable."""
+        context.alive = False
+        state = self.states[context.scheme]
+        if state.context is not context:
+            return
+        state.adapter, state.context, state.ready = None, None, False
+        lost, state.ordered = state.ordered, set()
+        for envelope_id in sorted(lost):
+            self._settle(Receipt(envelope_id, Outcome.DROPPED, Reason.UNREACHABLE))
+
+    def stopped(self, scheme: str, trouble: str) -> None:
+        """The supervisor waits before it starts this adapter again."""
+        state = self.states[scheme]
+        state.ready, state.trouble, state.tried = False, trouble, True
+        self._changed()
+
+    def touch(self) -> None:
+        """The engine was changed from outside (a new policy): carry out what it orders now."""
+        self._schedule()
+
+    def close(self) -> None:
+        """Stop carrying out commands; for the very end."""
+        for handle in (self._turn, self._timer):
+            if handle is not None:
+                handle.cancel()
+        self._turn = self._timer = None
+
+    @property
+    def all_tried(self) -> bool:
+        return all(state.tried for state in self.states.values())
+
+    def overdue(self) -> float:
+        """Seconds by which the engine's next deadline has passed; what health is judged by."""
+        deadline = self.engine.next_deadline()
+        return 0.0 if deadline is None else max(0.0, self.now() - deadline)
+
+    # The pump.
+
+    def _settle(self, receipt: Receipt) -> None:
+        try:
+            self.engine.settle(receipt, now=self.now())
+        except Exception:
+            self._engine_failed("settle")
+        self._schedule()
+
+    def _schedule(self) -> None:
+        if self._turn is None:
+            self._turn = self._loop.call_soon(self._run_turn)
+
+    def _run_turn(self) -> None:
+        self._turn = None
+        backlog = self._backlog
+        try:
+            backlog.extend(self.engine.commands())
+        except Exception:
+            self._engine_failed("commands")
+        turn, self._backlog = backlog[:MAX_TURN], backlog[MAX_TURN:]
+        for command in turn:
+            self._carry_out(command)
+        if self._backlog:
+            self._schedule()
+        self._arm()
+
+    def _carry_out(self, command: Command) -> None:
+        if isinstance(command, Transmit):
+            self._transmit(command)
+        elif isinstance(command, Notify):
+            state = self.states[command.scheme]
+            if state.adapter is not None and state.context is not None and command.receipt.id > state.context.first_id:
+                self._guarded(command.scheme, state.adapter.receipt, command.receipt)
+        elif isinstance(command, Withdraw):
+            state = self.states[command.scheme]
+            if command.id in state.ordered:
+                state.ordered.remove(command.id)
+                if state.adapter is not None:
+                    self._guarded(command.scheme, state.adapter.withdraw, command.id)
+        else:
+            self.audit.record(command, now=self.now())
+
+    def _transmit(self, transmit: Transmit) -> None:
+        envelope_id = transmit.envelope.id
+        state = self.states.get(transmit.to.scheme)
+        if state is None or state.adapter is None:
+            self._settle(Receipt(envelope_id, Outcome.DROPPED, Reason.UNREACHABLE))
+            return
+        self.counters["transmitted"] += 1
+        state.ordered.add(envelope_id)
+        if not self._guarded(transmit.to.scheme, state.adapter.send, transmit) and envelope_id in state.ordered:
+            state.ordered.remove(envelope_id)
+            self._settle(Receipt(envelope_id, Outcome.DROPPED, Reason.UNREACHABLE))
+
+    def _guarded(self, scheme: str, call: Callable[[Any], None], argument: object) -> bool:
+        """Call into an adapter, which must not raise; False where it did, which costs it this one message."""
+        try:
+            call(argument)
+        except Exception:
+            self.counters["adapter_errors"] += 1
+            _LOG.exception("adapter %s failed in %s", scheme, getattr(call, "__name__", "a call"))
+            return False
+        return True
+
+    def _arm(self) -> None:
+        """Have one timer, at the engine's next deadline."""
+        deadline = self.engine.next_deadline()
+        if deadline == self._deadline and self._timer is not None:
+            return
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+        self._deadline = deadline
+        if deadline is not None:
+            self._timer = self._loop.call_at(deadline, self._tick)
+
+    def _tick(self) -> None:
+        self._timer = None
+        try:
+            self.engine.tick(now=self.now())
+        except Exception:
+            self._engine_failed("tick")
+            return  # the deadline stays overdue, which the watchdog sees
+        self._schedule()
+
+    def _engine_failed(self, call: str) -> None:
+        self.counters["engine_errors"] += 1
+        _LOG.exception("the engine failed in %s", call)

@@ -1,0 +1,59 @@
+"""Where the daemon's log lines go: standard error, as the journal wants them or with a time for a terminal.
+
+Only our own packages follow the configured level. Libraries tell warnings only: bellows and zigpy write whole frames,
+and with them network keys, at their lower levels.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import sys
+from collections.abc import Mapping
+
+_OURS = ("gateway", "adapters", "carriage", "layer")
+_PRIORITIES = ((logging.ERROR, "<3>"), (logging.WARNING, "<4>"), (logging.INFO, "<6>"), (logging.NOTSET, "<7>"))
+
+
+class _Formatter(logging.Formatter):
+    """One line a record, so that text from outside can't forge a second one; tracebacks follow indented."""
+
+    def __init__(self, layout: str, *, priorities: bool) -> None:
+        super().__init__(layout)
+        self._priorities = priorities
+
+    def formatMessage(self, record: logging.LogRecord) -> str:  # noqa: N802 - the name is logging's
+        text = super().formatMessage(record)
+        return text if text.isprintable() else "".join(c if c.isprintable() else "?" for c in text)
+
+    def format(self, record: logging.LogRecord) -> str:
+        text = super().format(record).replace("\n", "\n  ")
+        if not self._priorities:
+            return text
+        priority = next(mark for level, mark in _PRIORITIES if record.levelno >= level)
+        return "\n".join(priority + line for line in text.split("\n"))
+
+
+def configure(level: str, environ: Mapping[str, str]) -> None:
+    """Set up logging for the process."""
+    journal = _is_journal(environ)
+    handler = logging.StreamHandler(sys.stderr)
+    layout = "%(name)s: %(message)s" if journal else "%(asctime)s %(levelname)s %(name)s: %(message)s"
+    handler.setFormatter(_Formatter(layout, priorities=journal))
+    root = logging.getLogger()
+    for old in list(root.handlers):
+        root.removeHandler(old)
+    root.addHandler(handler)
+    root.setLevel(logging.WARNING)
+    for name in _OURS:
+        logging.getLogger(name).setLevel(level.upper())
+
+
+def _is_journal(environ: Mapping[str, str]) -> bool:
+    """Whether standard error is the journal's socket (systemd.exec(5), JOURNAL_STREAM)."""
+    device, _, inode = environ.get("JOURNAL_STREAM", "").partition(":")
+    try:
+        found = os.fstat(sys.stderr.fileno())
+    except (OSError, ValueError):
+        return False
+    return (device, inode) == (str(found.st_dev), str(found.st_ino))

@@ -1,0 +1,213 @@
+"""The layer-1 policy file: its form as pydantic models, and the way from there to the engine's values.
+
+What a policy means is said in ``gateway.engine.policy``; only its spelling in YAML belongs here.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping
+from pathlib import Path
+from typing import Annotated, Literal
+
+from pydantic import BeforeValidator, Field, ValidationError, WithJsonSchema
+
+from gateway.api.errors import ConfigError
+from gateway.api.model import ContentKind, LinkRequirement
+from gateway.engine import policy as engine
+from gateway.runtime import mistakes
+from gateway.runtime.source import InvalidConfigError, Source, read_table
+from gateway.runtime.units import Duration, HoursText, Names, RateText, Size, Table, one_or_many
+
+_CLAIMS: Mapping[str, str] = {
+    "eui64": "eui64:",
+    "psk_identity": "psk:",
+    "spki_sha256": "spki:",
+    "san": "san:",
+    "user": "user:",
+    "broker": "broker:",
+}
+"""How each identity key of a subject begins as a claim of ``gateway.api.model.Peer``."""
+
+_Version = Literal["tls1.2", "tls1.3", "dtls1.2", "dtls1.3"]
+_Content = Literal["atls", "adtls", "atls-data", "oscore", "edhoc"]
+_Actions = Annotated[list[Literal["open", "forward"]], BeforeValidator(one_or_many), WithJsonSchema({
+    "anyOf": [{"enum": ["open", "forward"]}, {"type": "array", "items": {"enum": ["open", "forward"]}, "minItems": 1}],
+})]  # fmt: skip
+
+
+class SubjectTable(Table):
+    """A party of layer 1: the adapter that it comes through and the one identity that its link proves."""
+
+    link: str = Field(description="The adapter: zigbee, coap or mqtt.")
+    eui64: str | None = Field(
+        default=None, pattern="^([0-9a-f]{2}:){7}[0-9a-f]{2}$", description="A ZigBee device's address, in lower case."
+    )
+    psk_identity: str | None = Field(
+        default=None, min_length=1, max_length=128, description="The identity of its (D)TLS key."
+    )
+    spki_sha256: str | None = Field(
+        default=None, pattern="^[0-9a-f]{64}$", description="SHA-256 of its certificate's SubjectPublicKeyInfo, in hex."
+    )
+    san: str | None = Field(
+        default=None,
+        pattern="^(dns|uri|ip):.+$",
+        description="A SubjectAltName of its certificate, such as dns:app.example.",
+    )
+    user: str | None = Field(
+        default=None, min_length=1, max_length=128, description="Its user name at the MQTT broker."
+    )
+    broker: str | None = Field(
+        default=None, min_length=1, max_length=128, description="The MQTT broker itself, by name."
+    )
+
+    @property
+    def claims(self) -> list[str]:
+        values = ((start, getattr(self, key)) for key, start in _CLAIMS.items())
+        return [start + value for start, value in values if value is not None]
+
+
+class ResourceTable(Table):
+    """Another name for an endpoint, to be used as ``to=``."""
+
+    subject: str = Field(description="The subject that this name stands for.")
+
+
+class LinkTable(Table):
+    """What both hops must be."""
+
+    min_version: _Version | None = Field(default=None, description="The least protocol version of a (D)TLS hop.")
+    suites: list[str] = Field(default=[], description="The cipher suites allowed on a (D)TLS hop, by OpenSSL's names.")
+    link_key: bool = Field(default=False, description="ZigBee frames must be under the APS link key.")
+
+
+class ConditionTable(Table):
+    """What narrows a permit."""
+
+    versions: list[_Version] | None = Field(
+        default=None, min_length=1, description="End-to-end versions that may be agreed on."
+    )
+    record_types: list[Annotated[int, Field(ge=0, le=255)]] | None = Field(
+        default=None, min_length=1, description="The visible record types that may pass."
+    )
+    max_unit: Size | None = Field(default=None, description="The largest unit.")
+    handshakes: RateText | None = Field(default=None, description="New handshakes of each sender.")
+    bytes: RateText | None = Field(default=None, description="Octets of each sender.")
+    units: RateText | None = Field(default=None, description="Units of each sender.")
+    sessions: int | None = Field(default=None, ge=1, description="Live sessions of each opener.")
+    idle: Duration | None = Field(default=None, description="A session without a unit for so long is closed.")
+    early_data: Literal["permit", "deny"] = Field(default="permit", description="Whether 0-RTT data may pass.")
+    hours: HoursText | None = Field(default=None, description="The times of the day, local time.")
+    require_link: LinkTable = Field(default=LinkTable(), description="What both hops must be.")
+
+
+class ObligationTable(Table):
+    """What to do beside permitting."""
+
+    on_excess: Literal["reject", "drop"] = Field(default="reject", description="What becomes of a unit above a rate.")
+
+
+class RuleTable(Table):
+    """One rule. Names are those of subjects or resources, ``group:NAME``, or ``*``."""
+
+    id: str = Field(min_length=1, max_length=64, description="The rule's name in logs and answers.")
+    effect: Literal["permit", "deny"] = Field(description="A deny overrides every permit.")
+    subject: Names = Field(description="Who: for open, who opens.")
+    resource: Names = Field(description="With whom: for open, who is opened to.")
+    action: _Actions = Field(default=["open", "forward"], description="What they may do.")
+    direction: Literal["from-device", "to-device", "both"] = Field(
+        default="both", description="Seen from the ZigBee side."
+    )
+    content: list[_Content] | None = Field(default=None, min_length=1, description="The kinds of content.")
+    condition: ConditionTable = Field(default=ConditionTable(), description="What narrows a permit.")
+    obligation: ObligationTable = Field(default=ObligationTable(), description="What to do beside permitting.")
+
+
+class PolicyTable(Table):
+    """The policy of a gateway: who may open sessions to whom, and what may flow in them. Layer 1 only."""
+
+    layer: Literal[1] = Field(description="Always 1: an endpoint's policy is another file.")
+    policy_version: Literal[1] = Field(alias="policy-version", description="The version of this format.")
+    default: Literal["deny"] = Field(default="deny", description="What no rule permits is denied.")
+    mode: Literal["enforce", "shadow"] = Field(
+        default="enforce", description="shadow: decide and record, but let pass."
+    )
+    subjects: dict[str, SubjectTable] = Field(default={}, description="The parties by name.")
+    groups: dict[str, list[str]] = Field(default={}, description="Groups of subjects by name.")
+    resources: dict[str, ResourceTable] = Field(default={}, description="Other names for endpoints.")
+    rules: list[RuleTable] = Field(default=[], description="The rules; their order means nothing.")
+
+
+def load(path: Path, schemes: Collection[str]) -> engine.PolicySet:
+    """Read a policy file for a gateway with these adapters. Raises InvalidConfigError."""
+    try:
+        source = read_table(path)
+    except ConfigError as error:
+        raise InvalidConfigError([error]) from None
+    try:
+        table = PolicyTable.model_validate(source.data)
+    except ValidationError as error:
+        raise InvalidConfigError(mistakes.from_validation(error, source)) from None
+    if found := _subject_mistakes(table, source, schemes):
+        raise InvalidConfigError(found)
+    policy = to_engine(table)
+    try:
+        engine.check(policy)
+    except ConfigError as error:
+        raise InvalidConfigError([mistakes.relocated(error, source, ())]) from None
+    return policy
+
+
+def to_engine(table: PolicyTable) -> engine.PolicySet:
+    """The engine's values of a validated file."""
+    return engine.PolicySet(
+        subjects=tuple(engine.Subject(name, s.link, s.claims[0]) for name, s in table.subjects.items()),
+        groups={name: tuple(members) for name, members in table.groups.items()},
+        resources=tuple(engine.Resource(name, r.subject) for name, r in table.resources.items()),
+        rules=tuple(map(_rule, table.rules)),
+        mode=engine.Mode(table.mode),
+    )
+
+
+def _rule(table: RuleTable) -> engine.Rule:
+    return engine.Rule(
+        id=table.id,
+        effect=engine.Effect(table.effect),
+        subjects=tuple(table.subject),
+        resources=tuple(table.resource),
+        actions=frozenset(map(engine.Action, table.action)),
+        direction=engine.Direction(table.direction),
+        content=None if table.content is None else frozenset(map(ContentKind, table.content)),
+        condition=_condition(table.condition),
+        obligation=engine.Obligation(on_excess=engine.OnExcess(table.obligation.on_excess)),
+    )
+
+
+def _condition(table: ConditionTable) -> engine.Condition:
+    link = table.require_link
+    return engine.Condition(
+        versions=None if table.versions is None else frozenset(table.versions),
+        record_types=None if table.record_types is None else frozenset(table.record_types),
+        max_unit=table.max_unit,
+        handshakes=table.handshakes,
+        bytes=table.bytes,
+        units=table.units,
+        sessions=table.sessions,
+        idle=table.idle,
+        early_data=table.early_data == "permit",
+        hours=table.hours,
+        require_link=LinkRequirement(
+            min_version=link.min_version or "", suites=frozenset(link.suites), link_key=link.link_key
+        ),
+    )
+
+
+def _subject_mistakes(table: PolicyTable, source: Source, schemes: Collection[str]) -> list[ConfigError]:
+    found: list[ConfigError] = []
+    for name, subject in table.subjects.items():
+        key = ("subjects", name)
+        if subject.link not in schemes:
+            expected = f"expected one of the gateway's adapters: {', '.join(sorted(schemes))}"
+            found.append(source.mistake((*key, "link"), expected))
+        if len(subject.claims) != 1:
+            found.append(source.mistake(key, f"expected exactly one of {', '.join(_CLAIMS)}"))
+    return found

@@ -1,0 +1,157 @@
+"""The gateway's config file: its form, and all that must hold before a daemon may run from it.
+
+``load`` is the whole of ``check-config``: it reads the config, the policy, finds the adapters and lets each of them
+read its credentials, but opens no socket and no device.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import Field, ValidationError
+
+from gateway.api.errors import ConfigError, CredentialError, PluginError
+from gateway.api.ports import Adapter, AdapterPlugin
+from gateway.engine.limits import EngineLimits
+from gateway.engine.policy import PolicySet
+from gateway.runtime import mistakes, plugins, policy_file
+from gateway.runtime.source import DEFAULT_SOCKET, InvalidConfigError, Source, read_config
+from gateway.runtime.units import Duration, Size, Table
+
+
+class GatewayTable(Table):
+    """The process itself."""
+
+    name: str = Field(default="gateway", min_length=1, max_length=64, description="Shown in status and logs.")
+    state_dir: str = Field(default="/var/lib/atls-gateway", description="What must survive a restart; mode 0700.")
+    admin_socket: str = Field(default=DEFAULT_SOCKET, description="Where atls-gateway status and the like ask; 0600.")
+    log_level: Literal["debug", "info", "warning", "error"] = Field(
+        default="info", description="What is logged of the gateway; its libraries tell warnings only."
+    )
+    audit_lines: int = Field(default=60, ge=1, le=10_000, description="Refusals logged a minute; the rest is counted.")
+    core_dumps: bool = Field(default=False, description="Whether a crash may leave a core file.")
+    hide_memory: bool = Field(default=False, description="Let only root trace the process or read its memory.")
+
+
+_DEFAULTS = EngineLimits()
+_Count = Annotated[int, Field(ge=1, le=1_000_000)]
+
+
+class LimitsTable(Table):
+    """Bounds of the engine's tables and queues; generous for a home."""
+
+    max_sessions: _Count = Field(default=_DEFAULTS.max_sessions, description="Live sessions.")
+    subject_sessions: _Count = Field(default=_DEFAULTS.subject_sessions, description="Live sessions of one opener.")
+    queue_units: _Count = Field(default=_DEFAULTS.queue_units, description="Units waiting in one direction.")
+    queue_octets: Size = Field(default=_DEFAULTS.queue_octets, description="Octets waiting in one direction.")
+    total_octets: Size = Field(default=_DEFAULTS.total_octets, description="Octets waiting in all.")
+    max_unit: Size = Field(default=_DEFAULTS.max_unit, description="The largest unit.")
+    max_nonce: _Count = Field(default=_DEFAULTS.max_nonce, description="Octets of an open's nonce.")
+    recent_opens: _Count = Field(default=_DEFAULTS.recent_opens, description="Opens remembered.")
+    recent_age: Duration = Field(default=_DEFAULTS.recent_age, description="How long an open is remembered.")
+    open_timeout: Duration = Field(default=_DEFAULTS.open_timeout, description="The target must take an open in this.")
+    close_timeout: Duration = Field(default=_DEFAULTS.close_timeout, description="A closing session's last units.")
+    handshake_lifetime: Duration = Field(default=_DEFAULTS.handshake_lifetime, description="A queued handshake unit.")
+    unit_lifetime: Duration = Field(default=_DEFAULTS.unit_lifetime, description="Any other queued unit.")
+    unreachable_after: Duration = Field(
+        default=_DEFAULTS.unreachable_after, description="A session that can't be delivered for so long ends."
+    )
+    idle: Duration = Field(default=_DEFAULTS.idle, description="A session without a unit for so long ends.")
+    retry_after: Duration = Field(default=_DEFAULTS.retry_after, description="Told to who meets a full table.")
+
+
+class ConfigTable(Table):
+    """The config of a gateway. Layer 1 only: an endpoint's config is another file."""
+
+    layer: Literal[1] = Field(description="Always 1.")
+    config_version: Literal[1] = Field(alias="config-version", description="The version of this format.")
+    gateway: GatewayTable = Field(default=GatewayTable(), description="The process itself.")
+    policy: str = Field(min_length=1, description="The policy file; a relative path starts at this file's folder.")
+    adapters: dict[str, dict[str, Any]] = Field(
+        min_length=1, description="The adapters to run; each key is an installed adapter, each value its own table."
+    )
+    limits: LimitsTable = Field(default=LimitsTable(), description="Bounds of the engine's tables and queues.")
+
+
+@dataclass(frozen=True, slots=True)
+class Prepared:
+    """An adapter that a config names. ``first`` is made while the config is checked; ``make`` makes the next ones."""
+
+    first: Adapter
+    make: Callable[[], Adapter]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Settings:
+    """All that a daemon runs from."""
+
+    source: Source
+    table: ConfigTable
+    limits: EngineLimits
+    policy: PolicySet
+    adapters: Mapping[str, Prepared]
+
+
+def load(path: Path, environ: Mapping[str, str]) -> Settings:
+    """Read and check everything. Raises InvalidConfigError with every mistake that could be told."""
+    try:
+        source = read_config(path, environ)
+    except ConfigError as error:
+        raise InvalidConfigError([error]) from None
+    try:
+        table = ConfigTable.model_validate(source.data)
+    except ValidationError as error:
+        raise InvalidConfigError(mistakes.from_validation(error, source)) from None
+    found: list[ConfigError] = []
+    adapters = _adapters(table, source, found)
+    policy = PolicySet()
+    path = source.base / table.policy
+    if path.is_file():
+        try:
+            policy = policy_file.load(path, table.adapters)
+        except InvalidConfigError as error:
+            found.extend(error.errors)
+    else:
+        found.append(source.mistake(("policy",), f"expected a policy file: {path} isn't one"))
+    if found:
+        raise InvalidConfigError(found)
+    limits = EngineLimits(**table.limits.model_dump())
+    return Settings(source=source, table=table, limits=limits, policy=policy, adapters=adapters)
+
+
+def needing_restart(running: Settings, fresh: Settings) -> list[str]:
+    """The keys that differ and that a reload doesn't put in force (all but the policy)."""
+    return sorted(_differences(running.source.data, fresh.source.data, ""))
+
+
+def _differences(old: Any, new: Any, key: str) -> Iterator[str]:
+    if isinstance(old, dict) and isinstance(new, dict):
+        for name in old.keys() | new.keys():
+            yield from _differences(old.get(name), new.get(name), f"{key}.{name}" if key else name)
+    elif old != new and key != "policy":
+        yield key
+
+
+def _adapters(table: ConfigTable, source: Source, found: list[ConfigError]) -> dict[str, Prepared]:
+    candidates = plugins.installed()
+    prepared: dict[str, Prepared] = {}
+    for scheme, values in table.adapters.items():
+        key = ("adapters", scheme)
+        try:
+            plugin = plugins.load(scheme, candidates)
+            make = _maker(plugin, plugin.config_model.model_validate(values), source)
+            prepared[scheme] = Prepared(make(), make)
+        except PluginError as error:
+            found.append(source.mistake(key, str(error)))
+        except ValidationError as error:
+            found.extend(mistakes.from_validation(error, source, key))
+        except (ConfigError, CredentialError) as error:
+            found.append(mistakes.from_adapter(error, source, key))
+    return prepared
+
+
+def _maker(plugin: AdapterPlugin, table: Any, source: Source) -> Callable[[], Adapter]:
+    return lambda: plugin.configure(table, source.base)

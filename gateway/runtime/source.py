@@ -1,0 +1,124 @@
+"""Where config values come from: a strict YAML file, overrides from the environment, systemd's credentials folder.
+
+Ends with plain data and the place of each value, so that a mistake found later can still be told by file and line.
+What the values mean is not known here.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from gateway.api.errors import ConfigError
+from gateway.runtime import strict_yaml
+from gateway.runtime.strict_yaml import Key, dotted
+
+PREFIX = "ATLS_GATEWAY__"
+CONFIG_VARIABLE = "ATLS_GATEWAY_CONFIG"
+DEFAULT_CONFIG = Path("/etc/atls-gateway/gateway.yaml")
+DEFAULT_SOCKET = "/run/atls-gateway/admin.sock"
+_CREDENTIALS = "$CREDENTIALS_DIRECTORY/"
+
+
+class InvalidConfigError(Exception):
+    """All that is wrong with a config, each as a ConfigError; ``str()`` is one line each."""
+
+    def __init__(self, errors: list[ConfigError]) -> None:
+        self.errors = tuple(errors)
+        super().__init__("\n".join(map(str, errors)))
+
+
+@dataclass(frozen=True, slots=True)
+class Source:
+    """The values of one file. ``variables``: which key an environment variable set. ``base``: for relative paths."""
+
+    path: Path
+    data: dict[str, Any]
+    lines: Mapping[Key, int]
+    variables: Mapping[Key, str]
+
+    @property
+    def base(self) -> Path:
+        return self.path.absolute().parent
+
+    def holds(self, key: Key) -> bool:
+        return key in self.lines or any(known[: len(key)] == key for known in self.variables)
+
+    def mistake(self, key: Key, expected: str) -> ConfigError:
+        """A ConfigError at this key, or at the nearest table around it that the file has."""
+        for length in range(len(key), -1, -1):
+            if variable := self.variables.get(key[:length]):
+                return ConfigError(dotted(key), expected, file=f"${variable}")
+            if line := self.lines.get(key[:length]):
+                return ConfigError(dotted(key), expected, file=str(self.path), line=line)
+        return ConfigError(dotted(key), expected, file=str(self.path), line=1)
+
+
+def read_config(path: Path, environ: Mapping[str, str]) -> Source:
+    """Read a gateway config with its overrides; ConfigError for the first thing that can't be read."""
+    source = read_table(path)
+    variables: dict[Key, str] = {}
+    for name in sorted(environ):
+        if name.startswith(PREFIX):
+            key = _override(source.data, name, environ[name])
+            variables[key] = name
+    source = Source(path, source.data, source.lines, variables)
+    _expand_credentials(source, (), source.data, environ.get("CREDENTIALS_DIRECTORY"))
+    return source
+
+
+def read_table(path: Path) -> Source:
+    """Read one YAML file whose top level is a table for layer 1; ConfigError otherwise."""
+    document = strict_yaml.read(path)
+    if not isinstance(document.data, dict):
+        raise ConfigError("", "expected a table (lines of 'key: value')", file=str(path), line=1)
+    source = Source(path, document.data, document.lines, {})
+    layer = document.data.get("layer")
+    if layer != 1 or isinstance(layer, bool):
+        found = " (this file is for an endpoint, which this daemon must not serve)" if layer == 0 else ""
+        raise source.mistake(("layer",), f"expected 1: the gateway reads files for layer 1 only{found}")
+    return source
+
+
+def config_path(option: str | None, environ: Mapping[str, str]) -> Path:
+    """The config file to use: the option, else the environment's, else the system's."""
+    return Path(option or environ.get(CONFIG_VARIABLE) or DEFAULT_CONFIG)
+
+
+def socket_path(source: Source) -> Path:
+    """The admin socket that a config names, without validating the rest (for the short-lived commands)."""
+    table = source.data.get("gateway")
+    named = table.get("admin_socket", DEFAULT_SOCKET) if isinstance(table, dict) else DEFAULT_SOCKET
+    if not isinstance(named, str):
+        raise source.mistake(("gateway", "admin_socket"), "expected a path (a string)")
+    return source.base / named
+
+
+def _override(data: dict[str, Any], name: str, text: str) -> Key:
+    """Set one value by its variable; the value is read as YAML, so ``8`` is a number and ``[a, b]`` a list."""
+    key = tuple(name.removeprefix(PREFIX).lower().split("__"))
+    if not all(key):
+        raise ConfigError("", "expected ATLS_GATEWAY__SECTION__KEY", file=f"${name}")
+    value = strict_yaml.parse(text, f"${name}").data
+    table = data
+    for depth, part in enumerate(key[:-1]):
+        table = table.setdefault(part, {})
+        if not isinstance(table, dict):
+            raise ConfigError(dotted(key[: depth + 1]), "expected a table to override a key in", file=f"${name}")
+    table[key[-1]] = value
+    return key
+
+
+def _expand_credentials(source: Source, key: Key, value: Any, folder: str | None) -> None:
+    """Replace a leading ``$CREDENTIALS_DIRECTORY/`` in the values of all ``*_file`` keys, in place."""
+    items = value.items() if isinstance(value, dict) else enumerate(value) if isinstance(value, list) else ()
+    for name, inner in items:
+        if isinstance(name, str) and name.endswith("_file") and isinstance(inner, str):
+            if inner.startswith(_CREDENTIALS):
+                if not folder:
+                    raise source.mistake((*key, name), "expected to run under systemd: CREDENTIALS_DIRECTORY isn't set")
+                value[name] = f"{folder}/{inner.removeprefix(_CREDENTIALS)}"
+        else:
+            _expand_credentials(source, (*key, name), inner, folder)

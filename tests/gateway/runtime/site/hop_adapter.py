@@ -1,0 +1,217 @@
+"""A real, small adapter for tests: JSON datagrams over Unix sockets, installed by its own entry points.
+
+A peer is a datagram socket ``NAME.peer`` in the adapter's folder; the adapter's own is ``adapter.hop``. What a peer
+sends says its name, which a test may believe. ``{"do": ...}`` makes the adapter misbehave on purpose.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import socket
+import stat
+from pathlib import Path
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from gateway.api.errors import ConfigError, CredentialError, PeerError
+from gateway.api.model import (
+    Accepted,
+    Close,
+    ContentKind,
+    LinkSecurity,
+    Open,
+    Outcome,
+    Peer,
+    Reason,
+    Receipt,
+    Sealed,
+    Unit,
+)
+
+LINK = LinkSecurity(protocol="none")
+
+
+class Inner(BaseModel):
+    model_config = ConfigDict(extra="forbid", strict=True)
+    depth: int = Field(default=1, ge=1, le=9)
+
+
+class HopTable(BaseModel):
+    """The table of a hop adapter."""
+
+    model_config = ConfigDict(extra="forbid", strict=True)
+    folder: str
+    key_file: str | None = None
+    settle: bool = True
+    ready: bool = True
+    stubborn: bool = False
+    inner: Inner = Inner()
+
+
+class HopAdapter:
+    window = 4
+
+    def __init__(self, scheme, table, folder):
+        self.scheme = scheme
+        self.table = table
+        self.folder = folder
+        self.joining = 0
+
+    async def run(self, context):
+        self.context = context
+        self.crash = asyncio.get_running_loop().create_future()
+        self.folder.mkdir(exist_ok=True)
+        place = self.folder / "adapter.hop"
+        place.unlink(missing_ok=True)
+        self.socket = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_NONBLOCK)
+        self.socket.bind(str(place))
+        loop = asyncio.get_running_loop()
+        loop.add_reader(self.socket, self._readable)
+        if self.table.ready:
+            context.ready()
+        try:
+            await self.crash
+        finally:
+            loop.remove_reader(self.socket)
+            self.socket.close()
+            while self.table.stubborn:
+                try:
+                    await asyncio.sleep(3600)
+                except asyncio.CancelledError:
+                    pass
+
+    def _readable(self):
+        while True:
+            try:
+                octets = self.socket.recv(65536)
+            except BlockingIOError:
+                return
+            message = json.loads(octets)
+            peer = Peer(scheme=self.scheme, claims=(f"user:{message['me']}",), link=LINK)
+            getattr(self, "_on_" + message["do"])(message, peer)
+
+    def _on_open(self, message, peer):
+        nonce = bytes.fromhex(message["nonce"])
+        context = self.context
+        envelope = Open(
+            id=context.next_id(), source=peer, to=message["to"], content=ContentKind.ADTLS, nonce=nonce,
+            received_at=context.now(),
+        )  # fmt: skip
+        self._answer(message, envelope)
+
+    def _on_unit(self, message, peer):
+        context = self.context
+        envelope = Unit(
+            id=context.next_id(), source=peer, session=message["session"], content=ContentKind.ADTLS, n=message["n"],
+            payload=Sealed(bytes.fromhex(message["payload"])), received_at=context.now(),
+        )  # fmt: skip
+        self._answer(message, envelope)
+
+    def _on_close(self, message, peer):
+        context = self.context
+        envelope = Close(
+            id=context.next_id(), source=peer, session=message["session"], reason=Reason.CLOSED,
+            received_at=context.now(),
+        )  # fmt: skip
+        self._answer(message, envelope)
+
+    def _on_targets(self, message, peer):
+        self._tell(message["me"], {"targets": list(self.context.targets(peer))})
+
+    def _on_crash(self, message, peer):
+        self.crash.set_exception(RuntimeError("told to crash\nforged line"))
+
+    def _on_return(self, message, peer):
+        self.crash.set_result(None)
+
+    def _on_leak(self, message, peer):
+        self.crash.cancel()
+
+    def _on_misconfigured(self, message, peer):
+        self.crash.set_exception(ExceptionGroup("parts", [ConfigError("inner.depth", "expected another depth")]))
+
+    def _on_fault(self, message, peer):
+        self.context.fault("the cable is out")
+
+    def _on_endpoint(self, message, peer):
+        try:
+            import endpoint.session  # noqa: F401
+        except ImportError as error:
+            self._tell(message["me"], {"import": str(error)})
+
+    def _answer(self, message, envelope):
+        verdict = self.context.submit(envelope)
+        if isinstance(verdict, Accepted):
+            said = {"accepted": envelope.id, "session": verdict.session, "duplicate": verdict.duplicate}
+        else:
+            said = {"refused": verdict.reason.value}
+        self._tell(message["me"], said)
+
+    def _tell(self, name, message):
+        try:
+            self.socket.sendto(json.dumps(message).encode(), str(self.folder / f"{name}.peer"))
+        except OSError:
+            return False
+        return True
+
+    def send(self, transmit):
+        envelope = transmit.envelope
+        name = transmit.to.claim.removeprefix("user:")
+        message = {"kind": type(envelope).__name__, "session": envelope.session}
+        if isinstance(envelope, Unit):
+            message |= {"n": envelope.n, "payload": envelope.payload.octets.hex()}
+        if isinstance(envelope, Open):
+            message |= {"sender": envelope.sender}
+        told = self._tell(name, message)
+        if self.table.settle or not isinstance(envelope, Unit):
+            outcome, reason = (Outcome.DELIVERED, None) if told else (Outcome.DROPPED, Reason.UNREACHABLE)
+            self.context.settle(Receipt(envelope.id, outcome, reason, envelope.session))
+
+    def withdraw(self, envelope):
+        pass
+
+    def receipt(self, receipt):
+        for path in self.folder.glob("*.peer"):
+            said = {"receipt": receipt.id, "outcome": receipt.outcome.value}
+            said["reason"] = receipt.reason.value if receipt.reason else None
+            self._tell(path.name.removesuffix(".peer"), said)
+
+    def status(self):
+        return {"joining": self.joining}
+
+    async def command(self, name, arguments):
+        if name == "permit-join" and self.scheme == "left":
+            self.joining = arguments["seconds"]
+            return {"seconds": self.joining}
+        if name == "devices" and self.scheme == "left":
+            return {"devices": [{"name": path.stem} for path in sorted(self.folder.glob("*.peer"))]}
+        raise PeerError(f"{name} is not for this adapter")
+
+
+class HopPlugin:
+    api = 1
+    config_model = HopTable
+
+    def __init__(self, scheme):
+        self.scheme = scheme
+
+    def configure(self, table, base):
+        if table.key_file is not None:
+            path = base / table.key_file
+            try:
+                mode = path.stat().st_mode
+            except OSError as error:
+                raise CredentialError(str(path), f"can't be read ({error.strerror})") from None
+            if stat.S_IMODE(mode) & 0o077:
+                raise CredentialError(str(path), f"is open to others: chmod 600 {path}")
+            if not os.access(path, os.R_OK):
+                raise CredentialError(str(path), "can't be read")
+        if table.inner.depth == 7:
+            raise ConfigError("inner.depth", "expected any depth but 7")
+        return HopAdapter(self.scheme, table, base / Path(table.folder))
+
+
+LEFT = HopPlugin("left")
+RIGHT = HopPlugin("right")
