@@ -88,16 +88,11 @@ class AttachSession:
             case attach.Send() as message:
                 self._send(message)
             case attach.Join():
-                nwk = self._nwk()
-                if nwk is not None:
-                    self._write(attach.Joined(nwk))
-                elif self._station.device.membership is Membership.JOINED:
-                    self._refuse("the device belongs to a network that is not running")
-                else:
-                    self._network.seek(self._station)
+                self._network.seek(self._station)
             case attach.Rejoin():
                 if not self._network.rejoin(self._station):
-                    self._refuse("the device belongs to no running network")
+                    text = "the device belongs to no running network"
+                    self._write(attach.Error(code=attach.NOT_JOINED, text=text))
             case attach.Leave():
                 if self._station.device.membership is Membership.JOINED:
                     self._network.leave(self._station)
@@ -106,9 +101,6 @@ class AttachSession:
                     self._left()
             case _:
                 raise PeerError("a message that only goes the other way, or a second attach")
-
-    def _refuse(self, text: str) -> None:
-        self._write(attach.Error(code=attach.NOT_JOINED, text=text))
 
     def _send(self, message: attach.Send) -> None:
         if len(message.payload) > attach.payload_limit(message.link_key):

@@ -96,10 +96,12 @@ class VirtualNetwork:
         return found
 
     def seek(self, station: Station) -> None:
-        """The device looks for a network and joins as soon as one lets it in. Nothing happens for a member."""
-        if station.device.membership is not Membership.JOINED:
-            station.device.seeking = True
-            self._look()
+        """The device looks for a network and joins as soon as one lets it in.
+
+        A member waits for its own network when none is running, and gives it up when another one lets it in.
+        """
+        station.device.seeking = True
+        self._look_soon()
 
     def rejoin(self, station: Station) -> bool:
         """A member comes back and announces itself; whether it could."""
@@ -158,7 +160,7 @@ class VirtualNetwork:
         return self._coordinator is not None
 
     def permits_joining(self) -> None:
-        self._look()
+        self._look_soon()
 
     def changed(self) -> None:
         self.on_changed()
@@ -228,16 +230,24 @@ class VirtualNetwork:
                 return router.nwk
         return None
 
-    def _look(self) -> None:
-        """Every device that looks for a network tries; again a little later while any may still get in."""
+    def _look_soon(self) -> None:
+        # never inside a call of the dongle's, which has its own state to bring up first
         if self._seek_alarm is not None:
             self._seek_alarm.cancel()
-            self._seek_alarm = None
+        self._seek_alarm = self.agenda.at(self.agenda.now(), self._look)
+
+    def _look(self) -> None:
+        """Every device that looks for a network tries; again a little later while any may still get in."""
+        self._seek_alarm = None
         if self._coordinator is None:
             return
         again = False
         for station in list(self.stations.values()):
             if not station.device.seeking:
+                continue
+            if self._belongs(station.device):
+                station.device.seeking = False
+                _tell(station.on_joined)
                 continue
             again = True
             if station.device.powered:
@@ -257,6 +267,8 @@ class VirtualNetwork:
         parent = self._parent_for(device)
         if parent is None or not self._coordinator.admits(device.eui64):
             return
+        if device.nwk is not None:
+            del self._by_nwk[device.nwk]
         nwk = self._new_nwk(device.eui64)
         device.nwk = nwk
         device.parent = parent
@@ -290,7 +302,7 @@ class VirtualNetwork:
         for station in self.stations.values():
             station.hop.forget_repeats()
         _LOG.info("coordinator up on channel %d, PAN 0x%04x", parameters.channel, parameters.pan_id)
-        self._look()
+        self._look_soon()
 
     def stop(self) -> None:
         if self._coordinator is None:
@@ -310,7 +322,7 @@ class VirtualNetwork:
         now = self.agenda.now()
         self._permits_until = float("inf") if seconds == _FOREVER else now + seconds
         if seconds:
-            self._look()
+            self._look_soon()
 
     def unicast(self, destination: int, aps: ApsFrame, on_sent: Callable[[bool], None]) -> None:
         station = self._by_nwk.get(destination)
@@ -352,7 +364,9 @@ class VirtualNetwork:
         return [
             (station.device.nwk, station.device.eui64, station.device.sleepy)
             for station in self._members()
-            if station.device.parent == COORDINATOR_NWK and station.device.nwk is not None
+            if station.device.parent == COORDINATOR_NWK
+            and station.device.nwk is not None
+            and not station.device.router  # routers are neighbours, not children
         ]
 
     def energy(self, channel: int) -> int:

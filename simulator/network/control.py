@@ -1,0 +1,297 @@
+"""Administration of a running simulation: JSON lines over the simulator's socket.
+
+A connection that starts with ``{"type":"control", ...}`` is an administrator's. Each line is one request::
+
+    {"type": "control", "id": 7, "do": "report", "device": "kitchen", "name": "temperature", "value": 21.5}
+
+``id`` is any number of the client's; ``do`` names a row of ``COMMANDS``, whose arguments are the other keys. The
+answers, in the order in which they are ready::
+
+    {"type": "result", "id": 7, "value": {"delivered": true}}
+    {"type": "failed", "id": 7, "text": "no such device"}
+
+``device`` is a name of the network file or an EUI64.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass
+from typing import Any, Final, Protocol
+
+from pydantic import ValidationError
+
+from carriage.zigbee.attach import encode_object, format_eui64
+from layer.errors import PeerError
+from simulator.network.config import RadioRow
+from simulator.network.kinds import MEASURES, measured
+from simulator.network.population import Population, hosted
+from simulator.network.server import Connection
+from simulator.network.station import Station
+
+#: answers a request; called once, at once or later
+Answer = Callable[[object], None]
+
+
+class Dongle(Protocol):
+    """What the administrator can do to the dongle."""
+
+    def unplug(self) -> None:
+        """Pull it out: the host's line ends."""
+
+    def replug(self) -> None:
+        """Put it back in."""
+
+    def fail(self, code: int) -> None:
+        """Let the NCP report an error (ASH ERROR frame with this code) and stop."""
+
+    def counters(self) -> Mapping[str, int]: ...
+
+
+@dataclass(slots=True)
+class Simulation:
+    """All that a command may need."""
+
+    population: Population
+    dongle: Dongle | None = None
+
+
+class _Arguments:
+    """The keys of a request, taken one by one; those left over are an error."""
+
+    def __init__(self, values: dict[str, object]) -> None:
+        self._values = values
+
+    def text(self, key: str) -> str:
+        value = self._values.pop(key, None)
+        if not isinstance(value, str):
+            raise PeerError(f"{key} is text and needed")
+        return value
+
+    def number(self, key: str) -> float | None:
+        value = self._values.pop(key, None)
+        if value is None:
+            return None
+        if type(value) not in (int, float):
+            raise PeerError(f"{key} is a number")
+        return value  # type: ignore[return-value]
+
+    def has(self, key: str) -> bool:
+        return key in self._values
+
+    def rest(self) -> dict[str, object]:
+        rest, self._values = self._values, {}
+        return rest
+
+    def end(self) -> None:
+        if self._values:
+            raise PeerError(f"unknown: {', '.join(sorted(self._values))[:100]}")
+
+
+Command = Callable[[Simulation, _Arguments, Answer], None]
+
+
+def _station(simulation: Simulation, arguments: _Arguments) -> Station:
+    return simulation.population.find(arguments.text("device"))
+
+
+def describe(simulation: Simulation, station: Station) -> dict[str, object]:
+    """A device as the administrator sees it."""
+    device = station.device
+    found: dict[str, object] = {
+        "name": simulation.population.name_of(device.eui64),
+        "eui64": format_eui64(device.eui64),
+        "kind": device.kind,
+        "state": device.membership.value,
+        "nwk": device.nwk,
+        "on_air": simulation.population.network.on_air(device),
+        "sleepy": device.sleepy,
+        "waiting": len(station.hop.mailbox),
+        "endpoints": sorted(device.endpoints),
+        "bindings": len(device.bindings),
+    }
+    try:
+        clusters = hosted(station).clusters
+    except PeerError:
+        return found
+    found["values"] = {
+        name: int(clusters[row.cluster].attributes[row.attribute].value) / row.scale
+        for name, row in MEASURES.items()
+        if row.cluster in clusters
+    }
+    return found
+
+
+def _devices(simulation: Simulation, arguments: _Arguments, answer: Answer) -> None:
+    arguments.end()
+    answer([describe(simulation, station) for station in simulation.population.network.stations.values()])
+
+
+def _join(simulation: Simulation, arguments: _Arguments, answer: Answer) -> None:
+    station = _station(simulation, arguments)
+    arguments.end()
+    simulation.population.network.seek(station)
+    answer(describe(simulation, station))
+
+
+def _rejoin(simulation: Simulation, arguments: _Arguments, answer: Answer) -> None:
+    station = _station(simulation, arguments)
+    arguments.end()
+    if not simulation.population.network.rejoin(station):
+        raise PeerError("the device is no member of a running network, or dark")
+    answer(describe(simulation, station))
+
+
+def _leave(simulation: Simulation, arguments: _Arguments, answer: Answer) -> None:
+    station = _station(simulation, arguments)
+    arguments.end()
+    simulation.population.network.leave(station)
+    answer(describe(simulation, station))
+
+
+def _reset(simulation: Simulation, arguments: _Arguments, answer: Answer) -> None:
+    station = _station(simulation, arguments)
+    arguments.end()
+    simulation.population.network.reset(station)
+    answer(describe(simulation, station))
+
+
+def _poll(simulation: Simulation, arguments: _Arguments, answer: Answer) -> None:
+    station = _station(simulation, arguments)
+    arguments.end()
+    station.hop.poll()
+    answer(describe(simulation, station))
+
+
+def _set(simulation: Simulation, arguments: _Arguments, answer: Answer) -> None:
+    station = _station(simulation, arguments)
+    name, value = arguments.text("name"), arguments.number("value")
+    arguments.end()
+    if value is None:
+        raise PeerError("value is needed")
+    measure, plain = measured(name, value)
+    hosted(station).set(measure.cluster, measure.attribute, plain)
+    answer(describe(simulation, station))
+
+
+def _report(simulation: Simulation, arguments: _Arguments, answer: Answer) -> None:
+    station = _station(simulation, arguments)
+    name, value = arguments.text("name"), arguments.number("value")
+    arguments.end()
+    measure, plain = measured(name, value or 0)
+    endpoint = hosted(station)
+    if value is not None:
+        endpoint.set(measure.cluster, measure.attribute, plain)
+    waiting = [answer]  # several bindings give several fates: the first is the answer
+
+    def on_sent(delivered: bool) -> None:
+        if waiting:
+            waiting.pop()({"delivered": delivered})
+
+    endpoint.report_now(measure.cluster, measure.attribute, on_sent)
+
+
+def _press(simulation: Simulation, arguments: _Arguments, answer: Answer) -> None:
+    station = _station(simulation, arguments)
+    arguments.end()
+    measure = MEASURES["on_off"]
+    endpoint = hosted(station)
+    cluster = endpoint.clusters.get(measure.cluster)
+    if cluster is None:
+        raise PeerError("nothing to press on this device")
+    cluster.set(measure.attribute, 1 - int(cluster.attributes[measure.attribute].value))
+    answer(describe(simulation, station))
+
+
+def _radio(simulation: Simulation, arguments: _Arguments, answer: Answer) -> None:
+    network = simulation.population.network
+    station = _station(simulation, arguments) if arguments.has("device") else None
+    try:
+        row = RadioRow.model_validate(arguments.rest())
+    except ValidationError as error:
+        first = error.errors()[0]
+        raise PeerError(f"{'.'.join(str(part) for part in first['loc'])}: {first['msg']}") from None
+    if row.model_fields_set:
+        network.set_conditions(row.over(network.conditions(station)), station)
+    answer(asdict(network.conditions(station)))
+
+
+def _counters(simulation: Simulation, arguments: _Arguments, answer: Answer) -> None:
+    population = simulation.population
+    stations = [_station(simulation, arguments)] if arguments.has("device") else population.network.stations.values()
+    arguments.end()
+    found: dict[str, Any] = {
+        population.name_of(station.device.eui64): {
+            "down": station.hop.down_link.counters.as_dict(),
+            "up": station.hop.up_link.counters.as_dict(),
+        }
+        for station in stations
+    }
+    answer(found)
+
+
+def _dongle(simulation: Simulation, arguments: _Arguments, answer: Answer) -> None:
+    dongle = simulation.dongle
+    action, code = arguments.text("action"), arguments.number("code")
+    arguments.end()
+    if dongle is None:
+        raise PeerError("this simulation has no dongle")
+    if action == "unplug":
+        dongle.unplug()
+    elif action == "replug":
+        dongle.replug()
+    elif action == "fail":
+        dongle.fail(_octet(0x51 if code is None else code))
+    elif action != "counters":
+        raise PeerError("action is unplug, replug, fail or counters")
+    answer(dict(dongle.counters()))
+
+
+def _octet(code: float) -> int:
+    if code != int(code) or not 0 <= code <= 255:
+        raise PeerError("code is an octet")
+    return int(code)
+
+
+COMMANDS: Final[Mapping[str, Command]] = {
+    "devices": _devices,
+    "join": _join,
+    "rejoin": _rejoin,
+    "leave": _leave,
+    "reset": _reset,
+    "poll": _poll,
+    "set": _set,
+    "report": _report,
+    "press": _press,
+    "radio": _radio,
+    "counters": _counters,
+    "dongle": _dongle,
+}
+
+
+class ControlSession:
+    """Implements ``server.Handler`` for an administrator."""
+
+    def __init__(self, connection: Connection, simulation: Simulation) -> None:
+        self._connection = connection
+        self._simulation = simulation
+
+    def line(self, value: dict[str, object]) -> None:
+        """One request. Raises PeerError when it isn't one; one that fails is answered."""
+        number, do = value.pop("id", None), value.pop("do", None)
+        if value.pop("type", None) != "control" or type(number) is not int or not isinstance(do, str):
+            raise PeerError("a request has type control, an id and do")
+
+        def answer(found: object) -> None:
+            self._connection.write(encode_object({"type": "result", "id": number, "value": found}))
+
+        try:
+            command = COMMANDS.get(do)
+            if command is None:
+                raise PeerError(f"do is one of {', '.join(COMMANDS)}")
+            command(self._simulation, _Arguments(value), answer)
+        except PeerError as error:
+            self._connection.write(encode_object({"type": "failed", "id": number, "text": str(error)}))
+
+    def lost(self) -> None:
+        """Answers that come later have nowhere to go."""
