@@ -17,6 +17,7 @@ class Outcome(Enum):
     ACKNOWLEDGED = "acknowledged"
     RESET = "reset"
     TIMED_OUT = "timed out"
+    TOO_LARGE = "too large"  # its options alone burst a message
 
 
 class Sender(Protocol):
@@ -41,6 +42,10 @@ class Beneath(Protocol):
     @property
     def body_limit(self) -> int:
         """Octets of body that go in one message; longer ones go block-wise."""
+
+    @property
+    def message_limit(self) -> int:
+        """Octets of one message with its header and options."""
 
     def start(self, now: float) -> None:
         """Say what the transport wants said first."""

@@ -12,9 +12,10 @@ from dataclasses import dataclass
 from carriage.coap import codes
 from carriage.coap import options as opt
 from carriage.coap.beneath import Beneath, Outcome, RandomSource, random_bits
-from carriage.coap.blockwise import TRANSFER_OPTIONS, Block, Incoming, Outgoing, find_block, szx_for
+from carriage.coap.blockwise import TRANSFER_OPTIONS, Block, Incoming, Outgoing, find_block, room, szx_for
 from carriage.coap.config import CoapConfig
 from carriage.coap.exchange import (
+    REASON_OF,
     Event,
     ExchangeFailed,
     NotificationReceived,
@@ -124,17 +125,18 @@ class ClientSide:
             options = (*opt.without(options, frozenset((opt.ECHO,))), (opt.ECHO, call.echo))
         if call.observe:
             options = (*options, (opt.OBSERVE, b""))
-        body_limit = self._beneath.body_limit
         if self._config.block_szx < 6 and request.code in (codes.GET, codes.FETCH):
             options = (*options, (opt.BLOCK2, Block(0, False, self._config.block_szx).encode()))
-        if len(request.payload) <= min(body_limit, self._block_limit()):
+        size = len(request.payload)
+        limit = min(room(size, options, self._beneath.body_limit, self._beneath.message_limit), self._block_limit())
+        if size <= limit:
             return self._send(call, options, request.payload, now)
         if call.upload is None:
-            call.upload = Outgoing(request.payload, min(self._config.block_szx, szx_for(body_limit)))
+            call.upload = Outgoing(request.payload, min(self._config.block_szx, szx_for(limit)))
         block, chunk = call.upload.block()
         options = (*options, (opt.BLOCK1, block.encode()))
         if block.number == 0:
-            options = (*options, (opt.SIZE1, opt.encode_uint(len(request.payload))))
+            options = (*options, (opt.SIZE1, opt.encode_uint(size)))
         return self._send(call, options, chunk, now)
 
     def _block_limit(self) -> int:
@@ -354,7 +356,7 @@ class ClientSide:
             if call.exchange in self._deadlines:
                 self._wait(call, now)
         else:
-            self._fail(call, Reason.RESET if outcome is Outcome.RESET else Reason.TIMED_OUT, now)
+            self._fail(call, REASON_OF[outcome], now)
 
     def _wait(self, call: _Call, now: float) -> None:
         self._deadlines.pop(call.exchange, None)

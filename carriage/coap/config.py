@@ -18,6 +18,7 @@ class CoapConfig:
     understood: frozenset[int] = UNDERSTOOD  # critical options outside of it are answered 4.02 (5.05 for a proxy's)
     block_szx: int = MAX_SZX  # our blocks have 16 << block_szx octets at most
     body_limit: int = 1024  # over datagrams: the largest body that goes in one message
+    message_limit: int = 1100  # over datagrams: the largest message; fits a DTLS record in a datagram of 1152 octets
     max_message_size: int = 132_096  # over streams: the largest message that we accept
     max_body: int = 131_072  # the largest body that is put together from blocks
     max_transfers: int = 8  # bodies under way in blocks, each direction
@@ -34,6 +35,7 @@ class CoapConfig:
     def __post_init__(self) -> None:
         counts = (
             self.body_limit,
+            self.message_limit,
             self.max_body,
             self.max_transfers,
             self.max_requests,

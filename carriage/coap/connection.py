@@ -63,8 +63,8 @@ __all__ = [
 class CoapConnection:
     """See the module. ``receive`` and ``tick`` never raise, whatever the peer sends.
 
-    With ``datagrams`` each octet string is one datagram, such as the content of one DTLS record; else they are pieces of
-    a TCP or TLS stream, cut anywhere. ``random`` gives numbers in [0, 1).
+    With ``datagrams`` each octet string is one datagram, such as the content of one DTLS record; else they are pieces
+    of a TCP or TLS stream, cut anywhere. ``random`` gives numbers in [0, 1).
     """
 
     __slots__ = ("_beneath", "_client", "_closed", "_events", "_next_exchange", "_now", "_server")
@@ -74,7 +74,9 @@ class CoapConnection:
             config = CoapConfig()
         beneath: Beneath
         if datagrams:
-            beneath = MessageLayer(config.transmission, random, body_limit=config.body_limit)
+            beneath = MessageLayer(
+                config.transmission, random, body_limit=config.body_limit, message_limit=config.message_limit
+            )
         else:
             beneath = StreamLayer(random, max_message_size=config.max_message_size, ping_timeout=config.ping_timeout)
         self._beneath = beneath

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from enum import Enum
+from typing import Final
 
+from carriage.coap.beneath import Outcome
 from carriage.coap.codes import dotted
 from carriage.coap.options import Options
 
@@ -52,6 +54,13 @@ class Reason(Enum):
     UNSUPPORTED = "unsupported"  # a response with a critical option that nobody here understands
     QUEUE_FULL = "queue full"  # too much waits already
     CLOSED = "closed"  # the connection ended
+
+
+REASON_OF: Final[dict[Outcome, Reason]] = {
+    Outcome.RESET: Reason.RESET,
+    Outcome.TIMED_OUT: Reason.TIMED_OUT,
+    Outcome.TOO_LARGE: Reason.TOO_LARGE,
+}
 
 
 @dataclass(slots=True)

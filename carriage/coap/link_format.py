@@ -58,6 +58,27 @@ def _write(link: Link) -> str:
     return ";".join(parts)
 
 
+# Attributes whose values are lists of words (RFC 6690 section 4.1 matches one of them).
+_WORDS: Final = frozenset(("rel", "rev", "rt", "if", "ct"))
+
+
+def matching(links: Iterable[Link], query: str) -> tuple[Link, ...]:
+    """The links that a query ``name=value`` or ``name=prefix*`` selects (section 4.1); all of them for no query."""
+    name, equals, wanted = query.partition("=")
+    if not equals:
+        return tuple(links)
+    prefix = wanted[:-1] if wanted.endswith("*") else None
+    found = []
+    for link in links:
+        value = link.target if name == "href" else link.get(name)
+        if value is None:
+            continue
+        words = value.split(" ") if name in _WORDS else [value]
+        if any(word == wanted if prefix is None else word.startswith(prefix) for word in words):
+            found.append(link)
+    return tuple(found)
+
+
 def read_links(document: bytes) -> tuple[Link, ...]:
     """Read a document. Raises ``PeerError`` for what RFC 6690 section 2 does not allow, or too much of it."""
     if len(document) > MAX_DOCUMENT:

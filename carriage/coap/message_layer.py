@@ -11,7 +11,7 @@ from collections import deque
 from dataclasses import dataclass
 
 from carriage.coap.beneath import Outcome, RandomSource, Sender, random_bits
-from carriage.coap.codes import EMPTY, is_request
+from carriage.coap.codes import EMPTY, INTERNAL_SERVER_ERROR, is_request
 from carriage.coap.deduplication import Deduplication
 from carriage.coap.message import ACK, CON, NON, RST, Message, decode
 from carriage.coap.message_ids import SPACE, MessageIds
@@ -75,6 +75,7 @@ class MessageLayer:
         "_backlog",
         "_body_limit",
         "_ids",
+        "_message_limit",
         "_non",
         "_out",
         "_outcomes",
@@ -88,10 +89,13 @@ class MessageLayer:
         "retransmissions",
     )
 
-    def __init__(self, parameters: TransmissionParameters, random: RandomSource, *, body_limit: int = 1024) -> None:
+    def __init__(
+        self, parameters: TransmissionParameters, random: RandomSource, *, body_limit: int, message_limit: int
+    ) -> None:
         self._parameters = parameters
         self._random = random
         self._body_limit = body_limit
+        self._message_limit = message_limit
         self._ids = MessageIds(random_bits(random, 16), parameters.exchange_lifetime, parameters.id_space)
         self._seen = Deduplication(
             lifetime=parameters.exchange_lifetime,
@@ -112,6 +116,11 @@ class MessageLayer:
     def body_limit(self) -> int:
         """Octets of payload that go in one message."""
         return self._body_limit
+
+    @property
+    def message_limit(self) -> int:
+        """Octets of one datagram."""
+        return self._message_limit
 
     @property
     def remembered(self) -> int:
@@ -221,6 +230,9 @@ class MessageLayer:
                 message.type = ACK
                 message.message_id = message_id
                 datagram = message.encode()
+                if len(datagram) > self._message_limit:
+                    _LOG.error("a response whose options burst a datagram was replaced by 5.00")
+                    datagram = Message(ACK, INTERNAL_SERVER_ERROR, message_id, message.token).encode()
                 self._seen.answered(message_id, datagram)
                 self._out.append(datagram)
                 return False
@@ -255,6 +267,10 @@ class MessageLayer:
         message.type = CON if confirmable else NON
         message.message_id = message_id
         datagram = message.encode()
+        if len(datagram) > self._message_limit:
+            _LOG.error("a message whose options burst a datagram was dropped")
+            self._settle(sender, Outcome.TOO_LARGE)
+            return True
         if confirmable:
             timeout = parameters.ack_timeout * (1 + (parameters.ack_random_factor - 1) * self._random())
             self._outstanding[message_id] = _Outstanding(datagram, sender, now + timeout, timeout, 1)
@@ -360,5 +376,4 @@ class _Ping:
     sender: Sender
 
     def settled(self, outcome: Outcome, now: float) -> None:
-        alive = outcome is not Outcome.TIMED_OUT
-        self.sender.settled(Outcome.ACKNOWLEDGED if alive else Outcome.TIMED_OUT, now)
+        self.sender.settled(Outcome.ACKNOWLEDGED if outcome is Outcome.RESET else outcome, now)

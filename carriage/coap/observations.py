@@ -15,6 +15,7 @@ from carriage.coap.beneath import Beneath, Outcome
 from carriage.coap.blockwise import Key
 from carriage.coap.config import CoapConfig
 from carriage.coap.exchange import (
+    REASON_OF,
     Event,
     NotificationAcknowledged,
     NotificationFailed,
@@ -142,8 +143,7 @@ class Observations:
     def settled(self, observation: _Observation, outcome: Outcome, now: float) -> None:
         """The message layer's word about the current notification (or a reset of an earlier non-confirmable one)."""
         if outcome is not Outcome.ACKNOWLEDGED:
-            reason = Reason.RESET if outcome is Outcome.RESET else Reason.TIMED_OUT
-            self.end(observation.exchange, reason, now)
+            self.end(observation.exchange, REASON_OF[outcome], now)
             return
         observation.acknowledged = True
         if observation.fetched:

@@ -13,10 +13,11 @@ from enum import Enum
 from carriage.coap import codes
 from carriage.coap import options as opt
 from carriage.coap.beneath import Beneath, Outcome
-from carriage.coap.blockwise import TRANSFER_OPTIONS, Block, Key, body_key, find_block, szx_for
+from carriage.coap.blockwise import TRANSFER_OPTIONS, Block, Key, body_key, find_block, room, szx_for
 from carriage.coap.bodies import Downloads, Uploads, block_of
 from carriage.coap.config import CoapConfig
 from carriage.coap.exchange import (
+    REASON_OF,
     Event,
     Reason,
     Request,
@@ -68,8 +69,7 @@ class _Separate:
         if outcome is Outcome.ACKNOWLEDGED:
             self.emit(ResponseDelivered(self.exchange))
         else:
-            reason = Reason.RESET if outcome is Outcome.RESET else Reason.TIMED_OUT
-            self.emit(ResponseFailed(self.exchange, reason))
+            self.emit(ResponseFailed(self.exchange, REASON_OF[outcome]))
 
 
 class ServerSide:
@@ -221,8 +221,9 @@ class ServerSide:
         if registered:
             options = (*options, (opt.OBSERVE, self.observations.sequence(exchange)))
         payload = response.payload
-        if opened.asked or len(payload) > self._limit(opened.szx):
-            szx = min(opened.szx, szx_for(self._beneath.body_limit))
+        limit = self._limit(options, payload, opened.szx)
+        if opened.asked or len(payload) > limit:
+            szx = min(opened.szx, szx_for(limit) if len(payload) > limit else opened.szx)
             number = opened.number << (opened.szx + 4) >> (szx + 4)
             whole = self._with_etag(Response(response.code, options, payload))
             block, options, payload = block_of(whole, number, szx)
@@ -241,9 +242,9 @@ class ServerSide:
             return Answer.QUEUE_FULL
         return Answer.OBSERVED if registered else Answer.SENT
 
-    def _limit(self, szx: int) -> int:
+    def _limit(self, options: Options, payload: bytes, szx: int) -> int:
         """What goes in one message. A block size below the largest is a wish for small messages."""
-        limit = self._beneath.body_limit
+        limit = room(len(payload), options, self._beneath.body_limit, self._beneath.message_limit)
         return min(limit, 16 << szx) if szx < 6 else limit
 
     def _with_etag(self, response: Response) -> Response:
@@ -263,10 +264,11 @@ class ServerSide:
         self, exchange: int, key: Key, szx: int, response: Response, now: float
     ) -> tuple[Options, bytes, bool]:
         """First message of a notification: its options, its payload, whether the rest must be fetched."""
-        if len(response.payload) <= self._limit(szx):
+        limit = self._limit(response.options, response.payload, szx)
+        if len(response.payload) <= limit:
             return response.options, response.payload, False
         whole = self._with_etag(response)
-        block, options, payload = block_of(whole, 0, min(szx, szx_for(self._beneath.body_limit)))
+        block, options, payload = block_of(whole, 0, min(szx, szx_for(limit)))
         self._downloads.keep(key, self._for_fetches(whole), now, exchange)
         return options, payload, block.more
 

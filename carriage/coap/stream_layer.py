@@ -60,7 +60,12 @@ class StreamLayer:
     @property
     def body_limit(self) -> int:
         """What the peer's Max-Message-Size leaves for a body."""
-        return max(16, self._peer_limit - _ROOM_FOR_OPTIONS)
+        return self._peer_limit - _ROOM_FOR_OPTIONS
+
+    @property
+    def message_limit(self) -> int:
+        """The peer's Max-Message-Size."""
+        return self._peer_limit
 
     @property
     def ended(self) -> str | None:
@@ -138,7 +143,13 @@ class StreamLayer:
         """Queue for the shell, which takes everything after each call."""
         if self._ended is not None:
             return False
-        self._out.append(encode_frame(message))
+        frame = encode_frame(message)
+        if len(frame) > self._peer_limit:
+            _LOG.error("a message larger than the peer accepts was dropped")
+            if sender is not None:
+                self._outcomes.append((sender, Outcome.TOO_LARGE))
+            return True
+        self._out.append(frame)
         if sender is not None and confirmable:
             self._written.append(sender)
         return True
