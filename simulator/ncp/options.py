@@ -1,0 +1,44 @@
+"""What can be chosen about a virtual dongle: identity, limits, pace. Every bound of ``simulator.ncp`` is named here."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from simulator.ash.ncp import AshConfig
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NcpOptions:
+    """Defaults are those of an EmberZNet 7.4 NCP with 255 packet buffers.
+
+    ``eui64``            the factory address; None draws one, which the state file keeps
+    ``seed``             of the NCP's random numbers; None draws from the system
+    ``unicast_messages`` APS unicasts in flight until the host sets another number
+    ``callback_queue``   callbacks that wait for the line; more are lost, counted and signalled as overflow
+    ``scan_pace``        1.0 scans in real time, 0.0 at once
+    ``counter_step``     frame counters are written to disk once per so many frames, and leap by it at a restart
+    """
+
+    eui64: int | None = None
+    seed: int | None = None
+    unicast_messages: int = 10
+    callback_queue: int = 64
+    scan_pace: float = 1.0
+    counter_step: int = 4096
+    transient_keys: int = 32
+    known_senders: int = 512
+    extended_timeouts: int = 512
+    endpoints: int = 16
+    clusters_per_endpoint: int = 64
+    stack_version: int = 0x7440
+    build: int = 0
+    manufacturer: str = "ATLS"
+    board: str = "virtual dongle"
+    ash: AshConfig = field(default_factory=AshConfig)
+
+    @property
+    def version_info(self) -> bytes:
+        """Value 0x11 (EmberVersion): build, major, minor, patch, special, type GA."""
+        version = self.stack_version
+        digits = (version >> 12 & 15, version >> 8 & 15, version >> 4 & 15, version & 15)
+        return self.build.to_bytes(2, "little") + bytes(digits) + b"\xaa"

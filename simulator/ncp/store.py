@@ -1,0 +1,186 @@
+"""What the NCP keeps over a restart: its tokens, in a JSON file that only its owner may read.
+
+The file holds keys: it is written whole to a neighbour with mode 0600, synced, and renamed into place.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from layer.errors import PeerError
+
+_FORMAT = 1
+MAX_STATE_FILE = 1 << 20
+
+
+@dataclass(slots=True)
+class StoredNetwork:
+    """The node data token: the network this NCP is the coordinator of."""
+
+    pan_id: int
+    extended_pan_id: int
+    channel: int
+    tx_power: int
+    update_id: int
+    manager: int
+    channels: int
+
+
+@dataclass(slots=True)
+class StoredSecurity:
+    """The key tokens. ``bitmask`` is that of the initial security state."""
+
+    bitmask: int
+    network_key: bytes = field(repr=False)
+    network_key_sequence: int
+    link_key: bytes = field(repr=False)
+    trust_center: int
+
+
+@dataclass(slots=True)
+class LinkKey:
+    """An entry of the key table."""
+
+    eui64: int
+    key: bytes = field(repr=False)
+    outgoing_frame_counter: int = 0
+    incoming_frame_counter: int = 0
+
+
+@dataclass(slots=True)
+class Store:
+    """Everything that survives. Frame counters are ceilings: the live counter stays below them."""
+
+    eui64: int
+    restored_eui64: int | None = None
+    boot_counter: int = 0
+    nwk_frame_counter: int = 0
+    aps_frame_counter: int = 0
+    network: StoredNetwork | None = None
+    security: StoredSecurity | None = None
+    key_table: dict[int, LinkKey] = field(default_factory=dict)
+    tokens: dict[int, bytes] = field(default_factory=dict)
+    manufacturing: dict[int, bytes] = field(default_factory=dict)
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, bytes):
+        return value.hex()
+    if isinstance(value, dict):
+        return {str(key): _plain(item) for key, item in value.items()}
+    if hasattr(value, "__dataclass_fields__"):
+        return {name: _plain(getattr(value, name)) for name in value.__dataclass_fields__}
+    return value
+
+
+def dump(store: Store) -> str:
+    """The store as JSON text."""
+    return json.dumps({"format": _FORMAT, **_plain(store)}, indent=1)
+
+
+def _number(source: dict[str, Any], name: str, bits: int) -> int:
+    value = source[name]
+    if not isinstance(value, int) or not -(1 << 7) <= value < 1 << bits:
+        raise ValueError(name)
+    return value
+
+
+def _octets(source: dict[str, Any], name: str, length: int) -> bytes:
+    value = bytes.fromhex(source[name])
+    if len(value) != length:
+        raise ValueError(name)
+    return value
+
+
+def _network(source: dict[str, Any] | None) -> StoredNetwork | None:
+    if source is None:
+        return None
+    bits = {
+        "pan_id": 16,
+        "extended_pan_id": 64,
+        "channel": 8,
+        "tx_power": 7,
+        "update_id": 8,
+        "manager": 16,
+        "channels": 32,
+    }
+    return StoredNetwork(**{name: _number(source, name, size) for name, size in bits.items()})
+
+
+def _security(source: dict[str, Any] | None) -> StoredSecurity | None:
+    if source is None:
+        return None
+    return StoredSecurity(
+        _number(source, "bitmask", 16),
+        _octets(source, "network_key", 16),
+        _number(source, "network_key_sequence", 8),
+        _octets(source, "link_key", 16),
+        _number(source, "trust_center", 64),
+    )
+
+
+def _link_key(source: dict[str, Any]) -> LinkKey:
+    return LinkKey(
+        _number(source, "eui64", 64),
+        _octets(source, "key", 16),
+        _number(source, "outgoing_frame_counter", 32),
+        _number(source, "incoming_frame_counter", 32),
+    )
+
+
+def load(text: str) -> Store:
+    """Read what ``dump`` wrote. Raises PeerError on anything else; its text never holds a value."""
+    try:
+        source = json.loads(text)
+        if source["format"] != _FORMAT:
+            raise ValueError("format")
+        restored = source["restored_eui64"]
+        return Store(
+            eui64=_number(source, "eui64", 64),
+            restored_eui64=None if restored is None else _number(source, "restored_eui64", 64),
+            boot_counter=_number(source, "boot_counter", 32),
+            nwk_frame_counter=_number(source, "nwk_frame_counter", 33),
+            aps_frame_counter=_number(source, "aps_frame_counter", 33),
+            network=_network(source["network"]),
+            security=_security(source["security"]),
+            key_table={int(index): _link_key(entry) for index, entry in source["key_table"].items()},
+            tokens={int(key): bytes.fromhex(value) for key, value in source["tokens"].items()},
+            manufacturing={int(key): bytes.fromhex(value) for key, value in source["manufacturing"].items()},
+        )
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
+        raise PeerError(f"not a dongle's state ({type(error).__name__})") from None
+
+
+def read_file(path: Path) -> Store | None:
+    """The store at ``path``; None when there is no file. Raises PeerError on a file that is not one of ours."""
+    try:
+        with path.open(encoding="utf-8", errors="replace") as file:
+            text = file.read(MAX_STATE_FILE + 1)
+    except FileNotFoundError:
+        return None
+    if len(text) > MAX_STATE_FILE:
+        raise PeerError(f"{path}: too long for a dongle's state")
+    try:
+        return load(text)
+    except PeerError as error:
+        raise PeerError(f"{path}: {error}") from None
+
+
+def write_file(path: Path, store: Store) -> None:
+    """Put the store at ``path``, whole or not at all. Raises OSError."""
+    neighbour = path.with_name(f".{path.name}.{os.getpid()}.new")
+    neighbour.unlink(missing_ok=True)
+    descriptor = os.open(neighbour, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+    try:
+        with os.fdopen(descriptor, "w", encoding="utf-8") as file:
+            file.write(dump(store))
+            file.flush()
+            os.fsync(file.fileno())
+        neighbour.replace(path)
+    except OSError:
+        neighbour.unlink(missing_ok=True)
+        raise
