@@ -1,0 +1,482 @@
+"""The ZigBee adapter: keeps the dongle up, and moves frames between it and the conversations with the devices.
+
+Everything that comes in (frames, orders, reports, deadlines) is queued and worked off by one task, so that neither
+bellows' callback nor the engine ever waits for the other, and neither is re-entered.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import secrets
+from collections import deque
+from collections.abc import Mapping
+from random import SystemRandom
+from typing import Any, Final
+
+from adapters.zigbee.air import BlankDongleError, Device, Settings, timestamp
+from adapters.zigbee.config import ZigbeeConfig
+from adapters.zigbee.conversation import NETWORK_KEY, Conversation, Shared
+from adapters.zigbee.deadlines import Deadlines
+from adapters.zigbee.radio import LINK_KEY_OVERHEAD, Radio
+from adapters.zigbee.sending import Frame, Sender
+from adapters.zigbee.sending import Outcome as Sent
+from carriage.zigbee.events import Handle, TunnelLimits
+from carriage.zigbee.tunnel import TunnelEndpoint
+from carriage.zigbee.tunnel_table import TunnelIds
+from gateway.api.errors import PeerError, TransportError
+from gateway.api.link import meets
+from gateway.api.model import (
+    ContentKind,
+    EnvelopeId,
+    Join,
+    Leave,
+    Open,
+    Outcome,
+    Peer,
+    Reason,
+    Receipt,
+    SessionId,
+    Transmit,
+)
+from gateway.api.ports import AdapterContext
+
+_LOG = logging.getLogger(__name__)
+
+DATABASE: Final = "zigbee.db"
+INBOX: Final = 1024
+"""Frames from the dongle that wait for us; more are dropped and counted."""
+WINDOW: Final = 4
+"""Units of one session that we ask for ahead: what we hold, the engine can't expire."""
+BATCH: Final = 64
+"""Frames worked off before anything else gets its turn."""
+SETTLED: Final = 60.0
+"""A dongle that stayed up for so long begins with the first waiting time again when it fails."""
+STOP_TIMEOUT: Final = 10.0
+MAX_PERMIT: Final = 254
+"""Seconds; 255 would mean for ever."""
+TUNNEL_IDS: Final = 1024
+
+_BLANK: Final = (
+    "the dongle holds no network. Set `form: if-blank` to let this adapter form one (or restore its last backup), or "
+    "plug in the dongle that belongs here"
+)
+_JITTER = SystemRandom()
+
+_Key = tuple[str, int, bool]
+
+
+class ZigbeeAdapter:
+    """One dongle. See ``gateway.api.ports.Adapter``."""
+
+    def __init__(self, config: ZigbeeConfig) -> None:
+        self._config = config
+        self._context: AdapterContext | None = None
+        self._shared: Shared | None = None
+        self._radio: Radio | None = None
+        self._sender: Sender | None = None
+        self._ids = TunnelIds(TUNNEL_IDS, secrets.randbelow(0xFFFF))
+        self._conversations: dict[_Key, Conversation] = {}
+        self._sessions: dict[SessionId, tuple[Conversation, Handle]] = {}
+        self._held: dict[EnvelopeId, SessionId] = {}
+        self._dirty: dict[_Key, None] = {}
+        self._deadlines: Deadlines[_Key] = Deadlines()
+        self._inbox: deque[tuple[_Key, bytes]] = deque()
+        self._orders: deque[Transmit] = deque()
+        self._wake = asyncio.Event()
+        self._timer: asyncio.TimerHandle | None = None
+        self._link = "down"
+        self._counters = dict.fromkeys(
+            (
+                "opened_by_devices", "opened_by_gateway", "refused", "closed", "units_in", "units_out", "units_refused",
+                "units_incomplete", "overflows", "data_errors", "misbehaved", "delivered", "dropped", "inbox_drops",
+                "reconnects",
+            ),
+            0,
+        )  # fmt: skip
+
+    @property
+    def window(self) -> int:
+        return min(WINDOW, self._config.limits.units_queued)
+
+    # The dongle ----------------------------------------------------------------------------------------------------
+
+    async def run(self, context: AdapterContext) -> None:
+        self._context = context
+        self._shared = Shared(
+            context=context, config=self._config, sessions=self._sessions, orders=self._held, counters=self._counters
+        )
+        async with asyncio.TaskGroup() as group:
+            group.create_task(self._work(context))
+            await self._keep_up(context)
+
+    async def _keep_up(self, context: AdapterContext) -> None:
+        config, limits = self._config, self._config.limits
+        settings = Settings(
+            path=config.path,
+            baudrate=config.baudrate,
+            flow_control=config.flow_control,
+            channel=config.channel,
+            database=context.state_dir / DATABASE,
+            interview=limits.interview,
+            start=limits.start,
+        )
+        may_form = config.form == "if-blank"
+        wait = limits.reconnect_first
+        while True:
+            began = context.now()
+            try:
+                radio = await Radio.start(settings, self, may_form=may_form)
+            except BlankDongleError:
+                self._fault(context, f"{config.path}: {_BLANK}")
+            except TransportError as failure:
+                self._fault(context, str(failure))
+            else:
+                may_form = False  # a dongle that comes back blank is a matter for its owner
+                reason = await self._serve(context, radio)
+                self._counters["reconnects"] += 1
+                self._fault(context, f"{reason}; connecting anew")
+                if context.now() - began >= SETTLED:
+                    wait = limits.reconnect_first
+            await asyncio.sleep(wait * (0.5 + _JITTER.random()))
+            wait = min(2 * wait, limits.reconnect_most)
+
+    def _fault(self, context: AdapterContext, text: str) -> None:
+        self._link = "down"
+        _LOG.error("%s", text)
+        context.fault(text)
+
+    async def _serve(self, context: AdapterContext, radio: Radio) -> str:
+        """Until the link is lost; why."""
+        limits = self._config.limits
+        sender = Sender(
+            radio.transmit,
+            radio.asleep,
+            in_flight=limits.in_flight,
+            sleepy_in_flight=limits.sleepy_in_flight,
+            device_window=limits.device_window,
+            jitter=_JITTER.random,
+        )
+        try:
+            async with asyncio.TaskGroup() as group:
+                serving = group.create_task(sender.run())
+                self._radio, self._sender, self._link = radio, sender, "up"
+                for key, conversation in self._conversations.items():
+                    conversation.tunnels.maximum_payload_length = self._payload_length(key[2])
+                    self._touch(key)
+                _LOG.info("the ZigBee network is up: %s", radio.network)
+                context.ready()
+                reason = await radio.wait_lost()
+                self._sender = None
+                serving.cancel()
+        finally:
+            self._radio = self._sender = None
+            try:
+                async with asyncio.timeout(STOP_TIMEOUT):
+                    await radio.stop()
+            except TimeoutError:
+                _LOG.error("the dongle's connection could not be ended in time")
+        return reason
+
+    def _payload_length(self, link_key: bool) -> int:
+        assert self._radio is not None
+        return self._radio.max_payload - (LINK_KEY_OVERHEAD if link_key else 0)
+
+    # What the radio tells ------------------------------------------------------------------------------------------
+
+    def tunnel_frame(self, eui64: str, endpoint: int, payload: bytes, link_key: bool) -> None:
+        if len(self._inbox) >= INBOX:
+            self._counters["inbox_drops"] += 1
+            return
+        self._inbox.append(((eui64, endpoint, link_key), payload))
+        self._wake.set()
+
+    def device_joined(self, device: Device) -> None:
+        assert self._context is not None
+        facts = (
+            ("manufacturer", device.manufacturer),
+            ("model", device.model),
+            ("power", "sleepy" if device.sleepy else "always on"),
+        )
+        _LOG.info("%s is in the network: %s %s", device.eui64, device.manufacturer or "?", device.model or "?")
+        self._context.submit(
+            Join(
+                id=self._context.next_id(),
+                source=_peer(device.eui64),
+                received_at=self._context.now(),
+                facts=facts if device.interviewed else (),
+            )
+        )
+
+    def device_left(self, eui64: str) -> None:
+        context = self._context
+        assert context is not None
+        now = context.now()
+        for key, conversation in self._conversations.items():
+            if key[0] == eui64:
+                conversation.discard(now)
+                self._touch(key)
+        _LOG.info("%s left the network", eui64)
+        context.submit(Leave(id=context.next_id(), source=_peer(eui64), received_at=now))
+
+    # What the engine orders ----------------------------------------------------------------------------------------
+
+    def send(self, transmit: Transmit) -> None:
+        self._orders.append(transmit)
+        self._wake.set()
+
+    def withdraw(self, envelope: EnvelopeId) -> None:
+        for transmit in self._orders:
+            if transmit.envelope.id == envelope:
+                self._orders.remove(transmit)
+                return
+        session = self._held.pop(envelope, None)
+        place = None if session is None else self._sessions.get(session)
+        if place is not None and self._context is not None:
+            conversation, handle = place
+            conversation.withdraw(handle, envelope, self._context.now())
+            self._touch(conversation.key)
+
+    def receipt(self, receipt: Receipt) -> None:
+        if receipt.outcome is Outcome.DELIVERED or receipt.session is None or self._context is None:
+            return
+        place = self._sessions.get(receipt.session)
+        if place is not None:
+            conversation, handle = place
+            conversation.not_delivered(handle, receipt.id, self._context.now())
+            self._touch(conversation.key)
+
+    def _carry_out(self, transmit: Transmit, now: float) -> None:
+        envelope = transmit.envelope
+        if isinstance(envelope, Open):
+            self._open(transmit, envelope, now)
+            return
+        place = self._sessions.get(envelope.session)
+        if place is None:
+            self._settle(envelope.id, Reason.UNKNOWN, envelope.session)
+            return
+        conversation, handle = place
+        self._held[envelope.id] = envelope.session
+        conversation.send(transmit, handle, now)
+        self._touch(conversation.key)
+
+    def _open(self, transmit: Transmit, envelope: Open, now: float) -> None:
+        protocol = {
+            ContentKind.ADTLS: self._config.incoming.adtls,
+            ContentKind.ATLS: self._config.incoming.atls,
+        }.get(envelope.content)
+        if protocol is None:
+            self._settle(envelope.id, Reason.CONTENT, envelope.session)
+            return
+        link_key = transmit.require.link_key
+        endpoint = self._endpoint_of(transmit.to.claim)
+        conversation = None if endpoint is None else self._conversation((*endpoint, link_key))
+        if conversation is None:
+            self._settle(envelope.id, Reason.UNREACHABLE, envelope.session)
+        elif not meets(conversation.peer.link, transmit.require):
+            self._settle(envelope.id, Reason.LINK, envelope.session)
+        else:
+            assert envelope.session is not None
+            self._held[envelope.id] = envelope.session
+            conversation.open(envelope, protocol, now)
+            self._touch(conversation.key)
+
+    def _endpoint_of(self, claim: str) -> tuple[str, int] | None:
+        """Where a device has the tunnelling cluster: as it told in its interview, else where it last spoke from."""
+        kind, _, eui64 = claim.partition(":")
+        radio = self._radio
+        device = radio.device(eui64) if kind == "eui64" and radio is not None else None
+        if device is None:
+            return None
+        if device.tunnel_endpoints:
+            return eui64, device.tunnel_endpoints[0]
+        return next(((key[0], key[1]) for key in reversed(self._conversations) if key[0] == eui64), None)
+
+    def _settle(self, envelope: EnvelopeId, reason: Reason, session: SessionId | None) -> None:
+        assert self._shared is not None
+        self._shared.settle(envelope, reason, session)
+
+    # The work ------------------------------------------------------------------------------------------------------
+
+    def _touch(self, key: _Key) -> None:
+        self._dirty[key] = None
+        self._wake.set()
+
+    async def _work(self, context: AdapterContext) -> None:
+        try:
+            while True:
+                await self._wake.wait()
+                self._wake.clear()
+                self._turn(context)
+                self._set_timer(context)
+                if self._inbox:
+                    self._wake.set()
+                    await asyncio.sleep(0)
+        finally:
+            if self._timer is not None:
+                self._timer.cancel()
+
+    def _turn(self, context: AdapterContext) -> None:
+        now = context.now()
+        for _ in range(min(BATCH, len(self._inbox))):
+            key, payload = self._inbox.popleft()
+            conversation = self._conversation(key)
+            if conversation is not None:
+                conversation.tunnels.receive(payload, now)
+                self._dirty[key] = None
+        while self._orders:
+            self._carry_out(self._orders.popleft(), now)
+        for key in self._deadlines.take(now):
+            conversation = self._conversations.get(key)
+            if conversation is not None:
+                conversation.tick(now)
+                self._dirty[key] = None
+        dirty, self._dirty = self._dirty, {}
+        for key in dirty:
+            conversation = self._conversations.get(key)
+            if conversation is not None:
+                conversation.digest(now)
+                self._send_frames(conversation)
+                self._deadlines.set(key, conversation.next_deadline())
+
+    def _send_frames(self, conversation: Conversation) -> None:
+        sender = self._sender
+        if sender is None:
+            return
+        for out in conversation.tunnels.frames_to_send():
+            sender.submit(
+                Frame(
+                    conversation.eui64,
+                    conversation.endpoint,
+                    out.octets,
+                    conversation.link_key,
+                    _Report(self, conversation, out.id),
+                )
+            )
+
+    def frame_done(self, conversation: Conversation, frame: int, outcome: Sent) -> None:
+        """What became of a frame of a conversation's tunnels."""
+        assert self._context is not None
+        now = self._context.now()
+        if outcome is Sent.DELIVERED:
+            conversation.tunnels.frame_delivered(frame, now)
+        else:
+            conversation.tunnels.frame_failed(frame, now)
+        self._touch(conversation.key)
+
+    def _set_timer(self, context: AdapterContext) -> None:
+        due = self._deadlines.next()
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+        if due is not None:
+            delay = max(0.0, due - context.now())
+            self._timer = asyncio.get_running_loop().call_later(delay, self._wake.set)
+
+    def _conversation(self, key: _Key) -> Conversation | None:
+        """The conversation with a device endpoint; a new one pushes out the oldest that is idle. None: no room."""
+        conversation = self._conversations.get(key)
+        if conversation is not None:
+            return conversation
+        limits = self._config.limits
+        if len(self._conversations) >= limits.devices:
+            idle = next((each for each, other in self._conversations.items() if other.idle), None)
+            if idle is None:
+                _LOG.warning("no room for a tunnel with %s: %d device endpoints have tunnels", key[0], limits.devices)
+                return None
+            del self._conversations[idle]
+            self._deadlines.forget(idle)
+        assert self._shared is not None
+        manufacturer = self._config.manufacturer_code
+        tunnels = TunnelEndpoint(
+            limits=TunnelLimits(
+                window=limits.device_window,
+                max_tunnels=limits.tunnels_per_device,
+                max_queued_units=limits.units_queued,
+                idle_timeout=limits.idle,
+            ),
+            ids=self._ids,
+            protocols=[(manufacturer, protocol) for protocol in sorted(self._config.routes(key[0]))],
+            first_sequence=secrets.randbelow(256),
+        )
+        if self._radio is not None:
+            tunnels.maximum_payload_length = self._payload_length(key[2])
+        conversation = self._conversations[key] = Conversation(key, tunnels, self._shared)
+        return conversation
+
+    # For the administrator -----------------------------------------------------------------------------------------
+
+    def status(self) -> Mapping[str, Any]:
+        radio, sender = self._radio, self._sender
+        return {
+            "link": self._link,
+            "network": {} if radio is None else radio.network,
+            "devices": 0 if radio is None else sum(1 for _ in radio.devices()),
+            "tunnels": sum(conversation.count for conversation in self._conversations.values()),
+            "counters": {
+                **self._counters,
+                **({} if radio is None else {f"radio_{name}": count for name, count in radio.counters.items()}),
+                **({} if sender is None else {f"frames_{name}": count for name, count in sender.counters.items()}),
+            },
+        }
+
+    async def command(self, name: str, arguments: Mapping[str, Any]) -> Mapping[str, Any]:
+        radio = self._radio
+        if name not in _COMMANDS:
+            raise PeerError(f"the zigbee adapter knows {', '.join(sorted(_COMMANDS))}")
+        if radio is None:
+            raise PeerError("the dongle is not there now")
+        return await _COMMANDS[name](radio, arguments)
+
+
+class _Report:
+    """Takes the outcome of one frame to its conversation."""
+
+    __slots__ = ("_adapter", "_conversation", "_frame")
+
+    def __init__(self, adapter: ZigbeeAdapter, conversation: Conversation, frame: int) -> None:
+        self._adapter = adapter
+        self._conversation = conversation
+        self._frame = frame
+
+    def __call__(self, outcome: Sent) -> None:
+        self._adapter.frame_done(self._conversation, self._frame, outcome)
+
+
+def _peer(eui64: str) -> Peer:
+    return Peer(scheme="zigbee", claims=(f"eui64:{eui64}",), link=NETWORK_KEY)
+
+
+async def _permit_join(radio: Radio, arguments: Mapping[str, Any]) -> Mapping[str, Any]:
+    seconds = arguments.get("seconds", 60)
+    if set(arguments) - {"seconds"} or type(seconds) is not int or not 0 <= seconds <= MAX_PERMIT:
+        raise PeerError(f"permit-join takes `seconds`, 0 (closed) to {MAX_PERMIT}")
+    try:
+        await radio.permit(seconds)
+    except TransportError as failure:
+        raise PeerError(str(failure)) from failure
+    _LOG.info("joining is %s", f"open for {seconds} s" if seconds else "closed")
+    return {"seconds": seconds}
+
+
+async def _devices(radio: Radio, arguments: Mapping[str, Any]) -> Mapping[str, Any]:
+    return {
+        "devices": [
+            {
+                "eui64": device.eui64,
+                "nwk": f"0x{device.nwk:04x}",
+                "manufacturer": device.manufacturer,
+                "model": device.model,
+                "interviewed": device.interviewed,
+                "sleepy": device.sleepy,
+                "lqi": device.lqi,
+                "rssi": device.rssi,
+                "last_seen": timestamp(device.last_seen),
+                "tunnel_endpoints": list(device.tunnel_endpoints),
+            }
+            for device in radio.devices()
+        ]
+    }
+
+
+_COMMANDS = {"permit-join": _permit_join, "devices": _devices}

@@ -1,0 +1,84 @@
+"""What the radio is asked and what it tells: values and one port. No bellows, no zigpy, no I/O."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Final, Protocol
+
+
+class BlankDongleError(Exception):
+    """The dongle holds no network, and none may be formed."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Settings:
+    """What a start needs. ``database``: zigpy's, which also holds backups with the network key."""
+
+    path: str
+    baudrate: int
+    flow_control: str
+    channel: int | None
+    database: Path
+    interview: float
+    start: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Device:
+    """A device as the coordinator knows it. ``last_seen``: seconds since 1970. Strings are cleaned."""
+
+    eui64: str
+    nwk: int
+    manufacturer: str
+    model: str
+    interviewed: bool
+    sleepy: bool
+    lqi: int | None
+    rssi: int | None
+    last_seen: float | None
+    tunnel_endpoints: tuple[int, ...]
+
+
+class RadioEvents(Protocol):
+    """What the radio tells; every call returns at once and never raises."""
+
+    def tunnel_frame(self, eui64: str, endpoint: int, payload: bytes, link_key: bool) -> None:
+        """A tunnelling frame came; ``endpoint`` is the device's, ``link_key``: protected under the APS link key."""
+
+    def device_joined(self, device: Device) -> None:
+        """A device is in, and its interview is over (or took too long: then ``interviewed`` is false)."""
+
+    def device_left(self, eui64: str) -> None: ...
+
+
+def clean(text: object, limit: int = 64) -> str:
+    """A string of a peer's for logs and listings: printable, and not longer than ``limit``."""
+    if text is None:
+        return ""
+    return "".join(c if c.isprintable() else "?" for c in str(text)[:limit])
+
+
+_HINTS: Final = {
+    FileNotFoundError: "there is no such device: is the dongle plugged in?",
+    PermissionError: "denied, or in use: is the daemon's user in the group dialout, and nothing else on the port?",
+    TimeoutError: "the dongle doesn't answer: wrong baudrate or flow_control, or not an EmberZNet dongle?",
+    ConnectionRefusedError: "nothing listens there",
+}
+
+
+def describe(exc: BaseException, path: str) -> str:
+    """One line on a fault of the link, without what the libraries may have put into the exception."""
+    for known in (exc, exc.__cause__):
+        for kind, hint in _HINTS.items():
+            if isinstance(known, kind):
+                return f"{path}: {hint}"
+    cause = exc.__cause__ or exc
+    detail = cause.strerror if isinstance(cause, OSError) and cause.strerror else type(cause).__name__
+    return f"{path}: {detail}"
+
+
+def timestamp(seconds: float | None) -> str | None:
+    """``last_seen`` as ISO 8601 in UTC."""
+    return None if seconds is None else datetime.fromtimestamp(seconds, UTC).isoformat(timespec="seconds")

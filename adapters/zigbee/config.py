@@ -1,0 +1,119 @@
+"""The ZigBee adapter's config table and nothing else: what it may say, its defaults, and its limits."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Final, Literal
+
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field
+
+from gateway.api.model import ContentKind
+
+MAX_EUI64: Final = (1 << 64) - 1
+
+
+def eui64_text(value: int) -> str:
+    """The usual notation of an EUI64: eight colon-separated octets in lower case, most significant first."""
+    return value.to_bytes(8, "big").hex(":")
+
+
+def _canonical_eui64(text: str) -> str:
+    parts = text.lower().split(":")
+    if len(parts) != 8 or not all(len(part) == 2 for part in parts):
+        raise ValueError("expected an EUI64 like 00:0d:6f:00:0b:5d:e3:b6")
+    try:
+        return bytes.fromhex("".join(parts)).hex(":")
+    except ValueError:
+        raise ValueError("expected an EUI64 like 00:0d:6f:00:0b:5d:e3:b6") from None
+
+
+Eui64 = Annotated[str, AfterValidator(_canonical_eui64)]
+ProtocolId = Annotated[int, Field(ge=200, le=254)]
+"""Tunnelling protocol ids that the Smart Energy standard (D.6.2.2) leaves to manufacturers."""
+
+Seconds = Annotated[float, Field(gt=0)]
+
+
+class _Table(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class TunnelTarget(_Table):
+    """Where a tunnel that a device opens leads to: an alias of the policy, and what travels in it."""
+
+    to: Annotated[str, Field(min_length=1, max_length=64)]
+    content: Literal["adtls", "atls"] = "adtls"
+
+    @property
+    def kind(self) -> ContentKind:
+        return ContentKind(self.content)
+
+
+class DeviceTable(_Table):
+    """What differs for one device."""
+
+    protocols: dict[ProtocolId, TunnelTarget] = {}
+
+
+class IncomingTable(_Table):
+    """Protocol ids of the tunnels that the gateway opens towards a device, by content."""
+
+    adtls: ProtocolId = 250
+    atls: ProtocolId = 251
+
+
+class Limits(_Table):
+    """Bounds of tables, queues and times; times in seconds."""
+
+    in_flight: Annotated[int, Field(ge=2, le=32)] = 8
+    """Unicasts in the dongle at once; a dongle has some 10 buffers for them."""
+    sleepy_in_flight: Annotated[int, Field(ge=1, le=16)] = 2
+    """How many of those may wait for sleeping devices; each holds its slot for up to 28 s."""
+    device_window: Annotated[int, Field(ge=1, le=8)] = 2
+    """Frames in flight to one device."""
+    devices: Annotated[int, Field(ge=1, le=4096)] = 512
+    """Device endpoints with tunnels of their own kept in memory."""
+    tunnels_per_device: Annotated[int, Field(ge=1, le=64)] = 8
+    units_queued: Annotated[int, Field(ge=1, le=256)] = 32
+    """Units that wait on one tunnel."""
+    idle: Annotated[float, Field(ge=1, le=65535)] = 65535.0
+    """CloseTunnelTimeout: a tunnel without data for so long is closed."""
+    interview: Seconds = 180.0
+    """A device that hasn't told what it is by then is taken in without."""
+    reconnect_first: Seconds = 1.0
+    """First wait before the dongle is tried again; doubles up to ``reconnect_most``, with jitter."""
+    reconnect_most: Seconds = 60.0
+    start: Annotated[float, Field(ge=5)] = 90.0
+    """A dongle that isn't up by then is tried anew."""
+
+
+class ZigbeeConfig(_Table):
+    """The table of one ZigBee adapter."""
+
+    path: Annotated[str, Field(min_length=1)]
+    """Serial device (best the stable name under /dev/serial/by-id), or ``socket://host:port``."""
+    baudrate: Annotated[int, Field(ge=9600, le=2_000_000)] = 115200
+    flow_control: Literal["hardware", "software"] = "software"
+    """As the dongle's firmware has it."""
+    channel: Annotated[int, Field(ge=11, le=26)] | None = None
+    """Only for forming; without it the quietest of 11, 15, 20, 25 is taken."""
+    form: Literal["never", "if-blank"] = "never"
+    """Whether a dongle without a network gets a new one (or the last backup of this gateway's)."""
+    protocols: dict[ProtocolId, TunnelTarget] = {}
+    """Tunnels that devices may open, by protocol id. Others are refused with status 3."""
+    devices: dict[Eui64, DeviceTable] = {}
+    incoming: IncomingTable = IncomingTable()
+    manufacturer_code: Annotated[int, Field(ge=0, le=0xFFFF)] = 0xFFFF
+    """Goes with the protocol ids above; 0xFFFF: of no manufacturer."""
+    limits: Limits = Limits()
+
+    def routes(self, eui64: str) -> dict[int, TunnelTarget]:
+        """The tunnels that one device may open: those of all, those of its own on top."""
+        own = self.devices.get(eui64)
+        return {**self.protocols, **own.protocols} if own is not None else self.protocols
+
+    def located(self, base: Path) -> ZigbeeConfig:
+        """The same with a relative ``path`` resolved against ``base``. A URL stays as it is."""
+        if "://" in self.path:
+            return self
+        return self.model_copy(update={"path": str(base / self.path)})

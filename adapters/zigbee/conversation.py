@@ -1,0 +1,485 @@
+"""Tunnels with one device endpoint, as sessions of the gateway: tunnel events become envelopes, orders become tunnels.
+
+Synchronous: no I/O, no timer. ``adapter`` moves the frames and watches the clock.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+from collections import deque
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any, Final
+
+from adapters.zigbee.config import ZigbeeConfig
+from carriage.zigbee.events import (
+    CloseReason,
+    DataError,
+    Event,
+    FailReason,
+    Handle,
+    PeerMisbehaved,
+    TunnelClosed,
+    TunnelOpened,
+    TunnelRefused,
+    TunnelRequested,
+    UnitFailed,
+    UnitIncomplete,
+    UnitReceived,
+    UnitSent,
+)
+from carriage.zigbee.segmentation import DTLS_UNIT_LIMIT, TLS_UNIT_LIMIT
+from carriage.zigbee.tunnel import TunnelEndpoint
+from carriage.zigbee.tunneling import TransferError, TunnelStatus
+from gateway.api.errors import TransportError
+from gateway.api.link import meets
+from gateway.api.model import (
+    Close,
+    ContentKind,
+    EnvelopeId,
+    LinkSecurity,
+    Open,
+    Outcome,
+    Peer,
+    Reason,
+    Receipt,
+    Refused,
+    Sealed,
+    SessionId,
+    Transmit,
+    Unit,
+)
+from gateway.api.ports import AdapterContext
+
+_LOG = logging.getLogger(__name__)
+
+NETWORK_KEY: Final = LinkSecurity(protocol="zigbee-network-key")
+"""Anyone who holds the network key can claim any EUI64."""
+LINK_KEY: Final = LinkSecurity(protocol="zigbee-link-key", authenticated=True)
+
+HELD_UNITS: Final = 4
+"""Units kept for another try while the sender is held back by flow control; more are refused as overflow."""
+DEFAULT_PAUSE: Final = 1.0
+"""Seconds, where the refusal doesn't say."""
+
+_REFUSALS: Final[Mapping[Reason, TunnelStatus]] = {
+    Reason.BUSY: TunnelStatus.BUSY,
+    Reason.OVER_RATE: TunnelStatus.BUSY,
+    Reason.UNREACHABLE: TunnelStatus.BUSY,
+    Reason.EXPIRED: TunnelStatus.BUSY,
+}
+"""Reasons that pass; every other one is status 3, protocol not supported."""
+_ENDINGS: Final[Mapping[CloseReason, Reason]] = {
+    CloseReason.CLOSED: Reason.CLOSED,
+    CloseReason.IDLE: Reason.EXPIRED,
+    CloseReason.UNKNOWN_THERE: Reason.RESTARTED,
+    CloseReason.NO_ANSWER: Reason.UNREACHABLE,
+    CloseReason.UNDELIVERABLE: Reason.UNREACHABLE,
+    CloseReason.NOT_DECIDED: Reason.BUSY,
+}
+_FAILURES: Final[Mapping[FailReason, Reason]] = {
+    FailReason.UNDELIVERABLE: Reason.UNREACHABLE,
+    FailReason.OVERFLOW: Reason.TOO_LARGE,
+    FailReason.STALLED: Reason.EXPIRED,
+    FailReason.CLOSED: Reason.CLOSED,
+}
+_REFUSED_THERE: Final[Mapping[TunnelStatus, Reason]] = {
+    TunnelStatus.BUSY: Reason.BUSY,
+    TunnelStatus.NO_MORE_IDS: Reason.BUSY,
+    TunnelStatus.PROTOCOL_NOT_SUPPORTED: Reason.DENIED,
+    TunnelStatus.FLOW_CONTROL_NOT_SUPPORTED: Reason.CONTENT,
+}
+_UNIT_LIMITS: Final = {ContentKind.ATLS: TLS_UNIT_LIMIT}
+
+
+def unit_limit(content: ContentKind) -> int:
+    """Octets of the longest unit of a session."""
+    return _UNIT_LIMITS.get(content, DTLS_UNIT_LIMIT)
+
+
+@dataclass(slots=True, eq=False)
+class _Session:
+    """One tunnel and the session that it carries."""
+
+    handle: Handle
+    session: SessionId
+    content: ContentKind
+    asked: EnvelopeId
+    """The Open: submitted by us where the device asked, else the engine's order."""
+    order: Open | None = None
+    """The engine's Open that isn't settled yet."""
+    protocol: int = 0
+    flow_control: bool = True
+    units: dict[int, EnvelopeId] = field(default_factory=dict)
+    """Units under way to the device, by their number."""
+    closing: EnvelopeId | None = None
+    """The engine's Close that isn't settled yet."""
+    ended_here: bool = False
+    """The engine knows of the end already."""
+    held: deque[tuple[int, Sealed]] = field(default_factory=deque)
+    resume_at: float | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Shared:
+    """What all conversations of one adapter have in common."""
+
+    context: AdapterContext
+    config: ZigbeeConfig
+    sessions: dict[SessionId, tuple[Conversation, Handle]]
+    """Which conversation carries a session."""
+    orders: dict[EnvelopeId, SessionId]
+    """The engine's orders that tunnels hold, so that one can be withdrawn."""
+    counters: dict[str, int]
+
+    def settle(self, envelope: EnvelopeId, reason: Reason | None, session: SessionId | None = None) -> None:
+        """The final word on an order: delivered where there is no reason."""
+        self.orders.pop(envelope, None)
+        outcome = Outcome.DELIVERED if reason is None else Outcome.DROPPED
+        self.counters["delivered" if reason is None else "dropped"] += 1
+        if reason is not None:
+            _LOG.info("envelope %d dropped: %s", envelope, reason.value)
+        self.context.settle(Receipt(envelope, outcome, reason, session))
+
+
+class Conversation:
+    """All tunnels with one endpoint of one device under one kind of key; the two kinds never mix.
+
+    After every call, and after every call to ``tunnels``: ``digest``, send what ``tunnels`` has to send, and call
+    ``tick`` at ``next_deadline``.
+    """
+
+    def __init__(self, key: tuple[str, int, bool], tunnels: TunnelEndpoint, shared: Shared) -> None:
+        """``key``: EUI64, the device's endpoint, and whether its frames are under the APS link key."""
+        self.key = key
+        self.eui64, self.endpoint, self.link_key = key
+        self.tunnels = tunnels
+        self.peer = Peer(
+            scheme="zigbee", claims=(f"eui64:{self.eui64}",), link=LINK_KEY if self.link_key else NETWORK_KEY
+        )
+        self._shared = shared
+        self._context = shared.context
+        self._by_handle: dict[Handle, _Session] = {}
+
+    @property
+    def idle(self) -> bool:
+        """No tunnel: it may be forgotten."""
+        return not self._by_handle
+
+    @property
+    def count(self) -> int:
+        return len(self._by_handle)
+
+    # From the device -----------------------------------------------------------------------------------------------
+
+    def digest(self, now: float) -> None:
+        """Turn what the tunnels report into envelopes and receipts."""
+        while (event := self.tunnels.next_event()) is not None:
+            _HANDLERS[type(event)](self, event, now)
+
+    def tick(self, now: float) -> None:
+        self.tunnels.tick(now)
+        for session in list(self._by_handle.values()):
+            if session.resume_at is not None and session.resume_at <= now:
+                self._resume(session, now)
+
+    def next_deadline(self) -> float | None:
+        times = [session.resume_at for session in self._by_handle.values()]
+        times.append(self.tunnels.next_deadline())
+        return min((time for time in times if time is not None), default=None)
+
+    def discard(self, now: float) -> None:
+        """The device is gone for good; its Leave tells the engine."""
+        for session in self._by_handle.values():
+            session.ended_here = True
+        self.tunnels.discard(now)
+
+    def _requested(self, event: TunnelRequested, now: float) -> None:
+        config = self._shared.config
+        target = config.routes(self.eui64).get(event.protocol)
+        if target is None or event.manufacturer != config.manufacturer_code:
+            self._refuse(event.handle, TunnelStatus.PROTOCOL_NOT_SUPPORTED, "no such protocol", now)
+            return
+        envelope = Open(
+            id=self._context.next_id(),
+            source=self.peer,
+            to=target.to,
+            content=target.kind,
+            nonce=self._nonce(event.handle),
+            received_at=now,
+        )
+        verdict = self._context.submit(envelope)
+        if isinstance(verdict, Refused):
+            status = _REFUSALS.get(verdict.reason, TunnelStatus.PROTOCOL_NOT_SUPPORTED)
+            self._refuse(event.handle, status, verdict.reason.value, now)
+            return
+        assert verdict.session is not None
+        self._add(_Session(event.handle, verdict.session, target.kind, envelope.id))
+        self.tunnels.accept(event.handle, now, unit_limit=unit_limit(target.kind))
+        self._shared.counters["opened_by_devices"] += 1
+
+    def _refuse(self, handle: Handle, status: TunnelStatus, why: str, now: float) -> None:
+        self._shared.counters["refused"] += 1
+        _LOG.info("a tunnel that %s asked for is refused with status %d: %s", self.eui64, status, why)
+        self.tunnels.refuse(handle, status, now)
+
+    def _nonce(self, handle: Handle) -> bytes:
+        """A repeated request keeps its handle, so it keeps the nonce, and gets the same session."""
+        text = f"{self._context.epoch} {self.eui64} {self.endpoint} {self.link_key} {handle}"
+        return hashlib.sha256(text.encode()).digest()[:16]
+
+    def _opened(self, event: TunnelOpened, now: float) -> None:
+        session = self._by_handle.get(event.handle)
+        if session is None or session.order is None:
+            return
+        order, session.order = session.order, None
+        self._shared.counters["opened_by_gateway"] += 1
+        self._shared.settle(order.id, None, session.session)
+
+    def _refused(self, event: TunnelRefused, now: float) -> None:
+        session = self._remove(event.handle)
+        if session is None or session.order is None:
+            return
+        if event.status is TunnelStatus.FLOW_CONTROL_NOT_SUPPORTED and session.flow_control:
+            self.open(session.order, session.protocol, now, flow_control=False)
+            return
+        _LOG.info("%s refuses a tunnel with status %d", self.eui64, event.status)
+        self._shared.settle(session.order.id, _REFUSED_THERE[event.status], session.session)
+
+    def _received(self, event: UnitReceived, now: float) -> None:
+        session = self._by_handle.get(event.handle)
+        if session is None or session.ended_here:
+            return
+        if session.held:
+            if len(session.held) < HELD_UNITS:
+                session.held.append((event.n, Sealed(event.data)))
+            else:
+                self._shared.counters["overflows"] += 1
+                self.tunnels.data_error(event.handle, TransferError.DATA_OVERFLOW, now)
+            return
+        self._submit_unit(session, event.n, Sealed(event.data), now)
+
+    def _submit_unit(self, session: _Session, n: int, payload: Sealed, now: float) -> bool:
+        """Hand one unit to the engine. False where it is held for another try."""
+        verdict = self._context.submit(
+            Unit(
+                id=self._context.next_id(),
+                source=self.peer,
+                session=session.session,
+                content=session.content,
+                n=n,
+                payload=payload,
+                received_at=now,
+            )
+        )
+        if not isinstance(verdict, Refused):
+            self._shared.counters["units_in"] += 1
+            return True
+        self._shared.counters["units_refused"] += 1
+        _LOG.info("unit %d of %s from %s is refused: %s", n, session.session, self.eui64, verdict.reason.value)
+        return _UNIT_REFUSALS.get(verdict.reason, Conversation._overflow)(self, session, n, payload, verdict, now)
+
+    def _overflow(self, session: _Session, n: int, payload: Sealed, verdict: Refused, now: float) -> bool:
+        self.tunnels.data_error(session.handle, TransferError.DATA_OVERFLOW, now)
+        return True
+
+    def _hold(self, session: _Session, n: int, payload: Sealed, verdict: Refused, now: float) -> bool:
+        if not self.tunnels.pause(session.handle, now):
+            return self._overflow(session, n, payload, verdict, now)
+        session.held.appendleft((n, payload))
+        session.resume_at = now + (DEFAULT_PAUSE if verdict.retry_after is None else verdict.retry_after)
+        return False
+
+    def _end(self, session: _Session, n: int, payload: Sealed, verdict: Refused, now: float) -> bool:
+        self._tell_end(session, verdict.reason, now)
+        self._abort(session, now)
+        return True
+
+    def _over(self, session: _Session, n: int, payload: Sealed, verdict: Refused, now: float) -> bool:
+        self._abort(session, now)
+        return True
+
+    def _disown(self, session: _Session, n: int, payload: Sealed, verdict: Refused, now: float) -> bool:
+        self.tunnels.data_error(session.handle, TransferError.NO_SUCH_TUNNEL, now)
+        self._abort(session, now)
+        return True
+
+    def _abort(self, session: _Session, now: float) -> None:
+        """End a tunnel at once; the engine knows why."""
+        session.ended_here = True
+        session.held.clear()
+        session.resume_at = None
+        self.tunnels.abort(session.handle, now)
+
+    def _resume(self, session: _Session, now: float) -> None:
+        session.resume_at = None
+        while session.held:
+            if not self._submit_unit(session, *session.held.popleft(), now):
+                return
+        self.tunnels.resume(session.handle, now)
+
+    def _incomplete(self, event: UnitIncomplete, now: float) -> None:
+        session = self._by_handle.get(event.handle)
+        self._shared.counters["units_incomplete"] += 1
+        if session is None or session.ended_here or session.content is not ContentKind.ATLS:
+            return  # DTLS goes on without a datagram
+        self._tell_end(session, Reason.BROKEN, now)
+        self._abort(session, now)
+
+    def _tell_end(self, session: _Session, reason: Reason, now: float) -> None:
+        session.ended_here = True
+        self._context.submit(
+            Close(
+                id=self._context.next_id(),
+                source=self.peer,
+                session=session.session,
+                reason=reason,
+                received_at=now,
+            )
+        )
+
+    def _sent(self, event: UnitSent, now: float) -> None:
+        self._settle_unit(event.handle, event.n, None)
+
+    def _failed(self, event: UnitFailed, now: float) -> None:
+        self._settle_unit(event.handle, event.n, _FAILURES[event.reason])
+
+    def _settle_unit(self, handle: Handle, n: int, reason: Reason | None) -> None:
+        session = self._by_handle.get(handle)
+        envelope = None if session is None else session.units.pop(n, None)
+        if session is not None and envelope is not None:
+            self._shared.settle(envelope, reason, session.session)
+
+    def _closed(self, event: TunnelClosed, now: float) -> None:
+        session = self._remove(event.handle)
+        if session is None:
+            return
+        _LOG.debug("a tunnel with %s ended: %s", self.eui64, event.reason.value)
+        self._shared.counters["closed"] += 1
+        ending = _ENDINGS[event.reason]
+        if session.order is not None:
+            self._shared.settle(session.order.id, ending, session.session)
+            session.ended_here = True
+        for envelope in session.units.values():
+            self._shared.settle(envelope, Reason.CLOSED, session.session)
+        if session.closing is not None:
+            self._shared.settle(session.closing, None, session.session)
+        if not session.ended_here:
+            self._tell_end(session, ending, now)
+
+    def _data_error(self, event: DataError, now: float) -> None:
+        self._shared.counters["data_errors"] += 1
+        _LOG.debug("%s reports data error %d", self.eui64, event.status)
+
+    def _misbehaved(self, event: PeerMisbehaved, now: float) -> None:
+        self._shared.counters["misbehaved"] += 1
+        _LOG.warning("%s: %s", self.eui64, event.reason)
+
+    # From the engine -----------------------------------------------------------------------------------------------
+
+    def open(self, envelope: Open, protocol: int, now: float, *, flow_control: bool = True) -> None:
+        """Open a tunnel towards the device for a session."""
+        assert envelope.session is not None
+        try:
+            handle = self.tunnels.open(
+                protocol,
+                self._shared.config.manufacturer_code,
+                now,
+                flow_control=flow_control,
+                unit_limit=unit_limit(envelope.content),
+            )
+        except TransportError:
+            self._shared.settle(envelope.id, Reason.BUSY, envelope.session)
+            return
+        session = _Session(handle, envelope.session, envelope.content, envelope.id, order=envelope)
+        session.protocol, session.flow_control = protocol, flow_control
+        self._add(session)
+
+    def send(self, transmit: Transmit, handle: Handle, now: float) -> None:
+        """Carry out an order for a tunnel of this conversation."""
+        session = self._by_handle[handle]
+        match transmit.envelope:
+            case Unit() as unit:
+                self._send_unit(session, transmit, unit, now)
+            case Close() as close:
+                self._close(session, close, now)
+            case Open() as again:
+                self._shared.settle(again.id, Reason.BUSY, again.session)
+
+    def _send_unit(self, session: _Session, transmit: Transmit, unit: Unit, now: float) -> None:
+        if not meets(self.peer.link, transmit.require):
+            self._shared.settle(unit.id, Reason.LINK, unit.session)
+            return
+        try:
+            self.tunnels.send_unit(session.handle, unit.n, unit.payload.octets, now)
+        except TransportError as failure:
+            self._shared.settle(unit.id, Reason.BUSY if failure.transient else Reason.CLOSED, unit.session)
+            return
+        session.units[unit.n] = unit.id
+        self._shared.counters["units_out"] += 1
+
+    def _close(self, session: _Session, close: Close, now: float) -> None:
+        session.ended_here = True
+        session.closing = close.id
+        if close.reason is Reason.CLOSED:
+            self.tunnels.close(session.handle, now)  # what is queued goes first
+        else:
+            self._abort(session, now)
+
+    def withdraw(self, handle: Handle, envelope: EnvelopeId, now: float) -> None:
+        """Forget an order: no receipt. A unit on its way stays so."""
+        session = self._by_handle.get(handle)
+        if session is None:
+            return
+        if session.order is not None and session.order.id == envelope:
+            session.order = None
+            self._abort(session, now)
+        if session.closing == envelope:
+            session.closing = None
+        session.units = {n: unit for n, unit in session.units.items() if unit != envelope}
+
+    def not_delivered(self, handle: Handle, envelope: EnvelopeId, now: float) -> None:
+        """An envelope of ours came to nothing. Where it is the Open, so does the tunnel."""
+        session = self._by_handle.get(handle)
+        if session is not None and session.asked == envelope and not session.ended_here:
+            self._abort(session, now)
+
+    # -----------------------------------------------------------------------------------------------------------------
+
+    def _add(self, session: _Session) -> None:
+        self._by_handle[session.handle] = session
+        self._shared.sessions[session.session] = (self, session.handle)
+
+    def _remove(self, handle: Handle) -> _Session | None:
+        session = self._by_handle.pop(handle, None)
+        if session is not None:
+            self._shared.sessions.pop(session.session, None)
+        return session
+
+
+_UNIT_REFUSALS: Final[Mapping[Reason, Callable[[Conversation, _Session, int, Sealed, Refused, float], bool]]] = {
+    Reason.OVER_RATE: Conversation._hold,
+    Reason.BUSY: Conversation._hold,
+    Reason.DENIED: Conversation._end,
+    Reason.CONTENT: Conversation._end,
+    Reason.LINK: Conversation._end,
+    Reason.BROKEN: Conversation._over,
+    Reason.CLOSED: Conversation._over,
+    Reason.RESTARTED: Conversation._over,
+    Reason.UNKNOWN: Conversation._disown,
+}
+"""What the device is told of a refused unit; of every other reason, data overflow."""
+
+_HANDLERS: Final[Mapping[type[Event], Callable[[Conversation, Any, float], None]]] = {
+    TunnelRequested: Conversation._requested,
+    TunnelOpened: Conversation._opened,
+    TunnelRefused: Conversation._refused,
+    UnitReceived: Conversation._received,
+    UnitIncomplete: Conversation._incomplete,
+    UnitSent: Conversation._sent,
+    UnitFailed: Conversation._failed,
+    TunnelClosed: Conversation._closed,
+    DataError: Conversation._data_error,
+    PeerMisbehaved: Conversation._misbehaved,
+}
