@@ -11,13 +11,10 @@ copy of the flight, which goes out when our own deadline passes. OpenSSL gives u
 
 from __future__ import annotations
 
-import enum
-import logging
-import os
 from collections import deque
 from typing import Any, Final
 
-from OpenSSL import SSL, crypto
+from OpenSSL import SSL
 
 from layer.config import AssociationConfig, PeerRequirement, Role
 from layer.context import context_for
@@ -34,27 +31,27 @@ from layer.events import (
     Truncated,
 )
 from layer.flight import Flights, pack, split_records
-from layer.openssl import BUFFER_SIZE, address_of, certificate_problem, ffi, lib, registry, scratch, take_errors
-from layer.peer import certificate_identity, unmet, weak_signature, weakness
-from layer.records import ALERT, HANDSHAKE
-
-_LOG = logging.getLogger(__name__)
+from layer.openssl import BUFFER_SIZE, address_of, export_keys, lib, registry, scratch, suite_name, take_errors
+from layer.party import Party
+from layer.records import ALERT
 
 #: A longer datagram can't hold one record that OpenSSL reads; it would be read in pieces, so it is dropped.
 MAX_DATAGRAM: Final = 16384 + 256
+_RECORD: Final = 16384
 
 _WANT_READ: Final = lib.SSL_ERROR_WANT_READ
 _ZERO_RETURN: Final = lib.SSL_ERROR_ZERO_RETURN
 _PROTOCOLS: Final = {0xFEFD: "dtls1.2", 0x0303: "tls1.2", 0x0304: "tls1.3"}
 
 
-class _State(enum.Enum):
-    NEW = 0
-    HANDSHAKE = 1
-    OPEN = 2
-    SENT_CLOSE = 3  # our close_notify is out, the peer's is awaited
-    HEARD_CLOSE = 4  # the peer's close_notify came, ours is not out yet
-    OVER = 5
+# Plain numbers: they are compared for every record.
+_NEW: Final = 0
+_HANDSHAKE: Final = 1
+_OPEN: Final = 2
+_SENT_CLOSE: Final = 3  # our close_notify is out, the peer's is awaited
+_HEARD_CLOSE: Final = 4  # the peer's close_notify came, ours is not out yet
+_OVER: Final = 5
+_STATE_NAMES: Final = ("new", "handshake", "open", "sent close", "heard close", "over")
 
 
 class Association:
@@ -66,22 +63,15 @@ class Association:
         "_bio_out",
         "_config",
         "_connection",
-        "_credentials",
         "_datagram",
         "_events",
         "_flights",
         "_handshake_until",
         "_info",
-        "_interval",
-        "_kept",
         "_listen",
         "_max_data",
         "_out",
-        "_peer_alert",
-        "_psk_identity",
-        "_refusal",
-        "_repeat_after",
-        "_retransmit_at",
+        "_party",
         "_role",
         "_ssl",
         "_state",
@@ -98,36 +88,30 @@ class Association:
         self._bio_in: Any = connection._into_ssl
         self._bio_out: Any = connection._from_ssl
         self._role = role
-        self._credentials = credentials
         self._config = config
         self._datagram = config.datagram
-        self._state = _State.NEW
+        self._state = _NEW
         self._listen = cookie_verified
         self._events: deque[Event] = deque()
         self._out: list[bytes] = []
         self._stream = bytearray()
-        self._flights = Flights(config.mtu)
+        self._flights = Flights(config.mtu, config.retransmit_initial, config.retransmit_max)
         self._info: AssociationInfo | None = None
-        self._psk_identity: bytes | None = None
-        self._refusal: str | None = None
-        self._kept: list[object] = []
-        self._interval = config.retransmit_initial
-        self._retransmit_at: float | None = None
         self._handshake_until: float | None = None
-        self._repeat_after = 0.0
         self._max_data = 0
         if config.datagram:
             lib.SSL_set_mtu(self._ssl, config.mtu)
         if role is Role.CLIENT:
             connection.set_connect_state()
             if config.server_name is not None:
-                connection.set_tlsext_host_name(config.server_name.encode("idna"))
+                connection.set_tlsext_host_name(config.server_name.encode())
         else:
             connection.set_accept_state()
-        registry[address_of(self._ssl)] = self
+        self._party = Party(role, credentials, config)
+        registry[address_of(self._ssl)] = self._party
 
     def __repr__(self) -> str:
-        return f"<Association {self._role.value} {self._config.protocol} {self._state.name.lower()}>"
+        return f"<Association {self._role.value} {self._config.protocol} {_STATE_NAMES[self._state]}>"
 
     @property
     def info(self) -> AssociationInfo | None:
@@ -137,13 +121,13 @@ class Association:
     @property
     def over(self) -> bool:
         """True once nothing will happen any more."""
-        return self._state is _State.OVER
+        return self._state == _OVER
 
     def start(self, now: float) -> None:
         """Begin: the handshake timeout runs from here, and a client's first flight is ready. Call it once."""
-        if self._state is not _State.NEW:
+        if self._state != _NEW:
             raise UsageError("an association is started once")
-        self._state = _State.HANDSHAKE
+        self._state = _HANDSHAKE
         self._handshake_until = now + self._config.handshake_timeout
         if self._role is Role.CLIENT:
             self._handshake(now)
@@ -151,40 +135,42 @@ class Association:
     def receive(self, data: bytes | bytearray | memoryview, now: float) -> None:
         """Take exactly one datagram (DTLS) or any piece of the stream (TLS). Never raises over its content."""
         state = self._state
-        if state is _State.OVER or not data:
+        if state == _OVER or not data:
             return
-        if state is _State.NEW:
+        if state == _NEW:
             raise UsageError("start the association before it receives")
-        if self._datagram:
-            if len(data) > MAX_DATAGRAM:
-                return
-            lib.BIO_write(self._bio_in, ffi.from_buffer(data), len(data))
-            if state is _State.HANDSHAKE:
+        if type(data) is not bytes:
+            data = bytes(data)
+        if not self._datagram:
+            self._receive_stream(data, now)
+        elif state == _HANDSHAKE:
+            if len(data) <= MAX_DATAGRAM:
+                lib.BIO_write(self._bio_in, data, len(data))
                 self._handshake(now)
-            else:
+        elif len(data) <= MAX_DATAGRAM:
+            lib.ERR_clear_error()
+            lib.BIO_write(self._bio_in, data, len(data))
+            count = lib.SSL_read(self._ssl, scratch.data, BUFFER_SIZE)
+            if count > 0:
+                self._events.append(DataReceived(scratch.view[:count]))
+                if self._flights.waiting:
+                    self._flights.forget()  # the peer speaks under the new keys: it has our last flight
+                if len(data) > 13 and len(data) == 13 + (data[11] << 8 | data[12]):
+                    return  # one record went in and one came out: the usual datagram
                 self._read(now)
-                if self._flights.waiting and self._state is _State.OPEN:
-                    self._answer_repetition(data, now)
-            return
-        view = memoryview(data)
-        for at in range(0, len(view), BUFFER_SIZE):  # bounds what waits inside OpenSSL
-            piece = view[at : at + BUFFER_SIZE]
-            lib.BIO_write(self._bio_in, ffi.from_buffer(piece), len(piece))
-            if self._state is _State.HANDSHAKE:
-                self._handshake(now)
             else:
-                self._read(now)
-            if self._state is _State.OVER:
-                return
+                self._after_read(count, now)
+                if self._flights.waiting and not self._out:
+                    self._out += self._flights.answer(data, now)
 
     def receive_eof(self, now: float) -> None:
         """The carriage ended. Without the peer's close_notify before it, that is truncation."""
-        if self._state in (_State.OVER, _State.NEW):
-            self._state = _State.OVER
+        if self._state in (_OVER, _NEW):
+            self._state = _OVER
             return
-        if self._state is _State.HANDSHAKE:
+        if self._state == _HANDSHAKE:
             self._fail("the carriage ended during the handshake")
-        elif self._state is _State.HEARD_CLOSE:
+        elif self._state == _HEARD_CLOSE:
             self._end()
         else:
             self._events.append(Truncated())
@@ -196,27 +182,29 @@ class Association:
         Without effect once the association is over. Raises ``UsageError`` before the handshake completed, after
         ``close``, and for DTLS data that doesn't fit (its ``max_data`` attribute is the limit) or is empty.
         """
-        if self._state is _State.OVER:
-            return
-        if self._state is not _State.OPEN and self._state is not _State.HEARD_CLOSE:
+        state = self._state
+        if state != _OPEN and state != _HEARD_CLOSE:
+            if state == _OVER:
+                return
             raise UsageError("data can be sent between HandshakeCompleted and close only")
-        if self._datagram:
-            if not 0 < len(data) <= self._max_data:
-                raise DataSizeError(len(data), self._max_data)
+        if type(data) is not bytes:
+            data = bytes(data)
+        if not self._datagram:
+            for at in range(0, len(data), _RECORD):
+                self._write(data[at : at + _RECORD])
+        elif 0 < len(data) <= self._max_data:
             self._write(data)
-            return
-        view = memoryview(data)
-        for at in range(0, len(view), 16384):
-            self._write(view[at : at + 16384])
+        else:
+            raise DataSizeError(len(data), self._max_data)
 
     def close(self, now: float) -> None:
         """Send close_notify. What the peer still sends is delivered until its own close_notify comes."""
-        if self._state in (_State.NEW, _State.HANDSHAKE):
+        if self._state in (_NEW, _HANDSHAKE):
             self._end()
-        elif self._state is _State.OPEN:
+        elif self._state == _OPEN:
             self._shutdown()
-            self._state = _State.SENT_CLOSE
-        elif self._state is _State.HEARD_CLOSE:
+            self._state = _SENT_CLOSE
+        elif self._state == _HEARD_CLOSE:
             self._shutdown()
             self._end()
 
@@ -241,24 +229,18 @@ class Association:
 
     def next_deadline(self) -> float | None:
         """When ``tick`` has something to do; None when only the peer or the owner can."""
-        until, at = self._handshake_until, self._retransmit_at
-        if until is None or at is None:
-            return until
-        return min(until, at)
+        until, repeat_at = self._handshake_until, self._flights.deadline
+        return until if until is None or repeat_at is None else min(until, repeat_at)
 
     def tick(self, now: float) -> None:
         """Do what is due: end a handshake that took too long, repeat a flight that got no answer."""
-        if self._state is not _State.HANDSHAKE or self._handshake_until is None:
+        if self._state != _HANDSHAKE or self._handshake_until is None:
             return
         if now >= self._handshake_until:
-            why = self._refusal or "no answer, or the two ends hold different keys"
+            why = self._party.refusal or "no answer, or the two ends hold different keys"
             self._fail(f"handshake not finished after {self._config.handshake_timeout:g} s ({why})")
-        elif self._retransmit_at is not None and now >= self._retransmit_at:
-            if not self._absorb_os_timer():
-                return
-            self._out += self._flights.again()
-            self._interval = min(self._interval * 2, self._config.retransmit_max)
-            self._retransmit_at = now + self._interval
+        elif self._flights.deadline is not None and now >= self._flights.deadline and self._absorb_os_timer():
+            self._out += self._flights.again(now)
 
     def export(self, label: str, context: bytes | None, length: int) -> bytes:
         """Keying material that both ends share (RFC 5705, RFC 8446 7.5). ``None`` and ``b""`` differ before TLS 1.3.
@@ -266,90 +248,11 @@ class Association:
         Raises ``UsageError`` before the handshake completed or after the end, ``PeerError`` where the peer did not
         negotiate the extended master secret, without which exported keys don't bind the association (RFC 7627 5.4).
         """
-        if self._info is None or self._state is _State.OVER:
+        if self._info is None or self._state == _OVER:
             raise UsageError("keys can be exported while the association is open only")
-        if not 0 < length <= 4096:
-            raise UsageError("between 1 and 4096 octets can be exported")
         if self._config.protocol != "tls1.3" and lib.SSL_get_extms_support(self._ssl) != 1:
             raise PeerError("the peer lacks the extended master secret: its keys must not be exported")
-        out = ffi.new("unsigned char[]", length)
-        name = label.encode()
-        used = context is not None
-        octets = context or b""
-        done = lib.SSL_export_keying_material(
-            self._ssl, out, length, name, len(name), ffi.from_buffer(octets), len(octets), used
-        )
-        if done != 1:
-            raise UsageError(f"OpenSSL does not export this: {take_errors()[0]}")
-        return bytes(ffi.buffer(out, length))
-
-    # What the C callbacks ask (layer.openssl.PskParty, layer.context.Verifier).
-
-    def server_psk(self, identity: bytes) -> bytes:
-        """The key for this identity. An unknown one gets random octets and fails later exactly like a wrong key."""
-        key = self._lookup(identity)
-        self._psk_identity = identity
-        return key if key is not None else os.urandom(32)
-
-    def client_psk(self) -> tuple[bytes, bytes] | None:
-        """Own identity and key."""
-        psk = self._credentials.psk
-        if psk is None:
-            return None
-        self._psk_identity = psk.identity
-        return psk.identity, psk.key
-
-    def session_psk(self, identity: bytes) -> bytes | None:
-        """TLS 1.3: the key for this identity. Only a server without certificate has to hide that there is none."""
-        key = self._lookup(identity)
-        if key is None and self._credentials.chain:
-            return None
-        self._psk_identity = identity
-        return key if key is not None else os.urandom(32)
-
-    def keep(self, cdata: object) -> None:
-        """Hold C memory until the association goes."""
-        self._kept.append(cdata)
-
-    def verify_certificate(self, certificate: crypto.X509, code: int, depth: int, trusted: bool) -> bool:
-        """Judge one link of the peer's chain during the handshake, so that a refused peer gets an alert."""
-        problem = self._certificate_problem(certificate, code, depth, trusted)
-        if problem is not None and self._refusal is None:
-            self._refusal = problem
-        return problem is None
-
-    def _certificate_problem(self, certificate: crypto.X509, code: int, depth: int, trusted: bool) -> str | None:
-        required = self._config.peer
-        pinned_only = bool(required.spki_sha256) and not self._credentials.anchors
-        if not trusted and not pinned_only and not required.anonymous:
-            return certificate_problem(code)
-        try:
-            weak = weakness(certificate)
-            if weak is None and depth == 0 and not pinned_only and weak_signature(certificate):
-                weak = "the certificate is signed over a broken digest"
-            if weak is not None or depth:
-                return weak
-            return unmet(required, certificate_identity(certificate.to_cryptography()))
-        except Exception:  # certificates are peer input, and their parsers raise many kinds
-            return "the certificate can't be read"
-
-    def _lookup(self, identity: bytes) -> bytes | None:
-        """The key of an identity that is known and wanted here."""
-        lookup = self._credentials.psk_lookup
-        key = None
-        if lookup is not None:
-            try:
-                key = lookup(identity)
-            except Exception:
-                _LOG.exception("the PSK table failed; the peer is treated as unknown")
-        if key is None:
-            self._refusal = "the PSK identity is not known"
-            return None
-        required = self._config.peer
-        if not required.unrestricted and identity not in required.psk_identities:
-            self._refusal = "the PSK identity is not the expected one"
-            return None
-        return key
+        return export_keys(self._ssl, label, context, length)
 
     # Driving OpenSSL.
 
@@ -376,15 +279,12 @@ class Association:
             self._fail_from_openssl(output)
 
     def _complete(self, now: float) -> None:
-        self._handshake_until = self._retransmit_at = None
-        try:
-            peer = self._identify()
-        except Exception:  # see _certificate_problem
-            self._shutdown()
-            self._fail("the peer's certificate can't be read")
-            return
-        problem = unmet(self._config.peer, peer)
-        if problem is not None and not (peer.kind == "none" and not self._config.require_client_certificate):
+        self._handshake_until = None
+        self._flights.stop()
+        connection = self._connection
+        assert connection is not None
+        peer, problem = self._party.identify(connection, self._ssl)
+        if problem is not None:
             self._shutdown()
             self._fail(problem)
             return
@@ -392,48 +292,40 @@ class Association:
             self._max_data = int(lib.DTLS_get_data_mtu(self._ssl))
             if self._role is Role.CLIENT:
                 self._flights.forget()  # the server's Finished acknowledges our last flight
-        connection = self._connection
-        assert connection is not None
         alpn = connection.get_alpn_proto_negotiated()
         self._info = AssociationInfo(
             protocol=_PROTOCOLS.get(lib.SSL_version(self._ssl), "unknown"),
-            suite=ffi.string(lib.SSL_CIPHER_get_name(lib.SSL_get_current_cipher(self._ssl))).decode("ascii"),
+            suite=suite_name(self._ssl),
             peer=peer,
             alpn=alpn.decode("utf-8", "replace") if alpn else None,
             max_data=self._max_data if self._datagram else None,
         )
-        self._state = _State.OPEN
+        self._state = _OPEN
         self._events.append(HandshakeCompleted(self._info))
         self._read(now)
 
-    def _identify(self) -> PeerIdentity:
-        connection = self._connection
-        assert connection is not None
-        certificate = connection.get_peer_certificate(as_cryptography=True)
-        if certificate is not None:
-            return certificate_identity(certificate)
-        if self._used_psk():
-            return PeerIdentity(kind="psk", psk_identity=self._psk_identity)
-        return PeerIdentity(kind="none")
-
-    def _used_psk(self) -> bool:
-        if self._psk_identity is None:
-            return False
-        if self._config.protocol == "tls1.3":
-            return bool(lib.SSL_session_reused(self._ssl))
-        name = ffi.string(lib.SSL_CIPHER_get_name(lib.SSL_get_current_cipher(self._ssl)))
-        return b"PSK" in name
+    def _receive_stream(self, data: bytes, now: float) -> None:
+        for at in range(0, len(data), BUFFER_SIZE):  # bounds what waits inside OpenSSL
+            piece = data[at : at + BUFFER_SIZE]
+            lib.BIO_write(self._bio_in, piece, len(piece))
+            if self._state == _HANDSHAKE:
+                self._handshake(now)
+            else:
+                self._read(now)
+            if self._state == _OVER:
+                return
 
     def _read(self, now: float) -> None:
-        """Deliver every record that waits. This is the path of each message: direct calls, no exceptions."""
-        ssl, buffer = self._ssl, scratch.data
+        """Deliver every record that waits."""
+        ssl, buffer, view = self._ssl, scratch.data, scratch.view
         lib.ERR_clear_error()
-        while True:
-            count = lib.SSL_read(ssl, buffer, BUFFER_SIZE)
-            if count <= 0:
-                break
-            self._events.append(DataReceived(ffi.buffer(buffer, count)[:]))
-        error = lib.SSL_get_error(ssl, count)
+        while (count := lib.SSL_read(ssl, buffer, BUFFER_SIZE)) > 0:
+            self._events.append(DataReceived(view[:count]))
+        self._after_read(count, now)
+
+    def _after_read(self, count: int, now: float) -> None:
+        """OpenSSL has no more data to give: see why, and carry away what it wrote meanwhile."""
+        error = lib.SSL_get_error(self._ssl, count)
         output = self._drain()
         if output:
             self._queue(output)
@@ -444,24 +336,21 @@ class Association:
         else:
             self._fail_from_openssl(output)
 
-    def _write(self, data: bytes | bytearray | memoryview) -> None:
+    def _write(self, data: bytes) -> None:
         lib.ERR_clear_error()
-        written = lib.SSL_write(self._ssl, ffi.from_buffer(data), len(data))
-        if written != len(data):
+        if lib.SSL_write(self._ssl, data, len(data)) != len(data):
             self._fail(f"OpenSSL refused to write: {take_errors()[0]}")
-            return
-        output = self._drain()
-        if self._datagram:
-            self._out.append(output)  # one write makes one record
+        elif self._datagram:
+            self._out.append(self._drain())  # one write makes one record
         else:
-            self._stream += output
+            self._stream += self._drain()
 
     def _heard_close(self) -> None:
         self._events.append(PeerClosed())
-        if self._state is _State.SENT_CLOSE:
+        if self._state == _SENT_CLOSE:
             self._end()
             return
-        self._state = _State.HEARD_CLOSE
+        self._state = _HEARD_CLOSE
         if self._config.answer_close:
             self._shutdown()
             self._end()
@@ -476,16 +365,16 @@ class Association:
 
     def _drain(self) -> bytes:
         """Everything that OpenSSL wrote since the last time."""
-        buffer = scratch.data
+        buffer, view = scratch.data, scratch.view
         count = lib.BIO_read(self._bio_out, buffer, BUFFER_SIZE)
         if count <= 0:
             return b""
-        octets: bytes = ffi.buffer(buffer, count)[:]
+        octets: bytes = view[:count]
         if count < BUFFER_SIZE:
             return octets
         parts = [octets]
         while (count := lib.BIO_read(self._bio_out, buffer, BUFFER_SIZE)) > 0:
-            parts.append(ffi.buffer(buffer, count)[:])
+            parts.append(view[:count])
         return b"".join(parts)
 
     def _queue(self, output: bytes) -> None:
@@ -497,12 +386,10 @@ class Association:
     # Handshake flights.
 
     def _queue_flight(self, output: bytes, now: float) -> None:
-        if not self._datagram:
+        if self._datagram:
+            self._out += self._flights.send(output, now)
+        else:
             self._stream += output
-            return
-        self._out += self._flights.send(output)
-        self._interval = self._config.retransmit_initial
-        self._retransmit_at = now + self._interval if self._flights.waiting else None
 
     def _absorb_os_timer(self) -> bool:
         """Where OpenSSL's own timer has expired, let it repeat its flight into our keeping, not onto the wire.
@@ -522,23 +409,12 @@ class Association:
         self._fail_from_openssl(b"")
         return False
 
-    def _answer_repetition(self, data: bytes | bytearray | memoryview, now: float) -> None:
-        """Server: a repeated client flight means that ours, the last one, was lost (RFC 6347 4.2.4)."""
-        if self._events and isinstance(self._events[-1], DataReceived):
-            self._flights.forget()  # the client speaks under the new keys: it has our Finished
-        elif data[0] == HANDSHAKE and bytes(data[3:5]) == b"\0\0" and now >= self._repeat_after:
-            # OpenSSL answers only a Finished with a fresh record number. What triggers this is not authenticated, so
-            # it is limited to once per retransmission interval.
-            self._repeat_after = now + self._config.retransmit_initial / 2
-            if not self._out:
-                self._out += self._flights.again()
-
     # Endings.
 
     def _fail_from_openssl(self, output: bytes) -> None:
         reason, alert = take_errors()
-        if self._refusal is not None:
-            reason = f"{reason}: {self._refusal}"
+        if self._party.refusal is not None:
+            reason = f"{reason}: {self._party.refusal}"
         self._fail(reason, alert if alert is not None else self._sent_alert(output))
 
     def _sent_alert(self, output: bytes) -> int | None:
@@ -555,12 +431,11 @@ class Association:
 
     def _end(self) -> None:
         """Free OpenSSL's memory now; what waits to be sent or read stays."""
-        self._state = _State.OVER
-        self._handshake_until = self._retransmit_at = None
+        self._state = _OVER
+        self._handshake_until = None
         self._flights.forget()
         registry.pop(address_of(self._ssl), None)
         self._connection = self._ssl = self._bio_in = self._bio_out = None
-        self._kept.clear()
 
 
 class DataSizeError(UsageError):

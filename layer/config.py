@@ -38,6 +38,21 @@ PSK_SUITES: Final = (
 )
 #: TLS 1.3 suites. External PSKs here go with SHA-256, so the SHA-384 suite is left out where a PSK is in use.
 TLS13_SUITES: Final = ("TLS_AES_128_GCM_SHA256", "TLS_CHACHA20_POLY1305_SHA256", "TLS_AES_256_GCM_SHA384")
+#: Everything that ``AssociationConfig.suites`` may list: authenticated encryption, with ephemeral keys or a PSK.
+KNOWN_SUITES: Final = frozenset(
+    (
+        *CERTIFICATE_SUITES,
+        *PSK_SUITES,
+        "ECDHE-ECDSA-AES128-CCM",
+        "ECDHE-ECDSA-AES256-CCM",
+        "ECDHE-ECDSA-AES256-CCM8",
+        "PSK-AES256-GCM-SHA384",
+        "PSK-AES256-CCM",
+        "PSK-AES256-CCM8",
+        "PSK-CHACHA20-POLY1305",
+    )
+)
+KNOWN_TLS13_SUITES: Final = frozenset((*TLS13_SUITES, "TLS_AES_128_CCM_SHA256", "TLS_AES_128_CCM_8_SHA256"))
 DEFAULT_GROUPS: Final = ("X25519", "P-256")
 
 #: OpenSSL silently ignores an MTU below this (measured with 4.0.3: 208 is its floor, 227 what a PSK flight needs).
@@ -80,7 +95,7 @@ class PeerRequirement:
 class AssociationConfig:
     """How an association behaves. Times in seconds, sizes in octets. Raises ``UsageError`` for impossible values.
 
-    ``suites``  OpenSSL names; empty: the defaults that fit the credentials
+    ``suites``  OpenSSL names out of ``KNOWN_SUITES`` or ``KNOWN_TLS13_SUITES``; empty: those that fit the credentials
     ``groups``  key exchange groups; ``X25519MLKEM768`` can be put first where the size is worth it (TLS 1.3 only)
     ``mtu``     DTLS: no datagram is longer
     ``chunk``   TLS: no item of ``records_to_send`` is longer
@@ -112,6 +127,14 @@ class AssociationConfig:
             raise UsageError(f"unknown protocol {self.protocol!r}")
         if not MIN_MTU <= self.mtu <= MAX_MTU:
             raise UsageError(f"mtu must be {MIN_MTU} to {MAX_MTU}")
+        known = KNOWN_TLS13_SUITES if self.protocol == "tls1.3" else KNOWN_SUITES
+        unknown = [suite for suite in self.suites if suite not in known]
+        if unknown:
+            raise UsageError(
+                f"suite {unknown[0]!r} does not go with {self.protocol}; known: {', '.join(sorted(known))}"
+            )
+        if self.server_name is not None and not (self.server_name.isascii() and 0 < len(self.server_name) < 256):
+            raise UsageError("a server name has 1 to 255 ASCII characters")
         if self.chunk < 1:
             raise UsageError("chunk must be at least 1")
         if self.handshake_timeout <= 0 or not 0 < self.retransmit_initial <= self.retransmit_max:

@@ -28,7 +28,7 @@ _VERSIONS: Final = {"dtls1.2": 0xFEFD, "tls1.2": 0x0303, "tls1.3": 0x0304}
 
 
 class Verifier(Protocol):
-    """What the certificate callback asks of an association."""
+    """What the certificate callback asks of one end; ``layer.party`` answers."""
 
     def verify_certificate(self, certificate: crypto.X509, code: int, depth: int, trusted: bool) -> bool:
         """Whether this link of the peer's chain is acceptable."""
@@ -117,14 +117,18 @@ def _build(role: Role, credentials: Credentials, config: AssociationConfig) -> S
 
 
 def _set_suites(context: SSL.Context, raw: Any, suites: tuple[str, ...], *, tls13: bool) -> None:
+    # CCM_8's 64-bit tag is below security level 1, where OpenSSL drops it silently. The suites are listed one by one
+    # anyway, and what else the level would guard, the strength of certificates, layer.peer checks.
+    level = b":@SECLEVEL=0" if any(suite.replace("_", "").find("CCM8") >= 0 for suite in suites) else b""
     listed = ":".join(suites).encode("ascii", "replace")
     if tls13:
+        if level:
+            lib.SSL_CTX_set_cipher_list(raw, b"DEFAULT" + level)
         if lib.SSL_CTX_set_ciphersuites(raw, listed) != 1:
             lib.ERR_clear_error()
             raise UsageError(f"unknown suite among {', '.join(suites)}")
         return
-    # CCM_8's 64-bit tag is below security level 1, where OpenSSL drops it silently; only the suites listed here count.
-    if lib.SSL_CTX_set_cipher_list(raw, listed + b":@SECLEVEL=0") != 1:
+    if lib.SSL_CTX_set_cipher_list(raw, listed + level) != 1:
         lib.ERR_clear_error()
         raise UsageError(f"unknown suite among {', '.join(suites)}")
 

@@ -117,7 +117,8 @@ def psk_problem(identity: bytes, key: bytes) -> str | None:
 def read_secret(path: str | os.PathLike[str]) -> bytes:
     """The octets of a secret file that only its owner can read.
 
-    A link is followed (systemd's ``$CREDENTIALS_DIRECTORY`` and Kubernetes use them); what counts is the file. Raises
+    A link is followed; what counts is the file. In systemd's ``$CREDENTIALS_DIRECTORY``, which only the service can
+    enter, group bits may be set: there they are the mask of the access list that names the service's user. Raises
     ``CredentialError`` when it can't be read, is not a file, is too long, or its mode lets group or others in.
     """
     name = os.fspath(path)
@@ -129,7 +130,7 @@ def read_secret(path: str | os.PathLike[str]) -> bytes:
         facts = os.fstat(descriptor)
         if not stat.S_ISREG(facts.st_mode):
             raise CredentialError(name, "is not a file")
-        if facts.st_mode & 0o077:
+        if facts.st_mode & (0o037 if _is_systemd_credential(name) else 0o077):
             raise CredentialError(name, f"can be read by group or others; fix it with: chmod 600 {name}")
         try:
             content = file.read(MAX_SECRET_FILE + 1)
@@ -224,6 +225,11 @@ def _as_lookup(table: Mapping[bytes, bytes] | PskLookup | None) -> PskLookup | N
         if problem:
             raise UsageError(problem)
     return dict(table).get
+
+
+def _is_systemd_credential(name: str) -> bool:
+    directory = os.environ.get("CREDENTIALS_DIRECTORY")
+    return bool(directory) and os.path.dirname(os.path.realpath(name)) == os.path.realpath(directory or "")  # noqa: PTH120
 
 
 def _why(error: Exception) -> str:

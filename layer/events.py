@@ -38,7 +38,7 @@ class HandshakeCompleted:
     info: AssociationInfo
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)  # not frozen: one is made per record, and freezing doubles the cost
 class DataReceived:
     """Application data: for DTLS exactly one record, for TLS a piece of the stream."""
 

@@ -10,7 +10,7 @@ repeated as it is until OpenSSL has made a newer copy (see ``Association``).
 from __future__ import annotations
 
 from layer.errors import PeerError
-from layer.records import ALERT
+from layer.records import ALERT, HANDSHAKE
 
 
 def split_records(octets: bytes) -> list[bytes]:
@@ -45,41 +45,72 @@ def pack(records: list[bytes], mtu: int) -> list[bytes]:
 
 
 class Flights:
-    """Numbers the outgoing epoch-0 records and keeps the last flight for the next retransmission."""
+    """The last flight that was sent, when it is due again, and the numbers of the epoch-0 records.
 
-    __slots__ = ("_last", "_mtu", "_next_sequence")
+    Times in seconds; ``initial`` and ``most`` bound the interval, which doubles with each repetition and starts again
+    with each new flight (RFC 6347 4.2.4.1).
+    """
 
-    def __init__(self, mtu: int) -> None:
+    __slots__ = ("_initial", "_interval", "_last", "_most", "_mtu", "_next_sequence", "_repeat_after", "deadline")
+
+    def __init__(self, mtu: int, initial: float, most: float) -> None:
         self._mtu = mtu
+        self._initial = initial
+        self._most = most
+        self._interval = initial
         self._next_sequence = 0
+        self._repeat_after = 0.0
         self._last: list[bytes] = []
+        #: When ``again`` is due; None when nothing is awaited.
+        self.deadline: float | None = None
 
     @property
     def waiting(self) -> bool:
-        """Whether there is a flight to repeat."""
+        """Whether there is a flight that may have to be repeated."""
         return bool(self._last)
 
-    def send(self, output: bytes) -> list[bytes]:
+    def send(self, output: bytes, now: float) -> list[bytes]:
         """Take a new flight from OpenSSL; the datagrams to put on the wire. Alerts are sent but never repeated."""
         records = split_records(output)
-        flight = [record for record in records if record[0] != ALERT]
-        if flight:
-            self._last = flight
+        self._keep(records)
+        self._interval = self._initial
+        self.deadline = now + self._interval if self._last else None
         return pack(self._numbered(records), self._mtu)
 
     def refresh(self, output: bytes) -> None:
         """OpenSSL repeated the flight on its own clock: keep that copy, which has fresh numbers, but don't send it."""
-        flight = [record for record in split_records(output) if record[0] != ALERT]
-        if flight:
-            self._last = flight
+        self._keep(split_records(output))
 
-    def again(self) -> list[bytes]:
+    def again(self, now: float) -> list[bytes]:
         """The datagrams that repeat the last flight."""
+        self._interval = min(self._interval * 2, self._most)
+        self.deadline = now + self._interval
         return pack(self._numbered(self._last), self._mtu)
+
+    def answer(self, data: bytes, now: float) -> list[bytes]:
+        """After the handshake: our last flight again, where ``data`` is the peer's repeated one (RFC 6347 4.2.4).
+
+        OpenSSL itself answers only a Finished that has a fresh record number. What triggers this is not authenticated,
+        so it happens at most twice per initial interval.
+        """
+        if data[0] != HANDSHAKE or data[3:5] != b"\0\0" or now < self._repeat_after:
+            return []
+        self._repeat_after = now + self._initial / 2
+        return pack(self._numbered(self._last), self._mtu)
+
+    def stop(self) -> None:
+        """The handshake is complete: nothing is due any more, but a peer may still ask (``answer``)."""
+        self.deadline = None
 
     def forget(self) -> None:
         """The peer has the last flight: nothing will be repeated."""
         self._last = []
+        self.deadline = None
+
+    def _keep(self, records: list[bytes]) -> None:
+        flight = [record for record in records if record[0] != ALERT]
+        if flight:
+            self._last = flight
 
     def _numbered(self, records: list[bytes]) -> list[bytes]:
         numbered = []

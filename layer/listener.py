@@ -19,16 +19,14 @@ from typing import Final
 from layer.association import Association
 from layer.config import AssociationConfig, Role
 from layer.context import context_for
-from layer.cookie import CookieJar, hello_verify_request
+from layer.cookie import CookieJar, FragmentedHelloError, hello_verify_request, read_hello
 from layer.credentials import Credentials
 from layer.errors import PeerError, UsageError
 from layer.events import AssociationInfo, DataReceived, Failed, HandshakeCompleted, PeerClosed, Truncated
-from layer.records import CLIENT_HELLO, HANDSHAKE, client_hello, read_fragments
+from layer.records import CLIENT_HELLO, HANDSHAKE
 
 #: ``(host, port, ...)`` as sockets give it, or any other hashable value; caps count by the first item of a tuple.
 Address = Hashable
-
-_CLIENT_HELLO: Final = bytes([CLIENT_HELLO])
 
 #: What ``DtlsListener.counters`` holds, from the start.
 COUNTERS: Final = (
@@ -59,7 +57,7 @@ class PeerConnected:
     info: AssociationInfo
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)  # not frozen: one is made per record, and freezing doubles the cost
 class PeerData:
     """One record of application data."""
 
@@ -179,12 +177,14 @@ class DtlsListener:
     def receive_datagram(self, data: bytes | bytearray | memoryview, addr: Address, now: float) -> None:
         """Take one datagram from an address. Never raises over its content."""
         self._count["datagrams_in"] += 1
-        if len(data) < 13:
+        if type(data) is not bytes:
+            data = bytes(data)
+        if len(data) < 14:
             self._count["malformed"] += 1
             return
         if data[3] or data[4]:  # epoch 1: a connected peer's traffic, or the Finished of a handshake under way
             self._receive_protected(data, addr, now)
-        elif data[0] == HANDSHAKE and data[13:14] == _CLIENT_HELLO:
+        elif data[0] == HANDSHAKE and data[13] == CLIENT_HELLO:
             self._receive_hello(data, addr, now)
         else:
             peer = self._half_open.get(addr) or self._connected.get(addr)
@@ -260,7 +260,7 @@ class DtlsListener:
 
     # Ways in.
 
-    def _receive_protected(self, data: bytes | bytearray | memoryview, addr: Address, now: float) -> None:
+    def _receive_protected(self, data: bytes, addr: Address, now: float) -> None:
         peer = self._connected.get(addr)
         half_open = self._half_open.get(addr)
         if half_open is not None:
@@ -271,14 +271,12 @@ class DtlsListener:
         elif half_open is None:
             self._count["unknown_address"] += 1
 
-    def _receive_hello(self, data: bytes | bytearray | memoryview, addr: Address, now: float) -> None:
+    def _receive_hello(self, data: bytes, addr: Address, now: float) -> None:
         try:
-            fragment = read_fragments(data)[0]
-            if not fragment.whole:
-                # Putting fragments together would be state for an unknown address.
-                self._count["fragmented_hellos"] += 1
-                return
-            hello = client_hello(fragment.body, dtls=True)
+            hello = read_hello(data)
+        except FragmentedHelloError:
+            self._count["fragmented_hellos"] += 1
+            return
         except PeerError:
             self._count["malformed"] += 1
             return
@@ -287,9 +285,7 @@ class DtlsListener:
             if hello.cookie:
                 self._count["bad_cookies"] += 1
             self._count["hello_verify_requests"] += 1
-            self._out.append(
-                (hello_verify_request(self._cookies.make(name, hello, now), fragment.record_sequence), addr)
-            )
+            self._out.append((hello_verify_request(self._cookies.make(name, hello, now), hello.sequence), addr))
             return
         known = self._half_open.get(addr)
         if known is not None:
@@ -302,9 +298,7 @@ class DtlsListener:
             return  # a late copy of the hello that this very association began with
         self._begin(data, addr, hello.random, now, replacing=connected is not None)
 
-    def _begin(
-        self, data: bytes | bytearray | memoryview, addr: Address, random: bytes, now: float, *, replacing: bool
-    ) -> None:
+    def _begin(self, data: bytes, addr: Address, random: bytes, now: float, *, replacing: bool) -> None:
         host = _host(addr)
         refusal = None
         if len(self._half_open) >= self._max_half_open:
@@ -328,7 +322,7 @@ class DtlsListener:
         association.start(now)
         self._feed(peer, data, now)
 
-    def _feed(self, peer: _Peer, data: bytes | bytearray | memoryview, now: float) -> None:
+    def _feed(self, peer: _Peer, data: bytes, now: float) -> None:
         association = peer.association
         association.receive(data, now)
         if self._half_open.get(peer.addr) is peer:

@@ -1,4 +1,4 @@
-"""The private bindings of ``cryptography`` and the C callbacks that find the association they belong to.
+"""The private bindings of ``cryptography`` and the C callbacks that find the end they ask.
 
 Why private bindings: pyOpenSSL has no PSK callbacks, and its record path costs three times as much. They can change
 with any release, so everything that ``layer`` uses is checked here at import. No protocol logic here.
@@ -11,6 +11,8 @@ import weakref
 from typing import Any, Final, Protocol
 
 from cryptography.hazmat.bindings._rust import _openssl
+
+from layer.errors import UsageError
 
 #: The versions that pyproject.toml allows; named in the error when a binding is missing.
 CRYPTOGRAPHY_RANGE: Final = "cryptography>=50,<51 with pyopenssl>=26.4,<27"
@@ -76,6 +78,8 @@ def check_bindings(library: object) -> None:
 
 check_bindings(lib)
 
+#: Octets of keying material exported at once.
+MAX_EXPORT: Final = 4096
 #: Octets that one BIO_read or SSL_read can fill: more than any record.
 BUFFER_SIZE: Final = 18 * 1024
 
@@ -94,7 +98,7 @@ scratch: Final = _Buffers()
 
 
 class PskParty(Protocol):
-    """What the callbacks ask of an association."""
+    """What the callbacks ask of one end; ``layer.party`` answers."""
 
     def server_psk(self, identity: bytes) -> bytes:
         """The key for this identity; random octets when it is not known."""
@@ -106,10 +110,10 @@ class PskParty(Protocol):
         """TLS 1.3: the key for this identity, None to go on without."""
 
     def keep(self, cdata: object) -> None:
-        """Hold C memory until the association goes."""
+        """Hold C memory that OpenSSL reads after the callback returned."""
 
 
-#: SSL* address -> association. Weak, so an association that is dropped frees its SSL at once.
+#: SSL* address -> ``layer.party.Party``. Weak: what an association drops is freed at once.
 registry: Final[weakref.WeakValueDictionary[int, Any]] = weakref.WeakValueDictionary()
 
 
@@ -245,3 +249,23 @@ def take_errors() -> tuple[str, int | None]:
 def certificate_problem(code: int) -> str:
     """OpenSSL's words for a certificate verification code."""
     return str(ffi.string(lib.X509_verify_cert_error_string(code)).decode("ascii", "replace"))
+
+
+def suite_name(ssl: Any) -> str:
+    """OpenSSL's name of the suite in use."""
+    return str(ffi.string(lib.SSL_CIPHER_get_name(lib.SSL_get_current_cipher(ssl))).decode("ascii", "replace"))
+
+
+def export_keys(ssl: Any, label: str, context: bytes | None, length: int) -> bytes:
+    """Exported keying material (RFC 5705). Raises ``UsageError`` for what OpenSSL does not export."""
+    if not 0 < length <= MAX_EXPORT:
+        raise UsageError(f"between 1 and {MAX_EXPORT} octets can be exported")
+    out = ffi.new("unsigned char[]", length)
+    name, octets = label.encode(), context or b""
+    lib.ERR_clear_error()
+    done = lib.SSL_export_keying_material(
+        ssl, out, length, name, len(name), ffi.from_buffer(octets), len(octets), context is not None
+    )
+    if done != 1:
+        raise UsageError(f"OpenSSL does not export this: {take_errors()[0]}")
+    return bytes(ffi.buffer(out, length))

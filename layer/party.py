@@ -1,0 +1,135 @@
+"""What OpenSSL asks one end during a handshake, and the answers: keys for identities, a verdict on each certificate.
+
+Answers depend on the credentials and on who is expected, never on the state of the association, which only asks
+afterwards who the peer turned out to be. Nothing here raises: it is called from C.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+from typing import Any
+
+from OpenSSL import SSL, crypto
+
+from layer.config import AssociationConfig, Role
+from layer.credentials import Credentials
+from layer.events import PeerIdentity
+from layer.openssl import certificate_problem, lib, suite_name
+from layer.peer import certificate_identity, unmet, weak_signature, weakness
+
+_LOG = logging.getLogger(__name__)
+
+
+class Party:
+    """One end's answers. ``refusal`` is the first reason why the peer was not accepted, for events and logs."""
+
+    __slots__ = ("__weakref__", "_config", "_credentials", "_kept", "_psk_identity", "_role", "_unverified", "refusal")
+
+    def __init__(self, role: Role, credentials: Credentials, config: AssociationConfig) -> None:
+        self._role = role
+        self._credentials = credentials
+        self._config = config
+        self._kept: list[object] = []
+        self._psk_identity: bytes | None = None
+        self._unverified = False
+        self.refusal: str | None = None
+
+    def server_psk(self, identity: bytes) -> bytes:
+        """The key for this identity. An unknown one gets random octets and fails later exactly like a wrong key."""
+        key = self._lookup(identity)
+        self._psk_identity = identity
+        return key if key is not None else os.urandom(32)
+
+    def client_psk(self) -> tuple[bytes, bytes] | None:
+        """Own identity and key."""
+        psk = self._credentials.psk
+        if psk is None:
+            return None
+        self._psk_identity = psk.identity
+        return psk.identity, psk.key
+
+    def session_psk(self, identity: bytes) -> bytes | None:
+        """TLS 1.3: the key for this identity, None to go on without.
+
+        A server with a certificate goes on (RFC 8446 4.2.11); one without could only refuse, which would tell known
+        identities from unknown ones, so it answers with random octets.
+        """
+        key = self._lookup(identity)
+        if key is None and self._credentials.chain:
+            return None
+        self._psk_identity = identity
+        return key if key is not None else os.urandom(32)
+
+    def keep(self, cdata: object) -> None:
+        """Hold C memory that OpenSSL reads after a callback returned."""
+        self._kept.append(cdata)
+
+    def verify_certificate(self, certificate: crypto.X509, code: int, depth: int, trusted: bool) -> bool:
+        """Judge one link of the peer's chain, so that a refused peer gets an alert."""
+        problem = self._certificate_problem(certificate, code, depth, trusted)
+        if problem is None:
+            return True
+        if self._config.peer.anonymous:
+            self._unverified = True
+            return True
+        if self.refusal is None:
+            self.refusal = problem
+        return False
+
+    def identify(self, connection: SSL.Connection, ssl: Any) -> tuple[PeerIdentity, str | None]:
+        """Who the peer of a finished handshake is, and why it is not accepted (None when it is)."""
+        try:
+            certificate = connection.get_peer_certificate(as_cryptography=True)
+            peer = certificate_identity(certificate) if certificate is not None else self._without_certificate(ssl)
+        except Exception:  # certificates are peer input, and their parsers raise many kinds
+            return PeerIdentity(kind="none"), "the peer's certificate can't be read"
+        if self._unverified:
+            peer = PeerIdentity(kind="none", spki_sha256=peer.spki_sha256)
+        required = self._config.peer
+        if peer.kind == "none" and self._role is Role.SERVER and required.unrestricted:
+            # Nobody in particular is expected; OpenSSL has insisted on a certificate where the configuration does.
+            return peer, None
+        return peer, unmet(required, peer)
+
+    def _without_certificate(self, ssl: Any) -> PeerIdentity:
+        # In TLS 1.3 an external PSK is a resumption to OpenSSL; before, the suite tells.
+        used = lib.SSL_session_reused(ssl) == 1 if self._config.protocol == "tls1.3" else "PSK" in suite_name(ssl)
+        if used and self._psk_identity is not None:
+            return PeerIdentity(kind="psk", psk_identity=self._psk_identity)
+        return PeerIdentity(kind="none")
+
+    def _certificate_problem(self, certificate: crypto.X509, code: int, depth: int, trusted: bool) -> str | None:
+        required = self._config.peer
+        pinned_only = bool(required.spki_sha256) and not self._credentials.anchors
+        if not trusted and not pinned_only:
+            return certificate_problem(code)
+        try:
+            weak = weakness(certificate)
+            if weak is not None:
+                return weak
+            if depth:
+                return None
+            if not pinned_only and weak_signature(certificate):
+                return "the certificate is signed over a broken digest"
+            return unmet(required, certificate_identity(certificate.to_cryptography()))
+        except Exception:  # see identify
+            return "the certificate can't be read"
+
+    def _lookup(self, identity: bytes) -> bytes | None:
+        """The key of an identity that is known and wanted here."""
+        lookup = self._credentials.psk_lookup
+        key = None
+        if lookup is not None:
+            try:
+                key = lookup(identity)
+            except Exception:
+                _LOG.exception("the PSK table failed; the peer is treated as unknown")
+        if key is None:
+            self.refusal = "the PSK identity is not known"
+            return None
+        required = self._config.peer
+        if not required.unrestricted and identity not in required.psk_identities:
+            self.refusal = "the PSK identity is not the expected one"
+            return None
+        return key
