@@ -53,12 +53,16 @@ class Request:
 
 @dataclass(frozen=True, slots=True)
 class Grant:
-    """One permit that holds, with what is still to be judged unit by unit and what the egress link must be."""
+    """One permit that holds, with what is still to be judged unit by unit and what the egress link must be.
+
+    ``plain``: nothing is left to be judged, every unit passes.
+    """
 
     rule: str
     condition: Condition
     on_excess: OnExcess
     require: LinkRequirement
+    plain: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -195,7 +199,8 @@ def _grant(rule: Rule, request: Request, policy: PolicySet) -> Finding:
         if reason is not None:
             return Finding(rule.id, rule.effect, f"unit ({reason.value})", reason)
     require = _narrowed(condition.require_link, receiver.link)
-    return Finding(rule.id, rule.effect, grant=Grant(rule.id, condition, rule.obligation.on_excess, require))
+    plain = not condition.judges_units
+    return Finding(rule.id, rule.effect, grant=Grant(rule.id, condition, rule.obligation.on_excess, require, plain))
 
 
 def _direction_fits(direction: Direction, request: Request, policy: PolicySet) -> bool:

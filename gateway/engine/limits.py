@@ -1,4 +1,4 @@
-"""Amounts per time: rates as a policy writes them, and the token buckets that hold a sender to them.
+"""Amounts: the engine's own bounds, rates as a policy writes them, and the token buckets that hold senders to them.
 
 No clock: time enters as ``now`` in monotonic seconds.
 """
@@ -10,6 +10,34 @@ from dataclasses import dataclass
 
 _PERIODS = {"s": 1.0, "sec": 1.0, "min": 60.0, "h": 3600.0, "hour": 3600.0, "d": 86400.0, "day": 86400.0}
 _MULTIPLES = (("KiB", 1024), ("MiB", 1024 * 1024), ("kB", 1000), ("MB", 1_000_000), ("B", 1))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EngineLimits:
+    """The bounds of the engine's tables and the life times of what is in them; octets, seconds.
+
+    ``subject_sessions``: live sessions that one subject has opened. ``queue_*``: units that wait or are on their way
+    in one direction of one session; ``total_octets`` of all of them. ``recent_opens`` and ``recent_age`` bound how
+    long a retransmitted open still finds its closed session. ``unreachable_after``: a session whose units have been
+    unreachable for so long, with none delivered, ends. ``retry_after`` is told to those who meet a full table.
+    """
+
+    max_sessions: int = 1024
+    subject_sessions: int = 64
+    queue_units: int = 64
+    queue_octets: int = 128 * 1024
+    total_octets: int = 32 * 1024 * 1024
+    max_unit: int = 4096
+    max_nonce: int = 64
+    recent_opens: int = 4096
+    recent_age: float = 300.0
+    open_timeout: float = 60.0
+    close_timeout: float = 30.0
+    handshake_lifetime: float = 60.0
+    unit_lifetime: float = 86400.0
+    unreachable_after: float = 25.0
+    idle: float = 86400.0
+    retry_after: float = 2.0
 
 
 @dataclass(frozen=True, slots=True)

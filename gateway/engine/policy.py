@@ -156,6 +156,12 @@ class Condition:
             or not self.early_data
         )
 
+    @property
+    def judges_units(self) -> bool:
+        """Whether anything here depends on the single unit."""
+        amounts = (self.max_unit, self.bytes, self.units)
+        return self.reads_records or any(amount is not None for amount in amounts)
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Obligation:
@@ -239,9 +245,10 @@ class PolicySet:
                 return name
         return ""
 
-    def address_of(self, name: str) -> Address | None:
-        subject = self.by_name.get(name)
-        return None if subject is None else Address(scheme=subject.link, claim=subject.claim)
+    def address_of(self, name: str) -> Address:
+        """Where the subject ``name`` is reached. KeyError: there is none."""
+        subject = self.by_name[name]
+        return Address(scheme=subject.link, claim=subject.claim)
 
     def _parties(self, rule: Rule) -> Parties:
         return Parties(self._resolve(rule.subjects), self._resolve(rule.resources))
@@ -341,6 +348,10 @@ def _check_condition(key: str, rule: Rule) -> None:
         raise ConfigError(f"{key}.versions", f"expected some of {', '.join(sorted(VERSIONS))}")
     if condition.record_types is not None and not all(0 <= number <= 255 for number in condition.record_types):
         raise ConfigError(f"{key}.record_types", "expected numbers from 0 to 255")
+    if condition.judges_units and Action.FORWARD not in rule.actions:
+        raise ConfigError(key, "expected no conditions on units: the rule doesn't permit to forward any")
+    if condition.sessions is not None and Action.OPEN not in rule.actions:
+        raise ConfigError(f"{key}.sessions", "expected in rules that permit to open only")
     if condition.reads_records and not rule.kinds <= RECORD_KINDS:
         expected = "expected a rule of its own for content whose records can't be seen (all but atls and adtls)"
         raise ConfigError(f"rules.{key.split('.')[1]}.content", expected)

@@ -142,15 +142,18 @@ class DatagramReader:
 class StreamReader:
     """Reads the units of one direction of a TLS session, each exactly once and in order."""
 
-    __slots__ = ("_client", "_reader", "_server")
+    __slots__ = ("_client", "_lost", "_reader", "_server")
 
     def __init__(self) -> None:
         self._reader = TlsRecordReader()
+        self._lost = False
         self._client: ClientHelloFacts | None = None
         self._server: ServerHelloFacts | None = None
 
     def read(self, octets: bytes) -> Visible:
         """Raises ``PeerError`` where the stream isn't TLS records, from then on for every unit."""
+        if self._lost:
+            raise PeerError("TLS stream was not read without a gap")
         headers = self._reader.feed(octets)
         if len(headers) == 1 and not headers[0].handshake_types:
             return _PLAIN[headers[0].content_type, headers[0].content_type in _PROTECTED]
@@ -159,6 +162,10 @@ class StreamReader:
         new_server = server if server is not self._server else None
         self._client, self._server = client, server
         return _summary(headers, new_client, new_server)
+
+    def lose(self) -> None:
+        """Something went by unread: nothing can be told of what follows."""
+        self._lost = True
 
 
 def _summary(

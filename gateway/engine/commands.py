@@ -1,0 +1,102 @@
+"""What the engine asks of its runtime, as values: orders to adapters, and lines for the log."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from typing import Literal, NamedTuple
+
+from gateway.api.model import (
+    Close,
+    EnvelopeId,
+    Open,
+    Outcome,
+    Reason,
+    Receipt,
+    Refused,
+    SessionId,
+    Transmit,
+    Unit,
+)
+
+AuditKind = Literal["opened", "closed", "refused", "dropped", "expired", "shadow", "joined", "left", "reset", "error"]
+
+
+class Withdraw(NamedTuple):
+    """To the adapter of ``scheme``: the order ``id`` counts no more; no receipt is expected for it."""
+
+    scheme: str
+    id: EnvelopeId
+
+
+class Notify(NamedTuple):
+    """To the adapter of ``scheme``, which submitted the envelope: the one final word on it."""
+
+    scheme: str
+    receipt: Receipt
+
+
+class Audit(NamedTuple):
+    """For the log: what was decided. Never payload.
+
+    ``rule`` is the id of the rule that decided, ``default``, ``limits`` (the engine's own) or empty. ``subject`` is
+    the policy's name of the peer concerned, or what a stranger's link proved (a peer's string: sanitise it).
+    ``shadow``: would have been refused, passed since the policy only watches. ``error``: the policy raised.
+    """
+
+    kind: AuditKind
+    reason: Reason | None = None
+    rule: str = ""
+    envelope: EnvelopeId | None = None
+    session: SessionId | None = None
+    subject: str = ""
+
+
+Command = Transmit | Withdraw | Notify | Audit
+
+
+class Outbox:
+    """The commands that wait to be taken, and the counters that go with them (``event.detail``)."""
+
+    __slots__ = ("commands", "counters")
+
+    def __init__(self) -> None:
+        self.commands: list[Command] = []
+        self.counters: defaultdict[str, int] = defaultdict(int)
+
+    def take(self) -> list[Command]:
+        commands, self.commands = self.commands, []
+        return commands
+
+    def refuse(
+        self,
+        envelope: Open | Unit | Close,
+        reason: Reason,
+        rule: str,
+        subject: str,
+        *,
+        session: SessionId | None = None,
+        retry_after: float | None = None,
+    ) -> Refused:
+        self.counters["refused." + reason.value] += 1
+        self.commands.append(Audit("refused", reason, rule, envelope.id, session, subject))
+        return Refused(reason, retry_after)
+
+    def shadow(self, envelope: Open | Unit, reason: Reason, rule: str, subject: str) -> None:
+        self.counters["shadow." + reason.value] += 1
+        self.commands.append(Audit("shadow", reason, rule, envelope.id, envelope.session, subject))
+
+    def lose(self, receipt: Receipt, reason: Reason, rule: str, subject: str) -> None:
+        """Count and record a unit or an open that won't arrive."""
+        kind: AuditKind = "expired" if receipt.outcome is Outcome.EXPIRED else "dropped"
+        self.counters[f"{kind}.{reason.value}"] += 1
+        self.commands.append(Audit(kind, reason, rule, receipt.id, receipt.session, subject))
+
+    def notify(self, scheme: str, receipt: Receipt) -> None:
+        self.commands.append(Notify(scheme, receipt))
+
+
+def final(envelope: EnvelopeId, reason: Reason, session: SessionId) -> Receipt:
+    """The receipt of an envelope that the gateway itself gives up on."""
+    if reason is Reason.EXPIRED:
+        return Receipt(envelope, Outcome.EXPIRED, None, session)
+    return Receipt(envelope, Outcome.DROPPED, reason, session)

@@ -1,0 +1,371 @@
+"""The engine: envelopes and receipts in, verdicts and commands out. It has no clock, no task and no I/O.
+
+The runtime calls ``submit``, ``settle`` and ``tick`` one after the other, each with its ``now`` (monotonic seconds,
+never going back), takes ``commands()`` after each, and calls ``tick`` again by ``next_deadline()``.
+
+What holds:
+- Every unit, open and close that was accepted and is no duplicate ends in exactly one ``Notify``; reset, join and
+  leave end with the verdict.
+- Every ``Transmit`` is over when its receipt is settled or when a ``Withdraw`` names it; a receipt that comes after
+  that is counted and ignored.
+- Units towards the target wait until the target has taken the open (its receipt, or anything the target sends in the
+  session). They leave in order, with at most ``set_window`` units of one flow on their way.
+- Payloads go out as the very objects that came in.
+- Whoever doesn't own a session gets for it what an unknown id gets.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+from types import MappingProxyType
+
+from gateway.api.errors import UsageError
+from gateway.api.model import (
+    Accepted,
+    Close,
+    ContentKind,
+    Envelope,
+    EnvelopeId,
+    Join,
+    Leave,
+    Open,
+    Peer,
+    Reason,
+    Receipt,
+    Reset,
+    SessionId,
+    SessionView,
+    Unit,
+    Verdict,
+)
+from gateway.engine.commands import Audit, AuditKind, Command, Outbox, final
+from gateway.engine.decision import DEFAULT_RULE, Deny, Grant, Permit
+from gateway.engine.delivery import Delivery
+from gateway.engine.gate import SHADOW_GRANT, Gate, Refusal
+from gateway.engine.limits import EngineLimits
+from gateway.engine.policy import Action, PolicySet
+from gateway.engine.sessions import Flow, Session, State
+from gateway.engine.visible import Visible
+
+LIMITS_RULE = "limits"
+"""The rule that an audit line names where one of the engine's own bounds decided."""
+
+
+class Engine:
+    """One gateway's engine. Not for threads."""
+
+    def __init__(
+        self,
+        policy: PolicySet,
+        limits: EngineLimits,
+        new_session: Callable[[], SessionId],
+        next_id: Callable[[], EnvelopeId],
+    ) -> None:
+        """``new_session`` gives 128 fresh random bits, ``next_id`` the ids of the engine's own envelopes."""
+        self._limits = limits
+        self._new_session = new_session
+        self._outbox = Outbox()
+        self._gate = Gate(policy, self._policy_raised)
+        self._delivery = Delivery(limits, self._outbox, next_id)
+        self._sessions = self._delivery.sessions
+
+    # What the runtime calls
+
+    def submit(self, envelope: Envelope, *, now: float) -> Verdict:
+        """Take an envelope on, or refuse it. UsageError: an id that is still in use."""
+        if isinstance(envelope, Unit):
+            return self._unit(envelope, now)
+        if isinstance(envelope, Open):
+            return self._open(envelope, now)
+        if isinstance(envelope, Close):
+            return self._close(envelope, now)
+        return self._peer_news(envelope, now)
+
+    def settle(self, receipt: Receipt, *, now: float) -> None:
+        """The final word of an egress adapter on a ``Transmit``."""
+        self._delivery.settle(receipt, now)
+
+    def tick(self, *, now: float) -> None:
+        """Do what is due: expire units and opens, end idle and unreachable sessions."""
+        self._delivery.tick(now)
+
+    def next_deadline(self) -> float | None:
+        """When ``tick`` has something to do next (it may turn out to be nothing); None: never, as things are."""
+        return self._delivery.next_deadline()
+
+    def commands(self) -> list[Command]:
+        """The commands since the last call, in order."""
+        return self._outbox.take()
+
+    def set_window(self, scheme: str, window: int) -> None:
+        """How many units of one flow the adapter of ``scheme`` takes before the first is settled (default 1)."""
+        if window < 1:
+            raise UsageError("a window is 1 or more")
+        self._delivery.windows[scheme] = window
+
+    def set_minute(self, minute: int | None, *, now: float) -> None:
+        """Tell the local minute of the day (0-1439; None: not known), which rules with ``hours`` need."""
+        if self._gate.set_minute(minute):
+            self._judge_again(now)
+
+    def replace_policy(self, policy: PolicySet, *, now: float) -> None:
+        """Put another policy (which ``policy.check`` passes) in force.
+
+        Sessions that it doesn't permit end at once, and both ends are told.
+        """
+        self._gate.replace(policy)
+        self._judge_again(now)
+
+    # What adapters and administrators ask
+
+    def targets(self, peer: Peer) -> list[str]:
+        """The aliases that this peer may open for some kind of content, in name order."""
+        name = self._gate.name_of(peer)
+        aliases = self._gate.policy.aliases
+        return sorted(alias for alias, subject in aliases.items() if name and self._may_open(name, subject, peer))
+
+    def owns(self, peer: Peer, session: SessionId) -> bool:
+        found = self._sessions.get(session)
+        return found is not None and found.flow_from(self._gate.name_of(peer)) is not None
+
+    def sessions(self, peer: Peer) -> list[SessionView]:
+        return [session.view() for session in self._sessions.owned_by(self._gate.name_of(peer))]
+
+    def all_sessions(self) -> list[SessionView]:
+        return [session.view() for session in self._sessions]
+
+    @property
+    def policy(self) -> PolicySet:
+        return self._gate.policy
+
+    @property
+    def counters(self) -> Mapping[str, int]:
+        """Counts since the start by ``event.detail``, such as ``accepted.unit`` or ``refused.over-rate``."""
+        return MappingProxyType(self._outbox.counters)
+
+    # Opens
+
+    def _open(self, asked: Open, now: float) -> Verdict:
+        gate, limits, outbox = self._gate, self._limits, self._outbox
+        opener = gate.name_of(asked.source)
+        target = gate.policy.aliases.get(asked.to, "")
+        if not opener or not target or opener == target:
+            # One answer for strangers, unknown names and oneself: nobody learns which names exist.
+            return outbox.refuse(asked, Reason.DENIED, DEFAULT_RULE, self._who(asked.source))
+        if len(asked.nonce) > limits.max_nonce:
+            return outbox.refuse(asked, Reason.TOO_LARGE, LIMITS_RULE, opener)
+        before = self._sessions.find_open((opener, asked.to, asked.content, asked.nonce), now)
+        if before is not None:
+            outbox.counters["duplicate.open"] += 1
+            return Accepted(before, duplicate=True)
+        self._delivery.check_id(asked.id)
+        decision = gate.judge(Action.OPEN, opener, target, asked.content, asked.source.link)
+        grants: tuple[Grant, ...] = (SHADOW_GRANT,)
+        if isinstance(decision, Permit):
+            grants = decision.grants
+        elif gate.shadow:
+            outbox.shadow(asked, decision.reason, decision.rule, opener)
+        else:
+            return outbox.refuse(asked, decision.reason, decision.rule, opener)
+        mine = self._sessions.opened_by(opener)
+        if len(self._sessions) >= limits.max_sessions or len(mine) >= limits.subject_sessions:
+            return outbox.refuse(asked, Reason.BUSY, LIMITS_RULE, opener, retry_after=limits.retry_after)
+        grant = next((grant for grant in grants if _has_room(grant, mine)), None)
+        if grant is None:
+            if not gate.shadow:
+                return outbox.refuse(asked, Reason.BUSY, grants[0].rule, opener, retry_after=limits.retry_after)
+            outbox.shadow(asked, Reason.BUSY, grants[0].rule, opener)
+            grant = SHADOW_GRANT
+        return self._start(asked, opener, target, grant, now)
+
+    def _start(self, asked: Open, opener: str, target: str, grant: Grant, now: float) -> Verdict:
+        policy = self._gate.policy
+        ends = (policy.address_of(opener), policy.address_of(target))
+        name = self._new_session()
+        session = Session(name, replace(asked, session=name, sender=opener), (opener, target), ends, now)
+        session.rule = grant.rule
+        session.idle = self._limits.idle if grant.condition.idle is None else grant.condition.idle
+        self._delivery.open(session, grant, now)
+        self._outbox.counters["accepted.open"] += 1
+        self._outbox.commands.append(Audit("opened", None, grant.rule, asked.id, name, opener))
+        return session.accepted
+
+    def _may_open(self, opener: str, target: str, peer: Peer) -> bool:
+        if opener == target:
+            return False
+        judged = (self._gate.judge(Action.OPEN, opener, target, content, peer.link) for content in ContentKind)
+        return self._gate.shadow or any(isinstance(decision, Permit) for decision in judged)
+
+    # Units
+
+    def _unit(self, unit: Unit, now: float) -> Verdict:
+        session = self._sessions.get(unit.session)
+        source, outbox = unit.source, self._outbox
+        flow = None if session is None else session.flow_from(self._gate.name_of(source))
+        if session is None or flow is None:
+            return outbox.refuse(unit, Reason.UNKNOWN, "", self._who(source))
+        if unit.content is not session.content:
+            return outbox.refuse(unit, Reason.CONTENT, "", flow.sender, session=session.id)
+        if session.state is State.DRAINING:
+            return outbox.refuse(unit, Reason.CLOSED, "", flow.sender, session=session.id)
+        if unit.n != flow.next_n:
+            if unit.n < flow.next_n:
+                outbox.counters["duplicate.unit"] += 1
+                return session.duplicate
+            if session.content is ContentKind.ATLS:
+                self._delivery.end(session, Reason.BROKEN, now)
+                return outbox.refuse(unit, Reason.BROKEN, "", flow.sender, session=session.id)
+        reason = self._bounds(unit, flow, now)
+        if reason is not None:
+            wait = self._limits.retry_after if reason is Reason.BUSY else None
+            return outbox.refuse(unit, reason, LIMITS_RULE, flow.sender, session=session.id, retry_after=wait)
+        self._delivery.check_id(unit.id)
+        return self._judge_unit(unit, session, flow, now)
+
+    def _bounds(self, unit: Unit, flow: Flow, now: float) -> Reason | None:
+        limits, octets = self._limits, len(unit.payload.octets)
+        if octets > limits.max_unit:
+            return Reason.TOO_LARGE
+        if unit.expires_at is not None and unit.expires_at <= now:
+            return Reason.EXPIRED
+        if (
+            len(flow.pending) >= limits.queue_units
+            or flow.pending_octets + octets > limits.queue_octets
+            or self._delivery.pending_octets + octets > limits.total_octets
+        ):
+            return Reason.BUSY
+        return None
+
+    def _judge_unit(self, unit: Unit, session: Session, flow: Flow, now: float) -> Verdict:
+        gate, limits = self._gate, self._limits
+        decision = gate.judge_flow(flow, unit.source.link)
+        if isinstance(decision, Deny) and not gate.shadow:
+            return self._outbox.refuse(unit, decision.reason, decision.rule, flow.sender, session=session.id)
+        visible = gate.read(flow, unit)
+        if isinstance(decision, Permit):
+            answer = gate.admit(flow, decision, len(unit.payload.octets), visible, now)
+        else:
+            answer = Refusal(decision.reason, decision.rule)
+        if isinstance(answer, Refusal):
+            if not gate.shadow:
+                return self._turn_down(unit, session, flow, answer, visible, now)
+            self._outbox.shadow(unit, answer.reason, answer.rule, flow.sender)
+            answer = SHADOW_GRANT
+        lifetime = limits.unit_lifetime
+        if visible is not None and visible.handshake:
+            lifetime = limits.handshake_lifetime
+            if visible.client is not None:
+                flow.last_random = visible.client.random
+                session.early = session.early or visible.client.early_data
+            if visible.server is not None:
+                session.version = visible.chosen
+        expires_at = now + lifetime
+        if unit.expires_at is not None and unit.expires_at < expires_at:
+            expires_at = unit.expires_at
+        counters = self._outbox.counters
+        counters["accepted.unit"] += 1
+        counters["accepted.octets"] += len(unit.payload.octets)
+        self._delivery.take(unit, flow, answer, expires_at, now)
+        return session.accepted
+
+    def _turn_down(
+        self, unit: Unit, session: Session, flow: Flow, refusal: Refusal, visible: Visible | None, now: float
+    ) -> Verdict:
+        outbox = self._outbox
+        if refusal.drop:
+            flow.next_n = unit.n + 1
+            outbox.counters["accepted.unit"] += 1
+            receipt = final(unit.id, refusal.reason, session.id)
+            outbox.notify(unit.source.scheme, receipt)
+            outbox.lose(receipt, refusal.reason, refusal.rule, flow.sender)
+            if session.content is ContentKind.ATLS:
+                self._delivery.end(session, Reason.BROKEN, now)
+            return session.accepted
+        wait = refusal.retry_after
+        verdict = outbox.refuse(unit, refusal.reason, refusal.rule, flow.sender, session=session.id, retry_after=wait)
+        if visible is not None and visible.server is not None and refusal.reason is Reason.DENIED:
+            # The endpoints agreed on what the policy doesn't allow: nothing good can follow.
+            self._delivery.end(session, Reason.DENIED, now)
+        return verdict
+
+    # Closes, news of peers, changes of policy
+
+    def _close(self, asked: Close, now: float) -> Verdict:
+        session = self._sessions.get(asked.session)
+        source, outbox = asked.source, self._outbox
+        name = "" if source is None else self._gate.name_of(source)
+        flow = None if session is None else session.flow_from(name)
+        if session is None or flow is None or source is None:
+            return outbox.refuse(asked, Reason.UNKNOWN, "", "" if source is None else self._who(source))
+        if session.state is State.DRAINING:
+            outbox.counters["duplicate.close"] += 1
+            self._delivery.close_again(session, flow, now)
+            return session.duplicate
+        self._delivery.check_id(asked.id)
+        outbox.counters["accepted.close"] += 1
+        self._delivery.close(asked, flow, now)
+        return session.accepted
+
+    def _peer_news(self, news: Reset | Join | Leave, now: float) -> Verdict:
+        kind: AuditKind = "reset"
+        reason: Reason | None = None
+        if isinstance(news, Join):
+            kind = "joined"
+        elif isinstance(news, Leave):
+            kind, reason = "left", Reason.UNREACHABLE
+        else:
+            reason = news.reason
+        self._outbox.counters["accepted." + kind] += 1
+        self._outbox.commands.append(Audit(kind, reason, "", news.id, None, self._who(news.source)))
+        if reason is not None:
+            name = self._gate.name_of(news.source)
+            for session in self._sessions.owned_by(name):
+                tell = session.flow_from(name)
+                self._delivery.end(session, reason, now, tell=() if tell is None else (tell,))
+        return Accepted()
+
+    def _judge_again(self, now: float) -> None:
+        """The policy or the hour changed: end what isn't permitted any more, drop what waits without a permit."""
+        policy, gate = self._gate.policy, self._gate
+        for session in self._sessions:
+            up, down = session.up, session.down
+            known = session.opener in policy.by_name and session.target in policy.by_name
+            if not known or (policy.address_of(session.opener), policy.address_of(session.target)) != (down.to, up.to):
+                self._delivery.end(session, Reason.DENIED, now)
+            elif not gate.shadow:
+                decision = gate.judge(Action.OPEN, session.opener, session.target, session.content, session.link)
+                if isinstance(decision, Deny):
+                    self._delivery.end(session, Reason.DENIED, now)
+                else:
+                    self._judge_pending(up, now)
+                    self._judge_pending(down, now)
+
+    def _judge_pending(self, flow: Flow, now: float) -> None:
+        if not flow.pending or flow.link is None:
+            return
+        decision = self._gate.judge_flow(flow, flow.link)
+        grants = decision.grants if isinstance(decision, Permit) else ()
+        for pending in list(flow.pending.values()):
+            # The rule that took the unit, or one that takes any: the others would have to judge it as it came.
+            grant = next((grant for grant in grants if grant.plain or grant.rule == pending.grant.rule), None)
+            if grant is not None:
+                pending.grant = grant
+                continue
+            self._delivery.abandon(pending, Reason.DENIED)
+            if flow.session.content is ContentKind.ATLS:
+                self._delivery.end(flow.session, Reason.BROKEN, now)
+                return
+        self._delivery.pump(flow, now)
+
+    def _who(self, peer: Peer) -> str:
+        return self._gate.name_of(peer) or (peer.claims[0] if peer.claims else "")
+
+    def _policy_raised(self) -> None:
+        self._outbox.counters["error.policy"] += 1
+        self._outbox.commands.append(Audit("error"))
+
+
+def _has_room(grant: Grant, opened: tuple[Session, ...]) -> bool:
+    most = grant.condition.sessions
+    return most is None or sum(session.rule == grant.rule for session in opened) < most

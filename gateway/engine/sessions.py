@@ -1,0 +1,273 @@
+"""Sessions, their two flows, and the bounded tables that hold them. Decisions are made elsewhere."""
+
+from __future__ import annotations
+
+import heapq
+from collections import OrderedDict, deque
+from collections.abc import Iterator
+from enum import Enum
+
+from gateway.api.model import (
+    Accepted,
+    Address,
+    Close,
+    ContentKind,
+    EnvelopeId,
+    LinkSecurity,
+    Open,
+    Sealed,
+    SessionId,
+    SessionView,
+    Unit,
+)
+from gateway.engine.decision import Decision, Grant
+from gateway.engine.limits import EngineLimits
+from gateway.engine.visible import DatagramReader, StreamReader, Visible
+
+OpenKey = tuple[str, str, ContentKind, bytes]
+"""Opener, ``to``, content, nonce: what makes two opens the same."""
+
+
+class State(Enum):
+    OPENING = "opening"
+    """The target hasn't taken the open yet: units towards it wait."""
+    OPEN = "open"
+    DRAINING = "draining"
+    """An endpoint closed; its last units are still on their way."""
+
+
+class Pending:
+    """A unit that was accepted and has no final receipt yet."""
+
+    __slots__ = ("expires_at", "flow", "grant", "sent", "unit")
+
+    def __init__(self, unit: Unit, flow: Flow, grant: Grant, expires_at: float) -> None:
+        self.unit = unit
+        self.flow = flow
+        self.grant = grant
+        self.expires_at = expires_at
+        self.sent = False
+
+
+class Flow:
+    """One direction of a session: from ``sender`` to the subject at ``to``."""
+
+    __slots__ = (
+        "decided",
+        "decision",
+        "held",
+        "last_random",
+        "link",
+        "next_n",
+        "octets",
+        "pending",
+        "pending_octets",
+        "read_n",
+        "read_payload",
+        "read_visible",
+        "reader",
+        "receiver",
+        "sender",
+        "session",
+        "to",
+        "units",
+        "unreachable_since",
+        "waiting",
+    )
+
+    def __init__(self, session: Session, sender: str, receiver: str, to: Address) -> None:
+        self.session = session
+        self.sender = sender
+        self.receiver = receiver
+        self.to = to
+        self.held = False
+        self.next_n = 0
+        self.units = 0
+        self.octets = 0
+        self.pending: dict[EnvelopeId, Pending] = {}
+        self.waiting: deque[Pending] = deque()
+        self.pending_octets = 0
+        self.unreachable_since: float | None = None
+        # The static part of the judgement, kept until the policy, the hour or the sender's link changes.
+        self.decision: Decision | None = None
+        self.decided = -1
+        self.link: LinkSecurity | None = None
+        # What was read last: a unit that was refused for a while comes again, but a stream is read only once.
+        self.reader: DatagramReader | StreamReader | None = None
+        self.read_n = -1
+        self.read_payload: Sealed | None = None
+        self.read_visible: Visible | None = None
+        self.last_random = b""
+        if session.content is ContentKind.ATLS:
+            self.reader = StreamReader()
+        elif session.content is ContentKind.ADTLS:
+            self.reader = DatagramReader()
+
+
+class Session:
+    """A session between ``opener`` and ``target`` (subjects by name), who own it."""
+
+    __slots__ = (
+        "accepted",
+        "close",
+        "closing",
+        "content",
+        "down",
+        "duplicate",
+        "early",
+        "id",
+        "idle",
+        "key",
+        "last_activity",
+        "link",
+        "open",
+        "open_deadline",
+        "opened_at",
+        "opener",
+        "rule",
+        "scheduled",
+        "state",
+        "target",
+        "up",
+        "version",
+    )
+
+    def __init__(
+        self, session: SessionId, asked: Open, names: tuple[str, str], ends: tuple[Address, Address], now: float
+    ) -> None:
+        """``names`` and ``ends``: opener, then target."""
+        self.id = session
+        self.content = asked.content
+        self.opener, self.target = names
+        self.key: OpenKey = (self.opener, asked.to, asked.content, asked.nonce)
+        self.state = State.OPENING
+        self.open: Open | None = asked
+        """The open as it went to the target, until that is settled."""
+        self.close: Close | None = None
+        """An endpoint's close, while what it sent before drains."""
+        self.closing: Flow | None = None
+        """The flow that drains, from the end that closed."""
+        self.rule = ""
+        self.link: LinkSecurity = asked.source.link
+        """The opener's link at the open."""
+        self.opened_at = now
+        self.open_deadline = now
+        self.last_activity = now
+        self.idle = 0.0
+        self.scheduled = float("inf")
+        self.version = ""
+        self.early = False
+        self.accepted = Accepted(session)
+        self.duplicate = Accepted(session, duplicate=True)
+        self.up = Flow(self, self.opener, self.target, ends[1])
+        self.down = Flow(self, self.target, self.opener, ends[0])
+
+    def flow_from(self, name: str) -> Flow | None:
+        """The flow that ``name`` sends in; None for everybody who isn't an owner."""
+        if name == self.opener:
+            return self.up
+        return self.down if name == self.target else None
+
+    def other(self, flow: Flow) -> Flow:
+        return self.down if flow is self.up else self.up
+
+    def view(self) -> SessionView:
+        up, down = self.up, self.down
+        return SessionView(
+            session=self.id,
+            content=self.content,
+            opener=self.opener,
+            target=self.target,
+            state=self.state.value,
+            opened_at=self.opened_at,
+            units=(up.units, down.units),
+            octets=(up.octets, down.octets),
+            queued=(len(up.pending), len(down.pending)),
+        )
+
+
+class SessionTable:
+    """The live sessions, by id and by owner, the opens of lately, and which session is to be looked at when."""
+
+    def __init__(self, limits: EngineLimits) -> None:
+        self._limits = limits
+        self._live: dict[SessionId, Session] = {}
+        self._owned: dict[str, dict[SessionId, Session]] = {}
+        self._by_key: dict[OpenKey, Session] = {}
+        self._recent: OrderedDict[OpenKey, tuple[float, SessionId]] = OrderedDict()
+        self._heap: list[tuple[float, SessionId]] = []
+        self.get = self._live.get
+
+    def __len__(self) -> int:
+        return len(self._live)
+
+    def __iter__(self) -> Iterator[Session]:
+        return iter(tuple(self._live.values()))
+
+    def owned_by(self, name: str) -> tuple[Session, ...]:
+        return tuple(self._owned.get(name, {}).values())
+
+    def opened_by(self, name: str) -> tuple[Session, ...]:
+        return tuple(session for session in self.owned_by(name) if session.opener == name)
+
+    def add(self, session: Session) -> None:
+        self._live[session.id] = session
+        self._by_key[session.key] = session
+        for name in (session.opener, session.target):
+            self._owned.setdefault(name, {})[session.id] = session
+
+    def remove(self, session: Session, now: float) -> None:
+        """Take a session out; its open is remembered for a while."""
+        del self._live[session.id]
+        del self._by_key[session.key]
+        for name in (session.opener, session.target):
+            owned = self._owned[name]
+            del owned[session.id]
+            if not owned:
+                del self._owned[name]
+        self._recent[session.key] = (now + self._limits.recent_age, session.id)
+        while len(self._recent) > self._limits.recent_opens:
+            self._recent.popitem(last=False)
+
+    def find_open(self, key: OpenKey, now: float) -> SessionId | None:
+        """The session that an equal open made, if that is live or was so lately."""
+        session = self._by_key.get(key)
+        if session is not None:
+            return session.id
+        while self._recent:
+            oldest = next(iter(self._recent))
+            if self._recent[oldest][0] > now:
+                break
+            del self._recent[oldest]
+        remembered = self._recent.get(key)
+        return None if remembered is None else remembered[1]
+
+    def schedule(self, session: Session, when: float) -> None:
+        """Look at ``session`` at ``when``, unless that is planned for earlier already."""
+        if when >= session.scheduled:
+            return
+        session.scheduled = when
+        heapq.heappush(self._heap, (when, session.id))
+        # Entries of sessions that ended or are planned for earlier stay behind; they must not pile up.
+        if len(self._heap) > 4 * len(self._live) + 64:
+            self._heap = [(live.scheduled, live.id) for live in self._live.values() if live.scheduled != float("inf")]
+            heapq.heapify(self._heap)
+
+    def next_deadline(self) -> float | None:
+        while self._heap:
+            when, name = self._heap[0]
+            session = self._live.get(name)
+            if session is not None and session.scheduled == when:
+                return when
+            heapq.heappop(self._heap)
+        return None
+
+    def take_due(self, now: float) -> Session | None:
+        """The next session that is to be looked at by ``now``; the caller plans it anew."""
+        deadline = self.next_deadline()
+        if deadline is None or deadline > now:
+            return None
+        _, name = heapq.heappop(self._heap)
+        session = self._live[name]
+        session.scheduled = float("inf")
+        return session

@@ -1,0 +1,183 @@
+"""A stage for the engine: peers by name, short ways to hand in envelopes, and all that comes out as lines."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from gateway.api.model import (
+    Accepted,
+    Close,
+    ContentKind,
+    EnvelopeId,
+    LinkSecurity,
+    Open,
+    Outcome,
+    Peer,
+    Reason,
+    Receipt,
+    Reset,
+    Sealed,
+    SessionId,
+    Transmit,
+    Unit,
+)
+from gateway.engine.commands import Audit, Notify, Withdraw
+from gateway.engine.engine import Engine
+from gateway.engine.limits import EngineLimits
+from gateway.engine.policy import Effect, PolicySet, Rule, Subject
+
+DTLS = LinkSecurity(protocol="dtls1.2", suite="ECDHE-ECDSA-AES128-GCM-SHA256", authenticated=True)
+KEYED = LinkSecurity(protocol="zigbee-link-key", authenticated=True)
+
+PEERS = {
+    "lamp": Peer(scheme="zigbee", claims=("eui64:00:0d:6f:00:0b:5d:e3:b6",), link=KEYED),
+    "phone": Peer(scheme="coap", claims=("psk:phone",), link=DTLS),
+    "app": Peer(scheme="mqtt", claims=("user:app", "broker:home"), link=LinkSecurity(protocol="tls1.3")),
+    "stranger": Peer(scheme="coap", claims=("psk:stranger",), link=DTLS),
+}
+SUBJECTS = (
+    Subject("lamp", "zigbee", "eui64:00:0d:6f:00:0b:5d:e3:b6"),
+    Subject("phone", "coap", "psk:phone"),
+    Subject("app", "mqtt", "user:app"),
+)
+
+
+def permit(name: str, subject: str, resource: str, **fields: Any) -> Rule:
+    return Rule(id=name, effect=Effect.PERMIT, subjects=(subject,), resources=(resource,), **fields)
+
+
+def deny(name: str, subject: str, resource: str, **fields: Any) -> Rule:
+    return Rule(id=name, effect=Effect.DENY, subjects=(subject,), resources=(resource,), **fields)
+
+
+class Stage:
+    """An engine with a clock of its own. Every act returns the verdict (if there is one) and the commands, as lines.
+
+    Sessions are called s1, s2...; envelope ids count from 1 in the order of making.
+    """
+
+    def __init__(self, *rules: Rule, limits: EngineLimits | None = None, policy: PolicySet | None = None) -> None:
+        self.now = 1000.0
+        self.ids = itertools.count(1)
+        names = itertools.count(1)
+        self.policy = policy or PolicySet(subjects=SUBJECTS, rules=rules)
+        self.engine = Engine(
+            self.policy,
+            limits or EngineLimits(),
+            lambda: SessionId(f"s{next(names)}"),
+            lambda: EnvelopeId(next(self.ids)),
+        )
+        self.transmits: dict[int, Transmit] = {}
+        self.commands: list[Any] = []
+
+    def opens(
+        self, who: str, to: str, content: ContentKind = ContentKind.ADTLS, nonce: bytes = b"n", **fields: Any
+    ) -> list[str]:
+        asked = Open(
+            id=self.next_id(), source=PEERS[who], to=to, content=content, nonce=nonce, received_at=self.now, **fields
+        )
+        return self.submit(asked)
+
+    def sends(
+        self,
+        who: str,
+        session: str,
+        n: int,
+        payload: bytes | Sealed = b"\x00",
+        content: ContentKind = ContentKind.ADTLS,
+        **fields: Any,
+    ) -> list[str]:
+        sealed = payload if isinstance(payload, Sealed) else Sealed(payload)
+        unit = Unit(
+            id=self.next_id(),
+            source=fields.pop("source", PEERS[who]),
+            session=SessionId(session),
+            content=content,
+            n=n,
+            payload=sealed,
+            received_at=self.now,
+            **fields,
+        )
+        return self.submit(unit)
+
+    def closes(self, who: str, session: str, reason: Reason = Reason.CLOSED) -> list[str]:
+        name = SessionId(session)
+        return self.submit(
+            Close(id=self.next_id(), source=PEERS[who], session=name, reason=reason, received_at=self.now)
+        )
+
+    def resets(self, who: str, reason: Reason = Reason.RESTARTED) -> list[str]:
+        return self.submit(Reset(id=self.next_id(), source=PEERS[who], reason=reason, received_at=self.now))
+
+    def settles(self, envelope: int, outcome: str = "delivered", reason: Reason | None = None) -> list[str]:
+        self.engine.settle(Receipt(EnvelopeId(envelope), Outcome(outcome), reason), now=self.now)
+        return self.lines()
+
+    def waits(self, seconds: float) -> list[str]:
+        self.now += seconds
+        self.engine.tick(now=self.now)
+        return self.lines()
+
+    def replaces(self, policy: PolicySet) -> list[str]:
+        self.engine.replace_policy(policy, now=self.now)
+        return self.lines()
+
+    def at(self, minute: int | None) -> list[str]:
+        self.engine.set_minute(minute, now=self.now)
+        return self.lines()
+
+    def submit(self, envelope: Any) -> list[str]:
+        verdict = self.engine.submit(envelope, now=self.now)
+        if isinstance(verdict, Accepted):
+            word = "duplicate" if verdict.duplicate else "accepted"
+            return [f"{word} {verdict.session}" if verdict.session else word, *self.lines()]
+        wait = "" if verdict.retry_after is None else f", again in {verdict.retry_after:.3g}"
+        return [f"refused {verdict.reason.value}{wait}", *self.lines()]
+
+    def next_id(self) -> EnvelopeId:
+        return EnvelopeId(next(self.ids))
+
+    def lines(self) -> list[str]:
+        self.commands = self.engine.commands()
+        return [self._line(command) for command in self.commands]
+
+    def _line(self, command: Any) -> str:
+        if isinstance(command, Transmit):
+            envelope = command.envelope
+            self.transmits[envelope.id] = command
+            what = f"#{envelope.id} {type(envelope).__name__.lower()} {envelope.session}"
+            if isinstance(envelope, Open):
+                what += f" from {envelope.sender}"
+            elif isinstance(envelope, Unit):
+                what += f" n={envelope.n}"
+            else:
+                what += f" {envelope.reason.value}"
+            return f"{command.to.scheme} <- {what}"
+        if isinstance(command, Withdraw):
+            return f"{command.scheme} <- withdraw #{command.id}"
+        if isinstance(command, Notify):
+            receipt = command.receipt
+            why = f" {receipt.reason.value}" if receipt.reason else ""
+            return f"{command.scheme} <- #{receipt.id} {receipt.session} {receipt.outcome.value}{why}"
+        assert isinstance(command, Audit)
+        words = [command.kind, command.reason.value if command.reason else "", command.rule]
+        return "log: " + " ".join(word for word in words if word)
+
+
+@pytest.fixture
+def stage() -> Callable[..., Stage]:
+    return Stage
+
+
+@pytest.fixture
+def a_permit() -> Callable[..., Rule]:
+    return permit
+
+
+@pytest.fixture
+def a_deny() -> Callable[..., Rule]:
+    return deny
