@@ -1,0 +1,604 @@
+"""MQTT client in the asyncio loop: paho-mqtt's protocol engine with our own connecting, queue and limits around it.
+
+The only file that knows paho. What is kept away from it, and why:
+
+- connecting blocks, and reads and writes are small: ``wire`` does them;
+- its queue has a limit in messages only, is scanned at every acknowledgement, and forgets the broker's receive maximum
+  at a reconnect: paho gets a message only when it can be sent at once, the rest waits here;
+- an exception in a callback, or in its parser, leaves it in the middle of a packet: ours are caught before they get
+  there, its own end the connection;
+- its properties cost more than the rest of a publish: the four that are used are packed here.
+
+No task and no timer per message: one turn of the loop hands over what can go and writes it in one call.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import ssl
+from collections import deque
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from random import SystemRandom
+from struct import pack
+from typing import Any, Final, TypeVarTuple, cast
+
+from paho.mqtt.client import Client, MQTTMessage
+from paho.mqtt.enums import CallbackAPIVersion, MQTTErrorCode, MQTTProtocolVersion
+from paho.mqtt.packettypes import PacketTypes
+from paho.mqtt.properties import Properties
+from paho.mqtt.subscribeoptions import SubscribeOptions
+
+from carriage.mqtt.options import DropReason, Message, MqttHandler, MqttOptions, TlsFacts, Token
+from carriage.mqtt.wire import Wire, connect, tls_context
+from layer.errors import TransportError, UsageError
+
+_LOG = logging.getLogger(__name__)
+_A = TypeVarTuple("_A")
+_RANDOM = SystemRandom().random
+
+MAX_FILTERS: Final = 64
+"""Topic filters of one client."""
+TICK: Final = 1.0
+"""Seconds between looks at keepalive and expired messages."""
+MOST_PER_TURN: Final = 256
+"""Messages handed over in one turn of the loop."""
+STABLE: Final = 10.0
+"""A connection that lasted this long starts the back-off anew."""
+
+_MAX_TOPIC = 65_535
+_HEADROOM = 16  # fixed header, topic length, packet id and property length of a publish, and some
+
+
+@dataclass(slots=True)
+class _Outgoing:
+    token: Token
+    topic: str
+    payload: bytes
+    qos: int
+    retain: bool
+    content_type: str | None
+    correlation: bytes | None
+    response_topic: str | None
+    expires: float | None
+    """Loop time."""
+
+
+class _Packed:
+    """Properties of a publish, packed; stands in for paho's, of which only ``pack`` is used."""
+
+    __slots__ = ("_octets",)
+
+    def __init__(self, octets: bytes) -> None:
+        length = len(octets)
+        if length < 128:
+            self._octets = bytes((length,)) + octets
+        else:  # variable byte integer; our parts are far from three octets' worth
+            head = bytearray()
+            while length >= 128:
+                head.append(length % 128 | 0x80)
+                length //= 128
+            head.append(length)
+            self._octets = bytes(head) + octets
+
+    def pack(self) -> bytes:
+        return self._octets
+
+
+def _properties(
+    content_type: str | None, correlation: bytes | None, response_topic: str | None, expiry: int | None
+) -> _Packed | None:
+    """MQTT 5 section 3.3.2.3: 2 Message Expiry Interval, 3 Content Type, 8 Response Topic, 9 Correlation Data."""
+    octets = b""
+    if expiry is not None:
+        octets += pack("!BI", 2, expiry)
+    for identifier, value in (
+        (3, content_type.encode() if content_type is not None else None),
+        (8, response_topic.encode() if response_topic is not None else None),
+        (9, correlation),
+    ):
+        if value is not None:
+            octets += pack("!BH", identifier, len(value)) + value
+    return _Packed(octets) if octets else None
+
+
+class _Paho(Client):
+    """paho's client on a wire that is there already."""
+
+    wire: Wire | None = None
+
+    def _create_socket(self) -> Any:
+        return self.wire
+
+    def drop(self) -> None:
+        """Forget the connection."""
+        self._sock_close()
+
+
+class MqttClient:
+    """One client of one broker, kept connected.
+
+    ``run`` does it until ``stop`` is called or its task is cancelled. ``jitter`` gives numbers in [0, 1).
+    CredentialError: a TLS file can't be used.
+    """
+
+    def __init__(self, options: MqttOptions, handler: MqttHandler, *, jitter: Callable[[], float] = _RANDOM) -> None:
+        self._options = options
+        self._handler = handler
+        self._jitter = jitter
+        self._context: ssl.SSLContext | None = tls_context(options.tls) if options.tls is not None else None
+        self._paho = self._new_paho()
+        self._wire: Wire | None = None
+        self._ended: asyncio.Future[str] | None = None
+        self._connected = False
+        self._connected_at = 0.0
+        self._running = False
+        self._stopping = asyncio.Event()
+        self._finished = asyncio.Event()
+        self._empty = asyncio.Event()
+        self._empty.set()
+        self._timer: asyncio.TimerHandle | None = None
+        self._turn_due = False
+        self._writing = False
+        self._window = options.max_in_flight
+        self._largest = 0
+        self._next_token = 0
+        self._octets = 0
+        self._queue: deque[_Outgoing] = deque()
+        self._in_flight: dict[int, _Outgoing] = {}
+        self._unnumbered: set[int] = set()
+        self._filters: dict[str, int] = {}
+        self._subscribing: dict[int, tuple[str, ...]] = {}
+        self._generation = 0
+        self._unacknowledged: dict[int, bool] = {}
+
+    # -- the caller's face -------------------------------------------------------------------------------------------
+
+    @property
+    def is_connected(self) -> bool:
+        return self._connected
+
+    @property
+    def outstanding(self) -> int:
+        """Messages published whose end wasn't reported yet."""
+        return len(self._queue) + len(self._in_flight)
+
+    def tls_facts(self) -> TlsFacts | None:
+        """The live TLS connection; None without one."""
+        return self._wire.tls_facts() if self._connected and self._wire is not None else None
+
+    def start(self, group: asyncio.TaskGroup) -> asyncio.Task[None]:
+        """``run`` in a task of ``group``."""
+        return group.create_task(self.run(), name=f"mqtt {self._options.client_id}")
+
+    async def run(self) -> None:
+        """Keep the connection until ``stop``. UsageError where it ran before."""
+        if self._running or self._finished.is_set():
+            raise UsageError("an MQTT client runs once")
+        self._running = True
+        loop = asyncio.get_running_loop()
+        self._timer = loop.call_later(TICK, self._tick)
+        attempt = 0
+        try:
+            while not self._stopping.is_set():
+                reason = await self._one_connection(loop)
+                _LOG.info("broker %s:%d: %s", self._options.host, self._options.port, reason)
+                self._call(self._handler.disconnected, reason)
+                if self._connected_at and loop.time() - self._connected_at >= STABLE:
+                    attempt = 0
+                await self._rest(attempt)
+                attempt += 1
+        finally:
+            self._running = False
+            self._timer.cancel()
+            self._give_up_all()
+            self._finished.set()
+
+    async def stop(self, drain: float = 5.0) -> None:
+        """Wait up to ``drain`` seconds for what is outstanding, take leave of the broker, and end ``run``."""
+        if not self._running:
+            return
+        if self._connected:
+            await self.drain(drain)
+        self._stopping.set()
+        connected, self._connected = self._connected, False
+        if connected:
+            self._paho.disconnect()
+            self._turn()
+        self._end("stopped")
+        await self._finished.wait()
+
+    async def drain(self, timeout: float) -> bool:  # noqa: ASYNC109 - a wait that may fail is the purpose
+        """Wait until nothing is outstanding. False where that took longer than ``timeout`` seconds."""
+        try:
+            async with asyncio.timeout(timeout):
+                await self._empty.wait()
+        except TimeoutError:
+            return False
+        return True
+
+    def publish(
+        self,
+        topic: str,
+        payload: bytes,
+        *,
+        qos: int = 1,
+        retain: bool = False,
+        content_type: str | None = None,
+        correlation: bytes | None = None,
+        expiry: int | None = None,
+        response_topic: str | None = None,
+    ) -> Token:
+        """Queue a message; ``published`` or ``dropped`` of the handler tells its end.
+
+        ``expiry``: seconds, counted from now; also the Message Expiry Interval. Properties are left out in MQTT 3.1.1.
+        TransportError: the queue is full (transient), the client is stopping, or the broker takes no packet so long.
+        UsageError: no topic name, or a QoS other than 0 and 1.
+        """
+        if not topic or "+" in topic or "#" in topic or "\0" in topic or len(topic) > _MAX_TOPIC or qos not in (0, 1):
+            raise UsageError("no topic name, or no QoS of 0 or 1")
+        if self._stopping.is_set() or self._finished.is_set():
+            raise TransportError("the MQTT client is stopped", transient=False)
+        if self._largest and len(payload) + len(topic) + _HEADROOM > self._largest:
+            raise TransportError("message longer than the broker takes", transient=False)
+        options = self._options
+        if self.outstanding >= options.max_queued or self._octets + len(payload) > options.max_queued_octets:
+            raise TransportError("too many messages wait for the broker", transient=True)
+        token = Token(self._next_token)
+        self._next_token += 1
+        expires = None if expiry is None else asyncio.get_running_loop().time() + expiry
+        self._queue.append(
+            _Outgoing(token, topic, payload, qos, retain, content_type, correlation, response_topic, expires)
+        )
+        self._octets += len(payload)
+        self._empty.clear()
+        if self._connected:
+            self._schedule()
+        return token
+
+    def subscribe(self, filters: Sequence[str], qos: int = 1) -> None:
+        """Subscribe now and after each reconnect. UsageError: too many filters, or one that is none."""
+        added = dict.fromkeys(filters, qos)
+        if len(self._filters | added) > MAX_FILTERS or qos not in (0, 1):
+            raise UsageError("too many topic filters, or no QoS of 0 or 1")
+        for each in filters:
+            levels = each.split("/")
+            wild = any(("+" in level or "#" in level) and len(level) > 1 for level in levels)
+            if not each or "\0" in each or wild or "#" in levels[:-1]:
+                raise UsageError("not a topic filter")
+        self._filters |= added
+        if self._connected:
+            self._subscribe(added)
+
+    def acknowledge(self, message: Message) -> None:
+        """With ``manual_ack``: tell the broker that the message is safe.
+
+        The broker hears it in the order of arrival (MQTT 5 section 4.6), so one that is held back holds back later
+        ones. A message of an earlier connection is left alone: the broker sends it again.
+        """
+        generation, mid = message.receipt
+        if not self._options.manual_ack or generation != self._generation or mid not in self._unacknowledged:
+            return
+        self._unacknowledged[mid] = True
+        while self._unacknowledged:
+            first = next(iter(self._unacknowledged))
+            if not self._unacknowledged[first]:
+                break
+            del self._unacknowledged[first]
+            self._paho.ack(first, 1)
+
+    # -- connecting --------------------------------------------------------------------------------------------------
+
+    def _new_paho(self) -> _Paho:
+        options = self._options
+        five = options.version == 5
+        paho = _Paho(
+            CallbackAPIVersion.VERSION2,
+            client_id=options.client_id,
+            clean_session=None if five else options.clean_start,
+            protocol=MQTTProtocolVersion.MQTTv5 if five else MQTTProtocolVersion.MQTTv311,
+            reconnect_on_failure=False,
+            manual_ack=options.manual_ack,
+        )
+        paho.max_inflight_messages_set(0)
+        paho.username = options.username
+        paho.password = options.password
+        if options.will is not None:
+            will = options.will
+            properties = None
+            if five and will.content_type is not None:
+                properties = Properties(PacketTypes.WILLMESSAGE)  # type: ignore[no-untyped-call]
+                properties.ContentType = will.content_type
+            paho.will_set(will.topic, will.payload, will.qos, will.retain, properties)
+        paho.on_connect = self._on_connect
+        paho.on_disconnect = self._on_disconnect
+        paho.on_message = self._on_message
+        paho.on_publish = self._on_publish
+        paho.on_subscribe = self._on_subscribe
+        paho.on_socket_register_write = self._on_register_write
+        connecting: Properties | None = None
+        if five:
+            connecting = Properties(PacketTypes.CONNECT)  # type: ignore[no-untyped-call]
+            connecting.SessionExpiryInterval = options.session_expiry
+            connecting.ReceiveMaximum = options.receive_maximum
+            connecting.MaximumPacketSize = options.max_packet
+        # 3: the first connect of this run only
+        clean: Any = 3 if options.clean_start else False
+        paho.connect_async(options.host, options.port, options.keepalive, clean_start=clean, properties=connecting)
+        return paho
+
+    async def _one_connection(self, loop: asyncio.AbstractEventLoop) -> str:
+        """One connection from its first to its last moment; says why it ended."""
+        options = self._options
+        self._connected_at = 0.0
+        deadline = loop.time() + options.connect_timeout
+        try:
+            async with asyncio.timeout_at(deadline):
+                wire = await connect(options, self._context)
+        except TimeoutError:
+            return "connecting took too long"
+        except OSError as failure:
+            return f"can't connect: {_clean(failure.strerror or str(failure))}"
+        self._wire = self._paho.wire = wire
+        self._ended = loop.create_future()
+        descriptor = wire.fileno()
+        timer = loop.call_at(deadline, self._end_unconnected)
+        try:
+            self._paho.reconnect()
+            loop.add_reader(descriptor, self._readable)
+            self._turn()
+            return await self._ended
+        finally:
+            timer.cancel()
+            loop.remove_reader(descriptor)
+            loop.remove_writer(descriptor)
+            self._connected = self._writing = False
+            self._generation += 1
+            self._unacknowledged.clear()
+            self._subscribing.clear()
+            self._unnumbered.clear()
+            wire.abort()
+            self._paho.drop()
+            self._wire = self._paho.wire = self._ended = None
+
+    async def _rest(self, attempt: int) -> None:
+        options = self._options
+        longest = min(options.backoff_limit, options.backoff_first * 2 ** min(attempt, 16))
+        try:
+            async with asyncio.timeout(longest * (0.5 + self._jitter() / 2)):
+                await self._stopping.wait()
+        except TimeoutError:
+            pass
+
+    def _end(self, reason: str) -> None:
+        if self._ended is not None and not self._ended.done():
+            self._ended.set_result(reason)
+
+    def _end_unconnected(self) -> None:
+        if not self._connected:
+            self._end("the broker didn't answer in time")
+
+    # -- reading and writing -----------------------------------------------------------------------------------------
+
+    @property
+    def _live(self) -> bool:
+        return self._ended is not None and not self._ended.done()
+
+    def _readable(self) -> None:
+        wire = self._wire
+        if wire is None or not self._live:
+            return
+        hidden = wire.fill()
+        self._digest(wire)
+        if hidden and self._live:
+            asyncio.get_running_loop().call_soon(self._readable)
+
+    def _digest(self, wire: Wire) -> None:
+        """Let paho take what was read, an error or the end of the connection too."""
+        try:
+            while wire.buffered and not wire.closed and self._live:
+                if self._paho.loop_read() != MQTTErrorCode.MQTT_ERR_SUCCESS:
+                    break
+        except Exception as failure:
+            # paho's parser, at octets that are no MQTT; our callbacks let nothing through
+            _LOG.warning("broker %s:%d sent what is no MQTT (%s)", self._options.host, self._options.port, failure)
+            self._end("the broker broke the protocol")
+        if wire.closed:
+            self._end("connection lost")
+        elif self._queue:
+            self._schedule()
+
+    def _schedule(self) -> None:
+        if not self._turn_due and not self._writing:
+            self._turn_due = True
+            asyncio.get_running_loop().call_soon(self._turn)
+
+    def _turn(self) -> None:
+        """Hand over what can go, and write it."""
+        self._turn_due = False
+        wire = self._wire
+        if wire is None or not self._live:
+            return
+        if self._writing:
+            wire.flush()
+        if self._connected and not wire.unsent:
+            self._hand_over()
+        try:
+            self._paho.loop_write()
+        except OSError:
+            self._end("connection lost")
+            return
+        loop = asyncio.get_running_loop()
+        if wire.closed:
+            self._end("connection lost")
+        elif wire.flush():
+            if not self._writing:
+                self._writing = True
+                loop.add_writer(wire.fileno(), self._turn)
+        else:
+            if self._writing:
+                self._writing = False
+                loop.remove_writer(wire.fileno())
+            if wire.buffered:
+                self._digest(wire)
+            elif self._paho.want_write() or (self._queue and self._connected and len(self._in_flight) < self._window):
+                self._schedule()
+
+    def _on_register_write(self, *_: Any) -> None:
+        self._schedule()
+
+    def _tick(self) -> None:
+        loop = asyncio.get_running_loop()
+        self._timer = loop.call_later(TICK, self._tick)
+        now = loop.time()
+        if any(each.expires is not None and each.expires <= now for each in self._queue):
+            kept: deque[_Outgoing] = deque()
+            late: list[_Outgoing] = []
+            for each in self._queue:
+                (late if each.expires is not None and each.expires <= now else kept).append(each)
+            self._queue = kept
+            for each in late:
+                self._drop(each, DropReason.EXPIRED)
+        if self._wire is not None and self._live:
+            try:
+                self._paho.loop_misc()
+            except OSError:
+                self._end("connection lost")
+
+    # -- outgoing messages -------------------------------------------------------------------------------------------
+
+    def _hand_over(self) -> None:
+        now = asyncio.get_running_loop().time()
+        for _ in range(min(len(self._queue), MOST_PER_TURN)):
+            if len(self._in_flight) >= self._window:
+                return
+            each = self._queue.popleft()
+            left: int | None = None
+            if each.expires is not None:
+                left = round(each.expires - now)
+                if each.expires <= now:
+                    self._drop(each, DropReason.EXPIRED)
+                    continue
+            properties = None
+            if self._options.version == 5:
+                properties = _properties(each.content_type, each.correlation, each.response_topic, left)
+            packed = cast("Properties | None", properties)
+            info = self._paho.publish(each.topic, each.payload, each.qos, each.retain, packed)
+            while info.rc == MQTTErrorCode.MQTT_ERR_QUEUE_SIZE:  # this packet id is still in use: take the next one
+                info = self._paho.publish(each.topic, each.payload, each.qos, each.retain, packed)
+            if each.qos:
+                self._in_flight[info.mid] = each
+            else:
+                self._unnumbered.add(info.mid)
+                self._settle(each, 0)
+
+    def _drop(self, each: _Outgoing, reason: DropReason) -> None:
+        self._octets -= len(each.payload)
+        self._check_empty()
+        self._call(self._handler.dropped, each.token, reason)
+
+    def _settle(self, each: _Outgoing, code: int) -> None:
+        self._octets -= len(each.payload)
+        self._check_empty()
+        self._call(self._handler.published, each.token, code)
+
+    def _check_empty(self) -> None:
+        if not self._queue and not self._in_flight:
+            self._empty.set()
+
+    def _give_up_all(self) -> None:
+        left = [*self._in_flight.values(), *self._queue]
+        self._in_flight.clear()
+        self._queue.clear()
+        for each in left:
+            self._drop(each, DropReason.STOPPED)
+
+    # -- what paho calls ---------------------------------------------------------------------------------------------
+
+    def _call(self, function: Callable[[*_A], None], *arguments: *_A) -> None:
+        try:
+            function(*arguments)
+        except Exception:
+            _LOG.exception("the handler of the MQTT client failed")
+
+    def _on_connect(self, _: Client, __: Any, flags: Any, reason: Any, properties: Any) -> None:
+        if reason.is_failure:
+            text = _clean(getattr(properties, "ReasonString", "") or str(reason))
+            _LOG.warning("broker %s:%d refuses us: %s", self._options.host, self._options.port, text)
+            self._call(self._handler.refused, reason.value, text)
+            self._end(f"refused: {text}")
+            return
+        self._window = min(self._options.max_in_flight, getattr(properties, "ReceiveMaximum", 65_535))
+        self._largest = getattr(properties, "MaximumPacketSize", 0)
+        self._connected = True
+        self._connected_at = asyncio.get_running_loop().time()
+        _LOG.info("broker %s:%d accepts us", self._options.host, self._options.port)
+        self._subscribe(self._filters)
+        self._call(self._handler.connected, bool(flags.session_present))
+        self._schedule()
+
+    def _subscribe(self, filters: dict[str, int]) -> None:
+        """Subscribe; in MQTT 5, retained messages only where that is new, and with the publisher's own retain flag."""
+        if not filters:
+            return
+        if self._options.version == 5:
+            new_only = SubscribeOptions.RETAIN_SEND_IF_NEW_SUB
+            wanted: Any = [
+                (each, SubscribeOptions(qos=qos, retainAsPublished=True, retainHandling=new_only))
+                for each, qos in filters.items()
+            ]
+        else:
+            wanted = list(filters.items())
+        _, mid = self._paho.subscribe(wanted)
+        if mid is not None:
+            self._subscribing[mid] = tuple(filters)
+
+    def _on_subscribe(self, _: Client, __: Any, mid: int, reasons: Any, ___: Any) -> None:
+        for each, reason in zip(self._subscribing.pop(mid, ()), reasons, strict=False):
+            self._call(self._handler.subscribed, each, reason.value)
+
+    def _on_disconnect(self, _: Client, __: Any, flags: Any, reason: Any, properties: Any) -> None:
+        if self._stopping.is_set():
+            return  # ``stop`` says so itself
+        text = _clean(getattr(properties, "ReasonString", "") or str(reason))
+        self._end(f"the broker disconnects: {text}" if flags.is_disconnect_packet_from_server else "connection lost")
+
+    def _on_publish(self, _: Client, __: Any, mid: int, reason: Any, ___: Any) -> None:
+        if mid in self._unnumbered:  # QoS 0, written; paho counts these in the same row as packet ids
+            self._unnumbered.discard(mid)
+            return
+        each = self._in_flight.pop(mid, None)
+        if each is not None:
+            self._settle(each, reason.value)
+
+    def _on_message(self, _: Client, __: Any, message: MQTTMessage) -> None:
+        manual = self._options.manual_ack and message.qos == 1
+        if manual:
+            self._unacknowledged[message.mid] = False
+        properties = message.properties
+        try:
+            topic = message.topic
+        except UnicodeDecodeError:
+            _LOG.warning("a message on a topic that is no UTF-8 was ignored")
+            topic = ""
+        event = Message(
+            topic,
+            bytes(message.payload),
+            message.retain,
+            message.qos,
+            getattr(properties, "ContentType", None),
+            getattr(properties, "CorrelationData", None),
+            getattr(properties, "MessageExpiryInterval", None),
+            getattr(properties, "ResponseTopic", None),
+            (self._generation, message.mid),
+        )
+        if not topic:
+            self.acknowledge(event)
+            return
+        self._call(self._handler.message, event)
+
+
+def _clean(text: str) -> str:
+    """Text from outside, fit for a log line."""
+    return "".join(character if character.isascii() and character.isprintable() else "?" for character in text[:120])

@@ -1,0 +1,126 @@
+"""What an MQTT client is told and what it tells: options, messages, the handler's face. Values and protocols only."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from enum import Enum
+from typing import Literal, NewType, Protocol
+
+Token = NewType("Token", int)
+"""Names one published message of one client until its end is reported."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TlsOptions:
+    """TLS to the broker. ``ca_file`` None: the system's authorities. The certificate is that of ``server_name``."""
+
+    ca_file: str | None = None
+    cert_file: str | None = None
+    key_file: str | None = None
+    server_name: str | None = None
+    """Name that the broker's certificate must have; None: the host."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Will:
+    """What the broker publishes when the connection breaks."""
+
+    topic: str
+    payload: bytes = field(repr=False)
+    qos: int = 1
+    retain: bool = False
+    content_type: str | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class MqttOptions:
+    """One client of one broker. Times are seconds; limits bound memory."""
+
+    host: str
+    port: int
+    client_id: str
+    username: str | None = None
+    password: str | None = field(default=None, repr=False)
+    tls: TlsOptions | None = None
+    version: Literal[4, 5] = 5
+    """Protocol level: 5 is MQTT 5, 4 is MQTT 3.1.1 (no properties, no receive maximum)."""
+    will: Will | None = None
+    keepalive: int = 60
+    clean_start: bool = True
+    """Begin without the session that the broker may have from an earlier run; reconnects go on with it."""
+    session_expiry: int = 300
+    """How long the broker keeps the session while we are away (MQTT 5)."""
+    connect_timeout: float = 10.0
+    """From the first SYN to CONNACK."""
+    backoff_first: float = 0.5
+    backoff_limit: float = 60.0
+    max_queued: int = 1024
+    """Messages published and not yet acknowledged; more are refused."""
+    max_queued_octets: int = 4 * 1024 * 1024
+    """Payload octets of these."""
+    max_in_flight: int = 64
+    """QoS 1 messages sent and not yet acknowledged; the broker may allow fewer."""
+    receive_maximum: int = 256
+    """QoS 1 messages that the broker may send before we acknowledge (MQTT 5)."""
+    max_packet: int = 64 * 1024
+    """Longest packet taken from the broker; a longer one ends the connection."""
+    manual_ack: bool = False
+    """Acknowledge a message when ``acknowledge`` is called, not when the handler returns."""
+
+
+@dataclass(frozen=True, slots=True)
+class Message:
+    """A message from the broker. ``retained``: published to be kept; ``receipt`` is for ``acknowledge``."""
+
+    topic: str
+    payload: bytes = field(repr=False)
+    retained: bool
+    qos: int
+    content_type: str | None
+    correlation: bytes | None
+    expiry: int | None
+    response_topic: str | None
+    receipt: tuple[int, int]
+
+
+class DropReason(Enum):
+    """Why a published message was given up."""
+
+    EXPIRED = "expired"
+    """Its message expiry passed before it could be sent."""
+    STOPPED = "stopped"
+    """The client was stopped first."""
+
+
+@dataclass(frozen=True, slots=True)
+class TlsFacts:
+    """The live TLS connection: protocol (``TLSv1.3``), cipher suite name, the broker's certificate in DER."""
+
+    protocol: str
+    cipher: str
+    certificate: bytes = field(repr=False)
+
+
+class MqttHandler(Protocol):
+    """Called in the event loop, one call at a time; must return quickly. What it raises is logged and stops there."""
+
+    def connected(self, session_present: bool) -> None:
+        """The broker accepted us. Subscriptions are made again by the client where the session is new."""
+
+    def refused(self, code: int, reason: str) -> None:
+        """The broker refused the connection, e.g. 134 bad user name or password. The client goes on trying."""
+
+    def disconnected(self, reason: str) -> None:
+        """The connection ended, or could not be made. The client goes on trying."""
+
+    def subscribed(self, topic_filter: str, code: int) -> None:
+        """The broker's answer to a subscription: granted QoS, or 128 and above for a refusal."""
+
+    def message(self, message: Message) -> None:
+        """A message came. With ``manual_ack``, QoS 1 messages are to be acknowledged."""
+
+    def published(self, token: Token, code: int) -> None:
+        """The broker took a message (QoS 0: the connection took it); 128 and above: it refused it."""
+
+    def dropped(self, token: Token, reason: DropReason) -> None:
+        """A message was given up."""

@@ -1,0 +1,218 @@
+"""The broker connection below MQTT: made without blocking the loop, read and written through bounded buffers.
+
+paho reads an octet at a time, writes one packet per system call and connects in blocking calls. So it is given a
+``Wire`` that looks like its socket: it reads from and writes to memory, and the event loop moves the octets.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+import ssl
+from typing import Final
+
+from carriage.mqtt.options import MqttOptions, TlsFacts, TlsOptions
+from layer.errors import CredentialError
+
+READ_CHUNK: Final = 16 * 1024
+"""Octets taken from the socket per turn of the loop."""
+WRITE_LIMIT: Final = 256 * 1024
+"""Octets waiting for the socket before more are refused."""
+
+_Socket = socket.socket | ssl.SSLSocket
+_BLOCKED = (BlockingIOError, InterruptedError, ssl.SSLWantReadError, ssl.SSLWantWriteError)
+
+
+class Wire:
+    """A connected non-blocking socket with a buffer each way.
+
+    ``recv``, ``send``, ``close``, ``fileno``, ``setblocking`` are what paho calls; ``fill`` and ``flush`` belong to the
+    owner, who watches the socket. ``max_packet``: longest packet that ``recv`` hands out.
+    """
+
+    __slots__ = ("_failed", "_in", "_max_packet", "_out", "_position", "_socket", "closed")
+
+    def __init__(self, connected: _Socket, max_packet: int) -> None:
+        self._socket = connected
+        self._max_packet = max_packet
+        self._in = b""
+        self._position = 0
+        self._out = bytearray()
+        self._failed: OSError | None = None
+        self.closed = False
+
+    @property
+    def buffered(self) -> bool:
+        """Whether ``recv`` has something to say: octets, the end, or an error."""
+        return self._position < len(self._in) or self._failed is not None
+
+    @property
+    def unsent(self) -> int:
+        return len(self._out)
+
+    @property
+    def has_room(self) -> bool:
+        return len(self._out) < WRITE_LIMIT
+
+    def fill(self) -> bool:
+        """Take what the socket has, at most one chunk. True: there may be more that the loop can't see (TLS)."""
+        kept = self._in[self._position :]
+        self._position = 0
+        try:
+            fresh = self._socket.recv(READ_CHUNK)
+        except _BLOCKED:
+            self._in = kept
+            return False
+        except OSError as failure:
+            self._in = kept
+            self._failed = failure
+            return False
+        if not fresh:
+            self._failed = ConnectionResetError("the broker closed the connection")
+        self._in = kept + fresh if kept else fresh
+        return isinstance(self._socket, ssl.SSLSocket) and self._socket.pending() > 0
+
+    def flush(self) -> bool:
+        """Write what waits. True: some of it still waits for the socket."""
+        while self._out:
+            try:
+                sent = self._socket.send(self._out)
+            except _BLOCKED:
+                return True
+            except OSError as failure:
+                self._failed = failure
+                self._out.clear()
+                return False
+            del self._out[:sent]
+        return False
+
+    def recv(self, size: int) -> bytes:
+        start = self._position
+        if start >= len(self._in):
+            if self._failed is not None:
+                raise self._failed
+            raise BlockingIOError
+        if size > self._max_packet:
+            raise ConnectionAbortedError("packet beyond the limit")
+        data = self._in[start : start + size]
+        self._position = start + len(data)
+        return data
+
+    def send(self, data: bytes | bytearray) -> int:
+        if self._failed is not None:
+            raise self._failed
+        if len(self._out) >= WRITE_LIMIT:
+            raise BlockingIOError
+        self._out += data
+        return len(data)
+
+    def close(self) -> None:
+        if not self.closed:
+            self.flush()
+            self.closed = True
+            self._socket.close()
+
+    def abort(self) -> None:
+        """Close without a last word."""
+        self._out.clear()
+        self.close()
+
+    def fileno(self) -> int:
+        return self._socket.fileno()
+
+    def setblocking(self, flag: bool) -> None:
+        """The socket is non-blocking from the first; paho asks for nothing else."""
+
+    def tls_facts(self) -> TlsFacts | None:
+        if not isinstance(self._socket, ssl.SSLSocket) or self.closed:
+            return None
+        cipher = self._socket.cipher()
+        return TlsFacts(
+            self._socket.version() or "",
+            cipher[0] if cipher else "",
+            self._socket.getpeercert(binary_form=True) or b"",
+        )
+
+
+def tls_context(options: TlsOptions) -> ssl.SSLContext:
+    """The context for a connection to the broker: TLS 1.2 or later, certificate and name are checked.
+
+    CredentialError: a file can't be used.
+    """
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    context.minimum_version = ssl.TLSVersion.TLSv1_2
+    if options.ca_file is None:
+        context.load_default_certs()
+    else:
+        try:
+            context.load_verify_locations(options.ca_file)
+        except OSError as failure:  # ssl.SSLError is one
+            raise CredentialError(options.ca_file, "not a readable PEM file with CA certificates") from failure
+    if options.cert_file is not None:
+        try:
+            context.load_cert_chain(options.cert_file, options.key_file, password=_no_password)
+        except (OSError, ValueError) as failure:
+            raise CredentialError(
+                options.cert_file, "not a readable PEM certificate with its (unencrypted) private key"
+            ) from failure
+    return context
+
+
+def _no_password() -> str:
+    raise ValueError("the key is encrypted")  # else OpenSSL would ask on the terminal
+
+
+async def connect(options: MqttOptions, context: ssl.SSLContext | None) -> Wire:
+    """A connection to the broker, TLS included. OSError (ssl.SSLError is one) where there is none.
+
+    The addresses of the host are tried in turn. Bounded by the caller's time-out; cancelling closes the socket.
+    """
+    loop = asyncio.get_running_loop()
+    addresses = await loop.getaddrinfo(options.host, options.port, type=socket.SOCK_STREAM)
+    failure: OSError = OSError("the host has no address")
+    for family, kind, protocol, _, address in addresses:
+        plain = socket.socket(family, kind, protocol)
+        current: _Socket = plain
+        try:
+            plain.setblocking(False)
+            plain.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+            await loop.sock_connect(plain, address)
+            if context is not None:
+                name = (options.tls.server_name if options.tls else None) or options.host
+                current = context.wrap_socket(plain, server_hostname=name, do_handshake_on_connect=False)
+                await _handshake(loop, current)
+        except ssl.SSLError:
+            current.close()
+            raise  # another address of the same host would not have a better certificate
+        except OSError as error:
+            current.close()
+            failure = error
+            continue
+        except BaseException:
+            current.close()
+            raise
+        return Wire(current, options.max_packet)
+    raise failure
+
+
+async def _handshake(loop: asyncio.AbstractEventLoop, connection: ssl.SSLSocket) -> None:
+    descriptor = connection.fileno()
+    while True:
+        ready = loop.create_future()
+        try:
+            connection.do_handshake()
+            return
+        except ssl.SSLWantReadError:
+            loop.add_reader(descriptor, _wake, ready)
+        except ssl.SSLWantWriteError:
+            loop.add_writer(descriptor, _wake, ready)
+        try:
+            await ready
+        finally:
+            loop.remove_reader(descriptor)
+            loop.remove_writer(descriptor)
+
+
+def _wake(ready: asyncio.Future[None]) -> None:
+    if not ready.done():
+        ready.set_result(None)
