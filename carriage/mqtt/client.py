@@ -7,7 +7,8 @@ The only file that knows paho. What is kept away from it, and why:
   at a reconnect: paho gets a message only when it can be sent at once, the rest waits here;
 - an exception in a callback, or in its parser, leaves it in the middle of a packet: ours are caught before they get
   there, its own end the connection;
-- its properties cost more than the rest of a publish: the four that are used are packed here.
+- its properties cost more than all the rest of a message: PUBLISH and PUBACK are read, and the properties of PUBLISH
+  written, by ``packets``.
 
 No task and no timer per message: one turn of the loop hands over what can go and writes it in one call.
 """
@@ -17,20 +18,19 @@ from __future__ import annotations
 import asyncio
 import logging
 import ssl
-from collections import deque
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from random import SystemRandom
-from struct import pack
 from typing import Any, Final, TypeVarTuple, cast
 
-from paho.mqtt.client import Client, MQTTMessage
+from paho.mqtt.client import Client
 from paho.mqtt.enums import CallbackAPIVersion, MQTTErrorCode, MQTTProtocolVersion
 from paho.mqtt.packettypes import PacketTypes
 from paho.mqtt.properties import Properties
 from paho.mqtt.subscribeoptions import SubscribeOptions
 
 from carriage.mqtt.options import DropReason, Message, MqttHandler, MqttOptions, TlsFacts, Token
+from carriage.mqtt.outgoing import Outgoing, OutgoingQueue
+from carriage.mqtt.packets import Publish, decode_puback, decode_publish, publish_properties
 from carriage.mqtt.wire import Wire, connect, tls_context
 from layer.errors import TransportError, UsageError
 
@@ -48,21 +48,8 @@ STABLE: Final = 10.0
 """A connection that lasted this long starts the back-off anew."""
 
 _MAX_TOPIC = 65_535
+_PUBLISH, _PUBACK, _QOS, _QOS_2, _RETAIN = 0x30, 0x40, 0x06, 0x04, 0x01
 _HEADROOM = 16  # fixed header, topic length, packet id and property length of a publish, and some
-
-
-@dataclass(slots=True)
-class _Outgoing:
-    token: Token
-    topic: str
-    payload: bytes
-    qos: int
-    retain: bool
-    content_type: str | None
-    correlation: bytes | None
-    response_topic: str | None
-    expires: float | None
-    """Loop time."""
 
 
 class _Packed:
@@ -71,45 +58,40 @@ class _Packed:
     __slots__ = ("_octets",)
 
     def __init__(self, octets: bytes) -> None:
-        length = len(octets)
-        if length < 128:
-            self._octets = bytes((length,)) + octets
-        else:  # variable byte integer; our parts are far from three octets' worth
-            head = bytearray()
-            while length >= 128:
-                head.append(length % 128 | 0x80)
-                length //= 128
-            head.append(length)
-            self._octets = bytes(head) + octets
+        self._octets = octets
 
     def pack(self) -> bytes:
         return self._octets
 
 
-def _properties(
-    content_type: str | None, correlation: bytes | None, response_topic: str | None, expiry: int | None
-) -> _Packed | None:
-    """MQTT 5 section 3.3.2.3: 2 Message Expiry Interval, 3 Content Type, 8 Response Topic, 9 Correlation Data."""
-    octets = b""
-    if expiry is not None:
-        octets += pack("!BI", 2, expiry)
-    for identifier, value in (
-        (3, content_type.encode() if content_type is not None else None),
-        (8, response_topic.encode() if response_topic is not None else None),
-        (9, correlation),
-    ):
-        if value is not None:
-            octets += pack("!BH", identifier, len(value)) + value
-    return _Packed(octets) if octets else None
-
-
 class _Paho(Client):
-    """paho's client on a wire that is there already."""
+    """paho's client on a wire that is there already, with quick ways for PUBLISH and PUBACK."""
 
     wire: Wire | None = None
+    version = 5
+    received: Callable[[int, bool, Publish], None]
+    """Told QoS, retain flag and content of each PUBLISH of QoS 0 and 1."""
+    landed: Callable[[int, int], None]
+    """Told packet id and reason code of each PUBACK."""
 
     def _create_socket(self) -> Any:
         return self.wire
+
+    def _packet_handle(self) -> MQTTErrorCode:
+        command = self._in_packet["command"]
+        if command & 0xF0 == _PUBLISH and command & _QOS != _QOS_2:
+            qos = (command & _QOS) >> 1
+            publish = decode_publish(qos, bytes(self._in_packet["packet"]), self.version)
+            self.received(qos, bool(command & _RETAIN), publish)
+            if qos and not self._manual_ack:
+                return self._send_puback(publish.packet_id)
+            return MQTTErrorCode.MQTT_ERR_SUCCESS
+        if command & 0xF0 == _PUBACK:
+            packet_id, code = decode_puback(bytes(self._in_packet["packet"]), self.version)
+            if self._out_messages.pop(packet_id, None) is not None:
+                self.landed(packet_id, code)
+            return MQTTErrorCode.MQTT_ERR_SUCCESS
+        return super()._packet_handle()
 
     def drop(self) -> None:
         """Forget the connection."""
@@ -128,7 +110,6 @@ class MqttClient:
         self._handler = handler
         self._jitter = jitter
         self._context: ssl.SSLContext | None = tls_context(options.tls) if options.tls is not None else None
-        self._paho = self._new_paho()
         self._wire: Wire | None = None
         self._ended: asyncio.Future[str] | None = None
         self._connected = False
@@ -144,10 +125,8 @@ class MqttClient:
         self._window = options.max_in_flight
         self._largest = 0
         self._next_token = 0
-        self._octets = 0
-        self._queue: deque[_Outgoing] = deque()
-        self._in_flight: dict[int, _Outgoing] = {}
-        self._unnumbered: set[int] = set()
+        self._queue = OutgoingQueue(options.max_queued, options.max_queued_octets, self._on_end, self._on_drop)
+        self._paho = self._new_paho()
         self._filters: dict[str, int] = {}
         self._subscribing: dict[int, tuple[str, ...]] = {}
         self._generation = 0
@@ -162,7 +141,7 @@ class MqttClient:
     @property
     def outstanding(self) -> int:
         """Messages published whose end wasn't reported yet."""
-        return len(self._queue) + len(self._in_flight)
+        return len(self._queue)
 
     def tls_facts(self) -> TlsFacts | None:
         """The live TLS connection; None without one."""
@@ -192,7 +171,7 @@ class MqttClient:
         finally:
             self._running = False
             self._timer.cancel()
-            self._give_up_all()
+            self._queue.give_up()
             self._finished.set()
 
     async def stop(self, drain: float = 5.0) -> None:
@@ -242,16 +221,12 @@ class MqttClient:
             raise TransportError("the MQTT client is stopped", transient=False)
         if self._largest and len(payload) + len(topic) + _HEADROOM > self._largest:
             raise TransportError("message longer than the broker takes", transient=False)
-        options = self._options
-        if self.outstanding >= options.max_queued or self._octets + len(payload) > options.max_queued_octets:
-            raise TransportError("too many messages wait for the broker", transient=True)
         token = Token(self._next_token)
-        self._next_token += 1
         expires = None if expiry is None else asyncio.get_running_loop().time() + expiry
-        self._queue.append(
-            _Outgoing(token, topic, payload, qos, retain, content_type, correlation, response_topic, expires)
+        self._queue.add(
+            Outgoing(token, topic, payload, qos, retain, content_type, correlation, response_topic, expires)
         )
-        self._octets += len(payload)
+        self._next_token += 1
         self._empty.clear()
         if self._connected:
             self._schedule()
@@ -313,8 +288,9 @@ class MqttClient:
             paho.will_set(will.topic, will.payload, will.qos, will.retain, properties)
         paho.on_connect = self._on_connect
         paho.on_disconnect = self._on_disconnect
-        paho.on_message = self._on_message
-        paho.on_publish = self._on_publish
+        paho.version = options.version
+        paho.received = self._on_message
+        paho.landed = self._queue.land
         paho.on_subscribe = self._on_subscribe
         paho.on_socket_register_write = self._on_register_write
         connecting: Properties | None = None
@@ -357,7 +333,6 @@ class MqttClient:
             self._generation += 1
             self._unacknowledged.clear()
             self._subscribing.clear()
-            self._unnumbered.clear()
             wire.abort()
             self._paho.drop()
             self._wire = self._paho.wire = self._ended = None
@@ -374,6 +349,9 @@ class MqttClient:
     def _end(self, reason: str) -> None:
         if self._ended is not None and not self._ended.done():
             self._ended.set_result(reason)
+
+    def _lost(self) -> None:
+        self._end("stopped" if self._stopping.is_set() else "connection lost")
 
     def _end_unconnected(self) -> None:
         if not self._connected:
@@ -405,8 +383,8 @@ class MqttClient:
             _LOG.warning("broker %s:%d sent what is no MQTT (%s)", self._options.host, self._options.port, failure)
             self._end("the broker broke the protocol")
         if wire.closed:
-            self._end("connection lost")
-        elif self._queue:
+            self._lost()
+        elif self._queue.waiting:
             self._schedule()
 
     def _schedule(self) -> None:
@@ -427,11 +405,11 @@ class MqttClient:
         try:
             self._paho.loop_write()
         except OSError:
-            self._end("connection lost")
+            self._lost()
             return
         loop = asyncio.get_running_loop()
         if wire.closed:
-            self._end("connection lost")
+            self._lost()
         elif wire.flush():
             if not self._writing:
                 self._writing = True
@@ -442,7 +420,7 @@ class MqttClient:
                 loop.remove_writer(wire.fileno())
             if wire.buffered:
                 self._digest(wire)
-            elif self._paho.want_write() or (self._queue and self._connected and len(self._in_flight) < self._window):
+            elif self._paho.want_write() or (self._connected and self._can_hand_over):
                 self._schedule()
 
     def _on_register_write(self, *_: Any) -> None:
@@ -451,68 +429,49 @@ class MqttClient:
     def _tick(self) -> None:
         loop = asyncio.get_running_loop()
         self._timer = loop.call_later(TICK, self._tick)
-        now = loop.time()
-        if any(each.expires is not None and each.expires <= now for each in self._queue):
-            kept: deque[_Outgoing] = deque()
-            late: list[_Outgoing] = []
-            for each in self._queue:
-                (late if each.expires is not None and each.expires <= now else kept).append(each)
-            self._queue = kept
-            for each in late:
-                self._drop(each, DropReason.EXPIRED)
+        self._queue.expire(loop.time())
         if self._wire is not None and self._live:
             try:
                 self._paho.loop_misc()
             except OSError:
-                self._end("connection lost")
+                self._lost()
 
     # -- outgoing messages -------------------------------------------------------------------------------------------
 
+    @property
+    def _can_hand_over(self) -> bool:
+        return self._queue.waiting > 0 and len(self._queue.in_flight) < self._window
+
     def _hand_over(self) -> None:
         now = asyncio.get_running_loop().time()
-        for _ in range(min(len(self._queue), MOST_PER_TURN)):
-            if len(self._in_flight) >= self._window:
+        for _ in range(MOST_PER_TURN):
+            each = self._queue.take(now) if self._can_hand_over else None
+            if each is None:
                 return
-            each = self._queue.popleft()
-            left: int | None = None
-            if each.expires is not None:
-                left = round(each.expires - now)
-                if each.expires <= now:
-                    self._drop(each, DropReason.EXPIRED)
-                    continue
             properties = None
             if self._options.version == 5:
-                properties = _properties(each.content_type, each.correlation, each.response_topic, left)
-            packed = cast("Properties | None", properties)
-            info = self._paho.publish(each.topic, each.payload, each.qos, each.retain, packed)
+                left = None if each.expires is None else max(1, round(each.expires - now))
+                octets = publish_properties(each.content_type, each.correlation, each.response_topic, left)
+                properties = cast("Properties", _Packed(octets))
+            info = self._paho.publish(each.topic, each.payload, each.qos, each.retain, properties)
             while info.rc == MQTTErrorCode.MQTT_ERR_QUEUE_SIZE:  # this packet id is still in use: take the next one
-                info = self._paho.publish(each.topic, each.payload, each.qos, each.retain, packed)
+                info = self._paho.publish(each.topic, each.payload, each.qos, each.retain, properties)
             if each.qos:
-                self._in_flight[info.mid] = each
+                self._queue.fly(info.mid, each)
             else:
-                self._unnumbered.add(info.mid)
-                self._settle(each, 0)
+                self._queue.settle(each, 0)
 
-    def _drop(self, each: _Outgoing, reason: DropReason) -> None:
-        self._octets -= len(each.payload)
+    def _on_end(self, token: Token, code: int) -> None:
         self._check_empty()
-        self._call(self._handler.dropped, each.token, reason)
+        self._call(self._handler.published, token, code)
 
-    def _settle(self, each: _Outgoing, code: int) -> None:
-        self._octets -= len(each.payload)
+    def _on_drop(self, token: Token, reason: DropReason) -> None:
         self._check_empty()
-        self._call(self._handler.published, each.token, code)
+        self._call(self._handler.dropped, token, reason)
 
     def _check_empty(self) -> None:
-        if not self._queue and not self._in_flight:
+        if not self._queue:
             self._empty.set()
-
-    def _give_up_all(self) -> None:
-        left = [*self._in_flight.values(), *self._queue]
-        self._in_flight.clear()
-        self._queue.clear()
-        for each in left:
-            self._drop(each, DropReason.STOPPED)
 
     # -- what paho calls ---------------------------------------------------------------------------------------------
 
@@ -559,44 +518,26 @@ class MqttClient:
             self._call(self._handler.subscribed, each, reason.value)
 
     def _on_disconnect(self, _: Client, __: Any, flags: Any, reason: Any, properties: Any) -> None:
-        if self._stopping.is_set():
-            return  # ``stop`` says so itself
-        text = _clean(getattr(properties, "ReasonString", "") or str(reason))
-        self._end(f"the broker disconnects: {text}" if flags.is_disconnect_packet_from_server else "connection lost")
+        if flags.is_disconnect_packet_from_server:
+            self._end(f"the broker disconnects: {_clean(getattr(properties, 'ReasonString', '') or str(reason))}")
+        else:
+            self._lost()
 
-    def _on_publish(self, _: Client, __: Any, mid: int, reason: Any, ___: Any) -> None:
-        if mid in self._unnumbered:  # QoS 0, written; paho counts these in the same row as packet ids
-            self._unnumbered.discard(mid)
-            return
-        each = self._in_flight.pop(mid, None)
-        if each is not None:
-            self._settle(each, reason.value)
-
-    def _on_message(self, _: Client, __: Any, message: MQTTMessage) -> None:
-        manual = self._options.manual_ack and message.qos == 1
-        if manual:
-            self._unacknowledged[message.mid] = False
-        properties = message.properties
-        try:
-            topic = message.topic
-        except UnicodeDecodeError:
-            _LOG.warning("a message on a topic that is no UTF-8 was ignored")
-            topic = ""
-        event = Message(
-            topic,
-            bytes(message.payload),
-            message.retain,
-            message.qos,
-            getattr(properties, "ContentType", None),
-            getattr(properties, "CorrelationData", None),
-            getattr(properties, "MessageExpiryInterval", None),
-            getattr(properties, "ResponseTopic", None),
-            (self._generation, message.mid),
+    def _on_message(self, qos: int, retained: bool, publish: Publish) -> None:
+        if qos and self._options.manual_ack:
+            self._unacknowledged[publish.packet_id] = False
+        message = Message(
+            publish.topic,
+            publish.payload,
+            retained,
+            qos,
+            publish.content_type,
+            publish.correlation,
+            publish.expiry,
+            publish.response_topic,
+            (self._generation, publish.packet_id),
         )
-        if not topic:
-            self.acknowledge(event)
-            return
-        self._call(self._handler.message, event)
+        self._call(self._handler.message, message)
 
 
 def _clean(text: str) -> str:
