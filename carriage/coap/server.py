@@ -1,0 +1,395 @@
+"""The CoAP server over DTLS (coaps) in an asyncio loop: one socket, many peers, one timer. A thin shell: the protocol
+is in ``connection`` and in ``layer.listener``.
+
+The handler is synchronous. It may call a peer's methods from inside a callback or at any later time.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import dataclasses
+import logging
+import random as _random
+import socket
+from collections.abc import Callable, Mapping
+from typing import Final, Protocol, TypedDict, TypeVarTuple, Unpack
+
+from carriage.coap import codes
+from carriage.coap.connection import (
+    Answer,
+    CoapConfig,
+    CoapConnection,
+    NotificationAcknowledged,
+    NotificationFailed,
+    ObservationEnded,
+    Reason,
+    Request,
+    RequestReceived,
+    Response,
+    ResponseFailed,
+)
+from carriage.coap.deadlines import Deadlines
+from carriage.coap.udp import Address, Datagrams, bind
+from layer.config import AssociationConfig
+from layer.credentials import Credentials
+from layer.errors import UsageError
+from layer.events import AssociationInfo
+from layer.listener import DtlsListener, ListenerEvent, PeerConnected, PeerData, PeerGone
+
+_LOG = logging.getLogger(__name__)
+
+# A direct hop: lost handshake flights are repeated after 1 s (RFC 6347 section 4.2.4.1).
+LAYER_1: Final = AssociationConfig(retransmit_initial=1.0)
+
+COUNTERS: Final = (
+    "requests",
+    "responses_failed",
+    "notifications_acknowledged",
+    "notifications_failed",
+    "handler_errors",
+)
+
+Arguments = TypeVarTuple("Arguments")
+
+
+class Limits(TypedDict, total=False):
+    """What may be bounded otherwise than by default; see ``DtlsListener``."""
+
+    max_half_open: int
+    max_peers: int
+    max_half_open_per_host: int
+    max_peers_per_host: int
+    idle_timeout: float | None
+    cookie_lifetime: float
+
+
+class Handler(Protocol):
+    """What the server tells its owner. An exception in it is logged, and costs the request a 5.00."""
+
+    def connected(self, peer: Peer) -> None:
+        """A peer's handshake is done."""
+
+    def request(self, peer: Peer, exchange: int, request: Request) -> None:
+        """A whole request; answer with ``peer.respond``, now or later."""
+
+    def acknowledged(self, peer: Peer, exchange: int, notification: int) -> None:
+        """The observer has this notification."""
+
+    def observation_ended(self, peer: Peer, exchange: int, reason: Reason) -> None:
+        """Every notification of it that is not acknowledged by now has failed. Not called for a peer that is gone."""
+
+    def gone(self, peer: Peer, reason: str) -> None:
+        """The peer and all its exchanges are over."""
+
+    def refused(self, address: Address, reason: str) -> None:
+        """A handshake failed or was turned away."""
+
+
+class Listener(Protocol):
+    """``layer.listener.DtlsListener``, or what stands in for it."""
+
+    @property
+    def counters(self) -> Mapping[str, int]:
+        """Its own counts."""
+
+    def replace_credentials(self, credentials: Credentials, config: AssociationConfig | None = None) -> None:
+        """For handshakes to come."""
+
+    def receive_datagram(self, data: bytes, addr: Address, now: float) -> None:
+        """One datagram."""
+
+    def send(self, peer_id: int, data: bytes, now: float) -> bool:
+        """One message to a peer."""
+
+    def close(self, peer_id: int, now: float) -> None:
+        """End one peer."""
+
+    def close_all(self, now: float) -> None:
+        """End all."""
+
+    def datagrams_to_send(self) -> list[tuple[bytes, Address]]:
+        """What goes out."""
+
+    def next_event(self) -> ListenerEvent | None:
+        """What happened."""
+
+    def next_deadline(self) -> float | None:
+        """When ``tick`` is due."""
+
+    def tick(self, now: float) -> None:
+        """Let timers act."""
+
+
+class Peer:
+    """One connected client. ``info`` says who it proved to be; ``address`` is where it is now, never who."""
+
+    __slots__ = ("_server", "address", "connection", "id", "info", "scheduled")
+
+    def __init__(
+        self, server: CoapsServer, id: int, address: Address, info: AssociationInfo, connection: CoapConnection
+    ) -> None:
+        self._server = server
+        self.connection = connection  # the server's; everybody else uses the methods
+        self.scheduled: float | None = None  # the server's, too
+        self.id = id
+        self.address = address
+        self.info = info
+
+    def __repr__(self) -> str:
+        return f"<Peer {self.id}>"
+
+    def respond(self, exchange: int, response: Response, *, observe: bool = False) -> Answer:
+        """See ``CoapConnection.respond``; ``Answer.GONE`` also for a peer that is gone."""
+        answer = self.connection.respond(exchange, response, self._server.now(), observe=observe)
+        self._server.touch(self)
+        return answer
+
+    def notify(self, exchange: int, response: Response, *, confirmable: bool = True) -> int | Reason:
+        """See ``CoapConnection.notify``."""
+        sent = self.connection.notify(exchange, response, self._server.now(), confirmable=confirmable)
+        self._server.touch(self)
+        return sent
+
+    def close(self, reason: str) -> None:
+        """Say close_notify and forget the peer; ``gone`` follows at once. Without effect on one that is gone."""
+        self._server.drop(self, reason)
+
+
+class CoapsServer:
+    """Owns ``sock`` from the start. Call ``start`` inside the loop and ``close`` in the end.
+
+    ``config`` bounds every peer; how many there may be is the listener's concern.
+    """
+
+    def __init__(
+        self, sock: socket.socket, listener: Listener, handler: Handler, config: CoapConfig | None = None
+    ) -> None:
+        self._sock = sock
+        self._listener = listener
+        self._handler = handler
+        self._config = config or CoapConfig()
+        self._random = _random.SystemRandom().random
+        self._peers: dict[int, Peer] = {}
+        self._deadlines = Deadlines()
+        self._dirty: set[Peer] = set()
+        self._awake = False  # a flush will follow anyway
+        self._timer: asyncio.TimerHandle | None = None
+        self._datagrams: Datagrams | None = None
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._counters = dict.fromkeys(COUNTERS, 0)
+
+    def start(self) -> None:
+        """Begin to serve in the running loop."""
+        self._loop = asyncio.get_running_loop()
+        self._datagrams = Datagrams(self._sock, received=self._received, woken=self._flush, failed=self._icmp)
+        _LOG.info("coaps: serving on %s port %d", *self._datagrams.address[:2])
+
+    @property
+    def port(self) -> int:
+        """The UDP port."""
+        return int(self._sock.getsockname()[1])
+
+    @property
+    def peers(self) -> tuple[Peer, ...]:
+        """Everybody who is connected."""
+        return tuple(self._peers.values())
+
+    @property
+    def counters(self) -> dict[str, int]:
+        """The listener's counts and ours, as a copy."""
+        unsent = self._datagrams.dropped if self._datagrams is not None else 0
+        return {**self._listener.counters, **self._counters, "peers": len(self._peers), "unsent": unsent}
+
+    def replace_credentials(self, credentials: Credentials, association: AssociationConfig | None = None) -> None:
+        """For handshakes to come; connected peers stay."""
+        self._listener.replace_credentials(credentials, association)
+
+    def now(self) -> float:
+        """The loop's clock."""
+        if self._loop is None:
+            raise UsageError("the server is not started")
+        return self._loop.time()
+
+    def close(self) -> None:
+        """Close every peer (each with ``gone``) and the socket."""
+        if self._datagrams is None:
+            self._sock.close()
+            return
+        for peer in self.peers:
+            self.drop(peer, "the server is closing")
+        self._listener.close_all(self.now())
+        self._send_datagrams()
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+        self._datagrams.close()
+
+    # In
+
+    def _received(self, data: bytes, address: Address) -> None:
+        self._awake = True
+        now = self.now()
+        self._listener.receive_datagram(data, address, now)
+        self._listener_events(now)
+
+    def _icmp(self, error: OSError) -> None:
+        _LOG.debug("coaps: %s", error)  # somebody is not there any more; timers will tell who
+
+    def _listener_events(self, now: float) -> None:
+        while (event := self._listener.next_event()) is not None:
+            if isinstance(event, PeerData):
+                peer = self._peers.get(event.peer_id)
+                if peer is not None:
+                    peer.connection.receive(event.data, now)
+                    self._dirty.add(peer)
+                    self._peer_events(peer)
+            elif isinstance(event, PeerConnected):
+                self._connect(event, now)
+            elif isinstance(event, PeerGone):
+                peer = self._peers.get(event.peer_id)
+                if peer is not None:
+                    self._forget(peer, event.reason, now)
+            else:
+                _LOG.debug("coaps: handshake refused: %s", event.reason)
+                self._guarded(self._handler.refused, event.addr, event.reason)
+
+    def _connect(self, event: PeerConnected, now: float) -> None:
+        config = self._config
+        limit = event.info.max_data
+        if limit is not None and limit < config.message_limit:
+            config = dataclasses.replace(config, message_limit=limit)
+        connection = CoapConnection(random=self._random, config=config)
+        connection.start(now)
+        peer = Peer(self, event.peer_id, event.addr, event.info, connection)
+        self._peers[peer.id] = peer
+        _LOG.info("coaps: peer %d connected, %s", peer.id, event.info.protocol)
+        self._guarded(self._handler.connected, peer)
+
+    def _peer_events(self, peer: Peer) -> None:
+        handler, counters = self._handler, self._counters
+        while (event := peer.connection.next_event()) is not None:
+            if isinstance(event, RequestReceived):
+                counters["requests"] += 1
+                if not self._guarded(handler.request, peer, event.exchange, event.request):
+                    peer.respond(event.exchange, Response(codes.INTERNAL_SERVER_ERROR))
+            elif isinstance(event, NotificationAcknowledged):
+                counters["notifications_acknowledged"] += 1
+                self._guarded(handler.acknowledged, peer, event.exchange, event.notification)
+            elif isinstance(event, NotificationFailed):
+                counters["notifications_failed"] += 1
+            elif isinstance(event, ObservationEnded):
+                self._guarded(handler.observation_ended, peer, event.exchange, event.reason)
+            elif isinstance(event, ResponseFailed):
+                counters["responses_failed"] += 1
+
+    def _guarded(self, callback: Callable[[*Arguments], None], *arguments: *Arguments) -> bool:
+        """Our owner's fault must not stop the other peers. False where the callback raised."""
+        try:
+            callback(*arguments)
+        except Exception:
+            self._counters["handler_errors"] += 1
+            _LOG.exception("coaps: the handler raised")
+            return False
+        return True
+
+    # Out
+
+    def touch(self, peer: Peer) -> None:
+        """Something may have to go out to this peer."""
+        self._dirty.add(peer)
+        if not self._awake and self._loop is not None:
+            self._awake = True
+            self._loop.call_soon(self._flush)
+
+    def _flush(self) -> None:
+        now = self.now()
+        self._awake = True
+        while self._dirty:
+            peer = self._dirty.pop()
+            if peer.id not in self._peers:
+                continue
+            connection = peer.connection
+            for octets in connection.to_send():
+                self._listener.send(peer.id, octets, now)
+            self._peer_events(peer)
+            deadline = connection.next_deadline()
+            if deadline is not None and (peer.scheduled is None or deadline < peer.scheduled):
+                peer.scheduled = deadline
+                self._deadlines.add(peer.id, deadline)
+        self._awake = False
+        self._send_datagrams()
+        self._arm()
+
+    def _send_datagrams(self) -> None:
+        if self._datagrams is not None:
+            for datagram, address in self._listener.datagrams_to_send():
+                self._datagrams.send(datagram, address)
+
+    def drop(self, peer: Peer, reason: str) -> None:
+        """See ``Peer.close``."""
+        if peer.id not in self._peers:
+            return
+        now = self.now()
+        for octets in peer.connection.to_send():
+            self._listener.send(peer.id, octets, now)
+        self._listener.close(peer.id, now)
+        self._forget(peer, reason, now)
+        self.touch(peer)  # for the close_notify
+
+    def _forget(self, peer: Peer, reason: str, now: float) -> None:
+        del self._peers[peer.id]
+        peer.connection.close(now, reason)
+        _LOG.info("coaps: peer %d gone: %s", peer.id, reason)
+        self._guarded(self._handler.gone, peer, reason)
+
+    # Time
+
+    def _arm(self) -> None:
+        nearest = self._deadlines.next()
+        deadline = self._listener.next_deadline()
+        if deadline is not None and (nearest is None or deadline < nearest):
+            nearest = deadline
+        if nearest is None or self._loop is None:
+            return
+        if self._timer is not None:
+            if self._timer.when() <= nearest:
+                return  # it comes early enough, and arms itself again
+            self._timer.cancel()
+        self._timer = self._loop.call_at(nearest, self._tick)
+
+    def _tick(self) -> None:
+        self._timer = None
+        self._awake = True
+        now = self.now()
+        self._listener.tick(now)
+        self._listener_events(now)
+        for peer_id in self._deadlines.due(now):
+            peer = self._peers.get(peer_id)
+            if peer is None:
+                continue
+            peer.scheduled = None
+            deadline = peer.connection.next_deadline()
+            if deadline is not None and deadline <= now:
+                peer.connection.tick(now)
+            self._dirty.add(peer)
+        self._flush()
+
+
+def serve_coaps(
+    host: str,
+    port: int,
+    credentials: Credentials,
+    handler: Handler,
+    *,
+    association: AssociationConfig = LAYER_1,
+    config: CoapConfig | None = None,
+    **limits: Unpack[Limits],
+) -> CoapsServer:
+    """Bind, and serve in the running loop; ``limits`` are those of ``DtlsListener``.
+
+    Raises ``TransportError`` where the port can't be had, ``CredentialError`` or ``UsageError`` for what can't work.
+    """
+    listener = DtlsListener(credentials, association, **limits)
+    server = CoapsServer(bind(host, port), listener, handler, config)
+    server.start()
+    return server
