@@ -5,16 +5,19 @@ Values never appear in a message: a key written where its file's name belongs mu
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import difflib
+from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar, get_args, get_origin
 
-from pydantic import ValidationError
+from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails
 
 from gateway.api.errors import ConfigError, CredentialError
-from gateway.runtime.source import Source
+from gateway.runtime.source import InvalidConfigError, Source
 from gateway.runtime.strict_yaml import Key
+
+_Model = TypeVar("_Model", bound=BaseModel)
 
 _EXPECTED: Mapping[str, str] = {
     "missing": "expected a value: this key is required",
@@ -47,13 +50,26 @@ _EXPECTED: Mapping[str, str] = {
 }
 
 
-def from_validation(error: ValidationError, source: Source, prefix: Key = ()) -> list[ConfigError]:
-    """One ConfigError for each place that pydantic complains about, in file order."""
+def validated(model: type[_Model], values: object, source: Source, prefix: Key = ()) -> _Model:
+    """The values as ``model`` reads them; InvalidConfigError with a line for each place that pydantic complains about.
+
+    ``prefix``: where in ``source`` the values are.
+    """
+    try:
+        return model.model_validate(values)
+    except ValidationError as error:
+        raise InvalidConfigError(_mistakes(error, model, source, prefix)) from None
+
+
+def _mistakes(error: ValidationError, model: type[BaseModel], source: Source, prefix: Key) -> list[ConfigError]:
     found: dict[Key, ConfigError] = {}
     for detail in error.errors(include_url=False, include_input=False):
         key = _key(source, prefix, detail)
         if key not in found:  # a union complains once for each of its members
-            found[key] = source.mistake(key, _text(detail))
+            text = _text(detail)
+            if detail["type"] == "extra_forbidden":
+                text += _hint(str(detail["loc"][-1]), _known(model, detail["loc"][:-1]))
+            found[key] = source.mistake(key, text)
     return sorted(found.values(), key=lambda mistake: mistake.line)
 
 
@@ -114,3 +130,33 @@ def _text(detail: ErrorDetails) -> str:
         return template.format_map(context)
     text = detail["msg"]
     return "expected " + text[0].lower() + text[1:].removeprefix("nput should be ").strip()
+
+
+def _hint(name: str, known: list[str]) -> str:
+    close = difflib.get_close_matches(name, known, n=1)
+    if close:
+        return f" (did you mean {close[0]}?)"
+    return f" (known: {', '.join(sorted(known))})" if known else ""
+
+
+def _known(model: type[BaseModel], place: tuple[int | str, ...]) -> list[str]:
+    """The keys of the table at ``place``, as far as the models tell."""
+    inside_container = False
+    for part in place:
+        if inside_container:  # the position in a list, or the name in a mapping
+            inside_container = False
+            continue
+        field = next((f for name, f in model.model_fields.items() if (f.alias or name) == part), None)
+        inner = next(_models(field.annotation), None) if field is not None else None
+        if field is None or inner is None:
+            return []
+        model, inside_container = inner, get_origin(field.annotation) in (list, dict)
+    return [field.alias or name for name, field in model.model_fields.items()]
+
+
+def _models(annotation: Any) -> Iterator[type[BaseModel]]:
+    """The models in an annotation such as ``dict[str, Table]`` or ``Table | None``."""
+    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+        yield annotation
+    for inner in get_args(annotation):
+        yield from _models(inner)

@@ -9,7 +9,7 @@ from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Annotated, Literal
 
-from pydantic import BeforeValidator, Field, ValidationError, WithJsonSchema
+from pydantic import BeforeValidator, Field, WithJsonSchema
 
 from gateway.api.errors import ConfigError
 from gateway.api.model import ContentKind, LinkRequirement
@@ -143,10 +143,7 @@ def load(path: Path, schemes: Collection[str]) -> engine.PolicySet:
         source = read_table(path)
     except ConfigError as error:
         raise InvalidConfigError([error]) from None
-    try:
-        table = PolicyTable.model_validate(source.data)
-    except ValidationError as error:
-        raise InvalidConfigError(mistakes.from_validation(error, source)) from None
+    table = mistakes.validated(PolicyTable, source.data, source)
     if found := _subject_mistakes(table, source, schemes):
         raise InvalidConfigError(found)
     policy = to_engine(table)

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import Field, ValidationError
+from pydantic import Field
 
 from gateway.api.errors import ConfigError, CredentialError, PluginError
 from gateway.api.ports import Adapter, AdapterPlugin
@@ -101,21 +101,18 @@ def load(path: Path, environ: Mapping[str, str]) -> Settings:
         source = read_config(path, environ)
     except ConfigError as error:
         raise InvalidConfigError([error]) from None
-    try:
-        table = ConfigTable.model_validate(source.data)
-    except ValidationError as error:
-        raise InvalidConfigError(mistakes.from_validation(error, source)) from None
+    table = mistakes.validated(ConfigTable, source.data, source)
     found: list[ConfigError] = []
     adapters = _adapters(table, source, found)
     policy = PolicySet()
-    path = source.base / table.policy
-    if path.is_file():
+    policy_path = path.parent / table.policy
+    if policy_path.is_file():
         try:
-            policy = policy_file.load(path, table.adapters)
+            policy = policy_file.load(policy_path, table.adapters)
         except InvalidConfigError as error:
             found.extend(error.errors)
     else:
-        found.append(source.mistake(("policy",), f"expected a policy file: {path} isn't one"))
+        found.append(source.mistake(("policy",), f"expected a policy file: {policy_path} isn't one"))
     if found:
         raise InvalidConfigError(found)
     limits = EngineLimits(**table.limits.model_dump())
@@ -142,12 +139,12 @@ def _adapters(table: ConfigTable, source: Source, found: list[ConfigError]) -> d
         key = ("adapters", scheme)
         try:
             plugin = plugins.load(scheme, candidates)
-            make = _maker(plugin, plugin.config_model.model_validate(values), source)
+            make = _maker(plugin, mistakes.validated(plugin.config_model, values, source, key), source)
             prepared[scheme] = Prepared(make(), make)
         except PluginError as error:
             found.append(source.mistake(key, str(error)))
-        except ValidationError as error:
-            found.extend(mistakes.from_validation(error, source, key))
+        except InvalidConfigError as error:
+            found.extend(error.errors)
         except (ConfigError, CredentialError) as error:
             found.append(mistakes.from_adapter(error, source, key))
     return prepared
