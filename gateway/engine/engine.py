@@ -149,7 +149,7 @@ class Engine:
     def _open(self, asked: Open, now: float) -> Verdict:
         gate, limits, outbox = self._gate, self._limits, self._outbox
         opener = gate.name_of(asked.source)
-        target = gate.policy.aliases.get(asked.to, "")
+        target = gate.target_of(asked.to)
         if not opener or not target or opener == target:
             # One answer for strangers, unknown names and oneself: nobody learns which names exist.
             return outbox.refuse(asked, Reason.DENIED, DEFAULT_RULE, self._who(asked.source))
@@ -185,7 +185,7 @@ class Engine:
         name = self._new_session()
         session = Session(name, replace(asked, session=name, sender=opener), (opener, target), ends, now)
         session.rule = grant.rule
-        session.idle = self._limits.idle if grant.condition.idle is None else grant.condition.idle
+        session.idle = self._idle(grant)
         self._delivery.open(session, grant, now)
         self._outbox.counters["accepted.open"] += 1
         self._outbox.commands.append(Audit("opened", None, grant.rule, asked.id, name, opener))
@@ -207,15 +207,14 @@ class Engine:
             return outbox.refuse(unit, Reason.UNKNOWN, "", self._who(source))
         if unit.content is not session.content:
             return outbox.refuse(unit, Reason.CONTENT, "", flow.sender, session=session.id)
+        if unit.n < flow.next_n:
+            outbox.counters["duplicate.unit"] += 1
+            return session.duplicate
         if session.state is State.DRAINING:
             return outbox.refuse(unit, Reason.CLOSED, "", flow.sender, session=session.id)
-        if unit.n != flow.next_n:
-            if unit.n < flow.next_n:
-                outbox.counters["duplicate.unit"] += 1
-                return session.duplicate
-            if session.content is ContentKind.ATLS:
-                self._delivery.end(session, Reason.BROKEN, now)
-                return outbox.refuse(unit, Reason.BROKEN, "", flow.sender, session=session.id)
+        if unit.n > flow.next_n and session.content is ContentKind.ATLS:
+            self._delivery.end(session, Reason.BROKEN, now)
+            return outbox.refuse(unit, Reason.BROKEN, "", flow.sender, session=session.id)
         reason = self._bounds(unit, flow, now)
         if reason is not None:
             wait = self._limits.retry_after if reason is Reason.BUSY else None
@@ -337,9 +336,12 @@ class Engine:
                 decision = gate.judge(Action.OPEN, session.opener, session.target, session.content, session.link)
                 if isinstance(decision, Deny):
                     self._delivery.end(session, Reason.DENIED, now)
-                else:
-                    self._judge_pending(up, now)
-                    self._judge_pending(down, now)
+                    continue
+                grant = next((grant for grant in decision.grants if grant.rule == session.rule), decision.grants[0])
+                session.rule, session.idle = grant.rule, self._idle(grant)
+                self._sessions.schedule(session, max(now, session.last_activity + session.idle))
+                self._judge_pending(up, now)
+                self._judge_pending(down, now)
 
     def _judge_pending(self, flow: Flow, now: float) -> None:
         if not flow.pending or flow.link is None:
@@ -357,6 +359,9 @@ class Engine:
                 self._delivery.end(flow.session, Reason.BROKEN, now)
                 return
         self._delivery.pump(flow, now)
+
+    def _idle(self, grant: Grant) -> float:
+        return self._limits.idle if grant.condition.idle is None else grant.condition.idle
 
     def _who(self, peer: Peer) -> str:
         return self._gate.name_of(peer) or (peer.claims[0] if peer.claims else "")

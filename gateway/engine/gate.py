@@ -70,12 +70,24 @@ class Gate:
         known = self._names.get(id(peer))
         if known is not None:
             return known[1]
-        name = self.policy.name_of(peer)
+        try:
+            name = self.policy.name_of(peer)
+        except Exception:
+            self._on_error()
+            return ""
         if len(self._names) >= _PEERS:
             self._names.clear()
         # The peer is kept along, so that its id can't come to be another's.
         self._names[id(peer)] = (peer, name)
         return name
+
+    def target_of(self, alias: str) -> str:
+        """The subject behind ``to=``; empty where there is none."""
+        try:
+            return self.policy.aliases.get(alias, "")
+        except Exception:
+            self._on_error()
+            return ""
 
     def judge(self, action: Action, sender: str, receiver: str, content: ContentKind, link: LinkSecurity) -> Decision:
         """The static judgement. A policy that raises denies."""
@@ -90,8 +102,9 @@ class Gate:
 
     def judge_flow(self, flow: Flow, link: LinkSecurity) -> Decision:
         """The decision for a flow whose sender is behind ``link``, kept as long as it holds."""
-        if flow.decided == self.version and flow.link is link and flow.decision is not None:
-            return flow.decision
+        known = flow.decision
+        if known is not None and flow.decided == self.version and (flow.link is link or flow.link == link):
+            return known
         decision = self.judge(Action.FORWARD, flow.sender, flow.receiver, flow.session.content, link)
         flow.decision, flow.decided, flow.link = decision, self.version, link
         if isinstance(decision, Permit):
