@@ -1,4 +1,4 @@
-"""Loads credentials from the files that a command line or a policy names; used for both layers, never with the same key."""
+"""Loads credentials from the files that a command line or a policy names; for either layer, never one key for both."""
 
 from __future__ import annotations
 

@@ -110,7 +110,7 @@ def read_policy(path: Path, *, layer1_keys: tuple[bytes, ...] = ()) -> Layer0Pol
         table = PolicyFile.model_validate(document)
     except ValidationError as error:
         first = error.errors()[0]
-        key = tuple(part for part in first["loc"] if isinstance(part, str | int))
+        key = tuple(first["loc"])
         raise PolicyError(f"{path}:{lines(key)}: {_dotted(key)}: expected {_expected(first)}") from None
     try:
         credentials, keys = load_credentials(

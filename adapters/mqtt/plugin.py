@@ -1,0 +1,128 @@
+"""The MQTT adapter as the gateway loads it: its config table, and how an instance is made of it."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import Annotated, Any, ClassVar, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, StringConstraints, model_validator
+
+from adapters.mqtt.adapter import MqttAdapter
+from carriage.mqtt.options import MqttOptions, TlsOptions
+from carriage.mqtt.topics import TopicSpace
+from gateway.api.errors import ConfigError, CredentialError, UsageError
+from gateway.api.ports import API_VERSION, Adapter
+from layer.credentials import load_private_key, read_secret
+
+_PLAIN_PORT = 1883
+_TLS_PORT = 8883
+_HOST_PORT = re.compile(r"^(?P<host>\[[0-9A-Fa-f:.]+\]|[^\[\]:]+)(:(?P<port>[0-9]{1,5}))?$")
+
+
+class MqttConfig(BaseModel):
+    """The table ``adapters.mqtt``."""
+
+    model_config = ConfigDict(extra="forbid", strict=True, frozen=True)
+
+    broker: Annotated[str, StringConstraints(pattern=_HOST_PORT.pattern)] = Field(
+        description="HOST or HOST:PORT of the broker; the port is 8883 with TLS and 1883 without."
+    )
+    tls: bool = Field(default=True, description="TLS to the broker. Without it passwords cross the network in clear.")
+    ca_file: str | None = Field(default=None, description="Whom to trust as broker (PEM); the system's by default.")
+    certificate_file: str | None = Field(default=None, description="Our certificate towards the broker (PEM).")
+    key_file: str | None = Field(default=None, description="Its private key (PEM, readable by its owner only).")
+    server_name: str | None = Field(default=None, description="The name in the broker's certificate; the host's.")
+    user: str | None = Field(default=None, description="User name at the broker.")
+    password_file: str | None = Field(default=None, description="Its password (readable by its owner only).")
+    client_id: Annotated[str, StringConstraints(min_length=1, max_length=128)] = Field(
+        default="atls-gateway", description="Client identifier at the broker; one gateway, one identifier."
+    )
+    prefix: str = Field(
+        default="atls", description="The first topic levels of everything this adapter reads and writes."
+    )
+    version: Literal[4, 5] = Field(default=5, description="Protocol level: 5 is MQTT 5, 4 is MQTT 3.1.1.")
+    broker_acl: bool = Field(
+        default=False,
+        description="Declare that the broker's ACL ties the topic level below the prefix to the login (see "
+        "config/mosquitto.acl). Only then do users count as subjects; else the broker alone does.",
+    )
+    keepalive: Annotated[int, Field(ge=5, le=3600)] = Field(default=30, description="Seconds between pings.")
+    max_in_flight: Annotated[int, Field(ge=1, le=1000)] = Field(
+        default=64, description="QoS 1 messages sent and not acknowledged; the broker may allow fewer."
+    )
+
+    @model_validator(mode="after")
+    def _pairs(self) -> MqttConfig:
+        if (self.certificate_file is None) != (self.key_file is None):
+            raise ValueError("expected certificate_file and key_file, both or neither")
+        if self.password_file is not None and self.user is None:
+            raise ValueError("expected user beside password_file")
+        if not self.tls and (self.ca_file or self.certificate_file):
+            raise ValueError("expected tls: true beside ca_file or certificate_file")
+        return self
+
+
+class MqttPlugin:
+    """Entry point ``mqtt``."""
+
+    api: ClassVar[int] = API_VERSION
+    scheme: ClassVar[str] = "mqtt"
+    config_model: ClassVar[type[Any]] = MqttConfig
+
+    def configure(self, table: Any, base: Path) -> Adapter:
+        assert isinstance(table, MqttConfig)
+        found = _HOST_PORT.match(table.broker)
+        assert found is not None
+        host = found["host"].strip("[]")
+        port = int(found["port"] or (_TLS_PORT if table.tls else _PLAIN_PORT))
+        if not 0 < port < 65536:
+            raise ConfigError("broker", "expected a port from 1 to 65535")
+        try:
+            topics = TopicSpace(table.prefix)
+        except UsageError as error:
+            raise ConfigError("prefix", f"expected {error}") from None
+        options = MqttOptions(
+            host=host,
+            port=port,
+            client_id=table.client_id,
+            username=table.user,
+            password=_password(base, table.password_file),
+            tls=_tls(table, base) if table.tls else None,
+            version=table.version,
+            keepalive=table.keepalive,
+            max_in_flight=table.max_in_flight,
+        )
+        return MqttAdapter(options, topics, broker_acl=table.broker_acl)
+
+
+def _password(base: Path, name: str | None) -> str | None:
+    if name is None:
+        return None
+    try:
+        return read_secret(base / name).decode("utf-8").rstrip("\r\n")
+    except CredentialError as error:
+        raise ConfigError("password_file", str(error)) from None
+    except UnicodeDecodeError:
+        raise ConfigError("password_file", f"{base / name}: expected UTF-8 text") from None
+
+
+def _tls(table: MqttConfig, base: Path) -> TlsOptions:
+    def at(key: str, name: str | None) -> str | None:
+        if name is None:
+            return None
+        if not (base / name).is_file():
+            raise ConfigError(key, f"{base / name}: expected a readable PEM file")
+        return str(base / name)
+
+    if table.key_file is not None:
+        try:
+            load_private_key(base / table.key_file)
+        except CredentialError as error:
+            raise ConfigError("key_file", str(error)) from None
+    return TlsOptions(
+        ca_file=at("ca_file", table.ca_file),
+        cert_file=at("certificate_file", table.certificate_file),
+        key_file=at("key_file", table.key_file),
+        server_name=table.server_name,
+    )
