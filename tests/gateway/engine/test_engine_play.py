@@ -7,7 +7,8 @@ from typing import Any
 
 import pytest
 
-from gateway.api.model import ContentKind, Reason, Sealed
+from gateway.api.model import ContentKind, LinkSecurity, Peer, Reason, Sealed, SessionId
+from gateway.engine.policy import Action, Condition, Direction, Mode, PolicySet, Subject
 
 ATLS = ContentKind.ATLS
 
@@ -54,3 +55,343 @@ def test_a_target_that_refuses(home: Any) -> None:
         "zigbee <- #3 close s1 unreachable",
         "log: closed unreachable talk",
     ]
+
+
+def test_a_window_bounds_what_is_on_its_way_and_order_is_kept(home: Any) -> None:
+    home.engine.set_window("coap", 2)
+    home.opens("lamp", "phone")
+    home.settles(1)
+    assert home.sends("lamp", "s1", 0) == ["accepted s1", "coap <- #2 unit s1 n=0"]
+    assert home.sends("lamp", "s1", 1) == ["accepted s1", "coap <- #3 unit s1 n=1"]
+    assert home.sends("lamp", "s1", 2) == ["accepted s1"]
+    assert home.sends("lamp", "s1", 3) == ["accepted s1"]
+    assert home.settles(3) == ["zigbee <- #3 s1 delivered", "coap <- #4 unit s1 n=2"]
+    assert home.settles(2) == ["zigbee <- #2 s1 delivered", "coap <- #5 unit s1 n=3"]
+
+
+def test_a_repeated_unit_is_acknowledged_and_not_forwarded_again(home: Any) -> None:
+    home.opens("lamp", "phone")
+    home.settles(1)
+    home.sends("lamp", "s1", 0)
+    assert home.sends("lamp", "s1", 0) == ["duplicate s1"]
+    home.settles(2)
+    assert home.sends("lamp", "s1", 0) == ["duplicate s1"]
+    assert home.sends("lamp", "s1", -1) == ["duplicate s1"]
+    assert home.sends("lamp", "s1", 1)[0] == "accepted s1"
+
+
+def test_dtls_goes_on_after_a_gap(home: Any) -> None:
+    home.opens("lamp", "phone")
+    home.settles(1)
+    assert home.sends("lamp", "s1", 3) == ["accepted s1", "coap <- #2 unit s1 n=3"]
+    assert home.sends("lamp", "s1", 2) == ["duplicate s1"]
+
+
+def test_a_gap_breaks_a_tls_session_for_both_ends(home: Any) -> None:
+    home.opens("lamp", "phone", ATLS)
+    home.settles(1)
+    home.sends("lamp", "s1", 0, content=ATLS)
+    assert home.sends("lamp", "s1", 2, content=ATLS) == [
+        "refused broken",
+        "coap <- withdraw #2",
+        "zigbee <- #2 s1 dropped broken",
+        "log: dropped broken talk",
+        "zigbee <- #4 close s1 broken",
+        "coap <- #5 close s1 broken",
+        "log: closed broken talk",
+        "log: refused broken",
+    ]
+    assert home.settles(2) == [], "a receipt that crossed the withdrawal"
+    assert home.engine.counters["settle.unknown"] == 1
+
+
+@pytest.mark.parametrize("outcome", ["dropped", "expired"])
+def test_a_lost_unit_breaks_a_tls_session_but_not_a_dtls_session(home: Any, outcome: str) -> None:
+    home.opens("lamp", "phone", ATLS)
+    home.settles(1)
+    home.sends("lamp", "s1", 0, content=ATLS)
+    assert home.settles(2, outcome)[2:] == [
+        "zigbee <- #3 close s1 broken",
+        "coap <- #4 close s1 broken",
+        "log: closed broken talk",
+    ]
+    home.opens("lamp", "phone")
+    home.settles(5)
+    home.sends("lamp", "s2", 0)
+    assert home.settles(6, outcome, Reason.LINK)[0].startswith(f"zigbee <- #6 s2 {outcome}")
+    assert home.sends("lamp", "s2", 1)[0] == "accepted s2"
+
+
+def test_a_receiver_that_no_longer_knows_the_session_ends_it(home: Any) -> None:
+    home.opens("lamp", "phone")
+    home.settles(1)
+    home.sends("lamp", "s1", 0)
+    assert home.settles(2, "dropped", Reason.UNKNOWN)[2:] == [
+        "zigbee <- #3 close s1 unknown",
+        "coap <- #4 close s1 unknown",
+        "log: closed unknown talk",
+    ]
+
+
+def test_a_close_waits_for_what_was_sent_before_it(home: Any) -> None:
+    home.opens("lamp", "phone")
+    home.sends("lamp", "s1", 0)
+    home.sends("lamp", "s1", 1)
+    assert home.closes("lamp", "s1") == ["accepted s1"]
+    assert home.closes("lamp", "s1") == ["duplicate s1"]
+    assert home.sends("lamp", "s1", 1) == ["duplicate s1"], "its acknowledgement was lost"
+    assert home.sends("lamp", "s1", 2) == ["refused closed", "log: refused closed"]
+    assert home.sends("phone", "s1", 0) == ["refused closed", "log: refused closed"]
+    assert home.settles(1) == ["zigbee <- #1 s1 delivered", "coap <- #2 unit s1 n=0"]
+    assert home.settles(2) == ["zigbee <- #2 s1 delivered", "coap <- #3 unit s1 n=1"]
+    assert home.settles(3) == [
+        "zigbee <- #3 s1 delivered",
+        "coap <- #4 close s1 closed",
+        "log: closed closed talk",
+    ]
+    assert home.settles(4, "dropped", Reason.UNREACHABLE) == ["zigbee <- #4 s1 dropped unreachable"]
+
+
+def test_both_ends_close(home: Any) -> None:
+    home.opens("lamp", "phone")
+    home.settles(1)
+    home.sends("lamp", "s1", 0)
+    home.closes("lamp", "s1")
+    assert home.closes("phone", "s1") == [
+        "duplicate s1",
+        "coap <- withdraw #2",
+        "zigbee <- #2 s1 dropped closed",
+        "log: dropped closed talk",
+        "coap <- #3 close s1 closed",
+        "log: closed closed talk",
+    ]
+    assert home.settles(3) == ["zigbee <- #3 s1 delivered"]
+
+
+def test_the_opener_closes_before_the_target_answered(home: Any) -> None:
+    home.opens("lamp", "phone")
+    assert home.closes("lamp", "s1") == ["accepted s1"]
+    assert home.settles(1, "dropped", Reason.LINK) == [
+        "zigbee <- #1 s1 dropped link",
+        "log: dropped link",
+        "zigbee <- #2 s1 dropped link",
+        "log: closed link talk",
+    ]
+
+
+def test_a_target_that_sends_has_taken_the_open(home: Any) -> None:
+    home.opens("lamp", "phone")
+    home.sends("lamp", "s1", 0)
+    assert home.sends("phone", "s1", 0) == ["accepted s1", "coap <- #2 unit s1 n=0", "zigbee <- #3 unit s1 n=0"]
+    home.waits(59)
+    home.settles(2)
+    home.settles(3)
+    assert home.waits(2) == [], "the open's receipt may be late now"
+    assert home.settles(1) == ["zigbee <- #1 s1 delivered"]
+
+
+def test_a_target_that_closes_at_once(home: Any) -> None:
+    home.opens("lamp", "phone")
+    home.sends("lamp", "s1", 0)
+    assert home.closes("phone", "s1") == [
+        "accepted s1",
+        "zigbee <- #2 s1 dropped closed",
+        "log: dropped closed talk",
+        "zigbee <- #3 close s1 closed",
+        "coap <- withdraw #1",
+        "zigbee <- #1 s1 dropped closed",
+        "log: closed closed talk",
+    ]
+
+
+def test_an_open_that_nobody_takes_expires(home: Any) -> None:
+    home.opens("lamp", "phone")
+    assert home.engine.next_deadline() == home.now + 60
+    assert home.waits(59.9) == []
+    assert home.waits(0.1) == [
+        "coap <- withdraw #1",
+        "zigbee <- #1 s1 expired",
+        "zigbee <- #2 close s1 expired",
+        "coap <- #3 close s1 expired",
+        "log: closed expired talk",
+    ]
+
+
+def test_an_idle_session_ends(stage: Callable[..., Any], a_permit: Callable[..., Any]) -> None:
+    home = stage(a_permit("talk", "lamp", "phone", condition=Condition(idle=100)))
+    home.opens("lamp", "phone")
+    home.settles(1)
+    home.waits(90)
+    home.sends("lamp", "s1", 0)
+    home.settles(2)
+    assert home.waits(99) == []
+    assert home.waits(1) == [
+        "zigbee <- #3 close s1 expired",
+        "coap <- #4 close s1 expired",
+        "log: closed expired talk",
+    ]
+
+
+def test_a_session_with_units_on_their_way_is_not_idle(stage: Callable[..., Any], a_permit: Callable[..., Any]) -> None:
+    home = stage(a_permit("talk", "lamp", "phone", condition=Condition(idle=100)))
+    home.opens("lamp", "phone")
+    home.settles(1)
+    home.sends("lamp", "s1", 0)
+    assert home.waits(1000) == []
+    home.settles(2)
+    assert home.waits(100)[-1] == "log: closed expired talk"
+
+
+def test_a_unit_expires_when_its_sender_says_so_or_after_its_life_time(home: Any) -> None:
+    home.opens("lamp", "phone")
+    home.settles(1)
+    home.sends("lamp", "s1", 0, expires_at=home.now + 5)
+    assert home.engine.next_deadline() == home.now + 5
+    assert home.sends("lamp", "s1", 1, expires_at=home.now + 7) == ["accepted s1"]
+    assert home.waits(5) == [
+        "coap <- withdraw #2",
+        "zigbee <- #2 s1 expired",
+        "log: expired expired talk",
+        "coap <- #3 unit s1 n=1",
+    ]
+    assert home.settles(2) == []
+    assert home.sends("lamp", "s1", 2, expires_at=home.now) == ["refused expired", "log: refused expired limits"]
+
+
+def test_an_unreachable_end_ends_the_session_within_thirty_seconds(home: Any) -> None:
+    home.opens("lamp", "phone")
+    home.settles(1)
+    home.sends("lamp", "s1", 0)
+    assert home.settles(2, "dropped", Reason.UNREACHABLE)[0] == "zigbee <- #2 s1 dropped unreachable"
+    home.waits(20)
+    home.sends("lamp", "s1", 1)
+    home.settles(3, "dropped", Reason.UNREACHABLE)
+    assert home.waits(9.9) == [
+        "zigbee <- #4 close s1 unreachable",
+        "coap <- #5 close s1 unreachable",
+        "log: closed unreachable talk",
+    ]
+
+
+def test_an_end_that_is_back_in_time_keeps_the_session(home: Any) -> None:
+    home.opens("lamp", "phone")
+    home.settles(1)
+    home.sends("lamp", "s1", 0)
+    home.settles(2, "dropped", Reason.UNREACHABLE)
+    home.sends("lamp", "s1", 1)
+    home.settles(3)
+    assert home.waits(60) == []
+
+
+def test_a_peer_that_lost_its_sessions(home: Any) -> None:
+    home.opens("lamp", "phone")
+    home.opens("lamp", "phone", nonce=b"2")
+    home.settles(1)
+    assert home.resets("phone", Reason.RESTARTED) == [
+        "accepted",
+        "log: reset restarted",
+        "zigbee <- #4 close s1 restarted",
+        "log: closed restarted talk",
+        "coap <- withdraw #2",
+        "zigbee <- #2 s2 dropped restarted",
+        "zigbee <- #5 close s2 restarted",
+        "log: closed restarted talk",
+    ]
+    assert home.resets("stranger") == ["accepted", "log: reset restarted"]
+
+
+def test_a_close_that_is_never_settled_is_given_up(home: Any) -> None:
+    home.opens("lamp", "phone")
+    home.settles(1)
+    home.closes("lamp", "s1")
+    assert home.engine.next_deadline() == home.now + 30
+    assert home.waits(30) == ["coap <- withdraw #2", "zigbee <- #2 s1 expired"]
+    assert home.engine.next_deadline() is None
+
+
+def test_revocation_ends_sessions_at_once(home: Any, stage: Any, a_permit: Any, a_deny: Any) -> None:
+    home.opens("lamp", "phone")
+    home.settles(1)
+    home.sends("lamp", "s1", 0)
+    rules = (*home.policy.rules, a_deny("no", "*", "phone"))
+    assert home.replaces(PolicySet(subjects=home.policy.subjects, rules=rules)) == [
+        "coap <- withdraw #2",
+        "zigbee <- #2 s1 dropped denied",
+        "log: dropped denied talk",
+        "zigbee <- #3 close s1 denied",
+        "coap <- #4 close s1 denied",
+        "log: closed denied talk",
+    ]
+
+
+def test_a_subject_that_is_someone_else_now_loses_its_sessions(home: Any) -> None:
+    home.opens("lamp", "phone")
+    home.settles(1)
+    subjects = tuple(s for s in home.policy.subjects if s.name != "phone")
+    changed = PolicySet(subjects=(*subjects, Subject("phone", "coap", "psk:other")), rules=home.policy.rules)
+    assert home.replaces(changed) == [
+        "zigbee <- #2 close s1 denied",
+        "coap <- #3 close s1 denied",
+        "log: closed denied talk",
+    ]
+    assert home.transmits[3].to.claim == "psk:phone", "the one who had it is told"
+
+
+def test_revoking_one_direction_drops_what_waits_in_it(home: Any, a_permit: Any) -> None:
+    home.opens("lamp", "phone")
+    home.settles(1)
+    home.sends("lamp", "s1", 0)
+    home.sends("lamp", "s1", 1)
+    home.sends("phone", "s1", 0)
+    narrowed = (
+        a_permit("open", "lamp", "phone", actions=frozenset({Action.OPEN})),
+        a_permit("talk", "lamp", "phone", direction=Direction.TO_DEVICE),
+    )
+    assert home.replaces(PolicySet(subjects=home.policy.subjects, rules=narrowed)) == [
+        "coap <- withdraw #2",
+        "zigbee <- #2 s1 dropped denied",
+        "log: dropped denied talk",
+        "zigbee <- #3 s1 dropped denied",
+        "log: dropped denied talk",
+    ]
+    assert home.sends("lamp", "s1", 2)[0] == "refused denied"
+    assert home.settles(4) == ["coap <- #4 s1 delivered"]
+
+
+def test_a_policy_in_shadow_lets_pass_and_tells(stage: Any) -> None:
+    subjects = (Subject("lamp", "zigbee", "eui64:00:0d:6f:00:0b:5d:e3:b6"), Subject("phone", "coap", "psk:phone"))
+    watch = stage(policy=PolicySet(subjects=subjects, mode=Mode.SHADOW))
+    assert watch.opens("lamp", "phone") == [
+        "accepted s1",
+        "log: shadow denied default",
+        "coap <- #1 open s1 from lamp",
+        "log: opened shadow",
+    ]
+    watch.settles(1)
+    assert watch.sends("lamp", "s1", 0) == [
+        "accepted s1",
+        "log: shadow denied default",
+        "coap <- #2 unit s1 n=0",
+    ]
+    assert watch.opens("stranger", "phone") == ["refused denied", "log: refused denied default"]
+    assert watch.engine.counters["shadow.denied"] == 2
+
+
+def test_what_an_owner_may_ask(home: Any) -> None:
+    lamp = Peer(
+        scheme="zigbee",
+        claims=("eui64:00:0d:6f:00:0b:5d:e3:b6",),
+        link=LinkSecurity(protocol="zigbee-network-key"),
+    )
+    stranger = Peer(scheme="coap", claims=("psk:stranger",), link=LinkSecurity(protocol="dtls1.2"))
+    home.opens("lamp", "phone")
+    assert home.engine.targets(lamp) == ["phone"]
+    assert home.engine.targets(stranger) == []
+    assert home.engine.owns(lamp, SessionId("s1")) and not home.engine.owns(stranger, SessionId("s1"))
+    assert not home.engine.owns(lamp, SessionId("s9"))
+    assert home.engine.sessions(stranger) == []
+    home.sends("lamp", "s1", 0, b"1234")
+    (view,) = home.engine.sessions(lamp)
+    assert (view.opener, view.target, view.state) == ("lamp", "phone", "opening")
+    assert (view.units, view.octets, view.queued) == ((1, 0), (4, 0), (1, 0))
+    assert home.engine.all_sessions() == [view]
