@@ -257,7 +257,7 @@ class Stack:
         """One ``atls-gateway`` command with --json."""
         name, *rest = arguments
         text = await _output(
-            command("atls-gateway"), name, "--socket", str(self.admin_socket), "--json", *rest, check=True
+            command("atls-gateway"), name, "-c", str(self.directory / "gateway.yaml"), "--json", *rest, check=True
         )
         return json.loads(text)
 
