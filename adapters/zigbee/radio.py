@@ -136,6 +136,13 @@ class _Application(bellows.zigbee.application.ControllerApplication):
             )
         await super().add_endpoint(descriptor)
 
+    async def send_packet(self, packet: Any) -> None:
+        # zigpy sends from an endpoint with the number of the device's, whether we have one or not, and a dongle may
+        # drop the answer to one that we don't have.
+        if packet.src_ep not in (0, *(endpoint.endpoint for endpoint in self._created_device_endpoints)):
+            packet = packet.replace(src_ep=ENDPOINT)
+        await super().send_packet(packet)
+
     def packet_received(self, packet: Any) -> None:
         # register_packet_callback would be zigpy's way, but bellows never calls it.
         if packet.cluster_id == CLUSTER_ID and packet.profile_id == PROFILE:
@@ -189,10 +196,15 @@ def _application_config(settings: Settings) -> dict[str, Any]:
 
 
 def quiet_libraries() -> None:
-    """Keep the libraries' loggers above DEBUG: there they log keys, payloads and SQL parameters."""
+    """Keep the libraries' loggers above DEBUG, where they log keys, payloads and SQL parameters.
+
+    Nobody having set a level they only warn: INFO tells each step of each interview.
+    """
     for name in ("zigpy", "bellows", "aiosqlite", "serialx"):
         logger = logging.getLogger(name)
-        if logger.level < logging.INFO:
+        if logger.level == logging.NOTSET:
+            logger.setLevel(logging.WARNING)
+        elif logger.level < logging.INFO:
             logger.setLevel(logging.INFO)
 
 
@@ -214,6 +226,17 @@ async def _started(settings: Settings, radio: Radio, *, auto_form: bool) -> _App
         await app.shutdown()
         raise
     return app
+
+
+async def _finish_sending(app: _Application) -> None:
+    """Let the frame on the line get through: bellows would leave its task with an exception that nobody takes."""
+    for task in app._tasks:
+        task.cancel()
+    try:
+        async with asyncio.timeout(1.0):
+            await app._ezsp.nop()
+    except _LINK_FAULTS:
+        pass
 
 
 class Radio:
@@ -283,6 +306,8 @@ class Radio:
         self._interviews.clear()
         app, self._app = self._app, None
         if app is not None:
+            if not self._lost.done():
+                await _finish_sending(app)
             await app.shutdown()
         self.link_lost(None)
 

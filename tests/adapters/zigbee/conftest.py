@@ -2,22 +2,32 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections import defaultdict
-from collections.abc import Callable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from contextlib import AsyncExitStack, asynccontextmanager
+from functools import partial
 from itertools import count
 from pathlib import Path
-from typing import TypeVar
+from random import randrange
+from typing import Any, TypeVar
 
 import pytest
 
+from adapters.zigbee.adapter import ZigbeeAdapter
 from adapters.zigbee.config import ZigbeeConfig
 from adapters.zigbee.conversation import Conversation, Shared
+from adapters.zigbee.plugin import ZigbeePlugin
+from carriage.zigbee import attach
+from carriage.zigbee.attach_client import AttachClient
 from carriage.zigbee.events import Event, Handle, TunnelLimits
 from carriage.zigbee.tunnel import TunnelEndpoint
+from carriage.zigbee.tunneling import CLUSTER_ID
 from gateway.api.model import (
     Accepted,
     Envelope,
     EnvelopeId,
+    Join,
     Open,
     Peer,
     Receipt,
@@ -25,8 +35,17 @@ from gateway.api.model import (
     SessionView,
     Verdict,
 )
+from simulator.ncp.dongle import Ncp
+from simulator.ncp.options import NcpOptions
+from simulator.network.attach_session import greet
+from simulator.network.loop import LoopDriver
+from simulator.network.radio import Conditions
+from simulator.network.server import SocketServer
+from simulator.network.virtual import VirtualNetwork
+from simulator.serial_port import PtyPort, serve_pty
 
 E = TypeVar("E")
+ENDPOINT = 7
 EUI64 = "00:0d:6f:00:0b:5d:e3:b6"
 
 
@@ -140,3 +159,203 @@ class InMemory:
 @pytest.fixture
 def in_memory(tmp_path: Path) -> Callable[..., InMemory]:
     return lambda config, **options: InMemory(tmp_path, config, **options)
+
+
+class Device:
+    """A process behind a virtual device: the attachment protocol below, a tunnel endpoint above."""
+
+    def __init__(self, *, link_key: bool = False) -> None:
+        self.link_key = link_key
+        self.tunnels = TunnelEndpoint(limits=TunnelLimits(window=2), first_sequence=randrange(256))
+        self.events: list[Event] = []
+        self.received: list[bytes] = []
+        """Every frame that came, of any cluster."""
+        self.answers: bool = True
+        self._client: AttachClient | None = None
+        self._timer: asyncio.TimerHandle | None = None
+        self._news = asyncio.Event()
+
+    async def attach(self, path: Path, eui64: int, *, sleepy: bool = False, model: str = "T1") -> None:
+        self._client = await AttachClient.connect(
+            str(path),
+            attach.Attach(
+                eui64=eui64,
+                endpoint=ENDPOINT,
+                input_clusters=(CLUSTER_ID,),
+                output_clusters=(CLUSTER_ID,),
+                manufacturer="ACME",
+                model=model,
+                sleepy=sleepy,
+                poll_interval=0.2 if sleepy else 0.0,
+            ),
+            on_received=self._take,
+        )
+
+    @property
+    def client(self) -> AttachClient:
+        assert self._client is not None
+        return self._client
+
+    def close(self) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+        if self._client is not None:
+            self._client.close()
+
+    def _take(self, received: attach.Received) -> None:
+        self.received.append(received.payload)
+        if self.answers and received.cluster == CLUSTER_ID:
+            self.tunnels.receive(received.payload, self.now())
+            self.pump()
+
+    @staticmethod
+    def now() -> float:
+        return asyncio.get_running_loop().time()
+
+    def pump(self) -> None:
+        """After every call to ``tunnels``."""
+        for frame in self.tunnels.frames_to_send():
+            self.client.send_soon(
+                frame.octets, partial(self._sent, frame.id), cluster=CLUSTER_ID, link_key=self.link_key
+            )
+        while (event := self.tunnels.next_event()) is not None:
+            self.events.append(event)
+            self._news.set()
+        if self._timer is not None:
+            self._timer.cancel()
+        due = self.tunnels.next_deadline()
+        if due is not None:
+            self._timer = asyncio.get_running_loop().call_at(due, self._tick)
+
+    def _tick(self) -> None:
+        self.tunnels.tick(self.now())
+        self.pump()
+
+    def _sent(self, frame: int, delivered: bool) -> None:
+        (self.tunnels.frame_delivered if delivered else self.tunnels.frame_failed)(frame, self.now())
+        self.pump()
+
+    async def wait(self, kind: type[E], count: int = 1, seconds: float = 20.0) -> E:
+        """The ``count``-th event of its kind, since the beginning."""
+        async with asyncio.timeout(seconds):
+            while True:
+                found = [event for event in self.events if isinstance(event, kind)]
+                if len(found) >= count:
+                    return found[count - 1]
+                self._news.clear()
+                await self._news.wait()
+
+    def open(self, protocol: int, unit_limit: int = 4096) -> Handle:
+        handle = self.tunnels.open(protocol, 0xFFFF, self.now(), unit_limit=unit_limit)
+        self.pump()
+        return handle
+
+    def send(self, handle: Handle, n: int, octets: bytes) -> None:
+        self.tunnels.send_unit(handle, n, octets, self.now())
+        self.pump()
+
+
+class World:
+    """A virtual network and dongle on this loop, and gateways of adapters that use it."""
+
+    def __init__(
+        self, tmp_path: Path, *, seed: int = 1, conditions: Conditions | None = None, buffers: int = 10
+    ) -> None:
+        self.tmp_path = tmp_path
+        loop = asyncio.get_running_loop()
+        self.driver = LoopDriver(loop)
+        self.network = VirtualNetwork(self.driver.agenda, seed=seed, conditions=conditions or Conditions())
+        self.state = tmp_path / "dongle"
+        options = NcpOptions(seed=seed, scan_pace=0.0, unicast_messages=buffers)
+        self.ncp = Ncp(self.network, options, self.state, clock=loop.time)
+        self.socket = tmp_path / "attach"
+        self.server = SocketServer(self.socket, lambda connection, value: greet(connection, self.network, value))
+        self.link = tmp_path / "tty"
+        self.port: PtyPort
+        self.devices: list[Device] = []
+        self.state_dir = tmp_path / "state"
+        self.state_dir.mkdir(exist_ok=True)
+
+    async def device(self, eui64: int, *, link_key: bool = False, **options: Any) -> Device:
+        device = Device(link_key=link_key)
+        await device.attach(self.socket, eui64, **options)
+        self.devices.append(device)
+        return device
+
+    def config(self, **changes: Any) -> ZigbeeConfig:
+        return ZigbeeConfig.model_validate(
+            {
+                "path": str(self.link),
+                "form": "if-blank",
+                "channel": 15,
+                "protocols": {200: {"to": "cloud"}, 201: {"to": "store", "content": "atls"}},
+                "limits": {"reconnect_first": 0.1, "reconnect_most": 0.2},
+                **changes,
+            }
+        )
+
+    @asynccontextmanager
+    async def gateway(self, **changes: Any) -> AsyncIterator[Gateway]:
+        """An adapter at work; it is up unless ``wait`` is false."""
+        wait = changes.pop("wait", True)
+        context = RecordingContext(self.state_dir, asyncio.get_running_loop().time)
+        adapter = ZigbeePlugin().configure(self.config(**changes), self.tmp_path)
+        task = asyncio.get_running_loop().create_task(adapter.run(context))
+        try:
+            gateway = Gateway(adapter, context, task)
+            if wait:
+                await gateway.until(lambda: "ready" in context.states)
+            yield gateway
+        finally:
+            task.cancel()
+            await asyncio.gather(task, return_exceptions=True)
+        if not task.cancelled() and task.exception() is not None:
+            raise task.exception()  # type: ignore[misc]
+
+
+class Gateway:
+    """An adapter and what it told its context."""
+
+    def __init__(self, adapter: ZigbeeAdapter, context: RecordingContext, task: asyncio.Task[None]) -> None:
+        self.adapter = adapter
+        self.context = context
+        self.task = task
+
+    async def until(self, condition: Callable[[], Any], seconds: float = 8.0) -> Any:
+        async with asyncio.timeout(seconds):
+            while not (value := condition()):
+                if self.task.done():
+                    await self.task
+                await asyncio.sleep(0.01)
+        return value
+
+    async def join(self, device: Device) -> Join:
+        """Let a device in; what the adapter told of it."""
+        before = len(self.context.of(Join))
+        await self.adapter.command("permit-join", {"seconds": 60})
+        await device.client.join(20)
+        await self.until(lambda: len(self.context.of(Join)) > before)
+        return self.context.of(Join)[-1]
+
+
+@pytest.fixture
+async def make_world(tmp_path: Path) -> AsyncIterator[Callable[..., Awaitable[World]]]:
+    """Makes worlds with their dongle at a pseudo-terminal, ``world.link``."""
+    async with AsyncExitStack() as stack:
+
+        async def make(**options: Any) -> World:
+            world = World(tmp_path, **options)
+            stack.callback(world.driver.close)
+            stack.callback(world.ncp.close)
+            world.port = await stack.enter_async_context(serve_pty(world.ncp, world.link))
+            await world.server.start()
+            stack.push_async_callback(world.server.close)
+            stack.callback(lambda: [device.close() for device in world.devices])
+            return world
+
+        yield make
+
+
+@pytest.fixture
+async def world(make_world: Callable[..., Awaitable[World]]) -> World:
+    return await make_world()
