@@ -1,0 +1,136 @@
+"""What a policy must be before it is put in force, and how hours are read."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from gateway.api.errors import ConfigError
+from gateway.api.model import Address, ContentKind, LinkRequirement, LinkSecurity, Peer
+from gateway.engine.limits import Rate
+from gateway.engine.policy import (
+    Action,
+    Condition,
+    Effect,
+    Hours,
+    Obligation,
+    OnExcess,
+    PolicySet,
+    Resource,
+    Rule,
+    Subject,
+    check,
+    parse_hours,
+)
+
+LAMP, PHONE = Subject("lamp", "zigbee", "eui64:1"), Subject("phone", "coap", "psk:phone")
+
+
+def policy(rule: dict[str, Any] | None = None, **fields: Any) -> PolicySet:
+    defaults: dict[str, Any] = {"subjects": (LAMP, PHONE), "groups": {"home": ("lamp",)}}
+    if rule is not None:
+        given: dict[str, Any] = {"id": "r", "effect": Effect.PERMIT, "subjects": ("lamp",), "resources": ("phone",)}
+        defaults["rules"] = (Rule(**(given | rule)),)
+    return PolicySet(**(defaults | fields))
+
+
+GOOD = [
+    policy(),
+    policy({}),
+    policy({"subjects": ("group:home", "*"), "resources": ("*",)}),
+    policy({"resources": ("cloud",)}, resources=(Resource("cloud", "phone"),)),
+    policy({"effect": Effect.DENY, "condition": Condition(hours=Hours(0, 60))}),
+    policy({"condition": Condition(versions=frozenset({"dtls1.2"}), sessions=1, idle=5.0, units=Rate(1, 1))}),
+    policy({"content": frozenset(ContentKind), "condition": Condition(max_unit=100, bytes=Rate(1, 1))}),
+]
+
+
+@pytest.mark.parametrize("good", GOOD)
+def test_good_policies(good: PolicySet) -> None:
+    check(good)
+
+
+def same(name: str) -> Rule:
+    return Rule(id=name, effect=Effect.DENY, subjects=("lamp",), resources=("phone",))
+
+
+BAD = {
+    "subjects.*": policy(subjects=(Subject("*", "coap", "psk:x"),)),
+    "subjects.": policy(subjects=(Subject("", "coap", "psk:x"),)),
+    "subjects.group:x": policy(subjects=(Subject("group:x", "coap", "psk:x"),)),
+    "subjects.lamp": policy(subjects=(LAMP, LAMP)),
+    "subjects.twin": policy(subjects=(LAMP, Subject("twin", "zigbee", "eui64:1"))),
+    "groups.home": policy(groups={"home": ("nobody",)}),
+    "resources.phone": policy(resources=(Resource("phone", "lamp"),)),
+    "resources.twice": policy(resources=(Resource("twice", "lamp"), Resource("twice", "phone"))),
+    "resources.*": policy(resources=(Resource("*", "lamp"),)),
+    "resources.cloud": policy(resources=(Resource("cloud", "nobody"),)),
+    "rules.0.id": policy({"id": ""}),
+    "rules.1.id": policy(rules=(same("r"), same("r"))),
+    "rules.0.subject": policy({"subjects": ("nobody",)}),
+    "rules.0.subject ": policy({"subjects": ()}),
+    "rules.0.resource": policy({"resources": ("group:nobody",)}),
+    "rules.0.action": policy({"actions": frozenset()}),
+    "rules.0.content": policy({"content": frozenset()}),
+    "rules.0.content ": policy({"content": frozenset(ContentKind), "condition": Condition(early_data=False)}),
+    "rules.0.condition": policy({"effect": Effect.DENY, "condition": Condition(max_unit=1)}),
+    "rules.0.obligation": policy({"effect": Effect.DENY, "obligation": Obligation(on_excess=OnExcess.DROP)}),
+    "rules.0.condition ": policy({"actions": frozenset({Action.OPEN}), "condition": Condition(max_unit=1)}),
+    "rules.0.condition.sessions": policy({"actions": frozenset({Action.FORWARD}), "condition": Condition(sessions=1)}),
+    "rules.0.condition.max_unit": policy({"condition": Condition(max_unit=0)}),
+    "rules.0.condition.bytes": policy({"condition": Condition(bytes=Rate(0, 60))}),
+    "rules.0.condition.idle": policy({"condition": Condition(idle=-1.0)}),
+    "rules.0.condition.versions": policy({"condition": Condition(versions=frozenset({"ssl3"}))}),
+    "rules.0.condition.versions ": policy({"condition": Condition(versions=frozenset())}),
+    "rules.0.condition.record_types": policy({"condition": Condition(record_types=frozenset({256}))}),
+    "rules.0.condition.require_link.min_version": policy(
+        {"condition": Condition(require_link=LinkRequirement(min_version="dtls9"))}
+    ),
+}
+
+
+@pytest.mark.parametrize("key", BAD)
+def test_bad_policies_say_where(key: str) -> None:
+    with pytest.raises(ConfigError) as caught:
+        check(BAD[key])
+    assert caught.value.key == key.strip()
+    assert caught.value.expected.startswith("expected")
+
+
+@pytest.mark.parametrize(
+    ("text", "hours"),
+    [
+        ("06:00-23:00", Hours(360, 1380)),
+        ("22:00-06:00", Hours(1320, 360)),
+        ("00:00-24:00", Hours(0, 1440)),
+        ("06:00 - 23:30", Hours(360, 1410)),
+    ],
+)
+def test_hours(text: str, hours: Hours) -> None:
+    assert parse_hours(text) == hours
+
+
+@pytest.mark.parametrize(
+    "text", ["", "06:00", "6:00-23:00", "06:00-23:60", "06:00-25:00", "06:00-06:00", "a-b", "06:00-07:00-08:00", "-"]
+)
+def test_what_are_no_hours(text: str) -> None:
+    with pytest.raises(ValueError, match="expected two times"):
+        parse_hours(text)
+
+
+def test_hours_hold() -> None:
+    day, night = Hours(360, 1380), Hours(1320, 360)
+    assert [day.hold(m) for m in (359, 360, 1379, 1380)] == [False, True, True, False]
+    assert [night.hold(m) for m in (1319, 1320, 0, 359, 360)] == [False, True, True, True, False]
+
+
+def test_a_peer_is_the_subject_of_its_most_specific_claim() -> None:
+    subjects = (Subject("pin", "coap", "spki:aa"), Subject("host", "coap", "san:dns:h"))
+    link = LinkSecurity(protocol="dtls1.2")
+    known = PolicySet(subjects=subjects)
+    assert known.name_of(Peer(scheme="coap", claims=("spki:aa", "san:dns:h"), link=link)) == "pin"
+    assert known.name_of(Peer(scheme="coap", claims=("spki:bb", "san:dns:h"), link=link)) == "host"
+    assert known.name_of(Peer(scheme="mqtt", claims=("spki:aa",), link=link)) == ""
+    assert known.name_of(Peer(scheme="coap", claims=(), link=link)) == ""
+    assert known.address_of("host") == Address(scheme="coap", claim="san:dns:h")
