@@ -55,6 +55,18 @@ def _fail(code: int, *lines: object) -> NoReturn:
     sys.exit(code)
 
 
+def _version(context: click.Context, parameter: click.Parameter, asked: bool) -> None:
+    if asked:
+        from importlib import metadata
+
+        try:
+            version = metadata.version("atls-gateway")
+        except metadata.PackageNotFoundError:
+            version = "of a source tree that isn't installed"
+        click.echo(f"atls-gateway {version}")
+        context.exit()
+
+
 @click.group(
     epilog=_EXIT_CODES,
     help="""Run an ATLS gateway, or ask a running one.
@@ -74,7 +86,7 @@ def _fail(code: int, *lines: object) -> NoReturn:
       ATLS_GATEWAY__GATEWAY__LOG_LEVEL=debug atls-gateway run -c gateway.yaml
     """,
 )
-@click.version_option(package_name="atls-gateway", prog_name="atls-gateway")
+@click.option("--version", is_flag=True, is_eager=True, expose_value=False, callback=_version, help="Show the version.")
 def main() -> None:
     """The entry point."""
 

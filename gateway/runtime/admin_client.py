@@ -33,7 +33,10 @@ def ask(path: Path, command: str, arguments: Mapping[str, Any], *, timeout: floa
         with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as connection:
             connection.settimeout(timeout)
             connection.connect(str(path))
-            connection.sendall(request)
+            try:
+                connection.sendall(request)
+            except (BrokenPipeError, ConnectionResetError):
+                pass  # a daemon that refuses us answers without having read the question
             line = _line(connection)
     except PermissionError:
         raise NotAllowedError(f"{path}: expected root or the user that the gateway runs as") from None
@@ -41,6 +44,8 @@ def ask(path: Path, command: str, arguments: Mapping[str, Any], *, timeout: floa
         raise TransportError(
             f"{path}: the gateway isn't reachable ({error.strerror or error})", transient=True
         ) from None
+    if not line:
+        raise TransportError(f"{path}: the gateway hung up without an answer", transient=True)
     return _result(line)
 
 

@@ -18,7 +18,9 @@ def test_durations(text, seconds):
     assert parse_duration(text) == seconds
 
 
-@pytest.mark.parametrize("value", ["", "30", 30, 1.5, True, None, "1h30min", "-1s", "0s", "s", "1 S", "1e3s", "1" * 13 + "s", "٣s"])
+@pytest.mark.parametrize(
+    "value", ["", "30", 30, 1.5, True, None, "1h30min", "-1s", "0s", "s", "1 S", "1e3s", "1" * 13 + "s", "٣s"]
+)
 def test_what_is_no_duration(value):
     with pytest.raises(ValueError, match="expected a duration with its unit"):
         parse_duration(value)
@@ -44,7 +46,9 @@ def test_rates_and_hours_become_the_values_of_the_engine():
     assert table.hours == Hours(22 * 60, 6 * 60)
 
 
-@pytest.mark.parametrize(("key", "value"), [("bytes", "8KiB"), ("bytes", 8), ("handshakes", "0/min"), ("hours", "6-23"), ("hours", 6)])
+@pytest.mark.parametrize(
+    ("key", "value"), [("bytes", "8KiB"), ("bytes", 8), ("handshakes", "0/min"), ("hours", "6-23"), ("hours", 6)]
+)
 def test_what_is_no_rate_and_no_time_of_day(key, value):
     with pytest.raises(ValidationError, match="expected (a rate|an amount per|two times of the day)"):
         ConditionTable.model_validate({key: value})

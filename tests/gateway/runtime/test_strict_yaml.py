@@ -30,7 +30,12 @@ def test_scalars_are_read_as_yaml_1_2_says(text, value):
 
 
 def test_keys_are_the_text_that_stands_there():
-    assert strict_yaml.parse("200: a\nno: b\n0x1: c\n'q': d\n", "F").data == {"200": "a", "no": "b", "0x1": "c", "q": "d"}
+    assert strict_yaml.parse("200: a\nno: b\n0x1: c\n'q': d\n", "F").data == {
+        "200": "a",
+        "no": "b",
+        "0x1": "c",
+        "q": "d",
+    }
 
 
 def test_lines_are_those_of_keys_and_of_list_items():

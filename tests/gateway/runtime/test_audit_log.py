@@ -1,0 +1,77 @@
+"""The audit trail: one line a decision, bounded under a flood, nothing lost in the counts."""
+
+from __future__ import annotations
+
+import logging
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from gateway.api.model import EnvelopeId, Reason, SessionId
+from gateway.engine.commands import Audit
+from gateway.runtime.audit import AuditLog, sanitised
+
+REFUSED = Audit("refused", Reason.DENIED, "default", EnvelopeId(7), SessionId("ab" * 16), "phone")
+
+
+@pytest.fixture(autouse=True)
+def _level(caplog):
+    caplog.set_level(logging.INFO, "gateway.audit")
+
+
+def test_a_line_says_what_was_decided_about_which_envelope(caplog):
+    AuditLog().record(REFUSED, now=0.0)
+    assert caplog.messages == [f"refused: denied envelope=7 session={'ab' * 16} subject=phone rule=default"]
+
+
+def test_text_of_a_peer_can_not_forge_a_line(caplog):
+    AuditLog().record(REFUSED._replace(subject="eve\nrefused: nothing\x1b[2J" + "x" * 500), now=0.0)
+    assert len(caplog.messages) == 1
+    assert caplog.messages[0].isprintable()
+    assert len(caplog.messages[0]) < 350
+
+
+def test_a_flood_is_bounded_and_counted(caplog):
+    log = AuditLog(lines=5, interval=60.0)
+    for n in range(10_000):
+        log.record(REFUSED, now=n * 0.001)
+    log.record(Audit("opened", None, "r", EnvelopeId(8)), now=10.0)  # another kind has a share of its own
+    assert len(caplog.messages) == 6
+    log.tick(now=59.0)
+    assert len(caplog.messages) == 6
+    log.tick(now=60.0)
+    assert caplog.messages[6:] == ["held back 9995 more lines: refused: denied x 9995"]
+    assert log.total == {"refused: denied": 10_000, "opened": 1}
+
+
+def test_a_flood_over_many_intervals_has_a_bounded_number_of_lines(caplog):
+    log = AuditLog(lines=5, interval=60.0)
+    for n in range(6_000):
+        log.record(REFUSED, now=n * 0.1)  # ten minutes
+    log.flush()
+    assert len(caplog.messages) == 10 * 5 + 10
+
+
+@given(st.lists(st.tuples(st.floats(0, 1000), st.sampled_from(["refused", "dropped", "opened"])), max_size=60))
+def test_every_decision_is_a_line_or_counted(steps):
+    lines: list[str] = []
+    handler = logging.Handler()
+    handler.emit = lambda record: lines.append(record.getMessage())
+    logger = logging.getLogger("gateway.audit")
+    logger.addHandler(handler)
+    try:
+        log = AuditLog(lines=2, interval=60.0)
+        for now, kind in sorted(steps):
+            log.record(Audit(kind), now=now)
+        log.flush()
+    finally:
+        logger.removeHandler(handler)
+    held_back = sum(int(line.split()[2]) for line in lines if line.startswith("held back"))
+    assert sum(not line.startswith("held back") for line in lines) + held_back == len(steps)
+
+
+@given(st.text(max_size=300))
+def test_sanitised_text_is_one_short_printable_line(text):
+    assert sanitised(text, 80).isprintable()
+    assert len(sanitised(text, 80)) <= 80

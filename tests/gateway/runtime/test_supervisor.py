@@ -1,0 +1,405 @@
+"""Hub and supervisor with the real engine and adapters in memory: one receipt each, whatever the adapters do."""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+import logging
+import sys
+from collections import Counter
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from gateway.api.errors import ConfigError, CredentialError
+from gateway.api.model import (
+    Accepted,
+    Close,
+    ContentKind,
+    EnvelopeId,
+    LinkSecurity,
+    Open,
+    Outcome,
+    Peer,
+    Reason,
+    Receipt,
+    Refused,
+    Sealed,
+    SessionId,
+    Unit,
+)
+from gateway.engine.engine import Engine
+from gateway.engine.limits import EngineLimits
+from gateway.engine.policy import Effect, PolicySet, Rule, Subject
+from gateway.runtime.audit import AuditLog
+from gateway.runtime.hub import Hub
+from gateway.runtime.supervisor import Backoff, keep_all
+
+LINK = LinkSecurity(protocol="none")
+LAMP = Peer(scheme="left", claims=("user:lamp",), link=LINK)
+PHONE = Peer(scheme="right", claims=("user:phone",), link=LINK)
+QUICK = Backoff(first=0.001, longest=0.002)
+POLICY = PolicySet(
+    subjects=(Subject("lamp", "left", "user:lamp"), Subject("phone", "right", "user:phone")),
+    rules=(
+        Rule(
+            id="all",
+            effect=Effect.PERMIT,
+            subjects=("*",),
+            resources=("*",),
+            content=frozenset({ContentKind.ATLS_DATA}),
+        ),
+    ),
+)
+
+
+class Memory:
+    """What all instances of one scheme's adapter were told, in order."""
+
+    def __init__(self) -> None:
+        self.instances: list[MemoryAdapter] = []
+        self.receipts: list[Receipt] = []
+        self.sent: list[object] = []
+        self.withdrawn: list[EnvelopeId] = []
+
+    @property
+    def last(self) -> MemoryAdapter:
+        return self.instances[-1]
+
+
+class MemoryAdapter:
+    """An adapter without a carriage; ``on_send`` and ``on_receipt`` are what a test wants to happen."""
+
+    def __init__(self, memory: Memory, *, window: int = 8) -> None:
+        self.window = window
+        self.memory = memory
+        self.end: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self.context = None
+        self.on_send = lambda transmit: self.delivered(transmit.envelope.id)
+        self.on_receipt = lambda receipt: None
+        memory.instances.append(self)
+
+    def delivered(self, envelope: EnvelopeId) -> None:
+        self.context.settle(Receipt(envelope, Outcome.DELIVERED))
+
+    async def run(self, context) -> None:
+        self.context = context
+        context.ready()
+        await self.end
+
+    def send(self, transmit) -> None:
+        self.memory.sent.append(transmit.envelope)
+        self.on_send(transmit)
+
+    def withdraw(self, envelope) -> None:
+        self.memory.withdrawn.append(envelope)
+
+    def receipt(self, receipt) -> None:
+        self.memory.receipts.append(receipt)
+        self.on_receipt(receipt)
+
+    def status(self):
+        return {}
+
+
+class Bench:
+    """A hub between a left and a right adapter in memory."""
+
+    def __init__(self, tmp_path, limits: EngineLimits | None = None) -> None:
+        ids = itertools.count(1)
+        names = (SessionId(f"{n:032x}") for n in itertools.count(1))
+        next_id = lambda: EnvelopeId(next(ids))  # noqa: E731
+        self.engine = Engine(POLICY, limits or EngineLimits(), lambda: next(names), next_id)
+        self.left, self.right = Memory(), Memory()
+        self.hub = Hub(
+            self.engine, AuditLog(), loop=asyncio.get_running_loop(), next_id=next_id, state_dir=tmp_path,
+            epoch="e", schemes=["left", "right"],
+        )  # fmt: skip
+        self.makers = {"left": lambda: MemoryAdapter(self.left), "right": lambda: MemoryAdapter(self.right)}
+        self.accepted: list[EnvelopeId] = []
+
+    async def __aenter__(self):
+        self.task = asyncio.get_running_loop().create_task(keep_all(self.hub, self.makers, QUICK))
+        await until(lambda: self.hub.all_tried)
+        return self
+
+    async def __aexit__(self, *exception) -> None:
+        self.task.cancel()
+        await asyncio.gather(self.task, return_exceptions=True)
+        self.hub.close()
+
+    def submit(self, envelope):
+        verdict = (self.left if envelope.source is LAMP else self.right).last.context.submit(envelope)
+        if isinstance(verdict, Accepted) and not verdict.duplicate:
+            self.accepted.append(envelope.id)
+        return verdict
+
+    def open(self, nonce: bytes = b"1") -> SessionId:
+        verdict = self.submit(
+            Open(id=self.hub.next_id(), source=LAMP, to="phone", content=ContentKind.ATLS_DATA, nonce=nonce, received_at=0.0)
+        )  # fmt: skip
+        assert isinstance(verdict, Accepted)
+        return verdict.session
+
+    def unit(self, session: SessionId, n: int, source: Peer = LAMP):
+        return self.submit(
+            Unit(id=self.hub.next_id(), source=source, session=session, content=ContentKind.ATLS_DATA, n=n,
+                 payload=Sealed(b"x"), received_at=0.0)
+        )  # fmt: skip
+
+    def receipts(self) -> Counter[EnvelopeId]:
+        return Counter(receipt.id for receipt in self.left.receipts + self.right.receipts)
+
+
+async def until(condition) -> None:
+    async with asyncio.timeout(10):
+        while not condition():
+            await asyncio.sleep(0.001)
+
+
+async def test_the_verdict_comes_before_the_receipt_although_all_is_settled_at_once(tmp_path):
+    async with Bench(tmp_path) as bench:
+        session = bench.open()
+        assert bench.left.receipts == [] and bench.right.sent == []
+        await until(lambda: bench.left.receipts)
+        bench.unit(session, 0)
+        bench.unit(session, 1)
+        await until(lambda: len(bench.left.receipts) == 3)
+        assert bench.receipts() == Counter(bench.accepted)
+        assert [type(envelope) for envelope in bench.right.sent] == [Open, Unit, Unit]
+
+
+async def test_an_adapter_that_answers_each_receipt_with_a_unit_needs_no_stack(tmp_path):
+    rounds = sys.getrecursionlimit() * 3
+    async with Bench(tmp_path) as bench:
+        session = bench.open()
+        numbers = itertools.count()
+
+        def more(receipt):
+            n = next(numbers)
+            if n < rounds:
+                bench.unit(session, n)
+
+        bench.left.last.on_receipt = more
+        await until(lambda: len(bench.left.receipts) == rounds + 1)
+        assert bench.receipts() == Counter(bench.accepted)
+
+
+async def test_a_crash_in_the_middle_drops_what_was_on_its_way_and_the_next_instance_goes_on(tmp_path, caplog):
+    async with Bench(tmp_path) as bench:
+        session = bench.open()
+        await until(lambda: bench.left.receipts)
+        old = bench.right.last
+        old.on_send = lambda transmit: None
+        for n in range(5):
+            bench.unit(session, n)
+        await until(lambda: len(bench.right.sent) == 6)
+        old.delivered(bench.accepted[1])
+        old.end.set_exception(RuntimeError("boom\nforged line"))
+        await until(lambda: len(bench.right.instances) == 2 and bench.hub.states["right"].ready)
+        await until(lambda: len(bench.left.receipts) == 6)
+        outcomes = [(receipt.outcome, receipt.reason) for receipt in bench.left.receipts[1:]]
+        assert outcomes == [(Outcome.DELIVERED, None)] + [(Outcome.DROPPED, Reason.UNREACHABLE)] * 4
+        bench.unit(session, 5)
+        await until(lambda: len(bench.left.receipts) == 7)
+        assert bench.left.receipts[-1].outcome is Outcome.DELIVERED
+        assert bench.receipts() == Counter(bench.accepted)
+        assert len(bench.left.instances) == 1
+        stops = [record.getMessage() for record in caplog.records if "starting again" in record.getMessage()]
+        assert len(stops) == 1 and "\n" not in stops[0]
+
+
+async def test_what_a_dead_instance_still_says_changes_nothing(tmp_path):
+    async with Bench(tmp_path) as bench:
+        session = bench.open()
+        await until(lambda: bench.left.receipts)
+        old = bench.right.last
+        old.on_send = lambda transmit: None
+        bench.unit(session, 0)
+        await until(lambda: len(bench.right.sent) == 2)
+        old.end.set_exception(RuntimeError("boom"))
+        await until(lambda: len(bench.right.instances) == 2 and len(bench.left.receipts) == 2)
+        old.delivered(bench.accepted[-1])
+        old.context.fault("I am not here any more")
+        late = Close(id=bench.hub.next_id(), source=PHONE, session=session, reason=Reason.CLOSED, received_at=0.0)
+        assert old.context.submit(late) == Refused(Reason.UNREACHABLE)
+        await asyncio.sleep(0.01)
+        assert bench.receipts() == Counter(bench.accepted)
+        assert bench.hub.states["right"].ready
+
+
+async def test_an_instance_hears_nothing_of_what_the_one_before_it_submitted(tmp_path):
+    async with Bench(tmp_path) as bench:
+        session = bench.open()
+        await until(lambda: bench.left.receipts)
+        bench.right.last.on_send = lambda transmit: None
+        bench.unit(session, 0)
+        await until(lambda: len(bench.right.sent) == 2)
+        bench.left.last.end.set_exception(RuntimeError("boom"))
+        await until(lambda: len(bench.left.instances) == 2 and bench.hub.states["left"].ready)
+        bench.right.last.delivered(bench.accepted[-1])
+        await asyncio.sleep(0.01)
+        assert len(bench.left.receipts) == 1
+
+
+async def test_a_receipt_counts_once(tmp_path):
+    async with Bench(tmp_path) as bench:
+        right = bench.right.last
+        right.on_send = lambda transmit: (right.delivered(transmit.envelope.id), right.delivered(transmit.envelope.id))
+        bench.open()
+        await until(lambda: bench.left.receipts)
+        await asyncio.sleep(0.01)
+        assert bench.receipts() == Counter(bench.accepted)
+        assert bench.hub.counters["stray_receipts"] == 1
+
+
+async def test_an_adapter_that_raises_in_a_call_loses_that_message_only(tmp_path, caplog):
+    async with Bench(tmp_path) as bench:
+        session = bench.open()
+        await until(lambda: bench.left.receipts)
+        bench.right.last.on_send = lambda transmit: 1 / 0
+        bench.left.last.on_receipt = lambda receipt: 1 / 0
+        bench.unit(session, 0)
+        await until(lambda: len(bench.left.receipts) == 2)
+        assert bench.left.receipts[1].reason is Reason.UNREACHABLE
+        assert bench.hub.counters["adapter_errors"] == 2
+        assert len(bench.right.instances) == len(bench.left.instances) == 1
+        assert [record.levelno for record in caplog.records if "failed in" in record.getMessage()] == [
+            logging.ERROR
+        ] * 2
+
+
+async def test_the_engine_has_its_deadline_kept(tmp_path):
+    limits = EngineLimits(unit_lifetime=0.05)
+    async with Bench(tmp_path, limits) as bench:
+        session = bench.open()
+        await until(lambda: bench.left.receipts)
+        bench.right.last.on_send = lambda transmit: None
+        bench.unit(session, 0)
+        await until(lambda: len(bench.left.receipts) == 2)
+        assert bench.left.receipts[1].outcome is Outcome.EXPIRED
+        assert bench.right.withdrawn == [bench.accepted[1]]
+        assert bench.hub.overdue() == 0.0
+
+
+@pytest.mark.parametrize("how", ["returns", "leaks a cancellation", "raises a group"])
+async def test_an_adapter_that_ends_in_another_way_is_started_again(tmp_path, how):
+    async with Bench(tmp_path) as bench:
+        end = bench.right.last.end
+        if how == "returns":
+            end.set_result(None)
+        elif how == "leaks a cancellation":
+            end.cancel()
+        else:
+            end.set_exception(ExceptionGroup("parts", [OSError("gone"), ValueError("odd")]))
+        await until(lambda: len(bench.right.instances) == 2 and bench.hub.states["right"].ready)
+        assert bench.hub.states["right"].starts == 2
+
+
+@pytest.mark.parametrize(
+    "error", [ConfigError("a.b", "expected c"), CredentialError("/k", "is gone"), ConfigError("deep", "expected d")]
+)
+async def test_a_mistake_in_the_config_ends_everything(tmp_path, error):
+    async with Bench(tmp_path) as bench:
+        wrapped = ExceptionGroup("parts", [ExceptionGroup("more", [error])]) if "deep" in str(error) else error
+        bench.right.last.end.set_exception(wrapped)
+        with pytest.raises(ExceptionGroup) as caught:
+            await bench.task
+        assert caught.value.exceptions == (error,)
+        assert error.__notes__ == ["right"]
+
+
+async def test_the_end_leaves_no_order_open(tmp_path):
+    async with Bench(tmp_path) as bench:
+        session = bench.open()
+        await until(lambda: bench.left.receipts)
+        bench.right.last.on_send = lambda transmit: None
+        bench.unit(session, 0)
+        await until(lambda: len(bench.right.sent) == 2)
+    assert not bench.hub.states["right"].ordered
+    assert bench.hub.states["right"].adapter is None
+
+
+@settings(max_examples=200, deadline=None)
+@given(st.integers(1, 200), st.floats(0, 1, exclude_max=True))
+def test_pauses_grow_to_a_bound_and_are_spread(failures, chance):
+    pause = Backoff(first=1.0, longest=60.0).pause(failures, chance)
+    full = min(60.0, 2.0 ** (failures - 1))
+    assert full / 2 <= pause <= full
+
+
+_STEPS = st.lists(
+    st.one_of(
+        st.tuples(st.just("unit"), st.sampled_from([LAMP, PHONE])),
+        st.tuples(st.just("crash"), st.sampled_from(["left", "right"])),
+        st.tuples(st.just("settle"), st.integers(0, 3)),
+        st.tuples(st.just("turn"), st.integers(1, 3)),
+        st.tuples(st.just("open"), st.integers(0, 2)),
+        st.tuples(st.just("close"), st.sampled_from([LAMP, PHONE])),
+    ),
+    max_size=40,
+)
+
+
+@settings(max_examples=60, deadline=None)
+@given(steps=_STEPS)
+def test_whatever_happens_every_accepted_envelope_ends_in_one_receipt(tmp_path_factory, steps):
+    asyncio.run(_whatever_happens(tmp_path_factory.mktemp("state", numbered=True), steps))
+
+
+async def _whatever_happens(tmp_path, steps):
+    async with Bench(tmp_path) as bench:
+        heard = _spy(bench)
+        unsettled: list[tuple[object, EnvelopeId]] = []
+
+        def hold(memory):
+            for adapter in memory.instances:
+                adapter.on_send = lambda transmit, adapter=adapter: unsettled.append((adapter, transmit.envelope.id))
+
+        sessions = [bench.open()]
+        numbers: Counter[tuple[SessionId, str]] = Counter()
+        for step, detail in steps:
+            hold(bench.left), hold(bench.right)
+            if step == "turn":
+                for _ in range(detail):
+                    await asyncio.sleep(0)
+            elif step == "open" and bench.hub.states["left"].adapter is not None:
+                sessions.append(bench.open(bytes([detail])))
+            elif step == "settle" and unsettled:
+                adapter, envelope = unsettled.pop(detail % len(unsettled))
+                adapter.delivered(envelope)
+            elif step == "crash":
+                memory = getattr(bench, detail)
+                if not memory.last.end.done():
+                    memory.last.end.set_exception(RuntimeError("boom"))
+            elif step in ("unit", "close") and bench.hub.states[detail.scheme].adapter is not None:
+                session = sessions[-1]
+                if step == "unit":
+                    if isinstance(bench.unit(session, numbers[session, detail.scheme], detail), Accepted):
+                        numbers[session, detail.scheme] += 1
+                else:
+                    bench.submit(
+                        Close(id=bench.hub.next_id(), source=detail, session=session, reason=Reason.CLOSED, received_at=0.0)
+                    )  # fmt: skip
+        for memory in (bench.left, bench.right):  # the end of all: what is still on its way is lost
+            if not memory.last.end.done():
+                memory.last.end.set_exception(RuntimeError("boom"))
+        await until(lambda: not any(state.ordered for state in bench.hub.states.values()))
+        await until(lambda: set(bench.accepted) <= set(heard))
+        await asyncio.sleep(0.005)
+        assert {envelope: count for envelope, count in heard.items() if count > 1} == {}
+
+
+def _spy(bench) -> Counter[EnvelopeId]:
+    """Counts what the engine has notified, also what no instance was there to hear."""
+    heard: Counter[EnvelopeId] = Counter()
+    original = bench.engine.commands
+
+    def commands():
+        found = original()
+        heard.update(command.receipt.id for command in found if type(command).__name__ == "Notify")
+        return found
+
+    bench.engine.commands = commands
+    return heard
