@@ -1,0 +1,154 @@
+"""What a unit shows: records by hand from RFC 6347 and RFC 8446, hellos in pieces, and any octets at all."""
+
+from __future__ import annotations
+
+import struct
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from gateway.api.errors import PeerError
+from gateway.engine.visible import DatagramReader, StreamReader
+
+RANDOM = bytes(range(32))
+
+
+def extension(kind: int, body: bytes) -> bytes:
+    return struct.pack("!HH", kind, len(body)) + body
+
+
+def client_hello(*, dtls: bool, versions: tuple[int, ...], early: bool = False, padding: int = 0) -> bytes:
+    """RFC 8446 4.1.2: legacy version, random, session id, (cookie,) suites, compression, extensions."""
+    listed = struct.pack(f"!{len(versions)}H", *versions)
+    extensions = extension(43, bytes([len(listed)]) + listed) + extension(21, bytes(padding))
+    if early:
+        extensions += extension(42, b"")
+    body = struct.pack("!H", 0xFEFD if dtls else 0x0303) + RANDOM + b"\x00"
+    if dtls:
+        body += b"\x00"
+    return body + b"\x00\x02\x13\x01\x01\x00" + struct.pack("!H", len(extensions)) + extensions
+
+
+def server_hello(version: int) -> bytes:
+    chosen = extension(43, struct.pack("!H", version))
+    return b"\x03\x03" + RANDOM + b"\x00\x13\x01\x00" + struct.pack("!H", len(chosen)) + chosen
+
+
+def tls_record(kind: int, payload: bytes) -> bytes:
+    return struct.pack("!BHH", kind, 0x0303, len(payload)) + payload
+
+
+def tls_message(kind: int, body: bytes) -> bytes:
+    return bytes([kind]) + len(body).to_bytes(3, "big") + body
+
+
+def dtls_record(kind: int, payload: bytes, epoch: int = 0, sequence: int = 0) -> bytes:
+    head = struct.pack("!BHH", kind, 0xFEFD, epoch)
+    return head + sequence.to_bytes(6, "big") + struct.pack("!H", len(payload)) + payload
+
+
+def dtls_fragment(kind: int, body: bytes, start: int, end: int, message_seq: int = 0) -> bytes:
+    head = bytes([kind]) + len(body).to_bytes(3, "big") + struct.pack("!H", message_seq)
+    return head + start.to_bytes(3, "big") + (end - start).to_bytes(3, "big") + body[start:end]
+
+
+def test_one_protected_record() -> None:
+    for reader, octets in ((DatagramReader(), dtls_record(23, b"x", 1)), (StreamReader(), tls_record(23, b"x"))):
+        seen = reader.read(octets)
+        assert seen.types == {23} and seen.protected and not seen.handshake
+        assert seen.offered == frozenset() and seen.chosen == ""
+
+
+def test_an_encrypted_handshake_message_of_dtls_is_protected() -> None:
+    assert DatagramReader().read(dtls_record(22, b"x" * 40, 1)).protected
+
+
+def test_dtls13_ciphertext_counts_as_application_data() -> None:
+    seen = DatagramReader().read(bytes([0x2C, 0, 1, 0, 2, 9, 9]))
+    assert seen.types == {23} and seen.protected
+
+
+def test_hellos_of_dtls() -> None:
+    body = client_hello(dtls=True, versions=(0xFEFC, 0xFEFD), early=True)
+    seen = DatagramReader().read(dtls_record(22, dtls_fragment(1, body, 0, len(body))))
+    assert seen.client is not None and seen.client.random == RANDOM and seen.client.early_data
+    assert seen.offered == {"dtls1.3", "dtls1.2"} and seen.handshake and not seen.protected
+    body = server_hello(0xFEFC)
+    flight = dtls_record(22, dtls_fragment(2, body, 0, len(body))) + dtls_record(20, b"\x01") + dtls_record(22, b"x", 1)
+    seen = DatagramReader().read(flight)
+    assert seen.chosen == "dtls1.3" and seen.types == {20, 22} and seen.protected and seen.handshake
+
+
+def test_hellos_of_tls_over_chunks_that_split_them() -> None:
+    flight = tls_record(22, tls_message(1, client_hello(dtls=False, versions=(0x0304,)))) + tls_record(23, b"early")
+    for cut in range(1, len(flight)):
+        reader = StreamReader()
+        seen = [reader.read(flight[:cut]), reader.read(flight[cut:])]
+        assert [s.offered for s in seen if s.client is not None] == [frozenset({"tls1.3"})]
+        assert set().union(*(s.types for s in seen)) == {22, 23}
+
+
+def test_an_unknown_version_has_no_name_that_a_policy_could_list() -> None:
+    body = client_hello(dtls=False, versions=(0x7F1C, 0x0304))
+    assert StreamReader().read(tls_record(22, tls_message(1, body))).offered == {"tls1.3"}
+    assert StreamReader().read(tls_record(22, tls_message(2, server_hello(0x7F1C)))).chosen == "0x7f1c"
+
+
+@settings(max_examples=60)
+@given(data=st.data(), padding=st.integers(0, 1500))
+def test_a_hello_in_fragments_is_put_together(data: st.DataObject, padding: int) -> None:
+    body = client_hello(dtls=True, versions=(0xFEFD,), padding=padding)
+    cuts = sorted(data.draw(st.sets(st.integers(1, len(body) - 1), max_size=8)))
+    spans = list(zip([0, *cuts], [*cuts, len(body)], strict=True))
+    # Fragments may come in any order, more than once, and overlap.
+    order = data.draw(st.permutations(spans)) + [(max(0, start - 5), end) for start, end in spans[:2]]
+    reader = DatagramReader()
+    found = [reader.read(dtls_record(22, dtls_fragment(1, body, start, end))).client for start, end in order]
+    assert any(client is not None and client.random == RANDOM for client in found)
+    assert all(client is None for client in found[: len(spans) - 1])
+
+
+def test_a_hello_without_end_is_refused() -> None:
+    reader = DatagramReader()
+    with pytest.raises(PeerError):
+        reader.read(dtls_record(22, dtls_fragment(1, bytes(20000), 0, 100)))
+    with pytest.raises(PeerError):
+        for start in range(2, 400, 2):
+            reader.read(dtls_record(22, dtls_fragment(1, bytes(1000), start, start + 1)))
+
+
+def test_a_lost_stream_stays_lost() -> None:
+    reader = StreamReader()
+    reader.lose()
+    with pytest.raises(PeerError):
+        reader.read(tls_record(23, b"x"))
+
+
+@given(units=st.lists(st.binary(max_size=80), max_size=4))
+def test_any_octets_give_a_value_or_a_peer_error(units: list[bytes]) -> None:
+    readers = (DatagramReader(), StreamReader())
+    for unit in units:
+        for reader in readers:
+            try:
+                seen = reader.read(unit)
+            except PeerError:
+                continue
+            assert all(0 <= kind <= 255 for kind in seen.types)
+
+
+@given(
+    kind=st.sampled_from([1, 2, 3, 11]),
+    length=st.integers(0, 1 << 24 - 1),
+    offset=st.integers(0, 1 << 24 - 1),
+    body=st.binary(max_size=60),
+)
+def test_any_fragment_gives_a_value_or_a_peer_error(kind: int, length: int, offset: int, body: bytes) -> None:
+    head = bytes([kind]) + (length & 0xFFFFFF).to_bytes(3, "big") + b"\x00\x00"
+    fragment = head + (offset & 0xFFFFFF).to_bytes(3, "big") + len(body).to_bytes(3, "big") + body
+    reader = DatagramReader()
+    for _ in range(2):
+        try:
+            reader.read(dtls_record(22, fragment))
+        except PeerError:
+            pass
