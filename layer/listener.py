@@ -266,7 +266,7 @@ class DtlsListener:
         if half_open is not None:
             # Whose keys these are only decryption shows; the association that has the wrong ones drops the record.
             self._feed(half_open, data, now)
-        if peer is not None and not peer.association.over:
+        if peer is not None and self._connected.get(addr) is peer:  # the line above may have replaced it
             self._feed(peer, data, now)
         elif half_open is None:
             self._count["unknown_address"] += 1

@@ -127,7 +127,13 @@ def read_datagram(unit: Octets) -> tuple[RecordHeader, ...]:
     if size >= 13 and not 0x20 <= unit[0] < 0x40:
         content_type, version, epoch, high, low, length = _DTLS_HEADER.unpack_from(unit)
         # The usual unit: one protected record.
-        if epoch and length + 13 == size and content_type != CONNECTION_ID and version >> 8 == 0xFE:
+        if (
+            epoch
+            and length + 13 == size
+            and content_type != CONNECTION_ID
+            and version >> 8 == 0xFE
+            and content_type > 19
+        ):
             return (RecordHeader(content_type, version, epoch, high << 32 | low, length),)
     if not size:
         raise PeerError("empty datagram")
