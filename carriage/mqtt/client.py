@@ -31,7 +31,7 @@ from paho.mqtt.subscribeoptions import SubscribeOptions
 from carriage.mqtt.options import DropReason, Message, MqttHandler, MqttOptions, TlsFacts, Token
 from carriage.mqtt.outgoing import Outgoing, OutgoingQueue
 from carriage.mqtt.packets import Publish, decode_puback, decode_publish, publish_properties
-from carriage.mqtt.wire import Wire, connect, tls_context
+from carriage.mqtt.wire import Wire, connect, connect_fault, tls_context
 from layer.errors import TransportError, UsageError
 
 _LOG = logging.getLogger(__name__)
@@ -111,6 +111,7 @@ class MqttClient:
         self._jitter = jitter
         self._context: ssl.SSLContext | None = tls_context(options.tls) if options.tls is not None else None
         self._wire: Wire | None = None
+        self._connecting: asyncio.Timeout | None = None
         self._ended: asyncio.Future[str] | None = None
         self._connected = False
         self._connected_at = 0.0
@@ -185,6 +186,8 @@ class MqttClient:
         if connected:
             self._paho.disconnect()
             self._turn()
+        if self._connecting is not None:
+            self._connecting.reschedule(0.0)
         self._end("stopped")
         await self._finished.wait()
 
@@ -310,12 +313,14 @@ class MqttClient:
         self._connected_at = 0.0
         deadline = loop.time() + options.connect_timeout
         try:
-            async with asyncio.timeout_at(deadline):
+            async with asyncio.timeout_at(deadline) as self._connecting:
                 wire = await connect(options, self._context)
         except TimeoutError:
-            return "connecting took too long"
+            return "stopped" if self._stopping.is_set() else "connecting took too long"
         except OSError as failure:
-            return f"can't connect: {_clean(failure.strerror or str(failure))}"
+            return f"can't connect: {_clean(connect_fault(failure))}"
+        finally:
+            self._connecting = None
         self._wire = self._paho.wire = wire
         self._ended = loop.create_future()
         descriptor = wire.fileno()

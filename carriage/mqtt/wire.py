@@ -7,6 +7,7 @@ paho reads an octet at a time, writes one packet per system call and connects in
 from __future__ import annotations
 
 import asyncio
+import os
 import socket
 import ssl
 from typing import Final
@@ -193,6 +194,13 @@ async def connect(options: MqttOptions, context: ssl.SSLContext | None) -> Wire:
             raise
         return Wire(current, options.max_packet)
     raise failure
+
+
+def connect_fault(failure: OSError) -> str:
+    """What went wrong in ``connect``, in words (asyncio hides the system's own)."""
+    if isinstance(failure, (ssl.SSLError, socket.gaierror)) or not failure.errno:
+        return str(failure)
+    return os.strerror(failure.errno)
 
 
 async def _handshake(loop: asyncio.AbstractEventLoop, connection: ssl.SSLSocket) -> None:
