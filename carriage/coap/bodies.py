@@ -72,11 +72,11 @@ class Uploads:
 
 @dataclass(slots=True)
 class Served:
-    """A response whose body is being fetched in blocks. ``watcher`` is the observation whose notification it is."""
+    """A response whose body is being fetched in blocks. ``notification``: of which observation and which one it is."""
 
     response: Response
     deadline: float
-    watcher: int | None = None
+    notification: tuple[int, int] | None = None
 
 
 class Downloads:
@@ -92,12 +92,12 @@ class Downloads:
     def __len__(self) -> int:
         return len(self._served)
 
-    def keep(self, key: Key, response: Response, now: float, watcher: int | None = None) -> None:
+    def keep(self, key: Key, response: Response, now: float, notification: tuple[int, int] | None = None) -> None:
         """Keep a response for the fetches that follow; the stalest one makes room."""
         self._served.pop(key, None)
         if len(self._served) >= self._max_count:
             del self._served[next(iter(self._served))]
-        self._served[key] = Served(response, now + self._lifetime, watcher)
+        self._served[key] = Served(response, now + self._lifetime, notification)
 
     def find(self, key: Key, now: float) -> Served | None:
         """What is kept for this key; being asked for keeps it longer."""

@@ -182,6 +182,7 @@ class CoapConnection:
 
     def to_send(self) -> list[bytes]:
         """Datagrams, or octets of the stream in order. Over a stream, taking them counts as their acknowledgement."""
+        self._settle(self._now)
         out = self._beneath.to_send()
         if out:
             self._settle(self._now)

@@ -28,8 +28,8 @@ from carriage.coap.observe import SPACE
 from carriage.coap.options import Options, encode_uint
 from layer.errors import UsageError
 
-# (exchange, key, szx, response, now) -> options, payload, whether the rest must be fetched
-MakeBody = Callable[[int, Key, int, Response, float], tuple[Options, bytes, bool]]
+# ((exchange, notification), key, szx, response, now) -> options, payload, whether the rest must be fetched
+MakeBody = Callable[[tuple[int, int], Key, int, Response, float], tuple[Options, bytes, bool]]
 
 
 @dataclass(slots=True)
@@ -122,7 +122,7 @@ class Observations:
             observation.current = notification
             response = notification.response
             options, payload, more = self._make_body(
-                observation.exchange, observation.key, observation.szx, response, now
+                (observation.exchange, notification.id), observation.key, observation.szx, response, now
             )
             if codes.is_success(response.code):
                 options = (*options, (opt.OBSERVE, self.sequence(observation.exchange)))
@@ -151,10 +151,10 @@ class Observations:
         elif observation.exchange in self._fetching:
             self._await_fetch(observation, now)
 
-    def fetched(self, exchange: int, now: float) -> None:
-        """The observer has asked for the last block of the current notification."""
+    def fetched(self, exchange: int, notification: int, now: float) -> None:
+        """The observer has the last block of a notification."""
         observation = self._by_exchange.get(exchange)
-        if observation is None or observation.current is None or observation.fetched:
+        if observation is None or observation.current is None or observation.current.id != notification:
             return
         observation.fetched = True
         # Whoever fetches the rest has the first block, even if the acknowledgement got lost.

@@ -72,6 +72,21 @@ class _Separate:
             self.emit(ResponseFailed(self.exchange, REASON_OF[outcome]))
 
 
+@dataclass(slots=True, eq=False)
+class _LastBlock:
+    """Waits for the acknowledgement of the last block of a notification."""
+
+    observations: Observations
+    exchange: int
+    notification: int
+
+    def settled(self, outcome: Outcome, now: float) -> None:
+        if outcome is Outcome.ACKNOWLEDGED:
+            self.observations.fetched(self.exchange, self.notification, now)
+        else:
+            self.observations.end(self.exchange, REASON_OF[outcome], now)
+
+
 class ServerSide:
     """Requests in, responses out. ``emit`` takes the events, ``new_exchange`` gives ids."""
 
@@ -192,10 +207,14 @@ class ServerSide:
         if not chunk:
             self._send(message, codes.BAD_REQUEST, (), b"no such block", None, now)
             return True
-        self._send(message, served.response.code, options, chunk, None, now)
-        if not block.more and served.watcher is not None:
-            watcher, served.watcher = served.watcher, None
-            self.observations.fetched(watcher, now)
+        if block.more or served.notification is None:
+            self._send(message, served.response.code, options, chunk, None, now)
+            return True
+        # The end of a notification goes separately, since only then its arrival is confirmed: the next notification
+        # would make the observer drop what it has of this one.
+        self._beneath.accept(message, now)
+        last = Message(CON, served.response.code, 0, message.token, options, chunk)
+        self._beneath.send(last, _LastBlock(self.observations, *served.notification), now, confirmable=True)
         return True
 
     # Answers
@@ -261,7 +280,7 @@ class ServerSide:
         return Response(response.code, options, response.payload)
 
     def _notification_body(
-        self, exchange: int, key: Key, szx: int, response: Response, now: float
+        self, notification: tuple[int, int], key: Key, szx: int, response: Response, now: float
     ) -> tuple[Options, bytes, bool]:
         """First message of a notification: its options, its payload, whether the rest must be fetched."""
         limit = self._limit(response.options, response.payload, szx)
@@ -269,7 +288,7 @@ class ServerSide:
             return response.options, response.payload, False
         whole = self._with_etag(response)
         block, options, payload = block_of(whole, 0, min(szx, szx_for(limit)))
-        self._downloads.keep(key, self._for_fetches(whole), now, exchange)
+        self._downloads.keep(key, self._for_fetches(whole), now, notification)
         return options, payload, block.more
 
     def _send(

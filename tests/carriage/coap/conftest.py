@@ -126,6 +126,6 @@ class World:
         return True
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def world() -> type[World]:
     return World
