@@ -16,7 +16,6 @@ import click
 
 from layer.errors import PeerError, TransportError
 from simulator.network.aps import AirOptions
-from simulator.network.config import NetworkFile, RadioRow, read
 from simulator.network.kinds import KINDS, MEASURES
 from simulator.network.radio import Conditions
 
@@ -181,6 +180,7 @@ def run(
     # the parts are imported here, so that ctl and --help start at once
     from simulator import rig
     from simulator.ncp.options import NcpOptions
+    from simulator.network.config import NetworkFile, RadioRow, read
 
     if (tcp is None) == (pty is None):
         raise click.UsageError("exactly one of --tcp and --pty says where the dongle is")
@@ -283,7 +283,11 @@ for _name, _text in _ON_DEVICE.items():
     _add_device_command(_name, _text)
 
 
-@ctl.command("set")
+#: so that a negative VALUE isn't taken for an option
+_NEGATIVE: Final = {"ignore_unknown_options": True}
+
+
+@ctl.command("set", context_settings=_NEGATIVE)
 @click.argument("device")
 @click.argument("name", type=click.Choice(list(MEASURES)))
 @click.argument("value", type=float)
@@ -293,7 +297,7 @@ def set_value(path: Path, device: str, name: str, value: float) -> None:
     _order(path, "set", device=device, name=name, value=value)
 
 
-@ctl.command()
+@ctl.command(context_settings=_NEGATIVE)
 @click.argument("device")
 @click.argument("name", type=click.Choice(list(MEASURES)))
 @click.argument("value", type=float, required=False)
