@@ -10,6 +10,7 @@ import socket
 import subprocess
 import sys
 import tempfile
+import time
 from pathlib import Path
 
 import pytest
@@ -150,6 +151,11 @@ class Home:
         self.peers.append(peer)
         return peer
 
+    def wait_for(self, path: Path) -> None:
+        left = time_limit()
+        while not path.exists():
+            assert left(), f"{path} never came"
+
     def close(self) -> None:
         for part in (*self.daemons, *self.peers):
             part.close() if isinstance(part, RunningDaemon) else part.socket.close()
@@ -157,8 +163,6 @@ class Home:
 
 def time_limit():
     """Says for ``PATIENCE`` seconds that there is time left, a little later at each call."""
-    import time
-
     end = time.monotonic() + PATIENCE
 
     def left() -> bool:

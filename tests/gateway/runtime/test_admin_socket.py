@@ -65,7 +65,7 @@ async def test_an_answer_and_the_mode_of_the_socket(server, place):
 
 
 async def test_a_no_and_a_fault_of_ours_are_told_apart_from_success(server, place):
-    with pytest.raises(PeerError, match="^not now$"):
+    with pytest.raises(PeerError, match=r"^not now$"):
         await asyncio.to_thread(ask, place, "refuse", {})
     with pytest.raises(PeerError, match=r"a fault of the gateway \(RuntimeError\); see its log"):
         await asyncio.to_thread(ask, place, "fail", {})

@@ -1,5 +1,7 @@
 """Every mistake in a config or policy is one line ``FILE:LINE: KEY: EXPECTATION``, and exit code 78 of the command."""
 
+# ruff: noqa: E501 - the tables read better in rows
+
 from __future__ import annotations
 
 import os

@@ -50,5 +50,5 @@ def test_rates_and_hours_become_the_values_of_the_engine():
     ("key", "value"), [("bytes", "8KiB"), ("bytes", 8), ("handshakes", "0/min"), ("hours", "6-23"), ("hours", 6)]
 )
 def test_what_is_no_rate_and_no_time_of_day(key, value):
-    with pytest.raises(ValidationError, match="expected (a rate|an amount per|two times of the day)"):
+    with pytest.raises(ValidationError, match=r"expected (a rate|an amount per|two times of the day)"):
         ConditionTable.model_validate({key: value})

@@ -98,9 +98,8 @@ def test_an_adapter_that_finds_its_config_wrong_ends_the_daemon_with_78(home):
 def test_it_serves_although_an_adapter_has_trouble_with_its_link(home):
     home.config.write_text(home.config.read_text().replace("folder: right", "folder: right\n    ready: false"))
     daemon = home.start()
-    daemon.wait_log("adapter left is ready")
-    phone = home.peer("right", "phone")
-    phone.say("fault")
+    home.wait_for(home.folder / "right" / "adapter.hop")
+    home.peer("right", "phone").say("fault")
     assert "STATUS=right: the cable is out" in daemon.told("READY=1")
     answer = json.loads(home.cli("status", "--json", "-c", str(home.config)).stdout)
     assert answer["adapters"]["right"] | {"detail": 0} == {

@@ -14,9 +14,8 @@ ROOT = Path(__file__).parents[3]
 
 
 def in_process(code: str) -> str:
-    done = subprocess.run(
-        [sys.executable, "-W", "error", "-c", code], env={"PYTHONPATH": str(ROOT)}, capture_output=True, text=True, check=False
-    )  # fmt: skip
+    command = [sys.executable, "-W", "error", "-c", code]
+    done = subprocess.run(command, env={"PYTHONPATH": str(ROOT)}, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     return done.stdout.strip()
 

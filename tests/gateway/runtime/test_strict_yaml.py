@@ -1,5 +1,7 @@
 """The strict YAML reader: values of the 1.2 core schema, lines, refusals, and no other exception on any text."""
 
+# ruff: noqa: E501 - the tables read better in rows
+
 from __future__ import annotations
 
 import json

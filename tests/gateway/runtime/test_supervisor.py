@@ -137,8 +137,15 @@ class Bench:
 
     def open(self, nonce: bytes = b"1") -> SessionId:
         verdict = self.submit(
-            Open(id=self.hub.next_id(), source=LAMP, to="phone", content=ContentKind.ATLS_DATA, nonce=nonce, received_at=0.0)
-        )  # fmt: skip
+            Open(
+                id=self.hub.next_id(),
+                source=LAMP,
+                to="phone",
+                content=ContentKind.ATLS_DATA,
+                nonce=nonce,
+                received_at=0.0,
+            )
+        )
         assert isinstance(verdict, Accepted)
         return verdict.session
 
@@ -154,7 +161,7 @@ class Bench:
 
 async def until(condition) -> None:
     async with asyncio.timeout(10):
-        while not condition():
+        while not condition():  # noqa: ASYNC110 - any condition of a test
             await asyncio.sleep(0.001)
 
 
@@ -379,9 +386,8 @@ async def _whatever_happens(tmp_path, steps):
                     if isinstance(bench.unit(session, numbers[session, detail.scheme], detail), Accepted):
                         numbers[session, detail.scheme] += 1
                 else:
-                    bench.submit(
-                        Close(id=bench.hub.next_id(), source=detail, session=session, reason=Reason.CLOSED, received_at=0.0)
-                    )  # fmt: skip
+                    name = bench.hub.next_id()
+                    bench.submit(Close(id=name, source=detail, session=session, reason=Reason.CLOSED, received_at=0.0))
         for memory in (bench.left, bench.right):  # the end of all: what is still on its way is lost
             if not memory.last.end.done():
                 memory.last.end.set_exception(RuntimeError("boom"))
