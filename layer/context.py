@@ -91,6 +91,8 @@ def _build(role: Role, credentials: Credentials, config: AssociationConfig) -> S
         | lib.SSL_OP_NO_RENEGOTIATION
     )
     context.set_mode(lib.SSL_MODE_RELEASE_BUFFERS)
+    # Nothing is resumed. The bindings lack SSL_CTX_set_num_tickets, so a TLS 1.3 server still sends two tickets of 79
+    # octets; with OP_NO_TICKET they are names in a session cache, and that is off: they lead nowhere.
     context.set_session_cache_mode(SSL.SESS_CACHE_OFF)
     _set_suites(context, raw, suites, tls13=tls13)
     if lib.SSL_CTX_set1_curves_list(raw, ":".join(config.groups).encode("ascii", "replace")) != 1:

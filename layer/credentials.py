@@ -126,16 +126,18 @@ def read_secret(path: str | os.PathLike[str]) -> bytes:
         descriptor = os.open(name, os.O_RDONLY | os.O_CLOEXEC | os.O_NOCTTY | os.O_NONBLOCK)
     except (OSError, ValueError) as error:
         raise CredentialError(name, f"can't be opened: {_why(error)}") from None
-    with os.fdopen(descriptor, "rb") as file:
+    try:
         facts = os.fstat(descriptor)
         if not stat.S_ISREG(facts.st_mode):
             raise CredentialError(name, "is not a file")
         if facts.st_mode & (0o037 if _is_systemd_credential(name) else 0o077):
             raise CredentialError(name, f"can be read by group or others; fix it with: chmod 600 {name}")
-        try:
+        with os.fdopen(descriptor, "rb", closefd=False) as file:
             content = file.read(MAX_SECRET_FILE + 1)
-        except OSError as error:
-            raise CredentialError(name, f"can't be read: {_why(error)}") from None
+    except OSError as error:
+        raise CredentialError(name, f"can't be read: {_why(error)}") from None
+    finally:
+        os.close(descriptor)
     if len(content) > MAX_SECRET_FILE:
         raise CredentialError(name, f"is longer than {MAX_SECRET_FILE} octets")
     return content
