@@ -138,6 +138,8 @@ class _TcpProtocol(asyncio.Protocol):
         self._transport = transport
         connection = transport.get_extra_info("socket")
         connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        # a serial line holds little: keep the kernel from collecting megabytes for a host that does not read
+        connection.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, MAX_PENDING)
         self._port._attach(transport)
 
     def data_received(self, data: bytes) -> None:
@@ -181,6 +183,7 @@ class PtyPort:
         self._pending = bytearray()
         self._retry: asyncio.TimerHandle | None = None
         self._master = -1
+        self._unread = False
         self._open()
 
     @property
@@ -222,10 +225,21 @@ class PtyPort:
             self._line.receive(data)
             return
         # nobody has the terminal open: it would be readable for ever, so look again later
-        self._pending.clear()
+        self._forget_unread()
         self._loop.remove_reader(self._master)
         self._loop.remove_writer(self._master)
         self._retry = self._loop.call_later(_REOPEN_SECONDS, self._watch)
+
+    def _forget_unread(self) -> None:
+        """What a host left unread is not for the next one."""
+        self._pending.clear()
+        if self._unread:
+            self._unread = False
+            slave = os.open(self._device, os.O_RDWR | os.O_NOCTTY | os.O_CLOEXEC)
+            try:
+                termios.tcflush(slave, termios.TCIFLUSH)
+            finally:
+                os.close(slave)
 
     def _watch(self) -> None:
         self._retry = None
@@ -243,6 +257,7 @@ class PtyPort:
     def _writable(self) -> None:
         try:
             sent = os.write(self._master, self._pending)
+            self._unread = True
         except BlockingIOError:
             sent = 0
         except OSError:

@@ -9,6 +9,8 @@ from collections.abc import Iterator
 
 from simulator.ash.frame import CANCEL, ESCAPE, ESCAPE_BIT, FLAG, MAX_FRAME, SUBSTITUTE, XOFF, XON
 
+_TOO_SHORT = 2
+
 
 class Deframer:
     """Cuts a stream into frames."""
@@ -26,9 +28,10 @@ class Deframer:
         self._escaped = False
         self._damaged = False
 
-    def feed(self, data: bytes) -> Iterator[bytes | None]:
-        """Give the frames that end in ``data``, unstuffed and without their flag; None for one known to be damaged.
+    def feed(self, data: bytes) -> Iterator[bytes]:
+        """Give the frames that end in ``data``, unstuffed and without their flag.
 
+        Of one known to be damaged the first octets are given, too few to be a frame, so that its kind can be guessed.
         Empty frames (two flags in a row) and cancelled ones are left out. XON and XOFF are dropped: the NCP ignores
         them (UG101, table 4.1).
         """
@@ -36,11 +39,9 @@ class Deframer:
         for octet in data:
             if octet == FLAG:
                 damaged = self._damaged or self._escaped
-                frame = bytes(body)
+                frame = bytes(body[:_TOO_SHORT] if damaged else body)
                 self.reset()
-                if damaged:
-                    yield None
-                elif frame:
+                if frame:
                     yield frame
             elif octet == CANCEL:
                 self.reset()

@@ -20,6 +20,10 @@ from simulator.ash.frame import MAX_DATA, MIN_DATA, Ack, Data, Error, Frame, Nak
 _LOG = logging.getLogger(__name__)
 
 
+#: control bytes of DATA frames are below
+_CONTROL_FRAMES = 0x80
+
+
 class ResetCode(IntEnum):
     """Why the NCP reset or failed (UG101, 3.2 and 3.3)."""
 
@@ -149,17 +153,17 @@ class AshNcp:
         """Take octets from the line. Never raises on any input."""
         self.tick(now)
         for body in self._deframer.feed(data):
+            frame: Frame | None = None
             try:
-                frame = None if body is None else decode(body)
+                frame = decode(body)
             except PeerError as error:
                 _LOG.debug("frame refused: %s", error)
-                frame = None
             if isinstance(frame, Rst):
                 self._reset(ResetCode.SOFTWARE)
             elif self._failed:
                 self._write(Error(self._code))
             elif frame is None or not self._take(frame, now):
-                self._reject()
+                self._refuse(body[0])
 
     def _reset(self, code: int) -> None:
         self._clear()
@@ -170,7 +174,7 @@ class AshNcp:
         self._write(RstAck(code))
 
     def _take(self, frame: Frame, now: float) -> bool:
-        """Act on a frame of the connected state; false for one to be rejected."""
+        """Act on a frame of the connected state; false for one to be refused."""
         if not isinstance(frame, Data | Ack | Nak):
             return False
         if (frame.ack - self._oldest()) % 8 > len(self._unacked):
@@ -198,10 +202,11 @@ class AshNcp:
         self._events.append(Received(frame.payload))
         return True
 
-    def _reject(self) -> None:
-        """Enter the reject condition: one NAK, then silence until the expected frame comes."""
+    def _refuse(self, control: int) -> None:
+        """A frame that looks like DATA puts us in the reject condition: one NAK, then silence until the expected
+        frame comes. Others are dropped."""
         self.framing_errors += 1
-        if not self._rejecting:
+        if control < _CONTROL_FRAMES and not self._rejecting:
             self._rejecting = True
             self._ack_at = None
             self._write(Nak(self._expected))
