@@ -325,11 +325,11 @@ def counters(path: Path, device: str | None) -> None:
 
 
 @ctl.command()
-@click.argument("action", type=click.Choice(["unplug", "replug", "fail", "counters"]))
+@click.argument("action", type=click.Choice(["unplug", "replug", "restart", "fail", "counters"]))
 @click.option("--code", type=click.IntRange(0, 255), help="For fail: the ASH error code (default 0x51).")
 @click.pass_obj
 def dongle(path: Path, action: str, code: int | None) -> None:
-    """Pull the dongle out, put it back in, or let it fail with an ERROR frame."""
+    """Pull the dongle out, put it back in, let it restart by itself or fail with an ERROR frame."""
     _order(path, "dongle", action=action, code=code)
 
 

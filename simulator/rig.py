@@ -113,6 +113,11 @@ class Plug:
             raise PeerError("the dongle is unplugged")
         self._ncp.fail(code)
 
+    def restart(self) -> None:
+        if not self._wanted:
+            raise PeerError("the dongle is unplugged")
+        self._ncp.restart()
+
     def counters(self) -> Mapping[str, int]:
         return {
             "plugged": int(self._wanted),

@@ -27,7 +27,7 @@ def _ignore() -> None:
 class AttachClient(asyncio.Protocol):
     """One endpoint of one virtual device. Make it with :meth:`connect`.
 
-    ``on_received(received)`` is called for each frame; ``on_left()`` when the device is removed from the network;
+    ``on_received(received)`` is called for each frame; ``on_left()`` when it belongs to no network any more;
     ``on_lost()`` once when the connection is gone (also after :meth:`close`).
     """
 

@@ -72,18 +72,20 @@ class Agenda:
         heap = self._heap
         last = self._order
         waiting: list[tuple[float, int, Alarm]] = []
-        while heap and heap[0][0] <= now:
-            entry = heapq.heappop(heap)
-            if entry[1] > last:
-                waiting.append(entry)
-                continue
-            call = entry[2].call
-            if call is not None:
-                args = entry[2].args
-                entry[2].cancel()
-                call(*args)
-        for entry in waiting:
-            heapq.heappush(heap, entry)
+        try:
+            while heap and heap[0][0] <= now:
+                entry = heapq.heappop(heap)
+                if entry[1] > last:
+                    waiting.append(entry)
+                    continue
+                call = entry[2].call
+                if call is not None:
+                    args = entry[2].args
+                    entry[2].cancel()
+                    call(*args)
+        finally:
+            for entry in waiting:
+                heapq.heappush(heap, entry)
 
     def __len__(self) -> int:
         return len(self._heap)

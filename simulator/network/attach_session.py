@@ -132,6 +132,8 @@ class AttachSession:
             del station.device.endpoints[self.descriptor.endpoint]
         station.on_joined.remove(self._joined)
         station.on_left.remove(self._left)
+        if not station.device.powered:
+            station.hop.silence()
         _LOG.info("endpoint %d of %016x is dark", self.descriptor.endpoint, station.device.eui64)
 
     # news of the station

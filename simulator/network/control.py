@@ -45,6 +45,9 @@ class Dongle(Protocol):
     def fail(self, code: int) -> None:
         """Let the NCP report an error (ASH ERROR frame with this code) and stop."""
 
+    def restart(self) -> None:
+        """Let the NCP reset itself, as its watchdog does."""
+
     def counters(self) -> Mapping[str, int]: ...
 
 
@@ -240,10 +243,12 @@ def _dongle(simulation: Simulation, arguments: _Arguments, answer: Answer) -> No
         dongle.unplug()
     elif action == "replug":
         dongle.replug()
+    elif action == "restart":
+        dongle.restart()
     elif action == "fail":
         dongle.fail(_octet(0x51 if code is None else code))
     elif action != "counters":
-        raise PeerError("action is unplug, replug, fail or counters")
+        raise PeerError("action is unplug, replug, restart, fail or counters")
     answer(dict(dongle.counters()))
 
 

@@ -16,6 +16,7 @@ class _Shape(Enum):
     UNSIGNED = "unsigned"
     SIGNED = "signed"
     TEXT = "text"
+    BOOLEAN = "boolean"
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,6 +36,8 @@ class DataType:
                 raise PeerError("the value doesn't fit its type")
             return bytes((len(octets),)) + octets
         if self.shape is _Shape.TEXT:
+            raise PeerError("the value doesn't fit its type")
+        if self.shape is _Shape.BOOLEAN and value not in (0, 1):
             raise PeerError("the value doesn't fit its type")
         try:
             return int(value).to_bytes(self.size, "little", signed=self.shape is _Shape.SIGNED)
@@ -58,10 +61,13 @@ class DataType:
         end = at + self.size
         if end > len(octets):
             raise PeerError("a ZCL value ends early")
-        return int.from_bytes(octets[at:end], "little", signed=self.shape is _Shape.SIGNED), end
+        value = int.from_bytes(octets[at:end], "little", signed=self.shape is _Shape.SIGNED)
+        if self.shape is _Shape.BOOLEAN and value > 1:
+            raise PeerError("a ZCL boolean is neither true nor false")
+        return value, end
 
 
-BOOL: Final = DataType(0x10, 1, False, _Shape.UNSIGNED)
+BOOL: Final = DataType(0x10, 1, False, _Shape.BOOLEAN)
 BITMAP8: Final = DataType(0x18, 1, False, _Shape.UNSIGNED)
 UINT8: Final = DataType(0x20, 1, True, _Shape.UNSIGNED)
 UINT16: Final = DataType(0x21, 2, True, _Shape.UNSIGNED)

@@ -80,7 +80,8 @@ class Device:
     parent: int = COORDINATOR_NWK
     bindings: list[Binding] = field(default_factory=list)
     frame_counter: int = 0
-    #: looking for a network to join
+    #: whether it looks for a network when it's blank, and whether it does so now
+    joins_by_itself: bool = False
     seeking: bool = False
     permits_joining_until: float = 0.0
 

@@ -167,7 +167,7 @@ class Hop:
         now = self._agenda.now()
         past = now - self._born
         due = self._born + (math.floor(past / self._poll_interval) + 1) * self._poll_interval
-        if now < self._awake_until:
+        if now < self._awake_until or self.up.pending:
             due = min(due, now + self._options.short_poll)
         self._next_poll = self._agenda.at(due, self.poll)
 
@@ -190,6 +190,10 @@ class Hop:
         """The coordinator's radio is off or the device is no member any more: what it still had to send fails."""
         self.mailbox.clear()
         self.down.abandon()
+
+    def silence(self) -> None:
+        """The device's radio is off: what it still had to send fails."""
+        self.up.abandon()
 
     def forget_repeats(self) -> None:
         """A stack has restarted, and with it its counters."""

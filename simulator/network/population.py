@@ -70,7 +70,8 @@ class Population:
             kept = None
         device = kinds.make_device(kind, row.address, poll_interval=row.poll_interval)
         device.lqi, device.rssi = row.lqi, row.rssi
-        device.seeking = row.join == "auto" and (kept is None or kept.membership == "blank")
+        device.joins_by_itself = row.join == "auto"
+        device.seeking = device.joins_by_itself and (kept is None or kept.membership == "blank")
         conditions: Conditions = row.radio.over(self.network.conditions())
         if kept is not None:
             restore_device(device, kept)

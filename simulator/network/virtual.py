@@ -125,6 +125,8 @@ class VirtualNetwork:
         station.device.membership = Membership.BLANK
         station.device.bindings.clear()
         self.changed()
+        if station.device.joins_by_itself:
+            self.seek(station)
 
     def set_conditions(self, conditions: Conditions, station: Station | None = None) -> None:
         """New radio conditions for one device, or for all and those to come."""
@@ -182,6 +184,7 @@ class VirtualNetwork:
         nwk = device.nwk
         belonged = self._belongs(device)
         station.hop.cut()
+        station.hop.silence()
         device.membership = Membership.LEFT
         device.network = ""
         device.nwk = None

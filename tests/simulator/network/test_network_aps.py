@@ -207,6 +207,41 @@ def test_the_coordinator_stops(make_world: MakeWorld) -> None:
     assert gone == [False]
 
 
+def test_a_device_that_goes_gives_up_what_it_had_to_send(make_world: MakeWorld) -> None:
+    world = make_world()
+    with_probe(world)
+    world.network.set_conditions(Conditions(loss=1.0))
+    fate = uplink(world, b"y")
+    world.network.leave(world.station(PROBE))
+    assert fate == [False]
+
+
+def test_a_sleeper_polls_until_its_transfer_is_settled(make_world: MakeWorld) -> None:
+    world = make_world(awake=0.0)
+    with_probe(world, sleepy=True)
+    world.network.set_conditions(Conditions(delay_min=0.3, delay_max=0.3))
+    fates = [uplink(world, bytes((index,))) for index in range(5)]
+    world.run(2)
+    assert fates == [[True]] * 5
+    assert world.station(PROBE).hop.up_link.counters.retries == 0
+
+
+@pytest.mark.parametrize("sleepy", [False, True])
+def test_the_same_seed_gives_the_same_run(make_world: MakeWorld, sleepy: bool) -> None:
+    traces = []
+    for seed in (4, 4, 5):
+        world = make_world(file="", seed=seed)
+        probe = with_probe(world, sleepy=sleepy)
+        world.network.set_conditions(Conditions(loss=0.3, delay_max=0.1, duplicate=0.2, reorder=0.2))
+        fates = []
+        for index in range(30):
+            fates += [world.send(PROBE, bytes((index,))), uplink(world, bytes((index,)))]
+            world.run(0.2)
+        world.run(30)
+        traces.append((fates, probe.received_frames, [aps.payload for aps in world.coordinator.take()]))
+    assert traces[0] == traces[1] != traces[2]
+
+
 def test_too_many_at_once_are_refused(make_world: MakeWorld) -> None:
     world = make_world(max_transfers=2)
     with_probe(world)

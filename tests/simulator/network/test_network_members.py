@@ -93,6 +93,32 @@ def test_rejoin_is_secured_and_announced(world: World) -> None:
     assert [frame.cluster for frame in world.coordinator.take()] == [0x0013]
 
 
+@pytest.mark.parametrize(("flags", "stays"), [(0x00, False), (0x80, True)])
+def test_mgmt_leave(world: World, flags: int, stays: bool) -> None:
+    nwk = world.network.nwk_of(LAMP)
+    world.coordinator.take()
+    request = b"\x05" + LAMP.to_bytes(8, "little") + bytes((flags,))
+    world.send(LAMP, request, profile=0, cluster=0x0034, source_endpoint=0, destination_endpoint=0)
+    world.run(0.01)
+    # the response gets out while the device is still there
+    assert [(aps.cluster, aps.payload) for aps in world.coordinator.take()] == [(0x8034, b"\x05\x00")]
+    world.run(2)
+    kind = JoinKind.SECURED_REJOIN if stays else JoinKind.LEFT
+    assert world.coordinator.updates[-1] == (nwk, LAMP, 0, kind)
+    assert (world.network.nwk_of(LAMP) == nwk) is stays
+
+
+def test_factory_reset(world: World) -> None:
+    station = world.station(LAMP)
+    world.network.permit_joining(0)
+    world.network.reset(station)
+    world.run(1)
+    assert station.device.membership is Membership.BLANK and world.coordinator.updates[-1][3] is JoinKind.LEFT
+    world.network.permit_joining(60)
+    world.run(1)
+    assert station.device.membership is Membership.JOINED
+
+
 def test_another_network_is_not_theirs(world: World) -> None:
     world.network.stop()
     fate = world.send(LAMP, b"\x01\x01\x00")

@@ -50,6 +50,9 @@ class Dongle:
     def fail(self, code: int) -> None:
         self.orders.append(code)
 
+    def restart(self) -> None:
+        self.orders.append("restart")
+
     def counters(self) -> dict[str, int]:
         return {"orders": len(self.orders)}
 
@@ -412,10 +415,12 @@ async def test_administration(tmp_path: Path) -> None:
         assert (await site.order(do="rejoin", device="kitchen"))["value"]["state"] == "joined"
         assert (await site.order(do="poll", device="attic"))["value"]["waiting"] == 0
         assert (await site.order(do="reset", device="kitchen"))["value"]["state"] == "blank"
-        for order in ({"action": "unplug"}, {"action": "replug"}, {"action": "fail"}, {"action": "fail", "code": 6}):
-            await site.order(do="dongle", **order)
-        assert site.dongle.orders == ["unplug", "replug", 0x51, 6]
-        assert (await site.order(do="dongle", action="counters"))["value"] == {"orders": 4}
+        await settle(lambda: site.network.nwk_of(0x000D6F0000000001) is not None)  # blank, it joins by itself
+        for action in ("unplug", "replug", "restart", "fail"):
+            await site.order(do="dongle", action=action)
+        await site.order(do="dongle", action="fail", code=6)
+        assert site.dongle.orders == ["unplug", "replug", "restart", 0x51, 6]
+        assert (await site.order(do="dongle", action="counters"))["value"] == {"orders": 5}
 
 
 @pytest.mark.parametrize(
@@ -431,6 +436,7 @@ async def test_administration(tmp_path: Path) -> None:
         {"do": "set", "device": "attic", "name": "temperature"},
         {"do": "set", "device": "attic", "name": "temperature", "value": "hot"},
         {"do": "set", "device": "attic", "name": "temperature", "value": 1e9},
+        {"do": "set", "device": "kitchen", "name": "on_off", "value": 2},
         {"do": "set", "device": "kitchen", "name": "temperature", "value": 1},
         {"do": "report", "device": "attic", "name": "colour"},
         {"do": "press", "device": "attic"},

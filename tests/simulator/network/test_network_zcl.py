@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from carriage.zigbee import zcl
 from layer.errors import PeerError
-from simulator.network.datatypes import BY_ID, INT16, STRING, UINT8
+from simulator.network.datatypes import BOOL, BY_ID, INT16, STRING, UINT8
 from simulator.network.device import Binding
 from simulator.network.foundation import ClusterServer, Reporting, respond
 from simulator.network.kinds import (
@@ -67,6 +67,7 @@ VECTORS: dict[str, tuple[Any, str, str]] = {
     "configure what is not there": (on_off, "00 05 06 00 9900 10 0000 3c00", "18 05 07 86 00 99 00"),
     "configure to receive": (on_off, "00 05 06 01 0000 3c00", "18 05 07 86 01 00 00"),
     "configure cut short": (on_off, "00 05 06 00 0000 10", "18 05 0b 06 80"),
+    "discover after the end": (on_off, "00 07 0c ffff 0a", "18 07 0d 01"),
     "read reporting, none": (on_off, "00 06 08 00 0000", "18 06 09 8b 00 00 00"),
     "discover": (on_off, "00 07 0c 0000 0a", "18 07 0d 01 00 00 10 fd ff 21"),
     "discover, not all": (on_off, "00 07 0c 0000 01", "18 07 0d 00 00 00 10"),
@@ -190,7 +191,15 @@ def test_any_value(type_id: int, octets: bytes) -> None:
 
 
 def test_values_that_do_not_fit() -> None:
-    for kind, value in ((UINT8, 256), (UINT8, -1), (INT16, 40000), (STRING, 5), (UINT8, "x"), (STRING, "x" * 255)):
+    for kind, value in (
+        (BOOL, 2),
+        (UINT8, 256),
+        (UINT8, -1),
+        (INT16, 40000),
+        (STRING, 5),
+        (UINT8, "x"),
+        (STRING, "x" * 255),
+    ):
         with pytest.raises(PeerError):
             kind.encode(value)
     with pytest.raises(PeerError):
