@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 from layer.errors import UsageError
 
@@ -28,16 +28,16 @@ class OutFrame:
 class Job:
     """Something to deliver, in as many tries as it takes.
 
-    ``build(sequence)`` gives the octets of one try, or None where there is nothing to send any more;
+    ``build(sequence)`` gives the octets of one try;
     ``settle(delivered)`` is called once, unless ``cancelled``; ``queue`` is where the job waits for its next try.
     """
 
-    build: Callable[[int], bytes | None]
+    build: Callable[[int], bytes]
     settle: Callable[[bool], None]
     queue: deque[Job]
     tries: int = 0
     cancelled: bool = False
-    due: float = field(default=0.0)
+    due: float = 0.0
 
 
 @dataclass(slots=True)

@@ -168,6 +168,8 @@ class TunnelLimits:
     """CloseTunnelTimeout: the server closes a tunnel without data."""
     max_tunnels: int = 8
     """Tunnels per remote, both directions together."""
+    quiet_time: float = 600.0
+    """When the table is full, a tunnel of the remote that has been quiet for this long makes room."""
     max_queued_units: int = 32
     """Units waiting on one tunnel."""
     max_queued_answers: int = 16

@@ -15,7 +15,7 @@ from struct import Struct
 from typing import Final
 
 from carriage.zigbee.zcl import HEADER_LENGTH
-from layer.errors import PeerError, UsageError
+from layer.errors import PeerError
 
 DTLS_UNIT_LIMIT: Final = 1152
 TLS_UNIT_LIMIT: Final = 4096
@@ -62,19 +62,13 @@ def decode_slice(data: bytes) -> Slice:
 
 
 def slice_size(maximum_payload_length: int, max_incoming: int) -> int:
-    """Octets of a unit in one slice.
+    """Octets of a unit in one slice, at least one.
 
-    ``maximum_payload_length``: what one APS frame to this device holds, ZCL header included;
-    ``max_incoming``: what the receiver takes in one TransferData. UsageError where nothing fits.
+    ``maximum_payload_length``: what one APS frame to this device holds, ZCL header included; where it holds no slice at
+    all the frames can't be sent and their unit fails. ``max_incoming``: what the receiver takes in one TransferData.
     """
-    size = min(
-        MAX_SLICE,
-        maximum_payload_length - HEADER_LENGTH - TUNNEL_ID_LENGTH - SLICE_HEADER_LENGTH,
-        max_incoming - SLICE_HEADER_LENGTH,
-    )
-    if size < 1:
-        raise UsageError("no room for a slice")
-    return size
+    overhead = HEADER_LENGTH + TUNNEL_ID_LENGTH + SLICE_HEADER_LENGTH
+    return max(1, min(MAX_SLICE, maximum_payload_length - overhead, max_incoming - SLICE_HEADER_LENGTH))
 
 
 def slice_count(length: int, size: int) -> int:

@@ -1,4 +1,4 @@
-"""Two tunnel endpoints on a simulated radio link that loses, repeats and reorders frames, driven by a clock of its own."""
+"""Two tunnel endpoints on a simulated radio link that loses, repeats and reorders frames; its clock is simulated too."""
 
 from __future__ import annotations
 

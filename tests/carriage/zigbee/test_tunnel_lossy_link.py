@@ -1,4 +1,4 @@
-"""Tunnel endpoints over links that lose, repeat and reorder: everything arrives exactly once, in order, or both learn."""
+"""Tunnels over links that lose, repeat and reorder: everything arrives exactly once, in order, or both sides learn."""
 
 from __future__ import annotations
 
