@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from gateway.api.model import ContentKind, LinkSecurity, Peer, Reason, Sealed, SessionId
+from gateway.engine.limits import Rate
 from gateway.engine.policy import Action, Condition, Direction, Mode, PolicySet, Subject
 
 ATLS = ContentKind.ATLS
@@ -395,3 +396,51 @@ def test_what_an_owner_may_ask(home: Any) -> None:
     assert (view.opener, view.target, view.state) == ("lamp", "phone", "opening")
     assert (view.units, view.octets, view.queued) == ((1, 0), (4, 0), (1, 0))
     assert home.engine.all_sessions() == [view]
+
+
+@pytest.mark.parametrize("mode", Mode)
+def test_a_renamed_subject_loses_its_sessions_and_goes_by_its_new_name(mode: Mode, home: Any, a_permit: Any) -> None:
+    home.opens("lamp", "phone")
+    home.settles(1)
+    renamed = tuple(Subject("bulb", s.link, s.claim) if s.name == "lamp" else s for s in home.policy.subjects)
+    changed = PolicySet(subjects=renamed, rules=(a_permit("talk", "bulb", "phone"),), mode=mode)
+    assert home.replaces(changed)[-1] == "log: closed denied talk"
+    assert home.opens("lamp", "phone")[1] == "coap <- #4 open s2 from bulb"
+
+
+def test_a_changed_rule_starts_afresh_and_an_unchanged_one_remembers(home: Any, a_permit: Any) -> None:
+    def policy(amount: int) -> PolicySet:
+        condition = Condition(units=Rate(amount, 60))
+        return PolicySet(subjects=home.policy.subjects, rules=(a_permit("talk", "lamp", "phone", condition=condition),))
+
+    home.replaces(policy(1))
+    home.opens("lamp", "phone")
+    assert home.sends("lamp", "s1", 0)[0] == "accepted s1"
+    home.replaces(policy(1))
+    assert home.sends("lamp", "s1", 1)[0] == "refused over-rate, again in 60"
+    home.replaces(policy(2))
+    assert home.sends("lamp", "s1", 1)[0] == "accepted s1"
+
+
+def test_a_shorter_idle_time_counts_at_once(home: Any, a_permit: Any) -> None:
+    home.opens("lamp", "phone")
+    home.settles(1)
+    rules = (a_permit("talk", "lamp", "phone", condition=Condition(idle=10)),)
+    home.replaces(PolicySet(subjects=home.policy.subjects, rules=rules))
+    assert home.waits(10)[-1] == "log: closed expired talk"
+
+
+def test_the_tables_behind_the_engine_stay_bounded(stage: Any, a_permit: Any) -> None:
+    home = stage(a_permit("talk", "lamp", "phone"))
+    home.opens("lamp", "phone")
+    home.settles(1)
+    link = LinkSecurity(protocol="dtls1.2")
+    for number in range(5000):
+        assert not home.engine.owns(Peer(scheme="coap", claims=(f"psk:{number}",), link=link), SessionId("s1"))
+    assert 0 < len(home.engine._gate._names) <= 4096
+    home.waits(60)
+    for n in range(1000):
+        # Each life time is shorter than the one before, so that each is a new deadline.
+        home.sends("lamp", "s1", n, expires_at=home.now + 5000 - n)
+        home.settles(home.commands[-1].envelope.id)
+    assert 0 < len(home.engine._delivery.sessions._heap) <= 100

@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import struct
+from typing import Any
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from gateway.api.errors import PeerError
+from gateway.api.model import ContentKind
+from gateway.engine.limits import Rate
+from gateway.engine.policy import Condition, PolicySet
 from gateway.engine.visible import DatagramReader, StreamReader
 
 RANDOM = bytes(range(32))
@@ -152,3 +156,57 @@ def test_any_fragment_gives_a_value_or_a_peer_error(kind: int, length: int, offs
             reader.read(dtls_record(22, fragment))
         except PeerError:
             pass
+
+
+def early_hello(random: int = 0) -> bytes:
+    body = client_hello(dtls=False, versions=(0x0304,), early=True)
+    return tls_record(22, tls_message(1, body.replace(RANDOM, bytes([random]) + RANDOM[1:])))
+
+
+def test_early_data_passes_before_the_server_hello_where_it_is_not_refused(stage: Any, a_permit: Any) -> None:
+    condition = Condition(versions=frozenset({"tls1.3"}))
+    home = stage(a_permit("r", "lamp", "phone", condition=condition))
+    home.opens("lamp", "phone", ContentKind.ATLS)
+    assert home.sends("lamp", "s1", 0, early_hello(), ContentKind.ATLS)[0] == "accepted s1"
+    assert home.sends("lamp", "s1", 1, tls_record(23, b"0-RTT"), ContentKind.ATLS)[0] == "accepted s1"
+
+
+def test_early_data_can_be_refused(stage: Any, a_permit: Any) -> None:
+    home = stage(a_permit("r", "lamp", "phone", condition=Condition(early_data=False)))
+    home.opens("lamp", "phone", ContentKind.ATLS)
+    assert home.sends("lamp", "s1", 0, early_hello(), ContentKind.ATLS)[0] == "refused denied"
+
+
+def test_a_repeated_hello_is_no_second_handshake(stage: Any, a_permit: Any) -> None:
+    home = stage(a_permit("r", "lamp", "phone", condition=Condition(handshakes=Rate(1, 60))))
+    home.opens("lamp", "phone")
+    first = client_hello(dtls=True, versions=(0xFEFD,))
+    # The client repeats its hello with the server's cookie, as a new message with the same random (RFC 6347 4.2.1).
+    for n, (body, number) in enumerate([(first, 0), (first.replace(b"\x00\x00\x00\x02", b"\x00\x01c\x00\x02"), 1)]):
+        hello = dtls_record(22, dtls_fragment(1, body, 0, len(body), number))
+        assert home.sends("lamp", "s1", n, hello)[0] == "accepted s1"
+    other = first.replace(RANDOM, RANDOM[::-1])
+    hello = dtls_record(22, dtls_fragment(1, other, 0, len(other)))
+    assert home.sends("lamp", "s1", 2, hello)[0] == "refused over-rate, again in 60"
+
+
+def test_a_hello_in_fragments_can_not_hide_from_the_rules(stage: Any, a_permit: Any) -> None:
+    home = stage(a_permit("r", "lamp", "phone", condition=Condition(versions=frozenset({"dtls1.3"}))))
+    home.opens("lamp", "phone")
+    body = client_hello(dtls=True, versions=(0xFEFD,))
+    first, last = (dtls_record(22, dtls_fragment(1, body, start, end)) for start, end in ((0, 50), (50, len(body))))
+    assert home.sends("lamp", "s1", 0, first)[0] == "accepted s1"
+    assert home.sends("lamp", "s1", 1, last)[0] == "refused denied"
+
+
+def test_what_went_by_unread_is_not_vouched_for_later(stage: Any, a_permit: Any) -> None:
+    """A chunk was read but refused for its rate, and another one with its number went out."""
+    home = stage(a_permit("r", "lamp", "phone", condition=Condition(bytes=Rate(20, 20))))
+    home.opens("lamp", "phone", ContentKind.ATLS)
+    home.sends("lamp", "s1", 0, tls_record(23, bytes(10)), ContentKind.ATLS)
+    assert home.sends("lamp", "s1", 1, tls_record(23, bytes(10)), ContentKind.ATLS)[0].startswith("refused over-rate")
+    home.waits(20)
+    assert home.sends("lamp", "s1", 1, tls_record(23, b"else"), ContentKind.ATLS)[0] == "accepted s1"
+    rules = (a_permit("r", "lamp", "phone", condition=Condition(record_types=frozenset({23}))),)
+    home.replaces(PolicySet(subjects=home.policy.subjects, rules=rules))
+    assert home.sends("lamp", "s1", 2, tls_record(23, b"x"), ContentKind.ATLS)[0] == "refused denied"
