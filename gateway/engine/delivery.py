@@ -105,6 +105,7 @@ class Delivery:
         self.pending_octets += octets
         flow.pending[unit.id] = self._units[unit.id] = pending
         session.last_activity = now
+        session.other(flow).unreachable_since = None  # whoever sends is there
         due = now + session.idle
         if expires_at < due:
             due = expires_at

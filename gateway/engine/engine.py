@@ -121,9 +121,7 @@ class Engine:
 
     def targets(self, peer: Peer) -> list[str]:
         """The aliases that this peer may open for some kind of content, in name order."""
-        name = self._gate.name_of(peer)
-        aliases = self._gate.policy.aliases
-        return sorted(alias for alias, subject in aliases.items() if name and self._may_open(name, subject, peer))
+        return list(self._gate.targets(peer))
 
     def owns(self, peer: Peer, session: SessionId) -> bool:
         found = self._sessions.get(session)
@@ -191,12 +189,6 @@ class Engine:
         self._outbox.commands.append(Audit("opened", None, grant.rule, asked.id, name, opener))
         return session.accepted
 
-    def _may_open(self, opener: str, target: str, peer: Peer) -> bool:
-        if opener == target:
-            return False
-        judged = (self._gate.judge(Action.OPEN, opener, target, content, peer.link) for content in ContentKind)
-        return self._gate.shadow or any(isinstance(decision, Permit) for decision in judged)
-
     # Units
 
     def _unit(self, unit: Unit, now: float) -> Verdict:
@@ -262,6 +254,7 @@ class Engine:
         expires_at = now + lifetime
         if unit.expires_at is not None and unit.expires_at < expires_at:
             expires_at = unit.expires_at
+        flow.read_payload = None
         counters = self._outbox.counters
         counters["accepted.unit"] += 1
         counters["accepted.octets"] += len(unit.payload.octets)

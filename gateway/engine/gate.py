@@ -39,6 +39,8 @@ class Gate:
         self._on_error = on_error
         self._buckets = Buckets()
         self._names: dict[int, tuple[Peer, str]] = {}
+        self._targets: dict[tuple[str, LinkSecurity], tuple[str, ...]] = {}
+        self._targets_of = -1
 
     @property
     def shadow(self) -> bool:
@@ -99,6 +101,26 @@ class Gate:
         except Exception:
             self._on_error()
             return Deny(Reason.DENIED, "error")
+
+    def targets(self, peer: Peer) -> tuple[str, ...]:
+        """The aliases that the peer may open for some kind of content, in name order."""
+        name = self.name_of(peer)
+        if not name:
+            return ()
+        if self._targets_of != self.version or len(self._targets) >= _PEERS:
+            self._targets_of, self._targets = self.version, {}
+        known = self._targets.get((name, peer.link))
+        if known is None:
+            aliases = sorted(self.policy.aliases.items())
+            known = tuple(alias for alias, subject in aliases if self._may_open(name, subject, peer.link))
+            self._targets[name, peer.link] = known
+        return known
+
+    def _may_open(self, opener: str, target: str, link: LinkSecurity) -> bool:
+        if opener == target:
+            return False
+        judged = (self.judge(Action.OPEN, opener, target, content, link) for content in ContentKind)
+        return self.shadow or any(isinstance(decision, Permit) for decision in judged)
 
     def judge_flow(self, flow: Flow, link: LinkSecurity) -> Decision:
         """The decision for a flow whose sender is behind ``link``, kept as long as it holds."""

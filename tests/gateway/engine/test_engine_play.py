@@ -7,9 +7,9 @@ from typing import Any
 
 import pytest
 
-from gateway.api.model import ContentKind, LinkSecurity, Peer, Reason, Sealed, SessionId
+from gateway.api.model import ContentKind, LinkRequirement, LinkSecurity, Peer, Reason, Sealed, SessionId
 from gateway.engine.limits import Rate
-from gateway.engine.policy import Action, Condition, Direction, Mode, PolicySet, Subject
+from gateway.engine.policy import Action, Condition, Direction, Hours, Mode, PolicySet, Subject
 
 ATLS = ContentKind.ATLS
 
@@ -282,6 +282,30 @@ def test_an_end_that_is_back_in_time_keeps_the_session(home: Any) -> None:
     home.sends("lamp", "s1", 1)
     home.settles(3)
     assert home.waits(60) == []
+
+
+def test_an_end_that_sends_is_there(home: Any) -> None:
+    home.opens("lamp", "phone")
+    home.settles(1)
+    home.sends("lamp", "s1", 0)
+    home.settles(2, "dropped", Reason.UNREACHABLE)
+    home.sends("phone", "s1", 0)
+    home.settles(3)
+    assert home.waits(60) == []
+
+
+def test_a_menu_follows_the_policy(home: Any, a_permit: Any) -> None:
+    phone = Peer(scheme="coap", claims=("psk:phone",), link=LinkSecurity(protocol="dtls1.2"))
+    weak = Peer(scheme="coap", claims=("psk:phone",), link=LinkSecurity(protocol="none"))
+    require = LinkRequirement(min_version="dtls1.2")
+    rules = (a_permit("a", "*", "*", condition=Condition(hours=Hours(0, 60), require_link=require)),)
+    assert home.engine.targets(phone) == []
+    home.replaces(PolicySet(subjects=home.policy.subjects, rules=rules))
+    home.at(0)
+    assert home.engine.targets(phone) == ["app", "lamp"]
+    assert home.engine.targets(weak) == []
+    home.at(60)
+    assert home.engine.targets(phone) == []
 
 
 def test_a_peer_that_lost_its_sessions(home: Any) -> None:
