@@ -192,9 +192,11 @@ class _Daemon:
         while True:
             await self._reload.wait()
             self._reload.clear()
-            self._service.reloading()
+            if self._serving:
+                self._service.reloading()
             await self._reload_once()
-            self._service.ready(self._state())
+            if self._serving:
+                self._service.ready(self._state())
 
     async def _reload_once(self) -> None:
         """Check the whole config anew; put its policy in force, or keep everything as it is."""

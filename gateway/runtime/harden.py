@@ -47,7 +47,10 @@ def folder(path: Path) -> None:
 
 def lock(path: Path) -> int:
     """Hold a lock file as long as the process lives. ValueError where another process holds it. Returns its fd."""
-    descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    try:
+        descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    except OSError as error:
+        raise ValueError(f"expected a folder that can be written to: {error.strerror}") from None
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except OSError:

@@ -164,9 +164,11 @@ class Hub:
     def report(self, scheme: str, trouble: str) -> None:
         """An adapter is ready (no trouble) or has trouble with its own link."""
         state = self.states[scheme]
+        if state.tried and (state.ready, state.trouble) == (not trouble, trouble):
+            return  # a link that is tried again and again needs no line each time
         if trouble:
             _LOG.warning("adapter %s: %s", scheme, trouble)
-        elif not state.ready:
+        else:
             _LOG.info("adapter %s is ready", scheme)
         state.ready, state.trouble, state.tried = not trouble, trouble, True
         self._changed()

@@ -47,6 +47,8 @@ def configure(level: str, environ: Mapping[str, str]) -> None:
     root.setLevel(logging.WARNING)
     for name in _OURS:
         logging.getLogger(name).setLevel(level.upper())
+    if level == "error":
+        logging.getLogger("gateway.audit").setLevel(logging.WARNING)  # refusals are recorded whatever the level
 
 
 def _is_journal(environ: Mapping[str, str]) -> bool:

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from gateway.api.errors import ConfigError, CredentialError
 from gateway.api.ports import Adapter
 from gateway.runtime.audit import sanitised
-from gateway.runtime.hub import Hub
+from gateway.runtime.hub import Context, Hub
 
 _LOG = logging.getLogger(__name__)
 
@@ -54,7 +54,7 @@ async def _keep(hub: Hub, scheme: str, make: Callable[[], Adapter], backoff: Bac
     while True:
         started = hub.now()
         try:
-            problem = await _run_once(hub, scheme, make())
+            problem = await _run_once(hub, scheme, make)
         except (ConfigError, CredentialError) as error:
             error.add_note(scheme)  # whose table of the config it is about
             raise
@@ -65,10 +65,12 @@ async def _keep(hub: Hub, scheme: str, make: Callable[[], Adapter], backoff: Bac
         await asyncio.sleep(pause)
 
 
-async def _run_once(hub: Hub, scheme: str, adapter: Adapter) -> str:
+async def _run_once(hub: Hub, scheme: str, make: Callable[[], Adapter]) -> str:
     """Run one instance to its end and say why it ended. ConfigError and CredentialError pass."""
-    context = hub.attach(scheme, adapter)
+    context: Context | None = None
     try:
+        adapter = make()
+        context = hub.attach(scheme, adapter)
         await adapter.run(context)
     except asyncio.CancelledError:
         task = asyncio.current_task()
@@ -81,5 +83,6 @@ async def _run_once(hub: Hub, scheme: str, adapter: Adapter) -> str:
         _LOG.exception("adapter %s crashed", scheme)
         return f"{type(error).__name__}: {error}"
     finally:
-        hub.detach(context)
+        if context is not None:
+            hub.detach(context)
     return "run() returned"

@@ -304,6 +304,24 @@ async def test_an_adapter_that_ends_in_another_way_is_started_again(tmp_path, ho
         assert bench.hub.states["right"].starts == 2
 
 
+async def test_an_adapter_that_can_not_be_made_is_tried_again(tmp_path):
+    async with Bench(tmp_path) as bench:
+        made = bench.makers["right"]
+        failures = iter([OSError("disk full"), ValueError("odd")])
+
+        def make():
+            if error := next(failures, None):
+                raise error
+            return made()
+
+        bench.task.cancel()
+        await asyncio.gather(bench.task, return_exceptions=True)
+        bench.makers["right"] = make
+        bench.task = asyncio.get_running_loop().create_task(keep_all(bench.hub, bench.makers, QUICK))
+        await until(lambda: bench.hub.states["right"].ready)
+        assert next(failures, None) is None
+
+
 @pytest.mark.parametrize(
     "error", [ConfigError("a.b", "expected c"), CredentialError("/k", "is gone"), ConfigError("deep", "expected d")]
 )

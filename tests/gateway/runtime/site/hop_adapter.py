@@ -42,12 +42,12 @@ class HopTable(BaseModel):
     """The table of a hop adapter."""
 
     model_config = ConfigDict(extra="forbid", strict=True)
-    folder: str
-    key_file: str | None = None
-    settle: bool = True
-    ready: bool = True
-    stubborn: bool = False
-    inner: Inner = Inner()
+    folder: str = Field(description="Where the peers' sockets are.")
+    key_file: str | None = Field(default=None, description="A key that only its owner can read.")
+    settle: bool = Field(default=True, description="Whether units are settled.")
+    ready: bool = Field(default=True, description="Whether it says that it's ready.")
+    stubborn: bool = Field(default=False, description="Whether it holds on when told to end.")
+    inner: Inner = Field(default=Inner(), description="A table in the table.")
 
 
 class HopAdapter:

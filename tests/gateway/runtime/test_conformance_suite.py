@@ -1,0 +1,122 @@
+"""The conformance suite for adapters passes a good one and catches each kind of bad one."""
+
+# ruff: noqa: E501 - the table reads better in rows
+
+from __future__ import annotations
+
+import asyncio
+import shutil
+import tempfile
+from pathlib import Path
+
+import pytest
+from pydantic import BaseModel
+
+from gateway.api.model import Outcome, Reason, Receipt
+from gateway.runtime import plugins
+from gateway.testing.check_adapter import check_adapter
+
+TABLE = {"folder": "peers"}
+
+
+@pytest.fixture
+def place():
+    folder = Path(tempfile.mkdtemp(prefix="con-"))
+    yield folder
+    shutil.rmtree(folder)
+
+
+@pytest.fixture
+def left(hop_site):
+    return plugins.load("left", plugins.installed())
+
+
+async def test_a_good_adapter_has_nothing_wrong(left, place):
+    assert await check_adapter(left, TABLE, place, claim="user:nobody", patience=0.2) == []
+
+
+def spoil(left, monkeypatch, **parts):
+    """Replaces methods of the hop adapter."""
+    kind = type(left.configure(left.config_model(**TABLE), Path()))
+    for name, part in parts.items():
+        monkeypatch.setattr(kind, name, part)
+    return kind
+
+
+def settle(self, transmit, outcome, reason=None, times=1):
+    for _ in range(times):
+        self.context.settle(Receipt(transmit.envelope.id, outcome, reason))
+
+
+async def keep_on(self, context):
+    context.ready()
+    try:
+        await asyncio.sleep(60)
+    except asyncio.CancelledError:
+        await asyncio.sleep(60)
+
+
+async def end(self, context):
+    context.ready()
+
+
+async def leave_a_task(self, context):
+    context.ready()
+    self.forgotten = asyncio.get_running_loop().create_task(asyncio.sleep(60), name="forgotten")
+    await asyncio.sleep(60)
+
+
+async def answer(self, name, arguments):
+    return {}
+
+
+BAD = [
+    ({"send": lambda self, transmit: settle(self, transmit, Outcome.DROPPED, Reason.UNREACHABLE, 2)}, "a Unit was settled 2 times"),
+    ({"send": lambda self, transmit: settle(self, transmit, Outcome.DELIVERED)}, "a Unit for a peer that isn't there was delivered"),
+    ({"send": lambda self, transmit: settle(self, transmit, Outcome.DROPPED)}, "envelope 1 was dropped without a reason"),
+    ({"send": lambda self, transmit: 1 / 0}, "send(Unit) raises ZeroDivisionError"),
+    (
+        {
+            "send": lambda self, transmit: None,
+            "withdraw": lambda self, envelope: self.context.settle(Receipt(envelope, Outcome.DROPPED, Reason.EXPIRED)),
+        },
+        "a Unit was settled although withdrawn",
+    ),
+    ({"receipt": lambda self, receipt: {}[receipt.id]}, "a call about an envelope that it never had raises KeyError"),
+    ({"withdraw": lambda self, envelope: {}[envelope]}, "a call about an envelope that it never had raises KeyError"),
+    ({"status": lambda self: {"a": object()}}, "status() has values that JSON can't carry"),
+    ({"window": 0}, "window is 0, not 1 or more"),
+    ({"command": answer}, "an unknown command is answered"),
+    ({"run": end}, "run() ended by itself"),
+    ({"run": keep_on}, "run() doesn't end within 0.2 s"),
+    ({"run": leave_a_task}, "tasks go on after run(): forgotten"),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("parts", "finding"), BAD)
+async def test_a_bad_adapter_is_caught(left, place, monkeypatch, parts, finding):
+    spoil(left, monkeypatch, **parts)
+    wrong = await check_adapter(left, TABLE, place, claim="user:nobody", patience=0.2)
+    assert any(line.startswith(finding) for line in wrong), wrong
+    left_over = asyncio.all_tasks() - {asyncio.current_task()}
+    for task in left_over:
+        task.cancel()
+    await asyncio.gather(*left_over, return_exceptions=True)
+
+
+class Lax(BaseModel):
+    folder: str
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "finding"),
+    [
+        ("config_model", Lax, "config_model lets an unknown key pass"),
+        ("config_model", Lax, "config key folder has no description for the schema"),
+        ("api", 2, "api is 2, not 1"),
+        ("scheme", "Left Hand", "scheme 'Left Hand' is not a lower-case word"),
+    ],
+)
+async def test_a_bad_plugin_is_caught(left, place, monkeypatch, name, value, finding):
+    monkeypatch.setattr(left, name, value)
+    assert finding in await check_adapter(left, TABLE, place, claim="user:nobody", patience=0.2)
