@@ -1,8 +1,14 @@
-"""The end-to-end tests' installation: every part a process of its own, as a user runs it."""
+"""The end-to-end tests' installation: every part a process of its own, as a user runs it.
+
+Forming a network takes bellows ten seconds and more, so it is done once a test session; each test starts from a copy of
+that state, as a hub does that was set up yesterday.
+"""
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+import asyncio
+import shutil
+from collections.abc import AsyncIterator, Awaitable, Callable
 from pathlib import Path
 
 import pytest
@@ -10,21 +16,53 @@ import pytest
 from demo.scenario import POLICY
 from demo.stack import Stack, running
 
+STATE = ("simulator", "state")
+
+StartHub = Callable[..., Awaitable[Stack]]
+
+
+@pytest.fixture(scope="session")
+def formed(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A directory with the state of a formed network, radio side and gateway side."""
+    directory = tmp_path_factory.mktemp("formed")
+
+    async def form() -> None:
+        async with running(directory) as stack:
+            stack.write_policy("layer: 1\npolicy-version: 1\n")
+            await stack.start_simulator("--seed", "1")
+            stack.write_config(mqtt=False)
+            await stack.start_gateway()
+
+    asyncio.run(form())
+    return directory
+
 
 @pytest.fixture
-async def stack(tmp_path: Path) -> AsyncIterator[Stack]:
-    """An installation with the scenario's policy; nothing is started yet."""
+async def stack(tmp_path: Path, formed: Path) -> AsyncIterator[Stack]:
+    """An installation with the scenario's policy and a formed network; nothing is started yet."""
     async with running(tmp_path / "s") as stack:
+        for name in STATE:
+            shutil.copytree(formed / name, stack.directory / name)
         stack.write_policy(POLICY)
         yield stack
 
 
 @pytest.fixture
-async def hub(stack: Stack) -> Stack:
+def start_hub(stack: Stack) -> StartHub:
+    """Starts dongle, broker and gateway, with options for the simulator; joining is open."""
+
+    async def start(*options: str) -> Stack:
+        await stack.start_simulator("--seed", "1", *options)
+        await stack.start_broker(["gateway", "app", "other"])
+        stack.write_config(form="never")
+        await stack.start_gateway()
+        await stack.ask("permit-join", "--seconds", "254")
+        return stack
+
+    return start
+
+
+@pytest.fixture
+async def hub(start_hub: StartHub) -> Stack:
     """Dongle, broker and gateway up; joining open."""
-    await stack.start_simulator("--seed", "1")
-    await stack.start_broker(["gateway", "app", "other"])
-    stack.write_config()
-    await stack.start_gateway()
-    await stack.ask("permit-join", "--seconds", "120")
-    return stack
+    return await start_hub()
