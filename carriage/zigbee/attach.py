@@ -13,7 +13,8 @@ To the network:
 ``attach``   the first line of a connection: takes the endpoint. Answer: ``attached`` or ``error`` and the end.
 ``join``     let the device in as soon as joining is open; a member waits for its network to run. Answer, when it
              happens: ``joined``.
-``rejoin``   a device that belongs to the network comes back. Answer: ``joined`` or ``error``.
+``rejoin``   a device that belongs to the network comes back and announces itself; while none runs, as ``join``.
+             Answer: ``joined`` or ``error``.
 ``leave``    leave the network. Answer: ``left``.
 ``send``     one APS frame to the coordinator. Answer with the same ``id``: ``sent``, or ``error``.
 

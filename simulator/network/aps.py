@@ -34,7 +34,7 @@ class AirOptions:
     retries: int = 3
     #: whether receivers drop what they have by (source, APS counter); real tables are small, too
     aps_dedup: bool = True
-    dedup_size: int = 16
+    dedup_size: int = 64
     #: how long a parent keeps a frame for a sleeper, and how many
     indirect_expiry: float = 7.68
     indirect_queue: int = 16

@@ -90,7 +90,11 @@ class AttachSession:
             case attach.Join():
                 self._network.seek(self._station)
             case attach.Rejoin():
-                if not self._network.rejoin(self._station):
+                if self._network.rejoin(self._station):
+                    return
+                if self._station.device.membership is Membership.JOINED and not self._network.running():
+                    self._network.seek(self._station)  # its network may be on its way up
+                else:
                     text = "the device belongs to no running network"
                     self._write(attach.Error(code=attach.NOT_JOINED, text=text))
             case attach.Leave():

@@ -10,7 +10,19 @@ answers, in the order in which they are ready::
     {"type": "result", "id": 7, "value": {"delivered": true}}
     {"type": "failed", "id": 7, "text": "no such device"}
 
-``device`` is a name of the network file or an EUI64.
+``device`` is a name of the network file or an EUI64. What can be done (optional arguments in brackets):
+
+``devices``                       all devices with address, state, values, frames waiting for a sleeper
+``join``, ``rejoin``, ``leave``,  device; membership as the device itself would change it, ``reset`` is to factory
+``reset``                         state
+``poll``                          device; a sleeper fetches its frames now
+``set``                           device, name, value; ``name`` is a row of ``kinds.MEASURES``, value in its own units
+``report``                        device, name, [value]; sends a report now; answers when its fate is known
+``press``                         device; toggles a lamp
+``radio``                         [device], [loss], [delay_min], [delay_max], [duplicate], [reorder], [hold]; shows the
+                                  conditions after changing those that are named
+``counters``                      [device]; of each link, ``radio.Counters``
+``dongle``                        action: unplug, replug, restart, fail (with [code]) or counters
 """
 
 from __future__ import annotations

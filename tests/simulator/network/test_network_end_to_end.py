@@ -223,7 +223,8 @@ async def second_run(directory: Path, sim: Simulator, dongle: str, addresses: di
 async def test_life_of_a_network(tmp_path: Path) -> None:
     (tmp_path / "net.yaml").write_text(NETWORK)
     tty = tmp_path / "dongle"
-    options = ("--pty", tty, "--state", tmp_path / "state", "--network", tmp_path / "net.yaml", "--awake", "0.3")
+    files = ("--pty", tty, "--state", tmp_path / "state", "--network", tmp_path / "net.yaml")
+    options = (*files, "--awake", "0.3", "--indirect-expiry", "25")
     async with simulator(tmp_path, *options, "--seed", 7) as sim:
         assert sim.places == {"pty": str(tty), "attach": str(sim.socket), "seed": "7"}
         addresses = await first_run(tmp_path, sim, str(tty))

@@ -221,6 +221,12 @@ async def test_dark_and_back(tmp_path: Path) -> None:
         assert await again.join(5) == nwk  # a member already
         assert await again.rejoin(5) == nwk
         assert site.updates[-1] is JoinKind.SECURED_REJOIN
+        site.network.stop()
+        rejoining = asyncio.ensure_future(again.rejoin(5))
+        await asyncio.sleep(0.02)
+        assert not rejoining.done()  # the dongle is being reset
+        site.up()
+        assert await rejoining == nwk
         assert await site.unicast(b"light")
         assert [frame.payload for frame in received] == [b"light"]
         again.close()
