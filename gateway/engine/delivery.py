@@ -42,6 +42,12 @@ class _Closing:
 
 
 class Delivery:
+    """Holds the live sessions and everything in them that has no final receipt yet.
+
+    ``windows``: by scheme, how many units of one flow may be on their way (1 where nothing is set).
+    ``pending_octets``: what all units without a final receipt add up to.
+    """
+
     def __init__(self, limits: EngineLimits, outbox: Outbox, next_id: Callable[[], EnvelopeId]) -> None:
         self.sessions = SessionTable(limits)
         self.pending_octets = 0
