@@ -7,6 +7,7 @@ import contextlib
 import json
 import os
 import signal
+import socket
 import sys
 from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass
@@ -68,9 +69,9 @@ class Simulator:
 
 @contextlib.asynccontextmanager
 async def simulator(directory: Path, *options: object, stop: int = signal.SIGTERM) -> AsyncIterator[Simulator]:
-    socket = directory / "air"
+    path = directory / "air"
     process = await asyncio.create_subprocess_exec(
-        *command("run", "--attach-socket", socket, "--scan-pace", 0, "--log-level", "warning", *options),
+        *command("run", "--attach-socket", path, "--scan-pace", 0, "--log-level", "warning", *options),
         env=ENVIRONMENT,
         stdout=asyncio.subprocess.PIPE,
     )
@@ -79,13 +80,13 @@ async def simulator(directory: Path, *options: object, stop: int = signal.SIGTER
         line = (await asyncio.wait_for(process.stdout.readline(), 30)).decode()
         word, *places = line.split()
         assert word == "ready"
-        yield Simulator(process, dict(place.split("=", 1) for place in places), socket)
+        yield Simulator(process, dict(place.split("=", 1) for place in places), path)
     finally:
         if process.returncode is None:
             process.send_signal(stop)
             await asyncio.wait_for(process.wait(), 10)
     assert process.returncode == 0
-    assert not socket.exists()
+    assert not path.exists()
 
 
 @contextlib.asynccontextmanager
@@ -266,29 +267,39 @@ async def test_a_bad_radio_and_a_pulled_dongle(tmp_path: Path) -> None:
         await until(tty.exists)
 
 
-async def test_what_cannot_run_says_why(tmp_path: Path) -> None:
-    async def refused(*options: object) -> str:
-        process = await asyncio.create_subprocess_exec(
-            *command("run", *options), env=ENVIRONMENT, stderr=asyncio.subprocess.PIPE
-        )
-        _, err = await asyncio.wait_for(process.communicate(), 30)
-        assert process.returncode not in (0, None)
-        return err.decode()
+def test_what_cannot_run_says_why(tmp_path: Path) -> None:
+    runner = CliRunner()
+
+    def refused(*options: object) -> str:
+        result = runner.invoke(main, ["run", *map(str, options)])
+        assert result.exit_code not in (0, None) and "Traceback" not in result.stderr
+        return result.stderr
 
     state = tmp_path / "state"
     state.mkdir()
     broken = state / "devices.json"
     broken.write_text("{")
-    assert str(broken) in await refused("--tcp", "127.0.0.1:0", "--state", state)
+    assert str(broken) in refused("--tcp", "127.0.0.1:0", "--state", state)
     assert broken.read_text() == "{"
     (tmp_path / "net.yaml").write_text("devices: [{kind: lamp}]")
-    assert "devices.0.eui64" in await refused("--tcp", "127.0.0.1:0", "--network", tmp_path / "net.yaml")
-    runner = CliRunner()
-    assert "--tcp" in runner.invoke(main, ["run"]).stderr
-    assert "HOST:PORT" in runner.invoke(main, ["run", "--tcp", "40123"]).stderr
-    assert "milliseconds" in runner.invoke(main, ["run", "--delay", "fast"]).stderr
+    assert "devices.0.eui64" in refused("--tcp", "127.0.0.1:0", "--network", tmp_path / "net.yaml")
+    assert "--tcp" in refused()
+    assert "HOST:PORT" in refused("--tcp", "40123")
+    assert "milliseconds" in refused("--delay", "fast")
+    assert "can't be served" in refused("--pty", tmp_path / "nowhere" / "tty")
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        address = f"127.0.0.1:{taken.getsockname()[1]}"
+        assert "can't be served" in refused("--tcp", address, "--attach-socket", tmp_path / "air")
+    assert not (tmp_path / "air").exists()
     for words in (["--help"], ["run", "--help"], ["ctl", "x", "--help"]):
         assert "Usage" in runner.invoke(main, words).stdout
+    assert "No such file" in runner.invoke(main, ["ctl", str(tmp_path / "air"), "devices"]).stderr
+
+
+async def test_tcp_and_orders_that_fail(tmp_path: Path) -> None:
     async with simulator(tmp_path, "--tcp", "127.0.0.1:0") as sim:
-        assert "can't be served" in await refused("--tcp", sim.places["tcp"])
+        host_name, port = sim.places["tcp"].split(":")
+        _, writer = await asyncio.open_connection(host_name, int(port))
+        writer.close()
+        await writer.wait_closed()
         assert "no such device" in await sim.ctl("press", "00:00:00:00:00:00:00:01", fails=True)
