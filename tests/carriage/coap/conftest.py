@@ -1,15 +1,25 @@
-"""Two connections and a network between them that loses, doubles and reorders under a seed; time is simulated."""
+"""Two connections and a network between them that loses, doubles and reorders under a seed, in simulated time; and real
+servers with real credentials."""
 
 from __future__ import annotations
 
+import asyncio
 import heapq
 import random
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import dataclass, field
+from pathlib import Path
 
 import pytest
 
-from carriage.coap.connection import CoapConfig, CoapConnection, Event
+from carriage.coap import codes
+from carriage.coap import options as opt
+from carriage.coap.connection import Answer, CoapConfig, CoapConnection, Event, Reason, Request, Response
+from carriage.coap.server import CoapsServer, Peer, serve_coaps
+from demo.credentials import Authority
+from layer.credentials import Credentials, Psk, load_private_key
+
+PSK = b"0123456789abcdef"
 
 React = Callable[["Node", Event], None]
 
@@ -129,3 +139,99 @@ class World:
 @pytest.fixture(scope="session")
 def world() -> type[World]:
     return World
+
+
+@dataclass(frozen=True)
+class Pki:
+    directory: Path
+    server: Credentials
+    client: Credentials
+    psk: Credentials
+
+
+@pytest.fixture(scope="session")
+def pki(tmp_path_factory: pytest.TempPathFactory) -> Pki:
+    """A certificate authority with a server ("gateway") and a client, as files and as credentials; and a PSK."""
+    directory = tmp_path_factory.mktemp("pki")
+    authority = Authority.make(directory)
+    for name in ("gateway", "client"):
+        authority.issue(name)
+
+    def credentials(name: str, **more: object) -> Credentials:
+        return Credentials(
+            certificate_chain=directory / f"{name}.pem",
+            private_key=load_private_key(directory / f"{name}.key"),
+            trust_anchors=directory / "ca.pem",
+            **more,
+        )
+
+    return Pki(
+        directory,
+        credentials("gateway", psk_lookup={b"dev": PSK}),
+        credentials("client"),
+        Credentials(psk=Psk("dev", PSK)),
+    )
+
+
+class Recorder:
+    """A server's application: echoes POST reversed, keeps PUT, serves GET with Observe; records all it is told."""
+
+    def __init__(self) -> None:
+        self.told: list[tuple[object, ...]] = []
+        self.stored: dict[tuple[str, ...], bytes] = {}
+        self.observers: list[tuple[Peer, int]] = []
+
+    def connected(self, peer: Peer) -> None:
+        self.told.append(("connected", peer))
+
+    def request(self, peer: Peer, exchange: int, request: Request) -> None:
+        path = opt.strings(request.options, opt.URI_PATH)
+        if path == ("raise",):
+            raise RuntimeError("a fault of the application")
+        if path == ("silent",):
+            return
+        if request.code == codes.PUT:
+            self.stored[path] = request.payload
+            response = Response(codes.CHANGED)
+        elif request.code == codes.POST:
+            response = Response(codes.CHANGED, (), request.payload[::-1])
+        else:
+            response = Response(codes.CONTENT, (), self.stored.get(path, b""))
+        if peer.respond(exchange, response, observe=True) is Answer.OBSERVED:
+            self.observers.append((peer, exchange))
+
+    def acknowledged(self, peer: Peer, exchange: int, notification: int) -> None:
+        self.told.append(("acknowledged", exchange, notification))
+
+    def observation_ended(self, peer: Peer, exchange: int, reason: Reason) -> None:
+        self.told.append(("ended", exchange, reason))
+
+    def gone(self, peer: Peer, reason: str) -> None:
+        self.told.append(("gone", peer, reason))
+
+    def refused(self, address: object, reason: str) -> None:
+        self.told.append(("refused", reason))
+
+    def of(self, kind: str) -> list[tuple[object, ...]]:
+        return [entry[1:] for entry in self.told if entry[0] == kind]
+
+
+@pytest.fixture
+async def served(pki: Pki) -> AsyncIterator[tuple[CoapsServer, Recorder]]:
+    """A server on a free port of the loopback and its application."""
+    recorder = Recorder()
+    server = serve_coaps("127.0.0.1", 0, pki.server, recorder)
+    yield server, recorder
+    server.close()
+
+
+@pytest.fixture(scope="session")
+def eventually() -> Callable[..., Awaitable[None]]:
+    """Wait until something holds, 10 s at most."""
+
+    async def wait(holds: Callable[[], object], seconds: float = 10.0) -> None:
+        async with asyncio.timeout(seconds):
+            while not holds():  # noqa: ASYNC110 (what is waited for has no event)
+                await asyncio.sleep(0.01)
+
+    return wait

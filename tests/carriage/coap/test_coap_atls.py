@@ -40,14 +40,14 @@ def with_observe(request: Request, value: bytes) -> Request:
 
 
 @given(st.from_regex(r"\A[A-Za-z0-9._-]{1,64}\Z"), st.binary(min_size=8, max_size=32), KIND, st.binary(max_size=50))
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=50, deadline=None)
 def test_open_comes_through(to: str, nonce: bytes, kind, payload: bytes) -> None:
     request = atls_client.open_request(to, nonce.hex(), kind, payload)
     assert atls.parse(request) == OpenSession(to, nonce.hex(), kind, payload)
 
 
 @given(NUMBERS, KIND, st.binary(min_size=1, max_size=50))
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=50, deadline=None)
 def test_send_comes_through(n: int, kind, payload: bytes) -> None:
     assert atls.parse(atls_client.send_request(SESSION, n, kind, payload)) == SendUnit(SESSION, n, kind, payload)
 
@@ -161,14 +161,14 @@ ANY_OPTIONS = st.lists(
 
 
 @given(st.integers(1, 7), ANY_OPTIONS, st.binary(max_size=5))
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=150, deadline=None)
 def test_any_request_is_an_operation_or_a_response(code: int, options, payload: bytes) -> None:
     found = atls.parse(Request(code, tuple(sorted(options)), payload))
     assert isinstance(found, atls.Operation | Response)
 
 
 @given(st.sampled_from((0x41, 0x42, 0x44, 0x45, 0x80, 0x84, 0x9D, 0xA3)), ANY_OPTIONS, st.binary(max_size=20))
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=50, deadline=None)
 def test_any_response_is_read_or_a_peer_error(code: int, options, payload: bytes) -> None:
     response = Response(code, tuple(sorted(options)), payload)
     for read in (atls_client.read_opened, atls_client.read_unit, atls_client.read_link_document):
@@ -182,7 +182,7 @@ def test_any_response_is_read_or_a_peer_error(code: int, options, payload: bytes
 
 
 @given(NUMBERS, KIND, st.binary(min_size=1, max_size=30))
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=50, deadline=None)
 def test_units_come_back_in_every_answer(n: int, kind, payload: bytes) -> None:
     unit = Unit(n, kind, payload)
     made = atls.unit(n, kind, payload)

@@ -88,7 +88,7 @@ def test_many_requests_over_a_bad_network_are_each_answered_once(world, seed: in
 
 
 @given(st.integers(0, 10_000), st.integers(0, 6000), st.integers(0, 6))
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=15, deadline=None)
 def test_any_size_and_block_size_under_any_seed(world, seed: int, size: int, szx: int) -> None:
     pair = world(seed=seed, loss=0.05, double=0.05, jitter=0.2, config=CoapConfig(block_szx=szx), other=CoapConfig())
     pair.b.react = answer_reversed
@@ -430,7 +430,7 @@ def hostile() -> st.SearchStrategy[bytes]:
 
 
 @given(st.lists(st.one_of(hostile(), st.integers(0, 200)), max_size=60), st.booleans())
-@settings(max_examples=120, deadline=None)
+@settings(max_examples=80, deadline=None)
 def test_arbitrary_datagrams_never_raise(steps: list[bytes | int], respond: bool) -> None:
     """Against a connection in use: it asks, observes and answers while nonsense arrives with its own tokens and ids."""
     config = CoapConfig(max_requests=4, max_exchanges=4, max_transfers=2, max_body=4096, max_observations=2)
@@ -465,7 +465,7 @@ def test_arbitrary_datagrams_never_raise(steps: list[bytes | int], respond: bool
 
 
 @given(st.lists(st.binary(max_size=50), max_size=20))
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=40, deadline=None)
 def test_an_arbitrary_stream_never_raises(pieces: list[bytes]) -> None:
     connection = CoapConnection(datagrams=False, random=random.Random(3).random)
     connection.start(0.0)

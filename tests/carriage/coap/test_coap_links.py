@@ -60,7 +60,7 @@ def test_bounds() -> None:
 
 
 @given(st.binary(max_size=60))
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=100, deadline=None)
 def test_arbitrary_octets_give_links_or_a_peer_error(document: bytes) -> None:
     try:
         links = read_links(document)
@@ -70,7 +70,7 @@ def test_arbitrary_octets_give_links_or_a_peer_error(document: bytes) -> None:
 
 
 @given(st.text('<>;,="\\ /abc', max_size=30))
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=100, deadline=None)
 def test_nearly_right_documents(text: str) -> None:
     try:
         read_links(text.encode())
@@ -85,7 +85,7 @@ LINKS = st.lists(st.builds(Link, TARGET, st.lists(st.tuples(NAME, VALUE), max_si
 
 
 @given(LINKS)
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=100, deadline=None)
 def test_links_come_back(links: list[Link]) -> None:
     assert read_links(write_links(links)) == tuple(links)
 

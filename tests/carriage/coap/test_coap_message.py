@@ -99,7 +99,7 @@ def test_as_many_options_as_allowed() -> None:
 
 @given(st.binary(max_size=80))
 @example(bytes.fromhex("40010001eeffffffff"))
-@settings(max_examples=500, deadline=None)
+@settings(max_examples=200, deadline=None)
 def test_arbitrary_octets_give_a_message_or_a_peer_error(octets: bytes) -> None:
     try:
         message = decode(octets)
@@ -109,7 +109,7 @@ def test_arbitrary_octets_give_a_message_or_a_peer_error(octets: bytes) -> None:
 
 
 @given(st.binary(max_size=60))
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=150, deadline=None)
 def test_arbitrary_octets_behind_a_good_header(octets: bytes) -> None:
     try:
         message = decode(b"\x42\x02\x00\x07tk" + octets)
@@ -135,7 +135,7 @@ MESSAGES = st.builds(
 
 
 @given(MESSAGES)
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=150, deadline=None)
 def test_messages_come_back(message: Message) -> None:
     assert decode(message.encode()) == message
 
@@ -190,7 +190,7 @@ VALID = st.builds(
 
 
 @given(VALID)
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=100, deadline=None)
 def test_aiocoap_reads_what_we_write(message: Message) -> None:
     theirs = aiocoap.Message.decode(message.encode())
     assert int(theirs.mtype) == message.type
@@ -202,7 +202,7 @@ def test_aiocoap_reads_what_we_write(message: Message) -> None:
 
 
 @given(VALID)
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=100, deadline=None)
 def test_we_read_what_aiocoap_writes(message: Message) -> None:
     theirs = aiocoap.Message(code=Code(message.code), payload=message.payload, _token=message.token)
     theirs.mtype = aiocoap.numbers.types.Type(message.type)

@@ -78,7 +78,7 @@ def test_a_limit_below_the_base_is_our_fault() -> None:
 
 
 @given(st.lists(st.binary(max_size=300), max_size=5), st.data())
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=30, deadline=None)
 def test_pieces_cut_anywhere_give_the_same_messages(payloads: list[bytes], data: st.DataObject) -> None:
     messages = [Message(CON, codes.POST, 0, b"t", ((11, b"x"),), payload) for payload in payloads]
     octets = b"".join(map(encode_frame, messages))
@@ -92,7 +92,7 @@ def test_pieces_cut_anywhere_give_the_same_messages(payloads: list[bytes], data:
 
 
 @given(st.lists(st.binary(max_size=40), max_size=6))
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=80, deadline=None)
 def test_arbitrary_octets_give_messages_or_a_peer_error(pieces: list[bytes]) -> None:
     decoder = FrameDecoder(1152)
     for piece in pieces:
