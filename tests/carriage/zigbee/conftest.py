@@ -1,4 +1,4 @@
-"""Two tunnel endpoints on a simulated radio link that loses, repeats and reorders frames; its clock is simulated too."""
+"""Two tunnel endpoints on a simulated radio link that loses, repeats and reorders frames, with a simulated clock."""
 
 from __future__ import annotations
 
