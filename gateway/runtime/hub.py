@@ -12,12 +12,14 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from gateway.api.model import (
+    Accepted,
     Envelope,
     EnvelopeId,
     Outcome,
@@ -28,12 +30,14 @@ from gateway.api.model import (
     SessionId,
     SessionView,
     Transmit,
+    Unit,
     Verdict,
 )
 from gateway.api.ports import Adapter
 from gateway.engine.commands import Command, Notify, Withdraw
 from gateway.engine.engine import Engine
 from gateway.runtime.audit import AuditLog, sanitised
+from gateway.runtime.trace import Trace
 
 _LOG = logging.getLogger(__name__)
 
@@ -54,6 +58,10 @@ class AdapterState:
     """Whether it was ready, faulty or stopped at least once: the start of the daemon waits no longer for it."""
     trouble: str = ""
     starts: int = 0
+
+
+_NOBODY = AdapterState()
+"""In the place of an adapter that a command names and the config doesn't."""
 
 
 class Context:
@@ -132,10 +140,11 @@ class Hub:
         self.states: Mapping[str, AdapterState] = {scheme: AdapterState() for scheme in schemes}
         self.counters = {"submitted": 0, "transmitted": 0, "stray_receipts": 0, "adapter_errors": 0, "engine_errors": 0}
         self._loop = loop
+        self._trace = Trace()
         self.now = loop.time
         self._state_dir = state_dir
         self._changed = changed
-        self._backlog: list[Command] = []
+        self._backlog: deque[Command] = deque()
         self._turn: asyncio.Handle | None = None
         self._timer: asyncio.TimerHandle | None = None
         self._deadline: float | None = None
@@ -149,6 +158,8 @@ class Hub:
         except Exception:  # a bug of ours must refuse this envelope, not end the adapter that brought it
             self._engine_failed("submit")
             verdict = Refused(Reason.BUSY)
+        if self._trace.on and isinstance(envelope, Unit) and isinstance(verdict, Accepted) and not verdict.duplicate:
+            self._trace.unit(envelope)
         self._schedule()
         return verdict
 
@@ -238,39 +249,47 @@ class Hub:
             self._turn = self._loop.call_soon(self._run_turn)
 
     def _run_turn(self) -> None:
-        self._turn = None
+        """Carry out what the engine orders, and what it orders because of that, up to ``MAX_TURN`` commands."""
         backlog = self._backlog
         try:
-            backlog.extend(self.engine.commands())
+            for _ in range(MAX_TURN):
+                if not backlog:
+                    backlog.extend(self._commands())
+                    if not backlog:
+                        self._turn = None
+                        break
+                self._carry_out(backlog.popleft())
+        finally:
+            if self._turn is not None:  # there may be more: after the loop had its turn
+                self._turn = self._loop.call_soon(self._run_turn)
+            self._arm()
+
+    def _commands(self) -> list[Command]:
+        try:
+            return self.engine.commands()
         except Exception:
             self._engine_failed("commands")
-        turn, self._backlog = backlog[:MAX_TURN], backlog[MAX_TURN:]
-        for command in turn:
-            self._carry_out(command)
-        if self._backlog:
-            self._schedule()
-        self._arm()
+            return []
 
     def _carry_out(self, command: Command) -> None:
         if isinstance(command, Transmit):
             self._transmit(command)
         elif isinstance(command, Notify):
-            state = self.states[command.scheme]
+            state = self.states.get(command.scheme, _NOBODY)
             if state.adapter is not None and state.context is not None and command.receipt.id > state.context.first_id:
                 self._guarded(command.scheme, state.adapter.receipt, command.receipt)
         elif isinstance(command, Withdraw):
-            state = self.states[command.scheme]
-            if command.id in state.ordered:
+            state = self.states.get(command.scheme, _NOBODY)
+            if state.adapter is not None and command.id in state.ordered:
                 state.ordered.remove(command.id)
-                if state.adapter is not None:
-                    self._guarded(command.scheme, state.adapter.withdraw, command.id)
+                self._guarded(command.scheme, state.adapter.withdraw, command.id)
         else:
             self.audit.record(command, now=self.now())
 
     def _transmit(self, transmit: Transmit) -> None:
         envelope_id = transmit.envelope.id
-        state = self.states.get(transmit.to.scheme)
-        if state is None or state.adapter is None:
+        state = self.states.get(transmit.to.scheme, _NOBODY)
+        if state.adapter is None:
             self._settle(Receipt(envelope_id, Outcome.DROPPED, Reason.UNREACHABLE))
             return
         self.counters["transmitted"] += 1
