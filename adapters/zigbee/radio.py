@@ -124,9 +124,11 @@ class _Fragments(bellows.ezsp.fragmentation.FragmentManager):
 
 
 class _Application(bellows.zigbee.application.ControllerApplication):
-    """bellows' application with our hooks. ``radio`` is set before anything is started."""
+    """bellows' application with our hooks. What is declared here is set before anything is started."""
 
     radio: Radio
+    lost: asyncio.Future[str]
+    """Why the link ended."""
 
     async def add_endpoint(self, descriptor: Any) -> None:
         if descriptor.endpoint == ENDPOINT:
@@ -152,7 +154,9 @@ class _Application(bellows.zigbee.application.ControllerApplication):
 
     def connection_lost(self, exc: BaseException | None) -> None:
         super().connection_lost(exc)
-        self.radio.link_lost(exc)
+        if not self.lost.done():  # at end of file bellows gives no exception
+            path = self.config[zigpy.config.CONF_DEVICE][zigpy.config.CONF_DEVICE_PATH]
+            self.lost.set_result(f"{path}: end of file" if exc is None else describe(exc, path))
 
     def handle_join(self, nwk: Any, ieee: Any, parent_nwk: Any, *, handle_rejoin: bool = True) -> None:
         super().handle_join(nwk, ieee, parent_nwk, handle_rejoin=handle_rejoin)
@@ -217,21 +221,37 @@ def _protect(database: Path) -> None:
 
 
 async def _started(settings: Settings, radio: Radio, *, auto_form: bool) -> _Application:
-    app: _Application = await _Application.new(_application_config(settings), start_radio=False)
+    app = _Application(_application_config(settings))
     app.radio = radio
+    app.lost = asyncio.get_running_loop().create_future()
+    # zigpy would leave the database open where it is cancelled while it loads.
+    loading = asyncio.get_running_loop().create_task(app._load_db())
     try:
+        await asyncio.shield(loading)
         async with asyncio.timeout(settings.start):
             await app.startup(auto_form=auto_form)
     except BaseException:
+        await asyncio.wait([loading])
         await app.shutdown()
         raise
     return app
 
 
+async def _shut_down(app: _Application) -> None:
+    try:
+        if not app.lost.done():
+            await _finish_sending(app)
+    finally:
+        await app.shutdown()
+
+
 async def _finish_sending(app: _Application) -> None:
     """Let the frame on the line get through: bellows would leave its task with an exception that nobody takes."""
-    for task in app._tasks:
-        task.cancel()
+    app.backups.stop_periodic_backups()
+    for task in (*app._tasks, app._watchdog_task):
+        if task is not None:
+            task.cancel()
+    await asyncio.sleep(0)  # so that they are gone, and what they waited for is free
     try:
         async with asyncio.timeout(1.0):
             await app._ezsp.nop()
@@ -246,7 +266,6 @@ class Radio:
         self._settings = settings
         self._events = events
         self._app: Any = None
-        self._lost: asyncio.Future[str] = asyncio.get_running_loop().create_future()
         self._senders: dict[int, _Sender] = {}
         self._discoveries: dict[int, float] = {}
         self._interviews: dict[str, asyncio.TimerHandle] = {}
@@ -281,10 +300,9 @@ class Radio:
             if not may_form:
                 raise BlankDongleError from None
             _LOG.info("the dongle is blank: forming a network")
-            await (await _started(self._settings, self, auto_form=True)).shutdown()
+            await _shut_down(await _started(self._settings, self, auto_form=True))
             # Forming registers bellows' callback twice with the same EZSP object, and every frame would be handled
             # twice: so the application is made anew.
-            self._lost = asyncio.get_running_loop().create_future()
             app = await _started(self._settings, self, auto_form=False)
         self._app = app
         app._ezsp._protocol._fragment_manager = _Fragments()
@@ -297,7 +315,8 @@ class Radio:
 
     async def wait_lost(self) -> str:
         """Until the link to the dongle is gone; why."""
-        return await self._lost
+        lost: asyncio.Future[str] = self._app.lost
+        return await asyncio.shield(lost)
 
     async def stop(self) -> None:
         """Take the coordinator down. The dongle keeps its network."""
@@ -306,10 +325,7 @@ class Radio:
         self._interviews.clear()
         app, self._app = self._app, None
         if app is not None:
-            if not self._lost.done():
-                await _finish_sending(app)
-            await app.shutdown()
-        self.link_lost(None)
+            await _shut_down(app)
 
     @property
     def network(self) -> dict[str, Any]:
@@ -390,11 +406,6 @@ class Radio:
             return
         sender.interview_asked = now
         sender.device.schedule_initialize()
-
-    def link_lost(self, exc: BaseException | None) -> None:
-        """The link ended; at end of file bellows gives no exception. Only the first report counts."""
-        if not self._lost.done():
-            self._lost.set_result("end of file" if exc is None else describe(exc, self._settings.path))
 
     # Devices -------------------------------------------------------------------------------------------------------
 

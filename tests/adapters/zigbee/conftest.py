@@ -42,7 +42,7 @@ from simulator.network.loop import LoopDriver
 from simulator.network.radio import Conditions
 from simulator.network.server import SocketServer
 from simulator.network.virtual import VirtualNetwork
-from simulator.serial_port import PtyPort, serve_pty
+from simulator.serial_port import PtyPort, TcpPort, serve_pty, serve_tcp
 
 E = TypeVar("E")
 ENDPOINT = 7
@@ -166,10 +166,16 @@ class Device:
 
     def __init__(self, *, link_key: bool = False) -> None:
         self.link_key = link_key
-        self.tunnels = TunnelEndpoint(limits=TunnelLimits(window=2), first_sequence=randrange(256))
+        self.tunnels = TunnelEndpoint(
+            limits=TunnelLimits(window=2),
+            first_sequence=randrange(256),
+            maximum_payload_length=attach.payload_limit(link_key),
+        )
         self.events: list[Event] = []
         self.received: list[bytes] = []
         """Every frame that came, of any cluster."""
+        self.links: set[bool] = set()
+        """Whether they came under the link key."""
         self.answers: bool = True
         self._client: AttachClient | None = None
         self._timer: asyncio.TimerHandle | None = None
@@ -204,6 +210,7 @@ class Device:
 
     def _take(self, received: attach.Received) -> None:
         self.received.append(received.payload)
+        self.links.add(received.link_key)
         if self.answers and received.cluster == CLUSTER_ID:
             self.tunnels.receive(received.payload, self.now())
             self.pump()
@@ -268,10 +275,10 @@ class World:
         self.state = tmp_path / "dongle"
         options = NcpOptions(seed=seed, scan_pace=0.0, unicast_messages=buffers)
         self.ncp = Ncp(self.network, options, self.state, clock=loop.time)
-        self.socket = tmp_path / "attach"
+        self.socket = tmp_path / f"attach{seed}"
         self.server = SocketServer(self.socket, lambda connection, value: greet(connection, self.network, value))
-        self.link = tmp_path / "tty"
-        self.port: PtyPort
+        self.path = str(tmp_path / "tty")
+        self.port: PtyPort | TcpPort
         self.devices: list[Device] = []
         self.state_dir = tmp_path / "state"
         self.state_dir.mkdir(exist_ok=True)
@@ -285,7 +292,7 @@ class World:
     def config(self, **changes: Any) -> ZigbeeConfig:
         return ZigbeeConfig.model_validate(
             {
-                "path": str(self.link),
+                "path": self.path,
                 "form": "if-blank",
                 "channel": 15,
                 "protocols": {200: {"to": "cloud"}, 201: {"to": "store", "content": "atls"}},
@@ -340,14 +347,18 @@ class Gateway:
 
 @pytest.fixture
 async def make_world(tmp_path: Path) -> AsyncIterator[Callable[..., Awaitable[World]]]:
-    """Makes worlds with their dongle at a pseudo-terminal, ``world.link``."""
+    """Makes worlds with their dongle at a pseudo-terminal, or with ``tcp=True`` at a TCP port: ``world.path``."""
     async with AsyncExitStack() as stack:
 
-        async def make(**options: Any) -> World:
+        async def make(*, tcp: bool = False, **options: Any) -> World:
             world = World(tmp_path, **options)
             stack.callback(world.driver.close)
             stack.callback(world.ncp.close)
-            world.port = await stack.enter_async_context(serve_pty(world.ncp, world.link))
+            if tcp:
+                world.port = await stack.enter_async_context(serve_tcp(world.ncp))
+                world.path = world.port.url
+            else:
+                world.port = await stack.enter_async_context(serve_pty(world.ncp, Path(world.path)))
             await world.server.start()
             stack.push_async_callback(world.server.close)
             stack.callback(lambda: [device.close() for device in world.devices])
