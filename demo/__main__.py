@@ -2,6 +2,7 @@
 
 Dongle, gateway, lamp, phone and application are separate processes; this one starts them, tells the endpoints what to
 say, and compares the digests that each of them computed. It exits 0 only where all agree, and leaves nothing running.
+With ``--embedded-broker`` it uses the broker from PyPI even where Mosquitto is installed.
 """
 
 from __future__ import annotations
@@ -65,7 +66,7 @@ async def show(stack: Stack, clock: Clock) -> int:
     stack.write_policy(POLICY)
     clock.say("starting a virtual ZigBee dongle (EZSP over ASH, on a TCP port)")
     await stack.start_simulator("--seed", "1")
-    broker = await stack.start_broker(["gateway", "app", "other"])
+    broker = await stack.start_broker(["gateway", "app", "other"], embedded="--embedded-broker" in sys.argv[1:])
     clock.say(f"broker: {broker.name}, MQTT {broker.version}")
     stack.write_config()
     clock.say("starting the gateway; its radio driver forms a network on the blank dongle, which takes some seconds")

@@ -113,9 +113,13 @@ class Stack:
 
     # The broker
 
-    async def start_broker(self, users: Sequence[str]) -> Broker:
-        """Mosquitto where it is installed, else amqtt from PyPI; says which."""
-        mosquitto = shutil.which("mosquitto") or shutil.which("mosquitto", path="/usr/sbin:/usr/local/sbin")
+    async def start_broker(self, users: Sequence[str], *, embedded: bool = False) -> Broker:
+        """Mosquitto where it is installed, else (or if ``embedded``) amqtt from PyPI; says which."""
+        mosquitto = (
+            None
+            if embedded
+            else shutil.which("mosquitto") or shutil.which("mosquitto", path="/usr/sbin:/usr/local/sbin")
+        )
         start = self._start_mosquitto if mosquitto else self._start_amqtt
         self.broker = await start(mosquitto or "", users)
         return self.broker
@@ -150,13 +154,14 @@ class Stack:
     async def _start_amqtt(self, path: str, users: Sequence[str]) -> Broker:
         del path
         port = free_port()
+        passwords = self._passwords(users)
         process = await self._start(
             "amqtt", [sys.executable, "-m", "demo.embedded_broker", str(port), str(self.directory)]
         )
         await process.expect(lambda line: line.get("text") == "ready", what="ready")
         import amqtt
 
-        return Broker(f"amqtt {amqtt.__version__} (embedded)", "3.1.1", port, self._passwords(users), process)
+        return Broker(f"amqtt {amqtt.__version__} (embedded)", "3.1.1", port, passwords, process)
 
     def _passwords(self, users: Sequence[str]) -> dict[str, Path]:
         found = {}
@@ -224,6 +229,7 @@ class Stack:
                 "    password_file: gateway.mqtt-password",
                 f"    prefix: {PREFIX}",
                 "    broker_acl: true",
+                f"    version: {4 if self.broker.version == '3.1.1' else 5}",
             ]
         path = self.directory / "gateway.yaml"
         path.write_text("\n".join(lines) + "\n" + extra)
@@ -307,6 +313,7 @@ class Stack:
         assert self.broker is not None
         link = ["--mqtt", f"127.0.0.1:{self.broker.port}", "--user", user]
         link += ["--password-file", str(self.broker.passwords[user]), "--prefix", PREFIX]
+        link += ["--mqtt-version", "3.1.1" if self.broker.version == "3.1.1" else "5"]
         return await self._start_app(name, policy, [*link, *options])
 
     async def _start_app(self, name: str, policy: Path, options: Sequence[str]) -> Process:

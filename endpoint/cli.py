@@ -106,6 +106,7 @@ def device(attach: str, eui64: str, **common: Any) -> None:
 @click.option("--ca-file", type=click.Path(path_type=Path), help="Layer 1: whom to trust as gateway or broker (PEM).")
 @click.option("--user", help="MQTT user name; the first topic level below the prefix.")
 @click.option("--password-file", type=click.Path(path_type=Path), help="MQTT password, mode 0600.")
+@click.option("--mqtt-version", default="5", show_default=True, type=click.Choice(["5", "3.1.1"]))
 @click.option("--prefix", default="atls", show_default=True, help="MQTT topic prefix.")
 @_common
 def app(
@@ -118,6 +119,7 @@ def app(
     user: str | None,
     password_file: Path | None,
     prefix: str,
+    mqtt_version: str,
     **common: Any,
 ) -> None:
     """Be an application or a phone, over coaps or MQTT. --open takes the alias of a resource of the gateway."""
@@ -152,6 +154,7 @@ def app(
                 user=name,
                 password=password,
                 prefix=prefix,
+                version=5 if mqtt_version == "5" else 4,
                 ca_file=ca_file,
                 certificate_file=certificate_file,
                 key_file=key_file,
