@@ -166,6 +166,23 @@ def test_lost_last_flight_is_repeated_by_openssl_too_and_then_only_once() -> Non
     assert both_open(client, server)
 
 
+def test_repeated_finished_gets_a_fresh_number_for_servers_that_answer_nothing_else() -> None:
+    """Other stacks drop a record number that they know (RFC 6347 4.1.2.6), and with it our plea for their last flight.
+
+    Remedy: what OpenSSL repeats on its own timer is kept as the newest copy (``Flights.refresh``).
+    """
+    client, server, lost = lost_last_flight()
+    assert lost
+    server._flights.forget()  # now only OpenSSL can answer
+    client.tick(1.0)
+    exchange(client, server, 1.0)
+    assert client.info is None
+    time.sleep(1.05)
+    client.tick(3.0)
+    exchange(client, server, 3.0)
+    assert both_open(client, server)
+
+
 def test_forged_repetitions_are_answered_at_a_bounded_rate() -> None:
     client, server, lost = lost_last_flight()
     forged = bytes([HANDSHAKE]) + b"\xfe\xfd" + bytes(8) + b"\x00\x0c\x10" + bytes(11)
