@@ -56,9 +56,8 @@ class Beneath(Protocol):
     def send(self, message: Message, sender: Sender | None, now: float, *, confirmable: bool) -> bool:
         """Send a message of our own accord; false where the queue is full."""
 
-    def reply(self, request: Message, message: Message, sender: Sender | None, now: float) -> bool | None:
-        """Answer a request. ``True``: the sender will be told the outcome; ``False``: the answer went with the
-        acknowledgement or non-confirmable, nothing will be told; ``None``: it could not be queued."""
+    def piggyback(self, request: Message, message: Message) -> bool:
+        """Answer a request together with its acknowledgement; false where the answer must go separately."""
 
     def accept(self, message: Message, now: float) -> None:
         """A response from the peer was expected: acknowledge it where it asks for that."""

@@ -67,7 +67,7 @@ class CoapConnection:
     of a TCP or TLS stream, cut anywhere. ``random`` gives numbers in [0, 1).
     """
 
-    __slots__ = ("_beneath", "_client", "_closed", "_events", "_next_exchange", "_now", "_server")
+    __slots__ = ("_beneath", "_client", "_closed", "_datagrams", "_events", "_next_exchange", "_now", "_server")
 
     def __init__(self, *, datagrams: bool = True, random: RandomSource, config: CoapConfig | None = None) -> None:
         if config is None:
@@ -84,6 +84,7 @@ class CoapConnection:
         self._next_exchange = 0
         self._now = 0.0
         self._closed = False
+        self._datagrams = datagrams
         emit = self._events.append
         self._client = ClientSide(beneath, config, random, emit)
         self._server = ServerSide(beneath, config, emit, self._new_exchange, random_bits(random, 32))
@@ -184,7 +185,7 @@ class CoapConnection:
         """Datagrams, or octets of the stream in order. Over a stream, taking them counts as their acknowledgement."""
         self._settle(self._now)
         out = self._beneath.to_send()
-        if out:
+        if out and not self._datagrams:
             self._settle(self._now)
             while more := self._beneath.to_send():  # over a stream what was taken makes way for the next
                 out += more

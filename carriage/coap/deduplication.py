@@ -2,79 +2,77 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
-
-@dataclass(slots=True)
-class Seen:
-    """A message of the peer: when it may be forgotten, and the datagram that answered it."""
-
-    expires: float
-    reply: bytes | None = None
-
 
 class Deduplication:
     """Bounded by ``entries`` and by ``octets`` of kept replies. Under pressure the oldest entry goes first: it is the
     least likely to be retransmitted, since a sender gives up after 93 s by default."""
 
-    __slots__ = ("_entries", "_kept", "_lifetime", "_octets", "_seen")
+    __slots__ = ("_entries", "_expiry", "_kept", "_lifetime", "_octets", "_replies")
 
     def __init__(self, *, lifetime: float, entries: int, octets: int) -> None:
         self._lifetime = lifetime
         self._entries = entries
         self._octets = octets
         self._kept = 0
-        self._seen: dict[int, Seen] = {}  # by age: the lifetime is the same for all
+        self._expiry: dict[int, float] = {}  # by age: the lifetime is the same for all
+        self._replies: dict[int, bytes] = {}  # of those that are in the table above
 
     def __len__(self) -> int:
-        return len(self._seen)
+        return len(self._expiry)
 
     @property
     def octets(self) -> int:
         """Octets of replies kept."""
         return self._kept
 
-    def find(self, message_id: int, now: float) -> Seen | None:
-        """The earlier message with this id, if it still counts."""
-        seen = self._seen.get(message_id)
-        if seen is None or seen.expires > now:
-            return seen
+    def knows(self, message_id: int, now: float) -> bool:
+        """Whether a message with this id came before, and still counts."""
+        expiry = self._expiry.get(message_id)
+        if expiry is None:
+            return False
+        if expiry > now:
+            return True
         self._drop(message_id)
-        return None
+        return False
+
+    def reply(self, message_id: int) -> bytes | None:
+        """What a known message was answered, if it was."""
+        return self._replies.get(message_id)
 
     def remember(self, message_id: int, now: float) -> None:
         """Note a new message; forget the oldest where there are too many."""
-        if len(self._seen) >= self._entries:
-            self._drop(next(iter(self._seen)))
-        self._seen[message_id] = Seen(now + self._lifetime)
+        if len(self._expiry) >= self._entries:
+            self._drop(next(iter(self._expiry)))
+        self._expiry[message_id] = now + self._lifetime
 
     def answered(self, message_id: int, reply: bytes) -> None:
         """Keep the reply for repetitions of this message."""
-        seen = self._seen.get(message_id)
-        if seen is None:
+        if message_id not in self._expiry:
             return
-        if seen.reply is not None:
-            self._kept -= len(seen.reply)
-        seen.reply = reply
+        earlier = self._replies.get(message_id)
+        if earlier is not None:
+            self._kept -= len(earlier)
+        self._replies[message_id] = reply
         self._kept += len(reply)
         while self._kept > self._octets:
-            self._drop(next(iter(self._seen)))
+            self._drop(next(iter(self._expiry)))
 
     def next_deadline(self) -> float | None:
         """When the oldest entry may go."""
-        for seen in self._seen.values():
-            return seen.expires
+        for expiry in self._expiry.values():
+            return expiry
         return None
 
     def expire(self, now: float) -> None:
         """Forget what is old."""
-        while self._seen:
-            message_id = next(iter(self._seen))
-            if self._seen[message_id].expires > now:
+        while self._expiry:
+            message_id = next(iter(self._expiry))
+            if self._expiry[message_id] > now:
                 return
             self._drop(message_id)
 
     def _drop(self, message_id: int) -> None:
-        seen = self._seen.pop(message_id)
-        if seen.reply is not None:
-            self._kept -= len(seen.reply)
+        del self._expiry[message_id]
+        reply = self._replies.pop(message_id, None)
+        if reply is not None:
+            self._kept -= len(reply)

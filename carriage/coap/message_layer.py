@@ -153,12 +153,12 @@ class MessageLayer:
         if message.code == EMPTY:  # a ping: section 4.3
             self._out.append(Message(RST, EMPTY, message_id).encode())
             return []
-        seen = self._seen.find(message_id, now)
-        if seen is not None:
+        if self._seen.knows(message_id, now):
             self.duplicates += 1
             if message.type == CON:
-                if seen.reply is not None:
-                    self._out.append(seen.reply)
+                reply = self._seen.reply(message_id)
+                if reply is not None:
+                    self._out.append(reply)
                 elif message_id in self._unacknowledged:
                     self._acknowledge(message_id)  # the peer repeats itself: calm it down before the delay is over
             return []
@@ -220,26 +220,22 @@ class MessageLayer:
         self._backlog.append(_Waiting(message, sender, confirmable))
         return True
 
-    def reply(self, request: Message, message: Message, sender: Sender | None, now: float) -> bool | None:
-        """Piggy-back on the acknowledgement while it is due, else answer separately in the manner of the request."""
+    def piggyback(self, request: Message, message: Message) -> bool:
+        """Answer with the acknowledgement while that is due."""
         message_id = request.message_id
-        if request.type == CON:
-            waiting = self._unacknowledged.get(message_id)
-            if waiting is not None and waiting[0] is request:
-                del self._unacknowledged[message_id]
-                message.type = ACK
-                message.message_id = message_id
-                datagram = message.encode()
-                if len(datagram) > self._message_limit:
-                    _LOG.error("a response whose options burst a datagram was replaced by 5.00")
-                    datagram = Message(ACK, INTERNAL_SERVER_ERROR, message_id, message.token).encode()
-                self._seen.answered(message_id, datagram)
-                self._out.append(datagram)
-                return False
-        confirmable = request.type == CON
-        if not self.send(message, sender, now, confirmable=confirmable):
-            return None
-        return confirmable
+        waiting = self._unacknowledged.get(message_id)
+        if waiting is None or waiting[0] is not request:
+            return False
+        del self._unacknowledged[message_id]
+        message.type = ACK
+        message.message_id = message_id
+        datagram = message.encode()
+        if len(datagram) > self._message_limit:
+            _LOG.error("a response whose options burst a datagram was replaced by 5.00")
+            datagram = Message(ACK, INTERNAL_SERVER_ERROR, message_id, message.token).encode()
+        self._seen.answered(message_id, datagram)
+        self._out.append(datagram)
+        return True
 
     def ping(self, sender: Sender, now: float) -> bool:
         """An empty confirmable message: the peer answers with a reset (section 4.3)."""

@@ -96,6 +96,7 @@ class ServerSide:
         "_downloads",
         "_emit",
         "_etag",
+        "_keepers",
         "_new_exchange",
         "_open",
         "_uploads",
@@ -124,6 +125,7 @@ class ServerSide:
         )
         self._downloads = Downloads(max_count=config.max_transfers, lifetime=config.transfer_lifetime)
         self.observations = Observations(beneath, config, emit, self._notification_body)
+        self._keepers = (self._uploads, self._downloads, self.observations)
 
     # Requests
 
@@ -295,8 +297,10 @@ class ServerSide:
         self, request: Message, code: int, options: Options, payload: bytes, exchange: int | None, now: float
     ) -> bool:
         message = Message(CON, code, 0, request.token, options, payload)
+        if self._beneath.piggyback(request, message):
+            return True
         sender = None if exchange is None else _Separate(exchange, self._emit)
-        return self._beneath.reply(request, message, sender, now) is not None
+        return self._beneath.send(message, sender, now, confirmable=request.type == CON)
 
     # Time and ends
 
@@ -306,11 +310,8 @@ class ServerSide:
         for opened in self._open.values():
             nearest = opened.deadline
             break
-        for deadline in (
-            self._uploads.next_deadline(),
-            self._downloads.next_deadline(),
-            self.observations.next_deadline(),
-        ):
+        for keeper in self._keepers:
+            deadline = keeper.next_deadline()
             if deadline is not None and (nearest is None or deadline < nearest):
                 nearest = deadline
         return nearest

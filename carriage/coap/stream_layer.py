@@ -154,11 +154,9 @@ class StreamLayer:
             self._written.append(sender)
         return True
 
-    def reply(self, request: Message, message: Message, sender: Sender | None, now: float) -> bool | None:
-        """Answer a request."""
-        if not self.send(message, sender, now, confirmable=True):
-            return None
-        return sender is not None
+    def piggyback(self, request: Message, message: Message) -> bool:
+        """There are no acknowledgements here."""
+        return False
 
     def forget(self, sender: Sender, now: float) -> None:
         """A written message can't be called back; its sender is told nothing."""

@@ -217,7 +217,7 @@ def test_a_quick_answer_is_piggy_backed() -> None:
     ours = layer()
     (message,) = ours.receive(request(7), 0.0)
     assert ours.next_deadline() == 0.5
-    assert ours.reply(message, Message(CON, codes.CONTENT, 0, message.token, (), b"r"), Owner(), 0.1) is False
+    assert ours.piggyback(message, Message(CON, codes.CONTENT, 0, message.token, (), b"r"))
     assert sent(ours) == [Message(ACK, codes.CONTENT, 7, b"tok", (), b"r")]
 
 
@@ -226,7 +226,9 @@ def test_a_slow_answer_comes_separately() -> None:
     (message,) = ours.receive(request(7), 0.0)
     ours.tick(0.5)
     assert sent(ours) == [Message(ACK, codes.EMPTY, 7)]
-    assert ours.reply(message, Message(CON, codes.CONTENT, 0, message.token, (), b"r"), owner, 3.0) is True
+    answer = Message(CON, codes.CONTENT, 0, message.token, (), b"r")
+    assert not ours.piggyback(message, answer)
+    assert ours.send(answer, owner, 3.0, confirmable=True)
     (answer,) = sent(ours)
     assert (answer.type, answer.code, answer.token, answer.payload) == (CON, codes.CONTENT, b"tok", b"r")
     ours.receive(Message(ACK, codes.EMPTY, answer.message_id).encode(), 3.1)
@@ -234,18 +236,17 @@ def test_a_slow_answer_comes_separately() -> None:
     assert owner.outcomes == [Outcome.ACKNOWLEDGED]
 
 
-def test_a_non_confirmable_request_gets_a_non_confirmable_answer() -> None:
+def test_a_non_confirmable_request_has_no_acknowledgement_to_go_with() -> None:
     ours = layer()
     (message,) = ours.receive(request(7, NON), 0.0)
-    assert ours.reply(message, Message(CON, codes.CONTENT, 0, message.token), Owner(), 0.1) is False
-    (answer,) = sent(ours)
-    assert (answer.type, answer.token) == (NON, b"tok")
+    assert not ours.piggyback(message, Message(CON, codes.CONTENT, 0, message.token))
+    assert ours.to_send() == []
 
 
 def test_a_response_whose_options_burst_a_datagram_becomes_5_00() -> None:
     ours = layer()
     (message,) = ours.receive(request(7), 0.0)
-    ours.reply(message, Message(CON, codes.CONTENT, 0, b"tok", ((8, bytes(255)),) * 6), None, 0.1)
+    ours.piggyback(message, Message(CON, codes.CONTENT, 0, b"tok", ((8, bytes(255)),) * 6))
     assert sent(ours) == [Message(ACK, codes.INTERNAL_SERVER_ERROR, 7, b"tok")]
 
 
@@ -266,7 +267,7 @@ def test_separate_responses_are_acknowledged_or_reset_as_the_connection_says() -
 def test_a_repeated_request_is_handled_once_and_gets_the_same_reply_again() -> None:
     ours = layer()
     (message,) = ours.receive(request(7), 0.0)
-    ours.reply(message, Message(CON, codes.CONTENT, 0, b"tok", (), b"r"), None, 0.1)
+    ours.piggyback(message, Message(CON, codes.CONTENT, 0, b"tok", (), b"r"))
     (reply,) = ours.to_send()
     for at in (2.0, 6.0, 200.0):
         assert ours.receive(request(7), at) == []
@@ -279,8 +280,7 @@ def test_a_repetition_while_the_answer_is_awaited_is_acknowledged_at_once() -> N
     (message,) = ours.receive(request(7), 0.0)
     assert ours.receive(request(7), 2.0) == []
     assert sent(ours) == [Message(ACK, 0, 7)]
-    assert ours.reply(message, Message(CON, codes.CONTENT, 0, b"tok"), None, 3.0) is True
-    assert sent(ours)[0].type == CON
+    assert not ours.piggyback(message, Message(CON, codes.CONTENT, 0, b"tok"))
 
 
 def test_a_repeated_non_confirmable_request_is_dropped_in_silence() -> None:
@@ -300,7 +300,7 @@ def test_a_flood_of_new_ids_keeps_memory_bounded() -> None:
     ours = layer(max_remembered=100, max_remembered_octets=10_000)
     for number in range(5_000):
         for message in ours.receive(request(number % 65536), number * 0.001):
-            ours.reply(message, Message(CON, codes.CONTENT, 0, message.token, (), bytes(500)), None, number * 0.001)
+            ours.piggyback(message, Message(CON, codes.CONTENT, 0, message.token, (), bytes(500)))
         ours.to_send()
         assert ours.remembered <= 100
         assert ours.remembered_octets <= 10_000
@@ -333,12 +333,12 @@ def test_the_table_counts_its_octets_rightly(steps: list[tuple[int, int]]) -> No
     table = Deduplication(lifetime=50.0, entries=10, octets=1000)
     kept: dict[int, bytes] = {}
     for at, (message_id, size) in enumerate(steps):
-        if table.find(message_id, float(at)) is None:
+        if not table.knows(message_id, float(at)):
             table.remember(message_id, float(at))
         table.answered(message_id, bytes(size))
         kept[message_id] = bytes(size)
-        living = [entry for number in kept if (entry := table.find(number, float(at))) is not None]
-        assert table.octets == sum(len(entry.reply or b"") for entry in living) <= 1000
+        living = [number for number in kept if table.knows(number, float(at))]
+        assert table.octets == sum(len(table.reply(number) or b"") for number in living) <= 1000
         assert len(table) == len(living) <= 10
 
 
