@@ -30,6 +30,9 @@ from simulator.ncp.trust_center import TrustCenter
 
 _LOG = logging.getLogger(__name__)
 
+#: between the answer to resetNode and the reset
+_RESTART_DELAY = 0.05
+
 HANDLERS: dict[str, Handler] = {
     **configuration.HANDLERS,
     **values.HANDLERS,
@@ -74,9 +77,10 @@ class Ncp:
         self._version_set = False
         self._sequence = 0
         self._busy = False
+        self._restarting = False
         stack = Stack(network, self.options, state_path, clock, self._emit)
         stack.coordinator = self
-        self._node = Node(stack, Messaging(stack), TrustCenter(stack), Scanner(stack), self._restart)
+        self._node = Node(stack, Messaging(stack), TrustCenter(stack), Scanner(stack), self._restart_soon)
 
     @property
     def eui64(self) -> int:
@@ -129,8 +133,11 @@ class Ncp:
         self._ash.restart(code)
         self.on_output()
 
-    def _restart(self) -> None:
-        self.restart(ResetCode.SOFTWARE)
+    def _restart_soon(self) -> None:
+        """resetNode: the answer goes out first."""
+        if not self._restarting:
+            self._restarting = True
+            self._node.stack.timers.after(_RESTART_DELAY, lambda: self.restart(ResetCode.SOFTWARE))
 
     # ---- the network's side (simulator.air.Coordinator)
 
@@ -141,6 +148,13 @@ class Ncp:
 
     def device_update(self, nwk: int, eui64: int, parent: int, kind: JoinKind) -> None:
         self._node.trust_center.device_update(nwk, eui64, parent, kind)
+
+    def has_room(self) -> bool:
+        # An eighth stays for the callbacks that answer the host's own doing.
+        if len(self._callbacks) < self.options.callback_queue * 7 // 8:
+            return True
+        self._node.memory.count(Counter.ALLOCATE_PACKET_BUFFER_FAILURE)
+        return False
 
     def admits(self, eui64: int) -> bool:
         return self._node.trust_center.admits(eui64)
@@ -230,7 +244,7 @@ class Ncp:
         self._callbacks.clear()
         self._overflow = False
         self._version_set = False
+        self._restarting = False
         self._sequence = 0
-        self._node.messaging.reset()
         self._node.trust_center.reset()
         self._node.scanner.reset()

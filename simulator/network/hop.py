@@ -35,6 +35,9 @@ class Ends(Protocol):
 
     def coordinator_listens(self) -> bool: ...
 
+    def coordinator_has_room(self) -> bool:
+        """Whether its stack has a packet buffer for another frame."""
+
     def device_accepts(self, frame: ApsFrame) -> bool:
         """Whether the device has the frame's endpoint."""
 
@@ -85,7 +88,12 @@ class Hop:
             self._up_air, self.down_link, self._device_table, 0, ends.device_accepts, ends.at_device
         )
         self._coordinator_receiver = Receiver(
-            down, self.up_link, coordinator_table, eui64, lambda _frame: True, ends.at_coordinator
+            down,
+            self.up_link,
+            coordinator_table,
+            eui64,
+            lambda _: ends.coordinator_has_room(),
+            ends.at_coordinator,
         )
 
     # what leaves

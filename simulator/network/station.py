@@ -31,6 +31,9 @@ class Surroundings(Protocol):
     def running(self) -> bool:
         """Whether the coordinator's radio is on."""
 
+    def has_room(self) -> bool:
+        """Whether the coordinator has a packet buffer for another frame."""
+
     def arrived(self, station: Station, frame: ApsFrame) -> None:
         """A frame for the coordinator."""
 
@@ -161,6 +164,9 @@ class Station:
 
     def coordinator_listens(self) -> bool:
         return self._around.running()
+
+    def coordinator_has_room(self) -> bool:
+        return self._around.has_room()
 
     def device_accepts(self, frame: ApsFrame) -> bool:
         endpoint = frame.destination_endpoint

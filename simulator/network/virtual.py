@@ -161,6 +161,9 @@ class VirtualNetwork:
     def running(self) -> bool:
         return self._coordinator is not None
 
+    def has_room(self) -> bool:
+        return self._coordinator is not None and self._coordinator.has_room()
+
     def permits_joining(self) -> None:
         self._look_soon()
 

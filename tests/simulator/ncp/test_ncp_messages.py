@@ -136,6 +136,23 @@ def test_a_reset_forgets_what_is_in_flight(ready: Any, network: Any) -> None:
     assert [unicast(ready)[0] for _ in range(11)] == [0] * 10 + [0x72]
 
 
+def test_leaving_forgets_what_is_in_flight(ready: Any, network: Any) -> None:
+    for _ in range(10):
+        unicast(ready)
+    ready.command(0x0020)
+    ready.callbacks.clear()
+    ready.form()
+    network.unicasts[0][2](True)
+    ready.pump()
+    assert ready.callbacks == []
+    assert [unicast(ready)[0] for _ in range(11)] == [0] * 10 + [0x72]
+
+
+def test_broadcasts_ask_for_no_acknowledgement(ready: Any, network: Any) -> None:
+    ready.command(0x0036, "fcff" + aps("4000") + "1e0100")
+    assert not network.broadcasts[0][2].ack_request
+
+
 def test_no_network_no_message(host: Any) -> None:
     assert unicast(host) == (0x91, 0)
     assert host.command(0x0036, "fcff" + aps("0000") + "1e0100").hex() == "9100"
@@ -321,16 +338,19 @@ def test_lost_callbacks_are_counted_and_signalled(network: Any, clock: Any, make
     host.command(0x0002, "0104010500000000")
     host.form()
     host.acknowledge = False
+    assert ncp.has_room()
     for number in range(20):
         network.say(0x4321, frame(sequence=number))
     # the window takes five, the queue eight
     assert ncp.lost_callbacks == 7
+    assert not ncp.has_room()
     host.acknowledge = True
     host.flags.clear()
     host.wait(5.0)
     assert [octets[11] for _, octets in host.callbacks] == list(range(13))
     assert [flags & 1 for flags in host.flags] == [0] * 5 + [1] + [0] * 7
-    assert host.command(0x00F1)[27 * 2] == 7
+    assert ncp.has_room()
+    assert host.command(0x00F1)[27 * 2] == 8
 
 
 def test_commands_wait_for_room_for_their_answers(ready: Any, ncp: Ncp) -> None:

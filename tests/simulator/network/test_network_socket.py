@@ -77,6 +77,9 @@ class Site:
     def device_update(self, nwk: int, eui64: int, parent: int, kind: JoinKind) -> None:
         self.updates.append(kind)
 
+    def has_room(self) -> bool:
+        return True
+
     def admits(self, eui64: int) -> bool:
         return True
 
