@@ -283,7 +283,7 @@ class Association:
         self._flights.stop()
         connection = self._connection
         assert connection is not None
-        peer, problem = self._party.identify(connection, self._ssl)
+        peer, problem = self._party.identify(self._ssl)
         if problem is not None:
             self._shutdown()
             self._fail(problem)

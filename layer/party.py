@@ -10,7 +10,7 @@ import logging
 import os
 from typing import Any
 
-from OpenSSL import SSL, crypto
+from OpenSSL import crypto
 
 from layer.config import AssociationConfig, Role
 from layer.credentials import Credentials
@@ -24,7 +24,17 @@ _LOG = logging.getLogger(__name__)
 class Party:
     """One end's answers. ``refusal`` is the first reason why the peer was not accepted, for events and logs."""
 
-    __slots__ = ("__weakref__", "_config", "_credentials", "_kept", "_psk_identity", "_role", "_unverified", "refusal")
+    __slots__ = (
+        "__weakref__",
+        "_config",
+        "_credentials",
+        "_kept",
+        "_psk_identity",
+        "_role",
+        "_seen",
+        "_unverified",
+        "refusal",
+    )
 
     def __init__(self, role: Role, credentials: Credentials, config: AssociationConfig) -> None:
         self._role = role
@@ -32,6 +42,7 @@ class Party:
         self._config = config
         self._kept: list[object] = []
         self._psk_identity: bytes | None = None
+        self._seen: PeerIdentity | None = None
         self._unverified = False
         self.refusal: str | None = None
 
@@ -66,8 +77,13 @@ class Party:
         self._kept.append(cdata)
 
     def verify_certificate(self, certificate: crypto.X509, code: int, depth: int, trusted: bool) -> bool:
-        """Judge one link of the peer's chain, so that a refused peer gets an alert."""
-        problem = self._certificate_problem(certificate, code, depth, trusted)
+        """Judge one link of the peer's chain, so that a refused peer gets an alert; 0 is the peer's own certificate."""
+        try:
+            if depth == 0 and self._seen is None:
+                self._seen = certificate_identity(certificate.to_cryptography())
+            problem = self._certificate_problem(certificate, code, depth, trusted)
+        except Exception:  # certificates are peer input, and their parsers raise many kinds
+            problem = "the certificate can't be read"
         if problem is None:
             return True
         if self._config.peer.anonymous:
@@ -77,44 +93,43 @@ class Party:
             self.refusal = problem
         return False
 
-    def identify(self, connection: SSL.Connection, ssl: Any) -> tuple[PeerIdentity, str | None]:
+    def identify(self, ssl: Any) -> tuple[PeerIdentity, str | None]:
         """Who the peer of a finished handshake is, and why it is not accepted (None when it is)."""
-        try:
-            certificate = connection.get_peer_certificate(as_cryptography=True)
-            peer = certificate_identity(certificate) if certificate is not None else self._without_certificate(ssl)
-        except Exception:  # certificates are peer input, and their parsers raise many kinds
-            return PeerIdentity(kind="none"), "the peer's certificate can't be read"
-        if self._unverified:
-            peer = PeerIdentity(kind="none", spki_sha256=peer.spki_sha256)
         required = self._config.peer
-        if peer.kind == "none" and self._role is Role.SERVER and required.unrestricted:
-            # Nobody in particular is expected; OpenSSL has insisted on a certificate where the configuration does.
-            return peer, None
+        if self._unverified:
+            peer = PeerIdentity(kind="none", spki_sha256=self._seen.spki_sha256 if self._seen else None)
+        elif self._seen is not None:
+            peer = self._seen
+        elif self._used_psk(ssl):
+            peer = PeerIdentity(kind="psk", psk_identity=self._psk_identity)
+        else:
+            peer = PeerIdentity(kind="none")
+            if self._role is Role.SERVER and required.unrestricted:
+                # Nobody in particular is expected; OpenSSL has insisted on a certificate where the configuration does.
+                return peer, None
         return peer, unmet(required, peer)
 
-    def _without_certificate(self, ssl: Any) -> PeerIdentity:
+    def _used_psk(self, ssl: Any) -> bool:
+        if self._psk_identity is None:
+            return False
         # In TLS 1.3 an external PSK is a resumption to OpenSSL; before, the suite tells.
-        used = lib.SSL_session_reused(ssl) == 1 if self._config.protocol == "tls1.3" else "PSK" in suite_name(ssl)
-        if used and self._psk_identity is not None:
-            return PeerIdentity(kind="psk", psk_identity=self._psk_identity)
-        return PeerIdentity(kind="none")
+        return lib.SSL_session_reused(ssl) == 1 if self._config.protocol == "tls1.3" else "PSK" in suite_name(ssl)
 
     def _certificate_problem(self, certificate: crypto.X509, code: int, depth: int, trusted: bool) -> str | None:
         required = self._config.peer
         pinned_only = bool(required.spki_sha256) and not self._credentials.anchors
         if not trusted and not pinned_only:
             return certificate_problem(code)
-        try:
-            weak = weakness(certificate)
-            if weak is not None:
-                return weak
-            if depth:
-                return None
-            if not pinned_only and weak_signature(certificate):
-                return "the certificate is signed over a broken digest"
-            return unmet(required, certificate_identity(certificate.to_cryptography()))
-        except Exception:  # see identify
-            return "the certificate can't be read"
+        weak = weakness(certificate)
+        if weak is not None:
+            return weak
+        if not pinned_only and weak_signature(certificate) and not self._is_anchor(certificate):
+            return "the certificate is signed over a broken digest"
+        return unmet(required, self._seen) if depth == 0 and self._seen is not None else None
+
+    def _is_anchor(self, certificate: crypto.X509) -> bool:
+        """An anchor is trusted for what it is: nobody looks at its signature."""
+        return certificate.to_cryptography() in self._credentials.anchors
 
     def _lookup(self, identity: bytes) -> bytes | None:
         """The key of an identity that is known and wanted here."""

@@ -58,6 +58,10 @@ class Authority:
     def pem(self) -> bytes:
         return self.root.public_bytes(Encoding.PEM)
 
+    @property
+    def key_pem(self) -> bytes:
+        return self._key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
+
     def issue(
         self,
         name: str,
@@ -67,7 +71,9 @@ class Authority:
         filler: int = 0,
     ) -> Identity:
         key = key or ec.generate_private_key(ec.SECP256R1())
-        leaf = certificate(name, key, self._issuer, self._issuer_key, sans=sans, days=days, filler=filler)
+        leaf = certificate(
+            name, key, self._issuer, self._issuer_key, sans=sans, days=days, filler=filler, digest=digest
+        )
         return Identity(leaf.public_bytes(Encoding.PEM) + self._between, key, leaf)
 
 

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import dataclasses
+import subprocess
+from pathlib import Path
 
 import pytest
 from cryptography import x509
@@ -540,6 +542,28 @@ def test_small_rsa_key_is_refused_although_ccm8_lowers_the_security_level() -> N
     exchange(client, server)
     assert "shorter than 2048 bits" in failure(client).reason
     failure(server)
+
+
+def test_certificate_signed_over_sha1_is_refused_although_ccm8_lowers_the_security_level(tmp_path: Path) -> None:
+    """Made by OpenSSL's command, since ``cryptography`` no longer signs over SHA-1."""
+    for name, content in (("ca.pem", authority().pem), ("ca.key", authority().key_pem), ("key", device().key_pem)):
+        (tmp_path / name).write_bytes(content)
+    command = "openssl req -x509 -sha1 -CA ca.pem -CAkey ca.key -key key -subj /CN=weak -days 1 -out weak.pem"
+    subprocess.run(command.split(), cwd=tmp_path, check=True, capture_output=True)
+    weak = Credentials(certificate_chain=tmp_path / "weak.pem", private_key=device().key, trust_anchors=authority().pem)
+    client, server = pair(client_x509(), weak)
+    exchange(client, server)
+    assert "broken digest" in failure(client).reason
+    failure(server)
+
+
+def test_flight_longer_than_a_datagram_and_than_openssl_buffers() -> None:
+    """A certificate with 20 kB of ballast: the flight comes out of OpenSSL's BIO in more than one read."""
+    heavy = authority().issue("heavy", filler=20_000)
+    client, server = connected(client_x509(), certified(heavy, authority()))
+    assert client.info and server.info
+    client, server = connected(client_x509(), certified(heavy, authority()), of("tls1.3"))
+    assert client.info and server.info
 
 
 def test_psk_and_certificates_side_by_side() -> None:
