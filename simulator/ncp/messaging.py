@@ -58,10 +58,16 @@ class Messaging:
 
     def __init__(self, stack: Stack) -> None:
         self._stack = stack
-        self.in_flight = 0
+        self._pending = 0
+        self._generation = stack.generation
 
-    def reset(self) -> None:
-        self.in_flight = 0
+    @property
+    def in_flight(self) -> int:
+        """Unicasts that are not settled; those from before a reset or a departure don't count."""
+        if self._generation != self._stack.generation:
+            self._generation = self._stack.generation
+            self._pending = 0
+        return self._pending
 
     # ---- out
 
@@ -82,7 +88,7 @@ class Messaging:
             room -= EUI64_OVERHEAD
         return EmberStatus.MESSAGE_TOO_LONG if len(arguments["contents"]) > room else None
 
-    def _frame(self, arguments: Values) -> ApsFrame:
+    def _frame(self, arguments: Values, *, unicast: bool = True) -> ApsFrame:
         memory = self._stack.memory
         memory.aps_sequence = (memory.aps_sequence + 1) & 0xFF
         options = arguments["aps_options"]
@@ -96,7 +102,7 @@ class Messaging:
             payload=arguments["contents"],
             sequence=memory.aps_sequence,
             group=arguments["aps_group"],
-            ack_request=bool(options & ApsOption.RETRY),
+            ack_request=unicast and bool(options & ApsOption.RETRY),
             link_key=link_key,
         )
 
@@ -128,10 +134,10 @@ class Messaging:
         if self.in_flight >= memory.config[ConfigId.APS_UNICAST_MESSAGE_COUNT]:
             return EmberStatus.MAX_MESSAGE_LIMIT_REACHED, 0
         aps = self._frame(arguments)
-        self.in_flight += 1
+        self._pending += 1
 
         def report(delivered: bool) -> None:
-            self.in_flight -= 1
+            self._pending -= 1
             memory.count(Counter.APS_DATA_TX_UNICAST_SUCCESS if delivered else Counter.APS_DATA_TX_UNICAST_FAILED)
             memory.count(Counter.MAC_TX_UNICAST_SUCCESS if delivered else Counter.MAC_TX_UNICAST_FAILED)
             self._sent(arguments, kind, arguments["destination"], aps, delivered=delivered)
@@ -174,7 +180,7 @@ class Messaging:
         refusal = self._refusal(arguments, MAX_PAYLOAD)
         if refusal is not None:
             return refusal, 0
-        aps = self._frame(arguments)
+        aps = self._frame(arguments, unicast=False)
         self._stack.memory.count(Counter.APS_DATA_TX_BROADCAST)
         self._stack.memory.count(Counter.MAC_TX_BROADCAST)
 

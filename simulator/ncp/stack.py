@@ -7,13 +7,14 @@ The part that owns state; the handlers of the EZSP commands are in the modules b
 from __future__ import annotations
 
 import logging
+import math
 import os
 import random
 from collections.abc import Callable
 from pathlib import Path
 
 from simulator.air import Coordinator, Network, NetworkParameters
-from simulator.ezsp.codes import CurrentSecurity, EmberStatus, InitialSecurity
+from simulator.ezsp.codes import CurrentSecurity, EmberStatus, InitialSecurity, MfgTokenId
 from simulator.ezsp.layout import Values
 from simulator.ncp.memory import Memory, fresh
 from simulator.ncp.options import NcpOptions
@@ -117,9 +118,15 @@ class Stack:
         self.store.boot_counter = (self.store.boot_counter + 1) & 0xFFFFFFFF
         self._nwk_counter = self.store.nwk_frame_counter
         self._aps_counter = self.store.aps_frame_counter
-        custom = self.store.manufacturing.get(0x0C)
-        self.eui64 = self.store.restored_eui64 or (int.from_bytes(custom, "little") if custom else self.store.eui64)
+        self.eui64 = self._identity()
         self.save()
+
+    def _identity(self) -> int:
+        """The address in use: restored by a host, else written once by its maker, else the factory's."""
+        if self.store.restored_eui64 is not None:
+            return self.store.restored_eui64
+        custom = self.store.manufacturing.get(MfgTokenId.CUSTOM_EUI_64, b"\xff" * 8)
+        return self.store.eui64 if custom == b"\xff" * 8 else int.from_bytes(custom, "little")
 
     def _stop(self) -> None:
         self.generation += 1
@@ -140,8 +147,9 @@ class Stack:
         assert parameters is not None
         self.memory.up = True
         _LOG.info("network 0x%04x is up on channel %d", parameters.pan_id, parameters.channel)
-        self.network.start(self.coordinator, parameters)
+        # the host hears of the network before it hears from it
         self.status(EmberStatus.NETWORK_UP)
+        self.network.start(self.coordinator, parameters)
 
     def parameters(self) -> NetworkParameters | None:
         """What the stored network looks like to the air; None without one."""
@@ -235,18 +243,16 @@ class Stack:
         if self._joining is not None:
             self._joining.cancel()
             self._joining = None
-        self.network.permit_joining(seconds)
         if not seconds:
             self.memory.joining_until = None
-            if was_open:
-                self.status(EmberStatus.NETWORK_CLOSED)
-            return EmberStatus.SUCCESS
-        stays = seconds == JOINING_STAYS_OPEN
-        self.memory.joining_until = float("inf") if stays else self.clock() + seconds
-        if not stays:
+        elif seconds == JOINING_STAYS_OPEN:
+            self.memory.joining_until = math.inf
+        else:
+            self.memory.joining_until = self.clock() + seconds
             self._joining = self.timers.after(seconds, self._close_joining)
-        if not was_open:
-            self.status(EmberStatus.NETWORK_OPENED)
+        if was_open is not bool(seconds):
+            self.status(EmberStatus.NETWORK_OPENED if seconds else EmberStatus.NETWORK_CLOSED)
+        self.network.permit_joining(seconds)
         return EmberStatus.SUCCESS
 
     def _close_joining(self) -> None:

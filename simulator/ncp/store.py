@@ -12,8 +12,26 @@ from pathlib import Path
 from typing import Any
 
 from layer.errors import PeerError
+from simulator.ezsp.codes import MfgTokenId
 
 _FORMAT = 1
+#: tokens of eight octets that are the host's
+APPLICATION_TOKENS = 8
+#: octets of the manufacturing tokens
+MANUFACTURING_SIZES: dict[int, int] = {
+    MfgTokenId.CUSTOM_VERSION: 2,
+    MfgTokenId.STRING: 16,
+    MfgTokenId.BOARD_NAME: 16,
+    MfgTokenId.MANUF_ID: 2,
+    MfgTokenId.PHY_CONFIG: 2,
+    MfgTokenId.BOOTLOAD_AES_KEY: 16,
+    MfgTokenId.ASH_CONFIG: 40,
+    MfgTokenId.EZSP_STORAGE: 8,
+    MfgTokenId.CBKE_DATA: 92,
+    MfgTokenId.INSTALLATION_CODE: 20,
+    MfgTokenId.CUSTOM_EUI_64: 8,
+    MfgTokenId.CTUNE: 2,
+}
 MAX_STATE_FILE = 1 << 20
 
 
@@ -82,17 +100,25 @@ def dump(store: Store) -> str:
     return json.dumps({"format": _FORMAT, **_plain(store)}, indent=1)
 
 
-def _number(source: dict[str, Any], name: str, bits: int) -> int:
+def _number(source: dict[str, Any], name: str, bits: int, least: int = 0) -> int:
     value = source[name]
-    if not isinstance(value, int) or not -(1 << 7) <= value < 1 << bits:
+    if type(value) is not int or not least <= value < 1 << bits:
         raise ValueError(name)
     return value
 
 
-def _octets(source: dict[str, Any], name: str, length: int) -> bytes:
-    value = bytes.fromhex(source[name])
+def _indexed(source: dict[str, Any], count: int) -> list[tuple[int, Any]]:
+    """The entries of a table whose keys are indices below ``count``."""
+    entries = [(int(index), entry) for index, entry in source.items()]
+    if any(not 0 <= index < count for index, _ in entries):
+        raise ValueError("index")
+    return entries
+
+
+def _octets(text: str, length: int) -> bytes:
+    value = bytes.fromhex(text)
     if len(value) != length:
-        raise ValueError(name)
+        raise ValueError("length")
     return value
 
 
@@ -103,12 +129,12 @@ def _network(source: dict[str, Any] | None) -> StoredNetwork | None:
         "pan_id": 16,
         "extended_pan_id": 64,
         "channel": 8,
-        "tx_power": 7,
         "update_id": 8,
         "manager": 16,
         "channels": 32,
     }
-    return StoredNetwork(**{name: _number(source, name, size) for name, size in bits.items()})
+    numbers = {name: _number(source, name, size) for name, size in bits.items()}
+    return StoredNetwork(tx_power=_number(source, "tx_power", 7, least=-128), **numbers)
 
 
 def _security(source: dict[str, Any] | None) -> StoredSecurity | None:
@@ -116,9 +142,9 @@ def _security(source: dict[str, Any] | None) -> StoredSecurity | None:
         return None
     return StoredSecurity(
         _number(source, "bitmask", 16),
-        _octets(source, "network_key", 16),
+        _octets(source["network_key"], 16),
         _number(source, "network_key_sequence", 8),
-        _octets(source, "link_key", 16),
+        _octets(source["link_key"], 16),
         _number(source, "trust_center", 64),
     )
 
@@ -126,7 +152,7 @@ def _security(source: dict[str, Any] | None) -> StoredSecurity | None:
 def _link_key(source: dict[str, Any]) -> LinkKey:
     return LinkKey(
         _number(source, "eui64", 64),
-        _octets(source, "key", 16),
+        _octets(source["key"], 16),
         _number(source, "outgoing_frame_counter", 32),
         _number(source, "incoming_frame_counter", 32),
     )
@@ -143,13 +169,15 @@ def load(text: str) -> Store:
             eui64=_number(source, "eui64", 64),
             restored_eui64=None if restored is None else _number(source, "restored_eui64", 64),
             boot_counter=_number(source, "boot_counter", 32),
-            nwk_frame_counter=_number(source, "nwk_frame_counter", 33),
-            aps_frame_counter=_number(source, "aps_frame_counter", 33),
+            nwk_frame_counter=_number(source, "nwk_frame_counter", 32),
+            aps_frame_counter=_number(source, "aps_frame_counter", 32),
             network=_network(source["network"]),
             security=_security(source["security"]),
-            key_table={int(index): _link_key(entry) for index, entry in source["key_table"].items()},
-            tokens={int(key): bytes.fromhex(value) for key, value in source["tokens"].items()},
-            manufacturing={int(key): bytes.fromhex(value) for key, value in source["manufacturing"].items()},
+            key_table={index: _link_key(entry) for index, entry in _indexed(source["key_table"], 256)},
+            tokens={key: _octets(value, 8) for key, value in _indexed(source["tokens"], APPLICATION_TOKENS)},
+            manufacturing={
+                key: _octets(value, MANUFACTURING_SIZES[key]) for key, value in _indexed(source["manufacturing"], 256)
+            },
         )
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         raise PeerError(f"not a dongle's state ({type(error).__name__})") from None

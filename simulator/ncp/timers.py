@@ -33,6 +33,9 @@ class Timers:
     def after(self, delay: float, action: Callable[[], None]) -> Timer:
         """Run ``action`` in ``delay`` seconds. UsageError beyond ``MAX_TIMERS``."""
         if len(self._heap) >= MAX_TIMERS:
+            self._heap = [entry for entry in self._heap if entry[2].action is not None]
+            heapq.heapify(self._heap)
+        if len(self._heap) >= MAX_TIMERS:
             raise UsageError("too many timers")
         timer = Timer(self._clock() + delay, action)
         heapq.heappush(self._heap, (timer.at, next(self._order), timer))

@@ -10,30 +10,13 @@ from simulator.ezsp.codes import EmberStatus, MfgTokenId, NodeType
 from simulator.ezsp.layout import Values
 from simulator.ncp.memory import COUNTERS
 from simulator.ncp.node import Handler, Node
-from simulator.ncp.store import StoredNetwork, StoredSecurity
+from simulator.ncp.store import APPLICATION_TOKENS, MANUFACTURING_SIZES, StoredNetwork, StoredSecurity
 
-APPLICATION_TOKENS = 8
 _TOKEN_SIZE = 8
 #: libraries of a stock NCP: ZigBee PRO, binding, security core, security link keys
 _LIBRARIES = frozenset((0x01, 0x02, 0x04, 0x05))
 _LIBRARY_PRESENT = 0x80
-_RESTART_DELAY = 0.05
 _NO_EUI64 = 0xFFFFFFFFFFFFFFFF
-
-_MANUFACTURING_SIZES: dict[int, int] = {
-    MfgTokenId.CUSTOM_VERSION: 2,
-    MfgTokenId.STRING: 16,
-    MfgTokenId.BOARD_NAME: 16,
-    MfgTokenId.MANUF_ID: 2,
-    MfgTokenId.PHY_CONFIG: 2,
-    MfgTokenId.BOOTLOAD_AES_KEY: 16,
-    MfgTokenId.ASH_CONFIG: 40,
-    MfgTokenId.EZSP_STORAGE: 8,
-    MfgTokenId.CBKE_DATA: 92,
-    MfgTokenId.INSTALLATION_CODE: 20,
-    MfgTokenId.CUSTOM_EUI_64: 8,
-    MfgTokenId.CTUNE: 2,
-}
 
 
 def _nothing(node: Node, arguments: Values) -> Values:
@@ -67,7 +50,7 @@ def get_token(node: Node, arguments: Values) -> Values:
 
 def get_mfg_token(node: Node, arguments: Values) -> Values:
     number = arguments["id"]
-    size = _MANUFACTURING_SIZES.get(number)
+    size = MANUFACTURING_SIZES.get(number)
     if size is None:
         return {"data": b""}
     text = {MfgTokenId.STRING: node.stack.options.manufacturer, MfgTokenId.BOARD_NAME: node.stack.options.board}
@@ -77,7 +60,7 @@ def get_mfg_token(node: Node, arguments: Values) -> Values:
 
 def set_mfg_token(node: Node, arguments: Values) -> Values:
     number, data = arguments["id"], arguments["data"]
-    if len(data) != _MANUFACTURING_SIZES.get(number) or number in node.stack.store.manufacturing:
+    if len(data) != MANUFACTURING_SIZES.get(number) or number in node.stack.store.manufacturing:
         return {"status": EmberStatus.INVALID_CALL}
     node.stack.store.manufacturing[number] = data
     node.stack.save()
@@ -232,7 +215,7 @@ def token_factory_reset(node: Node, arguments: Values) -> Values:
 
 
 def reset_node(node: Node, arguments: Values) -> Values:
-    node.stack.timers.after(_RESTART_DELAY, node.restart)
+    node.restart()
     return {}
 
 

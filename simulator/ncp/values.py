@@ -102,7 +102,8 @@ def get_extended_value(node: Node, arguments: Values) -> Values:
     if number == ExtendedValueId.ENDPOINT_FLAGS:
         flags = node.memory.endpoint_flags.get(characteristics)
         if flags is None:
-            return {"status": EzspStatus.ERROR_INVALID_VALUE, "value": b""}
+            # with a value all the same: hosts read two octets to find out whether an endpoint is there
+            return {"status": EzspStatus.ERROR_INVALID_VALUE, "value": bytes(2)}
         value = flags.to_bytes(2, "little")
     elif number == ExtendedValueId.LAST_LEAVE_REASON:
         value = bytes(3)

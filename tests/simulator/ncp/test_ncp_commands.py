@@ -324,7 +324,7 @@ def test_endpoints(host: Any) -> None:
     assert host.command(0x0002, "0104010500000000") == b"\x38"
     assert host.command(0x0002, "0004010500000000") == b"\x36"
     assert host.command(0x0003, "0001000000").hex() == "00020100"
-    assert host.command(0x0003, "0009000000").hex() == "3600"
+    assert host.command(0x0003, "0009000000").hex() == "36020000"
 
 
 def test_values(host: Any) -> None:
@@ -519,6 +519,32 @@ def test_fatal_error_needs_a_reset(formed: Any, network: Any, ncp: Ncp) -> None:
     assert formed.responses == []
     formed.start()
     assert formed.command(0x0017, "0000") == b"\x00"
+
+
+def test_repetition_costs_nothing(formed: Any, ncp: Ncp) -> None:
+    """Timers that were replaced or cancelled do not pile up."""
+    for _ in range(400):
+        formed.command(0x0022, "fe")
+        formed.command(0x001A, "0000f8ff0704")
+        formed.command(0x001D)
+    for _ in range(400):
+        formed.command(0x0104)
+    formed.wait(0.1)
+    assert len(formed.link) == 2
+    assert ncp.next_deadline() is None
+
+
+def test_a_host_hears_of_the_network_before_it_hears_from_it(host: Any, network: Any, ncp: Ncp) -> None:
+    start = network.start
+
+    def eager(coordinator: Any, parameters: Any) -> None:
+        start(coordinator, parameters)
+        coordinator.device_update(0x4321, DEVICE, 0x1111, JoinKind.SECURED_REJOIN)
+
+    network.start = eager
+    host.command(0x0068, "8403" + KEY + "01" * 16 + "07" + "00" * 8)
+    host.command(0x001E, "88776655443322113412080f0000000000f8ff07")
+    assert [number for number, _ in host.callbacks] == [0x0019, 0x0024]
 
 
 def test_reset_node(formed: Any, network: Any) -> None:
