@@ -71,9 +71,7 @@ class Authority:
         filler: int = 0,
     ) -> Identity:
         key = key or ec.generate_private_key(ec.SECP256R1())
-        leaf = certificate(
-            name, key, self._issuer, self._issuer_key, sans=sans, days=days, filler=filler, digest=digest
-        )
+        leaf = certificate(name, key, self._issuer, self._issuer_key, sans=sans, days=days, filler=filler)
         return Identity(leaf.public_bytes(Encoding.PEM) + self._between, key, leaf)
 
 
