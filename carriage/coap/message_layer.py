@@ -36,7 +36,7 @@ class TransmissionParameters:
     exchange_lifetime: float = 247.0
     max_backlog: int = 256  # messages that wait for NSTART or for ids
     max_remembered: int = 1024  # messages of the peer kept for de-duplication
-    max_remembered_octets: int = 262_144  # replies kept for repetition
+    max_remembered_octets: int = 65_536  # replies kept for repetition
     id_space: int = SPACE
 
     def __post_init__(self) -> None:

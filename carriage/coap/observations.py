@@ -151,6 +151,12 @@ class Observations:
         elif observation.exchange in self._fetching:
             self._await_fetch(observation, now)
 
+    def fetching(self, exchange: int, notification: int, now: float) -> None:
+        """The observer goes on fetching a notification: give it time for the next block."""
+        observation = self._by_exchange.get(exchange)
+        if observation is not None and observation.current is not None and observation.current.id == notification:
+            self._await_fetch(observation, now)
+
     def fetched(self, exchange: int, notification: int, now: float) -> None:
         """The observer has the last block of a notification."""
         observation = self._by_exchange.get(exchange)

@@ -173,6 +173,7 @@ class CoapsServer:
         self._deadlines = Deadlines()
         self._dirty: set[Peer] = set()
         self._awake = False  # a flush will follow anyway
+        self._closed = False
         self._timer: asyncio.TimerHandle | None = None
         self._datagrams: Datagrams | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
@@ -212,7 +213,7 @@ class CoapsServer:
 
     def close(self) -> None:
         """Close every peer (each with ``gone``) and the socket."""
-        if self._datagrams is None:
+        if self._datagrams is None or self._closed:
             self._sock.close()
             return
         for peer in self.peers:
@@ -223,6 +224,7 @@ class CoapsServer:
             self._timer.cancel()
             self._timer = None
         self._datagrams.close()
+        self._closed = True
 
     # In
 
@@ -302,6 +304,8 @@ class CoapsServer:
             self._loop.call_soon(self._flush)
 
     def _flush(self) -> None:
+        if self._closed:
+            return
         now = self.now()
         self._awake = True
         while self._dirty:

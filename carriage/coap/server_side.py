@@ -210,6 +210,8 @@ class ServerSide:
             self._send(message, codes.BAD_REQUEST, (), b"no such block", None, now)
             return True
         if block.more or served.notification is None:
+            if served.notification is not None:
+                self.observations.fetching(*served.notification, now)
             self._send(message, served.response.code, options, chunk, None, now)
             return True
         # The end of a notification goes separately, since only then its arrival is confirmed: the next notification

@@ -268,6 +268,16 @@ def test_an_observer_that_does_not_fetch_is_given_up(world) -> None:
     assert pair.b.events[-1] == ObservationEnded(exchange, Reason.TIMED_OUT)
 
 
+def test_a_slow_observer_that_goes_on_fetching_is_waited_for(world) -> None:
+    pair = world(jitter=1.0, other=CoapConfig(fetch_timeout=8.0))
+    _, theirs = observed(pair)
+    large = random.Random(1).randbytes(40_000)
+    start = pair.now
+    pair.b.connection.notify(theirs, Response(codes.CONTENT, (), large), pair.now)
+    assert pair.run_until(lambda: bool(pair.b.of(NotificationAcknowledged)))
+    assert pair.now - start > 20.0 and bodies(pair) == [large]
+
+
 def test_a_newer_notification_supersedes_a_half_fetched_one(world) -> None:
     """Other servers do that (RFC 7959 section 2.6): the observer turns to the newer one."""
     pair = world()
