@@ -27,8 +27,8 @@ MAX_DATA = 128
 MAX_FRAME = 1 + MAX_DATA + 2
 
 _RST, _RSTACK, _ERROR = 0xC0, 0xC1, 0xC2
-_STUFFED = {octet: bytes((ESCAPE, octet ^ ESCAPE_BIT)) for octet in RESERVED}
-_PLAIN = [_STUFFED.get(octet, bytes((octet,))) for octet in range(256)]
+# the escape octet itself comes first: what the others turn into must not be escaped again
+_ESCAPES = [(bytes((octet,)), bytes((ESCAPE, octet ^ ESCAPE_BIT))) for octet in (ESCAPE, *sorted(RESERVED - {ESCAPE}))]
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,7 +102,9 @@ def randomise(data: bytes) -> bytes:
 
 def stuff(body: bytes) -> bytes:
     """Escape the reserved octets and end the frame with its flag."""
-    return b"".join([_PLAIN[octet] for octet in body]) + b"\x7e"
+    for plain, escaped in _ESCAPES:
+        body = body.replace(plain, escaped)
+    return body + b"\x7e"
 
 
 def encode(frame: Frame) -> bytes:
