@@ -29,7 +29,7 @@ class CoapConfig:
     answer_lifetime: float = 247.0  # after which an unanswered request of the peer is forgotten
     max_observations: int = 64  # by the peer
     max_notifications: int = 16  # of one observation that wait behind the one on its way
-    fetch_timeout: float = 30.0  # for the observer to fetch the next block of a notification
+    fetch_timeout: float = 100.0  # for the observer to ask for the next block: longer than its retransmissions (93 s)
     ping_timeout: float = 30.0  # over streams; over datagrams the message layer decides
 
     def __post_init__(self) -> None:
