@@ -1,8 +1,9 @@
 """What waits for the dongle: a queue for each device, few frames in flight, and another try where the dongle is full.
 
 A dongle has some ten buffers for unicasts. Given more it refuses them (``MAX_MESSAGE_LIMIT_REACHED``) and zigpy gives
-up; so frames wait here, in order for each device, and a refused one is tried again after a growing wait with jitter.
-A frame that the dongle took is never sent again from here: what became of it is the caller's to judge.
+up; so frames wait here, in order for each device, and a refused one is offered again as soon as another is through.
+Each refusal lowers the number of frames in flight to what the dongle took; success raises it again. A frame that the
+dongle took is never sent again from here: what became of it is the caller's to judge.
 """
 
 from __future__ import annotations
@@ -18,7 +19,9 @@ from typing import Final
 _LOG = logging.getLogger(__name__)
 
 BUSY_WAITS: Final = (0.05, 0.1, 0.2, 0.4, 0.8, 1.6, 2.0, 2.0)
-"""Seconds before a refused frame is offered again; one try more than waits."""
+"""Seconds before a frame is offered again that was refused though none of ours is in flight; ends after the last."""
+GROW_AFTER: Final = 64
+"""Frames in a row that the dongle took, until it is given one more at once."""
 
 
 class Outcome(Enum):
@@ -57,6 +60,48 @@ class _Lane:
     active: int = 0
 
 
+class _Slots:
+    """How many frames the dongle is given at once: first come, first served; a refused frame comes first."""
+
+    def __init__(self, most: int) -> None:
+        self._most = self.limit = most
+        self.taken = 0
+        self._taken_in_a_row = 0
+        self._waiting: deque[asyncio.Future[None]] = deque()
+
+    async def acquire(self, *, first: bool = False) -> None:
+        if self.taken < self.limit and (first or not self._waiting):
+            self.taken += 1
+            return
+        turn: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        (self._waiting.appendleft if first else self._waiting.append)(turn)
+        try:
+            await turn
+        except asyncio.CancelledError:
+            if turn.done() and not turn.cancelled():
+                self.release()
+            raise
+
+    def release(self) -> None:
+        self.taken -= 1
+        while self._waiting and self.taken < self.limit:
+            turn = self._waiting.popleft()
+            if not turn.done():
+                self.taken += 1
+                turn.set_result(None)
+
+    def refused(self) -> None:
+        """The dongle has no room for the frame of this slot: it holds the others at most."""
+        self.limit = max(1, min(self.limit, self.taken - 1))
+        self._taken_in_a_row = 0
+
+    def accepted(self) -> None:
+        self._taken_in_a_row += 1
+        if self._taken_in_a_row >= GROW_AFTER:
+            self._taken_in_a_row = 0
+            self.limit = min(self._most, self.limit + 1)
+
+
 class Sender:
     """Sends through ``transmit``, at most ``in_flight`` frames at once and ``device_window`` to one device.
 
@@ -82,13 +127,13 @@ class Sender:
         self._device_window = device_window
         self._jitter = jitter
         self._busy_waits = busy_waits
+        self._in_flight = _Slots(in_flight)
         self._room = queued
         self._lanes: dict[str, _Lane] = {}
         self._turns: tuple[asyncio.Queue[str], asyncio.Queue[str]] = (asyncio.Queue(), asyncio.Queue())
         self._open = True
         self.counters: dict[str, int] = {outcome.value: 0 for outcome in Outcome}
-        """Attempts by outcome, and ``retried``."""
-        self.counters["retried"] = 0
+        """Attempts by outcome."""
 
     def submit(self, frame: Frame) -> None:
         """Queue a frame. It fails at once, before the return, where the queue is full or the link gone."""
@@ -138,13 +183,19 @@ class Sender:
                 del self._lanes[eui64]
 
     async def _offer(self, frame: Frame) -> Outcome:
-        outcome = await self._transmit(frame)
-        self.counters[outcome.value] += 1
-        for wait in self._busy_waits:
-            if outcome is not Outcome.BUSY:
-                break
-            await asyncio.sleep(wait * (0.5 + self._jitter()))
-            outcome = await self._transmit(frame)
-            self.counters[outcome.value] += 1
-            self.counters["retried"] += 1
-        return outcome
+        slots = self._in_flight
+        for number, wait in enumerate((*self._busy_waits, None)):
+            await slots.acquire(first=number > 0)
+            try:
+                outcome = await self._transmit(frame)
+                self.counters[outcome.value] += 1
+                if outcome is not Outcome.BUSY:
+                    slots.accepted()
+                    return outcome
+                alone = slots.taken == 1
+                slots.refused()
+                if alone and wait is not None:
+                    await asyncio.sleep(wait * (0.5 + self._jitter()))
+            finally:
+                slots.release()
+        return Outcome.BUSY

@@ -37,6 +37,7 @@ from gateway.api.model import (
 )
 from simulator.ncp.dongle import Ncp
 from simulator.ncp.options import NcpOptions
+from simulator.network.aps import AirOptions
 from simulator.network.attach_session import greet
 from simulator.network.loop import LoopDriver
 from simulator.network.radio import Conditions
@@ -262,6 +263,10 @@ class Device:
         self.pump()
 
 
+FORMED: dict[str, bytes] = {}
+"""A dongle's memory and zigpy's database with a network; made by the first test that needs them, for all."""
+
+
 class World:
     """A virtual network and dongle on this loop, and gateways of adapters that use it."""
 
@@ -271,8 +276,12 @@ class World:
         self.tmp_path = tmp_path
         loop = asyncio.get_running_loop()
         self.driver = LoopDriver(loop)
-        self.network = VirtualNetwork(self.driver.agenda, seed=seed, conditions=conditions or Conditions())
+        # A table that is large and never ages takes a new frame for an old one once the APS counter has gone round.
+        air = AirOptions(dedup_size=4)
+        self.network = VirtualNetwork(self.driver.agenda, seed=seed, conditions=conditions or Conditions(), options=air)
         self.state = tmp_path / "dongle"
+        self.state_dir = tmp_path / "state"
+        self.state_dir.mkdir(exist_ok=True)
         options = NcpOptions(seed=seed, scan_pace=0.0, unicast_messages=buffers)
         self.ncp = Ncp(self.network, options, self.state, clock=loop.time)
         self.socket = tmp_path / f"attach{seed}"
@@ -280,8 +289,6 @@ class World:
         self.path = str(tmp_path / "tty")
         self.port: PtyPort | TcpPort
         self.devices: list[Device] = []
-        self.state_dir = tmp_path / "state"
-        self.state_dir.mkdir(exist_ok=True)
 
     async def device(self, eui64: int, *, link_key: bool = False, **options: Any) -> Device:
         device = Device(link_key=link_key)
@@ -345,12 +352,29 @@ class Gateway:
         return self.context.of(Join)[-1]
 
 
+async def _form(tmp_path: Path) -> None:
+    """Put ``FORMED`` in place, after making it where this is the first time."""
+    if not FORMED:
+        (tmp_path / "form").mkdir()
+        world = World(tmp_path / "form")
+        async with serve_pty(world.ncp, Path(world.path)), world.gateway():
+            await asyncio.sleep(0.3)  # zigpy's first backup
+        world.ncp.close()
+        world.driver.close()
+        FORMED.update(dongle=world.state.read_bytes(), database=(world.state_dir / "zigbee.db").read_bytes())
+    (tmp_path / "dongle").write_bytes(FORMED["dongle"])
+    (tmp_path / "state").mkdir(exist_ok=True)
+    (tmp_path / "state" / "zigbee.db").write_bytes(FORMED["database"])
+
+
 @pytest.fixture
 async def make_world(tmp_path: Path) -> AsyncIterator[Callable[..., Awaitable[World]]]:
     """Makes worlds with their dongle at a pseudo-terminal, or with ``tcp=True`` at a TCP port: ``world.path``."""
     async with AsyncExitStack() as stack:
 
-        async def make(*, tcp: bool = False, **options: Any) -> World:
+        async def make(*, tcp: bool = False, blank: bool = False, **options: Any) -> World:
+            if not blank:
+                await _form(tmp_path)
             world = World(tmp_path, **options)
             stack.callback(world.driver.close)
             stack.callback(world.ncp.close)

@@ -26,7 +26,8 @@ def modes(folder: Path) -> dict[str, int]:
     return {path.name: path.stat().st_mode & 0o777 for path in (folder, *folder.iterdir())}
 
 
-async def test_forms_a_network_where_told(world: Any) -> None:
+async def test_forms_a_network_where_told(make_world: Make) -> None:
+    world = await make_world(blank=True)
     os.umask(0o000)
     try:
         async with world.gateway(channel=20) as gateway:
@@ -70,7 +71,8 @@ async def test_a_restart_finds_network_and_devices(world: Any) -> None:
         await device.wait(TunnelOpened)
 
 
-async def test_a_blank_dongle_is_left_alone(world: Any) -> None:
+async def test_a_blank_dongle_is_left_alone(make_world: Make) -> None:
+    world = await make_world(blank=True)
     async with world.gateway(form="never", wait=False) as gateway:
         await gateway.until(lambda: len(gateway.context.states) >= 2)
         fault = gateway.context.states[0]
@@ -147,7 +149,7 @@ async def test_a_dongle_that_comes_back_blank_is_not_formed(make_world: Make, tm
         await gateway.until(lambda: len(gateway.context.states) > 1)
         world.ncp.close()
         world.state.unlink()
-        blank = await make_world(seed=2)
+        blank = await make_world(seed=2, blank=True)
         await gateway.until(lambda: any("holds no network" in state for state in gateway.context.states))
         await asyncio.sleep(0.3)
         assert not blank.ncp.network_up
@@ -159,11 +161,10 @@ async def test_the_last_backup_goes_onto_a_new_dongle(make_world: Make) -> None:
     world = await make_world()
     async with world.gateway() as gateway:
         before = gateway.adapter.status()["network"]
-        await asyncio.sleep(0.3)  # zigpy makes its first backup right after the start
     world.port.unplug()
     world.ncp.close()
     world.state.unlink()
-    other = await make_world(seed=2)
+    other = await make_world(seed=2, blank=True)
     async with other.gateway() as gateway:
         after = gateway.adapter.status()["network"]
         assert (after["extended_pan_id"], after["pan_id"]) == (before["extended_pan_id"], before["pan_id"])
