@@ -235,10 +235,14 @@ class Stack:
         path.write_text("\n".join(lines) + "\n" + extra)
         return path
 
-    async def start_gateway(self, env: Mapping[str, str] | None = None) -> Process:
-        """The daemon, up and serving on every adapter."""
+    async def start_gateway(
+        self, env: Mapping[str, str] | None = None, *, program: Sequence[str] | None = None
+    ) -> Process:
+        """The daemon, up and serving on every adapter. ``program``: what to run instead of ``atls-gateway``."""
         self.gateway = await self._start(
-            "gateway", [command("atls-gateway"), "run", "-c", str(self.directory / "gateway.yaml")], env
+            "gateway",
+            [*(program or [command("atls-gateway")]), "run", "-c", str(self.directory / "gateway.yaml")],
+            env,
         )
         await self.wait_ready()
         return self.gateway
