@@ -47,6 +47,10 @@ class Beneath(Protocol):
     def message_limit(self) -> int:
         """Octets of one message with its header and options."""
 
+    @property
+    def ordered(self) -> bool:
+        """Whether messages arrive in the order in which they were sent."""
+
     def start(self, now: float) -> None:
         """Say what the transport wants said first."""
 

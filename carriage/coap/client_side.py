@@ -249,7 +249,8 @@ class ClientSide:
         if call.observe:
             sequence = opt.first_uint(options, opt.OBSERVE)
             if sequence is not None:
-                if call.established and not is_newer(sequence, now, call.sequence, call.sequence_at):
+                newer = self._beneath.ordered or is_newer(sequence, now, call.sequence, call.sequence_at)
+                if call.established and not newer:
                     return
                 call.sequence = sequence
                 call.sequence_at = now

@@ -132,6 +132,11 @@ class MessageLayer:
         """Octets of replies kept for repetition."""
         return self._seen.octets
 
+    @property
+    def ordered(self) -> bool:
+        """Datagrams overtake each other."""
+        return False
+
     def start(self, now: float) -> None:
         """Datagrams need no greeting."""
 

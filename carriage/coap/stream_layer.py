@@ -72,6 +72,11 @@ class StreamLayer:
         """Set by Release, Abort or a stream that makes no sense."""
         return self._ended
 
+    @property
+    def ordered(self) -> bool:
+        """Observe numbers mean nothing here (RFC 8323 section 7.1)."""
+        return True
+
     def start(self, now: float) -> None:
         """Each side opens with its CSM and need not wait for the other's (section 5.3)."""
         self._out.insert(0, encode_frame(capabilities(self._max_message_size)))

@@ -1,5 +1,5 @@
-"""Two connections in full use while the network changes, cuts, loses and repeats what they say: nothing is raised, every
-table keeps its bound, and no deadline lies in the past."""
+"""Two connections in full use while the network changes, cuts, loses and repeats what they say: nothing is raised,
+every table keeps its bound, and no deadline lies in the past."""
 
 from __future__ import annotations
 

@@ -13,6 +13,7 @@ from carriage.coap.connection import (
     CoapConfig,
     CoapConnection,
     ConnectionEnded,
+    NotificationReceived,
     PingAnswered,
     PingFailed,
     Request,
@@ -182,6 +183,20 @@ def test_a_large_body_goes_in_one_message_where_the_peer_takes_it() -> None:
     ours.receive(b"".join(theirs.to_send()), 0.0)
     answer = ours.next_event()
     assert isinstance(answer, ResponseReceived) and answer.response.payload == body
+
+
+def test_notifications_over_a_stream_need_no_rising_numbers() -> None:
+    """RFC 8323 section 7.1: the Observe value may be the same each time."""
+    ours = connection()
+    ours.receive(bytes.fromhex("00e1"), 0.0)
+    exchange = ours.observe(Request(codes.GET, ((11, b"x"),)), 0.0)
+    request = FrameDecoder(1152).feed(b"".join(ours.to_send()))[-1]
+    for payload in (b"first", b"second", b"third"):
+        ours.receive(encode_frame(Message(CON, codes.CONTENT, 0, request.token, ((6, b""),), payload)), 0.0)
+    response = [Response(codes.CONTENT, ((6, b""),), payload) for payload in (b"first", b"second", b"third")]
+    assert ours.next_event() == ResponseReceived(exchange, response[0])
+    assert ours.next_event() == NotificationReceived(exchange, response[1])
+    assert ours.next_event() == NotificationReceived(exchange, response[2])
 
 
 def test_before_the_peers_csm_only_the_base_size_is_assumed() -> None:
