@@ -1,0 +1,98 @@
+"""``make bench``: CPU per message of the gateway and of its peers, in one run. See docs/bench.md."""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import datetime
+import json
+import sys
+import tempfile
+from pathlib import Path
+from typing import Any
+
+from bench import machine, report
+from bench.rows import ROOT, UNIT, Site, rows
+from demo.process import ProcessFailedError
+
+RESULTS = ROOT / "bench" / "results"
+PARTS = ("floor", "ip", "zigbee", "micro")
+
+
+def options(argv: list[str]) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(prog="python -m bench", description="Measure CPU per message beside peers.")
+    parser.add_argument("--part", action="append", choices=PARTS, help="only these; may be repeated")
+    parser.add_argument("--repeats", type=int, default=5, help="repetitions, in turns over the rows (default 5)")
+    parser.add_argument("--seconds", type=float, default=1.5, help="of each measurement (default 1.5)")
+    parser.add_argument("--warm", type=float, default=0.4, help="seconds of the same load before it (default 0.4)")
+    parser.add_argument("--calls", type=int, default=10_000, help="of each micro row and repetition (default 10000)")
+    parser.add_argument("--save", metavar="NAME", help="keep the result as bench/results/NAME.json")
+    return parser.parse_args(argv)
+
+
+async def run(chosen: argparse.Namespace, directory: Path) -> dict[str, Any]:
+    """Measure; the whole report."""
+    parts = chosen.part or PARTS
+    found: dict[str, Any] = {
+        "date": datetime.datetime.now(datetime.UTC).isoformat(timespec="minutes"),
+        "machine": machine.facts(),
+        "repeats": chosen.repeats,
+        "seconds": chosen.seconds,
+    }
+    before = machine.load_average()
+    runs: dict[str, dict[str, list[dict[str, float]]]] = {}
+    octets: dict[str, int] = {}
+    micro = await _micro(chosen, directory) if "micro" in parts else {}
+    async with rows(directory, parts) as all_rows:
+        for turn in range(chosen.repeats):
+            for row in all_rows:
+                octets[row.name] = row.octets
+                for level in row.levels:
+                    sys.stderr.write(f"\r{turn + 1} of {chosen.repeats}: {row.name}, {level.name}".ljust(70))
+                    measured = await row.measure(level, warm=chosen.warm, seconds=chosen.seconds)
+                    runs.setdefault(row.name, {}).setdefault(level.name, []).append(measured)
+    sys.stderr.write("\r".ljust(70) + "\r")
+    for name, seconds in micro.items():
+        runs[name] = {"calls": [{"cpu": each} for each in seconds]}
+        octets[name] = UNIT
+    found["load_average"] = [before, machine.load_average()]
+    found["octets"] = octets
+    found["rows"] = report.summary(runs)
+    found["ratios"] = report.ratios(runs)
+    found["runs"] = runs
+    return found
+
+
+async def _micro(chosen: argparse.Namespace, directory: Path) -> dict[str, list[float]]:
+    site = Site(directory)
+    try:
+        process = await site.start("micro", "bench.micro", UNIT, chosen.calls, chosen.repeats)
+        measured = await process.expect_event("micro", seconds=300)
+    finally:
+        await site.stop()
+    seconds: dict[str, list[float]] = measured["seconds"]
+    return seconds
+
+
+def main(argv: list[str]) -> int:
+    chosen = options(argv)
+    try:
+        with tempfile.TemporaryDirectory(prefix="atls-bench-") as directory:
+            found = asyncio.run(run(chosen, Path(directory)))
+    except ProcessFailedError as error:
+        sys.stderr.write(f"\nthe benchmark failed: {error}\n")
+        return 1
+    print("\n".join(report.lines(found)))
+    local = RESULTS / "local"
+    local.mkdir(parents=True, exist_ok=True)
+    places = [local / f"{found['date'].replace(':', '')}.json"]
+    if chosen.save:
+        places.append(RESULTS / f"{chosen.save}.json")
+    for place in places:
+        place.write_text(json.dumps(found, indent=1) + "\n")
+        print(f"written to {place.relative_to(ROOT)}")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

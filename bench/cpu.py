@@ -1,0 +1,29 @@
+"""What a process has used so far: CPU seconds (user and system) and voluntary context switches, read from outside."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+_CPUCLOCK_SCHED = 2  # linux/posix-timers: the clock of a whole process, every thread of it, to the nanosecond
+
+
+@dataclass(frozen=True, slots=True)
+class Usage:
+    """Seconds of CPU, and how often a thread of the process went to sleep of its own accord (its wake-ups)."""
+
+    cpu: float
+    sleeps: int
+
+    def since(self, before: Usage) -> Usage:
+        return Usage(self.cpu - before.cpu, self.sleeps - before.sleeps)
+
+
+def usage(pid: int) -> Usage:
+    """What ``/proc/PID/stat`` counts in hundredths of a second, from the process's own clock instead."""
+    sleeps = 0
+    for status in Path(f"/proc/{pid}/task").glob("*/status"):
+        _, _, rest = status.read_text().partition("\nvoluntary_ctxt_switches:")
+        sleeps += int(rest.split("\n", 1)[0])
+    return Usage(time.clock_gettime((~pid << 3) | _CPUCLOCK_SCHED), sleeps)

@@ -1,0 +1,86 @@
+"""What a run found, as JSON and as a table: medians over the repetitions with their spread, ratios within one run."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from statistics import median
+from typing import Any
+
+RATIOS: tuple[tuple[str, tuple[str, ...]], ...] = (
+    ("gateway, coaps to mqtt", ("mqtt publish, paho",)),
+    ("gateway, coaps to mqtt", ("coaps server, ours", "mqtt publish, ours")),
+    ("gateway, coaps to mqtt", ("udp echo, drain",)),
+    ("mqtt publish, ours", ("mqtt publish, paho",)),
+    ("coaps server, ours", ("coap server, aiocoap",)),
+    ("udp echo, protocol", ("udp echo, drain",)),
+    ("gateway, zigbee to coaps", ("bellows",)),
+    ("engine", ("udp echo, drain",)),
+    ("coap decode", ("aiocoap decode",)),
+    ("coap encode", ("aiocoap encode",)),
+)
+"""A row, and the peers whose CPU per message together it is divided by."""
+
+Runs = Mapping[str, Mapping[str, Sequence[Mapping[str, float]]]]
+"""Row, level of load, repetitions."""
+
+
+def spread(values: Sequence[float]) -> dict[str, float]:
+    return {"median": median(values), "least": min(values), "most": max(values)}
+
+
+def summary(runs: Runs) -> dict[str, Any]:
+    """Per row and level: CPU per message, messages per second, wake-ups per message."""
+    return {
+        name: {
+            level: {key: spread([each[key] for each in found]) for key in ("cpu", "rate", "sleeps") if key in found[0]}
+            for level, found in levels.items()
+        }
+        for name, levels in runs.items()
+    }
+
+
+def ratios(runs: Runs) -> list[dict[str, Any]]:
+    """CPU per message of a row over that of its peers, repetition by repetition; levels in their order."""
+    found = []
+    for name, peers in RATIOS:
+        if name not in runs or any(peer not in runs for peer in peers):
+            continue
+        for index, (level, mine) in enumerate(runs[name].items()):
+            theirs = [list(runs[peer].values()) for peer in peers]
+            values = [
+                each["cpu"] / sum(levels[min(index, len(levels) - 1)][turn]["cpu"] for levels in theirs)
+                for turn, each in enumerate(mine)
+            ]
+            found.append({"row": name, "peers": list(peers), "level": level, "ratio": spread(values)})
+    return found
+
+
+def lines(report: Mapping[str, Any]) -> Iterator[str]:
+    """The report for people."""
+    machine = report["machine"]
+    yield f"{machine['cpu']}, {machine['cores']} cores, {machine['kernel']}, {machine['python']}"
+    versions = ("openssl", "mosquitto", "zigpy", "bellows", "paho-mqtt", "aiocoap", "cryptography", "commit")
+    yield ", ".join(f"{name} {machine[name]}" for name in versions)
+    load = report["load_average"]
+    yield f"load average {load[0]:.1f} before and {load[1]:.1f} after, {report['repeats']} repetitions in turns"
+    yield ""
+    head = f"{'row':26} {'octets':>6} {'load':>13} {'CPU us/message (least-most)':>29} {'messages/s':>11} {'sleeps':>7}"
+    yield head
+    yield "-" * len(head)
+    for name, levels in report["rows"].items():
+        for level, found in levels.items():
+            cpu = found["cpu"]
+            figure = f"{_us(cpu['median'])} ({_us(cpu['least'])}-{_us(cpu['most'])})"
+            rate = f"{found['rate']['median']:.0f}" if "rate" in found else ""
+            sleeps = f"{found['sleeps']['median']:.2f}" if "sleeps" in found else ""
+            yield f"{name:26} {report['octets'][name]:6} {level:>13} {figure:>29} {rate:>11} {sleeps:>7}"
+    yield ""
+    yield "CPU per message in relation (median, least-most of the repetitions)"
+    for each in report["ratios"]:
+        ratio = each["ratio"]
+        names = f"{each['row']} / {' + '.join(each['peers'])}"
+        yield f"  {names:72} {each['level']:>13} {ratio['median']:6.2f} ({ratio['least']:.2f}-{ratio['most']:.2f})"
+
+
+def _us(seconds: float) -> str:
+    return f"{seconds * 1e6:.1f}" if seconds < 1e-4 else f"{seconds * 1e6:.0f}"
