@@ -10,6 +10,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Self
 
 from layer.association import Association
 from layer.events import DataReceived, Event
@@ -97,7 +98,10 @@ class UdpServer:
             for datagram, to in self._listener.datagrams_to_send():
                 self._socket.sendto(datagram, to)  # type: ignore[arg-type]
 
-    def close(self) -> None:
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
         self._socket.close()
 
 

@@ -546,9 +546,10 @@ def test_small_rsa_key_is_refused_although_ccm8_lowers_the_security_level() -> N
 
 def test_certificate_signed_over_sha1_is_refused_although_ccm8_lowers_the_security_level(tmp_path: Path) -> None:
     """Made by OpenSSL's command, since ``cryptography`` no longer signs over SHA-1."""
-    for name, content in (("ca.pem", authority().pem), ("ca.key", authority().key_pem), ("key", device().key_pem)):
+    files = {"ca.pem": authority().pem, "ca.key": authority().key_pem, "key": device().key_pem, "cnf": b"[req]\n"}
+    for name, content in files.items():
         (tmp_path / name).write_bytes(content)
-    command = "openssl req -x509 -sha1 -CA ca.pem -CAkey ca.key -key key -subj /CN=weak -days 1 -out weak.pem"
+    command = "openssl req -config cnf -x509 -sha1 -CA ca.pem -CAkey ca.key -key key -subj /CN=weak -out weak.pem"
     subprocess.run(command.split(), cwd=tmp_path, check=True, capture_output=True)
     weak = Credentials(certificate_chain=tmp_path / "weak.pem", private_key=device().key, trust_anchors=authority().pem)
     client, server = pair(client_x509(), weak)

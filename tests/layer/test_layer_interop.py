@@ -57,70 +57,64 @@ def completed(found: list[Event]) -> bool:
 
 @pytest.mark.parametrize("library", ["openssl", "gnutls"])
 def test_libcoap_client_with_psk(library: str) -> None:
-    server = UdpServer(DtlsListener(PSK_SERVER, DTLS), coap_answer)
-    uri = f"coaps://127.0.0.1:{server.port}/x"
-    with program(f"coap-client-{library}", "-B", "10", "-u", "dev", "-k", KEY.decode(), uri) as client:
-        server.run(lambda: client.poll() is not None)
-        assert client.stdout and b"hello from atls" in client.stdout.read()
-    assert connected(server).info.peer.psk_identity == b"dev"
-    server.close()
+    with UdpServer(DtlsListener(PSK_SERVER, DTLS), coap_answer) as server:
+        uri = f"coaps://127.0.0.1:{server.port}/x"
+        with program(f"coap-client-{library}", "-B", "10", "-u", "dev", "-k", KEY.decode(), uri) as client:
+            server.run(lambda: client.poll() is not None)
+            assert client.stdout and b"hello from atls" in client.stdout.read()
+        assert connected(server).info.peer.psk_identity == b"dev"
 
 
 @pytest.mark.parametrize("library", ["openssl", "gnutls"])
 def test_libcoap_client_with_certificate(library: str, files: dict[str, Path]) -> None:
-    server = UdpServer(DtlsListener(server_x509(), DTLS), coap_answer)
-    uri = f"coaps://localhost:{server.port}/x"
-    certificates = ("-c", files["device"], "-j", files["device_key"], "-C", files["ca"])
-    with program(f"coap-client-{library}", "-B", "10", *certificates, uri) as client:
-        server.run(lambda: client.poll() is not None)
-        assert client.stdout and b"hello from atls" in client.stdout.read()
-    assert connected(server).info.peer.spki_sha256 == device().pin
-    server.close()
+    with UdpServer(DtlsListener(server_x509(), DTLS), coap_answer) as server:
+        uri = f"coaps://localhost:{server.port}/x"
+        certificates = ("-c", files["device"], "-j", files["device_key"], "-C", files["ca"])
+        with program(f"coap-client-{library}", "-B", "10", *certificates, uri) as client:
+            server.run(lambda: client.poll() is not None)
+            assert client.stdout and b"hello from atls" in client.stdout.read()
+        assert connected(server).info.peer.spki_sha256 == device().pin
 
 
 @pytest.mark.parametrize("library", ["openssl", "gnutls"])
 def test_libcoap_client_with_wrong_psk_stalls_until_our_timeout(library: str) -> None:
     config = AssociationConfig(retransmit_initial=1.0, handshake_timeout=1.5)
-    server = UdpServer(DtlsListener(PSK_SERVER, config), coap_answer)
-    uri = f"coaps://127.0.0.1:{server.port}/x"
-    with program(f"coap-client-{library}", "-B", "5", "-u", "dev", "-k", "fedcba9876543210", uri):
-        server.run(lambda: bool(server.events))
-    (event, *_) = server.events
-    assert isinstance(event, HandshakeRefused) and "not finished" in event.reason
-    server.close()
+    with UdpServer(DtlsListener(PSK_SERVER, config), coap_answer) as server:
+        uri = f"coaps://127.0.0.1:{server.port}/x"
+        with program(f"coap-client-{library}", "-B", "5", "-u", "dev", "-k", "fedcba9876543210", uri):
+            server.run(lambda: bool(server.events))
+        (event, *_) = server.events
+        assert isinstance(event, HandshakeRefused) and "not finished" in event.reason
 
 
 @pytest.mark.parametrize("suite", ["PSK-AES128-CCM8", "PSK-AES128-GCM-SHA256", "ECDHE-PSK-CHACHA20-POLY1305"])
 def test_openssl_dtls_client_with_psk(suite: str) -> None:
-    server = UdpServer(DtlsListener(PSK_SERVER, DTLS), bytes.upper)
-    command = ("openssl", "s_client", "-dtls1_2", "-connect", f"127.0.0.1:{server.port}")
-    with program(*command, *PSK_ARGUMENTS, "-cipher", f"{suite}:@SECLEVEL=0", feed=b"shout\n") as client:
-        server.run(lambda: any(isinstance(event, PeerData) for event in server.events))
-        output_until(client, b"SHOUT")
-    assert connected(server).info.suite == suite
-    server.close()
+    with UdpServer(DtlsListener(PSK_SERVER, DTLS), bytes.upper) as server:
+        command = ("openssl", "s_client", "-dtls1_2", "-connect", f"127.0.0.1:{server.port}")
+        with program(*command, *PSK_ARGUMENTS, "-cipher", f"{suite}:@SECLEVEL=0", feed=b"shout\n") as client:
+            server.run(lambda: any(isinstance(event, PeerData) for event in server.events))
+            output_until(client, b"SHOUT")
+        assert connected(server).info.suite == suite
 
 
 def test_openssl_dtls_client_with_certificate(files: dict[str, Path]) -> None:
-    server = UdpServer(DtlsListener(server_x509(), DTLS), bytes.upper)
-    command = ("openssl", "s_client", "-dtls1_2", "-connect", f"127.0.0.1:{server.port}", "-verify_return_error")
-    certificates = ("-cert", files["device"], "-key", files["device_key"], "-CAfile", files["ca"])
-    with program(*command, *certificates, feed=b"shout\n") as client:
-        server.run(lambda: any(isinstance(event, PeerData) for event in server.events))
-        output_until(client, b"SHOUT")
-    assert connected(server).info.peer.subject_alt_names[0] == "dns:lamp.example"
-    server.close()
+    with UdpServer(DtlsListener(server_x509(), DTLS), bytes.upper) as server:
+        command = ("openssl", "s_client", "-dtls1_2", "-connect", f"127.0.0.1:{server.port}", "-verify_return_error")
+        certificates = ("-cert", files["device"], "-key", files["device_key"], "-CAfile", files["ca"])
+        with program(*command, *certificates, feed=b"shout\n") as client:
+            server.run(lambda: any(isinstance(event, PeerData) for event in server.events))
+            output_until(client, b"SHOUT")
+        assert connected(server).info.peer.subject_alt_names[0] == "dns:lamp.example"
 
 
 def test_openssl_dtls_client_without_certificate_is_refused(files: dict[str, Path]) -> None:
-    server = UdpServer(DtlsListener(server_x509(), DTLS), bytes.upper)
-    command = ("openssl", "s_client", "-dtls1_2", "-connect", f"127.0.0.1:{server.port}", "-CAfile", files["ca"])
-    with program(*command) as client:
-        server.run(lambda: bool(server.events))
-        output_until(client, b"alert")
-    (event,) = server.events
-    assert isinstance(event, HandshakeRefused) and "did not return a certificate" in event.reason
-    server.close()
+    with UdpServer(DtlsListener(server_x509(), DTLS), bytes.upper) as server:
+        command = ("openssl", "s_client", "-dtls1_2", "-connect", f"127.0.0.1:{server.port}", "-CAfile", files["ca"])
+        with program(*command) as client:
+            server.run(lambda: bool(server.events))
+            output_until(client, b"alert")
+        (event,) = server.events
+        assert isinstance(event, HandshakeRefused) and "did not return a certificate" in event.reason
 
 
 # Our client, their server.
@@ -155,24 +149,23 @@ def test_openssl_server(protocol: str, kind: str, files: dict[str, Path]) -> Non
     exporter = ("-keymatexport", "EXPORTER-atls", "-keymatexportlen", "16")
     with program("openssl", "s_server", protocol, "-accept", f"127.0.0.1:{port}", *theirs, *exporter) as server:
         output_until(server, b"ACCEPT")
-        link = udp(port) if protocol == "-dtls1_2" else tcp(port)
-        end = started(ours, config)
-        drive(end, link, completed)
-        assert end.info is not None
-        assert end.info.peer.kind == ("psk" if kind == "psk" else "certificate")
-        end.send(b"from the client\n", 0)
-        drive(end, link, lambda found: True)
-        shown = output_until(server, b"from the client")
-        # OpenSSL's command exports without a context.
-        assert end.export("EXPORTER-atls", None, 16).hex().upper().encode() in shown
-        assert server.stdin
-        server.stdin.write(b"from the server\n")
-        server.stdin.flush()
-        drive(end, link, lambda found: b"from the server" in data_in(found))
-        end.close(time.monotonic())
-        drive(end, link, lambda found: end.over if protocol == "-dtls1_2" else True)
-        output_until(server, b"DONE|ERROR|shut ?down|CONNECTION CLOSED", shown)
-        link.close()
+        with udp(port) if protocol == "-dtls1_2" else tcp(port) as link:
+            end = started(ours, config)
+            drive(end, link, completed)
+            assert end.info is not None
+            assert end.info.peer.kind == ("psk" if kind == "psk" else "certificate")
+            end.send(b"from the client\n", 0)
+            drive(end, link, lambda found: True)
+            shown = output_until(server, b"from the client")
+            # OpenSSL's command exports without a context.
+            assert end.export("EXPORTER-atls", None, 16).hex().upper().encode() in shown
+            assert server.stdin
+            server.stdin.write(b"from the server\n")
+            server.stdin.flush()
+            drive(end, link, lambda found: b"from the server" in data_in(found))
+            end.close(time.monotonic())
+            drive(end, link, lambda found: end.over if protocol == "-dtls1_2" else True)
+            output_until(server, b"DONE|ERROR|shut ?down|CONNECTION CLOSED", shown)
 
 
 @pytest.mark.parametrize("kind", ["psk", "x509"])
@@ -186,16 +179,15 @@ def test_openssl_tls13_client(kind: str, files: dict[str, Path]) -> None:
         address = f"127.0.0.1:{waiting.getsockname()[1]}"
         with program("openssl", "s_client", "-tls1_3", "-connect", address, *theirs, feed=b"shout\n") as client:
             link, _ = waiting.accept()
-            drive(end, link, lambda found: completed(found) and end.info is not None)
-            found = drive(end, link, lambda found: b"shout\n" in data_in(found))
-            assert end.info is not None
-            assert end.info.peer.kind == ("psk" if kind == "psk" else "certificate")
-            assert data_in(found) == b"shout\n"
-            end.send(b"SHOUT\n", 0)
-            end.close(0)
-            drive(end, link, lambda found: True)
-            output_until(client, b"SHOUT")
-            link.close()
+            with link:
+                found = drive(end, link, lambda found: completed(found) and b"shout\n" in data_in(found))
+                assert end.info is not None
+                assert end.info.peer.kind == ("psk" if kind == "psk" else "certificate")
+                assert data_in(found) == b"shout\n"
+                end.send(b"SHOUT\n", 0)
+                end.close(0)
+                drive(end, link, lambda found: True)
+                output_until(client, b"SHOUT")
 
 
 @pytest.mark.parametrize("library", ["openssl", "gnutls"])
@@ -205,8 +197,7 @@ def test_libcoap_server(library: str, kind: str, files: dict[str, Path]) -> None
     certificates = ("-c", files["server"], "-j", files["server_key"], "-C", files["ca"])
     theirs: tuple[str | Path, ...] = ("-k", KEY.decode(), "-h", "hint") if kind == "psk" else certificates
     ours = PSK_CLIENT if kind == "psk" else client_x509()
-    with program(f"coap-server-{library}", "-A", "127.0.0.1", "-p", str(port), *theirs):
-        link = udp(port + 1)
+    with program(f"coap-server-{library}", "-A", "127.0.0.1", "-p", str(port), *theirs), udp(port + 1) as link:
         end = started(ours, AssociationConfig(retransmit_initial=0.3, handshake_timeout=15.0))
         found: list[Event] = []
         while not completed(found):
@@ -222,4 +213,3 @@ def test_libcoap_server(library: str, kind: str, files: dict[str, Path]) -> None
         assert answer[1] == 0x45  # 2.05 Content
         end.close(0)
         drive(end, link, lambda found: True)
-        link.close()
