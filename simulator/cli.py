@@ -308,6 +308,14 @@ def report(path: Path, device: str, name: str, value: float | None) -> None:
 
 
 @ctl.command()
+@click.argument("number", type=click.IntRange(0, 2**32 - 1))
+@click.pass_obj
+def seed(path: Path, number: int) -> None:
+    """Let every link draw from seed NUMBER from now on, as if the run had begun with it."""
+    _order(path, "seed", number=number)
+
+
+@ctl.command()
 @click.argument("device", required=False)
 @_radio_options
 @click.pass_obj

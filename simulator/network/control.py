@@ -19,6 +19,7 @@ answers, in the order in which they are ready::
 ``set``                           device, name, value; ``name`` is a row of ``kinds.MEASURES``, value in its own units
 ``report``                        device, name, [value]; sends a report now; answers when its fate is known
 ``press``                         device; toggles a lamp
+``seed``                          number; every link draws from it from now on, as if the run had begun with it
 ``radio``                         [device], [loss], [delay_min], [delay_max], [duplicate], [reorder], [hold]; shows the
                                   conditions after changing those that are named
 ``counters``                      [device]; of each link, ``radio.Counters``
@@ -218,6 +219,15 @@ def _press(simulation: Simulation, arguments: _Arguments, answer: Answer) -> Non
     answer(describe(simulation, station))
 
 
+def _seed(simulation: Simulation, arguments: _Arguments, answer: Answer) -> None:
+    number = arguments.number("number")
+    arguments.end()
+    if not isinstance(number, int) or not 0 <= number < 2**32:
+        raise PeerError("number is a whole number from 0 to 4294967295")
+    simulation.population.network.reseed(number)
+    answer(number)
+
+
 def _radio(simulation: Simulation, arguments: _Arguments, answer: Answer) -> None:
     network = simulation.population.network
     station = _station(simulation, arguments) if arguments.has("device") else None
@@ -280,6 +290,7 @@ COMMANDS: Final[Mapping[str, Command]] = {
     "set": _set,
     "report": _report,
     "press": _press,
+    "seed": _seed,
     "radio": _radio,
     "counters": _counters,
     "dongle": _dongle,

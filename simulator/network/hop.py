@@ -212,6 +212,10 @@ class Hop:
         self.down_link.conditions = conditions
         self.up_link.conditions = conditions
 
+    def reseed(self, seed: int) -> None:
+        self.down_link.reseed(seed)
+        self.up_link.reseed(seed)
+
 
 def _unasked(_taken: bool) -> None:
     """The sender of a broadcast has its answer already."""

@@ -77,19 +77,24 @@ class Counters:
 class Link:
     """One direction of the air. ``max_in_flight`` bounds what is on its way; more is lost."""
 
-    __slots__ = ("_floor", "_highest", "_in_flight", "_max_in_flight", "_random", "conditions", "counters")
+    __slots__ = ("_floor", "_highest", "_in_flight", "_max_in_flight", "_name", "_random", "conditions", "counters")
 
     def __init__(
         self, seed: int, address: int, direction: str, conditions: Conditions, *, max_in_flight: int = 1024
     ) -> None:
         self.conditions = conditions
         self.counters = Counters()
-        # text, because random.Random hashes text the same way in every run
-        self._random = random.Random(f"{seed}/{address:016x}/{direction}").random
+        self._name = f"{address:016x}/{direction}"
+        self.reseed(seed)
         self._floor = 0.0
         self._highest = 0
         self._in_flight = 0
         self._max_in_flight = max_in_flight
+
+    def reseed(self, seed: int) -> None:
+        """Start the generator anew, as a run with this seed starts it."""
+        # text, because random.Random hashes text the same way in every run
+        self._random = random.Random(f"{seed}/{self._name}").random
 
     @property
     def in_flight(self) -> int:

@@ -137,6 +137,12 @@ class VirtualNetwork:
         for each in self.stations.values():
             each.hop.set_conditions(conditions)
 
+    def reseed(self, seed: int) -> None:
+        """Draw from this seed from now on, on every link, as a run with it would from its start."""
+        self._seed = seed
+        for each in self.stations.values():
+            each.hop.reseed(seed)
+
     def conditions(self, station: Station | None = None) -> Conditions:
         return self._conditions if station is None else station.hop.down_link.conditions
 

@@ -139,3 +139,17 @@ def test_unheard_arrival_is_lost() -> None:
 def test_impossible_conditions(wrong: dict[str, float]) -> None:
     with pytest.raises(PeerError):
         Conditions(**wrong)
+
+
+def test_a_new_seed_starts_the_draw_anew() -> None:
+    lossy = Conditions(loss=0.5)
+
+    def fates(link: Link) -> list[bool]:
+        return [bool(link.transmit(0.0)[1]) for _ in range(64)]
+
+    link = Link(1, 0xA, UP, lossy)
+    first = fates(link)
+    link.reseed(2)
+    assert fates(link) == fates(Link(2, 0xA, UP, lossy)) != first
+    link.reseed(1)
+    assert fates(link) == first

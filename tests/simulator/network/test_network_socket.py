@@ -413,6 +413,7 @@ async def test_administration(tmp_path: Path) -> None:
         ] == 42
         radio = (await site.order(do="radio", device="attic", loss=0.5))["value"]
         assert radio["loss"] == 0.5 and site.network.conditions().loss == 0.0
+        assert (await site.order(do="seed", number=7))["value"] == 7
         assert (await site.order(do="radio", delay_max=0.001))["value"]["delay_max"] == 0.001
         assert (await site.order(do="radio", device="attic"))["value"]["loss"] == 0.0  # all means all
         counters = (await site.order(do="counters", device="attic"))["value"]
@@ -450,6 +451,8 @@ async def test_administration(tmp_path: Path) -> None:
         {"do": "report", "device": "attic", "name": "colour"},
         {"do": "press", "device": "attic"},
         {"do": "radio", "loss": 2},
+        {"do": "seed"},
+        {"do": "seed", "number": -1},
         {"do": "radio", "los": 0.2},
         {"do": "dongle", "action": "kick"},
         {"do": "dongle", "action": "fail", "code": 0.5},
