@@ -372,10 +372,8 @@ class MqttClient:
         wire = self._wire
         if wire is None or not self._live:
             return
-        hidden = wire.fill()
+        wire.fill()
         self._digest(wire)
-        if hidden and self._live:
-            asyncio.get_running_loop().call_soon(self._readable)
 
     def _digest(self, wire: Wire) -> None:
         """Let paho take what was read, an error or the end of the connection too."""

@@ -16,7 +16,8 @@ from carriage.mqtt.options import MqttOptions, TlsFacts, TlsOptions
 from layer.errors import CredentialError
 
 READ_CHUNK: Final = 16 * 1024
-"""Octets taken from the socket per turn of the loop."""
+"""Octets taken from the socket per turn of the loop: no less than a TLS record, or OpenSSL would keep the rest of it
+where the loop can't see it."""
 WRITE_LIMIT: Final = 256 * 1024
 """Octets waiting for the socket before more are refused."""
 
@@ -55,23 +56,21 @@ class Wire:
     def has_room(self) -> bool:
         return len(self._out) < WRITE_LIMIT
 
-    def fill(self) -> bool:
-        """Take what the socket has, at most one chunk. True: there may be more that the loop can't see (TLS)."""
+    def fill(self) -> None:
+        """Take what the socket has, at most one chunk."""
         kept = self._in[self._position :]
         self._position = 0
         try:
             fresh = self._socket.recv(READ_CHUNK)
         except _BLOCKED:
-            self._in = kept
-            return False
+            fresh = b""
         except OSError as failure:
-            self._in = kept
+            fresh = b""
             self._failed = failure
-            return False
-        if not fresh:
-            self._failed = ConnectionResetError("the broker closed the connection")
-        self._in = kept + fresh if kept else fresh
-        return isinstance(self._socket, ssl.SSLSocket) and self._socket.pending() > 0
+        else:
+            if not fresh:
+                self._failed = ConnectionResetError("the broker closed the connection")
+        self._in = kept + fresh
 
     def flush(self) -> bool:
         """Write what waits. True: some of it still waits for the socket."""

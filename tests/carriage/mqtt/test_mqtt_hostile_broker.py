@@ -130,6 +130,33 @@ async def test_the_brokers_reason_is_told_without_its_control_characters(client:
     assert told.disconnections[0] == "the broker disconnects: a?b?["
 
 
+async def test_a_message_of_an_earlier_connection_is_not_acknowledged_on_a_later_one(client: Any) -> None:
+    publish = bytes.fromhex("32 06 00 01 61 00 01 00")  # packet id 1 both times
+    pubacks: list[bytes] = []
+    connections = 0
+
+    async def talk(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        nonlocal connections
+        connections += 1
+        await reader.readexactly((await reader.readexactly(2))[1])
+        writer.write(CONNACK_5 + publish)
+        if connections == 1:
+            await asyncio.sleep(0.1)
+            writer.close()
+            return
+        pubacks.append(await reader.readexactly(4))
+
+    async with listening(talk) as port, client(port, "earlier", manual_ack=True) as (receiver, told):
+        await told.until(lambda: len(told.messages) == 2)
+        receiver.acknowledge(told.messages[0])
+        await asyncio.sleep(0.1)
+        assert pubacks == []
+        receiver.acknowledge(told.messages[1])
+        receiver.acknowledge(told.messages[1])
+        await asyncio.sleep(0.1)
+    assert pubacks == [bytes.fromhex("40 02 00 01")]
+
+
 async def test_the_receive_maximum_is_kept(client: Any) -> None:
     """A broker that allows two messages in flight gets two, and the next only for an acknowledgement."""
     in_flight: list[bytes] = []

@@ -8,9 +8,14 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 
 import pytest
+from hypothesis import HealthCheck, settings
 
 from carriage.zigbee.events import Event, TunnelLimits
 from carriage.zigbee.tunnel import TunnelEndpoint
+
+# a machine shared with others may stop for longer than an example may take by default
+settings.register_profile("steady", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("steady")
 
 
 @dataclass(frozen=True)
