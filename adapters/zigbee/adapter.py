@@ -17,13 +17,14 @@ from typing import Any, Final
 from adapters.zigbee.air import BlankDongleError, Device, Settings, timestamp
 from adapters.zigbee.config import ZigbeeConfig
 from adapters.zigbee.conversation import NETWORK_KEY, Conversation, Shared
+from adapters.zigbee.coordinator import LINK_KEY_OVERHEAD, Coordinator
 from adapters.zigbee.deadlines import Deadlines
-from adapters.zigbee.radio import LINK_KEY_OVERHEAD, Radio
 from adapters.zigbee.sending import Frame, Sender
 from adapters.zigbee.sending import Outcome as Sent
 from carriage.zigbee.events import Handle, TunnelLimits
 from carriage.zigbee.tunnel import TunnelEndpoint
 from carriage.zigbee.tunnel_table import TunnelIds
+from carriage.zigbee.tunneling import TransferError
 from gateway.api.errors import PeerError, TransportError
 from gateway.api.link import meets
 from gateway.api.model import (
@@ -73,7 +74,7 @@ class ZigbeeAdapter:
         self._config = config
         self._context: AdapterContext | None = None
         self._shared: Shared | None = None
-        self._radio: Radio | None = None
+        self._radio: Coordinator | None = None
         self._sender: Sender | None = None
         self._ids = TunnelIds(TUNNEL_IDS, secrets.randbelow(0xFFFF))
         self._conversations: dict[_Key, Conversation] = {}
@@ -126,7 +127,7 @@ class ZigbeeAdapter:
         while True:
             began = context.now()
             try:
-                radio = await Radio.start(settings, self, may_form=may_form)
+                radio = await Coordinator.start(settings, self, may_form=may_form)
             except BlankDongleError:
                 self._fault(context, f"{config.path}: {_BLANK}")
             except TransportError as failure:
@@ -146,7 +147,7 @@ class ZigbeeAdapter:
         _LOG.error("%s", text)
         context.fault(text)
 
-    async def _serve(self, context: AdapterContext, radio: Radio) -> str:
+    async def _serve(self, context: AdapterContext, radio: Coordinator) -> str:
         """Until the link is lost; why."""
         limits = self._config.limits
         sender = Sender(
@@ -394,6 +395,7 @@ class ZigbeeAdapter:
                 max_tunnels=limits.tunnels_per_device,
                 max_queued_units=limits.units_queued,
                 idle_timeout=limits.idle,
+                foreign_tunnel_error=TransferError.NO_SUCH_TUNNEL,  # nobody learns which tunnels there are
             ),
             ids=self._ids,
             protocols=[(manufacturer, protocol) for protocol in sorted(self._config.routes(key[0]))],
@@ -447,7 +449,7 @@ def _peer(eui64: str) -> Peer:
     return Peer(scheme="zigbee", claims=(f"eui64:{eui64}",), link=NETWORK_KEY)
 
 
-async def _permit_join(radio: Radio, arguments: Mapping[str, Any]) -> Mapping[str, Any]:
+async def _permit_join(radio: Coordinator, arguments: Mapping[str, Any]) -> Mapping[str, Any]:
     seconds = arguments.get("seconds", 60)
     if set(arguments) - {"seconds"} or type(seconds) is not int or not 0 <= seconds <= MAX_PERMIT:
         raise PeerError(f"permit-join takes `seconds`, 0 (closed) to {MAX_PERMIT}")
@@ -459,7 +461,7 @@ async def _permit_join(radio: Radio, arguments: Mapping[str, Any]) -> Mapping[st
     return {"seconds": seconds}
 
 
-async def _devices(radio: Radio, arguments: Mapping[str, Any]) -> Mapping[str, Any]:
+async def _devices(radio: Coordinator, arguments: Mapping[str, Any]) -> Mapping[str, Any]:
     return {
         "devices": [
             {

@@ -244,7 +244,7 @@ async def test_the_two_keys_do_not_mix(world: Any) -> None:
         await device.wait(TunnelOpened)
         device.link_key = False
         device.send(handle, 0, b"forged")
-        await device.wait(DataError)
+        assert (await device.wait(DataError)).status is TransferError.NO_SUCH_TUNNEL  # as an unknown tunnel
         assert gateway.context.of(Unit) == []
 
 

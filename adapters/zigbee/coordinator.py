@@ -1,0 +1,275 @@
+"""The ZigBee network as the adapter sees it: frames of the tunnelling cluster, and devices that come and go.
+
+``radio`` knows the libraries; here is what is made of what they tell.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+import sqlite3
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final
+
+from adapters.zigbee import radio
+from adapters.zigbee.air import BlankDongleError, Device, RadioEvents, Settings, describe
+from adapters.zigbee.sending import Frame, Outcome
+from gateway.api.errors import TransportError
+
+_LOG = logging.getLogger(__name__)
+
+LINK_KEY_OVERHEAD: Final = 9
+"""Octets of one APS frame that its encryption takes (auxiliary header 5, integrity code 4)."""
+SEEN_INTERVAL: Final = 30.0
+"""How often ``last_seen`` is written, at most: zigpy stores each change."""
+DISCOVERY_INTERVAL: Final = 10.0
+"""zigpy broadcasts a discovery for every frame of an unknown sender: at most one per sender in this time."""
+INTERVIEW_INTERVAL: Final = 30.0
+"""A device whose interview failed is asked again when it speaks, at most once in this time."""
+UNKNOWN_SENDERS: Final = 256
+
+
+@dataclass(slots=True, eq=False)
+class _Sender:
+    """A sender of frames as the hook remembers it. ``device`` is zigpy's."""
+
+    device: Any
+    eui64: str
+    seen: float = float("-inf")
+    interview_asked: float = float("-inf")
+
+
+def _protect(database: Path) -> None:
+    """The database and what lies beside it for nobody else; SQLite gives its journals the mode of the database."""
+    database.parent.chmod(0o700)
+    os.close(os.open(database, os.O_CREAT | os.O_RDWR | os.O_CLOEXEC, 0o600))
+    for path in database.parent.glob(database.name + "*"):
+        path.chmod(0o600)
+
+
+class Coordinator:
+    """A running coordinator. Made by ``start``; ``wait_lost`` tells when its link is gone; then ``stop`` it."""
+
+    def __init__(self, settings: Settings, events: RadioEvents) -> None:
+        self._settings = settings
+        self._events = events
+        self._app: radio.Application | None = None
+        self._senders: dict[int, _Sender] = {}
+        self._discoveries: dict[int, float] = {}
+        self._interviews: dict[str, asyncio.TimerHandle] = {}
+        self._gone: set[str] = set()
+        self._conflict = False
+        self.max_payload = 0
+        """Octets of one APS payload under network security alone."""
+        self.counters = {"received": 0, "unknown_sender": 0, "not_unicast": 0}
+
+    @classmethod
+    async def start(cls, settings: Settings, events: RadioEvents, *, may_form: bool) -> Coordinator:
+        """Bring the dongle up with the network that it holds.
+
+        A blank dongle gets a network only if ``may_form`` (the last backup in the database, else a new one); else
+        BlankDongleError. TransportError for everything else that keeps it from coming up.
+        """
+        radio.quiet_libraries()
+        coordinator = cls(settings, events)
+        try:
+            _protect(settings.database)
+            await coordinator._start(may_form)
+        except BlankDongleError:
+            raise
+        except sqlite3.Error as exc:
+            text = f"{settings.database}: not a sound database: put a copy back, or move it away and let devices rejoin"
+            raise TransportError(text, transient=False) from exc
+        except Exception as exc:  # the libraries raise almost anything, AssertionError and bare Exception included
+            raise TransportError(describe(exc, settings.path), transient=True) from exc
+        return coordinator
+
+    async def _start(self, may_form: bool) -> None:
+        try:
+            app = await radio.start(self._settings, self, auto_form=False)
+        except radio.NotFormed:
+            if not may_form:
+                raise BlankDongleError from None
+            _LOG.info("the dongle is blank: forming a network")
+            await radio.stop(await radio.start(self._settings, self, auto_form=True))
+            # Forming registers bellows' callback twice with the same EZSP object, and every frame would be handled
+            # twice: so the application is made anew.
+            app = await radio.start(self._settings, self, auto_form=False)
+        self._app = app
+        try:
+            self.max_payload = await radio.max_payload(app)
+        except BaseException:
+            await self.stop()
+            raise
+
+    async def wait_lost(self) -> str:
+        """Until the link to the dongle is gone; why."""
+        assert self._app is not None
+        return await asyncio.shield(self._app.lost)
+
+    async def stop(self) -> None:
+        """Take the coordinator down. The dongle keeps its network."""
+        for timer in self._interviews.values():
+            timer.cancel()
+        self._interviews.clear()
+        app, self._app = self._app, None
+        if app is not None:
+            await radio.stop(app)
+
+    @property
+    def network(self) -> dict[str, Any]:
+        """Channel, PAN id and firmware, without keys; empty while the radio is down."""
+        return {} if self._app is None else radio.network(self._app)
+
+    # What comes in: radio.Hooks ------------------------------------------------------------------------------------
+
+    def tunnel_packet(self, app: radio.Application, packet: Any) -> None:
+        """Take a frame of the tunnelling cluster. zigpy's own path would drop a repeated payload for 10 s."""
+        nwk = radio.sender_nwk(packet)
+        if nwk is None or not radio.is_unicast(packet):
+            self.counters["not_unicast"] += 1
+            return
+        sender = self._sender(app, nwk)
+        if sender is None:
+            self.counters["unknown_sender"] += 1
+            if self.admits(app, packet):
+                app.discover_sender(packet)
+            return
+        self.counters["received"] += 1
+        device = sender.device
+        device.lqi = packet.lqi
+        device.rssi = packet.rssi
+        now = time.monotonic()
+        if now - sender.seen >= SEEN_INTERVAL:
+            sender.seen = now
+            device.last_seen = packet.timestamp
+        if not device.is_initialized:
+            self._interview_again(sender, now)
+        payload = bytes(packet.data.serialize())
+        self._events.tunnel_frame(sender.eui64, int(packet.src_ep), payload, radio.under_link_key(packet))
+
+    def admits(self, app: radio.Application, packet: Any) -> bool:
+        """Whether zigpy may look at a packet: not again and again at those of an unknown sender."""
+        nwk = radio.sender_nwk(packet)
+        if nwk is None or packet.dst_ep == 0 or self._sender(app, nwk) is not None:
+            return True  # ZDO comes in any case: an announcement makes the sender known
+        now = time.monotonic()
+        if now - self._discoveries.get(nwk, float("-inf")) < DISCOVERY_INTERVAL:
+            return False
+        if len(self._discoveries) >= UNKNOWN_SENDERS:
+            self._discoveries.clear()
+        self._discoveries[nwk] = now
+        return True
+
+    def _sender(self, app: radio.Application, nwk: int) -> _Sender | None:
+        # zigpy searches all its devices for every frame; the address of a device can change, so the entry is checked.
+        sender = self._senders.get(nwk)
+        if sender is not None and sender.device.nwk == nwk:
+            return sender
+        device = radio.device_at(app, nwk)
+        if device is None:
+            self._senders.pop(nwk, None)
+            return None
+        sender = self._senders[nwk] = _Sender(device, radio.eui64_of(device))
+        return sender
+
+    def _interview_again(self, sender: _Sender, now: float) -> None:
+        if sender.device.initializing or now - sender.interview_asked < INTERVIEW_INTERVAL:
+            return
+        sender.interview_asked = now
+        sender.device.schedule_initialize()
+
+    def device_joined(self, device: Any) -> None:
+        """A device came in: its interview begins."""
+        eui64 = radio.eui64_of(device)
+        self._senders.clear()  # addresses may have moved
+        self._gone.discard(eui64)
+        self._forget_interview(eui64)
+        self._interviews[eui64] = asyncio.get_running_loop().call_later(
+            self._settings.interview, self._interview_over, device
+        )
+
+    def device_initialized(self, device: Any) -> None:
+        """A device has told what it is, or won't."""
+        if radio.is_coordinator(device):
+            return
+        self._senders.clear()  # zigpy may have put another object in its place
+        self._forget_interview(radio.eui64_of(device))
+        self._events.device_joined(radio.view(device))
+
+    def device_init_failure(self, device: Any) -> None:
+        self.device_initialized(device)
+
+    def returned(self, device: Any) -> None:
+        """A device announced itself. For one that left with its address kept zigpy tells nobody."""
+        eui64 = radio.eui64_of(device)
+        if eui64 not in self._gone:
+            return
+        self._gone.discard(eui64)
+        if device.is_initialized:
+            self.device_initialized(device)
+
+    def device_left(self, device: Any) -> None:
+        if self._conflict:
+            return
+        eui64 = radio.eui64_of(device)
+        self._forget_interview(eui64)
+        self._gone.add(eui64)
+        self._events.device_left(eui64)
+
+    @contextmanager
+    def no_leaving(self) -> Iterator[None]:
+        self._conflict = True
+        try:
+            yield
+        finally:
+            self._conflict = False
+
+    def _interview_over(self, device: Any) -> None:
+        _LOG.warning("the interview of %s took too long", radio.eui64_of(device))
+        device.cancel_initialization()
+        self.device_initialized(device)
+
+    def _forget_interview(self, eui64: str) -> None:
+        timer = self._interviews.pop(eui64, None)
+        if timer is not None:
+            timer.cancel()
+
+    # What is asked -------------------------------------------------------------------------------------------------
+
+    def devices(self) -> Iterator[Device]:
+        """Every device of the network's table, the coordinator apart."""
+        if self._app is not None:
+            yield from map(radio.view, radio.devices(self._app))
+
+    def device(self, eui64: str) -> Device | None:
+        found = None if self._app is None else radio.device_named(self._app, eui64)
+        return None if found is None else radio.view(found)
+
+    def asleep(self, eui64: str) -> bool:
+        """Whether a device's receiver is off while it idles; false while that isn't known."""
+        found = None if self._app is None else radio.device_named(self._app, eui64)
+        return found is not None and radio.is_sleepy(found)
+
+    async def permit(self, seconds: int) -> None:
+        """Let devices join for 1 to 254 seconds; 0 closes. TransportError while the dongle is away."""
+        if self._app is None:
+            raise TransportError("the dongle is not there", transient=True)
+        await radio.permit(self._app, seconds, self._settings.path)
+
+    async def transmit(self, frame: Frame) -> Outcome:
+        """Send one frame of a tunnel to a device's endpoint, once."""
+        app = self._app
+        if app is None:
+            return Outcome.FAILED
+        device = radio.device_named(app, frame.eui64)
+        if device is None:
+            return Outcome.NO_DEVICE
+        if len(frame.payload) > self.max_payload - (LINK_KEY_OVERHEAD if frame.link_key else 0):
+            return Outcome.TOO_LONG
+        return await radio.unicast(app, device, frame)
