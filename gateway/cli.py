@@ -128,6 +128,59 @@ def check_config(config: str | None) -> None:
 
 @main.command(epilog=_EXIT_CODES)
 @_config_option
+@click.argument("sender")
+@click.argument("receiver")
+@click.option("--action", type=click.Choice(["open", "forward"]), default="open", show_default=True)
+@click.option(
+    "--content",
+    type=click.Choice(["atls", "adtls", "atls-data", "oscore", "edhoc"]),
+    default="adtls",
+    show_default=True,
+)
+@click.option("--link", metavar="PROTOCOL", help="How the sender's hop is protected, such as tls1.3.")
+@click.option("--at", metavar="HH:MM", help="The time of day to judge by. Default: now.")
+def explain(
+    config: str | None, sender: str, receiver: str, action: str, content: str, link: str | None, at: str | None
+) -> None:
+    """Say what the policy makes of SENDER towards RECEIVER, and why.
+
+    Reads the policy file; the daemon need not run, and a change can be tried before it's put in force. Rates, sizes
+    and record types are judged unit by unit and aren't part of the answer.
+
+    \b
+    May the phone open a session to the lamp at night?
+      atls-gateway explain phone lamp --at 23:30
+    """
+    from gateway.api.model import ContentKind
+    from gateway.engine.policy import Action
+    from gateway.runtime import explain as policy
+
+    question = policy.Question(
+        sender=sender,
+        receiver=receiver,
+        action=Action(action),
+        content=ContentKind(content),
+        link=link,
+        minute=None if at is None else _minute(at),
+    )
+    try:
+        for line in policy.answer(question, policy.load_policy(config_path(config, os.environ), os.environ)):
+            click.echo(line)
+    except InvalidConfigError as error:
+        _fail(BAD_CONFIG, *error.errors)
+    except ValueError as error:
+        _fail(FAILED, error)
+
+
+def _minute(clock: str) -> int:
+    hour, colon, minute = clock.partition(":")
+    if not (colon and (hour + minute).isascii() and (hour + minute).isdigit()) or int(hour) > 23 or int(minute) > 59:
+        raise click.BadParameter("expected a time of day such as 23:30", param_hint="--at")
+    return int(hour) * 60 + int(minute)
+
+
+@main.command(epilog=_EXIT_CODES)
+@_config_option
 @_json_option
 def status(config: str | None, as_json: bool) -> None:
     """Show how the gateway, its adapters and its traffic are.

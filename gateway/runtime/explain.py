@@ -1,0 +1,86 @@
+"""Why a policy permits or denies something: the judgement of the engine, put in words. Asks no daemon."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from gateway.api.errors import ConfigError
+from gateway.api.model import ContentKind, LinkSecurity
+from gateway.engine.decision import Deny, Request, explain
+from gateway.engine.policy import Action, PolicySet
+from gateway.runtime import policy_file
+from gateway.runtime.source import InvalidConfigError, Source, read_config
+
+_USUAL_LINKS = {"zigbee": "zigbee-network-key", "coap": "dtls1.2", "mqtt": "tls1.2"}
+"""How the peers of an adapter usually come; what a question assumes where it doesn't say."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Question:
+    """May ``sender`` do ``action`` towards ``receiver`` (a name or an alias)? ``link``: the protocol of its hop."""
+
+    sender: str
+    receiver: str
+    action: Action
+    content: ContentKind
+    link: str | None = None
+    minute: int | None = None
+
+
+def load_policy(path: Path, environ: Mapping[str, str]) -> PolicySet:
+    """The policy that a config names, without its adapters or credentials. Raises InvalidConfigError."""
+    try:
+        source = read_config(path, environ)
+    except ConfigError as error:
+        raise InvalidConfigError([error]) from None
+    name, adapters = source.data.get("policy"), source.data.get("adapters")
+    if not isinstance(name, str) or not isinstance(adapters, dict):
+        raise InvalidConfigError([_lacking(source, "adapters" if isinstance(name, str) else "policy")])
+    return policy_file.load(path.parent / name, adapters)
+
+
+def answer(question: Question, policy: PolicySet) -> Iterator[str]:
+    """The lines of an explanation; the first is the verdict. ValueError: a name that the policy doesn't have."""
+    receiver = policy.aliases.get(question.receiver, question.receiver)
+    for name in (question.sender, receiver):
+        if name not in policy.by_name:
+            raise ValueError(f"{name}: expected one of {', '.join(sorted(policy.aliases))}")
+    link = question.link or _USUAL_LINKS.get(policy.by_name[question.sender].link, "none")
+    found = explain(
+        Request(
+            action=question.action,
+            sender=question.sender,
+            receiver=receiver,
+            content=question.content,
+            link=LinkSecurity(protocol=link, authenticated=True),
+            minute=_minute_now() if question.minute is None else question.minute,
+        ),
+        policy,
+    )
+    asked = f"{question.sender} {question.action.value} {receiver} ({question.content.value}, from {link})"
+    if isinstance(found.decision, Deny):
+        yield f"denied: {asked}: {found.decision.reason.value}, by {found.decision.rule}"
+    else:
+        yield f"permitted: {asked}: by {', '.join(found.decision.rules)}"
+    for finding in found.findings:
+        yield f"  {finding.rule} ({finding.effect.value}): {_in_words(finding.note)}"
+
+
+def _in_words(note: str) -> str:
+    if not note:
+        return "holds"
+    if note in ("action", "parties", "direction"):
+        return f"is about other {note if note.endswith('s') else note + 's'}"
+    return f"doesn't hold: {note}"
+
+
+def _lacking(source: Source, key: str) -> ConfigError:
+    return source.mistake((key,), "expected a value: this key is required")
+
+
+def _minute_now() -> int:
+    local = time.localtime()
+    return local.tm_hour * 60 + local.tm_min

@@ -1,0 +1,44 @@
+"""``atls-gateway explain``: the verdict of a policy file and what each of its rules has to do with it."""
+
+from __future__ import annotations
+
+import pytest
+
+pytestmark = pytest.mark.process
+
+NIGHT = """\
+  - id: night
+    effect: deny
+    subject: "*"
+    resource: phone
+    action: open
+    condition: {hours: "23:00-06:00"}
+"""
+
+
+def test_a_permit_and_a_denial_are_told_with_their_rules(home):
+    home.policy.write_text(home.policy.read_text() + NIGHT)
+    day = home.cli("explain", "lamp", "app", "--at", "12:00", "-c", "gateway.yaml")
+    assert (day.returncode, day.stdout.splitlines()) == (
+        0,
+        [
+            "permitted: lamp open phone (adtls, from none): by lamp-out",
+            "  lamp-out (permit): holds",
+            "  night (deny): doesn't hold: hours",
+        ],
+    )
+    night = home.cli("explain", "lamp", "phone", "--at", "23:30", "-c", "gateway.yaml")
+    assert night.stdout.splitlines()[0] == "denied: lamp open phone (adtls, from none): denied, by night"
+    back = home.cli("explain", "phone", "lamp", "--at", "12:00", "-c", "gateway.yaml")
+    assert back.stdout.splitlines()[:2] == [
+        "denied: phone open lamp (adtls, from none): denied, by default",
+        "  lamp-out (permit): is about other parties",
+    ]
+
+
+def test_a_question_that_makes_no_sense(home):
+    unknown = home.cli("explain", "lamp", "moon", "-c", "gateway.yaml")
+    assert (unknown.returncode, unknown.stderr) == (1, "moon: expected one of app, lamp, phone\n")
+    assert home.cli("explain", "lamp", "phone", "--at", "25:00", "-c", "gateway.yaml").returncode == 2
+    home.policy.write_text("layer: 0\n")
+    assert home.cli("explain", "lamp", "phone", "-c", "gateway.yaml").returncode == 78
