@@ -35,14 +35,16 @@ Seconds = Annotated[float, Field(gt=0)]
 
 
 class _Table(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True)
 
 
 class TunnelTarget(_Table):
     """Where a tunnel that a device opens leads to: an alias of the policy, and what travels in it."""
 
     to: Annotated[str, Field(min_length=1, max_length=64)]
+    """Alias of the policy."""
     content: Literal["adtls", "atls"] = "adtls"
+    """DTLS datagrams or a TLS flight."""
 
     @property
     def kind(self) -> ContentKind:
@@ -53,13 +55,16 @@ class DeviceTable(_Table):
     """What differs for one device."""
 
     protocols: dict[ProtocolId, TunnelTarget] = {}
+    """Tunnels that this device may open: each one instead of that of all with the same id, or besides them."""
 
 
 class IncomingTable(_Table):
     """Protocol ids of the tunnels that the gateway opens towards a device, by content."""
 
     adtls: ProtocolId = 250
+    """For DTLS datagrams."""
     atls: ProtocolId = 251
+    """For a TLS flight."""
 
 
 class Limits(_Table):
@@ -74,6 +79,7 @@ class Limits(_Table):
     devices: Annotated[int, Field(ge=1, le=4096)] = 512
     """Device endpoints with tunnels of their own kept in memory."""
     tunnels_per_device: Annotated[int, Field(ge=1, le=64)] = 8
+    """Both directions together."""
     units_queued: Annotated[int, Field(ge=1, le=256)] = 32
     """Units that wait on one tunnel."""
     idle: Annotated[float, Field(ge=1, le=65535)] = 65535.0
@@ -83,6 +89,7 @@ class Limits(_Table):
     reconnect_first: Seconds = 1.0
     """First wait before the dongle is tried again; doubles up to ``reconnect_most``, with jitter."""
     reconnect_most: Seconds = 60.0
+    """Longest wait before the dongle is tried again."""
     start: Annotated[float, Field(ge=5)] = 90.0
     """A dongle that isn't up by then is tried anew."""
 
@@ -93,8 +100,9 @@ class ZigbeeConfig(_Table):
     path: Annotated[str, Field(min_length=1)]
     """Serial device (best the stable name under /dev/serial/by-id), or ``socket://host:port``."""
     baudrate: Annotated[int, Field(ge=9600, le=2_000_000)] = 115200
+    """Symbols per second, as the dongle's firmware has it; it doesn't matter on a TCP port."""
     flow_control: Literal["hardware", "software"] = "software"
-    """As the dongle's firmware has it."""
+    """As the dongle's firmware has it: RTS/CTS or XON/XOFF."""
     channel: Annotated[int, Field(ge=11, le=26)] | None = None
     """Only for forming; without it the quietest of 11, 15, 20, 25 is taken."""
     form: Literal["never", "if-blank"] = "never"
@@ -102,10 +110,13 @@ class ZigbeeConfig(_Table):
     protocols: dict[ProtocolId, TunnelTarget] = {}
     """Tunnels that devices may open, by protocol id. Others are refused with status 3."""
     devices: dict[Eui64, DeviceTable] = {}
+    """What differs for single devices, by EUI64."""
     incoming: IncomingTable = IncomingTable()
+    """Protocol ids of the tunnels that the gateway opens towards devices."""
     manufacturer_code: Annotated[int, Field(ge=0, le=0xFFFF)] = 0xFFFF
     """Goes with the protocol ids above; 0xFFFF: of no manufacturer."""
     limits: Limits = Limits()
+    """Bounds; the defaults suit one dongle at 115,200 baud."""
 
     def routes(self, eui64: str) -> dict[int, TunnelTarget]:
         """The tunnels that one device may open: those of all, those of its own on top."""

@@ -343,12 +343,12 @@ class Gateway:
                 await asyncio.sleep(0.01)
         return value
 
-    async def join(self, device: Device) -> Join:
+    async def join(self, device: Device, seconds: float = 10.0) -> Join:
         """Let a device in; what the adapter told of it."""
         before = len(self.context.of(Join))
         await self.adapter.command("permit-join", {"seconds": 60})
         await device.client.join(20)
-        await self.until(lambda: len(self.context.of(Join)) > before)
+        await self.until(lambda: len(self.context.of(Join)) > before, seconds)
         return self.context.of(Join)[-1]
 
 
