@@ -183,8 +183,19 @@ class Stack:
         path.write_text(text)
         return path
 
-    def write_config(self, *, mqtt: bool = True, zigbee: bool = True, form: str = "if-blank", extra: str = "") -> Path:
-        """A gateway.yaml for what is running; link PSKs for ``phone`` and ``stranger`` are made once."""
+    def write_config(
+        self,
+        *,
+        mqtt: bool = True,
+        zigbee: bool = True,
+        form: str = "if-blank",
+        tunnels: Mapping[int, str] | None = None,
+        extra: str = "",
+    ) -> Path:
+        """A gateway.yaml for what is running; the clients' link PSKs are made once.
+
+        ``tunnels``: more protocol ids of tunnels, with DTLS inside, and the alias that each leads to.
+        """
         if self.link_psks is None:
             self.link_psks = make_psk_file(self.directory / "link.psk", "phone", "stranger", "tablet")
             for identity, key in self.link_psks.keys.items():
@@ -218,6 +229,7 @@ class Stack:
                 "      210: {to: app, content: adtls}",
                 "      211: {to: app, content: atls}",
                 "      220: {to: nobody, content: adtls}",
+                *(f"      {protocol}: {{to: {alias}, content: adtls}}" for protocol, alias in (tunnels or {}).items()),
             ]
         if mqtt:
             assert self.broker is not None

@@ -21,7 +21,7 @@ from demo.process import Process
 from demo.scenario import Variant, layer0, tunnel
 from demo.stack import LAMP, OTHER_LAMP, Stack
 from tests.e2e import memory
-from tests.e2e.attackers import coaps_client, held_unit
+from tests.e2e.attackers import coaps_client, held_unit, psk
 
 # Both lamps talk: with the phone and with the application, each pair under its own variant of layer 0. The tablet may
 # open sessions to a client that never comes: its units stay in the gateway.
@@ -105,8 +105,8 @@ def keys_of(directory: Path, variant: Variant) -> dict[str, bytes]:
     found = {}
     for path in directory.glob("*.psk"):
         for line in path.read_text().splitlines():
-            identity, _, key = line.partition(":")
-            found[f"{variant} PSK of {identity}"] = bytes.fromhex(key)
+            identity, _, octets = line.partition(":")
+            found[f"{variant} PSK of {identity}"] = bytes.fromhex(octets)
     for path in directory.glob("*.key"):
         key = serialization.load_pem_private_key(path.read_bytes(), None)
         assert isinstance(key, ec.EllipticCurvePrivateKey)
@@ -148,7 +148,7 @@ async def test_nothing_of_layer_0_is_in_the_gateway(
     assert all(word in names for word in ("up", "down", "exported", "PSK", "PKCS8", "SEC1", "scalar"))
     assert all(len(secret) >= 32 for secret in layer_0.values())
 
-    async with coaps_client(stack, "tablet") as tablet, held_unit(stack, tablet, "absent") as record:
+    async with coaps_client(stack, psk(stack, "tablet")) as tablet, held_unit(stack, tablet, "absent") as record:
         regions = memory.copy_of_memory(stack.gateway.pid)
     assert sum(len(region.octets) for region in regions) > 10_000_000
     known = link_keys(stack)
