@@ -1,14 +1,4 @@
-"""MQTT client in the asyncio loop: paho-mqtt's protocol engine with our own connecting, queue and limits around it.
-
-The only file that knows paho. What is kept away from it, and why:
-
-- connecting blocks, and reads and writes are small: ``wire`` does them;
-- its queue has a limit in messages only, is scanned at every acknowledgement, and forgets the broker's receive maximum
-  at a reconnect: paho gets a message only when it can be sent at once, the rest waits here;
-- an exception in a callback, or in its parser, leaves it in the middle of a packet: ours are caught before they get
-  there, its own end the connection;
-- its properties cost more than all the rest of a message: PUBLISH and PUBACK are read, and the properties of PUBLISH
-  written, by ``packets``.
+"""MQTT client in the asyncio loop: keeps the connection, the queue and the limits around ``engine``.
 
 No task and no timer per message: one turn of the loop hands over what can go and writes it in one call.
 """
@@ -20,17 +10,12 @@ import logging
 import ssl
 from collections.abc import Callable, Sequence
 from random import SystemRandom
-from typing import Any, Final, TypeVarTuple, cast
+from typing import Any, Final, TypeVarTuple
 
-from paho.mqtt.client import Client
-from paho.mqtt.enums import CallbackAPIVersion, MQTTErrorCode, MQTTProtocolVersion
-from paho.mqtt.packettypes import PacketTypes
-from paho.mqtt.properties import Properties
-from paho.mqtt.subscribeoptions import SubscribeOptions
-
+from carriage.mqtt.engine import SUCCESS, Engine
 from carriage.mqtt.options import DropReason, Message, MqttHandler, MqttOptions, TlsFacts, Token
 from carriage.mqtt.outgoing import Outgoing, OutgoingQueue
-from carriage.mqtt.packets import Publish, decode_puback, decode_publish, publish_properties
+from carriage.mqtt.packets import Publish
 from carriage.mqtt.wire import Wire, connect, connect_fault, tls_context
 from layer.errors import TransportError, UsageError
 
@@ -48,54 +33,7 @@ STABLE: Final = 10.0
 """A connection that lasted this long starts the back-off anew."""
 
 _MAX_TOPIC = 65_535
-_PUBLISH, _PUBACK, _QOS, _QOS_2, _RETAIN = 0x30, 0x40, 0x06, 0x04, 0x01
 _HEADROOM = 16  # fixed header, topic length, packet id and property length of a publish, and some
-
-
-class _Packed:
-    """Properties of a publish, packed; stands in for paho's, of which only ``pack`` is used."""
-
-    __slots__ = ("_octets",)
-
-    def __init__(self, octets: bytes) -> None:
-        self._octets = octets
-
-    def pack(self) -> bytes:
-        return self._octets
-
-
-class _Paho(Client):
-    """paho's client on a wire that is there already, with quick ways for PUBLISH and PUBACK."""
-
-    wire: Wire | None = None
-    version = 5
-    received: Callable[[int, bool, Publish], None]
-    """Told QoS, retain flag and content of each PUBLISH of QoS 0 and 1."""
-    landed: Callable[[int, int], None]
-    """Told packet id and reason code of each PUBACK."""
-
-    def _create_socket(self) -> Any:
-        return self.wire
-
-    def _packet_handle(self) -> MQTTErrorCode:
-        command = self._in_packet["command"]
-        if command & 0xF0 == _PUBLISH and command & _QOS != _QOS_2:
-            qos = (command & _QOS) >> 1
-            publish = decode_publish(qos, bytes(self._in_packet["packet"]), self.version)
-            self.received(qos, bool(command & _RETAIN), publish)
-            if qos and not self._manual_ack:
-                return self._send_puback(publish.packet_id)
-            return MQTTErrorCode.MQTT_ERR_SUCCESS
-        if command & 0xF0 == _PUBACK:
-            packet_id, code = decode_puback(bytes(self._in_packet["packet"]), self.version)
-            if self._out_messages.pop(packet_id, None) is not None:
-                self.landed(packet_id, code)
-            return MQTTErrorCode.MQTT_ERR_SUCCESS
-        return super()._packet_handle()
-
-    def drop(self) -> None:
-        """Forget the connection."""
-        self._sock_close()
 
 
 class MqttClient:
@@ -113,6 +51,7 @@ class MqttClient:
         self._wire: Wire | None = None
         self._connecting: asyncio.Timeout | None = None
         self._ended: asyncio.Future[str] | None = None
+        self._loop: asyncio.AbstractEventLoop | None = None
         self._connected = False
         self._connected_at = 0.0
         self._running = False
@@ -127,7 +66,11 @@ class MqttClient:
         self._largest = 0
         self._next_token = 0
         self._queue = OutgoingQueue(options.max_queued, options.max_queued_octets, self._on_end, self._on_drop)
-        self._paho = self._new_paho()
+        self._paho = Engine(options, self._on_message, self._queue.land)
+        self._paho.on_connect = self._on_connect
+        self._paho.on_disconnect = self._on_disconnect
+        self._paho.on_subscribe = self._on_subscribe
+        self._paho.on_socket_register_write = self._on_register_write
         self._filters: dict[str, int] = {}
         self._subscribing: dict[int, tuple[str, ...]] = {}
         self._generation = 0
@@ -225,7 +168,7 @@ class MqttClient:
         if self._largest and len(payload) + len(topic) + _HEADROOM > self._largest:
             raise TransportError("message longer than the broker takes", transient=False)
         token = Token(self._next_token)
-        expires = None if expiry is None else asyncio.get_running_loop().time() + expiry
+        expires = None if expiry is None else self._running_loop().time() + expiry
         self._queue.add(
             Outgoing(token, topic, payload, qos, retain, content_type, correlation, response_topic, expires)
         )
@@ -267,45 +210,6 @@ class MqttClient:
             self._paho.ack(first, 1)
 
     # -- connecting --------------------------------------------------------------------------------------------------
-
-    def _new_paho(self) -> _Paho:
-        options = self._options
-        five = options.version == 5
-        paho = _Paho(
-            CallbackAPIVersion.VERSION2,
-            client_id=options.client_id,
-            clean_session=None if five else options.clean_start,
-            protocol=MQTTProtocolVersion.MQTTv5 if five else MQTTProtocolVersion.MQTTv311,
-            reconnect_on_failure=False,
-            manual_ack=options.manual_ack,
-        )
-        paho.max_inflight_messages_set(0)
-        paho.username = options.username
-        paho.password = options.password
-        if options.will is not None:
-            will = options.will
-            properties = None
-            if five and will.content_type is not None:
-                properties = Properties(PacketTypes.WILLMESSAGE)  # type: ignore[no-untyped-call]
-                properties.ContentType = will.content_type
-            paho.will_set(will.topic, will.payload, will.qos, will.retain, properties)
-        paho.on_connect = self._on_connect
-        paho.on_disconnect = self._on_disconnect
-        paho.version = options.version
-        paho.received = self._on_message
-        paho.landed = self._queue.land
-        paho.on_subscribe = self._on_subscribe
-        paho.on_socket_register_write = self._on_register_write
-        connecting: Properties | None = None
-        if five:
-            connecting = Properties(PacketTypes.CONNECT)  # type: ignore[no-untyped-call]
-            connecting.SessionExpiryInterval = options.session_expiry
-            connecting.ReceiveMaximum = options.receive_maximum
-            connecting.MaximumPacketSize = options.max_packet
-        # 3: the first connect of this run only
-        clean: Any = 3 if options.clean_start else False
-        paho.connect_async(options.host, options.port, options.keepalive, clean_start=clean, properties=connecting)
-        return paho
 
     async def _one_connection(self, loop: asyncio.AbstractEventLoop) -> str:
         """One connection from its first to its last moment; says why it ended."""
@@ -379,7 +283,7 @@ class MqttClient:
         """Let paho take what was read, an error or the end of the connection too."""
         try:
             while wire.buffered and not wire.closed and self._live:
-                if self._paho.loop_read() != MQTTErrorCode.MQTT_ERR_SUCCESS:
+                if self._paho.loop_read() != SUCCESS:
                     break
         except Exception as failure:
             # paho's parser, at octets that are no MQTT; our callbacks let nothing through
@@ -393,24 +297,32 @@ class MqttClient:
     def _schedule(self) -> None:
         if not self._turn_due and not self._writing:
             self._turn_due = True
-            asyncio.get_running_loop().call_soon(self._turn)
+            self._running_loop().call_soon(self._turn)
+
+    def _running_loop(self) -> asyncio.AbstractEventLoop:
+        """Kept, since CPython 3.11 makes a system call (getpid) each time it is asked for."""
+        if self._loop is None:
+            self._loop = asyncio.get_running_loop()
+        return self._loop
 
     def _turn(self) -> None:
         """Hand over what can go, and write it."""
-        self._turn_due = False
+        self._turn_due = True  # paho asks to be written for what it is handed here: not another time for that
         wire = self._wire
-        if wire is None or not self._live:
-            return
-        if self._writing:
-            wire.flush()
-        if self._connected and not wire.unsent:
-            self._hand_over()
         try:
+            if wire is None or not self._live:
+                return
+            if self._writing:
+                wire.flush()
+            if self._connected and not wire.unsent:
+                self._hand_over()
             self._paho.loop_write()
         except OSError:
             self._lost()
             return
-        loop = asyncio.get_running_loop()
+        finally:
+            self._turn_due = False
+        loop = self._running_loop()
         if wire.closed:
             self._lost()
         elif wire.flush():
@@ -430,7 +342,7 @@ class MqttClient:
         self._schedule()
 
     def _tick(self) -> None:
-        loop = asyncio.get_running_loop()
+        loop = self._running_loop()
         self._timer = loop.call_later(TICK, self._tick)
         self._queue.expire(loop.time())
         if self._wire is not None and self._live:
@@ -446,21 +358,14 @@ class MqttClient:
         return self._queue.waiting > 0 and len(self._queue.in_flight) < self._window
 
     def _hand_over(self) -> None:
-        now = asyncio.get_running_loop().time()
+        now = self._running_loop().time()
         for _ in range(MOST_PER_TURN):
             each = self._queue.take(now) if self._can_hand_over else None
             if each is None:
                 return
-            properties = None
-            if self._options.version == 5:
-                left = None if each.expires is None else max(1, round(each.expires - now))
-                octets = publish_properties(each.content_type, each.correlation, each.response_topic, left)
-                properties = cast("Properties", _Packed(octets))
-            info = self._paho.publish(each.topic, each.payload, each.qos, each.retain, properties)
-            while info.rc == MQTTErrorCode.MQTT_ERR_QUEUE_SIZE:  # this packet id is still in use: take the next one
-                info = self._paho.publish(each.topic, each.payload, each.qos, each.retain, properties)
+            packet_id = self._paho.send(each, now)
             if each.qos:
-                self._queue.fly(info.mid, each)
+                self._queue.fly(packet_id, each)
             else:
                 self._queue.settle(each, 0)
 
@@ -484,7 +389,7 @@ class MqttClient:
         except Exception:
             _LOG.exception("the handler of the MQTT client failed")
 
-    def _on_connect(self, _: Client, __: Any, flags: Any, reason: Any, properties: Any) -> None:
+    def _on_connect(self, _: object, __: Any, flags: Any, reason: Any, properties: Any) -> None:
         if reason.is_failure:
             text = _clean(getattr(properties, "ReasonString", "") or str(reason))
             _LOG.warning("broker %s:%d refuses us: %s", self._options.host, self._options.port, text)
@@ -501,26 +406,16 @@ class MqttClient:
         self._schedule()
 
     def _subscribe(self, filters: dict[str, int]) -> None:
-        """Subscribe; in MQTT 5, retained messages only where that is new, and with the publisher's own retain flag."""
-        if not filters:
-            return
-        if self._options.version == 5:
-            new_only = SubscribeOptions.RETAIN_SEND_IF_NEW_SUB
-            wanted: Any = [
-                (each, SubscribeOptions(qos=qos, retainAsPublished=True, retainHandling=new_only))
-                for each, qos in filters.items()
-            ]
-        else:
-            wanted = list(filters.items())
-        _, mid = self._paho.subscribe(wanted)
-        if mid is not None:
-            self._subscribing[mid] = tuple(filters)
+        if filters:
+            packet_id = self._paho.subscribe_to(filters)
+            if packet_id is not None:
+                self._subscribing[packet_id] = tuple(filters)
 
-    def _on_subscribe(self, _: Client, __: Any, mid: int, reasons: Any, ___: Any) -> None:
+    def _on_subscribe(self, _: object, __: Any, mid: int, reasons: Any, ___: Any) -> None:
         for each, reason in zip(self._subscribing.pop(mid, ()), reasons, strict=False):
             self._call(self._handler.subscribed, each, reason.value)
 
-    def _on_disconnect(self, _: Client, __: Any, flags: Any, reason: Any, properties: Any) -> None:
+    def _on_disconnect(self, _: object, __: Any, flags: Any, reason: Any, properties: Any) -> None:
         if flags.is_disconnect_packet_from_server:
             self._end(f"the broker disconnects: {_clean(getattr(properties, 'ReasonString', '') or str(reason))}")
         else:

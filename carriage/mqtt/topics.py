@@ -50,14 +50,14 @@ class IncomingSessions:
     user: str
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)  # not frozen: one is made per unit, and freezing doubles the cost
 class Up:
     user: str
     session: str
     n: int
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)  # not frozen: one is made per unit, and freezing doubles the cost
 class Down:
     user: str
     session: str
