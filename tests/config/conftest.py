@@ -6,6 +6,7 @@ import datetime
 import os
 import subprocess
 import sys
+import tomllib
 from pathlib import Path
 
 import pytest
@@ -15,12 +16,7 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 
 ROOT = Path(__file__).parents[2]
-ENTRY_POINTS = """\
-[atls_gateway.adapters]
-coap = adapters.coap.plugin:CoapPlugin
-mqtt = adapters.mqtt.plugin:MqttPlugin
-zigbee = adapters.zigbee.plugin:ZigbeePlugin
-"""
+GROUP = "atls_gateway.adapters"
 
 
 @pytest.fixture(scope="session")
@@ -30,7 +26,9 @@ def adapter_site(tmp_path_factory) -> Path:
     info = site / "project_adapters-1.0.dist-info"
     info.mkdir()
     (info / "METADATA").write_text("Metadata-Version: 2.1\nName: project-adapters\nVersion: 1.0\n")
-    (info / "entry_points.txt").write_text(ENTRY_POINTS)
+    adapters = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["entry-points"][GROUP]
+    lines = [f"[{GROUP}]", *(f"{name} = {value}" for name, value in adapters.items())]
+    (info / "entry_points.txt").write_text("\n".join(lines) + "\n")
     return site
 
 
