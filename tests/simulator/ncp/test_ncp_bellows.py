@@ -103,7 +103,7 @@ async def app(formed_state: Path, network: Any, start: Start) -> AsyncIterator[A
 
 
 async def eventually(condition: Callable[[], bool]) -> None:
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(30):
         while not condition():  # noqa: ASYNC110 - what is waited for is a state, not an event
             await asyncio.sleep(0.005)
 

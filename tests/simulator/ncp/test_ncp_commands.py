@@ -54,7 +54,7 @@ def test_unknown_and_short_frames_are_invalid_commands(host: Any) -> None:
     assert host.command(0x0005) == b""
 
 
-@settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=100, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(st.sampled_from(v13.protocol().commands()), st.binary(max_size=120))
 def test_any_parameters_get_exactly_one_answer(formed: Any, name: str, parameters: bytes) -> None:
     """Every command with arbitrary parameters, on one running NCP: an answer of its own or invalidCommand."""
@@ -297,6 +297,22 @@ def test_frame_counters_are_restored_only_when_asked(host: Any) -> None:
     assert host.command(0x00AA, "23").hex() == "000400100000"
     assert host.command(0x00AA, "24").hex() == "000400200000"
     assert host.command(0x00AB, "230400000000") == b"\x38"
+
+
+def test_frame_counters_start_anew_with_a_new_network(host: Any) -> None:
+    host.command(0x00AB, "230400100000")
+    host.command(0x00AB, "240400200000")
+    host.form()  # without NO_FRAME_COUNTER_RESET
+    assert host.command(0x00AA, "23").hex() == "000400000000"
+    assert host.command(0x00AA, "24").hex() == "000400000000"
+
+
+def test_frame_counters_leap_at_a_reset(formed: Any) -> None:
+    """By what may have been used since the last write: one more message here, 4096 at most."""
+    formed.command(0x0034, "00341204010600010220000000000101aa")
+    formed.start()
+    for value in ("23", "24"):
+        assert int.from_bytes(formed.command(0x00AA, value)[2:], "little") == 1 + 4096
 
 
 # ---- configuration, values, tokens

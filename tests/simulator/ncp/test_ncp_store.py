@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from layer.errors import PeerError
@@ -36,6 +36,7 @@ stores = st.builds(
 )
 
 
+@settings(max_examples=40)
 @given(stores)
 def test_a_store_reads_back(store: Store) -> None:
     assert load(dump(store)) == store
@@ -59,6 +60,7 @@ def test_a_spoilt_store_is_refused_or_read(data: st.DataObject) -> None:
     assert load(dump(loaded)) == loaded
 
 
+@settings(max_examples=40)
 @given(stores)
 def test_any_store_is_one_to_start_from(store: Store) -> None:
     """Whatever a file may hold, the stack makes octets of it without complaint."""
