@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass, field
+from typing import Final
 
 from carriage.coap import codes
 from carriage.coap import options as opt
@@ -43,7 +44,7 @@ class OpenSession:
     payload: bytes = field(repr=False)
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)  # not frozen: one is made per unit, and freezing doubles the cost
 class SendUnit:
     """Unit ``n`` of the client."""
 
@@ -90,6 +91,9 @@ class WellKnownCore:
 Operation = OpenSession | SendUnit | ReadUnit | CloseSession | Inbox | WellKnownCore
 
 
+_USUAL: Final = (opt.URI_PATH, opt.URI_PATH, opt.CONTENT_FORMAT, opt.URI_QUERY)
+
+
 class _RefusedError(Exception):
     """Carries the reason out of nested parsing; never leaves this module."""
 
@@ -101,11 +105,27 @@ class _RefusedError(Exception):
 def parse(request: Request, formats: ContentFormats = DEFAULT_FORMATS) -> Operation | Response:
     """What a request asks for, or the response that refuses it. Never raises."""
     try:
-        return _parse(request, formats)
+        return _usual(request, formats) or _parse(request, formats)
     except _RefusedError as refused:
         return refusal(refused.reason)
     except PeerError:
         return refusal("bad-request")
+
+
+def _usual(request: Request, formats: ContentFormats) -> SendUnit | None:
+    """The request that comes for every unit, read in one go; ``None``: whatever differs from it in anything."""
+    options = request.options
+    if len(options) != 4 or request.code != codes.POST or not request.payload:
+        return None
+    (first, root), (second, segment), (third, content), (fourth, query) = options
+    if (first, second, third, fourth) != _USUAL or root != b"atls" or query[:2] != b"n=":
+        return None
+    session = segment.decode("latin-1")
+    n = parse_number(query[2:].decode("latin-1"))
+    kind = formats.kind(int.from_bytes(content, "big"))
+    if n is None or kind is None or not is_session(session):
+        return None
+    return SendUnit(session, n, kind, request.payload)
 
 
 def _parse(request: Request, formats: ContentFormats) -> Operation:

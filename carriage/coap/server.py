@@ -168,6 +168,7 @@ class CoapsServer:
         self._listener = listener
         self._handler = handler
         self._config = config or CoapConfig()
+        self._soonest = _soonest(self._config)
         self._random = _random.SystemRandom().random
         self._peers: dict[int, Peer] = {}
         self._deadlines = Deadlines()
@@ -316,8 +317,11 @@ class CoapsServer:
             for octets in connection.to_send():
                 self._listener.send(peer.id, octets, now)
             self._peer_events(peer)
+            scheduled = peer.scheduled
+            if scheduled is not None and scheduled <= now + self._soonest:
+                continue  # nothing that began now is due before that
             deadline = connection.next_deadline()
-            if deadline is not None and (peer.scheduled is None or deadline < peer.scheduled):
+            if deadline is not None and (scheduled is None or deadline < scheduled):
                 peer.scheduled = deadline
                 self._deadlines.add(peer.id, deadline)
         self._awake = False
@@ -377,6 +381,21 @@ class CoapsServer:
                 peer.connection.tick(now)
             self._dirty.add(peer)
         self._flush()
+
+
+def _soonest(config: CoapConfig) -> float:
+    """The shortest time, in seconds, from what happens on a connection to a deadline that it sets."""
+    transmission = config.transmission
+    return min(
+        transmission.empty_ack_delay,
+        transmission.ack_timeout,
+        transmission.exchange_lifetime,
+        config.transfer_lifetime,
+        config.response_timeout,
+        config.answer_lifetime,
+        config.fetch_timeout,
+        config.ping_timeout,
+    )
 
 
 def serve_coaps(

@@ -52,6 +52,19 @@ def test_send_comes_through(n: int, kind, payload: bytes) -> None:
     assert atls.parse(atls_client.send_request(SESSION, n, kind, payload)) == SendUnit(SESSION, n, kind, payload)
 
 
+PATHS = st.sampled_from((b"atls", b"atlas", SESSION.encode(), b"inbox", b"", b"\xff"))
+QUERIES = st.sampled_from((b"n=0", b"n=17", b"n=017", b"n=", b"n=\xb2", b"m=1", b"n", b"to=x"))
+FORMATS = st.sampled_from((b"", b"\xfd\xe8", b"\xfd\xe9", b"\x00\xfd\xe9", b"\x28"))
+
+
+@given(st.sampled_from((codes.POST, codes.GET)), PATHS, PATHS, FORMATS, QUERIES, st.sampled_from((b"", b"unit")))
+@settings(max_examples=300, deadline=None)
+def test_the_quick_way_reads_what_the_long_way_reads(code, root, segment, content, query, payload) -> None:
+    options = ((opt.URI_PATH, root), (opt.URI_PATH, segment), (opt.CONTENT_FORMAT, content), (opt.URI_QUERY, query))
+    longer = (*options, (opt.SIZE1, b"\x04"))  # says nothing here, but keeps the request off the quick way
+    assert atls.parse(Request(code, options, payload)) == atls.parse(Request(code, longer, payload))
+
+
 def test_the_open_request_by_hand() -> None:
     request = atls_client.open_request("cloud", NONCE, "adtls", b"u")
     assert request == Request(
