@@ -220,9 +220,8 @@ def _press(simulation: Simulation, arguments: _Arguments, answer: Answer) -> Non
 
 
 def _seed(simulation: Simulation, arguments: _Arguments, answer: Answer) -> None:
-    number = arguments.number("number")
-    arguments.end()
-    if not isinstance(number, int) or not 0 <= number < 2**32:
+    number = arguments.rest().pop("number", None)
+    if type(number) is not int or not 0 <= number < 2**32:
         raise PeerError("number is a whole number from 0 to 4294967295")
     simulation.population.network.reseed(number)
     answer(number)
