@@ -14,6 +14,7 @@ from carriage.mqtt.options import DropReason, Message, MqttOptions, Token
 from carriage.zigbee import attach, tunneling, zcl
 from carriage.zigbee.attach_client import AttachClient
 from carriage.zigbee.segmentation import Slice
+from demo.credentials import Leaf
 from demo.stack import Stack
 from layer.credentials import Credentials, Psk, load_private_key
 
@@ -21,9 +22,9 @@ PATIENCE = 20.0
 """Seconds to wait for an answer; long only where the machine is busy."""
 
 
-async def until(condition: Callable[[], bool]) -> None:
-    """Wait until ``condition`` holds."""
-    async with asyncio.timeout(PATIENCE):
+async def until(condition: Callable[[], bool], seconds: float = PATIENCE) -> None:
+    """Wait until ``condition`` holds. TimeoutError where it doesn't within ``seconds``."""
+    async with asyncio.timeout(seconds):
         while not condition():  # noqa: ASYNC110 - what is waited for happens in many places
             await asyncio.sleep(0.02)
 
@@ -40,7 +41,12 @@ def psk(stack: Stack, identity: str) -> Credentials:
 def certificate(stack: Stack, name: str) -> Credentials:
     """A fresh certificate for ``name`` under the gateway's trust anchor."""
     assert stack.authority is not None
-    leaf = stack.authority.issue(name)
+    return credentials_of(stack, stack.authority.issue(name))
+
+
+def credentials_of(stack: Stack, leaf: Leaf) -> Credentials:
+    """The certificate that was issued last under this name."""
+    assert stack.authority is not None
     return Credentials(
         certificate_chain=leaf.certificate,
         private_key=load_private_key(leaf.key),
