@@ -1,0 +1,102 @@
+"""docs/config.md against the models: the same keys, the same defaults, and an example that ``settings.load`` takes."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import Any
+
+import pytest
+from pydantic import BaseModel
+
+from adapters.coap.plugin import CoapPlugin, CoapTable
+from adapters.mqtt.plugin import MqttConfig, MqttPlugin
+from adapters.zigbee import config as zigbee
+from adapters.zigbee.plugin import ZigbeePlugin
+from demo.credentials import Authority, make_psk_file, write_secret
+from gateway import cli
+from gateway.runtime import plugins, settings
+
+#: heading, the sentence above the table (empty: the first one below the heading), model
+TABLES: list[tuple[str, str, type[BaseModel]]] = [
+    ("Top level", "", settings.ConfigTable),
+    ("gateway", "", settings.GatewayTable),
+    ("limits", "", settings.LimitsTable),
+    ("adapters.zigbee", "", zigbee.ZigbeeConfig),
+    ("adapters.zigbee", "A target of `protocols`:", zigbee.TunnelTarget),
+    ("adapters.zigbee", "A device of `devices`:", zigbee.DeviceTable),
+    ("adapters.zigbee", "`incoming`. A device", zigbee.IncomingTable),
+    ("adapters.zigbee", "`limits`, times in seconds:", zigbee.Limits),
+    ("adapters.coap", "", CoapTable),
+    ("adapters.mqtt", "", MqttConfig),
+]
+_UNITS = {"s": 1, "d": 86_400, "KiB": 1024, "MiB": 1024 * 1024}
+
+
+def table(page: Any, heading: str, sentence: str) -> dict[str, str]:
+    """Key to default."""
+    text = page.text[re.search(rf"^## {re.escape(heading)}$", page.text, re.MULTILINE).end() :]
+    text = text.partition("\n## ")[0]
+    if sentence:
+        assert text.count("\n" + sentence) == 1
+        text = text.partition("\n" + sentence)[2]
+    return {row[0].strip("`"): row[-1] for row in type(page)(page.name, text).rows("key")}
+
+
+@pytest.mark.parametrize(("heading", "sentence", "model"), TABLES)
+def test_every_key_has_its_row(config_page: Any, heading: str, sentence: str, model: type[BaseModel]) -> None:
+    fields = {info.alias or name: info for name, info in model.model_fields.items()}
+    told = table(config_page, heading, sentence)
+    assert set(told) == set(fields)
+    for key, default in told.items():
+        assert (default == "required") == fields[key].is_required(), key
+
+
+def plain(text: str) -> object:
+    """A default as the page writes it."""
+    text = text.strip("`")
+    number = re.fullmatch(r"([0-9.]+)(?: (\w+))?", text)
+    if number is not None:
+        return float(number[1]) * (_UNITS[number[2]] if number[2] else 1)
+    return {"true": True, "false": False, "none": None, "empty": {}}.get(text, text)
+
+
+@pytest.mark.parametrize(("heading", "sentence", "model"), TABLES)
+def test_the_defaults_are_those_of_the_code(
+    config_page: Any, heading: str, sentence: str, model: type[BaseModel]
+) -> None:
+    fields = {info.alias or name: info for name, info in model.model_fields.items()}
+    for key, told in table(config_page, heading, sentence).items():
+        default = fields[key].default
+        if told == "required" or isinstance(default, BaseModel):
+            continue
+        if told in ("the system's", "the host"):
+            assert default is None, key
+        else:
+            assert plain(told) == default, key
+
+
+def test_the_example_loads(config_page: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "gateway.yaml").write_text(config_page.block("yaml", "config-home"))
+    (tmp_path / "policy.yaml").write_text("layer: 1\npolicy-version: 1\n")
+    make_psk_file(tmp_path / "coap-keys", "phone")
+    write_secret(tmp_path / "mqtt-password", b"example\n")
+    Authority.make(tmp_path, "ca")
+    found = {"coap": CoapPlugin(), "mqtt": MqttPlugin(), "zigbee": ZigbeePlugin()}
+    # The project itself may not be installed where this runs; what entry points lead to is what is loaded here.
+    monkeypatch.setattr(plugins, "load", lambda scheme, candidates: plugins.checked(found[scheme], scheme, scheme))
+    loaded = settings.load(tmp_path / "gateway.yaml", {"ATLS_GATEWAY__GATEWAY__LOG_LEVEL": "debug"})
+    assert set(loaded.adapters) == set(found)
+    assert loaded.table.gateway.log_level == "debug"
+    assert (loaded.limits.max_sessions, loaded.limits.idle) == (256, 43_200)
+
+
+def test_exit_codes(config_page: Any) -> None:
+    told = {row[0]: row[1] for row in config_page.rows("code", "Exit codes")}
+    lines = [line.split(None, 1) for line in cli._EXIT_CODES.splitlines() if line[:3].strip().isdigit()]
+    assert told == {code: text.strip() for code, text in lines}
+    assert {str(cli.FAILED), str(cli.UNREACHABLE), str(cli.NOT_ALLOWED), str(cli.BAD_CONFIG)} <= set(told)
+
+
+def test_every_example_is_loaded(config_page: Any) -> None:
+    assert set(config_page.blocks) == {"config-home"}

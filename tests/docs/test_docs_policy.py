@@ -1,0 +1,112 @@
+"""docs/policy.md against the loader: its keys are the models' keys, its examples load, its refusals are the code's."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from pydantic import BaseModel
+
+from adapters.zigbee import conversation
+from carriage.coap import codes
+from carriage.coap.atls_format import REASON_CODES
+from carriage.zigbee.tunneling import TunnelStatus
+from gateway.api.model import ContentKind, LinkSecurity, Peer, Reason
+from gateway.engine.decision import Deny, Permit, Request, decide
+from gateway.engine.policy import Action, PolicySet
+from gateway.runtime import policy_file
+
+SCHEMES = ("zigbee", "coap", "mqtt")
+
+#: the sentence above each table of keys, and the model it tells of
+TABLES: dict[str, type[BaseModel]] = {
+    "Top level:": policy_file.PolicyTable,
+    "A subject has `link` and exactly one of the others:": policy_file.SubjectTable,
+    "A resource is another name for a subject": policy_file.ResourceTable,
+    "A rule:": policy_file.RuleTable,
+    "Conditions. A deny may have `hours` only": policy_file.ConditionTable,
+    "`require_link`. Version and suites": policy_file.LinkTable,
+    "Obligations:": policy_file.ObligationTable,
+}
+
+
+def keys(model: type[BaseModel]) -> set[str]:
+    return {info.alias or name for name, info in model.model_fields.items()}
+
+
+@pytest.mark.parametrize("sentence", TABLES)
+def test_every_key_has_its_row(policy_page: Any, sentence: str) -> None:
+    assert policy_page.text.count("\n" + sentence) == 1
+    below = type(policy_page)(policy_page.name, policy_page.text.partition("\n" + sentence)[2])
+    rows = below.rows("key")
+    assert [row[0] for row in rows if not row[0].startswith("`")] == []
+    assert {row[0].strip("`") for row in rows} == keys(TABLES[sentence])
+
+
+def test_defaults(policy_page: Any) -> None:
+    rows = {row[0].strip("`"): row[-1] for row in policy_page.rows("key", "Keys")}
+    required = {info.alias or name for name, info in policy_file.PolicyTable.model_fields.items() if info.is_required()}
+    assert {key for key, default in rows.items() if default == "required"} == required
+
+
+def load(page: Any, name: str, folder: Path) -> PolicySet:
+    path = folder / "policy.yaml"
+    path.write_text(page.block("yaml", name))
+    return policy_file.load(path, SCHEMES)
+
+
+def request(action: Action, sender: str, receiver: str, **more: Any) -> Request:
+    facts = {"content": ContentKind.ADTLS, "link": LinkSecurity(protocol="zigbee-network-key"), "minute": 12 * 60}
+    return Request(action=action, sender=sender, receiver=receiver, **(facts | more))
+
+
+def test_the_smallest_example_says_what_the_page_says(policy_page: Any, tmp_path: Path) -> None:
+    policy = load(policy_page, "policy-smallest", tmp_path)
+    assert isinstance(decide(request(Action.OPEN, "lamp", "phone"), policy), Permit)
+    assert isinstance(decide(request(Action.FORWARD, "phone", "lamp"), policy), Permit)
+    assert decide(request(Action.OPEN, "phone", "lamp"), policy) == Deny(Reason.DENIED)
+    assert policy.name_of(Peer(scheme="coap", claims=("psk:phone",), link=LinkSecurity(protocol="dtls1.2"))) == "phone"
+
+
+def test_the_household_example_says_what_the_page_says(policy_page: Any, tmp_path: Path) -> None:
+    policy = load(policy_page, "policy-home", tmp_path)
+    dtls = LinkSecurity(protocol="dtls1.2")
+    day = request(Action.OPEN, "tablet", "lamp", link=dtls)
+    assert isinstance(decide(day, policy), Permit)
+    night = request(Action.OPEN, "tablet", "lamp", link=dtls, minute=23 * 60 + 30)
+    assert decide(night, policy) == Deny(Reason.DENIED, "quiet-at-night")
+    unknown_time = request(Action.OPEN, "tablet", "lamp", link=dtls, minute=None)
+    assert isinstance(decide(unknown_time, policy), Deny)
+    # A name of a resource stands for its subject; the meter's frames must be under the link key.
+    assert policy.aliases["service"] == "cloud"
+    assert decide(request(Action.OPEN, "meter", "cloud"), policy) == Deny(Reason.LINK, "meter-to-service")
+    link_key = LinkSecurity(protocol="zigbee-link-key")
+    assert isinstance(decide(request(Action.OPEN, "meter", "cloud", link=link_key), policy), Permit)
+    wrong_kind = request(Action.OPEN, "phone", "lamp", link=dtls, content=ContentKind.ATLS)
+    assert decide(wrong_kind, policy) == Deny(Reason.CONTENT, "people-to-devices")
+
+
+def test_refusals_per_carriage(policy_page: Any) -> None:
+    rows = policy_page.rows("reason", "Refusals")
+    assert {row[0].strip("`") for row in rows} == {reason.value for reason in Reason}
+    handler = conversation.Conversation
+    words: dict[Callable[..., bool], str] = {
+        handler._hold: "held back",
+        handler._end: "closed",
+        handler._over: "closed",
+        handler._disown: "error 0",
+        handler._overflow: "error 2",
+    }
+    for name, coap, mqtt, opening, unit in rows:
+        reason = Reason(name.strip("`"))
+        assert coap == codes.dotted(REASON_CODES[reason.value])
+        assert mqtt == name
+        status = conversation._REFUSALS.get(reason, TunnelStatus.PROTOCOL_NOT_SUPPORTED)
+        assert opening == f"status {status.value}"
+        assert unit == words[conversation._UNIT_REFUSALS.get(reason, handler._overflow)]
+
+
+def test_every_example_is_loaded(policy_page: Any) -> None:
+    assert policy_page.names("yaml") == {"policy-smallest", "policy-home"}
