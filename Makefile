@@ -32,7 +32,7 @@ bench:
 
 schemas:
 	@PYTHON="$(PYTHON)" VENV="$(VENV)" sh scripts/setup demo
-	@$(RUN)/python -m gateway.runtime.schema config
+	@$(RUN)/python -m gateway.runtime.schemas config
 
 clean:
 	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache

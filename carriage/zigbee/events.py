@@ -144,7 +144,7 @@ Event = (
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TunnelLimits:
-    """Limits and times of one endpoint. Times are seconds."""
+    """Limits and times of one endpoint. Times are seconds; the defaults let both ends hear of any failure within 30."""
 
     window: int = 1
     """Frames in flight to the remote."""
@@ -152,17 +152,17 @@ class TunnelLimits:
     """Waits after the first, second ... failure of a frame; one try more than waits."""
     delivery_timeout: float = 30.0
     """A frame whose delivery isn't reported by then counts as failed (APS retries to a sleepy device take 28 s)."""
-    answer_waits: tuple[float, ...] = (5.0, 10.0, 20.0)
+    answer_waits: tuple[float, ...] = (3.0, 6.0, 8.0)
     """Waits for the answer to RequestTunnel after the first, second ... try; the last try waits the last time again."""
-    decision_timeout: float = 30.0
+    decision_timeout: float = 25.0
     """A request that nobody accepted or refused by then is refused as busy."""
     request_window: float = 120.0
     """How long a repeated RequestTunnel is known as a repetition; longer than all answer waits together."""
     duplicate_window: float = 10.0
     """How long a frame may linger in the network."""
-    reassembly_timeout: float = 60.0
+    reassembly_timeout: float = 20.0
     """An unfinished unit is given up when no slice has come for this long."""
-    stall_timeout: float = 60.0
+    stall_timeout: float = 25.0
     """Queued units are given up when the remote's flow control has held them for this long."""
     idle_timeout: float = float(DEFAULT_CLOSE_TIMEOUT)
     """CloseTunnelTimeout: the server closes a tunnel without data."""

@@ -18,7 +18,8 @@ class EngineLimits:
 
     ``subject_sessions``: live sessions that one subject has opened. ``queue_*``: units that wait or are on their way
     in one direction of one session; ``total_octets`` of all of them. ``recent_opens`` and ``recent_age`` bound how
-    long a retransmitted open still finds its closed session. ``unreachable_after``: a session whose units have been
+    long a retransmitted open still finds its closed session. The defaults of ``open_timeout`` and ``unreachable_after``
+    let both ends hear within 30 s that a session can't go on. ``unreachable_after``: a session whose units have been
     unreachable for so long, with none delivered, ends. ``retry_after`` is told to those who meet a full table.
     """
 
@@ -31,11 +32,11 @@ class EngineLimits:
     max_nonce: int = 64
     recent_opens: int = 4096
     recent_age: float = 300.0
-    open_timeout: float = 60.0
+    open_timeout: float = 28.0
     close_timeout: float = 30.0
     handshake_lifetime: float = 60.0
     unit_lifetime: float = 86400.0
-    unreachable_after: float = 25.0
+    unreachable_after: float = 15.0
     idle: float = 86400.0
     retry_after: float = 2.0
 

@@ -240,6 +240,7 @@ def test_a_refused_chunk_of_a_stream_may_come_again_but_not_as_another(stage: An
     condition = Condition(bytes=Rate(100, 100), record_types=frozenset({20, 21, 22, 23}))
     home = stage(a_permit("r", "lamp", "phone", condition=condition))
     home.opens("lamp", "phone", ContentKind.ATLS)
+    home.settles(1)
     client = an_end(Role.CLIENT, "tls1.3")
     client.start(0.0)
     chunks = client.records_to_send()
