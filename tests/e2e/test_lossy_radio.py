@@ -6,32 +6,20 @@ the other; under each a device opens a session, handshakes and sends both ways.
 
 from __future__ import annotations
 
-import asyncio
 import hashlib
-import json
-from typing import Any
 
 import pytest
 
 from demo.process import Process
 from demo.scenario import Variant, layer0, tunnel
-from demo.stack import LAMP, Stack, command
+from demo.stack import LAMP, Stack
 from endpoint.control import made_octets
 from tests.e2e.conftest import StartHub
+from tests.e2e.orders import control
 
 SEEDS = 20
 SIZES = (1, 64, 1500)
 RADIO = ("--loss", "0.1", "--duplicate", "0.1", "--reorder", "0.1", "--delay", "0.2-2", "--hold", "0.005")
-
-
-async def control(stack: Stack, *arguments: str) -> Any:
-    """One order to the running simulator."""
-    process = await asyncio.create_subprocess_exec(
-        command("atls-simulator"), "ctl", str(stack.attach_socket), *arguments, stdout=asyncio.subprocess.PIPE
-    )
-    out, _ = await process.communicate()
-    assert process.returncode == 0
-    return json.loads(out)
 
 
 async def lost(stack: Stack) -> dict[str, int]:

@@ -1,0 +1,114 @@
+"""When a session can't go on, both ends hear of it within 30 s: each way of failing, over real processes.
+
+The 30 s are the promise of docs/carriage.md and are counted from the fault, with traffic under way.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+
+import pytest
+
+from demo.process import Process
+from demo.scenario import Variant, layer0, tunnel
+from demo.stack import LAMP, Stack
+from tests.e2e.orders import control
+
+PROMISE = 30.0
+
+
+async def hears(process: Process, since: float, what: str) -> None:
+    """The process reports the end of its session before the promised time is over."""
+    left = PROMISE - (time.monotonic() - since)
+    event = await process.expect_event("ended", session=0, seconds=max(1.0, left))
+    assert not event["clean"], f"{what}: {event}"
+
+
+async def say(process: Process) -> None:
+    process.tell(do="send", session=0, size=300, seed=1)
+
+
+async def lamp_and_phone(hub: Stack, variant: Variant) -> tuple[Process, Process]:
+    files = layer0(hub, variant)
+    phone = await hub.start_phone("phone", files.phone)
+    lamp = await hub.start_device("lamp7", LAMP, files.lamp, "--open", tunnel(variant, "phone"))
+    for end in (lamp, phone):
+        await end.expect_event("session", session=0, seconds=60)
+    return lamp, phone
+
+
+async def lamp_and_app(hub: Stack, variant: Variant) -> tuple[Process, Process]:
+    files = layer0(hub, variant)
+    app = await hub.start_application("app", "app", files.app)
+    lamp = await hub.start_device("lamp7", LAMP, files.lamp, "--open", tunnel(variant, "app"))
+    for end in (lamp, app):
+        await end.expect_event("session", session=0, seconds=60)
+    return lamp, app
+
+
+@pytest.mark.process
+@pytest.mark.parametrize("variant", ["dtls-psk", "tls-psk"])
+async def test_the_radio_is_dead(hub: Stack, variant: Variant) -> None:
+    lamp, phone = await lamp_and_phone(hub, variant)
+    await control(hub, "radio", "--loss", "1")
+    since = time.monotonic()
+    await say(lamp)
+    await say(phone)
+    await asyncio.gather(hears(lamp, since, "lamp"), hears(phone, since, "phone"))
+
+
+@pytest.mark.process
+@pytest.mark.parametrize("variant", ["dtls-psk", "tls-psk"])
+async def test_the_phone_vanishes(hub: Stack, variant: Variant) -> None:
+    lamp, phone = await lamp_and_phone(hub, variant)
+    await phone.kill()
+    since = time.monotonic()
+    await say(lamp)
+    await hears(lamp, since, "lamp")
+
+
+@pytest.mark.process
+async def test_the_device_vanishes(hub: Stack) -> None:
+    lamp, phone = await lamp_and_phone(hub, "dtls-psk")
+    await lamp.kill()
+    since = time.monotonic()
+    await say(phone)
+    await hears(phone, since, "phone")
+
+
+@pytest.mark.process
+async def test_the_broker_vanishes(hub: Stack) -> None:
+    lamp, app = await lamp_and_app(hub, "dtls-psk")
+    assert hub.broker is not None
+    await hub.broker.process.kill()
+    since = time.monotonic()
+    await say(lamp)
+    await asyncio.gather(hears(lamp, since, "lamp"), hears(app, since, "app"))
+
+
+@pytest.mark.process
+async def test_the_application_vanishes(hub: Stack) -> None:
+    lamp, app = await lamp_and_app(hub, "tls-psk")
+    await app.kill()
+    since = time.monotonic()
+    await say(lamp)
+    await hears(lamp, since, "lamp")
+
+
+@pytest.mark.process
+@pytest.mark.timeout(240)
+async def test_the_gateway_is_killed_and_comes_back(hub: Stack) -> None:
+    lamp, phone = await lamp_and_phone(hub, "dtls-psk")
+    assert hub.gateway is not None
+    await hub.gateway.kill()
+    await hub.start_gateway()
+    since = time.monotonic()
+    await say(lamp)
+    await say(phone)
+    await asyncio.gather(hears(lamp, since, "lamp"), hears(phone, since, "phone"))
+    # A second session, under the same processes, works like the first.
+    lamp.tell(do="open", to=tunnel("dtls-psk", "phone"))
+    await lamp.expect_event("session", session=1, seconds=60)
+    lamp.tell(do="send", session=1, text="back again")
+    assert (await lamp.expect_event("sent", session=1))["status"] == "delivered"
