@@ -262,6 +262,8 @@ class MqttAdapter:
         content = self._content(topic.user, session, message.content_type)
         n = topic.n
         if content is None:
+            self._counters["malformed"] += 1
+            _LOG.warning("malformed message: a unit of no known kind")
             self._tell(topic.user, session, _refusal(n, Reason.CONTENT))
             return
         context = self._context

@@ -234,6 +234,26 @@ async def test_mqtt_open_without_a_permit(stack: Stack, who: str, to: str, rule:
         assert (answer.reason, answer.retry_after) == ("denied", None)
 
 
+async def test_mqtt_a_kind_that_is_none(stack: Stack) -> None:
+    """Refused by the adapter before any rule is asked; it counts and logs it as malformed."""
+    assert stack.gateway is not None
+    async with mqtt_opener(stack, "app") as opener:
+        opened = await opener.open("slow")
+        assert isinstance(opened, bodies.Opened)
+        before = await _malformed(stack)
+        written = stack.gateway.log.stat().st_size
+        await opener.send(opened.session, 0, record(40), "text/plain")
+        assert await opener.status(opened.session) == {"event": "dropped", "n": 0, "reason": "content"}
+        assert await _malformed(stack) == before + 1
+        assert "malformed message: a unit of no known kind" in stack.gateway.log.read_bytes()[written:].decode()
+        await opener.close(opened.session)
+
+
+async def _malformed(stack: Stack) -> int:
+    count: int = (await stack.ask("status"))["adapters"]["mqtt"]["detail"]["malformed"]
+    return count
+
+
 async def test_mqtt_limits(stack: Stack) -> None:
     async with mqtt_opener(stack, "app") as opener:
         small, slow, single = [await opener.open(to) for to in ("small", "slow", "single")]
