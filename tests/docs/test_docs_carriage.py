@@ -10,8 +10,6 @@ from typing import Any
 
 import pytest
 
-from adapters.coap.adapter import CoapAdapter, Waits
-from adapters.coap.downlink import Client
 from adapters.zigbee import conversation
 from carriage.coap import atls, atls_client, codes, options
 from carriage.coap.atls_format import DEFAULT_FORMATS, KINDS, REASON_CODES
@@ -25,7 +23,7 @@ from carriage.zigbee import tunneling as t
 from carriage.zigbee import zcl
 from carriage.zigbee.segmentation import cut, decode_slice
 from carriage.zigbee.tunnel_core import frame_of
-from gateway.api.model import ContentKind, Reason, SessionId
+from gateway.api.model import ContentKind, Reason
 from layer.records import APPLICATION_DATA, read_datagram
 
 ROOT = Path(__file__).parents[2]
@@ -148,10 +146,7 @@ def test_coap_messages(carriage: Any, name: str) -> None:
 
 def test_coap_links(carriage: Any) -> None:
     inbox = carriage.block("text", "coap-inbox").strip().encode()
-    adapter = CoapAdapter(None, Waits())  # type: ignore[arg-type]  # nothing is served
-    client = Client({"psk:phone"})
-    client.inbox[SessionId(SESSION)] = (ContentKind.ADTLS, "lamp7")
-    assert adapter._inbox(client).payload == inbox
+    assert inbox == write_links([Link(f"/atls/{SESSION}", (("ct", "65001"), ("title", "lamp7")))])
     directory = carriage.block("text", "coap-directory").strip().encode()
     assert directory == write_links(
         [

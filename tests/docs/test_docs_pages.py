@@ -1,0 +1,116 @@
+"""What holds for every page: a first sentence, the line width, references that lead somewhere; and numbers in prose."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from adapters.zigbee.config import ZigbeeConfig
+from adapters.zigbee.coordinator import INTERVIEW_INTERVAL
+from adapters.zigbee.radio import DELIVERY_TIMEOUT, SLEEPY_DELIVERY_TIMEOUT
+from adapters.zigbee.sending import GROW_AFTER
+from carriage.coap.config import CoapConfig
+from carriage.coap.message_layer import TransmissionParameters
+from carriage.mqtt.messages import MAX_BODY, UNIT_EXPIRY
+from carriage.zigbee.events import TunnelLimits
+from carriage.zigbee.segmentation import DTLS_UNIT_LIMIT, FURTHEST_AHEAD, MAX_SLICE, SLICE_HEADER_LENGTH, TLS_UNIT_LIMIT
+from gateway.engine.limits import EngineLimits
+from layer.config import AssociationConfig
+
+ROOT = Path(__file__).parents[2]
+DOCS = ROOT / "docs"
+PAGES = ("architecture.md", "carriage.md", "config.md", "endpoint.md", "policy.md", "zigbee.md")
+SOURCES = ("layer", "carriage", "endpoint", "gateway", "adapters", "simulator", "demo", "systemd", "config")
+WIDTH = 112
+
+TUNNEL = TunnelLimits()
+LIMITS = EngineLimits()
+ZIGBEE = ZigbeeConfig(path="tty").limits
+COAP = CoapConfig()
+MESSAGES = TransmissionParameters()
+
+
+def listed(values: Any) -> str:
+    *most, last = (f"{value:g}" for value in values)
+    return f"{', '.join(most)} and {last} s"
+
+
+#: page, words that its prose must hold as the code has the numbers
+NUMBERS: list[tuple[str, str]] = [
+    ("carriage.md", f"DTLS datagrams of at most {AssociationConfig().mtu} octets"),
+    ("carriage.md", f"TLS pieces of at most {AssociationConfig().chunk}."),
+    ("carriage.md", f"`limits.max_unit` ({LIMITS.max_unit} by default)"),
+    ("carriage.md", f"take {DTLS_UNIT_LIMIT} in an `adtls` tunnel and {TLS_UNIT_LIMIT} in an `atls` tunnel"),
+    ("carriage.md", f"`limits.recent_age` ({LIMITS.recent_age:g} s)"),
+    ("carriage.md", f"expires in the gateway after {LIMITS.handshake_lifetime:g} s"),
+    ("carriage.md", f"any other after {LIMITS.unit_lifetime / 3600:g} h"),
+    ("carriage.md", f"flight first after {AssociationConfig().retransmit_initial:g} s"),
+    ("carriage.md", f"not answered after {listed(TUNNEL.answer_waits)}"),
+    ("carriage.md", f"within {TUNNEL.request_window:g} s for a repetition"),
+    ("carriage.md", f"one of the last {TUNNEL.duplicate_window:g} s is a repetition"),
+    ("carriage.md", f"max incoming of {SLICE_HEADER_LENGTH + 1} or more"),
+    ("carriage.md", f"At most {ZIGBEE.tunnels_per_device} tunnels with one device endpoint"),
+    ("carriage.md", f"quiet for {TUNNEL.quiet_time:g} s"),
+    ("carriage.md", f"`min({MAX_SLICE}, maximum payload length - 3 - 2 - {SLICE_HEADER_LENGTH}"),
+    ("carriage.md", f"sent again after {listed(TUNNEL.retry_waits)}"),
+    ("carriage.md", f"not known after {TUNNEL.delivery_timeout:g} s"),
+    ("carriage.md", f"no slice of it came for {TUNNEL.reassembly_timeout:g} s"),
+    ("carriage.md", f"({FURTHEST_AHEAD + 1:,} numbers skipped at once)"),
+    ("carriage.md", f"stopped for {TUNNEL.stall_timeout:g} s gives up"),
+    ("carriage.md", f"longer than {MESSAGES.empty_ack_delay:g} s the request is acknowledged empty"),
+    ("carriage.md", f"Bodies above {COAP.body_limit} octets, or messages above {COAP.message_limit},"),
+    ("carriage.md", f"Bodies end at {COAP.max_body:,} octets"),
+    ("carriage.md", f"where {COAP.max_exchanges} requests of a client wait already"),
+    ("carriage.md", f"one JSON object of at most {MAX_BODY} octets"),
+    ("carriage.md", f"| {UNIT_EXPIRY} |"),
+    ("zigbee.md", f"after {ZIGBEE.reconnect_first:g} s, doubling up to {ZIGBEE.reconnect_most:g} s"),
+    ("zigbee.md", f"`limits.start` ({ZIGBEE.start:g} s)"),
+    ("zigbee.md", f"`limits.interview` ({ZIGBEE.interview:g} s)"),
+    ("zigbee.md", f"at most every {INTERVIEW_INTERVAL:g} s"),
+    ("zigbee.md", f"`limits.in_flight` ({ZIGBEE.in_flight})"),
+    ("zigbee.md", f"`limits.sleepy_in_flight` ({ZIGBEE.sleepy_in_flight})"),
+    ("zigbee.md", f"`limits.device_window` ({ZIGBEE.device_window})"),
+    ("zigbee.md", f"{GROW_AFTER} taken frames in a row"),
+    ("zigbee.md", f"up to {SLEEPY_DELIVERY_TIMEOUT:g} s itself ({DELIVERY_TIMEOUT:g} s for devices that are awake)"),
+]
+
+
+@pytest.mark.parametrize(("page", "words"), NUMBERS)
+def test_numbers_in_prose(page: str, words: str) -> None:
+    assert words in " ".join((DOCS / page).read_text().split())
+
+
+@pytest.mark.parametrize("page", PAGES)
+def test_form(page: str) -> None:
+    lines = (DOCS / page).read_text().split("\n")
+    assert lines[0].startswith("# ")
+    first = " ".join(lines[2 : lines.index("", 2)])
+    assert first.startswith("This page ")
+    assert first.endswith(".")
+    assert ". " not in first
+    assert lines[-1] == ""
+    in_block = False
+    for number, line in enumerate(lines, 1):
+        in_block ^= line.startswith("```")
+        assert in_block or line.startswith("|") or len(line) <= WIDTH, f"{page}:{number}"
+        assert line == line.rstrip(), f"{page}:{number}"
+
+
+@pytest.mark.parametrize("page", PAGES)
+def test_links_and_paths_lead_somewhere(page: str) -> None:
+    text = (DOCS / page).read_text()
+    for target in re.findall(r"\]\(([^)]+)\)", text):
+        assert (DOCS / target).is_file(), target
+    for path in re.findall(rf"`((?:{'|'.join(SOURCES)}|tests)/[\w./-]*)`", text):
+        assert (ROOT / path).exists(), path
+
+
+def test_references_in_the_code_lead_to_pages() -> None:
+    for folder in SOURCES:
+        for path in (ROOT / folder).rglob("*"):
+            if path.suffix in (".py", ".yaml", ".service", ".acl", ".conf"):
+                for name in re.findall(r"\bdocs/[\w/-]+\.md\b", path.read_text()):
+                    assert (ROOT / name).is_file(), f"{path.relative_to(ROOT)}: {name}"
