@@ -33,11 +33,11 @@ class Outcome(Enum):
     """The dongle gave it up, or isn't there."""
     BUSY = "busy"
     """The dongle has no room now; nothing was sent."""
-    TOO_LONG = "too long"
+    TOO_LONG = "too-long"
     """More than one APS frame holds; nothing was sent."""
-    NO_KEY = "no key"
+    NO_KEY = "no-key"
     """There is no link key with the device; nothing was sent."""
-    NO_DEVICE = "no device"
+    NO_DEVICE = "no-device"
     """Not a device of this network."""
 
 
