@@ -73,7 +73,7 @@ class Stamp:
         }
 
 
-async def measure(order: Order, send: Send) -> dict[str, Any]:
+async def measure(order: Order, send: Send, *, drain: float = DRAIN) -> dict[str, Any]:
     """Carry out one order with asynchronous messages."""
     loop = asyncio.get_running_loop()
     sent = done = 0
@@ -117,7 +117,7 @@ async def measure(order: Order, send: Send) -> dict[str, Any]:
         timer.cancel()
     if done != sent:
         try:
-            async with asyncio.timeout(DRAIN):
+            async with asyncio.timeout(drain):
                 await drained.wait()
         except TimeoutError:
             pass

@@ -1,0 +1,127 @@
+"""Every row of the benchmark runs and gives numbers. Nothing here says how fast anything has to be."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from bench import __main__ as command
+from bench import report
+from bench.cpu import usage
+from bench.load import Order, measure
+from bench.messages import record
+from bench.micro import calls, seconds_per_call
+from bench.rows import CLIENTS, Level, Row, rows
+from demo.process import ProcessFailedError
+from layer.records import APPLICATION_DATA, read_datagram
+
+NAMES = {
+    "floor": {"udp echo, drain", "udp echo, protocol"},
+    "ip": {
+        "gateway, coaps to mqtt",
+        "mqtt publish, paho",
+        "mqtt publish, ours",
+        "coaps server, ours",
+        "coap server, aiocoap",
+    },
+    "zigbee": {"gateway, zigbee to coaps", "bellows"},
+}
+LEVELS = (Level("loop", in_flight=4), Level("rate", rate=50.0))
+
+
+async def _measure_each(found: list[Row], part: str) -> None:
+    assert {row.name for row in found} == NAMES[part]
+    for row in found:
+        for level in LEVELS:
+            measured = await row.measure(level, warm=0.1, seconds=0.2)
+            assert all(measured[key] > 0 for key in ("messages", "rate", "cpu", "load")), (row.name, measured)
+
+
+@pytest.mark.process
+async def test_rows_of_the_floor(tmp_path: Path) -> None:
+    async with rows(tmp_path, ["floor"]) as found:
+        await _measure_each(found, "floor")
+
+
+@pytest.mark.process
+async def test_rows_over_ip_and_what_they_send_arrives(tmp_path: Path) -> None:
+    async with rows(tmp_path, ["ip"]) as found:
+        await _measure_each(found, "ip")
+        units = sum(row.load.events[-1]["units"] for row in found if "mqtt" in row.name)
+        received = tmp_path / "i" / "received"
+        until = time.monotonic() + 10
+        # one line for each unit, and one for each session that the gateway's clients opened
+        while len(received.read_text().split()) < units + CLIENTS and time.monotonic() < until:
+            await asyncio.sleep(0.05)
+        assert len(received.read_text().split()) == units + CLIENTS
+
+
+@pytest.mark.process
+async def test_rows_over_zigbee(tmp_path: Path) -> None:
+    """Takes as long as bellows takes to form two networks, side by side."""
+    async with rows(tmp_path, ["zigbee"]) as found:
+        await _measure_each(found, "zigbee")
+
+
+def test_micro_rows() -> None:
+    found = calls(64)
+    assert {"engine", "read_datagram", "coap decode", "coap encode"} < found.keys()
+    for name, call in found.items():
+        assert seconds_per_call(call, 50) > 0, name
+
+
+@pytest.mark.parametrize("size", [64, 128, 1152])
+def test_the_measured_octets_are_one_protected_record(size: int) -> None:
+    octets = record(size, 7)
+    assert len(octets) == size
+    (header,) = read_datagram(octets)
+    assert (header.content_type, header.epoch, header.sequence) == (APPLICATION_DATA, 1, 7)
+
+
+def test_usage_is_the_cpu_of_the_process() -> None:
+    before, known = usage(os.getpid()), time.process_time()
+    while time.process_time() - known < 0.05:
+        pass
+    assert usage(os.getpid()).since(before).cpu == pytest.approx(time.process_time() - known, abs=0.02)
+
+
+async def test_messages_that_never_end_are_told() -> None:
+    waiting: list[Any] = []
+    found = await measure(Order(in_flight=2, warm=0.0, seconds=0.05), waiting.append, drain=0.05)
+    assert (found["messages"], found["lost"]) == (0, 2)
+
+
+def test_ratios_are_taken_turn_by_turn() -> None:
+    runs = {
+        "gateway, coaps to mqtt": {"32 in flight": [{"cpu": 2.0}, {"cpu": 9.0}, {"cpu": 4.0}]},
+        "mqtt publish, paho": {"20 in flight": [{"cpu": 1.0}, {"cpu": 3.0}, {"cpu": 1.0}]},
+    }
+    (found,) = report.ratios(runs)
+    assert found["ratio"] == {"median": 3.0, "least": 2.0, "most": 4.0}
+
+
+def test_the_command_writes_its_report(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: Any) -> None:
+    monkeypatch.setattr(command, "RESULTS", tmp_path)
+    monkeypatch.setattr(command, "ROOT", tmp_path)
+    assert command.main(["--part", "micro", "--repeats", "1", "--calls", "50", "--save", "here"]) == 0
+    saved = json.loads((tmp_path / "here.json").read_text())
+    assert saved["rows"]["engine"]["calls"]["cpu"]["median"] > 0
+    assert saved["machine"]["zigpy"]
+    (local,) = (tmp_path / "local").iterdir()
+    assert json.loads(local.read_text()) == saved
+    assert "engine" in capsys.readouterr().out
+
+
+def test_a_failing_row_fails_the_command(monkeypatch: pytest.MonkeyPatch, capsys: Any) -> None:
+    async def fail(*_: object) -> dict[str, Any]:
+        raise ProcessFailedError("no such luck")
+
+    monkeypatch.setattr(command, "run", fail)
+    assert command.main([]) == 1
+    assert "no such luck" in capsys.readouterr().err
