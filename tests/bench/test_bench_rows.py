@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import json
 import os
 import time
@@ -54,12 +53,16 @@ async def test_rows_over_ip_and_what_they_send_arrives(tmp_path: Path) -> None:
     async with rows(tmp_path, ["ip"]) as found:
         await _measure_each(found, "ip")
         units = sum(row.load.events[-1]["units"] for row in found if "mqtt" in row.name)
-        received = tmp_path / "i" / "received"
-        until = time.monotonic() + 10
         # one line for each unit, and one for each session that the gateway's clients opened
-        while len(received.read_text().split()) < units + CLIENTS and time.monotonic() < until:
-            await asyncio.sleep(0.05)
-        assert len(received.read_text().split()) == units + CLIENTS
+        assert _lines(tmp_path / "i" / "received", units + CLIENTS) == units + CLIENTS
+
+
+def _lines(path: Path, expected: int) -> int:
+    """How many lines there are, once there are enough or too much time has passed."""
+    until = time.monotonic() + 10
+    while (found := len(path.read_text().split())) < expected and time.monotonic() < until:
+        time.sleep(0.05)
+    return found
 
 
 @pytest.mark.process
