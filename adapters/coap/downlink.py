@@ -1,4 +1,8 @@
-"""What waits for CoAP clients: for each client the inbox of sessions opened towards it, for each session its downlink.
+"""What waits for CoAP clients: a mailbox for each claim that somebody is reached by, in it a downlink for each session.
+
+The engine addresses a session's end by one claim. A client may prove several claims and come by several associations
+at once; what it may have of a mailbox is what the engine says that it owns. Nothing of one mailbox ever moves to
+another: that two clients share a claim (a name that all certificates of a fleet have) joins nothing of theirs.
 
 The engine keeps the queue of units; a downlink holds at most the one unit that the engine has handed out (the adapter's
 window is 1), so what a client reads, re-reads and acknowledges is always the lowest one that it hasn't acknowledged.
@@ -6,109 +10,133 @@ window is 1), so what a client reads, re-reads and acknowledges is always the lo
 
 from __future__ import annotations
 
-import asyncio
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 
+from adapters.coap.identity import holder_of, peer_of
 from carriage.coap.server import Peer as CoapPeer
-from gateway.api.model import ContentKind, Peer, SessionId, Transmit, Unit
+from gateway.api.model import ContentKind, Peer, Reason, SessionId, Transmit
 
 
 @dataclass(slots=True, eq=False)
 class Pending:
-    """A request that will be answered when the next hop has spoken, or a unit comes for its sender."""
+    """A request that is answered when the next hop has spoken, or when a unit comes for its sender."""
 
-    peer: CoapPeer
+    connection: Connection
     exchange: int
+    n: int = 0
+    """The unit that it brought."""
     location: SessionId | None = None
-    """The session that this request opened: the answer is 2.01 and names it."""
+    """The session that it opened: the answer is 2.01 and names it."""
     read: bool = False
     """A GET: the answer is 2.05."""
-    timer: asyncio.TimerHandle | None = None
-    """The reply window."""
+    downlink: Downlink | None = None
+    repeated: Pending | None = None
+    """The same unit once more, over another association: it is answered like this one, and with it."""
 
 
 @dataclass(slots=True, eq=False)
 class Downlink:
-    """One session as its CoAP side stands."""
+    """One end of a session as its CoAP side stands."""
 
     session: SessionId
     content: ContentKind
-    client: Client
-    observer: tuple[CoapPeer, int] | None = None
+    box: Mailbox
+    sender: str | None = None
+    """Who opened the session towards the client; None where the client opened it, and no inbox lists it."""
+    offer: Transmit | None = None
+    """The open, where nobody was there to take it."""
+    observer: Connection | None = None
+    exchange: int = 0
+    """The observation, of the observer's exchanges."""
     notification: int | None = None
     """The notification under way with ``transmit``."""
     transmit: Transmit | None = None
     """The unit that the client hasn't acknowledged yet."""
     shown: bool = False
-    """The unit went out in a response: the client's next request acknowledges it."""
+    """The unit went out in an answer: the client's next unit acknowledges it."""
     waiting: list[Pending] = field(default_factory=list)
     """Settled requests that would take a unit with their answer."""
-    timer: asyncio.TimerHandle | None = None
-    """When an unread unit makes the client unreachable."""
-
-    @property
-    def unit(self) -> Unit | None:
-        transmit = self.transmit
-        return transmit.envelope if transmit is not None and isinstance(transmit.envelope, Unit) else None
+    sending: dict[int, Pending] = field(default_factory=dict)
+    """The client's units that are on their way to the other end, by number."""
+    failed: tuple[int, Reason] | None = None
+    """The last of the client's units that got lost."""
+    over: bool = False
 
 
 @dataclass(slots=True, eq=False)
-class Client:
-    """One layer-1 party, connected or awaited. It keeps its state over a new handshake."""
+class InboxView:
+    """One observation of the inbox. What counts is the newest list, so one notification at a time will do."""
 
-    claims: set[str]
-    live: CoapPeer | None = None
-    peer: Peer | None = None
-    """As the engine knows it, while it is connected."""
+    connection: Connection
+    exchange: int
+    notification: int | None = None
+    """The one under way."""
+    stale: bool = False
+    """The inbox has changed since that was sent."""
+
+
+@dataclass(slots=True, eq=False)
+class Mailbox:
+    """What is kept for whoever holds ``claim``, and who is connected that does."""
+
+    claim: str
+    holder: Peer
     downlinks: dict[SessionId, Downlink] = field(default_factory=dict)
-    inbox: dict[SessionId, tuple[ContentKind, str]] = field(default_factory=dict)
-    inbox_observers: list[tuple[CoapPeer, int]] = field(default_factory=list)
-    offers: dict[SessionId, tuple[Transmit, asyncio.TimerHandle]] = field(default_factory=dict)
-    """Opens towards a client that isn't connected: settled when it comes, or dropped when it doesn't."""
-
-    @property
-    def idle(self) -> bool:
-        return self.live is None and not (self.downlinks or self.inbox or self.offers)
+    connections: list[Connection] = field(default_factory=list)
 
 
-class Clients:
-    """All clients by claim. At most one client holds a claim; a client that proves several is one client."""
+@dataclass(slots=True, eq=False)
+class Connection:
+    """One association of a client. ``boxes``: those of its claims, in their order."""
+
+    peer: CoapPeer
+    identity: Peer
+    boxes: tuple[Mailbox, ...]
+    observed: dict[int, Downlink | InboxView] = field(default_factory=dict)
+    """By exchange. An observation that another one has taken the place of is not in it."""
+    gone: bool = False
+
+    def inboxes(self) -> Iterator[InboxView]:
+        return (view for view in self.observed.values() if isinstance(view, InboxView))
+
+
+class Mailboxes:
+    """All mailboxes by claim: one exists while somebody holds its claim or something is kept in it."""
 
     def __init__(self) -> None:
-        self._by_claim: dict[str, Client] = {}
+        self._by_claim: dict[str, Mailbox] = {}
 
     def __len__(self) -> int:
-        return len(set(map(id, self._by_claim.values())))
+        return len(self._by_claim)
 
-    def awaited(self, claim: str) -> Client:
-        """The client that holds ``claim``, connected or not."""
-        client = self._by_claim.get(claim)
-        if client is None:
-            client = self._by_claim[claim] = Client({claim})
-        return client
+    def __iter__(self) -> Iterator[Mailbox]:
+        return iter(tuple(self._by_claim.values()))
 
-    def connected(self, claims: tuple[str, ...]) -> Client:
-        """The one client behind these proven claims; what was kept under any of them comes together here."""
-        found = [client for claim in claims if (client := self._by_claim.get(claim)) is not None]
-        client = found[0] if found else Client(set())
-        for other in found[1:]:
-            if other is not client:
-                client.downlinks.update(other.downlinks)
-                client.inbox.update(other.inbox)
-                client.offers.update(other.offers)
-                for downlink in other.downlinks.values():
-                    downlink.client = client
-        client.claims.update(claims)
-        for claim in client.claims:
-            self._by_claim[claim] = client
-        return client
+    def get(self, claim: str) -> Mailbox | None:
+        return self._by_claim.get(claim)
 
-    def forget(self, client: Client) -> None:
-        """Drop a client that nothing is kept for."""
-        if client.idle:
-            for claim in client.claims:
-                if self._by_claim.get(claim) is client:
-                    del self._by_claim[claim]
+    def of(self, claim: str) -> Mailbox:
+        box = self._by_claim.get(claim)
+        if box is None:
+            box = self._by_claim[claim] = Mailbox(claim, holder_of(claim))
+        return box
 
-    def all(self) -> list[Client]:
-        return list(dict.fromkeys(self._by_claim.values()))
+    def connect(self, peer: CoapPeer) -> Connection:
+        identity = peer_of(peer.info)
+        connection = Connection(peer, identity, tuple(map(self.of, identity.claims)))
+        for box in connection.boxes:
+            box.connections.append(connection)
+        return connection
+
+    def disconnect(self, connection: Connection) -> None:
+        connection.gone = True
+        connection.observed.clear()
+        for box in connection.boxes:
+            box.connections.remove(connection)
+            self.forget(box)
+
+    def forget(self, box: Mailbox) -> None:
+        """Drop a mailbox that nothing is kept in and nobody holds the claim of."""
+        if not box.downlinks and not box.connections:
+            self._by_claim.pop(box.claim, None)

@@ -5,23 +5,34 @@ from __future__ import annotations
 import re
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from ipaddress import ip_address
 from pathlib import Path
 from typing import Annotated, Any, ClassVar
 
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints, model_validator
 
-from adapters.coap.adapter import CoapAdapter, Waits
+from adapters.coap.adapter import CoapAdapter
+from adapters.coap.delivery import Waits
+from adapters.coap.identity import SCHEME
 from carriage.coap.config import CoapConfig
 from carriage.coap.message_layer import TransmissionParameters
 from carriage.coap.server import CoapsServer
 from carriage.coap.udp import bind
-from gateway.api.errors import ConfigError, CredentialError
+from gateway.api.errors import ConfigError, CredentialError, UsageError
 from gateway.api.ports import API_VERSION, Adapter
 from layer.config import AssociationConfig
 from layer.credentials import Credentials, load_private_key, load_psk_file
 from layer.listener import DtlsListener
 
 COAPS_PORT = 5684
+MAX_BODY = 16_384
+"""Octets of a request's body. The engine's own limit of a unit is below that."""
+
+# A direct hop: lost handshake flights are repeated after 1 s (RFC 6347 section 4.2.4.1).
+_ASSOCIATION = AssociationConfig(retransmit_initial=1.0, handshake_timeout=20.0)
+# A vanished observer is known after 2 * 1.5 * 7 = 21 s at the latest: before ``absence`` is over for its unit.
+_CONNECTION = CoapConfig(transmission=TransmissionParameters(max_retransmit=2), max_body=MAX_BODY)
+_FILES = ("psk_file", "certificate_file", "key_file", "trust_file")
 _LISTEN = re.compile(r"^(?P<host>\[[0-9A-Fa-f:.]+\]|[^\[\]:]*)(:(?P<port>[0-9]{1,5}))?$")
 
 
@@ -66,33 +77,33 @@ class CoapPlugin:
     """Entry point ``coap``."""
 
     api: ClassVar[int] = API_VERSION
-    scheme: ClassVar[str] = "coap"
+    scheme: ClassVar[str] = SCHEME
     config_model: ClassVar[type[Any]] = CoapTable
 
     def configure(self, table: Any, base: Path) -> Adapter:
         assert isinstance(table, CoapTable)
-        found = _LISTEN.match(table.listen)
-        assert found is not None
-        host, port = found["host"].strip("[]") or "::", int(found["port"] or COAPS_PORT)
-        if not 0 < port < 65536:
-            raise ConfigError("listen", "expected a port from 1 to 65535")
+        host, port = _address(table.listen)
         credentials = _credentials(table, base)
-        association = AssociationConfig(retransmit_initial=1.0, handshake_timeout=20.0)
-        # A vanished observer is known after 2 * 1.5 * 7 = 21 s at the latest, so that the other end hears within 30 s.
-        transmission = TransmissionParameters(max_retransmit=2)
 
-        @asynccontextmanager
-        async def serve(adapter: CoapAdapter) -> AsyncIterator[CoapsServer]:
-            listener = DtlsListener(
+        def listener() -> DtlsListener:
+            return DtlsListener(
                 credentials,
-                association,
+                _ASSOCIATION,
                 max_peers=table.max_clients,
                 max_half_open=table.max_handshakes,
                 idle_timeout=table.idle,
             )
-            server = CoapsServer(bind(host, port), listener, adapter, CoapConfig(transmission=transmission))
-            server.start()
+
+        try:
+            listener()  # credentials that OpenSSL can't use show now
+        except (CredentialError, UsageError) as error:
+            raise ConfigError("certificate_file" if table.certificate_file else "psk_file", str(error)) from None
+
+        @asynccontextmanager
+        async def serve(adapter: CoapAdapter) -> AsyncIterator[CoapsServer]:
+            server = CoapsServer(bind(host, port), listener(), adapter, _CONNECTION)
             try:
+                server.start()
                 yield server
             finally:
                 server.close()
@@ -100,19 +111,35 @@ class CoapPlugin:
         return CoapAdapter(serve, Waits(reply_window=table.reply_window, absence=table.absence))
 
 
-def _credentials(table: CoapTable, base: Path) -> Credentials:
-    key, psks = "psk_file", None
+def _address(listen: str) -> tuple[str, int]:
+    found = _LISTEN.match(listen)
+    assert found is not None
+    host, port = found["host"].strip("[]") or "::", int(found["port"] or COAPS_PORT)
+    if not 0 < port < 65536:
+        raise ConfigError("listen", "expected a port from 1 to 65535")
     try:
-        if table.psk_file is not None:
-            psks = load_psk_file(base / table.psk_file)
+        ip_address(host)
+    except ValueError:
+        raise ConfigError("listen", "expected an IP address, an IPv6 one in brackets") from None
+    return host, port
+
+
+def _credentials(table: CoapTable, base: Path) -> Credentials:
+    files = {key: base / name for key in _FILES if (name := getattr(table, key)) is not None}
+    key, private, psks = "psk_file", None, None
+    try:
+        if key in files:
+            psks = load_psk_file(files[key])
         key = "key_file"
-        private = load_private_key(base / table.key_file) if table.key_file is not None else None
+        if key in files:
+            private = load_private_key(files[key])
         key = "certificate_file"
         return Credentials(
-            certificate_chain=base / table.certificate_file if table.certificate_file is not None else None,
+            certificate_chain=files.get(key),
             private_key=private,
-            trust_anchors=base / table.trust_file if table.trust_file is not None else None,
+            trust_anchors=files.get("trust_file"),
             psk_lookup=psks,
         )
     except CredentialError as error:
-        raise ConfigError(key, str(error)) from None
+        named = next((name for name, path in files.items() if str(path) == error.path), key)
+        raise ConfigError(named, str(error)) from None

@@ -1,0 +1,427 @@
+"""Towards clients: units, opens and closes, in notifications and in answers, until each order has its one receipt.
+
+An order is over when the client acknowledged it, when it can't be carried out, or when nobody came for it in the time
+that ``Waits.absence`` gives. Then the session is closed in the client's name, so that the other end hears.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Final, cast
+
+from adapters.coap.countdown import Countdown
+from adapters.coap.downlink import Connection, Downlink, InboxView, Mailbox, Mailboxes, Pending
+from adapters.coap.links import FORMATS, inbox
+from carriage.coap import atls
+from carriage.coap.atls_format import Kind
+from carriage.coap.connection import Answer
+from carriage.coap.exchange import Response
+from gateway.api.link import meets
+from gateway.api.model import (
+    ANY_LINK,
+    Close,
+    ContentKind,
+    EnvelopeId,
+    Open,
+    Outcome,
+    Reason,
+    Receipt,
+    SessionId,
+    Transmit,
+    Unit,
+)
+from gateway.api.ports import AdapterContext
+
+SWEEP: Final = 256
+"""Downlinks from which on it is looked for those whose session is no more."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Waits:
+    """How long things wait, in seconds."""
+
+    reply_window: float = 2.0
+    """An answer to POST waits this long for a unit of the other side, where the client doesn't observe."""
+    absence: float = 25.0
+    """A unit or an open waits this long for its client to take it; then the other end is told."""
+
+
+class Delivery:
+    """All mailboxes of one adapter. ``context`` is set before anything else is called."""
+
+    context: AdapterContext
+
+    def __init__(self, waits: Waits) -> None:
+        self.boxes = Mailboxes()
+        self.counters = {"notifications": 0, "unreachable": 0}
+        self._absence: Countdown[Downlink] = Countdown(waits.absence, self._not_taken)
+        self._windows: Countdown[Pending] = Countdown(waits.reply_window, self._window_over)
+        self._orders: dict[EnvelopeId, Downlink] = {}
+        self._sessions = 0
+        self._sweep_at = SWEEP
+
+    @property
+    def sessions(self) -> int:
+        """Ends of sessions that something is kept for."""
+        return self._sessions
+
+    def close(self) -> None:
+        """The adapter ends: nobody takes what is left."""
+        for box in self.boxes:
+            for downlink in list(box.downlinks.values()):
+                self._settle_all(downlink, Reason.UNREACHABLE)
+                self._forget(downlink)
+        self._absence.close()
+        self._windows.close()
+
+    # Whose is what
+
+    def box(self, connection: Connection, session: SessionId) -> Mailbox | None:
+        """The mailbox that this client has the session's units in; None: the session isn't its own.
+
+        A client is the one subject that its first known claim names, also where it proves those of others.
+        """
+        owns = self.context.owns
+        if not owns(connection.identity, session):
+            return None
+        return next((box for box in connection.boxes if owns(box.holder, session)), None)
+
+    def find(self, connection: Connection, session: SessionId) -> Downlink | None:
+        """What is kept of a session that the engine has just said to be this client's."""
+        boxes = connection.boxes
+        box = boxes[0] if len(boxes) == 1 else self.box(connection, session)
+        return None if box is None else box.downlinks.get(session)
+
+    def enter(self, connection: Connection, session: SessionId, content: ContentKind) -> Downlink | None:
+        """The same, made where there is nothing yet."""
+        boxes = connection.boxes
+        box = boxes[0] if len(boxes) == 1 else self.box(connection, session)
+        return None if box is None else self.downlink(box, session, content)
+
+    def downlink(self, box: Mailbox, session: SessionId, content: ContentKind) -> Downlink:
+        downlink = box.downlinks.get(session)
+        if downlink is None:
+            if self._sessions >= self._sweep_at:
+                self._sweep()
+            downlink = box.downlinks[session] = Downlink(session, content, box)
+            self._sessions += 1
+        return downlink
+
+    def _sweep(self) -> None:
+        """A client that comes back to a session that it has closed leaves something behind that nobody will end."""
+        for box in self.boxes:
+            for downlink in list(box.downlinks.values()):
+                if not self.context.owns(box.holder, downlink.session):
+                    self.drop(downlink, Reason.UNKNOWN)
+        self._sweep_at = max(SWEEP, 2 * self._sessions)
+
+    # Clients come and go
+
+    def connect(self, connection: Connection) -> None:
+        for box in connection.boxes:
+            for downlink in list(box.downlinks.values()):
+                if downlink.offer is not None and self.box(connection, downlink.session) is box:
+                    self._take(connection, downlink, downlink.offer)
+
+    def disconnect(self, connection: Connection) -> None:
+        for box in connection.boxes:
+            for downlink in box.downlinks.values():
+                if downlink.observer is connection:
+                    downlink.observer = downlink.notification = None
+                for pending in [each for each in downlink.waiting if each.connection is connection]:
+                    downlink.waiting.remove(pending)
+                    self._windows.end(pending)
+        self.boxes.disconnect(connection)
+
+    # Orders of the engine
+
+    def send(self, transmit: Transmit) -> None:
+        envelope = transmit.envelope
+        if isinstance(envelope, Close):
+            self._end(transmit, envelope)
+            return
+        if envelope.session is None or envelope.content not in FORMATS:
+            self._settle(transmit, Outcome.DROPPED, Reason.CONTENT)
+            return
+        downlink = self.downlink(self.boxes.of(transmit.to.claim), envelope.session, envelope.content)
+        if isinstance(envelope, Unit):
+            self._deliver(downlink, transmit)
+        else:
+            self._offer(downlink, transmit, envelope)
+
+    def withdraw(self, envelope: EnvelopeId) -> None:
+        downlink = self._orders.get(envelope)
+        if downlink is None:
+            return
+        if downlink.offer is not None and downlink.offer.envelope.id == envelope:
+            self._clear_offer(downlink)
+            self._settle_all(downlink, Reason.CLOSED)
+            self._forget(downlink)
+        else:
+            self._clear(downlink)
+
+    def _offer(self, downlink: Downlink, transmit: Transmit, envelope: Open) -> None:
+        """A session that somebody opens towards the client: into its inbox."""
+        box = downlink.box
+        downlink.sender = envelope.sender
+        downlink.offer = transmit
+        self._orders[envelope.id] = downlink
+        self._absence.begin(downlink)
+        for connection in box.connections:
+            if self.box(connection, downlink.session) is box:
+                self._take(connection, downlink, transmit)
+                break
+        if not downlink.over:
+            self._tell_inboxes(box)
+
+    def _take(self, connection: Connection, downlink: Downlink, offer: Transmit) -> None:
+        """The client is there: the open has reached it, where its link will do."""
+        self._clear_offer(downlink)
+        if meets(connection.identity.link, offer.require):
+            self._settle(offer, Outcome.DELIVERED)
+        else:
+            self._settle(offer, Outcome.DROPPED, Reason.LINK)
+            self.drop(downlink, Reason.LINK)
+
+    def _deliver(self, downlink: Downlink, transmit: Transmit) -> None:
+        if downlink.transmit is not None:  # the engine keeps to our window; a second one would be lost silently
+            self._settle(transmit, Outcome.DROPPED, Reason.BUSY)
+            return
+        downlink.transmit = transmit
+        self._orders[transmit.envelope.id] = downlink
+        self._absence.begin(downlink)
+        if downlink.observer is not None:
+            self._notify(downlink)
+            return
+        waiting = downlink.waiting
+        while waiting and downlink.transmit is transmit and not downlink.shown:
+            pending = waiting.pop(0)
+            self._windows.end(pending)
+            self.answer(pending, downlink)
+
+    def _end(self, transmit: Transmit, close: Close) -> None:
+        """The session is over: whoever waits or observes hears it, everybody else with the next request."""
+        box = self.boxes.get(transmit.to.claim)
+        downlink = None if box is None else box.downlinks.get(close.session)
+        if downlink is not None:
+            self.drop(downlink, close.reason)
+        if box is not None and box.connections:
+            self._settle(transmit, Outcome.DELIVERED)
+        else:
+            self._settle(transmit, Outcome.DROPPED, Reason.UNREACHABLE)
+
+    # Ways out: notifications
+
+    def observe(self, connection: Connection, exchange: int, downlink: Downlink) -> None:
+        """From now on units of this session go to this observation, and to no earlier one."""
+        if downlink.observer is not None:
+            downlink.observer.observed.pop(downlink.exchange, None)
+        connection.observed[exchange] = downlink
+        downlink.observer, downlink.exchange = connection, exchange
+        downlink.notification = None
+        downlink.shown = False
+        waiting, downlink.waiting = downlink.waiting, []
+        for pending in waiting:
+            self._windows.end(pending)
+            self.answer(pending, downlink)
+        if downlink.transmit is not None:
+            self._absence.begin(downlink)
+            self._notify(downlink)
+
+    def _notify(self, downlink: Downlink) -> None:
+        connection = downlink.observer
+        if connection is None or (unit := self._unit_for(connection, downlink)) is None:
+            return
+        sent = connection.peer.notify(downlink.exchange, _response(unit))
+        if isinstance(sent, int):
+            downlink.notification = sent
+            self.counters["notifications"] += 1
+        else:  # the observation is over, or can't go on: the unit waits for the next one
+            connection.observed.pop(downlink.exchange, None)
+            downlink.observer = None
+
+    def acknowledged(self, connection: Connection, exchange: int, notification: int) -> None:
+        found = connection.observed.get(exchange)
+        if isinstance(found, Downlink):
+            if found.notification == notification:
+                self.acknowledge(found)
+        elif found is not None and found.notification == notification:
+            found.notification = None
+            if found.stale:
+                found.stale = False
+                self._show_inbox(found)
+
+    def observation_ended(self, connection: Connection, exchange: int) -> None:
+        found = connection.observed.pop(exchange, None)
+        if isinstance(found, Downlink):
+            # A unit that was on its way waits for the client to observe or read again, as long as it still may.
+            found.observer = found.notification = None
+
+    # Ways out: answers
+
+    def taken(self, pending: Pending, downlink: Downlink) -> None:
+        """The next hop has the request's unit: answer now, or wait a moment for a unit that goes back with it."""
+        if pending.connection.gone:
+            return
+        if downlink.over or downlink.transmit is not None or downlink.observer is not None:
+            self.answer(pending, downlink)
+            return
+        pending.downlink = downlink
+        downlink.waiting.append(pending)
+        self._windows.begin(pending)
+
+    def _window_over(self, pending: Pending) -> None:
+        downlink = pending.downlink
+        if downlink is not None and pending in downlink.waiting:
+            downlink.waiting.remove(pending)
+            self.answer(pending, downlink)
+
+    def answer(self, pending: Pending, downlink: Downlink) -> None:
+        """2.01 or 2.04 (2.05 for a read), with the lowest unit that the client hasn't acknowledged.
+
+        Who observes gets none with the answer to a POST, but may read one again.
+        """
+        unit = None
+        if downlink.transmit is not None and (pending.read or downlink.observer is None):
+            unit = self._unit_for(pending.connection, downlink)
+        shown = None if unit is None else _response(unit)
+        if pending.read:
+            response = shown or atls.no_unit()
+        elif pending.location is not None:
+            response = atls.opened(pending.location, shown)
+        else:
+            response = atls.taken(shown)
+        sent = pending.connection.peer.respond(pending.exchange, response)
+        if unit is not None and sent is Answer.SENT:
+            downlink.shown = True
+            self._absence.begin(downlink)
+
+    def acknowledge(self, downlink: Downlink) -> None:
+        transmit = downlink.transmit
+        self._clear(downlink)
+        if transmit is not None:
+            self._settle(transmit, Outcome.DELIVERED)
+
+    def acknowledge_below(self, downlink: Downlink, n: int) -> None:
+        """The client asks for unit ``n``: it has all before it."""
+        transmit = downlink.transmit
+        if transmit is not None and isinstance(transmit.envelope, Unit) and transmit.envelope.n < n:
+            self.acknowledge(downlink)
+
+    def _unit_for(self, connection: Connection, downlink: Downlink) -> Unit | None:
+        """The unit that waits, unless this link isn't what its route asks for: then it is dropped."""
+        transmit = downlink.transmit
+        if transmit is None or not isinstance(transmit.envelope, Unit):
+            return None
+        if transmit.require is not ANY_LINK and not meets(connection.identity.link, transmit.require):
+            self._clear(downlink)
+            self._settle(transmit, Outcome.DROPPED, Reason.LINK)
+            return None
+        return transmit.envelope
+
+    # Ends
+
+    def _not_taken(self, downlink: Downlink) -> None:
+        """The time is up for what waits here."""
+        if downlink.offer is not None:
+            self.drop(downlink, Reason.UNREACHABLE)
+        elif downlink.shown:
+            # It went out with an answer, and the client had reason to ask again and didn't: it has it.
+            self.acknowledge(downlink)
+        elif downlink.transmit is not None:
+            self._unreachable(downlink)
+
+    def _unreachable(self, downlink: Downlink) -> None:
+        """The client doesn't read: the unit is dropped and the session closed in its name, so the other end hears."""
+        self.counters["unreachable"] += 1
+        self._settle_all(downlink, Reason.UNREACHABLE)
+        context = self.context
+        context.submit(
+            Close(
+                id=context.next_id(),
+                source=downlink.box.holder,
+                session=downlink.session,
+                reason=Reason.UNREACHABLE,
+                received_at=context.now(),
+            )
+        )
+        self.drop(downlink, Reason.UNREACHABLE)
+
+    def drop(self, downlink: Downlink, reason: Reason) -> None:
+        """The session is over on this side: whoever waits or observes hears why."""
+        over = atls.refusal(reason.value)
+        waiting, downlink.waiting = downlink.waiting, []
+        for pending in waiting:
+            self._windows.end(pending)
+            pending.connection.peer.respond(pending.exchange, over)
+        if downlink.observer is not None:
+            # Behind a unit that is on its way. The connection tells when that is through.
+            downlink.observer.peer.notify(downlink.exchange, over)
+        self._settle_all(downlink, reason)
+        self._forget(downlink)
+
+    def _settle_all(self, downlink: Downlink, reason: Reason) -> None:
+        for transmit in (downlink.offer, downlink.transmit):
+            if transmit is not None:
+                self._settle(transmit, Outcome.DROPPED, reason)
+        self._clear_offer(downlink)
+        self._clear(downlink)
+
+    def _clear(self, downlink: Downlink) -> None:
+        if downlink.transmit is not None:
+            self._orders.pop(downlink.transmit.envelope.id, None)
+        downlink.transmit = downlink.notification = None
+        downlink.shown = False
+        if downlink.offer is None:
+            self._absence.end(downlink)
+
+    def _clear_offer(self, downlink: Downlink) -> None:
+        if downlink.offer is not None:
+            self._orders.pop(downlink.offer.envelope.id, None)
+            downlink.offer = None
+            if downlink.transmit is None:
+                self._absence.end(downlink)
+
+    def _forget(self, downlink: Downlink) -> None:
+        box = downlink.box
+        if downlink.over:
+            return
+        downlink.over = True
+        del box.downlinks[downlink.session]
+        self._sessions -= 1
+        if downlink.sender is not None:
+            self._tell_inboxes(box)
+        self.boxes.forget(box)
+
+    # The inbox
+
+    def inbox(self, connection: Connection) -> Response:
+        """The sessions opened towards this client."""
+        return atls.links(
+            inbox(
+                downlink
+                for box in connection.boxes
+                for downlink in box.downlinks.values()
+                if downlink.sender is not None and self.box(connection, downlink.session) is box
+            )
+        )
+
+    def _tell_inboxes(self, box: Mailbox) -> None:
+        for connection in box.connections:
+            for view in connection.inboxes():
+                self._show_inbox(view)
+
+    def _show_inbox(self, view: InboxView) -> None:
+        if view.notification is not None:
+            view.stale = True
+            return
+        sent = view.connection.peer.notify(view.exchange, self.inbox(view.connection))
+        if isinstance(sent, int):
+            view.notification = sent
+
+    def _settle(self, transmit: Transmit, outcome: Outcome, reason: Reason | None = None) -> None:
+        self.context.settle(Receipt(transmit.envelope.id, outcome, reason))
+
+
+def _response(unit: Unit) -> Response:
+    return atls.unit(unit.n, cast(Kind, unit.content.value), unit.payload.octets)

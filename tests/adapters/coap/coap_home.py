@@ -1,0 +1,480 @@
+"""A gateway in one loop for the tests of the CoAP adapter: the real engine and hub, the adapter over real DTLS, an
+adapter whose peers the test plays itself, and clients of both kinds, well-behaved and not."""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+import secrets
+import socket
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from contextlib import asynccontextmanager
+from pathlib import Path
+from random import Random
+from typing import Any, TypeVar
+
+from cryptography import x509
+
+from adapters.coap.adapter import CoapAdapter
+from adapters.coap.plugin import CoapPlugin, CoapTable
+from carriage.coap import atls_client, codes
+from carriage.coap import options as opt
+from carriage.coap.client import CoapsClient
+from carriage.coap.connection import (
+    CoapConfig,
+    CoapConnection,
+    Event,
+    NotificationReceived,
+    Request,
+    Response,
+    ResponseReceived,
+)
+from carriage.coap.link_format import read_links
+from carriage.coap.server import LAYER_1
+from gateway.api.model import (
+    Accepted,
+    Close,
+    ContentKind,
+    EnvelopeId,
+    LinkSecurity,
+    Open,
+    Outcome,
+    Peer,
+    Reason,
+    Receipt,
+    Refused,
+    Sealed,
+    SessionId,
+    Transmit,
+    Unit,
+    Verdict,
+)
+from gateway.api.ports import AdapterContext
+from gateway.engine.engine import Engine
+from gateway.engine.limits import EngineLimits
+from gateway.runtime import policy_file
+from gateway.runtime.audit import AuditLog
+from gateway.runtime.hub import Hub
+from layer.association import Association
+from layer.config import Role
+from layer.credentials import Credentials, Psk
+from layer.events import DataReceived, HandshakeCompleted
+from tests.layer.layer_pair import Authority, Identity
+
+T = TypeVar("T")
+
+PSKS = {name: name.encode().ljust(16, b".") for name in ("phone", "tablet", "stranger")}
+POLICY = """\
+layer: 1
+policy-version: 1
+subjects:
+  lamp: {link: far, user: lamp}
+  phone: {link: coap, psk_identity: phone}
+  tablet: {link: coap, psk_identity: tablet}
+  keeper: {link: coap, spki_sha256: "KEEPER"}
+  porch: {link: coap, san: "dns:porch.example"}
+groups:
+  known: [lamp, phone, tablet, keeper, porch]
+rules:
+  - id: all
+    effect: permit
+    subject: "group:known"
+    resource: "group:known"
+    content: [atls, adtls, atls-data, oscore, edhoc]
+"""
+
+
+class FarEnd:
+    """An adapter whose peers the test plays. ``takes``: orders are delivered at once, else the test settles them."""
+
+    window = 4
+
+    def __init__(self) -> None:
+        self.takes = True
+        self.orders: list[Transmit] = []
+        self.withdrawn: list[EnvelopeId] = []
+        self.receipts: list[Receipt] = []
+        self.context: AdapterContext | None = None
+        self.link = LinkSecurity(protocol="dtls1.2", authenticated=True)
+
+    @property
+    def gateway(self) -> AdapterContext:
+        assert self.context is not None
+        return self.context
+
+    async def run(self, context: AdapterContext) -> None:
+        self.context = context
+        context.ready()
+        await asyncio.get_running_loop().create_future()
+
+    def send(self, transmit: Transmit) -> None:
+        self.orders.append(transmit)
+        if self.takes:
+            self.settle(transmit)
+
+    def settle(self, transmit: Transmit, outcome: Outcome = Outcome.DELIVERED, reason: Reason | None = None) -> None:
+        self.gateway.settle(Receipt(transmit.envelope.id, outcome, reason))
+
+    def withdraw(self, envelope: EnvelopeId) -> None:
+        self.withdrawn.append(envelope)
+
+    def receipt(self, receipt: Receipt) -> None:
+        self.receipts.append(receipt)
+
+    def status(self) -> Mapping[str, Any]:
+        return {}
+
+    async def command(self, name: str, arguments: Mapping[str, Any]) -> Mapping[str, Any]:
+        raise NotImplementedError
+
+    def of(self, kind: type[T], session: SessionId | None = None) -> list[T]:
+        found = [order.envelope for order in self.orders]
+        return [each for each in found if isinstance(each, kind) and session in (None, each.session)]
+
+    def peer(self, user: str = "lamp") -> Peer:
+        return Peer(scheme="far", claims=(f"user:{user}",), link=self.link)
+
+    def ask(self, to: str, content: ContentKind = ContentKind.ADTLS, nonce: bytes | None = None) -> Verdict:
+        gateway = self.gateway
+        nonce = nonce or secrets.token_bytes(8)
+        identifier, now = gateway.next_id(), gateway.now()
+        return gateway.submit(
+            Open(id=identifier, source=self.peer(), to=to, content=content, nonce=nonce, received_at=now)
+        )
+
+    def open(self, to: str, content: ContentKind = ContentKind.ADTLS) -> SessionId:
+        verdict = self.ask(to, content)
+        assert isinstance(verdict, Accepted) and verdict.session is not None
+        return verdict.session
+
+    def unit(
+        self,
+        session: SessionId,
+        n: int,
+        payload: bytes,
+        content: ContentKind = ContentKind.ADTLS,
+        expires_in: float | None = None,
+    ) -> EnvelopeId:
+        gateway = self.gateway
+        now = gateway.now()
+        unit = Unit(
+            id=gateway.next_id(), source=self.peer(), session=session, content=content, n=n, payload=Sealed(payload),
+            received_at=now, expires_at=None if expires_in is None else now + expires_in,
+        )  # fmt: skip
+        verdict = gateway.submit(unit)
+        assert isinstance(verdict, Accepted), verdict
+        return unit.id
+
+    def close(self, session: SessionId) -> EnvelopeId:
+        gateway = self.gateway
+        close = Close(
+            id=gateway.next_id(), source=self.peer(), session=session, reason=Reason.CLOSED, received_at=gateway.now()
+        )
+        assert not isinstance(gateway.submit(close), Refused)
+        return close.id
+
+    def outcome(self, envelope: EnvelopeId) -> tuple[Outcome, Reason | None] | None:
+        found = [receipt for receipt in self.receipts if receipt.id == envelope]
+        assert len(found) <= 1
+        return (found[0].outcome, found[0].reason) if found else None
+
+
+def record(size: int = 40, seed: int = 0) -> bytes:
+    """One DTLS record of application data, as far as anybody without a key can tell."""
+    body = bytes((seed + index) % 256 for index in range(size))
+    return bytes((23, 0xFE, 0xFD, 0, 1, 0, 0, 0, 0, 0, seed % 256)) + size.to_bytes(2, "big") + body
+
+
+def tls_record(size: int = 40, seed: int = 0) -> bytes:
+    return bytes((23, 3, 3)) + size.to_bytes(2, "big") + bytes((seed + index) % 256 for index in range(size))
+
+
+class Raw:
+    """A client made of a socket, an association and a connection, with nothing that helps: it acknowledges while it is
+    not ``deaf``, and says nothing any more once it is."""
+
+    def __init__(self, port: int, credentials: Credentials, config: CoapConfig | None = None) -> None:
+        self.socket = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+        self.socket.setblocking(False)
+        self.socket.connect(("127.0.0.1", port))
+        self._credentials = credentials
+        self._config = config
+        self._loop = asyncio.get_running_loop()
+        self._loop.add_reader(self.socket, self._readable)
+        self.deaf = False
+        self.holds = False
+        """Keep what comes, unread."""
+        self._held: list[bytes] = []
+        self.events: list[Event] = []
+        self.ready = False
+
+    async def connect(self) -> Raw:
+        """A new association from the same port; an old one is forgotten without a word."""
+        self.ready = False
+        self.events = []
+        self.association = Association(Role.CLIENT, self._credentials, LAYER_1)
+        self.connection = CoapConnection(random=Random().random, config=self._config)
+        self.association.start(self._loop.time())
+        self.connection.start(self._loop.time())
+        self.pump()
+        await until(lambda: self.ready)
+        return self
+
+    def close(self) -> None:
+        self._loop.remove_reader(self.socket)
+        self.socket.close()
+
+    def _readable(self) -> None:
+        try:
+            data = self.socket.recv(16384)
+        except OSError:
+            return
+        if self.holds:
+            self._held.append(data)
+        elif not self.deaf:
+            self.association.receive(data, self._loop.time())
+            self.pump()
+
+    def release(self) -> None:
+        """Read what was held."""
+        self.holds = False
+        held, self._held = self._held, []
+        for data in held:
+            self.association.receive(data, self._loop.time())
+        self.pump()
+
+    def pump(self) -> None:
+        now = self._loop.time()
+        while (event := self.association.next_event()) is not None:
+            if isinstance(event, DataReceived):
+                self.connection.receive(event.data, now)
+            elif isinstance(event, HandshakeCompleted):
+                self.ready = True
+        if self.ready:
+            for octets in self.connection.to_send():
+                self.association.send(octets, now)
+            while (happened := self.connection.next_event()) is not None:
+                self.events.append(happened)
+            for octets in self.connection.to_send():
+                self.association.send(octets, now)
+        for datagram in self.association.records_to_send():
+            if not self.deaf:
+                self.socket.send(datagram)
+
+    def start(self, request: Request, *, observe: bool = False) -> int:
+        now = self._loop.time()
+        exchange = (self.connection.observe if observe else self.connection.request)(request, now)
+        self.pump()
+        return exchange
+
+    def response(self, exchange: int) -> Response | None:
+        found = [e.response for e in self.events if isinstance(e, ResponseReceived) and e.exchange == exchange]
+        return found[0] if found else None
+
+    async def request(self, request: Request, *, observe: bool = False) -> Response:
+        exchange = self.start(request, observe=observe)
+        await until(lambda: self.response(exchange) is not None)
+        found = self.response(exchange)
+        assert found is not None
+        return found
+
+    def units(self, exchange: int) -> list[atls_client.Unit | atls_client.Refused]:
+        """What the observation was told, but for what says nothing."""
+        told = [e.response for e in self.events if isinstance(e, NotificationReceived) and e.exchange == exchange]
+        return [unit for response in told if (unit := atls_client.read_unit(response)) is not None]
+
+
+async def until(holds: Callable[[], object], seconds: float = 10.0) -> None:
+    async with asyncio.timeout(seconds):
+        while not holds():
+            await asyncio.sleep(0.005)
+
+
+class Observed:
+    """A session, observed by a well-behaved client."""
+
+    def __init__(self) -> None:
+        self.units: list[tuple[int, bytes]] = []
+        self.refusal: atls_client.Refused | None = None
+
+    def __call__(self, response: Response) -> None:
+        unit = atls_client.read_unit(response)
+        if isinstance(unit, atls_client.Refused):
+            self.refusal = unit
+        elif unit is not None:
+            assert self.refusal is None, "a unit behind the end"
+            self.units.append((unit.n, unit.payload))
+
+
+class Home:
+    """See the module. At its end nothing may be left of what its sessions and clients needed."""
+
+    def __init__(self, folder: Path, policy: str, limits: EngineLimits, table: dict[str, Any]) -> None:
+        self.folder = folder
+        self.authority = Authority("home")
+        self.server = self.authority.issue("gateway", x509.DNSName("gateway.example"))
+        self.write("ca.pem", self.authority.pem)
+        self.write("gateway.pem", self.server.chain)
+        self.write("gateway.key", self.server.key_pem, 0o600)
+        self.write("clients.psk", b"".join(b"%s:%s\n" % (n.encode(), k.hex().encode()) for n, k in PSKS.items()), 0o600)
+        self.keeper = self.authority.issue("keeper", x509.DNSName("fleet.example"))
+        with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
+            probe.bind(("127.0.0.1", 0))
+            self.port = probe.getsockname()[1]
+        self.table = {
+            "listen": f"127.0.0.1:{self.port}",
+            "psk_file": "clients.psk",
+            "certificate_file": "gateway.pem",
+            "key_file": "gateway.key",
+            "trust_file": "ca.pem",
+            "reply_window": 0.3,
+            "absence": 1.0,
+        } | table
+        path = self.write("policy.yaml", policy.replace("KEEPER", self.keeper.pin).encode())
+        ids = itertools.count(1)
+        next_id: Callable[[], EnvelopeId] = lambda: EnvelopeId(next(ids))  # noqa: E731 - typed
+        engine = Engine(
+            policy_file.load(path, ("coap", "far")), limits, lambda: SessionId(secrets.token_hex(16)), next_id
+        )
+        self.hub = Hub(
+            engine, AuditLog(), loop=asyncio.get_running_loop(), next_id=next_id, state_dir=folder, epoch="e" * 16,
+            schemes=("coap", "far"),
+        )  # fmt: skip
+        self.far = FarEnd()
+        self.adapter = self.configure()
+        self.clients: list[CoapsClient | Raw] = []
+
+    def write(self, name: str, content: bytes, mode: int = 0o644) -> Path:
+        path = self.folder / name
+        path.write_bytes(content)
+        path.chmod(mode)
+        return path
+
+    def configure(self, **changed: Any) -> CoapAdapter:
+        adapter = CoapPlugin().configure(CoapTable.model_validate({**self.table, **changed}), self.folder)
+        assert isinstance(adapter, CoapAdapter)
+        return adapter
+
+    @asynccontextmanager
+    async def running(self) -> AsyncIterator[Home]:
+        async with asyncio.TaskGroup() as tasks:
+            for scheme, adapter in (("far", self.far), ("coap", self.adapter)):
+                self._run(tasks, scheme, adapter)
+            await until(lambda: self.hub.all_tried)
+            try:
+                yield self
+            finally:
+                for client in self.clients:
+                    client.close()
+                for task in self.tasks.values():
+                    task.cancel()
+        self.hub.close()
+
+    tasks: dict[str, asyncio.Task[None]]
+
+    def _run(self, tasks: asyncio.TaskGroup, scheme: str, adapter: CoapAdapter | FarEnd) -> None:
+        self.__dict__.setdefault("tasks", {})
+        context = self.hub.attach(scheme, adapter)
+
+        async def run() -> None:
+            try:
+                await adapter.run(context)
+            finally:
+                self.hub.detach(context)
+
+        self.tasks[scheme] = tasks.create_task(run())
+
+    def check_books(self) -> None:
+        """What holds whatever happened."""
+        counters = self.hub.counters
+        assert counters["stray_receipts"] == counters["adapter_errors"] == counters["engine_errors"] == 0
+        assert self.hub.engine.counters.get("settle.unknown", 0) == 0
+        assert self.adapter.status()["handler_errors"] == 0
+
+    def check_empty(self) -> None:
+        """Nothing is left of any session or client."""
+        adapter = self.adapter
+        delivery = adapter._delivery
+        assert not self.hub.engine.all_sessions()
+        assert not self.hub.states["coap"].ordered
+        assert not adapter._submitted and not adapter._connections
+        assert not list(delivery.boxes) and not delivery._orders and delivery.sessions == 0
+        assert not len(delivery._absence) and not len(delivery._windows)
+
+    # Clients
+
+    def psk(self, name: str) -> Credentials:
+        return Credentials(psk=Psk(name, PSKS[name]))
+
+    def certified(self, identity: Identity) -> Credentials:
+        return Credentials(
+            certificate_chain=identity.chain, private_key=identity.key, trust_anchors=self.authority.pem
+        )
+
+    async def client(self, who: str | Identity) -> CoapsClient:
+        credentials = self.psk(who) if isinstance(who, str) else self.certified(who)
+        client = CoapsClient("127.0.0.1", self.port, credentials, keepalive=None)
+        self.clients.append(client)
+        await client.connect()
+        return client
+
+    async def raw(self, who: str, config: CoapConfig | None = None) -> Raw:
+        raw = Raw(self.port, self.psk(who), config)
+        self.clients.append(raw)
+        return await raw.connect()
+
+
+# What clients do
+
+
+async def opened(client: CoapsClient | Raw, to: str, kind: Any = "adtls", nonce: str | None = None) -> SessionId:
+    request = atls_client.open_request(to, nonce or secrets.token_hex(8), kind, b"")
+    answer = atls_client.read_opened(await client.request(request))
+    assert isinstance(answer, atls_client.Opened), answer
+    return SessionId(answer.session)
+
+
+async def sent(
+    client: CoapsClient | Raw, session: str, n: int, payload: bytes, kind: Any = "adtls"
+) -> atls_client.Unit | atls_client.Refused | None:
+    return atls_client.read_unit(await client.request(atls_client.send_request(session, n, kind, payload)))
+
+
+async def read(
+    client: CoapsClient | Raw, session: str, n: int | None = None
+) -> atls_client.Unit | atls_client.Refused | None:
+    return atls_client.read_unit(await client.request(atls_client.read_request(session, n)))
+
+
+async def closed(client: CoapsClient | Raw, session: str) -> int:
+    return (await client.request(atls_client.close_request(session))).code
+
+
+async def observed(client: CoapsClient, session: str) -> Observed:
+    seen = Observed()
+    observation = await client.observe(atls_client.read_request(session), seen)
+    assert observation.established
+    return seen
+
+
+async def inbox(client: CoapsClient | Raw) -> list[tuple[str, str | None, str | None]]:
+    """Session, content format and title of each entry."""
+    response = await client.request(atls_client.inbox_request())
+    assert response.code == codes.CONTENT
+    return entries(response)
+
+
+def entries(response: Response) -> list[tuple[str, str | None, str | None]]:
+    links = read_links(response.payload)
+    return [(link.target.rpartition("/")[2], link.get("ct"), link.get("title")) for link in links]
+
+
+def facts(response: Response) -> tuple[int, object, bytes]:
+    return response.code, response.options, response.payload
+
+
+def observe_established(response: Response) -> bool:
+    return opt.first(response.options, opt.OBSERVE) is not None
+
+
+Start = Callable[..., Awaitable[Home]]
