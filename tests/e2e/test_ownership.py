@@ -6,6 +6,8 @@ gets for an id that nobody has; and the owners notice nothing.
 
 from __future__ import annotations
 
+import asyncio
+import contextlib
 import hashlib
 import json
 import secrets
@@ -26,7 +28,7 @@ from carriage.zigbee import tunneling as t
 from carriage.zigbee.segmentation import Slice
 from demo.process import Process
 from demo.scenario import layer0, tunnel
-from demo.stack import LAMP, OTHER_LAMP, Stack
+from demo.stack import LAMP, OTHER_LAMP, Stack, running
 from tests.e2e import attackers
 from tests.e2e.shared_hub import shared_hub
 
@@ -192,6 +194,59 @@ async def test_a_coap_client_sees_nothing_of_others(home: Home, who: str) -> Non
     inbox = await home.keeper.request(atls_client.inbox_request())
     links = link_format.read_links(inbox.payload)
     assert [link.target for link in links] == [f"/atls/{home.sessions['keeper']}"]
+
+
+TWIN_POLICY = """\
+layer: 1
+policy-version: 1
+subjects:
+  owner: {{link: coap, spki_sha256: "{pin}"}}
+  keeper: {{link: coap, psk_identity: stranger}}
+rules:
+  - {{id: owner-opens, effect: permit, subject: owner, resource: keeper}}
+  - {{id: keeper-opens, effect: permit, subject: keeper, resource: owner}}
+"""
+
+
+@pytest.mark.parametrize("owner_comes", ["first", "last"])
+async def test_two_certificates_with_one_name_are_two_clients(tmp_path: Path, owner_comes: str) -> None:
+    """The policy names the owner by its key. A certificate with the same name and another key gets nothing of it."""
+    async with contextlib.AsyncExitStack() as parts:
+        stack = await parts.enter_async_context(running(tmp_path / "s"))
+        assert stack.authority is not None
+        leaf = stack.authority.issue("twin")
+        credentials = {"owner": attackers.credentials_of(stack, leaf), "twin": attackers.certificate(stack, "twin")}
+        stack.write_policy(TWIN_POLICY.format(pin=leaf.spki_sha256))
+        stack.write_config(mqtt=False, zigbee=False)
+        await stack.start_gateway()
+        clients = {}
+        for name in sorted(credentials, reverse=owner_comes == "last"):
+            clients[name] = await parts.enter_async_context(attackers.coaps_client(stack, credentials[name]))
+        owner, twin = clients["owner"], clients["twin"]
+        keeper = await parts.enter_async_context(attackers.coaps_client(stack, attackers.psk(stack, "stranger")))
+
+        outgoing = await attackers.open_session(owner, "keeper")
+        incoming = await attackers.open_session(keeper, "owner")
+        sending = asyncio.create_task(keeper.request(atls_client.send_request(incoming, 0, "adtls", RECORD)))
+
+        core = atls_client.read_link_document(await twin.request(atls_client.core_request()))
+        assert isinstance(core, tuple)
+        assert [link.target for link in core] == ["/atls/inbox"]
+        assert atls_client.read_link_document(await twin.request(atls_client.inbox_request())) == ()
+        asked = atls_client.open_request("keeper", secrets.token_hex(16), "adtls", b"")
+        assert (await twin.request(asked)).code == codes.FORBIDDEN
+        for attack, request in COAP_ATTACKS.items():
+            expected = facts(await twin.request(request(nobodys())))
+            for session in (outgoing, incoming):
+                assert facts(await twin.request(request(session))) == expected, attack
+
+        unit = atls_client.read_unit(await owner.request(atls_client.read_request(incoming)))
+        assert isinstance(unit, atls_client.Unit)
+        assert unit.payload == RECORD
+        assert not sending.done()
+        assert (await owner.request(atls_client.close_request(incoming))).code == codes.DELETED
+        await sending
+        assert (await owner.request(atls_client.close_request(outgoing))).code == codes.DELETED
 
 
 # -- MQTT --------------------------------------------------------------------------------------------------------------
