@@ -298,7 +298,7 @@ class CoapAdapter:
             _refuse(connection, exchange, verdict.reason, verdict.retry_after)
             return
         if downlink is not None:
-            self._delivery.drop(downlink, Reason.CLOSED)
+            self._delivery.leave(downlink, Reason.CLOSED)
         connection.peer.respond(exchange, atls.closed())
 
 

@@ -112,7 +112,7 @@ class Delivery:
         for box in self.boxes:
             for downlink in list(box.downlinks.values()):
                 if not self.context.owns(box.holder, downlink.session):
-                    self.drop(downlink, Reason.UNKNOWN)
+                    self.leave(downlink, Reason.UNKNOWN)
         self._sweep_at = max(SWEEP, 2 * self._sessions)
 
     # Clients come and go
@@ -167,10 +167,10 @@ class Delivery:
         downlink.offer = transmit
         self._orders[envelope.id] = downlink
         self._absence.begin(downlink)
-        for connection in box.connections:
-            if self.box(connection, downlink.session) is box:
-                self._take(connection, downlink, transmit)
-                break
+        there = [each for each in box.connections if self.box(each, downlink.session) is box]
+        if there:
+            good = (each for each in there if meets(each.identity.link, transmit.require))
+            self._take(next(good, there[0]), downlink, transmit)
         if not downlink.over:
             self._tell_inboxes(box)
 
@@ -359,6 +359,12 @@ class Delivery:
             downlink.observer.peer.notify(downlink.exchange, over)
         self._settle_all(downlink, reason)
         self._forget(downlink)
+
+    def leave(self, downlink: Downlink, reason: Reason) -> None:
+        """The same, where the session is over for the engine too: it has taken back what was on its way."""
+        self._clear_offer(downlink)
+        self._clear(downlink)
+        self.drop(downlink, reason)
 
     def _settle_all(self, downlink: Downlink, reason: Reason) -> None:
         for transmit in (downlink.offer, downlink.transmit):

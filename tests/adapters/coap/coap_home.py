@@ -4,6 +4,7 @@ adapter whose peers the test plays itself, and clients of both kinds, well-behav
 from __future__ import annotations
 
 import asyncio
+import dataclasses
 import itertools
 import secrets
 import socket
@@ -407,13 +408,12 @@ class Home:
         return Credentials(psk=Psk(name, PSKS[name]))
 
     def certified(self, identity: Identity) -> Credentials:
-        return Credentials(
-            certificate_chain=identity.chain, private_key=identity.key, trust_anchors=self.authority.pem
-        )
+        return Credentials(certificate_chain=identity.chain, private_key=identity.key, trust_anchors=self.authority.pem)
 
-    async def client(self, who: str | Identity) -> CoapsClient:
+    async def client(self, who: str | Identity, *, suites: tuple[str, ...] = ()) -> CoapsClient:
         credentials = self.psk(who) if isinstance(who, str) else self.certified(who)
-        client = CoapsClient("127.0.0.1", self.port, credentials, keepalive=None)
+        association = dataclasses.replace(LAYER_1, suites=suites)
+        client = CoapsClient("127.0.0.1", self.port, credentials, association, keepalive=None)
         self.clients.append(client)
         await client.connect()
         return client
