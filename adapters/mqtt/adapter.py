@@ -225,6 +225,8 @@ class MqttAdapter:
                     self._on_open(topic.user, bodies.decode(bodies.OpenRequest, message.payload))
                 case t.Close():
                     self._on_close(topic)
+                case t.Gone():
+                    self._on_gone(topic.user)
                 case _:
                     raise PeerError("a topic that only the gateway writes to")
         except PeerError as error:
@@ -327,6 +329,21 @@ class MqttAdapter:
         self._kinds.pop((topic.user, session), None)
         if isinstance(verdict, Refused):
             self._tell(topic.user, session, _refusal(None, verdict.reason))
+
+    def _on_gone(self, user: str) -> None:
+        """A client's will: it vanished, so whoever it talked with must hear."""
+        assert self._context is not None
+        context = self._context
+        for key in [key for key in self._kinds if key[0] == user]:
+            del self._kinds[key]
+        context.submit(
+            Reset(
+                id=context.next_id(),
+                source=self._peer(user),
+                reason=Reason.UNREACHABLE,
+                received_at=context.now(),
+            )
+        )
 
     # Small things
 

@@ -74,9 +74,12 @@ class Engine(Client):
         will = options.will
         if will is not None:
             properties = None
-            if five and will.content_type is not None:
+            if five:
                 properties = Properties(PacketTypes.WILLMESSAGE)  # type: ignore[no-untyped-call]
-                properties.ContentType = will.content_type
+                if will.content_type is not None:
+                    properties.ContentType = will.content_type
+                if will.delay:
+                    properties.WillDelayInterval = will.delay
             self.will_set(will.topic, will.payload, will.qos, will.retain, properties)
         connecting: Properties | None = None
         if five:

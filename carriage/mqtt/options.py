@@ -30,6 +30,8 @@ class Will:
     qos: int = 1
     retain: bool = False
     content_type: str | None = None
+    delay: int = 0
+    """Seconds that the broker waits for the client to come back first (MQTT 5; in 3.1.1 it doesn't wait)."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -4,6 +4,7 @@ With ``prefix`` one or more levels and ``user`` the name under which the broker 
 
     {prefix}/{user}/atls/open                client: open a session
     {prefix}/{user}/atls/status              gateway: answers to open
+    {prefix}/{user}/atls/gone                client's will: it vanished, and all its sessions with it
     {prefix}/{user}/atls/incoming            gateway: a session opened towards this client
     {prefix}/{user}/atls/{session}/up/{n}    client: unit n
     {prefix}/{user}/atls/{session}/down/{n}  gateway: unit n
@@ -37,6 +38,11 @@ _NAME_CHARACTERS = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz01234567
 
 @dataclass(frozen=True, slots=True)
 class Open:
+    user: str
+
+
+@dataclass(frozen=True, slots=True)
+class Gone:
     user: str
 
 
@@ -81,10 +87,11 @@ class BridgeStateTopic:
     pass
 
 
-Topic = Open | OpenStatus | IncomingSessions | Up | Down | Close | SessionStatus | BridgeStateTopic
+Topic = Open | Gone | OpenStatus | IncomingSessions | Up | Down | Close | SessionStatus | BridgeStateTopic
 
-_OF_USER: dict[str, type[Open | OpenStatus | IncomingSessions]] = {
+_OF_USER: dict[str, type[Open | Gone | OpenStatus | IncomingSessions]] = {
     "open": Open,
+    "gone": Gone,
     "status": OpenStatus,
     "incoming": IncomingSessions,
 }
@@ -137,7 +144,7 @@ class TopicSpace:
         if not valid_user(topic.user):
             raise UsageError("user name that can't be a topic level")
         start = f"{self._base}{topic.user}/atls/"
-        if isinstance(topic, (Open, OpenStatus, IncomingSessions)):
+        if isinstance(topic, (Open, Gone, OpenStatus, IncomingSessions)):
             return start + _VERBS[type(topic)]
         if not valid_session(topic.session):
             raise UsageError("a session is 32 lowercase hexadecimal digits")
@@ -178,7 +185,7 @@ class TopicSpace:
     def gateway_filters(self) -> tuple[str, ...]:
         """What the gateway subscribes to."""
         start = f"{self._base}+/atls/"
-        return f"{start}open", f"{start}+/up/+", f"{start}+/close"
+        return f"{start}open", f"{start}gone", f"{start}+/up/+", f"{start}+/close"
 
     def client_filters(self, user: str) -> tuple[str, ...]:
         """What one client subscribes to. UsageError where ``user`` can't be a topic level."""

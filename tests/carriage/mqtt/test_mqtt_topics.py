@@ -11,6 +11,7 @@ from carriage.mqtt.topics import (
     BridgeStateTopic,
     Close,
     Down,
+    Gone,
     IncomingSessions,
     Open,
     OpenStatus,
@@ -27,6 +28,7 @@ VECTORS: list[tuple[str, Topic]] = [
     ("site/atls/alice/atls/open", Open("alice")),
     ("site/atls/alice/atls/status", OpenStatus("alice")),
     ("site/atls/a.b_c@d-e/atls/incoming", IncomingSessions("a.b_c@d-e")),
+    ("site/atls/app/atls/gone", Gone("app")),
     (f"site/atls/alice/atls/{SESSION}/up/0", Up("alice", SESSION, 0)),
     (f"site/atls/alice/atls/{SESSION}/down/18446744073709551615", Down("alice", SESSION, MAX_N)),
     (f"site/atls/alice/atls/{SESSION}/close", Close("alice", SESSION)),
@@ -84,7 +86,7 @@ USERS = st.text(alphabet="abcXYZ019._@-", min_size=1, max_size=64).filter(lambda
 SESSIONS = st.text(alphabet="0123456789abcdef", min_size=32, max_size=32)
 NUMBERS = st.integers(0, MAX_N)
 TOPICS = st.one_of(
-    *(st.builds(kind, USERS) for kind in (Open, OpenStatus, IncomingSessions)),
+    *(st.builds(kind, USERS) for kind in (Open, Gone, OpenStatus, IncomingSessions)),
     *(st.builds(kind, USERS, SESSIONS) for kind in (Close, SessionStatus)),
     *(st.builds(kind, USERS, SESSIONS, NUMBERS) for kind in (Up, Down)),
     st.just(BridgeStateTopic()),
@@ -138,7 +140,7 @@ def matches(topic_filter: str, name: str) -> bool:
 
 @pytest.mark.parametrize(("name", "topic"), VECTORS)
 def test_each_side_hears_exactly_the_other(name: str, topic: Topic) -> None:
-    to_gateway = isinstance(topic, (Open, Up, Close))
+    to_gateway = isinstance(topic, (Open, Gone, Up, Close))
     assert any(matches(each, name) for each in SPACE.gateway_filters()) == to_gateway
     user = getattr(topic, "user", "alice")
     assert any(matches(each, name) for each in SPACE.client_filters(user)) != to_gateway
