@@ -51,7 +51,7 @@ class State(Enum):
 
 @dataclass(frozen=True, slots=True)
 class OpenRequest:
-    """On ``atls/open``. ``to``: a resource name of the policy; ``nonce``: 16 to 64 lowercase hexadecimal digits."""
+    """On ``atls/open``. ``to``: a resource name of the policy; ``nonce``: 8 to 32 octets in lowercase hexadecimal."""
 
     to: str
     kind: str
@@ -114,7 +114,7 @@ def valid_resource(name: str) -> bool:
 
 
 def valid_nonce(nonce: str) -> bool:
-    return 16 <= len(nonce) <= 64 and not nonce.strip("0123456789abcdef")
+    return 16 <= len(nonce) <= 64 and len(nonce) % 2 == 0 and not nonce.strip("0123456789abcdef")
 
 
 def _text(check: Callable[[str], bool]) -> Callable[[Any], str]:
