@@ -37,6 +37,7 @@ class Job:
     queue: deque[Job]
     tries: int = 0
     cancelled: bool = False
+    began: float = 0.0
     due: float = 0.0
 
 
@@ -49,18 +50,20 @@ class _Flight:
 class Outbox:
     """Window of frames in flight and bounded retry with growing waits.
 
-    ``waits[i]`` seconds pass between failure ``i`` and the next try; after ``len(waits) + 1`` tries the job has failed.
+    ``waits[i]`` seconds pass between failure ``i`` and the next try; after ``len(waits) + 1`` tries, or at the first
+    failure ``give_up`` seconds after the first try, the job has failed: one try can take a real radio six seconds.
     A frame whose fate isn't reported within ``delivery_timeout`` counts as failed.
     """
 
-    __slots__ = ("_delivery_timeout", "_flights", "_next_id", "_resting", "_waits", "_window", "ready")
+    __slots__ = ("_delivery_timeout", "_flights", "_give_up", "_next_id", "_resting", "_waits", "_window", "ready")
 
-    def __init__(self, window: int, waits: tuple[float, ...], delivery_timeout: float) -> None:
+    def __init__(self, window: int, waits: tuple[float, ...], delivery_timeout: float, give_up: float) -> None:
         if window < 1:
             raise UsageError("a window holds at least one frame")
         self._window = window
         self._waits = waits
         self._delivery_timeout = delivery_timeout
+        self._give_up = give_up
         self._flights: dict[int, _Flight] = {}
         self._resting: list[Job] = []
         self._next_id = 0
@@ -83,6 +86,8 @@ class Outbox:
     def launch(self, job: Job, octets: bytes, now: float) -> OutFrame:
         frame = OutFrame(self._next_id, octets)
         self._next_id += 1
+        if not job.tries:
+            job.began = now
         job.tries += 1
         self._flights[frame.id] = _Flight(job, now + self._delivery_timeout)
         return frame
@@ -93,7 +98,7 @@ class Outbox:
         if flight is None or flight.job.cancelled:
             return
         job = flight.job
-        if delivered or job.tries > len(self._waits):
+        if delivered or job.tries > len(self._waits) or now - job.began >= self._give_up:
             job.settle(delivered)
             return
         job.due = now + self._waits[job.tries - 1]

@@ -150,6 +150,8 @@ class TunnelLimits:
     """Frames in flight to the remote."""
     retry_waits: tuple[float, ...] = (0.5, 1.0, 2.0, 4.0)
     """Waits after the first, second ... failure of a frame; one try more than waits."""
+    give_up: float = 12.0
+    """A frame that fails so long after its first try isn't tried again."""
     delivery_timeout: float = 30.0
     """A frame whose delivery isn't reported by then counts as failed (APS retries to a sleepy device take 28 s)."""
     answer_waits: tuple[float, ...] = (3.0, 6.0, 8.0)

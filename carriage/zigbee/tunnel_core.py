@@ -37,7 +37,7 @@ class Core:
         self.ids = ids
         self.maximum_payload_length = maximum_payload_length
         self.now = 0.0
-        self.outbox = Outbox(limits.window, limits.retry_waits, limits.delivery_timeout)
+        self.outbox = Outbox(limits.window, limits.retry_waits, limits.delivery_timeout, limits.give_up)
         self.tunnels: dict[Handle, Tunnel] = {}
         self.by_wire: dict[tuple[bool, int], Tunnel] = {}
         """(we are its server, tunnel id) to tunnel."""

@@ -366,6 +366,23 @@ def test_retries_grow_and_a_lost_slice_fails_its_unit_only() -> None:
     assert rig.events() == [UnitSent(handle, 1)]
 
 
+def test_a_frame_that_takes_long_to_fail_is_given_up_in_time() -> None:
+    """A real radio needs six seconds to find out that nobody acknowledges: five tries would be too long to wait for."""
+    rig = Rig()
+    handle = rig.opened()
+    rig.endpoint.send_unit(handle, 0, b"lost", 0.0)
+    tries = 0
+    while not (events := rig.events()):
+        for out in rig.endpoint.frames_to_send():
+            rig.wait(6.4)
+            rig.endpoint.frame_failed(out.id, rig.now)
+            tries += 1
+        rig.wait(0.5)
+    assert events == [UnitFailed(handle, 0, FailReason.UNDELIVERABLE)]
+    assert tries == 2
+    assert rig.now < 15
+
+
 def test_a_frame_without_a_report_fails_in_the_end() -> None:
     rig = Rig(limits=TunnelLimits(delivery_timeout=10.0, retry_waits=(1.0,)))
     handle = rig.opened()

@@ -21,7 +21,10 @@ from carriage.zigbee.events import (
 )
 
 PATIENT = TunnelLimits(
-    retry_waits=(0.5, 1.0, 2.0, 4.0, 4.0, 4.0, 4.0, 4.0, 4.0, 4.0, 4.0, 4.0), max_queued_units=4096, max_events=100_000
+    retry_waits=(0.5, 1.0, 2.0, 4.0, 4.0, 4.0, 4.0, 4.0, 4.0, 4.0, 4.0, 4.0),
+    give_up=600.0,
+    max_queued_units=4096,
+    max_events=100_000,
 )
 
 
