@@ -216,7 +216,7 @@ class Engine:
 
     def _bounds(self, unit: Unit, flow: Flow, now: float) -> Reason | None:
         limits, octets = self._limits, len(unit.payload.octets)
-        if octets > limits.max_unit:
+        if octets > limits.max_unit or (octets > limits.max_datagram and unit.content is ContentKind.ADTLS):
             return Reason.TOO_LARGE
         if unit.expires_at is not None and unit.expires_at <= now:
             return Reason.EXPIRED

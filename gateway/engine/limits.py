@@ -17,7 +17,8 @@ class EngineLimits:
     """The bounds of the engine's tables and the life times of what is in them; octets, seconds.
 
     ``subject_sessions``: live sessions that one subject has opened. ``queue_*``: units that wait or are on their way
-    in one direction of one session; ``total_octets`` of all of them. ``recent_opens`` and ``recent_age`` bound how
+    in one direction of one session; ``total_octets`` of all of them. ``max_unit``: octets of one unit, and of a DTLS
+    unit, which no hop may cut, ``max_datagram``. ``recent_opens`` and ``recent_age`` bound how
     long a retransmitted open still finds its closed session. The defaults of ``open_timeout`` and ``unreachable_after``
     let both ends hear within 30 s that a session can't go on. ``unreachable_after``: a session whose units have been
     unreachable for so long, with none delivered, ends. ``retry_after`` is told to those who meet a full table.
@@ -29,6 +30,7 @@ class EngineLimits:
     queue_octets: int = 128 * 1024
     total_octets: int = 32 * 1024 * 1024
     max_unit: int = 4096
+    max_datagram: int = 1152
     max_nonce: int = 64
     recent_opens: int = 4096
     recent_age: float = 300.0

@@ -28,6 +28,16 @@ _CLAIMS: Mapping[str, str] = {
 }
 """How each identity key of a subject begins as a claim of ``gateway.api.model.Peer``."""
 
+_LINKS: Mapping[str, str] = {
+    "eui64": "zigbee",
+    "psk_identity": "coap",
+    "spki_sha256": "coap",
+    "san": "coap",
+    "user": "mqtt",
+    "broker": "mqtt",
+}
+"""The adapter whose peers prove this identity."""
+
 _Version = Literal["tls1.2", "tls1.3", "dtls1.2", "dtls1.3"]
 _Content = Literal["atls", "adtls", "atls-data", "oscore", "edhoc"]
 _Actions = Annotated[list[Literal["open", "forward"]], BeforeValidator(one_or_many), WithJsonSchema({
@@ -207,4 +217,9 @@ def _subject_mistakes(table: PolicyTable, source: Source, schemes: Collection[st
             found.append(source.mistake((*key, "link"), expected))
         if len(subject.claims) != 1:
             found.append(source.mistake(key, f"expected exactly one of {', '.join(_CLAIMS)}"))
+            continue
+        identity = next(name for name in _CLAIMS if getattr(subject, name) is not None)
+        if subject.link in _LINKS.values() and _LINKS[identity] != subject.link:
+            fitting = ", ".join(name for name, link in _LINKS.items() if link == subject.link)
+            found.append(source.mistake((*key, identity), f"expected what a {subject.link} peer proves: {fitting}"))
     return found

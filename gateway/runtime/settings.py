@@ -49,11 +49,14 @@ class LimitsTable(Table):
     queue_octets: Size = Field(default=_DEFAULTS.queue_octets, description="Octets waiting in one direction.")
     total_octets: Size = Field(default=_DEFAULTS.total_octets, description="Octets waiting in all.")
     max_unit: Size = Field(default=_DEFAULTS.max_unit, description="The largest unit.")
+    max_datagram: Size = Field(default=_DEFAULTS.max_datagram, description="The largest unit of a DTLS session.")
     max_nonce: _Count = Field(default=_DEFAULTS.max_nonce, description="Octets of an open's nonce.")
     recent_opens: _Count = Field(default=_DEFAULTS.recent_opens, description="Opens remembered.")
     recent_age: Duration = Field(default=_DEFAULTS.recent_age, description="How long an open is remembered.")
     open_timeout: Duration = Field(default=_DEFAULTS.open_timeout, description="The target must take an open in this.")
-    close_timeout: Duration = Field(default=_DEFAULTS.close_timeout, description="A closing session's last units.")
+    close_timeout: Duration = Field(
+        default=_DEFAULTS.close_timeout, description="The other end must take a close in this."
+    )
     handshake_lifetime: Duration = Field(default=_DEFAULTS.handshake_lifetime, description="A queued handshake unit.")
     unit_lifetime: Duration = Field(default=_DEFAULTS.unit_lifetime, description="Any other queued unit.")
     unreachable_after: Duration = Field(

@@ -226,7 +226,7 @@ def test_mqtt_topics(carriage: Any, code_words: Callable[[str], list[str]]) -> N
     for row in carriage.rows("topic", "Topics"):
         (pattern,) = code_words(row[0])
         topic = space.parse(pattern.format(prefix="atls", user="app", session=SESSION, n=3))
-        by_client = isinstance(topic, topics.Open | topics.Up | topics.Close)
+        by_client = isinstance(topic, topics.Open | topics.Gone | topics.Up | topics.Close)
         assert row[1] == ("client" if by_client else "gateway")
         told.add(type(topic))
     assert len(told) == len(topics._VERBS) + 1

@@ -100,6 +100,7 @@ TABLE: dict[str, tuple[dict[str, Any], dict[str, Any], Callable[[Any], list[str]
     "too many of the opener": ({}, {"subject_sessions": 1}, _second_open, "refused busy, again in 2", "limits"),
     "too many in all": ({}, {"max_sessions": 1}, _second_open, "refused busy, again in 2", "limits"),
     "too large for the engine": ({}, {"max_unit": 3}, _unit(payload=b"1234"), "refused too-large", "limits"),
+    "too large for a datagram": ({}, {"max_datagram": 3}, _unit(payload=b"1234"), "refused too-large", "limits"),
     "too large for the rule": (
         {"condition": Condition(max_unit=3)},
         {},
