@@ -25,6 +25,7 @@ from demo.process import Process, ProcessFailedError
 LAMP = "00:0d:6f:00:0b:5d:e3:b6"
 OTHER_LAMP = "00:0d:6f:00:0b:5d:e3:b7"
 PREFIX = "atls"
+ROOT = Path(__file__).resolve().parents[1]
 
 # The commands of this installation, as its users call them.
 BIN = Path(sys.executable).parent
@@ -135,10 +136,7 @@ class Stack:
             hashing = await asyncio.create_subprocess_exec(tool, "-U", str(listing))
             await hashing.wait()
         acl = self.directory / "mosquitto.acl"
-        acl.write_text(
-            f"user gateway\ntopic readwrite {PREFIX}/#\n\npattern readwrite {PREFIX}/%u/#\n"
-            f"pattern read {PREFIX}/bridge/state\n"
-        )
+        acl.write_bytes((ROOT / "config" / "mosquitto.acl").read_bytes())  # as shipped: its prefix is ours
         acl.chmod(0o600)
         config = self.directory / "mosquitto.conf"
         config.write_text(
