@@ -60,7 +60,17 @@ async def run(chosen: argparse.Namespace, directory: Path) -> dict[str, Any]:
     found["rows"] = report.summary(runs)
     found["ratios"] = report.ratios(runs)
     found["runs"] = runs
-    return found
+    rounded: dict[str, Any] = _rounded(found)
+    return rounded
+
+
+def _rounded(value: Any) -> Any:
+    """Five digits say more than was measured."""
+    if isinstance(value, float):
+        return float(f"{value:.5g}")
+    if isinstance(value, dict):
+        return {key: _rounded(each) for key, each in value.items()}
+    return [_rounded(each) for each in value] if isinstance(value, list) else value
 
 
 async def _micro(chosen: argparse.Namespace, directory: Path) -> dict[str, list[float]]:
