@@ -8,12 +8,9 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
-import hmac
 import logging
 import random
-import sys
 from collections.abc import Sequence
-from dataclasses import dataclass, field
 
 from carriage.coap import codes, options
 from carriage.coap import exchange as coap
@@ -22,33 +19,40 @@ from endpoint.control import (
     CloseCommand,
     ControlCommand,
     ExportCommand,
+    Lines,
     OpenCommand,
     QuitCommand,
     SendCommand,
     parse_command,
 )
+from endpoint.messages import MESSAGES_PATH, Messages
 from endpoint.policy import Layer0Policy
 from endpoint.report import Report, message_facts
 from endpoint.runner import Runner
 from endpoint.session import Ended, Established, RawReceived, Session, SessionEvent
+from endpoint.standard_input import pieces
 from endpoint.ways.base import CarriageSession, Way
 from layer.config import Role
 from layer.errors import PeerError, TransportError, UsageError
+from layer.events import AssociationInfo
 
 _LOG = logging.getLogger(__name__)
 
-MESSAGES_PATH = "messages"
 MAX_SESSIONS = 256
+"""Sessions and opens under way together."""
+LEAVE_WITHIN = 5.0
+"""Seconds that the last closes may take to reach the gateway."""
 
 
-@dataclass(slots=True)
 class _Live:
-    """One session and its unanswered messages."""
+    """One session and what is sent in it. ``ours``: we opened it."""
 
-    number: int
-    runner: Runner
-    established: bool = False
-    waiting: dict[int, tuple[bytes, float]] = field(default_factory=dict)
+    def __init__(self, number: int, runner: Runner, messages: Messages, *, ours: bool) -> None:
+        self.number = number
+        self.runner = runner
+        self.messages = messages
+        self.ours = ours
+        self.established = False
 
 
 class Application:
@@ -61,68 +65,117 @@ class Application:
         self._report = report
         self._live: dict[int, _Live] = {}
         self._count = 0
+        self._opening = 0
         self._random = random.SystemRandom()
-        self._done = asyncio.Event()
         self._loop = asyncio.get_running_loop()
+        self._is_ready = False
+        self._awake = asyncio.Event()
+        self._done = asyncio.Event()
         self._tasks: asyncio.TaskGroup | None = None
         self._to_send: Sequence[bytes] = ()
-        self._leave_when_sent = False
+        self._leave = False
+        self._only_ours = False
+        self._failed = False
 
-    async def run(self, *, opens: Sequence[str], control: bool, messages: Sequence[bytes], leave: bool) -> None:
-        """Open what is asked for, send ``messages`` in each session, and go on until ``quit`` (or, with ``leave``,
-        until everything was sent and answered). TransportError where the way can't be had at all."""
+    async def run(self, *, opens: Sequence[str], control: bool, messages: Sequence[bytes], leave: bool) -> bool:
+        """Open what is asked for, send ``messages`` in each session, and go on until ``quit``.
+
+        With ``leave`` until everything was sent and answered: in the sessions of ``opens``, else in those that came in.
+        False where something of that failed. TransportError (in a group) where the way can't be had, or not any more.
+        """
         self._to_send = messages
-        self._leave_when_sent = leave
-        ready = asyncio.Event()
+        self._leave = leave
+        self._only_ours = bool(opens)
         try:
             async with asyncio.TaskGroup() as tasks:
                 self._tasks = tasks
-                way = tasks.create_task(self._way.run(ready.set, self._on_incoming), name="way")
-                await _first(tasks, ready, way)
-                self._report("ready", way=self._way_name)
-                if control:
-                    tasks.create_task(self._obey(), name="control")
-                for to in opens:
-                    tasks.create_task(self._open(to), name="open")
-                await self._done.wait()
-                await self._close_all()
+                tasks.create_task(self._way.run(self._on_ready, self._on_incoming), name="way")
+                await self._awake.wait()
+                if self._is_ready:
+                    self._report("ready", way=self._way_name)
+                    if control:
+                        tasks.create_task(self._obey(), name="control")
+                    for to in opens:
+                        self._open(to)
+                    await self._done.wait()
+                    await self._close_all()
                 raise _Done
         except* _Done:
             pass
+        finally:
+            for live in list(self._live.values()):
+                live.runner.abort("the way to the gateway is gone")
+        return not (leave and (self._failed or self._opening > 0 or not self._is_ready))
+
+    def quit(self) -> None:
+        """Close every session in order and leave."""
+        self._done.set()
+        self._awake.set()
+
+    def _on_ready(self) -> None:
+        self._is_ready = True
+        self._awake.set()
 
     async def _close_all(self) -> None:
         for live in list(self._live.values()):
             live.runner.close()
-        # One turn of the way's own queue, so that close_notify leaves before the connection does.
-        await asyncio.sleep(0.2)
+        try:
+            async with asyncio.timeout(LEAVE_WITHIN):
+                await self._way.drain()
+        except TimeoutError:
+            _LOG.warning("leaving, though not every close has reached the gateway")
 
-    async def _open(self, to: str) -> None:
+    # Sessions
+
+    def _open(self, to: str) -> None:
+        assert self._tasks is not None
+        if len(self._live) + self._opening >= MAX_SESSIONS:
+            self._refused(to, "too many sessions")
+            return
+        self._opening += 1
+        self._tasks.create_task(self._ask(to), name="open")
+
+    async def _ask(self, to: str) -> None:
         try:
             carriage = await self._way.open(to, self._policy.kind)
         except TransportError as error:
-            self._report("refused", to=to, reason=str(error))
-            if self._leave_when_sent:
-                self._done.set()
+            self._opening -= 1
+            self._refused(to, str(error))
             return
+        self._opening -= 1
         self._begin(carriage, Role.CLIENT)
 
+    def _refused(self, to: str, reason: str) -> None:
+        self._failed = True
+        self._report("refused", to=to, reason=reason)
+        self._leave_if_done()
+
     def _on_incoming(self, carriage: CarriageSession) -> None:
+        reason: str | None = None
         if carriage.kind != self._policy.kind:
-            self._report("refused", to=carriage.peer, reason=f"kind {carriage.kind} is not this policy's")
-            carriage.close()
-        elif len(self._live) >= MAX_SESSIONS:
-            self._report("refused", to=carriage.peer, reason="too many sessions")
-            carriage.close()
-        else:
+            reason = f"kind {carriage.kind} is not this policy's"
+        elif len(self._live) + self._opening >= MAX_SESSIONS:
+            reason = "too many sessions"
+        elif self._done.is_set():
+            reason = "leaving"
+        if reason is None:
             self._begin(carriage, Role.SERVER)
+        else:
+            self._report("refused", to=carriage.peer, reason=reason)
+            carriage.close()
 
     def _begin(self, carriage: CarriageSession, role: Role) -> None:
         number = self._count
         self._count += 1
         session = Session(role, self._policy, random=self._random.random)
-        live = _Live(number, Runner(session, carriage, lambda event: self._on_event(number, event)))
-        self._live[number] = live
-        live.runner.start()
+        runner = Runner(session, carriage, lambda event: self._on_event(number, event))
+        messages = Messages(
+            runner,
+            raw=self._policy.application == "raw",
+            sent=lambda data, began, status: self._on_sent(number, data, began, status),
+        )
+        self._live[number] = _Live(number, runner, messages, ours=role is Role.CLIENT)
+        runner.start()
 
     def _on_event(self, number: int, event: SessionEvent) -> None:
         live = self._live.get(number)
@@ -130,40 +183,43 @@ class Application:
             return
         match event:
             case Established(info=info):
-                live.established = True
-                peer = info.peer
-                identity = peer.psk_identity.decode("utf-8", "replace") if peer.psk_identity else None
-                self._report(
-                    "session",
-                    session=number,
-                    peer=identity or next(iter(peer.subject_alt_names), None) or peer.spki_sha256,
-                    protocol=info.protocol,
-                    suite=info.suite,
-                    kind=self._policy.kind,
-                    via=live.runner.carriage.peer,
-                )
-                for data in self._to_send:
-                    self._send(live, data)
+                self._established(live, info)
             case RawReceived(data=data):
                 self._report("received", session=number, **message_facts(data))
             case coap.RequestReceived(exchange=exchange, request=request):
                 self._serve(live, exchange, request)
             case coap.ResponseReceived(exchange=exchange, response=response):
-                self._answered(live, exchange, response.code, response.payload)
-            case coap.ExchangeFailed(exchange=exchange, reason=reason):
-                self._answered(live, exchange, None, reason.value.encode())
+                live.messages.answered(exchange, response)
+            case coap.ExchangeFailed(exchange=exchange, reason=why):
+                live.messages.failed(exchange, why.value)
             case Ended(reason=reason, clean=clean):
-                for exchange in list(live.waiting):
-                    self._answered(live, exchange, None, reason.encode())
+                live.messages.give_up(reason)
                 del self._live[number]
+                if not clean and (live.ours or not self._only_ours):
+                    self._failed = True
                 self._report("ended", session=number, reason=reason, clean=clean)
-                if self._leave_when_sent and not self._live:
-                    self._done.set()
             case _:
-                pass
+                return
+        self._leave_if_done()
+
+    def _established(self, live: _Live, info: AssociationInfo) -> None:
+        live.established = True
+        peer = info.peer
+        identity = peer.psk_identity.decode("utf-8", "replace") if peer.psk_identity else None
+        self._report(
+            "session",
+            session=live.number,
+            peer=identity or next(iter(peer.subject_alt_names), None) or peer.spki_sha256,
+            protocol=info.protocol,
+            suite=info.suite,
+            kind=self._policy.kind,
+            via=live.runner.carriage.peer,
+        )
+        for data in self._to_send:
+            self._send(live, data)
 
     def _serve(self, live: _Live, exchange: int, request: coap.Request) -> None:
-        path = [value.decode("utf-8", "replace") for number, value in request.options if number == options.URI_PATH]
+        path = [value for number, value in request.options if number == options.URI_PATH]
         if path != [MESSAGES_PATH]:
             answer = coap.Response(codes.NOT_FOUND)
         elif request.code != codes.POST:
@@ -174,92 +230,77 @@ class Application:
         live.runner.session.respond(exchange, answer, self._loop.time())
         live.runner.pump()
 
+    # Messages
+
     def _send(self, live: _Live, data: bytes) -> None:
-        now = self._loop.time()
-        if self._policy.application == "raw":
-            live.runner.session.send_raw(data, now)
-            live.runner.pump()
-            self._report_sent(live, data, now, "sent")
-            return
-        request = coap.Request(
-            codes.POST, options=((options.URI_PATH, MESSAGES_PATH.encode()),), payload=data, confirmable=True
-        )
-        exchange = live.runner.session.request(request, now)
-        live.waiting[exchange] = (data, now)
-        live.runner.pump()
+        try:
+            live.messages.send(data)
+        except UsageError as error:
+            self._failed = True
+            self._report("error", session=live.number, reason=str(error))
 
-    def _answered(self, live: _Live, exchange: int, code: int | None, payload: bytes) -> None:
-        found = live.waiting.pop(exchange, None)
-        if found is None:
-            return
-        data, began = found
-        if code is None:
-            status = "failed: " + payload.decode("utf-8", "replace")
-        elif code != codes.CHANGED:
-            status = f"refused: {code >> 5}.{code & 31:02}"
-        elif hmac.compare_digest(payload, hashlib.sha256(data).digest()):
-            status = "delivered"
-        else:
-            status = "failed: the other end read something else"
-        self._report_sent(live, data, began, status)
-
-    def _report_sent(self, live: _Live, data: bytes, began: float, status: str) -> None:
+    def _on_sent(self, number: int, data: bytes, began: float, status: str) -> None:
+        self._failed = self._failed or status not in ("delivered", "sent")
         seconds = round(self._loop.time() - began, 3)
-        self._report("sent", session=live.number, **message_facts(data), status=status, seconds=seconds)
-        if self._leave_when_sent and not live.waiting:
-            self._done.set()
+        self._report("sent", session=number, **message_facts(data), status=status, seconds=seconds)
+        self._leave_if_done()
+
+    def _leave_if_done(self) -> None:
+        """With ``--leave``: nothing is under way, nothing waits, and there was something to do."""
+        if not self._leave or self._opening or not (self._count or self._only_ours):
+            return
+        for live in self._live.values():
+            if self._only_ours and not live.ours:
+                continue
+            idle_by_choice = live.ours or self._to_send  # without messages of ours, the other end speaks
+            if not (live.established and live.messages.idle and idle_by_choice):
+                return
+        self.quit()
+
+    # Commands
 
     async def _obey(self) -> None:
         """Commands from standard input until it ends."""
-        reader = asyncio.StreamReader(limit=MAX_LINE)
-        await self._loop.connect_read_pipe(lambda: asyncio.StreamReaderProtocol(reader), sys.stdin)
-        while True:
+        lines = Lines()
+        async for piece in pieces():
+            self._commands(lines.feed(piece))
+        self._commands(lines.finish())
+        self.quit()
+
+    def _commands(self, lines: Sequence[bytes | None]) -> None:
+        for line in lines:
             try:
-                line = await reader.readline()
-            except ValueError:
-                self._report("error", reason=f"a command has at most {MAX_LINE} octets")
-                continue
-            if not line:
-                self._done.set()
-                return
-            try:
-                self._command(parse_command(line))
+                if line is None:
+                    raise PeerError(f"a command has at most {MAX_LINE} octets")
+                if line.strip():
+                    self._command(parse_command(line))
             except (PeerError, UsageError) as error:
                 self._report("error", reason=str(error))
 
     def _command(self, command: ControlCommand) -> None:
         match command:
             case OpenCommand(to=to):
-                assert self._tasks is not None
-                self._tasks.create_task(self._open(to), name="open")
+                self._open(to)
             case SendCommand(session=number, data=data):
                 self._send(self._session(number), data)
             case ExportCommand(session=number, label=label, length=length):
                 keys = self._session(number).runner.session.export(label, b"", length)
                 self._report("exported", session=number, label=label, hex=keys.hex())
-            case CloseCommand(session=number, clean=clean):
-                runner = self._session(number).runner
-                if clean:
-                    runner.close()
-                else:
-                    runner.carriage.close()
+            case CloseCommand(session=number, clean=True):
+                self._session(number, established=False).runner.close()
+            case CloseCommand(session=number):
+                self._session(number, established=False).runner.abort("aborted")
             case QuitCommand():
-                self._done.set()
+                self.quit()
 
-    def _session(self, number: int) -> _Live:
+    def _session(self, number: int, *, established: bool = True) -> _Live:
         live = self._live.get(number)
         if live is None:
             raise PeerError(f"no session {number}")
-        if not live.established:
+        if established and not live.established:
             raise PeerError(f"session {number} is not established yet")
         return live
 
 
 class _Done(Exception):  # noqa: N818 - ends the task group, is no error
     pass
-
-
-async def _first(tasks: asyncio.TaskGroup, ready: asyncio.Event, way: asyncio.Task[None]) -> None:
-    """Wait until the way is ready, or has failed (its exception then comes out of the task group)."""
-    waiter = tasks.create_task(ready.wait(), name="ready")
-    await asyncio.wait({waiter, way}, return_when=asyncio.FIRST_COMPLETED)

@@ -17,15 +17,18 @@ from typing import Any, NoReturn, TypeVar
 import click
 
 from endpoint.application import Application
+from endpoint.control import MAX_MESSAGE
 from endpoint.files import load_credentials
 from endpoint.policy import Layer0Policy, PolicyError, read_policy
 from endpoint.report import reporter
 from endpoint.ways.base import Way
 from layer.credentials import read_secret
-from layer.errors import CredentialError, TransportError
+from layer.errors import CredentialError, PeerError, TransportError, UsageError
 
 _T = TypeVar("_T")
 
+EX_UNDELIVERED = 1
+EX_USAGE = 2
 EX_UNAVAILABLE = 69
 EX_CONFIG = 78
 
@@ -43,7 +46,11 @@ _COMMON: tuple[Callable[[Any], Any], ...] = (
         type=click.Path(path_type=Path, exists=True, dir_okay=False),
         help="Send this file's octets in every session (at most 128 KiB); may be repeated.",
     ),
-    click.option("--leave", is_flag=True, help="Leave once everything is sent and answered."),
+    click.option(
+        "--leave",
+        is_flag=True,
+        help="Leave once everything is sent and answered in the sessions of --open, else in those that came in.",
+    ),
     click.option("--control", is_flag=True, help="Obey JSON commands on standard input (see docs/endpoint.md)."),
     click.option("--json", "as_json", is_flag=True, help="Report as one JSON object a line."),
     click.option("--log-level", default="warning", type=click.Choice(["debug", "info", "warning", "error"])),
@@ -69,7 +76,15 @@ def main() -> None:
       atls-endpoint app --mqtt broker.local:8883 --ca-file ca.pem --user app --password-file app.pass \\
           --policy app-layer0.yaml --open lamp7
 
-    Exit codes: 0 done, 2 usage, 69 the gateway or network can't be reached, 78 a bad policy or credential.
+    SIGTERM, SIGINT and the end of --control's input close every session in order; a second signal doesn't wait.
+
+    \b
+    Exit codes:
+       0  done; with --leave: every --open was granted and every message delivered
+       1  with --leave: something of that failed
+       2  usage
+      69  the gateway, broker or network can't be reached, or is gone for good
+      78  a bad policy or credential
     """
 
 
@@ -88,8 +103,10 @@ def device(attach: str, eui64: str, **common: Any) -> None:
     settings = {name: common.pop(name) for name in names}
 
     def way(policy: Layer0Policy) -> Way:
-        from endpoint.ways.zigbee import ZigbeeWay
+        from endpoint.ways.zigbee import ZigbeeWay, protocol_id
 
+        for to in common["opens"]:
+            protocol_id(to)
         return ZigbeeWay(attach, eui64, kind=policy.kind, **settings)
 
     _run(way, f"zigbee {eui64}", (), **common)
@@ -128,6 +145,8 @@ def app(
     host, port = _host_port(coaps or mqtt or "")
     layer1_keys: tuple[bytes, ...] = ()
     if coaps is not None:
+        if psk_file is None and ca_file is None:
+            raise click.UsageError("--coaps needs --psk-file or --ca-file, to know the gateway by")
         credentials, layer1_keys = _loaded(
             lambda: load_credentials(
                 Path(), certificate_file=certificate_file, key_file=key_file, trust_file=ca_file, psk_file=psk_file
@@ -142,8 +161,16 @@ def app(
     else:
         if user is None:
             raise click.UsageError("--mqtt needs --user NAME")
+        if certificate_file is not None and ca_file is None:
+            raise click.UsageError("--certificate-file needs --ca-file: without it the broker is spoken to in clear")
         name = user
-        password = _loaded(lambda: read_secret(password_file).decode().strip()) if password_file else None
+        secret = _loaded(lambda: _password(password_file)) if password_file else b""
+        password = secret.decode() if password_file else None
+        layer1_keys = (secret, _unhex(secret))
+        if password and ca_file is None and host not in ("localhost", "127.0.0.1", "::1"):
+            click.echo(
+                "atls-endpoint: without --ca-file the password and all topics go to the broker in clear", err=True
+            )
 
         def way(policy: Layer0Policy) -> Way:
             from endpoint.ways.mqtt import MqttWay
@@ -181,28 +208,79 @@ def _run(
     report = reporter(as_json=as_json)
     try:
         policy = read_policy(policy_file, layer1_keys=layer1_keys)
-        messages = [text.encode() for text in texts] + [path.read_bytes() for path in files]
     except PolicyError as error:
         _leave(EX_CONFIG, str(error))
+    messages = [_message(text.encode(), "--send") for text in texts] + [_file(path) for path in files]
 
-    async def start() -> None:
+    async def start() -> bool:
         application = Application(policy, make_way(policy), report, way_name=way_name)
-        loop = asyncio.get_running_loop()
-        task = asyncio.current_task()
-        assert task is not None
-        for number in (signal.SIGTERM, signal.SIGINT):
-            loop.add_signal_handler(number, task.cancel)
-        await application.run(opens=opens, control=control, messages=messages, leave=leave)
+        _leave_on_signals(application.quit)
+        return await application.run(opens=opens, control=control, messages=messages, leave=leave)
 
     try:
-        asyncio.run(start())
+        everything = asyncio.run(start())
     except asyncio.CancelledError:
-        pass
+        sys.exit(EX_UNDELIVERED)
+    except CredentialError as error:
+        _leave(EX_CONFIG, str(error))
+    except (PeerError, UsageError, TransportError) as error:  # outside of the loop's groups: what the options say
+        _leave(EX_USAGE, str(error))
     except BaseExceptionGroup as group:
         faults, others = group.split(TransportError)
         if others is not None or faults is None:
             raise
-        _leave(EX_UNAVAILABLE, "; ".join(str(error) for error in _leaves(faults)))
+        _leave(EX_UNAVAILABLE, "; ".join(dict.fromkeys(str(error) for error in _leaves(faults))))
+    if not everything:
+        sys.exit(EX_UNDELIVERED)
+
+
+def _leave_on_signals(quit_in_order: Callable[[], None]) -> None:
+    """The first SIGTERM or SIGINT leaves in order, the second at once."""
+    loop = asyncio.get_running_loop()
+    task = asyncio.current_task()
+    assert task is not None
+    heard = False
+
+    def hear() -> None:
+        nonlocal heard
+        if heard:
+            task.cancel()
+        heard = True
+        quit_in_order()
+
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, hear)
+
+
+def _message(data: bytes, where: str) -> bytes:
+    if len(data) > MAX_MESSAGE:
+        raise click.UsageError(f"{where}: a message has at most {MAX_MESSAGE} octets")
+    return data
+
+
+def _file(path: Path) -> bytes:
+    try:
+        with path.open("rb") as stream:
+            return _message(stream.read(MAX_MESSAGE + 1), str(path))
+    except OSError as error:
+        raise click.UsageError(f"{path}: {error.strerror}") from None
+
+
+def _password(path: Path) -> bytes:
+    secret = read_secret(path).strip()
+    try:
+        secret.decode()
+    except UnicodeDecodeError:
+        raise CredentialError(str(path), "is not UTF-8") from None
+    return secret
+
+
+def _unhex(secret: bytes) -> bytes:
+    """The octets that a password in hexadecimal stands for; a password like any other stands for itself."""
+    try:
+        return bytes.fromhex(secret.decode())
+    except ValueError:
+        return secret
 
 
 def _loaded(load: Callable[[], _T]) -> _T:
@@ -214,7 +292,7 @@ def _loaded(load: Callable[[], _T]) -> _T:
 
 def _host_port(text: str) -> tuple[str, int]:
     host, _, port = text.rpartition(":")
-    if not host or not port.isdigit() or not 0 < int(port) < 65536:
+    if not host or not (port.isascii() and port.isdigit() and len(port) <= 5) or not 0 < int(port) < 65536:
         raise click.UsageError(f"expected HOST:PORT, not {text!r}")
     return host.strip("[]"), int(port)
 

@@ -17,11 +17,14 @@ from ruamel.yaml.comments import CommentedMap, CommentedSeq
 from ruamel.yaml.error import MarkedYAMLError, YAMLError
 
 from endpoint.files import load_credentials
-from layer.config import AssociationConfig, PeerRequirement
+from layer.association import Association
+from layer.config import AssociationConfig, PeerRequirement, Role
 from layer.credentials import Credentials
 from layer.errors import CredentialError, UsageError
 
 MAX_FILE = 256 * 1024
+MAX_NODES = 500
+"""Values in a file, those inside others too; also bounds how deep they nest."""
 
 
 class PolicyError(Exception):
@@ -32,8 +35,11 @@ class _Table(BaseModel):
     model_config = ConfigDict(extra="forbid", strict=True, frozen=True, populate_by_name=True)
 
 
-_Hex64 = Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{64}$")]
+_PIN_PATTERN = r"^[0-9a-f]{64}$"
+_PEER_NAME_PATTERN = r"^(dns|uri):.{1,249}$"
+_Hex64 = Annotated[str, StringConstraints(pattern=_PIN_PATTERN)]
 _Name = Annotated[str, StringConstraints(min_length=1, max_length=253)]
+_PeerName = Annotated[str, StringConstraints(pattern=_PEER_NAME_PATTERN)]
 
 
 class CredentialFiles(_Table):
@@ -59,7 +65,7 @@ class PeerTable(_Table):
 
     psk_identity: _Name | None = None
     spki_sha256: tuple[_Hex64, ...] = Field(default=(), strict=False)
-    names: tuple[_Name, ...] = Field(default=(), strict=False)
+    names: tuple[_PeerName, ...] = Field(default=(), strict=False)
 
     @model_validator(mode="after")
     def _some(self) -> PeerTable:
@@ -69,7 +75,8 @@ class PeerTable(_Table):
 
 
 class PolicyFile(_Table):
-    """The whole file."""
+    """The whole file. Without ``peer`` any other end that authenticates is taken: everyone whose PSK is in our file,
+    everyone with a certificate under our anchors. Session tickets and early data are never used."""
 
     layer: Literal[0]
     policy_version: Literal[1] = Field(alias="policy-version")
@@ -81,6 +88,18 @@ class PolicyFile(_Table):
     groups: tuple[_Name, ...] = Field(default=(), strict=False)
     handshake_timeout: Annotated[float, Field(ge=1, le=600, strict=False)] = 60.0
     retransmit_initial: Annotated[float, Field(ge=1, le=60, strict=False)] = 9.0
+
+    @model_validator(mode="after")
+    def _fits(self) -> PolicyFile:
+        """What the peer must be is something that our credentials can find out."""
+        has, wants = self.credentials, self.peer or PeerTable.model_construct()
+        if wants.psk_identity is not None and has.psk_file is None:
+            raise ValueError("credentials.psk_file beside peer.psk_identity")
+        if (wants.names or wants.spki_sha256) and has.certificate_file is None and has.trust_file is None:
+            raise ValueError("credentials.trust_file or certificate_file beside peer.names and peer.spki_sha256")
+        if has.certificate_file is not None and has.trust_file is None and not wants.spki_sha256:
+            raise ValueError("credentials.trust_file or peer.spki_sha256, to judge the peer's certificate by")
+        return self
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -104,13 +123,13 @@ def read_policy(path: Path, *, layer1_keys: tuple[bytes, ...] = ()) -> Layer0Pol
     Raises PolicyError.
     """
     document, lines = _read(path)
-    if document.get("layer") == 1:
+    if type(document.get("layer")) is int and document["layer"] == 1:
         raise PolicyError(f"{path}:{lines(('layer',))}: layer: expected 0; this is a gateway's policy (layer 1)")
     try:
         table = PolicyFile.model_validate(document)
     except ValidationError as error:
         first = error.errors()[0]
-        key = tuple(first["loc"])
+        key = tuple(first["loc"]) or ("credentials",)  # what concerns the whole is how credentials and peer fit
         raise PolicyError(f"{path}:{lines(key)}: {_dotted(key)}: expected {_expected(first)}") from None
     try:
         credentials, keys = load_credentials(
@@ -122,7 +141,7 @@ def read_policy(path: Path, *, layer1_keys: tuple[bytes, ...] = ()) -> Layer0Pol
             psk_identity=table.credentials.psk_identity,
         )
     except CredentialError as error:
-        raise PolicyError(f"{path}:{lines(('credentials',))}: credentials: {error}") from None
+        raise PolicyError(f"{path}:{lines(('credentials',))}: credentials: expected a usable file: {error}") from None
     if any(hmac.compare_digest(key, other) for key in keys for other in layer1_keys):
         raise PolicyError(
             f"{path}:{lines(('credentials', 'psk_file'))}: credentials.psk_file: expected another PSK than the one "
@@ -130,9 +149,25 @@ def read_policy(path: Path, *, layer1_keys: tuple[bytes, ...] = ()) -> Layer0Pol
         )
     try:
         config = _config(table)
-    except UsageError as error:
-        raise PolicyError(f"{path}:{lines(())}: (top level): {error}") from None
+        _try(credentials, config)
+    except (UsageError, CredentialError) as error:
+        name = next((name for name in ("suites", "groups") if name.removesuffix("s") in str(error)), "protocol")
+        raise PolicyError(f"{path}:{lines((name,))}: {name}: expected what goes together: {error}") from None
     return Layer0Policy(config=config, credentials=credentials, application=table.application)
+
+
+def _try(credentials: Credentials, config: AssociationConfig) -> None:
+    """Let OpenSSL take the policy in now, not at the first session. Either role will do: a PSK-less client has none to
+    show, a certificate-less server none either. Raises the client's error where neither works."""
+    problem: UsageError | CredentialError | None = None
+    for role in (Role.SERVER, Role.CLIENT):
+        try:
+            Association(role, credentials, config)
+            return
+        except (UsageError, CredentialError) as error:
+            problem = error
+    assert problem is not None
+    raise problem
 
 
 def _config(table: PolicyFile) -> AssociationConfig:
@@ -166,9 +201,9 @@ def _read(path: Path) -> tuple[dict[str, Any], Any]:
         raise PolicyError(f"{path}:0: (file): expected UTF-8") from None
     except MarkedYAMLError as error:
         line = error.problem_mark.line + 1 if error.problem_mark else 0
-        raise PolicyError(f"{path}:{line}: (syntax): expected YAML 1.2: {error.problem}") from None
+        raise PolicyError(f"{path}:{line}: (syntax): expected YAML 1.2: {_one_line(error.problem)}") from None
     except (YAMLError, ValueError, RecursionError) as error:
-        raise PolicyError(f"{path}:0: (syntax): expected YAML 1.2: {error}") from None
+        raise PolicyError(f"{path}:0: (syntax): expected YAML 1.2: {_one_line(error)}") from None
     if not isinstance(document, CommentedMap):
         raise PolicyError(f"{path}:1: (top level): expected a mapping with layer: 0")
 
@@ -186,17 +221,27 @@ def _read(path: Path) -> tuple[dict[str, Any], Any]:
                 break
         return int(line)
 
-    plain = _plain(document)
-    assert isinstance(plain, dict)
+    plain = _plain(document, [MAX_NODES])
+    if not isinstance(plain, dict):
+        raise PolicyError(f"{path}:1: (file): expected at most {MAX_NODES} values, none within itself")
     return plain, line_of
 
 
-def _plain(node: object) -> object:
+def _plain(node: object, left: list[int]) -> object:
+    """``node`` without ruamel's types; None once more than ``left`` values were met (aliases can make many of few)."""
+    left[0] -= 1
+    if left[0] < 0:
+        return None
     if isinstance(node, CommentedMap):
-        return {str(key): _plain(value) for key, value in node.items()}
+        table = {str(key): _plain(value, left) for key, value in node.items()}
+        return table if left[0] >= 0 else None
     if isinstance(node, CommentedSeq):
-        return [_plain(value) for value in node]
+        return [_plain(value, left) for value in node]
     return node
+
+
+def _one_line(problem: object) -> str:
+    return " ".join(str(problem).split())
 
 
 def _dotted(key: tuple[str | int, ...]) -> str:
@@ -206,9 +251,15 @@ def _dotted(key: tuple[str | int, ...]) -> str:
 _EXPECTED = {
     "extra_forbidden": "no such key (see docs/endpoint.md for the keys)",
     "missing": "this key to be there",
+    "tuple_type": "a list",
+    _PIN_PATTERN: "64 lower-case hexadecimal digits",
+    _PEER_NAME_PATTERN: "dns:HOST or uri:...",
 }
 
 
 def _expected(error: Any) -> str:
-    text = str(_EXPECTED.get(error["type"], error["msg"]))
-    return text.removeprefix("Value error, ").removeprefix("Input should be ")
+    kind = error["ctx"]["pattern"] if error["type"] == "string_pattern_mismatch" else error["type"]
+    text = str(_EXPECTED.get(kind, error["msg"]))
+    for lead in ("Value error, ", "Input should be ", "String should have "):
+        text = text.removeprefix(lead)
+    return _one_line(text)

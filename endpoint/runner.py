@@ -32,6 +32,11 @@ class Runner:
         self.session.close(self._loop.time())
         self.pump()
 
+    def abort(self, reason: str) -> None:
+        """Close the carriage session without close_notify: truncation, for both ends."""
+        self.session.carriage_ended(reason, self._loop.time())
+        self.pump()
+
     def pump(self) -> None:
         """Move what is ready: units out, events up, the timer. Call it after any call to ``session``."""
         if self._pumping or self._over:
@@ -63,11 +68,13 @@ class Runner:
         self.carriage.close()
 
     def _arm(self) -> None:
+        deadline = None if self._over else self.session.next_deadline()
         if self._timer is not None:
+            if deadline is not None and self._timer.when() <= deadline:
+                return  # early is harmless, and a timer for each message is not cheap
             self._timer.cancel()
             self._timer = None
-        deadline = self.session.next_deadline()
-        if deadline is not None and not self._over:
+        if deadline is not None:
             self._timer = self._loop.call_at(deadline, self._on_timer)
 
     def _on_timer(self) -> None:

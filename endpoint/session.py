@@ -9,8 +9,8 @@ Fed with units from a carriage, asked for units to send and for events. ``now`` 
 from __future__ import annotations
 
 from collections import deque
-from dataclasses import dataclass, field
-from typing import Literal
+from dataclasses import dataclass, field, replace
+from typing import Final, Literal
 
 from carriage.coap import exchange as coap
 from carriage.coap.beneath import RandomSource
@@ -21,8 +21,13 @@ from endpoint.policy import Layer0Policy
 from layer.association import Association
 from layer.config import Role
 from layer.credentials import Credentials
-from layer.errors import UsageError
+from layer.errors import TransportError, UsageError
 from layer.events import AssociationInfo, DataReceived, Failed, HandshakeCompleted, PeerClosed, Truncated
+
+MAX_RAW_STREAM: Final = 16_384
+"""Octets of a raw message in TLS: what one record holds (RFC 8446 section 5.1)."""
+
+_EPOCH = slice(3, 5)  # of a DTLS 1.2 record header (RFC 6347 section 4.1)
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,7 +46,7 @@ class RawReceived:
 
 @dataclass(frozen=True, slots=True)
 class Ended:
-    """The session is over. ``clean``: both sides said so inside layer 0 (close_notify); otherwise it was cut off."""
+    """The session is over. ``clean``: one side said so inside layer 0 (close_notify); else it was cut off or failed."""
 
     reason: str
     clean: bool
@@ -72,6 +77,8 @@ class Session:
         )
         self._coap: CoapConnection | None = None
         self._events: deque[SessionEvent] = deque()
+        self._unheard = self._datagrams
+        self._why: str | None = None
         self._ended = False
 
     @property
@@ -89,33 +96,59 @@ class Session:
 
     def receive(self, unit: bytes, now: float) -> None:
         """A unit came from the carriage."""
-        if not self._ended:
-            self._association.receive(unit, now)
-            self._pump(now)
+        if self._ended:
+            return
+        if self._unheard:
+            self._unheard = False
+            if unit[_EPOCH] != b"\0\0":
+                # The other end is past its handshake, which was with whoever was here before this process.
+                self._end("the session began without us", clean=False)
+                return
+        self._association.receive(unit, now)
+        self._pump(now)
 
     def carriage_ended(self, reason: str, now: float) -> None:
         """The carriage's session is closed; without a close_notify before it that is truncation."""
         if not self._ended:
+            self._why = reason
             self._association.receive_eof(now)
             self._pump(now)
             self._end(reason, clean=False)
 
     def request(self, request: coap.Request, now: float) -> int:
-        """Send a CoAP request inside the session; its answer is an event with the returned exchange id."""
+        """Send a CoAP request inside the session; its answer is an event with the returned exchange id.
+
+        TransportError: the session has ended, or (transient) too much is under way. UsageError: not established, or
+        not with ``application: coap``.
+        """
+        if self._ended:
+            raise TransportError("the session has ended", transient=False)
         exchange = self._channel().request(request, now)
         self._pump(now)
         return exchange
 
     def respond(self, exchange: int, response: coap.Response, now: float) -> None:
+        """Answer a request; without effect once the session has ended."""
+        if self._ended:
+            return
         self._channel().respond(exchange, response, now)
         self._pump(now)
 
     def send_raw(self, data: bytes, now: float) -> None:
-        """Send one raw message (at most what one record takes: UsageError above it)."""
+        """Send one raw message of 1 to ``max_raw`` octets. Errors as ``request``, UsageError for other sizes too."""
+        if self._ended:
+            raise TransportError("the session has ended", transient=False)
         if self._application != "raw" or self.info is None:
             raise UsageError("raw messages need an established session with application: raw")
+        if not 1 <= len(data) <= self.max_raw:
+            raise UsageError(f"a raw message here has 1 to {self.max_raw} octets, not {len(data)}")
         self._association.send(data, now)
         self._pump(now)
+
+    @property
+    def max_raw(self) -> int:
+        """Octets of the longest raw message: one record."""
+        return (self.info.max_data if self.info is not None else None) or MAX_RAW_STREAM
 
     def export(self, label: str, context: bytes, length: int) -> bytes:
         """Keying material of this association (RFC 5705, RFC 8446 section 7.5)."""
@@ -125,7 +158,7 @@ class Session:
         """Say close_notify; units_to_send then holds it, and the carriage session can be closed behind it."""
         if not self._ended:
             self._association.close(now)
-            self._end("closed", clean=True)
+            self._end("closed", clean=self.info is not None)
 
     def units_to_send(self) -> list[bytes]:
         return self._association.records_to_send()
@@ -147,8 +180,8 @@ class Session:
         self._pump(now)
 
     def _channel(self) -> CoapConnection:
-        if self._coap is None or self._ended:
-            raise UsageError("no established session with application: coap")
+        if self._coap is None:
+            raise UsageError("requests need an established session with application: coap")
         return self._coap
 
     def _pump(self, now: float) -> None:
@@ -174,9 +207,10 @@ class Session:
         match event:
             case HandshakeCompleted(info=info):
                 if self._application == "coap":
-                    self._coap = CoapConnection(
-                        datagrams=self._datagrams, random=self._random, config=self._coap_config
-                    )
+                    config = self._coap_config
+                    if info.max_data is not None and info.max_data < config.message_limit:
+                        config = replace(config, message_limit=info.max_data)
+                    self._coap = CoapConnection(datagrams=self._datagrams, random=self._random, config=config)
                     self._coap.start(now)
                 self._events.append(Established(info))
             case DataReceived(data=data):
@@ -187,9 +221,9 @@ class Session:
             case PeerClosed():
                 self._end("closed by peer", clean=True)
             case Truncated():
-                self._end("truncated", clean=False)
+                self._end(f"truncated: {self._why}", clean=False)
             case Failed(reason=reason):
-                self._end(reason, clean=False)
+                self._end(reason if self._why is None else f"{reason}: {self._why}", clean=False)
 
     def _end(self, reason: str, *, clean: bool) -> None:
         if not self._ended:

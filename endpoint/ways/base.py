@@ -8,12 +8,23 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
-from typing import Literal, Protocol
+from typing import Final, Literal, Protocol
 
 Kind = Literal["atls", "adtls"]
 
-MAX_QUEUED_UNITS = 512
+MAX_QUEUED_UNITS: Final = 512
 """Units that wait for the carriage, per session. More is a fault of the caller's flow, and ends the session."""
+
+LATER: Final = frozenset({"over-rate", "busy"})
+"""Reasons after which the gateway takes the same unit later."""
+LOST: Final = frozenset({"too-large", "expired", "timeout", "unreachable", "link", "dropped"})
+"""Reasons that concern one unit. It is lost: DTLS repairs that, TLS can't. All other reasons end any session."""
+GONE: Final = frozenset({"unknown", "closed", "broken", "restarted"})
+"""Reasons by which the gateway says that it has no such session (any more): it needn't be told of the end."""
+RETRY_PAUSE: Final = 1.0
+"""Seconds before a unit is offered again where the gateway doesn't say."""
+RETRY_FOR: Final = 60.0
+"""Seconds after its first refusal in which a unit is still offered again; a handshake's unit is of no use after it."""
 
 
 @dataclass(slots=True)
@@ -39,13 +50,13 @@ class CarriageSession(Protocol):
         """What the gateway calls the other end (informational: only the layer-0 handshake proves who it is)."""
 
     def attach(self, callbacks: Callbacks) -> None:
-        """Take the session over; units that came before are delivered now."""
+        """Take the session over; what came before is told now."""
 
     def send(self, units: Iterable[bytes]) -> None:
         """Queue units for sending, numbered in this order."""
 
     def close(self) -> None:
-        """Close behind what is queued."""
+        """Close behind what is queued. ``ended`` may still be told, and is of no interest then."""
 
 
 class Way(Protocol):
@@ -56,4 +67,8 @@ class Way(Protocol):
         the gateway opens towards us. Raises TransportError where trying again can't help."""
 
     async def open(self, to: str, kind: Kind) -> CarriageSession:
-        """Ask the gateway for a session with its resource ``to``. TransportError with the reason when refused."""
+        """Ask the gateway for a session with its resource ``to``; within 30 s. TransportError with the reason when
+        refused or not answered."""
+
+    async def drain(self) -> None:
+        """Wait until the gateway knows of every session that was closed. The caller sets the limit."""

@@ -1,106 +1,149 @@
-"""The coaps way: carriage sessions as resources of the gateway, ``/atls/{session}``, observed for what comes down."""
+"""The coaps way: the connection to one gateway, kept, and the inbox of sessions that others open towards us.
+
+Each session is a resource of the gateway, ``/atls/{session}``; see ``coaps_session``.
+"""
 
 from __future__ import annotations
 
 import asyncio
 import logging
 import secrets
-from collections import deque
-from collections.abc import Awaitable, Callable, Iterable
-from typing import Final
+from collections import OrderedDict
+from collections.abc import Callable, Coroutine
+from dataclasses import replace
+from random import SystemRandom
+from typing import Any, Final
 
 from carriage.coap import atls_client as atls
-from carriage.coap.client import CoapsClient
+from carriage.coap.atls_format import is_alias, is_session
+from carriage.coap.client import CoapsClient, Observation
+from carriage.coap.config import CoapConfig
 from carriage.coap.exchange import Reason, Request, Response
-from carriage.order import Arrival, Order
-from endpoint.ways.base import MAX_QUEUED_UNITS, Callbacks, CarriageSession, Kind
+from carriage.coap.server import LAYER_1
+from endpoint.ways.base import RETRY_PAUSE, CarriageSession, Kind
+from endpoint.ways.coaps_session import CoapsSession
 from layer.credentials import Credentials
 from layer.errors import PeerError, TransportError
 
 _LOG = logging.getLogger(__name__)
 
-RECONNECT_FOR: Final = 20.0
+# A gateway that is gone is noticed after KEEPALIVE + PING_TIMEOUT, and RECONNECT_FOR later the sessions over it are
+# given up: both ends are to hear within 30 s.
+KEEPALIVE: Final = 8.0
+PING_TIMEOUT: Final = 8.0
+RECONNECT_FOR: Final = 12.0
 """Seconds that a lost gateway is tried again before the sessions over it are given up."""
+HANDSHAKE_TIMEOUT: Final = 15.0
+"""Seconds for the layer-1 handshake."""
 RECONNECT_PAUSE: Final = 1.0
-RETRY_PAUSE: Final = 1.0
-"""Seconds before a unit is offered again where the gateway doesn't say."""
-RETRY_FOR: Final = 25.0
-"""Seconds after which a unit that the gateway keeps refusing for now is lost."""
-MAX_SESSIONS: Final = 256
+"""Seconds between attempts, and the longest that they grow to."""
+LONGEST_PAUSE: Final = 5.0
+OPEN_FOR: Final = 25.0
+"""Seconds for the gateway to answer an open."""
+CLOSE_FOR: Final = 25.0
+"""Seconds for a close to reach the gateway, reconnecting included."""
+MAX_SESSIONS: Final = 60
+"""A gateway lets one client have 64 observations."""
+MAX_LEFT: Final = 256
+"""Ended sessions that are remembered, since the inbox may still list them."""
 
-_LATER: Final = frozenset({"over-rate", "busy"})
-"""Refusals after which the same unit is offered again."""
-_LOST: Final = frozenset({"too-large", "expired", "timeout", "unreachable", "link"})
-"""Refusals of one unit; others end the session."""
+_KINDS: Final[dict[str, Kind]] = {"65000": "atls", "65001": "adtls"}
+_UNIFORM = SystemRandom().uniform
 
 
 class CoapsWay:
     """One coaps client of one gateway."""
 
     def __init__(self, host: str, port: int, credentials: Credentials) -> None:
-        self._client = CoapsClient(host, port, credentials, on_lost=self._on_lost)
+        self._client = CoapsClient(
+            host,
+            port,
+            credentials,
+            replace(LAYER_1, handshake_timeout=HANDSHAKE_TIMEOUT),
+            CoapConfig(max_requests=2 * MAX_SESSIONS + 16),
+            keepalive=KEEPALIVE,
+            ping_timeout=PING_TIMEOUT,
+            on_lost=self._on_lost,
+        )
         self._up = asyncio.Event()
         self._down = asyncio.Event()
-        self._sessions: dict[str, _CoapsSession] = {}
+        self._giving_up: asyncio.TimerHandle | None = None
+        self._sessions: dict[str, CoapsSession] = {}
+        self._left: OrderedDict[str, None] = OrderedDict()
+        self._closing = 0
+        self._progress = asyncio.Event()
         self._incoming: Callable[[CarriageSession], None] | None = None
         self._tasks: asyncio.TaskGroup | None = None
 
+    @property
+    def is_up(self) -> bool:
+        """Whether there is an association with the gateway."""
+        return self._up.is_set()
+
     async def run(self, ready: Callable[[], None], incoming: Callable[[CarriageSession], None]) -> None:
         self._incoming = incoming
+        announced = False
         try:
             async with asyncio.TaskGroup() as tasks:
                 self._tasks = tasks
                 await self._client.connect()
                 while True:
-                    await self._watch()
-                    ready()
-                    await self._down.wait()
+                    self._down.clear()
+                    if await self._come_up():
+                        if not announced:
+                            announced = True
+                            ready()
+                        await self._down.wait()
                     await self._come_back()
         finally:
+            if self._giving_up is not None:
+                self._giving_up.cancel()
             self._client.close()
 
-    async def _watch(self) -> None:
-        """The connection is new: observe the inbox and every session again."""
-        self._down.clear()
-        try:
-            await self._client.observe(atls.inbox_request(), self._on_inbox)
-        except TransportError as error:
-            _LOG.warning("the inbox can't be observed: %s", error)
-            self._on_lost(str(error))
-            return
+    # The association
+
+    async def _come_up(self) -> bool:
+        """The association is new: observe the inbox and every session again."""
+        if not await self._observe_inbox():
+            return False
         self._up.set()
+        if self._giving_up is not None:
+            self._giving_up.cancel()
+            self._giving_up = None
         for session in list(self._sessions.values()):
             self.spawn(session.watch())
+        return True
 
     async def _come_back(self) -> None:
-        """Connect again; after a while without success the sessions are over, but trying goes on."""
-        deadline = asyncio.get_running_loop().time() + RECONNECT_FOR
+        """Connect again, however long it takes; a timer gives the sessions up meanwhile."""
+        pause = RECONNECT_PAUSE
         while True:
             try:
                 await self._client.reconnect()
                 return
             except TransportError as error:
                 _LOG.info("no gateway: %s", error)
-                if not error.transient:
-                    raise
-            if asyncio.get_running_loop().time() >= deadline:
-                for session in list(self._sessions.values()):
-                    session.ended("no gateway")
-            await asyncio.sleep(RECONNECT_PAUSE)
+            await asyncio.sleep(pause * _UNIFORM(0.5, 1.0))
+            if self._giving_up is None:
+                pause = min(LONGEST_PAUSE, 2 * pause)
 
     def _on_lost(self, reason: str) -> None:
         _LOG.info("lost the gateway: %s", reason)
         self._up.clear()
         self._down.set()
+        self._progress.set()
+        if self._giving_up is None:
+            self._giving_up = asyncio.get_running_loop().call_later(RECONNECT_FOR, self._give_up)
 
-    def spawn(self, work: Awaitable[None]) -> None:
+    def _give_up(self) -> None:
+        self._giving_up = None
+        for session in list(self._sessions.values()):
+            session.broken("no gateway")
+
+    def spawn(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
         """Run ``work`` as long as this way runs."""
         assert self._tasks is not None
-
-        async def run() -> None:
-            await work
-
-        self._tasks.create_task(run())
+        return self._tasks.create_task(work)
 
     async def request(self, request: Request) -> Response:
         """The response, over this association or, where that is lost, over the next one: every request of ours may be
@@ -115,23 +158,102 @@ class CoapsWay:
 
     async def observe(
         self, session: str, notified: Callable[[Response], None], ended: Callable[[Reason], None]
-    ) -> Response:
-        return (await self._client.observe(atls.read_request(session), notified, ended)).first
+    ) -> Observation:
+        """Observe a session over the present association."""
+        return await self._client.observe(atls.read_request(session), notified, ended)
+
+    # Sessions that we open and close
 
     async def open(self, to: str, kind: Kind) -> CarriageSession:
-        answer = atls.read_opened(await self.request(atls.open_request(to, secrets.token_hex(16), kind, b"")))
-        if isinstance(answer, atls.Refused):
-            raise TransportError(answer.reason, transient=answer.retry_after is not None)
-        return self._add(answer.session, kind, to)
+        if not is_alias(to):
+            raise TransportError("no name of a resource: expected 1 to 64 of A-Z a-z 0-9 . _ -", transient=False)
+        if len(self._sessions) >= MAX_SESSIONS:
+            raise TransportError("too many sessions", transient=True)
+        answer: asyncio.Future[str] = asyncio.get_running_loop().create_future()
+        # One request and so one nonce, however often it is repeated.
+        self.spawn(self._ask(atls.open_request(to, secrets.token_hex(16), kind, b""), answer))
+        try:
+            async with asyncio.timeout(OPEN_FOR):
+                name = await answer
+        except TimeoutError:
+            raise TransportError("no answer from the gateway", transient=True) from None
+        return self._add(name, kind, to)
 
-    def _add(self, name: str, kind: Kind, peer: str) -> _CoapsSession:
-        session = self._sessions[name] = _CoapsSession(self, name, kind, peer)
-        self.spawn(session.watch())
-        self.spawn(session.work())
+    async def _ask(self, request: Request, answer: asyncio.Future[str]) -> None:
+        """Ask for a session, for longer than anybody waits: one that nobody takes any more is closed."""
+        refusal: TransportError
+        try:
+            async with asyncio.timeout(2 * OPEN_FOR):
+                opened = atls.read_opened(await self.request(request))
+        except TimeoutError:
+            return
+        except (TransportError, PeerError) as error:
+            refusal = TransportError(str(error), transient=True)
+        else:
+            if isinstance(opened, atls.Opened):
+                if answer.done():
+                    self.close_soon(opened.session)
+                else:
+                    answer.set_result(opened.session)
+                return
+            refusal = TransportError(opened.reason, transient=opened.retry_after is not None)
+        if not answer.done():
+            answer.set_exception(refusal)
+
+    def _add(self, name: str, kind: Kind, peer: str) -> CoapsSession:
+        session = self._sessions[name] = CoapsSession(self, name, kind, peer)
+        session.start()
         return session
 
     def forget(self, name: str) -> None:
-        self._sessions.pop(name, None)
+        """The session is over here."""
+        if self._sessions.pop(name, None) is not None:
+            self._left[name] = None
+            if len(self._left) > MAX_LEFT:
+                self._left.popitem(last=False)
+            self._progress.set()
+
+    def close_soon(self, name: str) -> None:
+        """Tell the gateway that a session is over."""
+        self._closing += 1
+        self.spawn(self._close(name))
+
+    async def _close(self, name: str) -> None:
+        try:
+            async with asyncio.timeout(CLOSE_FOR):
+                await self.request(atls.close_request(name))
+        except (TransportError, TimeoutError) as error:
+            _LOG.debug("close not sent: %s", error)
+        finally:
+            self._closing -= 1
+            self._progress.set()
+
+    async def drain(self) -> None:
+        while self.is_up and (self._closing or any(session.closing for session in self._sessions.values())):
+            self._progress.clear()
+            await self._progress.wait()
+
+    # Sessions that others open
+
+    async def _observe_inbox(self) -> bool:
+        try:
+            inbox = await self._client.observe(atls.inbox_request(), self._on_inbox, self._inbox_ended)
+        except TransportError as error:
+            _LOG.warning("the inbox can't be observed: %s", error)
+            self._on_lost(str(error))
+            return False
+        if not inbox.established:
+            _LOG.warning("the gateway does not let us observe the inbox: no session can come in")
+        return True
+
+    def _inbox_ended(self, reason: Reason) -> None:
+        if reason is not Reason.CLOSED:  # else the next association observes
+            self.spawn(self._observe_inbox_again())
+
+    async def _observe_inbox_again(self) -> None:
+        await asyncio.sleep(RETRY_PAUSE)
+        if self.is_up:
+            await self._observe_inbox()
 
     def _on_inbox(self, response: Response) -> None:
         try:
@@ -145,161 +267,11 @@ class CoapsWay:
         for link in links:
             name = link.target.rpartition("/")[2]
             kind = _KINDS.get(link.get("ct") or "")
-            if kind is None or name in self._sessions or self._incoming is None:
+            known = name in self._sessions or name in self._left
+            if kind is None or known or self._incoming is None or not is_session(name):
                 continue
             if len(self._sessions) >= MAX_SESSIONS:
-                _LOG.warning("more than %d sessions: one is left in the inbox", MAX_SESSIONS)
-                return
-            self._incoming(self._add(name, kind, link.get("title") or "gateway"))
-
-
-_KINDS: Final[dict[str, Kind]] = {"65000": "atls", "65001": "adtls"}
-
-
-class _CoapsSession:
-    """One session resource of the gateway."""
-
-    def __init__(self, way: CoapsWay, name: str, kind: Kind, peer: str) -> None:
-        self._way = way
-        self._name = name
-        self._kind = kind
-        self._peer = peer
-        self._callbacks: Callbacks | None = None
-        self._early: list[bytes] = []
-        self._order = Order()
-        self._waiting: deque[bytes] = deque()
-        self._wake = asyncio.Event()
-        self._closing = False
-        self._over = False
-
-    @property
-    def kind(self) -> Kind:
-        return self._kind
-
-    @property
-    def peer(self) -> str:
-        return self._peer
-
-    def attach(self, callbacks: Callbacks) -> None:
-        self._callbacks = callbacks
-        early, self._early = self._early, []
-        for unit in early:
-            callbacks.unit(unit)
-
-    def send(self, units: Iterable[bytes]) -> None:
-        if self._over or self._closing:
-            return
-        self._waiting.extend(units)
-        if len(self._waiting) > MAX_QUEUED_UNITS:
-            self.ended("too many units wait for the gateway")
-        self._wake.set()
-
-    def close(self) -> None:
-        self._closing = True
-        self._wake.set()
-
-    # Down
-
-    async def watch(self) -> None:
-        """Observe this session over the present association."""
-        if self._over:
-            return
-        try:
-            first = await self._way.observe(self._name, self._notified, self._observation_ended)
-        except TransportError as error:
-            _LOG.info("session not observed: %s", error)  # the association is lost: the next one observes again
-            return
-        self._refused_by(first)
-
-    def _notified(self, response: Response) -> None:
-        try:
-            unit = atls.read_unit(response)
-        except PeerError as error:
-            _LOG.warning("malformed notification: %s", error)
-            return
-        if isinstance(unit, atls.Unit):
-            self._received(unit)
-        else:
-            self._refused_by(response)
-
-    def _refused_by(self, response: Response) -> None:
-        answer = atls.read_unit(response)
-        if isinstance(answer, atls.Refused):
-            self.ended(answer.reason)
-
-    def _observation_ended(self, reason: Reason) -> None:
-        _LOG.debug("observation ended: %s", reason.value)
-
-    def _received(self, unit: atls.Unit) -> None:
-        arrival = self._order.judge(unit.n)
-        if arrival is Arrival.DUPLICATE or self._over:
-            return
-        if unit.kind != self._kind:
-            _LOG.warning("a unit of another kind than its session")
-            return
-        if arrival is Arrival.GAP and self._kind == "atls":
-            self.ended(f"unit {self._order.expected} never came")
-            self.close()
-            return
-        self._order.take(unit.n)
-        if self._callbacks is None:
-            self._early.append(unit.payload)
-        else:
-            self._callbacks.unit(unit.payload)
-
-    # Up
-
-    async def work(self) -> None:
-        """Send what waits, one unit at a time so that order holds, then the close behind it."""
-        n = 0
-        while not self._over:
-            if not self._waiting:
-                if self._closing:
-                    break
-                self._wake.clear()
-                await self._wake.wait()
-                continue
-            await self._send_unit(n, self._waiting.popleft())
-            n += 1
-        self._way.forget(self._name)
-        self._over = True
-        try:
-            async with asyncio.timeout(RETRY_FOR):
-                await self._way.request(atls.close_request(self._name))
-        except (TransportError, TimeoutError) as error:
-            _LOG.debug("close not sent: %s", error)
-
-    async def _send_unit(self, n: int, unit: bytes) -> None:
-        request = atls.send_request(self._name, n, self._kind, unit)
-        loop = asyncio.get_running_loop()
-        deadline = loop.time() + RETRY_FOR
-        while not self._over:
-            try:
-                answer = atls.read_unit(await self._way.request(request))
-            except (TransportError, PeerError) as error:
-                self._lost(n, str(error))
-                return
-            if not isinstance(answer, atls.Refused):
-                return
-            if answer.reason in _LATER and loop.time() < deadline:
-                await asyncio.sleep(answer.retry_after or RETRY_PAUSE)
-            elif answer.reason in _LOST or answer.reason in _LATER:
-                self._lost(n, answer.reason)
-                return
+                _LOG.warning("more than %d sessions: one is turned down", MAX_SESSIONS)
+                self.close_soon(name)
             else:
-                self.ended(answer.reason)
-                return
-
-    def _lost(self, n: int, reason: str) -> None:
-        if self._callbacks is not None:
-            self._callbacks.lost(n, reason)
-        if self._kind == "atls":
-            self.ended(f"unit {n} was lost: {reason}")
-
-    def ended(self, reason: str) -> None:
-        self._way.forget(self._name)
-        self._wake.set()
-        if not self._over:
-            self._over = True
-            if self._callbacks is not None:
-                self._callbacks.ended(reason)
+                self._incoming(self._add(name, kind, link.get("title") or "gateway"))

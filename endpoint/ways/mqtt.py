@@ -1,12 +1,15 @@
-"""The MQTT way: carriage sessions over a broker, under this client's own topic level."""
+"""The MQTT way: one client of a broker, and its sessions' control messages under its own topic level.
+
+The sessions themselves: ``mqtt_session``.
+"""
 
 from __future__ import annotations
 
 import asyncio
 import logging
 import secrets
-from collections import deque
-from collections.abc import Callable, Iterable
+from collections import OrderedDict
+from collections.abc import Callable
 from pathlib import Path
 from typing import Final, Literal
 
@@ -14,21 +17,41 @@ from carriage.mqtt import messages as bodies
 from carriage.mqtt import topics as t
 from carriage.mqtt.client import MqttClient
 from carriage.mqtt.options import DropReason, Message, MqttOptions, TlsOptions, Token
-from carriage.order import Arrival, Order
-from endpoint.ways.base import MAX_QUEUED_UNITS, Callbacks, CarriageSession, Kind
+from endpoint.ways.base import CarriageSession, Kind
+from endpoint.ways.mqtt_session import MqttSession
 from layer.errors import PeerError, TransportError
 
 _LOG = logging.getLogger(__name__)
 
-ANSWER_TIMEOUT: Final = 20.0
-"""Seconds for the gateway to answer an open."""
-BROKER_GRACE: Final = 20.0
+# A broker that is gone is noticed after two keepalives, and BROKER_GRACE later the sessions are given up: both ends are
+# to hear within 30 s.
+KEEPALIVE: Final = 8
+BROKER_GRACE: Final = 12.0
 """Seconds without the broker after which sessions are given up."""
+LONGEST_PAUSE: Final = 10.0
+"""Seconds between attempts to connect again."""
+ANSWER_TIMEOUT: Final = 25
+"""Seconds for the gateway to answer an open."""
+ASK_AGAIN: Final = 10.0
+"""Seconds after which an open without an answer is repeated."""
 MAX_SESSIONS: Final = 256
+MAX_LEFT: Final = 512
+"""Ended sessions that are remembered, since units of theirs may still come."""
+MAX_CLOSES: Final = 1024
+"""Closes that wait for the client to take them."""
+NO_SUBSCRIBERS: Final = 0x10
+"""PUBACK reason code of MQTT 5 (section 3.4.2.1): nobody is there to read it."""
+_REFUSED: Final = 0x80
+"""The least reason code that is a refusal (MQTT 5 section 2.4)."""
+_PASSING: Final = frozenset({136, 137, 151, 159})
+"""Refusals of a connection that pass: server unavailable, busy, quota exceeded, connection rate exceeded."""
 
 
 class MqttWay:
-    """One client of one broker, as ``user``."""
+    """One client of one broker, as ``user``. UsageError: ``prefix`` or ``user`` can't be topic levels.
+
+    CredentialError: a TLS file can't be used.
+    """
 
     def __init__(
         self,
@@ -43,8 +66,10 @@ class MqttWay:
         certificate_file: Path | None = None,
         key_file: Path | None = None,
     ) -> None:
+        self._where = f"{host}:{port}"
         self._user = user
         self._topics = t.TopicSpace(prefix)
+        self._filters = self._topics.client_filters(user)
         tls = None
         if ca_file is not None:
             tls = TlsOptions(
@@ -61,18 +86,23 @@ class MqttWay:
                 password=password,
                 tls=tls,
                 version=version,
-                keepalive=10,
+                keepalive=KEEPALIVE,
+                backoff_limit=LONGEST_PAUSE,
             ),
             self,
         )
-        self._version = version
-        self._sessions: dict[str, _MqttSession] = {}
-        self._opening: dict[str, asyncio.Future[str]] = {}
-        self._tokens: dict[Token, _MqttSession] = {}
+        self._sessions: dict[str, MqttSession] = {}
+        self._left: OrderedDict[str, None] = OrderedDict()
+        self._opening: dict[str, tuple[asyncio.Future[MqttSession], str, Kind]] = {}
+        self._tokens: dict[Token, tuple[MqttSession, int]] = {}
+        self._stalled: dict[MqttSession, None] = {}
+        self._closes: OrderedDict[str, None] = OrderedDict()
+        self._progress = asyncio.Event()
         self._ready: Callable[[], None] | None = None
         self._incoming: Callable[[CarriageSession], None] | None = None
         self._unsubscribed: set[str] = set()
         self._epoch: int | None = None
+        self._was_connected = False
         self._away: asyncio.TimerHandle | None = None
         self._fault: asyncio.Future[str] | None = None
 
@@ -80,9 +110,8 @@ class MqttWay:
         self._ready = ready
         self._incoming = incoming
         self._fault = asyncio.get_running_loop().create_future()
-        filters = self._topics.client_filters(self._user)
-        self._unsubscribed = set(filters)
-        self._client.subscribe(filters)
+        self._unsubscribed = set(self._filters)
+        self._client.subscribe(self._filters)
         async with asyncio.TaskGroup() as tasks:
             self._client.start(tasks)
             try:
@@ -92,43 +121,88 @@ class MqttWay:
                     self._away.cancel()
                 await self._client.stop(drain=1.0)
 
+    # Sessions that we open and close
+
     async def open(self, to: str, kind: Kind) -> CarriageSession:
+        if not bodies.valid_resource(to):
+            raise TransportError(
+                "no name of a resource: expected 1 to 64 of A-Z a-z 0-9 . _ ~ : @ / -", transient=False
+            )
+        if len(self._sessions) + len(self._opening) >= MAX_SESSIONS:
+            raise TransportError("too many sessions", transient=True)
         nonce = secrets.token_hex(16)
-        answer: asyncio.Future[str] = asyncio.get_running_loop().create_future()
-        self._opening[nonce] = answer
+        answer: asyncio.Future[MqttSession] = asyncio.get_running_loop().create_future()
+        self._opening[nonce] = (answer, to, kind)
+        request = bodies.encode(bodies.OpenRequest(to, kind, nonce))
         try:
-            self._publish(t.Open(self._user), bodies.encode(bodies.OpenRequest(to, kind, nonce)), bodies.JSON_TYPE)
             async with asyncio.timeout(ANSWER_TIMEOUT):
-                session = await answer
+                while True:  # the same nonce is the same session, however often it is asked for
+                    self._publish(t.Open(self._user), request, bodies.JSON_TYPE, ANSWER_TIMEOUT)
+                    if (await asyncio.wait((answer,), timeout=ASK_AGAIN))[0]:
+                        return answer.result()
         except TimeoutError:
+            if answer.done():
+                return answer.result()
             raise TransportError("no answer from the gateway", transient=True) from None
         finally:
             del self._opening[nonce]
-        return self._add(session, kind, to)
 
-    def publish_unit(self, session: _MqttSession, n: int, unit: bytes) -> None:
+    def publish_unit(self, session: MqttSession, n: int, unit: bytes) -> None:
         """Raises TransportError where the client takes no more."""
-        topic = t.Up(self._user, session.name, n)
-        token = self._publish(topic, unit, bodies.CONTENT_TYPES[session.kind])
-        self._tokens[token] = session
-
-    def publish_close(self, session: _MqttSession) -> None:
-        self._sessions.pop(session.name, None)
-        try:
-            self._publish(t.Close(self._user, session.name), b"", bodies.JSON_TYPE)
-        except TransportError as error:
-            _LOG.debug("close not published: %s", error)
-
-    def _publish(self, topic: t.Topic, payload: bytes, content_type: str) -> Token:
-        return self._client.publish(
-            self._topics.build(topic), payload, qos=1, content_type=content_type, expiry=bodies.UNIT_EXPIRY
+        token = self._publish(
+            t.Up(self._user, session.name, n), unit, bodies.CONTENT_TYPES[session.kind], bodies.UNIT_EXPIRY
         )
+        self._tokens[token] = (session, n)
 
-    def _add(self, session: str, kind: Kind, peer: str) -> _MqttSession:
-        added = self._sessions.get(session)
-        if added is None:
-            added = self._sessions[session] = _MqttSession(self, session, kind, peer)
-        return added
+    def stall(self, session: MqttSession) -> None:
+        """The client takes no more for now: ``pump`` the session when it does."""
+        self._stalled[session] = None
+
+    def forget(self, session: MqttSession) -> None:
+        """The session is over here."""
+        self._sessions.pop(session.name, None)
+        self._stalled.pop(session, None)
+        self._leave(session.name)
+        self._progress.set()
+
+    def close_soon(self, name: str) -> None:
+        """Tell the gateway that a session is over, behind what was published in it."""
+        self._closes[name] = None
+        if len(self._closes) > MAX_CLOSES:
+            self._closes.popitem(last=False)
+        self._publish_closes()
+
+    async def drain(self) -> None:
+        while self._client.is_connected and (
+            self._closes or any(session.closing for session in self._sessions.values())
+        ):
+            self._progress.clear()
+            await self._progress.wait()
+        if self._client.is_connected:
+            await self._client.drain(BROKER_GRACE)
+
+    def _leave(self, name: str) -> None:
+        self._left[name] = None
+        if len(self._left) > MAX_LEFT:
+            self._left.popitem(last=False)
+
+    def _publish_closes(self) -> None:
+        while self._closes:
+            name = next(iter(self._closes))
+            try:
+                self._publish(t.Close(self._user, name), b"", bodies.JSON_TYPE, bodies.UNIT_EXPIRY)
+            except TransportError as error:
+                _LOG.debug("close not published yet: %s", error)
+                return
+            del self._closes[name]
+        self._progress.set()
+
+    def _publish(self, topic: t.Topic, payload: bytes, content_type: str, expiry: int) -> Token:
+        return self._client.publish(self._topics.build(topic), payload, qos=1, content_type=content_type, expiry=expiry)
+
+    def _add(self, name: str, kind: Kind, peer: str) -> MqttSession:
+        session = self._sessions[name] = MqttSession(self, name, kind, peer)
+        return session
 
     # carriage.mqtt.options.MqttHandler
 
@@ -136,22 +210,29 @@ class MqttWay:
         if self._away is not None:
             self._away.cancel()
             self._away = None
+        again, self._was_connected = self._was_connected, True
         if session_present:
             self._unsubscribed.clear()
             self._announce()
+        elif again:
+            for session in list(self._sessions.values()):
+                session.forgotten()
 
     def refused(self, code: int, reason: str) -> None:
-        if self._fault is not None and not self._fault.done():
-            self._fault.set_result(f"the broker refused us: {reason} ({code})")
+        if code not in _PASSING:
+            self._fail(f"the broker at {self._where} refused us: {reason} ({code})")
 
     def disconnected(self, reason: str) -> None:
+        if not self._was_connected:
+            self._fail(f"no broker at {self._where}: {reason}")
+            return
         _LOG.warning("no broker: %s", reason)
         if self._away is None:
-            self._away = asyncio.get_running_loop().call_later(BROKER_GRACE, self._end_all, "no broker")
+            self._away = asyncio.get_running_loop().call_later(BROKER_GRACE, self._grace_over)
 
     def subscribed(self, topic_filter: str, code: int) -> None:
-        if code >= 0x80:
-            self.refused(code, f"no right to read {topic_filter}")
+        if code >= _REFUSED:
+            self._fail(f"the broker at {self._where} gives us no right to read {topic_filter} ({code})")
             return
         self._unsubscribed.discard(topic_filter)
         self._announce()
@@ -175,18 +256,28 @@ class MqttWay:
             _LOG.warning("malformed message: %s", error)
 
     def published(self, token: Token, code: int) -> None:
-        session = self._tokens.pop(token, None)
-        if session is None:
-            return
-        if code >= 0x80:
-            session.broken(f"the broker refused a unit ({code})")
-        else:
-            session.taken()
+        self._publish_closes()
+        found = self._tokens.pop(token, None)
+        if found is not None:
+            session, n = found
+            session.published()
+            if code >= _REFUSED:
+                session.broken(f"the broker refused a unit ({code})")
+            elif code == NO_SUBSCRIBERS:
+                session.refused(n, "unreachable", None)
+            else:
+                session.pump()
+        stalled, self._stalled = self._stalled, {}
+        for session in stalled:
+            session.pump()
 
     def dropped(self, token: Token, reason: DropReason) -> None:
-        session = self._tokens.pop(token, None)
-        if session is not None:
-            session.broken(f"a unit was given up: {reason.value}")
+        found = self._tokens.pop(token, None)
+        if found is not None:
+            session, n = found
+            session.published()
+            if reason is DropReason.EXPIRED:
+                session.refused(n, "expired", None)
 
     # What comes from the gateway
 
@@ -197,140 +288,70 @@ class MqttWay:
 
     def _on_state(self, state: bodies.BridgeState) -> None:
         if self._epoch is not None and state.epoch != self._epoch:
-            self._end_all("the gateway restarted")
+            for session in list(self._sessions.values()):
+                session.ended("the gateway restarted")
         elif state.state is bodies.State.OFFLINE and self._epoch is not None:
-            self._end_all("the gateway is offline")
+            self._break_all("the gateway is offline")
         self._epoch = state.epoch
 
     def _on_unit(self, topic: t.Down, message: Message) -> None:
         session = self._sessions.get(topic.session)
         if session is None:
+            if topic.session not in self._left:  # from before this process began: the other end is to hear
+                self._turn_down(topic.session, "a unit of a session that is not known here")
             return
         if message.content_type is not None and bodies.KINDS.get(message.content_type) != session.kind:
             raise PeerError("a unit of another kind than its session")
         session.received(topic.n, message.payload)
 
     def _on_answer(self, answer: bodies.Opened | bodies.Refused) -> None:
-        waiting = self._opening.get(answer.nonce)
-        if waiting is None or waiting.done():
-            return
-        if isinstance(answer, bodies.Opened):
-            waiting.set_result(answer.session)
+        opening = self._opening.get(answer.nonce)
+        if opening is not None and opening[0].done():
+            opening = None
+        if isinstance(answer, bodies.Refused):
+            if opening is not None:
+                opening[0].set_exception(TransportError(answer.reason, transient=answer.retry_after is not None))
+        elif answer.session in self._sessions or answer.session in self._left:
+            pass  # the answer to a repetition
+        elif opening is not None:
+            waiting, to, kind = opening
+            waiting.set_result(self._add(answer.session, kind, to))
         else:
-            waiting.set_exception(TransportError(answer.reason, transient=answer.retry_after is not None))
+            self._turn_down(answer.session, "a session was opened too late")
 
     def _on_incoming(self, incoming: bodies.Incoming) -> None:
-        if incoming.session in self._sessions or self._incoming is None or len(self._sessions) >= MAX_SESSIONS:
+        if incoming.session in self._sessions or incoming.session in self._left or self._incoming is None:
             return
-        kind = next((kind for kind in ("atls", "adtls") if kind == incoming.kind), None)
-        if kind is None:
-            raise PeerError(f"a session of kind {incoming.kind}, which we don't speak")
-        self._incoming(self._add(incoming.session, "atls" if kind == "atls" else "adtls", incoming.sender))
+        if incoming.kind not in ("atls", "adtls"):
+            self._turn_down(incoming.session, f"a session of kind {incoming.kind}, which we don't speak")
+        elif len(self._sessions) >= MAX_SESSIONS:
+            self._turn_down(incoming.session, f"more than {MAX_SESSIONS} sessions")
+        else:
+            kind: Kind = "atls" if incoming.kind == "atls" else "adtls"
+            self._incoming(self._add(incoming.session, kind, incoming.sender))
+
+    def _turn_down(self, name: str, why: str) -> None:
+        _LOG.warning("%s: it is closed", why)
+        self._leave(name)
+        self.close_soon(name)
 
     def _on_status(self, name: str, status: bodies.Status) -> None:
         session = self._sessions.get(name)
         if session is None:
             return
         if status.n is not None:
-            session.lost(status.n, status.reason)
+            session.refused(status.n, status.reason or status.event.value, status.retry_after)
         else:
             session.ended(status.reason or status.event.value)
 
-    def forget(self, name: str) -> None:
-        self._sessions.pop(name, None)
+    def _grace_over(self) -> None:
+        self._away = None
+        self._break_all("no broker")
 
-    def _end_all(self, reason: str) -> None:
+    def _break_all(self, reason: str) -> None:
         for session in list(self._sessions.values()):
-            session.ended(reason)
+            session.broken(reason)
 
-
-class _MqttSession:
-    """One session under our topic level."""
-
-    def __init__(self, way: MqttWay, name: str, kind: Kind, peer: str) -> None:
-        self.name = name
-        self._way = way
-        self._kind = kind
-        self._peer = peer
-        self._callbacks: Callbacks | None = None
-        self._early: list[bytes] = []
-        self._order = Order()
-        self._next = 0
-        self._waiting: deque[bytes] = deque()
-        self._closing = False
-        self._over = False
-
-    @property
-    def kind(self) -> Kind:
-        return self._kind
-
-    @property
-    def peer(self) -> str:
-        return self._peer
-
-    def attach(self, callbacks: Callbacks) -> None:
-        self._callbacks = callbacks
-        early, self._early = self._early, []
-        for unit in early:
-            callbacks.unit(unit)
-
-    def send(self, units: Iterable[bytes]) -> None:
-        if self._over or self._closing:
-            return
-        self._waiting.extend(units)
-        if len(self._waiting) > MAX_QUEUED_UNITS:
-            self.broken("too many units wait for the broker")
-        else:
-            self.taken()
-
-    def close(self) -> None:
-        self._closing = True
-        self.taken()
-
-    def taken(self) -> None:
-        """Hand over what waits, then the close behind it."""
-        while self._waiting and not self._over:
-            try:
-                self._way.publish_unit(self, self._next, self._waiting[0])
-            except TransportError as error:
-                if not error.transient:
-                    self.broken(str(error))
-                return  # the acknowledgement of an earlier unit comes back here
-            self._waiting.popleft()
-            self._next += 1
-        if self._closing and not self._over:
-            self._over = True
-            self._way.publish_close(self)
-
-    def lost(self, n: int, reason: str) -> None:
-        if self._callbacks is not None:
-            self._callbacks.lost(n, reason)
-        if reason == "unknown" or self._kind == "atls":
-            self.broken(f"unit {n} was lost: {reason}")
-
-    def received(self, n: int, data: bytes) -> None:
-        arrival = self._order.judge(n)
-        if arrival is Arrival.DUPLICATE or self._over:
-            return
-        if arrival is Arrival.GAP and self._kind == "atls":
-            self.broken(f"unit {self._order.expected} never came")
-            return
-        self._order.take(n)
-        if self._callbacks is None:
-            self._early.append(data)
-        else:
-            self._callbacks.unit(data)
-
-    def broken(self, reason: str) -> None:
-        """It can't go on: close it towards the gateway, and end."""
-        if not self._over:
-            self._waiting.clear()
-            self._way.publish_close(self)
-            self.ended(reason)
-
-    def ended(self, reason: str) -> None:
-        self._way.forget(self.name)
-        if not self._over:
-            self._over = True
-            if self._callbacks is not None:
-                self._callbacks.ended(reason)
+    def _fail(self, why: str) -> None:
+        if self._fault is not None and not self._fault.done():
+            self._fault.set_result(why)

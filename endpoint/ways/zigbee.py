@@ -8,16 +8,15 @@ from __future__ import annotations
 import asyncio
 import logging
 import secrets
-from collections import deque
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from typing import Final
 
-from carriage.order import Arrival, Order
 from carriage.zigbee import attach, events, tunneling
 from carriage.zigbee.attach_client import AttachClient
 from carriage.zigbee.segmentation import DTLS_UNIT_LIMIT, TLS_UNIT_LIMIT
 from carriage.zigbee.tunnel import TunnelEndpoint
-from endpoint.ways.base import MAX_QUEUED_UNITS, Callbacks, CarriageSession, Kind
+from endpoint.ways.base import CarriageSession, Kind
+from endpoint.ways.zigbee_session import FEED, TunnelSession
 from layer.errors import TransportError
 
 _LOG = logging.getLogger(__name__)
@@ -27,15 +26,16 @@ INCOMING: Final[dict[Kind, int]] = {"adtls": 250, "atls": 251}
 """The tunnel protocol ids by which a gateway opens sessions towards devices (its config key ``incoming``)."""
 
 _UNIT_LIMITS: Final[dict[Kind, int]] = {"adtls": DTLS_UNIT_LIMIT, "atls": TLS_UNIT_LIMIT}
-_FEED: Final = 8
-"""Units that are handed to the tunnel at a time; the rest waits here."""
 _REFUSALS: Final = {
     tunneling.TunnelStatus.BUSY: "busy",
     tunneling.TunnelStatus.NO_MORE_IDS: "busy",
     tunneling.TunnelStatus.PROTOCOL_NOT_SUPPORTED: "denied",
 }
-_LIMITS: Final = events.TunnelLimits(answer_waits=(3.0, 6.0, 9.0), max_queued_units=2 * _FEED)
-"""Told within 30 s that an open is not answered."""
+_LIMITS: Final = events.TunnelLimits(answer_waits=(3.0, 6.0, 9.0), max_queued_units=2 * FEED)
+OPEN_FOR: Final = 28.0
+"""Seconds for the gateway to answer an open, however slow the radio is."""
+PROTOCOLS: Final = range(200, 255)
+"""Protocol ids of the Tunneling cluster that are the manufacturer's (Smart Energy, Tunneling, ProtocolId)."""
 
 
 class ZigbeeWay:
@@ -70,17 +70,21 @@ class ZigbeeWay:
         self._endpoint = endpoint_number
         # A first sequence number at random, so that a restarted device's request is no repetition of an old one.
         self._tunnels = TunnelEndpoint(limits=_LIMITS, first_sequence=secrets.randbelow(256))
-        self._sessions: dict[events.Handle, _TunnelSession] = {}
+        self._sessions: dict[events.Handle, TunnelSession] = {}
         self._opening: dict[events.Handle, asyncio.Future[CarriageSession]] = {}
         self._incoming: Callable[[CarriageSession], None] | None = None
         self._client: AttachClient | None = None
         self._gateway_endpoint = 1
         self._timer: asyncio.TimerHandle | None = None
         self._flushing = False
+        self._left = False
+        self._tunnel_gone = asyncio.Event()
 
     async def run(self, ready: Callable[[], None], incoming: Callable[[CarriageSession], None]) -> None:
         self._incoming = incoming
-        client = await AttachClient.connect(self._path, self._attach, on_received=self._on_received)
+        client = await AttachClient.connect(
+            self._path, self._attach, on_received=self._on_received, on_left=self._on_left
+        )
         self._client = client
         try:
             await (client.rejoin(self._join_timeout) if client.nwk is not None else client.join(self._join_timeout))
@@ -91,21 +95,29 @@ class ZigbeeWay:
             client.close()
             if self._timer is not None:
                 self._timer.cancel()
-        raise TransportError("the virtual network is gone", transient=True)
+        why = "the device was removed from the network" if self._left else "the virtual network is gone"
+        raise TransportError(why, transient=not self._left)
 
     async def open(self, to: str, kind: Kind) -> CarriageSession:
-        try:
-            protocol = int(to)
-        except ValueError:
-            raise TransportError(f"expected a protocol id from 200 to 254, not {to!r}", transient=False) from None
+        protocol = protocol_id(to)
         loop = asyncio.get_running_loop()
         handle = self._tunnels.open(protocol, tunneling.ANY_MANUFACTURER, loop.time(), unit_limit=_UNIT_LIMITS[kind])
-        session = _TunnelSession(self, handle, kind, f"protocol {protocol}")
+        session = TunnelSession(self, handle, kind, f"protocol {protocol}")
         self._sessions[handle] = session
         waiting: asyncio.Future[CarriageSession] = loop.create_future()
         self._opening[handle] = waiting
         self.flush()
-        return await waiting
+        try:
+            async with asyncio.timeout(OPEN_FOR):
+                return await waiting
+        except TimeoutError:
+            self.abort(handle)
+            raise TransportError(events.CloseReason.NO_ANSWER.value, transient=True) from None
+
+    async def drain(self) -> None:
+        while any(session.closing for session in self._sessions.values()):
+            self._tunnel_gone.clear()
+            await self._tunnel_gone.wait()
 
     # The tunnels' side
 
@@ -114,6 +126,11 @@ class ZigbeeWay:
 
     def close(self, handle: events.Handle) -> None:
         self._tunnels.close(handle, asyncio.get_running_loop().time())
+        self.flush()
+
+    def abort(self, handle: events.Handle) -> None:
+        """Close without what waits."""
+        self._tunnels.abort(handle, asyncio.get_running_loop().time())
         self.flush()
 
     def flush(self) -> None:
@@ -133,10 +150,12 @@ class ZigbeeWay:
                     self._send(frame.id, frame.octets)
         finally:
             self._flushing = False
+        deadline = self._tunnels.next_deadline()
         if self._timer is not None:
+            if deadline is not None and self._timer.when() <= deadline:
+                return  # early is harmless, and a timer for each frame is not cheap
             self._timer.cancel()
             self._timer = None
-        deadline = self._tunnels.next_deadline()
         if deadline is not None:
             self._timer = asyncio.get_running_loop().call_at(deadline, self._on_timer)
 
@@ -167,6 +186,14 @@ class ZigbeeWay:
             self._tunnels.receive(received.payload, asyncio.get_running_loop().time())
             self.flush()
 
+    def _on_left(self) -> None:
+        """Removed from the network: the gateway is out of reach for good."""
+        self._left = True
+        self._tunnels.discard(asyncio.get_running_loop().time())
+        self.flush()
+        if self._client is not None:
+            self._client.close()
+
     def _on_event(self, event: events.Event) -> None:
         match event:
             case events.TunnelRequested(handle=handle, protocol=protocol):
@@ -180,7 +207,10 @@ class ZigbeeWay:
                     session.received(n, data)
             case events.UnitSent(handle=handle):
                 if (session := self._sessions.get(handle)) is not None:
-                    session.feed()
+                    session.settled()
+            case events.UnitIncomplete(handle=handle, n=n):
+                if (session := self._sessions.get(handle)) is not None:
+                    session.incomplete(n)
             case events.UnitFailed(handle=handle, n=n, reason=reason):
                 if (session := self._sessions.get(handle)) is not None:
                     session.lost(n, reason.value)
@@ -190,11 +220,10 @@ class ZigbeeWay:
             case events.TunnelClosed(handle=handle, reason=close_reason):
                 self._resolve(handle, close_reason.value)
                 if (session := self._sessions.pop(handle, None)) is not None:
-                    session.ended(close_reason.value)
+                    session.tell_ended(close_reason.value)
+                self._tunnel_gone.set()
             case events.PeerMisbehaved(reason=text):
                 _LOG.warning("the gateway broke the tunnel protocol: %s", text)
-            case _:
-                pass
 
     def _resolve(self, handle: events.Handle, refusal: str | None = None) -> None:
         waiting = self._opening.pop(handle, None)
@@ -204,6 +233,7 @@ class ZigbeeWay:
             waiting.set_result(self._sessions[handle])
         else:
             self._sessions.pop(handle, None)
+            self._tunnel_gone.set()
             waiting.set_exception(TransportError(refusal, transient=refusal == "busy"))
 
     def _on_requested(self, handle: events.Handle, protocol: int) -> None:
@@ -213,112 +243,13 @@ class ZigbeeWay:
             self._tunnels.refuse(handle, tunneling.TunnelStatus.PROTOCOL_NOT_SUPPORTED, now)
             return
         self._tunnels.accept(handle, now, unit_limit=_UNIT_LIMITS[kind])
-        session = _TunnelSession(self, handle, kind, "gateway")
+        session = TunnelSession(self, handle, kind, "gateway")
         self._sessions[handle] = session
         self._incoming(session)
 
 
-class _TunnelSession:
-    """One tunnel as a carriage session."""
-
-    def __init__(self, way: ZigbeeWay, handle: events.Handle, kind: Kind, peer: str) -> None:
-        self._way = way
-        self._handle = handle
-        self._kind = kind
-        self._peer = peer
-        self._callbacks: Callbacks | None = None
-        self._early: list[bytes] = []
-        self._order = Order()
-        self._next = 0
-        self._under_way = 0
-        self._waiting: deque[bytes] = deque()
-        self._closing = False
-        self._over = False
-
-    @property
-    def kind(self) -> Kind:
-        return self._kind
-
-    @property
-    def peer(self) -> str:
-        return self._peer
-
-    def attach(self, callbacks: Callbacks) -> None:
-        self._callbacks = callbacks
-        early, self._early = self._early, []
-        for unit in early:
-            callbacks.unit(unit)
-
-    def send(self, units: Iterable[bytes]) -> None:
-        if self._over or self._closing:
-            return
-        self._waiting.extend(units)
-        if len(self._waiting) > MAX_QUEUED_UNITS:
-            self._break("too many units wait for the radio")
-            return
-        self._hand_over()
-        self._way.flush()
-
-    def close(self) -> None:
-        self._closing = True
-        self._close_if_drained()
-
-    def feed(self) -> None:
-        """One of ours arrived."""
-        self._under_way -= 1
-        self._hand_over()
-        self._close_if_drained()
-
-    def lost(self, n: int, reason: str) -> None:
-        self._under_way -= 1
-        if self._callbacks is not None:
-            self._callbacks.lost(n, reason)
-        if self._kind == "atls":
-            self._break(f"unit {n} was lost: {reason}")
-        else:
-            self._hand_over()
-            self._close_if_drained()
-
-    def refused(self, status: tunneling.TransferError) -> None:
-        """The gateway could not take a unit: DTLS repairs it, a TLS stream is broken."""
-        if status is tunneling.TransferError.NO_SUCH_TUNNEL or self._kind == "atls":
-            self._break(status.name.lower().replace("_", " "))
-
-    def received(self, n: int, data: bytes) -> None:
-        arrival = self._order.judge(n)
-        if arrival is Arrival.DUPLICATE or self._over:
-            return
-        if arrival is Arrival.GAP and self._kind == "atls":
-            self._break(f"unit {self._order.expected} never came")
-            return
-        self._order.take(n)
-        if self._callbacks is None:
-            self._early.append(data)
-        else:
-            self._callbacks.unit(data)
-
-    def ended(self, reason: str) -> None:
-        if not self._over:
-            self._over = True
-            if self._callbacks is not None:
-                self._callbacks.ended(reason)
-
-    def _hand_over(self) -> None:
-        while self._waiting and self._under_way < _FEED and not self._over:
-            try:
-                self._way.queue(self._handle, self._next, self._waiting[0])
-            except TransportError as error:
-                self._break(str(error))
-                return
-            self._waiting.popleft()
-            self._next += 1
-            self._under_way += 1
-
-    def _close_if_drained(self) -> None:
-        if self._closing and not self._waiting:
-            self._way.close(self._handle)
-
-    def _break(self, reason: str) -> None:
-        self._waiting.clear()
-        self._way.close(self._handle)
-        self.ended(reason)
+def protocol_id(text: str) -> int:
+    """The tunnel protocol id that a device opens. TransportError for what is none."""
+    if not (text.isascii() and text.isdigit() and len(text) <= 3 and int(text) in PROTOCOLS):
+        raise TransportError(f"expected a protocol id from {PROTOCOLS[0]} to {PROTOCOLS[-1]}", transient=False)
+    return int(text)
