@@ -27,6 +27,7 @@ def options(argv: list[str]) -> argparse.Namespace:
     parser.add_argument("--warm", type=float, default=0.4, help="seconds of the same load before it (default 0.4)")
     parser.add_argument("--calls", type=int, default=10_000, help="of each micro row and repetition (default 10000)")
     parser.add_argument("--save", metavar="NAME", help="keep the result as bench/results/NAME.json")
+    parser.add_argument("--show", metavar="NAME", help="measure nothing; print the tables of a saved result")
     return parser.parse_args(argv)
 
 
@@ -86,6 +87,9 @@ async def _micro(chosen: argparse.Namespace, directory: Path) -> dict[str, list[
 
 def main(argv: list[str]) -> int:
     chosen = options(argv)
+    if chosen.show:
+        print("\n".join(report.page(json.loads((RESULTS / f"{chosen.show}.json").read_text()))))
+        return 0
     try:
         with tempfile.TemporaryDirectory(prefix="atls-bench-") as directory:
             found = asyncio.run(run(chosen, Path(directory)))

@@ -82,5 +82,25 @@ def lines(report: Mapping[str, Any]) -> Iterator[str]:
         yield f"  {names:72} {each['level']:>13} {ratio['median']:6.2f} ({ratio['least']:.2f}-{ratio['most']:.2f})"
 
 
+def page(report: Mapping[str, Any]) -> Iterator[str]:
+    """The two tables of docs/bench.md."""
+    yield "| row | octets | load | CPU us/message (least-most) | messages/s | sleeps/message |"
+    yield "|---|---|---|---|---|---|"
+    for name, levels in report["rows"].items():
+        for level, found in levels.items():
+            cpu = found["cpu"]
+            figure = f"{_us(cpu['median'])} ({_us(cpu['least'])}-{_us(cpu['most'])})"
+            rate = f"{found['rate']['median']:.0f}" if "rate" in found else ""
+            sleeps = f"{found['sleeps']['median']:.2f}" if "sleeps" in found else ""
+            yield f"| {name} | {report['octets'][name]} | {level} | {figure} | {rate} | {sleeps} |"
+    yield ""
+    yield "| CPU per message of | over that of | load | ratio (least-most) |"
+    yield "|---|---|---|---|"
+    for each in report["ratios"]:
+        ratio = each["ratio"]
+        figure = f"{ratio['median']:.2f} ({ratio['least']:.2f}-{ratio['most']:.2f})"
+        yield f"| {each['row']} | {' + '.join(each['peers'])} | {each['level']} | {figure} |"
+
+
 def _us(seconds: float) -> str:
     return f"{seconds * 1e6:.1f}" if seconds < 1e-4 else f"{seconds * 1e6:.0f}"
