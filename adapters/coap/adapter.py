@@ -46,8 +46,9 @@ _LOG = logging.getLogger(__name__)
 
 LISTEN_AGAIN: Final = 5.0
 """Seconds until a port that can't be had is tried again."""
-LOG_AGAIN: Final = 10.0
-"""Seconds between log lines about refused handshakes: anybody can cause those."""
+LOG_LINES: Final = 10
+LOG_INTERVAL: Final = 10.0
+"""Seconds in which so many refused handshakes are logged: anybody can cause them."""
 
 _KINDS: Final[dict[str, ContentKind]] = {kind.value: kind for kind in ContentKind}
 
@@ -67,7 +68,7 @@ class CoapAdapter:
         self._submitted: dict[EnvelopeId, Pending] = {}
         self._server: CoapsServer | None = None
         self._refused_handshakes = 0
-        self._logged_at = float("-inf")
+        self._logged_at, self._logged = float("-inf"), 0
 
     @property
     def _context(self) -> AdapterContext:
@@ -143,8 +144,10 @@ class CoapAdapter:
     def refused(self, address: object, reason: str) -> None:
         self._refused_handshakes += 1
         now = self._context.now()
-        if now - self._logged_at >= LOG_AGAIN:
-            self._logged_at = now
+        if now - self._logged_at >= LOG_INTERVAL:
+            self._logged_at, self._logged = now, 0
+        self._logged += 1
+        if self._logged <= LOG_LINES:
             _LOG.warning("handshake refused: %s (%d so far)", reason, self._refused_handshakes)
 
     def request(self, peer: CoapPeer, exchange: int, request: Request) -> None:

@@ -12,14 +12,14 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any, Final
 
+from adapters.mqtt import faults, told
+from adapters.mqtt.orders import GRACE, Order, Orders
 from carriage.mqtt import messages as bodies
 from carriage.mqtt import topics as t
 from carriage.mqtt.client import MqttClient
 from carriage.mqtt.options import DropReason, Message, MqttOptions, Token, Will
 from gateway.api.errors import PeerError, TransportError
-from gateway.api.link import meets
 from gateway.api.model import (
-    Accepted,
     Close,
     ContentKind,
     EnvelopeId,
@@ -43,24 +43,26 @@ _LOG = logging.getLogger(__name__)
 SCHEME: Final = "mqtt"
 MAX_USERS: Final = 4096
 MAX_SUBMITTED: Final = 65_536
-NO_SUBSCRIBERS: Final = 0x10
-"""PUBACK reason code of MQTT 5 (3.4.2.1): nobody is there to read it."""
-BROKER_GRACE: Final = 20.0
-"""Seconds without the broker after which the sessions over it are given up, so that both ends hear within 30 s."""
-UNIT_EXPIRY: Final = 60
+MAX_CORRELATION: Final = 128
+"""Octets of Correlation Data that are sent back; longer ones are left out."""
+SWEEP: Final = 256
+"""Ends of sessions from which on it is looked for those that are no more."""
+LOG_LINES: Final = 10
+LOG_INTERVAL: Final = 10.0
+"""Seconds in which so many messages that make no sense are logged: anybody at the broker can send them."""
+UNIT_EXPIRY: Final = bodies.UNIT_EXPIRY
 
 _KINDS: Final = {kind.value: kind for kind in ContentKind}
-_EVENTS: Final = {Outcome.DROPPED: bodies.StatusEvent.DROPPED, Outcome.EXPIRED: bodies.StatusEvent.EXPIRED}
-_CLOSED_EVENTS: Final = {Reason.CLOSED: bodies.StatusEvent.CLOSED, Reason.EXPIRED: bodies.StatusEvent.EXPIRED}
+_NOBODY: Final = LinkSecurity(protocol="none")
 
 
 @dataclass(frozen=True, slots=True)
 class _Submitted:
-    """An envelope of a client, until its receipt."""
+    """A unit of a client, until its receipt."""
 
     user: str
     session: SessionId
-    n: int | None
+    n: int
 
 
 class MqttAdapter:
@@ -74,14 +76,22 @@ class MqttAdapter:
         self._broker_acl = broker_acl
         self._client: MqttClient | None = None
         self._context: AdapterContext | None = None
-        self._link = LinkSecurity(protocol="none")
+        self._orders = Orders(self._publish_order, self._settle, self._not_taken)
+        self._link = _NOBODY
         self._users: dict[str, Peer] = {}
-        self._kinds: dict[tuple[str, SessionId], ContentKind] = {}
+        self._ends: dict[tuple[str, SessionId], ContentKind] = {}
+        """The ends of sessions that are behind the broker, and what they carry."""
+        self._sweep_at = SWEEP
+        self._given_up: list[tuple[str, SessionId]] = []
+        """Ends that were given up while the broker was away: they are told when it is back."""
         self._submitted: dict[EnvelopeId, _Submitted] = {}
-        self._on_the_way: dict[Token, Transmit] = {}
-        self._tokens: dict[EnvelopeId, Token] = {}
-        self._connected = False
+        self._unsubscribed: set[str] = set()
+        self._refusal = ""
+        self._unauthorized = False
         self._away: asyncio.TimerHandle | None = None
+        self._lost = False
+        """The broker has been away for so long that its sessions were given up."""
+        self._logged_at, self._logged = float("-inf"), 0
         self._counters = {"received": 0, "published": 0, "malformed": 0, "retained": 0, "no_subscribers": 0}
 
     # gateway.api.ports.Adapter
@@ -89,86 +99,55 @@ class MqttAdapter:
     async def run(self, context: AdapterContext) -> None:
         self._context = context
         state = self._topics.build(t.BridgeStateTopic())
-        self._options = replace(
-            self._options,
-            will=Will(
-                topic=state, payload=self._state(bodies.State.OFFLINE), retain=True, content_type=bodies.JSON_TYPE
-            ),
-        )
-        client = MqttClient(self._options, self)
+        offline = self._state(bodies.State.OFFLINE)
+        will = Will(topic=state, payload=offline, retain=True, content_type=bodies.JSON_TYPE)
+        client = MqttClient(replace(self._options, will=will), self)
         self._client = client
         client.subscribe(self._topics.gateway_filters())
+        self._begin_away()
         async with asyncio.TaskGroup() as tasks:
             client.start(tasks)
             try:
                 await asyncio.get_running_loop().create_future()
             finally:
-                if self._connected:
-                    self._publish_quietly(state, self._state(bodies.State.OFFLINE), retain=True)
-                if self._away is not None:
-                    self._away.cancel()
+                connected, self._orders.link = self._orders.link is not None, None
+                if connected:
+                    self._publish_quietly(state, offline, retain=True)
+                self._end_away()
                 await client.stop(drain=1.0)
+                self._orders.close()
 
     def send(self, transmit: Transmit) -> None:
-        envelope = transmit.envelope
         user = self._user_of(transmit.to.claim)
-        if user is None:
-            self._settle(envelope.id, Outcome.DROPPED, Reason.UNREACHABLE)
+        if user is None or self._lost:
+            self._settle(Receipt(transmit.envelope.id, Outcome.DROPPED, Reason.UNREACHABLE))
             return
-        if not meets(self._link, transmit.require):
-            self._settle(envelope.id, Outcome.DROPPED, Reason.LINK)
-            return
-        topic, payload, content_type = self._message_of(user, envelope)
-        assert self._client is not None
-        try:
-            token = self._client.publish(
-                self._topics.build(topic), payload, qos=1, content_type=content_type, expiry=UNIT_EXPIRY
-            )
-        except TransportError as error:
-            self._settle(envelope.id, Outcome.DROPPED, Reason.BUSY if error.transient else Reason.UNREACHABLE)
-            return
-        self._counters["published"] += 1
-        self._on_the_way[token] = transmit
-        self._tokens[envelope.id] = token
-
-    def _message_of(self, user: str, envelope: Open | Unit | Close) -> tuple[t.Topic, bytes, str]:
-        """Topic, payload and content type."""
-        if isinstance(envelope, Unit):
-            topic = t.Down(user, envelope.session, envelope.n)
-            return topic, envelope.payload.octets, bodies.CONTENT_TYPES[envelope.content.value]
-        body: bodies.Body
-        if isinstance(envelope, Open):
-            assert envelope.session is not None
+        envelope = transmit.envelope
+        if isinstance(envelope, Close):
+            self._ends.pop((user, envelope.session), None)
+        elif isinstance(envelope, Open) and envelope.session is not None:
             self._remember(user, envelope.session, envelope.content)
-            sender = envelope.sender if bodies.valid_resource(envelope.sender) else "unnamed"
-            body = bodies.Incoming(envelope.session, envelope.content.value, sender)
-            return t.IncomingSessions(user), bodies.encode(body), bodies.JSON_TYPE
-        self._kinds.pop((user, envelope.session), None)
-        event = _CLOSED_EVENTS.get(envelope.reason, bodies.StatusEvent.BROKEN)
-        body = bodies.Status(event, reason=envelope.reason.value)
-        return t.SessionStatus(user, envelope.session), bodies.encode(body), bodies.JSON_TYPE
+        self._orders.add(transmit, user)
 
     def withdraw(self, envelope: EnvelopeId) -> None:
-        # What paho has taken can't be taken back; only its receipt is no longer wanted.
-        token = self._tokens.pop(envelope, None)
-        if token is not None:
-            self._on_the_way.pop(token, None)
+        self._orders.withdraw(envelope)
 
     def receipt(self, receipt: Receipt) -> None:
         submitted = self._submitted.pop(receipt.id, None)
-        if submitted is None or submitted.n is None or receipt.outcome is Outcome.DELIVERED:
+        if submitted is None or receipt.outcome is Outcome.DELIVERED:
             return
-        reason = receipt.reason.value if receipt.reason else receipt.outcome.value
-        self._tell(submitted.user, submitted.session, bodies.Status(_EVENTS[receipt.outcome], submitted.n, reason))
+        self._tell(submitted.user, submitted.session, told.loss(submitted.n, receipt))
 
     def status(self) -> Mapping[str, Any]:
         return {
             "broker": f"{self._options.host}:{self._options.port}",
-            "connected": self._connected,
+            "connected": self._orders.link is not None,
             "link": self._link.protocol,
             "version": {4: "3.1.1", 5: "5.0"}[self._options.version],
             "users": len(self._users),
-            "in_flight": len(self._on_the_way),
+            "sessions": len(self._ends),
+            "in_flight": len(self._orders),
+            "held": self._orders.held,
             **self._counters,
         }
 
@@ -179,37 +158,45 @@ class MqttAdapter:
     # carriage.mqtt.options.MqttHandler
 
     def connected(self, session_present: bool) -> None:
-        assert self._client is not None and self._context is not None
+        assert self._client is not None
         del session_present
         facts = self._client.tls_facts()
         self._link = (
             LinkSecurity(protocol=facts.protocol.lower().replace("tlsv", "tls"), suite=facts.cipher, authenticated=True)
             if facts is not None
-            else LinkSecurity(protocol="none", authenticated=self._options.username is not None)
+            else _NOBODY
         )
         self._users.clear()  # peers carry the link that they came over
-        self._connected = True
-        if self._away is not None:
-            self._away.cancel()
-            self._away = None
-        topic = self._topics.build(t.BridgeStateTopic())
-        self._publish_quietly(topic, self._state(bodies.State.ONLINE), retain=True)
-        self._context.ready()
+        self._unsubscribed = set(self._topics.gateway_filters())
+        self._end_away()
+        self._lost = self._unauthorized = False
+        given_up, self._given_up = self._given_up, []
+        for user, session in given_up:
+            self._tell(user, session, told.UNREACHABLE)
+        self._orders.link = self._link
+        self._orders.flush()
 
     def refused(self, code: int, reason: str) -> None:
-        assert self._context is not None
-        self._context.fault(f"the broker refused us: {reason} ({code}); check user, password_file and its ACL")
-        self._lost()
+        self._refusal = faults.refusal(code, reason)
 
     def disconnected(self, reason: str) -> None:
         assert self._context is not None
-        self._context.fault(f"no broker at {self._options.host}:{self._options.port}: {reason}")
-        self._lost()
+        refusal, self._refusal = self._refusal, ""
+        self._context.fault(refusal or f"no broker at {self._options.host}:{self._options.port}: {reason}")
+        self._orders.link = None
+        self._begin_away()
 
     def subscribed(self, topic_filter: str, code: int) -> None:
-        if code >= 0x80:
-            assert self._context is not None
+        assert self._context is not None
+        if code >= faults.REFUSED:
             self._context.fault(f"the broker refused our subscription to {topic_filter} ({code}); check its ACL")
+            return
+        self._unsubscribed.discard(topic_filter)
+        if not self._unsubscribed:  # only now a client that sees us online is heard
+            self._publish_quietly(
+                self._topics.build(t.BridgeStateTopic()), self._state(bodies.State.ONLINE), retain=True
+            )
+            self._context.ready()
 
     def message(self, message: Message) -> None:
         self._counters["received"] += 1
@@ -222,78 +209,79 @@ class MqttAdapter:
                 case t.Up():
                     self._on_unit(topic, message)
                 case t.Open():
-                    self._on_open(topic.user, bodies.decode(bodies.OpenRequest, message.payload))
+                    self._on_open(topic.user, message)
                 case t.Close():
                     self._on_close(topic)
                 case t.Gone():
-                    self._on_gone(topic.user)
+                    self._reset(topic.user)
                 case _:
                     raise PeerError("a topic that only the gateway writes to")
         except PeerError as error:
-            self._counters["malformed"] += 1
-            _LOG.warning("malformed message: %s", error)
+            self._malformed(str(error))
+
+    def _malformed(self, text: str) -> None:
+        self._counters["malformed"] += 1
+        now = asyncio.get_running_loop().time()
+        if now - self._logged_at >= LOG_INTERVAL:
+            self._logged_at, self._logged = now, 0
+        self._logged += 1
+        if self._logged <= LOG_LINES:
+            _LOG.warning("malformed message: %s (%d so far)", text, self._counters["malformed"])
 
     def published(self, token: Token, code: int) -> None:
-        transmit = self._on_the_way.pop(token, None)
-        if transmit is None:
-            return
-        self._tokens.pop(transmit.envelope.id, None)
-        if code == NO_SUBSCRIBERS:
+        assert self._context is not None
+        if self._orders.published(token, code) and code == faults.NO_SUBSCRIBERS:
             self._counters["no_subscribers"] += 1
-            self._settle(transmit.envelope.id, Outcome.DROPPED, Reason.UNREACHABLE)
-        elif code >= 0x80:
-            self._settle(transmit.envelope.id, Outcome.DROPPED, Reason.DENIED)
-        else:
-            self._settle(transmit.envelope.id, Outcome.DELIVERED)
+        if code == faults.NOT_AUTHORIZED and not self._unauthorized:
+            self._unauthorized = True
+            self._context.fault(f"the broker lets us not publish below {self._topics.prefix}/ ({code}); check its ACL")
 
     def dropped(self, token: Token, reason: DropReason) -> None:
-        transmit = self._on_the_way.pop(token, None)
-        if transmit is None:
-            return
-        self._tokens.pop(transmit.envelope.id, None)
-        if reason is DropReason.EXPIRED:
-            self._settle(transmit.envelope.id, Outcome.EXPIRED)
-        else:
-            self._settle(transmit.envelope.id, Outcome.DROPPED, Reason.UNREACHABLE)
+        self._orders.dropped(token, reason)
 
     # What comes from clients
 
     def _on_unit(self, topic: t.Up, message: Message) -> None:
         assert self._context is not None
-        session = SessionId(topic.session)
-        content = self._content(topic.user, session, message.content_type)
-        n = topic.n
-        if content is None:
-            self._counters["malformed"] += 1
-            _LOG.warning("malformed message: a unit of no known kind")
-            self._tell(topic.user, session, _refusal(n, Reason.CONTENT))
-            return
         context = self._context
-        identifier = context.next_id()
+        user, session, n = topic.user, SessionId(topic.session), topic.n
+        content = self._content(user, session, message.content_type)
+        if content is None:
+            self._malformed("a unit of no known kind")
+            self._tell(user, session, told.refusal(n, Reason.CONTENT))
+            return
+        identifier, now = context.next_id(), context.now()
         verdict = context.submit(
             Unit(
                 id=identifier,
-                source=self._peer(topic.user),
+                source=self._peer(user),
                 session=session,
                 content=content,
                 n=n,
                 payload=Sealed(message.payload),
-                received_at=context.now(),
+                received_at=now,
+                expires_at=None if message.expiry is None else now + message.expiry,
             )
         )
         if isinstance(verdict, Refused):
-            self._tell(topic.user, session, _refusal(n, verdict.reason, verdict.retry_after))
+            self._tell(user, session, told.refusal(n, verdict.reason, verdict.retry_after))
         elif not verdict.duplicate:
-            self._await(identifier, _Submitted(topic.user, session, n))
+            if (user, session) not in self._ends:
+                self._remember(user, session, content)
+            while len(self._submitted) >= MAX_SUBMITTED:
+                del self._submitted[next(iter(self._submitted))]
+            self._submitted[identifier] = _Submitted(user, session, n)
 
-    def _on_open(self, user: str, request: bodies.OpenRequest) -> None:
+    def _on_open(self, user: str, message: Message) -> None:
         assert self._context is not None
+        if message.content_type not in (None, bodies.JSON_TYPE):
+            raise PeerError("an open of another content type")
+        request = bodies.decode(bodies.OpenRequest, message.payload)
         context = self._context
-        identifier = context.next_id()
         content = _KINDS[request.kind]
         verdict = context.submit(
             Open(
-                id=identifier,
+                id=context.next_id(),
                 source=self._peer(user),
                 to=request.to,
                 content=content,
@@ -302,16 +290,29 @@ class MqttAdapter:
             )
         )
         answer: bodies.Body
-        match verdict:
-            case Accepted(session=session, duplicate=duplicate):
-                assert session is not None
-                self._remember(user, session, content)
-                if not duplicate:
-                    self._await(identifier, _Submitted(user, session, None))
-                answer = bodies.Opened(request.nonce, session)
-            case Refused(reason=reason, retry_after=after):
-                answer = bodies.Refused(request.nonce, reason.value, _seconds(after))
-        self._publish_quietly(self._topics.build(t.OpenStatus(user)), bodies.encode(answer))
+        if isinstance(verdict, Refused):
+            answer = bodies.Refused(request.nonce, verdict.reason.value, told.seconds(verdict.retry_after))
+        else:
+            assert verdict.session is not None
+            if not verdict.duplicate:
+                self._remember(user, verdict.session, content)
+            answer = bodies.Opened(request.nonce, verdict.session)
+        correlation = message.correlation
+        if correlation is not None and len(correlation) > MAX_CORRELATION:
+            correlation = None
+        self._publish_quietly(self._answer_topic(user, message), bodies.encode(answer), correlation=correlation)
+
+    def _answer_topic(self, user: str, message: Message) -> str:
+        """A Response Topic counts below the requester's own level, and not where we listen ourselves."""
+        asked = message.response_topic
+        if asked is not None and self._topics.owned_by(user, asked):
+            try:
+                topic = self._topics.parse(asked)
+            except PeerError:
+                return asked
+            if not isinstance(topic, t.Open | t.Up | t.Close | t.Gone):
+                return asked
+        return self._topics.build(t.OpenStatus(user))
 
     def _on_close(self, topic: t.Close) -> None:
         assert self._context is not None
@@ -326,54 +327,102 @@ class MqttAdapter:
                 received_at=context.now(),
             )
         )
-        self._kinds.pop((topic.user, session), None)
+        self._ends.pop((topic.user, session), None)
         if isinstance(verdict, Refused):
-            self._tell(topic.user, session, _refusal(None, verdict.reason))
+            self._tell(topic.user, session, told.refusal(None, verdict.reason))
 
-    def _on_gone(self, user: str) -> None:
-        """A client's will: it vanished, so whoever it talked with must hear."""
+    def _reset(self, user: str) -> None:
+        """All sessions of this user are over, by its client's will or ours: whoever it talked with must hear."""
         assert self._context is not None
         context = self._context
-        for key in [key for key in self._kinds if key[0] == user]:
-            del self._kinds[key]
-        context.submit(
-            Reset(
-                id=context.next_id(),
-                source=self._peer(user),
-                reason=Reason.UNREACHABLE,
-                received_at=context.now(),
-            )
+        for key in [key for key in self._ends if key[0] == user]:
+            del self._ends[key]
+        reset = Reset(
+            id=context.next_id(), source=self._peer(user), reason=Reason.UNREACHABLE, received_at=context.now()
         )
+        context.submit(reset)
+
+    # What goes to clients
+
+    def _publish_order(self, order: Order) -> Token:
+        assert self._client is not None and self._context is not None
+        envelope = order.transmit.envelope
+        topic, payload, content_type = told.message_of(order.user, envelope)
+        expiry = UNIT_EXPIRY
+        if isinstance(envelope, Unit) and envelope.expires_at is not None:
+            expiry = max(1, round(envelope.expires_at - self._context.now()))
+        token = self._client.publish(
+            self._topics.build(topic), payload, qos=1, content_type=content_type, expiry=expiry
+        )
+        self._counters["published"] += 1
+        return token
+
+    def _tell(self, user: str, session: SessionId, status: bodies.Status) -> None:
+        self._publish_quietly(self._topics.build(t.SessionStatus(user, session)), bodies.encode(status))
+
+    def _publish_quietly(
+        self, topic: str, payload: bytes, *, retain: bool = False, correlation: bytes | None = None
+    ) -> None:
+        """Publish what nobody waits for; a full queue or a lost broker drops it.
+
+        It gets half of the queue: answers to a client that floods us must not crowd out units.
+        """
+        client = self._client
+        assert client is not None
+        if client.outstanding >= self._options.max_queued // 2 and not retain:
+            return
+        expiry = None if retain else UNIT_EXPIRY
+        try:
+            client.publish(
+                topic,
+                payload,
+                qos=1,
+                retain=retain,
+                content_type=bodies.JSON_TYPE,
+                correlation=correlation,
+                expiry=expiry,
+            )
+        except TransportError as error:
+            _LOG.debug("not published: %s", error)
 
     # Small things
 
     def _content(self, user: str, session: SessionId, content_type: str | None) -> ContentKind | None:
         """The kind that the message states (MQTT 5), or that its session was opened with (MQTT 3.1.1)."""
+        assert self._context is not None
         if content_type is not None:
             kind = bodies.KINDS.get(content_type)
             return _KINDS[kind] if kind is not None else None
         if self._options.version == 5:
             return None
+        content = self._ends.get((user, session))
+        if content is None:
+            views = self._context.sessions(self._peer(user))
+            content = next((view.content for view in views if view.session == session), None)
         # An unknown session is refused as unknown whatever kind is stated.
-        return self._kinds.get((user, session), ContentKind.ADTLS)
+        return content or ContentKind.ADTLS
 
     def _remember(self, user: str, session: SessionId, content: ContentKind) -> None:
-        while len(self._kinds) >= MAX_SUBMITTED:
-            del self._kinds[next(iter(self._kinds))]
-        self._kinds[(user, session)] = content
+        if len(self._ends) >= self._sweep_at:
+            self._sweep()
+        self._ends[(user, session)] = content
 
-    def _await(self, identifier: EnvelopeId, submitted: _Submitted) -> None:
-        while len(self._submitted) >= MAX_SUBMITTED:
-            del self._submitted[next(iter(self._submitted))]
-        self._submitted[identifier] = submitted
+    def _sweep(self) -> None:
+        """An end that comes back to a session that it closed leaves something behind that nobody will take away."""
+        assert self._context is not None
+        for user, session in list(self._ends):
+            if not self._context.owns(self._peer(user), session):
+                del self._ends[(user, session)]
+        self._sweep_at = max(SWEEP, 2 * len(self._ends))
 
     def _peer(self, user: str) -> Peer:
-        peer = self._users.get(user)
+        name = user if self._broker_acl else ""
+        peer = self._users.get(name)
         if peer is None:
             if len(self._users) >= MAX_USERS:
                 self._users.clear()
             claim = f"user:{user}" if self._broker_acl else f"broker:{self._options.host}"
-            peer = self._users[user] = Peer(scheme=SCHEME, claims=(claim,), link=self._link)
+            peer = self._users[name] = Peer(scheme=SCHEME, claims=(claim,), link=self._link)
         return peer
 
     def _user_of(self, claim: str) -> str | None:
@@ -383,56 +432,47 @@ class MqttAdapter:
 
     def _state(self, state: bodies.State) -> bytes:
         assert self._context is not None
-        return bodies.encode(bodies.BridgeState(epoch_number(self._context.epoch), state))
+        return bodies.encode(bodies.BridgeState(told.epoch_number(self._context.epoch), state))
 
-    def _tell(self, user: str, session: SessionId, status: bodies.Status) -> None:
-        self._publish_quietly(self._topics.build(t.SessionStatus(user, session)), bodies.encode(status))
-
-    def _publish_quietly(self, topic: str, payload: bytes, *, retain: bool = False) -> None:
-        """Publish what nobody waits for; a full queue or a lost broker drops it."""
-        assert self._client is not None
-        try:
-            self._client.publish(topic, payload, qos=1, retain=retain, content_type=bodies.JSON_TYPE)
-        except TransportError as error:
-            _LOG.debug("not published: %s", error)
-
-    def _settle(self, identifier: EnvelopeId, outcome: Outcome, reason: Reason | None = None) -> None:
+    def _settle(self, receipt: Receipt) -> None:
         assert self._context is not None
-        self._context.settle(Receipt(identifier, outcome, reason))
+        self._context.settle(receipt)
 
-    def _lost(self) -> None:
-        self._connected = False
-        if self._away is None:
-            self._away = asyncio.get_running_loop().call_later(BROKER_GRACE, self._give_up)
+    # The broker's absence
+
+    def _begin_away(self) -> None:
+        if self._away is None and not self._lost:
+            self._away = asyncio.get_running_loop().call_later(GRACE, self._give_up)
+
+    def _end_away(self) -> None:
+        if self._away is not None:
+            self._away.cancel()
+            self._away = None
 
     def _give_up(self) -> None:
         """The broker has been away too long: whoever talks with its clients must hear of it."""
+        self._away = None
+        self._lost = True
+        self._orders.give_up()
+        self._given_up = list(self._ends)
+        for user in {user for user, _ in self._given_up}:
+            self._reset(user)
+
+    def _not_taken(self, order: Order) -> None:
+        """The broker is there and doesn't take an order: its session can't go on."""
         assert self._context is not None
-        context = self._context
-        for token, transmit in list(self._on_the_way.items()):
-            del self._on_the_way[token]
-            self._tokens.pop(transmit.envelope.id, None)
-            self._settle(transmit.envelope.id, Outcome.DROPPED, Reason.UNREACHABLE)
-        for user in {user for user, _ in self._kinds}:
-            context.submit(
-                Reset(
-                    id=context.next_id(),
-                    source=self._peer(user),
-                    reason=Reason.UNREACHABLE,
-                    received_at=context.now(),
-                )
+        context, envelope = self._context, order.transmit.envelope
+        if not isinstance(envelope, Unit):
+            return
+        self._ends.pop((order.user, envelope.session), None)
+        context.submit(
+            Close(
+                id=context.next_id(),
+                source=self._peer(order.user),
+                session=envelope.session,
+                reason=Reason.UNREACHABLE,
+                received_at=context.now(),
             )
-        self._kinds.clear()
-
-
-def epoch_number(epoch: str) -> int:
-    """The epoch as the number that the bridge state carries: 53 bits, so that every JSON reader keeps it exactly."""
-    return int.from_bytes(epoch.encode()[-16:], "big") & (2**53 - 1)
-
-
-def _refusal(n: int | None, reason: Reason, after: float | None = None) -> bodies.Status:
-    return bodies.Status(bodies.StatusEvent.DROPPED, n, reason.value, _seconds(after))
-
-
-def _seconds(after: float | None) -> int | None:
-    return None if after is None else min(bodies.MAX_RETRY_AFTER, max(1, round(after)))
+        )
+        status = told.UNREACHABLE
+        self._tell(order.user, envelope.session, status)

@@ -8,15 +8,17 @@ from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints, model_validator
 
-from adapters.mqtt.adapter import MqttAdapter
+from adapters.mqtt.adapter import SCHEME, MqttAdapter
 from carriage.mqtt.options import MqttOptions, TlsOptions
 from carriage.mqtt.topics import TopicSpace
+from carriage.mqtt.wire import tls_context
 from gateway.api.errors import ConfigError, CredentialError, UsageError
 from gateway.api.ports import API_VERSION, Adapter
 from layer.credentials import load_private_key, read_secret
 
 _PLAIN_PORT = 1883
 _TLS_PORT = 8883
+_FILES = ("ca_file", "certificate_file", "key_file")
 _HOST_PORT = re.compile(r"^(?P<host>\[[0-9A-Fa-f:.]+\]|[^\[\]:]+)(:(?P<port>[0-9]{1,5}))?$")
 
 
@@ -67,7 +69,7 @@ class MqttPlugin:
     """Entry point ``mqtt``."""
 
     api: ClassVar[int] = API_VERSION
-    scheme: ClassVar[str] = "mqtt"
+    scheme: ClassVar[str] = SCHEME
     config_model: ClassVar[type[Any]] = MqttConfig
 
     def configure(self, table: Any, base: Path) -> Adapter:
@@ -108,21 +110,20 @@ def _password(base: Path, name: str | None) -> str | None:
 
 
 def _tls(table: MqttConfig, base: Path) -> TlsOptions:
-    def at(key: str, name: str | None) -> str | None:
-        if name is None:
-            return None
-        if not (base / name).is_file():
-            raise ConfigError(key, f"{base / name}: expected a readable PEM file")
-        return str(base / name)
-
-    if table.key_file is not None:
-        try:
-            load_private_key(base / table.key_file)
-        except CredentialError as error:
-            raise ConfigError("key_file", str(error)) from None
-    return TlsOptions(
-        ca_file=at("ca_file", table.ca_file),
-        cert_file=at("certificate_file", table.certificate_file),
-        key_file=at("key_file", table.key_file),
-        server_name=table.server_name,
-    )
+    files = {key: str(base / name) for key in _FILES if (name := getattr(table, key)) is not None}
+    key = "key_file"
+    try:
+        if key in files:
+            load_private_key(files[key])
+        key = "ca_file"
+        options = TlsOptions(
+            ca_file=files.get("ca_file"),
+            cert_file=files.get("certificate_file"),
+            key_file=files.get("key_file"),
+            server_name=table.server_name,
+        )
+        tls_context(options)  # files that can't be used show now
+    except CredentialError as error:
+        named = next((name for name, path in files.items() if path == error.path), key)
+        raise ConfigError(named, str(error)) from None
+    return options

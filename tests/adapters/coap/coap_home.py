@@ -1,14 +1,12 @@
-"""A gateway in one loop for the tests of the CoAP adapter: the real engine and hub, the adapter over real DTLS, an
-adapter whose peers the test plays itself, and clients of both kinds, well-behaved and not."""
+"""The CoAP adapter over real DTLS in a real gateway, and its clients, well-behaved and not."""
 
 from __future__ import annotations
 
 import asyncio
 import dataclasses
-import itertools
 import secrets
 import socket
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
 from random import Random
@@ -33,33 +31,14 @@ from carriage.coap.connection import (
 from carriage.coap.link_format import read_links
 from carriage.coap.server import LAYER_1
 from gateway.api.model import (
-    Accepted,
-    Close,
-    ContentKind,
-    EnvelopeId,
-    LinkSecurity,
-    Open,
-    Outcome,
-    Peer,
-    Reason,
-    Receipt,
-    Refused,
-    Sealed,
     SessionId,
-    Transmit,
-    Unit,
-    Verdict,
 )
-from gateway.api.ports import AdapterContext
-from gateway.engine.engine import Engine
 from gateway.engine.limits import EngineLimits
-from gateway.runtime import policy_file
-from gateway.runtime.audit import AuditLog
-from gateway.runtime.hub import Hub
 from layer.association import Association
 from layer.config import Role
 from layer.credentials import Credentials, Psk
 from layer.events import DataReceived, HandshakeCompleted
+from tests.adapters.coap.far_end import Gateway, until
 from tests.layer.layer_pair import Authority, Identity
 
 T = TypeVar("T")
@@ -83,111 +62,6 @@ rules:
     resource: "group:known"
     content: [atls, adtls, atls-data, oscore, edhoc]
 """
-
-
-class FarEnd:
-    """An adapter whose peers the test plays. ``takes``: orders are delivered at once, else the test settles them."""
-
-    window = 4
-
-    def __init__(self) -> None:
-        self.takes = True
-        self.orders: list[Transmit] = []
-        self.withdrawn: list[EnvelopeId] = []
-        self.receipts: list[Receipt] = []
-        self.context: AdapterContext | None = None
-        self.link = LinkSecurity(protocol="dtls1.2", authenticated=True)
-
-    @property
-    def gateway(self) -> AdapterContext:
-        assert self.context is not None
-        return self.context
-
-    async def run(self, context: AdapterContext) -> None:
-        self.context = context
-        context.ready()
-        await asyncio.get_running_loop().create_future()
-
-    def send(self, transmit: Transmit) -> None:
-        self.orders.append(transmit)
-        if self.takes:
-            self.settle(transmit)
-
-    def settle(self, transmit: Transmit, outcome: Outcome = Outcome.DELIVERED, reason: Reason | None = None) -> None:
-        self.gateway.settle(Receipt(transmit.envelope.id, outcome, reason))
-
-    def withdraw(self, envelope: EnvelopeId) -> None:
-        self.withdrawn.append(envelope)
-
-    def receipt(self, receipt: Receipt) -> None:
-        self.receipts.append(receipt)
-
-    def status(self) -> Mapping[str, Any]:
-        return {}
-
-    async def command(self, name: str, arguments: Mapping[str, Any]) -> Mapping[str, Any]:
-        raise NotImplementedError
-
-    def of(self, kind: type[T], session: SessionId | None = None) -> list[T]:
-        found = [order.envelope for order in self.orders]
-        return [each for each in found if isinstance(each, kind) and session in (None, each.session)]
-
-    def peer(self, user: str = "lamp") -> Peer:
-        return Peer(scheme="far", claims=(f"user:{user}",), link=self.link)
-
-    def ask(self, to: str, content: ContentKind = ContentKind.ADTLS, nonce: bytes | None = None) -> Verdict:
-        gateway = self.gateway
-        nonce = nonce or secrets.token_bytes(8)
-        identifier, now = gateway.next_id(), gateway.now()
-        return gateway.submit(
-            Open(id=identifier, source=self.peer(), to=to, content=content, nonce=nonce, received_at=now)
-        )
-
-    def open(self, to: str, content: ContentKind = ContentKind.ADTLS) -> SessionId:
-        verdict = self.ask(to, content)
-        assert isinstance(verdict, Accepted) and verdict.session is not None
-        return verdict.session
-
-    def unit(
-        self,
-        session: SessionId,
-        n: int,
-        payload: bytes,
-        content: ContentKind = ContentKind.ADTLS,
-        expires_in: float | None = None,
-    ) -> EnvelopeId:
-        gateway = self.gateway
-        now = gateway.now()
-        unit = Unit(
-            id=gateway.next_id(), source=self.peer(), session=session, content=content, n=n, payload=Sealed(payload),
-            received_at=now, expires_at=None if expires_in is None else now + expires_in,
-        )  # fmt: skip
-        verdict = gateway.submit(unit)
-        assert isinstance(verdict, Accepted), verdict
-        return unit.id
-
-    def close(self, session: SessionId) -> EnvelopeId:
-        gateway = self.gateway
-        close = Close(
-            id=gateway.next_id(), source=self.peer(), session=session, reason=Reason.CLOSED, received_at=gateway.now()
-        )
-        assert not isinstance(gateway.submit(close), Refused)
-        return close.id
-
-    def outcome(self, envelope: EnvelopeId) -> tuple[Outcome, Reason | None] | None:
-        found = [receipt for receipt in self.receipts if receipt.id == envelope]
-        assert len(found) <= 1
-        return (found[0].outcome, found[0].reason) if found else None
-
-
-def record(size: int = 40, seed: int = 0) -> bytes:
-    """One DTLS record of application data, as far as anybody without a key can tell."""
-    body = bytes((seed + index) % 256 for index in range(size))
-    return bytes((23, 0xFE, 0xFD, 0, 1, 0, 0, 0, 0, 0, seed % 256)) + size.to_bytes(2, "big") + body
-
-
-def tls_record(size: int = 40, seed: int = 0) -> bytes:
-    return bytes((23, 3, 3)) + size.to_bytes(2, "big") + bytes((seed + index) % 256 for index in range(size))
 
 
 class Raw:
@@ -285,12 +159,6 @@ class Raw:
         return [unit for response in told if (unit := atls_client.read_unit(response)) is not None]
 
 
-async def until(holds: Callable[[], object], seconds: float = 10.0) -> None:
-    async with asyncio.timeout(seconds):
-        while not holds():
-            await asyncio.sleep(0.005)
-
-
 class Observed:
     """A session, observed by a well-behaved client."""
 
@@ -307,18 +175,18 @@ class Observed:
             self.units.append((unit.n, unit.payload))
 
 
-class Home:
+class Home(Gateway):
     """See the module. At its end nothing may be left of what its sessions and clients needed."""
 
     def __init__(self, folder: Path, policy: str, limits: EngineLimits, table: dict[str, Any]) -> None:
-        self.folder = folder
         self.authority = Authority("home")
-        self.server = self.authority.issue("gateway", x509.DNSName("gateway.example"))
-        self.write("ca.pem", self.authority.pem)
-        self.write("gateway.pem", self.server.chain)
-        self.write("gateway.key", self.server.key_pem, 0o600)
-        self.write("clients.psk", b"".join(b"%s:%s\n" % (n.encode(), k.hex().encode()) for n, k in PSKS.items()), 0o600)
         self.keeper = self.authority.issue("keeper", x509.DNSName("fleet.example"))
+        super().__init__(folder, "coap", policy.replace("KEEPER", self.keeper.pin), limits)
+        server = self.authority.issue("gateway", x509.DNSName("gateway.example"))
+        self.write("ca.pem", self.authority.pem)
+        self.write("gateway.pem", server.chain)
+        self.write("gateway.key", server.key_pem, 0o600)
+        self.write("clients.psk", b"".join(b"%s:%s\n" % (n.encode(), k.hex().encode()) for n, k in PSKS.items()), 0o600)
         with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
             probe.bind(("127.0.0.1", 0))
             self.port = probe.getsockname()[1]
@@ -331,25 +199,8 @@ class Home:
             "reply_window": 0.3,
             "absence": 1.0,
         } | table
-        path = self.write("policy.yaml", policy.replace("KEEPER", self.keeper.pin).encode())
-        ids = itertools.count(1)
-        next_id: Callable[[], EnvelopeId] = lambda: EnvelopeId(next(ids))  # noqa: E731 - typed
-        engine = Engine(
-            policy_file.load(path, ("coap", "far")), limits, lambda: SessionId(secrets.token_hex(16)), next_id
-        )
-        self.hub = Hub(
-            engine, AuditLog(), loop=asyncio.get_running_loop(), next_id=next_id, state_dir=folder, epoch="e" * 16,
-            schemes=("coap", "far"),
-        )  # fmt: skip
-        self.far = FarEnd()
         self.adapter = self.configure()
         self.clients: list[CoapsClient | Raw] = []
-
-    def write(self, name: str, content: bytes, mode: int = 0o644) -> Path:
-        path = self.folder / name
-        path.write_bytes(content)
-        path.chmod(mode)
-        return path
 
     def configure(self, **changed: Any) -> CoapAdapter:
         adapter = CoapPlugin().configure(CoapTable.model_validate({**self.table, **changed}), self.folder)
@@ -357,47 +208,23 @@ class Home:
         return adapter
 
     @asynccontextmanager
-    async def running(self) -> AsyncIterator[Home]:
-        async with asyncio.TaskGroup() as tasks:
-            for scheme, adapter in (("far", self.far), ("coap", self.adapter)):
-                self._run(tasks, scheme, adapter)
-            await until(lambda: self.hub.all_tried)
+    async def serving(self) -> AsyncIterator[Home]:
+        async with self.running(self.adapter):
             try:
                 yield self
             finally:
                 for client in self.clients:
                     client.close()
-                for task in self.tasks.values():
-                    task.cancel()
-        self.hub.close()
-
-    tasks: dict[str, asyncio.Task[None]]
-
-    def _run(self, tasks: asyncio.TaskGroup, scheme: str, adapter: CoapAdapter | FarEnd) -> None:
-        self.__dict__.setdefault("tasks", {})
-        context = self.hub.attach(scheme, adapter)
-
-        async def run() -> None:
-            try:
-                await adapter.run(context)
-            finally:
-                self.hub.detach(context)
-
-        self.tasks[scheme] = tasks.create_task(run())
 
     def check_books(self) -> None:
-        """What holds whatever happened."""
-        counters = self.hub.counters
-        assert counters["stray_receipts"] == counters["adapter_errors"] == counters["engine_errors"] == 0
-        assert self.hub.engine.counters.get("settle.unknown", 0) == 0
+        super().check_books()
         assert self.adapter.status()["handler_errors"] == 0
 
     def check_empty(self) -> None:
         """Nothing is left of any session or client."""
         adapter = self.adapter
         delivery = adapter._delivery
-        assert not self.hub.engine.all_sessions()
-        assert not self.hub.states["coap"].ordered
+        assert not self.hub.engine.all_sessions() and not self.state.ordered
         assert not adapter._submitted and not adapter._connections
         assert not list(delivery.boxes) and not delivery._orders and delivery.sessions == 0
         assert not len(delivery._absence) and not len(delivery._windows)

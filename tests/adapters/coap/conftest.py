@@ -22,7 +22,7 @@ async def start(tmp_path: Path) -> AsyncIterator[Callable[..., Any]]:
         async def one(policy: str = POLICY, limits: EngineLimits | None = None, **table: Any) -> Home:
             home = Home(tmp_path, policy, limits or EngineLimits(), table)
             homes.append(home)
-            return await stack.enter_async_context(home.running())
+            return await stack.enter_async_context(home.serving())
 
         yield one
     for home in homes:

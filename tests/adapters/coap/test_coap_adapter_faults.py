@@ -25,11 +25,9 @@ from tests.adapters.coap.coap_home import (
     observed,
     opened,
     read,
-    record,
     sent,
-    tls_record,
-    until,
 )
+from tests.adapters.coap.far_end import record, tls_record, until
 
 
 def time() -> float:
@@ -274,19 +272,19 @@ async def test_stopping_settles_what_is_open(home: Home) -> None:
     mine = await opened(phone, "lamp")
     home.far.takes = False
     sending = asyncio.get_running_loop().create_task(sent(phone, mine, 0, record()))
-    await until(lambda: len(home.far.of(Unit)) == 1 and len(home.hub.states["coap"].ordered) == 2)
-    context = home.hub.states["coap"].context
+    await until(lambda: len(home.far.of(Unit)) == 1 and len(home.state.ordered) == 2)
+    context = home.state.context
     assert context is not None
     settled: list[object] = []
     settle = type(context).settle
     home.tasks["coap"].cancel()
     try:
         type(context).settle = lambda self, receipt: (settled.append(receipt.id), settle(self, receipt))[1]
-        await until(lambda: home.hub.states["coap"].adapter is None)
+        await until(lambda: home.state.adapter is None)
     finally:
         type(context).settle = settle
     assert len(settled) == 2 and unit in settled
-    assert not home.hub.states["coap"].ordered
+    assert not home.state.ordered
     assert len(home.adapter._delivery._absence) == 0 and not list(home.adapter._delivery.boxes)
     await until(lambda: home.far.of(Close, away))
     sending.cancel()
@@ -296,7 +294,7 @@ async def test_stopping_settles_what_is_open(home: Home) -> None:
 async def test_a_port_that_is_taken_is_told_and_tried_again(start: Start, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("adapters.coap.adapter.LISTEN_AGAIN", 0.1)
     home = await start()
-    state = home.hub.states["coap"]
+    state = home.state
     assert state.ready
     home.tasks["coap"].cancel()
     await until(lambda: state.adapter is None)
@@ -304,7 +302,7 @@ async def test_a_port_that_is_taken_is_told_and_tried_again(start: Start, monkey
         thief.bind(("127.0.0.1", home.port))
         home.adapter = home.configure()
         async with asyncio.TaskGroup() as tasks:
-            home._run(tasks, "coap", home.adapter)
+            home.run(tasks, "coap", home.adapter)
             await until(lambda: state.trouble)
             assert "in use" in state.trouble and str(home.port) in state.trouble
             thief.close()
@@ -352,7 +350,7 @@ async def test_clients_that_do_as_they_please(start: Start) -> None:
     for raw in clients:
         raw.close()
     home.clients.clear()
-    await until(lambda: not home.hub.states["coap"].ordered and not home.adapter._submitted, 5.0)
+    await until(lambda: not home.state.ordered and not home.adapter._submitted, 5.0)
     assert home.adapter.status()["requests"] > 50, seed
 
 

@@ -26,10 +26,9 @@ from tests.adapters.coap.coap_home import (
     observed,
     opened,
     read,
-    record,
     sent,
-    until,
 )
+from tests.adapters.coap.far_end import record, until
 from tests.layer.layer_pair import Authority
 
 ADTLS, ATLS = b"\xfd\xe9", b"\xfd\xe8"

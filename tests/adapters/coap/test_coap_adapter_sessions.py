@@ -18,11 +18,9 @@ from tests.adapters.coap.coap_home import (
     observed,
     opened,
     read,
-    record,
     sent,
-    tls_record,
-    until,
 )
+from tests.adapters.coap.far_end import record, tls_record, until
 
 
 @pytest.mark.parametrize("kind", ["adtls", "atls", "atls-data"])
