@@ -1,12 +1,14 @@
 """The end-to-end tests' installation: every part a process of its own, as a user runs it.
 
-Forming a network takes bellows ten seconds and more, so it is done once a test session; each test starts from a copy of
-that state, as a hub does that was set up yesterday.
+Forming a network takes bellows ten seconds and more, so it is done once, by the first of the test processes that needs
+it; each test starts from a copy of that state, as a hub does that was set up yesterday.
 """
 
 from __future__ import annotations
 
 import asyncio
+import fcntl
+import os
 import shutil
 from collections.abc import AsyncIterator, Awaitable, Callable
 from pathlib import Path
@@ -15,8 +17,7 @@ import pytest
 
 from demo.scenario import POLICY
 from demo.stack import Stack, running
-
-STATE = ("simulator", "state")
+from tests.e2e.shared_hub import STATE
 
 StartHub = Callable[..., Awaitable[Stack]]
 
@@ -24,7 +25,10 @@ StartHub = Callable[..., Awaitable[Stack]]
 @pytest.fixture(scope="session")
 def formed(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A directory with the state of a formed network, radio side and gateway side."""
-    directory = tmp_path_factory.mktemp("formed")
+    base = tmp_path_factory.getbasetemp()
+    if "PYTEST_XDIST_WORKER" in os.environ:
+        base = base.parent
+    directory, done = base / "formed", base / "formed.done"
 
     async def form() -> None:
         async with running(directory) as stack:
@@ -33,7 +37,12 @@ def formed(tmp_path_factory: pytest.TempPathFactory) -> Path:
             stack.write_config(mqtt=False)
             await stack.start_gateway()
 
-    asyncio.run(form())
+    with (base / "formed.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if not done.exists():
+            shutil.rmtree(directory, ignore_errors=True)
+            asyncio.run(form())
+            done.touch()
     return directory
 
 
