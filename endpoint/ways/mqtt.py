@@ -87,6 +87,8 @@ class MqttWay:
                 tls=tls,
                 version=version,
                 keepalive=KEEPALIVE,
+                # Once we are gone nobody reads what comes for us, and the gateway hears of that from the broker.
+                session_expiry=0,
                 backoff_limit=LONGEST_PAUSE,
             ),
             self,

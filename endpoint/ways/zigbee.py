@@ -31,7 +31,7 @@ _REFUSALS: Final = {
     tunneling.TunnelStatus.NO_MORE_IDS: "busy",
     tunneling.TunnelStatus.PROTOCOL_NOT_SUPPORTED: "denied",
 }
-_LIMITS: Final = events.TunnelLimits(answer_waits=(3.0, 6.0, 9.0), max_queued_units=2 * FEED)
+_LIMITS: Final = events.TunnelLimits(max_queued_units=2 * FEED)
 OPEN_FOR: Final = 28.0
 """Seconds for the gateway to answer an open, however slow the radio is."""
 PROTOCOLS: Final = range(200, 255)

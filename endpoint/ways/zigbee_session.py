@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections import deque
 from collections.abc import Iterable
 from typing import Final, Protocol
@@ -13,6 +14,9 @@ from layer.errors import TransportError
 
 FEED: Final = 8
 """Units that are handed to the tunnel at a time; the rest waits here."""
+UNREACHABLE_AFTER: Final = 10.0
+"""Seconds after a unit could not be delivered in which something has to come through, or the session is over. With
+the tunnel's own tries before it, both ends hear within 30 s."""
 
 
 class Tunnels(Protocol):
@@ -37,6 +41,7 @@ class TunnelSession(Receiver):
         self._next = 0
         self._under_way = 0
         self._waiting: deque[bytes] = deque()
+        self._giving_up: asyncio.TimerHandle | None = None
         self.closing = False
 
     def send(self, units: Iterable[bytes]) -> None:
@@ -57,6 +62,7 @@ class TunnelSession(Receiver):
     def settled(self) -> None:
         """One of ours arrived."""
         self._under_way -= 1
+        self._reached()
         self._hand_over()
 
     def lost(self, n: int, reason: str) -> None:
@@ -68,6 +74,9 @@ class TunnelSession(Receiver):
         if self._kind == "atls":
             self.broken(f"unit {n} was lost: {reason}")
         else:
+            if reason == events.FailReason.UNDELIVERABLE.value and self._giving_up is None:
+                loop = asyncio.get_running_loop()
+                self._giving_up = loop.call_later(UNREACHABLE_AFTER, self.broken, "unreachable")
             self._hand_over()
 
     def refused(self, status: tunneling.TransferError) -> None:
@@ -81,6 +90,7 @@ class TunnelSession(Receiver):
             self.broken(f"unit {n} never came whole")
 
     def received(self, n: int, unit: bytes) -> None:
+        self._reached()
         fault = self.arrived(n, unit)
         if fault is not None:
             self.broken(fault)
@@ -91,6 +101,16 @@ class TunnelSession(Receiver):
             self._waiting.clear()
             self.tell_ended(reason)
             self._way.abort(self._handle)
+
+    def tell_ended(self, reason: str) -> None:
+        self._reached()
+        super().tell_ended(reason)
+
+    def _reached(self) -> None:
+        """The gateway is there, or of no interest any more."""
+        if self._giving_up is not None:
+            self._giving_up.cancel()
+            self._giving_up = None
 
     def _hand_over(self) -> None:
         while self._waiting and self._under_way < FEED and not self.over:
