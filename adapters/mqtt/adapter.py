@@ -47,6 +47,8 @@ MAX_CORRELATION: Final = 128
 """Octets of Correlation Data that are sent back; longer ones are left out."""
 SWEEP: Final = 256
 """Ends of sessions from which on it is looked for those that are no more."""
+COMEBACK: Final = 3.0
+"""Seconds that a broker's other clients have to come back, where it has forgotten us and so them too."""
 LOG_LINES: Final = 10
 LOG_INTERVAL: Final = 10.0
 """Seconds in which so many messages that make no sense are logged: anybody at the broker can send them."""
@@ -82,12 +84,15 @@ class MqttAdapter:
         self._ends: dict[tuple[str, SessionId], ContentKind] = {}
         """The ends of sessions that are behind the broker, and what they carry."""
         self._sweep_at = SWEEP
-        self._given_up: list[tuple[str, SessionId]] = []
-        """Ends that were given up while the broker was away: they are told when it is back."""
+        self._losses = 0
+        """How often all sessions were given up: clients learn of it by another epoch."""
         self._submitted: dict[EnvelopeId, _Submitted] = {}
         self._unsubscribed: set[str] = set()
         self._refusal = ""
         self._unauthorized = False
+        self._known = False
+        """The broker has accepted us before."""
+        self._comeback: asyncio.TimerHandle | None = None
         self._away: asyncio.TimerHandle | None = None
         self._lost = False
         """The broker has been away for so long that its sessions were given up."""
@@ -110,8 +115,8 @@ class MqttAdapter:
             try:
                 await asyncio.get_running_loop().create_future()
             finally:
-                connected, self._orders.link = self._orders.link is not None, None
-                if connected:
+                self._pause()
+                if client.is_connected:
                     self._publish_quietly(state, offline, retain=True)
                 self._end_away()
                 await client.stop(drain=1.0)
@@ -141,7 +146,7 @@ class MqttAdapter:
     def status(self) -> Mapping[str, Any]:
         return {
             "broker": f"{self._options.host}:{self._options.port}",
-            "connected": self._orders.link is not None,
+            "connected": self._client is not None and self._client.is_connected,
             "link": self._link.protocol,
             "version": {4: "3.1.1", 5: "5.0"}[self._options.version],
             "users": len(self._users),
@@ -159,7 +164,6 @@ class MqttAdapter:
 
     def connected(self, session_present: bool) -> None:
         assert self._client is not None
-        del session_present
         facts = self._client.tls_facts()
         self._link = (
             LinkSecurity(protocol=facts.protocol.lower().replace("tlsv", "tls"), suite=facts.cipher, authenticated=True)
@@ -170,9 +174,14 @@ class MqttAdapter:
         self._unsubscribed = set(self._topics.gateway_filters())
         self._end_away()
         self._lost = self._unauthorized = False
-        given_up, self._given_up = self._given_up, []
-        for user, session in given_up:
-            self._tell(user, session, told.UNREACHABLE)
+        first, self._known = not self._known, True
+        if first or session_present:
+            self._resume()
+        else:
+            self._comeback = asyncio.get_running_loop().call_later(COMEBACK, self._resume)
+
+    def _resume(self) -> None:
+        """Send what waits, and from now on what comes."""
         self._orders.link = self._link
         self._orders.flush()
 
@@ -183,8 +192,14 @@ class MqttAdapter:
         assert self._context is not None
         refusal, self._refusal = self._refusal, ""
         self._context.fault(refusal or f"no broker at {self._options.host}:{self._options.port}: {reason}")
-        self._orders.link = None
+        self._pause()
         self._begin_away()
+
+    def _pause(self) -> None:
+        self._orders.link = None
+        if self._comeback is not None:
+            self._comeback.cancel()
+            self._comeback = None
 
     def subscribed(self, topic_filter: str, code: int) -> None:
         assert self._context is not None
@@ -432,7 +447,7 @@ class MqttAdapter:
 
     def _state(self, state: bodies.State) -> bytes:
         assert self._context is not None
-        return bodies.encode(bodies.BridgeState(told.epoch_number(self._context.epoch), state))
+        return bodies.encode(bodies.BridgeState(told.epoch_number(self._context.epoch, self._losses), state))
 
     def _settle(self, receipt: Receipt) -> None:
         assert self._context is not None
@@ -454,8 +469,8 @@ class MqttAdapter:
         self._away = None
         self._lost = True
         self._orders.give_up()
-        self._given_up = list(self._ends)
-        for user in {user for user, _ in self._given_up}:
+        self._losses += 1
+        for user in {user for user, _ in self._ends}:
             self._reset(user)
 
     def _not_taken(self, order: Order) -> None:

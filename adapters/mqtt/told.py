@@ -46,6 +46,10 @@ def seconds(after: float | None) -> int | None:
     return None if after is None else min(bodies.MAX_RETRY_AFTER, max(1, round(after)))
 
 
-def epoch_number(epoch: str) -> int:
-    """The epoch as the number that the bridge state carries: 53 bits, so that every JSON reader keeps it exactly."""
-    return int.from_bytes(hashlib.sha256(epoch.encode()).digest()[:8], "big") & (2**53 - 1)
+def epoch_number(epoch: str, losses: int) -> int:
+    """The epoch of the bridge state: another one says that all sessions of before are gone.
+
+    That is so after a start of the gateway, and each time that it gave up the sessions of a lost broker. 53 bits, so
+    that every JSON reader keeps it exactly.
+    """
+    return int.from_bytes(hashlib.sha256(f"{epoch}/{losses}".encode()).digest()[:8], "big") & (2**53 - 1)

@@ -1,0 +1,248 @@
+"""The MQTT adapter in a real gateway, at a real Mosquitto with TLS, logins and the access list that we ship."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import pwd
+import secrets
+import socket
+import subprocess
+import time
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+from cryptography import x509
+
+from adapters.mqtt.adapter import MqttAdapter
+from adapters.mqtt.plugin import MqttConfig, MqttPlugin
+from carriage.mqtt import messages as bodies
+from carriage.mqtt.client import MqttClient
+from carriage.mqtt.options import DropReason, Message, MqttOptions, TlsOptions, Token
+from gateway.api.model import SessionId
+from gateway.engine.limits import EngineLimits
+from tests.adapters.coap.far_end import Gateway, until
+from tests.layer.layer_pair import Authority
+
+ROOT = Path(__file__).parents[3]
+USERS = ("gateway", "app", "other", "nobody")
+POLICY = """\
+layer: 1
+policy-version: 1
+subjects:
+  lamp: {link: far, user: lamp}
+  app: {link: mqtt, user: app}
+  other: {link: mqtt, user: other}
+rules:
+  - id: all
+    effect: permit
+    subject: "*"
+    resource: "*"
+    content: [atls, adtls, atls-data, oscore, edhoc]
+"""
+ADTLS = bodies.CONTENT_TYPES["adtls"]
+
+
+class Broker:
+    """Mosquitto on a free port; it keeps port and files over ``kill`` and ``start``."""
+
+    def __init__(self, folder: Path, authority: Authority, *, acl: str | None = None, tls: bool = True) -> None:
+        self.folder = folder
+        with socket.socket() as probe:
+            probe.bind(("127.0.0.1", 0))
+            self.port: int = probe.getsockname()[1]
+        server = authority.issue("broker", x509.DNSName("localhost"), x509.DNSName("broker.example"))
+        for name, content in (("ca.pem", authority.pem), ("broker.pem", server.chain), ("broker.key", server.key_pem)):
+            (folder / name).write_bytes(content)
+        passwords = folder / "passwords"
+        passwords.write_text("".join(f"{user}:{user}-secret\n" for user in USERS))
+        subprocess.run(["mosquitto_passwd", "-U", str(passwords)], check=True, capture_output=True)
+        listing = folder / "acl"
+        listing.write_text((ROOT / "config" / "mosquitto.acl").read_text() if acl is None else acl)
+        lines = [
+            f"listener {self.port} 127.0.0.1",
+            "allow_anonymous false",
+            f"password_file {passwords}",
+            f"acl_file {listing}",
+            "set_tcp_nodelay true",
+            "max_queued_messages 10000",
+            f"user {pwd.getpwuid(os.getuid()).pw_name}",
+        ]
+        if tls:
+            lines += [f"{key} {folder / name}" for key, name in TLS_FILES]
+        self.config = folder / "mosquitto.conf"
+        self.config.write_text("\n".join(lines) + "\n")
+        self.process: subprocess.Popen[bytes] | None = None
+        self.start()
+
+    def start(self) -> None:
+        with (self.folder / "mosquitto.log").open("ab") as log:
+            self.process = subprocess.Popen(["/usr/sbin/mosquitto", "-c", str(self.config)], stdout=log, stderr=log)
+        limit = time.monotonic() + 20
+        while True:
+            assert self.process.poll() is None, (self.folder / "mosquitto.log").read_text()
+            try:
+                socket.create_connection(("127.0.0.1", self.port), 1).close()
+                return
+            except OSError:
+                assert time.monotonic() < limit, "mosquitto doesn't listen"
+                time.sleep(0.02)
+
+    def kill(self) -> None:
+        if self.process is not None:
+            self.process.kill()
+            self.process.wait()
+            self.process = None
+
+
+TLS_FILES = (("cafile", "ca.pem"), ("certfile", "broker.pem"), ("keyfile", "broker.key"))
+
+
+class User:
+    """An application at the broker: remembers everything, and subscribes to what is its own."""
+
+    def __init__(self, home: MqttHome, name: str, *, client_id: str | None = None, **options: Any) -> None:
+        self.name = name
+        self.home = home
+        self.messages: list[Message] = []
+        self.ends: dict[Token, int] = {}
+        self.granted: dict[str, int] = {}
+        self.connections = 0
+        self.client = MqttClient(
+            MqttOptions(
+                host="localhost",
+                port=home.broker.port,
+                client_id=client_id or f"{name}-{secrets.token_hex(4)}",
+                username=name,
+                password=f"{name}-secret",
+                tls=TlsOptions(ca_file=str(home.folder / "ca.pem")) if home.tls else None,
+                backoff_first=0.05,
+                backoff_limit=0.2,
+                **options,
+            ),
+            self,
+        )
+
+    def connected(self, session_present: bool) -> None:
+        self.connections += 1
+
+    def refused(self, code: int, reason: str) -> None:
+        raise AssertionError(reason)
+
+    def disconnected(self, reason: str) -> None:
+        pass
+
+    def subscribed(self, topic_filter: str, code: int) -> None:
+        self.granted[topic_filter] = code
+
+    def message(self, message: Message) -> None:
+        self.messages.append(message)
+
+    def published(self, token: Token, code: int) -> None:
+        self.ends[token] = code
+
+    def dropped(self, token: Token, reason: DropReason) -> None:
+        self.ends[token] = -1
+
+    def at(self, place: str) -> list[Message]:
+        """What came to ``{prefix}/{name}/atls/{place}``, or to the bridge's state."""
+        topic = "atls/bridge/state" if place == "bridge" else f"atls/{self.name}/atls/{place}"
+        return [message for message in self.messages if message.topic == topic]
+
+    async def say(self, place: str, payload: bytes, content_type: str | None = None, **more: Any) -> int:
+        """Publish below the own level; the broker's reason code."""
+        token = self.client.publish(f"atls/{self.name}/atls/{place}", payload, content_type=content_type, **more)
+        await until(lambda: token in self.ends)
+        return self.ends[token]
+
+    async def ask(self, to: str, kind: str = "adtls", nonce: str | None = None, **more: Any) -> str:
+        nonce = nonce or secrets.token_hex(8)
+        body = bodies.encode(bodies.OpenRequest(to, kind, nonce))
+        assert await self.say("open", body, bodies.JSON_TYPE, **more) < 0x80
+        return nonce
+
+    async def open(self, to: str, kind: str = "adtls", nonce: str | None = None) -> SessionId:
+        nonce = await self.ask(to, kind, nonce)
+        await until(lambda: self.answer(nonce))
+        answer = self.answer(nonce)
+        assert isinstance(answer, bodies.Opened), answer
+        return SessionId(answer.session)
+
+    def answer(self, nonce: str) -> bodies.Opened | bodies.Refused | None:
+        found = [bodies.decode_answer(message.payload) for message in self.at("status")]
+        return next((answer for answer in found if answer.nonce == nonce), None)
+
+    def statuses(self, session: str) -> list[bodies.Status]:
+        return [bodies.decode(bodies.Status, message.payload) for message in self.at(f"{session}/status")]
+
+    def units(self, session: str) -> list[tuple[int, bytes]]:
+        start = f"atls/{self.name}/atls/{session}/down/"
+        return [(int(m.topic.removeprefix(start)), m.payload) for m in self.messages if m.topic.startswith(start)]
+
+    def incoming(self) -> list[bodies.Incoming]:
+        return [bodies.decode(bodies.Incoming, message.payload) for message in self.at("incoming")]
+
+    def states(self) -> list[bodies.BridgeState]:
+        return [bodies.decode(bodies.BridgeState, message.payload) for message in self.at("bridge")]
+
+
+class MqttHome(Gateway):
+    """See the module. ``serving`` runs it; ``user`` adds an application."""
+
+    def __init__(self, folder: Path, policy: str, limits: EngineLimits, acl: str | None, table: dict[str, Any]) -> None:
+        super().__init__(folder, "mqtt", policy, limits)
+        self.authority = Authority("home")
+        self.tls = table.get("tls", True)
+        self.broker = Broker(folder, self.authority, acl=acl, tls=self.tls)
+        self.write("gateway.password", b"gateway-secret\n", 0o600)
+        self.table = (
+            {
+                "broker": f"localhost:{self.broker.port}",
+                "user": "gateway",
+                "password_file": "gateway.password",
+                "broker_acl": True,
+                "keepalive": 5,
+            }
+            | ({"ca_file": "ca.pem"} if self.tls else {})
+            | table
+        )
+        self.adapter = self.configure()
+        self._tasks: asyncio.TaskGroup | None = None
+        self._users: list[User] = []
+
+    def configure(self, **changed: Any) -> MqttAdapter:
+        adapter = MqttPlugin().configure(MqttConfig.model_validate({**self.table, **changed}), self.folder)
+        assert isinstance(adapter, MqttAdapter)
+        return adapter
+
+    @asynccontextmanager
+    async def serving(self) -> AsyncIterator[MqttHome]:
+        try:
+            async with self.running(self.adapter), asyncio.TaskGroup() as tasks:
+                self._tasks = tasks
+                yield self
+                for user in self._users:
+                    await user.client.stop(drain=0.0)
+        finally:
+            self.broker.kill()
+
+    async def user(self, name: str, *filters: str, subscribe: bool = True, **options: Any) -> User:
+        assert self._tasks is not None
+        user = User(self, name, **options)
+        self._users.append(user)
+        own = f"atls/{name}/atls"
+        mine = (f"{own}/status", f"{own}/incoming", f"{own}/+/down/+", f"{own}/+/status", "atls/bridge/state")
+        wanted = (*(mine if subscribe else ()), *filters)
+        if wanted:
+            user.client.subscribe(wanted)
+        user.client.start(self._tasks)
+        await until(lambda: user.connections and len(user.granted) == len(wanted))
+        return user
+
+    def check_empty(self) -> None:
+        adapter = self.adapter
+        assert not self.hub.engine.all_sessions() and not self.state.ordered
+        assert not len(adapter._orders) and not adapter._orders._tokens and not adapter._orders.held
+        assert not adapter._submitted and not adapter._ends

@@ -1,0 +1,322 @@
+"""The broker refuses us, goes away, comes back or stalls: what the operator, both ends of sessions and every order
+hear of it."""
+
+from __future__ import annotations
+
+import asyncio
+import signal
+from collections.abc import Awaitable, Callable
+
+import pytest
+
+from adapters.mqtt import adapter, orders
+from adapters.mqtt.faults import reason_of
+from adapters.mqtt.plugin import MqttPlugin
+from carriage.mqtt import messages as bodies
+from gateway.api.model import Close, ContentKind, Outcome, Reason, Unit
+from gateway.testing.check_adapter import check_adapter
+from tests.adapters.coap.far_end import record, tls_record, until
+from tests.adapters.mqtt.mqtt_home import ADTLS, MqttHome
+from tests.layer.layer_pair import Authority
+
+Start = Callable[..., Awaitable[MqttHome]]
+GRACE = 1.0
+
+
+@pytest.fixture
+def short_grace(monkeypatch: pytest.MonkeyPatch) -> None:
+    """One second instead of twenty."""
+    for module in ("orders", "adapter"):
+        monkeypatch.setattr(f"adapters.mqtt.{module}.GRACE", GRACE)
+
+
+def test_both_ends_hear_within_half_a_minute() -> None:
+    assert orders.GRACE <= 20.0
+
+
+@pytest.fixture
+def short_comeback(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("adapters.mqtt.adapter.COMEBACK", 1.0)
+
+
+async def test_a_short_absence_costs_nothing(short_comeback: None, home: MqttHome) -> None:
+    """What comes meanwhile waits, in order, and goes on when the broker and its clients are back."""
+    app = await home.user("app")
+    session = home.far.open("app", ContentKind.ATLS)
+    await until(app.incoming)
+    units = [tls_record(500, seed) for seed in range(30)]
+    home.broker.kill()
+    await until(lambda: not home.state.ready)
+    assert f"no broker at localhost:{home.broker.port}" in home.state.trouble
+    receipts = [home.far.unit(session, n, unit, ContentKind.ATLS) for n, unit in enumerate(units)]
+    await until(lambda: home.adapter.status()["held"] == 16)
+    await asyncio.sleep(0.3)
+    assert not any(home.far.outcome(each) for each in receipts)
+    home.broker.start()
+    await until(lambda: {home.far.outcome(each) for each in receipts} == {(Outcome.DELIVERED, None)})
+    await until(lambda: len(app.units(session)) == 30)
+    assert app.units(session) == list(enumerate(units))
+    assert len({state.epoch for state in app.states()}) == 1
+
+
+async def test_a_lost_connection_to_a_broker_that_knows_us_goes_on_at_once(home: MqttHome) -> None:
+    app = await home.user("app")
+    session = home.far.open("app", ContentKind.ATLS)
+    await until(app.incoming)
+    client = home.adapter._client
+    assert client is not None and client._wire is not None
+    client._wire.abort()
+    began = asyncio.get_running_loop().time()
+    receipts = [home.far.unit(session, n, tls_record(500, n), ContentKind.ATLS) for n in range(30)]
+    await until(lambda: {home.far.outcome(each) for each in receipts} == {(Outcome.DELIVERED, None)})
+    assert asyncio.get_running_loop().time() - began < adapter.COMEBACK
+    await until(lambda: len(app.units(session)) >= 30)
+    assert list(dict(app.units(session))) == list(range(30))
+
+
+async def test_a_long_absence_ends_the_sessions_and_both_ends_hear(
+    short_grace: None, short_comeback: None, home: MqttHome
+) -> None:
+    app, other = await home.user("app"), await home.user("other")
+    await until(app.states)
+    first = app.states()[0]
+    with_lamp, to_app, between = await app.open("lamp"), home.far.open("app"), await app.open("other")
+    await until(lambda: app.incoming() and other.incoming())
+    home.broker.kill()
+    await until(lambda: not home.state.ready)
+    unit = home.far.unit(to_app, 0, record())
+    await until(lambda: len(home.far.of(Close)) == 2, 2 * GRACE + 1)
+    assert {close.session for close in home.far.of(Close)} == {with_lamp, to_app}
+    assert {close.reason for close in home.far.of(Close)} == {Reason.UNREACHABLE}
+    assert home.far.outcome(unit) == (Outcome.DROPPED, Reason.UNREACHABLE)
+    assert not home.hub.engine.owns(home.adapter._peer("other"), between)
+    assert not home.hub.engine.all_sessions() and not home.state.ordered
+    # From now on nothing is taken on, until the broker is back.
+    late = home.far.open("app")
+    await until(lambda: home.far.of(Close, late), 1.0)
+    home.broker.start()
+    await until(lambda: home.state.ready)
+    # The ends at the broker learn it by another epoch, also those that come later than we do.
+    await until(lambda: app.states()[-1].epoch != first.epoch)
+    assert app.states()[-1].state is bodies.State.ONLINE
+    await app.say(f"{with_lamp}/up/0", record(), ADTLS)
+    await until(lambda: app.statuses(with_lamp))
+    assert app.statuses(with_lamp)[-1].reason == "unknown"
+    again = await app.open("lamp")
+    await app.say(f"{again}/up/0", record(), ADTLS)
+    await until(lambda: home.far.of(Unit, again))
+
+
+async def test_a_broker_that_stalls_is_as_good_as_away(short_grace: None, home: MqttHome) -> None:
+    """The connection is there and nothing comes of it."""
+    app = await home.user("app")
+    session, idle = home.far.open("app"), home.far.open("app")
+    await until(lambda: len(app.incoming()) == 2)
+    assert home.broker.process is not None
+    home.broker.process.send_signal(signal.SIGSTOP)
+    try:
+        unit = home.far.unit(session, 0, record())
+        await until(lambda: home.far.of(Close, session), 2 * GRACE + 1)
+        assert home.far.outcome(unit) == (Outcome.DROPPED, Reason.UNREACHABLE)
+        assert home.far.of(Close, session)[0].reason is Reason.UNREACHABLE
+    finally:
+        home.broker.process.send_signal(signal.SIGCONT)
+    await until(lambda: app.statuses(session))
+    assert app.statuses(session)[-1].reason == "unreachable"
+    assert not home.far.of(Close, idle)
+    home.far.unit(idle, 0, record())
+    await until(lambda: app.units(idle))
+
+
+async def test_an_order_that_waits_can_be_taken_back(home: MqttHome) -> None:
+    app = await home.user("app")
+    session = home.far.open("app")
+    await until(app.incoming)
+    home.broker.kill()
+    await until(lambda: not home.state.ready)
+    unit = home.far.unit(session, 0, record(), expires_in=0.2)
+    await until(lambda: home.far.outcome(unit))
+    outcome = home.far.outcome(unit)
+    assert outcome is not None and outcome[0] is Outcome.EXPIRED
+    assert home.adapter.status()["held"] == home.adapter.status()["in_flight"] == 0
+
+
+async def test_a_broker_that_was_never_there(short_grace: None, start: Start) -> None:
+    """Orders wait as long as for one that went away, not for ever."""
+    home = await start()
+    home.tasks["mqtt"].cancel()
+    await until(lambda: home.state.adapter is None)
+    home.broker.kill()
+    home.adapter = home.configure()
+    async with asyncio.TaskGroup() as tasks:
+        home.run(tasks, "mqtt", home.adapter)
+        session = home.far.open("app")
+        await until(lambda: home.far.of(Close, session), 2 * GRACE + 1)
+        assert home.far.of(Close, session)[0].reason is Reason.UNREACHABLE
+        home.tasks["mqtt"].cancel()
+
+
+async def test_stopping_settles_what_is_open(home: MqttHome) -> None:
+    app = await home.user("app")
+    session = home.far.open("app")
+    await until(app.incoming)
+    home.broker.kill()
+    await until(lambda: not home.state.ready)
+    unit = home.far.unit(session, 0, record())
+    await until(lambda: home.adapter.status()["held"] == 1)
+    home.tasks["mqtt"].cancel()
+    await until(lambda: home.state.adapter is None)
+    assert not len(home.adapter._orders) and not home.state.ordered
+    await until(lambda: home.far.outcome(unit))
+    assert home.far.outcome(unit) == (Outcome.DROPPED, Reason.UNREACHABLE)
+
+
+async def test_our_will_tells_that_we_vanished(home: MqttHome) -> None:
+    """The gateway dies without a word: the applications hear it from the broker."""
+    app = await home.user("app")
+    await until(app.states)
+    client = home.adapter._client
+    assert client is not None and client._wire is not None
+    client._wire.abort()
+    await until(lambda: len(app.states()) >= 2)
+    assert [state.state for state in app.states()][:2] == [bodies.State.ONLINE, bodies.State.OFFLINE]
+    assert app.states()[0].epoch == app.states()[1].epoch
+    await until(lambda: len(app.states()) == 3)  # and is back
+    assert app.states()[2] == app.states()[0]
+
+
+@pytest.mark.parametrize("version", [4, 5])
+async def test_a_wrong_password(start: Start, version: int) -> None:
+    home = await start(version=version)
+    home.tasks["mqtt"].cancel()
+    await until(lambda: home.state.adapter is None)
+    home.write("wrong", b"guess", 0o600)
+    home.adapter = home.configure(password_file="wrong")
+    async with asyncio.TaskGroup() as tasks:
+        home.run(tasks, "mqtt", home.adapter)
+        await until(lambda: home.state.trouble)
+        assert home.state.trouble.startswith("the broker refused us: ")
+        assert "user" in home.state.trouble and "password_file" in home.state.trouble
+        await asyncio.sleep(0.5)  # further tries say the same
+        assert home.state.trouble.startswith("the broker refused us: ")
+        home.tasks["mqtt"].cancel()
+
+
+async def test_a_broker_of_another_authority(start: Start) -> None:
+    home = await start()
+    home.write("foreign.pem", Authority("foreign").pem)
+    for changed, expected in (
+        ({"ca_file": "foreign.pem"}, "certificate"),
+        ({"server_name": "elsewhere.example"}, "Hostname mismatch"),
+        ({"tls": False, "ca_file": None}, "no broker at"),
+    ):
+        home.tasks["mqtt"].cancel()
+        await until(lambda: home.state.adapter is None)
+        home.adapter = home.configure(**changed)
+        async with asyncio.TaskGroup() as tasks:
+            home.run(tasks, "mqtt", home.adapter)
+            await until(lambda: home.state.trouble)
+            assert expected in home.state.trouble
+            assert not home.state.ready
+            home.tasks["mqtt"].cancel()
+
+
+async def test_a_client_certificate(start: Start) -> None:
+    home = await start()
+    leaf = home.authority.issue("gateway")
+    home.write("gateway.pem", leaf.chain)
+    home.write("gateway.key", leaf.key_pem, 0o600)
+    home.tasks["mqtt"].cancel()
+    await until(lambda: home.state.adapter is None)
+    home.broker.kill()
+    with home.broker.config.open("a") as config:
+        config.write("require_certificate true\nuse_identity_as_username true\n")
+    home.broker.start()
+    home.adapter = home.configure(
+        certificate_file="gateway.pem", key_file="gateway.key", user=None, password_file=None, client_id="c"
+    )
+    async with asyncio.TaskGroup() as tasks:
+        home.run(tasks, "mqtt", home.adapter)
+        await until(lambda: home.state.ready)
+        home.tasks["mqtt"].cancel()
+
+
+async def test_an_acl_that_does_not_fit(start: Start) -> None:
+    """Subscriptions are refused: the adapter isn't ready, and says what to look at."""
+    home = await start(acl="user gateway\ntopic readwrite atls/#\n")
+    assert home.state.ready
+    home.tasks["mqtt"].cancel()
+    await until(lambda: home.state.adapter is None)
+    home.adapter = home.configure(prefix="elsewhere")
+    async with asyncio.TaskGroup() as tasks:
+        home.run(tasks, "mqtt", home.adapter)
+        # Mosquitto grants the subscription and then holds back; that we may not write, it says.
+        await until(lambda: home.state.trouble)
+        assert "elsewhere/" in home.state.trouble and "ACL" in home.state.trouble
+        home.tasks["mqtt"].cancel()
+
+
+async def test_a_refused_subscription_keeps_us_from_being_ready(home: MqttHome) -> None:
+    """What other brokers than Mosquitto say."""
+    filters = home.adapter._topics.gateway_filters()
+    home.adapter._unsubscribed = set(filters)
+    context = home.state.context
+    assert context is not None
+    context.fault("before")
+    home.adapter.subscribed(filters[0], 0x87)
+    for each in filters[1:]:
+        home.adapter.subscribed(each, 1)
+    assert not home.state.ready and filters[0] in home.state.trouble and "ACL" in home.state.trouble
+    home.adapter.subscribed(filters[0], 1)
+    assert home.state.ready
+
+
+def test_the_broker_s_codes_for_an_order() -> None:
+    """What Mosquitto never says of a message."""
+    assert [reason_of(code) for code in (0, 0x10, 0x80, 0x83, 0x87, 0x90, 0x95, 0x97, 0x99)] == [
+        None,
+        Reason.UNREACHABLE,
+        Reason.UNREACHABLE,
+        Reason.UNREACHABLE,
+        Reason.DENIED,
+        Reason.UNREACHABLE,
+        Reason.TOO_LARGE,
+        Reason.BUSY,
+        Reason.CONTENT,
+    ]
+
+
+async def test_a_message_that_the_broker_would_not_take(start: Start) -> None:
+    home = await start()
+    app = await home.user("app")
+    session = home.far.open("app")
+    await until(app.incoming)
+    client = home.adapter._client
+    assert client is not None
+    client._largest = 500  # as a CONNACK with Maximum Packet Size says
+    big, small = home.far.unit(session, 0, record(900)), home.far.unit(session, 1, record(100))
+    await until(lambda: home.far.outcome(big) and home.far.outcome(small))
+    assert home.far.outcome(big) == (Outcome.DROPPED, Reason.TOO_LARGE)
+    assert home.far.outcome(small) == (Outcome.DELIVERED, None)
+
+
+async def test_a_full_queue_is_waited_for(start: Start) -> None:
+    home = await start()
+    app = await home.user("app")
+    sessions = [home.far.open("app") for _ in range(10)]
+    await until(lambda: len(app.incoming()) == 10)
+    client = home.adapter._client
+    assert client is not None
+    client._queue._max_count = 5
+    receipts = [home.far.unit(session, n, record(seed=n)) for session in sessions for n in range(16)]
+    await until(lambda: {home.far.outcome(each) for each in receipts} == {(Outcome.DELIVERED, None)})
+    await until(lambda: all(len(app.units(session)) == 16 for session in sessions))
+    for session in sessions:
+        assert [n for n, _ in app.units(session)] == list(range(16))
+
+
+async def test_the_conformance_suite(home: MqttHome) -> None:
+    table = {**home.table, "client_id": "conformance"}
+    assert await check_adapter(MqttPlugin(), table, home.folder, claim="user:nobody") == []
+    home.broker.kill()
+    assert await check_adapter(MqttPlugin(), table, home.folder, claim="user:nobody") == []
