@@ -19,6 +19,9 @@ WINDOW: Final = 16
 """Units that the broker has not acknowledged."""
 MAX_KEPT: Final = 64
 """Units kept in case the gateway refuses them for now."""
+LINGER: Final = 0.3
+"""Seconds between the broker's acknowledgement of the last unit and our close: a refusal by the gateway comes by then.
+"""
 
 
 class Broker(Protocol):
@@ -52,6 +55,7 @@ class MqttSession(Receiver):
         self._kept: OrderedDict[int, _Unit] = OrderedDict()
         self._in_flight = 0
         self._pause: asyncio.TimerHandle | None = None
+        self._linger: asyncio.TimerHandle | None = None
         self.closing = False
 
     def send(self, units: Iterable[bytes]) -> None:
@@ -86,7 +90,16 @@ class MqttSession(Receiver):
             self._next += 1
             if len(self._kept) > MAX_KEPT:
                 self._kept.popitem(last=False)
-        if self.closing and not self._waiting and not self.over:
+        if self.closing and self._through and self._linger is None:
+            self._linger = asyncio.get_running_loop().call_later(LINGER if self._kept else 0, self._leave)
+
+    @property
+    def _through(self) -> bool:
+        return not (self._waiting or self._in_flight or self.over)
+
+    def _leave(self) -> None:
+        self._linger = None
+        if self._through:
             self._way.close_soon(self.name)
             self._stop()
             self.over = True
@@ -179,6 +192,7 @@ class MqttSession(Receiver):
         self._waiting.clear()
         self._kept.clear()
         self.closing = False
-        if self._pause is not None:
-            self._pause.cancel()
-            self._pause = None
+        for timer in (self._pause, self._linger):
+            if timer is not None:
+                timer.cancel()
+        self._pause = self._linger = None

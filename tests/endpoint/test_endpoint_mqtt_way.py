@@ -1,0 +1,422 @@
+"""The MQTT way against a scripted gateway at a real Mosquitto with the project's access list."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import Literal
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from carriage.mqtt import messages as bodies
+from carriage.mqtt import topics as t
+from carriage.mqtt.options import Message
+from demo.stack import Broker, Stack
+from endpoint.ways import base, mqtt, mqtt_session
+from endpoint.ways.mqtt import MqttWay
+from layer.errors import TransportError, UsageError
+from tests.endpoint.mqtt_gateway import EPOCH, PREFIX, USER, Gateway
+from tests.endpoint.owner import Owner, running, unit, until
+
+NAME = "ab" * 16
+
+
+@pytest.fixture
+async def stack(tmp_path: Path) -> AsyncIterator[Stack]:
+    async with Stack(tmp_path) as stack:
+        await stack.start_broker(["gateway", USER, "other"])
+        yield stack
+
+
+@pytest.fixture
+def broker(stack: Stack) -> Broker:
+    assert stack.broker is not None
+    return stack.broker
+
+
+@pytest.fixture
+async def gateway(broker: Broker) -> AsyncIterator[Gateway]:
+    gateway = Gateway(broker.port, broker.passwords["gateway"].read_text().strip())
+    async with asyncio.TaskGroup() as tasks:
+        gateway.start(tasks)
+        await gateway.ready.wait()
+        gateway.state()
+        yield gateway
+        assert gateway.client is not None
+        await gateway.client.stop(drain=0.1)
+
+
+def way_at(broker: Broker, *, user: str = USER, password: str | None = None, version: Literal[4, 5] = 5) -> MqttWay:
+    return MqttWay(
+        "127.0.0.1",
+        broker.port,
+        user=user,
+        password=password or broker.passwords[user].read_text().strip(),
+        prefix=PREFIX,
+        version=version,
+    )
+
+
+async def opened(way: MqttWay, gateway: Gateway, kind: base.Kind = "adtls") -> tuple[Owner, str]:
+    owner = Owner(await way.open("lamp7", kind))
+    return owner, f"{gateway.names:032x}"
+
+
+def test_a_lost_broker_is_told_within_30_s() -> None:
+    assert 2 * mqtt.KEEPALIVE + 1 + mqtt.BROKER_GRACE <= 30
+    assert mqtt.ANSWER_TIMEOUT <= 30
+
+
+@pytest.mark.parametrize("version", [4, 5])
+@pytest.mark.parametrize("kind", ["adtls", "atls"])
+async def test_units_go_both_ways_and_the_close_behind_them(
+    broker: Broker, gateway: Gateway, kind: base.Kind, version: Literal[4, 5]
+) -> None:
+    async with running(way := way_at(broker, version=version)):
+        owner, name = await opened(way, gateway, kind)
+        assert [(asked.to, asked.kind) for asked in gateway.opens] == [("lamp7", kind)]
+        owner.session.send(map(unit, range(40)))
+        for n in (0, 1, 1, 0, 2):
+            gateway.down(name, n, unit(n), kind)
+        await until(lambda: len(owner.units) == 3)
+        owner.session.send([unit(40)])
+        owner.session.close()
+        owner.session.send([unit(41)])
+        await way.drain()
+        await until(lambda: gateway.closes)
+        assert gateway.units(name) == [(n, unit(n)) for n in range(41)]
+        assert {each[3] for each in gateway.up} == {bodies.CONTENT_TYPES[kind] if version == 5 else None}
+        assert gateway.closes == [name]
+        assert owner.units == [unit(0), unit(1), unit(2)]
+        assert (owner.ends, owner.lost) == ([], [])
+
+
+@pytest.mark.parametrize("kind", ["adtls", "atls"])
+async def test_a_gap_breaks_tls_and_not_dtls(broker: Broker, gateway: Gateway, kind: base.Kind) -> None:
+    async with running(way := way_at(broker)):
+        owner, name = await opened(way, gateway, kind)
+        for n in (0, 2, 1, 3):
+            gateway.down(name, n, unit(n), kind)
+        if kind == "adtls":
+            await until(lambda: len(owner.units) == 3)
+            assert owner.units == [unit(0), unit(2), unit(3)]
+            assert owner.ends == []
+        else:
+            await until(lambda: gateway.closes)
+            assert (owner.units, owner.ends) == ([unit(0)], ["unit 1 never came"])
+            assert gateway.closes == [name]
+
+
+@pytest.mark.parametrize("reason", ["over-rate", "busy"])
+async def test_tls_units_refused_for_now_go_again_in_order(broker: Broker, gateway: Gateway, reason: str) -> None:
+    taken: list[int] = []
+
+    def on_unit(topic: t.Up) -> None:
+        # A gateway that takes three units a second and refuses the rest, each by its number.
+        if topic.n == len(taken) and (topic.n % 3 or topic.n in refused or not topic.n):
+            taken.append(topic.n)
+        elif topic.n >= len(taken):
+            refused.add(topic.n)
+            gateway.status(topic.session, "dropped", topic.n, reason, 1)
+
+    refused: set[int] = set()
+    gateway.on_unit = on_unit
+    async with running(way := way_at(broker)):
+        owner, _ = await opened(way, gateway, "atls")
+        owner.session.send(map(unit, range(8)))
+        owner.session.close()
+        await until(lambda: len(taken) == 8)
+        assert taken == list(range(8))
+        by_number: dict[int, set[bytes]] = {}
+        for n, octets in gateway.units(f"{gateway.names:032x}"):
+            by_number.setdefault(n, set()).add(octets)
+        assert by_number == {n: {unit(n)} for n in range(8)}
+        assert (owner.ends, owner.lost) == ([], [])
+
+
+async def test_a_datagram_refused_for_now_goes_again_under_a_new_number(broker: Broker, gateway: Gateway) -> None:
+    def on_unit(topic: t.Up) -> None:
+        if topic.n == 1:
+            gateway.status(topic.session, "dropped", 1, "over-rate", 1)
+
+    gateway.on_unit = on_unit
+    async with running(way := way_at(broker)):
+        owner, name = await opened(way, gateway)
+        owner.session.send(map(unit, range(3)))
+        await until(lambda: len(gateway.units(name)) == 4)
+        # The gateway has seen number 2 and would take another number 1 for a repetition.
+        assert gateway.units(name) == [(0, unit(0)), (1, unit(1)), (2, unit(2)), (3, unit(1))]
+        assert (owner.ends, owner.lost) == ([], [])
+
+
+@pytest.mark.parametrize("kind", ["adtls", "atls"])
+async def test_a_unit_is_not_offered_for_ever(
+    broker: Broker, gateway: Gateway, monkeypatch: pytest.MonkeyPatch, kind: base.Kind
+) -> None:
+    monkeypatch.setattr(mqtt_session, "RETRY_FOR", 1.5)
+    gateway.on_unit = lambda topic: gateway.status(topic.session, "dropped", topic.n, "busy", 1)
+    async with running(way := way_at(broker)):
+        owner, name = await opened(way, gateway, kind)
+        owner.session.send([unit(0)])
+        await until(lambda: owner.lost)
+        assert len(gateway.units(name)) == 2
+        assert owner.ends == (["unit 0 was lost: busy"] if kind == "atls" else [])
+
+
+@pytest.mark.parametrize("reason", ["too-large", "unreachable", "expired", "link"])
+@pytest.mark.parametrize("kind", ["adtls", "atls"])
+async def test_a_lost_unit_ends_tls_only(broker: Broker, gateway: Gateway, kind: base.Kind, reason: str) -> None:
+    gateway.on_unit = lambda topic: gateway.status(topic.session, "dropped", topic.n, reason)
+    async with running(way := way_at(broker)):
+        owner, _ = await opened(way, gateway, kind)
+        owner.session.send([unit(0)])
+        await until(lambda: owner.lost)
+        assert owner.lost == [(0, reason)]
+        assert owner.ends == ([f"unit 0 was lost: {reason}"] if kind == "atls" else [])
+
+
+@pytest.mark.parametrize(
+    ("reason", "told"), [("denied", True), ("content", True), ("unknown", False), ("broken", False)]
+)
+async def test_other_refusals_end_the_session(broker: Broker, gateway: Gateway, reason: str, told: bool) -> None:
+    gateway.on_unit = lambda topic: gateway.status(topic.session, "dropped", topic.n, reason)
+    async with running(way := way_at(broker)):
+        owner, name = await opened(way, gateway)
+        owner.session.send([unit(0)])
+        await until(lambda: owner.ends)
+        assert owner.ends == [reason]
+        again, other = await opened(way, gateway)
+        again.session.close()
+        await until(lambda: other in gateway.closes)
+        assert (name in gateway.closes) == told
+
+
+async def test_the_gateway_ends_a_session(broker: Broker, gateway: Gateway) -> None:
+    async with running(way := way_at(broker)):
+        owner, name = await opened(way, gateway)
+        gateway.status(name, "broken", reason="unreachable")
+        await until(lambda: owner.ends)
+        assert owner.ends == ["unreachable"]
+        owner.session.send([unit(0)])
+        gateway.down(name, 0, unit(0))  # was on its way
+        await asyncio.sleep(0.1)
+        assert (gateway.up, gateway.closes, owner.units) == ([], [], [])
+
+
+async def test_an_open_is_repeated_with_its_nonce(
+    broker: Broker, gateway: Gateway, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(mqtt, "ASK_AGAIN", 0.2)
+    gateway.answers = False
+    async with running(way := way_at(broker)):
+        opening = asyncio.get_running_loop().create_task(way.open("lamp7", "atls"))
+        await until(lambda: len(gateway.opens) == 3)
+        assert len({asked.nonce for asked in gateway.opens}) == 1
+        nonce = gateway.opens[0].nonce
+        for _ in range(3):  # each repetition is answered, with the same session
+            name = gateway.grant(nonce)
+        owner = Owner(await opening)
+        gateway.grant(nonce)
+        gateway.down(name, 0, unit(0), "atls")
+        await until(lambda: owner.units)
+        owner.session.close()
+        await until(lambda: gateway.closes)
+        gateway.grant(nonce)
+        await asyncio.sleep(0.1)
+        assert gateway.closes == [name]
+
+
+async def test_an_open_without_an_answer(broker: Broker, gateway: Gateway, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(mqtt, "ANSWER_TIMEOUT", 1)
+    gateway.answers = False
+    async with running(way := way_at(broker)):
+        with pytest.raises(TransportError, match="no answer from the gateway"):
+            await way.open("lamp7", "adtls")
+        name = gateway.grant(gateway.opens[0].nonce)  # too late: nobody takes it
+        await until(lambda: gateway.closes == [name])
+
+
+async def test_a_refused_open(broker: Broker, gateway: Gateway) -> None:
+    gateway.answers = False
+    async with running(way := way_at(broker)):
+        for number, (reason, after) in enumerate((("denied", None), ("busy", 2))):
+            opening = asyncio.get_running_loop().create_task(way.open("lamp7", "adtls"))
+            await until(lambda: len(gateway.opens) > number)  # noqa: B023 - waited for at once
+            gateway.refuse("00" * 16, "denied")  # of nobody's
+            gateway.refuse(gateway.opens[-1].nonce, reason, after)
+            with pytest.raises(TransportError, match=reason) as caught:
+                await opening
+            assert caught.value.transient == (after is not None)
+        for impossible in ("", "a b", "x" * 65, "käse"):
+            with pytest.raises(TransportError, match="no name of a resource"):
+                await way.open(impossible, "adtls")
+
+
+@pytest.mark.parametrize(
+    ("state", "epoch", "reason", "told"),
+    [
+        (bodies.State.ONLINE, EPOCH + 1, "the gateway restarted", False),
+        (bodies.State.OFFLINE, EPOCH, "the gateway is offline", True),
+    ],
+)
+async def test_a_gateway_that_restarts_or_leaves(
+    broker: Broker, gateway: Gateway, state: bodies.State, epoch: int, reason: str, told: bool
+) -> None:
+    async with running(way := way_at(broker)):
+        owners = [(await opened(way, gateway, kind))[0] for kind in ("adtls", "atls")]  # type: ignore[arg-type]
+        gateway.state()  # the same as before: nothing happens
+        await asyncio.sleep(0.1)
+        assert [owner.ends for owner in owners] == [[], []]
+        gateway.state(state, epoch)
+        await until(lambda: all(owner.ends for owner in owners))
+        assert [owner.ends for owner in owners] == [[reason], [reason]]
+        await asyncio.sleep(0.1)
+        assert len(gateway.closes) == (2 if told else 0)
+
+
+async def test_nobody_reads_at_the_broker(broker: Broker, gateway: Gateway) -> None:
+    async with running(way := way_at(broker)):
+        owners = [(await opened(way, gateway, kind))[0] for kind in ("adtls", "atls")]  # type: ignore[arg-type]
+        assert gateway.client is not None
+        await gateway.client.stop(drain=0)
+        await asyncio.sleep(0.1)
+        for owner in owners:
+            owner.session.send([unit(0)])
+        await until(lambda: all(owner.lost for owner in owners))
+        assert [owner.lost for owner in owners] == [[(0, "unreachable")]] * 2
+        assert [owner.ends for owner in owners] == [[], ["unit 0 was lost: unreachable"]]
+
+
+async def test_a_broker_that_stays_away(broker: Broker, gateway: Gateway, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(mqtt, "BROKER_GRACE", 0.7)
+    async with running(way := way_at(broker)):
+        owner, _ = await opened(way, gateway)
+        await broker.process.kill()
+        await until(lambda: owner.ends)
+        assert owner.ends == ["no broker"]
+        await way.drain()
+
+
+async def test_a_broker_that_comes_back(stack: Stack, broker: Broker, gateway: Gateway) -> None:
+    async with running(way := way_at(broker)):
+        speaker, spoken = await opened(way, gateway)
+        stream, _ = await opened(way, gateway, "atls")
+        silent, _ = await opened(way, gateway)
+        speaker.session.send([unit(0), unit(1)])
+        await until(lambda: len(gateway.units(spoken)) == 2)
+        await broker.process.kill()
+        await stack.start_broker(["gateway", USER, "other"])
+        # The broker has forgotten us. TLS can't know what it missed; nor can who has said nothing yet. The other one
+        # asks by repeating itself, and goes on unless the gateway says that it is unknown.
+        await until(lambda: len(gateway.units(spoken)) == 3)
+        assert gateway.units(spoken)[-1] == (1, unit(1))
+        assert stream.ends == silent.ends == ["the broker lost what was meant for us"]
+        assert speaker.ends == []
+        speaker.session.send([unit(2)])
+        await until(lambda: gateway.units(spoken)[-1] == (2, unit(2)))
+        gateway.status(spoken, "dropped", 1, "unknown")
+        await until(lambda: speaker.ends)
+        assert speaker.ends == ["unknown"]
+
+
+async def test_sessions_that_others_open(broker: Broker, gateway: Gateway, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(mqtt, "MAX_SESSIONS", 1)
+    async with running(way := way_at(broker)) as came:
+        gateway.offer(NAME)
+        gateway.offer(NAME)
+        gateway.down(NAME, 0, unit(0))  # before the owner attaches
+        await until(lambda: came)
+        await asyncio.sleep(0.1)
+        owner = Owner(came[0])
+        assert (len(came), came[0].kind, came[0].peer) == (1, "adtls", "lamp7")
+        assert owner.units == [unit(0)]
+        with pytest.raises(TransportError, match="too many sessions"):
+            await way.open("lamp7", "adtls")
+        gateway.offer("cd" * 16, "atls")  # one too many
+        gateway.offer("ef" * 16, "oscore")  # not ours to speak
+        gateway.down("aa" * 16, 7, unit(7))  # of a time before this process
+        await until(lambda: len(gateway.closes) == 3)
+        assert gateway.closes == ["cd" * 16, "ef" * 16, "aa" * 16]
+        gateway.down("aa" * 16, 8, unit(8))
+        owner.session.close()
+        gateway.offer(NAME)
+        await until(lambda: len(gateway.closes) == 4)
+        assert gateway.closes[3:] == [NAME]
+        assert len(came) == 1
+
+
+async def test_many_sessions_share_the_client(broker: Broker, gateway: Gateway) -> None:
+    async with running(way := way_at(broker)):
+        owners = [Owner(await way.open("lamp7", "atls")) for _ in range(80)]
+        for owner in owners:  # 80 windows of 16 are more than the client queues
+            owner.session.send(map(unit, range(20)))
+            owner.session.close()
+        await way.drain()
+        await until(lambda: len(gateway.closes) == 80)
+        assert len(gateway.up) == 80 * 20
+        for number in range(80):
+            assert gateway.units(f"{number + 1:032x}") == [(n, unit(n)) for n in range(20)]
+        assert [owner.ends for owner in owners] == [[]] * 80
+
+
+async def test_too_much_in_the_queue_ends_the_session(broker: Broker, gateway: Gateway) -> None:
+    async with running(way := way_at(broker)):
+        owner, name = await opened(way, gateway)
+        owner.session.send(map(unit, range(base.MAX_QUEUED_UNITS + 1)))
+        assert owner.ends == ["too many units wait for the broker"]
+        await until(lambda: gateway.closes == [name])
+
+
+async def test_what_can_not_be_used(stack: Stack, broker: Broker) -> None:
+    async def fault_of(way: MqttWay) -> str:
+        with pytest.raises(ExceptionGroup) as caught:
+            async with running(way):
+                pass
+        (error,) = caught.value.exceptions
+        assert isinstance(error, TransportError)
+        return str(error)
+
+    assert "refused us" in await fault_of(way_at(broker, password="wrong"))
+    for prefix, user in (("", "app"), ("a/#", "app"), ("atls", "bridge"), ("atls", "a/b")):
+        with pytest.raises(UsageError):
+            MqttWay("127.0.0.1", 1, user=user, password=None, prefix=prefix)
+    await broker.process.kill()
+    assert f"no broker at 127.0.0.1:{broker.port}" in await fault_of(way_at(broker))
+
+
+_BODIES = st.one_of(
+    st.binary(max_size=40),
+    st.sampled_from(
+        [
+            bodies.encode(bodies.Incoming(NAME, "adtls", "lamp7")),
+            bodies.encode(bodies.Opened("00" * 16, NAME)),
+            bodies.encode(bodies.Status(bodies.StatusEvent.DROPPED, 2**60, "busy", 1)),
+            bodies.encode(bodies.Status(bodies.StatusEvent.CLOSED)),
+            bodies.encode(bodies.BridgeState(1, bodies.State.OFFLINE)),
+        ]
+    ),
+)
+_TOPICS = st.one_of(
+    st.builds(t.Down, st.just(USER), st.sampled_from([NAME, "cd" * 16]), st.integers(0, 2**64 - 1)),
+    st.sampled_from([t.OpenStatus(USER), t.IncomingSessions(USER), t.SessionStatus(USER, NAME), t.BridgeStateTopic()]),
+)
+
+
+@settings(max_examples=20, deadline=None)
+@given(messages=st.lists(st.tuples(_TOPICS, _BODIES, st.booleans()), max_size=8))
+def test_nothing_that_comes_ends_the_way(
+    messages: list[tuple[t.Topic, bytes, bool]],
+) -> None:
+    """What the handler is given, whatever it is, ends no more than sessions."""
+
+    async def course() -> None:
+        way = MqttWay("127.0.0.1", 1, user=USER, password=None, prefix=PREFIX)
+        space = t.TopicSpace(PREFIX)
+        way._incoming = lambda session: None
+        for topic, payload, retained in messages:
+            way.message(Message(space.build(topic), payload, retained, 1, None, None, None, None, (0, 0)))
+
+    asyncio.run(course())
