@@ -102,11 +102,14 @@ def _password(base: Path, name: str | None) -> str | None:
     if name is None:
         return None
     try:
-        return read_secret(base / name).decode("utf-8").rstrip("\r\n")
+        password = read_secret(base / name).decode("utf-8").rstrip("\r\n")
     except CredentialError as error:
         raise ConfigError("password_file", str(error)) from None
     except UnicodeDecodeError:
         raise ConfigError("password_file", f"{base / name}: expected UTF-8 text") from None
+    if not password:
+        raise ConfigError("password_file", f"{base / name}: expected a password, the file is empty")
+    return password
 
 
 def _tls(table: MqttConfig, base: Path) -> TlsOptions:
