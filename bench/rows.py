@@ -175,7 +175,7 @@ async def over_zigbee(site: Site, stack: Stack, other: Stack) -> list[Row]:
 
     async def theirs() -> int:
         await other.start_simulator("--seed", "1")
-        process = await site.start("bellows", "bench.zigbee", "bellows", other.radio_port, other.directory)
+        process = await site.start("bellows", "bench.zigbee", "bellows", other.dongle, other.directory)
         return process.pid
 
     gateway, bellows = await asyncio.gather(ours(), theirs())

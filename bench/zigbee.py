@@ -126,9 +126,9 @@ class Counting(bellows.zigbee.application.ControllerApplication):  # type: ignor
             super().packet_received(packet)
 
 
-async def bellows_alone(radio_port: int, directory: str) -> None:
+async def bellows_alone(dongle: str, directory: str) -> None:
     config = {
-        zigpy.config.CONF_DEVICE: {zigpy.config.CONF_DEVICE_PATH: f"socket://127.0.0.1:{radio_port}"},
+        zigpy.config.CONF_DEVICE: {zigpy.config.CONF_DEVICE_PATH: dongle},
         zigpy.config.CONF_DATABASE: f"{directory}/bellows.db",
         zigpy.config.CONF_OTA: {zigpy.config.CONF_OTA_ENABLED: False},
         zigpy.config.CONF_TOPO_SCAN_ENABLED: False,
@@ -160,4 +160,4 @@ if __name__ == "__main__":
     elif what == "frames":
         asyncio.run(frames(rest[0], rest[1], int(rest[2])))
     else:
-        asyncio.run(bellows_alone(int(rest[0]), rest[1]))
+        asyncio.run(bellows_alone(rest[0], rest[1]))

@@ -64,7 +64,7 @@ async def main() -> int:
 
 async def show(stack: Stack, clock: Clock) -> int:
     stack.write_policy(POLICY)
-    clock.say("starting a virtual ZigBee dongle (EZSP over ASH, on a TCP port)")
+    clock.say("starting a virtual ZigBee dongle (EZSP over ASH, at a pseudo-terminal)")
     await stack.start_simulator("--seed", "1")
     broker = await stack.start_broker(["gateway", "app", "other"], embedded="--embedded-broker" in sys.argv[1:])
     clock.say(f"broker: {broker.name}, MQTT {broker.version}")

@@ -66,7 +66,8 @@ class Stack:
     simulator: Process | None = None
     gateway: Process | None = None
     broker: Broker | None = None
-    radio_port: int = 0
+    dongle: str = ""
+    """The path that a radio driver opens: a pseudo-terminal, or ``socket://`` where TCP was asked for."""
     coaps_port: int = 0
 
     async def __aenter__(self) -> Stack:
@@ -91,16 +92,20 @@ class Stack:
     def attach_socket(self) -> Path:
         return self.directory / "attach.sock"
 
-    async def start_simulator(self, *options: str) -> Process:
-        """The virtual dongle and network; its state survives in this directory."""
-        port = self.radio_port or free_port()
+    async def start_simulator(self, *options: str, tcp: bool = False) -> Process:
+        """The virtual dongle and network; its state survives in this directory.
+
+        At a pseudo-terminal by default: over TCP bellows waits two seconds at each reset.
+        """
+        if tcp and not self.dongle:
+            self.dongle = f"socket://127.0.0.1:{free_port()}"
+        self.dongle = self.dongle or str(self.directory / "dongle")
         self.simulator = await self._start(
             "simulator",
             [
                 command("atls-simulator"),
                 "run",
-                "--tcp",
-                f"127.0.0.1:{port}",
+                *(["--tcp", self.dongle.removeprefix("socket://")] if tcp else ["--pty", self.dongle]),
                 "--attach-socket",
                 str(self.attach_socket),
                 "--state",
@@ -109,7 +114,6 @@ class Stack:
             ],
         )
         await self.simulator.expect(lambda line: "ready" in str(line.get("text", line.get("event", ""))), what="ready")
-        self.radio_port = port
         return self.simulator
 
     # The broker
@@ -219,7 +223,7 @@ class Stack:
         if zigbee:
             lines += [
                 "  zigbee:",
-                f"    path: socket://127.0.0.1:{self.radio_port}",
+                f"    path: {self.dongle}",
                 f"    form: {form}",
                 "    protocols:",
                 "      200: {to: phone, content: adtls}",

@@ -22,8 +22,8 @@ from layer.config import AssociationConfig
 
 ROOT = Path(__file__).parents[2]
 DOCS = ROOT / "docs"
-PAGES = ("architecture.md", "carriage.md", "config.md", "endpoint.md", "policy.md", "zigbee.md")
-SOURCES = ("layer", "carriage", "endpoint", "gateway", "adapters", "simulator", "demo", "systemd", "config")
+PAGES = ("architecture.md", "bench.md", "carriage.md", "config.md", "endpoint.md", "policy.md", "zigbee.md")
+SOURCES = ("layer", "carriage", "endpoint", "gateway", "adapters", "simulator", "demo", "bench", "systemd", "config")
 WIDTH = 112
 
 TUNNEL = TunnelLimits()

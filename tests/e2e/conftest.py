@@ -60,8 +60,8 @@ async def stack(tmp_path: Path, formed: Path) -> AsyncIterator[Stack]:
 def start_hub(stack: Stack) -> StartHub:
     """Starts dongle, broker and gateway, with options for the simulator; joining is open."""
 
-    async def start(*options: str) -> Stack:
-        await stack.start_simulator("--seed", "1", *options)
+    async def start(*options: str, tcp: bool = False) -> Stack:
+        await stack.start_simulator("--seed", "1", *options, tcp=tcp)
         await stack.start_broker(["gateway", "app", "other"])
         stack.write_config(form="never")
         await stack.start_gateway()

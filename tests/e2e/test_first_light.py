@@ -10,6 +10,7 @@ from demo.process import Process
 from demo.scenario import VARIANTS, Variant, layer0, tunnel
 from demo.stack import LAMP, Stack
 from endpoint.control import made_octets
+from tests.e2e.conftest import StartHub
 
 SIZES = (1, 63, 64, 1023, 1024, 1025, 4096, 16384, 65536)
 
@@ -52,3 +53,31 @@ async def test_device_opens_to_application(hub: Stack, variant: Variant) -> None
         await exchange(app, lamp, size, 2 * seed + 1)
     app.tell(do="close", session=0)
     assert (await lamp.expect_event("ended", session=0))["clean"]
+
+
+@pytest.mark.process
+async def test_dongle_over_tcp(start_hub: StartHub) -> None:
+    hub = await start_hub(tcp=True)
+    files = layer0(hub, "dtls-psk")
+    phone = await hub.start_phone("phone", files.phone)
+    lamp = await hub.start_device("lamp7", LAMP, files.lamp, "--open", tunnel("dtls-psk", "phone"))
+    await lamp.expect_event("session", session=0, seconds=60)
+    await exchange(lamp, phone, 1025, 1)
+    await exchange(phone, lamp, 1025, 2)
+
+
+@pytest.mark.process
+@pytest.mark.parametrize("variant", ["dtls-x509", "tls-psk"])
+async def test_phone_and_application_open_to_device(hub: Stack, variant: Variant) -> None:
+    files = layer0(hub, variant)
+    lamp = await hub.start_device("lamp7", LAMP, files.lamp)
+    phone = await hub.start_phone("phone", files.phone, "--open", "lamp7")
+    app = await hub.start_application("app", "app", files.app, "--open", "lamp7")
+    for other in (phone, app):
+        await other.expect_event("session", session=0, seconds=60)
+    await lamp.expect_event("session", count=2)
+    by_peer = [event for event in lamp.events if event["event"] == "session"]
+    assert sorted(event["session"] for event in by_peer) == [0, 1]
+    assert {event["via"] for event in by_peer} == {"gateway"}
+    await exchange(phone, lamp, 1025, 1)
+    await exchange(app, lamp, 1025, 2)
