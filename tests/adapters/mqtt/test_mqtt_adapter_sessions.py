@@ -8,8 +8,8 @@ import pytest
 
 from adapters.mqtt.told import epoch_number
 from carriage.mqtt import messages as bodies
+from carriage.mqtt.options import Message, MqttOptions
 from gateway.api.model import Close, ContentKind, LinkSecurity, Open, Outcome, Reason, Refused, SessionId, Unit
-from gateway.engine.limits import EngineLimits
 from tests.adapters.coap.far_end import record, tls_record, until
 from tests.adapters.mqtt.mqtt_home import ADTLS, ROOT, MqttHome
 
@@ -327,18 +327,20 @@ async def test_a_vanished_user_is_noticed_by_its_will(home: MqttHome) -> None:
     assert home.adapter.status()["sessions"] == 0
 
 
-async def test_a_flood_of_refusals_leaves_room_for_units(start: Start) -> None:
-    home = await start(limits=EngineLimits(queue_units=200))
+async def test_a_flood_of_refusals_leaves_room_for_units(home: MqttHome) -> None:
     app, other = await home.user("app"), await home.user("other")
     session = home.far.open("app")
     await until(app.incoming)
-    tokens = [
-        other.client.publish(f"atls/other/atls/{'0f' * 16}/up/{n}", record(), content_type=ADTLS) for n in range(900)
-    ]
-    receipts = [home.far.unit(session, n, record()) for n in range(100)]
-    await until(lambda: len(app.units(session)) == 100)
-    await until(lambda: {home.far.outcome(receipt) for receipt in receipts} == {(Outcome.DELIVERED, None)})
-    await until(lambda: all(token in other.ends for token in tokens))
+    client = home.adapter._client
+    assert client is not None
+    for n in range(2000):
+        home.adapter.message(
+            Message(f"atls/other/atls/{'0f' * 16}/up/{n}", b"", False, 1, ADTLS, None, None, None, (0, 0))
+        )
+    assert client.outstanding == MqttOptions(host="", port=0, client_id="").max_queued // 2
+    receipt = home.far.unit(session, 0, record())
+    await until(lambda: app.units(session) and home.far.outcome(receipt) == (Outcome.DELIVERED, None))
+    await until(lambda: len(other.statuses("0f" * 16)) == 512)
 
 
 async def test_what_a_user_leaves_behind_is_swept(home: MqttHome) -> None:
