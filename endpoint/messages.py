@@ -6,20 +6,23 @@ import asyncio
 import hashlib
 import hmac
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Final
 
 from carriage.coap import codes, options
 from carriage.coap import exchange as coap
 from endpoint.runner import Runner
+from endpoint.ways.base import Kind
 from layer.errors import TransportError, UsageError
 
 MESSAGES_PATH: Final = b"messages"
 MAX_WAITING: Final = 1024
 """Messages that wait to be sent."""
-MAX_UNDER_WAY: Final = 16
-"""Messages without an answer, and the octets of them: more would fill the carriage's queue."""
+MAX_UNDER_WAY: Final[Mapping[Kind, int]] = {"adtls": 1, "atls": 16}
+"""Messages without an answer. Over datagrams long ones go in blocks, and two such uploads to one resource at a time
+would be taken for one (RFC 7959 section 2.5)."""
 MAX_OCTETS_UNDER_WAY: Final = 256 * 1024
+"""Their octets: more would fill the carriage's queue."""
 
 _OPTIONS = ((options.URI_PATH, MESSAGES_PATH),)
 
@@ -34,6 +37,7 @@ class Messages:
         self._runner = runner
         self._raw = raw
         self._sent = sent
+        self._at_once = MAX_UNDER_WAY[runner.carriage.kind]
         self._now = asyncio.get_running_loop().time
         self._waiting: deque[tuple[bytes, float]] = deque()
         self._under_way: dict[int, tuple[bytes, float]] = {}
@@ -86,7 +90,7 @@ class Messages:
         self._sent(data, began, "sent")
 
     def _pump(self) -> None:
-        while self._waiting and len(self._under_way) < MAX_UNDER_WAY:
+        while self._waiting and len(self._under_way) < self._at_once:
             data, began = self._waiting[0]
             if self._under_way and self._octets + len(data) > MAX_OCTETS_UNDER_WAY:
                 break
