@@ -192,16 +192,18 @@ class Session:
                 moved = True
                 self._on_association(event, now)
             channel = self._coap
-            if channel is not None:
-                while (message := channel.next_event()) is not None:
+            if channel is not None and not self._ended:
+                self._take_messages()
+                for octets in channel.to_send():
                     moved = True
-                    self._events.append(message)
-                if not self._ended:
-                    for octets in channel.to_send():
-                        moved = True
-                        self._association.send(octets, now)
+                    self._association.send(octets, now)
             if not moved:
                 return
+
+    def _take_messages(self) -> None:
+        if self._coap is not None:
+            while (message := self._coap.next_event()) is not None:
+                self._events.append(message)
 
     def _on_association(self, event: object, now: float) -> None:
         match event:
@@ -228,4 +230,5 @@ class Session:
     def _end(self, reason: str, *, clean: bool) -> None:
         if not self._ended:
             self._ended = True
+            self._take_messages()  # what was said before the end is told before it
             self._events.append(Ended(reason, clean))

@@ -10,11 +10,13 @@ from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
+from click.testing import CliRunner
 
 from carriage.coap import atls
 from demo.credentials import Authority, make_psk_file, write_psk_file, write_secret
 from demo.process import Process
 from demo.stack import command
+from endpoint.cli import main
 from tests.endpoint.air_gateway import EUI64, air
 from tests.endpoint.coaps_gateway import KEY, Gateway
 from tests.endpoint.owner import until
@@ -99,13 +101,24 @@ FAILURES: dict[str, tuple[tuple[str, ...], int, str]] = {
 }
 
 
-@pytest.mark.parametrize("name", FAILURES)
-def test_each_failure_is_one_line(name: str, files: Path) -> None:
+@pytest.mark.parametrize("name", ["no way", "one PSK for both layers", "no gateway"])
+def test_exit_codes_of_the_process(name: str, files: Path) -> None:
     arguments, code, text = FAILURES[name]
-    found, out, err = run(files, *arguments)
-    assert (found, out if code == 78 else "") == (code, "")
+    found, _, err = run(files, *arguments)
+    assert found == code
     assert text in err
     assert "Traceback" not in err
+
+
+@pytest.mark.parametrize("name", FAILURES)
+def test_each_failure_is_one_line(name: str, files: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(files)
+    arguments, code, text = FAILURES[name]
+    result = CliRunner().invoke(main, arguments)
+    err = result.stderr
+    assert (result.exit_code, result.stdout if code == 78 else "") == (code, "")
+    assert result.exception is None or isinstance(result.exception, SystemExit)
+    assert text in err
     if code != 2:
         lines = [line for line in err.splitlines() if line.startswith("atls-endpoint: ")]
         assert len(lines) == 1

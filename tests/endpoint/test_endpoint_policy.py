@@ -148,7 +148,7 @@ def test_what_a_good_policy_says(folder: Path) -> None:
     assert policy.credentials.psk.identity == b"lamp7"
 
 
-@settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(
     st.one_of(
         st.binary(max_size=200),
