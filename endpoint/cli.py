@@ -120,7 +120,11 @@ def device(attach: str, eui64: str, **common: Any) -> None:
 )
 @click.option("--certificate-file", type=click.Path(path_type=Path), help="Layer 1: our certificate (PEM).")
 @click.option("--key-file", type=click.Path(path_type=Path), help="Layer 1: its private key (PEM, mode 0600).")
-@click.option("--ca-file", type=click.Path(path_type=Path), help="Layer 1: whom to trust as gateway or broker (PEM).")
+@click.option(
+    "--ca-file",
+    type=click.Path(path_type=Path),
+    help="Layer 1: whom to trust as gateway or broker (PEM). A HOST that is a name must be in the certificate.",
+)
 @click.option("--user", help="MQTT user name; the first topic level below the prefix.")
 @click.option("--password-file", type=click.Path(path_type=Path), help="MQTT password, mode 0600.")
 @click.option("--mqtt-version", default="5", show_default=True, type=click.Choice(["5", "3.1.1"]))

@@ -6,6 +6,7 @@ Each session is a resource of the gateway, ``/atls/{session}``; see ``coaps_sess
 from __future__ import annotations
 
 import asyncio
+import ipaddress
 import logging
 import secrets
 from collections import OrderedDict
@@ -22,6 +23,7 @@ from carriage.coap.exchange import Reason, Request, Response
 from carriage.coap.server import LAYER_1
 from endpoint.ways.base import RETRY_PAUSE, CarriageSession, Kind
 from endpoint.ways.coaps_session import CoapsSession
+from layer.config import AssociationConfig, PeerRequirement
 from layer.credentials import Credentials
 from layer.errors import PeerError, TransportError
 
@@ -51,6 +53,22 @@ _KINDS: Final[dict[str, Kind]] = {"65000": "atls", "65001": "adtls"}
 _UNIFORM = SystemRandom().uniform
 
 
+def _layer_1(host: str, credentials: Credentials) -> AssociationConfig:
+    """A certificate must name the host that was asked for (RFC 7252 section 9.1.3.3). For an address there is nothing
+    to compare: any certificate under the anchors is taken."""
+    config = replace(LAYER_1, handshake_timeout=HANDSHAKE_TIMEOUT)
+    try:
+        ipaddress.ip_address(host)
+        return config
+    except ValueError:
+        pass
+    if not credentials.anchors:
+        return config
+    psks = {credentials.psk.identity} if credentials.psk is not None else ()
+    peer = PeerRequirement(names=frozenset({f"dns:{host}"}), psk_identities=frozenset(psks))
+    return replace(config, peer=peer, server_name=host)
+
+
 class CoapsWay:
     """One coaps client of one gateway."""
 
@@ -59,7 +77,7 @@ class CoapsWay:
             host,
             port,
             credentials,
-            replace(LAYER_1, handshake_timeout=HANDSHAKE_TIMEOUT),
+            _layer_1(host, credentials),
             CoapConfig(max_requests=2 * MAX_SESSIONS + 16),
             keepalive=KEEPALIVE,
             ping_timeout=PING_TIMEOUT,

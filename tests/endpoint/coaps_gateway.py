@@ -32,6 +32,8 @@ class Gateway:
     """``on_open``, ``on_unit``, ``on_read``, ``on_inbox`` and ``on_close`` may answer; LookupError: as usual."""
 
     port: int = 0
+    host: str = "127.0.0.1"
+    credentials: Credentials = SERVER
     server: CoapsServer | None = None
     scripts: dict[type, Callable[[Any], Answer]] = field(default_factory=dict)
     seen: list[Any] = field(default_factory=list)
@@ -45,9 +47,9 @@ class Gateway:
     def start(self) -> None:
         if not self.port:
             with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
-                probe.bind(("127.0.0.1", 0))
+                probe.bind(("", 0))
                 self.port = probe.getsockname()[1]
-        self.server = serve_coaps("127.0.0.1", self.port, SERVER, self)
+        self.server = serve_coaps(self.host, self.port, self.credentials, self)
 
     def stop(self) -> None:
         """Clients hear of it, unless their relay is broken."""

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import socket
 from collections.abc import AsyncIterator, Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -11,6 +13,7 @@ import pytest
 from carriage.coap import atls, codes
 from carriage.coap import options as opt
 from carriage.coap.exchange import Response
+from demo.credentials import Authority, Leaf
 from endpoint.ways import base, coaps, coaps_session
 from endpoint.ways.coaps import CoapsWay
 from layer.credentials import Credentials, Psk
@@ -395,3 +398,31 @@ async def test_a_gateway_that_does_not_know_us(gateway: Gateway, impatient: None
         async with running(stranger):
             pass
     assert caught.group_contains(TransportError, match="different keys")
+
+
+async def test_a_certificate_must_name_the_host(tmp_path: Path, impatient: None) -> None:
+    authority = Authority.make(tmp_path)
+    mine, right, wrong = (authority.issue(name) for name in ("phone", "gateway", "elsewhere"))  # gateway: localhost too
+    host = socket.getaddrinfo("localhost", 0, type=socket.SOCK_DGRAM)[0][4][0]
+    for leaf, accepted in ((right, True), (wrong, False)):
+        gateway = Gateway(host=str(host), credentials=_certificate(leaf, authority))
+        gateway.start()
+        try:
+            for name in ("localhost", str(host)):
+                way = CoapsWay(name, gateway.port, _certificate(mine, authority))
+                if accepted or name == host:
+                    async with running(way):
+                        await way.open("lamp7", "adtls")
+                else:
+                    with pytest.raises(ExceptionGroup) as caught:
+                        async with running(way):
+                            pass
+                    assert caught.group_contains(TransportError)
+        finally:
+            gateway.stop()
+
+
+def _certificate(leaf: Leaf, authority: Authority) -> Credentials:
+    return Credentials(
+        certificate_chain=leaf.certificate, private_key=leaf.private, trust_anchors=authority.certificate
+    )
