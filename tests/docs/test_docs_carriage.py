@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 
+from adapters.coap import links
 from adapters.zigbee import conversation
 from carriage.coap import atls, atls_client, codes, options
 from carriage.coap.atls_format import DEFAULT_FORMATS, KINDS, REASON_CODES
@@ -148,12 +149,7 @@ def test_coap_links(carriage: Any) -> None:
     inbox = carriage.block("text", "coap-inbox").strip().encode()
     assert inbox == write_links([Link(f"/atls/{SESSION}", (("ct", "65001"), ("title", "lamp7")))])
     directory = carriage.block("text", "coap-directory").strip().encode()
-    assert directory == write_links(
-        [
-            Link("/atls/inbox", (("rt", "atls.inbox"), ("ct", "40"), ("obs", None))),
-            Link("/atls?to=lamp7", (("rt", "atls"), ("ct", "65000 65001"), ("title", "lamp7"))),
-        ]
-    )
+    assert directory == write_links(links.directory(["lamp7", "no alias"]))
     assert len(read_links(directory)) == 2
 
 

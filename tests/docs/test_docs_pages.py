@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from adapters.coap import plugin
 from adapters.zigbee.config import ZigbeeConfig
 from adapters.zigbee.coordinator import INTERVIEW_INTERVAL
 from adapters.zigbee.radio import DELIVERY_TIMEOUT, SLEEPY_DELIVERY_TIMEOUT
@@ -62,7 +63,7 @@ NUMBERS: list[tuple[str, str]] = [
     ("carriage.md", f"stopped for {TUNNEL.stall_timeout:g} s gives up"),
     ("carriage.md", f"longer than {MESSAGES.empty_ack_delay:g} s the request is acknowledged empty"),
     ("carriage.md", f"Bodies above {COAP.body_limit} octets, or messages above {COAP.message_limit},"),
-    ("carriage.md", f"Bodies end at {COAP.max_body:,} octets"),
+    ("carriage.md", f"bodies of at most {plugin.MAX_BODY:,} octets"),
     ("carriage.md", f"where {COAP.max_exchanges} requests of a client wait already"),
     ("carriage.md", f"one JSON object of at most {MAX_BODY} octets"),
     ("carriage.md", f"| {UNIT_EXPIRY} |"),
