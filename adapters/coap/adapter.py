@@ -48,7 +48,7 @@ LISTEN_AGAIN: Final = 5.0
 """Seconds until a port that can't be had is tried again."""
 LOG_LINES: Final = 10
 LOG_INTERVAL: Final = 10.0
-"""Seconds in which so many refused handshakes are logged: anybody can cause them."""
+"""Seconds in which so many refused handshakes and requests are logged: anybody can cause them."""
 
 _KINDS: Final[dict[str, ContentKind]] = {kind.value: kind for kind in ContentKind}
 
@@ -68,6 +68,7 @@ class CoapAdapter:
         self._submitted: dict[EnvelopeId, Pending] = {}
         self._server: CoapsServer | None = None
         self._refused_handshakes = 0
+        self._malformed = 0
         self._logged_at, self._logged = float("-inf"), 0
 
     @property
@@ -119,6 +120,7 @@ class CoapAdapter:
             "sessions": self._delivery.sessions,
             "waiting": len(self._submitted),
             "refused_handshakes": self._refused_handshakes,
+            "malformed_requests": self._malformed,
             **self._delivery.counters,
             **(self._server.counters if self._server is not None else {}),
         }
@@ -143,12 +145,16 @@ class CoapAdapter:
 
     def refused(self, address: object, reason: str) -> None:
         self._refused_handshakes += 1
+        self._warn("handshake", reason, self._refused_handshakes)
+
+    def _warn(self, what: str, reason: str, count: int) -> None:
+        """What no envelope was made of never reaches the engine's books; and anybody can cause it."""
         now = self._context.now()
         if now - self._logged_at >= LOG_INTERVAL:
             self._logged_at, self._logged = now, 0
         self._logged += 1
         if self._logged <= LOG_LINES:
-            _LOG.warning("handshake refused: %s (%d so far)", reason, self._refused_handshakes)
+            _LOG.warning("%s refused: %s (%d so far)", what, reason, count)
 
     def request(self, peer: CoapPeer, exchange: int, request: Request) -> None:
         connection = self._connections[peer]
@@ -169,7 +175,9 @@ class CoapAdapter:
             case atls.WellKnownCore(query=query):
                 links = directory(self._context.targets(connection.identity))
                 peer.respond(exchange, atls.links(matching(links, query)))
-            case Response():
+            case Response(payload=reason):
+                self._malformed += 1
+                self._warn("request", reason.decode("ascii", "replace"), self._malformed)
                 peer.respond(exchange, operation)
 
     def acknowledged(self, peer: CoapPeer, exchange: int, notification: int) -> None:

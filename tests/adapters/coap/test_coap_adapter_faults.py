@@ -12,7 +12,8 @@ import pytest
 
 from adapters.coap.countdown import Countdown
 from adapters.coap.plugin import CoapPlugin
-from carriage.coap import atls_client, codes
+from carriage.coap import atls_client, codes, options
+from carriage.coap.exchange import Request
 from gateway.api.model import Accepted, Close, ContentKind, Open, Outcome, Reason, Refused, Reset, SessionId, Unit
 from gateway.engine.limits import EngineLimits
 from gateway.testing.check_adapter import check_adapter
@@ -378,3 +379,15 @@ async def test_a_countdown_calls_each_key_once_in_its_time() -> None:
     countdown.close()
     await asyncio.sleep(0.15)
     assert len(over) == 3
+
+
+async def test_requests_that_mean_nothing_are_counted_and_told(home: Home, caplog: pytest.LogCaptureFixture) -> None:
+    client = await home.client("phone")
+    session = home.far.open("phone")
+    send = atls_client.send_request(session, 0, "adtls", record(40))
+    unmarked = Request(send.code, tuple(option for option in send.options if option[0] != options.CONTENT_FORMAT), b"?")
+    for _ in range(12):
+        assert (await client.request(unmarked)).code == codes.UNSUPPORTED_CONTENT_FORMAT
+    assert home.adapter.status()["malformed_requests"] == 12
+    lines = [each.getMessage() for each in caplog.records if "request refused" in each.getMessage()]
+    assert lines == [f"request refused: content ({number} so far)" for number in range(1, 11)]
