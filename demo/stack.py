@@ -329,7 +329,7 @@ class Stack:
     async def start_application(self, name: str, user: str, policy: Path, *options: str) -> Process:
         """An ``atls-endpoint app`` over MQTT."""
         assert self.broker is not None
-        link = ["--mqtt", f"127.0.0.1:{self.broker.port}", "--user", user]
+        link = ["--mqtt", f"127.0.0.1:{self.broker.port}", "--plain", "--user", user]
         link += ["--password-file", str(self.broker.passwords[user]), "--prefix", PREFIX]
         link += ["--mqtt-version", "3.1.1" if self.broker.version == "3.1.1" else "5"]
         return await self._start_app(name, policy, [*link, *options])

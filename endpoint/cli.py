@@ -127,6 +127,7 @@ def device(attach: str, eui64: str, **common: Any) -> None:
 )
 @click.option("--user", help="MQTT user name; the first topic level below the prefix.")
 @click.option("--password-file", type=click.Path(path_type=Path), help="MQTT password, mode 0600.")
+@click.option("--plain", is_flag=True, help="MQTT without TLS: the password crosses the network in clear.")
 @click.option("--mqtt-version", default="5", show_default=True, type=click.Choice(["5", "3.1.1"]))
 @click.option("--prefix", default="atls", show_default=True, help="MQTT topic prefix.")
 @_common
@@ -141,6 +142,7 @@ def app(
     password_file: Path | None,
     prefix: str,
     mqtt_version: str,
+    plain: bool,
     **common: Any,
 ) -> None:
     """Be an application or a phone, over coaps or MQTT. --open takes the alias of a resource of the gateway."""
@@ -165,16 +167,12 @@ def app(
     else:
         if user is None:
             raise click.UsageError("--mqtt needs --user NAME")
-        if certificate_file is not None and ca_file is None:
-            raise click.UsageError("--certificate-file needs --ca-file: without it the broker is spoken to in clear")
+        if plain and (certificate_file is not None or ca_file is not None):
+            raise click.UsageError("--plain is without TLS: it goes with neither --ca-file nor --certificate-file")
         name = user
         secret = _loaded(lambda: _password(password_file)) if password_file else b""
         password = secret.decode() if password_file else None
         layer1_keys = (secret, _unhex(secret))
-        if password and ca_file is None and host not in ("localhost", "127.0.0.1", "::1"):
-            click.echo(
-                "atls-endpoint: without --ca-file the password and all topics go to the broker in clear", err=True
-            )
 
         def way(policy: Layer0Policy) -> Way:
             from endpoint.ways.mqtt import MqttWay
@@ -186,6 +184,7 @@ def app(
                 password=password,
                 prefix=prefix,
                 version=5 if mqtt_version == "5" else 4,
+                plain=plain,
                 ca_file=ca_file,
                 certificate_file=certificate_file,
                 key_file=key_file,

@@ -7,6 +7,7 @@ refuses the other's. Every mistake is one line ``FILE:LINE: key.path: expected .
 from __future__ import annotations
 
 import hmac
+import warnings
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -196,13 +197,15 @@ def _read(path: Path) -> tuple[dict[str, Any], Any]:
     if len(raw) > MAX_FILE:
         raise PolicyError(f"{path}:0: (file): expected at most {MAX_FILE} octets")
     try:
-        document = YAML(typ="rt", pure=True).load(raw.decode("utf-8"))
+        with warnings.catch_warnings():
+            warnings.simplefilter("error")  # what could be read in two ways is refused
+            document = YAML(typ="rt", pure=True).load(raw.decode("utf-8"))
     except UnicodeDecodeError:
         raise PolicyError(f"{path}:0: (file): expected UTF-8") from None
     except MarkedYAMLError as error:
         line = error.problem_mark.line + 1 if error.problem_mark else 0
         raise PolicyError(f"{path}:{line}: (syntax): expected YAML 1.2: {_one_line(error.problem)}") from None
-    except (YAMLError, ValueError, RecursionError) as error:
+    except (YAMLError, Warning, ValueError, RecursionError) as error:
         raise PolicyError(f"{path}:0: (syntax): expected YAML 1.2: {_one_line(error)}") from None
     if not isinstance(document, CommentedMap):
         raise PolicyError(f"{path}:1: (top level): expected a mapping with layer: 0")

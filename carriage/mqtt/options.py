@@ -26,7 +26,7 @@ class Will:
     """What the broker publishes when the connection breaks."""
 
     topic: str
-    payload: bytes = field(repr=False)
+    payload: bytes = field(default=b"", repr=False)
     qos: int = 1
     retain: bool = False
     content_type: str | None = None

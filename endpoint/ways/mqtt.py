@@ -16,7 +16,7 @@ from typing import Final, Literal
 from carriage.mqtt import messages as bodies
 from carriage.mqtt import topics as t
 from carriage.mqtt.client import MqttClient
-from carriage.mqtt.options import DropReason, Message, MqttOptions, TlsOptions, Token
+from carriage.mqtt.options import DropReason, Message, MqttOptions, TlsOptions, Token, Will
 from endpoint.ways.base import CarriageSession, Kind
 from endpoint.ways.mqtt_session import MqttSession
 from layer.errors import PeerError, TransportError
@@ -28,6 +28,8 @@ _LOG = logging.getLogger(__name__)
 KEEPALIVE: Final = 8
 BROKER_GRACE: Final = 12.0
 """Seconds without the broker after which sessions are given up."""
+RETURN_WITHIN: Final = 12
+"""Seconds that the broker keeps our session and our will after the connection broke (MQTT 5; none in 3.1.1)."""
 LONGEST_PAUSE: Final = 10.0
 """Seconds between attempts to connect again."""
 ANSWER_TIMEOUT: Final = 25
@@ -48,9 +50,9 @@ _PASSING: Final = frozenset({136, 137, 151, 159})
 
 
 class MqttWay:
-    """One client of one broker, as ``user``. UsageError: ``prefix`` or ``user`` can't be topic levels.
+    """One client of one broker, as ``user``, over TLS unless ``plain``.
 
-    CredentialError: a TLS file can't be used.
+    UsageError: ``prefix`` or ``user`` can't be topic levels. CredentialError: a TLS file can't be used.
     """
 
     def __init__(
@@ -62,6 +64,7 @@ class MqttWay:
         password: str | None,
         prefix: str,
         version: Literal[4, 5] = 5,
+        plain: bool = False,
         ca_file: Path | None = None,
         certificate_file: Path | None = None,
         key_file: Path | None = None,
@@ -71,9 +74,9 @@ class MqttWay:
         self._topics = t.TopicSpace(prefix)
         self._filters = self._topics.client_filters(user)
         tls = None
-        if ca_file is not None:
+        if not plain:
             tls = TlsOptions(
-                ca_file=str(ca_file),
+                ca_file=str(ca_file) if ca_file else None,
                 cert_file=str(certificate_file) if certificate_file else None,
                 key_file=str(key_file) if key_file else None,
             )
@@ -87,8 +90,9 @@ class MqttWay:
                 tls=tls,
                 version=version,
                 keepalive=KEEPALIVE,
-                # Once we are gone nobody reads what comes for us, and the gateway hears of that from the broker.
-                session_expiry=0,
+                # What comes while we are away for a moment is kept; once we are gone the gateway hears of it.
+                session_expiry=RETURN_WITHIN,
+                will=Will(topic=self._topics.build(t.Gone(user)), delay=RETURN_WITHIN),
                 backoff_limit=LONGEST_PAUSE,
             ),
             self,

@@ -65,7 +65,7 @@ def test_help_tells_the_exit_codes(tmp_path: Path) -> None:
 
 
 COAPS = ("app", "--coaps", NOBODY)
-MQTT = ("app", "--mqtt", NOBODY, "--user", "app")
+MQTT = ("app", "--mqtt", NOBODY, "--plain", "--user", "app")
 DEVICE = ("device", "--attach", "none", "--eui64", EUI64)
 LINK = ("--psk-file", "link.psk")
 POLICY = ("--policy", "policy.yaml")
@@ -94,7 +94,7 @@ FAILURES: dict[str, tuple[tuple[str, ...], int, str]] = {
     "PSK open to all": ((*COAPS, "--psk-file", "open.psk", *POLICY), 78, "chmod 600"),
     "binary password": ((*MQTT, "--password-file", "binary", *POLICY), 78, "binary: is not UTF-8"),
     "certificate alone": ((*COAPS, "--certificate-file", "phone.pem", "--ca-file", "ca.pem", *POLICY), 78, "both"),
-    "CA that is none": ((*MQTT, "--ca-file", "large", *POLICY), 78, "large"),
+    "CA that is none": (("app", "--mqtt", NOBODY, "--user", "app", "--ca-file", "large", *POLICY), 78, "large"),
     "no gateway": ((*COAPS, *LINK, *POLICY), 69, "nobody answers at 127.0.0.1 port 1"),
     "no broker": ((*MQTT, *POLICY), 69, "no broker at 127.0.0.1:1: "),
     "no network": ((*DEVICE, *POLICY), 69, "none: No such file or directory"),

@@ -57,6 +57,7 @@ def way_at(broker: Broker, *, user: str = USER, password: str | None = None, ver
         password=password or broker.passwords[user].read_text().strip(),
         prefix=PREFIX,
         version=version,
+        plain=True,
     )
 
 
@@ -413,7 +414,7 @@ def test_nothing_that_comes_ends_the_way(
     """What the handler is given, whatever it is, ends no more than sessions."""
 
     async def course() -> None:
-        way = MqttWay("127.0.0.1", 1, user=USER, password=None, prefix=PREFIX)
+        way = MqttWay("127.0.0.1", 1, user=USER, password=None, prefix=PREFIX, plain=True)
         space = t.TopicSpace(PREFIX)
         way._incoming = lambda session: None
         for topic, payload, retained in messages:
