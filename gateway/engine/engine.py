@@ -205,12 +205,19 @@ class Engine:
         if session.state is State.DRAINING:
             return outbox.refuse(unit, Reason.CLOSED, "", flow.sender, session=session.id)
         if unit.n > flow.next_n and session.content is ContentKind.ATLS:
+            if flow.put_off is not None:
+                why, rule, wait = flow.put_off
+                return outbox.refuse(unit, why, rule, flow.sender, session=session.id, retry_after=wait)
             self._delivery.end(session, Reason.BROKEN, now)
             return outbox.refuse(unit, Reason.BROKEN, "", flow.sender, session=session.id)
         reason = self._bounds(unit, flow, now)
         if reason is not None:
-            wait = self._limits.retry_after if reason is Reason.BUSY else None
-            return outbox.refuse(unit, reason, LIMITS_RULE, flow.sender, session=session.id, retry_after=wait)
+            if reason is not Reason.BUSY:
+                return outbox.refuse(unit, reason, LIMITS_RULE, flow.sender, session=session.id)
+            flow.put_off = (reason, LIMITS_RULE, self._limits.retry_after)
+            return outbox.refuse(
+                unit, reason, LIMITS_RULE, flow.sender, session=session.id, retry_after=self._limits.retry_after
+            )
         self._delivery.check_id(unit.id)
         return self._judge_unit(unit, session, flow, now)
 
@@ -254,7 +261,7 @@ class Engine:
         expires_at = now + lifetime
         if unit.expires_at is not None and unit.expires_at < expires_at:
             expires_at = unit.expires_at
-        flow.read_payload = None
+        flow.read_payload = flow.put_off = None
         counters = self._outbox.counters
         counters["accepted.unit"] += 1
         counters["accepted.octets"] += len(unit.payload.octets)
@@ -275,6 +282,7 @@ class Engine:
                 self._delivery.end(session, Reason.BROKEN, now)
             return session.accepted
         wait = refusal.retry_after
+        flow.put_off = None if wait is None else (refusal.reason, refusal.rule, wait)
         verdict = outbox.refuse(unit, refusal.reason, refusal.rule, flow.sender, session=session.id, retry_after=wait)
         if visible is not None and visible.server is not None and refusal.reason is Reason.DENIED:
             # The endpoints agreed on what the policy doesn't allow: nothing good can follow.

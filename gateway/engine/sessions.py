@@ -15,6 +15,7 @@ from gateway.api.model import (
     EnvelopeId,
     LinkSecurity,
     Open,
+    Reason,
     Sealed,
     SessionId,
     SessionView,
@@ -62,6 +63,7 @@ class Flow:
         "octets",
         "pending",
         "pending_octets",
+        "put_off",
         "read_n",
         "read_payload",
         "read_visible",
@@ -88,6 +90,8 @@ class Flow:
         self.waiting: deque[Pending] = deque()
         self.pending_octets = 0
         self.unreachable_since: float | None = None
+        # Why unit ``next_n`` was refused for a while: what comes behind it is not a gap.
+        self.put_off: tuple[Reason, str, float] | None = None
         # The static part of the judgement, kept until the policy, the hour or the sender's link changes.
         self.decision: Decision | None = None
         self.decided = -1

@@ -106,6 +106,24 @@ def test_a_gap_breaks_a_tls_session_for_both_ends(home: Any) -> None:
     assert home.engine.counters["settle.unknown"] == 1
 
 
+def test_what_comes_behind_a_unit_that_was_put_off_is_no_gap(
+    stage: Callable[..., Any], a_permit: Callable[..., Any]
+) -> None:
+    home = stage(a_permit("talk", "lamp", "phone", condition=Condition(units=Rate(2, 20))))
+    home.opens("lamp", "phone", ATLS)
+    home.settles(1)
+    hello = bytes.fromhex("1703030001") + b"x"
+    assert [home.sends("lamp", "s1", n, hello, ATLS)[0] for n in range(5)] == [
+        "accepted s1",
+        "accepted s1",
+        *["refused over-rate, again in 10"] * 3,
+    ]
+    home.waits(10)
+    assert home.sends("lamp", "s1", 3, hello, ATLS)[0] == "refused over-rate, again in 10"
+    assert home.sends("lamp", "s1", 2, hello, ATLS)[0] == "accepted s1"
+    assert home.sends("lamp", "s1", 4, hello, ATLS)[0] == "refused broken"
+
+
 @pytest.mark.parametrize("outcome", ["dropped", "expired"])
 def test_a_lost_unit_breaks_a_tls_session_but_not_a_dtls_session(home: Any, outcome: str) -> None:
     home.opens("lamp", "phone", ATLS)
