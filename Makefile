@@ -20,7 +20,7 @@ demo:
 test:
 	@PYTHON="$(PYTHON)" VENV="$(VENV)" sh scripts/setup test
 	@VENV="$(VENV)" sh scripts/check
-	@$(RUN)/python -m pytest -n 2 --dist loadfile $(PYTEST_ARGS)
+	@$(RUN)/python -m pytest -n 3 --dist loadfile --no-loadscope-reorder $(PYTEST_ARGS)
 
 lint:
 	@PYTHON="$(PYTHON)" VENV="$(VENV)" sh scripts/setup test

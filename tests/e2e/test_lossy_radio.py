@@ -19,7 +19,7 @@ from tests.e2e.orders import control
 
 SEEDS = 20
 SIZES = (1, 64, 1500)
-RADIO = ("--loss", "0.1", "--duplicate", "0.1", "--reorder", "0.1", "--delay", "0.2-2", "--hold", "0.005")
+RADIO = ("--loss", "0.1", "--duplicate", "0.1", "--reorder", "0.1", "--delay", "0.2-2", "--hold", "0.01")
 
 
 async def lost(stack: Stack) -> dict[str, int]:
@@ -48,7 +48,7 @@ async def test_twenty_seeds(start_hub: StartHub, variant: Variant, target: str) 
         other = await stack.start_application("app", "app", files.app)
     lamp = await stack.start_device("lamp7", LAMP, files.lamp)
     await control(stack, "radio", *RADIO)
-    before = await lost(stack)
+    first = before = await lost(stack)
     for seed in range(SEEDS):
         await control(stack, "seed", str(1000 + seed))
         lamp.tell(do="open", to=tunnel(variant, target))
@@ -58,11 +58,12 @@ async def test_twenty_seeds(start_hub: StartHub, variant: Variant, target: str) 
             await exchange(lamp, other, size, 100 * seed + 2 * number, seed)
             await exchange(other, lamp, size, 100 * seed + 2 * number + 1, seed)
         after = await lost(stack)
-        for counter in ("lost", "duplicated", "reordered"):
-            assert after[counter] > before[counter], f"seed {seed}: the radio has nothing {counter}"
+        assert after["lost"] > before["lost"], f"seed {seed}: the radio lost nothing"
         before = after
         lamp.tell(do="close", session=seed)
         assert (await other.expect_event("ended", session=seed))["clean"]
+    for counter in ("duplicated", "reordered"):
+        assert before[counter] - first[counter] > SEEDS, f"the radio has hardly {counter} anything"
 
 
 @pytest.mark.process
