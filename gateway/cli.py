@@ -280,7 +280,7 @@ def _socket(config: str | None) -> Path:
     path = config_path(config, os.environ)
     if config is None and CONFIG_VARIABLE not in os.environ and not path.exists():
         return Path(DEFAULT_SOCKET)
-    return socket_path(read_config(path, os.environ))
+    return socket_path(read_config(path, os.environ, credentials=False))
 
 
 def _print_json(value: object) -> None:

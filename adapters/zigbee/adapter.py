@@ -144,7 +144,7 @@ class ZigbeeAdapter:
 
     def _fault(self, context: AdapterContext, text: str) -> None:
         self._link = "down"
-        _LOG.error("%s", text)
+        _LOG.debug("%s", text)  # whoever runs us tells it once, not at each attempt
         context.fault(text)
 
     async def _serve(self, context: AdapterContext, radio: Coordinator) -> str:

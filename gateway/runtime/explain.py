@@ -33,7 +33,7 @@ class Question:
 def load_policy(path: Path, environ: Mapping[str, str]) -> PolicySet:
     """The policy that a config names, without its adapters or credentials. Raises InvalidConfigError."""
     try:
-        source = read_config(path, environ)
+        source = read_config(path, environ, credentials=False)
     except ConfigError as error:
         raise InvalidConfigError([error]) from None
     name, adapters = source.data.get("policy"), source.data.get("adapters")

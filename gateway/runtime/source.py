@@ -56,8 +56,12 @@ class Source:
         return ConfigError(dotted(key), expected, file=str(self.path), line=1)
 
 
-def read_config(path: Path, environ: Mapping[str, str]) -> Source:
-    """Read a gateway config with its overrides; ConfigError for the first thing that can't be read."""
+def read_config(path: Path, environ: Mapping[str, str], *, credentials: bool = True) -> Source:
+    """Read a gateway config with its overrides; ConfigError for the first thing that can't be read.
+
+    Without ``credentials`` key files keep their names: a command that only looks up the daemon's socket runs outside
+    of the service, where ``$CREDENTIALS_DIRECTORY`` isn't set.
+    """
     source = read_table(path)
     variables: dict[Key, str] = {}
     for name in sorted(environ):
@@ -65,7 +69,8 @@ def read_config(path: Path, environ: Mapping[str, str]) -> Source:
             key = _override(source.data, name, environ[name])
             variables[key] = name
     source = Source(path, source.data, source.lines, variables)
-    _expand_credentials(source, (), source.data, environ.get("CREDENTIALS_DIRECTORY"))
+    if credentials:
+        _expand_credentials(source, (), source.data, environ.get("CREDENTIALS_DIRECTORY"))
     return source
 
 

@@ -43,6 +43,14 @@ def test_listing_devices_and_sessions_and_letting_devices_join(home):
         assert home.cli("permit-join", "--seconds", wrong, *here).returncode == 2
 
 
+def test_outside_of_the_service_its_credentials_are_no_matter(home):
+    config = home.folder / "gateway.yaml"
+    config.write_text(config.read_text() + "  other:\n    key_file: $CREDENTIALS_DIRECTORY/key\n")
+    answer = home.cli("status", "-c", "gateway.yaml")
+    assert answer.returncode == 69, answer.stderr
+    assert home.cli("check-config", "-c", "gateway.yaml").returncode == 78
+
+
 def test_a_daemon_that_is_not_there_is_69(home):
     answer = home.cli("status", "-c", "gateway.yaml")
     assert (answer.returncode, answer.stdout) == (69, "")
