@@ -287,16 +287,6 @@ class Stack:
 
     # The endpoints
 
-    def layer0_policy(self, name: str, *, protocol: str, credentials: str, peer: str = "", extra: str = "") -> Path:
-        """Write NAME-layer0.yaml; ``credentials`` and ``peer`` are YAML flow mappings."""
-        path = self.directory / f"{name}-layer0.yaml"
-        path.write_text(
-            f"layer: 0\npolicy-version: 1\nprotocol: {protocol}\ncredentials: {credentials}\n"
-            + (f"peer: {peer}\n" if peer else "")
-            + extra
-        )
-        return path
-
     async def start_device(self, name: str, eui64: str, policy: Path, *options: str, joined: bool = True) -> Process:
         """An ``atls-endpoint device``, joined."""
         process = await self._start(

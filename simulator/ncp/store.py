@@ -6,13 +6,13 @@ The file holds keys: it is written whole to a neighbour with mode 0600, synced, 
 from __future__ import annotations
 
 import json
-import os
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from layer.errors import PeerError
 from simulator.ezsp.codes import MfgTokenId
+from simulator.state_file import replace_file
 
 _FORMAT = 1
 #: tokens of eight octets that are the host's
@@ -200,15 +200,4 @@ def read_file(path: Path) -> Store | None:
 
 def write_file(path: Path, store: Store) -> None:
     """Put the store at ``path``, whole or not at all. Raises OSError."""
-    neighbour = path.with_name(f".{path.name}.{os.getpid()}.new")
-    neighbour.unlink(missing_ok=True)
-    descriptor = os.open(neighbour, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-    try:
-        with os.fdopen(descriptor, "w", encoding="utf-8") as file:
-            file.write(dump(store))
-            file.flush()
-            os.fsync(file.fileno())
-        neighbour.replace(path)
-    except OSError:
-        neighbour.unlink(missing_ok=True)
-        raise
+    replace_file(path, dump(store))

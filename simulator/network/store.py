@@ -7,7 +7,6 @@ attributes and reporting tables of hosted endpoints. The network key is not in i
 from __future__ import annotations
 
 import json
-import os
 from pathlib import Path
 from typing import Annotated, Final, Literal
 
@@ -15,6 +14,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from layer.errors import PeerError
 from simulator.network.device import MAX_BINDINGS
+from simulator.state_file import replace_file
 
 MAX_FILE: Final = 4 << 20
 
@@ -108,15 +108,4 @@ def read(path: Path) -> Kept:
 
 def save(path: Path, kept: Kept) -> None:
     """Replace the file, whole or not at all. Raises OSError."""
-    neighbour = path.with_name(f".{path.name}.{os.getpid()}.new")
-    neighbour.unlink(missing_ok=True)
-    descriptor = os.open(neighbour, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-    try:
-        with os.fdopen(descriptor, "w", encoding="utf-8") as file:
-            file.write(kept.model_dump_json(indent=1))
-            file.flush()
-            os.fsync(file.fileno())
-        neighbour.replace(path)
-    except OSError:
-        neighbour.unlink(missing_ok=True)
-        raise
+    replace_file(path, kept.model_dump_json(indent=1))
