@@ -37,6 +37,7 @@ from gateway.api.model import (
     SessionId,
     Transmit,
     Unit,
+    Update,
 )
 from gateway.api.ports import AdapterContext
 
@@ -113,6 +114,9 @@ class CoapAdapter:
             else:
                 _refuse(pending.connection, pending.exchange, reason)
             pending = pending.repeated
+
+    def update(self, update: Update) -> None:
+        """No watch was submitted, so none has news."""
 
     def status(self) -> Mapping[str, Any]:
         return {

@@ -20,6 +20,7 @@ from gateway.api.link import meets
 from gateway.api.model import (
     ANY_LINK,
     Close,
+    Command,
     ContentKind,
     EnvelopeId,
     Open,
@@ -140,7 +141,7 @@ class Delivery:
         if isinstance(envelope, Close):
             self._end(transmit, envelope)
             return
-        if envelope.session is None or envelope.content not in FORMATS:
+        if isinstance(envelope, Command) or envelope.session is None or envelope.content not in FORMATS:
             self._settle(transmit, Outcome.DROPPED, Reason.CONTENT)
             return
         downlink = self.downlink(self.boxes.of(transmit.to.claim), envelope.session, envelope.content)

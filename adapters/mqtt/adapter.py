@@ -21,6 +21,7 @@ from carriage.mqtt.options import DropReason, Message, MqttOptions, Token, Will
 from gateway.api.errors import PeerError, TransportError
 from gateway.api.model import (
     Close,
+    Command,
     ContentKind,
     EnvelopeId,
     LinkSecurity,
@@ -35,6 +36,7 @@ from gateway.api.model import (
     SessionId,
     Transmit,
     Unit,
+    Update,
 )
 from gateway.api.ports import AdapterContext
 
@@ -128,6 +130,9 @@ class MqttAdapter:
             self._settle(Receipt(transmit.envelope.id, Outcome.DROPPED, Reason.UNREACHABLE))
             return
         envelope = transmit.envelope
+        if isinstance(envelope, Command):  # no device is behind a broker's user
+            self._settle(Receipt(envelope.id, Outcome.DROPPED, Reason.CONTENT))
+            return
         if isinstance(envelope, Close):
             self._ends.pop((user, envelope.session), None)
         elif isinstance(envelope, Open) and envelope.session is not None:
@@ -142,6 +147,9 @@ class MqttAdapter:
         if submitted is None or receipt.outcome is Outcome.DELIVERED:
             return
         self._tell(submitted.user, submitted.session, told.loss(submitted.n, receipt))
+
+    def update(self, update: Update) -> None:
+        """No watch was submitted, so none has news."""
 
     def status(self) -> Mapping[str, Any]:
         return {
@@ -362,6 +370,7 @@ class MqttAdapter:
     def _publish_order(self, order: Order) -> Token:
         assert self._client is not None and self._context is not None
         envelope = order.transmit.envelope
+        assert not isinstance(envelope, Command)
         topic, payload, content_type = told.message_of(order.user, envelope)
         expiry = UNIT_EXPIRY
         if isinstance(envelope, Unit) and envelope.expires_at is not None:

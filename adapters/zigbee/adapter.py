@@ -28,6 +28,7 @@ from carriage.zigbee.tunneling import TransferError
 from gateway.api.errors import PeerError, TransportError
 from gateway.api.link import meets
 from gateway.api.model import (
+    Command,
     ContentKind,
     EnvelopeId,
     Join,
@@ -39,6 +40,7 @@ from gateway.api.model import (
     Receipt,
     SessionId,
     Transmit,
+    Update,
 )
 from gateway.api.ports import AdapterContext
 
@@ -252,6 +254,9 @@ class ZigbeeAdapter:
         if isinstance(envelope, Open):
             self._open(transmit, envelope, now)
             return
+        if isinstance(envelope, Command):
+            self._settle(envelope.id, Reason.CONTENT, None)
+            return
         place = self._sessions.get(envelope.session)
         if place is None:
             self._settle(envelope.id, Reason.UNKNOWN, envelope.session)
@@ -407,6 +412,9 @@ class ZigbeeAdapter:
         return conversation
 
     # For the administrator -----------------------------------------------------------------------------------------
+
+    def update(self, update: Update) -> None:
+        """No watch was submitted, so none has news."""
 
     def status(self) -> Mapping[str, Any]:
         radio, sender = self._radio, self._sender

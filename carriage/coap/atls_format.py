@@ -33,6 +33,7 @@ REASON_CODES: Final[dict[str, int]] = {
     "link": codes.BAD_GATEWAY,
     "broken": codes.BAD_GATEWAY,
     "restarted": codes.BAD_GATEWAY,
+    "rejected": codes.BAD_GATEWAY,
     "bad-request": codes.BAD_REQUEST,
     "bad-option": codes.BAD_OPTION,
     "method": codes.METHOD_NOT_ALLOWED,

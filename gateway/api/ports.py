@@ -11,7 +11,21 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, ClassVar, Protocol
 
-from gateway.api.model import Envelope, EnvelopeId, Peer, Receipt, SessionId, SessionView, Transmit, Verdict
+from gateway.api.model import (
+    DeviceView,
+    Envelope,
+    EnvelopeId,
+    Peer,
+    Receipt,
+    Refused,
+    Sample,
+    SessionId,
+    SessionView,
+    SurvivingEnd,
+    Transmit,
+    Update,
+    Verdict,
+)
 
 API_VERSION = 1
 """An adapter states the version it was written for; another one is refused at start."""
@@ -28,7 +42,13 @@ class AdapterContext(Protocol):
 
     @property
     def epoch(self) -> str:
-        """Changes at every start of the daemon; peers that see a new one know that their sessions are gone."""
+        """Changes at a start of the daemon that lost its sessions; peers that see a new one know that they are gone."""
+
+    def surviving(self) -> Sequence[SurvivingEnd]:
+        """The ends of live sessions that this adapter reaches: what it must go on with after a restart of either.
+
+        An end that it can't go on with it closes (``Close`` with ``RESTARTED``), so that both ends hear of it.
+        """
 
     def now(self) -> float:
         """Monotonic seconds: the clock of every time in an envelope."""
@@ -49,6 +69,19 @@ class AdapterContext(Protocol):
 
     def owns(self, peer: Peer, session: SessionId) -> bool:
         """Whether the peer owns a side of this session. False for an unknown one just the same."""
+
+    def devices(self, peer: Peer) -> Sequence[DeviceView]:
+        """The devices that this peer may read, observe or write, in name order."""
+
+    def read(self, peer: Peer, device: str, name: str) -> Sample | Refused:
+        """The last value of a property, if the peer may read it.
+
+        ``DENIED``: not for this peer, or no such device; ``UNKNOWN``: no such property; ``UNREACHABLE``: the device has
+        not told it yet (a ``Command`` without a value asks it).
+        """
+
+    async def administer(self, peer: Peer, command: str, arguments: Mapping[str, Any]) -> Mapping[str, Any]:
+        """Do what ``atls-gateway COMMAND`` does, for a peer that the policy lets administer. PeerError: why not."""
 
     def ready(self) -> None:
         """The adapter serves now (once a start; the service manager is told when all are ready)."""
@@ -74,7 +107,10 @@ class Adapter(Protocol):
         """The engine gave up on an order (expired, session closed): drop it if it still can be; no receipt."""
 
     def receipt(self, receipt: Receipt) -> None:
-        """What became of an envelope that this adapter submitted."""
+        """What became of an envelope that this adapter submitted. ``HELD`` may come once before the final one."""
+
+    def update(self, update: Update) -> None:
+        """News for a watch that this adapter submitted. Never raises, never blocks."""
 
     def status(self) -> Mapping[str, Any]:
         """Plain JSON values for ``atls-gateway status``: link state and counters, no secrets."""

@@ -16,6 +16,7 @@ from gateway.api.model import (
     SessionId,
     Transmit,
     Unit,
+    Update,
 )
 
 AuditKind = Literal["opened", "closed", "refused", "dropped", "expired", "shadow", "joined", "left", "reset", "error"]
@@ -35,6 +36,13 @@ class Notify(NamedTuple):
     receipt: Receipt
 
 
+class Tell(NamedTuple):
+    """To the adapter of ``scheme``: news for a watch that it submitted."""
+
+    scheme: str
+    update: Update
+
+
 class Audit(NamedTuple):
     """For the log: what was decided. Never payload.
 
@@ -51,7 +59,7 @@ class Audit(NamedTuple):
     subject: str = ""
 
 
-Command = Transmit | Withdraw | Notify | Audit
+Command = Transmit | Withdraw | Notify | Tell | Audit
 
 
 class Outbox:

@@ -16,7 +16,7 @@ What holds:
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from types import MappingProxyType
 
@@ -24,28 +24,39 @@ from gateway.api.errors import UsageError
 from gateway.api.model import (
     Accepted,
     Close,
+    Command,
     ContentKind,
+    DeviceView,
     Envelope,
     EnvelopeId,
     Join,
     Leave,
     Open,
     Peer,
+    Presence,
+    Reading,
     Reason,
     Receipt,
+    Refused,
     Reset,
+    Sample,
     SessionId,
     SessionView,
+    SurvivingEnd,
     Unit,
+    Unwatch,
     Verdict,
+    Watch,
 )
-from gateway.engine.commands import Audit, AuditKind, Command, Outbox, final
+from gateway.engine.commands import Audit, AuditKind, Outbox, final
+from gateway.engine.commands import Command as Order
 from gateway.engine.decision import DEFAULT_RULE, Deny, Grant, Permit
 from gateway.engine.delivery import Delivery
 from gateway.engine.gate import SHADOW_GRANT, Gate, Refusal
 from gateway.engine.limits import EngineLimits
 from gateway.engine.policy import Action, PolicySet
 from gateway.engine.sessions import Flow, Session, State
+from gateway.engine.twins import Twins
 from gateway.engine.visible import Visible
 
 LIMITS_RULE = "limits"
@@ -69,6 +80,7 @@ class Engine:
         self._gate = Gate(policy, self._policy_raised)
         self._delivery = Delivery(limits, self._outbox, next_id)
         self._sessions = self._delivery.sessions
+        self._twins = Twins(limits, self._outbox, self._gate)
 
     # What the runtime calls
 
@@ -76,25 +88,41 @@ class Engine:
         """Take an envelope on, or refuse it. UsageError: an id that is still in use."""
         if isinstance(envelope, Unit):
             return self._unit(envelope, now)
+        if isinstance(envelope, Reading):
+            return self._twins.reading(envelope, now)
         if isinstance(envelope, Open):
             return self._open(envelope, now)
         if isinstance(envelope, Close):
             return self._close(envelope, now)
+        if isinstance(envelope, Command):
+            return self._twins.command(envelope, now)
+        if isinstance(envelope, Watch):
+            return self._twins.watch(envelope, now)
+        if isinstance(envelope, Unwatch):
+            return self._twins.unwatch(envelope, now)
+        if isinstance(envelope, Presence):
+            self._twins.news(envelope, now)
+            return Accepted()
         return self._peer_news(envelope, now)
 
     def settle(self, receipt: Receipt, *, now: float) -> None:
         """The final word of an egress adapter on a ``Transmit``."""
-        self._delivery.settle(receipt, now)
+        if not self._twins.settle(receipt, now):
+            self._delivery.settle(receipt, now)
 
     def tick(self, *, now: float) -> None:
         """Do what is due: expire units and opens, end idle and unreachable sessions."""
         self._delivery.tick(now)
+        self._twins.tick(now)
 
     def next_deadline(self) -> float | None:
         """When ``tick`` has something to do next (it may turn out to be nothing); None: never, as things are."""
-        return self._delivery.next_deadline()
+        sessions, devices = self._delivery.next_deadline(), self._twins.next_deadline()
+        if sessions is None or devices is None:
+            return sessions if devices is None else devices
+        return min(sessions, devices)
 
-    def commands(self) -> list[Command]:
+    def commands(self) -> list[Order]:
         """The commands since the last call, in order."""
         return self._outbox.take()
 
@@ -132,6 +160,16 @@ class Engine:
 
     def all_sessions(self) -> list[SessionView]:
         return [session.view() for session in self._sessions]
+
+    def surviving(self, scheme: str) -> list[SurvivingEnd]:
+        """The ends of live sessions that the adapter of ``scheme`` reaches."""
+        return []
+
+    def devices(self, peer: Peer) -> Sequence[DeviceView]:
+        return self._twins.devices(peer)
+
+    def read(self, peer: Peer, device: str, name: str, *, now: float) -> Sample | Refused:
+        return self._twins.read(peer, device, name, now)
 
     @property
     def policy(self) -> PolicySet:
@@ -316,6 +354,8 @@ class Engine:
             kind, reason = "left", Reason.UNREACHABLE
         else:
             reason = news.reason
+        if not isinstance(news, Reset):
+            self._twins.news(news, now)
         self._outbox.counters["accepted." + kind] += 1
         self._outbox.commands.append(Audit(kind, reason, "", news.id, None, self._who(news.source)))
         if reason is not None:
@@ -327,6 +367,7 @@ class Engine:
 
     def _judge_again(self, now: float) -> None:
         """The policy or the hour changed: end what isn't permitted any more, drop what waits without a permit."""
+        self._twins.judge_again(now)
         policy, gate = self._gate.policy, self._gate
         for session in self._sessions:
             up, down = session.up, session.down

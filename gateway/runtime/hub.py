@@ -18,8 +18,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from gateway.api.errors import PeerError
 from gateway.api.model import (
     Accepted,
+    DeviceView,
     Envelope,
     EnvelopeId,
     Outcome,
@@ -27,14 +29,16 @@ from gateway.api.model import (
     Reason,
     Receipt,
     Refused,
+    Sample,
     SessionId,
     SessionView,
+    SurvivingEnd,
     Transmit,
     Unit,
     Verdict,
 )
 from gateway.api.ports import Adapter
-from gateway.engine.commands import Command, Notify, Withdraw
+from gateway.engine.commands import Command, Notify, Tell, Withdraw
 from gateway.engine.engine import Engine
 from gateway.runtime.audit import AuditLog, sanitised
 from gateway.runtime.trace import Trace
@@ -108,6 +112,18 @@ class Context:
 
     def owns(self, peer: Peer, session: SessionId) -> bool:
         return self._hub.engine.owns(peer, session)
+
+    def surviving(self) -> Sequence[SurvivingEnd]:
+        return self._hub.engine.surviving(self.scheme)
+
+    def devices(self, peer: Peer) -> Sequence[DeviceView]:
+        return self._hub.engine.devices(peer)
+
+    def read(self, peer: Peer, device: str, name: str) -> Sample | Refused:
+        return self._hub.engine.read(peer, device, name, now=self._hub.now())
+
+    async def administer(self, peer: Peer, command: str, arguments: Mapping[str, Any]) -> Mapping[str, Any]:
+        raise PeerError(Reason.DENIED.value)
 
     def ready(self) -> None:
         if self.alive:
@@ -278,6 +294,14 @@ class Hub:
             state = self.states.get(command.scheme, _NOBODY)
             if state.adapter is not None and state.context is not None and command.receipt.id > state.context.first_id:
                 self._guarded(command.scheme, state.adapter.receipt, command.receipt)
+        elif isinstance(command, Tell):
+            state = self.states.get(command.scheme, _NOBODY)
+            if (
+                state.adapter is not None
+                and state.context is not None
+                and command.update.watch > state.context.first_id
+            ):
+                self._guarded(command.scheme, state.adapter.update, command.update)
         elif isinstance(command, Withdraw):
             state = self.states.get(command.scheme, _NOBODY)
             if state.adapter is not None and command.id in state.ordered:

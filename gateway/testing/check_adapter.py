@@ -24,6 +24,7 @@ from gateway.api.model import (
     Address,
     Close,
     ContentKind,
+    DeviceView,
     Envelope,
     EnvelopeId,
     LinkRequirement,
@@ -34,9 +35,11 @@ from gateway.api.model import (
     Reason,
     Receipt,
     Refused,
+    Sample,
     Sealed,
     SessionId,
     SessionView,
+    SurvivingEnd,
     Transmit,
     Unit,
     Verdict,
@@ -89,6 +92,18 @@ class RecordingContext:
 
     def owns(self, peer: Peer, session: SessionId) -> bool:
         return False
+
+    def surviving(self) -> Sequence[SurvivingEnd]:
+        return []
+
+    def devices(self, peer: Peer) -> Sequence[DeviceView]:
+        return []
+
+    def read(self, peer: Peer, device: str, name: str) -> Sample | Refused:
+        return Refused(Reason.DENIED)
+
+    async def administer(self, peer: Peer, command: str, arguments: Mapping[str, Any]) -> Mapping[str, Any]:
+        raise PeerError("denied")
 
     def ready(self) -> None:
         self._report("")

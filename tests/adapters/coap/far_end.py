@@ -27,6 +27,7 @@ from gateway.api.model import (
     SessionId,
     Transmit,
     Unit,
+    Update,
     Verdict,
 )
 from gateway.api.ports import Adapter, AdapterContext
@@ -72,6 +73,8 @@ class FarEnd:
 
     def withdraw(self, envelope: EnvelopeId) -> None:
         self.withdrawn.append(envelope)
+
+    def update(self, update: Update) -> None: ...
 
     def receipt(self, receipt: Receipt) -> None:
         self.receipts.append(receipt)

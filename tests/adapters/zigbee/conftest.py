@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import defaultdict
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from functools import partial
 from itertools import count
@@ -23,16 +23,22 @@ from carriage.zigbee.attach_client import AttachClient
 from carriage.zigbee.events import Event, Handle, TunnelLimits
 from carriage.zigbee.tunnel import TunnelEndpoint
 from carriage.zigbee.tunneling import CLUSTER_ID
+from gateway.api.errors import PeerError
 from gateway.api.model import (
     Accepted,
+    DeviceView,
     Envelope,
     EnvelopeId,
     Join,
     Open,
     Peer,
+    Reason,
     Receipt,
+    Refused,
+    Sample,
     SessionId,
     SessionView,
+    SurvivingEnd,
     Verdict,
 )
 from simulator.ncp.dongle import Ncp
@@ -59,6 +65,7 @@ class RecordingContext:
         self.now = clock
         self.submitted: list[Envelope] = []
         self.receipts: list[Receipt] = []
+        self.survivors: list[SurvivingEnd] = []
         self.states: list[str] = []
         self.judge: Callable[[Envelope], Verdict | None] = lambda envelope: None
         self.sessions_by_nonce: dict[bytes, SessionId] = {}
@@ -80,6 +87,18 @@ class RecordingContext:
 
     def settle(self, receipt: Receipt) -> None:
         self.receipts.append(receipt)
+
+    def surviving(self) -> Sequence[SurvivingEnd]:
+        return self.survivors
+
+    def devices(self, peer: Peer) -> Sequence[DeviceView]:
+        return ()
+
+    def read(self, peer: Peer, device: str, name: str) -> Sample | Refused:
+        return Refused(Reason.DENIED)
+
+    async def administer(self, peer: Peer, command: str, arguments: Mapping[str, Any]) -> Mapping[str, Any]:
+        raise PeerError("denied")
 
     def targets(self, peer: Peer) -> Sequence[str]:
         return ()

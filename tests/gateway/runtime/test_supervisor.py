@@ -95,6 +95,8 @@ class MemoryAdapter:
     def withdraw(self, envelope) -> None:
         self.memory.withdrawn.append(envelope)
 
+    def update(self, update) -> None: ...
+
     def receipt(self, receipt) -> None:
         self.memory.receipts.append(receipt)
         self.on_receipt(receipt)

@@ -172,6 +172,8 @@ class HopAdapter:
     def withdraw(self, envelope):
         pass
 
+    def update(self, update) -> None: ...
+
     def receipt(self, receipt):
         for path in self.folder.glob("*.peer"):
             said = {"receipt": receipt.id, "outcome": receipt.outcome.value}
