@@ -158,7 +158,9 @@ class ZigbeeAdapter:
             in_flight=limits.in_flight,
             sleepy_in_flight=limits.sleepy_in_flight,
             device_window=limits.device_window,
+            awake=limits.awake,
             jitter=_JITTER.random,
+            now=context.now,
         )
         try:
             async with asyncio.TaskGroup() as group:
@@ -193,6 +195,10 @@ class ZigbeeAdapter:
             return
         self._inbox.append(((eui64, endpoint, link_key), payload))
         self._wake.set()
+
+    def heard(self, eui64: str) -> None:
+        if self._sender is not None:
+            self._sender.heard(eui64)
 
     def device_joined(self, device: Device) -> None:
         assert self._context is not None

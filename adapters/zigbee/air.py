@@ -47,6 +47,9 @@ class RadioEvents(Protocol):
     def tunnel_frame(self, eui64: str, endpoint: int, payload: bytes, link_key: bool) -> None:
         """A tunnelling frame came; ``endpoint`` is the device's, ``link_key``: protected under the APS link key."""
 
+    def heard(self, eui64: str) -> None:
+        """A frame of any kind came from a device that sleeps otherwise; told before the frame itself."""
+
     def device_joined(self, device: Device) -> None:
         """A device is in, and its interview is over (or took too long: then ``interviewed`` is false)."""
 

@@ -73,7 +73,9 @@ class Limits(_Table):
     in_flight: Annotated[int, Field(ge=2, le=32)] = 8
     """Unicasts in the dongle at once; a dongle has some 10 buffers for them."""
     sleepy_in_flight: Annotated[int, Field(ge=1, le=16)] = 2
-    """How many of those may wait for sleeping devices; each holds its slot for up to 28 s."""
+    """How many of those are for sleeping devices, and for no others."""
+    awake: Annotated[float, Field(gt=0, le=60)] = 1.0
+    """A sleeping device is sent to only for so long after it was heard."""
     device_window: Annotated[int, Field(ge=1, le=8)] = 2
     """Frames in flight to one device."""
     devices: Annotated[int, Field(ge=1, le=4096)] = 512

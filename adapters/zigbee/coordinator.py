@@ -36,10 +36,11 @@ UNKNOWN_SENDERS: Final = 256
 
 @dataclass(slots=True, eq=False)
 class _Sender:
-    """A sender of frames as the hook remembers it. ``device`` is zigpy's."""
+    """A sender of frames as the hook remembers it. ``device`` is zigpy's. ``sleepy``: its receiver is off when idle."""
 
     device: Any
     eui64: str
+    sleepy: bool
     seen: float = float("-inf")
     interview_asked: float = float("-inf")
 
@@ -128,6 +129,12 @@ class Coordinator:
 
     # What comes in: radio.Hooks ------------------------------------------------------------------------------------
 
+    def heard(self, app: radio.Application, packet: Any) -> None:
+        nwk = radio.sender_nwk(packet)
+        sender = None if nwk is None else self._sender(app, nwk)
+        if sender is not None and sender.sleepy:
+            self._events.heard(sender.eui64)
+
     def tunnel_packet(self, app: radio.Application, packet: Any) -> None:
         """Take a frame of the tunnelling cluster. zigpy's own path would drop a repeated payload for 10 s."""
         nwk = radio.sender_nwk(packet)
@@ -175,7 +182,7 @@ class Coordinator:
         if device is None:
             self._senders.pop(nwk, None)
             return None
-        sender = self._senders[nwk] = _Sender(device, radio.eui64_of(device))
+        sender = self._senders[nwk] = _Sender(device, radio.eui64_of(device), radio.is_sleepy(device))
         return sender
 
     def _interview_again(self, sender: _Sender, now: float) -> None:

@@ -37,7 +37,6 @@ PROFILE: Final = int(zigpy.profiles.zha.PROFILE_ID)
 
 DELIVERY_TIMEOUT: Final = 12.0
 """Seconds until the dongle has told what became of a unicast; its own retries end after some 5 s."""
-SLEEPY_DELIVERY_TIMEOUT: Final = 30.0
 FRAGMENTED_MESSAGES: Final = 16
 FRAGMENTS: Final = 16
 
@@ -75,6 +74,9 @@ NotFormed = zigpy.exceptions.NetworkNotFormed
 
 class Hooks(Protocol):
     """What the application tells. Nothing here may raise: zigpy and bellows swallow it."""
+
+    def heard(self, app: Application, packet: Any) -> None:
+        """A packet of any kind came; what it is is told afterwards."""
 
     def tunnel_packet(self, app: Application, packet: Any) -> None:
         """A packet of the tunnelling cluster came; zigpy doesn't see it."""
@@ -152,6 +154,7 @@ class Application(bellows.zigbee.application.ControllerApplication):
 
     def packet_received(self, packet: Any) -> None:
         # register_packet_callback would be zigpy's way, but bellows never calls it.
+        self.hooks.heard(self, packet)
         if packet.cluster_id == CLUSTER_ID and packet.profile_id == PROFILE:
             self.hooks.tunnel_packet(self, packet)
         elif self.hooks.admits(self, packet):
@@ -292,15 +295,15 @@ async def unicast(app: Application, device: Any, frame: Frame) -> Outcome:
 
 
 async def _unicast(app: Application, device: Any, frame: Frame) -> Outcome:
-    nwk, sleepy = device.nwk, is_sleepy(device)
+    nwk = device.nwk
     options = (
         ezsp_types.EmberApsOption.APS_OPTION_RETRY  # the stack's word for "ask for an APS acknowledgement"
         | ezsp_types.EmberApsOption.APS_OPTION_ENABLE_ROUTE_DISCOVERY
     )
     if frame.link_key:
         options |= ezsp_types.EmberApsOption.APS_OPTION_ENCRYPTION
-    if sleepy:
-        await app._ezsp.set_extended_timeout(nwk=nwk, ieee=device.ieee, extended_timeout=True)
+    if is_sleepy(device):  # it is sent to only while it listens: no reason for the dongle to wait for long
+        await app._ezsp.set_extended_timeout(nwk=nwk, ieee=device.ieee, extended_timeout=False)
     tag = app.get_sequence()
     while (nwk, tag) in app._pending_requests:
         tag = app.get_sequence()
@@ -310,9 +313,9 @@ async def _unicast(app: Application, device: Any, frame: Frame) -> Outcome:
         status, _ = await app._ezsp.send_unicast(
             nwk=nwk,
             aps_frame=ezsp_types.EmberApsFrame(
-                profileId=PROFILE,
-                clusterId=CLUSTER_ID,
-                sourceEndpoint=ENDPOINT,
+                profileId=frame.profile,
+                clusterId=frame.cluster,
+                sourceEndpoint=frame.source_endpoint,
                 destinationEndpoint=frame.endpoint,
                 options=options,
                 groupId=0,
@@ -323,7 +326,7 @@ async def _unicast(app: Application, device: Any, frame: Frame) -> Outcome:
         )
         if status != ezsp_types.sl_Status.OK:
             return _OUTCOMES.get(status, Outcome.FAILED)
-        async with asyncio.timeout(SLEEPY_DELIVERY_TIMEOUT if sleepy else DELIVERY_TIMEOUT):
+        async with asyncio.timeout(DELIVERY_TIMEOUT):
             status, _ = await sent
     finally:
         app._pending_requests.pop((nwk, tag), None)

@@ -1,9 +1,12 @@
-"""What waits for the dongle: a queue for each device, few frames in flight, and another try where the dongle is full.
+"""What waits for the dongle: a lane for each device, few frames in flight, and another try where the dongle is full.
 
 A dongle has some ten buffers for unicasts. Given more it refuses them (``MAX_MESSAGE_LIMIT_REACHED``) and zigpy gives
 up; so frames wait here, in order for each device, and a refused one is offered again as soon as another is through.
 Each refusal lowers the number of frames in flight to what the dongle took; success raises it again. A frame that the
 dongle took is never sent again from here: what became of it is the caller's to judge.
+
+A frame for a device whose receiver is off while it idles would lie in the dongle until the device polls. So it stays in
+its lane here, and goes out in the short time after the device was heard, when it listens.
 """
 
 from __future__ import annotations
@@ -16,12 +19,19 @@ from dataclasses import dataclass, field
 from enum import Enum
 from typing import Final
 
+from carriage.zigbee.tunneling import CLUSTER_ID
+
 _LOG = logging.getLogger(__name__)
 
 BUSY_WAITS: Final = (0.05, 0.1, 0.2, 0.4, 0.8, 1.6, 2.0, 2.0)
 """Seconds before a frame is offered again that was refused though none of ours is in flight; ends after the last."""
 GROW_AFTER: Final = 64
 """Frames in a row that the dongle took, until it is given one more at once."""
+SLEEPER_LANE: Final = 64
+"""Frames that wait for one sleeping device; more are refused as BUSY."""
+SLEEPERS: Final = 1024
+"""Sleeping devices of which we remember when they were heard."""
+HOME_AUTOMATION: Final = 0x0104
 
 
 class Outcome(Enum):
@@ -32,7 +42,7 @@ class Outcome(Enum):
     FAILED = "failed"
     """The dongle gave it up, or isn't there."""
     BUSY = "busy"
-    """The dongle has no room now; nothing was sent."""
+    """There is no room for it now, in the dongle or in our queue; nothing was sent."""
     TOO_LONG = "too-long"
     """More than one APS frame holds; nothing was sent."""
     NO_KEY = "no-key"
@@ -43,19 +53,24 @@ class Outcome(Enum):
 
 @dataclass(frozen=True, slots=True)
 class Frame:
-    """One APS unicast on the tunnelling cluster. ``endpoint`` is the device's. ``done`` is called exactly once."""
+    """One APS unicast. ``endpoint`` is the device's, ``source_endpoint`` ours. ``done`` is called exactly once, unless
+    the frame is withdrawn."""
 
     eui64: str
     endpoint: int
     payload: bytes = field(repr=False)
     link_key: bool
     done: Callable[[Outcome], None] = field(repr=False, compare=False)
+    cluster: int = CLUSTER_ID
+    profile: int = HOME_AUTOMATION
+    source_endpoint: int = 1
 
 
 @dataclass(slots=True, eq=False)
 class _Lane:
     """The frames of one device. ``active``: how many workers it has, or waits for, now."""
 
+    sleepy: bool
     frames: deque[Frame] = field(default_factory=deque)
     active: int = 0
 
@@ -105,8 +120,9 @@ class _Slots:
 class Sender:
     """Sends through ``transmit``, at most ``in_flight`` frames at once and ``device_window`` to one device.
 
-    ``sleepy_in_flight`` of the slots serve sleeping devices, and no others: a frame for one of them can stay in the
-    dongle for many seconds. ``asleep`` tells them. ``jitter`` gives a number in [0, 1).
+    ``sleepy_in_flight`` of the slots serve sleeping devices, and no others; such a device has one frame in flight, and
+    only within ``awake`` seconds after it was ``heard``. ``asleep`` tells which devices sleep. ``jitter`` gives a
+    number in [0, 1). ``queued``: frames that wait for sleeping devices, and as many for all others.
     """
 
     def __init__(
@@ -117,37 +133,71 @@ class Sender:
         in_flight: int,
         sleepy_in_flight: int,
         device_window: int,
+        awake: float,
         jitter: Callable[[], float],
+        now: Callable[[], float],
         queued: int = 4096,
         busy_waits: tuple[float, ...] = BUSY_WAITS,
     ) -> None:
         self._transmit = transmit
         self._asleep = asleep
-        self._slots = (max(1, in_flight - sleepy_in_flight), sleepy_in_flight)
-        self._device_window = device_window
+        self._slots = (max(1, in_flight - sleepy_in_flight), sleepy_in_flight)  # by whether they are for sleepers
+        self._windows = (device_window, 1)
+        self._awake = awake
         self._jitter = jitter
+        self._now = now
         self._busy_waits = busy_waits
-        self._in_flight = _Slots(in_flight)
-        self._room = queued
+        self._in_flight = tuple(_Slots(slots) for slots in self._slots)
+        self._room = [queued, queued]
         self._lanes: dict[str, _Lane] = {}
         self._turns: tuple[asyncio.Queue[str], asyncio.Queue[str]] = (asyncio.Queue(), asyncio.Queue())
+        self._listens: dict[str, float] = {}
         self._open = True
         self.counters: dict[str, int] = {outcome.value: 0 for outcome in Outcome}
         """Attempts by outcome."""
 
     def submit(self, frame: Frame) -> None:
         """Queue a frame. It fails at once, before the return, where the queue is full or the link gone."""
-        if not self._open or self._room <= 0:
+        lane = self._lanes.get(frame.eui64)
+        if not self._open:
             frame.done(Outcome.FAILED)
             return
-        self._room -= 1
+        sleepy = self._asleep(frame.eui64) if lane is None else lane.sleepy
+        if self._room[sleepy] <= 0 or (sleepy and lane is not None and len(lane.frames) >= SLEEPER_LANE):
+            frame.done(Outcome.BUSY)
+            return
+        self._room[sleepy] -= 1
+        if lane is None:
+            lane = self._lanes[frame.eui64] = _Lane(sleepy)
+        lane.frames.append(frame)
+        self._schedule(frame.eui64, lane)
+
+    def withdraw(self, frame: Frame) -> bool:
+        """Take a frame back that still waits; ``done`` isn't called then. False: it's too late."""
         lane = self._lanes.get(frame.eui64)
         if lane is None:
-            lane = self._lanes[frame.eui64] = _Lane()
-        lane.frames.append(frame)
-        if lane.active < self._device_window:
-            lane.active += 1
-            self._turns[self._asleep(frame.eui64)].put_nowait(frame.eui64)
+            return False
+        for index, waiting in enumerate(lane.frames):
+            if waiting is frame:
+                del lane.frames[index]
+                self._room[lane.sleepy] += 1
+                self._forget_idle(frame.eui64, lane)
+                return True
+        return False
+
+    def listens(self, eui64: str) -> bool:
+        """Whether a frame for this device would go out now: false while it sleeps."""
+        return not self._asleep(eui64) or self._listens.get(eui64, float("-inf")) > self._now()
+
+    def heard(self, eui64: str) -> None:
+        """A frame of a sleeping device came: for a short while it listens."""
+        self._listens.pop(eui64, None)
+        if len(self._listens) >= SLEEPERS:
+            del self._listens[next(iter(self._listens))]
+        self._listens[eui64] = self._now() + self._awake
+        lane = self._lanes.get(eui64)
+        if lane is not None:
+            self._schedule(eui64, lane)
 
     async def run(self) -> None:
         """Serve until cancelled; then every frame that is left fails."""
@@ -163,39 +213,66 @@ class Sender:
                     lane.frames.popleft().done(Outcome.FAILED)
             self._lanes.clear()
 
+    def _schedule(self, eui64: str, lane: _Lane) -> None:
+        if lane.active < self._windows[lane.sleepy] and self._may_go(eui64, lane):
+            lane.active += 1
+            self._turns[lane.sleepy].put_nowait(eui64)
+
+    def _may_go(self, eui64: str, lane: _Lane) -> bool:
+        return not lane.sleepy or self._listens.get(eui64, float("-inf")) > self._now()
+
+    def _forget_idle(self, eui64: str, lane: _Lane) -> None:
+        if not lane.active and not lane.frames:
+            del self._lanes[eui64]
+
     async def _serve(self, turns: asyncio.Queue[str]) -> None:
         while True:
             eui64 = await turns.get()
             lane = self._lanes[eui64]
-            if lane.frames:
-                frame = lane.frames.popleft()
-                self._room += 1
-                outcome = Outcome.FAILED
-                try:
-                    outcome = await self._offer(frame)
-                finally:
-                    frame.done(outcome)
-            if lane.frames:
+            if lane.frames and self._may_go(eui64, lane):
+                await self._offer(eui64, lane)
+            if lane.frames and self._may_go(eui64, lane):
                 turns.put_nowait(eui64)  # behind the other devices
                 continue
             lane.active -= 1
-            if not lane.active:
-                del self._lanes[eui64]
+            self._forget_idle(eui64, lane)
 
-    async def _offer(self, frame: Frame) -> Outcome:
-        slots = self._in_flight
+    async def _offer(self, eui64: str, lane: _Lane) -> None:
+        """Give the dongle the lane's first frame, again and again while it has no room."""
+        frame = lane.frames.popleft()
+        self._room[lane.sleepy] += 1
+        outcome: Outcome | None = Outcome.FAILED
+        try:
+            outcome = await self._until_taken(frame, lambda: self._may_go(eui64, lane), self._in_flight[lane.sleepy])
+        finally:
+            if outcome is not None:
+                frame.done(outcome)
+            else:
+                lane.frames.appendleft(frame)  # the next time that it listens
+                self._room[lane.sleepy] -= 1
+
+    async def _until_taken(self, frame: Frame, may_go: Callable[[], bool], slots: _Slots) -> Outcome | None:
+        """None: the device went to sleep before the dongle had room."""
         for number, wait in enumerate((*self._busy_waits, None)):
-            await slots.acquire(first=number > 0)
-            try:
-                outcome = await self._transmit(frame)
-                self.counters[outcome.value] += 1
-                if outcome is not Outcome.BUSY:
-                    slots.accepted()
-                    return outcome
-                alone = slots.taken == 1
-                slots.refused()
-                if alone and wait is not None:
-                    await asyncio.sleep(wait * (0.5 + self._jitter()))
-            finally:
-                slots.release()
+            if number and not may_go():
+                return None
+            outcome = await self._attempt(frame, slots, wait, first=number > 0)
+            if outcome is not Outcome.BUSY:
+                return outcome
         return Outcome.BUSY
+
+    async def _attempt(self, frame: Frame, slots: _Slots, wait: float | None, *, first: bool) -> Outcome:
+        await slots.acquire(first=first)
+        try:
+            outcome = await self._transmit(frame)
+            self.counters[outcome.value] += 1
+            if outcome is not Outcome.BUSY:
+                slots.accepted()
+                return outcome
+            alone = slots.taken == 1
+            slots.refused()
+            if alone and wait is not None:
+                await asyncio.sleep(wait * (0.5 + self._jitter()))
+            return outcome
+        finally:
+            slots.release()

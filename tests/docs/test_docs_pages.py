@@ -11,8 +11,8 @@ import pytest
 from adapters.coap import plugin
 from adapters.zigbee.config import ZigbeeConfig
 from adapters.zigbee.coordinator import INTERVIEW_INTERVAL
-from adapters.zigbee.radio import DELIVERY_TIMEOUT, SLEEPY_DELIVERY_TIMEOUT
-from adapters.zigbee.sending import GROW_AFTER
+from adapters.zigbee.radio import DELIVERY_TIMEOUT
+from adapters.zigbee.sending import GROW_AFTER, SLEEPER_LANE
 from carriage.coap.config import CoapConfig
 from carriage.coap.message_layer import TransmissionParameters
 from carriage.mqtt.messages import MAX_BODY, UNIT_EXPIRY
@@ -75,7 +75,9 @@ NUMBERS: list[tuple[str, str]] = [
     ("zigbee.md", f"`limits.sleepy_in_flight` ({ZIGBEE.sleepy_in_flight})"),
     ("zigbee.md", f"`limits.device_window` ({ZIGBEE.device_window})"),
     ("zigbee.md", f"{GROW_AFTER} taken frames in a row"),
-    ("zigbee.md", f"up to {SLEEPY_DELIVERY_TIMEOUT:g} s itself ({DELIVERY_TIMEOUT:g} s for devices that are awake)"),
+    ("zigbee.md", f"counts as lost after {DELIVERY_TIMEOUT:g} s without a word"),
+    ("zigbee.md", f"stays in its lane, {SLEEPER_LANE} at most"),
+    ("zigbee.md", f"within `limits.awake` ({ZIGBEE.awake:g} s) after any frame"),
 ]
 
 

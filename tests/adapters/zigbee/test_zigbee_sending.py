@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from adapters.zigbee.sending import GROW_AFTER, Frame, Outcome, Sender
+from adapters.zigbee.sending import GROW_AFTER, SLEEPER_LANE, SLEEPERS, Frame, Outcome, Sender
 
 
 class Dongle:
@@ -16,6 +16,7 @@ class Dongle:
 
     def __init__(self, buffers: int = 100) -> None:
         self.buffers = buffers
+        self.now = self.pause = 0.0
         self.held: list[tuple[Frame, asyncio.Future[Outcome]]] = []
         self.most = 0
         self.most_per_device: dict[str, int] = defaultdict(int)
@@ -24,6 +25,7 @@ class Dongle:
     async def transmit(self, frame: Frame) -> Outcome:
         self.offered.append(frame.payload)
         if len(self.held) >= self.buffers:
+            self.now += self.pause
             return Outcome.BUSY
         fate: asyncio.Future[Outcome] = asyncio.get_running_loop().create_future()
         self.held.append((frame, fate))
@@ -39,7 +41,15 @@ class Dongle:
 
 
 def sender(dongle: Dongle, **options: Any) -> Sender:
-    given = {"in_flight": 8, "sleepy_in_flight": 2, "device_window": 2, "jitter": lambda: 0.0, "busy_waits": (0.0,) * 3}
+    given = {
+        "in_flight": 8,
+        "sleepy_in_flight": 2,
+        "device_window": 2,
+        "awake": 1.0,
+        "jitter": lambda: 0.0,
+        "now": lambda: dongle.now,
+        "busy_waits": (0.0,) * 3,
+    }
     return Sender(dongle.transmit, lambda eui64: eui64.startswith("sleepy"), **{**given, **options})
 
 
@@ -63,8 +73,10 @@ class Run:
         for _ in range(50):
             await asyncio.sleep(0)
 
-    def submit(self, eui64: str, payload: bytes) -> None:
-        self.subject.submit(Frame(eui64, 1, payload, False, lambda outcome: self.done.append((payload, outcome))))
+    def submit(self, eui64: str, payload: bytes) -> Frame:
+        frame = Frame(eui64, 1, payload, False, lambda outcome: self.done.append((payload, outcome)))
+        self.subject.submit(frame)
+        return frame
 
 
 async def test_order_and_windows() -> None:
@@ -98,18 +110,116 @@ async def test_window_of_one_serialises() -> None:
         assert dongle.offered == [b"\0", b"\1"]
 
 
-async def test_sleepers_keep_nobody_else_waiting() -> None:
-    """Ten sleeping devices hold their slots for ever; the others go on."""
+async def test_sleepers_delay_nobody_who_is_awake() -> None:
+    """Fifty frames wait for three sleepers. Those that are awake have the slots that they'd have without them."""
+
+    async def awake_slots(*, with_sleepers: bool) -> list[int]:
+        dongle = Dongle()
+        taken = []
+        async with Run(sender(dongle)) as run:
+            if with_sleepers:
+                for n in range(50):
+                    run.submit(f"sleepy{n % 3}", b"z")
+                for n in range(3):
+                    run.subject.heard(f"sleepy{n}")  # and none of them acknowledges anything
+            for n in range(40):
+                run.submit(f"awake{n % 10}", b"a")
+            for _ in range(8):
+                await run.settle()
+                ours = [entry for entry in dongle.held if entry[0].payload == b"a"]
+                taken.append(len(ours))
+                dongle.held = [entry for entry in dongle.held if entry not in ours]
+                for _, fate in ours:
+                    fate.set_result(Outcome.DELIVERED)
+            assert [payload for payload, _ in run.done].count(b"a") == 40
+            assert len(dongle.held) <= 2  # the sleepers' own slots
+        return taken
+
+    alone = await awake_slots(with_sleepers=False)
+    assert alone[0] == 6
+    assert await awake_slots(with_sleepers=True) == alone
+
+
+async def test_a_sleeper_is_sent_to_only_while_it_listens() -> None:
     dongle = Dongle()
     async with Run(sender(dongle)) as run:
-        for n in range(10):
-            run.submit(f"sleepy{n}", b"z")
+        for n in range(4):
+            run.submit("sleepy", bytes([n]))
         await run.settle()
-        assert len(dongle.held) == 2
-        for n in range(6):
-            run.submit(f"awake{n}", b"a")
+        assert dongle.offered == []
+        assert not run.subject.listens("sleepy")
+        run.subject.heard("sleepy")
+        assert run.subject.listens("sleepy")
         await run.settle()
-        assert sum(frame.payload == b"a" for frame, _ in dongle.held) == 6
+        assert dongle.offered == [b"\0"]  # one at a time
+        dongle.finish()
+        await run.settle()
+        assert dongle.offered == [b"\0", b"\1"]
+        dongle.now = 1.0
+        dongle.finish()
+        await run.settle()
+        assert dongle.offered == [b"\0", b"\1"]  # it sleeps again
+        run.subject.heard("sleepy")
+        await run.settle()
+        dongle.finish()
+        await run.settle()
+        assert dongle.offered == [b"\0", b"\1", b"\2", b"\3"]
+        dongle.finish()
+        await run.settle()
+        run.submit("sleepy", b"\4")
+        await run.settle()
+        assert dongle.offered[-1] == b"\4"  # it was heard a moment ago
+    assert [payload for payload, _ in run.done] == [bytes([n]) for n in range(5)]
+
+
+async def test_a_sleeper_that_nods_off_before_the_dongle_has_room_keeps_its_frame() -> None:
+    dongle = Dongle(buffers=0)
+    dongle.pause = 0.6
+    async with Run(sender(dongle)) as run:
+        run.submit("sleepy", b"x")
+        run.submit("sleepy", b"y")
+        run.subject.heard("sleepy")
+        await asyncio.sleep(0.01)  # the waits are of no length, but they are timers
+        await run.settle()
+        assert dongle.offered == [b"x", b"x"]
+        assert run.done == []
+        dongle.buffers = 1
+        run.subject.heard("sleepy")
+        for _ in range(2):
+            await run.settle()
+            dongle.finish()
+        await run.settle()
+    assert run.done == [(b"x", Outcome.DELIVERED), (b"y", Outcome.DELIVERED)]
+
+
+async def test_sleepers_lanes_are_bounded() -> None:
+    dongle = Dongle()
+    async with Run(sender(dongle)) as run:
+        for _ in range(SLEEPER_LANE + 2):
+            run.submit("sleepy", b"x")
+        assert run.done == [(b"x", Outcome.BUSY)] * 2
+        for n in range(SLEEPERS + 5):
+            run.subject.heard(f"sleepy{n}")
+        assert not run.subject.listens("sleepy0")
+        assert run.subject.listens(f"sleepy{SLEEPERS}")
+
+
+async def test_a_waiting_frame_can_be_taken_back() -> None:
+    dongle = Dongle()
+    async with Run(sender(dongle, queued=2)) as run:
+        first, second = run.submit("sleepy", b"x"), run.submit("sleepy", b"x")
+        assert run.subject.withdraw(second)
+        assert not run.subject.withdraw(second)
+        run.submit("sleepy", b"y")
+        assert run.done == []  # its room is free again
+        run.subject.heard("sleepy")
+        await run.settle()
+        assert not run.subject.withdraw(first)  # the dongle has it
+        dongle.finish()
+        await run.settle()
+        dongle.finish()
+        await run.settle()
+    assert run.done == [(b"x", Outcome.DELIVERED), (b"y", Outcome.DELIVERED)]
 
 
 async def test_a_full_dongle_is_asked_again_but_not_for_ever() -> None:
@@ -198,7 +308,7 @@ async def test_bounded() -> None:
     async with Run(sender(dongle, queued=3)) as run:
         for n in range(5):
             run.submit("a", bytes([n]))
-        assert run.done == [(b"\3", Outcome.FAILED), (b"\4", Outcome.FAILED)]
+        assert run.done == [(b"\3", Outcome.BUSY), (b"\4", Outcome.BUSY)]
         await run.settle()
         run.submit("a", b"again")
         assert len(run.done) == 2
