@@ -73,9 +73,9 @@ class Coordinator(Protocol):
     def device_update(self, nwk: int, eui64: int, parent: int, kind: JoinKind) -> None:
         """A device joined, rejoined or left (trust centre join handler)."""
 
-    def has_room(self) -> bool:
-        """Whether a packet buffer is free for another frame. Without one the radio loses it before it is acknowledged,
-        as a real stack does whose host doesn't keep up."""
+    def room(self) -> int:
+        """Packet buffers that are free for frames. Without one the radio loses a frame before it is acknowledged, as a
+        real stack does whose host doesn't keep up."""
 
     def admits(self, eui64: int) -> bool:
         """Whether the trust centre's policy lets this device in now (joining open, key known)."""

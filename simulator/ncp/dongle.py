@@ -149,12 +149,13 @@ class Ncp:
     def device_update(self, nwk: int, eui64: int, parent: int, kind: JoinKind) -> None:
         self._node.trust_center.device_update(nwk, eui64, parent, kind)
 
-    def has_room(self) -> bool:
+    def room(self) -> int:
         # An eighth stays for the callbacks that answer the host's own doing.
-        if len(self._callbacks) < self.options.callback_queue * 7 // 8:
-            return True
+        room = self.options.callback_queue * 7 // 8 - len(self._callbacks)
+        if room > 0:
+            return room
         self._node.memory.count(Counter.ALLOCATE_PACKET_BUFFER_FAILURE)
-        return False
+        return 0
 
     def admits(self, eui64: int) -> bool:
         return self._node.trust_center.admits(eui64)

@@ -47,6 +47,8 @@ class AirOptions:
     broadcast_retries: int = 2
     #: how often a device that looks for a network tries while joining is open
     join_retry: float = 0.25
+    #: devices that get in at one time, so that a full house doesn't drown the dongle
+    join_burst: int = 5
     max_devices: int = 250
 
 

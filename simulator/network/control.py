@@ -16,9 +16,13 @@ answers, in the order in which they are ready::
 ``join``, ``rejoin``, ``leave``,  device; membership as the device itself would change it, ``reset`` is to factory
 ``reset``                         state
 ``poll``                          device; a sleeper fetches its frames now
-``set``                           device, name, value; ``name`` is a row of ``kinds.MEASURES``, value in its own units
-``report``                        device, name, [value]; sends a report now; answers when its fate is known
-``press``                         device; toggles a lamp
+``set``                           device, name, value, [endpoint]; ``name`` is a row of ``kinds.MEASURES``, value in
+                                  its own units
+``report``                        device, name, [value], [endpoint]; sends a report now; answers when its fate is known
+``press``                         device, [endpoint]; toggles a lamp, plug or switch
+``populate``                      kind, count, [members], [poll_interval]; see ``population.Population.populate``
+``load``                          name, seconds, [rate], [devices], [ack], [stamp]; see ``load.Plan``; answers at its
+                                  end; [stop] ends the running one
 ``seed``                          number; every link draws from it from now on, as if the run had begun with it
 ``radio``                         [device], [loss], [delay_min], [delay_max], [duplicate], [reorder], [hold]; shows the
                                   conditions after changing those that are named
@@ -29,6 +33,7 @@ answers, in the order in which they are ready::
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import asdict, dataclass
 from typing import Any, Final, Protocol
 
@@ -37,10 +42,16 @@ from pydantic import ValidationError
 from carriage.zigbee.attach import encode_object, format_eui64
 from layer.errors import PeerError
 from simulator.network.config import RadioRow
+from simulator.network.hosted import HostedEndpoint
 from simulator.network.kinds import MEASURES, measured
+from simulator.network.load import Load, Plan
 from simulator.network.population import Population, hosted
 from simulator.network.server import Connection
 from simulator.network.station import Station
+
+#: of a load: seconds, and reports a second
+MAX_LOAD: Final = 3600
+MAX_RATE: Final = 100_000
 
 #: answers a request; called once, at once or later
 Answer = Callable[[object], None]
@@ -70,6 +81,7 @@ class Simulation:
 
     population: Population
     dongle: Dongle | None = None
+    load: Load | None = None
 
 
 class _Arguments:
@@ -91,6 +103,20 @@ class _Arguments:
         if type(value) not in (int, float):
             raise PeerError(f"{key} is a number")
         return value  # type: ignore[return-value]
+
+    def whole(self, key: str, least: int, most: int) -> int | None:
+        value = self._values.pop(key, None)
+        if value is None:
+            return None
+        if type(value) is not int or not least <= value <= most:
+            raise PeerError(f"{key} is a whole number from {least} to {most}")
+        return value
+
+    def flag(self, key: str, default: bool) -> bool:
+        value = self._values.pop(key, default)
+        if not isinstance(value, bool):
+            raise PeerError(f"{key} is true or false")
+        return value
 
     def has(self, key: str) -> bool:
         return key in self._values
@@ -126,15 +152,14 @@ def describe(simulation: Simulation, station: Station) -> dict[str, object]:
         "endpoints": sorted(device.endpoints),
         "bindings": len(device.bindings),
     }
-    try:
-        clusters = hosted(station).clusters
-    except PeerError:
-        return found
-    found["values"] = {
-        name: int(clusters[row.cluster].attributes[row.attribute].value) / row.scale
-        for name, row in MEASURES.items()
-        if row.cluster in clusters
-    }
+    values: dict[str, float] = {}
+    for number, server in device.endpoints.items():
+        for name, row in MEASURES.items():
+            if isinstance(server, HostedEndpoint) and row.cluster in server.clusters:
+                value = int(server.clusters[row.cluster].attributes[row.attribute].value) / row.scale
+                values[name if name not in values else f"{name}.{number}"] = value
+    if values:
+        found["values"] = values
     return found
 
 
@@ -181,21 +206,21 @@ def _poll(simulation: Simulation, arguments: _Arguments, answer: Answer) -> None
 
 def _set(simulation: Simulation, arguments: _Arguments, answer: Answer) -> None:
     station = _station(simulation, arguments)
-    name, value = arguments.text("name"), arguments.number("value")
+    name, value, number = arguments.text("name"), arguments.number("value"), arguments.whole("endpoint", 1, 254)
     arguments.end()
     if value is None:
         raise PeerError("value is needed")
     measure, plain = measured(name, value)
-    hosted(station).set(measure.cluster, measure.attribute, plain)
+    hosted(station, measure.cluster, number).set(measure.cluster, measure.attribute, plain)
     answer(describe(simulation, station))
 
 
 def _report(simulation: Simulation, arguments: _Arguments, answer: Answer) -> None:
     station = _station(simulation, arguments)
-    name, value = arguments.text("name"), arguments.number("value")
+    name, value, number = arguments.text("name"), arguments.number("value"), arguments.whole("endpoint", 1, 254)
     arguments.end()
     measure, plain = measured(name, value or 0)
-    endpoint = hosted(station)
+    endpoint = hosted(station, measure.cluster, number)
     if value is not None:
         endpoint.set(measure.cluster, measure.attribute, plain)
     waiting = [answer]  # several bindings give several fates: the first is the answer
@@ -209,20 +234,19 @@ def _report(simulation: Simulation, arguments: _Arguments, answer: Answer) -> No
 
 def _press(simulation: Simulation, arguments: _Arguments, answer: Answer) -> None:
     station = _station(simulation, arguments)
+    number = arguments.whole("endpoint", 1, 254)
     arguments.end()
     measure = MEASURES["on_off"]
-    endpoint = hosted(station)
-    cluster = endpoint.clusters.get(measure.cluster)
-    if cluster is None:
-        raise PeerError("nothing to press on this device")
+    cluster = hosted(station, measure.cluster, number).clusters[measure.cluster]
     cluster.set(measure.attribute, 1 - int(cluster.attributes[measure.attribute].value))
     answer(describe(simulation, station))
 
 
 def _seed(simulation: Simulation, arguments: _Arguments, answer: Answer) -> None:
-    number = arguments.rest().pop("number", None)
-    if type(number) is not int or not 0 <= number < 2**32:
-        raise PeerError("number is a whole number from 0 to 4294967295")
+    number = arguments.whole("number", 0, 2**32 - 1)
+    arguments.end()
+    if number is None:
+        raise PeerError("number is needed")
     simulation.population.network.reseed(number)
     answer(number)
 
@@ -256,7 +280,7 @@ def _counters(simulation: Simulation, arguments: _Arguments, answer: Answer) -> 
 
 def _dongle(simulation: Simulation, arguments: _Arguments, answer: Answer) -> None:
     dongle = simulation.dongle
-    action, code = arguments.text("action"), arguments.number("code")
+    action, code = arguments.text("action"), arguments.whole("code", 0, 255)
     arguments.end()
     if dongle is None:
         raise PeerError("this simulation has no dongle")
@@ -267,16 +291,51 @@ def _dongle(simulation: Simulation, arguments: _Arguments, answer: Answer) -> No
     elif action == "restart":
         dongle.restart()
     elif action == "fail":
-        dongle.fail(_octet(0x51 if code is None else code))
+        dongle.fail(0x51 if code is None else code)
     elif action != "counters":
         raise PeerError("action is unplug, replug, restart, fail or counters")
     answer(dict(dongle.counters()))
 
 
-def _octet(code: float) -> int:
-    if code != int(code) or not 0 <= code <= 255:
-        raise PeerError("code is an octet")
-    return int(code)
+def _populate(simulation: Simulation, arguments: _Arguments, answer: Answer) -> None:
+    kind, count = arguments.text("kind"), arguments.whole("count", 1, 1000)
+    members, poll_interval = arguments.flag("members", False), arguments.number("poll_interval")
+    arguments.end()
+    if count is None:
+        raise PeerError("count is needed")
+    if poll_interval is not None and not 0 < poll_interval <= 86_400:
+        raise PeerError("poll_interval is above 0 and at most 86400")
+    made = simulation.population.populate(kind, count, members=members, poll_interval=poll_interval)
+    answer([simulation.population.name_of(station.device.eui64) for station in made])
+
+
+def _load(simulation: Simulation, arguments: _Arguments, answer: Answer) -> None:
+    running = simulation.load is not None and simulation.load.running
+    if arguments.flag("stop", False):
+        arguments.end()
+        if simulation.load is not None:
+            simulation.load.stop()
+        answer(running)
+        return
+    name, rate, seconds = arguments.text("name"), arguments.number("rate") or 0.0, arguments.number("seconds")
+    count = arguments.whole("devices", 1, 1000)
+    ack, stamp = arguments.flag("ack", True), arguments.flag("stamp", False)
+    arguments.end()
+    if running:
+        raise PeerError("a load is running")
+    if seconds is None or not 0 < seconds <= MAX_LOAD or not 0 <= rate <= MAX_RATE:
+        raise PeerError(f"seconds is above 0 and at most {MAX_LOAD}, rate at most {MAX_RATE}")
+    measure, _ = measured(name, 0)
+    network = simulation.population.network
+    targets: list[tuple[Station, HostedEndpoint]] = []
+    for station in network.stations.values():
+        if network.on_air(station.device) and (count is None or len(targets) < count):
+            with suppress(PeerError):
+                targets.append((station, hosted(station, measure.cluster)))
+    if not targets or (count is not None and len(targets) < count):
+        raise PeerError(f"{len(targets)} devices on the air measure this")
+    plan = Plan(measure=measure, rate=rate, seconds=seconds, ack=ack, stamp=stamp)
+    simulation.load = Load(plan, targets, network.agenda, network.room, answer)
 
 
 COMMANDS: Final[Mapping[str, Command]] = {
@@ -293,6 +352,8 @@ COMMANDS: Final[Mapping[str, Command]] = {
     "radio": _radio,
     "counters": _counters,
     "dongle": _dongle,
+    "populate": _populate,
+    "load": _load,
 }
 
 

@@ -28,6 +28,13 @@ class DataType:
     analog: bool
     shape: _Shape
 
+    @property
+    def values(self) -> int:
+        """How many values from 0 upwards it has; of a string, none."""
+        if self.shape is _Shape.BOOLEAN:
+            return 2
+        return 1 << (8 * self.size - (self.shape is _Shape.SIGNED)) if self.size else 0
+
     def encode(self, value: Value) -> bytes:
         """Raises PeerError when the value doesn't fit: values come from configuration and commands."""
         if isinstance(value, str):

@@ -47,16 +47,17 @@ def send_zcl(
     frame: zcl.ZclFrame,
     *,
     link_key: bool = False,
+    ack: bool = True,
     on_sent: Callable[[bool], None] = lambda _delivered: None,
 ) -> None:
-    """Send a ZCL frame to the coordinator with an APS ACK."""
+    """Send a ZCL frame to the coordinator, with an APS ACK unless ``ack`` is false."""
     station.send(
         profile=descriptor.profile,
         cluster=cluster,
         source_endpoint=descriptor.endpoint,
         destination_endpoint=destination_endpoint,
         payload=frame.encode(),
-        ack=True,
+        ack=ack,
         on_sent=on_sent,
         link_key=link_key,
     )
@@ -109,6 +110,14 @@ class HostedEndpoint:
             raise PeerError("no such attribute")
         self._report(server, [attribute], self._targets(cluster) or [DEFAULT_ENDPOINT], on_sent)
 
+    def report_value(
+        self, cluster: int, attribute: int, value: Value, on_sent: Callable[[bool], None], *, ack: bool
+    ) -> None:
+        """Set and report in one go, to one endpoint: for loads. Nothing is written down, nobody else is told."""
+        server = self.clusters[cluster]
+        server.attributes[attribute].value = value
+        self._report(server, [attribute], [DEFAULT_ENDPOINT], on_sent, ack=ack)
+
     def _targets(self, cluster: int) -> list[int]:
         coordinator = self._coordinator()
         if coordinator is None:
@@ -117,7 +126,13 @@ class HostedEndpoint:
         return [row.destination_endpoint for row in bound]
 
     def _report(
-        self, server: ClusterServer, attributes: list[int], targets: list[int], on_sent: Callable[[bool], None]
+        self,
+        server: ClusterServer,
+        attributes: list[int],
+        targets: list[int],
+        on_sent: Callable[[bool], None],
+        *,
+        ack: bool = True,
     ) -> None:
         now = self._agenda.now()
         for number in attributes:
@@ -127,7 +142,7 @@ class HostedEndpoint:
         for target in targets:
             self._sequence = (self._sequence + 1) & 0xFF
             frame = report(server, attributes, self._sequence)
-            send_zcl(self._station, self.descriptor, server.id, target, frame, on_sent=on_sent)
+            send_zcl(self._station, self.descriptor, server.id, target, frame, ack=ack, on_sent=on_sent)
 
     def _value_changed(self, _server: ClusterServer, _attribute: int) -> None:
         self._on_changed()

@@ -20,7 +20,6 @@ POWER: Final = 0x0001
 ON_OFF: Final = 0x0006
 TEMPERATURE: Final = 0x0402
 HUMIDITY: Final = 0x0405
-TUNNELING: Final = 0x0704
 
 #: Basic power source (ZCL8, 3.2.2.2.8)
 _MAINS, _BATTERY = 0x01, 0x03
@@ -121,37 +120,49 @@ CLUSTERS: Final[Mapping[int, Callable[[Identity], ClusterServer]]] = {
 }
 
 
+@dataclass(frozen=True, slots=True)
+class HostedRow:
+    """An endpoint that the simulator stands behind: its number, HA device id, and the clusters that it serves."""
+
+    number: int
+    device_id: int
+    clusters: tuple[int, ...]
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Kind:
-    """What all devices of a kind have in common. ``hosted`` endpoint 1 unless ``device_id`` is None."""
+    """What all devices of a kind have in common. One without ``endpoints`` is for other processes to stand behind."""
 
     name: str
     router: bool = False
     mains: bool = False
     sleepy: bool = False
-    device_id: int | None
-    input_clusters: tuple[int, ...]
+    endpoints: tuple[HostedRow, ...]
     manufacturer: str = "atls-simulator"
-    model: str
+
+    @property
+    def model(self) -> str:
+        return self.name
 
 
 KINDS: Final[Mapping[str, Kind]] = {
     kind.name: kind
     for kind in (
-        Kind(name="lamp", router=True, mains=True, device_id=0x0100, input_clusters=(BASIC, ON_OFF), model="lamp"),
+        Kind(name="lamp", router=True, mains=True, endpoints=(HostedRow(1, 0x0100, (BASIC, ON_OFF)),)),
+        Kind(name="plug", router=True, mains=True, endpoints=(HostedRow(1, 0x0051, (BASIC, ON_OFF)),)),
+        # a wall switch with two relays
         Kind(
-            name="thermometer",
-            sleepy=True,
-            device_id=0x0302,
-            input_clusters=(BASIC, POWER, TEMPERATURE, HUMIDITY),
-            model="thermometer",
+            name="switch",
+            router=True,
+            mains=True,
+            endpoints=(HostedRow(1, 0x0002, (BASIC, ON_OFF)), HostedRow(2, 0x0002, (ON_OFF,))),
         ),
+        Kind(name="thermometer", sleepy=True, endpoints=(HostedRow(1, 0x0302, (BASIC, POWER, TEMPERATURE, HUMIDITY)),)),
         # what stands behind its endpoint is another process, which says the rest when it attaches
-        Kind(name="atls", mains=True, router=True, device_id=None, input_clusters=(BASIC, TUNNELING), model="atls"),
+        Kind(name="atls", mains=True, router=True, endpoints=()),
     )
 }
 DEFAULT_POLL_INTERVAL: Final = 2.0
-_HOSTED_ENDPOINT: Final = 1
 
 
 @dataclass(frozen=True, slots=True)
@@ -184,20 +195,15 @@ def make_device(kind: Kind, eui64: int, *, poll_interval: float | None = None) -
     )
 
 
-def make_clusters(kind: Kind, identity: Identity) -> list[ClusterServer]:
-    """New servers for the clusters that the simulator hosts on endpoint 1 of this kind."""
-    return [CLUSTERS[cluster](identity) for cluster in kind.input_clusters if cluster in CLUSTERS]
+def make_clusters(row: HostedRow, identity: Identity) -> list[ClusterServer]:
+    """New servers for the clusters of a hosted endpoint."""
+    return [CLUSTERS[cluster](identity) for cluster in row.clusters]
 
 
-def hosted_descriptor(kind: Kind) -> SimpleDescriptor | None:
-    """The descriptor of the hosted endpoint; None for a kind that only other processes stand behind."""
-    if kind.device_id is None:
-        return None
+def descriptor(row: HostedRow) -> SimpleDescriptor:
+    """What a hosted endpoint says of itself."""
     return SimpleDescriptor(
-        endpoint=_HOSTED_ENDPOINT,
-        profile=HA_PROFILE,
-        device_id=kind.device_id,
-        input_clusters=kind.input_clusters,
+        endpoint=row.number, profile=HA_PROFILE, device_id=row.device_id, input_clusters=row.clusters
     )
 
 

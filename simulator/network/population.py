@@ -25,6 +25,9 @@ _LOG = logging.getLogger(__name__)
 #: changes are gathered this long before they are written
 SAVE_DELAY: Final = 0.2
 _U32: Final = 0xFFFF_FFFF
+#: addresses of devices that are made by the dozen: in these, then a block for each kind
+_POPULATED: Final = 0x000D_6F00_0100_0000
+_MOST: Final = 0xFFFF
 
 
 class Population:
@@ -43,7 +46,7 @@ class Population:
         for row in file.devices:
             self._make(row, kept.pop(row.address, None))
         for device in kept.values():
-            if device.kind in KINDS and kinds.hosted_descriptor(KINDS[device.kind]) is None:
+            if device.kind in KINDS and not KINDS[device.kind].endpoints:
                 # a process will attach there again; until then the device is dark
                 self._restore_dark(device)
             else:
@@ -61,9 +64,39 @@ class Population:
                 return name
         return format_eui64(eui64)
 
+    def populate(self, kind: str, count: int, *, members: bool, poll_interval: float | None = None) -> list[Station]:
+        """So many more devices of a kind, named kind-1, kind-2 and so on; addresses follow the names.
+
+        ``members``: they are in the running network at once, as if they had joined long ago, and nobody is told;
+        else they join when joining is open. A second call goes on where the first ended; with a state file they
+        are forgotten at the end of the run like everything that the network file does not name. Raises PeerError.
+        """
+        if kind not in KINDS or not KINDS[kind].endpoints:
+            raise PeerError(f"a kind is one of {', '.join(name for name, row in KINDS.items() if row.endpoints)}")
+        block = _POPULATED + (list(KINDS).index(kind) << 16)
+        made: list[Station] = []
+        number = 0
+        while len(made) < count and number < _MOST:
+            number += 1
+            if block + number in self.network.stations or f"{kind}-{number}" in self._names:
+                continue
+            row = DeviceRow(
+                eui64=format_eui64(block + number),
+                kind=kind,
+                name=f"{kind}-{number}",
+                join="manual" if members else "auto",
+                poll_interval=poll_interval,
+            )
+            made.append(self._make(row, None))
+            if members:
+                self.network.adopt(made[-1])
+            elif self.network.running():
+                self.network.seek(made[-1])
+        return made
+
     # making
 
-    def _make(self, row: DeviceRow, kept: store.KeptDevice | None) -> None:
+    def _make(self, row: DeviceRow, kept: store.KeptDevice | None) -> Station:
         kind = KINDS[row.kind]
         if kept is not None and kept.kind != row.kind:
             _LOG.info("%s is of another kind now: it starts blank", row.eui64)
@@ -75,29 +108,28 @@ class Population:
         conditions: Conditions = row.radio.over(self.network.conditions())
         if kept is not None:
             restore_device(device, kept)
-            if kinds.hosted_descriptor(kind) is None:
+            if not kind.endpoints:
                 restore_sleep(device, kept)
         station = self.network.add(device, conditions)
         if row.name is not None:
             self._names[row.name] = row.address
-        descriptor = kinds.hosted_descriptor(kind)
-        if descriptor is None:
-            return
         identity = Identity(row.manufacturer or kind.manufacturer, row.model or kind.model, kind.mains)
-        endpoint = HostedEndpoint(
-            station,
-            descriptor,
-            kinds.make_clusters(kind, identity),
-            self._agenda,
-            lambda: self.network.coordinator_eui64,
-            self._changed,
-        )
-        device.endpoints[descriptor.endpoint] = endpoint
-        if kept is not None:
-            for cluster in kept.clusters:
-                if cluster.endpoint == descriptor.endpoint and cluster.cluster in endpoint.clusters:
-                    restore_cluster(endpoint.clusters[cluster.cluster], cluster, self._agenda.now())
-            endpoint.arm()
+        for hosted_row in kind.endpoints:
+            endpoint = HostedEndpoint(
+                station,
+                kinds.descriptor(hosted_row),
+                kinds.make_clusters(hosted_row, identity),
+                self._agenda,
+                lambda: self.network.coordinator_eui64,
+                self._changed,
+            )
+            device.endpoints[hosted_row.number] = endpoint
+            if kept is not None:
+                for cluster in kept.clusters:
+                    if cluster.endpoint == hosted_row.number and cluster.cluster in endpoint.clusters:
+                        restore_cluster(endpoint.clusters[cluster.cluster], cluster, self._agenda.now())
+                endpoint.arm()
+        return station
 
     def _restore_dark(self, kept: store.KeptDevice) -> None:
         device = Device(eui64=kept.eui64, kind=kept.kind, router=True)
@@ -125,12 +157,14 @@ class Population:
             _LOG.error("the devices' state could not be written to %s: %s", self._path, os.strerror(error.errno or 0))
 
 
-def hosted(station: Station) -> HostedEndpoint:
-    """The endpoint that the simulator hosts. Raises PeerError when there is none."""
+def hosted(station: Station, cluster: int, number: int | None = None) -> HostedEndpoint:
+    """The endpoint (``number``, or the first) whose cluster the simulator hosts. Raises PeerError without one."""
     for server in station.device.endpoints.values():
-        if isinstance(server, HostedEndpoint):
+        if not isinstance(server, HostedEndpoint) or cluster not in server.clusters:
+            continue
+        if number is None or number == server.descriptor.endpoint:
             return server
-    raise PeerError("nothing of this device is hosted by the simulator")
+    raise PeerError("the simulator hosts no such value of this device")
 
 
 def keep(station: Station) -> store.KeptDevice:

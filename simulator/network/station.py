@@ -31,8 +31,8 @@ class Surroundings(Protocol):
     def running(self) -> bool:
         """Whether the coordinator's radio is on."""
 
-    def has_room(self) -> bool:
-        """Whether the coordinator has a packet buffer for another frame."""
+    def room(self) -> int:
+        """Packet buffers that the coordinator has for more frames."""
 
     def arrived(self, station: Station, frame: ApsFrame) -> None:
         """A frame for the coordinator."""
@@ -166,7 +166,7 @@ class Station:
         return self._around.running()
 
     def coordinator_has_room(self) -> bool:
-        return self._around.has_room()
+        return self._around.room() > 0
 
     def device_accepts(self, frame: ApsFrame) -> bool:
         endpoint = frame.destination_endpoint

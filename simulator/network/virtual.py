@@ -114,6 +114,13 @@ class VirtualNetwork:
         _tell(station.on_joined)
         return True
 
+    def adopt(self, station: Station) -> None:
+        """Make the device a member of the running network and tell nobody. Raises PeerError when none is running."""
+        if self._coordinator is None:
+            raise PeerError("no network is running")
+        if not self._belongs(station.device):
+            self._admit(station, COORDINATOR_NWK)
+
     def leave(self, station: Station) -> None:
         """The device leaves of its own accord."""
         self.gone(station, rejoin=False)
@@ -167,8 +174,8 @@ class VirtualNetwork:
     def running(self) -> bool:
         return self._coordinator is not None
 
-    def has_room(self) -> bool:
-        return self._coordinator is not None and self._coordinator.has_room()
+    def room(self) -> int:
+        return 0 if self._coordinator is None else self._coordinator.room()
 
     def permits_joining(self) -> None:
         self._look_soon()
@@ -253,7 +260,7 @@ class VirtualNetwork:
         self._seek_alarm = None
         if self._coordinator is None:
             return
-        again = False
+        again, room = False, self.options.join_burst
         for station in list(self.stations.values()):
             if not station.device.seeking:
                 continue
@@ -262,8 +269,8 @@ class VirtualNetwork:
                 _tell(station.on_joined)
                 continue
             again = True
-            if station.device.powered:
-                self._try_to_join(station)
+            if room and station.device.powered:
+                room -= self._try_to_join(station)
         if again and self._open():
             self._seek_alarm = self.agenda.after(self.options.join_retry, self._look)
 
@@ -273,12 +280,21 @@ class VirtualNetwork:
             now < station.device.permits_joining_until for station in self._members()
         )
 
-    def _try_to_join(self, station: Station) -> None:
+    def _try_to_join(self, station: Station) -> bool:
         device = station.device
         assert self._coordinator is not None
         parent = self._parent_for(device)
         if parent is None or not self._coordinator.admits(device.eui64):
-            return
+            return False
+        nwk = self._admit(station, parent)
+        self._coordinator.device_update(nwk, device.eui64, parent, JoinKind.UNSECURED_JOIN)
+        station.announce()
+        _tell(station.on_joined)
+        return True
+
+    def _admit(self, station: Station, parent: int) -> int:
+        """The device's new network address."""
+        device = station.device
         if device.nwk is not None:
             del self._by_nwk[device.nwk]
         nwk = self._new_nwk(device.eui64)
@@ -290,9 +306,7 @@ class VirtualNetwork:
         self._by_nwk[nwk] = station
         _LOG.info("%016x joined as 0x%04x", device.eui64, nwk)
         self.changed()
-        self._coordinator.device_update(nwk, device.eui64, parent, JoinKind.UNSECURED_JOIN)
-        station.announce()
-        _tell(station.on_joined)
+        return nwk
 
     def _new_nwk(self, eui64: int) -> int:
         # stochastic addressing (ZigBee r21, 3.6.1.7), repeatable for a device under one seed

@@ -135,8 +135,8 @@ class Gateway:
     def device_update(self, nwk: int, eui64: int, parent: int, kind: JoinKind) -> None:
         pass
 
-    def has_room(self) -> bool:
-        return True
+    def room(self) -> int:
+        return 100
 
     def admits(self, eui64: int) -> bool:
         return True

@@ -338,18 +338,18 @@ def test_lost_callbacks_are_counted_and_signalled(network: Any, clock: Any, make
     host.command(0x0002, "0104010500000000")
     host.form()
     host.acknowledge = False
-    assert ncp.has_room()
+    assert ncp.room()
     for number in range(20):
         network.say(0x4321, frame(sequence=number))
     # the window takes five, the queue eight
     assert ncp.lost_callbacks == 7
-    assert not ncp.has_room()
+    assert not ncp.room()
     host.acknowledge = True
     host.flags.clear()
     host.wait(5.0)
     assert [octets[11] for _, octets in host.callbacks] == list(range(13))
     assert [flags & 1 for flags in host.flags] == [0] * 5 + [1] + [0] * 7
-    assert ncp.has_room()
+    assert ncp.room()
     assert host.command(0x00F1)[27 * 2] == 8
 
 

@@ -48,7 +48,7 @@ class Clock:
 @dataclass
 class RecordingCoordinator:
     open: bool = True
-    room: bool = True
+    buffers: int = 100
     received: list[tuple[int, ApsFrame, Reach]] = field(default_factory=list)
     updates: list[tuple[int, int, int, JoinKind]] = field(default_factory=list)
 
@@ -61,8 +61,8 @@ class RecordingCoordinator:
     def device_update(self, nwk: int, eui64: int, parent: int, kind: JoinKind) -> None:
         self.updates.append((nwk, eui64, parent, kind))
 
-    def has_room(self) -> bool:
-        return self.room
+    def room(self) -> int:
+        return self.buffers
 
     def admits(self, eui64: int) -> bool:
         return self.open

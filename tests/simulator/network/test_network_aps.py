@@ -371,14 +371,14 @@ def test_duplicate_table_remembers_the_last_ones(frames: list[tuple[int, int]], 
 def test_a_dongle_without_packet_buffers_loses_frames_before_it_acknowledges_them(make_world: MakeWorld) -> None:
     world = make_world()
     with_probe(world)
-    world.coordinator.room = False
+    world.coordinator.buffers = 0
     given_up, without_ack = uplink(world, b"lost"), uplink(world, b"unnoticed", ack=False)
     world.run(2)
     assert (given_up, without_ack) == ([False], [True])
     later = uplink(world, b"late")
     world.run(0.02)
     assert later == []
-    world.coordinator.room = True  # in time for one of the retries
+    world.coordinator.buffers = 100  # in time for one of the retries
     world.run(2)
     assert later == [True]
     assert [frame.payload for frame in world.coordinator.take()] == [b"late"]

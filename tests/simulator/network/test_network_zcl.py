@@ -212,7 +212,8 @@ def test_values_that_do_not_fit() -> None:
 def test_every_kind_has_its_rows() -> None:
     assert {kind.name for kind in KINDS.values()} == set(KINDS)
     for kind in KINDS.values():
-        assert BASIC in kind.input_clusters and not (kind.sleepy and kind.router)
+        assert not (kind.sleepy and kind.router)
+        assert not kind.endpoints or BASIC in kind.endpoints[0].clusters
     assert power(IDENTITY).id == POWER and CLUSTERS[ON_OFF] is on_off
 
 

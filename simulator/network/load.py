@@ -1,0 +1,128 @@
+"""Many reports at a rate: what a busy house sends, or as much as the dongle takes. For measurements.
+
+A report waits, rather than being lost, while the dongle has no buffer for it: what is measured is the host. Devices
+take turns. Each report has another value, by which the host's side tells it from the one before.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Final
+
+from simulator.network.agenda import Agenda, Alarm
+from simulator.network.hosted import HostedEndpoint
+from simulator.network.kinds import Measure
+from simulator.network.station import Station
+
+#: values count in attribute units up to here, or tell tenths of milliseconds modulo this: two seconds
+VALUES: Final = 20_000
+#: seconds between two looks at what is due
+_STEP: Final = 0.005
+#: reports that one device may have under way, and reports sent in one turn of the loop
+_WINDOW: Final = 32
+_TURN: Final = 64
+#: seconds that the fate of the last reports is waited for
+_PATIENCE: Final = 10.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Plan:
+    """``rate`` in reports a second of all devices together (0: as many as the dongle takes) for ``seconds``.
+
+    ``stamp``: a value is the time of sending, on the monotonic clock, in tenths of milliseconds modulo ``VALUES``;
+    else it is the report's number modulo that. Either way modulo the attribute's own range.
+    """
+
+    measure: Measure
+    rate: float
+    seconds: float
+    ack: bool = True
+    stamp: bool = False
+
+
+class Load:
+    """One load, from its first report to its end. ``on_end`` is called once, with the totals."""
+
+    def __init__(
+        self,
+        plan: Plan,
+        targets: Sequence[tuple[Station, HostedEndpoint]],
+        agenda: Agenda,
+        room: Callable[[], int],
+        on_end: Callable[[dict[str, float]], None],
+    ) -> None:
+        self._plan = plan
+        self._targets = targets
+        self._under_way = [0] * len(targets)
+        self._agenda = agenda
+        self._room = room
+        self._on_end = on_end
+        self._begun = agenda.now()
+        self._ends = self._begun + plan.seconds
+        self._turn = 0
+        self._sent = self._delivered = self._failed = 0
+        attribute = targets[0][1].clusters[plan.measure.cluster].attributes[plan.measure.attribute]
+        self._values = min(VALUES, attribute.type.values)
+        self._last = self._begun
+        self._alarm: Alarm | None = agenda.at(self._begun, self._step)
+
+    @property
+    def running(self) -> bool:
+        return self._alarm is not None
+
+    def stop(self) -> None:
+        """End it early."""
+        self._ends = min(self._ends, self._agenda.now())
+
+    def _step(self) -> None:
+        now = self._agenda.now()
+        if now < self._ends:
+            due = self._plan.rate * (now - self._begun) + 1 - self._sent if self._plan.rate else _TURN
+            self._send(min(int(due), self._room(), _TURN))
+        elif self._delivered + self._failed == self._sent or now > self._ends + _PATIENCE:
+            self._finish()
+            return
+        self._alarm = self._agenda.after(_STEP if self._plan.rate else 0.001, self._step)
+
+    def _send(self, count: int) -> None:
+        """Up to so many reports, by the devices in turn; less where the dongle or all devices are busy."""
+        idle = 0
+        while count and idle < len(self._targets):
+            index = self._turn
+            self._turn = (index + 1) % len(self._targets)
+            station, endpoint = self._targets[index]
+            if self._under_way[index] >= _WINDOW or not station.device_listens():
+                idle += 1
+                continue
+            idle = 0
+            count -= 1
+            self._report(index, endpoint)
+
+    def _report(self, index: int, endpoint: HostedEndpoint) -> None:
+        self._last = self._agenda.now()
+        value = int(self._last * 10_000) if self._plan.stamp else self._sent
+        self._sent += 1
+        self._under_way[index] += 1
+
+        def on_sent(delivered: bool) -> None:
+            self._under_way[index] -= 1
+            self._delivered += delivered
+            self._failed += not delivered
+
+        endpoint.report_value(
+            self._plan.measure.cluster, self._plan.measure.attribute, value % self._values, on_sent, ack=self._plan.ack
+        )
+
+    def _finish(self) -> None:
+        self._alarm = None
+        seconds = self._last - self._begun
+        self._on_end(
+            {
+                "sent": self._sent,
+                "delivered": self._delivered,
+                "failed": self._failed,
+                "seconds": round(seconds, 3),
+                "rate": round(self._sent / seconds, 1) if seconds else 0.0,
+            }
+        )
