@@ -17,7 +17,9 @@ from gateway.api.model import (
     Transmit,
     Unit,
     Update,
+    Watch,
 )
+from gateway.api.model import Command as DeviceCommand
 
 AuditKind = Literal["opened", "closed", "refused", "dropped", "expired", "shadow", "joined", "left", "reset", "error"]
 
@@ -77,7 +79,7 @@ class Outbox:
 
     def refuse(
         self,
-        envelope: Open | Unit | Close,
+        envelope: Open | Unit | Close | DeviceCommand | Watch | None,
         reason: Reason,
         rule: str,
         subject: str,
@@ -86,15 +88,18 @@ class Outbox:
         retry_after: float | None = None,
     ) -> Refused:
         self.counters["refused." + reason.value] += 1
-        self.commands.append(Audit("refused", reason, rule, envelope.id, session, subject))
+        number = None if envelope is None else envelope.id
+        self.commands.append(Audit("refused", reason, rule, number, session, subject))
         return Refused(reason, retry_after)
 
-    def shadow(self, envelope: Open | Unit, reason: Reason, rule: str, subject: str) -> None:
+    def shadow(
+        self, envelope: EnvelopeId | None, reason: Reason, rule: str, subject: str, session: SessionId | None = None
+    ) -> None:
         self.counters["shadow." + reason.value] += 1
-        self.commands.append(Audit("shadow", reason, rule, envelope.id, envelope.session, subject))
+        self.commands.append(Audit("shadow", reason, rule, envelope, session, subject))
 
     def lose(self, receipt: Receipt, reason: Reason, rule: str, subject: str) -> None:
-        """Count and record a unit or an open that won't arrive."""
+        """Count and record a unit, an open or a command that won't arrive."""
         kind: AuditKind = "expired" if receipt.outcome is Outcome.EXPIRED else "dropped"
         self.counters[f"{kind}.{reason.value}"] += 1
         self.commands.append(Audit(kind, reason, rule, receipt.id, receipt.session, subject))
@@ -103,8 +108,8 @@ class Outbox:
         self.commands.append(Notify(scheme, receipt))
 
 
-def final(envelope: EnvelopeId, reason: Reason, session: SessionId) -> Receipt:
+def final(envelope: EnvelopeId, reason: Reason, session: SessionId | None, detail: str = "") -> Receipt:
     """The receipt of an envelope that the gateway itself gives up on."""
     if reason is Reason.EXPIRED:
-        return Receipt(envelope, Outcome.EXPIRED, None, session)
-    return Receipt(envelope, Outcome.DROPPED, reason, session)
+        return Receipt(envelope, Outcome.EXPIRED, None, session, detail)
+    return Receipt(envelope, Outcome.DROPPED, reason, session, detail)

@@ -13,6 +13,7 @@ from gateway.api.link import meets
 from gateway.api.model import ANY_LINK, ContentKind, LinkRequirement, LinkSecurity, Reason
 from gateway.engine.policy import (
     DEVICE_LINKS,
+    GATEWAY,
     RECORD_KINDS,
     Action,
     Condition,
@@ -33,7 +34,8 @@ DEFAULT_RULE = "default"
 class Request:
     """The facts of one judgement.
 
-    ``sender`` and ``receiver`` are subjects by name: of a unit its two ends, of an open the opener and the target.
+    ``sender`` and ``receiver`` are subjects by name: of a unit its two ends, of an open the opener and the target, of
+    the other actions who asks and the device (or ``GATEWAY``). ``content``: of what is about sessions only.
     ``link`` is the sender's hop. ``minute``: local minute of the day (0-1439), None where the clock isn't known.
     ``octets``, ``visible``: a unit to judge along with it; ``version``: what the session's ServerHello chose so far;
     ``early``: whether its ClientHello announced early data.
@@ -42,7 +44,7 @@ class Request:
     action: Action
     sender: str
     receiver: str
-    content: ContentKind
+    content: ContentKind | None
     link: LinkSecurity
     minute: int | None = None
     octets: int | None = None
@@ -173,7 +175,7 @@ def _find(rule: Rule, parties: Parties, request: Request, policy: PolicySet) -> 
         return Finding(rule.id, rule.effect, "parties")
     if not _direction_fits(rule.direction, request, policy):
         return Finding(rule.id, rule.effect, "direction")
-    if request.content not in rule.kinds:
+    if request.content is not None and request.content not in rule.kinds:
         # To be told "content" (415) gives away that something would be permitted, so only a permit says it.
         reason = Reason.CONTENT if rule.effect is Effect.PERMIT else None
         return Finding(rule.id, rule.effect, "content", reason)
@@ -191,15 +193,17 @@ def _grant(rule: Rule, request: Request, policy: PolicySet) -> Finding:
     condition = rule.condition
     if condition.reads_records and request.content not in RECORD_KINDS:
         return Finding(rule.id, rule.effect, "records (this content shows none)", Reason.DENIED, True)
-    sender, receiver = policy.by_name[request.sender], policy.by_name[request.receiver]
+    sender = policy.by_name[request.sender]
     if not meets(request.link, _narrowed(condition.require_link, sender.link)):
         return Finding(rule.id, rule.effect, "require_link", Reason.LINK)
     if request.octets is not None:
         reason = unit_reason(condition, request.octets, request.visible, request.version, request.early)
         if reason is not None:
             return Finding(rule.id, rule.effect, f"unit ({reason.value})", reason)
-    require = _narrowed(condition.require_link, receiver.link)
-    plain = not condition.judges_units
+    require = ANY_LINK
+    if request.receiver != GATEWAY:
+        require = _narrowed(condition.require_link, policy.by_name[request.receiver].link)
+    plain = not condition.judges_units and condition.commands is None
     return Finding(rule.id, rule.effect, grant=Grant(rule.id, condition, rule.obligation.on_excess, require, plain))
 
 

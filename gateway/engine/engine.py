@@ -53,14 +53,11 @@ from gateway.engine.commands import Command as Order
 from gateway.engine.decision import DEFAULT_RULE, Deny, Grant, Permit
 from gateway.engine.delivery import Delivery
 from gateway.engine.gate import SHADOW_GRANT, Gate, Refusal
-from gateway.engine.limits import EngineLimits
+from gateway.engine.limits import LIMITS_RULE, EngineLimits
 from gateway.engine.policy import Action, PolicySet
 from gateway.engine.sessions import Flow, Session, State
 from gateway.engine.twins import Twins
 from gateway.engine.visible import Visible
-
-LIMITS_RULE = "limits"
-"""The rule that an audit line names where one of the engine's own bounds decided."""
 
 
 class Engine:
@@ -132,6 +129,18 @@ class Engine:
             raise UsageError("a window is 1 or more")
         self._delivery.windows[scheme] = window
 
+    def adapter_ready(self, scheme: str) -> None:
+        """The adapter of ``scheme`` serves: it gets the commands that waited for it."""
+        self._twins.adapter_ready(scheme)
+
+    def adapter_faulty(self, scheme: str, *, now: float) -> None:
+        """The adapter lost its link: nobody knows which of its devices can be reached."""
+        self._twins.out_of_sight(scheme, now)
+
+    def adapter_gone(self, scheme: str, *, now: float) -> None:
+        """The instance is gone, and with it the watches it submitted. Call it before its orders are settled."""
+        self._twins.adapter_gone(scheme, now)
+
     def set_minute(self, minute: int | None, *, now: float) -> None:
         """Tell the local minute of the day (0-1439; None: not known), which rules with ``hours`` need."""
         if self._gate.set_minute(minute):
@@ -165,8 +174,8 @@ class Engine:
         """The ends of live sessions that the adapter of ``scheme`` reaches."""
         return []
 
-    def devices(self, peer: Peer) -> Sequence[DeviceView]:
-        return self._twins.devices(peer)
+    def devices(self, peer: Peer, *, now: float) -> Sequence[DeviceView]:
+        return self._twins.devices(peer, now)
 
     def read(self, peer: Peer, device: str, name: str, *, now: float) -> Sample | Refused:
         return self._twins.read(peer, device, name, now)
@@ -201,7 +210,7 @@ class Engine:
         if isinstance(decision, Permit):
             grants = decision.grants
         elif gate.shadow:
-            outbox.shadow(asked, decision.reason, decision.rule, opener)
+            outbox.shadow(asked.id, decision.reason, decision.rule, opener)
         else:
             return outbox.refuse(asked, decision.reason, decision.rule, opener)
         mine = self._sessions.opened_by(opener)
@@ -211,7 +220,7 @@ class Engine:
         if grant is None:
             if not gate.shadow:
                 return outbox.refuse(asked, Reason.BUSY, grants[0].rule, opener, retry_after=limits.retry_after)
-            outbox.shadow(asked, Reason.BUSY, grants[0].rule, opener)
+            outbox.shadow(asked.id, Reason.BUSY, grants[0].rule, opener)
             grant = SHADOW_GRANT
         return self._start(asked, opener, target, grant, now)
 
@@ -286,7 +295,7 @@ class Engine:
         if isinstance(answer, Refusal):
             if not gate.shadow:
                 return self._turn_down(unit, session, flow, answer, visible, now)
-            self._outbox.shadow(unit, answer.reason, answer.rule, flow.sender)
+            self._outbox.shadow(unit.id, answer.reason, answer.rule, flow.sender, session.id)
             answer = SHADOW_GRANT
         lifetime = limits.unit_lifetime
         if visible is not None and visible.handshake:

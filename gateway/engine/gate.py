@@ -17,6 +17,7 @@ SHADOW_GRANT = Grant("shadow", Condition(), OnExcess.REJECT, ANY_LINK, plain=Tru
 """What lets pass what the rules would deny, while the policy only watches."""
 
 _PEERS = 4096
+_PERMITS = 16_384
 
 
 class Refusal(NamedTuple):
@@ -41,6 +42,8 @@ class Gate:
         self._names: dict[int, tuple[Peer, str]] = {}
         self._targets: dict[tuple[str, LinkSecurity], tuple[str, ...]] = {}
         self._targets_of = -1
+        self._permits: dict[tuple[Action, str, str, LinkSecurity], Decision] = {}
+        self._permits_of = -1
 
     @property
     def shadow(self) -> bool:
@@ -91,7 +94,9 @@ class Gate:
             self._on_error()
             return ""
 
-    def judge(self, action: Action, sender: str, receiver: str, content: ContentKind, link: LinkSecurity) -> Decision:
+    def judge(
+        self, action: Action, sender: str, receiver: str, content: ContentKind | None, link: LinkSecurity
+    ) -> Decision:
         """The static judgement. A policy that raises denies."""
         request = Request(
             action=action, sender=sender, receiver=receiver, content=content, link=link, minute=self.minute
@@ -101,6 +106,31 @@ class Gate:
         except Exception:
             self._on_error()
             return Deny(Reason.DENIED, "error")
+
+    def permits(self, action: Action, sender: str, receiver: str, link: LinkSecurity) -> Decision:
+        """The judgement of an action on a device or on the gateway, kept as long as it holds."""
+        if self._permits_of != self.version or len(self._permits) >= _PERMITS:
+            self._permits_of, self._permits = self.version, {}
+        key = (action, sender, receiver, link)
+        known = self._permits.get(key)
+        if known is None:
+            known = self._permits[key] = self.judge(action, sender, receiver, None, link)
+        return known
+
+    def pay_command(self, decision: Permit, sender: str, now: float) -> Grant | Refusal:
+        """The first grant whose rate of commands has room, the rate paid; else why the first one hasn't."""
+        first: Refusal | None = None
+        for grant in decision.grants:
+            rate = grant.condition.commands
+            if rate is None:
+                return grant
+            bucket = self._buckets.get(grant.rule, "commands", sender, rate, now)
+            wait = bucket.wait(1, now)
+            if wait <= 0.0:
+                bucket.take(1)
+                return grant
+            first = first or Refusal(Reason.OVER_RATE, grant.rule, wait)
+        return first or Refusal(Reason.DENIED, DEFAULT_RULE)
 
     def targets(self, peer: Peer) -> tuple[str, ...]:
         """The aliases that the peer may open for some kind of content, in name order."""

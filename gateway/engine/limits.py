@@ -8,6 +8,9 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass
 
+LIMITS_RULE = "limits"
+"""The rule that an audit line names where one of the engine's own bounds decided."""
+
 _PERIODS = {"s": 1.0, "sec": 1.0, "min": 60.0, "h": 3600.0, "hour": 3600.0, "d": 86400.0, "day": 86400.0}
 _MULTIPLES = (("KiB", 1024), ("MiB", 1024 * 1024), ("kB", 1000), ("MB", 1_000_000), ("B", 1))
 
@@ -22,6 +25,11 @@ class EngineLimits:
     long a retransmitted open still finds its closed session. The defaults of ``open_timeout`` and ``unreachable_after``
     let both ends hear within 30 s that a session can't go on. ``unreachable_after``: a session whose units have been
     unreachable for so long, with none delivered, ends. ``retry_after`` is told to those who meet a full table.
+
+    Of devices: ``max_watches`` and ``subject_watches``, in all and of one subject; ``max_commands``, those without a
+    final receipt in all, ``subject_commands`` from one subject, ``device_commands`` to one device; ``command_timeout``:
+    a command that is not held must be done in this; ``command_lifetime``: one that is held; ``recent_commands``: how
+    many outcomes are remembered, each for ``recent_age``.
     """
 
     max_sessions: int = 1024
@@ -41,6 +49,14 @@ class EngineLimits:
     unreachable_after: float = 15.0
     idle: float = 86400.0
     retry_after: float = 2.0
+    max_watches: int = 1024
+    subject_watches: int = 256
+    max_commands: int = 1024
+    subject_commands: int = 128
+    device_commands: int = 32
+    command_timeout: float = 60.0
+    command_lifetime: float = 3600.0
+    recent_commands: int = 4096
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,7 +119,10 @@ class Buckets:
         self._table: dict[tuple[str, str, str], Bucket] = {}
 
     def get(self, rule: str, kind: str, sender: str, rate: Rate, now: float) -> Bucket:
-        """The bucket of ``sender`` for the ``kind`` of amount (``bytes``, ``units``, ``handshakes``) of ``rule``."""
+        """The bucket of ``sender`` for the ``kind`` of amount of ``rule``.
+
+        Kinds: ``bytes``, ``units``, ``handshakes``, ``commands``.
+        """
         key = (rule, kind, sender)
         bucket = self._table.get(key)
         if bucket is None:

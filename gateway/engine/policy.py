@@ -1,4 +1,4 @@
-"""The layer-1 policy as plain values: who may open sessions to whom, and what may flow in them.
+"""The layer-1 policy as plain values: who may open sessions to whom, what may flow in them, who may use a device.
 
 What a rule says:
 
@@ -15,12 +15,22 @@ What a rule says:
 - ``to-device``: the receiver (of an open: the target) is;
 - ``both``: no matter (the default).
 
+The other actions are about devices that the gateway itself can read and set, and about the gateway. They go one way
+only, from a subject of the rule to a resource of it, and none of them implies another:
+
+- ``read``: ask for what the device told last, or ask the device itself.
+- ``observe``: be told what the device tells, whether it can be reached, and that it came or left.
+- ``write``: set what the device lets be set.
+- ``admin``: give the gateway commands of an administrator. Its only resource is the reserved name ``gateway``.
+
+A rule has actions of one of these families: sessions (open, forward), devices (read, observe, write) or admin.
+
 So the whole rule for "the lamp may talk to the phone" is one permit with subject lamp7, resource phone, actions open
 and forward. The phone may then answer within the lamp's sessions, but not open sessions of its own.
 
 Everything is denied that no permit allows, and a deny overrides every permit; the order of rules means nothing.
 Conditions only narrow a permit. A permit whose conditions fail doesn't forbid what another permit allows.
-``gateway.engine.decision`` holds the judgement itself.
+``gateway.engine.policy_check`` says what a policy must be, ``gateway.engine.decision`` holds the judgement itself.
 """
 
 from __future__ import annotations
@@ -30,20 +40,18 @@ from dataclasses import dataclass, field
 from enum import Enum
 from functools import cached_property
 
-from gateway.api.errors import ConfigError
-from gateway.api.link import known_version
 from gateway.api.model import ANY_LINK, Address, ContentKind, LinkRequirement, Peer
 from gateway.engine.limits import Rate
 
 EVERYONE = "*"
 GROUP = "group:"
+GATEWAY = "gateway"
+"""The gateway itself as the resource of ``admin``; nothing else may have this name."""
 DEVICE_LINKS = frozenset({"zigbee"})
 """The adapter schemes whose peers are devices in the sense of ``from-device`` and ``to-device``."""
 
 RECORD_KINDS = frozenset({ContentKind.ATLS, ContentKind.ADTLS})
 """The kinds of content whose record headers a gateway can see; of the others it knows size and rate only."""
-
-VERSIONS = frozenset({"tls1.2", "tls1.3", "dtls1.2", "dtls1.3"})
 
 
 class Effect(Enum):
@@ -54,6 +62,15 @@ class Effect(Enum):
 class Action(Enum):
     OPEN = "open"
     FORWARD = "forward"
+    READ = "read"
+    OBSERVE = "observe"
+    WRITE = "write"
+    ADMIN = "admin"
+
+
+SESSION_ACTIONS = frozenset({Action.OPEN, Action.FORWARD})
+DEVICE_ACTIONS = frozenset({Action.READ, Action.OBSERVE, Action.WRITE})
+ADMIN_ACTIONS = frozenset({Action.ADMIN})
 
 
 class Direction(Enum):
@@ -131,7 +148,8 @@ class Condition:
     protected passes before that. ``record_types``: the visible content types. ``max_unit``: octets. ``handshakes``,
     ``bytes``, ``units``: rates of each sender under this rule. ``sessions``: live sessions of each opener under this
     rule. ``idle``: seconds. ``early_data``: False refuses 0-RTT. ``hours``: local time. ``require_link``: what both
-    hops must be, version and suites on (D)TLS hops, ``link_key`` on ZigBee hops.
+    hops must be, version and suites on (D)TLS hops, ``link_key`` on ZigBee hops. ``commands``: rate of each sender of
+    commands to devices (to set or to ask) or to the gateway.
     """
 
     versions: frozenset[str] | None = None
@@ -145,6 +163,7 @@ class Condition:
     early_data: bool = True
     hours: Hours | None = None
     require_link: LinkRequirement = ANY_LINK
+    commands: Rate | None = None
 
     @property
     def reads_records(self) -> bool:
@@ -178,7 +197,7 @@ class Rule:
     effect: Effect
     subjects: tuple[str, ...]
     resources: tuple[str, ...]
-    actions: frozenset[Action] = frozenset({Action.OPEN, Action.FORWARD})
+    actions: frozenset[Action] = SESSION_ACTIONS
     direction: Direction = Direction.BOTH
     content: frozenset[ContentKind] | None = None
     """None: of a permit ATLS and ADTLS, of a deny every kind."""
@@ -207,7 +226,7 @@ class Parties:
 
 @dataclass(frozen=True, kw_only=True)
 class PolicySet:
-    """A whole policy. The default is deny; there is no other. ``check`` it before it is put in force."""
+    """A whole policy. The default is deny; there is no other. ``policy_check.check`` it before it is put in force."""
 
     subjects: tuple[Subject, ...] = ()
     groups: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
@@ -263,98 +282,3 @@ class PolicySet:
             else:
                 found.add(self.aliases.get(name, name))
         return frozenset(found)
-
-
-def check(policy: PolicySet) -> None:
-    """Refuse a policy that contradicts itself or names what it doesn't define: ConfigError with the key path."""
-    _check_names(policy)
-    for index, rule in enumerate(policy.rules):
-        key = f"rules.{index}"
-        if not rule.id:
-            raise ConfigError(f"{key}.id", "expected a name")
-        if any(other.id == rule.id for other in policy.rules[:index]):
-            raise ConfigError(f"{key}.id", f"expected a name of its own, {rule.id!r} is taken")
-        _check_parties(policy, key, "subject", rule.subjects, policy.by_name)
-        _check_parties(policy, key, "resource", rule.resources, policy.aliases)
-        if not rule.actions:
-            raise ConfigError(f"{key}.action", "expected open, forward or both of them")
-        if not rule.kinds:
-            raise ConfigError(f"{key}.content", "expected at least one kind of content")
-        if rule.effect is Effect.DENY:
-            if rule.condition != Condition(hours=rule.condition.hours):
-                raise ConfigError(f"{key}.condition", "expected no condition but hours: a deny has no others")
-            if rule.obligation != Obligation():
-                raise ConfigError(f"{key}.obligation", "expected none: a deny has no obligations")
-        _check_condition(f"{key}.condition", rule)
-
-
-def _check_names(policy: PolicySet) -> None:
-    names: set[str] = set()
-    claims: dict[tuple[str, str], str] = {}
-    for subject in policy.subjects:
-        key = f"subjects.{subject.name}"
-        if not subject.name or subject.name == EVERYONE or subject.name.startswith(GROUP):
-            raise ConfigError(key, f"expected a name that is not empty, {EVERYONE!r} or begins with {GROUP!r}")
-        if subject.name in names:
-            raise ConfigError(key, "expected a name of its own")
-        other = claims.setdefault((subject.link, subject.claim), subject.name)
-        if other != subject.name:
-            raise ConfigError(key, f"expected an identity of its own, this one is {other!r}")
-        names.add(subject.name)
-    for group, members in policy.groups.items():
-        for member in members:
-            if member not in names:
-                raise ConfigError(f"groups.{group}", f"expected names of subjects, {member!r} is none")
-    aliases: set[str] = set()
-    for resource in policy.resources:
-        key = f"resources.{resource.name}"
-        if not resource.name or resource.name == EVERYONE or resource.name.startswith(GROUP):
-            raise ConfigError(key, f"expected a name that is not empty, {EVERYONE!r} or begins with {GROUP!r}")
-        if resource.name in names or resource.name in aliases:
-            raise ConfigError(key, "expected a name that no subject and no other resource has")
-        if resource.subject not in names:
-            raise ConfigError(key, f"expected the name of a subject, {resource.subject!r} is none")
-        aliases.add(resource.name)
-
-
-def _check_parties(
-    policy: PolicySet, key: str, field_name: str, names: tuple[str, ...], known: Mapping[str, object]
-) -> None:
-    if not names:
-        raise ConfigError(f"{key}.{field_name}", "expected at least one name")
-    for name in names:
-        group = name.removeprefix(GROUP)
-        if name != EVERYONE and not (group in policy.groups if name.startswith(GROUP) else name in known):
-            raise ConfigError(f"{key}.{field_name}", f"expected names that the policy defines, {name!r} is none")
-
-
-def _amounts(condition: Condition) -> dict[str, float | None]:
-    amounts: dict[str, float | None] = {
-        "max_unit": condition.max_unit,
-        "sessions": condition.sessions,
-        "idle": condition.idle,
-    }
-    for name, rate in (("handshakes", condition.handshakes), ("bytes", condition.bytes), ("units", condition.units)):
-        amounts[name] = None if rate is None else min(rate.amount, rate.period)
-    return amounts
-
-
-def _check_condition(key: str, rule: Rule) -> None:
-    condition = rule.condition
-    for name, value in _amounts(condition).items():
-        if value is not None and value <= 0:
-            raise ConfigError(f"{key}.{name}", "expected more than zero")
-    if condition.versions is not None and not (condition.versions and condition.versions <= VERSIONS):
-        raise ConfigError(f"{key}.versions", f"expected some of {', '.join(sorted(VERSIONS))}")
-    if condition.record_types is not None and not all(0 <= number <= 255 for number in condition.record_types):
-        raise ConfigError(f"{key}.record_types", "expected numbers from 0 to 255")
-    if condition.judges_units and Action.FORWARD not in rule.actions:
-        raise ConfigError(key, "expected no conditions on units: the rule doesn't permit to forward any")
-    if condition.sessions is not None and Action.OPEN not in rule.actions:
-        raise ConfigError(f"{key}.sessions", "expected in rules that permit to open only")
-    if condition.reads_records and not rule.kinds <= RECORD_KINDS:
-        expected = "expected a rule of its own for content whose records can't be seen (all but atls and adtls)"
-        raise ConfigError(f"rules.{key.split('.')[1]}.content", expected)
-    least = condition.require_link.min_version
-    if least and not known_version(least):
-        raise ConfigError(f"{key}.require_link.min_version", "expected tls1.2, tls1.3, dtls1.2 or dtls1.3")

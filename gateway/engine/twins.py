@@ -1,13 +1,18 @@
-"""The devices as the gateway knows them without asking: what they have, told last, and who wants to hear of it.
+"""The devices as the gateway knows them without asking: what they have, told last, and who may use that.
 
-No clock: time enters as ``now`` in monotonic seconds.
+A device is here from its join to its leave, under the name of the policy's subject that its link proves. Joins of
+strangers are kept for a while, for the policy may come to know them. No clock: time enters as ``now`` in monotonic
+seconds.
 """
 
 from __future__ import annotations
 
+from collections import OrderedDict
 from collections.abc import Sequence
+from typing import Final
 
 from gateway.api.model import (
+    Accepted,
     Command,
     DeviceView,
     Join,
@@ -23,53 +28,217 @@ from gateway.api.model import (
     Verdict,
     Watch,
 )
+from gateway.engine.agenda import Agenda
 from gateway.engine.commands import Outbox
+from gateway.engine.decision import DEFAULT_RULE, Deny
+from gateway.engine.device_commands import DeviceCommands
 from gateway.engine.gate import Gate
 from gateway.engine.limits import EngineLimits
+from gateway.engine.policy import DEVICE_ACTIONS, Action
+from gateway.engine.twin import Twin
+from gateway.engine.watches import Watches
+
+MAX_STRANGERS: Final = 256
+"""Joins kept of devices that no subject is; the oldest go first."""
+
+_ACCEPTED: Final = Accepted()
+_UNKNOWN: Final = Refused(Reason.UNKNOWN)
 
 
 class Twins:
-    """All devices of one gateway."""
+    """All devices of one gateway: at most one for each subject of the policy."""
 
     def __init__(self, limits: EngineLimits, outbox: Outbox, gate: Gate) -> None:
-        self._limits = limits
         self._outbox = outbox
         self._gate = gate
+        self._twins: dict[str, Twin] = {}
+        self._strangers: OrderedDict[tuple[str, tuple[str, ...]], Join] = OrderedDict()
+        self._watches = Watches(limits, outbox, gate)
+        self._commands = DeviceCommands(limits, outbox, gate)
+        self._stale: Agenda[str] = Agenda()
+
+    # What devices tell
 
     def news(self, news: Join | Leave | Presence, now: float) -> None:
         """A device came, left, can be reached, can't be reached."""
+        name = self._gate.name_of(news.source)
+        if isinstance(news, Join):
+            self._join(news, name, now)
+            return
+        twin = self._twins.get(name)
+        if isinstance(news, Leave):
+            self._strangers.pop((news.source.scheme, news.source.claims), None)
+            if twin is not None:
+                self._drop(twin, Reason.UNREACHABLE, now)
+        elif twin is not None and twin.online is not news.online:
+            twin.online = news.online
+            self._watches.presence(twin, now)
 
     def reading(self, reading: Reading, now: float) -> Verdict:
-        """Keep what a device told, and tell those who watch."""
-        return Refused(Reason.UNKNOWN)
+        """Keep what a device told, and tell those who watch. Once per report of every device: stays cheap."""
+        twin = self._twins.get(self._gate.name_of(reading.source))
+        counters = self._outbox.counters
+        if twin is None:
+            counters["refused.reading"] += 1
+            return _UNKNOWN
+        news = reading.values
+        for name, value in news:
+            if not twin.takes(name, value):
+                counters["ignored.value"] += 1
+                news = tuple(item for item in reading.values if twin.takes(*item))
+                break
+        if not news:
+            return _ACCEPTED
+        samples, fresh = twin.samples, twin.fresh
+        for name, value in news:
+            samples[name] = (value, now)
+            if name not in fresh:
+                fresh.add(name)
+                self._stale.plan_by(twin.name, now + twin.specs[name].lifetime)
+        counters["accepted.reading"] += 1
+        self._watches.values(twin, news, now)
+        return _ACCEPTED
+
+    # What peers want
 
     def command(self, command: Command, now: float) -> Verdict:
         """Judge a command and pass it to the device's adapter."""
-        return Refused(Reason.DENIED)
+        asker, twin = self._gate.name_of(command.source), self._find(command.to)
+        if not asker or twin is None or twin.name == asker:
+            # One answer for strangers, unknown devices and oneself: nobody learns which names exist.
+            who = asker or next(iter(command.source.claims), "")
+            return self._outbox.refuse(command, Reason.DENIED, DEFAULT_RULE, who)
+        return self._commands.submit(command, asker, twin, now)
 
     def settle(self, receipt: Receipt, now: float) -> bool:
         """The word of an adapter on a command; False where the receipt is of no command."""
-        return False
+        return self._commands.settle(receipt, now)
 
     def watch(self, watch: Watch, now: float) -> Verdict:
-        return Refused(Reason.DENIED)
+        return self._watches.add(watch, self._find(watch.to), self._twins.values(), now)
 
     def unwatch(self, unwatch: Unwatch, now: float) -> Verdict:
-        return Refused(Reason.UNKNOWN)
+        return self._watches.remove(unwatch, self._twins.values())
 
-    def devices(self, peer: Peer) -> Sequence[DeviceView]:
+    def devices(self, peer: Peer, now: float) -> Sequence[DeviceView]:
         """What ``peer`` may read, observe or write, in name order."""
-        return ()
+        found = ((self._twins[name], self._may(peer, name)) for name in sorted(self._twins))
+        return [self._view(twin, may, now) for twin, may in found if may]
 
     def read(self, peer: Peer, device: str, name: str, now: float) -> Sample | Refused:
         """See ``gateway.api.ports.AdapterContext.read``."""
-        return Refused(Reason.DENIED)
+        gate, outbox, twin = self._gate, self._outbox, self._find(device)
+        asker = gate.name_of(peer)
+        if twin is None or not asker or asker == twin.name:
+            return outbox.refuse(None, Reason.DENIED, DEFAULT_RULE, asker or next(iter(peer.claims), ""))
+        decision = gate.permits(Action.READ, asker, twin.name, peer.link)
+        if isinstance(decision, Deny):
+            if not gate.shadow:
+                return outbox.refuse(None, decision.reason, decision.rule, asker)
+            outbox.shadow(None, decision.reason, decision.rule, asker)
+        if name not in twin.specs:
+            return _UNKNOWN
+        return twin.sample(name, now) or Refused(Reason.UNREACHABLE)
+
+    # What happens to adapters, to the policy, and with time
+
+    def adapter_gone(self, scheme: str, now: float) -> None:
+        """The instance is gone: its watches are over, what it held waits, its devices are out of sight."""
+        self._watches.detach(scheme, self._twins.values())
+        self._commands.adapter_gone(scheme)
+        self.out_of_sight(scheme, now)
+
+    def adapter_ready(self, scheme: str) -> None:
+        """The adapter serves: it gets what waited for it."""
+        self._commands.adapter_ready(scheme)
+
+    def out_of_sight(self, scheme: str, now: float) -> None:
+        """The adapter can't tell which of its devices can be reached."""
+        for twin in self._twins.values():
+            if twin.peer.scheme == scheme and twin.online is not None:
+                twin.online = None
+                self._watches.presence(twin, now)
 
     def judge_again(self, now: float) -> None:
-        """The policy or the hour changed: end watches, drop commands that are permitted no more."""
+        """The policy or the hour changed: devices change names, watches end, commands without a permit are dropped."""
+        gate = self._gate
+        moved = [twin for name, twin in self._twins.items() if gate.name_of(twin.peer) != name]
+        for twin in moved:
+            self._drop(twin, Reason.DENIED, now)
+        self._watches.judge_again(self._twins.values(), now)
+        self._commands.judge_again(now)
+        for twin in moved:
+            self._join(twin.last_join, gate.name_of(twin.peer), now)
+        for join in [join for join in self._strangers.values() if gate.name_of(join.source)]:
+            del self._strangers[join.source.scheme, join.source.claims]
+            self._join(join, gate.name_of(join.source), now)
 
     def tick(self, now: float) -> None:
         """Values grow stale, commands expire."""
+        while (name := self._stale.take_due(now)) is not None:
+            twin = self._twins[name]
+            if late := twin.outdated(now):
+                self._watches.stale(twin, late, now)
+            self._plan(twin)
+        self._commands.tick(now)
 
     def next_deadline(self) -> float | None:
-        return None
+        stale, command = self._stale.next(), self._commands.next_deadline()
+        if stale is None or command is None:
+            return command if stale is None else stale
+        return min(stale, command)
+
+    # Inside
+
+    def _find(self, name: str) -> Twin | None:
+        return self._twins.get(self._gate.target_of(name)) if name else None
+
+    def _join(self, join: Join, name: str, now: float) -> None:
+        if not name:
+            self._strangers[join.source.scheme, join.source.claims] = join
+            if len(self._strangers) > MAX_STRANGERS:
+                self._strangers.popitem(last=False)
+            return
+        twin = self._twins.get(name)
+        if twin is None:
+            twin = self._twins[name] = Twin(name, join)
+            self._watches.appear(twin, now)
+        elif twin.join(join):
+            self._plan(twin)
+            self._watches.changed(twin, now)
+
+    def _drop(self, twin: Twin, reason: Reason, now: float) -> None:
+        del self._twins[twin.name]
+        self._stale.drop(twin.name)
+        self._commands.device_gone(twin.name, reason, now)
+        self._watches.vanish(twin, now)
+
+    def _plan(self, twin: Twin) -> None:
+        when = twin.stale_by()
+        if when == float("inf"):
+            self._stale.drop(twin.name)
+        else:
+            self._stale.plan(twin.name, when)
+
+    def _may(self, peer: Peer, device: str) -> frozenset[str]:
+        """What ``peer`` may do with the device."""
+        gate = self._gate
+        asker = gate.name_of(peer)
+        if not asker or asker == device:
+            return frozenset()
+        judged = ((action, gate.permits(action, asker, device, peer.link)) for action in DEVICE_ACTIONS)
+        return frozenset(action.value for action, found in judged if gate.shadow or not isinstance(found, Deny))
+
+    def _view(self, twin: Twin, may: frozenset[str], now: float) -> DeviceView:
+        names = twin.samples if Action.READ.value in may else ()
+        samples = {name: sample for name in names if (sample := twin.sample(name, now)) is not None}
+        return DeviceView(
+            name=twin.name,
+            address=self._gate.policy.address_of(twin.name),
+            may=may,
+            online=twin.online,
+            sleepy=twin.sleepy,
+            facts=twin.facts,
+            properties=twin.properties,
+            samples=samples,
+        )

@@ -117,10 +117,13 @@ class Context:
         return self._hub.engine.surviving(self.scheme)
 
     def devices(self, peer: Peer) -> Sequence[DeviceView]:
-        return self._hub.engine.devices(peer)
+        return self._hub.engine.devices(peer, now=self._hub.now())
 
     def read(self, peer: Peer, device: str, name: str) -> Sample | Refused:
-        return self._hub.engine.read(peer, device, name, now=self._hub.now())
+        found = self._hub.engine.read(peer, device, name, now=self._hub.now())
+        if isinstance(found, Refused):
+            self._hub.touch()  # it has its audit line
+        return found
 
     async def administer(self, peer: Peer, command: str, arguments: Mapping[str, Any]) -> Mapping[str, Any]:
         raise PeerError(Reason.DENIED.value)
@@ -185,7 +188,8 @@ class Hub:
             self.counters["stray_receipts"] += 1
             _LOG.debug("adapter %s settled %d, which isn't open", scheme, receipt.id)
             return
-        ordered.remove(receipt.id)
+        if receipt.outcome is not Outcome.HELD:
+            ordered.remove(receipt.id)
         self._settle(receipt)
 
     def report(self, scheme: str, trouble: str) -> None:
@@ -198,6 +202,11 @@ class Hub:
         else:
             _LOG.info("adapter %s is ready", scheme)
         state.ready, state.trouble, state.tried = not trouble, trouble, True
+        if trouble:
+            self.engine.adapter_faulty(scheme, now=self.now())
+        else:
+            self.engine.adapter_ready(scheme)
+        self._schedule()
         self._changed()
 
     # What the supervisor calls.
@@ -221,6 +230,7 @@ class Hub:
         if state.context is not context:
             return
         state.adapter, state.context, state.ready = None, None, False
+        self.engine.adapter_gone(context.scheme, now=self.now())
         lost, state.ordered = state.ordered, set()
         for envelope_id in sorted(lost):
             self._settle(Receipt(envelope_id, Outcome.DROPPED, Reason.UNREACHABLE))

@@ -7,13 +7,14 @@ from __future__ import annotations
 
 from collections.abc import Collection, Mapping
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Literal, get_args
 
 from pydantic import BeforeValidator, Field, WithJsonSchema
 
 from gateway.api.errors import ConfigError
 from gateway.api.model import ContentKind, LinkRequirement
 from gateway.engine import policy as engine
+from gateway.engine.policy_check import check
 from gateway.runtime import mistakes
 from gateway.runtime.source import InvalidConfigError, Source, read_table
 from gateway.runtime.units import Duration, HoursText, Names, RateText, Size, Table, one_or_many
@@ -40,8 +41,10 @@ _LINKS: Mapping[str, str] = {
 
 _Version = Literal["tls1.2", "tls1.3", "dtls1.2", "dtls1.3"]
 _Content = Literal["atls", "adtls", "atls-data", "oscore", "edhoc"]
-_Actions = Annotated[list[Literal["open", "forward"]], BeforeValidator(one_or_many), WithJsonSchema({
-    "anyOf": [{"enum": ["open", "forward"]}, {"type": "array", "items": {"enum": ["open", "forward"]}, "minItems": 1}],
+_Action = Literal["open", "forward", "read", "observe", "write", "admin"]
+_ONE_ACTION = {"enum": list(get_args(_Action))}
+_Actions = Annotated[list[_Action], BeforeValidator(one_or_many), WithJsonSchema({
+    "anyOf": [_ONE_ACTION, {"type": "array", "items": _ONE_ACTION, "minItems": 1}],
 })]  # fmt: skip
 
 
@@ -108,6 +111,7 @@ class ConditionTable(Table):
     early_data: Literal["permit", "deny"] = Field(default="permit", description="Whether 0-RTT data may pass.")
     hours: HoursText | None = Field(default=None, description="The times of the day, local time.")
     require_link: LinkTable = Field(default=LinkTable(), description="What both hops must be.")
+    commands: RateText | None = Field(default=None, description="Commands of each sender, to set or to ask a device.")
 
 
 class ObligationTable(Table):
@@ -117,13 +121,16 @@ class ObligationTable(Table):
 
 
 class RuleTable(Table):
-    """One rule. Names are those of subjects or resources, ``group:NAME``, or ``*``."""
+    """One rule. Names are those of subjects or resources, ``group:NAME``, or ``*``; for admin the name ``gateway``."""
 
     id: str = Field(min_length=1, max_length=64, description="The rule's name in logs and answers.")
     effect: Literal["permit", "deny"] = Field(description="A deny overrides every permit.")
-    subject: Names = Field(description="Who: for open, who opens.")
-    resource: Names = Field(description="With whom: for open, who is opened to.")
-    action: _Actions = Field(default=["open", "forward"], description="What they may do.")
+    subject: Names = Field(description="Who acts: for open, who opens.")
+    resource: Names = Field(description="With whom, or which device: for open, who is opened to.")
+    action: _Actions = Field(
+        default=["open", "forward"],
+        description="What they may do: in sessions (open, forward), with devices (read, observe, write), or admin.",
+    )
     direction: Literal["from-device", "to-device", "both"] = Field(
         default="both", description="Seen from the ZigBee side."
     )
@@ -133,7 +140,7 @@ class RuleTable(Table):
 
 
 class PolicyTable(Table):
-    """The policy of a gateway: who may open sessions to whom, and what may flow in them. Layer 1 only."""
+    """The policy of a gateway: who may open sessions to whom, what may flow in them, who may use a device. Layer 1."""
 
     layer: Literal[1] = Field(description="Always 1: an endpoint's policy is another file.")
     policy_version: Literal[1] = Field(alias="policy-version", description="The version of this format.")
@@ -158,7 +165,7 @@ def load(path: Path, schemes: Collection[str]) -> engine.PolicySet:
         raise InvalidConfigError(found)
     policy = to_engine(table)
     try:
-        engine.check(policy)
+        check(policy)
     except ConfigError as error:
         raise InvalidConfigError([mistakes.relocated(error, source, ())]) from None
     return policy
@@ -205,6 +212,7 @@ def _condition(table: ConditionTable) -> engine.Condition:
         require_link=LinkRequirement(
             min_version=link.min_version or "", suites=frozenset(link.suites), link_key=link.link_key
         ),
+        commands=table.commands,
     )
 
 

@@ -11,12 +11,18 @@ import pytest
 from gateway.api.model import (
     Accepted,
     Close,
+    Command,
     ContentKind,
     EnvelopeId,
+    Join,
+    Leave,
     LinkSecurity,
     Open,
     Outcome,
     Peer,
+    Presence,
+    Property,
+    Reading,
     Reason,
     Receipt,
     Reset,
@@ -24,8 +30,11 @@ from gateway.api.model import (
     SessionId,
     Transmit,
     Unit,
+    Unwatch,
+    ValueKind,
+    Watch,
 )
-from gateway.engine.commands import Audit, Notify, Withdraw
+from gateway.engine.commands import Audit, Notify, Tell, Withdraw
 from gateway.engine.engine import Engine
 from gateway.engine.limits import EngineLimits
 from gateway.engine.policy import Effect, PolicySet, Rule, Subject
@@ -44,6 +53,11 @@ SUBJECTS = (
     Subject("phone", "coap", "psk:phone"),
     Subject("app", "mqtt", "user:app"),
 )
+
+
+STATE = Property(name="state", kind=ValueKind.BOOLEAN, writable=True)
+LEVEL = Property(name="level", kind=ValueKind.NUMBER, writable=True, minimum=0, maximum=254)
+WARMTH = Property(name="temperature", kind=ValueKind.NUMBER, unit="Cel", lifetime=3600.0)
 
 
 def permit(name: str, subject: str, resource: str, **fields: Any) -> Rule:
@@ -113,8 +127,43 @@ class Stage:
     def resets(self, who: str, reason: Reason = Reason.RESTARTED) -> list[str]:
         return self.submit(Reset(id=self.next_id(), source=PEERS[who], reason=reason, received_at=self.now))
 
-    def settles(self, envelope: int, outcome: str = "delivered", reason: Reason | None = None) -> list[str]:
-        self.engine.settle(Receipt(EnvelopeId(envelope), Outcome(outcome), reason), now=self.now)
+    def joins(self, who: str, *properties: Property, source: Peer | None = None, **fields: Any) -> list[str]:
+        peer = source or PEERS[who]
+        return self.submit(
+            Join(id=self.next_id(), source=peer, received_at=self.now, properties=properties, **fields)
+        )  # fmt: skip
+
+    def leaves(self, who: str) -> list[str]:
+        return self.submit(Leave(id=self.next_id(), source=PEERS[who], received_at=self.now))
+
+    def is_online(self, who: str, online: bool = True) -> list[str]:
+        return self.submit(Presence(id=self.next_id(), source=PEERS[who], online=online, received_at=self.now))
+
+    def tells(self, who: str, **values: Any) -> list[str]:
+        told = tuple(values.items())
+        return self.submit(Reading(id=self.next_id(), source=PEERS[who], values=told, received_at=self.now))
+
+    def watches(self, who: str, to: str = "", name: str = "", source: Peer | None = None) -> list[str]:
+        peer = source or PEERS[who]
+        return self.submit(Watch(id=self.next_id(), source=peer, to=to, property=name, received_at=self.now))
+
+    def unwatches(self, who: str, watch: int) -> list[str]:
+        return self.submit(
+            Unwatch(id=self.next_id(), source=PEERS[who], watch=EnvelopeId(watch), received_at=self.now)
+        )  # fmt: skip
+
+    def wants(self, who: str, to: str, name: str, value: Any = None, **fields: Any) -> list[str]:
+        peer = fields.pop("source", None) or PEERS[who]
+        return self.submit(
+            Command(
+                id=self.next_id(), source=peer, to=to, property=name, value=value, received_at=self.now, **fields
+            )
+        )  # fmt: skip
+
+    def settles(
+        self, envelope: int, outcome: str = "delivered", reason: Reason | None = None, detail: str = ""
+    ) -> list[str]:
+        self.engine.settle(Receipt(EnvelopeId(envelope), Outcome(outcome), reason, detail=detail), now=self.now)
         return self.lines()
 
     def waits(self, seconds: float) -> list[str]:
@@ -149,6 +198,8 @@ class Stage:
         if isinstance(command, Transmit):
             envelope = command.envelope
             self.transmits[envelope.id] = command
+            if isinstance(envelope, Command):
+                return f"{command.to.scheme} <- #{envelope.id} {envelope.to}.{envelope.property} := {envelope.value}"
             what = f"#{envelope.id} {type(envelope).__name__.lower()} {envelope.session}"
             if isinstance(envelope, Open):
                 what += f" from {envelope.sender}"
@@ -162,7 +213,15 @@ class Stage:
         if isinstance(command, Notify):
             receipt = command.receipt
             why = f" {receipt.reason.value}" if receipt.reason else ""
-            return f"{command.scheme} <- #{receipt.id} {receipt.session} {receipt.outcome.value}{why}"
+            why += f" ({receipt.detail})" if receipt.detail else ""
+            session = f"{receipt.session} " if receipt.session else ""
+            return f"{command.scheme} <- #{receipt.id} {session}{receipt.outcome.value}{why}"
+        if isinstance(command, Tell):
+            update = command.update
+            words = [update.change.value, update.device, *(f"{name}={value}" for name, value in update.values)]
+            if update.change.value == "presence":
+                words.append({True: "online", False: "offline", None: "unknown"}[update.online])
+            return f"{command.scheme} <- news of #{update.watch}: " + " ".join(words).strip()
         assert isinstance(command, Audit)
         words = [command.kind, command.reason.value if command.reason else "", command.rule]
         return "log: " + " ".join(word for word in words if word)

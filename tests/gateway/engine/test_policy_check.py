@@ -20,9 +20,9 @@ from gateway.engine.policy import (
     Resource,
     Rule,
     Subject,
-    check,
     parse_hours,
 )
+from gateway.engine.policy_check import check
 
 LAMP, PHONE = Subject("lamp", "zigbee", "eui64:1"), Subject("phone", "coap", "psk:phone")
 

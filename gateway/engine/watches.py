@@ -1,0 +1,226 @@
+"""Who wants to hear of which device, and what each of them is told.
+
+A watch is judged when it begins to cover a device (as either of them comes) and again when the policy or the hour
+changes; between that, telling news is only copying. Nobody acknowledges an update, so nothing is kept for that.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable
+
+from gateway.api.errors import UsageError
+from gateway.api.model import (
+    Accepted,
+    Change,
+    EnvelopeId,
+    Peer,
+    Reason,
+    Refused,
+    Scalar,
+    Unwatch,
+    Update,
+    Verdict,
+    Watch,
+)
+from gateway.engine.commands import Outbox, Tell
+from gateway.engine.decision import DEFAULT_RULE, Deny
+from gateway.engine.gate import Gate
+from gateway.engine.limits import LIMITS_RULE, EngineLimits
+from gateway.engine.policy import Action
+from gateway.engine.twin import Twin
+
+
+class Watching:
+    """A watch in force. ``device``: the one device that it is about; empty: every device."""
+
+    __slots__ = ("asker", "device", "id", "property", "scheme", "source")
+
+    def __init__(self, watch: Watch, asker: str, device: str) -> None:
+        self.id: EnvelopeId = watch.id
+        self.source: Peer = watch.source
+        self.scheme = watch.source.scheme
+        self.asker = asker
+        self.device = device
+        self.property = watch.property
+
+
+class Watches:
+    """All watches; each device holds those that cover it (``Twin.watchers``)."""
+
+    def __init__(self, limits: EngineLimits, outbox: Outbox, gate: Gate) -> None:
+        self._limits = limits
+        self._outbox = outbox
+        self._gate = gate
+        self._table: dict[EnvelopeId, Watching] = {}
+        self._of_all: dict[EnvelopeId, Watching] = {}
+        self._count: Counter[str] = Counter()
+
+    def __len__(self) -> int:
+        return len(self._table)
+
+    # Watches come and go
+
+    def add(self, watch: Watch, twin: Twin | None, twins: Iterable[Twin], now: float) -> Verdict:
+        """Begin a watch of ``twin``, or of all ``twins`` where the watch names none."""
+        outbox, limits = self._outbox, self._limits
+        asker = self._gate.name_of(watch.source)
+        if not asker or (watch.to and (twin is None or twin.name == asker)):
+            # One answer for strangers and for devices that there are not: nobody learns which names exist.
+            return outbox.refuse(watch, Reason.DENIED, DEFAULT_RULE, asker or _who(watch.source))
+        if watch.id in self._table:
+            raise UsageError("the id of an envelope is in use")
+        watching = Watching(watch, asker, twin.name if twin is not None else "")
+        if twin is not None:
+            decision = self._gate.permits(Action.OBSERVE, asker, twin.name, watch.source.link)
+            if isinstance(decision, Deny) and not self._gate.shadow:
+                return outbox.refuse(watch, decision.reason, decision.rule, asker)
+            if watch.property and watch.property not in twin.specs:
+                return Refused(Reason.UNKNOWN)
+        if len(self._table) >= limits.max_watches or self._count[asker] >= limits.subject_watches:
+            return outbox.refuse(watch, Reason.BUSY, LIMITS_RULE, asker, retry_after=limits.retry_after)
+        self._table[watch.id] = watching
+        self._count[asker] += 1
+        outbox.counters["accepted.watch"] += 1
+        if twin is None:
+            self._of_all[watch.id] = watching
+        for each in twins if twin is None else (twin,):
+            self._cover(watching, each, now)
+        return Accepted()
+
+    def remove(self, unwatch: Unwatch, twins: Iterable[Twin]) -> Verdict:
+        watching = self._table.get(unwatch.watch)
+        if watching is None or watching.asker != self._gate.name_of(unwatch.source):
+            return Refused(Reason.UNKNOWN)
+        self._forget(watching, twins)
+        return Accepted()
+
+    def detach(self, scheme: str, twins: Iterable[Twin]) -> None:
+        """An adapter is gone, and with it those who watched through it."""
+        for watching in [each for each in self._table.values() if each.scheme == scheme]:
+            self._forget(watching, twins)
+
+    def judge_again(self, twins: Iterable[Twin], now: float) -> None:
+        """The policy or the hour changed: tell all of what may be observed now, and GONE of what may no longer."""
+        known = list(twins)
+        for watching in list(self._table.values()):
+            if self._gate.name_of(watching.source) != watching.asker:
+                self._forget(watching, known)
+                self._tell(watching, Change.ENDED, watching.device, now)
+                continue
+            for twin in known:
+                if not watching.device or watching.device == twin.name:
+                    self._cover_again(watching, twin, now)
+
+    # What devices have to tell
+
+    def values(self, twin: Twin, news: tuple[tuple[str, Scalar | None], ...], at: float) -> None:
+        append, device = self._outbox.commands.append, twin.name
+        for watching in twin.watchers:
+            only = watching.property
+            if not only:
+                append(Tell(watching.scheme, Update(watching.id, Change.VALUES, device, news, at)))
+                continue
+            picked = tuple(item for item in news if item[0] == only)
+            if picked:
+                append(Tell(watching.scheme, Update(watching.id, Change.VALUES, device, picked, at)))
+
+    def stale(self, twin: Twin, names: Iterable[str], now: float) -> None:
+        for watching in twin.watchers:
+            self._tell_stale(watching, twin, names, now)
+
+    def presence(self, twin: Twin, now: float) -> None:
+        for watching in twin.watchers:
+            if not watching.property:
+                self._tell(watching, Change.PRESENCE, twin.name, now, online=twin.online)
+
+    def appear(self, twin: Twin, now: float) -> None:
+        """A device is new."""
+        for watching in list(self._of_all.values()):
+            self._cover(watching, twin, now)
+
+    def changed(self, twin: Twin, now: float) -> None:
+        """A device's facts or properties are others. A watch of a property that it has no more ends."""
+        for watching in list(twin.watchers):
+            if not watching.property:
+                self._tell(watching, Change.DEVICE, twin.name, now, online=twin.online)
+            elif watching.device and watching.property not in twin.specs:
+                self._forget(watching, (twin,))
+                self._tell(watching, Change.GONE, twin.name, now)
+
+    def vanish(self, twin: Twin, now: float) -> None:
+        """A device is gone for all; the watches of this one device end."""
+        for watching in list(twin.watchers):
+            self._uncover(watching, twin, now)
+
+    # Covering
+
+    def _cover(self, watching: Watching, twin: Twin, now: float) -> None:
+        """Let a watch cover a device, if its owner may observe that, and tell all that is known of it."""
+        if twin.name == watching.asker:
+            return
+        decision = self._gate.permits(Action.OBSERVE, watching.asker, twin.name, watching.source.link)
+        if isinstance(decision, Deny):
+            if not self._gate.shadow:
+                return
+            self._outbox.shadow(watching.id, decision.reason, decision.rule, watching.asker)
+        twin.watchers.append(watching)
+        if not watching.property:
+            self._tell(watching, Change.DEVICE, twin.name, now, online=twin.online)
+            self._tell(watching, Change.PRESENCE, twin.name, now, online=twin.online)
+        by_time: dict[float, list[tuple[str, Scalar | None]]] = {}
+        for name, (value, at) in twin.samples.items():
+            if not watching.property or watching.property == name:
+                by_time.setdefault(at, []).append((name, value))
+        for at in sorted(by_time):
+            self._tell(watching, Change.VALUES, twin.name, at, values=tuple(by_time[at]))
+        self._tell_stale(watching, twin, [name for name in twin.samples if name not in twin.fresh], now)
+
+    def _cover_again(self, watching: Watching, twin: Twin, now: float) -> None:
+        covered = watching in twin.watchers
+        decision = self._gate.permits(Action.OBSERVE, watching.asker, twin.name, watching.source.link)
+        may = self._gate.shadow or not isinstance(decision, Deny)
+        if covered and not may:
+            self._uncover(watching, twin, now)
+        elif may and not covered:
+            self._cover(watching, twin, now)
+
+    def _uncover(self, watching: Watching, twin: Twin, now: float) -> None:
+        twin.watchers.remove(watching)
+        if watching.device:
+            self._forget(watching, ())
+        self._tell(watching, Change.GONE, twin.name, now)
+
+    def _forget(self, watching: Watching, twins: Iterable[Twin]) -> None:
+        del self._table[watching.id]
+        self._of_all.pop(watching.id, None)
+        self._count[watching.asker] -= 1
+        if not self._count[watching.asker]:
+            del self._count[watching.asker]
+        for twin in twins:
+            if watching in twin.watchers:
+                twin.watchers.remove(watching)
+
+    # Telling
+
+    def _tell(
+        self,
+        watching: Watching,
+        change: Change,
+        device: str,
+        at: float,
+        *,
+        values: tuple[tuple[str, Scalar | None], ...] = (),
+        online: bool | None = None,
+    ) -> None:
+        update = Update(watching.id, change, device, values, at, online)
+        self._outbox.commands.append(Tell(watching.scheme, update))
+
+    def _tell_stale(self, watching: Watching, twin: Twin, names: Iterable[str], now: float) -> None:
+        stale = tuple((name, None) for name in names if not watching.property or watching.property == name)
+        if stale:
+            self._tell(watching, Change.STALE, twin.name, now, values=stale)
+
+
+def _who(peer: Peer) -> str:
+    return peer.claims[0] if peer.claims else ""
