@@ -10,6 +10,7 @@ from typing import Any
 from gateway.api.errors import PeerError
 from gateway.api.model import SessionView
 from gateway.runtime.admin import Command
+from gateway.runtime.devices import listed
 from gateway.runtime.hub import AdapterState, Hub
 
 MAX_JOIN = 254
@@ -28,7 +29,8 @@ def commands(hub: Hub, name: str) -> Mapping[str, Command]:
         return {"sessions": [_session(view, now) for view in hub.engine.all_sessions()]}
 
     async def devices(arguments: Mapping[str, Any]) -> Mapping[str, Any]:
-        return {"adapters": await _ask_adapters(hub, "devices", arguments)}
+        answers = await _ask_adapters(hub, "devices", arguments)
+        return {"devices": list(listed(answers, hub.engine.policy))}
 
     async def permit_join(arguments: Mapping[str, Any]) -> Mapping[str, Any]:
         seconds = arguments.get("seconds")
@@ -60,12 +62,15 @@ async def _ask_adapters(hub: Hub, command: str, arguments: Mapping[str, Any]) ->
 
 
 def _status(hub: Hub, name: str) -> dict[str, Any]:
+    now, policy = hub.now(), hub.engine.policy
     return {
         "name": name,
         "pid": os.getpid(),
         "epoch": hub.epoch,
+        "uptime": round(now - hub.started_at, 1),
         "healthy": hub.overdue() == 0.0,
-        "adapters": {scheme: _adapter(state) for scheme, state in hub.states.items()},
+        "policy": {"rules": len(policy.rules), "mode": policy.mode.value},
+        "adapters": {scheme: _adapter(state, now) for scheme, state in hub.states.items()},
         "sessions": len(hub.engine.all_sessions()),
         "traffic": dict(hub.counters),
         "engine": dict(hub.engine.counters),
@@ -73,11 +78,15 @@ def _status(hub: Hub, name: str) -> dict[str, Any]:
     }
 
 
-def _adapter(state: AdapterState) -> dict[str, Any]:
+def _adapter(state: AdapterState, now: float) -> dict[str, Any]:
     word = "ready" if state.ready else "faulty" if state.trouble else "starting"
-    detail = dict(state.adapter.status()) if state.adapter is not None else {}
-    return {"state": word, "trouble": state.trouble, "starts": state.starts, "in_flight": len(state.ordered)} | {
-        "detail": detail
+    return {
+        "state": word,
+        "since": round(now - state.since, 1),
+        "trouble": state.trouble,
+        "starts": state.starts,
+        "in_flight": len(state.ordered),
+        "detail": dict(state.adapter.status()) if state.adapter is not None else {},
     }
 
 

@@ -9,7 +9,7 @@ import os
 import secrets
 import signal
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 
 from gateway.api.errors import ConfigError, CredentialError
@@ -57,6 +57,26 @@ def run(path: Path, environ: Mapping[str, str]) -> None:
         asyncio.run(_serve(found, environ, state_dir))
     finally:
         os.close(held)
+
+
+def rehearsal(path: Path, environ: Mapping[str, str]) -> Iterator[str]:
+    """Check all that ``run`` checks before it opens a link, and say what it would run. Changes nothing.
+
+    Raises InvalidConfigError as ``run`` would.
+    """
+    guard.install()
+    found = settings.load(path, environ)
+    state_dir = found.source.base / found.table.gateway.state_dir
+    if state_dir.exists():
+        try:
+            harden.folder(state_dir)
+        except ValueError as error:
+            raise InvalidConfigError([found.source.mistake(("gateway", "state_dir"), str(error))]) from None
+    yield f"{path}: good; {found.table.gateway.name} would start"
+    yield f"  adapters: {', '.join(found.adapters)}"
+    yield f"  policy: {found.table.policy}, {len(found.policy.rules)} rules, mode {found.policy.mode.value}"
+    yield f"  state: {state_dir}{'' if state_dir.exists() else ' (would be made)'}"
+    yield f"  admin socket: {found.source.base / found.table.gateway.admin_socket}"
 
 
 async def _serve(found: Settings, environ: Mapping[str, str], state_dir: Path) -> None:

@@ -62,6 +62,8 @@ class AdapterState:
     """Whether it was ready, faulty or stopped at least once: the start of the daemon waits no longer for it."""
     trouble: str = ""
     starts: int = 0
+    since: float = 0.0
+    """When this state began."""
 
 
 _NOBODY = AdapterState()
@@ -161,6 +163,7 @@ class Hub:
         self._loop = loop
         self._trace = Trace()
         self.now = loop.time
+        self.started_at = loop.time()
         self._state_dir = state_dir
         self._changed = changed
         self._backlog: deque[Command] = deque()
@@ -201,7 +204,7 @@ class Hub:
             _LOG.warning("adapter %s: %s", scheme, trouble)
         else:
             _LOG.info("adapter %s is ready", scheme)
-        state.ready, state.trouble, state.tried = not trouble, trouble, True
+        state.ready, state.trouble, state.tried, state.since = not trouble, trouble, True, self.now()
         if trouble:
             self.engine.adapter_faulty(scheme, now=self.now())
         else:
@@ -218,7 +221,7 @@ class Hub:
         state = self.states[scheme]
         context = Context(self, scheme, folder)
         state.adapter, state.context = adapter, context
-        state.ready, state.trouble = False, ""
+        state.ready, state.trouble, state.since = False, "", self.now()
         state.starts += 1
         self.engine.set_window(scheme, adapter.window)
         return context
@@ -238,7 +241,7 @@ class Hub:
     def stopped(self, scheme: str, trouble: str) -> None:
         """The supervisor waits before it starts this adapter again."""
         state = self.states[scheme]
-        state.ready, state.trouble, state.tried = False, trouble, True
+        state.ready, state.trouble, state.tried, state.since = False, trouble, True, self.now()
         self._changed()
 
     def touch(self) -> None:

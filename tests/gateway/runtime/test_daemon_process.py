@@ -102,8 +102,8 @@ def test_it_serves_although_an_adapter_has_trouble_with_its_link(home):
     home.peer("right", "phone").say("fault")
     assert "STATUS=right: the cable is out" in daemon.told("READY=1")
     answer = json.loads(home.cli("status", "--json", "-c", str(home.config)).stdout)
-    assert answer["adapters"]["right"] | {"detail": 0} == {
-        "state": "faulty", "trouble": "the cable is out", "starts": 1, "in_flight": 0, "detail": 0,
+    assert answer["adapters"]["right"] | {"detail": 0, "since": 0} == {
+        "state": "faulty", "since": 0, "trouble": "the cable is out", "starts": 1, "in_flight": 0, "detail": 0,
     }  # fmt: skip
 
 

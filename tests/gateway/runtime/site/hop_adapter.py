@@ -188,7 +188,7 @@ class HopAdapter:
             self.joining = arguments["seconds"]
             return {"seconds": self.joining}
         if name == "devices" and self.scheme == "left":
-            return {"devices": [{"name": path.stem} for path in sorted(self.folder.glob("*.peer"))]}
+            return {"devices": [{"user": path.stem} for path in sorted(self.folder.glob("*.peer"))]}
         raise PeerError(f"{name} is not for this adapter")
 
 

@@ -1,0 +1,64 @@
+"""The options that many commands share, and how a command asks the running daemon. Imports nothing heavy."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import click
+
+from gateway.api.errors import ConfigError, PeerError, TransportError
+from gateway.cli.codes import BAD_CONFIG, FAILED, NOT_ALLOWED, UNREACHABLE, fail
+from gateway.runtime.admin_client import NotAllowedError, ask
+from gateway.runtime.source import (
+    CONFIG_VARIABLE,
+    DEFAULT_CONFIG,
+    DEFAULT_SOCKET,
+    config_path,
+    read_config,
+    socket_path,
+)
+
+Decorator = Callable[[Callable[..., None]], Callable[..., None]]
+
+config_option: Decorator = click.option(
+    "-c",
+    "--config",
+    metavar="FILE",
+    help=f"The gateway's config file. Default: ${CONFIG_VARIABLE}, else {DEFAULT_CONFIG}.",
+)
+json_option: Decorator = click.option("--json", "as_json", is_flag=True, help="Print JSON, for programs.")
+
+
+def question(config: str | None, command: str, arguments: Mapping[str, Any] | None = None) -> dict[str, Any]:
+    """The running daemon's answer; otherwise the command ends with the exit code that says why there is none."""
+    try:
+        return ask(_socket(config), command, arguments or {})
+    except ConfigError as error:
+        fail(BAD_CONFIG, error)
+    except NotAllowedError as error:
+        fail(NOT_ALLOWED, error, "Try it with sudo, or as the user that the service runs as.")
+    except TransportError as error:
+        fail(UNREACHABLE, error, "Is it running? Try: systemctl status atls-gateway")
+    except PeerError as error:
+        fail(FAILED, error)
+
+
+def _socket(config: str | None) -> Path:
+    """The admin socket of the config; the usual one where no config was named and there is none."""
+    path = config_path(config, os.environ)
+    if config is None and CONFIG_VARIABLE not in os.environ and not path.exists():
+        return Path(DEFAULT_SOCKET)
+    return socket_path(read_config(path, os.environ, credentials=False))
+
+
+def print_json(value: object) -> None:
+    click.echo(json.dumps(value, indent=2))
+
+
+def print_lines(lines: Any) -> None:
+    for line in lines:
+        click.echo(line, color=True)  # whether there are colours was decided by ``screen()``

@@ -1,0 +1,30 @@
+"""The exit codes of ``atls-gateway`` and how a command ends with one of them."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Mapping
+from typing import NoReturn
+
+import click
+
+FAILED, UNREACHABLE, NOT_ALLOWED, BAD_CONFIG = 1, 69, 77, 78  # the last three as in sysexits.h
+
+MEANINGS: Mapping[int, str] = {
+    0: "done",
+    FAILED: "the gateway could not do it, or ended on a fault",
+    2: "the command was not understood",
+    UNREACHABLE: "the daemon is not reachable",
+    NOT_ALLOWED: "not allowed for this user",
+    BAD_CONFIG: "the configuration can't be used",
+}
+
+EPILOG = "\b\nExit codes:\n" + "\n".join(f"  {code:<3} {meaning}" for code, meaning in MEANINGS.items())
+"""What the help of every command ends with."""
+
+
+def fail(code: int, *lines: object) -> NoReturn:
+    """End with ``code`` after these lines on standard error."""
+    for line in lines:
+        click.echo(str(line), err=True)
+    sys.exit(code)

@@ -1,0 +1,240 @@
+"""The commands that need no daemon: run one, check, show and explain the files that it runs from."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from gateway.cli.asking import config_option, json_option, print_json, print_lines
+from gateway.cli.codes import BAD_CONFIG, EPILOG, FAILED, fail
+from gateway.cli.screen import Screen, screen
+from gateway.runtime.source import InvalidConfigError, config_path
+
+if TYPE_CHECKING:
+    from gateway.runtime.effective import Value
+
+_SAMPLES = (Path(__file__).parents[1] / "samples", Path(__file__).parents[2] / "config")
+"""In an installed package, and in the source tree."""
+
+
+@click.command(epilog=EPILOG)
+@config_option
+@click.option("--dry-run", is_flag=True, help="Check all that a start needs, say what would run, and end.")
+def run(config: str | None, dry_run: bool) -> None:
+    """Run the gateway in the foreground.
+
+    SIGTERM and Ctrl-C stop it in good order. SIGHUP, or `atls-gateway reload`, checks the config anew and puts in
+    force what can be changed while it runs; what takes a restart is named. Under systemd it tells when it serves, and
+    that it's healthy.
+
+    \b
+    Run in the foreground with more to read:
+      ATLS_GATEWAY__GATEWAY__LOG_LEVEL=debug atls-gateway run -c gateway.yaml
+    Would it start? (reads the config, the policy, the credentials and the state folder; opens no link)
+      atls-gateway run --dry-run -c gateway.yaml
+    """
+    from gateway.runtime import daemon
+
+    path = config_path(config, os.environ)
+    try:
+        if dry_run:
+            print_lines(daemon.rehearsal(path, os.environ))
+        else:
+            daemon.run(path, os.environ)
+    except InvalidConfigError as error:
+        fail(BAD_CONFIG, *error.errors)
+
+
+@click.command("check-config", epilog=EPILOG)
+@config_option
+@json_option
+def check_config(config: str | None, as_json: bool) -> None:
+    """Check the config, the policy and the credential files; open nothing else.
+
+    Prints a line FILE:LINE: KEY: EXPECTATION for each mistake and exits with 78.
+
+    \b
+    Before a reload:
+      atls-gateway check-config -c gateway.yaml && atls-gateway reload -c gateway.yaml
+    """
+    from gateway.runtime import guard, settings
+
+    guard.install()
+    path = config_path(config, os.environ)
+    try:
+        found = settings.load(path, os.environ)
+    except InvalidConfigError as error:
+        if as_json:
+            print_json({"ok": False, "mistakes": [str(mistake) for mistake in error.errors]})
+            raise SystemExit(BAD_CONFIG) from None
+        fail(BAD_CONFIG, *error.errors)
+    if as_json:
+        print_json({"ok": True, "adapters": list(found.adapters), "rules": len(found.policy.rules)})
+        return
+    names = ", ".join(found.adapters)
+    click.echo(f"{path}: good (adapters: {names}; {len(found.policy.rules)} rules in {found.table.policy})")
+
+
+@click.command(epilog=EPILOG)
+@config_option
+@json_option
+@click.argument("sender")
+@click.argument("receiver")
+@click.option("--action", type=click.Choice(["open", "forward"]), default="open", show_default=True)
+@click.option(
+    "--content",
+    type=click.Choice(["atls", "adtls", "atls-data", "oscore", "edhoc"]),
+    default="adtls",
+    show_default=True,
+)
+@click.option("--link", metavar="PROTOCOL", help="How the sender's hop is protected, such as tls1.3.")
+@click.option("--at", metavar="HH:MM", help="The time of day to judge by. Default: now.")
+def explain(
+    config: str | None,
+    as_json: bool,
+    sender: str,
+    receiver: str,
+    action: str,
+    content: str,
+    link: str | None,
+    at: str | None,
+) -> None:
+    """Say what the policy makes of SENDER towards RECEIVER, and why.
+
+    Reads the policy file; the daemon need not run, and a change can be tried before it's put in force. Rates, sizes
+    and record types are judged unit by unit and aren't part of the answer.
+
+    \b
+    May the phone open a session to the lamp at night?
+      atls-gateway explain phone lamp --at 23:30
+    """
+    from gateway.api.model import ContentKind
+    from gateway.engine.policy import Action
+    from gateway.runtime import explain as policy
+
+    question = policy.Question(
+        sender=sender,
+        receiver=receiver,
+        action=Action(action),
+        content=ContentKind(content),
+        link=link,
+        minute=None if at is None else _minute(at),
+    )
+    try:
+        verdict, *why = policy.answer(question, policy.load_policy(config_path(config, os.environ), os.environ))
+    except InvalidConfigError as error:
+        fail(BAD_CONFIG, *error.errors)
+    except ValueError as error:
+        fail(FAILED, error)
+    if as_json:
+        print_json(
+            {"permitted": verdict.startswith("permitted"), "verdict": verdict, "rules": [w.strip() for w in why]}
+        )
+    else:
+        print_lines([verdict, *why])
+
+
+def _minute(clock: str) -> int:
+    hour, colon, minute = clock.partition(":")
+    if not (colon and (hour + minute).isascii() and (hour + minute).isdigit()) or int(hour) > 23 or int(minute) > 59:
+        raise click.BadParameter("expected a time of day such as 23:30", param_hint="--at")
+    return int(hour) * 60 + int(minute)
+
+
+@click.group(epilog=EPILOG)
+def config() -> None:
+    """Show what a config comes to, or print a sample to start from.
+
+    \b
+    Start from the sample:
+      atls-gateway config sample > gateway.yaml
+    Which value is in force, and who set it?
+      atls-gateway config show | grep log_level
+    """
+
+
+@config.command(epilog=EPILOG)
+@config_option
+@json_option
+@click.option(
+    "--redacted", is_flag=True, help="Replace users, hosts, addresses, names and paths too: fit for a bug report."
+)
+def show(config: str | None, as_json: bool, redacted: bool) -> None:
+    """Print every value of the config, with defaults and environment, and where it is from.
+
+    What it prints is a config again (but with --redacted). It's what a daemon started in this environment would run
+    from; files that keys name are not read. Keys and passwords are never shown.
+
+    \b
+    For a bug report:
+      atls-gateway config show --redacted
+    What does the environment override?
+      atls-gateway config show | grep '# \\$'
+    """
+    from gateway.runtime import effective
+
+    path = config_path(config, os.environ)
+    try:
+        values = effective.read(path, os.environ, redacted=redacted)
+    except InvalidConfigError as error:
+        fail(BAD_CONFIG, *error.errors)
+    if as_json:
+        print_json({"values": [{"key": v.name, "value": v.value, "from": v.origin} for v in values]})
+    else:
+        print_lines(_as_yaml(values, screen()))
+
+
+def _as_yaml(values: list[Value], to: Screen) -> Iterator[str]:
+    """One line a value, tables opened where they begin; where it is from in a comment behind."""
+    lines: list[tuple[str, str]] = []
+    before: tuple[str | int, ...] = ()
+    for value in values:
+        *tables, name = value.key
+        same = 0
+        while same < min(len(tables), len(before)) and tables[same] == before[same]:
+            same += 1
+        lines += [(f"{'  ' * depth}{_scalar(tables[depth])}:", "") for depth in range(same, len(tables))]
+        before = tuple(tables)
+        lines.append((f"{'  ' * len(tables)}{_scalar(name)}: {_scalar(value.value)}", value.origin))
+    width = min(56, max((len(text) for text, _ in lines), default=0))
+    for text, origin in lines:
+        yield text + (to.style(f"{' ' * max(0, width - len(text))}  # {origin}", dim=True) if origin else "")
+
+
+def _scalar(value: Any) -> str:
+    """A value in YAML's flow style; JSON is that, and plain words need no quotes."""
+    if isinstance(value, str) and value.replace("_", "").replace("-", "").isalpha() and value.isascii():
+        return value if value.lower() not in ("null", "true", "false") else json.dumps(value)
+    return json.dumps(value)
+
+
+@config.command(epilog=EPILOG)
+@click.option("--policy", is_flag=True, help="The policy instead of the config.")
+@json_option
+def sample(policy: bool, as_json: bool) -> None:
+    """Print a commented config, or a policy, to start from.
+
+    Change the path of the dongle and the names of the credential files, and it passes check-config.
+
+    \b
+      atls-gateway config sample > gateway.yaml
+      atls-gateway config sample --policy > policy.yaml
+      atls-gateway check-config -c gateway.yaml
+    """
+    name = "policy.yaml" if policy else "gateway.yaml"
+    path = next((path for folder in _SAMPLES if (path := folder / name).is_file()), None)
+    if path is None:
+        fail(FAILED, f"{name}: not among the installed files; docs/config.md has an example")
+    text = path.read_text(encoding="utf-8")
+    if as_json:
+        print_json({"name": name, "text": text})
+    else:
+        click.echo(text, nl=False)
+
+
+COMMANDS: tuple[click.Command, ...] = (run, check_config, config, explain)

@@ -1,0 +1,103 @@
+"""The answers ``status`` and ``sessions`` of the daemon as lines for people. Pure; a missing key is just not shown."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+from gateway.cli.screen import Screen, ago, clock, span, table, values
+
+_LINKS = {
+    "link": "LINK",
+    "state": "STATE",
+    "since": "SINCE",
+    "starts": "STARTS",
+    "in_flight": "IN FLIGHT",
+    "trouble": "TROUBLE",
+}
+_SESSIONS = {
+    "session": "SESSION",
+    "opener": "OPENER",
+    "target": "TARGET",
+    "content": "CONTENT",
+    "state": "STATE",
+    "age": "AGE",
+    "units": "UNITS",
+    "octets": "OCTETS",
+    "queued": "QUEUED",
+}
+_FAULTS = {"when": "WHEN", "link": "LINK", "what": "FAULT"}
+_HEAD = frozenset(
+    {"name", "pid", "epoch", "healthy", "uptime", "version", "adapters", "sessions", "policy", "reload", "faults"}
+)
+"""What has a form of its own; every other table of an answer follows under its own name."""
+
+
+def lines(answer: Mapping[str, Any], to: Screen) -> Iterator[str]:
+    """The whole of ``status``."""
+    yield _first(answer, to)
+    reload = answer.get("reload")
+    if reload:
+        yield from _reload(reload, to)
+    adapters: Mapping[str, Any] = answer.get("adapters", {})
+    yield ""
+    yield from table([_link(scheme, adapter) for scheme, adapter in adapters.items()], _LINKS, to)
+    for scheme, adapter in adapters.items():
+        if adapter.get("detail"):
+            yield ""
+            yield to.title(f"{scheme}:")
+            yield from values(adapter["detail"], 2, to)
+    faults = answer.get("faults")
+    if faults:
+        yield ""
+        yield to.title("last faults:")
+        yield from table([_fault(fault) for fault in faults], _FAULTS, to)
+    for name, section in answer.items():
+        if name not in _HEAD and section:
+            yield ""
+            if isinstance(section, Mapping):
+                yield to.title(f"{name}:")
+                yield from values(section, 2, to)
+            else:
+                yield from values({name: section}, 0, to)
+
+
+def _first(answer: Mapping[str, Any], to: Screen) -> str:
+    parts = [to.word("healthy" if answer.get("healthy") else "behind its deadlines")]
+    if "pid" in answer:
+        parts.append(f"pid {answer['pid']}")
+    if "uptime" in answer:
+        parts.append(f"up {span(answer['uptime'])}")
+    parts.append(f"{answer.get('sessions', 0)} sessions")
+    policy = answer.get("policy")
+    if policy:
+        mode = to.word(policy["mode"]) if policy["mode"] != "enforce" else ""
+        parts.append(f"{policy['rules']} rules" + (f" in mode {mode}: nothing is enforced" if mode else ""))
+    return f"{to.title(str(answer.get('name', 'gateway')))}: {', '.join(parts)}"
+
+
+def _reload(reload: Mapping[str, Any], to: Screen) -> Iterator[str]:
+    """One line where the last reload failed, and one where something of it waits for a restart."""
+    when = clock(reload["at"])
+    if not reload["ok"]:
+        text = f"reload at {when} failed; the old config is in force: {'; '.join(reload['mistakes'])}"
+        yield to.style(text, fg="red")
+    if reload["restart"]:
+        yield to.style(f"changed, but waiting for a restart: {', '.join(reload['restart'])}", fg="yellow")
+
+
+def _link(scheme: str, adapter: Mapping[str, Any]) -> dict[str, Any]:
+    return {**adapter, "link": scheme, "since": ago(adapter.get("since")), "trouble": adapter.get("trouble") or None}
+
+
+def _fault(fault: Mapping[str, Any]) -> dict[str, Any]:
+    when = fault.get("at")
+    return {**fault, "when": clock(when) if isinstance(when, int | float) else when}
+
+
+def session_lines(found: Sequence[Mapping[str, Any]], to: Screen) -> Iterator[str]:
+    """The table of ``sessions``."""
+    if not found:
+        yield "no sessions"
+        return
+    yield from table([{**one, "age": span(one["age"])} for one in found], _SESSIONS, to)
