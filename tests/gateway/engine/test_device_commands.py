@@ -1,0 +1,296 @@
+"""Commands to devices: who may give them, what must be right with them, and the one final word on each."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+import pytest
+
+from gateway.api.errors import UsageError
+from gateway.api.model import LinkRequirement, LinkSecurity, Property, Reason, ValueKind
+from gateway.engine.limits import EngineLimits, Rate
+from gateway.engine.policy import Action, Condition, Effect, Mode, PolicySet, Resource, Rule
+from tests.gateway.engine.conftest import LEVEL, PEERS, STATE, SUBJECTS, WARMTH, Stage, permit
+
+WRITE, READ = frozenset({Action.WRITE}), frozenset({Action.READ})
+HANDS = permit("hands", "phone", "lamp", actions=WRITE)
+LABEL = Property(name="label", kind=ValueKind.TEXT, writable=True)
+
+
+def with_lamp(*rules: Rule, **fields: Any) -> Stage:
+    s = Stage(*(rules or (HANDS,)), **fields)
+    s.joins("lamp", STATE, LEVEL, WARMTH, LABEL)
+    return s
+
+
+def test_a_command_goes_to_the_device_and_its_outcome_back() -> None:
+    s = with_lamp()
+    assert s.wants("phone", "lamp", "state", True) == ["accepted", "zigbee <- #2 lamp.state := True"]
+    assert s.settles(2) == ["coap <- #2 delivered"]
+    assert s.wants("phone", "lamp", "level", 7) == ["accepted", "zigbee <- #3 lamp.level := 7"]
+    assert s.settles(3, "dropped", Reason.REJECTED, "UNSUPPORTED_ATTRIBUTE") == [
+        "coap <- #3 dropped rejected (UNSUPPORTED_ATTRIBUTE)",
+        "log: dropped rejected hands",
+    ]
+    assert s.settles(3) == []
+    assert s.engine.counters["settle.unknown"] == 1
+
+
+def test_to_ask_takes_read_and_to_set_takes_write() -> None:
+    s = with_lamp(HANDS, permit("eyes", "app", "lamp", actions=READ))
+    assert s.wants("phone", "lamp", "state") == ["refused denied", "log: refused denied default"]
+    assert s.wants("app", "lamp", "temperature") == ["accepted", "zigbee <- #3 lamp.temperature := None"]
+    assert s.wants("app", "lamp", "state", True) == ["refused denied", "log: refused denied default"]
+
+
+def test_a_denied_device_looks_like_one_that_does_not_exist() -> None:
+    s = with_lamp()
+    answers = {
+        tuple(s.wants(*question))
+        for question in (
+            ("app", "lamp", "state", True),
+            ("app", "nothing", "state", True),
+            ("app", "lamp", "nothing", True),
+            ("stranger", "lamp", "state", True),
+            ("phone", "nothing", "state", True),
+            ("phone", "app", "state", True),
+            ("phone", "phone", "state", True),
+            ("phone", "", "state", True),
+        )
+    }
+    assert answers == {("refused denied", "log: refused denied default")}
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "why"),
+    [
+        ("nothing", True, "unknown"),
+        ("state", 1, "content"),
+        ("state", "on", "content"),
+        ("level", True, "content"),
+        ("level", "7", "content"),
+        ("level", -1, "content"),
+        ("level", 255, "content"),
+        ("level", float("nan"), "content"),
+        ("level", float("inf"), "content"),
+        ("temperature", 20, "content"),
+        ("label", 7, "content"),
+        ("label", "x" * 257, "too-large"),
+    ],
+)
+def test_values_that_do_not_fit(name: str, value: Any, why: str) -> None:
+    assert with_lamp().wants("phone", "lamp", name, value) == [f"refused {why}"]
+
+
+@pytest.mark.parametrize(("name", "value"), [("level", 0), ("level", 254.0), ("state", False), ("label", "")])
+def test_values_that_fit(name: str, value: Any) -> None:
+    assert with_lamp().wants("phone", "lamp", name, value)[0] == "accepted"
+
+
+def test_another_name_of_the_device_does_as_well() -> None:
+    s = Stage(policy=PolicySet(subjects=SUBJECTS, resources=(Resource("porch", "lamp"),), rules=(HANDS,)))
+    s.joins("lamp", STATE)
+    assert s.wants("phone", "porch", "state", True)[1] == "zigbee <- #2 lamp.state := True"
+
+
+def test_both_hops_must_be_what_the_rule_asks_for() -> None:
+    strict = Condition(require_link=LinkRequirement(min_version="dtls1.2", link_key=True))
+    s = with_lamp(replace(HANDS, condition=strict))
+    assert s.wants("phone", "lamp", "state", True)[0] == "accepted"
+    assert s.transmits[2].require == LinkRequirement(link_key=True)
+    weak = replace(PEERS["phone"], link=LinkSecurity(protocol="none"))
+    assert s.wants("phone", "lamp", "state", True, source=weak) == ["refused link", "log: refused link hands"]
+
+
+def test_each_sender_has_a_rate_of_its_own() -> None:
+    rule = Rule(
+        id="slow",
+        effect=Effect.PERMIT,
+        subjects=("phone", "app"),
+        resources=("lamp",),
+        actions=WRITE,
+        condition=Condition(commands=Rate(2, 60)),
+    )
+    s = with_lamp(rule)
+    for value in (True, False):
+        assert s.wants("phone", "lamp", "state", value)[0] == "accepted"
+    assert s.wants("phone", "lamp", "state", 7)[0] == "refused content"  # what is nonsense costs nothing
+    assert s.wants("phone", "lamp", "state", True) == ["refused over-rate, again in 30", "log: refused over-rate slow"]
+    assert s.wants("app", "lamp", "state", True)[0] == "accepted"
+    s.now += 30
+    assert s.wants("phone", "lamp", "state", True)[0] == "accepted"
+
+
+def test_what_nobody_settles_expires() -> None:
+    s = with_lamp()
+    s.wants("phone", "lamp", "state", True)
+    s.wants("phone", "lamp", "level", 1, expires_at=s.now + 5)
+    assert s.wants("phone", "lamp", "level", 2, expires_at=s.now) == ["refused expired"]
+    assert s.engine.next_deadline() == s.now + 5
+    assert s.waits(5) == ["zigbee <- withdraw #3", "coap <- #3 expired", "log: expired expired hands"]
+    assert s.waits(54.9) == []
+    assert s.waits(0.1) == ["zigbee <- withdraw #2", "coap <- #2 expired", "log: expired expired hands"]
+    assert s.engine.next_deadline() is None
+
+
+def test_a_held_command_is_told_once_and_lives_longer() -> None:
+    s = with_lamp()
+    s.wants("phone", "lamp", "state", True)
+    assert s.transmits[2].envelope.expires_at == s.now + 3600
+    assert s.settles(2, "held") == ["coap <- #2 held"]
+    assert s.settles(2, "held") == []
+    assert s.waits(3599) == []
+    assert s.settles(2) == ["coap <- #2 delivered"]
+    s.wants("phone", "lamp", "state", False, expires_at=s.now + 100)
+    s.settles(3, "held")
+    assert s.waits(100) == ["zigbee <- withdraw #3", "coap <- #3 expired", "log: expired expired hands"]
+
+
+def test_of_held_commands_only_the_newest_counts() -> None:
+    s = with_lamp(HANDS, permit("app", "app", "lamp", actions=WRITE | READ))
+    s.wants("phone", "lamp", "state", True)
+    s.settles(2, "held")
+    assert s.wants("app", "lamp", "level", 3) == ["accepted", "zigbee <- #3 lamp.level := 3"]
+    assert s.wants("app", "lamp", "state") == ["accepted", "zigbee <- #4 lamp.state := None"]
+    assert s.wants("app", "lamp", "state", False) == [
+        "accepted",
+        "zigbee <- withdraw #2",
+        "coap <- #2 expired (superseded)",
+        "log: expired expired hands",
+        "zigbee <- #5 lamp.state := False",
+    ]
+    # One that is on its way is not called back, but must not be put to sleep behind its successor.
+    assert s.wants("phone", "lamp", "state", True) == ["accepted", "zigbee <- #6 lamp.state := True"]
+    assert s.settles(6, "delivered") == ["coap <- #6 delivered"]
+    assert s.settles(5, "held") == [
+        "zigbee <- withdraw #5",
+        "mqtt <- #5 expired (superseded)",
+        "log: expired expired app",
+    ]
+
+
+def test_the_same_transaction_is_carried_out_once() -> None:
+    s = with_lamp(HANDS, permit("app", "app", "lamp", actions=WRITE))
+    assert s.wants("phone", "lamp", "state", True, transaction="t1") == ["accepted", "zigbee <- #2 lamp.state := True"]
+    assert s.wants("phone", "lamp", "state", True, transaction="t1") == ["duplicate"]
+    assert s.wants("app", "lamp", "state", True, transaction="t1")[0] == "accepted"
+    assert s.wants("phone", "lamp", "level", 1, transaction="t1")[0] == "accepted"
+    assert s.settles(2, "held") == [
+        "zigbee <- withdraw #2",
+        "coap <- #2 expired (superseded)",
+        "coap <- #3 expired (superseded)",
+        "log: expired expired hands",
+    ]
+    assert s.wants("phone", "lamp", "state", True, transaction="t1") == ["duplicate", "coap <- #6 expired (superseded)"]
+    assert s.settles(4, "held") == ["mqtt <- #4 held"]
+    assert s.wants("app", "lamp", "state", True, transaction="t1") == ["duplicate", "mqtt <- #7 held"]
+    assert s.settles(4) == ["mqtt <- #4 delivered", "mqtt <- #7 delivered"]
+    assert s.wants("app", "lamp", "state", True, transaction="t1") == ["duplicate", "mqtt <- #8 delivered"]
+    s.waits(300)
+    assert s.wants("app", "lamp", "state", True, transaction="t1")[0] == "accepted"
+    assert s.wants("app", "lamp", "state", True, transaction="t" * 65)[0] == "refused too-large"
+
+
+def test_outcomes_are_remembered_within_bounds() -> None:
+    s = with_lamp(limits=EngineLimits(recent_commands=2))
+    for n in range(3):
+        s.wants("phone", "lamp", "state", True, transaction=f"t{n}")
+        s.settles(2 + n)
+    assert s.wants("phone", "lamp", "state", True, transaction="t0")[0] == "accepted"
+    assert s.wants("phone", "lamp", "state", True, transaction="t2")[0] == "duplicate"
+
+
+def test_commands_are_bounded() -> None:
+    rules = (HANDS, permit("app", "app", "lamp", actions=WRITE))
+    busy = ["refused busy, again in 2", "log: refused busy limits"]
+    for limits in (EngineLimits(max_commands=2), EngineLimits(subject_commands=2), EngineLimits(device_commands=2)):
+        s = with_lamp(*rules, limits=limits)
+        for _ in range(2):
+            assert s.wants("phone", "lamp", "level", 1)[0] == "accepted"
+        assert s.wants("phone", "lamp", "level", 1) == busy
+        other = "accepted" if limits.subject_commands == 2 else "refused busy, again in 2"
+        assert s.wants("app", "lamp", "level", 1)[0] == other
+        s.settles(2)
+        assert s.wants("phone", "lamp", "level", 1)[0] == "accepted" if other == "accepted" else True
+
+
+def test_another_policy_drops_what_it_does_not_permit() -> None:
+    s = with_lamp(HANDS, permit("app", "app", "lamp", actions=WRITE))
+    s.wants("phone", "lamp", "state", True)
+    s.settles(2, "held")
+    s.wants("phone", "lamp", "level", 1)
+    s.wants("app", "lamp", "level", 1)
+    assert s.replaces(PolicySet(subjects=SUBJECTS, rules=(permit("app", "app", "lamp", actions=WRITE),))) == [
+        "zigbee <- withdraw #2",
+        "coap <- #2 dropped denied",
+        "log: dropped denied hands",
+        "zigbee <- withdraw #3",
+        "coap <- #3 dropped denied",
+        "log: dropped denied hands",
+    ]
+    assert s.replaces(PolicySet(subjects=SUBJECTS[1:], mode=Mode.SHADOW))[:2] == [
+        "zigbee <- withdraw #4",
+        "mqtt <- #4 dropped denied",
+    ]
+
+
+def test_a_device_that_leaves_gets_nothing_more() -> None:
+    s = with_lamp()
+    s.wants("phone", "lamp", "state", True)
+    assert s.leaves("lamp") == [
+        "accepted",
+        "zigbee <- withdraw #2",
+        "coap <- #2 dropped unreachable",
+        "log: dropped unreachable hands",
+        "log: left unreachable",
+    ]
+
+
+def test_what_an_adapter_held_is_sent_again_by_its_next_instance() -> None:
+    s = with_lamp()
+    s.wants("phone", "lamp", "state", True)
+    s.settles(2, "held")
+    s.wants("phone", "lamp", "level", 1)
+    s.engine.adapter_gone("zigbee", now=s.now)
+    assert s.settles(2, "dropped", Reason.UNREACHABLE) == []
+    assert s.settles(3, "dropped", Reason.UNREACHABLE)[0] == "coap <- #3 dropped unreachable"
+    s.engine.adapter_ready("coap")
+    assert s.lines() == []
+    s.engine.adapter_ready("zigbee")
+    assert s.lines() == ["zigbee <- #2 lamp.state := True"]
+    s.engine.adapter_ready("zigbee")
+    assert s.lines() == []
+    assert s.settles(2) == ["coap <- #2 delivered"]
+
+
+def test_what_waits_for_an_adapter_expires_all_the_same() -> None:
+    s = with_lamp()
+    s.wants("phone", "lamp", "state", True)
+    s.settles(2, "held")
+    s.engine.adapter_gone("zigbee", now=s.now)
+    assert s.waits(3600) == ["coap <- #2 expired", "log: expired expired hands"]
+
+
+def test_in_shadow_what_would_be_denied_passes() -> None:
+    s = with_lamp(policy=PolicySet(subjects=SUBJECTS, mode=Mode.SHADOW))
+    assert s.wants("phone", "lamp", "state", True) == [
+        "accepted",
+        "log: shadow denied default",
+        "zigbee <- #2 lamp.state := True",
+    ]
+
+
+def test_an_id_in_use_is_a_mistake_of_the_caller() -> None:
+    s = with_lamp()
+    s.wants("phone", "lamp", "state", True)
+    with pytest.raises(UsageError):
+        s.submit(replace(s.transmits[2].envelope, value=False))
+
+
+def test_a_device_word_is_short_and_printable() -> None:
+    s = with_lamp()
+    for text, told in (("E" * 70, "E" * 64), ("a\nb", "")):
+        s.wants("phone", "lamp", "state", True)
+        s.settles(max(s.transmits), "dropped", Reason.REJECTED, text)
+        assert s.commands[0].receipt.detail == told
