@@ -21,7 +21,9 @@ from gateway.api.model import (
 )
 from gateway.api.model import Command as DeviceCommand
 
-AuditKind = Literal["opened", "closed", "refused", "dropped", "expired", "shadow", "joined", "left", "reset", "error"]
+AuditKind = Literal[
+    "opened", "closed", "refused", "dropped", "expired", "shadow", "joined", "left", "reset", "administered", "error"
+]
 
 
 class Withdraw(NamedTuple):
@@ -51,6 +53,7 @@ class Audit(NamedTuple):
     ``rule`` is the id of the rule that decided, ``default``, ``limits`` (the engine's own) or empty. ``subject`` is
     the policy's name of the peer concerned, or what a stranger's link proved (a peer's string: sanitise it).
     ``shadow``: would have been refused, passed since the policy only watches. ``error``: the policy raised.
+    ``command``: what an administrator among the peers wanted (one of ours by name, never a peer's string).
     """
 
     kind: AuditKind
@@ -59,6 +62,7 @@ class Audit(NamedTuple):
     envelope: EnvelopeId | None = None
     session: SessionId | None = None
     subject: str = ""
+    command: str = ""
 
 
 Command = Transmit | Withdraw | Notify | Tell | Audit

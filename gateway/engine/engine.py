@@ -54,7 +54,7 @@ from gateway.engine.decision import DEFAULT_RULE, Deny, Grant, Permit
 from gateway.engine.delivery import Delivery
 from gateway.engine.gate import SHADOW_GRANT, Gate, Refusal
 from gateway.engine.limits import LIMITS_RULE, EngineLimits
-from gateway.engine.policy import Action, PolicySet
+from gateway.engine.policy import GATEWAY, Action, PolicySet
 from gateway.engine.sessions import Flow, Session, State
 from gateway.engine.twins import Twins
 from gateway.engine.visible import Visible
@@ -179,6 +179,23 @@ class Engine:
 
     def read(self, peer: Peer, device: str, name: str, *, now: float) -> Sample | Refused:
         return self._twins.read(peer, device, name, now)
+
+    def administer(self, peer: Peer, command: str, *, now: float) -> Refused | None:
+        """Whether ``peer`` may give the gateway ``command`` (a name of ours, for the log). None: it may.
+
+        A policy that only watches makes nobody an administrator.
+        """
+        gate, outbox = self._gate, self._outbox
+        asker = gate.name_of(peer)
+        decision = gate.permits(Action.ADMIN, asker, GATEWAY, peer.link) if asker else Deny(Reason.DENIED)
+        answer = gate.pay_command(decision, asker, now) if isinstance(decision, Permit) else decision
+        if isinstance(answer, Grant):
+            outbox.counters["accepted.admin"] += 1
+            outbox.commands.append(Audit("administered", None, answer.rule, None, None, asker, command))
+            return None
+        outbox.counters["refused." + answer.reason.value] += 1
+        outbox.commands.append(Audit("refused", answer.reason, answer.rule, None, None, self._who(peer), command))
+        return Refused(answer.reason, answer.retry_after if isinstance(answer, Refusal) else None)
 
     @property
     def policy(self) -> PolicySet:

@@ -20,6 +20,7 @@ _LEVELS: Mapping[AuditKind, int] = {
     "joined": logging.INFO,
     "left": logging.INFO,
     "reset": logging.INFO,
+    "administered": logging.INFO,
     "refused": logging.WARNING,
     "dropped": logging.WARNING,
     "expired": logging.WARNING,
@@ -83,5 +84,6 @@ def _facts(entry: Audit) -> str:
         "session": entry.session,
         "subject": sanitised(entry.subject) if entry.subject else None,
         "rule": entry.rule or None,
+        "command": entry.command or None,
     }
     return "".join(f" {name}={value}" for name, value in facts.items() if value is not None)

@@ -16,6 +16,8 @@ from gateway.runtime.hub import AdapterState, Hub
 MAX_JOIN = 254
 """Seconds; 255 would mean for ever (Zigbee specification 2.4.3.3.7)."""
 _ADAPTER_TIME = 10.0
+REMOTE = frozenset({"devices", "permit-join", "sessions", "status"})
+"""The commands that a peer may give too, by way of its adapter, where the policy permits ``admin``."""
 
 
 def commands(hub: Hub, name: str) -> Mapping[str, Command]:
@@ -39,6 +41,11 @@ def commands(hub: Hub, name: str) -> Mapping[str, Command]:
         return {"adapters": await _ask_adapters(hub, "permit-join", {"seconds": seconds})}
 
     return {"status": status, "sessions": sessions, "devices": devices, "permit-join": permit_join}
+
+
+def remote(all_commands: Mapping[str, Command]) -> Mapping[str, Command]:
+    """Those of ``commands`` that are fit for peers."""
+    return {name: command for name, command in all_commands.items() if name in REMOTE}
 
 
 async def _ask_adapters(hub: Hub, command: str, arguments: Mapping[str, Any]) -> dict[str, Any]:

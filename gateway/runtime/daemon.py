@@ -123,7 +123,9 @@ class _Daemon:
             changed=self._adapters_changed,
         )
         table = found.table.gateway
-        self._admin = AdminServer(found.source.base / table.admin_socket, control.commands(self._hub, table.name))
+        commands = control.commands(self._hub, table.name)
+        self._hub.remote = control.remote(commands)
+        self._admin = AdminServer(found.source.base / table.admin_socket, commands)
 
     async def serve(self) -> None:
         try:

@@ -13,7 +13,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections import deque
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -47,6 +47,9 @@ _LOG = logging.getLogger(__name__)
 
 MAX_TURN = 256
 """Commands carried out before the loop gets a turn for I/O."""
+
+MAX_REMOTE = 8
+"""Commands of administrators among the peers that are carried out at once."""
 
 
 @dataclass(slots=True)
@@ -128,7 +131,9 @@ class Context:
         return found
 
     async def administer(self, peer: Peer, command: str, arguments: Mapping[str, Any]) -> Mapping[str, Any]:
-        raise PeerError(Reason.DENIED.value)
+        if not self.alive:
+            raise PeerError(Reason.UNREACHABLE.value)
+        return await self._hub.administer(peer, command, arguments)
 
     def ready(self) -> None:
         if self.alive:
@@ -170,6 +175,9 @@ class Hub:
         self._turn: asyncio.Handle | None = None
         self._timer: asyncio.TimerHandle | None = None
         self._deadline: float | None = None
+        self._administering = 0
+        self.remote: Mapping[str, Callable[[Mapping[str, Any]], Awaitable[Mapping[str, Any]]]] = {}
+        """The commands that peers may be permitted to give."""
 
     # What adapters call, by way of their context.
 
@@ -211,6 +219,23 @@ class Hub:
             self.engine.adapter_ready(scheme)
         self._schedule()
         self._changed()
+
+    async def administer(self, peer: Peer, command: str, arguments: Mapping[str, Any]) -> Mapping[str, Any]:
+        """Do a command for a peer that the policy lets administer; PeerError says why not."""
+        wanted = self.remote.get(command)
+        refused = self.engine.administer(peer, command if wanted is not None else "", now=self.now())
+        self._schedule()
+        if refused is not None:
+            raise PeerError(refused.reason.value)
+        if wanted is None:
+            raise PeerError(f"no such command: expected one of {', '.join(sorted(self.remote))}")
+        if self._administering >= MAX_REMOTE:
+            raise PeerError(Reason.BUSY.value)
+        self._administering += 1
+        try:
+            return await wanted(arguments)
+        finally:
+            self._administering -= 1
 
     # What the supervisor calls.
 

@@ -64,6 +64,18 @@ class LimitsTable(Table):
     )
     idle: Duration = Field(default=_DEFAULTS.idle, description="A session without a unit for so long ends.")
     retry_after: Duration = Field(default=_DEFAULTS.retry_after, description="Told to who meets a full table.")
+    max_watches: _Count = Field(default=_DEFAULTS.max_watches, description="Watches of devices.")
+    subject_watches: _Count = Field(default=_DEFAULTS.subject_watches, description="Watches of one subject.")
+    max_commands: _Count = Field(default=_DEFAULTS.max_commands, description="Commands to devices under way.")
+    subject_commands: _Count = Field(default=_DEFAULTS.subject_commands, description="Commands of one subject.")
+    device_commands: _Count = Field(default=_DEFAULTS.device_commands, description="Commands to one device.")
+    command_timeout: Duration = Field(
+        default=_DEFAULTS.command_timeout, description="A command must be done in this, unless its device sleeps."
+    )
+    command_lifetime: Duration = Field(
+        default=_DEFAULTS.command_lifetime, description="A command that waits for a device that sleeps."
+    )
+    recent_commands: _Count = Field(default=_DEFAULTS.recent_commands, description="Outcomes remembered.")
 
 
 class ConfigTable(Table):

@@ -1,0 +1,258 @@
+"""Hub and engine between a device's adapter and a watcher's, in memory: news, commands, restarts, administration."""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+import logging
+from collections.abc import AsyncIterator
+from typing import Any
+
+import pytest
+
+from gateway.api.errors import PeerError
+from gateway.api.model import (
+    Accepted,
+    Change,
+    Command,
+    EnvelopeId,
+    Join,
+    LinkSecurity,
+    Outcome,
+    Peer,
+    Presence,
+    Property,
+    Reading,
+    Reason,
+    Receipt,
+    Refused,
+    SessionId,
+    Transmit,
+    Update,
+    ValueKind,
+    Watch,
+)
+from gateway.engine.engine import Engine
+from gateway.engine.limits import EngineLimits, Rate
+from gateway.engine.policy import DEVICE_ACTIONS, GATEWAY, Action, Condition, Effect, PolicySet, Rule, Subject
+from gateway.engine.policy_check import check
+from gateway.runtime import control
+from gateway.runtime.audit import AuditLog
+from gateway.runtime.hub import MAX_REMOTE, Context, Hub
+
+LINK = LinkSecurity(protocol="none")
+LAMP = Peer(scheme="radio", claims=("user:lamp",), link=LINK)
+APP = Peer(scheme="net", claims=("user:app",), link=LINK)
+OTHER = Peer(scheme="net", claims=("user:other",), link=LINK)
+STATE = Property(name="state", kind=ValueKind.BOOLEAN, writable=True)
+POLICY = PolicySet(
+    subjects=(Subject("lamp", "radio", "user:lamp"), Subject("app", "net", "user:app"), Subject("o", "net", "user:o")),
+    rules=(
+        Rule(id="use", effect=Effect.PERMIT, subjects=("app",), resources=("lamp",), actions=DEVICE_ACTIONS),
+        Rule(
+            id="boss",
+            effect=Effect.PERMIT,
+            subjects=("app",),
+            resources=(GATEWAY,),
+            actions=frozenset({Action.ADMIN}),
+            condition=Condition(commands=Rate(20, 86_400)),
+        ),
+    ),
+)
+
+
+class Recorder:
+    """An adapter without a carriage. ``outcomes``: what it settles each order with, if anything."""
+
+    window = 4
+
+    def __init__(self) -> None:
+        self.context: Context | None = None
+        self.orders: list[Transmit] = []
+        self.withdrawn: list[EnvelopeId] = []
+        self.receipts: list[Receipt] = []
+        self.updates: list[Update] = []
+        self.asked = asyncio.Event()
+        self.answer = asyncio.Event()
+
+    async def run(self, context: Any) -> None: ...
+
+    def send(self, transmit: Transmit) -> None:
+        self.orders.append(transmit)
+
+    def withdraw(self, envelope: EnvelopeId) -> None:
+        self.withdrawn.append(envelope)
+
+    def receipt(self, receipt: Receipt) -> None:
+        self.receipts.append(receipt)
+
+    def update(self, update: Update) -> None:
+        self.updates.append(update)
+
+    def status(self) -> dict[str, Any]:
+        return {}
+
+    async def command(self, name: str, arguments: Any) -> dict[str, Any]:
+        if name != "permit-join":
+            raise PeerError("unknown")
+        self.asked.set()
+        await self.answer.wait()
+        return dict(arguments)
+
+
+class Bench:
+    def __init__(self, tmp_path: Any) -> None:
+        check(POLICY)
+        ids = itertools.count(1)
+        next_id = lambda: EnvelopeId(next(ids))  # noqa: E731
+        self.engine = Engine(POLICY, EngineLimits(), lambda: SessionId("s"), next_id)
+        self.hub = Hub(
+            self.engine, AuditLog(), loop=asyncio.get_running_loop(), next_id=next_id, state_dir=tmp_path,
+            epoch="e", schemes=["radio", "net"],
+        )  # fmt: skip
+        self.hub.remote = control.remote(control.commands(self.hub, "home"))
+        self.radio, self.net = self.start("radio"), self.start("net")
+
+    def start(self, scheme: str) -> Recorder:
+        adapter = Recorder()
+        adapter.context = self.hub.attach(scheme, adapter)
+        adapter.context.ready()
+        return adapter
+
+    def submit(self, kind: Any, source: Peer, **fields: Any) -> Any:
+        envelope = kind(id=self.hub.next_id(), source=source, received_at=self.hub.now(), **fields)
+        adapter = self.radio if source is LAMP else self.net
+        assert adapter.context is not None
+        return adapter.context.submit(envelope)
+
+    async def turns(self) -> None:
+        for _ in range(5):
+            await asyncio.sleep(0)
+
+
+@pytest.fixture
+async def bench(tmp_path: Any) -> AsyncIterator[Bench]:
+    made = Bench(tmp_path)
+    made.submit(Join, LAMP, properties=(STATE,))
+    made.submit(Presence, LAMP, online=True)
+    await made.turns()
+    yield made
+    made.hub.close()
+
+
+async def test_news_reach_who_watches(bench: Bench) -> None:
+    assert bench.submit(Watch, APP, to="", property="") == Accepted()
+    assert bench.net.updates == []  # the verdict comes first
+    await bench.turns()
+    bench.submit(Reading, LAMP, values=(("state", True),))
+    await bench.turns()
+    assert [update.change for update in bench.net.updates] == [Change.DEVICE, Change.PRESENCE, Change.VALUES]
+    assert bench.net.updates[-1].values == (("state", True),)
+    assert bench.net.context is not None
+    (view,) = bench.net.context.devices(APP)
+    assert view.samples["state"].value is True
+    assert bench.net.context.read(OTHER, "lamp", "state") == Refused(Reason.DENIED)
+
+
+async def test_an_order_that_is_held_is_still_an_order(bench: Bench) -> None:
+    bench.submit(Command, APP, to="lamp", property="state", value=True)
+    await bench.turns()
+    (order,) = bench.radio.orders
+    assert bench.radio.context is not None
+    bench.radio.context.settle(Receipt(order.envelope.id, Outcome.HELD))
+    await bench.turns()
+    bench.radio.context.settle(Receipt(order.envelope.id, Outcome.DELIVERED))
+    await bench.turns()
+    assert [receipt.outcome for receipt in bench.net.receipts] == [Outcome.HELD, Outcome.DELIVERED]
+    assert bench.hub.states["radio"].ordered == set()
+
+
+async def test_a_held_order_outlives_its_adapter(bench: Bench) -> None:
+    bench.submit(Watch, APP, to="lamp", property="")
+    bench.submit(Command, APP, to="lamp", property="state", value=True)
+    await bench.turns()
+    assert bench.radio.context is not None
+    bench.radio.context.settle(Receipt(bench.radio.orders[0].envelope.id, Outcome.HELD))
+    bench.hub.detach(bench.radio.context)
+    await bench.turns()
+    assert bench.net.updates[-1].change is Change.PRESENCE and bench.net.updates[-1].online is None
+    bench.radio = bench.start("radio")
+    await bench.turns()
+    assert [order.envelope.property for order in bench.radio.orders] == ["state"]
+    assert bench.radio.context is not None
+    bench.radio.context.settle(Receipt(bench.radio.orders[0].envelope.id, Outcome.DELIVERED))
+    await bench.turns()
+    assert [receipt.outcome for receipt in bench.net.receipts] == [Outcome.HELD, Outcome.DELIVERED]
+
+
+async def test_a_fault_of_the_radio_makes_its_devices_unknown_not_offline(bench: Bench) -> None:
+    bench.submit(Watch, APP, to="lamp", property="")
+    assert bench.radio.context is not None
+    bench.radio.context.fault("the dongle is gone")
+    await bench.turns()
+    assert (bench.net.updates[-1].change, bench.net.updates[-1].online) == (Change.PRESENCE, None)
+
+
+async def test_a_restarted_adapter_hears_nothing_of_its_former_watches(bench: Bench) -> None:
+    bench.submit(Watch, APP, to="", property="")
+    await bench.turns()
+    assert bench.net.context is not None
+    bench.hub.detach(bench.net.context)
+    bench.net = bench.start("net")
+    bench.submit(Reading, LAMP, values=(("state", True),))
+    await bench.turns()
+    assert bench.net.updates == []
+
+
+async def test_a_peer_that_may_administer_opens_the_network(bench: Bench, caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.INFO, "gateway.audit")
+    bench.radio.answer.set()
+    bench.net.answer.set()
+    assert bench.net.context is not None
+    answer = await bench.net.context.administer(APP, "permit-join", {"seconds": 60})
+    assert answer["adapters"]["radio"] == {"seconds": 60}
+    with pytest.raises(PeerError, match=r"^seconds: expected"):
+        await bench.net.context.administer(APP, "permit-join", {"seconds": 255})
+    assert (await bench.net.context.administer(APP, "status", {}))["name"] == "home"
+    with pytest.raises(PeerError, match="no such command: expected one of devices, permit-join, sessions, status"):
+        await bench.net.context.administer(APP, "stop\nnow", {})
+    await bench.turns()
+    assert [record.getMessage() for record in caplog.records] == [
+        "administered subject=app rule=boss command=permit-join",
+        "administered subject=app rule=boss command=permit-join",
+        "administered subject=app rule=boss command=status",
+        "administered subject=app rule=boss",
+    ]
+
+
+async def test_nobody_else_administers(bench: Bench, caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.INFO, "gateway.audit")
+    assert bench.net.context is not None
+    for peer in (OTHER, Peer(scheme="net", claims=("user:o",), link=LINK)):
+        for command in ("permit-join", "nothing"):
+            with pytest.raises(PeerError, match=r"^denied$"):
+                await bench.net.context.administer(peer, command, {"seconds": 60})
+    await bench.turns()
+    assert not bench.radio.asked.is_set()
+    assert [record.getMessage() for record in caplog.records][:3] == [
+        "refused: denied subject=user:other rule=default command=permit-join",
+        "refused: denied subject=user:other rule=default",
+        "refused: denied subject=o rule=default command=permit-join",
+    ]
+
+
+async def test_administration_is_bounded(bench: Bench) -> None:
+    assert bench.net.context is not None
+    ask = bench.net.context.administer
+    asked = [asyncio.create_task(ask(APP, "permit-join", {"seconds": 1})) for _ in range(MAX_REMOTE)]
+    await bench.radio.asked.wait()
+    await bench.turns()
+    with pytest.raises(PeerError, match=r"^busy$"):
+        await ask(APP, "status", {})
+    bench.radio.answer.set()
+    bench.net.answer.set()
+    assert len(await asyncio.gather(*asked)) == MAX_REMOTE
+    for _ in range(20 - MAX_REMOTE - 1):
+        await ask(APP, "status", {})
+    with pytest.raises(PeerError, match=r"^over-rate$"):
+        await ask(APP, "status", {})
