@@ -14,11 +14,14 @@ from collections.abc import Mapping
 from random import SystemRandom
 from typing import Any, Final
 
+from adapters.zigbee import semantics
 from adapters.zigbee.air import BlankDongleError, Device, Settings, timestamp
+from adapters.zigbee.clusters import TABLE, Table
 from adapters.zigbee.config import ZigbeeConfig
-from adapters.zigbee.conversation import NETWORK_KEY, Conversation, Shared
+from adapters.zigbee.conversation import Conversation, Shared
 from adapters.zigbee.coordinator import LINK_KEY_OVERHEAD, Coordinator
 from adapters.zigbee.deadlines import Deadlines
+from adapters.zigbee.semantics import Semantics
 from adapters.zigbee.sending import Frame, Sender
 from adapters.zigbee.sending import Outcome as Sent
 from carriage.zigbee.events import Handle, TunnelLimits
@@ -31,11 +34,8 @@ from gateway.api.model import (
     Command,
     ContentKind,
     EnvelopeId,
-    Join,
-    Leave,
     Open,
     Outcome,
-    Peer,
     Reason,
     Receipt,
     SessionId,
@@ -72,8 +72,10 @@ _Key = tuple[str, int, bool]
 class ZigbeeAdapter:
     """One dongle. See ``gateway.api.ports.Adapter``."""
 
-    def __init__(self, config: ZigbeeConfig) -> None:
+    def __init__(self, config: ZigbeeConfig, table: Table = TABLE) -> None:
         self._config = config
+        self._table = table
+        self._semantics: Semantics | None = None
         self._context: AdapterContext | None = None
         self._shared: Shared | None = None
         self._radio: Coordinator | None = None
@@ -93,7 +95,7 @@ class ZigbeeAdapter:
             (
                 "opened_by_devices", "opened_by_gateway", "refused", "closed", "units_in", "units_out", "units_refused",
                 "units_incomplete", "overflows", "data_errors", "misbehaved", "delivered", "dropped", "inbox_drops",
-                "reconnects",
+                "reconnects", *semantics.COUNTERS,
             ),
             0,
         )  # fmt: skip
@@ -109,6 +111,7 @@ class ZigbeeAdapter:
         self._shared = Shared(
             context=context, config=self._config, sessions=self._sessions, orders=self._held, counters=self._counters
         )
+        self._semantics = Semantics(context, self._table, self._counters, self._wake.set)
         async with asyncio.TaskGroup() as group:
             group.create_task(self._work(context))
             await self._keep_up(context)
@@ -124,12 +127,13 @@ class ZigbeeAdapter:
             interview=limits.interview,
             start=limits.start,
         )
+        clusters = frozenset(self._table.of)
         may_form = config.form == "if-blank"
         wait = limits.reconnect_first
         while True:
             began = context.now()
             try:
-                radio = await Coordinator.start(settings, self, may_form=may_form)
+                radio = await Coordinator.start(settings, self, clusters, may_form=may_form)
             except BlankDongleError:
                 self._fault(context, f"{config.path}: {_BLANK}")
             except TransportError as failure:
@@ -170,6 +174,8 @@ class ZigbeeAdapter:
                     conversation.tunnels.maximum_payload_length = self._payload_length(key[2])
                     self._touch(key)
                 _LOG.info("the ZigBee network is up: %s", radio.network)
+                assert self._semantics is not None
+                self._semantics.up(radio.devices())
                 context.ready()
                 reason = await radio.wait_lost()
                 self._sender = None
@@ -200,33 +206,26 @@ class ZigbeeAdapter:
         if self._sender is not None:
             self._sender.heard(eui64)
 
+    def zcl_frame(
+        self, eui64: str, endpoint: int, cluster: int, aps_counter: int, payload: bytes, link_key: bool
+    ) -> bool:
+        assert self._semantics is not None
+        return self._semantics.take(eui64, endpoint, cluster, aps_counter, payload, link_key)
+
     def device_joined(self, device: Device) -> None:
-        assert self._context is not None
-        facts = (
-            ("manufacturer", device.manufacturer),
-            ("model", device.model),
-            ("power", "sleepy" if device.sleepy else "always on"),
-        )
+        assert self._semantics is not None
         _LOG.info("%s is in the network: %s %s", device.eui64, device.manufacturer or "?", device.model or "?")
-        self._context.submit(
-            Join(
-                id=self._context.next_id(),
-                source=_peer(device.eui64),
-                received_at=self._context.now(),
-                facts=facts if device.interviewed else (),
-            )
-        )
+        self._semantics.joined(device)
 
     def device_left(self, eui64: str) -> None:
-        context = self._context
-        assert context is not None
-        now = context.now()
+        assert self._context is not None and self._semantics is not None
+        now = self._context.now()
         for key, conversation in self._conversations.items():
             if key[0] == eui64:
                 conversation.discard(now)
                 self._touch(key)
         _LOG.info("%s left the network", eui64)
-        context.submit(Leave(id=context.next_id(), source=_peer(eui64), received_at=now))
+        self._semantics.left(eui64, now)
 
     # What the engine orders ----------------------------------------------------------------------------------------
 
@@ -315,13 +314,14 @@ class ZigbeeAdapter:
         self._wake.set()
 
     async def _work(self, context: AdapterContext) -> None:
+        assert self._semantics is not None
         try:
             while True:
                 await self._wake.wait()
                 self._wake.clear()
                 self._turn(context)
                 self._set_timer(context)
-                if self._inbox:
+                if self._inbox or self._semantics.busy:
                     self._wake.set()
                     await asyncio.sleep(0)
         finally:
@@ -329,7 +329,9 @@ class ZigbeeAdapter:
                 self._timer.cancel()
 
     def _turn(self, context: AdapterContext) -> None:
+        assert self._semantics is not None
         now = context.now()
+        self._semantics.turn(now)
         for _ in range(min(BATCH, len(self._inbox))):
             key, payload = self._inbox.popleft()
             conversation = self._conversation(key)
@@ -457,10 +459,6 @@ class _Report:
 
     def __call__(self, outcome: Sent) -> None:
         self._adapter.frame_done(self._conversation, self._frame, outcome)
-
-
-def _peer(eui64: str) -> Peer:
-    return Peer(scheme="zigbee", claims=(f"eui64:{eui64}",), link=NETWORK_KEY)
 
 
 async def _permit_join(radio: Coordinator, arguments: Mapping[str, Any]) -> Mapping[str, Any]:

@@ -7,6 +7,12 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Final, Protocol
 
+from gateway.api.model import LinkSecurity
+
+NETWORK_KEY: Final = LinkSecurity(protocol="zigbee-network-key")
+"""Anyone who holds the network key can claim any EUI64."""
+LINK_KEY: Final = LinkSecurity(protocol="zigbee-link-key", authenticated=True)
+
 
 class BlankDongleError(Exception):
     """The dongle holds no network, and none may be formed."""
@@ -26,6 +32,17 @@ class Settings:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Endpoint:
+    """An endpoint of a device as its simple descriptor says: ``in_clusters`` are those whose server it is."""
+
+    number: int
+    profile: int
+    device_id: int
+    in_clusters: tuple[int, ...]
+    out_clusters: tuple[int, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Device:
     """A device as the coordinator knows it. ``last_seen``: seconds since 1970. Strings are cleaned."""
 
@@ -38,6 +55,7 @@ class Device:
     lqi: int | None
     rssi: int | None
     last_seen: float | None
+    endpoints: tuple[Endpoint, ...]
     tunnel_endpoints: tuple[int, ...]
 
 
@@ -46,6 +64,11 @@ class RadioEvents(Protocol):
 
     def tunnel_frame(self, eui64: str, endpoint: int, payload: bytes, link_key: bool) -> None:
         """A tunnelling frame came; ``endpoint`` is the device's, ``link_key``: protected under the APS link key."""
+
+    def zcl_frame(
+        self, eui64: str, endpoint: int, cluster: int, aps_counter: int, payload: bytes, link_key: bool
+    ) -> bool:
+        """A frame of a cluster that has a row, or a Bind response (endpoint 0). False: it isn't ours, zigpy gets it."""
 
     def heard(self, eui64: str) -> None:
         """A frame of any kind came from a device that sleeps otherwise; told before the frame itself."""

@@ -12,6 +12,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Final
 
+from adapters.zigbee.air import LINK_KEY, NETWORK_KEY
 from adapters.zigbee.config import ZigbeeConfig
 from carriage.zigbee.events import (
     CloseReason,
@@ -38,7 +39,6 @@ from gateway.api.model import (
     Close,
     ContentKind,
     EnvelopeId,
-    LinkSecurity,
     Open,
     Outcome,
     Peer,
@@ -53,10 +53,6 @@ from gateway.api.model import (
 from gateway.api.ports import AdapterContext
 
 _LOG = logging.getLogger(__name__)
-
-NETWORK_KEY: Final = LinkSecurity(protocol="zigbee-network-key")
-"""Anyone who holds the network key can claim any EUI64."""
-LINK_KEY: Final = LinkSecurity(protocol="zigbee-link-key", authenticated=True)
 
 HELD_UNITS: Final = 4
 """Units kept for another try while the sender is held back by flow control; more are refused as overflow."""

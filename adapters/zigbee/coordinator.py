@@ -56,8 +56,9 @@ def _protect(database: Path) -> None:
 class Coordinator:
     """A running coordinator. Made by ``start``; ``wait_lost`` tells when its link is gone; then ``stop`` it."""
 
-    def __init__(self, settings: Settings, events: RadioEvents) -> None:
+    def __init__(self, settings: Settings, events: RadioEvents, clusters: frozenset[int]) -> None:
         self._settings = settings
+        self._clusters = clusters
         self._events = events
         self._app: radio.Application | None = None
         self._senders: dict[int, _Sender] = {}
@@ -70,14 +71,16 @@ class Coordinator:
         self.counters = {"received": 0, "unknown_sender": 0, "not_unicast": 0}
 
     @classmethod
-    async def start(cls, settings: Settings, events: RadioEvents, *, may_form: bool) -> Coordinator:
-        """Bring the dongle up with the network that it holds.
+    async def start(
+        cls, settings: Settings, events: RadioEvents, clusters: frozenset[int], *, may_form: bool
+    ) -> Coordinator:
+        """Bring the dongle up with the network that it holds. ``events.zcl_frame`` sees frames of ``clusters``.
 
         A blank dongle gets a network only if ``may_form`` (the last backup in the database, else a new one); else
         BlankDongleError. TransportError for everything else that keeps it from coming up.
         """
         radio.quiet_libraries()
-        coordinator = cls(settings, events)
+        coordinator = cls(settings, events, clusters)
         try:
             _protect(settings.database)
             await coordinator._start(may_form)
@@ -92,15 +95,15 @@ class Coordinator:
 
     async def _start(self, may_form: bool) -> None:
         try:
-            app = await radio.start(self._settings, self, auto_form=False)
+            app = await radio.start(self._settings, self, self._clusters, auto_form=False)
         except radio.NotFormed:
             if not may_form:
                 raise BlankDongleError from None
             _LOG.info("the dongle is blank: forming a network")
-            await radio.stop(await radio.start(self._settings, self, auto_form=True))
+            await radio.stop(await radio.start(self._settings, self, self._clusters, auto_form=True))
             # Forming registers bellows' callback twice with the same EZSP object, and every frame would be handled
             # twice: so the application is made anew.
-            app = await radio.start(self._settings, self, auto_form=False)
+            app = await radio.start(self._settings, self, self._clusters, auto_form=False)
         self._app = app
         try:
             self.max_payload = await radio.max_payload(app)
@@ -121,6 +124,11 @@ class Coordinator:
         app, self._app = self._app, None
         if app is not None:
             await radio.stop(app)
+
+    @property
+    def eui64(self) -> int:
+        """Our own; 0 while the radio is down."""
+        return 0 if self._app is None else radio.eui64_number(self._app)
 
     @property
     def network(self) -> dict[str, Any]:
@@ -148,6 +156,26 @@ class Coordinator:
                 app.discover_sender(packet)
             return
         self.counters["received"] += 1
+        self._note(sender, packet)
+        payload = bytes(packet.data.serialize())
+        self._events.tunnel_frame(sender.eui64, int(packet.src_ep), payload, radio.under_link_key(packet))
+
+    def zcl_packet(self, app: radio.Application, packet: Any) -> bool:
+        """Take a report, or the answer to a question of ours."""
+        nwk = radio.sender_nwk(packet)
+        sender = None if nwk is None else self._sender(app, nwk)
+        if sender is None:
+            return False
+        taken = self._events.zcl_frame(
+            sender.eui64, packet.src_ep, packet.cluster_id, packet.tsn, packet.data.value, radio.under_link_key(packet)
+        )
+        if taken:
+            self.counters["received"] += 1
+            self._note(sender, packet)
+        return taken
+
+    def _note(self, sender: _Sender, packet: Any) -> None:
+        """What zigpy would note of a packet, but not written to its database each time."""
         device = sender.device
         device.lqi = packet.lqi
         device.rssi = packet.rssi
@@ -157,8 +185,6 @@ class Coordinator:
             device.last_seen = packet.timestamp
         if not device.is_initialized:
             self._interview_again(sender, now)
-        payload = bytes(packet.data.serialize())
-        self._events.tunnel_frame(sender.eui64, int(packet.src_ep), payload, radio.under_link_key(packet))
 
     def admits(self, app: radio.Application, packet: Any) -> bool:
         """Whether zigpy may look at a packet: not again and again at those of an unknown sender."""

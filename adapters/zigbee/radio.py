@@ -23,7 +23,7 @@ import zigpy.exceptions
 import zigpy.profiles.zha
 import zigpy.types
 
-from adapters.zigbee.air import Device, Settings, clean, describe
+from adapters.zigbee.air import Device, Endpoint, Settings, clean, describe
 from adapters.zigbee.sending import Frame, Outcome
 from carriage.zigbee.tunneling import CLUSTER_ID
 from gateway.api.errors import TransportError
@@ -81,6 +81,9 @@ class Hooks(Protocol):
     def tunnel_packet(self, app: Application, packet: Any) -> None:
         """A packet of the tunnelling cluster came; zigpy doesn't see it."""
 
+    def zcl_packet(self, app: Application, packet: Any) -> bool:
+        """A packet of one of ``Application.clusters`` came; whether it was ours, and zigpy need not see it."""
+
     def admits(self, app: Application, packet: Any) -> bool:
         """Whether zigpy may look at another packet."""
 
@@ -134,6 +137,8 @@ class Application(bellows.zigbee.application.ControllerApplication):
     """bellows' application with our hooks. What is declared here is set before anything is started."""
 
     hooks: Hooks
+    clusters: frozenset[int]
+    """Whose packets the hook sees before zigpy does."""
     lost: asyncio.Future[str]
     """Why the link ended."""
 
@@ -155,8 +160,11 @@ class Application(bellows.zigbee.application.ControllerApplication):
     def packet_received(self, packet: Any) -> None:
         # register_packet_callback would be zigpy's way, but bellows never calls it.
         self.hooks.heard(self, packet)
-        if packet.cluster_id == CLUSTER_ID and packet.profile_id == PROFILE:
+        cluster = packet.cluster_id
+        if cluster == CLUSTER_ID and packet.profile_id == PROFILE:
             self.hooks.tunnel_packet(self, packet)
+        elif cluster in self.clusters and self.hooks.zcl_packet(self, packet):
+            pass
         elif self.hooks.admits(self, packet):
             super().packet_received(packet)
 
@@ -226,10 +234,11 @@ def quiet_libraries() -> None:
             logger.setLevel(logging.INFO)
 
 
-async def start(settings: Settings, hooks: Hooks, *, auto_form: bool) -> Application:
+async def start(settings: Settings, hooks: Hooks, clusters: frozenset[int], *, auto_form: bool) -> Application:
     """Bring the dongle up. Raises NotFormed, and whatever bellows and zigpy may raise: almost anything."""
     app = Application(_application_config(settings))
     app.hooks = hooks
+    app.clusters = clusters
     app.lost = asyncio.get_running_loop().create_future()
     # zigpy would leave the database open where it is cancelled while it loads.
     loading = asyncio.get_running_loop().create_task(app._load_db())
@@ -355,6 +364,11 @@ def sender_nwk(packet: Any) -> int | None:
     return packet.src.address if packet.src.addr_mode is zigpy.types.AddrMode.NWK else None
 
 
+def eui64_number(app: Application) -> int:
+    """The coordinator's own EUI64."""
+    return int.from_bytes(app.state.node_info.ieee.serialize(), "little")
+
+
 def under_link_key(packet: Any) -> bool:
     return zigpy.types.TransmitOptions.APS_Encryption in packet.tx_options
 
@@ -407,6 +421,16 @@ def view(device: Any) -> Device:
         lqi=None if device.lqi is None else int(device.lqi),
         rssi=None if device.rssi is None else int(device.rssi),
         last_seen=None if seen is None else float(seen),
+        endpoints=tuple(
+            Endpoint(
+                number=int(endpoint.endpoint_id),
+                profile=int(endpoint.profile_id or 0),
+                device_id=int(endpoint.device_type or 0),
+                in_clusters=tuple(map(int, endpoint.in_clusters)),
+                out_clusters=tuple(map(int, endpoint.out_clusters)),
+            )
+            for endpoint in sorted(device.non_zdo_endpoints, key=lambda endpoint: endpoint.endpoint_id)
+        ),
         tunnel_endpoints=tuple(
             sorted(
                 endpoint.endpoint_id

@@ -23,7 +23,16 @@ from layer.config import AssociationConfig
 
 ROOT = Path(__file__).parents[2]
 DOCS = ROOT / "docs"
-PAGES = ("architecture.md", "bench.md", "carriage.md", "config.md", "endpoint.md", "policy.md", "zigbee.md")
+PAGES = (
+    "add-a-cluster.md",
+    "architecture.md",
+    "bench.md",
+    "carriage.md",
+    "config.md",
+    "endpoint.md",
+    "policy.md",
+    "zigbee.md",
+)
 SOURCES = ("layer", "carriage", "endpoint", "gateway", "adapters", "simulator", "demo", "bench", "systemd", "config")
 WIDTH = 112
 

@@ -15,6 +15,7 @@ from typing import Any, TypeVar
 import pytest
 
 from adapters.zigbee.adapter import ZigbeeAdapter
+from adapters.zigbee.clusters import TABLE
 from adapters.zigbee.config import ZigbeeConfig
 from adapters.zigbee.conversation import Conversation, Shared
 from adapters.zigbee.plugin import ZigbeePlugin
@@ -332,7 +333,11 @@ class World:
         """An adapter at work; it is up unless ``wait`` is false."""
         wait = changes.pop("wait", True)
         context = RecordingContext(self.state_dir, asyncio.get_running_loop().time)
-        adapter = ZigbeePlugin().configure(self.config(**changes), self.tmp_path)
+        table = changes.pop("table", TABLE)
+        config = self.config(**changes)
+        adapter = (
+            ZigbeeAdapter(config, table) if table is not TABLE else ZigbeePlugin().configure(config, self.tmp_path)
+        )
         task = asyncio.get_running_loop().create_task(adapter.run(context))
         try:
             gateway = Gateway(adapter, context, task)
