@@ -8,7 +8,10 @@ from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints, model_validator
 
-from adapters.mqtt.adapter import SCHEME, MqttAdapter
+from adapters.mqtt.adapter import MqttAdapter
+from adapters.mqtt.devices.devices import DeviceOptions
+from adapters.mqtt.devices.topics import HomeSpace, overlap
+from adapters.mqtt.link import SCHEME
 from carriage.mqtt.options import MqttOptions, TlsOptions
 from carriage.mqtt.topics import TopicSpace
 from carriage.mqtt.wire import tls_context
@@ -20,6 +23,17 @@ _PLAIN_PORT = 1883
 _TLS_PORT = 8883
 _FILES = ("ca_file", "certificate_file", "key_file")
 _HOST_PORT = re.compile(r"^(?P<host>\[[0-9A-Fa-f:.]+\]|[^\[\]:]+)(:(?P<port>[0-9]{1,5}))?$")
+
+
+class DevicesConfig(BaseModel):
+    """The table ``adapters.mqtt.devices``."""
+
+    model_config = ConfigDict(extra="forbid", strict=True, frozen=True)
+
+    base: str = Field(default="home", description="The first topic levels of all that concerns devices.")
+    home_assistant: bool = Field(default=True, description="Tell Home Assistant which devices there are.")
+    discovery_prefix: str = Field(default="homeassistant", description="Home Assistant's discovery prefix.")
+    retain: bool = Field(default=True, description="The broker keeps each device's last state for who comes later.")
 
 
 class MqttConfig(BaseModel):
@@ -47,7 +61,11 @@ class MqttConfig(BaseModel):
     broker_acl: bool = Field(
         default=False,
         description="Declare that the broker's ACL ties the topic level below the prefix to the login (see "
-        "config/mosquitto.acl). Only then do users count as subjects; else the broker alone does.",
+        "config/mosquitto.acl). Only then do users count as subjects; without it there are no sessions over MQTT.",
+    )
+    devices: DevicesConfig | None = Field(
+        default=None,
+        description="Topics on which ordinary MQTT clients read and set devices; without it there are none.",
     )
     keepalive: Annotated[int, Field(ge=5, le=3600)] = Field(default=30, description="Seconds between pings.")
     max_in_flight: Annotated[int, Field(ge=1, le=1000)] = Field(
@@ -62,6 +80,8 @@ class MqttConfig(BaseModel):
             raise ValueError("expected user beside password_file")
         if not self.tls and (self.ca_file or self.certificate_file):
             raise ValueError("expected tls: true beside ca_file or certificate_file")
+        if not self.broker_acl and self.devices is None:
+            raise ValueError("expected broker_acl: true (for sessions) or devices (for topics of devices), or both")
         return self
 
 
@@ -84,6 +104,7 @@ class MqttPlugin:
             topics = TopicSpace(table.prefix)
         except UsageError as error:
             raise ConfigError("prefix", f"expected {error}") from None
+        devices = None if table.devices is None else _devices(table.devices, table.prefix, host)
         options = MqttOptions(
             host=host,
             port=port,
@@ -95,7 +116,25 @@ class MqttPlugin:
             keepalive=table.keepalive,
             max_in_flight=table.max_in_flight,
         )
-        return MqttAdapter(options, topics, broker_acl=table.broker_acl)
+        return MqttAdapter(options, topics if table.broker_acl else None, devices)
+
+
+def _devices(table: DevicesConfig, prefix: str, host: str) -> DeviceOptions:
+    for key, value in (("base", table.base), ("discovery_prefix", table.discovery_prefix)):
+        try:
+            HomeSpace(value)
+        except UsageError as error:
+            raise ConfigError(f"devices.{key}", f"expected {error}") from None
+        if overlap(value, prefix):
+            raise ConfigError(f"devices.{key}", f"expected topics of its own, {prefix} is the prefix of sessions")
+    if overlap(table.base, table.discovery_prefix):
+        raise ConfigError("devices.discovery_prefix", f"expected topics of its own, {table.base} is the devices' base")
+    return DeviceOptions(
+        base=table.base,
+        discovery_prefix=table.discovery_prefix if table.home_assistant else None,
+        retain=table.retain,
+        claim=f"broker:{host}",
+    )
 
 
 def _password(base: Path, name: str | None) -> str | None:

@@ -15,7 +15,7 @@ from typing import Any, Final, TypeVarTuple
 from carriage.mqtt.engine import SUCCESS, Engine
 from carriage.mqtt.options import DropReason, Message, MqttHandler, MqttOptions, TlsFacts, Token
 from carriage.mqtt.outgoing import Outgoing, OutgoingQueue
-from carriage.mqtt.packets import Publish
+from carriage.mqtt.packets import Publish, publish_at_once
 from carriage.mqtt.wire import Wire, connect, connect_fault, tls_context
 from layer.errors import TransportError, UsageError
 
@@ -32,7 +32,11 @@ MOST_PER_TURN: Final = 256
 STABLE: Final = 10.0
 """A connection that lasted this long starts the back-off anew."""
 
+STATE_ROOM: Final = 64 * 1024
+"""Octets that may wait for the socket before ``publish_at_once`` takes no more."""
+
 _MAX_TOPIC = 65_535
+_DUP, _QOS, _RETAIN = 0x08, 0x06, 0x01
 _HEADROOM = 16  # fixed header, topic length, packet id and property length of a publish, and some
 
 
@@ -65,6 +69,9 @@ class MqttClient:
         self._window = options.max_in_flight
         self._largest = 0
         self._next_token = 0
+        self._starved = False
+        self.on_room: Callable[[], None] | None = None
+        """Called when what ``publish_at_once`` refused can be tried again on the same connection."""
         self._queue = OutgoingQueue(options.max_queued, options.max_queued_octets, self._on_end, self._on_drop)
         self._paho = Engine(options, self._on_message, self._queue.land)
         self._paho.on_connect = self._on_connect
@@ -177,6 +184,25 @@ class MqttClient:
         if self._connected:
             self._schedule()
         return token
+
+    def publish_at_once(self, head: bytes, payload: bytes, *, retain: bool) -> bool:
+        """Publish with QoS 0, past the queue; ``head`` is that of ``packets.publish_head``, nobody hears of its end.
+
+        False: there is no connection, or it takes no more for now; ``on_room`` is called when it does again.
+        """
+        wire = self._wire
+        if not self._connected or wire is None or wire.unsent > STATE_ROOM:
+            self._starved = True
+            return False
+        packet = publish_at_once(head, payload, retain)
+        if self._largest and len(packet) > self._largest:
+            return True  # the broker would end the connection
+        try:
+            wire.send(packet)
+        except OSError:
+            return False
+        self._schedule()
+        return True
 
     def subscribe(self, filters: Sequence[str], qos: int = 1) -> None:
         """Subscribe now and after each reconnect. UsageError: too many filters, or one that is none."""
@@ -314,7 +340,7 @@ class MqttClient:
                 return
             if self._writing:
                 wire.flush()
-            if self._connected and not wire.unsent:
+            if self._connected and not (self._writing and wire.unsent):
                 self._hand_over()
             self._paho.loop_write()
         except OSError:
@@ -333,6 +359,9 @@ class MqttClient:
             if self._writing:
                 self._writing = False
                 loop.remove_writer(wire.fileno())
+            if self._starved and self.on_room is not None:
+                self._starved = False
+                self._call(self.on_room)
             if wire.buffered:
                 self._digest(wire)
             elif self._paho.want_write() or (self._connected and self._can_hand_over):
@@ -421,19 +450,21 @@ class MqttClient:
         else:
             self._lost()
 
-    def _on_message(self, qos: int, retained: bool, publish: Publish) -> None:
+    def _on_message(self, first: int, publish: Publish) -> None:
+        qos = (first & _QOS) >> 1
         if qos and self._options.manual_ack:
             self._unacknowledged[publish.packet_id] = False
         message = Message(
             publish.topic,
             publish.payload,
-            retained,
+            first & _RETAIN != 0,
             qos,
             publish.content_type,
             publish.correlation,
             publish.expiry,
             publish.response_topic,
             (self._generation, publish.packet_id),
+            first & _DUP != 0,
         )
         self._call(self._handler.message, message)
 

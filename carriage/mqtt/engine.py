@@ -29,7 +29,7 @@ from carriage.mqtt.wire import Wire
 
 SUCCESS: Final = MQTTErrorCode.MQTT_ERR_SUCCESS
 
-_PUBLISH, _PUBACK, _QOS, _QOS_2, _RETAIN = 0x30, 0x40, 0x06, 0x04, 0x01
+_PUBLISH, _PUBACK, _QOS, _QOS_2 = 0x30, 0x40, 0x06, 0x04
 
 
 class _Packed:
@@ -48,12 +48,12 @@ class Engine(Client):
     """paho's client on a wire that is there already, with quick ways for PUBLISH and PUBACK.
 
 
-    ``received`` is told QoS, retain flag and content of each PUBLISH of QoS 0 and 1, ``landed`` packet id and reason
+    ``received`` is told the first octet and the content of each PUBLISH of QoS 0 and 1, ``landed`` packet id and reason
     code of each PUBACK. Neither may raise. ``wire`` is to be set before ``reconnect``.
     """
 
     def __init__(
-        self, options: MqttOptions, received: Callable[[int, bool, Publish], None], landed: Callable[[int, int], None]
+        self, options: MqttOptions, received: Callable[[int, Publish], None], landed: Callable[[int, int], None]
     ) -> None:
         five = options.version == 5
         super().__init__(
@@ -99,7 +99,7 @@ class Engine(Client):
         if command & 0xF0 == _PUBLISH and command & _QOS != _QOS_2:
             qos = (command & _QOS) >> 1
             publish = decode_publish(qos, bytes(self._in_packet["packet"]), self._version)
-            self._received(qos, bool(command & _RETAIN), publish)
+            self._received(command, publish)
             if qos and not self._manual_ack:
                 return self._send_puback(publish.packet_id)
             return SUCCESS

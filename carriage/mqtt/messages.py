@@ -186,12 +186,12 @@ def encode(body: Body) -> bytes:
 
 def decode(kind: type[_B], payload: bytes) -> _B:
     """The ``kind`` of body in ``payload``. PeerError where it is none."""
-    return _read(kind, _object(payload))
+    return _read(kind, read_object(payload))
 
 
 def decode_answer(payload: bytes) -> Opened | Refused:
     """The answer to an open. PeerError where it is none."""
-    values = _object(payload)
+    values = read_object(payload)
     event = values.pop("event", None)
     if event == "opened":
         return _read(Opened, values)
@@ -207,7 +207,8 @@ def _pairs(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     return values
 
 
-def _object(payload: bytes) -> dict[str, Any]:
+def read_object(payload: bytes) -> dict[str, Any]:
+    """A JSON object of at most ``MAX_BODY`` octets, no key twice. PeerError."""
     if len(payload) > MAX_BODY:
         raise PeerError("message body too long")
     try:

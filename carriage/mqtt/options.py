@@ -72,7 +72,10 @@ class MqttOptions:
 
 @dataclass(frozen=True, slots=True)
 class Message:
-    """A message from the broker. ``retained``: published to be kept; ``receipt`` is for ``acknowledge``."""
+    """A message from the broker. ``retained``: published to be kept.
+
+    ``receipt`` is for ``acknowledge``: the count of the connection and the packet id (0 with QoS 0).
+    """
 
     topic: str
     payload: bytes = field(repr=False)
@@ -83,6 +86,8 @@ class Message:
     expiry: int | None
     response_topic: str | None
     receipt: tuple[int, int]
+    again: bool = False
+    """The broker says that it may have sent this one before (DUP)."""
 
 
 class DropReason(Enum):

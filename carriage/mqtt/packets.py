@@ -65,6 +65,23 @@ def publish_properties(
     return bytes(head) + octets
 
 
+def publish_head(topic: str, version: int) -> bytes:
+    """What stands between fixed header and payload of a PUBLISH with QoS 0 and no properties."""
+    name = topic.encode()
+    return _U16.pack(len(name)) + name + (b"\0" if version == 5 else b"")
+
+
+def publish_at_once(head: bytes, payload: bytes, retain: bool) -> bytes:
+    """The PUBLISH with QoS 0 of ``publish_head``'s topic."""
+    octets = bytearray(b"\x31" if retain else b"\x30")
+    length = len(head) + len(payload)
+    while length >= 128:
+        octets.append(length & 0x7F | 0x80)
+        length >>= 7
+    octets.append(length)
+    return bytes(octets) + head + payload
+
+
 def decode_publish(qos: int, body: bytes, version: int) -> Publish:
     """The PUBLISH after its fixed header. User properties and subscription identifiers are skipped. PeerError."""
     try:

@@ -10,7 +10,7 @@ import pytest
 from pydantic import BaseModel
 
 from adapters.coap.plugin import CoapPlugin, CoapTable
-from adapters.mqtt.plugin import MqttConfig, MqttPlugin
+from adapters.mqtt.plugin import DevicesConfig, MqttConfig, MqttPlugin
 from adapters.zigbee import config as zigbee
 from adapters.zigbee.plugin import ZigbeePlugin
 from demo.credentials import Authority, make_psk_file, write_secret
@@ -29,6 +29,7 @@ TABLES: list[tuple[str, str, type[BaseModel]]] = [
     ("adapters.zigbee", "`limits`, times in seconds:", zigbee.Limits),
     ("adapters.coap", "", CoapTable),
     ("adapters.mqtt", "", MqttConfig),
+    ("adapters.mqtt", "`devices`, the topics", DevicesConfig),
 ]
 _UNITS = {"s": 1, "d": 86_400, "KiB": 1024, "MiB": 1024 * 1024}
 

@@ -18,6 +18,7 @@ from cryptography import x509
 
 from adapters.mqtt.adapter import MqttAdapter
 from adapters.mqtt.plugin import MqttConfig, MqttPlugin
+from adapters.mqtt.sessions import Sessions
 from carriage.mqtt import messages as bodies
 from carriage.mqtt.client import MqttClient
 from carriage.mqtt.options import DropReason, Message, MqttOptions, TlsOptions, Token
@@ -212,6 +213,11 @@ class MqttHome(Gateway):
         self._tasks: asyncio.TaskGroup | None = None
         self._users: list[User] = []
 
+    @property
+    def sessions(self) -> Sessions:
+        assert self.adapter.sessions is not None
+        return self.adapter.sessions
+
     def configure(self, **changed: Any) -> MqttAdapter:
         adapter = MqttPlugin().configure(MqttConfig.model_validate({**self.table, **changed}), self.folder)
         assert isinstance(adapter, MqttAdapter)
@@ -242,7 +248,7 @@ class MqttHome(Gateway):
         return user
 
     def check_empty(self) -> None:
-        adapter = self.adapter
+        sessions = self.sessions
         assert not self.hub.engine.all_sessions() and not self.state.ordered
-        assert not len(adapter._orders) and not adapter._orders._tokens and not adapter._orders.held
-        assert not adapter._submitted and not adapter._ends
+        assert not len(sessions._orders) and not sessions._orders._tokens and not sessions._orders.held
+        assert not sessions._submitted and not sessions._ends

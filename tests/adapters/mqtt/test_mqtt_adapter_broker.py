@@ -9,7 +9,7 @@ from collections.abc import Awaitable, Callable
 
 import pytest
 
-from adapters.mqtt import adapter, orders
+from adapters.mqtt import orders, sessions
 from adapters.mqtt.faults import reason_of
 from adapters.mqtt.plugin import MqttPlugin
 from carriage.mqtt import messages as bodies
@@ -26,7 +26,7 @@ GRACE = 1.0
 @pytest.fixture
 def short_grace(monkeypatch: pytest.MonkeyPatch) -> None:
     """One second instead of twenty."""
-    for module in ("orders", "adapter"):
+    for module in ("orders", "sessions"):
         monkeypatch.setattr(f"adapters.mqtt.{module}.GRACE", GRACE)
 
 
@@ -36,7 +36,7 @@ def test_both_ends_hear_within_half_a_minute() -> None:
 
 @pytest.fixture
 def short_comeback(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("adapters.mqtt.adapter.COMEBACK", 1.0)
+    monkeypatch.setattr("adapters.mqtt.sessions.COMEBACK", 1.0)
 
 
 async def test_a_short_absence_costs_nothing(short_comeback: None, home: MqttHome) -> None:
@@ -66,13 +66,13 @@ async def test_a_lost_connection_to_a_broker_that_knows_us_goes_on_at_once(home:
     app = await home.user("app")
     session = home.far.open("app", ContentKind.ATLS)
     await until(app.incoming)
-    client = home.adapter._client
+    client = home.sessions._client
     assert client is not None and client._wire is not None
     client._wire.abort()
     began = asyncio.get_running_loop().time()
     receipts = [home.far.unit(session, n, tls_record(500, n), ContentKind.ATLS) for n in range(30)]
     await until(lambda: {home.far.outcome(each) for each in receipts} == {(Outcome.DELIVERED, None)})
-    assert asyncio.get_running_loop().time() - began < adapter.COMEBACK
+    assert asyncio.get_running_loop().time() - began < sessions.COMEBACK
     await until(lambda: len(app.units(session)) >= 30)
     assert list(dict(app.units(session))) == list(range(30))
 
@@ -92,7 +92,7 @@ async def test_a_long_absence_ends_the_sessions_and_both_ends_hear(
     assert {close.session for close in home.far.of(Close)} == {with_lamp, to_app}
     assert {close.reason for close in home.far.of(Close)} == {Reason.UNREACHABLE}
     assert home.far.outcome(unit) == (Outcome.DROPPED, Reason.UNREACHABLE)
-    assert not home.hub.engine.owns(home.adapter._peer("other"), between)
+    assert not home.hub.engine.owns(home.sessions._peer("other"), between)
     assert not home.hub.engine.all_sessions() and not home.state.ordered
     # From now on nothing is taken on, until the broker is back.
     late = home.far.open("app")
@@ -169,7 +169,7 @@ async def test_stopping_settles_what_is_open(home: MqttHome) -> None:
     await until(lambda: home.adapter.status()["held"] == 1)
     home.tasks["mqtt"].cancel()
     await until(lambda: home.state.adapter is None)
-    assert not len(home.adapter._orders) and not home.state.ordered
+    assert not len(home.sessions._orders) and not home.state.ordered
     await until(lambda: home.far.outcome(unit))
     assert home.far.outcome(unit) == (Outcome.DROPPED, Reason.UNREACHABLE)
 
@@ -178,7 +178,7 @@ async def test_our_will_tells_that_we_vanished(home: MqttHome) -> None:
     """The gateway dies without a word: the applications hear it from the broker."""
     app = await home.user("app")
     await until(app.states)
-    client = home.adapter._client
+    client = home.sessions._client
     assert client is not None and client._wire is not None
     client._wire.abort()
     await until(lambda: len(app.states()) >= 2)
@@ -261,16 +261,16 @@ async def test_an_acl_that_does_not_fit(start: Start) -> None:
 
 async def test_a_refused_subscription_keeps_us_from_being_ready(home: MqttHome) -> None:
     """What other brokers than Mosquitto say."""
-    filters = home.adapter._topics.gateway_filters()
-    home.adapter._unsubscribed = set(filters)
+    filters = home.sessions._topics.gateway_filters()
+    home.sessions._unsubscribed = set(filters)
     context = home.state.context
     assert context is not None
     context.fault("before")
-    home.adapter.subscribed(filters[0], 0x87)
+    home.sessions.subscribed(filters[0], 0x87)
     for each in filters[1:]:
-        home.adapter.subscribed(each, 1)
+        home.sessions.subscribed(each, 1)
     assert not home.state.ready and filters[0] in home.state.trouble and "ACL" in home.state.trouble
-    home.adapter.subscribed(filters[0], 1)
+    home.sessions.subscribed(filters[0], 1)
     assert home.state.ready
 
 
@@ -294,7 +294,7 @@ async def test_a_message_that_the_broker_would_not_take(start: Start) -> None:
     app = await home.user("app")
     session = home.far.open("app")
     await until(app.incoming)
-    client = home.adapter._client
+    client = home.sessions._client
     assert client is not None
     client._largest = 500  # as a CONNACK with Maximum Packet Size says
     big, small = home.far.unit(session, 0, record(900)), home.far.unit(session, 1, record(100))
@@ -308,7 +308,7 @@ async def test_a_full_queue_is_waited_for(start: Start) -> None:
     app = await home.user("app")
     sessions = [home.far.open("app") for _ in range(10)]
     await until(lambda: len(app.incoming()) == 10)
-    client = home.adapter._client
+    client = home.sessions._client
     assert client is not None
     client._queue._max_count, client._queue._max_octets = 5, 1500  # large ones must not be overtaken by small ones
     receipts = [

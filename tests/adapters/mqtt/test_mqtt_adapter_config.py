@@ -13,8 +13,8 @@ from adapters.mqtt.plugin import MqttConfig, MqttPlugin
 from gateway.api.errors import ConfigError
 from tests.layer.layer_pair import Authority
 
-PLAIN = {"broker": "localhost", "tls": False}
-TLS = {"broker": "broker.example", "ca_file": "ca.pem"}
+PLAIN = {"broker": "localhost", "tls": False, "broker_acl": True}
+TLS = {"broker": "broker.example", "ca_file": "ca.pem", "broker_acl": True}
 CLIENT = TLS | {"certificate_file": "good.pem", "key_file": "good.key"}
 LOGIN = PLAIN | {"user": "gateway", "password_file": "password"}
 
@@ -84,6 +84,8 @@ def test_the_password_is_the_file_s_line(folder: Path) -> None:
         (PLAIN | {"keepalive": 1}, "keepalive"),
         (PLAIN | {"client_id": ""}, "client_id"),
         (PLAIN | {"broker_acl": "yes"}, "broker_acl"),
+        (PLAIN | {"broker_acl": False}, "expected broker_acl: true"),
+        (PLAIN | {"devices": {"base": 1}}, "devices.base"),
         (PLAIN | {"password": "secret"}, "password"),
     ],
 )
@@ -104,6 +106,11 @@ def test_tables_that_can_not_be(table: dict[str, Any], expected: str) -> None:
         (PLAIN | {"prefix": "a/b/c/d/e"}, "prefix", "levels"),
         (PLAIN | {"prefix": "$SYS"}, "prefix", "levels"),
         (PLAIN | {"prefix": ""}, "prefix", "levels"),
+        (PLAIN | {"devices": {"base": "home/#"}}, "devices.base", "levels"),
+        (PLAIN | {"devices": {"base": "atls"}}, "devices.base", "prefix of sessions"),
+        (PLAIN | {"devices": {"base": "atls/home"}}, "devices.base", "prefix of sessions"),
+        (PLAIN | {"devices": {"discovery_prefix": "atls"}}, "devices.discovery_prefix", "prefix of sessions"),
+        (PLAIN | {"devices": {"discovery_prefix": "home/ha"}}, "devices.discovery_prefix", "the devices' base"),
         (LOGIN | {"password_file": "nowhere"}, "password_file", "nowhere"),
         (LOGIN | {"password_file": "open-password"}, "password_file", "chmod 600"),
         (LOGIN | {"password_file": "latin"}, "password_file", "UTF-8"),

@@ -9,7 +9,7 @@ import pytest
 from adapters.mqtt.told import epoch_number
 from carriage.mqtt import messages as bodies
 from carriage.mqtt.options import Message, MqttOptions
-from gateway.api.model import Close, ContentKind, LinkSecurity, Open, Outcome, Reason, Refused, SessionId, Unit
+from gateway.api.model import Close, ContentKind, LinkSecurity, Open, Outcome, Reason, SessionId, Unit
 from tests.adapters.coap.far_end import record, tls_record, until
 from tests.adapters.mqtt.mqtt_home import ADTLS, ROOT, MqttHome
 
@@ -37,7 +37,7 @@ async def test_two_users_talk(home: MqttHome, kind: str) -> None:
     await until(lambda: app.statuses(session))
     assert app.statuses(session) == [bodies.Status(bodies.StatusEvent.CLOSED, reason="closed")]
     assert not other.statuses(session)
-    await until(lambda: not home.adapter._submitted and not len(home.adapter._orders))
+    await until(lambda: not home.sessions._submitted and not len(home.sessions._orders))
     home.check_empty()
 
 
@@ -106,7 +106,7 @@ rules:
     await app.say(f"{session}/up/9", record(), "text/plain")
     await until(lambda: len(app.statuses(session)) == 4)
     assert app.statuses(session)[3] == bodies.Status(bodies.StatusEvent.DROPPED, 9, "content")
-    assert not home.adapter._submitted
+    assert not home.sessions._submitted
 
 
 async def test_a_foreign_session_is_told_like_an_unknown_one(home: MqttHome) -> None:
@@ -223,38 +223,12 @@ async def test_without_readers_an_order_is_unreachable(home: MqttHome) -> None:
     assert home.far.outcome(unit) == (Outcome.DROPPED, Reason.UNREACHABLE)
 
 
-async def test_the_users_are_the_broker_s_word(start: Start) -> None:
-    """Without ``broker_acl`` a topic level says nothing about who speaks."""
-    policy = """\
-layer: 1
-policy-version: 1
-subjects:
-  lamp: {link: far, user: lamp}
-  app: {link: mqtt, user: app}
-  all-of-them: {link: mqtt, broker: localhost}
-rules:
-  - {id: app, effect: permit, subject: app, resource: lamp}
-"""
-    home = await start(policy, broker_acl=False)
+async def test_without_the_access_list_there_are_no_sessions(start: Start) -> None:
+    """A topic level says nothing then about who speaks, and nobody can be sent anything alone."""
+    home = await start(broker_acl=False, devices={}, acl="pattern readwrite #\n")
     app = await home.user("app")
-    nonce = await app.ask("lamp")
-    await until(lambda: app.answer(nonce))
-    assert app.answer(nonce) == bodies.Refused(nonce, "denied")
-    assert isinstance(home.far.ask("app"), Refused)
-
-
-async def test_nothing_is_sent_to_a_user_without_the_access_list(start: Start) -> None:
-    policy = """\
-layer: 1
-policy-version: 1
-subjects:
-  lamp: {link: far, user: lamp}
-  app: {link: mqtt, user: app}
-rules:
-  - {id: to-app, effect: permit, subject: lamp, resource: app}
-"""
-    home = await start(policy, broker_acl=False)
-    app = await home.user("app")
+    request = bodies.encode(bodies.OpenRequest("lamp", "adtls", "ab" * 8))
+    assert await app.say("open", request, bodies.JSON_TYPE) == 0x10  # nobody listens
     session = home.far.open("app")
     await until(lambda: home.far.of(Close, session))
     assert home.far.of(Close, session)[0].reason is Reason.UNREACHABLE
@@ -272,7 +246,7 @@ async def test_mqtt_3_1_1(start: Start) -> None:
     await until(lambda: app.units(session) and other.units(session))
     assert (app.units(session), other.units(session)) == ([(0, tls_record(seed=1))], [(0, tls_record())])
     # also where the adapter has forgotten the kind
-    home.adapter._ends.clear()
+    home.sessions._ends.clear()
     await app.say(f"{session}/up/1", tls_record(seed=2))
     await until(lambda: len(other.units(session)) == 2)
     assert not app.statuses(session)
@@ -331,10 +305,10 @@ async def test_a_flood_of_refusals_leaves_room_for_units(home: MqttHome) -> None
     app, other = await home.user("app"), await home.user("other")
     session = home.far.open("app")
     await until(app.incoming)
-    client = home.adapter._client
+    client = home.sessions._client
     assert client is not None
     for n in range(2000):
-        home.adapter.message(
+        home.sessions.message(
             Message(f"atls/other/atls/{'0f' * 16}/up/{n}", b"", False, 1, ADTLS, None, None, None, (0, 0))
         )
     assert client.outstanding == MqttOptions(host="", port=0, client_id="").max_queued // 2
@@ -347,8 +321,8 @@ async def test_what_a_user_leaves_behind_is_swept(home: MqttHome) -> None:
     app = await home.user("app")
     live = await app.open("lamp")
     for number in range(400):
-        home.adapter._remember("app", SessionId(f"{number:032x}"), ContentKind.ADTLS)
-    assert len(home.adapter._ends) < 300 and ("app", live) in home.adapter._ends
+        home.sessions._remember("app", SessionId(f"{number:032x}"), ContentKind.ADTLS)
+    assert len(home.sessions._ends) < 300 and ("app", live) in home.sessions._ends
 
 
 async def test_the_epoch_is_told(home: MqttHome) -> None:

@@ -1,0 +1,195 @@
+"""What stands at the broker about the devices: one retained state each, kept up to date as cheaply as can be.
+
+A device's state goes out the moment it changes. While the connection is down or slow only the names of what changed
+are kept, so that each device's last state goes out once it can, and nothing piles up.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
+from enum import IntFlag
+from typing import Final
+
+from adapters.mqtt.devices import discovery
+from adapters.mqtt.devices.topics import HomeSpace
+from adapters.mqtt.devices.values import fragment
+from carriage.mqtt.client import MqttClient
+from carriage.mqtt.packets import publish_head
+from gateway.api.errors import TransportError
+from gateway.api.model import DeviceView, Property, Scalar, Update
+
+MAX_OUTSTANDING: Final = 256
+"""Messages with QoS 1 that wait for the broker; what is rare goes slowly, answers need the rest of the queue."""
+
+
+class Part(IntFlag):
+    """What of a device is to be published."""
+
+    STATE = 1
+    AVAILABILITY = 2
+    DISCOVERY = 4
+
+
+@dataclass(slots=True)
+class Shown:
+    """A device as it stands at the broker. ``fragments``: property to its part of the JSON."""
+
+    view: DeviceView
+    properties: dict[str, Property]
+    head: bytes
+    online: bool | None
+    told_at: float | None = None
+    fragments: dict[str, bytes] = field(default_factory=dict)
+    stale: set[str] = field(default_factory=set)
+
+
+class Board:
+    """``now`` is the clock of ``Update.at``. Nothing is published before ``open``."""
+
+    def __init__(
+        self, topics: HomeSpace, now: Callable[[], float], *, discovery_prefix: str | None, retain: bool
+    ) -> None:
+        self._topics = topics
+        self._now = now
+        self._prefix = discovery_prefix
+        self._retain = retain
+        self._client: MqttClient | None = None
+        self._version = 5
+        self._open = False
+        self._due: dict[str, Part] = {}
+        self._second, self._stamp = 0, ""
+        self.shown: dict[str, Shown] = {}
+        self.counters = {"states": 0, "coalesced": 0}
+
+    @property
+    def waiting(self) -> int:
+        return len(self._due)
+
+    def open(self, client: MqttClient, version: int) -> None:
+        """The connection is there: all of it goes out, since the broker may have lost what it had."""
+        self._client, self._version = client, version
+        client.on_room = self.flush
+        self._open = True
+        for name, shown in self.shown.items():
+            shown.head = publish_head(self._topics.state(name), version)
+        self.again(self.shown)
+
+    def close(self) -> None:
+        self._open = False
+
+    def again(self, names: Iterable[str], parts: Part = Part.STATE | Part.AVAILABILITY | Part.DISCOVERY) -> None:
+        for name in names:
+            self._due[name] = self._due.get(name, Part(0)) | parts
+        self.flush()
+
+    def show(self, view: DeviceView) -> None:
+        """A device is new, or another than it was."""
+        known = self.shown.get(view.name)
+        properties = {each.name: each for each in view.properties}
+        shown = Shown(view, properties, publish_head(self._topics.state(view.name), self._version), view.online)
+        shown.fragments = {name: fragment(name, None, each) for name, each in properties.items()}
+        for name, sample in view.samples.items():
+            shown.fragments[name] = fragment(name, sample.value, properties.get(name))
+            if sample.stale:
+                shown.stale.add(name)
+            if shown.told_at is None or sample.at > shown.told_at:
+                shown.told_at = sample.at
+        self.shown[view.name] = shown
+        parts = Part.STATE | Part.AVAILABILITY
+        if (
+            known is None
+            or known.view.facts != view.facts
+            or known.view.may != view.may
+            or known.properties != properties
+        ):
+            parts |= Part.DISCOVERY
+        self.again((view.name,), parts)
+
+    def remove(self, name: str) -> None:
+        """The device is gone, or not ours to show: nothing of it stays at the broker."""
+        self.shown.pop(name, None)
+        self.again((name,))
+
+    def values(self, shown: Shown, values: tuple[tuple[str, Scalar | None], ...], at: float) -> None:
+        for name, value in values:
+            shown.fragments[name] = fragment(name, value, shown.properties.get(name))
+            if shown.stale:
+                shown.stale.discard(name)
+        shown.told_at = at
+        name = shown.view.name
+        if not (self._open and not self._due and self._state(shown)):
+            before = self._due.get(name, Part(0))
+            self.counters["coalesced"] += Part.STATE in before
+            self._due[name] = before | Part.STATE
+
+    def stale(self, shown: Shown, update: Update) -> None:
+        shown.stale.update(name for name, _ in update.values)
+        self.again((update.device,), Part.STATE)
+
+    def presence(self, shown: Shown, online: bool | None) -> None:
+        shown.online = online
+        self.again((shown.view.name,), Part.AVAILABILITY)
+
+    def flush(self) -> None:
+        """Publish what is due, as far as the connection takes it."""
+        while self._due and self._open:
+            name, parts = next(iter(self._due.items()))
+            shown = self.shown.get(name)
+            if not (self._rare(name, shown, parts) if parts & ~Part.STATE else self._state(shown)):
+                return
+            if parts & ~Part.STATE and parts & Part.STATE:
+                self._due[name] = Part.STATE  # the rest goes first: who hears of a device has its topics then
+            else:
+                del self._due[name]
+
+    def _state(self, shown: Shown | None) -> bool:
+        assert self._client is not None
+        if shown is None:
+            return True
+        taken = self._client.publish_at_once(shown.head, self.state_of(shown), retain=self._retain)
+        self.counters["states"] += taken
+        return taken
+
+    def state_of(self, shown: Shown) -> bytes:
+        parts = list(shown.fragments.values())
+        if shown.told_at is not None:
+            parts.append(b'"last_seen":"' + self._time(shown.told_at) + b'"')
+        if shown.stale:
+            parts.append(b'"stale":[' + ",".join(f'"{name}"' for name in sorted(shown.stale)).encode() + b"]")
+        return b"{" + b",".join(parts) + b"}"
+
+    def _time(self, at: float) -> bytes:
+        """The wall clock's time of a monotonic moment, as RFC 3339 in whole seconds; the clock may have been set."""
+        second = int(time.time() + at - self._now())
+        if second != self._second or not self._stamp:
+            self._second = second
+            self._stamp = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(second))
+        return self._stamp.encode()
+
+    def _rare(self, name: str, shown: Shown | None, parts: Part) -> bool:
+        """What changes seldom, and what is removed: with QoS 1, so that a refusal shows. False: later."""
+        assert self._client is not None
+        if self._client.outstanding > MAX_OUTSTANDING:
+            return False
+        wanted: list[tuple[str, bytes]] = []
+        topics = self._topics
+        if Part.DISCOVERY in parts and self._prefix is not None:
+            wanted.append(
+                (
+                    discovery.topic(self._prefix, topics.base, name),
+                    b"" if shown is None else discovery.payload(topics, shown.view),
+                )
+            )
+        if shown is None:
+            wanted += [(topics.availability(name), b""), (topics.state(name), b"")]
+        elif Part.AVAILABILITY in parts and shown.online is not None:
+            word = b"online" if shown.online else b"offline"
+            wanted.append((topics.availability(name), b'{"state":"' + word + b'"}'))
+        try:
+            for topic, payload in wanted:
+                self._client.publish(topic, payload, qos=1, retain=True)
+        except TransportError as error:
+            return not error.transient  # else it is too long for the broker, now and later
+        return True

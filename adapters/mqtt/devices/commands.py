@@ -1,0 +1,163 @@
+"""Sets and gets on their way to devices, until each has its answer and the broker its acknowledgement."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, Final
+
+from adapters.mqtt.devices import values as v
+from adapters.mqtt.devices.board import Board
+from adapters.mqtt.devices.topics import Get, HomeSpace, Set
+from carriage.mqtt.options import Message
+from gateway.api.errors import PeerError
+from gateway.api.model import Command, EnvelopeId, Outcome, Peer, Reason, Receipt, Refused, Scalar
+from gateway.api.ports import AdapterContext
+
+MAX_REPEATED: Final = 64
+"""Repeated commands (by their transaction) that are told the first one's answer again."""
+MAX_PENDING: Final = 1024
+"""Commands without a final answer; more are answered ``busy``."""
+
+
+@dataclass(slots=True)
+class _Batch:
+    """The commands of one message. ``left``: those that nobody has taken charge of yet."""
+
+    message: Message
+    device: str
+    transaction: str | int | None
+    left: int = 1
+
+
+@dataclass(slots=True)
+class _Pending:
+    batch: _Batch
+    property: str
+    held: bool = False
+
+
+class Commands:
+    """``publish(topic, body, correlation)`` tells an answer, ``acknowledge(message)`` the broker that it is safe."""
+
+    def __init__(
+        self,
+        topics: HomeSpace,
+        board: Board,
+        publish: Callable[[str, bytes, bytes | None], None],
+        acknowledge: Callable[[Message], None],
+    ) -> None:
+        self._topics = topics
+        self._board = board
+        self._publish = publish
+        self._acknowledge = acknowledge
+        self._pending: dict[EnvelopeId, _Pending] = {}
+        self._repeated: dict[EnvelopeId, _Pending] = {}
+
+    def __len__(self) -> int:
+        return len(self._pending)
+
+    def take(self, topic: Set | Get, message: Message, context: AdapterContext, source: Peer, lost: bool) -> None:
+        """Carry out a message. ``lost``: nobody knows whether an earlier run of ours did. PeerError: malformed."""
+        read = v.read_set if isinstance(topic, Set) else v.read_get
+        asked = read(message.payload, topic.property)
+        batch = _Batch(message, topic.device, asked.transaction)
+        shown = self._board.shown.get(topic.device)
+        transaction = self._transaction(batch)
+        for name, value in asked.values.items():
+            if shown is None:
+                self._answer(batch, name, "failed", Reason.UNKNOWN.value)
+                continue
+            name = name or v.bare_property(shown.properties)
+            known = shown.properties.get(name)
+            if known is None:
+                self._answer(batch, name, "failed", Reason.UNKNOWN.value)
+            elif lost and not transaction:
+                self._answer(batch, name, "failed", Reason.RESTARTED.value)
+            elif len(self._pending) >= MAX_PENDING:
+                self._answer(batch, name, "failed", Reason.BUSY.value)
+            else:
+                try:
+                    wanted = v.read_value(value, known) if isinstance(topic, Set) else None
+                except PeerError:
+                    self._answer(batch, name, "failed", Reason.CONTENT.value)
+                    continue
+                self._submit(batch, name, wanted, transaction, context, source)
+        self._settled(batch)
+
+    def receipt(self, receipt: Receipt) -> None:
+        pending = self._pending.get(receipt.id) or self._repeated.get(receipt.id)
+        if pending is None:
+            return
+        batch = pending.batch
+        first = receipt.id in self._pending
+        if receipt.outcome is Outcome.HELD:
+            self._answer(batch, pending.property, "queued")
+            if first and not pending.held:
+                self._settled(batch)
+            pending.held = True
+            return
+        del (self._pending if first else self._repeated)[receipt.id]
+        if receipt.outcome is Outcome.DELIVERED:
+            self._answer(batch, pending.property, "delivered")
+        else:
+            reason = receipt.reason.value if receipt.reason else receipt.outcome.value
+            self._answer(batch, pending.property, "failed", reason, receipt.detail)
+        if first and not pending.held:
+            self._settled(batch)
+
+    def forget(self) -> None:
+        self._pending.clear()
+        self._repeated.clear()
+
+    def _submit(
+        self, batch: _Batch, name: str, value: Scalar | None, transaction: str, context: AdapterContext, source: Peer
+    ) -> None:
+        identifier, now = context.next_id(), context.now()
+        expiry = batch.message.expiry
+        verdict = context.submit(
+            Command(
+                id=identifier,
+                source=source,
+                to=batch.device,
+                property=name,
+                value=value,
+                received_at=now,
+                expires_at=None if expiry is None else now + expiry,
+                transaction=transaction,
+            )
+        )
+        if isinstance(verdict, Refused):
+            self._answer(batch, name, "failed", verdict.reason.value)
+        elif not verdict.duplicate:
+            batch.left += 1
+            self._pending[identifier] = _Pending(batch, name)
+        else:  # the engine may tell it the first one's outcome, or nothing
+            if len(self._repeated) >= MAX_REPEATED:
+                del self._repeated[next(iter(self._repeated))]
+            self._repeated[identifier] = _Pending(batch, name)
+
+    def _settled(self, batch: _Batch) -> None:
+        batch.left -= 1
+        if not batch.left:
+            self._acknowledge(batch.message)
+
+    def _transaction(self, batch: _Batch) -> str:
+        """What makes two messages the same command: what the sender says, in the body or as Correlation Data."""
+        if batch.transaction is not None:
+            return f"{batch.transaction}"
+        correlation = batch.message.correlation
+        return correlation.hex()[: v.MAX_TRANSACTION] if correlation else ""
+
+    def _answer(self, batch: _Batch, name: str, status: str, reason: str = "", detail: str = "") -> None:
+        body: dict[str, Any] = {"property": name, "status": status}
+        if batch.transaction is not None:
+            body["transaction"] = batch.transaction
+        if reason:
+            body["reason"] = reason
+        if detail:
+            body["detail"] = detail
+        message = batch.message
+        topic = self._topics.answer(batch.device, message.response_topic)
+        self._publish(topic, json.dumps(body, separators=(",", ":")).encode(), message.correlation)

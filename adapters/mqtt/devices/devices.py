@@ -1,0 +1,377 @@
+"""The devices' semantic side of the adapter: a connection of its own, on which ordinary MQTT clients read and set.
+
+A topic names no user, so whoever the broker lets publish on it acts as the broker: the peer is ``broker:HOST``.
+It has a connection of its own since a connection has one will, and so that a session that is stuck holds up no lamp.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import logging
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any, Final
+
+from adapters.mqtt import faults
+from adapters.mqtt.complaints import Complaints
+from adapters.mqtt.devices.board import Board
+from adapters.mqtt.devices.commands import Commands
+from adapters.mqtt.devices.once import Once
+from adapters.mqtt.devices.requests import Requests
+from adapters.mqtt.devices.topics import HomeSpace, Request, valid_device
+from adapters.mqtt.link import NO_LINK, SCHEME, link_of
+from carriage.mqtt.client import MqttClient
+from carriage.mqtt.messages import JSON_TYPE
+from carriage.mqtt.options import DropReason, Message, MqttOptions, Token, Will
+from gateway.api.errors import PeerError, TransportError
+from gateway.api.model import (
+    Change,
+    DeviceView,
+    EnvelopeId,
+    LinkSecurity,
+    Peer,
+    Receipt,
+    Refused,
+    Unwatch,
+    Update,
+    Watch,
+)
+from gateway.api.ports import AdapterContext
+
+_LOG = logging.getLogger(__name__)
+
+MAX_DEVICES: Final = 4096
+MAX_CORRELATION: Final = 128
+"""Octets of Correlation Data that are sent back; longer ones are left out."""
+WATCH_AGAIN: Final = 30.0
+"""Seconds after which a watch that was refused or ended is tried again: the policy may be another by then."""
+FORGET_AFTER: Final = 300.0
+"""Seconds after a start in which a device of before has to show itself; then what the broker keeps of it is removed."""
+ANSWER_EXPIRY: Final = 60
+ONLINE: Final = b'{"state":"online"}'
+OFFLINE: Final = b'{"state":"offline"}'
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DeviceOptions:
+    """``discovery_prefix`` None: Home Assistant is told nothing. ``claim``: as what the broker acts."""
+
+    base: str
+    discovery_prefix: str | None
+    retain: bool
+    claim: str
+
+
+class Devices:
+    """``health`` is told the connection's trouble."""
+
+    def __init__(self, options: MqttOptions, devices: DeviceOptions, health: Callable[[str], None]) -> None:
+        self._topics = HomeSpace(devices.base)
+        will = Will(topic=self._topics.bridge_state, payload=OFFLINE, retain=True, content_type=JSON_TYPE)
+        self._options = replace(options, will=will, manual_ack=True)
+        self._prefix = devices.discovery_prefix
+        self._claim = devices.claim
+        self._health = health
+        self._client: MqttClient | None = None
+        self._context: AdapterContext | None = None
+        self._board = Board(self._topics, self._now, discovery_prefix=devices.discovery_prefix, retain=devices.retain)
+        self._commands = Commands(self._topics, self._board, self._tell, self._acknowledge)
+        self._requests = Requests(self._topics, self._tell)
+        self._once = Once()
+        self._peer = Peer(scheme=SCHEME, claims=(devices.claim,), link=NO_LINK)
+        self._link: LinkSecurity | None = None
+        self._watch: EnvelopeId | None = None
+        self._listing: asyncio.Handle | None = None
+        self._timers: dict[Callable[[], None], asyncio.TimerHandle] = {}
+        self._missed = False
+        """News may have been missed: all that is shown is to be looked at again."""
+        self._before: set[str] = set()
+        """Devices that an earlier run showed and that were not seen yet."""
+        self._unsubscribed: set[str] = set()
+        self._refusal = ""
+        self._fresh = True
+        """What an earlier run of ours had taken may come again on this connection."""
+        self._nameless: set[str] = set()
+        self._complaints = Complaints()
+        self._counters = {"received": 0, "retained": 0, "repeated": 0, "answers": 0, "answers_lost": 0}
+
+    # What the adapter passes on: see gateway.api.ports.Adapter
+
+    async def run(self, context: AdapterContext) -> None:
+        self._context = context
+        self._before = _read_names(self._names_file)
+        client = self._client = MqttClient(self._options, self)
+        client.subscribe(self._filters())
+        if self._before:
+            self._later(FORGET_AFTER, self._forget_gone)
+        async with asyncio.TaskGroup() as tasks:
+            client.start(tasks)
+            try:
+                await asyncio.get_running_loop().create_future()
+            finally:
+                self._board.close()
+                for timer in self._timers.values():
+                    timer.cancel()
+                if self._listing is not None:
+                    self._listing.cancel()
+                await self._requests.stop()
+                if client.is_connected:
+                    self._publish_state(OFFLINE)
+                await client.stop(drain=1.0)
+                self._commands.forget()
+
+    def receipt(self, receipt: Receipt) -> None:
+        self._commands.receipt(receipt)
+
+    def update(self, update: Update) -> None:
+        if update.watch != self._watch:
+            return
+        shown = self._board.shown.get(update.device)
+        change = update.change
+        if change is Change.ENDED:
+            self._watch = None
+            self._later(WATCH_AGAIN, self._watch_again)
+            self._list_soon()
+        elif change is Change.GONE:
+            self._forget(update.device)
+        elif change is Change.DEVICE or shown is None:
+            self._list_soon()
+        elif change is Change.VALUES:
+            self._board.values(shown, update.values, update.at)
+        elif change is Change.STALE:
+            self._board.stale(shown, update)
+        elif change is Change.PRESENCE:
+            self._board.presence(shown, update.online)
+
+    def status(self) -> Mapping[str, Any]:
+        return {
+            "connected": self._client is not None and self._client.is_connected,
+            "watching": self._watch is not None,
+            "devices": len(self._board.shown),
+            "waiting": self._board.waiting,
+            "commands": len(self._commands),
+            "malformed": self._complaints.count,
+            **self._board.counters,
+            **self._counters,
+        }
+
+    # carriage.mqtt.options.MqttHandler
+
+    def connected(self, session_present: bool) -> None:
+        assert self._client is not None
+        if not session_present:
+            self._once.forget()
+            self._fresh = False
+        self._unsubscribed = set(self._filters())
+        link = link_of(self._client.tls_facts())
+        if link != self._link:  # a peer carries the link that it came over
+            self._link = link
+            self._peer = Peer(scheme=SCHEME, claims=(self._claim,), link=link)
+            self._unwatch()
+        self._board.open(self._client, self._options.version)
+        if self._watch is None:
+            self._watch_again()
+
+    def refused(self, code: int, reason: str) -> None:
+        self._refusal = faults.refusal(code, reason)
+
+    def disconnected(self, reason: str) -> None:
+        refusal, self._refusal = self._refusal, ""
+        self._board.close()
+        if self._client is not None and self._link is not None:
+            self._fresh = False
+        self._health(refusal or f"no broker at {self._options.host}:{self._options.port}: {reason}")
+
+    def subscribed(self, topic_filter: str, code: int) -> None:
+        if code >= faults.REFUSED:
+            self._health(f"the broker refused our subscription to {topic_filter} ({code}); check its ACL")
+            return
+        self._unsubscribed.discard(topic_filter)
+        if not self._unsubscribed:
+            self._publish_state(ONLINE)
+            self._health("")
+
+    def message(self, message: Message) -> None:
+        self._counters["received"] += 1
+        taken = False
+        try:
+            taken = self._take(message)
+        except PeerError as error:
+            self._complaints.malformed(str(error))
+        finally:
+            if not taken:
+                self._acknowledge(message)
+
+    def published(self, token: Token, code: int) -> None:
+        if code == faults.NOT_AUTHORIZED:
+            self._health(f"the broker lets us not publish below {self._topics.base}/ ({code}); check its ACL")
+        if self._board.waiting:
+            self._board.flush()
+
+    def dropped(self, token: Token, reason: DropReason) -> None:
+        self._counters["answers_lost"] += reason is DropReason.EXPIRED
+
+    # What comes from clients
+
+    def _take(self, message: Message) -> bool:
+        """Whether somebody else acknowledges the message. PeerError: malformed."""
+        assert self._context is not None
+        if message.retained:  # a command that the broker kept would be carried out at each start
+            self._counters["retained"] += 1
+            if message.topic != self._birth:
+                raise PeerError("a retained command")
+            return False
+        if message.topic == self._birth:
+            if message.payload == b"online":
+                self._board.again(self._board.shown)
+            return False
+        if self._once.had(message):
+            self._counters["repeated"] += 1
+            return False
+        topic = self._topics.parse(message.topic)
+        if isinstance(topic, Request):
+            self._requests.take(topic, message, self._context, self._peer)
+            return False
+        self._commands.take(topic, message, self._context, self._peer, message.again and self._fresh)
+        return True
+
+    @property
+    def _birth(self) -> str:
+        """Where Home Assistant says that it has started."""
+        return f"{self._prefix}/status"
+
+    def _filters(self) -> tuple[str, ...]:
+        return (*self._topics.filters(), *((self._birth,) if self._prefix is not None else ()))
+
+    def _acknowledge(self, message: Message) -> None:
+        if self._client is not None and message.qos:
+            self._client.acknowledge(message)
+
+    # What goes to clients
+
+    def _tell(self, topic: str, body: bytes, correlation: bytes | None) -> None:
+        """Publish an answer. It gets half of the queue: whoever floods us must not crowd out the rest."""
+        client = self._client
+        assert client is not None
+        if correlation is not None and len(correlation) > MAX_CORRELATION:
+            correlation = None
+        self._counters["answers"] += 1
+        try:
+            if client.outstanding >= self._options.max_queued // 2:
+                raise TransportError("too many answers wait", transient=True)
+            client.publish(topic, body, content_type=JSON_TYPE, correlation=correlation, expiry=ANSWER_EXPIRY)
+        except TransportError as error:
+            self._counters["answers_lost"] += 1
+            _LOG.debug("not published: %s", error)
+
+    def _publish_state(self, body: bytes) -> None:
+        assert self._client is not None
+        try:
+            self._client.publish(self._topics.bridge_state, body, retain=True, content_type=JSON_TYPE)
+        except TransportError as error:
+            _LOG.debug("not published: %s", error)
+
+    # The devices that there are
+
+    def _watch_again(self) -> None:
+        assert self._context is not None
+        context = self._context
+        watch = Watch(id=context.next_id(), source=self._peer, to="", property="", received_at=context.now())
+        self._missed = True
+        self._watch = watch.id  # what comes of it may be here before its verdict is
+        if isinstance(context.submit(watch), Refused):
+            self._watch = None
+            self._later(WATCH_AGAIN, self._watch_again)
+        self._list_soon()
+
+    def _unwatch(self) -> None:
+        assert self._context is not None
+        context = self._context
+        watch, self._watch = self._watch, None
+        if watch is not None:
+            context.submit(Unwatch(id=context.next_id(), source=self._peer, watch=watch, received_at=context.now()))
+
+    def _list_soon(self) -> None:
+        """Look at all devices once, however many of them are news in this turn of the loop."""
+        if self._listing is None:
+            self._listing = asyncio.get_running_loop().call_soon(self._list)
+
+    def _list(self) -> None:
+        assert self._context is not None
+        self._listing = None
+        everything, self._missed = self._missed, False
+        found = {view.name: view for view in self._context.devices(self._peer) if "observe" in view.may}
+        if self._watch is None:
+            found.clear()
+        for name in [name for name in self._board.shown if name not in found]:
+            self._forget(name)
+        names = len(self._board.shown)
+        for name, view in found.items():
+            if not valid_device(name):
+                if name not in self._nameless and len(self._nameless) < MAX_DEVICES:
+                    self._nameless.add(name)
+                    _LOG.warning("a device has no topics: its name can't be a topic level")
+                continue
+            shown = self._board.shown.get(name)
+            if shown is None and len(self._board.shown) >= MAX_DEVICES:
+                _LOG.warning("more than %d devices: not all have topics", MAX_DEVICES)
+                break
+            if shown is None or everything or _kept(shown.view) != _kept(view):
+                self._board.show(view)
+            self._before.discard(name)
+        if len(self._board.shown) != names:
+            self._keep_names()
+
+    def _forget(self, name: str) -> None:
+        if name in self._board.shown:
+            self._board.remove(name)
+            self._keep_names()
+
+    def _forget_gone(self) -> None:
+        """Devices that an earlier run showed are not there any more."""
+        gone, self._before = self._before, set()
+        for name in gone:
+            self._board.remove(name)
+        self._keep_names()
+
+    @property
+    def _names_file(self) -> Path:
+        assert self._context is not None
+        return self._context.state_dir / "devices.json"
+
+    def _keep_names(self) -> None:
+        names = sorted(self._before.union(self._board.shown))
+        passing = self._names_file.with_suffix(".new")
+        try:
+            passing.write_text(json.dumps(names))
+            passing.replace(self._names_file)
+        except OSError as error:  # without it a device that is gone may stay in Home Assistant; no more than that
+            _LOG.warning("can't keep the names of devices: %s", error)
+
+    # Small things
+
+    def _later(self, seconds: float, do: Callable[[], None]) -> None:
+        timer = self._timers.pop(do, None)
+        if timer is not None:
+            timer.cancel()
+        self._timers[do] = asyncio.get_running_loop().call_later(seconds, do)
+
+    def _now(self) -> float:
+        assert self._context is not None
+        return self._context.now()
+
+
+def _kept(view: DeviceView) -> tuple[object, ...]:
+    """What of a device no other update tells."""
+    return view.facts, view.properties, view.may, view.sleepy
+
+
+def _read_names(path: Path) -> set[str]:
+    try:
+        found = json.loads(path.read_bytes())
+    except (OSError, ValueError):
+        return set()
+    names = found if isinstance(found, list) else []
+    return {name for name in names[:MAX_DEVICES] if isinstance(name, str) and valid_device(name)}

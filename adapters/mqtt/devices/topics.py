@@ -1,0 +1,122 @@
+"""Topic names of the devices' semantic side: built and parsed; what the gateway subscribes to. Pure.
+
+With ``base`` one or more levels and ``name`` a device's name in the policy::
+
+    {base}/{name}                        gateway: all that it told, JSON, retained
+    {base}/{name}/availability           gateway: {"state":"online"} or offline, retained
+    {base}/{name}/set, set/{property}    anybody whom the broker lets: change something
+    {base}/{name}/get, get/{property}    ask the device for a value
+    {base}/{name}/answer, answer/...     gateway: what became of a set or get
+    {base}/bridge/state                  gateway: {"state":"online"} or offline, retained, its will
+    {base}/bridge/request/{command}      ask the gateway itself
+    {base}/bridge/response/{command}     gateway: its answer
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Final
+
+from carriage.mqtt.topics import MAX_TOPIC, RESERVED_USER, valid_name
+from gateway.api.errors import PeerError, UsageError
+
+MAX_DEVICE: Final = 128
+"""Octets of the longest name of a device that has topics."""
+_MAX_EXTRA: Final = 4
+
+
+@dataclass(frozen=True, slots=True)
+class Set:
+    device: str
+    property: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Get:
+    device: str
+    property: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    command: str
+
+
+_VERBS: Final[dict[str, type[Set | Get]]] = {"set": Set, "get": Get}
+
+
+def valid_device(name: str) -> bool:
+    """Whether a device of this name has topics: one level, printable, no ``+ # /``, not ``bridge``."""
+    return (
+        0 < len(name.encode(errors="replace")) <= MAX_DEVICE
+        and name.isprintable()
+        and name != RESERVED_USER
+        and not any(each in name for each in "+#/")
+    )
+
+
+class HomeSpace:
+    """The topics under one base. UsageError where that isn't one to four valid levels."""
+
+    __slots__ = ("_start", "base", "bridge_state")
+
+    def __init__(self, base: str) -> None:
+        levels = base.split("/")
+        if len(levels) > 4 or not all(map(valid_name, levels)):
+            raise UsageError("a base topic has one to four levels of A-Z a-z 0-9 . _ @ -")
+        self.base = base
+        self._start = base + "/"
+        self.bridge_state = f"{base}/{RESERVED_USER}/state"
+
+    def state(self, device: str) -> str:
+        return self._start + device
+
+    def availability(self, device: str) -> str:
+        return f"{self._start}{device}/availability"
+
+    def command(self, device: str, name: str) -> str:
+        return f"{self._start}{device}/set/{name}"
+
+    def answer(self, device: str, asked: str | None) -> str:
+        """Where an answer goes; ``asked``, a Response Topic, counts below the device's own answers only.
+
+        Else whoever may set a lamp could have the gateway publish at any place where it may.
+        """
+        return _below(f"{self._start}{device}/answer", asked)
+
+    def response(self, command: str, asked: str | None) -> str:
+        return _below(f"{self._start}{RESERVED_USER}/response/{command}", asked)
+
+    def filters(self) -> tuple[str, ...]:
+        """What the gateway subscribes to."""
+        start = f"{self._start}+/"
+        request = f"{self._start}{RESERVED_USER}/request/+"
+        return f"{start}set", f"{start}set/+", f"{start}get", f"{start}get/+", request
+
+    def parse(self, name: str) -> Set | Get | Request:
+        """What a message under ``filters`` wants. PeerError where its topic is none of them."""
+        if len(name) > MAX_TOPIC or not name.startswith(self._start):
+            raise PeerError("topic outside of our base")
+        levels = name[len(self._start) :].split("/")
+        if levels[:2] == [RESERVED_USER, "request"] and len(levels) == 3 and valid_name(levels[2]):
+            return Request(levels[2])
+        if not 2 <= len(levels) <= 3 or not valid_device(levels[0]):
+            raise PeerError("topic of no known form")
+        kind = _VERBS.get(levels[1])
+        if kind is None or not all(map(valid_name, levels[2:])):
+            raise PeerError("topic of no known form")
+        return kind(levels[0], *levels[2:])
+
+
+def _below(own: str, asked: str | None) -> str:
+    if asked is None or not asked.startswith(own + "/") or len(asked) > MAX_TOPIC:
+        return own
+    extra = asked[len(own) + 1 :].split("/")
+    return asked if len(extra) <= _MAX_EXTRA and all(map(valid_name, extra)) else own
+
+
+def overlap(one: str, other: str) -> bool:
+    """Whether one of two topic prefixes lies below the other, or is it."""
+    first, second = one.split("/"), other.split("/")
+    shorter = min(len(first), len(second))
+    return first[:shorter] == second[:shorter]

@@ -1,0 +1,125 @@
+"""Values of properties as JSON in the words that users of zigbee2mqtt and Home Assistant expect. Pure.
+
+A boolean that can be set is ``"ON"`` or ``"OFF"``, any other is ``true`` or ``false``; a number is a JSON number, a
+text a string; a value that the device has none of now, or has never told, is ``null``.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Final
+
+from carriage.mqtt.messages import MAX_BODY, read_object
+from carriage.mqtt.topics import valid_name
+from gateway.api.errors import PeerError
+from gateway.api.model import Property, Scalar, ValueKind
+
+MAX_AT_ONCE: Final = 16
+"""Properties in one set or get."""
+MAX_TRANSACTION: Final = 64
+_WORDS: Final = {"on": True, "true": True, "off": False, "false": False}
+
+
+def fragment(name: str, value: Scalar | None, known: Property | None) -> bytes:
+    """``"name":value`` as it stands in the JSON of a device's state."""
+    if value is True or value is False:
+        yes, no = ('"ON"', '"OFF"') if known is not None and known.writable else ("true", "false")
+        text = yes if value else no
+    elif isinstance(value, str):
+        text = json.dumps(value)
+    elif value is None or not math.isfinite(value):  # JSON has no word for these
+        text = "null"
+    else:
+        text = repr(value)
+    return f'"{name}":{text}'.encode()
+
+
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """What a set or get holds: property to value as it came. ``transaction``: the sender's word for it, as it came."""
+
+    values: Mapping[str, Any]
+    transaction: str | int | None = None
+
+
+def read_set(payload: bytes, name: str) -> Asked:
+    """``name``: the property of the topic, empty where it names none; then ``""`` is the name of a bare value.
+
+    PeerError: nothing that could be a set.
+    """
+    text = _text(payload)
+    if not name and text.startswith("{"):
+        values = read_object(payload)
+        transaction = _transaction(values)
+        return Asked(_names(values), transaction)
+    try:
+        value = json.loads(text)
+    except ValueError:
+        value = text  # a plain ON, as people type it
+    if isinstance(value, dict | list) or not text:
+        raise PeerError("a set of no single value")
+    return Asked({name: value})
+
+
+def read_get(payload: bytes, name: str) -> Asked:
+    """The values are of no meaning (empty strings by custom). PeerError: nothing that could be a get."""
+    if name:
+        return Asked({name: None})
+    values = read_object(payload)
+    transaction = _transaction(values)
+    return Asked(dict.fromkeys(_names(values)), transaction)
+
+
+def read_value(value: Any, known: Property) -> Scalar:
+    """What of a set goes to the device. PeerError: no value of this property."""
+    if known.kind is ValueKind.BOOLEAN:
+        found = _WORDS.get(value.lower()) if isinstance(value, str) else value
+        if isinstance(found, bool):
+            return found
+    elif known.kind is ValueKind.NUMBER:
+        if isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value):
+            return value
+    elif isinstance(value, str) and value.isprintable():
+        return value
+    raise PeerError("not a value of this property")
+
+
+def bare_property(properties: Mapping[str, Property]) -> str:
+    """Which property a bare value sets: the only one that can be, or ``state``. PeerError: neither."""
+    writable = [name for name, each in properties.items() if each.writable]
+    if len(writable) == 1:
+        return writable[0]
+    if "state" in writable:
+        return "state"
+    raise PeerError("a bare value for a device with several properties")
+
+
+def _text(payload: bytes) -> str:
+    if len(payload) > MAX_BODY:
+        raise PeerError("message body too long")
+    try:
+        return payload.decode().strip()
+    except UnicodeDecodeError:
+        raise PeerError("message body is no text") from None
+
+
+def _transaction(values: dict[str, Any]) -> str | int | None:
+    """Take the transaction out of a body. PeerError: one that is none."""
+    found = values.pop("transaction", None)
+    if found is None or (isinstance(found, int) and not isinstance(found, bool) and abs(found) < 2**53):
+        return found
+    if isinstance(found, str) and len(found) <= MAX_TRANSACTION and found.isprintable():
+        return found
+    raise PeerError("a transaction that is no short string and no number")
+
+
+read_transaction = _transaction
+
+
+def _names(values: dict[str, Any]) -> dict[str, Any]:
+    if not 0 < len(values) <= MAX_AT_ONCE or not all(map(valid_name, values)):
+        raise PeerError("expected names of one to 16 properties")
+    return values

@@ -1,0 +1,471 @@
+"""Sessions with the broker's clients: topics and bodies of ``carriage.mqtt`` turned into envelopes and back.
+
+It needs a broker whose ACL ties the first topic level to the login: a message's user is its principal.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+from typing import Any, Final
+
+from adapters.mqtt import faults, told
+from adapters.mqtt.complaints import Complaints
+from adapters.mqtt.link import NO_LINK, SCHEME, link_of
+from adapters.mqtt.orders import GRACE, Order, Orders
+from carriage.mqtt import messages as bodies
+from carriage.mqtt import topics as t
+from carriage.mqtt.client import MqttClient
+from carriage.mqtt.options import DropReason, Message, MqttOptions, Token, Will
+from gateway.api.errors import PeerError, TransportError
+from gateway.api.model import (
+    Close,
+    Command,
+    ContentKind,
+    EnvelopeId,
+    Open,
+    Outcome,
+    Peer,
+    Reason,
+    Receipt,
+    Refused,
+    Reset,
+    Sealed,
+    SessionId,
+    Transmit,
+    Unit,
+)
+from gateway.api.ports import AdapterContext
+
+_LOG = logging.getLogger(__name__)
+
+MAX_USERS: Final = 4096
+MAX_SUBMITTED: Final = 65_536
+MAX_CORRELATION: Final = 128
+"""Octets of Correlation Data that are sent back; longer ones are left out."""
+SWEEP: Final = 256
+"""Ends of sessions from which on it is looked for those that are no more."""
+COMEBACK: Final = 3.0
+"""Seconds that a broker's other clients have to come back, where it has forgotten us and so them too."""
+UNIT_EXPIRY: Final = bodies.UNIT_EXPIRY
+
+_KINDS: Final = {kind.value: kind for kind in ContentKind}
+
+
+@dataclass(frozen=True, slots=True)
+class _Submitted:
+    """A unit of a client, until its receipt."""
+
+    user: str
+    session: SessionId
+    n: int
+
+
+class Sessions:
+    """The sessions behind one broker, on a connection of their own. ``health`` is told the connection's trouble."""
+
+    def __init__(self, options: MqttOptions, topics: t.TopicSpace, health: Callable[[str], None]) -> None:
+        self._options = options
+        self._topics = topics
+        self._health = health
+        self._client: MqttClient | None = None
+        self._context: AdapterContext | None = None
+        self._orders = Orders(self._publish_order, self._settle, self._not_taken)
+        self._link = NO_LINK
+        self._users: dict[str, Peer] = {}
+        self._ends: dict[tuple[str, SessionId], ContentKind] = {}
+        """The ends of sessions that are behind the broker, and what they carry."""
+        self._sweep_at = SWEEP
+        self._losses = 0
+        """How often all sessions were given up: clients learn of it by another epoch."""
+        self._submitted: dict[EnvelopeId, _Submitted] = {}
+        self._unsubscribed: set[str] = set()
+        self._refusal = ""
+        self._unauthorized = False
+        self._known = False
+        """The broker has accepted us before."""
+        self._comeback: asyncio.TimerHandle | None = None
+        self._away: asyncio.TimerHandle | None = None
+        self._lost = False
+        """The broker has been away for so long that its sessions were given up."""
+        self._complaints = Complaints()
+        self._counters = {"received": 0, "published": 0, "retained": 0, "no_subscribers": 0}
+
+    # What the adapter passes on: see gateway.api.ports.Adapter
+
+    async def run(self, context: AdapterContext) -> None:
+        self._context = context
+        state = self._topics.build(t.BridgeStateTopic())
+        offline = self._state(bodies.State.OFFLINE)
+        will = Will(topic=state, payload=offline, retain=True, content_type=bodies.JSON_TYPE)
+        client = MqttClient(replace(self._options, will=will), self)
+        self._client = client
+        client.subscribe(self._topics.gateway_filters())
+        self._begin_away()
+        async with asyncio.TaskGroup() as tasks:
+            client.start(tasks)
+            try:
+                await asyncio.get_running_loop().create_future()
+            finally:
+                self._pause()
+                if client.is_connected:
+                    self._publish_quietly(state, offline, retain=True)
+                self._end_away()
+                await client.stop(drain=1.0)
+                self._orders.close()
+
+    def send(self, transmit: Transmit) -> None:
+        user = self._user_of(transmit.to.claim)
+        if user is None or self._lost:
+            self._settle(Receipt(transmit.envelope.id, Outcome.DROPPED, Reason.UNREACHABLE))
+            return
+        envelope = transmit.envelope
+        if isinstance(envelope, Command):  # no device is behind a broker's user
+            self._settle(Receipt(envelope.id, Outcome.DROPPED, Reason.CONTENT))
+            return
+        if isinstance(envelope, Close):
+            self._ends.pop((user, envelope.session), None)
+        elif isinstance(envelope, Open) and envelope.session is not None:
+            self._remember(user, envelope.session, envelope.content)
+        self._orders.add(transmit, user)
+
+    def withdraw(self, envelope: EnvelopeId) -> None:
+        self._orders.withdraw(envelope)
+
+    def receipt(self, receipt: Receipt) -> None:
+        submitted = self._submitted.pop(receipt.id, None)
+        if submitted is None or receipt.outcome is Outcome.DELIVERED:
+            return
+        self._tell(submitted.user, submitted.session, told.loss(submitted.n, receipt))
+
+    def status(self) -> Mapping[str, Any]:
+        return {
+            "connected": self._client is not None and self._client.is_connected,
+            "link": self._link.protocol,
+            "version": {4: "3.1.1", 5: "5.0"}[self._options.version],
+            "users": len(self._users),
+            "sessions": len(self._ends),
+            "in_flight": len(self._orders),
+            "held": self._orders.held,
+            "malformed": self._complaints.count,
+            **self._counters,
+        }
+
+    # carriage.mqtt.options.MqttHandler
+
+    def connected(self, session_present: bool) -> None:
+        assert self._client is not None
+        self._link = link_of(self._client.tls_facts())
+        self._users.clear()  # peers carry the link that they came over
+        self._unsubscribed = set(self._topics.gateway_filters())
+        self._end_away()
+        self._lost = self._unauthorized = False
+        first, self._known = not self._known, True
+        if first or session_present:
+            self._resume()
+        else:
+            self._comeback = asyncio.get_running_loop().call_later(COMEBACK, self._resume)
+
+    def _resume(self) -> None:
+        """Send what waits, and from now on what comes."""
+        self._orders.link = self._link
+        self._orders.flush()
+
+    def refused(self, code: int, reason: str) -> None:
+        self._refusal = faults.refusal(code, reason)
+
+    def disconnected(self, reason: str) -> None:
+        assert self._context is not None
+        refusal, self._refusal = self._refusal, ""
+        self._health(refusal or f"no broker at {self._options.host}:{self._options.port}: {reason}")
+        self._pause()
+        self._begin_away()
+
+    def _pause(self) -> None:
+        self._orders.link = None
+        if self._comeback is not None:
+            self._comeback.cancel()
+            self._comeback = None
+
+    def subscribed(self, topic_filter: str, code: int) -> None:
+        assert self._context is not None
+        if code >= faults.REFUSED:
+            self._health(f"the broker refused our subscription to {topic_filter} ({code}); check its ACL")
+            return
+        self._unsubscribed.discard(topic_filter)
+        if not self._unsubscribed:  # only now a client that sees us online is heard
+            self._publish_quietly(
+                self._topics.build(t.BridgeStateTopic()), self._state(bodies.State.ONLINE), retain=True
+            )
+            self._health("")
+
+    def message(self, message: Message) -> None:
+        self._counters["received"] += 1
+        if message.retained:  # nothing of ATLS is ever retained: an old record must not come back
+            self._counters["retained"] += 1
+            return
+        try:
+            topic = self._topics.parse(message.topic)
+            match topic:
+                case t.Up():
+                    self._on_unit(topic, message)
+                case t.Open():
+                    self._on_open(topic.user, message)
+                case t.Close():
+                    self._on_close(topic)
+                case t.Gone():
+                    self._reset(topic.user)
+                case _:
+                    raise PeerError("a topic that only the gateway writes to")
+        except PeerError as error:
+            self._complaints.malformed(str(error))
+
+    def published(self, token: Token, code: int) -> None:
+        assert self._context is not None
+        if self._orders.published(token, code) and code == faults.NO_SUBSCRIBERS:
+            self._counters["no_subscribers"] += 1
+        if code == faults.NOT_AUTHORIZED and not self._unauthorized:
+            self._unauthorized = True
+            self._health(f"the broker lets us not publish below {self._topics.prefix}/ ({code}); check its ACL")
+
+    def dropped(self, token: Token, reason: DropReason) -> None:
+        self._orders.dropped(token, reason)
+
+    # What comes from clients
+
+    def _on_unit(self, topic: t.Up, message: Message) -> None:
+        assert self._context is not None
+        context = self._context
+        user, session, n = topic.user, SessionId(topic.session), topic.n
+        content = self._content(user, session, message.content_type)
+        if content is None:
+            self._complaints.malformed("a unit of no known kind")
+            self._tell(user, session, told.refusal(n, Reason.CONTENT))
+            return
+        identifier, now = context.next_id(), context.now()
+        verdict = context.submit(
+            Unit(
+                id=identifier,
+                source=self._peer(user),
+                session=session,
+                content=content,
+                n=n,
+                payload=Sealed(message.payload),
+                received_at=now,
+                expires_at=None if message.expiry is None else now + message.expiry,
+            )
+        )
+        if isinstance(verdict, Refused):
+            self._tell(user, session, told.refusal(n, verdict.reason, verdict.retry_after))
+        elif not verdict.duplicate:
+            if (user, session) not in self._ends:
+                self._remember(user, session, content)
+            while len(self._submitted) >= MAX_SUBMITTED:
+                del self._submitted[next(iter(self._submitted))]
+            self._submitted[identifier] = _Submitted(user, session, n)
+
+    def _on_open(self, user: str, message: Message) -> None:
+        assert self._context is not None
+        if message.content_type not in (None, bodies.JSON_TYPE):
+            raise PeerError("an open of another content type")
+        request = bodies.decode(bodies.OpenRequest, message.payload)
+        context = self._context
+        content = _KINDS[request.kind]
+        verdict = context.submit(
+            Open(
+                id=context.next_id(),
+                source=self._peer(user),
+                to=request.to,
+                content=content,
+                nonce=bytes.fromhex(request.nonce),
+                received_at=context.now(),
+            )
+        )
+        answer: bodies.Body
+        if isinstance(verdict, Refused):
+            answer = bodies.Refused(request.nonce, verdict.reason.value, told.seconds(verdict.retry_after))
+        else:
+            assert verdict.session is not None
+            if not verdict.duplicate:
+                self._remember(user, verdict.session, content)
+            answer = bodies.Opened(request.nonce, verdict.session)
+        correlation = message.correlation
+        if correlation is not None and len(correlation) > MAX_CORRELATION:
+            correlation = None
+        self._publish_quietly(self._answer_topic(user, message), bodies.encode(answer), correlation=correlation)
+
+    def _answer_topic(self, user: str, message: Message) -> str:
+        """A Response Topic counts below the requester's own level, and not where we listen ourselves."""
+        asked = message.response_topic
+        if asked is not None and self._topics.owned_by(user, asked):
+            try:
+                topic = self._topics.parse(asked)
+            except PeerError:
+                return asked
+            if not isinstance(topic, t.Open | t.Up | t.Close | t.Gone):
+                return asked
+        return self._topics.build(t.OpenStatus(user))
+
+    def _on_close(self, topic: t.Close) -> None:
+        assert self._context is not None
+        context = self._context
+        session = SessionId(topic.session)
+        verdict = context.submit(
+            Close(
+                id=context.next_id(),
+                source=self._peer(topic.user),
+                session=session,
+                reason=Reason.CLOSED,
+                received_at=context.now(),
+            )
+        )
+        self._ends.pop((topic.user, session), None)
+        if isinstance(verdict, Refused):
+            self._tell(topic.user, session, told.refusal(None, verdict.reason))
+
+    def _reset(self, user: str) -> None:
+        """All sessions of this user are over, by its client's will or ours: whoever it talked with must hear."""
+        assert self._context is not None
+        context = self._context
+        for key in [key for key in self._ends if key[0] == user]:
+            del self._ends[key]
+        reset = Reset(
+            id=context.next_id(), source=self._peer(user), reason=Reason.UNREACHABLE, received_at=context.now()
+        )
+        context.submit(reset)
+
+    # What goes to clients
+
+    def _publish_order(self, order: Order) -> Token:
+        assert self._client is not None and self._context is not None
+        envelope = order.transmit.envelope
+        assert not isinstance(envelope, Command)
+        topic, payload, content_type = told.message_of(order.user, envelope)
+        expiry = UNIT_EXPIRY
+        if isinstance(envelope, Unit) and envelope.expires_at is not None:
+            expiry = max(1, round(envelope.expires_at - self._context.now()))
+        token = self._client.publish(
+            self._topics.build(topic), payload, qos=1, content_type=content_type, expiry=expiry
+        )
+        self._counters["published"] += 1
+        return token
+
+    def _tell(self, user: str, session: SessionId, status: bodies.Status) -> None:
+        self._publish_quietly(self._topics.build(t.SessionStatus(user, session)), bodies.encode(status))
+
+    def _publish_quietly(
+        self, topic: str, payload: bytes, *, retain: bool = False, correlation: bytes | None = None
+    ) -> None:
+        """Publish what nobody waits for; a full queue or a lost broker drops it.
+
+        It gets half of the queue: answers to a client that floods us must not crowd out units.
+        """
+        client = self._client
+        assert client is not None
+        if client.outstanding >= self._options.max_queued // 2 and not retain:
+            return
+        expiry = None if retain else UNIT_EXPIRY
+        try:
+            client.publish(
+                topic,
+                payload,
+                qos=1,
+                retain=retain,
+                content_type=bodies.JSON_TYPE,
+                correlation=correlation,
+                expiry=expiry,
+            )
+        except TransportError as error:
+            _LOG.debug("not published: %s", error)
+
+    # Small things
+
+    def _content(self, user: str, session: SessionId, content_type: str | None) -> ContentKind | None:
+        """The kind that the message states (MQTT 5), or that its session was opened with (MQTT 3.1.1)."""
+        assert self._context is not None
+        if content_type is not None:
+            kind = bodies.KINDS.get(content_type)
+            return _KINDS[kind] if kind is not None else None
+        if self._options.version == 5:
+            return None
+        content = self._ends.get((user, session))
+        if content is None:
+            views = self._context.sessions(self._peer(user))
+            content = next((view.content for view in views if view.session == session), None)
+        # An unknown session is refused as unknown whatever kind is stated.
+        return content or ContentKind.ADTLS
+
+    def _remember(self, user: str, session: SessionId, content: ContentKind) -> None:
+        if len(self._ends) >= self._sweep_at:
+            self._sweep()
+        self._ends[(user, session)] = content
+
+    def _sweep(self) -> None:
+        """An end that comes back to a session that it closed leaves something behind that nobody will take away."""
+        assert self._context is not None
+        for user, session in list(self._ends):
+            if not self._context.owns(self._peer(user), session):
+                del self._ends[(user, session)]
+        self._sweep_at = max(SWEEP, 2 * len(self._ends))
+
+    def _peer(self, user: str) -> Peer:
+        peer = self._users.get(user)
+        if peer is None:
+            if len(self._users) >= MAX_USERS:
+                self._users.clear()
+            peer = self._users[user] = Peer(scheme=SCHEME, claims=(f"user:{user}",), link=self._link)
+        return peer
+
+    def _user_of(self, claim: str) -> str | None:
+        """The topic level of the subject with this claim; the broker itself has none to be reached at."""
+        kind, _, user = claim.partition(":")
+        return user if kind == "user" and t.valid_user(user) else None
+
+    def _state(self, state: bodies.State) -> bytes:
+        assert self._context is not None
+        return bodies.encode(bodies.BridgeState(told.epoch_number(self._context.epoch, self._losses), state))
+
+    def _settle(self, receipt: Receipt) -> None:
+        assert self._context is not None
+        self._context.settle(receipt)
+
+    # The broker's absence
+
+    def _begin_away(self) -> None:
+        if self._away is None and not self._lost:
+            self._away = asyncio.get_running_loop().call_later(GRACE, self._give_up)
+
+    def _end_away(self) -> None:
+        if self._away is not None:
+            self._away.cancel()
+            self._away = None
+
+    def _give_up(self) -> None:
+        """The broker has been away too long: whoever talks with its clients must hear of it."""
+        self._away = None
+        self._lost = True
+        self._orders.give_up()
+        self._losses += 1
+        for user in {user for user, _ in self._ends}:
+            self._reset(user)
+
+    def _not_taken(self, order: Order) -> None:
+        """The broker is there and doesn't take an order: its session can't go on."""
+        assert self._context is not None
+        context, envelope = self._context, order.transmit.envelope
+        if not isinstance(envelope, Unit):
+            return
+        self._ends.pop((order.user, envelope.session), None)
+        context.submit(
+            Close(
+                id=context.next_id(),
+                source=self._peer(order.user),
+                session=envelope.session,
+                reason=Reason.UNREACHABLE,
+                received_at=context.now(),
+            )
+        )
+        status = told.UNREACHABLE
+        self._tell(order.user, envelope.session, status)
