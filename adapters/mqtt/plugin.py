@@ -68,6 +68,11 @@ class MqttConfig(BaseModel):
         description="Topics on which ordinary MQTT clients read and set devices; without it there are none.",
     )
     keepalive: Annotated[int, Field(ge=5, le=3600)] = Field(default=30, description="Seconds between pings.")
+    session_expiry: Annotated[int, Field(ge=0, le=604_800)] = Field(
+        default=300,
+        description="Seconds that the broker keeps for us what clients publish while we are away; 0: nothing. "
+        "In MQTT 3.1.1 the broker's own setting counts.",
+    )
     max_in_flight: Annotated[int, Field(ge=1, le=1000)] = Field(
         default=64, description="QoS 1 messages sent and not acknowledged; the broker may allow fewer."
     )
@@ -115,6 +120,8 @@ class MqttPlugin:
             version=table.version,
             keepalive=table.keepalive,
             max_in_flight=table.max_in_flight,
+            clean_start=table.session_expiry == 0,
+            session_expiry=table.session_expiry,
         )
         return MqttAdapter(options, topics if table.broker_acl else None, devices)
 

@@ -1,0 +1,410 @@
+"""Devices on topics, with the real engine and a real Mosquitto: states, presence, commands and their answers."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import subprocess
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+import pytest
+
+from adapters.mqtt.devices.devices import Devices
+from gateway.api.model import Outcome, Reason
+from gateway.runtime import policy_file
+from tests.adapters.coap.far_end import until
+from tests.adapters.mqtt.mqtt_home import MqttHome
+from tests.adapters.mqtt.semantic_home import (
+    ACL,
+    CONTACT,
+    LEVEL,
+    POLICY,
+    STATE,
+    TEMPERATURE,
+    House,
+    bodies,
+    last,
+    put,
+    settled,
+)
+
+Start = Callable[..., Awaitable[MqttHome]]
+CONFIG = "homeassistant/device/home_lamp/config"
+
+
+@pytest.fixture
+async def home(start: Start) -> MqttHome:
+    return await start(policy=POLICY, acl=ACL, devices={}, broker_acl=False)
+
+
+@pytest.fixture
+def house(home: MqttHome) -> House:
+    return House(home.far)
+
+
+def side(home: MqttHome) -> Devices:
+    assert home.adapter.devices is not None
+    return home.adapter.devices
+
+
+async def test_a_device_and_what_it_tells(home: MqttHome, house: House) -> None:
+    app = await home.user("app", "home/#", subscribe=False)
+    await until(lambda: last(app, "home/bridge/state") == {"state": "online"})
+    house.join("lamp", STATE, TEMPERATURE)
+    await until(lambda: last(app, "home/lamp") == {"state": None, "temperature": None})
+    house.tell("lamp", state=True, temperature=21.5)
+    await until(lambda: last(app, "home/lamp")["state"] == "ON")
+    state = last(app, "home/lamp")
+    assert state.pop("last_seen").endswith("Z") and state == {"state": "ON", "temperature": 21.5}
+    house.tell("lamp", temperature=None)
+    await until(lambda: last(app, "home/lamp")["temperature"] is None)
+    house.presence("lamp", True)
+    await until(lambda: last(app, "home/lamp/availability") == {"state": "online"})
+    house.presence("lamp", False)
+    await until(lambda: last(app, "home/lamp/availability") == {"state": "offline"})
+    house.join("sensor", CONTACT)
+    house.tell("sensor", contact=False)
+    await until(lambda: last(app, "home/sensor") != "nothing" and last(app, "home/sensor")["contact"] is False)
+    house.join("hidden", CONTACT)  # no rule lets the broker see it
+    house.tell("hidden", contact=True)
+    house.leave("lamp")
+    await until(lambda: last(app, "home/lamp") is None and last(app, "home/lamp/availability") is None)
+    assert not [each for each in app.messages if "hidden" in each.topic]
+
+
+async def test_one_report_is_one_message_in_order(home: MqttHome, house: House) -> None:
+    app = await home.user("app", "home/lamp", subscribe=False)
+    house.join("lamp", LEVEL)
+    await until(lambda: last(app, "home/lamp") == {"brightness": None})
+    for level in range(200):
+        house.tell("lamp", brightness=level)
+        if level % 7 == 0:
+            await asyncio.sleep(0)
+    await until(lambda: last(app, "home/lamp")["brightness"] == 199)
+    assert [body["brightness"] for body in bodies(app, "home/lamp")[1:]] == list(range(200))
+
+
+async def test_ordinary_tools_see_the_state_later(home: MqttHome, house: House) -> None:
+    """mosquitto_sub, which comes after the report, with TLS and MQTT 3.1.1, and mosquitto_pub."""
+    house.join("lamp", STATE)
+    house.tell("lamp", state=False)
+    await settled(home)
+    common = ["-h", "localhost", "-p", str(home.broker.port), "--cafile", str(home.folder / "ca.pem"), "-u", "app"]
+    common += ["-P", "app-secret", "-V", "mqttv311"]
+    read = ["mosquitto_sub", *common, "-t", "home/lamp", "-C", "1", "-W", "20"]
+    found = await asyncio.to_thread(subprocess.run, read, capture_output=True, check=True)
+    assert json.loads(found.stdout)["state"] == "OFF"
+    write = ["mosquitto_pub", *common, "-t", "home/lamp/set", "-m", "ON"]
+    await asyncio.to_thread(subprocess.run, write, check=True)
+    await until(lambda: house.commands)
+    assert (house.commands[0].property, house.commands[0].value) == ("state", True)
+
+
+async def test_a_value_that_is_too_old_says_so(home: MqttHome, house: House) -> None:
+    app = await home.user("app", "home/#", subscribe=False)
+    house.join("lamp", STATE, TEMPERATURE)
+    house.tell("lamp", state=True, temperature=3)
+    await until(
+        lambda: "stale" in (last(app, "home/lamp") or {}) and last(app, "home/lamp")["stale"] == ["temperature"]
+    )
+    house.tell("lamp", temperature=4)
+    await until(lambda: last(app, "home/lamp")["temperature"] == 4)
+    assert "stale" not in last(app, "home/lamp")
+
+
+@pytest.mark.parametrize(
+    ("topic", "payload", "value"),
+    [
+        ("set", '{"state": "ON"}', ("state", True)),
+        ("set", '{"state": "off", "transaction": 7}', ("state", False)),
+        ("set", "on", ("state", True)),
+        ("set/state", "false", ("state", False)),
+        ("set/brightness", "128", ("brightness", 128)),
+        ("get", '{"brightness": ""}', ("brightness", None)),
+        ("get/state", "", ("state", None)),
+    ],
+)
+async def test_a_command_and_its_answer(
+    home: MqttHome, house: House, topic: str, payload: str, value: tuple[str, Any]
+) -> None:
+    app = await home.user("app", "home/lamp/answer", subscribe=False)
+    house.join("lamp", STATE, LEVEL)
+    await settled(home)
+    await put(app, f"home/lamp/{topic}", payload)
+    await until(lambda: app.messages)
+    (command,) = house.commands
+    assert (command.to, command.property, command.value) == ("lamp", *value)
+    answer = {"property": value[0], "status": "delivered"}
+    assert bodies(app, "home/lamp/answer") == [answer | ({"transaction": 7} if "transaction" in payload else {})]
+
+
+async def test_queued_failed_refused(home: MqttHome, house: House) -> None:
+    app = await home.user("app", "home/+/answer", subscribe=False)
+    house.join("lamp", STATE, LEVEL, TEMPERATURE, sleepy=True)
+    house.join("hidden", STATE)
+    await settled(home)
+    home.far.takes = False
+    await put(app, "home/lamp/set", '{"state": true, "brightness": 3, "transaction": "a"}')
+    await until(lambda: len(house.commands) == 2)
+    first, second = house.commands
+    house.settle(first.id, Outcome.HELD)
+    house.settle(second.id, Outcome.DROPPED, Reason.REJECTED, "UNSUPPORTED_ATTRIBUTE")
+    await until(lambda: len(app.messages) == 2)
+    house.settle(first.id, Outcome.DELIVERED)
+    await until(lambda: len(app.messages) == 3)
+    common = {"transaction": "a"}
+    assert bodies(app, "home/lamp/answer") == [
+        {"property": "state", "status": "queued"} | common,
+        {"property": "brightness", "status": "failed", "reason": "rejected", "detail": "UNSUPPORTED_ATTRIBUTE"}
+        | common,
+        {"property": "state", "status": "delivered"} | common,
+    ]
+    refusals = [
+        ("home/hidden/set", '{"state": true}', "unknown"),
+        ("home/nothing/set", "ON", "unknown"),
+        ("home/lamp/set", '{"colour": 1}', "unknown"),
+        ("home/lamp/set", '{"state": 17}', "content"),
+        ("home/lamp/set", '{"brightness": 255}', "content"),
+        ("home/lamp/set/temperature", "20", "content"),
+    ]
+    for count, (topic, payload, reason) in enumerate(refusals, start=4):
+        await put(app, topic, payload)
+        await until(lambda count=count: len(app.messages) == count)
+        answer = json.loads(app.messages[-1].payload)
+        assert (answer["status"], answer["reason"]) == ("failed", reason), payload
+    assert len(house.commands) == 2
+
+
+async def test_what_is_no_command_is_counted(home: MqttHome, house: House, caplog: pytest.LogCaptureFixture) -> None:
+    app = await home.user("app", "home/+/answer", subscribe=False)
+    house.join("lamp", STATE, LEVEL)
+    await settled(home)
+    wrong = [
+        "",
+        "{",
+        "[1]",
+        '{"state":1,"state":2}',
+        "{}",
+        '{"a/b": 1}',
+        '{"\0": 1}',
+        '{"state":1,"transaction":[]}',
+        b"\xff",
+    ]
+    for payload in wrong:
+        await put(app, "home/lamp/set", payload)
+    await put(app, "home/lamp/set", "ON", retain=True)
+    client = side(home)._client
+    assert client is not None and client._wire is not None
+    client._wire.abort()  # a new connection may be sent what is kept
+    await until(lambda: side(home).status()["malformed"] >= len(wrong))
+    for _ in range(20):
+        await put(app, "home/lamp/set", "{")
+    await until(lambda: side(home).status()["malformed"] >= len(wrong) + 20)
+    assert not house.commands and not app.messages
+    assert sum("malformed" in record.message for record in caplog.records) <= 10
+    assert "\x00" not in caplog.text
+    await put(app, "home/lamp/set", b"", retain=True)
+
+
+async def test_the_answer_goes_where_it_was_asked_for_but_not_anywhere(home: MqttHome, house: House) -> None:
+    app = await home.user("app", "home/#", "atls/#", subscribe=False)
+    house.join("lamp", STATE)
+    await settled(home)
+    for asked, told in (
+        ("home/lamp/answer/my-app/1", "home/lamp/answer/my-app/1"),
+        ("home/sensor/answer/my-app", "home/lamp/answer"),
+        ("home/bridge/state", "home/lamp/answer"),
+        ("home/lamp/answerer", "home/lamp/answer"),
+        ("atls/app/atls/status", "home/lamp/answer"),
+    ):
+        app.messages.clear()
+        await put(app, "home/lamp/set", "ON", response_topic=asked, correlation=asked.encode()[:32])
+        await until(lambda: [each for each in app.messages if "answer" in each.topic or "atls" in each.topic])
+        (message,) = [each for each in app.messages if each.correlation and each.topic != "home/lamp/set"]
+        assert (message.topic, message.correlation) == (told, asked.encode()[:32])
+
+
+async def test_the_same_transaction_is_carried_out_once(home: MqttHome, house: House) -> None:
+    app = await home.user("app", "home/+/answer", subscribe=False)
+    house.join("lamp", STATE)
+    await settled(home)
+    for _ in range(3):
+        await put(app, "home/lamp/set", '{"state": "ON", "transaction": "t1"}')
+    await put(app, "home/lamp/set", "ON", correlation=b"t2")
+    await put(app, "home/lamp/set", "ON", correlation=b"t2")
+    await put(app, "home/lamp/set", "ON")
+    await put(app, "home/lamp/set", "ON")
+    await until(lambda: len(app.messages) >= 4 and len(house.commands) >= 4)
+    await until(lambda: side(home).status()["received"] == 7)
+    assert len(house.commands) == 4
+
+
+async def test_what_the_broker_sends_again_is_carried_out_once(home: MqttHome, house: House) -> None:
+    """The connection breaks before the broker has our acknowledgement: it sends the message again with DUP."""
+    app = await home.user("app", "home/+/answer", subscribe=False)
+    house.join("lamp", STATE)
+    await settled(home)
+    home.far.takes = False
+    await put(app, "home/lamp/set", "ON")
+    await until(lambda: house.commands)
+    client = side(home)._client
+    assert client is not None and client._wire is not None
+    client._wire.abort()
+    await until(lambda: side(home).status()["repeated"] == 1)
+    house.settle(house.commands[0].id)
+    await until(lambda: app.messages)
+    assert len(house.commands) == 1
+    await put(app, "home/lamp/set", "ON")  # the same again, on purpose
+    await until(lambda: len(house.commands) == 2)
+    house.settle(house.commands[1].id)
+    await until(lambda: len(app.messages) == 2)
+    assert not side(home).status()["commands"]
+
+
+async def test_requests(home: MqttHome, house: House) -> None:
+    app = await home.user("app", "home/bridge/response/#", subscribe=False)
+    house.join("lamp", STATE, TEMPERATURE)
+    house.join("hidden", STATE)
+    await settled(home)
+    await put(app, "home/bridge/request/devices", '{"transaction": "x"}')
+    await until(lambda: app.messages)
+    answer = last(app, "home/bridge/response/devices")
+    (device,) = answer.pop("data")["devices"]
+    assert answer == {"status": "ok", "transaction": "x"}
+    assert device["friendly_name"] == "lamp" and device["may"] == ["observe", "read", "write"]
+    assert device["properties"]["temperature"] == {"type": "number", "unit": "Cel", "writable": False}
+    await put(app, "home/bridge/request/health_check", "", response_topic="home/bridge/response/health_check/me")
+    await until(
+        lambda: last(app, "home/bridge/response/health_check/me") == {"data": {"healthy": True}, "status": "ok"}
+    )
+    for command, payload in (("permit_join", '{"time": 60}'), ("permit_join", '{"time": 255}'), ("restart", "")):
+        await put(app, f"home/bridge/request/{command}", payload)
+        await until(lambda command=command: last(app, f"home/bridge/response/{command}") != "nothing")
+        answer = last(app, f"home/bridge/response/{command}")
+        assert answer["status"] == "error" and answer["error"] and answer["data"] == {}
+        app.messages.clear()
+
+
+async def test_home_assistant_is_told(home: MqttHome, house: House) -> None:
+    app = await home.user("app", "homeassistant/#", subscribe=False)
+    house.join("lamp", STATE, model="L1", manufacturer="Acme")
+    await until(lambda: last(app, CONFIG) != "nothing")
+    config = last(app, CONFIG)
+    assert config["dev"] == {"ids": ["home_lamp"], "name": "lamp", "mdl": "L1", "mf": "Acme"}
+    assert config["cmps"]["state"]["p"] == "light" and config["cmps"]["state"]["cmd_t"] == "home/lamp/set/state"
+    house.tell("lamp", state=True)
+    await settled(home)
+    assert len(bodies(app, CONFIG)) == 1
+    house.join("lamp", STATE, TEMPERATURE, model="L1")
+    await until(lambda: len(bodies(app, CONFIG)) == 2)
+    assert set(last(app, CONFIG)["cmps"]) == {"state", "temperature"}
+    await put(app, "homeassistant/status", "online")
+    await until(lambda: len(bodies(app, CONFIG)) == 3)
+    house.leave("lamp")
+    await until(lambda: last(app, CONFIG) is None)
+
+
+async def test_a_policy_that_takes_a_device_away(home: MqttHome, house: House) -> None:
+    app = await home.user("app", "home/#", "homeassistant/#", subscribe=False)
+    house.join("lamp", STATE)
+    house.join("sensor", CONTACT)
+    await until(lambda: last(app, "home/sensor") == {"contact": None})
+    path = home.write("policy.yaml", POLICY.replace("[lamp, sensor]", "[sensor]").encode())
+    home.hub.engine.replace_policy(policy_file.load(path, ("mqtt", "far")), now=home.hub.now())
+    home.hub.touch()
+    await until(lambda: last(app, "home/lamp") is None and last(app, CONFIG) is None)
+    assert last(app, "home/sensor") == {"contact": None}
+    await put(app, "home/lamp/set", "ON")
+    await until(lambda: last(app, "home/lamp/answer")["reason"] == "unknown")
+
+
+async def test_the_broker_was_away(home: MqttHome, house: House) -> None:
+    """Each device's last state waits, no more; it goes out when the broker is back, though that has forgotten all."""
+    house.join("lamp", LEVEL)
+    house.join("sensor", CONTACT)
+    await until(lambda: side(home).status()["devices"] == 2)
+    await settled(home)
+    home.broker.kill()
+    await until(lambda: not home.state.ready)
+    for level in range(200):
+        house.tell("lamp", brightness=level)
+    await until(lambda: side(home).status()["coalesced"] == 199)
+    assert side(home).status()["waiting"] == 1
+    home.broker.start()
+    app = await home.user("app", "home/#", subscribe=False)
+    await until(lambda: last(app, "home/lamp") != "nothing" and last(app, "home/sensor") != "nothing")
+    assert last(app, "home/lamp")["brightness"] == 199
+    await until(lambda: last(app, "home/bridge/state") == {"state": "online"} and home.state.ready)
+
+
+async def test_a_slow_broker_costs_no_memory(home: MqttHome, house: House) -> None:
+    """A connection that takes nothing: the buffer is bounded, then only the last state counts."""
+    house.join("lamp", LEVEL)
+    await settled(home)
+    devices = side(home)
+    client = devices._client
+    assert client is not None and client._wire is not None
+    client._writing = True  # as while the socket is full
+    for level in range(3000):
+        house.tell("lamp", brightness=level % 255)
+        if level % 100 == 0:
+            await asyncio.sleep(0)
+    await until(lambda: devices.status()["coalesced"] > 1000)
+    assert client._wire.unsent < 80_000 and devices.status()["waiting"] == 1
+    app = await home.user("app", "home/lamp", subscribe=False)
+    client._turn()
+    await until(lambda: last(app, "home/lamp") != "nothing" and last(app, "home/lamp")["brightness"] == 2999 % 255)
+
+
+async def test_the_will_says_offline(home: MqttHome, house: House) -> None:
+    app = await home.user("app", "home/bridge/state", subscribe=False)
+    await until(lambda: last(app, "home/bridge/state") == {"state": "online"})
+    assert app.messages[0].topic == "home/bridge/state"
+    home.tasks["mqtt"].cancel()
+    await until(lambda: last(app, "home/bridge/state") == {"state": "offline"})
+
+
+async def test_what_an_earlier_run_showed_is_taken_away(start: Start, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("adapters.mqtt.devices.devices.FORGET_AFTER", 0.5)
+    home = await start(policy=POLICY, acl=ACL, devices={}, broker_acl=False)
+    house = House(home.far)
+    app = await home.user("app", "home/lamp", CONFIG, "homeassistant/device/home_sensor/config", subscribe=False)
+    house.join("lamp", STATE)
+    house.join("sensor", CONTACT)
+    await until(lambda: last(app, CONFIG) != "nothing")
+    await settled(home)
+    home.tasks["mqtt"].cancel()
+    await until(lambda: home.tasks["mqtt"].done())
+    house.leave("lamp")
+    async with asyncio.TaskGroup() as tasks:
+        home.adapter = home.configure()
+        home.run(tasks, "mqtt", home.adapter)
+        await until(lambda: last(app, CONFIG) is None and last(app, "home/lamp") is None)
+        assert last(app, "homeassistant/device/home_sensor/config") is not None
+        home.tasks["mqtt"].cancel()
+
+
+async def test_what_an_earlier_run_had_under_way_is_not_done_again(start: Start) -> None:
+    """Nobody knows whether it was carried out: its sender hears so, and a transaction is the sender's own risk."""
+    home = await start(policy=POLICY, acl=ACL, devices={}, broker_acl=False)
+    house = House(home.far)
+    app = await home.user("app", "home/+/answer", subscribe=False)
+    house.join("lamp", STATE)
+    await settled(home)
+    home.far.takes = False
+    await put(app, "home/lamp/set", "ON")
+    await until(lambda: house.commands)
+    client = side(home)._client
+    assert client is not None and client._wire is not None
+    client._paho.ack = lambda *_: None  # type: ignore[assignment, method-assign] # killed: no more is said
+    home.tasks["mqtt"].cancel()
+    await until(lambda: home.tasks["mqtt"].done())
+    house.settle(house.commands[0].id)
+    async with asyncio.TaskGroup() as tasks:
+        home.adapter = home.configure()
+        home.run(tasks, "mqtt", home.adapter)
+        await until(lambda: app.messages)
+        assert bodies(app, "home/lamp/answer") == [{"property": "state", "status": "failed", "reason": "restarted"}]
+        assert len(house.commands) == 1
+        home.tasks["mqtt"].cancel()
