@@ -8,19 +8,21 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractAsyncContextManager
 from typing import Any, Final
 
 from adapters.coap.delivery import Delivery, Waits
+from adapters.coap.devices import Devices
 from adapters.coap.downlink import Connection, Downlink, InboxView, Mailbox, Pending
-from adapters.coap.links import directory
-from carriage.coap import atls
+from adapters.coap.links import devices as device_links
+from adapters.coap.links import directory, root
+from carriage.coap import atls, devices
 from carriage.coap.atls_format import Kind
 from carriage.coap.connection import Answer
 from carriage.coap.exchange import Reason as CoapReason
 from carriage.coap.exchange import Request, Response
-from carriage.coap.link_format import matching
+from carriage.coap.link_format import Link, matching
 from carriage.coap.server import CoapsServer
 from carriage.coap.server import Peer as CoapPeer
 from gateway.api.errors import PeerError, TransportError
@@ -65,6 +67,7 @@ class CoapAdapter:
     def __init__(self, serve: Serve, waits: Waits) -> None:
         self._serve = serve
         self._delivery = Delivery(waits)
+        self._devices = Devices(waits.answer_within)
         self._connections: dict[CoapPeer, Connection] = {}
         self._submitted: dict[EnvelopeId, Pending] = {}
         self._server: CoapsServer | None = None
@@ -79,7 +82,7 @@ class CoapAdapter:
     # gateway.api.ports.Adapter
 
     async def run(self, context: AdapterContext) -> None:
-        self._delivery.context = context
+        self._delivery.context = self._devices.context = context
         try:
             while True:
                 try:
@@ -91,6 +94,7 @@ class CoapAdapter:
                     context.fault(str(error))
                     await asyncio.sleep(LISTEN_AGAIN)
         finally:
+            self._devices.close()
             self._delivery.close()
 
     def send(self, transmit: Transmit) -> None:
@@ -101,10 +105,14 @@ class CoapAdapter:
 
     def receipt(self, receipt: Receipt) -> None:
         pending: Pending | None = self._submitted.pop(receipt.id, None)
-        if pending is None or (downlink := pending.downlink) is None:
+        if pending is None:
+            self._devices.receipt(receipt)
+            return
+        if (downlink := pending.downlink) is None:
             return
         downlink.sending.pop(pending.n, None)
-        delivered = receipt.outcome is Outcome.DELIVERED
+        # Held is as good: it is in the gateway's store. What becomes of it then, the session's end tells if need be.
+        delivered = receipt.outcome in (Outcome.DELIVERED, Outcome.HELD)
         reason = receipt.reason or Reason.EXPIRED
         if not delivered:
             downlink.failed = (pending.n, reason)
@@ -116,7 +124,7 @@ class CoapAdapter:
             pending = pending.repeated
 
     def update(self, update: Update) -> None:
-        """No watch was submitted, so none has news."""
+        self._devices.update(update)
 
     def status(self) -> Mapping[str, Any]:
         return {
@@ -126,6 +134,7 @@ class CoapAdapter:
             "refused_handshakes": self._refused_handshakes,
             "malformed_requests": self._malformed,
             **self._delivery.counters,
+            **self._devices.status(),
             **(self._server.counters if self._server is not None else {}),
         }
 
@@ -145,6 +154,7 @@ class CoapAdapter:
         connection = self._connections.pop(peer, None)
         if connection is not None:
             _LOG.info("client %s is gone: %s", _printable(connection.identity.claims[0]), reason)
+            self._devices.disconnect(connection)
             self._delivery.disconnect(connection)
 
     def refused(self, address: object, reason: str) -> None:
@@ -163,6 +173,9 @@ class CoapAdapter:
     def request(self, peer: CoapPeer, exchange: int, request: Request) -> None:
         connection = self._connections[peer]
         operation = atls.parse(request)
+        if operation is None:
+            self._devices.request(connection, exchange, devices.parse(request))
+            return
         match operation:
             case atls.SendUnit(session=session, n=n, kind=kind, payload=payload):
                 self._submit_unit(Pending(connection, exchange, n), SessionId(session), kind, payload)
@@ -177,8 +190,7 @@ class CoapAdapter:
                 if answer is Answer.OBSERVED:
                     connection.observed[exchange] = InboxView(connection, exchange)
             case atls.WellKnownCore(query=query):
-                links = directory(self._context.targets(connection.identity))
-                peer.respond(exchange, atls.links(matching(links, query)))
+                peer.respond(exchange, atls.links(matching(self._directory(connection), query)))
             case Response(payload=reason):
                 self._malformed += 1
                 self._warn("request", reason.decode("ascii", "replace"), self._malformed)
@@ -188,14 +200,24 @@ class CoapAdapter:
         connection = self._connections.get(peer)
         if connection is not None:
             self._delivery.acknowledged(connection, exchange, notification)
+            self._devices.acknowledged(connection, exchange, notification)
 
     def observation_ended(self, peer: CoapPeer, exchange: int, reason: CoapReason) -> None:
         connection = self._connections.get(peer)
         if connection is not None:
             _LOG.debug("observation ended: %s", reason.value)
             self._delivery.observation_ended(connection, exchange)
+            self._devices.observation_ended(connection, exchange)
 
     # From clients
+
+    def _directory(self, connection: Connection) -> Iterator[Link]:
+        """All that this client may use."""
+        context, identity = self._context, connection.identity
+        yield from directory(context.targets(identity))
+        if views := context.devices(identity):
+            yield root()
+            yield from device_links(views)
 
     def _on_open(self, connection: Connection, exchange: int, operation: atls.OpenSession) -> None:
         if operation.to is None or operation.nonce is None:

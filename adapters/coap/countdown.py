@@ -26,6 +26,9 @@ class Countdown(Generic[K]):
     def __len__(self) -> int:
         return len(self._due)
 
+    def __contains__(self, key: K) -> bool:
+        return key in self._due
+
     def begin(self, key: K) -> None:
         loop = asyncio.get_running_loop()
         due = loop.time() + self._seconds

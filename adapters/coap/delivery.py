@@ -45,6 +45,8 @@ class Waits:
     """An answer to POST waits this long for a unit of the other side, where the client doesn't observe."""
     absence: float = 25.0
     """A unit or an open waits this long for its client to take it; then the other end is told."""
+    answer_within: float = 20.0
+    """A request to a device waits this long for it."""
 
 
 class Delivery:

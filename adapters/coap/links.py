@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from typing import Final
+from urllib.parse import quote
 
 from adapters.coap.downlink import Downlink
 from carriage.coap.atls_format import DEFAULT_FORMATS, KINDS, LINK_FORMAT, is_alias
+from carriage.coap.devices import ALL_FORMATS, ONE_FORMATS
 from carriage.coap.link_format import Link
-from gateway.api.model import ContentKind
+from gateway.api.model import ContentKind, DeviceView, Property, ValueKind
 
 FORMATS: Final = {ContentKind(kind): DEFAULT_FORMATS.number(kind) for kind in KINDS}
 """The kinds of content that CoAP has a content format for."""
@@ -28,3 +30,30 @@ def directory(aliases: Iterable[str]) -> Iterator[Link]:
     yield Link("/atls/inbox", (("rt", "atls.inbox"), ("ct", str(LINK_FORMAT)), ("obs", None)))
     for alias in filter(is_alias, aliases):
         yield Link(f"/atls?to={alias}", (("rt", "atls"), ("ct", _ALL_FORMATS), ("title", alias)))
+
+
+def root() -> Link:
+    """Where devices are listed."""
+    return Link("/d", (("if", "core.ll"), ("ct", str(LINK_FORMAT))))
+
+
+_ONE = " ".join(map(str, ONE_FORMATS))
+_ALL = " ".join(map(str, ALL_FORMATS))
+
+
+def devices(views: Iterable[DeviceView]) -> Iterator[Link]:
+    """Each device that may be read or set, and each of its properties (``if``: draft-ietf-core-interfaces)."""
+    for view in views:
+        place = f"/d/{quote(view.name, safe='')}"
+        watched = (("obs", None),) if "observe" in view.may else ()
+        yield Link(place, (("if", "core.b"), ("ct", _ALL), *watched))
+        for told in view.properties:
+            kind = (("rt", told.resource_type),) if told.resource_type else ()
+            yield Link(f"{place}/{told.name}", (*kind, ("if", _interface(view, told)), ("ct", _ONE), *watched))
+
+
+def _interface(view: DeviceView, told: Property) -> str:
+    """A sensor, an actuator, or (what is text and can be set) a parameter, as far as this client may use it."""
+    if not told.writable or "write" not in view.may:
+        return "core.s"
+    return "core.p" if told.kind is ValueKind.TEXT else "core.a"

@@ -12,7 +12,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Final
 
-from carriage.coap import codes
+from carriage.coap import codes, devices
 from carriage.coap import options as opt
 from carriage.coap.atls_format import (
     DEFAULT_FORMATS,
@@ -102,10 +102,13 @@ class _RefusedError(Exception):
         self.reason = reason
 
 
-def parse(request: Request, formats: ContentFormats = DEFAULT_FORMATS) -> Operation | Response:
-    """What a request asks for, or the response that refuses it. Never raises."""
+def parse(request: Request, formats: ContentFormats = DEFAULT_FORMATS) -> Operation | Response | None:
+    """What a request asks for, or the response that refuses it; None: it is for ``devices.parse``. Never raises."""
     try:
-        return _usual(request, formats) or _parse(request, formats)
+        usual = _usual(request, formats)
+        if usual is not None or devices.concerns(request):
+            return usual
+        return _parse(request, formats)
     except _RefusedError as refused:
         return refusal(refused.reason)
     except PeerError:

@@ -1,0 +1,356 @@
+"""Devices as resources: requests to ``/d`` turned into commands and watches, receipts and news into answers.
+
+Who may do what is the engine's verdict; what values look like is in ``representation``, who is told when in
+``observers``.
+"""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from dataclasses import dataclass
+from functools import partial
+from typing import Final
+
+from adapters.coap import links
+from adapters.coap.countdown import Countdown
+from adapters.coap.downlink import Connection
+from adapters.coap.observers import Observer, Observers
+from adapters.coap.representation import one, value_of, whole
+from carriage.coap import atls, devices
+from carriage.coap.connection import Answer
+from carriage.coap.exchange import Response
+from carriage.coap.link_format import matching
+from gateway.api.errors import PeerError
+from gateway.api.model import (
+    Change,
+    Command,
+    DeviceView,
+    EnvelopeId,
+    Outcome,
+    Property,
+    Reason,
+    Receipt,
+    Refused,
+    Scalar,
+    Unwatch,
+    Update,
+    Watch,
+)
+from gateway.api.ports import AdapterContext
+
+MAX_STATES: Final = 1024
+"""Commands that had to wait whose fate can be read, of all clients."""
+MAX_COMMANDS: Final = 4096
+"""Commands without their final receipt, of all clients."""
+
+_Key = tuple[str, str, str]
+"""Who (by the first claim), which device, which property."""
+
+
+@dataclass(slots=True, eq=False)
+class _Ask:
+    """A command of ours that has no final receipt yet. ``exchange``: its request, until that has its answer.
+
+    ``format``: of the answer to a GET; None for a PUT.
+    """
+
+    key: _Key
+    told: Property
+    format: int | None
+    exchange: tuple[Connection, int] | None
+
+
+@dataclass(slots=True)
+class _State:
+    """What became of a command that had to wait, in words."""
+
+    command: EnvelopeId
+    text: str
+
+
+class Devices:
+    """All devices for all clients of one adapter. ``context`` is set before anything else is called."""
+
+    context: AdapterContext
+
+    def __init__(self, answer_within: float) -> None:
+        self._asked: dict[EnvelopeId, _Ask] = {}
+        self._patience: Countdown[EnvelopeId] = Countdown(answer_within, self._waited_enough)
+        self._states: OrderedDict[_Key, _State] = OrderedDict()
+        self._observers = Observers(lambda: self.context.now())
+        self._watches: dict[EnvelopeId, Observer] = {}
+        self._state_watchers: dict[_Key, list[Observer]] = {}
+        self.commands = 0
+
+    def status(self) -> dict[str, int]:
+        return {
+            "device_observers": len(self._observers),
+            "device_notifications": self._observers.notified,
+            "device_commands": self.commands,
+            "device_commands_waiting": len(self._asked),
+        }
+
+    def close(self) -> None:
+        self._observers.close()
+        self._patience.close()
+        self._asked.clear()
+
+    # From clients
+
+    def request(self, connection: Connection, exchange: int, operation: devices.Operation | Response) -> None:
+        match operation:
+            case devices.Read():
+                self._read(connection, exchange, operation)
+            case devices.Write():
+                self._write(connection, exchange, operation)
+            case devices.ListDevices(query=query):
+                found = links.devices(self.context.devices(connection.identity))
+                connection.peer.respond(exchange, atls.links(matching(found, query)))
+            case Response():
+                connection.peer.respond(exchange, operation)
+
+    def _view(self, connection: Connection, name: str) -> DeviceView | None:
+        return next((view for view in self.context.devices(connection.identity) if view.name == name), None)
+
+    def _read(self, connection: Connection, exchange: int, wanted: devices.Read) -> None:
+        peer = connection.peer
+        view = self._view(connection, wanted.device)
+        told = None if view is None else _property(view, wanted.property)
+        if view is None or (wanted.property and told is None):
+            peer.respond(exchange, devices.refusal("unknown"))
+        elif wanted.command:
+            self._read_state(connection, exchange, wanted)
+        elif "read" not in view.may:
+            peer.respond(exchange, devices.refusal("denied"))
+        elif told is None or told.name in view.samples or wanted.deregister:
+            self._answer(connection, exchange, wanted, view, told)
+        else:
+            self._ask_value(connection, exchange, wanted, view, told)
+
+    def _answer(
+        self, connection: Connection, exchange: int, wanted: devices.Read, view: DeviceView, told: Property | None
+    ) -> None:
+        """What is known, and an observation where that is asked for and granted."""
+        response = self._content(view, told, wanted.format)
+        watch = self._watch(connection, wanted) if wanted.observe else None
+        if watch is None:
+            connection.peer.respond(exchange, response)
+            return
+        render = partial(self._render, connection, wanted)
+        observer = Observer(connection, exchange, render, partial(self._unwatch, connection, watch))
+        self._watches[watch] = observer
+        if connection.peer.respond(exchange, response, observe=True) is Answer.OBSERVED:
+            self._observers.add(observer)
+        else:
+            observer.forget()
+
+    def _render(self, connection: Connection, wanted: devices.Read) -> Response | None:
+        view = self._view(connection, wanted.device)
+        told = None if view is None else _property(view, wanted.property)
+        if view is None or (wanted.property and told is None):
+            return devices.refusal("unknown")
+        sample = None if told is None else view.samples.get(told.name)
+        if wanted.format == devices.TEXT and sample is not None and sample.stale:
+            return None  # Max-Age of the last notification runs out just now, which says it (RFC 7641, section 3.3.1)
+        return self._content(view, told, wanted.format)
+
+    def _content(self, view: DeviceView, told: Property | None, format: int) -> Response:
+        now = self.context.now()
+        return whole(view, format, now) if told is None else one(view, told, view.samples.get(told.name), format, now)
+
+    def _watch(self, connection: Connection, wanted: devices.Read) -> EnvelopeId | None:
+        """The gateway's watch for an observation; None: not for this client, who gets an answer without."""
+        context = self.context
+        watch = Watch(
+            id=context.next_id(),
+            source=connection.identity,
+            to=wanted.device,
+            property=wanted.property,
+            received_at=context.now(),
+        )
+        return None if isinstance(context.submit(watch), Refused) else watch.id
+
+    def _unwatch(self, connection: Connection, watch: EnvelopeId) -> None:
+        """Nobody observes any more; without effect where the gateway has ended the watch itself."""
+        if self._watches.pop(watch, None) is not None:
+            context = self.context
+            context.submit(
+                Unwatch(id=context.next_id(), source=connection.identity, watch=watch, received_at=context.now())
+            )
+
+    # Commands
+
+    def _ask_value(
+        self, connection: Connection, exchange: int, wanted: devices.Read, view: DeviceView, told: Property
+    ) -> None:
+        """It has told nothing yet. An observer begins with nothing; whoever reads waits for the device."""
+        key = connection.identity.claims[0], view.name, told.name
+        if wanted.observe:
+            self._submit(connection, _Ask(key, told, wanted.format, None), None)
+            self._answer(connection, exchange, wanted, view, told)
+            return
+        refused = self._submit(connection, _Ask(key, told, wanted.format, (connection, exchange)), None)
+        if refused is not None:
+            connection.peer.respond(exchange, _refused(refused))
+
+    def _write(self, connection: Connection, exchange: int, wanted: devices.Write) -> None:
+        peer = connection.peer
+        view = self._view(connection, wanted.device)
+        told = None if view is None else _property(view, wanted.property)
+        if view is None or told is None:
+            peer.respond(exchange, devices.refusal("unknown"))
+            return
+        if "write" not in view.may:
+            peer.respond(exchange, devices.refusal("denied"))
+            return
+        if not told.writable:
+            peer.respond(exchange, devices.refusal("method", "it can't be set"))
+            return
+        try:
+            value = value_of(view, told, wanted.format, wanted.payload)
+        except PeerError as error:
+            peer.respond(exchange, devices.refusal("bad-request", str(error)))
+            return
+        key = connection.identity.claims[0], view.name, told.name
+        refused = self._submit(connection, _Ask(key, told, None, (connection, exchange)), value)
+        if refused is not None:
+            peer.respond(exchange, _refused(refused))
+
+    def _submit(self, connection: Connection, ask: _Ask, value: Scalar | None) -> Refused | None:
+        if len(self._asked) >= MAX_COMMANDS:
+            return Refused(Reason.BUSY, 10.0)
+        context = self.context
+        command = Command(
+            id=context.next_id(),
+            source=connection.identity,
+            to=ask.key[1],
+            property=ask.told.name,
+            value=value,
+            received_at=context.now(),
+        )
+        self._asked[command.id] = ask
+        verdict = context.submit(command)
+        if isinstance(verdict, Refused):
+            del self._asked[command.id]
+            return verdict
+        self.commands += 1
+        self._patience.begin(command.id)
+        return None
+
+    def receipt(self, receipt: Receipt) -> None:
+        """What became of a command."""
+        ask = self._asked.get(receipt.id)
+        if ask is None:
+            return
+        if receipt.outcome is Outcome.HELD:
+            self._held(receipt.id, ask)
+            return
+        del self._asked[receipt.id]
+        self._patience.end(receipt.id)
+        delivered = receipt.outcome is Outcome.DELIVERED
+        reason = (receipt.reason or Reason.EXPIRED).value
+        if not delivered:
+            self._respond(ask, devices.refusal(reason, receipt.detail))
+        elif ask.format is None:
+            self._respond(ask, devices.done())
+        else:
+            self._respond_value(ask, ask.format)
+        if ask.format is None:
+            words = "delivered" if delivered else f"failed {reason} {receipt.detail}".rstrip()
+            self._enter_state(ask.key, receipt.id, "superseded" if receipt.detail == "superseded" else words)
+
+    def _respond_value(self, ask: _Ask, format: int) -> None:
+        """The device has told what it was asked for."""
+        if ask.exchange is None:
+            return
+        view = self._view(ask.exchange[0], ask.key[1])
+        if view is None or ask.told.name not in view.samples:
+            self._respond(ask, devices.refusal("unreachable", "it answered without a value"))
+        else:
+            self._respond(ask, self._content(view, ask.told, format))
+
+    def _held(self, command: EnvelopeId, ask: _Ask) -> None:
+        """The device sleeps: who sets something is told that it waits. Who reads goes on waiting, within bounds."""
+        if ask.format is None and ask.exchange is not None:
+            self._patience.end(command)
+            self._states[ask.key] = _State(command, "")
+            self._enter_state(ask.key, command, "queued")
+            self._respond(ask, devices.queued(*ask.key[1:]))
+
+    def _waited_enough(self, command: EnvelopeId) -> None:
+        ask = self._asked[command]
+        if ask.format is None:
+            self._held(command, ask)
+        else:
+            del self._asked[command]
+            self._respond(ask, devices.refusal("timeout", "the device has not told it yet"))
+
+    @staticmethod
+    def _respond(ask: _Ask, response: Response) -> None:
+        if ask.exchange is not None:
+            (connection, exchange), ask.exchange = ask.exchange, None
+            if not connection.gone:
+                connection.peer.respond(exchange, response)
+
+    # What became of commands that had to wait
+
+    def _enter_state(self, key: _Key, command: EnvelopeId, text: str) -> None:
+        """Only of the newest one, and only where its sender was told to look here."""
+        state = self._states.get(key)
+        if state is None or state.command > command:
+            return
+        state.command, state.text = command, text
+        self._states.move_to_end(key)
+        if len(self._states) > MAX_STATES:
+            self._states.popitem(last=False)
+        for observer in tuple(self._state_watchers.get(key, ())):
+            self._observers.changed(observer)
+
+    def _read_state(self, connection: Connection, exchange: int, wanted: devices.Read) -> None:
+        key = connection.identity.claims[0], wanted.device, wanted.property
+
+        def render() -> Response:
+            state = self._states.get(key)
+            if state is None:
+                return devices.refusal("unknown")
+            return devices.content(wanted.format, state.text.encode(), 0)
+
+        if connection.peer.respond(exchange, render(), observe=wanted.observe) is Answer.OBSERVED:
+            observer = Observer(connection, exchange, render, lambda: self._unobserve_state(key, observer))
+            self._state_watchers.setdefault(key, []).append(observer)
+            self._observers.add(observer)
+
+    def _unobserve_state(self, key: _Key, observer: Observer) -> None:
+        watchers = self._state_watchers[key]
+        watchers.remove(observer)
+        if not watchers:
+            del self._state_watchers[key]
+
+    # News
+
+    def update(self, update: Update) -> None:
+        observer = self._watches.get(update.watch)
+        if observer is None:
+            return
+        if update.change in (Change.GONE, Change.ENDED):
+            del self._watches[update.watch]
+            self._observers.finish(observer, devices.refusal("unknown"))
+        else:
+            self._observers.changed(observer)
+
+    def acknowledged(self, connection: Connection, exchange: int, notification: int) -> None:
+        self._observers.acknowledged(connection, exchange, notification)
+
+    def observation_ended(self, connection: Connection, exchange: int) -> None:
+        self._observers.ended(connection, exchange)
+
+    def disconnect(self, connection: Connection) -> None:
+        self._observers.disconnect(connection)
+
+
+def _refused(refused: Refused) -> Response:
+    return devices.refusal(refused.reason.value, retry_after=refused.retry_after)
+
+
+def _property(view: DeviceView, name: str) -> Property | None:
+    return next((told for told in view.properties if told.name == name), None)

@@ -1,0 +1,139 @@
+"""Observations of devices (RFC 7641): the newest state to each observer, at a pace that it can take.
+
+What is sent is made when it goes out, so a slow observer misses what was in between and nothing piles up. The first
+notification after a quiet time and the last one of a burst are confirmable, the others are not: a change arrives for
+certain, an observer that has vanished is found out, and a burst costs no acknowledgements.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Final
+
+from adapters.coap.countdown import Countdown
+from adapters.coap.downlink import Connection
+from carriage.coap import codes
+from carriage.coap.exchange import Response
+
+PACE: Final = 1.0
+"""Seconds between two notifications of one observation (RFC 7641, section 4.5.1, bounds their rate)."""
+QUIET: Final = 10.0
+"""Seconds without a confirmable notification after which the next one is confirmable."""
+SETTLED: Final = 5.0
+"""Seconds after a notification that was not confirmable, and had none behind it, in which it goes again as one."""
+ONE_MESSAGE: Final = 900
+"""Octets above which a notification may go in blocks: those are always confirmable."""
+
+
+@dataclass(slots=True, eq=False)
+class Observer:
+    """One observation. ``render``: the state now, or None where it can't be told and needn't be.
+
+    ``forget``: called once when the observation is over, however it ended.
+    """
+
+    connection: Connection
+    exchange: int
+    render: Callable[[], Response | None]
+    forget: Callable[[], object]
+    notification: int | None = None
+    """The confirmable one under way."""
+    confirmed_at: float = float("-inf")
+    pending: bool = False
+    """The state has changed since what was sent last."""
+    over: bool = False
+
+
+class Observers:
+    """All of one adapter."""
+
+    def __init__(self, now: Callable[[], float]) -> None:
+        self._now = now
+        self._by_exchange: dict[tuple[Connection, int], Observer] = {}
+        self._paced: Countdown[Observer] = Countdown(PACE, self._pace_over)
+        self._settling: Countdown[Observer] = Countdown(SETTLED, self._settled)
+        self.notified = 0
+
+    def __len__(self) -> int:
+        return len(self._by_exchange)
+
+    def add(self, observer: Observer) -> None:
+        self._by_exchange[observer.connection, observer.exchange] = observer
+        observer.confirmed_at = self._now()  # its request shows that it is there
+
+    def changed(self, observer: Observer) -> None:
+        """Its state is another one: tell now, or as soon as it may be."""
+        if observer.over:
+            return
+        if observer.notification is not None or observer in self._paced:
+            observer.pending = True
+        else:
+            self._send(observer, confirmable=self._now() - observer.confirmed_at >= QUIET)
+
+    def finish(self, observer: Observer, refusal: Response) -> None:
+        """The last word: the resource is no more, or not for this observer."""
+        if not observer.over:
+            observer.connection.peer.notify(observer.exchange, refusal)
+            self._drop(observer)
+
+    def _send(self, observer: Observer, *, confirmable: bool) -> None:
+        response = observer.render()
+        observer.pending = False
+        if response is None or observer.over:
+            return
+        if not codes.is_success(response.code):
+            self.finish(observer, response)
+            return
+        confirmable = confirmable or len(response.payload) > ONE_MESSAGE
+        sent = observer.connection.peer.notify(observer.exchange, response, confirmable=confirmable)
+        if not isinstance(sent, int):
+            self._drop(observer)
+            return
+        self.notified += 1
+        self._paced.begin(observer)
+        if confirmable:
+            observer.notification, observer.confirmed_at = sent, self._now()
+            self._settling.end(observer)
+        else:
+            self._settling.begin(observer)
+
+    def _pace_over(self, observer: Observer) -> None:
+        if observer.pending and observer.notification is None:
+            self._send(observer, confirmable=self._now() - observer.confirmed_at >= QUIET)
+
+    def _settled(self, observer: Observer) -> None:
+        if observer.notification is None:
+            self._send(observer, confirmable=True)
+
+    def acknowledged(self, connection: Connection, exchange: int, notification: int) -> None:
+        observer = self._by_exchange.get((connection, exchange))
+        if observer is not None and observer.notification == notification:
+            observer.notification = None
+            if observer.pending:
+                self.changed(observer)
+
+    def ended(self, connection: Connection, exchange: int) -> None:
+        """The connection says that this observation is over."""
+        observer = self._by_exchange.get((connection, exchange))
+        if observer is not None:
+            self._drop(observer)
+
+    def disconnect(self, connection: Connection) -> None:
+        for observer in [each for (of, _), each in self._by_exchange.items() if of is connection]:
+            self._drop(observer)
+
+    def _drop(self, observer: Observer) -> None:
+        if observer.over:
+            return
+        observer.over = True
+        del self._by_exchange[observer.connection, observer.exchange]
+        self._paced.end(observer)
+        self._settling.end(observer)
+        observer.forget()
+
+    def close(self) -> None:
+        for observer in list(self._by_exchange.values()):
+            self._drop(observer)
+        self._paced.close()
+        self._settling.close()

@@ -1,0 +1,148 @@
+"""What a device's values look like in each media type, and what a client's body says that a property is to be."""
+
+from __future__ import annotations
+
+import re
+from math import isfinite
+from typing import Final
+
+from carriage import senml
+from carriage.coap import devices
+from carriage.coap.exchange import Response
+from gateway.api.errors import PeerError
+from gateway.api.model import DeviceView, Property, Sample, Scalar, ValueKind
+
+ONLINE: Final = "online"
+"""The record of ``/d/{name}`` that says whether the device can be reached; no value while nobody knows."""
+MAX_TEXT: Final = 1024
+"""Characters of a text that is set."""
+
+_EUI64: Final = "eui64:"
+_WORDS: Final = {"true": True, "1": True, "on": True, "false": False, "0": False, "off": False}
+_INTEGER: Final = re.compile(r"[+-]?[0-9]{1,15}")
+_DECIMAL: Final = re.compile(r"[+-]?([0-9]+\.?[0-9]*|\.[0-9]+)([eE][+-]?[0-9]+)?")
+
+
+def base_name(view: DeviceView) -> str:
+    """``urn:dev:mac:`` (RFC 9039, sections 4.1 and 3.2.2) where the device has an EUI64, else its name here."""
+    claim = view.address.claim
+    if claim.startswith(_EUI64):
+        return f"urn:dev:mac:{claim.removeprefix(_EUI64).replace(':', '').lower()}_"
+    return f"{view.name}/" if senml.is_name(view.name) else "device/"
+
+
+def one(view: DeviceView, told: Property, sample: Sample | None, format: int, now: float) -> Response:
+    """A property's value. In text a stale one is 5.04, since text can't say how old it is."""
+    if format == devices.TEXT:
+        if sample is not None and sample.stale:
+            return devices.refusal("expired", f"told {now - sample.at:.0f} s ago")
+        return devices.content(format, _text(sample), _left(told, sample, now))
+    return devices.content(format, _pack((_record(told, sample, now),), view, format), _left(told, sample, now))
+
+
+def whole(view: DeviceView, format: int, now: float) -> Response:
+    """All values of a device and whether it can be reached; a property that told nothing yet has a record without."""
+    samples = view.samples
+    records = [_record(told, samples.get(told.name), now) for told in view.properties]
+    if all(told.name != ONLINE for told in view.properties):
+        records.append(senml.Record(name=ONLINE, value=view.online))
+    left = [_left(told, samples[told.name], now) for told in view.properties if told.name in samples]
+    return devices.content(format, _pack(records, view, format), min(left, default=0.0))
+
+
+def _pack(records: tuple[senml.Record, ...] | list[senml.Record], view: DeviceView, format: int) -> bytes:
+    write = senml.write_json if format == devices.SENML_JSON else senml.write_cbor
+    return write(records, base_name(view))
+
+
+def _record(told: Property, sample: Sample | None, now: float) -> senml.Record:
+    if sample is None:
+        return senml.Record(name=told.name, unit=told.unit)
+    return senml.Record(
+        name=told.name,
+        value=sample.value,
+        unit=told.unit,
+        time=min(0.0, round(sample.at - now, 1)),
+        update_time=told.lifetime,
+    )
+
+
+def _left(told: Property, sample: Sample | None, now: float) -> float:
+    """Seconds that the value still counts."""
+    return 0.0 if sample is None or sample.stale else max(0.0, sample.at + told.lifetime - now)
+
+
+def _text(sample: Sample | None) -> bytes:
+    value = None if sample is None else sample.value
+    if value is None:
+        return b""
+    if isinstance(value, bool):
+        return b"true" if value else b"false"
+    return (value if isinstance(value, str) else repr(value)).encode()
+
+
+# What is set
+
+
+def value_of(view: DeviceView, wanted: Property, format: int, payload: bytes) -> Scalar:
+    """What a body asks a property to be. PeerError, in words for the client: it can't be that."""
+    value = _of_text(wanted, payload) if format == devices.TEXT else _of_pack(view, wanted, format, payload)
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        return value
+    low, high = wanted.minimum, wanted.maximum
+    if (low is not None and value < low) or (high is not None and value > high):
+        raise PeerError(f"expected {_bound(low)} to {_bound(high)}")
+    return value
+
+
+def _bound(bound: float | None) -> str:
+    return "any" if bound is None else f"{bound:g}"
+
+
+def _of_text(wanted: Property, payload: bytes) -> Scalar:
+    try:
+        text = payload.decode()
+    except UnicodeDecodeError:
+        raise PeerError("expected UTF-8") from None
+    if wanted.kind is ValueKind.TEXT:
+        if len(text) > MAX_TEXT:
+            raise PeerError(f"expected at most {MAX_TEXT} characters")
+        return text
+    text = text.strip()
+    if wanted.kind is ValueKind.BOOLEAN:
+        word = _WORDS.get(text.lower())
+        if word is None:
+            raise PeerError("expected true or false")
+        return word
+    if _INTEGER.fullmatch(text):
+        return int(text)
+    if len(text) <= 40 and _DECIMAL.fullmatch(text) and isfinite(number := float(text)):
+        return number
+    raise PeerError("expected a number")
+
+
+_TYPES: Final = {
+    ValueKind.BOOLEAN: ((bool,), "vb"),
+    ValueKind.NUMBER: ((int, float), "v"),
+    ValueKind.TEXT: ((str,), "vs"),
+}
+
+
+def _of_pack(view: DeviceView, wanted: Property, format: int, payload: bytes) -> Scalar:
+    records = senml.read_json(payload) if format == devices.SENML_JSON else senml.read_cbor(payload)
+    if len(records) != 1:
+        raise PeerError("expected one record")
+    record = records[0]
+    if record.name not in ("", wanted.name, base_name(view) + wanted.name):
+        raise PeerError("expected this resource's own name, or none")
+    if record.unit not in ("", wanted.unit):
+        raise PeerError(f"expected the unit {wanted.unit}" if wanted.unit else "expected no unit")
+    if record.time or record.update_time is not None or record.sum is not None:
+        raise PeerError("expected a value alone, for now")
+    types, field = _TYPES[wanted.kind]
+    value = record.value
+    if type(value) not in types or isinstance(value, bytes | None):
+        raise PeerError(f"expected {field}")
+    if isinstance(value, str) and len(value) > MAX_TEXT:
+        raise PeerError(f"expected at most {MAX_TEXT} characters")
+    return value

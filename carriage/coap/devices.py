@@ -1,0 +1,155 @@
+"""Devices over CoAP as the serving side sees them: requests to ``/d`` as a closed union of values, and their answers.
+
+Resources: ``GET /d`` lists, ``GET /d/{name}`` reads all that a device tells, ``GET /d/{name}/{property}`` one thing,
+``PUT`` sets it; ``GET /d/{name}/{property}/command`` tells what became of the last PUT that had to wait. What values
+look like in each media type: ``carriage.senml`` and the adapter.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Final
+
+from carriage.coap import codes
+from carriage.coap import options as opt
+from carriage.coap.atls_format import LINK_FORMAT, REASON_CODES
+from carriage.coap.exchange import Request, Response
+from carriage.coap.observe import DEREGISTER, REGISTER
+from carriage.coap.options import encode_uint
+from layer.errors import PeerError
+
+ROOT: Final = "d"
+COMMAND: Final = "command"
+
+TEXT: Final = 0
+"""text/plain;charset=utf-8 (RFC 7252, section 12.3)."""
+SENML_JSON: Final = 110
+"""application/senml+json (RFC 8428, section 12.4)."""
+SENML_CBOR: Final = 112
+"""application/senml+cbor."""
+
+ONE_FORMATS: Final = (SENML_JSON, SENML_CBOR, TEXT)
+"""Of one property. The first is for who states no Accept: unlike text it tells how old a value is."""
+ALL_FORMATS: Final = (SENML_JSON, SENML_CBOR)
+"""Of a whole device."""
+COMMAND_FORMATS: Final = (TEXT,)
+
+MAX_DIAGNOSTIC: Final = 120
+
+
+@dataclass(frozen=True, slots=True)
+class ListDevices:
+    """``query``: a filter of RFC 6690, section 4.1 (``""``: none)."""
+
+    query: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Read:
+    """``property`` empty: all of the device. ``command``: not the property but what became of the last PUT to it.
+
+    ``format``: of the answer. ``observe``: from now on by notification; ``deregister``: no longer.
+    """
+
+    device: str
+    property: str
+    format: int
+    command: bool = False
+    observe: bool = False
+    deregister: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Write:
+    """Set a property to what ``payload`` says in ``format``."""
+
+    device: str
+    property: str
+    format: int
+    payload: bytes = field(repr=False)
+
+
+Operation = ListDevices | Read | Write
+
+
+def concerns(request: Request) -> bool:
+    """Whether the request is for this module."""
+    return opt.first(request.options, opt.URI_PATH) == ROOT.encode()
+
+
+def parse(request: Request) -> Operation | Response:
+    """What a request to ``/d`` asks for, or the response that refuses it. Never raises."""
+    try:
+        path = opt.strings(request.options, opt.URI_PATH)[1:]
+        query = opt.strings(request.options, opt.URI_QUERY)
+    except PeerError:
+        return refusal("bad-request")
+    if path[-1:] == ("",):
+        path = path[:-1]
+    command = path[2:] == (COMMAND,)
+    if (len(path) > 2 and not command) or "" in path:
+        return refusal("unknown")
+    if request.code == codes.PUT and len(path) == 2:
+        return refusal("bad-request") if query else _write(request, *path)
+    if request.code != codes.GET:
+        return refusal("method")
+    if not path:
+        return _list(request, query)
+    if query:
+        return refusal("bad-request")
+    return _read(request, path[0], path[1] if len(path) > 1 else "", command)
+
+
+def _list(request: Request, query: tuple[str, ...]) -> Operation | Response:
+    if opt.first_uint(request.options, opt.ACCEPT) not in (None, LINK_FORMAT):
+        return refusal("not-acceptable")
+    return refusal("bad-request") if len(query) > 1 else ListDevices("".join(query))
+
+
+def _read(request: Request, device: str, name: str, command: bool) -> Operation | Response:
+    offered = COMMAND_FORMATS if command else ONE_FORMATS if name else ALL_FORMATS
+    wanted = opt.first_uint(request.options, opt.ACCEPT)
+    if wanted is not None and wanted not in offered:
+        return refusal("not-acceptable")
+    observe = opt.first_uint(request.options, opt.OBSERVE)
+    chosen = offered[0] if wanted is None else wanted
+    return Read(device, name, chosen, command, observe == REGISTER, observe == DEREGISTER)
+
+
+def _write(request: Request, device: str, name: str) -> Operation | Response:
+    # RFC 7252, section 5.5.1: without a Content-Format none may be assumed, but text is what such clients send.
+    sent = opt.first_uint(request.options, opt.CONTENT_FORMAT)
+    if sent is not None and sent not in ONE_FORMATS:
+        return refusal("content")
+    return Write(device, name, TEXT if sent is None else sent, request.payload)
+
+
+# Answers
+
+
+def content(format: int, payload: bytes, max_age: float) -> Response:
+    """2.05; ``max_age``: whole seconds that it holds, at most."""
+    return Response(codes.CONTENT, ((opt.CONTENT_FORMAT, encode_uint(format)), _age(max_age)), payload)
+
+
+def done() -> Response:
+    """2.04: the device did it."""
+    return Response(codes.CHANGED)
+
+
+def queued(device: str, name: str) -> Response:
+    """2.01: the device sleeps; the command is a resource of its own now, until it is done and for a while after."""
+    path = (ROOT, device, name, COMMAND)
+    place = tuple((opt.LOCATION_PATH, segment.encode()) for segment in path)
+    return Response(codes.CREATED, (*place, (opt.CONTENT_FORMAT, encode_uint(TEXT))), b"queued")
+
+
+def refusal(reason: str, detail: str = "", retry_after: float | None = None) -> Response:
+    """The code of a reason, and as diagnostic payload the reason's name and the detail behind a colon."""
+    text = f"{reason}: {detail}" if detail else reason
+    wait = 0 if retry_after is None else max(1, -(-retry_after // 1))
+    return Response(REASON_CODES[reason], (_age(wait),), text[:MAX_DIAGNOSTIC].encode())
+
+
+def _age(seconds: float) -> tuple[int, bytes]:
+    return opt.MAX_AGE, encode_uint(min(0xFFFFFFFF, max(0, int(seconds))))
