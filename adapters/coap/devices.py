@@ -137,7 +137,7 @@ class Devices:
             connection.peer.respond(exchange, response)
             return
         render = partial(self._render, connection, wanted)
-        observer = Observer(connection, exchange, render, partial(self._unwatch, connection, watch))
+        observer = Observer(connection, exchange, render, partial(self._unwatch, connection, watch), self.context.now())
         self._watches[watch] = observer
         if connection.peer.respond(exchange, response, observe=True) is Answer.OBSERVED:
             self._observers.add(observer)
@@ -316,7 +316,7 @@ class Devices:
             return devices.content(wanted.format, state.text.encode(), 0)
 
         if connection.peer.respond(exchange, render(), observe=wanted.observe) is Answer.OBSERVED:
-            observer = Observer(connection, exchange, render, lambda: self._unobserve_state(key, observer))
+            observer = Observer(connection, exchange, render, lambda: self._unobserve_state(key, observer), 0.0)
             self._state_watchers.setdefault(key, []).append(observer)
             self._observers.add(observer)
 
@@ -335,7 +335,7 @@ class Devices:
         if update.change in (Change.GONE, Change.ENDED):
             del self._watches[update.watch]
             self._observers.finish(observer, devices.refusal("unknown"))
-        else:
+        elif update.at > observer.since:
             self._observers.changed(observer)
 
     def acknowledged(self, connection: Connection, exchange: int, notification: int) -> None:

@@ -37,6 +37,8 @@ class Observer:
     exchange: int
     render: Callable[[], Response | None]
     forget: Callable[[], object]
+    since: float
+    """What happened until then is in the first answer."""
     notification: int | None = None
     """The confirmable one under way."""
     confirmed_at: float = float("-inf")

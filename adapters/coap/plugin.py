@@ -51,7 +51,13 @@ class CoapTable(BaseModel):
     key_file: str | None = Field(default=None, description="Its private key (PEM, readable by its owner only).")
     trust_file: str | None = Field(default=None, description="Whom to trust as issuer of clients' certificates (PEM).")
     max_clients: Annotated[int, Field(ge=1, le=10_000)] = Field(default=256, description="Connected clients.")
+    max_clients_per_host: Annotated[int, Field(ge=1, le=10_000)] = Field(
+        default=64, description="Connected clients from one IP address."
+    )
     max_handshakes: Annotated[int, Field(ge=1, le=1000)] = Field(default=64, description="Handshakes under way.")
+    max_handshakes_per_host: Annotated[int, Field(ge=1, le=1000)] = Field(
+        default=8, description="Handshakes under way from one IP address."
+    )
     idle: Annotated[float, Field(ge=30, le=86_400, strict=False)] = Field(
         default=3600.0, description="Seconds without a datagram after which a client's association ends."
     )
@@ -60,6 +66,10 @@ class CoapTable(BaseModel):
     )
     absence: Annotated[float, Field(ge=1, le=86_400, strict=False)] = Field(
         default=25.0, description="Seconds that a unit waits for its client; then the session is closed as unreachable."
+    )
+
+    answer_within: Annotated[float, Field(ge=1, le=120, strict=False)] = Field(
+        default=20.0, description="Seconds that a request to a device waits for it to read or to set something."
     )
 
     @model_validator(mode="after")
@@ -90,7 +100,9 @@ class CoapPlugin:
                 credentials,
                 _ASSOCIATION,
                 max_peers=table.max_clients,
+                max_peers_per_host=table.max_clients_per_host,
                 max_half_open=table.max_handshakes,
+                max_half_open_per_host=table.max_handshakes_per_host,
                 idle_timeout=table.idle,
             )
 
@@ -108,7 +120,8 @@ class CoapPlugin:
             finally:
                 server.close()
 
-        return CoapAdapter(serve, Waits(reply_window=table.reply_window, absence=table.absence))
+        waits = Waits(reply_window=table.reply_window, absence=table.absence, answer_within=table.answer_within)
+        return CoapAdapter(serve, waits)
 
 
 def _address(listen: str) -> tuple[str, int]:

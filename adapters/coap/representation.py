@@ -14,7 +14,7 @@ from gateway.api.model import DeviceView, Property, Sample, Scalar, ValueKind
 
 ONLINE: Final = "online"
 """The record of ``/d/{name}`` that says whether the device can be reached; no value while nobody knows."""
-MAX_TEXT: Final = 1024
+MAX_TEXT: Final = 256
 """Characters of a text that is set."""
 
 _EUI64: Final = "eui64:"

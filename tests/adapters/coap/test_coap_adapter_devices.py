@@ -1,0 +1,256 @@
+"""Devices as CoAP resources, over real DTLS in a real gateway: what is read, set and refused."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from carriage.coap import codes
+from carriage.coap import options as opt
+from carriage.coap.exchange import Request
+from carriage.coap.link_format import read_links
+from gateway.api.model import Outcome, Property, Reason, ValueKind
+from tests.adapters.coap.coap_home import Home
+from tests.adapters.coap.devices_home import (
+    CBOR,
+    JSON,
+    POLICY,
+    TEXT,
+    Device,
+    asking,
+    get,
+    max_age,
+    put,
+    records,
+    values,
+)
+from tests.adapters.coap.far_end import until
+
+
+@pytest.fixture
+async def home(start: Callable[..., Any]) -> Home:
+    found = await start(policy=POLICY, answer_within=1.0)
+    assert isinstance(found, Home)
+    found.far.takes = False
+    return found
+
+
+@pytest.fixture
+def lamp(home: Home) -> Device:
+    return Device(home.far)
+
+
+async def test_a_value_in_each_format(home: Home, lamp: Device) -> None:
+    lamp.tell(on=True, level=40, label="näh", temperature=21.5)
+    phone = await home.client("phone")
+    for path, accept, payload in (
+        ("d/lamp/on", TEXT, "true"),
+        ("d/lamp/level", TEXT, "40"),
+        ("d/lamp/label", TEXT, "näh"),
+    ):
+        answer = await phone.request(get(path, accept))
+        assert (answer.code, answer.payload.decode()) == (codes.CONTENT, payload)
+        assert opt.first_uint(answer.options, opt.CONTENT_FORMAT) == TEXT
+        assert 86_000 < (max_age(answer) or 0) <= 86_400
+    for accept, form in ((None, JSON), (JSON, JSON), (CBOR, CBOR)):
+        answer = await phone.request(get("d/lamp/level", accept))
+        assert opt.first_uint(answer.options, opt.CONTENT_FORMAT) == form
+        (record,) = records(answer)
+        assert (record.name, record.value, record.unit, record.update_time) == ("lamp/level", 40, "/", 86_400)
+        assert -60 < record.time <= 0
+    assert values(await phone.request(get("d/lamp"))) == {
+        "on": True, "level": 40, "label": "näh", "temperature": 21.5, "online": None,
+    }  # fmt: skip
+
+
+async def test_a_stale_value_says_so(home: Home, lamp: Device) -> None:
+    lamp.tell(temperature=21.5)
+    phone = await home.client("phone")
+    stale = lambda: lamp.far.gateway.read(phone_peer(home), "lamp", "temperature").stale  # type: ignore[union-attr] # noqa: E731
+    await until(stale)
+    answer = await phone.request(get("d/lamp/temperature"))
+    (record,) = records(answer)
+    assert record.value == 21.5 and -record.time >= (record.update_time or 0) == 0.5 and max_age(answer) == 0
+    answer = await phone.request(get("d/lamp/temperature", TEXT))
+    assert answer.code == codes.GATEWAY_TIMEOUT and answer.payload.startswith(b"expired: told ")
+
+
+def phone_peer(home: Home) -> Any:
+    return next(iter(home.adapter._connections.values())).identity
+
+
+async def test_a_value_that_is_none_now(home: Home, lamp: Device) -> None:
+    lamp.tell(level=None)
+    phone = await home.client("phone")
+    (record,) = records(await phone.request(get("d/lamp/level")))
+    assert record.value is None and record.update_time is not None
+    assert (await phone.request(get("d/lamp/level", TEXT))).payload == b""
+
+
+async def test_a_value_that_was_never_told_is_asked_for(home: Home, lamp: Device) -> None:
+    phone = await home.client("phone")
+    reading = await asking(phone, get("d/lamp/level", TEXT))
+    command = await lamp.command()
+    assert (command.to, command.property, command.value) == ("lamp", "level", None)
+    lamp.tell(level=7)
+    lamp.settle(command, Outcome.DELIVERED)
+    assert (await reading).payload == b"7"
+    reading = await asking(phone, get("d/lamp/label"))
+    lamp.settle(await lamp.command(2), Outcome.DROPPED, Reason.REJECTED, "UNSUPPORTED_ATTRIBUTE")
+    answer = await reading
+    assert (answer.code, answer.payload) == (codes.BAD_GATEWAY, b"rejected: UNSUPPORTED_ATTRIBUTE")
+    reading = await asking(phone, get("d/lamp/label"))  # nobody answers
+    lamp.settle(await lamp.command(3), Outcome.HELD)
+    assert (await reading).code == codes.GATEWAY_TIMEOUT
+
+
+@pytest.mark.parametrize(
+    ("path", "body", "form", "value"),
+    [
+        ("on", "true", None, True),
+        ("on", "OFF\n", TEXT, False),
+        ("on", '[{"vb":true}]', JSON, True),
+        ("on", '[{"n":"lamp/on","vb":false}]', JSON, False),
+        ("on", bytes.fromhex("81a104f5"), CBOR, True),
+        ("level", "40", TEXT, 40),
+        ("level", " 12.5 ", TEXT, 12.5),
+        ("level", '[{"n":"level","u":"/","v":99}]', JSON, 99),
+        ("label", "left one", TEXT, "left one"),
+        ("label", '[{"vs":""}]', JSON, ""),
+    ],
+)
+async def test_what_is_set(
+    home: Home, lamp: Device, path: str, body: bytes | str, form: int | None, value: Any
+) -> None:
+    phone = await home.client("phone")
+    setting = await asking(phone, put(f"d/lamp/{path}", body, form))
+    command = await lamp.command()
+    assert (command.property, command.value, type(command.value)) == (path, value, type(value))
+    assert not setting.done()
+    lamp.settle(command, Outcome.DELIVERED)
+    assert (await setting).code == codes.CHANGED
+    assert (await phone.request(get(f"d/lamp/{path}/command"))).code == codes.NOT_FOUND  # it didn't wait
+
+
+@pytest.mark.parametrize(
+    ("path", "body", "form", "code"),
+    [
+        ("on", "maybe", TEXT, codes.BAD_REQUEST),
+        ("on", "1", JSON, codes.BAD_REQUEST),
+        ("on", '[{"v":1}]', JSON, codes.BAD_REQUEST),
+        ("on", '[{"vb":true},{"vb":true}]', JSON, codes.BAD_REQUEST),
+        ("on", '[{"n":"level","vb":true}]', JSON, codes.BAD_REQUEST),
+        ("on", '[{"vb":true,"t":5}]', JSON, codes.BAD_REQUEST),
+        ("level", '[{"v":1,"u":"Cel"}]', JSON, codes.BAD_REQUEST),
+        ("level", "101", TEXT, codes.BAD_REQUEST),
+        ("level", "-1", TEXT, codes.BAD_REQUEST),
+        ("level", "nan", TEXT, codes.BAD_REQUEST),
+        ("level", "1e999", TEXT, codes.BAD_REQUEST),
+        ("level", "1_0", TEXT, codes.BAD_REQUEST),
+        ("label", b"\xff", TEXT, codes.BAD_REQUEST),
+        ("label", "x" * 257, TEXT, codes.BAD_REQUEST),
+        ("on", "1", 50, codes.UNSUPPORTED_CONTENT_FORMAT),
+        ("temperature", "20", TEXT, codes.METHOD_NOT_ALLOWED),
+        ("nothing", "20", TEXT, codes.NOT_FOUND),
+    ],
+)
+async def test_what_can_t_be_set(home: Home, lamp: Device, path: str, body: bytes | str, form: int, code: int) -> None:
+    phone = await home.client("phone")
+    assert (await phone.request(put(f"d/lamp/{path}", body, form))).code == code
+    assert not lamp.commands
+
+
+@pytest.mark.parametrize(
+    ("outcome", "reason", "detail", "code", "payload"),
+    [
+        (Outcome.DROPPED, Reason.REJECTED, "READ_ONLY", codes.BAD_GATEWAY, b"rejected: READ_ONLY"),
+        (Outcome.DROPPED, Reason.UNREACHABLE, "", codes.GATEWAY_TIMEOUT, b"unreachable"),
+        (Outcome.EXPIRED, None, "", codes.GATEWAY_TIMEOUT, b"expired"),
+    ],
+)
+async def test_a_command_that_fails(
+    home: Home, lamp: Device, outcome: Outcome, reason: Reason | None, detail: str, code: int, payload: bytes
+) -> None:
+    phone = await home.client("phone")
+    setting = await asking(phone, put("d/lamp/on", "1"))
+    lamp.settle(await lamp.command(), outcome, reason, detail)
+    answer = await setting
+    assert (answer.code, answer.payload) == (code, payload)
+
+
+async def test_only_what_the_caller_may_use_is_there(home: Home, lamp: Device) -> None:
+    Device(home.far, "secret").tell(on=True)
+    lamp.tell(on=True, level=1, label="x", temperature=1)
+    phone, tablet = await home.client("phone"), await home.client("tablet")
+    stranger = await home.client("stranger")
+    for path in ("d/secret", "d/secret/on", "d/nobody/on", "d/lamp/nothing"):
+        assert (await phone.request(get(path))).code == codes.NOT_FOUND
+    assert (await phone.request(put("d/secret/on", "1"))).code == codes.NOT_FOUND
+    assert (await stranger.request(get("d/lamp/on"))).code == codes.NOT_FOUND
+    assert values(await tablet.request(get("d/lamp/on", TEXT))) == "true"
+    assert (await tablet.request(put("d/lamp/on", "1"))).code == codes.FORBIDDEN
+    for client, interface, observable in ((phone, "core.a", True), (tablet, "core.s", False)):
+        core = read_links((await client.request(get(".well-known/core"))).payload)
+        links = {link.target: link for link in core}
+        assert {target for target in links if target.startswith("/d")} == {
+            "/d", "/d/lamp", "/d/lamp/on", "/d/lamp/level", "/d/lamp/label", "/d/lamp/temperature",
+        }  # fmt: skip
+        on = links["/d/lamp/on"]
+        assert (on.get("rt"), on.get("if"), on.get("ct")) == ("urn:oma:lwm2m:ext:3306", interface, "110 112 0")
+        assert on.has("obs") is observable
+    assert not any(
+        "/d" in link.target for link in read_links((await stranger.request(get(".well-known/core"))).payload)
+    )
+    assert (await stranger.request(get("d"))).payload == b""
+    found = read_links((await phone.request(get("d", query="rt=urn:oma:lwm2m:ext:33*"))).payload)
+    assert [link.target for link in found] == ["/d/lamp/on", "/d/lamp/temperature"]
+
+
+async def test_other_methods_and_formats(home: Home, lamp: Device) -> None:
+    phone = await home.client("phone")
+    assert (await phone.request(get("d/lamp/on", 50))).code == codes.NOT_ACCEPTABLE
+    assert (await phone.request(Request(codes.DELETE, opt.uri(("d", "lamp", "on"))))).code == codes.METHOD_NOT_ALLOWED
+
+
+async def test_a_long_list_comes_in_blocks(home: Home) -> None:
+    many = tuple(Property(name=f"p{n}", kind=ValueKind.TEXT, unit="lm", resource_type="x" * 40) for n in range(60))
+    lamp = Device(home.far, properties=many)
+    lamp.tell(**{each.name: "y" * 200 for each in many})
+    phone = await home.client("phone")
+    answer = await phone.request(get("d"))
+    assert len(answer.payload) > 4096 and len(read_links(answer.payload)) == 61
+    pack = await phone.request(get("d/lamp", CBOR))
+    assert len(pack.payload) > 12_000 and len(records(pack)) == 61
+
+
+async def test_a_command_for_a_sleeper_is_a_resource_until_it_is_done(home: Home, lamp: Device) -> None:
+    phone, tablet = await home.client("phone"), await home.client("tablet")
+    setting = await asking(phone, put("d/lamp/on", "1"))
+    command = await lamp.command()
+    lamp.settle(command, Outcome.HELD)
+    answer = await setting
+    assert answer.code == codes.CREATED and answer.payload == b"queued"
+    place = opt.strings(answer.options, opt.LOCATION_PATH)
+    assert place == ("d", "lamp", "on", "command")
+    path = "/".join(place)
+    assert (await phone.request(get(path))).payload == b"queued"
+    assert (await tablet.request(get(path))).code == codes.NOT_FOUND  # another's
+    told: list[bytes] = []
+    await phone.observe(get(path), lambda response: told.append(response.payload))
+    lamp.settle(command, Outcome.DROPPED, Reason.REJECTED, "READ_ONLY")
+    await until(lambda: told[-1] == b"failed rejected READ_ONLY")
+    setting = await asking(phone, put("d/lamp/on", "0"))
+    lamp.settle(await lamp.command(2), Outcome.DELIVERED)
+    assert (await setting).code == codes.CHANGED
+    await until(lambda: told[-1] == b"delivered")
+
+
+async def test_a_command_without_any_answer_waits_as_well(home: Home, lamp: Device) -> None:
+    phone = await home.client("phone")
+    answer = await phone.request(put("d/lamp/on", "1"))
+    assert (answer.code, answer.payload) == (codes.CREATED, b"queued")
+    lamp.settle(await lamp.command(), Outcome.DELIVERED)
+    await until(lambda: not home.adapter._devices._asked)
+    assert (await phone.request(get("d/lamp/on/command"))).payload == b"delivered"
