@@ -28,6 +28,7 @@ PAGES = (
     "architecture.md",
     "bench.md",
     "carriage.md",
+    "coap-devices.md",
     "config.md",
     "endpoint.md",
     "policy.md",

@@ -1,0 +1,71 @@
+"""docs/coap-devices.md: its requests, its links and its pack against the code."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import pytest
+
+from adapters.coap import links
+from adapters.coap.devices import MAX_STATES
+from adapters.coap.observers import PACE, QUIET, SETTLED
+from adapters.coap.representation import whole
+from carriage.coap import codes, devices, options
+from carriage.coap.atls_format import REASON_CODES
+from carriage.coap.exchange import Request, Response
+from carriage.coap.link_format import write_links
+from gateway.api.model import Address, DeviceView, Property, Sample, ValueKind
+from tests.docs.conftest import Page, read
+
+ON = Property(name="on", kind=ValueKind.BOOLEAN, resource_type="urn:oma:lwm2m:ext:3306", writable=True)
+LAMP = DeviceView(
+    name="lamp", address=Address(scheme="zigbee", claim="eui64:00:0d:6f:00:0b:5d:e3:b6"),
+    may=frozenset(("read", "observe", "write")), online=True, sleepy=False, facts=(), properties=(ON,),
+    samples={"on": Sample(True, 100.0, False)},
+)  # fmt: skip
+
+
+@pytest.fixture
+def told() -> Page:
+    return read("coap-devices.md")
+
+
+def test_requests(told: Page, code_words: Callable[[str], list[str]]) -> None:
+    for row in told.rows("request"):
+        method, _, path = code_words(row[0])[0].partition(" ")
+        path = path.replace("NAME", "lamp").replace("PROPERTY", "on")
+        code = {"GET": codes.GET, "PUT": codes.PUT}[method]
+        request = options.uri(path.strip("/").split("/"))
+        number = options.ACCEPT if code == codes.GET else options.CONTENT_FORMAT
+        formats = [int(word) for word in row[2].split(", ")]
+        for form in (0, 40, 50, 110, 112):
+            made = Request(code, (*request, (number, options.encode_uint(form))))
+            assert isinstance(devices.parse(made), Response) is (form not in formats), (path, form)
+        if method == "GET" and formats != [40]:
+            default = devices.parse(Request(code, request))
+            assert isinstance(default, devices.Read) and default.format == formats[0]
+
+
+def test_links_and_values(told: Page) -> None:
+    assert write_links(links.devices((LAMP,))) == told.block("text", "coap-device-links").strip().encode()
+    pack = whole(LAMP, devices.SENML_JSON, 103.2)
+    assert pack.payload == told.block("json", "coap-device-senml").strip().encode()
+    assert {int(row[0]) for row in told.rows("content format")} == set(devices.ONE_FORMATS)
+
+
+def test_refusals_are_those_of_reasons(told: Page) -> None:
+    assert {row[0] for row in told.rows("code")} <= {codes.dotted(code) for code in REASON_CODES.values()}
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        f"at least {PACE:g} s apart",
+        f"no confirmable one for {QUIET:g} s",
+        f"after {SETTLED:g} s without another",
+        f"keeps {MAX_STATES} of them",
+        "up to `answer_within` (20 s)",
+    ],
+)
+def test_numbers(told: Page, words: str) -> None:
+    assert words in " ".join(told.text.split())
