@@ -258,6 +258,21 @@ class TlsRecordReader:
         """True when everything fed so far was whole records: a chunk that starts now starts a record."""
         return not self._partial and not self._skip
 
+    @property
+    def position(self) -> int:
+        """Octets of the current record still to come, from which a reader can be ``resumed``.
+
+        -1 where it can't: in the middle of a record's header, in the handshake in clear, or out of step.
+        """
+        return -1 if self._clear or self._partial or self._lost else self._skip
+
+    @classmethod
+    def resumed(cls, position: int) -> TlsRecordReader:
+        """A reader that goes on where another one's ``position`` was (>= 0)."""
+        reader = cls()
+        reader._clear, reader._skip = False, position
+        return reader
+
     def feed(self, chunk: Octets) -> list[RecordHeader]:
         """Headers of the records that started (in clear handshake: ended) in this chunk. Raises ``PeerError``."""
         if self._lost:

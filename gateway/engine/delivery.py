@@ -5,62 +5,61 @@ Nothing is decided here. What was promised is kept here: one final receipt for e
 
 from __future__ import annotations
 
-from collections import OrderedDict
+from collections import deque
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import replace
 
 from gateway.api.errors import UsageError
 from gateway.api.model import (
-    Address,
     Close,
     ContentKind,
     EnvelopeId,
     Outcome,
     Reason,
     Receipt,
-    SessionId,
     Transmit,
     Unit,
 )
+from gateway.engine.closes import Closes
 from gateway.engine.commands import Audit, Outbox, Withdraw, final
 from gateway.engine.decision import Grant
+from gateway.engine.keeping import Keeping
 from gateway.engine.limits import EngineLimits
 from gateway.engine.sessions import Flow, Pending, Session, SessionTable, State
+from gateway.engine.stored import Changes, Journal, StoredClose, StoredSession, StoredUnit
+from gateway.engine.visible import NO_FLIGHT, Flight
 
 _GONE = frozenset({Reason.UNKNOWN, Reason.CLOSED, Reason.RESTARTED})
 """Why a unit was dropped, where that says that the receiver no longer has the session."""
-
-
-@dataclass(slots=True)
-class _Closing:
-    """A close on its way to ``scheme``; ``asked_by``: the scheme of the endpoint that asked for it, if one did."""
-
-    scheme: str
-    session: SessionId
-    deadline: float
-    asked_by: str | None
 
 
 class Delivery:
     """Holds the live sessions and everything in them that has no final receipt yet.
 
     ``windows``: by scheme, how many units of one flow may be on their way (1 where nothing is set).
-    ``pending_octets``: what all units without a final receipt add up to.
+    ``pending_octets``: what all units without a final receipt add up to. ``paused``: the schemes whose adapters are not
+    there yet although something that survived waits for them: nothing is given to them until ``resume``.
     """
 
-    def __init__(self, limits: EngineLimits, outbox: Outbox, next_id: Callable[[], EnvelopeId]) -> None:
-        self.sessions = SessionTable(limits)
+    def __init__(
+        self, limits: EngineLimits, outbox: Outbox, journal: Journal, next_id: Callable[[], EnvelopeId]
+    ) -> None:
+        self.sessions = SessionTable(limits, journal)
+        self.keeping = Keeping(limits, journal)
         self.pending_octets = 0
         self.windows: dict[str, int] = {}
+        self.paused: dict[str, int] = {}
+        """With the windows that they get back."""
         self._limits = limits
         self._outbox = outbox
+        self._journal = journal
         self._next_id = next_id
         self._units: dict[EnvelopeId, Pending] = {}
         self._opens: dict[EnvelopeId, Session] = {}
-        self._closes: OrderedDict[EnvelopeId, _Closing] = OrderedDict()
+        self.closes = Closes(limits, outbox, journal, self.paused.keys())
 
     def check_id(self, envelope: EnvelopeId) -> None:
-        if envelope in self._units or envelope in self._opens or envelope in self._closes:
+        if envelope in self._units or envelope in self._opens or envelope in self.closes:
             raise UsageError("the id of an envelope is in use")
 
     # Opens
@@ -71,19 +70,36 @@ class Delivery:
         if asked is None:
             raise UsageError("a session opens once")
         session.open_deadline = now + self._limits.open_timeout
-        session.up.held = True
+        session.open_require = grant.require
+        session.up.blocked = True
         self.sessions.add(session)
         self.sessions.schedule(session, min(session.open_deadline, now + session.idle))
         self._opens[asked.id] = session
-        self._outbox.commands.append(Transmit(asked, session.up.to, grant.require))
+        self.keeping.touch(session)
+        self._send_open(session)
+
+    def _send_open(self, session: Session) -> None:
+        to = session.up.to
+        if session.open is not None and not session.open_sent and to.scheme not in self.paused:
+            session.open_sent = True
+            self._outbox.commands.append(Transmit(session.open, to, session.open_require))
 
     def opened(self, session: Session) -> None:
         """The target has taken the open: what waited for that may go."""
-        session.up.held = False
+        session.up.blocked = False
         if session.state is State.OPENING:
             session.state = State.OPEN
+        self.keeping.touch(session)
 
     def _settle_open(self, session: Session, receipt: Receipt, now: float) -> None:
+        if receipt.outcome is Outcome.HELD:
+            if not session.open_asleep:
+                session.open_asleep = True
+                session.open_deadline = now + self._limits.unit_lifetime
+                self.keeping.touch(session)
+                self._journal.urgent = True
+            return
+        del self._opens[receipt.id]
         session.open = None
         session.last_activity = now
         self._notify(session.down.to.scheme, receipt, session)
@@ -95,15 +111,21 @@ class Delivery:
         reason = _reason(receipt)
         self._outbox.lose(receipt, reason, "", session.opener)
         # A target that has spoken in the session knows it, whatever became of the open.
-        self.end(session, reason, now, tell=(session.down,) if session.up.held else (session.down, session.up))
+        self.end(session, reason, now, tell=(session.down,) if session.up.blocked else (session.down, session.up))
 
     # Units
 
-    def take(self, unit: Unit, flow: Flow, grant: Grant, expires_at: float, now: float) -> None:
+    def take(
+        self, unit: Unit, flow: Flow, grant: Grant, expires_at: float, now: float, flight: Flight = NO_FLIGHT
+    ) -> None:
         """Queue an accepted unit, or send it at once."""
         session = flow.session
         octets = len(unit.payload.octets)
-        pending = Pending(unit, flow, grant, expires_at)
+        if flow.asleep:
+            expires_at = self._latest(unit, now)
+        if flight:
+            self._supersede(flow, flight)
+        pending = Pending(unit, flow, grant, expires_at, now, flight)
         flow.next_n = unit.n + 1
         flow.units += 1
         flow.octets += octets
@@ -117,32 +139,70 @@ class Delivery:
             due = expires_at
         if due < session.scheduled:
             self.sessions.schedule(session, due)
-        if flow is session.down and session.up.held:
+        if flow is session.down and session.up.blocked:
             self.opened(session)
             self.pump(session.up, now)
+        self.keeping.take(pending)
+        self.keeping.touch(session)
         waiting = flow.waiting
-        if flow.held or waiting or len(flow.pending) > self.windows.get(flow.to.scheme, 1):
+        if flow.blocked or waiting or len(flow.pending) > self.windows.get(flow.to.scheme, 1):
             waiting.append(pending)
+            if flow.to.scheme in self.paused:
+                self._missed(flow, now)
         else:
             pending.sent = True
+            flow.next_out = unit.n + 1
             self._outbox.commands.append(Transmit(unit, flow.to, grant.require))
+
+    def _latest(self, unit: Unit, since: float) -> float:
+        """How long a unit may wait for a receiver that sleeps: a handshake as long as any other."""
+        latest = since + self._limits.unit_lifetime
+        return latest if unit.expires_at is None else min(latest, unit.expires_at)
+
+    def _missed(self, flow: Flow, now: float) -> None:
+        """A unit of ``flow`` can't reach its receiver, as things are: the session ends unless that changes in time."""
+        if flow.unreachable_since is None and not flow.asleep:
+            flow.unreachable_since = now
+            self.sessions.schedule(flow.session, now + self._limits.unreachable_after)
+
+    def _supersede(self, flow: Flow, flight: Flight) -> None:
+        """Drop the handshake units that wait and that one with ``flight`` repeats, so that they don't pile up."""
+        for old in list(flow.pending.values()):
+            if old.flight and old.flight <= flight and (old.asleep or (not old.sent and (flow.asleep or old.kept))):
+                self._give_up(old, Reason.EXPIRED, "superseded")
 
     def settle(self, receipt: Receipt, now: float) -> None:
         pending = self._units.get(receipt.id)
         if pending is not None and pending.sent:
-            self._settle_unit(pending, receipt, now)
+            if receipt.outcome is Outcome.HELD:
+                self._sleeps(pending)
+            else:
+                self._settle_unit(pending, receipt, now)
         elif receipt.id in self._opens:
-            self._settle_open(self._opens.pop(receipt.id), receipt, now)
-        elif receipt.id in self._closes:
-            self._settle_close(receipt)
+            self._settle_open(self._opens[receipt.id], receipt, now)
+        elif receipt.id in self.closes:
+            self.closes.settle(receipt, now)
         else:
             self._outbox.counters["settle.unknown"] += 1
+
+    def _sleeps(self, pending: Pending) -> None:
+        """The receiver sleeps: what is on its way to it waits for as long as it may live, and in the store."""
+        flow = pending.flow
+        if pending.asleep:
+            return
+        pending.asleep = True
+        flow.asleep += 1
+        flow.unreachable_since = None
+        for each in flow.pending.values():
+            each.expires_at = self._latest(each.unit, each.since)
+        self.keeping.keep(pending)
 
     def _settle_unit(self, pending: Pending, receipt: Receipt, now: float) -> None:
         flow = pending.flow
         session = flow.session
         self._forget(pending)
         session.last_activity = now
+        self.keeping.touch(session)
         self._notify(pending.unit.source.scheme, receipt, session)
         if receipt.outcome is Outcome.DELIVERED:
             self._outbox.counters["delivered.unit"] += 1
@@ -156,32 +216,39 @@ class Delivery:
             if reason in _GONE:
                 self.end(session, reason, now)
                 return
-            if reason is Reason.UNREACHABLE and flow.unreachable_since is None:
-                flow.unreachable_since = now
-                self.sessions.schedule(session, now + self._limits.unreachable_after)
+            if reason is Reason.UNREACHABLE:
+                self._missed(flow, now)
         if flow.waiting or session.close is not None:
             self.pump(flow, now)
 
     def pump(self, flow: Flow, now: float) -> None:
         """Send on what the window allows; finish a close once what it waits for is through."""
         waiting = flow.waiting
-        if waiting and not flow.held:
+        if waiting and not flow.blocked:
             window = self.windows.get(flow.to.scheme, 1)
             while waiting and len(flow.pending) - len(waiting) < window:
                 pending = waiting.popleft()
                 pending.sent = True
+                if pending.unit.n >= flow.next_out:
+                    flow.next_out = pending.unit.n + 1
                 self._outbox.commands.append(Transmit(pending.unit, flow.to, pending.grant.require))
         session = flow.session
-        if session.closing is flow and not flow.pending and not flow.held:
+        if session.closing is flow and not flow.pending and not flow.blocked:
             self._finish(session, now)
 
     def abandon(self, pending: Pending, reason: Reason) -> None:
         """Give up on a unit that its adapter has not settled."""
+        self._give_up(pending, reason, "")
+
+    def _give_up(self, pending: Pending, reason: Reason, detail: str) -> None:
         unit, flow = pending.unit, pending.flow
         if pending.sent:
             self._outbox.commands.append(Withdraw(flow.to.scheme, unit.id))
         self._forget(pending)
+        self.keeping.touch(flow.session)
         receipt = final(unit.id, reason, flow.session.id)
+        if detail:
+            receipt = replace(receipt, detail=detail)
         self._outbox.notify(unit.source.scheme, receipt)
         self._outbox.lose(receipt, reason, pending.grant.rule, flow.sender)
 
@@ -193,6 +260,9 @@ class Delivery:
         self.pending_octets -= octets
         if not pending.sent:
             flow.waiting.remove(pending)
+        if pending.asleep:
+            flow.asleep -= 1
+        self.keeping.done(pending)
 
     def _abandon_all(self, flow: Flow, reason: Reason) -> None:
         for pending in list(flow.pending.values()):
@@ -206,7 +276,8 @@ class Delivery:
         session.state = State.DRAINING
         session.close, session.closing = asked, flow
         if flow is session.down:
-            session.up.held = False
+            session.up.blocked = False
+        self.keeping.touch(session)
         self._abandon_all(session.other(flow), Reason.CLOSED)
         self.pump(flow, now)
 
@@ -214,7 +285,7 @@ class Delivery:
         """A close in a session that drains already."""
         if session.closing is not flow and session.closing is not None:
             # The end that the rest drains to leaves too: nobody is left to hear it.
-            session.closing.held = False
+            session.closing.blocked = False
             self._abandon_all(session.closing, Reason.CLOSED)
             self.pump(session.closing, now)
 
@@ -223,7 +294,7 @@ class Delivery:
         if asked is None or flow is None or asked.source is None:
             raise UsageError("only an endpoint's close is drained for")
         session.close = session.closing = None
-        self._send_close(asked, flow.to, now, asked.source.scheme)
+        self.closes.send(asked, flow.to, now, asked.source.scheme)
         self.end(session, asked.reason, now, tell=())
 
     def end(self, session: Session, reason: Reason, now: float, tell: tuple[Flow, ...] | None = None) -> None:
@@ -241,54 +312,132 @@ class Delivery:
         session.open = session.close = session.closing = None
         if asked is not None:
             del self._opens[asked.id]
-            outbox.commands.append(Withdraw(up.to.scheme, asked.id))
+            if session.open_sent:
+                outbox.commands.append(Withdraw(up.to.scheme, asked.id))
             outbox.notify(asked.source.scheme, final(asked.id, reason, session.id))
         if close is not None and close.source is not None:
             outbox.notify(close.source.scheme, final(close.id, reason, session.id))
         for flow in (down, up) if tell is None else tell:
             if closing is None or flow is closing:
                 own = Close(id=self._next_id(), source=None, session=session.id, reason=reason, received_at=now)
-                self._send_close(own, flow.to, now, None)
+                self.closes.send(own, flow.to, now, None)
         outbox.counters["closed." + reason.value] += 1
         outbox.commands.append(Audit("closed", reason, session.rule, None, session.id, session.opener))
 
-    def _send_close(self, close: Close, to: Address, now: float, asked_by: str | None) -> None:
-        while len(self._closes) >= 2 * self._limits.max_sessions:
-            self._give_up_close(next(iter(self._closes)))
-        self._closes[close.id] = _Closing(to.scheme, close.session, now + self._limits.close_timeout, asked_by)
-        self._outbox.commands.append(Transmit(close, to))
+    # Adapters that are gone, and what survives
 
-    def _settle_close(self, receipt: Receipt) -> None:
-        closing = self._closes.pop(receipt.id)
-        self._outbox.counters[receipt.outcome.value + ".close"] += 1
-        if closing.asked_by is not None:
-            outcome, reason = receipt.outcome, receipt.reason
-            self._outbox.notify(closing.asked_by, Receipt(receipt.id, outcome, reason, closing.session))
+    def set_window(self, scheme: str, window: int) -> None:
+        (self.paused if scheme in self.paused else self.windows)[scheme] = window
 
-    def _give_up_close(self, envelope: EnvelopeId) -> None:
-        closing = self._closes.pop(envelope)
-        self._outbox.commands.append(Withdraw(closing.scheme, envelope))
-        self._outbox.counters["expired.close"] += 1
-        if closing.asked_by is not None:
-            self._outbox.notify(closing.asked_by, final(envelope, Reason.EXPIRED, closing.session))
+    def pause(self, scheme: str) -> set[EnvelopeId]:
+        """The adapter of ``scheme`` is gone; returns those of its orders that wait for the next one."""
+        waiting = set(self.closes.pause(scheme))
+        for session in self.sessions:
+            if (
+                session.open_asleep
+                and session.open is not None
+                and session.open_sent
+                and session.up.to.scheme == scheme
+            ):
+                session.open_sent = False
+                waiting.add(session.open.id)
+            for flow in (session.up, session.down):
+                if flow.to.scheme != scheme:
+                    continue
+                kept = [pending for pending in flow.pending.values() if pending.sent and pending.kept]
+                for pending in kept:
+                    pending.sent = False
+                    waiting.add(pending.unit.id)
+                if kept:
+                    flow.waiting = deque(pending for pending in flow.pending.values() if not pending.sent)
+        if waiting:
+            self.hold_back(scheme)
+        return waiting
+
+    def hold_back(self, scheme: str) -> None:
+        """Give nothing to the adapter of ``scheme`` until ``resume``."""
+        if scheme not in self.paused:
+            self.paused[scheme] = self.windows.get(scheme, 1)
+            self.windows[scheme] = 0
+
+    def resume(self, scheme: str, now: float) -> None:
+        """The adapter of ``scheme`` is ready: it gets what waited for it, opens first."""
+        window = self.paused.pop(scheme, None)
+        if window is None:
+            return
+        self.windows[scheme] = window
+        for session in self.sessions:
+            if session.up.to.scheme == scheme:
+                self._send_open(session)
+        for session in self.sessions:
+            for flow in (session.up, session.down):
+                if flow.to.scheme == scheme:
+                    self.pump(flow, now)
+        self.closes.resume(scheme)
+
+    # The store
+
+    def snapshot(self) -> list[StoredSession | StoredUnit | StoredClose]:
+        return [*self.keeping.snapshot(self.sessions), *self.closes.snapshot()]
+
+    def stored(self, changes: Changes) -> None:
+        """A transaction is through: tell those who wait to hear it."""
+        for row in changes.rows.values():
+            if isinstance(row, StoredUnit):
+                pending = self._units.get(row.id)
+                if pending is not None and not pending.told:
+                    pending.told = True
+                    receipt = Receipt(row.id, Outcome.HELD, None, row.session)
+                    self._outbox.notify(pending.unit.source.scheme, receipt)
+            elif isinstance(row, StoredSession):
+                session = self.sessions.get(row.id)
+                if row.asleep and session is not None and session.open is not None and not session.open_told:
+                    session.open_told = True
+                    receipt = Receipt(session.open.id, Outcome.HELD, None, row.id)
+                    self._outbox.notify(session.open.source.scheme, receipt)
+            elif isinstance(row, StoredClose):
+                self.closes.stored(row)
+
+    def restore_session(self, session: Session, now: float) -> None:
+        """Take up a session that was stored."""
+        self.sessions.add(session)
+        if session.open is not None:
+            self._opens[session.open.id] = session
+        for flow in (session.up, session.down):
+            self.hold_back(flow.to.scheme)
+        self.sessions.schedule(session, self._due(session, now))
+
+    def restore_close(self, row: StoredClose, now: float) -> None:
+        """Take up a close that was on its way."""
+        self.closes.restore(row, now)
+        self.hold_back(row.to.scheme)
+
+    def restore_unit(self, unit: Unit, row: StoredUnit, flow: Flow, grant: Grant, now: float) -> None:
+        """Take up a unit that was stored; those of a flow come in the order of n."""
+        pending = Pending(unit, flow, grant, row.expires_at, row.received_at, row.flight)
+        pending.kept = pending.told = True
+        pending.asleep = row.asleep
+        flow.asleep += row.asleep
+        octets = len(unit.payload.octets)
+        flow.pending_octets += octets
+        self.pending_octets += octets
+        flow.pending[unit.id] = self._units[unit.id] = pending
+        flow.waiting.append(pending)
+        # Its adapter has as long to be there as a target has to take an open.
+        self._missed(flow, now + max(0.0, self._limits.open_timeout - self._limits.unreachable_after))
+        self.sessions.schedule(flow.session, self._due(flow.session, now))
 
     # Time
 
     def tick(self, now: float) -> None:
         while (session := self.sessions.take_due(now)) is not None:
             self._look_at(session, now)
-        while self._closes:
-            envelope, closing = next(iter(self._closes.items()))
-            if closing.deadline > now:
-                break
-            self._give_up_close(envelope)
+        self.closes.tick(now)
+        self.keeping.tick(now)
 
     def next_deadline(self) -> float | None:
-        deadline = self.sessions.next_deadline()
-        if not self._closes:
-            return deadline
-        close = next(iter(self._closes.values())).deadline
-        return close if deadline is None or close < deadline else deadline
+        deadlines = (self.sessions.next_deadline(), self.closes.next_deadline(), self.keeping.look_at)
+        return min((deadline for deadline in deadlines if deadline is not None), default=None)
 
     def _look_at(self, session: Session, now: float) -> None:
         for flow in (session.up, session.down):
@@ -308,9 +457,10 @@ class Delivery:
     def _overdue(self, session: Session, now: float) -> Reason | None:
         """Why a session's time is up, if it is."""
         for flow in (session.up, session.down):
-            if flow.unreachable_since is not None and flow.unreachable_since + self._limits.unreachable_after <= now:
+            since = flow.unreachable_since
+            if since is not None and not flow.asleep and since + self._limits.unreachable_after <= now:
                 return Reason.UNREACHABLE
-        if session.up.held:
+        if session.up.blocked:
             return Reason.EXPIRED if session.open_deadline <= now else None
         busy = session.up.pending or session.down.pending
         return Reason.EXPIRED if not busy and session.last_activity + session.idle <= now else None
@@ -320,12 +470,12 @@ class Delivery:
         due = session.last_activity + session.idle
         if due <= now:
             due = now + session.idle
-        if session.up.held:
+        if session.up.blocked:
             due = min(due, session.open_deadline)
         for flow in (session.up, session.down):
             for pending in flow.pending.values():
                 due = min(due, pending.expires_at)
-            if flow.unreachable_since is not None:
+            if flow.unreachable_since is not None and not flow.asleep:
                 due = min(due, flow.unreachable_since + self._limits.unreachable_after)
         return due
 

@@ -16,7 +16,7 @@ What holds:
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 from types import MappingProxyType
 
@@ -55,9 +55,22 @@ from gateway.engine.delivery import Delivery
 from gateway.engine.gate import SHADOW_GRANT, Gate, Refusal
 from gateway.engine.limits import LIMITS_RULE, EngineLimits
 from gateway.engine.policy import GATEWAY, Action, PolicySet
+from gateway.engine.restoring import session_of, unit_of
 from gateway.engine.sessions import Flow, Session, State
+from gateway.engine.stored import (
+    Changes,
+    Journal,
+    Row,
+    StoredClose,
+    StoredCommand,
+    StoredOpen,
+    StoredSample,
+    StoredSession,
+    StoredUnit,
+    Unsaved,
+)
 from gateway.engine.twins import Twins
-from gateway.engine.visible import Visible
+from gateway.engine.visible import NO_FLIGHT, StreamReader, Visible
 
 
 class Engine:
@@ -73,11 +86,13 @@ class Engine:
         """``new_session`` gives 128 fresh random bits, ``next_id`` the ids of the engine's own envelopes."""
         self._limits = limits
         self._new_session = new_session
+        self._next_id = next_id
         self._outbox = Outbox()
+        self._journal = Journal()
         self._gate = Gate(policy, self._policy_raised)
-        self._delivery = Delivery(limits, self._outbox, next_id)
+        self._delivery = Delivery(limits, self._outbox, self._journal, next_id)
         self._sessions = self._delivery.sessions
-        self._twins = Twins(limits, self._outbox, self._gate)
+        self._twins = Twins(limits, self._outbox, self._gate, self._journal)
 
     # What the runtime calls
 
@@ -127,19 +142,24 @@ class Engine:
         """How many units of one flow the adapter of ``scheme`` takes before the first is settled (default 1)."""
         if window < 1:
             raise UsageError("a window is 1 or more")
-        self._delivery.windows[scheme] = window
+        self._delivery.set_window(scheme, window)
 
-    def adapter_ready(self, scheme: str) -> None:
-        """The adapter of ``scheme`` serves: it gets the commands that waited for it."""
+    def adapter_ready(self, scheme: str, *, now: float) -> None:
+        """The adapter of ``scheme`` serves: it gets what waited for it."""
+        self._delivery.resume(scheme, now)
         self._twins.adapter_ready(scheme)
 
     def adapter_faulty(self, scheme: str, *, now: float) -> None:
         """The adapter lost its link: nobody knows which of its devices can be reached."""
         self._twins.out_of_sight(scheme, now)
 
-    def adapter_gone(self, scheme: str, *, now: float) -> None:
-        """The instance is gone, and with it the watches it submitted. Call it before its orders are settled."""
+    def adapter_gone(self, scheme: str, *, now: float) -> set[EnvelopeId]:
+        """The instance is gone, and with it the watches it submitted. Call it before its orders are settled.
+
+        Returns the orders that need no settling: they are in the store and wait for the next instance.
+        """
         self._twins.adapter_gone(scheme, now)
+        return self._delivery.pause(scheme)
 
     def set_minute(self, minute: int | None, *, now: float) -> None:
         """Tell the local minute of the day (0-1439; None: not known), which rules with ``hours`` need."""
@@ -172,7 +192,7 @@ class Engine:
 
     def surviving(self, scheme: str) -> list[SurvivingEnd]:
         """The ends of live sessions that the adapter of ``scheme`` reaches."""
-        return []
+        return [end for session in self._sessions for end in session.surviving(scheme)]
 
     def devices(self, peer: Peer, *, now: float) -> Sequence[DeviceView]:
         return self._twins.devices(peer, now)
@@ -205,6 +225,108 @@ class Engine:
     def counters(self) -> Mapping[str, int]:
         """Counts since the start by ``event.detail``, such as ``accepted.unit`` or ``refused.over-rate``."""
         return MappingProxyType(self._outbox.counters)
+
+    # The store
+
+    @property
+    def unsaved(self) -> Unsaved:
+        """How soon ``changes`` should be taken."""
+        journal = self._journal
+        if journal.urgent:
+            return Unsaved.URGENT
+        if self._delivery.keeping or journal:
+            return Unsaved.SOON
+        return Unsaved.LATER if journal.devices else Unsaved.NOTHING
+
+    def changes(self, *, samples: bool) -> Changes:
+        """What changed since the last call, to be written in one transaction; last values only with ``samples``.
+
+        When that is through call ``stored``; when it failed ``store_lost``.
+        """
+        self._delivery.keeping.flush()
+        if samples:
+            devices, self._journal.devices = self._journal.devices, set()
+            for device in devices:
+                for sample in self._twins.samples(device):
+                    self._journal.put(sample)
+        return self._journal.take()
+
+    def stored(self, changes: Changes, *, now: float) -> None:
+        """These changes are in the store: who waits for that is told ``HELD``."""
+        self._delivery.stored(changes)
+        for row in changes.rows.values():
+            if isinstance(row, StoredCommand):
+                self._twins.stored(row.command.id, now)
+
+    def snapshot(self) -> Changes:
+        """All that is to be in the store. From now on ``changes`` has what comes after."""
+        self._journal.clear()
+        self._journal.devices = set()
+        self._journal.on = True
+        rows: list[Row] = [*self._sessions.recent(), *self._delivery.snapshot(), *self._twins.snapshot()]
+        return Changes({(row.table, row.key): row for row in rows}, whole=True)
+
+    def store_lost(self) -> None:
+        """Nothing can be stored: collect nothing for it, and tell nobody that something is held."""
+        self._journal.on = False
+        self._journal.clear()
+        self._journal.devices = set()
+        self._delivery.keeping.forget()
+
+    def restore(self, rows: Iterable[Row], *, now: float) -> None:
+        """Take up what was stored before this start; to be called before anything else but ``set_minute``.
+
+        Sessions that the policy doesn't permit (any more) end, and both ends are told. Nothing is transmitted to an
+        adapter that something waits for until ``adapter_ready``.
+        """
+        units: list[StoredUnit] = []
+        samples: list[StoredSample] = []
+        commands: list[StoredCommand] = []
+        for row in rows:
+            if isinstance(row, StoredSession):
+                session = session_of(row, self._next_id, self._limits.queue_units, now)
+                session.idle = self._limits.idle
+                self._delivery.restore_session(session, now)
+            elif isinstance(row, StoredUnit):
+                units.append(row)
+            elif isinstance(row, StoredClose):
+                self._delivery.restore_close(row, now)
+            elif isinstance(row, StoredOpen):
+                key = (row.opener, row.to, row.content, row.nonce)
+                self._sessions.remember(key, row.session, row.expires_at)
+            elif isinstance(row, StoredSample):
+                samples.append(row)
+            else:
+                commands.append(row)
+        for unit in sorted(units, key=lambda row: row.n):
+            self._restore_unit(unit, now)
+        self._twins.restore(samples, sorted(commands, key=lambda row: row.command.id), now)
+        self._judge_again(now)
+        for session in self._sessions:
+            self._restored(session, now)
+
+    def _restore_unit(self, row: StoredUnit, now: float) -> None:
+        session = self._sessions.get(row.session)
+        if session is not None:
+            flow = session.up if row.up else session.down
+            # The rule's own grant takes the place of this one when the whole policy is judged.
+            grant = replace(SHADOW_GRANT, rule=row.rule)
+            self._delivery.restore_unit(unit_of(row, session), row, flow, grant, now)
+
+    def _restored(self, session: Session, now: float) -> None:
+        """What a restored session needs of a policy that permits it."""
+        if session.open is not None:
+            decision = self._gate.judge(Action.OPEN, session.opener, session.target, session.content, session.link)
+            if isinstance(decision, Permit):
+                grant = next((grant for grant in decision.grants if grant.rule == session.rule), decision.grants[0])
+                session.open_require = grant.require
+        for flow in (session.up, session.down):
+            if isinstance(flow.reader, StreamReader) and flow.reader.lost and flow.link is not None:
+                decision = self._gate.judge_flow(flow, flow.link)
+                grants = decision.grants if isinstance(decision, Permit) else ()
+                if not self._gate.shadow and all(grant.condition.reads_records for grant in grants):
+                    self._delivery.end(session, Reason.RESTARTED, now)  # its records can't be told apart any more
+                    return
 
     # Opens
 
@@ -268,7 +390,7 @@ class Engine:
             return session.duplicate
         if session.state is State.DRAINING:
             return outbox.refuse(unit, Reason.CLOSED, "", flow.sender, session=session.id)
-        if unit.n > flow.next_n and session.content is ContentKind.ATLS:
+        if unit.n > flow.next_n and session.content is ContentKind.ATLS and not flow.gaps:
             if flow.put_off is not None:
                 why, rule, wait = flow.put_off
                 return outbox.refuse(unit, why, rule, flow.sender, session=session.id, retry_after=wait)
@@ -304,6 +426,8 @@ class Engine:
         decision = gate.judge_flow(flow, unit.source.link)
         if isinstance(decision, Deny) and not gate.shadow:
             return self._outbox.refuse(unit, decision.reason, decision.rule, flow.sender, session=session.id)
+        if unit.n > flow.next_n and isinstance(flow.reader, StreamReader):
+            flow.reader.lose()
         visible = gate.read(flow, unit)
         if isinstance(decision, Permit):
             answer = gate.admit(flow, decision, len(unit.payload.octets), visible, now)
@@ -326,10 +450,13 @@ class Engine:
         if unit.expires_at is not None and unit.expires_at < expires_at:
             expires_at = unit.expires_at
         flow.read_payload = flow.put_off = None
+        if flow.gaps:
+            flow.gaps -= 1
         counters = self._outbox.counters
         counters["accepted.unit"] += 1
         counters["accepted.octets"] += len(unit.payload.octets)
-        self._delivery.take(unit, flow, answer, expires_at, now)
+        flight = NO_FLIGHT if visible is None else visible.flight
+        self._delivery.take(unit, flow, answer, expires_at, now, flight)
         return session.accepted
 
     def _turn_down(

@@ -24,7 +24,8 @@ class EngineLimits:
     unit, which no hop may cut, ``max_datagram``. ``recent_opens`` and ``recent_age`` bound how
     long a retransmitted open still finds its closed session. The defaults of ``open_timeout`` and ``unreachable_after``
     let both ends hear within 30 s that a session can't go on. ``unreachable_after``: a session whose units have been
-    unreachable for so long, with none delivered, ends. ``retry_after`` is told to those who meet a full table.
+    unreachable for so long, with none delivered, ends. ``hold_after``: a unit that waits longer is stored.
+    ``retry_after`` is told to those who meet a full table.
 
     Of devices: ``max_watches`` and ``subject_watches``, in all and of one subject; ``max_commands``, those without a
     final receipt in all, ``subject_commands`` from one subject, ``device_commands`` to one device; ``command_timeout``:
@@ -46,6 +47,7 @@ class EngineLimits:
     close_timeout: float = 30.0
     handshake_lifetime: float = 60.0
     unit_lifetime: float = 86400.0
+    hold_after: float = 0.25
     unreachable_after: float = 15.0
     idle: float = 86400.0
     retry_after: float = 2.0

@@ -8,22 +8,26 @@ from collections.abc import Iterator
 from enum import Enum
 
 from gateway.api.model import (
+    ANY_LINK,
     Accepted,
     Address,
     Close,
     ContentKind,
     EnvelopeId,
+    LinkRequirement,
     LinkSecurity,
     Open,
     Reason,
     Sealed,
     SessionId,
     SessionView,
+    SurvivingEnd,
     Unit,
 )
 from gateway.engine.decision import Decision, Grant
 from gateway.engine.limits import EngineLimits
-from gateway.engine.visible import DatagramReader, StreamReader, Visible
+from gateway.engine.stored import Journal, StoredOpen
+from gateway.engine.visible import DatagramReader, Flight, StreamReader, Visible
 
 OpenKey = tuple[str, str, ContentKind, bytes]
 """Opener, ``to``, content, nonce: what makes two opens the same."""
@@ -38,28 +42,39 @@ class State(Enum):
 
 
 class Pending:
-    """A unit that was accepted and has no final receipt yet."""
+    """A unit that was accepted at ``since`` and has no final receipt yet.
 
-    __slots__ = ("expires_at", "flow", "grant", "sent", "unit")
+    ``asleep``: its receiver sleeps, as the egress adapter says. ``kept``: its row is in the store, or on its way
+    there; ``told``: its sender was told so. ``flight``: what it shows of a handshake (``Visible.flight``).
+    """
 
-    def __init__(self, unit: Unit, flow: Flow, grant: Grant, expires_at: float) -> None:
+    __slots__ = ("asleep", "expires_at", "flight", "flow", "grant", "kept", "sent", "since", "told", "unit")
+
+    def __init__(
+        self, unit: Unit, flow: Flow, grant: Grant, expires_at: float, since: float, flight: Flight = frozenset()
+    ) -> None:
         self.unit = unit
         self.flow = flow
         self.grant = grant
         self.expires_at = expires_at
-        self.sent = False
+        self.since = since
+        self.flight = flight
+        self.sent = self.asleep = self.kept = self.told = False
 
 
 class Flow:
     """One direction of a session: from ``sender`` to the subject at ``to``."""
 
     __slots__ = (
+        "asleep",
+        "blocked",
         "decided",
         "decision",
-        "held",
+        "gaps",
         "last_random",
         "link",
         "next_n",
+        "next_out",
         "octets",
         "pending",
         "pending_octets",
@@ -82,8 +97,15 @@ class Flow:
         self.sender = sender
         self.receiver = receiver
         self.to = to
-        self.held = False
+        self.blocked = False
+        """The receiver has not taken the session's open yet: units wait."""
+        self.asleep = 0
+        """How many of its units wait for a receiver that sleeps."""
         self.next_n = 0
+        self.next_out = 0
+        """One above the highest n that was given to the receiver's adapter."""
+        self.gaps = 0
+        """For how many units more a missing number is none: what was acknowledged before a restart isn't sent again."""
         self.units = 0
         self.octets = 0
         self.pending: dict[EnvelopeId, Pending] = {}
@@ -107,6 +129,14 @@ class Flow:
         elif session.content is ContentKind.ADTLS:
             self.reader = DatagramReader()
 
+    @property
+    def watermark(self) -> int:
+        """The lowest n that is neither settled nor stored."""
+        for pending in self.pending.values():
+            if not pending.kept:
+                return pending.unit.n
+        return self.next_n
+
 
 class Session:
     """A session between ``opener`` and ``target`` (subjects by name), who own it."""
@@ -116,16 +146,22 @@ class Session:
         "close",
         "closing",
         "content",
+        "dirty",
         "down",
         "duplicate",
         "early",
+        "ended",
         "id",
         "idle",
         "key",
         "last_activity",
         "link",
         "open",
+        "open_asleep",
         "open_deadline",
+        "open_require",
+        "open_sent",
+        "open_told",
         "opened_at",
         "opener",
         "rule",
@@ -156,6 +192,12 @@ class Session:
         """The opener's link at the open."""
         self.opened_at = now
         self.open_deadline = now
+        self.open_require: LinkRequirement = ANY_LINK
+        self.open_sent = self.open_asleep = self.open_told = False
+        """Whether the open was given to the target's adapter; waits for a sleeper; its sender was told so."""
+        self.dirty = False
+        """Whether its row in the store is to be written again."""
+        self.ended = False
         self.last_activity = now
         self.idle = 0.0
         self.scheduled = float("inf")
@@ -175,6 +217,24 @@ class Session:
     def other(self, flow: Flow) -> Flow:
         return self.down if flow is self.up else self.up
 
+    def surviving(self, scheme: str) -> Iterator[SurvivingEnd]:
+        """The ends of this session that the adapter of ``scheme`` reaches and that know of it."""
+        _, to, content, nonce = self.key
+        for own, other, opened in ((self.up, self.down, True), (self.down, self.up, False)):
+            # ``other`` leads to the end that sends in ``own``.
+            if other.to.scheme == scheme and not other.blocked:
+                yield SurvivingEnd(
+                    session=self.id,
+                    content=content,
+                    claim=other.to.claim,
+                    opened=opened,
+                    to=to,
+                    sender=self.opener,
+                    nonce=nonce,
+                    next_in=own.watermark,
+                    next_out=other.next_out,
+                )
+
     def view(self) -> SessionView:
         up, down = self.up, self.down
         return SessionView(
@@ -190,11 +250,17 @@ class Session:
         )
 
 
+def _open_row(key: OpenKey, session: SessionId, until: float) -> StoredOpen:
+    opener, to, content, nonce = key
+    return StoredOpen(opener=opener, to=to, content=content, nonce=nonce, session=session, expires_at=until)
+
+
 class SessionTable:
     """The live sessions, by id and by owner, the opens of lately, and which session is to be looked at when."""
 
-    def __init__(self, limits: EngineLimits) -> None:
+    def __init__(self, limits: EngineLimits, journal: Journal) -> None:
         self._limits = limits
+        self._journal = journal
         self._live: dict[SessionId, Session] = {}
         self._owned: dict[str, dict[SessionId, Session]] = {}
         self._by_key: dict[OpenKey, Session] = {}
@@ -222,6 +288,7 @@ class SessionTable:
 
     def remove(self, session: Session, now: float) -> None:
         """Take a session out; its open is remembered for a while."""
+        session.ended = True
         del self._live[session.id]
         del self._by_key[session.key]
         for name in (session.opener, session.target):
@@ -229,9 +296,24 @@ class SessionTable:
             del owned[session.id]
             if not owned:
                 del self._owned[name]
-        self._recent[session.key] = (now + self._limits.recent_age, session.id)
+        self._journal.drop("sessions", (session.id,))
+        self.remember(session.key, session.id, now + self._limits.recent_age)
+
+    def remember(self, key: OpenKey, session: SessionId, until: float) -> None:
+        """Have the open of a session that ended found again until then."""
+        self._recent[key] = (until, session)
+        if self._journal.on:
+            self._journal.put(_open_row(key, session, until))
         while len(self._recent) > self._limits.recent_opens:
-            self._recent.popitem(last=False)
+            self._forget_open(next(iter(self._recent)))
+
+    def _forget_open(self, key: OpenKey) -> None:
+        del self._recent[key]
+        opener, to, content, nonce = key
+        self._journal.drop("opens", (opener, to, content.value, nonce))
+
+    def recent(self) -> Iterator[StoredOpen]:
+        return (_open_row(key, session, until) for key, (until, session) in self._recent.items())
 
     def find_open(self, key: OpenKey, now: float) -> SessionId | None:
         """The session that an equal open made, if that is live or was so lately."""
@@ -242,7 +324,7 @@ class SessionTable:
             oldest = next(iter(self._recent))
             if self._recent[oldest][0] > now:
                 break
-            del self._recent[oldest]
+            self._forget_open(oldest)
         remembered = self._recent.get(key)
         return None if remembered is None else remembered[1]
 

@@ -8,13 +8,14 @@ seconds.
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Final
 
 from gateway.api.model import (
     Accepted,
     Command,
     DeviceView,
+    EnvelopeId,
     Join,
     Leave,
     Peer,
@@ -35,6 +36,7 @@ from gateway.engine.device_commands import DeviceCommands
 from gateway.engine.gate import Gate
 from gateway.engine.limits import EngineLimits
 from gateway.engine.policy import DEVICE_ACTIONS, Action
+from gateway.engine.stored import Journal, StoredCommand, StoredSample
 from gateway.engine.twin import Twin
 from gateway.engine.watches import Watches
 
@@ -48,7 +50,9 @@ _UNKNOWN: Final = Refused(Reason.UNKNOWN)
 class Twins:
     """All devices of one gateway: at most one for each subject of the policy."""
 
-    def __init__(self, limits: EngineLimits, outbox: Outbox, gate: Gate) -> None:
+    def __init__(self, limits: EngineLimits, outbox: Outbox, gate: Gate, journal: Journal) -> None:
+        """``journal``: ``put`` a ``StoredCommand`` there (``urgent``), add to its ``devices`` who told something."""
+        self._journal = journal
         self._outbox = outbox
         self._gate = gate
         self._twins: dict[str, Twin] = {}
@@ -187,6 +191,27 @@ class Twins:
         if stale is None or command is None:
             return command if stale is None else stale
         return min(stale, command)
+
+    # The store
+
+    def samples(self, device: str) -> Iterable[StoredSample]:
+        """The last values of a device, to be stored; none where it is gone."""
+        return ()
+
+    def snapshot(self) -> Iterable[StoredSample | StoredCommand]:
+        """All last values and all commands that wait, to be stored."""
+        return ()
+
+    def stored(self, command: EnvelopeId, now: float) -> None:
+        """The row of a command is in the store now: its sender may be told ``HELD``, once."""
+
+    def restore(self, samples: Iterable[StoredSample], commands: Iterable[StoredCommand], now: float) -> None:
+        """Take up what was stored before this start; commands in the order of their ids.
+
+        Values were told before ``now`` (``at``). What the policy permits no more, or what has expired, is dropped by a
+        ``journal.drop``. The devices have not joined yet, and the adapters are not there: transmit after
+        ``adapter_ready``.
+        """
 
     # Inside
 

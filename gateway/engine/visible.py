@@ -36,13 +36,19 @@ _HELLOS: Final = frozenset({CLIENT_HELLO, SERVER_HELLO})
 _MAX_FRAGMENTS: Final = 64
 
 
+Flight = frozenset[tuple[int, int, int]]
+"""Handshake fragments in clear: message type, message_seq and fragment offset of each (RFC 6347 4.2.2)."""
+
+NO_FLIGHT: Final[Flight] = frozenset()
+
+
 class Visible(NamedTuple):
     """One unit as a policy sees it.
 
     ``types``: content types of the records that begin in it; DTLS 1.3 ciphertext, whose true type is encrypted, counts
     as application data just as TLS 1.3 ciphertext does on the wire. ``protected``: some of it is encrypted.
-    ``handshake``: some of it is a handshake message in clear. ``client``, ``server``: the hello that is complete with
-    this unit.
+    ``handshake``: some of it is a handshake message in clear; ``flight`` says of DTLS which. ``client``, ``server``:
+    the hello that is complete with this unit.
     """
 
     types: frozenset[int]
@@ -50,6 +56,7 @@ class Visible(NamedTuple):
     handshake: bool = False
     client: ClientHelloFacts | None = None
     server: ServerHelloFacts | None = None
+    flight: Flight = NO_FLIGHT
 
     @property
     def offered(self) -> frozenset[str]:
@@ -101,15 +108,17 @@ class DatagramReader:
             if not header.handshake_types:
                 return _PLAIN[header.content_type, bool(header.epoch) or header.content_type in _PROTECTED]
         client, server = None, None
-        if any(not _HELLOS.isdisjoint(header.handshake_types) for header in headers):
+        flight = set()
+        if any(header.handshake_types for header in headers):
             for fragment in read_fragments(octets):
+                flight.add((fragment.message_type, fragment.message_seq, fragment.offset))
                 if fragment.message_type in _HELLOS:
                     body = self._whole(fragment)
                     if body is not None and fragment.message_type == CLIENT_HELLO:
                         client = client_hello(body, dtls=True)
                     elif body is not None:
                         server = server_hello(body)
-        return _summary(headers, client, server)
+        return _summary(headers, client, server, frozenset(flight))
 
     def _whole(self, fragment: HandshakeFragment) -> bytes | None:
         """The message's body, once all of it is here."""
@@ -167,9 +176,31 @@ class StreamReader:
         """Something went by unread: nothing can be told of what follows."""
         self._lost = True
 
+    @property
+    def lost(self) -> bool:
+        return self._lost
+
+    @property
+    def position(self) -> int:
+        """Octets of a record that are still to come; -1 where a reader can't go on from that alone."""
+        return -1 if self._lost else self._reader.position
+
+    @classmethod
+    def resumed(cls, position: int) -> StreamReader:
+        """A reader that goes on where another one was (``position``)."""
+        reader = cls()
+        if position < 0:
+            reader.lose()
+        else:
+            reader._reader = TlsRecordReader.resumed(position)
+        return reader
+
 
 def _summary(
-    headers: Sequence[RecordHeader], client: ClientHelloFacts | None, server: ServerHelloFacts | None
+    headers: Sequence[RecordHeader],
+    client: ClientHelloFacts | None,
+    server: ServerHelloFacts | None,
+    flight: Flight = NO_FLIGHT,
 ) -> Visible:
     return Visible(
         frozenset(APPLICATION_DATA if header.content_type == UNIFIED else header.content_type for header in headers),
@@ -177,4 +208,5 @@ def _summary(
         any(header.content_type == HANDSHAKE and header.handshake_types for header in headers),
         client,
         server,
+        flight,
     )

@@ -216,7 +216,7 @@ class Hub:
         if trouble:
             self.engine.adapter_faulty(scheme, now=self.now())
         else:
-            self.engine.adapter_ready(scheme)
+            self.engine.adapter_ready(scheme, now=self.now())
         self._schedule()
         self._changed()
 
@@ -258,8 +258,8 @@ class Hub:
         if state.context is not context:
             return
         state.adapter, state.context, state.ready = None, None, False
-        self.engine.adapter_gone(context.scheme, now=self.now())
-        lost, state.ordered = state.ordered, set()
+        waiting = self.engine.adapter_gone(context.scheme, now=self.now())
+        lost, state.ordered = state.ordered - waiting, set()
         for envelope_id in sorted(lost):
             self._settle(Receipt(envelope_id, Outcome.DROPPED, Reason.UNREACHABLE))
 

@@ -59,6 +59,7 @@ class LimitsTable(Table):
     )
     handshake_lifetime: Duration = Field(default=_DEFAULTS.handshake_lifetime, description="A queued handshake unit.")
     unit_lifetime: Duration = Field(default=_DEFAULTS.unit_lifetime, description="Any other queued unit.")
+    hold_after: Duration = Field(default=_DEFAULTS.hold_after, description="A unit that waits for longer is stored.")
     unreachable_after: Duration = Field(
         default=_DEFAULTS.unreachable_after, description="A session that can't be delivered for so long ends."
     )

@@ -77,16 +77,21 @@ class Stage:
     def __init__(self, *rules: Rule, limits: EngineLimits | None = None, policy: PolicySet | None = None) -> None:
         self.now = 1000.0
         self.ids = itertools.count(1)
-        names = itertools.count(1)
+        self.names = itertools.count(1)
         self.policy = policy or PolicySet(subjects=SUBJECTS, rules=rules)
-        self.engine = Engine(
-            self.policy,
-            limits or EngineLimits(),
-            lambda: SessionId(f"s{next(names)}"),
-            lambda: EnvelopeId(next(self.ids)),
-        )
+        self.limits = limits or EngineLimits()
+        self.engine = self._engine()
+        self.rows: dict[Any, Any] = {}
         self.transmits: dict[int, Transmit] = {}
         self.commands: list[Any] = []
+
+    def _engine(self) -> Engine:
+        return Engine(
+            self.policy,
+            self.limits,
+            lambda: SessionId(f"s{next(self.names)}"),
+            lambda: EnvelopeId(next(self.ids)),
+        )
 
     def opens(
         self, who: str, to: str, content: ContentKind = ContentKind.ADTLS, nonce: bytes = b"n", **fields: Any
@@ -164,6 +169,32 @@ class Stage:
         self, envelope: int, outcome: str = "delivered", reason: Reason | None = None, detail: str = ""
     ) -> list[str]:
         self.engine.settle(Receipt(EnvelopeId(envelope), Outcome(outcome), reason, detail=detail), now=self.now)
+        return self.lines()
+
+    def stores(self) -> list[str]:
+        """What changed is written; which rows, and what that leads to."""
+        changes = self.engine.changes(samples=True)
+        self.rows.update(changes.rows)
+        for key in changes.gone:
+            self.rows.pop(key, None)
+        written = [f"put {table}" for table, _ in changes.rows] + [f"drop {table}" for table, _ in changes.gone]
+        self.engine.stored(changes, now=self.now)
+        return written + self.lines()
+
+    def has_a_store(self) -> Stage:
+        self.rows = dict(self.engine.snapshot().rows)
+        return self
+
+    def restarts(self, rows: Any = None, policy: PolicySet | None = None) -> list[str]:
+        """A new engine in the place of this one, with what was stored (or with ``rows``)."""
+        self.policy = policy or self.policy
+        self.engine = self._engine()
+        self.engine.restore(list((self.rows if rows is None else rows).values()), now=self.now)
+        self.rows = dict(self.engine.snapshot().rows)
+        return self.lines()
+
+    def resumes(self, scheme: str) -> list[str]:
+        self.engine.adapter_ready(scheme, now=self.now)
         return self.lines()
 
     def waits(self, seconds: float) -> list[str]:

@@ -255,11 +255,11 @@ def test_what_an_adapter_held_is_sent_again_by_its_next_instance() -> None:
     s.engine.adapter_gone("zigbee", now=s.now)
     assert s.settles(2, "dropped", Reason.UNREACHABLE) == []
     assert s.settles(3, "dropped", Reason.UNREACHABLE)[0] == "coap <- #3 dropped unreachable"
-    s.engine.adapter_ready("coap")
+    s.engine.adapter_ready("coap", now=s.now)
     assert s.lines() == []
-    s.engine.adapter_ready("zigbee")
+    s.engine.adapter_ready("zigbee", now=s.now)
     assert s.lines() == ["zigbee <- #2 lamp.state := True"]
-    s.engine.adapter_ready("zigbee")
+    s.engine.adapter_ready("zigbee", now=s.now)
     assert s.lines() == []
     assert s.settles(2) == ["coap <- #2 delivered"]
 

@@ -1,0 +1,160 @@
+"""Which sessions and units are to be in the store, and when: nothing of a unit that is delivered at once.
+
+A unit that waits longer than ``limits.hold_after``, or whose receiver sleeps, is stored together with all that came
+before it in its flow; sessions are, whenever something about them changed. Rows are made when they are taken.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from gateway.api.model import EnvelopeId
+from gateway.engine.limits import EngineLimits
+from gateway.engine.sessions import Flow, Pending, Session, State
+from gateway.engine.stored import Journal, StoredFlow, StoredSession, StoredUnit
+from gateway.engine.visible import StreamReader
+
+
+class Keeping:
+    """``look_at``: when a unit may have waited long enough; None: none waits."""
+
+    __slots__ = ("_dirty", "_hold_after", "_journal", "_young", "look_at")
+
+    def __init__(self, limits: EngineLimits, journal: Journal) -> None:
+        self._hold_after = limits.hold_after
+        self._journal = journal
+        self._dirty: list[Session] = []
+        self._young: dict[EnvelopeId, Pending] = {}
+        self.look_at: float | None = None
+
+    def __bool__(self) -> bool:
+        """Whether some session's row is to be written."""
+        return bool(self._dirty)
+
+    def touch(self, session: Session) -> None:
+        """Something about a session changed."""
+        if not session.dirty and self._journal.on:
+            session.dirty = True
+            self._dirty.append(session)
+
+    def take(self, pending: Pending) -> None:
+        """A unit begins to wait."""
+        if self._journal.on:
+            self._young[pending.unit.id] = pending
+            if self.look_at is None:
+                self.look_at = pending.since + self._hold_after
+
+    def keep(self, pending: Pending) -> None:
+        """Have a unit stored, with all that came before it in its flow."""
+        if not self._journal.on:
+            return
+        for earlier in pending.flow.pending.values():
+            if not earlier.kept or earlier is pending:
+                earlier.kept = True
+                self._young.pop(earlier.unit.id, None)
+                self._journal.put(unit_row(earlier))
+            if earlier is pending:
+                break
+        self._journal.urgent = True
+        self.touch(pending.flow.session)
+
+    def done(self, pending: Pending) -> None:
+        """A unit waits no more."""
+        if pending.kept:
+            self._journal.drop("units", (pending.unit.id,))
+        else:
+            self._young.pop(pending.unit.id, None)
+
+    def tick(self, now: float) -> None:
+        while self.look_at is not None and self.look_at <= now:
+            self.look_at = None
+            for pending in list(self._young.values()):
+                due = pending.since + self._hold_after
+                if due > now:
+                    self.look_at = due
+                    break
+                self.keep(pending)
+
+    def flush(self) -> None:
+        """Put the rows of all sessions that changed into the journal."""
+        dirty, self._dirty = self._dirty, []
+        for session in dirty:
+            session.dirty = False
+            if not session.ended:
+                self._journal.put(session_row(session))
+
+    def forget(self) -> None:
+        """There is no store any more."""
+        for session in self._dirty:
+            session.dirty = False
+        self._dirty, self._young, self.look_at = [], {}, None
+
+    def snapshot(self, sessions: Iterable[Session]) -> list[StoredSession | StoredUnit]:
+        """The rows of all there is; from now on all of it is kept."""
+        self.forget()
+        rows: list[StoredSession | StoredUnit] = []
+        for session in sessions:
+            for flow in (session.up, session.down):
+                for pending in flow.pending.values():
+                    pending.kept = True
+                    rows.append(unit_row(pending))
+            rows.append(session_row(session))
+        return rows
+
+
+def unit_row(pending: Pending) -> StoredUnit:
+    unit = pending.unit
+    return StoredUnit(
+        id=unit.id,
+        session=unit.session,
+        up=pending.flow is pending.flow.session.up,
+        n=unit.n,
+        payload=unit.payload,
+        rule=pending.grant.rule,
+        asleep=pending.asleep,
+        received_at=pending.since,
+        expires_at=pending.expires_at,
+        flight=pending.flight,
+    )
+
+
+def session_row(session: Session) -> StoredSession:
+    _, to, content, nonce = session.key
+    closing = session.closing
+    return StoredSession(
+        id=session.id,
+        opener=session.opener,
+        target=session.target,
+        ends=(session.down.to, session.up.to),
+        to=to,
+        content=content,
+        nonce=nonce,
+        link=session.link,
+        rule=session.rule,
+        version=session.version,
+        early=session.early,
+        taken=not session.up.blocked,
+        asleep=session.open_asleep,
+        closing="" if closing is None or session.state is not State.DRAINING else closing.sender,
+        reason=None if session.close is None else session.close.reason,
+        opened_at=session.opened_at,
+        last_activity=session.last_activity,
+        deadline=session.open_deadline,
+        up=_flow_row(session.up),
+        down=_flow_row(session.down),
+    )
+
+
+def _flow_row(flow: Flow) -> StoredFlow:
+    watermark = flow.watermark
+    position = -1
+    if isinstance(flow.reader, StreamReader) and watermark == flow.next_n:
+        position = flow.reader.position
+    return StoredFlow(
+        watermark=watermark,
+        next_out=flow.next_out,
+        units=flow.units,
+        octets=flow.octets,
+        link=flow.link,
+        position=position,
+    )

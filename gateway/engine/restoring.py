@@ -1,0 +1,77 @@
+"""Sessions from their rows, as far as a row alone can tell. What the policy says to them now is judged elsewhere."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from gateway.api.model import Close, ContentKind, EnvelopeId, LinkSecurity, Open, Peer, Unit
+from gateway.engine.sessions import Flow, Session, State
+from gateway.engine.stored import StoredFlow, StoredSession, StoredUnit
+from gateway.engine.visible import StreamReader
+
+_NO_LINK = LinkSecurity(protocol="none")
+
+
+def session_of(row: StoredSession, next_id: Callable[[], EnvelopeId], gaps: int, now: float) -> Session:
+    """The session as it was; its open, and the close that it drains for, have new ids.
+
+    ``gaps``: for how many units of each direction a missing number is none. What was acknowledged in the last moments
+    before the restart isn't in the row, and isn't sent again.
+    """
+    opener = _peer(row, True, row.link)
+    asked = Open(
+        id=next_id(),
+        source=opener,
+        to=row.to,
+        content=row.content,
+        nonce=row.nonce,
+        received_at=now,
+        session=row.id,
+        sender=row.opener,
+    )
+    session = Session(row.id, asked, (row.opener, row.target), row.ends, row.opened_at)
+    session.rule, session.version, session.early = row.rule, row.version, row.early
+    session.last_activity = row.last_activity
+    session.open_deadline = row.deadline
+    session.open_asleep = session.open_told = row.asleep
+    session.up.blocked = not row.taken
+    if row.taken:
+        session.open, session.state = None, State.OPEN
+    for flow, kept in ((session.up, row.up), (session.down, row.down)):
+        _take_up(flow, kept, gaps)
+    if row.closing and row.reason is not None:
+        from_opener = row.closing == row.opener
+        source = _peer(row, from_opener, _NO_LINK)
+        closing = session.up if from_opener else session.down
+        close = Close(id=next_id(), source=source, session=row.id, reason=row.reason, received_at=now)
+        session.state, session.close, session.closing = State.DRAINING, close, closing
+    return session
+
+
+def unit_of(row: StoredUnit, session: Session) -> Unit:
+    flow = session.up if row.up else session.down
+    address = session.other(flow).to
+    source = Peer(scheme=address.scheme, claims=(address.claim,), link=flow.link or _NO_LINK)
+    return Unit(
+        id=row.id,
+        source=source,
+        session=row.session,
+        content=session.content,
+        n=row.n,
+        payload=row.payload,
+        received_at=row.received_at,
+        expires_at=row.expires_at,
+    )
+
+
+def _peer(row: StoredSession, opener: bool, link: LinkSecurity) -> Peer:
+    address = row.ends[0 if opener else 1]
+    return Peer(scheme=address.scheme, claims=(address.claim,), link=link)
+
+
+def _take_up(flow: Flow, row: StoredFlow, gaps: int) -> None:
+    flow.next_n, flow.next_out = row.watermark, row.next_out
+    flow.units, flow.octets, flow.link = row.units, row.octets, row.link
+    flow.gaps = gaps
+    if flow.session.content is ContentKind.ATLS and row.units:
+        flow.reader = StreamReader.resumed(row.position)

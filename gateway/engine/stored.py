@@ -1,0 +1,235 @@
+"""What the engine wants kept across a restart, as rows; and the journal of the rows that changed since the last look.
+
+The engine writes nothing itself. Its runtime takes ``Engine.changes()`` now and then, writes them in one transaction
+and says so (``Engine.stored``); at the next start ``Engine.restore`` is given all rows that are there. Times in rows
+are monotonic seconds, as everywhere in the engine; what becomes of them on disk is the runtime's.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from enum import IntEnum
+from typing import ClassVar, Literal
+
+from gateway.api.model import (
+    Address,
+    Command,
+    ContentKind,
+    EnvelopeId,
+    LinkSecurity,
+    Reason,
+    Scalar,
+    Sealed,
+    SessionId,
+)
+
+Table = Literal["sessions", "units", "closes", "opens", "samples", "commands"]
+Key = tuple[str | int | bytes, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StoredFlow:
+    """One direction of a session.
+
+    ``watermark``: the lowest n that is neither settled nor among the stored units. ``next_out``: one above the highest
+    n that was given to the adapter of the receiver. ``link``: the sender's, as it was judged last.
+    """
+
+    watermark: int
+    next_out: int
+    units: int
+    octets: int
+    link: LinkSecurity | None
+    position: int = -1
+    """Of a TLS stream: octets of a record still to come at ``watermark``; -1 where that can't be told."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StoredSession:
+    """A live session. ``taken``: the target has it. ``asleep``: the open waits for a target that sleeps.
+
+    ``ends``: where opener and target are reached. ``reason``: why the end in ``closing`` (``opener`` or ``target``)
+    closed, where the session drains.
+    """
+
+    table: ClassVar[Table] = "sessions"
+    id: SessionId
+    opener: str
+    target: str
+    ends: tuple[Address, Address]
+    to: str
+    content: ContentKind
+    nonce: bytes
+    link: LinkSecurity
+    rule: str
+    version: str
+    early: bool
+    taken: bool
+    asleep: bool
+    closing: str
+    reason: Reason | None
+    opened_at: float
+    last_activity: float
+    deadline: float
+    """When the target must have taken the open."""
+    up: StoredFlow
+    down: StoredFlow
+
+    @property
+    def key(self) -> Key:
+        return (self.id,)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StoredUnit:
+    """A unit that waits. ``up``: from the opener to the target. ``asleep``: its receiver sleeps.
+
+    ``rule``: the rule that took it. ``flight``: what it shows of a handshake (``Visible.flight``).
+    """
+
+    table: ClassVar[Table] = "units"
+    id: EnvelopeId
+    session: SessionId
+    up: bool
+    n: int
+    payload: Sealed
+    rule: str
+    asleep: bool
+    received_at: float
+    expires_at: float
+    flight: frozenset[tuple[int, int, int]] = frozenset()
+
+    @property
+    def key(self) -> Key:
+        return (self.id,)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StoredClose:
+    """The end of a session, on its way to whom it is told."""
+
+    table: ClassVar[Table] = "closes"
+    id: EnvelopeId
+    session: SessionId
+    to: Address
+    reason: Reason
+    asleep: bool
+    expires_at: float
+
+    @property
+    def key(self) -> Key:
+        return (self.id,)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StoredOpen:
+    """The open of a session that ended lately, so that a retransmission of it still finds that session."""
+
+    table: ClassVar[Table] = "opens"
+    opener: str
+    to: str
+    content: ContentKind
+    nonce: bytes
+    session: SessionId
+    expires_at: float
+
+    @property
+    def key(self) -> Key:
+        return (self.opener, self.to, self.content.value, self.nonce)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StoredSample:
+    """The last value of a property; ``device`` is the policy's name."""
+
+    table: ClassVar[Table] = "samples"
+    device: str
+    name: str
+    value: Scalar | None
+    at: float
+
+    @property
+    def key(self) -> Key:
+        return (self.device, self.name)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StoredCommand:
+    """A command that waits for its device; ``command.expires_at`` is set. Its id is not had again after a restart."""
+
+    table: ClassVar[Table] = "commands"
+    command: Command
+    sender: str = ""
+    """The policy's name of who sent it."""
+
+    @property
+    def key(self) -> Key:
+        return (self.command.id,)
+
+
+Row = StoredSession | StoredUnit | StoredClose | StoredOpen | StoredSample | StoredCommand
+
+
+@dataclass(frozen=True, slots=True)
+class Changes:
+    """What one transaction has to do. ``whole``: the store holds nothing but ``rows`` after it.
+
+    ``rows``: by table and key, what is put in the place of what was there; ``gone``: what is taken out. A key of
+    ``samples`` with the device only takes out all of that device.
+    """
+
+    rows: Mapping[tuple[Table, Key], Row]
+    gone: tuple[tuple[Table, Key], ...] = ()
+    whole: bool = False
+
+
+class Unsaved(IntEnum):
+    """How soon what changed should be written: never, within seconds, in a moment, now."""
+
+    NOTHING = 0
+    LATER = 1
+    SOON = 2
+    URGENT = 3
+
+
+@dataclass(slots=True)
+class Journal:
+    """Rows that changed. Bounded by what the engine holds: a later row takes the place of an earlier one.
+
+    ``on``: whether there is a store that takes rows. While there is none nothing is collected: once there is one again
+    it is given everything (``Engine.snapshot``). ``urgent``: somebody waits for what is in here to be stored.
+    ``devices``: the devices that told something since their values were stored, by name; those values are written
+    every few seconds only. ``Twins`` adds a name and is asked for its rows then.
+    """
+
+    on: bool = False
+    urgent: bool = False
+    devices: set[str] = field(default_factory=set)
+    rows: dict[tuple[Table, Key], Row] = field(default_factory=dict)
+    gone: dict[tuple[Table, Key], None] = field(default_factory=dict)
+
+    def put(self, row: Row) -> None:
+        """Have a row written with the next transaction."""
+        if self.on:
+            key = (row.table, row.key)
+            self.gone.pop(key, None)
+            self.rows[key] = row
+
+    def drop(self, table: Table, key: Key) -> None:
+        """Have a row taken out with the next transaction; it doesn't matter whether it was ever written."""
+        if self.on:
+            self.rows.pop((table, key), None)
+            self.gone[table, key] = None
+
+    def take(self) -> Changes:
+        """What has come together, which is the taker's now."""
+        changes = Changes(self.rows, tuple(self.gone))
+        self.clear()
+        return changes
+
+    def clear(self) -> None:
+        self.rows, self.gone, self.urgent = {}, {}, False
+
+    def __bool__(self) -> bool:
+        return bool(self.rows or self.gone)
