@@ -17,6 +17,7 @@ from adapters.coap.devices import Devices
 from adapters.coap.downlink import Connection, Downlink, InboxView, Mailbox, Pending
 from adapters.coap.links import devices as device_links
 from adapters.coap.links import directory, root
+from adapters.coap.terms import Terms
 from carriage.coap import atls, devices
 from carriage.coap.atls_format import Kind
 from carriage.coap.connection import Answer
@@ -41,7 +42,7 @@ from gateway.api.model import (
     Unit,
     Update,
 )
-from gateway.api.ports import AdapterContext
+from gateway.api.ports import Adapter, AdapterContext
 
 __all__ = ["CoapAdapter", "Serve", "Waits"]
 
@@ -64,8 +65,9 @@ class CoapAdapter:
 
     window = 1
 
-    def __init__(self, serve: Serve, waits: Waits) -> None:
+    def __init__(self, serve: Serve, waits: Waits, terms: Terms) -> None:
         self._serve = serve
+        self._terms = terms
         self._delivery = Delivery(waits)
         self._devices = Devices(waits.answer_within)
         self._connections: dict[CoapPeer, Connection] = {}
@@ -96,6 +98,15 @@ class CoapAdapter:
         finally:
             self._devices.close()
             self._delivery.close()
+
+    def adopt(self, fresh: Adapter) -> bool:
+        """Let in whom ``fresh`` would, where that is more clients and no other change. Who is connected stays."""
+        if not (isinstance(fresh, CoapAdapter) and fresh._terms.only_add_to(self._terms)):
+            return False
+        if self._server is not None:
+            self._server.replace_credentials(fresh._terms.credentials)
+        self._serve, self._terms = fresh._serve, fresh._terms
+        return True
 
     def send(self, transmit: Transmit) -> None:
         self._delivery.send(transmit)

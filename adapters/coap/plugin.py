@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from hashlib import sha256
 from ipaddress import ip_address
 from pathlib import Path
 from typing import Annotated, Any, ClassVar
@@ -14,6 +15,7 @@ from pydantic import BaseModel, ConfigDict, Field, StringConstraints, model_vali
 from adapters.coap.adapter import CoapAdapter
 from adapters.coap.delivery import Waits
 from adapters.coap.identity import SCHEME
+from adapters.coap.terms import Terms
 from carriage.coap.config import CoapConfig
 from carriage.coap.message_layer import TransmissionParameters
 from carriage.coap.server import CoapsServer
@@ -93,11 +95,11 @@ class CoapPlugin:
     def configure(self, table: Any, base: Path) -> Adapter:
         assert isinstance(table, CoapTable)
         host, port = _address(table.listen)
-        credentials = _credentials(table, base)
+        terms = _terms(table, base)
 
         def listener() -> DtlsListener:
             return DtlsListener(
-                credentials,
+                terms.credentials,
                 _ASSOCIATION,
                 max_peers=table.max_clients,
                 max_peers_per_host=table.max_clients_per_host,
@@ -121,7 +123,7 @@ class CoapPlugin:
                 server.close()
 
         waits = Waits(reply_window=table.reply_window, absence=table.absence, answer_within=table.answer_within)
-        return CoapAdapter(serve, waits)
+        return CoapAdapter(serve, waits, terms)
 
 
 def _address(listen: str) -> tuple[str, int]:
@@ -137,7 +139,7 @@ def _address(listen: str) -> tuple[str, int]:
     return host, port
 
 
-def _credentials(table: CoapTable, base: Path) -> Credentials:
+def _terms(table: CoapTable, base: Path) -> Terms:
     files = {key: base / name for key in _FILES if (name := getattr(table, key)) is not None}
     key, private, psks = "psk_file", None, None
     try:
@@ -147,7 +149,7 @@ def _credentials(table: CoapTable, base: Path) -> Credentials:
         if key in files:
             private = load_private_key(files[key])
         key = "certificate_file"
-        return Credentials(
+        credentials = Credentials(
             certificate_chain=files.get(key),
             private_key=private,
             trust_anchors=files.get("trust_file"),
@@ -156,3 +158,5 @@ def _credentials(table: CoapTable, base: Path) -> Credentials:
     except CredentialError as error:
         named = next((name for name, path in files.items() if str(path) == error.path), key)
         raise ConfigError(named, str(error)) from None
+    others = tuple(sha256(path.read_bytes()).digest() for name, path in files.items() if name != "psk_file")
+    return Terms(credentials, psks or {}, (table, others))

@@ -86,6 +86,8 @@ def policy_lines(device: Mapping[str, Any], name: str = "DEVICE", user: str = "P
     yield "    effect: permit"
     yield f"    subject: {user}"
     yield f"    resource: {name}"
+    if device.get("properties"):
+        yield "    action: [read, observe, write]"
 
 
 def _reach(device: Mapping[str, Any]) -> str | None:

@@ -8,7 +8,7 @@ import click
 
 from gateway.cli import status_view
 from gateway.cli.asking import config_option, json_option, print_json, print_lines, question
-from gateway.cli.codes import EPILOG, FAILED, fail
+from gateway.cli.codes import BAD_CONFIG, EPILOG, FAILED, fail
 from gateway.cli.devices_view import device_lines, device_table, matching
 from gateway.cli.screen import clock, screen
 
@@ -130,4 +130,36 @@ def permit_join(config: str | None, as_json: bool, seconds: int | None, close: b
         click.echo(f"{scheme}: {until}")
 
 
-COMMANDS: tuple[click.Command, ...] = (status, sessions, devices, permit_join)
+@click.command(epilog=EPILOG)
+@config_option
+@json_option
+def reload(config: str | None, as_json: bool) -> None:
+    """Have the daemon read its config, policy and credentials anew, and say what came of it.
+
+    All or nothing: where one of the files has a mistake, each is told as FILE:LINE: KEY: EXPECTATION, the old config
+    stays in force, and the exit code is 78. SIGHUP does the same; its answer is in the log.
+
+    \b
+    What can change while it runs, and how:
+      now                   policy, log_level, audit_lines, limits
+      taken on              an adapter changed it in place and kept its links (coap: keys added to psk_file)
+      adapter started anew  everything else of an adapter, its credential files included; sessions stay
+      needs a restart       everything else
+
+    \b
+      atls-gateway reload
+    Try first, which the reload does by itself as well:
+      atls-gateway check-config && atls-gateway reload
+    """
+    answer = question(config, "reload")
+    if as_json:
+        print_json(answer)
+    elif answer["ok"]:
+        print_lines(status_view.reload_lines(answer, screen()))
+    else:
+        fail(BAD_CONFIG, *answer["mistakes"], "Nothing was changed: the old config is in force.")
+    if not answer["ok"]:
+        raise SystemExit(BAD_CONFIG)
+
+
+COMMANDS: tuple[click.Command, ...] = (status, sessions, devices, permit_join, reload)

@@ -101,3 +101,14 @@ def session_lines(found: Sequence[Mapping[str, Any]], to: Screen) -> Iterator[st
         yield "no sessions"
         return
     yield from table([{**one, "age": span(one["age"])} for one in found], _SESSIONS, to)
+
+
+def reload_lines(answer: Mapping[str, Any], to: Screen) -> Iterator[str]:
+    """What a reload that went well has changed."""
+    if not answer["changes"]:
+        yield "reloaded; nothing has changed"
+        return
+    yield from table(answer["changes"], {"key": "KEY", "effect": "EFFECT"}, to)
+    if answer["restart"]:
+        yield ""
+        yield "For the rest: systemctl restart atls-gateway"

@@ -17,7 +17,7 @@ What holds:
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import replace
+from dataclasses import fields, replace
 from types import MappingProxyType
 
 from gateway.api.errors import UsageError
@@ -84,6 +84,7 @@ class Engine:
         next_id: Callable[[], EnvelopeId],
     ) -> None:
         """``new_session`` gives 128 fresh random bits, ``next_id`` the ids of the engine's own envelopes."""
+        limits = replace(limits)  # a copy of our own: ``replace_limits`` changes it for all who hold it
         self._limits = limits
         self._new_session = new_session
         self._next_id = next_id
@@ -174,6 +175,11 @@ class Engine:
         self._gate.replace(policy)
         self._judge_again(now)
 
+    def replace_limits(self, limits: EngineLimits) -> None:
+        """Put other limits in force for what comes from now on. What is there stays, with the times that it has."""
+        for limit in fields(limits):
+            setattr(self._limits, limit.name, getattr(limits, limit.name))
+
     # What adapters and administrators ask
 
     def targets(self, peer: Peer) -> list[str]:
@@ -196,6 +202,10 @@ class Engine:
 
     def devices(self, peer: Peer, *, now: float) -> Sequence[DeviceView]:
         return self._twins.devices(peer, now)
+
+    def all_devices(self, *, now: float) -> Sequence[DeviceView]:
+        """Every device that a subject of the policy is, for the administrator."""
+        return self._twins.all_devices(now)
 
     def read(self, peer: Peer, device: str, name: str, *, now: float) -> Sample | Refused:
         return self._twins.read(peer, device, name, now)

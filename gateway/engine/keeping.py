@@ -18,10 +18,10 @@ from gateway.engine.visible import StreamReader
 class Keeping:
     """``look_at``: when a unit may have waited long enough; None: none waits."""
 
-    __slots__ = ("_dirty", "_hold_after", "_journal", "_young", "look_at")
+    __slots__ = ("_dirty", "_journal", "_limits", "_young", "look_at")
 
     def __init__(self, limits: EngineLimits, journal: Journal) -> None:
-        self._hold_after = limits.hold_after
+        self._limits = limits
         self._journal = journal
         self._dirty: list[Session] = []
         self._young: dict[EnvelopeId, Pending] = {}
@@ -42,7 +42,7 @@ class Keeping:
         if self._journal.on:
             self._young[pending.unit.id] = pending
             if self.look_at is None:
-                self.look_at = pending.since + self._hold_after
+                self.look_at = pending.since + self._limits.hold_after
 
     def keep(self, pending: Pending) -> None:
         """Have a unit stored, with all that came before it in its flow."""
@@ -69,7 +69,7 @@ class Keeping:
         while self.look_at is not None and self.look_at <= now:
             self.look_at = None
             for pending in list(self._young.values()):
-                due = pending.since + self._hold_after
+                due = pending.since + self._limits.hold_after
                 if due > now:
                     self.look_at = due
                     break

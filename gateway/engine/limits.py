@@ -15,7 +15,7 @@ _PERIODS = {"s": 1.0, "sec": 1.0, "min": 60.0, "h": 3600.0, "hour": 3600.0, "d":
 _MULTIPLES = (("KiB", 1024), ("MiB", 1024 * 1024), ("kB", 1000), ("MB", 1_000_000), ("B", 1))
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(slots=True, kw_only=True)  # not frozen: ``replace`` changes what is in force, for all who hold it
 class EngineLimits:
     """The bounds of the engine's tables and the life times of what is in them; octets, seconds.
 

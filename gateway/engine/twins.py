@@ -129,6 +129,11 @@ class Twins:
         found = ((self._twins[name], self._may(peer, name)) for name in sorted(self._twins))
         return [self._view(twin, may, now) for twin, may in found if may]
 
+    def all_devices(self, now: float) -> Sequence[DeviceView]:
+        """All of them, in name order, for the administrator of the gateway."""
+        may = frozenset(action.value for action in DEVICE_ACTIONS)
+        return [self._view(self._twins[name], may, now) for name in sorted(self._twins)]
+
     def read(self, peer: Peer, device: str, name: str, now: float) -> Sample | Refused:
         """See ``gateway.api.ports.AdapterContext.read``."""
         gate, outbox, twin = self._gate, self._outbox, self._find(device)

@@ -40,7 +40,7 @@ class AuditLog:
     """At most ``lines`` lines of each kind every ``interval`` seconds, each of a few hundred characters."""
 
     def __init__(self, *, lines: int = 60, interval: float = 60.0) -> None:
-        self._lines = lines
+        self.lines = lines
         self._interval = interval
         self._until = float("-inf")
         self._written: Counter[str] = Counter()
@@ -56,7 +56,7 @@ class AuditLog:
         if now >= self._until:
             self.flush()
             self._until = now + self._interval
-        if self._written[kind] >= self._lines:
+        if self._written[kind] >= self.lines:
             self._held_back[label] += 1
             return
         self._written[kind] += 1

@@ -12,6 +12,7 @@ from gateway.api.model import SessionView
 from gateway.runtime.admin import Command
 from gateway.runtime.devices import listed
 from gateway.runtime.hub import AdapterState, Hub
+from gateway.runtime.reloading import Reloads
 
 MAX_JOIN = 254
 """Seconds; 255 would mean for ever (Zigbee specification 2.4.3.3.7)."""
@@ -20,19 +21,28 @@ REMOTE = frozenset({"devices", "permit-join", "sessions", "status"})
 """The commands that a peer may give too, by way of its adapter, where the policy permits ``admin``."""
 
 
-def commands(hub: Hub, name: str) -> Mapping[str, Command]:
+def commands(hub: Hub, name: str, reloads: Reloads) -> Mapping[str, Command]:
     """The commands of one gateway by the names that the admin protocol knows them by."""
 
     async def status(arguments: Mapping[str, Any]) -> Mapping[str, Any]:
-        return _status(hub, name)
+        return _status(hub, name) | ({} if reloads.last is None else {"reload": reloads.last})
+
+    async def reload(arguments: Mapping[str, Any]) -> Mapping[str, Any]:
+        return await reloads.reload()
 
     async def sessions(arguments: Mapping[str, Any]) -> Mapping[str, Any]:
         now = hub.now()
         return {"sessions": [_session(view, now) for view in hub.engine.all_sessions()]}
 
     async def devices(arguments: Mapping[str, Any]) -> Mapping[str, Any]:
-        answers = await _ask_adapters(hub, "devices", arguments)
-        return {"devices": list(listed(answers, hub.engine.policy))}
+        known = hub.engine.all_devices(now=hub.now())
+        try:
+            answers = await _ask_adapters(hub, "devices", arguments)
+        except PeerError:
+            if not known:
+                raise
+            answers = {}
+        return {"devices": list(listed(answers, hub.engine.policy, known, hub.now()))}
 
     async def permit_join(arguments: Mapping[str, Any]) -> Mapping[str, Any]:
         seconds = arguments.get("seconds")
@@ -40,7 +50,13 @@ def commands(hub: Hub, name: str) -> Mapping[str, Command]:
             raise PeerError(f"seconds: expected a whole number from 0 (close) to {MAX_JOIN}")
         return {"adapters": await _ask_adapters(hub, "permit-join", {"seconds": seconds})}
 
-    return {"status": status, "sessions": sessions, "devices": devices, "permit-join": permit_join}
+    return {
+        "status": status,
+        "sessions": sessions,
+        "devices": devices,
+        "permit-join": permit_join,
+        "reload": reload,
+    }
 
 
 def remote(all_commands: Mapping[str, Command]) -> Mapping[str, Command]:

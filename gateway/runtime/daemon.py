@@ -1,4 +1,4 @@
-"""The daemon's life: start, signals, reload, health, orderly stop. What it is made of lives in its neighbours."""
+"""The daemon's life: start, signals, health, orderly stop. What it is made of lives in its neighbours."""
 
 from __future__ import annotations
 
@@ -14,14 +14,14 @@ from pathlib import Path
 
 from gateway.api.errors import ConfigError, CredentialError
 from gateway.api.model import EnvelopeId, SessionId
-from gateway.api.ports import Adapter
 from gateway.engine.engine import Engine
 from gateway.runtime import control, guard, harden, logs, mistakes, settings
 from gateway.runtime.admin import AdminServer
 from gateway.runtime.audit import AuditLog
 from gateway.runtime.hub import Hub
+from gateway.runtime.reloading import Reloads
 from gateway.runtime.service import ServiceManager
-from gateway.runtime.settings import Prepared, Settings
+from gateway.runtime.settings import Settings
 from gateway.runtime.source import InvalidConfigError
 from gateway.runtime.supervisor import Backoff, fatal, keep_all
 
@@ -102,10 +102,9 @@ class _Daemon:
 
     def __init__(self, found: Settings, environ: Mapping[str, str], state_dir: Path) -> None:
         self._settings = found
-        self._environ = environ
         self._service = ServiceManager(environ)
         self._stop = asyncio.Event()
-        self._reload = asyncio.Event()
+        self._hangup = asyncio.Event()
         self._serving = False
         self._loop = asyncio.get_running_loop()
         ids = itertools.count(1)
@@ -123,7 +122,8 @@ class _Daemon:
             changed=self._adapters_changed,
         )
         table = found.table.gateway
-        commands = control.commands(self._hub, table.name)
+        self._reloads = Reloads(found, environ, self._hub, begins=self._reload_begins, ended=self._reload_ended)
+        commands = control.commands(self._hub, table.name, self._reloads)
         self._hub.remote = control.remote(commands)
         self._admin = AdminServer(found.source.base / table.admin_socket, commands)
 
@@ -134,13 +134,13 @@ class _Daemon:
             raise ConfigError("gateway.admin_socket", str(error)) from None
         self._loop.add_signal_handler(signal.SIGTERM, self._asked_to_stop)
         self._loop.add_signal_handler(signal.SIGINT, self._asked_to_stop)
-        self._loop.add_signal_handler(signal.SIGHUP, self._reload.set)
+        self._loop.add_signal_handler(signal.SIGHUP, self._hangup.set)
         _LOG.info("%s starts with %s", self._settings.table.gateway.name, ", ".join(self._settings.adapters))
         start_limit = self._loop.call_later(START_LIMIT, self._serve_anyhow)
         try:
             async with asyncio.TaskGroup() as group:
-                adapters = {scheme: _instances(prepared) for scheme, prepared in self._settings.adapters.items()}
-                parts = [keep_all(self._hub, adapters, Backoff()), self._beat(), self._reloads(), self._tell_time()]
+                adapters = keep_all(self._hub, self._reloads.slots, Backoff())
+                parts = [adapters, self._beat(), self._hangups(), self._tell_time()]
                 tasks = [group.create_task(part) for part in parts]
                 await self._stop.wait()
                 for task in tasks:
@@ -184,6 +184,9 @@ class _Daemon:
         troubled = [
             f"{scheme}: {state.trouble or 'starting'}" for scheme, state in self._hub.states.items() if not state.ready
         ]
+        last = self._reloads.last
+        if last is not None and last["restart"]:
+            troubled.append(f"waiting for a restart: {', '.join(last['restart'])}")
         return "; ".join(troubled) or "all adapters ready"
 
     async def _beat(self) -> None:
@@ -208,34 +211,16 @@ class _Daemon:
             self._hub.touch()
             await asyncio.sleep(60.5 - now % 60)
 
-    # Reload.
-
-    async def _reloads(self) -> None:
+    async def _hangups(self) -> None:
         while True:
-            await self._reload.wait()
-            self._reload.clear()
-            if self._serving:
-                self._service.reloading()
-            await self._reload_once()
-            if self._serving:
-                self._service.ready(self._state())
+            await self._hangup.wait()
+            self._hangup.clear()
+            await self._reloads.reload()
 
-    async def _reload_once(self) -> None:
-        """Check the whole config anew; put its policy in force, or keep everything as it is."""
-        try:
-            fresh = await asyncio.to_thread(settings.load, self._settings.source.path, self._environ)
-        except InvalidConfigError as error:
-            for mistake in error.errors:
-                _LOG.error("not reloaded: %s", mistake)
-            return
-        self._hub.engine.replace_policy(fresh.policy, now=self._hub.now())
-        self._hub.touch()
-        for key in settings.needing_restart(self._settings, fresh):
-            _LOG.warning("%s has changed; it takes a restart to have an effect", key)
-        _LOG.info("reloaded the policy: %d rules", len(fresh.policy.rules))
+    def _reload_begins(self) -> None:
+        if self._serving:
+            self._service.reloading()
 
-
-def _instances(prepared: Prepared) -> Callable[[], Adapter]:
-    """The instance that the check of the config made, then fresh ones."""
-    first = iter([prepared.first])
-    return lambda: next(first, None) or prepared.make()
+    def _reload_ended(self) -> None:
+        if self._serving:
+            self._service.ready(self._state())

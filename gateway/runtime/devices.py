@@ -2,27 +2,63 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
+from gateway.api.model import DeviceView, Property, Sample
 from gateway.engine.policy import PolicySet
 
-_ADDRESSES = ("eui64", "user", "psk_identity")
-"""The keys by which an adapter tells a device's address: those of a policy's subject."""
-_CLAIMS = {"eui64": "eui64", "user": "user", "psk_identity": "psk"}
+_CLAIMS: Mapping[str, str] = {
+    "eui64": "eui64",
+    "user": "user",
+    "psk_identity": "psk",
+    "spki_sha256": "spki",
+    "san": "san",
+    "broker": "broker",
+}
+"""The keys of a policy's subject, by which an adapter tells a device's address, and how each begins as a claim."""
 
 
-def listed(answers: Mapping[str, Any], policy: PolicySet) -> Iterator[dict[str, Any]]:
-    """One table for each device that an adapter lists, with the name that the policy has for it (else None).
+def listed(
+    answers: Mapping[str, Any], policy: PolicySet, known: Sequence[DeviceView] = (), now: float = 0.0
+) -> Iterator[dict[str, Any]]:
+    """One table for each device that an adapter lists or the engine knows, with its name in the policy (else None).
 
-    ``identity`` is the key and value that a subject of the policy would name it by, such as ``eui64:00:0d:...``.
+    ``identity`` is the key and value that a subject of the policy would name it by, such as ``eui64:00:0d:...``. What
+    an adapter tells lies over what the engine keeps: it is the newer word.
     """
     names = {(subject.link, subject.claim): subject.name for subject in policy.subjects}
+    views = {view.name: view for view in known}
     for scheme, answer in answers.items():
         for found in answer.get("devices", ()):
-            key = next((key for key in _ADDRESSES if key in found), None)
+            key = next((key for key in _CLAIMS if key in found), None)
             address = str(found[key]) if key is not None else str(found.get("name", ""))
             name = names.get((scheme, f"{_CLAIMS[key]}:{address}")) if key is not None else None
-            rest = {inner: value for inner, value in found.items() if inner != key}
+            view = views.pop(name, None) if name is not None else None
+            rest = {inner: value for inner, value in found.items() if inner not in (key, "properties", "name")}
             identity = f"{key}:{address}" if key is not None else ""
-            yield {"name": name, "address": address, "adapter": scheme, "identity": identity} | rest
+            yield (
+                {"name": name or found.get("name"), "address": address, "adapter": scheme, "identity": identity}
+                | ({} if view is None else _kept(view, now))
+                | rest
+            )
+    for view in views.values():
+        start, _, address = view.address.claim.partition(":")
+        key = next(key for key, claim in _CLAIMS.items() if claim == start)
+        head = {"name": view.name, "address": address, "adapter": view.address.scheme, "identity": f"{key}:{address}"}
+        yield head | _kept(view, now)
+
+
+def _kept(view: DeviceView, now: float) -> dict[str, Any]:
+    """What the engine keeps of a device."""
+    return {
+        "online": view.online,
+        "sleepy": view.sleepy,
+        "facts": dict(view.facts),
+        "properties": [_property(one, view.samples.get(one.name), now) for one in view.properties],
+    }
+
+
+def _property(one: Property, sample: Sample | None, now: float) -> dict[str, Any]:
+    told = {} if sample is None else {"value": sample.value, "age": round(now - sample.at, 1), "stale": sample.stale}
+    return {"name": one.name, "unit": one.unit, "writable": one.writable} | told

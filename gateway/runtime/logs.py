@@ -45,10 +45,15 @@ def configure(level: str, environ: Mapping[str, str]) -> None:
         root.removeHandler(old)
     root.addHandler(handler)
     root.setLevel(logging.WARNING)
+    set_level(level)
+
+
+def set_level(level: str) -> None:
+    """The level of our own packages; can change at any time."""
     for name in _OURS:
         logging.getLogger(name).setLevel(level.upper())
-    if level == "error":
-        logging.getLogger("gateway.audit").setLevel(logging.WARNING)  # refusals are recorded whatever the level
+    # Refusals are recorded whatever the level.
+    logging.getLogger("gateway.audit").setLevel(logging.WARNING if level == "error" else logging.NOTSET)
 
 
 def _is_journal(environ: Mapping[str, str]) -> bool:

@@ -6,12 +6,13 @@ read its credentials, but opens no socket and no device.
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import Field
+from pydantic import BaseModel, Field
 
 from gateway.api.errors import ConfigError, CredentialError, PluginError
 from gateway.api.ports import Adapter, AdapterPlugin
@@ -98,6 +99,9 @@ class Prepared:
 
     first: Adapter
     make: Callable[[], Adapter]
+    table: BaseModel
+    files: Mapping[str, bytes]
+    """By the keys that end in ``_file``: digests of what is in them, to see that a credential has changed."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -135,19 +139,6 @@ def load(path: Path, environ: Mapping[str, str]) -> Settings:
     return Settings(source=source, table=table, limits=limits, policy=policy, adapters=adapters)
 
 
-def needing_restart(running: Settings, fresh: Settings) -> list[str]:
-    """The keys that differ and that a reload doesn't put in force (all but the policy)."""
-    return sorted(_differences(running.source.data, fresh.source.data, ""))
-
-
-def _differences(old: Any, new: Any, key: str) -> Iterator[str]:
-    if isinstance(old, dict) and isinstance(new, dict):
-        for name in old.keys() | new.keys():
-            yield from _differences(old.get(name), new.get(name), f"{key}.{name}" if key else name)
-    elif old != new and key != "policy":
-        yield key
-
-
 def _adapters(table: ConfigTable, source: Source, found: list[ConfigError]) -> dict[str, Prepared]:
     candidates = plugins.installed()
     prepared: dict[str, Prepared] = {}
@@ -155,8 +146,10 @@ def _adapters(table: ConfigTable, source: Source, found: list[ConfigError]) -> d
         key = ("adapters", scheme)
         try:
             plugin = plugins.load(scheme, candidates)
-            make = _maker(plugin, mistakes.validated(plugin.config_model, values, source, key), source)
-            prepared[scheme] = Prepared(make(), make)
+            checked = mistakes.validated(plugin.config_model, values, source, key)
+            make = _maker(plugin, checked, source)
+            files = dict(_digests(checked.model_dump(by_alias=True), source.base, ""))
+            prepared[scheme] = Prepared(make(), make, checked, files)
         except PluginError as error:
             found.append(source.mistake(key, str(error)))
         except InvalidConfigError as error:
@@ -168,3 +161,16 @@ def _adapters(table: ConfigTable, source: Source, found: list[ConfigError]) -> d
 
 def _maker(plugin: AdapterPlugin, table: Any, source: Source) -> Callable[[], Adapter]:
     return lambda: plugin.configure(table, source.base)
+
+
+def _digests(value: Any, base: Path, key: str) -> Iterator[tuple[str, bytes]]:
+    items = value.items() if isinstance(value, dict) else enumerate(value) if isinstance(value, list | tuple) else ()
+    for name, inner in items:
+        here = f"{key}.{name}" if key else str(name)
+        if isinstance(name, str) and name.endswith("_file") and isinstance(inner, str):
+            try:
+                yield here, hashlib.sha256((base / inner).read_bytes()).digest()
+            except OSError:
+                yield here, b""  # whether it must be readable is the adapter's word
+        else:
+            yield from _digests(inner, base, here)

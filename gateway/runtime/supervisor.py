@@ -1,6 +1,7 @@
 """Keeps every configured adapter running: a crash costs a pause and a fresh instance, never another adapter.
 
-Only a ConfigError is fatal: it leaves ``keep_all`` (inside an ExceptionGroup) and ends the daemon.
+Only a ConfigError is fatal: it leaves ``keep_all`` (inside an ExceptionGroup) and ends the daemon; but for one of an
+instance that was put in by a reload, which costs the change.
 """
 
 from __future__ import annotations
@@ -33,11 +34,29 @@ class Backoff:
         return full * (1.0 - chance / 2.0)
 
 
-async def keep_all(hub: Hub, adapters: Mapping[str, Callable[[], Adapter]], backoff: Backoff) -> None:
-    """Run all adapters until cancelled. ``adapters`` makes a fresh instance of each scheme at every start."""
+class Slot:
+    """The place of one adapter: how its instances are made, and the way to put another one in."""
+
+    def __init__(self, make: Callable[[], Adapter]) -> None:
+        """``make`` gives a fresh instance at every start."""
+        self.make = make
+        self.before: Callable[[], Adapter] | None = None
+        """What ``make`` was before ``renew``: it is gone back to where the new one turns out not to be usable."""
+        self.rejected = False
+        self.scope: asyncio.Timeout | None = None
+
+    def renew(self, make: Callable[[], Adapter]) -> None:
+        """End the instance that runs, or the pause before the next, and go on with one of ``make``."""
+        self.before, self.make, self.rejected = self.make, make, False
+        if self.scope is not None and not self.scope.expired():
+            self.scope.reschedule(float("-inf"))
+
+
+async def keep_all(hub: Hub, slots: Mapping[str, Slot], backoff: Backoff) -> None:
+    """Run the adapters of all schemes until cancelled."""
     async with asyncio.TaskGroup() as group:
-        for scheme, make in adapters.items():
-            group.create_task(_keep(hub, scheme, make, backoff), name=f"adapter {scheme}")
+        for scheme, slot in slots.items():
+            group.create_task(_keep(hub, scheme, slot, backoff), name=f"adapter {scheme}")
 
 
 def fatal(error: BaseException) -> ConfigError | CredentialError | None:
@@ -49,20 +68,29 @@ def fatal(error: BaseException) -> ConfigError | CredentialError | None:
     return None
 
 
-async def _keep(hub: Hub, scheme: str, make: Callable[[], Adapter], backoff: Backoff) -> None:
+async def _keep(hub: Hub, scheme: str, slot: Slot, backoff: Backoff) -> None:
     failures = 0
     while True:
         started = hub.now()
         try:
-            problem = await _run_once(hub, scheme, make)
+            async with asyncio.timeout(None) as slot.scope:
+                problem = await _run_once(hub, scheme, slot.make)
+                failures = 1 if hub.now() - started >= backoff.calm else failures + 1
+                pause = backoff.pause(failures, random.random())  # noqa: S311 - spreads restarts, guards nothing
+                _LOG.error("adapter %s stopped (%s); starting again in %.1f s", scheme, sanitised(problem), pause)
+                hub.stopped(scheme, f"stopped: {sanitised(problem)}")
+                await asyncio.sleep(pause)
+        except TimeoutError:  # the scope's: an adapter's own ends in ``problem``
+            failures = 0
+            _LOG.info("adapter %s is started anew", scheme)
         except (ConfigError, CredentialError) as error:
-            error.add_note(scheme)  # whose table of the config it is about
-            raise
-        failures = 1 if hub.now() - started >= backoff.calm else failures + 1
-        pause = backoff.pause(failures, random.random())  # noqa: S311 - spreads restarts, guards nothing
-        _LOG.error("adapter %s stopped (%s); starting again in %.1f s", scheme, sanitised(problem), pause)
-        hub.stopped(scheme, f"stopped: {sanitised(problem)}")
-        await asyncio.sleep(pause)
+            if slot.before is None:
+                error.add_note(scheme)  # whose table of the config it is about
+                raise
+            _LOG.error("adapter %s goes on with its old config: %s", scheme, error)
+            slot.make, slot.before, slot.rejected = slot.before, None, True
+        finally:
+            slot.scope = None
 
 
 async def _run_once(hub: Hub, scheme: str, make: Callable[[], Adapter]) -> str:

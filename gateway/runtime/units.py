@@ -33,6 +33,11 @@ def parse_duration(value: object) -> float:
     return seconds
 
 
+def _written(seconds: float) -> str:
+    """As ``parse_duration`` reads it, to the millisecond."""
+    return f"{seconds:.0f}s" if seconds == int(seconds) else f"{seconds * 1000:.0f}ms"
+
+
 def parse_size(value: object) -> int:
     """Octets of ``1280`` or ``8KiB``. ValueError says what was expected."""
     if isinstance(value, int) and not isinstance(value, bool) and value > 0:
@@ -78,7 +83,7 @@ _SIZE_SCHEMA: dict[str, Any] = {
 Duration = Annotated[
     float,
     BeforeValidator(parse_duration),
-    PlainSerializer(lambda seconds: f"{seconds:g}s", when_used="json"),  # how a default shows in the schema
+    PlainSerializer(_written, when_used="json"),
     _text_schema("^[0-9]+ ?(ms|s|min|h|d)$", "30s", "1h"),
 ]
 Size = Annotated[int, BeforeValidator(parse_size), WithJsonSchema(_SIZE_SCHEMA)]

@@ -64,7 +64,7 @@ def test_redacted_tells_nobody_which_house_it_is(cli, tmp_path):
         "  zigbee:\n    path: /dev/serial/by-id/serial-8213\n"
         '    devices: {"00:0d:6f:00:0b:5d:e3:b7": {protocols: {200: {to: alice}}}}\n'
         '  coap: {listen: "10.1.2.3:5684", psk_file: $CREDENTIALS_DIRECTORY/my-keys}\n'
-        "  mqtt: {broker: broker.example, user: alice, password_file: my-keys}\n"
+        "  mqtt: {broker: broker.example, user: alice, password_file: my-keys, broker_acl: true}\n"
     )
     plain = cli("config", "show", "-c", str(tmp_path / "gateway.yaml"))
     redacted = cli("config", "show", "--redacted", "-c", str(tmp_path / "gateway.yaml"))

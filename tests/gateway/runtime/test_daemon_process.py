@@ -131,7 +131,7 @@ def test_a_hangup_puts_a_good_policy_in_force_and_keeps_the_old_one_instead_of_a
     daemon.told("RELOADING=1")
     daemon.told("READY=1")
     assert phone.hear() == {"kind": "Close", "session": session}  # what is no longer permitted ends at once
-    daemon.wait_log("gateway.name has changed; it takes a restart to have an effect")
+    daemon.wait_log("gateway.name has changed: in force after a restart of the daemon")
     lamp.hear_until("kind")
     lamp.say("targets")
     assert lamp.hear_until("targets") == {"targets": []}

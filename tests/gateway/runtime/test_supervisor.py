@@ -34,7 +34,7 @@ from gateway.engine.limits import EngineLimits
 from gateway.engine.policy import Effect, PolicySet, Rule, Subject
 from gateway.runtime.audit import AuditLog
 from gateway.runtime.hub import Hub
-from gateway.runtime.supervisor import Backoff, keep_all
+from gateway.runtime.supervisor import Backoff, Slot, keep_all
 
 LINK = LinkSecurity(protocol="none")
 LAMP = Peer(scheme="left", claims=("user:lamp",), link=LINK)
@@ -119,10 +119,11 @@ class Bench:
             epoch="e", schemes=["left", "right"],
         )  # fmt: skip
         self.makers = {"left": lambda: MemoryAdapter(self.left), "right": lambda: MemoryAdapter(self.right)}
+        self.slots = {scheme: Slot(lambda scheme=scheme: self.makers[scheme]()) for scheme in self.makers}
         self.accepted: list[EnvelopeId] = []
 
     async def __aenter__(self):
-        self.task = asyncio.get_running_loop().create_task(keep_all(self.hub, self.makers, QUICK))
+        self.task = asyncio.get_running_loop().create_task(keep_all(self.hub, self.slots, QUICK))
         await until(lambda: self.hub.all_tried)
         return self
 
@@ -319,7 +320,7 @@ async def test_an_adapter_that_can_not_be_made_is_tried_again(tmp_path):
         bench.task.cancel()
         await asyncio.gather(bench.task, return_exceptions=True)
         bench.makers["right"] = make
-        bench.task = asyncio.get_running_loop().create_task(keep_all(bench.hub, bench.makers, QUICK))
+        bench.task = asyncio.get_running_loop().create_task(keep_all(bench.hub, bench.slots, QUICK))
         await until(lambda: bench.hub.states["right"].ready)
         assert next(failures, None) is None
 
@@ -429,3 +430,58 @@ def _spy(bench) -> Counter[EnvelopeId]:
 
     bench.engine.commands = commands
     return heard
+
+
+async def test_another_instance_can_be_put_in(tmp_path):
+    """By a reload: the instance that runs ends at once and without a pause, its orders are settled."""
+    async with Bench(tmp_path) as bench:
+        old = bench.right.last
+        bench.slots["right"].renew(bench.makers["right"])
+        bench.slots["right"].renew(bench.makers["right"])  # twice at once is once
+        await until(lambda: len(bench.right.instances) == 2 and bench.hub.states["right"].ready)
+        assert bench.right.last is not old
+        assert isinstance(old.context.submit(unit_of_nobody(bench)), Refused)
+        assert len(bench.left.instances) == 1
+
+
+async def test_a_pause_is_cut_short_by_another_instance(tmp_path):
+    bench = Bench(tmp_path)
+    slow = Backoff(first=3600.0, longest=3600.0)
+    made, failing = bench.makers["right"], [OSError("no")]
+
+    def make():
+        if failing:
+            raise failing[0]
+        return made()
+
+    bench.makers["right"] = make
+    bench.task = asyncio.get_running_loop().create_task(keep_all(bench.hub, bench.slots, slow))
+    await until(lambda: bench.hub.all_tried)
+    failing.clear()
+    bench.slots["right"].renew(made)
+    await until(lambda: bench.hub.states["right"].ready)
+    await bench.__aexit__()
+
+
+@pytest.mark.parametrize("error", [ConfigError("a.b", "expected c"), CredentialError("/k", "is gone")])
+async def test_a_mistake_found_by_an_instance_that_a_reload_put_in_costs_the_change_only(tmp_path, error):
+    async with Bench(tmp_path) as bench:
+
+        def make():
+            raise error
+
+        bench.slots["right"].renew(make)
+        await until(lambda: len(bench.right.instances) == 2 and bench.hub.states["right"].ready)
+        assert bench.slots["right"].rejected
+        assert not bench.task.done()
+        bench.slots["right"].renew(bench.makers["right"])
+        assert not bench.slots["right"].rejected
+        await until(lambda: len(bench.right.instances) == 3 and bench.hub.states["right"].ready)
+
+
+def unit_of_nobody(bench):
+    now = bench.hub.now()
+    return Unit(
+        id=bench.hub.next_id(), source=PHONE, session=SessionId("00" * 16), content=ContentKind.ATLS_DATA, n=0,
+        payload=Sealed(b""), received_at=now,
+    )  # fmt: skip

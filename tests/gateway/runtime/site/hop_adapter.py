@@ -53,7 +53,8 @@ class HopTable(BaseModel):
 class HopAdapter:
     window = 4
 
-    def __init__(self, scheme, table, folder):
+    def __init__(self, scheme, table, folder, key):
+        self.key = key
         self.scheme = scheme
         self.table = table
         self.folder = folder
@@ -169,6 +170,13 @@ class HopAdapter:
             outcome, reason = (Outcome.DELIVERED, None) if told else (Outcome.DROPPED, Reason.UNREACHABLE)
             self.context.settle(Receipt(envelope.id, outcome, reason, envelope.session))
 
+    def adopt(self, fresh):
+        """Take on ``settle`` while running, and nothing else."""
+        if fresh.table.model_copy(update={"settle": self.table.settle}) != self.table or fresh.key != self.key:
+            return False
+        self.table = fresh.table
+        return True
+
     def withdraw(self, envelope):
         pass
 
@@ -200,6 +208,7 @@ class HopPlugin:
         self.scheme = scheme
 
     def configure(self, table, base):
+        key = b""
         if table.key_file is not None:
             path = base / table.key_file
             try:
@@ -210,9 +219,10 @@ class HopPlugin:
                 raise CredentialError(str(path), f"is open to others: chmod 600 {path}")
             if not os.access(path, os.R_OK):
                 raise CredentialError(str(path), "can't be read")
+            key = path.read_bytes()
         if table.inner.depth == 7:
             raise ConfigError("inner.depth", "expected any depth but 7")
-        return HopAdapter(self.scheme, table, base / Path(table.folder))
+        return HopAdapter(self.scheme, table, base / Path(table.folder), key)
 
 
 LEFT = HopPlugin("left")

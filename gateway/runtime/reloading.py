@@ -1,0 +1,191 @@
+"""What a changed config comes to in a running daemon: which keys can be put in force at once, and doing so.
+
+Three kinds of keys: those that the daemon changes in place (``LIVE``), those of an adapter, which takes them on or is
+started anew, and the rest, which waits for a restart of the daemon.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, replace
+from typing import Any, Final
+
+from gateway.api.ports import Adapter
+from gateway.runtime import logs, settings
+from gateway.runtime.hub import Hub
+from gateway.runtime.settings import Prepared, Settings
+from gateway.runtime.source import InvalidConfigError
+from gateway.runtime.supervisor import Slot
+
+_LOG = logging.getLogger(__name__)
+
+LIVE: Final = ("policy", "gateway.log_level", "gateway.audit_lines", "limits.")
+"""Keys, and beginnings of keys, that are changed in place."""
+
+NOW, TAKEN_ON, STARTED_ANEW, RESTART = "now", "taken on", "adapter started anew", "needs a restart"
+EFFECTS: Final[Mapping[str, str]] = {
+    NOW: "in force at once",
+    TAKEN_ON: "the adapter took it on and kept its links",
+    STARTED_ANEW: "the adapter was started anew with it; sessions stay",
+    RESTART: "in force after a restart of the daemon",
+}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Plan:
+    """The keys that differ. ``adapters``: by scheme, for the adapters that run and are still configured."""
+
+    live: tuple[str, ...] = ()
+    adapters: Mapping[str, tuple[str, ...]]
+    restart: tuple[str, ...] = ()
+
+
+def plan(running: Settings, fresh: Settings) -> Plan:
+    """What differs between what is in force and what the files say now."""
+    old, new = _keys(running), _keys(fresh)
+    changed = sorted(key for key in new if old[key] != new[key])
+    schemes = running.adapters.keys() | fresh.adapters.keys()
+    both = running.adapters.keys() & fresh.adapters.keys()
+    found = {scheme: tuple(_adapter(scheme, running.adapters[scheme], fresh.adapters[scheme])) for scheme in both}
+    return Plan(
+        live=tuple(key for key in changed if key.startswith(LIVE)),
+        adapters={scheme: keys for scheme, keys in sorted(found.items()) if keys},
+        restart=tuple(key for key in changed if not key.startswith(LIVE))
+        + tuple(f"adapters.{scheme}" for scheme in sorted(schemes - both)),
+    )
+
+
+def merged(running: Settings, fresh: Settings) -> Settings:
+    """What is in force after a reload: the fresh values, but for those that wait for a restart."""
+    table, new = running.table, fresh.table
+    live = {"log_level": new.gateway.log_level, "audit_lines": new.gateway.audit_lines}
+    gateway = table.gateway.model_copy(update=live)
+    adapters = {scheme: fresh.adapters.get(scheme, prepared) for scheme, prepared in running.adapters.items()}
+    return replace(
+        running,
+        table=table.model_copy(update={"gateway": gateway, "policy": new.policy, "limits": new.limits}),
+        limits=fresh.limits,
+        policy=fresh.policy,
+        adapters=adapters,
+    )
+
+
+def _keys(found: Settings) -> dict[str, Any]:
+    gateway, limits = found.table.gateway, found.table.limits
+    return (
+        {"policy": (found.table.policy, found.policy)}
+        | {f"gateway.{name}": getattr(gateway, name) for name in type(gateway).model_fields}
+        | {f"limits.{name}": getattr(limits, name) for name in type(limits).model_fields}
+    )
+
+
+def _adapter(scheme: str, old: Prepared, new: Prepared) -> Iterator[str]:
+    """The keys of one adapter's table that differ, and those whose file has other content."""
+    keys = set(_differences(old.table.model_dump(by_alias=True), new.table.model_dump(by_alias=True), ""))
+    keys |= {key for key, digest in new.files.items() if old.files.get(key) != digest}
+    yield from (f"adapters.{scheme}.{key}" for key in sorted(keys))
+
+
+def _differences(old: Any, new: Any, key: str) -> Iterator[str]:
+    if isinstance(old, dict) and isinstance(new, dict):
+        for name in old.keys() | new.keys():
+            yield from _differences(old.get(name), new.get(name), f"{key}.{name}" if key else str(name))
+    elif old != new:
+        yield key
+
+
+class Reloads:
+    """Checks the files anew when asked, and puts in force what can be. One at a time; a mistake changes nothing."""
+
+    def __init__(
+        self,
+        running: Settings,
+        environ: Mapping[str, str],
+        hub: Hub,
+        *,
+        begins: Callable[[], None] = lambda: None,
+        ended: Callable[[], None] = lambda: None,
+    ) -> None:
+        """``begins`` and ``ended`` are called around each reload, whoever asked for it."""
+        self._running = running
+        self._environ = environ
+        self._hub = hub
+        self._begins, self._ended = begins, ended
+        self._lock = asyncio.Lock()
+        self.slots: Mapping[str, Slot] = {
+            scheme: Slot(instances(prepared)) for scheme, prepared in running.adapters.items()
+        }
+        self.last: Mapping[str, Any] | None = None
+        """The last answer, for ``status``."""
+
+    async def reload(self) -> Mapping[str, Any]:
+        """``at`` (seconds since 1970), ``ok``, ``mistakes``, ``changes`` (key, effect) and ``restart`` (keys)."""
+        async with self._lock:
+            self._begins()
+            try:
+                self.last = await self._reload()
+            finally:
+                self._ended()
+            return self.last
+
+    async def _reload(self) -> Mapping[str, Any]:
+        mistakes: list[str] = []
+        changes: list[dict[str, str]] = []
+        try:
+            fresh = await asyncio.to_thread(settings.load, self._running.source.path, self._environ)
+        except InvalidConfigError as error:
+            mistakes = [str(mistake) for mistake in error.errors]
+        else:
+            changes = [{"key": key, "effect": effect} for key, effect in self._put_in_force(fresh)]
+        for mistake in mistakes:
+            _LOG.error("not reloaded: %s", mistake)
+        for change in changes:
+            level = logging.WARNING if change["effect"] == RESTART else logging.INFO
+            _LOG.log(level, "%s has changed: %s", change["key"], EFFECTS[change["effect"]])
+        waiting = [change["key"] for change in changes if change["effect"] == RESTART]
+        if mistakes:
+            waiting = [] if self.last is None else self.last["restart"]  # still so
+        else:
+            _LOG.info("reloaded: %d changes, %d rules", len(changes), len(self._running.policy.rules))
+        at = round(time.time())
+        return {"at": at, "ok": not mistakes, "mistakes": mistakes, "changes": changes, "restart": waiting}
+
+    def _put_in_force(self, fresh: Settings) -> list[tuple[str, str]]:
+        found, hub, table = plan(self._running, fresh), self._hub, fresh.table.gateway
+        logs.set_level(table.log_level)
+        hub.audit.lines = table.audit_lines
+        hub.engine.replace_limits(fresh.limits)
+        hub.engine.replace_policy(fresh.policy, now=hub.now())
+        hub.touch()
+        changes = [(key, NOW) for key in found.live]
+        for scheme, slot in self.slots.items():
+            keys = found.adapters.get(scheme, ())
+            if scheme not in fresh.adapters or not (keys or slot.rejected):
+                continue
+            prepared, running = fresh.adapters[scheme], hub.states[scheme].adapter
+            taken_on = running is not None and not slot.rejected and adopted(running, prepared.first)
+            if taken_on:
+                slot.make = prepared.make
+            else:
+                slot.renew(instances(prepared))
+            changes += [(key, TAKEN_ON if taken_on else STARTED_ANEW) for key in keys or (f"adapters.{scheme}",)]
+        self._running = merged(self._running, fresh)
+        return changes + [(key, RESTART) for key in found.restart]
+
+
+def adopted(running: Adapter, fresh: Adapter) -> bool:
+    """Whether a running adapter took on what ``fresh``, which never runs, was configured with.
+
+    Such an adapter has a method ``adopt(fresh) -> bool``, which changes nothing where it answers False.
+    """
+    adopt: Callable[[Adapter], bool] | None = getattr(running, "adopt", None)
+    return adopt is not None and adopt(fresh)
+
+
+def instances(prepared: Prepared) -> Callable[[], Adapter]:
+    """The instance that the check of the config made, then fresh ones."""
+    first = iter([prepared.first])
+    return lambda: next(first, None) or prepared.make()
