@@ -85,7 +85,12 @@ def check_config(config: str | None, as_json: bool) -> None:
 @json_option
 @click.argument("sender")
 @click.argument("receiver")
-@click.option("--action", type=click.Choice(["open", "forward"]), default="open", show_default=True)
+@click.option(
+    "--action",
+    type=click.Choice(["open", "forward", "read", "observe", "write", "admin"]),
+    default="open",
+    show_default=True,
+)
 @click.option(
     "--content",
     type=click.Choice(["atls", "adtls", "atls-data", "oscore", "edhoc"]),
@@ -112,6 +117,11 @@ def explain(
     \b
     May the phone open a session to the lamp at night?
       atls-gateway explain phone lamp --at 23:30
+
+    \b
+    May the broker's side switch the lamp? May it open the network for new devices?
+      atls-gateway explain broker lamp --action write
+      atls-gateway explain broker gateway --action admin
     """
     from gateway.api.model import ContentKind
     from gateway.engine.policy import Action

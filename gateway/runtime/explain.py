@@ -10,7 +10,7 @@ from pathlib import Path
 from gateway.api.errors import ConfigError
 from gateway.api.model import ContentKind, LinkSecurity
 from gateway.engine.decision import Deny, Request, explain
-from gateway.engine.policy import Action, PolicySet
+from gateway.engine.policy import GATEWAY, SESSION_ACTIONS, Action, PolicySet
 from gateway.runtime import policy_file
 from gateway.runtime.source import InvalidConfigError, Source, read_config
 
@@ -20,7 +20,10 @@ _USUAL_LINKS = {"zigbee": "zigbee-network-key", "coap": "dtls1.2", "mqtt": "tls1
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Question:
-    """May ``sender`` do ``action`` towards ``receiver`` (a name or an alias)? ``link``: the protocol of its hop."""
+    """May ``sender`` do ``action`` towards ``receiver`` (a name or an alias)? ``link``: the protocol of its hop.
+
+    ``content`` counts for sessions only. What admin is about is the gateway itself, by its reserved name.
+    """
 
     sender: str
     receiver: str
@@ -44,23 +47,26 @@ def load_policy(path: Path, environ: Mapping[str, str]) -> PolicySet:
 
 def answer(question: Question, policy: PolicySet) -> Iterator[str]:
     """The lines of an explanation; the first is the verdict. ValueError: a name that the policy doesn't have."""
-    receiver = policy.aliases.get(question.receiver, question.receiver)
-    for name in (question.sender, receiver):
-        if name not in policy.by_name:
-            raise ValueError(f"{name}: expected one of {', '.join(sorted(policy.aliases))}")
-    link = question.link or _USUAL_LINKS.get(policy.by_name[question.sender].link, "none")
+    action, content = question.action, question.content if question.action in SESSION_ACTIONS else None
+    receivers = {GATEWAY: GATEWAY} if action is Action.ADMIN else policy.aliases
+    for name, known in ((question.sender, policy.aliases), (question.receiver, receivers)):
+        if name not in known:
+            raise ValueError(f"{name}: expected one of {', '.join(sorted(known))}")
+    sender, receiver = policy.aliases[question.sender], receivers[question.receiver]
+    link = question.link or _USUAL_LINKS.get(policy.by_name[sender].link, "none")
     found = explain(
         Request(
-            action=question.action,
-            sender=question.sender,
+            action=action,
+            sender=sender,
             receiver=receiver,
-            content=question.content,
+            content=content,
             link=LinkSecurity(protocol=link, authenticated=True),
             minute=_minute_now() if question.minute is None else question.minute,
         ),
         policy,
     )
-    asked = f"{question.sender} {question.action.value} {receiver} ({question.content.value}, from {link})"
+    kind = "" if content is None else f"{content.value}, "
+    asked = f"{sender} {action.value} {receiver} ({kind}from {link})"
     if isinstance(found.decision, Deny):
         yield f"denied: {asked}: {found.decision.reason.value}, by {found.decision.rule}"
     else:

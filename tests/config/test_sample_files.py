@@ -31,7 +31,7 @@ def sample(tmp_path, broker_certificate):
 def test_the_samples_pass_the_check(python, sample):
     answer = python("-m", "gateway.cli", "check-config", "-c", str(sample / "gateway.yaml"))
     assert (answer.returncode, answer.stderr) == (0, "")
-    assert "adapters: zigbee, coap, mqtt; 4 rules" in answer.stdout
+    assert "adapters: zigbee, coap, mqtt; 6 rules" in answer.stdout
 
 
 def test_keys_that_others_can_read_are_told_at_their_lines(python, sample):

@@ -15,8 +15,9 @@ from carriage.coap.atls_format import REASON_CODES
 from carriage.zigbee.tunneling import TunnelStatus
 from gateway.api.model import ContentKind, LinkSecurity, Peer, Reason
 from gateway.engine.decision import Deny, Permit, Request, decide
-from gateway.engine.policy import Action, PolicySet
+from gateway.engine.policy import DEVICE_ACTIONS, GATEWAY, Action, PolicySet
 from gateway.runtime import policy_file
+from gateway.runtime.control import REMOTE
 
 SCHEMES = ("zigbee", "coap", "mqtt")
 
@@ -88,6 +89,33 @@ def test_the_household_example_says_what_the_page_says(policy_page: Any, tmp_pat
     assert decide(wrong_kind, policy) == Deny(Reason.CONTENT, "people-to-devices")
 
 
+def test_the_devices_example_says_what_the_page_says(policy_page: Any, tmp_path: Path) -> None:
+    policy = load(policy_page, "policy-devices", tmp_path)
+
+    def may(who: str, action: Action, what: str, minute: int = 720, protocol: str = "tls1.3") -> object:
+        link = LinkSecurity(protocol=protocol)
+        return decide(request(action, who, what, content=None, link=link, minute=minute), policy)
+
+    for action in DEVICE_ACTIONS:
+        assert isinstance(may("broker", action, "meter"), Permit)
+        assert may("broker", action, "meter", protocol="none") == Deny(Reason.LINK, "automation")
+    assert isinstance(may("broker", Action.ADMIN, GATEWAY), Permit)
+    assert may("phone", Action.ADMIN, GATEWAY) == Deny(Reason.DENIED)
+    assert isinstance(may("phone", Action.READ, "meter"), Permit)
+    assert may("phone", Action.OBSERVE, "meter") == may("phone", Action.WRITE, "meter") == Deny(Reason.DENIED)
+    assert isinstance(may("phone", Action.WRITE, "lamp"), Permit)
+    assert may("phone", Action.WRITE, "lamp", minute=120) == Deny(Reason.DENIED, "lamp-rests-at-night")
+    assert isinstance(may("phone", Action.OBSERVE, "lamp", minute=120), Permit)
+    # It goes one way only, and it is not about sessions.
+    assert may("lamp", Action.WRITE, "phone") == Deny(Reason.DENIED)
+    assert decide(request(Action.OPEN, "phone", "lamp"), policy) == Deny(Reason.DENIED)
+
+
+def test_the_commands_of_admin(policy_page: Any) -> None:
+    listed = ", ".join(f"`{name}`" for name in sorted(REMOTE)[:-1]) + f" and `{sorted(REMOTE)[-1]}`"
+    assert f"commands {listed} over their own carriage" in " ".join(policy_page.text.split())
+
+
 def test_refusals_per_carriage(policy_page: Any) -> None:
     rows = policy_page.rows("reason", "Refusals")
     assert {row[0].strip("`") for row in rows} == {reason.value for reason in Reason}
@@ -109,4 +137,4 @@ def test_refusals_per_carriage(policy_page: Any) -> None:
 
 
 def test_every_example_is_loaded(policy_page: Any) -> None:
-    assert policy_page.names("yaml") == {"policy-smallest", "policy-home"}
+    assert policy_page.names("yaml") == {"policy-smallest", "policy-home", "policy-devices"}

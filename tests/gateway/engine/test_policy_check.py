@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import fields
 from typing import Any
 
 import pytest
@@ -10,8 +11,12 @@ from gateway.api.errors import ConfigError
 from gateway.api.model import Address, ContentKind, LinkRequirement, LinkSecurity, Peer
 from gateway.engine.limits import Rate
 from gateway.engine.policy import (
+    ADMIN_ACTIONS,
+    DEVICE_ACTIONS,
+    GATEWAY,
     Action,
     Condition,
+    Direction,
     Effect,
     Hours,
     Obligation,
@@ -43,6 +48,12 @@ GOOD = [
     policy({"effect": Effect.DENY, "condition": Condition(hours=Hours(0, 60))}),
     policy({"condition": Condition(versions=frozenset({"dtls1.2"}), sessions=1, idle=5.0, units=Rate(1, 1))}),
     policy({"content": frozenset(ContentKind), "condition": Condition(max_unit=100, bytes=Rate(1, 1))}),
+    policy({"actions": DEVICE_ACTIONS, "condition": Condition(commands=Rate(1, 1), hours=Hours(0, 60))}),
+    policy(
+        {"actions": frozenset({Action.OBSERVE}), "condition": Condition(require_link=LinkRequirement(link_key=True))}
+    ),
+    policy({"actions": ADMIN_ACTIONS, "resources": (GATEWAY,), "condition": Condition(commands=Rate(1, 1))}),
+    policy({"actions": ADMIN_ACTIONS, "resources": (GATEWAY,), "effect": Effect.DENY}),
 ]
 
 
@@ -54,6 +65,18 @@ def test_good_policies(good: PolicySet) -> None:
 def same(name: str) -> Rule:
     return Rule(id=name, effect=Effect.DENY, subjects=("lamp",), resources=("phone",))
 
+
+SESSION_CONDITIONS: dict[str, Any] = {
+    "versions": frozenset({"dtls1.2"}),
+    "record_types": frozenset({22}),
+    "max_unit": 1,
+    "handshakes": Rate(1, 1),
+    "bytes": Rate(1, 1),
+    "units": Rate(1, 1),
+    "sessions": 1,
+    "idle": 1.0,
+    "early_data": False,
+}
 
 BAD = {
     "subjects.*": policy(subjects=(Subject("*", "coap", "psk:x"),)),
@@ -84,6 +107,29 @@ BAD = {
     "rules.0.condition.versions": policy({"condition": Condition(versions=frozenset({"ssl3"}))}),
     "rules.0.condition.versions ": policy({"condition": Condition(versions=frozenset())}),
     "rules.0.condition.record_types": policy({"condition": Condition(record_types=frozenset({256}))}),
+    "subjects.gateway": policy(subjects=(Subject("gateway", "coap", "psk:x"),)),
+    "groups.gateway": policy(groups={"gateway": ("lamp",)}),
+    "resources.gateway": policy(resources=(Resource("gateway", "lamp"),)),
+    "rules.0.action ": policy({"actions": frozenset({Action.OPEN, Action.READ})}),
+    "rules.0.action  ": policy({"actions": frozenset({Action.READ, Action.ADMIN}), "resources": (GATEWAY,)}),
+    "rules.0.action   ": policy({"resources": (GATEWAY,)}),
+    "rules.0.action    ": policy({"actions": DEVICE_ACTIONS, "resources": ("lamp", GATEWAY)}),
+    "rules.0.resource  ": policy({"actions": ADMIN_ACTIONS}),
+    "rules.0.resource   ": policy({"actions": ADMIN_ACTIONS, "resources": ("*",)}),
+    "rules.0.resource    ": policy({"actions": DEVICE_ACTIONS, "resources": ("nothing",)}),
+    "rules.0.subject  ": policy({"actions": ADMIN_ACTIONS, "resources": (GATEWAY,), "subjects": (GATEWAY,)}),
+    "rules.0.content  ": policy({"actions": DEVICE_ACTIONS, "content": frozenset({ContentKind.ATLS})}),
+    "rules.0.direction": policy({"actions": DEVICE_ACTIONS, "direction": Direction.TO_DEVICE}),
+    "rules.0.obligation ": policy({"actions": DEVICE_ACTIONS, "obligation": Obligation(on_excess=OnExcess.DROP)}),
+    "rules.0.condition.commands": policy({"condition": Condition(commands=Rate(1, 1))}),
+    "rules.0.condition.commands ": policy(
+        {"actions": frozenset({Action.OBSERVE}), "condition": Condition(commands=Rate(1, 1))}
+    ),
+    "rules.0.condition.commands  ": policy({"actions": DEVICE_ACTIONS, "condition": Condition(commands=Rate(0, 1))}),
+    **{
+        f"rules.0.condition.{name}  ": policy({"actions": DEVICE_ACTIONS, "condition": Condition(**{name: value})})
+        for name, value in SESSION_CONDITIONS.items()
+    },
     "rules.0.condition.require_link.min_version": policy(
         {"condition": Condition(require_link=LinkRequirement(min_version="dtls9"))}
     ),
@@ -134,3 +180,10 @@ def test_a_peer_is_the_subject_of_its_most_specific_claim() -> None:
     assert known.name_of(Peer(scheme="mqtt", claims=("spki:aa",), link=link)) == ""
     assert known.name_of(Peer(scheme="coap", claims=(), link=link)) == ""
     assert known.address_of("host") == Address(scheme="coap", claim="san:dns:h")
+
+
+def test_every_condition_is_of_sessions_or_of_devices_too() -> None:
+    """A new condition must be thought of here."""
+    assert set(SESSION_CONDITIONS) | {"hours", "require_link", "commands"} == {
+        field.name for field in fields(Condition)
+    }

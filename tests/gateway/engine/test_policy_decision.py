@@ -12,6 +12,8 @@ from hypothesis import strategies as st
 from gateway.api.model import ContentKind, LinkRequirement, LinkSecurity, Reason
 from gateway.engine.decision import Deny, Permit, Request, decide, explain
 from gateway.engine.policy import (
+    DEVICE_ACTIONS,
+    GATEWAY,
     Action,
     Condition,
     Direction,
@@ -264,3 +266,36 @@ def test_a_permit_names_only_permits_that_hold(request: Request, chosen: list[Ru
         assert told.decision.grants
         assert all(effects[name] is Effect.PERMIT for name in told.decision.rules)
         assert not any(finding.effect is Effect.DENY for finding in told.matched)
+
+
+@pytest.mark.parametrize("action", sorted(DEVICE_ACTIONS, key=lambda action: action.value))
+def test_an_action_on_a_device_goes_one_way_and_implies_no_other(action: Action) -> None:
+    policy = a_policy(rule(subjects=("phone",), resources=("group:home",), actions=frozenset({action})))
+    for asked in Action:
+        assert permitted(policy, asked, "phone", "lamp", content=None) == (asked is action)
+        assert not permitted(policy, asked, "lamp", "phone", content=None)
+    everybody = a_policy(rule(subjects=("*",), resources=("*",)))
+    assert not permitted(everybody, action, "phone", "lamp", content=None)
+
+
+def test_admin_is_about_the_gateway_only() -> None:
+    boss = rule(subjects=("phone",), resources=(GATEWAY,), actions=frozenset({Action.ADMIN}))
+    assert permitted(a_policy(boss), Action.ADMIN, "phone", GATEWAY, content=None)
+    assert not permitted(a_policy(boss), Action.ADMIN, "svc", GATEWAY, content=None)
+    assert not permitted(a_policy(boss), Action.READ, "phone", GATEWAY, content=None)
+    stop = rule(Effect.DENY, id="a", subjects=("*",), resources=(GATEWAY,), actions=frozenset({Action.ADMIN}))
+    assert decide(ask(Action.ADMIN, "phone", GATEWAY, content=None), a_policy(boss, stop)) == Deny(Reason.DENIED, "a")
+    strict = Condition(require_link=LinkRequirement(min_version="tls1.3"))
+    wanting = a_policy(rule(subjects=("phone",), resources=(GATEWAY,), actions=boss.actions, condition=strict))
+    assert decide(ask(Action.ADMIN, "phone", GATEWAY, content=None), wanting) == Deny(Reason.LINK, "r")
+
+
+def test_the_link_of_a_device_is_for_its_adapter_to_check() -> None:
+    condition = Condition(require_link=LinkRequirement(min_version="dtls1.2", link_key=True))
+    policy = a_policy(
+        rule(subjects=("phone",), resources=("lamp",), actions=frozenset({Action.WRITE}), condition=condition)
+    )
+    decision = decide(ask(Action.WRITE, "phone", "lamp", content=None), policy)
+    assert isinstance(decision, Permit)
+    assert decision.grants[0].require == LinkRequirement(link_key=True)
+    assert not permitted(policy, Action.WRITE, "phone", "lamp", content=None, link=LinkSecurity(protocol="none"))

@@ -36,6 +36,46 @@ def test_a_permit_and_a_denial_are_told_with_their_rules(home):
     ]
 
 
+DEVICES = """\
+  - id: use
+    effect: permit
+    subject: phone
+    resource: lamp
+    action: [read, write]
+    condition: {require_link: {min_version: tls1.2}}
+  - id: boss
+    effect: permit
+    subject: phone
+    resource: gateway
+    action: admin
+"""
+
+
+def test_devices_and_the_gateway_itself(home):
+    home.policy.write_text(home.policy.read_text() + DEVICES)
+
+    def explain(*words: str) -> list[str]:
+        return home.cli("explain", *words, "-c", "gateway.yaml").stdout.splitlines()
+
+    assert explain("phone", "lamp", "--action", "write", "--link", "tls1.3") == [
+        "permitted: phone write lamp (from tls1.3): by use",
+        "  boss (permit): is about other actions",
+        "  lamp-out (permit): is about other actions",
+        "  use (permit): holds",
+    ]
+    assert explain("phone", "lamp", "--action", "read")[0] == "denied: phone read lamp (from none): link, by use"
+    assert explain("phone", "lamp", "--action", "observe")[0].endswith(": denied, by default")
+    assert explain("app", "gateway", "--action", "admin")[0] == "permitted: phone admin gateway (from none): by boss"
+    assert (
+        explain("lamp", "gateway", "--action", "admin")[0]
+        == "denied: lamp admin gateway (from none): denied, by default"
+    )
+    wrong = home.cli("explain", "phone", "lamp", "--action", "admin", "-c", "gateway.yaml")
+    assert (wrong.returncode, wrong.stderr) == (1, "lamp: expected one of gateway\n")
+    wrong = home.cli("explain", "phone", "gateway", "--action", "write", "-c", "gateway.yaml")
+    assert (wrong.returncode, wrong.stderr) == (1, "gateway: expected one of app, lamp, phone\n")
+
+
 def test_a_question_that_makes_no_sense(home):
     unknown = home.cli("explain", "lamp", "moon", "-c", "gateway.yaml")
     assert (unknown.returncode, unknown.stderr) == (1, "moon: expected one of app, lamp, phone\n")
