@@ -20,6 +20,8 @@ CONFIG_VARIABLE = "ATLS_GATEWAY_CONFIG"
 DEFAULT_CONFIG = Path("/etc/atls-gateway/gateway.yaml")
 DEFAULT_SOCKET = "/run/atls-gateway/admin.sock"
 _CREDENTIALS = "$CREDENTIALS_DIRECTORY/"
+_HYPHENED = {"config_version": "config-version"}
+"""Keys that the name of a variable can't spell."""
 
 
 class InvalidConfigError(Exception):
@@ -44,7 +46,15 @@ class Source:
         return self.path.absolute().parent
 
     def holds(self, key: Key) -> bool:
-        return key in self.lines or any(known[: len(key)] == key for known in self.variables)
+        """Whether some file or variable gave this key a value; within what a variable gave, anything may be."""
+        if key in self.lines or any(known[: len(key)] == key for known in self.variables):
+            return True
+        found: Any = self.data
+        for part in key if any(key[: len(known)] == known for known in self.variables) else ():
+            if not (isinstance(found, dict) and part in found):
+                return False
+            found = found[part]
+        return found is not self.data
 
     def mistake(self, key: Key, expected: str) -> ConfigError:
         """A ConfigError at this key, or at the nearest table around it that the file has."""
@@ -64,11 +74,13 @@ def read_config(path: Path, environ: Mapping[str, str], *, credentials: bool = T
     """
     source = read_table(path)
     variables: dict[Key, str] = {}
-    for name in sorted(environ):
+    for name in sorted(environ):  # so a table comes before the keys in it
         if name.startswith(PREFIX):
             key = _override(source.data, name, environ[name])
             variables[key] = name
-    source = Source(path, source.data, source.lines, variables)
+    # What a variable replaced as a whole has no lines any more.
+    lines = {key: line for key, line in source.lines.items() if not any(key[: len(v)] == v for v in variables)}
+    source = Source(path, source.data, lines, variables)
     if credentials:
         _expand_credentials(source, (), source.data, environ.get("CREDENTIALS_DIRECTORY"))
     return source
@@ -103,7 +115,7 @@ def socket_path(source: Source) -> Path:
 
 def _override(data: dict[str, Any], name: str, text: str) -> Key:
     """Set one value by its variable; the value is read as YAML, so ``8`` is a number and ``[a, b]`` a list."""
-    key = tuple(name.removeprefix(PREFIX).lower().split("__"))
+    key = tuple(_HYPHENED.get(part, part) for part in name.removeprefix(PREFIX).lower().split("__"))
     if not all(key):
         raise ConfigError("", "expected ATLS_GATEWAY__SECTION__KEY", file=f"${name}")
     value = strict_yaml.parse(text, f"${name}").data
