@@ -6,10 +6,22 @@ from dataclasses import dataclass
 from enum import Enum
 from typing import NewType
 
+from carriage.zigbee.transfer import LossReason
 from carriage.zigbee.tunneling import DEFAULT_CLOSE_TIMEOUT, DEFAULT_MAX_INCOMING, TransferError, TunnelStatus
 
 Handle = NewType("Handle", int)
 """One tunnel of one endpoint; never used again for another."""
+
+
+class Post(Enum):
+    """How the units of one side reach the other; both know it from the tunnel's protocol id."""
+
+    PUSHED = "pushed"
+    """Both sides send when they have something."""
+    KEPT = "kept"
+    """Ours wait in a mailbox until the other side asks for them: it sleeps."""
+    FETCHED = "fetched"
+    """The other side's wait until we ask for them: we sleep."""
 
 
 class CloseReason(Enum):
@@ -105,6 +117,23 @@ class UnitFailed:
 
 
 @dataclass(frozen=True, slots=True)
+class UnitLost:
+    """The gateway tells that a unit of ours, which it had taken, was lost behind it."""
+
+    handle: Handle
+    n: int
+    reason: LossReason
+
+
+@dataclass(frozen=True, slots=True)
+class Fetched:
+    """Fetching is over: nothing more waits, or (not ``complete``) the gateway doesn't answer."""
+
+    handle: Handle
+    complete: bool
+
+
+@dataclass(frozen=True, slots=True)
 class TunnelClosed:
     """The tunnel is gone and the handle is dead; units that had not been sent were reported as failed before."""
 
@@ -136,10 +165,25 @@ Event = (
     | UnitIncomplete
     | UnitSent
     | UnitFailed
+    | UnitLost
+    | Fetched
     | TunnelClosed
     | DataError
     | PeerMisbehaved
 )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TunnelRecord:
+    """An open tunnel, as a restarted process must know it. ``max_incoming``: the remote's. ``server``: it opened it."""
+
+    id: int
+    server: bool
+    protocol: int
+    manufacturer: int
+    flow_control: bool
+    max_incoming: int
+    post: Post
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

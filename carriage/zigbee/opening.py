@@ -9,8 +9,9 @@ from collections.abc import Sequence
 from typing import Final
 
 from carriage.zigbee import tunneling as t
-from carriage.zigbee.events import CloseReason, Handle, TunnelClosed, TunnelOpened, TunnelRefused, TunnelRequested
-from carriage.zigbee.segmentation import DTLS_UNIT_LIMIT, SLICE_HEADER_LENGTH
+from carriage.zigbee.events import CloseReason, Handle, Post, TunnelClosed, TunnelOpened, TunnelRefused, TunnelRequested
+from carriage.zigbee.segmentation import DTLS_UNIT_LIMIT
+from carriage.zigbee.transfer import RESPONSE_HEADER_LENGTH
 from carriage.zigbee.tunnel_core import Core, frame_of
 from carriage.zigbee.tunnel_table import Asked, Tunnel, TunnelState, varied
 from carriage.zigbee.zcl import HEADER_LENGTH, ZclFrame
@@ -18,18 +19,19 @@ from layer.errors import PeerError, TransportError
 
 DEFAULT_RESPONSE: Final = 0x0B
 """Global command (ZCL rev. 8, section 2.5.12)."""
-_LEAST_INCOMING = SLICE_HEADER_LENGTH + 1
+LEAST_INCOMING: Final = RESPONSE_HEADER_LENGTH + 1
+"""Octets of data in one TransferData that a side has to take at least."""
 
 
 # -- client ----------------------------------------------------------------------------------------------------------
 
 
-def request(core: Core, wanted: t.RequestTunnel, unit_limit: int) -> Tunnel:
+def request(core: Core, wanted: t.RequestTunnel, unit_limit: int, post: Post) -> Tunnel:
     """Ask the remote for a tunnel. TransportError(transient) where there are too many tunnels or requests."""
     if not core.has_room():
         raise TransportError("too many tunnels with this device", transient=True)
     sequence = _free_sequence(core)
-    tunnel = core.add(wanted, server=False, unit_limit=unit_limit)
+    tunnel = core.add(wanted, server=False, unit_limit=unit_limit, post=post)
     tunnel.sequence = sequence
     ask(core, tunnel)
     return tunnel
@@ -82,7 +84,7 @@ def on_response(core: Core, frame: ZclFrame, command: t.RequestTunnelResponse) -
     if not granted:
         _refused(core, tunnel, command.status)
         return
-    if command.tunnel == t.NO_TUNNEL or command.max_incoming < _LEAST_INCOMING:
+    if command.tunnel == t.NO_TUNNEL or command.max_incoming < LEAST_INCOMING:
         raise PeerError("RequestTunnelResponse grants a tunnel that can't be used")
     former = core.by_wire.get((False, command.tunnel))
     if former is not None:  # the server gave its id away again, so it has forgotten it
@@ -130,7 +132,7 @@ def on_request(core: Core, frame: ZclFrame, command: t.RequestTunnel) -> None:
             _answer(core, asked, asked.answer)
         return
     tunnel_id: int | None = None
-    if command.max_incoming < _LEAST_INCOMING:
+    if command.max_incoming < LEAST_INCOMING:
         status = t.TunnelStatus.PROTOCOL_NOT_SUPPORTED
     elif not core.has_room():
         status = t.TunnelStatus.BUSY

@@ -11,6 +11,7 @@ Units are sent one after another, so at most one is being put together. Pure: ti
 from __future__ import annotations
 
 from dataclasses import dataclass
+from math import inf
 from struct import Struct
 from typing import Final
 
@@ -61,14 +62,14 @@ def decode_slice(data: bytes) -> Slice:
     return Slice(number, index, count, bytes(data[SLICE_HEADER_LENGTH:]))
 
 
-def slice_size(maximum_payload_length: int, max_incoming: int) -> int:
-    """Octets of a unit in one slice, at least one.
+def slice_size(maximum_payload_length: int, max_incoming: int, header: int = SLICE_HEADER_LENGTH) -> int:
+    """Octets of a unit in one slice with a header of so many octets, at least one.
 
     ``maximum_payload_length``: what one APS frame to this device holds, ZCL header included; where it holds no slice at
     all the frames can't be sent and their unit fails. ``max_incoming``: what the receiver takes in one TransferData.
     """
-    overhead = HEADER_LENGTH + TUNNEL_ID_LENGTH + SLICE_HEADER_LENGTH
-    return max(1, min(MAX_SLICE, maximum_payload_length - overhead, max_incoming - SLICE_HEADER_LENGTH))
+    overhead = HEADER_LENGTH + TUNNEL_ID_LENGTH + header
+    return max(1, min(MAX_SLICE, maximum_payload_length - overhead, max_incoming - header))
 
 
 def slice_count(length: int, size: int) -> int:
@@ -79,6 +80,12 @@ def slice_count(length: int, size: int) -> int:
 def cut(n: int, data: bytes, index: int, size: int) -> Slice:
     """Slice ``index`` of unit ``n``."""
     return Slice(n % _EXPANSION, index, slice_count(len(data), size), data[index * size : (index + 1) * size])
+
+
+def nearest(number: int, expected: int) -> int:
+    """The ``n`` nearest to ``expected`` that is ``number`` modulo 65536; below zero where there was none."""
+    ahead = (number - expected) % _EXPANSION
+    return expected + (ahead if ahead <= FURTHEST_AHEAD else ahead - _EXPANSION)
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,8 +126,28 @@ class Reassembler:
         return self._n if self._n >= 0 else None
 
     @property
+    def expected(self) -> int:
+        """The unit that comes next."""
+        return self._expected
+
+    @property
+    def first_missing(self) -> int:
+        """The lowest slice of the expected unit that has not come."""
+        if self._n != self._expected:
+            return 0
+        return next(index for index in range(self._count) if index not in self._parts)
+
+    def begin_at(self, n: int) -> None:
+        """The unit that comes next is number ``n``: the tunnel goes on after a restart."""
+        self._expected = n
+
+    def forgive(self) -> None:
+        """A unit that was given up may come anew."""
+        self._abandoned = -1
+
+    @property
     def deadline(self) -> float | None:
-        return self._changed + self._timeout if self._n >= 0 else None
+        return self._changed + self._timeout if self._n >= 0 and self._timeout < inf else None
 
     def receive(self, part: Slice, now: float) -> Unit | None:
         """Take one slice; the unit where this one made it whole.
@@ -128,7 +155,7 @@ class Reassembler:
         PeerError: the slice contradicts an earlier one; OversizeError: the unit goes beyond the limit. Either way the
         unit is given up, and the rest of it is dropped in silence.
         """
-        n = self._expand(part.number)
+        n = nearest(part.number, self._expected)
         if n < self._expected or n < self._n or n == self._abandoned:
             return None
         if n != self._n:
@@ -158,10 +185,6 @@ class Reassembler:
     def touch(self, now: float) -> None:
         """Start the time-out anew: the sender was held back by us."""
         self._changed = now
-
-    def _expand(self, number: int) -> int:
-        ahead = (number - self._expected) % _EXPANSION
-        return self._expected + (ahead if ahead <= FURTHEST_AHEAD else ahead - _EXPANSION)
 
     def _begin(self, n: int, count: int) -> None:
         self._clear()

@@ -7,6 +7,7 @@ from collections.abc import Callable
 
 from carriage.zigbee.delivery import Job, next_live
 from carriage.zigbee.events import FailReason
+from carriage.zigbee.mailbox import RESENT
 from carriage.zigbee.segmentation import FURTHEST_AHEAD, cut, slice_count
 from layer.errors import TransportError, UsageError
 
@@ -58,6 +59,19 @@ class UnitSender:
         """True while the remote's flow control holds us back."""
 
     @property
+    def next(self) -> int:
+        """One above the last unit's number."""
+        return self._last + 1
+
+    @property
+    def deadline(self) -> float | None:
+        """When ``tick`` is due: never."""
+        return None
+
+    def tick(self, now: float) -> None:
+        """Nothing here takes its time."""
+
+    @property
     def idle(self) -> bool:
         return self._n < 0 and not self._queue
 
@@ -76,6 +90,14 @@ class UnitSender:
             raise TransportError("too many units wait on this tunnel", transient=True)
         self._last = n
         self._queue.append((n, data))
+
+    def begin_at(self, n: int) -> None:
+        """The unit that comes next is number ``n`` or one a little below: the tunnel goes on after a restart."""
+        self._last = max(-1, n - 1 - RESENT)
+
+    def withdraw(self, n: int) -> None:
+        """Forget a unit that isn't under way yet, without a report."""
+        self._queue = deque(entry for entry in self._queue if entry[0] != n)
 
     def next_job(self) -> Job | None:
         """The next slice to send: one that is due again, else a new one; a new unit where the last one is through."""

@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Any, Final
 
-from carriage.zigbee import flow, opening
+from carriage.zigbee import fetching, flow, opening
 from carriage.zigbee import tunneling as t
 from carriage.zigbee.delivery import Job, OutFrame
 from carriage.zigbee.events import (
@@ -20,20 +20,25 @@ from carriage.zigbee.events import (
     Event,
     FailReason,
     Handle,
+    Post,
     TunnelLimits,
+    TunnelRecord,
     UnitIncomplete,
+    UnitLost,
     UnitReceived,
 )
+from carriage.zigbee.mailbox import Mailbox
 from carriage.zigbee.segmentation import (
     DTLS_UNIT_LIMIT,
     MAX_SLICE,
     SLICE_HEADER_LENGTH,
     TUNNEL_ID_LENGTH,
     OversizeError,
-    Reassembler,
-    decode_slice,
+    Slice,
+    nearest,
 )
-from carriage.zigbee.tunnel_core import Core
+from carriage.zigbee.transfer import Get, GetResponse, LossReason, Lost, Transfer, decode_transfer
+from carriage.zigbee.tunnel_core import Core, frame_of
 from carriage.zigbee.tunnel_table import Tunnel, TunnelIds, TunnelState
 from carriage.zigbee.zcl import HEADER_LENGTH, ZclFrame, decode
 from layer.errors import PeerError, TransportError, UsageError
@@ -86,22 +91,25 @@ class TunnelEndpoint:
         *,
         flow_control: bool = True,
         unit_limit: int = DTLS_UNIT_LIMIT,
+        post: Post = Post.PUSHED,
     ) -> Handle:
         """Ask the remote for a tunnel. Units may be queued at once.
 
-        ``unit_limit``: octets of the longest unit that we take. TransportError(transient): too many tunnels, or too
-        many requests of late.
+        ``unit_limit``: octets of the longest unit that we take. ``post``: what the protocol id stands for.
+        TransportError(transient): too many tunnels, or too many requests of late.
         """
         core = self._at(now)
         wanted = t.RequestTunnel(protocol, manufacturer, flow_control, core.limits.max_incoming)
-        return opening.request(core, wanted, unit_limit).handle
+        return opening.request(core, wanted, unit_limit, post).handle
 
-    def accept(self, handle: Handle, now: float, *, unit_limit: int = DTLS_UNIT_LIMIT) -> None:
+    def accept(
+        self, handle: Handle, now: float, *, unit_limit: int = DTLS_UNIT_LIMIT, post: Post = Post.PUSHED
+    ) -> None:
         """Grant a tunnel that the remote asked for; ``TunnelOpened`` tells that it knows. A dead handle is no error."""
         core = self._at(now)
         tunnel = self._undecided(handle)
         if tunnel is not None:
-            tunnel.reassembler = Reassembler(unit_limit, core.limits.reassembly_timeout)
+            core.furnish(tunnel, unit_limit, post)
             opening.grant(core, tunnel)
 
     def refuse(self, handle: Handle, status: t.TunnelStatus, now: float) -> None:
@@ -124,6 +132,69 @@ class TunnelEndpoint:
         if tunnel is None or tunnel.draining or tunnel.state is TunnelState.LEAVING:
             raise TransportError("the tunnel is closed", transient=False)
         tunnel.sender.add(n, data)
+
+    def record(self, handle: Handle) -> TunnelRecord | None:
+        """What has to be kept in order to go on with an open tunnel after a restart."""
+        tunnel = self._core.tunnels.get(handle)
+        if tunnel is None or tunnel.state is not TunnelState.OPEN:
+            return None
+        request = tunnel.request
+        return TunnelRecord(
+            id=tunnel.id,
+            server=tunnel.server,
+            protocol=request.protocol,
+            manufacturer=request.manufacturer,
+            flow_control=request.flow_control,
+            max_incoming=tunnel.peer_max_incoming,
+            post=tunnel.post,
+        )
+
+    def restore(
+        self, record: TunnelRecord, *, next_in: int, next_out: int, now: float, unit_limit: int = DTLS_UNIT_LIMIT
+    ) -> Handle | None:
+        """Go on with a tunnel of before a restart; the remote hears nothing of it. None: its id is taken.
+
+        ``next_in``: the number of the remote's next unit; ``next_out``: one above the highest that ours ever had.
+        """
+        core = self._at(now)
+        if (record.server, record.id) in core.by_wire or (record.server and not core.ids.claim(record.id, core)):
+            return None
+        request = t.RequestTunnel(record.protocol, record.manufacturer, record.flow_control, record.max_incoming)
+        tunnel = core.add(request, server=record.server, unit_limit=unit_limit, post=record.post)
+        tunnel.id, tunnel.peer_max_incoming = record.id, record.max_incoming
+        tunnel.state, tunnel.known = TunnelState.OPEN, True
+        tunnel.told = record.flow_control  # perhaps: so it is told that it may go on
+        tunnel.reassembler.begin_at(next_in)
+        tunnel.sender.begin_at(next_out)
+        core.by_wire[record.server, record.id] = tunnel
+        return tunnel.handle
+
+    def withdraw_unit(self, handle: Handle, n: int, now: float) -> None:
+        """Forget a unit that isn't under way yet; nothing is told of it. A dead handle is no error."""
+        tunnel = self._at(now).tunnels.get(handle)
+        if tunnel is not None:
+            tunnel.sender.withdraw(n)
+
+    def fetch(self, handle: Handle, now: float) -> None:
+        """Ask for what waits for us (``Post.FETCHED``); ``Fetched`` tells when that is over. Needs an open tunnel."""
+        core = self._at(now)
+        tunnel = core.tunnels.get(handle)
+        if tunnel is not None and tunnel.post is Post.FETCHED:
+            fetching.ask(core, tunnel)
+
+    def knock(self, now: float) -> None:
+        """Let the remote hear us: it may have a tunnel to open. The question for its protocols does it."""
+        core = self._at(now)
+        core.submit(None, lambda sequence: frame_of(t.GetSupportedTunnelProtocols(0), sequence, to_client=False))
+
+    def tell_lost(self, handle: Handle, n: int, reason: LossReason, now: float) -> None:
+        """Tell the remote that its unit ``n`` was lost behind us."""
+        core = self._at(now)
+        tunnel = core.tunnels.get(handle)
+        if tunnel is None or tunnel.state is not TunnelState.OPEN or not core.answers_have_room:
+            return
+        command = t.TransferData(tunnel.id, Lost(n % 0x10000, reason).encode())
+        core.submit(tunnel, lambda sequence: frame_of(command, sequence, to_client=tunnel.server))
 
     def pause(self, handle: Handle, now: float) -> bool:
         """Ask the remote to hold back its units. False: flow control was not agreed, or the tunnel is gone."""
@@ -215,7 +286,7 @@ class TunnelEndpoint:
         core, limits = self._core, self._core.limits
         times = [core.outbox.deadline]
         for tunnel in core.tunnels.values():
-            times.append(tunnel.wait)
+            times += (tunnel.wait, tunnel.answer_due, tunnel.sender.deadline)
             if not tunnel.paused:
                 times.append(tunnel.reassembler.deadline)
             if tunnel.sender.held and not tunnel.sender.idle:
@@ -262,6 +333,8 @@ def _next_slice(core: Core) -> Job | None:
 
 def _tick(core: Core, tunnel: Tunnel) -> None:
     now, limits = core.now, core.limits
+    tunnel.sender.tick(now)
+    fetching.tick(core, tunnel)
     if tunnel.wait is not None and now >= tunnel.wait:
         tunnel.wait = None
         if tunnel.server:
@@ -286,13 +359,38 @@ def _on_data(core: Core, frame: ZclFrame, command: t.TransferData) -> None:
     if len(command.data) > core.limits.max_incoming or len(core.events) >= core.limits.max_events:
         core.send_error(tunnel.id, t.TransferError.DATA_OVERFLOW, to_client=tunnel.server)
         return
+    transfer = decode_transfer(command.data)
     try:
-        unit = tunnel.reassembler.receive(decode_slice(command.data), core.now)
+        _TRANSFERS[type(transfer)](core, tunnel, transfer)
     except OversizeError:
         core.send_error(tunnel.id, t.TransferError.DATA_OVERFLOW, to_client=tunnel.server)
         raise
+
+
+def _on_slice(core: Core, tunnel: Tunnel, part: Slice) -> None:
+    if tunnel.post is Post.FETCHED:
+        raise PeerError("a slice that was not asked for")
+    unit = tunnel.reassembler.receive(part, core.now)
     if unit is not None:
         core.event(UnitReceived(tunnel.handle, unit.n, unit.data, unit.gap))
+
+
+def _on_get(core: Core, tunnel: Tunnel, get: Get) -> None:
+    if not isinstance(tunnel.sender, Mailbox):
+        raise PeerError("GET on a tunnel without a mailbox")
+    tunnel.sender.asked(get)
+
+
+def _on_response(core: Core, tunnel: Tunnel, response: GetResponse) -> None:
+    if tunnel.post is not Post.FETCHED:
+        raise PeerError("GET-RESPONSE on a tunnel without a mailbox")
+    fetching.on_response(core, tunnel, response)
+
+
+def _on_lost(core: Core, tunnel: Tunnel, lost: Lost) -> None:
+    n = nearest(lost.number, tunnel.sender.next)
+    if 0 <= n < tunnel.sender.next:
+        core.event(UnitLost(tunnel.handle, n, lost.reason))
 
 
 def _on_error(core: Core, frame: ZclFrame, command: t.TransferDataError) -> None:
@@ -330,4 +428,11 @@ _HANDLERS: dict[type[t.Command], Callable[[Core, ZclFrame, Any], None]] = {
     t.ReadyData: flow.on_flow,
     t.SupportedTunnelProtocols: _ignore,
     t.TunnelClosureNotification: _on_close,
+}
+
+_TRANSFERS: dict[type[Transfer], Callable[[Core, Tunnel, Any], None]] = {
+    Slice: _on_slice,
+    Get: _on_get,
+    GetResponse: _on_response,
+    Lost: _on_lost,
 }

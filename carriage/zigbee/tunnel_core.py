@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable
+from math import inf
 
 from carriage.zigbee import tunneling as t
 from carriage.zigbee.delivery import Job, Outbox
@@ -16,6 +17,7 @@ from carriage.zigbee.events import (
     FailReason,
     Handle,
     PeerMisbehaved,
+    Post,
     TunnelClosed,
     TunnelLimits,
     TunnelOpened,
@@ -23,8 +25,10 @@ from carriage.zigbee.events import (
     UnitIncomplete,
     UnitSent,
 )
-from carriage.zigbee.segmentation import Reassembler, slice_size
+from carriage.zigbee.mailbox import Mailbox
+from carriage.zigbee.segmentation import SLICE_HEADER_LENGTH, Reassembler, slice_size
 from carriage.zigbee.sending import UnitSender
+from carriage.zigbee.transfer import RESPONSE_HEADER_LENGTH
 from carriage.zigbee.tunnel_table import RequestLog, Tunnel, TunnelIds, TunnelState
 from carriage.zigbee.zcl import ZclFrame
 
@@ -121,26 +125,39 @@ class Core:
         self.leave(oldest, CloseReason.IDLE)
         return True
 
-    def add(self, request: t.RequestTunnel, *, server: bool, unit_limit: int) -> Tunnel:
+    def add(self, request: t.RequestTunnel, *, server: bool, unit_limit: int, post: Post = Post.PUSHED) -> Tunnel:
         handle = Handle(self._next_handle)
         self._next_handle += 1
-        tunnel: Tunnel
-
-        def wrap(sequence: int, data: bytes) -> bytes:
-            return frame_of(t.TransferData(tunnel.id, data), sequence, to_client=server)
-
-        def size() -> int:
-            return slice_size(self.maximum_payload_length, tunnel.peer_max_incoming)
-
-        def report(n: int, reason: FailReason | None) -> None:
-            self.event(UnitSent(handle, n) if reason is None else UnitFailed(handle, n, reason))
-
-        sender = UnitSender(self.limits.max_queued_units, wrap, size, report)
-        tunnel = Tunnel(handle, server, request, sender, Reassembler(unit_limit, self.limits.reassembly_timeout))
+        tunnel = Tunnel(handle, server, request)
+        self.furnish(tunnel, unit_limit, post)
         tunnel.active = self.now
         self.tunnels[handle] = tunnel
         self.turns.append(tunnel)
         return tunnel
+
+    def furnish(self, tunnel: Tunnel, unit_limit: int, post: Post) -> None:
+        """Give a tunnel that has carried nothing yet what it needs for its units, both ways."""
+        handle, limits = tunnel.handle, self.limits
+        header = RESPONSE_HEADER_LENGTH if post is Post.KEPT else SLICE_HEADER_LENGTH
+
+        def wrap(sequence: int, data: bytes) -> bytes:
+            return frame_of(t.TransferData(tunnel.id, data), sequence, to_client=tunnel.server)
+
+        def size() -> int:
+            return slice_size(self.maximum_payload_length, tunnel.peer_max_incoming, header)
+
+        def report(n: int, reason: FailReason | None) -> None:
+            self.event(UnitSent(handle, n) if reason is None else UnitFailed(handle, n, reason))
+
+        tunnel.post = post
+        tunnel.sender = (
+            Mailbox(limits.max_queued_units, wrap, size, report, lambda: self.now)
+            if post is Post.KEPT
+            else UnitSender(limits.max_queued_units, wrap, size, report)
+        )
+        # what is fetched comes in its own time: GET says from where on it goes on
+        timeout = inf if post is Post.FETCHED else limits.reassembly_timeout
+        tunnel.reassembler = Reassembler(unit_limit, timeout)
 
     def find(self, frame: ZclFrame, tunnel_id: int, *, answer: bool = True) -> Tunnel | None:
         """The open tunnel that a frame names. Where there is none the remote is told so, if ``answer``."""

@@ -18,7 +18,8 @@ from dataclasses import dataclass, field
 from enum import Enum, auto
 
 from carriage.zigbee.delivery import Job
-from carriage.zigbee.events import CloseReason, Handle
+from carriage.zigbee.events import CloseReason, Handle, Post
+from carriage.zigbee.mailbox import Mailbox
 from carriage.zigbee.segmentation import Reassembler
 from carriage.zigbee.sending import UnitSender
 from carriage.zigbee.tunneling import NO_TUNNEL, RequestTunnel, RequestTunnelResponse
@@ -52,6 +53,13 @@ class TunnelIds:
         self._next = (tunnel + 1) % NO_TUNNEL
         self._owners[tunnel] = owner
         return tunnel
+
+    def claim(self, tunnel: int, owner: object) -> bool:
+        """Take an id that was given out before a restart. False where it isn't free."""
+        if tunnel in self._owners or len(self._owners) >= self._limit or not 0 <= tunnel < NO_TUNNEL:
+            return False
+        self._owners[tunnel] = owner
+        return True
 
     def release(self, tunnel: int) -> None:
         self._owners.pop(tunnel, None)
@@ -124,9 +132,10 @@ class Tunnel:
     handle: Handle
     server: bool
     request: RequestTunnel
-    sender: UnitSender
-    reassembler: Reassembler
+    sender: UnitSender | Mailbox = field(init=False)
+    reassembler: Reassembler = field(init=False)
     id: int = -1
+    post: Post = Post.PUSHED
     state: TunnelState = TunnelState.ASKED
     sequence: int = 0
     """ZCL sequence number of the request."""
@@ -151,6 +160,12 @@ class Tunnel:
     told: bool = False
     """Whether the remote was last told to pause."""
     flow_job: Job | None = None
+    fetching: bool = False
+    """We have asked for what waits, and not been told yet that nothing more does."""
+    gets: int = 0
+    """How often since something came."""
+    answer_due: float | None = None
+    """When to ask again."""
     jobs: list[Job] = field(default_factory=list)
     """Requests, flow control and closes of this tunnel that aren't settled."""
 

@@ -120,11 +120,11 @@ class Pair:
         raise AssertionError("the endpoints never came to rest")
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def pair() -> type[Pair]:
     return Pair
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def link() -> type[Link]:
     return Link
