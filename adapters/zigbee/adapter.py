@@ -18,13 +18,16 @@ from adapters.zigbee import semantics
 from adapters.zigbee.air import BlankDongleError, Device, Settings, timestamp
 from adapters.zigbee.clusters import TABLE, Table
 from adapters.zigbee.config import ZigbeeConfig
-from adapters.zigbee.conversation import Conversation, Shared
+from adapters.zigbee.conversation import Conversation
 from adapters.zigbee.coordinator import LINK_KEY_OVERHEAD, Coordinator
 from adapters.zigbee.deadlines import Deadlines
+from adapters.zigbee.memory import TunnelMemory
+from adapters.zigbee.restart import resume
 from adapters.zigbee.semantics import Semantics
 from adapters.zigbee.sending import Frame, Sender
 from adapters.zigbee.sending import Outcome as Sent
-from carriage.zigbee.events import Handle, TunnelLimits
+from adapters.zigbee.shared import Shared
+from carriage.zigbee.events import Handle, Post, TunnelLimits
 from carriage.zigbee.tunnel import TunnelEndpoint
 from carriage.zigbee.tunnel_table import TunnelIds
 from carriage.zigbee.tunneling import TransferError
@@ -32,7 +35,6 @@ from gateway.api.errors import PeerError, TransportError
 from gateway.api.link import meets
 from gateway.api.model import (
     Command,
-    ContentKind,
     EnvelopeId,
     Open,
     Outcome,
@@ -85,6 +87,10 @@ class ZigbeeAdapter:
         self._sessions: dict[SessionId, tuple[Conversation, Handle]] = {}
         self._held: dict[EnvelopeId, SessionId] = {}
         self._dirty: dict[_Key, None] = {}
+        self._heard: dict[str, None] = {}
+        """Sleeping devices that were heard since the last turn."""
+        self._calling: dict[_Key, None] = {}
+        """Conversations that wait for their device to be heard."""
         self._deadlines: Deadlines[_Key] = Deadlines()
         self._inbox: deque[tuple[_Key, bytes]] = deque()
         self._orders: deque[Transmit] = deque()
@@ -95,7 +101,7 @@ class ZigbeeAdapter:
             (
                 "opened_by_devices", "opened_by_gateway", "refused", "closed", "units_in", "units_out", "units_refused",
                 "units_incomplete", "overflows", "data_errors", "misbehaved", "delivered", "dropped", "inbox_drops",
-                "reconnects", *semantics.COUNTERS,
+                "reconnects", "held", "resumed", *semantics.COUNTERS,
             ),
             0,
         )  # fmt: skip
@@ -108,13 +114,26 @@ class ZigbeeAdapter:
 
     async def run(self, context: AdapterContext) -> None:
         self._context = context
+        limits = self._config.limits
+        memory = TunnelMemory(context.state_dir, limits.devices * limits.tunnels_per_device)
         self._shared = Shared(
-            context=context, config=self._config, sessions=self._sessions, orders=self._held, counters=self._counters
+            context=context,
+            config=self._config,
+            sessions=self._sessions,
+            orders=self._held,
+            counters=self._counters,
+            memory=memory,
+            salt=secrets.token_hex(16),
         )
         self._semantics = Semantics(context, self._table, self._counters, self._wake.set)
-        async with asyncio.TaskGroup() as group:
-            group.create_task(self._work(context))
-            await self._keep_up(context)
+        try:
+            for key in resume(self._shared, self._conversation):
+                self._touch(key)
+            async with asyncio.TaskGroup() as group:
+                group.create_task(self._work(context))
+                await self._keep_up(context)
+        finally:
+            memory.close()
 
     async def _keep_up(self, context: AdapterContext) -> None:
         config, limits = self._config, self._config.limits
@@ -205,6 +224,9 @@ class ZigbeeAdapter:
     def heard(self, eui64: str) -> None:
         if self._sender is not None:
             self._sender.heard(eui64)
+        if self._calling:
+            self._heard[eui64] = None
+            self._wake.set()
 
     def zcl_frame(
         self, eui64: str, endpoint: int, cluster: int, aps_counter: int, payload: bytes, link_key: bool
@@ -246,13 +268,14 @@ class ZigbeeAdapter:
             self._touch(conversation.key)
 
     def receipt(self, receipt: Receipt) -> None:
-        if receipt.outcome is Outcome.DELIVERED or receipt.session is None or self._context is None:
+        if receipt.session is None or self._context is None:
             return
         place = self._sessions.get(receipt.session)
         if place is not None:
             conversation, handle = place
-            conversation.not_delivered(handle, receipt.id, self._context.now())
-            self._touch(conversation.key)
+            conversation.receipt(handle, receipt, self._context.now())
+            if receipt.outcome is not Outcome.DELIVERED:
+                self._touch(conversation.key)
 
     def _carry_out(self, transmit: Transmit, now: float) -> None:
         envelope = transmit.envelope
@@ -272,13 +295,6 @@ class ZigbeeAdapter:
         self._touch(conversation.key)
 
     def _open(self, transmit: Transmit, envelope: Open, now: float) -> None:
-        protocol = {
-            ContentKind.ADTLS: self._config.incoming.adtls,
-            ContentKind.ATLS: self._config.incoming.atls,
-        }.get(envelope.content)
-        if protocol is None:
-            self._settle(envelope.id, Reason.CONTENT, envelope.session)
-            return
         link_key = transmit.require.link_key
         endpoint = self._endpoint_of(transmit.to.claim)
         conversation = None if endpoint is None else self._conversation((*endpoint, link_key))
@@ -288,8 +304,14 @@ class ZigbeeAdapter:
             self._settle(envelope.id, Reason.LINK, envelope.session)
         else:
             assert envelope.session is not None
+            assert self._shared is not None
             self._held[envelope.id] = envelope.session
-            conversation.open(envelope, protocol, now)
+            asleep = self._radio is not None and self._radio.asleep(conversation.eui64)
+            conversation.open(envelope, now, Post.KEPT if asleep else Post.PUSHED, patient=asleep)
+            if asleep and envelope.id in self._held:
+                self._shared.hold(envelope.id, envelope.session)
+                if self._sender is not None and self._sender.listens(conversation.eui64):
+                    conversation.tunnels.heard(now)
             self._touch(conversation.key)
 
     def _endpoint_of(self, claim: str) -> tuple[str, int] | None:
@@ -332,6 +354,10 @@ class ZigbeeAdapter:
         assert self._semantics is not None
         now = context.now()
         self._semantics.turn(now)
+        heard, self._heard = self._heard, {}
+        for key in [key for key in self._calling if key[0] in heard]:
+            self._conversations[key].tunnels.heard(now)
+            self._dirty[key] = None
         for _ in range(min(BATCH, len(self._inbox))):
             key, payload = self._inbox.popleft()
             conversation = self._conversation(key)
@@ -351,6 +377,10 @@ class ZigbeeAdapter:
             if conversation is not None:
                 conversation.digest(now)
                 self._send_frames(conversation)
+                if conversation.tunnels.calling:
+                    self._calling[key] = None
+                else:
+                    self._calling.pop(key, None)
                 self._deadlines.set(key, conversation.next_deadline())
 
     def _send_frames(self, conversation: Conversation) -> None:

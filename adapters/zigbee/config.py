@@ -7,6 +7,7 @@ from typing import Annotated, Final, Literal
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
+from carriage.zigbee.events import Post
 from gateway.api.model import ContentKind
 
 MAX_EUI64: Final = (1 << 64) - 1
@@ -45,10 +46,16 @@ class TunnelTarget(_Table):
     """Alias of the policy."""
     content: Literal["adtls", "atls"] = "adtls"
     """DTLS datagrams or a TLS flight."""
+    mailbox: bool = False
+    """The device sleeps: what is for it waits until it asks."""
 
     @property
     def kind(self) -> ContentKind:
         return ContentKind(self.content)
+
+    @property
+    def post(self) -> Post:
+        return Post.KEPT if self.mailbox else Post.PUSHED
 
 
 class DeviceTable(_Table):
@@ -59,12 +66,25 @@ class DeviceTable(_Table):
 
 
 class IncomingTable(_Table):
-    """Protocol ids of the tunnels that the gateway opens towards a device, by content."""
+    """Protocol ids of the tunnels that the gateway opens towards a device, by content and by whether it sleeps."""
 
     adtls: ProtocolId = 250
     """For DTLS datagrams."""
     atls: ProtocolId = 251
     """For a TLS flight."""
+    mailbox_adtls: ProtocolId = 252
+    """For DTLS datagrams, to a device that sleeps."""
+    mailbox_atls: ProtocolId = 253
+    """For a TLS flight, to a device that sleeps."""
+
+    def protocol(self, content: ContentKind, post: Post) -> int | None:
+        """None: no tunnel carries this kind."""
+        return {
+            (ContentKind.ADTLS, Post.PUSHED): self.adtls,
+            (ContentKind.ATLS, Post.PUSHED): self.atls,
+            (ContentKind.ADTLS, Post.KEPT): self.mailbox_adtls,
+            (ContentKind.ATLS, Post.KEPT): self.mailbox_atls,
+        }.get((content, post))
 
 
 class Limits(_Table):

@@ -7,30 +7,41 @@ from __future__ import annotations
 
 import hashlib
 import logging
-from collections import deque
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
 from typing import Any, Final
 
 from adapters.zigbee.air import LINK_KEY, NETWORK_KEY
-from adapters.zigbee.config import ZigbeeConfig
+from adapters.zigbee.memory import Remembered
+from adapters.zigbee.shared import (
+    DEFAULT_PAUSE,
+    ENDINGS,
+    FAILURES,
+    HELD_UNITS,
+    LOSSES,
+    REFUSALS,
+    REFUSED_THERE,
+    SUBMITTED,
+    Session,
+    Shared,
+    unit_limit,
+)
 from carriage.zigbee.events import (
-    CloseReason,
     DataError,
     Event,
-    FailReason,
+    Fetched,
     Handle,
     PeerMisbehaved,
+    Post,
     TunnelClosed,
     TunnelOpened,
     TunnelRefused,
     TunnelRequested,
     UnitFailed,
     UnitIncomplete,
+    UnitLost,
     UnitReceived,
     UnitSent,
 )
-from carriage.zigbee.segmentation import DTLS_UNIT_LIMIT, TLS_UNIT_LIMIT
 from carriage.zigbee.tunnel import TunnelEndpoint
 from carriage.zigbee.tunneling import TransferError, TunnelStatus
 from gateway.api.errors import TransportError
@@ -46,97 +57,14 @@ from gateway.api.model import (
     Receipt,
     Refused,
     Sealed,
-    SessionId,
+    SurvivingEnd,
     Transmit,
     Unit,
 )
-from gateway.api.ports import AdapterContext
 
 _LOG = logging.getLogger(__name__)
 
-HELD_UNITS: Final = 4
-"""Units kept for another try while the sender is held back by flow control; more are refused as overflow."""
-DEFAULT_PAUSE: Final = 1.0
-"""Seconds, where the refusal doesn't say."""
-
-_REFUSALS: Final[Mapping[Reason, TunnelStatus]] = {
-    Reason.BUSY: TunnelStatus.BUSY,
-    Reason.OVER_RATE: TunnelStatus.BUSY,
-    Reason.UNREACHABLE: TunnelStatus.BUSY,
-    Reason.EXPIRED: TunnelStatus.BUSY,
-}
-"""Reasons that pass; every other one is status 3, protocol not supported."""
-_ENDINGS: Final[Mapping[CloseReason, Reason]] = {
-    CloseReason.CLOSED: Reason.CLOSED,
-    CloseReason.IDLE: Reason.EXPIRED,
-    CloseReason.UNKNOWN_THERE: Reason.RESTARTED,
-    CloseReason.NO_ANSWER: Reason.UNREACHABLE,
-    CloseReason.UNDELIVERABLE: Reason.UNREACHABLE,
-    CloseReason.NOT_DECIDED: Reason.BUSY,
-}
-_FAILURES: Final[Mapping[FailReason, Reason]] = {
-    FailReason.UNDELIVERABLE: Reason.UNREACHABLE,
-    FailReason.OVERFLOW: Reason.TOO_LARGE,
-    FailReason.STALLED: Reason.EXPIRED,
-    FailReason.CLOSED: Reason.CLOSED,
-}
-_REFUSED_THERE: Final[Mapping[TunnelStatus, Reason]] = {
-    TunnelStatus.BUSY: Reason.BUSY,
-    TunnelStatus.NO_MORE_IDS: Reason.BUSY,
-    TunnelStatus.PROTOCOL_NOT_SUPPORTED: Reason.DENIED,
-    TunnelStatus.FLOW_CONTROL_NOT_SUPPORTED: Reason.CONTENT,
-}
-_UNIT_LIMITS: Final = {ContentKind.ATLS: TLS_UNIT_LIMIT}
-
-
-def unit_limit(content: ContentKind) -> int:
-    """Octets of the longest unit of a session."""
-    return _UNIT_LIMITS.get(content, DTLS_UNIT_LIMIT)
-
-
-@dataclass(slots=True, eq=False)
-class _Session:
-    """One tunnel and the session that it carries."""
-
-    handle: Handle
-    session: SessionId
-    content: ContentKind
-    asked: EnvelopeId
-    """The Open: submitted by us where the device asked, else the engine's order."""
-    order: Open | None = None
-    """The engine's Open that isn't settled yet."""
-    protocol: int = 0
-    flow_control: bool = True
-    units: dict[int, EnvelopeId] = field(default_factory=dict)
-    """Units under way to the device, by their number."""
-    closing: EnvelopeId | None = None
-    """The engine's Close that isn't settled yet."""
-    ended_here: bool = False
-    """The engine knows of the end already."""
-    held: deque[tuple[int, Sealed]] = field(default_factory=deque)
-    resume_at: float | None = None
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Shared:
-    """What all conversations of one adapter have in common."""
-
-    context: AdapterContext
-    config: ZigbeeConfig
-    sessions: dict[SessionId, tuple[Conversation, Handle]]
-    """Which conversation carries a session."""
-    orders: dict[EnvelopeId, SessionId]
-    """The engine's orders that tunnels hold, so that one can be withdrawn."""
-    counters: dict[str, int]
-
-    def settle(self, envelope: EnvelopeId, reason: Reason | None, session: SessionId | None = None) -> None:
-        """The final word on an order: delivered where there is no reason."""
-        self.orders.pop(envelope, None)
-        outcome = Outcome.DELIVERED if reason is None else Outcome.DROPPED
-        self.counters["delivered" if reason is None else "dropped"] += 1
-        if reason is not None:
-            _LOG.info("envelope %d dropped: %s", envelope, reason.value)
-        self.context.settle(Receipt(envelope, outcome, reason, session))
+_NO_ENVELOPE: Final = EnvelopeId(-1)
 
 
 class Conversation:
@@ -156,7 +84,7 @@ class Conversation:
         )
         self._shared = shared
         self._context = shared.context
-        self._by_handle: dict[Handle, _Session] = {}
+        self._by_handle: dict[Handle, Session] = {}
 
     @property
     def idle(self) -> bool:
@@ -207,12 +135,14 @@ class Conversation:
         )
         verdict = self._context.submit(envelope)
         if isinstance(verdict, Refused):
-            status = _REFUSALS.get(verdict.reason, TunnelStatus.PROTOCOL_NOT_SUPPORTED)
+            status = REFUSALS.get(verdict.reason, TunnelStatus.PROTOCOL_NOT_SUPPORTED)
             self._refuse(event.handle, status, verdict.reason.value, now)
             return
         assert verdict.session is not None
-        self._add(_Session(event.handle, verdict.session, target.kind, envelope.id))
-        self.tunnels.accept(event.handle, now, unit_limit=unit_limit(target.kind))
+        session = Session(event.handle, verdict.session, target.kind, envelope.id, post=target.post)
+        self._add(session)
+        self.tunnels.accept(event.handle, now, unit_limit=unit_limit(target.kind), post=target.post)
+        self._remember(session)  # before the device hears of it
         self._shared.counters["opened_by_devices"] += 1
 
     def _refuse(self, handle: Handle, status: TunnelStatus, why: str, now: float) -> None:
@@ -221,8 +151,11 @@ class Conversation:
         self.tunnels.refuse(handle, status, now)
 
     def _nonce(self, handle: Handle) -> bytes:
-        """A repeated request keeps its handle, so it keeps the nonce, and gets the same session."""
-        text = f"{self._context.epoch} {self.eui64} {self.endpoint} {self.link_key} {handle}"
+        """A repeated request keeps its handle, so it keeps the nonce, and gets the same session.
+
+        After a restart handles begin anew, but sessions may have survived it: so each start has a salt of its own.
+        """
+        text = f"{self._shared.salt} {self.eui64} {self.endpoint} {self.link_key} {handle}"
         return hashlib.sha256(text.encode()).digest()[:16]
 
     def _opened(self, event: TunnelOpened, now: float) -> None:
@@ -230,6 +163,7 @@ class Conversation:
         if session is None or session.order is None:
             return
         order, session.order = session.order, None
+        self._remember(session)
         self._shared.counters["opened_by_gateway"] += 1
         self._shared.settle(order.id, None, session.session)
 
@@ -238,10 +172,13 @@ class Conversation:
         if session is None or session.order is None:
             return
         if event.status is TunnelStatus.FLOW_CONTROL_NOT_SUPPORTED and session.flow_control:
-            self.open(session.order, session.protocol, now, flow_control=False)
+            self.open(session.order, now, session.post, patient=session.patient, flow_control=False)
+            return
+        if event.status is TunnelStatus.PROTOCOL_NOT_SUPPORTED and session.post is Post.KEPT:
+            self.open(session.order, now, patient=session.patient)  # it sleeps, and has no mailbox to ask
             return
         _LOG.info("%s refuses a tunnel with status %d", self.eui64, event.status)
-        self._shared.settle(session.order.id, _REFUSED_THERE[event.status], session.session)
+        self._shared.settle(session.order.id, REFUSED_THERE[event.status], session.session)
 
     def _received(self, event: UnitReceived, now: float) -> None:
         session = self._by_handle.get(event.handle)
@@ -256,11 +193,12 @@ class Conversation:
             return
         self._submit_unit(session, event.n, Sealed(event.data), now)
 
-    def _submit_unit(self, session: _Session, n: int, payload: Sealed, now: float) -> bool:
+    def _submit_unit(self, session: Session, n: int, payload: Sealed, now: float) -> bool:
         """Hand one unit to the engine. False where it is held for another try."""
+        envelope = self._context.next_id()
         verdict = self._context.submit(
             Unit(
-                id=self._context.next_id(),
+                id=envelope,
                 source=self.peer,
                 session=session.session,
                 content=session.content,
@@ -271,44 +209,48 @@ class Conversation:
         )
         if not isinstance(verdict, Refused):
             self._shared.counters["units_in"] += 1
+            if not verdict.duplicate:
+                if len(session.submitted) >= SUBMITTED:
+                    del session.submitted[next(iter(session.submitted))]
+                session.submitted[envelope] = n
             return True
         self._shared.counters["units_refused"] += 1
         _LOG.info("unit %d of %s from %s is refused: %s", n, session.session, self.eui64, verdict.reason.value)
         return _UNIT_REFUSALS.get(verdict.reason, Conversation._overflow)(self, session, n, payload, verdict, now)
 
-    def _overflow(self, session: _Session, n: int, payload: Sealed, verdict: Refused, now: float) -> bool:
+    def _overflow(self, session: Session, n: int, payload: Sealed, verdict: Refused, now: float) -> bool:
         self.tunnels.data_error(session.handle, TransferError.DATA_OVERFLOW, now)
         return True
 
-    def _hold(self, session: _Session, n: int, payload: Sealed, verdict: Refused, now: float) -> bool:
+    def _hold(self, session: Session, n: int, payload: Sealed, verdict: Refused, now: float) -> bool:
         if not self.tunnels.pause(session.handle, now):
             return self._overflow(session, n, payload, verdict, now)
         session.held.appendleft((n, payload))
         session.resume_at = now + (DEFAULT_PAUSE if verdict.retry_after is None else verdict.retry_after)
         return False
 
-    def _end(self, session: _Session, n: int, payload: Sealed, verdict: Refused, now: float) -> bool:
+    def _end(self, session: Session, n: int, payload: Sealed, verdict: Refused, now: float) -> bool:
         self._tell_end(session, verdict.reason, now)
         self._abort(session, now)
         return True
 
-    def _over(self, session: _Session, n: int, payload: Sealed, verdict: Refused, now: float) -> bool:
+    def _over(self, session: Session, n: int, payload: Sealed, verdict: Refused, now: float) -> bool:
         self._abort(session, now)
         return True
 
-    def _disown(self, session: _Session, n: int, payload: Sealed, verdict: Refused, now: float) -> bool:
+    def _disown(self, session: Session, n: int, payload: Sealed, verdict: Refused, now: float) -> bool:
         self.tunnels.data_error(session.handle, TransferError.NO_SUCH_TUNNEL, now)
         self._abort(session, now)
         return True
 
-    def _abort(self, session: _Session, now: float) -> None:
+    def _abort(self, session: Session, now: float) -> None:
         """End a tunnel at once; the engine knows why."""
         session.ended_here = True
         session.held.clear()
         session.resume_at = None
         self.tunnels.abort(session.handle, now)
 
-    def _resume(self, session: _Session, now: float) -> None:
+    def _resume(self, session: Session, now: float) -> None:
         session.resume_at = None
         while session.held:
             if not self._submit_unit(session, *session.held.popleft(), now):
@@ -323,7 +265,7 @@ class Conversation:
         self._tell_end(session, Reason.BROKEN, now)
         self._abort(session, now)
 
-    def _tell_end(self, session: _Session, reason: Reason, now: float) -> None:
+    def _tell_end(self, session: Session, reason: Reason, now: float) -> None:
         session.ended_here = True
         self._context.submit(
             Close(
@@ -339,7 +281,7 @@ class Conversation:
         self._settle_unit(event.handle, event.n, None)
 
     def _failed(self, event: UnitFailed, now: float) -> None:
-        self._settle_unit(event.handle, event.n, _FAILURES[event.reason])
+        self._settle_unit(event.handle, event.n, FAILURES[event.reason])
 
     def _settle_unit(self, handle: Handle, n: int, reason: Reason | None) -> None:
         session = self._by_handle.get(handle)
@@ -353,7 +295,7 @@ class Conversation:
             return
         _LOG.debug("a tunnel with %s ended: %s", self.eui64, event.reason.value)
         self._shared.counters["closed"] += 1
-        ending = _ENDINGS[event.reason]
+        ending = ENDINGS[event.reason]
         if session.order is not None:
             self._shared.settle(session.order.id, ending, session.session)
             session.ended_here = True
@@ -368,28 +310,46 @@ class Conversation:
         self._shared.counters["data_errors"] += 1
         _LOG.debug("%s reports data error %d", self.eui64, event.status)
 
+    def _ignore(self, event: Event, now: float) -> None:
+        """What only devices are told."""
+
     def _misbehaved(self, event: PeerMisbehaved, now: float) -> None:
         self._shared.counters["misbehaved"] += 1
         _LOG.warning("%s: %s", self.eui64, event.reason)
 
     # From the engine -----------------------------------------------------------------------------------------------
 
-    def open(self, envelope: Open, protocol: int, now: float, *, flow_control: bool = True) -> None:
-        """Open a tunnel towards the device for a session."""
+    def open(
+        self,
+        envelope: Open,
+        now: float,
+        post: Post = Post.PUSHED,
+        *,
+        patient: bool = False,
+        flow_control: bool = True,
+    ) -> None:
+        """Open a tunnel towards the device for a session; ``patient``: it sleeps, and is asked when it is heard."""
         assert envelope.session is not None
+        config = self._shared.config
+        protocol = config.incoming.protocol(envelope.content, post)
+        if protocol is None:
+            self._shared.settle(envelope.id, Reason.CONTENT, envelope.session)
+            return
         try:
             handle = self.tunnels.open(
                 protocol,
-                self._shared.config.manufacturer_code,
+                config.manufacturer_code,
                 now,
                 flow_control=flow_control,
                 unit_limit=unit_limit(envelope.content),
+                post=post,
+                patient=patient,
             )
         except TransportError:
             self._shared.settle(envelope.id, Reason.BUSY, envelope.session)
             return
-        session = _Session(handle, envelope.session, envelope.content, envelope.id, order=envelope)
-        session.protocol, session.flow_control = protocol, flow_control
+        session = Session(handle, envelope.session, envelope.content, envelope.id, order=envelope, post=post)
+        session.flow_control, session.patient = flow_control, patient
         self._add(session)
 
     def send(self, transmit: Transmit, handle: Handle, now: float) -> None:
@@ -403,7 +363,7 @@ class Conversation:
             case Open() as again:
                 self._shared.settle(again.id, Reason.BUSY, again.session)
 
-    def _send_unit(self, session: _Session, transmit: Transmit, unit: Unit, now: float) -> None:
+    def _send_unit(self, session: Session, transmit: Transmit, unit: Unit, now: float) -> None:
         if not meets(self.peer.link, transmit.require):
             self._shared.settle(unit.id, Reason.LINK, unit.session)
             return
@@ -414,17 +374,21 @@ class Conversation:
             return
         session.units[unit.n] = unit.id
         self._shared.counters["units_out"] += 1
+        if session.post is Post.KEPT:
+            self._shared.hold(unit.id, unit.session)
 
-    def _close(self, session: _Session, close: Close, now: float) -> None:
+    def _close(self, session: Session, close: Close, now: float) -> None:
         session.ended_here = True
         session.closing = close.id
+        if session.post is Post.KEPT:
+            self._shared.hold(close.id, close.session)
         if close.reason is Reason.CLOSED:
             self.tunnels.close(session.handle, now)  # what is queued goes first
         else:
             self._abort(session, now)
 
     def withdraw(self, handle: Handle, envelope: EnvelopeId, now: float) -> None:
-        """Forget an order: no receipt. A unit on its way stays so."""
+        """Forget an order: no receipt. What is on its way stays so."""
         session = self._by_handle.get(handle)
         if session is None:
             return
@@ -433,28 +397,67 @@ class Conversation:
             self._abort(session, now)
         if session.closing == envelope:
             session.closing = None
-        session.units = {n: unit for n, unit in session.units.items() if unit != envelope}
+        for n in [n for n, unit in session.units.items() if unit == envelope]:
+            del session.units[n]
+            self.tunnels.withdraw_unit(handle, n, now)
 
-    def not_delivered(self, handle: Handle, envelope: EnvelopeId, now: float) -> None:
-        """An envelope of ours came to nothing. Where it is the Open, so does the tunnel."""
+    def receipt(self, handle: Handle, receipt: Receipt, now: float) -> None:
+        """What became of an envelope of ours: the tunnel of a failed Open ends, a lost unit is named to the device."""
         session = self._by_handle.get(handle)
-        if session is not None and session.asked == envelope and not session.ended_here:
+        if session is None or receipt.outcome is Outcome.HELD:
+            return
+        n = session.submitted.pop(receipt.id, None)
+        if receipt.outcome is Outcome.DELIVERED or session.ended_here:
+            return
+        if session.asked == receipt.id:
             self._abort(session, now)
+        reason = LOSSES.get(Reason.EXPIRED if receipt.reason is None else receipt.reason)
+        if n is not None and reason is not None:
+            self.tunnels.tell_lost(handle, n, reason, now)
+
+    # After a restart -----------------------------------------------------------------------------------------------
+
+    def restore(self, known: Remembered, end: SurvivingEnd, now: float) -> bool:
+        """Go on with a tunnel whose session survived. False where that can't be done."""
+        handle = self.tunnels.restore(
+            known.record, next_in=end.next_in, next_out=end.next_out, now=now, unit_limit=unit_limit(end.content)
+        )
+        if handle is None:
+            return False
+        self._add(Session(handle, end.session, end.content, _NO_ENVELOPE, post=known.record.post))
+        return True
+
+    def retire(self, known: Remembered, now: float) -> bool:
+        """Close a tunnel whose session is gone. False where the tunnel is gone as well."""
+        handle = self.tunnels.restore(known.record, next_in=0, next_out=0, now=now)
+        if handle is None:
+            return False
+        self._by_handle[handle] = Session(
+            handle, known.session, ContentKind.ADTLS, _NO_ENVELOPE, post=known.record.post, ended_here=True
+        )
+        self.tunnels.abort(handle, now)
+        return True
 
     # -----------------------------------------------------------------------------------------------------------------
 
-    def _add(self, session: _Session) -> None:
+    def _add(self, session: Session) -> None:
         self._by_handle[session.handle] = session
         self._shared.sessions[session.session] = (self, session.handle)
 
-    def _remove(self, handle: Handle) -> _Session | None:
+    def _remove(self, handle: Handle) -> Session | None:
         session = self._by_handle.pop(handle, None)
         if session is not None:
             self._shared.sessions.pop(session.session, None)
+            self._shared.memory.drop(session.session)
         return session
 
+    def _remember(self, session: Session) -> None:
+        record = self.tunnels.record(session.handle)
+        if record is not None:
+            self._shared.memory.put(Remembered(session.session, *self.key, record))
 
-_UNIT_REFUSALS: Final[Mapping[Reason, Callable[[Conversation, _Session, int, Sealed, Refused, float], bool]]] = {
+
+_UNIT_REFUSALS: Final[Mapping[Reason, Callable[[Conversation, Session, int, Sealed, Refused, float], bool]]] = {
     Reason.OVER_RATE: Conversation._hold,
     Reason.BUSY: Conversation._hold,
     Reason.DENIED: Conversation._end,
@@ -478,4 +481,6 @@ _HANDLERS: Final[Mapping[type[Event], Callable[[Conversation, Any, float], None]
     TunnelClosed: Conversation._closed,
     DataError: Conversation._data_error,
     PeerMisbehaved: Conversation._misbehaved,
+    UnitLost: Conversation._ignore,
+    Fetched: Conversation._ignore,
 }

@@ -26,15 +26,33 @@ LEAST_INCOMING: Final = RESPONSE_HEADER_LENGTH + 1
 # -- client ----------------------------------------------------------------------------------------------------------
 
 
-def request(core: Core, wanted: t.RequestTunnel, unit_limit: int, post: Post) -> Tunnel:
-    """Ask the remote for a tunnel. TransportError(transient) where there are too many tunnels or requests."""
+def request(core: Core, wanted: t.RequestTunnel, unit_limit: int, post: Post, *, patient: bool) -> Tunnel:
+    """Ask the remote for a tunnel. TransportError(transient) where there are too many tunnels or requests.
+
+    ``patient``: the remote sleeps; it is asked when it is heard, each time anew, for as long as the tunnel is wanted.
+    """
     if not core.has_room():
         raise TransportError("too many tunnels with this device", transient=True)
     sequence = _free_sequence(core)
     tunnel = core.add(wanted, server=False, unit_limit=unit_limit, post=post)
     tunnel.sequence = sequence
-    ask(core, tunnel)
+    tunnel.patient = patient
+    if not patient:
+        ask(core, tunnel)
     return tunnel
+
+
+def heard(core: Core) -> None:
+    """The remote listens now: ask for the tunnels that it hasn't answered."""
+    for tunnel in list(core.tunnels.values()):
+        if tunnel.patient and tunnel.state is TunnelState.ASKED and tunnel.wait is None and not tunnel.jobs:
+            if core.own_requests.get(tunnel.sequence, core.now) <= core.now:
+                try:
+                    tunnel.sequence = _free_sequence(core)
+                except TransportError:
+                    return
+            tunnel.tries = 0
+            ask(core, tunnel)
 
 
 def _free_sequence(core: Core) -> int:
@@ -51,7 +69,7 @@ def _free_sequence(core: Core) -> int:
 def ask(core: Core, tunnel: Tunnel) -> None:
     """Send the request once more, or give up."""
     if tunnel.tries > len(core.limits.answer_waits):
-        core.remove(tunnel, by_remote=False, reason=CloseReason.NO_ANSWER)
+        _unanswered(core, tunnel)
         return
     tunnel.tries += 1
 
@@ -64,12 +82,17 @@ def ask(core: Core, tunnel: Tunnel) -> None:
 
     def settle(delivered: bool) -> None:
         if not delivered:
-            core.remove(tunnel, by_remote=False, reason=CloseReason.NO_ANSWER)
+            _unanswered(core, tunnel)
         elif tunnel.state is TunnelState.ASKED:
             waits = core.limits.answer_waits
             tunnel.wait = core.now + waits[min(tunnel.tries, len(waits)) - 1]
 
     core.submit(tunnel, build, settle)
+
+
+def _unanswered(core: Core, tunnel: Tunnel) -> None:
+    if not tunnel.patient:
+        core.remove(tunnel, by_remote=False, reason=CloseReason.NO_ANSWER)
 
 
 def on_response(core: Core, frame: ZclFrame, command: t.RequestTunnelResponse) -> None:

@@ -92,15 +92,16 @@ class TunnelEndpoint:
         flow_control: bool = True,
         unit_limit: int = DTLS_UNIT_LIMIT,
         post: Post = Post.PUSHED,
+        patient: bool = False,
     ) -> Handle:
-        """Ask the remote for a tunnel. Units may be queued at once.
+        """Ask the remote for a tunnel, or, where ``patient``, whenever it is ``heard``. Units may be queued at once.
 
         ``unit_limit``: octets of the longest unit that we take. ``post``: what the protocol id stands for.
         TransportError(transient): too many tunnels, or too many requests of late.
         """
         core = self._at(now)
         wanted = t.RequestTunnel(protocol, manufacturer, flow_control, core.limits.max_incoming)
-        return opening.request(core, wanted, unit_limit, post).handle
+        return opening.request(core, wanted, unit_limit, post, patient=patient).handle
 
     def accept(
         self, handle: Handle, now: float, *, unit_limit: int = DTLS_UNIT_LIMIT, post: Post = Post.PUSHED
@@ -169,6 +170,15 @@ class TunnelEndpoint:
         core.by_wire[record.server, record.id] = tunnel
         return tunnel.handle
 
+    @property
+    def calling(self) -> bool:
+        """Whether a tunnel waits to be asked for until the remote is ``heard``."""
+        return any(each.patient and each.state is TunnelState.ASKED for each in self._core.tunnels.values())
+
+    def heard(self, now: float) -> None:
+        """A remote that sleeps otherwise listens now."""
+        opening.heard(self._at(now))
+
     def withdraw_unit(self, handle: Handle, n: int, now: float) -> None:
         """Forget a unit that isn't under way yet; nothing is told of it. A dead handle is no error."""
         tunnel = self._at(now).tunnels.get(handle)
@@ -219,8 +229,11 @@ class TunnelEndpoint:
             return
         if tunnel.server and tunnel.state is TunnelState.ASKED:
             opening.refuse(core, tunnel, t.TunnelStatus.BUSY)
+        elif tunnel.patient and tunnel.state is TunnelState.ASKED and tunnel.wait is None and not tunnel.jobs:
+            core.remove(tunnel, by_remote=False, reason=CloseReason.CLOSED)
         else:
             tunnel.draining = True
+            tunnel.patient = False
 
     def abort(self, handle: Handle, now: float) -> None:
         """Close at once: units that have not been sent fail."""

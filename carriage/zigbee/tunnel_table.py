@@ -143,6 +143,8 @@ class Tunnel:
     """Client: how often the request was handed over for delivery."""
     builds: int = 0
     """Client: how often the request was put into a frame."""
+    patient: bool = False
+    """Client: the remote sleeps; the request waits until it is heard."""
     asked: Asked | None = None
     known: bool = False
     """The remote knows the tunnel id: data may flow."""

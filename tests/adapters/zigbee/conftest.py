@@ -17,11 +17,13 @@ import pytest
 from adapters.zigbee.adapter import ZigbeeAdapter
 from adapters.zigbee.clusters import TABLE
 from adapters.zigbee.config import ZigbeeConfig
-from adapters.zigbee.conversation import Conversation, Shared
+from adapters.zigbee.conversation import Conversation
+from adapters.zigbee.memory import TunnelMemory
 from adapters.zigbee.plugin import ZigbeePlugin
+from adapters.zigbee.shared import Shared
 from carriage.zigbee import attach
 from carriage.zigbee.attach_client import AttachClient
-from carriage.zigbee.events import Event, Handle, TunnelLimits
+from carriage.zigbee.events import Event, Handle, Post, TunnelLimits
 from carriage.zigbee.tunnel import TunnelEndpoint
 from carriage.zigbee.tunneling import CLUSTER_ID
 from gateway.api.errors import PeerError
@@ -123,7 +125,7 @@ class RecordingContext:
 class InMemory:
     """One conversation and a device's tunnel endpoint, joined without a radio. ``loses(octets)``: the frame is lost."""
 
-    def __init__(self, tmp_path: Path, config: ZigbeeConfig, *, link_key: bool = False) -> None:
+    def __init__(self, tmp_path: Path, config: ZigbeeConfig, *, link_key: bool = False, salt: str = "salt") -> None:
         self.time = 1000.0
         self.context = RecordingContext(tmp_path, lambda: self.time)
         self.sessions: dict[SessionId, tuple[Conversation, Handle]] = {}
@@ -133,6 +135,8 @@ class InMemory:
             sessions=self.sessions,
             orders={},
             counters=defaultdict(int),
+            memory=TunnelMemory(tmp_path, 16),
+            salt=salt,
         )
         limits = TunnelLimits(window=2)
         self.gateway = Conversation((EUI64, 1, link_key), TunnelEndpoint(limits=limits), self.shared)
@@ -273,10 +277,14 @@ class Device:
                 self._news.clear()
                 await self._news.wait()
 
-    def open(self, protocol: int, unit_limit: int = 4096) -> Handle:
-        handle = self.tunnels.open(protocol, 0xFFFF, self.now(), unit_limit=unit_limit)
+    def open(self, protocol: int, unit_limit: int = 4096, post: Post = Post.PUSHED) -> Handle:
+        handle = self.tunnels.open(protocol, 0xFFFF, self.now(), unit_limit=unit_limit, post=post)
         self.pump()
         return handle
+
+    def fetch(self, handle: Handle) -> None:
+        self.tunnels.fetch(handle, self.now())
+        self.pump()
 
     def send(self, handle: Handle, n: int, octets: bytes) -> None:
         self.tunnels.send_unit(handle, n, octets, self.now())
@@ -333,6 +341,7 @@ class World:
         """An adapter at work; it is up unless ``wait`` is false."""
         wait = changes.pop("wait", True)
         context = RecordingContext(self.state_dir, asyncio.get_running_loop().time)
+        context.survivors = changes.pop("survivors", [])
         table = changes.pop("table", TABLE)
         config = self.config(**changes)
         adapter = (

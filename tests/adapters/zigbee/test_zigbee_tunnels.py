@@ -261,12 +261,14 @@ async def test_the_gateway_opens_under_the_link_key_where_asked(world: Any) -> N
         assert device.links == {True}
 
 
-async def test_a_restarted_gateway_knows_no_tunnel(world: Any) -> None:
+async def test_a_gateway_that_forgot_a_tunnel_says_so(world: Any) -> None:
     async with world.gateway() as gateway:
         device = await world.device(LAMP)
         await gateway.join(device)
         handle = device.open(200)
         await device.wait(TunnelOpened)
+    for path in world.state_dir.glob("tunnels.db*"):
+        path.unlink()
     async with world.gateway(form="never") as gateway:
         device.send(handle, 0, b"are you there?")
         assert (await device.wait(DataError)).status is TransferError.NO_SUCH_TUNNEL
