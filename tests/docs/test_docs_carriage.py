@@ -23,6 +23,7 @@ from carriage.mqtt.packets import Publish, decode_publish, publish_properties
 from carriage.zigbee import tunneling as t
 from carriage.zigbee import zcl
 from carriage.zigbee.segmentation import cut, decode_slice
+from carriage.zigbee.transfer import Get, GetResponse, LossReason, Lost, decode_transfer
 from carriage.zigbee.tunnel_core import frame_of
 from gateway.api.model import ContentKind, Reason
 from layer.records import APPLICATION_DATA, read_datagram
@@ -47,6 +48,10 @@ ZIGBEE: dict[str, tuple[t.Command, int, bool]] = {
     "zigbee-response": (t.RequestTunnelResponse(5, t.TunnelStatus.SUCCESS, 1500), 0x21, True),
     "zigbee-slice-1": (t.TransferData(5, cut(3, LONG_UNIT, 0, 64).encode()), 0x22, False),
     "zigbee-slice-2": (t.TransferData(5, cut(3, LONG_UNIT, 1, 64).encode()), 0x23, False),
+    "zigbee-get": (t.TransferData(5, Get(4).encode()), 0x31, False),
+    "zigbee-get-response": (t.TransferData(5, GetResponse(4, 2, cut(4, UNIT, 0, 64)).encode()), 0x32, True),
+    "zigbee-get-empty": (t.TransferData(5, GetResponse(6).encode()), 0x35, True),
+    "zigbee-lost": (t.TransferData(5, Lost(2, LossReason.EXPIRED).encode()), 0x36, True),
     "zigbee-stop": (t.AckTransferData(5, 0), 0x24, True),
     "zigbee-go-on": (t.ReadyData(5, 1500), 0x25, True),
     "zigbee-closure": (t.TunnelClosureNotification(5), 0x26, True),
@@ -76,6 +81,18 @@ def test_zigbee_slices_make_the_unit(carriage: Any) -> None:
         parts.append(decode_slice(command.data))
     assert [(part.number, part.index, part.count) for part in parts] == [(3, 0, 2), (3, 1, 2)]
     assert b"".join(part.data for part in parts) == LONG_UNIT
+
+
+def test_zigbee_transfers_are_read_as_they_were_written(carriage: Any) -> None:
+    for name in ("zigbee-get", "zigbee-get-response", "zigbee-get-empty", "zigbee-lost"):
+        command, _, _ = ZIGBEE[name]
+        assert isinstance(command, t.TransferData)
+        assert decode_transfer(command.data).encode() == command.data
+
+
+def test_zigbee_losses(carriage: Any) -> None:
+    told = {int(row[0]): row[1] for row in carriage.rows("LOST", "Refusals and ends")}
+    assert told == {reason.value: reason.name.lower().replace("_", " ") for reason in LossReason}
 
 
 def test_zigbee_commands(carriage: Any) -> None:
@@ -111,7 +128,7 @@ def test_zigbee_refusals(carriage: Any, code_words: Callable[[str], list[str]]) 
     }
     for reason in Reason:
         opening, unit = told[reason.value]
-        status = conversation._REFUSALS.get(reason, t.TunnelStatus.PROTOCOL_NOT_SUPPORTED)
+        status = conversation.REFUSALS.get(reason, t.TunnelStatus.PROTOCOL_NOT_SUPPORTED)
         assert opening == f"status {status.value}", reason
         assert unit.startswith(words[conversation._UNIT_REFUSALS.get(reason, handler._overflow)]), reason
 

@@ -17,6 +17,9 @@ from carriage.coap.config import CoapConfig
 from carriage.coap.message_layer import TransmissionParameters
 from carriage.mqtt.messages import MAX_BODY, UNIT_EXPIRY
 from carriage.zigbee.events import TunnelLimits
+from carriage.zigbee.fetching import ANSWER_WAITS
+from carriage.zigbee.mailbox import CONFIRM_WAIT, REPEAT_WAIT
+from carriage.zigbee.opening import LEAST_INCOMING
 from carriage.zigbee.segmentation import DTLS_UNIT_LIMIT, FURTHEST_AHEAD, MAX_SLICE, SLICE_HEADER_LENGTH, TLS_UNIT_LIMIT
 from gateway.engine.limits import EngineLimits
 from layer.config import AssociationConfig
@@ -62,7 +65,6 @@ NUMBERS: list[tuple[str, str]] = [
     ("carriage.md", f"not answered after {listed(TUNNEL.answer_waits)}"),
     ("carriage.md", f"within {TUNNEL.request_window:g} s for a repetition"),
     ("carriage.md", f"one of the last {TUNNEL.duplicate_window:g} s is a repetition"),
-    ("carriage.md", f"max incoming of {SLICE_HEADER_LENGTH + 1} or more"),
     ("carriage.md", f"At most {ZIGBEE.tunnels_per_device} tunnels with one device endpoint"),
     ("carriage.md", f"quiet for {TUNNEL.quiet_time:g} s"),
     ("carriage.md", f"`min({MAX_SLICE}, maximum payload length - 3 - 2 - {SLICE_HEADER_LENGTH}"),
@@ -71,6 +73,10 @@ NUMBERS: list[tuple[str, str]] = [
     ("carriage.md", f"no slice of it came for {TUNNEL.reassembly_timeout:g} s"),
     ("carriage.md", f"({FURTHEST_AHEAD + 1:,} numbers skipped at once)"),
     ("carriage.md", f"stopped for {TUNNEL.stall_timeout:g} s gives up"),
+    ("carriage.md", f"needs a max incoming of {LEAST_INCOMING} or more"),
+    ("carriage.md", f"not answered within {ANSWER_WAITS[0]:g} s is sent again, three times in all"),
+    ("carriage.md", f"within the last {REPEAT_WAIT:g} s"),
+    ("carriage.md", f"or {CONFIRM_WAIT:g} s after its last slice"),
     ("carriage.md", f"longer than {MESSAGES.empty_ack_delay:g} s the request is acknowledged empty"),
     ("carriage.md", f"Bodies above {COAP.body_limit} octets, or messages above {COAP.message_limit},"),
     ("carriage.md", f"bodies of at most {plugin.MAX_BODY:,} octets"),

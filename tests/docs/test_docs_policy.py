@@ -131,7 +131,7 @@ def test_refusals_per_carriage(policy_page: Any) -> None:
         reason = Reason(name.strip("`"))
         assert coap == codes.dotted(REASON_CODES[reason.value])
         assert mqtt == name
-        status = conversation._REFUSALS.get(reason, TunnelStatus.PROTOCOL_NOT_SUPPORTED)
+        status = conversation.REFUSALS.get(reason, TunnelStatus.PROTOCOL_NOT_SUPPORTED)
         assert opening == f"status {status.value}"
         assert unit == words[conversation._UNIT_REFUSALS.get(reason, handler._overflow)]
 

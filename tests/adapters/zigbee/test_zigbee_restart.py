@@ -205,7 +205,7 @@ async def test_an_idle_device_learns_that_its_session_is_gone(world: Any) -> Non
     async with world.gateway(form="never") as gateway:
         assert (await device.wait(TunnelClosed)).by_remote
         await gateway.until(lambda: gateway.adapter.status()["tunnels"] == 0)
-        assert gateway.context.submitted == []
+        assert gateway.context.of(Close) == gateway.context.of(Open) == []
         device.open(200)
         await device.wait(TunnelOpened, 2)
         assert len(gateway.context.of(Open)) == 1
