@@ -309,7 +309,8 @@ Envelope = Open | Unit | Close | Reset | Join | Leave | Presence | Reading | Com
 class Accepted:
     """Taken on: a final ``Receipt`` follows for units, opens, closes and commands. It is not delivery.
 
-    ``duplicate``: the engine has had this one before; nothing is forwarded and no receipt follows.
+    ``duplicate``: the engine has had this one before; nothing is forwarded and no receipt follows. Of a command the
+    outcome is told once more, under the id of its latest duplicate: at once, or when it is known.
     """
 
     session: SessionId | None = None
@@ -379,7 +380,7 @@ class SessionView:
 
 @dataclass(frozen=True, slots=True)
 class Sample:
-    """A property's last value. ``at``: when it was told, monotonic seconds; below zero it was before this start."""
+    """A property's last value. ``at``: when it was told, monotonic seconds; may be before this start."""
 
     value: Scalar | None
     at: float

@@ -87,7 +87,10 @@ class AdapterContext(Protocol):
         """The adapter serves now (once a start; the service manager is told when all are ready)."""
 
     def fault(self, text: str) -> None:
-        """Something is wrong on the adapter's own link (one line, no secret); shown in ``status`` until ``ready``."""
+        """Something is wrong on the adapter's own link (one line, no secret); shown in ``status`` until ``ready``.
+
+        Whether its devices can be reached is not known from now on: tell their ``Presence`` again when it is.
+        """
 
 
 class Adapter(Protocol):

@@ -1,8 +1,8 @@
 """Commands to devices on their way: from the verdict to the one final word on each.
 
-A command is *held* while its device sleeps: its adapter said so, and will send it when the device asks. Of the held
-commands for one property only the newest counts. An adapter that goes away takes no held command with it: that is
-sent again when the adapter is ready.
+A command is *held* while its device sleeps: its adapter said so, and will send it when the device asks. It is put in
+the store then, and who gave it is told when it is there. Of the held commands for one property only the newest counts.
+An adapter that goes away takes no held command with it, nor does a restart: it is sent again when the adapter is ready.
 """
 
 from __future__ import annotations
@@ -30,6 +30,7 @@ from gateway.engine.decision import Deny, Grant
 from gateway.engine.gate import SHADOW_GRANT, Gate, Refusal
 from gateway.engine.limits import LIMITS_RULE, EngineLimits
 from gateway.engine.policy import Action
+from gateway.engine.stored import Journal, StoredCommand
 from gateway.engine.twin import MAX_TEXT, Twin, bounded
 
 SUPERSEDED = "superseded"
@@ -47,7 +48,7 @@ _Slot = tuple[str, str, bool]
 class Pending:
     """A command that was accepted and has no final receipt yet."""
 
-    __slots__ = ("again", "asker", "command", "expires_at", "grant", "held", "overtaken", "parked", "to")
+    __slots__ = ("again", "asker", "command", "expires_at", "grant", "held", "overtaken", "parked", "to", "told")
 
     def __init__(self, command: Command, asker: str, to: Address, grant: Grant, expires_at: float) -> None:
         self.command = command
@@ -57,6 +58,8 @@ class Pending:
         self.grant = grant
         self.expires_at = expires_at
         self.held = False
+        self.told = False
+        """Who gave it was told that it is held: it is in the store."""
         self.overtaken = False
         """A newer one for the same property was accepted: from now on this one must not wait."""
         self.parked = False
@@ -76,8 +79,9 @@ class Pending:
 class DeviceCommands:
     """All commands without a final receipt, and the outcomes of lately."""
 
-    def __init__(self, limits: EngineLimits, outbox: Outbox, gate: Gate) -> None:
+    def __init__(self, limits: EngineLimits, outbox: Outbox, gate: Gate, journal: Journal) -> None:
         self._limits = limits
+        self._journal = journal
         self._outbox = outbox
         self._gate = gate
         self._table: dict[EnvelopeId, Pending] = {}
@@ -150,7 +154,7 @@ class DeviceCommands:
         pending = self._same.get(same)
         if pending is not None:
             pending.again = command.id
-            if pending.held:
+            if pending.told:
                 self._outbox.notify(command.source.scheme, Receipt(command.id, Outcome.HELD))
         else:
             while self._recent and next(iter(self._recent.values()))[0] <= now:
@@ -196,8 +200,6 @@ class DeviceCommands:
         pending = self._table.get(receipt.id)
         if pending is None:
             return False
-        if pending.parked:
-            return True  # what an adapter's end makes of its orders: this one is sent again
         if receipt.outcome is Outcome.HELD:
             self._hold(pending, now)
             return True
@@ -220,9 +222,8 @@ class DeviceCommands:
         pending.expires_at = command.expires_at or pending.expires_at
         self._agenda.plan(command.id, pending.expires_at)
         self._outbox.counters["held.command"] += 1
-        for each in (command.id, pending.again):
-            if each is not None:
-                self._outbox.notify(command.source.scheme, Receipt(each, Outcome.HELD))
+        self._journal.put(_row(pending))
+        self._journal.urgent |= self._journal.on
 
     def _supersede(self, pending: Pending, now: float) -> None:
         self._abandon(pending, Reason.EXPIRED, now, SUPERSEDED)
@@ -242,6 +243,8 @@ class DeviceCommands:
         command = pending.command
         del self._table[command.id]
         self._agenda.drop(command.id)
+        if pending.held:
+            self._journal.drop("commands", (command.id,))
         slot = self._slots[pending.slot]
         slot.remove(pending)
         if not slot:
@@ -260,17 +263,45 @@ class DeviceCommands:
         if pending.again is not None:
             self._outbox.notify(command.source.scheme, replace(receipt, id=pending.again))
 
+    # The store
+
+    def snapshot(self) -> list[StoredCommand]:
+        """The commands that a restart must not lose."""
+        return [_row(pending) for pending in self._table.values() if pending.held]
+
+    def stored(self, command: EnvelopeId) -> None:
+        """The row of a command is in the store: who gave it is told so, once."""
+        pending = self._table.get(command)
+        if pending is None or pending.told:
+            return
+        pending.told = True
+        for each in (command, pending.again):
+            if each is not None:
+                self._outbox.notify(pending.command.source.scheme, Receipt(each, Outcome.HELD))
+
+    def restore(self, row: StoredCommand) -> None:
+        """Take up a held command; whether the policy still permits it is judged after this (``judge_again``)."""
+        command = row.command
+        by_name = self._gate.policy.by_name
+        if command.to not in by_name or row.sender not in by_name or command.expires_at is None:
+            return
+        to = self._gate.policy.address_of(command.to)
+        pending = Pending(command, row.sender, to, replace(SHADOW_GRANT, rule=""), command.expires_at)
+        pending.held = pending.told = pending.parked = True
+        self._add(pending)
+
     # What happens to devices, adapters, the policy
 
     def device_gone(self, device: str, reason: Reason, now: float) -> None:
         for pending in [each for each in self._table.values() if each.command.to == device]:
             self._abandon(pending, reason, now)
 
-    def adapter_gone(self, scheme: str) -> None:
-        """What was held by the adapter waits for its next instance; the rest is settled by the runtime."""
-        for pending in self._table.values():
-            if pending.to.scheme == scheme and pending.held:
-                pending.parked = True
+    def adapter_gone(self, scheme: str) -> set[EnvelopeId]:
+        """What was held by the adapter, and waits for its next instance now."""
+        held = {name for name, pending in self._table.items() if pending.to.scheme == scheme and pending.held}
+        for name in held:
+            self._table[name].parked = True
+        return held
 
     def adapter_ready(self, scheme: str) -> None:
         for pending in self._table.values():
@@ -300,6 +331,10 @@ class DeviceCommands:
 
     def next_deadline(self) -> float | None:
         return self._agenda.next()
+
+
+def _row(pending: Pending) -> StoredCommand:
+    return StoredCommand(command=pending.command, sender=pending.asker)
 
 
 def _same(pending: Pending) -> _Same:

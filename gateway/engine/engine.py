@@ -159,8 +159,7 @@ class Engine:
 
         Returns the orders that need no settling: they are in the store and wait for the next instance.
         """
-        self._twins.adapter_gone(scheme, now)
-        return self._delivery.pause(scheme)
+        return self._twins.adapter_gone(scheme, now) | self._delivery.pause(scheme)
 
     def set_minute(self, minute: int | None, *, now: float) -> None:
         """Tell the local minute of the day (0-1439; None: not known), which rules with ``hours`` need."""
@@ -266,7 +265,7 @@ class Engine:
         self._delivery.stored(changes)
         for row in changes.rows.values():
             if isinstance(row, StoredCommand):
-                self._twins.stored(row.command.id, now)
+                self._twins.stored(row.command.id)
 
     def snapshot(self) -> Changes:
         """All that is to be in the store. From now on ``changes`` has what comes after."""
@@ -310,7 +309,7 @@ class Engine:
                 commands.append(row)
         for unit in sorted(units, key=lambda row: row.n):
             self._restore_unit(unit, now)
-        self._twins.restore(samples, sorted(commands, key=lambda row: row.command.id), now)
+        self._twins.restore(samples, sorted(commands, key=lambda row: row.command.id))
         self._judge_again(now)
         for session in self._sessions:
             self._restored(session, now)

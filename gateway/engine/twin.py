@@ -76,6 +76,14 @@ class Twin:
         self.fresh &= self.samples.keys()
         return True
 
+    def recall(self, told: Mapping[str, tuple[Scalar | None, float]], now: float) -> None:
+        """Take up what a device of this name told before a restart, or under another name."""
+        for name, (value, at) in told.items():
+            if name not in self.samples and self.takes(name, value):
+                self.samples[name] = (value, min(at, now))
+                if now - at < self.specs[name].lifetime:
+                    self.fresh.add(name)
+
     def takes(self, name: str, value: Scalar | None) -> bool:
         """Whether ``value`` can be what the property ``name`` tells."""
         types = self.types.get(name)

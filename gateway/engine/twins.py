@@ -25,6 +25,7 @@ from gateway.api.model import (
     Receipt,
     Refused,
     Sample,
+    Scalar,
     Unwatch,
     Verdict,
     Watch,
@@ -37,11 +38,13 @@ from gateway.engine.gate import Gate
 from gateway.engine.limits import EngineLimits
 from gateway.engine.policy import DEVICE_ACTIONS, Action
 from gateway.engine.stored import Journal, StoredCommand, StoredSample
-from gateway.engine.twin import Twin
+from gateway.engine.twin import MAX_PROPERTIES, Twin
 from gateway.engine.watches import Watches
 
 MAX_STRANGERS: Final = 256
 """Joins kept of devices that no subject is; the oldest go first."""
+
+_Told = dict[str, tuple[Scalar | None, float]]
 
 _ACCEPTED: Final = Accepted()
 _UNKNOWN: Final = Refused(Reason.UNKNOWN)
@@ -51,14 +54,15 @@ class Twins:
     """All devices of one gateway: at most one for each subject of the policy."""
 
     def __init__(self, limits: EngineLimits, outbox: Outbox, gate: Gate, journal: Journal) -> None:
-        """``journal``: ``put`` a ``StoredCommand`` there (``urgent``), add to its ``devices`` who told something."""
         self._journal = journal
         self._outbox = outbox
         self._gate = gate
         self._twins: dict[str, Twin] = {}
         self._strangers: OrderedDict[tuple[str, tuple[str, ...]], Join] = OrderedDict()
+        self._recalled: dict[str, _Told] = {}
+        """What devices told before the restart that have not joined since."""
         self._watches = Watches(limits, outbox, gate)
-        self._commands = DeviceCommands(limits, outbox, gate)
+        self._commands = DeviceCommands(limits, outbox, gate, journal)
         self._stale: Agenda[str] = Agenda()
 
     # What devices tell
@@ -100,6 +104,8 @@ class Twins:
                 fresh.add(name)
                 self._stale.plan_by(twin.name, now + twin.specs[name].lifetime)
         counters["accepted.reading"] += 1
+        if self._journal.on:
+            self._journal.devices.add(twin.name)
         self._watches.values(twin, news, now)
         return _ACCEPTED
 
@@ -151,11 +157,11 @@ class Twins:
 
     # What happens to adapters, to the policy, and with time
 
-    def adapter_gone(self, scheme: str, now: float) -> None:
-        """The instance is gone: its watches are over, what it held waits, its devices are out of sight."""
+    def adapter_gone(self, scheme: str, now: float) -> set[EnvelopeId]:
+        """The instance is gone: its watches are over, its devices are out of sight. What it held waits, by id."""
         self._watches.detach(scheme, self._twins.values())
-        self._commands.adapter_gone(scheme)
         self.out_of_sight(scheme, now)
+        return self._commands.adapter_gone(scheme)
 
     def adapter_ready(self, scheme: str) -> None:
         """The adapter serves: it gets what waited for it."""
@@ -174,10 +180,15 @@ class Twins:
         moved = [twin for name, twin in self._twins.items() if gate.name_of(twin.peer) != name]
         for twin in moved:
             self._drop(twin, Reason.DENIED, now)
+        self._recalled = {name: told for name, told in self._recalled.items() if name in gate.policy.by_name}
         self._watches.judge_again(self._twins.values(), now)
         self._commands.judge_again(now)
         for twin in moved:
-            self._join(twin.last_join, gate.name_of(twin.peer), now)
+            if name := gate.name_of(twin.peer):
+                self._recalled[name] = twin.samples
+                if self._journal.on:
+                    self._journal.devices.add(name)
+            self._join(twin.last_join, name, now)
         for join in [join for join in self._strangers.values() if gate.name_of(join.source)]:
             del self._strangers[join.source.scheme, join.source.claims]
             self._join(join, gate.name_of(join.source), now)
@@ -201,22 +212,33 @@ class Twins:
 
     def samples(self, device: str) -> Iterable[StoredSample]:
         """The last values of a device, to be stored; none where it is gone."""
-        return ()
+        twin = self._twins.get(device)
+        return () if twin is None else _rows(device, twin.samples)
 
     def snapshot(self) -> Iterable[StoredSample | StoredCommand]:
         """All last values and all commands that wait, to be stored."""
-        return ()
+        for name, told in self._recalled.items():
+            yield from _rows(name, told)
+        for name, twin in self._twins.items():
+            yield from _rows(name, twin.samples)
+        yield from self._commands.snapshot()
 
-    def stored(self, command: EnvelopeId, now: float) -> None:
-        """The row of a command is in the store now: its sender may be told ``HELD``, once."""
+    def stored(self, command: EnvelopeId) -> None:
+        """The row of a command is in the store now."""
+        self._commands.stored(command)
 
-    def restore(self, samples: Iterable[StoredSample], commands: Iterable[StoredCommand], now: float) -> None:
+    def restore(self, samples: Iterable[StoredSample], commands: Iterable[StoredCommand]) -> None:
         """Take up what was stored before this start; commands in the order of their ids.
 
-        Values were told before ``now`` (``at``). What the policy permits no more, or what has expired, is dropped by a
-        ``journal.drop``. The devices have not joined yet, and the adapters are not there: transmit after
-        ``adapter_ready``.
+        The devices have not joined yet: each gets its values back when it does. What the policy permits no more is
+        dropped by the ``judge_again`` that must follow.
         """
+        for row in samples:
+            told = self._recalled.setdefault(row.device, {})
+            if len(told) < MAX_PROPERTIES:
+                told[row.name] = (row.value, row.at)
+        for command in commands:
+            self._commands.restore(command)
 
     # Inside
 
@@ -232,6 +254,8 @@ class Twins:
         twin = self._twins.get(name)
         if twin is None:
             twin = self._twins[name] = Twin(name, join)
+            twin.recall(self._recalled.pop(name, {}), now)
+            self._plan(twin)
             self._watches.appear(twin, now)
         elif twin.join(join):
             self._plan(twin)
@@ -240,6 +264,8 @@ class Twins:
     def _drop(self, twin: Twin, reason: Reason, now: float) -> None:
         del self._twins[twin.name]
         self._stale.drop(twin.name)
+        self._journal.devices.discard(twin.name)
+        self._journal.drop("samples", (twin.name,))
         self._commands.device_gone(twin.name, reason, now)
         self._watches.vanish(twin, now)
 
@@ -272,3 +298,7 @@ class Twins:
             properties=twin.properties,
             samples=samples,
         )
+
+
+def _rows(device: str, told: _Told) -> Iterable[StoredSample]:
+    return (StoredSample(device=device, name=name, value=value, at=at) for name, (value, at) in told.items())

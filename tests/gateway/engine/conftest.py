@@ -174,9 +174,10 @@ class Stage:
     def stores(self) -> list[str]:
         """What changed is written; which rows, and what that leads to."""
         changes = self.engine.changes(samples=True)
+        for table, gone in changes.gone:
+            for key in [key for key in self.rows if key[0] == table and key[1][: len(gone)] == gone]:
+                del self.rows[key]
         self.rows.update(changes.rows)
-        for key in changes.gone:
-            self.rows.pop(key, None)
         written = [f"put {table}" for table, _ in changes.rows] + [f"drop {table}" for table, _ in changes.gone]
         self.engine.stored(changes, now=self.now)
         return written + self.lines()

@@ -11,6 +11,7 @@ from gateway.api.errors import UsageError
 from gateway.api.model import LinkRequirement, LinkSecurity, Property, Reason, ValueKind
 from gateway.engine.limits import EngineLimits, Rate
 from gateway.engine.policy import Action, Condition, Effect, Mode, PolicySet, Resource, Rule
+from gateway.engine.stored import Unsaved
 from tests.gateway.engine.conftest import LEVEL, PEERS, STATE, SUBJECTS, WARMTH, Stage, permit
 
 WRITE, READ = frozenset({Action.WRITE}), frozenset({Action.READ})
@@ -21,7 +22,7 @@ LABEL = Property(name="label", kind=ValueKind.TEXT, writable=True)
 def with_lamp(*rules: Rule, **fields: Any) -> Stage:
     s = Stage(*(rules or (HANDS,)), **fields)
     s.joins("lamp", STATE, LEVEL, WARMTH, LABEL)
-    return s
+    return s.has_a_store()
 
 
 def test_a_command_goes_to_the_device_and_its_outcome_back() -> None:
@@ -134,14 +135,17 @@ def test_what_nobody_settles_expires() -> None:
     assert s.engine.next_deadline() is None
 
 
-def test_a_held_command_is_told_once_and_lives_longer() -> None:
+def test_a_held_command_is_stored_told_once_and_lives_longer() -> None:
     s = with_lamp()
     s.wants("phone", "lamp", "state", True)
     assert s.transmits[2].envelope.expires_at == s.now + 3600
-    assert s.settles(2, "held") == ["coap <- #2 held"]
+    assert s.settles(2, "held") == []
+    assert s.engine.unsaved is Unsaved.URGENT
+    assert s.stores() == ["put commands", "coap <- #2 held"]
     assert s.settles(2, "held") == []
     assert s.waits(3599) == []
     assert s.settles(2) == ["coap <- #2 delivered"]
+    assert s.stores() == ["drop commands"]
     s.wants("phone", "lamp", "state", False, expires_at=s.now + 100)
     s.settles(3, "held")
     assert s.waits(100) == ["zigbee <- withdraw #3", "coap <- #3 expired", "log: expired expired hands"]
@@ -183,7 +187,8 @@ def test_the_same_transaction_is_carried_out_once() -> None:
         "log: expired expired hands",
     ]
     assert s.wants("phone", "lamp", "state", True, transaction="t1") == ["duplicate", "coap <- #6 expired (superseded)"]
-    assert s.settles(4, "held") == ["mqtt <- #4 held"]
+    s.settles(4, "held")
+    assert "mqtt <- #4 held" in s.stores()
     assert s.wants("app", "lamp", "state", True, transaction="t1") == ["duplicate", "mqtt <- #7 held"]
     assert s.settles(4) == ["mqtt <- #4 delivered", "mqtt <- #7 delivered"]
     assert s.wants("app", "lamp", "state", True, transaction="t1") == ["duplicate", "mqtt <- #8 delivered"]
@@ -252,16 +257,51 @@ def test_what_an_adapter_held_is_sent_again_by_its_next_instance() -> None:
     s.wants("phone", "lamp", "state", True)
     s.settles(2, "held")
     s.wants("phone", "lamp", "level", 1)
-    s.engine.adapter_gone("zigbee", now=s.now)
-    assert s.settles(2, "dropped", Reason.UNREACHABLE) == []
+    assert s.engine.adapter_gone("zigbee", now=s.now) == {2}
     assert s.settles(3, "dropped", Reason.UNREACHABLE)[0] == "coap <- #3 dropped unreachable"
-    s.engine.adapter_ready("coap", now=s.now)
-    assert s.lines() == []
-    s.engine.adapter_ready("zigbee", now=s.now)
-    assert s.lines() == ["zigbee <- #2 lamp.state := True"]
-    s.engine.adapter_ready("zigbee", now=s.now)
-    assert s.lines() == []
+    assert s.resumes("coap") == []
+    assert s.resumes("zigbee") == ["zigbee <- #2 lamp.state := True"]
+    assert s.resumes("zigbee") == []
     assert s.settles(2) == ["coap <- #2 delivered"]
+
+
+def test_a_held_command_survives_a_restart_and_is_known_again() -> None:
+    s = with_lamp(HANDS, permit("app", "app", "lamp", actions=WRITE))
+    s.wants("phone", "lamp", "state", True, transaction="t")
+    s.wants("app", "lamp", "level", 1, transaction="t")
+    s.settles(2, "held")
+    s.stores()
+    assert s.restarts() == []
+    assert s.wants("phone", "lamp", "state", True, transaction="t") == ["refused denied", "log: refused denied default"]
+    s.joins("lamp", STATE, LEVEL)
+    assert s.wants("phone", "lamp", "state", True, transaction="t") == ["duplicate", "coap <- #6 held"]
+    assert s.wants("app", "lamp", "level", 1, transaction="t")[0] == "accepted"  # it was on its way: nobody knows
+    assert s.resumes("zigbee") == ["zigbee <- #2 lamp.state := True"]
+    assert s.settles(2) == ["coap <- #2 delivered", "coap <- #6 delivered"]
+    assert s.stores() == ["drop commands"]
+
+
+def test_what_the_policy_permits_no_more_does_not_survive() -> None:
+    s = with_lamp()
+    s.wants("phone", "lamp", "state", True)
+    s.settles(2, "held")
+    s.stores()
+    kept = dict(s.rows)
+    assert s.restarts(kept, PolicySet(subjects=SUBJECTS)) == ["coap <- #2 dropped denied", "log: dropped denied"]
+    assert s.restarts(kept, PolicySet(subjects=SUBJECTS[1:])) == []
+    assert s.restarts(kept, PolicySet(subjects=SUBJECTS, rules=(HANDS,))) == []
+    assert s.waits(3600) == ["coap <- #2 expired", "log: expired expired hands"]
+    assert s.rows == kept
+
+
+def test_without_a_store_nobody_is_told_that_something_is_held() -> None:
+    s = with_lamp()
+    s.engine.store_lost()
+    s.wants("phone", "lamp", "state", True)
+    assert s.settles(2, "held") == []
+    assert s.engine.unsaved is Unsaved.NOTHING
+    s.engine.stored(s.engine.snapshot(), now=s.now)
+    assert s.lines() == ["coap <- #2 held"]
 
 
 def test_what_waits_for_an_adapter_expires_all_the_same() -> None:

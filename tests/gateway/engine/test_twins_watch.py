@@ -9,7 +9,8 @@ import pytest
 
 from gateway.api.model import LinkRequirement, LinkSecurity, Property, Reason, Refused, Sample, ValueKind
 from gateway.engine.limits import EngineLimits
-from gateway.engine.policy import Action, Condition, Mode, PolicySet
+from gateway.engine.policy import Action, Condition, Mode, PolicySet, parse_hours
+from gateway.engine.stored import Unsaved
 from gateway.engine.twin import MAX_PROPERTIES
 from tests.gateway.engine.conftest import LEVEL, PEERS, STATE, SUBJECTS, WARMTH, deny, permit
 
@@ -191,7 +192,7 @@ def test_another_policy_ends_watches_and_begins_them(stage: Any) -> None:
 
 def test_hours_open_and_close_the_eyes(stage: Any) -> None:
     night = deny("night", "*", "lamp", actions=OBSERVE, condition=Condition(hours=None))
-    s = stage(EYES, replace(night, condition=Condition(hours=_hours("23:00-06:00"))))
+    s = stage(EYES, replace(night, condition=Condition(hours=parse_hours("23:00-06:00"))))
     s.at(12 * 60)
     s.joins("lamp", STATE)
     s.watches("app")
@@ -259,7 +260,43 @@ def test_an_adapter_that_goes_away_takes_its_watches_and_the_sight_of_its_device
     assert s.unwatches("app", 3) == ["refused unknown"]
 
 
-def _hours(text: str) -> Any:
-    from gateway.engine.policy import parse_hours
+def test_last_values_survive_a_restart_and_age_meanwhile(stage: Any) -> None:
+    s = stage(EYES, permit("r", "phone", "lamp", actions=READ)).has_a_store()
+    s.joins("lamp", STATE, WARMTH, LEVEL)
+    s.tells("lamp", state=True, temperature=20, level=7)
+    assert s.engine.unsaved is Unsaved.LATER
+    assert s.stores() == ["put samples"] * 3
+    assert s.engine.unsaved is Unsaved.NOTHING
+    s.now += 4000
+    assert s.restarts() == []
+    assert len(s.rows) == 3  # also of devices that have not come back yet
+    s.watches("app")
+    heavy = replace(LEVEL, kind=ValueKind.TEXT)
+    assert s.joins("lamp", STATE, WARMTH, heavy) == [
+        "accepted",
+        "mqtt <- news of #3: device lamp",
+        "mqtt <- news of #3: presence lamp unknown",
+        "mqtt <- news of #3: values lamp state=True temperature=20",
+        "mqtt <- news of #3: stale lamp temperature=None",
+        "log: joined",
+    ]
+    assert s.engine.read(PEERS["phone"], "lamp", "temperature", now=s.now) == Sample(20, 1000.0, True)
+    assert s.engine.read(PEERS["phone"], "lamp", "state", now=s.now) == Sample(True, 1000.0, False)
+    assert s.engine.read(PEERS["phone"], "lamp", "level", now=s.now) == Refused(Reason.UNREACHABLE)
+    assert s.engine.next_deadline() == 1000.0 + STATE.lifetime
+    s.leaves("lamp")
+    assert s.stores() == ["drop samples"]
 
-    return parse_hours(text)
+
+def test_what_a_renamed_device_told_goes_along(stage: Any) -> None:
+    s = stage(EYES).has_a_store()
+    s.joins("lamp", STATE)
+    s.tells("lamp", state=True)
+    renamed = PolicySet(
+        subjects=(replace(SUBJECTS[0], name="bulb"), *SUBJECTS[1:]),
+        rules=(permit("r", "phone", "bulb", actions=READ),),
+    )
+    s.replaces(renamed)
+    assert s.engine.read(PEERS["phone"], "bulb", "state", now=s.now) == Sample(True, 1000.0, False)
+    assert s.stores() == ["put samples", "drop samples"]
+    assert list(s.rows) == [("samples", ("bulb", "state"))]

@@ -39,6 +39,9 @@ from gateway.engine.policy_check import check
 from gateway.runtime import control
 from gateway.runtime.audit import AuditLog
 from gateway.runtime.hub import MAX_REMOTE, Context, Hub
+from gateway.runtime.reloading import Reloads
+from gateway.runtime.settings import ConfigTable, Settings
+from gateway.runtime.source import Source
 
 LINK = LinkSecurity(protocol="none")
 LAMP = Peer(scheme="radio", claims=("user:lamp",), link=LINK)
@@ -59,6 +62,8 @@ POLICY = PolicySet(
         ),
     ),
 )
+
+TABLE = {"layer": 1, "config-version": 1, "policy": "policy.yaml", "adapters": {"radio": {}, "net": {}}}
 
 
 class Recorder:
@@ -110,8 +115,13 @@ class Bench:
             self.engine, AuditLog(), loop=asyncio.get_running_loop(), next_id=next_id, state_dir=tmp_path,
             epoch="e", schemes=["radio", "net"],
         )  # fmt: skip
-        self.hub.remote = control.remote(control.commands(self.hub, "home"))
+        found = Settings(
+            source=Source(tmp_path / "gateway.yaml", {}, {}, {}), table=ConfigTable.model_validate(TABLE),
+            limits=EngineLimits(), policy=POLICY, adapters={},
+        )  # fmt: skip
+        self.hub.remote = control.remote(control.commands(self.hub, "home", Reloads(found, {}, self.hub)))
         self.radio, self.net = self.start("radio"), self.start("net")
+        self.engine.snapshot()
 
     def start(self, scheme: str) -> Recorder:
         adapter = Recorder()
@@ -124,6 +134,11 @@ class Bench:
         adapter = self.radio if source is LAMP else self.net
         assert adapter.context is not None
         return adapter.context.submit(envelope)
+
+    def store(self) -> None:
+        """What is to be stored is stored: only then somebody is told that it is held."""
+        self.engine.stored(self.engine.changes(samples=True), now=self.hub.now())
+        self.hub.touch()
 
     async def turns(self) -> None:
         for _ in range(5):
@@ -160,6 +175,7 @@ async def test_an_order_that_is_held_is_still_an_order(bench: Bench) -> None:
     (order,) = bench.radio.orders
     assert bench.radio.context is not None
     bench.radio.context.settle(Receipt(order.envelope.id, Outcome.HELD))
+    bench.store()
     await bench.turns()
     bench.radio.context.settle(Receipt(order.envelope.id, Outcome.DELIVERED))
     await bench.turns()
@@ -173,6 +189,7 @@ async def test_a_held_order_outlives_its_adapter(bench: Bench) -> None:
     await bench.turns()
     assert bench.radio.context is not None
     bench.radio.context.settle(Receipt(bench.radio.orders[0].envelope.id, Outcome.HELD))
+    bench.store()
     bench.hub.detach(bench.radio.context)
     await bench.turns()
     assert bench.net.updates[-1].change is Change.PRESENCE and bench.net.updates[-1].online is None
