@@ -12,11 +12,12 @@ from typing import Any, Final
 
 from adapters.mqtt.devices.devices import DeviceOptions, Devices
 from adapters.mqtt.health import Health
+from adapters.mqtt.link import NO_LINK, SCHEME
 from adapters.mqtt.sessions import Sessions
 from carriage.mqtt.options import MqttOptions
 from carriage.mqtt.topics import TopicSpace
 from gateway.api.errors import PeerError
-from gateway.api.model import EnvelopeId, Outcome, Reason, Receipt, Transmit, Update
+from gateway.api.model import Close, EnvelopeId, Outcome, Peer, Reason, Receipt, Transmit, Update
 from gateway.api.ports import AdapterContext
 
 SUFFIX: Final = "-devices"
@@ -41,6 +42,13 @@ class MqttAdapter:
 
     async def run(self, context: AdapterContext) -> None:
         self._context = context
+        if self.sessions is None:  # they can't go on: both ends are to hear
+            for end in context.surviving():
+                source = Peer(scheme=SCHEME, claims=(end.claim,), link=NO_LINK)
+                identifier, now = context.next_id(), context.now()
+                context.submit(
+                    Close(id=identifier, source=source, session=end.session, reason=Reason.RESTARTED, received_at=now)
+                )
         async with asyncio.TaskGroup() as tasks:
             for part in (self.sessions, self.devices):
                 if part is not None:

@@ -12,6 +12,9 @@ NO_SUBSCRIBERS: Final = 0x10
 """Of PUBACK: nobody is there to read it."""
 NOT_AUTHORIZED: Final = 0x87
 
+VERSIONS: Final = {4: "3.1.1", 5: "5.0"}
+"""Protocol levels as ``status`` shows them."""
+
 _REASONS: Final = {
     NO_SUBSCRIBERS: Reason.UNREACHABLE,
     NOT_AUTHORIZED: Reason.DENIED,

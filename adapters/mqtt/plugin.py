@@ -57,7 +57,9 @@ class MqttConfig(BaseModel):
     prefix: str = Field(
         default="atls", description="The first topic levels of everything this adapter reads and writes."
     )
-    version: Literal[4, 5] = Field(default=5, description="Protocol level: 5 is MQTT 5, 4 is MQTT 3.1.1.")
+    version: Literal[4, 5] = Field(
+        default=5, description="Protocol level: 5 is MQTT 5 (3.1.1 where the broker knows no other), 4 is MQTT 3.1.1."
+    )
     broker_acl: bool = Field(
         default=False,
         description="Declare that the broker's ACL ties the topic level below the prefix to the login (see "
@@ -118,6 +120,7 @@ class MqttPlugin:
             password=_password(base, table.password_file),
             tls=_tls(table, base) if table.tls else None,
             version=table.version,
+            fallback=True,
             keepalive=table.keepalive,
             max_in_flight=table.max_in_flight,
             clean_start=table.session_expiry == 0,

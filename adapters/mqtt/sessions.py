@@ -6,9 +6,11 @@ It needs a broker whose ACL ties the first topic level to the login: a message's
 from __future__ import annotations
 
 import asyncio
+import json
 import logging
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any, Final
 
 from adapters.mqtt import faults, told
@@ -47,6 +49,9 @@ MAX_CORRELATION: Final = 128
 """Octets of Correlation Data that are sent back; longer ones are left out."""
 SWEEP: Final = 256
 """Ends of sessions from which on it is looked for those that are no more."""
+RECEIVE_MAXIMUM: Final = 1024
+"""Units that the broker may send before the first is acknowledged: one that is stuck must not hold up the others in
+the quarter of a second until the gateway has it in its store."""
 COMEBACK: Final = 3.0
 """Seconds that a broker's other clients have to come back, where it has forgotten us and so them too."""
 UNIT_EXPIRY: Final = bodies.UNIT_EXPIRY
@@ -54,13 +59,14 @@ UNIT_EXPIRY: Final = bodies.UNIT_EXPIRY
 _KINDS: Final = {kind.value: kind for kind in ContentKind}
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class _Submitted:
-    """A unit of a client, until its receipt."""
+    """A unit of a client, until its final receipt. ``message`` has yet to be acknowledged, None: it has been."""
 
     user: str
     session: SessionId
     n: int
+    message: Message | None
 
 
 class Sessions:
@@ -81,6 +87,8 @@ class Sessions:
         self._losses = 0
         """How often all sessions were given up: clients learn of it by another epoch."""
         self._submitted: dict[EnvelopeId, _Submitted] = {}
+        self._units: dict[tuple[str, SessionId, int], _Submitted] = {}
+        """The same by user, session and number."""
         self._unsubscribed: set[str] = set()
         self._refusal = ""
         self._unauthorized = False
@@ -97,10 +105,13 @@ class Sessions:
 
     async def run(self, context: AdapterContext) -> None:
         self._context = context
+        self._losses = self._read_losses()
+        self._take_up()
         state = self._topics.build(t.BridgeStateTopic())
         offline = self._state(bodies.State.OFFLINE)
         will = Will(topic=state, payload=offline, retain=True, content_type=bodies.JSON_TYPE)
-        client = MqttClient(replace(self._options, will=will), self)
+        options = replace(self._options, will=will, manual_ack=True, receive_maximum=RECEIVE_MAXIMUM)
+        client = MqttClient(options, self)
         self._client = client
         client.subscribe(self._topics.gateway_filters())
         self._begin_away()
@@ -135,16 +146,21 @@ class Sessions:
         self._orders.withdraw(envelope)
 
     def receipt(self, receipt: Receipt) -> None:
-        submitted = self._submitted.pop(receipt.id, None)
-        if submitted is None or receipt.outcome is Outcome.DELIVERED:
+        submitted = self._submitted.get(receipt.id)
+        if submitted is None:
             return
-        self._tell(submitted.user, submitted.session, told.loss(submitted.n, receipt))
+        self._acknowledge(submitted)  # it is done, or safe in the gateway's store
+        if receipt.outcome is Outcome.HELD:
+            return
+        self._forget(receipt.id)
+        if receipt.outcome is not Outcome.DELIVERED:
+            self._tell(submitted.user, submitted.session, told.loss(submitted.n, receipt))
 
     def status(self) -> Mapping[str, Any]:
         return {
             "connected": self._client is not None and self._client.is_connected,
             "link": self._link.protocol,
-            "version": {4: "3.1.1", 5: "5.0"}[self._options.version],
+            "version": faults.VERSIONS[self._options.version if self._client is None else self._client.version],
             "users": len(self._users),
             "sessions": len(self._ends),
             "in_flight": len(self._orders),
@@ -202,25 +218,35 @@ class Sessions:
             self._health("")
 
     def message(self, message: Message) -> None:
+        """The broker hears of a unit when that is done or safe, of all else at once."""
         self._counters["received"] += 1
-        if message.retained:  # nothing of ATLS is ever retained: an old record must not come back
-            self._counters["retained"] += 1
-            return
+        waits = False
         try:
-            topic = self._topics.parse(message.topic)
-            match topic:
-                case t.Up():
-                    self._on_unit(topic, message)
-                case t.Open():
-                    self._on_open(topic.user, message)
-                case t.Close():
-                    self._on_close(topic)
-                case t.Gone():
-                    self._reset(topic.user)
-                case _:
-                    raise PeerError("a topic that only the gateway writes to")
+            waits = self._take(message)
         except PeerError as error:
             self._complaints.malformed(str(error))
+        finally:
+            if not waits:
+                self._acknowledge_now(message)
+
+    def _take(self, message: Message) -> bool:
+        """Whether the message is to be acknowledged later. PeerError: malformed."""
+        if message.retained:  # nothing of ATLS is ever retained: an old record must not come back
+            self._counters["retained"] += 1
+            return False
+        topic = self._topics.parse(message.topic)
+        match topic:
+            case t.Up():
+                return self._on_unit(topic, message)
+            case t.Open():
+                self._on_open(topic.user, message)
+            case t.Close():
+                self._on_close(topic)
+            case t.Gone():
+                self._reset(topic.user)
+            case _:
+                raise PeerError("a topic that only the gateway writes to")
+        return False
 
     def published(self, token: Token, code: int) -> None:
         assert self._context is not None
@@ -235,7 +261,8 @@ class Sessions:
 
     # What comes from clients
 
-    def _on_unit(self, topic: t.Up, message: Message) -> None:
+    def _on_unit(self, topic: t.Up, message: Message) -> bool:
+        """Whether the message is to be acknowledged later."""
         assert self._context is not None
         context = self._context
         user, session, n = topic.user, SessionId(topic.session), topic.n
@@ -243,7 +270,7 @@ class Sessions:
         if content is None:
             self._complaints.malformed("a unit of no known kind")
             self._tell(user, session, told.refusal(n, Reason.CONTENT))
-            return
+            return False
         identifier, now = context.next_id(), context.now()
         verdict = context.submit(
             Unit(
@@ -259,12 +286,36 @@ class Sessions:
         )
         if isinstance(verdict, Refused):
             self._tell(user, session, told.refusal(n, verdict.reason, verdict.retry_after))
-        elif not verdict.duplicate:
-            if (user, session) not in self._ends:
-                self._remember(user, session, content)
-            while len(self._submitted) >= MAX_SUBMITTED:
-                del self._submitted[next(iter(self._submitted))]
-            self._submitted[identifier] = _Submitted(user, session, n)
+            return False
+        if verdict.duplicate:  # the broker sent it again, on another connection: that one is to be answered now
+            known = self._units.get((user, session, n))
+            if known is None or known.message is None:
+                return False
+            known.message = message
+            return True
+        if (user, session) not in self._ends:
+            self._remember(user, session, content)
+        while len(self._submitted) >= MAX_SUBMITTED:
+            oldest = next(iter(self._submitted))
+            self._acknowledge(self._submitted[oldest])
+            self._forget(oldest)
+        self._submitted[identifier] = self._units[user, session, n] = _Submitted(user, session, n, message)
+        return True
+
+    def _acknowledge(self, submitted: _Submitted) -> None:
+        message, submitted.message = submitted.message, None
+        if message is not None:
+            self._acknowledge_now(message)
+
+    def _acknowledge_now(self, message: Message) -> None:
+        if self._client is not None and message.qos:
+            self._client.acknowledge(message)
+
+    def _forget(self, identifier: EnvelopeId) -> None:
+        submitted = self._submitted.pop(identifier)
+        key = (submitted.user, submitted.session, submitted.n)
+        if self._units.get(key) is submitted:
+            del self._units[key]
 
     def _on_open(self, user: str, message: Message) -> None:
         assert self._context is not None
@@ -388,7 +439,7 @@ class Sessions:
         if content_type is not None:
             kind = bodies.KINDS.get(content_type)
             return _KINDS[kind] if kind is not None else None
-        if self._options.version == 5:
+        if self._client is not None and self._client.version == 5:
             return None
         content = self._ends.get((user, session))
         if content is None:
@@ -448,8 +499,40 @@ class Sessions:
         self._lost = True
         self._orders.give_up()
         self._losses += 1
+        self._keep_losses()
         for user in {user for user, _ in self._ends}:
             self._reset(user)
+
+    # What survives a restart
+
+    def _take_up(self) -> None:
+        """Go on with the ends of before; they keep their users, which are the broker's word as ever."""
+        assert self._context is not None
+        for end in self._context.surviving():
+            user = self._user_of(end.claim)
+            if user is not None:
+                self._remember(user, end.session, end.content)
+
+    @property
+    def _losses_file(self) -> Path:
+        assert self._context is not None
+        return self._context.state_dir / "losses.json"
+
+    def _read_losses(self) -> int:
+        """How often sessions were lost under this epoch: clients must not take a number of before for theirs."""
+        assert self._context is not None
+        try:
+            epoch, losses = json.loads(self._losses_file.read_bytes())
+        except (OSError, ValueError, TypeError):
+            return 0
+        return losses if epoch == self._context.epoch and isinstance(losses, int) else 0
+
+    def _keep_losses(self) -> None:
+        assert self._context is not None
+        try:
+            self._losses_file.write_text(json.dumps([self._context.epoch, self._losses]))
+        except OSError as error:
+            _LOG.warning("can't keep how often sessions were lost: %s", error)
 
     def _not_taken(self, order: Order) -> None:
         """The broker is there and doesn't take an order: its session can't go on."""

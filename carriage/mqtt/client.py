@@ -10,7 +10,7 @@ import logging
 import ssl
 from collections.abc import Callable, Sequence
 from random import SystemRandom
-from typing import Any, Final, TypeVarTuple
+from typing import Any, Final, Literal, TypeVarTuple
 
 from carriage.mqtt.engine import SUCCESS, Engine
 from carriage.mqtt.options import DropReason, Message, MqttHandler, MqttOptions, TlsFacts, Token
@@ -32,6 +32,9 @@ MOST_PER_TURN: Final = 256
 STABLE: Final = 10.0
 """A connection that lasted this long starts the back-off anew."""
 
+UNANSWERED: Final = 2
+"""Connections that the broker ends without an answer before another version of MQTT is tried."""
+UNSUPPORTED_VERSION: Final = 0x84
 STATE_ROOM: Final = 64 * 1024
 """Octets that may wait for the socket before ``publish_at_once`` takes no more."""
 
@@ -73,21 +76,38 @@ class MqttClient:
         self.on_room: Callable[[], None] | None = None
         """Called when what ``publish_at_once`` refused can be tried again on the same connection."""
         self._queue = OutgoingQueue(options.max_queued, options.max_queued_octets, self._on_end, self._on_drop)
-        self._paho = Engine(options, self._on_message, self._queue.land)
-        self._paho.on_connect = self._on_connect
-        self._paho.on_disconnect = self._on_disconnect
-        self._paho.on_subscribe = self._on_subscribe
-        self._paho.on_socket_register_write = self._on_register_write
+        self._version: Literal[4, 5] = options.version
+        self._unanswered = 0
+        """Connections in a row that the broker ended without an answer."""
+        self._refused_5 = False
+        """The broker said itself that it doesn't speak MQTT 5."""
+        self._mute_5 = False
+        """It let MQTT 5 wait in vain."""
+        self._told_311 = False
+        self._paho = self._engine()
         self._filters: dict[str, int] = {}
         self._subscribing: dict[int, tuple[str, ...]] = {}
         self._generation = 0
         self._unacknowledged: dict[int, bool] = {}
+
+    def _engine(self) -> Engine:
+        paho = Engine(self._options, self._version, self._on_message, self._queue.land)
+        paho.on_connect = self._on_connect
+        paho.on_disconnect = self._on_disconnect
+        paho.on_subscribe = self._on_subscribe
+        paho.on_socket_register_write = self._on_register_write
+        return paho
 
     # -- the caller's face -------------------------------------------------------------------------------------------
 
     @property
     def is_connected(self) -> bool:
         return self._connected
+
+    @property
+    def version(self) -> Literal[4, 5]:
+        """The protocol level in use: 4 is MQTT 3.1.1."""
+        return self._version
 
     @property
     def outstanding(self) -> int:
@@ -114,6 +134,8 @@ class MqttClient:
             while not self._stopping.is_set():
                 reason = await self._one_connection(loop)
                 _LOG.info("broker %s:%d: %s", self._options.host, self._options.port, reason)
+                if self._change_version():
+                    continue
                 self._call(self._handler.disconnected, reason)
                 if self._connected_at and loop.time() - self._connected_at >= STABLE:
                     attempt = 0
@@ -252,6 +274,7 @@ class MqttClient:
         finally:
             self._connecting = None
         self._wire = self._paho.wire = wire
+        self._unanswered += 1
         self._ended = loop.create_future()
         descriptor = wire.fileno()
         timer = loop.call_at(deadline, self._end_unconnected)
@@ -272,6 +295,24 @@ class MqttClient:
             self._paho.drop()
             self._wire = self._paho.wire = self._ended = None
 
+    def _change_version(self) -> bool:
+        """Whether to try at once again with another version of MQTT."""
+        if not self._options.fallback or self._options.version != 5 or self._stopping.is_set():
+            return False
+        if self._version == 5:
+            wanted: Literal[4, 5] = 4 if self._refused_5 or self._unanswered >= UNANSWERED else 5
+        else:  # what closes without a word may have been a broker that was just starting
+            wanted = 4 if self._refused_5 else 5
+        if wanted == self._version:
+            return False
+        if wanted == 4 and not self._told_311:
+            self._told_311 = True
+            _LOG.warning("broker %s:%d speaks no MQTT 5: trying MQTT 3.1.1", self._options.host, self._options.port)
+        self._version, self._unanswered = wanted, 0
+        self._queue.rewind()
+        self._paho = self._engine()
+        return wanted == 4
+
     async def _rest(self, attempt: int) -> None:
         options = self._options
         longest = min(options.backoff_limit, options.backoff_first * 2 ** min(attempt, 16))
@@ -290,6 +331,8 @@ class MqttClient:
 
     def _end_unconnected(self) -> None:
         if not self._connected:
+            self._unanswered = UNANSWERED  # not to wait as long another time
+            self._mute_5 = self._mute_5 or self._version == 5
             self._end("the broker didn't answer in time")
 
     # -- reading and writing -----------------------------------------------------------------------------------------
@@ -419,6 +462,11 @@ class MqttClient:
             _LOG.exception("the handler of the MQTT client failed")
 
     def _on_connect(self, _: object, __: Any, flags: Any, reason: Any, properties: Any) -> None:
+        self._unanswered = 0
+        if reason.is_failure and reason.value == UNSUPPORTED_VERSION and self._version == 5 and self._options.fallback:
+            self._refused_5 = True
+            self._end("it speaks no MQTT 5")
+            return
         if reason.is_failure:
             text = _clean(getattr(properties, "ReasonString", "") or str(reason))
             _LOG.warning("broker %s:%d refuses us: %s", self._options.host, self._options.port, text)
@@ -427,6 +475,7 @@ class MqttClient:
             return
         self._window = min(self._options.max_in_flight, getattr(properties, "ReceiveMaximum", 65_535))
         self._largest = getattr(properties, "MaximumPacketSize", 0)
+        self._refused_5 = self._refused_5 or (self._mute_5 and self._version == 4)
         self._connected = True
         self._connected_at = asyncio.get_running_loop().time()
         _LOG.info("broker %s:%d accepts us", self._options.host, self._options.port)

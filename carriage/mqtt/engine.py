@@ -53,9 +53,13 @@ class Engine(Client):
     """
 
     def __init__(
-        self, options: MqttOptions, received: Callable[[int, Publish], None], landed: Callable[[int, int], None]
+        self,
+        options: MqttOptions,
+        version: int,
+        received: Callable[[int, Publish], None],
+        landed: Callable[[int, int], None],
     ) -> None:
-        five = options.version == 5
+        five = version == 5
         super().__init__(
             CallbackAPIVersion.VERSION2,
             client_id=options.client_id,
@@ -65,7 +69,7 @@ class Engine(Client):
             manual_ack=options.manual_ack,
         )
         self.wire: Wire | None = None
-        self._version = options.version
+        self._version = version
         self._received = received
         self._landed = landed
         self.max_inflight_messages_set(0)

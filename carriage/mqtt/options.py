@@ -46,6 +46,8 @@ class MqttOptions:
     tls: TlsOptions | None = None
     version: Literal[4, 5] = 5
     """Protocol level: 5 is MQTT 5, 4 is MQTT 3.1.1 (no properties, no receive maximum)."""
+    fallback: bool = False
+    """Go on with MQTT 3.1.1 where the broker doesn't speak MQTT 5."""
     will: Will | None = None
     keepalive: int = 60
     clean_start: bool = True

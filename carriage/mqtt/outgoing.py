@@ -90,6 +90,13 @@ class OutgoingQueue:
         if message is not None:
             self.settle(message, code)
 
+    def rewind(self) -> None:
+        """What was in flight waits again, before all else: the connection that it was on is not taken up."""
+        again = list(self.in_flight.values())
+        self.in_flight.clear()
+        self._queue.extendleft(reversed(again))
+        self._expiring += sum(each.expires is not None for each in again)
+
     def settle(self, message: Outgoing, code: int) -> None:
         self._octets -= len(message.payload)
         self._published(message.token, code)

@@ -148,6 +148,7 @@ class Devices:
     def status(self) -> Mapping[str, Any]:
         return {
             "connected": self._client is not None and self._client.is_connected,
+            "version": faults.VERSIONS[self._options.version if self._client is None else self._client.version],
             "watching": self._watch is not None,
             "devices": len(self._board.shown),
             "waiting": self._board.waiting,
@@ -170,7 +171,7 @@ class Devices:
             self._link = link
             self._peer = Peer(scheme=SCHEME, claims=(self._claim,), link=link)
             self._unwatch()
-        self._board.open(self._client, self._options.version)
+        self._board.open(self._client, self._client.version)
         if self._watch is None:
             self._watch_again()
 

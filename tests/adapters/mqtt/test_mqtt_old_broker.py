@@ -1,0 +1,110 @@
+"""A broker that speaks MQTT 3.1.1 only, for real: amqtt. Sessions and devices work over it as well."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import socket
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import pytest
+from amqtt.broker import Broker
+
+from adapters.mqtt.plugin import MqttConfig, MqttPlugin
+from carriage.mqtt import messages as bodies
+from carriage.mqtt.client import MqttClient
+from carriage.mqtt.options import DropReason, Message, MqttOptions, Token
+from gateway.api.model import Unit
+from gateway.engine.limits import EngineLimits
+from tests.adapters.coap.far_end import Gateway, tls_record, until
+from tests.adapters.mqtt.semantic_home import STATE, House
+
+POLICY = """\
+layer: 1
+policy-version: 1
+subjects:
+  lamp: {link: far, user: lamp}
+  app: {link: mqtt, user: app}
+  broker: {link: mqtt, broker: 127.0.0.1}
+rules:
+  - {id: home, effect: permit, subject: broker, resource: lamp, action: [read, observe, write]}
+  - {id: app, effect: permit, subject: app, resource: lamp, content: [atls]}
+"""
+
+
+class OldUser:
+    """An application of MQTT 3.1.1."""
+
+    def __init__(self, port: int) -> None:
+        self.messages: list[Message] = []
+        self.granted = 0
+        self.client = MqttClient(MqttOptions(host="127.0.0.1", port=port, client_id="app", version=4), self)
+
+    def connected(self, session_present: bool) -> None: ...
+
+    def refused(self, code: int, reason: str) -> None:
+        raise AssertionError(reason)
+
+    def disconnected(self, reason: str) -> None: ...
+
+    def subscribed(self, topic_filter: str, code: int) -> None:
+        self.granted += 1
+
+    def message(self, message: Message) -> None:
+        self.messages.append(message)
+
+    def published(self, token: Token, code: int) -> None: ...
+
+    def dropped(self, token: Token, reason: DropReason) -> None: ...
+
+    def at(self, topic: str) -> list[bytes]:
+        return [each.payload for each in self.messages if each.topic == topic]
+
+
+@pytest.fixture
+async def port() -> AsyncIterator[int]:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        number: int = probe.getsockname()[1]
+    anybody = {"amqtt.plugins.authentication.AnonymousAuthPlugin": {"allow_anonymous": True}}
+    broker = Broker({"listeners": {"default": {"type": "tcp", "bind": f"127.0.0.1:{number}"}}, "plugins": anybody})
+    await broker.start()
+    yield number
+    await broker.shutdown()
+
+
+async def test_sessions_and_devices_over_mqtt_3_1_1(
+    port: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    def impatient(**options: object) -> MqttOptions:
+        return MqttOptions(backoff_first=0.05, backoff_limit=0.2, connect_timeout=1.0, **options)  # type: ignore[arg-type]
+
+    monkeypatch.setattr("adapters.mqtt.plugin.MqttOptions", impatient)
+    table = {"broker": f"127.0.0.1:{port}", "tls": False, "broker_acl": True, "devices": {}}
+    adapter = MqttPlugin().configure(MqttConfig.model_validate(table), tmp_path)
+    home = Gateway(tmp_path, "mqtt", POLICY, EngineLimits())
+    house = House(home.far)
+    app = OldUser(port)
+    app.client.subscribe(["home/#", "atls/app/#"])
+    async with home.running(adapter), asyncio.TaskGroup() as tasks:
+        app.client.start(tasks)
+        await until(lambda: home.state.ready and app.granted, 30.0)
+        status = adapter.status()
+        assert status["version"] == status["devices"]["version"] == "3.1.1"
+        house.join("lamp", STATE)
+        house.tell("lamp", state=True)
+        await until(lambda: app.at("home/lamp") and json.loads(app.at("home/lamp")[-1])["state"] == "ON")
+        app.client.publish("home/lamp/set", b'{"state": "OFF", "transaction": 5}')
+        await until(lambda: app.at("home/lamp/answer"))
+        answer = {"property": "state", "status": "delivered", "transaction": 5}
+        assert json.loads(app.at("home/lamp/answer")[0]) == answer and house.commands[0].value is False
+        app.client.publish("atls/app/atls/open", bodies.encode(bodies.OpenRequest("lamp", "atls", "ab" * 8)))
+        await until(lambda: app.at("atls/app/atls/status"))
+        opened = bodies.decode_answer(app.at("atls/app/atls/status")[0])
+        assert isinstance(opened, bodies.Opened)
+        app.client.publish(f"atls/app/atls/{opened.session}/up/0", tls_record())
+        await until(lambda: home.far.of(Unit))
+        assert home.far.of(Unit)[0].payload.octets == tls_record()
+        await app.client.stop(drain=0.0)
+    assert sum("trying MQTT 3.1.1" in each.message for each in caplog.records) == 2  # one line a connection
