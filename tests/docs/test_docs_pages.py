@@ -9,6 +9,11 @@ from typing import Any
 import pytest
 
 from adapters.coap import plugin
+from adapters.mqtt.devices.devices import FORGET_AFTER
+from adapters.mqtt.devices.requests import MAX_JOIN
+from adapters.mqtt.devices.topics import MAX_DEVICE
+from adapters.mqtt.devices.values import MAX_AT_ONCE, MAX_TRANSACTION
+from adapters.mqtt.sessions import RECEIVE_MAXIMUM
 from adapters.zigbee.config import ZigbeeConfig
 from adapters.zigbee.coordinator import INTERVIEW_INTERVAL
 from adapters.zigbee.radio import DELIVERY_TIMEOUT
@@ -34,6 +39,7 @@ PAGES = (
     "coap-devices.md",
     "config.md",
     "endpoint.md",
+    "mqtt.md",
     "policy.md",
     "zigbee.md",
 )
@@ -54,6 +60,12 @@ def listed(values: Any) -> str:
 
 #: page, words that its prose must hold as the code has the numbers
 NUMBERS: list[tuple[str, str]] = [
+    ("mqtt.md", f"for {FORGET_AFTER:.0f} s is gone"),
+    ("mqtt.md", f"({MAX_AT_ONCE} at most)"),
+    ("mqtt.md", f"at most {MAX_TRANSACTION} characters"),
+    ("mqtt.md", f"above {MAX_DEVICE} octets"),
+    ("mqtt.md", f"0 to {MAX_JOIN} seconds"),
+    ("carriage.md", f"with {RECEIVE_MAXIMUM} units under way at most"),
     ("carriage.md", f"DTLS datagrams of at most {AssociationConfig().mtu} octets"),
     ("carriage.md", f"TLS pieces of at most {AssociationConfig().chunk}."),
     ("carriage.md", f"`limits.max_unit` ({LIMITS.max_unit} by default)"),

@@ -18,7 +18,7 @@ ANSWERS = {
 
 
 @asynccontextmanager
-async def doorman(behind: int, turns_away: Callable[[int, int], bytes | None | bool]) -> AsyncIterator[int]:
+async def doorman(behind: int, turns_away: Callable[[int, int], bytes | bool | None]) -> AsyncIterator[int]:
     """In front of a real broker: ``turns_away(level, count)`` says what a CONNECT is answered, True: let it in."""
     seen = 0
 
