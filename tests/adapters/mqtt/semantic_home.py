@@ -80,7 +80,13 @@ class House:
     def settle(
         self, command: EnvelopeId, outcome: Outcome = Outcome.DELIVERED, reason: Reason | None = None, detail: str = ""
     ) -> None:
+        hub = self.far.gateway._hub
+        if outcome is Outcome.HELD:
+            hub.engine.snapshot()  # there is a store
         self.far.gateway.settle(Receipt(command, outcome, reason, detail=detail))
+        if outcome is Outcome.HELD:
+            hub.engine.stored(hub.engine.changes(samples=False), now=hub.now())
+            hub.touch()
 
 
 def bodies(user: User, topic: str) -> list[Any]:
