@@ -94,7 +94,12 @@ def main() -> None:
 @click.option("--endpoint", "endpoint_number", default=1, show_default=True, type=click.IntRange(1, 240))
 @click.option("--manufacturer", default="ATLS", show_default=True)
 @click.option("--model", default="atls-endpoint", show_default=True)
-@click.option("--sleepy", is_flag=True, help="A battery device that polls its parent.")
+@click.option(
+    "--sleepy",
+    type=click.FloatRange(0, min_open=True),
+    metavar="SECONDS",
+    help="Sleep, and ask for what waits every so many seconds.",
+)
 @click.option("--join-timeout", default=60.0, show_default=True, help="Seconds to wait for joining to be open.")
 @_common
 def device(attach: str, eui64: str, **common: Any) -> None:

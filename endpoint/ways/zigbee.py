@@ -16,13 +16,19 @@ from carriage.zigbee.attach_client import AttachClient
 from carriage.zigbee.segmentation import DTLS_UNIT_LIMIT, TLS_UNIT_LIMIT
 from carriage.zigbee.tunnel import TunnelEndpoint
 from endpoint.ways.base import CarriageSession, Kind
+from endpoint.ways.pace import Pace
 from endpoint.ways.zigbee_session import FEED, TunnelSession
 from layer.errors import TransportError
 
 _LOG = logging.getLogger(__name__)
 
 HA_PROFILE: Final = 0x0104
-INCOMING: Final[dict[Kind, int]] = {"adtls": 250, "atls": 251}
+INCOMING: Final[dict[int, tuple[Kind, events.Post]]] = {
+    250: ("adtls", events.Post.PUSHED),
+    251: ("atls", events.Post.PUSHED),
+    252: ("adtls", events.Post.FETCHED),
+    253: ("atls", events.Post.FETCHED),
+}
 """The tunnel protocol ids by which a gateway opens sessions towards devices (its config key ``incoming``)."""
 
 _UNIT_LIMITS: Final[dict[Kind, int]] = {"adtls": DTLS_UNIT_LIMIT, "atls": TLS_UNIT_LIMIT}
@@ -39,7 +45,11 @@ PROTOCOLS: Final = range(200, 255)
 
 
 class ZigbeeWay:
-    """One device on the virtual network. Sessions that are opened have ``kind``, the layer-0 policy's."""
+    """One device on the virtual network. Sessions that are opened have ``kind``, the layer-0 policy's.
+
+    ``sleepy``: seconds between its polls, where it sleeps in between. It asks the gateway as seldom while nothing
+    happens, and the tunnels that it opens are mailbox tunnels.
+    """
 
     def __init__(
         self,
@@ -50,7 +60,7 @@ class ZigbeeWay:
         endpoint_number: int = 1,
         manufacturer: str = "ATLS",
         model: str = "atls-endpoint",
-        sleepy: bool = False,
+        sleepy: float | None = None,
         join_timeout: float = 60.0,
     ) -> None:
         self._path = path
@@ -64,8 +74,8 @@ class ZigbeeWay:
             output_clusters=(tunneling.CLUSTER_ID,),
             manufacturer=manufacturer,
             model=model,
-            sleepy=sleepy,
-            poll_interval=0.5 if sleepy else 0.0,
+            sleepy=sleepy is not None,
+            poll_interval=sleepy or 0.0,
         )
         self._endpoint = endpoint_number
         # A first sequence number at random, so that a restarted device's request is no repetition of an old one.
@@ -75,6 +85,8 @@ class ZigbeeWay:
         self._incoming: Callable[[CarriageSession], None] | None = None
         self._client: AttachClient | None = None
         self._gateway_endpoint = 1
+        self._sleepy = sleepy
+        self._pace: Pace | None = None
         self._timer: asyncio.TimerHandle | None = None
         self._flushing = False
         self._left = False
@@ -89,6 +101,9 @@ class ZigbeeWay:
         try:
             await (client.rejoin(self._join_timeout) if client.nwk is not None else client.join(self._join_timeout))
             _LOG.info("joined as 0x%04x", client.nwk or 0)
+            if self._sleepy is not None:
+                self._pace = Pace(self._sleepy, asyncio.get_running_loop().time())
+                self.flush()
             ready()
             await client.wait_closed()
         finally:
@@ -101,7 +116,13 @@ class ZigbeeWay:
     async def open(self, to: str, kind: Kind) -> CarriageSession:
         protocol = protocol_id(to)
         loop = asyncio.get_running_loop()
-        handle = self._tunnels.open(protocol, tunneling.ANY_MANUFACTURER, loop.time(), unit_limit=_UNIT_LIMITS[kind])
+        handle = self._tunnels.open(
+            protocol,
+            tunneling.ANY_MANUFACTURER,
+            loop.time(),
+            unit_limit=_UNIT_LIMITS[kind],
+            post=events.Post.PUSHED if self._sleepy is None else events.Post.FETCHED,
+        )
         session = TunnelSession(self, handle, kind, f"protocol {protocol}")
         self._sessions[handle] = session
         waiting: asyncio.Future[CarriageSession] = loop.create_future()
@@ -122,6 +143,7 @@ class ZigbeeWay:
     # The tunnels' side
 
     def queue(self, handle: events.Handle, n: int, unit: bytes) -> None:
+        self._stir()
         self._tunnels.send_unit(handle, n, unit, asyncio.get_running_loop().time())
 
     def close(self, handle: events.Handle) -> None:
@@ -151,6 +173,8 @@ class ZigbeeWay:
         finally:
             self._flushing = False
         deadline = self._tunnels.next_deadline()
+        if self._pace is not None:
+            deadline = self._pace.due if deadline is None else min(deadline, self._pace.due)
         if self._timer is not None:
             if deadline is not None and self._timer.when() <= deadline:
                 return  # early is harmless, and a timer for each frame is not cheap
@@ -177,8 +201,23 @@ class ZigbeeWay:
 
     def _on_timer(self) -> None:
         self._timer = None
-        self._tunnels.tick(asyncio.get_running_loop().time())
+        now = asyncio.get_running_loop().time()
+        self._tunnels.tick(now)
+        if self._pace is not None and self._pace.due <= now:
+            self._pace.asked(now)
+            self._ask(now)
         self.flush()
+
+    def _ask(self, now: float) -> None:
+        """It woke up: fetch what waits, and without a tunnel let the gateway hear that it is there."""
+        for handle in self._sessions:
+            self._tunnels.fetch(handle, now)
+        if not self._sessions:
+            self._tunnels.knock(now)
+
+    def _stir(self) -> None:
+        if self._pace is not None:
+            self._pace.stir(asyncio.get_running_loop().time())
 
     def _on_received(self, received: attach.Received) -> None:
         if received.cluster == tunneling.CLUSTER_ID:
@@ -199,10 +238,12 @@ class ZigbeeWay:
             case events.TunnelRequested(handle=handle, protocol=protocol):
                 self._on_requested(handle, protocol)
             case events.TunnelOpened(handle=handle):
+                self._stir()
                 self._resolve(handle)
             case events.TunnelRefused(handle=handle, status=status):
                 self._resolve(handle, _REFUSALS.get(status, status.name.lower()))
             case events.UnitReceived(handle=handle, n=n, data=data):
+                self._stir()
                 if (session := self._sessions.get(handle)) is not None:
                     session.received(n, data)
             case events.UnitSent(handle=handle):
@@ -214,6 +255,9 @@ class ZigbeeWay:
             case events.UnitFailed(handle=handle, n=n, reason=reason):
                 if (session := self._sessions.get(handle)) is not None:
                     session.lost(n, reason.value)
+            case events.UnitLost(handle=handle, n=n, reason=loss):
+                if (session := self._sessions.get(handle)) is not None:
+                    session.lost_behind(n, loss.name.lower().replace("_", "-"))
             case events.DataError(handle=handle, status=status):
                 if (session := self._sessions.get(handle)) is not None:
                     session.refused(status)
@@ -238,11 +282,12 @@ class ZigbeeWay:
 
     def _on_requested(self, handle: events.Handle, protocol: int) -> None:
         now = asyncio.get_running_loop().time()
-        kind: Kind | None = next((kind for kind, number in INCOMING.items() if number == protocol), None)
-        if kind is None or self._incoming is None:
+        offer = INCOMING.get(protocol)
+        if offer is None or self._incoming is None:
             self._tunnels.refuse(handle, tunneling.TunnelStatus.PROTOCOL_NOT_SUPPORTED, now)
             return
-        self._tunnels.accept(handle, now, unit_limit=_UNIT_LIMITS[kind])
+        kind, post = offer
+        self._tunnels.accept(handle, now, unit_limit=_UNIT_LIMITS[kind], post=post)
         session = TunnelSession(self, handle, kind, "gateway")
         self._sessions[handle] = session
         self._incoming(session)

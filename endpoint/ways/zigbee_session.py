@@ -79,6 +79,13 @@ class TunnelSession(Receiver):
                 self._giving_up = loop.call_later(UNREACHABLE_AFTER, self.broken, "unreachable")
             self._hand_over()
 
+    def lost_behind(self, n: int, reason: str) -> None:
+        """One of ours was lost behind the gateway, which had taken it."""
+        if not self.over:
+            self.tell_lost(n, reason)
+            if self._kind == "atls":
+                self.broken(f"unit {n} was lost: {reason}")
+
     def refused(self, status: tunneling.TransferError) -> None:
         """The gateway could not take a unit: DTLS repairs it, a TLS stream is broken."""
         if status is not tunneling.TransferError.DATA_OVERFLOW or self._kind == "atls":
