@@ -1,4 +1,4 @@
-"""The daemon's answer ``devices`` as lines for people: the list, one device, and the policy lines that name one. Pure.
+"""The daemon's answer ``devices`` as lines for people: the list, one device, and the policy lines that name one.
 
 A device is a mapping that control and its adapter fill; a missing key is just not shown.
 """
@@ -6,7 +6,9 @@ A device is a mapping that control and its adapter fill; a missing key is just n
 from __future__ import annotations
 
 import re
+import time
 from collections.abc import Iterator, Mapping, Sequence
+from datetime import datetime
 from typing import Any
 
 from gateway.cli.screen import Screen, ago, shown, table, values
@@ -38,7 +40,8 @@ def device_table(devices: Sequence[Mapping[str, Any]], to: Screen) -> Iterator[s
     if not devices:
         yield "no devices; let some join: atls-gateway permit-join --seconds 120"
         return
-    yield from table([{**device, "reach": _reach(device)} for device in devices], _LIST, to)
+    rows = [{**device, "reach": _reach(device), "last_seen": _seen(device)} for device in devices]
+    yield from table(rows, _LIST, to)
     unnamed = sum(1 for device in devices if not device.get("name"))
     if unnamed:
         yield ""
@@ -59,7 +62,9 @@ def device_lines(device: Mapping[str, Any], to: Screen) -> Iterator[str]:
     name = device.get("name")
     yield f"{to.title(shown(name or device.get('address')))}: {_reach_words(device, to)}"
     yield from values({"address": f"{device.get('address')} ({device.get('adapter')})"}, 2, to)
-    more = {key: value for key, value in device.items() if key not in _SHOWN_APART and value is not None}
+    more = {key: value for key, value in device.items() if key not in _SHOWN_APART and value not in (None, "", [])}
+    if "last_seen" in more:
+        more["last_seen"] = _seen(device)
     facts = {key: value for key, value in (device.get("facts") or {}).items() if key not in more}
     yield from values({**more, **facts}, 2, to)
     if device.get("endpoints"):
@@ -77,7 +82,10 @@ def device_lines(device: Mapping[str, Any], to: Screen) -> Iterator[str]:
 
 
 def policy_lines(device: Mapping[str, Any], name: str = "DEVICE", user: str = "PHONE") -> Iterator[str]:
-    """What to add to a policy, so that ``user`` sees and commands this device as ``name``."""
+    """What to add to a policy, so that ``user`` may use this device as ``name``.
+
+    One with a tunnel is opened sessions to; any other is read, observed and set.
+    """
     key, _, value = str(device.get("identity", "")).partition(":")
     yield "subjects:"
     yield f'  {name}: {{link: {device.get("adapter")}, {key}: "{value}"}}'
@@ -86,7 +94,7 @@ def policy_lines(device: Mapping[str, Any], name: str = "DEVICE", user: str = "P
     yield "    effect: permit"
     yield f"    subject: {user}"
     yield f"    resource: {name}"
-    if device.get("properties"):
+    if not device.get("tunnel_endpoints"):
         yield "    action: [read, observe, write]"
 
 
@@ -97,6 +105,14 @@ def _reach(device: Mapping[str, Any]) -> str | None:
 
 def _reach_words(device: Mapping[str, Any], to: Screen) -> str:
     return to.word(_reach(device) or "not known whether it can be reached")
+
+
+def _seen(device: Mapping[str, Any]) -> str | None:
+    """How long ago it was heard; an adapter tells the time in ISO 8601."""
+    try:
+        return ago(time.time() - datetime.fromisoformat(str(device.get("last_seen"))).timestamp())
+    except ValueError:
+        return None
 
 
 def _endpoint(endpoint: Mapping[str, Any]) -> dict[str, Any]:

@@ -26,11 +26,15 @@ _SESSIONS = {
     "octets": "OCTETS",
     "queued": "QUEUED",
 }
-_FAULTS = {"when": "WHEN", "link": "LINK", "what": "FAULT"}
+_FAULTS = {"when": "LAST", "times": "TIMES", "link": "WHERE", "what": "FAULT"}
 _HEAD = frozenset(
     {"name", "pid", "epoch", "healthy", "uptime", "version", "adapters", "sessions", "policy", "reload", "faults"}
 )
 """What has a form of its own; every other table of an answer follows under its own name."""
+
+
+_WHOLE = frozenset({"queues", "store"})
+"""Where a 0 says something."""
 
 
 def lines(answer: Mapping[str, Any], to: Screen) -> Iterator[str]:
@@ -43,23 +47,20 @@ def lines(answer: Mapping[str, Any], to: Screen) -> Iterator[str]:
     yield ""
     yield from table([_link(scheme, adapter) for scheme, adapter in adapters.items()], _LINKS, to)
     for scheme, adapter in adapters.items():
-        if adapter.get("detail"):
+        if found := _brief(adapter.get("detail") or {}):
             yield ""
             yield to.title(f"{scheme}:")
-            yield from values(adapter["detail"], 2, to)
+            yield from values(found, 2, to)
     faults = answer.get("faults")
     if faults:
         yield ""
         yield to.title("last faults:")
         yield from table([_fault(fault) for fault in faults], _FAULTS, to)
     for name, section in answer.items():
-        if name not in _HEAD and section:
+        brief = section if name in _WHOLE or not isinstance(section, Mapping) else _counts(section)
+        if name not in _HEAD and brief not in (None, {}):
             yield ""
-            if isinstance(section, Mapping):
-                yield to.title(f"{name}:")
-                yield from values(section, 2, to)
-            else:
-                yield from values({name: section}, 0, to)
+            yield from values({name: brief}, 0, to)
 
 
 def _first(answer: Mapping[str, Any], to: Screen) -> str:
@@ -84,6 +85,25 @@ def _reload(reload: Mapping[str, Any], to: Screen) -> Iterator[str]:
         yield to.style(text, fg="red")
     if reload["restart"]:
         yield to.style(f"changed, but waiting for a restart: {', '.join(reload['restart'])}", fg="yellow")
+
+
+def _brief(detail: Mapping[str, Any]) -> dict[str, Any]:
+    """An adapter's figures: its words as they are, its counts together and without those that are 0."""
+    words: dict[str, Any] = {}
+    counts: dict[str, Any] = {}
+    for name, value in detail.items():
+        if name == "counters" and isinstance(value, Mapping):
+            counts |= value
+        elif isinstance(value, int) and not isinstance(value, bool):
+            counts[name] = value
+        elif value not in (None, "", [], {}):
+            words[name] = value
+    told = _counts(counts)
+    return words | ({"counts": told} if told else {})
+
+
+def _counts(found: Mapping[str, Any]) -> dict[str, Any]:
+    return {name: value for name, value in found.items() if value != 0 or isinstance(value, bool)}
 
 
 def _link(scheme: str, adapter: Mapping[str, Any]) -> dict[str, Any]:

@@ -35,7 +35,8 @@ def listed(
             address = str(found[key]) if key is not None else str(found.get("name", ""))
             name = names.get((scheme, f"{_CLAIMS[key]}:{address}")) if key is not None else None
             view = views.pop(name, None) if name is not None else None
-            rest = {inner: value for inner, value in found.items() if inner not in (key, "properties", "name")}
+            own = (key, "name") if view is None else (key, "name", "properties")
+            rest = {inner: value for inner, value in found.items() if inner not in own}
             identity = f"{key}:{address}" if key is not None else ""
             yield (
                 {"name": name or found.get("name"), "address": address, "adapter": scheme, "identity": identity}

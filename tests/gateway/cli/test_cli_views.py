@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from datetime import UTC, datetime, timedelta
+
 import pytest
 
 from gateway.cli import devices_view, status_view
 from gateway.cli.screen import Screen
+from gateway.engine.policy import Action
 from gateway.runtime import policy_file
 from gateway.runtime.devices import listed
 
@@ -20,14 +23,15 @@ STATUS = {
     "adapters": {
         "zigbee": {
             "state": "faulty", "since": 61.0, "trouble": "no dongle", "starts": 2, "in_flight": 3,
-            "detail": {"link": "down", "counters": {"received": 9}},
+            "detail": {"link": "down", "up": False, "in_flight": 0, "counters": {"received": 9, "lost": 0}},
         }
     },
     "sessions": 2,
     "reload": {"at": 0, "ok": False, "mistakes": ["gateway.yaml:4: x: expected y"], "restart": ["gateway.name"]},
-    "faults": [{"at": 0, "link": "zigbee", "what": "the dongle is gone\nforged"}],
+    "faults": [{"at": 0, "times": 2, "link": "zigbee", "what": "the dongle is gone\nforged"}],
     "queues": {"units": 5},
-    "store": {},
+    "refused": {"denied": 0},
+    "store": {"rows": 0},
 }  # fmt: skip
 
 SENSOR = {
@@ -54,8 +58,10 @@ def test_status_tells_all_of_it():
     assert "waiting for a restart: gateway.name" in text
     assert ["zigbee", "faulty", "1", "min", "1", "s", "ago", "2", "3", "no", "dongle"] in [x.split() for x in lines]
     assert "the dongle is gone?forged" in text
-    assert "\nqueues:\n  units: 5" in text
-    assert "store" not in text
+    assert "\nzigbee:\n  link: down\n  up: no\n  counts: received 9\n" in text  # what is 0 is left out
+    assert "\nqueues: units 5" in text
+    assert "\nstore: rows 0" in text  # here a 0 says something
+    assert "refused" not in text
 
 
 def test_status_with_next_to_nothing_in_it():
@@ -76,6 +82,14 @@ def test_a_device_with_values():
     assert ["1", "0x0104", "0x0000", "0x0402"] in lines
 
 
+def test_when_a_device_was_heard():
+    seen = datetime.now(UTC) - timedelta(minutes=5, seconds=10)
+    assert any(
+        "5 min 1" in line for line in devices_view.device_table([SENSOR | {"last_seen": seen.isoformat()}], PLAIN)
+    )
+    assert len(list(devices_view.device_table([SENSOR | {"last_seen": None}], PLAIN))) == 2
+
+
 def test_a_device_is_found_by_name_and_by_address_in_any_case():
     devices = [SENSOR, {"name": None, "address": "aa"}]
     assert devices_view.matching(devices, "kitchen") == [SENSOR]
@@ -84,9 +98,9 @@ def test_a_device_is_found_by_name_and_by_address_in_any_case():
     assert devices_view.matching(devices, "None") == []
 
 
-@pytest.mark.parametrize("properties", [[], SENSOR["properties"]])
-def test_the_policy_lines_for_a_stranger_make_a_policy(tmp_path, properties):
-    device = SENSOR | {"name": None, "properties": properties}
+@pytest.mark.parametrize(("tunnels", "action"), [([], Action.READ), ([1], Action.OPEN)])
+def test_the_policy_lines_for_a_stranger_make_a_policy(tmp_path, tunnels, action):
+    device = SENSOR | {"name": None, "tunnel_endpoints": tunnels}
     text = "\n".join(devices_view.device_lines(device, PLAIN))
     assert text.endswith("\n".join(devices_view.policy_lines(device)))
     lines = list(devices_view.policy_lines(device, "kitchen", "phone"))
@@ -96,6 +110,7 @@ def test_the_policy_lines_for_a_stranger_make_a_policy(tmp_path, properties):
     policy = policy_file.load(path, ("zigbee", "coap"))
     assert policy.by_name["kitchen"].claim == SENSOR["identity"]
     assert [rule.id for rule in policy.rules] == ["phone-kitchen"]
+    assert action in policy.rules[0].actions
     answer = {"devices": [{"eui64": SENSOR["address"], "model": "TH-1"}, {"eui64": "00:00:00:00:00:00:00:01"}]}
     assert [(one["name"], one["identity"]) for one in listed({"zigbee": answer}, policy)] == [
         ("kitchen", SENSOR["identity"]),

@@ -53,7 +53,7 @@ def test_listing_devices_and_sessions_and_letting_devices_join(home):
     opened = home.cli("permit-join", "--seconds", "254", *here).stdout
     assert re.fullmatch(r"left: open for 254 s, until (\S+ )?\d\d:\d\d:\d\d\n", opened)
     status = home.cli("status", *here)
-    assert "\nleft:\n  joining: 254\n" in status.stdout
+    assert "\nleft:\n  counts: joining 254\n" in status.stdout
     assert status.stdout.startswith("home: healthy, pid ")
     assert ["left", "ready"] in [line.split()[:2] for line in status.stdout.splitlines()]
     assert "\033" not in status.stdout
