@@ -85,6 +85,7 @@ class CoapAdapter:
 
     async def run(self, context: AdapterContext) -> None:
         self._delivery.context = self._devices.context = context
+        self._delivery.restore(context.surviving())
         try:
             while True:
                 try:

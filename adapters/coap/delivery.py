@@ -6,6 +6,7 @@ that ``Waits.absence`` gives. Then the session is closed in the client's name, s
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Final, cast
 
@@ -28,6 +29,7 @@ from gateway.api.model import (
     Reason,
     Receipt,
     SessionId,
+    SurvivingEnd,
     Transmit,
     Unit,
 )
@@ -68,12 +70,19 @@ class Delivery:
         """Ends of sessions that something is kept for."""
         return self._sessions
 
+    def restore(self, ends: Iterable[SurvivingEnd]) -> None:
+        """Go on with the sessions of an earlier instance. Their units and opens come again from the engine."""
+        for end in ends:
+            box = self.boxes.of(end.claim)
+            if end.content in FORMATS:
+                downlink = self.downlink(box, end.session, end.content)
+                downlink.sender = None if end.opened else end.sender
+            else:  # only its opener can have it: others get no session of this kind
+                self.boxes.forget(box)
+
     def close(self) -> None:
-        """The adapter ends: nobody takes what is left."""
-        for box in self.boxes:
-            for downlink in list(box.downlinks.values()):
-                self._settle_all(downlink, Reason.UNREACHABLE)
-                self._forget(downlink)
+        """The adapter ends. What it was ordered and has not settled is the gateway's: the next instance may get it."""
+        self._orders.clear()
         self._absence.close()
         self._windows.close()
 

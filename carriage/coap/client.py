@@ -214,9 +214,13 @@ class CoapsClient:
             self._association.receive(data, self._now())
 
     def _icmp(self, error: OSError) -> None:
-        # While connecting, nobody there is an answer. Later it could be a forgery or a restart: the ping will tell.
+        # While connecting, nobody there is an answer. Later it could be a forgery or a restart: a ping tells.
         if self._connection is None:
             self._end(f"nobody answers at {self._host} port {self._port}: {error}", lost=True)
+        elif self._keepalive is not None and self._pinged is None:
+            self._pinged = self._now()
+            self._connection.ping(self._pinged)
+            self._pump()
 
     def _pump(self) -> None:
         """Carry octets and events until all is quiet, then send and arm the timer."""

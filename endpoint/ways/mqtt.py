@@ -28,6 +28,8 @@ _LOG = logging.getLogger(__name__)
 KEEPALIVE: Final = 8
 BROKER_GRACE: Final = 12.0
 """Seconds without the broker after which sessions are given up."""
+GATEWAY_GRACE: Final = 16.0
+"""Seconds that a gateway that went away has to come back with its sessions; then they are given up."""
 RETURN_WITHIN: Final = 12
 """Seconds that the broker keeps our session and our will after the connection broke (MQTT 5; none in 3.1.1)."""
 LONGEST_PAUSE: Final = 10.0
@@ -110,6 +112,7 @@ class MqttWay:
         self._epoch: int | None = None
         self._was_connected = False
         self._away: asyncio.TimerHandle | None = None
+        self._no_gateway: asyncio.TimerHandle | None = None
         self._fault: asyncio.Future[str] | None = None
 
     async def run(self, ready: Callable[[], None], incoming: Callable[[CarriageSession], None]) -> None:
@@ -123,8 +126,9 @@ class MqttWay:
             try:
                 raise TransportError(await self._fault, transient=False)
             finally:
-                if self._away is not None:
-                    self._away.cancel()
+                for timer in (self._away, self._no_gateway):
+                    if timer is not None:
+                        timer.cancel()
                 await self._client.stop(drain=1.0)
 
     # Sessions that we open and close
@@ -208,6 +212,8 @@ class MqttWay:
 
     def _add(self, name: str, kind: Kind, peer: str) -> MqttSession:
         session = self._sessions[name] = MqttSession(self, name, kind, peer)
+        if self._no_gateway is not None:
+            session.halt()
         return session
 
     # carriage.mqtt.options.MqttHandler
@@ -265,12 +271,12 @@ class MqttWay:
         self._publish_closes()
         found = self._tokens.pop(token, None)
         if found is not None:
-            session, n = found
+            session, _ = found
             session.published()
             if code >= _REFUSED:
                 session.broken(f"the broker refused a unit ({code})")
             elif code == NO_SUBSCRIBERS:
-                session.refused(n, "unreachable", None)
+                self._gateway_away()
             else:
                 session.pump()
         stalled, self._stalled = self._stalled, {}
@@ -293,12 +299,32 @@ class MqttWay:
             ready()
 
     def _on_state(self, state: bodies.BridgeState) -> None:
-        if self._epoch is not None and state.epoch != self._epoch:
+        """The same epoch: the gateway has its sessions still, whatever became of it meanwhile."""
+        known, self._epoch = self._epoch, state.epoch
+        if known is not None and state.epoch != known:
             for session in list(self._sessions.values()):
                 session.ended("the gateway restarted")
-        elif state.state is bodies.State.OFFLINE and self._epoch is not None:
-            self._break_all("the gateway is offline")
-        self._epoch = state.epoch
+        if state.state is bodies.State.ONLINE:
+            self._gateway_back()
+        elif known is not None:
+            self._gateway_away()
+
+    def _gateway_away(self) -> None:
+        if self._no_gateway is None:
+            self._no_gateway = asyncio.get_running_loop().call_later(GATEWAY_GRACE, self._gateway_lost)
+            for session in list(self._sessions.values()):
+                session.halt()
+
+    def _gateway_back(self) -> None:
+        if self._no_gateway is not None:
+            self._no_gateway.cancel()
+            self._no_gateway = None
+        for session in list(self._sessions.values()):
+            session.go_on()
+
+    def _gateway_lost(self) -> None:
+        self._no_gateway = None
+        self._break_all("the gateway is offline")
 
     def _on_unit(self, topic: t.Down, message: Message) -> None:
         session = self._sessions.get(topic.session)

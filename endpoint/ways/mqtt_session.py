@@ -39,6 +39,8 @@ class Broker(Protocol):
 @dataclass(slots=True, eq=False)
 class _Unit:
     octets: bytes = field(repr=False)
+    n: int | None = None
+    """Its number, once it has gone out under one that it keeps."""
     refused_at: float | None = None
     """When it was refused first."""
 
@@ -56,6 +58,7 @@ class MqttSession(Receiver):
         self._in_flight = 0
         self._pause: asyncio.TimerHandle | None = None
         self._linger: asyncio.TimerHandle | None = None
+        self._halted = False
         self.closing = False
 
     def send(self, units: Iterable[bytes]) -> None:
@@ -74,10 +77,11 @@ class MqttSession(Receiver):
 
     def pump(self) -> None:
         """Hand over what may go, then the close behind it."""
-        while self._waiting and self._in_flight < WINDOW and self._pause is None and not self.over:
+        while self._waiting and self._in_flight < WINDOW and self._pause is None and not (self.over or self._halted):
             unit = self._waiting[0]
+            n = self._next if unit.n is None else unit.n
             try:
-                self._way.publish_unit(self, self._next, unit.octets)
+                self._way.publish_unit(self, n, unit.octets)
             except TransportError as error:
                 if error.transient:
                     self._way.stall(self)
@@ -86,8 +90,10 @@ class MqttSession(Receiver):
                 return
             self._waiting.popleft()
             self._in_flight += 1
-            self._kept[self._next] = unit
-            self._next += 1
+            if unit.n is None:
+                unit.n = n
+                self._next += 1
+            self._kept[n] = unit
             if len(self._kept) > MAX_KEPT:
                 self._kept.popitem(last=False)
         if self.closing and self._through and self._linger is None:
@@ -95,7 +101,7 @@ class MqttSession(Receiver):
 
     @property
     def _through(self) -> bool:
-        return not (self._waiting or self._in_flight or self.over)
+        return not (self._waiting or self._in_flight or self._halted or self.over)
 
     def _leave(self) -> None:
         self._linger = None
@@ -133,15 +139,17 @@ class MqttSession(Receiver):
         """
         unit = self._kept.get(n)
         if unit is None:
-            return self._kind == "atls" and n >= self._next  # taken back already, with one before it
+            return any(waiting.n == n for waiting in self._waiting)  # taken back already, with one before it
         now = asyncio.get_running_loop().time()
         unit.refused_at = unit.refused_at or now
         if now + pause > unit.refused_at + RETRY_FOR:
             return False
-        again = [number for number in self._kept if number >= n] if self._kind == "atls" else [n]
-        self._waiting.extendleft(self._kept.pop(number) for number in reversed(again))
         if self._kind == "atls":
-            self._next = n
+            self._requeue(n)
+        else:
+            del self._kept[n]
+            unit.n = None
+            self._waiting.appendleft(unit)
         if self._pause is not None and self._pause.when() < now + pause:
             self._pause.cancel()
             self._pause = None
@@ -149,8 +157,23 @@ class MqttSession(Receiver):
             self._pause = asyncio.get_running_loop().call_at(now + pause, self._resume)
         return True
 
+    def _requeue(self, lowest: int) -> None:
+        """What is kept from ``lowest`` on goes again, under the numbers that it has, before all that waits."""
+        again = sorted(number for number in self._kept if number >= lowest)
+        self._waiting.extendleft(self._kept.pop(number) for number in reversed(again))
+
     def _resume(self) -> None:
         self._pause = None
+        self.pump()
+
+    def halt(self) -> None:
+        """The gateway is away: keep what comes."""
+        self._halted = True
+
+    def go_on(self) -> None:
+        """The gateway is back, and has its sessions: offer again what it may not have. It drops what it has had."""
+        self._halted = False
+        self._requeue(0)
         self.pump()
 
     def forgotten(self) -> None:

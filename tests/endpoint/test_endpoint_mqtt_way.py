@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import pytest
 from hypothesis import given, settings
@@ -264,8 +264,15 @@ async def test_a_refused_open(broker: Broker, gateway: Gateway) -> None:
     ],
 )
 async def test_a_gateway_that_restarts_or_leaves(
-    broker: Broker, gateway: Gateway, state: bodies.State, epoch: int, reason: str, told: bool
+    broker: Broker,
+    gateway: Gateway,
+    monkeypatch: pytest.MonkeyPatch,
+    state: bodies.State,
+    epoch: int,
+    reason: str,
+    told: bool,
 ) -> None:
+    monkeypatch.setattr(mqtt, "GATEWAY_GRACE", 0.5)
     async with running(way := way_at(broker)):
         owners = [(await opened(way, gateway, kind))[0] for kind in ("adtls", "atls")]  # type: ignore[arg-type]
         gateway.state()  # the same as before: nothing happens
@@ -278,17 +285,56 @@ async def test_a_gateway_that_restarts_or_leaves(
         assert len(gateway.closes) == (2 if told else 0)
 
 
-async def test_nobody_reads_at_the_broker(broker: Broker, gateway: Gateway) -> None:
+@pytest.mark.parametrize("kind", ["adtls", "atls"])
+async def test_a_gateway_that_comes_back_with_its_sessions(broker: Broker, gateway: Gateway, kind: Any) -> None:
+    """Units go again under their numbers, in order, before those that came meanwhile."""
     async with running(way := way_at(broker)):
-        owners = [(await opened(way, gateway, kind))[0] for kind in ("adtls", "atls")]  # type: ignore[arg-type]
+        owner, name = await opened(way, gateway, kind)
+        owner.session.send([unit(0), unit(1)])
+        await until(lambda: len(gateway.units(name)) == 2)
+        gateway.state(bodies.State.OFFLINE)
+        await until(lambda: way._no_gateway is not None)
+        owner.session.send([unit(2)])
+        late, later = await opened(way, gateway, kind)
+        late.session.send([unit(0)])
+        await asyncio.sleep(0.1)
+        assert len(gateway.units(name)) == 2 and not gateway.units(later)
+        gateway.state()
+        await until(lambda: len(gateway.units(name)) == 5 and gateway.units(later))
+        assert gateway.units(name)[2:] == [(n, unit(n)) for n in range(3)]
+        gateway.down(name, 0, unit(7), kind)
+        gateway.down(name, 0, unit(7), kind)  # the gateway's own repetition
+        gateway.down(name, 1, unit(8), kind)
+        await until(lambda: len(owner.units) == 2)
+        assert (owner.units, owner.lost, owner.ends) == ([unit(7), unit(8)], [], [])
+        owner.session.send([unit(3)])
+        await until(lambda: gateway.units(name)[-1] == (3, unit(3)))
+
+
+@pytest.mark.parametrize("back", [True, False])
+async def test_nobody_reads_at_the_broker(
+    broker: Broker, gateway: Gateway, monkeypatch: pytest.MonkeyPatch, back: bool
+) -> None:
+    monkeypatch.setattr(mqtt, "GATEWAY_GRACE", 60.0 if back else 0.3)
+    async with running(way := way_at(broker)):
+        opens = [await opened(way, gateway, kind) for kind in ("adtls", "atls")]  # type: ignore[arg-type]
         assert gateway.client is not None
         await gateway.client.stop(drain=0)
-        await asyncio.sleep(0.1)
-        for owner in owners:
+        for owner, _ in opens:
             owner.session.send([unit(0)])
-        await until(lambda: all(owner.lost for owner in owners))
-        assert [owner.lost for owner in owners] == [[(0, "unreachable")]] * 2
-        assert [owner.ends for owner in owners] == [[], ["unit 0 was lost: unreachable"]]
+        await until(lambda: way._no_gateway is not None)
+        if not back:
+            await until(lambda: all(owner.ends for owner, _ in opens))
+            assert {reason for owner, _ in opens for reason in owner.ends} == {"the gateway is offline"}
+            return
+        async with asyncio.TaskGroup() as tasks:
+            gateway.start(tasks)
+            await gateway.ready.wait()
+            gateway.state()
+            await until(lambda: all(gateway.units(name) == [(0, unit(0))] for _, name in opens))
+            assert all((owner.lost, owner.ends) == ([], []) for owner, _ in opens)
+            assert gateway.client is not None
+            await gateway.client.stop(drain=0.1)
 
 
 async def test_a_broker_that_stays_away(broker: Broker, gateway: Gateway, monkeypatch: pytest.MonkeyPatch) -> None:
