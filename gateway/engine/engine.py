@@ -195,6 +195,18 @@ class Engine:
     def all_sessions(self) -> list[SessionView]:
         return [session.view() for session in self._sessions]
 
+    def queues(self) -> dict[str, int]:
+        """What waits or is on its way: units, their octets, those for sleepers, those in the store."""
+        pending = [
+            unit for session in self._sessions for flow in (session.up, session.down) for unit in flow.pending.values()
+        ]
+        return {
+            "units": len(pending),
+            "octets": self._delivery.pending_octets,
+            "asleep": sum(unit.asleep for unit in pending),
+            "stored": sum(unit.told for unit in pending),
+        }
+
     def surviving(self, scheme: str) -> list[SurvivingEnd]:
         """The ends of live sessions that the adapter of ``scheme`` reaches."""
         return [end for session in self._sessions for end in session.surviving(scheme)]

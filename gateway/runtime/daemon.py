@@ -15,14 +15,18 @@ from pathlib import Path
 from gateway.api.errors import ConfigError, CredentialError
 from gateway.api.model import EnvelopeId, SessionId
 from gateway.engine.engine import Engine
-from gateway.runtime import control, guard, harden, logs, mistakes, settings
+from gateway.runtime import control, guard, harden, logs, mistakes, settings, store_keeper
 from gateway.runtime.admin import AdminServer
 from gateway.runtime.audit import AuditLog
+from gateway.runtime.faults import Faults
 from gateway.runtime.hub import Hub
 from gateway.runtime.reloading import Reloads
 from gateway.runtime.service import ServiceManager
 from gateway.runtime.settings import Settings
 from gateway.runtime.source import InvalidConfigError
+from gateway.runtime.store import Store
+from gateway.runtime.store_clock import CLOCK_IS_SET
+from gateway.runtime.store_keeper import StoreKeeper
 from gateway.runtime.supervisor import Backoff, fatal, keep_all
 
 _LOG = logging.getLogger(__name__)
@@ -33,8 +37,8 @@ OVERDUE = 5.0
 """Seconds by which a deadline of the engine may pass before the process counts as sick."""
 START_LIMIT = 20.0
 """Seconds after which the service manager is told that we serve, although an adapter still can't."""
-CLOCK_IS_SET = 1_767_225_600.0
-"""2026-01-01: a machine without a clock of its own starts long before."""
+RUN_IDS = 10**12
+"""Ids of envelopes that each run of the daemon has to itself: what a run stored keeps its id in the next one."""
 STOP_LIMIT = 10.0
 """Seconds that adapters have for their farewells."""
 
@@ -97,6 +101,18 @@ def _placed(cause: ConfigError | CredentialError, found: Settings) -> ConfigErro
     return mistakes.from_adapter(cause, found.source, prefix)
 
 
+def _minute() -> int | None:
+    """The local minute of the day, which some rules ask for; None while the clock has not been set."""
+    now = time.time()
+    local = time.localtime(now)
+    return local.tm_hour * 60 + local.tm_min if now > CLOCK_IS_SET else None
+
+
+def _store_octets(found: Settings) -> int:
+    """The most that the store may take: all units that may wait, each with as much again, and the tables."""
+    return 3 * found.limits.total_octets + 32 * 1024 * 1024
+
+
 class _Daemon:
     """One run of the gateway, from sockets to farewell."""
 
@@ -107,20 +123,43 @@ class _Daemon:
         self._hangup = asyncio.Event()
         self._serving = False
         self._loop = asyncio.get_running_loop()
-        ids = itertools.count(1)
+        self._faults = Faults()
+        store = Store(
+            state_dir / "store.db", max_octets=_store_octets(found), wall=time.time, monotonic=self._loop.time
+        )
+        stored, trouble = store_keeper.load(store)
+        ids = itertools.count(stored.runs * RUN_IDS + 1)
         next_id: Callable[[], EnvelopeId] = lambda: EnvelopeId(next(ids))  # noqa: E731 - typed, and called per message
         self._audit = AuditLog(lines=found.table.gateway.audit_lines)
         engine = Engine(found.policy, found.limits, lambda: SessionId(secrets.token_hex(16)), next_id)
+        self._keeper = StoreKeeper(
+            store,
+            engine,
+            self._faults,
+            stored,
+            trouble,
+            loop=self._loop,
+            wall=time.time,
+            after=lambda: self._hub.touch(),
+        )
         self._hub = Hub(
             engine,
             self._audit,
             loop=self._loop,
             next_id=next_id,
             state_dir=state_dir,
-            epoch=secrets.token_hex(8),
+            epoch=self._keeper.epoch,
             schemes=list(found.adapters),
+            faults=self._faults,
             changed=self._adapters_changed,
         )
+        self._hub.unsaved, self._hub.store = self._keeper.touch, self._keeper.status
+        engine.set_minute(_minute(), now=self._hub.now())
+        engine.restore(stored.rows, now=self._hub.now())
+        self._keeper.start()
+        self._hub.touch()
+        if stored.rows:
+            _LOG.info("%d sessions go on after the restart", len(engine.all_sessions()))
         table = found.table.gateway
         self._reloads = Reloads(found, environ, self._hub, begins=self._reload_begins, ended=self._reload_ended)
         commands = control.commands(self._hub, table.name, self._reloads)
@@ -143,12 +182,15 @@ class _Daemon:
                 parts = [adapters, self._beat(), self._hangups(), self._tell_time()]
                 tasks = [group.create_task(part) for part in parts]
                 await self._stop.wait()
+                self._hub.freeze()
+                await self._keeper.save()
                 for task in tasks:
                     task.cancel()
         finally:
             start_limit.cancel()
-            self._hub.close()
+            self._hub.freeze()
             self._audit.flush()
+            await self._keeper.close()
             await self._admin.stop()
         _LOG.info("stopped")
 
@@ -195,6 +237,7 @@ class _Daemon:
         while True:
             await asyncio.sleep(interval)
             self._audit.tick(now=self._hub.now())
+            self._keeper.tick()
             overdue = self._hub.overdue()
             if overdue < OVERDUE:
                 self._service.alive()
@@ -202,14 +245,10 @@ class _Daemon:
                 _LOG.error("the engine is %.0f s behind its deadlines", overdue)
 
     async def _tell_time(self) -> None:
-        """Tell the engine the local time of day, which some rules ask for; not before the clock has been set."""
         while True:
-            now = time.time()
-            local = time.localtime(now)
-            minute = local.tm_hour * 60 + local.tm_min if now > CLOCK_IS_SET else None
-            self._hub.engine.set_minute(minute, now=self._hub.now())
+            self._hub.engine.set_minute(_minute(), now=self._hub.now())
             self._hub.touch()
-            await asyncio.sleep(60.5 - now % 60)
+            await asyncio.sleep(60.5 - time.time() % 60)
 
     async def _hangups(self) -> None:
         while True:

@@ -41,6 +41,7 @@ from gateway.api.ports import Adapter
 from gateway.engine.commands import Command, Notify, Tell, Withdraw
 from gateway.engine.engine import Engine
 from gateway.runtime.audit import AuditLog, sanitised
+from gateway.runtime.faults import Faults
 from gateway.runtime.trace import Trace
 
 _LOG = logging.getLogger(__name__)
@@ -157,10 +158,16 @@ class Hub:
         state_dir: Path,
         epoch: str,
         schemes: Sequence[str],
+        faults: Faults | None = None,
         changed: Callable[[], None] = lambda: None,
     ) -> None:
         self.engine = engine
         self.audit = audit
+        self.faults = faults or Faults()
+        self.unsaved: Callable[[], None] = lambda: None
+        """Called after each turn: something may have to be stored."""
+        self.store: Callable[[], dict[str, Any]] = dict
+        """What ``status`` says of the store."""
         self.next_id = next_id
         self.epoch = epoch
         self.states: Mapping[str, AdapterState] = {scheme: AdapterState() for scheme in schemes}
@@ -176,6 +183,7 @@ class Hub:
         self._timer: asyncio.TimerHandle | None = None
         self._deadline: float | None = None
         self._administering = 0
+        self._frozen = False
         self.remote: Mapping[str, Callable[[Mapping[str, Any]], Awaitable[Mapping[str, Any]]]] = {}
         """The commands that peers may be permitted to give."""
 
@@ -183,6 +191,8 @@ class Hub:
 
     def submit(self, envelope: Envelope) -> Verdict:
         self.counters["submitted"] += 1
+        if self._frozen:
+            return Refused(Reason.BUSY)
         try:
             verdict = self.engine.submit(envelope, now=self.now())
         except Exception:  # a bug of ours must refuse this envelope, not end the adapter that brought it
@@ -210,6 +220,7 @@ class Hub:
             return  # a link that is tried again and again needs no line each time
         if trouble:
             _LOG.warning("adapter %s: %s", scheme, trouble)
+            self.faults.add(scheme, trouble)
         else:
             _LOG.info("adapter %s is ready", scheme)
         state.ready, state.trouble, state.tried, state.since = not trouble, trouble, True, self.now()
@@ -258,6 +269,9 @@ class Hub:
         if state.context is not context:
             return
         state.adapter, state.context, state.ready = None, None, False
+        if self._frozen:
+            state.ordered = set()
+            return
         waiting = self.engine.adapter_gone(context.scheme, now=self.now())
         lost, state.ordered = state.ordered - waiting, set()
         for envelope_id in sorted(lost):
@@ -267,7 +281,13 @@ class Hub:
         """The supervisor waits before it starts this adapter again."""
         state = self.states[scheme]
         state.ready, state.trouble, state.tried, state.since = False, trouble, True, self.now()
+        self.faults.add(scheme, trouble)
         self._changed()
+
+    def freeze(self) -> None:
+        """The daemon stops: what adapters do from now on changes nothing that the next start is to find."""
+        self._frozen = True
+        self.close()
 
     def touch(self) -> None:
         """The engine was changed from outside (a new policy): carry out what it orders now."""
@@ -292,6 +312,8 @@ class Hub:
     # The pump.
 
     def _settle(self, receipt: Receipt) -> None:
+        if self._frozen:
+            return
         try:
             self.engine.settle(receipt, now=self.now())
         except Exception:
@@ -299,7 +321,7 @@ class Hub:
         self._schedule()
 
     def _schedule(self) -> None:
-        if self._turn is None:
+        if self._turn is None and not self._frozen:
             self._turn = self._loop.call_soon(self._run_turn)
 
     def _run_turn(self) -> None:
@@ -317,6 +339,7 @@ class Hub:
             if self._turn is not None:  # there may be more: after the loop had its turn
                 self._turn = self._loop.call_soon(self._run_turn)
             self._arm()
+            self.unsaved()
 
     def _commands(self) -> list[Command]:
         try:
@@ -366,7 +389,9 @@ class Hub:
             call(argument)
         except Exception:
             self.counters["adapter_errors"] += 1
-            _LOG.exception("adapter %s failed in %s", scheme, getattr(call, "__name__", "a call"))
+            name = getattr(call, "__name__", "a call")
+            _LOG.exception("adapter %s failed in %s", scheme, name)
+            self.faults.add(scheme, f"it failed in {name}, a fault of its own: see the log")
             return False
         return True
 
@@ -394,3 +419,4 @@ class Hub:
     def _engine_failed(self, call: str) -> None:
         self.counters["engine_errors"] += 1
         _LOG.exception("the engine failed in %s", call)
+        self.faults.add("engine", f"it failed in {call}, a fault of its own: see the log")

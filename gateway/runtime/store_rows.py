@@ -1,0 +1,283 @@
+"""The store's tables, and how each row of the engine becomes a row of SQL and back.
+
+A row that can't be read raises ValueError, KeyError or TypeError: then the file is not ours or damaged.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any, Final
+
+from gateway.api.model import (
+    Address,
+    Command,
+    ContentKind,
+    EnvelopeId,
+    LinkSecurity,
+    Peer,
+    Reason,
+    Sealed,
+    SessionId,
+)
+from gateway.engine.stored import (
+    Row,
+    StoredClose,
+    StoredCommand,
+    StoredFlow,
+    StoredOpen,
+    StoredSample,
+    StoredSession,
+    StoredUnit,
+    Table,
+)
+
+Values = tuple[Any, ...]
+"""A row of SQL, in the order of its columns; times are wall-clock seconds."""
+Clock = Callable[[float], float]
+
+
+@dataclass(frozen=True, slots=True)
+class Form:
+    """``columns``: name to SQL type; the first ``keys`` of them are the primary key; ``times`` hold seconds."""
+
+    columns: Mapping[str, str]
+    keys: int
+    times: tuple[str, ...]
+    encode: Callable[[Any, Clock], Values]
+    decode: Callable[[Mapping[str, Any], Clock], Row]
+
+
+def _link(link: LinkSecurity | None) -> list[Any] | None:
+    return None if link is None else [link.protocol, link.suite, link.authenticated]
+
+
+def _a_link(found: list[Any] | None) -> LinkSecurity | None:
+    if found is None:
+        return None
+    protocol, suite, authenticated = found
+    return LinkSecurity(protocol=protocol, suite=suite, authenticated=bool(authenticated))
+
+
+def _flow(flow: StoredFlow) -> str:
+    counts = [flow.watermark, flow.next_out, flow.units, flow.octets, flow.position]
+    return json.dumps([*counts, _link(flow.link)])
+
+
+def _a_flow(text: str) -> StoredFlow:
+    watermark, next_out, units, octets, position, link = json.loads(text)
+    return StoredFlow(
+        watermark=int(watermark),
+        next_out=int(next_out),
+        units=int(units),
+        octets=int(octets),
+        position=int(position),
+        link=_a_link(link),
+    )
+
+
+def _session(row: StoredSession, clock: Clock) -> Values:
+    return (
+        row.id,
+        row.opener,
+        row.target,
+        json.dumps([[end.scheme, end.claim] for end in row.ends]),
+        row.to,
+        row.content.value,
+        row.nonce,
+        json.dumps(_link(row.link)),
+        row.rule,
+        row.version,
+        row.early,
+        row.taken,
+        row.asleep,
+        row.closing,
+        None if row.reason is None else row.reason.value,
+        clock(row.opened_at),
+        clock(row.last_activity),
+        clock(row.deadline),
+        _flow(row.up),
+        _flow(row.down),
+    )
+
+
+def _a_session(found: Mapping[str, Any], clock: Clock) -> StoredSession:
+    opener, target = (Address(scheme=scheme, claim=claim) for scheme, claim in json.loads(found["ends"]))
+    link = _a_link(json.loads(found["link"]))
+    if link is None:
+        raise ValueError("a session without the link that opened it")
+    return StoredSession(
+        id=SessionId(found["id"]),
+        opener=found["opener"],
+        target=found["target"],
+        ends=(opener, target),
+        to=found["resource"],
+        content=ContentKind(found["content"]),
+        nonce=bytes(found["nonce"]),
+        link=link,
+        rule=found["rule"],
+        version=found["version"],
+        early=bool(found["early"]),
+        taken=bool(found["taken"]),
+        asleep=bool(found["asleep"]),
+        closing=found["closing"],
+        reason=None if found["reason"] is None else Reason(found["reason"]),
+        opened_at=clock(found["opened_at"]),
+        last_activity=clock(found["last_activity"]),
+        deadline=clock(found["deadline"]),
+        up=_a_flow(found["up"]),
+        down=_a_flow(found["down"]),
+    )
+
+
+def _unit(row: StoredUnit, clock: Clock) -> Values:
+    flight = json.dumps(sorted(row.flight))
+    times = (clock(row.received_at), clock(row.expires_at))
+    return (row.id, row.session, row.up, row.n, row.payload.octets, row.rule, row.asleep, *times, flight)
+
+
+def _a_unit(found: Mapping[str, Any], clock: Clock) -> StoredUnit:
+    return StoredUnit(
+        id=EnvelopeId(found["id"]),
+        session=SessionId(found["session"]),
+        up=bool(found["up"]),
+        n=int(found["n"]),
+        payload=Sealed(bytes(found["payload"])),
+        rule=found["rule"],
+        asleep=bool(found["asleep"]),
+        received_at=clock(found["received_at"]),
+        expires_at=clock(found["expires_at"]),
+        flight=frozenset((int(a), int(b), int(c)) for a, b, c in json.loads(found["flight"])),
+    )
+
+
+def _close(row: StoredClose, clock: Clock) -> Values:
+    return (row.id, row.session, row.to.scheme, row.to.claim, row.reason.value, row.asleep, clock(row.expires_at))
+
+
+def _a_close(found: Mapping[str, Any], clock: Clock) -> StoredClose:
+    return StoredClose(
+        id=EnvelopeId(found["id"]),
+        session=SessionId(found["session"]),
+        to=Address(scheme=found["scheme"], claim=found["claim"]),
+        reason=Reason(found["reason"]),
+        asleep=bool(found["asleep"]),
+        expires_at=clock(found["expires_at"]),
+    )
+
+
+def _open(row: StoredOpen, clock: Clock) -> Values:
+    return (row.opener, row.to, row.content.value, row.nonce, row.session, clock(row.expires_at))
+
+
+def _an_open(found: Mapping[str, Any], clock: Clock) -> StoredOpen:
+    return StoredOpen(
+        opener=found["opener"],
+        to=found["resource"],
+        content=ContentKind(found["content"]),
+        nonce=bytes(found["nonce"]),
+        session=SessionId(found["session"]),
+        expires_at=clock(found["expires_at"]),
+    )
+
+
+def _sample(row: StoredSample, clock: Clock) -> Values:
+    return (row.device, row.name, json.dumps(row.value), clock(row.at))
+
+
+def _a_sample(found: Mapping[str, Any], clock: Clock) -> StoredSample:
+    value = _scalar(found["value"])
+    return StoredSample(device=found["device"], name=found["name"], value=value, at=clock(found["at"]))
+
+
+def _command(row: StoredCommand, clock: Clock) -> Values:
+    command, source = row.command, row.command.source
+    expires_at = None if command.expires_at is None else clock(command.expires_at)
+    return (
+        command.id,
+        row.sender,
+        json.dumps([source.scheme, list(source.claims), _link(source.link)]),
+        command.to,
+        command.property,
+        json.dumps(command.value),
+        command.transaction,
+        clock(command.received_at),
+        expires_at,
+    )
+
+
+def _a_command(found: Mapping[str, Any], clock: Clock) -> StoredCommand:
+    scheme, claims, link = json.loads(found["source"])
+    command = Command(
+        id=EnvelopeId(found["id"]),
+        source=Peer(scheme=scheme, claims=tuple(claims), link=_a_link(link) or LinkSecurity(protocol="none")),
+        to=found["device"],
+        property=found["name"],
+        value=_scalar(found["value"]),
+        received_at=clock(found["received_at"]),
+        expires_at=None if found["expires_at"] is None else clock(found["expires_at"]),
+        transaction=found["transaction_"],
+    )
+    return StoredCommand(command=command, sender=found["sender"])
+
+
+def _scalar(text: str) -> bool | int | float | str | None:
+    value = json.loads(text)
+    if value is not None and not isinstance(value, bool | int | float | str):
+        raise ValueError("a value that is none of a property")
+    return value
+
+
+def _columns(text: str) -> dict[str, str]:
+    return dict(column.split(":") for column in text.split())
+
+
+FORMS: Final[Mapping[Table, Form]] = {
+    "sessions": Form(
+        _columns(
+            "id:TEXT opener:TEXT target:TEXT ends:TEXT resource:TEXT content:TEXT nonce:BLOB link:TEXT rule:TEXT"
+            " version:TEXT early:INTEGER taken:INTEGER asleep:INTEGER closing:TEXT reason:TEXT opened_at:REAL"
+            " last_activity:REAL deadline:REAL up:TEXT down:TEXT"
+        ),
+        1,
+        ("opened_at", "last_activity", "deadline"),
+        _session,
+        _a_session,
+    ),
+    "units": Form(
+        _columns(
+            "id:INTEGER session:TEXT up:INTEGER n:INTEGER payload:BLOB rule:TEXT asleep:INTEGER received_at:REAL"
+            " expires_at:REAL flight:TEXT"
+        ),
+        1,
+        ("received_at", "expires_at"),
+        _unit,
+        _a_unit,
+    ),
+    "closes": Form(
+        _columns("id:INTEGER session:TEXT scheme:TEXT claim:TEXT reason:TEXT asleep:INTEGER expires_at:REAL"),
+        1,
+        ("expires_at",),
+        _close,
+        _a_close,
+    ),
+    "opens": Form(
+        _columns("opener:TEXT resource:TEXT content:TEXT nonce:BLOB session:TEXT expires_at:REAL"),
+        4,
+        ("expires_at",),
+        _open,
+        _an_open,
+    ),
+    "samples": Form(_columns("device:TEXT name:TEXT value:TEXT at:REAL"), 2, ("at",), _sample, _a_sample),
+    "commands": Form(
+        _columns(
+            "id:INTEGER sender:TEXT source:TEXT device:TEXT name:TEXT value:TEXT transaction_:TEXT received_at:REAL"
+            " expires_at:REAL"
+        ),
+        1,
+        ("received_at", "expires_at"),
+        _command,
+        _a_command,
+    ),
+}
