@@ -26,6 +26,8 @@ _APPLICATION = 0x41544C53
 _ASIDE = 3
 """Files moved aside that are kept; the oldest go."""
 _PAGE = 4096
+_PATIENCE = 2.0
+"""Seconds to wait for another process that looks into the file."""
 _LOG_LIMIT = 4 * 1024 * 1024
 """Octets that the write-ahead log keeps when it is empty."""
 
@@ -131,7 +133,7 @@ class Store:
             os.fchmod(descriptor, 0o600)
         finally:
             os.close(descriptor)
-        connection = sqlite3.connect(self.path, isolation_level=None, check_same_thread=False, timeout=0.0)
+        connection = sqlite3.connect(self.path, isolation_level=None, check_same_thread=False, timeout=_PATIENCE)
         self._connection = connection
         connection.row_factory = sqlite3.Row
         # No other process reads it, and without the shared index file a full disk has one trap less.

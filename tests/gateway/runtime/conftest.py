@@ -11,6 +11,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -79,6 +80,7 @@ class RunningDaemon:
 
     def __init__(self, home: Home, **environ: str) -> None:
         self.notify = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
+        (home.folder / "notify").unlink(missing_ok=True)
         self.notify.bind(str(home.folder / "notify"))
         self.notify.settimeout(PATIENCE)
         self.log_path = home.folder / "log"
@@ -103,9 +105,17 @@ class RunningDaemon:
         return text
 
     def wait_log(self, text: str) -> None:
+        self.wait_for(lambda: text in self.log, text)
+
+    def wait_for(self, condition: Callable[[], bool], what: str = "") -> None:
         limit = time_limit()
-        while text not in self.log:
-            assert limit(), f"{text!r} is not in the log:\n{self.log}"
+        while not condition():
+            assert limit(), f"{what!r} never came:\n{self.log}"
+
+    def kill(self) -> None:
+        """As a power cut would end it, as far as processes go."""
+        self.process.kill()
+        self.process.wait()
 
     def signal(self, number: signal.Signals) -> None:
         self.process.send_signal(number)

@@ -45,6 +45,8 @@ class HopTable(BaseModel):
     folder: str = Field(description="Where the peers' sockets are.")
     key_file: str | None = Field(default=None, description="A key that only its owner can read.")
     settle: bool = Field(default=True, description="Whether units are settled.")
+    sleepy: bool = Field(default=False, description="Whether its peers sleep: what is not settled is held.")
+    one_in: int = Field(default=1, description="Of how many units one is settled, where units are.")
     ready: bool = Field(default=True, description="Whether it says that it's ready.")
     stubborn: bool = Field(default=False, description="Whether it holds on when told to end.")
     inner: Inner = Field(default=Inner(), description="A table in the table.")
@@ -121,6 +123,13 @@ class HopAdapter:
     def _on_targets(self, message, peer):
         self._tell(message["me"], {"targets": list(self.context.targets(peer))})
 
+    def _on_surviving(self, message, peer):
+        ends = [
+            {"session": end.session, "claim": end.claim, "next_in": end.next_in, "next_out": end.next_out}
+            for end in self.context.surviving()
+        ]
+        self._tell(message["me"], {"surviving": ends, "epoch": self.context.epoch})
+
     def _on_crash(self, message, peer):
         self.crash.set_exception(RuntimeError("told to crash\nforged line"))
 
@@ -166,7 +175,10 @@ class HopAdapter:
         if isinstance(envelope, Open):
             message |= {"sender": envelope.sender}
         told = self._tell(name, message)
-        if self.table.settle or not isinstance(envelope, Unit):
+        settle = not isinstance(envelope, Unit) or (self.table.settle and envelope.n % self.table.one_in == 0)
+        if not settle and self.table.sleepy:
+            self.context.settle(Receipt(envelope.id, Outcome.HELD, None, envelope.session))
+        elif settle:
             outcome, reason = (Outcome.DELIVERED, None) if told else (Outcome.DROPPED, Reason.UNREACHABLE)
             self.context.settle(Receipt(envelope.id, outcome, reason, envelope.session))
 

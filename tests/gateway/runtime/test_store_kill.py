@@ -1,0 +1,285 @@
+"""The real daemon, killed and started again: what it promised it keeps, and the rest can be sent again."""
+
+from __future__ import annotations
+
+import json
+import queue
+import signal
+import sqlite3
+import stat
+import threading
+from contextlib import closing
+
+import pytest
+
+from tests.gateway.runtime.conftest import PATIENCE
+
+pytestmark = pytest.mark.process
+
+
+class Lamp:
+    """Sends numbered units in a session and hears what became of each."""
+
+    def __init__(self, home) -> None:
+        self.peer = home.peer("left", "lamp")
+        self.session = ""
+        self.numbers: dict[int, int] = {}
+        """Envelope to n."""
+        self.fate: dict[int, str] = {}
+        """n to the last outcome that was told."""
+
+    def opens(self) -> None:
+        self.peer.say("open", to="app", nonce="01")
+        self.session = self.peer.hear_until("accepted")["session"]
+        assert self.peer.hear_until("receipt")["outcome"] == "delivered"
+
+    def sends(self, n: int) -> None:
+        self.peer.say("unit", session=self.session, n=n, payload=f"16fefd{n:06x}")
+
+    def hears(self) -> None:
+        """One more thing that it is told."""
+        heard = self.peer.hear()
+        if "accepted" in heard:
+            if not heard["duplicate"]:
+                self.numbers[heard["accepted"]] = len(self.numbers)
+        elif "receipt" in heard and heard["receipt"] in self.numbers:
+            self.fate[self.numbers[heard["receipt"]]] = heard["outcome"]
+
+    def hears_of(self, *numbers: int) -> None:
+        while not set(numbers) <= self.fate.keys():
+            self.hears()
+
+    def asks(self, n: int) -> dict:
+        """Send unit n, perhaps again; what the gateway says to that."""
+        self.sends(n)
+        while True:
+            heard = self.peer.hear()
+            if "accepted" in heard or "refused" in heard:
+                return heard
+
+
+class Phone:
+    """Hears all the time, so that what is for it never meets a full socket."""
+
+    def __init__(self, home) -> None:
+        self.peer = home.peer("right", "phone")
+        self.heard: queue.Queue[dict] = queue.Queue()
+        self.thread = threading.Thread(target=self._hears, daemon=True)
+        self.thread.start()
+
+    def _hears(self) -> None:
+        while True:
+            try:
+                self.heard.put(self.peer.hear())
+            except TimeoutError:
+                pass
+            except (OSError, ValueError):
+                return  # closed
+
+    def until(self, key: str) -> dict:
+        while key not in (heard := self.heard.get(timeout=PATIENCE)):
+            pass
+        return heard
+
+    def units(self, last: int) -> list[int]:
+        """The numbers of all units up to ``last``, as they come."""
+        numbers = []
+        while last not in numbers:
+            heard = self.until("n")
+            assert heard["payload"] == f"16fefd{heard['n']:06x}"
+            numbers.append(heard["n"])
+        return numbers
+
+    def so_far(self) -> set[int]:
+        numbers = set()
+        while not self.heard.empty():
+            numbers.add(self.heard.get().get("n", -1))
+        return numbers - {-1}
+
+    def surviving(self) -> dict:
+        self.peer.say("surviving")
+        return self.until("surviving")
+
+
+def the_right_side(home, **keys: object) -> None:
+    plain = home.config.read_text().partition("    folder: right\n")[0]
+    home.config.write_text(
+        plain + "    folder: right\n" + "".join(f"    {name}: {json.dumps(value)}\n" for name, value in keys.items())
+    )
+
+
+def status(home) -> dict:
+    answer = home.cli("status", "--json", "-c", str(home.config))
+    assert answer.returncode == 0, answer.stderr
+    return json.loads(answer.stdout)
+
+
+@pytest.mark.parametrize("sleepy", [False, True])
+def test_what_was_held_before_a_kill_arrives_once_after_it_and_the_session_goes_on(home, sleepy):
+    the_right_side(home, settle=False, sleepy=sleepy)
+    daemon = home.start()
+    daemon.told("READY=1")
+    lamp, phone = Lamp(home), Phone(home)
+    lamp.opens()
+    epoch = phone.surviving()["epoch"]
+    for n in range(8):
+        lamp.sends(n)
+    lamp.hears_of(*range(8))
+    assert set(lamp.fate.values()) == {"held"}
+    daemon.kill()
+    assert phone.units(3) == [0, 1, 2, 3]  # the window
+
+    the_right_side(home)
+    daemon = home.start()
+    daemon.told("READY=1")
+    assert phone.units(7) == list(range(8))
+    found = phone.surviving()
+    assert found["epoch"] == epoch
+    assert found["surviving"] == [{"session": lamp.session, "claim": "user:phone", "next_in": 0, "next_out": 8}]
+    assert lamp.asks(7)["duplicate"]
+    assert not lamp.asks(8)["duplicate"]
+    assert phone.units(8) == [8]
+    lamp.peer.say("open", to="app", nonce="01")
+    assert lamp.peer.hear_until("accepted")["duplicate"]
+
+
+def test_a_kill_in_mid_traffic_loses_nothing_that_was_acknowledged(home):
+    the_right_side(home, one_in=3)
+    daemon = home.start()
+    daemon.told("READY=1")
+    lamp, phone = Lamp(home), Phone(home)
+    lamp.opens()
+    stop = threading.Event()
+
+    def pumps() -> None:
+        n = 0
+        while not stop.is_set() and n < 40:
+            lamp.sends(n)
+            n += 1
+            stop.wait(0.02)
+
+    pump = threading.Thread(target=pumps)
+    pump.start()
+    while list(lamp.fate.values()).count("held") < 6:
+        lamp.hears()
+    daemon.kill()
+    stop.set()
+    pump.join()
+    lamp.peer.socket.settimeout(0.2)
+    try:
+        while True:  # what it had said before it was killed
+            lamp.hears()
+    except TimeoutError:
+        lamp.peer.socket.settimeout(PATIENCE)
+    acknowledged = set(lamp.fate)
+    before = phone.so_far()
+    assert "delivered" in lamp.fate.values()
+
+    the_right_side(home)
+    home.start().told("READY=1")
+    last = max(lamp.numbers.values()) + 1
+    for n in range(last + 1):
+        if n not in acknowledged:
+            assert "accepted" in lamp.asks(n)
+    after = phone.units(last)
+    assert len(set(after)) == len(after), "once in this run"
+    assert set(range(last + 1)) == before | set(after), "all came"
+    held = [n for n, fate in lamp.fate.items() if fate == "held"]
+    assert set(held) <= set(after)
+    assert [n for n in after if n in held] == sorted(held)
+
+
+def test_an_orderly_stop_keeps_even_what_was_just_accepted(home):
+    the_right_side(home, settle=False)
+    daemon = home.start()
+    daemon.told("READY=1")
+    lamp, phone = Lamp(home), Phone(home)
+    lamp.opens()
+    for n in range(6):
+        lamp.sends(n)
+    while len(lamp.numbers) < 6:
+        lamp.hears()
+    daemon.signal(signal.SIGTERM)
+    assert daemon.ended() == 0
+    path = home.folder / "state" / "store.db"
+    assert not path.with_name("store.db-wal").exists()
+    with closing(sqlite3.connect(path)) as connection, connection:
+        assert connection.execute("SELECT count(*) FROM units").fetchone() == (6,)
+    phone.units(3)
+    the_right_side(home)
+    home.start().told("READY=1")
+    assert phone.units(5) == list(range(6))
+    assert lamp.asks(5)["duplicate"]
+
+
+def test_a_policy_that_forbids_a_session_after_a_restart_ends_it_at_both_ends(home):
+    daemon = home.start()
+    daemon.told("READY=1")
+    lamp, phone = Lamp(home), Phone(home)
+    lamp.opens()
+    lamp.sends(0)
+    phone.units(0)
+    daemon.wait_for(lambda: status(home)["store"]["rows"] == 1)
+    daemon.kill()
+    home.policy.write_text(home.policy.read_text().replace("effect: permit", "effect: deny"))
+    home.start().told("READY=1")
+    assert phone.until("kind") == {"kind": "Close", "session": lamp.session}
+    assert lamp.peer.hear_until("kind") == {"kind": "Close", "session": lamp.session}
+
+
+@pytest.mark.parametrize("damage", ["garbage", "version", "truncated", "rows", "folder", "other"])
+def test_a_store_that_can_not_be_used_is_moved_aside(home, damage):
+    daemon = home.start()
+    daemon.told("READY=1")
+    lamp, phone = Lamp(home), Phone(home)
+    lamp.opens()
+    epoch = phone.surviving()["epoch"]
+    daemon.signal(signal.SIGTERM)
+    assert daemon.ended() == 0
+    path = home.folder / "state" / "store.db"
+    assert stat.S_IMODE(path.stat().st_mode) == 0o600
+    octets = path.read_bytes()
+    if damage == "garbage":
+        path.write_bytes(b"not a database" * 400)
+    elif damage == "truncated":
+        path.write_bytes(octets[: len(octets) // 2])
+    elif damage == "folder":
+        path.unlink()
+        path.mkdir()
+    elif damage == "other":
+        path.unlink()
+        with closing(sqlite3.connect(path)) as connection, connection:
+            connection.execute("CREATE TABLE photographs (name TEXT)")
+    else:
+        with closing(sqlite3.connect(path)) as connection, connection:
+            connection.execute(
+                "PRAGMA user_version = 99" if damage == "version" else "UPDATE sessions SET content = 'smoke'"
+            )
+    daemon = home.start()
+    daemon.told("READY=1")
+    daemon.wait_log("the store can't be read")
+    assert len([path for path in (home.folder / "state").iterdir() if ".bad-" in path.name]) == 1
+    found = phone.surviving()
+    assert found["surviving"] == [] and found["epoch"] != epoch
+    assert status(home)["store"]["state"] == "ok"
+    assert lamp.asks(0) == {"refused": "unknown"}
+    lamp.opens()
+
+
+def test_status_tells_queues_store_and_faults(home):
+    the_right_side(home, settle=False, sleepy=True)
+    daemon = home.start()
+    daemon.told("READY=1")
+    lamp, phone = Lamp(home), Phone(home)
+    lamp.opens()
+    lamp.sends(0)
+    lamp.hears_of(0)
+    phone.peer.say("fault")
+    daemon.told("the cable is out")
+    found = status(home)
+    assert found["queues"] == {"units": 1, "octets": 6, "asleep": 1, "stored": 1}
+    assert found["store"]["state"] == "ok" and found["store"]["rows"] == 2 and found["store"]["octets"] > 4096
+    assert found["store"]["last_commit"] > 1_700_000_000
+    assert [(fault["link"], fault["what"], fault["times"]) for fault in found["faults"]] == [
+        ("right", "the cable is out", 1)
+    ]
