@@ -1,4 +1,4 @@
-"""The sample configuration and ACL for Mosquitto, in a real Mosquitto: each login keeps to its own topics."""
+"""The sample configuration and ACL for Mosquitto, run as they are but for paths, and attacked with a second login."""
 
 from __future__ import annotations
 
@@ -8,19 +8,72 @@ import queue
 import socket
 import subprocess
 import time
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import paho.mqtt.client as mqtt
 import pytest
-from paho.mqtt.enums import CallbackAPIVersion
+from paho.mqtt.enums import CallbackAPIVersion, MQTTProtocolVersion
+from paho.mqtt.packettypes import PacketTypes
+from paho.mqtt.properties import Properties
 
 CONFIG = Path(__file__).parents[2] / "config"
 SESSION = "0123456789abcdef" * 2
-USERS = ("gateway", "alice", "bob")
+USERS = ("gateway", "home-assistant", "alice", "bob", "+")
+NOT_AUTHORIZED = 0x87
+NEVER = ("gateway", b"the end of the test")
+
+
+class Login:
+    """One connection of MQTT 5, with what it heard."""
+
+    def __init__(self, port: int, ca: Path, user: str, **will: Any) -> None:
+        self.heard: queue.Queue[tuple[str, bytes]] = queue.Queue()
+        self.codes: queue.Queue[int] = queue.Queue()
+        self.client = mqtt.Client(
+            CallbackAPIVersion.VERSION2, client_id=f"c-{USERS.index(user)}", protocol=MQTTProtocolVersion.MQTTv5
+        )
+        self.client.tls_set(ca_certs=str(ca))
+        self.client.username_pw_set(user, user * 2)
+        if will:
+            self.client.will_set(**will)
+        ready: queue.Queue[Any] = queue.Queue()
+        self.granted: queue.Queue[Any] = queue.Queue()
+        self.client.on_connect = lambda _, __, ___, reason, ____: ready.put(reason)
+        self.client.on_subscribe = lambda *_: self.granted.put(None)
+        self.client.on_publish = lambda _, __, ___, reason, ____: self.codes.put(reason.value)
+        self.client.on_message = lambda _, __, message: self.heard.put((message.topic, message.payload))
+        self.client.connect("localhost", port)
+        self.client.loop_start()
+        self.reason = ready.get(timeout=20)
+
+    def subscribe(self, *filters: str) -> None:
+        self.client.subscribe([(name, mqtt.SubscribeOptions(qos=1)) for name in filters])
+        self.granted.get(timeout=20)
+
+    def say(self, topic: str, payload: bytes = b"forged", *, retain: bool = False) -> int:
+        properties = Properties(PacketTypes.PUBLISH)
+        self.client.publish(topic, payload, qos=1, retain=retain, properties=properties)
+        return self.codes.get(timeout=20)
+
+    def hears(self) -> tuple[str, bytes]:
+        return self.heard.get(timeout=20)
+
+    def vanish(self) -> None:
+        """Without a word, so that its will is published."""
+        found = self.client.socket()
+        assert found is not None
+        self.client.loop_stop()
+        found.close()
+
+    def leave(self) -> None:
+        self.client.disconnect()
+        self.client.loop_stop()
 
 
 @pytest.fixture
-def broker(tmp_path, broker_certificate):
+def broker(tmp_path: Path, broker_certificate: tuple[bytes, bytes]) -> Iterator[int]:
     """Mosquitto from our sample, with its own port, certificates and passwords; yields the port."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
@@ -28,9 +81,8 @@ def broker(tmp_path, broker_certificate):
     (tmp_path / "broker.pem").write_bytes(broker_certificate[0])
     (tmp_path / "broker.key").write_bytes(broker_certificate[1])
     passwords = tmp_path / "passwords"
-    passwords.touch(mode=0o600)
-    for user in USERS:
-        subprocess.run(["mosquitto_passwd", "-b", passwords, user, user * 2], check=True, capture_output=True)
+    passwords.write_text("".join(f"{user}:{user * 2}\n" for user in USERS))
+    subprocess.run(["mosquitto_passwd", "-U", passwords], check=True, capture_output=True)
     text = (CONFIG / "mosquitto.conf").read_text()
     for old, new in (
         ("listener 8883", f"listener {port} 127.0.0.1"),
@@ -38,6 +90,7 @@ def broker(tmp_path, broker_certificate):
         ("/etc/mosquitto/certs/broker.", f"{tmp_path}/broker."),
         ("/etc/mosquitto/passwords\nacl", f"{passwords}\nacl"),
         ("/etc/mosquitto/mosquitto.acl", str(CONFIG / "mosquitto.acl")),
+        ("/var/lib/mosquitto/", f"{tmp_path}/"),
     ):
         assert old in text
         text = text.replace(old, new)
@@ -59,48 +112,116 @@ def broker(tmp_path, broker_certificate):
 
 
 @pytest.fixture
-def login(broker, tmp_path):
-    """Logs a user in; what it receives is in the queue beside it."""
-    clients: list[mqtt.Client] = []
+def login(broker: int, tmp_path: Path) -> Iterator[Callable[..., Login]]:
+    logins: list[Login] = []
 
-    def connect(user: str, *filters: str) -> tuple[mqtt.Client, queue.Queue[tuple[str, bytes]]]:
-        client = mqtt.Client(CallbackAPIVersion.VERSION2, client_id=f"c-{user}")
-        client.tls_set(ca_certs=str(tmp_path / "broker.pem"))
-        client.username_pw_set(user, user * 2)
-        heard: queue.Queue[tuple[str, bytes]] = queue.Queue()
-        ready: queue.Queue[object] = queue.Queue()
-        client.on_connect = lambda *_: client.subscribe([(name, 1) for name in filters])
-        client.on_subscribe = lambda *_: ready.put(None)
-        client.on_message = lambda _, __, message: heard.put((message.topic, message.payload))
-        client.connect("localhost", broker)
-        client.loop_start()
-        clients.append(client)
-        ready.get(timeout=20)
-        return client, heard
+    def connect(user: str, *filters: str, **will: Any) -> Login:
+        found = Login(broker, tmp_path / "broker.pem", user, **will)
+        logins.append(found)
+        if filters:
+            found.subscribe(*filters)
+        return found
 
     yield connect
-    for client in clients:
-        client.disconnect()
-        client.loop_stop()
+    for each in logins:
+        each.leave()
 
 
-def test_each_login_keeps_to_its_own_topics(login):
-    gateway, at_gateway = login("gateway", "atls/#")
-    alice, at_alice = login("alice", "atls/alice/#", "atls/bob/#", "atls/bridge/state")
-    bob, _ = login("bob", "atls/#")
+ALICE = "atls/alice/atls"
+FOREIGN = [
+    *(f"{ALICE}/{place}" for place in ("open", "gone", "status", "incoming", f"{SESSION}/up/0", f"{SESSION}/close")),
+    *(f"{ALICE}/{SESSION}/{place}" for place in ("down/0", "status")),
+    "atls/bridge/state",
+    "atls/bob/atls/status",  # what the gateway says to bob himself
+    f"atls/bob/atls/{SESSION}/down/0",
+    "atls/bob/other",
+    "home/lamp",
+    "home/lamp/availability",
+    "home/lamp/set",
+    "home/lamp/answer",
+    "home/bridge/state",
+    "home/bridge/request/permit_join",
+    "home/bridge/response/permit_join",
+    "homeassistant/device/home_lamp/config",
+    "homeassistant/status",
+    "$SYS/broker/version",
+    "$share/x/atls/alice/atls/open",
+    "elsewhere",
+]
 
-    for topic in ("atls/alice/atls/open", f"atls/alice/atls/{SESSION}/up/0", f"atls/alice/atls/{SESSION}/close"):
-        bob.publish(topic, b"forged", qos=1).wait_for_publish(20)
-        alice.publish(topic, b"mine", qos=1).wait_for_publish(20)
-        assert at_gateway.get(timeout=20) == (topic, b"mine")
-    for topic in ("atls/bridge/state", "atls/alice/atls/status", f"atls/alice/atls/{SESSION}/down/0"):
-        alice.publish(topic, b"forged", qos=1).wait_for_publish(20)
-        gateway.publish("atls/bob/atls/status", b"for bob", qos=1).wait_for_publish(20)
-        gateway.publish(topic, b"true", qos=1).wait_for_publish(20)
-        assert at_alice.get(timeout=20) == (topic, b"true")
+
+def test_a_login_writes_its_own_topics_only(login: Callable[..., Login]) -> None:
+    gateway = login("gateway", "atls/#", "home/#", "homeassistant/#")
+    alice, bob = login("alice"), login("bob")
+    for topic in FOREIGN:
+        assert bob.say(topic) == NOT_AUTHORIZED, topic
+        assert bob.say(topic, retain=True) == NOT_AUTHORIZED, topic
+    for user, place in ((alice, ALICE), (bob, "atls/bob/atls")):
+        for name in ("open", "gone", f"{SESSION}/up/0", f"{SESSION}/close"):
+            assert user.say(f"{place}/{name}", b"mine") == 0
+            assert gateway.hears() == (f"{place}/{name}", b"mine")  # and nothing forged before it
 
 
-def test_nobody_comes_in_without_a_password(broker, tmp_path):
+def test_a_login_reads_its_own_topics_only(login: Callable[..., Login]) -> None:
+    gateway = login("gateway")
+    eavesdropper = login("bob", "#", "+/+/+/#", "atls/#", "atls/+/atls/+/down/+", "home/#", "home/+", "homeassistant/#",
+                         "$share/x/atls/alice/#", *(topic for topic in FOREIGN if "$" not in topic))  # fmt: skip
+    for topic in FOREIGN:
+        if "$" not in topic:
+            gateway.say(topic, b"secret")
+    heard = set()
+    gateway.say("atls/bob/atls/incoming", NEVER[1])
+    while (found := eavesdropper.hears())[1] != NEVER[1]:
+        heard.add(found[0])
+    assert heard == {"atls/bridge/state", "atls/bob/atls/status", f"atls/bob/atls/{SESSION}/down/0"}
+
+
+def test_a_login_that_is_a_wildcard_is_nobody(login: Callable[..., Login]) -> None:
+    gateway, wild = login("gateway", "atls/#"), login("+", "atls/#", "atls/+/atls/status")
+    for topic in (f"{ALICE}/open", "atls/+/atls/open"):
+        try:
+            assert wild.say(topic) == NOT_AUTHORIZED, topic
+        except ValueError:  # the client itself won't
+            assert "+" in topic
+    gateway.say(f"{ALICE}/status", b"secret")
+    gateway.say("atls/bridge/state", NEVER[1])
+    assert gateway.hears() == (f"{ALICE}/status", b"secret")
+    assert wild.heard.empty()
+
+
+@pytest.mark.parametrize("topic", ["atls/bridge/state", f"{ALICE}/gone", "home/bridge/state", "home/lamp"])
+def test_a_will_is_no_way_around(login: Callable[..., Login], topic: str) -> None:
+    gateway = login("gateway", "atls/#", "home/#")
+    bob = login("bob", topic=topic, payload=b"forged", qos=1, retain=True)
+    if not bob.reason.is_failure:  # else the broker refused it at once
+        bob.vanish()
+    alice = login("alice", topic=f"{ALICE}/gone", payload=b"mine", qos=1)
+    alice.vanish()  # later than bob
+    assert gateway.hears() == (f"{ALICE}/gone", b"mine")
+
+
+def test_home_assistant_reads_and_sets_devices_and_no_more(login: Callable[..., Login]) -> None:
+    gateway = login("gateway", "atls/#", "home/#")
+    assistant = login("home-assistant", "home/#", "homeassistant/#", "atls/#")
+    for topic in ("home/lamp", "home/lamp/availability", "home/lamp/answer", "home/bridge/state", "atls/bridge/state",
+                  f"{ALICE}/open", "home/lamp/set", "homeassistant/device/x/config"):  # fmt: skip
+        assert (assistant.say(topic) == NOT_AUTHORIZED) is not topic.startswith(("homeassistant", "home/lamp/set"))
+    for topic in ("set", "set/state", "get", "get/state"):
+        assert assistant.say(f"home/lamp/{topic}", b"mine") == 0
+    assert assistant.say("home/bridge/request/devices", b"mine") == 0
+    found = [gateway.hears() for _ in range(6)]
+    assert {each for each, _ in found[1:]} == {
+        "home/bridge/request/devices", *(f"home/lamp/{each}" for each in ("set", "set/state", "get", "get/state"))
+    }  # fmt: skip
+    told = ["home/lamp", "home/lamp/availability", "home/lamp/answer/me", "home/bridge/state"]
+    gateway.say(f"{ALICE}/status", b"secret")
+    for topic in told:
+        assert gateway.say(topic, b"true") == 0
+    heard = {assistant.hears() for _ in range(len(told) + 1)}
+    assert heard == {*((each, b"true") for each in told), ("homeassistant/device/x/config", b"forged")}
+
+
+def test_nobody_comes_in_without_a_password(broker: int, tmp_path: Path) -> None:
     answers: queue.Queue[str] = queue.Queue()
     client = mqtt.Client(CallbackAPIVersion.VERSION2)
     client.tls_set(ca_certs=str(tmp_path / "broker.pem"))

@@ -29,6 +29,7 @@ from gateway.api.model import ContentKind, Reason
 from layer.records import APPLICATION_DATA, read_datagram
 
 ROOT = Path(__file__).parents[2]
+DOCS = ROOT / "docs"
 SESSION = "0123456789abcdef0123456789abcdef"
 NONCE = "a1b2c3d4e5f60718"
 UNIT = bytes.fromhex("17fefd00010000000000050018") + bytes(range(0xA0, 0xB8))
@@ -255,7 +256,11 @@ def test_mqtt_types_and_events(carriage: Any) -> None:
 def test_mqtt_access_control_list(carriage: Any) -> None:
     shipped = (ROOT / "config" / "mosquitto.acl").read_text().splitlines()
     rules = [line for line in shipped if line and not line.startswith("#")]
-    assert carriage.block("text", "mqtt-acl").split("\n") == [*rules[:2], "", *rules[2:], ""]
+    devices = (DOCS / "mqtt.md").read_text().partition("```text mqtt-devices-acl\n")[2].partition("```")[0]
+    here = [line for line in carriage.block("text", "mqtt-acl").split("\n") if line]
+    there = [line for line in devices.split("\n") if line]
+    at = rules.index("pattern write atls/%u/atls/open")
+    assert [*here[:2], *there[1:], *here[2:]] == rules and there[0] == here[0] and len(here) == len(rules) - at + 2
 
 
 def test_kinds(carriage: Any) -> None:
