@@ -36,6 +36,7 @@ PAGES = (
     "architecture.md",
     "bench.md",
     "carriage.md",
+    "cli.md",
     "coap-devices.md",
     "config.md",
     "endpoint.md",

@@ -1,0 +1,47 @@
+"""The sample outputs of docs/cli.md: recorded answers of a real gateway, put into words by the command's own code.
+
+``cli_answers.json`` holds what a gateway with a virtual dongle, four devices and a phone answered, dongle unplugged and
+back. A change of the words changes the page with it; a new recording is a new page.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+from unittest import mock
+
+from gateway.cli import devices_view, radios, status_view
+from gateway.cli.screen import Screen
+
+ANSWERS = Path(__file__).parent / "cli_answers.json"
+_PORT = {
+    "path": "/dev/serial/by-id/usb-Nabu_Casa_SkyConnect_v1.0_3abe54797c91-if00-port0",
+    "device": "/dev/ttyUSB0",
+    "vid": "10c4",
+    "pid": "ea60",
+    "description": "SkyConnect v1.0",
+    "manufacturer": "Nabu Casa",
+}
+
+
+def rendered() -> dict[str, str]:
+    """The blocks by name."""
+    answers = json.loads(ANSWERS.read_text())
+    devices = answers["devices"]["devices"]
+    to = Screen()
+    dongle = radios.known(0x10C4, 0xEA60, _PORT["path"])
+    assert dongle is not None
+    port: dict[str, Any] = _PORT | {"dongle": dongle.name, "config": radios.config_of(_PORT["path"], dongle)}
+    with mock.patch.object(devices_view.time, "time", lambda: float(answers["time"])):
+        blocks: dict[str, Iterable[str]] = {
+            "status": status_view.lines(answers["status"], to),
+            "sessions": status_view.session_lines(answers["sessions"]["sessions"], to),
+            "devices": devices_view.device_table(devices, to),
+            "device": devices_view.device_lines(devices_view.matching(devices, "kitchen")[0], to),
+            "stranger": devices_view.device_lines(next(one for one in devices if not one["name"]), to),
+            "reload": status_view.reload_lines(answers["reload"], to),
+            "radios": radios.lines([port], to),
+        }
+        return {name: "\n".join(line.rstrip() for line in lines) + "\n" for name, lines in blocks.items()}
