@@ -15,7 +15,8 @@ from random import SystemRandom
 from typing import Any, Final
 
 from adapters.zigbee import semantics
-from adapters.zigbee.air import BlankDongleError, Device, Settings, timestamp
+from adapters.zigbee.administration import COMMANDS
+from adapters.zigbee.air import BlankDongleError, Device, Settings
 from adapters.zigbee.clusters import TABLE, Table
 from adapters.zigbee.config import ZigbeeConfig
 from adapters.zigbee.conversation import Conversation
@@ -23,7 +24,7 @@ from adapters.zigbee.coordinator import LINK_KEY_OVERHEAD, Coordinator
 from adapters.zigbee.deadlines import Deadlines
 from adapters.zigbee.memory import TunnelMemory
 from adapters.zigbee.restart import resume
-from adapters.zigbee.semantics import Semantics
+from adapters.zigbee.semantics import Semantics, clusters_of
 from adapters.zigbee.sending import Frame, Sender
 from adapters.zigbee.sending import Outcome as Sent
 from adapters.zigbee.shared import Shared
@@ -58,8 +59,6 @@ BATCH: Final = 64
 SETTLED: Final = 60.0
 """A dongle that stayed up for so long begins with the first waiting time again when it fails."""
 STOP_TIMEOUT: Final = 10.0
-MAX_PERMIT: Final = 254
-"""Seconds; 255 would mean for ever."""
 TUNNEL_IDS: Final = 1024
 
 _BLANK: Final = (
@@ -125,7 +124,7 @@ class ZigbeeAdapter:
             memory=memory,
             salt=secrets.token_hex(16),
         )
-        self._semantics = Semantics(context, self._table, self._counters, self._wake.set)
+        self._semantics = Semantics(context, self._table, self._config.presence, self._counters, self._wake.set)
         try:
             for key in resume(self._shared, self._conversation):
                 self._touch(key)
@@ -146,7 +145,7 @@ class ZigbeeAdapter:
             interview=limits.interview,
             start=limits.start,
         )
-        clusters = frozenset(self._table.of)
+        clusters = clusters_of(self._table)
         may_form = config.form == "if-blank"
         wait = limits.reconnect_first
         while True:
@@ -194,9 +193,10 @@ class ZigbeeAdapter:
                     self._touch(key)
                 _LOG.info("the ZigBee network is up: %s", radio.network)
                 assert self._semantics is not None
-                self._semantics.up(radio.devices())
+                self._semantics.up(sender, radio.eui64, radio.devices())
                 context.ready()
                 reason = await radio.wait_lost()
+                self._semantics.down()
                 self._sender = None
                 serving.cancel()
         finally:
@@ -221,12 +221,14 @@ class ZigbeeAdapter:
         self._inbox.append(((eui64, endpoint, link_key), payload))
         self._wake.set()
 
-    def heard(self, eui64: str) -> None:
-        if self._sender is not None:
+    def heard(self, eui64: str, sleepy: bool) -> None:
+        if sleepy and self._sender is not None:
             self._sender.heard(eui64)
-        if self._calling:
+        if sleepy and self._calling:
             self._heard[eui64] = None
             self._wake.set()
+        if self._semantics is not None:
+            self._semantics.heard(eui64, sleepy)
 
     def zcl_frame(
         self, eui64: str, endpoint: int, cluster: int, aps_counter: int, payload: bytes, link_key: bool
@@ -237,6 +239,8 @@ class ZigbeeAdapter:
     def device_joined(self, device: Device) -> None:
         assert self._semantics is not None
         _LOG.info("%s is in the network: %s %s", device.eui64, device.manufacturer or "?", device.model or "?")
+        if device.sleepy and self._sender is not None:
+            self._sender.heard(device.eui64)  # it has just answered, when nobody knew yet that it sleeps
         self._semantics.joined(device)
 
     def device_left(self, eui64: str) -> None:
@@ -252,10 +256,15 @@ class ZigbeeAdapter:
     # What the engine orders ----------------------------------------------------------------------------------------
 
     def send(self, transmit: Transmit) -> None:
+        if isinstance(transmit.envelope, Command) and self._semantics is not None:
+            self._semantics.carry_out(transmit.envelope, transmit)  # without another turn of the loop
+            return
         self._orders.append(transmit)
         self._wake.set()
 
     def withdraw(self, envelope: EnvelopeId) -> None:
+        if self._semantics is not None:
+            self._semantics.withdraw(envelope)
         for transmit in self._orders:
             if transmit.envelope.id == envelope:
                 self._orders.remove(transmit)
@@ -283,7 +292,8 @@ class ZigbeeAdapter:
             self._open(transmit, envelope, now)
             return
         if isinstance(envelope, Command):
-            self._settle(envelope.id, Reason.CONTENT, None)
+            assert self._semantics is not None
+            self._semantics.carry_out(envelope, transmit)
             return
         place = self._sessions.get(envelope.session)
         if place is None:
@@ -409,7 +419,9 @@ class ZigbeeAdapter:
         self._touch(conversation.key)
 
     def _set_timer(self, context: AdapterContext) -> None:
-        due = self._deadlines.next()
+        assert self._semantics is not None
+        times = (self._deadlines.next(), self._semantics.next_deadline())
+        due = min((time for time in times if time is not None), default=None)
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
@@ -470,11 +482,11 @@ class ZigbeeAdapter:
 
     async def command(self, name: str, arguments: Mapping[str, Any]) -> Mapping[str, Any]:
         radio = self._radio
-        if name not in _COMMANDS:
-            raise PeerError(f"the zigbee adapter knows {', '.join(sorted(_COMMANDS))}")
-        if radio is None:
+        if name not in COMMANDS:
+            raise PeerError(f"the zigbee adapter knows {', '.join(sorted(COMMANDS))}")
+        if radio is None or self._semantics is None:
             raise PeerError("the dongle is not there now")
-        return await _COMMANDS[name](radio, arguments)
+        return await COMMANDS[name](radio, self._semantics, arguments)
 
 
 class _Report:
@@ -489,38 +501,3 @@ class _Report:
 
     def __call__(self, outcome: Sent) -> None:
         self._adapter.frame_done(self._conversation, self._frame, outcome)
-
-
-async def _permit_join(radio: Coordinator, arguments: Mapping[str, Any]) -> Mapping[str, Any]:
-    seconds = arguments.get("seconds", 60)
-    if set(arguments) - {"seconds"} or type(seconds) is not int or not 0 <= seconds <= MAX_PERMIT:
-        raise PeerError(f"permit-join takes `seconds`, 0 (closed) to {MAX_PERMIT}")
-    try:
-        await radio.permit(seconds)
-    except TransportError as failure:
-        raise PeerError(str(failure)) from failure
-    _LOG.info("joining is %s", f"open for {seconds} s" if seconds else "closed")
-    return {"seconds": seconds}
-
-
-async def _devices(radio: Coordinator, arguments: Mapping[str, Any]) -> Mapping[str, Any]:
-    return {
-        "devices": [
-            {
-                "eui64": device.eui64,
-                "nwk": f"0x{device.nwk:04x}",
-                "manufacturer": device.manufacturer,
-                "model": device.model,
-                "interviewed": device.interviewed,
-                "sleepy": device.sleepy,
-                "lqi": device.lqi,
-                "rssi": device.rssi,
-                "last_seen": timestamp(device.last_seen),
-                "tunnel_endpoints": list(device.tunnel_endpoints),
-            }
-            for device in radio.devices()
-        ]
-    }
-
-
-_COMMANDS = {"permit-join": _permit_join, "devices": _devices}

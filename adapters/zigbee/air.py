@@ -70,8 +70,8 @@ class RadioEvents(Protocol):
     ) -> bool:
         """A frame of a cluster that has a row, or a Bind response (endpoint 0). False: it isn't ours, zigpy gets it."""
 
-    def heard(self, eui64: str) -> None:
-        """A frame of any kind came from a device that sleeps otherwise; told before the frame itself."""
+    def heard(self, eui64: str, sleepy: bool) -> None:
+        """A frame of any kind came from a device, which may sleep otherwise; told before the frame itself."""
 
     def device_joined(self, device: Device) -> None:
         """A device is in, and its interview is over (or took too long: then ``interviewed`` is false)."""

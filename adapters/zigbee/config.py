@@ -116,6 +116,15 @@ class Limits(_Table):
     """A dongle that isn't up by then is tried anew."""
 
 
+class PresenceTimes(_Table):
+    """When a device counts as offline; times in seconds."""
+
+    always_on: Annotated[float, Field(ge=10)] = 600.0
+    """A device that is always on and was silent for so long is asked; without an answer it is offline."""
+    sleepy: Annotated[float, Field(ge=60)] = 90_000.0
+    """A sleeping device that was silent for so long is offline."""
+
+
 class ZigbeeConfig(_Table):
     """The table of one ZigBee adapter."""
 
@@ -137,6 +146,8 @@ class ZigbeeConfig(_Table):
     """Protocol ids of the tunnels that the gateway opens towards devices."""
     manufacturer_code: Annotated[int, Field(ge=0, le=0xFFFF)] = 0xFFFF
     """Goes with the protocol ids above; 0xFFFF: of no manufacturer."""
+    presence: PresenceTimes = PresenceTimes()
+    """When devices count as offline."""
     limits: Limits = Limits()
     """Bounds; the defaults suit one dongle at 115,200 baud."""
 

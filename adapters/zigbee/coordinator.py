@@ -140,8 +140,8 @@ class Coordinator:
     def heard(self, app: radio.Application, packet: Any) -> None:
         nwk = radio.sender_nwk(packet)
         sender = None if nwk is None else self._sender(app, nwk)
-        if sender is not None and sender.sleepy:
-            self._events.heard(sender.eui64)
+        if sender is not None:
+            self._events.heard(sender.eui64, sender.sleepy)
 
     def tunnel_packet(self, app: radio.Application, packet: Any) -> None:
         """Take a frame of the tunnelling cluster. zigpy's own path would drop a repeated payload for 10 s."""
@@ -163,7 +163,7 @@ class Coordinator:
     def zcl_packet(self, app: radio.Application, packet: Any) -> bool:
         """Take a report, or the answer to a question of ours."""
         nwk = radio.sender_nwk(packet)
-        sender = None if nwk is None else self._sender(app, nwk)
+        sender = None if nwk is None or not radio.is_unicast(packet) else self._sender(app, nwk)
         if sender is None:
             return False
         taken = self._events.zcl_frame(

@@ -5,6 +5,7 @@ Pure: no radio, no clock.
 
 from __future__ import annotations
 
+import builtins
 from dataclasses import dataclass, field, replace
 from typing import Final
 
@@ -13,6 +14,7 @@ from adapters.zigbee.clusters import Row, Table
 from carriage.zigbee import foundation
 from gateway.api.model import Peer, Property, Scalar
 
+BASIC: Final = 0x0000
 MAX_PROPERTIES: Final = 64
 """Of one device; what its further endpoints offer is left out."""
 RECENT: Final = 8
@@ -31,10 +33,10 @@ class Slot:
     endpoint: int
     row: Row
 
-
-def place(endpoint: int, cluster: int) -> int:
-    """A cluster on an endpoint as one number, a key of tables."""
-    return endpoint << 16 | cluster
+    @builtins.property
+    def place(self) -> int:
+        """The cluster on its endpoint as one number, a key of tables."""
+        return self.endpoint << 16 | self.row.cluster
 
 
 @dataclass(slots=True, eq=False)
@@ -47,6 +49,10 @@ class Model:
     peer_link_key: Peer
     slots: dict[str, Slot]
     places: dict[int, dict[int, Slot]]
+    endpoint: int
+    """One with the Basic cluster, as every device has it."""
+    answering: bool = False
+    """A default response to it is on its way."""
     recent: dict[tuple[int, int, bytes], float] = field(default_factory=dict)
 
     @property
@@ -85,7 +91,7 @@ def model_of(device: Device, table: Table) -> Model:
                 if name in slots or len(slots) >= MAX_PROPERTIES:
                     continue
                 slot = slots[name] = Slot(replace(row.property, name=name), endpoint.number, row)
-                places.setdefault(place(endpoint.number, cluster), {})[row.attribute] = slot
+                places.setdefault(slot.place, {})[row.attribute] = slot
     return Model(
         eui64=device.eui64,
         sleepy=device.sleepy,
@@ -93,6 +99,7 @@ def model_of(device: Device, table: Table) -> Model:
         peer_link_key=peer_of(device.eui64, link_key=True),
         slots=slots,
         places=places,
+        endpoint=next((endpoint.number for endpoint in device.endpoints if BASIC in endpoint.in_clusters), 1),
     )
 
 

@@ -1,22 +1,35 @@
-"""The devices whose clusters the gateway understands: their reports become readings, their interviews joins.
+"""The devices whose clusters the gateway understands, and what happens to them: where reports, commands, the setting up
+of devices and their presence meet.
 
 Synchronous; ``adapter`` calls ``turn`` after every wake. What comes in is queued by ``take`` (bounded) so that bellows'
-callback never waits for the engine.
+callback never waits for the engine. An order is carried out at once.
 """
 
 from __future__ import annotations
 
 import logging
+import time
 from collections import deque
 from collections.abc import Callable, Iterable
-from typing import Final
+from functools import partial
+from typing import Any, Final
 
+from adapters.zigbee import orders
 from adapters.zigbee.air import Device
 from adapters.zigbee.clusters import Table
-from adapters.zigbee.reports import Model, model_of, peer_of, reported
+from adapters.zigbee.config import PresenceTimes
+from adapters.zigbee.orders import Orders
+from adapters.zigbee.presence import PresenceTable
+from adapters.zigbee.reports import BASIC, Model, Values, model_of, peer_of, reported
+from adapters.zigbee.requests import Answer, Content, Question, Reply, Requests
+from adapters.zigbee.sending import Frame, Sender
+from adapters.zigbee.sending import Outcome as Sent
+from adapters.zigbee.setup import MEMORY, Memory, Setup
+from carriage.zigbee import foundation, zdo
 from carriage.zigbee.foundation import General
+from carriage.zigbee.zcl import ZclFrame
 from gateway.api.errors import PeerError
-from gateway.api.model import Join, Leave, Reading
+from gateway.api.model import Command, EnvelopeId, Join, Leave, Presence, Reading, Transmit
 from gateway.api.ports import AdapterContext
 
 _LOG = logging.getLogger(__name__)
@@ -25,65 +38,148 @@ INBOX: Final = 1024
 """Frames that wait to be decoded; more are dropped and counted."""
 BATCH: Final = 64
 """Frames decoded before anything else gets its turn."""
-COUNTERS: Final = ("reports", "reports_repeated", "reports_malformed", "reports_unknown", "reports_dropped")
+COUNTERS: Final = (
+    "reports",
+    "reports_repeated",
+    "reports_malformed",
+    "reports_unknown",
+    "reports_dropped",
+    *orders.COUNTERS,
+)
 
-_GLOBAL: Final = 0x07
+_GENERAL: Final = 0x07
 """Frame type and manufacturer bit of the ZCL frame control: zero in a general frame of the standard."""
+_NO_DEFAULT_RESPONSE: Final = 0x10
 _REPORT: Final = int(General.REPORT)
+_PING: Final = Content(General.READ, foundation.read([0x0000]), General.READ_RESPONSE)
+"""The ZCL version, which every device has."""
+
+
+def clusters_of(table: Table) -> frozenset[int]:
+    """Whose frames ``Semantics.take`` wants to see."""
+    return frozenset((*table.of, BASIC, zdo.BIND_RESPONSE))
 
 
 class Semantics:
     """All devices of one adapter. ``wake`` asks for a ``turn``."""
 
     def __init__(
-        self, context: AdapterContext, table: Table, counters: dict[str, int], wake: Callable[[], None]
+        self,
+        context: AdapterContext,
+        table: Table,
+        presence: PresenceTimes,
+        counters: dict[str, int],
+        wake: Callable[[], None],
     ) -> None:
         self._context = context
         self._table = table
         self._counters = counters
         self._wake = wake
         self._models: dict[str, Model] = {}
-        self._inbox: deque[tuple[str, int, int, bytes, bool]] = deque()
+        self._inbox: deque[tuple[str, int, int, bytes, bool, Question | None]] = deque()
+        self._presence = PresenceTable(always_on=presence.always_on, sleepy=presence.sleepy)
+        self._requests = Requests(context.now, wake)
+        self._orders = Orders(context, self._requests, counters, self._silent)
+        self._setup = Setup(self._requests, Memory(context.state_dir / MEMORY), context.now, self._tell, self._silent)
 
     # The radio -----------------------------------------------------------------------------------------------------
 
-    def up(self, devices: Iterable[Device]) -> None:
+    def up(self, sender: Sender, own_eui64: int, devices: Iterable[Device]) -> None:
         """The radio is up with these devices."""
+        self._requests.sender = sender
+        self._setup.own_eui64 = own_eui64
+        wall = time.time()
         for device in devices:
-            self.joined(device)
+            self._known(device, None if device.last_seen is None else max(0.0, wall - device.last_seen), anew=False)
+
+    def down(self) -> None:
+        """The radio is lost. What is held for sleeping devices is kept."""
+        self._orders.radio_lost()
+        self._requests.sender = None
+        self._setup.clear()
+        self._presence.clear()
 
     def joined(self, device: Device) -> None:
-        """A device is in the network, and its interview over."""
+        """A device has come into the network, and its interview is over."""
+        self._known(device, 0.0, anew=True)
+
+    def _known(self, device: Device, silent: float | None, *, anew: bool) -> None:
+        context, eui64 = self._context, device.eui64
         model = model_of(device, self._table) if device.interviewed else None
-        if model is not None:
-            self._models[device.eui64] = model
-        self._context.submit(
+        context.submit(
             Join(
-                id=self._context.next_id(),
-                source=peer_of(device.eui64),
-                received_at=self._context.now(),
-                facts=facts_of(device) if device.interviewed else (),
+                id=context.next_id(),
+                source=peer_of(eui64),
+                received_at=context.now(),
+                facts=() if model is None else facts_of(device),
                 properties=() if model is None else model.properties,
                 sleepy=device.sleepy,
             )
         )
+        if model is None:
+            return
+        self._models[eui64] = model
+        now = context.now()
+        self._presence.add(eui64, sleepy=device.sleepy, silent=silent, now=now)
+        if anew:
+            self._presence.heard(eui64, now)
+        self._setup.add(model, anew=anew)
+        self._wake()
 
     def left(self, eui64: str, now: float) -> None:
         self._models.pop(eui64, None)
+        self._presence.remove(eui64)
+        self._setup.left(eui64)
+        self._requests.forget(eui64)
+        self._orders.left(eui64)
         self._context.submit(Leave(id=self._context.next_id(), source=peer_of(eui64), received_at=now))
+
+    def heard(self, eui64: str, sleepy: bool) -> None:
+        """A frame of any kind came; told before the frame itself."""
+        if self._presence.heard(eui64, self._context.now()):
+            self._wake()
+        if sleepy:
+            self._orders.heard(eui64)
+        self._setup.heard(eui64)
 
     def take(self, eui64: str, endpoint: int, cluster: int, aps_counter: int, payload: bytes, link_key: bool) -> bool:
         """See ``air.RadioEvents.zcl_frame``."""
-        if len(payload) < 3 or not endpoint or payload[0] & _GLOBAL or payload[2] != _REPORT:
+        if len(payload) < (3 if endpoint else 2):
             return False
-        if cluster not in self._table.of:
+        question = None
+        if not endpoint or payload[2] != _REPORT or payload[0] & _GENERAL:
+            question = self._requests.find(eui64, endpoint, cluster, payload)
+            if question is None:
+                return False
+        elif cluster not in self._table.of:
             return False
         if len(self._inbox) >= INBOX:
             self._counters["reports_dropped"] += 1
             return True
-        self._inbox.append((eui64, endpoint << 16 | cluster, aps_counter, payload, link_key))
+        self._inbox.append((eui64, endpoint << 16 | cluster, aps_counter, payload, link_key, question))
         self._wake()
         return True
+
+    # The gateway ---------------------------------------------------------------------------------------------------
+
+    def carry_out(self, command: Command, transmit: Transmit) -> None:
+        kind, _, eui64 = transmit.to.claim.partition(":")
+        self._orders.carry_out(command, transmit, self._models.get(eui64) if kind == "eui64" else None)
+
+    def withdraw(self, envelope: EnvelopeId) -> None:
+        self._orders.withdraw(envelope)
+
+    def shown(self, eui64: str) -> dict[str, Any]:
+        """For the administrator: what is known of a device here."""
+        model = self._models.get(eui64)
+        properties = () if model is None else model.properties
+        return {
+            "online": self._presence.online(eui64),
+            "properties": [{"name": one.name, "unit": one.unit, "writable": one.writable} for one in properties],
+            "commands_held": self._orders.waiting(eui64),
+            "reporting": self._setup.states(eui64),
+            "setup_steps_left": self._setup.left_over(eui64),
+        }
 
     # The work ------------------------------------------------------------------------------------------------------
 
@@ -92,12 +188,37 @@ class Semantics:
         """Frames are left for another turn."""
         return bool(self._inbox)
 
+    def next_deadline(self) -> float | None:
+        times = (self._requests.next_deadline(), self._presence.next_deadline())
+        return min((time for time in times if time is not None), default=None)
+
     def turn(self, now: float) -> None:
         inbox = self._inbox
         for _ in range(min(BATCH, len(inbox))):
             self._digest(*inbox.popleft(), now)
+        self._requests.tick(now)
+        self._presence.tick(now)
+        for eui64 in self._presence.asks():
+            self._ping(eui64)
+        for news in self._presence.news():
+            _LOG.info("%s is %s", news.eui64, "online" if news.online else "offline")
+            self._context.submit(
+                Presence(id=self._context.next_id(), source=peer_of(news.eui64), online=news.online, received_at=now)
+            )
 
-    def _digest(self, eui64: str, at: int, aps_counter: int, payload: bytes, link_key: bool, now: float) -> None:
+    def _digest(
+        self,
+        eui64: str,
+        at: int,
+        aps_counter: int,
+        payload: bytes,
+        link_key: bool,
+        question: Question | None,
+        now: float,
+    ) -> None:
+        if question is not None:
+            self._requests.answered(question, payload)
+            return
         model = self._models.get(eui64)
         if model is None:
             self._counters["reports_unknown"] += 1
@@ -111,6 +232,8 @@ class Semantics:
         except PeerError:
             self._counters["reports_malformed"] += 1
             return
+        if not payload[0] & _NO_DEFAULT_RESPONSE:
+            self._acknowledge(model, at, payload, link_key)
         if not values:
             self._counters["reports_unknown"] += 1
             return
@@ -124,6 +247,46 @@ class Semantics:
                 received_at=now,
             )
         )
+
+    def _acknowledge(self, model: Model, at: int, report: bytes, link_key: bool) -> None:
+        """A default response, where the report asks for one: one at a time for each device, and never again."""
+        sender = self._requests.sender
+        if sender is None or model.answering:
+            return
+        model.answering = True
+        answer = ZclFrame(
+            General.DEFAULT_RESPONSE,
+            foundation.default_response(General.REPORT, foundation.Status.SUCCESS),
+            report[1],
+            cluster_specific=False,
+        ).encode()
+        sender.submit(
+            Frame(model.eui64, at >> 16, answer, link_key, partial(_acknowledged, model), cluster=at & 0xFFFF)
+        )
+
+    def _tell(self, model: Model, values: Values) -> None:
+        context = self._context
+        context.submit(Reading(id=context.next_id(), source=model.peer, values=values, received_at=context.now()))
+
+    def _ping(self, eui64: str) -> None:
+        model = self._models.get(eui64)
+
+        def done(answer: Answer) -> None:
+            self._presence.asked(eui64, isinstance(answer, Reply), self._context.now())
+            self._wake()
+
+        assert model is not None  # who is asked is in the table, and who is there has a model
+        self._requests.ask(eui64, model.endpoint, BASIC, _PING, done)
+
+    def _silent(self, model: Model) -> None:
+        """Something could not be delivered to a device."""
+        if self._requests.sender is not None:
+            self._presence.doubt(model.eui64)
+            self._wake()
+
+
+def _acknowledged(model: Model, outcome: Sent) -> None:
+    model.answering = False
 
 
 def facts_of(device: Device) -> tuple[tuple[str, str], ...]:

@@ -26,6 +26,7 @@ TABLES: list[tuple[str, str, type[BaseModel]]] = [
     ("adapters.zigbee", "A target of `protocols`:", zigbee.TunnelTarget),
     ("adapters.zigbee", "A device of `devices`:", zigbee.DeviceTable),
     ("adapters.zigbee", "`incoming`. A device", zigbee.IncomingTable),
+    ("adapters.zigbee", "`presence`, times in seconds:", zigbee.PresenceTimes),
     ("adapters.zigbee", "`limits`, times in seconds:", zigbee.Limits),
     ("adapters.coap", "", CoapTable),
     ("adapters.mqtt", "", MqttConfig),

@@ -14,6 +14,7 @@ from adapters.mqtt.devices.requests import MAX_JOIN
 from adapters.mqtt.devices.topics import MAX_DEVICE
 from adapters.mqtt.devices.values import MAX_AT_ONCE, MAX_TRANSACTION
 from adapters.mqtt.sessions import RECEIVE_MAXIMUM
+from adapters.zigbee import reports, requests, semantics, setup
 from adapters.zigbee.config import ZigbeeConfig
 from adapters.zigbee.coordinator import INTERVIEW_INTERVAL
 from adapters.zigbee.radio import DELIVERY_TIMEOUT
@@ -50,6 +51,7 @@ WIDTH = 112
 TUNNEL = TunnelLimits()
 LIMITS = EngineLimits()
 ZIGBEE = ZigbeeConfig(path="tty").limits
+PRESENCE = ZigbeeConfig(path="tty").presence
 COAP = CoapConfig()
 MESSAGES = TransmissionParameters()
 
@@ -106,6 +108,13 @@ NUMBERS: list[tuple[str, str]] = [
     ("zigbee.md", f"{GROW_AFTER} taken frames in a row"),
     ("zigbee.md", f"counts as lost after {DELIVERY_TIMEOUT:g} s without a word"),
     ("zigbee.md", f"stays in its lane, {SLEEPER_LANE} at most"),
+    ("zigbee.md", f"{setup.AT_ONCE:d} devices are set up at once".replace("2", "Two")),
+    ("zigbee.md", f"after {setup.FIRST_RETRY:g} s at the soonest, doubling up to one hour"),
+    ("zigbee.md", f"came within the last {reports.RECENT_SECONDS:g} s is a copy"),
+    ("zigbee.md", f"At most {semantics.INBOX} frames wait to be decoded"),
+    ("zigbee.md", f"said nothing within {requests.ANSWER_WAIT:g} s"),
+    ("zigbee.md", f"`presence.always_on` ({PRESENCE.always_on:g} s)"),
+    ("zigbee.md", f"`presence.sleepy` ({PRESENCE.sleepy / 3600:g} h)"),
     ("zigbee.md", f"within `limits.awake` ({ZIGBEE.awake:g} s) after any frame"),
 ]
 

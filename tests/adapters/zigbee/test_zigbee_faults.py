@@ -47,7 +47,7 @@ class Recorder:
     ) -> bool:
         return False
 
-    def heard(self, eui64: str) -> None:
+    def heard(self, eui64: str, sleepy: bool) -> None:
         pass
 
     def device_joined(self, device: Known) -> None:

@@ -7,7 +7,7 @@ from typing import Any
 from adapters.zigbee.semantics import INBOX
 from gateway.api.model import Join, LinkSecurity, Reading
 from simulator.network.kinds import Identity, humidity, on_off, power, temperature
-from tests.adapters.zigbee.zcl_device import ZclDevice
+from tests.adapters.zigbee.zcl_device import ZclDevice, settled
 
 SENSOR, LAMP = 0x000D6F0000000021, 0x000D6F0000000022
 IDENTITY = Identity("ACME", "Z1", mains=True)
@@ -52,6 +52,7 @@ async def test_reports_become_readings(world: Any) -> None:
     async with world.gateway() as gateway:
         device = await sensor(world)
         await gateway.join(device)
+        await settled(gateway, device)
         before = len(values(gateway))
         zigpys = gateway.adapter.status()["counters"]["radio_received"]
         for cluster, payload in (
@@ -87,6 +88,7 @@ async def test_both_endpoints_of_a_lamp(world: Any) -> None:
     async with world.gateway() as gateway:
         second = await lamp(world)
         await gateway.join(second)
+        await settled(gateway, second)
         first = world.devices[0]
         before = len(values(gateway))
         first.report(0x0006, "0000 10 01")
@@ -103,6 +105,7 @@ async def test_what_is_no_report_of_ours(world: Any) -> None:
     async with world.gateway() as gateway:
         device = await sensor(world)
         await gateway.join(device)
+        await settled(gateway, device)
         before = len(values(gateway))
         counters = gateway.adapter.status()["counters"]
         for payload in ("0000", "0000 29 66", "0000 99 0011", "0000 48 20 ffff"):
@@ -124,6 +127,7 @@ async def test_a_copy_is_dropped(world: Any) -> None:
     async with world.gateway() as gateway:
         device = await sensor(world)
         await gateway.join(device)
+        await settled(gateway, device)
         frame = device.report(0x0402, "0000 29 6608")
         await gateway.until(lambda: values(gateway)[-1:] == [(("temperature", 21.5),)])
         before = len(values(gateway))
@@ -138,6 +142,7 @@ async def test_a_flood_is_bounded(world: Any) -> None:
     async with world.gateway() as gateway:
         device = await sensor(world)
         await gateway.join(device)
+        await settled(gateway, device)
         before = len(values(gateway))
         for number in range(INBOX + 50):
             payload = bytes((0x18, number & 0xFF, 0x0A, 0, 0, 0x29)) + (number % 3000).to_bytes(2, "little")

@@ -86,3 +86,14 @@ class ZclDevice:
     def commands(self, cluster: int) -> list[int]:
         """The cluster commands that came."""
         return [frame.command for at, frame in self.asked if at == cluster and frame.cluster_specific]
+
+
+async def shown(gateway: Any, device: ZclDevice) -> dict[str, Any]:
+    """The device as the administrator sees it."""
+    listed = (await gateway.adapter.command("devices", {}))["devices"]
+    return next(each for each in listed if each["eui64"] == device.eui64)
+
+
+async def settled(gateway: Any, device: ZclDevice) -> None:
+    """Until nothing is left to set up."""
+    await gateway.until(lambda: not gateway.adapter._semantics.shown(device.eui64)["setup_steps_left"], 20)

@@ -1,0 +1,65 @@
+"""What an administrator can ask of the ZigBee adapter: to let devices join, and to list them with all it knows."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Awaitable, Callable, Mapping
+from typing import Any, Final
+
+from adapters.zigbee.air import Device, timestamp
+from adapters.zigbee.coordinator import Coordinator
+from adapters.zigbee.semantics import Semantics
+from gateway.api.errors import PeerError, TransportError
+
+_LOG = logging.getLogger(__name__)
+
+MAX_PERMIT: Final = 254
+"""Seconds; 255 would mean for ever."""
+
+
+async def _permit_join(radio: Coordinator, semantics: Semantics, arguments: Mapping[str, Any]) -> Mapping[str, Any]:
+    seconds = arguments.get("seconds", 60)
+    if set(arguments) - {"seconds"} or type(seconds) is not int or not 0 <= seconds <= MAX_PERMIT:
+        raise PeerError(f"permit-join takes `seconds`, 0 (closed) to {MAX_PERMIT}")
+    try:
+        await radio.permit(seconds)
+    except TransportError as failure:
+        raise PeerError(str(failure)) from failure
+    _LOG.info("joining is %s", f"open for {seconds} s" if seconds else "closed")
+    return {"seconds": seconds}
+
+
+async def _devices(radio: Coordinator, semantics: Semantics, arguments: Mapping[str, Any]) -> Mapping[str, Any]:
+    return {"devices": [_shown(device, semantics) for device in radio.devices()]}
+
+
+def _shown(device: Device, semantics: Semantics) -> dict[str, Any]:
+    return {
+        "eui64": device.eui64,
+        "nwk": f"0x{device.nwk:04x}",
+        "manufacturer": device.manufacturer,
+        "model": device.model,
+        "interviewed": device.interviewed,
+        "sleepy": device.sleepy,
+        "lqi": device.lqi,
+        "rssi": device.rssi,
+        "last_seen": timestamp(device.last_seen),
+        "endpoints": [
+            {
+                "id": endpoint.number,
+                "profile": f"0x{endpoint.profile:04x}",
+                "device": f"0x{endpoint.device_id:04x}",
+                "in": [f"{cluster:04x}" for cluster in endpoint.in_clusters],
+                "out": [f"{cluster:04x}" for cluster in endpoint.out_clusters],
+            }
+            for endpoint in device.endpoints
+        ],
+        "tunnel_endpoints": list(device.tunnel_endpoints),
+        **semantics.shown(device.eui64),
+    }
+
+
+COMMANDS: Final[Mapping[str, Callable[[Coordinator, Semantics, Mapping[str, Any]], Awaitable[Mapping[str, Any]]]]] = {
+    "permit-join": _permit_join,
+    "devices": _devices,
+}

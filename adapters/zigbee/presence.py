@@ -1,0 +1,137 @@
+"""Whether devices can be reached: who was heard lately, who has to be asked, who stays silent too long.
+
+Pure: time enters as ``now``. A device that is always on is asked when it was silent for ``always_on`` seconds, and is
+offline when it doesn't answer; a sleeping one is offline after ``sleepy`` seconds of silence. Heard is online.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Final, NamedTuple
+
+from adapters.zigbee.deadlines import Deadlines
+
+ASKED: Final = 2
+"""Devices that are asked at once."""
+FIRST_CHECK: Final = 30.0
+"""A device that is always on is asked when it wasn't heard so long after the radio came up."""
+
+
+class News(NamedTuple):
+    eui64: str
+    online: bool
+
+
+@dataclass(slots=True, eq=False)
+class _State:
+    sleepy: bool
+    heard: float
+    online: bool | None = None
+    waits: bool = False
+    """It is asked, or about to be."""
+
+
+class PresenceTable:
+    """All devices of one adapter. ``asks`` and ``news`` are to be taken after every call."""
+
+    def __init__(self, *, always_on: float, sleepy: float) -> None:
+        self._timeouts = (always_on, sleepy)
+        self._states: dict[str, _State] = {}
+        self._deadlines: Deadlines[str] = Deadlines()
+        self._queue: deque[str] = deque()
+        self._asked: set[str] = set()
+        self._news: deque[News] = deque()
+
+    def online(self, eui64: str) -> bool | None:
+        """None: nobody knows yet."""
+        state = self._states.get(eui64)
+        return None if state is None else state.online
+
+    def add(self, eui64: str, *, sleepy: bool, silent: float | None, now: float) -> None:
+        """A device is in the network. ``silent``: seconds since it was last heard, None where that isn't known."""
+        limit = self._timeouts[sleepy]
+        state = self._states[eui64] = _State(sleepy, now)
+        if not sleepy:
+            state.heard = now - max(0.0, limit - FIRST_CHECK)
+        elif silent is not None:
+            state.heard = now - silent
+            state.online = silent < limit
+            self._news.append(News(eui64, state.online))
+        self._deadlines.set(eui64, state.heard + limit)
+
+    def remove(self, eui64: str) -> None:
+        self._states.pop(eui64, None)
+        self._asked.discard(eui64)
+        self._deadlines.forget(eui64)
+
+    def clear(self) -> None:
+        """The radio is gone: nothing is known of anybody."""
+        for eui64 in tuple(self._states):
+            self.remove(eui64)
+        self._queue.clear()
+        self._news.clear()
+
+    def heard(self, eui64: str, now: float) -> bool:
+        """A frame came. True where that is news. Called for every frame: stays cheap."""
+        state = self._states.get(eui64)
+        if state is None:
+            return False
+        state.heard = now
+        if state.online:
+            return False
+        state.online = True
+        self._deadlines.set(eui64, now + self._timeouts[state.sleepy])
+        self._news.append(News(eui64, True))
+        return True
+
+    def doubt(self, eui64: str) -> None:
+        """Something could not be delivered: a device that is always on is asked at once."""
+        state = self._states.get(eui64)
+        if state is not None and not state.sleepy and not state.waits:
+            state.waits = True
+            self._queue.append(eui64)
+
+    def tick(self, now: float) -> None:
+        for eui64 in self._deadlines.take(now):
+            state = self._states[eui64]
+            due = state.heard + self._timeouts[state.sleepy]
+            if due > now:
+                self._deadlines.set(eui64, due)
+            elif not state.sleepy:
+                self.doubt(eui64)
+            elif state.online is not False:
+                state.online = False
+                self._news.append(News(eui64, False))
+
+    def asks(self) -> Iterator[str]:
+        """Whom to ask now; each ends with ``asked``."""
+        while self._queue and len(self._asked) < ASKED:
+            eui64 = self._queue.popleft()
+            if eui64 in self._states:
+                self._asked.add(eui64)
+                yield eui64
+
+    def asked(self, eui64: str, answered: bool, now: float) -> None:
+        """What came of asking a device. An answer was ``heard`` before."""
+        state = self._states.get(eui64)
+        if state is None or eui64 not in self._asked:
+            return
+        self._asked.discard(eui64)
+        state.waits = False
+        limit = self._timeouts[state.sleepy]
+        if answered:
+            self._deadlines.set(eui64, state.heard + limit)
+            return
+        self._deadlines.set(eui64, now + limit)
+        if state.online is not False:
+            state.online = False
+            self._news.append(News(eui64, False))
+
+    def news(self) -> Iterator[News]:
+        while self._news:
+            yield self._news.popleft()
+
+    def next_deadline(self) -> float | None:
+        return self._deadlines.next()

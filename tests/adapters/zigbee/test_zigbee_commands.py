@@ -1,0 +1,278 @@
+"""Commands to devices over the virtual dongle: what goes on the air, what the answers make of it, and what doesn't."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from adapters.zigbee import requests
+from carriage.zigbee.zcl import ZclFrame
+from gateway.api.model import (
+    Address,
+    Command,
+    EnvelopeId,
+    LinkRequirement,
+    LinkSecurity,
+    Outcome,
+    Peer,
+    Presence,
+    Reading,
+    Reason,
+    Receipt,
+    Scalar,
+    Transmit,
+)
+from simulator.network.kinds import Identity, on_off, power, temperature
+from tests.adapters.zigbee.zcl_device import ZclDevice, settled
+
+LAMP = 0x000D6F0000000022
+IDENTITY = Identity("ACME", "Z1", mains=True)
+APP = Peer(scheme="mqtt", claims=("user:app",), link=LinkSecurity(protocol="tls1.3"))
+ON, OFF = 0x01, 0x00
+
+
+class Orders:
+    """What the engine would order, and what it is told."""
+
+    def __init__(self, gateway: Any, device: ZclDevice) -> None:
+        self.gateway = gateway
+        self.claim = f"eui64:{device.eui64}"
+        self._next = 1000
+
+    def send(
+        self,
+        value: Scalar | None,
+        name: str = "state",
+        require: LinkRequirement | None = None,
+        expires_at: float | None = None,
+    ) -> EnvelopeId:
+        self._next += 1
+        command = Command(
+            id=EnvelopeId(self._next),
+            source=APP,
+            to="lamp",
+            property=name,
+            value=value,
+            received_at=0.0,
+            expires_at=expires_at,
+        )
+        self.gateway.adapter.send(
+            Transmit(command, Address(scheme="zigbee", claim=self.claim), require or LinkRequirement())
+        )
+        return command.id
+
+    def receipts(self, envelope: EnvelopeId) -> list[Receipt]:
+        return [receipt for receipt in self.gateway.context.receipts if receipt.id == envelope]
+
+    async def final(self, envelope: EnvelopeId) -> Receipt:
+        def told() -> list[Receipt]:
+            return [each for each in self.receipts(envelope) if each.outcome is not Outcome.HELD]
+
+        return (await self.gateway.until(told))[0]
+
+    def values(self) -> list[Any]:
+        return [value for reading in self.gateway.context.of(Reading) for value in reading.values]
+
+
+async def joined(world: Any, gateway: Any, *clusters: Any, **options: Any) -> tuple[ZclDevice, Orders]:
+    device = ZclDevice(LAMP, *(make(IDENTITY) for make in clusters or (on_off,)))
+    await device.attach(world.socket, **options)
+    world.devices.append(device)
+    await gateway.join(device)
+    await settled(gateway, device)
+    device.asked.clear()
+    return device, Orders(gateway, device)
+
+
+async def test_on_and_off(world: Any) -> None:
+    async with world.gateway() as gateway:
+        device, orders = await joined(world, gateway)
+        for value, command in ((True, ON), (False, OFF), (True, ON)):
+            before = len(orders.values())
+            order = orders.send(value)
+            receipt = await orders.final(order)
+            assert receipt == Receipt(order, Outcome.DELIVERED)
+            # confirmed by the answer: told before the receipt, without a report
+            assert orders.values()[before] == ("state", value)
+            assert device.commands(0x0006)[-1] == command
+        assert device.commands(0x0006) == [ON, OFF, ON]
+        frames = [frame for at, frame in device.asked if at == 0x0006]
+        assert all(not frame.disable_default_response and not frame.to_client for frame in frames)
+        assert len({frame.sequence for frame in frames}) == 3
+        assert [orders.receipts(EnvelopeId(1001 + n))[0].outcome for n in range(3)] == [Outcome.DELIVERED] * 3
+        assert gateway.adapter.status()["counters"]["commands_delivered"] == 3
+
+
+async def test_a_value_is_asked_for(world: Any) -> None:
+    async with world.gateway() as gateway:
+        device, orders = await joined(world, gateway, temperature, power)
+        device.clusters[0x0402].attributes[0].value = 1825
+        before = len(orders.values())
+        assert (await orders.final(orders.send(None, "temperature"))).outcome is Outcome.DELIVERED
+        assert orders.values()[before:] == [("temperature", 18.25)]
+        device.clusters[0x0402].attributes[0].value = -0x8000
+        assert (await orders.final(orders.send(None, "temperature"))).outcome is Outcome.DELIVERED
+        assert orders.values()[-1] == ("temperature", None)
+
+
+def refused(status: int) -> Callable[[int, ZclFrame, ZclFrame | None], ZclFrame]:
+    def answer(cluster: int, asked: ZclFrame, own: ZclFrame | None) -> ZclFrame:
+        payload = bytes((asked.command, status))
+        return ZclFrame(0x0B, payload, asked.sequence, cluster_specific=False, to_client=True)
+
+    return answer
+
+
+def answered(command: int, payload: str) -> Callable[[int, ZclFrame, ZclFrame | None], ZclFrame]:
+    return lambda cluster, asked, own: ZclFrame(
+        command, bytes.fromhex(payload), asked.sequence, cluster_specific=False, to_client=True
+    )
+
+
+@pytest.mark.parametrize(
+    ("value", "answer", "detail"),
+    [
+        (True, refused(0x86), "UNSUPPORTED_ATTRIBUTE"),
+        (True, refused(0x7E), "NOT_AUTHORIZED"),
+        (True, refused(0xE1), "STATUS_0xE1"),
+        (None, refused(0xC3), "UNSUPPORTED_CLUSTER"),
+        (None, answered(0x01, "0000 86"), "UNSUPPORTED_ATTRIBUTE"),
+        (None, answered(0x01, "0000 00 10"), "malformed answer"),
+        (None, answered(0x01, ""), "malformed answer"),
+        (None, answered(0x01, "0000 00 21 0100"), "malformed answer"),  # a value of another type
+        (None, refused(0x00), "malformed answer"),
+    ],
+)
+async def test_the_device_says_no(world: Any, value: bool | None, answer: Any, detail: str) -> None:
+    async with world.gateway() as gateway:
+        device, orders = await joined(world, gateway)
+        before = len(orders.values())
+        device.answer = answer
+        order = orders.send(value)
+        assert await orders.final(order) == Receipt(order, Outcome.DROPPED, Reason.REJECTED, None, detail)
+        assert orders.values()[before:] == []
+        assert len(device.asked) == 1
+
+
+async def test_what_cannot_be_sent(world: Any) -> None:
+    async with world.gateway() as gateway:
+        device, orders = await joined(world, gateway, on_off, temperature)
+        link_key = LinkRequirement(min_version="tls1.2")
+        for order, reason in (
+            (orders.send(True, "brightness"), Reason.UNKNOWN),
+            (orders.send(20.0, "temperature"), Reason.CONTENT),
+            (orders.send("on"), Reason.CONTENT),
+            (orders.send(1), Reason.CONTENT),
+            (orders.send(True, require=link_key), Reason.LINK),
+        ):
+            assert (await orders.final(order)).reason is reason
+        orders.claim = "eui64:00:00:00:00:00:00:00:01"
+        assert (await orders.final(orders.send(True))).reason is Reason.UNREACHABLE
+        assert device.asked == []
+
+
+async def test_no_answer(world: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The device's stack took it, its application says nothing: nobody knows, and it isn't sent again."""
+    monkeypatch.setattr(requests, "ANSWER_WAIT", 0.2)
+    async with world.gateway() as gateway:
+        device, orders = await joined(world, gateway)
+        device.answer = lambda cluster, asked, own: None
+        order = orders.send(True)
+        assert await orders.final(order) == Receipt(order, Outcome.DROPPED, Reason.UNREACHABLE, None, "no answer")
+        assert device.commands(0x0006) == [ON]
+        # the Basic cluster, which the simulator answers itself, says that it is there
+        assert [each.online for each in gateway.context.of(Presence)] == [True]
+
+
+async def test_a_device_that_is_gone(world: Any) -> None:
+    """Neither the command nor a ping is acknowledged: it is offline until it is heard again."""
+    async with world.gateway() as gateway:
+        device, orders = await joined(world, gateway)
+        device.close()
+        order = orders.send(True)
+        assert await orders.final(order) == Receipt(order, Outcome.DROPPED, Reason.UNREACHABLE, None, "not delivered")
+        await gateway.until(lambda: [each.online for each in gateway.context.of(Presence)] == [True, False])
+        await device.attach(world.socket)
+        device.report(0x0006, "0000 10 01")
+        await gateway.until(lambda: [each.online for each in gateway.context.of(Presence)] == [True, False, True])
+
+
+async def test_withdrawn(world: Any) -> None:
+    """What is on the air can't be taken back: no receipt then, but what the device answers is believed."""
+    async with world.gateway() as gateway:
+        device, orders = await joined(world, gateway)
+        order = orders.send(True)
+        gateway.adapter.withdraw(order)
+        other = orders.send(False)
+        await orders.final(other)
+        assert orders.receipts(order) == []
+        assert device.commands(0x0006) in ([ON, OFF], [OFF])
+
+
+async def test_orders_at_once_have_numbers_of_their_own(world: Any) -> None:
+    async with world.gateway() as gateway:
+        device, orders = await joined(world, gateway)
+        sent = [orders.send(bool(number % 2)) for number in range(requests.PER_DEVICE + 3)]
+        found = [await orders.final(order) for order in sent]
+        assert [receipt.outcome for receipt in found[: requests.PER_DEVICE]] == [
+            Outcome.DELIVERED
+        ] * requests.PER_DEVICE
+        assert [receipt.reason for receipt in found[requests.PER_DEVICE :]] == [Reason.BUSY] * 3
+        assert len({frame.sequence for _, frame in device.asked}) == requests.PER_DEVICE
+
+
+async def test_a_sleeping_device_gets_it_when_it_is_heard(world: Any) -> None:
+    async with world.gateway(limits={"awake": 0.5, "reconnect_first": 0.1}) as gateway:
+        device, orders = await joined(world, gateway, on_off, sleepy=True)
+        await gateway.until(lambda: not gateway.adapter._sender.listens(device.eui64))
+        first, second, third = orders.send(True), orders.send(None), orders.send(False)
+        for order in (first, second, third):
+            assert orders.receipts(order) == [Receipt(order, Outcome.HELD)]
+        gateway.adapter.withdraw(first)
+        late = orders.send(True, expires_at=gateway.context.now())
+        assert device.asked == []
+        assert gateway.adapter.status()["counters"]["commands_held"] == 4
+        device.report(0x0006, "0000 10 01")
+        assert (await orders.final(third)).outcome is Outcome.DELIVERED
+        assert (await orders.final(second)).outcome is Outcome.DELIVERED
+        assert (await orders.final(late)).outcome is Outcome.EXPIRED
+        assert device.commands(0x0006) == [OFF]
+        assert orders.receipts(first) == [Receipt(first, Outcome.HELD)]
+
+
+async def test_what_is_held_outlives_the_dongle(world: Any) -> None:
+    async with world.gateway() as gateway:
+        device, orders = await joined(world, gateway, on_off, sleepy=True)
+        await gateway.until(lambda: not gateway.adapter._sender.listens(device.eui64))
+        order = orders.send(True)
+        world.port.unplug()
+        await gateway.until(lambda: gateway.adapter.status()["link"] == "down")
+        while_down = orders.send(None)
+        world.port.plug()
+        await gateway.until(lambda: gateway.adapter.status()["link"] == "up")
+        assert len(orders.receipts(order)) == 1
+        device.report(0x0006, "0000 10 01")
+        assert (await orders.final(order)).outcome is Outcome.DELIVERED
+        assert (await orders.final(while_down)).outcome is Outcome.DELIVERED
+        assert device.commands(0x0006) == [ON]
+
+
+async def test_without_the_dongle_a_device_that_is_always_on_is_unreachable(world: Any) -> None:
+    async with world.gateway() as gateway:
+        device, orders = await joined(world, gateway)
+        world.port.unplug()
+        await gateway.until(lambda: gateway.adapter.status()["link"] == "down")
+        assert (await orders.final(orders.send(True))).reason is Reason.UNREACHABLE
+        assert device.asked == []
+
+
+async def test_a_device_that_leaves(world: Any) -> None:
+    async with world.gateway() as gateway:
+        device, orders = await joined(world, gateway, on_off, sleepy=True)
+        await gateway.until(lambda: not gateway.adapter._sender.listens(device.eui64))
+        order = orders.send(True)
+        await device.client.leave()
+        receipt = await orders.final(order)
+        assert (receipt.reason, receipt.detail) == (Reason.UNREACHABLE, "left the network")

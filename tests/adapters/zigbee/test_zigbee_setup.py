@@ -1,0 +1,160 @@
+"""Setting devices up over the virtual dongle: bound, reported, read once; remembered, and tried again."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pytest
+
+from adapters.zigbee import setup as steps
+from carriage.zigbee.zcl import ZclFrame
+from gateway.api.model import Join, Presence, Reading
+from simulator.network.kinds import Identity, humidity, on_off, power, temperature
+from tests.adapters.zigbee.zcl_device import ZclDevice, settled, shown
+
+DEVICE = 0x000D6F0000000041
+IDENTITY = Identity("ACME", "Z1", mains=True)
+READ, CONFIGURE = 0x00, 0x06
+
+
+def asked(device: ZclDevice, command: int) -> list[int]:
+    return [cluster for cluster, frame in device.asked if frame.command == command and not frame.cluster_specific]
+
+
+async def device_of(world: Any, *clusters: Any, **options: Any) -> ZclDevice:
+    device = ZclDevice(DEVICE, *(make(IDENTITY) for make in clusters))
+    await device.attach(world.socket, **options)
+    world.devices.append(device)
+    return device
+
+
+def told(gateway: Any) -> dict[str, Any]:
+    return {name: value for reading in gateway.context.of(Reading) for name, value in reading.values}
+
+
+@pytest.mark.parametrize("sleepy", [False, True])
+async def test_after_the_interview_and_not_again(world: Any, sleepy: bool) -> None:
+    async with world.gateway() as gateway:
+        device = await device_of(world, temperature, humidity, power, sleepy=sleepy)
+        await gateway.join(device)
+        await settled(gateway, device)
+        assert asked(device, CONFIGURE) == asked(device, READ) == [0x0402, 0x0405, 0x0001]
+        assert told(gateway) == {"temperature": 20.0, "humidity": 50.0, "battery": 100.0}
+        reporting = device.clusters[0x0402].reporting[0]
+        assert (reporting.minimum, reporting.maximum, reporting.change) == (10, 3600, 10)
+        assert len(world.network.station(DEVICE).device.bindings) == 3
+        row = await shown(gateway, device)
+        assert row["reporting"] == {"1/0001": "configured", "1/0402": "configured", "1/0405": "configured"}
+        assert [one["name"] for one in row["properties"]] == ["temperature", "humidity", "battery"]
+        assert row["endpoints"][0]["in"] == ["0000", "0402", "0405", "0001"] and row["online"] is True
+        device.asked.clear()
+        # what the device has to say it says by itself from now on
+        device.report(0x0402, "0000 29 3408")
+        await gateway.until(lambda: told(gateway)["temperature"] == 21.0)
+    async with world.gateway() as gateway:
+        if not sleepy:
+            await gateway.until(lambda: told(gateway) == {"temperature": 20.0, "humidity": 50.0, "battery": 100.0})
+        await settled(gateway, device)
+        assert asked(device, CONFIGURE) == []
+        assert asked(device, READ) == ([] if sleepy else [0x0402, 0x0405, 0x0001])
+        assert [presence.online for presence in gateway.context.of(Presence)] == [True]
+
+
+async def test_a_device_that_joins_again_may_have_forgotten(world: Any) -> None:
+    async with world.gateway() as gateway:
+        device = await device_of(world, on_off)
+        await gateway.join(device)
+        await settled(gateway, device)
+        await device.client.leave()
+        await gateway.until(lambda: not (world.state_dir / steps.MEMORY).read_text().count("0006"))
+        device.asked.clear()
+        device.clusters[0x0006].reporting.clear()
+        await gateway.join(device)
+        await gateway.until(lambda: asked(device, READ))
+        assert asked(device, CONFIGURE) == [0x0006] and device.clusters[0x0006].reporting
+
+
+async def test_what_a_device_refuses_is_told_and_not_asked_again(world: Any) -> None:
+    def answer(cluster: int, request: ZclFrame, own: ZclFrame | None) -> ZclFrame | None:
+        if request.command == CONFIGURE and cluster == 0x0402:  # a default response in its place
+            payload = bytes((CONFIGURE, 0x82))
+            return ZclFrame(0x0B, payload, request.sequence, cluster_specific=False, to_client=True)
+        if request.command == CONFIGURE and cluster == 0x0405:
+            payload = bytes.fromhex("8c 00 0000")
+            return ZclFrame(0x07, payload, request.sequence, cluster_specific=False, to_client=True)
+        if request.command == READ and cluster == 0x0402:
+            payload = bytes.fromhex("0000 86")
+            return ZclFrame(0x01, payload, request.sequence, cluster_specific=False, to_client=True)
+        if request.command == READ and cluster == 0x0405:
+            return ZclFrame(0x01, b"\x00", request.sequence, cluster_specific=False, to_client=True)
+        return own
+
+    async with world.gateway() as gateway:
+        device = await device_of(world, temperature, humidity, on_off)
+        device.answer = answer
+        await gateway.join(device)
+        await settled(gateway, device)
+        assert (await shown(gateway, device))["reporting"] == {
+            "1/0006": "configured",
+            "1/0402": "0000 UNSUP_GENERAL_COMMAND",
+            "1/0405": "0000 UNREPORTABLE_ATTRIBUTE",
+        }
+        assert told(gateway) == {"state": False}
+        # reported all the same: it counts
+        device.report(0x0405, "0000 21 8813")
+        await gateway.until(lambda: told(gateway).get("humidity") == 50.0)
+        device.asked.clear()
+    async with world.gateway() as gateway:
+        await gateway.until(lambda: gateway.context.of(Join))
+        await settled(gateway, device)
+        assert asked(device, CONFIGURE) == []
+
+
+async def test_tried_again_when_it_is_heard(world: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(steps, "FIRST_RETRY", 0.0)
+    monkeypatch.setattr("adapters.zigbee.requests.ANSWER_WAIT", 0.1)
+    async with world.gateway() as gateway:
+        device = await device_of(world, temperature)
+        device.answer = lambda cluster, request, own: None
+        await gateway.join(device)
+        await gateway.until(lambda: asked(device, CONFIGURE))
+        device.answer = lambda cluster, request, own: own
+        # no answer, so a ping; whose answer is heard
+        await settled(gateway, device)
+        assert told(gateway) == {"temperature": 20.0}
+        assert asked(device, CONFIGURE) == [0x0402, 0x0402]
+
+
+@pytest.mark.parametrize("text", ["", "{", "[]", '{"a": 1}', '{"a": {"b": 1}}', "\xff"])
+async def test_a_memory_that_is_nonsense_is_left_out(world: Any, text: str) -> None:
+    (world.state_dir / steps.MEMORY).write_text(text, encoding="latin-1")
+    memory = steps.Memory(world.state_dir / steps.MEMORY)
+    assert memory.devices == {}
+    memory.devices = {"a": {"1/0006": {"bind": "SUCCESS"}}}
+    memory.save()
+    assert json.loads((world.state_dir / steps.MEMORY).read_text()) == memory.devices
+    assert steps.Memory(world.state_dir / steps.MEMORY).devices == memory.devices
+
+
+async def test_only_a_few_devices_at_once(world: Any) -> None:
+    """With many devices to be set up the radio stays free for others."""
+    most = 0
+    async with world.gateway() as gateway:
+        devices = []
+        for number in range(5):
+            device = ZclDevice(DEVICE + number, on_off(IDENTITY))
+            await device.attach(world.socket)
+            world.devices.append(device)
+            devices.append(device)
+            await gateway.join(device)
+            await settled(gateway, device)
+        inner = gateway.adapter._semantics._setup
+        inner._memory.devices.clear()
+        for device in devices:
+            inner.add(gateway.adapter._semantics._models[device.eui64], anew=True)
+            most = max(most, inner._active)
+        assert most == inner._active == steps.AT_ONCE
+        for device in devices:
+            await settled(gateway, device)
+        assert inner._active == 0
