@@ -69,7 +69,8 @@ def _first(answer: Mapping[str, Any], to: Screen) -> str:
         parts.append(f"pid {answer['pid']}")
     if "uptime" in answer:
         parts.append(f"up {span(answer['uptime'])}")
-    parts.append(f"{answer.get('sessions', 0)} sessions")
+    live = answer.get("sessions", 0)
+    parts.append(f"{live} session{'' if live == 1 else 's'}")
     policy = answer.get("policy")
     if policy:
         mode = to.word(policy["mode"]) if policy["mode"] != "enforce" else ""
