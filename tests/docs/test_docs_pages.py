@@ -43,6 +43,7 @@ PAGES = (
     "endpoint.md",
     "mqtt.md",
     "policy.md",
+    "what-the-gateway-sees.md",
     "zigbee.md",
 )
 SOURCES = ("layer", "carriage", "endpoint", "gateway", "adapters", "simulator", "demo", "bench", "systemd", "config")
