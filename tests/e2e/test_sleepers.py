@@ -15,7 +15,7 @@ async def test_phone_opens_to_a_device_that_sleeps(start_hub: StartHub) -> None:
     """The open, the DTLS handshake and the messages wait in the gateway until the device asks for them."""
     hub = await start_hub("--awake", "2")
     files = layer0(hub, "dtls-psk")
-    lamp = await hub.start_device("lamp7", LAMP, files.lamp, "--sleepy", "2")
+    lamp = await hub.start_device("lamp7", LAMP, files.lamp, "--sleepy", "0.5")
     phone = await hub.start_phone("phone", files.phone, "--open", "lamp7")
     await phone.expect_event("session", session=0, seconds=90)
     await lamp.expect_event("session", session=0, seconds=10)
