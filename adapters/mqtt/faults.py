@@ -33,6 +33,33 @@ _ADVICE: Final = {
 """For a refused connection. Brokers of MQTT 3.1.1 come here in the codes of MQTT 5."""
 
 
+_TLS_ADVICE: Final = (
+    ("hostname mismatch", "its certificate is for another name: check broker or server_name"),
+    ("ip address mismatch", "its certificate is for another name: check broker or server_name"),
+    ("certificate verify failed: certificate has expired", "its certificate has expired"),
+    ("certificate verify failed: certificate is not yet valid", "its certificate is not valid yet: check the clock"),
+    ("certificate verify failed", "ca_file doesn't vouch for its certificate"),
+    ("certificate required", "it asks for our certificate: set certificate_file and key_file"),
+    ("alert handshake failure", "it may ask for our certificate: check certificate_file and key_file"),
+    ("alert unknown ca", "it doesn't know who issued certificate_file"),
+    ("alert certificate expired", "certificate_file has expired"),
+    ("alert certificate revoked", "certificate_file is revoked"),
+    ("alert bad certificate", "it doesn't take certificate_file"),
+    ("alert decrypt error", "it doesn't take certificate_file"),
+    ("handshake was cut off", "it may speak no TLS at this port: check broker and tls"),
+    ("wrong version number", "it speaks no TLS at this port: check broker and tls"),
+    ("record layer failure", "it speaks no TLS at this port: check broker and tls"),
+)
+"""What of OpenSSL's words (in lower case, blanks for underscores) is of use to the operator; the first one counts."""
+
+
+def no_broker(host: str, port: int, reason: str) -> str:
+    """The line about a connection that ended or could not be made."""
+    words = reason.lower().replace("_", " ")
+    advice = next((advice for part, advice in _TLS_ADVICE if part in words), "")
+    return f"no broker at {host}:{port}: {reason}" + (f"; {advice}" if advice else "")
+
+
 def reason_of(code: int) -> Reason | None:
     """Why a message wasn't delivered; None where it was."""
     return _REASONS.get(code, Reason.UNREACHABLE if code >= REFUSED else None)

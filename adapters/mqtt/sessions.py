@@ -195,7 +195,7 @@ class Sessions:
     def disconnected(self, reason: str) -> None:
         assert self._context is not None
         refusal, self._refusal = self._refusal, ""
-        self._health(refusal or f"no broker at {self._options.host}:{self._options.port}: {reason}")
+        self._health(refusal or faults.no_broker(self._options.host, self._options.port, reason))
         self._pause()
         self._begin_away()
 

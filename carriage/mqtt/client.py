@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import ssl
 from collections.abc import Callable, Sequence
 from random import SystemRandom
 from typing import Any, Final, Literal, TypeVarTuple
@@ -16,8 +15,8 @@ from carriage.mqtt.engine import SUCCESS, Engine
 from carriage.mqtt.options import DropReason, Message, MqttHandler, MqttOptions, TlsFacts, Token
 from carriage.mqtt.outgoing import Outgoing, OutgoingQueue
 from carriage.mqtt.packets import Publish, publish_at_once
-from carriage.mqtt.wire import Wire, connect, connect_fault, tls_context
-from layer.errors import TransportError, UsageError
+from carriage.mqtt.wire import TlsFiles, Wire, connect, connect_fault
+from layer.errors import CredentialError, TransportError, UsageError
 
 _LOG = logging.getLogger(__name__)
 _A = TypeVarTuple("_A")
@@ -54,7 +53,7 @@ class MqttClient:
         self._options = options
         self._handler = handler
         self._jitter = jitter
-        self._context: ssl.SSLContext | None = tls_context(options.tls) if options.tls is not None else None
+        self._tls = None if options.tls is None else TlsFiles(options.tls)
         self._wire: Wire | None = None
         self._connecting: asyncio.Timeout | None = None
         self._ended: asyncio.Future[str] | None = None
@@ -84,6 +83,8 @@ class MqttClient:
         self._mute_5 = False
         """It let MQTT 5 wait in vain."""
         self._told_311 = False
+        self._tls_fault = ""
+        """Why TLS ended the latest connection that wasn't accepted."""
         self._paho = self._engine()
         self._filters: dict[str, int] = {}
         self._subscribing: dict[int, tuple[str, ...]] = {}
@@ -266,9 +267,11 @@ class MqttClient:
         deadline = loop.time() + options.connect_timeout
         try:
             async with asyncio.timeout_at(deadline) as self._connecting:
-                wire = await connect(options, self._context)
+                wire = await connect(options, None if self._tls is None else self._tls.context())
         except TimeoutError:
             return "stopped" if self._stopping.is_set() else "connecting took too long"
+        except CredentialError as failure:
+            return f"can't connect: {_clean(str(failure))}"
         except OSError as failure:
             return f"can't connect: {_clean(connect_fault(failure))}"
         finally:
@@ -291,7 +294,7 @@ class MqttClient:
             self._generation += 1
             self._unacknowledged.clear()
             self._subscribing.clear()
-            wire.abort()
+            wire.release()
             self._paho.drop()
             self._wire = self._paho.wire = self._ended = None
 
@@ -327,7 +330,13 @@ class MqttClient:
             self._ended.set_result(reason)
 
     def _lost(self) -> None:
-        self._end("stopped" if self._stopping.is_set() else "connection lost")
+        fault = "" if self._wire is None else _clean(self._wire.fault)
+        if fault and not self._connected:
+            self._tls_fault = fault
+            self._unanswered = 0  # that was no matter of versions
+        elif not self._connected:
+            fault = self._tls_fault  # an alert gets lost where the broker hangs up before it is read
+        self._end("stopped" if self._stopping.is_set() else fault or "connection lost")
 
     def _end_unconnected(self) -> None:
         if not self._connected:
@@ -476,6 +485,7 @@ class MqttClient:
         self._window = min(self._options.max_in_flight, getattr(properties, "ReceiveMaximum", 65_535))
         self._largest = getattr(properties, "MaximumPacketSize", 0)
         self._refused_5 = self._refused_5 or (self._mute_5 and self._version == 4)
+        self._tls_fault = ""
         self._connected = True
         self._connected_at = asyncio.get_running_loop().time()
         _LOG.info("broker %s:%d accepts us", self._options.host, self._options.port)

@@ -49,6 +49,12 @@ class Wire:
         return self._position < len(self._in) or self._failed is not None
 
     @property
+    def fault(self) -> str:
+        """Why TLS ended the connection: an alert of the broker comes after our side of the handshake (TLS 1.3)."""
+        cut = isinstance(self._failed, ssl.SSLEOFError)
+        return connect_fault(self._failed) if isinstance(self._failed, ssl.SSLError) and not cut else ""
+
+    @property
     def unsent(self) -> int:
         return len(self._out)
 
@@ -107,15 +113,17 @@ class Wire:
         return len(data)
 
     def close(self) -> None:
+        """Say the last word. The socket itself stays until the owner, who has the loop watch it, calls ``release``: its
+        number must not come to be another connection's before."""
         if not self.closed:
             self.flush()
             self.closed = True
-            self._socket.close()
 
-    def abort(self) -> None:
-        """Close without a last word."""
+    def release(self) -> None:
+        """Close without a last word; the loop watches the socket no more."""
+        self.closed = True
         self._out.clear()
-        self.close()
+        self._socket.close()
 
     def fileno(self) -> int:
         return self._socket.fileno()
@@ -158,6 +166,36 @@ def tls_context(options: TlsOptions) -> ssl.SSLContext:
     return context
 
 
+class TlsFiles:
+    """The context of one client, made anew when its files are others: certificates are renewed while we run.
+
+    CredentialError, also of ``context``: a file can't be used.
+    """
+
+    __slots__ = ("_context", "_options", "_stamps")
+
+    def __init__(self, options: TlsOptions) -> None:
+        self._options = options
+        self._stamps = self._look()
+        self._context = tls_context(options)
+
+    def context(self) -> ssl.SSLContext:
+        stamps = self._look()
+        if stamps != self._stamps:
+            self._context = tls_context(self._options)
+            self._stamps = stamps
+        return self._context
+
+    def _look(self) -> tuple[int, ...]:
+        options, found = self._options, []
+        for name in (options.ca_file, options.cert_file, options.key_file):
+            try:
+                found.append(0 if name is None else os.stat(name).st_mtime_ns)
+            except OSError:
+                found.append(-1)
+        return tuple(found)
+
+
 def _no_password() -> str:
     raise ValueError("the key is encrypted")  # else OpenSSL would ask on the terminal
 
@@ -180,7 +218,10 @@ async def connect(options: MqttOptions, context: ssl.SSLContext | None) -> Wire:
             if context is not None:
                 name = (options.tls.server_name if options.tls else None) or options.host
                 current = context.wrap_socket(plain, server_hostname=name, do_handshake_on_connect=False)
-                await _handshake(loop, current)
+                try:
+                    await _handshake(loop, current)
+                except (ConnectionError, ssl.SSLEOFError) as error:
+                    raise OSError("the TLS handshake was cut off") from error
         except ssl.SSLError:
             current.close()
             raise  # another address of the same host would not have a better certificate

@@ -183,7 +183,7 @@ class Devices:
         self._board.close()
         if self._client is not None and self._link is not None:
             self._fresh = False
-        self._health(refusal or f"no broker at {self._options.host}:{self._options.port}: {reason}")
+        self._health(refusal or faults.no_broker(self._options.host, self._options.port, reason))
 
     def subscribed(self, topic_filter: str, code: int) -> None:
         if code >= faults.REFUSED:

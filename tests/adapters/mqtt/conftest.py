@@ -16,7 +16,11 @@ from tests.adapters.mqtt.mqtt_home import POLICY, MqttHome
 
 @pytest.fixture
 async def start(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Callable[..., Any]]:
-    """Start a home: ``start(policy=..., limits=..., acl=..., **table)``. Its books are checked in the end."""
+    """Start a home: ``start(policy=..., limits=..., acl=..., **table)``. Its books are checked in the end.
+
+    Of the table ``lines`` are the broker's own, ``files`` what else is in the folder, ``broker_tls`` whether the broker
+    has TLS.
+    """
     # So that a test needn't wait for the back-off of real life.
     monkeypatch.setattr("adapters.mqtt.plugin.MqttOptions", _impatient)
     homes: list[MqttHome] = []

@@ -49,7 +49,15 @@ ADTLS = bodies.CONTENT_TYPES["adtls"]
 class Broker:
     """Mosquitto on a free port; it keeps port and files over ``kill`` and ``start``."""
 
-    def __init__(self, folder: Path, authority: Authority, *, acl: str | None = None, tls: bool = True) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        authority: Authority,
+        *,
+        acl: str | None = None,
+        tls: bool = True,
+        lines: tuple[str, ...] = (),
+    ) -> None:
         self.folder = folder
         with socket.socket() as probe:
             probe.bind(("127.0.0.1", 0))
@@ -70,6 +78,7 @@ class Broker:
             "set_tcp_nodelay true",
             "max_queued_messages 10000",
             f"user {pwd.getpwuid(os.getuid()).pw_name}",
+            *lines,
         ]
         if tls:
             lines += [f"{key} {folder / name}" for key, name in TLS_FILES]
@@ -196,7 +205,10 @@ class MqttHome(Gateway):
         super().__init__(folder, "mqtt", policy, limits)
         self.authority = Authority("home")
         self.tls = table.get("tls", True)
-        self.broker = Broker(folder, self.authority, acl=acl, tls=self.tls)
+        lines = table.pop("lines", ())
+        self.broker = Broker(folder, self.authority, acl=acl, tls=table.pop("broker_tls", self.tls), lines=lines)
+        for name, content in table.pop("files", {}).items():
+            self.write(name, content, 0o600)
         self.write("gateway.password", b"gateway-secret\n", 0o600)
         self.table = (
             {

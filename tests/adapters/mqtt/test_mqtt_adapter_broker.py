@@ -68,7 +68,7 @@ async def test_a_lost_connection_to_a_broker_that_knows_us_goes_on_at_once(home:
     await until(app.incoming)
     client = home.sessions._client
     assert client is not None and client._wire is not None
-    client._wire.abort()
+    client._end("cut")
     began = asyncio.get_running_loop().time()
     receipts = [home.far.unit(session, n, tls_record(500, n), ContentKind.ATLS) for n in range(30)]
     await until(lambda: {home.far.outcome(each) for each in receipts} == {(Outcome.DELIVERED, None)})
@@ -180,7 +180,7 @@ async def test_our_will_tells_that_we_vanished(home: MqttHome) -> None:
     await until(app.states)
     client = home.sessions._client
     assert client is not None and client._wire is not None
-    client._wire.abort()
+    client._end("cut")
     await until(lambda: len(app.states()) >= 2)
     assert [state.state for state in app.states()][:2] == [bodies.State.ONLINE, bodies.State.OFFLINE]
     assert app.states()[0].epoch == app.states()[1].epoch

@@ -60,7 +60,7 @@ async def test_a_silent_broker_does_not_hold_up_the_loop(client: Any, tls: TlsOp
                 fillers.append(filler)
         async with client(hole.getsockname()[1], "hole", tls=tls, connect_timeout=0.4) as (sender, told):
             sender.publish("a", b"waits")
-            assert await beats(told) > 20  # of the 80 that fit in; a blocked loop has next to none
+            assert await beats(told) > 5  # of the 80 that fit in; a blocked loop has next to none
         for filler in fillers:
             filler.close()
     assert told.connections == []
