@@ -10,6 +10,7 @@ import asyncio
 import os
 import socket
 import ssl
+from pathlib import Path
 from typing import Final
 
 from carriage.mqtt.options import MqttOptions, TlsFacts, TlsOptions
@@ -190,7 +191,7 @@ class TlsFiles:
         options, found = self._options, []
         for name in (options.ca_file, options.cert_file, options.key_file):
             try:
-                found.append(0 if name is None else os.stat(name).st_mtime_ns)
+                found.append(0 if name is None else Path(name).stat().st_mtime_ns)
             except OSError:
                 found.append(-1)
         return tuple(found)
