@@ -39,6 +39,8 @@ class Broker(Protocol):
 @dataclass(slots=True, eq=False)
 class _Unit:
     octets: bytes = field(repr=False)
+    age: int
+    """Counts our units in the order in which they were made."""
     n: int | None = None
     """Its number, once it has gone out under one that it keeps."""
     refused_at: float | None = None
@@ -53,6 +55,7 @@ class MqttSession(Receiver):
         self.name = name
         self._way = way
         self._next = 0
+        self._made = 0
         self._waiting: deque[_Unit] = deque()
         self._kept: OrderedDict[int, _Unit] = OrderedDict()
         self._in_flight = 0
@@ -64,7 +67,9 @@ class MqttSession(Receiver):
     def send(self, units: Iterable[bytes]) -> None:
         if self.over or self.closing:
             return
-        self._waiting.extend(map(_Unit, units))
+        for octets in units:
+            self._made += 1
+            self._waiting.append(_Unit(octets, self._made))
         if len(self._waiting) > MAX_QUEUED_UNITS:
             self.broken("too many units wait for the broker")
         else:
@@ -149,7 +154,8 @@ class MqttSession(Receiver):
         else:
             del self._kept[n]
             unit.n = None
-            self._waiting.appendleft(unit)
+            younger = (at for at, waiting in enumerate(self._waiting) if waiting.age > unit.age)
+            self._waiting.insert(next(younger, len(self._waiting)), unit)
         if self._pause is not None and self._pause.when() < now + pause:
             self._pause.cancel()
             self._pause = None

@@ -311,6 +311,25 @@ async def test_a_gateway_that_comes_back_with_its_sessions(broker: Broker, gatew
         await until(lambda: gateway.units(name)[-1] == (3, unit(3)))
 
 
+async def test_datagrams_that_were_refused_go_again_in_their_order(broker: Broker, gateway: Gateway) -> None:
+    refused: set[int] = set()
+
+    def on_unit(topic: t.Up) -> None:
+        if 1 <= topic.n <= 5 and topic.n not in refused:
+            refused.add(topic.n)
+            gateway.status(topic.session, "dropped", topic.n, "busy", 1)
+
+    gateway.on_unit = on_unit
+    async with running(way := way_at(broker)):
+        owner, name = await opened(way, gateway)
+        owner.session.send([unit(n) for n in range(6)])
+        await until(lambda: len(owner.session._waiting) == 5)
+        owner.session.send([unit(6)])
+        await until(lambda: len(gateway.units(name)) == 12)
+        assert gateway.units(name)[6:] == [(n + 5, unit(n)) for n in range(1, 7)]
+        assert (owner.lost, owner.ends) == ([], [])
+
+
 @pytest.mark.parametrize("back", [True, False])
 async def test_nobody_reads_at_the_broker(
     broker: Broker, gateway: Gateway, monkeypatch: pytest.MonkeyPatch, back: bool
