@@ -68,6 +68,7 @@ class Store:
         self._monotonic = monotonic
         self._timebase = Timebase(wall() - monotonic())
         self._connection: sqlite3.Connection | None = None
+        self._opened: tuple[int, int] | None = None
 
     def open(self) -> Found:
         """Open the file, or begin a fresh one. StoreError: neither can be done now."""
@@ -90,6 +91,8 @@ class Store:
         connection = self._connection
         if connection is None:
             raise StoreError("closed")
+        if self._identity() != self._opened:
+            raise StoreError("the file was taken away")  # SQLite would go on with what has no name any more
         wall, monotonic = self._wall(), self._monotonic()
         moved = self._timebase.moved(wall, monotonic)
         timebase = Timebase(wall - monotonic) if moved else self._timebase
@@ -126,6 +129,13 @@ class Store:
             except sqlite3.Error as error:
                 _LOG.warning("the store was not closed in good order: %s", error)
 
+    def _identity(self) -> tuple[int, int] | None:
+        try:
+            found = self.path.stat()
+        except OSError:
+            return None
+        return (found.st_dev, found.st_ino)
+
     def _open(self) -> Found:
         # The mode must be right from the first octet on; SQLite gives its log the same one.
         descriptor = os.open(self.path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
@@ -134,7 +144,7 @@ class Store:
         finally:
             os.close(descriptor)
         connection = sqlite3.connect(self.path, isolation_level=None, check_same_thread=False, timeout=_PATIENCE)
-        self._connection = connection
+        self._connection, self._opened = connection, self._identity()
         connection.row_factory = sqlite3.Row
         # No other process reads it, and without the shared index file a full disk has one trap less.
         connection.execute("PRAGMA locking_mode = EXCLUSIVE")

@@ -13,6 +13,7 @@ import tempfile
 import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import BinaryIO
 
 import pytest
 
@@ -78,7 +79,7 @@ class HopPeer:
 class RunningDaemon:
     """The real daemon, with a notify socket as systemd would give it one."""
 
-    def __init__(self, home: Home, **environ: str) -> None:
+    def __init__(self, home: Home, log: BinaryIO | None = None, **environ: str) -> None:
         self.notify = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
         (home.folder / "notify").unlink(missing_ok=True)
         self.notify.bind(str(home.folder / "notify"))
@@ -88,7 +89,7 @@ class RunningDaemon:
         self.process = subprocess.Popen(
             [sys.executable, "-W", "error", "-m", "gateway.cli", "run", "-c", str(home.config)],
             env=home.environ | {"NOTIFY_SOCKET": str(home.folder / "notify")} | environ,
-            cwd=home.folder, stdin=subprocess.DEVNULL, stdout=self.log_file, stderr=self.log_file,
+            cwd=home.folder, stdin=subprocess.DEVNULL, stdout=log or self.log_file, stderr=log or self.log_file,
         )  # fmt: skip
 
     @property
@@ -151,8 +152,8 @@ class Home:
             env=self.environ | environ, cwd=self.folder, capture_output=True, text=True, timeout=60, check=False,
         )  # fmt: skip
 
-    def start(self, **environ: str) -> RunningDaemon:
-        daemon = RunningDaemon(self, **environ)
+    def start(self, log: BinaryIO | None = None, **environ: str) -> RunningDaemon:
+        daemon = RunningDaemon(self, log, **environ)
         self.daemons.append(daemon)
         return daemon
 

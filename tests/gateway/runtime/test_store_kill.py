@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import json
 import queue
+import resource
 import signal
 import sqlite3
 import stat
 import threading
 from contextlib import closing
+from pathlib import Path
 
 import pytest
 
@@ -264,6 +266,66 @@ def test_a_store_that_can_not_be_used_is_moved_aside(home, damage):
     assert status(home)["store"]["state"] == "ok"
     assert lamp.asks(0) == {"refused": "unknown"}
     lamp.opens()
+
+
+def set_room(daemon, octets: int) -> None:
+    """How far the daemon may write into any file: what is beyond fails, as on a disk without room."""
+    _, hard = resource.prlimit(daemon.process.pid, resource.RLIMIT_FSIZE)
+    resource.prlimit(daemon.process.pid, resource.RLIMIT_FSIZE, (octets, hard))
+
+
+@pytest.mark.parametrize("killed", [False, True])
+def test_a_disk_without_room_costs_promises_only(home, killed):
+    the_right_side(home, settle=False, sleepy=True)
+    daemon = home.start()
+    daemon.told("READY=1")
+    lamp, phone = Lamp(home), Phone(home)
+    lamp.opens()
+    lamp.sends(0)
+    lamp.hears_of(0)
+    set_room(daemon, 20_000)
+    n = 0
+    while status(home)["store"]["state"] == "ok":
+        n += 1
+        assert not lamp.asks(n)["duplicate"]
+    found = status(home)
+    assert [fault["link"] for fault in found["faults"]] == ["store"]
+    assert not lamp.asks(n + 1)["duplicate"]
+    assert phone.units(min(n + 1, 3)) == list(range(min(n + 1, 3) + 1)), "forwarding goes on"
+    assert daemon.process.poll() is None
+    if killed:
+        daemon.kill()
+    else:
+        set_room(daemon, resource.RLIM_INFINITY)
+        daemon.wait_log("the store works again")
+        daemon.wait_for(lambda: status(home)["queues"]["stored"] == n + 2)
+        daemon.kill()
+    the_right_side(home)
+    home.start().told("READY=1")
+    if killed:
+        again = [number for number in range(n + 2) if not lamp.asks(number)["duplicate"]]
+        assert 0 not in again and n + 1 in again
+    else:
+        assert lamp.asks(n + 1)["duplicate"]
+    assert phone.units(n + 1) == list(range(n + 2))
+
+
+def test_log_lines_that_can_not_be_written_end_nothing(home):
+    with Path("/dev/full").open("ab") as full:
+        daemon = home.start(log=full)
+    daemon.told("READY=1")
+    phone, lamp = Phone(home), Lamp(home)
+    for _ in range(3):
+        lamp.peer.say("open", to="nobody", nonce="02")
+        assert lamp.peer.hear() == {"refused": "denied"}
+    phone.peer.say("crash")
+    daemon.told("right: stopped")
+    daemon.told("all adapters ready")
+    lamp.opens()
+    daemon.signal(signal.SIGTERM)
+    daemon.told("STOPPING=1")
+    daemon.ended()
+    assert daemon.log == ""
 
 
 def test_status_tells_queues_store_and_faults(home):

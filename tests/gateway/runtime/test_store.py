@@ -1,0 +1,456 @@
+"""The store's file and its keeper with real files: rows there and back, clocks that are set, disks that are full."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import sqlite3
+from contextlib import closing
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from gateway.api.model import (
+    Address,
+    Command,
+    ContentKind,
+    EnvelopeId,
+    LinkSecurity,
+    Outcome,
+    Peer,
+    Reason,
+    Sealed,
+    SessionId,
+    Unit,
+)
+from gateway.engine.limits import EngineLimits
+from gateway.engine.stored import (
+    Changes,
+    StoredClose,
+    StoredCommand,
+    StoredFlow,
+    StoredOpen,
+    StoredSample,
+    StoredSession,
+    StoredUnit,
+)
+from gateway.runtime import store_keeper
+from gateway.runtime.faults import Faults
+from gateway.runtime.store import Store, StoreError
+from gateway.runtime.store_clock import CLOCK_IS_SET, Timebase, after_restart
+from gateway.runtime.store_keeper import StoreKeeper
+from gateway.runtime.store_rows import FORMS
+from tests.gateway.runtime.test_supervisor import LAMP, Bench, until
+
+NOW = CLOCK_IS_SET + 1e6
+
+
+class Clocks:
+    """A wall clock that a test sets, beside a monotonic one."""
+
+    def __init__(self) -> None:
+        self.wall, self.monotonic = NOW, 1000.0
+
+    def pass_(self, seconds: float) -> None:
+        self.wall += seconds
+        self.monotonic += seconds
+
+    def store(self, tmp_path, max_octets: int = 1 << 26) -> Store:
+        return Store(
+            tmp_path / "store.db",
+            max_octets=max_octets,
+            wall=lambda: self.wall,
+            monotonic=lambda: self.monotonic,
+        )
+
+
+@pytest.fixture
+def clocks() -> Clocks:
+    return Clocks()
+
+
+def whole(*rows) -> Changes:
+    return Changes({(row.table, row.key): row for row in rows}, whole=True)
+
+
+def a_unit(number: int = 1, expires_at: float = 2000.0, payload: bytes = b"\x16\xfe\xfd") -> StoredUnit:
+    return StoredUnit(
+        id=EnvelopeId(number), session=SessionId("5" * 32), up=True, n=number, payload=Sealed(payload), rule="p",
+        asleep=True, received_at=990.0, expires_at=expires_at, flight=frozenset({(1, 0, 0), (11, 2, 90)}),
+    )  # fmt: skip
+
+
+TEXT = st.text(max_size=12)
+TIMES = st.integers(0, 2**30).map(lambda count: count / 64)
+COUNTS = st.integers(0, 2**40)
+LINKS = st.builds(LinkSecurity, protocol=TEXT, suite=TEXT, authenticated=st.booleans())
+ADDRESSES = st.builds(Address, scheme=TEXT, claim=TEXT)
+IDS = st.integers(0, 2**62).map(EnvelopeId)
+SCALARS = st.one_of(st.none(), st.booleans(), st.integers(), st.floats(allow_nan=False), TEXT)
+FLOWS = st.builds(
+    StoredFlow,
+    watermark=COUNTS,
+    next_out=COUNTS,
+    units=COUNTS,
+    octets=COUNTS,
+    link=st.none() | LINKS,
+    position=st.integers(-1, 20000),
+)
+ROWS = st.one_of(
+    st.builds(
+        StoredSession,
+        id=TEXT,
+        opener=TEXT,
+        target=TEXT,
+        ends=st.tuples(ADDRESSES, ADDRESSES),
+        to=TEXT,
+        content=st.sampled_from(ContentKind),
+        nonce=st.binary(max_size=8),
+        link=LINKS,
+        rule=TEXT,
+        version=TEXT,
+        early=st.booleans(),
+        taken=st.booleans(),
+        asleep=st.booleans(),
+        closing=TEXT,
+        reason=st.none() | st.sampled_from(Reason),
+        opened_at=TIMES,
+        last_activity=TIMES,
+        deadline=TIMES,
+        up=FLOWS,
+        down=FLOWS,
+    ),
+    st.builds(
+        StoredUnit,
+        id=IDS,
+        session=TEXT,
+        up=st.booleans(),
+        n=COUNTS,
+        payload=st.binary(max_size=40).map(Sealed),
+        rule=TEXT,
+        asleep=st.booleans(),
+        received_at=TIMES,
+        expires_at=TIMES,
+        flight=st.frozensets(st.tuples(COUNTS, COUNTS, COUNTS), max_size=3),
+    ),
+    st.builds(
+        StoredClose,
+        id=IDS,
+        session=TEXT,
+        to=ADDRESSES,
+        reason=st.sampled_from(Reason),
+        asleep=st.booleans(),
+        expires_at=TIMES,
+    ),
+    st.builds(
+        StoredOpen,
+        opener=TEXT,
+        to=TEXT,
+        content=st.sampled_from(ContentKind),
+        nonce=st.binary(max_size=8),
+        session=TEXT,
+        expires_at=TIMES,
+    ),
+    st.builds(StoredSample, device=TEXT, name=TEXT, value=SCALARS, at=TIMES),
+    st.builds(
+        StoredCommand,
+        sender=TEXT,
+        command=st.builds(
+            Command,
+            id=IDS,
+            source=st.builds(Peer, scheme=TEXT, claims=st.lists(TEXT, max_size=2).map(tuple), link=LINKS),
+            to=TEXT,
+            property=TEXT,
+            value=SCALARS,
+            received_at=TIMES,
+            expires_at=st.none() | TIMES,
+            transaction=TEXT,
+        ),
+    ),
+)
+
+
+@settings(max_examples=150, deadline=None)
+@given(row=ROWS)
+def test_every_row_comes_back_as_it_was(row):
+    form = FORMS[row.table]
+    with closing(sqlite3.connect(":memory:")) as connection:
+        connection.row_factory = sqlite3.Row
+        connection.execute(f"CREATE TABLE t ({', '.join(f'{name} {kind}' for name, kind in form.columns.items())})")
+        values = form.encode(row, lambda seconds: seconds + 64.0)
+        marks = ", ".join("?" * len(values))
+        connection.execute(f"INSERT INTO t VALUES ({marks})", values)  # noqa: S608
+        found = dict(connection.execute("SELECT * FROM t").fetchone())
+    assert form.decode(found, lambda seconds: seconds - 64.0) == row
+    assert tuple(found.values())[: form.keys] == row.key
+
+
+def test_rows_are_put_replaced_and_taken_out(tmp_path, clocks):
+    store = clocks.store(tmp_path)
+    assert store.open().rows == ()
+    samples = [StoredSample(device="lamp", name=name, value=1, at=5.0) for name in ("a", "b")]
+    assert store.write(whole(a_unit(1), a_unit(2), *samples), "e", 1).rows == 4
+    later = a_unit(2, expires_at=3000.0)
+    changes = Changes({("units", (2,)): later}, (("units", (1,)), ("units", (9,)), ("samples", ("lamp",))))
+    assert store.write(changes, "e", 1).rows == 1
+    store.close()
+    (found,) = clocks.store(tmp_path).open().rows
+    assert found == later
+
+
+def test_time_goes_on_while_the_gateway_is_off(tmp_path, clocks):
+    store = clocks.store(tmp_path)
+    store.open()
+    store.write(whole(a_unit(expires_at=1100.0)), "e", 1)
+    store.close()
+    clocks.wall, clocks.monotonic = NOW + 60, 5.0  # another boot
+    (found,) = clocks.store(tmp_path).open().rows
+    assert found.expires_at == pytest.approx(5.0 + 40, abs=0.01)
+
+
+@pytest.mark.parametrize("jump", [-1e9, -3600.0, 3600.0, 1e9])
+def test_a_clock_that_is_set_while_the_gateway_runs_changes_no_expiry(tmp_path, clocks, jump):
+    store = clocks.store(tmp_path)
+    store.open()
+    store.write(whole(a_unit(expires_at=1100.0)), "e", 1)
+    clocks.pass_(10)
+    clocks.wall += jump
+    assert store.clock_moved
+    store.write(Changes({("units", (2,)): a_unit(2, expires_at=1200.0)}), "e", 1)
+    assert not store.clock_moved
+    store.close()
+    clocks.pass_(20)
+    first, second = clocks.store(tmp_path).open().rows
+    assert first.expires_at == pytest.approx(1100.0, abs=0.01)
+    assert second.expires_at == pytest.approx(1200.0, abs=0.01)
+
+
+def test_a_clock_that_is_behind_the_store_counts_no_time(tmp_path, clocks, caplog):
+    store = clocks.store(tmp_path)
+    store.open()
+    store.write(whole(a_unit(expires_at=1100.0)), "e", 1)
+    store.close()
+    clocks.wall, clocks.monotonic = 1000.0, 3.0  # no battery, no network yet
+    store = clocks.store(tmp_path)
+    (found,) = store.open().rows
+    assert found.expires_at == pytest.approx(103.0, abs=0.01)
+    assert "the clock is not where the store's times are" in caplog.text
+    store.write(whole(found), "e", 2)
+    clocks.wall += NOW  # now there is a network
+    store.write(Changes({}), "e", 2)
+    store.close()
+    (found,) = clocks.store(tmp_path).open().rows
+    assert found.expires_at == pytest.approx(103.0, abs=0.01)
+
+
+@settings(max_examples=200)
+@given(st.floats(0, 4e9), st.floats(0, 4e9), st.floats(0, 1e7))
+def test_no_start_makes_time_run_backwards(saved_at, wall, monotonic):
+    then = after_restart(saved_at, wall, monotonic)
+    assert then.monotonic(saved_at) <= monotonic + 1e-3
+    if saved_at >= CLOCK_IS_SET and wall >= saved_at:
+        assert then.monotonic(wall) == pytest.approx(monotonic, abs=1e-3)
+
+
+def test_a_clock_that_drifts_was_not_set():
+    base = Timebase(NOW)
+    assert base.moved(NOW + 101.5, 100.0) == 0.0
+    assert base.moved(NOW + 97.0, 100.0) == -3.0
+
+
+def test_a_transaction_that_does_not_fit_leaves_the_file_as_it_was(tmp_path, clocks):
+    store = clocks.store(tmp_path, max_octets=1 << 18)
+    store.open()
+    store.write(whole(a_unit(1)), "e", 1)
+    big = {("units", (n,)): a_unit(n, payload=bytes(4096)) for n in range(1, 100)}
+    with pytest.raises(StoreError, match="full"):
+        store.write(Changes(big), "e", 1)
+    store.write(Changes({}, (("units", (5,)),)), "e", 1)
+    store.close()
+    (found,) = clocks.store(tmp_path).open().rows
+    assert found == a_unit(1)
+
+
+def test_old_files_that_were_moved_aside_do_not_pile_up(tmp_path, clocks):
+    for _ in range(6):
+        (tmp_path / "store.db").write_bytes(b"x" * 9000)
+        clocks.pass_(1)
+        store = clocks.store(tmp_path)
+        store.open()
+        store.close()
+    assert len(list(tmp_path.glob("store.db.bad-*"))) == 3
+
+
+def test_a_file_that_another_process_holds_is_left_alone(tmp_path, clocks, monkeypatch):
+    monkeypatch.setattr("gateway.runtime.store._PATIENCE", 0.01)
+    store = clocks.store(tmp_path)
+    store.open()
+    store.write(whole(a_unit()), "e", 1)
+    found, trouble = store_keeper.load(clocks.store(tmp_path))
+    assert found.rows == () and "locked" in trouble
+    store.close()
+    assert store_keeper.load(clocks.store(tmp_path))[0].rows == (a_unit(),)
+
+
+class Kept(Bench):
+    """Hub, engine and store; the right adapter doesn't settle units unless it is told to."""
+
+    def __init__(self, tmp_path, clocks: Clocks, **limits: float) -> None:
+        super().__init__(tmp_path, EngineLimits(hold_after=0.01, **limits))
+        self.clocks = clocks
+        self.store = Store(
+            tmp_path / "store.db",
+            max_octets=1 << 20,
+            wall=lambda: clocks.wall + self.hub.now(),
+            monotonic=lambda: self.hub.now(),
+        )
+        found, trouble = store_keeper.load(self.store)
+        self.keeper = StoreKeeper(
+            self.store, self.engine, self.hub.faults, found, trouble,
+            loop=asyncio.get_running_loop(), wall=lambda: clocks.wall, after=lambda: self.hub.touch(),
+        )  # fmt: skip
+        self.hub.unsaved = self.keeper.touch
+        self.keeper.start()
+
+    async def __aenter__(self):
+        await super().__aenter__()
+        self.session = self.open()
+        await until(lambda: self.left.receipts)
+        self.right.last.on_send = lambda transmit: None
+        return self
+
+    async def __aexit__(self, *exception) -> None:
+        self.hub.freeze()
+        await self.keeper.save()
+        await super().__aexit__(*exception)
+        await self.keeper.close()
+
+    def big_unit(self, n: int) -> None:
+        self.submit(
+            Unit(id=self.hub.next_id(), source=LAMP, session=self.session, content=ContentKind.ATLS_DATA, n=n,
+                 payload=Sealed(bytes(4000)), received_at=0.0)
+        )  # fmt: skip
+
+    def rows(self) -> list[tuple]:
+        path = self.store.path
+        with closing(sqlite3.connect(f"file:{path}?mode=ro", uri=True)) as connection:
+            return connection.execute("SELECT id, expires_at FROM units").fetchall()
+
+    @property
+    def held(self) -> list[int]:
+        return [receipt.id for receipt in self.left.receipts if receipt.outcome is Outcome.HELD]
+
+
+async def test_what_waits_is_told_held_once_it_is_stored_and_what_is_delivered_at_once_costs_no_write(
+    tmp_path, clocks, monkeypatch
+):
+    async with Kept(tmp_path, clocks) as kept:
+        await until(lambda: kept.keeper.status()["rows"] == 1)
+        written = []
+        original = kept.store.write
+        monkeypatch.setattr(
+            kept.store, "write", lambda changes, *more: written.append(changes) or original(changes, *more)
+        )
+        kept.right.last.on_send = lambda transmit: kept.right.last.delivered(transmit.envelope.id)
+        for n in range(50):
+            kept.unit(kept.session, n)
+        await until(lambda: len(kept.left.receipts) == 51)
+        await until(lambda: written)
+        assert not any(table == "units" for changes in written for table, _ in changes.rows)
+        kept.right.last.on_send = lambda transmit: None
+        kept.unit(kept.session, 50)
+        await until(lambda: kept.held)
+        assert kept.held == [kept.accepted[-1]]
+        assert any(table == "units" for changes in written for table, _ in changes.rows)
+
+
+async def test_a_full_disk_costs_promises_but_no_message(tmp_path, clocks, caplog, monkeypatch):
+    monkeypatch.setattr(store_keeper, "RETRY", (0.01, 0.02))
+    async with Kept(tmp_path, clocks, queue_octets=1 << 22) as kept:
+        await until(lambda: kept.keeper.status()["rows"] == 1)
+        connection = kept.store._connection
+        pages = connection.execute("PRAGMA page_count").fetchone()[0]
+        kept.store._max_pages = pages  # full: what a disk without room answers, whenever the file is opened again
+        connection.execute(f"PRAGMA max_page_count = {pages}")
+        kept.right.last.on_send = lambda transmit: None
+        for n in range(30):
+            kept.big_unit(n)
+        await until(lambda: kept.keeper.status()["state"] != "ok")
+        assert "full" in kept.keeper.status()["state"]
+        (fault,) = kept.hub.faults.listed()
+        assert fault["link"] == "store" and "full" in fault["what"]
+        assert not kept.engine._journal.rows and not kept.engine._journal.gone
+        right = kept.right.last
+        right.on_send = lambda transmit: right.delivered(transmit.envelope.id)
+        right.delivered(kept.accepted[1])
+        for envelope in kept.accepted[2:9]:
+            right.delivered(envelope)
+        await until(lambda: len(kept.left.receipts) == 31)
+        assert kept.held == []
+        assert {receipt.outcome for receipt in kept.left.receipts} == {Outcome.DELIVERED}
+        right.on_send = lambda transmit: None
+        for n in range(30, 33):
+            kept.unit(kept.session, n)
+        await asyncio.sleep(0.1)
+        assert kept.held == []
+        errors = [record for record in caplog.records if record.levelno == logging.ERROR]
+        assert len(errors) == 1, "told once, however often it is tried"
+        kept.store._max_pages = 1 << 12
+        await until(lambda: kept.keeper.status()["state"] == "ok")
+        await until(lambda: len(kept.held) == 3)
+        assert kept.held == kept.accepted[-3:]
+    assert [number for number, _ in kept.rows()] == kept.accepted[-3:]
+
+
+async def test_a_store_that_is_taken_away_is_made_anew(tmp_path, clocks, monkeypatch):
+    monkeypatch.setattr(store_keeper, "RETRY", (0.01, 0.02))
+    async with Kept(tmp_path, clocks) as kept:
+        await until(lambda: kept.keeper.status()["rows"] == 1)
+        for path in tmp_path.glob("store.db*"):
+            path.unlink()
+        kept.unit(kept.session, 0)
+        await until(lambda: (tmp_path / "store.db").exists())
+        await until(lambda: kept.held)
+    assert len(kept.rows()) == 1
+
+
+@pytest.mark.parametrize("jump", [-1e9, 1e9])
+async def test_a_clock_that_jumps_expires_and_revives_nothing_while_it_runs(tmp_path, clocks, jump):
+    async with Kept(tmp_path, clocks, unit_lifetime=3600.0) as kept:
+        kept.unit(kept.session, 0)
+        await until(lambda: kept.held)
+        before = clocks.wall
+        clocks.wall += jump
+        kept.keeper.tick()
+        await until(lambda: not kept.store.clock_moved)
+        assert len(kept.left.receipts) == 2
+        kept.unit(kept.session, 1)
+        await until(lambda: len(kept.held) == 2)
+    first, second = kept.rows()
+    assert first[1] - (before + jump) == pytest.approx(3600 + kept.hub.now(), abs=30)
+    assert second[1] - first[1] < 30
+
+
+async def test_the_next_run_takes_up_what_this_one_left(tmp_path, clocks):
+    async with Kept(tmp_path, clocks) as kept:
+        kept.unit(kept.session, 0)
+        await until(lambda: kept.held)
+        epoch = kept.keeper.epoch
+    store = Store(tmp_path / "store.db", max_octets=1 << 20, wall=lambda: clocks.wall, monotonic=lambda: 50.0)
+    found = store.open()
+    store.close()
+    assert found.epoch == epoch and found.runs == 1
+    assert sorted(row.table for row in found.rows) == ["sessions", "units"]
+
+
+def test_faults_are_bounded_and_repeat_in_one_line(clocks):
+    faults = Faults(lambda: clocks.wall)
+    for n in range(100):
+        faults.add("zigbee", f"fault {n}")
+        faults.add("mqtt", "no broker")
+        clocks.pass_(1)
+    listed = faults.listed()
+    assert len(listed) == 20
+    assert listed[0] == {"at": NOW + 99, "link": "mqtt", "what": "no broker", "times": 100}
+    assert listed[1]["what"] == "fault 99"
