@@ -24,7 +24,7 @@ from adapters.zigbee.coordinator import LINK_KEY_OVERHEAD, Coordinator
 from adapters.zigbee.deadlines import Deadlines
 from adapters.zigbee.memory import TunnelMemory
 from adapters.zigbee.restart import resume
-from adapters.zigbee.semantics import Semantics, clusters_of
+from adapters.zigbee.semantics import Semantics
 from adapters.zigbee.sending import Frame, Sender
 from adapters.zigbee.sending import Outcome as Sent
 from adapters.zigbee.shared import Shared
@@ -145,13 +145,12 @@ class ZigbeeAdapter:
             interview=limits.interview,
             start=limits.start,
         )
-        clusters = clusters_of(self._table)
         may_form = config.form == "if-blank"
         wait = limits.reconnect_first
         while True:
             began = context.now()
             try:
-                radio = await Coordinator.start(settings, self, clusters, may_form=may_form)
+                radio = await Coordinator.start(settings, self, may_form=may_form)
             except BlankDongleError:
                 self._fault(context, f"{config.path}: {_BLANK}")
             except TransportError as failure:

@@ -68,7 +68,7 @@ class RadioEvents(Protocol):
     def zcl_frame(
         self, eui64: str, endpoint: int, cluster: int, aps_counter: int, payload: bytes, link_key: bool
     ) -> bool:
-        """A frame of a cluster that has a row, or a Bind response (endpoint 0). False: it isn't ours, zigpy gets it."""
+        """Any other unicast frame came, ZDO's from endpoint 0. False: it isn't ours, zigpy gets it."""
 
     def heard(self, eui64: str, sleepy: bool) -> None:
         """A frame of any kind came from a device, which may sleep otherwise; told before the frame itself."""

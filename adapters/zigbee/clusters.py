@@ -55,9 +55,7 @@ class Row:
         if kind is ValueKind.BOOLEAN:
             return raw != 0
         scale = self.scale
-        if scale.denominator == 1:
-            return raw * scale.numerator
-        return raw * scale.numerator / scale.denominator
+        return raw * scale if isinstance(scale, int) else raw * scale.numerator / scale.denominator
 
     def raw(self, value: Scalar) -> int | float | str:
         """The attribute's value for a property's."""

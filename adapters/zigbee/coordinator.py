@@ -19,6 +19,8 @@ from typing import Any, Final
 from adapters.zigbee import radio
 from adapters.zigbee.air import BlankDongleError, Device, RadioEvents, Settings, describe
 from adapters.zigbee.sending import Frame, Outcome
+from carriage.zigbee import zdo
+from carriage.zigbee.tunneling import CLUSTER_ID
 from gateway.api.errors import TransportError
 
 _LOG = logging.getLogger(__name__)
@@ -32,6 +34,9 @@ DISCOVERY_INTERVAL: Final = 10.0
 INTERVIEW_INTERVAL: Final = 30.0
 """A device whose interview failed is asked again when it speaks, at most once in this time."""
 UNKNOWN_SENDERS: Final = 256
+
+_PROFILES: Final = frozenset((zdo.PROFILE, radio.PROFILE, 0xC05E))
+"""Whose frames may be ours: ZDO, Home Automation, and ZLL, whose devices use the clusters of the former."""
 
 
 @dataclass(slots=True, eq=False)
@@ -56,9 +61,8 @@ def _protect(database: Path) -> None:
 class Coordinator:
     """A running coordinator. Made by ``start``; ``wait_lost`` tells when its link is gone; then ``stop`` it."""
 
-    def __init__(self, settings: Settings, events: RadioEvents, clusters: frozenset[int]) -> None:
+    def __init__(self, settings: Settings, events: RadioEvents) -> None:
         self._settings = settings
-        self._clusters = clusters
         self._events = events
         self._app: radio.Application | None = None
         self._senders: dict[int, _Sender] = {}
@@ -71,16 +75,14 @@ class Coordinator:
         self.counters = {"received": 0, "unknown_sender": 0, "not_unicast": 0}
 
     @classmethod
-    async def start(
-        cls, settings: Settings, events: RadioEvents, clusters: frozenset[int], *, may_form: bool
-    ) -> Coordinator:
-        """Bring the dongle up with the network that it holds. ``events.zcl_frame`` sees frames of ``clusters``.
+    async def start(cls, settings: Settings, events: RadioEvents, *, may_form: bool) -> Coordinator:
+        """Bring the dongle up with the network that it holds.
 
         A blank dongle gets a network only if ``may_form`` (the last backup in the database, else a new one); else
         BlankDongleError. TransportError for everything else that keeps it from coming up.
         """
         radio.quiet_libraries()
-        coordinator = cls(settings, events, clusters)
+        coordinator = cls(settings, events)
         try:
             _protect(settings.database)
             await coordinator._start(may_form)
@@ -95,15 +97,15 @@ class Coordinator:
 
     async def _start(self, may_form: bool) -> None:
         try:
-            app = await radio.start(self._settings, self, self._clusters, auto_form=False)
+            app = await radio.start(self._settings, self, auto_form=False)
         except radio.NotFormed:
             if not may_form:
                 raise BlankDongleError from None
             _LOG.info("the dongle is blank: forming a network")
-            await radio.stop(await radio.start(self._settings, self, self._clusters, auto_form=True))
+            await radio.stop(await radio.start(self._settings, self, auto_form=True))
             # Forming registers bellows' callback twice with the same EZSP object, and every frame would be handled
             # twice: so the application is made anew.
-            app = await radio.start(self._settings, self, self._clusters, auto_form=False)
+            app = await radio.start(self._settings, self, auto_form=False)
         self._app = app
         try:
             self.max_payload = await radio.max_payload(app)
@@ -137,45 +139,40 @@ class Coordinator:
 
     # What comes in: radio.Hooks ------------------------------------------------------------------------------------
 
-    def heard(self, app: radio.Application, packet: Any) -> None:
+    def packet(self, app: radio.Application, packet: Any) -> bool:
+        """Tell of a packet; whether zigpy may look at it, too. Each frame comes through here."""
         nwk = radio.sender_nwk(packet)
         sender = None if nwk is None else self._sender(app, nwk)
         if sender is not None:
             self._events.heard(sender.eui64, sender.sleepy)
-
-    def tunnel_packet(self, app: radio.Application, packet: Any) -> None:
-        """Take a frame of the tunnelling cluster. zigpy's own path would drop a repeated payload for 10 s."""
-        nwk = radio.sender_nwk(packet)
-        if nwk is None or not radio.is_unicast(packet):
-            self.counters["not_unicast"] += 1
-            return
-        sender = self._sender(app, nwk)
-        if sender is None:
-            self.counters["unknown_sender"] += 1
-            if self.admits(app, packet):
-                app.discover_sender(packet)
-            return
-        self.counters["received"] += 1
-        self._note(sender, packet)
-        payload = bytes(packet.data.serialize())
-        self._events.tunnel_frame(sender.eui64, int(packet.src_ep), payload, radio.under_link_key(packet))
-
-    def zcl_packet(self, app: radio.Application, packet: Any) -> bool:
-        """Take a report, or the answer to a question of ours."""
-        nwk = radio.sender_nwk(packet)
-        sender = None if nwk is None or not radio.is_unicast(packet) else self._sender(app, nwk)
-        if sender is None:
+        profile = packet.profile_id
+        if packet.cluster_id == CLUSTER_ID and profile == radio.PROFILE:
+            # zigpy's own path would drop a repeated payload for 10 s
+            if nwk is None or not radio.is_unicast(packet):
+                self.counters["not_unicast"] += 1
+                return False
+            if sender is None:
+                self.counters["unknown_sender"] += 1
+                return self._may_ask(nwk)
+            self._take(sender, packet)
+            payload = bytes(packet.data.serialize())
+            self._events.tunnel_frame(sender.eui64, int(packet.src_ep), payload, radio.under_link_key(packet))
             return False
-        taken = self._events.zcl_frame(
+        if sender is None:
+            # ZDO comes in any case: an announcement makes the sender known
+            return nwk is None or packet.dst_ep == 0 or self._may_ask(nwk)
+        if profile not in _PROFILES or not radio.is_unicast(packet):
+            return True
+        ours = self._events.zcl_frame(
             sender.eui64, packet.src_ep, packet.cluster_id, packet.tsn, packet.data.value, radio.under_link_key(packet)
         )
-        if taken:
-            self.counters["received"] += 1
-            self._note(sender, packet)
-        return taken
+        if ours:
+            self._take(sender, packet)
+        return not ours
 
-    def _note(self, sender: _Sender, packet: Any) -> None:
-        """What zigpy would note of a packet, but not written to its database each time."""
+    def _take(self, sender: _Sender, packet: Any) -> None:
+        """Note what zigpy would of a packet that it doesn't see, but not in its database each time."""
+        self.counters["received"] += 1
         device = sender.device
         device.lqi = packet.lqi
         device.rssi = packet.rssi
@@ -186,11 +183,8 @@ class Coordinator:
         if not device.is_initialized:
             self._interview_again(sender, now)
 
-    def admits(self, app: radio.Application, packet: Any) -> bool:
-        """Whether zigpy may look at a packet: not again and again at those of an unknown sender."""
-        nwk = radio.sender_nwk(packet)
-        if nwk is None or packet.dst_ep == 0 or self._sender(app, nwk) is not None:
-            return True  # ZDO comes in any case: an announcement makes the sender known
+    def _may_ask(self, nwk: int) -> bool:
+        """Whether zigpy may ask the network who an unknown sender is: not again and again."""
         now = time.monotonic()
         if now - self._discoveries.get(nwk, float("-inf")) < DISCOVERY_INTERVAL:
             return False

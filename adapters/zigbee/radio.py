@@ -75,17 +75,8 @@ NotFormed = zigpy.exceptions.NetworkNotFormed
 class Hooks(Protocol):
     """What the application tells. Nothing here may raise: zigpy and bellows swallow it."""
 
-    def heard(self, app: Application, packet: Any) -> None:
-        """A packet of any kind came; what it is is told afterwards."""
-
-    def tunnel_packet(self, app: Application, packet: Any) -> None:
-        """A packet of the tunnelling cluster came; zigpy doesn't see it."""
-
-    def zcl_packet(self, app: Application, packet: Any) -> bool:
-        """A packet of one of ``Application.clusters`` came; whether it was ours, and zigpy need not see it."""
-
-    def admits(self, app: Application, packet: Any) -> bool:
-        """Whether zigpy may look at another packet."""
+    def packet(self, app: Application, packet: Any) -> bool:
+        """A packet came; whether zigpy may look at it, too."""
 
     def no_leaving(self) -> AbstractContextManager[None]:
         """While this context lasts, nothing that zigpy says has left is believed."""
@@ -137,8 +128,6 @@ class Application(bellows.zigbee.application.ControllerApplication):
     """bellows' application with our hooks. What is declared here is set before anything is started."""
 
     hooks: Hooks
-    clusters: frozenset[int]
-    """Whose packets the hook sees before zigpy does."""
     lost: asyncio.Future[str]
     """Why the link ended."""
 
@@ -159,18 +148,8 @@ class Application(bellows.zigbee.application.ControllerApplication):
 
     def packet_received(self, packet: Any) -> None:
         # register_packet_callback would be zigpy's way, but bellows never calls it.
-        self.hooks.heard(self, packet)
-        cluster = packet.cluster_id
-        if cluster == CLUSTER_ID and packet.profile_id == PROFILE:
-            self.hooks.tunnel_packet(self, packet)
-        elif cluster in self.clusters and self.hooks.zcl_packet(self, packet):
-            pass
-        elif self.hooks.admits(self, packet):
+        if self.hooks.packet(self, packet):
             super().packet_received(packet)
-
-    def discover_sender(self, packet: Any) -> None:
-        """Let zigpy find out whom a packet is from."""
-        super().packet_received(packet)
 
     def connection_lost(self, exc: BaseException | None) -> None:
         super().connection_lost(exc)
@@ -234,11 +213,10 @@ def quiet_libraries() -> None:
             logger.setLevel(logging.INFO)
 
 
-async def start(settings: Settings, hooks: Hooks, clusters: frozenset[int], *, auto_form: bool) -> Application:
+async def start(settings: Settings, hooks: Hooks, *, auto_form: bool) -> Application:
     """Bring the dongle up. Raises NotFormed, and whatever bellows and zigpy may raise: almost anything."""
     app = Application(_application_config(settings))
     app.hooks = hooks
-    app.clusters = clusters
     app.lost = asyncio.get_running_loop().create_future()
     # zigpy would leave the database open where it is cancelled while it loads.
     loading = asyncio.get_running_loop().create_task(app._load_db())

@@ -105,11 +105,12 @@ def model_of(device: Device, table: Table) -> Model:
 
 def reported(slots: dict[int, Slot], payload: bytes) -> Values:
     """The values in a report of one cluster, attributes that have no row left out. PeerError: it can't be read."""
-    return tuple(
-        (slot.property.name, slot.row.value(raw))
-        for attribute, type_id, raw in foundation.reported(payload)
-        if (slot := slots.get(attribute)) is not None and type_id == slot.row.type.id
-    )
+    values: list[tuple[str, Scalar | None]] = []
+    for attribute, type_id, raw in foundation.reported(payload):
+        slot = slots.get(attribute)
+        if slot is not None and type_id == slot.row.type.id:
+            values.append((slot.property.name, slot.row.value(raw)))
+    return tuple(values)
 
 
 def answered(slots: dict[int, Slot], records: list[foundation.ReadRecord]) -> Values:

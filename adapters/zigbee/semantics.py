@@ -25,7 +25,7 @@ from adapters.zigbee.requests import Answer, Content, Question, Reply, Requests
 from adapters.zigbee.sending import Frame, Sender
 from adapters.zigbee.sending import Outcome as Sent
 from adapters.zigbee.setup import MEMORY, Memory, Setup
-from carriage.zigbee import foundation, zdo
+from carriage.zigbee import foundation
 from carriage.zigbee.foundation import General
 from carriage.zigbee.zcl import ZclFrame
 from gateway.api.errors import PeerError
@@ -53,11 +53,6 @@ _NO_DEFAULT_RESPONSE: Final = 0x10
 _REPORT: Final = int(General.REPORT)
 _PING: Final = Content(General.READ, foundation.read([0x0000]), General.READ_RESPONSE)
 """The ZCL version, which every device has."""
-
-
-def clusters_of(table: Table) -> frozenset[int]:
-    """Whose frames ``Semantics.take`` wants to see."""
-    return frozenset((*table.of, BASIC, zdo.BIND_RESPONSE))
 
 
 class Semantics:
@@ -140,7 +135,8 @@ class Semantics:
             self._wake()
         if sleepy:
             self._orders.heard(eui64)
-        self._setup.heard(eui64)
+        if self._setup.jobs:
+            self._setup.heard(eui64)
 
     def take(self, eui64: str, endpoint: int, cluster: int, aps_counter: int, payload: bytes, link_key: bool) -> bool:
         """See ``air.RadioEvents.zcl_frame``."""

@@ -91,7 +91,7 @@ class Setup:
         self._now = now
         self._tell = tell
         self._silent = silent
-        self._jobs: dict[str, _Job] = {}
+        self.jobs: dict[str, _Job] = {}
         self._queue: deque[_Job] = deque()
         self._active = 0
         self.own_eui64 = 0
@@ -103,12 +103,12 @@ class Setup:
         steps = deque(self._steps(model))
         self.remove(model.eui64)
         if steps:
-            job = self._jobs[model.eui64] = _Job(model, steps)
+            job = self.jobs[model.eui64] = _Job(model, steps)
             self._begin(job)
 
     def remove(self, eui64: str) -> None:
         """Nothing more is done with a device."""
-        job = self._jobs.pop(eui64, None)
+        job = self.jobs.pop(eui64, None)
         if job is not None:
             self._rest(job)
 
@@ -119,12 +119,12 @@ class Setup:
 
     def clear(self) -> None:
         """The radio is gone."""
-        for eui64 in tuple(self._jobs):
+        for eui64 in tuple(self.jobs):
             self.remove(eui64)
 
     def heard(self, eui64: str) -> None:
         """A device that didn't answer was heard again."""
-        job = self._jobs.get(eui64)
+        job = self.jobs.get(eui64)
         if job is not None and job.retry_at is not None and job.retry_at <= self._now():
             job.retry_at = None
             self._begin(job)
@@ -135,7 +135,7 @@ class Setup:
 
     def left_over(self, eui64: str) -> int:
         """How many steps the device still has before it."""
-        job = self._jobs.get(eui64)
+        job = self.jobs.get(eui64)
         return 0 if job is None else len(job.steps)
 
     def _steps(self, model: Model) -> list[_Step]:
@@ -164,7 +164,7 @@ class Setup:
     def _fill(self) -> None:
         while self._queue and self._active < AT_ONCE:
             job = self._queue.popleft()
-            if self._jobs.get(job.model.eui64) is job and not job.active:
+            if self.jobs.get(job.model.eui64) is job and not job.active:
                 job.active = True
                 self._active += 1
                 self._next(job)
@@ -178,13 +178,13 @@ class Setup:
     def _next(self, job: _Job) -> None:
         model = job.model
         if not job.steps:
-            del self._jobs[model.eui64]
+            del self.jobs[model.eui64]
             self._rest(job)
             return
         step = job.steps[0]
 
         def done(answer: Answer) -> None:
-            if self._jobs.get(model.eui64) is job:
+            if self.jobs.get(model.eui64) is job:
                 self._answered(job, step, answer)
 
         requests = self._requests

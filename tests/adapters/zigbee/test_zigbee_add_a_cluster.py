@@ -16,7 +16,7 @@ from adapters.zigbee.clusters import ROWS, Row
 from gateway.api.model import Reading
 from simulator.network import foundation
 from simulator.network.datatypes import INT16
-from tests.adapters.zigbee.zcl_device import ZclDevice
+from tests.adapters.zigbee.zcl_device import ZclDevice, settled
 
 PAGE = (Path(__file__).parents[3] / "docs" / "add-a-cluster.md").read_text()
 BAROMETER = 0x000D6F0000000031
@@ -47,6 +47,9 @@ async def test_the_row_of_the_page(world: Any, table: Any) -> None:
         world.devices.append(device)
         join = await gateway.join(device)
         assert [(each.name, each.unit) for each in join.properties] == [("pressure", "Pa")]
+        await settled(gateway, device)
+        assert [reading.values for reading in gateway.context.of(Reading)] == [(("pressure", 101_300),)]
+        assert (server.reporting[0].minimum, server.reporting[0].maximum, server.reporting[0].change) == (30, 3600, 1)
         device.report(0x0403, "0000 29 e703")
         device.report(0x0403, "0000 29 0080")
         wanted = [(("pressure", 99_900),), (("pressure", None),)]

@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
+from fractions import Fraction
 from typing import Any
 
 import pytest
 
 from adapters.zigbee import requests
+from adapters.zigbee.clusters import Row, Table
+from carriage.zigbee.datatypes import UINT16
 from carriage.zigbee.zcl import ZclFrame
 from gateway.api.model import (
     Address,
@@ -18,12 +22,16 @@ from gateway.api.model import (
     Outcome,
     Peer,
     Presence,
+    Property,
     Reading,
     Reason,
     Receipt,
     Scalar,
     Transmit,
+    ValueKind,
 )
+from simulator.network import datatypes as simulated
+from simulator.network.foundation import Attribute, make_cluster
 from simulator.network.kinds import Identity, on_off, power, temperature
 from tests.adapters.zigbee.zcl_device import ZclDevice, settled
 
@@ -31,6 +39,7 @@ LAMP = 0x000D6F0000000022
 IDENTITY = Identity("ACME", "Z1", mains=True)
 APP = Peer(scheme="mqtt", claims=("user:app",), link=LinkSecurity(protocol="tls1.3"))
 ON, OFF = 0x01, 0x00
+OTHER = Property(name="other", kind=ValueKind.NUMBER, writable=True)
 
 
 class Orders:
@@ -131,28 +140,64 @@ def answered(command: int, payload: str) -> Callable[[int, ZclFrame, ZclFrame | 
     )
 
 
-@pytest.mark.parametrize(
-    ("value", "answer", "detail"),
-    [
-        (True, refused(0x86), "UNSUPPORTED_ATTRIBUTE"),
-        (True, refused(0x7E), "NOT_AUTHORIZED"),
-        (True, refused(0xE1), "STATUS_0xE1"),
-        (None, refused(0xC3), "UNSUPPORTED_CLUSTER"),
-        (None, answered(0x01, "0000 86"), "UNSUPPORTED_ATTRIBUTE"),
-        (None, answered(0x01, "0000 00 10"), "malformed answer"),
-        (None, answered(0x01, ""), "malformed answer"),
-        (None, answered(0x01, "0000 00 21 0100"), "malformed answer"),  # a value of another type
-        (None, refused(0x00), "malformed answer"),
-    ],
-)
-async def test_the_device_says_no(world: Any, value: bool | None, answer: Any, detail: str) -> None:
+REFUSALS: list[tuple[bool | None, Any, str]] = [
+    (True, refused(0x86), "UNSUPPORTED_ATTRIBUTE"),
+    (True, refused(0x7E), "NOT_AUTHORIZED"),
+    (True, refused(0xE1), "STATUS_0xE1"),
+    (None, refused(0xC3), "UNSUPPORTED_CLUSTER"),
+    (None, answered(0x01, "0000 86"), "UNSUPPORTED_ATTRIBUTE"),
+    (None, answered(0x01, "0000 00 10"), "malformed answer"),
+    (None, answered(0x01, ""), "malformed answer"),
+    (None, answered(0x01, "0000 00 21 0100"), "malformed answer"),  # a value of another type
+    (None, refused(0x00), "malformed answer"),
+]
+
+
+async def test_the_device_says_no(world: Any) -> None:
     async with world.gateway() as gateway:
         device, orders = await joined(world, gateway)
         before = len(orders.values())
-        device.answer = answer
-        order = orders.send(value)
-        assert await orders.final(order) == Receipt(order, Outcome.DROPPED, Reason.REJECTED, None, detail)
+        for value, answer, detail in REFUSALS:
+            device.answer = answer
+            order = orders.send(value)
+            assert await orders.final(order) == Receipt(order, Outcome.DROPPED, Reason.REJECTED, None, detail)
         assert orders.values()[before:] == []
+        assert len(device.asked) == len(REFUSALS)
+        assert gateway.adapter.status()["counters"]["commands_rejected"] == len(REFUSALS)
+
+
+async def test_a_property_that_is_written(world: Any) -> None:
+    """Without commands a value is set by writing the attribute."""
+    row = Row(
+        cluster=0xFC11,
+        attribute=0x0001,
+        type=UINT16,
+        scale=Fraction(1, 10),
+        property=Property(name="level", kind=ValueKind.NUMBER, writable=True),
+    )
+    attributes = [Attribute(1, simulated.UINT16, 5, writable=True), Attribute(2, simulated.UINT16, 5)]
+    async with world.gateway(table=Table([row, replace(row, attribute=2, property=OTHER)])) as gateway:
+        device, orders = await joined(world, gateway, lambda identity: make_cluster(0xFC11, attributes))
+        assert (await orders.final(orders.send(12.34, "level"))).outcome is Outcome.DELIVERED
+        assert orders.values()[-1] == ("level", 12.3)
+        assert attributes[0].value == 123
+        assert (await orders.final(orders.send(7000, "level"))).reason is Reason.CONTENT
+        assert (await orders.final(orders.send(True, "level"))).reason is Reason.CONTENT
+        assert (await orders.final(orders.send(1.0, "other"))).detail == "READ_ONLY"
+        device.answer = answered(0x04, "")
+        assert (await orders.final(orders.send(1.0, "level"))).detail == "malformed answer"
+
+
+async def test_a_report_that_wants_an_answer_gets_one(world: Any) -> None:
+    async with world.gateway() as gateway:
+        device, orders = await joined(world, gateway)
+        device.report(0x0006, "0000 10 01", sequence=77, disable_default_response=False)
+        await gateway.until(lambda: device.asked)
+        assert device.asked == [
+            (0x0006, ZclFrame(0x0B, b"\x0a\x00", 77, cluster_specific=False, disable_default_response=True))
+        ]
+        device.report(0x0006, "0000 10 00")
+        await gateway.until(lambda: orders.values()[-1] == ("state", False))
         assert len(device.asked) == 1
 
 

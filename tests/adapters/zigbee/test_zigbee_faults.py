@@ -81,7 +81,7 @@ async def until(condition: Callable[[], Any], seconds: float = 10.0) -> Any:
 async def on_air(world: Any) -> AsyncIterator[tuple[Any, Recorder, Any, Any]]:
     """A world, what the radio told, the radio, and one device that has joined."""
     events = Recorder()
-    radio = await Coordinator.start(settings_of(world), events, frozenset(), may_form=False)
+    radio = await Coordinator.start(settings_of(world), events, may_form=False)
     try:
         device = await world.device(LAMP)
         await radio.permit(60)
@@ -108,9 +108,9 @@ async def test_after_forming_every_frame_is_handled_once(make_world: Make) -> No
     """
     world = await make_world(blank=True)
     events = Recorder()
-    probe = Coordinator(settings_of(world, database=world.tmp_path / "probe.db"), events, frozenset())
+    probe = Coordinator(settings_of(world, database=world.tmp_path / "probe.db"), events)
     (world.tmp_path / "probe.db").touch(0o600)
-    bare = await radio_module.start(probe._settings, probe, frozenset(), auto_form=True)
+    bare = await radio_module.start(probe._settings, probe, auto_form=True)
     assert handlers(bare) == 2  # the fault
     await radio_module.stop(bare)
 
@@ -118,7 +118,7 @@ async def test_after_forming_every_frame_is_handled_once(make_world: Make) -> No
     world.state.unlink()
     world.port.unplug()
     other = await make_world(seed=2, blank=True)
-    radio = await Coordinator.start(settings_of(other), events, frozenset(), may_form=True)
+    radio = await Coordinator.start(settings_of(other), events, may_form=True)
     try:
         assert handlers(radio._app) == 1
         device = await other.device(LAMP)
@@ -262,7 +262,7 @@ async def test_the_end_of_file_is_no_exception(make_world: Make) -> None:
     Whoever waits for an exception only, waits for ever: `wait_lost` would time out.
     """
     world = await make_world(tcp=True)
-    radio = await Coordinator.start(settings_of(world), Recorder(), frozenset(), may_form=False)
+    radio = await Coordinator.start(settings_of(world), Recorder(), may_form=False)
     try:
         causes: list[Any] = []
         radio._app.add_listener(type("Listener", (), {"connection_lost": staticmethod(causes.append)})())
@@ -395,5 +395,5 @@ async def test_a_database_that_is_none(world: Any) -> None:
     database: Path = world.state_dir / "zigbee.db"
     database.write_bytes(b"this is not SQLite" * 100)
     with pytest.raises(TransportError) as caught:
-        await Coordinator.start(settings_of(world), Recorder(), frozenset(), may_form=False)
+        await Coordinator.start(settings_of(world), Recorder(), may_form=False)
     assert "zigbee.db" in str(caught.value)

@@ -1,0 +1,186 @@
+"""Questions under way: their numbers, which frame answers which, and that each ends exactly once."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from adapters.zigbee.requests import ANSWER_WAIT, PER_DEVICE, Answer, Content, NoReply, Reply, Requests
+from adapters.zigbee.sending import Frame, Outcome
+from carriage.zigbee import zcl, zdo
+from carriage.zigbee.foundation import General
+
+LAMP, OTHER = "00:0d:6f:00:00:00:00:01", "00:0d:6f:00:00:00:00:02"
+READ = Content(General.READ, b"\x00\x00", General.READ_RESPONSE)
+TURN_ON = Content(0x01, b"", cluster_specific=True)
+
+
+class Air:
+    """In the sender's place: takes frames; ``waiting`` ones can be withdrawn."""
+
+    def __init__(self) -> None:
+        self.frames: list[Frame] = []
+        self.waiting: list[Frame] = []
+
+    def submit(self, frame: Frame) -> None:
+        self.frames.append(frame)
+        self.waiting.append(frame)
+
+    def withdraw(self, frame: Frame) -> bool:
+        if frame not in self.waiting:
+            return False
+        self.waiting.remove(frame)
+        return True
+
+
+class Site:
+    def __init__(self) -> None:
+        self.time = 100.0
+        self.air = Air()
+        self.requests = Requests(lambda: self.time, lambda: None)
+        self.requests.sender = self.air  # type: ignore[assignment]
+        self.answers: list[Answer] = []
+
+    def ask(self, content: Content = READ, eui64: str = LAMP, cluster: int = 6, endpoint: int = 1) -> Any:
+        return self.requests.ask(eui64, endpoint, cluster, content, self.answers.append)
+
+    def said(self, octets: str, eui64: str = LAMP, cluster: int = 6, endpoint: int = 1) -> bool:
+        payload = bytes.fromhex(octets)
+        question = self.requests.find(eui64, endpoint, cluster, payload)
+        if question is not None:
+            self.requests.answered(question, payload)
+        return question is not None
+
+
+def test_an_answer_is_for_its_question() -> None:
+    site = Site()
+    site.ask()
+    assert zcl.decode(site.air.frames[0].payload).sequence == 1
+    for octets, where in (
+        ("18 02 01 0000 00 10 01", {}),  # another number
+        ("18 01 01 0000 00 10 01", {"eui64": OTHER}),
+        ("18 01 01 0000 00 10 01", {"cluster": 8}),
+        ("18 01 01 0000 00 10 01", {"endpoint": 2}),
+        ("19 01 01 0000 00 10 01", {}),  # a cluster command
+        ("1c 01 01 0000 00 10 01", {}),  # a manufacturer's
+        ("00 01 00 0400", {}),  # the device itself asks, with the same number
+        ("18 01 04 00", {}),  # the answer to something else
+        ("18 01 0b 01 00", {}),  # a default response to another command
+        ("18 01 0b", {}),
+    ):
+        assert not site.said(octets, **where), octets  # type: ignore[arg-type]
+    assert site.said("18 01 01 0000 00 10 01")
+    assert site.answers == [Reply(0x01, bytes.fromhex("0000001001"))]
+    assert not site.said("18 01 01 0000 00 10 01")
+
+
+def test_a_default_response_answers_whatever_was_asked() -> None:
+    site = Site()
+    site.ask(READ)
+    site.ask(TURN_ON)
+    assert site.said("18 02 0b 01 00")
+    assert site.said("18 01 0b 00 82")
+    assert site.answers == [Reply(0x0B, b"\x01\x00"), Reply(0x0B, b"\x00\x82")]
+
+
+def test_a_bind_response() -> None:
+    site = Site()
+    site.requests.bind(LAMP, 1, 0x0402, 0x00124B0001020304, site.answers.append)
+    frame = site.air.frames[0]
+    assert (frame.profile, frame.cluster, frame.endpoint, frame.source_endpoint) == (0, zdo.BIND_REQUEST, 0, 0)
+    assert frame.payload == zdo.bind_request(1, 0x000D6F0000000001, 1, 0x0402, 0x00124B0001020304, 1)
+    assert not site.said("01 00", cluster=0x0402)
+    assert site.said("01 84", cluster=zdo.BIND_RESPONSE, endpoint=0)
+    assert site.answers == [Reply(0, b"\x84")]
+
+
+def test_what_is_not_answered() -> None:
+    site = Site()
+    for _ in range(4):
+        site.ask()
+    first, second, third, fourth = site.air.frames
+    first.done(Outcome.DELIVERED)
+    site.time += 1
+    second.done(Outcome.FAILED)
+    third.done(Outcome.DELIVERED)
+    assert site.answers == [NoReply(Outcome.FAILED)]
+    assert site.requests.next_deadline() == 100.0 + ANSWER_WAIT
+    site.requests.tick(100.0 + ANSWER_WAIT)
+    assert site.answers == [NoReply(Outcome.FAILED), NoReply(Outcome.DELIVERED)]
+    assert not site.said("18 01 01 0000 86")
+    assert site.said("18 03 01 0000 86")
+    assert site.said("18 04 01 0000 86")  # before its acknowledgement is told
+    fourth.done(Outcome.DELIVERED)
+    site.requests.tick(1000.0)
+    assert site.requests.next_deadline() is None
+    assert len(site.answers) == 4
+
+
+def test_bounds() -> None:
+    site = Site()
+    for _ in range(PER_DEVICE + 1):
+        site.ask()
+    assert site.answers == [NoReply(Outcome.BUSY)]
+    site.ask(eui64=OTHER)
+    assert len(site.air.frames) == PER_DEVICE + 1
+    site.requests.sender = None
+    site.ask(eui64=OTHER)
+    assert site.answers[-1] == NoReply(Outcome.FAILED)
+
+
+def test_taken_back() -> None:
+    site = Site()
+    waiting, flying = site.ask(), site.ask()
+    site.air.waiting.remove(site.air.frames[1])
+    assert site.requests.unsent(waiting) and not site.requests.unsent(flying)
+    assert not site.said("18 01 01 0000 86") and site.said("18 02 01 0000 86")
+    assert len(site.answers) == 1
+
+
+def test_a_device_that_leaves_ends_its_questions() -> None:
+    site = Site()
+    site.ask()
+    site.ask(eui64=OTHER)
+    site.requests.forget(LAMP)
+    assert site.answers == [NoReply(Outcome.NO_DEVICE)]
+    site.air.frames[0].done(Outcome.FAILED)
+    assert len(site.answers) == 1
+
+
+@given(
+    st.lists(
+        st.tuples(st.sampled_from(["ask", "reply", "delivered", "failed", "wait"]), st.integers(0, 40)), max_size=600
+    )
+)
+def test_each_ends_once_and_no_number_is_held_twice(steps: list[tuple[str, int]]) -> None:
+    site = Site()
+    ended: list[int] = []
+    open_now: dict[int, tuple[int, Frame]] = {}
+    for what, which in steps:
+        chosen = list(open_now)[which % len(open_now)] if open_now else None
+        if what == "ask":
+            if len(open_now) < PER_DEVICE:
+                number = len(site.air.frames)
+
+                def done(answer: Answer, number: int = number) -> None:
+                    ended.append(number)
+                    open_now.pop(number, None)
+
+                site.requests.ask(LAMP, 1, 6, READ, done)
+                frame = site.air.frames[number]
+                sequence = frame.payload[1]
+                assert sequence not in [held for held, _ in open_now.values()]
+                open_now[number] = (sequence, frame)
+        elif what == "wait":
+            site.time += which
+            site.requests.tick(site.time)
+        elif chosen is not None:
+            sequence, frame = open_now[chosen]
+            if what == "reply":
+                assert site.said(f"18 {sequence:02x} 01 0000 86")
+            else:
+                frame.done(Outcome.DELIVERED if what == "delivered" else Outcome.FAILED)
+    assert len(ended) == len(set(ended))
+    assert len(ended) + len(open_now) == len(site.air.frames)
