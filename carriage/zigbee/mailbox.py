@@ -59,6 +59,8 @@ class Mailbox:
         """In the order of their numbers."""
         self._last = self._given = -1
         """The last unit that was added, and the last that was given out before a restart."""
+        self._unsure = 0
+        """How far the device may be ahead of what we know."""
         self._asked = 0
         """The lowest unit that the device hasn't told that it has."""
         self._empty: Job | None = None
@@ -87,8 +89,9 @@ class Mailbox:
         return min((kept.sent + CONFIRM_WAIT for kept in self._kept.values() if kept.sent is not None), default=None)
 
     def begin_at(self, n: int) -> None:
-        """The unit that comes next is number ``n`` or one a little below: the tunnel goes on after a restart."""
+        """The unit that comes next is number ``n`` or one near it: the tunnel goes on after a restart."""
         self._given = n - 1
+        self._unsure = RESENT
         self._last = max(-1, self._given - RESENT)
         self._asked = self._last + 1
 
@@ -113,7 +116,7 @@ class Mailbox:
     def asked(self, get: Get) -> None:
         """The device asks. PeerError where it names what never was."""
         n = nearest(get.number, self._asked)
-        if n > self.next:
+        if n > self.next + self._unsure:
             raise PeerError("GET names a unit that never was")
         if n < self._asked:
             return  # it came late
@@ -135,7 +138,7 @@ class Mailbox:
             return job
         if self._tell_empty:
             self._tell_empty = False
-            self._empty = self._job(GetResponse(self.next % 0x10000), self._told_empty)
+            self._empty = self._job(GetResponse(max(self.next, self._asked) % 0x10000), self._told_empty)
             return self._empty
         kept = self._kept.get(self._n)
         if kept is None or self._index == slice_count(len(kept.data), kept.size):
@@ -201,4 +204,5 @@ class Mailbox:
 
 
 RESENT: Final = 64
-"""After a restart, how far below the highest number that was given out a unit may be given out again."""
+"""After a restart, how far from the number that is known to be the next a unit may begin: what is written down about
+a session is a little behind, and what was not settled is given out again."""

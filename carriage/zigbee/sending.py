@@ -92,7 +92,7 @@ class UnitSender:
         self._queue.append((n, data))
 
     def begin_at(self, n: int) -> None:
-        """The unit that comes next is number ``n`` or one a little below: the tunnel goes on after a restart."""
+        """The unit that comes next is number ``n`` or one near it: the tunnel goes on after a restart."""
         self._last = max(-1, n - 1 - RESENT)
 
     def withdraw(self, n: int) -> None:

@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Any, Final
 
-from carriage.zigbee import fetching, flow, opening
+from carriage.zigbee import attributes, fetching, flow, opening
 from carriage.zigbee import tunneling as t
 from carriage.zigbee.delivery import Job, OutFrame
 from carriage.zigbee.events import (
@@ -257,6 +257,7 @@ class TunnelEndpoint:
             frame = decode(zcl_octets)
             if not frame.cluster_specific:
                 opening.on_default_response(core, frame)
+                attributes.on_read(core, frame)
                 return
             if frame.manufacturer is not None:
                 raise PeerError("manufacturer-specific command on the Tunneling cluster")

@@ -11,6 +11,7 @@ import pytest
 
 from carriage.zigbee.events import (
     DataError,
+    Post,
     TunnelClosed,
     TunnelOpened,
     TunnelRefused,
@@ -299,10 +300,47 @@ async def test_a_sleeper(world: Any) -> None:
     async with world.gateway() as gateway:
         device = await world.device(LAMP, sleepy=True)
         join = await gateway.join(device)
-        assert ("power", "sleepy") in join.facts
+        assert join.sleepy
         handle = device.open(200)
         await device.wait(TunnelOpened)
         await exchange(gateway, device, handle, [bytes(300)], ContentKind.ADTLS)
+
+
+async def test_what_waits_for_a_sleeper_is_not_in_the_dongle(world: Any) -> None:
+    """Units, an open and a closing word: the dongle gets none of their frames before the device was heard."""
+    async with world.gateway(limits={"awake": 0.3}, protocols={210: {"to": "cloud", "mailbox": True}}) as gateway:
+        device = await world.device(LAMP, sleepy=True)
+        await gateway.join(device)
+        handle = device.open(210, post=Post.FETCHED)
+        await device.wait(TunnelOpened)
+        (session,) = gateway.context.sessions_by_nonce.values()
+        awake = gateway.adapter._sender.listens  # the window is over when it says so: no time is measured here
+        await gateway.until(lambda: not awake("00:0d:6f:00:0b:5d:e3:b6"))
+        frames = gateway.adapter.status()["counters"]["frames_delivered"]
+        orders = [a_unit(gateway, n, bytes([n]) * 300, session) for n in range(4)]
+        opening = an_open(gateway)
+        for each in (*orders, opening):
+            order(gateway, each)
+        for each in (*orders, opening):
+            assert (await receipt(gateway, each)).outcome is Outcome.HELD
+        assert gateway.adapter.status()["counters"]["frames_delivered"] == frames
+        assert world.ncp._node.messaging.in_flight == 0
+        device.fetch(handle)
+        requested = await device.wait(TunnelRequested)
+        assert requested.protocol == 252
+        device.tunnels.accept(requested.handle, device.now(), post=Post.FETCHED)
+        device.pump()
+        await device.wait(UnitReceived, 4)
+        await gateway.until(
+            lambda: [each.outcome for each in gateway.context.receipts].count(Outcome.DELIVERED) == len(orders) + 1
+        )
+        assert [event.data for event in device.events if isinstance(event, UnitReceived)] == [
+            bytes([n]) * 300 for n in range(4)
+        ]
+        await gateway.until(lambda: not awake("00:0d:6f:00:0b:5d:e3:b6"))
+        gateway.adapter.receipt(Receipt(gateway.context.of(Open)[0].id, Outcome.DROPPED, Reason.UNREACHABLE, session))
+        device.fetch(handle)
+        assert (await device.wait(TunnelClosed)).by_remote
 
 
 async def test_many_devices_and_a_small_dongle(make_world: Callable[..., Awaitable[Any]]) -> None:
