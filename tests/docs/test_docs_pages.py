@@ -34,6 +34,7 @@ ROOT = Path(__file__).parents[2]
 DOCS = ROOT / "docs"
 PAGES = (
     "add-a-cluster.md",
+    "add-an-adapter.md",
     "architecture.md",
     "bench.md",
     "carriage.md",

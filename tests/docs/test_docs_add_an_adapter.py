@@ -1,0 +1,144 @@
+"""docs/add-an-adapter.md step by step: its package, its conformance test, and a real gateway that runs it."""
+
+from __future__ import annotations
+
+import json
+import re
+import shlex
+import shutil
+import socket
+import subprocess
+import sys
+import tempfile
+import tomllib
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.docs.conftest import read
+from tests.gateway.runtime.conftest import Home
+
+pytestmark = pytest.mark.process
+
+ROOT = Path(__file__).parents[2]
+FILE = re.compile(r"^`([\w./-]+)`:\n\n```\w+ [\w-]+\n(.*?)^```$", re.MULTILINE | re.DOTALL)
+PATIENCE = 20.0
+
+
+@pytest.fixture(scope="module")
+def page() -> Any:
+    return read("add-an-adapter.md")
+
+
+@pytest.fixture(scope="module")
+def place(page: Any) -> Iterator[Path]:
+    """A folder with all files of the page, and the package as installed: what pip would write of its metadata."""
+    folder = Path(tempfile.mkdtemp(prefix="aa-"))  # short: the path of a socket has 108 octets at most
+    for name, text in FILE.findall(page.text):
+        path = folder / name
+        path.parent.mkdir(exist_ok=True)
+        path.write_text(text)
+    project = tomllib.loads((folder / "pyproject.toml").read_text())["project"]
+    info = folder / f"{project['name'].replace('-', '_')}-{project['version']}.dist-info"
+    info.mkdir()
+    (info / "METADATA").write_text(f"Metadata-Version: 2.1\nName: {project['name']}\nVersion: {project['version']}\n")
+    lines = []
+    for group, points in project["entry-points"].items():
+        lines += [f"[{group}]", *(f"{name} = {value}" for name, value in points.items())]
+    (info / "entry_points.txt").write_text("\n".join(lines) + "\n")
+    yield folder
+    shutil.rmtree(folder)
+
+
+@pytest.fixture
+def home(place: Path) -> Iterator[Home]:
+    config, policy = (place / "gateway.yaml").read_text(), (place / "policy.yaml").read_text()
+    made = Home(place)
+    made.config.write_text(config)
+    made.policy.write_text(policy)
+    made.environ["PYTHONPATH"] = f"{ROOT}:{place}"
+    yield made
+    made.close()
+
+
+class Speaker:
+    """A peer at its socket."""
+
+    def __init__(self, path: Path) -> None:
+        self.socket = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+        self.socket.settimeout(PATIENCE)
+        self.socket.connect(str(path))
+        self.lines = self.socket.makefile("rw", newline="\n")
+
+    def say(self, text: str) -> None:
+        self.lines.write(text + "\n")
+        self.lines.flush()
+
+    def hear(self) -> str:
+        return self.lines.readline().rstrip("\n")
+
+    def close(self) -> None:
+        self.lines.close()
+        self.socket.close()
+
+
+def test_every_file_is_there(page: Any, place: Path) -> None:
+    files = {"pyproject.toml", "gateway.yaml", "policy.yaml", "test_lines.py"}
+    assert {str(path.relative_to(place)) for path in place.rglob("*") if path.suffix in (".toml", ".yaml", ".py")} == (
+        files | {f"lines_adapter/{name}.py" for name in ("codec", "adapter", "plugin")}
+    )
+    assert page.names("sh") | page.names("text") == {"adapter-run", "adapter-conversation"}
+
+
+def test_it_passes_the_conformance_suite(place: Path) -> None:
+    environ = {"PYTHONPATH": f"{ROOT}:{place}", "PATH": "/usr/bin:/bin", "PYTHONDONTWRITEBYTECODE": "1"}
+    done = subprocess.run(
+        [sys.executable, "-m", "pytest", "-q", "-c", str(ROOT / "pyproject.toml"), "--rootdir", str(place),
+         str(place / "test_lines.py")],
+        env=environ, cwd=place, capture_output=True, text=True, timeout=120, check=False,
+    )  # fmt: skip
+    assert "1 passed" in done.stdout, done.stdout + done.stderr
+
+
+def test_it_is_typed_and_formatted_as_the_gateway_is(place: Path) -> None:
+    for tool in (["ruff", "check", "--config", str(ROOT / "pyproject.toml"), "--ignore", "I001"],
+                 ["ruff", "format", "--check", "--config", str(ROOT / "pyproject.toml")]):  # fmt: skip
+        done = subprocess.run(
+            [sys.executable, "-m", *tool, str(place / "lines_adapter")], capture_output=True, text=True, check=False
+        )
+        assert done.returncode == 0, done.stdout
+
+
+def test_a_session_and_a_reading_pass_through_a_real_gateway(page: Any, place: Path, home: Home) -> None:
+    make, check, run = page.block("sh", "adapter-run").splitlines()
+    refused = home.cli(*shlex.split(check)[1:])
+    assert refused.returncode == 78  # not before its folder is made
+    assert "gateway.yaml:9: adapters.lines.folder: expected a folder" in refused.stderr
+    subprocess.run(shlex.split(make), cwd=place, check=True)
+    assert home.cli(*shlex.split(check)[1:]).returncode == 0
+    assert shlex.split(run)[1:3] == ["run", "-c"]
+    daemon = home.start()
+    daemon.told("READY=1")
+    speakers = {name: Speaker(place / "sockets" / f"{name}.sock") for name in ("alice", "bob")}
+    chosen: dict[str, str] = {}
+    try:
+        for line in page.block("text", "adapter-conversation").splitlines():
+            name, way, *words = line.split()
+            if way == ">":
+                speakers[name].say(" ".join(chosen.get(word, word) for word in words))
+                continue
+            heard = speakers[name].hear().split()
+            assert len(heard) == len(words), (line, heard)
+            for word, found in zip(words, heard, strict=True):
+                fixed = word if not (word.isupper() and words[0] != "no") else chosen.setdefault(word, found)
+                assert found == fixed, (line, heard)
+        shown = json.loads(home.cli("devices", "show", "alice", "--json", "-c", "gateway.yaml").stdout)
+        assert [(one["name"], one["value"]) for one in shown["properties"]] == [("temperature", 21.5)]
+        assert shown["online"] is True
+    finally:
+        for speaker in speakers.values():
+            speaker.close()
+    status = json.loads(home.cli("status", "--json", "-c", "gateway.yaml").stdout)
+    assert (status["traffic"]["adapter_errors"], status["traffic"]["stray_receipts"]) == (0, 0)
