@@ -20,6 +20,8 @@ UNITS: Final = {"Cel": "°C", "%RH": "%", "%EL": "%", "K": "K", "Pa": "Pa", "lx"
 """SenML's units (RFC 8428, section 12.1) in Home Assistant's words; one that isn't here stays as it is."""
 LIGHTS: Final = frozenset({"urn:oma:lwm2m:ext:3311"})
 """Resource types (IPSO light control) whose switch is a light."""
+_CLASSED: Final = frozenset({"sensor", "binary_sensor", "switch", "number"})
+"""Platforms whose config has a device class."""
 _DIAGNOSTIC: Final = frozenset({"battery"})
 _COUNTED: Final = frozenset({"energy", "gas", "water"})
 _FACTS: Final = {"manufacturer": "mf", "model": "mdl", "version": "sw", "sw_version": "sw"}
@@ -75,7 +77,7 @@ def _component(topics: HomeSpace, view: DeviceView, each: Property, own: str) ->
     component["stat_val_tpl" if platform == "light" else "val_tpl"] = value
     if writable:
         component["cmd_t"] = topics.command(view.name, each.name)
-    if each.device_class and platform != "light":
+    if each.device_class and platform in _CLASSED:
         component["dev_cla"] = each.device_class
     if each.device_class in _DIAGNOSTIC:
         component["ent_cat"] = "diagnostic"

@@ -1,0 +1,144 @@
+"""Topics and bodies of devices: what goes out is JSON, what comes in raises nothing but PeerError."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import math
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from adapters.mqtt.devices import values as v
+from adapters.mqtt.devices.once import MAX_REMEMBERED, Once
+from adapters.mqtt.devices.topics import Get, HomeSpace, Request, Set, overlap, valid_device
+from carriage.mqtt.options import Message
+from carriage.mqtt.packets import decode_publish, publish_at_once, publish_head
+from gateway.api.errors import PeerError, UsageError
+from gateway.api.model import Property, ValueKind
+
+HOME = HomeSpace("home")
+STATE = Property(name="state", kind=ValueKind.BOOLEAN, writable=True)
+OPEN = Property(name="open", kind=ValueKind.BOOLEAN)
+LEVEL = Property(name="level", kind=ValueKind.NUMBER, writable=True)
+MODE = Property(name="mode", kind=ValueKind.TEXT, writable=True)
+scalars = st.none() | st.booleans() | st.integers() | st.floats() | st.text()
+
+
+@given(value=scalars, known=st.sampled_from([None, STATE, OPEN, LEVEL]))
+def test_a_fragment_is_json(value: bool | float | str | None, known: Property | None) -> None:
+    found = json.loads(b"{" + v.fragment("x", value, known) + b"}")["x"]
+    if isinstance(value, bool):
+        assert found == (("ON" if value else "OFF") if known in (STATE, LEVEL) else value)
+    elif isinstance(value, float) and not math.isfinite(value):
+        assert found is None
+    else:
+        assert found == value
+
+
+@given(payload=st.binary(max_size=60) | st.text().map(str.encode) | st.from_type(type(None)).map(lambda _: b"{}"))
+def test_reading_raises_peer_errors_only(payload: bytes) -> None:
+    for read in (v.read_set, v.read_get):
+        for name in ("", "state"):
+            with contextlib.suppress(PeerError):
+                asked = read(payload, name)
+                assert asked.values and len(asked.values) <= v.MAX_AT_ONCE
+
+
+@given(value=scalars | st.lists(st.none()))
+def test_a_value_is_of_its_property_or_refused(value: object) -> None:
+    for known, kind in ((STATE, bool), (LEVEL, (int, float)), (MODE, str)):
+        with contextlib.suppress(PeerError):
+            assert isinstance(v.read_value(value, known), kind)
+
+
+def test_words_for_on_and_off() -> None:
+    for word, value in (("ON", True), ("off", False), ("True", True), (False, False)):
+        assert v.read_value(word, STATE) is value
+    for word in ("TOGGLE", 1, "1", "", None):
+        with pytest.raises(PeerError):
+            v.read_value(word, STATE)
+
+
+def test_what_a_bare_value_sets() -> None:
+    assert v.bare_property({"level": LEVEL, "open": OPEN}) == "level"
+    assert v.bare_property({"level": LEVEL, "state": STATE}) == "state"
+    for properties in ({}, {"open": OPEN}, {"level": LEVEL, "mode": MODE}):
+        with pytest.raises(PeerError):
+            v.bare_property(properties)
+
+
+@given(name=st.text(max_size=200))
+def test_names_with_topics_come_back(name: str) -> None:
+    if valid_device(name):
+        assert HOME.parse(HOME.command(name, "state")) == Set(name, "state")
+        assert HOME.parse(f"home/{name}/get") == Get(name)
+        assert "+" not in name and "#" not in name and "\0" not in name
+
+
+@given(topic=st.text(alphabet="home/bridgequstar+#$\0é", max_size=60) | st.text())
+def test_parsing_raises_peer_errors_only(topic: str) -> None:
+    for each in (topic, f"home/{topic}", f"home/bridge/request/{topic}"):
+        with contextlib.suppress(PeerError):
+            assert isinstance(HOME.parse(each), Set | Get | Request)
+
+
+@pytest.mark.parametrize(
+    "topic",
+    ["home", "home/lamp", "home/lamp/availability", "home/lamp/answer", "home/bridge/state", "home/bridge/set",
+     "home/bridge/request", "home/bridge/request/a/b", "home/lamp/set/a/b", "home//set", "elsewhere/lamp/set",
+     "home/lamp/set/", "home/a\nb/set", f"home/{'x' * 600}/set"],
+)  # fmt: skip
+def test_topics_that_ask_for_nothing(topic: str) -> None:
+    with pytest.raises(PeerError):
+        HOME.parse(topic)
+
+
+def test_an_answer_goes_below_the_device_s_own_answers() -> None:
+    assert HOME.answer("lamp", "home/lamp/answer/a/b") == "home/lamp/answer/a/b"
+    wrong = [None, "", "home/lamp/answer/", "home/lamp/answer/+", "home/lamp/answer/#", "home/lamp2/answer/a",
+             "home/lamp/answers/a", "home/lamp/set", "$SYS/x", "home/lamp/answer/a/b/c/d/e",
+             "home/lamp/answer//a"]  # fmt: skip
+    assert {HOME.answer("lamp", each) for each in wrong} == {"home/lamp/answer"}
+
+
+def test_bases() -> None:
+    for base in ("", "/", "a//b", "+", "#", "$SYS", "a/b/c/d/e"):
+        with pytest.raises(UsageError):
+            HomeSpace(base)
+    assert overlap("home", "home") and overlap("home/a", "home") and overlap("home", "home/a/b")
+    assert not overlap("home", "home2") and not overlap("a/home", "b/home")
+
+
+@given(payload=st.binary(max_size=20_000), version=st.sampled_from([4, 5]), retain=st.booleans())
+def test_a_publish_at_once_is_a_publish(payload: bytes, version: int, retain: bool) -> None:
+    packet = publish_at_once(publish_head("home/lämp", version), payload, retain)
+    assert packet[0] == (0x31 if retain else 0x30)
+    size, at, shift = 0, 1, 0
+    while True:
+        size |= (packet[at] & 0x7F) << shift
+        at, shift = at + 1, shift + 7
+        if packet[at - 1] < 0x80:
+            break
+    assert size == len(packet) - at
+    found = decode_publish(0, packet[at:], version)
+    assert (found.topic, found.payload, found.packet_id) == ("home/lämp", payload, 0)
+
+
+def message(mid: int, payload: bytes = b"ON", *, again: bool = False, qos: int = 1) -> Message:
+    return Message("home/lamp/set", payload, False, qos, None, None, None, None, (1, mid), again)
+
+
+def test_what_was_had_before() -> None:
+    once = Once()
+    assert not once.had(message(1)) and once.had(message(1, again=True)) and once.had(message(1, again=True))
+    assert not once.had(message(2, again=True))  # sent again, but what was sent first never came
+    assert not once.had(message(1, b"OFF", again=True))
+    assert not once.had(message(1))  # the same packet id and content, and new
+    once.forget()
+    assert not once.had(message(1, again=True))
+    assert not once.had(message(0, qos=0)) and not once.had(message(0, qos=0, again=True))
+    for mid in range(1, 3 * MAX_REMEMBERED):
+        once.had(message(mid))
+    assert len(once._seen) == MAX_REMEMBERED

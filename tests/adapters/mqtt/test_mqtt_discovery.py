@@ -1,0 +1,111 @@
+"""What Home Assistant is told, against the keys that its documentation and code name (integrations/mqtt, 2026)."""
+
+from __future__ import annotations
+
+import json
+import re
+from typing import Any
+
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from adapters.mqtt.devices import discovery
+from adapters.mqtt.devices.topics import HomeSpace
+from gateway.api.model import Address, DeviceView, Property, ValueKind
+
+LONG = {
+    "dev": "device", "o": "origin", "cmps": "components", "ids": "identifiers", "mf": "manufacturer", "mdl": "model",
+    "sw": "sw_version", "p": "platform", "uniq_id": "unique_id", "avty": "availability",
+    "avty_mode": "availability_mode",
+    "t": "topic", "val_tpl": "value_template", "stat_t": "state_topic", "stat_val_tpl": "state_value_template",
+    "pl_on": "payload_on", "pl_off": "payload_off", "cmd_t": "command_topic", "dev_cla": "device_class",
+    "ent_cat": "entity_category", "unit_of_meas": "unit_of_measurement", "stat_cla": "state_class",
+}  # fmt: skip
+"""Supported abbreviations that are used here."""
+ROOT = {"device", "origin", "components", "state_topic", "command_topic", "availability", "availability_mode", "qos"}
+DEVICE = {"identifiers", "name", "manufacturer", "model", "sw_version", "hw_version", "serial_number"}
+ANY = {"platform", "unique_id", "name", "availability", "availability_mode", "entity_category", "state_topic"}
+PLATFORMS = {
+    "sensor": {"device_class", "unit_of_measurement", "state_class", "value_template"},
+    "binary_sensor": {"device_class", "payload_on", "payload_off", "value_template"},
+    "switch": {"command_topic", "device_class", "payload_on", "payload_off", "value_template"},
+    "light": {"command_topic", "payload_on", "payload_off", "state_value_template"},
+    "number": {"command_topic", "device_class", "min", "max", "unit_of_measurement", "value_template"},
+    "text": {"command_topic", "value_template"},
+}
+"""The keys of each platform that may stand here; ``command_topic`` is required where it is in the set."""
+
+properties = st.builds(
+    Property,
+    name=st.from_regex(r"[a-z][a-z0-9_]{0,31}", fullmatch=True),
+    kind=st.sampled_from(ValueKind),
+    unit=st.sampled_from(["", "Cel", "%RH", "%EL", "lx", "strange"]),
+    resource_type=st.sampled_from(["", "urn:oma:lwm2m:ext:3311", "urn:oma:lwm2m:ext:3303"]),
+    device_class=st.sampled_from(["", "temperature", "humidity", "battery", "energy", "switch"]),
+    writable=st.booleans(),
+    minimum=st.none() | st.just(0.0),
+    maximum=st.none() | st.just(254.0),
+)
+views = st.builds(
+    DeviceView,
+    name=st.text(min_size=1, max_size=20),
+    address=st.just(Address(scheme="zigbee", claim="eui64:x")),
+    may=st.sampled_from([frozenset({"observe"}), frozenset({"observe", "write", "read"})]),
+    online=st.none(),
+    sleepy=st.booleans(),
+    facts=st.just((("model", "M1"), ("manufacturer", "Acme"), ("other", "x"), ("version", ""))),
+    properties=st.lists(properties, max_size=5, unique_by=lambda each: each.name).map(tuple),
+    samples=st.just({}),
+)
+
+
+def spelled_out(found: Any) -> Any:
+    if isinstance(found, dict):
+        return {LONG.get(key, key): spelled_out(value) for key, value in found.items()}
+    return [spelled_out(each) for each in found] if isinstance(found, list) else found
+
+
+@settings(max_examples=60)
+@given(view=views)
+def test_only_keys_that_home_assistant_documents(view: DeviceView) -> None:
+    found = json.loads(discovery.payload(HomeSpace("home"), view))
+    components = {name: spelled_out(each) for name, each in found.pop("cmps").items()}
+    config = spelled_out(found)
+    assert {"device", "origin"} <= set(config) <= ROOT
+    assert set(config["device"]) <= DEVICE and config["device"]["identifiers"] and "" not in config["device"].values()
+    assert config["origin"]["name"] == "atls-gateway"
+    assert set(components) == {each.name for each in view.properties}
+    for each in view.properties:
+        component = components[each.name]
+        platform = component["platform"]
+        assert set(component) <= ANY | PLATFORMS[platform], platform
+        assert ("command_topic" in component) == ("command_topic" in PLATFORMS[platform])
+        assert ("command_topic" in component) == (each.writable and "write" in view.may)
+        assert all(set(where) == {"topic", "value_template"} for where in component["availability"])
+        assert component["unique_id"].startswith(config["device"]["identifiers"][0])
+        if platform in ("switch", "light"):  # what is sent is what ``set`` takes, and what the state says
+            assert (component["payload_on"], component["payload_off"]) == ("ON", "OFF")
+    topic = discovery.topic("homeassistant", "home", view.name)
+    assert re.fullmatch(r"homeassistant/device/[a-zA-Z0-9_-]+/config", topic)
+
+
+@given(names=st.lists(st.text(min_size=1, max_size=10), min_size=2, max_size=2, unique=True))
+def test_no_two_devices_are_one(names: list[str]) -> None:
+    first, second = (discovery.identifier("home", name) for name in names)
+    assert first != second
+
+
+def test_a_sensor_as_home_assistant_wants_it() -> None:
+    temperature = Property(name="temperature", kind=ValueKind.NUMBER, unit="Cel", device_class="temperature")
+    view = DeviceView(
+        name="hall", address=Address(scheme="zigbee", claim="x"), may=frozenset({"observe"}), online=True, sleepy=True,
+        facts=(), properties=(temperature,), samples={},
+    )  # fmt: skip
+    config = json.loads(discovery.payload(HomeSpace("home"), view))
+    assert config["stat_t"] == "home/hall" and config["avty_mode"] == "all"
+    component = config["cmps"]["temperature"]
+    assert [each["t"] for each in component.pop("avty")] == ["home/bridge/state", "home/hall/availability", "home/hall"]
+    assert component == {
+        "p": "sensor", "uniq_id": "home_hall_temperature", "name": "Temperature", "dev_cla": "temperature",
+        "val_tpl": "{{ value_json.temperature }}", "unit_of_meas": "°C", "stat_cla": "measurement",
+    }  # fmt: skip
