@@ -110,7 +110,7 @@ class Devices:
                 connection.peer.respond(exchange, operation)
 
     def _view(self, connection: Connection, name: str) -> DeviceView | None:
-        return next((view for view in self.context.devices(connection.identity) if view.name == name), None)
+        return self.context.device(connection.identity, name)
 
     def _read(self, connection: Connection, exchange: int, wanted: devices.Read) -> None:
         peer = connection.peer

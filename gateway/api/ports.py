@@ -73,6 +73,9 @@ class AdapterContext(Protocol):
     def devices(self, peer: Peer) -> Sequence[DeviceView]:
         """The devices that this peer may read, observe or write, in name order."""
 
+    def device(self, peer: Peer, name: str) -> DeviceView | None:
+        """The one of them that is called so."""
+
     def read(self, peer: Peer, device: str, name: str) -> Sample | Refused:
         """The last value of a property, if the peer may read it.
 

@@ -218,6 +218,9 @@ class Engine:
         """Every device that a subject of the policy is, for the administrator."""
         return self._twins.all_devices(now)
 
+    def device(self, peer: Peer, name: str, *, now: float) -> DeviceView | None:
+        return self._twins.device(peer, name, now)
+
     def read(self, peer: Peer, device: str, name: str, *, now: float) -> Sample | Refused:
         return self._twins.read(peer, device, name, now)
 

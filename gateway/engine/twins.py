@@ -140,6 +140,12 @@ class Twins:
         may = frozenset(action.value for action in DEVICE_ACTIONS)
         return [self._view(self._twins[name], may, now) for name in sorted(self._twins)]
 
+    def device(self, peer: Peer, name: str, now: float) -> DeviceView | None:
+        """The one of them that is called so."""
+        twin = self._twins.get(name)
+        may = self._may(peer, name) if twin is not None else frozenset()
+        return self._view(twin, may, now) if twin is not None and may else None
+
     def read(self, peer: Peer, device: str, name: str, now: float) -> Sample | Refused:
         """See ``gateway.api.ports.AdapterContext.read``."""
         gate, outbox, twin = self._gate, self._outbox, self._find(device)

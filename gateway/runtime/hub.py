@@ -125,6 +125,9 @@ class Context:
     def devices(self, peer: Peer) -> Sequence[DeviceView]:
         return self._hub.engine.devices(peer, now=self._hub.now())
 
+    def device(self, peer: Peer, name: str) -> DeviceView | None:
+        return self._hub.engine.device(peer, name, now=self._hub.now())
+
     def read(self, peer: Peer, device: str, name: str) -> Sample | Refused:
         found = self._hub.engine.read(peer, device, name, now=self._hub.now())
         if isinstance(found, Refused):

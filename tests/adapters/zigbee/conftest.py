@@ -97,6 +97,9 @@ class RecordingContext:
     def devices(self, peer: Peer) -> Sequence[DeviceView]:
         return ()
 
+    def device(self, peer: Peer, name: str) -> DeviceView | None:
+        return None
+
     def read(self, peer: Peer, device: str, name: str) -> Sample | Refused:
         return Refused(Reason.DENIED)
 

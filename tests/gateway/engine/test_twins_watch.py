@@ -106,6 +106,9 @@ def test_what_may_be_read(stage: Any) -> None:
     assert view.facts == (("model", "TRADFRI?bulb"),)
     assert view.properties == (STATE, WARMTH)
     assert view.address.claim == "eui64:00:0d:6f:00:0b:5d:e3:b6"
+    assert s.engine.device(phone, "lamp", now=s.now) == view
+    assert s.engine.device(phone, "nothing", now=s.now) is None
+    assert s.engine.device(PEERS["stranger"], "lamp", now=s.now) is None
     (view,) = s.engine.devices(PEERS["app"], now=s.now)
     assert (view.may, view.samples) == ({"observe"}, {})
 
