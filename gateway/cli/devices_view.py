@@ -62,7 +62,7 @@ def device_lines(device: Mapping[str, Any], to: Screen) -> Iterator[str]:
     name = device.get("name")
     yield f"{to.title(shown(name or device.get('address')))}: {_reach_words(device, to)}"
     yield from values({"address": f"{device.get('address')} ({device.get('adapter')})"}, 2, to)
-    more = {key: value for key, value in device.items() if key not in _SHOWN_APART and value not in (None, "", [])}
+    more = {key: value for key, value in device.items() if key not in _SHOWN_APART and not _nothing(value)}
     if "last_seen" in more:
         more["last_seen"] = _seen(device)
     facts = {key: value for key, value in (device.get("facts") or {}).items() if key not in more}
@@ -96,6 +96,10 @@ def policy_lines(device: Mapping[str, Any], name: str = "DEVICE", user: str = "P
     yield f"    resource: {name}"
     if not device.get("tunnel_endpoints"):
         yield "    action: [read, observe, write]"
+
+
+def _nothing(value: object) -> bool:
+    return value is None or (value in ("", [], 0) and not isinstance(value, bool))
 
 
 def _reach(device: Mapping[str, Any]) -> str | None:

@@ -57,6 +57,8 @@ def lines(answer: Mapping[str, Any], to: Screen) -> Iterator[str]:
         yield to.title("last faults:")
         yield from table([_fault(fault) for fault in faults], _FAULTS, to)
     for name, section in answer.items():
+        if name == "store" and isinstance(section.get("last_commit"), int | float):
+            section = {**section, "last_commit": clock(section["last_commit"])}
         brief = section if name in _WHOLE or not isinstance(section, Mapping) else _counts(section)
         if name not in _HEAD and brief not in (None, {}):
             yield ""

@@ -7,6 +7,7 @@ back. A change of the words changes the page with it; a new recording is a new p
 from __future__ import annotations
 
 import json
+import time
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
@@ -34,7 +35,9 @@ def rendered() -> dict[str, str]:
     dongle = radios.known(0x10C4, 0xEA60, _PORT["path"])
     assert dongle is not None
     port: dict[str, Any] = _PORT | {"dongle": dongle.name, "config": radios.config_of(_PORT["path"], dongle)}
-    with mock.patch.object(devices_view.time, "time", lambda: float(answers["time"])):
+    now = mock.patch.object(devices_view.time, "time", lambda: float(answers["time"]))
+    clock = mock.patch.object(status_view, "clock", lambda at: time.strftime("%H:%M:%S", time.gmtime(at)))
+    with now, clock:
         blocks: dict[str, Iterable[str]] = {
             "status": status_view.lines(answers["status"], to),
             "sessions": status_view.session_lines(answers["sessions"]["sessions"], to),
