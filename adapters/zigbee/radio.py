@@ -58,6 +58,12 @@ _OUTCOMES: Final = {
     ezsp_types.sl_Status.ZIGBEE_APS_ENCRYPTION_ERROR: Outcome.NO_KEY,
     ezsp_types.sl_Status.ZIGBEE_NO_LINK_KEY_RECEIVED: Outcome.NO_KEY,
 }
+_ACKNOWLEDGED: Final = (
+    ezsp_types.EmberApsOption.APS_OPTION_RETRY  # the stack's word for "ask for an APS acknowledgement"
+    | ezsp_types.EmberApsOption.APS_OPTION_ENABLE_ROUTE_DISCOVERY
+)
+_OPTIONS: Final = (_ACKNOWLEDGED, _ACKNOWLEDGED | ezsp_types.EmberApsOption.APS_OPTION_ENCRYPTION)
+"""APS options, by whether the frame goes under the link key."""
 _LINK_FAULTS: Final = (
     zigpy.exceptions.ZigbeeException,
     bellows.ash.AshException,
@@ -283,12 +289,6 @@ async def unicast(app: Application, device: Any, frame: Frame) -> Outcome:
 
 async def _unicast(app: Application, device: Any, frame: Frame) -> Outcome:
     nwk = device.nwk
-    options = (
-        ezsp_types.EmberApsOption.APS_OPTION_RETRY  # the stack's word for "ask for an APS acknowledgement"
-        | ezsp_types.EmberApsOption.APS_OPTION_ENABLE_ROUTE_DISCOVERY
-    )
-    if frame.link_key:
-        options |= ezsp_types.EmberApsOption.APS_OPTION_ENCRYPTION
     if is_sleepy(device):  # it is sent to only while it listens: no reason for the dongle to wait for long
         await app._ezsp.set_extended_timeout(nwk=nwk, ieee=device.ieee, extended_timeout=False)
     tag = app.get_sequence()
@@ -304,7 +304,7 @@ async def _unicast(app: Application, device: Any, frame: Frame) -> Outcome:
                 clusterId=frame.cluster,
                 sourceEndpoint=frame.source_endpoint,
                 destinationEndpoint=frame.endpoint,
-                options=options,
+                options=_OPTIONS[frame.link_key],
                 groupId=0,
                 sequence=tag,
             ),

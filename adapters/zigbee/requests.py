@@ -73,18 +73,17 @@ class Question:
 class _Line:
     """The sequence numbers of one device, and the questions that hold one."""
 
-    last: int
+    last: int = 0
     open: dict[int, Question] = field(default_factory=dict)
 
 
 class Requests:
     """All questions of one adapter. ``sender`` is None while the radio is down: then they fail at once."""
 
-    def __init__(self, now: Callable[[], float], wake: Callable[[], None], first: int = 0) -> None:
+    def __init__(self, now: Callable[[], float], wake: Callable[[], None]) -> None:
         self.sender: Sender | None = None
         self._now = now
         self._wake = wake
-        self._first = first
         self._lines: dict[str, _Line] = {}
         self._delivered: deque[Question] = deque()
 
@@ -144,7 +143,7 @@ class Requests:
     def _line(self, eui64: str) -> _Line:
         line = self._lines.get(eui64)
         if line is None:
-            line = self._lines[eui64] = _Line(self._first)
+            line = self._lines[eui64] = _Line()
         return line
 
     def _send(self, line: _Line, question: Question, frame: Frame) -> Question | None:

@@ -132,11 +132,20 @@ class Semantics:
     def heard(self, eui64: str, sleepy: bool) -> None:
         """A frame of any kind came; told before the frame itself."""
         if self._presence.heard(eui64, self._context.now()):
-            self._wake()
+            self._back(eui64)
         if sleepy:
             self._orders.heard(eui64)
         if self._setup.jobs:
             self._setup.heard(eui64)
+
+    def _back(self, eui64: str) -> None:
+        """A device that was offline, or not heard since the start, is there: what it tells may be another now."""
+        model = self._models[eui64]
+        if eui64 in self._setup.jobs:
+            self._setup.heard(eui64, at_once=True)
+        else:
+            self._setup.add(model, anew=False)
+        self._wake()
 
     def take(self, eui64: str, endpoint: int, cluster: int, aps_counter: int, payload: bytes, link_key: bool) -> bool:
         """See ``air.RadioEvents.zcl_frame``."""

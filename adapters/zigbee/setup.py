@@ -122,10 +122,10 @@ class Setup:
         for eui64 in tuple(self.jobs):
             self.remove(eui64)
 
-    def heard(self, eui64: str) -> None:
-        """A device that didn't answer was heard again."""
+    def heard(self, eui64: str, *, at_once: bool = False) -> None:
+        """A device was heard: one that didn't answer is tried again, ``at_once`` or when it is time."""
         job = self.jobs.get(eui64)
-        if job is not None and job.retry_at is not None and job.retry_at <= self._now():
+        if job is not None and job.retry_at is not None and (at_once or job.retry_at <= self._now()):
             job.retry_at = None
             self._begin(job)
 

@@ -158,3 +158,22 @@ async def test_only_a_few_devices_at_once(world: Any) -> None:
         for device in devices:
             await settled(gateway, device)
         assert inner._active == 0
+
+
+async def test_a_device_that_comes_back_is_read_again(world: Any) -> None:
+    """A lamp that was cut off from power may be in another state: it is asked as soon as it is heard."""
+    async with world.gateway() as gateway:
+        device = await device_of(world, on_off)
+        await gateway.join(device)
+        await settled(gateway, device)
+        device.close()
+        gateway.adapter._semantics._presence.doubt(device.eui64)
+        gateway.adapter._wake.set()
+        await gateway.until(lambda: [each.online for each in gateway.context.of(Presence)] == [True, False])
+        device.clusters[0x0006].attributes[0].value = 1
+        device.asked.clear()
+        await device.attach(world.socket)
+        await device.client.rejoin(10)
+        await gateway.until(lambda: told(gateway) == {"state": True})
+        assert asked(device, CONFIGURE) == []
+        await gateway.until(lambda: [each.online for each in gateway.context.of(Presence)] == [True, False, True])
