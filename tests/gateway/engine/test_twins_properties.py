@@ -178,7 +178,8 @@ class TwinsMachine(RuleBasedStateMachine):
             del self.watchers[update.watch]
             return
         if update.change is Change.GONE:
-            watcher.seen.pop(update.device)
+            told = watcher.seen.pop(update.device, None)
+            assert told is not None or watcher.property, "gone what was never there"
             if watcher.device:
                 del self.watchers[update.watch]
             return
