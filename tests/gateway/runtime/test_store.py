@@ -391,7 +391,7 @@ async def test_a_full_disk_costs_promises_but_no_message(tmp_path, clocks, caplo
         assert {receipt.outcome for receipt in kept.left.receipts} == {Outcome.DELIVERED}
         right.on_send = lambda transmit: None
         for n in range(30, 33):
-            kept.unit(kept.session, n)
+            kept.big_unit(n)
         await asyncio.sleep(0.1)
         assert kept.held == []
         errors = [record for record in caplog.records if record.levelno == logging.ERROR]
