@@ -40,6 +40,11 @@ class Closes:
     def __contains__(self, envelope: object) -> bool:
         return envelope in self._awake or envelope in self._asleep
 
+    def is_out(self, envelope: EnvelopeId) -> bool:
+        """Whether an adapter has it."""
+        closing = self._awake.get(envelope) or self._asleep.get(envelope)
+        return closing is not None and closing.sent
+
     def send(self, close: Close, to: Address, now: float, asked_by: str | None) -> None:
         while len(self._awake) + len(self._asleep) >= 2 * self._limits.max_sessions:
             self._give_up(next(iter(self._awake or self._asleep)))

@@ -178,9 +178,9 @@ class Delivery:
                 self._sleeps(pending)
             else:
                 self._settle_unit(pending, receipt, now)
-        elif receipt.id in self._opens:
+        elif receipt.id in self._opens and self._opens[receipt.id].open_sent:
             self._settle_open(self._opens[receipt.id], receipt, now)
-        elif receipt.id in self.closes:
+        elif self.closes.is_out(receipt.id):
             self.closes.settle(receipt, now)
         else:
             self._outbox.counters["settle.unknown"] += 1

@@ -97,14 +97,9 @@ class EngineMachine(RuleBasedStateMachine):
         self.now = 0.0
         self.ids = itertools.count(1)
         self.names = itertools.count(1)
-        self.engine = Engine(
-            policy,
-            LIMITS,
-            lambda: SessionId(f"s{next(self.names)}"),
-            lambda: EnvelopeId(next(self.ids)),
-        )
-        self.engine.set_window("coap", windows[0])
-        self.engine.set_window("zigbee", windows[1])
+        self.policy = policy
+        self.windows = windows
+        self.engine = self._engine()
         self.owed: dict[int, str] = {}  # accepted envelope -> the scheme that is owed the final word
         self.finals: Counter[int] = Counter()
         self.under_way: dict[int, Transmit] = {}
@@ -112,6 +107,20 @@ class EngineMachine(RuleBasedStateMachine):
         self.owners: dict[str, tuple[str, str]] = {}
         self.last_n: dict[tuple[str, str], int] = {}
         self.next_n: Counter[tuple[str, str]] = Counter()
+
+    def _engine(self) -> Engine:
+        engine = Engine(
+            self.policy,
+            LIMITS,
+            lambda: SessionId(f"s{next(self.names)}"),
+            lambda: EnvelopeId(next(self.ids)),
+        )
+        engine.set_window("coap", self.windows[0])
+        engine.set_window("zigbee", self.windows[1])
+        return engine
+
+    def _held(self, receipt: Receipt, scheme: str) -> None:
+        raise AssertionError("there is no store, so nothing is held")
 
     def _submit(self, envelope: Any, who: str) -> Any:
         verdict = self.engine.submit(envelope, now=self.now)
@@ -128,6 +137,9 @@ class EngineMachine(RuleBasedStateMachine):
                 assert self.under_way.pop(command.id).to.scheme == command.scheme
             elif isinstance(command, Notify):
                 receipt = command.receipt
+                if receipt.outcome is Outcome.HELD:
+                    self._held(receipt, command.scheme)
+                    continue
                 self.finals[receipt.id] += 1
                 assert self.owed.pop(receipt.id) == command.scheme, "one final word, to the one who is owed it"
                 assert self.finals[receipt.id] == 1
@@ -254,6 +266,7 @@ class EngineMachine(RuleBasedStateMachine):
 
     @rule(policy=POLICIES)
     def replaces(self, policy: PolicySet) -> None:
+        self.policy = policy
         self.engine.replace_policy(policy, now=self.now)
         self._take()
 
