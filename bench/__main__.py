@@ -12,11 +12,12 @@ from pathlib import Path
 from typing import Any
 
 from bench import machine, report
-from bench.rows import ROOT, UNIT, Site, rows
+from bench.row import ROOT, Site
+from bench.rows import UNIT, rows
 from demo.process import ProcessFailedError
 
 RESULTS = ROOT / "bench" / "results"
-PARTS = ("floor", "ip", "zigbee", "micro")
+PARTS = ("floor", "ip", "house", "zigbee", "micro")
 
 
 def options(argv: list[str]) -> argparse.Namespace:

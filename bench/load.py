@@ -26,13 +26,14 @@ DRAIN = 10.0
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Order:
     """One measurement. ``in_flight``: closed loop with so many messages; else ``rate``: so many a second, whatever
-    is still under way. ``pids``: whose CPU counts."""
+    is still under way. ``pids``: whose CPU counts. ``devices``: how many take part, where the load is theirs."""
 
     in_flight: int = 0
     rate: float = 0.0
     warm: float = 0.5
     seconds: float = 2.0
     pids: tuple[int, ...] = ()
+    devices: int = 1
 
     @classmethod
     def read(cls, line: str) -> Order:

@@ -14,6 +14,10 @@ RATIOS: tuple[tuple[str, tuple[str, ...]], ...] = (
     ("coaps server, ours", ("coap server, aiocoap",)),
     ("udp echo, protocol", ("udp echo, drain",)),
     ("gateway, zigbee to coaps", ("bellows",)),
+    ("gateway, report to mqtt", ("zigpy, attribute",)),
+    ("gateway, report to mqtt", ("bellows, bare hook",)),
+    ("bellows, bare hook", ("zigpy, attribute",)),
+    ("gateway, mqtt set to frame", ("bellows, call to frame",)),
     ("engine", ("udp echo, drain",)),
     ("coap decode", ("aiocoap decode",)),
     ("coap encode", ("aiocoap encode",)),
@@ -32,7 +36,11 @@ def summary(runs: Runs) -> dict[str, Any]:
     """Per row and level: CPU per message, messages per second, wake-ups per message."""
     return {
         name: {
-            level: {key: spread([each[key] for each in found]) for key in ("cpu", "rate", "sleeps") if key in found[0]}
+            level: {
+                key: spread([each[key] for each in found])
+                for key in ("cpu", "rate", "sleeps", "latency")
+                if key in found[0]
+            }
             for level, found in levels.items()
         }
         for name, levels in runs.items()
@@ -47,11 +55,12 @@ def ratios(runs: Runs) -> list[dict[str, Any]]:
             continue
         for index, (level, mine) in enumerate(runs[name].items()):
             theirs = [list(runs[peer].values()) for peer in peers]
+            key = "latency" if "latency" in mine[0] else "cpu"
             values = [
-                each["cpu"] / sum(levels[min(index, len(levels) - 1)][turn]["cpu"] for levels in theirs)
+                each[key] / sum(levels[min(index, len(levels) - 1)][turn][key] for levels in theirs)
                 for turn, each in enumerate(mine)
             ]
-            found.append({"row": name, "peers": list(peers), "level": level, "ratio": spread(values)})
+            found.append({"row": name, "peers": list(peers), "level": level, "of": key, "ratio": spread(values)})
     return found
 
 

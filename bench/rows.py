@@ -7,19 +7,16 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import os
 import shutil
-import sys
 from collections.abc import AsyncIterator, Sequence
-from dataclasses import dataclass, field
 from pathlib import Path
 
-from bench.load import Order
+from bench.house_rows import over_house
+from bench.row import Row, Site, at, full, quiet
 from demo.credentials import make_psk_file
 from demo.process import Process, ProcessFailedError
 from demo.stack import LAMP, PREFIX, Stack, running
 
-ROOT = Path(__file__).resolve().parent.parent
 CLIENTS = 32
 UNIT = 128
 """Octets of a unit over IP: a DTLS record with some 90 octets of CoAP in it."""
@@ -54,73 +51,6 @@ rules:
 """
 
 
-@dataclass(frozen=True, slots=True)
-class Level:
-    """How much load: ``in_flight`` messages in a closed loop, or ``rate`` a second."""
-
-    name: str
-    in_flight: int = 0
-    rate: float = 0.0
-
-
-@dataclass(slots=True)
-class Row:
-    """One measured process. ``load`` obeys orders; ``pid`` is whose CPU counts."""
-
-    name: str
-    what: str
-    octets: int
-    load: Process
-    pid: int
-    levels: tuple[Level, ...]
-    results: int = field(default=0)
-
-    async def measure(self, level: Level, *, warm: float, seconds: float) -> dict[str, float]:
-        """One repetition: messages a second, CPU seconds and wake-ups per message."""
-        order = Order(in_flight=level.in_flight, rate=level.rate, warm=warm, seconds=seconds, pids=(self.pid,))
-        self.load.tell(**order.write())
-        self.results += 1
-        found = await self.load.expect_event("result", count=self.results, seconds=warm + seconds + 30)
-        messages = found["messages"]
-        if not messages or found["lost"]:
-            raise ProcessFailedError(f"{self.name}: {messages} messages, {found['lost']} lost\n{self.load.tail()}")
-        return {
-            "messages": messages,
-            "rate": messages / found["seconds"],
-            "cpu": found["cpu"][str(self.pid)] / messages,
-            "sleeps": found["sleeps"][str(self.pid)] / messages,
-            "load": found["load_cpu"] / messages,
-        }
-
-
-def full(in_flight: int) -> Level:
-    return Level(f"{in_flight} in flight", in_flight=in_flight)
-
-
-def at(rate: float) -> Level:
-    return Level(f"{rate:g}/s", rate=rate)
-
-
-class Site:
-    """Starts the processes below one directory."""
-
-    def __init__(self, directory: Path) -> None:
-        self.directory = directory
-        self._processes: list[Process] = []
-        self._env = {**os.environ, "PYTHONPATH": str(ROOT)}
-
-    async def start(self, name: str, module: str, *arguments: object) -> Process:
-        argv = [sys.executable, "-m", module, *map(str, arguments)]
-        process = await Process.start(name, argv, self.directory, self._env)
-        self._processes.append(process)
-        await process.expect_event("ready", seconds=90)
-        return process
-
-    async def stop(self) -> None:
-        for process in reversed(self._processes):
-            await process.stop()
-
-
 async def floor(site: Site) -> list[Row]:
     """UDP echo, the least that an asyncio process does per message."""
     rows = []
@@ -139,7 +69,7 @@ async def over_ip(site: Site, stack: Stack) -> list[Row]:
     psks = stack.link_psks.path
     broker = await stack.start_broker(["gateway", "app"])
     subscriber = await _subscriber(stack)
-    _quiet(stack.write_config(zigbee=False))
+    quiet(stack.write_config(zigbee=False))
     gateway = await stack.start_gateway()
     levels = (full(CLIENTS), at(100))
 
@@ -168,7 +98,7 @@ async def over_zigbee(site: Site, stack: Stack, other: Stack) -> list[Row]:
     async def ours() -> int:
         stack.write_policy(POLICY_ZIGBEE)
         await stack.start_simulator("--seed", "1")
-        _quiet(stack.write_config(mqtt=False))
+        quiet(stack.write_config(mqtt=False))
         gateway = await stack.start_gateway()
         await stack.ask("permit-join", "--seconds", "254")
         return gateway.pid
@@ -193,7 +123,7 @@ async def over_zigbee(site: Site, stack: Stack, other: Stack) -> list[Row]:
 
 @contextlib.asynccontextmanager
 async def rows(directory: Path, parts: Sequence[str]) -> AsyncIterator[list[Row]]:
-    """Everything of ``parts`` (``floor``, ``ip``, ``zigbee``) up and ready."""
+    """Everything of ``parts`` (``floor``, ``ip``, ``house``, ``zigbee``) up and ready."""
     site = Site(directory)
     found: list[Row] = []
     async with contextlib.AsyncExitStack() as exits:
@@ -202,15 +132,12 @@ async def rows(directory: Path, parts: Sequence[str]) -> AsyncIterator[list[Row]
             found += await floor(site)
         if "ip" in parts:
             found += await over_ip(site, await exits.enter_async_context(running(directory / "i")))
+        if "house" in parts:
+            found += await over_house(site, exits, directory)
         if "zigbee" in parts:
             stack = await exits.enter_async_context(running(directory / "z"))
             found += await over_zigbee(site, stack, await exits.enter_async_context(running(directory / "b")))
         yield found
-
-
-def _quiet(config: Path) -> None:
-    """The level of logging that a gateway has by default: at DEBUG it writes a line for each unit."""
-    config.write_text(config.read_text().replace("log_level: debug", "log_level: info"))
 
 
 async def _subscriber(stack: Stack) -> Process:

@@ -192,11 +192,13 @@ class Stack:
         zigbee: bool = True,
         form: str = "if-blank",
         tunnels: Mapping[int, str] | None = None,
+        devices: bool = False,
         extra: str = "",
     ) -> Path:
         """A gateway.yaml for what is running; the clients' link PSKs are made once.
 
         ``tunnels``: more protocol ids of tunnels, with DTLS inside, and the alias that each leads to.
+        ``devices``: ordinary devices have topics below ``home``.
         """
         if self.link_psks is None:
             self.link_psks = make_psk_file(self.directory / "link.psk", "phone", "stranger", "tablet")
@@ -244,6 +246,7 @@ class Stack:
                 f"    prefix: {PREFIX}",
                 "    broker_acl: true",
                 f"    version: {4 if self.broker.version == '3.1.1' else 5}",
+                *(["    devices: {base: home}"] if devices else []),
             ]
         path = self.directory / "gateway.yaml"
         path.write_text("\n".join(lines) + "\n" + extra)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Iterable
+from typing import Final
 
 from carriage.zigbee import zcl
 from layer.errors import PeerError
@@ -63,6 +64,10 @@ def send_zcl(
     )
 
 
+#: frame type of ZCL's frame control (ZCL8, 2.4.1.1.1)
+_CLUSTER_SPECIFIC: Final = 0x01
+
+
 class HostedEndpoint:
     """Implements ``device.EndpointServer`` for clusters of the simulator.
 
@@ -88,12 +93,16 @@ class HostedEndpoint:
         self._on_changed = on_changed
         self._alarm: Alarm | None = None
         self._sequence = 0
+        self.commanded: float | None = None
+        """When the last command of a cluster came, in seconds of the agenda's clock: what a command's way took."""
         for cluster in self.clusters.values():
             cluster.on_changed = self._value_changed
             cluster.on_reporting = self._reporting_changed
 
     def received(self, frame: ApsFrame, reach: Reach) -> None:
         server = self.clusters.get(frame.cluster)
+        if frame.payload[:1] and frame.payload[0] & 0x03 == _CLUSTER_SPECIFIC:
+            self.commanded = self._agenda.now()
         answer_zcl(self._station, self.descriptor, server, frame, reach, self._agenda.now())
 
     def set(self, cluster: int, attribute: int, value: Value) -> None:

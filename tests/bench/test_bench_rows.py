@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import time
@@ -13,10 +14,12 @@ import pytest
 from bench import __main__ as command
 from bench import report
 from bench.cpu import usage
+from bench.house_rows import over_house
 from bench.load import Order, measure
 from bench.messages import record
 from bench.micro import calls, seconds_per_call
-from bench.rows import CLIENTS, Level, Row, rows
+from bench.row import Level, Row, Site
+from bench.rows import CLIENTS, rows
 from demo.process import ProcessFailedError
 from layer.records import APPLICATION_DATA, read_datagram
 
@@ -30,6 +33,13 @@ NAMES = {
         "coap server, aiocoap",
     },
     "zigbee": {"gateway, zigbee to coaps", "bellows"},
+    "house": {
+        "gateway, report to mqtt",
+        "bellows, bare hook",
+        "zigpy, attribute",
+        "gateway, mqtt set to frame",
+        "bellows, call to frame",
+    },
 }
 LEVELS = (Level("loop", in_flight=4), Level("rate", rate=50.0))
 
@@ -70,6 +80,20 @@ async def test_rows_over_zigbee(tmp_path: Path) -> None:
     """Takes as long as bellows takes to form two networks, side by side."""
     async with rows(tmp_path, ["zigbee"]) as found:
         await _measure_each(found, "zigbee")
+
+
+@pytest.mark.process
+async def test_rows_of_a_house(tmp_path: Path) -> None:
+    site = Site(tmp_path)
+    async with contextlib.AsyncExitStack() as exits:
+        exits.push_async_callback(site.stop)
+        found = await over_house(site, exits, tmp_path, sensors=2)
+        assert {row.name for row in found} == NAMES["house"]
+        for row in found:
+            level = Level("rate", rate=50.0, devices=2)
+            measured = await row.measure(level, warm=0.2, seconds=0.4)
+            assert measured["messages"] > 0 and measured["cpu"] > 0, (row.name, measured)
+            assert ("frame" in row.name) == (measured.get("latency", 0.0) > 0)
 
 
 def test_micro_rows() -> None:

@@ -1,0 +1,116 @@
+"""The rows of ``bench.house``: 200 sensors that report, and a lamp that is switched, on the gateway and on its peers.
+
+The house is formed and interviewed once, by bellows; every process under test gets a copy of that network, behind a
+virtual dongle of its own, and of zigpy's database of it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import shutil
+from collections.abc import Mapping
+from pathlib import Path
+
+from bench.house import LAMP_NAME
+from bench.row import Level, Row, Site, quiet
+from demo.process import Process
+from demo.stack import Stack, running
+
+SENSORS = 200
+POLL, REST = 0.5, 3600.0
+"""Seconds between two polls of a sensor: interviewing must not take all day; later they would be most of the load."""
+REPORT = 8
+"""Octets of a report."""
+COMMAND = 3
+
+LEVELS = (
+    Level("10 devices, full", devices=10),
+    Level("200 devices, full", devices=SENSORS),
+    Level("50/s", rate=50, devices=10),
+    Level("200/s", rate=200, devices=10),
+)
+ONE_BY_ONE = (Level("one by one"),)
+
+
+async def over_house(
+    site: Site, exits: contextlib.AsyncExitStack, directory: Path, sensors: int = SENSORS
+) -> list[Row]:
+    """Reports in, MQTT out; MQTT in, a command out; and the same of bellows with and without zigpy's path."""
+    model = directory / "h"
+    named = await _model(site, model, sensors)
+    _network(model / "network.yaml", REST, sensors)
+    places = {}
+    for name in ("hg", "hh", "ha", "hc"):
+        stack = await exits.enter_async_context(running(directory / name))
+        shutil.copytree(model / "simulator", stack.directory / "simulator")
+        await stack.start_simulator("--seed", "1", "--network", str(model / "network.yaml"))
+        shutil.copy(model / "zigbee.db", stack.directory / "zigbee.db")
+        places[name] = stack
+    gateway, hook, attributes, call = places.values()
+
+    pid, bare, whole, caller = await asyncio.gather(
+        _gateway(gateway, model / "zigbee.db", named),
+        _bellows(site, "hook", hook),
+        _bellows(site, "attributes", attributes),
+        _bellows(site, "call", call, call.attach_socket),
+    )
+    broker = gateway.broker
+    assert broker is not None
+    rows = []
+    for name, what, process, stack in (
+        ("gateway, report to mqtt", "a temperature in, PUBLISH of the state out", pid, gateway),
+        ("bellows, bare hook", "packet_received decodes it", bare.pid, hook),
+        ("zigpy, attribute", "attribute_report event, database", whole.pid, attributes),
+    ):
+        load = await site.start(f"{name} load", "bench.house", "reports", stack.attach_socket)
+        rows.append(Row(name, what, REPORT, load, process, LEVELS))
+
+    user, topic = "home-assistant", f"home/{LAMP_NAME}/set"
+    load = await site.start(
+        "set", "bench.house", "set", gateway.attach_socket, broker.port, user, broker.passwords[user], topic
+    )
+    rows.append(Row("gateway, mqtt set to frame", "PUBLISH in, On/Off at the lamp", COMMAND, load, pid, ONE_BY_ONE))
+    what = "send_packet, On/Off at the lamp"
+    return [*rows, Row("bellows, call to frame", what, COMMAND, caller, caller.pid, ONE_BY_ONE)]
+
+
+def _network(path: Path, poll_interval: float, sensors: int) -> dict[str, str]:
+    """The network file of the house, written; names and addresses."""
+    named = {LAMP_NAME: "00:0d:6f:00:0c:00:00:00"}
+    named |= {f"sensor-{number}": f"00:0d:6f:00:0c:00:01:{number:02x}" for number in range(1, sensors + 1)}
+    lines = ["devices:"]
+    for name, eui64 in named.items():
+        kind = "kind: lamp" if name == LAMP_NAME else f"kind: thermometer, poll_interval: {poll_interval}"
+        lines.append(f'  - {{eui64: "{eui64}", name: {name}, {kind}}}')
+    path.write_text("\n".join(lines) + "\n")
+    return named
+
+
+async def _model(site: Site, directory: Path, sensors: int) -> dict[str, str]:
+    """A network of sensors and a lamp that bellows knows, in ``directory``; names and addresses."""
+    async with running(directory) as stack:
+        named = _network(directory / "network.yaml", POLL, sensors)
+        await stack.start_simulator("--seed", "1", "--network", str(directory / "network.yaml"))
+        forming = await site.start("interviews", "bench.house", "prepare", stack.dongle, directory, len(named))
+        await forming.stop()
+    return named
+
+
+async def _gateway(stack: Stack, database: Path, named: Mapping[str, str]) -> int:
+    lines = ["layer: 1", "policy-version: 1", "subjects:", "  broker: {link: mqtt, broker: 127.0.0.1}"]
+    lines += [f'  {name}: {{link: zigbee, eui64: "{eui64}"}}' for name, eui64 in named.items()]
+    rule = '{id: home, effect: permit, subject: broker, resource: "*", action: [read, observe, write]}'
+    lines += ["rules:", f"  - {rule}"]
+    stack.write_policy("\n".join(lines) + "\n")
+    await stack.start_broker(["gateway", "home-assistant"])
+    quiet(stack.write_config(form="never", devices=True))
+    state = stack.directory / "state" / "zigbee"
+    state.mkdir(parents=True, mode=0o700)
+    state.parent.chmod(0o700)
+    shutil.copy(database, state / "zigbee.db")
+    return (await stack.start_gateway()).pid
+
+
+async def _bellows(site: Site, what: str, stack: Stack, *more: object) -> Process:
+    return await site.start(what, "bench.house", what, stack.dongle, stack.directory, *more)
