@@ -42,6 +42,7 @@ from carriage.zigbee.events import (
     UnitReceived,
     UnitSent,
 )
+from carriage.zigbee.transfer import LossReason
 from carriage.zigbee.tunnel import TunnelEndpoint
 from carriage.zigbee.tunneling import TransferError, TunnelStatus
 from gateway.api.errors import TransportError
@@ -260,10 +261,13 @@ class Conversation:
     def _incomplete(self, event: UnitIncomplete, now: float) -> None:
         session = self._by_handle.get(event.handle)
         self._shared.counters["units_incomplete"] += 1
-        if session is None or session.ended_here or session.content is not ContentKind.ATLS:
-            return  # DTLS goes on without a datagram
-        self._tell_end(session, Reason.BROKEN, now)
-        self._abort(session, now)
+        if session is None or session.ended_here:
+            return
+        if session.content is ContentKind.ATLS:
+            self._tell_end(session, Reason.BROKEN, now)
+            self._abort(session, now)
+        else:  # DTLS goes on without a datagram
+            self.tunnels.tell_lost(event.handle, event.n, LossReason.OTHER, now)
 
     def _tell_end(self, session: Session, reason: Reason, now: float) -> None:
         session.ended_here = True

@@ -231,3 +231,35 @@ async def test_a_session_whose_tunnel_is_gone_ends(world: Any, lost: str) -> Non
         assert (close.session, close.reason, close.source.claims) == (session, Reason.RESTARTED, (CLAIM,))
         if lost == "the protocol":
             assert (await device.wait(TunnelClosed)).by_remote
+
+
+async def test_a_sleeper_goes_on_and_hears_of_an_end_when_it_is_heard(world: Any) -> None:
+    """Two tunnels: the session of one survives, the other's doesn't."""
+    options = {"protocols": {210: {"to": "cloud", "mailbox": True}}, "limits": {"awake": 0.3}}
+    async with world.gateway(**options) as gateway:
+        device = await world.device(LAMP, sleepy=True)
+        await gateway.join(device)
+        first, second = (device.open(210, post=Post.FETCHED) for _ in range(2))
+        await device.wait(TunnelOpened, 2)
+        session = next(iter(gateway.context.sessions_by_nonce.values()))
+        order(gateway, session, 0, b"early")
+        await gateway.until(lambda: gateway.context.receipts)
+        device.fetch(first)
+        await device.wait(UnitReceived)
+        for n in (1, 2):
+            order(gateway, session, n, bytes([n]) * 100)
+        await gateway.until(lambda: len(gateway.context.receipts) >= 4)  # the first one's two, and a hold for each
+    end = survivor(session, next_in=0, next_out=1)  # what was written down is a little behind
+    async with world.gateway(form="never", survivors=[end], **options) as gateway:
+        units = [order(gateway, session, n, bytes([n]) * 100) for n in (1, 2)]
+        await gateway.until(lambda: len(gateway.context.receipts) == 2)
+        assert {each.outcome for each in gateway.context.receipts} == {Outcome.HELD}
+        assert not [event for event in device.events if isinstance(event, TunnelClosed)]  # nobody woke it up
+        device.fetch(first)
+        closed = await device.wait(TunnelClosed)
+        assert (closed.handle, closed.by_remote) == (second, True)
+        for unit in units:
+            assert await settled(gateway, unit) is Outcome.DELIVERED
+        received = [(event.handle, event.n) for event in device.events if isinstance(event, UnitReceived)]
+        assert received == [(first, 0), (first, 1), (first, 2)]
+        assert gateway.context.of(Open) == gateway.context.of(Close) == []
