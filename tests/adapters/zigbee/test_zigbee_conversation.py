@@ -18,9 +18,11 @@ from carriage.zigbee.events import (
     TunnelRefused,
     TunnelRequested,
     UnitFailed,
+    UnitLost,
     UnitReceived,
     UnitSent,
 )
+from carriage.zigbee.transfer import LossReason
 from carriage.zigbee.tunneling import ANY_MANUFACTURER, TransferError, TunnelStatus
 from gateway.api.model import (
     ANY_LINK,
@@ -369,6 +371,7 @@ def test_a_lost_unit_breaks_tls_and_not_dtls(pair: Any) -> None:
     (ended,) = pair.context.of(Close)
     assert ended.reason is Reason.BROKEN
     assert pair.gateway.count == 1
+    assert UnitLost(handles[200], 0, LossReason.OTHER) in events
 
 
 # Tunnels that the gateway opens

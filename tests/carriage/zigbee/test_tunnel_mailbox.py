@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -125,6 +126,45 @@ def test_a_device_that_falls_asleep_goes_on_where_it_was(pair: Any, link: Any) -
     assert again
     assert again[0] > 0
     assert len(again) < 18 < came + len(again)
+
+
+@pytest.mark.parametrize("restart", [False, True])
+def test_a_route_that_shortens_frames_in_the_middle_of_a_unit(pair: Any, link: Any, restart: bool) -> None:
+    """Its slices keep their size; after a restart they can't, and the unit is sent anew."""
+    both = opened(pair, link())
+    unit = bytes(range(256)) * 4
+    both.b.endpoint.send_unit(both.gateway, 0, unit, both.now)
+    both.a.endpoint.fetch(both.device, both.now)
+    both.run(until=both.now + 0.105)
+    both.link = link(dead=True)
+    both.run()
+    both.link = link()
+    if restart:
+        record = both.b.endpoint.record(both.gateway)
+        both.b.endpoint = TunnelEndpoint(first_sequence=9)
+        both.gateway = both.b.endpoint.restore(record, next_in=0, next_out=1, now=both.now)
+        both.b.endpoint.send_unit(both.gateway, 0, unit, both.now)
+    both.b.endpoint.maximum_payload_length = 60
+    fetch(both)
+    fetch(both)
+    assert [event.data for event in of(both.a, UnitReceived)] == [unit]
+    assert bool(of(both.a, PeerMisbehaved)) == restart
+
+
+@pytest.mark.parametrize("post", [Post.PUSHED, Post.KEPT])
+def test_numbers_go_on_after_a_restart_beyond_16_bits(pair: Any, link: Any, post: Post) -> None:
+    both = opened(pair, link())
+    record = replace(both.b.endpoint.record(both.gateway), post=post)
+    ours = replace(both.a.endpoint.record(both.device), post=Post.FETCHED if post is Post.KEPT else post)
+    both.a.endpoint, both.b.endpoint = TunnelEndpoint(first_sequence=1), TunnelEndpoint(first_sequence=2)
+    both.device = both.a.endpoint.restore(ours, next_in=80_000, next_out=70_000, now=both.now)
+    both.gateway = both.b.endpoint.restore(record, next_in=70_000, next_out=80_000, now=both.now)
+    both.a.endpoint.send_unit(both.device, 70_000, b"up", both.now)
+    both.b.endpoint.send_unit(both.gateway, 80_000, b"down", both.now)
+    fetch(both)
+    assert of(both.b, UnitReceived) == [UnitReceived(both.gateway, 70_000, b"up", False)]
+    assert of(both.a, UnitReceived) == [UnitReceived(both.device, 80_000, b"down", False)]
+    assert UnitSent(both.gateway, 80_000) in both.b.events
 
 
 def test_expired_units_are_taken_back(pair: Any, link: Any) -> None:
