@@ -151,7 +151,7 @@ class Commands:
         return correlation.hex()[: v.MAX_TRANSACTION] if correlation else ""
 
     def _answer(self, batch: _Batch, name: str, status: str, reason: str = "", detail: str = "") -> None:
-        body: dict[str, Any] = {"property": name, "status": status}
+        body: dict[str, Any] = ({"property": name} if name else {}) | {"status": status}
         if batch.transaction is not None:
             body["transaction"] = batch.transaction
         if reason:

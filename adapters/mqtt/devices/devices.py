@@ -20,7 +20,7 @@ from adapters.mqtt.devices.board import Board
 from adapters.mqtt.devices.commands import Commands
 from adapters.mqtt.devices.once import Once
 from adapters.mqtt.devices.requests import Requests
-from adapters.mqtt.devices.topics import HomeSpace, Request, valid_device
+from adapters.mqtt.devices.topics import Get, HomeSpace, Request, Set, valid_device
 from adapters.mqtt.link import NO_LINK, SCHEME, link_of
 from carriage.mqtt.client import MqttClient
 from carriage.mqtt.messages import JSON_TYPE
@@ -49,6 +49,10 @@ WATCH_AGAIN: Final = 30.0
 """Seconds after which a watch that was refused or ended is tried again: the policy may be another by then."""
 FORGET_AFTER: Final = 300.0
 """Seconds after a start in which a device of before has to show itself; then what the broker keeps of it is removed."""
+EARLY_FOR: Final = 30.0
+"""Seconds after a start in which a command for a device of before waits until that has shown itself."""
+MAX_EARLY: Final = 256
+"""Such commands."""
 ANSWER_EXPIRY: Final = 60
 ONLINE: Final = b'{"state":"online"}'
 OFFLINE: Final = b'{"state":"offline"}'
@@ -89,6 +93,9 @@ class Devices:
         """News may have been missed: all that is shown is to be looked at again."""
         self._before: set[str] = set()
         """Devices that an earlier run showed and that were not seen yet."""
+        self._early: list[tuple[Set | Get, Message, bool]] = []
+        """Commands that the broker kept for us, for devices that we are still to hear of."""
+        self._starting = True
         self._unsubscribed: set[str] = set()
         self._refusal = ""
         self._fresh = True
@@ -104,6 +111,7 @@ class Devices:
         self._before = _read_names(self._names_file)
         client = self._client = MqttClient(self._options, self)
         client.subscribe(self._filters())
+        self._later(EARLY_FOR, self._started)
         if self._before:
             self._later(FORGET_AFTER, self._forget_gone)
         async with asyncio.TaskGroup() as tasks:
@@ -174,6 +182,9 @@ class Devices:
         self._board.open(self._client, self._client.version)
         if self._watch is None:
             self._watch_again()
+            if self._listing is not None:
+                self._listing.cancel()
+            self._list()  # now: what the broker kept for us may come in this very turn of the loop
 
     def refused(self, code: int, reason: str) -> None:
         self._refusal = faults.refusal(code, reason)
@@ -235,8 +246,31 @@ class Devices:
         if isinstance(topic, Request):
             self._requests.take(topic, message, self._context, self._peer)
             return False
-        self._commands.take(topic, message, self._context, self._peer, message.again and self._fresh)
+        lost = message.again and self._fresh
+        known = topic.device in self._board.shown
+        if not known and self._starting and topic.device in self._before and len(self._early) < MAX_EARLY:
+            self._early.append((topic, message, lost))
+        else:
+            self._commands.take(topic, message, self._context, self._peer, lost)
         return True
+
+    def _take_early(self) -> None:
+        """Carry out what waited for devices that are here now; all of it where there is no more to wait for."""
+        assert self._context is not None
+        early, self._early = self._early, []
+        for topic, message, lost in early:
+            if self._starting and topic.device not in self._board.shown:
+                self._early.append((topic, message, lost))
+                continue
+            try:
+                self._commands.take(topic, message, self._context, self._peer, lost)
+            except PeerError as error:
+                self._complaints.malformed(str(error))
+                self._acknowledge(message)
+
+    def _started(self) -> None:
+        self._starting = False
+        self._take_early()
 
     @property
     def _birth(self) -> str:
@@ -324,6 +358,8 @@ class Devices:
             self._before.discard(name)
         if len(self._board.shown) != names:
             self._keep_names()
+        if self._early:
+            self._take_early()
 
     def _forget(self, name: str) -> None:
         if name in self._board.shown:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import subprocess
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from typing import Any
 
 import pytest
@@ -408,3 +408,53 @@ async def test_what_an_earlier_run_had_under_way_is_not_done_again(start: Start)
         assert bodies(app, "home/lamp/answer") == [{"property": "state", "status": "failed", "reason": "restarted"}]
         assert len(house.commands) == 1
         home.tasks["mqtt"].cancel()
+
+
+async def test_a_command_of_a_restart_waits_for_its_device(start: Start, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The broker kept it; the device's own network takes longer to come up. Who does not come is unknown in the end."""
+    home = await start(policy=POLICY, acl=ACL, devices={}, broker_acl=False)
+    house = House(home.far)
+    app = await home.user("app", "home/+/answer", subscribe=False)
+    house.join("lamp", STATE)
+    house.join("sensor", CONTACT)
+    await until(lambda: side(home).status()["devices"] == 2)
+    home.tasks["mqtt"].cancel()
+    await until(lambda: home.tasks["mqtt"].done())
+    house.leave("lamp")
+    house.leave("sensor")
+    await put(app, "home/lamp/set", "ON")
+    await put(app, "home/sensor/get/contact", "")
+    monkeypatch.setattr("adapters.mqtt.devices.devices.EARLY_FOR", 2.0)
+    async with asyncio.TaskGroup() as tasks:
+        home.adapter = home.configure()
+        home.run(tasks, "mqtt", home.adapter)
+        await until(lambda: side(home).status()["received"] == 2)
+        assert not app.messages
+        house.join("lamp", STATE)
+        await until(lambda: bodies(app, "home/lamp/answer") == [{"property": "state", "status": "delivered"}])
+        await until(lambda: bodies(app, "home/sensor/answer"))
+        answer = {"property": "contact", "status": "failed", "reason": "unknown"}
+        assert bodies(app, "home/sensor/answer") == [answer]
+        client = side(home)._client
+        assert client is not None
+        await until(lambda: not client._unacknowledged)
+        home.tasks["mqtt"].cancel()
+
+
+async def test_who_may_administer_opens_the_network(start: Start) -> None:
+    rule = "  - {id: admin, effect: permit, subject: broker, resource: gateway, action: admin}\n"
+    home = await start(policy=POLICY + rule, acl=ACL, devices={}, broker_acl=False)
+    asked: list[Any] = []
+
+    async def permit_join(arguments: Mapping[str, Any]) -> Mapping[str, Any]:
+        asked.append(dict(arguments))
+        return {}
+
+    home.hub.remote = {"permit-join": permit_join}
+    app = await home.user("app", "home/bridge/response/#", subscribe=False)
+    for payload, seconds in (('{"time": 60}', 60), ('{"value": true}', 60), ('{"value": false}', 0)):
+        await put(app, "home/bridge/request/permit_join", payload)
+        await until(lambda: last(app, "home/bridge/response/permit_join") != "nothing")
+        assert last(app, "home/bridge/response/permit_join") == {"data": {"time": seconds}, "status": "ok"}
+        assert asked.pop() == {"seconds": seconds} and not asked
+        app.messages.clear()

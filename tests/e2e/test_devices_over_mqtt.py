@@ -1,0 +1,136 @@
+"""Ordinary devices and ordinary MQTT tools, over real processes: a plug and a sleeping thermometer, mosquitto_sub and
+mosquitto_pub, the broker's list as it is shipped. The gateway is killed in between."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from demo.stack import Stack
+from simulator.cli import ask
+
+USER = "home-assistant"
+NETWORK = """\
+devices:
+  - {eui64: "00:0d:6f:00:00:00:00:01", kind: plug, name: plug}
+  - {eui64: "00:0d:6f:00:00:00:00:02", kind: thermometer, name: thermometer, poll_interval: 0.5}
+"""
+POLICY = """\
+layer: 1
+policy-version: 1
+subjects:
+  plug: {link: zigbee, eui64: "00:0d:6f:00:00:00:00:01"}
+  thermometer: {link: zigbee, eui64: "00:0d:6f:00:00:00:00:02"}
+  broker: {link: mqtt, broker: 127.0.0.1}
+rules:
+  - {id: home, effect: permit, subject: broker, resource: [plug, thermometer], action: [read, observe, write]}
+  - {id: joining, effect: permit, subject: broker, resource: gateway, action: admin}
+"""
+
+
+class Watcher:
+    """What mosquitto_sub printed: topic to its messages."""
+
+    def __init__(self) -> None:
+        self.heard: dict[str, list[Any]] = {}
+        self.news = asyncio.Event()
+
+    async def read(self, lines: asyncio.StreamReader) -> None:
+        while line := await lines.readline():
+            topic, _, payload = line.decode().rstrip("\n").partition(" ")
+            self.heard.setdefault(topic, []).append(json.loads(payload) if payload else None)
+            self.news.set()
+
+    def last(self, topic: str) -> Any:
+        found = self.heard.get(topic)
+        return found[-1] if found else {}
+
+    async def until(self, holds: Callable[[], object], seconds: float = 60.0) -> None:
+        async with asyncio.timeout(seconds):
+            while not holds():
+                self.news.clear()
+                await self.news.wait()
+
+
+def login(stack: Stack) -> list[str]:
+    assert stack.broker is not None
+    password = stack.broker.passwords[USER].read_text().strip()
+    return ["-h", "127.0.0.1", "-p", str(stack.broker.port), "-u", USER, "-P", password]
+
+
+@asynccontextmanager
+async def watching(stack: Stack) -> AsyncIterator[Watcher]:
+    filters = [each for topic in ("home/#", "homeassistant/#") for each in ("-t", topic)]
+    process = await asyncio.create_subprocess_exec(
+        "mosquitto_sub", *login(stack), "-F", "%t %p", *filters, stdout=asyncio.subprocess.PIPE
+    )
+    assert process.stdout is not None
+    watcher = Watcher()
+    reading = asyncio.create_task(watcher.read(process.stdout))
+    try:
+        yield watcher
+    finally:
+        process.terminate()
+        await process.wait()
+        await reading
+
+
+async def publish(stack: Stack, topic: str, payload: str) -> None:
+    process = await asyncio.create_subprocess_exec(
+        "mosquitto_pub", *login(stack), "-q", "1", "-t", topic, "-m", payload
+    )
+    assert await process.wait() == 0
+
+
+async def tell(stack: Stack, do: str, **arguments: object) -> Any:
+    return await asyncio.to_thread(ask, stack.attach_socket, {"do": do, **arguments})
+
+
+@pytest.mark.process
+async def test_a_plug_and_a_thermometer(stack: Stack, tmp_path: Path) -> None:
+    network = tmp_path / "network.yaml"
+    network.write_text(NETWORK)
+    stack.write_policy(POLICY)
+    await stack.start_simulator("--seed", "1", "--network", str(network))
+    await stack.start_broker(["gateway", USER])
+    stack.write_config(form="never", extra="    devices: {}\n")
+    gateway = await stack.start_gateway()
+    async with watching(stack) as seen:
+        await seen.until(lambda: seen.last("home/bridge/state") == {"state": "online"})
+        await publish(stack, "home/bridge/request/permit_join", '{"time": 200, "transaction": "j"}')
+        response = {"data": {"time": 200}, "status": "ok", "transaction": "j"}
+        await seen.until(lambda: seen.last("home/bridge/response/permit_join") == response)
+        for name in ("plug", "thermometer"):
+            await seen.until(lambda name=name: seen.last(f"homeassistant/device/home_{name}/config"))
+        assert set(seen.last("homeassistant/device/home_plug/config")["cmps"]) == {"state"}
+        await seen.until(lambda: seen.last("home/plug/availability") == {"state": "online"})
+
+        await publish(stack, "home/plug/set", '{"state": "ON", "transaction": 1}')
+        answer = {"property": "state", "status": "delivered", "transaction": 1}
+        await seen.until(lambda: seen.last("home/plug/answer") == answer)
+        await seen.until(lambda: seen.last("home/plug").get("state") == "ON")
+        await tell(stack, "press", device="plug")
+        await seen.until(lambda: seen.last("home/plug")["state"] == "OFF")
+        await publish(stack, "home/thermometer/get", '{"temperature": ""}')
+        await seen.until(lambda: seen.last("home/thermometer/answer").get("status") == "delivered")
+        await tell(stack, "report", device="thermometer", name="temperature", value=-7.25)
+        await seen.until(lambda: seen.last("home/thermometer").get("temperature") == -7.25)
+
+        await gateway.kill()
+        await seen.until(lambda: seen.last("home/bridge/state") == {"state": "offline"})
+        before = len(seen.heard["home/plug/answer"])
+        await publish(stack, "home/plug/set", "ON")  # the broker keeps it
+        await stack.start_gateway()
+        await seen.until(lambda: seen.last("home/bridge/state") == {"state": "online"})
+        await seen.until(lambda: len(seen.heard["home/plug/answer"]) > before)
+        assert seen.last("home/plug/answer") == {"property": "state", "status": "delivered"}
+        await seen.until(lambda: seen.last("home/plug")["state"] == "ON")
+        assert seen.last("home/thermometer")["temperature"] in (-7.25, None)
+    ignored = await stack.ask("status")
+    assert ignored["adapters"]["mqtt"]["detail"]["devices"]["malformed"] == 0
