@@ -69,6 +69,7 @@ class Memory:
         """Lost at a power cut it only means that devices are set up again: so it isn't synced to the disk."""
         new = self._path.with_suffix(".new")
         try:
+            new.touch(0o600)
             new.write_text(json.dumps(self.devices, indent=1, sort_keys=True), encoding="utf-8")
             new.replace(self._path)
         except OSError as error:

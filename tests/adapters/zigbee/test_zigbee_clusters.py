@@ -1,0 +1,122 @@
+"""The rows themselves, the properties that they give to a device, and which frames count as copies."""
+
+from __future__ import annotations
+
+import re
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from adapters.zigbee.air import Device, Endpoint
+from adapters.zigbee.clusters import ROWS, TABLE, Row
+from adapters.zigbee.reports import MAX_PROPERTIES, RECENT, RECENT_SECONDS, Model, model_of, reported
+from carriage.zigbee import foundation
+from carriage.zigbee.foundation import ReportingRecord
+from gateway.api.errors import PeerError
+from gateway.api.model import ValueKind
+
+SENML = {"", "Cel", "%RH", "%EL", "Pa", "lx", "V", "A", "W", "J", "K"}
+
+
+@pytest.mark.parametrize("row", ROWS, ids=lambda row: row.property.name)
+def test_a_row_is_whole(row: Row) -> None:
+    one = row.property
+    assert re.fullmatch(r"[a-z][a-z0-9_]{0,31}", one.name)
+    assert one.unit in SENML and one.resource_type.startswith("urn:oma:lwm2m:")
+    assert (one.unit != "") is (one.kind is ValueKind.NUMBER)
+    assert row.reporting is not None and row.reporting.minimum <= row.reporting.maximum
+    # one report may be lost before a value counts no longer
+    assert one.lifetime > 2 * row.reporting.maximum
+    assert foundation.configure_reporting(
+        [
+            ReportingRecord(
+                attribute=row.attribute,
+                type=row.type,
+                minimum=row.reporting.minimum,
+                maximum=row.reporting.maximum,
+                change=row.reporting.change,
+            )
+        ]
+    )
+    assert row.invalid is not None and row.value(row.invalid) is None
+
+
+def test_one_row_for_each_attribute_and_name() -> None:
+    assert len({(row.cluster, row.attribute) for row in ROWS}) == len({row.property.name for row in ROWS}) == len(ROWS)
+
+
+@given(st.sampled_from(ROWS), st.integers(-0x7FFF, 0xFFFE))
+def test_a_value_comes_back(row: Row, raw: int) -> None:
+    value = row.value(raw)
+    if row.property.kind is ValueKind.NUMBER and raw != row.invalid:
+        assert isinstance(value, float) and row.raw(value) == raw
+    elif raw != row.invalid:
+        assert value is (raw != 0)
+
+
+@given(st.sampled_from(ROWS), st.one_of(st.none(), st.text(), st.binary(), st.floats(), st.integers()))
+def test_a_value_is_of_its_kind_or_none(row: Row, raw: Any) -> None:
+    value = row.value(raw)
+    assert value is None or isinstance(value, bool) is (row.property.kind is ValueKind.BOOLEAN)
+    assert value is None or isinstance(value, (bool, int, float))
+
+
+def device(*endpoints: tuple[int, ...]) -> Model:
+    return model_of(
+        Device(
+            eui64="00:0d:6f:00:00:00:00:01",
+            nwk=1,
+            manufacturer="",
+            model="",
+            interviewed=True,
+            sleepy=False,
+            lqi=None,
+            rssi=None,
+            last_seen=None,
+            endpoints=tuple(
+                Endpoint(number=number, profile=0x0104, device_id=0, in_clusters=clusters, out_clusters=(0x0402,))
+                for number, clusters in enumerate(endpoints, 1)
+            ),
+            tunnel_endpoints=(),
+        ),
+        TABLE,
+    )
+
+
+def test_properties_of_endpoints() -> None:
+    model = device((0, 6), (6, 0x0402), (6, 0x0402, 0x0500))
+    assert [one.name for one in model.properties] == ["state", "state_2", "temperature", "state_3", "temperature_3"]
+    assert model.slots["temperature_3"].endpoint == 3
+    assert reported(model.places[3 << 16 | 0x0402], bytes.fromhex("0000290a00")) == (("temperature_3", 0.1),)
+    assert model.endpoint == 1
+
+
+def test_a_device_has_only_so_many_properties() -> None:
+    assert len(device(*[(6, 0x0402)] * 200).properties) == MAX_PROPERTIES
+
+
+def test_copies() -> None:
+    model = device((6,))
+    assert not model.repeated(1, 0x10006, b"on", 0.0)
+    assert model.repeated(1, 0x10006, b"on", RECENT_SECONDS - 0.1)
+    assert not model.repeated(1, 0x20006, b"on", 0.0)
+    assert not model.repeated(2, 0x10006, b"on", 0.0)
+    assert not model.repeated(1, 0x10006, b"off", 0.0)
+    assert not model.repeated(1, 0x10006, b"on", RECENT_SECONDS)
+    for number in range(RECENT):
+        assert not model.repeated(number, 0x10006, b"x", 6.0)
+    assert not model.repeated(1, 0x10006, b"on", 6.0)
+    assert len(model.recent) == RECENT
+
+
+@given(st.binary(max_size=82))
+def test_any_report_is_values_or_refused(payload: bytes) -> None:
+    slots = device((6, 0x0402, 0x0405, 1)).places
+    for each in slots.values():
+        try:
+            values = reported(each, payload)
+        except PeerError:
+            continue
+        assert all(value is None or isinstance(value, (bool, int, float)) for _, value in values)
