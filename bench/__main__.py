@@ -12,11 +12,13 @@ from pathlib import Path
 from typing import Any
 
 from bench import machine, report
+from bench.house_rows import memory
 from bench.row import ROOT, Site
 from bench.rows import UNIT, rows
 from demo.process import ProcessFailedError
 
 RESULTS = ROOT / "bench" / "results"
+MEMORY_OF = "gateway, report to mqtt"
 PARTS = ("floor", "ip", "house", "zigbee", "micro")
 
 
@@ -46,6 +48,8 @@ async def run(chosen: argparse.Namespace, directory: Path) -> dict[str, Any]:
     octets: dict[str, int] = {}
     micro = await _micro(chosen, directory) if "micro" in parts else {}
     async with rows(directory, parts) as all_rows:
+        if "house" in parts:
+            found["memory"] = await memory(next(row for row in all_rows if row.name == MEMORY_OF))
         for turn in range(chosen.repeats):
             for row in all_rows:
                 octets[row.name] = row.octets

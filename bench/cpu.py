@@ -1,4 +1,4 @@
-"""What a process has used so far: CPU seconds (user and system) and voluntary context switches, read from outside."""
+"""What a process has used so far: CPU seconds (user and system), voluntary context switches; and what memory it has."""
 
 from __future__ import annotations
 
@@ -27,3 +27,9 @@ def usage(pid: int) -> Usage:
         _, _, rest = status.read_text().partition("\nvoluntary_ctxt_switches:")
         sleeps += int(rest.split("\n", 1)[0])
     return Usage(time.clock_gettime((~pid << 3) | _CPUCLOCK_SCHED), sleeps)
+
+
+def resident(pid: int) -> int:
+    """Octets of its own memory that a process has in RAM: ``RssAnon``, so that libraries don't count."""
+    _, _, rest = Path(f"/proc/{pid}/status").read_text().partition("\nRssAnon:")
+    return int(rest.split("kB", 1)[0]) * 1024

@@ -12,6 +12,7 @@ import shutil
 from collections.abc import Mapping
 from pathlib import Path
 
+from bench.cpu import resident
 from bench.house import LAMP_NAME
 from bench.row import Level, Row, Site, quiet
 from demo.process import Process
@@ -30,6 +31,8 @@ LEVELS = (
     Level("50/s", rate=50, devices=10),
     Level("200/s", rate=200, devices=10),
 )
+REPORTS = 20_000
+"""How many a gateway must have taken before it is looked at what memory it holds."""
 ONE_BY_ONE = (Level("one by one"),)
 
 
@@ -73,6 +76,15 @@ async def over_house(
     rows.append(Row("gateway, mqtt set to frame", "PUBLISH in, On/Off at the lamp", COMMAND, load, pid, ONE_BY_ONE))
     what = "send_packet, On/Off at the lamp"
     return [*rows, Row("bellows, call to frame", what, COMMAND, caller, caller.pid, ONE_BY_ONE)]
+
+
+async def memory(row: Row) -> dict[str, float]:
+    """Octets that the process of a row of reports holds, idle and after ``REPORTS`` of them; how many there were."""
+    idle = resident(row.pid)
+    reports = 0.0
+    while reports < REPORTS:
+        reports += (await row.measure(LEVELS[1], warm=0.1, seconds=3.0))["messages"]
+    return {"idle": idle, "after": resident(row.pid), "reports": reports}
 
 
 def _network(path: Path, poll_interval: float, sensors: int) -> dict[str, str]:

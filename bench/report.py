@@ -82,13 +82,23 @@ def lines(report: Mapping[str, Any]) -> Iterator[str]:
             figure = f"{_us(cpu['median'])} ({_us(cpu['least'])}-{_us(cpu['most'])})"
             rate = f"{found['rate']['median']:.0f}" if "rate" in found else ""
             sleeps = f"{found['sleeps']['median']:.2f}" if "sleeps" in found else ""
+            figure = _latency(found) or figure
             yield f"{name:26} {report['octets'][name]:6} {level:>13} {figure:>29} {rate:>11} {sleeps:>7}"
     yield ""
+    yield from _memory(report)
     yield "CPU per message in relation (median, least-most of the repetitions)"
     for each in report["ratios"]:
         ratio = each["ratio"]
         names = f"{each['row']} / {' + '.join(each['peers'])}"
         yield f"  {names:72} {each['level']:>13} {ratio['median']:6.2f} ({ratio['least']:.2f}-{ratio['most']:.2f})"
+
+
+def _memory(report: Mapping[str, Any]) -> Iterator[str]:
+    memory = report.get("memory")
+    if memory:
+        before, after = memory["idle"] / 2**20, memory["after"] / 2**20
+        yield f"memory of the gateway: {before:.1f} MiB idle, {after:.1f} MiB after {memory['reports']:.0f} reports"
+        yield ""
 
 
 def page(report: Mapping[str, Any]) -> Iterator[str]:
@@ -101,14 +111,24 @@ def page(report: Mapping[str, Any]) -> Iterator[str]:
             figure = f"{_us(cpu['median'])} ({_us(cpu['least'])}-{_us(cpu['most'])})"
             rate = f"{found['rate']['median']:.0f}" if "rate" in found else ""
             sleeps = f"{found['sleeps']['median']:.2f}" if "sleeps" in found else ""
+            figure = _latency(found) or figure
             yield f"| {name} | {report['octets'][name]} | {level} | {figure} | {rate} | {sleeps} |"
     yield ""
+    yield from _memory(report)
     yield "| CPU per message of | over that of | load | ratio (least-most) |"
     yield "|---|---|---|---|"
     for each in report["ratios"]:
         ratio = each["ratio"]
         figure = f"{ratio['median']:.2f} ({ratio['least']:.2f}-{ratio['most']:.2f})"
         yield f"| {each['row']} | {' + '.join(each['peers'])} | {each['level']} | {figure} |"
+
+
+def _latency(found: Mapping[str, Any]) -> str:
+    """The time of one message, where that is what a row is about."""
+    if "latency" not in found:
+        return ""
+    latency = found["latency"]
+    return f"takes {_us(latency['median'])} ({_us(latency['least'])}-{_us(latency['most'])})"
 
 
 def _us(seconds: float) -> str:
