@@ -11,6 +11,7 @@ import logging
 import os
 import sqlite3
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
@@ -48,15 +49,20 @@ class TunnelMemory:
         self._known: set[SessionId] = set()
 
     def load(self) -> list[Remembered]:
-        """Open the file, and what it holds. A file that isn't sound is begun anew."""
+        """Open the file, and what it holds. One that isn't sound is begun anew; one that can't be opened is left."""
         for _ in range(2):
             try:
                 return self._load()
-            except (sqlite3.Error, ValueError, TypeError, OSError) as failure:
-                _LOG.error("%s: %s; it is begun anew: tunnels of before are lost", self._path, type(failure).__name__)
+            except (sqlite3.OperationalError, OSError) as failure:  # no space, no right: nothing is wrong with it
+                _LOG.error("%s can't be used: %s; open tunnels are lost", self._path, type(failure).__name__)
+                self.close()
+                return []
+            except (sqlite3.Error, ValueError, TypeError) as failure:
+                _LOG.error("%s: %s; it is begun anew, open tunnels are lost", self._path, type(failure).__name__)
                 self.close()
                 for path in (self._path, *_beside(self._path)):
-                    path.unlink(missing_ok=True)
+                    with suppress(OSError):
+                        path.unlink()
         return []
 
     def _load(self) -> list[Remembered]:

@@ -108,6 +108,17 @@ def test_a_file_that_is_not_sound_is_begun_anew(tmp_path: Path, fault: str) -> N
     assert [entry.session for entry in TunnelMemory(tmp_path, 10).load()] == ["b"]
 
 
+def test_a_file_that_cannot_be_opened_is_left_alone(tmp_path: Path) -> None:
+    """Without it tunnels work, and are forgotten."""
+    (tmp_path / FILE).mkdir()
+    memory = TunnelMemory(tmp_path, 10)
+    assert memory.load() == []
+    memory.put(known("a"))
+    memory.drop(SessionId("a"))
+    memory.close()
+    assert (tmp_path / FILE).is_dir()
+
+
 # Through the whole adapter
 
 
