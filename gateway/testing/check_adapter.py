@@ -22,7 +22,9 @@ from pydantic import BaseModel, ValidationError
 from gateway.api.errors import PeerError
 from gateway.api.model import (
     Address,
+    Change,
     Close,
+    Command,
     ContentKind,
     DeviceView,
     Envelope,
@@ -42,6 +44,7 @@ from gateway.api.model import (
     SurvivingEnd,
     Transmit,
     Unit,
+    Update,
     Verdict,
 )
 from gateway.api.ports import API_VERSION, Adapter, AdapterPlugin
@@ -205,13 +208,19 @@ async def _life(adapter: Adapter, context: RecordingContext, to: Address, patien
 
 
 async def _orders(adapter: Adapter, context: RecordingContext, to: Address, patience: float) -> list[str]:
-    """Orders for a peer that isn't there: each is settled once, or can be withdrawn; none is ever delivered."""
+    """Orders for a peer that isn't there: each is settled once, or can be withdrawn; none is ever delivered.
+
+    A command is settled, or held where its device may yet be heard: somebody waits for an answer. One with a property
+    or a value that the device doesn't have is ``dropped`` (``UNKNOWN``, ``CONTENT``, ``UNREACHABLE``).
+    """
     wrong: list[str] = []
     orders = [
         Transmit(_open(context), to),
         Transmit(_unit(context, 0), to),
         Transmit(_unit(context, 1), to, LinkRequirement(min_version="tls1.3", link_key=True)),
         Transmit(_close(context), to),
+        Transmit(_command(context, _SECRET.decode()), to),
+        Transmit(_command(context, None), to),
     ]
     for order in orders:
         try:
@@ -222,19 +231,48 @@ async def _orders(adapter: Adapter, context: RecordingContext, to: Address, pati
         adapter.withdraw(_UNKNOWN)
         adapter.receipt(Receipt(_UNKNOWN, Outcome.DELIVERED, None, _SESSION))
         adapter.receipt(Receipt(_UNKNOWN, Outcome.DROPPED, Reason.UNREACHABLE, _SESSION))
+        adapter.receipt(Receipt(_UNKNOWN, Outcome.HELD))
+        adapter.receipt(Receipt(_UNKNOWN, Outcome.DROPPED, Reason.REJECTED, detail="UNSUPPORTED_ATTRIBUTE"))
     except Exception as error:
         wrong.append(f"a call about an envelope that it never had raises {error!r}")
+    wrong += _updates(adapter)
     await asyncio.sleep(min(patience, 0.5))
-    open_orders = {order.envelope.id for order in orders} - {receipt.id for receipt in context.settled}
+    final = {receipt.id for receipt in context.settled if receipt.outcome is not Outcome.HELD}
+    open_orders = {order.envelope.id for order in orders} - final
+    words = {receipt.id for receipt in context.settled}
+    if any(isinstance(order.envelope, Command) and order.envelope.id not in words for order in orders):
+        wrong.append("a Command that it can't do is not settled")
     for envelope in open_orders:
         adapter.withdraw(envelope)
     await asyncio.sleep(min(patience, 0.5))
     return wrong + list(_receipts(orders, open_orders, context.settled))
 
 
+def _updates(adapter: Adapter) -> list[str]:
+    """News for watches that it never had, in any order: devices may be gone before an adapter heard of them."""
+    wrong = []
+    for change in (*reversed(Change), *Change):
+        for watch, device in ((_UNKNOWN, "lamp"), (EnvelopeId(_UNKNOWN + 1), "")):
+            values = (("no_such_property", None),) if change in (Change.VALUES, Change.STALE) else ()
+            try:
+                adapter.update(Update(watch, change, device, values, 0.0, None))
+            except Exception as error:
+                wrong.append(f"update({change.name}) raises {error!r}")
+    return wrong
+
+
 def _receipts(orders: Sequence[Transmit], withdrawn: set[EnvelopeId], settled: Sequence[Receipt]) -> Iterator[str]:
     kinds = {order.envelope.id: type(order.envelope) for order in orders}
-    for envelope, count in Counter(receipt.id for receipt in settled).items():
+    over: set[EnvelopeId] = set()
+    for receipt in settled:
+        if receipt.outcome is not Outcome.HELD:
+            over.add(receipt.id)
+        elif receipt.id in over:
+            yield f"a {kinds[receipt.id].__name__} was held after it was settled"
+    for envelope, count in Counter(r.id for r in settled if r.outcome is Outcome.HELD).items():
+        if count > 1:
+            yield f"envelope {envelope} was held {count} times"
+    for envelope, count in Counter(r.id for r in settled if r.outcome is not Outcome.HELD).items():
         if envelope not in kinds:
             yield f"envelope {envelope} has a receipt that nobody asked for"
         elif envelope in withdrawn:
@@ -244,7 +282,9 @@ def _receipts(orders: Sequence[Transmit], withdrawn: set[EnvelopeId], settled: S
     for receipt in settled:
         if receipt.outcome is Outcome.DROPPED and receipt.reason is None:
             yield f"envelope {receipt.id} was dropped without a reason"
-        if receipt.outcome is Outcome.DELIVERED and kinds.get(receipt.id) in (Open, Unit):
+        if len(receipt.detail) > 64 or not receipt.detail.isprintable():
+            yield f"envelope {receipt.id} has a detail that is not short and printable"
+        if receipt.outcome is Outcome.DELIVERED and kinds.get(receipt.id) in (Open, Unit, Command):
             yield f"a {kinds[receipt.id].__name__} for a peer that isn't there was delivered"
 
 
@@ -284,6 +324,19 @@ def _unit(context: RecordingContext, n: int) -> Unit:
         n=n,
         payload=Sealed(_SECRET),
         received_at=context.now(),
+    )
+
+
+def _command(context: RecordingContext, value: str | None) -> Command:
+    """What no adapter can do: there is neither the device nor the property."""
+    return Command(
+        id=context.next_id(),
+        source=_peer(),
+        to="nobody",
+        property="no_such_property",
+        value=value,
+        received_at=context.now(),
+        expires_at=context.now() + 60.0,
     )
 
 

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 from pydantic import BaseModel
 
-from gateway.api.model import Outcome, Reason, Receipt
+from gateway.api.model import Command, Outcome, Reason, Receipt
 from gateway.runtime import plugins
 from gateway.testing.check_adapter import check_adapter
 
@@ -70,7 +70,35 @@ async def answer(self, name, arguments):
     return {}
 
 
+def commands(*words):
+    """An adapter that says these words on each command, and nothing wrong on the rest."""
+
+    def send(self, transmit):
+        said = words if isinstance(transmit.envelope, Command) else [(Outcome.DROPPED, Reason.UNREACHABLE, "")]
+        for outcome, reason, detail in said:
+            self.context.settle(Receipt(transmit.envelope.id, outcome, reason, detail=detail))
+
+    return {"send": send}
+
+
+HELD = (Outcome.HELD, None, "")
+GOOD_WORD = (Outcome.DROPPED, Reason.REJECTED, "UNSUPPORTED_ATTRIBUTE")
+
+
+@pytest.mark.parametrize("words", [(GOOD_WORD,), (HELD,), (HELD, GOOD_WORD)])
+async def test_good_words_on_a_command(left, place, monkeypatch, words):
+    spoil(left, monkeypatch, **commands(*words))
+    assert await check_adapter(left, TABLE, place, claim="user:nobody", patience=0.2) == []
+
+
 BAD = [
+    (commands(), "a Command that it can't do is not settled"),
+    (commands(HELD, HELD), "envelope 5 was held 2 times"),
+    (commands(GOOD_WORD, HELD), "a Command was held after it was settled"),
+    (commands((Outcome.DELIVERED, None, "")), "a Command for a peer that isn't there was delivered"),
+    (commands((Outcome.DROPPED, Reason.REJECTED, "a" * 65)), "envelope 5 has a detail that is not short and printable"),
+    (commands((Outcome.DROPPED, Reason.REJECTED, "a\x1b")), "envelope 5 has a detail that is not short and printable"),
+    ({"update": lambda self, update: {}[update.watch]}, "update(VALUES) raises KeyError"),
     ({"send": lambda self, transmit: settle(self, transmit, Outcome.DROPPED, Reason.UNREACHABLE, 2)}, "a Unit was settled 2 times"),
     ({"send": lambda self, transmit: settle(self, transmit, Outcome.DELIVERED)}, "a Unit for a peer that isn't there was delivered"),
     ({"send": lambda self, transmit: settle(self, transmit, Outcome.DROPPED)}, "envelope 1 was dropped without a reason"),

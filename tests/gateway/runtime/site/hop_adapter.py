@@ -19,6 +19,7 @@ from gateway.api.errors import ConfigError, CredentialError, PeerError
 from gateway.api.model import (
     Accepted,
     Close,
+    Command,
     ContentKind,
     LinkSecurity,
     Open,
@@ -168,6 +169,9 @@ class HopAdapter:
 
     def send(self, transmit):
         envelope = transmit.envelope
+        if isinstance(envelope, Command):  # its peers are no devices
+            self.context.settle(Receipt(envelope.id, Outcome.DROPPED, Reason.UNKNOWN))
+            return
         name = transmit.to.claim.removeprefix("user:")
         message = {"kind": type(envelope).__name__, "session": envelope.session}
         if isinstance(envelope, Unit):
