@@ -471,6 +471,7 @@ class ZigbeeAdapter:
             "link": self._link,
             "network": {} if radio is None else radio.network,
             "devices": 0 if radio is None else sum(1 for _ in radio.devices()),
+            "reach": {} if self._semantics is None else self._semantics.reach(),
             "tunnels": sum(conversation.count for conversation in self._conversations.values()),
             "counters": {
                 **self._counters,

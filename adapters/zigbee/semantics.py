@@ -86,9 +86,12 @@ class Semantics:
         wall = time.time()
         for device in devices:
             self._known(device, None if device.last_seen is None else max(0.0, wall - device.last_seen), anew=False)
+        self._wake()
 
     def down(self) -> None:
         """The radio is lost. What is held for sleeping devices is kept."""
+        while self._inbox:
+            self._digest(*self._inbox.popleft(), self._context.now())
         self._orders.radio_lost()
         self._requests.sender = None
         self._setup.clear()
@@ -174,6 +177,11 @@ class Semantics:
     def withdraw(self, envelope: EnvelopeId) -> None:
         self._orders.withdraw(envelope)
 
+    def reach(self) -> dict[str, int]:
+        """How many devices can be reached, can't be, and of how many nobody knows."""
+        found = [self._presence.online(eui64) for eui64 in self._models]
+        return {"online": found.count(True), "offline": found.count(False), "not_known": found.count(None)}
+
     def shown(self, eui64: str) -> dict[str, Any]:
         """For the administrator: what is known of a device here."""
         model = self._models.get(eui64)
@@ -190,8 +198,8 @@ class Semantics:
 
     @property
     def busy(self) -> bool:
-        """Frames are left for another turn."""
-        return bool(self._inbox)
+        """Frames are left for another turn. Those that come while the radio starts wait until its devices are known."""
+        return bool(self._inbox) and self._requests.sender is not None
 
     def next_deadline(self) -> float | None:
         times = (self._requests.next_deadline(), self._presence.next_deadline())
@@ -199,7 +207,7 @@ class Semantics:
 
     def turn(self, now: float) -> None:
         inbox = self._inbox
-        for _ in range(min(BATCH, len(inbox))):
+        for _ in range(min(BATCH, len(inbox)) if self._requests.sender is not None else 0):
             self._digest(*inbox.popleft(), now)
         self._requests.tick(now)
         self._presence.tick(now)

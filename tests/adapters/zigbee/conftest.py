@@ -371,7 +371,7 @@ class Gateway:
         self.context = context
         self.task = task
 
-    async def until(self, condition: Callable[[], Any], seconds: float = 8.0) -> Any:
+    async def until(self, condition: Callable[[], Any], seconds: float = 20.0) -> Any:
         async with asyncio.timeout(seconds):
             while not (value := condition()):
                 if self.task.done():

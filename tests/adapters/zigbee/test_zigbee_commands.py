@@ -199,6 +199,13 @@ async def test_a_report_that_wants_an_answer_gets_one(world: Any) -> None:
         device.report(0x0006, "0000 10 00")
         await gateway.until(lambda: orders.values()[-1] == ("state", False))
         assert len(device.asked) == 1
+        # a flood of them is answered once, not each
+        for number in range(50):
+            report = bytes((0x08, number, 0x0A, 0, 0, 0x10, number % 2))
+            assert gateway.adapter.zcl_frame(device.eui64, 1, 0x0006, number, report, False)
+        await gateway.until(lambda: len(device.asked) > 1)
+        await orders.final(orders.send(None))
+        assert [frame.sequence for _, frame in device.asked if frame.command == 0x0B] == [77, 0]
 
 
 async def test_what_cannot_be_sent(world: Any) -> None:

@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import asyncio
 from typing import Any
 
+import pytest
+
+from adapters.zigbee.coordinator import Coordinator
 from adapters.zigbee.semantics import INBOX
 from gateway.api.model import Join, LinkSecurity, Reading
 from simulator.network.kinds import Identity, humidity, on_off, power, temperature
@@ -150,6 +154,30 @@ async def test_a_flood_is_bounded(world: Any) -> None:
         await gateway.until(lambda: len(values(gateway)) == before + INBOX)
         assert gateway.adapter.status()["counters"]["reports_dropped"] == 50
         assert values(gateway)[-1] == (("temperature", (INBOX - 1) / 100),)
+
+
+async def test_reports_that_come_while_the_radio_starts_are_kept(world: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The dongle forwards from the moment that its network is up; whose they are is known a little later."""
+    async with world.gateway() as gateway:
+        device = await sensor(world)
+        await gateway.join(device)
+        await settled(gateway, device)
+    started = Coordinator.start
+
+    async def start(*given: Any, **named: Any) -> Coordinator:
+        found = await started(*given, **named)
+        device.report(0x0402, "0000 29 6608")
+        async with asyncio.timeout(20):
+            while True:
+                await asyncio.sleep(0.01)  # and the adapter has its turn
+                if found.counters["received"]:
+                    return found
+
+    monkeypatch.setattr(Coordinator, "start", start)
+    async with world.gateway() as gateway:
+        await gateway.until(lambda: (("temperature", 21.5),) in values(gateway))
+        assert gateway.adapter.status()["counters"]["reports_unknown"] == 0
+        await gateway.until(lambda: gateway.adapter.status()["reach"] == {"online": 1, "offline": 0, "not_known": 0})
 
 
 async def test_of_a_stranger_nothing_is_taken(world: Any) -> None:
