@@ -147,3 +147,24 @@ print(sorted({{"pydantic", "bellows", "zigpy", "asyncio", "cryptography", "OpenS
         [sys.executable, "-c", code], env=home.environ, cwd=home.folder, capture_output=True, text=True, check=True
     )
     assert done.stdout.splitlines()[-1] == "[]"
+
+
+@pytest.mark.parametrize(("environ", "coloured"), [({}, True), ({"NO_COLOR": "1"}, False)])
+def test_on_a_real_terminal_there_are_colours_unless_they_are_unwanted(home, environ, coloured):
+    ours, theirs = os.openpty()
+    kept = {name: value for name, value in home.environ.items() if name != "NO_COLOR"}
+    process = subprocess.Popen(
+        [sys.executable, "-m", "gateway.cli", "config", "show", "-c", "gateway.yaml"],
+        env=kept | {"TERM": "xterm"} | environ, cwd=home.folder, stdin=subprocess.DEVNULL, stdout=theirs,
+    )  # fmt: skip
+    os.close(theirs)
+    shown = b""
+    try:
+        while part := os.read(ours, 4096):
+            shown += part
+    except OSError:
+        pass  # the terminal's other end is closed
+    os.close(ours)
+    assert process.wait(60) == 0
+    assert b"state_dir: state" in shown
+    assert (b"\033[" in shown) is coloured
