@@ -19,7 +19,6 @@ from gateway.api.model import (
     Outcome,
     Reason,
     Receipt,
-    Refused,
     Scalar,
     Transmit,
     Verdict,
@@ -115,8 +114,7 @@ class DeviceCommands:
             return Accepted(duplicate=True)
         reason = self._unfit(command, twin, now)
         if reason is not None:
-            outbox.counters["refused." + reason.value] += 1
-            return Refused(reason)
+            return outbox.refuse(command, reason, "", asker)
         if (
             len(self._table) >= limits.max_commands
             or self._askers[asker] >= limits.subject_commands
@@ -315,7 +313,8 @@ class DeviceCommands:
         for pending in list(self._table.values()):
             source, device = pending.command.source, pending.command.to
             decision = None
-            if gate.name_of(source) == pending.asker and gate.policy.by_name.get(device) is not None:
+            known = device in gate.policy.by_name and gate.policy.address_of(device) == pending.to
+            if known and gate.name_of(source) == pending.asker:
                 decision = gate.permits(pending.action, pending.asker, device, source.link)
             if decision is None or (isinstance(decision, Deny) and not gate.shadow):
                 self._abandon(pending, Reason.DENIED, now)

@@ -76,7 +76,7 @@ class Watches:
             if isinstance(decision, Deny) and not self._gate.shadow:
                 return outbox.refuse(watch, decision.reason, decision.rule, asker)
             if watch.property and watch.property not in twin.specs:
-                return Refused(Reason.UNKNOWN)
+                return outbox.refuse(watch, Reason.UNKNOWN, "", asker)
         if len(self._table) >= limits.max_watches or self._count[asker] >= limits.subject_watches:
             return outbox.refuse(watch, Reason.BUSY, LIMITS_RULE, asker, retry_after=limits.retry_after)
         self._table[watch.id] = watching

@@ -81,7 +81,7 @@ def test_a_denied_device_looks_like_one_that_does_not_exist() -> None:
     ],
 )
 def test_values_that_do_not_fit(name: str, value: Any, why: str) -> None:
-    assert with_lamp().wants("phone", "lamp", name, value) == [f"refused {why}"]
+    assert with_lamp().wants("phone", "lamp", name, value) == [f"refused {why}", f"log: refused {why}"]
 
 
 @pytest.mark.parametrize(("name", "value"), [("level", 0), ("level", 254.0), ("state", False), ("label", "")])
@@ -127,7 +127,7 @@ def test_what_nobody_settles_expires() -> None:
     s = with_lamp()
     s.wants("phone", "lamp", "state", True)
     s.wants("phone", "lamp", "level", 1, expires_at=s.now + 5)
-    assert s.wants("phone", "lamp", "level", 2, expires_at=s.now) == ["refused expired"]
+    assert s.wants("phone", "lamp", "level", 2, expires_at=s.now) == ["refused expired", "log: refused expired"]
     assert s.engine.next_deadline() == s.now + 5
     assert s.waits(5) == ["zigbee <- withdraw #3", "coap <- #3 expired", "log: expired expired hands"]
     assert s.waits(54.9) == []
@@ -289,6 +289,9 @@ def test_what_the_policy_permits_no_more_does_not_survive() -> None:
     kept = dict(s.rows)
     assert s.restarts(kept, PolicySet(subjects=SUBJECTS)) == ["coap <- #2 dropped denied", "log: dropped denied"]
     assert s.restarts(kept, PolicySet(subjects=SUBJECTS[1:])) == []
+    assert s.restarts(kept, PolicySet(subjects=SUBJECTS, rules=(HANDS,))) == []
+    other = (replace(SUBJECTS[0], claim="eui64:00:00:00:00:00:00:00:01"), *SUBJECTS[1:])
+    assert s.replaces(PolicySet(subjects=other, rules=(HANDS,)))[0] == "coap <- #2 dropped denied"
     assert s.restarts(kept, PolicySet(subjects=SUBJECTS, rules=(HANDS,))) == []
     assert s.waits(3600) == ["coap <- #2 expired", "log: expired expired hands"]
     assert s.rows == kept

@@ -65,7 +65,7 @@ def test_a_watch_of_one_property_hears_of_nothing_else_and_ends_with_it(stage: A
     s = stage(permit("eyes", "phone", "lamp", actions=OBSERVE))
     s.joins("lamp", STATE, LEVEL)
     s.tells("lamp", state=True, level=7)
-    assert s.watches("phone", "lamp", "color") == ["refused unknown"]
+    assert s.watches("phone", "lamp", "color") == ["refused unknown", "log: refused unknown"]
     assert s.watches("phone", "lamp", "level") == ["accepted", "coap <- news of #4: values lamp level=7"]
     assert s.tells("lamp", state=False) == ["accepted"]
     assert s.tells("lamp", state=False, level=8) == ["accepted", "coap <- news of #4: values lamp level=8"]
