@@ -6,17 +6,17 @@ It needs a broker whose ACL ties the first topic level to the login: a message's
 from __future__ import annotations
 
 import asyncio
-import json
 import logging
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
-from pathlib import Path
+from dataclasses import replace
 from typing import Any, Final
 
 from adapters.mqtt import faults, told
 from adapters.mqtt.complaints import Complaints
+from adapters.mqtt.epoch import Epoch
 from adapters.mqtt.link import NO_LINK, SCHEME, link_of
 from adapters.mqtt.orders import GRACE, Order, Orders
+from adapters.mqtt.submitted import Submitted, SubmittedUnits
 from carriage.mqtt import messages as bodies
 from carriage.mqtt import topics as t
 from carriage.mqtt.client import MqttClient
@@ -44,7 +44,6 @@ from gateway.api.ports import AdapterContext
 _LOG = logging.getLogger(__name__)
 
 MAX_USERS: Final = 4096
-MAX_SUBMITTED: Final = 65_536
 MAX_CORRELATION: Final = 128
 """Octets of Correlation Data that are sent back; longer ones are left out."""
 SWEEP: Final = 256
@@ -57,16 +56,6 @@ COMEBACK: Final = 3.0
 UNIT_EXPIRY: Final = bodies.UNIT_EXPIRY
 
 _KINDS: Final = {kind.value: kind for kind in ContentKind}
-
-
-@dataclass(slots=True)
-class _Submitted:
-    """A unit of a client, until its final receipt. ``message`` has yet to be acknowledged, None: it has been."""
-
-    user: str
-    session: SessionId
-    n: int
-    message: Message | None
 
 
 class Sessions:
@@ -84,11 +73,9 @@ class Sessions:
         self._ends: dict[tuple[str, SessionId], ContentKind] = {}
         """The ends of sessions that are behind the broker, and what they carry."""
         self._sweep_at = SWEEP
-        self._losses = 0
+        self._epoch: Epoch | None = None
         """How often all sessions were given up: clients learn of it by another epoch."""
-        self._submitted: dict[EnvelopeId, _Submitted] = {}
-        self._units: dict[tuple[str, SessionId, int], _Submitted] = {}
-        """The same by user, session and number."""
+        self._submitted = SubmittedUnits(self._acknowledge)
         self._unsubscribed: set[str] = set()
         self._refusal = ""
         self._unauthorized = False
@@ -105,7 +92,7 @@ class Sessions:
 
     async def run(self, context: AdapterContext) -> None:
         self._context = context
-        self._losses = self._read_losses()
+        self._epoch = Epoch(context.state_dir, context.epoch)
         self._take_up()
         state = self._topics.build(t.BridgeStateTopic())
         offline = self._state(bodies.State.OFFLINE)
@@ -146,15 +133,12 @@ class Sessions:
         self._orders.withdraw(envelope)
 
     def receipt(self, receipt: Receipt) -> None:
-        submitted = self._submitted.get(receipt.id)
-        if submitted is None:
-            return
-        self._acknowledge(submitted)  # it is done, or safe in the gateway's store
         if receipt.outcome is Outcome.HELD:
+            self._submitted.safe(receipt.id)
             return
-        self._forget(receipt.id)
-        if receipt.outcome is not Outcome.DELIVERED:
-            self._tell(submitted.user, submitted.session, told.loss(submitted.n, receipt))
+        unit = self._submitted.settle(receipt.id)
+        if unit is not None and receipt.outcome is not Outcome.DELIVERED:
+            self._tell(unit.user, unit.session, told.loss(unit.n, receipt))
 
     def status(self) -> Mapping[str, Any]:
         return {
@@ -227,7 +211,7 @@ class Sessions:
             self._complaints.malformed(str(error))
         finally:
             if not waits:
-                self._acknowledge_now(message)
+                self._acknowledge(message)
 
     def _take(self, message: Message) -> bool:
         """Whether the message is to be acknowledged later. PeerError: malformed."""
@@ -288,34 +272,15 @@ class Sessions:
             self._tell(user, session, told.refusal(n, verdict.reason, verdict.retry_after))
             return False
         if verdict.duplicate:  # the broker sent it again, on another connection: that one is to be answered now
-            known = self._units.get((user, session, n))
-            if known is None or known.message is None:
-                return False
-            known.message = message
-            return True
+            return self._submitted.again(user, session, n, message)
         if (user, session) not in self._ends:
             self._remember(user, session, content)
-        while len(self._submitted) >= MAX_SUBMITTED:
-            oldest = next(iter(self._submitted))
-            self._acknowledge(self._submitted[oldest])
-            self._forget(oldest)
-        self._submitted[identifier] = self._units[user, session, n] = _Submitted(user, session, n, message)
+        self._submitted.add(identifier, Submitted(user, session, n, message))
         return True
 
-    def _acknowledge(self, submitted: _Submitted) -> None:
-        message, submitted.message = submitted.message, None
-        if message is not None:
-            self._acknowledge_now(message)
-
-    def _acknowledge_now(self, message: Message) -> None:
+    def _acknowledge(self, message: Message) -> None:
         if self._client is not None and message.qos:
             self._client.acknowledge(message)
-
-    def _forget(self, identifier: EnvelopeId) -> None:
-        submitted = self._submitted.pop(identifier)
-        key = (submitted.user, submitted.session, submitted.n)
-        if self._units.get(key) is submitted:
-            del self._units[key]
 
     def _on_open(self, user: str, message: Message) -> None:
         assert self._context is not None
@@ -475,8 +440,8 @@ class Sessions:
         return user if kind == "user" and t.valid_user(user) else None
 
     def _state(self, state: bodies.State) -> bytes:
-        assert self._context is not None
-        return bodies.encode(bodies.BridgeState(told.epoch_number(self._context.epoch, self._losses), state))
+        assert self._epoch is not None
+        return bodies.encode(bodies.BridgeState(self._epoch.number, state))
 
     def _settle(self, receipt: Receipt) -> None:
         assert self._context is not None
@@ -498,8 +463,8 @@ class Sessions:
         self._away = None
         self._lost = True
         self._orders.give_up()
-        self._losses += 1
-        self._keep_losses()
+        assert self._epoch is not None
+        self._epoch.lose()
         for user in {user for user, _ in self._ends}:
             self._reset(user)
 
@@ -512,27 +477,6 @@ class Sessions:
             user = self._user_of(end.claim)
             if user is not None:
                 self._remember(user, end.session, end.content)
-
-    @property
-    def _losses_file(self) -> Path:
-        assert self._context is not None
-        return self._context.state_dir / "losses.json"
-
-    def _read_losses(self) -> int:
-        """How often sessions were lost under this epoch: clients must not take a number of before for theirs."""
-        assert self._context is not None
-        try:
-            epoch, losses = json.loads(self._losses_file.read_bytes())
-        except (OSError, ValueError, TypeError):
-            return 0
-        return losses if epoch == self._context.epoch and isinstance(losses, int) else 0
-
-    def _keep_losses(self) -> None:
-        assert self._context is not None
-        try:
-            self._losses_file.write_text(json.dumps([self._context.epoch, self._losses]))
-        except OSError as error:
-            _LOG.warning("can't keep how often sessions were lost: %s", error)
 
     def _not_taken(self, order: Order) -> None:
         """The broker is there and doesn't take an order: its session can't go on."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -15,6 +16,11 @@ from gateway.api.errors import PeerError
 from gateway.api.model import Command, EnvelopeId, Outcome, Peer, Reason, Receipt, Refused, Scalar
 from gateway.api.ports import AdapterContext
 
+RECEIVE_MAXIMUM: Final = 1024
+"""Messages that the broker may send before the first is acknowledged."""
+ACKNOWLEDGE_BY: Final = 1.0
+"""Seconds after which the broker hears of a message in any case: acknowledgements go in order, so that a device that
+does not answer would hold up the commands for all others."""
 MAX_REPEATED: Final = 64
 """Repeated commands (by their transaction) that are told the first one's answer again."""
 MAX_PENDING: Final = 1024
@@ -23,11 +29,13 @@ MAX_PENDING: Final = 1024
 
 @dataclass(slots=True)
 class _Batch:
-    """The commands of one message. ``left``: those that nobody has taken charge of yet."""
+    """The commands of one message. ``left``: those that nobody has taken charge of yet; ``due``: ``ACKNOWLEDGE_BY``."""
 
     message: Message
     device: str
     transaction: str | int | None
+    number: int
+    due: float = 0.0
     left: int = 1
 
 
@@ -54,6 +62,9 @@ class Commands:
         self._acknowledge = acknowledge
         self._pending: dict[EnvelopeId, _Pending] = {}
         self._repeated: dict[EnvelopeId, _Pending] = {}
+        self._unacknowledged: dict[int, _Batch] = {}  # by age
+        self._batches = 0
+        self._timer: asyncio.TimerHandle | None = None
 
     def __len__(self) -> int:
         return len(self._pending)
@@ -62,7 +73,9 @@ class Commands:
         """Carry out a message. ``lost``: nobody knows whether an earlier run of ours did. PeerError: malformed."""
         read = v.read_set if isinstance(topic, Set) else v.read_get
         asked = read(message.payload, topic.property)
-        batch = _Batch(message, topic.device, asked.transaction)
+        loop = asyncio.get_running_loop()
+        self._batches += 1
+        batch = _Batch(message, topic.device, asked.transaction, self._batches, loop.time() + ACKNOWLEDGE_BY)
         shown = self._board.shown.get(topic.device)
         transaction = self._transaction(batch)
         for name, value in asked.values.items():
@@ -84,6 +97,9 @@ class Commands:
                     self._answer(batch, name, "failed", Reason.CONTENT.value)
                     continue
                 self._submit(batch, name, wanted, transaction, context, source)
+        self._unacknowledged[batch.number] = batch
+        if self._timer is None:
+            self._timer = loop.call_at(batch.due, self._overdue)
         self._settled(batch)
 
     def receipt(self, receipt: Receipt) -> None:
@@ -110,6 +126,10 @@ class Commands:
     def forget(self) -> None:
         self._pending.clear()
         self._repeated.clear()
+        self._unacknowledged.clear()
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
 
     def _submit(
         self, batch: _Batch, name: str, value: Scalar | None, transaction: str, context: AdapterContext, source: Peer
@@ -140,7 +160,18 @@ class Commands:
 
     def _settled(self, batch: _Batch) -> None:
         batch.left -= 1
-        if not batch.left:
+        if not batch.left and self._unacknowledged.pop(batch.number, None) is not None:
+            self._acknowledge(batch.message)
+
+    def _overdue(self) -> None:
+        loop = asyncio.get_running_loop()
+        self._timer = None
+        while self._unacknowledged:
+            batch = next(iter(self._unacknowledged.values()))
+            if batch.due > loop.time():
+                self._timer = loop.call_at(batch.due, self._overdue)
+                return
+            del self._unacknowledged[batch.number]
             self._acknowledge(batch.message)
 
     def _transaction(self, batch: _Batch) -> str:

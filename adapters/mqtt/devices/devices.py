@@ -7,17 +7,16 @@ It has a connection of its own since a connection has one will, and so that a se
 from __future__ import annotations
 
 import asyncio
-import json
 import logging
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
-from pathlib import Path
 from typing import Any, Final
 
 from adapters.mqtt import faults
 from adapters.mqtt.complaints import Complaints
 from adapters.mqtt.devices.board import Board
-from adapters.mqtt.devices.commands import Commands
+from adapters.mqtt.devices.commands import RECEIVE_MAXIMUM, Commands
+from adapters.mqtt.devices.names import MAX_DEVICES, Names
 from adapters.mqtt.devices.once import Once
 from adapters.mqtt.devices.requests import Requests
 from adapters.mqtt.devices.topics import Get, HomeSpace, Request, Set, valid_device
@@ -42,7 +41,6 @@ from gateway.api.ports import AdapterContext
 
 _LOG = logging.getLogger(__name__)
 
-MAX_DEVICES: Final = 4096
 MAX_CORRELATION: Final = 128
 """Octets of Correlation Data that are sent back; longer ones are left out."""
 WATCH_AGAIN: Final = 30.0
@@ -74,7 +72,7 @@ class Devices:
     def __init__(self, options: MqttOptions, devices: DeviceOptions, health: Callable[[str], None]) -> None:
         self._topics = HomeSpace(devices.base)
         will = Will(topic=self._topics.bridge_state, payload=OFFLINE, retain=True, content_type=JSON_TYPE)
-        self._options = replace(options, will=will, manual_ack=True)
+        self._options = replace(options, will=will, manual_ack=True, receive_maximum=RECEIVE_MAXIMUM)
         self._prefix = devices.discovery_prefix
         self._claim = devices.claim
         self._health = health
@@ -91,8 +89,7 @@ class Devices:
         self._timers: dict[Callable[[], None], asyncio.TimerHandle] = {}
         self._missed = False
         """News may have been missed: all that is shown is to be looked at again."""
-        self._before: set[str] = set()
-        """Devices that an earlier run showed and that were not seen yet."""
+        self._names: Names | None = None
         self._early: list[tuple[Set | Get, Message, bool]] = []
         """Commands that the broker kept for us, for devices that we are still to hear of."""
         self._starting = True
@@ -108,11 +105,11 @@ class Devices:
 
     async def run(self, context: AdapterContext) -> None:
         self._context = context
-        self._before = _read_names(self._names_file)
+        self._names = Names(context.state_dir)
         client = self._client = MqttClient(self._options, self)
         client.subscribe(self._filters())
         self._later(EARLY_FOR, self._started)
-        if self._before:
+        if self._names.missing:
             self._later(FORGET_AFTER, self._forget_gone)
         async with asyncio.TaskGroup() as tasks:
             client.start(tasks)
@@ -229,7 +226,7 @@ class Devices:
 
     def _take(self, message: Message) -> bool:
         """Whether somebody else acknowledges the message. PeerError: malformed."""
-        assert self._context is not None
+        assert self._context is not None and self._names is not None
         if message.retained:  # a command that the broker kept would be carried out at each start
             self._counters["retained"] += 1
             if message.topic != self._birth:
@@ -248,7 +245,7 @@ class Devices:
             return False
         lost = message.again and self._fresh
         known = topic.device in self._board.shown
-        if not known and self._starting and topic.device in self._before and len(self._early) < MAX_EARLY:
+        if not known and self._starting and topic.device in self._names.missing and len(self._early) < MAX_EARLY:
             self._early.append((topic, message, lost))
         else:
             self._commands.take(topic, message, self._context, self._peer, lost)
@@ -334,7 +331,7 @@ class Devices:
             self._listing = asyncio.get_running_loop().call_soon(self._list)
 
     def _list(self) -> None:
-        assert self._context is not None
+        assert self._context is not None and self._names is not None
         self._listing = None
         everything, self._missed = self._missed, False
         found = {view.name: view for view in self._context.devices(self._peer) if "observe" in view.may}
@@ -355,37 +352,25 @@ class Devices:
                 break
             if shown is None or everything or _kept(shown.view) != _kept(view):
                 self._board.show(view)
-            self._before.discard(name)
+            self._names.missing.discard(name)
         if len(self._board.shown) != names:
-            self._keep_names()
+            self._names.keep(self._board.shown)
         if self._early:
             self._take_early()
 
     def _forget(self, name: str) -> None:
+        assert self._names is not None
         if name in self._board.shown:
             self._board.remove(name)
-            self._keep_names()
+            self._names.keep(self._board.shown)
 
     def _forget_gone(self) -> None:
         """Devices that an earlier run showed are not there any more."""
-        gone, self._before = self._before, set()
-        for name in gone:
+        assert self._names is not None
+        for name in self._names.missing:
             self._board.remove(name)
-        self._keep_names()
-
-    @property
-    def _names_file(self) -> Path:
-        assert self._context is not None
-        return self._context.state_dir / "devices.json"
-
-    def _keep_names(self) -> None:
-        names = sorted(self._before.union(self._board.shown))
-        passing = self._names_file.with_suffix(".new")
-        try:
-            passing.write_text(json.dumps(names))
-            passing.replace(self._names_file)
-        except OSError as error:  # without it a device that is gone may stay in Home Assistant; no more than that
-            _LOG.warning("can't keep the names of devices: %s", error)
+        self._names.missing = set()
+        self._names.keep(self._board.shown)
 
     # Small things
 
@@ -403,12 +388,3 @@ class Devices:
 def _kept(view: DeviceView) -> tuple[object, ...]:
     """What of a device no other update tells."""
     return view.facts, view.properties, view.may, view.sleepy
-
-
-def _read_names(path: Path) -> set[str]:
-    try:
-        found = json.loads(path.read_bytes())
-    except (OSError, ValueError):
-        return set()
-    names = found if isinstance(found, list) else []
-    return {name for name in names[:MAX_DEVICES] if isinstance(name, str) and valid_device(name)}

@@ -263,4 +263,4 @@ class MqttHome(Gateway):
         sessions = self.sessions
         assert not self.hub.engine.all_sessions() and not self.state.ordered
         assert not len(sessions._orders) and not sessions._orders._tokens and not sessions._orders.held
-        assert not sessions._submitted and not sessions._ends
+        assert not len(sessions._submitted) and not sessions._ends

@@ -42,7 +42,7 @@ async def test_the_broker_hears_of_a_unit_when_it_is_done_or_safe(home: MqttHome
     await until(lambda: len(app.statuses(session)) == 2)
     assert not client_of(home)._unacknowledged
     assert [(each.n, each.reason) for each in app.statuses(session)] == [(2, "too-large"), (0, "unreachable")]
-    assert not home.sessions._units and not home.sessions._submitted
+    assert not len(home.sessions._submitted) and not home.sessions._submitted._numbers
 
 
 async def test_all_else_is_acknowledged_at_once(home: MqttHome) -> None:
@@ -123,7 +123,7 @@ async def test_without_sessions_what_survived_is_closed(start: Start, monkeypatc
 async def test_an_epoch_of_before_a_loss_does_not_come_back(home: MqttHome) -> None:
     """Nobody may take the number for that of the sessions that were given up."""
     epoch = home.hub.epoch
-    assert home.sessions._losses == 0
+    assert home.sessions._epoch is not None and home.sessions._epoch.losses == 0
     home.sessions._give_up()
     home.sessions._lost = False
     home.tasks["mqtt"].cancel()

@@ -37,7 +37,7 @@ async def test_two_users_talk(home: MqttHome, kind: str) -> None:
     await until(lambda: app.statuses(session))
     assert app.statuses(session) == [bodies.Status(bodies.StatusEvent.CLOSED, reason="closed")]
     assert not other.statuses(session)
-    await until(lambda: not home.sessions._submitted and not len(home.sessions._orders))
+    await until(lambda: not len(home.sessions._submitted) and not len(home.sessions._orders))
     home.check_empty()
 
 
@@ -106,7 +106,7 @@ rules:
     await app.say(f"{session}/up/9", record(), "text/plain")
     await until(lambda: len(app.statuses(session)) == 4)
     assert app.statuses(session)[3] == bodies.Status(bodies.StatusEvent.DROPPED, 9, "content")
-    assert not home.sessions._submitted
+    assert not len(home.sessions._submitted)
 
 
 async def test_a_foreign_session_is_told_like_an_unknown_one(home: MqttHome) -> None:

@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 
+from adapters.mqtt.devices.commands import MAX_PENDING
 from adapters.mqtt.devices.devices import Devices
 from gateway.api.model import Outcome, Reason
 from gateway.runtime import policy_file
@@ -240,8 +241,11 @@ async def test_the_same_transaction_is_carried_out_once(home: MqttHome, house: H
     assert len(house.commands) == 4
 
 
-async def test_what_the_broker_sends_again_is_carried_out_once(home: MqttHome, house: House) -> None:
+async def test_what_the_broker_sends_again_is_carried_out_once(
+    home: MqttHome, house: House, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """The connection breaks before the broker has our acknowledgement: it sends the message again with DUP."""
+    monkeypatch.setattr("adapters.mqtt.devices.commands.ACKNOWLEDGE_BY", 60.0)
     app = await home.user("app", "home/+/answer", subscribe=False)
     house.join("lamp", STATE)
     await settled(home)
@@ -458,3 +462,49 @@ async def test_who_may_administer_opens_the_network(start: Start) -> None:
         assert last(app, "home/bridge/response/permit_join") == {"data": {"time": seconds}, "status": "ok"}
         assert asked.pop() == {"seconds": seconds} and not asked
         app.messages.clear()
+
+
+async def test_a_flood_of_commands_is_bounded(home: MqttHome, house: House) -> None:
+    """Whoever floods us is told so; what was taken on is carried out, and all is acknowledged."""
+    app = await home.user("app", "home/+/answer", subscribe=False)
+    house.join("lamp", LEVEL)
+    await settled(home)
+    home.far.takes = False
+    devices = side(home)
+    client = devices._client
+    assert client is not None
+    for n in range(3000):
+        if n % 500 == 0:
+            await until(lambda: not app.client.outstanding)
+        app.client.publish("home/lamp/set/brightness", str(n % 255).encode(), qos=n % 2)
+    # although the device answers nothing, so that nothing of it is done
+    await until(lambda: devices.status()["received"] == 3000, 30.0)
+    taken = {command.id for command in house.commands}
+    assert 0 < len(taken) <= MAX_PENDING and devices.status()["commands"] <= MAX_PENDING
+    assert client.outstanding <= 1024 and len(client._unacknowledged) <= 1024
+    for command in taken:
+        house.settle(command)
+    await until(lambda: not devices.status()["commands"] and not client._unacknowledged)
+    await until(lambda: not client.outstanding)
+    answers = bodies(app, "home/lamp/answer")
+    assert {each["status"] for each in answers} == {"delivered", "failed"}
+    assert {each.get("reason") for each in answers} <= {None, "busy"}
+
+
+async def test_a_broker_that_refuses_us(start: Start) -> None:
+    """One line with what to do about it, though there are two connections; mended, both serve."""
+    files = {"other.password": b"wrong\n"}
+    home = await start(files=files, policy=POLICY, acl=ACL, devices={}, password_file="other.password")
+    await until(lambda: "check user" in home.state.trouble)
+    assert home.state.trouble.count("the broker refused us") == 1
+    listing = home.folder / "passwords"
+    listing.write_text("gateway:wrong\n")
+    await asyncio.to_thread(subprocess.run, ["mosquitto_passwd", "-U", listing], check=True, capture_output=True)
+    home.broker.kill()
+    home.broker.start()
+    await until(lambda: home.state.ready, 30.0)
+
+
+async def test_a_list_that_lets_us_not_write_states(start: Start) -> None:
+    home = await start(policy=POLICY, acl="user gateway\ntopic read home/#\n", devices={}, broker_acl=False)
+    await until(lambda: "publish below home/" in home.state.trouble and "ACL" in home.state.trouble)
