@@ -6,6 +6,8 @@ import asyncio
 import itertools
 import logging
 from collections.abc import AsyncIterator
+from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -26,6 +28,7 @@ from gateway.api.model import (
     Reason,
     Receipt,
     Refused,
+    Sample,
     SessionId,
     Transmit,
     Update,
@@ -42,6 +45,7 @@ from gateway.runtime.hub import MAX_REMOTE, Context, Hub
 from gateway.runtime.reloading import Reloads
 from gateway.runtime.settings import ConfigTable, Settings
 from gateway.runtime.source import Source
+from gateway.runtime.store import Store
 
 LINK = LinkSecurity(protocol="none")
 LAMP = Peer(scheme="radio", claims=("user:lamp",), link=LINK)
@@ -200,6 +204,39 @@ async def test_a_held_order_outlives_its_adapter(bench: Bench) -> None:
     bench.radio.context.settle(Receipt(bench.radio.orders[0].envelope.id, Outcome.DELIVERED))
     await bench.turns()
     assert [receipt.outcome for receipt in bench.net.receipts] == [Outcome.HELD, Outcome.DELIVERED]
+
+
+async def test_a_held_order_and_the_last_values_survive_in_the_file(bench: Bench, tmp_path: Path) -> None:
+    """Another boot, 100 s later: the clock of the new process began at 5."""
+    wall, monotonic = 1_800_000_000.0, bench.hub.now()
+    before = Store(tmp_path / "store.db", max_octets=1 << 20, wall=lambda: wall, monotonic=lambda: monotonic)
+    before.open()
+    bench.submit(Reading, LAMP, values=(("state", True),))
+    bench.submit(Command, APP, to="lamp", property="state", value=False, transaction="t")
+    await bench.turns()
+    order = bench.radio.orders[0].envelope
+    assert isinstance(order, Command) and bench.radio.context is not None
+    bench.radio.context.settle(Receipt(order.id, Outcome.HELD))
+    before.write(bench.engine.changes(samples=True), "e", 1)
+    before.close()
+    after = Store(tmp_path / "store.db", max_octets=1 << 20, wall=lambda: wall + 100.0, monotonic=lambda: 5.0)
+    engine = Engine(POLICY, EngineLimits(), lambda: SessionId("s"), lambda: EnvelopeId(10**6))
+    engine.restore(after.open().rows, now=5.0)
+    after.close()
+    join = Join(id=EnvelopeId(10**6 + 1), source=LAMP, received_at=5.0, properties=(STATE,))
+    assert engine.submit(join, now=5.0) == Accepted()
+    sample = engine.read(APP, "lamp", "state", now=5.0)
+    assert isinstance(sample, Sample) and sample.value is True and not sample.stale
+    assert -95.1 < sample.at < 0.0
+    again = replace(order, id=EnvelopeId(10**6 + 2), source=APP)
+    assert engine.submit(again, now=5.0) == Accepted(duplicate=True)
+    engine.adapter_ready("radio", now=5.0)
+    (resent,) = (each.envelope for each in engine.commands() if isinstance(each, Transmit))
+    assert isinstance(resent, Command)
+    assert (resent.id, resent.to, resent.value) == (order.id, "lamp", False)
+    assert resent.expires_at is not None and order.expires_at is not None
+    left = order.expires_at - monotonic - 100.0
+    assert abs(resent.expires_at - 5.0 - left) < 0.1
 
 
 async def test_a_fault_of_the_radio_makes_its_devices_unknown_not_offline(bench: Bench) -> None:
