@@ -272,6 +272,19 @@ async def test_nothing_is_pinged_while_nothing_is_observed(served, pki) -> None:
     client.close()
 
 
+async def test_where_the_host_says_that_nobody_listens_a_ping_tells_soon(served, pki) -> None:
+    """A server that was killed is noticed long before anybody would have asked."""
+    server, _ = served
+    lost: list[str] = []
+    client = CoapsClient("127.0.0.1", server.port, pki.psk, keepalive=3600, ping_timeout=0.3, on_lost=lost.append)
+    await client.connect()
+    server._datagrams.close()  # without a word
+    async with asyncio.timeout(10):
+        with pytest.raises(TransportError, match="does not answer"):
+            await client.request(Request(codes.POST, path("x"), b"ab"))
+    assert lost == ["the server does not answer"]
+
+
 async def test_lost_datagrams_are_repeated(served, pki, eventually) -> None:
     server, _ = served
     relay = Relay(server.port)
