@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import aiocoap
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -10,6 +11,7 @@ from carriage.coap import atls, codes, devices
 from carriage.coap import options as opt
 from carriage.coap.devices import ListDevices, Read, Write
 from carriage.coap.exchange import Request, Response
+from carriage.coap.message import CON, Message
 
 GET, PUT = codes.GET, codes.PUT
 
@@ -85,3 +87,18 @@ def test_answers() -> None:
     assert (refused.code, refused.payload) == (codes.BAD_GATEWAY, b"rejected: UNSUPPORTED_ATTRIBUTE")
     assert devices.refusal("busy", retry_after=1.2).options == ((opt.MAX_AGE, b"\x02"),)
     assert len(devices.refusal("rejected", "x" * 500).payload) == devices.MAX_DIAGNOSTIC
+
+
+def test_another_implementation_reads_the_answers_and_we_read_its_requests() -> None:
+    def read(response: Response) -> aiocoap.Message:
+        options = tuple(sorted(response.options))
+        return aiocoap.Message.decode(Message(CON, response.code, 7, b"t", options, response.payload).encode())
+
+    value = read(devices.content(devices.SENML_CBOR, b"x", 3600))
+    assert (value.code, value.opt.content_format, value.opt.max_age) == (aiocoap.CONTENT, 112, 3600)
+    queued = read(devices.queued("lamp", "on"))
+    assert (queued.code, queued.opt.location_path) == (aiocoap.CREATED, ("d", "lamp", "on", "command"))
+    assert read(devices.refusal("rejected", "X")).code == aiocoap.BAD_GATEWAY
+    theirs = aiocoap.Message(code=aiocoap.PUT, payload=b"1", uri="coap://h/d/lamp/on", content_format=0)
+    options = tuple((option.number, option.encode()) for option in theirs.opt.option_list())
+    assert devices.parse(Request(int(theirs.code), options, theirs.payload)) == Write("lamp", "on", 0, b"1")
