@@ -91,7 +91,7 @@ def test_answers() -> None:
 
 def test_another_implementation_reads_the_answers_and_we_read_its_requests() -> None:
     def read(response: Response) -> aiocoap.Message:
-        options = tuple(sorted(response.options))
+        options = tuple(sorted(response.options, key=lambda option: option[0]))
         return aiocoap.Message.decode(Message(CON, response.code, 7, b"t", options, response.payload).encode())
 
     value = read(devices.content(devices.SENML_CBOR, b"x", 3600))
