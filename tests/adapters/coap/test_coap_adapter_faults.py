@@ -244,7 +244,8 @@ async def test_after_many_sessions_nothing_is_left(start: Start) -> None:
     for view in home.hub.engine.all_sessions():
         home.far.close(view.session)
     await until(lambda: not home.hub.engine.all_sessions() and not home.adapter._connections, 5.0)
-    await until(lambda: not len(home.adapter._delivery._windows), 5.0)
+    delivery = home.adapter._delivery
+    await until(lambda: not len(delivery._windows) and not delivery.sessions, 5.0)
     home.check_empty()
 
 
