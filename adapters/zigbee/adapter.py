@@ -95,6 +95,7 @@ class ZigbeeAdapter:
         self._orders: deque[Transmit] = deque()
         self._wake = asyncio.Event()
         self._timer: asyncio.TimerHandle | None = None
+        self._timer_due = 0.0
         self._link = "down"
         self._counters = dict.fromkeys(
             (
@@ -421,12 +422,16 @@ class ZigbeeAdapter:
         assert self._semantics is not None
         times = (self._deadlines.next(), self._semantics.next_deadline())
         due = min((time for time in times if time is not None), default=None)
+        if due is None or (self._timer is not None and self._timer_due <= due):
+            return  # to wake early does no harm
         if self._timer is not None:
             self._timer.cancel()
-            self._timer = None
-        if due is not None:
-            delay = max(0.0, due - context.now())
-            self._timer = asyncio.get_running_loop().call_later(delay, self._wake.set)
+        self._timer_due = due
+        self._timer = asyncio.get_running_loop().call_later(max(0.0, due - context.now()), self._time_is_up)
+
+    def _time_is_up(self) -> None:
+        self._timer = None
+        self._wake.set()
 
     def _conversation(self, key: _Key) -> Conversation | None:
         """The conversation with a device endpoint; a new one pushes out the oldest that is idle. None: no room."""

@@ -105,6 +105,11 @@ class PresenceTable:
                 state.online = False
                 self._news.append(News(eui64, False))
 
+    @property
+    def stirs(self) -> bool:
+        """There may be somebody to ask, or news."""
+        return bool(self._queue or self._news)
+
     def asks(self) -> Iterator[str]:
         """Whom to ask now; each ends with ``asked``."""
         while self._queue and len(self._asked) < ASKED:

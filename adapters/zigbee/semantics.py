@@ -211,6 +211,10 @@ class Semantics:
             self._digest(*inbox.popleft(), now)
         self._requests.tick(now)
         self._presence.tick(now)
+        if self._presence.stirs:
+            self._tell_presence(now)
+
+    def _tell_presence(self, now: float) -> None:
         for eui64 in self._presence.asks():
             self._ping(eui64)
         for news in self._presence.news():
