@@ -11,6 +11,7 @@ from tests.e2e.test_first_light import exchange
 
 
 @pytest.mark.process
+@pytest.mark.timeout(240)
 async def test_phone_opens_to_a_device_that_sleeps(start_hub: StartHub) -> None:
     """The open, the DTLS handshake and the messages wait in the gateway until the device asks for them.
 

@@ -20,6 +20,7 @@ def tunnels(hub: Stack) -> list[Any]:
 
 
 @pytest.mark.process
+@pytest.mark.timeout(240)
 async def test_a_tunnel_goes_on_after_the_gateway_was_killed(hub: Stack) -> None:
     files = layer0(hub, "dtls-psk")
     phone = await hub.start_phone("phone", files.phone)
