@@ -143,7 +143,8 @@ class Delivery:
             self.opened(session)
             self.pump(session.up, now)
         self.keeping.take(pending)
-        self.keeping.touch(session)
+        if not session.dirty:
+            self.keeping.touch(session)
         waiting = flow.waiting
         if flow.blocked or waiting or len(flow.pending) > self.windows.get(flow.to.scheme, 1):
             waiting.append(pending)
@@ -171,7 +172,8 @@ class Delivery:
             if old.flight and old.flight <= flight and (old.asleep or (not old.sent and (flow.asleep or old.kept))):
                 self._give_up(old, Reason.EXPIRED, "superseded")
 
-    def settle(self, receipt: Receipt, now: float) -> None:
+    def settle(self, receipt: Receipt, now: float) -> bool:
+        """The word of an adapter; False where the receipt is of nothing that is on its way."""
         pending = self._units.get(receipt.id)
         if pending is not None and pending.sent:
             if receipt.outcome is Outcome.HELD:
@@ -183,7 +185,8 @@ class Delivery:
         elif self.closes.is_out(receipt.id):
             self.closes.settle(receipt, now)
         else:
-            self._outbox.counters["settle.unknown"] += 1
+            return False
+        return True
 
     def _sleeps(self, pending: Pending) -> None:
         """The receiver sleeps: what is on its way to it waits for as long as it may live, and in the store."""
@@ -202,7 +205,8 @@ class Delivery:
         session = flow.session
         self._forget(pending)
         session.last_activity = now
-        self.keeping.touch(session)
+        if not session.dirty:
+            self.keeping.touch(session)
         self._notify(pending.unit.source.scheme, receipt, session)
         if receipt.outcome is Outcome.DELIVERED:
             self._outbox.counters["delivered.unit"] += 1

@@ -120,8 +120,8 @@ class Engine:
 
     def settle(self, receipt: Receipt, *, now: float) -> None:
         """The final word of an egress adapter on a ``Transmit``."""
-        if not self._twins.settle(receipt, now):
-            self._delivery.settle(receipt, now)
+        if not self._delivery.settle(receipt, now) and not self._twins.settle(receipt, now):
+            self._outbox.counters["settle.unknown"] += 1
 
     def tick(self, *, now: float) -> None:
         """Do what is due: expire units and opens, end idle and unreachable sessions."""
@@ -258,7 +258,7 @@ class Engine:
         journal = self._journal
         if journal.urgent:
             return Unsaved.URGENT
-        if self._delivery.keeping or journal:
+        if self._delivery.keeping.dirty or journal.rows or journal.gone:
             return Unsaved.SOON
         return Unsaved.LATER if journal.devices else Unsaved.NOTHING
 

@@ -16,26 +16,25 @@ from gateway.engine.visible import StreamReader
 
 
 class Keeping:
-    """``look_at``: when a unit may have waited long enough; None: none waits."""
+    """``look_at``: when a unit may have waited long enough; None: none waits.
 
-    __slots__ = ("_dirty", "_journal", "_limits", "_young", "look_at")
+    ``dirty``: the sessions whose rows are to be written.
+    """
+
+    __slots__ = ("_journal", "_limits", "_young", "dirty", "look_at")
 
     def __init__(self, limits: EngineLimits, journal: Journal) -> None:
         self._limits = limits
         self._journal = journal
-        self._dirty: list[Session] = []
+        self.dirty: list[Session] = []
         self._young: dict[EnvelopeId, Pending] = {}
         self.look_at: float | None = None
-
-    def __bool__(self) -> bool:
-        """Whether some session's row is to be written."""
-        return bool(self._dirty)
 
     def touch(self, session: Session) -> None:
         """Something about a session changed."""
         if not session.dirty and self._journal.on:
             session.dirty = True
-            self._dirty.append(session)
+            self.dirty.append(session)
 
     def take(self, pending: Pending) -> None:
         """A unit begins to wait."""
@@ -77,7 +76,7 @@ class Keeping:
 
     def flush(self) -> None:
         """Put the rows of all sessions that changed into the journal."""
-        dirty, self._dirty = self._dirty, []
+        dirty, self.dirty = self.dirty, []
         for session in dirty:
             session.dirty = False
             if not session.ended:
@@ -85,9 +84,9 @@ class Keeping:
 
     def forget(self) -> None:
         """There is no store any more."""
-        for session in self._dirty:
+        for session in self.dirty:
             session.dirty = False
-        self._dirty, self._young, self.look_at = [], {}, None
+        self.dirty, self._young, self.look_at = [], {}, None
 
     def snapshot(self, sessions: Iterable[Session]) -> list[StoredSession | StoredUnit]:
         """The rows of all there is; from now on all of it is kept."""

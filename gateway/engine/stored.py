@@ -230,6 +230,3 @@ class Journal:
 
     def clear(self) -> None:
         self.rows, self.gone, self.urgent = {}, {}, False
-
-    def __bool__(self) -> bool:
-        return bool(self.rows or self.gone)

@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import initialize, precondition, rule
 
 from gateway.api.model import EnvelopeId, Outcome, Reason, Receipt
+from gateway.engine.commands import Audit, Notify
 from tests.gateway.engine.test_engine_properties import PEERS, POLICIES, EngineMachine
 
 SCHEMES = st.sampled_from(["coap", "zigbee", "mqtt"])
@@ -105,6 +106,8 @@ class RestartMachine(EngineMachine):
         """As after a kill: only the rows are left."""
         self.engine = self._engine()
         self.engine.restore(list(self.rows.values()), now=self.now)
+        said = self.engine.commands()  # what the policy forbids ends, before anybody is there to hear of it
+        assert all(isinstance(command, Notify | Audit) for command in said)
         sessions = {session.id: session for session in self.engine._sessions}
         units = {key[0]: row for (table, key), row in self.rows.items() if table == "units"}
         assert sessions.keys() <= {key[0] for table, key in self.rows if table == "sessions"}
