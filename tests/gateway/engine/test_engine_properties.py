@@ -126,6 +126,7 @@ class EngineMachine(RuleBasedStateMachine):
         verdict = self.engine.submit(envelope, now=self.now)
         if isinstance(verdict, Accepted) and not verdict.duplicate and not isinstance(envelope, Reset):
             self.owed[envelope.id] = PEERS[who].scheme
+        self.owners |= {view.session: (view.opener, view.target) for view in self.engine.all_sessions()}
         self._take()
         return verdict
 
