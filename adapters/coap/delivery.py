@@ -438,7 +438,7 @@ class Delivery:
             view.notification = sent
 
     def _settle(self, transmit: Transmit, outcome: Outcome, reason: Reason | None = None) -> None:
-        self.context.settle(Receipt(transmit.envelope.id, outcome, reason))
+        self.context.settle(Receipt(transmit.envelope.id, outcome, reason, transmit.session))
 
 
 def _response(unit: Unit) -> Response:

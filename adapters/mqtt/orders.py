@@ -147,7 +147,7 @@ class Orders:
 
     def _end(self, order: Order, outcome: Outcome, reason: Reason | None = None) -> None:
         self._forget(order)
-        self._settle(Receipt(order.transmit.envelope.id, outcome, reason))
+        self._settle(Receipt(order.transmit.envelope.id, outcome, reason, order.transmit.session))
 
     def _forget(self, order: Order) -> None:
         identifier = order.transmit.envelope.id

@@ -362,6 +362,11 @@ class Transmit:
     to: Address
     require: LinkRequirement = field(default=ANY_LINK)
 
+    @property
+    def session(self) -> SessionId | None:
+        """For the receipt: one that lacks it costs the engine a second one."""
+        return None if isinstance(self.envelope, Command) else self.envelope.session
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SessionView:

@@ -159,7 +159,7 @@ class _Daemon:
         self._keeper.start()
         self._hub.touch()
         if stored.rows:
-            _LOG.info("%d sessions go on after the restart", len(engine.all_sessions()))
+            _LOG.info("sessions that go on after the restart: %d", len(engine.all_sessions()))
         table = found.table.gateway
         self._reloads = Reloads(found, environ, self._hub, begins=self._reload_begins, ended=self._reload_ended)
         commands = control.commands(self._hub, table.name, self._reloads)
