@@ -324,7 +324,7 @@ def test_log_lines_that_can_not_be_written_end_nothing(home):
     lamp.opens()
     daemon.signal(signal.SIGTERM)
     daemon.told("STOPPING=1")
-    daemon.ended()
+    assert daemon.ended() == 0
     assert daemon.log == ""
 
 
