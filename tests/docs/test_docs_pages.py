@@ -42,6 +42,7 @@ PAGES = (
     "coap-devices.md",
     "config.md",
     "endpoint.md",
+    "faults.md",
     "mqtt.md",
     "policy.md",
     "what-the-gateway-sees.md",

@@ -1,0 +1,178 @@
+"""docs/faults.md: each fault has its row, each row its tests, and each number is the code's."""
+
+from __future__ import annotations
+
+import ast
+import functools
+import re
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from adapters.coap import observers, plugin
+from adapters.mqtt import orders as mqtt_orders
+from adapters.mqtt.devices import commands, devices
+from adapters.mqtt.plugin import MqttConfig
+from adapters.zigbee import orders as zigbee_orders
+from adapters.zigbee.config import ZigbeeConfig
+from carriage.mqtt import client as mqtt_client
+from carriage.mqtt.options import MqttOptions
+from gateway.engine.limits import EngineLimits
+from gateway.runtime import admin, daemon, store, store_clock, store_keeper
+from gateway.runtime.supervisor import Backoff
+from tests.docs.conftest import Page, cells, read
+
+ROOT = Path(__file__).parents[2]
+HEADER = ["fault", "noticed", "recovery", "kept", "lost", "told", "tests"]
+FAULTS = (
+    "dongle unplugged and back",
+    "NCP reports an error",
+    "NCP resets itself",
+    "radio over TCP cut and back",
+    "broker gone and back",
+    "broker stalls",
+    "broker refuses the login",
+    "broker refuses topics (ACL)",
+    "phone vanishes behind an Observe of a session",
+    "phone vanishes behind an Observe of a device",
+    "slow CoAP client",
+    "slow MQTT subscriber",
+    "administrator that does not read",
+    "disk full",
+    "log can't be written",
+    "clock jumps forwards or back",
+    "clock jumps across a restart",
+    "store missing",
+    "store corrupt, or of another version",
+    "killed (kill -9) in mid traffic: sessions",
+    "killed (kill -9) in mid traffic: commands to devices",
+    "stopped in order",
+    "device vanishes",
+    "sleeper does not wake",
+)
+
+LIMITS = EngineLimits()
+ZIGBEE = ZigbeeConfig(path="tty")
+BACKOFF = Backoff()
+MQTT = MqttOptions(host="", port=0, client_id="")
+COAP = plugin.CoapTable.model_fields
+CONNECTION = plugin._CONNECTION.transmission
+KEEPALIVE = MqttConfig.model_fields["keepalive"].default
+EXPIRY = MqttConfig.model_fields["session_expiry"].default
+CHANCES = (0.0, 1.0)
+
+
+def spread(pause: Any) -> str:
+    """The factors that chance can make of a pause."""
+    return "{:g} to {:g} times as long".format(*sorted(pause(chance) for chance in CHANCES))
+
+
+#: words that the page must hold as the code has the numbers; no other number may stand in it
+NUMBERS = (
+    f"both ends within {30:g} s",  # the promise of docs/carriage.md; tests/e2e/test_both_ends_hear.py counts it
+    f"| dongle | {ZIGBEE.limits.reconnect_first:g} s | {ZIGBEE.limits.reconnect_most:g} s | 0.5 to 1.5 times as long |",
+    f"| broker | {MQTT.backoff_first:g} s | {MQTT.backoff_limit:g} s | 0.5 to 1 times as long |",
+    f"| adapter that crashed | {BACKOFF.first:g} s | {BACKOFF.longest:g} s | "
+    + spread(lambda chance: BACKOFF.pause(1, chance) / BACKOFF.first),
+    f"| store that can't be written | {store_keeper.RETRY[0]:g} s | {store_keeper.RETRY[1]:g} s |",
+    f"held for {mqtt_client.STABLE:g} s begins anew",
+    f"`limits.unreachable_after` ({LIMITS.unreachable_after:g} s)",
+    f"twice `keepalive` ({KEEPALIVE:g} s)",
+    f"units wait for {mqtt_orders.GRACE:g} s",
+    f"waited for longer than {mqtt_orders.GRACE:g} s",
+    f"does not take in {mqtt_orders.GRACE:g} s",
+    f"expires after {devices.ANSWER_EXPIRY:g} s",
+    f"at most {mqtt_client.STATE_ROOM // 1024} KiB of buffer",
+    f"beyond half of {MQTT.max_queued} messages",
+    f"acknowledgement within {CONNECTION.ack_timeout * 1.5 * (2 ** (CONNECTION.max_retransmit + 1) - 1):g} s",
+    f"acknowledged within {CONNECTION.ack_timeout * 1.5 * (2 ** (CONNECTION.max_retransmit + 1) - 1):g} s",
+    f"`absence` ({COAP['absence'].default:g} s)",
+    f"`limits.idle` ({LIMITS.idle / 3600:g} h)",
+    f"the confirmable one {observers.SETTLED:g} s behind it",
+    f"after `idle` ({COAP['idle'].default:g} s)",
+    f"after {admin.IDLE:g} s for an answer",
+    f"{admin.MAX_CONNECTIONS} are served at once",
+    f"more than {store_clock.JUMP:g} s apart",
+    f"the last {store._ASIDE} are kept",
+    f"written (within {store_keeper.SOON:g} s)",
+    f"in the last {store_keeper.SOON:g} s",
+    f"`session_expiry`, {EXPIRY} s",
+    f"longer than {commands.ACKNOWLEDGE_BY:g} s",
+    f"within {daemon.STOP_LIMIT:g} s",
+    f"{BACKOFF.calm:g} s without a crash",
+    f"`presence.always_on` ({ZIGBEE.presence.always_on:g} s)",
+    f"`presence.sleepy` ({ZIGBEE.presence.sleepy / 3600:g} h)",
+    f"`limits.command_lifetime` ({LIMITS.command_lifetime:g} s)",
+    f"`limits.unit_lifetime` ({LIMITS.unit_lifetime / 3600:g} h)",
+    f"at most {zigbee_orders.HELD} commands",
+    "before 2026",
+    "killed (kill -9)",
+)
+
+
+@pytest.fixture(scope="module")
+def page() -> Page:
+    return read("faults.md")
+
+
+@pytest.fixture(scope="module")
+def rows(page: Page) -> list[list[str]]:
+    """The rows of all tables of faults."""
+    found, inside = [], False
+    for line in page.text.splitlines():
+        row = cells(line) if line.startswith("|") else []
+        if row == HEADER:
+            inside = True
+        elif not row:
+            inside = False
+        elif inside and set(row[0]) != {"-"}:
+            found.append(row)
+    return found
+
+
+def test_each_fault_has_one_row(rows: list[list[str]]) -> None:
+    named = [row[0] for row in rows]
+    assert len(named) == len(set(named))
+    assert set(FAULTS) <= set(named)
+    assert all(len(row) == len(HEADER) and all(row) for row in rows)
+
+
+@functools.cache
+def names_in(path: Path) -> set[str]:
+    nodes = ast.walk(ast.parse(path.read_text()))
+    return {node.name for node in nodes if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef)}
+
+
+def test_each_row_has_tests_and_they_are_there(rows: list[list[str]]) -> None:
+    for row in rows:
+        named = re.findall(r"`(tests/[\w/]+\.py)::(test_\w+)`", row[-1])
+        assert named, row[0]
+        assert " ".join(f"`{path}::{name}`" for path, name in named) == row[-1], row[0]
+        for path, name in named:
+            assert name in names_in(ROOT / path), f"{row[0]}: {path}::{name}"
+
+
+@pytest.mark.parametrize("words", NUMBERS)
+def test_each_number_is_the_code_s(page: Page, words: str) -> None:
+    assert words in " ".join(page.text.split())
+
+
+def test_no_other_number_stands_there(page: Page) -> None:
+    text = " ".join(re.sub(r"`tests/[^`]+`", "", page.text).split())
+    for words in NUMBERS:
+        text = text.replace(words, "")
+    assert re.findall(r".{0,40}\d.{0,40}", text) == []
+
+
+def test_the_store_s_clock_is_set_from_that_year_on() -> None:
+    assert store_clock.CLOCK_IS_SET == 1_767_225_600  # 2026-01-01
+
+
+def test_pauses_of_the_dongle_and_the_broker_are_spread_as_the_page_says() -> None:
+    """Where they are drawn: the factors are in the code once."""
+    for module, factor in (
+        ("adapters/zigbee/adapter.py", "0.5 + _JITTER.random()"),
+        ("carriage/mqtt/client.py", "0.5 + self._jitter() / 2"),
+    ):
+        assert (ROOT / module).read_text().count(factor) == 1
