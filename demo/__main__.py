@@ -1,7 +1,9 @@
-"""``make demo``: the main job on a virtual dongle, shown side by side as the endpoints and the gateway saw it.
+"""``make demo``: the main job on a virtual dongle, shown side by side as the endpoints and the gateway saw it; then
+ordinary devices, which the gateway does read.
 
 Dongle, gateway, lamp, phone and application are separate processes; this one starts them, tells the endpoints what to
-say, and compares the digests that each of them computed. It exits 0 only where all agree, and leaves nothing running.
+say, and compares the digests that each of them computed. It exits 0 only where all agree and every step with the
+ordinary devices did what it should, and leaves nothing running.
 With ``--embedded-broker`` it uses the broker from PyPI even where Mosquitto is installed.
 """
 
@@ -16,8 +18,9 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from demo import devices
 from demo.process import Process, ProcessFailedError
-from demo.scenario import POLICY, layer0, tunnel
+from demo.scenario import layer0, policy, tunnel
 from demo.stack import LAMP, Stack, running
 
 BLOB = 4096
@@ -53,7 +56,7 @@ async def main() -> int:
     with tempfile.TemporaryDirectory(prefix="atls-demo-") as directory:
         try:
             async with running(Path(directory) / "s") as stack:
-                return await show(stack, clock)
+                return await show(stack, clock, embedded="--embedded-broker" in sys.argv[1:])
         except ProcessFailedError as error:
             sys.stdout.write(f"\nThe demo failed: {error}\n")
             return 1
@@ -62,13 +65,16 @@ async def main() -> int:
             return 130
 
 
-async def show(stack: Stack, clock: Clock) -> int:
-    stack.write_policy(POLICY)
+async def show(stack: Stack, clock: Clock, *, embedded: bool) -> int:
+    stack.write_policy(policy(devices.SUBJECTS, devices.RULES))
+    network = stack.directory / "network.yaml"
+    network.write_text(devices.NETWORK)
     clock.say("starting a virtual ZigBee dongle (EZSP over ASH, at a pseudo-terminal)")
-    await stack.start_simulator("--seed", "1")
-    broker = await stack.start_broker(["gateway", "app", "other"], embedded="--embedded-broker" in sys.argv[1:])
+    await stack.start_simulator("--seed", "1", "--network", str(network))
+    users = ["gateway", "app", "other", devices.USER]
+    broker = await stack.start_broker(users, embedded=embedded)
     clock.say(f"broker: {broker.name}, MQTT {broker.version}")
-    stack.write_config()
+    stack.write_config(devices=True)
     clock.say("starting the gateway; its radio driver forms a network on the blank dongle, which takes some seconds")
     await stack.start_gateway()
     await stack.ask("permit-join", "--seconds", "60")
@@ -101,7 +107,13 @@ async def show(stack: Stack, clock: Clock) -> int:
         sys.stdout.write(line + "\n")
     verdict = "every digest matches" if agreed else "DIGESTS DIFFER"
     clock.say(f"compared what each sender sent with what its receiver read: {verdict}")
-    return 0 if agreed else 1
+    if not agreed:
+        return 1
+    sys.stdout.write("\nNow ordinary devices: they know nothing of layer 0, the gateway itself reads and sets them\n\n")
+    table = await devices.show_devices(stack, clock.say)
+    sys.stdout.write("\n".join(["", "What the gateway read of them (of the sessions above: nothing)", *table, "", ""]))
+    clock.say("done: every message was read by whom it was for, every switch was switched")
+    return 0
 
 
 async def _sessions(lamp: Process) -> dict[str, int]:

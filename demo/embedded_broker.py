@@ -1,4 +1,4 @@
-"""A broker from PyPI for machines without Mosquitto: amqtt (MQTT 3.1.1) with logins and the same ACL as we ship.
+"""A broker from PyPI for machines without Mosquitto: amqtt (MQTT 3.1.1) with logins and an ACL like the one we ship.
 
 ``python -m demo.embedded_broker PORT DIRECTORY``: users are the files ``USER.mqtt-password`` of the directory. Prints
 ``ready`` when it listens. For the demo only.
@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import hmac
+import re
 import signal
 import sys
 from dataclasses import dataclass
@@ -20,6 +21,10 @@ from amqtt.session import Session
 
 GATEWAY = "gateway"
 PREFIX = "atls"
+HOUSE = "home-assistant"
+"""The login that may read and set ordinary devices."""
+ORDERS = re.compile(r"home/[^/]+/(set|get)(/[^/]+)?|home/bridge/request/[^/]+")
+USER = re.compile(r"[a-z0-9-]{1,64}")
 
 
 class Login(BaseAuthPlugin):
@@ -32,13 +37,14 @@ class Login(BaseAuthPlugin):
     async def authenticate(self, *, session: Session) -> bool:
         user, password = session.username or "", session.password or ""
         path = Path(self.config.directory) / f"{user}.mqtt-password"
-        if not user.isalnum() or not path.is_file():
+        if not USER.fullmatch(user) or not path.is_file():
             return False
         return hmac.compare_digest(path.read_text().strip().encode(), password.encode())
 
 
 class Acl(BaseTopicPlugin):
-    """The gateway may use everything under the prefix, a user what is under its own level, all read the state."""
+    """The gateway may use all its topics. A user may use what is below its own level, and read the gateway's state;
+    one reads devices and sets them."""
 
     @dataclass
     class Config:
@@ -50,7 +56,9 @@ class Acl(BaseTopicPlugin):
         if session is None or topic is None or not session.username:
             return False
         if session.username == GATEWAY:
-            return topic.startswith(f"{PREFIX}/")
+            return topic.startswith((f"{PREFIX}/", "home/", "homeassistant/"))
+        if session.username == HOUSE:
+            return bool(ORDERS.fullmatch(topic)) if action == Action.PUBLISH else topic.startswith("home/")
         if topic == f"{PREFIX}/bridge/state":
             return bool(action != Action.PUBLISH)
         return bool(topic.startswith(f"{PREFIX}/{session.username}/"))

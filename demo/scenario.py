@@ -13,7 +13,10 @@ from typing import Literal
 from demo.credentials import Authority, make_psk_file
 from demo.stack import LAMP, OTHER_LAMP, Stack
 
-POLICY = f"""\
+
+def policy(subjects: str = "", rules: str = "") -> str:
+    """The layer-1 policy; ``subjects`` and ``rules`` are more lines of it, indented by two."""
+    return f"""\
 layer: 1
 policy-version: 1
 subjects:
@@ -23,12 +26,15 @@ subjects:
   tablet: {{link: coap, psk_identity: tablet}}
   app: {{link: mqtt, user: app}}
   other: {{link: mqtt, user: other}}
-groups:
+{subjects}groups:
   apps: [phone, app]
 rules:
   - {{id: lamp-opens, effect: permit, subject: lamp7, resource: "group:apps"}}
   - {{id: apps-open, effect: permit, subject: "group:apps", resource: lamp7, action: open}}
-"""
+{rules}"""
+
+
+POLICY = policy()
 
 Variant = Literal["dtls-psk", "dtls-x509", "tls-x509", "tls-psk"]
 VARIANTS: tuple[Variant, ...] = ("dtls-psk", "dtls-x509", "tls-x509", "tls-psk")
