@@ -12,8 +12,9 @@ answers, in the order in which they are ready::
 
 ``device`` is a name of the network file or an EUI64. What can be done (optional arguments in brackets):
 
-``devices``                       all devices with address, state, values, frames waiting for a sleeper; ``commanded``
-                                  is when the last command came, on the monotonic clock
+``devices``                       all devices with address, state, values, frames waiting for a sleeper; ``commands``
+                                  counts the commands of clusters that came, ``commanded`` is when the last one did,
+                                  on the monotonic clock
 ``join``, ``rejoin``, ``leave``,  device; membership as the device itself would change it, ``reset`` is to factory
 ``reset``                         state
 ``poll``                          device; a sleeper fetches its frames now
@@ -153,8 +154,9 @@ def describe(simulation: Simulation, station: Station) -> dict[str, object]:
         "endpoints": sorted(device.endpoints),
         "bindings": len(device.bindings),
     }
-    commanded = [server.commanded for server in device.endpoints.values() if isinstance(server, HostedEndpoint)]
-    found["commanded"] = max((when for when in commanded if when is not None), default=None)
+    servers = [server for server in device.endpoints.values() if isinstance(server, HostedEndpoint)]
+    found["commanded"] = max((each.commanded for each in servers if each.commanded is not None), default=None)
+    found["commands"] = sum(each.commands for each in servers)
     values: dict[str, float] = {}
     for number, server in device.endpoints.items():
         for name, row in MEASURES.items():

@@ -95,6 +95,8 @@ class HostedEndpoint:
         self._sequence = 0
         self.commanded: float | None = None
         """When the last command of a cluster came, in seconds of the agenda's clock: what a command's way took."""
+        self.commands = 0
+        """How many came: what was carried out twice shows here."""
         for cluster in self.clusters.values():
             cluster.on_changed = self._value_changed
             cluster.on_reporting = self._reporting_changed
@@ -103,6 +105,7 @@ class HostedEndpoint:
         server = self.clusters.get(frame.cluster)
         if frame.payload[:1] and frame.payload[0] & 0x03 == _CLUSTER_SPECIFIC:
             self.commanded = self._agenda.now()
+            self.commands += 1
         answer_zcl(self._station, self.descriptor, server, frame, reach, self._agenda.now())
 
     def set(self, cluster: int, attribute: int, value: Value) -> None:
