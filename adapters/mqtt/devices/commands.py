@@ -86,8 +86,6 @@ class Commands:
             known = shown.properties.get(name)
             if known is None:
                 self._answer(batch, name, "failed", Reason.UNKNOWN.value)
-            elif lost and not transaction:
-                self._answer(batch, name, "failed", Reason.RESTARTED.value)
             elif len(self._pending) >= MAX_PENDING:
                 self._answer(batch, name, "failed", Reason.BUSY.value)
             else:
@@ -96,7 +94,7 @@ class Commands:
                 except PeerError:
                     self._answer(batch, name, "failed", Reason.CONTENT.value)
                     continue
-                self._submit(batch, name, wanted, transaction, context, source)
+                self._submit(batch, name, wanted, transaction, context, source, lost)
         self._unacknowledged[batch.number] = batch
         if self._timer is None:
             self._timer = loop.call_at(batch.due, self._overdue)
@@ -132,10 +130,19 @@ class Commands:
             self._timer = None
 
     def _submit(
-        self, batch: _Batch, name: str, value: Scalar | None, transaction: str, context: AdapterContext, source: Peer
+        self,
+        batch: _Batch,
+        name: str,
+        value: Scalar | None,
+        transaction: str,
+        context: AdapterContext,
+        source: Peer,
+        lost: bool,
     ) -> None:
         identifier, now = context.next_id(), context.now()
-        expiry = batch.message.expiry
+        # What may have been carried out before is of no use any more: only if its transaction is still known (it was
+        # held, so it is in the store) there is something to tell of it.
+        expiry = 0 if lost else batch.message.expiry
         verdict = context.submit(
             Command(
                 id=identifier,
@@ -149,7 +156,8 @@ class Commands:
             )
         )
         if isinstance(verdict, Refused):
-            self._answer(batch, name, "failed", verdict.reason.value)
+            unknown = lost and verdict.reason is Reason.EXPIRED
+            self._answer(batch, name, "failed", (Reason.RESTARTED if unknown else verdict.reason).value)
         elif not verdict.duplicate:
             batch.left += 1
             self._pending[identifier] = _Pending(batch, name)
