@@ -8,6 +8,8 @@ import re
 from pathlib import Path
 from typing import Any
 
+import bellows.ash
+import bellows.zigbee.application
 import pytest
 
 from adapters.coap import observers, plugin
@@ -18,6 +20,7 @@ from adapters.zigbee import orders as zigbee_orders
 from adapters.zigbee.config import ZigbeeConfig
 from carriage.mqtt import client as mqtt_client
 from carriage.mqtt.options import MqttOptions
+from carriage.zigbee.events import TunnelLimits
 from gateway.engine.limits import EngineLimits
 from gateway.runtime import admin, daemon, store, store_clock, store_keeper
 from gateway.runtime.supervisor import Backoff
@@ -30,6 +33,7 @@ FAULTS = (
     "NCP reports an error",
     "NCP resets itself",
     "radio over TCP cut and back",
+    "dongle frozen",
     "broker gone and back",
     "broker stalls",
     "broker refuses the login",
@@ -78,6 +82,9 @@ NUMBERS = (
     f"| store that can't be written | {store_keeper.RETRY[0]:g} s | {store_keeper.RETRY[1]:g} s |",
     f"held for {mqtt_client.STABLE:g} s begins anew",
     f"`limits.unreachable_after` ({LIMITS.unreachable_after:g} s)",
+    f"{bellows.ash.T_RX_ACK_MIN:g} s to {bellows.ash.T_RX_ACK_MAX:g} s apart",
+    f"sign of life every {bellows.zigbee.application.ControllerApplication._watchdog_period:g} s: within 30 s",
+    f"`limits.start` ({ZIGBEE.limits.start:g} s)",
     f"twice `keepalive` ({KEEPALIVE:g} s)",
     f"units wait for {mqtt_orders.GRACE:g} s",
     f"waited for longer than {mqtt_orders.GRACE:g} s",
@@ -163,6 +170,13 @@ def test_no_other_number_stands_there(page: Page) -> None:
     for words in NUMBERS:
         text = text.replace(words, "")
     assert re.findall(r".{0,40}\d.{0,40}", text) == []
+
+
+def test_a_frozen_dongle_and_a_dead_air_are_noticed_as_the_page_says() -> None:
+    period = bellows.zigbee.application.ControllerApplication._watchdog_period
+    assert bellows.ash.ACK_TIMEOUTS == 5
+    assert period + bellows.ash.T_RX_ACK_INIT + 4 * bellows.ash.T_RX_ACK_MAX < 30
+    assert len(TunnelLimits().retry_waits) + 1 == 5
 
 
 def test_the_store_s_clock_is_set_from_that_year_on() -> None:

@@ -9,6 +9,8 @@ from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import Any
 
+import bellows.ash
+import bellows.zigbee.application
 import pytest
 
 from adapters.zigbee.adapter import ZigbeeAdapter
@@ -139,6 +141,21 @@ async def test_a_dongle_that_fails(world: Any, fault: str) -> None:
         await gateway.until(lambda: len(gateway.context.states) > 1)
         await gateway.until(lambda: gateway.context.states[-1] == "ready")
         await gateway.join(await world.device(LAMP))
+
+
+async def test_a_dongle_that_freezes(world: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    """No end of file, no word: the host's frames aren't acknowledged. Once it moves again it is taken up anew."""
+    for name, seconds in (("T_RX_ACK_INIT", 0.05), ("T_RX_ACK_MIN", 0.05), ("T_RX_ACK_MAX", 0.1)):
+        monkeypatch.setattr(bellows.ash, name, seconds)
+    monkeypatch.setattr(bellows.zigbee.application.ControllerApplication, "_watchdog_period", 0.2)
+    async with world.gateway() as gateway:
+        await gateway.join(await world.device(LAMP))
+        moves = world.ncp.receive_bytes
+        world.ncp.receive_bytes = lambda data: None
+        await gateway.until(lambda: gateway.adapter.status()["link"] == "down")
+        world.ncp.receive_bytes = moves
+        await gateway.until(lambda: gateway.adapter.status()["link"] == "up")
+        assert gateway.adapter.status()["counters"]["reconnects"] == 1
 
 
 async def test_a_dongle_that_comes_back_blank_is_not_formed(make_world: Make, tmp_path: Path) -> None:
