@@ -6,10 +6,11 @@ import re
 import tomllib
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 from gateway.api import model, ports
 from gateway.engine.sessions import State
+from gateway.runtime.store_rows import FORMS
 
 ROOT = Path(__file__).parents[2]
 MEMBERS = re.compile(r"[a-z_]+")
@@ -54,7 +55,11 @@ def test_windows(architecture: Any) -> None:
 
 
 def test_words_of_the_model(architecture: Any) -> None:
-    for envelope in (model.Open, model.Unit, model.Close, model.Reset, model.Join, model.Leave):
+    for envelope in get_args(model.Envelope):
         assert f"`{envelope.__name__}`" in architecture.text
     for word in (*(state.value for state in State), *(outcome.value for outcome in model.Outcome)):
         assert f"`{word}`" in architecture.text
+
+
+def test_tables_of_the_store(architecture: Any) -> None:
+    assert {row[0].strip("`") for row in architecture.rows("table")} == {*FORMS, "meta"}

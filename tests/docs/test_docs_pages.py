@@ -1,4 +1,5 @@
-"""What holds for every page: a first sentence, the line width, references that lead somewhere; and numbers in prose."""
+"""What holds for every page: a first sentence, the line width, references that lead somewhere, a place in the README;
+decisions in order; and numbers in prose."""
 
 from __future__ import annotations
 
@@ -29,25 +30,12 @@ from carriage.zigbee.opening import LEAST_INCOMING
 from carriage.zigbee.segmentation import DTLS_UNIT_LIMIT, FURTHEST_AHEAD, MAX_SLICE, SLICE_HEADER_LENGTH, TLS_UNIT_LIMIT
 from gateway.engine.limits import EngineLimits
 from layer.config import AssociationConfig
+from tests.docs.conftest import read
 
 ROOT = Path(__file__).parents[2]
 DOCS = ROOT / "docs"
-PAGES = (
-    "add-a-cluster.md",
-    "add-an-adapter.md",
-    "architecture.md",
-    "bench.md",
-    "carriage.md",
-    "cli.md",
-    "coap-devices.md",
-    "config.md",
-    "endpoint.md",
-    "faults.md",
-    "mqtt.md",
-    "policy.md",
-    "what-the-gateway-sees.md",
-    "zigbee.md",
-)
+PAGES = sorted(path.name for path in DOCS.glob("*.md"))
+DECISIONS = sorted((DOCS / "decisions").glob("*.md"))
 SOURCES = ("layer", "carriage", "endpoint", "gateway", "adapters", "simulator", "demo", "bench", "systemd", "config")
 WIDTH = 112
 
@@ -144,13 +132,38 @@ def test_form(page: str) -> None:
         assert line == line.rstrip(), f"{page}:{number}"
 
 
-@pytest.mark.parametrize("page", PAGES)
-def test_links_and_paths_lead_somewhere(page: str) -> None:
-    text = (DOCS / page).read_text()
-    for target in re.findall(r"\]\(([^)]+)\)", text):
-        assert (DOCS / target).is_file(), target
-    for path in re.findall(rf"`((?:{'|'.join(SOURCES)}|tests)/[\w./-]*)`", text):
-        assert (ROOT / path).exists(), path
+def links(path: Path) -> list[str]:
+    return re.findall(r"\]\(([^)#]+)\)", path.read_text())
+
+
+@pytest.mark.parametrize("path", [ROOT / "README.md", *(DOCS / page for page in PAGES), *DECISIONS], ids=str)
+def test_links_and_paths_lead_somewhere(path: Path) -> None:
+    for target in links(path):
+        assert (path.parent / target).exists(), target
+    for named in re.findall(rf"`((?:{'|'.join(SOURCES)}|tests|docs)/[\w./-]*)`", path.read_text()):
+        assert (ROOT / named).exists(), named
+
+
+def test_the_readme_has_every_page() -> None:
+    assert sorted(target for target in set(links(ROOT / "README.md")) if target.startswith("docs/")) == sorted(
+        ["docs/decisions/", *(f"docs/{page}" for page in PAGES)]
+    )
+
+
+def test_decisions_are_in_order_and_in_the_index() -> None:
+    index = read("decisions/0001-how-decisions-are-kept.md").rows("number")
+    for number, path in enumerate(DECISIONS, 1):
+        title = path.read_text().partition("\n")[0]
+        assert path.name.startswith(f"{number:04}-") and title.startswith(f"# {number}. "), path.name
+        told = [str(number), f"[{title.partition('. ')[2]}]({path.name})"]
+        assert told in index, f"0001 lacks the row: | {' | '.join(told)} |"
+    assert len(index) == len(DECISIONS)
+
+
+def test_no_page_names_a_decision_that_is_not_there() -> None:
+    for path in [*(DOCS / page for page in PAGES), *DECISIONS]:
+        for number in re.findall(r"\b[Dd]ecision (\d+)\b", path.read_text()):
+            assert 0 < int(number) <= len(DECISIONS), f"{path.name}: decision {number}"
 
 
 def test_references_in_the_code_lead_to_pages() -> None:
