@@ -32,6 +32,8 @@ class ApsFrame:
     ack_request: bool = False
     #: the frame is protected under the APS link key, not only under the network key
     link_key: bool = False
+    #: how many fragments the message has, and which this is (2.2.8.4.5); None: it is whole
+    fragment: tuple[int, int] | None = None
 
 
 class Reach(Enum):

@@ -13,7 +13,7 @@ from contextlib import AbstractContextManager
 from typing import Any, Final, Protocol
 
 import bellows.ash
-import bellows.ezsp.fragmentation
+import bellows.ezsp.protocol
 import bellows.types as ezsp_types
 import bellows.zigbee.application
 import zigpy.application
@@ -24,6 +24,7 @@ import zigpy.profiles.zha
 import zigpy.types
 
 from adapters.zigbee.air import Device, Endpoint, Settings, clean, describe
+from adapters.zigbee.fragments import Reassembly
 from adapters.zigbee.sending import Frame, Outcome
 from carriage.zigbee.tunneling import CLUSTER_ID
 from gateway.api.errors import TransportError
@@ -37,8 +38,6 @@ PROFILE: Final = int(zigpy.profiles.zha.PROFILE_ID)
 
 DELIVERY_TIMEOUT: Final = 12.0
 """Seconds until the dongle has told what became of a unicast; its own retries end after some 5 s."""
-FRAGMENTED_MESSAGES: Final = 16
-FRAGMENTS: Final = 16
 
 _ZIGPY_CONCURRENCY: Final = 4  # the least that its priority fractions allow
 _NO_ROOM: Final = frozenset(
@@ -98,36 +97,52 @@ class Hooks(Protocol):
     def device_left(self, device: Any) -> None: ...
 
 
-class _Fragments(bellows.ezsp.fragmentation.FragmentManager):
-    """bellows' reassembly of APS fragments with bounds, and one timer a message.
+_INCOMING: Final = 0x0045  # incomingMessageHandler (UG100, 3.8)
 
-    bellows starts a timer for every fragment, forgets all but the last, and a forgotten one kills a later message of
-    the same key; and it sets no limit to what it keeps. (From EZSP 14 on bellows looks into the wrong fields and loses
-    fragmented messages altogether; the tunnels don't need them.)
+
+class _Incoming(bellows.ezsp.protocol.ProtocolHandler):
+    """Takes the frames that came in out of bellows' hands, to put APS fragments together.
+
+    bellows looks for the parts of such a frame where EZSP had them up to version 13, so from 14 on it loses each
+    fragmented message. In any version it starts a timer for every fragment and forgets all but the last, a forgotten
+    one kills a later message of the same key, and there is no limit to what it keeps. Here is no timer.
     """
 
-    def handle_incoming_fragment(
-        self,
-        sender_nwk: int,
-        aps_sequence: int,
-        profile_id: int,
-        cluster_id: int,
-        fragment_count: int,
-        fragment_index: int,
-        payload: Any,
-    ) -> tuple[bool, bytes | None, int, int]:
-        key = (sender_nwk, aps_sequence, profile_id, cluster_id)
-        full = key not in self._partial and len(self._partial) >= FRAGMENTED_MESSAGES
-        long = fragment_index >= FRAGMENTS or (fragment_index == 0 and fragment_count > FRAGMENTS)
-        if full or long or not isinstance(payload, bytes):
-            return False, None, fragment_count, fragment_index
-        timer = self._cleanup_timers.pop(key, None)
-        if timer is not None:
-            timer.cancel()
-        result: tuple[bool, bytes | None, int, int] = super().handle_incoming_fragment(
-            sender_nwk, aps_sequence, profile_id, cluster_id, fragment_count, fragment_index, payload
-        )
-        return result
+    whole: Reassembly
+
+    def __call__(self, data: bytes) -> None:
+        _, frame_id, rest = self._ezsp_frame_rx(data)
+        if frame_id != _INCOMING:
+            super().__call__(data)
+            return
+        name, _, schema = self.COMMANDS_BY_ID[frame_id]
+        fields, _ = ezsp_types.deserialize_dict(rest, schema)
+        result = list(fields.values())
+        aps = result[1]
+        if aps.options & ezsp_types.EmberApsOption.APS_OPTION_FRAGMENT:
+            sender = next(fields[each] for each in ("nwk", "sender") if each in fields)
+            task = asyncio.get_running_loop().create_task(self._acknowledge(sender, aps))
+            self._fragment_ack_tasks.add(task)
+            task.add_done_callback(self._fragment_ack_tasks.discard)
+            key = (int(sender), int(aps.sequence), int(aps.profileId), int(aps.clusterId))
+            message = self.whole.add(key, int(aps.groupId), bytes(result[-1]), asyncio.get_running_loop().time())
+            if message is None:
+                return
+            result[-1] = ezsp_types.LVBytes(message)
+        self._handle_callback(name, result)
+
+    async def _acknowledge(self, sender: Any, aps: Any) -> None:
+        try:
+            await self._send_fragment_ack(sender, aps, int(aps.groupId) >> 8, int(aps.groupId) & 0xFF)
+        except (*_LINK_FAULTS, AssertionError) as exc:
+            _LOG.debug("a fragment could not be acknowledged: %s", type(exc).__name__)
+
+
+def _take_incoming(protocol: Any) -> None:
+    """Let ``_Incoming`` handle what comes: bellows makes the handler of the dongle's version itself."""
+    kind = type(protocol)
+    protocol.__class__ = type(f"Whole{kind.__name__}", (_Incoming, kind), {})
+    protocol.whole = Reassembly()
 
 
 class Application(bellows.zigbee.application.ControllerApplication):
@@ -231,7 +246,7 @@ async def start(settings: Settings, hooks: Hooks, *, auto_form: bool) -> Applica
         app.add_listener(hooks)
         async with asyncio.timeout(settings.start):
             await app.startup(auto_form=auto_form)
-        app._ezsp._protocol._fragment_manager = _Fragments()
+        _take_incoming(app._ezsp._protocol)
     except BaseException:
         await asyncio.wait([loading])
         await app.shutdown()

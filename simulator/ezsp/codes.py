@@ -98,6 +98,7 @@ class ApsOption(IntFlag):
     RETRY = 0x0040
     SOURCE_EUI64 = 0x0400
     DESTINATION_EUI64 = 0x0800
+    FRAGMENT = 0x8000
 
 
 class ScanType(IntEnum):

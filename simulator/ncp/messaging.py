@@ -262,6 +262,10 @@ class Messaging:
 
     def _deliver(self, sender: int, aps: ApsFrame, kind: IncomingType, lqi: int, rssi: int) -> None:
         options = (ApsOption.RETRY if aps.ack_request else 0) | (ApsOption.ENCRYPTION if aps.link_key else 0)
+        group = aps.group
+        if aps.fragment is not None:  # the host puts them together: count and number are where a group would be
+            options |= ApsOption.FRAGMENT
+            group = aps.fragment[0] << 8 | aps.fragment[1]
         self._stack.emit(
             "incomingMessageHandler",
             {
@@ -271,7 +275,7 @@ class Messaging:
                 "aps_source_endpoint": aps.source_endpoint,
                 "aps_destination_endpoint": aps.destination_endpoint,
                 "aps_options": options,
-                "aps_group": aps.group,
+                "aps_group": group,
                 "aps_sequence": aps.sequence,
                 "lqi": lqi,
                 "rssi": rssi,

@@ -274,10 +274,15 @@ class Receiver:
             return
         if frame.ack_request:
             self._acks.carry(Ack(frame.sequence), ignore)
-        if self._seen is not None and self._seen.holds(self._source, frame.sequence):
+        if self._seen is not None and self._seen.holds(self._source, _counter(frame)):
             self._link.counters.repeats += 1
             return
         self._deliver(frame)
+
+
+def _counter(frame: ApsFrame) -> int:
+    """What tells a frame from others of its sender: fragments of one message share its APS counter."""
+    return frame.sequence if frame.fragment is None else frame.sequence | frame.fragment[1] + 1 << 8
 
 
 class DuplicateTable:

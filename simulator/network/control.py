@@ -23,6 +23,8 @@ answers, in the order in which they are ready::
 ``report``                        device, name, [value], [endpoint]; sends a report now; answers when its fate is known
 ``press``                         device, [endpoint]; toggles a lamp, plug or switch
 ``populate``                      kind, count, [members], [poll_interval]; see ``population.Population.populate``
+``fragmented``                    device, cluster, payload (hexadecimal ZCL frame), [size], [endpoint]; sends it in APS
+                                  fragments of so many octets
 ``load``                          name, seconds, [rate], [devices], [ack], [stamp]; see ``load.Plan``; answers at its
                                   end; [stop] ends the running one
 ``seed``                          number; every link draws from it from now on, as if the run had begun with it
@@ -302,6 +304,25 @@ def _dongle(simulation: Simulation, arguments: _Arguments, answer: Answer) -> No
     answer(dict(dongle.counters()))
 
 
+def _fragmented(simulation: Simulation, arguments: _Arguments, answer: Answer) -> None:
+    station, cluster = _station(simulation, arguments), arguments.whole("cluster", 0, 0xFFFF)
+    size, endpoint = arguments.whole("size", 1, 82) or 50, arguments.whole("endpoint", 1, 240) or 1
+    text = arguments.text("payload")
+    arguments.end()
+    try:
+        payload = bytes.fromhex(text)
+    except ValueError:
+        raise PeerError("payload is hexadecimal") from None
+    if cluster is None or not 0 < len(payload) <= 255 * size:
+        raise PeerError("cluster is needed, and a payload of at most 255 fragments")
+    profile = station.device.endpoints[endpoint].descriptor.profile if endpoint in station.device.endpoints else None
+    if profile is None:
+        raise PeerError("no such endpoint")
+    if not simulation.population.network.on_air(station.device):
+        raise PeerError("the device is not on the air")
+    answer(station.send_fragmented(profile=profile, cluster=cluster, endpoint=endpoint, payload=payload, size=size))
+
+
 def _populate(simulation: Simulation, arguments: _Arguments, answer: Answer) -> None:
     kind, count = arguments.text("kind"), arguments.whole("count", 1, 1000)
     members, poll_interval = arguments.flag("members", False), arguments.number("poll_interval")
@@ -357,6 +378,7 @@ COMMANDS: Final[Mapping[str, Command]] = {
     "radio": _radio,
     "counters": _counters,
     "dongle": _dongle,
+    "fragmented": _fragmented,
     "populate": _populate,
     "load": _load,
 }

@@ -128,6 +128,24 @@ class Station:
         )
         self.hop.send_up(frame, on_sent)
 
+    def send_fragmented(self, *, profile: int, cluster: int, endpoint: int, payload: bytes, size: int) -> int:
+        """One message to the coordinator's endpoint 1 in fragments of ``size`` octets; how many. The host's own
+        acknowledgements aren't waited for: each goes once."""
+        parts = [payload[start : start + size] for start in range(0, len(payload), size)]
+        sequence = self._next_counter() & 0xFF
+        for index, part in enumerate(parts):
+            frame = ApsFrame(
+                profile=profile,
+                cluster=cluster,
+                source_endpoint=endpoint,
+                destination_endpoint=1,
+                payload=part,
+                sequence=sequence,
+                fragment=(len(parts) if index == 0 else 0, index),
+            )
+            self.hop.send_up(frame, _unasked)
+        return len(parts)
+
     def announce(self) -> None:
         """Tell everybody who we are (device announcement)."""
         counter = self._next_counter() & 0xFF

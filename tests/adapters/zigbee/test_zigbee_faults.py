@@ -164,46 +164,34 @@ async def test_equal_frames_within_ten_seconds(on_air: Any) -> None:
     assert [payload for _, _, payload, _ in events.frames] == [b"\x11\x01\x02\x00\x00sent twice"] * 2
 
 
-async def test_fragments_are_bounded_and_have_one_timer(on_air: Any) -> None:
-    """bellows starts a timer for each fragment and forgets all but the last; a forgotten one deletes a later message
-    of the same key. And it keeps as much as anybody sends.
+async def test_fragmented_messages_are_whole_and_leave_no_timer(on_air: Any) -> None:
+    """From EZSP 14 on bellows loses each fragmented message; in any version it starts a timer for every fragment and
+    forgets all but the last, and a forgotten one deletes a later message of the same key.
 
-    With bellows' own manager `timers` is 3, and 40 unfinished messages are all kept.
+    Without ``_take_incoming`` three timers are left, or (version 18) no frame comes.
     """
-    _, _, radio, _ = on_air
+    world, events, radio, _ = on_air
+    station = world.network.stations[LAMP]
+    armed: list[float] = []
     loop = asyncio.get_running_loop()
-    armed: list[asyncio.TimerHandle] = []
     call_later = loop.call_later
 
-    def counting(*arguments: Any, **options: Any) -> asyncio.TimerHandle:
-        armed.append(call_later(*arguments, **options))
-        return armed[-1]
+    def watching(delay: float, *arguments: Any, **options: Any) -> asyncio.TimerHandle:
+        armed.append(delay)
+        return call_later(delay, *arguments, **options)
 
-    def timers(manager: Any) -> int:
-        armed.clear()
-        loop.call_later = counting  # type: ignore[method-assign]
-        try:
-            for index in range(3):
-                manager.handle_incoming_fragment(1, 1, PROFILE, 0, 4, index, b"part")
-        finally:
-            loop.call_later = call_later  # type: ignore[method-assign]
-        return sum(not timer.cancelled() for timer in armed)
-
-    bare = bellows.ezsp.fragmentation.FragmentManager()
-    assert timers(bare) == 3  # the fault
-    for timer in armed:
-        timer.cancel()
-    ours = radio._app._ezsp._protocol._fragment_manager
-    assert timers(ours) == 1
-    assert ours.handle_incoming_fragment(1, 1, PROFILE, 0, 4, 3, b"end") == (True, b"partpartpartend", 4, 3)
-    for sender in range(40):
-        ours.handle_incoming_fragment(sender, 1, PROFILE, 0, 4, 0, b"part")
-        ours.handle_incoming_fragment(sender, 2, PROFILE, 0, 200, 0, b"too many")
-        ours.handle_incoming_fragment(sender, 3, PROFILE, 0, 4, 99, b"too far")
-        ours.handle_incoming_fragment(sender, 4, PROFILE, 0, 4, 0, 17)  # what bellows makes of EZSP 14's frames
-    assert len(ours._partial) == radio_module.FRAGMENTED_MESSAGES
-    for timer in ours._cleanup_timers.values():
-        timer.cancel()
+    loop.call_later = watching  # type: ignore[method-assign]
+    try:
+        for number in range(2):
+            message = b"\x11\x01\x02\x00\x00" + bytes([number]) * 130
+            parts = station.send_fragmented(profile=PROFILE, cluster=CLUSTER_ID, endpoint=7, payload=message, size=50)
+            assert parts == 3
+            await until(lambda: len(events.frames) == number + 1)  # noqa: B023 - ends within this turn
+            assert events.frames[-1][2] == message
+    finally:
+        loop.call_later = call_later  # type: ignore[method-assign]
+    assert bellows.ezsp.fragmentation.FRAGMENT_TIMEOUT not in armed
+    assert len(radio._app._ezsp._protocol.whole) == 0
 
 
 async def test_too_long_is_known_before_it_is_sent(on_air: Any) -> None:
