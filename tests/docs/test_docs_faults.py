@@ -21,6 +21,7 @@ from adapters.zigbee.config import ZigbeeConfig
 from carriage.mqtt import client as mqtt_client
 from carriage.mqtt.options import MqttOptions
 from carriage.zigbee.events import TunnelLimits
+from endpoint.ways.mqtt import RETURN_WITHIN
 from gateway.engine.limits import EngineLimits
 from gateway.runtime import admin, daemon, store, store_clock, store_keeper
 from gateway.runtime.supervisor import Backoff
@@ -74,6 +75,7 @@ def spread(pause: Any) -> str:
 
 #: words that the page must hold as the code has the numbers; no other number may stand in it
 NUMBERS = (
+    f"which the broker keeps back for {RETURN_WITHIN:g} s (in MQTT 3.1.1 it does not)",
     f"both ends within {30:g} s",  # the promise of docs/carriage.md; tests/e2e/test_both_ends_hear.py counts it
     f"| dongle | {ZIGBEE.limits.reconnect_first:g} s | {ZIGBEE.limits.reconnect_most:g} s | 0.5 to 1.5 times as long |",
     f"| broker | {MQTT.backoff_first:g} s | {MQTT.backoff_limit:g} s | 0.5 to 1 times as long |",

@@ -60,6 +60,8 @@ NUMBERS: list[tuple[str, str]] = [
     ("mqtt.md", f"at most {MAX_TRANSACTION} characters"),
     ("mqtt.md", f"above {MAX_DEVICE} octets"),
     ("mqtt.md", f"0 to {MAX_JOIN} seconds"),
+    ("coap-devices.md", f"for {LIMITS.command_lifetime / 3600:g} h at most (`limits.command_lifetime`)"),
+    ("architecture.md", f"not ready in {LIMITS.open_timeout:g} s ends"),
     ("carriage.md", f"with {RECEIVE_MAXIMUM} units under way at most"),
     ("carriage.md", f"DTLS datagrams of at most {AssociationConfig().mtu} octets"),
     ("carriage.md", f"TLS pieces of at most {AssociationConfig().chunk}."),
