@@ -143,6 +143,7 @@ class Sessions:
     def status(self) -> Mapping[str, Any]:
         return {
             "connected": self._client is not None and self._client.is_connected,
+            "attempts": 0 if self._client is None else self._client.attempts,
             "link": self._link.protocol,
             "version": faults.VERSIONS[self._options.version if self._client is None else self._client.version],
             "users": len(self._users),

@@ -28,6 +28,7 @@ from adapters.zigbee.semantics import Semantics
 from adapters.zigbee.sending import Frame, Sender
 from adapters.zigbee.sending import Outcome as Sent
 from adapters.zigbee.shared import Shared
+from carriage.pauses import Pauses
 from carriage.zigbee.events import Handle, Post, TunnelLimits
 from carriage.zigbee.tunnel import TunnelEndpoint
 from carriage.zigbee.tunnel_table import TunnelIds
@@ -101,7 +102,7 @@ class ZigbeeAdapter:
             (
                 "opened_by_devices", "opened_by_gateway", "refused", "closed", "units_in", "units_out", "units_refused",
                 "units_incomplete", "overflows", "data_errors", "misbehaved", "delivered", "dropped", "inbox_drops",
-                "reconnects", "held", "resumed", *semantics.COUNTERS,
+                "attempts", "reconnects", "held", "resumed", *semantics.COUNTERS,
             ),
             0,
         )  # fmt: skip
@@ -147,9 +148,10 @@ class ZigbeeAdapter:
             start=limits.start,
         )
         may_form = config.form == "if-blank"
-        wait = limits.reconnect_first
+        pauses = Pauses(limits.reconnect_first, limits.reconnect_most, _JITTER.random)
         while True:
             began = context.now()
+            self._counters["attempts"] += 1
             try:
                 radio = await Coordinator.start(settings, self, may_form=may_form)
             except BlankDongleError:
@@ -162,9 +164,8 @@ class ZigbeeAdapter:
                 self._counters["reconnects"] += 1
                 self._fault(context, f"{reason}; connecting anew")
                 if context.now() - began >= SETTLED:
-                    wait = limits.reconnect_first
-            await asyncio.sleep(wait * (0.5 + _JITTER.random()))
-            wait = min(2 * wait, limits.reconnect_most)
+                    pauses.reset()
+            await asyncio.sleep(pauses.next())
 
     def _fault(self, context: AdapterContext, text: str) -> None:
         self._link = "down"

@@ -16,6 +16,7 @@ from carriage.mqtt.options import DropReason, Message, MqttHandler, MqttOptions,
 from carriage.mqtt.outgoing import Outgoing, OutgoingQueue
 from carriage.mqtt.packets import Publish, publish_at_once
 from carriage.mqtt.wire import TlsFiles, Wire, connect, connect_fault
+from carriage.pauses import Pauses
 from layer.errors import CredentialError, TransportError, UsageError
 
 _LOG = logging.getLogger(__name__)
@@ -52,7 +53,9 @@ class MqttClient:
     def __init__(self, options: MqttOptions, handler: MqttHandler, *, jitter: Callable[[], float] = _RANDOM) -> None:
         self._options = options
         self._handler = handler
-        self._jitter = jitter
+        self._pauses = Pauses(options.backoff_first, options.backoff_limit, jitter)
+        self.attempts = 0
+        """Connections that were tried so far."""
         self._tls = None if options.tls is None else TlsFiles(options.tls)
         self._wire: Wire | None = None
         self._connecting: asyncio.Timeout | None = None
@@ -130,18 +133,17 @@ class MqttClient:
         self._running = True
         loop = asyncio.get_running_loop()
         self._timer = loop.call_later(TICK, self._tick)
-        attempt = 0
         try:
             while not self._stopping.is_set():
+                self.attempts += 1
                 reason = await self._one_connection(loop)
                 _LOG.info("broker %s:%d: %s", self._options.host, self._options.port, reason)
                 if self._change_version():
                     continue
                 self._call(self._handler.disconnected, reason)
                 if self._connected_at and loop.time() - self._connected_at >= STABLE:
-                    attempt = 0
-                await self._rest(attempt)
-                attempt += 1
+                    self._pauses.reset()
+                await self._rest()
         finally:
             self._running = False
             self._timer.cancel()
@@ -316,11 +318,9 @@ class MqttClient:
         self._paho = self._engine()
         return wanted == 4
 
-    async def _rest(self, attempt: int) -> None:
-        options = self._options
-        longest = min(options.backoff_limit, options.backoff_first * 2 ** min(attempt, 16))
+    async def _rest(self) -> None:
         try:
-            async with asyncio.timeout(longest * (0.5 + self._jitter() / 2)):
+            async with asyncio.timeout(self._pauses.next()):
                 await self._stopping.wait()
         except TimeoutError:
             pass

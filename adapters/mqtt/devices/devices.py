@@ -153,6 +153,7 @@ class Devices:
     def status(self) -> Mapping[str, Any]:
         return {
             "connected": self._client is not None and self._client.is_connected,
+            "attempts": 0 if self._client is None else self._client.attempts,
             "version": faults.VERSIONS[self._options.version if self._client is None else self._client.version],
             "watching": self._watch is not None,
             "devices": len(self._board.shown),
