@@ -78,7 +78,7 @@ async def test_the_dongle_goes_in_mid_traffic(house: House, fault: str) -> None:
     """Unplugged; an ERROR frame; a reset of its own. Who gives commands meanwhile hears that they failed."""
     stack = house.stack
     async with traffic(house) as (sets, puts):
-        before = await reconnects(stack)
+        before = await number_of(stack, "zigbee", "reconnects")
         await tell(stack, "dongle", action=fault)
         house.talk.say()
         if fault == "unplug":
@@ -86,16 +86,24 @@ async def test_the_dongle_goes_in_mid_traffic(house: House, fault: str) -> None:
             await wait_link(stack, "zigbee", ready=False)
             status = await asked(stack, "status")
             assert any(each["link"] == "zigbee" for each in status["faults"])
+            await rise(stack, "zigbee", "attempts")
             await tell(stack, "dongle", action="replug")
-        async with asyncio.timeout(60):
-            while await reconnects(stack) == before:  # noqa: ASYNC110 - another process
-                await asyncio.sleep(0.05)
+        await rise(stack, "zigbee", "reconnects", before)
         await wait_link(stack, "zigbee", ready=True)
 
 
-async def reconnects(stack: Stack) -> int:
-    status = await asked(stack, "status")
-    return int(status["adapters"]["zigbee"]["detail"]["counters"]["reconnects"])
+async def number_of(stack: Stack, adapter: str, name: str) -> int:
+    """What ``status`` counts of an adapter's connection."""
+    detail = (await asked(stack, "status"))["adapters"][adapter]["detail"]
+    return int(detail["counters" if adapter == "zigbee" else "devices"][name])
+
+
+async def rise(stack: Stack, adapter: str, name: str, before: int | None = None) -> None:
+    """Until it has risen above ``before``, or above what it is now."""
+    before = await number_of(stack, adapter, name) if before is None else before
+    async with asyncio.timeout(60):
+        while await number_of(stack, adapter, name) <= before:  # noqa: ASYNC110 - another process
+            await asyncio.sleep(0.05)
 
 
 async def test_the_broker_is_killed_in_mid_traffic(house: House) -> None:
@@ -106,6 +114,7 @@ async def test_the_broker_is_killed_in_mid_traffic(house: House) -> None:
         await stack.broker.process.kill()
         await wait_link(stack, "mqtt", ready=False)
         await puts.deliver()
+        await rise(stack, "mqtt", "attempts")
         sets.party.granted.clear()
         await stack.start_broker(USERS)
         await wait_link(stack, "mqtt", ready=True)
