@@ -1,8 +1,8 @@
 """The devices as the gateway knows them without asking: what they have, told last, and who may use that.
 
 A device is here from its join to its leave, under the name of the policy's subject that its link proves. Joins of
-strangers are kept for a while, for the policy may come to know them. No clock: time enters as ``now`` in monotonic
-seconds.
+strangers, and whether these can be reached, are kept for a while, for the policy may come to know them. No clock: time
+enters as ``now`` in monotonic seconds.
 """
 
 from __future__ import annotations
@@ -44,6 +44,8 @@ from gateway.engine.watches import Watches
 MAX_STRANGERS: Final = 256
 """Joins kept of devices that no subject is; the oldest go first."""
 
+_Stranger = tuple[Join, bool | None]
+"""Its join, and whether it can be reached."""
 _Told = dict[str, tuple[Scalar | None, float]]
 
 _ACCEPTED: Final = Accepted()
@@ -58,7 +60,7 @@ class Twins:
         self._outbox = outbox
         self._gate = gate
         self._twins: dict[str, Twin] = {}
-        self._strangers: OrderedDict[tuple[str, tuple[str, ...]], Join] = OrderedDict()
+        self._strangers: OrderedDict[tuple[str, tuple[str, ...]], _Stranger] = OrderedDict()
         self._recalled: dict[str, _Told] = {}
         """What devices told before the restart that have not joined since."""
         self._watches = Watches(limits, outbox, gate)
@@ -69,18 +71,21 @@ class Twins:
 
     def news(self, news: Join | Leave | Presence, now: float) -> None:
         """A device came, left, can be reached, can't be reached."""
-        name = self._gate.name_of(news.source)
+        name, key = self._gate.name_of(news.source), (news.source.scheme, news.source.claims)
+        stranger = self._strangers.get(key)
         if isinstance(news, Join):
-            self._join(news, name, now)
+            self._join(news, name, stranger[1] if stranger else None, now)
             return
         twin = self._twins.get(name)
         if isinstance(news, Leave):
-            self._strangers.pop((news.source.scheme, news.source.claims), None)
+            self._strangers.pop(key, None)
             if twin is not None:
                 self._drop(twin, Reason.UNREACHABLE, now)
         elif twin is not None and twin.online is not news.online:
             twin.online = news.online
             self._watches.presence(twin, now)
+        elif twin is None and stranger is not None:
+            self._strangers[key] = (stranger[0], news.online)
 
     def reading(self, reading: Reading, now: float) -> Verdict:
         """Keep what a device told, and tell those who watch. Once per report of every device: stays cheap."""
@@ -179,6 +184,9 @@ class Twins:
             if twin.peer.scheme == scheme and twin.online is not None:
                 twin.online = None
                 self._watches.presence(twin, now)
+        for key, (join, _) in self._strangers.items():
+            if key[0] == scheme:
+                self._strangers[key] = (join, None)
 
     def judge_again(self, now: float) -> None:
         """The policy or the hour changed: devices change names, watches end, commands without a permit are dropped."""
@@ -194,10 +202,11 @@ class Twins:
                 self._recalled[name] = twin.samples
                 if self._journal.on:
                     self._journal.devices.add(name)
-            self._join(twin.last_join, name, now)
-        for join in [join for join in self._strangers.values() if gate.name_of(join.source)]:
-            del self._strangers[join.source.scheme, join.source.claims]
-            self._join(join, gate.name_of(join.source), now)
+            self._join(twin.last_join, name, twin.online, now)
+        for key, (join, online) in list(self._strangers.items()):
+            if name := gate.name_of(join.source):
+                del self._strangers[key]
+                self._join(join, name, online, now)
 
     def tick(self, now: float) -> None:
         """Values grow stale, commands expire."""
@@ -251,15 +260,17 @@ class Twins:
     def _find(self, name: str) -> Twin | None:
         return self._twins.get(self._gate.target_of(name)) if name else None
 
-    def _join(self, join: Join, name: str, now: float) -> None:
+    def _join(self, join: Join, name: str, online: bool | None, now: float) -> None:
+        """``online``: whether it can be reached, as far as that is known of a device that had no twin by this name."""
         if not name:
-            self._strangers[join.source.scheme, join.source.claims] = join
+            self._strangers[join.source.scheme, join.source.claims] = (join, online)
             if len(self._strangers) > MAX_STRANGERS:
                 self._strangers.popitem(last=False)
             return
         twin = self._twins.get(name)
         if twin is None:
             twin = self._twins[name] = Twin(name, join)
+            twin.online = online
             twin.recall(self._recalled.pop(name, {}), now)
             self._plan(twin)
             self._watches.appear(twin, now)

@@ -234,7 +234,7 @@ class TwinsMachine(RuleBasedStateMachine):
 
     @rule(who=DEVICE, online=st.booleans())
     def can_be_reached(self, who: str, online: bool) -> None:
-        if who in self.devices and who in self.names:
+        if who in self.devices:
             self.devices[who].online = online
         self._submit(Presence(**self._head(who), online=online))
 
@@ -335,8 +335,8 @@ class TwinsMachine(RuleBasedStateMachine):
     def replaces(self, policy: tuple[PolicySet, frozenset[Triple]]) -> None:
         self.may = policy[1]
         self.names = {subject.name for subject in policy[0].subjects}
-        for name in set(self.devices) - self.names:  # a stranger again: only its join is remembered
-            self.devices[name] = Seen(properties=self.devices[name].properties)
+        for name in set(self.devices) - self.names:  # a stranger again: what it told is forgotten
+            self.devices[name] = Seen(properties=self.devices[name].properties, online=self.devices[name].online)
         self.engine.replace_policy(policy[0], now=self.now)
         self._take()
 
