@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import re
+from pathlib import Path
+
 import pytest
 
 from demo import devices
@@ -10,6 +13,7 @@ from demo.process import ProcessFailedError
 from demo.scenario import policy
 from demo.stack import Stack
 
+README = Path(__file__).parents[2] / "README.md"
 FORBIDDEN = "  - {id: hands-off, effect: deny, subject: phone, resource: desk, action: write}\n"
 
 pytestmark = [pytest.mark.process, pytest.mark.timeout(240)]
@@ -21,6 +25,8 @@ async def test_it_shows_both_layers(stack: Stack, capsys: pytest.CaptureFixture[
     read, _, rest = rest.partition("What the gateway saw (layer 1)\n")
     seen, _, ordinary = rest.partition("Now ordinary devices")
     assert '"dim to 10 percent, please"' in read and "application_data" in seen and "percent" not in seen
+    for line in re.findall(r"^\[ *[0-9.]+ s\] (.*)$", README.read_text(), re.MULTILINE):
+        assert line in ordinary
     assert "  hall   temperature  19.25 Cel\n" in ordinary and "  desk   state        false\n" in ordinary
 
 

@@ -1,0 +1,49 @@
+"""README.md: what it says to type is understood, and its policy permits what it says."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import click
+
+from endpoint import cli as endpoint_cli
+from gateway.api.model import LinkSecurity
+from gateway.cli import main
+from gateway.engine.decision import Permit, Request, decide
+from gateway.engine.policy import Action
+from gateway.runtime import policy_file
+
+ROOT = Path(__file__).parents[2]
+TEXT = (ROOT / "README.md").read_text()
+BLOCKS = re.findall(r"^```\w*\n(.*?)^```$", TEXT, re.MULTILINE | re.DOTALL)
+COMMANDS = {"atls-gateway": main, "atls-endpoint": endpoint_cli.main}
+
+
+def test_every_line_to_type_is_understood() -> None:
+    understood = 0
+    for line in "".join(BLOCKS).splitlines():
+        words = [] if line.startswith(("{", "[", "|")) else line.partition("#")[0].split()
+        while words and "=" in words[0]:  # a variable for this command only
+            del words[0]
+        if not words or words[0] not in COMMANDS:
+            continue
+        command: click.Command = COMMANDS[words.pop(0)]
+        context = click.Context(command)
+        while isinstance(command, click.Group) and words and words[0] in command.commands:
+            command = command.commands[words.pop(0)]
+        command.make_context(line, list(words), parent=context)  # UsageError where an option is none
+        understood += 1
+    assert understood >= 9
+
+
+def test_the_policy_loads_and_permits_what_it_says(tmp_path: Path) -> None:
+    (block,) = (block for block in BLOCKS if block.startswith("subjects:"))
+    path = tmp_path / "policy.yaml"
+    path.write_text("layer: 1\npolicy-version: 1\n" + block)
+    policy = policy_file.load(path, ("zigbee", "coap", "mqtt"))
+    for action in (Action.READ, Action.OBSERVE, Action.WRITE):
+        request = Request(
+            action=action, sender="broker", receiver="lamp", content=None, link=LinkSecurity(protocol="none")
+        )
+        assert isinstance(decide(request, policy), Permit)
