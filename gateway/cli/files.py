@@ -76,8 +76,8 @@ def check_config(config: str | None, as_json: bool) -> None:
     if as_json:
         print_json({"ok": True, "adapters": list(found.adapters), "rules": len(found.policy.rules)})
         return
-    names = ", ".join(found.adapters)
-    click.echo(f"{path}: good (adapters: {names}; {len(found.policy.rules)} rules in {found.table.policy})")
+    names, rules = ", ".join(found.adapters), len(found.policy.rules)
+    click.echo(f"{path}: good (adapters: {names}; {rules} rule{'' if rules == 1 else 's'} in {found.table.policy})")
 
 
 @click.command(epilog=EPILOG)

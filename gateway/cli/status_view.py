@@ -76,7 +76,10 @@ def _first(answer: Mapping[str, Any], to: Screen) -> str:
     policy = answer.get("policy")
     if policy:
         mode = to.word(policy["mode"]) if policy["mode"] != "enforce" else ""
-        parts.append(f"{policy['rules']} rules" + (f" in mode {mode}: nothing is enforced" if mode else ""))
+        rules = policy["rules"]
+        parts.append(
+            f"{rules} rule{'' if rules == 1 else 's'}" + (f" in mode {mode}: nothing is enforced" if mode else "")
+        )
     return f"{to.title(str(answer.get('name', 'gateway')))}: {', '.join(parts)}"
 
 

@@ -78,7 +78,8 @@ def rehearsal(path: Path, environ: Mapping[str, str]) -> Iterator[str]:
             raise InvalidConfigError([found.source.mistake(("gateway", "state_dir"), str(error))]) from None
     yield f"{path}: good; {found.table.gateway.name} would start"
     yield f"  adapters: {', '.join(found.adapters)}"
-    yield f"  policy: {found.table.policy}, {len(found.policy.rules)} rules, mode {found.policy.mode.value}"
+    rules = len(found.policy.rules)
+    yield f"  policy: {found.table.policy}, {rules} rule{'' if rules == 1 else 's'}, mode {found.policy.mode.value}"
     yield f"  state: {state_dir}{'' if state_dir.exists() else ' (would be made)'}"
     yield f"  admin socket: {found.source.base / found.table.gateway.admin_socket}"
 

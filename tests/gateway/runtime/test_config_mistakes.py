@@ -192,5 +192,5 @@ def test_the_command_prints_one_line_and_exits_with_78(home, number):
 def test_a_good_config_is_told_to_be_good(home):
     answer = home.cli("check-config", ATLS_GATEWAY_CONFIG=str(home.config))
     assert (answer.returncode, answer.stderr) == (0, "")
-    assert answer.stdout == f"{home.config}: good (adapters: left, right; 1 rules in policy.yaml)\n"
+    assert answer.stdout == f"{home.config}: good (adapters: left, right; 1 rule in policy.yaml)\n"
     assert not (home.folder / "state").exists()
