@@ -19,8 +19,9 @@ from simulator.network.station import Station
 VALUES: Final = 20_000
 #: seconds between two looks at what is due
 _STEP: Final = 0.005
-#: reports that one device may have under way, and reports sent in one turn of the loop
-_WINDOW: Final = 32
+#: reports that one device may have under way (a parent keeps 16 acknowledgements for a sleeper), and those sent in
+#: one turn of the loop
+_WINDOW: Final = 12
 _TURN: Final = 64
 #: seconds that the fate of the last reports is waited for
 _PATIENCE: Final = 10.0
