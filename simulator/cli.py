@@ -123,6 +123,11 @@ _RUN_HELP = f"""Run the dongle and the network until SIGTERM or SIGINT.
     help="Unix socket (mode 0600) for other processes' devices and for ctl.",
 )
 @click.option("--network", type=click.Path(path_type=Path, dir_okay=False), help="YAML file: devices and radio.")
+@click.option(
+    "--ezsp",
+    type=click.Choice(["13", "18"]),
+    help="Protocol version of the dongle's firmware: 13 (EmberZNet 7.4) or 18 (8.2). [default: as before, else 13]",
+)
 @click.option("--seed", type=click.IntRange(0, 2**32 - 1), help="Repeats a run's radio and addresses.")
 @_radio_options
 @click.option(
@@ -168,6 +173,7 @@ def run(
     state: Path | None,
     attach_socket: Path | None,
     network: Path | None,
+    ezsp: str | None,
     seed: int | None,
     ack_wait: float,
     aps_dedup: bool,
@@ -200,7 +206,7 @@ def run(
             seed=drawn,
             conditions=conditions,
             air=AirOptions(ack_wait=ack_wait, aps_dedup=aps_dedup, indirect_expiry=indirect_expiry, awake=awake),
-            ncp=NcpOptions(seed=seed, scan_pace=scan_pace),
+            ncp=NcpOptions(seed=seed, scan_pace=scan_pace, ezsp=None if ezsp is None else int(ezsp)),
         )
         asyncio.run(_run(options))
     except (PeerError, TransportError) as error:

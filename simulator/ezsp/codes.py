@@ -52,17 +52,79 @@ class EmberStatus(IntEnum):
 
 
 class SlStatus(IntEnum):
-    """sl_status_t, 32 bits: v13 uses it in the security manager and in startScan only."""
+    """sl_status_t, 32 bits: up to 13 in the security manager and in startScan only, from 14 on everywhere."""
 
     OK = 0x0000
+    FAIL = 0x0001
     INVALID_STATE = 0x0002
+    NOT_AVAILABLE = 0x000E
+    NETWORK_UP = 0x0015
+    NETWORK_DOWN = 0x0016
+    NOT_JOINED = 0x0017
+    ALLOCATION_FAILED = 0x0019
+    FULL = 0x001C
     INVALID_PARAMETER = 0x0021
     INVALID_INDEX = 0x0027
+    INVALID_RANGE = 0x0028
     NOT_FOUND = 0x002D
-    FULL = 0x001C
+    MESSAGE_TOO_LONG = 0x0038
     MAC_SCANNING = 0x004D
     MAC_INCORRECT_SCAN_TYPE = 0x004E
     INVALID_CHANNEL_MASK = 0x004F
+    TRANSMIT_INVALID_CHANNEL = 0x0055
+    TRANSMIT_INVALID_POWER = 0x0056
+    ZIGBEE_DELIVERY_FAILED = 0x0C02
+    ZIGBEE_MAX_MESSAGE_LIMIT_REACHED = 0x0C03
+    ZIGBEE_ADDRESS_TABLE_ENTRY_IS_ACTIVE = 0x0C05
+    ZIGBEE_SECURITY_STATE_NOT_SET = 0x0C0B
+    ZIGBEE_CHANNEL_CHANGED = 0x0C17
+    ZIGBEE_NETWORK_OPENED = 0x0C18
+    ZIGBEE_NETWORK_CLOSED = 0x0C19
+
+
+_SL_OF_EMBER = {
+    EmberStatus.SUCCESS: SlStatus.OK,
+    EmberStatus.ERR_FATAL: SlStatus.FAIL,
+    EmberStatus.BAD_ARGUMENT: SlStatus.INVALID_PARAMETER,
+    EmberStatus.NOT_FOUND: SlStatus.NOT_FOUND,
+    EmberStatus.NO_BUFFERS: SlStatus.ALLOCATION_FAILED,
+    EmberStatus.DELIVERY_FAILED: SlStatus.ZIGBEE_DELIVERY_FAILED,
+    EmberStatus.BINDING_INDEX_OUT_OF_RANGE: SlStatus.INVALID_INDEX,
+    EmberStatus.ADDRESS_TABLE_INDEX_OUT_OF_RANGE: SlStatus.INVALID_RANGE,
+    EmberStatus.INVALID_BINDING_INDEX: SlStatus.INVALID_INDEX,
+    EmberStatus.INVALID_CALL: SlStatus.INVALID_STATE,
+    EmberStatus.MAX_MESSAGE_LIMIT_REACHED: SlStatus.ZIGBEE_MAX_MESSAGE_LIMIT_REACHED,
+    EmberStatus.MESSAGE_TOO_LONG: SlStatus.MESSAGE_TOO_LONG,
+    EmberStatus.ADDRESS_TABLE_ENTRY_IS_ACTIVE: SlStatus.ZIGBEE_ADDRESS_TABLE_ENTRY_IS_ACTIVE,
+    EmberStatus.PHY_INVALID_CHANNEL: SlStatus.TRANSMIT_INVALID_CHANNEL,
+    EmberStatus.PHY_INVALID_POWER: SlStatus.TRANSMIT_INVALID_POWER,
+    EmberStatus.NETWORK_UP: SlStatus.NETWORK_UP,
+    EmberStatus.NETWORK_DOWN: SlStatus.NETWORK_DOWN,
+    EmberStatus.NOT_JOINED: SlStatus.NOT_JOINED,
+    EmberStatus.CHANNEL_CHANGED: SlStatus.ZIGBEE_CHANNEL_CHANGED,
+    EmberStatus.NETWORK_OPENED: SlStatus.ZIGBEE_NETWORK_OPENED,
+    EmberStatus.NETWORK_CLOSED: SlStatus.ZIGBEE_NETWORK_CLOSED,
+    EmberStatus.INVALID_ENDPOINT: SlStatus.INVALID_PARAMETER,
+    EmberStatus.SECURITY_STATE_NOT_SET: SlStatus.ZIGBEE_SECURITY_STATE_NOT_SET,
+    EmberStatus.INDEX_OUT_OF_RANGE: SlStatus.INVALID_INDEX,
+    EmberStatus.TABLE_FULL: SlStatus.FULL,
+    EmberStatus.LIBRARY_NOT_PRESENT: SlStatus.NOT_AVAILABLE,
+    EmberStatus.TABLE_ENTRY_ERASED: SlStatus.NOT_FOUND,
+}
+_SL_OF_EZSP = {
+    EzspStatus.SUCCESS: SlStatus.OK,
+    EzspStatus.ERROR_OUT_OF_MEMORY: SlStatus.ALLOCATION_FAILED,
+    EzspStatus.ERROR_INVALID_CALL: SlStatus.INVALID_STATE,
+}
+
+
+def sl_status(status: int) -> int:
+    """A status as protocol versions from 14 on say it. What is neither EmberStatus nor EzspStatus stays as it is."""
+    if isinstance(status, EmberStatus):
+        return _SL_OF_EMBER[status]
+    if isinstance(status, EzspStatus):
+        return _SL_OF_EZSP.get(status, SlStatus.INVALID_PARAMETER)
+    return status
 
 
 class NetworkState(IntEnum):

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from layer.errors import PeerError, UsageError
-from simulator.ezsp.codes import EzspStatus
+from simulator.ezsp.codes import EzspStatus, sl_status
 from simulator.ezsp.layout import Layout, Values
 
 RESPONSE = 0x80
@@ -23,6 +23,8 @@ OVERFLOW = 0x01
 EXTENDED = 0x01
 _FORMAT_MASK = 0x03
 _UNSUPPORTED_MASK = 0xFC
+#: the protocol version from which on all statuses are sl_status_t
+_SL_STATUS_FROM = 14
 
 
 class CommandError(PeerError):
@@ -102,6 +104,9 @@ class Protocol:
             raise UsageError(f"EZSP version {self.version} has no frame {name}")
         return row
 
+    def __contains__(self, name: str) -> bool:
+        return name in self._by_name
+
     def commands(self) -> list[str]:
         """The names of all commands (rows that a host may send)."""
         return [row.name for row in self._by_name.values() if row.request is not None]
@@ -128,6 +133,8 @@ class Protocol:
         return self._write(Header(sequence, True), self.row(name), values, control)
 
     def _write(self, header: Header, row: Row, values: Mapping[str, Any], control: int) -> bytes:
+        if self.version >= _SL_STATUS_FROM and "status" in values:
+            values = {**values, "status": sl_status(values["status"])}
         parameters = row.response.write(values)
         if header.extended:
             return bytes((header.sequence, control, EXTENDED, row.id & 0xFF, row.id >> 8)) + parameters

@@ -7,7 +7,8 @@ A layout is ``name:kind`` items with spaces between them. All numbers are little
 ``key``                 16 octets
 ``data8``, ``data32``   octets behind a u8 or u32 length
 ``list16``              u16 values behind a u8 count
-``u16[n]``, ``u8[n]``   n values, where n is a number or the name of an earlier item; ``u8[n]`` reads as octets
+``u16[n]``, ``u8[n]``   n values (the first, of more), where n is a number or the name of an earlier item; ``u8[n]``
+                        reads as octets
 ``Name``                a structure given by ``structures``; its items read as ``item_field``
 
 A value is a flat dict from name to int, bool, bytes or tuple of int. Runs of fixed items are packed in one go.
@@ -82,7 +83,10 @@ class _Array:
         return end
 
     def write(self, values: Mapping[str, Any]) -> bytes:
-        return _octets(values[self._name], self._size)
+        value = values[self._name]
+        if isinstance(self._count, int):
+            value = value[: self._count]
+        return _octets(value, self._size)
 
 
 def _items(data: bytes, at: int, end: int, size: int) -> bytes | tuple[int, ...]:

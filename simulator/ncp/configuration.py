@@ -28,7 +28,7 @@ _SIZES = frozenset(
 
 def version(node: Node, arguments: Values) -> Values:
     """The protocol's number is put in by the dongle, which knows which table is in use."""
-    return {"stack_type": 2, "stack_version": node.stack.options.stack_version}
+    return {"stack_type": 2, "stack_version": node.stack.version}
 
 
 def get_configuration_value(node: Node, arguments: Values) -> Values:

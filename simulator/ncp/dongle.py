@@ -16,7 +16,7 @@ from pathlib import Path
 from simulator.air import ApsFrame, JoinKind, Network, Reach
 from simulator.ash.frame import MAX_DATA
 from simulator.ash.ncp import AshNcp, Failed, HostReset, ResetCode
-from simulator.ezsp import v13
+from simulator.ezsp import v13, v18
 from simulator.ezsp.codes import Counter, EzspStatus
 from simulator.ezsp.frame import CALLBACK_PENDING, OVERFLOW, TRUNCATED, Command, CommandError, Header, Protocol
 from simulator.ezsp.layout import Values
@@ -32,6 +32,8 @@ _LOG = logging.getLogger(__name__)
 
 #: between the answer to resetNode and the reset
 _RESTART_DELAY = 0.05
+
+PROTOCOLS: dict[int, Callable[[], Protocol]] = {v13.VERSION: v13.protocol, v18.VERSION: v18.protocol}
 
 HANDLERS: dict[str, Handler] = {
     **configuration.HANDLERS,
@@ -49,7 +51,7 @@ def _idle() -> None:
 
 
 class Ncp:
-    """A network co-processor with EZSP protocol version 13.
+    """A network co-processor that speaks one version of EZSP.
 
     ``state_path`` is the file with its tokens (None keeps them in memory only); ``clock`` gives monotonic seconds,
     the same as the port's event loop. Raises PeerError for a state file that is not one, OSError for one that can't
@@ -63,14 +65,12 @@ class Ncp:
         state_path: Path | None = None,
         *,
         clock: Callable[[], float] = time.monotonic,
-        protocol: Protocol | None = None,
     ) -> None:
         self.options = options or NcpOptions()
         self.on_output: Callable[[], None] = _idle
         #: callbacks that were lost because the queue was full, since the dongle was made
         self.lost_callbacks = 0
         self._clock = clock
-        self._protocol = protocol or v13.protocol()
         self._ash = AshNcp(self.options.ash)
         self._callbacks: deque[tuple[str, Values]] = deque()
         self._overflow = False
@@ -80,6 +80,7 @@ class Ncp:
         self._restarting = False
         stack = Stack(network, self.options, state_path, clock, self._emit)
         stack.coordinator = self
+        self._protocol = PROTOCOLS[stack.store.ezsp]()
         self._node = Node(stack, Messaging(stack), TrustCenter(stack), Scanner(stack), self._restart_soon)
 
     @property
@@ -163,7 +164,9 @@ class Ncp:
     # ---- between the two
 
     def _emit(self, name: str, arguments: Values) -> None:
-        """Queue a callback for the host."""
+        """Queue a callback for the host; one that its version does not have is none."""
+        if name not in self._protocol:
+            return
         if len(self._callbacks) >= self.options.callback_queue:
             self.lost_callbacks += 1
             self._overflow = True

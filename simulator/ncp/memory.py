@@ -7,7 +7,8 @@ from typing import Any
 
 from simulator.ezsp.codes import ConfigId, PolicyId, ValueId
 
-COUNTERS = 41
+#: as many as the newest version reads; older ones take the first
+COUNTERS = 42
 
 #: Configuration of an EmberZNet 7.4 NCP: default and greatest value (UG100, 2.3.1).
 CONFIGURATION: dict[int, tuple[int, int]] = {

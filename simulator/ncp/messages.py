@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from simulator.ezsp.codes import OutgoingType
+from simulator.ezsp.codes import NULL_NODE_ID, OutgoingType
 from simulator.ezsp.layout import Values
 from simulator.ncp.messaging import MAX_PAYLOAD, Answer
 from simulator.ncp.node import Handler, Node
@@ -25,8 +25,14 @@ def send_unicast(node: Node, arguments: Values) -> Values:
 
 
 def send_broadcast(node: Node, arguments: Values) -> Values:
+    """From version 14 on also in another node's name: the air shows the coordinator as the sender."""
     destination = arguments["destination"]
-    return _answer(node.messaging.broadcast(arguments, OutgoingType.BROADCAST, destination, destination))
+    kind = OutgoingType.BROADCAST if _own_name(arguments) else OutgoingType.BROADCAST_WITH_ALIAS
+    return _answer(node.messaging.broadcast(arguments, kind, destination, destination))
+
+
+def _own_name(arguments: Values) -> bool:
+    return bool(arguments.get("alias", NULL_NODE_ID) == NULL_NODE_ID)
 
 
 def proxy_broadcast(node: Node, arguments: Values) -> Values:
@@ -36,8 +42,10 @@ def proxy_broadcast(node: Node, arguments: Values) -> Values:
 
 
 def send_multicast(node: Node, arguments: Values) -> Values:
-    group = arguments["aps_group"]
-    return _answer(node.messaging.broadcast(arguments, OutgoingType.MULTICAST, _RX_ON_WHEN_IDLE, group))
+    group, kind = arguments["aps_group"], OutgoingType.MULTICAST
+    if not _own_name(arguments):
+        kind = OutgoingType.MULTICAST_WITH_ALIAS
+    return _answer(node.messaging.broadcast(arguments, kind, arguments.get("broadcast", _RX_ON_WHEN_IDLE), group))
 
 
 def send_multicast_with_alias(node: Node, arguments: Values) -> Values:

@@ -35,6 +35,7 @@ ZDO_ENDPOINT = 0
 BROADCAST_ENDPOINT = 0xFF
 COORDINATOR = 0x0000
 _BROADCAST_FROM = 0xFFF8
+_UNKNOWN_EUI64 = 0xFFFF_FFFF_FFFF_FFFF
 
 _INCOMING = {
     Reach.UNICAST: IncomingType.UNICAST,
@@ -211,7 +212,7 @@ class Messaging:
             sequence=memory.aps_sequence,
         )
         if destination == COORDINATOR:
-            self._deliver(COORDINATOR, aps, IncomingType.UNICAST, 255, 0)
+            self._deliver(COORDINATOR, self._stack.eui64, aps, IncomingType.UNICAST, 255, 0)
         else:
             self._stack.network.unicast(destination, aps, lambda _: None)
 
@@ -222,7 +223,7 @@ class Messaging:
         if aps.destination_endpoint == ZDO_ENDPOINT:
             self._zdo(COORDINATOR, aps)
         elif aps.destination_endpoint in self._stack.memory.endpoints:
-            self._deliver(COORDINATOR, aps, IncomingType.UNICAST, 255, 0)
+            self._deliver(COORDINATOR, self._stack.eui64, aps, IncomingType.UNICAST, 255, 0)
 
     def _zdo(self, sender: int, aps: ApsFrame) -> None:
         answer = zdo.answer(self._stack, aps)
@@ -251,7 +252,7 @@ class Messaging:
                 memory.senders.pop(next(iter(memory.senders)))
             memory.senders[sender] = sender_eui64
             self._stack.emit("incomingSenderEui64Handler", {"eui64": sender_eui64})
-        self._deliver(sender, aps, _INCOMING[reach], lqi, rssi)
+        self._deliver(sender, sender_eui64, aps, _INCOMING[reach], lqi, rssi)
 
     def _wanted(self, aps: ApsFrame, reach: Reach) -> bool:
         """Whether an endpoint of ours is meant; a multicast goes to members of the group only."""
@@ -260,7 +261,7 @@ class Messaging:
             return any(group == aps.group and endpoint for group, endpoint, _ in memory.multicast.values())
         return aps.destination_endpoint in (*memory.endpoints, BROADCAST_ENDPOINT)
 
-    def _deliver(self, sender: int, aps: ApsFrame, kind: IncomingType, lqi: int, rssi: int) -> None:
+    def _deliver(self, sender: int, eui64: int | None, aps: ApsFrame, kind: IncomingType, lqi: int, rssi: int) -> None:
         options = (ApsOption.RETRY if aps.ack_request else 0) | (ApsOption.ENCRYPTION if aps.link_key else 0)
         group = aps.group
         if aps.fragment is not None:  # the host puts them together: count and number are where a group would be
@@ -280,6 +281,8 @@ class Messaging:
                 "lqi": lqi,
                 "rssi": rssi,
                 "sender": sender,
+                "sender_eui64": _UNKNOWN_EUI64 if eui64 is None else eui64,
+                "timestamp": int(self._stack.clock() * 1_000_000) & 0xFFFF_FFFF,
                 "binding_index": NULL_INDEX,
                 "address_index": self._address_index(sender),
                 "contents": aps.payload,

@@ -22,12 +22,12 @@ _GOOD_LINK_COST = 1
 
 def set_manufacturer_code(node: Node, arguments: Values) -> Values:
     node.memory.manufacturer_code = arguments["code"]
-    return {}
+    return _SUCCESS
 
 
 def set_power_descriptor(node: Node, arguments: Values) -> Values:
     node.memory.power_descriptor = arguments["descriptor"]
-    return {}
+    return _SUCCESS
 
 
 def network_init(node: Node, arguments: Values) -> Values:

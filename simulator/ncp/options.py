@@ -11,6 +11,7 @@ from simulator.ash.ncp import AshConfig
 class NcpOptions:
     """Defaults are those of an EmberZNet 7.4 NCP with 255 packet buffers.
 
+    ``ezsp``             the protocol's version: 13 (EmberZNet 7.4) or 18 (8.2); None takes the state file's, or 13
     ``eui64``            the factory address; None draws one, which the state file keeps
     ``seed``             of the NCP's random numbers; None draws from the system
     ``unicast_messages`` APS unicasts in flight until the host sets another number
@@ -19,6 +20,7 @@ class NcpOptions:
     ``counter_step``     frame counters are written to disk once per so many frames, and leap by it at a restart
     """
 
+    ezsp: int | None = None
     eui64: int | None = None
     seed: int | None = None
     unicast_messages: int = 10
@@ -30,15 +32,7 @@ class NcpOptions:
     extended_timeouts: int = 512
     endpoints: int = 16
     clusters_per_endpoint: int = 64
-    stack_version: int = 0x7440
     build: int = 0
     manufacturer: str = "ATLS"
     board: str = "virtual dongle"
     ash: AshConfig = field(default_factory=AshConfig)
-
-    @property
-    def version_info(self) -> bytes:
-        """Value 0x11 (EmberVersion): build, major, minor, patch, special, type GA."""
-        version = self.stack_version
-        digits = (version >> 12 & 15, version >> 8 & 15, version >> 4 & 15, version & 15)
-        return self.build.to_bytes(2, "little") + bytes(digits) + b"\xaa"

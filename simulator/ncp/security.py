@@ -43,6 +43,26 @@ def get_current_security_state(node: Node, arguments: Values) -> Values:
 # ---- the security manager's keys
 
 
+_CONTEXT = ("type", "index", "derived", "eui64", "network", "flags", "algorithm")
+
+
+def _context(arguments: Values) -> Values:
+    """The context of the request, which answers from version 14 on repeat."""
+    return {f"context_{name}": arguments[f"context_{name}"] for name in _CONTEXT}
+
+
+def _context_of(kind: KeyType, index: int, eui64: int, flags: int = 0) -> Values:
+    return {
+        "context_type": kind,
+        "context_index": index,
+        "context_derived": 0,
+        "context_eui64": eui64,
+        "context_network": 0,
+        "context_flags": flags,
+        "context_algorithm": 0,
+    }
+
+
 def _find_key(node: Node, kind: int, index: int, eui64: int) -> bytes | None:
     security = node.stack.store.security
     if kind == KeyType.APP_LINK:
@@ -60,22 +80,27 @@ def _find_key(node: Node, kind: int, index: int, eui64: int) -> bytes | None:
 
 def export_key(node: Node, arguments: Values) -> Values:
     key = _find_key(node, arguments["context_type"], arguments["context_index"], arguments["context_eui64"])
-    return {"key": key or BLANK_KEY, "status": SlStatus.NOT_FOUND if key is None else SlStatus.OK}
+    status = SlStatus.NOT_FOUND if key is None else SlStatus.OK
+    return {"key": key or BLANK_KEY, **_context(arguments), "status": status}
 
 
 def import_key(node: Node, arguments: Values) -> Values:
     """Network and trust centre keys can be replaced while the network is down; others have commands of their own."""
+    return {**_context(arguments), "status": _import_key(node, arguments)}
+
+
+def _import_key(node: Node, arguments: Values) -> SlStatus:
     security, kind = node.stack.store.security, arguments["context_type"]
     if security is None or node.memory.up:
-        return {"status": SlStatus.INVALID_STATE}
+        return SlStatus.INVALID_STATE
     if kind == KeyType.NETWORK and arguments["context_index"] == 0:
         security.network_key = arguments["key"]
     elif kind == KeyType.TC_LINK:
         security.link_key = arguments["key"]
     else:
-        return {"status": SlStatus.INVALID_PARAMETER}
+        return SlStatus.INVALID_PARAMETER
     node.stack.save()
-    return {"status": SlStatus.OK}
+    return SlStatus.OK
 
 
 def check_key_context(node: Node, arguments: Values) -> Values:
@@ -111,12 +136,14 @@ def get_aps_key_info(node: Node, arguments: Values) -> Values:
     security = node.stack.store.security
     if kind == KeyType.TC_LINK and security is not None:
         metadata = _metadata(node.stack.aps_frame_counter, 0)
-        return {"eui64": security.trust_center, **metadata, "status": SlStatus.OK}
+        context = {**_context(arguments), "context_eui64": security.trust_center}
+        return {"eui64": security.trust_center, **context, **metadata, "status": SlStatus.OK}
     entry = node.stack.store.key_table.get(index) if kind == KeyType.APP_LINK else None
     if entry is None:
-        return {"eui64": 0, **_NO_METADATA, "status": SlStatus.NOT_FOUND}
+        return {"eui64": 0, **_context(arguments), **_NO_METADATA, "status": SlStatus.NOT_FOUND}
     metadata = _metadata(entry.outgoing_frame_counter, entry.incoming_frame_counter)
-    return {"eui64": entry.eui64, **metadata, "status": SlStatus.OK}
+    context = {**_context(arguments), "context_eui64": entry.eui64}
+    return {"eui64": entry.eui64, **context, **metadata, "status": SlStatus.OK}
 
 
 # ---- key table
@@ -165,15 +192,18 @@ def export_link_key_by_index(node: Node, arguments: Values) -> Values:
     if entry is None:
         known = index < node.memory.config[ConfigId.KEY_TABLE_SIZE]
         status = SlStatus.NOT_FOUND if known else SlStatus.INVALID_INDEX
-        return {"eui64": 0, "key": BLANK_KEY, **_NO_METADATA, "status": status}
+        context = _context_of(KeyType.APP_LINK, index, 0)
+        return {"eui64": 0, "key": BLANK_KEY, **context, **_NO_METADATA, "status": status}
     metadata = _metadata(entry.outgoing_frame_counter, entry.incoming_frame_counter)
-    return {"eui64": entry.eui64, "key": entry.key, **metadata, "status": SlStatus.OK}
+    context = _context_of(KeyType.APP_LINK, index, entry.eui64)
+    return {"eui64": entry.eui64, "key": entry.key, **context, **metadata, "status": SlStatus.OK}
 
 
 def export_link_key_by_eui(node: Node, arguments: Values) -> Values:
     index = _index_of(node, arguments["eui64"])
     if index is None:
-        return {"key": BLANK_KEY, "index": NULL_INDEX, **_NO_METADATA, "status": SlStatus.NOT_FOUND}
+        context = _context_of(KeyType.APP_LINK, NULL_INDEX, arguments["eui64"])
+        return {"key": BLANK_KEY, "index": NULL_INDEX, **context, **_NO_METADATA, "status": SlStatus.NOT_FOUND}
     return {**export_link_key_by_index(node, {"index": index}), "index": index}
 
 
@@ -181,20 +211,14 @@ def export_link_key_by_eui(node: Node, arguments: Values) -> Values:
 
 
 def import_transient_key(node: Node, arguments: Values) -> Values:
-    kept = node.trust_center.add_transient_key(arguments["eui64"], arguments["key"], arguments["flags"])
+    kept = node.trust_center.add_transient_key(arguments["eui64"], arguments["key"], arguments.get("flags", 0))
     return {"status": SlStatus.OK if kept else SlStatus.FULL}
 
 
 def _transient(node: Node, index: int, eui64: int, key: TransientKey | None) -> Values:
     ttl = 0 if key is None else min(int(key.expires_at - node.stack.clock()), _MAX_TTL)
     return {
-        "context_type": KeyType.TC_LINK_WITH_TIMEOUT,
-        "context_index": index,
-        "context_derived": 0,
-        "context_eui64": eui64,
-        "context_network": 0,
-        "context_flags": 0 if key is None else key.flags,
-        "context_algorithm": 0,
+        **_context_of(KeyType.TC_LINK_WITH_TIMEOUT, index, eui64, 0 if key is None else key.flags),
         "key": BLANK_KEY if key is None else key.key,
         **(_NO_METADATA if key is None else _metadata(0, 0, ttl, KeyFlag.HAS_PARTNER_EUI64)),
         "status": SlStatus.NOT_FOUND if key is None else SlStatus.OK,
@@ -264,6 +288,8 @@ HANDLERS: dict[str, Handler] = {
     "broadcastNetworkKeySwitch": update_network_key,
     "unicastNwkKeyUpdate": update_network_key,
     "sendTrustCenterLinkKey": update_network_key,
+    "gpProxyTableRemoveEntry": lambda node, arguments: {},
+    "gpClearProxyTable": lambda node, arguments: {},
     "gpSinkTableInit": lambda node, arguments: {},
     "gpSinkTableClearAll": lambda node, arguments: {},
     "gpSinkTableRemoveEntry": lambda node, arguments: {},

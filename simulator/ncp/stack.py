@@ -13,6 +13,7 @@ import random
 from collections.abc import Callable
 from pathlib import Path
 
+from layer.errors import PeerError
 from simulator.air import Coordinator, Network, NetworkParameters
 from simulator.ezsp.codes import CurrentSecurity, EmberStatus, InitialSecurity, MfgTokenId
 from simulator.ezsp.layout import Values
@@ -26,6 +27,7 @@ _LOG = logging.getLogger(__name__)
 FIRST_CHANNEL, LAST_CHANNEL = 11, 26
 MIN_TX_POWER, MAX_TX_POWER = -43, 20
 JOINING_STAYS_OPEN = 0xFF
+_STACK_VERSIONS = {13: 0x7440, 18: 0x8200}
 _COUNTER_LIMIT = 0xFFFFFFFF
 #: an address of Silicon Labs' block, with the rest drawn at random
 _EUI64_BLOCK = 0x000D6F << 40
@@ -56,10 +58,19 @@ class Stack:
         self._joining: Timer | None = None
         loaded = None if state_path is None else read_file(state_path)
         self.store = loaded or Store(eui64=options.eui64 or _EUI64_BLOCK | self.random.getrandbits(40))
+        self.store.ezsp = options.ezsp or self.store.ezsp
+        if self.store.ezsp not in _STACK_VERSIONS:
+            known = ", ".join(map(str, _STACK_VERSIONS))
+            raise PeerError(f"{state_path or 'options'}: no EZSP version {self.store.ezsp}: there are {known}")
         self._nwk_counter = self.store.nwk_frame_counter
         self._aps_counter = self.store.aps_frame_counter
         self.eui64 = 0
         self.reset()
+
+    @property
+    def version(self) -> int:
+        """EmberZNet's version, of four digits."""
+        return _STACK_VERSIONS[self.store.ezsp]
 
     # ---- persistence
 

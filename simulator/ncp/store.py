@@ -71,9 +71,13 @@ class LinkKey:
 
 @dataclass(slots=True)
 class Store:
-    """Everything that survives. Frame counters are ceilings: the live counter stays below them."""
+    """Everything that survives. Frame counters are ceilings: the live counter stays below them.
+
+    ``ezsp`` is the firmware's protocol version; the rest outlives a change of firmware.
+    """
 
     eui64: int
+    ezsp: int = 13
     restored_eui64: int | None = None
     boot_counter: int = 0
     nwk_frame_counter: int = 0
@@ -167,6 +171,7 @@ def load(text: str) -> Store:
         restored = source["restored_eui64"]
         return Store(
             eui64=_number(source, "eui64", 64),
+            ezsp=_number({"ezsp": 13, **source}, "ezsp", 8),
             restored_eui64=None if restored is None else _number(source, "restored_eui64", 64),
             boot_counter=_number(source, "boot_counter", 32),
             nwk_frame_counter=_number(source, "nwk_frame_counter", 32),

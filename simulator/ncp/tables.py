@@ -62,6 +62,22 @@ def get_address_table_remote_node_id(node: Node, arguments: Values) -> Values:
     return {"id": NULL_NODE_ID if entry is None else entry.id}
 
 
+def set_address_table_info(node: Node, arguments: Values) -> Values:
+    index = arguments["index"]
+    if not _fits(node, index, ConfigId.ADDRESS_TABLE_SIZE):
+        return {"status": EmberStatus.ADDRESS_TABLE_INDEX_OUT_OF_RANGE}
+    node.memory.addresses[index] = AddressEntry(arguments["eui64"], arguments["id"])
+    return _SUCCESS
+
+
+def get_address_table_info(node: Node, arguments: Values) -> Values:
+    index = arguments["index"]
+    known = _fits(node, index, ConfigId.ADDRESS_TABLE_SIZE)
+    entry = node.memory.addresses.get(index, AddressEntry(0, NULL_NODE_ID))
+    status = EmberStatus.SUCCESS if known else EmberStatus.ADDRESS_TABLE_INDEX_OUT_OF_RANGE
+    return {"status": status, "id": entry.id, "eui64": entry.eui64}
+
+
 def replace_address_table_entry(node: Node, arguments: Values) -> Values:
     index = arguments["index"]
     if not _fits(node, index, ConfigId.ADDRESS_TABLE_SIZE):
@@ -88,11 +104,13 @@ def _keep_timeout(node: Node, eui64: int, *, extended: bool) -> None:
 
 def set_extended_timeout(node: Node, arguments: Values) -> Values:
     _keep_timeout(node, arguments["eui64"], extended=arguments["extended"])
-    return {}
+    return _SUCCESS
 
 
 def get_extended_timeout(node: Node, arguments: Values) -> Values:
-    return {"extended": node.memory.extended_timeouts.get(arguments["eui64"], False)}
+    """From version 14 on the status is the answer: OK for an extended one."""
+    extended = node.memory.extended_timeouts.get(arguments["eui64"], False)
+    return {"extended": extended, "status": EmberStatus.SUCCESS if extended else EmberStatus.ERR_FATAL}
 
 
 def lookup_node_id_by_eui64(node: Node, arguments: Values) -> Values:
@@ -100,7 +118,7 @@ def lookup_node_id_by_eui64(node: Node, arguments: Values) -> Values:
     nwk = node.stack.nwk_of(eui64)
     if nwk is None:
         nwk = next((entry.id for entry in node.memory.addresses.values() if entry.eui64 == eui64), NULL_NODE_ID)
-    return {"id": nwk}
+    return {"id": nwk, "status": EmberStatus.NOT_FOUND if nwk == NULL_NODE_ID else EmberStatus.SUCCESS}
 
 
 def lookup_eui64_by_node_id(node: Node, arguments: Values) -> Values:
@@ -223,6 +241,8 @@ HANDLERS: dict[str, Handler] = {
     "setAddressTableRemoteNodeId": set_address_table_remote_node_id,
     "getAddressTableRemoteEui64": get_address_table_remote_eui64,
     "getAddressTableRemoteNodeId": get_address_table_remote_node_id,
+    "setAddressTableInfo": set_address_table_info,
+    "getAddressTableInfo": get_address_table_info,
     "replaceAddressTableEntry": replace_address_table_entry,
     "setExtendedTimeout": set_extended_timeout,
     "getExtendedTimeout": get_extended_timeout,

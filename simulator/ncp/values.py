@@ -32,7 +32,7 @@ _COMPUTED: dict[int, Callable[[Node], bytes]] = {
     ValueId.MAXIMUM_OUTGOING_TRANSFER_SIZE: lambda node: MAX_PAYLOAD.to_bytes(2, "little"),
     ValueId.STACK_IS_PERFORMING_REJOIN: lambda node: b"\x00",
     ValueId.NODE_SHORT_ID: lambda node: b"\x00\x00" if node.memory.up else b"\xfe\xff",
-    ValueId.VERSION_INFO: lambda node: node.stack.options.version_info,
+    ValueId.VERSION_INFO: lambda node: _version_info(node),
     ValueId.LAST_REJOIN_REASON: lambda node: b"\x00",
     ValueId.NEXT_ZIGBEE_SEQUENCE_NUMBER: lambda node: bytes(((node.memory.aps_sequence + 1) & 0xFF,)),
     ValueId.NWK_FRAME_COUNTER: lambda node: node.stack.nwk_frame_counter.to_bytes(4, "little"),
@@ -42,6 +42,13 @@ _COMPUTED: dict[int, Callable[[Node], bytes]] = {
     ),
     ValueId.KEY_STORAGE_VERSION: lambda node: b"\x01",
 }
+
+
+def _version_info(node: Node) -> bytes:
+    """EmberVersion: build, major, minor, patch, special, type GA."""
+    version = node.stack.version
+    digits = (version >> 12 & 15, version >> 8 & 15, version >> 4 & 15, version & 15)
+    return node.stack.options.build.to_bytes(2, "little") + bytes(digits) + b"\xaa"
 
 
 def get_value(node: Node, arguments: Values) -> Values:

@@ -298,11 +298,21 @@ FORMED: dict[str, bytes] = {}
 """A dongle's memory and zigpy's database with a network; made by the first test that needs them, for all."""
 
 
+BOTH_EZSP = pytest.mark.parametrize("world", [13, 18], ids="ezsp{}".format, indirect=True)
+"""For tests of the whole adapter that have to hold with each version of the dongle's protocol."""
+
+
 class World:
     """A virtual network and dongle on this loop, and gateways of adapters that use it."""
 
     def __init__(
-        self, tmp_path: Path, *, seed: int = 1, conditions: Conditions | None = None, buffers: int = 10
+        self,
+        tmp_path: Path,
+        *,
+        seed: int = 1,
+        conditions: Conditions | None = None,
+        buffers: int = 10,
+        ezsp: int = 13,
     ) -> None:
         self.tmp_path = tmp_path
         loop = asyncio.get_running_loop()
@@ -313,7 +323,7 @@ class World:
         self.state = tmp_path / "dongle"
         self.state_dir = tmp_path / "state"
         self.state_dir.mkdir(exist_ok=True)
-        options = NcpOptions(seed=seed, scan_pace=0.0, unicast_messages=buffers)
+        options = NcpOptions(seed=seed, scan_pace=0.0, unicast_messages=buffers, ezsp=ezsp)
         self.ncp = Ncp(self.network, options, self.state, clock=loop.time)
         self.socket = tmp_path / f"attach{seed}"
         self.server = SocketServer(self.socket, lambda connection, value: greet(connection, self.network, value))
@@ -428,5 +438,6 @@ async def make_world(tmp_path: Path) -> AsyncIterator[Callable[..., Awaitable[Wo
 
 
 @pytest.fixture
-async def world(make_world: Callable[..., Awaitable[World]]) -> World:
-    return await make_world()
+async def world(make_world: Callable[..., Awaitable[World]], request: pytest.FixtureRequest) -> World:
+    """Of EZSP 13, or of the version that the test is parametrised with: ``@BOTH_EZSP``."""
+    return await make_world(ezsp=getattr(request, "param", 13))

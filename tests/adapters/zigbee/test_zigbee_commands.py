@@ -33,6 +33,7 @@ from gateway.api.model import (
 from simulator.network import datatypes as simulated
 from simulator.network.foundation import Attribute, make_cluster
 from simulator.network.kinds import Identity, on_off, power, temperature
+from tests.adapters.zigbee.conftest import BOTH_EZSP
 from tests.adapters.zigbee.zcl_device import ZclDevice, settled
 
 LAMP = 0x000D6F0000000022
@@ -95,6 +96,7 @@ async def joined(world: Any, gateway: Any, *clusters: Any, **options: Any) -> tu
     return device, Orders(gateway, device)
 
 
+@BOTH_EZSP
 async def test_on_and_off(world: Any) -> None:
     async with world.gateway() as gateway:
         device, orders = await joined(world, gateway)

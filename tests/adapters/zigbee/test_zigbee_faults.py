@@ -24,6 +24,7 @@ from adapters.zigbee.sending import Frame, Outcome
 from carriage.zigbee.tunneling import CLUSTER_ID
 from gateway.api.errors import TransportError
 from simulator.network.radio import Conditions
+from tests.adapters.zigbee.conftest import BOTH_EZSP
 
 LAMP = 0x000D6F000B5DE3B6
 LAMP_TEXT = "00:0d:6f:00:0b:5d:e3:b6"
@@ -164,6 +165,7 @@ async def test_equal_frames_within_ten_seconds(on_air: Any) -> None:
     assert [payload for _, _, payload, _ in events.frames] == [b"\x11\x01\x02\x00\x00sent twice"] * 2
 
 
+@BOTH_EZSP
 async def test_fragmented_messages_are_whole_and_leave_no_timer(on_air: Any) -> None:
     """From EZSP 14 on bellows loses each fragmented message; in any version it starts a timer for every fragment and
     forgets all but the last, and a forgotten one deletes a later message of the same key.

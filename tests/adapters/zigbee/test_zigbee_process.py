@@ -22,12 +22,13 @@ LAMP_CLAIM = "eui64:00:0d:6f:00:0b:5d:e3:b6"
 
 
 @asynccontextmanager
-async def simulator(folder: Path) -> AsyncIterator[dict[str, str]]:
+async def simulator(folder: Path, *options: str) -> AsyncIterator[dict[str, str]]:
     """``atls-simulator run`` with a bad radio; what its first line tells: pty, attach, seed."""
     process = await asyncio.create_subprocess_exec(
         *(sys.executable, "-c", "from simulator.cli import main; main()", "run", "--pty", str(folder / "port")),
         *("--attach-socket", str(folder / "air"), "--state", str(folder / "simulator"), "--seed", "11"),
         *("--loss", "0.1", "--duplicate", "0.05", "--reorder", "0.05", "--delay", "1-3"),
+        *options,
         stdout=asyncio.subprocess.PIPE,
     )
     try:
@@ -41,16 +42,20 @@ async def simulator(folder: Path) -> AsyncIterator[dict[str, str]]:
 
 
 @pytest.mark.process
-async def test_against_the_simulator_process(make_world: Any, tmp_path: Path) -> None:
+@pytest.mark.parametrize(("ezsp", "options"), [(13, ()), (18, ("--ezsp", "18"))])
+async def test_against_the_simulator_process(
+    make_world: Any, tmp_path: Path, ezsp: int, options: tuple[str, ...]
+) -> None:
     """Form, join, tunnel, units both ways; then a new gateway finds all that again."""
     world = await make_world(blank=True)  # only for its gateways and devices
-    async with simulator(tmp_path) as told:
+    async with simulator(tmp_path, *options) as told:
         world.path, world.socket = told["pty"], Path(told["attach"])
         device = await world.device(LAMP)
         async with world.gateway(wait=False) as gateway:
             await gateway.until(lambda: gateway.context.states == ["ready"], 60)
             await gateway.join(device, 60)
             network = gateway.adapter.status()["network"]
+            assert network["ezsp"] == ezsp
         async with world.gateway(wait=False, form="never") as gateway:
             await gateway.until(lambda: gateway.context.states == ["ready"], 60)
             assert gateway.adapter.status()["network"] == network

@@ -11,6 +11,7 @@ from adapters.zigbee.coordinator import Coordinator
 from adapters.zigbee.semantics import INBOX
 from gateway.api.model import Join, LinkSecurity, Reading
 from simulator.network.kinds import Identity, humidity, on_off, power, temperature
+from tests.adapters.zigbee.conftest import BOTH_EZSP
 from tests.adapters.zigbee.zcl_device import ZclDevice, settled
 
 SENSOR, LAMP = 0x000D6F0000000021, 0x000D6F0000000022
@@ -52,6 +53,7 @@ async def test_a_join_tells_the_properties(world: Any) -> None:
         assert {join.source.claims: join.properties for join in gateway.context.of(Join)} == known
 
 
+@BOTH_EZSP
 async def test_reports_become_readings(world: Any) -> None:
     async with world.gateway() as gateway:
         device = await sensor(world)

@@ -18,6 +18,7 @@ from carriage.zigbee.events import TunnelOpened, UnitSent
 from gateway.api.errors import PeerError, TransportError
 from gateway.api.model import Join, Unit
 from simulator.network.radio import Conditions
+from tests.adapters.zigbee.conftest import BOTH_EZSP
 
 LAMP = 0x000D6F000B5DE3B6
 
@@ -28,14 +29,15 @@ def modes(folder: Path) -> dict[str, int]:
     return {path.name: path.stat().st_mode & 0o777 for path in (folder, *folder.iterdir())}
 
 
-async def test_forms_a_network_where_told(make_world: Make) -> None:
-    world = await make_world(blank=True)
+@pytest.mark.parametrize("ezsp", [13, 18])
+async def test_forms_a_network_where_told(make_world: Make, ezsp: int) -> None:
+    world = await make_world(blank=True, ezsp=ezsp)
     os.umask(0o000)
     try:
         async with world.gateway(channel=20) as gateway:
             network = gateway.adapter.status()["network"]
             assert network["channel"] == 20
-            assert network["ezsp"] == 13
+            assert network["ezsp"] == ezsp
             # zigpy's database holds backups with the network key
             assert {path: mode for path, mode in modes(world.state_dir).items() if mode & 0o077} == {}
             assert modes(world.state_dir)["state"] == 0o700
@@ -56,6 +58,7 @@ async def test_a_database_that_was_open_to_others_is_closed(world: Any) -> None:
         assert {path: mode for path, mode in modes(world.state_dir).items() if mode & 0o077} == {}
 
 
+@BOTH_EZSP
 async def test_a_restart_finds_network_and_devices(world: Any) -> None:
     async with world.gateway() as gateway:
         device = await world.device(LAMP)
@@ -102,6 +105,7 @@ async def test_nobody_listens(world: Any) -> None:
         assert gateway.context.states[0] == "socket://127.0.0.1:1: nothing listens there"
 
 
+@BOTH_EZSP
 async def test_unplugged_and_back(world: Any) -> None:
     """End of file is not an exception in bellows. The tunnel outlives it: what was on its way is sent again."""
     async with world.gateway() as gateway:
@@ -212,6 +216,7 @@ async def test_joining_is_closed_until_told(world: Any) -> None:
             await device.client.join(0.6)
 
 
+@BOTH_EZSP
 async def test_joining_is_closed_at_once(world: Any) -> None:
     async with world.gateway() as gateway:
         device = await world.device(LAMP)

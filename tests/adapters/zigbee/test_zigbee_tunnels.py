@@ -41,6 +41,7 @@ from gateway.api.model import (
     Unit,
 )
 from simulator.network.radio import Conditions
+from tests.adapters.zigbee.conftest import BOTH_EZSP
 
 LAMP = 0x000D6F000B5DE3B6
 LAMP_CLAIM = "eui64:00:0d:6f:00:0b:5d:e3:b6"
@@ -142,6 +143,7 @@ async def test_on_a_bad_radio(make_world: Callable[..., Awaitable[Any]], seed: i
         await exchange(gateway, device, handle, units, ContentKind.ATLS)
 
 
+@BOTH_EZSP
 async def test_a_tunnel_that_the_gateway_opens(world: Any) -> None:
     async with world.gateway(incoming={"adtls": 230, "atls": 231}) as gateway:
         device = await world.device(LAMP)
@@ -204,6 +206,7 @@ async def test_denied(world: Any) -> None:
         assert await device.wait(TunnelRefused) == TunnelRefused(handle, TunnelStatus.PROTOCOL_NOT_SUPPORTED)
 
 
+@BOTH_EZSP
 async def test_link_key(world: Any) -> None:
     """Protection by the APS link key is told of what comes, kept for what goes, and required where asked for."""
     async with world.gateway() as gateway:
@@ -279,6 +282,7 @@ async def test_a_gateway_that_forgot_a_tunnel_says_so(world: Any) -> None:
         assert len(gateway.context.of(Open)) == 1
 
 
+@BOTH_EZSP
 async def test_leaving_and_coming_back(world: Any) -> None:
     """The device keeps its network address, and then zigpy tells nobody that it is back."""
     async with world.gateway() as gateway:
@@ -296,6 +300,7 @@ async def test_leaving_and_coming_back(world: Any) -> None:
         assert len(gateway.context.of(Join)) == 2
 
 
+@BOTH_EZSP
 async def test_a_sleeper(world: Any) -> None:
     async with world.gateway() as gateway:
         device = await world.device(LAMP, sleepy=True)

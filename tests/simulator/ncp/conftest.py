@@ -83,11 +83,17 @@ class Clock:
         return self.now
 
 
+#: by protocol version: the status of a success, and that of a network that is up
+OK = {13: b"\x00", 18: bytes(4)}
+UP = {13: b"\x90", 18: b"\x15\x00\x00\x00"}
+
+
 class RawHost:
     """Speaks EZSP by octets: commands in, parameters of the response out, callbacks kept as (id, parameters)."""
 
     def __init__(self, ncp: Ncp, clock: Clock) -> None:
         self.ncp = ncp
+        self.version = ncp.options.ezsp or 13
         self.clock = clock
         self.callbacks: list[tuple[int, bytes]] = []
         self.flags: list[int] = []
@@ -108,14 +114,14 @@ class RawHost:
     def start(self) -> None:
         """Reset and agree on the version, as every host does."""
         self.reset()
-        assert self.legacy("00 00 00 04")[:4].hex() == "0080000d"
-        assert self.command(0x0000, "0d")[:1].hex() == "0d"
+        assert self.legacy("00 00 00 04")[:4] == bytes((0, 0x80, 0, self.version))
+        assert self.command(0x0000, f"{self.version:02x}")[0] == self.version
 
     def form(self) -> None:
         """Form a network on channel 15 with well-known keys."""
         self.command(0x0068, "8403" + "5a6967426565416c6c69616e63653039" + "01" * 16 + "07" + "00" * 8)
-        assert self.command(0x001E, "88776655443322113412080f0000000000f8ff07").hex() == "00"
-        assert self.callbacks.pop() == (0x0019, b"\x90")
+        assert self.command(0x001E, "88776655443322113412080f0000000000f8ff07") == OK[self.version]
+        assert self.callbacks.pop() == (0x0019, UP[self.version])
 
     def legacy(self, frame: str) -> bytes:
         return self._exchange(bytes.fromhex(frame))
@@ -213,6 +219,15 @@ def host(ncp: Ncp, clock: Clock) -> RawHost:
 @pytest.fixture
 def formed(host: RawHost) -> RawHost:
     """The same, with a network up."""
+    host.form()
+    return host
+
+
+@pytest.fixture(params=sorted(OK), ids="ezsp{}".format)
+def either(request: pytest.FixtureRequest, network: TinyNetwork, clock: Clock) -> RawHost:
+    """As ``formed``, with each protocol version."""
+    host = RawHost(Ncp(network, NcpOptions(seed=1, ezsp=request.param), clock=clock), clock)
+    host.start()
     host.form()
     return host
 

@@ -325,19 +325,6 @@ def test_arbitrary_octets_are_a_command_or_refused(data: bytes) -> None:
         assert isinstance(error, PeerError)
 
 
-@given(st.sampled_from(PROTOCOL.commands()), st.binary(max_size=120))
-def test_arbitrary_parameters_read_back_as_written(name: str, parameters: bytes) -> None:
-    row = PROTOCOL.row(name)
-    assert row.request is not None
-    try:
-        values = row.request.read(parameters)
-    except PeerError:
-        return
-    octets = row.request.write(values)
-    assert row.request.read(octets) == values
-    assert len(octets) <= len(parameters)
-
-
 @given(st.binary(max_size=10))
 def test_headers(data: bytes) -> None:
     try:

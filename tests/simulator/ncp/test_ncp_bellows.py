@@ -13,6 +13,7 @@ import pytest
 import zigpy.exceptions
 import zigpy.types
 from bellows.exception import InvalidCommandError
+from bellows.types import sl_Status as SlStatus
 from bellows.zigbee.application import ControllerApplication
 
 from simulator.air import ApsFrame, JoinKind, Reach
@@ -25,6 +26,12 @@ PRESENT, ABSENT = 0x1234, 0x9999
 DEVICE = 0xA4C1380011223344
 IEEE = zigpy.types.EUI64.convert("a4:c1:38:00:11:22:33:44")
 QUICK = NcpOptions(seed=1, scan_pace=0.0)
+
+
+@pytest.fixture(params=[13, 18], ids="ezsp{}".format)
+def quick(request: pytest.FixtureRequest) -> NcpOptions:
+    """A dongle of each protocol version."""
+    return NcpOptions(seed=1, scan_pace=0.0, ezsp=request.param)
 
 
 class Application(ControllerApplication):
@@ -96,9 +103,9 @@ def formed_state(tmp_path: Path, network: Any, clock: Any, make_host: Callable[[
 
 
 @pytest.fixture
-async def app(formed_state: Path, network: Any, start: Start) -> AsyncIterator[Application]:
+async def app(formed_state: Path, network: Any, start: Start, quick: NcpOptions) -> AsyncIterator[Application]:
     """A running application on a pseudo-terminal."""
-    async with serve_pty(Ncp(network, QUICK, formed_state)) as port:
+    async with serve_pty(Ncp(network, quick, formed_state)) as port:
         yield await start(port.path)
 
 
@@ -135,9 +142,9 @@ def frame(number: int = 0, payload: bytes = b"\x18\x01\x0a") -> ApsFrame:
     )
 
 
-async def test_form_then_restart_and_restore(tmp_path: Path, network: Any, start: Start) -> None:
+async def test_form_then_restart_and_restore(tmp_path: Path, network: Any, start: Start, quick: NcpOptions) -> None:
     path = tmp_path / "dongle.json"
-    async with serve_pty(Ncp(network, QUICK, path)) as port:
+    async with serve_pty(Ncp(network, quick, path)) as port:
         application = Application(port.path)
         await application.startup(auto_form=True)
         formed = application.state.network_info
@@ -147,7 +154,7 @@ async def test_form_then_restart_and_restore(tmp_path: Path, network: Any, start
     assert network.parameters.network_key == formed.network_key.key.serialize()
     # simulator and application anew, from the file
     starts = network.starts
-    async with serve_pty(Ncp(network, QUICK, path)) as port:
+    async with serve_pty(Ncp(network, quick, path)) as port:
         application = await start(port.path)
         restored = application.state.network_info
         assert network.starts == starts + 1
@@ -164,14 +171,15 @@ async def test_a_blank_dongle_is_not_formed_unasked(network: Any, start: Start) 
             await start(port.path)
 
 
-async def test_backup_and_restore_to_another_dongle(tmp_path: Path, network: Any, start: Start) -> None:
-    """The whole network moves: keys, counters, the EUI64 itself."""
+@pytest.mark.parametrize("ezsp", [13, 18])
+async def test_backup_and_restore_to_another_dongle(network: Any, start: Start, ezsp: int) -> None:
+    """The whole network moves, be it to newer firmware: keys, counters, the EUI64 itself."""
     async with serve_pty(Ncp(network, QUICK)) as port:
         application = Application(port.path)
         await application.startup(auto_form=True)
         backup = await application.backups.create_backup(load_devices=True)
         await application.shutdown()
-    async with serve_pty(Ncp(network, NcpOptions(seed=99, scan_pace=0.0))) as port:
+    async with serve_pty(Ncp(network, NcpOptions(seed=99, scan_pace=0.0, ezsp=ezsp))) as port:
         application = Application(port.path)
         await application.connect()
         await application.backups.restore_backup(backup)
@@ -221,14 +229,14 @@ async def test_unicast_delivered(app: Application, network: Any) -> None:
 async def test_unicast_failed(app: Application) -> None:
     with pytest.raises(zigpy.exceptions.DeliveryError) as failure:
         await app.send_packet(packet(ABSENT))
-    assert failure.value.status == bellows.types.sl_Status.ZIGBEE_DELIVERY_FAILED
+    assert failure.value.status == SlStatus.ZIGBEE_DELIVERY_FAILED
 
 
 async def test_unicast_too_long(app: Application) -> None:
     await app.send_packet(packet(PRESENT, size=82))
     with pytest.raises(zigpy.exceptions.DeliveryError) as failure:
         await app.send_packet(packet(PRESENT, size=83))
-    assert failure.value.status == bellows.types.sl_Status.MESSAGE_TOO_LONG
+    assert failure.value.status == SlStatus.MESSAGE_TOO_LONG
 
 
 async def test_eight_in_flight(app: Application, network: Any) -> None:
@@ -248,15 +256,10 @@ async def test_more_than_ten_in_flight_are_refused(app: Application, network: An
     aps = bellows.types.EmberApsFrame(
         profileId=0x0104, clusterId=6, sourceEndpoint=1, destinationEndpoint=2, options=0, groupId=0, sequence=0
     )
-    statuses = [
-        (await app._ezsp.sendUnicast(bellows.types.EmberOutgoingMessageType.OUTGOING_DIRECT, PRESENT, aps, tag, b"x"))[
-            0
-        ]
-        for tag in range(12)
-    ]
-    assert (
-        statuses == [bellows.types.EmberStatus.SUCCESS] * 10 + [bellows.types.EmberStatus.MAX_MESSAGE_LIMIT_REACHED] * 2
-    )
+    direct = bellows.types.EmberOutgoingMessageType.OUTGOING_DIRECT
+    answers = [await app._ezsp.sendUnicast(direct, PRESENT, aps, tag, b"x") for tag in range(12)]
+    statuses = [SlStatus.from_ember_status(status) for status, _ in answers]
+    assert statuses == [SlStatus.OK] * 10 + [SlStatus.ZIGBEE_MAX_MESSAGE_LIMIT_REACHED] * 2
 
 
 async def test_incoming(app: Application, network: Any) -> None:
@@ -314,7 +317,9 @@ async def test_watchdog_and_counters(app: Application, network: Any) -> None:
 async def test_commands_a_stock_dongle_lacks(app: Application) -> None:
     with pytest.raises(InvalidCommandError):
         await app._ezsp.mfglibStart(rxCallback=True)
-    assert await app._ezsp.getXncpInfo() == [bellows.types.EmberStatus.INVALID_CALL, 0, 0]
+    status, *rest = await app._ezsp.getXncpInfo()
+    assert SlStatus.from_ember_status(status) == SlStatus.INVALID_STATE
+    assert rest == [0, 0]
 
 
 async def test_fatal_error_reaches_the_application(app: Application, network: Any) -> None:

@@ -24,6 +24,7 @@ key = st.binary(min_size=16, max_size=16)
 stores = st.builds(
     Store,
     eui64=u64,
+    ezsp=u8,
     restored_eui64=st.none() | u64,
     boot_counter=u32,
     nwk_frame_counter=u32,
@@ -115,6 +116,38 @@ def test_the_network_is_there_after_a_restart(
     assert second.command(0x0028) == parameters
     assert second.command(0x0075, "11" * 8 + "01") == b"\x00"
     assert second.command(0x0069).hex()[:6] == "009400"
+
+
+def test_new_firmware_keeps_the_network(
+    tmp_path: Path, network: Any, clock: Any, make_host: Callable[[Ncp], Any]
+) -> None:
+    """A protocol version asked for is kept in the file, and everything else outlives the change."""
+    path = tmp_path / "dongle.json"
+    first = restart(make_host, network, clock, path)
+    first.form()
+    identity = first.command(0x0026)
+    first.ncp.close()
+    for options in (NcpOptions(ezsp=18), None):
+        host = make_host(Ncp(network, options, path, clock=clock))
+        host.reset()
+        assert host.legacy("00 00 00 04").hex() == "00800012020082"
+        assert host.command(0x0000, "12")[:1].hex() == "12"
+        assert host.command(0x0017, "0000").hex() == "00000000"
+        assert host.callbacks == [(0x0019, bytes.fromhex("15000000"))]
+        assert host.command(0x0026) == identity
+        host.ncp.close()
+    source = json.loads(path.read_text())
+    del source["ezsp"]  # a file from before there were two
+    path.write_text(json.dumps(source))
+    restart(make_host, network, clock, path)
+
+
+def test_a_version_that_there_is_not(tmp_path: Path, network: Any) -> None:
+    path = tmp_path / "dongle.json"
+    write_file(path, Store(eui64=1, ezsp=14))
+    with pytest.raises(PeerError, match=r"dongle\.json: no EZSP version 14: there are 13, 18"):
+        Ncp(network, None, path)
+    assert Ncp(network, NcpOptions(ezsp=13), path).eui64 == 1
 
 
 def test_frame_counters_never_repeat(tmp_path: Path, network: Any, clock: Any, make_host: Callable[[Ncp], Any]) -> None:
