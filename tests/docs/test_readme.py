@@ -6,6 +6,7 @@ import re
 from pathlib import Path
 
 import click
+from ruamel.yaml import YAML
 
 from endpoint import cli as endpoint_cli
 from gateway.api.model import LinkSecurity
@@ -47,3 +48,18 @@ def test_the_policy_loads_and_permits_what_it_says(tmp_path: Path) -> None:
             action=action, sender="broker", receiver="lamp", content=None, link=LinkSecurity(protocol="none")
         )
         assert isinstance(decide(request, policy), Permit)
+
+
+def test_the_sample_policy_without_a_broker(tmp_path: Path) -> None:
+    """What the README says to take out is enough."""
+    yaml = YAML(typ="safe")
+    policy = yaml.load(ROOT / "config" / "policy.yaml")
+    for name in ("cloud", "broker"):
+        del policy["subjects"][name]
+    del policy["resources"]
+    policy["rules"] = [
+        rule for rule in policy["rules"] if not {"broker", "service"} & {rule["subject"], rule["resource"]}
+    ]
+    path = tmp_path / "policy.yaml"
+    yaml.dump(policy, path)
+    assert len(policy_file.load(path, ("zigbee", "coap")).rules) == 4
