@@ -124,6 +124,9 @@ def test_a_session_and_a_reading_pass_through_a_real_gateway(page: Any, place: P
     speakers = {name: Speaker(place / "sockets" / f"{name}.sock") for name in ("alice", "bob")}
     chosen: dict[str, str] = {}
     try:
+        for speaker in speakers.values():  # a connection that isn't taken yet can't be reached by the other
+            speaker.say("hello")
+            assert speaker.hear().startswith("no ")
         for line in page.block("text", "adapter-conversation").splitlines():
             name, way, *words = line.split()
             if way == ">":

@@ -145,6 +145,7 @@ async def test_retained_messages_do_not_count(home: MqttHome) -> None:
     await until(lambda: home.far.of(Unit))
     assert [unit.payload.octets for unit in home.far.of(Unit)] == [record(seed=1)]
     late = await home.user("app")
+    await until(lambda: late.messages)
     assert [message.topic for message in late.messages] == ["atls/bridge/state"]
 
 
