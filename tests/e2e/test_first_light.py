@@ -56,8 +56,11 @@ async def test_device_opens_to_application(hub: Stack, variant: Variant) -> None
 
 
 @pytest.mark.process
-async def test_dongle_over_tcp(start_hub: StartHub) -> None:
-    hub = await start_hub(tcp=True)
+@pytest.mark.parametrize("ezsp", [13, 18])
+async def test_dongle_over_tcp(start_hub: StartHub, ezsp: int) -> None:
+    hub = await start_hub("--ezsp", str(ezsp), tcp=True)
+    status = await hub.ask("status")
+    assert status["adapters"]["zigbee"]["detail"]["network"]["ezsp"] == ezsp
     files = layer0(hub, "dtls-psk")
     phone = await hub.start_phone("phone", files.phone)
     lamp = await hub.start_device("lamp7", LAMP, files.lamp, "--open", tunnel("dtls-psk", "phone"))
