@@ -59,6 +59,9 @@ BATCH: Final = 64
 """Frames worked off before anything else gets its turn."""
 SETTLED: Final = 60.0
 """A dongle that stayed up for so long begins with the first waiting time again when it fails."""
+AWAY: Final = 3.0
+"""Seconds without the dongle after which frames count as not delivered, as on a dead radio: units fail in the end, and
+both ends of a session hear of it."""
 STOP_TIMEOUT: Final = 10.0
 TUNNEL_IDS: Final = 1024
 
@@ -98,6 +101,9 @@ class ZigbeeAdapter:
         self._timer: asyncio.TimerHandle | None = None
         self._timer_due = 0.0
         self._link = "down"
+        self._away: asyncio.TimerHandle | None = None
+        """Runs while the dongle is away, until that is for longer than ``AWAY``."""
+        self._gone = False
         self._counters = dict.fromkeys(
             (
                 "opened_by_devices", "opened_by_gateway", "refused", "closed", "units_in", "units_out", "units_refused",
@@ -134,6 +140,7 @@ class ZigbeeAdapter:
                 group.create_task(self._work(context))
                 await self._keep_up(context)
         finally:
+            self._radio_back()
             memory.close()
 
     async def _keep_up(self, context: AdapterContext) -> None:
@@ -161,11 +168,23 @@ class ZigbeeAdapter:
             else:
                 may_form = False  # a dongle that comes back blank is a matter for its owner
                 reason = await self._serve(context, radio)
+                self._away = asyncio.get_running_loop().call_later(AWAY, self._radio_gone)
                 self._counters["reconnects"] += 1
                 self._fault(context, f"{reason}; connecting anew")
                 if context.now() - began >= SETTLED:
                     pauses.reset()
             await asyncio.sleep(pauses.next())
+
+    def _radio_gone(self) -> None:
+        self._gone = True
+        for key in self._conversations:
+            self._touch(key)
+
+    def _radio_back(self) -> None:
+        self._gone = False
+        if self._away is not None:
+            self._away.cancel()
+            self._away = None
 
     def _fault(self, context: AdapterContext, text: str) -> None:
         self._link = "down"
@@ -189,6 +208,7 @@ class ZigbeeAdapter:
             async with asyncio.TaskGroup() as group:
                 serving = group.create_task(sender.run())
                 self._radio, self._sender, self._link = radio, sender, "up"
+                self._radio_back()
                 for key, conversation in self._conversations.items():
                     conversation.tunnels.maximum_payload_length = self._payload_length(key[2])
                     self._touch(key)
@@ -387,16 +407,20 @@ class ZigbeeAdapter:
             conversation = self._conversations.get(key)
             if conversation is not None:
                 conversation.digest(now)
-                self._send_frames(conversation)
+                self._send_frames(conversation, now)
                 if conversation.tunnels.calling:
                     self._calling[key] = None
                 else:
                     self._calling.pop(key, None)
                 self._deadlines.set(key, conversation.next_deadline())
 
-    def _send_frames(self, conversation: Conversation) -> None:
+    def _send_frames(self, conversation: Conversation, now: float) -> None:
         sender = self._sender
         if sender is None:
+            if self._gone:
+                for out in list(conversation.tunnels.frames_to_send()):
+                    conversation.tunnels.frame_failed(out.id, now)
+                conversation.digest(now)
             return
         for out in conversation.tunnels.frames_to_send():
             sender.submit(

@@ -88,6 +88,7 @@ NUMBERS = (
     f"| store that can't be written | {store_keeper.RETRY[0]:g} s | {store_keeper.RETRY[1]:g} s |",
     f"held for {mqtt_client.STABLE:g} s, a dongle",
     f"that did for {BACKOFF.calm:g} s, begins anew",
+    f"from {zigbee_adapter.AWAY:g} s on it counts",
     f"`limits.unreachable_after` ({LIMITS.unreachable_after:g} s)",
     f"{bellows.ash.T_RX_ACK_MIN:g} s to {bellows.ash.T_RX_ACK_MAX:g} s apart",
     f"sign of life every {bellows.zigbee.application.ControllerApplication._watchdog_period:g} s: within 30 s",
@@ -183,6 +184,7 @@ def test_a_frozen_dongle_and_a_dead_air_are_noticed_as_the_page_says() -> None:
     assert bellows.ash.ACK_TIMEOUTS == 5
     assert period + bellows.ash.T_RX_ACK_INIT + 4 * bellows.ash.T_RX_ACK_MAX < 30
     assert len(TunnelLimits().retry_waits) + 1 == 5
+    assert zigbee_adapter.AWAY + sum(TunnelLimits().retry_waits) + LIMITS.unreachable_after < 30
 
 
 def test_the_store_s_clock_is_set_from_that_year_on() -> None:

@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from adapters.zigbee import adapter
 from carriage.zigbee.events import (
     DataError,
     Post,
@@ -141,6 +142,29 @@ async def test_on_a_bad_radio(make_world: Callable[..., Awaitable[Any]], seed: i
         random = Random(seed)
         units = [random.randbytes(size) for size in (200, 4096, 1152, 1)]
         await exchange(gateway, device, handle, units, ContentKind.ATLS)
+
+
+async def test_what_waits_for_a_dongle_that_stays_away_fails(world: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As on a dead radio, so that both ends of a session hear of it; a dongle that comes back finds the tunnel open."""
+    monkeypatch.setattr(adapter, "AWAY", 0.1)
+    async with world.gateway() as gateway:
+        device = await world.device(LAMP)
+        await gateway.join(device)
+        handle = device.open(200)
+        await device.wait(TunnelOpened)
+        (session,) = gateway.context.sessions_by_nonce.values()
+        units = [a_unit(gateway, n, bytes((n,)), session) for n in range(3)]
+        order(gateway, units[0])
+        assert (await receipt(gateway, units[0])).outcome is Outcome.DELIVERED
+        world.port.unplug()
+        await gateway.until(lambda: gateway.adapter.status()["link"] == "down")
+        order(gateway, units[1])
+        assert await receipt(gateway, units[1]) == Receipt(units[1].id, Outcome.DROPPED, Reason.UNREACHABLE, session)
+        world.port.plug()
+        await gateway.until(lambda: gateway.adapter.status()["link"] == "up")
+        order(gateway, units[2])
+        assert await device.wait(UnitReceived, 2) == UnitReceived(handle, 2, bytes((2,)), True)
+        assert await receipt(gateway, units[2]) == Receipt(units[2].id, Outcome.DELIVERED, None, session)
 
 
 @BOTH_EZSP
