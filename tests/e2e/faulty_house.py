@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import os
 import secrets
 import shutil
 from collections.abc import AsyncIterator
@@ -50,6 +51,9 @@ rules:
   - {{id: lamp-opens, effect: permit, subject: lamp7, resource: phone}}
 """
 
+SOON = {**os.environ, "ATLS_GATEWAY__ADAPTERS__ZIGBEE__LIMITS": "{reconnect_first: 0.5, reconnect_most: 2}"}
+"""The gateway's environment: pauses that do not grow for long, however many faults there are in a minute."""
+
 
 @asynccontextmanager
 async def faulty_house(directory: Path, formed: Path) -> AsyncIterator[Stack]:
@@ -65,7 +69,7 @@ async def faulty_house(directory: Path, formed: Path) -> AsyncIterator[Stack]:
         await stack.start_simulator("--seed", "1", "--network", str(stack.directory / "network.yaml"))
         await stack.start_broker(USERS)
         stack.write_config(form="never", devices=True)
-        await stack.start_gateway()
+        await stack.start_gateway(SOON)
         await stack.ask("permit-join", "--seconds", "254")
         async with asyncio.timeout(120):
             while True:

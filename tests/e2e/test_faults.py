@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import signal
+import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
@@ -21,7 +22,8 @@ from demo.process import Process
 from demo.stack import Stack
 from gateway.runtime.admin import MAX_CONNECTIONS
 from tests.e2e.attackers import mqtt_party, until
-from tests.e2e.faulty_house import USERS, Puts, Sets, Talk, asked, commands, faulty_house, tell, wait_link
+from tests.e2e.faulty_house import SOON, USERS, Puts, Sets, Talk, asked, commands, faulty_house, tell, wait_link
+from tests.e2e.test_both_ends_hear import hears
 
 pytestmark = [pytest.mark.process, pytest.mark.asyncio(loop_scope="module"), pytest.mark.timeout(300)]
 
@@ -132,7 +134,7 @@ async def test_the_gateway_is_killed_in_mid_traffic(house: House) -> None:
         await stack.gateway.kill()
         sets.excused = set(range(sets.sent))
         await tell(stack, "radio", device="lamp", delay_min=0.0, delay_max=0.0)
-        await stack.start_gateway()
+        await stack.start_gateway(SOON)
         await until(lambda: sets.count("restarted") > 0)
     for heard in sets.finals.values():
         assert heard in (["delivered"], ["restarted"], ["delivered", "restarted"], ["busy"])
@@ -198,3 +200,13 @@ async def press(stack: Stack, count: int) -> None:
 
 async def value(stack: Stack) -> float:
     return next(float(each["values"]["on_off"]) for each in await tell(stack, "devices") if each["name"] == "lamp")
+
+
+async def test_a_dongle_that_stays_away(house: House) -> None:
+    """Both ends of a session in use hear of it; the phone from the gateway. Behind all others: it ends the session."""
+    await tell(house.stack, "dongle", action="unplug")
+    since = time.monotonic()
+    house.talk.say()
+    await asyncio.gather(*(hears(end, since, end.name) for end in house.talk.ends))
+    await tell(house.stack, "dongle", action="replug")
+    await wait_link(house.stack, "zigbee", ready=True)
