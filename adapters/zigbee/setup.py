@@ -70,7 +70,7 @@ class Memory:
         new = self._path.with_suffix(".new")
         try:
             new.touch(0o600)
-            new.write_text(json.dumps(self.devices, indent=1, sort_keys=True), encoding="utf-8")
+            new.write_text(json.dumps(self.devices), encoding="utf-8")
             new.replace(self._path)
         except OSError as error:
             _LOG.warning("%s can't be written: %s", self._path.name, error.strerror)
