@@ -47,6 +47,9 @@ class Control:
             raise SystemExit(f"the simulator: {answer}")
         return answer["value"]
 
+    def close(self) -> None:
+        self._writer.close()
+
     async def commanded(self) -> float:
         """When the lamp had its last command, on the monotonic clock."""
         devices = await self.ask("devices")

