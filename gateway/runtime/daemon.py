@@ -61,6 +61,7 @@ def run(path: Path, environ: Mapping[str, str]) -> None:
         asyncio.run(_serve(found, environ, state_dir))
     finally:
         os.close(held)
+        logs.finish()
 
 
 def rehearsal(path: Path, environ: Mapping[str, str]) -> Iterator[str]:

@@ -56,6 +56,14 @@ def set_level(level: str) -> None:
     logging.getLogger("gateway.audit").setLevel(logging.WARNING if level == "error" else logging.NOTSET)
 
 
+def finish() -> None:
+    """For the very end: lines that can't be written any more must not become the exit status (Python's 120)."""
+    try:
+        sys.stderr.flush()
+    except OSError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY | os.O_CLOEXEC), sys.stderr.fileno())
+
+
 def _is_journal(environ: Mapping[str, str]) -> bool:
     """Whether standard error is the journal's socket (systemd.exec(5), JOURNAL_STREAM)."""
     device, _, inode = environ.get("JOURNAL_STREAM", "").partition(":")
