@@ -28,6 +28,7 @@ from carriage.coap.server import CoapsServer
 from carriage.coap.server import Peer as CoapPeer
 from gateway.api.errors import PeerError, TransportError
 from gateway.api.model import (
+    Address,
     Close,
     ContentKind,
     EnvelopeId,
@@ -137,6 +138,9 @@ class CoapAdapter:
 
     def update(self, update: Update) -> None:
         self._devices.update(update)
+
+    def refresh(self, device: Address) -> None:
+        """No device of this carriage has values of its own."""
 
     def status(self) -> Mapping[str, Any]:
         return {

@@ -248,7 +248,7 @@ class Devices:
         del self._asked[receipt.id]
         self._patience.end(receipt.id)
         delivered = receipt.outcome is Outcome.DELIVERED
-        reason = (receipt.reason or Reason.EXPIRED).value
+        reason = receipt.reason.value if receipt.reason else receipt.outcome.value
         if not delivered:
             self._respond(ask, devices.refusal(reason, receipt.detail))
         elif ask.format is None:
@@ -256,8 +256,9 @@ class Devices:
         else:
             self._respond_value(ask, ask.format)
         if ask.format is None:
-            words = "delivered" if delivered else f"failed {reason} {receipt.detail}".rstrip()
-            self._enter_state(ask.key, receipt.id, "superseded" if receipt.detail == "superseded" else words)
+            words = f"failed {reason} {receipt.detail}".rstrip()
+            final = receipt.outcome in (Outcome.DELIVERED, Outcome.SUPERSEDED)
+            self._enter_state(ask.key, receipt.id, receipt.outcome.value if final else words)
 
     def _respond_value(self, ask: _Ask, format: int) -> None:
         """The device has told what it was asked for."""

@@ -17,7 +17,7 @@ from adapters.mqtt.sessions import Sessions
 from carriage.mqtt.options import MqttOptions
 from carriage.mqtt.topics import TopicSpace
 from gateway.api.errors import PeerError
-from gateway.api.model import Close, EnvelopeId, Outcome, Peer, Reason, Receipt, Transmit, Update
+from gateway.api.model import Address, Close, EnvelopeId, Outcome, Peer, Reason, Receipt, Transmit, Update
 from gateway.api.ports import AdapterContext
 
 SUFFIX: Final = "-devices"
@@ -72,6 +72,9 @@ class MqttAdapter:
     def update(self, update: Update) -> None:
         if self.devices is not None:
             self.devices.update(update)
+
+    def refresh(self, device: Address) -> None:
+        """No device of this carriage has values of its own."""
 
     def status(self) -> Mapping[str, Any]:
         found: dict[str, Any] = {"broker": f"{self._options.host}:{self._options.port}"}

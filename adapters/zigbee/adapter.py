@@ -36,6 +36,7 @@ from carriage.zigbee.tunneling import TransferError
 from gateway.api.errors import PeerError, TransportError
 from gateway.api.link import meets
 from gateway.api.model import (
+    Address,
     Command,
     EnvelopeId,
     Open,
@@ -494,6 +495,10 @@ class ZigbeeAdapter:
 
     def update(self, update: Update) -> None:
         """No watch was submitted, so none has news."""
+
+    def refresh(self, device: Address) -> None:
+        if self._semantics is not None:
+            self._semantics.refresh(device)
 
     def status(self) -> Mapping[str, Any]:
         radio, sender = self._radio, self._sender

@@ -8,12 +8,13 @@ from typing import ClassVar
 from adapters.zigbee.adapter import ZigbeeAdapter
 from adapters.zigbee.config import ZigbeeConfig
 from gateway.api.errors import ConfigError
+from gateway.api.ports import API_VERSION
 
 
 class ZigbeePlugin:
     """See ``gateway.api.ports.AdapterPlugin``."""
 
-    api: ClassVar[int] = 1
+    api: ClassVar[int] = API_VERSION
     scheme: ClassVar[str] = "zigbee"
     config_model: ClassVar[type[ZigbeeConfig]] = ZigbeeConfig
 

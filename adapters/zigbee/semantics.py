@@ -29,7 +29,7 @@ from carriage.zigbee import foundation
 from carriage.zigbee.foundation import General
 from carriage.zigbee.zcl import ZclFrame
 from gateway.api.errors import PeerError
-from gateway.api.model import Command, EnvelopeId, Join, Leave, Presence, Reading, Transmit
+from gateway.api.model import Address, Command, EnvelopeId, Join, Leave, Presence, Reading, Transmit
 from gateway.api.ports import AdapterContext
 
 _LOG = logging.getLogger(__name__)
@@ -173,6 +173,13 @@ class Semantics:
     def carry_out(self, command: Command, transmit: Transmit) -> None:
         kind, _, eui64 = transmit.to.claim.partition(":")
         self._orders.carry_out(command, transmit, self._models.get(eui64) if kind == "eui64" else None)
+
+    def refresh(self, device: Address) -> None:
+        """Read a device's values: at once, or when it is heard where it sleeps."""
+        kind, _, eui64 = device.claim.partition(":")
+        model = self._models.get(eui64) if kind == "eui64" else None
+        if model is not None and self._requests.sender is not None:
+            self._setup.read(model)
 
     def withdraw(self, envelope: EnvelopeId) -> None:
         self._orders.withdraw(envelope)

@@ -107,6 +107,16 @@ class Setup:
             job = self.jobs[model.eui64] = _Job(model, steps)
             self._begin(job)
 
+    def read(self, model: Model) -> None:
+        """A device's values are wanted, which may have been read before: steps that are left come first."""
+        reads = [_Step("read", at >> 16, at & 0xFFFF) for at in model.places]
+        job = self.jobs.get(model.eui64)
+        if job is not None:
+            job.steps.extend(step for step in reads if step not in job.steps)
+        elif reads:
+            job = self.jobs[model.eui64] = _Job(model, deque(reads))
+            self._begin(job)
+
     def remove(self, eui64: str) -> None:
         """Nothing more is done with a device."""
         job = self.jobs.pop(eui64, None)

@@ -333,6 +333,8 @@ class Outcome(Enum):
     """The next hop took it: CoAP ACK or read, MQTT PUBACK, ZigBee APS ACK of every slice; of a command: it was done."""
     DROPPED = "dropped"
     EXPIRED = "expired"
+    SUPERSEDED = "superseded"
+    """Of a command only: a newer one for the same property of the device came before this one was on the air."""
     HELD = "held"
     """Not the final word, and told at most once before it. From an egress adapter: the peer sleeps, and gets it when
     it asks; a unit's, open's or command's usual times don't count while it is held, only its expiry. To the adapter
@@ -343,8 +345,7 @@ class Outcome(Enum):
 class Receipt:
     """The final word on an envelope (but for ``HELD``); ``reason`` only where it was dropped.
 
-    ``detail``: a device's own word for what went wrong (``UNSUPPORTED_ATTRIBUTE``), printable, at most 64 characters. A
-    held command that a newer one for the same property overtakes ends as ``EXPIRED`` with the detail ``superseded``.
+    ``detail``: a device's own word for what went wrong (``UNSUPPORTED_ATTRIBUTE``), printable, at most 64 characters.
     """
 
     id: EnvelopeId

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any, ClassVar, Protocol
 
 from gateway.api.model import (
+    Address,
     DeviceView,
     Envelope,
     EnvelopeId,
@@ -27,7 +28,7 @@ from gateway.api.model import (
     Verdict,
 )
 
-API_VERSION = 1
+API_VERSION = 2
 """An adapter states the version it was written for; another one is refused at start."""
 
 ENTRY_POINT_GROUP = "atls_gateway.adapters"
@@ -117,6 +118,13 @@ class Adapter(Protocol):
 
     def update(self, update: Update) -> None:
         """News for a watch that this adapter submitted. Never raises, never blocks."""
+
+    def refresh(self, device: Address) -> None:
+        """The policy has come to know a device of this adapter: read its values and tell them as a ``Reading``.
+
+        One that sleeps is asked when it is heard. Where the device is not there, or there is nothing to read, nothing
+        happens. Never raises, never blocks.
+        """
 
     def status(self) -> Mapping[str, Any]:
         """Plain JSON values for ``atls-gateway status``: link state and counters, no secrets."""

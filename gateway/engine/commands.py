@@ -6,6 +6,7 @@ from collections import defaultdict
 from typing import Literal, NamedTuple
 
 from gateway.api.model import (
+    Address,
     Close,
     EnvelopeId,
     Open,
@@ -47,6 +48,12 @@ class Tell(NamedTuple):
     update: Update
 
 
+class Refresh(NamedTuple):
+    """To the adapter of the device: the policy has come to know it, so its values are wanted."""
+
+    device: Address
+
+
 class Audit(NamedTuple):
     """For the log: what was decided. Never payload.
 
@@ -65,7 +72,7 @@ class Audit(NamedTuple):
     command: str = ""
 
 
-Command = Transmit | Withdraw | Notify | Tell | Audit
+Command = Transmit | Withdraw | Notify | Tell | Refresh | Audit
 
 
 class Outbox:
@@ -104,7 +111,7 @@ class Outbox:
 
     def lose(self, receipt: Receipt, reason: Reason, rule: str, subject: str) -> None:
         """Count and record a unit, an open or a command that won't arrive."""
-        kind: AuditKind = "expired" if receipt.outcome is Outcome.EXPIRED else "dropped"
+        kind: AuditKind = "dropped" if receipt.outcome is Outcome.DROPPED else "expired"
         self.counters[f"{kind}.{reason.value}"] += 1
         self.commands.append(Audit(kind, reason, rule, receipt.id, receipt.session, subject))
 

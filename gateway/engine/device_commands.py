@@ -32,9 +32,6 @@ from gateway.engine.policy import Action
 from gateway.engine.stored import Journal, StoredCommand
 from gateway.engine.twin import MAX_TEXT, Twin, bounded
 
-SUPERSEDED = "superseded"
-"""Detail of the receipt of a held command that a newer one overtook."""
-
 MAX_TRANSACTION = 64
 _MAX_DETAIL = 64
 
@@ -224,14 +221,18 @@ class DeviceCommands:
         self._journal.urgent |= self._journal.on
 
     def _supersede(self, pending: Pending, now: float) -> None:
-        self._abandon(pending, Reason.EXPIRED, now, SUPERSEDED)
+        self._take_back(pending)
+        self._outbox.counters["superseded.command"] += 1
+        self._finish(pending, Receipt(pending.command.id, Outcome.SUPERSEDED), now)
 
-    def _abandon(self, pending: Pending, reason: Reason, now: float, detail: str = "") -> None:
+    def _abandon(self, pending: Pending, reason: Reason, now: float) -> None:
         """Give up on a command that its adapter has not settled."""
-        command = pending.command
+        self._take_back(pending)
+        self._lose(pending, final(pending.command.id, reason, None), reason, now)
+
+    def _take_back(self, pending: Pending) -> None:
         if not pending.parked:
-            self._outbox.commands.append(Withdraw(pending.to.scheme, command.id))
-        self._lose(pending, final(command.id, reason, None, detail), reason, now)
+            self._outbox.commands.append(Withdraw(pending.to.scheme, pending.command.id))
 
     def _lose(self, pending: Pending, receipt: Receipt, reason: Reason, now: float) -> None:
         self._finish(pending, receipt, now)

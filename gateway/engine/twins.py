@@ -31,7 +31,7 @@ from gateway.api.model import (
     Watch,
 )
 from gateway.engine.agenda import Agenda
-from gateway.engine.commands import Outbox
+from gateway.engine.commands import Outbox, Refresh
 from gateway.engine.decision import DEFAULT_RULE, Deny
 from gateway.engine.device_commands import DeviceCommands
 from gateway.engine.gate import Gate
@@ -207,6 +207,8 @@ class Twins:
             if name := gate.name_of(join.source):
                 del self._strangers[key]
                 self._join(join, name, online, now)
+                # What it told before nobody kept.
+                self._outbox.commands.append(Refresh(self._gate.policy.address_of(name)))
 
     def tick(self, now: float) -> None:
         """Values grow stale, commands expire."""

@@ -38,7 +38,7 @@ from gateway.api.model import (
     Verdict,
 )
 from gateway.api.ports import Adapter
-from gateway.engine.commands import Command, Notify, Tell, Withdraw
+from gateway.engine.commands import Command, Notify, Refresh, Tell, Withdraw
 from gateway.engine.engine import Engine
 from gateway.runtime.audit import AuditLog, sanitised
 from gateway.runtime.faults import Faults
@@ -371,6 +371,10 @@ class Hub:
             if state.adapter is not None and command.id in state.ordered:
                 state.ordered.remove(command.id)
                 self._guarded(command.scheme, state.adapter.withdraw, command.id)
+        elif isinstance(command, Refresh):
+            state = self.states.get(command.device.scheme, _NOBODY)
+            if state.adapter is not None:
+                self._guarded(command.device.scheme, state.adapter.refresh, command.device)
         else:
             self.audit.record(command, now=self.now())
 

@@ -113,8 +113,8 @@ class Commands:
             pending.held = True
             return
         del (self._pending if first else self._repeated)[receipt.id]
-        if receipt.outcome is Outcome.DELIVERED:
-            self._answer(batch, pending.property, "delivered")
+        if receipt.outcome in (Outcome.DELIVERED, Outcome.SUPERSEDED):
+            self._answer(batch, pending.property, receipt.outcome.value)
         else:
             reason = receipt.reason.value if receipt.reason else receipt.outcome.value
             self._answer(batch, pending.property, "failed", reason, receipt.detail)

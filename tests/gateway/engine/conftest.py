@@ -34,7 +34,7 @@ from gateway.api.model import (
     ValueKind,
     Watch,
 )
-from gateway.engine.commands import Audit, Notify, Tell, Withdraw
+from gateway.engine.commands import Audit, Notify, Refresh, Tell, Withdraw
 from gateway.engine.engine import Engine
 from gateway.engine.limits import EngineLimits
 from gateway.engine.policy import Effect, PolicySet, Rule, Subject
@@ -254,6 +254,8 @@ class Stage:
             if update.change.value == "presence":
                 words.append({True: "online", False: "offline", None: "unknown"}[update.online])
             return f"{command.scheme} <- news of #{update.watch}: " + " ".join(words).strip()
+        if isinstance(command, Refresh):
+            return f"{command.device.scheme} <- refresh {command.device.claim}"
         assert isinstance(command, Audit)
         words = [command.kind, command.reason.value if command.reason else "", command.rule]
         return "log: " + " ".join(word for word in words if word)

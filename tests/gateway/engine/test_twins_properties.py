@@ -35,7 +35,7 @@ from gateway.api.model import (
     ValueKind,
     Watch,
 )
-from gateway.engine.commands import Audit, Notify, Tell, Withdraw
+from gateway.engine.commands import Audit, Notify, Refresh, Tell, Withdraw
 from gateway.engine.engine import Engine
 from gateway.engine.limits import EngineLimits, Rate
 from gateway.engine.policy import Action, Condition, Effect, Mode, PolicySet, Rule, Subject
@@ -137,6 +137,7 @@ class TwinsMachine(RuleBasedStateMachine):
         self.echoes: dict[int, str] = {}  # duplicates: a word may follow
         self.words: Counter[tuple[int, str]] = Counter()
         self.under_way: dict[int, Transmit] = {}
+        self.refreshed: set[str] = set()
 
     # What comes out
 
@@ -153,6 +154,8 @@ class TwinsMachine(RuleBasedStateMachine):
                 self._notified(command)
             elif isinstance(command, Tell):
                 self._told(command.scheme, command.update)
+            elif isinstance(command, Refresh):
+                self.refreshed.add(command.device.claim)
             else:
                 assert isinstance(command, Audit)
 
@@ -334,11 +337,18 @@ class TwinsMachine(RuleBasedStateMachine):
     @rule(policy=policies())
     def replaces(self, policy: tuple[PolicySet, frozenset[Triple]]) -> None:
         self.may = policy[1]
-        self.names = {subject.name for subject in policy[0].subjects}
-        for name in set(self.devices) - self.names:  # a stranger again: what it told is forgotten
+        for name in set(self.devices) - {
+            subject.name for subject in policy[0].subjects
+        }:  # a stranger again: what it told is forgotten
             self.devices[name] = Seen(properties=self.devices[name].properties, online=self.devices[name].online)
+        known, self.refreshed = self.known(), set()
+        self.names = {subject.name for subject in policy[0].subjects}
         self.engine.replace_policy(policy[0], now=self.now)
         self._take()
+        assert self.refreshed == {PEERS[name].claims[0] for name in self.known() - known}, "asked for what is new"
+
+    def known(self) -> set[str]:
+        return self.names & set(self.devices)
 
     @rule(seconds=st.sampled_from([0.0, 1.0, 10.0, 31.0, 61.0, 200.0]))
     def waits(self, seconds: float) -> None:

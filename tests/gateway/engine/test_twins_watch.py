@@ -238,7 +238,8 @@ def test_the_policy_may_come_to_know_a_device_that_is_there(stage: Any) -> None:
     assert s.tells("lamp", state=True) == ["refused unknown"]
     assert s.is_online("lamp") == ["accepted"]
     known = PolicySet(subjects=SUBJECTS, rules=s.policy.rules)
-    assert s.replaces(known) == ["mqtt <- news of #1: device lamp", "mqtt <- news of #1: presence lamp online"]
+    asked = f"zigbee <- refresh {SUBJECTS[0].claim}"
+    assert s.replaces(known) == ["mqtt <- news of #1: device lamp", "mqtt <- news of #1: presence lamp online", asked]
     renamed = PolicySet(subjects=(replace(SUBJECTS[0], name="bulb"), *SUBJECTS[1:]), rules=s.policy.rules)
     assert s.replaces(renamed) == [
         "mqtt <- news of #1: gone lamp",
@@ -247,7 +248,7 @@ def test_the_policy_may_come_to_know_a_device_that_is_there(stage: Any) -> None:
     ]
     assert s.replaces(s.policy) == ["mqtt <- news of #1: gone bulb"]
     s.engine.adapter_faulty("zigbee", now=s.now)
-    assert s.replaces(known) == ["mqtt <- news of #1: device lamp", "mqtt <- news of #1: presence lamp unknown"]
+    assert s.replaces(known) == ["mqtt <- news of #1: device lamp", "mqtt <- news of #1: presence lamp unknown", asked]
 
 
 def test_an_adapter_that_goes_away_takes_its_watches_and_the_sight_of_its_devices(stage: Any) -> None:

@@ -141,7 +141,7 @@ class Lax(BaseModel):
     [
         ("config_model", Lax, "config_model lets an unknown key pass"),
         ("config_model", Lax, "config key folder has no description for the schema"),
-        ("api", 2, "api is 2, not 1"),
+        ("api", 1, "api is 1, not 2"),
         ("scheme", "Left Hand", "scheme 'Left Hand' is not a lower-case word"),
     ],
 )

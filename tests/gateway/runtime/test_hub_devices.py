@@ -15,6 +15,7 @@ import pytest
 from gateway.api.errors import PeerError
 from gateway.api.model import (
     Accepted,
+    Address,
     Change,
     Command,
     EnvelopeId,
@@ -81,6 +82,7 @@ class Recorder:
         self.withdrawn: list[EnvelopeId] = []
         self.receipts: list[Receipt] = []
         self.updates: list[Update] = []
+        self.refreshed: list[Address] = []
         self.asked = asyncio.Event()
         self.answer = asyncio.Event()
 
@@ -97,6 +99,9 @@ class Recorder:
 
     def update(self, update: Update) -> None:
         self.updates.append(update)
+
+    def refresh(self, device: Address) -> None:
+        self.refreshed.append(device)
 
     def status(self) -> dict[str, Any]:
         return {}

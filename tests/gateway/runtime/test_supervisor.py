@@ -97,6 +97,8 @@ class MemoryAdapter:
 
     def update(self, update) -> None: ...
 
+    def refresh(self, device) -> None: ...
+
     def receipt(self, receipt) -> None:
         self.memory.receipts.append(receipt)
         self.on_receipt(receipt)

@@ -198,6 +198,8 @@ class HopAdapter:
 
     def update(self, update) -> None: ...
 
+    def refresh(self, device) -> None: ...
+
     def receipt(self, receipt):
         for path in self.folder.glob("*.peer"):
             said = {"receipt": receipt.id, "outcome": receipt.outcome.value}
@@ -217,7 +219,7 @@ class HopAdapter:
 
 
 class HopPlugin:
-    api = 1
+    api = 2
     config_model = HopTable
 
     def __init__(self, scheme):
