@@ -200,7 +200,7 @@ class Engine:
         return [session.view() for session in self._sessions]
 
     def queues(self) -> dict[str, int]:
-        """What waits or is on its way: units, their octets, those for sleepers, those in the store."""
+        """What waits or is on its way: units, their octets, those for sleepers, those in the store; commands, held."""
         pending = [
             unit for session in self._sessions for flow in (session.up, session.down) for unit in flow.pending.values()
         ]
@@ -209,6 +209,7 @@ class Engine:
             "octets": self._delivery.pending_octets,
             "asleep": sum(unit.asleep for unit in pending),
             "stored": sum(unit.told for unit in pending),
+            **self._twins.queues(),
         }
 
     def surviving(self, scheme: str) -> list[SurvivingEnd]:

@@ -64,9 +64,9 @@ class EngineLimits:
     retry_after: float = 2.0
     max_watches: int = 1024
     subject_watches: int = 256
-    max_commands: int = 1024
-    subject_commands: int = 128
-    device_commands: int = 32
+    max_commands: int = 8192
+    subject_commands: int = 4096
+    device_commands: int = 2048
     command_timeout: float = 60.0
     command_lifetime: float = 3600.0
     recent_commands: int = 4096
@@ -83,6 +83,14 @@ def parse_rate(text: str) -> Rate:
     if not slash or period not in _PERIODS or not (amount.isascii() and amount.isdigit()) or int(amount) == 0:
         raise ValueError("expected an amount per s, min, h or day, such as 3/min or 8KiB/min")
     return Rate(int(amount) * factor, _PERIODS[period])
+
+
+def has_room(share: int, free: int) -> bool:
+    """Whether one who holds ``share`` of a table may have one more of the ``free`` places.
+
+    Nobody may hold more than is still free for all, so that whoever fills a table can't lock the others out of it.
+    """
+    return free > 0 and share <= free
 
 
 class Bucket:
