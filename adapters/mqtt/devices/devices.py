@@ -15,7 +15,7 @@ from typing import Any, Final
 from adapters.mqtt import faults
 from adapters.mqtt.complaints import Complaints
 from adapters.mqtt.devices.board import Board
-from adapters.mqtt.devices.commands import RECEIVE_MAXIMUM, Commands
+from adapters.mqtt.devices.commands import MAX_PENDING, RECEIVE_MAXIMUM, Commands
 from adapters.mqtt.devices.names import MAX_DEVICES, Names
 from adapters.mqtt.devices.once import Once
 from adapters.mqtt.devices.requests import Requests
@@ -72,7 +72,9 @@ class Devices:
     def __init__(self, options: MqttOptions, devices: DeviceOptions, health: Callable[[str], None]) -> None:
         self._topics = HomeSpace(devices.base)
         will = Will(topic=self._topics.bridge_state, payload=OFFLINE, retain=True, content_type=JSON_TYPE)
-        self._options = replace(options, will=will, manual_ack=True, receive_maximum=RECEIVE_MAXIMUM)
+        self._options = replace(
+            options, will=will, manual_ack=True, receive_maximum=RECEIVE_MAXIMUM, max_queued=2 * MAX_PENDING
+        )
         self._prefix = devices.discovery_prefix
         self._claim = devices.claim
         self._health = health
@@ -285,7 +287,8 @@ class Devices:
     # What goes to clients
 
     def _tell(self, topic: str, body: bytes, correlation: bytes | None) -> None:
-        """Publish an answer. It gets half of the queue: whoever floods us must not crowd out the rest."""
+        """Publish an answer. Answers get half of the queue, one for each command that may wait: a flood of them must
+        not crowd out the rest."""
         client = self._client
         assert client is not None
         if correlation is not None and len(correlation) > MAX_CORRELATION:
