@@ -15,6 +15,7 @@ import pytest
 from adapters.coap import observers, plugin
 from adapters.mqtt import orders as mqtt_orders
 from adapters.mqtt.devices import commands, devices
+from adapters.mqtt.devices.commands import MAX_PENDING
 from adapters.mqtt.plugin import MqttConfig
 from adapters.zigbee import adapter as zigbee_adapter
 from adapters.zigbee import orders as zigbee_orders
@@ -99,7 +100,7 @@ NUMBERS = (
     f"does not take in {mqtt_orders.GRACE:g} s",
     f"expires after {devices.ANSWER_EXPIRY:g} s",
     f"at most {mqtt_client.STATE_ROOM // 1024} KiB of buffer",
-    f"beyond half of {MQTT.max_queued} messages",
+    f"beyond half of {2 * MAX_PENDING} messages",
     f"acknowledgement within {CONNECTION.ack_timeout * 1.5 * (2 ** (CONNECTION.max_retransmit + 1) - 1):g} s",
     f"acknowledged within {CONNECTION.ack_timeout * 1.5 * (2 ** (CONNECTION.max_retransmit + 1) - 1):g} s",
     f"`absence` ({COAP['absence'].default:g} s)",

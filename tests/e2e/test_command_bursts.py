@@ -81,9 +81,9 @@ async def client(stack: Stack, tmp_path: Path) -> AsyncIterator[Client]:
         "devices:\n" + "".join(f'  - {{eui64: "{address}", kind: plug, name: {name}}}\n' for name, address in names)
     )
     stack.write_policy(
-        POLICY.format(subjects="\n".join(f'  {name}: {{link: zigbee, eui64: "{address}"}}' for name, address in names))
+        POLICY.format(subjects="\n".join(f'  {name}: {{link: zigbee, eui64: "{own}"}}' for name, own in names))
     )
-    # At this speed a plug's second command may come exactly 256 frames behind its first, under the same APS counter; the
+    # At this speed a second command to a plug may come 256 frames behind its first, under the same APS counter; the
     # plugs' table of duplicates has no age.
     await stack.start_simulator("--seed", "1", "--no-aps-dedup", "--network", str(network))
     await stack.start_broker(["gateway", USER])
@@ -125,7 +125,9 @@ async def test_a_burst_of_a_thousand_sets_is_carried_out(stack: Stack, client: C
         for name, state in last.items():
             assert client.heard[f"home/{name}/answer"][-1]["status"] == "delivered", "the last of each is not overtaken"
             assert plugs_are[name]["values"]["on_off"] == (state == "ON")
-        await client.until(lambda: all((client.last(f"home/{name}") or {}).get("state") == last[name] for name in last))
+        await client.until(
+            lambda ends=last: all((client.last(f"home/{name}") or {}).get("state") == ends[name] for name in ends)
+        )
         status = await stack.ask("status")
         assert status["queues"]["commands"] == 0
         assert not any("busy" in reason for reason in status["refused"])
