@@ -53,12 +53,26 @@ LISTEN_AGAIN: Final = 5.0
 """Seconds until a port that can't be had is tried again."""
 LOG_LINES: Final = 10
 LOG_INTERVAL: Final = 10.0
-"""Seconds in which so many refused handshakes and requests are logged: anybody can cause them."""
+"""Seconds in which so many lines are logged of what was refused, and of who came and went: anybody can cause them."""
 
 _KINDS: Final[dict[str, ContentKind]] = {kind.value: kind for kind in ContentKind}
 
 Serve = Callable[["CoapAdapter"], AbstractAsyncContextManager[CoapsServer]]
 """Runs the listener for a handler. TransportError: the port can't be had."""
+
+
+class _Lines:
+    """A bounded number of log lines: the first in each interval."""
+
+    def __init__(self) -> None:
+        self._since, self._count = float("-inf"), 0
+
+    def log(self, now: float, level: int, text: str, *arguments: object) -> None:
+        if now - self._since >= LOG_INTERVAL:
+            self._since, self._count = now, 0
+        self._count += 1
+        if self._count <= LOG_LINES:
+            _LOG.log(level, text, *arguments)
 
 
 class CoapAdapter:
@@ -76,7 +90,7 @@ class CoapAdapter:
         self._server: CoapsServer | None = None
         self._refused_handshakes = 0
         self._malformed = 0
-        self._logged_at, self._logged = float("-inf"), 0
+        self._refusals, self._comings = _Lines(), _Lines()
 
     @property
     def _context(self) -> AdapterContext:
@@ -163,13 +177,15 @@ class CoapAdapter:
     def connected(self, peer: CoapPeer) -> None:
         connection = self._connections[peer] = self._delivery.boxes.connect(peer)
         identity = connection.identity
-        _LOG.info("client %s connected, %s", _printable(identity.claims[0]), identity.link.suite)
+        name, suite = _printable(identity.claims[0]), identity.link.suite
+        self._comings.log(self._context.now(), logging.INFO, "client %s connected, %s", name, suite)
         self._delivery.connect(connection)
 
     def gone(self, peer: CoapPeer, reason: str) -> None:
         connection = self._connections.pop(peer, None)
         if connection is not None:
-            _LOG.info("client %s is gone: %s", _printable(connection.identity.claims[0]), reason)
+            name = _printable(connection.identity.claims[0])
+            self._comings.log(self._context.now(), logging.INFO, "client %s is gone: %s", name, reason)
             self._devices.disconnect(connection)
             self._delivery.disconnect(connection)
 
@@ -178,13 +194,9 @@ class CoapAdapter:
         self._warn("handshake", reason, self._refused_handshakes)
 
     def _warn(self, what: str, reason: str, count: int) -> None:
-        """What no envelope was made of never reaches the engine's books; and anybody can cause it."""
-        now = self._context.now()
-        if now - self._logged_at >= LOG_INTERVAL:
-            self._logged_at, self._logged = now, 0
-        self._logged += 1
-        if self._logged <= LOG_LINES:
-            _LOG.warning("%s refused: %s (%d so far)", what, reason, count)
+        """What no envelope was made of never reaches the engine's books."""
+        text = "%s refused: %s (%d so far)"
+        self._refusals.log(self._context.now(), logging.WARNING, text, what, reason, count)
 
     def request(self, peer: CoapPeer, exchange: int, request: Request) -> None:
         connection = self._connections[peer]
