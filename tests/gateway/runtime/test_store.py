@@ -35,12 +35,14 @@ from gateway.engine.stored import (
     StoredSession,
     StoredUnit,
 )
+from gateway.engine.visible import HeldHello
 from gateway.runtime import store_keeper
 from gateway.runtime.faults import Faults
 from gateway.runtime.store import Store, StoreError
 from gateway.runtime.store_clock import CLOCK_IS_SET, Timebase, after_restart
 from gateway.runtime.store_keeper import StoreKeeper
 from gateway.runtime.store_rows import FORMS
+from layer.records import StreamState
 from tests.gateway.runtime.test_supervisor import LAMP, Bench, until
 
 NOW = CLOCK_IS_SET + 1e6
@@ -77,7 +79,7 @@ def whole(*rows) -> Changes:
 def a_unit(number: int = 1, expires_at: float = 2000.0, payload: bytes = b"\x16\xfe\xfd") -> StoredUnit:
     return StoredUnit(
         id=EnvelopeId(number), session=SessionId("5" * 32), up=True, n=number, payload=Sealed(payload), rule="p",
-        asleep=True, received_at=990.0, expires_at=expires_at, flight=frozenset({(1, 0, 0), (11, 2, 90)}),
+        asleep=True, received_at=990.0, expires_at=expires_at, flight=frozenset({(1, 0, 0, 9), (11, 2, 90, 120)}),
     )  # fmt: skip
 
 
@@ -95,7 +97,30 @@ FLOWS = st.builds(
     units=COUNTS,
     octets=COUNTS,
     link=st.none() | LINKS,
-    position=st.integers(-1, 20000),
+    random=st.binary(max_size=32),
+    client=st.booleans(),
+    connection_id=st.integers(-1, 255),
+    half_read=st.dictionaries(
+        st.integers(0, 65535),
+        st.builds(HeldHello, COUNTS, COUNTS, st.lists(st.tuples(COUNTS, st.binary(max_size=9)), max_size=2).map(tuple)),
+        max_size=2,
+    ),
+    stream=st.one_of(
+        st.none(),
+        COUNTS.map(lambda skip: StreamState(skip=skip)),
+        st.builds(
+            StreamState,
+            clear=st.just(True),
+            begun=st.booleans(),
+            retry=st.booleans(),
+            skip=COUNTS,
+            partial=st.binary(max_size=9),
+            prefix=st.binary(max_size=3),
+            message_type=COUNTS,
+            message_left=COUNTS,
+            hello=st.binary(max_size=9),
+        ),
+    ),
 )
 ROWS = st.one_of(
     st.builds(
@@ -132,7 +157,7 @@ ROWS = st.one_of(
         asleep=st.booleans(),
         received_at=TIMES,
         expires_at=TIMES,
-        flight=st.frozensets(st.tuples(COUNTS, COUNTS, COUNTS), max_size=3),
+        flight=st.frozensets(st.tuples(COUNTS, COUNTS, COUNTS, COUNTS), max_size=3),
     ),
     st.builds(
         StoredClose,
