@@ -184,9 +184,9 @@ class Gate:
             visible: Visible | None = reader.read(payload.octets)
         except PeerError:
             visible = None
-        if visible is not None and visible.server is not None and not flow.session.suits(flow, visible.server):
-            visible = None
-            if isinstance(reader, StreamReader):
+        if visible is not None and visible.server is not None:
+            visible = flow.session.suiting(flow, visible)
+            if visible is None and isinstance(reader, StreamReader):
                 reader.lose()
         flow.read_n, flow.read_payload, flow.read_visible = unit.n, payload, visible
         return visible

@@ -28,7 +28,6 @@ from gateway.engine.decision import Decision, Grant
 from gateway.engine.limits import EngineLimits
 from gateway.engine.stored import Journal, StoredOpen
 from gateway.engine.visible import NO_FLIGHT, DatagramReader, Flight, StreamReader, Visible
-from layer.records import ServerHelloFacts
 
 OpenKey = tuple[str, str, ContentKind, bytes]
 """Opener, ``to``, content, nonce: what makes two opens the same."""
@@ -225,11 +224,17 @@ class Session:
     def other(self, flow: Flow) -> Flow:
         return self.down if flow is self.up else self.up
 
-    def suits(self, flow: Flow, hello: ServerHelloFacts) -> bool:
-        """Whether the sender of ``flow`` may have sent this ServerHello in the handshake that is on."""
-        if self.client in ("", flow.sender):
-            return False
-        return hello.retry or self.chosen in (0, hello.version)
+    def suiting(self, flow: Flow, visible: Visible) -> Visible | None:
+        """A unit with a ServerHello as it counts in the handshake that is on; None where it can't be part of that.
+
+        Where nobody began a handshake nobody waits for a ServerHello: it chooses nothing.
+        """
+        hello = visible.server
+        if not self.client:
+            return visible._replace(server=None)
+        if hello is None or self.client == flow.sender:
+            return None
+        return visible if hello.retry or self.chosen in (0, hello.version) else None
 
     def hears(self, flow: Flow, visible: Visible) -> None:
         """A unit that shows a part of a handshake in clear is on its way."""

@@ -89,7 +89,7 @@ def _reading(flow: StoredFlow) -> dict[str, Any]:
 
 def _a_flow(text: str) -> StoredFlow:
     watermark, next_out, units, octets, position, link, *more = json.loads(text)
-    reading = more[0] if more else {}  # rows of the first versions end with the link
+    reading = dict(more[0]) if more else {}  # rows of the first versions end with the link
     return StoredFlow(
         watermark=int(watermark),
         next_out=int(next_out),

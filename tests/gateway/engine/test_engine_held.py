@@ -144,6 +144,48 @@ def test_a_retransmitted_flight_takes_the_place_of_the_one_that_waits(
     assert (("units", (2,)) in home.rows) != replaced
 
 
+WHOLE = a_hello(end=1000)
+CHANGE = dtls_record(20, b"\x01")
+KEYS = dtls_record(22, dtls_fragment(16, b"k" * 66, 0, 66, 2))
+DONE = dtls_record(22, dtls_fragment(14, b"", 0, 0, 3))
+
+
+def finished(octet: int, length: int = 40) -> bytes:
+    return dtls_record(22, bytes([octet]) * length, 1, octet)
+
+
+@pytest.mark.parametrize(
+    ("waits", "newer", "replaced"),
+    [
+        (WHOLE, a_hello(end=40), False),
+        (WHOLE, a_hello(start=40, end=1000), False),
+        (WHOLE, a_hello(start=40, end=1000) + a_hello(end=40), True),
+        (WHOLE, a_hello(start=41, end=1000) + a_hello(end=40), False),
+        (WHOLE, a_hello(start=20, end=1000) + a_hello(end=40), True),
+        (WHOLE, WHOLE, True),
+        (a_hello(end=40), WHOLE, True),
+        (a_hello(start=10, end=40), WHOLE, True),
+        (WHOLE + dtls_record(21, b"\x01\x5a"), WHOLE, False),
+        (KEYS + CHANGE + finished(1), KEYS, False),
+        (KEYS + CHANGE + finished(1), KEYS + CHANGE, False),
+        (KEYS + CHANGE + finished(1), KEYS + CHANGE + finished(2), True),
+        (KEYS + CHANGE + finished(1), KEYS + CHANGE + finished(2, 39), False),
+        (KEYS + CHANGE + finished(1), KEYS + CHANGE + finished(2) + finished(3), True),
+        (KEYS + CHANGE + finished(1) + finished(2), KEYS + CHANGE + finished(3), False),
+        (WHOLE + DONE, WHOLE, False),
+        (WHOLE + DONE, WHOLE + DONE, True),
+    ],
+)
+def test_only_what_repeats_all_of_a_unit_takes_its_place(
+    home: Stage, waits: bytes, newer: bytes, replaced: bool
+) -> None:
+    """Else a sleeper wakes to half a hello, or to a flight without its end."""
+    home.sends("phone", "s1", 0, waits)
+    home.settles(2, "held")
+    said = home.sends("phone", "s1", 1, newer)
+    assert ("coap <- #2 s1 expired (superseded)" in said) == replaced
+
+
 def test_a_handshake_unit_in_the_air_is_left_alone(home: Stage) -> None:
     home.sends("phone", "s1", 0, a_hello())
     assert home.sends("phone", "s1", 1, a_hello()) == ["accepted s1"]
