@@ -27,7 +27,7 @@ from gateway.api.model import (
 from gateway.engine.decision import Decision, Grant
 from gateway.engine.limits import EngineLimits
 from gateway.engine.stored import Journal, StoredOpen
-from gateway.engine.visible import DatagramReader, Flight, StreamReader, Visible
+from gateway.engine.visible import NO_FLIGHT, DatagramReader, Flight, StreamReader, Visible
 
 OpenKey = tuple[str, str, ContentKind, bytes]
 """Opener, ``to``, content, nonce: what makes two opens the same."""
@@ -51,7 +51,7 @@ class Pending:
     __slots__ = ("asleep", "expires_at", "flight", "flow", "grant", "kept", "sent", "since", "told", "unit")
 
     def __init__(
-        self, unit: Unit, flow: Flow, grant: Grant, expires_at: float, since: float, flight: Flight = frozenset()
+        self, unit: Unit, flow: Flow, grant: Grant, expires_at: float, since: float, flight: Flight = NO_FLIGHT
     ) -> None:
         self.unit = unit
         self.flow = flow
@@ -143,6 +143,8 @@ class Session:
 
     __slots__ = (
         "accepted",
+        "chosen",
+        "client",
         "close",
         "closing",
         "content",
@@ -202,7 +204,12 @@ class Session:
         self.idle = 0.0
         self.scheduled = float("inf")
         self.version = ""
+        """What the ServerHello chose that came last."""
         self.early = False
+        self.client = ""
+        """The end whose ClientHello came last, which makes it the client of that handshake, whoever opened."""
+        self.chosen = 0
+        """What the server chose in that handshake; 0: nothing yet."""
         self.accepted = Accepted(session)
         self.duplicate = Accepted(session, duplicate=True)
         self.up = Flow(self, self.opener, self.target, ends[1])
@@ -216,6 +223,39 @@ class Session:
 
     def other(self, flow: Flow) -> Flow:
         return self.down if flow is self.up else self.up
+
+    def suiting(self, flow: Flow, visible: Visible) -> Visible | None:
+        """A unit with a ServerHello as it counts in the handshake that is on; None where it can't be part of that.
+
+        Where nobody began a handshake nobody waits for a ServerHello: it chooses nothing.
+        """
+        hello = visible.server
+        if not self.client:
+            return visible._replace(server=None)
+        if hello is None or self.client == flow.sender:
+            return None
+        return visible if hello.retry or self.chosen in (0, hello.version) else None
+
+    def hears(self, flow: Flow, visible: Visible) -> None:
+        """A unit that shows a part of a handshake in clear is on its way."""
+        own, other = flow.reader, self.other(flow).reader
+        if own is None or other is None:
+            return
+        own.take(visible)
+        client, server = visible.client, visible.server
+        if client is not None:
+            if self.client != flow.sender or flow.last_random != client.random:
+                self.client, self.chosen = flow.sender, 0
+            flow.last_random = client.random
+            self.early = self.early or client.early_data
+            other.connection_id = client.connection_id
+        elif server is not None and server.retry:
+            other.retry()
+        elif server is not None:
+            self.version, self.chosen = visible.chosen, server.version
+            other.connection_id = server.connection_id
+            if server.connection_id < 0:
+                own.connection_id = -1
 
     def surviving(self, scheme: str) -> Iterator[SurvivingEnd]:
         """The ends of this session that the adapter of ``scheme`` reaches and that know of it."""
