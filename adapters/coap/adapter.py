@@ -202,7 +202,9 @@ class CoapAdapter:
             case atls.CloseSession(session=session):
                 self._on_close(connection, exchange, SessionId(session))
             case atls.Inbox():
-                answer = peer.respond(exchange, self._delivery.inbox(connection), observe=operation.observe)
+                answer = peer.respond(
+                    exchange, self._delivery.inbox(connection), observe=operation.observe, states=True
+                )
                 if answer is Answer.OBSERVED:
                     connection.observed[exchange] = InboxView(connection, exchange)
             case atls.WellKnownCore(query=query):

@@ -139,7 +139,7 @@ class Devices:
         render = partial(self._render, connection, wanted)
         observer = Observer(connection, exchange, render, partial(self._unwatch, connection, watch), self.context.now())
         self._watches[watch] = observer
-        if connection.peer.respond(exchange, response, observe=True) is Answer.OBSERVED:
+        if connection.peer.respond(exchange, response, observe=True, states=True) is Answer.OBSERVED:
             self._observers.add(observer)
         else:
             observer.forget()
@@ -316,7 +316,7 @@ class Devices:
                 return devices.refusal("unknown")
             return devices.content(wanted.format, state.text.encode(), 0)
 
-        if connection.peer.respond(exchange, render(), observe=wanted.observe) is Answer.OBSERVED:
+        if connection.peer.respond(exchange, render(), observe=wanted.observe, states=True) is Answer.OBSERVED:
             observer = Observer(connection, exchange, render, lambda: self._unobserve_state(key, observer), 0.0)
             self._state_watchers.setdefault(key, []).append(observer)
             self._observers.add(observer)

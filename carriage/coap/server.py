@@ -73,7 +73,7 @@ class Handler(Protocol):
         """A whole request; answer with ``peer.respond``, now or later."""
 
     def acknowledged(self, peer: Peer, exchange: int, notification: int) -> None:
-        """The observer has this notification."""
+        """The observer has this notification; see ``NotificationAcknowledged``."""
 
     def observation_ended(self, peer: Peer, exchange: int, reason: Reason) -> None:
         """Every notification of it that is not acknowledged by now has failed. Not called for a peer that is gone."""
@@ -138,13 +138,13 @@ class Peer:
     def __repr__(self) -> str:
         return f"<Peer {self.id}>"
 
-    def respond(self, exchange: int, response: Response, *, observe: bool = False) -> Answer:
+    def respond(self, exchange: int, response: Response, *, observe: bool = False, states: bool = False) -> Answer:
         """See ``CoapConnection.respond``; ``Answer.GONE`` also for a peer that is gone."""
-        answer = self.connection.respond(exchange, response, self._server.now(), observe=observe)
+        answer = self.connection.respond(exchange, response, self._server.now(), observe=observe, states=states)
         self._server.touch(self)
         return answer
 
-    def notify(self, exchange: int, response: Response, *, confirmable: bool = True) -> int | Reason:
+    def notify(self, exchange: int, response: Response, *, confirmable: bool = True) -> int | Reason | None:
         """See ``CoapConnection.notify``."""
         sent = self.connection.notify(exchange, response, self._server.now(), confirmable=confirmable)
         self._server.touch(self)
@@ -394,6 +394,7 @@ def _soonest(config: CoapConfig) -> float:
         config.response_timeout,
         config.answer_lifetime,
         config.fetch_timeout,
+        config.fetch_patience,
         config.ping_timeout,
     )
 

@@ -11,7 +11,7 @@ from carriage.coap import codes
 from carriage.coap import options as opt
 from carriage.coap.exchange import Request
 from carriage.coap.link_format import read_links
-from gateway.api.model import Outcome, Property, Reason, ValueKind
+from gateway.api.model import Outcome, Property, Reason, Receipt, ValueKind
 from tests.adapters.coap.coap_home import Home
 from tests.adapters.coap.devices_home import (
     CBOR,
@@ -178,6 +178,18 @@ async def test_a_command_that_fails(
     lamp.settle(await lamp.command(), outcome, reason, detail)
     answer = await setting
     assert (answer.code, answer.payload) == (code, payload)
+
+
+async def test_a_command_that_a_newer_one_overtakes(home: Home, lamp: Device) -> None:
+    """Before it was on the air: its PUT is answered so, or the resource that it became says so."""
+    phone = await home.client("phone")
+    setting = await asking(phone, put("d/lamp/level", "1"))
+    home.adapter.receipt(Receipt((await lamp.command()).id, Outcome.SUPERSEDED))
+    answer = await setting
+    assert (answer.code, answer.payload) == (codes.CONFLICT, b"superseded")
+    assert (await phone.request(put("d/lamp/level", "2"))).code == codes.CREATED  # answer_within is over
+    home.adapter.receipt(Receipt((await lamp.command(2)).id, Outcome.SUPERSEDED))
+    assert (await phone.request(get("d/lamp/level/command"))).payload == b"superseded"
 
 
 async def test_only_what_the_caller_may_use_is_there(home: Home, lamp: Device) -> None:
