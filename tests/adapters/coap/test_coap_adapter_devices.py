@@ -192,6 +192,19 @@ async def test_a_command_that_a_newer_one_overtakes(home: Home, lamp: Device) ->
     assert (await phone.request(get("d/lamp/level/command"))).payload == b"superseded"
 
 
+async def test_two_who_read_the_same_get_the_one_answer(home: Home, lamp: Device) -> None:
+    """Of two questions to a sleeper only the newer one is asked."""
+    phone, tablet = await home.client("phone"), await home.client("tablet")
+    first = await asking(phone, get("d/lamp/level", TEXT))
+    lamp.settle(await lamp.command(), Outcome.HELD)
+    second = await asking(tablet, get("d/lamp/level", TEXT))
+    newer = await lamp.command(2)
+    lamp.tell(level=7)
+    lamp.settle(newer, Outcome.DELIVERED)
+    assert (await first).payload == (await second).payload == b"7"
+    assert not home.adapter._devices._asked
+
+
 async def test_only_what_the_caller_may_use_is_there(home: Home, lamp: Device) -> None:
     Device(home.far, "secret").tell(on=True)
     lamp.tell(on=True, level=1, label="x", temperature=1)
