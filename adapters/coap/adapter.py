@@ -121,19 +121,21 @@ class CoapAdapter:
         if pending is None:
             self._devices.receipt(receipt)
             return
-        if (downlink := pending.downlink) is None:
-            return
-        downlink.sending.pop(pending.n, None)
+        downlink = pending.downlink
         # Held is as good: it is in the gateway's store. What becomes of it then, the session's end tells if need be.
         delivered = receipt.outcome in (Outcome.DELIVERED, Outcome.HELD)
         reason = receipt.reason or Reason.EXPIRED
-        if not delivered:
-            downlink.failed = (pending.n, reason)
+        if downlink is not None:
+            downlink.sending.pop(pending.n, None)
+            if not delivered:
+                downlink.failed = (pending.n, reason)
         while pending is not None:
-            if delivered:
+            if not delivered:
+                _refuse(pending.connection, pending.exchange, reason)
+            elif downlink is not None:
                 self._delivery.taken(pending, downlink)
             else:
-                _refuse(pending.connection, pending.exchange, reason)
+                _answer_taken(pending)
             pending = pending.repeated
 
     def update(self, update: Update) -> None:
@@ -284,18 +286,18 @@ class CoapAdapter:
         if verdict.duplicate:
             self._on_repeated(pending, delivery.find(connection, session))
             return
-        downlink = delivery.enter(connection, session, content)
-        assert downlink is not None, "the engine takes units of a session's owners only"
+        self._submitted[identifier] = pending
+        downlink = pending.downlink = delivery.enter(connection, session, content)
+        if downlink is None:
+            return  # the unit was dropped and its session ended with it, which the receipt says
         if downlink.shown:  # only a new unit says that the client has had its answer to the last one
             delivery.acknowledge(downlink)
-        pending.downlink = downlink
-        self._submitted[identifier] = downlink.sending[pending.n] = pending
+        downlink.sending[pending.n] = pending
 
     def _on_repeated(self, pending: Pending, downlink: Downlink | None) -> None:
         """A unit that the engine has had before is answered like the first time, and not sooner."""
         if downlink is None:
-            answer = atls.taken() if pending.location is None else atls.opened(pending.location)
-            pending.connection.peer.respond(pending.exchange, answer)
+            _answer_taken(pending)
             return
         original = downlink.sending.get(pending.n)
         if original is not None:
@@ -355,6 +357,12 @@ class CoapAdapter:
         if downlink is not None:
             self._delivery.leave(downlink, Reason.CLOSED)
         connection.peer.respond(exchange, atls.closed())
+
+
+def _answer_taken(pending: Pending) -> None:
+    """The unit is taken, and no other one comes back with the answer."""
+    answer = atls.taken() if pending.location is None else atls.opened(pending.location)
+    pending.connection.peer.respond(pending.exchange, answer)
 
 
 def _refuse(connection: Connection, exchange: int, reason: Reason, retry_after: float | None = None) -> None:
