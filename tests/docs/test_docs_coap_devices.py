@@ -57,7 +57,7 @@ def test_links_and_values(told: Page) -> None:
     assert write_links(links.devices((LAMP,))) == told.block("text", "coap-device-links").strip().encode()
     pack = whole(LAMP, devices.SENML_JSON, 103.2)
     assert pack.payload == told.block("json", "coap-device-senml").strip().encode()
-    assert {int(row[0]) for row in told.rows("content format")} == set(devices.ONE_FORMATS)
+    assert {int(row[0]) for row in told.rows("content format")} == set(devices.SET_FORMATS)
 
 
 def test_refusals_are_those_of_reasons(told: Page) -> None:
