@@ -26,6 +26,7 @@ from carriage.coap.exchange import Request, Response
 from carriage.coap.link_format import Link, matching
 from carriage.coap.server import CoapsServer
 from carriage.coap.server import Peer as CoapPeer
+from carriage.log_rate import LogRate
 from gateway.api.errors import PeerError, TransportError
 from gateway.api.model import (
     Address,
@@ -51,9 +52,6 @@ _LOG = logging.getLogger(__name__)
 
 LISTEN_AGAIN: Final = 5.0
 """Seconds until a port that can't be had is tried again."""
-LOG_LINES: Final = 10
-LOG_INTERVAL: Final = 10.0
-"""Seconds in which so many refused handshakes and requests are logged: anybody can cause them."""
 
 _KINDS: Final[dict[str, ContentKind]] = {kind.value: kind for kind in ContentKind}
 
@@ -76,7 +74,7 @@ class CoapAdapter:
         self._server: CoapsServer | None = None
         self._refused_handshakes = 0
         self._malformed = 0
-        self._logged_at, self._logged = float("-inf"), 0
+        self._log_rate = LogRate()
 
     @property
     def _context(self) -> AdapterContext:
@@ -181,11 +179,7 @@ class CoapAdapter:
 
     def _warn(self, what: str, reason: str, count: int) -> None:
         """What no envelope was made of never reaches the engine's books; and anybody can cause it."""
-        now = self._context.now()
-        if now - self._logged_at >= LOG_INTERVAL:
-            self._logged_at, self._logged = now, 0
-        self._logged += 1
-        if self._logged <= LOG_LINES:
+        if self._log_rate.permits(self._context.now()):
             _LOG.warning("%s refused: %s (%d so far)", what, reason, count)
 
     def request(self, peer: CoapPeer, exchange: int, request: Request) -> None:
