@@ -17,7 +17,7 @@ from simulator.network.agenda import Agenda, Alarm
 from simulator.network.aps import AirOptions, DuplicateTable
 from simulator.network.device import Device, Membership
 from simulator.network.radio import Conditions
-from simulator.network.station import Station, as_broadcast, meant_for
+from simulator.network.station import BroadcastFrame, Station, as_broadcast, meant_for
 
 _LOG = logging.getLogger(__name__)
 
@@ -187,8 +187,9 @@ class VirtualNetwork:
         device = station.device
         if self._coordinator is None or device.nwk is None:
             return
-        # the only broadcasts that a device sends here are announcements
-        reach = Reach.BROADCAST if frame.cluster == zdo.DEVICE_ANNCE and frame.profile == 0 else Reach.UNICAST
+        reach = Reach.UNICAST
+        if isinstance(frame, BroadcastFrame):
+            reach = Reach.MULTICAST if frame.group else Reach.BROADCAST
         self._coordinator.incoming(device.nwk, device.eui64, frame, reach=reach, lqi=device.lqi, rssi=device.rssi)
 
     def gone(self, station: Station, *, rejoin: bool) -> None:
