@@ -156,7 +156,7 @@ class Semantics:
             return False
         question = None
         if not endpoint or payload[2] != _REPORT or payload[0] & _GENERAL:
-            question = self._requests.find(eui64, endpoint, cluster, payload)
+            question = self._requests.find(eui64, endpoint, cluster, payload, link_key)
             if question is None:
                 return False
         elif cluster not in self._table.of:
@@ -247,7 +247,7 @@ class Semantics:
         if model is None:
             self._counters["reports_unknown"] += 1
             return
-        if model.repeated(aps_counter, at, payload, now):
+        if model.repeated((aps_counter, at, link_key, payload), now):
             self._counters["reports_repeated"] += 1
             return
         slots = model.places.get(at)

@@ -330,3 +330,38 @@ async def test_a_device_that_leaves(world: Any) -> None:
         await device.client.leave()
         receipt = await orders.final(order)
         assert (receipt.reason, receipt.detail) == (Reason.UNREACHABLE, "left the network")
+
+
+async def test_an_answer_under_the_network_key_is_no_answer_to_a_command_under_the_link_key(
+    world: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """And it can't tell a value as the device's own under the link key."""
+    monkeypatch.setattr(requests, "ANSWER_WAIT", 0.3)
+    async with world.gateway() as gateway:
+        device = ZclDevice(LAMP, on_off(IDENTITY))
+        await device.attach(world.socket)
+        world.devices.append(device)
+        await gateway.join(device)
+        await settled(gateway, device)
+        gateway.context.submitted.clear()
+        orders = Orders(gateway, device)
+
+        def under_the_network_key(cluster: int, request: ZclFrame, own: ZclFrame | None) -> None:
+            assert own is not None
+            device.say(cluster, own.encode())
+
+        device.answer = under_the_network_key
+        weak = orders.send(True, require=LinkRequirement(link_key=True))
+        receipt = await gateway.until(
+            lambda: next((each for each in gateway.context.receipts if each.id == weak), None)
+        )
+        assert (receipt.outcome, receipt.reason) == (Outcome.DROPPED, Reason.UNREACHABLE)
+        assert gateway.context.of(Reading) == []
+        device.answer = lambda cluster, request, own: own
+        strong = orders.send(True, require=LinkRequirement(link_key=True))
+        receipt = await gateway.until(
+            lambda: next((each for each in gateway.context.receipts if each.id == strong), None)
+        )
+        assert receipt.outcome is Outcome.DELIVERED
+        (reading,) = gateway.context.of(Reading)
+        assert reading.source.link.authenticated and reading.values == (("state", True),)
