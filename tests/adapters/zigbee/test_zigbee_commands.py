@@ -33,6 +33,7 @@ from gateway.api.model import (
 from simulator.network import datatypes as simulated
 from simulator.network.foundation import Attribute, make_cluster
 from simulator.network.kinds import Identity, on_off, power, temperature
+from simulator.network.radio import Conditions
 from tests.adapters.zigbee.conftest import BOTH_EZSP
 from tests.adapters.zigbee.zcl_device import ZclDevice, settled
 
@@ -251,6 +252,22 @@ async def test_a_device_that_is_gone(world: Any) -> None:
         await device.attach(world.socket)
         device.report(0x0006, "0000 10 01")
         await gateway.until(lambda: [each.online for each in gateway.context.of(Presence)] == [True, False, True])
+
+
+async def test_a_lost_command_costs_the_device_seconds_and_is_not_sent_again(world: Any) -> None:
+    """The device doesn't speak by itself: it is asked whether it is there again."""
+    async with world.gateway() as gateway:
+        device, orders = await joined(world, gateway)
+        gateway.adapter._semantics._presence._again = (0.3, 600.0)
+        station = world.network.station(LAMP)
+        world.network.set_conditions(Conditions(loss=1.0), station)
+        order = orders.send(True)
+        assert (await orders.final(order)).reason is Reason.UNREACHABLE
+        await gateway.until(lambda: [each.online for each in gateway.context.of(Presence)] == [True, False])
+        world.network.set_conditions(Conditions(), station)
+        await gateway.until(lambda: [each.online for each in gateway.context.of(Presence)] == [True, False, True])
+        await settled(gateway, device)
+        assert device.commands(0x0006) == []
 
 
 async def test_withdrawn(world: Any) -> None:
