@@ -84,16 +84,16 @@ class Model:
     """One with the Basic cluster, as every device has it."""
     notes: Notes
     odd: set[str] = field(default_factory=set)
-    recent: dict[tuple[int, int, bytes], float] = field(default_factory=dict)
+    recent: dict[tuple[int, int, bool, bytes], float] = field(default_factory=dict)
 
     @property
     def properties(self) -> tuple[Property, ...]:
         return tuple(slot.property for slot in self.slots.values() if not slot.absent)
 
-    def repeated(self, aps_counter: int, at: int, payload: bytes, now: float) -> bool:
-        """Whether this frame came already: the same APS counter and octets (with the ZCL sequence) a moment ago."""
+    def repeated(self, key: tuple[int, int, bool, bytes], now: float) -> bool:
+        """Whether this frame came already: the same APS counter, place, protection and octets (with the ZCL sequence) a
+        moment ago."""
         recent = self.recent
-        key = (aps_counter, at, payload)
         before = recent.get(key)
         if before is not None and now - before < RECENT_SECONDS:
             return True

@@ -174,7 +174,7 @@ class Semantics:
             return False
         question = None
         if not endpoint or payload[2] != _REPORT or payload[0] & _GENERAL:
-            question = self._requests.find(eui64, endpoint, cluster, payload) if unicast else None
+            question = self._requests.find(eui64, endpoint, cluster, payload, link_key) if unicast else None
             if question is None and not (endpoint and _reports(payload)):
                 if endpoint and unicast:
                     self._not_ours(eui64, endpoint << 16 | cluster, payload, link_key)
@@ -269,7 +269,7 @@ class Semantics:
             self._requests.answered(question, payload)
             return
         model = self._models.get(eui64)
-        if model is not None and model.repeated(aps_counter, at, payload, now):
+        if model is not None and model.repeated((aps_counter, at, link_key, payload), now):
             self._counters["reports_repeated"] += 1
             return
         values: Values = ()

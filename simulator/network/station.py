@@ -128,7 +128,9 @@ class Station:
         )
         self.hop.send_up(frame, on_sent)
 
-    def send_fragmented(self, *, profile: int, cluster: int, endpoint: int, payload: bytes, size: int) -> int:
+    def send_fragmented(
+        self, *, profile: int, cluster: int, endpoint: int, payload: bytes, size: int, link_key: bool = False
+    ) -> int:
         """One message to the coordinator's endpoint 1 in fragments of ``size`` octets; how many. The host's own
         acknowledgements aren't waited for: each goes once."""
         parts = [payload[start : start + size] for start in range(0, len(payload), size)]
@@ -142,6 +144,7 @@ class Station:
                 payload=part,
                 sequence=sequence,
                 fragment=(len(parts) if index == 0 else 0, index),
+                link_key=link_key,
             )
             self.hop.send_up(frame, _unasked)
         return len(parts)

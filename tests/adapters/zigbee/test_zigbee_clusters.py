@@ -128,15 +128,16 @@ def test_a_device_has_only_so_many_properties() -> None:
 
 def test_copies() -> None:
     model = device((6,))
-    assert not model.repeated(1, 0x10006, b"on", 0.0)
-    assert model.repeated(1, 0x10006, b"on", RECENT_SECONDS - 0.1)
-    assert not model.repeated(1, 0x20006, b"on", 0.0)
-    assert not model.repeated(2, 0x10006, b"on", 0.0)
-    assert not model.repeated(1, 0x10006, b"off", 0.0)
-    assert not model.repeated(1, 0x10006, b"on", RECENT_SECONDS)
+    assert not model.repeated((1, 0x10006, False, b"on"), 0.0)
+    assert model.repeated((1, 0x10006, False, b"on"), RECENT_SECONDS - 0.1)
+    assert not model.repeated((1, 0x20006, False, b"on"), 0.0)
+    assert not model.repeated((2, 0x10006, False, b"on"), 0.0)
+    assert not model.repeated((1, 0x10006, True, b"on"), 0.0)  # what somebody else could send is no copy of this
+    assert not model.repeated((1, 0x10006, False, b"off"), 0.0)
+    assert not model.repeated((1, 0x10006, False, b"on"), RECENT_SECONDS)
     for number in range(RECENT):
-        assert not model.repeated(number, 0x10006, b"x", 6.0)
-    assert not model.repeated(1, 0x10006, b"on", 6.0)
+        assert not model.repeated((number, 0x10006, False, b"x"), 6.0)
+    assert not model.repeated((1, 0x10006, False, b"on"), 6.0)
     assert len(model.recent) == RECENT
 
 

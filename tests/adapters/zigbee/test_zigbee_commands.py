@@ -33,6 +33,7 @@ from gateway.api.model import (
 from simulator.network import datatypes as simulated
 from simulator.network.foundation import Attribute, make_cluster
 from simulator.network.kinds import Identity, on_off, power, temperature
+from simulator.network.radio import Conditions
 from tests.adapters.zigbee.conftest import BOTH_EZSP
 from tests.adapters.zigbee.zcl_device import ZclDevice, settled
 
@@ -253,6 +254,22 @@ async def test_a_device_that_is_gone(world: Any) -> None:
         await gateway.until(lambda: [each.online for each in gateway.context.of(Presence)] == [True, False, True])
 
 
+async def test_a_lost_command_costs_the_device_seconds_and_is_not_sent_again(world: Any) -> None:
+    """The device doesn't speak by itself: it is asked whether it is there again."""
+    async with world.gateway() as gateway:
+        device, orders = await joined(world, gateway)
+        gateway.adapter._semantics._presence._again = (0.3, 600.0)
+        station = world.network.station(LAMP)
+        world.network.set_conditions(Conditions(loss=1.0), station)
+        order = orders.send(True)
+        assert (await orders.final(order)).reason is Reason.UNREACHABLE
+        await gateway.until(lambda: [each.online for each in gateway.context.of(Presence)] == [True, False])
+        world.network.set_conditions(Conditions(), station)
+        await gateway.until(lambda: [each.online for each in gateway.context.of(Presence)] == [True, False, True])
+        await settled(gateway, device)
+        assert device.commands(0x0006) == []
+
+
 async def test_withdrawn(world: Any) -> None:
     """What is on the air can't be taken back: no receipt then, but what the device answers is believed."""
     async with world.gateway() as gateway:
@@ -330,3 +347,38 @@ async def test_a_device_that_leaves(world: Any) -> None:
         await device.client.leave()
         receipt = await orders.final(order)
         assert (receipt.reason, receipt.detail) == (Reason.UNREACHABLE, "left the network")
+
+
+async def test_an_answer_under_the_network_key_is_no_answer_to_a_command_under_the_link_key(
+    world: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """And it can't tell a value as the device's own under the link key."""
+    monkeypatch.setattr(requests, "ANSWER_WAIT", 0.3)
+    async with world.gateway() as gateway:
+        device = ZclDevice(LAMP, on_off(IDENTITY))
+        await device.attach(world.socket)
+        world.devices.append(device)
+        await gateway.join(device)
+        await settled(gateway, device)
+        gateway.context.submitted.clear()
+        orders = Orders(gateway, device)
+
+        def under_the_network_key(cluster: int, request: ZclFrame, own: ZclFrame | None) -> None:
+            assert own is not None
+            device.say(cluster, own.encode())
+
+        device.answer = under_the_network_key
+        weak = orders.send(True, require=LinkRequirement(link_key=True))
+        receipt = await gateway.until(
+            lambda: next((each for each in gateway.context.receipts if each.id == weak), None)
+        )
+        assert (receipt.outcome, receipt.reason) == (Outcome.DROPPED, Reason.UNREACHABLE)
+        assert gateway.context.of(Reading) == []
+        device.answer = lambda cluster, request, own: own
+        strong = orders.send(True, require=LinkRequirement(link_key=True))
+        receipt = await gateway.until(
+            lambda: next((each for each in gateway.context.receipts if each.id == strong), None)
+        )
+        assert receipt.outcome is Outcome.DELIVERED
+        (reading,) = gateway.context.of(Reading)
+        assert reading.source.link.authenticated and reading.values == (("state", True),)

@@ -23,6 +23,7 @@ from adapters.zigbee.radio import ENDPOINT, PROFILE
 from adapters.zigbee.sending import Frame, Outcome
 from carriage.zigbee.tunneling import CLUSTER_ID
 from gateway.api.errors import TransportError
+from simulator.air import ApsFrame
 from simulator.network.radio import Conditions
 from tests.adapters.zigbee.conftest import BOTH_EZSP
 
@@ -193,7 +194,44 @@ async def test_fragmented_messages_are_whole_and_leave_no_timer(on_air: Any) -> 
     finally:
         loop.call_later = call_later  # type: ignore[method-assign]
     assert bellows.ezsp.fragmentation.FRAGMENT_TIMEOUT not in armed
-    assert len(radio._app._ezsp._protocol.whole) == 0
+    assert len(radio._app.whole) == 0
+
+
+@BOTH_EZSP
+@pytest.mark.parametrize("forged_first", [True, False])
+async def test_a_forged_fragment_is_no_part_of_a_message_under_the_link_key(on_air: Any, forged_first: bool) -> None:
+    """Somebody with the network key sends the first fragment of the message that the device sends next; what counts as
+    under the link key has parts under the link key only.
+    """
+    world, events, radio, _ = on_air
+    station = world.network.stations[LAMP]
+    message = bytes([0x11, 1, 2, 0, 0]) + bytes(130)
+    parts = [message[:50], message[50:100], message[100:]]
+
+    def fragment(index: int, part: bytes, *, link_key: bool, sequence: int) -> None:
+        frame = ApsFrame(
+            profile=PROFILE,
+            cluster=CLUSTER_ID,
+            source_endpoint=7,
+            destination_endpoint=1,
+            payload=part,
+            sequence=sequence,
+            fragment=(len(parts) if index == 0 else 0, index),
+            link_key=link_key,
+        )
+        world.network.arrived(station, frame)  # past the dongle's own table of copies, which needn't know of keys
+
+    own = [(index, part, True) for index, part in enumerate(parts)]
+    forged = (0, b"FORGED" + bytes(44), False)
+    for index, part, link_key in [forged, *own] if forged_first else [*own[:2], forged, own[2]]:
+        fragment(index, part, link_key=link_key, sequence=0x77)
+    for index, part in enumerate(parts):  # and the other way round
+        fragment(index, part, link_key=index != 1, sequence=0x78)
+    fragment(1, parts[1], link_key=True, sequence=0x78)
+    await until(lambda: len(events.frames) == 2)
+    assert events.frames == [(LAMP_TEXT, 7, message, True)] * 2
+    assert len(radio._app.whole) == 2  # of each what was under the network key
+    assert radio.counters["fragments_contradicting"] == 0
 
 
 async def test_too_long_is_known_before_it_is_sent(on_air: Any) -> None:
