@@ -103,12 +103,14 @@ class VirtualNetwork:
         station.device.seeking = True
         self._look_soon()
 
-    def rejoin(self, station: Station) -> bool:
-        """A member comes back and announces itself; whether it could."""
+    def rejoin(self, station: Station, *, moved: bool = False) -> bool:
+        """A member comes back and announces itself, ``moved``: under another network address; whether it could."""
         device = station.device
         if not self.on_air(device):
             return False
         assert device.nwk is not None and self._coordinator is not None
+        if moved:
+            self._admit(station, device.parent)
         self._coordinator.device_update(device.nwk, device.eui64, device.parent, JoinKind.SECURED_REJOIN)
         station.announce()
         _tell(station.on_joined)
@@ -296,9 +298,9 @@ class VirtualNetwork:
     def _admit(self, station: Station, parent: int) -> int:
         """The device's new network address."""
         device = station.device
+        nwk = self._new_nwk(device.eui64)
         if device.nwk is not None:
             del self._by_nwk[device.nwk]
-        nwk = self._new_nwk(device.eui64)
         device.nwk = nwk
         device.parent = parent
         device.network = self._fingerprint
