@@ -1,4 +1,4 @@
-"""aiocoap observes a state of ours in blocks while it changes. Over UDP without DTLS, which aiocoap takes from tinydtls."""
+"""aiocoap observes a state of ours in blocks while it changes; over UDP, since its DTLS is another library."""
 
 from __future__ import annotations
 
