@@ -74,7 +74,7 @@ class CoapAdapter:
         self._server: CoapsServer | None = None
         self._refused_handshakes = 0
         self._malformed = 0
-        self._log_rate = LogRate()
+        self._refusals, self._comings = LogRate(), LogRate()
 
     @property
     def _context(self) -> AdapterContext:
@@ -163,13 +163,17 @@ class CoapAdapter:
     def connected(self, peer: CoapPeer) -> None:
         connection = self._connections[peer] = self._delivery.boxes.connect(peer)
         identity = connection.identity
-        _LOG.info("client %s connected, %s", _printable(identity.claims[0]), identity.link.suite)
+        name, suite = _printable(identity.claims[0]), identity.link.suite
+        if self._comings.permits(self._context.now()):
+            _LOG.info("client %s connected, %s", name, suite)
         self._delivery.connect(connection)
 
     def gone(self, peer: CoapPeer, reason: str) -> None:
         connection = self._connections.pop(peer, None)
         if connection is not None:
-            _LOG.info("client %s is gone: %s", _printable(connection.identity.claims[0]), reason)
+            name = _printable(connection.identity.claims[0])
+            if self._comings.permits(self._context.now()):
+                _LOG.info("client %s is gone: %s", name, reason)
             self._devices.disconnect(connection)
             self._delivery.disconnect(connection)
 
@@ -179,7 +183,7 @@ class CoapAdapter:
 
     def _warn(self, what: str, reason: str, count: int) -> None:
         """What no envelope was made of never reaches the engine's books; and anybody can cause it."""
-        if self._log_rate.permits(self._context.now()):
+        if self._refusals.permits(self._context.now()):
             _LOG.warning("%s refused: %s (%d so far)", what, reason, count)
 
     def request(self, peer: CoapPeer, exchange: int, request: Request) -> None:

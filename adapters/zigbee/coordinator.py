@@ -19,9 +19,9 @@ from typing import Any, Final
 from adapters.zigbee import radio
 from adapters.zigbee.air import BlankDongleError, Device, RadioEvents, Settings, describe
 from adapters.zigbee.sending import Frame, Outcome
-from carriage.zigbee import zdo
+from carriage.zigbee import foundation, zcl, zdo
 from carriage.zigbee.tunneling import CLUSTER_ID
-from gateway.api.errors import TransportError
+from gateway.api.errors import PeerError, TransportError
 
 _LOG = logging.getLogger(__name__)
 
@@ -72,7 +72,7 @@ class Coordinator:
         self._conflict = False
         self.max_payload = 0
         """Octets of one APS payload under network security alone."""
-        self.counters = {"received": 0, "unknown_sender": 0, "not_unicast": 0}
+        self._counters = {"received": 0, "unknown_sender": 0, "not_unicast": 0, "malformed": 0}
 
     @classmethod
     async def start(cls, settings: Settings, events: RadioEvents, *, may_form: bool) -> Coordinator:
@@ -137,6 +137,10 @@ class Coordinator:
         """Channel, PAN id and firmware, without keys; empty while the radio is down."""
         return {} if self._app is None else radio.network(self._app)
 
+    @property
+    def counters(self) -> dict[str, int]:
+        return self._counters if self._app is None else {**self._counters, **self._app.whole.counters}
+
     # What comes in: radio.Hooks ------------------------------------------------------------------------------------
 
     def packet(self, app: radio.Application, packet: Any) -> bool:
@@ -149,10 +153,10 @@ class Coordinator:
         if packet.cluster_id == CLUSTER_ID and profile == radio.PROFILE:
             # zigpy's own path would drop a repeated payload for 10 s
             if nwk is None or not radio.is_unicast(packet):
-                self.counters["not_unicast"] += 1
+                self._counters["not_unicast"] += 1
                 return False
             if sender is None:
-                self.counters["unknown_sender"] += 1
+                self._counters["unknown_sender"] += 1
                 return self._may_ask(nwk)
             self._take(sender, packet)
             payload = bytes(packet.data.serialize())
@@ -161,18 +165,36 @@ class Coordinator:
         if sender is None:
             # ZDO comes in any case: an announcement makes the sender known
             return nwk is None or packet.dst_ep == 0 or self._may_ask(nwk)
-        if profile not in _PROFILES or not radio.is_unicast(packet):
-            return True
-        ours = self._events.zcl_frame(
-            sender.eui64, packet.src_ep, packet.cluster_id, packet.tsn, packet.data.value, radio.under_link_key(packet)
-        )
-        if ours:
+        unicast, endpoint, octets = radio.is_unicast(packet), packet.src_ep, packet.data.value
+        if profile in _PROFILES and self._events.zcl_frame(
+            sender.eui64, endpoint, packet.cluster_id, packet.tsn, octets, radio.under_link_key(packet), unicast
+        ):
             self._take(sender, packet)
-        return not ours
+            return False
+        if profile not in _PROFILES and endpoint:
+            return True
+        return self._for_zigpy(packet, endpoint, octets, unicast)
+
+    def _for_zigpy(self, packet: Any, endpoint: int, octets: bytes, unicast: bool) -> bool:
+        """Whether zigpy may have a packet of a known device: one without a whole header makes it raise."""
+        if not endpoint:
+            self._counters["malformed"] += not octets
+            return bool(octets)
+        try:
+            frame = zcl.decode(octets)
+        except PeerError:
+            self._counters["malformed"] += 1
+            return False
+        if not unicast:  # there is nothing in it for zigpy, which would answer it
+            self._counters["not_unicast"] += 1
+            return False
+        if not frame.cluster_specific and frame.command in foundation.RESPONSES:
+            radio.no_default_response(packet)
+        return True
 
     def _take(self, sender: _Sender, packet: Any) -> None:
         """Note what zigpy would of a packet that it doesn't see, but not in its database each time."""
-        self.counters["received"] += 1
+        self._counters["received"] += 1
         device = sender.device
         device.lqi = packet.lqi
         device.rssi = packet.rssi

@@ -24,7 +24,7 @@ import zigpy.profiles.zha
 import zigpy.types
 
 from adapters.zigbee.air import Device, Endpoint, Settings, clean, describe
-from adapters.zigbee.fragments import Reassembly
+from adapters.zigbee.fragments import Key, Reassembly
 from adapters.zigbee.sending import Frame, Outcome
 from carriage.zigbee.tunneling import CLUSTER_ID
 from gateway.api.errors import TransportError
@@ -124,7 +124,16 @@ class _Incoming(bellows.ezsp.protocol.ProtocolHandler):
             task = asyncio.get_running_loop().create_task(self._acknowledge(sender, aps))
             self._fragment_ack_tasks.add(task)
             task.add_done_callback(self._fragment_ack_tasks.discard)
-            key = (int(sender), int(aps.sequence), int(aps.profileId), int(aps.clusterId))
+            key = Key(
+                sender=int(sender),
+                counter=int(aps.sequence),
+                profile=int(aps.profileId),
+                cluster=int(aps.clusterId),
+                source_endpoint=int(aps.sourceEndpoint),
+                destination_endpoint=int(aps.destinationEndpoint),
+                kind=int(result[0]),
+                link_key=bool(aps.options & ezsp_types.EmberApsOption.APS_OPTION_ENCRYPTION),
+            )
             message = self.whole.add(key, int(aps.groupId), bytes(result[-1]), asyncio.get_running_loop().time())
             if message is None:
                 return
@@ -138,11 +147,11 @@ class _Incoming(bellows.ezsp.protocol.ProtocolHandler):
             _LOG.debug("a fragment could not be acknowledged: %s", type(exc).__name__)
 
 
-def _take_incoming(protocol: Any) -> None:
+def _take_incoming(protocol: Any, whole: Reassembly) -> None:
     """Let ``_Incoming`` handle what comes: bellows makes the handler of the dongle's version itself."""
     kind = type(protocol)
     protocol.__class__ = type(f"Whole{kind.__name__}", (_Incoming, kind), {})
-    protocol.whole = Reassembly()
+    protocol.whole = whole
 
 
 class Application(bellows.zigbee.application.ControllerApplication):
@@ -151,6 +160,7 @@ class Application(bellows.zigbee.application.ControllerApplication):
     hooks: Hooks
     lost: asyncio.Future[str]
     """Why the link ended."""
+    whole: Reassembly
 
     async def add_endpoint(self, descriptor: Any) -> None:
         if descriptor.endpoint == ENDPOINT:
@@ -239,6 +249,7 @@ async def start(settings: Settings, hooks: Hooks, *, auto_form: bool) -> Applica
     app = Application(_application_config(settings))
     app.hooks = hooks
     app.lost = asyncio.get_running_loop().create_future()
+    app.whole = Reassembly()
     # zigpy would leave the database open where it is cancelled while it loads.
     loading = asyncio.get_running_loop().create_task(app._load_db())
     try:
@@ -246,7 +257,7 @@ async def start(settings: Settings, hooks: Hooks, *, auto_form: bool) -> Applica
         app.add_listener(hooks)
         async with asyncio.timeout(settings.start):
             await app.startup(auto_form=auto_form)
-        _take_incoming(app._ezsp._protocol)
+        _take_incoming(app._ezsp._protocol, app.whole)
     except BaseException:
         await asyncio.wait([loading])
         await app.shutdown()
@@ -360,6 +371,12 @@ def sender_nwk(packet: Any) -> int | None:
 def eui64_number(app: Application) -> int:
     """The coordinator's own EUI64."""
     return int.from_bytes(app.state.node_info.ieee.serialize(), "little")
+
+
+def no_default_response(packet: Any) -> None:
+    """Let zigpy not answer a packet of ZCL with a default response: it would answer even one with another."""
+    octets = packet.data.value
+    packet.data = zigpy.types.SerializableBytes(bytes((octets[0] | 0x10,)) + octets[1:])
 
 
 def under_link_key(packet: Any) -> bool:

@@ -64,6 +64,8 @@ class Question:
     asked: int
     answer: int
     done: Callable[[Answer], None]
+    link_key: bool = False
+    """Whether it goes under the link key; then nothing else answers it."""
     frame: Frame | None = None
     due: float | None = None
     """When it counts as not answered; None before it was delivered."""
@@ -107,7 +109,7 @@ class Requests:
             cluster_specific=content.cluster_specific,
             disable_default_response=False,
         ).encode()
-        question = Question(eui64, endpoint, cluster, sequence, content.command, content.answer, done)
+        question = Question(eui64, endpoint, cluster, sequence, content.command, content.answer, done, link_key)
         return self._send(
             line,
             question,
@@ -181,11 +183,13 @@ class Requests:
         self._delivered.append(question)
         self._wake()
 
-    def find(self, eui64: str, endpoint: int, cluster: int, payload: bytes) -> Question | None:
+    def find(self, eui64: str, endpoint: int, cluster: int, payload: bytes, link_key: bool) -> Question | None:
         """The question that a frame answers. ``payload`` has a whole header (two octets from endpoint 0, ZDO)."""
         line = self._lines.get(eui64)
         question = None if line is None else line.open.get(payload[1 if endpoint else 0])
         if question is None or question.cluster != cluster or question.endpoint != endpoint:
+            return None
+        if question.link_key and not link_key:
             return None
         if not endpoint:
             return question

@@ -59,9 +59,13 @@ class Limits(TypedDict, total=False):
     """What may be bounded otherwise than by default; see ``DtlsListener``."""
 
     max_half_open: int
-    max_peers: int
     max_half_open_per_host: int
+    max_peers: int
     max_peers_per_host: int
+    max_peers_per_identity: int
+    handshake_burst: float
+    handshake_rate: float
+    first_answer: float
     idle_timeout: float | None
     cookie_lifetime: float
 
@@ -276,7 +280,7 @@ class CoapsServer:
         connection.start(now)
         peer = Peer(self, event.peer_id, event.addr, event.info, connection)
         self._peers[peer.id] = peer
-        _LOG.info("coaps: peer %d connected, %s", peer.id, event.info.protocol)
+        _LOG.debug("coaps: peer %d connected, %s", peer.id, event.info.protocol)
         self._guarded(self._handler.connected, peer)
 
     def _peer_events(self, peer: Peer) -> None:
@@ -366,7 +370,7 @@ class CoapsServer:
     def _forget(self, peer: Peer, reason: str, now: float) -> None:
         del self._peers[peer.id]
         peer.connection.close(now, reason)
-        _LOG.info("coaps: peer %d gone: %s", peer.id, reason)
+        _LOG.debug("coaps: peer %d gone: %s", peer.id, reason)
         self._guarded(self._handler.gone, peer, reason)
 
     # Time

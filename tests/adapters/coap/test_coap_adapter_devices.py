@@ -320,3 +320,17 @@ async def test_a_command_without_any_answer_waits_as_well(home: Home, lamp: Devi
     lamp.settle(await lamp.command(), Outcome.DELIVERED)
     await until(lambda: not home.adapter._devices._asked)
     assert (await phone.request(get("d/lamp/on/command"))).payload == b"delivered"
+
+
+async def test_of_many_puts_at_once_each_is_answered_and_the_last_counts(home: Home, lamp: Device) -> None:
+    phone = await home.client("phone")
+    puts = [await asking(phone, put("d/lamp/on", f"{n % 2}")) for n in range(8)]
+    first = await lamp.command()
+    await until(lambda: home.hub.engine.counters["superseded.command"] == 6)
+    lamp.settle(first, Outcome.DELIVERED)
+    last = await lamp.command(2)
+    assert last.value is True
+    lamp.settle(last, Outcome.DELIVERED)
+    answers = [await each for each in puts]
+    assert [answer.code for answer in answers] == [codes.CHANGED, *[codes.CONFLICT] * 6, codes.CHANGED]
+    assert {answer.payload for answer in answers[1:-1]} == {b"superseded"}
