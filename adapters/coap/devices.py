@@ -75,10 +75,12 @@ class Devices:
 
     context: AdapterContext
 
-    def __init__(self, answer_within: float) -> None:
+    def __init__(self, answer_within: float, *, max_states: int = MAX_STATES) -> None:
         self._asked: dict[EnvelopeId, _Ask] = {}
         self._patience: Countdown[EnvelopeId] = Countdown(answer_within, self._waited_enough)
         self._states: OrderedDict[_Key, _State] = OrderedDict()
+        self._max_states = max_states
+        self._states_forgotten = 0
         self._observers = Observers(lambda: self.context.now())
         self._watches: dict[EnvelopeId, Observer] = {}
         self._state_watchers: dict[_Key, list[Observer]] = {}
@@ -90,6 +92,8 @@ class Devices:
             "device_notifications": self._observers.notified,
             "device_commands": self.commands,
             "device_commands_waiting": len(self._asked),
+            "device_command_states": len(self._states),
+            "device_command_states_forgotten": self._states_forgotten,
         }
 
     def close(self) -> None:
@@ -309,8 +313,9 @@ class Devices:
             return
         state.command, state.text = command, text
         self._states.move_to_end(key)
-        if len(self._states) > MAX_STATES:
+        if len(self._states) > self._max_states:
             self._states.popitem(last=False)
+            self._states_forgotten += 1
         for observer in tuple(self._state_watchers.get(key, ())):
             self._observers.changed(observer)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable
 from typing import Any
 
@@ -298,6 +299,18 @@ async def test_a_command_for_a_sleeper_is_a_resource_until_it_is_done(home: Home
     lamp.settle(await lamp.command(2), Outcome.DELIVERED)
     assert (await setting).code == codes.CHANGED
     await until(lambda: told[-1] == b"delivered")
+
+
+async def test_what_became_of_the_oldest_command_is_forgotten_and_counted(home: Home, lamp: Device) -> None:
+    home.adapter._devices._max_states = 2
+    phone = await home.client("phone")
+    names = ("on", "level", "label")
+    answers = await asyncio.gather(*(phone.request(put(f"d/lamp/{name}", "1")) for name in names))
+    assert [answer.code for answer in answers] == [codes.CREATED] * 3
+    found = [(await phone.request(get(f"d/lamp/{name}/command"))).code for name in names]
+    assert found == [codes.NOT_FOUND, codes.CONTENT, codes.CONTENT]
+    status = home.adapter.status()
+    assert (status["device_command_states"], status["device_command_states_forgotten"]) == (2, 1)
 
 
 async def test_a_command_without_any_answer_waits_as_well(home: Home, lamp: Device) -> None:
