@@ -10,12 +10,12 @@ from __future__ import annotations
 import logging
 import time
 from collections import deque
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from functools import partial
 from typing import Any, Final
 
 from adapters.zigbee import orders
-from adapters.zigbee.air import Device
+from adapters.zigbee.air import Device, Radio
 from adapters.zigbee.clusters import Table
 from adapters.zigbee.config import PresenceTimes
 from adapters.zigbee.orders import Orders
@@ -50,6 +50,7 @@ COUNTERS: Final = (
 _GENERAL: Final = 0x07
 """Frame type and manufacturer bit of the ZCL frame control: zero in a general frame of the standard."""
 _NO_DEFAULT_RESPONSE: Final = 0x10
+_BROADCAST_ENDPOINT: Final = 0xFF
 _REPORT: Final = int(General.REPORT)
 _PING: Final = Content(General.READ, foundation.read([0x0000]), General.READ_RESPONSE)
 """The ZCL version, which every device has."""
@@ -71,6 +72,10 @@ class Semantics:
         self._counters = counters
         self._wake = wake
         self._models: dict[str, Model] = {}
+        self._endpoints: dict[str, set[int]] = {}
+        """Of each device those that it listed, and those that it was asked for."""
+        self._unread: set[str] = set()
+        """Devices to be read when the radio is back."""
         self._inbox: deque[tuple[str, int, int, bytes, bool, Question | None]] = deque()
         self._presence = PresenceTable(always_on=presence.always_on, sleepy=presence.sleepy)
         self._requests = Requests(context.now, wake)
@@ -79,12 +84,12 @@ class Semantics:
 
     # The radio -----------------------------------------------------------------------------------------------------
 
-    def up(self, sender: Sender, own_eui64: int, devices: Iterable[Device]) -> None:
-        """The radio is up with these devices."""
+    def up(self, sender: Sender, radio: Radio) -> None:
+        """The radio is up."""
         self._requests.sender = sender
-        self._setup.own_eui64 = own_eui64
+        self._setup.radio = radio
         wall = time.time()
-        for device in devices:
+        for device in radio.devices():
             self._known(device, None if device.last_seen is None else max(0.0, wall - device.last_seen), anew=False)
         self._wake()
 
@@ -95,11 +100,22 @@ class Semantics:
         self._orders.radio_lost()
         self._requests.sender = None
         self._setup.clear()
+        self._setup.radio = None
         self._presence.clear()
 
     def joined(self, device: Device) -> None:
         """A device has come into the network, and its interview is over."""
         self._known(device, 0.0, anew=True)
+
+    def changed(self, device: Device) -> None:
+        """A device has told of another endpoint."""
+        self._known(device, 0.0, anew=False)
+
+    def restarted(self, device: Device) -> None:
+        """A device that is always on was without power."""
+        model = self._models.get(device.eui64)
+        if model is not None and self._requests.sender is not None:
+            self._setup.restarted(model)
 
     def _known(self, device: Device, silent: float | None, *, anew: bool) -> None:
         context, eui64 = self._context, device.eui64
@@ -117,15 +133,21 @@ class Semantics:
         if model is None:
             return
         self._models[eui64] = model
+        self._endpoints[eui64] = {endpoint.number for endpoint in device.endpoints}
         now = context.now()
         self._presence.add(eui64, sleepy=device.sleepy, silent=silent, now=now)
         if anew:
             self._presence.heard(eui64, now)
-        self._setup.add(model, anew=anew)
+        self._setup.add(model, anew=anew, missing=device.missing)
+        if eui64 in self._unread:
+            self._unread.discard(eui64)
+            self._setup.read(model)
         self._wake()
 
     def left(self, eui64: str, now: float) -> None:
         self._models.pop(eui64, None)
+        self._endpoints.pop(eui64, None)
+        self._unread.discard(eui64)
         self._presence.remove(eui64)
         self._setup.left(eui64)
         self._requests.forget(eui64)
@@ -178,7 +200,11 @@ class Semantics:
         """Read a device's values: at once, or when it is heard where it sleeps."""
         kind, _, eui64 = device.claim.partition(":")
         model = self._models.get(eui64) if kind == "eui64" else None
-        if model is not None and self._requests.sender is not None:
+        if model is None:
+            return  # it is read after its interview
+        if self._requests.sender is None:
+            self._unread.add(eui64)
+        else:
             self._setup.read(model)
 
     def withdraw(self, envelope: EnvelopeId) -> None:
@@ -260,6 +286,8 @@ class Semantics:
             self._acknowledge(model, at, payload, link_key)
         if not values:
             self._counters["reports_unknown"] += 1
+            if slots is None:
+                self._look(model, at >> 16)
             return
         self._counters["reports"] += 1
         context = self._context
@@ -271,6 +299,13 @@ class Semantics:
                 received_at=now,
             )
         )
+
+    def _look(self, model: Model, endpoint: int) -> None:
+        """Something came that the device didn't say it has: it is asked about an endpoint that it didn't list, once."""
+        known = self._endpoints[model.eui64]
+        if endpoint not in known and 0 < endpoint < _BROADCAST_ENDPOINT:
+            known.add(endpoint)
+            self._setup.look(model, endpoint)
 
     def _acknowledge(self, model: Model, at: int, report: bytes, link_key: bool) -> None:
         """A default response, where the report asks for one: one at a time for each device, and never again."""
