@@ -21,7 +21,7 @@ from adapters.zigbee.config import PresenceTimes
 from adapters.zigbee.orders import Orders
 from adapters.zigbee.presence import PresenceTable
 from adapters.zigbee.reports import BASIC, Model, Values, model_of, peer_of, reported
-from adapters.zigbee.requests import Answer, Content, Question, Reply, Requests
+from adapters.zigbee.requests import Answer, Content, NoReply, Question, Reply, Requests
 from adapters.zigbee.sending import Frame, Sender
 from adapters.zigbee.sending import Outcome as Sent
 from adapters.zigbee.setup import MEMORY, Memory, Setup
@@ -54,6 +54,7 @@ _BROADCAST_ENDPOINT: Final = 0xFF
 _REPORT: Final = int(General.REPORT)
 _PING: Final = Content(General.READ, foundation.read([0x0000]), General.READ_RESPONSE)
 """The ZCL version, which every device has."""
+_NOT_ASKED: Final = NoReply(Sent.BUSY)
 
 
 class Semantics:
@@ -331,7 +332,8 @@ class Semantics:
         model = self._models.get(eui64)
 
         def done(answer: Answer) -> None:
-            self._presence.asked(eui64, isinstance(answer, Reply), self._context.now())
+            there = None if answer == _NOT_ASKED else isinstance(answer, Reply)
+            self._presence.asked(eui64, there, self._context.now())
             self._wake()
 
         assert model is not None  # who is asked is in the table, and who is there has a model

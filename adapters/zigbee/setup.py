@@ -274,7 +274,8 @@ class Setup:
             job.retry_at = self._now() + job.wait
             job.wait = min(2 * job.wait, LAST_RETRY)
             self._rest(job)
-            self._silent(job.model)
+            if answer.outcome is not Outcome.BUSY:
+                self._silent(job.model)
             return
         job.wait = FIRST_RETRY
         over = True
