@@ -19,6 +19,7 @@ from adapters.zigbee.semantics import COUNTERS, Semantics
 from adapters.zigbee.sending import Frame, Outcome
 from carriage.zigbee import foundation, zcl
 from carriage.zigbee.zcl import ZclFrame
+from carriage.zigbee.zdo import SimpleDescriptor
 from gateway.api.model import Reading
 from layer.errors import PeerError
 from simulator.network.kinds import Identity, on_off, temperature
@@ -172,6 +173,24 @@ class Air:
         self.frames.append(frame)
 
 
+class OneDevice:
+    """In the radio's place: knows one device, of which it hears nothing new."""
+
+    eui64 = 1
+
+    def __init__(self, device: Device) -> None:
+        self._device = device
+
+    def devices(self) -> Iterator[Device]:
+        yield self._device
+
+    def device(self, eui64: str) -> Device | None:
+        return self._device if eui64 == self._device.eui64 else None
+
+    def described(self, eui64: str, descriptor: SimpleDescriptor) -> None:
+        raise AssertionError("nobody was asked")
+
+
 EUI64 = "00:0d:6f:00:00:00:00:61"
 
 
@@ -200,7 +219,7 @@ class House:
             endpoints=(endpoint,),
             tunnel_endpoints=(),
         )
-        self.semantics.up(self.air, 1, [device])  # type: ignore[arg-type]
+        self.semantics.up(self.air, OneDevice(device))  # type: ignore[arg-type]
         self.semantics._setup.clear()
         self.air.frames.clear()
 

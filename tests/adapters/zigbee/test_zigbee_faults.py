@@ -55,6 +55,12 @@ class Recorder:
     def device_joined(self, device: Known) -> None:
         self.joined.append(device)
 
+    def device_changed(self, device: Known) -> None:
+        self.joined.append(device)
+
+    def device_restarted(self, device: Known) -> None:
+        pass
+
     def device_left(self, eui64: str) -> None:
         self.left.append(eui64)
 
@@ -493,3 +499,23 @@ async def test_a_database_that_is_none(world: Any) -> None:
     with pytest.raises(TransportError) as caught:
         await Coordinator.start(settings_of(world), Recorder(), may_form=False)
     assert "zigbee.db" in str(caught.value)
+
+
+async def test_forming_raises_no_watchdog_alarm(
+    make_world: Make, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """bellows asks a dongle for its counters every 10 s, also while forming has it in reset, which may take longer:
+    over TCP bellows waits 1.5 s at each of some six resets. So the application that forms has no watchdog; the one that
+    comes after it has.
+    """
+    monkeypatch.setattr(radio_module.Application, "_watchdog_period", 0.001)
+    world = await make_world(blank=True)
+    settings = settings_of(world, channel=15)
+    (world.state_dir / "zigbee.db").touch(0o600)
+    forming = await radio_module.start(settings, Coordinator(settings, Recorder()), auto_form=True)
+    await radio_module.stop(forming)
+    assert not [record for record in caplog.records if "atchdog" in record.getMessage()]
+    assert forming._watchdog_task is None
+    radio = await Coordinator.start(settings, Recorder(), may_form=False)
+    assert radio._app._watchdog_task is not None
+    await radio.stop()
