@@ -295,6 +295,8 @@ class Semantics:
     ) -> None:
         if question is not None:
             self._requests.answered(question, payload)
+            if question.endpoint and not payload[0] & _NO_DEFAULT_RESPONSE:
+                self._responses.answer(eui64, at, payload, link_key, Status.SUCCESS)
             return
         model = self._models.get(eui64)
         if model is not None and model.repeated((aps_counter, at, link_key, payload), now):

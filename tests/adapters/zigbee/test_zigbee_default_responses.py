@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Iterator
+from dataclasses import replace
 from itertools import cycle
 from pathlib import Path
 from typing import Any
@@ -19,6 +20,7 @@ from gateway.api.model import Reading
 from layer.errors import PeerError
 from simulator.network.kinds import Identity, on_off, temperature
 from tests.adapters.zigbee.quiet_house import EUI64, House
+from tests.adapters.zigbee.test_zigbee_commands import ON, Orders
 from tests.adapters.zigbee.zcl_device import ZclDevice, settled
 
 DEVICE = 0x000D6F0000000061
@@ -112,8 +114,34 @@ async def test_a_command_to_a_cluster_that_nobody_knows_is_in_error(world: Any) 
         assert await answers(gateway, device, 0x0006, "19 23 41 0000") == []
 
 
+async def test_an_answer_that_asks_for_one_gets_one(world: Any) -> None:
+    """The standard has answers without the bit that asks for none in error, and has them answered all the same."""
+
+    def asking(cluster: int, request: ZclFrame, own: ZclFrame | None) -> ZclFrame | None:
+        return None if own is None else replace(own, disable_default_response=False)
+
+    async with world.gateway() as gateway:
+        device = await joined(world, gateway)
+        device.answer = asking
+        semantics = gateway.adapter._semantics
+        for _ in range(2):
+            semantics._setup.read(semantics._models[device.eui64])
+            await settled(gateway, device)
+            reads = [frame.sequence for _, frame in device.asked if frame.command == 0x00]
+            await gateway.until(lambda: [frame for _, frame in device.asked if frame.command == 0x0B])
+            answered = [(frame.sequence, frame.payload) for _, frame in device.asked if frame.command == 0x0B]
+            assert set(answered) <= {(sequence, b"\x01\x00") for sequence in reads}
+            assert len(set(answered)) == len(answered)
+            device.asked.clear()
+        # a default response to a command is none of these, whatever its bits say
+        Orders(gateway, device).send(True)
+        await gateway.until(lambda: ("state", True) in told(gateway))
+        found = await answers(gateway, device, 0x0402, "18 01 0a 0100 20 01")
+        assert [frame.command for _, frame in found] == [ON]
+
+
 @pytest.mark.parametrize("cluster", [0x0006, 0xE000])
-async def test_what_answers_is_not_answered(world: Any, cluster: int) -> None:
+async def test_answers_to_nothing_are_not_answered(world: Any, cluster: int) -> None:
     """Two that answer each other's default responses would never end."""
     async with world.gateway() as gateway:
         device = await joined(world, gateway)
