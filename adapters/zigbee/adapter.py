@@ -253,10 +253,10 @@ class ZigbeeAdapter:
             self._semantics.heard(eui64, sleepy)
 
     def zcl_frame(
-        self, eui64: str, endpoint: int, cluster: int, aps_counter: int, payload: bytes, link_key: bool
+        self, eui64: str, endpoint: int, cluster: int, aps_counter: int, payload: bytes, link_key: bool, unicast: bool
     ) -> bool:
         assert self._semantics is not None
-        return self._semantics.take(eui64, endpoint, cluster, aps_counter, payload, link_key)
+        return self._semantics.take(eui64, endpoint, cluster, aps_counter, payload, link_key, unicast)
 
     def device_joined(self, device: Device) -> None:
         assert self._semantics is not None

@@ -85,9 +85,9 @@ class RadioEvents(Protocol):
         """A tunnelling frame came; ``endpoint`` is the device's, ``link_key``: protected under the APS link key."""
 
     def zcl_frame(
-        self, eui64: str, endpoint: int, cluster: int, aps_counter: int, payload: bytes, link_key: bool
+        self, eui64: str, endpoint: int, cluster: int, aps_counter: int, payload: bytes, link_key: bool, unicast: bool
     ) -> bool:
-        """Any other unicast frame came, ZDO's from endpoint 0. False: it isn't ours, zigpy gets it."""
+        """Any other frame came, ZDO's from endpoint 0. False: it isn't ours, zigpy may get it."""
 
     def heard(self, eui64: str, sleepy: bool) -> None:
         """A frame of any kind came from a device, which may sleep otherwise; told before the frame itself."""

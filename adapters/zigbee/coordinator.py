@@ -20,7 +20,7 @@ from adapters.zigbee import radio
 from adapters.zigbee.air import BlankDongleError, Device, RadioEvents, Settings, describe
 from adapters.zigbee.members import FILE, Members
 from adapters.zigbee.sending import Frame, Outcome
-from carriage.zigbee import zdo
+from carriage.zigbee import foundation, zcl, zdo
 from carriage.zigbee.tunneling import CLUSTER_ID
 from carriage.zigbee.zdo import SimpleDescriptor
 from gateway.api.errors import PeerError, TransportError
@@ -89,7 +89,7 @@ class Coordinator:
         self._conflict = False
         self.max_payload = 0
         """Octets of one APS payload under network security alone."""
-        self._counters = {"received": 0, "unknown_sender": 0, "not_unicast": 0}
+        self._counters = {"received": 0, "unknown_sender": 0, "not_unicast": 0, "malformed": 0}
 
     @classmethod
     async def start(cls, settings: Settings, events: RadioEvents, *, may_form: bool) -> Coordinator:
@@ -195,16 +195,34 @@ class Coordinator:
         if sender is None:
             # ZDO comes in any case: an announcement makes the sender known
             return nwk is None or packet.dst_ep == 0 or self._may_ask(nwk)
-        if profile not in _PROFILES or not radio.is_unicast(packet):
-            return True
-        if packet.cluster_id == zdo.SIMPLE_DESCRIPTOR_RESPONSE and not packet.src_ep:
-            self._look_at_descriptor(sender.eui64, packet.data.value[1:])
-        ours = self._events.zcl_frame(
-            sender.eui64, packet.src_ep, packet.cluster_id, packet.tsn, packet.data.value, radio.under_link_key(packet)
-        )
-        if ours:
+        unicast, endpoint, octets = radio.is_unicast(packet), packet.src_ep, packet.data.value
+        if packet.cluster_id == zdo.SIMPLE_DESCRIPTOR_RESPONSE and not endpoint:
+            self._look_at_descriptor(sender.eui64, octets[1:])
+        if profile in _PROFILES and self._events.zcl_frame(
+            sender.eui64, endpoint, packet.cluster_id, packet.tsn, octets, radio.under_link_key(packet), unicast
+        ):
             self._take(sender, packet)
-        return not ours
+            return False
+        if profile not in _PROFILES and endpoint:
+            return True
+        return self._for_zigpy(packet, endpoint, octets, unicast)
+
+    def _for_zigpy(self, packet: Any, endpoint: int, octets: bytes, unicast: bool) -> bool:
+        """Whether zigpy may have a packet of a known device: one without a whole header makes it raise."""
+        if not endpoint:
+            self._counters["malformed"] += not octets
+            return bool(octets)
+        try:
+            frame = zcl.decode(octets)
+        except PeerError:
+            self._counters["malformed"] += 1
+            return False
+        if not unicast:  # there is nothing in it for zigpy, which would answer it
+            self._counters["not_unicast"] += 1
+            return False
+        if not frame.cluster_specific and frame.command in foundation.RESPONSES:
+            radio.no_default_response(packet)
+        return True
 
     def _look_at_descriptor(self, eui64: str, octets: bytes) -> None:
         """Note what zigpy doesn't tell when an interview fails: that the device answered."""

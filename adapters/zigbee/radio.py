@@ -386,6 +386,12 @@ def eui64_number(app: Application) -> int:
     return int.from_bytes(app.state.node_info.ieee.serialize(), "little")
 
 
+def no_default_response(packet: Any) -> None:
+    """Let zigpy not answer a packet of ZCL with a default response: it would answer even one with another."""
+    octets = packet.data.value
+    packet.data = zigpy.types.SerializableBytes(bytes((octets[0] | 0x10,)) + octets[1:])
+
+
 def under_link_key(packet: Any) -> bool:
     return zigpy.types.TransmitOptions.APS_Encryption in packet.tx_options
 

@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from adapters.zigbee.air import Radio
-from adapters.zigbee.reports import Model, Values, answered
+from adapters.zigbee.reports import Model, Values, answered, missing
 from adapters.zigbee.requests import Answer, Content, NoReply, Reply, Requests
 from adapters.zigbee.sending import Outcome
 from carriage.zigbee import foundation, zdo
@@ -39,6 +39,7 @@ DESCRIBED: Final = 8
 """How often a device is asked for a descriptor that it doesn't give, until the next start."""
 MEMORY: Final = "reporting.json"
 _SUCCESS: Final = foundation.Status.SUCCESS.name
+_UNSUPPORTED: Final = foundation.Status.UNSUPPORTED_ATTRIBUTE.name
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,7 +71,8 @@ class _Job:
 
 
 class Memory:
-    """What was set up, by device and ``endpoint/cluster``: ``{"wanted": ..., "bind": "SUCCESS", "reports": {...}}``."""
+    """What was set up, by device and ``endpoint/cluster``: ``{"wanted": ..., "bind": "SUCCESS", "reports": {...}}``,
+    and ``"absent": ["0021"]`` for attributes that the device doesn't have."""
 
     def __init__(self, path: Path) -> None:
         self._path = path
@@ -138,6 +140,20 @@ class Setup:
                 done = known.get(_name(endpoint, cluster), {}).get("wanted") == wanted
                 steps += [_Step("bind", endpoint, cluster), _Step("check", endpoint, cluster) if done else configure]
         self._want(model, steps)
+
+    def recall(self, model: Model) -> None:
+        """A device is there since before this start: what it doesn't have it did not have then."""
+        known = self._memory.devices.get(model.eui64, {})
+        for slot in model.slots.values():
+            entry = known.get(_name(slot.endpoint, slot.row.cluster), {})
+            slot.absent = f"{slot.row.attribute:04x}" in _absent(entry)
+
+    def remember(self, model: Model) -> None:
+        """Keep which properties a device doesn't have."""
+        for at, slots in model.places.items():
+            entry = self._memory.devices.setdefault(model.eui64, {}).setdefault(_name(at >> 16, at & 0xFFFF), {})
+            entry["absent"] = [f"{attribute:04x}" for attribute, slot in slots.items() if slot.absent]
+        self._memory.save()
 
     def read(self, model: Model) -> None:
         """A device's values are wanted, which may have been read before."""
@@ -309,16 +325,18 @@ class Setup:
 
     def _configured(self, model: Model, step: _Step, reply: Reply) -> None:
         rows = [slot.row for slot in model.places[_at(step)].values() if slot.row.reporting is not None]
+        fault = ""
         if reply.command == General.DEFAULT_RESPONSE:
             _, status = foundation.default_responded(reply.payload)
             failed = {row.attribute: status for row in rows}
         else:
-            failed = foundation.configure_reporting_response(reply.payload)
+            failed, fault = foundation.configure_reporting_response(reply.payload)
+        words = {attribute: foundation.status_name(status) for attribute, status in failed.items()}
+        rest = words.get(-1, "malformed answer" if fault else "SUCCESS")
         entry = self._entry(model, step)
-        entry["reports"] = {
-            f"{row.attribute:04x}": foundation.status_name(failed.get(row.attribute, failed.get(-1, 0))) for row in rows
-        }
-        entry["wanted"] = _wanted(model, _at(step))
+        entry["reports"] = {f"{row.attribute:04x}": words.get(row.attribute, rest) for row in rows}
+        if not fault:  # else it is asked again at the next start
+            entry["wanted"] = _wanted(model, _at(step))
         self._memory.save()
 
     def _checked(self, model: Model, step: _Step, reply: Reply) -> None:
@@ -340,10 +358,17 @@ class Setup:
             self.radio.described(model.eui64, descriptor)
 
     def _read(self, model: Model, step: _Step, reply: Reply) -> None:
+        records: list[foundation.ReadRecord] = []
         if reply.command == General.READ_RESPONSE:
-            values = answered(model.places[_at(step)], foundation.read_response(reply.payload))
-            if values:
-                self._tell(model, values)
+            records, _ = foundation.read_response(reply.payload)
+        values = answered(model, _at(step), records)
+        told = {record.attribute for record in records}
+        refused = _unsupported(self._memory.devices.get(model.eui64, {}).get(_name(step.endpoint, step.cluster), {}))
+        for attribute, slot in model.places[_at(step)].items():
+            if attribute not in told and f"{attribute:04x}" in refused:
+                missing(model, slot)
+        if values:
+            self._tell(model, values)
 
     def _entry(self, model: Model, step: _Step) -> dict[str, Any]:
         return self._memory.devices.setdefault(model.eui64, {}).setdefault(_name(step.endpoint, step.cluster), {})
@@ -357,6 +382,18 @@ _KINDS: Final = {
     "look": Setup._described,
     "describe": Setup._described,
 }
+
+
+def _absent(entry: dict[str, Any]) -> list[str]:
+    """The attributes that the device doesn't have, as far as an entry knows; an older one has no list of them."""
+    found = entry.get("absent")
+    return found if isinstance(found, list) else _unsupported(entry)
+
+
+def _unsupported(entry: dict[str, Any]) -> list[str]:
+    """Those by its answer to the question to report them."""
+    reports = entry.get("reports")
+    return [name for name, word in reports.items() if word == _UNSUPPORTED] if isinstance(reports, dict) else []
 
 
 def _state(entry: dict[str, Any]) -> str:

@@ -151,7 +151,7 @@ REFUSALS: list[tuple[bool | None, Any, str]] = [
     (None, answered(0x01, "0000 86"), "UNSUPPORTED_ATTRIBUTE"),
     (None, answered(0x01, "0000 00 10"), "malformed answer"),
     (None, answered(0x01, ""), "malformed answer"),
-    (None, answered(0x01, "0000 00 21 0100"), "malformed answer"),  # a value of another type
+    (None, answered(0x01, "0000 00 39 00000000"), "malformed answer"),  # a value of a type that can't carry it
     (None, refused(0x00), "malformed answer"),
 ]
 
@@ -205,7 +205,7 @@ async def test_a_report_that_wants_an_answer_gets_one(world: Any) -> None:
         # a flood of them is answered once, not each
         for number in range(50):
             report = bytes((0x08, number, 0x0A, 0, 0, 0x10, number % 2))
-            assert gateway.adapter.zcl_frame(device.eui64, 1, 0x0006, number, report, False)
+            assert gateway.adapter.zcl_frame(device.eui64, 1, 0x0006, number, report, False, True)
         await gateway.until(lambda: len(device.asked) > 1)
         await orders.final(orders.send(None))
         assert [frame.sequence for _, frame in device.asked if frame.command == 0x0B] == [77, 0]

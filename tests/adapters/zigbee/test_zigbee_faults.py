@@ -46,7 +46,7 @@ class Recorder:
         self.frames.append((eui64, endpoint, payload, link_key))
 
     def zcl_frame(
-        self, eui64: str, endpoint: int, cluster: int, aps_counter: int, payload: bytes, link_key: bool
+        self, eui64: str, endpoint: int, cluster: int, aps_counter: int, payload: bytes, link_key: bool, unicast: bool
     ) -> bool:
         return False
 
@@ -426,6 +426,74 @@ async def test_broadcasts_carry_no_tunnel(on_air: Any) -> None:
     radio._app.packet_received(packet)
     assert events.frames == []
     assert radio.counters["not_unicast"] == 1
+
+
+async def test_what_has_no_whole_header_is_kept_from_zigpy(on_air: Any, caplog: pytest.LogCaptureFixture) -> None:
+    """zigpy raises over a frame that ends within its header, and bellows logs a traceback for each.
+
+    Without the check a device fills the log with `Exception running handler`.
+    """
+    world, _, radio, _ = on_air
+    known = radio._app.devices[zigpy.types.EUI64.convert(LAMP_TEXT)]
+    station = world.network.station(LAMP)
+    broken = [(PROFILE, 7, octets) for octets in (b"", b"\x18", b"\x18\x01", b"\x1c\x5f\x11\x01")] + [(0, 0, b"")]
+    for profile, endpoint, octets in broken:
+        packet = zigpy.types.ZigbeePacket(
+            src=zigpy.types.AddrModeAddress(addr_mode=zigpy.types.AddrMode.NWK, address=known.nwk),
+            src_ep=endpoint,
+            dst_ep=endpoint and ENDPOINT,
+            profile_id=profile,
+            cluster_id=0x0006,
+            data=zigpy.types.SerializableBytes(octets),
+        )
+        with pytest.raises(ValueError, match="too short"):  # the fault
+            known.packet_received(packet)
+    before = radio.counters["malformed"]
+    for profile, endpoint, octets in broken:
+        station.send(
+            profile=profile,
+            cluster=0x0006,
+            source_endpoint=endpoint,
+            destination_endpoint=endpoint and ENDPOINT,
+            payload=octets,
+            ack=True,
+            on_sent=lambda delivered: None,
+        )
+    await until(lambda: radio.counters["malformed"] == before + len(broken))
+    assert not [record for record in caplog.records if record.levelname == "ERROR"]
+
+
+async def test_zigpy_answers_no_default_response_and_no_broadcast(on_air: Any) -> None:
+    """zigpy answers what lacks the bit "disable default response", were it a default response or a broadcast.
+
+    Without the bit being set two that do so would answer each other for ever.
+    """
+    world, _, radio, device = on_air
+    app = radio._app
+    known = app.devices[zigpy.types.EUI64.convert(LAMP_TEXT)]
+    answered: list[Any] = []
+    known.endpoints[7].in_clusters[CLUSTER_ID].create_catching_task = lambda task: (answered.append(task), task.close())
+    basic = known.endpoints[7].in_clusters[0]
+    basic.create_catching_task = known.endpoints[7].in_clusters[CLUSTER_ID].create_catching_task
+    packet = zigpy.types.ZigbeePacket(
+        src=zigpy.types.AddrModeAddress(addr_mode=zigpy.types.AddrMode.NWK, address=known.nwk),
+        src_ep=7,
+        dst=zigpy.types.AddrModeAddress(addr_mode=zigpy.types.AddrMode.NWK, address=0),
+        dst_ep=ENDPOINT,
+        profile_id=PROFILE,
+        cluster_id=0,
+        data=zigpy.types.SerializableBytes(b"\x08\x01\x0b\x0a\x00"),
+    )
+    known.packet_received(packet)
+    assert len(answered) == 1  # the fault
+    station = world.network.station(LAMP)
+    before = radio.counters["not_unicast"]
+    await device.client.send(b"\x08\x02\x0b\x0a\x00", cluster=0)
+    station.send_to_all(profile=PROFILE, cluster=0, endpoint=7, payload=b"\x09\x03\x40")
+    await until(lambda: radio.counters["not_unicast"] == before + 1)
+    assert len(answered) == 1
+    await device.client.send(b"\x09\x04\x40", cluster=0)  # what is no response and for us alone is left to zigpy
+    await until(lambda: len(answered) == 2)
 
 
 async def test_a_device_with_another_address(on_air: Any) -> None:
