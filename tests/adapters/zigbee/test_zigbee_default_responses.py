@@ -6,6 +6,7 @@ import asyncio
 from collections.abc import Iterator
 from itertools import cycle
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -200,7 +201,8 @@ class House:
             endpoints=(endpoint,),
             tunnel_endpoints=(),
         )
-        self.semantics.up(self.air, 1, [device])  # type: ignore[arg-type]
+        radio = SimpleNamespace(eui64=1, devices=lambda: [device], device=lambda eui64: device)
+        self.semantics.up(self.air, radio)  # type: ignore[arg-type]
         self.semantics._setup.clear()
         self.air.frames.clear()
 
