@@ -139,7 +139,7 @@ class Coordinator:
             device = radio.device_named(app, eui64)
             if device is not None:
                 radio.forget(app, device)
-        for eui64, nwk in tuple(members.joined.items()):
+        for eui64, (nwk, _) in tuple(members.joined.items()):
             _LOG.info("the interview of %s was not over: it is asked on", eui64)
             self.device_joined(radio.recall(app, eui64, nwk))
 
@@ -196,7 +196,7 @@ class Coordinator:
             # ZDO comes in any case: an announcement makes the sender known
             return nwk is None or packet.dst_ep == 0 or self._may_ask(nwk)
         unicast, endpoint, octets = radio.is_unicast(packet), packet.src_ep, packet.data.value
-        if not endpoint and unicast and packet.cluster_id == zdo.SIMPLE_DESCRIPTOR_RESPONSE:
+        if packet.cluster_id == zdo.SIMPLE_DESCRIPTOR_RESPONSE and not endpoint:
             self._look_at_descriptor(sender.eui64, octets[1:])
         if profile in _PROFILES and self._events.zcl_frame(
             sender.eui64, endpoint, packet.cluster_id, packet.tsn, octets, radio.under_link_key(packet), unicast
@@ -324,6 +324,10 @@ class Coordinator:
             radio.add_endpoint(self._app, device, descriptor)
             self._members.found(eui64, descriptor.endpoint)
             self._events.device_changed(self._view(device))
+
+    def expected(self, nwk: int) -> bool:
+        """Whether somebody was asked who has this address: anybody could tell of devices that don't exist."""
+        return nwk in self._discoveries
 
     def announced(self, device: Any) -> None:
         """A device that was in already announced itself."""

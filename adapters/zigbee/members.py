@@ -17,17 +17,19 @@ from typing import Any, Final
 _LOG = logging.getLogger(__name__)
 
 FILE: Final = "members.json"
-MOST: Final = 1024
+MOST: Final = 256
 """Devices of each kind; of more the oldest are forgotten."""
+STARTS: Final = 5
+"""How often a device is interviewed on after a start; one that didn't tell what it is by then may not exist."""
 
 
 class Members:
-    """``joined``: network addresses by EUI64; ``gone``: who left; ``missing``: endpoints that a device has and didn't
-    describe."""
+    """``joined``: by EUI64 the network address, and how many starts ago that was; ``gone``: who left; ``missing``:
+    endpoints that a device has and didn't describe."""
 
     def __init__(self, path: Path) -> None:
         self._path = path
-        self.joined: dict[str, int] = {}
+        self.joined: dict[str, tuple[int, int]] = {}
         self.gone: dict[str, None] = {}
         self.missing: dict[str, list[int]] = {}
         try:
@@ -38,14 +40,18 @@ class Members:
             _LOG.warning("%s can't be read (%s): it is begun anew", path.name, type(error).__name__)
 
     def _load(self, found: Any) -> None:
-        joined = {_eui64(eui64): int(nwk) & 0xFFFF for eui64, nwk in found["joined"].items()}
+        joined = {_eui64(eui64): (int(nwk) & 0xFFFF, int(starts)) for eui64, (nwk, starts) in found["joined"].items()}
         missing = {_eui64(eui64): [int(each) & 0xFF for each in row] for eui64, row in found["missing"].items()}
         self.gone = dict.fromkeys(map(_eui64, found["gone"]))
         self.joined, self.missing = joined, missing
 
     def settle(self, database: Container[str]) -> None:
-        """Forget what zigpy's database has right, now that it has been loaded."""
-        self.joined = {eui64: nwk for eui64, nwk in self.joined.items() if eui64 not in database}
+        """Forget what zigpy's database has right, now that it has been loaded at a start."""
+        self.joined = {
+            eui64: (nwk, starts + 1)
+            for eui64, (nwk, starts) in self.joined.items()
+            if eui64 not in database and starts < STARTS
+        }
         self.gone = {eui64: None for eui64 in self.gone if eui64 in database}
         self.missing = {eui64: row for eui64, row in self.missing.items() if eui64 in database or eui64 in self.joined}
         self._save()
@@ -54,7 +60,8 @@ class Members:
         """A device is in the network, and will be interviewed."""
         self.gone.pop(eui64, None)
         self.missing.pop(eui64, None)
-        self.joined[eui64] = nwk
+        _, starts = self.joined.get(eui64, (0, 0))
+        self.joined[eui64] = (nwk, starts)
         self._save()
 
     def leave(self, eui64: str) -> None:

@@ -91,6 +91,9 @@ class Hooks(Protocol):
     def announced(self, device: Any) -> None:
         """A device that zigpy knew already announced itself."""
 
+    def expected(self, nwk: int) -> bool:
+        """Whether zigpy may have asked who has a network address."""
+
     # The names by which zigpy calls its listeners.
 
     def device_joined(self, device: Any) -> None: ...
@@ -192,6 +195,8 @@ class Application(bellows.zigbee.application.ControllerApplication):
 
     def handle_join(self, nwk: Any, ieee: Any, parent_nwk: Any, *, handle_rejoin: bool = True) -> None:
         known = self.devices.get(zigpy.types.EUI64(ieee))
+        if known is None and not handle_rejoin and not self.hooks.expected(int(nwk)):
+            return  # zigpy takes every answer for one to a question of its own
         super().handle_join(nwk, ieee, parent_nwk, handle_rejoin=handle_rejoin)
         if handle_rejoin and isinstance(
             known, zigpy.device.ZigbeeDevice

@@ -75,11 +75,11 @@ class Semantics:
         self._counters = counters
         self._wake = wake
         self._models: dict[str, Model] = {}
-        self._notes = Notes(counters, self._properties_changed)
         self._endpoints: dict[str, set[int]] = {}
         """Of each device those that it listed, and those that it was asked for."""
         self._unread: set[str] = set()
         """Devices to be read when the radio is back."""
+        self._notes = Notes(counters, self._changed)
         self._inbox: deque[tuple[str, int, int, bytes, bool, bool, Question | None]] = deque()
         self._presence = PresenceTable(always_on=presence.always_on, sleepy=presence.sleepy)
         self._requests = Requests(context.now, wake)
@@ -157,7 +157,7 @@ class Semantics:
             )
         )
 
-    def _properties_changed(self, model: Model) -> None:
+    def _changed(self, model: Model) -> None:
         """A device doesn't have a property that its clusters promise, or has it after all."""
         self._setup.remember(model)
         self._join(model.eui64, model.sleepy, model)
@@ -314,7 +314,7 @@ class Semantics:
             self._counters["reports_malformed"] += 1
         if model is None or not values:
             self._counters["reports_unknown"] += not fault
-            if model is not None and at not in model.places:
+            if model is not None and at not in model.clusters:
                 self._look(model, at >> 16)
             return
         self._counters["reports"] += 1

@@ -38,8 +38,8 @@ FIRST_DESCRIBE: Final = 60.0
 DESCRIBED: Final = 8
 """How often a device is asked for a descriptor that it doesn't give, until the next start."""
 MEMORY: Final = "reporting.json"
-_UNSUPPORTED: Final = foundation.Status.UNSUPPORTED_ATTRIBUTE.name
 _SUCCESS: Final = foundation.Status.SUCCESS.name
+_UNSUPPORTED: Final = foundation.Status.UNSUPPORTED_ATTRIBUTE.name
 
 
 @dataclass(frozen=True, slots=True)

@@ -89,9 +89,9 @@ _ID_TYPE: Final = Struct("<HB")
 _STATUS_ID: Final = Struct("<BH")
 _STATUS_DIRECTION_ID: Final = Struct("<BBH")
 _CONFIGURE: Final = Struct("<BHBHH")
-_CUT_SHORT: Final = "a record ends early"
 _DIRECTION_ID: Final = Struct("<BH")
 _TYPE_INTERVALS: Final = Struct("<BHH")
+_CUT_SHORT: Final = "a record ends early"
 _REPORTED: Final = 0x00
 """Direction of a reporting configuration: the receiver reports (ZCL8, 2.5.7.1.1)."""
 

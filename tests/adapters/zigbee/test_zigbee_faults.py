@@ -13,6 +13,7 @@ from typing import Any
 import bellows.ezsp.fragmentation
 import bellows.types as ezsp_types
 import pytest
+import zigpy.application
 import zigpy.types
 
 from adapters.zigbee import radio as radio_module
@@ -375,6 +376,23 @@ async def test_frames_of_a_stranger_cost_one_question(on_air: Any) -> None:
     before = len(events.frames)
     await device.client.send(b"\x11\x63\x06\x00", cluster=CLUSTER_ID)
     await until(lambda: len(events.frames) > before)
+
+
+async def test_an_answer_that_nobody_asked_for_makes_no_device(on_air: Any) -> None:
+    """zigpy takes each answer about addresses for one to a question of its own, and the device in it for a new one."""
+    world, events, radio, device = on_air
+    app = radio._app
+    stranger = zigpy.types.EUI64.convert("00:0d:6f:00:00:00:00:99")
+    octets = bytes((9, 0)) + stranger.serialize() + bytes.fromhex("7856")
+    frame = ApsFrame(
+        profile=0, cluster=0x8001, source_endpoint=0, destination_endpoint=0, payload=octets, sequence=0x55
+    )
+    world.network.arrived(world.network.stations[LAMP], frame)
+    await device.client.send(b"\x11\x01\x06\x00", cluster=CLUSTER_ID)
+    await until(lambda: events.frames)
+    assert stranger not in app.devices
+    zigpy.application.ControllerApplication.handle_join(app, 0x5678, stranger, None, handle_rejoin=False)
+    assert stranger in app.devices  # the fault
 
 
 async def test_a_doubled_address_is_no_leaving(on_air: Any) -> None:

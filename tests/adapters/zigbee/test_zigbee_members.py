@@ -15,7 +15,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from adapters.zigbee.members import FILE, MOST, Members
+from adapters.zigbee.members import FILE, MOST, STARTS, Members
 from gateway.api.model import Join, Leave
 from simulator.network import zdo
 from simulator.network.kinds import Identity, on_off
@@ -61,16 +61,31 @@ def test_it_is_bounded_and_nobody_else_s(tmp_path: Path) -> None:
     members = Members(tmp_path / FILE)
     for number in range(3):
         members.join(str(number), number)
-    members.joined.update({f"x{number}": number for number in range(MOST)})
+    members.joined.update({f"x{number}": (number, 0) for number in range(MOST)})
     members.join("last", 1)
     assert len(members.joined) == MOST and "0" not in members.joined and "last" in members.joined
     assert stat.S_IMODE((tmp_path / FILE).stat().st_mode) == 0o600
 
 
+def test_who_never_tells_what_it_is_is_forgotten_in_the_end(tmp_path: Path) -> None:
+    """It may not exist: whoever has the network key can announce anybody."""
+    members = Members(tmp_path / FILE)
+    members.join(A, 1)
+    for start in range(1, STARTS + 1):
+        members = Members(tmp_path / FILE)
+        members.settle(set())
+        assert members.joined == {A: (1, start)}
+        members.join(A, 1)  # as it is when it is interviewed on
+    members = Members(tmp_path / FILE)
+    members.settle(set())
+    assert members.joined == {}
+
+
 NONSENSE = (
     *("", "{", "[]", "{}", "\xff", "null"),
     '{"joined": [], "gone": 1, "missing": {}}',
-    '{"joined": {"a": 1}, "gone": [], "missing": {}}',
+    '{"joined": {"a": [1, 0]}, "gone": [], "missing": {}}',
+    '{"joined": {"00:0d:6f:00:00:00:00:61": 7}, "gone": [], "missing": {}}',
 )
 
 
@@ -80,7 +95,7 @@ def test_a_file_that_is_nonsense_is_begun_anew(tmp_path: Path, text: str) -> Non
     members = Members(tmp_path / FILE)
     assert (members.joined, members.gone, members.missing) == ({}, {}, {})
     members.join(A, 1)
-    assert Members(tmp_path / FILE).joined == {A: 1}
+    assert Members(tmp_path / FILE).joined == {A: (1, 0)}
 
 
 # Through the whole adapter
@@ -211,7 +226,7 @@ async def test_a_kill_in_mid_interview_loses_nobody(make_world: Any) -> None:
         await gateway.until(lambda: gateway.context.of(Join) and gateway.context.of(Join)[-1].properties)
         await settled(gateway, device)
     assert TEXT in rows(world)
-    assert json.loads((world.state_dir / FILE).read_text())["joined"] == {TEXT: station.device.nwk}
+    assert json.loads((world.state_dir / FILE).read_text())["joined"] == {TEXT: [station.device.nwk, 1]}
     async with world.gateway() as gateway:  # by now the database has it
         assert json.loads((world.state_dir / FILE).read_text())["joined"] == {}
         assert len(gateway.context.of(Join)) == 1
