@@ -159,8 +159,9 @@ class Semantics:
 
     def _changed(self, model: Model) -> None:
         """A device doesn't have a property that its clusters promise, or has it after all."""
-        self._setup.remember(model)
-        self._join(model.eui64, model.sleepy, model)
+        if self._models.get(model.eui64) is model:  # else this is a late word about a device that left or came anew
+            self._setup.remember(model)
+            self._join(model.eui64, model.sleepy, model)
 
     def left(self, eui64: str, now: float) -> None:
         self._models.pop(eui64, None)

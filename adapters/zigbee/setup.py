@@ -150,9 +150,12 @@ class Setup:
 
     def remember(self, model: Model) -> None:
         """Keep which properties a device doesn't have."""
+        device = self._memory.devices.setdefault(model.eui64, {})
         for at, slots in model.places.items():
-            entry = self._memory.devices.setdefault(model.eui64, {}).setdefault(_name(at >> 16, at & 0xFFFF), {})
-            entry["absent"] = [f"{attribute:04x}" for attribute, slot in slots.items() if slot.absent]
+            name = _name(at >> 16, at & 0xFFFF)
+            absent = [f"{attribute:04x}" for attribute, slot in slots.items() if slot.absent]
+            if absent or name in device:
+                device.setdefault(name, {})["absent"] = absent
         self._memory.save()
 
     def read(self, model: Model) -> None:

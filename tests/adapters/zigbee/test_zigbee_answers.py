@@ -10,14 +10,18 @@ from typing import Any
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from adapters.zigbee import reports
 from adapters.zigbee.requests import ANSWER_WAIT
 from adapters.zigbee.sending import Frame, Outcome
+from adapters.zigbee.setup import MEMORY
 from carriage.zigbee import zcl
 from carriage.zigbee.foundation import General
 from gateway.api.model import (
     Address,
     Command,
     EnvelopeId,
+    Join,
+    Leave,
     LinkSecurity,
     Peer,
     Scalar,
@@ -128,3 +132,12 @@ def test_each_command_ends_once(asked: list[tuple[tuple[str, Scalar | None], Cha
         talk.later(ANSWER_WAIT + 1)
         final: list[Any] = [each.id for each in house.context.receipts if each.outcome is not Fate.HELD]
         assert sorted(final) == [EnvelopeId(1000 + number) for number in range(len(asked))]
+
+
+def test_a_late_word_on_what_it_lacks_brings_no_device_back(tmp_path: Path) -> None:
+    house = House(tmp_path)
+    semantics, model = house.semantics, house.semantics._models[EUI64]
+    semantics.left(EUI64, house.time)
+    reports.missing(model, model.slots["battery"])
+    assert [type(each) for each in house.context.submitted] == [Join, Leave]
+    assert not (tmp_path / MEMORY).exists()
