@@ -13,6 +13,7 @@ from typing import Any
 import bellows.ezsp.fragmentation
 import bellows.types as ezsp_types
 import pytest
+import zigpy.application
 import zigpy.types
 
 from adapters.zigbee import radio as radio_module
@@ -54,6 +55,12 @@ class Recorder:
 
     def device_joined(self, device: Known) -> None:
         self.joined.append(device)
+
+    def device_changed(self, device: Known) -> None:
+        self.joined.append(device)
+
+    def device_restarted(self, device: Known) -> None:
+        pass
 
     def device_left(self, eui64: str) -> None:
         self.left.append(eui64)
@@ -371,6 +378,23 @@ async def test_frames_of_a_stranger_cost_one_question(on_air: Any) -> None:
     await until(lambda: len(events.frames) > before)
 
 
+async def test_an_answer_that_nobody_asked_for_makes_no_device(on_air: Any) -> None:
+    """zigpy takes each answer about addresses for one to a question of its own, and the device in it for a new one."""
+    world, events, radio, device = on_air
+    app = radio._app
+    stranger = zigpy.types.EUI64.convert("00:0d:6f:00:00:00:00:99")
+    octets = bytes((9, 0)) + stranger.serialize() + bytes.fromhex("7856")
+    frame = ApsFrame(
+        profile=0, cluster=0x8001, source_endpoint=0, destination_endpoint=0, payload=octets, sequence=0x55
+    )
+    world.network.arrived(world.network.stations[LAMP], frame)
+    await device.client.send(b"\x11\x01\x06\x00", cluster=CLUSTER_ID)
+    await until(lambda: events.frames)
+    assert stranger not in app.devices
+    zigpy.application.ControllerApplication.handle_join(app, 0x5678, stranger, None, handle_rejoin=False)
+    assert stranger in app.devices  # the fault
+
+
 async def test_a_doubled_address_is_no_leaving(on_air: Any) -> None:
     """On an address conflict zigpy says of both devices that they have left; they only get other addresses.
 
@@ -493,3 +517,23 @@ async def test_a_database_that_is_none(world: Any) -> None:
     with pytest.raises(TransportError) as caught:
         await Coordinator.start(settings_of(world), Recorder(), may_form=False)
     assert "zigbee.db" in str(caught.value)
+
+
+async def test_forming_raises_no_watchdog_alarm(
+    make_world: Make, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """bellows asks a dongle for its counters every 10 s, also while forming has it in reset, which may take longer:
+    over TCP bellows waits 1.5 s at each of some six resets. So the application that forms has no watchdog; the one that
+    comes after it has.
+    """
+    monkeypatch.setattr(radio_module.Application, "_watchdog_period", 0.001)
+    world = await make_world(blank=True)
+    settings = settings_of(world, channel=15)
+    (world.state_dir / "zigbee.db").touch(0o600)
+    forming = await radio_module.start(settings, Coordinator(settings, Recorder()), auto_form=True)
+    await radio_module.stop(forming)
+    assert not [record for record in caplog.records if "atchdog" in record.getMessage()]
+    assert forming._watchdog_task is None
+    radio = await Coordinator.start(settings, Recorder(), may_form=False)
+    assert radio._app._watchdog_task is not None
+    await radio.stop()
