@@ -425,8 +425,9 @@ def recall(app: Application, eui64: str, nwk: int) -> Any:
     return device
 
 
-def forget(app: Application, device: Any) -> None:
+def forget(device: Any) -> None:
     """Take a device out of zigpy's table and database: it keeps those that left for ever."""
+    app = device.application
     app.devices.pop(device.ieee, None)
     device.cancel_initialization()
     app.listener_event("device_removed", device)
