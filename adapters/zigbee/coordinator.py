@@ -37,6 +37,10 @@ INTERVIEW_INTERVAL: Final = 30.0
 INTERVIEW_INTERVAL_MOST: Final = 3600.0
 """A device whose interview failed is asked again when it speaks, at most once in this time, which doubles."""
 UNKNOWN_SENDERS: Final = 256
+ANNOUNCED: Final = 4
+ANNOUNCED_WITHIN: Final = 60.0
+"""So many announcements of a device within so many seconds are restarts; one that announces itself more often has
+trouble with its radio, and each costs a handful of frames."""
 
 _NOT_ACTIVE: Final = b"\x83"
 """Of an endpoint, which zigpy leaves out then: there is nothing more to learn of it."""
@@ -89,7 +93,14 @@ class Coordinator:
         self._conflict = False
         self.max_payload = 0
         """Octets of one APS payload under network security alone."""
-        self._counters = {"received": 0, "unknown_sender": 0, "not_unicast": 0, "malformed": 0}
+        self._announced: dict[str, list[float]] = {}
+        self._counters = {
+            "announcements_ignored": 0,
+            "received": 0,
+            "unknown_sender": 0,
+            "not_unicast": 0,
+            "malformed": 0,
+        }
 
     @classmethod
     async def start(cls, settings: Settings, events: RadioEvents, *, may_form: bool) -> Coordinator:
@@ -138,7 +149,7 @@ class Coordinator:
         for eui64 in members.gone:
             device = radio.device_named(app, eui64)
             if device is not None:
-                radio.forget(app, device)
+                radio.forget(device)
         for eui64, (nwk, _) in tuple(members.joined.items()):
             _LOG.info("the interview of %s was not over: it is asked on", eui64)
             self.device_joined(radio.recall(app, eui64, nwk))
@@ -331,18 +342,27 @@ class Coordinator:
 
     def announced(self, device: Any) -> None:
         """A device that was in already announced itself."""
-        if device.is_initialized and not radio.is_sleepy(device):
+        if not device.is_initialized or radio.is_sleepy(device):
+            return
+        now, eui64 = time.monotonic(), radio.eui64_of(device)
+        times = [each for each in self._announced.get(eui64, ()) if now - each < ANNOUNCED_WITHIN]
+        if len(times) < ANNOUNCED:
+            times.append(now)
             self._events.device_restarted(self._view(device))
+        else:
+            self._counters["announcements_ignored"] += 1
+        self._announced[eui64] = times
 
     def device_left(self, device: Any) -> None:
-        if self._conflict or self._app is None:
+        if self._conflict:
             return
         eui64 = radio.eui64_of(device)
         self._members.leave(eui64)
         self._forget_interview(eui64)
         self._unfinished.pop(eui64, None)
+        self._announced.pop(eui64, None)
         self._senders.clear()
-        radio.forget(self._app, device)
+        radio.forget(device)
         self._events.device_left(eui64)
 
     @contextmanager

@@ -26,7 +26,7 @@ import zigpy.types
 
 from adapters.zigbee.air import Device, Endpoint, Settings, clean, describe
 from adapters.zigbee.fragments import Key, Reassembly
-from adapters.zigbee.sending import Frame, Outcome
+from adapters.zigbee.sending import BUSY_WAITS, Frame, Outcome
 from carriage.zigbee.tunneling import CLUSTER_ID
 from carriage.zigbee.zdo import SimpleDescriptor
 from gateway.api.errors import TransportError
@@ -180,6 +180,16 @@ class Application(bellows.zigbee.application.ControllerApplication):
         # drop the answer to one that we don't have.
         if packet.src_ep not in (0, *(endpoint.endpoint for endpoint in self._created_device_endpoints)):
             packet = packet.replace(src_ep=ENDPOINT)
+        # A dongle that is full of our frames costs an interview one of zigpy's few tries, a moment apart.
+        for wait in BUSY_WAITS:
+            try:
+                await super().send_packet(packet)
+            except zigpy.exceptions.DeliveryError as exc:
+                if exc.status not in _NO_ROOM:
+                    raise
+                await asyncio.sleep(wait)
+            else:
+                return
         await super().send_packet(packet)
 
     def packet_received(self, packet: Any) -> None:
@@ -425,8 +435,9 @@ def recall(app: Application, eui64: str, nwk: int) -> Any:
     return device
 
 
-def forget(app: Application, device: Any) -> None:
+def forget(device: Any) -> None:
     """Take a device out of zigpy's table and database: it keeps those that left for ever."""
+    app = device.application
     app.devices.pop(device.ieee, None)
     device.cancel_initialization()
     app.listener_event("device_removed", device)

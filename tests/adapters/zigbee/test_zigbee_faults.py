@@ -14,6 +14,7 @@ import bellows.ezsp.fragmentation
 import bellows.types as ezsp_types
 import pytest
 import zigpy.application
+import zigpy.exceptions
 import zigpy.types
 
 from adapters.zigbee import radio as radio_module
@@ -275,6 +276,34 @@ async def test_a_frame_is_handed_over_once(on_air: Any) -> None:
     assert unicasts == 1
     assert radio._app._pending_requests == {}
     assert device.received.count(b"\x11\x01\x02\x00\x00x") == 0
+
+
+@BOTH_EZSP
+async def test_a_full_dongle_ends_no_interview(on_air: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    """zigpy takes a dongle without room for a device that can't be reached, and gives up after three tries within a
+    fraction of a second: a burst of commands would end every interview.
+    """
+    _, _, radio, _ = on_air
+    monkeypatch.setattr(radio_module, "BUSY_WAITS", (0.0,) * 8)
+    app = radio._app
+    device = app.devices[zigpy.types.EUI64.convert(LAMP_TEXT)]
+    protocol = app._ezsp._protocol
+    send_unicast, refused = protocol.send_unicast, 0
+
+    async def full(*arguments: Any, **options: Any) -> Any:
+        nonlocal refused
+        if refused < 6:
+            refused += 1
+            return ezsp_types.sl_Status.ZIGBEE_MAX_MESSAGE_LIMIT_REACHED, 0
+        return await send_unicast(*arguments, **options)
+
+    protocol.send_unicast = full
+    status, _, endpoints = await device.zdo.Active_EP_req(device.nwk)
+    assert (status, endpoints, refused) == (0, [7], 6)
+    refused = 0
+    monkeypatch.setattr(radio_module, "BUSY_WAITS", ())
+    with pytest.raises(zigpy.exceptions.DeliveryError):  # the fault
+        await device.zdo.Active_EP_req(device.nwk)
 
 
 async def test_unknown_devices_and_a_lost_link(on_air: Any) -> None:

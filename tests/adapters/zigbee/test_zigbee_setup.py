@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from adapters.zigbee import setup as steps
+from adapters.zigbee.coordinator import ANNOUNCED
 from carriage.zigbee.zcl import ZclFrame
 from gateway.api.model import Join, Presence, Reading
 from simulator.network.kinds import Identity, humidity, on_off, power, temperature
@@ -250,6 +251,22 @@ async def test_announcements_that_repeat_cost_one_round_each_at_most(world: Any)
             setup.read(model)
         await settled(gateway, device)
         assert asked(device, READ) == asked(device, CHECK) == [0x0006]
+
+
+async def test_a_device_that_announces_itself_all_the_time_is_not_asked_each_time(world: Any) -> None:
+    async with world.gateway() as gateway:
+        device = await device_of(world, on_off)
+        await gateway.join(device)
+        await settled(gateway, device)
+        device.asked.clear()
+        for _ in range(ANNOUNCED + 3):
+            assert world.network.restart(world.network.station(DEVICE))
+            device.report(0x0006, "0000 10 01")
+            count = gateway.adapter.status()["counters"]["reports"]
+            await gateway.until(lambda: gateway.adapter.status()["counters"]["reports"] > count)  # noqa: B023
+            await settled(gateway, device)
+        assert 1 <= len(asked(device, READ)) <= ANNOUNCED
+        assert gateway.adapter.status()["counters"]["radio_announcements_ignored"] >= 3
 
 
 async def test_an_announcement_of_a_sleeping_device_is_no_restart(world: Any) -> None:
