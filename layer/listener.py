@@ -237,8 +237,9 @@ class DtlsListener:
             self._deadline_stale = False
             self._deadline = min(map(_due, self._half_open), default=None)
         deadline = self._deadline
-        if self._idle_timeout is not None and (peer := self._connected.longest_silent()) is not None:
-            idle = peer.heard + self._idle_timeout
+        peers = self._connected.by_id
+        if self._idle_timeout is not None and peers:
+            idle = next(iter(peers.values())).heard + self._idle_timeout
             return idle if deadline is None else min(deadline, idle)
         return deadline
 
@@ -252,7 +253,9 @@ class DtlsListener:
                 self._collect_half_open(handshake, now)
         if self._idle_timeout is None:
             return
-        while (peer := self._connected.longest_silent()) is not None:
+        peers = self._connected.by_id
+        while peers:
+            peer = next(iter(peers.values()))
             if peer.heard + self._idle_timeout > now:
                 return
             self._count["idle"] += 1
