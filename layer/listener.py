@@ -31,6 +31,7 @@ from layer.errors import PeerError, UsageError
 from layer.events import AssociationInfo, DataReceived, Failed, HandshakeCompleted, PeerClosed, Truncated
 from layer.half_open import HalfOpen, Handshake
 from layer.hosts import Address, host_of, ip_of
+from layer.openssl import alert_text
 from layer.records import CLIENT_HELLO, HANDSHAKE
 from layer.sift import sift
 
@@ -356,9 +357,8 @@ class DtlsListener:
             handshake.hint = None
             self._half_open.progress(handshake)
         if alert is not None:
-            handshake.hint = (
-                f"not finished {AFTER_ALERT:g} s after alert {alert}, which nothing proves to be the client's"
-            )
+            said = alert_text(alert) if alert else "close_notify"
+            handshake.hint = f"{said} (in clear: nothing proves that it was the client's)"
             handshake.give_up_at = min(handshake.give_up_at, now + AFTER_ALERT)
         self._collect_half_open(handshake, now)
 
