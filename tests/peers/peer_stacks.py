@@ -12,7 +12,8 @@ from typing import Any, ClassVar
 from tests.gateway.engine.differential import Stack
 
 PEM = 1  # SSL_FILETYPE_PEM of both
-NUMBERS = {"dtls1.2": 0xFEFD, "dtls1.3": 0xFEFC, "tls1.2": 0x0303, "tls1.3": 0x0304}
+RETRIED = "tls1.3 with a retry"
+NUMBERS = {"dtls1.2": 0xFEFD, "dtls1.3": 0xFEFC, "tls1.2": 0x0303, "tls1.3": 0x0304, RETRIED: 0x0304}
 
 
 def library(name: str, functions: dict[str, tuple[Any, ...]]) -> Any:
@@ -59,7 +60,7 @@ CRYPTO = {
     "ERR_clear_error": (None,),
     "OpenSSL_version": (T, N),
 }
-_MIN_VERSION, _MAX_VERSION, _SET_MTU, _NO_QUERY_MTU, _BIO_EOF_RETURN = 123, 124, 17, 0x1000, 130
+_MIN_VERSION, _MAX_VERSION, _SET_MTU, _SET_GROUPS, _NO_QUERY_MTU, _BIO_EOF_RETURN = 123, 124, 17, 92, 0x1000, 130
 
 
 class OpensslEnd:
@@ -109,18 +110,25 @@ class OpensslEnd:
 def openssl(pem: Path, ciphers: str = "") -> Stack:
     """The distribution's libssl, not the one that is bundled with ``cryptography``."""
     ssl, crypto = library("ssl", OPENSSL), library("crypto", CRYPTO)
-    contexts = {}
-    for protocol in ("dtls1.2", "tls1.2", "tls1.3"):
-        context = ssl.SSL_CTX_new(ssl.DTLS_method() if protocol == "dtls1.2" else ssl.TLS_method())
-        for bound in (_MIN_VERSION, _MAX_VERSION):
-            assert ssl.SSL_CTX_ctrl(context, bound, NUMBERS[protocol], None)
-        ssl.SSL_CTX_set_options(context, _NO_QUERY_MTU)
-        assert ssl.SSL_CTX_use_certificate_file(context, str(pem).encode(), PEM) == 1
-        assert ssl.SSL_CTX_use_PrivateKey_file(context, str(pem).encode(), PEM) == 1
-        assert not ciphers or ssl.SSL_CTX_set_cipher_list(context, ciphers.encode()) == 1
-        contexts[protocol] = context
-    name = crypto.OpenSSL_version(0).decode()
-    return Stack(name, tuple(contexts), lambda protocol, server: OpensslEnd(ssl, crypto, contexts[protocol], server))
+    contexts: dict[tuple[str, bool], Any] = {}
+    for protocol in ("dtls1.2", "tls1.2", "tls1.3", RETRIED):
+        for server in (False, True):
+            context = ssl.SSL_CTX_new(ssl.DTLS_method() if protocol == "dtls1.2" else ssl.TLS_method())
+            for bound in (_MIN_VERSION, _MAX_VERSION):
+                assert ssl.SSL_CTX_ctrl(context, bound, NUMBERS[protocol], None)
+            if protocol == RETRIED:
+                groups = b"P-256" if server else b"X25519:P-256"
+                assert ssl.SSL_CTX_ctrl(context, _SET_GROUPS, 0, groups) == 1
+            ssl.SSL_CTX_set_options(context, _NO_QUERY_MTU)
+            assert ssl.SSL_CTX_use_certificate_file(context, str(pem).encode(), PEM) == 1
+            assert ssl.SSL_CTX_use_PrivateKey_file(context, str(pem).encode(), PEM) == 1
+            assert not ciphers or ssl.SSL_CTX_set_cipher_list(context, ciphers.encode()) == 1
+            contexts[protocol, server] = context
+    return Stack(
+        crypto.OpenSSL_version(0).decode(),
+        ("dtls1.2", "tls1.2", "tls1.3", RETRIED),
+        lambda protocol, server: OpensslEnd(ssl, crypto, contexts[protocol, server], server),
+    )
 
 
 IO = CFUNCTYPE(c_int, c_void_p, POINTER(c_char), c_int, c_void_p)

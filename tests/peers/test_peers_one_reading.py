@@ -11,7 +11,7 @@ from gateway.api.model import ContentKind
 from gateway.engine.policy import Condition
 from tests.gateway.engine.conftest import Stage, permit
 from tests.gateway.engine.differential import Stack, bundled, certificate, compare
-from tests.peers.peer_stacks import openssl, wolfssl
+from tests.peers.peer_stacks import RETRIED, openssl, wolfssl
 
 MAKERS = {"bundled": bundled, "openssl": openssl, "wolfssl": wolfssl}
 HANDSHAKES = 3000
@@ -31,6 +31,12 @@ def test_what_a_stack_takes_the_engine_saw_or_did_not_pass(stacks: dict[str, Sta
     print(stacks[name].name, protocol, dict(tally.outcomes))
     assert tally.faults == []
     assert min(tally.outcomes[outcome] for outcome in ("finished", "begun", "neither")) > HANDSHAKES / 20
+
+
+def test_a_second_hello_after_a_retry(stacks: dict[str, Stack]) -> None:
+    tally = compare(stacks["openssl"], RETRIED, HANDSHAKES)
+    assert tally.faults == []
+    assert tally.outcomes["finished"] > HANDSHAKES / 5
 
 
 def test_dtls_1_3_where_a_stack_has_it(stacks: dict[str, Stack]) -> None:

@@ -28,7 +28,10 @@ from gateway.engine.limits import EngineLimits, Rate
 from gateway.engine.policy import Condition
 from tests.gateway.engine.conftest import PEERS, Stage, permit
 
-READS = Condition(record_types=frozenset(range(256)), handshakes=Rate(10**6, 1))
+RULES = (
+    Condition(record_types=frozenset(range(256)), handshakes=Rate(10**6, 1)),
+    Condition(versions=frozenset({"dtls1.2", "dtls1.3", "tls1.2", "tls1.3"}), handshakes=Rate(10**6, 1)),
+)
 RETRY = bytes.fromhex("cf21ad74e59a6111be1d8c021e65b891c2a211167abb8c5e079e09e2c8a8339c")
 VERSIONS = {0x0303: "tls1.2", 0x0304: "tls1.3", 0xFEFD: "dtls1.2", 0xFEFC: "dtls1.3", 0xFEFF: "dtls1.0"}
 
@@ -168,8 +171,8 @@ class Mutator:
         for _ in range(self.random.choice((1, 1, 2, 3))):
             name = self.random.choice(list(table))
             self.done.append(name)
-            units = table[name](self, list(units))
-        return [unit for unit in units if unit]
+            units = [unit for unit in table[name](self, list(units)) if unit] or [b"\x16"]
+        return units
 
     def another(self, hello: bytes) -> bytes:
         """A record with a hello, with another random in it."""
@@ -375,17 +378,18 @@ STREAM = COMMON | {"records": _records, "chunks": _chunks, "hello of SSL 2": _ss
 
 
 class Talk:
-    """A client and a server of one stack, with the engine between; ``>`` is from the client, who opened."""
+    """A client and a server of one stack, with the engine between; ``>`` is from the client, whoever opened."""
 
     def __init__(self, stack: Stack, protocol: str, seed: str) -> None:
         random = Random(seed)
         dtls = protocol.startswith("d")
         self.kind = ContentKind.ADTLS if dtls else ContentKind.ATLS
-        rule = permit("r", "phone", "lamp", content=frozenset(ContentKind), condition=READS)
+        rule = permit("r", "phone", "lamp", content=frozenset(ContentKind), condition=random.choice(RULES))
         self.home = Stage(rule, limits=EngineLimits(max_datagram=65535))
         self.home.opens("phone", "lamp", self.kind)
         self.home.settles(1)
         (self.session,) = self.home.engine._sessions
+        self.who = dict(zip("<>", random.choice((("phone", "lamp"), ("lamp", "phone"))), strict=True))
         self.heard: dict[str, set[bytes]] = {">": set(), "<": set()}
         self.n = {">": 0, "<": 0}
         self.passed = 0
@@ -424,7 +428,7 @@ class Talk:
 
     def _passes(self, direction: str, octets: bytes) -> bool:
         """Whether the engine passes it."""
-        engine, who = self.home.engine, "phone" if direction == ">" else "lamp"
+        engine, who = self.home.engine, self.who[direction]
         unit = Unit(
             id=EnvelopeId(1000 + sum(self.n.values())),
             source=PEERS[who],
@@ -440,7 +444,7 @@ class Talk:
             return False
         engine.settle(Receipt(unit.id, Outcome.DELIVERED), now=self.home.now)
         engine.commands()
-        flow = self.session.up if direction == ">" else self.session.down
+        flow = self.session.up if who == "phone" else self.session.down
         seen = flow.read_visible
         assert seen is not None
         if seen.client is not None:
@@ -463,8 +467,13 @@ class Talk:
                 yield f"{VERSIONS[end.version]} was agreed on, and the engine saw {self.session.version or 'nothing'}"
 
     def _shows(self, unit: bytes) -> int | None:
-        """The message type that a unit begins with; 0 where it is protected, None of an alert."""
-        if unit[0] == 21:
+        """The message type that a unit begins with; 0 where it is protected, None of an alert.
+
+        A ChangeCipherSpec that TLS 1.3 sends for middleboxes (RFC 8446 D.4) is passed over.
+        """
+        if not self.mutator.dtls and unit[0] == 20:
+            unit = unit[6:]
+        if not unit or unit[0] == 21:
             return None
         in_clear = unit[0] == 22 and (not self.mutator.dtls or unit[3:5] == b"\0\0")
         return unit[13 if self.mutator.dtls else 5] if in_clear else 0
