@@ -16,6 +16,7 @@ from typing import Final, Literal
 from carriage.mqtt import messages as bodies
 from carriage.mqtt import topics as t
 from carriage.mqtt.client import MqttClient
+from carriage.mqtt.complaints import Complaints
 from carriage.mqtt.options import DropReason, Message, MqttOptions, TlsOptions, Token, Will
 from endpoint.ways.base import CarriageSession, Kind
 from endpoint.ways.mqtt_session import MqttSession
@@ -31,7 +32,8 @@ BROKER_GRACE: Final = 12.0
 GATEWAY_GRACE: Final = 16.0
 """Seconds that a gateway that went away has to come back with its sessions; then they are given up."""
 RETURN_WITHIN: Final = 12
-"""Seconds that the broker keeps our session and our will after the connection broke (MQTT 5; none in 3.1.1)."""
+"""Seconds that the broker keeps our session after the connection broke (in MQTT 3.1.1 its own setting counts). Our will
+goes out at once: the gateway holds it for some seconds more, until it hears us again."""
 LONGEST_PAUSE: Final = 10.0
 """Seconds between attempts to connect again."""
 ANSWER_TIMEOUT: Final = 25
@@ -82,6 +84,8 @@ class MqttWay:
                 cert_file=str(certificate_file) if certificate_file else None,
                 key_file=str(key_file) if key_file else None,
             )
+        run = secrets.token_hex(8)
+        self._back = bodies.encode(bodies.Gone(run, back=True))
         self._client = MqttClient(
             MqttOptions(
                 host=host,
@@ -94,11 +98,16 @@ class MqttWay:
                 keepalive=KEEPALIVE,
                 # What comes while we are away for a moment is kept; once we are gone the gateway hears of it.
                 session_expiry=RETURN_WITHIN,
-                will=Will(topic=self._topics.build(t.Gone(user)), delay=RETURN_WITHIN),
+                will=Will(
+                    topic=self._topics.build(t.Gone(user)),
+                    payload=bodies.encode(bodies.Gone(run)),
+                    content_type=bodies.JSON_TYPE,
+                ),
                 backoff_limit=LONGEST_PAUSE,
             ),
             self,
         )
+        self._complaints = Complaints()
         self._sessions: dict[str, MqttSession] = {}
         self._left: OrderedDict[str, None] = OrderedDict()
         self._opening: dict[str, tuple[asyncio.Future[MqttSession], str, Kind]] = {}
@@ -222,6 +231,10 @@ class MqttWay:
         if self._away is not None:
             self._away.cancel()
             self._away = None
+        try:  # before anything else that is new
+            self._client.publish(self._topics.build(t.Gone(self._user)), self._back, content_type=bodies.JSON_TYPE)
+        except TransportError as error:
+            _LOG.debug("not published: %s", error)
         again, self._was_connected = self._was_connected, True
         if session_present:
             self._unsubscribed.clear()
@@ -264,8 +277,8 @@ class MqttWay:
                 self._on_incoming(bodies.decode(bodies.Incoming, message.payload))
             elif isinstance(topic, t.SessionStatus):
                 self._on_status(topic.session, bodies.decode(bodies.Status, message.payload))
-        except PeerError as error:
-            _LOG.warning("malformed message: %s", error)
+        except Exception as failure:  # nothing that a message holds is to harm the sessions
+            self._complaints.over(failure)
 
     def published(self, token: Token, code: int) -> None:
         self._publish_closes()

@@ -21,7 +21,7 @@ _PERMITS = 16_384
 
 
 class Refusal(NamedTuple):
-    """Why a unit isn't taken. ``drop``: the rule wants it taken and dropped instead."""
+    """Why a unit, an open or a command isn't taken. ``drop``: the rule wants it taken and dropped instead."""
 
     reason: Reason
     rule: str
@@ -116,6 +116,18 @@ class Gate:
         if known is None:
             known = self._permits[key] = self.judge(action, sender, receiver, None, link)
         return known
+
+    def pay_open(self, grant: Grant, opener: str, now: float) -> Refusal | None:
+        """The rate of opens of a grant, paid; or why it isn't."""
+        rate = grant.condition.opens
+        if rate is None:
+            return None
+        bucket = self._buckets.get(grant.rule, "opens", opener, rate, now)
+        wait = bucket.wait(1, now)
+        if wait > 0.0:
+            return Refusal(Reason.OVER_RATE, grant.rule, wait)
+        bucket.take(1)
+        return None
 
     def pay_command(self, decision: Permit, sender: str, now: float) -> Grant | Refusal:
         """The first grant whose rate of commands has room, the rate paid; else why the first one hasn't."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import heapq
-from collections import OrderedDict, deque
+from collections import deque
 from collections.abc import Iterator
 from enum import Enum
 
@@ -26,6 +26,7 @@ from gateway.api.model import (
 )
 from gateway.engine.decision import Decision, Grant
 from gateway.engine.limits import EngineLimits
+from gateway.engine.remembered import Remembered
 from gateway.engine.stored import Journal, StoredOpen
 from gateway.engine.visible import NO_FLIGHT, DatagramReader, Flight, StreamReader, Visible
 
@@ -305,7 +306,7 @@ class SessionTable:
         self._live: dict[SessionId, Session] = {}
         self._owned: dict[str, dict[SessionId, Session]] = {}
         self._by_key: dict[OpenKey, Session] = {}
-        self._recent: OrderedDict[OpenKey, tuple[float, SessionId]] = OrderedDict()
+        self._recent: Remembered[OpenKey, SessionId] = Remembered(self._open_forgotten)
         self._heap: list[tuple[float, SessionId]] = []
         self.get = self._live.get
 
@@ -342,32 +343,21 @@ class SessionTable:
 
     def remember(self, key: OpenKey, session: SessionId, until: float) -> None:
         """Have the open of a session that ended found again until then."""
-        self._recent[key] = (until, session)
         if self._journal.on:
             self._journal.put(_open_row(key, session, until))
-        while len(self._recent) > self._limits.recent_opens:
-            self._forget_open(next(iter(self._recent)))
+        self._recent.put(key[0], key, session, until, self._limits.recent_opens)
 
-    def _forget_open(self, key: OpenKey) -> None:
-        del self._recent[key]
+    def _open_forgotten(self, key: OpenKey) -> None:
         opener, to, content, nonce = key
         self._journal.drop("opens", (opener, to, content.value, nonce))
 
     def recent(self) -> Iterator[StoredOpen]:
-        return (_open_row(key, session, until) for key, (until, session) in self._recent.items())
+        return (_open_row(key, session, until) for key, until, session in self._recent.items())
 
     def find_open(self, key: OpenKey, now: float) -> SessionId | None:
         """The session that an equal open made, if that is live or was so lately."""
         session = self._by_key.get(key)
-        if session is not None:
-            return session.id
-        while self._recent:
-            oldest = next(iter(self._recent))
-            if self._recent[oldest][0] > now:
-                break
-            self._forget_open(oldest)
-        remembered = self._recent.get(key)
-        return None if remembered is None else remembered[1]
+        return self._recent.find(key, now) if session is None else session.id
 
     def schedule(self, session: Session, when: float) -> None:
         """Look at ``session`` at ``when``, unless that is planned for earlier already."""

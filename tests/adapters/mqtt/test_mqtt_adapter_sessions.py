@@ -6,10 +6,12 @@ from collections.abc import Awaitable, Callable
 
 import pytest
 
+from adapters.mqtt import news
 from adapters.mqtt.told import epoch_number
 from carriage.mqtt import messages as bodies
 from carriage.mqtt.options import Message, MqttOptions
 from gateway.api.model import Close, ContentKind, LinkSecurity, Open, Outcome, Reason, SessionId, Unit
+from gateway.engine.limits import EngineLimits
 from tests.adapters.coap.far_end import record, tls_record, until
 from tests.adapters.mqtt.mqtt_home import ADTLS, ROOT, MqttHome
 
@@ -296,7 +298,9 @@ rules:
     assert not app.incoming()
 
 
-async def test_a_vanished_user_is_noticed_by_its_will(home: MqttHome) -> None:
+async def test_a_vanished_user_is_noticed_by_its_will(start: Start) -> None:
+    """One that names no run, which is all that there was once."""
+    home = await start(return_within=1)
     app = await home.user("app")
     session = await app.open("lamp")
     home.far.open("app")
@@ -308,6 +312,7 @@ async def test_a_vanished_user_is_noticed_by_its_will(home: MqttHome) -> None:
 
 
 async def test_a_flood_of_refusals_leaves_room_for_units(home: MqttHome) -> None:
+    """Of what waits for that the oldest is dropped, and counted."""
     app, other = await home.user("app"), await home.user("other")
     session = home.far.open("app")
     await until(app.incoming)
@@ -320,7 +325,10 @@ async def test_a_flood_of_refusals_leaves_room_for_units(home: MqttHome) -> None
     assert client.outstanding == MqttOptions(host="", port=0, client_id="").max_queued // 2
     receipt = home.far.unit(session, 0, record())
     await until(lambda: app.units(session) and home.far.outcome(receipt) == (Outcome.DELIVERED, None))
-    await until(lambda: len(other.statuses("0f" * 16)) == 512)
+    await until(lambda: len(other.statuses("0f" * 16)) == 512 + news.MOST)
+    told = [status.n for status in other.statuses("0f" * 16)]
+    assert told == [*range(512), *range(2000 - news.MOST, 2000)]
+    assert home.adapter.status()["answers_lost"] == 2000 - 512 - news.MOST
 
 
 async def test_what_a_user_leaves_behind_is_swept(home: MqttHome) -> None:
@@ -344,3 +352,13 @@ async def test_the_epoch_is_told(home: MqttHome) -> None:
     late = await home.user("app")
     await until(late.states)
     assert late.states() == [bodies.BridgeState(epoch_number(home.hub.epoch, 0), bodies.State.OFFLINE)]
+
+
+async def test_opens_above_their_rate_are_refused_with_a_time_to_wait(start: Start) -> None:
+    home = await start(limits=EngineLimits(subject_opens_burst=2))
+    app = await home.user("app")
+    nonces = [await app.ask("lamp") for _ in range(3)]
+    await until(lambda: all(app.answer(nonce) for nonce in nonces))
+    assert [type(app.answer(nonce)) for nonce in nonces] == [bodies.Opened, bodies.Opened, bodies.Refused]
+    assert app.answer(nonces[2]) == bodies.Refused(nonces[2], "over-rate", 1)
+    assert len(home.far.of(Open)) == 2

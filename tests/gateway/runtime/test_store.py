@@ -6,6 +6,7 @@ import asyncio
 import itertools
 import logging
 import sqlite3
+from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
 
@@ -60,23 +61,29 @@ class Clocks:
 
     def __init__(self) -> None:
         self.wall, self.monotonic = NOW, 1000.0
+        self.stores: list[Store] = []
 
     def pass_(self, seconds: float) -> None:
         self.wall += seconds
         self.monotonic += seconds
 
     def store(self, tmp_path, max_octets: int = 1 << 26) -> Store:
-        return Store(
+        store = Store(
             tmp_path / "store.db",
             max_octets=max_octets,
             wall=lambda: self.wall,
             monotonic=lambda: self.monotonic,
         )
+        self.stores.append(store)
+        return store
 
 
 @pytest.fixture
-def clocks() -> Clocks:
-    return Clocks()
+def clocks() -> Iterator[Clocks]:
+    clocks = Clocks()
+    yield clocks
+    for store in clocks.stores:
+        store.close()
 
 
 def whole(*rows) -> Changes:
