@@ -517,3 +517,16 @@ async def test_a_broker_that_refuses_us(start: Start) -> None:
 async def test_a_list_that_lets_us_not_write_states(start: Start) -> None:
     home = await start(policy=POLICY, acl="user gateway\ntopic read home/#\n", devices={}, broker_acl=False)
     await until(lambda: "publish below home/" in home.state.trouble and "ACL" in home.state.trouble)
+
+
+async def test_a_state_that_is_not_retained_follows_the_discovery(start: Start) -> None:
+    """Whoever comes to know a device by its discovery has no other way to hear what it told, and needs a moment."""
+    home = await start(policy=POLICY, acl=ACL, devices={"retain": False}, broker_acl=False)
+    house = House(home.far)
+    app = await home.user("app", "home/lamp", CONFIG, subscribe=False)
+    house.join("lamp", STATE)
+    house.tell("lamp", state=True)
+    await until(lambda: len(bodies(app, "home/lamp")) == 2, 20.0)
+    assert [each.topic for each in app.messages] == [CONFIG, "home/lamp", "home/lamp"]
+    assert [each.retained for each in app.messages] == [True, False, False]
+    assert [body["state"] for body in bodies(app, "home/lamp")] == ["ON", "ON"]
