@@ -530,3 +530,20 @@ async def test_a_state_that_is_not_retained_follows_the_discovery(start: Start) 
     assert [each.topic for each in app.messages] == [CONFIG, "home/lamp", "home/lamp"]
     assert [each.retained for each in app.messages] == [True, False, False]
     assert [body["state"] for body in bodies(app, "home/lamp")] == ["ON", "ON"]
+
+
+@pytest.mark.parametrize("bad", ['"x"', "255", "1" + 400 * "0", "NaN", "null", "[1]"])
+async def test_a_set_of_several_properties_is_not_done_by_half(home: MqttHome, house: House, bad: str) -> None:
+    app = await home.user("app", "home/+/answer", subscribe=False)
+    house.join("lamp", STATE, LEVEL)
+    await settled(home)
+    await put(app, "home/lamp/set", f'{{"state": "ON", "brightness": {bad}, "transaction": 1}}')
+    await until(lambda: len(app.messages) == 2)
+    common = {"status": "failed", "transaction": 1, "reason": "content"}
+    assert bodies(app, "home/lamp/answer") == [
+        {"property": "brightness"} | common,
+        {"property": "state", "detail": "no fit value for brightness"} | common,
+    ]
+    assert not house.commands
+    await put(app, "home/lamp/set", '{"state": "ON", "brightness": 254}')
+    await until(lambda: len(house.commands) == 2)
