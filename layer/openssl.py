@@ -57,6 +57,7 @@ _NEEDED: Final = [
     "SSL_read",
     "SSL_set_mtu",
     "SSL_shutdown",
+    "SSL_state_string_long",
     "SSL_version",
     "SSL_write",
     "X509_verify_cert_error_string",
@@ -254,6 +255,11 @@ def certificate_problem(code: int) -> str:
 def suite_name(ssl: Any) -> str:
     """OpenSSL's name of the suite in use."""
     return str(ffi.string(lib.SSL_CIPHER_get_name(lib.SSL_get_current_cipher(ssl))).decode("ascii", "replace"))
+
+
+def handshake_state(ssl: Any) -> str:
+    """OpenSSL's name of the last step of a handshake."""
+    return str(ffi.string(lib.SSL_state_string_long(ssl)).decode("ascii", "replace"))
 
 
 def export_keys(ssl: Any, label: str, context: bytes | None, length: int) -> bytes:

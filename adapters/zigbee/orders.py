@@ -214,16 +214,19 @@ class Orders:
         """The answer's status; a value that it tells, or confirms, is submitted."""
         row, name = order.slot.row, order.slot.property.name
         if command == General.READ_RESPONSE:
-            records = foundation.read_response(payload)
+            records, _ = foundation.read_response(payload)
             status = next((record.status for record in records if record.attribute == row.attribute), 0)
-            values = answered(order.model.places[order.slot.place], records)
+            values = answered(order.model, order.slot.place, records)
             if values:
                 self._tell(order, values)
             elif not status:
                 raise PeerError("an answer without what was asked")
             return status
         if command == General.WRITE_RESPONSE:
-            status = foundation.write_response(payload).get(row.attribute, 0)
+            failed, fault = foundation.write_response(payload)
+            status = failed.get(row.attribute, 0)
+            if fault and not status:
+                raise PeerError(fault)
         else:
             _, status = foundation.default_responded(payload)
             if not status and order.value is None:

@@ -5,15 +5,11 @@ from __future__ import annotations
 import asyncio
 import logging
 import traceback
-from typing import Final
 
+from carriage.log_rate import LogRate
 from layer.errors import PeerError
 
 _LOG = logging.getLogger(__name__)
-
-LOG_LINES: Final = 10
-LOG_INTERVAL: Final = 10.0
-"""Seconds in which so many of them are logged."""
 
 
 class Complaints:
@@ -23,17 +19,13 @@ class Complaints:
         self.count = 0
         self.last = ""
         self._what = what
-        self._since, self._logged = float("-inf"), 0
+        self._rate = LogRate()
 
     def add(self, text: str) -> None:
         """``text`` says what is wrong, and nothing of what the message holds."""
         self.count += 1
         self.last = text
-        now = asyncio.get_running_loop().time()
-        if now - self._since >= LOG_INTERVAL:
-            self._since, self._logged = now, 0
-        self._logged += 1
-        if self._logged <= LOG_LINES:
+        if self._rate.permits(asyncio.get_running_loop().time()):
             _LOG.warning("%s: %s (%d so far)", self._what, text, self.count)
 
     def over(self, failure: Exception) -> None:

@@ -1,75 +1,41 @@
 """Commands to devices on their way: from the verdict to the one final word on each.
 
+One command at a time is given to the adapter for each device, so that they are carried out in the order in which they
+came; the others wait in the device's line. A newer one that sets the same property takes the place of one that waits
+or is held, which ends as *superseded*; one that asks the same shares its answer. A burst so costs a device no more than
+the newest of each property, and nobody is refused for it.
+
 A command is *held* while its device sleeps: its adapter said so, and will send it when the device asks. It is put in
-the store then, and who gave it is told when it is there. Of the held commands for one property only the newest counts.
-An adapter that goes away takes no held command with it, nor does a restart: it is sent again when the adapter is ready.
+the store then, and who gave it is told when it is there. An adapter that goes away takes no held command with it, nor
+does a restart: it is sent again when the adapter is ready.
 """
 
 from __future__ import annotations
 
-from collections import Counter, OrderedDict
+from collections import Counter
+from collections.abc import Iterable
 from dataclasses import replace
+from typing import TypeVar
 
 from gateway.api.errors import UsageError
-from gateway.api.model import (
-    Accepted,
-    Address,
-    Command,
-    EnvelopeId,
-    Outcome,
-    Reason,
-    Receipt,
-    Scalar,
-    Transmit,
-    Verdict,
-)
+from gateway.api.model import Accepted, Command, EnvelopeId, Outcome, Reason, Receipt, Scalar, Transmit, Verdict
 from gateway.engine.agenda import Agenda
 from gateway.engine.commands import Outbox, Withdraw, final
 from gateway.engine.decision import Deny, Grant
+from gateway.engine.device_lines import Line, Pending, Place, Question, follow
 from gateway.engine.gate import SHADOW_GRANT, Gate, Refusal
-from gateway.engine.limits import LIMITS_RULE, EngineLimits
+from gateway.engine.limits import LIMITS_RULE, EngineLimits, has_room
 from gateway.engine.policy import Action
+from gateway.engine.remembered import Remembered
 from gateway.engine.stored import Journal, StoredCommand
 from gateway.engine.twin import MAX_TEXT, Twin, bounded
 
 MAX_TRANSACTION = 64
 _MAX_DETAIL = 64
 
+K = TypeVar("K")
 _Same = tuple[str, str, str, str]
 """Asker, device, property, transaction: what makes two commands the same."""
-_Slot = tuple[str, str, bool]
-"""Device, property, whether it sets: what only the newest held command counts for."""
-
-
-class Pending:
-    """A command that was accepted and has no final receipt yet."""
-
-    __slots__ = ("again", "asker", "command", "expires_at", "grant", "held", "overtaken", "parked", "to", "told")
-
-    def __init__(self, command: Command, asker: str, to: Address, grant: Grant, expires_at: float) -> None:
-        self.command = command
-        """As it went out: ``to`` is the subject's name, ``expires_at`` the end of its life if it is held."""
-        self.asker = asker
-        self.to = to
-        self.grant = grant
-        self.expires_at = expires_at
-        self.held = False
-        self.told = False
-        """Who gave it was told that it is held: it is in the store."""
-        self.overtaken = False
-        """A newer one for the same property was accepted: from now on this one must not wait."""
-        self.parked = False
-        """Its adapter is gone: to be sent again."""
-        self.again: EnvelopeId | None = None
-        """The latest duplicate, which is told the outcome too."""
-
-    @property
-    def action(self) -> Action:
-        return Action.READ if self.command.value is None else Action.WRITE
-
-    @property
-    def slot(self) -> _Slot:
-        return (self.command.to, self.command.property, self.command.value is not None)
 
 
 class DeviceCommands:
@@ -81,15 +47,27 @@ class DeviceCommands:
         self._outbox = outbox
         self._gate = gate
         self._table: dict[EnvelopeId, Pending] = {}
+        self._lines: dict[str, Line] = {}
+        self._stirred: dict[str, None] = {}
+        """The devices whose lines changed: the next command may go."""
         self._same: dict[_Same, Pending] = {}
-        self._slots: dict[_Slot, list[Pending]] = {}
+        self._setting: dict[tuple[str, str], list[Pending]] = {}
+        """By device and property, what sets it: at most one that waits, one current, one held."""
+        self._asking: dict[Question, Pending] = {}
+        """The question that an equal one may follow."""
         self._askers: Counter[str] = Counter()
-        self._devices: Counter[str] = Counter()
-        self._recent: OrderedDict[_Same, tuple[float, Receipt]] = OrderedDict()
+        self._shares: Counter[tuple[str, str]] = Counter()
+        """By asker and device."""
+        self._recent: Remembered[_Same, Receipt] = Remembered()
         self._agenda: Agenda[EnvelopeId] = Agenda()
 
     def __len__(self) -> int:
         return len(self._table)
+
+    @property
+    def held(self) -> int:
+        """How many are held, or wait for the next adapter."""
+        return sum(pending.place in (Place.HELD, Place.PARKED) for pending in self._table.values())
 
     # Commands come
 
@@ -112,11 +90,7 @@ class DeviceCommands:
         reason = self._unfit(command, twin, now)
         if reason is not None:
             return outbox.refuse(command, reason, "", asker)
-        if (
-            len(self._table) >= limits.max_commands
-            or self._askers[asker] >= limits.subject_commands
-            or self._devices[twin.name] >= limits.device_commands
-        ):
+        if not self._room(asker, twin.name):
             return outbox.refuse(command, Reason.BUSY, LIMITS_RULE, asker, retry_after=limits.retry_after)
         grant: Grant | Refusal = SHADOW_GRANT
         if not isinstance(decision, Deny):
@@ -128,6 +102,15 @@ class DeviceCommands:
             grant = SHADOW_GRANT
         self._take(command, asker, twin.name, grant, now)
         return Accepted()
+
+    def _room(self, asker: str, device: str) -> bool:
+        limits, mine = self._limits, self._askers[asker]
+        line = self._lines.get(device)
+        return (
+            mine < limits.subject_commands
+            and has_room(mine, limits.max_commands - len(self._table))
+            and (line is None or has_room(self._shares[asker, device], limits.device_commands - line.size))
+        )
 
     def _unfit(self, command: Command, twin: Twin, now: float) -> Reason | None:
         """What of the command itself is wrong."""
@@ -152,12 +135,10 @@ class DeviceCommands:
             if pending.told:
                 self._outbox.notify(command.source.scheme, Receipt(command.id, Outcome.HELD))
         else:
-            while self._recent and next(iter(self._recent.values()))[0] <= now:
-                self._recent.popitem(last=False)
-            remembered = self._recent.get(same)
+            remembered = self._recent.find(same, now)
             if remembered is None:
                 return False
-            self._outbox.notify(command.source.scheme, replace(remembered[1], id=command.id))
+            self._outbox.notify(command.source.scheme, replace(remembered, id=command.id))
         self._outbox.counters["duplicate.command"] += 1
         return True
 
@@ -171,49 +152,119 @@ class DeviceCommands:
             sent, asker, self._gate.policy.address_of(device), grant, min(last, now + limits.command_timeout)
         )
         self._outbox.counters["accepted.command"] += 1
-        for older in tuple(self._slots.get(pending.slot, ())):
-            older.overtaken = True
-            if older.held:
-                self._supersede(older, now)
-        self._add(pending)
-        self._outbox.commands.append(Transmit(sent, pending.to, grant.require))
+        line = self._add(pending)
+        if pending.sets:
+            line.last_set = command.id
+            for older in self._setting[device, command.property][:-1]:
+                older.overtaken = True
+                if older.place is not Place.CURRENT:
+                    self._supersede(older, now)
+            line.waiting.append(pending)
+        else:
+            self._ask(pending, line)
+        self._stirred[device] = None
+        self._pump()
 
-    def _add(self, pending: Pending) -> None:
+    def _ask(self, pending: Pending, line: Line) -> None:
+        """Line up a question, or have it share the answer of an equal one that is not on the air yet."""
+        equal = self._asking.get(pending.question)
+        if equal is not None and equal.place is Place.WAITING:
+            line.lead(pending, equal)
+        elif equal is not None and equal.command.id > line.last_set:
+            follow(pending, equal)
+            self._keep(pending)
+            return
+        else:
+            line.waiting.append(pending)
+        self._asking[pending.question] = pending
+
+    def _add(self, pending: Pending) -> Line:
         command = pending.command
         self._table[command.id] = pending
         if command.transaction:
             self._same[_same(pending)] = pending
-        self._slots.setdefault(pending.slot, []).append(pending)
+        if pending.sets:
+            self._setting.setdefault((command.to, command.property), []).append(pending)
         self._askers[pending.asker] += 1
-        self._devices[command.to] += 1
+        self._shares[pending.asker, command.to] += 1
         self._agenda.plan(command.id, pending.expires_at)
+        line = self._lines.setdefault(command.to, Line())
+        line.size += 1
+        return line
+
+    def _pump(self) -> None:
+        """Give the adapters the next command of each device that has none on its way."""
+        stirred, self._stirred = self._stirred, {}
+        for device in stirred:
+            line = self._lines.get(device)
+            if line is None or line.current is not None or not line.waiting:
+                continue
+            pending = line.current = line.waiting.pop(0)
+            pending.place = Place.CURRENT
+            self._ask_no_more(pending)
+            self._outbox.commands.append(Transmit(pending.command, pending.to, pending.grant.require))
+
+    def _ask_no_more(self, pending: Pending) -> None:
+        if not pending.sets and self._asking.get(pending.question) is pending:
+            del self._asking[pending.question]
 
     # Commands end
 
     def settle(self, receipt: Receipt, now: float) -> bool:
-        """The word of an adapter; False where the receipt is of no command."""
+        """The word of an adapter; False where the receipt is of no command that it has."""
         pending = self._table.get(receipt.id)
-        if pending is None:
+        if pending is None or pending.place not in (Place.CURRENT, Place.HELD):
             return False
         if receipt.outcome is Outcome.HELD:
             self._hold(pending, now)
-            return True
+        else:
+            followers, pending.followers = pending.followers, []
+            for each in (pending, *followers):
+                self._end(each, replace(receipt, id=each.command.id), now)
+        self._pump()
+        return True
+
+    def _end(self, pending: Pending, receipt: Receipt, now: float) -> None:
+        """What the device's adapter said is the final word."""
         if receipt.outcome is Outcome.DELIVERED:
             self._outbox.counters["delivered.command"] += 1
             self._finish(pending, Receipt(receipt.id, Outcome.DELIVERED), now)
-            return True
+            return
         reason = Reason.EXPIRED if receipt.outcome is Outcome.EXPIRED else receipt.reason or Reason.UNREACHABLE
         self._lose(pending, final(receipt.id, reason, None, _detail(receipt.detail)), reason, now)
-        return True
 
     def _hold(self, pending: Pending, now: float) -> None:
         if pending.overtaken:
             self._supersede(pending, now)
             return
-        if pending.held:
+        if pending.place is Place.HELD:
             return
-        pending.held = True
+        device = pending.command.to
+        line = self._lines[device]
+        line.current, pending.place = None, Place.HELD
+        self._stirred[device] = None
+        for each in (pending, *pending.followers):
+            self._keep(each)
+        if pending.sets:
+            return
+        newer = self._asking.get(pending.question)
+        if newer is None:
+            self._asking[pending.question] = pending
+        elif newer.place is Place.WAITING and pending.command.id > line.last_set:
+            line.waiting.remove(newer)
+            followers, newer.followers = newer.followers, []
+            for each in (*followers, newer):
+                follow(each, pending)
+                self._keep(each)
+            self._asking[pending.question] = pending
+
+    def _keep(self, pending: Pending) -> None:
+        """It waits for a device that sleeps: it lives longer, and in the store."""
+        leader = pending.leader or pending
+        if pending.stored or leader.place not in (Place.HELD, Place.PARKED):
+            return
         command = pending.command
+        pending.stored = True
         pending.expires_at = command.expires_at or pending.expires_at
         self._agenda.plan(command.id, pending.expires_at)
         self._outbox.counters["held.command"] += 1
@@ -226,12 +277,13 @@ class DeviceCommands:
         self._finish(pending, Receipt(pending.command.id, Outcome.SUPERSEDED), now)
 
     def _abandon(self, pending: Pending, reason: Reason, now: float) -> None:
-        """Give up on a command that its adapter has not settled."""
+        """Give up on a command that its adapter has not settled; nothing is sent in its place before ``_pump``."""
         self._take_back(pending)
+        self._leave(pending)
         self._lose(pending, final(pending.command.id, reason, None), reason, now)
 
     def _take_back(self, pending: Pending) -> None:
-        if not pending.parked:
+        if pending.place in (Place.CURRENT, Place.HELD):
             self._outbox.commands.append(Withdraw(pending.to.scheme, pending.command.id))
 
     def _lose(self, pending: Pending, receipt: Receipt, reason: Reason, now: float) -> None:
@@ -242,31 +294,42 @@ class DeviceCommands:
         command = pending.command
         del self._table[command.id]
         self._agenda.drop(command.id)
-        if pending.held:
+        if pending.stored:
             self._journal.drop("commands", (command.id,))
-        slot = self._slots[pending.slot]
-        slot.remove(pending)
-        if not slot:
-            del self._slots[pending.slot]
-        for counter, name in ((self._askers, pending.asker), (self._devices, command.to)):
-            counter[name] -= 1
-            if not counter[name]:
-                del counter[name]
+        self._leave_line(pending)
+        _one_less(self._askers, pending.asker)
+        _one_less(self._shares, (pending.asker, command.to))
         if command.transaction:
             same = _same(pending)
             del self._same[same]
-            self._recent[same] = (now + self._limits.recent_age, receipt)
-            while len(self._recent) > self._limits.recent_commands:
-                self._recent.popitem(last=False)
+            until = now + self._limits.recent_age
+            self._recent.put(pending.asker, same, receipt, until, self._limits.recent_commands)
         self._outbox.notify(command.source.scheme, receipt)
         if pending.again is not None:
             self._outbox.notify(command.source.scheme, replace(receipt, id=pending.again))
+
+    def _leave_line(self, pending: Pending) -> None:
+        device, name = pending.command.to, pending.command.property
+        line = self._lines[device]
+        line.remove(pending)
+        line.size -= 1
+        if line.size:
+            self._stirred[device] = None
+        else:
+            del self._lines[device]
+        if pending.sets:
+            setting = self._setting[device, name]
+            setting.remove(pending)
+            if not setting:
+                del self._setting[device, name]
+        else:
+            self._ask_no_more(pending)
 
     # The store
 
     def snapshot(self) -> list[StoredCommand]:
         """The commands that a restart must not lose."""
-        return [_row(pending) for pending in self._table.values() if pending.held]
+        return [_row(pending) for pending in self._table.values() if pending.stored]
 
     def stored(self, command: EnvelopeId) -> None:
         """The row of a command is in the store: who gave it is told so, once."""
@@ -286,51 +349,94 @@ class DeviceCommands:
             return
         to = self._gate.policy.address_of(command.to)
         pending = Pending(command, row.sender, to, replace(SHADOW_GRANT, rule=""), command.expires_at)
-        pending.held = pending.told = pending.parked = True
-        self._add(pending)
+        pending.place, pending.stored, pending.told = Place.PARKED, True, True
+        line = self._add(pending)
+        if pending.sets:
+            line.last_set = max(line.last_set, command.id)
 
     # What happens to devices, adapters, the policy
 
     def device_gone(self, device: str, reason: Reason, now: float) -> None:
-        for pending in [each for each in self._table.values() if each.command.to == device]:
+        self._abandon_all([each for each in self._table.values() if each.command.to == device], reason, now)
+
+    def _abandon_all(self, doomed: Iterable[Pending], reason: Reason, now: float) -> None:
+        for pending in doomed:
             self._abandon(pending, reason, now)
+        self._pump()
 
     def adapter_gone(self, scheme: str) -> set[EnvelopeId]:
         """What was held by the adapter, and waits for its next instance now."""
-        held = {name for name, pending in self._table.items() if pending.to.scheme == scheme and pending.held}
-        for name in held:
-            self._table[name].parked = True
-        return held
+        held = [each for each in self._table.values() if each.to.scheme == scheme and each.place is Place.HELD]
+        for pending in held:
+            pending.place = Place.PARKED
+        return {pending.command.id for pending in held}
 
     def adapter_ready(self, scheme: str) -> None:
         for pending in self._table.values():
-            if pending.to.scheme == scheme and pending.parked:
-                pending.parked = False
+            if pending.to.scheme == scheme and pending.place is Place.PARKED:
+                pending.place = Place.HELD
                 self._outbox.commands.append(Transmit(pending.command, pending.to, pending.grant.require))
 
     def judge_again(self, now: float) -> None:
-        """Drop what is permitted no more."""
+        """Drop what is permitted no more; what is not on the air yet goes as the rules want it now."""
         gate = self._gate
-        for pending in list(self._table.values()):
+        denied: list[Pending] = []
+        for pending in self._table.values():
             source, device = pending.command.source, pending.command.to
             decision = None
             known = device in gate.policy.by_name and gate.policy.address_of(device) == pending.to
             if known and gate.name_of(source) == pending.asker:
                 decision = gate.permits(pending.action, pending.asker, device, source.link)
             if decision is None or (isinstance(decision, Deny) and not gate.shadow):
-                self._abandon(pending, Reason.DENIED, now)
+                denied.append(pending)
             elif not isinstance(decision, Deny):
                 grants = decision.grants
-                pending.grant = next((each for each in grants if each.rule == pending.grant.rule), grants[0])
+                self._regrant(pending, next((each for each in grants if each.rule == pending.grant.rule), grants[0]))
+        self._abandon_all(denied, Reason.DENIED, now)
+
+    def _regrant(self, pending: Pending, grant: Grant) -> None:
+        """Another grant counts. What its adapter holds under another requirement goes to it again."""
+        if pending.grant.require == grant.require or pending.place in (Place.CURRENT, Place.PARKED):
+            pending.grant = grant
+            return
+        if pending.place is Place.WAITING and pending.sets:
+            pending.grant = grant
+            return
+        self._take_back(pending)
+        self._leave(pending)
+        pending.grant, pending.leader, pending.place = grant, None, Place.WAITING
+        line = self._lines[pending.command.to]
+        self._stirred[pending.command.to] = None
+        if pending.sets:
+            line.insert(pending)
+        else:
+            self._ask(pending, line)
+
+    def _leave(self, pending: Pending) -> None:
+        """Out of its line, and away from the questions that share an answer with it: those go on."""
+        if pending.leader is not None:
+            pending.leader.followers.remove(pending)
+            return
+        self._ask_no_more(pending)
+        newest = self._lines[pending.command.to].promote(pending)
+        if newest is not None:
+            self._asking.setdefault(newest.question, newest)
 
     # Time
 
     def tick(self, now: float) -> None:
         while (due := self._agenda.take_due(now)) is not None:
             self._abandon(self._table[due], Reason.EXPIRED, now)
+        self._pump()
 
     def next_deadline(self) -> float | None:
         return self._agenda.next()
+
+
+def _one_less(counter: Counter[K], key: K) -> None:
+    counter[key] -= 1
+    if not counter[key]:
+        del counter[key]
 
 
 def _row(pending: Pending) -> StoredCommand:

@@ -53,7 +53,7 @@ from gateway.engine.commands import Command as Order
 from gateway.engine.decision import DEFAULT_RULE, Deny, Grant, Permit
 from gateway.engine.delivery import Delivery
 from gateway.engine.gate import SHADOW_GRANT, Gate, Refusal
-from gateway.engine.limits import LIMITS_RULE, EngineLimits
+from gateway.engine.limits import LIMITS_RULE, Buckets, EngineLimits, Rate
 from gateway.engine.policy import GATEWAY, Action, PolicySet
 from gateway.engine.restoring import session_of, unit_of
 from gateway.engine.sessions import Flow, Session, State
@@ -91,6 +91,7 @@ class Engine:
         self._outbox = Outbox()
         self._journal = Journal()
         self._gate = Gate(policy, self._policy_raised)
+        self._opens = Buckets()
         self._delivery = Delivery(limits, self._outbox, self._journal, next_id)
         self._sessions = self._delivery.sessions
         self._twins = Twins(limits, self._outbox, self._gate, self._journal)
@@ -172,10 +173,13 @@ class Engine:
         Sessions that it doesn't permit end at once, and both ends are told.
         """
         self._gate.replace(policy)
+        self._opens.keep_senders(policy.by_name)
         self._judge_again(now)
 
     def replace_limits(self, limits: EngineLimits) -> None:
         """Put other limits in force for what comes from now on. What is there stays, with the times that it has."""
+        if _rate_of_opens(limits) != _rate_of_opens(self._limits):
+            self._opens = Buckets()
         for limit in fields(limits):
             setattr(self._limits, limit.name, getattr(limits, limit.name))
 
@@ -196,7 +200,7 @@ class Engine:
         return [session.view() for session in self._sessions]
 
     def queues(self) -> dict[str, int]:
-        """What waits or is on its way: units, their octets, those for sleepers, those in the store."""
+        """What waits or is on its way: units, their octets, those for sleepers, those in the store; commands, held."""
         pending = [
             unit for session in self._sessions for flow in (session.up, session.down) for unit in flow.pending.values()
         ]
@@ -205,6 +209,7 @@ class Engine:
             "octets": self._delivery.pending_octets,
             "asleep": sum(unit.asleep for unit in pending),
             "stored": sum(unit.told for unit in pending),
+            **self._twins.queues(),
         }
 
     def surviving(self, scheme: str) -> list[SurvivingEnd]:
@@ -284,17 +289,14 @@ class Engine:
 
     def snapshot(self) -> Changes:
         """All that is to be in the store. From now on ``changes`` has what comes after."""
-        self._journal.clear()
-        self._journal.devices = set()
-        self._journal.on = True
-        rows: list[Row] = [*self._sessions.recent(), *self._delivery.snapshot(), *self._twins.snapshot()]
-        return Changes({(row.table, row.key): row for row in rows}, whole=True)
+        found: list[Row] = [*self._sessions.recent(), *self._delivery.snapshot(), *self._twins.snapshot()]
+        rows = {(row.table, row.key): row for row in found}
+        self._journal.begin(rows)
+        return Changes(rows, whole=True)
 
     def store_lost(self) -> None:
         """Nothing can be stored: collect nothing for it, and tell nobody that something is held."""
-        self._journal.on = False
-        self._journal.clear()
-        self._journal.devices = set()
+        self._journal.end()
         self._delivery.keeping.forget()
 
     def restore(self, rows: Iterable[Row], *, now: float) -> None:
@@ -379,13 +381,33 @@ class Engine:
         mine = self._sessions.opened_by(opener)
         if len(self._sessions) >= limits.max_sessions or len(mine) >= limits.subject_sessions:
             return outbox.refuse(asked, Reason.BUSY, LIMITS_RULE, opener, retry_after=limits.retry_after)
-        grant = next((grant for grant in grants if _has_room(grant, mine)), None)
-        if grant is None:
+        rate, burst = limits.subject_opens, limits.subject_opens_burst
+        bucket = self._opens.get(LIMITS_RULE, "opens", opener, rate, now, burst)
+        wait = bucket.wait(1, now)
+        if wait > 0.0:
+            return outbox.refuse(asked, Reason.OVER_RATE, LIMITS_RULE, opener, retry_after=wait)
+        grant = self._grant_for(grants, mine, opener, now)
+        if isinstance(grant, Refusal):
             if not gate.shadow:
-                return outbox.refuse(asked, Reason.BUSY, grants[0].rule, opener, retry_after=limits.retry_after)
-            outbox.shadow(asked.id, Reason.BUSY, grants[0].rule, opener)
+                return outbox.refuse(asked, grant.reason, grant.rule, opener, retry_after=grant.retry_after)
+            outbox.shadow(asked.id, grant.reason, grant.rule, opener)
             grant = SHADOW_GRANT
+        bucket.take(1)
         return self._start(asked, opener, target, grant, now)
+
+    def _grant_for(
+        self, grants: Sequence[Grant], opened: Sequence[Session], opener: str, now: float
+    ) -> Grant | Refusal:
+        """The first grant that has room for one more session, its rate paid; else why the first one hasn't."""
+        first: Refusal | None = None
+        for grant in grants:
+            refusal: Refusal | None = Refusal(Reason.BUSY, grant.rule, self._limits.retry_after)
+            if _has_room(grant, opened):
+                refusal = self._gate.pay_open(grant, opener, now)
+            if refusal is None:
+                return grant
+            first = first or refusal
+        return first or Refusal(Reason.DENIED, DEFAULT_RULE)
 
     def _start(self, asked: Open, opener: str, target: str, grant: Grant, now: float) -> Verdict:
         policy = self._gate.policy
@@ -465,11 +487,7 @@ class Engine:
         lifetime = limits.unit_lifetime
         if visible is not None and visible.handshake:
             lifetime = limits.handshake_lifetime
-            if visible.client is not None:
-                flow.last_random = visible.client.random
-                session.early = session.early or visible.client.early_data
-            if visible.server is not None:
-                session.version = visible.chosen
+            session.hears(flow, visible)
         expires_at = now + lifetime
         if unit.expires_at is not None and unit.expires_at < expires_at:
             expires_at = unit.expires_at
@@ -487,6 +505,8 @@ class Engine:
         self, unit: Unit, session: Session, flow: Flow, refusal: Refusal, visible: Visible | None, now: float
     ) -> Verdict:
         outbox = self._outbox
+        if refusal.reason is Reason.BROKEN:
+            return self._unreadable(unit, session, flow, refusal.rule, now)
         if refusal.drop:
             flow.next_n = unit.n + 1
             outbox.counters["accepted.unit"] += 1
@@ -503,6 +523,21 @@ class Engine:
             # The endpoints agreed on what the policy doesn't allow: nothing good can follow.
             self._delivery.end(session, Reason.DENIED, now)
         return verdict
+
+    def _unreadable(self, unit: Unit, session: Session, flow: Flow, rule: str, now: float) -> Verdict:
+        """A rule reads records, and this one can't be read: DTLS repairs the loss of a unit, TLS can't."""
+        outbox = self._outbox
+        if session.content is ContentKind.ATLS:
+            self._delivery.end(session, Reason.BROKEN, now)
+            return outbox.refuse(unit, Reason.BROKEN, rule, flow.sender, session=session.id)
+        flow.next_n = unit.n + 1
+        flow.put_off = None
+        outbox.counters["accepted.unit"] += 1
+        outbox.counters["dropped.unreadable"] += 1
+        # Its sender hears of it as of any loss that DTLS repairs: other reasons end sessions there.
+        outbox.notify(unit.source.scheme, final(unit.id, Reason.EXPIRED, session.id, "unreadable"))
+        outbox.commands.append(Audit("dropped", Reason.DENIED, rule, unit.id, session.id, flow.sender))
+        return session.accepted
 
     # Closes, news of peers, changes of policy
 
@@ -590,6 +625,10 @@ class Engine:
         self._outbox.commands.append(Audit("error"))
 
 
-def _has_room(grant: Grant, opened: tuple[Session, ...]) -> bool:
+def _has_room(grant: Grant, opened: Sequence[Session]) -> bool:
     most = grant.condition.sessions
     return most is None or sum(session.rule == grant.rule for session in opened) < most
+
+
+def _rate_of_opens(limits: EngineLimits) -> tuple[Rate, int]:
+    return limits.subject_opens, limits.subject_opens_burst

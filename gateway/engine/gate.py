@@ -21,7 +21,7 @@ _PERMITS = 16_384
 
 
 class Refusal(NamedTuple):
-    """Why a unit isn't taken. ``drop``: the rule wants it taken and dropped instead."""
+    """Why a unit, an open or a command isn't taken. ``drop``: the rule wants it taken and dropped instead."""
 
     reason: Reason
     rule: str
@@ -117,6 +117,18 @@ class Gate:
             known = self._permits[key] = self.judge(action, sender, receiver, None, link)
         return known
 
+    def pay_open(self, grant: Grant, opener: str, now: float) -> Refusal | None:
+        """The rate of opens of a grant, paid; or why it isn't."""
+        rate = grant.condition.opens
+        if rate is None:
+            return None
+        bucket = self._buckets.get(grant.rule, "opens", opener, rate, now)
+        wait = bucket.wait(1, now)
+        if wait > 0.0:
+            return Refusal(Reason.OVER_RATE, grant.rule, wait)
+        bucket.take(1)
+        return None
+
     def pay_command(self, decision: Permit, sender: str, now: float) -> Grant | Refusal:
         """The first grant whose rate of commands has room, the rate paid; else why the first one hasn't."""
         first: Refusal | None = None
@@ -166,7 +178,7 @@ class Gate:
         return decision
 
     def read(self, flow: Flow, unit: Unit) -> Visible | None:
-        """What the unit shows; None where records were expected and can't be read.
+        """What the unit shows; None where records were expected and can't be read, or can be read in two ways.
 
         A stream is read once, and a unit that was refused may come again. If it comes as other octets, what was read
         is not what goes out: the stream counts as unreadable from then on.
@@ -184,6 +196,10 @@ class Gate:
             visible: Visible | None = reader.read(payload.octets)
         except PeerError:
             visible = None
+        if visible is not None and visible.server is not None:
+            visible = flow.session.suiting(flow, visible)
+            if visible is None and isinstance(reader, StreamReader):
+                reader.lose()
         flow.read_n, flow.read_payload, flow.read_visible = unit.n, payload, visible
         return visible
 
@@ -207,7 +223,8 @@ class Gate:
                 return Refusal(Reason.DENIED, "error")
             if refusal is None:
                 return grant
-            first = first or refusal
+            if first is None or first.reason is Reason.BROKEN:  # another rule may read it, or need not
+                first = refusal
         return first or Refusal(Reason.DENIED, DEFAULT_RULE)
 
     def _pay(self, flow: Flow, grant: Grant, octets: int, visible: Visible | None, now: float) -> Refusal | None:

@@ -5,7 +5,7 @@ No clock: time enters as ``now`` in monotonic seconds.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Container, Iterable
 from dataclasses import dataclass
 
 LIMITS_RULE = "limits"
@@ -15,17 +15,26 @@ _PERIODS = {"s": 1.0, "sec": 1.0, "min": 60.0, "h": 3600.0, "hour": 3600.0, "d":
 _MULTIPLES = (("KiB", 1024), ("MiB", 1024 * 1024), ("kB", 1000), ("MB", 1_000_000), ("B", 1))
 
 
+@dataclass(frozen=True, slots=True)
+class Rate:
+    """``amount`` (of octets, units, handshakes) in every ``period`` seconds; a pause saves up to one ``amount``."""
+
+    amount: int
+    period: float
+
+
 @dataclass(slots=True, kw_only=True)  # not frozen: ``replace`` changes what is in force, for all who hold it
 class EngineLimits:
     """The bounds of the engine's tables and the life times of what is in them; octets, seconds.
 
-    ``subject_sessions``: live sessions that one subject has opened. ``queue_*``: units that wait or are on their way
-    in one direction of one session; ``total_octets`` of all of them. ``max_unit``: octets of one unit, and of a DTLS
-    unit, which no hop may cut, ``max_datagram``. ``recent_opens`` and ``recent_age`` bound how
-    long a retransmitted open still finds its closed session. The defaults of ``open_timeout`` and ``unreachable_after``
-    let both ends hear within 30 s that a session can't go on. ``unreachable_after``: a session whose units have been
-    unreachable for so long, with none delivered, ends. ``hold_after``: a unit that waits longer is stored.
-    ``retry_after`` is told to those who meet a full table.
+    ``subject_sessions``: live sessions that one subject has opened; ``subject_opens``: how often it may open one, after
+    ``subject_opens_burst`` at once (a program that starts opens all its sessions, twice if it starts again).
+    ``queue_*``: units that wait or are on their way in one direction of one session; ``total_octets`` of all of them.
+    ``max_unit``: octets of one unit, and of a DTLS unit, which no hop may cut, ``max_datagram``. ``recent_opens`` and
+    ``recent_age`` bound how long a retransmitted open still finds its closed session. The defaults of ``open_timeout``
+    and ``unreachable_after`` let both ends hear within 30 s that a session can't go on. ``unreachable_after``: a
+    session whose units have been unreachable for so long, with none delivered, ends. ``hold_after``: a unit that waits
+    longer is stored. ``retry_after`` is told to those who meet a full table.
 
     Of devices: ``max_watches`` and ``subject_watches``, in all and of one subject; ``max_commands``, those without a
     final receipt in all, ``subject_commands`` from one subject, ``device_commands`` to one device; ``command_timeout``:
@@ -35,6 +44,8 @@ class EngineLimits:
 
     max_sessions: int = 1024
     subject_sessions: int = 64
+    subject_opens: Rate = Rate(60, 60.0)
+    subject_opens_burst: int = 128
     queue_units: int = 64
     queue_octets: int = 128 * 1024
     total_octets: int = 32 * 1024 * 1024
@@ -53,20 +64,12 @@ class EngineLimits:
     retry_after: float = 2.0
     max_watches: int = 1024
     subject_watches: int = 256
-    max_commands: int = 1024
-    subject_commands: int = 128
-    device_commands: int = 32
+    max_commands: int = 8192
+    subject_commands: int = 4096
+    device_commands: int = 2048
     command_timeout: float = 60.0
     command_lifetime: float = 3600.0
     recent_commands: int = 4096
-
-
-@dataclass(frozen=True, slots=True)
-class Rate:
-    """``amount`` (of octets, units, handshakes) in every ``period`` seconds; a pause saves up to one ``amount``."""
-
-    amount: int
-    period: float
 
 
 def parse_rate(text: str) -> Rate:
@@ -82,13 +85,24 @@ def parse_rate(text: str) -> Rate:
     return Rate(int(amount) * factor, _PERIODS[period])
 
 
+def has_room(share: int, free: int) -> bool:
+    """Whether one who holds ``share`` of a table may have one more of the ``free`` places.
+
+    Nobody may hold more than is still free for all, so that whoever fills a table can't lock the others out of it.
+    """
+    return free > 0 and share <= free
+
+
 class Bucket:
-    """A token bucket. It starts full; a cost above its size passes when it is full and is then paid off."""
+    """A token bucket. It starts full; a cost above its size passes when it is full and is then paid off.
+
+    ``burst``: its size, where that isn't the amount of the rate.
+    """
 
     __slots__ = ("_at", "_level", "_rate", "_size")
 
-    def __init__(self, rate: Rate, now: float) -> None:
-        self._size = float(rate.amount)
+    def __init__(self, rate: Rate, now: float, burst: int | None = None) -> None:
+        self._size = float(rate.amount if burst is None else burst)
         self._rate = rate.amount / rate.period
         self._level = self._size
         self._at = now
@@ -109,7 +123,7 @@ class Bucket:
 
 
 class Buckets:
-    """The buckets of one policy: one for each rule, kind of amount and sender.
+    """Buckets of senders: one for each rule (or ``LIMITS_RULE``), kind of amount and sender.
 
     A sender has its own share of each rule: a peer that floods can't use up what others may send. The table can't
     outgrow the policy (rules times subjects).
@@ -120,21 +134,26 @@ class Buckets:
     def __init__(self) -> None:
         self._table: dict[tuple[str, str, str], Bucket] = {}
 
-    def get(self, rule: str, kind: str, sender: str, rate: Rate, now: float) -> Bucket:
+    def get(self, rule: str, kind: str, sender: str, rate: Rate, now: float, burst: int | None = None) -> Bucket:
         """The bucket of ``sender`` for the ``kind`` of amount of ``rule``.
 
-        Kinds: ``bytes``, ``units``, ``handshakes``, ``commands``.
+        Kinds: ``bytes``, ``units``, ``handshakes``, ``opens``, ``commands``.
         """
         key = (rule, kind, sender)
         bucket = self._table.get(key)
         if bucket is None:
-            bucket = self._table[key] = Bucket(rate, now)
+            bucket = self._table[key] = Bucket(rate, now, burst)
         return bucket
 
     def keep(self, rules: Iterable[str]) -> None:
         """Forget the buckets of all other rules. A rule that stays unchanged keeps what its senders have used."""
         kept = set(rules)
         for key in [key for key in self._table if key[0] not in kept]:
+            del self._table[key]
+
+    def keep_senders(self, senders: Container[str]) -> None:
+        """Forget the buckets of all other senders."""
+        for key in [key for key in self._table if key[2] not in senders]:
             del self._table[key]
 
     def __len__(self) -> int:

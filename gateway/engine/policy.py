@@ -146,10 +146,10 @@ class Condition:
 
     ``versions`` (``dtls1.2``...): the ClientHello must offer one, the ServerHello must choose one, and nothing
     protected passes before that. ``record_types``: the visible content types. ``max_unit``: octets. ``handshakes``,
-    ``bytes``, ``units``: rates of each sender under this rule. ``sessions``: live sessions of each opener under this
-    rule. ``idle``: seconds. ``early_data``: False refuses 0-RTT. ``hours``: local time. ``require_link``: what both
-    hops must be, version and suites on (D)TLS hops, ``link_key`` on ZigBee hops. ``commands``: rate of each sender of
-    commands to devices (to set or to ask) or to the gateway.
+    ``bytes``, ``units``: rates of each sender under this rule. ``sessions``, ``opens``: live sessions of each opener
+    under this rule, and how often it may open one. ``idle``: seconds. ``early_data``: False refuses 0-RTT. ``hours``:
+    local time. ``require_link``: what both hops must be, version and suites on (D)TLS hops, ``link_key`` on ZigBee
+    hops. ``commands``: rate of each sender of commands to devices (to set or to ask) or to the gateway.
     """
 
     versions: frozenset[str] | None = None
@@ -159,6 +159,7 @@ class Condition:
     bytes: Rate | None = None
     units: Rate | None = None
     sessions: int | None = None
+    opens: Rate | None = None
     idle: float | None = None
     early_data: bool = True
     hours: Hours | None = None

@@ -138,6 +138,7 @@ def _rates(condition: Condition) -> dict[str, Rate | None]:
         "handshakes": condition.handshakes,
         "bytes": condition.bytes,
         "units": condition.units,
+        "opens": condition.opens,
         "commands": condition.commands,
     }
 
@@ -164,8 +165,9 @@ def _check_condition(key: str, rule: Rule) -> None:
         raise ConfigError(f"{key}.record_types", "expected numbers from 0 to 255")
     if condition.judges_units and Action.FORWARD not in rule.actions:
         raise ConfigError(key, "expected no conditions on units: the rule doesn't permit to forward any")
-    if condition.sessions is not None and Action.OPEN not in rule.actions:
-        raise ConfigError(f"{key}.sessions", "expected in rules that permit to open only")
+    for name in ("sessions", "opens"):
+        if getattr(condition, name) is not None and Action.OPEN not in rule.actions:
+            raise ConfigError(f"{key}.{name}", "expected in rules that permit to open only")
     if condition.reads_records and not rule.kinds <= RECORD_KINDS:
         expected = "expected a rule of its own for content whose records can't be seen (all but atls and adtls)"
         raise ConfigError(f"rules.{key.split('.')[1]}.content", expected)

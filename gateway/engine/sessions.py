@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import heapq
-from collections import OrderedDict, deque
+from collections import deque
 from collections.abc import Iterator
 from enum import Enum
 
@@ -26,8 +26,9 @@ from gateway.api.model import (
 )
 from gateway.engine.decision import Decision, Grant
 from gateway.engine.limits import EngineLimits
+from gateway.engine.remembered import Remembered
 from gateway.engine.stored import Journal, StoredOpen
-from gateway.engine.visible import DatagramReader, Flight, StreamReader, Visible
+from gateway.engine.visible import NO_FLIGHT, DatagramReader, Flight, StreamReader, Visible
 
 OpenKey = tuple[str, str, ContentKind, bytes]
 """Opener, ``to``, content, nonce: what makes two opens the same."""
@@ -51,7 +52,7 @@ class Pending:
     __slots__ = ("asleep", "expires_at", "flight", "flow", "grant", "kept", "sent", "since", "told", "unit")
 
     def __init__(
-        self, unit: Unit, flow: Flow, grant: Grant, expires_at: float, since: float, flight: Flight = frozenset()
+        self, unit: Unit, flow: Flow, grant: Grant, expires_at: float, since: float, flight: Flight = NO_FLIGHT
     ) -> None:
         self.unit = unit
         self.flow = flow
@@ -143,6 +144,8 @@ class Session:
 
     __slots__ = (
         "accepted",
+        "chosen",
+        "client",
         "close",
         "closing",
         "content",
@@ -202,7 +205,12 @@ class Session:
         self.idle = 0.0
         self.scheduled = float("inf")
         self.version = ""
+        """What the ServerHello chose that came last."""
         self.early = False
+        self.client = ""
+        """The end whose ClientHello came last, which makes it the client of that handshake, whoever opened."""
+        self.chosen = 0
+        """What the server chose in that handshake; 0: nothing yet."""
         self.accepted = Accepted(session)
         self.duplicate = Accepted(session, duplicate=True)
         self.up = Flow(self, self.opener, self.target, ends[1])
@@ -216,6 +224,39 @@ class Session:
 
     def other(self, flow: Flow) -> Flow:
         return self.down if flow is self.up else self.up
+
+    def suiting(self, flow: Flow, visible: Visible) -> Visible | None:
+        """A unit with a ServerHello as it counts in the handshake that is on; None where it can't be part of that.
+
+        Where nobody began a handshake nobody waits for a ServerHello: it chooses nothing.
+        """
+        hello = visible.server
+        if not self.client:
+            return visible._replace(server=None)
+        if hello is None or self.client == flow.sender:
+            return None
+        return visible if hello.retry or self.chosen in (0, hello.version) else None
+
+    def hears(self, flow: Flow, visible: Visible) -> None:
+        """A unit that shows a part of a handshake in clear is on its way."""
+        own, other = flow.reader, self.other(flow).reader
+        if own is None or other is None:
+            return
+        own.take(visible)
+        client, server = visible.client, visible.server
+        if client is not None:
+            if self.client != flow.sender or flow.last_random != client.random:
+                self.client, self.chosen = flow.sender, 0
+            flow.last_random = client.random
+            self.early = self.early or client.early_data
+            other.connection_id = client.connection_id
+        elif server is not None and server.retry:
+            other.retry()
+        elif server is not None:
+            self.version, self.chosen = visible.chosen, server.version
+            other.connection_id = server.connection_id
+            if server.connection_id < 0:
+                own.connection_id = -1
 
     def surviving(self, scheme: str) -> Iterator[SurvivingEnd]:
         """The ends of this session that the adapter of ``scheme`` reaches and that know of it."""
@@ -264,7 +305,7 @@ class SessionTable:
         self._live: dict[SessionId, Session] = {}
         self._owned: dict[str, dict[SessionId, Session]] = {}
         self._by_key: dict[OpenKey, Session] = {}
-        self._recent: OrderedDict[OpenKey, tuple[float, SessionId]] = OrderedDict()
+        self._recent: Remembered[OpenKey, SessionId] = Remembered(self._open_forgotten)
         self._heap: list[tuple[float, SessionId]] = []
         self.get = self._live.get
 
@@ -301,32 +342,21 @@ class SessionTable:
 
     def remember(self, key: OpenKey, session: SessionId, until: float) -> None:
         """Have the open of a session that ended found again until then."""
-        self._recent[key] = (until, session)
         if self._journal.on:
             self._journal.put(_open_row(key, session, until))
-        while len(self._recent) > self._limits.recent_opens:
-            self._forget_open(next(iter(self._recent)))
+        self._recent.put(key[0], key, session, until, self._limits.recent_opens)
 
-    def _forget_open(self, key: OpenKey) -> None:
-        del self._recent[key]
+    def _open_forgotten(self, key: OpenKey) -> None:
         opener, to, content, nonce = key
         self._journal.drop("opens", (opener, to, content.value, nonce))
 
     def recent(self) -> Iterator[StoredOpen]:
-        return (_open_row(key, session, until) for key, (until, session) in self._recent.items())
+        return (_open_row(key, session, until) for key, until, session in self._recent.items())
 
     def find_open(self, key: OpenKey, now: float) -> SessionId | None:
         """The session that an equal open made, if that is live or was so lately."""
         session = self._by_key.get(key)
-        if session is not None:
-            return session.id
-        while self._recent:
-            oldest = next(iter(self._recent))
-            if self._recent[oldest][0] > now:
-                break
-            self._forget_open(oldest)
-        remembered = self._recent.get(key)
-        return None if remembered is None else remembered[1]
+        return self._recent.find(key, now) if session is None else session.id
 
     def schedule(self, session: Session, when: float) -> None:
         """Look at ``session`` at ``when``, unless that is planned for earlier already."""

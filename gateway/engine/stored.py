@@ -23,6 +23,8 @@ from gateway.api.model import (
     Sealed,
     SessionId,
 )
+from gateway.engine.visible import NO_FLIGHT, Flight, Held
+from layer.records import StreamState
 
 Table = Literal["sessions", "units", "closes", "opens", "samples", "commands"]
 Key = tuple[str | int | bytes, ...]
@@ -34,6 +36,10 @@ class StoredFlow:
 
     ``watermark``: the lowest n that is neither settled nor among the stored units. ``next_out``: one above the highest
     n that was given to the adapter of the receiver. ``link``: the sender's, as it was judged last.
+
+    What was read of its records at ``watermark``: ``random`` of the ClientHello that came last; ``client``: whether its
+    sender is the client of the session's handshake; ``connection_id`` (octets, -1: not known) and ``half_read`` of a
+    DTLS session; ``stream`` of a TLS session, None where it can't be told.
     """
 
     watermark: int
@@ -41,8 +47,11 @@ class StoredFlow:
     units: int
     octets: int
     link: LinkSecurity | None
-    position: int = -1
-    """Of a TLS stream: octets of a record still to come at ``watermark``; -1 where that can't be told."""
+    random: bytes = b""
+    client: bool = False
+    connection_id: int = -1
+    half_read: Held = field(default_factory=dict)
+    stream: StreamState | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -98,7 +107,7 @@ class StoredUnit:
     asleep: bool
     received_at: float
     expires_at: float
-    flight: frozenset[tuple[int, int, int]] = frozenset()
+    flight: Flight = NO_FLIGHT
 
     @property
     def key(self) -> Key:
@@ -200,7 +209,8 @@ class Journal:
     ``on``: whether there is a store that takes rows. While there is none nothing is collected: once there is one again
     it is given everything (``Engine.snapshot``). ``urgent``: somebody waits for what is in here to be stored.
     ``devices``: the devices that told something since their values were stored, by name; those values are written
-    every few seconds only. ``Twins`` adds a name and is asked for its rows then.
+    every few seconds only. ``Twins`` adds a name and is asked for its rows then. ``known``: the keys of the rows that
+    the store has or is being given, but for ``samples``: what came and went between two transactions costs it nothing.
     """
 
     on: bool = False
@@ -208,6 +218,7 @@ class Journal:
     devices: set[str] = field(default_factory=set)
     rows: dict[tuple[Table, Key], Row] = field(default_factory=dict)
     gone: dict[tuple[Table, Key], None] = field(default_factory=dict)
+    known: set[tuple[Table, Key]] = field(default_factory=set)
 
     def put(self, row: Row) -> None:
         """Have a row written with the next transaction."""
@@ -217,16 +228,33 @@ class Journal:
             self.rows[key] = row
 
     def drop(self, table: Table, key: Key) -> None:
-        """Have a row taken out with the next transaction; it doesn't matter whether it was ever written."""
+        """Have a row taken out with the next transaction, if it is there."""
         if self.on:
             self.rows.pop((table, key), None)
-            self.gone[table, key] = None
+            if table == "samples" or (table, key) in self.known:
+                self.gone[table, key] = None
 
     def take(self) -> Changes:
         """What has come together, which is the taker's now."""
         changes = Changes(self.rows, tuple(self.gone))
+        self.known.difference_update(self.gone)
+        self.known.update(key for key in self.rows if key[0] != "samples")
         self.clear()
         return changes
+
+    def begin(self, rows: Mapping[tuple[Table, Key], Row]) -> None:
+        """There is a store, which is given ``rows`` and holds nothing else."""
+        self.clear()
+        self.devices = set()
+        self.known = {key for key in rows if key[0] != "samples"}
+        self.on = True
+
+    def end(self) -> None:
+        """There is no store any more."""
+        self.clear()
+        self.devices = set()
+        self.known = set()
+        self.on = False
 
     def clear(self) -> None:
         self.rows, self.gone, self.urgent = {}, {}, False

@@ -125,6 +125,10 @@ class Twins:
             return self._outbox.refuse(command, Reason.DENIED, DEFAULT_RULE, who)
         return self._commands.submit(command, asker, twin, now)
 
+    def queues(self) -> dict[str, int]:
+        """Commands without a final receipt, and those of them that wait for a device that sleeps."""
+        return {"commands": len(self._commands), "commands_held": self._commands.held}
+
     def settle(self, receipt: Receipt, now: float) -> bool:
         """The word of an adapter on a command; False where the receipt is of no command."""
         return self._commands.settle(receipt, now)

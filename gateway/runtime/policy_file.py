@@ -107,6 +107,7 @@ class ConditionTable(Table):
     bytes: RateText | None = Field(default=None, description="Octets of each sender.")
     units: RateText | None = Field(default=None, description="Units of each sender.")
     sessions: int | None = Field(default=None, ge=1, description="Live sessions of each opener.")
+    opens: RateText | None = Field(default=None, description="Sessions that each opener opens.")
     idle: Duration | None = Field(default=None, description="A session without a unit for so long is closed.")
     early_data: Literal["permit", "deny"] = Field(default="permit", description="Whether 0-RTT data may pass.")
     hours: HoursText | None = Field(default=None, description="The times of the day, local time.")
@@ -206,6 +207,7 @@ def _condition(table: ConditionTable) -> engine.Condition:
         bytes=table.bytes,
         units=table.units,
         sessions=table.sessions,
+        opens=table.opens,
         idle=table.idle,
         early_data=table.early_data == "permit",
         hours=table.hours,

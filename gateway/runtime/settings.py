@@ -20,7 +20,7 @@ from gateway.engine.limits import EngineLimits
 from gateway.engine.policy import PolicySet
 from gateway.runtime import mistakes, plugins, policy_file
 from gateway.runtime.source import DEFAULT_SOCKET, InvalidConfigError, Source, read_config
-from gateway.runtime.units import Duration, Size, Table
+from gateway.runtime.units import Duration, RateText, Size, Table
 
 
 class GatewayTable(Table):
@@ -46,6 +46,10 @@ class LimitsTable(Table):
 
     max_sessions: _Count = Field(default=_DEFAULTS.max_sessions, description="Live sessions.")
     subject_sessions: _Count = Field(default=_DEFAULTS.subject_sessions, description="Live sessions of one opener.")
+    subject_opens: RateText = Field(default=_DEFAULTS.subject_opens, description="Sessions that one opener opens.")
+    subject_opens_burst: _Count = Field(
+        default=_DEFAULTS.subject_opens_burst, description="Of these so many at once, after a pause."
+    )
     queue_units: _Count = Field(default=_DEFAULTS.queue_units, description="Units waiting in one direction.")
     queue_octets: Size = Field(default=_DEFAULTS.queue_octets, description="Octets waiting in one direction.")
     total_octets: Size = Field(default=_DEFAULTS.total_octets, description="Octets waiting in all.")
@@ -135,7 +139,7 @@ def load(path: Path, environ: Mapping[str, str]) -> Settings:
         found.append(source.mistake(("policy",), f"expected a policy file: {policy_path} isn't one"))
     if found:
         raise InvalidConfigError(found)
-    limits = EngineLimits(**table.limits.model_dump())
+    limits = EngineLimits(**{name: getattr(table.limits, name) for name in LimitsTable.model_fields})
     return Settings(source=source, table=table, limits=limits, policy=policy, adapters=adapters)
 
 

@@ -16,6 +16,7 @@ from gateway.engine.policy import Hours, parse_hours
 _T = TypeVar("_T")
 
 _SECONDS = {"ms": 0.001, "s": 1.0, "min": 60.0, "h": 3600.0, "d": 86400.0}
+_PERIODS = {1.0: "s", 60.0: "min", 3600.0: "h", 86400.0: "d"}
 _OCTETS = {"B": 1, "kB": 1000, "MB": 1_000_000, "KiB": 1024, "MiB": 1024 * 1024}
 
 
@@ -46,6 +47,11 @@ def parse_size(value: object) -> int:
     if octets is None:
         raise ValueError("expected a size, such as 1280, 8KiB or 1MiB")
     return int(octets)
+
+
+def _rate_text(rate: Rate) -> str:
+    """As ``parse_rate`` reads it."""
+    return f"{rate.amount}/{_PERIODS[rate.period]}"
 
 
 def _amount(value: object, units: Mapping[str, float]) -> float | None:
@@ -90,6 +96,7 @@ Size = Annotated[int, BeforeValidator(parse_size), WithJsonSchema(_SIZE_SCHEMA)]
 RateText = Annotated[
     Rate,
     BeforeValidator(_of_text(parse_rate, "expected a rate such as 3/min or 8KiB/min")),
+    PlainSerializer(_rate_text, when_used="json"),
     _text_schema("^[0-9]+ ?(B|kB|MB|KiB|MiB)? ?/ ?(s|sec|min|h|hour|d|day)$", "3/min", "8KiB/min"),
 ]
 HoursText = Annotated[

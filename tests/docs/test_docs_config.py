@@ -15,6 +15,7 @@ from adapters.zigbee import config as zigbee
 from adapters.zigbee.plugin import ZigbeePlugin
 from demo.credentials import Authority, make_psk_file, write_secret
 from gateway import cli
+from gateway.engine.limits import parse_rate
 from gateway.runtime import plugins, settings
 
 #: heading, the sentence above the table (empty: the first one below the heading), model
@@ -57,6 +58,8 @@ def test_every_key_has_its_row(config_page: Any, heading: str, sentence: str, mo
 def plain(text: str) -> object:
     """A default as the page writes it."""
     text = text.strip("`")
+    if re.fullmatch(r"[0-9]+/\w+", text):
+        return parse_rate(text)
     number = re.fullmatch(r"([0-9.]+)(?: (\w+))?", text)
     if number is not None:
         return float(number[1]) * (_UNITS[number[2]] if number[2] else 1)

@@ -23,7 +23,7 @@ ACKNOWLEDGE_BY: Final = 1.0
 does not answer would hold up the commands for all others."""
 MAX_REPEATED: Final = 64
 """Repeated commands (by their transaction) that are told the first one's answer again."""
-MAX_PENDING: Final = 1024
+MAX_PENDING: Final = 4096
 """Commands without a final answer; more are answered ``busy``."""
 
 

@@ -146,6 +146,43 @@ async def test_deregistering_and_resetting_leave_the_unit_for_a_reader(home: Hom
     assert await read(raw, session) == atls_client.Unit(1, "adtls", record(seed=1))
 
 
+DROPPING = """\
+layer: 1
+policy-version: 1
+subjects:
+  lamp: {link: far, user: lamp}
+  phone: {link: coap, psk_identity: phone}
+  keeper: {link: coap, spki_sha256: "KEEPER"}
+rules:
+  - id: slow
+    effect: permit
+    subject: [phone, keeper]
+    resource: lamp
+    content: [atls]
+    condition: {units: 1/h}
+    obligation: {on_excess: drop}
+"""
+
+
+@pytest.mark.parametrize("who", ["phone", "keeper"])
+@pytest.mark.parametrize("with_open", [False, True])
+async def test_a_unit_whose_drop_ends_its_session_is_answered_so(start: Start, who: str, with_open: bool) -> None:
+    """A certificate with a name is several claims, a key is one: the answer is the same."""
+    home = await start(policy=DROPPING)
+    client = await home.client(home.keeper if who == "keeper" else who)
+    session = await opened(client, "lamp", "atls")
+    assert await sent(client, session, 0, tls_record(), "atls") is None
+    home.far.takes = False
+    if with_open:
+        request = atls_client.open_request("lamp", secrets.token_hex(8), "atls", tls_record())
+        answer = atls_client.read_opened(await client.request(request))
+    else:
+        answer = await sent(client, session, 1, tls_record(seed=1), "atls")
+    assert isinstance(answer, atls_client.Refused) and answer.code == codes.TOO_MANY_REQUESTS
+    assert home.adapter.status()["handler_errors"] == 0 and not home.adapter._submitted
+    assert home.adapter.status()["sessions"] == len(home.hub.engine.all_sessions())
+
+
 async def test_a_unit_that_expires_on_its_way_makes_way_for_the_next(start: Start) -> None:
     home = await start(absence=20.0)
     raw = await home.raw("phone")

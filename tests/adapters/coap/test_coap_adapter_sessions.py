@@ -9,6 +9,7 @@ import pytest
 from carriage.coap import atls_client, codes
 from carriage.coap.link_format import read_links
 from gateway.api.model import Close, ContentKind, Open, Outcome, Reason, Unit
+from gateway.engine.limits import EngineLimits
 from tests.adapters.coap.coap_home import (
     Home,
     Start,
@@ -314,3 +315,14 @@ async def test_kinds_without_a_content_format_do_not_come_here(home: Home) -> No
     kept = home.far.open("phone", ContentKind.ATLS_DATA)
     await until(lambda: home.adapter.status()["sessions"])
     assert await inbox(phone) == [(kept, "65002", "lamp")]
+
+
+async def test_opens_above_their_rate_are_refused_with_a_time_to_wait(start: Start) -> None:
+    home = await start(limits=EngineLimits(subject_opens_burst=2))
+    phone = await home.client("phone")
+    answers = [await phone.request(atls_client.open_request("lamp", f"{n:016x}", "adtls", b"")) for n in (1, 2, 2, 3)]
+    assert [codes.dotted(answer.code) for answer in answers] == ["2.01", "2.01", "2.01", "4.29"]
+    refused = atls_client.read_opened(answers[3])
+    assert isinstance(refused, atls_client.Refused)
+    assert (refused.reason, refused.retry_after) == ("over-rate", 1)
+    assert len(home.far.of(Open)) == 2

@@ -11,6 +11,7 @@ from adapters.mqtt.told import epoch_number
 from carriage.mqtt import messages as bodies
 from carriage.mqtt.options import Message, MqttOptions
 from gateway.api.model import Close, ContentKind, LinkSecurity, Open, Outcome, Reason, SessionId, Unit
+from gateway.engine.limits import EngineLimits
 from tests.adapters.coap.far_end import record, tls_record, until
 from tests.adapters.mqtt.mqtt_home import ADTLS, ROOT, MqttHome
 
@@ -351,3 +352,13 @@ async def test_the_epoch_is_told(home: MqttHome) -> None:
     late = await home.user("app")
     await until(late.states)
     assert late.states() == [bodies.BridgeState(epoch_number(home.hub.epoch, 0), bodies.State.OFFLINE)]
+
+
+async def test_opens_above_their_rate_are_refused_with_a_time_to_wait(start: Start) -> None:
+    home = await start(limits=EngineLimits(subject_opens_burst=2))
+    app = await home.user("app")
+    nonces = [await app.ask("lamp") for _ in range(3)]
+    await until(lambda: all(app.answer(nonce) for nonce in nonces))
+    assert [type(app.answer(nonce)) for nonce in nonces] == [bodies.Opened, bodies.Opened, bodies.Refused]
+    assert app.answer(nonces[2]) == bodies.Refused(nonces[2], "over-rate", 1)
+    assert len(home.far.of(Open)) == 2

@@ -74,6 +74,7 @@ SESSION_CONDITIONS: dict[str, Any] = {
     "bytes": Rate(1, 1),
     "units": Rate(1, 1),
     "sessions": 1,
+    "opens": Rate(1, 1),
     "idle": 1.0,
     "early_data": False,
 }

@@ -339,7 +339,9 @@ def test_status_tells_queues_store_and_faults(home):
     phone.peer.say("fault")
     daemon.told("the cable is out")
     found = status(home)
-    assert found["queues"] == {"units": 1, "octets": 6, "asleep": 1, "stored": 1}
+    assert found["queues"] == {
+        "units": 1, "octets": 6, "asleep": 1, "stored": 1, "commands": 0, "commands_held": 0
+    }  # fmt: skip
     assert found["store"]["state"] == "ok" and found["store"]["rows"] == 2 and found["store"]["octets"] > 4096
     assert found["store"]["last_commit"] > 1_700_000_000
     assert [(fault["link"], fault["what"], fault["times"]) for fault in found["faults"]] == [

@@ -1,0 +1,144 @@
+"""Commands without a final receipt, and the line of each device: who is next, and which readers share one question.
+
+A command is in one place at a time, and ``DeviceCommands`` moves it:
+
+=========  =========================================================================================================
+waiting    in its device's line; the adapter has not heard of it
+current    given to the adapter, of which no word has come yet: one for each device, so that their order is kept
+held       the adapter has it and waits for its device, which sleeps
+parked     as held, but that adapter is gone: the next one gets it
+following  a question that shares the answer of an equal one (``leader``), which is waiting, held or current
+=========  =========================================================================================================
+
+Nothing is decided here.
+"""
+
+from __future__ import annotations
+
+from enum import Enum
+
+from gateway.api.model import Address, Command, EnvelopeId, LinkRequirement
+from gateway.engine.decision import Grant
+from gateway.engine.policy import Action
+
+Question = tuple[str, str, LinkRequirement]
+"""Device, property, what its hop must be: what makes two questions one on the air."""
+
+
+class Place(Enum):
+    WAITING = "waiting"
+    CURRENT = "current"
+    HELD = "held"
+    PARKED = "parked"
+    FOLLOWING = "following"
+
+
+class Pending:
+    """A command that was accepted and has no final receipt yet."""
+
+    __slots__ = (
+        "again",
+        "asker",
+        "command",
+        "expires_at",
+        "followers",
+        "grant",
+        "leader",
+        "overtaken",
+        "place",
+        "stored",
+        "to",
+        "told",
+    )
+
+    def __init__(self, command: Command, asker: str, to: Address, grant: Grant, expires_at: float) -> None:
+        self.command = command
+        """As it goes out: ``to`` is the subject's name, ``expires_at`` the end of its life if it is held."""
+        self.asker = asker
+        self.to = to
+        self.grant = grant
+        self.expires_at = expires_at
+        self.place = Place.WAITING
+        self.stored = False
+        """It was held once: it has a row in the store."""
+        self.told = False
+        """Who gave it was told that it is held: its row is written."""
+        self.overtaken = False
+        """A newer one for the same property was accepted: this one must not be held any more."""
+        self.again: EnvelopeId | None = None
+        """The latest duplicate, which is told the outcome too."""
+        self.leader: Pending | None = None
+        self.followers: list[Pending] = []
+
+    @property
+    def sets(self) -> bool:
+        return self.command.value is not None
+
+    @property
+    def action(self) -> Action:
+        return Action.WRITE if self.sets else Action.READ
+
+    @property
+    def question(self) -> Question:
+        return (self.command.to, self.command.property, self.grant.require)
+
+
+class Line:
+    """What goes to one device: one command at a time, the others in the order in which they came."""
+
+    __slots__ = ("current", "last_set", "size", "waiting")
+
+    def __init__(self) -> None:
+        self.current: Pending | None = None
+        self.waiting: list[Pending] = []
+        self.size = 0
+        """Commands for this device, wherever they are."""
+        self.last_set: EnvelopeId = EnvelopeId(0)
+        """The newest that sets something: a question before it must not answer for one behind it."""
+
+    def remove(self, pending: Pending) -> None:
+        if self.current is pending:
+            self.current = None
+        elif pending in self.waiting:
+            self.waiting.remove(pending)
+
+    def insert(self, pending: Pending) -> None:
+        """Back among those that wait, by age."""
+        newer = (place for place, each in enumerate(self.waiting) if each.command.id > pending.command.id)
+        self.waiting.insert(next(newer, len(self.waiting)), pending)
+
+    def lead(self, pending: Pending, older: Pending) -> None:
+        """A newer question takes over one that waits, which follows it from now on with all that followed it.
+
+        It takes its place too, unless something was to be set meanwhile: it must come behind that.
+        """
+        place = self.waiting.index(older)
+        del self.waiting[place]
+        if older.command.id < self.last_set:
+            place = len(self.waiting)
+        self.waiting.insert(place, pending)
+        for each in (*older.followers, older):
+            follow(each, pending)
+        older.followers = []
+
+    def promote(self, leader: Pending) -> Pending | None:
+        """A question goes without an answer: the newest that followed it is put in its place, which is returned."""
+        if not leader.followers:
+            self.remove(leader)
+            return None
+        newest = leader.followers.pop()
+        newest.followers, leader.followers = leader.followers, []
+        for each in newest.followers:
+            each.leader = newest
+        newest.leader, newest.place = None, Place.WAITING
+        if leader.place is Place.WAITING:
+            self.waiting[self.waiting.index(leader)] = newest
+        else:
+            self.remove(leader)
+            self.waiting.insert(0, newest)
+        return newest
+
+
+def follow(pending: Pending, leader: Pending) -> None:
+    pending.place, pending.leader = Place.FOLLOWING, leader
+    leader.followers.append(pending)
