@@ -42,7 +42,7 @@ properties = st.builds(
     Property,
     name=st.from_regex(r"[a-z][a-z0-9_]{0,31}", fullmatch=True),
     kind=st.sampled_from(ValueKind),
-    unit=st.sampled_from(["", "Cel", "%RH", "%EL", "lx", "strange"]),
+    unit=st.sampled_from(["", "Cel", "%RH", "%EL", "lx", "strange"]) | st.text(max_size=8),
     resource_type=st.sampled_from(["", "urn:oma:lwm2m:ext:3311", "urn:oma:lwm2m:ext:3303"]),
     device_class=st.sampled_from(["", "temperature", "humidity", "battery", "energy", "switch"]),
     writable=st.booleans(),
@@ -56,7 +56,9 @@ views = st.builds(
     may=st.sampled_from([frozenset({"observe"}), frozenset({"observe", "write", "read"})]),
     online=st.none(),
     sleepy=st.booleans(),
-    facts=st.just((("model", "M1"), ("manufacturer", "Acme"), ("other", "x"), ("version", ""))),
+    facts=st.lists(
+        st.tuples(st.sampled_from(["model", "manufacturer", "other", "version"]), st.text(max_size=40)), max_size=4
+    ).map(tuple),
     properties=st.lists(properties, max_size=5, unique_by=lambda each: each.name).map(tuple),
     samples=st.just({}),
 )
