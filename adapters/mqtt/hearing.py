@@ -8,12 +8,13 @@ seconds have passed (*deaf*: then it probes again from time to time, and whateve
 from __future__ import annotations
 
 import asyncio
+import secrets
 from collections.abc import Callable, Sequence
 from typing import Final
 
 from adapters.mqtt import faults
 from carriage.mqtt.client import MqttClient
-from carriage.mqtt.options import Token
+from carriage.mqtt.options import Message, Token
 from carriage.mqtt.topics import RESERVED_USER
 from gateway.api.errors import TransportError
 
@@ -21,8 +22,6 @@ WAIT: Final = 3.0
 AGAIN: Final = 60.0
 """Seconds until a deaf connection probes again."""
 EXPIRY: Final = 10
-CUTS: Final = 2
-"""Connections that ended over a probe before it is left alone."""
 _ANY: Final = "+"
 
 
@@ -45,18 +44,18 @@ class Hearing:
         self._client: MqttClient | None = None
         self._unanswered: set[str] = set()
         self._missing: set[str] = set()
+        self._unsent: list[str] = []
+        self._word = b""
+        """What the probes of this connection say."""
         self.tokens: dict[Token, str] = {}
         """Probes that the broker hasn't acknowledged, with their topics."""
         self._timer: asyncio.TimerHandle | None = None
-        self._cuts = 0
 
     def connected(self, client: MqttClient) -> None:
         self._client = client
         self._unanswered = set(self._filters)
 
     def disconnected(self) -> None:
-        self._cuts += bool(self.tokens)
-        self.tokens.clear()
         self.deaf = False
         self._stop_timer()
 
@@ -70,18 +69,28 @@ class Hearing:
             self._probe()
 
     def published(self, token: Token, code: int) -> bool:
-        """Whether it was a probe. One that we may not publish proves nothing."""
-        topic = self.tokens.pop(token, None)
-        if topic is not None and code >= faults.REFUSED:
-            self.back(topic)
-        return topic is not None
+        """Whether it was a probe. Where we may not publish them they prove nothing."""
+        if self.tokens.pop(token, None) is None:
+            return False
+        if code >= faults.REFUSED:
+            self._unsent.clear()
+            self.heard()
+        else:
+            self._next()
+        return True
 
     def dropped(self, token: Token) -> bool:
         """Whether it was a probe."""
         return self.tokens.pop(token, None) is not None
 
-    def back(self, topic: str) -> None:
-        """A probe came."""
+    def back(self, message: Message) -> bool:
+        """A probe came. Whether it is of this connection, so that all that the broker kept for us came before it."""
+        if message.payload != self._word:
+            return False
+        self._came(message.topic)
+        return True
+
+    def _came(self, topic: str) -> None:
         self._missing.discard(topic)
         if not self._missing and (self.deaf or self._timer is not None):
             self._heard()
@@ -99,16 +108,22 @@ class Hearing:
     def _probe(self) -> None:
         assert self._client is not None
         self._stop_timer()
-        self._missing = set(self.probes) if self._cuts < CUTS else set()
-        if not self._missing:
-            self._heard()
-            return
+        self._word = secrets.token_hex(8).encode()
+        self._missing = set(self.probes)
+        self._unsent = list(self.probes)
         self._timer = asyncio.get_running_loop().call_later(self._wait, self._late)
-        for topic in self.probes:
+        self._next()
+
+    def _next(self) -> None:
+        """One by one: a broker that ends the connection over such a thing is to have one reason only."""
+        assert self._client is not None
+        while self._unsent:
+            topic = self._unsent.pop(0)
             try:
-                self.tokens[self._client.publish(topic, b"", expiry=EXPIRY)] = topic
-            except TransportError:
-                self.back(topic)
+                self.tokens[self._client.publish(topic, self._word, expiry=EXPIRY)] = topic
+                return
+            except TransportError:  # the queue is full: it says nothing about what comes
+                self._came(topic)
 
     def _late(self) -> None:
         assert self._client is not None

@@ -21,7 +21,10 @@ def link_of(facts: TlsFacts | None) -> LinkSecurity:
 
 
 def of_client(client: MqttClient | None, options: MqttOptions) -> dict[str, Any]:
-    """``unread``: messages that were read past (too long, malformed); ``unsent``: longer than the broker takes."""
+    """``unread``: messages that were read past (too long, malformed); ``unsent``: longer than the broker takes.
+
+    ``given_up``: topics that the broker ends the connection over.
+    """
     if client is None:
         return {"connected": False, "attempts": 0, "version": faults.VERSIONS[options.version]}
     found: dict[str, Any] = {
@@ -29,6 +32,8 @@ def of_client(client: MqttClient | None, options: MqttOptions) -> dict[str, Any]
         "attempts": client.attempts,
         "version": faults.VERSIONS[client.version],
     }
+    if client.given_up:
+        found["given_up"] = list(client.given_up)
     for name, complaints in (("unread", client.unread), ("unsent", client.unsent)):
         found[name] = complaints.count
         if complaints.count:

@@ -210,7 +210,7 @@ class Sessions:
     def message(self, message: Message) -> None:
         """The broker hears of a unit when that is done or safe, of all else at once."""
         if message.topic in self._hearing.probes:
-            self._hearing.back(message.topic)
+            self._hearing.back(message)
             self._acknowledge(message)
             return
         if self._hearing.deaf:

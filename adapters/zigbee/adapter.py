@@ -215,7 +215,7 @@ class ZigbeeAdapter:
                     self._touch(key)
                 _LOG.info("the ZigBee network is up: %s", radio.network)
                 assert self._semantics is not None
-                self._semantics.up(sender, radio.eui64, radio.devices())
+                self._semantics.up(sender, radio)
                 context.ready()
                 reason = await radio.wait_lost()
                 self._semantics.down()
@@ -264,6 +264,15 @@ class ZigbeeAdapter:
         if device.sleepy and self._sender is not None:
             self._sender.heard(device.eui64)  # it has just answered, when nobody knew yet that it sleeps
         self._semantics.joined(device)
+
+    def device_changed(self, device: Device) -> None:
+        assert self._semantics is not None
+        _LOG.info("%s has told of endpoints %s", device.eui64, [endpoint.number for endpoint in device.endpoints])
+        self._semantics.changed(device)
+
+    def device_restarted(self, device: Device) -> None:
+        assert self._semantics is not None
+        self._semantics.restarted(device)
 
     def device_left(self, eui64: str) -> None:
         assert self._context is not None and self._semantics is not None

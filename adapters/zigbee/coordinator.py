@@ -18,9 +18,11 @@ from typing import Any, Final
 
 from adapters.zigbee import radio
 from adapters.zigbee.air import BlankDongleError, Device, RadioEvents, Settings, describe
+from adapters.zigbee.members import FILE, Members
 from adapters.zigbee.sending import Frame, Outcome
 from carriage.zigbee import foundation, zcl, zdo
 from carriage.zigbee.tunneling import CLUSTER_ID
+from carriage.zigbee.zdo import SimpleDescriptor
 from gateway.api.errors import PeerError, TransportError
 
 _LOG = logging.getLogger(__name__)
@@ -32,8 +34,16 @@ SEEN_INTERVAL: Final = 30.0
 DISCOVERY_INTERVAL: Final = 10.0
 """zigpy broadcasts a discovery for every frame of an unknown sender: at most one per sender in this time."""
 INTERVIEW_INTERVAL: Final = 30.0
-"""A device whose interview failed is asked again when it speaks, at most once in this time."""
+INTERVIEW_INTERVAL_MOST: Final = 3600.0
+"""A device whose interview failed is asked again when it speaks, at most once in this time, which doubles."""
 UNKNOWN_SENDERS: Final = 256
+ANNOUNCED: Final = 4
+ANNOUNCED_WITHIN: Final = 60.0
+"""So many announcements of a device within so many seconds are restarts; one that announces itself more often has
+trouble with its radio, and each costs a handful of frames."""
+
+_NOT_ACTIVE: Final = b"\x83"
+"""Of an endpoint, which zigpy leaves out then: there is nothing more to learn of it."""
 
 _PROFILES: Final = frozenset((zdo.PROFILE, radio.PROFILE, 0xC05E))
 """Whose frames may be ours: ZDO, Home Automation, and ZLL, whose devices use the clusters of the former."""
@@ -47,7 +57,17 @@ class _Sender:
     eui64: str
     sleepy: bool
     seen: float = float("-inf")
-    interview_asked: float = float("-inf")
+
+
+@dataclass(slots=True, eq=False)
+class _Unfinished:
+    """An interview that isn't over. ``failed``: the endpoint that it failed at; ``refused``: whose descriptor the
+    device refused, or sent without content. ``again``: when it may be begun again."""
+
+    failed: int | None = None
+    refused: bool = False
+    again: float = float("-inf")
+    pause: float = INTERVIEW_INTERVAL
 
 
 def _protect(database: Path) -> None:
@@ -68,11 +88,19 @@ class Coordinator:
         self._senders: dict[int, _Sender] = {}
         self._discoveries: dict[int, float] = {}
         self._interviews: dict[str, asyncio.TimerHandle] = {}
-        self._gone: set[str] = set()
+        self._unfinished: dict[str, _Unfinished] = {}
+        self._members = Members(settings.database.with_name(FILE))
         self._conflict = False
         self.max_payload = 0
         """Octets of one APS payload under network security alone."""
-        self._counters = {"received": 0, "unknown_sender": 0, "not_unicast": 0, "malformed": 0}
+        self._announced: dict[str, list[float]] = {}
+        self._counters = {
+            "announcements_ignored": 0,
+            "received": 0,
+            "unknown_sender": 0,
+            "not_unicast": 0,
+            "malformed": 0,
+        }
 
     @classmethod
     async def start(cls, settings: Settings, events: RadioEvents, *, may_form: bool) -> Coordinator:
@@ -107,11 +135,24 @@ class Coordinator:
             # twice: so the application is made anew.
             app = await radio.start(self._settings, self, auto_form=False)
         self._app = app
+        self._recall(app)
         try:
             self.max_payload = await radio.max_payload(app)
         except BaseException:
             await self.stop()
             raise
+
+    def _recall(self, app: radio.Application) -> None:
+        """Set right what zigpy's database doesn't know of those who joined and left."""
+        members = self._members
+        members.settle({radio.eui64_of(device) for device in radio.devices(app)})
+        for eui64 in members.gone:
+            device = radio.device_named(app, eui64)
+            if device is not None:
+                radio.forget(device)
+        for eui64, (nwk, _) in tuple(members.joined.items()):
+            _LOG.info("the interview of %s was not over: it is asked on", eui64)
+            self.device_joined(radio.recall(app, eui64, nwk))
 
     async def wait_lost(self) -> str:
         """Until the link to the dongle is gone; why."""
@@ -166,6 +207,8 @@ class Coordinator:
             # ZDO comes in any case: an announcement makes the sender known
             return nwk is None or packet.dst_ep == 0 or self._may_ask(nwk)
         unicast, endpoint, octets = radio.is_unicast(packet), packet.src_ep, packet.data.value
+        if packet.cluster_id == zdo.SIMPLE_DESCRIPTOR_RESPONSE and not endpoint:
+            self._look_at_descriptor(sender.eui64, octets[1:])
         if profile in _PROFILES and self._events.zcl_frame(
             sender.eui64, endpoint, packet.cluster_id, packet.tsn, octets, radio.under_link_key(packet), unicast
         ):
@@ -192,6 +235,16 @@ class Coordinator:
             radio.no_default_response(packet)
         return True
 
+    def _look_at_descriptor(self, eui64: str, octets: bytes) -> None:
+        """Note what zigpy doesn't tell when an interview fails: that the device answered."""
+        if eui64 in self._interviews or eui64 in self._unfinished:
+            try:
+                zdo.simple_descriptor_response(octets)
+                refused = False
+            except PeerError:
+                refused = octets[:1] != _NOT_ACTIVE
+            self._unfinished.setdefault(eui64, _Unfinished()).refused = refused
+
     def _take(self, sender: _Sender, packet: Any) -> None:
         """Note what zigpy would of a packet that it doesn't see, but not in its database each time."""
         self._counters["received"] += 1
@@ -202,7 +255,7 @@ class Coordinator:
         if now - sender.seen >= SEEN_INTERVAL:
             sender.seen = now
             device.last_seen = packet.timestamp
-        if not device.is_initialized:
+        if not radio.is_finished(device):
             self._interview_again(sender, now)
 
     def _may_ask(self, nwk: int) -> bool:
@@ -228,16 +281,18 @@ class Coordinator:
         return sender
 
     def _interview_again(self, sender: _Sender, now: float) -> None:
-        if sender.device.initializing or now - sender.interview_asked < INTERVIEW_INTERVAL:
+        unfinished = self._unfinished.setdefault(sender.eui64, _Unfinished())
+        if sender.device.initializing or now < unfinished.again:
             return
-        sender.interview_asked = now
-        sender.device.schedule_initialize()
+        unfinished.again = now + unfinished.pause
+        unfinished.pause = min(2 * unfinished.pause, INTERVIEW_INTERVAL_MOST)
+        radio.interview_on(sender.device)
 
     def device_joined(self, device: Any) -> None:
         """A device came in: its interview begins."""
         eui64 = radio.eui64_of(device)
+        self._members.join(eui64, int(device.nwk))
         self._senders.clear()  # addresses may have moved
-        self._gone.discard(eui64)
         self._forget_interview(eui64)
         self._interviews[eui64] = asyncio.get_running_loop().call_later(
             self._settings.interview, self._interview_over, device
@@ -247,28 +302,67 @@ class Coordinator:
         """A device has told what it is, or won't."""
         if radio.is_coordinator(device):
             return
+        eui64 = radio.eui64_of(device)
         self._senders.clear()  # zigpy may have put another object in its place
-        self._forget_interview(radio.eui64_of(device))
-        self._events.device_joined(radio.view(device))
+        self._forget_interview(eui64)
+        if radio.is_finished(device):
+            self._unfinished.pop(eui64, None)
+        for endpoint in [each for each in self._members.missing.get(eui64, ()) if each in device.endpoints]:
+            self._members.found(eui64, endpoint)
+        self._events.device_joined(self._view(device))
 
     def device_init_failure(self, device: Any) -> None:
+        """An interview ended early. Where it was for one endpoint, it goes on without."""
+        unfinished = self._unfinished.setdefault(radio.eui64_of(device), _Unfinished())
+        endpoint = radio.undescribed(device)
+        if endpoint is not None and (unfinished.refused or unfinished.failed == endpoint):
+            unfinished.refused, unfinished.failed = False, None
+            if self._leave_out(device, endpoint):
+                asyncio.get_running_loop().call_soon(radio.interview_on, device)
+                return
+        unfinished.failed = endpoint
         self.device_initialized(device)
 
-    def returned(self, device: Any) -> None:
-        """A device announced itself. For one that left with its address kept zigpy tells nobody."""
-        eui64 = radio.eui64_of(device)
-        if eui64 not in self._gone:
+    def _leave_out(self, device: Any, endpoint: int) -> bool:
+        _LOG.info("%s doesn't tell what its endpoint %d is", radio.eui64_of(device), endpoint)
+        self._members.miss(radio.eui64_of(device), endpoint)
+        return radio.leave_out(device, endpoint)
+
+    def described(self, eui64: str, descriptor: SimpleDescriptor) -> None:
+        """A device told what one of its endpoints is, after its interview."""
+        device = None if self._app is None else radio.device_named(self._app, eui64)
+        if self._app is not None and device is not None:
+            radio.add_endpoint(self._app, device, descriptor)
+            self._members.found(eui64, descriptor.endpoint)
+            self._events.device_changed(self._view(device))
+
+    def expected(self, nwk: int) -> bool:
+        """Whether somebody was asked who has this address: anybody could tell of devices that don't exist."""
+        return nwk in self._discoveries
+
+    def announced(self, device: Any) -> None:
+        """A device that was in already announced itself."""
+        if not device.is_initialized or radio.is_sleepy(device):
             return
-        self._gone.discard(eui64)
-        if device.is_initialized:
-            self.device_initialized(device)
+        now, eui64 = time.monotonic(), radio.eui64_of(device)
+        times = [each for each in self._announced.get(eui64, ()) if now - each < ANNOUNCED_WITHIN]
+        if len(times) < ANNOUNCED:
+            times.append(now)
+            self._events.device_restarted(self._view(device))
+        else:
+            self._counters["announcements_ignored"] += 1
+        self._announced[eui64] = times
 
     def device_left(self, device: Any) -> None:
         if self._conflict:
             return
         eui64 = radio.eui64_of(device)
+        self._members.leave(eui64)
         self._forget_interview(eui64)
-        self._gone.add(eui64)
+        self._unfinished.pop(eui64, None)
+        self._announced.pop(eui64, None)
+        self._senders.clear()
+        radio.forget(device)
         self._events.device_left(eui64)
 
     @contextmanager
@@ -282,6 +376,8 @@ class Coordinator:
     def _interview_over(self, device: Any) -> None:
         _LOG.warning("the interview of %s took too long", radio.eui64_of(device))
         device.cancel_initialization()
+        while (endpoint := radio.undescribed(device)) is not None:
+            self._leave_out(device, endpoint)
         self.device_initialized(device)
 
     def _forget_interview(self, eui64: str) -> None:
@@ -294,11 +390,14 @@ class Coordinator:
     def devices(self) -> Iterator[Device]:
         """Every device of the network's table, the coordinator apart."""
         if self._app is not None:
-            yield from map(radio.view, radio.devices(self._app))
+            yield from map(self._view, radio.devices(self._app))
 
     def device(self, eui64: str) -> Device | None:
         found = None if self._app is None else radio.device_named(self._app, eui64)
-        return None if found is None else radio.view(found)
+        return None if found is None else self._view(found)
+
+    def _view(self, device: Any) -> Device:
+        return radio.view(device, self._members.missing.get(radio.eui64_of(device), ()))
 
     def asleep(self, eui64: str) -> bool:
         """Whether a device's receiver is off while it idles; false while that isn't known."""

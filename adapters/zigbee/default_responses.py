@@ -1,7 +1,8 @@
 """Default responses to what devices send unasked (ZCL8, 2.5.12): which frame gets one, and with which status.
 
 A frame gets one where it asks for it, and in any case where it is in error. Never answered: a broadcast or groupcast, a
-copy, a default response, and what answers a question. zigpy answers the other commands of the clusters that it knows.
+copy, a default response, and an answer to what nobody asked. zigpy answers the other commands of the clusters that it
+knows.
 """
 
 from __future__ import annotations
@@ -37,7 +38,8 @@ class DefaultResponses:
             frame = zcl.decode(octets)
         except PeerError:
             return  # no sequence number to answer to
-        if not frame.cluster_specific and frame.command in foundation.RESPONSES:
+        response = not frame.cluster_specific and frame.command in foundation.RESPONSES
+        if response and (frame.command == General.DEFAULT_RESPONSE or status is not Status.SUCCESS):
             return
         if status is Status.SUCCESS and frame.disable_default_response:
             return

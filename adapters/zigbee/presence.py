@@ -157,8 +157,8 @@ class PresenceTable:
                 self._asked.add(eui64)
                 yield eui64
 
-    def asked(self, eui64: str, answered: bool, now: float) -> None:
-        """What came of asking a device. An answer was ``heard`` before."""
+    def asked(self, eui64: str, answered: bool | None, now: float) -> None:
+        """What came of asking a device. An answer was ``heard`` before. None: there was no room to ask it."""
         state = self._states.get(eui64)
         if state is None or eui64 not in self._asked:
             return
@@ -170,8 +170,9 @@ class PresenceTable:
             return
         state.calm = False
         state.due = now + (self._again[state.questions] if state.questions < len(self._again) else limit)
-        state.questions += 1
-        state.misses += 1
+        if answered is not None:
+            state.questions += 1
+            state.misses += 1
         self._deadlines.set(eui64, state.due)
         if state.misses >= MISSES:
             self._offline(eui64, state)

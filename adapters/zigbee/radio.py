@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import AbstractContextManager
 from typing import Any, Final, Protocol
 
@@ -19,14 +19,16 @@ import bellows.zigbee.application
 import zigpy.application
 import zigpy.config
 import zigpy.device
+import zigpy.endpoint
 import zigpy.exceptions
 import zigpy.profiles.zha
 import zigpy.types
 
 from adapters.zigbee.air import Device, Endpoint, Settings, clean, describe
 from adapters.zigbee.fragments import Key, Reassembly
-from adapters.zigbee.sending import Frame, Outcome
+from adapters.zigbee.sending import BUSY_WAITS, Frame, Outcome
 from carriage.zigbee.tunneling import CLUSTER_ID
+from carriage.zigbee.zdo import SimpleDescriptor
 from gateway.api.errors import TransportError
 
 _LOG = logging.getLogger(__name__)
@@ -86,8 +88,11 @@ class Hooks(Protocol):
     def no_leaving(self) -> AbstractContextManager[None]:
         """While this context lasts, nothing that zigpy says has left is believed."""
 
-    def returned(self, device: Any) -> None:
-        """A device that zigpy knows announced itself."""
+    def announced(self, device: Any) -> None:
+        """A device that zigpy knew already announced itself."""
+
+    def expected(self, nwk: int) -> bool:
+        """Whether zigpy may have asked who has a network address."""
 
     # The names by which zigpy calls its listeners.
 
@@ -175,6 +180,16 @@ class Application(bellows.zigbee.application.ControllerApplication):
         # drop the answer to one that we don't have.
         if packet.src_ep not in (0, *(endpoint.endpoint for endpoint in self._created_device_endpoints)):
             packet = packet.replace(src_ep=ENDPOINT)
+        # A dongle that is full of our frames costs an interview one of zigpy's few tries, a moment apart.
+        for wait in BUSY_WAITS:
+            try:
+                await super().send_packet(packet)
+            except zigpy.exceptions.DeliveryError as exc:
+                if exc.status not in _NO_ROOM:
+                    raise
+                await asyncio.sleep(wait)
+            else:
+                return
         await super().send_packet(packet)
 
     def packet_received(self, packet: Any) -> None:
@@ -189,10 +204,14 @@ class Application(bellows.zigbee.application.ControllerApplication):
             self.lost.set_result(f"{path}: end of file" if exc is None else describe(exc, path))
 
     def handle_join(self, nwk: Any, ieee: Any, parent_nwk: Any, *, handle_rejoin: bool = True) -> None:
+        known = self.devices.get(zigpy.types.EUI64(ieee))
+        if known is None and not handle_rejoin and not self.hooks.expected(int(nwk)):
+            return  # zigpy takes every answer for one to a question of its own
         super().handle_join(nwk, ieee, parent_nwk, handle_rejoin=handle_rejoin)
-        device = self.devices.get(ieee)
-        if device is not None:
-            self.hooks.returned(device)
+        if handle_rejoin and isinstance(
+            known, zigpy.device.ZigbeeDevice
+        ):  # else it answered a question for its address
+            self.hooks.announced(known)
 
     def _handle_id_conflict(self, nwk: Any) -> None:
         # zigpy reports the devices of a doubled address as having left; they come back with another address.
@@ -213,8 +232,9 @@ class Application(bellows.zigbee.application.ControllerApplication):
         await zigpy.application.ControllerApplication.permit(self, 0, node)
 
 
-def _application_config(settings: Settings) -> dict[str, Any]:
+def _application_config(settings: Settings, *, watchdog: bool) -> dict[str, Any]:
     return {
+        zigpy.config.CONF_WATCHDOG_ENABLED: watchdog,
         zigpy.config.CONF_DEVICE: {
             zigpy.config.CONF_DEVICE_PATH: settings.path,
             zigpy.config.CONF_DEVICE_BAUDRATE: settings.baudrate,
@@ -245,8 +265,11 @@ def quiet_libraries() -> None:
 
 
 async def start(settings: Settings, hooks: Hooks, *, auto_form: bool) -> Application:
-    """Bring the dongle up. Raises NotFormed, and whatever bellows and zigpy may raise: almost anything."""
-    app = Application(_application_config(settings))
+    """Bring the dongle up. ``auto_form``: only to form a network; then it isn't watched, and is to be stopped.
+
+    Raises NotFormed, and whatever bellows and zigpy may raise: almost anything."""
+    # bellows would ask a dongle for its counters that forming has in reset, and log an alarm.
+    app = Application(_application_config(settings, watchdog=not auto_form))
     app.hooks = hooks
     app.lost = asyncio.get_running_loop().create_future()
     app.whole = Reassembly()
@@ -405,6 +428,64 @@ def devices(app: Application) -> Iterator[Any]:
             yield device
 
 
+def recall(app: Application, eui64: str, nwk: int) -> Any:
+    """A device that zigpy's database doesn't know, for it wasn't interviewed: now it is."""
+    device = app.add_device(zigpy.types.EUI64.convert(eui64), nwk)
+    device.schedule_initialize()
+    return device
+
+
+def forget(device: Any) -> None:
+    """Take a device out of zigpy's table and database: it keeps those that left for ever."""
+    app = device.application
+    app.devices.pop(device.ieee, None)
+    device.cancel_initialization()
+    app.listener_event("device_removed", device)
+    device.on_remove()
+
+
+def is_finished(device: Any) -> bool:
+    """Whether the interview is over and in zigpy's database."""
+    return device.original_signature is not None
+
+
+def interview_on(device: Any) -> None:
+    """Go on with an interview where it failed; zigpy thinks that it is over as soon as all endpoints are known."""
+    device.cancel_initialization()
+    device._initialize_task = device.create_task(device.initialize(), name="initialize")
+
+
+def undescribed(device: Any) -> int | None:
+    """The first endpoint that a device listed and didn't describe: that of which its interview failed, if of any."""
+    if device.node_desc is not None:
+        for endpoint in device.non_zdo_endpoints:
+            if endpoint.status == zigpy.endpoint.Status.NEW:
+                return int(endpoint.endpoint_id)
+    return None
+
+
+def leave_out(device: Any, endpoint: int) -> bool:
+    """Have an interview go on without an endpoint; whether others are left."""
+    del device.endpoints[endpoint]
+    return bool(device.has_non_zdo_endpoints)
+
+
+def add_endpoint(app: Application, device: Any, descriptor: SimpleDescriptor) -> None:
+    """Put an endpoint into zigpy's table, and into its database where the device is there."""
+    endpoint = device.add_endpoint(descriptor.endpoint)
+    endpoint.profile_id, endpoint.device_type = descriptor.profile, descriptor.device_id
+    for cluster in descriptor.inputs:
+        endpoint.add_input_cluster(cluster)
+    for cluster in descriptor.outputs:
+        endpoint.add_output_cluster(cluster)
+    endpoint.status = zigpy.endpoint.Status.ZDO_INIT
+    signature = device._original_signature
+    if signature is not None:
+        device._original_signature = None  # zigpy saves no device that has one, lest a quirk's changes be saved
+        app.listener_event("raw_device_initialized", device)
+        device._original_signature = signature
+
+
 def is_coordinator(device: Any) -> bool:
     return bool(device.ieee == device.application.state.node_info.ieee)
 
@@ -419,7 +500,7 @@ def is_sleepy(device: Any) -> bool:
     return descriptor is not None and descriptor.is_end_device and not descriptor.is_receiver_on_when_idle
 
 
-def view(device: Any) -> Device:
+def view(device: Any, missing: Iterable[int] = ()) -> Device:
     seen = device.last_seen
     return Device(
         eui64=eui64_of(device),
@@ -448,4 +529,5 @@ def view(device: Any) -> Device:
                 if CLUSTER_ID in endpoint.in_clusters and endpoint.profile_id == PROFILE
             )
         ),
+        missing=tuple(missing),
     )

@@ -122,25 +122,30 @@ class Requests:
         self, eui64: str, endpoint: int, cluster: int, own_eui64: int, done: Callable[[Answer], None]
     ) -> Question | None:
         """Ask a device to send the reports of a cluster to us."""
+        source = int(eui64.replace(":", ""), 16)
+
+        def request(sequence: int) -> bytes:
+            return zdo.bind_request(sequence, source, endpoint, cluster, own_eui64, _OWN_ENDPOINT)
+
+        return self._ask_zdo(eui64, zdo.BIND_REQUEST, zdo.BIND_RESPONSE, request, done)
+
+    def describe(self, eui64: str, nwk: int, endpoint: int, done: Callable[[Answer], None]) -> Question | None:
+        """Ask a device what one of its endpoints is."""
+
+        def request(sequence: int) -> bytes:
+            return zdo.simple_descriptor_request(sequence, nwk, endpoint)
+
+        return self._ask_zdo(eui64, zdo.SIMPLE_DESCRIPTOR_REQUEST, zdo.SIMPLE_DESCRIPTOR_RESPONSE, request, done)
+
+    def _ask_zdo(
+        self, eui64: str, cluster: int, answer: int, request: Callable[[int], bytes], done: Callable[[Answer], None]
+    ) -> Question | None:
         line = self._line(eui64)
         sequence = _free(line)
-        source = int(eui64.replace(":", ""), 16)
-        octets = zdo.bind_request(sequence, source, endpoint, cluster, own_eui64, _OWN_ENDPOINT)
-        question = Question(eui64, zdo.ENDPOINT, zdo.BIND_RESPONSE, sequence, 0, 0, done)
-        return self._send(
-            line,
-            question,
-            Frame(
-                eui64,
-                zdo.ENDPOINT,
-                octets,
-                False,
-                partial(self._sent, question),
-                zdo.BIND_REQUEST,
-                zdo.PROFILE,
-                zdo.ENDPOINT,
-            ),
-        )
+        question = Question(eui64, zdo.ENDPOINT, answer, sequence, 0, 0, done)
+        sent = partial(self._sent, question)
+        frame = Frame(eui64, zdo.ENDPOINT, request(sequence), False, sent, cluster, zdo.PROFILE, zdo.ENDPOINT)
+        return self._send(line, question, frame)
 
     def _line(self, eui64: str) -> _Line:
         line = self._lines.get(eui64)

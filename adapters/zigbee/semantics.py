@@ -10,18 +10,19 @@ from __future__ import annotations
 import logging
 import time
 from collections import deque
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from typing import Any, Final
 
 from adapters.zigbee import default_responses, orders, reports
-from adapters.zigbee.air import Device
+from adapters.zigbee.air import Device, Radio
 from adapters.zigbee.clusters import Table
 from adapters.zigbee.config import PresenceTimes
 from adapters.zigbee.default_responses import DefaultResponses
 from adapters.zigbee.orders import Orders
 from adapters.zigbee.presence import PresenceTable
 from adapters.zigbee.reports import BASIC, Model, Notes, Values, model_of, peer_of, reported
-from adapters.zigbee.requests import Answer, Content, Question, Reply, Requests
+from adapters.zigbee.requests import Answer, Content, NoReply, Question, Reply, Requests
+from adapters.zigbee.sending import Outcome as Sent
 from adapters.zigbee.sending import Sender
 from adapters.zigbee.setup import MEMORY, Memory, Setup
 from carriage.zigbee import foundation
@@ -51,9 +52,11 @@ _GENERAL: Final = 0x07
 _OF_MANUFACTURER: Final = 0x04
 """The same bits of a general frame of a manufacturer, whose code comes before the sequence number."""
 _NO_DEFAULT_RESPONSE: Final = 0x10
+_BROADCAST_ENDPOINT: Final = 0xFF
 _REPORT: Final = int(General.REPORT)
 _PING: Final = Content(General.READ, foundation.read([0x0000]), General.READ_RESPONSE)
 """The ZCL version, which every device has."""
+_NOT_ASKED: Final = NoReply(Sent.BUSY)
 
 
 class Semantics:
@@ -72,6 +75,10 @@ class Semantics:
         self._counters = counters
         self._wake = wake
         self._models: dict[str, Model] = {}
+        self._endpoints: dict[str, set[int]] = {}
+        """Of each device those that it listed, and those that it was asked for."""
+        self._unread: set[str] = set()
+        """Devices to be read when the radio is back."""
         self._notes = Notes(counters, self._changed)
         self._inbox: deque[tuple[str, int, int, bytes, bool, bool, Question | None]] = deque()
         self._presence = PresenceTable(always_on=presence.always_on, sleepy=presence.sleepy)
@@ -82,12 +89,12 @@ class Semantics:
 
     # The radio -----------------------------------------------------------------------------------------------------
 
-    def up(self, sender: Sender, own_eui64: int, devices: Iterable[Device]) -> None:
-        """The radio is up with these devices."""
+    def up(self, sender: Sender, radio: Radio) -> None:
+        """The radio is up."""
         self._requests.sender = self._responses.sender = sender
-        self._setup.own_eui64 = own_eui64
+        self._setup.radio = radio
         wall = time.time()
-        for device in devices:
+        for device in radio.devices():
             self._known(device, None if device.last_seen is None else max(0.0, wall - device.last_seen), anew=False)
         self._wake()
 
@@ -99,11 +106,22 @@ class Semantics:
         self._requests.sender = None
         self._responses.clear()
         self._setup.clear()
+        self._setup.radio = None
         self._presence.clear()
 
     def joined(self, device: Device) -> None:
         """A device has come into the network, and its interview is over."""
         self._known(device, 0.0, anew=True)
+
+    def changed(self, device: Device) -> None:
+        """A device has told of another endpoint."""
+        self._known(device, 0.0, anew=False)
+
+    def restarted(self, device: Device) -> None:
+        """A device that is always on was without power."""
+        model = self._models.get(device.eui64)
+        if model is not None and self._requests.sender is not None:
+            self._setup.restarted(model)
 
     def _known(self, device: Device, silent: float | None, *, anew: bool) -> None:
         eui64 = device.eui64
@@ -115,11 +133,15 @@ class Semantics:
             self._setup.recall(model)
         self._join(eui64, device.sleepy, model)
         self._models[eui64] = model
+        self._endpoints[eui64] = {endpoint.number for endpoint in device.endpoints}
         now = self._context.now()
         self._presence.add(eui64, sleepy=device.sleepy, silent=silent, now=now)
         if anew:
             self._presence.heard(eui64, now)
-        self._setup.add(model, anew=anew)
+        self._setup.add(model, anew=anew, missing=device.missing)
+        if eui64 in self._unread:
+            self._unread.discard(eui64)
+            self._setup.read(model)
         self._wake()
 
     def _join(self, eui64: str, sleepy: bool, model: Model | None = None) -> None:
@@ -137,11 +159,14 @@ class Semantics:
 
     def _changed(self, model: Model) -> None:
         """A device doesn't have a property that its clusters promise, or has it after all."""
-        self._setup.remember(model)
-        self._join(model.eui64, model.sleepy, model)
+        if self._models.get(model.eui64) is model:  # else this is a late word about a device that left or came anew
+            self._setup.remember(model)
+            self._join(model.eui64, model.sleepy, model)
 
     def left(self, eui64: str, now: float) -> None:
         self._models.pop(eui64, None)
+        self._endpoints.pop(eui64, None)
+        self._unread.discard(eui64)
         self._presence.remove(eui64)
         self._setup.left(eui64)
         self._requests.forget(eui64)
@@ -202,7 +227,11 @@ class Semantics:
         """Read a device's values: at once, or when it is heard where it sleeps."""
         kind, _, eui64 = device.claim.partition(":")
         model = self._models.get(eui64) if kind == "eui64" else None
-        if model is not None and self._requests.sender is not None:
+        if model is None:
+            return  # it is read after its interview
+        if self._requests.sender is None:
+            self._unread.add(eui64)
+        else:
             self._setup.read(model)
 
     def withdraw(self, envelope: EnvelopeId) -> None:
@@ -267,6 +296,8 @@ class Semantics:
     ) -> None:
         if question is not None:
             self._requests.answered(question, payload)
+            if question.endpoint and not payload[0] & _NO_DEFAULT_RESPONSE:
+                self._responses.answer(eui64, at, payload, link_key, Status.SUCCESS)
             return
         model = self._models.get(eui64)
         if model is not None and model.repeated((aps_counter, at, link_key, payload), now):
@@ -284,6 +315,8 @@ class Semantics:
             self._counters["reports_malformed"] += 1
         if model is None or not values:
             self._counters["reports_unknown"] += not fault
+            if model is not None and at not in model.clusters:
+                self._look(model, at >> 16)
             return
         self._counters["reports"] += 1
         context = self._context
@@ -296,6 +329,13 @@ class Semantics:
             )
         )
 
+    def _look(self, model: Model, endpoint: int) -> None:
+        """Something came that the device didn't say it has: it is asked about an endpoint that it didn't list, once."""
+        known = self._endpoints[model.eui64]
+        if endpoint not in known and 0 < endpoint < _BROADCAST_ENDPOINT:
+            known.add(endpoint)
+            self._setup.look(model, endpoint)
+
     def _tell(self, model: Model, values: Values) -> None:
         context = self._context
         context.submit(Reading(id=context.next_id(), source=model.peer, values=values, received_at=context.now()))
@@ -304,7 +344,8 @@ class Semantics:
         model = self._models.get(eui64)
 
         def done(answer: Answer) -> None:
-            self._presence.asked(eui64, isinstance(answer, Reply), self._context.now())
+            there = None if answer == _NOT_ASKED else isinstance(answer, Reply)
+            self._presence.asked(eui64, there, self._context.now())
             self._wake()
 
         assert model is not None  # who is asked is in the table, and who is there has a model

@@ -39,8 +39,13 @@ LEAVE_WITHIN: Final = 2.0
 UNANSWERED: Final = 2
 """Connections that the broker ends without an answer before another version of MQTT is tried."""
 UNSUPPORTED_VERSION: Final = 0x84
+TOPIC_INVALID: Final = 0x90
 TOO_LARGE: Final = 0x95
-"""Reason codes of MQTT 5 (2.4): unsupported protocol version, packet too large."""
+"""Reason codes of MQTT 5 (2.4): unsupported protocol version, topic name invalid, packet too large."""
+ENDS_OVER_A_TOPIC: Final = 2
+"""Connections in a row that end right after the same message was sent before it is given up."""
+MAX_GIVEN_UP: Final = 256
+"""Topics that are remembered as such."""
 STATE_ROOM: Final = 64 * 1024
 """Octets that may wait for the socket before ``publish_at_once`` takes no more."""
 
@@ -105,7 +110,13 @@ class MqttClient:
         self.unread = Complaints("message that can't be taken")
         """PUBLISH packets that were read past: too long, or malformed."""
         self.unsent = Complaints("message that can't be sent")
-        """Messages that are longer than the broker takes."""
+        """Messages that are longer than the broker takes, or that it ended connections over."""
+        self.given_up: dict[str, None] = {}
+        """Topics that the broker ends the connection over."""
+        self._suspect, self._ends = "", 0
+        """The message that was under way when the connection ended, and how many times in a row."""
+        self._careful = False
+        """One message at a time, all of them acknowledged, so that it shows which one the broker doesn't bear."""
         self._failures = Complaints("the handler of the MQTT client failed")
         self._paho = self._engine()
         self._filters: dict[str, int] = {}
@@ -160,6 +171,7 @@ class MqttClient:
                 if self._change_version():
                     continue
                 self._call(self._handler.disconnected, reason)
+                self._blame(loop.time())
                 if self._connected_at and loop.time() - self._connected_at >= STABLE:
                     self._pauses.reset()
                 await self._rest()
@@ -242,6 +254,12 @@ class MqttClient:
         if not self._connected or wire is None or wire.unsent > STATE_ROOM:
             self._starved = True
             return False
+        if self._careful or self.given_up:
+            topic = head_topic(head)
+            if topic in self.given_up:
+                return True
+            if self._careful:
+                return self._publish_carefully(topic, payload, retain)
         packet = publish_at_once(head, payload, retain)
         if self._largest and len(packet) > self._largest:  # the broker would end the connection
             self.unsent.add(f"{clean(head_topic(head))}: {len(packet)} octets, the broker takes {self._largest}")
@@ -251,6 +269,13 @@ class MqttClient:
         except OSError:
             return False
         self._schedule()
+        return True
+
+    def _publish_carefully(self, topic: str, payload: bytes, retain: bool) -> bool:
+        try:
+            self.publish(topic, payload, retain=retain)
+        except TransportError:
+            return False
         return True
 
     def subscribe(self, filters: Sequence[str], qos: int = 1) -> None:
@@ -327,6 +352,37 @@ class MqttClient:
             wire.release()
             self._paho.drop()
             self._wire = self._paho.wire = self._ended = None
+
+    def _blame(self, now: float) -> None:
+        """Find out whether the broker ends connections over a message, which would be sent again on each of them.
+
+        There are brokers that do so over a topic that they don't like or don't permit. After two connections that
+        ended soon, with something under way, we are careful; then the message under way is the one.
+        """
+        lasted = now - self._connected_at
+        under_way = next(iter(self._queue.in_flight.values()), None)
+        if self._stopping.is_set() or not self._connected_at or lasted >= STABLE:
+            self._ends = 0
+            return
+        suspect = "" if under_way is None or not self._careful else under_way.topic
+        self._ends = self._ends + 1 if suspect == self._suspect else 1
+        self._suspect = suspect
+        if self._ends < ENDS_OVER_A_TOPIC:
+            return
+        self._ends = 0
+        if not self._careful:
+            self._careful = True
+            self._queue.rewind()
+            self._paho = self._engine()
+        elif suspect:
+            self.unsent.add(f"{clean(suspect)}: the broker ends the connection over it")
+            if len(self.given_up) >= MAX_GIVEN_UP:
+                del self.given_up[next(iter(self.given_up))]
+            self.given_up[suspect] = None
+            self._pauses.reset()
+            for packet_id in list(self._queue.in_flight):
+                self._paho.give_up(packet_id)
+                self._queue.land(packet_id, TOPIC_INVALID)
 
     def _change_version(self) -> bool:
         """Whether to try at once again with another version of MQTT."""
@@ -458,6 +514,9 @@ class MqttClient:
         loop = self._running_loop()
         self._timer = loop.call_later(TICK, self._tick)
         self._queue.expire(loop.time())
+        if self._careful and self._connected and loop.time() - self._connected_at >= STABLE:
+            self._careful = False
+            self._schedule()
         if self._wire is not None and self._live:
             try:
                 self._paho.loop_misc()
@@ -468,7 +527,7 @@ class MqttClient:
 
     @property
     def _can_hand_over(self) -> bool:
-        return self._queue.waiting > 0 and len(self._queue.in_flight) < self._window
+        return self._queue.waiting > 0 and len(self._queue.in_flight) < (1 if self._careful else self._window)
 
     def _hand_over(self) -> None:
         now = self._running_loop().time()
@@ -478,6 +537,9 @@ class MqttClient:
                 return
             if self._too_long(each):  # it was queued before the broker said what it takes
                 self._queue.settle(each, TOO_LARGE)
+                continue
+            if each.topic in self.given_up:
+                self._queue.settle(each, TOPIC_INVALID)
                 continue
             packet_id = self._paho.send(each, now)
             if each.qos:

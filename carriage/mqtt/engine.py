@@ -160,6 +160,10 @@ class Engine(Client):
     def acknowledge(self, packet_id: int) -> None:
         self._send_puback(packet_id)
 
+    def give_up(self, packet_id: int) -> None:
+        """Don't send a message again."""
+        self._out_messages.pop(packet_id, None)
+
     def drop(self) -> None:
         """Forget the connection."""
         self._sock_close()

@@ -13,7 +13,7 @@ from enum import IntEnum
 from struct import Struct
 from typing import Final
 
-from carriage.zigbee.datatypes import Value, ZclType, decode, encode
+from carriage.zigbee.datatypes import TYPES, Value, ZclType, decode, encode
 from layer.errors import PeerError, UsageError
 
 
@@ -26,6 +26,8 @@ class General(IntEnum):
     WRITE_RESPONSE = 0x04
     CONFIGURE_REPORTING = 0x06
     CONFIGURE_REPORTING_RESPONSE = 0x07
+    READ_REPORTING = 0x08
+    READ_REPORTING_RESPONSE = 0x09
     REPORT = 0x0A
     DEFAULT_RESPONSE = 0x0B
 
@@ -87,6 +89,8 @@ _ID_TYPE: Final = Struct("<HB")
 _STATUS_ID: Final = Struct("<BH")
 _STATUS_DIRECTION_ID: Final = Struct("<BBH")
 _CONFIGURE: Final = Struct("<BHBHH")
+_DIRECTION_ID: Final = Struct("<BH")
+_TYPE_INTERVALS: Final = Struct("<BHH")
 _CUT_SHORT: Final = "a record ends early"
 _REPORTED: Final = 0x00
 """Direction of a reporting configuration: the receiver reports (ZCL8, 2.5.7.1.1)."""
@@ -205,6 +209,38 @@ def configure_reporting_response(payload: bytes) -> tuple[dict[int, int], str]:
     records = _STATUS_DIRECTION_ID.iter_unpack(payload[:whole])
     failed = {attribute: status for status, _, attribute in records if status}
     return failed, "" if payload and whole == len(payload) else _CUT_SHORT
+
+
+def read_reporting(attributes: Iterable[int]) -> bytes:
+    """Read Reporting Configuration, 0x08 (ZCL8, 2.5.9)."""
+    return b"".join(_DIRECTION_ID.pack(_REPORTED, attribute) for attribute in attributes)
+
+
+def read_reporting_response(payload: bytes) -> dict[int, tuple[int, int, Value]]:
+    """Read Reporting Configuration Response, 0x09 (ZCL8, 2.5.10): (minimum, maximum, change) by attribute.
+
+    Only of those that are configured; ``change`` is 0 for types without one. What follows a record that can't be read
+    is left out.
+    """
+    found: dict[int, tuple[int, int, Value]] = {}
+    at = 0
+    while at + _STATUS_DIRECTION_ID.size <= len(payload):
+        status, direction, attribute = _STATUS_DIRECTION_ID.unpack_from(payload, at)
+        at += _STATUS_DIRECTION_ID.size
+        if status:
+            continue
+        if direction != _REPORTED or at + _TYPE_INTERVALS.size > len(payload):
+            break
+        type_id, minimum, maximum = _TYPE_INTERVALS.unpack_from(payload, at)
+        at += _TYPE_INTERVALS.size
+        change: Value = 0
+        try:
+            if type_id not in TYPES or TYPES[type_id].analog:
+                change, at = decode(type_id, payload, at)
+        except PeerError:
+            break
+        found[attribute] = (minimum, maximum, change)
+    return found
 
 
 def default_response(command: int, status: int) -> bytes:

@@ -82,6 +82,9 @@ class AttachSession:
             )
         )
 
+    def forget(self) -> None:
+        """What the process remembers is its own."""
+
     # server.Handler
 
     def line(self, value: dict[str, object]) -> None:

@@ -116,6 +116,22 @@ class VirtualNetwork:
         _tell(station.on_joined)
         return True
 
+    def restart(self, station: Station, *, forget: bool = False) -> bool:
+        """A member was without power and announces itself under its old address; whether it could.
+
+        ``forget``: it has lost what it was set up with: bindings and reporting.
+        """
+        device = station.device
+        if forget:
+            device.bindings.clear()
+            for server in device.endpoints.values():
+                server.forget()
+            self.changed()
+        if not self.on_air(device):
+            return False
+        station.announce()
+        return True
+
     def adopt(self, station: Station) -> None:
         """Make the device a member of the running network and tell nobody. Raises PeerError when none is running."""
         if self._coordinator is None:

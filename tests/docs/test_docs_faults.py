@@ -18,6 +18,7 @@ from adapters.mqtt.devices import commands, devices
 from adapters.mqtt.plugin import MqttConfig
 from adapters.zigbee import adapter as zigbee_adapter
 from adapters.zigbee import orders as zigbee_orders
+from adapters.zigbee import presence, setup
 from adapters.zigbee.config import ZigbeeConfig
 from carriage.mqtt import client as mqtt_client
 from carriage.mqtt.options import MqttOptions
@@ -56,6 +57,10 @@ FAULTS = (
     "killed (kill -9) in mid traffic: commands to devices",
     "stopped in order",
     "device vanishes",
+    "device without power for a while",
+    "endpoint that tells nothing of itself",
+    "endpoint that is not listed",
+    "killed (kill -9) in mid interview, or as a device leaves",
     "sleeper does not wake",
 )
 
@@ -116,6 +121,9 @@ NUMBERS = (
     f"longer than {commands.ACKNOWLEDGE_BY:g} s",
     f"within {daemon.STOP_LIMIT:g} s",
     f"`presence.always_on` ({ZIGBEE.presence.always_on:g} s)",
+    f"asked again after {', '.join(f'{pause:g}' for pause in presence.AGAIN)} s",
+    f"after {setup.FIRST_DESCRIBE:g} s, then twice as late each time up to an hour, {setup.DESCRIBED} times",
+    f"`limits.interview` ({ZIGBEE.limits.interview:g} s)",
     f"`presence.sleepy` ({ZIGBEE.presence.sleepy / 3600:g} h)",
     f"`limits.command_lifetime` ({LIMITS.command_lifetime:g} s)",
     f"`limits.unit_lifetime` ({LIMITS.unit_lifetime / 3600:g} h)",

@@ -95,7 +95,7 @@ NUMBERS: list[tuple[str, str]] = [
     ("zigbee.md", f"after {ZIGBEE.reconnect_first:g} s, doubling up to {ZIGBEE.reconnect_most:g} s"),
     ("zigbee.md", f"`limits.start` ({ZIGBEE.start:g} s)"),
     ("zigbee.md", f"`limits.interview` ({ZIGBEE.interview:g} s)"),
-    ("zigbee.md", f"at most every {INTERVIEW_INTERVAL:g} s"),
+    ("zigbee.md", f"after {INTERVIEW_INTERVAL:g} s at the soonest"),
     ("zigbee.md", f"`limits.in_flight` ({ZIGBEE.in_flight})"),
     ("zigbee.md", f"`limits.sleepy_in_flight` ({ZIGBEE.sleepy_in_flight})"),
     ("zigbee.md", f"`limits.device_window` ({ZIGBEE.device_window})"),

@@ -23,6 +23,9 @@ from gateway.api.model import DeviceView, Property, Scalar, Update
 MAX_OUTSTANDING: Final = 256
 """Messages with QoS 1 that wait for the broker; what is rare goes slowly, answers need the rest of the queue."""
 
+MAX_GONE: Final = 64
+"""Properties that a device had, of one device, that are told to be gone."""
+
 
 class Part(IntFlag):
     """What of a device is to be published."""
@@ -34,7 +37,8 @@ class Part(IntFlag):
 
 @dataclass(slots=True)
 class Shown:
-    """A device as it stands at the broker. ``fragments``: property to its part of the JSON."""
+    """A device as it stands at the broker. ``fragments``: property to its part of the JSON. ``gone``: properties that
+    it had before."""
 
     view: DeviceView
     properties: dict[str, Property]
@@ -43,6 +47,7 @@ class Shown:
     told_at: float | None = None
     fragments: dict[str, bytes] = field(default_factory=dict)
     stale: set[str] = field(default_factory=set)
+    gone: dict[str, Property] = field(default_factory=dict)
 
 
 class Board:
@@ -96,6 +101,9 @@ class Board:
                 shown.stale.add(name)
             if shown.told_at is None or sample.at > shown.told_at:
                 shown.told_at = sample.at
+        if known is not None:
+            before = {**known.gone, **known.properties}
+            shown.gone = {name: each for name, each in list(before.items())[-MAX_GONE:] if name not in properties}
         self.shown[view.name] = shown
         parts = Part.STATE | Part.AVAILABILITY
         if (
@@ -179,7 +187,7 @@ class Board:
             wanted.append(
                 (
                     discovery.topic(self._prefix, topics.base, name),
-                    b"" if shown is None else discovery.payload(topics, shown.view),
+                    b"" if shown is None else discovery.payload(topics, shown.view, shown.gone.values()),
                 )
             )
         if shown is None:

@@ -207,7 +207,8 @@ class Devices:
 
     def message(self, message: Message) -> None:
         if message.topic in self._hearing.probes:
-            self._hearing.back(message.topic)
+            if self._hearing.back(message):
+                self._once.caught_up()
             self._acknowledge(message)
             return
         if self._hearing.deaf:

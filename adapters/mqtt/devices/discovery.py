@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 import json
 import re
+from collections.abc import Iterable
 from typing import Any, Final
 
 from adapters.mqtt.devices.topics import HomeSpace
@@ -39,14 +40,17 @@ def topic(prefix: str, base: str, device: str) -> str:
     return f"{prefix}/device/{identifier(base, device)}/config"
 
 
-def payload(topics: HomeSpace, view: DeviceView) -> bytes:
-    """The retained config of one device."""
+def payload(topics: HomeSpace, view: DeviceView, gone: Iterable[Property] = ()) -> bytes:
+    """The retained config of one device. ``gone``: what it had before; Home Assistant keeps what is merely left out."""
     own = identifier(topics.base, view.name)
     facts = {short: value for name, value in view.facts if (short := _FACTS.get(name)) and value}
     config = {
         "dev": {"ids": [own], "name": view.name, **facts},
         "o": ORIGIN,
-        "cmps": {each.name: _component(topics, view, each, own) for each in view.properties},
+        "cmps": {
+            **{each.name: {"p": _platform(each, _writable(view, each))} for each in gone},
+            **{each.name: _component(topics, view, each, own) for each in view.properties},
+        },
         "stat_t": topics.state(view.name),
         "avty_mode": "all",
     }
@@ -54,7 +58,7 @@ def payload(topics: HomeSpace, view: DeviceView) -> bytes:
 
 
 def _component(topics: HomeSpace, view: DeviceView, each: Property, own: str) -> dict[str, Any]:
-    writable = each.writable and "write" in view.may
+    writable = _writable(view, each)
     platform = _platform(each, writable)
     component: dict[str, Any] = {
         "p": platform,
@@ -84,6 +88,10 @@ def _component(topics: HomeSpace, view: DeviceView, each: Property, own: str) ->
     if each.kind is ValueKind.NUMBER:
         component |= _number(each, platform)
     return component
+
+
+def _writable(view: DeviceView, each: Property) -> bool:
+    return each.writable and "write" in view.may
 
 
 def _platform(each: Property, writable: bool) -> str:

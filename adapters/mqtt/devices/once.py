@@ -2,8 +2,10 @@
 
 A broker that doesn't know whether a message with QoS 1 arrived sends it again with DUP set and the same packet id
 (MQTT 5 section 4.4), in the same session. So the packet id and a digest of the content tell it; neither does alone. One
-that crashed and went back to a snapshot has forgotten that it sent the message at all, and sets no DUP: so in the first
-``AGAIN_WITHIN`` seconds of a connection that takes up a session, what came over an earlier one is a repetition anyhow.
+that crashed and went back to a snapshot has forgotten that it sent the message at all, and sets no DUP. So while a
+connection that takes up a session brings what the broker kept, what came over an earlier one is a repetition anyhow:
+until a message of ours came back behind all that, and for ``AGAIN_WITHIN`` seconds at most. Not for longer, since many
+a broker begins again with its first packet ids when it is started.
 """
 
 from __future__ import annotations
@@ -32,6 +34,10 @@ class Once:
             self._seen.clear()
         self._earlier = set(self._seen)
         self._until = now + AGAIN_WITHIN
+
+    def caught_up(self) -> None:
+        """All that the broker kept has come."""
+        self._earlier.clear()
 
     def had(self, message: Message, now: float) -> bool:
         """Whether this message was here before; it has been now."""

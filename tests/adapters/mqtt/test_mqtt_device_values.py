@@ -155,8 +155,11 @@ def test_what_a_broker_s_snapshot_brings_again_was_had_before() -> None:
     assert had(1, at=101.0) and not had(1, at=102.0)
     assert not had(2, b"OFF", at=103.0)
     assert not had(3, at=100.0 + AGAIN_WITHIN) and had(3, at=200.0, again=True)
-    once.connected(session_present=False, now=300.0)
+    once.connected(session_present=True, now=300.0)
+    once.caught_up()
     assert not had(1, at=301.0)
+    once.connected(session_present=False, now=400.0)
+    assert not had(1, at=401.0)
 
 
 SETS = [

@@ -308,6 +308,12 @@ async def test_home_assistant_is_told(home: MqttHome, house: House) -> None:
     assert set(last(app, CONFIG)["cmps"]) == {"state", "temperature"}
     await put(app, "homeassistant/status", "online")
     await until(lambda: len(bodies(app, CONFIG)) == 3)
+    house.join("lamp", STATE, model="L1")  # what is left out stays in Home Assistant: it has to be told
+    await until(lambda: len(bodies(app, CONFIG)) == 4)
+    assert last(app, CONFIG)["cmps"]["temperature"] == {"p": "sensor"}
+    house.join("lamp", STATE, TEMPERATURE, model="L1")
+    await until(lambda: len(bodies(app, CONFIG)) == 5)
+    assert last(app, CONFIG)["cmps"]["temperature"]["uniq_id"] == "home_lamp_temperature"
     house.leave("lamp")
     await until(lambda: last(app, CONFIG) is None)
 

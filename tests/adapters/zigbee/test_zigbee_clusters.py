@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import re
+import sys
+from types import FrameType
 from typing import Any
 
 import pytest
@@ -147,3 +149,28 @@ def test_any_report_is_values(payload: bytes) -> None:
     for at in model.places:
         values, _ = reported(model, at, payload)
         assert all(value is None or isinstance(value, (bool, int, float)) for _, value in values)
+
+
+@pytest.mark.parametrize(
+    ("at", "payload", "most"),
+    [
+        (0x10006, "0000 10 01", 4),
+        (0x10402, "0000 29 6608", 5),
+        (0x10001, "2000 20 1e  2100 20 c8", 6),
+    ],
+)
+def test_what_a_usual_report_costs(at: int, payload: str, most: int) -> None:
+    """Python calls: two to begin with, one a record, and two at most for what its value is. It is paid all day long."""
+    model = device((6, 0x0402, 1))
+    octets, calls = bytes.fromhex(payload), 0
+
+    def seen(frame: FrameType, event: str, argument: object) -> None:
+        nonlocal calls
+        calls += event == "call"
+
+    sys.setprofile(seen)
+    try:
+        reported(model, at, octets)
+    finally:
+        sys.setprofile(None)
+    assert calls <= most

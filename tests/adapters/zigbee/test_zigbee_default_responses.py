@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Iterator
+from dataclasses import replace
 from itertools import cycle
 from pathlib import Path
 from typing import Any
@@ -12,17 +13,14 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from adapters.zigbee.air import Device, Endpoint
-from adapters.zigbee.clusters import TABLE
-from adapters.zigbee.config import PresenceTimes
-from adapters.zigbee.semantics import COUNTERS, Semantics
-from adapters.zigbee.sending import Frame, Outcome
+from adapters.zigbee.sending import Outcome
 from carriage.zigbee import foundation, zcl
 from carriage.zigbee.zcl import ZclFrame
 from gateway.api.model import Reading
 from layer.errors import PeerError
 from simulator.network.kinds import Identity, on_off, temperature
-from tests.adapters.zigbee.conftest import RecordingContext
+from tests.adapters.zigbee.quiet_house import EUI64, House
+from tests.adapters.zigbee.test_zigbee_commands import ON, Orders
 from tests.adapters.zigbee.zcl_device import ZclDevice, settled
 
 DEVICE = 0x000D6F0000000061
@@ -116,8 +114,34 @@ async def test_a_command_to_a_cluster_that_nobody_knows_is_in_error(world: Any) 
         assert await answers(gateway, device, 0x0006, "19 23 41 0000") == []
 
 
+async def test_an_answer_that_asks_for_one_gets_one(world: Any) -> None:
+    """The standard has answers without the bit that asks for none in error, and has them answered all the same."""
+
+    def asking(cluster: int, request: ZclFrame, own: ZclFrame | None) -> ZclFrame | None:
+        return None if own is None else replace(own, disable_default_response=False)
+
+    async with world.gateway() as gateway:
+        device = await joined(world, gateway)
+        device.answer = asking
+        semantics = gateway.adapter._semantics
+        for _ in range(2):
+            semantics._setup.read(semantics._models[device.eui64])
+            await settled(gateway, device)
+            reads = [frame.sequence for _, frame in device.asked if frame.command == 0x00]
+            await gateway.until(lambda: [frame for _, frame in device.asked if frame.command == 0x0B])
+            answered = [(frame.sequence, frame.payload) for _, frame in device.asked if frame.command == 0x0B]
+            assert set(answered) <= {(sequence, b"\x01\x00") for sequence in reads}
+            assert len(set(answered)) == len(answered)
+            device.asked.clear()
+        # a default response to a command is none of these, whatever its bits say
+        Orders(gateway, device).send(True)
+        await gateway.until(lambda: ("state", True) in told(gateway))
+        found = await answers(gateway, device, 0x0402, "18 01 0a 0100 20 01")
+        assert [frame.command for _, frame in found] == [ON]
+
+
 @pytest.mark.parametrize("cluster", [0x0006, 0xE000])
-async def test_what_answers_is_not_answered(world: Any, cluster: int) -> None:
+async def test_answers_to_nothing_are_not_answered(world: Any, cluster: int) -> None:
     """Two that answer each other's default responses would never end."""
     async with world.gateway() as gateway:
         device = await joined(world, gateway)
@@ -162,59 +186,6 @@ async def test_a_device_that_is_interviewed_is_answered(world: Any) -> None:
 # Any frame ------------------------------------------------------------------------------------------------------------
 
 
-class Air:
-    """In the sender's place: takes frames, and is done with them when the test says so."""
-
-    def __init__(self) -> None:
-        self.frames: list[Frame] = []
-
-    def submit(self, frame: Frame) -> None:
-        self.frames.append(frame)
-
-
-EUI64 = "00:0d:6f:00:00:00:00:61"
-
-
-class House:
-    """The devices of an adapter without a radio."""
-
-    def __init__(self, folder: Path) -> None:
-        self.time = 0.0
-        self.context = RecordingContext(folder, lambda: self.time)
-        self.counters = dict.fromkeys(COUNTERS, 0)
-        self.semantics = Semantics(self.context, TABLE, PresenceTimes(), self.counters, lambda: None)
-        self.air = Air()
-        endpoint = Endpoint(
-            number=1, profile=0x0104, device_id=0, in_clusters=(0, 1, 6, 0x0402, 0x0405), out_clusters=(0x0019,)
-        )
-        device = Device(
-            eui64=EUI64,
-            nwk=1,
-            manufacturer="",
-            model="",
-            interviewed=True,
-            sleepy=False,
-            lqi=None,
-            rssi=None,
-            last_seen=None,
-            endpoints=(endpoint,),
-            tunnel_endpoints=(),
-        )
-        self.semantics.up(self.air, 1, [device])  # type: ignore[arg-type]
-        self.semantics._setup.clear()
-        self.air.frames.clear()
-
-    def take(self, cluster: int, octets: bytes, *, unicast: bool = True) -> list[Frame]:
-        """The default responses that a frame makes the adapter send."""
-        self.time += 10.0
-        self.semantics.take(EUI64, 1, cluster, 0, octets, False, unicast)
-        self.semantics.turn(self.time)
-        sent, self.air.frames = self.air.frames, []
-        for frame in sent:
-            frame.done(Outcome.DELIVERED)
-        return [frame for frame in sent if zcl.decode(frame.payload).command == 0x0B]  # no question whether it is there
-
-
 @pytest.fixture(scope="module")
 def house(tmp_path_factory: pytest.TempPathFactory) -> Iterator[House]:
     yield House(tmp_path_factory.mktemp("house"))
@@ -245,7 +216,7 @@ FRAMES = st.one_of(
 def test_any_frame_is_answered_once_at_most_and_by_the_rules(
     house: House, cluster: int, octets: bytes, unicast: bool
 ) -> None:
-    sent = house.take(cluster, octets, unicast=unicast)
+    sent = house.responses(cluster, octets, unicast=unicast)
     assert len(sent) <= 1
     try:
         came = zcl.decode(octets)
@@ -280,13 +251,13 @@ def test_one_at_a_time_for_each_device(tmp_path: Path) -> None:
     assert [frame.payload[1] for frame in house.air.frames] == [0]
     assert (house.counters["default_responses"], house.counters["default_responses_left_out"]) == (1, 4)
     house.air.frames.pop().done(Outcome.FAILED)
-    assert len(house.take(0x0006, b"\x08\x09\x0a\x00")) == 1
+    assert len(house.responses(0x0006, b"\x08\x09\x0a\x00")) == 1
 
 
 def test_a_copy_is_not_answered_again(tmp_path: Path) -> None:
     house = House(tmp_path)
     octets = bytes.fromhex("08d40a02d04802000a")
-    assert len(house.take(0x0006, octets)) == 1
+    assert len(house.responses(0x0006, octets)) == 1
     house.time -= 10.0
-    assert house.take(0x0006, octets) == []
-    assert len(house.take(0x0006, octets)) == 1  # long after: the counters may have gone round
+    assert house.responses(0x0006, octets) == []
+    assert len(house.responses(0x0006, octets)) == 1  # long after: the counters may have gone round

@@ -13,6 +13,8 @@ from typing import Any
 import bellows.ezsp.fragmentation
 import bellows.types as ezsp_types
 import pytest
+import zigpy.application
+import zigpy.exceptions
 import zigpy.types
 
 from adapters.zigbee import radio as radio_module
@@ -54,6 +56,12 @@ class Recorder:
 
     def device_joined(self, device: Known) -> None:
         self.joined.append(device)
+
+    def device_changed(self, device: Known) -> None:
+        self.joined.append(device)
+
+    def device_restarted(self, device: Known) -> None:
+        pass
 
     def device_left(self, eui64: str) -> None:
         self.left.append(eui64)
@@ -270,6 +278,34 @@ async def test_a_frame_is_handed_over_once(on_air: Any) -> None:
     assert device.received.count(b"\x11\x01\x02\x00\x00x") == 0
 
 
+@BOTH_EZSP
+async def test_a_full_dongle_ends_no_interview(on_air: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    """zigpy takes a dongle without room for a device that can't be reached, and gives up after three tries within a
+    fraction of a second: a burst of commands would end every interview.
+    """
+    _, _, radio, _ = on_air
+    monkeypatch.setattr(radio_module, "BUSY_WAITS", (0.0,) * 8)
+    app = radio._app
+    device = app.devices[zigpy.types.EUI64.convert(LAMP_TEXT)]
+    protocol = app._ezsp._protocol
+    send_unicast, refused = protocol.send_unicast, 0
+
+    async def full(*arguments: Any, **options: Any) -> Any:
+        nonlocal refused
+        if refused < 6:
+            refused += 1
+            return ezsp_types.sl_Status.ZIGBEE_MAX_MESSAGE_LIMIT_REACHED, 0
+        return await send_unicast(*arguments, **options)
+
+    protocol.send_unicast = full
+    status, _, endpoints = await device.zdo.Active_EP_req(device.nwk)
+    assert (status, endpoints, refused) == (0, [7], 6)
+    refused = 0
+    monkeypatch.setattr(radio_module, "BUSY_WAITS", ())
+    with pytest.raises(zigpy.exceptions.DeliveryError):  # the fault
+        await device.zdo.Active_EP_req(device.nwk)
+
+
 async def test_unknown_devices_and_a_lost_link(on_air: Any) -> None:
     world, _, radio, _ = on_air
     assert await radio.transmit(a_frame(b"x", eui64="00:00:00:00:00:00:00:09")) is Outcome.NO_DEVICE
@@ -369,6 +405,23 @@ async def test_frames_of_a_stranger_cost_one_question(on_air: Any) -> None:
     before = len(events.frames)
     await device.client.send(b"\x11\x63\x06\x00", cluster=CLUSTER_ID)
     await until(lambda: len(events.frames) > before)
+
+
+async def test_an_answer_that_nobody_asked_for_makes_no_device(on_air: Any) -> None:
+    """zigpy takes each answer about addresses for one to a question of its own, and the device in it for a new one."""
+    world, events, radio, device = on_air
+    app = radio._app
+    stranger = zigpy.types.EUI64.convert("00:0d:6f:00:00:00:00:99")
+    octets = bytes((9, 0)) + stranger.serialize() + bytes.fromhex("7856")
+    frame = ApsFrame(
+        profile=0, cluster=0x8001, source_endpoint=0, destination_endpoint=0, payload=octets, sequence=0x55
+    )
+    world.network.arrived(world.network.stations[LAMP], frame)
+    await device.client.send(b"\x11\x01\x06\x00", cluster=CLUSTER_ID)
+    await until(lambda: events.frames)
+    assert stranger not in app.devices
+    zigpy.application.ControllerApplication.handle_join(app, 0x5678, stranger, None, handle_rejoin=False)
+    assert stranger in app.devices  # the fault
 
 
 async def test_a_doubled_address_is_no_leaving(on_air: Any) -> None:
@@ -493,3 +546,23 @@ async def test_a_database_that_is_none(world: Any) -> None:
     with pytest.raises(TransportError) as caught:
         await Coordinator.start(settings_of(world), Recorder(), may_form=False)
     assert "zigbee.db" in str(caught.value)
+
+
+async def test_forming_raises_no_watchdog_alarm(
+    make_world: Make, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """bellows asks a dongle for its counters every 10 s, also while forming has it in reset, which may take longer:
+    over TCP bellows waits 1.5 s at each of some six resets. So the application that forms has no watchdog; the one that
+    comes after it has.
+    """
+    monkeypatch.setattr(radio_module.Application, "_watchdog_period", 0.001)
+    world = await make_world(blank=True)
+    settings = settings_of(world, channel=15)
+    (world.state_dir / "zigbee.db").touch(0o600)
+    forming = await radio_module.start(settings, Coordinator(settings, Recorder()), auto_form=True)
+    await radio_module.stop(forming)
+    assert not [record for record in caplog.records if "atchdog" in record.getMessage()]
+    assert forming._watchdog_task is None
+    radio = await Coordinator.start(settings, Recorder(), may_form=False)
+    assert radio._app._watchdog_task is not None
+    await radio.stop()

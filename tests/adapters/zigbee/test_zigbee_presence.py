@@ -89,6 +89,20 @@ def test_one_lost_command_is_not_the_end() -> None:
     assert presence.heard("a", 1100.0)
 
 
+def test_what_could_not_be_asked_says_nothing() -> None:
+    presence = table()
+    presence.add("a", sleepy=False, silent=None, now=0.0)
+    presence.heard("a", 0.0)
+    presence.doubt("a")
+    now = 0.0
+    for _ in range(5):
+        assert list(presence.asks()) == ["a"]
+        presence.asked("a", None, now)
+        now = due(presence)
+        presence.tick(now)
+    assert presence.online("a") and now == 5 * AGAIN[0]
+
+
 def test_times_are_the_table_s_own() -> None:
     presence = PresenceTable(always_on=ON, sleepy=SLEEPY, again=(1.0,))
     presence.add("a", sleepy=False, silent=None, now=0.0)
@@ -157,7 +171,7 @@ def test_a_doubt_asks_at_once_and_once() -> None:
 
 STEPS = st.lists(
     st.tuples(
-        st.sampled_from(["heard", "doubt", "tick", "answer", "silence", "add", "remove", "clear"]),
+        st.sampled_from(["heard", "doubt", "tick", "answer", "silence", "no room", "add", "remove", "clear"]),
         st.sampled_from(["a", "b", "s"]),
         st.floats(0, 2000),
     ),
@@ -178,9 +192,9 @@ def test_news_change_and_questions_end(steps: list[tuple[str, str, float]]) -> N
                 presence.doubt(name)
             case "tick":
                 presence.tick(now)
-            case "answer" | "silence":
+            case "answer" | "silence" | "no room":
                 asked.discard(name)
-                presence.asked(name, what == "answer", now)
+                presence.asked(name, {"answer": True, "silence": False, "no room": None}[what], now)
             case "add":
                 known.pop(name, None)
                 asked.discard(name)

@@ -31,7 +31,9 @@ LISTS: dict[str, Callable[[bytes], tuple[Any, str]]] = {
 """Readers of lists of records: they raise nothing."""
 SINGLE: dict[str, Callable[[bytes], Any]] = {
     "default response": foundation.default_responded,
+    "read reporting response": foundation.read_reporting_response,
     "bind response": zdo.bind_response,
+    "simple descriptor response": zdo.simple_descriptor_response,
     "frame": zcl.decode,
     **{
         f"value of type {kind.name}": lambda octets, id=kind.id: datatypes.decode(id, octets, 0)
@@ -53,6 +55,8 @@ VALID = [
         "18 2a 0a 0000 10 01",
         "1c 5f11 2a 0a 0000 10 01",
         "0984",
+        "00 00 0000 29 0a00 100e 0a00  86 00 2100  00 00 0600 10 0000 100e",
+        "00 3412 0e 01 0401 0000 00 03 0000 0600 0204 01 1900",
     )
 ]
 NEARLY = st.builds(
