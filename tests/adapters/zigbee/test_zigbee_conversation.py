@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable
 from typing import Any
 
@@ -10,6 +11,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from adapters.zigbee.config import ZigbeeConfig
+from carriage.log_rate import INTERVAL, LINES
 from carriage.zigbee.events import (
     DataError,
     FailReason,
@@ -521,3 +523,16 @@ def test_accepted_duplicate_is_not_an_error(pair: Any) -> None:
     pair.context.judge = lambda envelope: Accepted(SESSION, duplicate=True) if isinstance(envelope, Open) else None
     opened_by_device(pair)
     assert list(pair.sessions) == [SESSION]
+
+
+def test_a_device_that_breaks_the_protocol_can_not_fill_the_log(pair: Any, caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.INFO, "adapters.zigbee")
+    for number in range(200):
+        pair.gateway.tunnels.receive(bytes((0x11, number, 0x17)), pair.time)
+        pair.gateway.digest(pair.time)
+    assert pair.shared.counters["misbehaved"] == 200
+    assert 0 < len(caplog.records) <= LINES
+    pair.time += INTERVAL
+    pair.gateway.tunnels.receive(b"\x11\x00\x17", pair.time)
+    pair.gateway.digest(pair.time)
+    assert len(caplog.records) == LINES + 1
