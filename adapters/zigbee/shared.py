@@ -127,13 +127,12 @@ class Shared:
     """The open tunnels, for the next start."""
     salt: str
     """Drawn at each start."""
-    lines: dict[str, LogRate] = field(default_factory=dict)
-    """By the text of the line."""
+    lines: LogRate = field(default_factory=LogRate)
 
-    def log(self, level: int, text: str, *arguments: object) -> None:
-        """A line about what a device can cause as often as it likes: the counters have each, the log some."""
-        if self.lines.setdefault(text, LogRate()).permits(self.context.now()):
-            _LOG.log(level, text, *arguments)
+    def note(self, level: int, text: str, *values: object) -> None:
+        """A log line about what a device can cause as often as it likes; counters have the rest."""
+        if self.lines.permits(self.context.now()):
+            _LOG.log(level, text, *values)
 
     def hold(self, envelope: EnvelopeId, session: SessionId | None) -> None:
         """The device sleeps: an order waits until it asks. The final word comes later."""
@@ -146,5 +145,5 @@ class Shared:
         outcome = Outcome.DELIVERED if reason is None else Outcome.DROPPED
         self.counters["delivered" if reason is None else "dropped"] += 1
         if reason is not None:
-            self.log(logging.INFO, "envelope %d dropped: %s", envelope, reason.value)
+            self.note(logging.INFO, "envelope %d dropped: %s", envelope, reason.value)
         self.context.settle(Receipt(envelope, outcome, reason, session))
