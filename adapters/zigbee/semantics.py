@@ -199,19 +199,23 @@ class Semantics:
         """See ``air.RadioEvents.zcl_frame``."""
         if len(payload) < (3 if endpoint else 2):
             return False
-        question = None
+        question, ours = None, True
         if not endpoint or payload[2] != _REPORT or payload[0] & _GENERAL:
             question = self._requests.find(eui64, endpoint, cluster, payload, link_key) if unicast else None
-            if question is None and not (endpoint and _reports(payload)):
-                if endpoint and unicast:
-                    self._not_ours(eui64, endpoint << 16 | cluster, payload, link_key)
-                return False
+            if question is None:
+                if not endpoint or not _reports(payload):
+                    if endpoint and unicast:
+                        self._not_ours(eui64, endpoint << 16 | cluster, payload, link_key)
+                    return False
+                ours = False
+        elif cluster not in self._table.of:
+            ours = False  # zigpy learns the model of a sleeping device from what it reports
         if len(self._inbox) >= INBOX:
             self._counters["reports_dropped"] += 1
-            return True
+            return ours
         self._inbox.append((eui64, endpoint << 16 | cluster, aps_counter, payload, link_key, unicast, question))
         self._wake()
-        return True
+        return ours
 
     def _not_ours(self, eui64: str, at: int, payload: bytes, link_key: bool) -> None:
         """zigpy gets a frame. It says nothing to one from a cluster that the device's interview didn't tell of."""
