@@ -62,10 +62,12 @@ class _Sender:
 @dataclass(slots=True, eq=False)
 class _Unfinished:
     """An interview that isn't over. ``failed``: the endpoint that it failed at; ``refused``: whose descriptor the
-    device refused, or sent without content. ``again``: when it may be begun again."""
+    device refused, or sent without content. ``told``: whether the device was told of, and with its endpoints.
+    ``again``: when it may be begun again."""
 
     failed: int | None = None
     refused: bool = False
+    told: bool | None = None
     again: float = float("-inf")
     pause: float = INTERVIEW_INTERVAL
 
@@ -293,6 +295,7 @@ class Coordinator:
         eui64 = radio.eui64_of(device)
         self._members.join(eui64, int(device.nwk))
         self._senders.clear()  # addresses may have moved
+        self._unfinished.pop(eui64, None)
         self._forget_interview(eui64)
         self._interviews[eui64] = asyncio.get_running_loop().call_later(
             self._settings.interview, self._interview_over, device
@@ -313,6 +316,8 @@ class Coordinator:
 
     def device_init_failure(self, device: Any) -> None:
         """An interview ended early. Where it was for one endpoint, it goes on without."""
+        if not radio.is_member(device):
+            return
         unfinished = self._unfinished.setdefault(radio.eui64_of(device), _Unfinished())
         endpoint = radio.undescribed(device)
         if endpoint is not None and (unfinished.refused or unfinished.failed == endpoint):
@@ -321,7 +326,7 @@ class Coordinator:
                 asyncio.get_running_loop().call_soon(radio.interview_on, device)
                 return
         unfinished.failed = endpoint
-        self.device_initialized(device)
+        self._tell_unfinished(device)
 
     def _leave_out(self, device: Any, endpoint: int) -> bool:
         _LOG.info("%s doesn't tell what its endpoint %d is", radio.eui64_of(device), endpoint)
@@ -378,7 +383,17 @@ class Coordinator:
         device.cancel_initialization()
         while (endpoint := radio.undescribed(device)) is not None:
             self._leave_out(device, endpoint)
-        self.device_initialized(device)
+        self._tell_unfinished(device)
+
+    def _tell_unfinished(self, device: Any) -> None:
+        """Tell of a device as far as it is known, unless that was told."""
+        eui64 = radio.eui64_of(device)
+        unfinished = self._unfinished.setdefault(eui64, _Unfinished())
+        self._senders.clear()  # whether it sleeps may be known by now
+        self._forget_interview(eui64)
+        if unfinished.told is not device.is_initialized:
+            unfinished.told = device.is_initialized
+            self.device_initialized(device)
 
     def _forget_interview(self, eui64: str) -> None:
         timer = self._interviews.pop(eui64, None)

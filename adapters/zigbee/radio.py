@@ -444,6 +444,11 @@ def forget(device: Any) -> None:
     device.on_remove()
 
 
+def is_member(device: Any) -> bool:
+    """Whether zigpy's table has it; false once it was taken out."""
+    return device.application.devices.get(device.ieee) is device
+
+
 def is_finished(device: Any) -> bool:
     """Whether the interview is over and in zigpy's database."""
     return device.original_signature is not None
