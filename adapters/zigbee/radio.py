@@ -27,6 +27,7 @@ import zigpy.types
 from adapters.zigbee.air import Device, Endpoint, Settings, clean, describe
 from adapters.zigbee.fragments import Key, Reassembly
 from adapters.zigbee.sending import BUSY_WAITS, Frame, Outcome
+from carriage.log_rate import LogRate
 from carriage.zigbee.tunneling import CLUSTER_ID
 from carriage.zigbee.zdo import SimpleDescriptor
 from gateway.api.errors import TransportError
@@ -251,17 +252,35 @@ def _application_config(settings: Settings, *, watchdog: bool) -> dict[str, Any]
     }
 
 
+class _Seldom(logging.Filter):
+    """Lets a library's logger write so many lines only: zigpy has one for each frame that is longer than it knows."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._rate = LogRate()
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        return record.levelno < logging.WARNING or self._rate.permits(record.created)
+
+
 def quiet_libraries() -> None:
-    """Keep the libraries' loggers above DEBUG, where they log keys, payloads and SQL parameters.
+    """Keep the libraries' loggers above DEBUG, where they log keys, payloads and SQL parameters, and what they warn of
+    at a bounded rate.
 
     Nobody having set a level they only warn: INFO tells each step of each interview.
     """
-    for name in ("zigpy", "bellows", "aiosqlite", "serialx"):
+    libraries = ("zigpy", "bellows", "aiosqlite", "serialx")
+    for name in libraries:
         logger = logging.getLogger(name)
         if logger.level == logging.NOTSET:
             logger.setLevel(logging.WARNING)
         elif logger.level < logging.INFO:
             logger.setLevel(logging.INFO)
+    for name in [name for name in logging.root.manager.loggerDict if name.partition(".")[0] in libraries]:
+        logger = logging.getLogger(name)
+        for old in [each for each in logger.filters if isinstance(each, _Seldom)]:
+            logger.removeFilter(old)
+        logger.addFilter(_Seldom())
 
 
 async def start(settings: Settings, hooks: Hooks, *, auto_form: bool) -> Application:

@@ -253,7 +253,7 @@ async def test_the_inbox_ends_up_right_however_much_happens(home: Home) -> None:
 
 async def test_after_many_sessions_nothing_is_left(start: Start) -> None:
     """Clients of all manners, coming and going in every state."""
-    home = await start(absence=1.0, reply_window=0.05)
+    home = await start(absence=1.0, reply_window=0.05, max_clients_per_identity=64, handshake_burst=64)
     random = Random(7)
 
     door = asyncio.Semaphore(4)  # a host has no more than 8 handshakes under way
@@ -288,7 +288,7 @@ async def test_after_many_sessions_nothing_is_left(start: Start) -> None:
 
 async def test_what_a_client_leaves_behind_in_sessions_it_closed_is_swept(start: Start) -> None:
     """It comes back to what drains still: no close will ever come for that."""
-    home = await start(limits=EngineLimits(subject_sessions=400), reply_window=0.0)
+    home = await start(limits=EngineLimits(subject_sessions=400, subject_opens_burst=400), reply_window=0.0)
     home.far.takes = False
     phone = await home.client("phone")
     most = 0
