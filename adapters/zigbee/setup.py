@@ -214,7 +214,7 @@ class Setup:
         now = self._now()
         step = next((step for step in job.steps if job.due.get(step, now) <= now), None)
         if step is None:
-            job.retry_at = min(job.due.values())
+            job.retry_at = min(job.due[step] for step in job.steps)
             self._rest(job)
             return
 

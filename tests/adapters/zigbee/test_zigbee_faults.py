@@ -21,7 +21,8 @@ from adapters.zigbee import radio as radio_module
 from adapters.zigbee.air import Device as Known
 from adapters.zigbee.air import Settings
 from adapters.zigbee.coordinator import Coordinator
-from adapters.zigbee.radio import ENDPOINT, PROFILE
+from adapters.zigbee.device_table import PROFILE
+from adapters.zigbee.radio import ENDPOINT
 from adapters.zigbee.sending import Frame, Outcome
 from carriage.log_rate import LINES
 from carriage.zigbee.tunneling import CLUSTER_ID
