@@ -23,7 +23,10 @@ SCHEDULER = 0.003
 
 def namespace() -> bool:
     """Whether a network namespace can be made here, with a /64 of ours."""
-    return subprocess.run([*NAMESPACE, "sh", "-c", SET_UP], capture_output=True, check=False).returncode == 0
+    try:
+        return subprocess.run([*NAMESPACE, "sh", "-c", SET_UP], capture_output=True, check=False).returncode == 0
+    except FileNotFoundError:
+        return False
 
 
 @pytest.mark.process
