@@ -10,7 +10,7 @@ import pytest
 from gateway.api.model import ContentKind
 from gateway.engine.policy import Condition
 from tests.gateway.engine.conftest import Stage, permit
-from tests.gateway.engine.differential import Stack, bundled, certificate, compare
+from tests.gateway.engine.differential import Stack, Talk, bundled, certificate, compare
 from tests.peers.peer_stacks import RETRIED, openssl, wolfssl
 
 MAKERS = {"bundled": bundled, "openssl": openssl, "wolfssl": wolfssl}
@@ -31,6 +31,14 @@ def test_what_a_stack_takes_the_engine_saw_or_did_not_pass(stacks: dict[str, Sta
     print(stacks[name].name, protocol, dict(tally.outcomes))
     assert tally.faults == []
     assert min(tally.outcomes[outcome] for outcome in ("finished", "begun", "neither")) > HANDSHAKES / 20
+
+
+@pytest.mark.parametrize("name", MAKERS)
+def test_nothing_of_an_honest_handshake_is_lost(stacks: dict[str, Stack], name: str) -> None:
+    for protocol in stacks[name].protocols:
+        for number in range(20):
+            talk = Talk(stacks[name], protocol, str(number), mutated=False)
+            assert talk.finished and talk.faults == [] and talk.passed == sum(talk.n.values())
 
 
 def test_a_second_hello_after_a_retry(stacks: dict[str, Stack]) -> None:
