@@ -47,14 +47,6 @@ def test_a_second_hello_after_a_retry(stacks: dict[str, Stack]) -> None:
     assert tally.outcomes["finished"] > HANDSHAKES / 20
 
 
-def test_dtls_1_3_where_a_stack_has_it(stacks: dict[str, Stack]) -> None:
-    """wolfSSL of Debian 13 does; of Debian 12 it is built without."""
-    having = [stack for stack in stacks.values() if "dtls1.3" in stack.protocols]
-    for stack in having:
-        assert compare(stack, "dtls1.3", HANDSHAKES).faults == []
-    assert len(having) <= 1
-
-
 def test_a_hello_of_ssl_2_is_answered_by_openssl_3_and_refused_by_us(tmp_path: Path) -> None:
     """RFC 5246 E.2 lets servers take it for a hello of TLS 1.2. Nobody has to send it, so no rule has to read it."""
     suites = bytes.fromhex("00009c00002f")
