@@ -14,7 +14,7 @@ from typing import Any, Final
 
 from adapters.mqtt import faults
 from adapters.mqtt.devices.board import Board, Part
-from adapters.mqtt.devices.commands import RECEIVE_MAXIMUM, Commands
+from adapters.mqtt.devices.commands import MAX_PENDING, RECEIVE_MAXIMUM, Commands
 from adapters.mqtt.devices.names import MAX_DEVICES, Names
 from adapters.mqtt.devices.once import Once
 from adapters.mqtt.devices.requests import Requests
@@ -73,7 +73,9 @@ class Devices:
     def __init__(self, options: MqttOptions, devices: DeviceOptions, health: Callable[[str], None]) -> None:
         self._topics = HomeSpace(devices.base)
         will = Will(topic=self._topics.bridge_state, payload=OFFLINE, retain=True, content_type=JSON_TYPE)
-        self._options = replace(options, will=will, manual_ack=True, receive_maximum=RECEIVE_MAXIMUM)
+        self._options = replace(
+            options, will=will, manual_ack=True, receive_maximum=RECEIVE_MAXIMUM, max_queued=2 * MAX_PENDING
+        )
         self._prefix = devices.discovery_prefix
         self._claim = devices.claim
         self._health = health
