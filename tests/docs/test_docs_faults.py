@@ -21,6 +21,7 @@ from adapters.zigbee import adapter as zigbee_adapter
 from adapters.zigbee import orders as zigbee_orders
 from adapters.zigbee import presence, setup
 from adapters.zigbee.config import ZigbeeConfig
+from carriage import log_rate
 from carriage.mqtt import client as mqtt_client
 from carriage.mqtt.options import MqttOptions
 from carriage.pauses import Pauses
@@ -28,6 +29,7 @@ from carriage.zigbee.events import TunnelLimits
 from gateway.engine.limits import EngineLimits
 from gateway.runtime import admin, daemon, store, store_clock, store_keeper
 from gateway.runtime.supervisor import Backoff
+from layer import listener
 from tests.docs.conftest import Page, cells, read
 
 ROOT = Path(__file__).parents[2]
@@ -52,6 +54,9 @@ FAULTS = (
     "phone vanishes behind an Observe of a device",
     "slow CoAP client",
     "slow MQTT subscriber",
+    "somebody begins handshakes and finishes none",
+    "somebody fakes datagrams to a handshake under way",
+    "clients that vanish without a word, again and again",
     "administrator that does not read",
     "disk full",
     "log can't be written",
@@ -122,6 +127,11 @@ NUMBERS = (
     f"`limits.idle` ({LIMITS.idle / 3600:g} h)",
     f"the confirmable one {observers.SETTLED:g} s behind it",
     f"after `idle` ({COAP['idle'].default:g} s)",
+    f"`handshake_rate`, {COAP['handshake_rate'].default:g} a second",
+    f"log, {log_rate.LINES} lines in {log_rate.INTERVAL:g} s",
+    f"an alert shortens the wait to {listener.AFTER_ALERT:g} s",
+    f"of their identity ({COAP['max_clients_per_identity'].default}), "
+    f"of their host ({COAP['max_clients_per_host'].default}) or of all ({COAP['max_clients'].default})",
     f"after {admin.IDLE:g} s for an answer",
     f"{admin.MAX_CONNECTIONS} are served at once",
     f"more than {store_clock.JUMP:g} s apart",
