@@ -103,6 +103,8 @@ class MqttClient:
         """PUBLISH packets that were read past: too long, or malformed."""
         self.unsent = Complaints("message that can't be sent")
         """Messages that are longer than the broker takes, or over which it ended connections."""
+        self.on_too_long: Callable[[str], None] | None = None
+        """Called with the topic of a message that was read past since it is too long."""
         self._blame = Blame(STABLE)
         self._failures = Complaints("the handler of the MQTT client failed")
         self._paho = self._engine()
@@ -632,3 +634,5 @@ class MqttClient:
             self._end(f"a message at {topic} that can't be acknowledged")
         elif message.packet_id:
             self._acknowledge(message.packet_id)
+        if self.on_too_long is not None and message.size > self._options.max_packet:
+            self._call(self.on_too_long, message.topic)
