@@ -114,6 +114,7 @@ class Devices:
         client = self._client = MqttClient(self._options, self)
         # Half of the queue: whoever floods us must not crowd out the rest.
         self._news = News(client, self._options.max_queued // 2)
+        client.on_too_long = self._on_too_long
         client.subscribe(self._filters())
         self._later(EARLY_FOR, self._started)
         if self._names.missing:
@@ -279,6 +280,14 @@ class Devices:
         else:
             self._commands.take(topic, message, self._context, self._peer, lost)
         return True
+
+    def _on_too_long(self, name: str) -> None:
+        try:
+            topic = self._topics.parse(name)
+        except PeerError:
+            return
+        if isinstance(topic, Set | Get):
+            self._commands.too_long(topic)
 
     def _take_early(self) -> None:
         """Carry out what waited for devices that are here now; all of it where there is no more to wait for."""
