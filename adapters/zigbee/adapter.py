@@ -473,15 +473,17 @@ class ZigbeeAdapter:
         conversation = self._conversations.get(key)
         if conversation is not None:
             return conversation
+        assert self._shared is not None
         limits = self._config.limits
         if len(self._conversations) >= limits.devices:
             idle = next((each for each, other in self._conversations.items() if other.idle), None)
             if idle is None:
-                _LOG.warning("no room for a tunnel with %s: %d device endpoints have tunnels", key[0], limits.devices)
+                text = "no room for a tunnel with %s: %d device endpoints have tunnels"
+                self._shared.note(logging.WARNING, text, key[0], limits.devices)
                 return None
             del self._conversations[idle]
             self._deadlines.forget(idle)
-        assert self._shared is not None
+            self._calling.pop(idle, None)
         manufacturer = self._config.manufacturer_code
         tunnels = TunnelEndpoint(
             limits=TunnelLimits(

@@ -16,6 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
+from adapters.zigbee import device_table as table
 from adapters.zigbee import radio
 from adapters.zigbee.air import BlankDongleError, Device, RadioEvents, Settings, describe
 from adapters.zigbee.members import FILE, Members
@@ -45,7 +46,9 @@ trouble with its radio, and each costs a handful of frames."""
 _NOT_ACTIVE: Final = b"\x83"
 """Of an endpoint, which zigpy leaves out then: there is nothing more to learn of it."""
 
-_PROFILES: Final = frozenset((zdo.PROFILE, radio.PROFILE, 0xC05E))
+_ANSWERED_BY_US: Final = foundation.RESPONSES | {foundation.General.REPORT}
+"""General commands that zigpy must not answer: we have, if an answer is due."""
+_PROFILES: Final = frozenset((zdo.PROFILE, table.PROFILE, 0xC05E))
 """Whose frames may be ours: ZDO, Home Automation, and ZLL, whose devices use the clusters of the former."""
 
 
@@ -62,10 +65,12 @@ class _Sender:
 @dataclass(slots=True, eq=False)
 class _Unfinished:
     """An interview that isn't over. ``failed``: the endpoint that it failed at; ``refused``: whose descriptor the
-    device refused, or sent without content. ``again``: when it may be begun again."""
+    device refused, or sent without content. ``told``: whether the device was told of, and with its endpoints.
+    ``again``: when it may be begun again."""
 
     failed: int | None = None
     refused: bool = False
+    told: bool | None = None
     again: float = float("-inf")
     pause: float = INTERVIEW_INTERVAL
 
@@ -145,14 +150,14 @@ class Coordinator:
     def _recall(self, app: radio.Application) -> None:
         """Set right what zigpy's database doesn't know of those who joined and left."""
         members = self._members
-        members.settle({radio.eui64_of(device) for device in radio.devices(app)})
+        members.settle({table.eui64_of(device) for device in table.devices(app)})
         for eui64 in members.gone:
-            device = radio.device_named(app, eui64)
+            device = table.device_named(app, eui64)
             if device is not None:
-                radio.forget(device)
+                table.forget(device)
         for eui64, (nwk, _) in tuple(members.joined.items()):
             _LOG.info("the interview of %s was not over: it is asked on", eui64)
-            self.device_joined(radio.recall(app, eui64, nwk))
+            self.device_joined(table.recall(app, eui64, nwk))
 
     async def wait_lost(self) -> str:
         """Until the link to the dongle is gone; why."""
@@ -191,7 +196,7 @@ class Coordinator:
         if sender is not None:
             self._events.heard(sender.eui64, sender.sleepy)
         profile = packet.profile_id
-        if packet.cluster_id == CLUSTER_ID and profile == radio.PROFILE:
+        if packet.cluster_id == CLUSTER_ID and profile == table.PROFILE:
             # zigpy's own path would drop a repeated payload for 10 s
             if nwk is None or not radio.is_unicast(packet):
                 self._counters["not_unicast"] += 1
@@ -231,7 +236,7 @@ class Coordinator:
         if not unicast:  # there is nothing in it for zigpy, which would answer it
             self._counters["not_unicast"] += 1
             return False
-        if not frame.cluster_specific and frame.command in foundation.RESPONSES:
+        if not frame.cluster_specific and frame.command in _ANSWERED_BY_US:
             radio.no_default_response(packet)
         return True
 
@@ -255,7 +260,7 @@ class Coordinator:
         if now - sender.seen >= SEEN_INTERVAL:
             sender.seen = now
             device.last_seen = packet.timestamp
-        if not radio.is_finished(device):
+        if not table.is_finished(device):
             self._interview_again(sender, now)
 
     def _may_ask(self, nwk: int) -> bool:
@@ -273,11 +278,11 @@ class Coordinator:
         sender = self._senders.get(nwk)
         if sender is not None and sender.device.nwk == nwk:
             return sender
-        device = radio.device_at(app, nwk)
+        device = table.device_at(app, nwk)
         if device is None:
             self._senders.pop(nwk, None)
             return None
-        sender = self._senders[nwk] = _Sender(device, radio.eui64_of(device), radio.is_sleepy(device))
+        sender = self._senders[nwk] = _Sender(device, table.eui64_of(device), table.is_sleepy(device))
         return sender
 
     def _interview_again(self, sender: _Sender, now: float) -> None:
@@ -286,13 +291,14 @@ class Coordinator:
             return
         unfinished.again = now + unfinished.pause
         unfinished.pause = min(2 * unfinished.pause, INTERVIEW_INTERVAL_MOST)
-        radio.interview_on(sender.device)
+        table.interview_on(sender.device)
 
     def device_joined(self, device: Any) -> None:
         """A device came in: its interview begins."""
-        eui64 = radio.eui64_of(device)
+        eui64 = table.eui64_of(device)
         self._members.join(eui64, int(device.nwk))
         self._senders.clear()  # addresses may have moved
+        self._unfinished.pop(eui64, None)
         self._forget_interview(eui64)
         self._interviews[eui64] = asyncio.get_running_loop().call_later(
             self._settings.interview, self._interview_over, device
@@ -300,12 +306,12 @@ class Coordinator:
 
     def device_initialized(self, device: Any) -> None:
         """A device has told what it is, or won't."""
-        if radio.is_coordinator(device):
+        if table.is_coordinator(device):
             return
-        eui64 = radio.eui64_of(device)
+        eui64 = table.eui64_of(device)
         self._senders.clear()  # zigpy may have put another object in its place
         self._forget_interview(eui64)
-        if radio.is_finished(device):
+        if table.is_finished(device):
             self._unfinished.pop(eui64, None)
         for endpoint in [each for each in self._members.missing.get(eui64, ()) if each in device.endpoints]:
             self._members.found(eui64, endpoint)
@@ -313,26 +319,28 @@ class Coordinator:
 
     def device_init_failure(self, device: Any) -> None:
         """An interview ended early. Where it was for one endpoint, it goes on without."""
-        unfinished = self._unfinished.setdefault(radio.eui64_of(device), _Unfinished())
-        endpoint = radio.undescribed(device)
+        if not table.is_member(device):
+            return
+        unfinished = self._unfinished.setdefault(table.eui64_of(device), _Unfinished())
+        endpoint = table.undescribed(device)
         if endpoint is not None and (unfinished.refused or unfinished.failed == endpoint):
             unfinished.refused, unfinished.failed = False, None
             if self._leave_out(device, endpoint):
-                asyncio.get_running_loop().call_soon(radio.interview_on, device)
+                asyncio.get_running_loop().call_soon(table.interview_on, device)
                 return
         unfinished.failed = endpoint
-        self.device_initialized(device)
+        self._tell_unfinished(device)
 
     def _leave_out(self, device: Any, endpoint: int) -> bool:
-        _LOG.info("%s doesn't tell what its endpoint %d is", radio.eui64_of(device), endpoint)
-        self._members.miss(radio.eui64_of(device), endpoint)
-        return radio.leave_out(device, endpoint)
+        _LOG.info("%s doesn't tell what its endpoint %d is", table.eui64_of(device), endpoint)
+        self._members.miss(table.eui64_of(device), endpoint)
+        return table.leave_out(device, endpoint)
 
     def described(self, eui64: str, descriptor: SimpleDescriptor) -> None:
         """A device told what one of its endpoints is, after its interview."""
-        device = None if self._app is None else radio.device_named(self._app, eui64)
+        device = None if self._app is None else table.device_named(self._app, eui64)
         if self._app is not None and device is not None:
-            radio.add_endpoint(self._app, device, descriptor)
+            table.add_endpoint(self._app, device, descriptor)
             self._members.found(eui64, descriptor.endpoint)
             self._events.device_changed(self._view(device))
 
@@ -342,9 +350,9 @@ class Coordinator:
 
     def announced(self, device: Any) -> None:
         """A device that was in already announced itself."""
-        if not device.is_initialized or radio.is_sleepy(device):
+        if not device.is_initialized or table.is_sleepy(device):
             return
-        now, eui64 = time.monotonic(), radio.eui64_of(device)
+        now, eui64 = time.monotonic(), table.eui64_of(device)
         times = [each for each in self._announced.get(eui64, ()) if now - each < ANNOUNCED_WITHIN]
         if len(times) < ANNOUNCED:
             times.append(now)
@@ -356,13 +364,13 @@ class Coordinator:
     def device_left(self, device: Any) -> None:
         if self._conflict:
             return
-        eui64 = radio.eui64_of(device)
+        eui64 = table.eui64_of(device)
         self._members.leave(eui64)
         self._forget_interview(eui64)
         self._unfinished.pop(eui64, None)
         self._announced.pop(eui64, None)
         self._senders.clear()
-        radio.forget(device)
+        table.forget(device)
         self._events.device_left(eui64)
 
     @contextmanager
@@ -374,11 +382,21 @@ class Coordinator:
             self._conflict = False
 
     def _interview_over(self, device: Any) -> None:
-        _LOG.warning("the interview of %s took too long", radio.eui64_of(device))
+        _LOG.warning("the interview of %s took too long", table.eui64_of(device))
         device.cancel_initialization()
-        while (endpoint := radio.undescribed(device)) is not None:
+        while (endpoint := table.undescribed(device)) is not None:
             self._leave_out(device, endpoint)
-        self.device_initialized(device)
+        self._tell_unfinished(device)
+
+    def _tell_unfinished(self, device: Any) -> None:
+        """Tell of a device as far as it is known, unless that was told."""
+        eui64 = table.eui64_of(device)
+        unfinished = self._unfinished.setdefault(eui64, _Unfinished())
+        self._senders.clear()  # whether it sleeps may be known by now
+        self._forget_interview(eui64)
+        if unfinished.told is not device.is_initialized:
+            unfinished.told = device.is_initialized
+            self.device_initialized(device)
 
     def _forget_interview(self, eui64: str) -> None:
         timer = self._interviews.pop(eui64, None)
@@ -390,19 +408,19 @@ class Coordinator:
     def devices(self) -> Iterator[Device]:
         """Every device of the network's table, the coordinator apart."""
         if self._app is not None:
-            yield from map(self._view, radio.devices(self._app))
+            yield from map(self._view, table.devices(self._app))
 
     def device(self, eui64: str) -> Device | None:
-        found = None if self._app is None else radio.device_named(self._app, eui64)
+        found = None if self._app is None else table.device_named(self._app, eui64)
         return None if found is None else self._view(found)
 
     def _view(self, device: Any) -> Device:
-        return radio.view(device, self._members.missing.get(radio.eui64_of(device), ()))
+        return table.view(device, self._members.missing.get(table.eui64_of(device), ()))
 
     def asleep(self, eui64: str) -> bool:
         """Whether a device's receiver is off while it idles; false while that isn't known."""
-        found = None if self._app is None else radio.device_named(self._app, eui64)
-        return found is not None and radio.is_sleepy(found)
+        found = None if self._app is None else table.device_named(self._app, eui64)
+        return found is not None and table.is_sleepy(found)
 
     async def permit(self, seconds: int) -> None:
         """Let devices join for 1 to 254 seconds; 0 closes. TransportError while the dongle is away."""
@@ -415,7 +433,7 @@ class Coordinator:
         app = self._app
         if app is None:
             return Outcome.FAILED
-        device = radio.device_named(app, frame.eui64)
+        device = table.device_named(app, frame.eui64)
         if device is None:
             return Outcome.NO_DEVICE
         if len(frame.payload) > self.max_payload - (LINK_KEY_OVERHEAD if frame.link_key else 0):

@@ -1,4 +1,5 @@
-"""bellows and zigpy as this adapter uses them: the only file that imports them, with a typed face outward.
+"""bellows and zigpy as this adapter uses them, with a typed face outward: with ``device_table`` the only file that
+imports them.
 
 Here are the application with our hooks, its configuration, its start and end, and the sending of one frame. What is
 made of it is in ``coordinator``. Faults of bellows 1.2 and zigpy 2.4 that are worked around are named where it is done.
@@ -8,7 +9,6 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Iterable, Iterator
 from contextlib import AbstractContextManager
 from typing import Any, Final, Protocol
 
@@ -24,19 +24,18 @@ import zigpy.exceptions
 import zigpy.profiles.zha
 import zigpy.types
 
-from adapters.zigbee.air import Device, Endpoint, Settings, clean, describe
+from adapters.zigbee.air import Settings, clean, describe
+from adapters.zigbee.device_table import is_sleepy
 from adapters.zigbee.fragments import Key, Reassembly
 from adapters.zigbee.sending import BUSY_WAITS, Frame, Outcome
+from carriage.log_rate import LogRate
 from carriage.zigbee.tunneling import CLUSTER_ID
-from carriage.zigbee.zdo import SimpleDescriptor
 from gateway.api.errors import TransportError
 
 _LOG = logging.getLogger(__name__)
 
 ENDPOINT: Final = 1
 """Our endpoint with the tunnelling cluster: zigpy's own of the HA profile, where devices look first."""
-PROFILE: Final = int(zigpy.profiles.zha.PROFILE_ID)
-"""Home Automation: the only profile besides ZLL whose ZCL zigpy parses, so devices of it are interviewed."""
 
 DELIVERY_TIMEOUT: Final = 12.0
 """Seconds until the dongle has told what became of a unicast; its own retries end after some 5 s."""
@@ -251,17 +250,35 @@ def _application_config(settings: Settings, *, watchdog: bool) -> dict[str, Any]
     }
 
 
+class _Seldom(logging.Filter):
+    """Lets a library's logger write so many lines only: zigpy has one for each frame that is longer than it knows."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._rate = LogRate()
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        return record.levelno < logging.WARNING or self._rate.permits(record.created)
+
+
 def quiet_libraries() -> None:
-    """Keep the libraries' loggers above DEBUG, where they log keys, payloads and SQL parameters.
+    """Keep the libraries' loggers above DEBUG, where they log keys, payloads and SQL parameters, and what they warn of
+    at a bounded rate.
 
     Nobody having set a level they only warn: INFO tells each step of each interview.
     """
-    for name in ("zigpy", "bellows", "aiosqlite", "serialx"):
+    libraries = ("zigpy", "bellows", "aiosqlite", "serialx")
+    for name in libraries:
         logger = logging.getLogger(name)
         if logger.level == logging.NOTSET:
             logger.setLevel(logging.WARNING)
         elif logger.level < logging.INFO:
             logger.setLevel(logging.INFO)
+    for name in [name for name in logging.root.manager.loggerDict if name.partition(".")[0] in libraries]:
+        logger = logging.getLogger(name)
+        for old in [each for each in logger.filters if isinstance(each, _Seldom)]:
+            logger.removeFilter(old)
+        logger.addFilter(_Seldom())
 
 
 async def start(settings: Settings, hooks: Hooks, *, auto_form: bool) -> Application:
@@ -404,130 +421,3 @@ def no_default_response(packet: Any) -> None:
 
 def under_link_key(packet: Any) -> bool:
     return zigpy.types.TransmitOptions.APS_Encryption in packet.tx_options
-
-
-def device_at(app: Application, nwk: int) -> Any:
-    """zigpy's device with a network address, or None. It searches all of them."""
-    try:
-        device = app.get_device(nwk=nwk)
-    except KeyError:
-        return None
-    return device if isinstance(device, zigpy.device.ZigbeeDevice) else None
-
-
-def device_named(app: Application, eui64: str) -> Any:
-    """zigpy's device with an EUI64, or None."""
-    device = app.devices.get(zigpy.types.EUI64.convert(eui64))
-    return device if isinstance(device, zigpy.device.ZigbeeDevice) else None
-
-
-def devices(app: Application) -> Iterator[Any]:
-    """zigpy's devices, the coordinator apart."""
-    for device in list(app.devices.values()):
-        if isinstance(device, zigpy.device.ZigbeeDevice) and device.ieee != app.state.node_info.ieee:
-            yield device
-
-
-def recall(app: Application, eui64: str, nwk: int) -> Any:
-    """A device that zigpy's database doesn't know, for it wasn't interviewed: now it is."""
-    device = app.add_device(zigpy.types.EUI64.convert(eui64), nwk)
-    device.schedule_initialize()
-    return device
-
-
-def forget(device: Any) -> None:
-    """Take a device out of zigpy's table and database: it keeps those that left for ever."""
-    app = device.application
-    app.devices.pop(device.ieee, None)
-    device.cancel_initialization()
-    app.listener_event("device_removed", device)
-    device.on_remove()
-
-
-def is_finished(device: Any) -> bool:
-    """Whether the interview is over and in zigpy's database."""
-    return device.original_signature is not None
-
-
-def interview_on(device: Any) -> None:
-    """Go on with an interview where it failed; zigpy thinks that it is over as soon as all endpoints are known."""
-    device.cancel_initialization()
-    device._initialize_task = device.create_task(device.initialize(), name="initialize")
-
-
-def undescribed(device: Any) -> int | None:
-    """The first endpoint that a device listed and didn't describe: that of which its interview failed, if of any."""
-    if device.node_desc is not None:
-        for endpoint in device.non_zdo_endpoints:
-            if endpoint.status == zigpy.endpoint.Status.NEW:
-                return int(endpoint.endpoint_id)
-    return None
-
-
-def leave_out(device: Any, endpoint: int) -> bool:
-    """Have an interview go on without an endpoint; whether others are left."""
-    del device.endpoints[endpoint]
-    return bool(device.has_non_zdo_endpoints)
-
-
-def add_endpoint(app: Application, device: Any, descriptor: SimpleDescriptor) -> None:
-    """Put an endpoint into zigpy's table, and into its database where the device is there."""
-    endpoint = device.add_endpoint(descriptor.endpoint)
-    endpoint.profile_id, endpoint.device_type = descriptor.profile, descriptor.device_id
-    for cluster in descriptor.inputs:
-        endpoint.add_input_cluster(cluster)
-    for cluster in descriptor.outputs:
-        endpoint.add_output_cluster(cluster)
-    endpoint.status = zigpy.endpoint.Status.ZDO_INIT
-    signature = device._original_signature
-    if signature is not None:
-        device._original_signature = None  # zigpy saves no device that has one, lest a quirk's changes be saved
-        app.listener_event("raw_device_initialized", device)
-        device._original_signature = signature
-
-
-def is_coordinator(device: Any) -> bool:
-    return bool(device.ieee == device.application.state.node_info.ieee)
-
-
-def eui64_of(device: Any) -> str:
-    return str(device.ieee).lower()
-
-
-def is_sleepy(device: Any) -> bool:
-    """Whether its receiver is off while it idles; false while that isn't known."""
-    descriptor = device.node_desc
-    return descriptor is not None and descriptor.is_end_device and not descriptor.is_receiver_on_when_idle
-
-
-def view(device: Any, missing: Iterable[int] = ()) -> Device:
-    seen = device.last_seen
-    return Device(
-        eui64=eui64_of(device),
-        nwk=int(device.nwk),
-        manufacturer=clean(device.manufacturer),
-        model=clean(device.model),
-        interviewed=device.is_initialized,
-        sleepy=is_sleepy(device),
-        lqi=None if device.lqi is None else int(device.lqi),
-        rssi=None if device.rssi is None else int(device.rssi),
-        last_seen=None if seen is None else float(seen),
-        endpoints=tuple(
-            Endpoint(
-                number=int(endpoint.endpoint_id),
-                profile=int(endpoint.profile_id or 0),
-                device_id=int(endpoint.device_type or 0),
-                in_clusters=tuple(map(int, endpoint.in_clusters)),
-                out_clusters=tuple(map(int, endpoint.out_clusters)),
-            )
-            for endpoint in sorted(device.non_zdo_endpoints, key=lambda endpoint: endpoint.endpoint_id)
-        ),
-        tunnel_endpoints=tuple(
-            sorted(
-                endpoint.endpoint_id
-                for endpoint in device.non_zdo_endpoints
-                if CLUSTER_ID in endpoint.in_clusters and endpoint.profile_id == PROFILE
-            )
-        ),
-        missing=tuple(missing),
-    )

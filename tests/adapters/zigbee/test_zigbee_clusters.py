@@ -11,6 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from adapters.mqtt.devices.discovery import UNITS
 from adapters.zigbee.air import Device, Endpoint
 from adapters.zigbee.clusters import ROWS, TABLE, Row
 from adapters.zigbee.reports import MAX_PROPERTIES, RECENT, RECENT_SECONDS, Model, Notes, model_of, reported
@@ -19,15 +20,82 @@ from carriage.zigbee.datatypes import INTEGERS, encode
 from carriage.zigbee.foundation import ReportingRecord
 from gateway.api.model import ValueKind
 
-SENML = {"", "Cel", "%RH", "%EL", "Pa", "lx", "V", "A", "W", "J", "K"}
+SENML = frozenset(
+    [
+        "m",
+        "kg",
+        "g",
+        "s",
+        "A",
+        "K",
+        "cd",
+        "mol",
+        "Hz",
+        "rad",
+        "sr",
+        "N",
+        "Pa",
+        "J",
+        "W",
+        "C",
+        "V",
+        "F",
+        "Ohm",
+        "S",
+        "Wb",
+        "T",
+        "H",
+        "Cel",
+        "lm",
+        "lx",
+        "Bq",
+        "Gy",
+        "Sv",
+        "kat",
+        "m2",
+        "m3",
+        "l",
+        "m/s",
+        "m/s2",
+        "m3/s",
+        "l/s",
+        "W/m2",
+        "cd/m2",
+        "bit",
+        "bit/s",
+        "lat",
+        "lon",
+        "pH",
+        "dB",
+        "dBW",
+        "Bspl",
+        "count",
+        "/",
+        "%",
+        "%RH",
+        "%EL",
+        "EL",
+        "1/s",
+        "1/min",
+        "beat/min",
+        "beats",
+        "S/m",
+    ]
+)
+"""The units of RFC 8428, section 12.1."""
+HOME_ASSISTANT = {"temperature": "°C", "humidity": "%", "battery": "%", "pressure": "Pa"}
+"""A unit that Home Assistant takes for a device class; it drops an entity of another one."""
 
 
 @pytest.mark.parametrize("row", ROWS, ids=lambda row: row.property.name)
 def test_a_row_is_whole(row: Row) -> None:
     one = row.property
     assert re.fullmatch(r"[a-z][a-z0-9_]{0,31}", one.name)
-    assert one.unit in SENML and one.resource_type.startswith("urn:oma:lwm2m:")
-    assert (one.unit != "") is (one.kind is ValueKind.NUMBER)
+    assert one.resource_type.startswith("urn:oma:lwm2m:")
+    if one.kind is ValueKind.NUMBER:
+        assert one.unit in SENML and UNITS[one.unit] == HOME_ASSISTANT[one.device_class]
+    else:
+        assert not one.unit
     assert row.reporting is not None and row.reporting.minimum <= row.reporting.maximum
     # one report may be lost before a value counts no longer
     assert one.lifetime > 2 * row.reporting.maximum

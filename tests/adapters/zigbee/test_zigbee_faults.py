@@ -21,8 +21,10 @@ from adapters.zigbee import radio as radio_module
 from adapters.zigbee.air import Device as Known
 from adapters.zigbee.air import Settings
 from adapters.zigbee.coordinator import Coordinator
-from adapters.zigbee.radio import ENDPOINT, PROFILE
+from adapters.zigbee.device_table import PROFILE
+from adapters.zigbee.radio import ENDPOINT
 from adapters.zigbee.sending import Frame, Outcome
+from carriage.log_rate import LINES
 from carriage.zigbee.tunneling import CLUSTER_ID
 from gateway.api.errors import TransportError
 from simulator.air import ApsFrame
@@ -387,21 +389,22 @@ async def test_frames_of_a_stranger_cost_one_question(on_air: Any) -> None:
     del app.devices[zigpy.types.EUI64.convert(LAMP_TEXT)]
     radio._senders.clear()
     questions = 0
-    discover = app._discover_unknown_device
+    discover, all_came = app._discover_unknown_device, asyncio.Event()
 
     async def counting(nwk: Any) -> Any:
         nonlocal questions
         questions += 1
-        await asyncio.sleep(0.1)
+        await all_came.wait()
         return await discover(nwk)
 
     app._discover_unknown_device = counting
     for n in range(20):
         await device.client.send(bytes([0x11, n, 6, 0]), cluster=CLUSTER_ID)
         await device.client.send(bytes([0x18, n, 0x0A]), cluster=6)
-    assert questions == 1
+    await until(lambda: radio.counters["unknown_sender"] == 20 and questions)
+    all_came.set()
     await until(lambda: len(events.joined) > 1, 20)
-    assert radio.counters["unknown_sender"] > 0
+    assert questions == 1
     before = len(events.frames)
     await device.client.send(b"\x11\x63\x06\x00", cluster=CLUSTER_ID)
     await until(lambda: len(events.frames) > before)
@@ -490,6 +493,30 @@ async def test_what_has_no_whole_header_is_kept_from_zigpy(on_air: Any, caplog: 
         )
     await until(lambda: radio.counters["malformed"] == before + len(broken))
     assert not [record for record in caplog.records if record.levelname == "ERROR"]
+
+
+async def test_a_device_can_not_fill_the_log(on_air: Any, caplog: pytest.LogCaptureFixture) -> None:
+    """zigpy warns of each ZDO frame that is longer than it knows, twice, with the octets of it.
+
+    Without the filter there are 100 lines.
+    """
+    world, events, _, device = on_air
+    station = world.network.station(LAMP)
+    caplog.clear()
+    for number in range(50):
+        station.send(
+            profile=0,
+            cluster=0x8021,
+            source_endpoint=0,
+            destination_endpoint=0,
+            payload=bytes((number, 0, 1, 2, 3)),
+            ack=True,
+            on_sent=lambda delivered: None,
+        )
+    await device.client.send(b"\x11\x01\x06\x00", cluster=CLUSTER_ID)
+    await until(lambda: events.frames)
+    lines = [record for record in caplog.records if record.name == "zigpy.zdo"]
+    assert 0 < len(lines) <= LINES
 
 
 async def test_zigpy_answers_no_default_response_and_no_broadcast(on_air: Any) -> None:

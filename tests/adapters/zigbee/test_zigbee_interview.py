@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from adapters.zigbee import setup as steps
-from gateway.api.model import Join, Reading
+from gateway.api.model import Join, Leave, Reading
 from simulator.network import zdo
 from simulator.network.kinds import Identity, on_off, temperature
 from tests.adapters.zigbee.conftest import BOTH_EZSP
@@ -116,6 +116,25 @@ async def test_an_endpoint_about_which_a_device_is_mute_spoils_no_other(world: A
 def test_pauses_between_questions_for_a_descriptor_grow() -> None:
     tries = [min(steps.FIRST_DESCRIBE * 2**number, steps.LAST_RETRY) for number in range(steps.DESCRIBED - 1)]
     assert tries == [60, 120, 240, 480, 960, 1920, 3600]
+
+
+async def test_an_interview_that_keeps_failing_is_told_once(world: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whoever is told of it sets the device up, each time."""
+    monkeypatch.setattr("adapters.zigbee.device_table.interview_on", lambda device: None)  # it gets no further here
+    async with world.gateway(limits={"interview": 1.0, "reconnect_first": 0.1}) as gateway:
+        good, _ = await two_endpoints(world)
+        world.network.station(DEVICE).device.undescribed[BAD] = None
+        await gateway.join(good)
+        radio = gateway.adapter._radio
+        device = radio._app.get_device(nwk=radio.device(good.eui64).nwk)
+        assert len(gateway.context.of(Join)) == 1
+        for _ in range(3):
+            radio.device_init_failure(device)
+        assert len(gateway.context.of(Join)) == 1
+        await good.client.leave()
+        await gateway.until(lambda: gateway.context.of(Leave))
+        radio.device_init_failure(device)  # its last try ends afterwards
+        assert len(gateway.context.of(Join)) == 1
 
 
 async def test_a_device_without_any_good_endpoint_is_not_interviewed(world: Any) -> None:
