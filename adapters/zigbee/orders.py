@@ -71,7 +71,10 @@ def content_of(slot: Slot, value: Scalar | None) -> Content:
         if command is None:
             raise UsageError("no command for this value")
         return Content(command, b"", cluster_specific=True)
-    payload = foundation.write([(row.attribute, row.type, row.raw(value))])
+    raw = row.raw(value)
+    if row.value(raw) is None:
+        raise UsageError("out of range")
+    payload = foundation.write([(row.attribute, row.type, raw)])
     return Content(General.WRITE, payload, General.WRITE_RESPONSE)
 
 
