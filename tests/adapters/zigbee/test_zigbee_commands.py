@@ -185,7 +185,7 @@ async def test_a_property_that_is_written(world: Any) -> None:
         assert (await orders.final(orders.send(12.34, "level"))).outcome is Outcome.DELIVERED
         assert orders.values()[-1] == ("level", 12.3)
         assert attributes[0].value == 123
-        for value in (7000, 100.1, -1):
+        for value in (7000, 100.1, -1, float("nan"), float("inf")):
             assert (await orders.final(orders.send(value, "level"))).reason is Reason.CONTENT
         assert (await orders.final(orders.send(True, "level"))).reason is Reason.CONTENT
         assert (await orders.final(orders.send(1.0, "other"))).detail == "READ_ONLY"
