@@ -389,21 +389,22 @@ async def test_frames_of_a_stranger_cost_one_question(on_air: Any) -> None:
     del app.devices[zigpy.types.EUI64.convert(LAMP_TEXT)]
     radio._senders.clear()
     questions = 0
-    discover = app._discover_unknown_device
+    discover, all_came = app._discover_unknown_device, asyncio.Event()
 
     async def counting(nwk: Any) -> Any:
         nonlocal questions
         questions += 1
-        await asyncio.sleep(0.1)
+        await all_came.wait()
         return await discover(nwk)
 
     app._discover_unknown_device = counting
     for n in range(20):
         await device.client.send(bytes([0x11, n, 6, 0]), cluster=CLUSTER_ID)
         await device.client.send(bytes([0x18, n, 0x0A]), cluster=6)
-    assert questions == 1
+    await until(lambda: radio.counters["unknown_sender"] == 20 and questions)
+    all_came.set()
     await until(lambda: len(events.joined) > 1, 20)
-    assert radio.counters["unknown_sender"] > 0
+    assert questions == 1
     before = len(events.frames)
     await device.client.send(b"\x11\x63\x06\x00", cluster=CLUSTER_ID)
     await until(lambda: len(events.frames) > before)
