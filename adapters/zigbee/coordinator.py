@@ -148,14 +148,15 @@ class Coordinator:
     def _recall(self, app: radio.Application) -> None:
         """Set right what zigpy's database doesn't know of those who joined and left."""
         members = self._members
-        members.settle({table.eui64_of(device) for device in table.devices(app)})
+        members.settle({table.eui64_of(device) for device in table.devices(app) if table.is_finished(device)})
         for eui64 in members.gone:
             device = table.device_named(app, eui64)
             if device is not None:
                 table.forget(device)
         for eui64, (nwk, _) in tuple(members.joined.items()):
-            _LOG.info("the interview of %s was not over: it is asked on", eui64)
-            self.device_joined(table.recall(app, eui64, nwk))
+            if table.device_named(app, eui64) is None:  # else it has come while the radio started
+                _LOG.info("the interview of %s was not over: it is asked on", eui64)
+                self.device_joined(table.recall(app, eui64, nwk))
 
     async def wait_lost(self) -> str:
         """Until the link to the dongle is gone; why."""

@@ -15,6 +15,8 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from adapters.zigbee import device_table
+from adapters.zigbee import radio as radio_module
 from adapters.zigbee.members import FILE, MOST, STARTS, Members
 from gateway.api.model import Join, Leave
 from simulator.network import zdo
@@ -264,3 +266,30 @@ async def test_a_leave_that_the_database_missed_is_made_up_for(world: Any) -> No
     assert TEXT not in rows(world)
     async with world.gateway():
         assert json.loads((world.state_dir / FILE).read_text())["gone"] == []
+
+
+async def test_who_joins_while_the_radio_starts_is_remembered(world: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    """And its interview, which has begun, is not begun a second time."""
+    async with world.gateway() as gateway:
+        device = await ZclDevice(DEVICE, on_off(IDENTITY)).attach(world.socket)
+        world.devices.append(device)
+        await gateway.adapter.command("permit-join", {"seconds": 60})
+    world.network.permit_joining(60)
+    world.network.station(DEVICE).device.undescribed[1] = None
+    start = radio_module.start
+
+    async def slow(*given: Any, **named: Any) -> Any:
+        app = await start(*given, **named)
+        await app.permit(60)
+        await device.client.join(20)
+        async with asyncio.timeout(20):
+            while not list(device_table.devices(app)):  # noqa: ASYNC110 - zigpy has no event for it
+                await asyncio.sleep(0.01)
+        slow.device = next(device_table.devices(app))  # type: ignore[attr-defined]
+        return app
+
+    monkeypatch.setattr(radio_module, "start", slow)
+    async with world.gateway() as gateway:
+        assert gateway.adapter._radio is not None
+        assert next(device_table.devices(gateway.adapter._radio._app)) is slow.device  # type: ignore[attr-defined]
+        assert TEXT in json.loads((world.state_dir / FILE).read_text())["joined"]
