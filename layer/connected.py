@@ -45,10 +45,6 @@ class Connected:
     def __len__(self) -> int:
         return len(self.by_id)
 
-    def longest_silent(self) -> Peer | None:
-        """The first that becomes idle."""
-        return next(iter(self.by_id.values()), None)
-
     def add(self, peer: Peer) -> None:
         """Enter one whose address has none; ``victim`` says who has to go before."""
         self.by_addr[peer.addr] = peer

@@ -31,6 +31,7 @@ from layer.errors import PeerError, UsageError
 from layer.events import AssociationInfo, DataReceived, Failed, HandshakeCompleted, PeerClosed, Truncated
 from layer.half_open import HalfOpen, Handshake
 from layer.hosts import Address, host_of, ip_of
+from layer.openssl import alert_text
 from layer.records import CLIENT_HELLO, HANDSHAKE
 from layer.sift import sift
 
@@ -237,8 +238,9 @@ class DtlsListener:
             self._deadline_stale = False
             self._deadline = min(map(_due, self._half_open), default=None)
         deadline = self._deadline
-        if self._idle_timeout is not None and (peer := self._connected.longest_silent()) is not None:
-            idle = peer.heard + self._idle_timeout
+        peers = self._connected.by_id
+        if self._idle_timeout is not None and peers:
+            idle = next(iter(peers.values())).heard + self._idle_timeout
             return idle if deadline is None else min(deadline, idle)
         return deadline
 
@@ -252,7 +254,9 @@ class DtlsListener:
                 self._collect_half_open(handshake, now)
         if self._idle_timeout is None:
             return
-        while (peer := self._connected.longest_silent()) is not None:
+        peers = self._connected.by_id
+        while peers:
+            peer = next(iter(peers.values()))
             if peer.heard + self._idle_timeout > now:
                 return
             self._count["idle"] += 1
@@ -353,9 +357,8 @@ class DtlsListener:
             handshake.hint = None
             self._half_open.progress(handshake)
         if alert is not None:
-            handshake.hint = (
-                f"not finished {AFTER_ALERT:g} s after alert {alert}, which nothing proves to be the client's"
-            )
+            said = alert_text(alert) if alert else "close_notify"
+            handshake.hint = f"{said} (in clear: nothing proves that it was the client's)"
             handshake.give_up_at = min(handshake.give_up_at, now + AFTER_ALERT)
         self._collect_half_open(handshake, now)
 

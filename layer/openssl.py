@@ -247,6 +247,12 @@ def take_errors() -> tuple[str, int | None]:
             text = ffi.string(pointer).decode("ascii", "replace") if pointer != ffi.NULL else f"error {code:#x}"
 
 
+def alert_text(number: int) -> str:
+    """OpenSSL's words for an alert of the peer's."""
+    pointer = lib.ERR_reason_error_string(20 << 23 | 1000 + number)  # ERR_LIB_SSL, SSL_AD_REASON_OFFSET
+    return ffi.string(pointer).decode("ascii", "replace") if pointer != ffi.NULL else f"alert {number}"
+
+
 def certificate_problem(code: int) -> str:
     """OpenSSL's words for a certificate verification code."""
     return str(ffi.string(lib.X509_verify_cert_error_string(code)).decode("ascii", "replace"))

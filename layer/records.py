@@ -210,10 +210,14 @@ class StreamState(NamedTuple):
     """Octets of the current handshake message still to come."""
     hello: bytes = b""
     """What is there of an incomplete hello."""
+    waiting: bool = False
+    """A ClientHello was seen, and no answer to it."""
 
 
 class TlsRecordReader:
     """Follows one direction of a TLS stream, chunk by chunk; records span chunks as they like.
+
+    ``paired``: it is told of the other direction, too (``answered``).
 
     ``feed`` gives each record's header once: as soon as it is known, or for handshake and ChangeCipherSpec records in
     clear when the record is complete (so that ``handshake_types`` and the hello are known with it). It holds at most
@@ -222,6 +226,8 @@ class TlsRecordReader:
 
     What a stack might skip and go on behind is refused: a record without content or a ChangeCipherSpec other than one
     octet 01 in clear, anything but handshake and alerts before the first hello, anything between the parts of a hello.
+    A paired reader also refuses a handshake record that seems protected ahead of the answer to a ClientHello: if that
+    answer is a HelloRetryRequest, it was in clear.
     """
 
     __slots__ = (
@@ -231,23 +237,26 @@ class TlsRecordReader:
         "_hello_type",
         "_lost",
         "_message_left",
+        "_paired",
         "_partial",
         "_prefix",
         "_retry",
         "_skip",
+        "_waiting",
         "client_hello",
         "hellos",
         "server_hello",
     )
 
-    def __init__(self) -> None:
+    def __init__(self, *, paired: bool = False) -> None:
+        self._paired = paired
         #: What the first and any later complete hello of this direction said, None before.
         self.client_hello: ClientHelloFacts | None = None
         self.server_hello: ServerHelloFacts | None = None
         #: How many hellos the last chunk completed.
         self.hellos = 0
         self._clear = True  # until the first ChangeCipherSpec or application data, but for a retry
-        self._begun = self._retry = False
+        self._begun = self._retry = self._waiting = False
         self._skip = 0
         self._partial = b""
         self._lost = False
@@ -267,7 +276,7 @@ class TlsRecordReader:
         if self._lost:
             return None
         if not self._clear:
-            return StreamState(skip=self._skip, partial=self._partial)
+            return StreamState(skip=self._skip, partial=self._partial, waiting=self._waiting)
         return StreamState(
             self._clear,
             self._begun,
@@ -278,23 +287,26 @@ class TlsRecordReader:
             self._hello_type,
             self._message_left,
             bytes(self._hello),
+            self._waiting,
         )
 
     @classmethod
-    def resumed(cls, state: StreamState) -> TlsRecordReader:
+    def resumed(cls, state: StreamState, *, paired: bool = False) -> TlsRecordReader:
         """A reader that goes on where another one's ``state`` was."""
-        reader = cls()
+        reader = cls(paired=paired)
         reader._clear, reader._begun, reader._retry, reader._skip, reader._partial, reader._prefix = state[:6]
-        reader._hello_type, reader._message_left, hello = state[6:]
+        reader._hello_type, reader._message_left, hello, reader._waiting = state[6:]
         reader._hello += hello
         return reader
 
-    def retry(self) -> None:
-        """The server sent a HelloRetryRequest: another ClientHello comes in this direction, in clear.
+    def answered(self, retry: bool) -> None:
+        """The other end sent a ServerHello. ``retry``: another ClientHello comes in this direction, in clear.
 
         Early data that the server rejects by it may come before that (RFC 8446 4.2.10), and is skipped.
         """
-        self._clear = self._retry = True
+        self._waiting = False
+        if retry:
+            self._clear = self._retry = True
 
     def feed(self, chunk: Octets) -> list[RecordHeader]:
         """Headers of the records that started (in clear handshake: ended) in this chunk. Raises ``PeerError``."""
@@ -325,7 +337,7 @@ class TlsRecordReader:
             if length > MAX_TLS_PAYLOAD:
                 raise PeerError("TLS record longer than the standard allows")
             types: tuple[int, ...] = ()
-            if self._clear or not length:
+            if self._clear:
                 self._check(content_type, length)
                 if content_type in _READ_WHOLE and size - position - 5 < length:
                     self._partial = bytes(data[position:])
@@ -336,6 +348,10 @@ class TlsRecordReader:
                     raise PeerError("ChangeCipherSpec with another content than 1")
                 if content_type in _ENDS_CLEAR and not self._retry:
                     self._clear = False
+            elif not length and content_type != APPLICATION_DATA:
+                raise PeerError("empty record")
+            elif content_type == HANDSHAKE and self._waiting:
+                raise PeerError("a protected handshake record ahead of the server's answer")
             headers.append(RecordHeader(content_type, version, 0, 0, length, types))
             position += 5 + length
             if position > size:
@@ -343,10 +359,10 @@ class TlsRecordReader:
         return headers
 
     def _check(self, content_type: int, length: int) -> None:
-        """Whether a record in clear (or without content) may stand here."""
-        if not length and (content_type != APPLICATION_DATA or self._clear):
+        """Whether a record may stand here in clear."""
+        if not length:
             raise PeerError("empty record")
-        if not self._clear or content_type == HANDSHAKE:
+        if content_type == HANDSHAKE:
             return
         if self._prefix or (self._message_left and self._hello_type in _HELLOS):
             raise PeerError("another record between the parts of a hello")  # RFC 8446 5.1
@@ -392,7 +408,7 @@ class TlsRecordReader:
             self.hellos += 1
             if self._hello_type == CLIENT_HELLO:
                 self.client_hello = client_hello(self._hello, dtls=False)
-                self._retry = False
+                self._retry, self._waiting = False, self._paired
             else:
                 self.server_hello = server_hello(self._hello)
                 self._retry = self.server_hello.retry

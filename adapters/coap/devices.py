@@ -58,8 +58,6 @@ class _Ask:
     told: Property
     format: int | None
     exchange: tuple[Connection, int] | None
-    overtaken: bool = False
-    """A newer GET asks the device the same thing: its answer is this one's too."""
 
 
 @dataclass(slots=True)
@@ -251,27 +249,19 @@ class Devices:
         if receipt.outcome is Outcome.HELD:
             self._held(receipt.id, ask)
             return
-        if receipt.outcome is Outcome.SUPERSEDED and ask.format is not None:
-            ask.overtaken = True
-            return
-        self._finish(receipt.id, receipt)
-        if ask.format is None:
-            final = receipt.outcome in (Outcome.DELIVERED, Outcome.SUPERSEDED)
-            words = f"failed {_reason(receipt)} {receipt.detail}".rstrip()
-            self._enter_state(ask.key, receipt.id, receipt.outcome.value if final else words)
-            return
-        for other in [name for name, each in self._asked.items() if each.overtaken and each.key[1:] == ask.key[1:]]:
-            self._finish(other, receipt)
-
-    def _finish(self, command: EnvelopeId, receipt: Receipt) -> None:
-        ask = self._asked.pop(command)
-        self._patience.end(command)
+        del self._asked[receipt.id]
+        self._patience.end(receipt.id)
+        reason = receipt.reason.value if receipt.reason else receipt.outcome.value
         if receipt.outcome is not Outcome.DELIVERED:
-            self._respond(ask, devices.refusal(_reason(receipt), receipt.detail))
+            self._respond(ask, devices.refusal(reason, receipt.detail))
         elif ask.format is None:
             self._respond(ask, devices.done())
         else:
             self._respond_value(ask, ask.format, devices.refusal("unreachable", "it answered without a value"))
+        if ask.format is None:
+            words = f"failed {reason} {receipt.detail}".rstrip()
+            final = receipt.outcome in (Outcome.DELIVERED, Outcome.SUPERSEDED)
+            self._enter_state(ask.key, receipt.id, receipt.outcome.value if final else words)
 
     def _respond_value(self, ask: _Ask, format: int, otherwise: Response) -> None:
         """What the device has told, if it has."""
@@ -359,10 +349,6 @@ class Devices:
 
     def disconnect(self, connection: Connection) -> None:
         self._observers.disconnect(connection)
-
-
-def _reason(receipt: Receipt) -> str:
-    return receipt.reason.value if receipt.reason else receipt.outcome.value
 
 
 def _refused(refused: Refused) -> Response:

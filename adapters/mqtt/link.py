@@ -33,7 +33,7 @@ def of_client(client: MqttClient | None, options: MqttOptions) -> dict[str, Any]
         "version": faults.VERSIONS[client.version],
     }
     if client.given_up:
-        found["given_up"] = list(client.given_up)
+        found["given_up"] = client.given_up
     for name, complaints in (("unread", client.unread), ("unsent", client.unsent)):
         found[name] = complaints.count
         if complaints.count:

@@ -46,6 +46,8 @@ trouble with its radio, and each costs a handful of frames."""
 _NOT_ACTIVE: Final = b"\x83"
 """Of an endpoint, which zigpy leaves out then: there is nothing more to learn of it."""
 
+_ANSWERED_BY_US: Final = foundation.RESPONSES | {foundation.General.REPORT}
+"""General commands that zigpy must not answer: we have, if an answer is due."""
 _PROFILES: Final = frozenset((zdo.PROFILE, table.PROFILE, 0xC05E))
 """Whose frames may be ours: ZDO, Home Automation, and ZLL, whose devices use the clusters of the former."""
 
@@ -235,7 +237,7 @@ class Coordinator:
         if not unicast:  # there is nothing in it for zigpy, which would answer it
             self._counters["not_unicast"] += 1
             return False
-        if not frame.cluster_specific and frame.command in foundation.RESPONSES:
+        if not frame.cluster_specific and frame.command in _ANSWERED_BY_US:
             radio.no_default_response(packet)
         return True
 

@@ -14,7 +14,7 @@ from typing import Final
 from adapters.zigbee.air import LINK_KEY, NETWORK_KEY, Device
 from adapters.zigbee.clusters import Row, Table
 from carriage.zigbee import foundation
-from carriage.zigbee.datatypes import TYPES, Value
+from carriage.zigbee.datatypes import TYPES, Value, ZclType
 from carriage.zigbee.foundation import Status
 from gateway.api.model import Peer, Property, Scalar
 
@@ -35,11 +35,13 @@ Values = tuple[tuple[str, Scalar | None], ...]
 
 @dataclass(slots=True, eq=False)
 class Slot:
-    """One property of one device: where it is. ``absent``: the device says that it doesn't have the attribute."""
+    """One property of one device: where it is. ``type``: that of its attribute by its last answer, which may be another
+    than the row's. ``absent``: the device says that it doesn't have the attribute."""
 
     property: Property
     endpoint: int
     row: Row
+    type: ZclType
     absent: bool = False
 
     @builtins.property
@@ -131,7 +133,7 @@ def model_of(device: Device, table: Table, notes: Notes) -> Model:
                     name = f"{name}_{endpoint.number}"
                 if name in slots or len(slots) >= MAX_PROPERTIES:
                     continue
-                slot = slots[name] = Slot(replace(row.property, name=name), endpoint.number, row)
+                slot = slots[name] = Slot(replace(row.property, name=name), endpoint.number, row, row.type)
                 places.setdefault(slot.place, {})[row.attribute] = slot
     return Model(
         eui64=device.eui64,
@@ -174,7 +176,10 @@ def answered(model: Model, at: int, records: list[foundation.ReadRecord]) -> Val
         if slot is None:
             continue
         if not record.status:
-            values += _unusual(model, slot, record.type, record.value)
+            found = _unusual(model, slot, record.type, record.value)
+            if found:
+                slot.type = TYPES[record.type]
+            values += found
         elif record.status == Status.UNSUPPORTED_ATTRIBUTE:
             missing(model, slot)
     return values

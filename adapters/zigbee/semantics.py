@@ -24,7 +24,8 @@ from adapters.zigbee.reports import BASIC, Model, Notes, Values, model_of, peer_
 from adapters.zigbee.requests import Answer, Content, NoReply, Question, Reply, Requests
 from adapters.zigbee.sending import Outcome as Sent
 from adapters.zigbee.sending import Sender
-from adapters.zigbee.setup import MEMORY, Memory, Setup
+from adapters.zigbee.setup import Setup
+from adapters.zigbee.setup_memory import MEMORY, Memory
 from carriage.zigbee import foundation
 from carriage.zigbee.foundation import General, Status
 from gateway.api.model import Address, Command, EnvelopeId, Join, Leave, Presence, Reading, Transmit
@@ -85,7 +86,8 @@ class Semantics:
         self._requests = Requests(context.now, wake)
         self._responses = DefaultResponses(counters)
         self._orders = Orders(context, self._requests, counters, self._silent)
-        self._setup = Setup(self._requests, Memory(context.state_dir / MEMORY), context.now, self._tell, self._silent)
+        self._memory = Memory(context.state_dir / MEMORY)
+        self._setup = Setup(self._requests, self._memory, context.now, self._tell, self._silent)
 
     # The radio -----------------------------------------------------------------------------------------------------
 
@@ -130,7 +132,7 @@ class Semantics:
             return
         model = model_of(device, self._table, self._notes)
         if not anew:
-            self._setup.recall(model)
+            self._memory.recall(model)
         self._join(eui64, device.sleepy, model)
         self._models[eui64] = model
         self._endpoints[eui64] = {endpoint.number for endpoint in device.endpoints}
@@ -160,7 +162,7 @@ class Semantics:
     def _changed(self, model: Model) -> None:
         """A device doesn't have a property that its clusters promise, or has it after all."""
         if self._models.get(model.eui64) is model:  # else this is a late word about a device that left or came anew
-            self._setup.remember(model)
+            self._memory.remember(model)
             self._join(model.eui64, model.sleepy, model)
 
     def left(self, eui64: str, now: float) -> None:
@@ -197,19 +199,23 @@ class Semantics:
         """See ``air.RadioEvents.zcl_frame``."""
         if len(payload) < (3 if endpoint else 2):
             return False
-        question = None
+        question, ours = None, True
         if not endpoint or payload[2] != _REPORT or payload[0] & _GENERAL:
             question = self._requests.find(eui64, endpoint, cluster, payload, link_key) if unicast else None
-            if question is None and not (endpoint and _reports(payload)):
-                if endpoint and unicast:
-                    self._not_ours(eui64, endpoint << 16 | cluster, payload, link_key)
-                return False
+            if question is None:
+                if not endpoint or not _reports(payload):
+                    if endpoint and unicast:
+                        self._not_ours(eui64, endpoint << 16 | cluster, payload, link_key)
+                    return False
+                ours = False
+        elif cluster not in self._table.of:
+            ours = False  # zigpy learns the model of a sleeping device from what it reports
         if len(self._inbox) >= INBOX:
             self._counters["reports_dropped"] += 1
-            return True
+            return ours
         self._inbox.append((eui64, endpoint << 16 | cluster, aps_counter, payload, link_key, unicast, question))
         self._wake()
-        return True
+        return ours
 
     def _not_ours(self, eui64: str, at: int, payload: bytes, link_key: bool) -> None:
         """zigpy gets a frame. It says nothing to one from a cluster that the device's interview didn't tell of."""

@@ -11,18 +11,17 @@ new is wanted of it. It is over when no step is left.
 
 from __future__ import annotations
 
-import json
 import logging
 from collections import deque
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any, Final
 
 from adapters.zigbee.air import Radio
 from adapters.zigbee.reports import Model, Values, answered, missing
 from adapters.zigbee.requests import Answer, Content, NoReply, Reply, Requests
 from adapters.zigbee.sending import Outcome
+from adapters.zigbee.setup_memory import SUCCESS, UNSUPPORTED, WRONG_TYPE, Memory, name_of, refused, state
 from carriage.zigbee import foundation, zdo
 from carriage.zigbee.datatypes import Value
 from carriage.zigbee.foundation import General, ReportingRecord
@@ -37,9 +36,6 @@ LAST_RETRY: Final = 3600.0
 FIRST_DESCRIBE: Final = 60.0
 DESCRIBED: Final = 8
 """How often a device is asked for a descriptor that it doesn't give, until the next start."""
-MEMORY: Final = "reporting.json"
-_SUCCESS: Final = foundation.Status.SUCCESS.name
-_UNSUPPORTED: Final = foundation.Status.UNSUPPORTED_ATTRIBUTE.name
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,35 +64,6 @@ class _Job:
     """When a descriptor may be asked for again."""
     tries: dict[_Step, int] = field(default_factory=dict)
     """How often a descriptor was asked for in vain."""
-
-
-class Memory:
-    """What was set up, by device and ``endpoint/cluster``: ``{"wanted": ..., "bind": "SUCCESS", "reports": {...}}``,
-    and ``"absent": ["0021"]`` for attributes that the device doesn't have."""
-
-    def __init__(self, path: Path) -> None:
-        self._path = path
-        self.devices: dict[str, dict[str, dict[str, Any]]] = {}
-        try:
-            found = json.loads(path.read_text(encoding="utf-8"))
-            self.devices = {
-                str(eui64): {str(name): dict(entry) for name, entry in device.items()}
-                for eui64, device in found.items()
-            }
-        except FileNotFoundError:
-            pass
-        except (OSError, ValueError, TypeError, AttributeError) as error:
-            _LOG.warning("%s can't be read (%s): devices are set up anew", path.name, type(error).__name__)
-
-    def save(self) -> None:
-        """Lost at a power cut it only means that devices are set up again: so it isn't synced to the disk."""
-        new = self._path.with_suffix(".new")
-        try:
-            new.touch(0o600)
-            new.write_text(json.dumps(self.devices), encoding="utf-8")
-            new.replace(self._path)
-        except OSError as error:
-            _LOG.warning("%s can't be written: %s", self._path.name, error.strerror)
 
 
 class Setup:
@@ -137,26 +104,9 @@ class Setup:
             endpoint, cluster = at >> 16, at & 0xFFFF
             configure = _Step("configure", endpoint, cluster)
             if wanted := _wanted(model, at):
-                done = known.get(_name(endpoint, cluster), {}).get("wanted") == wanted
+                done = known.get(name_of(endpoint, cluster), {}).get("wanted") == wanted
                 steps += [_Step("bind", endpoint, cluster), _Step("check", endpoint, cluster) if done else configure]
         self._want(model, steps)
-
-    def recall(self, model: Model) -> None:
-        """A device is there since before this start: what it doesn't have it did not have then."""
-        known = self._memory.devices.get(model.eui64, {})
-        for slot in model.slots.values():
-            entry = known.get(_name(slot.endpoint, slot.row.cluster), {})
-            slot.absent = f"{slot.row.attribute:04x}" in _absent(entry)
-
-    def remember(self, model: Model) -> None:
-        """Keep which properties a device doesn't have."""
-        device = self._memory.devices.setdefault(model.eui64, {})
-        for at, slots in model.places.items():
-            name = _name(at >> 16, at & 0xFFFF)
-            absent = [f"{attribute:04x}" for attribute, slot in slots.items() if slot.absent]
-            if absent or name in device:
-                device.setdefault(name, {})["absent"] = absent
-        self._memory.save()
 
     def read(self, model: Model) -> None:
         """A device's values are wanted, which may have been read before."""
@@ -203,7 +153,7 @@ class Setup:
 
     def states(self, eui64: str) -> dict[str, str]:
         """For the administrator: what became of the reports of each ``endpoint/cluster``."""
-        return {name: _state(entry) for name, entry in sorted(self._memory.devices.get(eui64, {}).items())}
+        return {name: state(entry) for name, entry in sorted(self._memory.devices.get(eui64, {}).items())}
 
     def left_over(self, eui64: str) -> int:
         """How many steps the device still has before it."""
@@ -217,7 +167,7 @@ class Setup:
         for at in model.places:
             endpoint, cluster = at >> 16, at & 0xFFFF
             wanted = _wanted(model, at)
-            done = known.get(_name(endpoint, cluster), {}).get("wanted") == wanted
+            done = known.get(name_of(endpoint, cluster), {}).get("wanted") == wanted
             if wanted and not done:
                 ways += [_Step("bind", endpoint, cluster), _Step("configure", endpoint, cluster)]
             if not done or not model.sleepy:
@@ -324,7 +274,7 @@ class Setup:
 
     def _bound(self, model: Model, step: _Step, reply: Reply) -> None:
         status = reply.payload[0] if reply.payload else 0x01
-        self._entry(model, step)["bind"] = _SUCCESS if not status else zdo.status_name(status)
+        self._entry(model, step)["bind"] = SUCCESS if not status else zdo.status_name(status)
 
     def _configured(self, model: Model, step: _Step, reply: Reply) -> None:
         rows = [slot.row for slot in model.places[_at(step)].values() if slot.row.reporting is not None]
@@ -340,6 +290,8 @@ class Setup:
         entry["reports"] = {f"{row.attribute:04x}": words.get(row.attribute, rest) for row in rows}
         if not fault:  # else it is asked again at the next start
             entry["wanted"] = _wanted(model, _at(step))
+            slots = model.places[_at(step)].items()
+            entry["types"] = {f"{number:04x}": slot.type.id for number, slot in slots if slot.type is not slot.row.type}
         self._memory.save()
 
     def _checked(self, model: Model, step: _Step, reply: Reply) -> None:
@@ -348,7 +300,7 @@ class Setup:
             found = foundation.read_reporting_response(reply.payload)
         taken = self._entry(model, step).get("reports")
         for record in _records(model, _at(step)):
-            refused = isinstance(taken, dict) and taken.get(f"{record.attribute:04x}") != _SUCCESS
+            refused = isinstance(taken, dict) and taken.get(f"{record.attribute:04x}") != SUCCESS
             if not refused and found.get(record.attribute) != (record.minimum, record.maximum, record.change):
                 self._want(model, [_Step("configure", step.endpoint, step.cluster)])
                 return
@@ -366,15 +318,17 @@ class Setup:
             records, _ = foundation.read_response(reply.payload)
         values = answered(model, _at(step), records)
         told = {record.attribute for record in records}
-        refused = _unsupported(self._memory.devices.get(model.eui64, {}).get(_name(step.endpoint, step.cluster), {}))
+        entry = self._memory.devices.get(model.eui64, {}).get(name_of(step.endpoint, step.cluster), {})
         for attribute, slot in model.places[_at(step)].items():
-            if attribute not in told and f"{attribute:04x}" in refused:
+            if attribute not in told and f"{attribute:04x}" in refused(entry, UNSUPPORTED):
                 missing(model, slot)
+        if refused(entry, WRONG_TYPE) and entry.get("wanted") != _wanted(model, _at(step)):
+            self._want(model, [_Step("configure", step.endpoint, step.cluster)])  # by the types that it told now
         if values:
             self._tell(model, values)
 
     def _entry(self, model: Model, step: _Step) -> dict[str, Any]:
-        return self._memory.devices.setdefault(model.eui64, {}).setdefault(_name(step.endpoint, step.cluster), {})
+        return self._memory.devices.setdefault(model.eui64, {}).setdefault(name_of(step.endpoint, step.cluster), {})
 
 
 _KINDS: Final = {
@@ -387,39 +341,15 @@ _KINDS: Final = {
 }
 
 
-def _absent(entry: dict[str, Any]) -> list[str]:
-    """The attributes that the device doesn't have, as far as an entry knows; an older one has no list of them."""
-    found = entry.get("absent")
-    return found if isinstance(found, list) else _unsupported(entry)
-
-
-def _unsupported(entry: dict[str, Any]) -> list[str]:
-    """Those by its answer to the question to report them."""
-    reports = entry.get("reports")
-    return [name for name, word in reports.items() if word == _UNSUPPORTED] if isinstance(reports, dict) else []
-
-
-def _state(entry: dict[str, Any]) -> str:
-    """``configured``, or what the device refused."""
-    reports = entry.get("reports")
-    words = {"bind": entry.get("bind"), **(reports if isinstance(reports, dict) else {})}
-    failed = [f"{name} {word}" for name, word in words.items() if word not in (_SUCCESS, None)]
-    return ", ".join(failed) or ("configured" if reports else "bound")
-
-
 def _at(step: _Step) -> int:
     return step.endpoint << 16 | step.cluster
-
-
-def _name(endpoint: int, cluster: int) -> str:
-    return f"{endpoint}/{cluster:04x}"
 
 
 def _records(model: Model, at: int) -> list[ReportingRecord]:
     return [
         ReportingRecord(
             attribute=slot.row.attribute,
-            type=slot.row.type,
+            type=slot.type,
             minimum=slot.row.reporting.minimum,
             maximum=slot.row.reporting.maximum,
             change=slot.row.reporting.change,

@@ -11,12 +11,14 @@ from collections.abc import Callable, Sequence
 from random import SystemRandom
 from typing import Any, Final, Literal, TypeVarTuple
 
+from carriage.mqtt.blame import Blame, Verdict
 from carriage.mqtt.complaints import Complaints, clean
 from carriage.mqtt.engine import Engine
 from carriage.mqtt.frames import Unread
 from carriage.mqtt.options import DropReason, Message, MqttHandler, MqttOptions, TlsFacts, Token, Will
 from carriage.mqtt.outgoing import Outgoing, OutgoingQueue
 from carriage.mqtt.packets import Publish, head_topic, publish_at_once
+from carriage.mqtt.versions import Versions
 from carriage.mqtt.wire import TlsFiles, Wire, connect, connect_fault
 from carriage.pauses import Pauses
 from layer.errors import CredentialError, TransportError, UsageError
@@ -36,16 +38,10 @@ STABLE: Final = 10.0
 
 LEAVE_WITHIN: Final = 2.0
 """Seconds for the last connection of a client of MQTT 3.1.1, which takes its session away."""
-UNANSWERED: Final = 2
-"""Connections that the broker ends without an answer before another version of MQTT is tried."""
 UNSUPPORTED_VERSION: Final = 0x84
 TOPIC_INVALID: Final = 0x90
 TOO_LARGE: Final = 0x95
 """Reason codes of MQTT 5 (2.4): unsupported protocol version, topic name invalid, packet too large."""
-ENDS_OVER_A_TOPIC: Final = 2
-"""Connections in a row that end right after the same message was sent before it is given up."""
-MAX_GIVEN_UP: Final = 256
-"""Topics that are remembered as such."""
 STATE_ROOM: Final = 64 * 1024
 """Octets that may wait for the socket before ``publish_at_once`` takes no more."""
 
@@ -89,15 +85,7 @@ class MqttClient:
         self.on_room: Callable[[], None] | None = None
         """Called when what ``publish_at_once`` refused can be tried again on the same connection."""
         self._queue = OutgoingQueue(options.max_queued, options.max_queued_octets, self._on_end, self._on_drop)
-        self._version: Literal[4, 5] = options.version
-        self._unanswered = 0
-        """Connections in a row that the broker ended without an answer."""
-        self._spoke_311 = False
-        """It ended MQTT 5 without an answer and took MQTT 3.1.1: no need to ask it twice each time."""
-        self._refused_5 = False
-        """The broker said itself that it doesn't speak MQTT 5."""
-        self._mute_5 = False
-        """It let MQTT 5 wait in vain."""
+        self._versions = Versions(options.version, fallback=options.fallback)
         self._told_311 = False
         self._tls_fault = ""
         """Why TLS ended the latest connection that wasn't accepted."""
@@ -110,13 +98,8 @@ class MqttClient:
         self.unread = Complaints("message that can't be taken")
         """PUBLISH packets that were read past: too long, or malformed."""
         self.unsent = Complaints("message that can't be sent")
-        """Messages that are longer than the broker takes, or that it ended connections over."""
-        self.given_up: dict[str, None] = {}
-        """Topics that the broker ends the connection over."""
-        self._suspect, self._ends = "", 0
-        """The message that was under way when the connection ended, and how many times in a row."""
-        self._careful = False
-        """One message at a time, all of them acknowledged, so that it shows which one the broker doesn't bear."""
+        """Messages that are longer than the broker takes, or over which it ended connections."""
+        self._blame = Blame(STABLE)
         self._failures = Complaints("the handler of the MQTT client failed")
         self._paho = self._engine()
         self._filters: dict[str, int] = {}
@@ -125,7 +108,7 @@ class MqttClient:
         self._unacknowledged: dict[int, bool] = {}
 
     def _engine(self) -> Engine:
-        paho = Engine(self._options, self._version, self._on_message, self._on_unread, self._queue.land)
+        paho = Engine(self._options, self._versions.current, self._on_message, self._on_unread, self._queue.land)
         paho.on_connect = self._on_connect
         paho.on_disconnect = self._on_disconnect
         paho.on_subscribe = self._on_subscribe
@@ -141,7 +124,12 @@ class MqttClient:
     @property
     def version(self) -> Literal[4, 5]:
         """The protocol level in use: 4 is MQTT 3.1.1."""
-        return self._version
+        return self._versions.current
+
+    @property
+    def given_up(self) -> Sequence[str]:
+        """Topics over which the broker ends connections: nothing is published to them any more."""
+        return list(self._blame.given_up)
 
     @property
     def outstanding(self) -> int:
@@ -171,7 +159,7 @@ class MqttClient:
                 if self._change_version():
                     continue
                 self._call(self._handler.disconnected, reason)
-                self._blame(loop.time())
+                self._look_for_blame(loop.time())
                 if self._connected_at and loop.time() - self._connected_at >= STABLE:
                     self._pauses.reset()
                 await self._rest()
@@ -194,7 +182,7 @@ class MqttClient:
         connected, self._connected = self._connected, False
         if connected:
             options = self._options
-            self._leaves_session = self._version == 4 and options.clean_start and options.session_expiry > 0
+            self._leaves_session = self._versions.current == 4 and options.clean_start and options.session_expiry > 0
             self._paho.disconnect()
             self._turn()
         if self._connecting is not None:
@@ -254,11 +242,12 @@ class MqttClient:
         if not self._connected or wire is None or wire.unsent > STATE_ROOM:
             self._starved = True
             return False
-        if self._careful or self.given_up:
+        blame = self._blame
+        if blame.careful or blame.given_up:
             topic = head_topic(head)
-            if topic in self.given_up:
+            if topic in blame.given_up:
                 return True
-            if self._careful:
+            if blame.careful:
                 return self._publish_carefully(topic, payload, retain)
         packet = publish_at_once(head, payload, retain)
         if self._largest and len(packet) > self._largest:  # the broker would end the connection
@@ -332,7 +321,7 @@ class MqttClient:
         finally:
             self._connecting = None
         self._wire = self._paho.wire = wire
-        self._unanswered += 1
+        self._versions.begun()
         self._ended = loop.create_future()
         descriptor = wire.fileno()
         timer = loop.call_at(deadline, self._end_unconnected)
@@ -353,32 +342,18 @@ class MqttClient:
             self._paho.drop()
             self._wire = self._paho.wire = self._ended = None
 
-    def _blame(self, now: float) -> None:
-        """Find out whether the broker ends connections over a message, which would be sent again on each of them.
-
-        There are brokers that do so over a topic that they don't like or don't permit. After two connections that
-        ended soon, with something under way, we are careful; then the message under way is the one.
-        """
-        lasted = now - self._connected_at
+    def _look_for_blame(self, now: float) -> None:
+        """After the end of a connection: whether it ended over a message."""
+        if self._stopping.is_set() or not self._connected_at:
+            return
         under_way = next(iter(self._queue.in_flight.values()), None)
-        if self._stopping.is_set() or not self._connected_at or lasted >= STABLE:
-            self._ends = 0
-            return
-        suspect = "" if under_way is None or not self._careful else under_way.topic
-        self._ends = self._ends + 1 if suspect == self._suspect else 1
-        self._suspect = suspect
-        if self._ends < ENDS_OVER_A_TOPIC:
-            return
-        self._ends = 0
-        if not self._careful:
-            self._careful = True
+        topic = "" if under_way is None else under_way.topic
+        verdict = self._blame.ended(now - self._connected_at, topic)
+        if verdict is Verdict.CARE:
             self._queue.rewind()
             self._paho = self._engine()
-        elif suspect:
-            self.unsent.add(f"{clean(suspect)}: the broker ends the connection over it")
-            if len(self.given_up) >= MAX_GIVEN_UP:
-                del self.given_up[next(iter(self.given_up))]
-            self.given_up[suspect] = None
+        elif verdict is Verdict.GIVE_UP:
+            self.unsent.add(f"{clean(topic)}: the broker ends the connection over it")
             self._pauses.reset()
             for packet_id in list(self._queue.in_flight):
                 self._paho.give_up(packet_id)
@@ -386,19 +361,13 @@ class MqttClient:
 
     def _change_version(self) -> bool:
         """Whether to try at once again with another version of MQTT."""
-        if not self._options.fallback or self._options.version != 5 or self._stopping.is_set():
-            return False
-        if self._version == 5:
-            enough = 1 if self._spoke_311 else UNANSWERED
-            wanted: Literal[4, 5] = 4 if self._refused_5 or self._unanswered >= enough else 5
-        else:  # what closes without a word may have been a broker that was just starting
-            wanted = 4 if self._refused_5 else 5
-        if wanted == self._version:
+        wanted = self._versions.current if self._stopping.is_set() else self._versions.next()
+        if wanted == self._versions.current:
             return False
         if wanted == 4 and not self._told_311:
             self._told_311 = True
             _LOG.warning("broker %s:%d speaks no MQTT 5: trying MQTT 3.1.1", self._options.host, self._options.port)
-        self._version, self._unanswered = wanted, 0
+        self._versions.current = wanted
         self._queue.rewind()
         self._paho = self._engine()
         return wanted == 4
@@ -418,15 +387,14 @@ class MqttClient:
         fault = "" if self._wire is None else clean(self._wire.fault)
         if fault and not self._connected:
             self._tls_fault = fault
-            self._unanswered = 0  # that was no matter of versions
+            self._versions.not_asked()
         elif not self._connected:
             fault = self._tls_fault  # an alert gets lost where the broker hangs up before it is read
         self._end("stopped" if self._stopping.is_set() else fault or "connection lost")
 
     def _end_unconnected(self) -> None:
         if not self._connected:
-            self._unanswered = UNANSWERED  # not to wait as long another time
-            self._mute_5 = self._mute_5 or self._version == 5
+            self._versions.waited()
             self._end("the broker didn't answer in time")
 
     # -- reading and writing -----------------------------------------------------------------------------------------
@@ -514,8 +482,7 @@ class MqttClient:
         loop = self._running_loop()
         self._timer = loop.call_later(TICK, self._tick)
         self._queue.expire(loop.time())
-        if self._careful and self._connected and loop.time() - self._connected_at >= STABLE:
-            self._careful = False
+        if self._connected and self._blame.lasts(loop.time() - self._connected_at):
             self._schedule()
         if self._wire is not None and self._live:
             try:
@@ -527,7 +494,7 @@ class MqttClient:
 
     @property
     def _can_hand_over(self) -> bool:
-        return self._queue.waiting > 0 and len(self._queue.in_flight) < (1 if self._careful else self._window)
+        return self._queue.waiting > 0 and len(self._queue.in_flight) < (1 if self._blame.careful else self._window)
 
     def _hand_over(self) -> None:
         now = self._running_loop().time()
@@ -538,7 +505,7 @@ class MqttClient:
             if self._too_long(each):  # it was queued before the broker said what it takes
                 self._queue.settle(each, TOO_LARGE)
                 continue
-            if each.topic in self.given_up:
+            if each.topic in self._blame.given_up:
                 self._queue.settle(each, TOPIC_INVALID)
                 continue
             packet_id = self._paho.send(each, now)
@@ -580,12 +547,11 @@ class MqttClient:
             _LOG.debug("the handler of the MQTT client failed", exc_info=failure)
 
     def _on_connect(self, _: object, __: Any, flags: Any, reason: Any, properties: Any) -> None:
-        self._unanswered = 0
-        if reason.is_failure and reason.value == UNSUPPORTED_VERSION and self._version == 5 and self._options.fallback:
-            self._refused_5 = True
+        if reason.is_failure and reason.value == UNSUPPORTED_VERSION and self._versions.refused():
             self._end("it speaks no MQTT 5")
             return
         if reason.is_failure:
+            self._versions.not_asked()
             text = clean(getattr(properties, "ReasonString", "") or str(reason))
             _LOG.warning("broker %s:%d refuses us: %s", self._options.host, self._options.port, text)
             self._call(self._handler.refused, reason.value, text)
@@ -597,8 +563,7 @@ class MqttClient:
             return
         self._window = min(self._options.max_in_flight, getattr(properties, "ReceiveMaximum", 65_535))
         self._largest = getattr(properties, "MaximumPacketSize", 0)
-        self._refused_5 = self._refused_5 or (self._mute_5 and self._version == 4)
-        self._spoke_311 = self._version == 4
+        self._versions.accepted()
         self._forget = False
         self._tls_fault = ""
         self._connected = True

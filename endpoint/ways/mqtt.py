@@ -34,6 +34,8 @@ GATEWAY_GRACE: Final = 16.0
 RETURN_WITHIN: Final = 12
 """Seconds that the broker keeps our session after the connection broke (in MQTT 3.1.1 its own setting counts). Our will
 goes out at once: the gateway holds it for some seconds more, until it hears us again."""
+SAY_AGAIN: Final = 5.0
+"""Seconds after a connection is there again in which the will of the one before may still be on its way."""
 LONGEST_PAUSE: Final = 10.0
 """Seconds between attempts to connect again."""
 ANSWER_TIMEOUT: Final = 25
@@ -120,6 +122,7 @@ class MqttWay:
         self._unsubscribed: set[str] = set()
         self._epoch: int | None = None
         self._was_connected = False
+        self._repeat: asyncio.TimerHandle | None = None
         self._away: asyncio.TimerHandle | None = None
         self._no_gateway: asyncio.TimerHandle | None = None
         self._fault: asyncio.Future[str] | None = None
@@ -135,7 +138,7 @@ class MqttWay:
             try:
                 raise TransportError(await self._fault, transient=False)
             finally:
-                for timer in (self._away, self._no_gateway):
+                for timer in (self._away, self._no_gateway, self._repeat):
                     if timer is not None:
                         timer.cancel()
                 await self._client.stop(drain=1.0)
@@ -231,17 +234,25 @@ class MqttWay:
         if self._away is not None:
             self._away.cancel()
             self._away = None
-        try:  # before anything else that is new
-            self._client.publish(self._topics.build(t.Gone(self._user)), self._back, content_type=bodies.JSON_TYPE)
-        except TransportError as error:
-            _LOG.debug("not published: %s", error)
+        self._say_back()  # before anything else that is new
         again, self._was_connected = self._was_connected, True
+        if again:
+            if self._repeat is not None:
+                self._repeat.cancel()
+            self._repeat = asyncio.get_running_loop().call_later(SAY_AGAIN, self._say_back)
         if session_present:
             self._unsubscribed.clear()
             self._announce()
         elif again:
             for session in list(self._sessions.values()):
                 session.forgotten()
+
+    def _say_back(self) -> None:
+        """That we are there: what our will may have said holds no longer."""
+        try:
+            self._client.publish(self._topics.build(t.Gone(self._user)), self._back, content_type=bodies.JSON_TYPE)
+        except TransportError as error:
+            _LOG.debug("not published: %s", error)
 
     def refused(self, code: int, reason: str) -> None:
         if code not in _PASSING:

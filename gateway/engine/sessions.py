@@ -250,9 +250,10 @@ class Session:
             flow.last_random = client.random
             self.early = self.early or client.early_data
             other.connection_id = client.connection_id
-        elif server is not None and server.retry:
-            other.retry()
-        elif server is not None:
+        if server is None:
+            return
+        other.answered(server.retry)
+        if not server.retry:
             self.version, self.chosen = visible.chosen, server.version
             other.connection_id = server.connection_id
             if server.connection_id < 0:

@@ -159,8 +159,8 @@ class DatagramReader:
         """A unit with a part of a handshake in clear, which looked like this, is on its way."""
         self._held = visible.held
 
-    def retry(self) -> None:
-        """The other end sent a HelloRetryRequest. Of a datagram every record says whether it is in clear."""
+    def answered(self, retry: bool) -> None:
+        """The other end sent a ServerHello. Of a datagram every record says whether it is in clear."""
 
     @property
     def half_read(self) -> Held:
@@ -263,7 +263,7 @@ class StreamReader:
     __slots__ = ("_client", "_lost", "_reader", "_server", "connection_id")
 
     def __init__(self) -> None:
-        self._reader = TlsRecordReader()
+        self._reader = TlsRecordReader(paired=True)
         self._lost = False
         self._client: ClientHelloFacts | None = None
         self._server: ServerHelloFacts | None = None
@@ -289,9 +289,9 @@ class StreamReader:
     def take(self, visible: Visible) -> None:
         """Nothing to do: a stream is read only once."""
 
-    def retry(self) -> None:
-        """The other end sent a HelloRetryRequest: another ClientHello comes, in clear."""
-        self._reader.retry()
+    def answered(self, retry: bool) -> None:
+        """The other end sent a ServerHello; ``retry``: another ClientHello comes, in clear."""
+        self._reader.answered(retry)
 
     def lose(self) -> None:
         """Something went by unread: nothing can be told of what follows."""
@@ -313,7 +313,7 @@ class StreamReader:
         if state is None:
             reader.lose()
         else:
-            reader._reader = TlsRecordReader.resumed(state)
+            reader._reader = TlsRecordReader.resumed(state, paired=True)
         return reader
 
 

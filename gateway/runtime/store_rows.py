@@ -72,7 +72,7 @@ def _flow(flow: StoredFlow) -> str:
 
 def _position(stream: StreamState | None) -> int:
     """Octets of a protected record still to come; -1 where that alone doesn't tell where a stream is."""
-    return -1 if stream is None or stream.clear or stream.partial else stream.skip
+    return -1 if stream is None or stream.clear or stream.partial or stream.waiting else stream.skip
 
 
 def _reading(flow: StoredFlow) -> dict[str, Any]:
@@ -112,7 +112,7 @@ def _a_flow(text: str) -> StoredFlow:
 def _a_stream(position: int, found: list[Any] | None) -> StreamState | None:
     if found is None:
         return None if position < 0 else StreamState(skip=position)
-    clear, begun, retry, skip, partial, prefix, message_type, message_left, hello = found
+    clear, begun, retry, skip, partial, prefix, message_type, message_left, hello, waiting = found
     return StreamState(
         bool(clear),
         bool(begun),
@@ -123,6 +123,7 @@ def _a_stream(position: int, found: list[Any] | None) -> StreamState | None:
         int(message_type),
         int(message_left),
         bytes.fromhex(hello),
+        bool(waiting),
     )
 
 

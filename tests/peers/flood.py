@@ -19,6 +19,7 @@ from collections.abc import Iterator
 
 from tests.layer.layer_crowd import hello
 
+IPV6_FREEBIND = 78  # linux/in6.h; not in the socket module
 KEPT = 400  # sockets, so that answers to late ones still find theirs
 
 
@@ -47,6 +48,8 @@ def main() -> None:
             return fixed[address]
         sock = socket.socket(family, socket.SOCK_DGRAM)
         sock.setblocking(False)
+        if family is socket.AF_INET6:  # a whole prefix is routed here, but no address of it is configured
+            sock.setsockopt(socket.IPPROTO_IPV6, IPV6_FREEBIND, 1)
         sock.bind((address, int(own_port)))
         selector.register(sock, selectors.EVENT_READ)
         if int(own_port):

@@ -17,7 +17,7 @@ import time
 from pathlib import Path
 from typing import Any
 
-from carriage.coap import codes
+from carriage.coap import atls_client, codes
 from carriage.coap.client import CoapsClient
 from carriage.coap.connection import Request
 from demo.stack import Stack, running
@@ -35,19 +35,30 @@ policy-version: 1
 subjects:
   phone: {link: coap, psk_identity: phone}
   tablet: {link: coap, psk_identity: tablet}
+  stranger: {link: coap, psk_identity: stranger}
 rules:
-  - {id: each-other, effect: permit, subject: [phone, tablet], resource: [phone, tablet]}
+  - {id: all, effect: permit, subject: [phone, tablet, stranger], resource: [phone, tablet]}
 """
 
 
 @dataclasses.dataclass(frozen=True)
 class Scene:
-    """``phone``: the address of phone and gateway. ``sources``: who floods, from which port (0: each from another)."""
+    """``phone``: the address of phone and gateway. ``sources``: who floods, from which port (0: each from another).
 
-    phone: str
-    rate: float
-    sources: tuple[str, ...]
+    ``busy``: what a client with a key does, see ``busy_client``.
+    """
+
+    phone: str = FOUR
+    rate: float = 0
+    sources: tuple[str, ...] = ()
     port: int = 0
+    busy: str = ""
+
+    def command(self, port: int, folder: Path) -> tuple[str, ...]:
+        """Who does it, if not the scene itself."""
+        if self.busy:
+            return ("tests.peers.busy_client", self.phone, str(port), str(folder), self.busy)
+        return ("tests.peers.flood", self.phone, str(port), str(self.rate), str(self.port), *self.sources)
 
 
 SCENES = {
@@ -58,7 +69,9 @@ SCENES = {
     "730 hellos a second from the phone's own address": Scene(FOUR, 730, (FOUR,)),
     "73 hellos a second from a neighbour in the phone's /64": Scene(SIX, 73, ("fd00::66",)),
     "730 hellos a second from all of the phone's /64": Scene(SIX, 730, ("fd00::/64",)),
-    "64 associations that nobody closes": Scene(FOUR, 0, ()),
+    "64 associations that nobody closes": Scene(),
+    "sessions opened and closed as fast as answered": Scene(busy="sessions"),
+    "handshakes made and closed as fast as let in": Scene(busy="handshakes"),
 }
 UNCLOSED = 64
 
@@ -113,15 +126,16 @@ async def play(stack: Stack, scene: Scene) -> dict[str, Any]:
     port = stack.coaps_port
     tablet = CoapsClient(scene.phone, port, psk(stack, "tablet"))
     await tablet.connect()
+    await tablet.observe(atls_client.inbox_request(), lambda told: None)
     await window(tablet)
     state = stack.directory / "state"
     before = resident(gateway.pid), octets(state), gateway.log.stat().st_size
     flood = None
     unclosed = []
-    if scene.rate:
+    if scene.rate or scene.busy:
         flood = await asyncio.create_subprocess_exec(
-            *(sys.executable, "-m", "tests.peers.flood", scene.phone, str(port)),
-            *(str(scene.rate), str(scene.port), *scene.sources),
+            sys.executable,
+            *("-m", *scene.command(port, stack.directory)),
             stdin=asyncio.subprocess.PIPE,
             stdout=asyncio.subprocess.PIPE,
         )
@@ -149,7 +163,7 @@ async def play(stack: Stack, scene: Scene) -> dict[str, Any]:
     said = b"0 0"
     if flood is not None:
         said, _ = await flood.communicate(b"\n")
-    sent, answered = map(int, said.split())
+    did, answered = map(int, said.split())
     coap = (await stack.ask("status"))["adapters"]["coap"]["detail"]
     after = resident(gateway.pid), octets(state), gateway.log.stat().st_size
     return {
@@ -158,7 +172,7 @@ async def play(stack: Stack, scene: Scene) -> dict[str, Any]:
         "p99_ms": [round(1000 * p99(each), 2) for each in (quiet, loud)],
         "median_ms": [round(1000 * sorted(each)[len(each) // 2], 2) for each in (quiet, loud)],
         "requests": len(loud),
-        "hellos": sent,
+        "did": did,
         "answered": answered,
         "grown": dict(zip(("memory", "disk", "log"), (b - a for a, b in zip(before, after, strict=True)), strict=True)),
         "tablet": tablet.info is not None,

@@ -1,7 +1,8 @@
 """What stands at the broker about the devices: one retained state each, kept up to date as cheaply as can be.
 
 A device's state goes out the moment it changes. While the connection is down or slow only the names of what changed
-are kept, so that each device's last state goes out once it can, and nothing piles up.
+are kept, so that each device's last state goes out once it can, and nothing piles up. Where the broker doesn't retain
+states, who hears of a device by its discovery needs the state behind it: that goes out once the broker has the first.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ from adapters.mqtt.devices import discovery
 from adapters.mqtt.devices.topics import HomeSpace
 from adapters.mqtt.devices.values import fragment
 from carriage.mqtt.client import MqttClient
+from carriage.mqtt.options import Token
 from carriage.mqtt.packets import publish_head
 from gateway.api.errors import TransportError
 from gateway.api.model import DeviceView, Property, Scalar, Update
@@ -65,6 +67,8 @@ class Board:
         self._open = False
         self._due: dict[str, Part] = {}
         self._second, self._stamp = 0, ""
+        self._announced: dict[Token, str] = {}
+        """Discovery that the broker doesn't have yet, with its device: the state follows it."""
         self.shown: dict[str, Shown] = {}
         self.counters = {"states": 0, "coalesced": 0}
 
@@ -77,6 +81,7 @@ class Board:
         self._client, self._version = client, version
         client.on_room = self.flush
         self._open = True
+        self._announced.clear()
         for name, shown in self.shown.items():
             shown.head = publish_head(self._topics.state(name), version)
         self.again(self.shown)
@@ -147,10 +152,17 @@ class Board:
             shown = self.shown.get(name)
             if not (self._rare(name, shown, parts) if parts & ~Part.STATE else self._state(shown)):
                 return
-            if parts & ~Part.STATE and parts & Part.STATE:
+            if parts & ~Part.STATE and parts & Part.STATE and name not in self._announced.values():
                 self._due[name] = Part.STATE  # the rest goes first: who hears of a device has its topics then
             else:
                 del self._due[name]
+
+    def published(self, token: Token) -> str | None:
+        """The broker has a message: the device of which that was the discovery. Its state is out then."""
+        name = self._announced.pop(token, None) if self._announced else None
+        if name is not None:
+            self.again((name,), Part.STATE)
+        return name
 
     def _state(self, shown: Shown | None) -> bool:
         assert self._client is not None
@@ -183,21 +195,19 @@ class Board:
             return False
         wanted: list[tuple[str, bytes]] = []
         topics = self._topics
-        if Part.DISCOVERY in parts and self._prefix is not None:
-            wanted.append(
-                (
-                    discovery.topic(self._prefix, topics.base, name),
-                    b"" if shown is None else discovery.payload(topics, shown.view, shown.gone.values()),
-                )
-            )
+        announces = Part.DISCOVERY in parts and self._prefix is not None
+        if self._prefix is not None and announces:
+            body = b"" if shown is None else discovery.payload(topics, shown.view, shown.gone.values())
+            wanted.append((discovery.topic(self._prefix, topics.base, name), body))
         if shown is None:
             wanted += [(topics.availability(name), b""), (topics.state(name), b"")]
         elif Part.AVAILABILITY in parts and shown.online is not None:
             word = b"online" if shown.online else b"offline"
             wanted.append((topics.availability(name), b'{"state":"' + word + b'"}'))
         try:
-            for topic, payload in wanted:
-                self._client.publish(topic, payload, qos=1, retain=True)
+            tokens = [self._client.publish(topic, payload, qos=1, retain=True) for topic, payload in wanted]
+            if announces and shown is not None and not self._retain:
+                self._announced[tokens[0]] = name
         except TransportError as error:
             return not error.transient  # else it is too long for the broker, now and later
         return True

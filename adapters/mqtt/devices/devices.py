@@ -13,7 +13,7 @@ from dataclasses import dataclass, replace
 from typing import Any, Final
 
 from adapters.mqtt import faults
-from adapters.mqtt.devices.board import Board
+from adapters.mqtt.devices.board import Board, Part
 from adapters.mqtt.devices.commands import RECEIVE_MAXIMUM, Commands
 from adapters.mqtt.devices.names import MAX_DEVICES, Names
 from adapters.mqtt.devices.once import Once
@@ -47,6 +47,8 @@ WATCH_AGAIN: Final = 30.0
 """Seconds after which a watch that was refused or ended is tried again: the policy may be another by then."""
 FORGET_AFTER: Final = 300.0
 """Seconds after a start in which a device of before has to show itself; then what the broker keeps of it is removed."""
+SETTLED: Final = 2.0
+"""Seconds after a discovery in which whoever it is for has subscribed to the device's state."""
 EARLY_FOR: Final = 30.0
 """Seconds after a start in which a command for a device of before waits until that has shown itself."""
 MAX_EARLY: Final = 256
@@ -97,6 +99,7 @@ class Devices:
         self._refusal = ""
         self._fresh = True
         """What an earlier run of ours had taken may come again on this connection."""
+        self._discovered: set[str] = set()
         self._nameless: set[str] = set()
         self._complaints = Complaints()
         self._counters = {"received": 0, "retained": 0, "repeated": 0, "answers": 0}
@@ -228,6 +231,10 @@ class Devices:
             return
         if self._news is not None and self._news.waiting:
             self._news.flush()
+        name = self._board.published(token)
+        if name is not None:
+            self._discovered.add(name)
+            self._later(SETTLED, self._repeat)
         if code == faults.NOT_AUTHORIZED:
             self._health(f"the broker lets us not publish below {self._topics.base}/ ({code}); check its ACL")
         if self._board.waiting:
@@ -236,6 +243,11 @@ class Devices:
     def dropped(self, token: Token, reason: DropReason) -> None:
         if not self._hearing.dropped(token) and reason is DropReason.EXPIRED and self._news is not None:
             self._news.lost += 1
+
+    def _repeat(self) -> None:
+        """Home Assistant takes a moment from a device's discovery to its subscription to the state."""
+        names, self._discovered = self._discovered, set()
+        self._board.again(names & self._board.shown.keys(), Part.STATE)
 
     # What comes from clients
 

@@ -13,18 +13,13 @@ from collections.abc import Iterable
 from typing import Any, Final
 
 from adapters.mqtt.devices.topics import HomeSpace
+from adapters.mqtt.devices.units import COUNTED, UNITS, known
 from gateway.api.model import DeviceView, Property, ValueKind
 
 ORIGIN: Final = {"name": "atls-gateway"}
-UNITS: Final = {"Cel": "°C", "%RH": "%", "%EL": "%", "K": "K", "Pa": "Pa", "lx": "lx", "W": "W", "V": "V", "A": "A",
-                "J": "J", "Wh": "Wh", "s": "s", "/": ""}  # fmt: skip
-"""SenML's units (RFC 8428, section 12.1) in Home Assistant's words; one that isn't here stays as it is."""
 LIGHTS: Final = frozenset({"urn:oma:lwm2m:ext:3311"})
 """Resource types (IPSO light control) whose switch is a light."""
-_CLASSED: Final = frozenset({"sensor", "binary_sensor", "switch", "number"})
-"""Platforms whose config has a device class."""
 _DIAGNOSTIC: Final = frozenset({"battery"})
-_COUNTED: Final = frozenset({"energy", "gas", "water"})
 _FACTS: Final = {"manufacturer": "mf", "model": "mdl", "version": "sw", "sw_version": "sw"}
 _STATE: Final = "{{ value_json.state }}"
 
@@ -81,12 +76,13 @@ def _component(topics: HomeSpace, view: DeviceView, each: Property, own: str) ->
     component["stat_val_tpl" if platform == "light" else "val_tpl"] = value
     if writable:
         component["cmd_t"] = topics.command(view.name, each.name)
-    if each.device_class and platform in _CLASSED:
+    unit = UNITS.get(each.unit, each.unit) if each.kind is ValueKind.NUMBER else ""
+    if known(platform, each.device_class, unit):
         component["dev_cla"] = each.device_class
     if each.device_class in _DIAGNOSTIC:
         component["ent_cat"] = "diagnostic"
     if each.kind is ValueKind.NUMBER:
-        component |= _number(each, platform)
+        component |= _number(each, platform, unit)
     return component
 
 
@@ -104,13 +100,12 @@ def _platform(each: Property, writable: bool) -> str:
     return "number" if each.kind is ValueKind.NUMBER else "text"
 
 
-def _number(each: Property, platform: str) -> dict[str, Any]:
+def _number(each: Property, platform: str, unit: str) -> dict[str, Any]:
     found: dict[str, Any] = {}
-    unit = UNITS.get(each.unit, each.unit)
     if unit:
         found["unit_of_meas"] = unit
     if platform == "sensor":
-        found["stat_cla"] = "total_increasing" if each.device_class in _COUNTED else "measurement"
+        found["stat_cla"] = "total_increasing" if each.device_class in COUNTED else "measurement"
     else:
         for key, bound in (("min", each.minimum), ("max", each.maximum)):
             if bound is not None:

@@ -53,12 +53,13 @@ class Bare:
         self.socket.close()
 
     def _readable(self) -> None:
-        try:
-            data = self.socket.recv(16384)
-        except OSError:
-            return
-        self._association.receive(data, self._loop.time())
-        self._pump()
+        while True:
+            try:
+                data = self.socket.recv(16384)
+            except OSError:
+                return
+            self._association.receive(data, self._loop.time())
+            self._pump()
 
     def _pump(self) -> None:
         while (event := self._association.next_event()) is not None:

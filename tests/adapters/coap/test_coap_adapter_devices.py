@@ -12,7 +12,7 @@ from carriage.coap import codes
 from carriage.coap import options as opt
 from carriage.coap.exchange import Request
 from carriage.coap.link_format import read_links
-from gateway.api.model import Outcome, Property, Reason, Receipt, ValueKind
+from gateway.api.model import Outcome, Property, Reason, ValueKind
 from tests.adapters.coap.coap_home import Home
 from tests.adapters.coap.devices_home import (
     CBOR,
@@ -211,26 +211,34 @@ async def test_a_command_that_fails(
 
 async def test_a_command_that_a_newer_one_overtakes(home: Home, lamp: Device) -> None:
     """Before it was on the air: its PUT is answered so, or the resource that it became says so."""
-    phone = await home.client("phone")
-    setting = await asking(phone, put("d/lamp/level", "1"))
-    home.adapter.receipt(Receipt((await lamp.command()).id, Outcome.SUPERSEDED))
-    answer = await setting
+    phone, tablet = await home.client("phone"), await home.client("phone")
+    first, second, third = [await asking(phone, put("d/lamp/level", str(n))) for n in (1, 2, 3)]
+    answer = await second
     assert (answer.code, answer.payload) == (codes.CONFLICT, b"superseded")
-    assert (await phone.request(put("d/lamp/level", "2"))).code == codes.CREATED  # answer_within is over
-    home.adapter.receipt(Receipt((await lamp.command(2)).id, Outcome.SUPERSEDED))
-    assert (await phone.request(get("d/lamp/level/command"))).payload == b"superseded"
+    assert (await third).code == codes.CREATED  # answer_within is over, since the first takes so long
+    assert (await tablet.request(get("d/lamp/level/command"))).payload == b"queued"
+    fourth = await asking(phone, put("d/lamp/level", "4"))
+    told: list[bytes] = []
+    await tablet.observe(get("d/lamp/level/command"), lambda response: told.append(response.payload))
+    await until(lambda: told[-1] == b"superseded")
+    lamp.settle(await lamp.command(), Outcome.DELIVERED)
+    lamp.settle(await lamp.command(2), Outcome.DELIVERED)
+    assert [each.envelope.value for each in lamp.commands] == [1, 4]  # type: ignore[union-attr]
+    assert ((await first).code, (await fourth).code) == (codes.CREATED, codes.CHANGED)
 
 
 async def test_two_who_read_the_same_get_the_one_answer(home: Home, lamp: Device) -> None:
-    """Of two questions to a sleeper only the newer one is asked."""
+    """The device is asked once."""
     phone, tablet = await home.client("phone"), await home.client("tablet")
     first = await asking(phone, get("d/lamp/level", TEXT))
-    lamp.settle(await lamp.command(), Outcome.HELD)
+    command = await lamp.command()
+    lamp.settle(command, Outcome.HELD)
     second = await asking(tablet, get("d/lamp/level", TEXT))
-    newer = await lamp.command(2)
+    await until(lambda: len(home.adapter._devices._asked) == 2)
     lamp.tell(level=7)
-    lamp.settle(newer, Outcome.DELIVERED)
+    lamp.settle(command, Outcome.DELIVERED)
     assert (await first).payload == (await second).payload == b"7"
+    assert len(lamp.commands) == 1
     assert not home.adapter._devices._asked
 
 

@@ -79,7 +79,7 @@ def rabbitmq(folder: Path) -> Iterator[Process]:
     """RabbitMQ with its MQTT plug-in, and an epmd of its own, which goes when it goes."""
     port, epmd = free_port(), str(free_port())
     (folder / "rabbitmq.conf").write_text(
-        f"listeners.tcp = none\nmqtt.listeners.tcp.1 = 127.0.0.1:{port}\nmqtt.allow_anonymous = true\n"
+        f"listeners.tcp = none\nmqtt.listeners.tcp.1 = 127.0.0.1:{port}\n"
         "log.console = true\nlog.console.level = warning\nlog.file = false\n"
     )
     (folder / "enabled_plugins").write_text("[rabbitmq_mqtt].")

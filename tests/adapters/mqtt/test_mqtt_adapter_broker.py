@@ -321,6 +321,21 @@ async def test_a_full_queue_is_waited_for(start: Start) -> None:
         assert [n for n, _ in app.units(session)] == list(range(16))
 
 
+async def test_of_what_stands_only_the_newest_waits(home: MqttHome) -> None:
+    app = await home.user("app")
+    await until(app.states)
+    client = home.sessions._client
+    assert client is not None
+    client._queue._max_count = 0
+    for state in (bodies.State.OFFLINE, bodies.State.ONLINE, bodies.State.OFFLINE):
+        home.sessions._tell_state(state)
+    client._queue._max_count = 1024
+    await app.open("lamp")  # whose answer has to wait behind it, as events do
+    await until(lambda: len(app.states()) == 2)
+    assert [state.state for state in app.states()] == [bodies.State.ONLINE, bodies.State.OFFLINE]
+    assert app.messages.index(app.at("bridge")[1]) < app.messages.index(app.at("status")[0])
+
+
 async def test_the_conformance_suite(home: MqttHome) -> None:
     table = {**home.table, "client_id": "conformance"}
     assert await check_adapter(MqttPlugin(), table, home.folder, claim="user:nobody") == []

@@ -15,7 +15,7 @@ from carriage.mqtt import messages as bodies
 from gateway.api.model import Close, Unit
 from tests.adapters.coap.far_end import record, until
 from tests.adapters.mqtt.mqtt_home import ADTLS, MqttHome, User
-from tests.adapters.mqtt.semantic_home import ACL, POLICY, STATE, House, last, put, settled
+from tests.adapters.mqtt.semantic_home import ACL, LEVEL, POLICY, STATE, House, last, put, settled
 from tests.adapters.mqtt.semantic_home import bodies as came
 
 Start = Callable[..., Awaitable[MqttHome]]
@@ -98,6 +98,7 @@ async def test_what_we_leave_behind_has_the_epoch_of_then(start: Start, monkeypa
     home = await start()
     home.broker.kill()
     await until(lambda: home.sessions._lost)
+    monkeypatch.setattr("adapters.mqtt.sessions.GRACE", 20.0)  # not another time
     home.broker.start()
     await until(lambda: home.state.ready)
     now = epoch_number(home.hub.epoch, 1)
@@ -177,6 +178,24 @@ async def test_a_list_that_lets_us_not_probe_is_no_fault(start: Start) -> None:
     app = await home.user("app")
     await app.open("lamp")
     assert home.state.ready and app.states()[-1].state is bodies.State.ONLINE
+
+
+@pytest.mark.parametrize("version", [4, 5])
+async def test_a_broker_that_takes_short_packets_only_is_told(start: Start, version: int) -> None:
+    """In MQTT 5 it says so itself; in 3.1.1 it ends the connection over a long one, which is given up then."""
+    home = await start(
+        policy=POLICY, acl=ACL, devices={}, broker_acl=False, version=version, lines=("max_packet_size 512",)
+    )
+    house = House(home.far)
+    app = await home.user("app", "home/#", subscribe=False)
+    house.join("lamp", STATE, LEVEL)
+    config = "homeassistant/device/home_lamp/config"
+    await until(lambda: home.adapter.status()["devices"]["unsent"], 30.0)
+    told = home.adapter.status()["devices"]["unsent_last"]
+    assert told.startswith(f"{config}: ") and ("takes 512" in told if version == 5 else "ends the connection" in told)
+    await until(lambda: last(app, "home/lamp") != "nothing" and home.state.ready)
+    await put(app, "home/lamp/set/state", "ON")
+    await until(lambda: house.commands)
 
 
 @pytest.mark.parametrize(

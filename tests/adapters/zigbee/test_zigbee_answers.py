@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from adapters.zigbee import reports
 from adapters.zigbee.requests import ANSWER_WAIT
 from adapters.zigbee.sending import Frame, Outcome
-from adapters.zigbee.setup import MEMORY
+from adapters.zigbee.setup_memory import MEMORY
 from carriage.zigbee import zcl
 from carriage.zigbee.foundation import General
 from gateway.api.model import (

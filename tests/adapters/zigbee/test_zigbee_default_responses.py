@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import zigpy.types
 from hypothesis import example, given
 from hypothesis import strategies as st
 
@@ -18,6 +19,7 @@ from carriage.zigbee import foundation, zcl
 from carriage.zigbee.zcl import ZclFrame
 from gateway.api.model import Reading
 from layer.errors import PeerError
+from simulator.network.foundation import make_cluster
 from simulator.network.kinds import Identity, on_off, temperature
 from tests.adapters.zigbee.quiet_house import EUI64, House
 from tests.adapters.zigbee.test_zigbee_commands import ON, Orders
@@ -33,13 +35,17 @@ SUCCESS, MALFORMED, UNSUPPORTED_CLUSTER = 0x00, 0x80, 0xC3
 
 
 async def joined(world: Any, gateway: Any) -> ZclDevice:
-    device = ZclDevice(DEVICE, on_off(IDENTITY), temperature(IDENTITY))
+    device = ZclDevice(DEVICE, on_off(IDENTITY), temperature(IDENTITY), make_cluster(0x0003, []))
     await device.attach(world.socket)
     world.devices.append(device)
     await gateway.join(device)
     await settled(gateway, device)
     device.asked.clear()
     return device
+
+
+def radio_address(device: ZclDevice) -> Any:
+    return zigpy.types.EUI64.convert(device.eui64)
 
 
 def told(gateway: Any) -> list[tuple[str, Any]]:
@@ -92,13 +98,27 @@ async def test_the_records_before_the_one_that_can_not_be_read_count(world: Any)
 async def test_a_report_that_can_be_read_is_answered_where_it_asks_for_it(world: Any) -> None:
     async with world.gateway() as gateway:
         device = await joined(world, gateway)
-        for cluster, sequence in ((0x0402, 0x00), (0x0006, 0xFF), (0xE000, 0x01)):
+        for cluster, sequence in ((0x0402, 0x00), (0x0006, 0xFF), (0xE000, 0x01), (0x0003, 0x02)):
             found = await answers(gateway, device, cluster, f"08 {sequence:02x} 0a 0100 20 01")
             assert found == response(cluster, sequence, "0a 00")
             assert await answers(gateway, device, cluster, f"18 {sequence:02x} 0a 0100 20 01") == []
         found = await answers(gateway, device, 0x0006, "0c 5f11 07 0a 0000 10 01")
         assert found == response(0x0006, 7, "0a 00", manufacturer=0x115F)
         assert ("state", True) not in told(gateway)  # not an attribute of the standard
+
+
+async def test_zigpy_learns_from_the_reports_that_no_row_is_for(world: Any) -> None:
+    """Some sleeping devices never answer what model they are, but report it when they join."""
+    async with world.gateway() as gateway:
+        device = await joined(world, gateway)
+        basic = next(iter(gateway.adapter._radio._app.devices[radio_address(device)].endpoints[1].in_clusters.values()))
+        assert basic.cluster_id == 0 and basic.get(0x0005) != "lumi.x"
+        device.say(0x0000, bytes.fromhex("08 01 0a 0500 42 06") + b"lumi.x")
+        await gateway.until(lambda: basic.get(0x0005) == "lumi.x")
+        before = gateway.adapter.status()["counters"]["radio_received"]
+        device.report(0x0402, "0000 29 0100")
+        await gateway.until(lambda: told(gateway)[-1] == ("temperature", 0.01))
+        assert gateway.adapter.status()["counters"]["radio_received"] == before + 1
 
 
 async def test_a_command_to_a_cluster_that_nobody_knows_is_in_error(world: Any) -> None:
@@ -171,7 +191,7 @@ async def test_groupcasts_and_broadcasts_are_read_and_never_answered(world: Any)
         assert await answers(gateway, device, 0x0006, "18 55 0a 0000 10 01") == []
         after = gateway.adapter.status()["counters"]
         assert after["reports_malformed"] - counters["reports_malformed"] == 4
-        assert after["radio_not_unicast"] - counters["radio_not_unicast"] == 4
+        assert after["radio_not_unicast"] - counters["radio_not_unicast"] == 6  # what has no row is for zigpy, else
 
 
 async def test_a_device_that_is_interviewed_is_answered(world: Any) -> None:

@@ -10,6 +10,7 @@ import pytest
 
 from adapters.zigbee import setup as steps
 from adapters.zigbee.coordinator import ANNOUNCED
+from adapters.zigbee.setup_memory import MEMORY, Memory
 from carriage.zigbee.zcl import ZclFrame
 from gateway.api.model import Join, Presence, Reading
 from simulator.network.kinds import Identity, humidity, on_off, power, temperature
@@ -70,7 +71,7 @@ async def test_a_device_that_joins_again_may_have_forgotten(world: Any) -> None:
         await gateway.join(device)
         await settled(gateway, device)
         await device.client.leave()
-        await gateway.until(lambda: not (world.state_dir / steps.MEMORY).read_text().count("0006"))
+        await gateway.until(lambda: not (world.state_dir / MEMORY).read_text().count("0006"))
         device.asked.clear()
         device.clusters[0x0006].reporting.clear()
         await gateway.join(device)
@@ -131,13 +132,13 @@ async def test_tried_again_when_it_is_heard(world: Any, monkeypatch: pytest.Monk
 
 @pytest.mark.parametrize("text", ["", "{", "[]", '{"a": 1}', '{"a": {"b": 1}}', "\xff"])
 async def test_a_memory_that_is_nonsense_is_left_out(world: Any, text: str) -> None:
-    (world.state_dir / steps.MEMORY).write_text(text, encoding="latin-1")
-    memory = steps.Memory(world.state_dir / steps.MEMORY)
+    (world.state_dir / MEMORY).write_text(text, encoding="latin-1")
+    memory = Memory(world.state_dir / MEMORY)
     assert memory.devices == {}
     memory.devices = {"a": {"1/0006": {"bind": "SUCCESS"}}}
     memory.save()
-    assert json.loads((world.state_dir / steps.MEMORY).read_text()) == memory.devices
-    assert steps.Memory(world.state_dir / steps.MEMORY).devices == memory.devices
+    assert json.loads((world.state_dir / MEMORY).read_text()) == memory.devices
+    assert Memory(world.state_dir / MEMORY).devices == memory.devices
 
 
 async def test_only_a_few_devices_at_once(world: Any) -> None:

@@ -11,9 +11,11 @@ from typing import Any
 
 import pytest
 
-from adapters.zigbee.setup import MEMORY
+from adapters.zigbee.setup_memory import MEMORY
 from carriage.zigbee.zcl import ZclFrame
 from gateway.api.model import Join, Reading
+from simulator.network import datatypes as simulated
+from simulator.network.foundation import Attribute, make_cluster
 from simulator.network.kinds import Identity, humidity, on_off, power, temperature
 from tests.adapters.zigbee.zcl_device import ZclDevice, settled, shown
 
@@ -258,7 +260,7 @@ async def test_what_an_earlier_version_remembers_of_a_sleeper_counts(world: Any)
 async def test_a_memory_of_nonsense_takes_no_property_away(world: Any, absent: str) -> None:
     async with world.gateway() as gateway:
         device = await joined(world, gateway, power)
-    entry = f'{{"absent": {absent}, "reports": 7}}'
+    entry = f'{{"absent": {absent}, "types": {{"0021": {absent}}}, "reports": 7}}'
     (world.state_dir / MEMORY).write_text(f'{{"{device.eui64}": {{"1/0001": {entry}}}}}')
     async with world.gateway() as gateway:
         await gateway.until(lambda: gateway.context.of(Join))
@@ -288,3 +290,45 @@ async def test_good_records_of_an_answer_count(world: Any) -> None:
         assert told(gateway) == [("temperature", 20.0), ("humidity", 50.0)]
         reporting = (await shown(gateway, device))["reporting"]
         assert reporting == {"1/0402": "configured", "1/0405": "0000 UNREPORTABLE_ATTRIBUTE"}
+
+
+async def test_reports_are_configured_with_the_type_that_the_device_has(world: Any) -> None:
+    """One whose attribute is of another type answers INVALID_DATA_TYPE: it is asked again as it wants, and so ever."""
+    relay = make_cluster(0x0006, [Attribute(0x0000, simulated.UINT8, 1, reportable=True)])
+    battery = make_cluster(0x0001, [Attribute(0x0021, simulated.UINT16, 120, reportable=True)])
+    async with world.gateway() as gateway:
+        device = ZclDevice(DEVICE, relay, battery, temperature(IDENTITY))
+        await device.attach(world.socket)
+        world.devices.append(device)
+        await gateway.join(device)
+        await settled(gateway, device)
+        assert told(gateway) == [("state", True), ("battery", 60.0), ("temperature", 20.0)]
+        assert (relay.reporting[0].maximum, battery.reporting[0x0021].change) == (3600, 2)
+        assert set((await shown(gateway, device))["reporting"].values()) == {"configured"}
+        assert [cluster for cluster, frame in device.asked if frame.command == CONFIGURE].count(0x0402) == 1
+        device.asked.clear()
+    async with world.gateway() as gateway:
+        await gateway.until(lambda: gateway.context.of(Join))
+        await settled(gateway, device)
+        assert [cluster for cluster, frame in device.asked if frame.command == CONFIGURE] == []
+
+
+async def test_a_type_that_is_refused_in_any_case_is_asked_for_twice_at_most(world: Any) -> None:
+    def answer(cluster: int, request: ZclFrame, own: ZclFrame | None) -> ZclFrame | None:
+        if request.command == CONFIGURE:
+            return ZclFrame(0x07, b"\x8d\x00\x21\x00", request.sequence, cluster_specific=False, to_client=True)
+        return own
+
+    async with world.gateway() as gateway:
+        device = ZclDevice(DEVICE, make_cluster(0x0001, [Attribute(0x0021, simulated.UINT16, 120, reportable=True)]))
+        device.answer = answer
+        await device.attach(world.socket)
+        world.devices.append(device)
+        await gateway.join(device)
+        await settled(gateway, device)
+        semantics = gateway.adapter._semantics
+        semantics._setup.read(semantics._models[device.eui64])
+        await settled(gateway, device)
+        assert len([frame for _, frame in device.asked if frame.command == CONFIGURE]) == 2
+        assert (await shown(gateway, device))["reporting"] == {"1/0001": "0021 INVALID_DATA_TYPE"}
+        assert told(gateway) == [("battery", 60.0)] * 2

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import random
+
 from hypothesis import strategies as st
 
 AWKWARD = (
@@ -46,5 +48,15 @@ def mutated(draw: st.DrawFn, *valid: bytes) -> bytes:
                 st.just(2 * octets[start:stop]),
             )
         )
+        octets = octets[:start] + piece + octets[stop:]
+    return octets
+
+
+def mutate(rng: random.Random, octets: bytes) -> bytes:
+    """The same by a seed, for what goes over a real broker."""
+    for _ in range(rng.randrange(4)):
+        start = rng.randint(0, len(octets))
+        stop = rng.randint(start, min(len(octets), start + 12))
+        piece = rng.choice((b"", rng.randbytes(rng.randrange(6)), rng.choice(AWKWARD), 2 * octets[start:stop]))
         octets = octets[:start] + piece + octets[stop:]
     return octets

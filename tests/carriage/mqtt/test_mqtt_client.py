@@ -280,3 +280,28 @@ async def test_misuse_is_our_bug(open_broker: Any, client: Any) -> None:
             both.subscribe([f"a/{i}" for i in range(100)])
     with pytest.raises(UsageError):
         await both.run()
+
+
+@pytest.mark.parametrize("version", [4, 5])
+async def test_what_comes_while_the_connection_is_broken_is_kept(open_broker: Any, client: Any, version: int) -> None:
+    """A clean session of MQTT 3.1.1 would lose it; and when the client stops nothing of it stays at the broker."""
+    name = f"kept-{version}"
+    async with client(open_broker.port, f"{name}-writer") as (writer, wrote):
+        async with client(open_broker.port, name, version=version, backoff_first=2.0, backoff_limit=2.0) as (
+            reader,
+            told,
+        ):
+            reader.subscribe([name])
+            await told.until(lambda: told.subscriptions)
+            reader._end("cut")
+            await told.until(lambda: told.disconnections)
+            for n in range(5):
+                writer.publish(name, bytes([n]))
+            await wrote.until(lambda: len(wrote.ends) == 5)
+            await told.until(lambda: len(told.messages) == 5)
+            assert told.connections == [False, True]
+            assert [each.payload for each in told.messages] == [bytes([n]) for n in range(5)]
+        if version == 4:
+            async with client(open_broker.port, name, version=4) as (_, again):
+                await again.until(lambda: again.connections)
+                assert again.connections == [False]

@@ -399,6 +399,25 @@ def test_after_a_retry_the_second_hello_is_read(restarted: bool) -> None:
     assert home.lamp(tls_answer(0x0303)) == "refused denied", "the real ServerHello is read"
 
 
+@pytest.mark.parametrize("restarted", [False, True])
+@pytest.mark.parametrize("between", [CCS, tls_record(23, b"early")])
+def test_no_second_hello_comes_ahead_of_the_retry(between: bytes, restarted: bool) -> None:
+    """The server may read it as the answer to a HelloRetryRequest that we haven't seen yet."""
+    home = Home(Condition(handshakes=Rate(9, 60)), ATLS)
+    assert home.phone(tls_hello(1, early=True) + between) == "passes"
+    if restarted:
+        home.is_restarted()
+    assert home.phone(tls_hello(2)) == "refused broken"
+
+
+def test_a_resumed_session_of_tls_1_2_ends_its_handshake_right_behind_the_hello() -> None:
+    home = Home(Condition(versions=frozenset({"tls1.2"})), ATLS)
+    offer = tls_record(22, tls_message(1, client_hello(dtls=False, versions=(0x0303,))))
+    assert home.phone(offer) == "passes"
+    assert home.lamp(tls_answer(0x0303) + CCS + tls_record(22, b"finished")) == "passes"
+    assert home.phone(CCS + tls_record(22, b"finished")) == "passes"
+
+
 def test_a_server_has_nothing_protected_to_say_between_retry_and_hello() -> None:
     home = Home(Condition(record_types=frozenset({20, 22, 23})), ATLS)
     home.phone(tls_hello(1))

@@ -133,6 +133,7 @@ FLOWS = st.builds(
             message_type=COUNTS,
             message_left=COUNTS,
             hello=st.binary(max_size=9),
+            waiting=st.booleans(),
         ),
     ),
 )
