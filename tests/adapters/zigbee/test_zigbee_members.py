@@ -42,7 +42,7 @@ NAMES = st.sampled_from([A, B, C])
 STEPS = st.lists(st.tuples(st.sampled_from(["join", "leave", "miss", "found"]), NAMES, st.integers(1, 3)))
 
 
-@settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=40, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(STEPS, st.sets(NAMES))
 def test_what_was_noted_is_there_after_a_kill(tmp_path: Path, steps: list[Any], database: set[str]) -> None:
     path = tmp_path / FILE
@@ -199,9 +199,8 @@ class Process:
 
 
 @pytest.mark.process
-async def test_a_kill_in_mid_interview_loses_nobody(make_world: Any) -> None:
+async def test_a_kill_in_mid_interview_loses_nobody(world: Any) -> None:
     """The device is silent afterwards, so nothing but our own memory knows it."""
-    world = await make_world(tcp=True)
     process = await Process.start(world)
     await process.said("ready")
     device = await ZclDevice(DEVICE, on_off(IDENTITY)).attach(world.socket)
@@ -235,8 +234,7 @@ async def test_a_kill_in_mid_interview_loses_nobody(make_world: Any) -> None:
 
 
 @pytest.mark.process
-async def test_a_kill_right_after_a_leave_brings_nobody_back(make_world: Any) -> None:
-    world = await make_world(tcp=True)
+async def test_a_kill_right_after_a_leave_brings_nobody_back(world: Any) -> None:
     async with world.gateway() as gateway:
         device = await ZclDevice(DEVICE, on_off(IDENTITY)).attach(world.socket)
         world.devices.append(device)
