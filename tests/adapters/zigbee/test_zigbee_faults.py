@@ -20,7 +20,7 @@ import zigpy.types
 from adapters.zigbee import radio as radio_module
 from adapters.zigbee.air import Device as Known
 from adapters.zigbee.air import Settings
-from adapters.zigbee.coordinator import Coordinator
+from adapters.zigbee.coordinator import QUESTION_PAUSE, QUESTIONS, Coordinator
 from adapters.zigbee.device_table import PROFILE
 from adapters.zigbee.radio import ENDPOINT
 from adapters.zigbee.sending import Frame, Outcome
@@ -408,6 +408,18 @@ async def test_frames_of_a_stranger_cost_one_question(on_air: Any) -> None:
     before = len(events.frames)
     await device.client.send(b"\x11\x63\x06\x00", cluster=CLUSTER_ID)
     await until(lambda: len(events.frames) > before)
+
+
+async def test_frames_of_many_strangers_cost_few_questions(on_air: Any) -> None:
+    """Each is a broadcast, of which routers keep in mind some eight in nine seconds; the next stranger is asked all the
+    same, a little later.
+    """
+    _, _, radio, _ = on_air
+    asked = sum(radio._may_ask(nwk) for nwk in range(0x1000, 0x2000))
+    assert asked == QUESTIONS
+    assert radio.counters["unknown_not_asked"] == 0x1000 - QUESTIONS
+    radio._questioned -= QUESTION_PAUSE
+    assert radio._may_ask(0x2000)
 
 
 async def test_an_answer_that_nobody_asked_for_makes_no_device(on_air: Any) -> None:
