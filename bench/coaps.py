@@ -57,7 +57,10 @@ class Client:
             self._association.start(self._loop.time())
             self._flush()
             async with asyncio.timeout(10):
-                await self._shaken
+                while not self._shaken.done():  # a server may make a host that begins many handshakes say hello twice
+                    await asyncio.wait({self._shaken}, timeout=0.1)
+                    self._association.tick(self._loop.time())
+                    self._flush()
 
     async def open(self, target: str) -> None:
         answer = atls.read_opened(await self.ask(atls.open_request(target, secrets.token_hex(16), "adtls", b"")))

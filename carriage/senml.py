@@ -16,6 +16,7 @@ from typing import Any, Final, NoReturn
 
 import cbor2
 
+from carriage import strict_json
 from layer.errors import PeerError, UsageError
 
 Value = bool | int | float | str | bytes
@@ -60,7 +61,10 @@ def is_name(text: str) -> bool:
 
 
 def write_json(records: Iterable[Record], base: str = "") -> bytes:
-    """``application/senml+json``. ``base`` goes before each name. UsageError: what can't be written."""
+    """``application/senml+json``. ``base`` goes before each name. No record at all is an empty array.
+
+    UsageError: what can't be written, such as a record with neither value nor sum (section 4.2).
+    """
     return json.dumps(_pack(records, base), separators=(",", ":"), ensure_ascii=False, allow_nan=False).encode()
 
 
@@ -94,8 +98,8 @@ def _fields(record: Record) -> dict[str, Any]:
         fields["v"] = _written(value)
     elif isinstance(value, str):
         fields["vs"] = value
-    elif value is not None:
-        raise UsageError("data values are read only")
+    elif value is not None or record.sum is None:
+        raise UsageError("a value of another kind, or none and no sum")
     if record.sum is not None:
         fields["s"] = _written(record.sum)
     if record.time:
@@ -121,11 +125,7 @@ def read_json(octets: bytes) -> tuple[Record, ...]:
     A name may be missing: who sets one property of one resource needs none.
     """
     _bounded(octets)
-    try:
-        pack = json.loads(octets.decode(), parse_constant=_refuse, object_pairs_hook=_unique)
-    except (ValueError, RecursionError):
-        raise PeerError("no SenML JSON") from None
-    return _resolved(pack, lambda name: name if isinstance(name, str) else None)
+    return _resolved(strict_json.read(octets, "SenML JSON"), lambda name: name if isinstance(name, str) else None)
 
 
 def read_cbor(octets: bytes) -> tuple[Record, ...]:
@@ -137,7 +137,7 @@ def read_cbor(octets: bytes) -> tuple[Record, ...]:
         )
     except (cbor2.CBORError, ValueError, ArithmeticError, RecursionError, TypeError):
         raise PeerError("no SenML CBOR") from None
-    return _resolved(pack, lambda label: _NAMES.get(label) if isinstance(label, int) else _own_label(label))
+    return _resolved(pack, lambda label: _NAMES.get(label) if type(label) is int else _own_label(label))
 
 
 def _bounded(octets: bytes) -> None:
@@ -155,21 +155,14 @@ _NO_DECODERS: Final[Mapping[int, Callable[..., Any]]] = dict.fromkeys(
 )
 
 
-def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    found = dict(pairs)
-    if len(found) < len(pairs):
-        raise ValueError("a name twice")
-    return found
-
-
 def _own_label(label: object) -> str | None:
     """In CBOR only what has no number has a name."""
     return label if isinstance(label, str) and label not in _LABELS else None
 
 
 def _resolved(pack: object, name_of: Callable[[object], str | None]) -> tuple[Record, ...]:
-    if not isinstance(pack, list) or not 0 < len(pack) <= MAX_RECORDS:
-        raise PeerError("a SenML pack is a list of 1 to 1024 records")
+    if not isinstance(pack, list) or len(pack) > MAX_RECORDS:
+        raise PeerError("a SenML pack is a list of at most 1024 records")
     base: dict[str, Any] = {}
     found = []
     for record in pack:
@@ -234,15 +227,25 @@ def _record(fields: dict[str, Any], base: dict[str, Any]) -> Record:
         raise PeerError("a SenML record with more than one value")
     value = fields[values[0]] if values else None
     if "bv" in base and (not values or values == ["v"]):
-        value = base["bv"] + (value or 0)
+        value = _sum(base["bv"], value or 0)
     total = fields.get("s")
     if "bs" in base:
-        total = base["bs"] + (total or 0)
+        total = _sum(base["bs"], total or 0)
     return Record(
         name=name,
         value=value,
         unit=fields.get("u", base.get("bu", "")),
-        time=float(base.get("bt", 0)) + float(fields.get("t", 0)),
+        time=float(_sum(base.get("bt", 0), fields.get("t", 0))),
         update_time=fields.get("ut"),
         sum=total,
     )
+
+
+def _sum(one: float, other: float) -> float:
+    try:
+        found = one + other
+        if isfinite(found):
+            return found
+    except OverflowError:
+        pass
+    raise PeerError("a SenML number that can't be had")

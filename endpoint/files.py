@@ -2,10 +2,22 @@
 
 from __future__ import annotations
 
+import contextlib
+import logging
 from pathlib import Path
 
 from layer.credentials import Credentials, Psk, load_private_key, load_psk_file
 from layer.errors import CredentialError
+from layer.ownership import doubt
+
+_LOG = logging.getLogger(__name__)
+
+
+def warn_of_others(path: Path) -> None:
+    """Log who else could change a file that decides whom we trust. ``OSError`` where it can't be looked at."""
+    doubtful = doubt(path)
+    if doubtful is not None:
+        _LOG.warning("%s %s", path, doubtful)
 
 
 def load_credentials(
@@ -22,6 +34,10 @@ def load_credentials(
     A client shows ``psk_identity`` (default: the first line of the PSK file); a server knows every line. Raises
     CredentialError.
     """
+    for name in (certificate_file, trust_file):
+        with contextlib.suppress(OSError):  # a file that isn't there is told below
+            if name:
+                warn_of_others(base / name)
     table = load_psk_file(base / psk_file) if psk_file else {}
     own: Psk | None = None
     if psk_file:

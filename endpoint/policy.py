@@ -17,7 +17,7 @@ from ruamel.yaml import YAML
 from ruamel.yaml.comments import CommentedMap, CommentedSeq
 from ruamel.yaml.error import MarkedYAMLError, YAMLError
 
-from endpoint.files import load_credentials
+from endpoint.files import load_credentials, warn_of_others
 from layer.association import Association
 from layer.config import AssociationConfig, PeerRequirement, Role
 from layer.credentials import Credentials
@@ -192,6 +192,7 @@ def _read(path: Path) -> tuple[dict[str, Any], Any]:
     """The document and a function from key path to line number."""
     try:
         raw = path.read_bytes()
+        warn_of_others(path)
     except OSError as error:
         raise PolicyError(f"{path}:0: (file): expected a readable file: {error.strerror}") from None
     if len(raw) > MAX_FILE:

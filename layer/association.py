@@ -31,7 +31,17 @@ from layer.events import (
     Truncated,
 )
 from layer.flight import Flights, pack, split_records
-from layer.openssl import BUFFER_SIZE, address_of, export_keys, lib, registry, scratch, suite_name, take_errors
+from layer.openssl import (
+    BUFFER_SIZE,
+    address_of,
+    export_keys,
+    handshake_state,
+    lib,
+    registry,
+    scratch,
+    suite_name,
+    take_errors,
+)
 from layer.party import Party
 from layer.records import ALERT
 
@@ -42,6 +52,12 @@ _RECORD: Final = 16384
 _WANT_READ: Final = lib.SSL_ERROR_WANT_READ
 _ZERO_RETURN: Final = lib.SSL_ERROR_ZERO_RETURN
 _PROTOCOLS: Final = {0xFEFD: "dtls1.2", 0x0303: "tls1.2", 0x0304: "tls1.3"}
+# OpenSSL's names for where a server of (D)TLS 1.2 is once it has the client's half of the key exchange.
+_KEYED: Final = frozenset(
+    f"SSLv3/TLS read {message}"
+    for message in ("client key exchange", "certificate verify", "change cipher spec", "finished")
+)
+_CLOSE_NOTIFY: Final = 0  # the alert's number
 
 
 # Plain numbers: they are compared for every record.
@@ -55,7 +71,11 @@ _STATE_NAMES: Final = ("new", "handshake", "open", "sent close", "heard close", 
 
 
 class Association:
-    """See the module's docstring. ``cookie_verified`` is for a listener that has checked the DTLS cookie itself."""
+    """See the module's docstring.
+
+    ``cookie_verified`` is for a listener that has checked the DTLS cookie itself: the record number of the ClientHello
+    that showed it, from which our records go on (RFC 6347 4.2.1: to the client, lower ones are replays).
+    """
 
     __slots__ = (
         "__weakref__",
@@ -79,7 +99,7 @@ class Association:
     )
 
     def __init__(
-        self, role: Role, credentials: Credentials, config: AssociationConfig, *, cookie_verified: bool = False
+        self, role: Role, credentials: Credentials, config: AssociationConfig, *, cookie_verified: int | None = None
     ) -> None:
         context = context_for(role, credentials, config)
         connection = SSL.Connection(context, None)
@@ -91,11 +111,11 @@ class Association:
         self._config = config
         self._datagram = config.datagram
         self._state = _NEW
-        self._listen = cookie_verified
+        self._listen = cookie_verified is not None
         self._events: deque[Event] = deque()
         self._out: list[bytes] = []
         self._stream = bytearray()
-        self._flights = Flights(config.mtu, config.retransmit_initial, config.retransmit_max)
+        self._flights = Flights(config.mtu, config.retransmit_initial, config.retransmit_max, cookie_verified or 0)
         self._info: AssociationInfo | None = None
         self._handshake_until: float | None = None
         self._max_data = 0
@@ -122,6 +142,11 @@ class Association:
     def over(self) -> bool:
         """True once nothing will happen any more."""
         return self._state == _OVER
+
+    @property
+    def keyed(self) -> bool:
+        """Server of (D)TLS 1.2: whether the client's ClientKeyExchange has come."""
+        return self._info is not None or (self._state == _HANDSHAKE and handshake_state(self._ssl) in _KEYED)
 
     def start(self, now: float) -> None:
         """Begin: the handshake timeout runs from here, and a client's first flight is ready. Call it once."""
@@ -208,6 +233,12 @@ class Association:
             self._shutdown()
             self._end()
 
+    def cancel(self, now: float) -> None:
+        """Give up a DTLS handshake under way and say so to the peer: close_notify, in clear (RFC 5246 7.2.1)."""
+        if self._datagram and self._state == _HANDSHAKE:
+            self._out += self._flights.send(b"\x15\xfe\xfd" + bytes(8) + b"\0\2\1" + bytes([_CLOSE_NOTIFY]), now)
+            self._end()
+
     def records_to_send(self) -> list[bytes]:
         """Take what is to be carried: datagrams (DTLS) or pieces of the stream of at most ``config.chunk`` octets."""
         if self._datagram:
@@ -275,6 +306,8 @@ class Association:
             self._queue_flight(output, now)
         if result == 1:
             self._complete(now)
+        elif error == _ZERO_RETURN:
+            self._fail("the peer closed during the handshake", _CLOSE_NOTIFY)
         elif error != _WANT_READ:
             self._fail_from_openssl(output)
 

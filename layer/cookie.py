@@ -1,8 +1,9 @@
 """The DTLS 1.2 cookie: HelloVerifyRequest made by hand, and the check of what comes back. Stateless per client.
 
 RFC 6347 4.2.1. A verified cookie shows that the client receives what is sent to its address, so that state may be kept.
-This runs for every hello that anybody sends, so it looks at no more of it than the RFC's "client parameters": version,
-random, session id, suites, compression methods.
+This runs for every hello that anybody sends, so it reads no further than the cookie. It also covers no more than what
+stands before it: version, random and session id. The RFC's suites and compression methods may be in another fragment
+of the hello (Java sends its hello in fragments when it got no answer), and the random alone ties a cookie to one hello.
 """
 
 from __future__ import annotations
@@ -14,6 +15,8 @@ from hmac import compare_digest
 from typing import Final, NamedTuple
 
 from layer.errors import PeerError
+from layer.records import CLIENT_HELLO
+from layer.sift import LONGEST
 
 _COOKIE_OCTETS: Final = 16
 # Record type and version: DTLS 1.0 whatever is negotiated later (RFC 6347 4.2.1); epoch 0.
@@ -28,50 +31,44 @@ _REST: Final = (
     + b"\xfe\xff"
     + bytes([_COOKIE_OCTETS])
 )
-_LENGTHS: Final = struct.Struct(
-    "!11xH1xBH5xBH"
-)  # record length, then message and fragment length of a handshake header
+#: Record length; then of a handshake header: length of the message, message_seq, length of the fragment.
+_LENGTHS: Final = struct.Struct("!11xHxBHH3xBH")
+#: Octets of a ClientHello, as in ``layer.sift``: a first fragment must not make OpenSSL reserve more.
+MAX_HELLO: Final = LONGEST[CLIENT_HELLO]
 
 
 class Hello(NamedTuple):
-    """What the cookie exchange needs of a ClientHello datagram. ``parameters`` delimit themselves by their lengths."""
+    """What the cookie exchange needs of a ClientHello datagram, whole or its first fragment."""
 
     sequence: bytes  # the record's number, 6 octets
+    message_seq: int
     random: bytes
     cookie: bytes
-    parameters: bytes
+    parameters: bytes  # version, random, session id
 
 
 class FragmentedHelloError(PeerError):
-    """A ClientHello in more than one fragment: putting it together would be state for an unknown address."""
+    """A fragment of a ClientHello that doesn't reach from its beginning past the cookie."""
 
 
 def read_hello(datagram: bytes) -> Hello:
-    """Read the ClientHello that a datagram begins with. Raises ``PeerError`` when it is malformed or fragmented."""
-    try:
-        record, high, low, part_high, part_low = _LENGTHS.unpack_from(datagram)
-        length = high << 16 | low
-        if datagram[1] != 0xFE or record > len(datagram) - 13:
-            raise PeerError("not a DTLS record")
-        if part_high << 16 | part_low != length or datagram[19:22] != b"\0\0\0":
-            raise FragmentedHelloError("ClientHello in fragments")
-        end = 25 + length
-        if end != 13 + record:
-            raise PeerError("ClientHello and its record differ in length")
-        at_cookie = 60 + datagram[59]
-        suites_at = at_cookie + 1 + datagram[at_cookie]
-        compression_at = suites_at + 2 + (datagram[suites_at] << 8 | datagram[suites_at + 1])
-        parameters_end = compression_at + 1 + datagram[compression_at]
-    except (IndexError, struct.error):
-        raise PeerError("ClientHello cut short") from None
-    if parameters_end > end:
-        raise PeerError("ClientHello cut short")
-    return Hello(
-        datagram[5:11],
-        datagram[27:59],
-        datagram[at_cookie + 1 : suites_at],
-        datagram[25:at_cookie] + datagram[suites_at:parameters_end],
-    )
+    """Read the ClientHello, or the first fragment of one, that a datagram begins with, up to its cookie.
+
+    Raises ``FragmentedHelloError`` for another fragment or a shorter first one, ``PeerError`` for what is malformed.
+    """
+    if len(datagram) < 25 or datagram[1] != 0xFE:
+        raise PeerError("not a DTLS handshake record")
+    record, high, low, message_seq, part_high, part_low = _LENGTHS.unpack_from(datagram)
+    length, part = high << 16 | low, part_high << 16 | part_low
+    if datagram[19:22] != b"\0\0\0":
+        raise FragmentedHelloError("a later fragment of a ClientHello")
+    if part > length or part + 12 != record or record > len(datagram) - 13 or length > MAX_HELLO:
+        raise PeerError("ClientHello with impossible lengths")
+    at_cookie = 60 + datagram[59] if part > 34 else 25 + part
+    end = at_cookie + 1 + datagram[at_cookie] if at_cookie < 25 + part else 26 + part
+    if end > 25 + part:
+        raise FragmentedHelloError("no cookie in it") if part < length else PeerError("ClientHello cut short")
+    return Hello(datagram[5:11], message_seq, datagram[27:59], datagram[at_cookie + 1 : end], datagram[25:at_cookie])
 
 
 def hello_verify_request(cookie: bytes, sequence: bytes) -> bytes:

@@ -17,6 +17,7 @@ from cryptography.hazmat.primitives.asymmetric import ec, ed448, ed25519, rsa
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat, load_pem_private_key
 
 from layer.errors import CredentialError, UsageError
+from layer.ownership import doubt
 
 PrivateKey = ec.EllipticCurvePrivateKey | rsa.RSAPrivateKey | ed25519.Ed25519PrivateKey | ed448.Ed448PrivateKey
 #: Identity octets -> key, or None for an identity that is not known.
@@ -115,11 +116,12 @@ def psk_problem(identity: bytes, key: bytes) -> str | None:
 
 
 def read_secret(path: str | os.PathLike[str]) -> bytes:
-    """The octets of a secret file that only its owner can read.
+    """The octets of a secret file that only its owner can read, and only root and we can change or replace.
 
-    A link is followed; what counts is the file. In systemd's ``$CREDENTIALS_DIRECTORY``, which only the service can
-    enter, group bits may be set: there they are the mask of the access list that names the service's user. Raises
-    ``CredentialError`` when it can't be read, is not a file, is too long, or its mode lets group or others in.
+    A link is followed, and the folders on the way count (``layer.ownership``). In systemd's
+    ``$CREDENTIALS_DIRECTORY``, which only the service can enter, group bits may be set: there they are the mask of the
+    access list that names the service's user. Raises ``CredentialError`` when it can't be read, is not a file, is too
+    long, its mode lets group or others in, it is another user's, or others may write to a folder on the way.
     """
     name = os.fspath(path)
     try:
@@ -132,6 +134,9 @@ def read_secret(path: str | os.PathLike[str]) -> bytes:
             raise CredentialError(name, "is not a file")
         if facts.st_mode & (0o037 if _is_systemd_credential(name) else 0o077):
             raise CredentialError(name, f"can be read by group or others; fix it with: chmod 600 {name}")
+        doubtful = doubt(name, facts)
+        if doubtful is not None:
+            raise CredentialError(name, doubtful)
         with os.fdopen(descriptor, "rb", closefd=False) as file:
             content = file.read(MAX_SECRET_FILE + 1)
     except OSError as error:

@@ -48,17 +48,17 @@ class Flights:
     """The last flight that was sent, when it is due again, and the numbers of the epoch-0 records.
 
     Times in seconds; ``initial`` and ``most`` bound the interval, which doubles with each repetition and starts again
-    with each new flight (RFC 6347 4.2.4.1).
+    with each new flight (RFC 6347 4.2.4.1). ``sequence``: the number of the first record.
     """
 
     __slots__ = ("_initial", "_interval", "_last", "_most", "_mtu", "_next_sequence", "_repeat_after", "deadline")
 
-    def __init__(self, mtu: int, initial: float, most: float) -> None:
+    def __init__(self, mtu: int, initial: float, most: float, sequence: int = 0) -> None:
         self._mtu = mtu
         self._initial = initial
         self._most = most
         self._interval = initial
-        self._next_sequence = 0
+        self._next_sequence = sequence
         self._repeat_after = 0.0
         self._last: list[bytes] = []
         #: When ``again`` is due; None when nothing is awaited.
@@ -118,7 +118,7 @@ class Flights:
             if record[3:5] != b"\0\0":
                 numbered.append(record)
                 continue
-            # OpenSSL's own number counts where it is ahead: a server goes on from the client's number (RFC 6347 4.2.1).
+            # OpenSSL's own number counts where it is ahead.
             sequence = max(self._next_sequence, int.from_bytes(record[5:11], "big"))
             self._next_sequence = sequence + 1
             numbered.append(record[:5] + sequence.to_bytes(6, "big") + record[11:])

@@ -1,32 +1,39 @@
 """The DTLS server end of one UDP-like socket: tells many peers apart by address, each with its own association.
 
-No state is kept for an address that has not answered a cookie (``layer.cookie``). Everything is bounded: peers, half
-open handshakes, both also per host, and each handshake by the configuration's timeout. A client that comes back on the
-same port (a reboot) goes through cookie and handshake while its old association stays in use until the new handshake
-is finished (RFC 6347 4.2.8), so nobody can throw a peer out by faking its address. NAT rebinding needs a new
-handshake: OpenSSL has no connection ids yet.
+No state is kept for an address that has not answered a cookie (``layer.cookie``). A hello with a good cookie begins a
+handshake if its host is within its rate (``layer.admission``); whom a full table gives up for it, ``layer.half_open``
+says. A finished handshake has proved a key, so it always gets in: there is a bound for each identity, each host and
+all, and the one that was silent for the longest time makes room. Whoever is put out gets close_notify.
+
+A client that comes back on the same port (a reboot) goes through cookie and handshake while its old association stays
+in use until the new handshake is finished (RFC 6347 4.2.8), so nobody can throw a peer out by faking its address. What
+is not authenticated ends no handshake either, as far as the protocol lets one tell (``layer.sift``). NAT rebinding
+needs a new handshake: OpenSSL has no connection ids yet.
 """
 
 from __future__ import annotations
 
 import os
-from collections import Counter, OrderedDict, deque
-from collections.abc import Callable, Hashable, Mapping
-from dataclasses import dataclass, field
+from collections import deque
+from collections.abc import Callable, Mapping
 from types import MappingProxyType
 from typing import Final
 
+from layer.admission import Admission
 from layer.association import Association
 from layer.config import AssociationConfig, Role
+from layer.connected import Connected, Peer
 from layer.context import context_for
-from layer.cookie import CookieJar, FragmentedHelloError, hello_verify_request, read_hello
+from layer.cookie import CookieJar, FragmentedHelloError, Hello, hello_verify_request, read_hello
 from layer.credentials import Credentials
 from layer.errors import PeerError, UsageError
 from layer.events import AssociationInfo, DataReceived, Failed, HandshakeCompleted, PeerClosed, Truncated
+from layer.half_open import HalfOpen, Handshake
+from layer.hosts import Address, host_of, ip_of
+from layer.listener_events import HandshakeRefused, ListenerEvent, PeerConnected, PeerData, PeerGone
+from layer.openssl import alert_text
 from layer.records import CLIENT_HELLO, HANDSHAKE
-
-#: ``(host, port, ...)`` as sockets give it, or any other hashable value; caps count by the first item of a tuple.
-Address = Hashable
+from layer.sift import sift
 
 #: What ``DtlsListener.counters`` holds, from the start.
 COUNTERS: Final = (
@@ -40,67 +47,31 @@ COUNTERS: Final = (
     "handshakes_started",
     "handshakes_completed",
     "handshakes_failed",
-    "refused_half_open",
-    "refused_peers",
-    "refused_per_host",
+    "refused_over_rate",
+    "unexpected_records",
+    "evicted_half_open",
+    "evicted_peers",
     "replaced",
     "idle",
 )
 
-
-@dataclass(frozen=True, slots=True)
-class PeerConnected:
-    """A peer's handshake is complete. ``peer_id`` is new for each association and never used again."""
-
-    peer_id: int
-    addr: Address
-    info: AssociationInfo
-
-
-@dataclass(slots=True)  # not frozen: one is made per record, and freezing doubles the cost
-class PeerData:
-    """One record of application data."""
-
-    peer_id: int
-    data: bytes = field(repr=False)
-
-
-@dataclass(frozen=True, slots=True)
-class PeerGone:
-    """A connected peer's association is over; ``reason`` is for logs."""
-
-    peer_id: int
-    reason: str
-
-
-@dataclass(frozen=True, slots=True)
-class HandshakeRefused:
-    """A client with a good cookie did not get in; ``reason`` is for logs."""
-
-    addr: Address
-    reason: str
-
-
-ListenerEvent = PeerConnected | PeerData | PeerGone | HandshakeRefused
-
-
-class _Peer:
-    __slots__ = ("addr", "association", "heard", "hello_random", "host", "id")
-
-    def __init__(self, number: int, addr: Address, association: Association, hello_random: bytes, now: float) -> None:
-        self.id = number
-        self.addr = addr
-        self.host = _host(addr)
-        self.association = association
-        self.hello_random = hello_random
-        self.heard = now
+#: Seconds that a handshake still has after an alert in clear, which its client may have sent or anybody else.
+AFTER_ALERT: Final = 3.0
+#: Protected records that wait in a handshake for its keys: a repeated Finished, or the last words of an association
+#: that the client had before.
+MAX_EARLY: Final = 32
 
 
 class DtlsListener:
     """See the module's docstring. The role is always server; ``config.protocol`` must be a DTLS one.
 
-    ``max_peers``, ``max_half_open``         connected peers and handshakes under way, over all hosts
-    ``max_peers_per_host``, ``max_half_open_per_host``  the same for one host
+    ``max_peers``, ``max_peers_per_host``, ``max_peers_per_identity``  connected peers: all, of one host (an IPv6 /64
+                        is one), of one PSK identity or certificate
+    ``max_half_open``, ``max_half_open_per_host``  handshakes under way; one host has at most half of them
+    ``handshake_burst``, ``handshake_rate``  handshakes that one host may begin at once, and a second after that
+    ``spare_rate``      hellos a second above the rate of their host that may begin if they waited, over all hosts
+    ``first_answer``    seconds until a client has answered our first flight; the configuration's ``handshake_timeout``
+                        counts once it has
     ``idle_timeout``    seconds without any datagram from a connected peer until it is closed; None: never
     ``cookie_lifetime`` seconds until the cookie secret changes (a cookie is good for one to two of them)
     ``entropy``         source of random octets
@@ -112,29 +83,29 @@ class DtlsListener:
         config: AssociationConfig,
         *,
         max_half_open: int = 64,
+        max_half_open_per_host: int = 32,
         max_peers: int = 1024,
-        max_half_open_per_host: int = 8,
         max_peers_per_host: int = 64,
+        max_peers_per_identity: int = 8,
+        handshake_burst: float = 20.0,
+        handshake_rate: float = 2.0,
+        spare_rate: float = 20.0,
+        first_answer: float = 5.0,
         idle_timeout: float | None = None,
         cookie_lifetime: float = 60.0,
         entropy: Callable[[int], bytes] = os.urandom,
     ) -> None:
         if not config.datagram:
             raise UsageError("a DTLS listener needs a DTLS configuration")
-        self._max_half_open = max_half_open
-        self._max_peers = max_peers
-        self._max_half_open_per_host = max_half_open_per_host
-        self._max_peers_per_host = max_peers_per_host
+        self._admission = Admission(burst=handshake_burst, rate=handshake_rate, spare=spare_rate)
+        self._first_answer = first_answer
         self._idle_timeout = idle_timeout
         self._cookies = CookieJar(cookie_lifetime, entropy)
         self._credentials = credentials
         self._config = config
         self._next_id = 1
-        self._connected: dict[Address, _Peer] = {}
-        self._half_open: dict[Address, _Peer] = {}
-        self._by_id: OrderedDict[int, _Peer] = OrderedDict()  # connected peers, the longest silent one first
-        self._peers_of: Counter[Hashable] = Counter()
-        self._half_open_of: Counter[Hashable] = Counter()
+        self._half_open = HalfOpen(max_half_open, max_half_open_per_host)
+        self._connected = Connected(max_peers, max_peers_per_host, max_peers_per_identity)
         self._events: deque[ListenerEvent] = deque()
         self._out: list[tuple[bytes, Address]] = []
         self._deadline: float | None = None
@@ -144,24 +115,24 @@ class DtlsListener:
         context_for(Role.SERVER, credentials, config)  # unusable credentials show at once
 
     def __repr__(self) -> str:
-        return f"<DtlsListener {len(self._by_id)} peers, {len(self._half_open)} half open>"
+        return f"<DtlsListener {len(self._connected)} peers, {len(self._half_open)} half open>"
 
     def __len__(self) -> int:
-        return len(self._by_id)
+        return len(self._connected)
 
     def info(self, peer_id: int) -> AssociationInfo | None:
         """What a connected peer's handshake agreed on; None for any other id."""
-        peer = self._by_id.get(peer_id)
+        peer = self._connected.by_id.get(peer_id)
         return peer.association.info if peer is not None else None
 
     def association(self, peer_id: int) -> Association | None:
         """A connected peer's association, for ``export``; drive it through the listener only."""
-        peer = self._by_id.get(peer_id)
+        peer = self._connected.by_id.get(peer_id)
         return peer.association if peer is not None else None
 
     def peer_ids(self) -> tuple[int, ...]:
         """All connected peers."""
-        return tuple(self._by_id)
+        return tuple(self._connected.by_id)
 
     def replace_credentials(self, credentials: Credentials, config: AssociationConfig | None = None) -> None:
         """New handshakes use these; connected peers and handshakes under way go on as they are.
@@ -187,15 +158,11 @@ class DtlsListener:
         elif data[0] == HANDSHAKE and data[13] == CLIENT_HELLO:
             self._receive_hello(data, addr, now)
         else:
-            peer = self._half_open.get(addr) or self._connected.get(addr)
-            if peer is None:
-                self._count["unknown_address"] += 1
-            else:
-                self._feed(peer, data, now)
+            self._receive_clear(data, addr, now)
 
     def send(self, peer_id: int, data: bytes | bytearray | memoryview, now: float) -> bool:
         """Protect and queue data for a connected peer; False when it is gone. ``DataSizeError`` when it is too long."""
-        peer = self._by_id.get(peer_id)
+        peer = self._connected.by_id.get(peer_id)
         if peer is None:
             return False
         association = peer.association
@@ -206,16 +173,16 @@ class DtlsListener:
 
     def close(self, peer_id: int, now: float) -> None:
         """Send close_notify and forget the peer; no event follows. Without effect for an id that is gone."""
-        peer = self._by_id.get(peer_id)
+        peer = self._connected.by_id.get(peer_id)
         if peer is not None:
             self._drop_connected(peer, now)
 
     def close_all(self, now: float) -> None:
         """Close every peer and give up the handshakes under way."""
-        for peer in list(self._by_id.values()):
+        for peer in list(self._connected.by_id.values()):
             self._drop_connected(peer, now)
-        for peer in list(self._half_open.values()):
-            self._drop_half_open(peer)
+        for handshake in self._half_open:
+            self._cancel(handshake, now)
 
     def datagrams_to_send(self) -> list[tuple[bytes, Address]]:
         """Take what is to be sent, each with its address."""
@@ -233,25 +200,27 @@ class DtlsListener:
         """When ``tick`` has something to do."""
         if self._deadline_stale:
             self._deadline_stale = False
-            due = [at for peer in self._half_open.values() if (at := peer.association.next_deadline()) is not None]
-            self._deadline = min(due, default=None)
+            self._deadline = min(map(_due, self._half_open), default=None)
         deadline = self._deadline
-        if self._idle_timeout is not None and self._by_id:
-            idle = next(iter(self._by_id.values())).heard + self._idle_timeout
+        peers = self._connected.by_id
+        if self._idle_timeout is not None and peers:
+            idle = next(iter(peers.values())).heard + self._idle_timeout
             return idle if deadline is None else min(deadline, idle)
         return deadline
 
     def tick(self, now: float) -> None:
         """Do what is due: retransmissions, handshakes that took too long, idle peers."""
-        for peer in list(self._half_open.values()):
-            at = peer.association.next_deadline()
-            if at is not None and at <= now:
-                peer.association.tick(now)
-                self._collect_half_open(peer, now)
+        for handshake in self._half_open:
+            if handshake.give_up_at <= now:
+                self._refuse(handshake, handshake.hint or f"no answer to our first flight in {self._first_answer:g} s")
+            elif _due(handshake) <= now:
+                handshake.association.tick(now)
+                self._collect_half_open(handshake, now)
         if self._idle_timeout is None:
             return
-        while self._by_id:
-            peer = next(iter(self._by_id.values()))
+        peers = self._connected.by_id
+        while peers:
+            peer = next(iter(peers.values()))
             if peer.heard + self._idle_timeout > now:
                 return
             self._count["idle"] += 1
@@ -261,21 +230,38 @@ class DtlsListener:
     # Ways in.
 
     def _receive_protected(self, data: bytes, addr: Address, now: float) -> None:
-        peer = self._connected.get(addr)
-        half_open = self._half_open.get(addr)
-        if half_open is not None:
+        peer = self._connected.by_addr.get(addr)
+        handshake = self._half_open.by_addr.get(addr)
+        if handshake is not None:
             # Whose keys these are only decryption shows; the association that has the wrong ones drops the record.
-            self._feed(half_open, data, now)
-        if peer is not None and self._connected.get(addr) is peer:  # the line above may have replaced it
+            if handshake.early < MAX_EARLY:
+                handshake.early += 1
+                self._feed_half_open(handshake, data, now)
+            else:
+                self._count["unexpected_records"] += 1
+        if peer is not None and self._connected.by_addr.get(addr) is peer:  # the lines above may have replaced it
             self._feed(peer, data, now)
-        elif half_open is None:
+        elif handshake is None:
+            self._count["unknown_address"] += 1
+
+    def _receive_clear(self, data: bytes, addr: Address, now: float) -> None:
+        handshake = self._half_open.by_addr.get(addr)
+        if handshake is not None:
+            self._feed_half_open(handshake, data, now)
+        elif (peer := self._connected.by_addr.get(addr)) is not None:
+            self._feed(peer, data, now)
+        else:
             self._count["unknown_address"] += 1
 
     def _receive_hello(self, data: bytes, addr: Address, now: float) -> None:
         try:
             hello = read_hello(data)
         except FragmentedHelloError:
-            self._count["fragmented_hellos"] += 1
+            # The rest of a hello of which the first fragment has shown its cookie, or state for an unknown address.
+            if addr in self._half_open.by_addr:
+                self._receive_clear(data, addr, now)
+            else:
+                self._count["fragmented_hellos"] += 1
             return
         except PeerError:
             self._count["malformed"] += 1
@@ -287,84 +273,97 @@ class DtlsListener:
             self._count["hello_verify_requests"] += 1
             self._out.append((hello_verify_request(self._cookies.make(name, hello, now), hello.sequence), addr))
             return
-        known = self._half_open.get(addr)
-        if known is not None:
-            if known.hello_random == hello.random:
-                self._feed(known, data, now)  # a repeated hello
-                return
-            self._drop_half_open(known)
-        connected = self._connected.get(addr)
+        known = self._half_open.by_addr.get(addr)
+        if known is not None and known.hello_random == hello.random:
+            self._feed_half_open(known, data, now)  # a repeated hello
+            return
+        connected = self._connected.by_addr.get(addr)
         if connected is not None and connected.hello_random == hello.random:
             return  # a late copy of the hello that this very association began with
-        self._begin(data, addr, hello.random, now, replacing=connected is not None)
+        self._begin(data, addr, hello, now)
 
-    def _begin(self, data: bytes, addr: Address, random: bytes, now: float, *, replacing: bool) -> None:
-        host = _host(addr)
-        refusal = None
-        if len(self._half_open) >= self._max_half_open:
-            refusal = "refused_half_open", "too many handshakes under way"
-        elif not replacing and len(self._by_id) + len(self._half_open) >= self._max_peers:
-            refusal = "refused_peers", "too many peers"
-        elif self._half_open_of[host] >= self._max_half_open_per_host:
-            refusal = "refused_per_host", "too many handshakes under way from this host"
-        elif not replacing and self._peers_of[host] + self._half_open_of[host] >= self._max_peers_per_host:
-            refusal = "refused_per_host", "too many peers from this host"
-        if refusal is not None:
-            self._count[refusal[0]] += 1
-            self._events.append(HandshakeRefused(addr, refusal[1]))
+    def _begin(self, data: bytes, addr: Address, hello: Hello, now: float) -> None:
+        ip = ip_of(addr)
+        known = self._half_open.known(ip)
+        group = ip if known else host_of(ip)
+        if not self._admission.admit(addr, group, hello.random, now):
+            self._count["refused_over_rate"] += 1
+            self._events.append(HandshakeRefused(addr, "its host begins too many handshakes"))
             return
-        association = Association(Role.SERVER, self._credentials, self._config, cookie_verified=True)
-        peer = _Peer(self._next_id, addr, association, random, now)
-        self._next_id += 1
-        self._half_open[addr] = peer
-        self._half_open_of[host] += 1
+        replaced = self._half_open.by_addr.get(addr)
+        if replaced is not None:
+            self._drop_half_open(replaced)
+        victim = self._half_open.victim(group, known)
+        if victim is not None:
+            self._count["evicted_half_open"] += 1
+            self._cancel(victim, now)
+            self._events.append(HandshakeRefused(victim.addr, "put out for a newer one, as the longest silent"))
+        number = int.from_bytes(hello.sequence, "big")
+        association = Association(Role.SERVER, self._credentials, self._config, cookie_verified=number)
+        handshake = Handshake(addr, group, known, association, hello, now + self._first_answer)
+        self._half_open.add(handshake)
         self._count["handshakes_started"] += 1
         association.start(now)
-        self._feed(peer, data, now)
+        self._feed_half_open(handshake, data, now)
 
-    def _feed(self, peer: _Peer, data: bytes, now: float) -> None:
-        association = peer.association
-        association.receive(data, now)
-        if self._half_open.get(peer.addr) is peer:
-            self._collect_half_open(peer, now)
-        else:
-            self._collect(peer, now)
+    def _feed(self, peer: Peer, data: bytes, now: float) -> None:
+        peer.association.receive(data, now)
+        self._collect(peer, now)
+
+    def _feed_half_open(self, handshake: Handshake, data: bytes, now: float) -> None:
+        kept, alert = sift(data, handshake.hello_seq)
+        if len(kept) != len(data):
+            self._count["unexpected_records"] += 1
+        if kept:
+            handshake.association.receive(kept, now)
+        if not handshake.keyed and handshake.association.keyed:
+            handshake.keyed = True
+            handshake.give_up_at = float("inf")
+            handshake.hint = None
+            self._half_open.progress(handshake)
+        if alert is not None:
+            said = alert_text(alert) if alert else "close_notify"
+            handshake.hint = f"{said} (in clear: nothing proves that it was the client's)"
+            handshake.give_up_at = min(handshake.give_up_at, now + AFTER_ALERT)
+        self._collect_half_open(handshake, now)
 
     # What came of it.
 
-    def _collect_half_open(self, peer: _Peer, now: float) -> None:
+    def _collect_half_open(self, handshake: Handshake, now: float) -> None:
         """Carry away what a handshake produced, and see whether it ended."""
         self._deadline_stale = True
-        association = peer.association
+        association = handshake.association
         for datagram in association.records_to_send():
-            self._out.append((datagram, peer.addr))
+            self._out.append((datagram, handshake.addr))
         event = association.next_event()
         if event is None:
             return
         if isinstance(event, HandshakeCompleted):
-            self._connect(peer, event.info, now)
-            self._collect(peer, now)
-            return
-        reason = event.reason if isinstance(event, Failed) else "closed during the handshake"
-        self._count["handshakes_failed"] += 1
-        self._drop_half_open(peer)
-        self._events.append(HandshakeRefused(peer.addr, reason))
+            self._connect(handshake, event.info, now)
+        else:
+            self._refuse(handshake, event.reason if isinstance(event, Failed) else "closed during the handshake")
 
-    def _connect(self, peer: _Peer, info: AssociationInfo, now: float) -> None:
-        self._drop_half_open(peer)
-        old = self._connected.get(peer.addr)
+    def _connect(self, handshake: Handshake, info: AssociationInfo, now: float) -> None:
+        self._drop_half_open(handshake)
+        self._half_open.remember(ip_of(handshake.addr))
+        old = self._connected.by_addr.get(handshake.addr)
         if old is not None:
             self._count["replaced"] += 1
-            self._forget(old)
+            self._connected.drop(old)
             self._events.append(PeerGone(old.id, "replaced by a new handshake from the same address"))
-        peer.heard = now
-        self._connected[peer.addr] = peer
-        self._by_id[peer.id] = peer
-        self._peers_of[peer.host] += 1
+        peer = Peer(self._next_id, handshake, info.peer, now)
+        self._next_id += 1
+        while (crowded := self._connected.victim(peer)) is not None:  # each bound may ask for one
+            victim, reason = crowded
+            self._count["evicted_peers"] += 1
+            self._drop_connected(victim, now)
+            self._events.append(PeerGone(victim.id, reason))
+        self._connected.add(peer)
         self._count["handshakes_completed"] += 1
         self._events.append(PeerConnected(peer.id, peer.addr, info))
+        self._collect(peer, now)
 
-    def _collect(self, peer: _Peer, now: float) -> None:
+    def _collect(self, peer: Peer, now: float) -> None:
         """Carry away what a connected peer's association produced."""
         association = peer.association
         for datagram in association.records_to_send():
@@ -376,7 +375,7 @@ class DtlsListener:
             if isinstance(event, DataReceived):
                 # Only what decrypts counts as a sign of life.
                 peer.heard = now
-                self._by_id.move_to_end(peer.id)
+                self._connected.by_id.move_to_end(peer.id)
                 self._events.append(PeerData(peer.id, event.data))
             elif isinstance(event, Failed | PeerClosed | Truncated):
                 reason = event.reason if isinstance(event, Failed) else "closed by the peer"
@@ -386,35 +385,33 @@ class DtlsListener:
 
     # Ways out.
 
-    def _drop_connected(self, peer: _Peer, now: float) -> None:
+    def _drop_connected(self, peer: Peer, now: float) -> None:
         peer.association.close(now)
         for datagram in peer.association.records_to_send():
             self._out.append((datagram, peer.addr))
-        self._forget(peer)
+        self._connected.drop(peer)
 
-    def _forget(self, peer: _Peer) -> None:
-        if self._by_id.pop(peer.id, None) is None:
-            return
-        if self._connected.get(peer.addr) is peer:
-            del self._connected[peer.addr]
-        _decrease(self._peers_of, peer.host)
-
-    def _drop_half_open(self, peer: _Peer) -> None:
-        if self._half_open.pop(peer.addr, None) is None:
-            return
+    def _drop_half_open(self, handshake: Handshake) -> None:
+        self._half_open.drop(handshake)
         self._deadline_stale = True
-        _decrease(self._half_open_of, peer.host)
+
+    def _cancel(self, handshake: Handshake, now: float) -> None:
+        """Give a handshake up and tell its client."""
+        handshake.association.cancel(now)
+        for datagram in handshake.association.records_to_send():
+            self._out.append((datagram, handshake.addr))
+        self._drop_half_open(handshake)
+
+    def _refuse(self, handshake: Handshake, reason: str) -> None:
+        self._count["handshakes_failed"] += 1
+        self._drop_half_open(handshake)
+        self._events.append(HandshakeRefused(handshake.addr, reason))
 
 
-def _host(addr: Address) -> Hashable:
-    return addr[0] if isinstance(addr, tuple) and addr else addr
-
-
-def _decrease(counter: Counter[Hashable], key: Hashable) -> None:
-    """One less, and no entry for nothing: the table must not grow with every host ever seen."""
-    counter[key] -= 1
-    if not counter[key]:
-        del counter[key]
+def _due(handshake: Handshake) -> float:
+    """When a handshake has something to do: its association is never without a deadline."""
+    at = handshake.association.next_deadline()
+    return handshake.give_up_at if at is None else min(at, handshake.give_up_at)
 
 
 __all__ = [

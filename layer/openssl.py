@@ -57,6 +57,7 @@ _NEEDED: Final = [
     "SSL_read",
     "SSL_set_mtu",
     "SSL_shutdown",
+    "SSL_state_string_long",
     "SSL_version",
     "SSL_write",
     "X509_verify_cert_error_string",
@@ -246,6 +247,12 @@ def take_errors() -> tuple[str, int | None]:
             text = ffi.string(pointer).decode("ascii", "replace") if pointer != ffi.NULL else f"error {code:#x}"
 
 
+def alert_text(number: int) -> str:
+    """OpenSSL's words for an alert of the peer's."""
+    pointer = lib.ERR_reason_error_string(20 << 23 | 1000 + number)  # ERR_LIB_SSL, SSL_AD_REASON_OFFSET
+    return ffi.string(pointer).decode("ascii", "replace") if pointer != ffi.NULL else f"alert {number}"
+
+
 def certificate_problem(code: int) -> str:
     """OpenSSL's words for a certificate verification code."""
     return str(ffi.string(lib.X509_verify_cert_error_string(code)).decode("ascii", "replace"))
@@ -254,6 +261,11 @@ def certificate_problem(code: int) -> str:
 def suite_name(ssl: Any) -> str:
     """OpenSSL's name of the suite in use."""
     return str(ffi.string(lib.SSL_CIPHER_get_name(lib.SSL_get_current_cipher(ssl))).decode("ascii", "replace"))
+
+
+def handshake_state(ssl: Any) -> str:
+    """OpenSSL's name of the last step of a handshake."""
+    return str(ffi.string(lib.SSL_state_string_long(ssl)).decode("ascii", "replace"))
 
 
 def export_keys(ssl: Any, label: str, context: bytes | None, length: int) -> bytes:

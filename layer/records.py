@@ -1,19 +1,28 @@
-"""What anyone on the path can see of TLS and DTLS: record headers and the hello messages. Nothing else belongs here.
+"""What anyone on the path can see of TLS and DTLS: record headers, and the hello messages. Nothing else belongs here.
 
-This is the only module of ``layer`` (with ``errors``) that a middlebox imports: no OpenSSL, no cryptography, no state
-but a stream's position. Malformed input raises ``PeerError`` and nothing else. Unknown content types pass: ATLS wants
-middleboxes not to stop what they don't know; a policy that wants a list of types has them in the headers.
+A middlebox imports nothing else of ``layer`` (but ``errors``): no OpenSSL, no cryptography, no state but a stream's
+position. Malformed input raises ``PeerError`` and nothing else. Unknown content types pass: ATLS wants middleboxes not
+to stop what they don't know; a policy that wants a list of types has them in the headers.
 
-Sources: RFC 6347 4.1 and 4.2.2 (DTLS 1.2), RFC 9146 4 (connection id), RFC 9147 4 (DTLS 1.3), RFC 8446 4.1 and 5.1,
-RFC 5246 7.4.1, RFC 6066 3 (server name), RFC 7301 3.1 (ALPN).
+Stacks differ in what they skip, and how many octets of it. So whatever some stack could read as a record in clear that
+we read as something else is a ``PeerError`` too: there is one way to read a unit, or none.
+
+Sources: RFC 6347 4.1 and 4.2.2 (DTLS 1.2), RFC 9146 4 (connection id), RFC 9147 4 (DTLS 1.3), RFC 8446 4.2.10, 5 and
+5.1 (TLS); of the hellos see ``layer.hellos``.
 """
 
 from __future__ import annotations
 
+import re
 import struct
 from typing import Final, NamedTuple
 
 from layer.errors import PeerError
+from layer.hellos import ClientHelloFacts as ClientHelloFacts
+from layer.hellos import Octets as Octets
+from layer.hellos import ServerHelloFacts as ServerHelloFacts
+from layer.hellos import client_hello as client_hello
+from layer.hellos import server_hello as server_hello
 
 CHANGE_CIPHER_SPEC: Final = 20
 ALERT: Final = 21
@@ -49,14 +58,14 @@ MAX_HELLO: Final = 16384
 _DTLS_HEADER: Final = struct.Struct("!BHHHLH")
 _TLS_HEADER: Final = struct.Struct("!BHH")
 _FRAGMENT: Final = struct.Struct("!BBHHBHBH")  # type, length 8+16, message_seq, offset 8+16, fragment length 8+16
-_SERVER_NAME_EXTENSION: Final = 0
-_ALPN_EXTENSION: Final = 16
-_EARLY_DATA_EXTENSION: Final = 42
-_SUPPORTED_VERSIONS_EXTENSION: Final = 43
-#: A ServerHello with this random is a HelloRetryRequest (RFC 8446 4.1.3).
-_RETRY_RANDOM: Final = bytes.fromhex("cf21ad74e59a6111be1d8c021e65b891c2a211167abb8c5e079e09e2c8a8339c")
-
-Octets = bytes | bytearray | memoryview
+_DTLS_1_2: Final = 0xFEFD
+#: How a record in clear begins: a type of 20 to 27, any version of DTLS (a stack takes any for its first), epoch 0.
+_IN_CLEAR: Final = re.compile(rb"[\x14-\x1b]\xfe.\0\0", re.DOTALL)
+#: The same of DTLS 1.0, without the type.
+_IN_CLEAR_1_0: Final = b"\xfe\xff\0\0"
+_HELLOS: Final = frozenset({CLIENT_HELLO, SERVER_HELLO})
+_READ_WHOLE: Final = frozenset({HANDSHAKE, CHANGE_CIPHER_SPEC})
+_ENDS_CLEAR: Final = frozenset({CHANGE_CIPHER_SPEC, APPLICATION_DATA})
 
 
 class RecordHeader(NamedTuple):
@@ -75,32 +84,6 @@ class RecordHeader(NamedTuple):
     handshake_types: tuple[int, ...] = ()
 
 
-class ClientHelloFacts(NamedTuple):
-    """What a ClientHello says in clear; all of it is the client's own claim.
-
-    ``versions`` and ``suites`` are wire values in the client's order of preference. ``cookie`` is DTLS only.
-    """
-
-    random: bytes
-    versions: tuple[int, ...]
-    suites: tuple[int, ...]
-    sni: str | None
-    alpn: tuple[str, ...]
-    early_data: bool
-    session_id: bytes
-    compression: bytes
-    cookie: bytes
-
-
-class ServerHelloFacts(NamedTuple):
-    """The version and suite that the server chose; ``retry`` marks a HelloRetryRequest (RFC 8446 4.1.4)."""
-
-    random: bytes
-    version: int
-    suite: int
-    retry: bool
-
-
 class HandshakeFragment(NamedTuple):
     """One DTLS handshake message or fragment in clear (RFC 6347 4.2.2); ``record_sequence`` is its record's."""
 
@@ -117,52 +100,81 @@ class HandshakeFragment(NamedTuple):
         return self.offset == 0 and len(self.body) == self.length
 
 
-def read_datagram(unit: Octets) -> tuple[RecordHeader, ...]:
+def read_datagram(unit: bytes, connection_id: int = -1) -> tuple[RecordHeader, ...]:
     """The headers of all records of one DTLS datagram, in order.
 
-    A record whose end can't be seen (connection id of unknown length) takes the rest of the datagram. Raises
-    ``PeerError`` for anything else than whole records.
+    ``connection_id``: octets of the connection id in records of this direction, as the hellos agreed; -1 where that
+    isn't known. A record whose end can't be seen takes the rest of the datagram. Raises ``PeerError`` for anything else
+    than whole records, and where a record in clear may begin at any other place than where we see one begin.
     """
     size = len(unit)
-    if size >= 13 and not 0x20 <= unit[0] < 0x40:
+    if size >= 13:
         content_type, version, epoch, high, low, length = _DTLS_HEADER.unpack_from(unit)
-        # The usual unit: one protected record.
+        # The usual unit: one protected record. All stacks skip it as a whole, but for those of DTLS 1.0.
         if (
             epoch
             and length + 13 == size
+            and version == _DTLS_1_2
+            and 19 < content_type < UNIFIED
             and content_type != CONNECTION_ID
-            and version >> 8 == 0xFE
-            and content_type > 19
+            and _IN_CLEAR_1_0 not in unit
         ):
             return (RecordHeader(content_type, version, epoch, high << 32 | low, length),)
     if not size:
         raise PeerError("empty datagram")
     headers = []
     position = 0
-    while position < size:
-        header, position = _dtls_record(unit, position, size)
-        headers.append(header)
+    try:
+        while position < size:
+            header, position = _dtls_record(unit, position, size, connection_id)
+            headers.append(header)
+    except PeerError:
+        if connection_id < 1:
+            raise
+        return read_datagram(unit)  # an end may change the length of its connection ids (RFC 9147 9)
+    if _IN_CLEAR.search(unit, 1):
+        _check_borders(unit, connection_id)
     return tuple(headers)
 
 
-def read_fragments(unit: Octets) -> tuple[HandshakeFragment, ...]:
-    """Every handshake fragment in clear (epoch 0) of one DTLS datagram. Raises ``PeerError`` on malformed input."""
-    found = []
-    position = 0
-    size = len(unit)
+def _check_borders(unit: bytes, connection_id: int) -> None:
+    """Raises ``PeerError`` where a whole record in clear may begin that isn't one of ours."""
+    size, position = len(unit), 0
+    starts = set()
     while position < size:
-        header, after = _dtls_record(unit, position, size)
-        if header.content_type == HANDSHAKE and header.epoch == 0:
-            at = position + 13
-            while at < after:
-                fragment = _fragment(unit, at, header.sequence)
-                found.append(fragment)
-                at += 12 + len(fragment.body)
-        position = after
+        starts.add(position)
+        _, position = _dtls_record(unit, position, size, connection_id)
+    for found in _IN_CLEAR.finditer(unit):
+        at = found.start()
+        if at not in starts and at + 13 <= size and at + 13 + (unit[at + 11] << 8 | unit[at + 12]) <= size:
+            raise PeerError("a record in clear may begin inside another record")
+
+
+def read_fragments(unit: bytes, connection_id: int = -1) -> tuple[HandshakeFragment, ...]:
+    """Every handshake fragment in clear (epoch 0) of one DTLS datagram; see ``read_datagram``."""
+    found = []
+    try:
+        position = 0
+        size = len(unit)
+        places = []
+        while position < size:
+            header, after = _dtls_record(unit, position, size, connection_id)
+            if header.handshake_types:
+                places.append((header, position + 13, after))
+            position = after
+    except PeerError:
+        if connection_id < 1:
+            raise
+        return read_fragments(unit)
+    for header, at, after in places:
+        while at < after:
+            fragment = _fragment(unit, at, header.sequence)
+            found.append(fragment)
+            at += 12 + len(fragment.body)
     return tuple(found)
 
 
-def dtls_client_hello(unit: Octets) -> ClientHelloFacts | None:
+def dtls_client_hello(unit: bytes) -> ClientHelloFacts | None:
     """The ClientHello of a DTLS datagram; None where there is none or only a fragment of one."""
     for fragment in read_fragments(unit):
         if fragment.message_type == CLIENT_HELLO and fragment.whole:
@@ -170,7 +182,7 @@ def dtls_client_hello(unit: Octets) -> ClientHelloFacts | None:
     return None
 
 
-def dtls_server_hello(unit: Octets) -> ServerHelloFacts | None:
+def dtls_server_hello(unit: bytes) -> ServerHelloFacts | None:
     """The ServerHello of a DTLS datagram; None where there is none or only a fragment of one."""
     for fragment in read_fragments(unit):
         if fragment.message_type == SERVER_HELLO and fragment.whole:
@@ -178,78 +190,78 @@ def dtls_server_hello(unit: Octets) -> ServerHelloFacts | None:
     return None
 
 
-def client_hello(body: Octets, *, dtls: bool) -> ClientHelloFacts:
-    """Read the body of a ClientHello (without the handshake header). Raises ``PeerError`` when it is malformed."""
-    reader = _Fields(body)
-    legacy = reader.number(2)
-    random = reader.take(32)
-    session_id = reader.vector(1, 32)
-    cookie = reader.vector(1, 255) if dtls else b""
-    suites = _numbers(reader.vector(2, 65534))
-    compression = reader.vector(1, 255)
-    if not suites or not compression:
-        raise PeerError("ClientHello without suites or compression methods")
-    versions: tuple[int, ...] = (legacy,)
-    sni: str | None = None
-    alpn: tuple[str, ...] = ()
-    early_data = False
-    for kind, content in _extensions(reader):
-        if kind == _SUPPORTED_VERSIONS_EXTENSION:
-            versions = _numbers(_only(content).vector(1, 254))
-        elif kind == _SERVER_NAME_EXTENSION:
-            sni = _server_name(content)
-        elif kind == _ALPN_EXTENSION:
-            alpn = _alpn(content)
-        elif kind == _EARLY_DATA_EXTENSION:
-            early_data = True
-    return ClientHelloFacts(random, versions, suites, sni, alpn, early_data, session_id, compression, cookie)
+class StreamState(NamedTuple):
+    """Where a ``TlsRecordReader`` is, from which another one can go on (``TlsRecordReader.resumed``)."""
 
-
-def server_hello(body: Octets) -> ServerHelloFacts:
-    """Read the body of a ServerHello (TLS or DTLS). Raises ``PeerError`` when it is malformed."""
-    reader = _Fields(body)
-    version = reader.number(2)
-    random = reader.take(32)
-    reader.vector(1, 32)
-    suite = reader.number(2)
-    reader.take(1)
-    for kind, content in _extensions(reader):
-        if kind == _SUPPORTED_VERSIONS_EXTENSION:
-            version = _Fields(content).number(2)
-    return ServerHelloFacts(random, version, suite, random == _RETRY_RANDOM)
+    clear: bool = False
+    """Handshake records are readable."""
+    begun: bool = True
+    """A hello of this direction was seen."""
+    retry: bool = False
+    """Between a HelloRetryRequest and the next hello of this direction."""
+    skip: int = 0
+    """Octets of the current record's payload still to come."""
+    partial: bytes = b""
+    """A record header, or a record in clear, that is not complete yet."""
+    prefix: bytes = b""
+    """An incomplete handshake header."""
+    message_type: int = 0
+    message_left: int = 0
+    """Octets of the current handshake message still to come."""
+    hello: bytes = b""
+    """What is there of an incomplete hello."""
+    waiting: bool = False
+    """A ClientHello was seen, and no answer to it."""
 
 
 class TlsRecordReader:
     """Follows one direction of a TLS stream, chunk by chunk; records span chunks as they like.
 
-    ``feed`` gives each record's header once: as soon as it is known, or for handshake records in clear when the record
-    is complete (so that ``handshake_types`` and the hello are known with it). It holds at most one such record and one
-    hello message. After a ``PeerError`` the position in the stream is lost: the reader refuses everything.
+    ``paired``: it is told of the other direction, too (``answered``).
+
+    ``feed`` gives each record's header once: as soon as it is known, or for handshake and ChangeCipherSpec records in
+    clear when the record is complete (so that ``handshake_types`` and the hello are known with it). It holds at most
+    one such record and one hello message. After a ``PeerError`` the position in the stream is lost: the reader refuses
+    everything.
+
+    What a stack might skip and go on behind is refused: a record without content or a ChangeCipherSpec other than one
+    octet 01 in clear, anything but handshake and alerts before the first hello, anything between the parts of a hello.
+    A paired reader also refuses a handshake record that seems protected ahead of the answer to a ClientHello: if that
+    answer is a HelloRetryRequest, it was in clear.
     """
 
     __slots__ = (
+        "_begun",
         "_clear",
         "_hello",
         "_hello_type",
         "_lost",
         "_message_left",
+        "_paired",
         "_partial",
         "_prefix",
+        "_retry",
         "_skip",
+        "_waiting",
         "client_hello",
+        "hellos",
         "server_hello",
     )
 
-    def __init__(self) -> None:
+    def __init__(self, *, paired: bool = False) -> None:
+        self._paired = paired
         #: What the first and any later complete hello of this direction said, None before.
         self.client_hello: ClientHelloFacts | None = None
         self.server_hello: ServerHelloFacts | None = None
-        self._partial = b""  # a record header, or a handshake record in clear, that is not complete yet
-        self._skip = 0  # octets of the current record's payload still to come
-        self._clear = True  # handshake records are readable until the first CCS or application data
+        #: How many hellos the last chunk completed.
+        self.hellos = 0
+        self._clear = True  # until the first ChangeCipherSpec or application data, but for a retry
+        self._begun = self._retry = self._waiting = False
+        self._skip = 0
+        self._partial = b""
         self._lost = False
-        self._prefix = b""  # an incomplete handshake header
-        self._message_left = 0  # octets of the current handshake message still to come
+        self._prefix = b""
+        self._message_left = 0
         self._hello = bytearray()
         self._hello_type = 0
 
@@ -259,19 +271,42 @@ class TlsRecordReader:
         return not self._partial and not self._skip
 
     @property
-    def position(self) -> int:
-        """Octets of the current record still to come, from which a reader can be ``resumed``.
-
-        -1 where it can't: in the middle of a record's header, in the handshake in clear, or out of step.
-        """
-        return -1 if self._clear or self._partial or self._lost else self._skip
+    def state(self) -> StreamState | None:
+        """Where it is; None where it is out of step."""
+        if self._lost:
+            return None
+        if not self._clear:
+            return StreamState(skip=self._skip, partial=self._partial, waiting=self._waiting)
+        return StreamState(
+            self._clear,
+            self._begun,
+            self._retry,
+            self._skip,
+            self._partial,
+            self._prefix,
+            self._hello_type,
+            self._message_left,
+            bytes(self._hello),
+            self._waiting,
+        )
 
     @classmethod
-    def resumed(cls, position: int) -> TlsRecordReader:
-        """A reader that goes on where another one's ``position`` was (>= 0)."""
-        reader = cls()
-        reader._clear, reader._skip = False, position
+    def resumed(cls, state: StreamState, *, paired: bool = False) -> TlsRecordReader:
+        """A reader that goes on where another one's ``state`` was."""
+        reader = cls(paired=paired)
+        reader._clear, reader._begun, reader._retry, reader._skip, reader._partial, reader._prefix = state[:6]
+        reader._hello_type, reader._message_left, hello, reader._waiting = state[6:]
+        reader._hello += hello
         return reader
+
+    def answered(self, retry: bool) -> None:
+        """The other end sent a ServerHello. ``retry``: another ClientHello comes in this direction, in clear.
+
+        Early data that the server rejects by it may come before that (RFC 8446 4.2.10), and is skipped.
+        """
+        self._waiting = False
+        if retry:
+            self._clear = self._retry = True
 
     def feed(self, chunk: Octets) -> list[RecordHeader]:
         """Headers of the records that started (in clear handshake: ended) in this chunk. Raises ``PeerError``."""
@@ -287,6 +322,7 @@ class TlsRecordReader:
     def _feed(self, chunk: Octets) -> list[RecordHeader]:
         data = self._partial + bytes(chunk) if self._partial else chunk
         self._partial = b""
+        self.hellos = 0
         size = len(data)
         position = min(self._skip, size)
         self._skip -= position
@@ -300,26 +336,45 @@ class TlsRecordReader:
                 raise PeerError("not a TLS record")
             if length > MAX_TLS_PAYLOAD:
                 raise PeerError("TLS record longer than the standard allows")
-            if content_type == HANDSHAKE and self._clear:
-                if size - position - 5 < length:
+            types: tuple[int, ...] = ()
+            if self._clear:
+                self._check(content_type, length)
+                if content_type in _READ_WHOLE and size - position - 5 < length:
                     self._partial = bytes(data[position:])
                     break
-                types = self._messages(bytes(data[position + 5 : position + 5 + length]))
-                position += 5 + length
-                headers.append(RecordHeader(content_type, version, 0, 0, length, types))
-                continue
-            if content_type in (CHANGE_CIPHER_SPEC, APPLICATION_DATA):
-                self._clear = False
-            headers.append(RecordHeader(content_type, version, 0, 0, length))
+                if content_type == HANDSHAKE:
+                    types = self._messages(bytes(data[position + 5 : position + 5 + length]))
+                elif content_type == CHANGE_CIPHER_SPEC and data[position + 5] != 1:
+                    raise PeerError("ChangeCipherSpec with another content than 1")
+                if content_type in _ENDS_CLEAR and not self._retry:
+                    self._clear = False
+            elif not length and content_type != APPLICATION_DATA:
+                raise PeerError("empty record")
+            elif content_type == HANDSHAKE and self._waiting:
+                raise PeerError("a protected handshake record ahead of the server's answer")
+            headers.append(RecordHeader(content_type, version, 0, 0, length, types))
             position += 5 + length
             if position > size:
                 self._skip = position - size
         return headers
 
+    def _check(self, content_type: int, length: int) -> None:
+        """Whether a record may stand here in clear."""
+        if not length:
+            raise PeerError("empty record")
+        if content_type == HANDSHAKE:
+            return
+        if self._prefix or (self._message_left and self._hello_type in _HELLOS):
+            raise PeerError("another record between the parts of a hello")  # RFC 8446 5.1
+        if content_type == CHANGE_CIPHER_SPEC and length != 1:
+            raise PeerError("ChangeCipherSpec of another length than 1")
+        if content_type != ALERT and not self._begun:
+            raise PeerError("a record before the first hello")
+        if content_type == APPLICATION_DATA and self._retry and self._hello_type == SERVER_HELLO:
+            raise PeerError("application data behind a HelloRetryRequest")
+
     def _messages(self, payload: bytes) -> tuple[int, ...]:
         """Walk the handshake messages in one record's payload; they may span records (RFC 8446 5.1)."""
-        if not payload:
-            raise PeerError("empty handshake record")
         types = []
         if self._message_left:
             types.append(self._hello_type)
@@ -331,7 +386,7 @@ class TlsRecordReader:
                 taken = data[position : position + self._message_left]
                 position += len(taken)
                 self._message_left -= len(taken)
-                if self._hello_type in (CLIENT_HELLO, SERVER_HELLO):
+                if self._hello_type in _HELLOS:
                     self._hello += taken
             elif len(data) - position < 4:
                 self._prefix = data[position:]
@@ -341,25 +396,30 @@ class TlsRecordReader:
                 self._message_left = int.from_bytes(data[position + 1 : position + 4], "big")
                 types.append(self._hello_type)
                 position += 4
-                if self._hello_type in (CLIENT_HELLO, SERVER_HELLO) and self._message_left > MAX_HELLO:
+                if self._hello_type in _HELLOS and self._message_left > MAX_HELLO:
                     raise PeerError("hello message too long")
             if not self._message_left:
                 self._finish_message()
         return tuple(types)
 
     def _finish_message(self) -> None:
-        if self._hello_type == CLIENT_HELLO:
-            self.client_hello = client_hello(self._hello, dtls=False)
-        elif self._hello_type == SERVER_HELLO:
-            self.server_hello = server_hello(self._hello)
+        if self._hello_type in _HELLOS:
+            self._begun = True
+            self.hellos += 1
+            if self._hello_type == CLIENT_HELLO:
+                self.client_hello = client_hello(self._hello, dtls=False)
+                self._retry, self._waiting = False, self._paired
+            else:
+                self.server_hello = server_hello(self._hello)
+                self._retry = self.server_hello.retry
         self._hello = bytearray()
 
 
-def _dtls_record(unit: Octets, position: int, size: int) -> tuple[RecordHeader, int]:
+def _dtls_record(unit: bytes, position: int, size: int, connection_id: int) -> tuple[RecordHeader, int]:
     """The record that starts at ``position`` and where it ends."""
     first = unit[position]
     if 0x20 <= first < 0x40:
-        return _unified_record(unit, position, size)
+        return _unified_record(unit, position, size, connection_id)
     if size - position < 13:
         raise PeerError("DTLS record header cut short")
     content_type, version, epoch, high, low, length = _DTLS_HEADER.unpack_from(unit, position)
@@ -367,10 +427,17 @@ def _dtls_record(unit: Octets, position: int, size: int) -> tuple[RecordHeader, 
         raise PeerError("not a DTLS record")
     sequence = high << 32 | low
     if content_type == CONNECTION_ID:
-        # The length field follows a connection id whose length only the two ends know (RFC 9146 4).
+        if not epoch:
+            raise PeerError("a record in clear with a connection id")
+        # The connection id stands before the length (RFC 9146 4).
+        start = position + 13 + connection_id
+        if connection_id > 0 and start <= size:
+            end = start + (unit[start - 2] << 8 | unit[start - 1])
+            if end <= size:
+                return RecordHeader(content_type, version, epoch, sequence, end - start), end
         return RecordHeader(content_type, version, epoch, sequence, size - position - 11), size
     end = position + 13 + length
-    if end > size:
+    if end > size or length > MAX_TLS_PAYLOAD:
         raise PeerError("DTLS record reaches beyond its datagram")
     types: tuple[int, ...] = ()
     if content_type == HANDSHAKE and epoch == 0:
@@ -378,7 +445,9 @@ def _dtls_record(unit: Octets, position: int, size: int) -> tuple[RecordHeader, 
     return RecordHeader(content_type, version, epoch, sequence, length, types), end
 
 
-def _fragment_types(unit: Octets, position: int, end: int) -> tuple[int, ...]:
+def _fragment_types(unit: bytes, position: int, end: int) -> tuple[int, ...]:
+    if position == end:
+        raise PeerError("empty handshake record")
     types = []
     while position < end:
         if end - position < 12:
@@ -390,106 +459,31 @@ def _fragment_types(unit: Octets, position: int, end: int) -> tuple[int, ...]:
     return tuple(types)
 
 
-def _fragment(unit: Octets, at: int, record_sequence: int) -> HandshakeFragment:
+def _fragment(unit: bytes, at: int, record_sequence: int) -> HandshakeFragment:
     kind, length_1, length_2, message_seq, offset_1, offset_2, part_1, part_2 = _FRAGMENT.unpack_from(unit, at)
     length, offset = length_1 << 16 | length_2, offset_1 << 16 | offset_2
-    body = bytes(unit[at + 12 : at + 12 + (part_1 << 16 | part_2)])
+    body = unit[at + 12 : at + 12 + (part_1 << 16 | part_2)]
     if offset + len(body) > length:
         raise PeerError("handshake fragment reaches beyond its message")
     return HandshakeFragment(kind, length, message_seq, offset, body, record_sequence)
 
 
-def _unified_record(unit: Octets, position: int, size: int) -> tuple[RecordHeader, int]:
+def _unified_record(unit: bytes, position: int, size: int, connection_id: int) -> tuple[RecordHeader, int]:
     """A DTLS 1.3 ciphertext: 001CSLEE, then connection id, sequence and length as the bits say (RFC 9147 4)."""
     flags = unit[position]
     epoch = flags & 0x03
-    if flags & 0x10:  # a connection id: where it ends only the two ends know
-        return RecordHeader(UNIFIED, 0xFEFC, epoch, 0, size - position - 1), size
-    start = position + (3 if flags & 0x08 else 2)
-    if flags & 0x04:
-        start += 2
+    at = position + 1
+    if flags & 0x10:
+        if connection_id < 1:  # where it ends only the two ends know
+            return RecordHeader(UNIFIED, 0xFEFC, epoch, 0, size - at), size
+        at += connection_id
+    start = at + (2 if flags & 0x08 else 1) + (2 if flags & 0x04 else 0)
     if start > size:
         raise PeerError("DTLS record header cut short")
-    sequence = int.from_bytes(unit[position + 1 : position + (3 if flags & 0x08 else 2)], "big")
+    sequence = unit[at] << 8 | unit[at + 1] if flags & 0x08 else unit[at]
     end = size
     if flags & 0x04:
-        end = start + int.from_bytes(unit[start - 2 : start], "big")
+        end = start + (unit[start - 2] << 8 | unit[start - 1])
         if end > size:
             raise PeerError("DTLS record reaches beyond its datagram")
     return RecordHeader(UNIFIED, 0xFEFC, epoch, sequence, end - start), end
-
-
-class _Fields:
-    """Reads fixed and length-prefixed fields in turn; running out of octets is a ``PeerError``."""
-
-    __slots__ = ("_at", "_data")
-
-    def __init__(self, data: Octets) -> None:
-        self._data = bytes(data)
-        self._at = 0
-
-    @property
-    def left(self) -> int:
-        return len(self._data) - self._at
-
-    def take(self, count: int) -> bytes:
-        end = self._at + count
-        if end > len(self._data):
-            raise PeerError("hello message cut short")
-        taken = self._data[self._at : end]
-        self._at = end
-        return taken
-
-    def number(self, octets: int) -> int:
-        return int.from_bytes(self.take(octets), "big")
-
-    def vector(self, prefix: int, most: int) -> bytes:
-        length = self.number(prefix)
-        if length > most:
-            raise PeerError("hello field longer than the standard allows")
-        return self.take(length)
-
-
-def _only(content: bytes) -> _Fields:
-    return _Fields(content)
-
-
-def _numbers(octets: bytes) -> tuple[int, ...]:
-    if len(octets) % 2:
-        raise PeerError("list of 16-bit numbers with an odd length")
-    return struct.unpack(f"!{len(octets) // 2}H", octets)
-
-
-def _extensions(reader: _Fields) -> list[tuple[int, bytes]]:
-    """Extension type and content, in order; a hello without extensions simply ends (RFC 5246 7.4.1.2)."""
-    if not reader.left:
-        return []
-    block = _Fields(reader.vector(2, 65535))
-    if reader.left:
-        raise PeerError("octets after the extensions of a hello message")
-    found = []
-    while block.left:
-        kind = block.number(2)
-        found.append((kind, block.vector(2, 65535)))
-    return found
-
-
-def _server_name(content: bytes) -> str | None:
-    names = _Fields(_Fields(content).vector(2, 65535))
-    while names.left:
-        kind = names.number(1)
-        name = names.vector(2, 65535)
-        if kind == 0:
-            text = name.decode("latin-1")
-            if not text.isascii() or not text.isprintable():
-                raise PeerError("server name is not printable ASCII")
-            return text
-    return None
-
-
-def _alpn(content: bytes) -> tuple[str, ...]:
-    names = _Fields(_Fields(content).vector(2, 65535))
-    found = []
-    while names.left:
-        found.append(names.vector(1, 255).decode("latin-1"))
-    return tuple(found)

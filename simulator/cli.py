@@ -269,7 +269,7 @@ def devices(path: Path) -> None:
 
 _ON_DEVICE: Final = {
     "join": "Let a device join as soon as joining is open.",
-    "rejoin": "Let a member come back and announce itself, as after a power cut.",
+    "rejoin": "Let a member come back to the network and announce itself.",
     "leave": "Let a device leave the network.",
     "reset": "Reset a device to factory state; a member leaves first.",
     "poll": "Let a sleeper fetch its frames now.",
@@ -286,6 +286,15 @@ def _add_device_command(name: str, text: str) -> None:
 
 for _name, _text in _ON_DEVICE.items():
     _add_device_command(_name, _text)
+
+
+@ctl.command()
+@click.argument("device")
+@click.option("--forget", is_flag=True, help="It has lost its bindings and reporting.")
+@click.pass_obj
+def restart(path: Path, device: str, forget: bool) -> None:
+    """Let a member lose power and come back: it announces itself under its old address."""
+    _order(path, "restart", device=device, forget=forget or None)
 
 
 _ENDPOINT: Final = click.option("--endpoint", type=click.IntRange(1, 254), help="Of a device with several.")

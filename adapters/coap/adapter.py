@@ -26,6 +26,7 @@ from carriage.coap.exchange import Request, Response
 from carriage.coap.link_format import Link, matching
 from carriage.coap.server import CoapsServer
 from carriage.coap.server import Peer as CoapPeer
+from carriage.log_rate import LogRate
 from gateway.api.errors import PeerError, TransportError
 from gateway.api.model import (
     Address,
@@ -51,9 +52,6 @@ _LOG = logging.getLogger(__name__)
 
 LISTEN_AGAIN: Final = 5.0
 """Seconds until a port that can't be had is tried again."""
-LOG_LINES: Final = 10
-LOG_INTERVAL: Final = 10.0
-"""Seconds in which so many refused handshakes and requests are logged: anybody can cause them."""
 
 _KINDS: Final[dict[str, ContentKind]] = {kind.value: kind for kind in ContentKind}
 
@@ -76,7 +74,7 @@ class CoapAdapter:
         self._server: CoapsServer | None = None
         self._refused_handshakes = 0
         self._malformed = 0
-        self._logged_at, self._logged = float("-inf"), 0
+        self._refusals, self._comings = LogRate(), LogRate()
 
     @property
     def _context(self) -> AdapterContext:
@@ -121,19 +119,21 @@ class CoapAdapter:
         if pending is None:
             self._devices.receipt(receipt)
             return
-        if (downlink := pending.downlink) is None:
-            return
-        downlink.sending.pop(pending.n, None)
+        downlink = pending.downlink
         # Held is as good: it is in the gateway's store. What becomes of it then, the session's end tells if need be.
         delivered = receipt.outcome in (Outcome.DELIVERED, Outcome.HELD)
         reason = receipt.reason or Reason.EXPIRED
-        if not delivered:
-            downlink.failed = (pending.n, reason)
+        if downlink is not None:
+            downlink.sending.pop(pending.n, None)
+            if not delivered:
+                downlink.failed = (pending.n, reason)
         while pending is not None:
-            if delivered:
+            if not delivered:
+                _refuse(pending.connection, pending.exchange, reason)
+            elif downlink is not None:
                 self._delivery.taken(pending, downlink)
             else:
-                _refuse(pending.connection, pending.exchange, reason)
+                _answer_taken(pending)
             pending = pending.repeated
 
     def update(self, update: Update) -> None:
@@ -163,13 +163,17 @@ class CoapAdapter:
     def connected(self, peer: CoapPeer) -> None:
         connection = self._connections[peer] = self._delivery.boxes.connect(peer)
         identity = connection.identity
-        _LOG.info("client %s connected, %s", _printable(identity.claims[0]), identity.link.suite)
+        name, suite = _printable(identity.claims[0]), identity.link.suite
+        if self._comings.permits(self._context.now()):
+            _LOG.info("client %s connected, %s", name, suite)
         self._delivery.connect(connection)
 
     def gone(self, peer: CoapPeer, reason: str) -> None:
         connection = self._connections.pop(peer, None)
         if connection is not None:
-            _LOG.info("client %s is gone: %s", _printable(connection.identity.claims[0]), reason)
+            name = _printable(connection.identity.claims[0])
+            if self._comings.permits(self._context.now()):
+                _LOG.info("client %s is gone: %s", name, reason)
             self._devices.disconnect(connection)
             self._delivery.disconnect(connection)
 
@@ -179,11 +183,7 @@ class CoapAdapter:
 
     def _warn(self, what: str, reason: str, count: int) -> None:
         """What no envelope was made of never reaches the engine's books; and anybody can cause it."""
-        now = self._context.now()
-        if now - self._logged_at >= LOG_INTERVAL:
-            self._logged_at, self._logged = now, 0
-        self._logged += 1
-        if self._logged <= LOG_LINES:
+        if self._refusals.permits(self._context.now()):
             _LOG.warning("%s refused: %s (%d so far)", what, reason, count)
 
     def request(self, peer: CoapPeer, exchange: int, request: Request) -> None:
@@ -202,7 +202,9 @@ class CoapAdapter:
             case atls.CloseSession(session=session):
                 self._on_close(connection, exchange, SessionId(session))
             case atls.Inbox():
-                answer = peer.respond(exchange, self._delivery.inbox(connection), observe=operation.observe)
+                answer = peer.respond(
+                    exchange, self._delivery.inbox(connection), observe=operation.observe, states=True
+                )
                 if answer is Answer.OBSERVED:
                     connection.observed[exchange] = InboxView(connection, exchange)
             case atls.WellKnownCore(query=query):
@@ -282,18 +284,18 @@ class CoapAdapter:
         if verdict.duplicate:
             self._on_repeated(pending, delivery.find(connection, session))
             return
-        downlink = delivery.enter(connection, session, content)
-        assert downlink is not None, "the engine takes units of a session's owners only"
+        self._submitted[identifier] = pending
+        downlink = pending.downlink = delivery.enter(connection, session, content)
+        if downlink is None:
+            return  # the unit was dropped and its session ended with it, which the receipt says
         if downlink.shown:  # only a new unit says that the client has had its answer to the last one
             delivery.acknowledge(downlink)
-        pending.downlink = downlink
-        self._submitted[identifier] = downlink.sending[pending.n] = pending
+        downlink.sending[pending.n] = pending
 
     def _on_repeated(self, pending: Pending, downlink: Downlink | None) -> None:
         """A unit that the engine has had before is answered like the first time, and not sooner."""
         if downlink is None:
-            answer = atls.taken() if pending.location is None else atls.opened(pending.location)
-            pending.connection.peer.respond(pending.exchange, answer)
+            _answer_taken(pending)
             return
         original = downlink.sending.get(pending.n)
         if original is not None:
@@ -353,6 +355,12 @@ class CoapAdapter:
         if downlink is not None:
             self._delivery.leave(downlink, Reason.CLOSED)
         connection.peer.respond(exchange, atls.closed())
+
+
+def _answer_taken(pending: Pending) -> None:
+    """The unit is taken, and no other one comes back with the answer."""
+    answer = atls.taken() if pending.location is None else atls.opened(pending.location)
+    pending.connection.peer.respond(pending.exchange, answer)
 
 
 def _refuse(connection: Connection, exchange: int, reason: Reason, retry_after: float | None = None) -> None:

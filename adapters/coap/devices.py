@@ -73,10 +73,12 @@ class Devices:
 
     context: AdapterContext
 
-    def __init__(self, answer_within: float) -> None:
+    def __init__(self, answer_within: float, *, max_states: int = MAX_STATES) -> None:
         self._asked: dict[EnvelopeId, _Ask] = {}
         self._patience: Countdown[EnvelopeId] = Countdown(answer_within, self._waited_enough)
         self._states: OrderedDict[_Key, _State] = OrderedDict()
+        self._max_states = max_states
+        self._states_forgotten = 0
         self._observers = Observers(lambda: self.context.now())
         self._watches: dict[EnvelopeId, Observer] = {}
         self._state_watchers: dict[_Key, list[Observer]] = {}
@@ -88,6 +90,8 @@ class Devices:
             "device_notifications": self._observers.notified,
             "device_commands": self.commands,
             "device_commands_waiting": len(self._asked),
+            "device_command_states": len(self._states),
+            "device_command_states_forgotten": self._states_forgotten,
         }
 
     def close(self) -> None:
@@ -139,7 +143,7 @@ class Devices:
         render = partial(self._render, connection, wanted)
         observer = Observer(connection, exchange, render, partial(self._unwatch, connection, watch), self.context.now())
         self._watches[watch] = observer
-        if connection.peer.respond(exchange, response, observe=True) is Answer.OBSERVED:
+        if connection.peer.respond(exchange, response, observe=True, states=True) is Answer.OBSERVED:
             self._observers.add(observer)
         else:
             observer.forget()
@@ -247,28 +251,25 @@ class Devices:
             return
         del self._asked[receipt.id]
         self._patience.end(receipt.id)
-        delivered = receipt.outcome is Outcome.DELIVERED
         reason = receipt.reason.value if receipt.reason else receipt.outcome.value
-        if not delivered:
+        if receipt.outcome is not Outcome.DELIVERED:
             self._respond(ask, devices.refusal(reason, receipt.detail))
         elif ask.format is None:
             self._respond(ask, devices.done())
         else:
-            self._respond_value(ask, ask.format)
+            self._respond_value(ask, ask.format, devices.refusal("unreachable", "it answered without a value"))
         if ask.format is None:
             words = f"failed {reason} {receipt.detail}".rstrip()
             final = receipt.outcome in (Outcome.DELIVERED, Outcome.SUPERSEDED)
             self._enter_state(ask.key, receipt.id, receipt.outcome.value if final else words)
 
-    def _respond_value(self, ask: _Ask, format: int) -> None:
-        """The device has told what it was asked for."""
+    def _respond_value(self, ask: _Ask, format: int, otherwise: Response) -> None:
+        """What the device has told, if it has."""
         if ask.exchange is None:
             return
         view = self._view(ask.exchange[0], ask.key[1])
-        if view is None or ask.told.name not in view.samples:
-            self._respond(ask, devices.refusal("unreachable", "it answered without a value"))
-        else:
-            self._respond(ask, self._content(view, ask.told, format))
+        known = view is not None and ask.told.name in view.samples
+        self._respond(ask, self._content(view, ask.told, format) if view is not None and known else otherwise)
 
     def _held(self, command: EnvelopeId, ask: _Ask) -> None:
         """The device sleeps: who sets something is told that it waits. Who reads goes on waiting, within bounds."""
@@ -284,7 +285,7 @@ class Devices:
             self._held(command, ask)
         else:
             del self._asked[command]
-            self._respond(ask, devices.refusal("timeout", "the device has not told it yet"))
+            self._respond_value(ask, ask.format, devices.refusal("timeout", "the device has not told it yet"))
 
     @staticmethod
     def _respond(ask: _Ask, response: Response) -> None:
@@ -302,8 +303,9 @@ class Devices:
             return
         state.command, state.text = command, text
         self._states.move_to_end(key)
-        if len(self._states) > MAX_STATES:
+        if len(self._states) > self._max_states:
             self._states.popitem(last=False)
+            self._states_forgotten += 1
         for observer in tuple(self._state_watchers.get(key, ())):
             self._observers.changed(observer)
 
@@ -316,7 +318,7 @@ class Devices:
                 return devices.refusal("unknown")
             return devices.content(wanted.format, state.text.encode(), 0)
 
-        if connection.peer.respond(exchange, render(), observe=wanted.observe) is Answer.OBSERVED:
+        if connection.peer.respond(exchange, render(), observe=wanted.observe, states=True) is Answer.OBSERVED:
             observer = Observer(connection, exchange, render, lambda: self._unobserve_state(key, observer), 0.0)
             self._state_watchers.setdefault(key, []).append(observer)
             self._observers.add(observer)

@@ -1,8 +1,8 @@
 """Observations of devices (RFC 7641): the newest state to each observer, at a pace that it can take.
 
 What is sent is made when it goes out, so a slow observer misses what was in between and nothing piles up. The first
-notification after a quiet time and the last one of a burst are confirmable, the others are not: a change arrives for
-certain, an observer that has vanished is found out, and a burst costs no acknowledgements.
+notification after a quiet time, the last one of a burst and those in blocks are confirmable, the others are not: a
+change arrives for certain, an observer that has vanished is found out, and a burst costs no acknowledgements.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from typing import Final
 from adapters.coap.countdown import Countdown
 from adapters.coap.downlink import Connection
 from carriage.coap import codes
-from carriage.coap.exchange import Response
+from carriage.coap.exchange import Reason, Response
 
 PACE: Final = 1.0
 """Seconds between two notifications of one observation (RFC 7641, section 4.5.1, bounds their rate)."""
@@ -22,8 +22,6 @@ QUIET: Final = 10.0
 """Seconds without a confirmable notification after which the next one is confirmable."""
 SETTLED: Final = 5.0
 """Seconds after a notification that was not confirmable, and had none behind it, in which it goes again as one."""
-ONE_MESSAGE: Final = 900
-"""Octets above which a notification may go in blocks: those are always confirmable."""
 
 
 @dataclass(slots=True, eq=False)
@@ -87,18 +85,17 @@ class Observers:
         if not codes.is_success(response.code):
             self.finish(observer, response)
             return
-        confirmable = confirmable or len(response.payload) > ONE_MESSAGE
         sent = observer.connection.peer.notify(observer.exchange, response, confirmable=confirmable)
-        if not isinstance(sent, int):
+        if isinstance(sent, Reason):
             self._drop(observer)
             return
         self.notified += 1
         self._paced.begin(observer)
-        if confirmable:
+        if sent is None:
+            self._settling.begin(observer)
+        else:
             observer.notification, observer.confirmed_at = sent, self._now()
             self._settling.end(observer)
-        else:
-            self._settling.begin(observer)
 
     def _pace_over(self, observer: Observer) -> None:
         if observer.pending and observer.notification is None:

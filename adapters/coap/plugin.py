@@ -54,11 +54,23 @@ class CoapTable(BaseModel):
     trust_file: str | None = Field(default=None, description="Whom to trust as issuer of clients' certificates (PEM).")
     max_clients: Annotated[int, Field(ge=1, le=10_000)] = Field(default=256, description="Connected clients.")
     max_clients_per_host: Annotated[int, Field(ge=1, le=10_000)] = Field(
-        default=64, description="Connected clients from one IP address."
+        default=64, description="Connected clients of one host: an IPv4 address, or an IPv6 /64."
+    )
+    max_clients_per_identity: Annotated[int, Field(ge=1, le=10_000)] = Field(
+        default=8, description="Connected clients of one PSK identity or certificate."
     )
     max_handshakes: Annotated[int, Field(ge=1, le=1000)] = Field(default=64, description="Handshakes under way.")
     max_handshakes_per_host: Annotated[int, Field(ge=1, le=1000)] = Field(
-        default=8, description="Handshakes under way from one IP address."
+        default=32, description="Handshakes under way from one host; half of max_handshakes at most."
+    )
+    handshake_burst: Annotated[int, Field(ge=1, le=10_000)] = Field(
+        default=20, description="Handshakes that one host may begin at once."
+    )
+    handshake_rate: Annotated[float, Field(ge=0.1, le=1000, strict=False)] = Field(
+        default=2.0, description="Handshakes a second that one host may begin after that."
+    )
+    first_answer: Annotated[float, Field(ge=1, le=20, strict=False)] = Field(
+        default=5.0, description="Seconds that a client has to answer our first flight; the whole handshake has 20."
     )
     idle: Annotated[float, Field(ge=30, le=86_400, strict=False)] = Field(
         default=3600.0, description="Seconds without a datagram after which a client's association ends."
@@ -103,8 +115,12 @@ class CoapPlugin:
                 _ASSOCIATION,
                 max_peers=table.max_clients,
                 max_peers_per_host=table.max_clients_per_host,
+                max_peers_per_identity=table.max_clients_per_identity,
                 max_half_open=table.max_handshakes,
                 max_half_open_per_host=table.max_handshakes_per_host,
+                handshake_burst=table.handshake_burst,
+                handshake_rate=table.handshake_rate,
+                first_answer=table.first_answer,
                 idle_timeout=table.idle,
             )
 

@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterable
 from math import isfinite
 from typing import Final
 
-from carriage import senml
+from carriage import senml, strict_json
 from carriage.coap import devices
 from carriage.coap.exchange import Response
 from gateway.api.errors import PeerError
 from gateway.api.model import DeviceView, Property, Sample, Scalar, ValueKind
 
 ONLINE: Final = "online"
-"""The record of ``/d/{name}`` that says whether the device can be reached; no value while nobody knows."""
+"""The record of ``/d/{name}`` that says whether the device can be reached; none while nobody knows."""
 MAX_TEXT: Final = 256
 """Characters of a text that is set."""
 
@@ -37,34 +38,36 @@ def one(view: DeviceView, told: Property, sample: Sample | None, format: int, no
         if sample is not None and sample.stale:
             return devices.refusal("expired", f"told {now - sample.at:.0f} s ago")
         return devices.content(format, _text(sample), _left(told, sample, now))
-    return devices.content(format, _pack((_record(told, sample, now),), view, format), _left(told, sample, now))
+    return devices.content(format, _pack(_records(told, sample, now), view, format), _left(told, sample, now))
 
 
 def whole(view: DeviceView, format: int, now: float) -> Response:
-    """All values of a device and whether it can be reached; a property that told nothing yet has a record without."""
+    """All values of a device and whether it can be reached; what has no value (yet) has no record."""
     samples = view.samples
-    records = [_record(told, samples.get(told.name), now) for told in view.properties]
-    if all(told.name != ONLINE for told in view.properties):
+    records = [record for told in view.properties for record in _records(told, samples.get(told.name), now)]
+    if view.online is not None and all(told.name != ONLINE for told in view.properties):
         records.append(senml.Record(name=ONLINE, value=view.online))
     left = [_left(told, samples[told.name], now) for told in view.properties if told.name in samples]
     return devices.content(format, _pack(records, view, format), min(left, default=0.0))
 
 
-def _pack(records: tuple[senml.Record, ...] | list[senml.Record], view: DeviceView, format: int) -> bytes:
+def _pack(records: Iterable[senml.Record], view: DeviceView, format: int) -> bytes:
     write = senml.write_json if format == devices.SENML_JSON else senml.write_cbor
     return write(records, base_name(view))
 
 
-def _record(told: Property, sample: Sample | None, now: float) -> senml.Record:
-    if sample is None:
-        return senml.Record(name=told.name, unit=told.unit)
-    return senml.Record(
+def _records(told: Property, sample: Sample | None, now: float) -> tuple[senml.Record, ...]:
+    """One, or none where there is no value: SenML has no record without (RFC 8428, section 4.2)."""
+    if sample is None or sample.value is None:
+        return ()
+    record = senml.Record(
         name=told.name,
         value=sample.value,
         unit=told.unit,
         time=min(0.0, round(sample.at - now, 1)),
         update_time=told.lifetime,
     )
+    return (record,)
 
 
 def _left(told: Property, sample: Sample | None, now: float) -> float:
@@ -86,7 +89,12 @@ def _text(sample: Sample | None) -> bytes:
 
 def value_of(view: DeviceView, wanted: Property, format: int, payload: bytes) -> Scalar:
     """What a body asks a property to be. PeerError, in words for the client: it can't be that."""
-    value = _of_text(wanted, payload) if format == devices.TEXT else _of_pack(view, wanted, format, payload)
+    if format == devices.TEXT:
+        value = _of_text(wanted, payload)
+    elif format == devices.JSON:
+        value = _of_json(wanted, payload)
+    else:
+        value = _of_pack(view, wanted, format, payload)
     if isinstance(value, bool) or not isinstance(value, int | float):
         return value
     low, high = wanted.minimum, wanted.maximum
@@ -119,6 +127,18 @@ def _of_text(wanted: Property, payload: bytes) -> Scalar:
     if len(text) <= 40 and _DECIMAL.fullmatch(text) and isfinite(number := float(text)):
         return number
     raise PeerError("expected a number")
+
+
+def _of_json(wanted: Property, payload: bytes) -> Scalar:
+    """A JSON value, alone or as ``value`` of an object. What is no text is read as text would be."""
+    value = strict_json.read(payload)
+    if isinstance(value, dict) and value.keys() == {"value"}:
+        value = value["value"]
+    if isinstance(value, str):
+        return _of_text(wanted, value.encode())
+    if isinstance(value, bool | int | float) and wanted.kind is not ValueKind.TEXT:
+        return _of_text(wanted, repr(value).encode())
+    raise PeerError("expected a text" if wanted.kind is ValueKind.TEXT else "expected one value")
 
 
 _TYPES: Final = {

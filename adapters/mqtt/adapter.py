@@ -29,11 +29,22 @@ class MqttAdapter:
 
     window = 16
 
-    def __init__(self, options: MqttOptions, topics: TopicSpace | None, devices: DeviceOptions | None) -> None:
+    def __init__(
+        self,
+        options: MqttOptions,
+        topics: TopicSpace | None,
+        devices: DeviceOptions | None,
+        *,
+        return_within: float = 14.0,
+    ) -> None:
         self._options = options
         self._context: AdapterContext | None = None
         health = Health(self._ready, self._fault)
-        self.sessions = Sessions(options, topics, health.part("sessions")) if topics is not None else None
+        self.sessions = (
+            Sessions(options, topics, health.part("sessions"), return_within=return_within)
+            if topics is not None
+            else None
+        )
         self.devices = (
             Devices(replace(options, client_id=options.client_id + SUFFIX), devices, health.part("devices"))
             if devices is not None

@@ -34,6 +34,6 @@ class Epoch:
     def _read(self) -> int:
         try:
             epoch, losses = json.loads(self._file.read_bytes())
-        except (OSError, ValueError, TypeError):
+        except (OSError, ValueError, TypeError, RecursionError):
             return 0
         return losses if epoch == self._epoch and isinstance(losses, int) else 0

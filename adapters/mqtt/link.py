@@ -1,10 +1,12 @@
-"""What protects the connection to the broker, in the gateway's terms."""
+"""A connection to the broker in the gateway's terms: what protects it, and what ``status`` says of it."""
 
 from __future__ import annotations
 
-from typing import Final
+from typing import Any, Final
 
-from carriage.mqtt.options import TlsFacts
+from adapters.mqtt import faults
+from carriage.mqtt.client import MqttClient
+from carriage.mqtt.options import MqttOptions, TlsFacts
 from gateway.api.model import LinkSecurity
 
 SCHEME: Final = "mqtt"
@@ -16,3 +18,24 @@ def link_of(facts: TlsFacts | None) -> LinkSecurity:
         return NO_LINK
     protocol = facts.protocol.lower().replace("tlsv", "tls")
     return LinkSecurity(protocol=protocol, suite=facts.cipher, authenticated=True)
+
+
+def of_client(client: MqttClient | None, options: MqttOptions) -> dict[str, Any]:
+    """``unread``: messages that were read past (too long, malformed); ``unsent``: longer than the broker takes.
+
+    ``given_up``: topics that the broker ends the connection over.
+    """
+    if client is None:
+        return {"connected": False, "attempts": 0, "version": faults.VERSIONS[options.version]}
+    found: dict[str, Any] = {
+        "connected": client.is_connected,
+        "attempts": client.attempts,
+        "version": faults.VERSIONS[client.version],
+    }
+    if client.given_up:
+        found["given_up"] = client.given_up
+    for name, complaints in (("unread", client.unread), ("unsent", client.unsent)):
+        found[name] = complaints.count
+        if complaints.count:
+            found[f"{name}_last"] = complaints.last
+    return found

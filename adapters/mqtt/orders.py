@@ -94,14 +94,16 @@ class Orders:
             self.flush()
         return order is not None
 
-    def dropped(self, token: Token, reason: DropReason) -> None:
+    def dropped(self, token: Token, reason: DropReason) -> bool:
+        """Whether it was one of these."""
         order = self._tokens.get(token)
         if order is None:
-            return
+            return False
         if reason is DropReason.EXPIRED:
             self._end(order, Outcome.EXPIRED)
         else:
             self._end(order, Outcome.DROPPED, Reason.UNREACHABLE)
+        return True
 
     def give_up(self) -> None:
         """Nobody takes what is left."""

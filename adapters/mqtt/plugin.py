@@ -75,6 +75,11 @@ class MqttConfig(BaseModel):
         description="Seconds that the broker keeps for us what clients publish while we are away; 0: nothing. "
         "In MQTT 3.1.1 the broker's own setting counts.",
     )
+    return_within: Annotated[int, Field(ge=1, le=60)] = Field(
+        default=14,
+        description="Seconds in which a client whose connection to the broker broke has to be heard again; then its "
+        "sessions end.",
+    )
     max_in_flight: Annotated[int, Field(ge=1, le=1000)] = Field(
         default=64, description="QoS 1 messages sent and not acknowledged; the broker may allow fewer."
     )
@@ -126,7 +131,8 @@ class MqttPlugin:
             clean_start=table.session_expiry == 0,
             session_expiry=table.session_expiry,
         )
-        return MqttAdapter(options, topics if table.broker_acl else None, devices)
+        topics_of_sessions = topics if table.broker_acl else None
+        return MqttAdapter(options, topics_of_sessions, devices, return_within=table.return_within)
 
 
 def _devices(table: DevicesConfig, prefix: str, host: str) -> DeviceOptions:

@@ -12,16 +12,19 @@ from dataclasses import replace
 from typing import Any, Final
 
 from adapters.mqtt import faults, told
-from adapters.mqtt.complaints import Complaints
+from adapters.mqtt.departures import Departures
 from adapters.mqtt.epoch import Epoch
-from adapters.mqtt.link import NO_LINK, SCHEME, link_of
+from adapters.mqtt.hearing import Hearing
+from adapters.mqtt.link import NO_LINK, SCHEME, link_of, of_client
+from adapters.mqtt.news import News
 from adapters.mqtt.orders import GRACE, Order, Orders
 from adapters.mqtt.submitted import Submitted, SubmittedUnits
 from carriage.mqtt import messages as bodies
 from carriage.mqtt import topics as t
 from carriage.mqtt.client import MqttClient
+from carriage.mqtt.complaints import Complaints
 from carriage.mqtt.options import DropReason, Message, MqttOptions, Token, Will
-from gateway.api.errors import PeerError, TransportError
+from gateway.api.errors import PeerError
 from gateway.api.model import (
     Close,
     Command,
@@ -44,8 +47,6 @@ from gateway.api.ports import AdapterContext
 _LOG = logging.getLogger(__name__)
 
 MAX_USERS: Final = 4096
-MAX_CORRELATION: Final = 128
-"""Octets of Correlation Data that are sent back; longer ones are left out."""
 SWEEP: Final = 256
 """Ends of sessions from which on it is looked for those that are no more."""
 RECEIVE_MAXIMUM: Final = 1024
@@ -59,9 +60,14 @@ _KINDS: Final = {kind.value: kind for kind in ContentKind}
 
 
 class Sessions:
-    """The sessions behind one broker, on a connection of their own. ``health`` is told the connection's trouble."""
+    """The sessions behind one broker, on a connection of their own. ``health`` is told the connection's trouble.
 
-    def __init__(self, options: MqttOptions, topics: t.TopicSpace, health: Callable[[str], None]) -> None:
+    ``return_within``: seconds that a user whose will came has to be heard again.
+    """
+
+    def __init__(
+        self, options: MqttOptions, topics: t.TopicSpace, health: Callable[[str], None], *, return_within: float
+    ) -> None:
         self._options = options
         self._topics = topics
         self._health = health
@@ -76,7 +82,9 @@ class Sessions:
         self._epoch: Epoch | None = None
         """How often all sessions were given up: clients learn of it by another epoch."""
         self._submitted = SubmittedUnits(self._acknowledge)
-        self._unsubscribed: set[str] = set()
+        self._departures = Departures(return_within, self._reset)
+        self._hearing = Hearing(topics.gateway_filters(), self._hears)
+        self._news: News | None = None
         self._refusal = ""
         self._unauthorized = False
         self._known = False
@@ -94,12 +102,11 @@ class Sessions:
         self._context = context
         self._epoch = Epoch(context.state_dir, context.epoch)
         self._take_up()
-        state = self._topics.build(t.BridgeStateTopic())
-        offline = self._state(bodies.State.OFFLINE)
-        will = Will(topic=state, payload=offline, retain=True, content_type=bodies.JSON_TYPE)
-        options = replace(self._options, will=will, manual_ack=True, receive_maximum=RECEIVE_MAXIMUM)
-        client = MqttClient(options, self)
-        self._client = client
+        options = replace(self._options, will=self._will(), manual_ack=True, receive_maximum=RECEIVE_MAXIMUM)
+        client = self._client = MqttClient(options, self)
+        # Half of the queue: answers to a client that floods us must not crowd out units.
+        self._news = News(client, options.max_queued // 2)
+        client.on_too_long = self._on_too_long
         client.subscribe(self._topics.gateway_filters())
         self._begin_away()
         async with asyncio.TaskGroup() as tasks:
@@ -109,7 +116,7 @@ class Sessions:
             finally:
                 self._pause()
                 if client.is_connected:
-                    self._publish_quietly(state, offline, retain=True)
+                    self._tell_state(bodies.State.OFFLINE)
                 self._end_away()
                 await client.stop(drain=1.0)
                 self._orders.close()
@@ -142,15 +149,16 @@ class Sessions:
 
     def status(self) -> Mapping[str, Any]:
         return {
-            "connected": self._client is not None and self._client.is_connected,
-            "attempts": 0 if self._client is None else self._client.attempts,
+            **of_client(self._client, self._options),
             "link": self._link.protocol,
-            "version": faults.VERSIONS[self._options.version if self._client is None else self._client.version],
             "users": len(self._users),
             "sessions": len(self._ends),
             "in_flight": len(self._orders),
             "held": self._orders.held,
             "malformed": self._complaints.count,
+            "leaving": len(self._departures.leaving),
+            "stale_wills": self._departures.stale,
+            "answers_lost": 0 if self._news is None else self._news.lost,
             **self._counters,
         }
 
@@ -160,7 +168,7 @@ class Sessions:
         assert self._client is not None
         self._link = link_of(self._client.tls_facts())
         self._users.clear()  # peers carry the link that they came over
-        self._unsubscribed = set(self._topics.gateway_filters())
+        self._hearing.connected(self._client)
         self._end_away()
         self._lost = self._unauthorized = False
         first, self._known = not self._known, True
@@ -185,31 +193,35 @@ class Sessions:
         self._begin_away()
 
     def _pause(self) -> None:
+        self._departures.forget()
+        self._hearing.disconnected()
         self._orders.link = None
         if self._comeback is not None:
             self._comeback.cancel()
             self._comeback = None
 
     def subscribed(self, topic_filter: str, code: int) -> None:
-        assert self._context is not None
-        if code >= faults.REFUSED:
-            self._health(f"the broker refused our subscription to {topic_filter} ({code}); check its ACL")
-            return
-        self._unsubscribed.discard(topic_filter)
-        if not self._unsubscribed:  # only now a client that sees us online is heard
-            self._publish_quietly(
-                self._topics.build(t.BridgeStateTopic()), self._state(bodies.State.ONLINE), retain=True
-            )
-            self._health("")
+        self._hearing.subscribed(topic_filter, code)
+
+    def _hears(self, trouble: str) -> None:
+        """Only now a client that sees us online is heard."""
+        self._tell_state(bodies.State.OFFLINE if trouble else bodies.State.ONLINE)
+        self._health(trouble)
 
     def message(self, message: Message) -> None:
         """The broker hears of a unit when that is done or safe, of all else at once."""
+        if message.topic in self._hearing.probes:
+            self._hearing.back(message)
+            self._acknowledge(message)
+            return
+        if self._hearing.deaf:
+            self._hearing.heard()
         self._counters["received"] += 1
         waits = False
         try:
             waits = self._take(message)
-        except PeerError as error:
-            self._complaints.malformed(str(error))
+        except Exception as failure:  # nothing that a message holds is to harm others
+            self._complaints.over(failure)
         finally:
             if not waits:
                 self._acknowledge(message)
@@ -220,6 +232,8 @@ class Sessions:
             self._counters["retained"] += 1
             return False
         topic = self._topics.parse(message.topic)
+        if self._departures.leaving and isinstance(topic, t.Up | t.Open | t.Close):
+            self._departures.heard(topic.user)
         match topic:
             case t.Up():
                 return self._on_unit(topic, message)
@@ -228,13 +242,17 @@ class Sessions:
             case t.Close():
                 self._on_close(topic)
             case t.Gone():
-                self._reset(topic.user)
+                self._departures.told(topic.user, bodies.decode_gone(message.payload))
             case _:
                 raise PeerError("a topic that only the gateway writes to")
         return False
 
     def published(self, token: Token, code: int) -> None:
         assert self._context is not None
+        if self._hearing.tokens and self._hearing.published(token, code):
+            return
+        if self._news is not None and self._news.waiting:
+            self._news.flush()
         if self._orders.published(token, code) and code == faults.NO_SUBSCRIBERS:
             self._counters["no_subscribers"] += 1
         if code == faults.NOT_AUTHORIZED and not self._unauthorized:
@@ -242,7 +260,8 @@ class Sessions:
             self._health(f"the broker lets us not publish below {self._topics.prefix}/ ({code}); check its ACL")
 
     def dropped(self, token: Token, reason: DropReason) -> None:
-        self._orders.dropped(token, reason)
+        if not self._orders.dropped(token, reason) and not self._hearing.dropped(token) and self._news is not None:
+            self._news.lost += 1
 
     # What comes from clients
 
@@ -253,7 +272,7 @@ class Sessions:
         user, session, n = topic.user, SessionId(topic.session), topic.n
         content = self._content(user, session, message.content_type)
         if content is None:
-            self._complaints.malformed("a unit of no known kind")
+            self._complaints.add("a unit of no known kind")
             self._tell(user, session, told.refusal(n, Reason.CONTENT))
             return False
         identifier, now = context.next_id(), context.now()
@@ -278,6 +297,14 @@ class Sessions:
             self._remember(user, session, content)
         self._submitted.add(identifier, Submitted(user, session, n, message))
         return True
+
+    def _on_too_long(self, name: str) -> None:
+        try:
+            topic = self._topics.parse(name)
+        except PeerError:
+            return
+        if isinstance(topic, t.Up):
+            self._tell(topic.user, SessionId(topic.session), told.refusal(topic.n, Reason.TOO_LARGE))
 
     def _acknowledge(self, message: Message) -> None:
         if self._client is not None and message.qos:
@@ -308,10 +335,8 @@ class Sessions:
             if not verdict.duplicate:
                 self._remember(user, verdict.session, content)
             answer = bodies.Opened(request.nonce, verdict.session)
-        correlation = message.correlation
-        if correlation is not None and len(correlation) > MAX_CORRELATION:
-            correlation = None
-        self._publish_quietly(self._answer_topic(user, message), bodies.encode(answer), correlation=correlation)
+        assert self._news is not None
+        self._news.tell(self._answer_topic(user, message), bodies.encode(answer), message.correlation)
 
     def _answer_topic(self, user: str, message: Message) -> str:
         """A Response Topic counts below the requester's own level, and not where we listen ourselves."""
@@ -370,32 +395,8 @@ class Sessions:
         return token
 
     def _tell(self, user: str, session: SessionId, status: bodies.Status) -> None:
-        self._publish_quietly(self._topics.build(t.SessionStatus(user, session)), bodies.encode(status))
-
-    def _publish_quietly(
-        self, topic: str, payload: bytes, *, retain: bool = False, correlation: bytes | None = None
-    ) -> None:
-        """Publish what nobody waits for; a full queue or a lost broker drops it.
-
-        It gets half of the queue: answers to a client that floods us must not crowd out units.
-        """
-        client = self._client
-        assert client is not None
-        if client.outstanding >= self._options.max_queued // 2 and not retain:
-            return
-        expiry = None if retain else UNIT_EXPIRY
-        try:
-            client.publish(
-                topic,
-                payload,
-                qos=1,
-                retain=retain,
-                content_type=bodies.JSON_TYPE,
-                correlation=correlation,
-                expiry=expiry,
-            )
-        except TransportError as error:
-            _LOG.debug("not published: %s", error)
+        assert self._news is not None
+        self._news.tell(self._topics.build(t.SessionStatus(user, session)), bodies.encode(status))
 
     # Small things
 
@@ -444,6 +445,15 @@ class Sessions:
         assert self._epoch is not None
         return bodies.encode(bodies.BridgeState(self._epoch.number, state))
 
+    def _tell_state(self, state: bodies.State) -> None:
+        assert self._news is not None
+        self._news.stand(self._topics.build(t.BridgeStateTopic()), self._state(state))
+
+    def _will(self) -> Will:
+        """With the epoch of now: what was given up meanwhile must not seem to be there."""
+        topic = self._topics.build(t.BridgeStateTopic())
+        return Will(topic=topic, payload=self._state(bodies.State.OFFLINE), retain=True, content_type=bodies.JSON_TYPE)
+
     def _settle(self, receipt: Receipt) -> None:
         assert self._context is not None
         self._context.settle(receipt)
@@ -466,6 +476,8 @@ class Sessions:
         self._orders.give_up()
         assert self._epoch is not None
         self._epoch.lose()
+        if self._client is not None:
+            self._client.will = self._will()
         for user in {user for user, _ in self._ends}:
             self._reset(user)
 

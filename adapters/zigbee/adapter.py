@@ -215,7 +215,7 @@ class ZigbeeAdapter:
                     self._touch(key)
                 _LOG.info("the ZigBee network is up: %s", radio.network)
                 assert self._semantics is not None
-                self._semantics.up(sender, radio.eui64, radio.devices())
+                self._semantics.up(sender, radio)
                 context.ready()
                 reason = await radio.wait_lost()
                 self._semantics.down()
@@ -253,10 +253,10 @@ class ZigbeeAdapter:
             self._semantics.heard(eui64, sleepy)
 
     def zcl_frame(
-        self, eui64: str, endpoint: int, cluster: int, aps_counter: int, payload: bytes, link_key: bool
+        self, eui64: str, endpoint: int, cluster: int, aps_counter: int, payload: bytes, link_key: bool, unicast: bool
     ) -> bool:
         assert self._semantics is not None
-        return self._semantics.take(eui64, endpoint, cluster, aps_counter, payload, link_key)
+        return self._semantics.take(eui64, endpoint, cluster, aps_counter, payload, link_key, unicast)
 
     def device_joined(self, device: Device) -> None:
         assert self._semantics is not None
@@ -264,6 +264,15 @@ class ZigbeeAdapter:
         if device.sleepy and self._sender is not None:
             self._sender.heard(device.eui64)  # it has just answered, when nobody knew yet that it sleeps
         self._semantics.joined(device)
+
+    def device_changed(self, device: Device) -> None:
+        assert self._semantics is not None
+        _LOG.info("%s has told of endpoints %s", device.eui64, [endpoint.number for endpoint in device.endpoints])
+        self._semantics.changed(device)
+
+    def device_restarted(self, device: Device) -> None:
+        assert self._semantics is not None
+        self._semantics.restarted(device)
 
     def device_left(self, eui64: str) -> None:
         assert self._context is not None and self._semantics is not None
@@ -464,15 +473,17 @@ class ZigbeeAdapter:
         conversation = self._conversations.get(key)
         if conversation is not None:
             return conversation
+        assert self._shared is not None
         limits = self._config.limits
         if len(self._conversations) >= limits.devices:
             idle = next((each for each, other in self._conversations.items() if other.idle), None)
             if idle is None:
-                _LOG.warning("no room for a tunnel with %s: %d device endpoints have tunnels", key[0], limits.devices)
+                text = "no room for a tunnel with %s: %d device endpoints have tunnels"
+                self._shared.note(logging.WARNING, text, key[0], limits.devices)
                 return None
             del self._conversations[idle]
             self._deadlines.forget(idle)
-        assert self._shared is not None
+            self._calling.pop(idle, None)
         manufacturer = self._config.manufacturer_code
         tunnels = TunnelEndpoint(
             limits=TunnelLimits(

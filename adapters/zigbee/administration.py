@@ -54,6 +54,7 @@ def _shown(device: Device, semantics: Semantics) -> dict[str, Any]:
             }
             for endpoint in device.endpoints
         ],
+        "endpoints_missing": list(device.missing),
         "tunnel_endpoints": list(device.tunnel_endpoints),
         **semantics.shown(device.eui64),
     }

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Final, Protocol
 
+from carriage.zigbee.zdo import SimpleDescriptor
 from gateway.api.model import LinkSecurity
 
 NETWORK_KEY: Final = LinkSecurity(protocol="zigbee-network-key")
@@ -57,6 +59,23 @@ class Device:
     last_seen: float | None
     endpoints: tuple[Endpoint, ...]
     tunnel_endpoints: tuple[int, ...]
+    missing: tuple[int, ...] = ()
+    """Endpoints that it has, and that it didn't describe."""
+
+
+class Radio(Protocol):
+    """What is asked of the radio about devices; every call returns at once."""
+
+    @property
+    def eui64(self) -> int:
+        """Our own."""
+
+    def devices(self) -> Iterator[Device]: ...
+
+    def device(self, eui64: str) -> Device | None: ...
+
+    def described(self, eui64: str, descriptor: SimpleDescriptor) -> None:
+        """A device told what one of its endpoints is, after its interview."""
 
 
 class RadioEvents(Protocol):
@@ -66,15 +85,21 @@ class RadioEvents(Protocol):
         """A tunnelling frame came; ``endpoint`` is the device's, ``link_key``: protected under the APS link key."""
 
     def zcl_frame(
-        self, eui64: str, endpoint: int, cluster: int, aps_counter: int, payload: bytes, link_key: bool
+        self, eui64: str, endpoint: int, cluster: int, aps_counter: int, payload: bytes, link_key: bool, unicast: bool
     ) -> bool:
-        """Any other unicast frame came, ZDO's from endpoint 0. False: it isn't ours, zigpy gets it."""
+        """Any other frame came, ZDO's from endpoint 0. False: it isn't ours, zigpy may get it."""
 
     def heard(self, eui64: str, sleepy: bool) -> None:
         """A frame of any kind came from a device, which may sleep otherwise; told before the frame itself."""
 
     def device_joined(self, device: Device) -> None:
         """A device is in, and its interview is over (or took too long: then ``interviewed`` is false)."""
+
+    def device_changed(self, device: Device) -> None:
+        """A device that was in already has told of another endpoint."""
+
+    def device_restarted(self, device: Device) -> None:
+        """A device that was in already, and is always on, announced itself: it was without power, say."""
 
     def device_left(self, eui64: str) -> None: ...
 

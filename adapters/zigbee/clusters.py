@@ -9,9 +9,10 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from fractions import Fraction
+from math import inf
 from typing import Final
 
-from carriage.zigbee.datatypes import BOOL, INT16, UINT8, UINT16, Value, ZclType
+from carriage.zigbee.datatypes import BOOL, FLOATS, INT16, INTEGERS, SIGNED, TEXTS, TYPES, UINT8, UINT16, Value, ZclType
 from gateway.api.model import Property, Scalar, ValueKind
 
 
@@ -31,6 +32,7 @@ class Reporting:
 class Row:
     """One attribute of one cluster as a property.
 
+    ``range``: the least and the greatest number of the attribute that is a value. (Of a boolean 0 and 1 are.)
     ``scale``: the property's unit in one of the attribute's. ``invalid``: the number that says "no value".
     ``reporting`` None: it is read once and never asked to be reported. ``commands``: the cluster command without
     payload that sets a value; a writable property without commands is written as the attribute.
@@ -40,28 +42,52 @@ class Row:
     attribute: int
     type: ZclType
     property: Property
+    range: tuple[float, float] = (-inf, inf)
     scale: Fraction | int = 1
     invalid: int | None = None
     reporting: Reporting | None = None
     commands: Mapping[Scalar, int] = field(default_factory=dict)
 
     def value(self, raw: Value) -> Scalar | None:
-        """What the property says. None: the device has no value now, or told one of another kind."""
+        """What the property says. None: the device has no value now, or told what can't be one."""
         kind = self.property.kind
         if kind is ValueKind.TEXT:
             return raw if isinstance(raw, str) else None
-        if not isinstance(raw, (int, float)) or raw == self.invalid or raw != raw:
+        if not isinstance(raw, (int, float)) or raw == self.invalid:
             return None
         if kind is ValueKind.BOOLEAN:
-            return raw != 0
-        scale = self.scale
-        return raw * scale if isinstance(scale, int) else raw * scale.numerator / scale.denominator
+            return raw == 1 if raw in (0, 1) else None
+        low, high = self.range
+        if not low <= raw <= high:
+            return None
+        numerator, denominator = self.scale.as_integer_ratio()
+        return raw * numerator if denominator == 1 else raw * numerator / denominator
+
+    def of_type(self, type_id: int, raw: Value) -> Value:
+        """A value that came as another type than the row's, as if it had come as that. None: it can't be one.
+
+        Any integer type carries a whole number or a boolean, but a boolean no number. Of the same width the octets
+        are right and the sign is the row's: 0xFF9C for an int16 is -100 though it came as uint16, for -100 can be a
+        value and 65436 can't. Of another width the type is believed.
+        """
+        own = self.type
+        if own.id in FLOATS:
+            return raw if type_id in FLOATS else None
+        if own.id in TEXTS:
+            return raw if type_id in TEXTS else None
+        if type_id not in INTEGERS or not (own.id in INTEGERS or own is BOOL) or not isinstance(raw, int):
+            return None
+        if TYPES[type_id].size != own.size:
+            return raw
+        return int.from_bytes(
+            raw.to_bytes(own.size, "little", signed=type_id in SIGNED), "little", signed=own.id in SIGNED
+        )
 
     def raw(self, value: Scalar) -> int | float | str:
         """The attribute's value for a property's."""
         if isinstance(value, str):
             return value
-        return round(value / self.scale) if self.type.name not in ("semi", "single", "double") else float(value)
+        return float(value) if self.type.id in FLOATS else round(value / self.scale)
 
 
 def _ipso(number: int) -> str:
@@ -84,6 +110,7 @@ ROWS: Final = (
         cluster=0x0402,  # Temperature Measurement (ZCL8, 4.4)
         attribute=0x0000,
         type=INT16,
+        range=(-9000, 0x7FFE),  # colder than any place on Earth is a sensor that failed; the standard has -273.15
         scale=Fraction(1, 100),
         invalid=-0x8000,
         property=Property(
@@ -100,6 +127,7 @@ ROWS: Final = (
         cluster=0x0405,  # Relative Humidity Measurement (ZCL8, 4.7)
         attribute=0x0000,
         type=UINT16,
+        range=(0, 10_000),
         scale=Fraction(1, 100),
         invalid=0xFFFF,
         property=Property(
@@ -116,6 +144,7 @@ ROWS: Final = (
         cluster=0x0001,  # Power Configuration (ZCL8, 3.3): battery percentage remaining
         attribute=0x0021,
         type=UINT8,
+        range=(0, 200),
         scale=Fraction(1, 2),
         invalid=0xFF,
         property=Property(

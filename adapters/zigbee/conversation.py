@@ -148,7 +148,8 @@ class Conversation:
 
     def _refuse(self, handle: Handle, status: TunnelStatus, why: str, now: float) -> None:
         self._shared.counters["refused"] += 1
-        _LOG.info("a tunnel that %s asked for is refused with status %d: %s", self.eui64, status, why)
+        text = "a tunnel that %s asked for is refused with status %d: %s"
+        self._shared.note(logging.INFO, text, self.eui64, status, why)
         self.tunnels.refuse(handle, status, now)
 
     def _nonce(self, handle: Handle) -> bytes:
@@ -178,7 +179,7 @@ class Conversation:
         if event.status is TunnelStatus.PROTOCOL_NOT_SUPPORTED and session.post is Post.KEPT:
             self.open(session.order, now, patient=session.patient)  # it sleeps, and has no mailbox to ask
             return
-        _LOG.info("%s refuses a tunnel with status %d", self.eui64, event.status)
+        self._shared.note(logging.INFO, "%s refuses a tunnel with status %d", self.eui64, event.status)
         self._shared.settle(session.order.id, REFUSED_THERE[event.status], session.session)
 
     def _received(self, event: UnitReceived, now: float) -> None:
@@ -216,7 +217,8 @@ class Conversation:
                 session.submitted[envelope] = n
             return True
         self._shared.counters["units_refused"] += 1
-        _LOG.info("unit %d of %s from %s is refused: %s", n, session.session, self.eui64, verdict.reason.value)
+        text = "unit %d of %s from %s is refused: %s"
+        self._shared.note(logging.INFO, text, n, session.session, self.eui64, verdict.reason.value)
         return _UNIT_REFUSALS.get(verdict.reason, Conversation._overflow)(self, session, n, payload, verdict, now)
 
     def _overflow(self, session: Session, n: int, payload: Sealed, verdict: Refused, now: float) -> bool:
@@ -319,7 +321,7 @@ class Conversation:
 
     def _misbehaved(self, event: PeerMisbehaved, now: float) -> None:
         self._shared.counters["misbehaved"] += 1
-        _LOG.warning("%s: %s", self.eui64, event.reason)
+        self._shared.note(logging.WARNING, "%s: %s", self.eui64, event.reason)
 
     # From the engine -----------------------------------------------------------------------------------------------
 

@@ -16,12 +16,15 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
+from adapters.zigbee import device_table as table
 from adapters.zigbee import radio
 from adapters.zigbee.air import BlankDongleError, Device, RadioEvents, Settings, describe
+from adapters.zigbee.members import FILE, Members
 from adapters.zigbee.sending import Frame, Outcome
-from carriage.zigbee import zdo
+from carriage.zigbee import foundation, zcl, zdo
 from carriage.zigbee.tunneling import CLUSTER_ID
-from gateway.api.errors import TransportError
+from carriage.zigbee.zdo import SimpleDescriptor
+from gateway.api.errors import PeerError, TransportError
 
 _LOG = logging.getLogger(__name__)
 
@@ -32,10 +35,24 @@ SEEN_INTERVAL: Final = 30.0
 DISCOVERY_INTERVAL: Final = 10.0
 """zigpy broadcasts a discovery for every frame of an unknown sender: at most one per sender in this time."""
 INTERVIEW_INTERVAL: Final = 30.0
-"""A device whose interview failed is asked again when it speaks, at most once in this time."""
+INTERVIEW_INTERVAL_MOST: Final = 3600.0
+"""A device whose interview failed is asked again when it speaks, at most once in this time, which doubles."""
 UNKNOWN_SENDERS: Final = 256
+QUESTIONS: Final = 8
+QUESTION_PAUSE: Final = 2.0
+"""So many broadcast questions at once, and one in so many seconds: routers keep few broadcasts in mind, and anybody can
+send from any number of addresses."""
+ANNOUNCED: Final = 4
+ANNOUNCED_WITHIN: Final = 60.0
+"""So many announcements of a device within so many seconds are restarts; one that announces itself more often has
+trouble with its radio, and each costs a handful of frames."""
 
-_PROFILES: Final = frozenset((zdo.PROFILE, radio.PROFILE, 0xC05E))
+_NOT_ACTIVE: Final = b"\x83"
+"""Of an endpoint, which zigpy leaves out then: there is nothing more to learn of it."""
+
+_ANSWERED_BY_US: Final = foundation.RESPONSES | {foundation.General.REPORT}
+"""General commands that zigpy must not answer: we have, if an answer is due."""
+_PROFILES: Final = frozenset((zdo.PROFILE, table.PROFILE, 0xC05E))
 """Whose frames may be ours: ZDO, Home Automation, and ZLL, whose devices use the clusters of the former."""
 
 
@@ -47,7 +64,19 @@ class _Sender:
     eui64: str
     sleepy: bool
     seen: float = float("-inf")
-    interview_asked: float = float("-inf")
+
+
+@dataclass(slots=True, eq=False)
+class _Unfinished:
+    """An interview that isn't over. ``failed``: the endpoint that it failed at; ``refused``: whose descriptor the
+    device refused, or sent without content. ``told``: whether the device was told of, and with its endpoints.
+    ``again``: when it may be begun again."""
+
+    failed: int | None = None
+    refused: bool = False
+    told: bool | None = None
+    again: float = float("-inf")
+    pause: float = INTERVIEW_INTERVAL
 
 
 def _protect(database: Path) -> None:
@@ -67,12 +96,24 @@ class Coordinator:
         self._app: radio.Application | None = None
         self._senders: dict[int, _Sender] = {}
         self._discoveries: dict[int, float] = {}
+        """When who has an address was last asked, in that order."""
+        self._questions, self._questioned = float(QUESTIONS), time.monotonic()
+        """How many may be asked now, and when that was so."""
         self._interviews: dict[str, asyncio.TimerHandle] = {}
-        self._gone: set[str] = set()
+        self._unfinished: dict[str, _Unfinished] = {}
+        self._members = Members(settings.database.with_name(FILE))
         self._conflict = False
         self.max_payload = 0
         """Octets of one APS payload under network security alone."""
-        self.counters = {"received": 0, "unknown_sender": 0, "not_unicast": 0}
+        self._announced: dict[str, list[float]] = {}
+        self._counters = {
+            "announcements_ignored": 0,
+            "unknown_not_asked": 0,
+            "received": 0,
+            "unknown_sender": 0,
+            "not_unicast": 0,
+            "malformed": 0,
+        }
 
     @classmethod
     async def start(cls, settings: Settings, events: RadioEvents, *, may_form: bool) -> Coordinator:
@@ -107,11 +148,25 @@ class Coordinator:
             # twice: so the application is made anew.
             app = await radio.start(self._settings, self, auto_form=False)
         self._app = app
+        self._recall(app)
         try:
             self.max_payload = await radio.max_payload(app)
         except BaseException:
             await self.stop()
             raise
+
+    def _recall(self, app: radio.Application) -> None:
+        """Set right what zigpy's database doesn't know of those who joined and left."""
+        members = self._members
+        members.settle({table.eui64_of(device) for device in table.devices(app) if table.is_finished(device)})
+        for eui64 in members.gone:
+            device = table.device_named(app, eui64)
+            if device is not None:
+                table.forget(device)
+        for eui64, (nwk, _) in tuple(members.joined.items()):
+            if table.device_named(app, eui64) is None:  # else it has come while the radio started
+                _LOG.info("the interview of %s was not over: it is asked on", eui64)
+                self.device_joined(table.recall(app, eui64, nwk))
 
     async def wait_lost(self) -> str:
         """Until the link to the dongle is gone; why."""
@@ -137,6 +192,10 @@ class Coordinator:
         """Channel, PAN id and firmware, without keys; empty while the radio is down."""
         return {} if self._app is None else radio.network(self._app)
 
+    @property
+    def counters(self) -> dict[str, int]:
+        return self._counters if self._app is None else {**self._counters, **self._app.whole.counters}
+
     # What comes in: radio.Hooks ------------------------------------------------------------------------------------
 
     def packet(self, app: radio.Application, packet: Any) -> bool:
@@ -146,13 +205,13 @@ class Coordinator:
         if sender is not None:
             self._events.heard(sender.eui64, sender.sleepy)
         profile = packet.profile_id
-        if packet.cluster_id == CLUSTER_ID and profile == radio.PROFILE:
+        if packet.cluster_id == CLUSTER_ID and profile == table.PROFILE:
             # zigpy's own path would drop a repeated payload for 10 s
             if nwk is None or not radio.is_unicast(packet):
-                self.counters["not_unicast"] += 1
+                self._counters["not_unicast"] += 1
                 return False
             if sender is None:
-                self.counters["unknown_sender"] += 1
+                self._counters["unknown_sender"] += 1
                 return self._may_ask(nwk)
             self._take(sender, packet)
             payload = bytes(packet.data.serialize())
@@ -161,18 +220,48 @@ class Coordinator:
         if sender is None:
             # ZDO comes in any case: an announcement makes the sender known
             return nwk is None or packet.dst_ep == 0 or self._may_ask(nwk)
-        if profile not in _PROFILES or not radio.is_unicast(packet):
-            return True
-        ours = self._events.zcl_frame(
-            sender.eui64, packet.src_ep, packet.cluster_id, packet.tsn, packet.data.value, radio.under_link_key(packet)
-        )
-        if ours:
+        unicast, endpoint, octets = radio.is_unicast(packet), packet.src_ep, packet.data.value
+        if packet.cluster_id == zdo.SIMPLE_DESCRIPTOR_RESPONSE and not endpoint:
+            self._look_at_descriptor(sender.eui64, octets[1:])
+        if profile in _PROFILES and self._events.zcl_frame(
+            sender.eui64, endpoint, packet.cluster_id, packet.tsn, octets, radio.under_link_key(packet), unicast
+        ):
             self._take(sender, packet)
-        return not ours
+            return False
+        if profile not in _PROFILES and endpoint:
+            return True
+        return self._for_zigpy(packet, endpoint, octets, unicast)
+
+    def _for_zigpy(self, packet: Any, endpoint: int, octets: bytes, unicast: bool) -> bool:
+        """Whether zigpy may have a packet of a known device: one without a whole header makes it raise."""
+        if not endpoint:
+            self._counters["malformed"] += not octets
+            return bool(octets)
+        try:
+            frame = zcl.decode(octets)
+        except PeerError:
+            self._counters["malformed"] += 1
+            return False
+        if not unicast:  # there is nothing in it for zigpy, which would answer it
+            self._counters["not_unicast"] += 1
+            return False
+        if not frame.cluster_specific and frame.command in _ANSWERED_BY_US:
+            radio.no_default_response(packet)
+        return True
+
+    def _look_at_descriptor(self, eui64: str, octets: bytes) -> None:
+        """Note what zigpy doesn't tell when an interview fails: that the device answered."""
+        if eui64 in self._interviews or eui64 in self._unfinished:
+            try:
+                zdo.simple_descriptor_response(octets)
+                refused = False
+            except PeerError:
+                refused = octets[:1] != _NOT_ACTIVE
+            self._unfinished.setdefault(eui64, _Unfinished()).refused = refused
 
     def _take(self, sender: _Sender, packet: Any) -> None:
         """Note what zigpy would of a packet that it doesn't see, but not in its database each time."""
-        self.counters["received"] += 1
+        self._counters["received"] += 1
         device = sender.device
         device.lqi = packet.lqi
         device.rssi = packet.rssi
@@ -180,7 +269,7 @@ class Coordinator:
         if now - sender.seen >= SEEN_INTERVAL:
             sender.seen = now
             device.last_seen = packet.timestamp
-        if not device.is_initialized:
+        if not table.is_finished(device):
             self._interview_again(sender, now)
 
     def _may_ask(self, nwk: int) -> bool:
@@ -188,8 +277,15 @@ class Coordinator:
         now = time.monotonic()
         if now - self._discoveries.get(nwk, float("-inf")) < DISCOVERY_INTERVAL:
             return False
+        self._questions = min(QUESTIONS, self._questions + (now - self._questioned) / QUESTION_PAUSE)
+        self._questioned = now
+        if self._questions < 1:
+            self._counters["unknown_not_asked"] += 1
+            return False
+        self._questions -= 1
+        self._discoveries.pop(nwk, None)
         if len(self._discoveries) >= UNKNOWN_SENDERS:
-            self._discoveries.clear()
+            del self._discoveries[next(iter(self._discoveries))]
         self._discoveries[nwk] = now
         return True
 
@@ -198,24 +294,27 @@ class Coordinator:
         sender = self._senders.get(nwk)
         if sender is not None and sender.device.nwk == nwk:
             return sender
-        device = radio.device_at(app, nwk)
+        device = table.device_at(app, nwk)
         if device is None:
             self._senders.pop(nwk, None)
             return None
-        sender = self._senders[nwk] = _Sender(device, radio.eui64_of(device), radio.is_sleepy(device))
+        sender = self._senders[nwk] = _Sender(device, table.eui64_of(device), table.is_sleepy(device))
         return sender
 
     def _interview_again(self, sender: _Sender, now: float) -> None:
-        if sender.device.initializing or now - sender.interview_asked < INTERVIEW_INTERVAL:
+        unfinished = self._unfinished.setdefault(sender.eui64, _Unfinished())
+        if sender.device.initializing or now < unfinished.again:
             return
-        sender.interview_asked = now
-        sender.device.schedule_initialize()
+        unfinished.again = now + unfinished.pause
+        unfinished.pause = min(2 * unfinished.pause, INTERVIEW_INTERVAL_MOST)
+        table.interview_on(sender.device)
 
     def device_joined(self, device: Any) -> None:
         """A device came in: its interview begins."""
-        eui64 = radio.eui64_of(device)
+        eui64 = table.eui64_of(device)
+        self._members.join(eui64, int(device.nwk))
         self._senders.clear()  # addresses may have moved
-        self._gone.discard(eui64)
+        self._unfinished.pop(eui64, None)
         self._forget_interview(eui64)
         self._interviews[eui64] = asyncio.get_running_loop().call_later(
             self._settings.interview, self._interview_over, device
@@ -223,30 +322,71 @@ class Coordinator:
 
     def device_initialized(self, device: Any) -> None:
         """A device has told what it is, or won't."""
-        if radio.is_coordinator(device):
+        if table.is_coordinator(device):
             return
+        eui64 = table.eui64_of(device)
         self._senders.clear()  # zigpy may have put another object in its place
-        self._forget_interview(radio.eui64_of(device))
-        self._events.device_joined(radio.view(device))
+        self._forget_interview(eui64)
+        if table.is_finished(device):
+            self._unfinished.pop(eui64, None)
+        for endpoint in [each for each in self._members.missing.get(eui64, ()) if each in device.endpoints]:
+            self._members.found(eui64, endpoint)
+        self._events.device_joined(self._view(device))
 
     def device_init_failure(self, device: Any) -> None:
-        self.device_initialized(device)
-
-    def returned(self, device: Any) -> None:
-        """A device announced itself. For one that left with its address kept zigpy tells nobody."""
-        eui64 = radio.eui64_of(device)
-        if eui64 not in self._gone:
+        """An interview ended early. Where it was for one endpoint, it goes on without."""
+        if not table.is_member(device):
             return
-        self._gone.discard(eui64)
-        if device.is_initialized:
-            self.device_initialized(device)
+        unfinished = self._unfinished.setdefault(table.eui64_of(device), _Unfinished())
+        endpoint = table.undescribed(device)
+        if endpoint is not None and (unfinished.refused or unfinished.failed == endpoint):
+            unfinished.refused, unfinished.failed = False, None
+            if self._leave_out(device, endpoint):
+                asyncio.get_running_loop().call_soon(table.interview_on, device)
+                return
+        unfinished.failed = endpoint
+        self._tell_unfinished(device)
+
+    def _leave_out(self, device: Any, endpoint: int) -> bool:
+        _LOG.info("%s doesn't tell what its endpoint %d is", table.eui64_of(device), endpoint)
+        self._members.miss(table.eui64_of(device), endpoint)
+        return table.leave_out(device, endpoint)
+
+    def described(self, eui64: str, descriptor: SimpleDescriptor) -> None:
+        """A device told what one of its endpoints is, after its interview."""
+        device = None if self._app is None else table.device_named(self._app, eui64)
+        if self._app is not None and device is not None:
+            table.add_endpoint(self._app, device, descriptor)
+            self._members.found(eui64, descriptor.endpoint)
+            self._events.device_changed(self._view(device))
+
+    def expected(self, nwk: int) -> bool:
+        """Whether somebody was asked who has this address: anybody could tell of devices that don't exist."""
+        return nwk in self._discoveries
+
+    def announced(self, device: Any) -> None:
+        """A device that was in already announced itself."""
+        if not device.is_initialized or table.is_sleepy(device):
+            return
+        now, eui64 = time.monotonic(), table.eui64_of(device)
+        times = [each for each in self._announced.get(eui64, ()) if now - each < ANNOUNCED_WITHIN]
+        if len(times) < ANNOUNCED:
+            times.append(now)
+            self._events.device_restarted(self._view(device))
+        else:
+            self._counters["announcements_ignored"] += 1
+        self._announced[eui64] = times
 
     def device_left(self, device: Any) -> None:
         if self._conflict:
             return
-        eui64 = radio.eui64_of(device)
+        eui64 = table.eui64_of(device)
+        self._members.leave(eui64)
         self._forget_interview(eui64)
-        self._gone.add(eui64)
+        self._unfinished.pop(eui64, None)
+        self._announced.pop(eui64, None)
+        self._senders.clear()
+        table.forget(device)
         self._events.device_left(eui64)
 
     @contextmanager
@@ -258,9 +398,21 @@ class Coordinator:
             self._conflict = False
 
     def _interview_over(self, device: Any) -> None:
-        _LOG.warning("the interview of %s took too long", radio.eui64_of(device))
+        _LOG.warning("the interview of %s took too long", table.eui64_of(device))
         device.cancel_initialization()
-        self.device_initialized(device)
+        while (endpoint := table.undescribed(device)) is not None:
+            self._leave_out(device, endpoint)
+        self._tell_unfinished(device)
+
+    def _tell_unfinished(self, device: Any) -> None:
+        """Tell of a device as far as it is known, unless that was told."""
+        eui64 = table.eui64_of(device)
+        unfinished = self._unfinished.setdefault(eui64, _Unfinished())
+        self._senders.clear()  # whether it sleeps may be known by now
+        self._forget_interview(eui64)
+        if unfinished.told is not device.is_initialized:
+            unfinished.told = device.is_initialized
+            self.device_initialized(device)
 
     def _forget_interview(self, eui64: str) -> None:
         timer = self._interviews.pop(eui64, None)
@@ -272,16 +424,19 @@ class Coordinator:
     def devices(self) -> Iterator[Device]:
         """Every device of the network's table, the coordinator apart."""
         if self._app is not None:
-            yield from map(radio.view, radio.devices(self._app))
+            yield from map(self._view, table.devices(self._app))
 
     def device(self, eui64: str) -> Device | None:
-        found = None if self._app is None else radio.device_named(self._app, eui64)
-        return None if found is None else radio.view(found)
+        found = None if self._app is None else table.device_named(self._app, eui64)
+        return None if found is None else self._view(found)
+
+    def _view(self, device: Any) -> Device:
+        return table.view(device, self._members.missing.get(table.eui64_of(device), ()))
 
     def asleep(self, eui64: str) -> bool:
         """Whether a device's receiver is off while it idles; false while that isn't known."""
-        found = None if self._app is None else radio.device_named(self._app, eui64)
-        return found is not None and radio.is_sleepy(found)
+        found = None if self._app is None else table.device_named(self._app, eui64)
+        return found is not None and table.is_sleepy(found)
 
     async def permit(self, seconds: int) -> None:
         """Let devices join for 1 to 254 seconds; 0 closes. TransportError while the dongle is away."""
@@ -294,7 +449,7 @@ class Coordinator:
         app = self._app
         if app is None:
             return Outcome.FAILED
-        device = radio.device_named(app, frame.eui64)
+        device = table.device_named(app, frame.eui64)
         if device is None:
             return Outcome.NO_DEVICE
         if len(frame.payload) > self.max_payload - (LINK_KEY_OVERHEAD if frame.link_key else 0):

@@ -1,22 +1,36 @@
 """Messages that came in APS fragments, put together again (ZigBee specification r21, 2.2.8.4.5). Pure, and bounded.
 
-The dongle hands each fragment to its host; the host acknowledges and reassembles them.
+The dongle hands each fragment to its host; the host acknowledges and reassembles them. What tells two messages apart
+is in their ``Key``, the key that protected them included: a whole is no better protected than its weakest part.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Final
+from typing import Final, NamedTuple
 
-MESSAGES: Final = 16
-"""Messages under way at once, of all devices; a new one pushes out the oldest."""
+MESSAGES: Final = 64
+"""Messages under way at once, of all senders; a new one pushes out the oldest of the sender that has most."""
+PER_SENDER: Final = 4
+"""Messages under way at once of one sender; a new one pushes out its oldest."""
 FRAGMENTS: Final = 16
 """Fragments of one message; a longer one is given up."""
 PATIENCE: Final = 10.0
 """Seconds from one fragment of a message to the next."""
 
-Key = tuple[int, int, int, int]
-"""Sender's network address, APS counter, profile, cluster."""
+
+class Key(NamedTuple):
+    """What all fragments of one message have in common. ``sender``: its network address; ``counter``: APS counter;
+    ``kind``: EZSP's word for unicast, multicast, broadcast."""
+
+    sender: int
+    counter: int
+    profile: int
+    cluster: int
+    source_endpoint: int
+    destination_endpoint: int
+    kind: int
+    link_key: bool
 
 
 @dataclass(slots=True, eq=False)
@@ -25,6 +39,14 @@ class _Message:
     count: int = 0
     """How many there are; only the first fragment says it."""
     parts: dict[int, bytes] = field(default_factory=dict)
+    given_up: bool = False
+    """What still comes of it is dropped."""
+
+    def contradicts(self, index: int, count: int, part: bytes) -> bool:
+        known = self.parts.get(index, part)
+        if not index:
+            return known != part or self.count not in (0, count) or not count or max(self.parts, default=0) >= count
+        return known != part or (0 < self.count <= index)
 
 
 class Reassembly:
@@ -32,26 +54,52 @@ class Reassembly:
 
     def __init__(self) -> None:
         self._messages: dict[Key, _Message] = {}
+        """In the order in which they were heard."""
+        self.counters = {"fragments_evicted": 0, "fragments_contradicting": 0, "fragments_too_many": 0}
+        """Messages that were pushed out, that contradicted themselves, and that were too long."""
 
     def __len__(self) -> int:
         return len(self._messages)
 
     def add(self, key: Key, group: int, part: bytes, now: float) -> bytes | None:
-        """Take fragment ``group & 0xFF`` of ``group >> 8``, as EZSP uses the field; the whole message with its last."""
-        count, index = group >> 8, group & 0xFF
+        """Take fragment ``group & 0xFF`` of ``group >> 8``, as EZSP uses the field; the whole message with its last.
+
+        A message whose fragments contradict each other, or are too many, is given up as a whole.
+        """
+        index = group & 0xFF
+        count = 0 if index else group >> 8
         messages = self._messages
         message = messages.pop(key, None)
         if message is None or now - message.heard > PATIENCE:
+            self._make_room(key.sender)
             message = _Message(now)
-        if index >= FRAGMENTS or count > FRAGMENTS:
-            return None
-        message.heard = now
-        message.parts.setdefault(index, part)
-        if index == 0:
-            message.count = count
-        if message.count and all(number in message.parts for number in range(message.count)):
-            return b"".join(message.parts[number] for number in range(message.count))
-        while len(messages) >= MESSAGES:
-            del messages[next(iter(messages))]
         messages[key] = message
+        if message.given_up:
+            return None
+        if index >= FRAGMENTS or count > FRAGMENTS:
+            self._give_up(message, "fragments_too_many")
+        elif message.contradicts(index, count, part):
+            self._give_up(message, "fragments_contradicting")
+        else:
+            message.heard = now
+            message.parts[index] = part
+            message.count = message.count or count
+            if len(message.parts) == message.count:
+                del messages[key]
+                return b"".join(message.parts[number] for number in range(message.count))
         return None
+
+    def _give_up(self, message: _Message, why: str) -> None:
+        message.given_up = True
+        message.parts.clear()
+        self.counters[why] += 1
+
+    def _make_room(self, sender: int) -> None:
+        """The oldest message goes: of this sender where it has too many, else of the one that has most."""
+        senders = [key.sender for key in self._messages]
+        if senders.count(sender) < PER_SENDER:
+            if len(senders) < MESSAGES:
+                return
+            sender = max(senders, key=senders.count)
+        oldest = next(key for key in self._messages if key.sender == sender)
+        self.counters["fragments_evicted"] += not self._messages.pop(oldest).given_up

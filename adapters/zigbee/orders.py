@@ -71,7 +71,13 @@ def content_of(slot: Slot, value: Scalar | None) -> Content:
         if command is None:
             raise UsageError("no command for this value")
         return Content(command, b"", cluster_specific=True)
-    payload = foundation.write([(row.attribute, row.type, row.raw(value))])
+    try:
+        raw = row.raw(value)
+    except (ValueError, OverflowError):  # not a number, or infinite
+        raise UsageError("out of range") from None
+    if row.value(raw) is None:
+        raise UsageError("out of range")
+    payload = foundation.write([(row.attribute, row.type, raw)])
     return Content(General.WRITE, payload, General.WRITE_RESPONSE)
 
 
@@ -214,16 +220,19 @@ class Orders:
         """The answer's status; a value that it tells, or confirms, is submitted."""
         row, name = order.slot.row, order.slot.property.name
         if command == General.READ_RESPONSE:
-            records = foundation.read_response(payload)
+            records, _ = foundation.read_response(payload)
             status = next((record.status for record in records if record.attribute == row.attribute), 0)
-            values = answered(order.model.places[order.slot.place], records)
+            values = answered(order.model, order.slot.place, records)
             if values:
                 self._tell(order, values)
             elif not status:
                 raise PeerError("an answer without what was asked")
             return status
         if command == General.WRITE_RESPONSE:
-            status = foundation.write_response(payload).get(row.attribute, 0)
+            failed, fault = foundation.write_response(payload)
+            status = failed.get(row.attribute, 0)
+            if fault and not status:
+                raise PeerError(fault)
         else:
             _, status = foundation.default_responded(payload)
             if not status and order.value is None:

@@ -1,4 +1,5 @@
-"""bellows and zigpy as this adapter uses them: the only file that imports them, with a typed face outward.
+"""bellows and zigpy as this adapter uses them, with a typed face outward: with ``device_table`` the only file that
+imports them.
 
 Here are the application with our hooks, its configuration, its start and end, and the sending of one frame. What is
 made of it is in ``coordinator``. Faults of bellows 1.2 and zigpy 2.4 that are worked around are named where it is done.
@@ -8,7 +9,6 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Iterator
 from contextlib import AbstractContextManager
 from typing import Any, Final, Protocol
 
@@ -19,13 +19,16 @@ import bellows.zigbee.application
 import zigpy.application
 import zigpy.config
 import zigpy.device
+import zigpy.endpoint
 import zigpy.exceptions
 import zigpy.profiles.zha
 import zigpy.types
 
-from adapters.zigbee.air import Device, Endpoint, Settings, clean, describe
-from adapters.zigbee.fragments import Reassembly
-from adapters.zigbee.sending import Frame, Outcome
+from adapters.zigbee.air import Settings, clean, describe
+from adapters.zigbee.device_table import is_sleepy
+from adapters.zigbee.fragments import Key, Reassembly
+from adapters.zigbee.sending import BUSY_WAITS, Frame, Outcome
+from carriage.log_rate import LogRate
 from carriage.zigbee.tunneling import CLUSTER_ID
 from gateway.api.errors import TransportError
 
@@ -33,8 +36,6 @@ _LOG = logging.getLogger(__name__)
 
 ENDPOINT: Final = 1
 """Our endpoint with the tunnelling cluster: zigpy's own of the HA profile, where devices look first."""
-PROFILE: Final = int(zigpy.profiles.zha.PROFILE_ID)
-"""Home Automation: the only profile besides ZLL whose ZCL zigpy parses, so devices of it are interviewed."""
 
 DELIVERY_TIMEOUT: Final = 12.0
 """Seconds until the dongle has told what became of a unicast; its own retries end after some 5 s."""
@@ -86,8 +87,11 @@ class Hooks(Protocol):
     def no_leaving(self) -> AbstractContextManager[None]:
         """While this context lasts, nothing that zigpy says has left is believed."""
 
-    def returned(self, device: Any) -> None:
-        """A device that zigpy knows announced itself."""
+    def announced(self, device: Any) -> None:
+        """A device that zigpy knew already announced itself."""
+
+    def expected(self, nwk: int) -> bool:
+        """Whether zigpy may have asked who has a network address."""
 
     # The names by which zigpy calls its listeners.
 
@@ -124,7 +128,16 @@ class _Incoming(bellows.ezsp.protocol.ProtocolHandler):
             task = asyncio.get_running_loop().create_task(self._acknowledge(sender, aps))
             self._fragment_ack_tasks.add(task)
             task.add_done_callback(self._fragment_ack_tasks.discard)
-            key = (int(sender), int(aps.sequence), int(aps.profileId), int(aps.clusterId))
+            key = Key(
+                sender=int(sender),
+                counter=int(aps.sequence),
+                profile=int(aps.profileId),
+                cluster=int(aps.clusterId),
+                source_endpoint=int(aps.sourceEndpoint),
+                destination_endpoint=int(aps.destinationEndpoint),
+                kind=int(result[0]),
+                link_key=bool(aps.options & ezsp_types.EmberApsOption.APS_OPTION_ENCRYPTION),
+            )
             message = self.whole.add(key, int(aps.groupId), bytes(result[-1]), asyncio.get_running_loop().time())
             if message is None:
                 return
@@ -138,11 +151,11 @@ class _Incoming(bellows.ezsp.protocol.ProtocolHandler):
             _LOG.debug("a fragment could not be acknowledged: %s", type(exc).__name__)
 
 
-def _take_incoming(protocol: Any) -> None:
+def _take_incoming(protocol: Any, whole: Reassembly) -> None:
     """Let ``_Incoming`` handle what comes: bellows makes the handler of the dongle's version itself."""
     kind = type(protocol)
     protocol.__class__ = type(f"Whole{kind.__name__}", (_Incoming, kind), {})
-    protocol.whole = Reassembly()
+    protocol.whole = whole
 
 
 class Application(bellows.zigbee.application.ControllerApplication):
@@ -151,6 +164,7 @@ class Application(bellows.zigbee.application.ControllerApplication):
     hooks: Hooks
     lost: asyncio.Future[str]
     """Why the link ended."""
+    whole: Reassembly
 
     async def add_endpoint(self, descriptor: Any) -> None:
         if descriptor.endpoint == ENDPOINT:
@@ -165,6 +179,16 @@ class Application(bellows.zigbee.application.ControllerApplication):
         # drop the answer to one that we don't have.
         if packet.src_ep not in (0, *(endpoint.endpoint for endpoint in self._created_device_endpoints)):
             packet = packet.replace(src_ep=ENDPOINT)
+        # A dongle that is full of our frames costs an interview one of zigpy's few tries, a moment apart.
+        for wait in BUSY_WAITS:
+            try:
+                await super().send_packet(packet)
+            except zigpy.exceptions.DeliveryError as exc:
+                if exc.status not in _NO_ROOM:
+                    raise
+                await asyncio.sleep(wait)
+            else:
+                return
         await super().send_packet(packet)
 
     def packet_received(self, packet: Any) -> None:
@@ -179,10 +203,15 @@ class Application(bellows.zigbee.application.ControllerApplication):
             self.lost.set_result(f"{path}: end of file" if exc is None else describe(exc, path))
 
     def handle_join(self, nwk: Any, ieee: Any, parent_nwk: Any, *, handle_rejoin: bool = True) -> None:
-        super().handle_join(nwk, ieee, parent_nwk, handle_rejoin=handle_rejoin)
-        device = self.devices.get(ieee)
-        if device is not None:
-            self.hooks.returned(device)
+        known = self.devices.get(zigpy.types.EUI64(ieee))
+        if known is None and not handle_rejoin and not self.hooks.expected(int(nwk)):
+            return  # zigpy takes every answer for one to a question of its own
+        # With handle_rejoin zigpy asks a device that it knows for its groups, of which we have no use.
+        super().handle_join(nwk, ieee, parent_nwk, handle_rejoin=handle_rejoin and known is None)
+        if handle_rejoin and isinstance(
+            known, zigpy.device.ZigbeeDevice
+        ):  # else it answered a question for its address
+            self.hooks.announced(known)
 
     def _handle_id_conflict(self, nwk: Any) -> None:
         # zigpy reports the devices of a doubled address as having left; they come back with another address.
@@ -203,8 +232,9 @@ class Application(bellows.zigbee.application.ControllerApplication):
         await zigpy.application.ControllerApplication.permit(self, 0, node)
 
 
-def _application_config(settings: Settings) -> dict[str, Any]:
+def _application_config(settings: Settings, *, watchdog: bool) -> dict[str, Any]:
     return {
+        zigpy.config.CONF_WATCHDOG_ENABLED: watchdog,
         zigpy.config.CONF_DEVICE: {
             zigpy.config.CONF_DEVICE_PATH: settings.path,
             zigpy.config.CONF_DEVICE_BAUDRATE: settings.baudrate,
@@ -221,24 +251,46 @@ def _application_config(settings: Settings) -> dict[str, Any]:
     }
 
 
+class _Seldom(logging.Filter):
+    """Lets a library's logger write so many lines only: zigpy has one for each frame that is longer than it knows."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._rate = LogRate()
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        return record.levelno < logging.WARNING or self._rate.permits(record.created)
+
+
 def quiet_libraries() -> None:
-    """Keep the libraries' loggers above DEBUG, where they log keys, payloads and SQL parameters.
+    """Keep the libraries' loggers above DEBUG, where they log keys, payloads and SQL parameters, and what they warn of
+    at a bounded rate.
 
     Nobody having set a level they only warn: INFO tells each step of each interview.
     """
-    for name in ("zigpy", "bellows", "aiosqlite", "serialx"):
+    libraries = ("zigpy", "bellows", "aiosqlite", "serialx")
+    for name in libraries:
         logger = logging.getLogger(name)
         if logger.level == logging.NOTSET:
             logger.setLevel(logging.WARNING)
         elif logger.level < logging.INFO:
             logger.setLevel(logging.INFO)
+    for name in [name for name in logging.root.manager.loggerDict if name.partition(".")[0] in libraries]:
+        logger = logging.getLogger(name)
+        for old in [each for each in logger.filters if isinstance(each, _Seldom)]:
+            logger.removeFilter(old)
+        logger.addFilter(_Seldom())
 
 
 async def start(settings: Settings, hooks: Hooks, *, auto_form: bool) -> Application:
-    """Bring the dongle up. Raises NotFormed, and whatever bellows and zigpy may raise: almost anything."""
-    app = Application(_application_config(settings))
+    """Bring the dongle up. ``auto_form``: only to form a network; then it isn't watched, and is to be stopped.
+
+    Raises NotFormed, and whatever bellows and zigpy may raise: almost anything."""
+    # bellows would ask a dongle for its counters that forming has in reset, and log an alarm.
+    app = Application(_application_config(settings, watchdog=not auto_form))
     app.hooks = hooks
     app.lost = asyncio.get_running_loop().create_future()
+    app.whole = Reassembly()
     # zigpy would leave the database open where it is cancelled while it loads.
     loading = asyncio.get_running_loop().create_task(app._load_db())
     try:
@@ -246,7 +298,7 @@ async def start(settings: Settings, hooks: Hooks, *, auto_form: bool) -> Applica
         app.add_listener(hooks)
         async with asyncio.timeout(settings.start):
             await app.startup(auto_form=auto_form)
-        _take_incoming(app._ezsp._protocol)
+        _take_incoming(app._ezsp._protocol, app.whole)
     except BaseException:
         await asyncio.wait([loading])
         await app.shutdown()
@@ -362,73 +414,11 @@ def eui64_number(app: Application) -> int:
     return int.from_bytes(app.state.node_info.ieee.serialize(), "little")
 
 
+def no_default_response(packet: Any) -> None:
+    """Let zigpy not answer a packet of ZCL with a default response: it would answer even one with another."""
+    octets = packet.data.value
+    packet.data = zigpy.types.SerializableBytes(bytes((octets[0] | 0x10,)) + octets[1:])
+
+
 def under_link_key(packet: Any) -> bool:
     return zigpy.types.TransmitOptions.APS_Encryption in packet.tx_options
-
-
-def device_at(app: Application, nwk: int) -> Any:
-    """zigpy's device with a network address, or None. It searches all of them."""
-    try:
-        device = app.get_device(nwk=nwk)
-    except KeyError:
-        return None
-    return device if isinstance(device, zigpy.device.ZigbeeDevice) else None
-
-
-def device_named(app: Application, eui64: str) -> Any:
-    """zigpy's device with an EUI64, or None."""
-    device = app.devices.get(zigpy.types.EUI64.convert(eui64))
-    return device if isinstance(device, zigpy.device.ZigbeeDevice) else None
-
-
-def devices(app: Application) -> Iterator[Any]:
-    """zigpy's devices, the coordinator apart."""
-    for device in list(app.devices.values()):
-        if isinstance(device, zigpy.device.ZigbeeDevice) and device.ieee != app.state.node_info.ieee:
-            yield device
-
-
-def is_coordinator(device: Any) -> bool:
-    return bool(device.ieee == device.application.state.node_info.ieee)
-
-
-def eui64_of(device: Any) -> str:
-    return str(device.ieee).lower()
-
-
-def is_sleepy(device: Any) -> bool:
-    """Whether its receiver is off while it idles; false while that isn't known."""
-    descriptor = device.node_desc
-    return descriptor is not None and descriptor.is_end_device and not descriptor.is_receiver_on_when_idle
-
-
-def view(device: Any) -> Device:
-    seen = device.last_seen
-    return Device(
-        eui64=eui64_of(device),
-        nwk=int(device.nwk),
-        manufacturer=clean(device.manufacturer),
-        model=clean(device.model),
-        interviewed=device.is_initialized,
-        sleepy=is_sleepy(device),
-        lqi=None if device.lqi is None else int(device.lqi),
-        rssi=None if device.rssi is None else int(device.rssi),
-        last_seen=None if seen is None else float(seen),
-        endpoints=tuple(
-            Endpoint(
-                number=int(endpoint.endpoint_id),
-                profile=int(endpoint.profile_id or 0),
-                device_id=int(endpoint.device_type or 0),
-                in_clusters=tuple(map(int, endpoint.in_clusters)),
-                out_clusters=tuple(map(int, endpoint.out_clusters)),
-            )
-            for endpoint in sorted(device.non_zdo_endpoints, key=lambda endpoint: endpoint.endpoint_id)
-        ),
-        tunnel_endpoints=tuple(
-            sorted(
-                endpoint.endpoint_id
-                for endpoint in device.non_zdo_endpoints
-                if CLUSTER_ID in endpoint.in_clusters and endpoint.profile_id == PROFILE
-            )
-        ),
-    )

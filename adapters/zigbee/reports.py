@@ -1,18 +1,24 @@
-"""What a device has and tells, by the rows of ``clusters``: its properties, and the values in its reports.
+"""What a device has and tells, by the rows of ``clusters``: its properties, and the values in its reports and answers.
 
-Pure: no radio, no clock.
+No radio, no clock.
 """
 
 from __future__ import annotations
 
 import builtins
+import logging
+from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from typing import Final
 
 from adapters.zigbee.air import LINK_KEY, NETWORK_KEY, Device
 from adapters.zigbee.clusters import Row, Table
 from carriage.zigbee import foundation
+from carriage.zigbee.datatypes import TYPES, Value, ZclType
+from carriage.zigbee.foundation import Status
 from gateway.api.model import Peer, Property, Scalar
+
+_LOG = logging.getLogger(__name__)
 
 BASIC: Final = 0x0000
 MAX_PROPERTIES: Final = 64
@@ -21,17 +27,22 @@ RECENT: Final = 8
 """Frames of a device that are remembered to know their copies."""
 RECENT_SECONDS: Final = 5.0
 """A copy comes within the APS retries of its sender (3 of 1.6 s); later the counters may have gone round."""
+COUNTERS: Final = ("values_out_of_range", "values_of_another_type", "values_of_a_wrong_type")
+"""Values that count as none; values taken although their type is another; values of a type that can't carry them."""
 
 Values = tuple[tuple[str, Scalar | None], ...]
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True, eq=False)
 class Slot:
-    """One property of one device: where it is."""
+    """One property of one device: where it is. ``type``: that of its attribute by its last answer, which may be another
+    than the row's. ``absent``: the device says that it doesn't have the attribute."""
 
     property: Property
     endpoint: int
     row: Row
+    type: ZclType
+    absent: bool = False
 
     @builtins.property
     def place(self) -> int:
@@ -39,30 +50,52 @@ class Slot:
         return self.endpoint << 16 | self.row.cluster
 
 
+class Notes:
+    """What is noticed while values are read. ``changed``: a device has another set of properties than before."""
+
+    def __init__(
+        self, counters: dict[str, int] | None = None, changed: Callable[[Model], None] = lambda model: None
+    ) -> None:
+        self._counters = dict.fromkeys(COUNTERS, 0) if counters is None else counters
+        self.changed = changed
+
+    def odd(self, model: Model, slot: Slot, counter: str, text: str) -> None:
+        """Count what is odd about a value; the log has it once for each device."""
+        self._counters[counter] += 1
+        if counter not in model.odd:
+            model.odd.add(counter)
+            _LOG.info("%s: %s %s (further ones are only counted)", model.eui64, slot.property.name, text)
+
+
 @dataclass(slots=True, eq=False)
 class Model:
-    """One device as this adapter understands it. ``places``: the slots of a cluster on an endpoint by attribute."""
+    """One device as this adapter understands it. ``places``: the slots of a cluster on an endpoint by attribute.
+
+    ``clusters``: all that it told of, by the same numbers as ``places``. ``odd``: what the log has of its values.
+    """
 
     eui64: str
     sleepy: bool
+    facts: tuple[tuple[str, str], ...]
     peer: Peer
     peer_link_key: Peer
     slots: dict[str, Slot]
     places: dict[int, dict[int, Slot]]
+    clusters: frozenset[int]
     endpoint: int
     """One with the Basic cluster, as every device has it."""
-    answering: bool = False
-    """A default response to it is on its way."""
-    recent: dict[tuple[int, int, bytes], float] = field(default_factory=dict)
+    notes: Notes
+    odd: set[str] = field(default_factory=set)
+    recent: dict[tuple[int, int, bool, bytes], float] = field(default_factory=dict)
 
     @property
     def properties(self) -> tuple[Property, ...]:
-        return tuple(slot.property for slot in self.slots.values())
+        return tuple(slot.property for slot in self.slots.values() if not slot.absent)
 
-    def repeated(self, aps_counter: int, at: int, payload: bytes, now: float) -> bool:
-        """Whether this frame came already: the same APS counter and octets (with the ZCL sequence) a moment ago."""
+    def repeated(self, key: tuple[int, int, bool, bytes], now: float) -> bool:
+        """Whether this frame came already: the same APS counter, place, protection and octets (with the ZCL sequence) a
+        moment ago."""
         recent = self.recent
-        key = (aps_counter, at, payload)
         before = recent.get(key)
         if before is not None and now - before < RECENT_SECONDS:
             return True
@@ -78,11 +111,21 @@ def peer_of(eui64: str, *, link_key: bool = False) -> Peer:
     return Peer(scheme="zigbee", claims=(f"eui64:{eui64}",), link=LINK_KEY if link_key else NETWORK_KEY)
 
 
-def model_of(device: Device, table: Table) -> Model:
+def facts_of(device: Device) -> tuple[tuple[str, str], ...]:
+    return (
+        ("manufacturer", device.manufacturer),
+        ("model", device.model),
+        ("power", "sleepy" if device.sleepy else "always on"),
+    )
+
+
+def model_of(device: Device, table: Table, notes: Notes) -> Model:
     """What a device's interview says, as properties; those of a further endpoint have its number: ``state_2``."""
     slots: dict[str, Slot] = {}
     places: dict[int, dict[int, Slot]] = {}
+    clusters: set[int] = set()
     for endpoint in device.endpoints:
+        clusters.update(endpoint.number << 16 | cluster for cluster in endpoint.in_clusters + endpoint.out_clusters)
         for cluster in endpoint.in_clusters:
             for row in table.of.get(cluster, {}).values():
                 name = row.property.name
@@ -90,33 +133,80 @@ def model_of(device: Device, table: Table) -> Model:
                     name = f"{name}_{endpoint.number}"
                 if name in slots or len(slots) >= MAX_PROPERTIES:
                     continue
-                slot = slots[name] = Slot(replace(row.property, name=name), endpoint.number, row)
+                slot = slots[name] = Slot(replace(row.property, name=name), endpoint.number, row, row.type)
                 places.setdefault(slot.place, {})[row.attribute] = slot
     return Model(
         eui64=device.eui64,
         sleepy=device.sleepy,
+        facts=facts_of(device),
         peer=peer_of(device.eui64),
         peer_link_key=peer_of(device.eui64, link_key=True),
         slots=slots,
         places=places,
+        clusters=frozenset(clusters),
         endpoint=next((endpoint.number for endpoint in device.endpoints if BASIC in endpoint.in_clusters), 1),
+        notes=notes,
     )
 
 
-def reported(slots: dict[int, Slot], payload: bytes) -> Values:
-    """The values in a report of one cluster, attributes that have no row left out. PeerError: it can't be read."""
+def reported(model: Model, at: int, payload: bytes) -> tuple[Values, str]:
+    """The values in a report of the cluster at ``at``, and why what follows them can't be read ("": all was read)."""
+    records, fault = foundation.reported(payload)
+    slots = model.places.get(at)
+    if slots is None:
+        return (), fault
     values: list[tuple[str, Scalar | None]] = []
-    for attribute, type_id, raw in foundation.reported(payload):
+    for attribute, type_id, raw in records:
         slot = slots.get(attribute)
-        if slot is not None and type_id == slot.row.type.id:
-            values.append((slot.property.name, slot.row.value(raw)))
-    return tuple(values)
+        if slot is not None:
+            row = slot.row
+            value = row.value(raw) if type_id == row.type.id else None
+            if value is not None and not slot.absent:
+                values.append((slot.property.name, value))
+            else:
+                values += _unusual(model, slot, type_id, raw)
+    return tuple(values), fault
 
 
-def answered(slots: dict[int, Slot], records: list[foundation.ReadRecord]) -> Values:
-    """The values in a read response."""
-    return tuple(
-        (slot.property.name, slot.row.value(record.value))
-        for record in records
-        if not record.status and (slot := slots.get(record.attribute)) is not None and record.type == slot.row.type.id
-    )
+def answered(model: Model, at: int, records: list[foundation.ReadRecord]) -> Values:
+    """The values in a read response. What the device says it doesn't have is no property of it from now on."""
+    values: Values = ()
+    for record in records:
+        slot = model.places[at].get(record.attribute)
+        if slot is None:
+            continue
+        if not record.status:
+            found = _unusual(model, slot, record.type, record.value)
+            if found:
+                slot.type = TYPES[record.type]
+            values += found
+        elif record.status == Status.UNSUPPORTED_ATTRIBUTE:
+            missing(model, slot)
+    return values
+
+
+def missing(model: Model, slot: Slot) -> None:
+    """The device doesn't have the attribute. It has it after all when it tells it."""
+    if not slot.absent:
+        slot.absent = True
+        model.notes.changed(model)
+
+
+def _unusual(model: Model, slot: Slot, type_id: int, raw: Value) -> Values:
+    """A value that may be of another type than the row's, out of its range, or the first of its attribute."""
+    row, notes = slot.row, model.notes
+    if type_id != row.type.id:
+        found = row.of_type(type_id, raw)
+        came = f"came as {TYPES[type_id].name}, not {row.type.name}"
+        if found is None:
+            notes.odd(model, slot, "values_of_a_wrong_type", f"{came}, which can't carry it: it is left out")
+            return ()
+        notes.odd(model, slot, "values_of_another_type", f"{came}: it is taken")
+        raw = found
+    if slot.absent:
+        slot.absent = False
+        notes.changed(model)
+    value = row.value(raw)
+    if value is None and raw != row.invalid and raw == raw:
+        notes.odd(model, slot, "values_out_of_range", f"is told as {raw!r}, which can't be: it counts as no value")
+    return ((slot.property.name, value),)

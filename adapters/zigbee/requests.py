@@ -64,6 +64,8 @@ class Question:
     asked: int
     answer: int
     done: Callable[[Answer], None]
+    link_key: bool = False
+    """Whether it goes under the link key; then nothing else answers it."""
     frame: Frame | None = None
     due: float | None = None
     """When it counts as not answered; None before it was delivered."""
@@ -107,7 +109,7 @@ class Requests:
             cluster_specific=content.cluster_specific,
             disable_default_response=False,
         ).encode()
-        question = Question(eui64, endpoint, cluster, sequence, content.command, content.answer, done)
+        question = Question(eui64, endpoint, cluster, sequence, content.command, content.answer, done, link_key)
         return self._send(
             line,
             question,
@@ -120,25 +122,30 @@ class Requests:
         self, eui64: str, endpoint: int, cluster: int, own_eui64: int, done: Callable[[Answer], None]
     ) -> Question | None:
         """Ask a device to send the reports of a cluster to us."""
+        source = int(eui64.replace(":", ""), 16)
+
+        def request(sequence: int) -> bytes:
+            return zdo.bind_request(sequence, source, endpoint, cluster, own_eui64, _OWN_ENDPOINT)
+
+        return self._ask_zdo(eui64, zdo.BIND_REQUEST, zdo.BIND_RESPONSE, request, done)
+
+    def describe(self, eui64: str, nwk: int, endpoint: int, done: Callable[[Answer], None]) -> Question | None:
+        """Ask a device what one of its endpoints is."""
+
+        def request(sequence: int) -> bytes:
+            return zdo.simple_descriptor_request(sequence, nwk, endpoint)
+
+        return self._ask_zdo(eui64, zdo.SIMPLE_DESCRIPTOR_REQUEST, zdo.SIMPLE_DESCRIPTOR_RESPONSE, request, done)
+
+    def _ask_zdo(
+        self, eui64: str, cluster: int, answer: int, request: Callable[[int], bytes], done: Callable[[Answer], None]
+    ) -> Question | None:
         line = self._line(eui64)
         sequence = _free(line)
-        source = int(eui64.replace(":", ""), 16)
-        octets = zdo.bind_request(sequence, source, endpoint, cluster, own_eui64, _OWN_ENDPOINT)
-        question = Question(eui64, zdo.ENDPOINT, zdo.BIND_RESPONSE, sequence, 0, 0, done)
-        return self._send(
-            line,
-            question,
-            Frame(
-                eui64,
-                zdo.ENDPOINT,
-                octets,
-                False,
-                partial(self._sent, question),
-                zdo.BIND_REQUEST,
-                zdo.PROFILE,
-                zdo.ENDPOINT,
-            ),
-        )
+        question = Question(eui64, zdo.ENDPOINT, answer, sequence, 0, 0, done)
+        sent = partial(self._sent, question)
+        frame = Frame(eui64, zdo.ENDPOINT, request(sequence), False, sent, cluster, zdo.PROFILE, zdo.ENDPOINT)
+        return self._send(line, question, frame)
 
     def _line(self, eui64: str) -> _Line:
         line = self._lines.get(eui64)
@@ -181,11 +188,13 @@ class Requests:
         self._delivered.append(question)
         self._wake()
 
-    def find(self, eui64: str, endpoint: int, cluster: int, payload: bytes) -> Question | None:
+    def find(self, eui64: str, endpoint: int, cluster: int, payload: bytes, link_key: bool) -> Question | None:
         """The question that a frame answers. ``payload`` has a whole header (two octets from endpoint 0, ZDO)."""
         line = self._lines.get(eui64)
         question = None if line is None else line.open.get(payload[1 if endpoint else 0])
         if question is None or question.cluster != cluster or question.endpoint != endpoint:
+            return None
+        if question.link_key and not link_key:
             return None
         if not endpoint:
             return question

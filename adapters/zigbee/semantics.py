@@ -10,25 +10,24 @@ from __future__ import annotations
 import logging
 import time
 from collections import deque
-from collections.abc import Callable, Iterable
-from functools import partial
+from collections.abc import Callable
 from typing import Any, Final
 
-from adapters.zigbee import orders
-from adapters.zigbee.air import Device
+from adapters.zigbee import default_responses, orders, reports
+from adapters.zigbee.air import Device, Radio
 from adapters.zigbee.clusters import Table
 from adapters.zigbee.config import PresenceTimes
+from adapters.zigbee.default_responses import DefaultResponses
 from adapters.zigbee.orders import Orders
 from adapters.zigbee.presence import PresenceTable
-from adapters.zigbee.reports import BASIC, Model, Values, model_of, peer_of, reported
-from adapters.zigbee.requests import Answer, Content, Question, Reply, Requests
-from adapters.zigbee.sending import Frame, Sender
+from adapters.zigbee.reports import BASIC, Model, Notes, Values, model_of, peer_of, reported
+from adapters.zigbee.requests import Answer, Content, NoReply, Question, Reply, Requests
 from adapters.zigbee.sending import Outcome as Sent
-from adapters.zigbee.setup import MEMORY, Memory, Setup
+from adapters.zigbee.sending import Sender
+from adapters.zigbee.setup import Setup
+from adapters.zigbee.setup_memory import MEMORY, Memory
 from carriage.zigbee import foundation
-from carriage.zigbee.foundation import General
-from carriage.zigbee.zcl import ZclFrame
-from gateway.api.errors import PeerError
+from carriage.zigbee.foundation import General, Status
 from gateway.api.model import Address, Command, EnvelopeId, Join, Leave, Presence, Reading, Transmit
 from gateway.api.ports import AdapterContext
 
@@ -44,15 +43,21 @@ COUNTERS: Final = (
     "reports_malformed",
     "reports_unknown",
     "reports_dropped",
+    *reports.COUNTERS,
+    *default_responses.COUNTERS,
     *orders.COUNTERS,
 )
 
 _GENERAL: Final = 0x07
 """Frame type and manufacturer bit of the ZCL frame control: zero in a general frame of the standard."""
+_OF_MANUFACTURER: Final = 0x04
+"""The same bits of a general frame of a manufacturer, whose code comes before the sequence number."""
 _NO_DEFAULT_RESPONSE: Final = 0x10
+_BROADCAST_ENDPOINT: Final = 0xFF
 _REPORT: Final = int(General.REPORT)
 _PING: Final = Content(General.READ, foundation.read([0x0000]), General.READ_RESPONSE)
 """The ZCL version, which every device has."""
+_NOT_ASKED: Final = NoReply(Sent.BUSY)
 
 
 class Semantics:
@@ -71,20 +76,27 @@ class Semantics:
         self._counters = counters
         self._wake = wake
         self._models: dict[str, Model] = {}
-        self._inbox: deque[tuple[str, int, int, bytes, bool, Question | None]] = deque()
+        self._endpoints: dict[str, set[int]] = {}
+        """Of each device those that it listed, and those that it was asked for."""
+        self._unread: set[str] = set()
+        """Devices to be read when the radio is back."""
+        self._notes = Notes(counters, self._changed)
+        self._inbox: deque[tuple[str, int, int, bytes, bool, bool, Question | None]] = deque()
         self._presence = PresenceTable(always_on=presence.always_on, sleepy=presence.sleepy)
         self._requests = Requests(context.now, wake)
+        self._responses = DefaultResponses(counters)
         self._orders = Orders(context, self._requests, counters, self._silent)
-        self._setup = Setup(self._requests, Memory(context.state_dir / MEMORY), context.now, self._tell, self._silent)
+        self._memory = Memory(context.state_dir / MEMORY)
+        self._setup = Setup(self._requests, self._memory, context.now, self._tell, self._silent)
 
     # The radio -----------------------------------------------------------------------------------------------------
 
-    def up(self, sender: Sender, own_eui64: int, devices: Iterable[Device]) -> None:
-        """The radio is up with these devices."""
-        self._requests.sender = sender
-        self._setup.own_eui64 = own_eui64
+    def up(self, sender: Sender, radio: Radio) -> None:
+        """The radio is up."""
+        self._requests.sender = self._responses.sender = sender
+        self._setup.radio = radio
         wall = time.time()
-        for device in devices:
+        for device in radio.devices():
             self._known(device, None if device.last_seen is None else max(0.0, wall - device.last_seen), anew=False)
         self._wake()
 
@@ -94,38 +106,69 @@ class Semantics:
             self._digest(*self._inbox.popleft(), self._context.now())
         self._orders.radio_lost()
         self._requests.sender = None
+        self._responses.clear()
         self._setup.clear()
+        self._setup.radio = None
         self._presence.clear()
 
     def joined(self, device: Device) -> None:
         """A device has come into the network, and its interview is over."""
         self._known(device, 0.0, anew=True)
 
+    def changed(self, device: Device) -> None:
+        """A device has told of another endpoint."""
+        self._known(device, 0.0, anew=False)
+
+    def restarted(self, device: Device) -> None:
+        """A device that is always on was without power."""
+        model = self._models.get(device.eui64)
+        if model is not None and self._requests.sender is not None:
+            self._setup.restarted(model)
+
     def _known(self, device: Device, silent: float | None, *, anew: bool) -> None:
-        context, eui64 = self._context, device.eui64
-        model = model_of(device, self._table) if device.interviewed else None
+        eui64 = device.eui64
+        if not device.interviewed:
+            self._join(eui64, device.sleepy)
+            return
+        model = model_of(device, self._table, self._notes)
+        if not anew:
+            self._memory.recall(model)
+        self._join(eui64, device.sleepy, model)
+        self._models[eui64] = model
+        self._endpoints[eui64] = {endpoint.number for endpoint in device.endpoints}
+        now = self._context.now()
+        self._presence.add(eui64, sleepy=device.sleepy, silent=silent, now=now)
+        if anew:
+            self._presence.heard(eui64, now)
+        self._setup.add(model, anew=anew, missing=device.missing)
+        if eui64 in self._unread:
+            self._unread.discard(eui64)
+            self._setup.read(model)
+        self._wake()
+
+    def _join(self, eui64: str, sleepy: bool, model: Model | None = None) -> None:
+        context = self._context
         context.submit(
             Join(
                 id=context.next_id(),
                 source=peer_of(eui64),
                 received_at=context.now(),
-                facts=() if model is None else facts_of(device),
+                facts=() if model is None else model.facts,
                 properties=() if model is None else model.properties,
-                sleepy=device.sleepy,
+                sleepy=sleepy,
             )
         )
-        if model is None:
-            return
-        self._models[eui64] = model
-        now = context.now()
-        self._presence.add(eui64, sleepy=device.sleepy, silent=silent, now=now)
-        if anew:
-            self._presence.heard(eui64, now)
-        self._setup.add(model, anew=anew)
-        self._wake()
+
+    def _changed(self, model: Model) -> None:
+        """A device doesn't have a property that its clusters promise, or has it after all."""
+        if self._models.get(model.eui64) is model:  # else this is a late word about a device that left or came anew
+            self._memory.remember(model)
+            self._join(model.eui64, model.sleepy, model)
 
     def left(self, eui64: str, now: float) -> None:
         self._models.pop(eui64, None)
+        self._endpoints.pop(eui64, None)
+        self._unread.discard(eui64)
         self._presence.remove(eui64)
         self._setup.left(eui64)
         self._requests.forget(eui64)
@@ -150,23 +193,32 @@ class Semantics:
             self._setup.add(model, anew=False)
         self._wake()
 
-    def take(self, eui64: str, endpoint: int, cluster: int, aps_counter: int, payload: bytes, link_key: bool) -> bool:
+    def take(
+        self, eui64: str, endpoint: int, cluster: int, aps_counter: int, payload: bytes, link_key: bool, unicast: bool
+    ) -> bool:
         """See ``air.RadioEvents.zcl_frame``."""
         if len(payload) < (3 if endpoint else 2):
             return False
-        question = None
+        question, ours = None, cluster in self._table.of  # from others zigpy learns the model of some sleeping devices
         if not endpoint or payload[2] != _REPORT or payload[0] & _GENERAL:
-            question = self._requests.find(eui64, endpoint, cluster, payload)
-            if question is None:
+            question = self._requests.find(eui64, endpoint, cluster, payload, link_key) if unicast else None
+            ours = question is not None
+            if not ours and not (endpoint and _reports(payload)):
+                if endpoint and unicast:
+                    self._not_ours(eui64, endpoint << 16 | cluster, payload, link_key)
                 return False
-        elif cluster not in self._table.of:
-            return False
         if len(self._inbox) >= INBOX:
             self._counters["reports_dropped"] += 1
-            return True
-        self._inbox.append((eui64, endpoint << 16 | cluster, aps_counter, payload, link_key, question))
+            return ours
+        self._inbox.append((eui64, endpoint << 16 | cluster, aps_counter, payload, link_key, unicast, question))
         self._wake()
-        return True
+        return ours
+
+    def _not_ours(self, eui64: str, at: int, payload: bytes, link_key: bool) -> None:
+        """zigpy gets a frame. It says nothing to one from a cluster that the device's interview didn't tell of."""
+        model = self._models.get(eui64)
+        if model is not None and at not in model.clusters:
+            self._responses.answer(eui64, at, payload, link_key, Status.UNSUPPORTED_CLUSTER)
 
     # The gateway ---------------------------------------------------------------------------------------------------
 
@@ -178,7 +230,11 @@ class Semantics:
         """Read a device's values: at once, or when it is heard where it sleeps."""
         kind, _, eui64 = device.claim.partition(":")
         model = self._models.get(eui64) if kind == "eui64" else None
-        if model is not None and self._requests.sender is not None:
+        if model is None:
+            return  # it is read after its interview
+        if self._requests.sender is None:
+            self._unread.add(eui64)
+        else:
             self._setup.read(model)
 
     def withdraw(self, envelope: EnvelopeId) -> None:
@@ -237,29 +293,33 @@ class Semantics:
         aps_counter: int,
         payload: bytes,
         link_key: bool,
+        unicast: bool,
         question: Question | None,
         now: float,
     ) -> None:
         if question is not None:
             self._requests.answered(question, payload)
+            if question.endpoint and not payload[0] & _NO_DEFAULT_RESPONSE:
+                self._responses.answer(eui64, at, payload, link_key, Status.SUCCESS)
             return
         model = self._models.get(eui64)
-        if model is None:
-            self._counters["reports_unknown"] += 1
-            return
-        if model.repeated(aps_counter, at, payload, now):
+        if model is not None and model.repeated((aps_counter, at, link_key, payload), now):
             self._counters["reports_repeated"] += 1
             return
-        slots = model.places.get(at)
-        try:
-            values = () if slots is None else reported(slots, payload[3:])
-        except PeerError:
+        values: Values = ()
+        if model is None or payload[0] & _GENERAL:  # whose clusters, or whose attributes, nobody knows
+            _, fault = foundation.reported(payload[5:] if payload[0] & _GENERAL else payload[3:])
+        else:
+            values, fault = reported(model, at, payload[3:])
+        if unicast and (fault or not payload[0] & _NO_DEFAULT_RESPONSE):
+            status = Status.MALFORMED_COMMAND if fault else Status.SUCCESS
+            self._responses.answer(eui64, at, payload, link_key, status)
+        if fault:
             self._counters["reports_malformed"] += 1
-            return
-        if not payload[0] & _NO_DEFAULT_RESPONSE:
-            self._acknowledge(model, at, payload, link_key)
-        if not values:
-            self._counters["reports_unknown"] += 1
+        if model is None or not values:
+            self._counters["reports_unknown"] += not fault
+            if model is not None and at not in model.clusters:
+                self._look(model, at >> 16)
             return
         self._counters["reports"] += 1
         context = self._context
@@ -272,21 +332,12 @@ class Semantics:
             )
         )
 
-    def _acknowledge(self, model: Model, at: int, report: bytes, link_key: bool) -> None:
-        """A default response, where the report asks for one: one at a time for each device, and never again."""
-        sender = self._requests.sender
-        if sender is None or model.answering:
-            return
-        model.answering = True
-        answer = ZclFrame(
-            General.DEFAULT_RESPONSE,
-            foundation.default_response(General.REPORT, foundation.Status.SUCCESS),
-            report[1],
-            cluster_specific=False,
-        ).encode()
-        sender.submit(
-            Frame(model.eui64, at >> 16, answer, link_key, partial(_acknowledged, model), cluster=at & 0xFFFF)
-        )
+    def _look(self, model: Model, endpoint: int) -> None:
+        """Something came that the device didn't say it has: it is asked about an endpoint that it didn't list, once."""
+        known = self._endpoints[model.eui64]
+        if endpoint not in known and 0 < endpoint < _BROADCAST_ENDPOINT:
+            known.add(endpoint)
+            self._setup.look(model, endpoint)
 
     def _tell(self, model: Model, values: Values) -> None:
         context = self._context
@@ -296,7 +347,8 @@ class Semantics:
         model = self._models.get(eui64)
 
         def done(answer: Answer) -> None:
-            self._presence.asked(eui64, isinstance(answer, Reply), self._context.now())
+            there = None if answer == _NOT_ASKED else isinstance(answer, Reply)
+            self._presence.asked(eui64, there, self._context.now())
             self._wake()
 
         assert model is not None  # who is asked is in the table, and who is there has a model
@@ -309,13 +361,6 @@ class Semantics:
             self._wake()
 
 
-def _acknowledged(model: Model, outcome: Sent) -> None:
-    model.answering = False
-
-
-def facts_of(device: Device) -> tuple[tuple[str, str], ...]:
-    return (
-        ("manufacturer", device.manufacturer),
-        ("model", device.model),
-        ("power", "sleepy" if device.sleepy else "always on"),
-    )
+def _reports(payload: bytes) -> bool:
+    """Whether a frame is a report of a manufacturer's own attributes. ``payload`` has three octets at least."""
+    return payload[0] & _GENERAL == _OF_MANUFACTURER and payload[4:5] == bytes((_REPORT,))

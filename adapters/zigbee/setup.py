@@ -1,22 +1,29 @@
 """What is done with a device once: bind its clusters to us, have them reported, read the first values.
 
 Each device goes through its steps one by one. What was done, and what the device refused, is remembered in a file, so
-that a restart asks only for values. A device that doesn't answer is tried again when it is heard, later each time.
+that a restart of ours asks only for values. After a restart of the device (``restarted``) its values are read, and
+what was set up is checked. Where an endpoint didn't tell what it is, that is asked too (``describe``).
+
+A job is *queued* until it is its turn (only of devices that are always on), *asking* while a question is on its way,
+and *resting* after one without an answer, until the device is heard (``heard``), later each time, or until something
+new is wanted of it. It is over when no step is left.
 """
 
 from __future__ import annotations
 
-import json
 import logging
 from collections import deque
-from collections.abc import Callable
-from dataclasses import dataclass
-from pathlib import Path
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
 from typing import Any, Final
 
-from adapters.zigbee.reports import Model, Values, answered
+from adapters.zigbee.air import Radio
+from adapters.zigbee.reports import Model, Values, answered, missing
 from adapters.zigbee.requests import Answer, Content, NoReply, Reply, Requests
+from adapters.zigbee.sending import Outcome
+from adapters.zigbee.setup_memory import SUCCESS, UNSUPPORTED, WRONG_TYPE, Memory, name_of, refused, state
 from carriage.zigbee import foundation, zdo
+from carriage.zigbee.datatypes import Value
 from carriage.zigbee.foundation import General, ReportingRecord
 from gateway.api.errors import PeerError
 
@@ -26,54 +33,37 @@ AT_ONCE: Final = 2
 """Devices that are always on and under way at once. (Sleeping ones take their steps when they are heard.)"""
 FIRST_RETRY: Final = 15.0
 LAST_RETRY: Final = 3600.0
-MEMORY: Final = "reporting.json"
+FIRST_DESCRIBE: Final = 60.0
+DESCRIBED: Final = 8
+"""How often a device is asked for a descriptor that it doesn't give, until the next start."""
 
 
 @dataclass(frozen=True, slots=True)
 class _Step:
-    """One question: ``kind`` is ``bind``, ``configure`` or ``read``."""
+    """One question: ``kind`` is ``bind``, ``configure``, ``check``, ``read``, ``look`` or ``describe``.
+
+    ``check``: is the reporting still as configured? ``look``: what is this endpoint? ``describe``: the same, and again
+    later where the device doesn't tell.
+    """
 
     kind: str
     endpoint: int
-    cluster: int
+    cluster: int = 0
 
 
 @dataclass(slots=True, eq=False)
 class _Job:
     model: Model
-    steps: deque[_Step]
+    steps: list[_Step]
+    begun: bool = False
     active: bool = False
     wait: float = FIRST_RETRY
     retry_at: float | None = None
-    """Not before, and only when it is heard; None: it didn't fail."""
-
-
-class Memory:
-    """What was set up, by device and ``endpoint/cluster``: ``{"wanted": ..., "bind": "SUCCESS", "reports": {...}}``."""
-
-    def __init__(self, path: Path) -> None:
-        self._path = path
-        self.devices: dict[str, dict[str, dict[str, Any]]] = {}
-        try:
-            found = json.loads(path.read_text(encoding="utf-8"))
-            self.devices = {
-                str(eui64): {str(name): dict(entry) for name, entry in device.items()}
-                for eui64, device in found.items()
-            }
-        except FileNotFoundError:
-            pass
-        except (OSError, ValueError, TypeError, AttributeError) as error:
-            _LOG.warning("%s can't be read (%s): devices are set up anew", path.name, type(error).__name__)
-
-    def save(self) -> None:
-        """Lost at a power cut it only means that devices are set up again: so it isn't synced to the disk."""
-        new = self._path.with_suffix(".new")
-        try:
-            new.touch(0o600)
-            new.write_text(json.dumps(self.devices), encoding="utf-8")
-            new.replace(self._path)
-        except OSError as error:
-            _LOG.warning("%s can't be written: %s", self._path.name, error.strerror)
+    """Not before, and only when it is heard; None: it isn't resting."""
+    due: dict[_Step, float] = field(default_factory=dict)
+    """When a descriptor may be asked for again."""
+    tries: dict[_Step, int] = field(default_factory=dict)
+    """How often a descriptor was asked for in vain."""
 
 
 class Setup:
@@ -95,26 +85,46 @@ class Setup:
         self.jobs: dict[str, _Job] = {}
         self._queue: deque[_Job] = deque()
         self._active = 0
-        self.own_eui64 = 0
+        self._filling = False
+        self.radio: Radio | None = None
 
-    def add(self, model: Model, *, anew: bool) -> None:
-        """A device is in the network; ``anew``: it has just joined, and may have forgotten everything."""
+    def add(self, model: Model, *, anew: bool, missing: Iterable[int] = ()) -> None:
+        """A device is in the network; ``anew``: it has just joined, and may have forgotten everything. ``missing``:
+        its endpoints that didn't tell what they are."""
         if anew and self._memory.devices.pop(model.eui64, None) is not None:
             self._memory.save()
-        steps = deque(self._steps(model))
         self.remove(model.eui64)
-        if steps:
-            job = self.jobs[model.eui64] = _Job(model, steps)
-            self._begin(job)
+        self._want(model, [*self._steps(model), *(_Step("describe", endpoint) for endpoint in missing)])
+
+    def restarted(self, model: Model) -> None:
+        """A device was without power: its values may be others, and what was set up may be lost."""
+        known = self._memory.devices.get(model.eui64, {})
+        steps = self._reads(model)
+        for at in model.places:
+            endpoint, cluster = at >> 16, at & 0xFFFF
+            configure = _Step("configure", endpoint, cluster)
+            if wanted := _wanted(model, at):
+                done = known.get(name_of(endpoint, cluster), {}).get("wanted") == wanted
+                steps += [_Step("bind", endpoint, cluster), _Step("check", endpoint, cluster) if done else configure]
+        self._want(model, steps)
 
     def read(self, model: Model) -> None:
-        """A device's values are wanted, which may have been read before: steps that are left come first."""
-        reads = [_Step("read", at >> 16, at & 0xFFFF) for at in model.places]
+        """A device's values are wanted, which may have been read before."""
+        self._want(model, self._reads(model))
+
+    def look(self, model: Model, endpoint: int) -> None:
+        """An endpoint speaks that the device didn't list: what it is is asked once."""
+        self._want(model, [_Step("look", endpoint)])
+
+    def _want(self, model: Model, steps: list[_Step]) -> None:
         job = self.jobs.get(model.eui64)
-        if job is not None:
-            job.steps.extend(step for step in reads if step not in job.steps)
-        elif reads:
-            job = self.jobs[model.eui64] = _Job(model, deque(reads))
+        if job is None:
+            if not steps:
+                return
+            job = self.jobs[model.eui64] = _Job(model, [])
+        job.steps += [step for step in steps if step not in job.steps]
+        if job.retry_at is not None or not job.begun:
+            job.retry_at = None
             self._begin(job)
 
     def remove(self, eui64: str) -> None:
@@ -130,6 +140,7 @@ class Setup:
 
     def clear(self) -> None:
         """The radio is gone."""
+        self._queue.clear()
         for eui64 in tuple(self.jobs):
             self.remove(eui64)
 
@@ -142,7 +153,7 @@ class Setup:
 
     def states(self, eui64: str) -> dict[str, str]:
         """For the administrator: what became of the reports of each ``endpoint/cluster``."""
-        return {name: _state(entry) for name, entry in sorted(self._memory.devices.get(eui64, {}).items())}
+        return {name: state(entry) for name, entry in sorted(self._memory.devices.get(eui64, {}).items())}
 
     def left_over(self, eui64: str) -> int:
         """How many steps the device still has before it."""
@@ -156,16 +167,20 @@ class Setup:
         for at in model.places:
             endpoint, cluster = at >> 16, at & 0xFFFF
             wanted = _wanted(model, at)
-            done = known.get(_name(endpoint, cluster), {}).get("wanted") == wanted
+            done = known.get(name_of(endpoint, cluster), {}).get("wanted") == wanted
             if wanted and not done:
                 ways += [_Step("bind", endpoint, cluster), _Step("configure", endpoint, cluster)]
             if not done or not model.sleepy:
                 reads.append(_Step("read", endpoint, cluster))
         return ways + reads
 
+    def _reads(self, model: Model) -> list[_Step]:
+        return [_Step("read", at >> 16, at & 0xFFFF) for at in model.places]
+
     # One device after another --------------------------------------------------------------------------------------
 
     def _begin(self, job: _Job) -> None:
+        job.begun = True
         if job.model.sleepy:
             self._next(job)
         else:
@@ -173,12 +188,18 @@ class Setup:
             self._fill()
 
     def _fill(self) -> None:
-        while self._queue and self._active < AT_ONCE:
-            job = self._queue.popleft()
-            if self.jobs.get(job.model.eui64) is job and not job.active:
-                job.active = True
-                self._active += 1
-                self._next(job)
+        if self._filling:
+            return  # a question failed at once; the loop below goes on with the next device
+        self._filling = True
+        try:
+            while self._queue and self._active < AT_ONCE:
+                job = self._queue.popleft()
+                if self.jobs.get(job.model.eui64) is job and not job.active:
+                    job.active = True
+                    self._active += 1
+                    self._next(job)
+        finally:
+            self._filling = False
 
     def _rest(self, job: _Job) -> None:
         if job.active:
@@ -192,87 +213,145 @@ class Setup:
             del self.jobs[model.eui64]
             self._rest(job)
             return
-        step = job.steps[0]
+        now = self._now()
+        step = next((step for step in job.steps if job.due.get(step, now) <= now), None)
+        if step is None:
+            job.retry_at = min(job.due[step] for step in job.steps)
+            self._rest(job)
+            return
 
         def done(answer: Answer) -> None:
             if self.jobs.get(model.eui64) is job:
                 self._answered(job, step, answer)
 
-        requests = self._requests
-        if step.kind == "bind":
-            requests.bind(model.eui64, step.endpoint, step.cluster, self.own_eui64, done)
+        self._ask(model, step, done)
+
+    def _ask(self, model: Model, step: _Step, done: Callable[[Answer], None]) -> None:
+        requests, radio, eui64 = self._requests, self.radio, model.eui64
+        device = None if radio is None else radio.device(eui64)
+        if radio is None or device is None:
+            done(NoReply(Outcome.NO_DEVICE))
+        elif step.kind == "bind":
+            requests.bind(eui64, step.endpoint, step.cluster, radio.eui64, done)
+        elif step.kind in ("look", "describe"):
+            requests.describe(eui64, device.nwk, step.endpoint, done)
         else:
-            requests.ask(model.eui64, step.endpoint, step.cluster, _content(model, step), done)
+            requests.ask(eui64, step.endpoint, step.cluster, _content(model, step), done)
 
     def _answered(self, job: _Job, step: _Step, answer: Answer) -> None:
         if isinstance(answer, NoReply):
+            if step.kind == "describe":
+                self._postpone(job, step)
             job.retry_at = self._now() + job.wait
             job.wait = min(2 * job.wait, LAST_RETRY)
             self._rest(job)
-            self._silent(job.model)
+            if answer.outcome is not Outcome.BUSY:
+                self._silent(job.model)
             return
+        job.wait = FIRST_RETRY
+        over = True
         try:
             _KINDS[step.kind](self, job.model, step, answer)
         except PeerError as error:
             _LOG.debug("%s: %s", job.model.eui64, error)
-        job.wait = FIRST_RETRY
-        job.steps.popleft()
+            over = step.kind != "describe"
+        if self.jobs.get(job.model.eui64) is not job:
+            return  # another has taken its place, for what was answered
+        if over:
+            job.steps.remove(step)
+        else:
+            self._postpone(job, step)
         self._next(job)
+
+    def _postpone(self, job: _Job, step: _Step) -> None:
+        """A device doesn't tell what an endpoint is: it is asked later each time, and not for ever."""
+        tries = job.tries[step] = job.tries.get(step, 0) + 1
+        if tries < DESCRIBED:
+            job.due[step] = self._now() + min(FIRST_DESCRIBE * 2 ** (tries - 1), LAST_RETRY)
+        else:
+            job.steps.remove(step)
+            job.due.pop(step, None)
 
     # What was answered ---------------------------------------------------------------------------------------------
 
     def _bound(self, model: Model, step: _Step, reply: Reply) -> None:
         status = reply.payload[0] if reply.payload else 0x01
-        self._entry(model, step)["bind"] = "SUCCESS" if not status else zdo.status_name(status)
+        self._entry(model, step)["bind"] = SUCCESS if not status else zdo.status_name(status)
 
     def _configured(self, model: Model, step: _Step, reply: Reply) -> None:
         rows = [slot.row for slot in model.places[_at(step)].values() if slot.row.reporting is not None]
+        fault = ""
         if reply.command == General.DEFAULT_RESPONSE:
             _, status = foundation.default_responded(reply.payload)
             failed = {row.attribute: status for row in rows}
         else:
-            failed = foundation.configure_reporting_response(reply.payload)
+            failed, fault = foundation.configure_reporting_response(reply.payload)
+        words = {attribute: foundation.status_name(status) for attribute, status in failed.items()}
+        rest = words.get(-1, "malformed answer" if fault else "SUCCESS")
         entry = self._entry(model, step)
-        entry["reports"] = {
-            f"{row.attribute:04x}": foundation.status_name(failed.get(row.attribute, failed.get(-1, 0))) for row in rows
-        }
-        entry["wanted"] = _wanted(model, _at(step))
+        entry["reports"] = {f"{row.attribute:04x}": words.get(row.attribute, rest) for row in rows}
+        if not fault:  # else it is asked again at the next start
+            entry["wanted"] = _wanted(model, _at(step))
+            slots = model.places[_at(step)].items()
+            entry["types"] = {f"{number:04x}": slot.type.id for number, slot in slots if slot.type is not slot.row.type}
         self._memory.save()
 
+    def _checked(self, model: Model, step: _Step, reply: Reply) -> None:
+        found: dict[int, tuple[int, int, Value]] = {}
+        if reply.command == General.READ_REPORTING_RESPONSE:
+            found = foundation.read_reporting_response(reply.payload)
+        taken = self._entry(model, step).get("reports")
+        for record in _records(model, _at(step)):
+            refused = isinstance(taken, dict) and taken.get(f"{record.attribute:04x}") != SUCCESS
+            if not refused and found.get(record.attribute) != (record.minimum, record.maximum, record.change):
+                self._want(model, [_Step("configure", step.endpoint, step.cluster)])
+                return
+
+    def _described(self, model: Model, step: _Step, reply: Reply) -> None:
+        descriptor = zdo.simple_descriptor_response(reply.payload)
+        if descriptor.endpoint != step.endpoint:
+            raise PeerError("another endpoint is described")
+        if self.radio is not None:
+            self.radio.described(model.eui64, descriptor)
+
     def _read(self, model: Model, step: _Step, reply: Reply) -> None:
+        records: list[foundation.ReadRecord] = []
         if reply.command == General.READ_RESPONSE:
-            values = answered(model.places[_at(step)], foundation.read_response(reply.payload))
-            if values:
-                self._tell(model, values)
+            records, _ = foundation.read_response(reply.payload)
+        values = answered(model, _at(step), records)
+        told = {record.attribute for record in records}
+        entry = self._memory.devices.get(model.eui64, {}).get(name_of(step.endpoint, step.cluster), {})
+        for attribute, slot in model.places[_at(step)].items():
+            if attribute not in told and f"{attribute:04x}" in refused(entry, UNSUPPORTED):
+                missing(model, slot)
+        if refused(entry, WRONG_TYPE) and entry.get("wanted") != _wanted(model, _at(step)):
+            self._want(model, [_Step("configure", step.endpoint, step.cluster)])  # by the types that it told now
+        if values:
+            self._tell(model, values)
 
     def _entry(self, model: Model, step: _Step) -> dict[str, Any]:
-        return self._memory.devices.setdefault(model.eui64, {}).setdefault(_name(step.endpoint, step.cluster), {})
+        return self._memory.devices.setdefault(model.eui64, {}).setdefault(name_of(step.endpoint, step.cluster), {})
 
 
-_KINDS: Final = {"bind": Setup._bound, "configure": Setup._configured, "read": Setup._read}
-
-
-def _state(entry: dict[str, Any]) -> str:
-    """``configured``, or what the device refused."""
-    reports = entry.get("reports")
-    words = {"bind": entry.get("bind"), **(reports if isinstance(reports, dict) else {})}
-    failed = [f"{name} {word}" for name, word in words.items() if word not in ("SUCCESS", None)]
-    return ", ".join(failed) or ("configured" if reports else "bound")
+_KINDS: Final = {
+    "bind": Setup._bound,
+    "configure": Setup._configured,
+    "check": Setup._checked,
+    "read": Setup._read,
+    "look": Setup._described,
+    "describe": Setup._described,
+}
 
 
 def _at(step: _Step) -> int:
     return step.endpoint << 16 | step.cluster
 
 
-def _name(endpoint: int, cluster: int) -> str:
-    return f"{endpoint}/{cluster:04x}"
-
-
 def _records(model: Model, at: int) -> list[ReportingRecord]:
     return [
         ReportingRecord(
             attribute=slot.row.attribute,
-            type=slot.row.type,
+            type=slot.type,
             minimum=slot.row.reporting.minimum,
             maximum=slot.row.reporting.maximum,
             change=slot.row.reporting.change,
@@ -290,5 +369,8 @@ def _wanted(model: Model, at: int) -> str:
 def _content(model: Model, step: _Step) -> Content:
     if step.kind == "read":
         return Content(General.READ, foundation.read(model.places[_at(step)]), General.READ_RESPONSE)
+    if step.kind == "check":
+        wanted = foundation.read_reporting(record.attribute for record in _records(model, _at(step)))
+        return Content(General.READ_REPORTING, wanted, General.READ_REPORTING_RESPONSE)
     payload = foundation.configure_reporting(_records(model, _at(step)))
     return Content(General.CONFIGURE_REPORTING, payload, General.CONFIGURE_REPORTING_RESPONSE)

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Final
 
 from adapters.zigbee.config import ZigbeeConfig
 from adapters.zigbee.memory import TunnelMemory
+from carriage.log_rate import LogRate
 from carriage.zigbee.events import CloseReason, FailReason, Handle, Post
 from carriage.zigbee.segmentation import DTLS_UNIT_LIMIT, TLS_UNIT_LIMIT
 from carriage.zigbee.transfer import LossReason
@@ -126,6 +127,12 @@ class Shared:
     """The open tunnels, for the next start."""
     salt: str
     """Drawn at each start."""
+    lines: LogRate = field(default_factory=LogRate)
+
+    def note(self, level: int, text: str, *values: object) -> None:
+        """A log line about what a device can cause as often as it likes; counters have the rest."""
+        if self.lines.permits(self.context.now()):
+            _LOG.log(level, text, *values)
 
     def hold(self, envelope: EnvelopeId, session: SessionId | None) -> None:
         """The device sleeps: an order waits until it asks. The final word comes later."""
@@ -138,5 +145,5 @@ class Shared:
         outcome = Outcome.DELIVERED if reason is None else Outcome.DROPPED
         self.counters["delivered" if reason is None else "dropped"] += 1
         if reason is not None:
-            _LOG.info("envelope %d dropped: %s", envelope, reason.value)
+            self.note(logging.INFO, "envelope %d dropped: %s", envelope, reason.value)
         self.context.settle(Receipt(envelope, outcome, reason, session))

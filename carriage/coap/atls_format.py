@@ -39,7 +39,7 @@ REASON_CODES: Final[dict[str, int]] = {
     "method": codes.METHOD_NOT_ALLOWED,
     "not-acceptable": codes.NOT_ACCEPTABLE,
     "order": codes.CONFLICT,  # a unit number that the session can't take
-    "superseded": codes.CONFLICT,  # a newer PUT for the same property came before this one was on the air
+    "superseded": codes.CONFLICT,  # a newer command for the same property took its place
     "internal": codes.INTERNAL_SERVER_ERROR,
 }
 _REASONS: Final[dict[int, str]] = {}

@@ -29,6 +29,7 @@ from carriage.coap.connection import (
 )
 from carriage.coap.server import LAYER_1
 from carriage.coap.udp import Address, Datagrams, connect
+from carriage.log_rate import LogRate
 from layer.association import Association
 from layer.config import AssociationConfig, Role
 from layer.credentials import Credentials
@@ -106,6 +107,7 @@ class CoapsClient:
         self._heard = 0.0
         self._pinged: float | None = None
         self._running = False
+        self._log_rate = LogRate()
 
     @property
     def info(self) -> AssociationInfo | None:
@@ -245,7 +247,11 @@ class CoapsClient:
             if self._connection is not None:
                 self._heard = now
                 self._pinged = None
-                self._connection.receive(event.data, now)
+                try:
+                    self._connection.receive(event.data, now)
+                except Exception:  # as good as lost on the way: the timers must go on
+                    if self._log_rate.permits(now):
+                        _LOG.exception("coaps: a message could not be read")
         elif isinstance(event, HandshakeCompleted):
             self._established(event.info, now)
         else:

@@ -294,7 +294,7 @@ class ClientSide:
         block = find_block(options, opt.BLOCK2)
         if not codes.is_success(message.code):
             if call.established:
-                self._fail(call, Reason.CHANGED, now)
+                self._restart(call, download, now)  # the state may be a shorter one by now
             else:
                 self._deliver(call, message.code, options, message.payload, now)
             return

@@ -29,7 +29,8 @@ class CoapConfig:
     answer_lifetime: float = 247.0  # after which an unanswered request of the peer is forgotten
     max_observations: int = 64  # by the peer
     max_notifications: int = 16  # of one observation that wait behind the one on its way
-    fetch_timeout: float = 100.0  # for the observer to ask for the next block: longer than its retransmissions (93 s)
+    fetch_timeout: float = 100.0  # for the observer of units to ask for the next block: longer than it repeats (93 s)
+    fetch_patience: float = 5.0  # the same for an observer of states: then a newer one may go out
     ping_timeout: float = 30.0  # over streams; over datagrams the message layer decides
 
     def __post_init__(self) -> None:
@@ -48,6 +49,7 @@ class CoapConfig:
             self.response_timeout,
             self.answer_lifetime,
             self.fetch_timeout,
+            self.fetch_patience,
             self.ping_timeout,
         )
         if min(counts) < 1 or min(times) <= 0 or not 0 <= self.block_szx <= MAX_SZX:

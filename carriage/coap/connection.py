@@ -139,22 +139,25 @@ class CoapConnection:
 
     # The server's side
 
-    def respond(self, exchange: int, response: Response, now: float, *, observe: bool = False) -> Answer:
+    def respond(
+        self, exchange: int, response: Response, now: float, *, observe: bool = False, states: bool = False
+    ) -> Answer:
         """Answer a received request.
 
         With ``observe``, a success code and a request to register, the answer says ``OBSERVED`` and ``notify`` goes
         on. An answer that was piggy-backed can get lost unseen before the first notification: units that must not
-        get lost belong into notifications.
+        get lost belong into notifications. With ``states`` what is notified are states, of which the newest counts.
         """
         self._now = now
-        return self._server.respond(exchange, response, now, observe=observe)
+        return self._server.respond(exchange, response, now, observe=observe, states=states)
 
-    def notify(self, exchange: int, response: Response, now: float, *, confirmable: bool = True) -> int | Reason:
+    def notify(self, exchange: int, response: Response, now: float, *, confirmable: bool = True) -> int | Reason | None:
         """Send to an observer, behind what is on its way. An error code ends the observation once it is delivered.
 
-        Returns the notification's id, which ``NotificationAcknowledged`` or ``NotificationFailed`` repeats (a
-        non-confirmable one is told only where it fails or came in blocks). Refusals are values: ``QUEUE_FULL``, or
-        ``COMPLETED`` where the observation is over.
+        Returns the notification's id, which ``NotificationAcknowledged`` or ``NotificationFailed`` repeats, unless a
+        newer state takes its place while it waits. None: it is not confirmable, and nothing more is told of it; what
+        goes in blocks is always confirmable. Refusals are values: ``QUEUE_FULL``, or ``COMPLETED`` where the
+        observation is over.
         """
         self._now = now
         return self._server.observations.notify(exchange, response, now, confirmable=confirmable)

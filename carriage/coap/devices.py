@@ -27,11 +27,15 @@ SENML_JSON: Final = 110
 """application/senml+json (RFC 8428, section 12.4)."""
 SENML_CBOR: Final = 112
 """application/senml+cbor."""
+JSON: Final = 50
+"""application/json (RFC 7252, section 12.3): of what is set only."""
 
 ONE_FORMATS: Final = (SENML_JSON, SENML_CBOR, TEXT)
 """Of one property. The first is for who states no Accept: unlike text it tells how old a value is."""
 ALL_FORMATS: Final = (SENML_JSON, SENML_CBOR)
 """Of a whole device."""
+SET_FORMATS: Final = (*ONE_FORMATS, JSON)
+"""Of what one property is set to."""
 COMMAND_FORMATS: Final = (TEXT,)
 
 MAX_DIAGNOSTIC: Final = 120
@@ -119,7 +123,7 @@ def _read(request: Request, device: str, name: str, command: bool) -> Operation 
 def _write(request: Request, device: str, name: str) -> Operation | Response:
     # RFC 7252, section 5.5.1: without a Content-Format none may be assumed, but text is what such clients send.
     sent = opt.first_uint(request.options, opt.CONTENT_FORMAT)
-    if sent is not None and sent not in ONE_FORMATS:
+    if sent is not None and sent not in SET_FORMATS:
         return refusal("content")
     return Write(device, name, TEXT if sent is None else sent, request.payload)
 

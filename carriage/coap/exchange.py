@@ -88,7 +88,7 @@ class ResponseFailed:
 
 @dataclass(slots=True)
 class NotificationAcknowledged:
-    """The observer has the whole notification."""
+    """The observer has the whole notification; of a state, it has had the time to fetch all of it."""
 
     exchange: int
     notification: int

@@ -1,6 +1,12 @@
-"""The peer's observations on a connection (RFC 7641 section 4): one notification on its way at a time, none superseded
-before it is acknowledged and, where it came in blocks, fetched to its end. That departs from section 4.5.2 on purpose:
-what is forwarded are units of which none may be skipped.
+"""The peer's observations on a connection (RFC 7641 section 4): one notification on its way at a time.
+
+What is observed are units or states. Of units none may be skipped: the next one waits until the one before is
+acknowledged and, if it came in blocks, fetched to its end; one that isn't ends the observation. That departs from
+section 4.5.2 on purpose. Of states the newest is as good as all before it: only the newest waits, and no longer than
+the observer goes on fetching blocks. A block that nobody fetches ends nothing.
+
+All observations draw their numbers from one series that follows the clock in milliseconds: it goes up over each
+registration and each connection of an observer (sections 3.4 and 4.4), and comes round in 4.6 h.
 """
 
 from __future__ import annotations
@@ -8,6 +14,7 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from typing import Final
 
 from carriage.coap import codes
 from carriage.coap import options as opt
@@ -31,6 +38,8 @@ from layer.errors import UsageError
 # ((exchange, notification), key, szx, response, now) -> options, payload, whether the rest must be fetched
 MakeBody = Callable[[tuple[int, int], Key, int, Response, float], tuple[Options, bytes, bool]]
 
+_FIRST: Final = 0  # the answer that an observation begins with, among the ids of notifications
+
 
 @dataclass(slots=True)
 class _Notification:
@@ -46,7 +55,7 @@ class _Observation:
     token: bytes
     key: Key
     szx: int
-    number: int = 0
+    states: bool
     waiting: deque[_Notification] = field(default_factory=deque)
     current: _Notification | None = None
     acknowledged: bool = False
@@ -59,37 +68,63 @@ class _Observation:
 class Observations:
     """All observations by one peer, within ``max_observations`` of the configuration."""
 
-    __slots__ = ("_beneath", "_by_exchange", "_by_token", "_config", "_emit", "_fetching", "_make_body", "_next_id")
+    __slots__ = (
+        "_beneath",
+        "_by_exchange",
+        "_by_token",
+        "_config",
+        "_emit",
+        "_fetching",
+        "_in_blocks",
+        "_make_body",
+        "_next_id",
+        "_number",
+    )
 
     def __init__(
-        self, beneath: Beneath, config: CoapConfig, emit: Callable[[Event], object], make_body: MakeBody
+        self,
+        beneath: Beneath,
+        config: CoapConfig,
+        emit: Callable[[Event], object],
+        make_body: MakeBody,
+        in_blocks: Callable[[Response, int], bool],
     ) -> None:
         self._beneath = beneath
         self._config = config
         self._emit = emit
         self._make_body = make_body
+        self._in_blocks = in_blocks
         self._by_exchange: dict[int, _Observation] = {}
         self._by_token: dict[bytes, _Observation] = {}
-        self._fetching: dict[int, float] = {}  # by time: every one is set the same distance ahead
+        self._fetching: dict[int, float] = {}  # until when the observer may ask for the next block
         self._next_id = 0
+        self._number = 0
 
     def __len__(self) -> int:
         return len(self._by_exchange)
 
-    def add(self, exchange: int, request: Message, key: Key, szx: int) -> bool:
+    def add(self, exchange: int, request: Message, key: Key, szx: int, *, states: bool) -> bool:
         """Register; false where there are too many."""
         if len(self._by_exchange) >= self._config.max_observations:
             return False
-        observation = _Observation(self, exchange, request.token, key, szx)
+        observation = _Observation(self, exchange, request.token, key, szx, states)
         self._by_exchange[exchange] = observation
         self._by_token[request.token] = observation
         return True
 
-    def sequence(self, exchange: int) -> bytes:
-        """The next value of the Observe option."""
+    def begin_in_blocks(self, exchange: int, response: Response, now: float) -> tuple[int, int]:
+        """The first answer of an observation of states is in blocks: it is waited for like a notification."""
         observation = self._by_exchange[exchange]
-        observation.number = (observation.number + 1) % SPACE
-        return encode_uint(observation.number)
+        observation.current = _Notification(_FIRST, response, confirmable=True)
+        observation.acknowledged = True
+        self._await_fetch(observation, now)
+        return exchange, _FIRST
+
+    def next_number(self, now: float) -> bytes:
+        """The next value of the Observe option."""
+        number = int(now * 1000)
+        self._number = number if number > self._number else self._number + 1
+        return encode_uint(self._number % SPACE)
 
     def leave(self, token: bytes, *, deregister: bool, now: float) -> None:
         """The peer deregisters, or registers anew with a token that is in use."""
@@ -97,10 +132,11 @@ class Observations:
         if observation is not None:
             self.end(observation.exchange, Reason.DEREGISTERED if deregister else Reason.REPLACED, now)
 
-    def notify(self, exchange: int, response: Response, now: float, *, confirmable: bool) -> int | Reason:
+    def notify(self, exchange: int, response: Response, now: float, *, confirmable: bool) -> int | Reason | None:
         """Send or queue a notification; an error code ends the observation once it is delivered.
 
-        Returns its id; ``Reason.QUEUE_FULL`` where too many wait, ``Reason.COMPLETED`` where there is no such
+        Returns its id, or None where it is not confirmable: of such a one nothing more is told. One that goes in blocks
+        is always confirmable. ``Reason.QUEUE_FULL``: too many units wait; ``Reason.COMPLETED``: there is no such
         observation (any more).
         """
         if not codes.is_response(response.code):
@@ -108,37 +144,38 @@ class Observations:
         observation = self._by_exchange.get(exchange)
         if observation is None:
             return Reason.COMPLETED
-        if len(observation.waiting) >= self._config.max_notifications:
+        waiting = observation.waiting
+        if observation.states and waiting:
+            confirmable |= waiting.pop().confirmable
+        elif len(waiting) >= self._config.max_notifications:
             return Reason.QUEUE_FULL
+        confirmable = confirmable or self._in_blocks(response, observation.szx)
         self._next_id += 1
-        observation.waiting.append(_Notification(self._next_id, response, confirmable))
+        waiting.append(_Notification(self._next_id, response, confirmable))
         if observation.current is None:
             self._next(observation, now)
-        return self._next_id
+        return self._next_id if confirmable else None
 
     def _next(self, observation: _Observation, now: float) -> None:
         while observation.waiting and observation.current is None:
             notification = observation.waiting.popleft()
-            observation.current = notification
             response = notification.response
             options, payload, more = self._make_body(
                 (observation.exchange, notification.id), observation.key, observation.szx, response, now
             )
             if codes.is_success(response.code):
-                options = (*options, (opt.OBSERVE, self.sequence(observation.exchange)))
-            observation.acknowledged = not notification.confirmable
-            observation.fetched = not more
-            if more:
-                self._await_fetch(observation, now)
+                options = (*options, (opt.OBSERVE, self.next_number(now)))
+            if notification.confirmable:
+                observation.current = notification
+                observation.acknowledged = False
+                observation.fetched = not more
+                if more:
+                    self._await_fetch(observation, now)
             message = Message(CON, response.code, 0, observation.token, options, payload)
             if not self._beneath.send(message, observation, now, confirmable=notification.confirmable):
                 self.end(observation.exchange, Reason.QUEUE_FULL, now)
-                return
-            if not notification.confirmable and not more:
-                observation.current = None
-                if not codes.is_success(response.code):
-                    self.end(observation.exchange, Reason.COMPLETED, now)
-                    return
+            elif not notification.confirmable and not codes.is_success(response.code):
+                self.end(observation.exchange, Reason.COMPLETED, now)
 
     def settled(self, observation: _Observation, outcome: Outcome, now: float) -> None:
         """The message layer's word about the current notification (or a reset of an earlier non-confirmable one)."""
@@ -151,25 +188,38 @@ class Observations:
         elif observation.exchange in self._fetching:
             self._await_fetch(observation, now)
 
-    def fetching(self, exchange: int, notification: int, now: float) -> None:
-        """The observer goes on fetching a notification: give it time for the next block."""
-        observation = self._by_exchange.get(exchange)
-        if observation is not None and observation.current is not None and observation.current.id == notification:
-            self._await_fetch(observation, now)
-
-    def fetched(self, exchange: int, notification: int, now: float) -> None:
-        """The observer has the last block of a notification."""
-        observation = self._by_exchange.get(exchange)
-        if observation is None or observation.current is None or observation.current.id != notification:
-            return
-        observation.fetched = True
+    def fetching(self, exchange: int, notification: int, now: float) -> bool:
+        """The observer fetches one more block of a notification; true if it is the one that is on its way."""
+        observation = self._on_its_way(exchange, notification)
+        if observation is None:
+            return False
         # Whoever fetches the rest has the first block, even if the acknowledgement got lost.
         self._beneath.forget(observation, now)
-        self._complete(observation, now)
+        observation.acknowledged = True
+        self._await_fetch(observation, now)
+        return True
+
+    def fetched(self, exchange: int, notification: int, outcome: Outcome, now: float) -> None:
+        """What became of the last block of a notification."""
+        observation = self._on_its_way(exchange, notification)
+        if observation is None:
+            return
+        if outcome is Outcome.ACKNOWLEDGED or observation.states:
+            self._complete(observation, now)
+        else:
+            self.end(exchange, REASON_OF[outcome], now)
+
+    def _on_its_way(self, exchange: int, notification: int) -> _Observation | None:
+        observation = self._by_exchange.get(exchange)
+        if observation is None or observation.current is None or observation.current.id != notification:
+            return None
+        return observation
 
     def _await_fetch(self, observation: _Observation, now: float) -> None:
-        self._fetching.pop(observation.exchange, None)
-        self._fetching[observation.exchange] = now + self._config.fetch_timeout
+        config = self._config
+        self._fetching[observation.exchange] = now + (
+            config.fetch_patience if observation.states else config.fetch_timeout
+        )
 
     def _complete(self, observation: _Observation, now: float) -> None:
         notification = observation.current
@@ -177,7 +227,8 @@ class Observations:
             return
         observation.current = None
         self._fetching.pop(observation.exchange, None)
-        self._emit(NotificationAcknowledged(observation.exchange, notification.id))
+        if notification.id != _FIRST:
+            self._emit(NotificationAcknowledged(observation.exchange, notification.id))
         if codes.is_success(notification.response.code):
             self._next(observation, now)
         else:
@@ -192,25 +243,27 @@ class Observations:
             del self._by_token[observation.token]
         self._fetching.pop(exchange, None)
         self._beneath.forget(observation, now)
-        if observation.current is not None:
+        if observation.current is not None and observation.current.id != _FIRST:
             self._emit(NotificationFailed(exchange, observation.current.id, reason))
         for notification in observation.waiting:
             self._emit(NotificationFailed(exchange, notification.id, reason))
         self._emit(ObservationEnded(exchange, reason))
 
     def next_deadline(self) -> float | None:
-        """When the oldest notification has waited long enough to be fetched."""
-        for deadline in self._fetching.values():
-            return deadline
-        return None
+        """When the first notification has waited long enough to be fetched."""
+        return min(self._fetching.values()) if self._fetching else None
 
     def tick(self, now: float) -> None:
-        """Give up notifications that nobody fetches to their end, and their observations with them."""
-        while self._fetching:
-            exchange = next(iter(self._fetching))
-            if self._fetching[exchange] > now:
-                return
-            self.end(exchange, Reason.TIMED_OUT, now)
+        """Wait no longer for whoever does not fetch: a state makes way for the next, a unit takes its observation with
+        it."""
+        for exchange in [exchange for exchange, deadline in self._fetching.items() if deadline <= now]:
+            del self._fetching[exchange]
+            observation = self._by_exchange[exchange]
+            observation.fetched = True
+            if not observation.states:
+                self.end(exchange, Reason.TIMED_OUT, now)
+            elif observation.acknowledged:
+                self._complete(observation, now)
 
     def close(self, now: float) -> None:
         """End all."""

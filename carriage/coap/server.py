@@ -30,9 +30,10 @@ from carriage.coap.connection import (
 )
 from carriage.coap.deadlines import Deadlines
 from carriage.coap.udp import Address, Datagrams, bind
+from carriage.log_rate import LogRate
 from layer.config import AssociationConfig
 from layer.credentials import Credentials
-from layer.errors import UsageError
+from layer.errors import PeerError, UsageError
 from layer.events import AssociationInfo
 from layer.listener import DtlsListener, ListenerEvent, PeerConnected, PeerData, PeerGone
 
@@ -46,7 +47,9 @@ COUNTERS: Final = (
     "responses_failed",
     "notifications_acknowledged",
     "notifications_failed",
+    "requests_refused",
     "handler_errors",
+    "message_errors",
 )
 
 Arguments = TypeVarTuple("Arguments")
@@ -56,15 +59,20 @@ class Limits(TypedDict, total=False):
     """What may be bounded otherwise than by default; see ``DtlsListener``."""
 
     max_half_open: int
-    max_peers: int
     max_half_open_per_host: int
+    max_peers: int
     max_peers_per_host: int
+    max_peers_per_identity: int
+    handshake_burst: float
+    handshake_rate: float
+    first_answer: float
     idle_timeout: float | None
     cookie_lifetime: float
 
 
 class Handler(Protocol):
-    """What the server tells its owner. An exception in it is logged, and costs the request a 5.00."""
+    """What the server tells its owner. An exception in it is counted, logged at a bounded rate, and costs the request a
+    5.00, or a 4.00 where it is a ``PeerError``."""
 
     def connected(self, peer: Peer) -> None:
         """A peer's handshake is done."""
@@ -73,7 +81,7 @@ class Handler(Protocol):
         """A whole request; answer with ``peer.respond``, now or later."""
 
     def acknowledged(self, peer: Peer, exchange: int, notification: int) -> None:
-        """The observer has this notification."""
+        """The observer has this notification; see ``NotificationAcknowledged``."""
 
     def observation_ended(self, peer: Peer, exchange: int, reason: Reason) -> None:
         """Every notification of it that is not acknowledged by now has failed. Not called for a peer that is gone."""
@@ -138,13 +146,13 @@ class Peer:
     def __repr__(self) -> str:
         return f"<Peer {self.id}>"
 
-    def respond(self, exchange: int, response: Response, *, observe: bool = False) -> Answer:
+    def respond(self, exchange: int, response: Response, *, observe: bool = False, states: bool = False) -> Answer:
         """See ``CoapConnection.respond``; ``Answer.GONE`` also for a peer that is gone."""
-        answer = self.connection.respond(exchange, response, self._server.now(), observe=observe)
+        answer = self.connection.respond(exchange, response, self._server.now(), observe=observe, states=states)
         self._server.touch(self)
         return answer
 
-    def notify(self, exchange: int, response: Response, *, confirmable: bool = True) -> int | Reason:
+    def notify(self, exchange: int, response: Response, *, confirmable: bool = True) -> int | Reason | None:
         """See ``CoapConnection.notify``."""
         sent = self.connection.notify(exchange, response, self._server.now(), confirmable=confirmable)
         self._server.touch(self)
@@ -179,6 +187,7 @@ class CoapsServer:
         self._datagrams: Datagrams | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
         self._counters = dict.fromkeys(COUNTERS, 0)
+        self._log_rate = LogRate()
 
     def start(self) -> None:
         """Begin to serve in the running loop."""
@@ -232,7 +241,10 @@ class CoapsServer:
     def _received(self, data: bytes, address: Address) -> None:
         self._awake = True
         now = self.now()
-        self._listener.receive_datagram(data, address, now)
+        try:
+            self._listener.receive_datagram(data, address, now)
+        except Exception:
+            self._raised("message_errors")
         self._listener_events(now)
 
     def _icmp(self, error: OSError) -> None:
@@ -243,7 +255,10 @@ class CoapsServer:
             if isinstance(event, PeerData):
                 peer = self._peers.get(event.peer_id)
                 if peer is not None:
-                    peer.connection.receive(event.data, now)
+                    try:
+                        peer.connection.receive(event.data, now)
+                    except Exception:
+                        self._raised("message_errors")
                     self._dirty.add(peer)
                     self._peer_events(peer)
             elif isinstance(event, PeerConnected):
@@ -265,7 +280,7 @@ class CoapsServer:
         connection.start(now)
         peer = Peer(self, event.peer_id, event.addr, event.info, connection)
         self._peers[peer.id] = peer
-        _LOG.info("coaps: peer %d connected, %s", peer.id, event.info.protocol)
+        _LOG.debug("coaps: peer %d connected, %s", peer.id, event.info.protocol)
         self._guarded(self._handler.connected, peer)
 
     def _peer_events(self, peer: Peer) -> None:
@@ -273,7 +288,13 @@ class CoapsServer:
         while (event := peer.connection.next_event()) is not None:
             if isinstance(event, RequestReceived):
                 counters["requests"] += 1
-                if not self._guarded(handler.request, peer, event.exchange, event.request):
+                try:
+                    handler.request(peer, event.exchange, event.request)
+                except PeerError as error:
+                    counters["requests_refused"] += 1
+                    peer.respond(event.exchange, Response(codes.BAD_REQUEST, (), str(error).encode()))
+                except Exception:
+                    self._raised("handler_errors")
                     peer.respond(event.exchange, Response(codes.INTERNAL_SERVER_ERROR))
             elif isinstance(event, NotificationAcknowledged):
                 counters["notifications_acknowledged"] += 1
@@ -285,15 +306,17 @@ class CoapsServer:
             elif isinstance(event, ResponseFailed):
                 counters["responses_failed"] += 1
 
-    def _guarded(self, callback: Callable[[*Arguments], None], *arguments: *Arguments) -> bool:
-        """Our owner's fault must not stop the other peers. False where the callback raised."""
+    def _guarded(self, callback: Callable[[*Arguments], None], *arguments: *Arguments) -> None:
         try:
             callback(*arguments)
         except Exception:
-            self._counters["handler_errors"] += 1
-            _LOG.exception("coaps: the handler raised")
-            return False
-        return True
+            self._raised("handler_errors")
+
+    def _raised(self, counter: str) -> None:
+        """A fault of ours or of our owner's must not stop the other peers; and whoever causes it can do so again."""
+        self._counters[counter] += 1
+        if self._log_rate.permits(self.now()):
+            _LOG.exception("coaps: %s, %d so far", counter, self._counters[counter])
 
     # Out
 
@@ -347,7 +370,7 @@ class CoapsServer:
     def _forget(self, peer: Peer, reason: str, now: float) -> None:
         del self._peers[peer.id]
         peer.connection.close(now, reason)
-        _LOG.info("coaps: peer %d gone: %s", peer.id, reason)
+        _LOG.debug("coaps: peer %d gone: %s", peer.id, reason)
         self._guarded(self._handler.gone, peer, reason)
 
     # Time
@@ -378,7 +401,10 @@ class CoapsServer:
             peer.scheduled = None
             deadline = peer.connection.next_deadline()
             if deadline is not None and deadline <= now:
-                peer.connection.tick(now)
+                try:
+                    peer.connection.tick(now)
+                except Exception:
+                    self._raised("message_errors")
             self._dirty.add(peer)
         self._flush()
 
@@ -394,6 +420,7 @@ def _soonest(config: CoapConfig) -> float:
         config.response_timeout,
         config.answer_lifetime,
         config.fetch_timeout,
+        config.fetch_patience,
         config.ping_timeout,
     )
 

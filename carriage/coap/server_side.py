@@ -81,10 +81,7 @@ class _LastBlock:
     notification: int
 
     def settled(self, outcome: Outcome, now: float) -> None:
-        if outcome is Outcome.ACKNOWLEDGED:
-            self.observations.fetched(self.exchange, self.notification, now)
-        else:
-            self.observations.end(self.exchange, REASON_OF[outcome], now)
+        self.observations.fetched(self.exchange, self.notification, outcome, now)
 
 
 class ServerSide:
@@ -124,7 +121,7 @@ class ServerSide:
             lifetime=config.transfer_lifetime,
         )
         self._downloads = Downloads(max_count=config.max_transfers, lifetime=config.transfer_lifetime)
-        self.observations = Observations(beneath, config, emit, self._notification_body)
+        self.observations = Observations(beneath, config, emit, self._notification_body, self._in_blocks)
         self._keepers = (self._uploads, self._downloads, self.observations)
 
     # Requests
@@ -209,21 +206,20 @@ class ServerSide:
         if not chunk:
             self._send(message, codes.BAD_REQUEST, (), b"no such block", None, now)
             return True
-        if block.more or served.notification is None:
-            if served.notification is not None:
-                self.observations.fetching(*served.notification, now)
+        notification = served.notification
+        if notification is None or not self.observations.fetching(*notification, now) or block.more:
             self._send(message, served.response.code, options, chunk, None, now)
             return True
-        # The end of a notification goes separately, since only then its arrival is confirmed: the next notification
-        # would make the observer drop what it has of this one.
+        # The end of a notification goes separately, since only then its arrival is confirmed: the next one would make
+        # the observer drop what it has of this one.
         self._beneath.accept(message, now)
         last = Message(CON, served.response.code, 0, message.token, options, chunk)
-        self._beneath.send(last, _LastBlock(self.observations, *served.notification), now, confirmable=True)
+        self._beneath.send(last, _LastBlock(self.observations, *notification), now, confirmable=True)
         return True
 
     # Answers
 
-    def respond(self, exchange: int, response: Response, now: float, *, observe: bool) -> Answer:
+    def respond(self, exchange: int, response: Response, now: float, *, observe: bool, states: bool) -> Answer:
         """Answer a request; with ``observe`` and a success code, go on with notifications if it asked to register."""
         opened = self._open.pop(exchange, None)
         if opened is None:
@@ -236,13 +232,13 @@ class ServerSide:
             and opened.register
             and codes.is_success(response.code)
             and self.observations.add(
-                exchange, opened.message, body_key(opened.message.code, opened.options), opened.szx
+                exchange, opened.message, body_key(opened.message.code, opened.options), opened.szx, states=states
             )
         )
         if opened.block1 is not None:
             options = (*options, (opt.BLOCK1, opened.block1))
         if registered:
-            options = (*options, (opt.OBSERVE, self.observations.sequence(exchange)))
+            options = (*options, (opt.OBSERVE, self.observations.next_number(now)))
         payload = response.payload
         limit = self._limit(options, payload, opened.szx)
         if opened.asked or len(payload) > limit:
@@ -255,7 +251,8 @@ class ServerSide:
                 return Answer.SENT
             if block.more:
                 key = body_key(opened.message.code, opened.options)
-                self._downloads.keep(key, self._for_fetches(whole), now)
+                first = self.observations.begin_in_blocks(exchange, whole, now) if registered and states else None
+                self._downloads.keep(key, self._for_fetches(whole), now, first)
             if opened.block1 is not None:
                 options = (*options, (opt.BLOCK1, opened.block1))
         sent = self._send(opened.message, response.code, options, payload, exchange, now)
@@ -269,6 +266,9 @@ class ServerSide:
         """What goes in one message. A block size below the largest is a wish for small messages."""
         limit = room(len(payload), options, self._beneath.body_limit, self._beneath.message_limit)
         return min(limit, 16 << szx) if szx < 6 else limit
+
+    def _in_blocks(self, response: Response, szx: int) -> bool:
+        return len(response.payload) > self._limit(response.options, response.payload, szx)
 
     def _with_etag(self, response: Response) -> Response:
         """A body in blocks needs an ETag, so that nobody mixes two of them (RFC 7959 section 2.4)."""

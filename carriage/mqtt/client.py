@@ -11,10 +11,14 @@ from collections.abc import Callable, Sequence
 from random import SystemRandom
 from typing import Any, Final, Literal, TypeVarTuple
 
-from carriage.mqtt.engine import SUCCESS, Engine
-from carriage.mqtt.options import DropReason, Message, MqttHandler, MqttOptions, TlsFacts, Token
+from carriage.mqtt.blame import Blame, Verdict
+from carriage.mqtt.complaints import Complaints, clean
+from carriage.mqtt.engine import Engine
+from carriage.mqtt.frames import Unread
+from carriage.mqtt.options import DropReason, Message, MqttHandler, MqttOptions, TlsFacts, Token, Will
 from carriage.mqtt.outgoing import Outgoing, OutgoingQueue
-from carriage.mqtt.packets import Publish, publish_at_once
+from carriage.mqtt.packets import Publish, head_topic, publish_at_once
+from carriage.mqtt.versions import Versions
 from carriage.mqtt.wire import TlsFiles, Wire, connect, connect_fault
 from carriage.pauses import Pauses
 from layer.errors import CredentialError, TransportError, UsageError
@@ -32,15 +36,18 @@ MOST_PER_TURN: Final = 256
 STABLE: Final = 10.0
 """A connection that lasted this long starts the back-off anew."""
 
-UNANSWERED: Final = 2
-"""Connections that the broker ends without an answer before another version of MQTT is tried."""
+LEAVE_WITHIN: Final = 2.0
+"""Seconds for the last connection of a client of MQTT 3.1.1, which takes its session away."""
 UNSUPPORTED_VERSION: Final = 0x84
+TOPIC_INVALID: Final = 0x90
+TOO_LARGE: Final = 0x95
+"""Reason codes of MQTT 5 (2.4): unsupported protocol version, topic name invalid, packet too large."""
 STATE_ROOM: Final = 64 * 1024
 """Octets that may wait for the socket before ``publish_at_once`` takes no more."""
 
 _MAX_TOPIC = 65_535
 _DUP, _QOS, _RETAIN = 0x08, 0x06, 0x01
-_HEADROOM = 16  # fixed header, topic length, packet id and property length of a publish, and some
+_HEADROOM = 32  # of a publish: all that is neither payload nor a text nor Correlation Data
 
 
 class MqttClient:
@@ -78,16 +85,28 @@ class MqttClient:
         self.on_room: Callable[[], None] | None = None
         """Called when what ``publish_at_once`` refused can be tried again on the same connection."""
         self._queue = OutgoingQueue(options.max_queued, options.max_queued_octets, self._on_end, self._on_drop)
-        self._version: Literal[4, 5] = options.version
-        self._unanswered = 0
-        """Connections in a row that the broker ended without an answer."""
-        self._refused_5 = False
-        """The broker said itself that it doesn't speak MQTT 5."""
-        self._mute_5 = False
-        """It let MQTT 5 wait in vain."""
+        self._versions = Versions(options.version, fallback=options.fallback)
         self._told_311 = False
         self._tls_fault = ""
         """Why TLS ended the latest connection that wasn't accepted."""
+        self._leaves_session = False
+        """A session of ours stays at the broker (MQTT 3.1.1), and no later run takes it up."""
+        self._begun = False
+        """The broker has accepted us in this run: from then on its session is ours."""
+        self._unheard = False
+        """Something went out with QoS 0, and nothing has come since."""
+        self._forget = False
+        """The broker is to drop our session: it has a message in it that nobody can acknowledge."""
+        self.will: Will | None = options.will
+        """The will of the next CONNECT."""
+        self.unread = Complaints("message that can't be taken")
+        """PUBLISH packets that were read past: too long, or malformed."""
+        self.unsent = Complaints("message that can't be sent")
+        """Messages that are longer than the broker takes, or over which it ended connections."""
+        self.on_too_long: Callable[[str], None] | None = None
+        """Called with the topic of a message that was read past since it is too long."""
+        self._blame = Blame(STABLE)
+        self._failures = Complaints("the handler of the MQTT client failed")
         self._paho = self._engine()
         self._filters: dict[str, int] = {}
         self._subscribing: dict[int, tuple[str, ...]] = {}
@@ -95,7 +114,7 @@ class MqttClient:
         self._unacknowledged: dict[int, bool] = {}
 
     def _engine(self) -> Engine:
-        paho = Engine(self._options, self._version, self._on_message, self._queue.land)
+        paho = Engine(self._options, self._versions.current, self._on_message, self._on_unread, self._queue.land)
         paho.on_connect = self._on_connect
         paho.on_disconnect = self._on_disconnect
         paho.on_subscribe = self._on_subscribe
@@ -111,7 +130,12 @@ class MqttClient:
     @property
     def version(self) -> Literal[4, 5]:
         """The protocol level in use: 4 is MQTT 3.1.1."""
-        return self._version
+        return self._versions.current
+
+    @property
+    def given_up(self) -> Sequence[str]:
+        """Topics over which the broker ends connections: nothing is published to them any more."""
+        return list(self._blame.given_up)
 
     @property
     def outstanding(self) -> int:
@@ -138,12 +162,16 @@ class MqttClient:
                 self.attempts += 1
                 reason = await self._one_connection(loop)
                 _LOG.info("broker %s:%d: %s", self._options.host, self._options.port, reason)
+                self._look_for_blame(loop.time())
                 if self._change_version():
                     continue
                 self._call(self._handler.disconnected, reason)
                 if self._connected_at and loop.time() - self._connected_at >= STABLE:
                     self._pauses.reset()
                 await self._rest()
+            if self._leaves_session:
+                self._forget = True
+                await self._one_connection(loop)
         finally:
             self._running = False
             self._timer.cancel()
@@ -159,6 +187,8 @@ class MqttClient:
         self._stopping.set()
         connected, self._connected = self._connected, False
         if connected:
+            options = self._options
+            self._leaves_session = self._versions.current == 4 and options.clean_start and options.session_expiry > 0
             self._paho.disconnect()
             self._turn()
         if self._connecting is not None:
@@ -197,13 +227,12 @@ class MqttClient:
             raise UsageError("no topic name, or no QoS of 0 or 1")
         if self._stopping.is_set() or self._finished.is_set():
             raise TransportError("the MQTT client is stopped", transient=False)
-        if self._largest and len(payload) + len(topic) + _HEADROOM > self._largest:
-            raise TransportError("message longer than the broker takes", transient=False)
         token = Token(self._next_token)
         expires = None if expiry is None else self._running_loop().time() + expiry
-        self._queue.add(
-            Outgoing(token, topic, payload, qos, retain, content_type, correlation, response_topic, expires)
-        )
+        message = Outgoing(token, topic, payload, qos, retain, content_type, correlation, response_topic, expires)
+        if self._too_long(message):
+            raise TransportError("message longer than the broker takes", transient=False)
+        self._queue.add(message)
         self._next_token += 1
         self._empty.clear()
         if self._connected:
@@ -219,14 +248,30 @@ class MqttClient:
         if not self._connected or wire is None or wire.unsent > STATE_ROOM:
             self._starved = True
             return False
+        blame = self._blame
+        if blame.careful or blame.given_up:
+            topic = head_topic(head)
+            if topic in blame.given_up:
+                return True
+            if blame.careful:
+                return self._publish_carefully(topic, payload, retain)
         packet = publish_at_once(head, payload, retain)
-        if self._largest and len(packet) > self._largest:
-            return True  # the broker would end the connection
+        if self._largest and len(packet) > self._largest:  # the broker would end the connection
+            self.unsent.add(f"{clean(head_topic(head))}: {len(packet)} octets, the broker takes {self._largest}")
+            return True
         try:
             wire.send(packet)
         except OSError:
             return False
+        self._unheard = True
         self._schedule()
+        return True
+
+    def _publish_carefully(self, topic: str, payload: bytes, retain: bool) -> bool:
+        try:
+            self.publish(topic, payload, retain=retain)
+        except TransportError:
+            return False
         return True
 
     def subscribe(self, filters: Sequence[str], qos: int = 1) -> None:
@@ -252,13 +297,17 @@ class MqttClient:
         generation, mid = message.receipt
         if not self._options.manual_ack or generation != self._generation or mid not in self._unacknowledged:
             return
-        self._unacknowledged[mid] = True
+        self._acknowledge(mid)
+
+    def _acknowledge(self, packet_id: int) -> None:
+        """``packet_id`` is done; whatever has nothing before it that isn't is acknowledged."""
+        self._unacknowledged[packet_id] = True
         while self._unacknowledged:
             first = next(iter(self._unacknowledged))
             if not self._unacknowledged[first]:
                 break
             del self._unacknowledged[first]
-            self._paho.ack(first, 1)
+            self._paho.acknowledge(first)
 
     # -- connecting --------------------------------------------------------------------------------------------------
 
@@ -266,25 +315,26 @@ class MqttClient:
         """One connection from its first to its last moment; says why it ended."""
         options = self._options
         self._connected_at = 0.0
-        deadline = loop.time() + options.connect_timeout
+        deadline = loop.time() + (LEAVE_WITHIN if self._stopping.is_set() else options.connect_timeout)
         try:
             async with asyncio.timeout_at(deadline) as self._connecting:
                 wire = await connect(options, None if self._tls is None else self._tls.context())
         except TimeoutError:
             return "stopped" if self._stopping.is_set() else "connecting took too long"
         except CredentialError as failure:
-            return f"can't connect: {_clean(str(failure))}"
+            return f"can't connect: {clean(str(failure))}"
         except OSError as failure:
-            return f"can't connect: {_clean(connect_fault(failure))}"
+            return f"can't connect: {clean(connect_fault(failure))}"
         finally:
             self._connecting = None
         self._wire = self._paho.wire = wire
-        self._unanswered += 1
+        self._versions.begun()
         self._ended = loop.create_future()
         descriptor = wire.fileno()
         timer = loop.call_at(deadline, self._end_unconnected)
         try:
-            self._paho.reconnect()
+            self._unheard = False
+            self._paho.connect_again(self.will, clean=self._wants_clean)
             loop.add_reader(descriptor, self._readable)
             self._turn()
             return await self._ended
@@ -300,20 +350,39 @@ class MqttClient:
             self._paho.drop()
             self._wire = self._paho.wire = self._ended = None
 
+    @property
+    def _wants_clean(self) -> bool:
+        """Whether the next connection begins without the session that the broker may have."""
+        if self._versions.current == 4:  # a clean session ends with its connection: it is for who wants nothing kept
+            return self._forget or self._options.session_expiry == 0
+        return self._forget or (self._options.clean_start and not self._begun)
+
+    def _look_for_blame(self, now: float) -> None:
+        """After the end of a connection: whether it ended over a message."""
+        if self._stopping.is_set() or not self._connected_at:
+            return
+        under_way = next(iter(self._queue.in_flight.values()), None)
+        topic = "" if under_way is None else under_way.topic
+        verdict = self._blame.ended(now - self._connected_at, topic, sent=self._unheard or under_way is not None)
+        if verdict is Verdict.CARE:
+            self._queue.rewind()
+            self._paho = self._engine()
+        elif verdict is Verdict.GIVE_UP:
+            self.unsent.add(f"{clean(topic)}: the broker ends the connection over it")
+            self._pauses.reset()
+            for packet_id in list(self._queue.in_flight):
+                self._paho.give_up(packet_id)
+                self._queue.land(packet_id, TOPIC_INVALID)
+
     def _change_version(self) -> bool:
         """Whether to try at once again with another version of MQTT."""
-        if not self._options.fallback or self._options.version != 5 or self._stopping.is_set():
-            return False
-        if self._version == 5:
-            wanted: Literal[4, 5] = 4 if self._refused_5 or self._unanswered >= UNANSWERED else 5
-        else:  # what closes without a word may have been a broker that was just starting
-            wanted = 4 if self._refused_5 else 5
-        if wanted == self._version:
+        wanted = self._versions.current if self._stopping.is_set() else self._versions.next()
+        if wanted == self._versions.current:
             return False
         if wanted == 4 and not self._told_311:
             self._told_311 = True
             _LOG.warning("broker %s:%d speaks no MQTT 5: trying MQTT 3.1.1", self._options.host, self._options.port)
-        self._version, self._unanswered = wanted, 0
+        self._versions.current = wanted
         self._queue.rewind()
         self._paho = self._engine()
         return wanted == 4
@@ -330,18 +399,17 @@ class MqttClient:
             self._ended.set_result(reason)
 
     def _lost(self) -> None:
-        fault = "" if self._wire is None else _clean(self._wire.fault)
+        fault = "" if self._wire is None else clean(self._wire.fault)
         if fault and not self._connected:
             self._tls_fault = fault
-            self._unanswered = 0  # that was no matter of versions
+            self._versions.not_asked()
         elif not self._connected:
             fault = self._tls_fault  # an alert gets lost where the broker hangs up before it is read
         self._end("stopped" if self._stopping.is_set() else fault or "connection lost")
 
     def _end_unconnected(self) -> None:
         if not self._connected:
-            self._unanswered = UNANSWERED  # not to wait as long another time
-            self._mute_5 = self._mute_5 or self._version == 5
+            self._versions.waited()
             self._end("the broker didn't answer in time")
 
     # -- reading and writing -----------------------------------------------------------------------------------------
@@ -354,17 +422,21 @@ class MqttClient:
         wire = self._wire
         if wire is None or not self._live:
             return
-        wire.fill()
+        if wire.fill():
+            self._unheard = False
+            self._paho.heard()
         self._digest(wire)
 
     def _digest(self, wire: Wire) -> None:
-        """Let paho take what was read, an error or the end of the connection too."""
+        """Take what was read, an error or the end of the connection too."""
         try:
-            while wire.buffered and not wire.closed and self._live:
-                if self._paho.loop_read() != SUCCESS:
-                    break
+            while self._live and not wire.closed and self._paho.read():
+                pass
+        except OSError:
+            self._lost()
+            return
         except Exception as failure:
-            # paho's parser, at octets that are no MQTT; our callbacks let nothing through
+            # a parser, at octets that are no MQTT; our callbacks let nothing through
             _LOG.warning("broker %s:%d sent what is no MQTT (%s)", self._options.host, self._options.port, failure)
             self._end("the broker broke the protocol")
         if wire.closed:
@@ -414,7 +486,7 @@ class MqttClient:
             if self._starved and self.on_room is not None:
                 self._starved = False
                 self._call(self.on_room)
-            if wire.buffered:
+            if wire.failed is not None:
                 self._digest(wire)
             elif self._paho.want_write() or (self._connected and self._can_hand_over):
                 self._schedule()
@@ -426,6 +498,8 @@ class MqttClient:
         loop = self._running_loop()
         self._timer = loop.call_later(TICK, self._tick)
         self._queue.expire(loop.time())
+        if self._connected and self._blame.lasts(loop.time() - self._connected_at):
+            self._schedule()
         if self._wire is not None and self._live:
             try:
                 self._paho.loop_misc()
@@ -436,7 +510,7 @@ class MqttClient:
 
     @property
     def _can_hand_over(self) -> bool:
-        return self._queue.waiting > 0 and len(self._queue.in_flight) < self._window
+        return self._queue.waiting > 0 and len(self._queue.in_flight) < (1 if self._blame.careful else self._window)
 
     def _hand_over(self) -> None:
         now = self._running_loop().time()
@@ -444,11 +518,28 @@ class MqttClient:
             each = self._queue.take(now) if self._can_hand_over else None
             if each is None:
                 return
+            if self._too_long(each):  # it was queued before the broker said what it takes
+                self._queue.settle(each, TOO_LARGE)
+                continue
+            if each.topic in self._blame.given_up:
+                self._queue.settle(each, TOPIC_INVALID)
+                continue
             packet_id = self._paho.send(each, now)
             if each.qos:
                 self._queue.fly(packet_id, each)
             else:
                 self._queue.settle(each, 0)
+
+    def _too_long(self, message: Outgoing) -> bool:
+        if not self._largest:
+            return False
+        texts = (message.topic, message.content_type, message.response_topic)
+        size = _HEADROOM + len(message.payload) + len(message.correlation or b"")
+        size += sum(len(text.encode()) for text in texts if text is not None)
+        if size <= self._largest:
+            return False
+        self.unsent.add(f"{clean(message.topic)}: {size} octets, the broker takes {self._largest}")
+        return True
 
     def _on_end(self, token: Token, code: int) -> None:
         self._check_empty()
@@ -467,24 +558,30 @@ class MqttClient:
     def _call(self, function: Callable[[*_A], None], *arguments: *_A) -> None:
         try:
             function(*arguments)
-        except Exception:
-            _LOG.exception("the handler of the MQTT client failed")
+        except Exception as failure:
+            self._failures.over(failure)
+            _LOG.debug("the handler of the MQTT client failed", exc_info=failure)
 
     def _on_connect(self, _: object, __: Any, flags: Any, reason: Any, properties: Any) -> None:
-        self._unanswered = 0
-        if reason.is_failure and reason.value == UNSUPPORTED_VERSION and self._version == 5 and self._options.fallback:
-            self._refused_5 = True
+        if reason.is_failure and reason.value == UNSUPPORTED_VERSION and self._versions.refused():
             self._end("it speaks no MQTT 5")
             return
         if reason.is_failure:
-            text = _clean(getattr(properties, "ReasonString", "") or str(reason))
+            self._versions.not_asked()
+            text = clean(getattr(properties, "ReasonString", "") or str(reason))
             _LOG.warning("broker %s:%d refuses us: %s", self._options.host, self._options.port, text)
             self._call(self._handler.refused, reason.value, text)
             self._end(f"refused: {text}")
             return
+        if self._stopping.is_set():  # this was to make the broker forget us
+            self._paho.disconnect()
+            self._schedule()
+            return
         self._window = min(self._options.max_in_flight, getattr(properties, "ReceiveMaximum", 65_535))
         self._largest = getattr(properties, "MaximumPacketSize", 0)
-        self._refused_5 = self._refused_5 or (self._mute_5 and self._version == 4)
+        self._versions.accepted()
+        self._begun = True
+        self._forget = False
         self._tls_fault = ""
         self._connected = True
         self._connected_at = asyncio.get_running_loop().time()
@@ -505,7 +602,7 @@ class MqttClient:
 
     def _on_disconnect(self, _: object, __: Any, flags: Any, reason: Any, properties: Any) -> None:
         if flags.is_disconnect_packet_from_server:
-            self._end(f"the broker disconnects: {_clean(getattr(properties, 'ReasonString', '') or str(reason))}")
+            self._end(f"the broker disconnects: {clean(getattr(properties, 'ReasonString', '') or str(reason))}")
         else:
             self._lost()
 
@@ -527,7 +624,15 @@ class MqttClient:
         )
         self._call(self._handler.message, message)
 
-
-def _clean(text: str) -> str:
-    """Text from outside, fit for a log line."""
-    return "".join(character if character.isascii() and character.isprintable() else "?" for character in text[:120])
+    def _on_unread(self, message: Unread) -> None:
+        """What can't be taken is as good as done: a broker that had no acknowledgement would send it again for ever."""
+        topic = clean(message.topic)
+        self.unread.add(f"{topic}: {message.size} octets, {message.why}")
+        if message.packet_id is None:
+            _LOG.warning("nobody can acknowledge the message at %s: our session at the broker begins again", topic)
+            self._forget = True
+            self._end(f"a message at {topic} that can't be acknowledged")
+        elif message.packet_id:
+            self._acknowledge(message.packet_id)
+        if self.on_too_long is not None and message.size > self._options.max_packet:
+            self._call(self.on_too_long, message.topic)

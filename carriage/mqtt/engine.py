@@ -2,11 +2,11 @@
 
 What is kept away from it, and why:
 
-- connecting blocks, and reads and writes are small: ``wire`` does them;
+- connecting blocks, and reads and writes are small: ``wire`` does them, ``frames`` cuts what came into packets;
 - its queue has a limit in messages only, is scanned at every acknowledgement, and forgets the broker's receive maximum
   at a reconnect: it gets a message only when that can be sent at once, the rest waits in ``outgoing``;
 - an exception in a callback leaves it in the middle of a packet: the callbacks of ``client`` let none through, and one
-  from its parser ends the connection;
+  from its parser ends the connection. It parses no PUBLISH, so that is never a matter of what a message holds;
 - its properties cost more than all the rest of a message: PUBLISH and PUBACK are read, and the properties of PUBLISH
   written, by ``packets``.
 """
@@ -16,20 +16,22 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any, Final, cast
 
-from paho.mqtt.client import Client
+from paho.mqtt.client import Client, time_func
 from paho.mqtt.enums import CallbackAPIVersion, MQTTErrorCode, MQTTProtocolVersion
 from paho.mqtt.packettypes import PacketTypes
 from paho.mqtt.properties import Properties
 from paho.mqtt.subscribeoptions import SubscribeOptions
 
-from carriage.mqtt.options import MqttOptions
+from carriage.mqtt.frames import PUBLISH, Unread, unread
+from carriage.mqtt.options import MqttOptions, Will
 from carriage.mqtt.outgoing import Outgoing
 from carriage.mqtt.packets import Publish, decode_puback, decode_publish, publish_properties
 from carriage.mqtt.wire import Wire
+from layer.errors import PeerError
 
 SUCCESS: Final = MQTTErrorCode.MQTT_ERR_SUCCESS
 
-_PUBLISH, _PUBACK, _QOS, _QOS_2 = 0x30, 0x40, 0x06, 0x04
+_PUBACK, _QOS = 0x40, 0x06
 
 
 class _Packed:
@@ -48,8 +50,9 @@ class Engine(Client):
     """paho's client on a wire that is there already, with quick ways for PUBLISH and PUBACK.
 
 
-    ``received`` is told the first octet and the content of each PUBLISH of QoS 0 and 1, ``landed`` packet id and reason
-    code of each PUBACK. Neither may raise. ``wire`` is to be set before ``reconnect``.
+    ``received`` is told the first octet and the content of each PUBLISH of QoS 0 and 1, ``passed_over`` each one that
+    can't be read, ``landed`` packet id and reason code of each PUBACK. None of them may raise. ``wire`` is to be set
+    before ``connect_again``.
     """
 
     def __init__(
@@ -57,13 +60,14 @@ class Engine(Client):
         options: MqttOptions,
         version: int,
         received: Callable[[int, Publish], None],
+        passed_over: Callable[[Unread], None],
         landed: Callable[[int, int], None],
     ) -> None:
         five = version == 5
         super().__init__(
             CallbackAPIVersion.VERSION2,
             client_id=options.client_id,
-            clean_session=None if five else options.clean_start,
+            clean_session=None if five else True,
             protocol=MQTTProtocolVersion.MQTTv5 if five else MQTTProtocolVersion.MQTTv311,
             reconnect_on_failure=False,
             manual_ack=options.manual_ack,
@@ -71,48 +75,85 @@ class Engine(Client):
         self.wire: Wire | None = None
         self._version = version
         self._received = received
+        self._passed_over = passed_over
         self._landed = landed
         self.max_inflight_messages_set(0)
         self.username = options.username
         self.password = options.password
-        will = options.will
-        if will is not None:
-            properties = None
-            if five:
-                properties = Properties(PacketTypes.WILLMESSAGE)  # type: ignore[no-untyped-call]
-                if will.content_type is not None:
-                    properties.ContentType = will.content_type
-                if will.delay:
-                    properties.WillDelayInterval = will.delay
-            self.will_set(will.topic, will.payload, will.qos, will.retain, properties)
         connecting: Properties | None = None
         if five:
             connecting = Properties(PacketTypes.CONNECT)  # type: ignore[no-untyped-call]
             connecting.SessionExpiryInterval = options.session_expiry
             connecting.ReceiveMaximum = options.receive_maximum
             connecting.MaximumPacketSize = options.max_packet
-        # 3: the first connect of this run only
-        clean: Any = 3 if options.clean_start else False
-        self.connect_async(options.host, options.port, options.keepalive, clean_start=clean, properties=connecting)
+        self.connect_async(options.host, options.port, options.keepalive, properties=connecting)
+
+    def connect_again(self, will: Will | None, *, clean: bool) -> None:
+        """Send CONNECT on ``wire``. ``clean``: the broker is to drop the session that it may have."""
+        self._clean_session = self._clean_start = clean
+        if will is not None:
+            properties = None
+            if self._version == 5:
+                properties = Properties(PacketTypes.WILLMESSAGE)  # type: ignore[no-untyped-call]
+                if will.content_type is not None:
+                    properties.ContentType = will.content_type
+                if will.delay:
+                    properties.WillDelayInterval = will.delay
+            self.will_set(will.topic, will.payload, will.qos, will.retain, properties)
+        self.reconnect()
 
     def _create_socket(self) -> Any:
         return self.wire
 
-    def _packet_handle(self) -> MQTTErrorCode:
-        command = self._in_packet["command"]
-        if command & 0xF0 == _PUBLISH and command & _QOS != _QOS_2:
-            qos = (command & _QOS) >> 1
-            publish = decode_publish(qos, bytes(self._in_packet["packet"]), self._version)
-            self._received(command, publish)
-            if qos and not self._manual_ack:
-                return self._send_puback(publish.packet_id)
-            return SUCCESS
-        if command & 0xF0 == _PUBACK:
-            packet_id, code = decode_puback(bytes(self._in_packet["packet"]), self._version)
+    def heard(self) -> None:
+        """Something came: the connection is alive."""
+        self._last_bytes_received = time_func()
+
+    def read(self) -> bool:
+        """Take the next packet. False: there is none yet. OSError: the connection ended. PeerError: no MQTT."""
+        assert self.wire is not None
+        packet = self.wire.frames.next()
+        if packet is None:
+            if self.wire.failed is not None:
+                raise self.wire.failed
+            return False
+        if isinstance(packet, Unread):
+            self._passed_over(packet)
+            return True
+        first, body = packet
+        kind = first & 0xF0
+        if kind == PUBLISH:
+            self._publish(first, body)
+        elif kind == _PUBACK:
+            packet_id, code = decode_puback(body, self._version)
             if self._out_messages.pop(packet_id, None) is not None:
                 self._landed(packet_id, code)
-            return SUCCESS
-        return super()._packet_handle()
+        else:
+            self._in_packet |= {"command": first, "packet": bytearray(body), "remaining_length": len(body), "pos": 0}
+            code = self._packet_handle()
+            if code:
+                self._loop_rc_handle(code)
+        return True
+
+    def _publish(self, first: int, body: bytes) -> None:
+        qos = (first & _QOS) >> 1
+        if qos > 1:
+            raise PeerError("a PUBLISH with a QoS that we did not subscribe with")
+        try:
+            publish = decode_publish(qos, body, self._version)
+        except PeerError as failure:
+            self._passed_over(unread(first, body, len(body), str(failure)))
+            return
+        self._received(first, publish)
+        if qos and not self._manual_ack:
+            self._send_puback(publish.packet_id)
+
+    def acknowledge(self, packet_id: int) -> None:
+        self._send_puback(packet_id)
+
+    def give_up(self, packet_id: int) -> None:
+        """Don't send a message again."""
+        self._out_messages.pop(packet_id, None)
 
     def drop(self) -> None:
         """Forget the connection."""

@@ -95,6 +95,17 @@ class Status:
 
 
 @dataclass(frozen=True, slots=True)
+class Gone:
+    """On ``atls/gone``, a client's will: it vanished. With ``back`` it says itself that it is there, when it connects.
+
+    ``run``: that of the client, 8 to 32 octets in lowercase hexadecimal; empty where it names none.
+    """
+
+    run: str = ""
+    back: bool = False
+
+
+@dataclass(frozen=True, slots=True)
 class BridgeState:
     """On ``bridge/state``, retained. ``epoch`` changes at each start of the gateway; older sessions are gone."""
 
@@ -102,8 +113,8 @@ class BridgeState:
     state: State
 
 
-Body = OpenRequest | Opened | Refused | Incoming | Status | BridgeState
-_B = TypeVar("_B", OpenRequest, Opened, Refused, Incoming, Status, BridgeState)
+Body = OpenRequest | Opened | Refused | Incoming | Status | Gone | BridgeState
+_B = TypeVar("_B", OpenRequest, Opened, Refused, Incoming, Status, Gone, BridgeState)
 
 _NAME = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789._~:@/-"
 
@@ -148,6 +159,12 @@ def _choice(kind: type[Enum]) -> Callable[[Any], Enum]:
     return read
 
 
+def _flag(value: Any) -> bool:
+    if not isinstance(value, bool):
+        raise ValueError
+    return value
+
+
 _READERS: dict[str, Callable[[Any], Any]] = {
     "to": _text(valid_resource),
     "kind": _text(CONTENT_TYPES.__contains__),
@@ -158,6 +175,8 @@ _READERS: dict[str, Callable[[Any], Any]] = {
     "sender": _text(valid_resource),
     "n": _whole(MAX_N),
     "epoch": _whole(2**53 - 1),  # what every JSON reader keeps exactly
+    "run": _text(lambda run: not run or valid_nonce(run)),
+    "back": _flag,
     "state": _choice(State),
     "event": _choice(StatusEvent),
 }
@@ -198,6 +217,11 @@ def decode_answer(payload: bytes) -> Opened | Refused:
     if event == "refused":
         return _read(Refused, values)
     raise PeerError("answer that neither opens nor refuses")
+
+
+def decode_gone(payload: bytes) -> Gone:
+    """The body on ``atls/gone``; an empty one is that of a client that names no run. PeerError where it is none."""
+    return decode(Gone, payload) if payload else Gone()
 
 
 def _pairs(pairs: list[tuple[str, Any]]) -> dict[str, Any]:

@@ -51,9 +51,10 @@ class MqttOptions:
     will: Will | None = None
     keepalive: int = 60
     clean_start: bool = True
-    """Begin without the session that the broker may have from an earlier run; reconnects go on with it."""
+    """The session at the broker is one run's: it begins without that of an earlier one, reconnects go on with it. In
+    MQTT 3.1.1, where it would stay for ever, the client takes it away when it stops; an earlier one is taken up."""
     session_expiry: int = 300
-    """How long the broker keeps the session while we are away (MQTT 5)."""
+    """How long the broker keeps the session while we are away (in MQTT 3.1.1 its own setting counts); 0: not at all."""
     connect_timeout: float = 10.0
     """From the first SYN to CONNACK."""
     backoff_first: float = 0.5
@@ -67,7 +68,7 @@ class MqttOptions:
     receive_maximum: int = 256
     """QoS 1 messages that the broker may send before we acknowledge (MQTT 5)."""
     max_packet: int = 64 * 1024
-    """Longest packet taken from the broker; a longer one ends the connection."""
+    """Longest packet taken from the broker. In MQTT 5 it sends none that is longer; such a one is read past."""
     manual_ack: bool = False
     """Acknowledge a message when ``acknowledge`` is called, not when the handler returns."""
 

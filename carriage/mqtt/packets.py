@@ -71,6 +71,11 @@ def publish_head(topic: str, version: int) -> bytes:
     return _U16.pack(len(name)) + name + (b"\0" if version == 5 else b"")
 
 
+def head_topic(head: bytes) -> str:
+    """The topic of a ``publish_head``."""
+    return head[2 : 2 + _U16.unpack_from(head)[0]].decode(errors="replace")
+
+
 def publish_at_once(head: bytes, payload: bytes, retain: bool) -> bytes:
     """The PUBLISH with QoS 0 of ``publish_head``'s topic."""
     octets = bytearray(b"\x31" if retain else b"\x30")

@@ -1,7 +1,7 @@
 """The broker connection below MQTT: made without blocking the loop, read and written through bounded buffers.
 
 paho reads an octet at a time, writes one packet per system call and connects in blocking calls. So it is given a
-``Wire`` that looks like its socket: it reads from and writes to memory, and the event loop moves the octets.
+``Wire`` that looks like its socket: it writes to memory, ``frames`` reads for it, and the event loop moves the octets.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ import ssl
 from pathlib import Path
 from typing import Final
 
+from carriage.mqtt.frames import Frames
 from carriage.mqtt.options import MqttOptions, TlsFacts, TlsOptions
 from layer.errors import CredentialError
 
@@ -29,31 +30,25 @@ _BLOCKED = (BlockingIOError, InterruptedError, ssl.SSLWantReadError, ssl.SSLWant
 class Wire:
     """A connected non-blocking socket with a buffer each way.
 
-    ``recv``, ``send``, ``close``, ``fileno``, ``setblocking`` are what paho calls; ``fill`` and ``flush`` belong to the
-    owner, who watches the socket. ``max_packet``: longest packet that ``recv`` hands out.
+    ``send``, ``close``, ``fileno``, ``setblocking`` are what paho calls; ``fill`` and ``flush`` belong to the owner,
+    who watches the socket. ``frames``: what came, as packets of at most ``max_packet`` octets.
     """
 
-    __slots__ = ("_failed", "_in", "_max_packet", "_out", "_position", "_socket", "closed")
+    __slots__ = ("_out", "_socket", "closed", "failed", "frames")
 
     def __init__(self, connected: _Socket, max_packet: int) -> None:
         self._socket = connected
-        self._max_packet = max_packet
-        self._in = b""
-        self._position = 0
         self._out = bytearray()
-        self._failed: OSError | None = None
+        self.frames = Frames(max_packet)
+        self.failed: OSError | None = None
+        """Why the connection ended; what came before may still wait in ``frames``."""
         self.closed = False
-
-    @property
-    def buffered(self) -> bool:
-        """Whether ``recv`` has something to say: octets, the end, or an error."""
-        return self._position < len(self._in) or self._failed is not None
 
     @property
     def fault(self) -> str:
         """Why TLS ended the connection: an alert of the broker comes after our side of the handshake (TLS 1.3)."""
-        cut = isinstance(self._failed, ssl.SSLEOFError)
-        return connect_fault(self._failed) if isinstance(self._failed, ssl.SSLError) and not cut else ""
+        cut = isinstance(self.failed, ssl.SSLEOFError)
+        return connect_fault(self.failed) if isinstance(self.failed, ssl.SSLError) and not cut else ""
 
     @property
     def unsent(self) -> int:
@@ -63,21 +58,20 @@ class Wire:
     def has_room(self) -> bool:
         return len(self._out) < WRITE_LIMIT
 
-    def fill(self) -> None:
-        """Take what the socket has, at most one chunk."""
-        kept = self._in[self._position :]
-        self._position = 0
+    def fill(self) -> bool:
+        """Take what the socket has, at most one chunk. Whether anything came."""
         try:
             fresh = self._socket.recv(READ_CHUNK)
         except _BLOCKED:
-            fresh = b""
+            return False
         except OSError as failure:
-            fresh = b""
-            self._failed = failure
-        else:
-            if not fresh:
-                self._failed = ConnectionResetError("the broker closed the connection")
-        self._in = kept + fresh
+            self.failed = failure
+            return False
+        if not fresh:
+            self.failed = ConnectionResetError("the broker closed the connection")
+            return False
+        self.frames.feed(fresh)
+        return True
 
     def flush(self) -> bool:
         """Write what waits. True: some of it still waits for the socket."""
@@ -87,27 +81,15 @@ class Wire:
             except _BLOCKED:
                 return True
             except OSError as failure:
-                self._failed = failure
+                self.failed = failure
                 self._out.clear()
                 return False
             del self._out[:sent]
         return False
 
-    def recv(self, size: int) -> bytes:
-        start = self._position
-        if start >= len(self._in):
-            if self._failed is not None:
-                raise self._failed
-            raise BlockingIOError
-        if size > self._max_packet:
-            raise ConnectionAbortedError("packet beyond the limit")
-        data = self._in[start : start + size]
-        self._position = start + len(data)
-        return data
-
     def send(self, data: bytes | bytearray) -> int:
-        if self._failed is not None:
-            raise self._failed
+        if self.failed is not None:
+            raise self.failed
         if len(self._out) >= WRITE_LIMIT:
             raise BlockingIOError
         self._out += data

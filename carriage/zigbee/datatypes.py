@@ -80,18 +80,23 @@ ENUM8: Final = TYPES[0x30]
 SINGLE: Final = TYPES[0x39]
 STRING: Final = TYPES[0x42]
 
-_SIGNED: Final = range(0x28, 0x30)
-_FLOATS: Final = {0x38: "<e", 0x39: "<f", 0x3A: "<d"}
+SIGNED: Final = frozenset(range(0x28, 0x30))
+"""The integers that have a sign."""
+INTEGERS: Final = frozenset((*range(0x18, 0x30), 0x30, 0x31))
+"""What carries a whole number: bitmaps, unsigned and signed integers, enumerations. (Booleans do not.)"""
+FLOATS: Final[Mapping[int, str]] = {0x38: "<e", 0x39: "<f", 0x3A: "<d"}
+"""Numbers with a fraction, and their layout."""
+TEXTS: Final = frozenset((0x42, 0x44))
 _FORMATS: Final = {1: "B", 2: "H", 4: "I", 8: "Q"}
 
 
 def _struct_of(kind: ZclType) -> struct.Struct | None:
-    if kind.id in _FLOATS:
-        return struct.Struct(_FLOATS[kind.id])
+    if kind.id in FLOATS:
+        return struct.Struct(FLOATS[kind.id])
     letter = _FORMATS.get(kind.size)
     if letter is None:
         return None
-    return struct.Struct("<" + (letter.lower() if kind.id in _SIGNED else letter))
+    return struct.Struct("<" + (letter.lower() if kind.id in SIGNED else letter))
 
 
 _STRUCTS: Final = {number: found for number, kind in TYPES.items() if (found := _struct_of(kind)) is not None}
@@ -118,7 +123,7 @@ def decode(type_id: int, octets: bytes, at: int, depth: int = 0) -> tuple[Value,
         return octets[at:end], end
     if not kind.size:
         return None, at
-    return int.from_bytes(octets[at:end], "little", signed=type_id in _SIGNED), end
+    return int.from_bytes(octets[at:end], "little", signed=type_id in SIGNED), end
 
 
 def _length(octets: bytes, at: int, width: int) -> tuple[int | None, int]:
@@ -195,7 +200,7 @@ def encode(kind: ZclType, value: int | float | str | bytes) -> bytes:
             if len(octets) < 0xFF:
                 return bytes((len(octets),)) + octets
         elif kind.size and isinstance(value, int):
-            return value.to_bytes(kind.size, "little", signed=kind.id in _SIGNED)
+            return value.to_bytes(kind.size, "little", signed=kind.id in SIGNED)
     except (struct.error, OverflowError):
         pass
     raise UsageError(f"the value does not fit the ZCL type {kind.name}")

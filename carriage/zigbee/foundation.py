@@ -1,7 +1,8 @@
 """The general commands of ZCL that a client needs (ZigBee Cluster Library rev. 8, section 2.5): payloads only.
 
 The frame around them is ``zcl``; the values in them are ``datatypes``. What a peer sent raises PeerError and nothing
-else; what we ask for and can't be put in octets raises UsageError.
+else; what we ask for and can't be put in octets raises UsageError. Where a payload is a list of records its reader
+raises nothing: it returns the records before the first that can't be read, and the fault ("": all were read).
 """
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ from enum import IntEnum
 from struct import Struct
 from typing import Final
 
-from carriage.zigbee.datatypes import Value, ZclType, decode, encode
+from carriage.zigbee.datatypes import TYPES, Value, ZclType, decode, encode
 from layer.errors import PeerError, UsageError
 
 
@@ -25,8 +26,14 @@ class General(IntEnum):
     WRITE_RESPONSE = 0x04
     CONFIGURE_REPORTING = 0x06
     CONFIGURE_REPORTING_RESPONSE = 0x07
+    READ_REPORTING = 0x08
+    READ_REPORTING_RESPONSE = 0x09
     REPORT = 0x0A
     DEFAULT_RESPONSE = 0x0B
+
+
+RESPONSES: Final = frozenset((0x01, 0x04, 0x07, 0x09, 0x0B, 0x0D, 0x10, 0x12, 0x14, 0x16))
+"""The general commands that answer another one (ZCL8, table 2-3)."""
 
 
 class Status(IntEnum):
@@ -82,24 +89,27 @@ _ID_TYPE: Final = Struct("<HB")
 _STATUS_ID: Final = Struct("<BH")
 _STATUS_DIRECTION_ID: Final = Struct("<BBH")
 _CONFIGURE: Final = Struct("<BHBHH")
+_DIRECTION_ID: Final = Struct("<BH")
+_TYPE_INTERVALS: Final = Struct("<BHH")
+_CUT_SHORT: Final = "a record ends early"
 _REPORTED: Final = 0x00
 """Direction of a reporting configuration: the receiver reports (ZCL8, 2.5.7.1.1)."""
 
 
-def reported(payload: bytes) -> list[tuple[int, int, Value]]:
-    """Report Attributes, 0x0A (ZCL8, 2.5.11): (attribute, type id, value) in the frame's order.
-
-    PeerError: a record is cut short, or has a type of unknown length, after which nothing can be found.
-    """
+def reported(payload: bytes) -> tuple[list[tuple[int, int, Value]], str]:
+    """Report Attributes, 0x0A (ZCL8, 2.5.11): (attribute, type id, value) in the frame's order, and the fault."""
     records: list[tuple[int, int, Value]] = []
     at, end = 0, len(payload)
-    while at < end:
-        if at + 3 > end:
-            raise PeerError("an attribute report ends early")
-        attribute, type_id = _ID_TYPE.unpack_from(payload, at)
-        value, at = decode(type_id, payload, at + 3)
-        records.append((attribute, type_id, value))
-    return records
+    try:
+        while at < end:
+            if at + 3 > end:
+                return records, _CUT_SHORT
+            attribute, type_id = _ID_TYPE.unpack_from(payload, at)
+            value, at = decode(type_id, payload, at + 3)
+            records.append((attribute, type_id, value))
+    except PeerError as error:  # where the next record begins is not known
+        return records, str(error)
+    return records, ""
 
 
 def report(records: Iterable[tuple[int, ZclType, int | float | str | bytes]]) -> bytes:
@@ -122,24 +132,27 @@ class ReadRecord:
     value: Value = None
 
 
-def read_response(payload: bytes) -> list[ReadRecord]:
-    """Read Attributes Response, 0x01 (ZCL8, 2.5.2)."""
+def read_response(payload: bytes) -> tuple[list[ReadRecord], str]:
+    """Read Attributes Response, 0x01 (ZCL8, 2.5.2): the records, and the fault."""
     records: list[ReadRecord] = []
-    at = 0
-    while at < len(payload):
-        if at + 3 > len(payload):
-            raise PeerError("a read response ends early")
-        attribute, status = _ID_TYPE.unpack_from(payload, at)
-        at += 3
-        if status:
-            records.append(ReadRecord(attribute, status))
-            continue
-        if at >= len(payload):
-            raise PeerError("a read response ends early")
-        type_id = payload[at]
-        value, at = decode(type_id, payload, at + 1)
-        records.append(ReadRecord(attribute, 0, type_id, value))
-    return records
+    at, end = 0, len(payload)
+    try:
+        while at < end:
+            if at + 3 > end:
+                return records, _CUT_SHORT
+            attribute, status = _ID_TYPE.unpack_from(payload, at)
+            at += 3
+            if status:
+                records.append(ReadRecord(attribute, status))
+                continue
+            if at >= end:
+                return records, _CUT_SHORT
+            type_id = payload[at]
+            value, at = decode(type_id, payload, at + 1)
+            records.append(ReadRecord(attribute, 0, type_id, value))
+    except PeerError as error:
+        return records, str(error)
+    return records, ""
 
 
 def write(records: Iterable[tuple[int, ZclType, int | float | str | bytes]]) -> bytes:
@@ -147,15 +160,16 @@ def write(records: Iterable[tuple[int, ZclType, int | float | str | bytes]]) -> 
     return report(records)
 
 
-def write_response(payload: bytes) -> dict[int, int]:
-    """Write Attributes Response, 0x04 (ZCL8, 2.5.5): status by attribute of those that failed; empty: all written."""
-    if payload in (b"", b"\x00"):
-        if not payload:
-            raise PeerError("a write response without a status")
-        return {}
-    if len(payload) % _STATUS_ID.size:
-        raise PeerError("a write response ends early")
-    return {attribute: status for status, attribute in _STATUS_ID.iter_unpack(payload) if status}
+def write_response(payload: bytes) -> tuple[dict[int, int], str]:
+    """Write Attributes Response, 0x04 (ZCL8, 2.5.5): status by attribute of those that failed, and the fault.
+
+    Neither: all were written.
+    """
+    if payload == b"\x00":
+        return {}, ""
+    whole = len(payload) - len(payload) % _STATUS_ID.size
+    failed = {attribute: status for status, attribute in _STATUS_ID.iter_unpack(payload[:whole]) if status}
+    return failed, "" if payload and whole == len(payload) else _CUT_SHORT
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -184,16 +198,49 @@ def configure_reporting(records: Iterable[ReportingRecord]) -> bytes:
     return bytes(found)
 
 
-def configure_reporting_response(payload: bytes) -> dict[int, int]:
-    """Configure Reporting Response, 0x07 (ZCL8, 2.5.8): status by attribute of those that failed.
+def configure_reporting_response(payload: bytes) -> tuple[dict[int, int], str]:
+    """Configure Reporting Response, 0x07 (ZCL8, 2.5.8): status by attribute of those that failed, and the fault.
 
-    A device may answer one status without an attribute that isn't 0; PeerError where neither layout fits.
+    A device may answer one status without an attribute that isn't 0: it counts for each, and is found at -1.
     """
     if len(payload) == 1:
-        return {} if not payload[0] else {-1: payload[0]}
-    if not payload or len(payload) % _STATUS_DIRECTION_ID.size:
-        raise PeerError("a configure reporting response ends early")
-    return {attribute: status for status, _, attribute in _STATUS_DIRECTION_ID.iter_unpack(payload) if status}
+        return {} if not payload[0] else {-1: payload[0]}, ""
+    whole = len(payload) - len(payload) % _STATUS_DIRECTION_ID.size
+    records = _STATUS_DIRECTION_ID.iter_unpack(payload[:whole])
+    failed = {attribute: status for status, _, attribute in records if status}
+    return failed, "" if payload and whole == len(payload) else _CUT_SHORT
+
+
+def read_reporting(attributes: Iterable[int]) -> bytes:
+    """Read Reporting Configuration, 0x08 (ZCL8, 2.5.9)."""
+    return b"".join(_DIRECTION_ID.pack(_REPORTED, attribute) for attribute in attributes)
+
+
+def read_reporting_response(payload: bytes) -> dict[int, tuple[int, int, Value]]:
+    """Read Reporting Configuration Response, 0x09 (ZCL8, 2.5.10): (minimum, maximum, change) by attribute.
+
+    Only of those that are configured; ``change`` is 0 for types without one. What follows a record that can't be read
+    is left out.
+    """
+    found: dict[int, tuple[int, int, Value]] = {}
+    at = 0
+    while at + _STATUS_DIRECTION_ID.size <= len(payload):
+        status, direction, attribute = _STATUS_DIRECTION_ID.unpack_from(payload, at)
+        at += _STATUS_DIRECTION_ID.size
+        if status:
+            continue
+        if direction != _REPORTED or at + _TYPE_INTERVALS.size > len(payload):
+            break
+        type_id, minimum, maximum = _TYPE_INTERVALS.unpack_from(payload, at)
+        at += _TYPE_INTERVALS.size
+        change: Value = 0
+        try:
+            if type_id not in TYPES or TYPES[type_id].analog:
+                change, at = decode(type_id, payload, at)
+        except PeerError:
+            break
+        found[attribute] = (minimum, maximum, change)
+    return found
 
 
 def default_response(command: int, status: int) -> bytes:

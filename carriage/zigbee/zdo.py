@@ -1,23 +1,33 @@
-"""The one ZDO request that is ours to send: Bind (ZigBee specification r22, 2.4.3.2.2 and 2.4.4.2.2). Payloads only."""
+"""The ZDO requests that are ours to send (ZigBee specification r22, 2.4.3 and 2.4.4). Payloads only.
+
+Bind, and the question for one endpoint's simple descriptor.
+"""
 
 from __future__ import annotations
 
-from struct import Struct
+from dataclasses import dataclass
+from struct import Struct, unpack_from
 from typing import Final
 
 from layer.errors import PeerError, UsageError
 
 PROFILE: Final = 0x0000
 ENDPOINT: Final = 0
+SIMPLE_DESCRIPTOR_REQUEST: Final = 0x0004
+SIMPLE_DESCRIPTOR_RESPONSE: Final = 0x8004
 BIND_REQUEST: Final = 0x0021
 BIND_RESPONSE: Final = 0x8021
 _TO_ENDPOINT: Final = 0x03
 _BIND: Final = Struct("<BQBHBQB")
+_DESCRIPTOR_REQUEST: Final = Struct("<BHB")
+_DESCRIPTOR_HEAD: Final = Struct("<BHB")
+_DESCRIPTOR: Final = Struct("<BHHBB")
 
 _STATUS_NAMES: Final = {
     0x80: "INV_REQUESTTYPE",
     0x81: "DEVICE_NOT_FOUND",
     0x82: "INVALID_EP",
+    0x83: "NOT_ACTIVE",
     0x84: "NOT_SUPPORTED",
     0x85: "TIMEOUT",
     0x8C: "TABLE_FULL",
@@ -44,3 +54,49 @@ def bind_response(payload: bytes) -> tuple[int, int]:
     if len(payload) < 2:
         raise PeerError("a ZDO response ends early")
     return payload[0], payload[1]
+
+
+@dataclass(frozen=True, slots=True)
+class SimpleDescriptor:
+    """What one endpoint is (r22, 2.3.2.5). ``inputs``: the clusters whose server it is."""
+
+    endpoint: int
+    profile: int
+    device_id: int
+    inputs: tuple[int, ...]
+    outputs: tuple[int, ...]
+
+
+def simple_descriptor_request(sequence: int, nwk: int, endpoint: int) -> bytes:
+    """Ask what an endpoint of the device with this network address is (r22, 2.4.3.1.5)."""
+    if not (0 <= sequence <= 0xFF and 1 <= endpoint <= 0xFF):
+        raise UsageError("a sequence number and an endpoint are one octet each")
+    return _DESCRIPTOR_REQUEST.pack(sequence, nwk, endpoint)
+
+
+def simple_descriptor_response(payload: bytes) -> SimpleDescriptor:
+    """The descriptor in a Simple_Desc_rsp without its sequence number (r22, 2.4.4.1.5).
+
+    PeerError: another status than success, no descriptor, or one that is cut short.
+    """
+    if not payload:
+        raise PeerError("a ZDO response ends early")
+    if payload[0]:
+        raise PeerError(f"the endpoint is not described: {status_name(payload[0])}")
+    head = _DESCRIPTOR_HEAD.size
+    if len(payload) < head + _DESCRIPTOR.size or payload[head - 1] < _DESCRIPTOR.size:
+        raise PeerError("the endpoint is not described: there is no descriptor")
+    found = payload[head : head + payload[head - 1]]
+    endpoint, profile, device_id, _, count = _DESCRIPTOR.unpack_from(found)
+    inputs, at = _clusters(found, _DESCRIPTOR.size, count)
+    if at >= len(found):
+        raise PeerError("a simple descriptor ends early")
+    outputs, _ = _clusters(found, at + 1, found[at])
+    return SimpleDescriptor(endpoint, profile, device_id, inputs, outputs)
+
+
+def _clusters(found: bytes, at: int, count: int) -> tuple[tuple[int, ...], int]:
+    end = at + 2 * count
+    if end > len(found):
+        raise PeerError("a simple descriptor ends early")
+    return unpack_from(f"<{count}H", found, at), end

@@ -16,6 +16,7 @@ from typing import Final, Literal
 from carriage.mqtt import messages as bodies
 from carriage.mqtt import topics as t
 from carriage.mqtt.client import MqttClient
+from carriage.mqtt.complaints import Complaints
 from carriage.mqtt.options import DropReason, Message, MqttOptions, TlsOptions, Token, Will
 from endpoint.ways.base import CarriageSession, Kind
 from endpoint.ways.mqtt_session import MqttSession
@@ -31,7 +32,10 @@ BROKER_GRACE: Final = 12.0
 GATEWAY_GRACE: Final = 16.0
 """Seconds that a gateway that went away has to come back with its sessions; then they are given up."""
 RETURN_WITHIN: Final = 12
-"""Seconds that the broker keeps our session and our will after the connection broke (MQTT 5; none in 3.1.1)."""
+"""Seconds that the broker keeps our session after the connection broke (in MQTT 3.1.1 its own setting counts). Our will
+goes out at once: the gateway holds it for some seconds more, until it hears us again."""
+SAY_AGAIN: Final = 5.0
+"""Seconds after a connection is there again in which the will of the one before may still be on its way."""
 LONGEST_PAUSE: Final = 10.0
 """Seconds between attempts to connect again."""
 ANSWER_TIMEOUT: Final = 25
@@ -75,6 +79,7 @@ class MqttWay:
         self._user = user
         self._topics = t.TopicSpace(prefix)
         self._filters = self._topics.client_filters(user)
+        self._state = self._topics.build(t.BridgeStateTopic())
         tls = None
         if not plain:
             tls = TlsOptions(
@@ -82,6 +87,8 @@ class MqttWay:
                 cert_file=str(certificate_file) if certificate_file else None,
                 key_file=str(key_file) if key_file else None,
             )
+        run = secrets.token_hex(8)
+        self._back = bodies.encode(bodies.Gone(run, back=True))
         self._client = MqttClient(
             MqttOptions(
                 host=host,
@@ -94,11 +101,16 @@ class MqttWay:
                 keepalive=KEEPALIVE,
                 # What comes while we are away for a moment is kept; once we are gone the gateway hears of it.
                 session_expiry=RETURN_WITHIN,
-                will=Will(topic=self._topics.build(t.Gone(user)), delay=RETURN_WITHIN),
+                will=Will(
+                    topic=self._topics.build(t.Gone(user)),
+                    payload=bodies.encode(bodies.Gone(run)),
+                    content_type=bodies.JSON_TYPE,
+                ),
                 backoff_limit=LONGEST_PAUSE,
             ),
             self,
         )
+        self._complaints = Complaints()
         self._sessions: dict[str, MqttSession] = {}
         self._left: OrderedDict[str, None] = OrderedDict()
         self._opening: dict[str, tuple[asyncio.Future[MqttSession], str, Kind]] = {}
@@ -111,6 +123,7 @@ class MqttWay:
         self._unsubscribed: set[str] = set()
         self._epoch: int | None = None
         self._was_connected = False
+        self._repeat: asyncio.TimerHandle | None = None
         self._away: asyncio.TimerHandle | None = None
         self._no_gateway: asyncio.TimerHandle | None = None
         self._fault: asyncio.Future[str] | None = None
@@ -126,7 +139,7 @@ class MqttWay:
             try:
                 raise TransportError(await self._fault, transient=False)
             finally:
-                for timer in (self._away, self._no_gateway):
+                for timer in (self._away, self._no_gateway, self._repeat):
                     if timer is not None:
                         timer.cancel()
                 await self._client.stop(drain=1.0)
@@ -153,7 +166,10 @@ class MqttWay:
         except TimeoutError:
             if answer.done():
                 return answer.result()
-            raise TransportError("no answer from the gateway", transient=True) from None
+            unheard = f"; nor its state at {self._state}: check prefix, and our right to read in the broker's list"
+            raise TransportError(
+                "no answer from the gateway" + (unheard if self._epoch is None else ""), transient=True
+            ) from None
         finally:
             del self._opening[nonce]
 
@@ -222,13 +238,25 @@ class MqttWay:
         if self._away is not None:
             self._away.cancel()
             self._away = None
+        self._say_back()  # before anything else that is new
         again, self._was_connected = self._was_connected, True
+        if again:
+            if self._repeat is not None:
+                self._repeat.cancel()
+            self._repeat = asyncio.get_running_loop().call_later(SAY_AGAIN, self._say_back)
         if session_present:
             self._unsubscribed.clear()
             self._announce()
         elif again:
             for session in list(self._sessions.values()):
                 session.forgotten()
+
+    def _say_back(self) -> None:
+        """That we are there: what our will may have said holds no longer."""
+        try:
+            self._client.publish(self._topics.build(t.Gone(self._user)), self._back, content_type=bodies.JSON_TYPE)
+        except TransportError as error:
+            _LOG.debug("not published: %s", error)
 
     def refused(self, code: int, reason: str) -> None:
         if code not in _PASSING:
@@ -264,8 +292,8 @@ class MqttWay:
                 self._on_incoming(bodies.decode(bodies.Incoming, message.payload))
             elif isinstance(topic, t.SessionStatus):
                 self._on_status(topic.session, bodies.decode(bodies.Status, message.payload))
-        except PeerError as error:
-            _LOG.warning("malformed message: %s", error)
+        except Exception as failure:  # nothing that a message holds is to harm the sessions
+            self._complaints.over(failure)
 
     def published(self, token: Token, code: int) -> None:
         self._publish_closes()

@@ -135,11 +135,14 @@ def explain(request: Request, policy: PolicySet) -> Explanation:
 
 
 def unit_reason(condition: Condition, octets: int, visible: Visible | None, version: str, early: bool) -> Reason | None:
-    """Why ``condition`` doesn't admit this unit, or None. ``visible`` None: records were expected and can't be read."""
+    """Why ``condition`` doesn't admit this unit, or None. ``visible`` None: records were expected and can't be read.
+
+    ``BROKEN``: nobody can say what it is, since it can't be read or came before what tells its version.
+    """
     if condition.max_unit is not None and octets > condition.max_unit:
         return Reason.TOO_LARGE
     if visible is None:
-        return Reason.DENIED if condition.reads_records else None
+        return Reason.BROKEN if condition.reads_records else None
     if condition.record_types is not None and not visible.types <= condition.record_types:
         return Reason.DENIED
     if not condition.early_data and visible.client is not None and visible.client.early_data:
@@ -155,7 +158,7 @@ def unit_reason(condition: Condition, octets: int, visible: Visible | None, vers
             return None if version in condition.versions else Reason.DENIED
         # Early data comes before any ServerHello; whether it may is a condition of its own.
         if visible.protected and not early:
-            return Reason.DENIED
+            return Reason.BROKEN
     return None
 
 

@@ -28,7 +28,7 @@ from gateway.engine.keeping import Keeping
 from gateway.engine.limits import EngineLimits
 from gateway.engine.sessions import Flow, Pending, Session, SessionTable, State
 from gateway.engine.stored import Changes, Journal, StoredClose, StoredSession, StoredUnit
-from gateway.engine.visible import NO_FLIGHT, Flight
+from gateway.engine.visible import NO_FLIGHT, Flight, repeats
 
 _GONE = frozenset({Reason.UNKNOWN, Reason.CLOSED, Reason.RESTARTED})
 """Why a unit was dropped, where that says that the receiver no longer has the session."""
@@ -178,7 +178,8 @@ class Delivery:
     def _supersede(self, flow: Flow, flight: Flight) -> None:
         """Drop the handshake units that wait and that one with ``flight`` repeats, so that they don't pile up."""
         for old in list(flow.pending.values()):
-            if old.flight and old.flight <= flight and (old.asleep or (not old.sent and (flow.asleep or old.kept))):
+            waits = old.asleep or (not old.sent and (flow.asleep or old.kept))
+            if old.flight and waits and repeats(flight, old.flight):
                 self._give_up(old, Reason.EXPIRED, "superseded")
 
     def settle(self, receipt: Receipt, now: float) -> bool:

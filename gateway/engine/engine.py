@@ -505,11 +505,7 @@ class Engine:
         lifetime = limits.unit_lifetime
         if visible is not None and visible.handshake:
             lifetime = limits.handshake_lifetime
-            if visible.client is not None:
-                flow.last_random = visible.client.random
-                session.early = session.early or visible.client.early_data
-            if visible.server is not None:
-                session.version = visible.chosen
+            session.hears(flow, visible)
         expires_at = now + lifetime
         if unit.expires_at is not None and unit.expires_at < expires_at:
             expires_at = unit.expires_at
@@ -527,6 +523,8 @@ class Engine:
         self, unit: Unit, session: Session, flow: Flow, refusal: Refusal, visible: Visible | None, now: float
     ) -> Verdict:
         outbox = self._outbox
+        if refusal.reason is Reason.BROKEN:
+            return self._unreadable(unit, session, flow, refusal.rule, now)
         if refusal.drop:
             flow.next_n = unit.n + 1
             outbox.counters["accepted.unit"] += 1
@@ -543,6 +541,21 @@ class Engine:
             # The endpoints agreed on what the policy doesn't allow: nothing good can follow.
             self._delivery.end(session, Reason.DENIED, now)
         return verdict
+
+    def _unreadable(self, unit: Unit, session: Session, flow: Flow, rule: str, now: float) -> Verdict:
+        """A rule reads records, and this one can't be read: DTLS repairs the loss of a unit, TLS can't."""
+        outbox = self._outbox
+        if session.content is ContentKind.ATLS:
+            self._delivery.end(session, Reason.BROKEN, now)
+            return outbox.refuse(unit, Reason.BROKEN, rule, flow.sender, session=session.id)
+        flow.next_n = unit.n + 1
+        flow.put_off = None
+        outbox.counters["accepted.unit"] += 1
+        outbox.counters["dropped.unreadable"] += 1
+        # Its sender hears of it as of any loss that DTLS repairs: other reasons end sessions there.
+        outbox.notify(unit.source.scheme, final(unit.id, Reason.EXPIRED, session.id, "unreadable"))
+        outbox.commands.append(Audit("dropped", Reason.DENIED, rule, unit.id, session.id, flow.sender))
+        return session.accepted
 
     # Closes, news of peers, changes of policy
 

@@ -178,7 +178,7 @@ class Gate:
         return decision
 
     def read(self, flow: Flow, unit: Unit) -> Visible | None:
-        """What the unit shows; None where records were expected and can't be read.
+        """What the unit shows; None where records were expected and can't be read, or can be read in two ways.
 
         A stream is read once, and a unit that was refused may come again. If it comes as other octets, what was read
         is not what goes out: the stream counts as unreadable from then on.
@@ -196,6 +196,10 @@ class Gate:
             visible: Visible | None = reader.read(payload.octets)
         except PeerError:
             visible = None
+        if visible is not None and visible.server is not None:
+            visible = flow.session.suiting(flow, visible)
+            if visible is None and isinstance(reader, StreamReader):
+                reader.lose()
         flow.read_n, flow.read_payload, flow.read_visible = unit.n, payload, visible
         return visible
 
@@ -219,17 +223,20 @@ class Gate:
                 return Refusal(Reason.DENIED, "error")
             if refusal is None:
                 return grant
-            first = first or refusal
+            if first is None or first.reason is Reason.BROKEN:  # another rule may read it, or need not
+                first = refusal
         return first or Refusal(Reason.DENIED, DEFAULT_RULE)
 
     def _pay(self, flow: Flow, grant: Grant, octets: int, visible: Visible | None, now: float) -> Refusal | None:
         condition = grant.condition
-        new = visible is not None and visible.client is not None and visible.client.random != flow.last_random
+        begun = 0
+        if visible is not None and visible.client is not None:
+            begun = flow.owed + (visible.client.random != flow.last_random)
         due = []
         for kind, rate, cost in (
             ("bytes", condition.bytes, octets),
             ("units", condition.units, 1),
-            ("handshakes", condition.handshakes, int(new)),
+            ("handshakes", condition.handshakes, begun),
         ):
             if rate is not None and cost:
                 due.append((self._buckets.get(grant.rule, kind, flow.sender, rate, now), cost))

@@ -12,7 +12,7 @@ from gateway.api.model import EnvelopeId
 from gateway.engine.limits import EngineLimits
 from gateway.engine.sessions import Flow, Pending, Session, State
 from gateway.engine.stored import Journal, StoredFlow, StoredSession, StoredUnit
-from gateway.engine.visible import StreamReader
+from gateway.engine.visible import NOTHING_HELD, DatagramReader, StreamReader
 
 
 class Keeping:
@@ -145,15 +145,16 @@ def session_row(session: Session) -> StoredSession:
 
 
 def _flow_row(flow: Flow) -> StoredFlow:
-    watermark = flow.watermark
-    position = -1
-    if isinstance(flow.reader, StreamReader) and watermark == flow.next_n:
-        position = flow.reader.position
+    watermark, reader = flow.watermark, flow.reader
     return StoredFlow(
         watermark=watermark,
         next_out=flow.next_out,
         units=flow.units,
         octets=flow.octets,
         link=flow.link,
-        position=position,
+        random=flow.last_random,
+        client=flow.sender == flow.session.client,
+        connection_id=reader.connection_id if isinstance(reader, DatagramReader) else -1,
+        half_read=reader.half_read if isinstance(reader, DatagramReader) else NOTHING_HELD,
+        stream=reader.state if isinstance(reader, StreamReader) and watermark == flow.next_n else None,
     )

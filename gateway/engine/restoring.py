@@ -7,7 +7,7 @@ from collections.abc import Callable
 from gateway.api.model import Close, ContentKind, EnvelopeId, LinkSecurity, Open, Peer, Unit
 from gateway.engine.sessions import Flow, Session, State
 from gateway.engine.stored import StoredFlow, StoredSession, StoredUnit
-from gateway.engine.visible import StreamReader
+from gateway.engine.visible import DatagramReader, StreamReader
 
 _NO_LINK = LinkSecurity(protocol="none")
 
@@ -73,5 +73,10 @@ def _take_up(flow: Flow, row: StoredFlow, gaps: int) -> None:
     flow.next_n, flow.next_out = row.watermark, row.next_out
     flow.units, flow.octets, flow.link = row.units, row.octets, row.link
     flow.gaps = gaps
-    if flow.session.content is ContentKind.ATLS and row.units:
-        flow.reader = StreamReader.resumed(row.position)
+    flow.last_random = row.random
+    if row.client:
+        flow.session.client = flow.sender
+    if flow.session.content is ContentKind.ADTLS:
+        flow.reader = DatagramReader.resumed(row.connection_id, row.half_read)
+    elif flow.session.content is ContentKind.ATLS and row.units:
+        flow.reader = StreamReader.resumed(row.stream)

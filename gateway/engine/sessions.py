@@ -28,7 +28,7 @@ from gateway.engine.decision import Decision, Grant
 from gateway.engine.limits import EngineLimits
 from gateway.engine.remembered import Remembered
 from gateway.engine.stored import Journal, StoredOpen
-from gateway.engine.visible import DatagramReader, Flight, StreamReader, Visible
+from gateway.engine.visible import NO_FLIGHT, DatagramReader, Flight, StreamReader, Visible
 
 OpenKey = tuple[str, str, ContentKind, bytes]
 """Opener, ``to``, content, nonce: what makes two opens the same."""
@@ -52,7 +52,7 @@ class Pending:
     __slots__ = ("asleep", "expires_at", "flight", "flow", "grant", "kept", "sent", "since", "told", "unit")
 
     def __init__(
-        self, unit: Unit, flow: Flow, grant: Grant, expires_at: float, since: float, flight: Flight = frozenset()
+        self, unit: Unit, flow: Flow, grant: Grant, expires_at: float, since: float, flight: Flight = NO_FLIGHT
     ) -> None:
         self.unit = unit
         self.flow = flow
@@ -77,6 +77,7 @@ class Flow:
         "next_n",
         "next_out",
         "octets",
+        "owed",
         "pending",
         "pending_octets",
         "put_off",
@@ -125,6 +126,8 @@ class Flow:
         self.read_payload: Sealed | None = None
         self.read_visible: Visible | None = None
         self.last_random = b""
+        self.owed = 0
+        """Handshakes that the other end began over a repeated hello of this flow, to be paid with the next one."""
         if session.content is ContentKind.ATLS:
             self.reader = StreamReader()
         elif session.content is ContentKind.ADTLS:
@@ -144,6 +147,9 @@ class Session:
 
     __slots__ = (
         "accepted",
+        "answer",
+        "chosen",
+        "client",
         "close",
         "closing",
         "content",
@@ -203,7 +209,14 @@ class Session:
         self.idle = 0.0
         self.scheduled = float("inf")
         self.version = ""
+        """What the ServerHello chose that came last."""
         self.early = False
+        self.client = ""
+        """The end whose ClientHello came last, which makes it the client of that handshake, whoever opened."""
+        self.chosen = 0
+        """What the server chose in that handshake; 0: nothing yet."""
+        self.answer = b""
+        """The random of its ServerHello."""
         self.accepted = Accepted(session)
         self.duplicate = Accepted(session, duplicate=True)
         self.up = Flow(self, self.opener, self.target, ends[1])
@@ -217,6 +230,43 @@ class Session:
 
     def other(self, flow: Flow) -> Flow:
         return self.down if flow is self.up else self.up
+
+    def suiting(self, flow: Flow, visible: Visible) -> Visible | None:
+        """A unit with a ServerHello as it counts in the handshake that is on; None where it can't be part of that.
+
+        Where nobody began a handshake nobody waits for a ServerHello: it chooses nothing.
+        """
+        hello = visible.server
+        if not self.client:
+            return visible._replace(server=None)
+        if hello is None or self.client == flow.sender:
+            return None
+        return visible if hello.retry or self.chosen in (0, hello.version) else None
+
+    def hears(self, flow: Flow, visible: Visible) -> None:
+        """A unit that shows a part of a handshake in clear is on its way."""
+        own, other = flow.reader, self.other(flow).reader
+        if own is None or other is None:
+            return
+        own.take(visible)
+        client, server = visible.client, visible.server
+        if client is not None:
+            if self.client != flow.sender or flow.last_random != client.random:
+                self.client, self.chosen, self.answer = flow.sender, 0, b""
+            flow.last_random, flow.owed = client.random, 0
+            self.early = self.early or client.early_data
+            other.connection_id = client.connection_id
+        if server is None:
+            return
+        other.answered(server.retry)
+        if not server.retry:
+            self.version, self.chosen = visible.chosen, server.version
+            if self.answer not in (b"", server.random):
+                self.other(flow).owed += 1
+            self.answer = server.random
+            other.connection_id = server.connection_id
+            if server.connection_id < 0:
+                own.connection_id = -1
 
     def surviving(self, scheme: str) -> Iterator[SurvivingEnd]:
         """The ends of this session that the adapter of ``scheme`` reaches and that know of it."""

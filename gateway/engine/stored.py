@@ -23,6 +23,8 @@ from gateway.api.model import (
     Sealed,
     SessionId,
 )
+from gateway.engine.visible import NO_FLIGHT, Flight, Held
+from layer.records import StreamState
 
 Table = Literal["sessions", "units", "closes", "opens", "samples", "commands"]
 Key = tuple[str | int | bytes, ...]
@@ -34,6 +36,10 @@ class StoredFlow:
 
     ``watermark``: the lowest n that is neither settled nor among the stored units. ``next_out``: one above the highest
     n that was given to the adapter of the receiver. ``link``: the sender's, as it was judged last.
+
+    What was read of its records at ``watermark``: ``random`` of the ClientHello that came last; ``client``: whether its
+    sender is the client of the session's handshake; ``connection_id`` (octets, -1: not known) and ``half_read`` of a
+    DTLS session; ``stream`` of a TLS session, None where it can't be told.
     """
 
     watermark: int
@@ -41,8 +47,11 @@ class StoredFlow:
     units: int
     octets: int
     link: LinkSecurity | None
-    position: int = -1
-    """Of a TLS stream: octets of a record still to come at ``watermark``; -1 where that can't be told."""
+    random: bytes = b""
+    client: bool = False
+    connection_id: int = -1
+    half_read: Held = field(default_factory=dict)
+    stream: StreamState | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -98,7 +107,7 @@ class StoredUnit:
     asleep: bool
     received_at: float
     expires_at: float
-    flight: frozenset[tuple[int, int, int]] = frozenset()
+    flight: Flight = NO_FLIGHT
 
     @property
     def key(self) -> Key:

@@ -6,7 +6,9 @@ read its credentials, but opens no socket and no device.
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
+import logging
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,6 +23,9 @@ from gateway.engine.policy import PolicySet
 from gateway.runtime import mistakes, plugins, policy_file
 from gateway.runtime.source import DEFAULT_SOCKET, InvalidConfigError, Source, read_config
 from gateway.runtime.units import Duration, RateText, Size, Table
+from layer import ownership
+
+_LOG = logging.getLogger(__name__)
 
 
 class GatewayTable(Table):
@@ -139,6 +144,8 @@ def load(path: Path, environ: Mapping[str, str]) -> Settings:
         found.append(source.mistake(("policy",), f"expected a policy file: {policy_path} isn't one"))
     if found:
         raise InvalidConfigError(found)
+    for each in (path, policy_path):
+        _doubt(each)
     limits = EngineLimits(**{name: getattr(table.limits, name) for name in LimitsTable.model_fields})
     return Settings(source=source, table=table, limits=limits, policy=policy, adapters=adapters)
 
@@ -163,6 +170,14 @@ def _adapters(table: ConfigTable, source: Source, found: list[ConfigError]) -> d
     return prepared
 
 
+def _doubt(path: Path) -> None:
+    """Say who else could change a file that decides who may do what. Keys and passwords are refused then."""
+    with contextlib.suppress(OSError):  # whether it must be there is for others to say
+        doubtful = ownership.doubt(path)
+        if doubtful is not None:
+            _LOG.warning("%s %s", path, doubtful)
+
+
 def _maker(plugin: AdapterPlugin, table: Any, source: Source) -> Callable[[], Adapter]:
     return lambda: plugin.configure(table, source.base)
 
@@ -174,6 +189,7 @@ def _digests(value: Any, base: Path, key: str) -> Iterator[tuple[str, bytes]]:
         if isinstance(name, str) and name.endswith("_file") and isinstance(inner, str):
             try:
                 yield here, hashlib.sha256((base / inner).read_bytes()).digest()
+                _doubt(base / inner)
             except OSError:
                 yield here, b""  # whether it must be readable is the adapter's word
         else:

@@ -32,6 +32,11 @@ from gateway.engine.stored import (
     StoredUnit,
     Table,
 )
+from gateway.engine.visible import HeldHello
+from layer.records import StreamState
+
+_NO_END: Final = 1 << 24
+"""Of a handshake fragment in rows of the first versions, which don't say where it ends: no other one covers it."""
 
 Values = tuple[Any, ...]
 """A row of SQL, in the order of its columns; times are wall-clock seconds."""
@@ -61,19 +66,64 @@ def _a_link(found: list[Any] | None) -> LinkSecurity | None:
 
 
 def _flow(flow: StoredFlow) -> str:
-    counts = [flow.watermark, flow.next_out, flow.units, flow.octets, flow.position]
-    return json.dumps([*counts, _link(flow.link)])
+    counts = [flow.watermark, flow.next_out, flow.units, flow.octets, _position(flow.stream)]
+    return json.dumps([*counts, _link(flow.link), _reading(flow)])
+
+
+def _position(stream: StreamState | None) -> int:
+    """Octets of a protected record still to come; -1 where that alone doesn't tell where a stream is."""
+    return -1 if stream is None or stream.clear or stream.partial or stream.waiting else stream.skip
+
+
+def _reading(flow: StoredFlow) -> dict[str, Any]:
+    found: dict[str, Any] = {"random": flow.random.hex(), "client": flow.client, "connection_id": flow.connection_id}
+    if flow.half_read:
+        found["half_read"] = [
+            [number, hello.message_type, hello.length, [[at, octets.hex()] for at, octets in hello.pieces]]
+            for number, hello in flow.half_read.items()
+        ]
+    if flow.stream is not None and _position(flow.stream) < 0:
+        found["stream"] = [part.hex() if isinstance(part, bytes) else int(part) for part in flow.stream]
+    return found
 
 
 def _a_flow(text: str) -> StoredFlow:
-    watermark, next_out, units, octets, position, link = json.loads(text)
+    watermark, next_out, units, octets, position, link, *more = json.loads(text)
+    reading = dict(more[0]) if more else {}  # rows of the first versions end with the link
     return StoredFlow(
         watermark=int(watermark),
         next_out=int(next_out),
         units=int(units),
         octets=int(octets),
-        position=int(position),
         link=_a_link(link),
+        random=bytes.fromhex(reading.get("random", "")),
+        client=bool(reading.get("client", False)),
+        connection_id=int(reading.get("connection_id", -1)),
+        half_read={
+            int(number): HeldHello(
+                int(message_type), int(length), tuple((int(at), bytes.fromhex(octets)) for at, octets in pieces)
+            )
+            for number, message_type, length, pieces in reading.get("half_read", ())
+        },
+        stream=_a_stream(int(position), reading.get("stream")),
+    )
+
+
+def _a_stream(position: int, found: list[Any] | None) -> StreamState | None:
+    if found is None:
+        return None if position < 0 else StreamState(skip=position)
+    clear, begun, retry, skip, partial, prefix, message_type, message_left, hello, waiting = found
+    return StreamState(
+        bool(clear),
+        bool(begun),
+        bool(retry),
+        int(skip),
+        bytes.fromhex(partial),
+        bytes.fromhex(prefix),
+        int(message_type),
+        int(message_left),
+        bytes.fromhex(hello),
+        bool(waiting),
     )
 
 
@@ -148,8 +198,12 @@ def _a_unit(found: Mapping[str, Any], clock: Clock) -> StoredUnit:
         asleep=bool(found["asleep"]),
         received_at=clock(found["received_at"]),
         expires_at=clock(found["expires_at"]),
-        flight=frozenset((int(a), int(b), int(c)) for a, b, c in json.loads(found["flight"])),
+        flight=frozenset(_a_part(*part) for part in json.loads(found["flight"])),
     )
+
+
+def _a_part(kind: int, number: int, start: int, end: int = _NO_END) -> tuple[int, int, int, int]:
+    return int(kind), int(number), int(start), int(end)
 
 
 def _close(row: StoredClose, clock: Clock) -> Values:

@@ -41,7 +41,8 @@ class AttachSession:
         self._connection = connection
         self._network = network
         self._station = station
-        self._clusters = frozenset((*inputs, *request.output_clusters)) - {BASIC}
+        self._clusters = {*inputs, *request.output_clusters} - {BASIC}
+        """What the process stands behind: also what it sends from without having told of it, as some devices do."""
         identity = Identity(request.manufacturer, request.model, station.device.mains)
         self._basic: ClusterServer = basic(identity)
         self._outstanding = 0
@@ -81,6 +82,9 @@ class AttachSession:
             )
         )
 
+    def forget(self) -> None:
+        """What the process remembers is its own."""
+
     # server.Handler
 
     def line(self, value: dict[str, object]) -> None:
@@ -114,6 +118,8 @@ class AttachSession:
             self._write(attach.Error(code=attach.BUSY, text="too many frames under way", id=message.id))
             return
         self._outstanding += 1
+        if message.cluster != BASIC:
+            self._clusters.add(message.cluster)
         self._station.send(
             profile=self.descriptor.profile,
             cluster=message.cluster,

@@ -17,6 +17,8 @@ answers, in the order in which they are ready::
                                   on the monotonic clock
 ``join``, ``rejoin``, ``leave``,  device; membership as the device itself would change it, ``reset`` is to factory
 ``reset``                         state
+``restart``                       device, [forget]; it was without power and announces itself, under its old address;
+                                  with forget it has lost its bindings and reporting
 ``poll``                          device; a sleeper fetches its frames now
 ``set``                           device, name, value, [endpoint]; ``name`` is a row of ``kinds.MEASURES``, value in
                                   its own units
@@ -186,6 +188,14 @@ def _rejoin(simulation: Simulation, arguments: _Arguments, answer: Answer) -> No
     station = _station(simulation, arguments)
     arguments.end()
     if not simulation.population.network.rejoin(station):
+        raise PeerError("the device is no member of a running network, or dark")
+    answer(describe(simulation, station))
+
+
+def _restart(simulation: Simulation, arguments: _Arguments, answer: Answer) -> None:
+    station, forget = _station(simulation, arguments), arguments.flag("forget", False)
+    arguments.end()
+    if not simulation.population.network.restart(station, forget=forget):
         raise PeerError("the device is no member of a running network, or dark")
     answer(describe(simulation, station))
 
@@ -368,6 +378,7 @@ COMMANDS: Final[Mapping[str, Command]] = {
     "devices": _devices,
     "join": _join,
     "rejoin": _rejoin,
+    "restart": _restart,
     "leave": _leave,
     "reset": _reset,
     "poll": _poll,

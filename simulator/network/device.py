@@ -49,6 +49,9 @@ class EndpointServer(Protocol):
     def received(self, frame: ApsFrame, reach: Reach) -> None:
         """A frame for this endpoint."""
 
+    def forget(self) -> None:
+        """The device lost what it was set up with."""
+
 
 @dataclass(frozen=True, slots=True)
 class Binding:
@@ -79,6 +82,11 @@ class Device:
     network: str = ""
     parent: int = COORDINATOR_NWK
     bindings: list[Binding] = field(default_factory=list)
+    #: endpoints that are listed, and the status that the question for their descriptor gets (0: none is in the answer;
+    #: None: there is no answer)
+    undescribed: dict[int, int | None] = field(default_factory=dict)
+    #: endpoints that are there and not listed
+    unlisted: set[int] = field(default_factory=set)
     frame_counter: int = 0
     #: whether it looks for a network when it's blank, and whether it does so now
     joins_by_itself: bool = False

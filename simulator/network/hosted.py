@@ -108,6 +108,11 @@ class HostedEndpoint:
             self.commands += 1
         answer_zcl(self._station, self.descriptor, server, frame, reach, self._agenda.now())
 
+    def forget(self) -> None:
+        for cluster in self.clusters.values():
+            cluster.reporting.clear()
+        self.arm()
+
     def set(self, cluster: int, attribute: int, value: Value) -> None:
         """Set a value as the device's own sensor or button would. Raises PeerError."""
         server = self.clusters.get(cluster)

@@ -128,7 +128,9 @@ class Station:
         )
         self.hop.send_up(frame, on_sent)
 
-    def send_fragmented(self, *, profile: int, cluster: int, endpoint: int, payload: bytes, size: int) -> int:
+    def send_fragmented(
+        self, *, profile: int, cluster: int, endpoint: int, payload: bytes, size: int, link_key: bool = False
+    ) -> int:
         """One message to the coordinator's endpoint 1 in fragments of ``size`` octets; how many. The host's own
         acknowledgements aren't waited for: each goes once."""
         parts = [payload[start : start + size] for start in range(0, len(payload), size)]
@@ -142,6 +144,7 @@ class Station:
                 payload=part,
                 sequence=sequence,
                 fragment=(len(parts) if index == 0 else 0, index),
+                link_key=link_key,
             )
             self.hop.send_up(frame, _unasked)
         return len(parts)
@@ -159,6 +162,19 @@ class Station:
         )
         if self.device.sleepy:
             self.hop.stay_awake()
+        self.hop.flood_up(as_broadcast(frame), _unasked)
+
+    def send_to_all(self, *, profile: int, cluster: int, endpoint: int, payload: bytes, group: int = 0) -> None:
+        """One frame from ``endpoint`` to endpoint 1 of everybody, or to the members of a group."""
+        frame = BroadcastFrame(
+            profile=profile,
+            cluster=cluster,
+            source_endpoint=endpoint,
+            destination_endpoint=1,
+            payload=payload,
+            sequence=self._next_counter() & 0xFF,
+            group=group,
+        )
         self.hop.flood_up(frame, _unasked)
 
     def _next_counter(self) -> int:
@@ -200,7 +216,6 @@ class Station:
         self._around.gone(self, rejoin=False)
 
     def at_device(self, frame: ApsFrame) -> None:
-        # a broadcast's frame is marked on its way down, since the mailbox may hold it for a while
         reach = Reach.BROADCAST if isinstance(frame, BroadcastFrame) else Reach.UNICAST
         if frame.destination_endpoint == ZDO_ENDPOINT:
             self._zdo_frame(frame, reach)
@@ -241,7 +256,7 @@ class Station:
 
 
 class BroadcastFrame(ApsFrame):
-    """An APS frame that came as a broadcast."""
+    """An APS frame that travels as a broadcast: marked when it is sent, since a mailbox may hold it for a while."""
 
     __slots__ = ()
 

@@ -17,7 +17,7 @@ from simulator.network.agenda import Agenda, Alarm
 from simulator.network.aps import AirOptions, DuplicateTable
 from simulator.network.device import Device, Membership
 from simulator.network.radio import Conditions
-from simulator.network.station import Station, as_broadcast, meant_for
+from simulator.network.station import BroadcastFrame, Station, as_broadcast, meant_for
 
 _LOG = logging.getLogger(__name__)
 
@@ -103,15 +103,33 @@ class VirtualNetwork:
         station.device.seeking = True
         self._look_soon()
 
-    def rejoin(self, station: Station) -> bool:
-        """A member comes back and announces itself; whether it could."""
+    def rejoin(self, station: Station, *, moved: bool = False) -> bool:
+        """A member comes back and announces itself, ``moved``: under another network address; whether it could."""
         device = station.device
         if not self.on_air(device):
             return False
         assert device.nwk is not None and self._coordinator is not None
+        if moved:
+            self._admit(station, device.parent)
         self._coordinator.device_update(device.nwk, device.eui64, device.parent, JoinKind.SECURED_REJOIN)
         station.announce()
         _tell(station.on_joined)
+        return True
+
+    def restart(self, station: Station, *, forget: bool = False) -> bool:
+        """A member was without power and announces itself under its old address; whether it could.
+
+        ``forget``: it has lost what it was set up with: bindings and reporting.
+        """
+        device = station.device
+        if forget:
+            device.bindings.clear()
+            for server in device.endpoints.values():
+                server.forget()
+            self.changed()
+        if not self.on_air(device):
+            return False
+        station.announce()
         return True
 
     def adopt(self, station: Station) -> None:
@@ -187,8 +205,9 @@ class VirtualNetwork:
         device = station.device
         if self._coordinator is None or device.nwk is None:
             return
-        # the only broadcasts that a device sends here are announcements
-        reach = Reach.BROADCAST if frame.cluster == zdo.DEVICE_ANNCE and frame.profile == 0 else Reach.UNICAST
+        reach = Reach.UNICAST
+        if isinstance(frame, BroadcastFrame):
+            reach = Reach.MULTICAST if frame.group else Reach.BROADCAST
         self._coordinator.incoming(device.nwk, device.eui64, frame, reach=reach, lqi=device.lqi, rssi=device.rssi)
 
     def gone(self, station: Station, *, rejoin: bool) -> None:
@@ -295,9 +314,9 @@ class VirtualNetwork:
     def _admit(self, station: Station, parent: int) -> int:
         """The device's new network address."""
         device = station.device
+        nwk = self._new_nwk(device.eui64)
         if device.nwk is not None:
             del self._by_nwk[device.nwk]
-        nwk = self._new_nwk(device.eui64)
         device.nwk = nwk
         device.parent = parent
         device.network = self._fingerprint

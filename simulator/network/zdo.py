@@ -220,7 +220,12 @@ class ZdoServer:
         found = b""
         if status == SUCCESS:
             server = self._device.endpoints.get(endpoint)
-            if not 1 <= endpoint <= 240:
+            if endpoint in self._device.undescribed:
+                fault = self._device.undescribed[endpoint]
+                if fault is None:
+                    return Answer(None)
+                status = fault
+            elif not 1 <= endpoint <= 240:
                 status = INVALID_EP
             elif server is None:
                 status = NOT_ACTIVE
@@ -230,7 +235,9 @@ class ZdoServer:
 
     def _active_ep(self, request: _Reader, _broadcast: bool) -> Answer:
         status, nwk = self._about_us(request)
-        endpoints = sorted(self._device.endpoints) if status == SUCCESS else []
+        device = self._device
+        listed = {*device.endpoints, *device.undescribed} - device.unlisted
+        endpoints = sorted(listed) if status == SUCCESS else []
         return Answer(bytes((status,)) + nwk + bytes((len(endpoints), *endpoints)))
 
     def _match_desc(self, request: _Reader, broadcast: bool) -> Answer:

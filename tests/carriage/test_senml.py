@@ -76,14 +76,19 @@ def test_a_name_that_is_none_is_not_written(name: str) -> None:
         senml.write_json([Record(name=name, value=1)])
     with pytest.raises(UsageError):
         senml.write_json([Record(name="a", value=float("nan"))])
+    with pytest.raises(UsageError):
+        senml.write_json([Record(name="a")])
 
 
 @pytest.mark.parametrize(
     "pack",
     [
-        b"", b"{}", b"[]", b"[1]", b"[[]]", b"\xff", b'[{"v":NaN}]', b'[{"v":1e999}]', b'[{"v":"1"}]', b'[{"v":true}]',
+        b"", b"{}", b"[1]", b"[[]]", b"\xff", b'[{"v":NaN}]', b'[{"v":1e999}]', b'[{"v":"1"}]', b'[{"v":true}]',
         b'[{"vb":1}]', b'[{"vs":1}]', b'[{"n":1}]', b'[{"n":"a b"}]', b'[{"n":"-a"}]', b'[{"v":1,"vb":true}]',
         b'[{"v":1,"v":2}]', b'[{"bver":11}]', b'[{"v":1,"must_":0}]', b'[{"vd":"!"}]', b'[{"vd":4}]', b'[{"t":"now"}]',
+        b'[{"vs":"\\ud800"}]', b'[{"n":"a","u":"\\udfff","v":1}]', b'[{"bv":1e308,"v":1e308}]',
+        b'[{"bt":1e308,"t":1e308}]',
+        b'[{"bv":1' + b"0" * 308 + b',"v":1.5e308}]', b'[{"bs":-1e308,"s":-1e308}]',
         b"[" * 5000, b"[" + b'{"v":1},' * 1024 + b'{"v":1}]', b'[{"v":1' + b"0" * 5000 + b"}]", b" " * 70_000,
     ],
 )  # fmt: skip
@@ -95,7 +100,7 @@ def test_what_is_no_pack(pack: bytes) -> None:
 @pytest.mark.parametrize(
     "pack",
     [
-        "", "80", "a0", "8101", "81a1026131", "81a102f5", "81a2020102f6", "81a102f97e00", "81a102f97c00",
+        "", "a0", "8101", "81a1026131", "81a102f5", "81a2020102f6", "81a102f97e00", "81a102f97c00",
         "81a20201020 2".replace(" ", ""), "81a102c11a514b67b0", "81a102c249ffffffffffffffffff", "81a1d81c0102",
         "81a102d8236161", "81a102d9010080", "81a10461ff", "9f" * 50, "9b7fffffffffffffff", "5b7fffffffffffffff",
         "81a165" + b"must_".hex() + "01",
@@ -115,6 +120,17 @@ def test_fields_of_nobody_count_not() -> None:
     assert senml.read_cbor(bytes.fromhex("81a1617601")) == ()  # in CBOR the value has a number, no name
 
 
+def test_a_pack_without_records() -> None:
+    assert senml.read_json(b"[]") == senml.read_cbor(b"\x80") == ()
+    assert (senml.write_json([], "a:"), senml.write_cbor([], "a:")) == (b"[]", b"\x80")
+
+
+def test_a_label_of_cbor_is_an_integer() -> None:
+    """True and 2.0 are equal to 1 and 2, and no labels."""
+    assert senml.read_cbor(bytes.fromhex("81a2f5614302 05")) == (Record(value=5),)
+    assert senml.read_cbor(bytes.fromhex("81a1f94000 05")) == ()
+
+
 def test_a_decimal_fraction_is_a_number() -> None:
     assert senml.read_cbor(bytes.fromhex("81a102c48221196ab3"))[0].value == 273.15
 
@@ -129,7 +145,7 @@ RECORDS = st.builds(
     time=st.floats(-1e6, 0),
     update_time=st.none() | st.floats(0, 1e6),
     sum=st.none() | NUMBERS,
-)
+).filter(lambda record: record.value is not None or record.sum is not None)
 
 
 @given(st.lists(RECORDS, min_size=1, max_size=5), st.sampled_from(("", "urn:dev:mac:000d6f000b5de3b6_")))

@@ -9,6 +9,7 @@ import pytest
 from adapters.coap import links
 from adapters.coap.devices import MAX_STATES
 from adapters.coap.observers import PACE, QUIET, SETTLED
+from adapters.coap.plugin import _CONNECTION
 from adapters.coap.representation import whole
 from carriage.coap import codes, devices, options
 from carriage.coap.atls_format import REASON_CODES
@@ -23,6 +24,12 @@ LAMP = DeviceView(
     may=frozenset(("read", "observe", "write")), online=True, sleepy=False, facts=(), properties=(ON,),
     samples={"on": Sample(True, 100.0, False)},
 )  # fmt: skip
+
+
+def vanished() -> float:
+    """Seconds until a confirmable message counts as lost, at the most (RFC 7252, section 4.8.2)."""
+    parameters = _CONNECTION.transmission
+    return parameters.ack_timeout * parameters.ack_random_factor * (2 ** (parameters.max_retransmit + 1) - 1)
 
 
 @pytest.fixture
@@ -50,7 +57,7 @@ def test_links_and_values(told: Page) -> None:
     assert write_links(links.devices((LAMP,))) == told.block("text", "coap-device-links").strip().encode()
     pack = whole(LAMP, devices.SENML_JSON, 103.2)
     assert pack.payload == told.block("json", "coap-device-senml").strip().encode()
-    assert {int(row[0]) for row in told.rows("content format")} == set(devices.ONE_FORMATS)
+    assert {int(row[0]) for row in told.rows("content format")} == set(devices.SET_FORMATS)
 
 
 def test_refusals_are_those_of_reasons(told: Page) -> None:
@@ -63,6 +70,9 @@ def test_refusals_are_those_of_reasons(told: Page) -> None:
         f"at least {PACE:g} s apart",
         f"no confirmable one for {QUIET:g} s",
         f"after {SETTLED:g} s without another",
+        f"no block for {_CONNECTION.fetch_patience:g} s",
+        f"for {_CONNECTION.transfer_lifetime:g} s from the last fetch",
+        f"in {vanished():g} s ({1 + _CONNECTION.transmission.max_retransmit} transmissions)".replace("(3", "(three"),
         f"keeps {MAX_STATES} of them",
         "up to `answer_within` (20 s)",
     ],

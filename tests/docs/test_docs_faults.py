@@ -13,21 +13,24 @@ import bellows.zigbee.application
 import pytest
 
 from adapters.coap import observers, plugin
+from adapters.mqtt import hearing, news
 from adapters.mqtt import orders as mqtt_orders
-from adapters.mqtt.devices import commands, devices
+from adapters.mqtt.devices import commands
 from adapters.mqtt.devices.commands import MAX_PENDING
 from adapters.mqtt.plugin import MqttConfig
 from adapters.zigbee import adapter as zigbee_adapter
 from adapters.zigbee import orders as zigbee_orders
+from adapters.zigbee import presence, setup
 from adapters.zigbee.config import ZigbeeConfig
+from carriage import log_rate
 from carriage.mqtt import client as mqtt_client
 from carriage.mqtt.options import MqttOptions
 from carriage.pauses import Pauses
 from carriage.zigbee.events import TunnelLimits
-from endpoint.ways.mqtt import RETURN_WITHIN
 from gateway.engine.limits import EngineLimits
 from gateway.runtime import admin, daemon, store, store_clock, store_keeper
 from gateway.runtime.supervisor import Backoff
+from layer import listener
 from tests.docs.conftest import Page, cells, read
 
 ROOT = Path(__file__).parents[2]
@@ -40,12 +43,21 @@ FAULTS = (
     "dongle frozen",
     "broker gone and back",
     "broker stalls",
+    "broker stopped in good order",
+    "broker crashes and goes back to a snapshot",
+    "broker that hangs up at MQTT 5",
+    "broker grants a subscription and brings nothing (ACL)",
+    "broker does not bear a topic, or a long packet",
+    "client sends what can't be taken: too long, malformed, absurd",
     "broker refuses the login",
     "broker refuses topics (ACL)",
     "phone vanishes behind an Observe of a session",
     "phone vanishes behind an Observe of a device",
     "slow CoAP client",
     "slow MQTT subscriber",
+    "somebody begins handshakes and finishes none",
+    "somebody fakes datagrams to a handshake under way",
+    "clients that vanish without a word, again and again",
     "administrator that does not read",
     "disk full",
     "log can't be written",
@@ -57,6 +69,10 @@ FAULTS = (
     "killed (kill -9) in mid traffic: commands to devices",
     "stopped in order",
     "device vanishes",
+    "device without power for a while",
+    "endpoint that tells nothing of itself",
+    "endpoint that is not listed",
+    "killed (kill -9) in mid interview, or as a device leaves",
     "sleeper does not wake",
 )
 
@@ -80,7 +96,12 @@ SPREAD = spread(lambda chance: Pauses(1.0, 1.0, lambda: chance).next())
 
 #: words that the page must hold as the code has the numbers; no other number may stand in it
 NUMBERS = (
-    f"which the broker keeps back for {RETURN_WITHIN:g} s (in MQTT 3.1.1 it does not)",
+    f"`return_within` ({MqttConfig.model_fields['return_within'].default:g} s) in case it comes back",
+    f"do not come back within {hearing.WAIT:g} s",
+    f"the next try of every {hearing.AGAIN:g} s",
+    "hangs up at MQTT 5",
+    "with MQTT 3.1.1 at once",
+    "In MQTT 3.1.1 one whose packet id can't be read",
     f"both ends within {30:g} s",  # the promise of docs/carriage.md; tests/e2e/test_both_ends_hear.py counts it
     f"| dongle | {ZIGBEE.limits.reconnect_first:g} s | {ZIGBEE.limits.reconnect_most:g} s | {SPREAD} |",
     f"| broker | {MQTT.backoff_first:g} s | {MQTT.backoff_limit:g} s | {SPREAD} |",
@@ -98,15 +119,20 @@ NUMBERS = (
     f"units wait for {mqtt_orders.GRACE:g} s",
     f"waited for longer than {mqtt_orders.GRACE:g} s",
     f"does not take in {mqtt_orders.GRACE:g} s",
-    f"expires after {devices.ANSWER_EXPIRY:g} s",
+    f"expires after {news.EXPIRY:g} s",
     f"at most {mqtt_client.STATE_ROOM // 1024} KiB of buffer",
-    f"beyond half of {2 * MAX_PENDING} messages",
+    f"beyond half of {2 * MAX_PENDING} messages and {news.MOST} more",
     f"acknowledgement within {CONNECTION.ack_timeout * 1.5 * (2 ** (CONNECTION.max_retransmit + 1) - 1):g} s",
     f"acknowledged within {CONNECTION.ack_timeout * 1.5 * (2 ** (CONNECTION.max_retransmit + 1) - 1):g} s",
     f"`absence` ({COAP['absence'].default:g} s)",
     f"`limits.idle` ({LIMITS.idle / 3600:g} h)",
     f"the confirmable one {observers.SETTLED:g} s behind it",
     f"after `idle` ({COAP['idle'].default:g} s)",
+    f"`handshake_rate`, {COAP['handshake_rate'].default:g} a second",
+    f"log, {log_rate.LINES} lines in {log_rate.INTERVAL:g} s",
+    f"an alert shortens the wait to {listener.AFTER_ALERT:g} s",
+    f"of their identity ({COAP['max_clients_per_identity'].default}), "
+    f"of their host ({COAP['max_clients_per_host'].default}) or of all ({COAP['max_clients'].default})",
     f"after {admin.IDLE:g} s for an answer",
     f"{admin.MAX_CONNECTIONS} are served at once",
     f"more than {store_clock.JUMP:g} s apart",
@@ -117,6 +143,9 @@ NUMBERS = (
     f"longer than {commands.ACKNOWLEDGE_BY:g} s",
     f"within {daemon.STOP_LIMIT:g} s",
     f"`presence.always_on` ({ZIGBEE.presence.always_on:g} s)",
+    f"asked again after {', '.join(f'{pause:g}' for pause in presence.AGAIN)} s",
+    f"after {setup.FIRST_DESCRIBE:g} s, then twice as late each time up to an hour, {setup.DESCRIBED} times",
+    f"`limits.interview` ({ZIGBEE.limits.interview:g} s)",
     f"`presence.sleepy` ({ZIGBEE.presence.sleepy / 3600:g} h)",
     f"`limits.command_lifetime` ({LIMITS.command_lifetime:g} s)",
     f"`limits.unit_lifetime` ({LIMITS.unit_lifetime / 3600:g} h)",

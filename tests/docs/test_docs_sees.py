@@ -69,6 +69,8 @@ def recorded(protocol: Any) -> Seen:
                 for unit in sender:
                     seen.sent.append(bytes(unit))
                     seen.visible.append(readers[side].read(bytes(unit)))
+                    if seen.visible[-1].server is not None:
+                        readers[1 - side].answered(False)
                     seen.headers += read_datagram(unit) if dtls else streams[side].feed(unit)
                     ends[1 - side].receive(unit, 0.0)
 

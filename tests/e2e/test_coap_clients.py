@@ -114,7 +114,7 @@ async def test_a_client_that_proves_who_it_is_reads_what_it_may_use(gateway: Sta
     ("name", "anchor", "reason"),
     [
         ("foreign", "link-ca", "certificate verify failed: unable to get local issuer certificate"),
-        (IDENTITY, "foreign-ca", "tlsv1 alert unknown ca"),
+        (IDENTITY, "foreign-ca", "tlsv1 alert unknown ca (in clear: nothing proves that it was the client's)"),
         (None, "link-ca", "peer did not return a certificate"),
     ],
     ids=["theirs is not trusted", "ours is not trusted", "none"],

@@ -28,6 +28,7 @@ class Gateway:
     opens: list[bodies.OpenRequest] = field(default_factory=list)
     up: list[tuple[str, int, bytes, str | None]] = field(default_factory=list)
     closes: list[str] = field(default_factory=list)
+    gone: list[bodies.Gone] = field(default_factory=list)
     on_unit: Callable[[t.Up], None] = lambda topic: None
     names: int = 0
     nonces: dict[str, str] = field(default_factory=dict)
@@ -116,6 +117,8 @@ class Gateway:
             self.on_unit(topic)
         elif isinstance(topic, t.Close):
             self.closes.append(topic.session)
+        elif isinstance(topic, t.Gone):
+            self.gone.append(bodies.decode_gone(message.payload))
         elif isinstance(topic, t.Open):
             request = bodies.decode(bodies.OpenRequest, message.payload)
             self.opens.append(request)

@@ -240,6 +240,18 @@ async def test_an_open_without_an_answer(broker: Broker, gateway: Gateway, monke
         await until(lambda: gateway.closes == [name])
 
 
+async def test_who_hears_nothing_at_all_is_told_what_to_look_at(
+    broker: Broker, gateway: Gateway, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A broker grants subscriptions without the right to read; a client can't try, but sees no state either."""
+    monkeypatch.setattr(mqtt, "ANSWER_TIMEOUT", 1)
+    gateway.answers = False
+    gateway.say(t.BridgeStateTopic(), b"", retain=True)
+    async with running(way := way_at(broker)):
+        with pytest.raises(TransportError, match="nor its state at atls/bridge/state: check prefix, and our right"):
+            await way.open("lamp7", "adtls")
+
+
 async def test_a_refused_open(broker: Broker, gateway: Gateway) -> None:
     gateway.answers = False
     async with running(way := way_at(broker)):
@@ -386,6 +398,43 @@ async def test_a_broker_that_comes_back(stack: Stack, broker: Broker, gateway: G
         gateway.status(spoken, "dropped", 1, "unknown")
         await until(lambda: speaker.ends)
         assert speaker.ends == ["unknown"]
+
+
+@pytest.mark.parametrize("version", [4, 5])
+async def test_neither_content_nor_a_broken_connection_costs_a_unit(
+    broker: Broker, gateway: Gateway, version: Literal[4, 5]
+) -> None:
+    """What is too long or makes no sense is read past; what the broker took while we were away for a moment comes."""
+    async with running(way := way_at(broker, version=version)):
+        owner, spoken = await opened(way, gateway)
+        client = way._client
+        assert client.attempts == 1 and gateway.client is not None
+        for topic in (t.SessionStatus(USER, spoken), t.OpenStatus(USER), t.Down(USER, spoken, 0)):
+            for payload in (b"x" * 70_000, b"[" * 2000, b'{"event":"dropped","n":' + b"9" * 2000 + b"}"):
+                if not isinstance(topic, t.Down) or len(payload) > 64 * 1024:
+                    gateway.say(topic, payload, content_type=bodies.CONTENT_TYPES["adtls"])
+        gateway.down(spoken, 0, unit(0))
+        await until(lambda: owner.units == [unit(0)])
+        assert client.attempts == 1 and way._complaints.count == 4
+        assert client.unread.count == (3 if version == 4 else 0)  # in MQTT 5 the broker drops what is too long
+        client._end("cut")
+        await until(lambda: not client.is_connected)
+        gateway.down(spoken, 1, unit(1))
+        gateway.down(spoken, 2, unit(2))
+        await until(lambda: owner.units == [unit(0), unit(1), unit(2)])
+        assert client.attempts == 2 and not owner.ends
+
+
+async def test_the_will_names_the_run_that_says_that_it_is_there(broker: Broker, gateway: Gateway) -> None:
+    async with running(way := way_at(broker)):
+        await until(lambda: len(gateway.gone) == 1)
+        way._client._wire._socket.shutdown(2)  # type: ignore[union-attr]
+        await until(lambda: len(gateway.gone) == 3)
+    here, gone, again = gateway.gone
+    assert here.back and again.back and not gone.back and here.run == gone.run == again.run
+    async with running(way_at(broker)):
+        await until(lambda: len(gateway.gone) == 4)
+    assert gateway.gone[3].run != here.run
 
 
 async def test_sessions_that_others_open(broker: Broker, gateway: Gateway, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -168,3 +168,22 @@ def test_any_octets_are_a_policy_or_one_line(folder: Path, octets: bytes) -> Non
         assert re.fullmatch(rf"{re.escape(str(path))}:\d+: .+: expected [^\n]+", str(error))
     else:
         assert policy.kind == "adtls"
+
+
+def test_files_that_others_could_change_are_told_and_keys_are_refused(
+    folder: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    path = folder / "policy.yaml"
+    path.write_text(HEAD + X509)
+    for name in ("policy.yaml", "ca.pem", "lamp.pem"):
+        (folder / name).chmod(0o666)
+    read_policy(path)
+    assert [f"chmod go-w {folder / name}" in caplog.text for name in ("policy.yaml", "ca.pem", "lamp.pem")] == [
+        True
+    ] * 3
+    (folder / "open").mkdir()
+    (folder / "lamp.key").rename(folder / "open" / "lamp.key")
+    (folder / "open").chmod(0o777)
+    path.write_text(HEAD + X509.replace("lamp.key", "open/lamp.key"))
+    with pytest.raises(PolicyError, match=r"credentials: .*whoever may write to"):
+        read_policy(path)

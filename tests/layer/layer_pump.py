@@ -69,13 +69,17 @@ def free_port(count: int = 1) -> int:
 
 
 class UdpServer:
-    """A DTLS listener on a real UDP socket; ``answer`` turns received data into a reply."""
+    """A DTLS listener on a real UDP socket; ``answer`` turns received data into a reply.
 
-    def __init__(self, listener: DtlsListener, answer: Callable[[bytes], bytes]) -> None:
+    ``host``: where a client looks for it first. The name localhost is ::1 on some machines.
+    """
+
+    def __init__(self, listener: DtlsListener, answer: Callable[[bytes], bytes], host: str = "127.0.0.1") -> None:
         self._listener = listener
         self._answer = answer
-        self._socket = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
-        self._socket.bind(("127.0.0.1", 0))
+        family, kind, _, _, place = socket.getaddrinfo(host, 0, type=socket.SOCK_DGRAM)[0]
+        self._socket = socket.socket(family, kind)
+        self._socket.bind(place)
         self.port: int = self._socket.getsockname()[1]
         self.events: list[ListenerEvent] = []
 

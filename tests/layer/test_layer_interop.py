@@ -67,7 +67,7 @@ def test_libcoap_client_with_psk(library: str) -> None:
 
 @pytest.mark.parametrize("library", ["openssl", "gnutls"])
 def test_libcoap_client_with_certificate(library: str, files: dict[str, Path]) -> None:
-    with UdpServer(DtlsListener(server_x509(), DTLS), coap_answer) as server:
+    with UdpServer(DtlsListener(server_x509(), DTLS), coap_answer, "localhost") as server:
         uri = f"coaps://localhost:{server.port}/x"
         certificates = ("-c", files["device"], "-j", files["device_key"], "-C", files["ca"])
         with program(f"coap-client-{library}", "-B", "10", *certificates, uri) as client:

@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from layer.association import Association, AssociationConfig, DataReceived, DataSizeError, PeerClosed, Role
-from layer.cookie import CookieJar, FragmentedHelloError, hello_verify_request, read_hello
+from layer.cookie import CookieJar, hello_verify_request, read_hello
 from layer.credentials import Credentials
 from layer.errors import CredentialError, PeerError, UsageError
 from layer.listener import (
@@ -120,7 +120,7 @@ def test_handshake_with_cookie_then_data_both_ways(kind: str) -> None:
 
 
 def test_many_peers_do_not_mix() -> None:
-    server = listener()
+    server = listener(max_peers_per_identity=30)
     ends = {(f"192.0.2.{number}", 5000 + number): client() for number in range(30)}
     run(server, ends)
     connected = {event.addr: event.peer_id for event in taken(server) if isinstance(event, PeerConnected)}
@@ -219,6 +219,22 @@ def test_second_hello_has_message_seq_1_and_openssl_takes_it() -> None:
     assert read_datagram(datagram)[0].sequence == read_datagram(second)[0].sequence
 
 
+def test_a_hello_that_was_answered_twice_does_not_cost_a_retransmission() -> None:
+    """Pitfall: OpenSSL goes on from record number 1, which the second HelloVerifyRequest has had: a replay.
+
+    Remedy: our own numbers begin with that of the ClientHello (RFC 6347 4.2.1).
+    """
+    server = listener()
+    end = client()
+    hellos = end.records_to_send()
+    end.tick(1.0)
+    hellos += end.records_to_send()
+    for hello in hellos:
+        server.receive_datagram(hello, HERE, 1.0)
+    run(server, {HERE: end}, 1.0)
+    assert end.info is not None
+
+
 def test_cookie_is_bound_to_address_and_hello() -> None:
     server = listener()
     end = client()
@@ -256,17 +272,6 @@ def test_cookies_come_from_the_given_entropy_only() -> None:
     assert jar().make(b"a", hello, 0) == jar().make(b"a", hello, 0) != jar().make(b"b", hello, 0)
 
 
-def test_fragmented_hello_is_refused_with_a_counter() -> None:
-    """Pitfall-free by refusing: fragments would be state for an unverified address."""
-    server = listener()
-    hello = first_hello(client())
-    body = hello[25:]
-    fragment = hello[13:14] + hello[14:17] + hello[17:19] + bytes(3) + (10).to_bytes(3, "big") + body[:10]
-    server.receive_datagram(hello[:11] + len(fragment).to_bytes(2, "big") + fragment, HERE, 0)
-    assert server.counters["fragmented_hellos"] == 1
-    assert server.datagrams_to_send() == []
-
-
 @settings(max_examples=300, deadline=None)
 @given(st.data())
 def test_read_hello_agrees_with_records_or_refuses(data: st.DataObject) -> None:
@@ -276,13 +281,8 @@ def test_read_hello_agrees_with_records_or_refuses(data: st.DataObject) -> None:
     cut = bytes(hello[: data.draw(st.integers(14, len(hello)))])
     try:
         found = read_hello(cut)
-    except FragmentedHelloError:
-        return
-    except PeerError:
-        return
-    try:
         facts = dtls_client_hello(cut)
-    except PeerError:  # looks at extensions too
+    except PeerError:
         return
     if facts is not None:
         assert (found.random, found.cookie) == (facts.random, facts.cookie)
@@ -305,26 +305,21 @@ def half_open(server: DtlsListener, address: Address, now: float = 0.0) -> Assoc
     return end
 
 
-def test_half_open_handshakes_are_bounded_and_time_out() -> None:
-    """Pitfall 5: a wrong PSK never fails by itself. Remedies: handshake timeout and a cap on half-open peers."""
-    server = listener(max_half_open=3)
-    for number in range(5):
+def test_half_open_handshakes_time_out() -> None:
+    """Pitfall 5: a wrong PSK never fails by itself. Remedies: handshake timeout and a bound on half-open peers."""
+    server = listener()
+    for number in range(3):
         half_open(server, (f"192.0.2.{number}", 1))
-    refused = taken(server)
-    assert [event.reason for event in refused if isinstance(event, HandshakeRefused)] == [
-        "too many handshakes under way"
-    ] * 2
-    assert server.counters["refused_half_open"] == 2
     now = 0.0
     while (at := server.next_deadline()) is not None:
         now = at
         server.tick(now)
         server.datagrams_to_send()
-    assert now == 60.0
+    assert now == 5.0
     assert server.counters["handshakes_failed"] == 3
-    assert all(isinstance(event, HandshakeRefused) for event in taken(server))
-    half_open(server, HERE, now)
-    assert server.counters["handshakes_started"] == 4
+    assert {event.reason for event in taken(server) if isinstance(event, HandshakeRefused)} == {
+        "no answer to our first flight in 5 s"
+    }
 
 
 @pytest.mark.parametrize("credentials", [psk_client(key=OTHER_KEY), psk_client("nobody")], ids=["wrong", "unknown"])
@@ -338,30 +333,6 @@ def test_wrong_psk_and_unknown_identity_end_by_timeout(credentials: Credentials)
     assert isinstance(event, HandshakeRefused)
     assert "not finished after 60 s" in event.reason
     assert server.next_deadline() is None
-
-
-def test_half_open_cap_per_host() -> None:
-    server = listener(max_half_open_per_host=2)
-    for port in range(3):
-        half_open(server, ("192.0.2.1", port))
-    half_open(server, ("192.0.2.2", 1))
-    assert server.counters["refused_per_host"] == 1
-    assert server.counters["handshakes_started"] == 3
-
-
-def test_peer_caps_over_all_and_per_host() -> None:
-    server = listener(max_peers=3, max_peers_per_host=2)
-    for port in (1, 2):
-        connect(server, ("192.0.2.1", port))
-    end = client()
-    run(server, {("192.0.2.1", 3): end})
-    assert taken(server) == [HandshakeRefused(("192.0.2.1", 3), "too many peers from this host")]
-    connect(server, ("192.0.2.2", 1))
-    run(server, {("192.0.2.3", 1): client()})
-    assert taken(server) == [HandshakeRefused(("192.0.2.3", 1), "too many peers")]
-    assert (server.counters["refused_peers"], server.counters["refused_per_host"]) == (1, 1)
-    # A reboot of a connected peer is not one more.
-    connect(server, ("192.0.2.2", 1), now=1.0)
 
 
 def test_idle_peers_are_closed_longest_silent_first() -> None:
@@ -393,10 +364,14 @@ def test_tables_do_not_grow_with_hosts_seen() -> None:
         half_open(server, (f"198.51.100.{number}", 1))
     taken(server)
     server.tick(60.0)
-    sizes = [
-        len(getattr(server, name)) for name in ("_connected", "_half_open", "_by_id", "_peers_of", "_half_open_of")
-    ]
-    assert sizes == [0] * 5
+    tables = (server._connected, server._half_open)
+    sizes = {
+        name: len(table)
+        for each in tables
+        for name, table in vars(each).items()
+        if hasattr(table, "__len__") and name != "_known"
+    }
+    assert sizes == dict.fromkeys(("by_addr", "by_id", "_hosts", "_identities"), 0)
 
 
 # Reboot on the same port.

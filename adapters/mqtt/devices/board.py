@@ -1,7 +1,8 @@
 """What stands at the broker about the devices: one retained state each, kept up to date as cheaply as can be.
 
 A device's state goes out the moment it changes. While the connection is down or slow only the names of what changed
-are kept, so that each device's last state goes out once it can, and nothing piles up.
+are kept, so that each device's last state goes out once it can, and nothing piles up. Where the broker doesn't retain
+states, who hears of a device by its discovery needs the state behind it: that goes out once the broker has the first.
 """
 
 from __future__ import annotations
@@ -16,12 +17,16 @@ from adapters.mqtt.devices import discovery
 from adapters.mqtt.devices.topics import HomeSpace
 from adapters.mqtt.devices.values import fragment
 from carriage.mqtt.client import MqttClient
+from carriage.mqtt.options import Token
 from carriage.mqtt.packets import publish_head
 from gateway.api.errors import TransportError
 from gateway.api.model import DeviceView, Property, Scalar, Update
 
 MAX_OUTSTANDING: Final = 256
 """Messages with QoS 1 that wait for the broker; what is rare goes slowly, answers need the rest of the queue."""
+
+MAX_GONE: Final = 64
+"""Properties that a device had, of one device, that are told to be gone."""
 
 
 class Part(IntFlag):
@@ -34,7 +39,8 @@ class Part(IntFlag):
 
 @dataclass(slots=True)
 class Shown:
-    """A device as it stands at the broker. ``fragments``: property to its part of the JSON."""
+    """A device as it stands at the broker. ``fragments``: property to its part of the JSON. ``gone``: properties that
+    it had before."""
 
     view: DeviceView
     properties: dict[str, Property]
@@ -43,6 +49,7 @@ class Shown:
     told_at: float | None = None
     fragments: dict[str, bytes] = field(default_factory=dict)
     stale: set[str] = field(default_factory=set)
+    gone: dict[str, Property] = field(default_factory=dict)
 
 
 class Board:
@@ -60,6 +67,8 @@ class Board:
         self._open = False
         self._due: dict[str, Part] = {}
         self._second, self._stamp = 0, ""
+        self._announced: dict[Token, str] = {}
+        """Discovery that the broker doesn't have yet, with its device: the state follows it."""
         self.shown: dict[str, Shown] = {}
         self.counters = {"states": 0, "coalesced": 0}
 
@@ -72,6 +81,7 @@ class Board:
         self._client, self._version = client, version
         client.on_room = self.flush
         self._open = True
+        self._announced.clear()
         for name, shown in self.shown.items():
             shown.head = publish_head(self._topics.state(name), version)
         self.again(self.shown)
@@ -96,6 +106,9 @@ class Board:
                 shown.stale.add(name)
             if shown.told_at is None or sample.at > shown.told_at:
                 shown.told_at = sample.at
+        if known is not None:
+            before = {**known.gone, **known.properties}
+            shown.gone = {name: each for name, each in list(before.items())[-MAX_GONE:] if name not in properties}
         self.shown[view.name] = shown
         parts = Part.STATE | Part.AVAILABILITY
         if (
@@ -139,10 +152,17 @@ class Board:
             shown = self.shown.get(name)
             if not (self._rare(name, shown, parts) if parts & ~Part.STATE else self._state(shown)):
                 return
-            if parts & ~Part.STATE and parts & Part.STATE:
+            if parts & ~Part.STATE and parts & Part.STATE and name not in self._announced.values():
                 self._due[name] = Part.STATE  # the rest goes first: who hears of a device has its topics then
             else:
                 del self._due[name]
+
+    def published(self, token: Token) -> str | None:
+        """The broker has a message: the device of which that was the discovery. Its state is out then."""
+        name = self._announced.pop(token, None) if self._announced else None
+        if name is not None:
+            self.again((name,), Part.STATE)
+        return name
 
     def _state(self, shown: Shown | None) -> bool:
         assert self._client is not None
@@ -175,21 +195,19 @@ class Board:
             return False
         wanted: list[tuple[str, bytes]] = []
         topics = self._topics
-        if Part.DISCOVERY in parts and self._prefix is not None:
-            wanted.append(
-                (
-                    discovery.topic(self._prefix, topics.base, name),
-                    b"" if shown is None else discovery.payload(topics, shown.view),
-                )
-            )
+        announces = Part.DISCOVERY in parts and self._prefix is not None
+        if self._prefix is not None and announces:
+            body = b"" if shown is None else discovery.payload(topics, shown.view, shown.gone.values())
+            wanted.append((discovery.topic(self._prefix, topics.base, name), body))
         if shown is None:
             wanted += [(topics.availability(name), b""), (topics.state(name), b"")]
         elif Part.AVAILABILITY in parts and shown.online is not None:
             word = b"online" if shown.online else b"offline"
             wanted.append((topics.availability(name), b'{"state":"' + word + b'"}'))
         try:
-            for topic, payload in wanted:
-                self._client.publish(topic, payload, qos=1, retain=True)
+            tokens = [self._client.publish(topic, payload, qos=1, retain=True) for topic, payload in wanted]
+            if announces and shown is not None and not self._retain:
+                self._announced[tokens[0]] = name
         except TransportError as error:
             return not error.transient  # else it is too long for the broker, now and later
         return True

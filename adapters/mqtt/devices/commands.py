@@ -77,28 +77,43 @@ class Commands:
         self._batches += 1
         batch = _Batch(message, topic.device, asked.transaction, self._batches, loop.time() + ACKNOWLEDGE_BY)
         shown = self._board.shown.get(topic.device)
-        transaction = self._transaction(batch)
+        properties = {} if shown is None else shown.properties
+        wanted: dict[str, Scalar | None] = {}
+        unfit: list[str] = []
         for name, value in asked.values.items():
-            if shown is None:
-                self._answer(batch, name, "failed", Reason.UNKNOWN.value)
-                continue
-            name = name or v.bare_property(shown.properties)
-            known = shown.properties.get(name)
+            if shown is not None:
+                name = name or v.bare_property(properties)
+            known = properties.get(name)
             if known is None:
                 self._answer(batch, name, "failed", Reason.UNKNOWN.value)
-            elif len(self._pending) >= MAX_PENDING:
+                continue
+            try:
+                wanted[name] = v.read_value(value, known) if isinstance(topic, Set) else None
+            except PeerError:
+                unfit.append(name)
+                self._answer(batch, name, "failed", Reason.CONTENT.value)
+        if unfit:  # what was asked for together is not done by half
+            for name in wanted:
+                self._answer(batch, name, "failed", Reason.CONTENT.value, f"no fit value for {unfit[0]}")
+        elif len(self._pending) + len(wanted) > MAX_PENDING:
+            for name in wanted:
                 self._answer(batch, name, "failed", Reason.BUSY.value)
-            else:
-                try:
-                    wanted = v.read_value(value, known) if isinstance(topic, Set) else None
-                except PeerError:
-                    self._answer(batch, name, "failed", Reason.CONTENT.value)
-                    continue
-                self._submit(batch, name, wanted, transaction, context, source, lost)
+        else:
+            transaction = self._transaction(batch)
+            for name, fit in wanted.items():
+                self._submit(batch, name, fit, transaction, context, source, lost)
         self._unacknowledged[batch.number] = batch
         if self._timer is None:
             self._timer = loop.call_at(batch.due, self._overdue)
         self._settled(batch)
+
+    def too_long(self, topic: Set | Get) -> None:
+        """A message that nobody has read."""
+        body = ({"property": topic.property} if topic.property else {}) | {
+            "status": "failed",
+            "reason": Reason.TOO_LARGE.value,
+        }
+        self._publish(self._topics.answer(topic.device, None), json.dumps(body, separators=(",", ":")).encode(), None)
 
     def receipt(self, receipt: Receipt) -> None:
         pending = self._pending.get(receipt.id) or self._repeated.get(receipt.id)

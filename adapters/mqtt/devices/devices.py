@@ -13,18 +13,20 @@ from dataclasses import dataclass, replace
 from typing import Any, Final
 
 from adapters.mqtt import faults
-from adapters.mqtt.complaints import Complaints
-from adapters.mqtt.devices.board import Board
+from adapters.mqtt.devices.board import Board, Part
 from adapters.mqtt.devices.commands import MAX_PENDING, RECEIVE_MAXIMUM, Commands
 from adapters.mqtt.devices.names import MAX_DEVICES, Names
 from adapters.mqtt.devices.once import Once
 from adapters.mqtt.devices.requests import Requests
 from adapters.mqtt.devices.topics import Get, HomeSpace, Request, Set, valid_device
-from adapters.mqtt.link import NO_LINK, SCHEME, link_of
+from adapters.mqtt.hearing import Hearing
+from adapters.mqtt.link import NO_LINK, SCHEME, link_of, of_client
+from adapters.mqtt.news import News
 from carriage.mqtt.client import MqttClient
+from carriage.mqtt.complaints import Complaints
 from carriage.mqtt.messages import JSON_TYPE
 from carriage.mqtt.options import DropReason, Message, MqttOptions, Token, Will
-from gateway.api.errors import PeerError, TransportError
+from gateway.api.errors import PeerError
 from gateway.api.model import (
     Change,
     DeviceView,
@@ -41,17 +43,16 @@ from gateway.api.ports import AdapterContext
 
 _LOG = logging.getLogger(__name__)
 
-MAX_CORRELATION: Final = 128
-"""Octets of Correlation Data that are sent back; longer ones are left out."""
 WATCH_AGAIN: Final = 30.0
 """Seconds after which a watch that was refused or ended is tried again: the policy may be another by then."""
 FORGET_AFTER: Final = 300.0
 """Seconds after a start in which a device of before has to show itself; then what the broker keeps of it is removed."""
+SETTLED: Final = 2.0
+"""Seconds after a discovery in which whoever it is for has subscribed to the device's state."""
 EARLY_FOR: Final = 30.0
 """Seconds after a start in which a command for a device of before waits until that has shown itself."""
 MAX_EARLY: Final = 256
 """Such commands."""
-ANSWER_EXPIRY: Final = 60
 ONLINE: Final = b'{"state":"online"}'
 OFFLINE: Final = b'{"state":"offline"}'
 
@@ -95,13 +96,15 @@ class Devices:
         self._early: list[tuple[Set | Get, Message, bool]] = []
         """Commands that the broker kept for us, for devices that we are still to hear of."""
         self._starting = True
-        self._unsubscribed: set[str] = set()
+        self._hearing = Hearing(self._filters(), self._hears)
+        self._news: News | None = None
         self._refusal = ""
         self._fresh = True
         """What an earlier run of ours had taken may come again on this connection."""
+        self._discovered: set[str] = set()
         self._nameless: set[str] = set()
         self._complaints = Complaints()
-        self._counters = {"received": 0, "retained": 0, "repeated": 0, "answers": 0, "answers_lost": 0}
+        self._counters = {"received": 0, "retained": 0, "repeated": 0, "answers": 0}
 
     # What the adapter passes on: see gateway.api.ports.Adapter
 
@@ -109,6 +112,9 @@ class Devices:
         self._context = context
         self._names = Names(context.state_dir)
         client = self._client = MqttClient(self._options, self)
+        # Half of the queue: whoever floods us must not crowd out the rest.
+        self._news = News(client, self._options.max_queued // 2)
+        client.on_too_long = self._on_too_long
         client.subscribe(self._filters())
         self._later(EARLY_FOR, self._started)
         if self._names.missing:
@@ -124,8 +130,9 @@ class Devices:
                 if self._listing is not None:
                     self._listing.cancel()
                 await self._requests.stop()
+                self._hearing.disconnected()
                 if client.is_connected:
-                    self._publish_state(OFFLINE)
+                    self._news.stand(self._topics.bridge_state, OFFLINE)
                 await client.stop(drain=1.0)
                 self._commands.forget()
 
@@ -154,14 +161,13 @@ class Devices:
 
     def status(self) -> Mapping[str, Any]:
         return {
-            "connected": self._client is not None and self._client.is_connected,
-            "attempts": 0 if self._client is None else self._client.attempts,
-            "version": faults.VERSIONS[self._options.version if self._client is None else self._client.version],
+            **of_client(self._client, self._options),
             "watching": self._watch is not None,
             "devices": len(self._board.shown),
             "waiting": self._board.waiting,
             "commands": len(self._commands),
             "malformed": self._complaints.count,
+            "answers_lost": 0 if self._news is None else self._news.lost,
             **self._board.counters,
             **self._counters,
         }
@@ -170,10 +176,10 @@ class Devices:
 
     def connected(self, session_present: bool) -> None:
         assert self._client is not None
+        self._once.connected(session_present, self._now())
         if not session_present:
-            self._once.forget()
             self._fresh = False
-        self._unsubscribed = set(self._filters())
+        self._hearing.connected(self._client)
         link = link_of(self._client.tls_facts())
         if link != self._link:  # a peer carries the link that it came over
             self._link = link
@@ -192,38 +198,59 @@ class Devices:
     def disconnected(self, reason: str) -> None:
         refusal, self._refusal = self._refusal, ""
         self._board.close()
+        self._hearing.disconnected()
         if self._client is not None and self._link is not None:
             self._fresh = False
         self._health(refusal or faults.no_broker(self._options.host, self._options.port, reason))
 
     def subscribed(self, topic_filter: str, code: int) -> None:
-        if code >= faults.REFUSED:
-            self._health(f"the broker refused our subscription to {topic_filter} ({code}); check its ACL")
-            return
-        self._unsubscribed.discard(topic_filter)
-        if not self._unsubscribed:
-            self._publish_state(ONLINE)
-            self._health("")
+        self._hearing.subscribed(topic_filter, code)
+
+    def _hears(self, trouble: str) -> None:
+        assert self._news is not None
+        self._news.stand(self._topics.bridge_state, OFFLINE if trouble else ONLINE)
+        self._health(trouble)
 
     def message(self, message: Message) -> None:
+        if message.topic in self._hearing.probes:
+            if self._hearing.back(message):
+                self._once.caught_up()
+            self._acknowledge(message)
+            return
+        if self._hearing.deaf:
+            self._hearing.heard()
         self._counters["received"] += 1
         taken = False
         try:
             taken = self._take(message)
-        except PeerError as error:
-            self._complaints.malformed(str(error))
+        except Exception as failure:  # nothing that a message holds is to harm others
+            self._complaints.over(failure)
         finally:
             if not taken:
                 self._acknowledge(message)
 
     def published(self, token: Token, code: int) -> None:
+        if self._hearing.tokens and self._hearing.published(token, code):
+            return
+        if self._news is not None and self._news.waiting:
+            self._news.flush()
+        name = self._board.published(token)
+        if name is not None:
+            self._discovered.add(name)
+            self._later(SETTLED, self._repeat)
         if code == faults.NOT_AUTHORIZED:
             self._health(f"the broker lets us not publish below {self._topics.base}/ ({code}); check its ACL")
         if self._board.waiting:
             self._board.flush()
 
     def dropped(self, token: Token, reason: DropReason) -> None:
-        self._counters["answers_lost"] += reason is DropReason.EXPIRED
+        if not self._hearing.dropped(token) and reason is DropReason.EXPIRED and self._news is not None:
+            self._news.lost += 1
+
+    def _repeat(self) -> None:
+        """Home Assistant takes a moment from a device's discovery to its subscription to the state."""
+        names, self._discovered = self._discovered, set()
+        self._board.again(names & self._board.shown.keys(), Part.STATE)
 
     # What comes from clients
 
@@ -239,7 +266,7 @@ class Devices:
             if message.payload == b"online":
                 self._board.again(self._board.shown)
             return False
-        if self._once.had(message):
+        if self._once.had(message, self._now()):
             self._counters["repeated"] += 1
             return False
         topic = self._topics.parse(message.topic)
@@ -254,6 +281,14 @@ class Devices:
             self._commands.take(topic, message, self._context, self._peer, lost)
         return True
 
+    def _on_too_long(self, name: str) -> None:
+        try:
+            topic = self._topics.parse(name)
+        except PeerError:
+            return
+        if isinstance(topic, Set | Get):
+            self._commands.too_long(topic)
+
     def _take_early(self) -> None:
         """Carry out what waited for devices that are here now; all of it where there is no more to wait for."""
         assert self._context is not None
@@ -264,8 +299,8 @@ class Devices:
                 continue
             try:
                 self._commands.take(topic, message, self._context, self._peer, lost)
-            except PeerError as error:
-                self._complaints.malformed(str(error))
+            except Exception as failure:
+                self._complaints.over(failure)
                 self._acknowledge(message)
 
     def _started(self) -> None:
@@ -287,27 +322,10 @@ class Devices:
     # What goes to clients
 
     def _tell(self, topic: str, body: bytes, correlation: bytes | None) -> None:
-        """Publish an answer. Answers get half of the queue, one for each command that may wait: a flood of them must
-        not crowd out the rest."""
-        client = self._client
-        assert client is not None
-        if correlation is not None and len(correlation) > MAX_CORRELATION:
-            correlation = None
+        """Publish an answer."""
+        assert self._news is not None
         self._counters["answers"] += 1
-        try:
-            if client.outstanding >= self._options.max_queued // 2:
-                raise TransportError("too many answers wait", transient=True)
-            client.publish(topic, body, content_type=JSON_TYPE, correlation=correlation, expiry=ANSWER_EXPIRY)
-        except TransportError as error:
-            self._counters["answers_lost"] += 1
-            _LOG.debug("not published: %s", error)
-
-    def _publish_state(self, body: bytes) -> None:
-        assert self._client is not None
-        try:
-            self._client.publish(self._topics.bridge_state, body, retain=True, content_type=JSON_TYPE)
-        except TransportError as error:
-            _LOG.debug("not published: %s", error)
+        self._news.tell(topic, body, correlation)
 
     # The devices that there are
 

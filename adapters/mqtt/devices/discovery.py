@@ -9,21 +9,17 @@ from __future__ import annotations
 import hashlib
 import json
 import re
+from collections.abc import Iterable
 from typing import Any, Final
 
 from adapters.mqtt.devices.topics import HomeSpace
+from adapters.mqtt.devices.units import COUNTED, UNITS, known
 from gateway.api.model import DeviceView, Property, ValueKind
 
 ORIGIN: Final = {"name": "atls-gateway"}
-UNITS: Final = {"Cel": "°C", "%RH": "%", "%EL": "%", "K": "K", "Pa": "Pa", "lx": "lx", "W": "W", "V": "V", "A": "A",
-                "J": "J", "Wh": "Wh", "s": "s", "/": ""}  # fmt: skip
-"""SenML's units (RFC 8428, section 12.1) in Home Assistant's words; one that isn't here stays as it is."""
 LIGHTS: Final = frozenset({"urn:oma:lwm2m:ext:3311"})
 """Resource types (IPSO light control) whose switch is a light."""
-_CLASSED: Final = frozenset({"sensor", "binary_sensor", "switch", "number"})
-"""Platforms whose config has a device class."""
 _DIAGNOSTIC: Final = frozenset({"battery"})
-_COUNTED: Final = frozenset({"energy", "gas", "water"})
 _FACTS: Final = {"manufacturer": "mf", "model": "mdl", "version": "sw", "sw_version": "sw"}
 _STATE: Final = "{{ value_json.state }}"
 
@@ -39,14 +35,17 @@ def topic(prefix: str, base: str, device: str) -> str:
     return f"{prefix}/device/{identifier(base, device)}/config"
 
 
-def payload(topics: HomeSpace, view: DeviceView) -> bytes:
-    """The retained config of one device."""
+def payload(topics: HomeSpace, view: DeviceView, gone: Iterable[Property] = ()) -> bytes:
+    """The retained config of one device. ``gone``: what it had before; Home Assistant keeps what is merely left out."""
     own = identifier(topics.base, view.name)
     facts = {short: value for name, value in view.facts if (short := _FACTS.get(name)) and value}
     config = {
         "dev": {"ids": [own], "name": view.name, **facts},
         "o": ORIGIN,
-        "cmps": {each.name: _component(topics, view, each, own) for each in view.properties},
+        "cmps": {
+            **{each.name: {"p": _platform(each, _writable(view, each))} for each in gone},
+            **{each.name: _component(topics, view, each, own) for each in view.properties},
+        },
         "stat_t": topics.state(view.name),
         "avty_mode": "all",
     }
@@ -54,7 +53,7 @@ def payload(topics: HomeSpace, view: DeviceView) -> bytes:
 
 
 def _component(topics: HomeSpace, view: DeviceView, each: Property, own: str) -> dict[str, Any]:
-    writable = each.writable and "write" in view.may
+    writable = _writable(view, each)
     platform = _platform(each, writable)
     component: dict[str, Any] = {
         "p": platform,
@@ -77,13 +76,18 @@ def _component(topics: HomeSpace, view: DeviceView, each: Property, own: str) ->
     component["stat_val_tpl" if platform == "light" else "val_tpl"] = value
     if writable:
         component["cmd_t"] = topics.command(view.name, each.name)
-    if each.device_class and platform in _CLASSED:
+    unit = UNITS.get(each.unit, each.unit) if each.kind is ValueKind.NUMBER else ""
+    if known(platform, each.device_class, unit):
         component["dev_cla"] = each.device_class
     if each.device_class in _DIAGNOSTIC:
         component["ent_cat"] = "diagnostic"
     if each.kind is ValueKind.NUMBER:
-        component |= _number(each, platform)
+        component |= _number(each, platform, unit)
     return component
+
+
+def _writable(view: DeviceView, each: Property) -> bool:
+    return each.writable and "write" in view.may
 
 
 def _platform(each: Property, writable: bool) -> str:
@@ -96,13 +100,12 @@ def _platform(each: Property, writable: bool) -> str:
     return "number" if each.kind is ValueKind.NUMBER else "text"
 
 
-def _number(each: Property, platform: str) -> dict[str, Any]:
+def _number(each: Property, platform: str, unit: str) -> dict[str, Any]:
     found: dict[str, Any] = {}
-    unit = UNITS.get(each.unit, each.unit)
     if unit:
         found["unit_of_meas"] = unit
     if platform == "sensor":
-        found["stat_cla"] = "total_increasing" if each.device_class in _COUNTED else "measurement"
+        found["stat_cla"] = "total_increasing" if each.device_class in COUNTED else "measurement"
     else:
         for key, bound in (("min", each.minimum), ("max", each.maximum)):
             if bound is not None:

@@ -34,7 +34,7 @@ class Names:
     def _read(self) -> set[str]:
         try:
             found = json.loads(self._file.read_bytes())
-        except (OSError, ValueError):
+        except (OSError, ValueError, RecursionError):
             return set()
         names = found if isinstance(found, list) else []
         return {name for name in names[:MAX_DEVICES] if isinstance(name, str) and valid_device(name)}

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import math
+import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Final
@@ -20,6 +21,7 @@ from gateway.api.model import Property, Scalar, ValueKind
 MAX_AT_ONCE: Final = 16
 """Properties in one set or get."""
 MAX_TRANSACTION: Final = 64
+_HUGE: Final = sys.float_info.max
 _WORDS: Final = {"on": True, "true": True, "off": False, "false": False}
 
 
@@ -59,6 +61,8 @@ def read_set(payload: bytes, name: str) -> Asked:
         value = json.loads(text)
     except ValueError:
         value = text  # a plain ON, as people type it
+    except RecursionError:
+        raise PeerError("a set of too many brackets") from None
     if isinstance(value, dict | list) or not text:
         raise PeerError("a set of no single value")
     return Asked({name: value})
@@ -74,13 +78,18 @@ def read_get(payload: bytes, name: str) -> Asked:
 
 
 def read_value(value: Any, known: Property) -> Scalar:
-    """What of a set goes to the device. PeerError: no value of this property."""
+    """What of a set goes to the device. PeerError: no value of this property, or none that can be set."""
+    if not known.writable:
+        raise PeerError("not a property that can be set")
     if known.kind is ValueKind.BOOLEAN:
         found = _WORDS.get(value.lower()) if isinstance(value, str) else value
         if isinstance(found, bool):
             return found
     elif known.kind is ValueKind.NUMBER:
-        if isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value):
+        # a whole number may be beyond what a float holds: that can be compared, not converted
+        low = -_HUGE if known.minimum is None else known.minimum
+        high = _HUGE if known.maximum is None else known.maximum
+        if isinstance(value, int | float) and not isinstance(value, bool) and low <= value <= high:
             return value
     elif isinstance(value, str) and value.isprintable():
         return value

@@ -38,6 +38,7 @@ from layer.association import Association
 from layer.config import Role
 from layer.credentials import Credentials, Psk
 from layer.events import DataReceived, HandshakeCompleted
+from tests.adapters.coap.bare import Bare
 from tests.adapters.coap.far_end import Gateway, until
 from tests.layer.layer_pair import Authority, Identity
 
@@ -200,7 +201,7 @@ class Home(Gateway):
             "absence": 1.0,
         } | table
         self.adapter = self.configure()
-        self.clients: list[CoapsClient | Raw] = []
+        self.clients: list[CoapsClient | Raw | Bare] = []
 
     def configure(self, **changed: Any) -> CoapAdapter:
         adapter = CoapPlugin().configure(CoapTable.model_validate({**self.table, **changed}), self.folder)
@@ -249,6 +250,11 @@ class Home(Gateway):
         raw = Raw(self.port, self.psk(who), config)
         self.clients.append(raw)
         return await raw.connect()
+
+    async def bare(self, who: str | Identity) -> Bare:
+        bare = Bare(self.port, self.psk(who) if isinstance(who, str) else self.certified(who))
+        self.clients.append(bare)
+        return await bare.connect()
 
 
 # What clients do

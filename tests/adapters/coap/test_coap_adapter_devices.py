@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable
 from typing import Any
 
@@ -60,9 +61,10 @@ async def test_a_value_in_each_format(home: Home, lamp: Device) -> None:
         (record,) = records(answer)
         assert (record.name, record.value, record.unit, record.update_time) == ("lamp/level", 40, "/", 86_400)
         assert -60 < record.time <= 0
-    assert values(await phone.request(get("d/lamp"))) == {
-        "on": True, "level": 40, "label": "näh", "temperature": 21.5, "online": None,
-    }  # fmt: skip
+    told = {"on": True, "level": 40, "label": "näh", "temperature": 21.5}
+    assert values(await phone.request(get("d/lamp"))) == told  # whether it can be reached nobody knows yet
+    lamp.online(True)
+    assert values(await phone.request(get("d/lamp"))) == {**told, "online": True}
 
 
 async def test_a_stale_value_says_so(home: Home, lamp: Device) -> None:
@@ -84,8 +86,9 @@ def phone_peer(home: Home) -> Any:
 async def test_a_value_that_is_none_now(home: Home, lamp: Device) -> None:
     lamp.tell(level=None)
     phone = await home.client("phone")
-    (record,) = records(await phone.request(get("d/lamp/level")))
-    assert record.value is None and record.update_time is not None
+    for format, empty in ((JSON, b"[]"), (CBOR, b"\x80")):
+        assert (await phone.request(get("d/lamp/level", format))).payload == empty
+        assert (await phone.request(get("d/lamp", format))).payload == empty
     assert (await phone.request(get("d/lamp/level", TEXT))).payload == b""
 
 
@@ -119,6 +122,17 @@ async def test_a_value_that_was_never_told_is_asked_for(home: Home, lamp: Device
         ("level", '[{"n":"level","u":"/","v":99}]', JSON, 99),
         ("label", "left one", TEXT, "left one"),
         ("label", '[{"vs":""}]', JSON, ""),
+        ("on", "true", 50, True),
+        ("on", '"off"', 50, False),
+        ("on", "1", 50, True),
+        ("on", '{"value": false}', 50, False),
+        ("level", "21.5", 50, 21.5),
+        ("level", '"40"', 50, 40),
+        ("level", '{"value":1e1}', 50, 10.0),
+        ("label", '"n\\u00e4h"', 50, "näh"),
+        ("label", '{"value":"5"}', 50, "5"),
+        ("level", "7", None, 7),
+        ("label", "true", None, "true"),
     ],
 )
 async def test_what_is_set(
@@ -151,7 +165,22 @@ async def test_what_is_set(
         ("level", "1_0", TEXT, codes.BAD_REQUEST),
         ("label", b"\xff", TEXT, codes.BAD_REQUEST),
         ("label", "x" * 257, TEXT, codes.BAD_REQUEST),
-        ("on", "1", 50, codes.UNSUPPORTED_CONTENT_FORMAT),
+        ("on", "1", 60, codes.UNSUPPORTED_CONTENT_FORMAT),
+        ("on", "", 50, codes.BAD_REQUEST),
+        ("on", "null", 50, codes.BAD_REQUEST),
+        ("on", "[true]", 50, codes.BAD_REQUEST),
+        ("on", '{"value":true,"value":true}', 50, codes.BAD_REQUEST),
+        ("on", '{"value":{"value":true}}', 50, codes.BAD_REQUEST),
+        ("on", '{"state":true}', 50, codes.BAD_REQUEST),
+        ("on", "2", 50, codes.BAD_REQUEST),
+        ("level", "101", 50, codes.BAD_REQUEST),
+        ("level", "NaN", 50, codes.BAD_REQUEST),
+        ("level", "1e999", 50, codes.BAD_REQUEST),
+        ("level", "9" * 5000, 50, codes.BAD_REQUEST),
+        ("level", "[" * 5000, 50, codes.BAD_REQUEST),
+        ("label", "5", 50, codes.BAD_REQUEST),
+        ("label", '"\\ud800"', 50, codes.BAD_REQUEST),
+        ("label", '[{"vs":"\\ud800"}]', JSON, codes.BAD_REQUEST),
         ("temperature", "20", TEXT, codes.METHOD_NOT_ALLOWED),
         ("nothing", "20", TEXT, codes.NOT_FOUND),
     ],
@@ -178,6 +207,39 @@ async def test_a_command_that_fails(
     lamp.settle(await lamp.command(), outcome, reason, detail)
     answer = await setting
     assert (answer.code, answer.payload) == (code, payload)
+
+
+async def test_a_command_that_a_newer_one_overtakes(home: Home, lamp: Device) -> None:
+    """Before it was on the air: its PUT is answered so, or the resource that it became says so."""
+    phone, tablet = await home.client("phone"), await home.client("phone")
+    first, second, third = [await asking(phone, put("d/lamp/level", str(n))) for n in (1, 2, 3)]
+    answer = await second
+    assert (answer.code, answer.payload) == (codes.CONFLICT, b"superseded")
+    assert (await third).code == codes.CREATED  # answer_within is over, since the first takes so long
+    assert (await tablet.request(get("d/lamp/level/command"))).payload == b"queued"
+    fourth = await asking(phone, put("d/lamp/level", "4"))
+    told: list[bytes] = []
+    await tablet.observe(get("d/lamp/level/command"), lambda response: told.append(response.payload))
+    await until(lambda: told[-1] == b"superseded")
+    lamp.settle(await lamp.command(), Outcome.DELIVERED)
+    lamp.settle(await lamp.command(2), Outcome.DELIVERED)
+    assert [each.envelope.value for each in lamp.commands] == [1, 4]  # type: ignore[union-attr]
+    assert ((await first).code, (await fourth).code) == (codes.CREATED, codes.CHANGED)
+
+
+async def test_two_who_read_the_same_get_the_one_answer(home: Home, lamp: Device) -> None:
+    """The device is asked once."""
+    phone, tablet = await home.client("phone"), await home.client("tablet")
+    first = await asking(phone, get("d/lamp/level", TEXT))
+    command = await lamp.command()
+    lamp.settle(command, Outcome.HELD)
+    second = await asking(tablet, get("d/lamp/level", TEXT))
+    await until(lambda: len(home.adapter._devices._asked) == 2)
+    lamp.tell(level=7)
+    lamp.settle(command, Outcome.DELIVERED)
+    assert (await first).payload == (await second).payload == b"7"
+    assert len(lamp.commands) == 1
+    assert not home.adapter._devices._asked
 
 
 async def test_only_what_the_caller_may_use_is_there(home: Home, lamp: Device) -> None:
@@ -222,7 +284,7 @@ async def test_a_long_list_comes_in_blocks(home: Home) -> None:
     answer = await phone.request(get("d"))
     assert len(answer.payload) > 4096 and len(read_links(answer.payload)) == 61
     pack = await phone.request(get("d/lamp", CBOR))
-    assert len(pack.payload) > 12_000 and len(records(pack)) == 61
+    assert len(pack.payload) > 12_000 and len(records(pack)) == 60
 
 
 async def test_a_command_for_a_sleeper_is_a_resource_until_it_is_done(home: Home, lamp: Device) -> None:
@@ -245,6 +307,18 @@ async def test_a_command_for_a_sleeper_is_a_resource_until_it_is_done(home: Home
     lamp.settle(await lamp.command(2), Outcome.DELIVERED)
     assert (await setting).code == codes.CHANGED
     await until(lambda: told[-1] == b"delivered")
+
+
+async def test_what_became_of_the_oldest_command_is_forgotten_and_counted(home: Home, lamp: Device) -> None:
+    home.adapter._devices._max_states = 2
+    phone = await home.client("phone")
+    names = ("on", "level", "label")
+    answers = await asyncio.gather(*(phone.request(put(f"d/lamp/{name}", "1")) for name in names))
+    assert [answer.code for answer in answers] == [codes.CREATED] * 3
+    found = [(await phone.request(get(f"d/lamp/{name}/command"))).code for name in names]
+    assert found == [codes.NOT_FOUND, codes.CONTENT, codes.CONTENT]
+    status = home.adapter.status()
+    assert (status["device_command_states"], status["device_command_states_forgotten"]) == (2, 1)
 
 
 async def test_a_command_without_any_answer_waits_as_well(home: Home, lamp: Device) -> None:

@@ -146,6 +146,43 @@ async def test_deregistering_and_resetting_leave_the_unit_for_a_reader(home: Hom
     assert await read(raw, session) == atls_client.Unit(1, "adtls", record(seed=1))
 
 
+DROPPING = """\
+layer: 1
+policy-version: 1
+subjects:
+  lamp: {link: far, user: lamp}
+  phone: {link: coap, psk_identity: phone}
+  keeper: {link: coap, spki_sha256: "KEEPER"}
+rules:
+  - id: slow
+    effect: permit
+    subject: [phone, keeper]
+    resource: lamp
+    content: [atls]
+    condition: {units: 1/h}
+    obligation: {on_excess: drop}
+"""
+
+
+@pytest.mark.parametrize("who", ["phone", "keeper"])
+@pytest.mark.parametrize("with_open", [False, True])
+async def test_a_unit_whose_drop_ends_its_session_is_answered_so(start: Start, who: str, with_open: bool) -> None:
+    """A certificate with a name is several claims, a key is one: the answer is the same."""
+    home = await start(policy=DROPPING)
+    client = await home.client(home.keeper if who == "keeper" else who)
+    session = await opened(client, "lamp", "atls")
+    assert await sent(client, session, 0, tls_record(), "atls") is None
+    home.far.takes = False
+    if with_open:
+        request = atls_client.open_request("lamp", secrets.token_hex(8), "atls", tls_record())
+        answer = atls_client.read_opened(await client.request(request))
+    else:
+        answer = await sent(client, session, 1, tls_record(seed=1), "atls")
+    assert isinstance(answer, atls_client.Refused) and answer.code == codes.TOO_MANY_REQUESTS
+    assert home.adapter.status()["handler_errors"] == 0 and not home.adapter._submitted
+    assert home.adapter.status()["sessions"] == len(home.hub.engine.all_sessions())
+
+
 async def test_a_unit_that_expires_on_its_way_makes_way_for_the_next(start: Start) -> None:
     home = await start(absence=20.0)
     raw = await home.raw("phone")
@@ -216,7 +253,7 @@ async def test_the_inbox_ends_up_right_however_much_happens(home: Home) -> None:
 
 async def test_after_many_sessions_nothing_is_left(start: Start) -> None:
     """Clients of all manners, coming and going in every state."""
-    home = await start(absence=1.0, reply_window=0.05)
+    home = await start(absence=1.0, reply_window=0.05, max_clients_per_identity=64, handshake_burst=64)
     random = Random(7)
 
     door = asyncio.Semaphore(4)  # a host has no more than 8 handshakes under way
@@ -251,7 +288,7 @@ async def test_after_many_sessions_nothing_is_left(start: Start) -> None:
 
 async def test_what_a_client_leaves_behind_in_sessions_it_closed_is_swept(start: Start) -> None:
     """It comes back to what drains still: no close will ever come for that."""
-    home = await start(limits=EngineLimits(subject_sessions=400), reply_window=0.0)
+    home = await start(limits=EngineLimits(subject_sessions=400, subject_opens_burst=400), reply_window=0.0)
     home.far.takes = False
     phone = await home.client("phone")
     most = 0

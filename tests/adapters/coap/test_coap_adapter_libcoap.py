@@ -105,3 +105,23 @@ async def test_it_observes(home: Home, lamp: Device, build: str) -> None:
     observing.process.terminate()  # it deregisters
     await observing.end()
     await until(lambda: not home.adapter.status()["device_observers"], 20)
+
+
+@builds
+@pytest.mark.parametrize("block", ["16", "32"])
+async def test_it_observes_in_small_blocks(home: Home, lamp: Device, build: str, block: str) -> None:
+    """A whole device, while its values change faster than its blocks are fetched."""
+    lamp.tell(on=True, level=0, label="l" * 60)
+    observing = await client(home, build, "d/lamp", "-b", block, "-s", "60", "-w")
+    newest = lambda level: f'"n":"level","u":"/","v":{level},'.encode()  # noqa: E731
+    await until(lambda: newest(0) in observing.printed, 20)
+    for level in range(1, 40):
+        lamp.tell(level=level)
+        await asyncio.sleep(0.02)
+    await until(lambda: newest(39) in observing.printed, 20)
+    lamp.tell(level=40)
+    await until(lambda: newest(40) in observing.printed, 20)
+    status = home.adapter.status()
+    assert (status["device_observers"], status["notifications_failed"]) == (1, 0)
+    observing.process.terminate()
+    await observing.end()

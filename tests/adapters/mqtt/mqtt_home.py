@@ -21,7 +21,7 @@ from adapters.mqtt.plugin import MqttConfig, MqttPlugin
 from adapters.mqtt.sessions import Sessions
 from carriage.mqtt import messages as bodies
 from carriage.mqtt.client import MqttClient
-from carriage.mqtt.options import DropReason, Message, MqttOptions, TlsOptions, Token
+from carriage.mqtt.options import DropReason, Message, MqttOptions, TlsOptions, Token, Will
 from gateway.api.model import SessionId
 from gateway.engine.limits import EngineLimits
 from tests.adapters.coap.far_end import Gateway, until
@@ -106,15 +106,30 @@ class Broker:
             self.process.wait()
             self.process = None
 
+    def stop(self) -> None:
+        """In good order, as a service manager does it: wills go out, and what is kept is written down."""
+        assert self.process is not None
+        self.process.terminate()
+        self.process.wait()
+        self.process = None
+
 
 TLS_FILES = (("cafile", "ca.pem"), ("certfile", "broker.pem"), ("keyfile", "broker.key"))
 
 
 class User:
-    """An application at the broker: remembers everything, and subscribes to what is its own."""
+    """An application at the broker: remembers everything, and subscribes to what is its own.
 
-    def __init__(self, home: MqttHome, name: str, *, client_id: str | None = None, **options: Any) -> None:
+    ``run``: it has a will that names this run, and says that it is there when it connects.
+    """
+
+    def __init__(
+        self, home: MqttHome, name: str, *, client_id: str | None = None, run: str = "", **options: Any
+    ) -> None:
         self.name = name
+        self.run = run
+        if run:
+            options["will"] = Will(topic=f"atls/{name}/atls/gone", payload=bodies.encode(bodies.Gone(run)))
         self.home = home
         self.messages: list[Message] = []
         self.ends: dict[Token, int] = {}
@@ -137,6 +152,8 @@ class User:
 
     def connected(self, session_present: bool) -> None:
         self.connections += 1
+        if self.run:
+            self.client.publish(f"atls/{self.name}/atls/gone", bodies.encode(bodies.Gone(self.run, back=True)))
 
     def refused(self, code: int, reason: str) -> None:
         raise AssertionError(reason)

@@ -11,8 +11,9 @@ import pytest
 
 from adapters.mqtt import orders, sessions
 from adapters.mqtt.faults import reason_of
-from adapters.mqtt.plugin import MqttPlugin
+from adapters.mqtt.plugin import MqttConfig, MqttPlugin
 from carriage.mqtt import messages as bodies
+from endpoint.ways import mqtt as endpoint
 from gateway.api.model import Close, ContentKind, Outcome, Reason, Unit
 from gateway.testing.check_adapter import check_adapter
 from tests.adapters.coap.far_end import record, tls_record, until
@@ -31,7 +32,11 @@ def short_grace(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_both_ends_hear_within_half_a_minute() -> None:
+    """Of a client without power: the broker misses its pings, then we hold its will."""
     assert orders.GRACE <= 20.0
+    hold = MqttConfig.model_fields["return_within"].default
+    assert hold >= endpoint.RETURN_WITHIN and hold > endpoint.BROKER_GRACE
+    assert 1.5 * endpoint.KEEPALIVE + hold <= 30.0 and hold > endpoint.SAY_AGAIN
 
 
 @pytest.fixture
@@ -262,7 +267,8 @@ async def test_an_acl_that_does_not_fit(start: Start) -> None:
 async def test_a_refused_subscription_keeps_us_from_being_ready(home: MqttHome) -> None:
     """What other brokers than Mosquitto say."""
     filters = home.sessions._topics.gateway_filters()
-    home.sessions._unsubscribed = set(filters)
+    assert home.sessions._client is not None
+    home.sessions._hearing.connected(home.sessions._client)
     context = home.state.context
     assert context is not None
     context.fault("before")
@@ -271,7 +277,7 @@ async def test_a_refused_subscription_keeps_us_from_being_ready(home: MqttHome) 
         home.sessions.subscribed(each, 1)
     assert not home.state.ready and filters[0] in home.state.trouble and "ACL" in home.state.trouble
     home.sessions.subscribed(filters[0], 1)
-    assert home.state.ready
+    await until(lambda: home.state.ready)
 
 
 def test_the_broker_s_codes_for_an_order() -> None:
@@ -318,6 +324,21 @@ async def test_a_full_queue_is_waited_for(start: Start) -> None:
     await until(lambda: all(len(app.units(session)) == 16 for session in sessions))
     for session in sessions:
         assert [n for n, _ in app.units(session)] == list(range(16))
+
+
+async def test_of_what_stands_only_the_newest_waits(home: MqttHome) -> None:
+    app = await home.user("app")
+    await until(app.states)
+    client = home.sessions._client
+    assert client is not None
+    client._queue._max_count = 0
+    for state in (bodies.State.OFFLINE, bodies.State.ONLINE, bodies.State.OFFLINE):
+        home.sessions._tell_state(state)
+    client._queue._max_count = 1024
+    await app.open("lamp")  # whose answer has to wait behind it, as events do
+    await until(lambda: len(app.states()) == 2)
+    assert [state.state for state in app.states()] == [bodies.State.ONLINE, bodies.State.OFFLINE]
+    assert app.messages.index(app.at("bridge")[1]) < app.messages.index(app.at("status")[0])
 
 
 async def test_the_conformance_suite(home: MqttHome) -> None:

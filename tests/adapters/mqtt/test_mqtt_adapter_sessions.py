@@ -6,6 +6,7 @@ from collections.abc import Awaitable, Callable
 
 import pytest
 
+from adapters.mqtt import news
 from adapters.mqtt.told import epoch_number
 from carriage.mqtt import messages as bodies
 from carriage.mqtt.options import Message, MqttOptions
@@ -297,7 +298,9 @@ rules:
     assert not app.incoming()
 
 
-async def test_a_vanished_user_is_noticed_by_its_will(home: MqttHome) -> None:
+async def test_a_vanished_user_is_noticed_by_its_will(start: Start) -> None:
+    """One that names no run, which is all that there was once."""
+    home = await start(return_within=1)
     app = await home.user("app")
     session = await app.open("lamp")
     home.far.open("app")
@@ -309,6 +312,7 @@ async def test_a_vanished_user_is_noticed_by_its_will(home: MqttHome) -> None:
 
 
 async def test_a_flood_of_refusals_leaves_room_for_units(home: MqttHome) -> None:
+    """Of what waits for that the oldest is dropped, and counted."""
     app, other = await home.user("app"), await home.user("other")
     session = home.far.open("app")
     await until(app.incoming)
@@ -321,7 +325,10 @@ async def test_a_flood_of_refusals_leaves_room_for_units(home: MqttHome) -> None
     assert client.outstanding == MqttOptions(host="", port=0, client_id="").max_queued // 2
     receipt = home.far.unit(session, 0, record())
     await until(lambda: app.units(session) and home.far.outcome(receipt) == (Outcome.DELIVERED, None))
-    await until(lambda: len(other.statuses("0f" * 16)) == 512)
+    await until(lambda: len(other.statuses("0f" * 16)) == 512 + news.MOST)
+    told = [status.n for status in other.statuses("0f" * 16)]
+    assert told == [*range(512), *range(2000 - news.MOST, 2000)]
+    assert home.adapter.status()["answers_lost"] == 2000 - 512 - news.MOST
 
 
 async def test_what_a_user_leaves_behind_is_swept(home: MqttHome) -> None:

@@ -11,12 +11,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from adapters.mqtt.devices import values as v
-from adapters.mqtt.devices.once import MAX_REMEMBERED, Once
+from adapters.mqtt.devices.once import AGAIN_WITHIN, MAX_REMEMBERED, Once
 from adapters.mqtt.devices.topics import Get, HomeSpace, Request, Set, overlap, valid_device
 from carriage.mqtt.options import Message
 from carriage.mqtt.packets import decode_publish, publish_at_once, publish_head
 from gateway.api.errors import PeerError, UsageError
 from gateway.api.model import Property, ValueKind
+from tests.carriage.mqtt.mutations import mutated
 
 HOME = HomeSpace("home")
 STATE = Property(name="state", kind=ValueKind.BOOLEAN, writable=True)
@@ -132,13 +133,70 @@ def message(mid: int, payload: bytes = b"ON", *, again: bool = False, qos: int =
 
 def test_what_was_had_before() -> None:
     once = Once()
-    assert not once.had(message(1)) and once.had(message(1, again=True)) and once.had(message(1, again=True))
-    assert not once.had(message(2, again=True))  # sent again, but what was sent first never came
-    assert not once.had(message(1, b"OFF", again=True))
-    assert not once.had(message(1))  # the same packet id and content, and new
-    once.forget()
-    assert not once.had(message(1, again=True))
-    assert not once.had(message(0, qos=0)) and not once.had(message(0, qos=0, again=True))
+    had = lambda *what, at=0.0, **how: once.had(message(*what, **how), at)  # noqa: E731
+    assert not had(1) and had(1, again=True) and had(1, again=True)
+    assert not had(2, again=True)  # sent again, but what was sent first never came
+    assert not had(1, b"OFF", again=True)
+    assert not had(1)  # the same packet id and content, and new
+    once.connected(session_present=False, now=0.0)
+    assert not had(1, again=True)
+    assert not had(0, qos=0) and not had(0, qos=0, again=True)
     for mid in range(1, 3 * MAX_REMEMBERED):
-        once.had(message(mid))
+        had(mid)
     assert len(once._seen) == MAX_REMEMBERED
+
+
+def test_what_a_broker_s_snapshot_brings_again_was_had_before() -> None:
+    """For a while, and once: then a packet id may be used again for the same content."""
+    once = Once()
+    had = lambda *what, at=0.0, **how: once.had(message(*what, **how), at)  # noqa: E731
+    assert not had(1) and not had(2) and not had(3)
+    once.connected(session_present=True, now=100.0)
+    assert had(1, at=101.0) and not had(1, at=102.0)
+    assert not had(2, b"OFF", at=103.0)
+    assert not had(3, at=100.0 + AGAIN_WITHIN) and had(3, at=200.0, again=True)
+    once.connected(session_present=True, now=300.0)
+    once.caught_up()
+    assert not had(1, at=301.0)
+    once.connected(session_present=False, now=400.0)
+    assert not had(1, at=401.0)
+
+
+SETS = [
+    b"ON",
+    b"21.5",
+    b'"text"',
+    b'{"state":"ON"}',
+    b'{"state":true,"level":3,"mode":"heat","transaction":"7"}',
+    b'{"level":1e5,"transaction":7}',
+]
+
+
+@given(payload=mutated(*SETS), name=st.sampled_from(["", "state"]))
+def test_a_set_or_get_is_read_or_refused(payload: bytes, name: str) -> None:
+    for read in (v.read_set, v.read_get):
+        with contextlib.suppress(PeerError):
+            for value in read(payload, name).values.values():
+                for known in (STATE, LEVEL, MODE, OPEN):
+                    with contextlib.suppress(PeerError):
+                        assert isinstance(v.read_value(value, known), bool | int | float | str)
+
+
+@pytest.mark.parametrize("value", [10**400, -(10**400), 1e309, math.nan, 5, -1, True])
+def test_a_number_is_within_its_range(value: float) -> None:
+    known = Property(name="level", kind=ValueKind.NUMBER, writable=True, minimum=0, maximum=4)
+    for each in (known, LEVEL):
+        if each is LEVEL and value in (5, -1) and value is not True:
+            assert v.read_value(value, each) == value
+        else:
+            with pytest.raises(PeerError):
+                v.read_value(value, each)
+
+
+@given(topic=mutated(b"home/lamp/set", b"home/lamp/get/state", b"home/bridge/request/devices", b"home/lamp/set/a/b"))
+def test_a_topic_is_read_or_refused(topic: bytes) -> None:
+    name = topic.decode(errors="replace")
+    with contextlib.suppress(PeerError):
+        assert isinstance(HOME.parse(name), Set | Get | Request)
+    for asked in (HOME.answer("lamp", name), HOME.response("devices", name)):
+        assert asked.startswith("home/")

@@ -308,6 +308,12 @@ async def test_home_assistant_is_told(home: MqttHome, house: House) -> None:
     assert set(last(app, CONFIG)["cmps"]) == {"state", "temperature"}
     await put(app, "homeassistant/status", "online")
     await until(lambda: len(bodies(app, CONFIG)) == 3)
+    house.join("lamp", STATE, model="L1")  # what is left out stays in Home Assistant: it has to be told
+    await until(lambda: len(bodies(app, CONFIG)) == 4)
+    assert last(app, CONFIG)["cmps"]["temperature"] == {"p": "sensor"}
+    house.join("lamp", STATE, TEMPERATURE, model="L1")
+    await until(lambda: len(bodies(app, CONFIG)) == 5)
+    assert last(app, CONFIG)["cmps"]["temperature"]["uniq_id"] == "home_lamp_temperature"
     house.leave("lamp")
     await until(lambda: last(app, CONFIG) is None)
 
@@ -523,3 +529,33 @@ async def test_a_broker_that_refuses_us(start: Start) -> None:
 async def test_a_list_that_lets_us_not_write_states(start: Start) -> None:
     home = await start(policy=POLICY, acl="user gateway\ntopic read home/#\n", devices={}, broker_acl=False)
     await until(lambda: "publish below home/" in home.state.trouble and "ACL" in home.state.trouble)
+
+
+async def test_a_state_that_is_not_retained_follows_the_discovery(start: Start) -> None:
+    """Whoever comes to know a device by its discovery has no other way to hear what it told, and needs a moment."""
+    home = await start(policy=POLICY, acl=ACL, devices={"retain": False}, broker_acl=False)
+    house = House(home.far)
+    app = await home.user("app", "home/lamp", CONFIG, subscribe=False)
+    house.join("lamp", STATE)
+    house.tell("lamp", state=True)
+    await until(lambda: len(bodies(app, "home/lamp")) == 2, 20.0)
+    assert [each.topic for each in app.messages] == [CONFIG, "home/lamp", "home/lamp"]
+    assert [each.retained for each in app.messages] == [True, False, False]
+    assert [body["state"] for body in bodies(app, "home/lamp")] == ["ON", "ON"]
+
+
+@pytest.mark.parametrize("bad", ['"x"', "255", "1" + 400 * "0", "NaN", "null", "[1]"])
+async def test_a_set_of_several_properties_is_not_done_by_half(home: MqttHome, house: House, bad: str) -> None:
+    app = await home.user("app", "home/+/answer", subscribe=False)
+    house.join("lamp", STATE, LEVEL)
+    await settled(home)
+    await put(app, "home/lamp/set", f'{{"state": "ON", "brightness": {bad}, "transaction": 1}}')
+    await until(lambda: len(app.messages) == 2)
+    common = {"status": "failed", "transaction": 1, "reason": "content"}
+    assert bodies(app, "home/lamp/answer") == [
+        {"property": "brightness"} | common,
+        {"property": "state", "detail": "no fit value for brightness"} | common,
+    ]
+    assert not house.commands
+    await put(app, "home/lamp/set", '{"state": "ON", "brightness": 254}')
+    await until(lambda: len(house.commands) == 2)

@@ -6,11 +6,14 @@ import json
 import re
 from typing import Any
 
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from adapters.mqtt.devices import discovery
 from adapters.mqtt.devices.topics import HomeSpace
+from adapters.mqtt.devices.units import SENSORS, UNITS
+from adapters.zigbee.clusters import TABLE, Row
 from gateway.api.model import Address, DeviceView, Property, ValueKind
 
 LONG = {
@@ -39,7 +42,7 @@ properties = st.builds(
     Property,
     name=st.from_regex(r"[a-z][a-z0-9_]{0,31}", fullmatch=True),
     kind=st.sampled_from(ValueKind),
-    unit=st.sampled_from(["", "Cel", "%RH", "%EL", "lx", "strange"]),
+    unit=st.sampled_from(["", "Cel", "%RH", "%EL", "lx", "strange"]) | st.text(max_size=8),
     resource_type=st.sampled_from(["", "urn:oma:lwm2m:ext:3311", "urn:oma:lwm2m:ext:3303"]),
     device_class=st.sampled_from(["", "temperature", "humidity", "battery", "energy", "switch"]),
     writable=st.booleans(),
@@ -53,7 +56,9 @@ views = st.builds(
     may=st.sampled_from([frozenset({"observe"}), frozenset({"observe", "write", "read"})]),
     online=st.none(),
     sleepy=st.booleans(),
-    facts=st.just((("model", "M1"), ("manufacturer", "Acme"), ("other", "x"), ("version", ""))),
+    facts=st.lists(
+        st.tuples(st.sampled_from(["model", "manufacturer", "other", "version"]), st.text(max_size=40)), max_size=4
+    ).map(tuple),
     properties=st.lists(properties, max_size=5, unique_by=lambda each: each.name).map(tuple),
     samples=st.just({}),
 )
@@ -109,3 +114,63 @@ def test_a_sensor_as_home_assistant_wants_it() -> None:
         "p": "sensor", "uniq_id": "home_hall_temperature", "name": "Temperature", "dev_cla": "temperature",
         "val_tpl": "{{ value_json.temperature }}", "unit_of_meas": "°C", "stat_cla": "measurement",
     }  # fmt: skip
+
+
+ACCEPTED = {
+    "temperature": {"°C", "K", "°F"}, "humidity": {"%"}, "battery": {"%"}, "voltage": {"V", "mV", "μV", "kV", "MV"},
+    "illuminance": {"lx"}, "power": {"mW", "W", "kW", "MW", "GW", "TW"}, "current": {"A", "mA"},
+    "energy": {"J", "kJ", "MJ", "GJ", "mWh", "Wh", "kWh", "MWh", "GWh", "TWh", "cal", "kcal", "Mcal", "Gcal"},
+    "pressure": {"Pa", "hPa", "kPa", "bar", "mbar"}, "gas": {"m³", "ft³", "CCF"}, "pm25": {"μg/m³"},
+    "water": {"m³", "L", "gal", "ft³", "CCF"}, "irradiance": {"W/m²", "BTU/(h⋅ft²)"}, "carbon_dioxide": {"ppm"},
+    "frequency": {"mHz", "Hz", "kHz", "MHz", "GHz"}, "moisture": {"%"}, "ph": {None},
+}  # fmt: skip
+"""Units of Home Assistant's device classes (developers.home-assistant.io, "Sensor entity"), as far as we have such."""
+BOOLEAN_CLASSES = {"door", "motion", "occupancy", "smoke", "moisture", "tamper", "battery", "outlet", "switch"}
+
+
+def component_of(each: Property) -> dict[str, Any]:
+    view = DeviceView(
+        name="hall", address=Address(scheme="zigbee", claim="x"), may=frozenset({"observe", "write"}), online=True,
+        sleepy=True, facts=(), properties=(each,), samples={},
+    )  # fmt: skip
+    (component,) = json.loads(discovery.payload(HomeSpace("home"), view))["cmps"].values()
+    found: dict[str, Any] = spelled_out(component)
+    return found
+
+
+@pytest.mark.parametrize("row", TABLE.rows, ids=lambda row: row.property.name)
+def test_home_assistant_takes_every_property_of_our_devices(row: Row) -> None:
+    """One component without a unique id would cost the whole device; one with an unknown unit itself."""
+    component = component_of(row.property)
+    assert component["unique_id"] == f"home_hall_{row.property.name}"
+    if row.property.kind is ValueKind.NUMBER and row.property.device_class:
+        assert component["device_class"] == row.property.device_class  # else the unit doesn't fit the class
+        assert component.get("unit_of_measurement") in ACCEPTED[component["device_class"]]
+    elif "device_class" in component:
+        assert component["device_class"] in BOOLEAN_CLASSES
+
+
+@pytest.mark.parametrize(
+    ("senml", "device_class", "unit", "told"),
+    [
+        ("m3", "gas", "m³", "gas"),
+        ("W/m2", "irradiance", "W/m²", "irradiance"),
+        ("ug/m3", "pm25", "μg/m³", "pm25"),
+        ("l", "water", "L", "water"),
+        ("pH", "ph", None, "ph"),
+        ("Cel", "humidity", "°C", None),  # a class with another unit would cost the entity
+        ("strange", "pressure", "strange", None),
+        ("Pa", "strange", "Pa", None),
+    ],
+)
+def test_units_and_classes_are_those_of_home_assistant(
+    senml: str, device_class: str, unit: str | None, told: str | None
+) -> None:
+    component = component_of(Property(name="x", kind=ValueKind.NUMBER, unit=senml, device_class=device_class))
+    assert (component.get("unit_of_measurement"), component.get("device_class")) == (unit, told)
+
+
+def test_every_class_has_units_that_we_can_say() -> None:
+    assert {unit for each in SENSORS.values() for unit in each} <= set(UNITS.values())
+    for device_class, accepted in ACCEPTED.items():
+        assert SENSORS[device_class] <= {unit or "" for unit in accepted}, device_class

@@ -11,55 +11,11 @@ from pathlib import Path
 import pytest
 from amqtt.broker import Broker
 
-from adapters.mqtt.plugin import MqttConfig, MqttPlugin
 from carriage.mqtt import messages as bodies
-from carriage.mqtt.client import MqttClient
-from carriage.mqtt.options import DropReason, Message, MqttOptions, Token
 from gateway.api.model import Unit
-from gateway.engine.limits import EngineLimits
-from tests.adapters.coap.far_end import Gateway, tls_record, until
+from tests.adapters.coap.far_end import tls_record, until
+from tests.adapters.mqtt.other_brokers import OldUser, PlainHome
 from tests.adapters.mqtt.semantic_home import STATE, House
-
-POLICY = """\
-layer: 1
-policy-version: 1
-subjects:
-  lamp: {link: far, user: lamp}
-  app: {link: mqtt, user: app}
-  broker: {link: mqtt, broker: 127.0.0.1}
-rules:
-  - {id: home, effect: permit, subject: broker, resource: lamp, action: [read, observe, write]}
-  - {id: app, effect: permit, subject: app, resource: lamp, content: [atls]}
-"""
-
-
-class OldUser:
-    """An application of MQTT 3.1.1."""
-
-    def __init__(self, port: int) -> None:
-        self.messages: list[Message] = []
-        self.granted = 0
-        self.client = MqttClient(MqttOptions(host="127.0.0.1", port=port, client_id="app", version=4), self)
-
-    def connected(self, session_present: bool) -> None: ...
-
-    def refused(self, code: int, reason: str) -> None:
-        raise AssertionError(reason)
-
-    def disconnected(self, reason: str) -> None: ...
-
-    def subscribed(self, topic_filter: str, code: int) -> None:
-        self.granted += 1
-
-    def message(self, message: Message) -> None:
-        self.messages.append(message)
-
-    def published(self, token: Token, code: int) -> None: ...
-
-    def dropped(self, token: Token, reason: DropReason) -> None: ...
-
-    def at(self, topic: str) -> list[bytes]:
-        return [each.payload for each in self.messages if each.topic == topic]
 
 
 @pytest.fixture
@@ -77,13 +33,8 @@ async def port() -> AsyncIterator[int]:
 async def test_sessions_and_devices_over_mqtt_3_1_1(
     port: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    def impatient(**options: object) -> MqttOptions:
-        return MqttOptions(backoff_first=0.05, backoff_limit=0.2, connect_timeout=1.0, **options)  # type: ignore[arg-type]
-
-    monkeypatch.setattr("adapters.mqtt.plugin.MqttOptions", impatient)
-    table = {"broker": f"127.0.0.1:{port}", "tls": False, "broker_acl": True, "devices": {}}
-    adapter = MqttPlugin().configure(MqttConfig.model_validate(table), tmp_path)
-    home = Gateway(tmp_path, "mqtt", POLICY, EngineLimits())
+    home = PlainHome(tmp_path, port, monkeypatch)
+    adapter = home.adapter
     house = House(home.far)
     app = OldUser(port)
     app.client.subscribe(["home/#", "atls/app/#"])

@@ -52,8 +52,9 @@ async def test_the_row_of_the_page(world: Any, table: Any) -> None:
         assert (server.reporting[0].minimum, server.reporting[0].maximum, server.reporting[0].change) == (30, 3600, 1)
         device.report(0x0403, "0000 29 e703")
         device.report(0x0403, "0000 29 0080")
-        wanted = [(("pressure", 99_900),), (("pressure", None),)]
-        await gateway.until(lambda: [reading.values for reading in gateway.context.of(Reading)][-2:] == wanted)
+        device.report(0x0403, "0000 29 ffff")  # out of the row's range
+        wanted = [(("pressure", 99_900),), (("pressure", None),), (("pressure", None),)]
+        await gateway.until(lambda: [reading.values for reading in gateway.context.of(Reading)][-3:] == wanted)
 
 
 async def test_without_the_row_nothing_is_known_of_it(world: Any) -> None:

@@ -33,6 +33,7 @@ from gateway.api.model import (
 from simulator.network import datatypes as simulated
 from simulator.network.foundation import Attribute, make_cluster
 from simulator.network.kinds import Identity, on_off, power, temperature
+from simulator.network.radio import Conditions
 from tests.adapters.zigbee.conftest import BOTH_EZSP
 from tests.adapters.zigbee.zcl_device import ZclDevice, settled
 
@@ -150,7 +151,7 @@ REFUSALS: list[tuple[bool | None, Any, str]] = [
     (None, answered(0x01, "0000 86"), "UNSUPPORTED_ATTRIBUTE"),
     (None, answered(0x01, "0000 00 10"), "malformed answer"),
     (None, answered(0x01, ""), "malformed answer"),
-    (None, answered(0x01, "0000 00 21 0100"), "malformed answer"),  # a value of another type
+    (None, answered(0x01, "0000 00 39 00000000"), "malformed answer"),  # a value of a type that can't carry it
     (None, refused(0x00), "malformed answer"),
 ]
 
@@ -174,6 +175,7 @@ async def test_a_property_that_is_written(world: Any) -> None:
         cluster=0xFC11,
         attribute=0x0001,
         type=UINT16,
+        range=(0, 1000),
         scale=Fraction(1, 10),
         property=Property(name="level", kind=ValueKind.NUMBER, writable=True),
     )
@@ -183,7 +185,8 @@ async def test_a_property_that_is_written(world: Any) -> None:
         assert (await orders.final(orders.send(12.34, "level"))).outcome is Outcome.DELIVERED
         assert orders.values()[-1] == ("level", 12.3)
         assert attributes[0].value == 123
-        assert (await orders.final(orders.send(7000, "level"))).reason is Reason.CONTENT
+        for value in (7000, 100.1, -1, float("nan"), float("inf")):
+            assert (await orders.final(orders.send(value, "level"))).reason is Reason.CONTENT
         assert (await orders.final(orders.send(True, "level"))).reason is Reason.CONTENT
         assert (await orders.final(orders.send(1.0, "other"))).detail == "READ_ONLY"
         device.answer = answered(0x04, "")
@@ -204,7 +207,7 @@ async def test_a_report_that_wants_an_answer_gets_one(world: Any) -> None:
         # a flood of them is answered once, not each
         for number in range(50):
             report = bytes((0x08, number, 0x0A, 0, 0, 0x10, number % 2))
-            assert gateway.adapter.zcl_frame(device.eui64, 1, 0x0006, number, report, False)
+            assert gateway.adapter.zcl_frame(device.eui64, 1, 0x0006, number, report, False, True)
         await gateway.until(lambda: len(device.asked) > 1)
         await orders.final(orders.send(None))
         assert [frame.sequence for _, frame in device.asked if frame.command == 0x0B] == [77, 0]
@@ -251,6 +254,22 @@ async def test_a_device_that_is_gone(world: Any) -> None:
         await device.attach(world.socket)
         device.report(0x0006, "0000 10 01")
         await gateway.until(lambda: [each.online for each in gateway.context.of(Presence)] == [True, False, True])
+
+
+async def test_a_lost_command_costs_the_device_seconds_and_is_not_sent_again(world: Any) -> None:
+    """The device doesn't speak by itself: it is asked whether it is there again."""
+    async with world.gateway() as gateway:
+        device, orders = await joined(world, gateway)
+        gateway.adapter._semantics._presence._again = (0.3, 600.0)
+        station = world.network.station(LAMP)
+        world.network.set_conditions(Conditions(loss=1.0), station)
+        order = orders.send(True)
+        assert (await orders.final(order)).reason is Reason.UNREACHABLE
+        await gateway.until(lambda: [each.online for each in gateway.context.of(Presence)] == [True, False])
+        world.network.set_conditions(Conditions(), station)
+        await gateway.until(lambda: [each.online for each in gateway.context.of(Presence)] == [True, False, True])
+        await settled(gateway, device)
+        assert device.commands(0x0006) == []
 
 
 async def test_withdrawn(world: Any) -> None:
@@ -330,3 +349,38 @@ async def test_a_device_that_leaves(world: Any) -> None:
         await device.client.leave()
         receipt = await orders.final(order)
         assert (receipt.reason, receipt.detail) == (Reason.UNREACHABLE, "left the network")
+
+
+async def test_an_answer_under_the_network_key_is_no_answer_to_a_command_under_the_link_key(
+    world: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """And it can't tell a value as the device's own under the link key."""
+    monkeypatch.setattr(requests, "ANSWER_WAIT", 0.3)
+    async with world.gateway() as gateway:
+        device = ZclDevice(LAMP, on_off(IDENTITY))
+        await device.attach(world.socket)
+        world.devices.append(device)
+        await gateway.join(device)
+        await settled(gateway, device)
+        gateway.context.submitted.clear()
+        orders = Orders(gateway, device)
+
+        def under_the_network_key(cluster: int, request: ZclFrame, own: ZclFrame | None) -> None:
+            assert own is not None
+            device.say(cluster, own.encode())
+
+        device.answer = under_the_network_key
+        weak = orders.send(True, require=LinkRequirement(link_key=True))
+        receipt = await gateway.until(
+            lambda: next((each for each in gateway.context.receipts if each.id == weak), None)
+        )
+        assert (receipt.outcome, receipt.reason) == (Outcome.DROPPED, Reason.UNREACHABLE)
+        assert gateway.context.of(Reading) == []
+        device.answer = lambda cluster, request, own: own
+        strong = orders.send(True, require=LinkRequirement(link_key=True))
+        receipt = await gateway.until(
+            lambda: next((each for each in gateway.context.receipts if each.id == strong), None)
+        )
+        assert receipt.outcome is Outcome.DELIVERED
+        (reading,) = gateway.context.of(Reading)
+        assert reading.source.link.authenticated and reading.values == (("state", True),)

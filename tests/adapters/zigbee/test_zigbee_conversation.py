@@ -10,6 +10,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from adapters.zigbee.config import ZigbeeConfig
+from carriage.log_rate import INTERVAL, LINES
 from carriage.zigbee.events import (
     DataError,
     FailReason,
@@ -521,3 +522,17 @@ def test_accepted_duplicate_is_not_an_error(pair: Any) -> None:
     pair.context.judge = lambda envelope: Accepted(SESSION, duplicate=True) if isinstance(envelope, Open) else None
     opened_by_device(pair)
     assert list(pair.sessions) == [SESSION]
+
+
+def test_what_a_device_can_repeat_is_logged_at_a_bounded_rate(pair: Any, caplog: pytest.LogCaptureFixture) -> None:
+    """And counted in full."""
+    caplog.set_level("INFO")
+    for number in range(100):
+        pair.gateway.tunnels.receive(bytes((0x01, number, 0x77)), pair.time)
+        pair.gateway.digest(pair.time)
+    assert pair.shared.counters["misbehaved"] == 100
+    assert len(caplog.records) == LINES
+    pair.time += INTERVAL
+    pair.gateway.tunnels.receive(b"\x01\x01\x77", pair.time)
+    pair.gateway.digest(pair.time)
+    assert len(caplog.records) == LINES + 1

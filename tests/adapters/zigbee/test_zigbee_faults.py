@@ -13,16 +13,21 @@ from typing import Any
 import bellows.ezsp.fragmentation
 import bellows.types as ezsp_types
 import pytest
+import zigpy.application
+import zigpy.exceptions
 import zigpy.types
 
 from adapters.zigbee import radio as radio_module
 from adapters.zigbee.air import Device as Known
 from adapters.zigbee.air import Settings
-from adapters.zigbee.coordinator import Coordinator
-from adapters.zigbee.radio import ENDPOINT, PROFILE
+from adapters.zigbee.coordinator import QUESTION_PAUSE, QUESTIONS, Coordinator
+from adapters.zigbee.device_table import PROFILE
+from adapters.zigbee.radio import ENDPOINT
 from adapters.zigbee.sending import Frame, Outcome
+from carriage.log_rate import LINES
 from carriage.zigbee.tunneling import CLUSTER_ID
 from gateway.api.errors import TransportError
+from simulator.air import ApsFrame
 from simulator.network.radio import Conditions
 from tests.adapters.zigbee.conftest import BOTH_EZSP
 
@@ -39,12 +44,13 @@ class Recorder:
         self.frames: list[tuple[str, int, bytes, bool]] = []
         self.joined: list[Known] = []
         self.left: list[str] = []
+        self.restarted = 0
 
     def tunnel_frame(self, eui64: str, endpoint: int, payload: bytes, link_key: bool) -> None:
         self.frames.append((eui64, endpoint, payload, link_key))
 
     def zcl_frame(
-        self, eui64: str, endpoint: int, cluster: int, aps_counter: int, payload: bytes, link_key: bool
+        self, eui64: str, endpoint: int, cluster: int, aps_counter: int, payload: bytes, link_key: bool, unicast: bool
     ) -> bool:
         return False
 
@@ -53,6 +59,12 @@ class Recorder:
 
     def device_joined(self, device: Known) -> None:
         self.joined.append(device)
+
+    def device_changed(self, device: Known) -> None:
+        self.joined.append(device)
+
+    def device_restarted(self, device: Known) -> None:
+        self.restarted += 1
 
     def device_left(self, eui64: str) -> None:
         self.left.append(eui64)
@@ -193,7 +205,44 @@ async def test_fragmented_messages_are_whole_and_leave_no_timer(on_air: Any) -> 
     finally:
         loop.call_later = call_later  # type: ignore[method-assign]
     assert bellows.ezsp.fragmentation.FRAGMENT_TIMEOUT not in armed
-    assert len(radio._app._ezsp._protocol.whole) == 0
+    assert len(radio._app.whole) == 0
+
+
+@BOTH_EZSP
+@pytest.mark.parametrize("forged_first", [True, False])
+async def test_a_forged_fragment_is_no_part_of_a_message_under_the_link_key(on_air: Any, forged_first: bool) -> None:
+    """Somebody with the network key sends the first fragment of the message that the device sends next; what counts as
+    under the link key has parts under the link key only.
+    """
+    world, events, radio, _ = on_air
+    station = world.network.stations[LAMP]
+    message = bytes([0x11, 1, 2, 0, 0]) + bytes(130)
+    parts = [message[:50], message[50:100], message[100:]]
+
+    def fragment(index: int, part: bytes, *, link_key: bool, sequence: int) -> None:
+        frame = ApsFrame(
+            profile=PROFILE,
+            cluster=CLUSTER_ID,
+            source_endpoint=7,
+            destination_endpoint=1,
+            payload=part,
+            sequence=sequence,
+            fragment=(len(parts) if index == 0 else 0, index),
+            link_key=link_key,
+        )
+        world.network.arrived(station, frame)  # past the dongle's own table of copies, which needn't know of keys
+
+    own = [(index, part, True) for index, part in enumerate(parts)]
+    forged = (0, b"FORGED" + bytes(44), False)
+    for index, part, link_key in [forged, *own] if forged_first else [*own[:2], forged, own[2]]:
+        fragment(index, part, link_key=link_key, sequence=0x77)
+    for index, part in enumerate(parts):  # and the other way round
+        fragment(index, part, link_key=index != 1, sequence=0x78)
+    fragment(1, parts[1], link_key=True, sequence=0x78)
+    await until(lambda: len(events.frames) == 2)
+    assert events.frames == [(LAMP_TEXT, 7, message, True)] * 2
+    assert len(radio._app.whole) == 2  # of each what was under the network key
+    assert radio.counters["fragments_contradicting"] == 0
 
 
 async def test_too_long_is_known_before_it_is_sent(on_air: Any) -> None:
@@ -232,6 +281,34 @@ async def test_a_frame_is_handed_over_once(on_air: Any) -> None:
     assert device.received.count(b"\x11\x01\x02\x00\x00x") == 0
 
 
+@BOTH_EZSP
+async def test_a_full_dongle_ends_no_interview(on_air: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    """zigpy takes a dongle without room for a device that can't be reached, and gives up after three tries within a
+    fraction of a second: a burst of commands would end every interview.
+    """
+    _, _, radio, _ = on_air
+    monkeypatch.setattr(radio_module, "BUSY_WAITS", (0.0,) * 8)
+    app = radio._app
+    device = app.devices[zigpy.types.EUI64.convert(LAMP_TEXT)]
+    protocol = app._ezsp._protocol
+    send_unicast, refused = protocol.send_unicast, 0
+
+    async def full(*arguments: Any, **options: Any) -> Any:
+        nonlocal refused
+        if refused < 6:
+            refused += 1
+            return ezsp_types.sl_Status.ZIGBEE_MAX_MESSAGE_LIMIT_REACHED, 0
+        return await send_unicast(*arguments, **options)
+
+    protocol.send_unicast = full
+    status, _, endpoints = await device.zdo.Active_EP_req(device.nwk)
+    assert (status, endpoints, refused) == (0, [7], 6)
+    refused = 0
+    monkeypatch.setattr(radio_module, "BUSY_WAITS", ())
+    with pytest.raises(zigpy.exceptions.DeliveryError):  # the fault
+        await device.zdo.Active_EP_req(device.nwk)
+
+
 async def test_unknown_devices_and_a_lost_link(on_air: Any) -> None:
     world, _, radio, _ = on_air
     assert await radio.transmit(a_frame(b"x", eui64="00:00:00:00:00:00:00:09")) is Outcome.NO_DEVICE
@@ -256,7 +333,7 @@ async def test_the_end_of_file_is_no_exception(make_world: Make) -> None:
     try:
         causes: list[Any] = []
         radio._app.add_listener(type("Listener", (), {"connection_lost": staticmethod(causes.append)})())
-        world.port._transport.close()
+        world.port._transport.write_eof()  # closing it would reset the connection if something is unread
         assert await asyncio.wait_for(radio.wait_lost(), 10) == f"{world.path}: end of file"
         assert causes == [None]  # the fault
     finally:
@@ -313,24 +390,74 @@ async def test_frames_of_a_stranger_cost_one_question(on_air: Any) -> None:
     del app.devices[zigpy.types.EUI64.convert(LAMP_TEXT)]
     radio._senders.clear()
     questions = 0
-    discover = app._discover_unknown_device
+    discover, all_came = app._discover_unknown_device, asyncio.Event()
 
     async def counting(nwk: Any) -> Any:
         nonlocal questions
         questions += 1
-        await asyncio.sleep(0.1)
+        await all_came.wait()
         return await discover(nwk)
 
     app._discover_unknown_device = counting
     for n in range(20):
         await device.client.send(bytes([0x11, n, 6, 0]), cluster=CLUSTER_ID)
         await device.client.send(bytes([0x18, n, 0x0A]), cluster=6)
-    assert questions == 1
+    await until(lambda: radio.counters["unknown_sender"] == 20 and questions)
+    all_came.set()
     await until(lambda: len(events.joined) > 1, 20)
-    assert radio.counters["unknown_sender"] > 0
+    assert questions == 1
     before = len(events.frames)
     await device.client.send(b"\x11\x63\x06\x00", cluster=CLUSTER_ID)
     await until(lambda: len(events.frames) > before)
+
+
+async def test_an_announcement_makes_zigpy_ask_nothing(on_air: Any) -> None:
+    """It would ask each endpoint of the device for its groups, however often the device announces itself."""
+    world, events, radio, _ = on_air
+    app, scans = radio._app, 0
+    zigpy_device = app.devices[zigpy.types.EUI64.convert(LAMP_TEXT)]
+
+    def scan() -> None:
+        nonlocal scans
+        scans += 1
+
+    zigpy_device.schedule_group_membership_scan = scan
+    seen = events.restarted
+    assert world.network.restart(world.network.stations[LAMP])
+    await until(lambda: events.restarted > seen)
+    assert scans == 0
+    nwk = zigpy_device.nwk
+    zigpy.application.ControllerApplication.handle_join(app, nwk, zigpy_device.ieee, None)
+    assert scans == 1  # the fault
+
+
+async def test_frames_of_many_strangers_cost_few_questions(on_air: Any) -> None:
+    """Each is a broadcast, of which routers keep in mind some eight in nine seconds; the next stranger is asked all the
+    same, a little later.
+    """
+    _, _, radio, _ = on_air
+    asked = sum(radio._may_ask(nwk) for nwk in range(0x1000, 0x2000))
+    assert asked == QUESTIONS
+    assert radio.counters["unknown_not_asked"] == 0x1000 - QUESTIONS
+    radio._questioned -= QUESTION_PAUSE
+    assert radio._may_ask(0x2000)
+
+
+async def test_an_answer_that_nobody_asked_for_makes_no_device(on_air: Any) -> None:
+    """zigpy takes each answer about addresses for one to a question of its own, and the device in it for a new one."""
+    world, events, radio, device = on_air
+    app = radio._app
+    stranger = zigpy.types.EUI64.convert("00:0d:6f:00:00:00:00:99")
+    octets = bytes((9, 0)) + stranger.serialize() + bytes.fromhex("7856")
+    frame = ApsFrame(
+        profile=0, cluster=0x8001, source_endpoint=0, destination_endpoint=0, payload=octets, sequence=0x55
+    )
+    world.network.arrived(world.network.stations[LAMP], frame)
+    await device.client.send(b"\x11\x01\x06\x00", cluster=CLUSTER_ID)
+    await until(lambda: events.frames)
+    assert stranger not in app.devices
+    zigpy.application.ControllerApplication.handle_join(app, 0x5678, stranger, None, handle_rejoin=False)
+    assert stranger in app.devices  # the fault
 
 
 async def test_a_doubled_address_is_no_leaving(on_air: Any) -> None:
@@ -366,6 +493,98 @@ async def test_broadcasts_carry_no_tunnel(on_air: Any) -> None:
     assert radio.counters["not_unicast"] == 1
 
 
+async def test_what_has_no_whole_header_is_kept_from_zigpy(on_air: Any, caplog: pytest.LogCaptureFixture) -> None:
+    """zigpy raises over a frame that ends within its header, and bellows logs a traceback for each.
+
+    Without the check a device fills the log with `Exception running handler`.
+    """
+    world, _, radio, _ = on_air
+    known = radio._app.devices[zigpy.types.EUI64.convert(LAMP_TEXT)]
+    station = world.network.station(LAMP)
+    broken = [(PROFILE, 7, octets) for octets in (b"", b"\x18", b"\x18\x01", b"\x1c\x5f\x11\x01")] + [(0, 0, b"")]
+    for profile, endpoint, octets in broken:
+        packet = zigpy.types.ZigbeePacket(
+            src=zigpy.types.AddrModeAddress(addr_mode=zigpy.types.AddrMode.NWK, address=known.nwk),
+            src_ep=endpoint,
+            dst_ep=endpoint and ENDPOINT,
+            profile_id=profile,
+            cluster_id=0x0006,
+            data=zigpy.types.SerializableBytes(octets),
+        )
+        with pytest.raises(ValueError, match="too short"):  # the fault
+            known.packet_received(packet)
+    before = radio.counters["malformed"]
+    for profile, endpoint, octets in broken:
+        station.send(
+            profile=profile,
+            cluster=0x0006,
+            source_endpoint=endpoint,
+            destination_endpoint=endpoint and ENDPOINT,
+            payload=octets,
+            ack=True,
+            on_sent=lambda delivered: None,
+        )
+    await until(lambda: radio.counters["malformed"] == before + len(broken))
+    assert not [record for record in caplog.records if record.levelname == "ERROR"]
+
+
+async def test_a_device_can_not_fill_the_log(on_air: Any, caplog: pytest.LogCaptureFixture) -> None:
+    """zigpy warns of each ZDO frame that is longer than it knows, twice, with the octets of it.
+
+    Without the filter there are 100 lines.
+    """
+    world, events, _, device = on_air
+    station = world.network.station(LAMP)
+    caplog.clear()
+    for number in range(50):
+        station.send(
+            profile=0,
+            cluster=0x8021,
+            source_endpoint=0,
+            destination_endpoint=0,
+            payload=bytes((number, 0, 1, 2, 3)),
+            ack=True,
+            on_sent=lambda delivered: None,
+        )
+    await device.client.send(b"\x11\x01\x06\x00", cluster=CLUSTER_ID)
+    await until(lambda: events.frames)
+    lines = [record for record in caplog.records if record.name == "zigpy.zdo"]
+    assert 0 < len(lines) <= LINES
+
+
+async def test_zigpy_answers_no_default_response_and_no_broadcast(on_air: Any) -> None:
+    """zigpy answers what lacks the bit "disable default response", were it a default response or a broadcast.
+
+    Without the bit being set two that do so would answer each other for ever.
+    """
+    world, _, radio, device = on_air
+    app = radio._app
+    known = app.devices[zigpy.types.EUI64.convert(LAMP_TEXT)]
+    answered: list[Any] = []
+    known.endpoints[7].in_clusters[CLUSTER_ID].create_catching_task = lambda task: (answered.append(task), task.close())
+    basic = known.endpoints[7].in_clusters[0]
+    basic.create_catching_task = known.endpoints[7].in_clusters[CLUSTER_ID].create_catching_task
+    packet = zigpy.types.ZigbeePacket(
+        src=zigpy.types.AddrModeAddress(addr_mode=zigpy.types.AddrMode.NWK, address=known.nwk),
+        src_ep=7,
+        dst=zigpy.types.AddrModeAddress(addr_mode=zigpy.types.AddrMode.NWK, address=0),
+        dst_ep=ENDPOINT,
+        profile_id=PROFILE,
+        cluster_id=0,
+        data=zigpy.types.SerializableBytes(b"\x08\x01\x0b\x0a\x00"),
+    )
+    known.packet_received(packet)
+    assert len(answered) == 1  # the fault
+    station = world.network.station(LAMP)
+    before = radio.counters["not_unicast"]
+    await device.client.send(b"\x08\x02\x0b\x0a\x00", cluster=0)
+    station.send_to_all(profile=PROFILE, cluster=0, endpoint=7, payload=b"\x09\x03\x40")
+    await until(lambda: radio.counters["not_unicast"] == before + 1)
+    assert len(answered) == 1
+    await device.client.send(b"\x09\x04\x40", cluster=0)  # what is no response and for us alone is left to zigpy
+    await until(lambda: len(answered) == 2)
+
+
 async def test_a_device_with_another_address(on_air: Any) -> None:
     """The hook remembers devices by address; an address that moved must not lead to the device that had it."""
     _, events, radio, device = on_air
@@ -387,3 +606,23 @@ async def test_a_database_that_is_none(world: Any) -> None:
     with pytest.raises(TransportError) as caught:
         await Coordinator.start(settings_of(world), Recorder(), may_form=False)
     assert "zigbee.db" in str(caught.value)
+
+
+async def test_forming_raises_no_watchdog_alarm(
+    make_world: Make, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """bellows asks a dongle for its counters every 10 s, also while forming has it in reset, which may take longer:
+    over TCP bellows waits 1.5 s at each of some six resets. So the application that forms has no watchdog; the one that
+    comes after it has.
+    """
+    monkeypatch.setattr(radio_module.Application, "_watchdog_period", 0.001)
+    world = await make_world(blank=True)
+    settings = settings_of(world, channel=15)
+    (world.state_dir / "zigbee.db").touch(0o600)
+    forming = await radio_module.start(settings, Coordinator(settings, Recorder()), auto_form=True)
+    await radio_module.stop(forming)
+    assert not [record for record in caplog.records if "atchdog" in record.getMessage()]
+    assert forming._watchdog_task is None
+    radio = await Coordinator.start(settings, Recorder(), may_form=False)
+    assert radio._app._watchdog_task is not None
+    await radio.stop()

@@ -5,7 +5,7 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from adapters.zigbee.presence import ASKED, FIRST_CHECK, News, PresenceTable
+from adapters.zigbee.presence import AGAIN, ASKED, FIRST_CHECK, MISSES, News, PresenceTable
 
 ON, SLEEPY = 600.0, 90_000.0
 
@@ -37,14 +37,87 @@ def test_a_device_that_is_always_on() -> None:
     assert list(presence.news()) == []
     presence.tick(10_000.0 + ON)
     assert list(presence.asks()) == ["a"]
-    presence.asked("a", False, 10_610.0)
-    assert list(presence.news()) == [News("a", False)]
-    presence.tick(10_610.0 + ON)  # it is asked on, and told once
-    assert list(presence.asks()) == ["a"]
-    presence.asked("a", False, 11_300.0)
-    assert list(presence.news()) == []
-    assert presence.heard("a", 11_400.0)
+
+
+def unanswered(presence: PresenceTable, now: float) -> list[float]:
+    """When a device that never answers is asked, until the pauses don't grow any more."""
+    asked = []
+    while len(asked) < len(AGAIN) + 2:
+        presence.tick(now)
+        if list(presence.asks()) == ["a"]:
+            asked.append(now)
+            presence.asked("a", False, now)
+        now = due(presence)
+    return asked
+
+
+def test_a_device_that_goes_silent_is_asked_on_and_is_back_at_its_first_answer() -> None:
+    """One question without an answer says nothing yet; offline after the second."""
+    presence = table()
+    presence.add("a", sleepy=False, silent=None, now=0.0)
+    presence.heard("a", 0.0)
     assert list(presence.news()) == [News("a", True)]
+    presence.tick(ON)
+    assert list(presence.asks()) == ["a"]
+    presence.asked("a", False, ON)
+    assert list(presence.news()) == [] and presence.online("a") and due(presence) == ON + AGAIN[0]
+    presence.tick(ON + AGAIN[0])
+    assert list(presence.asks()) == ["a"]
+    presence.asked("a", False, ON + AGAIN[0])
+    assert list(presence.news()) == [News("a", False)]
+    assert presence.heard("a", 700.0)
+    assert list(presence.news()) == [News("a", True)]
+    assert unanswered(presence, 700.0 + ON) == [1300.0, 1305.0, 1320.0, 1380.0, 1380.0 + ON]  # and is told once
+    assert list(presence.news()) == [News("a", False)]
+
+
+def test_one_lost_command_is_not_the_end() -> None:
+    """It is asked at once, and soon again; only the command and the question after it make it offline."""
+    presence = table()
+    presence.add("a", sleepy=False, silent=None, now=0.0)
+    presence.heard("a", 0.0)
+    presence.doubt("a")
+    assert list(presence.asks()) == ["a"]
+    presence.heard("a", 1.0)
+    presence.asked("a", True, 1.0)
+    assert [news.online for news in presence.news()] == [True]  # of the beginning
+    presence.doubt("a")
+    assert unanswered(presence, 2.0) == [2.0, 7.0, 22.0, 82.0, 82.0 + ON]
+    assert list(presence.news()) == [News("a", False)]
+    presence.doubt("a")  # whoever commands it on has it asked at once, and soon again
+    assert unanswered(presence, 1000.0)[:3] == [1000.0, 1005.0, 1020.0]
+    assert presence.heard("a", 1100.0)
+
+
+def test_what_could_not_be_asked_says_nothing() -> None:
+    presence = table()
+    presence.add("a", sleepy=False, silent=None, now=0.0)
+    presence.heard("a", 0.0)
+    presence.doubt("a")
+    now = 0.0
+    for _ in range(5):
+        assert list(presence.asks()) == ["a"]
+        presence.asked("a", None, now)
+        now = due(presence)
+        presence.tick(now)
+    assert presence.online("a") and now == 5 * AGAIN[0]
+
+
+def test_times_are_the_table_s_own() -> None:
+    presence = PresenceTable(always_on=ON, sleepy=SLEEPY, again=(1.0,))
+    presence.add("a", sleepy=False, silent=None, now=0.0)
+    presence.doubt("a")
+    assert unanswered(presence, 0.0)[:3] == [0.0, 1.0, 1.0 + ON]
+
+
+def test_a_device_that_is_told_of_again_keeps_its_state() -> None:
+    presence = table()
+    presence.add("a", sleepy=False, silent=None, now=0.0)
+    presence.heard("a", 0.0)
+    presence.add("a", sleepy=False, silent=None, now=5.0)
+    assert presence.online("a")
+    presence.add("a", sleepy=True, silent=None, now=5.0)  # it has other firmware now
+    assert presence.online("a") is None
 
 
 def test_a_sleeping_device_is_never_asked() -> None:
@@ -69,13 +142,15 @@ def test_all_are_asked_after_a_start_a_few_at_once() -> None:
     for name in names:
         presence.add(name, sleepy=False, silent=None, now=0.0)
     presence.tick(FIRST_CHECK)
-    asked: list[str] = []
-    while found := list(presence.asks()):
-        assert len(found) <= ASKED
-        asked += found
-        for name in found:
-            presence.asked(name, False, FIRST_CHECK)
-    assert sorted(asked) == names
+    for number in range(MISSES):
+        asked: list[str] = []
+        presence.tick(FIRST_CHECK + sum(AGAIN[:number]))
+        while found := list(presence.asks()):
+            assert len(found) <= ASKED
+            asked += found
+            for name in found:
+                presence.asked(name, False, FIRST_CHECK + sum(AGAIN[:number]))
+        assert sorted(asked) == names
     assert {news.eui64 for news in presence.news()} == set(names)
 
 
@@ -96,7 +171,7 @@ def test_a_doubt_asks_at_once_and_once() -> None:
 
 STEPS = st.lists(
     st.tuples(
-        st.sampled_from(["heard", "doubt", "tick", "answer", "silence", "add", "remove", "clear"]),
+        st.sampled_from(["heard", "doubt", "tick", "answer", "silence", "no room", "add", "remove", "clear"]),
         st.sampled_from(["a", "b", "s"]),
         st.floats(0, 2000),
     ),
@@ -117,9 +192,9 @@ def test_news_change_and_questions_end(steps: list[tuple[str, str, float]]) -> N
                 presence.doubt(name)
             case "tick":
                 presence.tick(now)
-            case "answer" | "silence":
+            case "answer" | "silence" | "no room":
                 asked.discard(name)
-                presence.asked(name, what == "answer", now)
+                presence.asked(name, {"answer": True, "silence": False, "no room": None}[what], now)
             case "add":
                 known.pop(name, None)
                 asked.discard(name)

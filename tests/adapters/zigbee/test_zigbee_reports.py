@@ -116,7 +116,7 @@ async def test_what_is_no_report_of_ours(world: Any) -> None:
         counters = gateway.adapter.status()["counters"]
         for payload in ("0000", "0000 29 66", "0000 99 0011", "0000 48 20 ffff"):
             device.report(0x0402, payload)
-        for payload in ("", "0500 29 6608", "0000 21 6608"):  # nothing; another attribute; another type
+        for payload in ("", "0500 29 6608", "0000 38 6608"):  # nothing; another attribute; a type that can't carry it
             device.report(0x0402, payload)
         device.report(0x0402, "0000 29 6608", manufacturer=0x1234)
         device.say(0x0402, b"\x18")
@@ -126,7 +126,9 @@ async def test_what_is_no_report_of_ours(world: Any) -> None:
         assert values(gateway)[before:] == [(("temperature", 21.51),)]
         after = gateway.adapter.status()["counters"]
         assert after["reports_malformed"] - counters["reports_malformed"] == 3
-        assert after["reports_unknown"] - counters["reports_unknown"] == 5
+        assert after["reports_unknown"] - counters["reports_unknown"] == 6
+        assert after["values_of_a_wrong_type"] - counters["values_of_a_wrong_type"] == 2
+        assert after["radio_malformed"] - counters["radio_malformed"] == 1
 
 
 async def test_a_copy_is_dropped(world: Any) -> None:
@@ -139,7 +141,7 @@ async def test_a_copy_is_dropped(world: Any) -> None:
         before = len(values(gateway))
         adapter, counter = gateway.adapter, "reports_repeated"
         for aps_counter in (7, 7, 8):
-            assert adapter.zcl_frame(device.eui64, 1, 0x0402, aps_counter, frame, False)
+            assert adapter.zcl_frame(device.eui64, 1, 0x0402, aps_counter, frame, False, True)
         await gateway.until(lambda: len(values(gateway)) == before + 2)
         assert adapter.status()["counters"][counter] == 1
 
@@ -152,7 +154,7 @@ async def test_a_flood_is_bounded(world: Any) -> None:
         before = len(values(gateway))
         for number in range(INBOX + 50):
             payload = bytes((0x18, number & 0xFF, 0x0A, 0, 0, 0x29)) + (number % 3000).to_bytes(2, "little")
-            assert gateway.adapter.zcl_frame(device.eui64, 1, 0x0402, number & 0xFF, payload, False)
+            assert gateway.adapter.zcl_frame(device.eui64, 1, 0x0402, number & 0xFF, payload, False, True)
         await gateway.until(lambda: len(values(gateway)) == before + INBOX)
         assert gateway.adapter.status()["counters"]["reports_dropped"] == 50
         assert values(gateway)[-1] == (("temperature", (INBOX - 1) / 100),)
@@ -185,7 +187,7 @@ async def test_reports_that_come_while_the_radio_starts_are_kept(world: Any, mon
 async def test_of_a_stranger_nothing_is_taken(world: Any) -> None:
     async with world.gateway() as gateway:
         assert gateway.adapter.zcl_frame(
-            "00:00:00:00:00:00:00:01", 1, 0x0402, 0, bytes.fromhex("180a0a0000296608"), False
+            "00:00:00:00:00:00:00:01", 1, 0x0402, 0, bytes.fromhex("180a0a0000296608"), False, True
         )
         await gateway.until(lambda: gateway.adapter.status()["counters"]["reports_unknown"] == 1)
         assert not gateway.context.of(Reading)

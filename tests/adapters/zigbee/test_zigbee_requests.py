@@ -43,15 +43,31 @@ class Site:
         self.requests.sender = self.air  # type: ignore[assignment]
         self.answers: list[Answer] = []
 
-    def ask(self, content: Content = READ, eui64: str = LAMP, cluster: int = 6, endpoint: int = 1) -> Any:
-        return self.requests.ask(eui64, endpoint, cluster, content, self.answers.append)
+    def ask(
+        self, content: Content = READ, eui64: str = LAMP, cluster: int = 6, endpoint: int = 1, *, link_key: bool = False
+    ) -> Any:
+        return self.requests.ask(eui64, endpoint, cluster, content, self.answers.append, link_key=link_key)
 
-    def said(self, octets: str, eui64: str = LAMP, cluster: int = 6, endpoint: int = 1) -> bool:
+    def said(
+        self, octets: str, eui64: str = LAMP, cluster: int = 6, endpoint: int = 1, *, link_key: bool = False
+    ) -> bool:
         payload = bytes.fromhex(octets)
-        question = self.requests.find(eui64, endpoint, cluster, payload)
+        question = self.requests.find(eui64, endpoint, cluster, payload, link_key)
         if question is not None:
             self.requests.answered(question, payload)
         return question is not None
+
+
+def test_a_question_under_the_link_key_is_answered_under_it() -> None:
+    """Whoever has the network key only could tell what he likes, and it would count as the device's own word."""
+    site = Site()
+    site.ask(link_key=True)
+    assert not site.said("18 01 01 0000 00 10 01")
+    assert not site.said("18 01 0b 00 86")
+    assert site.said("18 01 01 0000 00 10 01", link_key=True)
+    site.ask()  # one that is better protected than asked for is fine
+    assert site.said("18 02 01 0000 00 10 01", link_key=True)
+    assert len(site.answers) == 2
 
 
 def test_an_answer_is_for_its_question() -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sqlite3
 import stat
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -52,6 +53,12 @@ def known(session: str, **changes: Any) -> Remembered:
     return Remembered(SessionId(session), CLAIM.removeprefix("eui64:"), 7, False, record(**changes))
 
 
+def loaded(folder: Path) -> list[Remembered]:
+    """What the next start would find."""
+    with closing(TunnelMemory(folder, 100)) as memory:
+        return memory.load()
+
+
 @settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(
     number=st.integers(0, 0xFFFE),
@@ -64,24 +71,24 @@ def known(session: str, **changes: Any) -> Remembered:
 def test_what_was_put_is_loaded(
     tmp_path: Path, number: int, server: bool, flow_control: bool, post: Post, endpoint: int, link_key: bool
 ) -> None:
-    memory = TunnelMemory(tmp_path, 100)
-    memory.load()
     entry = Remembered(
         OTHER, "00:01", endpoint, link_key, record(number, server=server, flow_control=flow_control, post=post)
     )
-    memory.put(entry)
-    again = TunnelMemory(tmp_path, 100)  # the first one is never closed: the process was killed
-    assert again.load() == [entry]
-    again.drop(OTHER)
-    assert TunnelMemory(tmp_path, 100).load() == []
+    with closing(TunnelMemory(tmp_path, 100)) as memory:
+        memory.load()
+        memory.put(entry)
+        with closing(TunnelMemory(tmp_path, 100)) as again:  # the first is not closed yet: the process was killed
+            assert again.load() == [entry]
+            again.drop(OTHER)
+        assert loaded(tmp_path) == []
 
 
 def test_nobody_else_reads_it_and_it_is_bounded(tmp_path: Path) -> None:
-    memory = TunnelMemory(tmp_path, 2)
-    memory.load()
-    for number in range(4):
-        memory.put(known(f"{number}", number=number))
-    assert [entry.session for entry in TunnelMemory(tmp_path, 100).load()] == ["0", "1"]
+    with closing(TunnelMemory(tmp_path, 2)) as memory:
+        memory.load()
+        for number in range(4):
+            memory.put(known(f"{number}", number=number))
+        assert [entry.session for entry in loaded(tmp_path)] == ["0", "1"]
     assert {stat.S_IMODE(path.stat().st_mode) for path in tmp_path.glob(FILE + "*")} == {0o600}
 
 
@@ -99,13 +106,12 @@ def test_a_file_that_is_not_sound_is_begun_anew(tmp_path: Path, fault: str) -> N
             "value": "UPDATE tunnels SET id = 70000",
             "post": "UPDATE tunnels SET post = 'nothing'",
         }[fault]
-        with sqlite3.connect(tmp_path / FILE) as database:
+        with closing(sqlite3.connect(tmp_path / FILE)) as database, database:
             database.execute(statement)
-        database.close()
-    again = TunnelMemory(tmp_path, 10)
-    assert again.load() == []
-    again.put(known("b"))
-    assert [entry.session for entry in TunnelMemory(tmp_path, 10).load()] == ["b"]
+    with closing(TunnelMemory(tmp_path, 10)) as again:
+        assert again.load() == []
+        again.put(known("b"))
+        assert [entry.session for entry in loaded(tmp_path)] == ["b"]
 
 
 def test_a_file_that_cannot_be_opened_is_left_alone(tmp_path: Path) -> None:
@@ -220,7 +226,7 @@ async def test_an_idle_device_learns_that_its_session_is_gone(world: Any) -> Non
         device.open(200)
         await device.wait(TunnelOpened, 2)
         assert len(gateway.context.of(Open)) == 1
-    assert [entry.record.server for entry in TunnelMemory(world.state_dir, 10).load()] == [True]
+    assert [entry.record.server for entry in loaded(world.state_dir)] == [True]
 
 
 @pytest.mark.parametrize("lost", ["the tunnel", "the protocol"])

@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from adapters.zigbee.requests import PER_DEVICE
 from adapters.zigbee.sending import GROW_AFTER, SLEEPER_LANE, SLEEPERS, Frame, Outcome, Sender
 
 
@@ -260,6 +261,20 @@ async def test_a_small_dongle_is_learnt() -> None:
         await run.settle()
     assert sorted(run.done) == [(bytes([n]), Outcome.DELIVERED) for n in range(12)]
     assert subject.counters["busy"] == 1
+
+
+async def test_a_burst_over_many_devices_is_carried_out() -> None:
+    """All questions that fifty devices may have open at once, through a dongle with ten buffers: none is refused."""
+    dongle = Dongle(buffers=10)
+    async with Run(sender(dongle)) as run:
+        for number in range(PER_DEVICE):
+            for device in range(50):
+                run.submit(f"device {device}", bytes((number, device)))
+        while len(run.done) < 50 * PER_DEVICE:
+            dongle.finish()
+            await asyncio.sleep(0)
+    assert {outcome for _, outcome in run.done} == {Outcome.DELIVERED}
+    assert dongle.most <= 8 and max(dongle.most_per_device.values()) <= 2
 
 
 async def test_a_dongle_with_room_again_is_given_more() -> None:

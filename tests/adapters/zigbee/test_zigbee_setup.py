@@ -3,19 +3,23 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from typing import Any
 
 import pytest
 
 from adapters.zigbee import setup as steps
+from adapters.zigbee.coordinator import ANNOUNCED
+from adapters.zigbee.setup_memory import MEMORY, Memory
 from carriage.zigbee.zcl import ZclFrame
 from gateway.api.model import Join, Presence, Reading
 from simulator.network.kinds import Identity, humidity, on_off, power, temperature
+from tests.adapters.zigbee.conftest import BOTH_EZSP
 from tests.adapters.zigbee.zcl_device import ZclDevice, settled, shown
 
 DEVICE = 0x000D6F0000000041
 IDENTITY = Identity("ACME", "Z1", mains=True)
-READ, CONFIGURE = 0x00, 0x06
+READ, CONFIGURE, CHECK = 0x00, 0x06, 0x08
 
 
 def asked(device: ZclDevice, command: int) -> list[int]:
@@ -67,7 +71,7 @@ async def test_a_device_that_joins_again_may_have_forgotten(world: Any) -> None:
         await gateway.join(device)
         await settled(gateway, device)
         await device.client.leave()
-        await gateway.until(lambda: not (world.state_dir / steps.MEMORY).read_text().count("0006"))
+        await gateway.until(lambda: not (world.state_dir / MEMORY).read_text().count("0006"))
         device.asked.clear()
         device.clusters[0x0006].reporting.clear()
         await gateway.join(device)
@@ -128,13 +132,13 @@ async def test_tried_again_when_it_is_heard(world: Any, monkeypatch: pytest.Monk
 
 @pytest.mark.parametrize("text", ["", "{", "[]", '{"a": 1}', '{"a": {"b": 1}}', "\xff"])
 async def test_a_memory_that_is_nonsense_is_left_out(world: Any, text: str) -> None:
-    (world.state_dir / steps.MEMORY).write_text(text, encoding="latin-1")
-    memory = steps.Memory(world.state_dir / steps.MEMORY)
+    (world.state_dir / MEMORY).write_text(text, encoding="latin-1")
+    memory = Memory(world.state_dir / MEMORY)
     assert memory.devices == {}
     memory.devices = {"a": {"1/0006": {"bind": "SUCCESS"}}}
     memory.save()
-    assert json.loads((world.state_dir / steps.MEMORY).read_text()) == memory.devices
-    assert steps.Memory(world.state_dir / steps.MEMORY).devices == memory.devices
+    assert json.loads((world.state_dir / MEMORY).read_text()) == memory.devices
+    assert Memory(world.state_dir / MEMORY).devices == memory.devices
 
 
 async def test_only_a_few_devices_at_once(world: Any) -> None:
@@ -177,3 +181,118 @@ async def test_a_device_that_comes_back_is_read_again(world: Any) -> None:
         await gateway.until(lambda: told(gateway) == {"state": True})
         assert asked(device, CONFIGURE) == []
         await gateway.until(lambda: [each.online for each in gateway.context.of(Presence)] == [True, False, True])
+
+
+async def after_a_power_cut(world: Any, gateway: Any, device: ZclDevice, *, forget: bool) -> None:
+    """A lamp that is set up loses power, is on afterwards, and announces itself under its old address."""
+    await gateway.join(device)
+    await settled(gateway, device)
+    station = world.network.station(DEVICE)
+    nwk = station.device.nwk
+    if forget:
+        device.clusters[0x0006].reporting.clear()
+    device.clusters[0x0006].attributes[0].value = 1
+    device.asked.clear()
+    assert world.network.restart(station, forget=forget) and station.device.nwk == nwk
+    await gateway.until(lambda: told(gateway) == {"state": True})
+    await settled(gateway, device)
+
+
+@BOTH_EZSP
+@pytest.mark.parametrize("forget", [False, True])
+async def test_a_device_that_announces_itself_is_read_and_its_reporting_is_checked(world: Any, forget: bool) -> None:
+    """It is online all the time, so nothing else says that it was without power."""
+    async with world.gateway() as gateway:
+        device = await device_of(world, on_off)
+        await after_a_power_cut(world, gateway, device, forget=forget)
+        assert asked(device, READ) == asked(device, CHECK) == [0x0006]
+        assert asked(device, CONFIGURE) == ([0x0006] if forget else [])
+        assert device.clusters[0x0006].reporting and world.network.station(DEVICE).device.bindings
+        assert [each.online for each in gateway.context.of(Presence)] == [True]
+        assert (await shown(gateway, device))["reporting"] == {"1/0006": "configured"}
+
+
+async def test_a_device_that_cannot_tell_its_reporting_is_configured_again(world: Any) -> None:
+    def answer(cluster: int, request: ZclFrame, own: ZclFrame | None) -> ZclFrame | None:
+        if request.command == CHECK:
+            payload = bytes((CHECK, 0x82))
+            return ZclFrame(0x0B, payload, request.sequence, cluster_specific=False, to_client=True)
+        return own
+
+    async with world.gateway() as gateway:
+        device = await device_of(world, on_off)
+        device.answer = answer
+        await after_a_power_cut(world, gateway, device, forget=True)
+        assert asked(device, CONFIGURE) == [0x0006] and device.clusters[0x0006].reporting
+
+
+async def test_what_a_device_refused_is_not_asked_for_again_at_its_restart(world: Any) -> None:
+    def answer(cluster: int, request: ZclFrame, own: ZclFrame | None) -> ZclFrame | None:
+        if request.command == CONFIGURE:
+            return ZclFrame(0x07, bytes.fromhex("8c 00 0000"), request.sequence, cluster_specific=False, to_client=True)
+        return own
+
+    async with world.gateway() as gateway:
+        device = await device_of(world, on_off)
+        device.answer = answer
+        await after_a_power_cut(world, gateway, device, forget=True)
+        assert asked(device, CONFIGURE) == []
+
+
+async def test_announcements_that_repeat_cost_one_round_each_at_most(world: Any) -> None:
+    """Steps that are left are not doubled."""
+    async with world.gateway() as gateway:
+        device = await device_of(world, on_off)
+        await gateway.join(device)
+        await settled(gateway, device)
+        device.asked.clear()
+        setup, model = gateway.adapter._semantics._setup, gateway.adapter._semantics._models[device.eui64]
+        for _ in range(20):
+            setup.restarted(model)
+            setup.read(model)
+        await settled(gateway, device)
+        assert asked(device, READ) == asked(device, CHECK) == [0x0006]
+
+
+async def test_a_device_that_announces_itself_all_the_time_is_not_asked_each_time(world: Any) -> None:
+    async with world.gateway() as gateway:
+        device = await device_of(world, on_off)
+        await gateway.join(device)
+        await settled(gateway, device)
+        device.asked.clear()
+        for _ in range(ANNOUNCED + 3):
+            assert world.network.restart(world.network.station(DEVICE))
+            device.report(0x0006, "0000 10 01")
+            count = gateway.adapter.status()["counters"]["reports"]
+            await gateway.until(lambda: gateway.adapter.status()["counters"]["reports"] > count)  # noqa: B023
+            await settled(gateway, device)
+        assert 1 <= len(asked(device, READ)) <= ANNOUNCED
+        assert gateway.adapter.status()["counters"]["radio_announcements_ignored"] >= 3
+
+
+async def test_an_announcement_of_a_sleeping_device_is_no_restart(world: Any) -> None:
+    """It looks for another parent each time that it loses its own."""
+    async with world.gateway() as gateway:
+        device = await device_of(world, temperature, sleepy=True)
+        await gateway.join(device)
+        await settled(gateway, device)
+        device.asked.clear()
+        assert world.network.restart(world.network.station(DEVICE))
+        device.report(0x0402, "0000 29 3408")
+        await gateway.until(lambda: told(gateway)["temperature"] == 21.0)
+        assert device.asked == []
+
+
+async def test_the_radio_may_go_with_any_number_of_devices_waiting(world: Any) -> None:
+    """Each question fails at once then: one after another, and not one inside the other."""
+    async with world.gateway() as gateway:
+        device = await device_of(world, on_off)
+        await gateway.join(device)
+        await settled(gateway, device)
+        setup, model = gateway.adapter._semantics._setup, gateway.adapter._semantics._models[device.eui64]
+        setup._requests.sender = None
+        for number in range(1000):
+            setup.add(replace(model, eui64=f"{number:016x}"), anew=True)
+        assert setup._active == 0 and len(setup.jobs) == 1000
+        setup.clear()
+        assert setup._active == 0 and not setup.jobs and not setup._queue

@@ -20,7 +20,9 @@ from carriage.zigbee.events import (
     UnitReceived,
     UnitSent,
 )
-from carriage.zigbee.tunneling import TransferError, TunnelStatus
+from carriage.zigbee.segmentation import Slice
+from carriage.zigbee.tunnel_core import frame_of
+from carriage.zigbee.tunneling import CLUSTER_ID, TransferData, TransferError, TunnelStatus
 from gateway.api.model import (
     ANY_LINK,
     Address,
@@ -274,6 +276,30 @@ async def test_the_two_keys_do_not_mix(world: Any) -> None:
         device.send(handle, 0, b"forged")
         assert (await device.wait(DataError)).status is TransferError.NO_SUCH_TUNNEL  # as an unknown tunnel
         assert gateway.context.of(Unit) == []
+
+
+async def test_slices_under_both_keys_make_no_unit(world: Any) -> None:
+    """A slice of somebody with the network key fills no gap in a unit that counts as under the link key."""
+    async with world.gateway() as gateway:
+        device = await world.device(LAMP, link_key=True)
+        await gateway.join(device)
+        handle = device.open(200)
+        await device.wait(TunnelOpened)
+        number = device.tunnels.record(handle).id
+
+        def send(index: int, octets: bytes, *, link_key: bool) -> None:
+            frame = frame_of(TransferData(number, Slice(0, index, 3, octets).encode()), 100 + index, to_client=False)
+            device.client.send_soon(frame, lambda delivered: None, cluster=CLUSTER_ID, link_key=link_key)
+
+        send(0, b"one ", link_key=True)
+        send(1, b"forged ", link_key=False)
+        send(2, b"three", link_key=True)
+        assert (await device.wait(DataError)).status is TransferError.NO_SUCH_TUNNEL
+        assert gateway.context.of(Unit) == []
+        send(1, b"two ", link_key=True)
+        await gateway.until(lambda: gateway.context.of(Unit))
+        (unit,) = gateway.context.of(Unit)
+        assert unit.payload.octets == b"one two three" and unit.source.link.protocol == "zigbee-link-key"
 
 
 async def test_the_gateway_opens_under_the_link_key_where_asked(world: Any) -> None:

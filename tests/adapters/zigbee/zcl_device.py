@@ -64,10 +64,10 @@ class ZclDevice:
         own = respond(self.clusters.get(received.cluster), frame, now)
         answer = self.answer(received.cluster, frame, own)
         if answer is not None:
-            self.say(received.cluster, answer.encode())
+            self.say(received.cluster, answer.encode(), link_key=received.link_key)
 
-    def say(self, cluster: int, octets: bytes) -> None:
-        self.client.send_soon(octets, lambda delivered: None, cluster=cluster)
+    def say(self, cluster: int, octets: bytes, *, link_key: bool = False) -> None:
+        self.client.send_soon(octets, lambda delivered: None, cluster=cluster, link_key=link_key)
 
     def report(self, cluster: int, payload: bytes | str, **header: Any) -> bytes:
         """Send a report; its octets."""

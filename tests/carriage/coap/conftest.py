@@ -18,6 +18,7 @@ from carriage.coap.connection import Answer, CoapConfig, CoapConnection, Event, 
 from carriage.coap.server import CoapsServer, Peer, serve_coaps
 from demo.credentials import Authority
 from layer.credentials import Credentials, Psk, load_private_key
+from layer.errors import PeerError
 
 PSK = b"0123456789abcdef"
 
@@ -188,6 +189,8 @@ class Recorder:
         path = opt.strings(request.options, opt.URI_PATH)
         if path == ("raise",):
             raise RuntimeError("a fault of the application")
+        if path == ("malformed",):
+            raise PeerError("no sense in it")
         if path == ("silent",):
             return
         if request.code == codes.PUT:

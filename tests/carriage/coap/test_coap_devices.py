@@ -58,7 +58,7 @@ def test_what_a_request_asks_for(request_: Request, operation: object) -> None:
         (asked("d/lamp", accept=0), codes.NOT_ACCEPTABLE),
         (asked("d/lamp/on", accept=50), codes.NOT_ACCEPTABLE),
         (asked("d/lamp/on/command", accept=110), codes.NOT_ACCEPTABLE),
-        (asked("d/lamp/on", PUT, format=50), codes.UNSUPPORTED_CONTENT_FORMAT),
+        (asked("d/lamp/on", PUT, format=60), codes.UNSUPPORTED_CONTENT_FORMAT),
         (asked("d/lamp/on", PUT, query="a=b"), codes.BAD_REQUEST),
         (asked("d/lamp/on", query="a=b"), codes.BAD_REQUEST),
         (Request(GET, ((opt.URI_PATH, b"d"), (opt.URI_PATH, b"\xff"))), codes.BAD_REQUEST),

@@ -10,7 +10,7 @@ import pytest
 from carriage.coap import codes
 from carriage.coap import options as opt
 from carriage.coap.client import CoapsClient
-from carriage.coap.connection import Answer, CoapConfig, Reason, Request, Response
+from carriage.coap.connection import Answer, CoapConfig, CoapConnection, Reason, Request, Response
 from carriage.coap.deadlines import GRAIN, Deadlines
 from carriage.coap.server import LAYER_1, serve_coaps
 from carriage.coap.udp import Datagrams, bind
@@ -99,8 +99,43 @@ async def test_the_handlers_fault_costs_one_request_and_no_more(client, served, 
     response = await client.request(Request(codes.GET, path("raise")))
     assert response.code == codes.INTERNAL_SERVER_ERROR
     assert served[0].counters["handler_errors"] == 1
-    assert "the handler raised" in caplog.text
+    assert "RuntimeError: a fault of the application" in caplog.text
     assert (await client.request(Request(codes.POST, path("x"), b"ab"))).payload == b"ba"
+
+
+async def test_what_the_handler_can_not_read_is_the_peers_fault(client, served) -> None:
+    response = await client.request(Request(codes.GET, path("malformed")))
+    assert (response.code, response.payload) == (codes.BAD_REQUEST, b"no sense in it")
+    assert (served[0].counters["requests_refused"], served[0].counters["handler_errors"]) == (1, 0)
+
+
+async def test_a_fault_that_can_be_caused_again_and_again_is_logged_now_and_then(client, served, caplog) -> None:
+    for _ in range(50):
+        await client.request(Request(codes.GET, path("raise")))
+    assert served[0].counters["handler_errors"] == 50
+    assert caplog.text.count("Traceback") == 10
+
+
+async def test_a_message_that_raises_costs_that_message_only(client, served, pki, monkeypatch) -> None:
+    """A fault of ours, planted: one message of one peer, while another peer's is read in the same moment."""
+    real = CoapConnection.receive
+
+    def receive(self: CoapConnection, octets: bytes, now: float) -> None:
+        if b"poison" in octets:
+            raise KeyError("planted")
+        real(self, octets, now)
+
+    server, _ = served
+    other = CoapsClient("127.0.0.1", server.port, pki.psk)
+    await other.connect()
+    monkeypatch.setattr(CoapConnection, "receive", receive)
+    poisoned = asyncio.get_running_loop().create_task(client.request(Request(codes.GET, path("poison"))))
+    for n in range(5):
+        assert (await other.request(Request(codes.POST, path("x"), b"%d" % n))).payload == b"%d" % n
+        assert (await client.request(Request(codes.POST, path("x"), b"ab"))).payload == b"ba"
+    assert server.counters["message_errors"] >= 1 and len(server.peers) == 2
+    poisoned.cancel()
+    other.close()
 
 
 async def test_a_late_answer_from_outside_of_a_callback(pki, eventually) -> None:

@@ -100,12 +100,10 @@ async def test_rubbish_ends_the_connection_only(client: Any, after_connack: bool
 @pytest.mark.parametrize(
     "packet",
     [
-        "30 ff ff ff 7f 00 01 61",  # 256 MiB to come
         "30 ff ff ff ff 7f",  # a length of five octets
-        "30 03 00 05 61",  # topic longer than the packet
-        "30 04 00 01 ff 00",  # topic that is no UTF-8
-        "32 06 00 01 61 00 00 00",  # packet id 0
-        "30 06 00 01 61 7f 02 00",  # properties longer than the packet
+        "b0 ff ff ff 7f 00 01",  # 256 MiB to come, and no PUBLISH
+        "34 06 00 01 61 00 01 00",  # QoS 2, which nobody subscribed with
+        "36 06 00 01 61 00 01 00",  # QoS 3
         "40 01 00",  # half a packet id
     ],
 )
@@ -118,6 +116,103 @@ async def test_broken_packets_end_the_connection(client: Any, packet: str) -> No
         await told.until(lambda: told.disconnections)
         assert told.connections == [False]
         assert told.messages == []
+
+
+@pytest.mark.parametrize(
+    ("packet", "topic"),
+    [
+        ("30 03 00 05 61", "a"),  # topic longer than the packet
+        ("30 04 00 01 ff 00", "?"),  # topic that is no UTF-8
+        ("30 06 00 01 61 7f 02 00", "a"),  # properties longer than the packet
+        ("30 10 00 01 61" + 13 * "30", "a"),  # longer than 15 octets
+        ("32 06 00 01 ff 00 07 00", "?"),
+        ("32 08 00 01 61 00 07 7f 02 00", "a"),
+        ("32 0d 00 01 61 00 07 07 03 0001 61 03 0001", "a"),
+        ("32 10 00 01 61 00 07" + 11 * "32", "a"),
+        ("3a 90 80 01 00 01 61 00 07" + 16395 * "00", "a"),
+    ],
+)
+@pytest.mark.parametrize("pieces", [1, 4096])
+@pytest.mark.parametrize("manual", [False, True])
+async def test_a_message_that_can_not_be_taken_is_acknowledged_and_costs_no_connection(
+    client: Any, packet: str, topic: str, pieces: int, manual: bool, caplog: pytest.LogCaptureFixture
+) -> None:
+    """In the order of arrival, between two that can; whatever pieces it comes in."""
+    good = [bytes.fromhex("32 07 00 01 61 00 01 00 31"), bytes.fromhex("32 07 00 01 61 00 02 00 32")]
+    octets = good[0] + bytes.fromhex(packet) + good[1]
+    wanted = [1, 7, 2] if int(packet[:2], 16) & 2 else [1, 2]
+    heard: list[int] = []
+    acknowledged = asyncio.Event()
+
+    async def talk(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.readexactly((await reader.readexactly(2))[1])
+        writer.write(CONNACK_5)
+        for at in range(0, len(octets), max(1, len(octets) // pieces)):
+            writer.write(octets[at : at + max(1, len(octets) // pieces)])
+            await writer.drain()
+            await asyncio.sleep(0)
+        while len(heard) < len(wanted):
+            heard.append((await reader.readexactly(4))[3])
+        acknowledged.set()
+
+    options = {"manual_ack": manual, "max_packet": 15}
+    async with listening(talk) as port, client(port, "mended", **options) as (receiver, told):
+        await told.until(lambda: len(told.messages) == 2)
+        assert [each.payload for each in told.messages] == [b"1", b"2"]
+        assert told.connections == [False] and not told.disconnections
+        assert receiver.unread.count == 1 and receiver.unread.last.startswith(f"{topic}: ")
+        if manual:
+            assert not heard  # they are acknowledged in the order of arrival
+            for each in told.messages:
+                receiver.acknowledge(each)
+        async with asyncio.timeout(10):
+            await acknowledged.wait()
+    assert heard == wanted
+    assert sum("can't be taken" in each.getMessage() for each in caplog.records) == 1
+
+
+async def test_nothing_is_kept_of_a_message_that_is_too_long(client: Any) -> None:
+    """256 MiB are announced and 16 MiB come: none of it is in memory."""
+    most = 0
+
+    async def talk(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.readexactly((await reader.readexactly(2))[1])
+        writer.write(CONNACK_5 + bytes.fromhex("32 ff ff ff 7f 00 01 61 00 07"))
+        for _ in range(256):
+            writer.write(bytes(64 * 1024))
+            await writer.drain()
+        writer.close()
+
+    async with listening(talk) as port, client(port, "long") as (receiver, told):
+        await told.until(lambda: told.connections)
+        frames = receiver._wire.frames
+        while not told.disconnections:
+            most = max(most, len(frames._buffer))
+            await asyncio.sleep(0)
+    assert most <= 16 * 1024
+
+
+@pytest.mark.parametrize("packet", ["32 04 00 09 62 63", "32 07 00 02 62 63 00 00 00", "32 05 00 02 62 63 00"])
+@pytest.mark.parametrize("version", [4, 5])
+async def test_what_nobody_can_acknowledge_ends_one_connection_and_not_the_next(
+    client: Any, version: int, packet: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    """The broker is asked to forget the session that holds it, else it would come again for ever."""
+    cleans: list[bool] = []
+
+    async def talk(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        connect = await reader.readexactly((await reader.readexactly(2))[1])
+        cleans.append(connect[7] & 2 != 0)
+        writer.write(bytes.fromhex("20 03 00 00 00" if version == 5 else "20 02 00 00"))
+        if not cleans[-1]:  # the poison of this session
+            writer.write(bytes.fromhex(packet))
+
+    options = {"version": version, "clean_start": False}
+    async with listening(talk) as port, client(port, "hopeless", **options) as (_, told):
+        await told.until(lambda: len(told.connections) == 2)
+        assert cleans == [False, True]
+        assert told.disconnections == ["a message at bc that can't be acknowledged"]
+    assert sum("begins again" in each.getMessage() for each in caplog.records) == 1
 
 
 async def test_the_brokers_reason_is_told_without_its_control_characters(client: Any) -> None:

@@ -128,8 +128,8 @@ TABLE: dict[str, tuple[dict[str, Any], dict[str, Any], Callable[[Any], list[str]
     "unreadable where records count": (
         {"condition": Condition(record_types=frozenset({23}))},
         {},
-        _unit(payload=b"not a record"),
-        "refused denied",
+        lambda home: opened(home, ContentKind.ATLS).sends("lamp", "s1", 0, b"not a record", ContentKind.ATLS),
+        "refused broken",
         "r",
     ),
     "already expired": ({}, {}, _unit(expires_at=0.0), "refused expired", "limits"),
@@ -179,6 +179,32 @@ def test_an_excess_may_be_dropped_instead(stage: Any, a_permit: Any) -> None:
     assert home.sends("lamp", "s1", 1, b"2" * 10) == ["duplicate s1"]
     home.waits(60)
     assert home.sends("lamp", "s1", 2, b"3" * 10)[0] == "accepted s1"
+
+
+def test_an_unreadable_datagram_is_lost_where_records_count(stage: Any, a_permit: Any) -> None:
+    home = stage(a_permit("r", "lamp", "phone", condition=Condition(record_types=frozenset({23}))))
+    opened(home)
+    for n in range(3):
+        assert home.sends("lamp", "s1", n, b"not a record") == [
+            "accepted s1",
+            f"zigbee <- #{n + 2} s1 expired (unreadable)",
+            "log: dropped denied r",
+        ]
+    assert home.sends("lamp", "s1", 2, b"not a record") == ["duplicate s1"]
+    assert home.sends("lamp", "s1", 3, bytes.fromhex("17fefd00010000000000010000"))[0] == "accepted s1"
+    assert home.engine.counters["dropped.unreadable"] == 3
+
+
+def test_an_unreadable_unit_passes_under_a_rule_that_need_not_read_it(stage: Any, a_permit: Any) -> None:
+    readers = a_permit("a", "lamp", "phone", condition=Condition(record_types=frozenset({23})))
+    for other in (Condition(), Condition(max_unit=100), Condition(bytes=Rate(100, 60))):
+        for content in (ContentKind.ADTLS, ContentKind.ATLS):
+            home = stage(readers, a_permit("b", "lamp", "phone", condition=other))
+            opened(home, content)
+            assert home.sends("lamp", "s1", 0, b"not a record", content)[0] == "accepted s1"
+            if other.bytes is not None:
+                over = home.sends("lamp", "s1", 1, bytes(95), content)[0]
+                assert over.startswith("refused over-rate"), "the rule that needn't read it will take it later"
 
 
 def test_a_dropped_excess_breaks_a_tls_session(stage: Any, a_permit: Any) -> None:

@@ -174,7 +174,7 @@ def test_recorded_units_can_be_judged_along() -> None:
     assert permitted(policy, Action.FORWARD, "lamp", "phone", octets=100, visible=data)
     assert decide(ask(Action.FORWARD, "lamp", "phone", octets=101, visible=data), policy) == Deny(Reason.TOO_LARGE, "r")
     assert decide(ask(Action.FORWARD, "lamp", "phone", octets=9, visible=ccs), policy) == Deny(Reason.DENIED, "r")
-    assert decide(ask(Action.FORWARD, "lamp", "phone", octets=9), policy) == Deny(Reason.DENIED, "r")
+    assert decide(ask(Action.FORWARD, "lamp", "phone", octets=9), policy) == Deny(Reason.BROKEN, "r")
 
 
 def test_an_explanation_tells_what_every_rule_found() -> None:

@@ -43,3 +43,34 @@ def test_an_identity_of_another_link_is_a_mistake(subject: str, key: str, fittin
     with pytest.raises(InvalidConfigError) as caught:
         policy_file.load(path, SCHEMES)
     assert [str(error) for error in caught.value.errors] == [f"{path}:4: subjects.x.{key}: expected what {fitting}"]
+
+
+@pytest.mark.parametrize(
+    "eui64",
+    [
+        '"00:0D:6F:00:0B:5D:E3:B6"',
+        '"000d6f000b5de3b6"',
+        '"0x000d6f000b5de3b6"',
+        "0x000d6f000b5de3b6",
+        '"00-0d-6f-00-0b-5d-e3-b6"',
+        '"00:0d:6f:00:0b:5d:e3"',
+        '" 00:0d:6f:00:0b:5d:e3:b6"',
+        '"00:0d:6f:00:0b:5d:e3:b6\\n"',
+    ],
+)
+def test_one_spelling_of_an_eui64(eui64: str, tmp_path: Path) -> None:
+    """Any other is a mistake that names the line and the form: it would be a subject that no device ever is."""
+    path = tmp_path / "policy.yaml"
+    path.write_text(f"{HEAD}{{link: zigbee, eui64: {eui64}}}\n")
+    with pytest.raises(InvalidConfigError) as caught:
+        policy_file.load(path, SCHEMES)
+    (error,) = caught.value.errors
+    assert str(error).startswith(f"{path}:4: subjects.x.eui64: expected ")
+
+
+@pytest.mark.parametrize("eui64", ["00:0d:6f:00:0b:5d:e3:b6", "00:11:22:33:44:55:12:34"])
+def test_an_eui64_needs_no_quotes(eui64: str, tmp_path: Path) -> None:
+    """YAML 1.1 would take the second for a number to the base of sixty."""
+    path = tmp_path / "policy.yaml"
+    path.write_text(f"{HEAD}{{link: zigbee, eui64: {eui64}}}\n")
+    assert [each.claim for each in policy_file.load(path, SCHEMES).subjects] == [f"eui64:{eui64}"]

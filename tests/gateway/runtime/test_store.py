@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import itertools
 import logging
 import sqlite3
+from collections.abc import Iterator
 from contextlib import closing
+from pathlib import Path
 
 import pytest
 from hypothesis import given, settings
@@ -25,6 +28,7 @@ from gateway.api.model import (
     Unit,
 )
 from gateway.engine.limits import EngineLimits
+from gateway.engine.policy import Condition
 from gateway.engine.stored import (
     Changes,
     StoredClose,
@@ -35,15 +39,21 @@ from gateway.engine.stored import (
     StoredSession,
     StoredUnit,
 )
+from gateway.engine.visible import HeldHello
 from gateway.runtime import store_keeper
 from gateway.runtime.faults import Faults
 from gateway.runtime.store import Store, StoreError
 from gateway.runtime.store_clock import CLOCK_IS_SET, Timebase, after_restart
 from gateway.runtime.store_keeper import StoreKeeper
 from gateway.runtime.store_rows import FORMS
+from layer.records import StreamState
+from tests.gateway.engine.conftest import Stage, permit
+from tests.gateway.engine.test_engine_visible import tls_record
 from tests.gateway.runtime.test_supervisor import LAMP, Bench, until
 
 NOW = CLOCK_IS_SET + 1e6
+DATA = Path(__file__).resolve().parents[2] / "data"
+READS = Condition(record_types=frozenset({20, 21, 22, 23}), versions=frozenset({"dtls1.2", "tls1.3"}))
 
 
 class Clocks:
@@ -51,23 +61,29 @@ class Clocks:
 
     def __init__(self) -> None:
         self.wall, self.monotonic = NOW, 1000.0
+        self.stores: list[Store] = []
 
     def pass_(self, seconds: float) -> None:
         self.wall += seconds
         self.monotonic += seconds
 
     def store(self, tmp_path, max_octets: int = 1 << 26) -> Store:
-        return Store(
+        store = Store(
             tmp_path / "store.db",
             max_octets=max_octets,
             wall=lambda: self.wall,
             monotonic=lambda: self.monotonic,
         )
+        self.stores.append(store)
+        return store
 
 
 @pytest.fixture
-def clocks() -> Clocks:
-    return Clocks()
+def clocks() -> Iterator[Clocks]:
+    clocks = Clocks()
+    yield clocks
+    for store in clocks.stores:
+        store.close()
 
 
 def whole(*rows) -> Changes:
@@ -77,7 +93,7 @@ def whole(*rows) -> Changes:
 def a_unit(number: int = 1, expires_at: float = 2000.0, payload: bytes = b"\x16\xfe\xfd") -> StoredUnit:
     return StoredUnit(
         id=EnvelopeId(number), session=SessionId("5" * 32), up=True, n=number, payload=Sealed(payload), rule="p",
-        asleep=True, received_at=990.0, expires_at=expires_at, flight=frozenset({(1, 0, 0), (11, 2, 90)}),
+        asleep=True, received_at=990.0, expires_at=expires_at, flight=frozenset({(1, 0, 0, 9), (11, 2, 90, 120)}),
     )  # fmt: skip
 
 
@@ -95,7 +111,31 @@ FLOWS = st.builds(
     units=COUNTS,
     octets=COUNTS,
     link=st.none() | LINKS,
-    position=st.integers(-1, 20000),
+    random=st.binary(max_size=32),
+    client=st.booleans(),
+    connection_id=st.integers(-1, 255),
+    half_read=st.dictionaries(
+        st.integers(0, 65535),
+        st.builds(HeldHello, COUNTS, COUNTS, st.lists(st.tuples(COUNTS, st.binary(max_size=9)), max_size=2).map(tuple)),
+        max_size=2,
+    ),
+    stream=st.one_of(
+        st.none(),
+        COUNTS.map(lambda skip: StreamState(skip=skip)),
+        st.builds(
+            StreamState,
+            clear=st.just(True),
+            begun=st.booleans(),
+            retry=st.booleans(),
+            skip=COUNTS,
+            partial=st.binary(max_size=9),
+            prefix=st.binary(max_size=3),
+            message_type=COUNTS,
+            message_left=COUNTS,
+            hello=st.binary(max_size=9),
+            waiting=st.booleans(),
+        ),
+    ),
 )
 ROWS = st.one_of(
     st.builds(
@@ -132,7 +172,7 @@ ROWS = st.one_of(
         asleep=st.booleans(),
         received_at=TIMES,
         expires_at=TIMES,
-        flight=st.frozensets(st.tuples(COUNTS, COUNTS, COUNTS), max_size=3),
+        flight=st.frozensets(st.tuples(COUNTS, COUNTS, COUNTS, COUNTS), max_size=3),
     ),
     st.builds(
         StoredClose,
@@ -454,3 +494,37 @@ def test_faults_are_bounded_and_repeat_in_one_line(clocks):
     assert len(listed) == 20
     assert listed[0] == {"at": NOW + 99, "link": "mqtt", "what": "no broker", "times": 100}
     assert listed[1]["what"] == "fault 99"
+
+
+def test_a_file_of_the_first_version_is_taken_up(tmp_path, clocks) -> None:
+    """Its rows say less of what was read: what they don't say is not known, and nothing else is lost."""
+    with closing(sqlite3.connect(tmp_path / "store.db")) as connection:
+        connection.executescript((DATA / "store-of-the-first-version.sql").read_text())
+    found = clocks.store(tmp_path).open()
+    assert not list(tmp_path.glob("*.bad-*")) and (found.epoch, found.runs) == ("epoch", 3)
+    home = Stage(permit("p", "phone", "lamp", content=frozenset(ContentKind), condition=READS))
+    home.ids = itertools.count(1000)
+    said = home.restarts({row.key: row for row in found.rows})
+    assert "log: closed restarted p" in said, "the TLS session in the middle of its hello: nobody can read on"
+    assert [session.session for session in home.engine.all_sessions()] == ["s1", "s2"]
+    home.resumes("zigbee")
+    home.resumes("coap")
+    # The held hello's row doesn't say where it ends, so that no other one may take its place.
+    (hello,) = (row.payload for row in found.rows if isinstance(row, StoredUnit))
+    assert not any("superseded" in line for line in home.sends("phone", "s1", 2, hello))
+    assert home.sends("lamp", "s1", 1, bytes.fromhex("17fefd000100000000000100020000"))[0] == "accepted s1"
+    rest, record = bytes(30), tls_record(23, b"x")
+    assert home.sends("phone", "s2", 2, rest + record, ContentKind.ATLS)[0] == "accepted s2"
+    assert home.sends("lamp", "s2", 2, record, ContentKind.ATLS)[0] == "accepted s2"
+    assert home.sends("phone", "s2", 3, b"\x13", ContentKind.ATLS)[0] == "accepted s2"
+    assert home.sends("phone", "s2", 4, record, ContentKind.ATLS)[0] == "refused broken", "and it is still read"
+
+
+@pytest.mark.parametrize("more", ['"x"', "[1]", '{"half_read": [[1]]}', '{"stream": [1]}', '{"random": "x"}'])
+def test_a_flow_that_makes_no_sense_is_damage(tmp_path, clocks, more: str) -> None:
+    with closing(sqlite3.connect(tmp_path / "store.db")) as connection:
+        connection.executescript((DATA / "store-of-the-first-version.sql").read_text())
+        connection.execute("UPDATE sessions SET up = ?", (f"[0, 0, 0, 0, -1, null, {more}]",))
+        connection.commit()
+    assert clocks.store(tmp_path).open().rows == ()
+    assert list(tmp_path.glob("store.db.bad-*"))

@@ -17,10 +17,12 @@ from carriage.zigbee import attach
 from carriage.zigbee.attach_client import AttachClient
 from layer.errors import PeerError, TransportError
 from simulator.air import ApsFrame, JoinKind, NetworkParameters, Reach
-from simulator.network import attach_session
+from simulator.network import attach_session, zdo
 from simulator.network.aps import AirOptions
 from simulator.network.config import load
 from simulator.network.control import ControlSession, Simulation
+from simulator.network.device import Binding
+from simulator.network.foundation import Reporting
 from simulator.network.loop import LoopDriver
 from simulator.network.population import Population
 from simulator.network.server import Connection, Handler, SocketServer
@@ -423,6 +425,16 @@ async def test_administration(tmp_path: Path) -> None:
         await site.order(do="join", device="kitchen")
         await settle(lambda: site.network.nwk_of(0x000D6F0000000001) is not None)
         assert (await site.order(do="rejoin", device="kitchen"))["value"]["state"] == "joined"
+        station = site.network.station(0x000D6F0000000001)
+        (server,) = station.device.endpoints.values()
+        server.clusters[6].reporting[0] = Reporting(0, 0, 60, 0, 0, 0.0)
+        station.device.bindings.append(Binding(1, 6, 7, 1))
+        nwk = (await site.order(do="restart", device="kitchen"))["value"]["nwk"]
+        assert server.clusters[6].reporting and station.device.bindings
+        site.received.clear()
+        assert (await site.order(do="restart", device="kitchen", forget=True))["value"]["nwk"] == nwk
+        assert not server.clusters[6].reporting and not station.device.bindings
+        await settle(lambda: zdo.DEVICE_ANNCE in [frame.cluster for frame in site.received])
         assert (await site.order(do="poll", device="attic"))["value"]["waiting"] == 0
         assert (await site.order(do="reset", device="kitchen"))["value"]["state"] == "blank"
         await settle(lambda: site.network.nwk_of(0x000D6F0000000001) is not None)  # blank, it joins by itself
@@ -443,6 +455,8 @@ async def test_administration(tmp_path: Path) -> None:
         {"do": "join", "device": "cellar"},
         {"do": "join", "device": "00:00:00:00:00:00:00:99"},
         {"do": "rejoin", "device": "kitchen"},
+        {"do": "restart", "device": "kitchen"},
+        {"do": "restart", "device": "kitchen", "forget": 1},
         {"do": "set", "device": "attic", "name": "temperature"},
         {"do": "set", "device": "attic", "name": "temperature", "value": "hot"},
         {"do": "set", "device": "attic", "name": "temperature", "value": 1e9},

@@ -1,0 +1,62 @@
+"""Default responses to what devices send unasked (ZCL8, 2.5.12): which frame gets one, and with which status.
+
+A frame gets one where it asks for it, and in any case where it is in error. Never answered: a broadcast or groupcast, a
+copy, a default response, and an answer to what nobody asked. zigpy answers the other commands of the clusters that it
+knows.
+"""
+
+from __future__ import annotations
+
+from functools import partial
+from typing import Final
+
+from adapters.zigbee.sending import Frame, Outcome, Sender
+from carriage.zigbee import foundation, zcl
+from carriage.zigbee.foundation import General, Status
+from carriage.zigbee.zcl import ZclFrame
+from gateway.api.errors import PeerError
+
+COUNTERS: Final = ("default_responses", "default_responses_left_out")
+
+
+class DefaultResponses:
+    """At most one under way to a device. What comes due meanwhile is left out: a device that needs it asks again."""
+
+    def __init__(self, counters: dict[str, int]) -> None:
+        self.sender: Sender | None = None
+        self._counters = counters
+        self._under_way: set[str] = set()
+
+    def clear(self) -> None:
+        """The radio is gone."""
+        self.sender = None
+        self._under_way.clear()
+
+    def answer(self, eui64: str, at: int, octets: bytes, link_key: bool, status: Status) -> None:
+        """Answer a unicast frame from a cluster on an endpoint (``at``), if one is due."""
+        try:
+            frame = zcl.decode(octets)
+        except PeerError:
+            return  # no sequence number to answer to
+        response = not frame.cluster_specific and frame.command in foundation.RESPONSES
+        if response and (frame.command == General.DEFAULT_RESPONSE or status is not Status.SUCCESS):
+            return
+        if status is Status.SUCCESS and frame.disable_default_response:
+            return
+        if self.sender is None or eui64 in self._under_way:
+            self._counters["default_responses_left_out"] += 1
+            return
+        self._counters["default_responses"] += 1
+        self._under_way.add(eui64)
+        answer = ZclFrame(
+            General.DEFAULT_RESPONSE,
+            foundation.default_response(frame.command, status),
+            frame.sequence,
+            cluster_specific=False,
+            manufacturer=frame.manufacturer,
+            to_client=not frame.to_client,
+        ).encode()
+        self.sender.submit(Frame(eui64, at >> 16, answer, link_key, partial(self._sent, eui64), cluster=at & 0xFFFF))
+
+    def _sent(self, eui64: str, outcome: Outcome) -> None:
+        self._under_way.discard(eui64)

@@ -1,0 +1,32 @@
+"""JSON of a peer, read strictly: what Python's reader takes beyond RFC 8259, and what nobody can use, is refused. What
+the values mean does not belong here."""
+
+from __future__ import annotations
+
+import json
+from typing import Any, NoReturn
+
+from layer.errors import PeerError
+
+
+def read(octets: bytes, what: str = "JSON") -> Any:
+    """The value. PeerError (``no {what}``): not UTF-8 or no JSON; NaN and Infinity; a name twice in an object; half of
+    a surrogate pair, which is no character; nesting or integers of thousands of levels or digits."""
+    try:
+        found = json.loads(octets.decode(), parse_constant=_refuse, object_pairs_hook=_unique)
+        if b"\\u" in octets:
+            json.dumps(found, ensure_ascii=False).encode()
+    except (ValueError, RecursionError):
+        raise PeerError(f"no {what}") from None
+    return found
+
+
+def _refuse(constant: str) -> NoReturn:
+    raise ValueError(f"{constant} is no JSON")
+
+
+def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    found = dict(pairs)
+    if len(found) < len(pairs):
+        raise ValueError("a name twice")
+    return found

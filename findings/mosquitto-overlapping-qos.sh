@@ -1,0 +1,161 @@
+#!/bin/sh
+# With two subscriptions that match, Mosquitto delivers at the lower QoS of the two to an MQTT 3.1.1 client that is connected.
+#
+# Software:     mosquitto 2.0.11-1.2+deb12u2 (Debian 12), paho-mqtt 2.2.0 with MQTT 3.1.1; Python 3.
+# Expected:     one copy at the highest QoS of the matching subscriptions (MQTT 3.1.1, [MQTT-3.3.5-1]).
+# Happens:      one copy, at QoS 0 if `home/+` has QoS 0 and `home/#` has QoS 1, in whichever order they were made. While the
+#               client is away its queue holds the copy of QoS 1, so the outcome depends on the moment. With MQTT 5 there
+#               are two copies, one for each subscription.
+# Who meets it: a client with a narrow subscription for display and a wide one for its records, or two parts of one program
+#               that share a connection: adding the QoS 0 subscription takes the acknowledgement from the other.
+# What to do:   subscribe with one QoS throughout a tree, or use two connections.
+#
+# Exit: 0 all is as said here; 1 it changed; 77 it can't run (no network, not Debian 12, no Python).
+
+set -eu
+tmp=$(mktemp -d)
+broker=
+trap 'if [ -n "$broker" ]; then kill "$broker" 2>/dev/null || true; wait "$broker" 2>/dev/null || true; fi; rm -rf "$tmp"' EXIT
+cd "$tmp"
+chmod 755 "$tmp"
+packages="mosquitto=2.0.11-1.2+deb12u2 libdlt2 libwrap0 libcjson1 libnsl2 libtirpc3"
+apt-get download $packages >apt.log 2>&1 || { cat apt.log; exit 77; }
+for package in *.deb; do dpkg -x "$package" root; done
+python3 -m venv venv && venv/bin/pip install --quiet paho-mqtt==2.2.0 >pip.log 2>&1 || { cat pip.log; exit 77; }
+
+cat >check.py <<'PY'
+import sys
+import threading
+import time
+
+import paho.mqtt.client as mqtt
+from paho.mqtt.packettypes import PacketTypes
+from paho.mqtt.properties import Properties
+from paho.mqtt.subscribeoptions import SubscribeOptions
+
+PORT = int(sys.argv[1])
+
+
+def properties(packet, **values):
+    made = Properties(packet)
+    for name, value in values.items():
+        setattr(made, name, value)
+    return made
+
+
+class Client:
+    """A paho client that connects at once, waits for each acknowledgement and keeps what it gets in `messages`."""
+
+    def __init__(self, name, *, v5=False, clean=True, expiry=0, will=None, delay=0, user=None, manual_ack=False):
+        self.messages, self.present, self.v5 = [], None, v5
+        self._answered, self._answers = threading.Condition(), set()
+        version = {"protocol": mqtt.MQTTv5} if v5 else {"protocol": mqtt.MQTTv311, "clean_session": clean}
+        self.paho = mqtt.Client(mqtt.CallbackAPIVersion.VERSION2, name, manual_ack=manual_ack, **version)
+        self.paho.on_message = lambda client, userdata, message: self.messages.append(message)
+        self.paho.on_connect = self._connected
+        self.paho.on_subscribe = self.paho.on_publish = lambda client, userdata, number, *rest: self._answer(number)
+        self.paho.reconnect_delay_set(120, 120)  # never by itself
+        if user:
+            self.paho.username_pw_set(*user)
+        if will:
+            self.paho.will_set(
+                will, b"gone", 1, properties=properties(PacketTypes.WILLMESSAGE, WillDelayInterval=delay) if v5 else None
+            )
+        session = properties(PacketTypes.CONNECT, SessionExpiryInterval=expiry)
+        self.paho.connect("127.0.0.1", PORT, 60, **({"clean_start": clean, "properties": session} if v5 else {}))
+        self.paho.loop_start()
+        self._await("connected")
+
+    def _connected(self, client, userdata, flags, reason, received):
+        self.present = flags.session_present
+        self._answer("connected")
+
+    def _answer(self, number):
+        with self._answered:
+            self._answers.add(number)
+            self._answered.notify_all()
+
+    def _await(self, number):
+        with self._answered:
+            if not self._answered.wait_for(lambda: number in self._answers, 10):
+                sys.exit(f"no acknowledgement: {number}")
+
+    def subscribe(self, topic, qos=1, **options):
+        how = {"options": SubscribeOptions(qos, **options)} if self.v5 else {"qos": qos}
+        self._await(self.paho.subscribe(topic, **how)[1])
+        return self
+
+    def publish(self, topic, payload, qos=1, retain=False):
+        number = self.paho.publish(topic, payload, qos, retain).mid
+        if qos:
+            self._await(number)
+        return self
+
+    def heard(self, seconds=0.7):
+        """What came until now and in the next so many seconds."""
+        time.sleep(seconds)
+        found, self.messages = self.messages, []
+        return found
+
+    def disconnect(self):
+        self.paho.disconnect()
+        self.paho.loop_stop()
+
+    def lose(self):
+        """The connection ends without DISCONNECT."""
+        self.paho.socket().shutdown(2)
+        time.sleep(0.3)
+        self.paho.loop_stop()
+
+
+source = Client("source")
+
+
+def qualities(*filters, v5=False, away=False):
+    client = Client("sink", v5=v5, clean=not away, expiry=60)
+    for topic, qos in filters:
+        client.subscribe(topic, qos)
+    if away:
+        client.disconnect()
+        time.sleep(0.3)
+    source.publish("home/lamp", "on")
+    if away:
+        client = Client("sink", clean=False)
+    heard = [message.qos for message in client.heard()]
+    client.disconnect()
+    return sorted(heard)
+
+
+wide, narrow = ("home/#", 1), ("home/+", 0)
+seen = {
+    "QoS 1 alone": qualities(wide),
+    "QoS 1, then QoS 0": qualities(wide, narrow),
+    "QoS 0, then QoS 1": qualities(narrow, wide),
+    "both, MQTT 5": qualities(wide, narrow, v5=True),
+    "both, client away": qualities(wide, narrow, away=True),
+}
+stated = {
+    "QoS 1 alone": [1],
+    "QoS 1, then QoS 0": [0],
+    "QoS 0, then QoS 1": [0],
+    "both, MQTT 5": [0, 1],
+    "both, client away": [1],
+}
+for name, answer in seen.items():
+    print(f"{name}: {answer}")
+sys.exit(0 if seen == stated else 1)
+PY
+
+LD_LIBRARY_PATH=$(dirname "$(find root -name 'libdlt.so.2' | head -1)")
+export LD_LIBRARY_PATH
+port=$(python3 -c 'import socket; s = socket.socket(); s.bind(("127.0.0.1", 0)); print(s.getsockname()[1])')
+printf 'listener %s 127.0.0.1\nallow_anonymous true\nuser %s\n' "$port" "$(id -un)" >broker.conf
+root/usr/sbin/mosquitto -c broker.conf >broker.log 2>&1 &
+broker=$!
+tries=0
+until python3 -c "import socket; socket.create_connection(('127.0.0.1', $port))" 2>/dev/null; do
+    tries=$((tries + 1))
+    [ "$tries" -lt 100 ] && kill -0 "$broker" || { cat broker.log; exit 77; }
+    sleep 0.2
+done
+venv/bin/python check.py "$port"

@@ -1,0 +1,184 @@
+"""Brokers beside Mosquitto as ordinary processes, and a home at one of them: without TLS, logins and a list."""
+
+from __future__ import annotations
+
+import os
+import socket
+import subprocess
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+
+from adapters.mqtt.adapter import MqttAdapter
+from adapters.mqtt.plugin import MqttConfig, MqttPlugin
+from carriage.mqtt import messages as bodies
+from carriage.mqtt.client import MqttClient
+from carriage.mqtt.options import DropReason, Message, MqttOptions, Token, Will
+from gateway.engine.limits import EngineLimits
+from tests.adapters.coap.far_end import Gateway, until
+
+POLICY = """\
+layer: 1
+policy-version: 1
+subjects:
+  lamp: {link: far, user: lamp}
+  app: {link: mqtt, user: app}
+  broker: {link: mqtt, broker: 127.0.0.1}
+rules:
+  - {id: home, effect: permit, subject: broker, resource: lamp, action: [read, observe, write]}
+  - {id: app, effect: permit, subject: app, resource: lamp, content: [atls]}
+"""
+RABBITMQ = "/usr/lib/rabbitmq/bin/rabbitmq-server"  # the one in the path insists on the user rabbitmq, and on /var
+NATS = "/usr/sbin/nats-server"
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        number: int = probe.getsockname()[1]
+    return number
+
+
+class Process:
+    """A broker that listens on ``port``; its files outlive ``stop``."""
+
+    def __init__(self, command: list[str], port: int, folder: Path, environment: dict[str, str] | None = None) -> None:
+        self.port = port
+        self._command = command
+        self._log = folder / "broker.log"
+        self._environment = {**os.environ, **(environment or {})}
+        self._process: subprocess.Popen[bytes] | None = None
+        self.start()
+
+    def start(self) -> None:
+        with self._log.open("ab") as log:
+            self._process = subprocess.Popen(self._command, stdout=log, stderr=log, env=self._environment)
+        limit = time.monotonic() + 120
+        while True:
+            assert self._process.poll() is None, self._log.read_text()
+            try:
+                socket.create_connection(("127.0.0.1", self.port), 1).close()
+                return
+            except OSError:
+                assert time.monotonic() < limit, self._log.read_text()
+                time.sleep(0.05)
+
+    def stop(self) -> None:
+        """In good order."""
+        if self._process is not None:
+            self._process.terminate()
+            self._process.wait(60)
+            self._process = None
+
+
+@contextmanager
+def rabbitmq(folder: Path) -> Iterator[Process]:
+    """RabbitMQ with its MQTT plug-in, and an epmd of its own, which goes when it goes."""
+    port, epmd = free_port(), str(free_port())
+    (folder / "rabbitmq.conf").write_text(
+        f"listeners.tcp = none\nmqtt.listeners.tcp.1 = 127.0.0.1:{port}\n"
+        "log.console = true\nlog.console.level = warning\nlog.file = false\n"
+    )
+    (folder / "enabled_plugins").write_text("[rabbitmq_mqtt].")
+    environment = {
+        "HOME": str(folder),
+        "RABBITMQ_NODENAME": f"test-{port}@localhost",
+        "RABBITMQ_MNESIA_BASE": str(folder / "mnesia"),
+        "RABBITMQ_LOG_BASE": str(folder / "log"),
+        "RABBITMQ_CONFIG_FILE": str(folder / "rabbitmq.conf"),
+        "RABBITMQ_ENABLED_PLUGINS_FILE": str(folder / "enabled_plugins"),
+        "RABBITMQ_DIST_PORT": str(free_port()),
+        "ERL_EPMD_PORT": epmd,
+        "ERL_EPMD_ADDRESS": "127.0.0.1",
+    }
+    broker = Process([RABBITMQ], port, folder, environment)
+    try:
+        yield broker
+    finally:
+        broker.stop()
+        subprocess.run(["epmd", "-port", epmd, "-kill"], check=False, capture_output=True)
+
+
+@contextmanager
+def nats(folder: Path) -> Iterator[Process]:
+    """nats-server with JetStream, which its MQTT needs."""
+    port = free_port()
+    conf = folder / "nats.conf"
+    conf.write_text(
+        f'server_name: test\nlisten: "127.0.0.1:{free_port()}"\njetstream: {{store_dir: "{folder}/jetstream"}}\n'
+        f'mqtt: {{host: "127.0.0.1", port: {port}}}\n'
+    )
+    broker = Process([NATS, "-c", str(conf)], port, folder)
+    try:
+        yield broker
+    finally:
+        broker.stop()
+
+
+class PlainHome(Gateway):
+    def __init__(self, folder: Path, port: int, monkeypatch: pytest.MonkeyPatch, policy: str = POLICY) -> None:
+        super().__init__(folder, "mqtt", policy, EngineLimits())
+
+        def impatient(**options: object) -> MqttOptions:
+            return MqttOptions(backoff_first=0.05, backoff_limit=0.2, connect_timeout=5.0, **options)  # type: ignore[arg-type]
+
+        monkeypatch.setattr("adapters.mqtt.plugin.MqttOptions", impatient)
+        table = {"broker": f"127.0.0.1:{port}", "tls": False, "broker_acl": True, "devices": {}}
+        adapter = MqttPlugin().configure(MqttConfig.model_validate(table), folder)
+        assert isinstance(adapter, MqttAdapter)
+        self.adapter = adapter
+        assert adapter.sessions is not None and adapter.devices is not None
+        self.sessions, self.devices = adapter.sessions, adapter.devices
+
+
+class OldUser:
+    """An application of MQTT 3.1.1."""
+
+    def __init__(self, port: int) -> None:
+        self.messages: list[Message] = []
+        self.granted = 0
+        will = Will(topic="atls/app/atls/gone", payload=bodies.encode(bodies.Gone("a0" * 8)))
+        options = MqttOptions(
+            host="127.0.0.1",
+            port=port,
+            client_id="app",
+            version=4,
+            will=will,
+            keepalive=10,
+            backoff_first=0.05,
+            backoff_limit=0.2,
+        )
+        self.client = MqttClient(options, self)
+
+    def connected(self, session_present: bool) -> None:
+        self.client.publish("atls/app/atls/gone", bodies.encode(bodies.Gone("a0" * 8, back=True)))
+
+    def refused(self, code: int, reason: str) -> None:
+        """A broker that is just starting may say so."""
+
+    def disconnected(self, reason: str) -> None: ...
+
+    def subscribed(self, topic_filter: str, code: int) -> None:
+        self.granted += 1
+
+    def message(self, message: Message) -> None:
+        self.messages.append(message)
+
+    def published(self, token: Token, code: int) -> None: ...
+
+    def dropped(self, token: Token, reason: DropReason) -> None: ...
+
+    def at(self, topic: str) -> list[bytes]:
+        return [each.payload for each in self.messages if each.topic == topic]
+
+    async def open(self, to: str) -> str:
+        nonce = os.urandom(8).hex()
+        self.client.publish("atls/app/atls/open", bodies.encode(bodies.OpenRequest(to, "atls", nonce)))
+        topic = "atls/app/atls/status"
+        await until(lambda: any(nonce.encode() in each for each in self.at(topic)), 30.0)
+        answer = bodies.decode_answer(next(each for each in self.at(topic) if nonce.encode() in each))
+        assert isinstance(answer, bodies.Opened), answer
+        return answer.session

@@ -1,0 +1,18 @@
+PRAGMA application_id = 1096043603;
+PRAGMA user_version = 1;
+BEGIN TRANSACTION;
+CREATE TABLE closes (id INTEGER, session TEXT, scheme TEXT, claim TEXT, reason TEXT, asleep INTEGER, expires_at REAL, PRIMARY KEY (id));
+CREATE TABLE commands (id INTEGER, sender TEXT, source TEXT, device TEXT, name TEXT, value TEXT, transaction_ TEXT, received_at REAL, expires_at REAL, PRIMARY KEY (id));
+CREATE TABLE meta (name TEXT PRIMARY KEY, value TEXT);
+INSERT INTO "meta" VALUES('epoch','epoch');
+INSERT INTO "meta" VALUES('runs','3');
+INSERT INTO "meta" VALUES('saved_at','1768225600.0');
+CREATE TABLE opens (opener TEXT, resource TEXT, content TEXT, nonce BLOB, session TEXT, expires_at REAL, PRIMARY KEY (opener, resource, content, nonce));
+CREATE TABLE samples (device TEXT, name TEXT, value TEXT, at REAL, PRIMARY KEY (device, name));
+CREATE TABLE sessions (id TEXT, opener TEXT, target TEXT, ends TEXT, resource TEXT, content TEXT, nonce BLOB, link TEXT, rule TEXT, version TEXT, early INTEGER, taken INTEGER, asleep INTEGER, closing TEXT, reason TEXT, opened_at REAL, last_activity REAL, deadline REAL, up TEXT, down TEXT, PRIMARY KEY (id));
+INSERT INTO "sessions" VALUES('s1','phone','lamp','[["coap", "psk:phone"], ["zigbee", "eui64:00:0d:6f:00:0b:5d:e3:b6"]]','lamp','adtls',X'31','["dtls1.2", "ECDHE-ECDSA-AES128-GCM-SHA256", true]','p','dtls1.2',0,1,0,'',NULL,1768225600.0,1768225600.0,1768225628.0,'[2, 2, 2, 160, -1, ["dtls1.2", "ECDHE-ECDSA-AES128-GCM-SHA256", true]]','[1, 1, 1, 71, -1, ["zigbee-link-key", "", true]]');
+INSERT INTO "sessions" VALUES('s2','phone','lamp','[["coap", "psk:phone"], ["zigbee", "eui64:00:0d:6f:00:0b:5d:e3:b6"]]','lamp','atls',X'32','["dtls1.2", "ECDHE-ECDSA-AES128-GCM-SHA256", true]','p','tls1.3',0,1,0,'',NULL,1768225600.0,1768225600.0,1768225628.0,'[2, 2, 2, 94, 30, ["dtls1.2", "ECDHE-ECDSA-AES128-GCM-SHA256", true]]','[2, 2, 2, 116, 0, ["zigbee-link-key", "", true]]');
+INSERT INTO "sessions" VALUES('s3','phone','lamp','[["coap", "psk:phone"], ["zigbee", "eui64:00:0d:6f:00:0b:5d:e3:b6"]]','lamp','atls',X'33','["dtls1.2", "ECDHE-ECDSA-AES128-GCM-SHA256", true]','p','',0,1,0,'',NULL,1768225600.0,1768225600.0,1768225628.0,'[1, 1, 1, 20, -1, ["dtls1.2", "ECDHE-ECDSA-AES128-GCM-SHA256", true]]','[0, 0, 0, 0, -1, null]');
+CREATE TABLE units (id INTEGER, session TEXT, up INTEGER, n INTEGER, payload BLOB, rule TEXT, asleep INTEGER, received_at REAL, expires_at REAL, flight TEXT, PRIMARY KEY (id));
+INSERT INTO "units" VALUES(6,'s1',1,1,X'16FEFD00000000000000000043010000370001000000000037FEFD000102030405060708090A0B0C0D0E0F101112131415161718191A1B1C1D1E1F0000000213010100000B002B000302FEFD00150000','p',1,1768225600.0,1768312000.0,'[[1, 1, 0]]');
+COMMIT;
