@@ -229,12 +229,14 @@ class Gate:
 
     def _pay(self, flow: Flow, grant: Grant, octets: int, visible: Visible | None, now: float) -> Refusal | None:
         condition = grant.condition
-        new = visible is not None and visible.client is not None and visible.client.random != flow.last_random
+        begun = 0
+        if visible is not None and visible.client is not None:
+            begun = flow.owed + (visible.client.random != flow.last_random)
         due = []
         for kind, rate, cost in (
             ("bytes", condition.bytes, octets),
             ("units", condition.units, 1),
-            ("handshakes", condition.handshakes, int(new)),
+            ("handshakes", condition.handshakes, begun),
         ):
             if rate is not None and cost:
                 due.append((self._buckets.get(grant.rule, kind, flow.sender, rate, now), cost))

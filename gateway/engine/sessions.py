@@ -77,6 +77,7 @@ class Flow:
         "next_n",
         "next_out",
         "octets",
+        "owed",
         "pending",
         "pending_octets",
         "put_off",
@@ -125,6 +126,8 @@ class Flow:
         self.read_payload: Sealed | None = None
         self.read_visible: Visible | None = None
         self.last_random = b""
+        self.owed = 0
+        """Handshakes that the other end began over a repeated hello of this flow, to be paid with the next one."""
         if session.content is ContentKind.ATLS:
             self.reader = StreamReader()
         elif session.content is ContentKind.ADTLS:
@@ -144,6 +147,7 @@ class Session:
 
     __slots__ = (
         "accepted",
+        "answer",
         "chosen",
         "client",
         "close",
@@ -211,6 +215,8 @@ class Session:
         """The end whose ClientHello came last, which makes it the client of that handshake, whoever opened."""
         self.chosen = 0
         """What the server chose in that handshake; 0: nothing yet."""
+        self.answer = b""
+        """The random of its ServerHello."""
         self.accepted = Accepted(session)
         self.duplicate = Accepted(session, duplicate=True)
         self.up = Flow(self, self.opener, self.target, ends[1])
@@ -246,8 +252,8 @@ class Session:
         client, server = visible.client, visible.server
         if client is not None:
             if self.client != flow.sender or flow.last_random != client.random:
-                self.client, self.chosen = flow.sender, 0
-            flow.last_random = client.random
+                self.client, self.chosen, self.answer = flow.sender, 0, b""
+            flow.last_random, flow.owed = client.random, 0
             self.early = self.early or client.early_data
             other.connection_id = client.connection_id
         if server is None:
@@ -255,6 +261,9 @@ class Session:
         other.answered(server.retry)
         if not server.retry:
             self.version, self.chosen = visible.chosen, server.version
+            if self.answer not in (b"", server.random):
+                self.other(flow).owed += 1
+            self.answer = server.random
             other.connection_id = server.connection_id
             if server.connection_id < 0:
                 own.connection_id = -1
@@ -318,6 +327,11 @@ class SessionTable:
 
     def owned_by(self, name: str) -> tuple[Session, ...]:
         return tuple(self._owned.get(name, {}).values())
+
+    def octets_of(self, sender: str) -> int:
+        """What waits or is on its way of all that ``sender`` sends."""
+        flows = (session.flow_from(sender) for session in self._owned.get(sender, {}).values())
+        return sum(flow.pending_octets for flow in flows if flow is not None)
 
     def opened_by(self, name: str) -> tuple[Session, ...]:
         return tuple(session for session in self.owned_by(name) if session.opener == name)

@@ -1,10 +1,10 @@
-"""Ends of the distribution's OpenSSL and of wolfSSL over memory, by their shared libraries."""
+"""Ends of the distribution's OpenSSL, of wolfSSL and of GnuTLS over memory, by their shared libraries."""
 
 from __future__ import annotations
 
 import ctypes
 import ctypes.util
-from collections.abc import Callable
+import errno
 from ctypes import CFUNCTYPE, POINTER, c_char, c_int, c_long, c_size_t, c_void_p
 from pathlib import Path
 from typing import Any, ClassVar
@@ -13,7 +13,7 @@ from tests.gateway.engine.differential import Stack
 
 PEM = 1  # SSL_FILETYPE_PEM of both
 RETRIED = "tls1.3 with a retry"
-NUMBERS = {"dtls1.2": 0xFEFD, "dtls1.3": 0xFEFC, "tls1.2": 0x0303, "tls1.3": 0x0304, RETRIED: 0x0304}
+NUMBERS = {"dtls1.2": 0xFEFD, "tls1.2": 0x0303, "tls1.3": 0x0304, RETRIED: 0x0304}
 
 
 def library(name: str, functions: dict[str, tuple[Any, ...]]) -> Any:
@@ -154,11 +154,10 @@ WOLFSSL = {
     "wolfSSL_version": (N, P),
     "wolfSSL_lib_version": (T,),
 } | {
-    f"wolf{method}_{end}_method": (P,)
-    for method in ("TLSv1_2", "TLSv1_3", "DTLSv1_2", "DTLSv1_3")
-    for end in ("client", "server")
+    f"wolf{method}_{end}_method": (P,) for method in ("TLSv1_2", "TLSv1_3", "DTLSv1_2") for end in ("client", "server")
 }
-_METHODS = {"dtls1.2": "DTLSv1_2", "dtls1.3": "DTLSv1_3", "tls1.2": "TLSv1_2", "tls1.3": "TLSv1_3"}
+_METHODS = {"dtls1.2": "DTLSv1_2", "tls1.2": "TLSv1_2", "tls1.3": "TLSv1_3"}
+"""DTLS 1.3 it has, too, but not as Debian builds it."""
 _WANT_READ = -2
 
 
@@ -243,9 +242,7 @@ def wolfssl(pem: Path) -> Stack:
     contexts: dict[tuple[str, bool], Any] = {}
     for protocol, method in _METHODS.items():
         for server in (False, True):
-            of: Callable[[], Any] | None = getattr(lib, f"wolf{method}_{'server' if server else 'client'}_method", None)
-            if of is None:
-                continue  # Debian 12 builds it without DTLS 1.3
+            of = getattr(lib, f"wolf{method}_{'server' if server else 'client'}_method")
             context = lib.wolfSSL_CTX_new(of())
             lib.wolfSSL_CTX_set_verify(context, 0, None)
             assert lib.wolfSSL_CTX_use_certificate_file(context, str(pem).encode(), PEM) == 1
@@ -255,9 +252,139 @@ def wolfssl(pem: Path) -> Stack:
             lib.wolfSSL_CTX_SetGenCookie(context, _cookie)
             contexts[protocol, server] = context
     name = f"wolfSSL {lib.wolfSSL_lib_version().decode()}"
-    protocols = tuple(protocol for protocol in _METHODS if (protocol, True) in contexts)
     return Stack(
         name,
-        protocols,
+        tuple(_METHODS),
         lambda protocol, server: WolfsslEnd(lib, contexts[protocol, server], server, protocol[0] == "d"),
     )
+
+
+PULL = CFUNCTYPE(ctypes.c_ssize_t, c_void_p, c_void_p, c_size_t)
+PULL_TIMEOUT = CFUNCTYPE(c_int, c_void_p, ctypes.c_uint)
+GNUTLS = {
+    "gnutls_check_version": (T, T),
+    "gnutls_certificate_allocate_credentials": (N, POINTER(P)),
+    "gnutls_certificate_set_x509_key_file": (N, P, T, T, N),
+    "gnutls_init": (N, POINTER(P), ctypes.c_uint),
+    "gnutls_deinit": (None, P),
+    "gnutls_priority_set_direct": (N, P, T, P),
+    "gnutls_credentials_set": (N, P, N, P),
+    "gnutls_transport_set_ptr": (None, P, P),
+    "gnutls_transport_set_push_function": (None, P, PULL),
+    "gnutls_transport_set_pull_function": (None, P, PULL),
+    "gnutls_transport_set_pull_timeout_function": (None, P, PULL_TIMEOUT),
+    "gnutls_transport_set_errno": (None, P, N),
+    "gnutls_dtls_set_mtu": (None, P, ctypes.c_uint),
+    "gnutls_handshake": (N, P),
+    "gnutls_session_get_random": (None, P, P, P),
+    "gnutls_protocol_get_version": (N, P),
+}
+_PRIORITIES = {"dtls1.2": "+VERS-DTLS1.2", "tls1.2": "+VERS-TLS1.2", "tls1.3": "+VERS-TLS1.3"}
+_GNUTLS_VERSIONS = {4: 0x0303, 5: 0x0304, 201: 0xFEFF, 202: 0xFEFD}
+
+
+class Datum(ctypes.Structure):
+    _fields_ = (("data", c_void_p), ("size", ctypes.c_uint))
+
+
+class GnutlsEnd:
+    """A session of GnuTLS whose input and output are lists of units."""
+
+    ends: ClassVar[dict[int, GnutlsEnd]] = {}
+
+    def __init__(self, lib: Any, credentials: Any, protocol: str, server: bool) -> None:
+        self._lib, self._dtls = lib, protocol[0] == "d"
+        handle = c_void_p()
+        assert lib.gnutls_init(ctypes.byref(handle), (1 if server else 2) | (12 if self._dtls else 8)) == 0
+        self._session = handle
+        self._number = len(self.ends) + 1 + max(self.ends, default=0)
+        self.ends[self._number] = self
+        self.units: list[bytes] = []
+        self.sent: list[bytes] = []
+        priorities = f"NORMAL:-VERS-ALL:{_PRIORITIES[protocol]}"
+        assert lib.gnutls_priority_set_direct(handle, priorities.encode(), None) == 0
+        lib.gnutls_credentials_set(handle, 1, credentials)
+        lib.gnutls_transport_set_ptr(handle, self._number)
+        lib.gnutls_transport_set_push_function(handle, _push)
+        lib.gnutls_transport_set_pull_function(handle, _pull)
+        lib.gnutls_transport_set_pull_timeout_function(handle, _pull_timeout)
+        if self._dtls:
+            lib.gnutls_dtls_set_mtu(handle, 1200)
+        self.finished = self._over = False
+
+    def feed(self, unit: bytes) -> list[bytes]:
+        if unit:
+            self.units.append(unit)
+        while not (self.finished or self._over):
+            result = self._lib.gnutls_handshake(self._session)
+            self.finished = result == 0
+            self._over = result not in (0, _AGAIN, *_WARNINGS)
+            if result == _AGAIN and not self.units:
+                break
+        sent, self.sent = self.sent, []
+        return sent if self._dtls else [b"".join(sent)] if sent else []
+
+    def pulls(self, size: int) -> bytes:
+        unit = self.units.pop(0)
+        if not self._dtls and len(unit) > size:
+            self.units.insert(0, unit[size:])
+        return unit[:size]
+
+    def refuses(self) -> None:
+        self._lib.gnutls_transport_set_errno(self._session, errno.EAGAIN)
+
+    def _random(self, which: int) -> bytes:
+        found = (Datum * 2)()
+        self._lib.gnutls_session_get_random(self._session, ctypes.byref(found[0]), ctypes.byref(found[1]))
+        return ctypes.string_at(found[which].data, found[which].size) if found[which].data else b""
+
+    @property
+    def client_random(self) -> bytes:
+        return self._random(0)
+
+    @property
+    def server_random(self) -> bytes:
+        return self._random(1)
+
+    @property
+    def version(self) -> int:
+        return _GNUTLS_VERSIONS[self._lib.gnutls_protocol_get_version(self._session)]
+
+    def free(self) -> None:
+        del self.ends[self._number]
+        self._lib.gnutls_deinit(self._session)
+
+
+_AGAIN, _WARNINGS = -28, (-16, -52)  # GNUTLS_E_AGAIN; a warning alert, an interrupted call
+
+
+@PULL
+def _push(number: int, data: int, size: int) -> int:
+    GnutlsEnd.ends[number].sent.append(ctypes.string_at(data, size))
+    return size
+
+
+@PULL
+def _pull(number: int, data: int, size: int) -> int:
+    end = GnutlsEnd.ends[number]
+    if not end.units:
+        end.refuses()
+        return -1
+    unit = end.pulls(size)
+    ctypes.memmove(data, unit, len(unit))
+    return len(unit)
+
+
+@PULL_TIMEOUT
+def _pull_timeout(number: int, _: int) -> int:
+    return int(bool(GnutlsEnd.ends[number].units))
+
+
+def gnutls(pem: Path) -> Stack:
+    lib = library("gnutls", GNUTLS)
+    credentials = c_void_p()
+    assert lib.gnutls_certificate_allocate_credentials(ctypes.byref(credentials)) == 0
+    file = str(pem).encode()
+    assert lib.gnutls_certificate_set_x509_key_file(credentials, file, file, 1) == 0
+    name = f"GnuTLS {lib.gnutls_check_version(None).decode()}"
+    return Stack(name, tuple(_PRIORITIES), lambda protocol, server: GnutlsEnd(lib, credentials, protocol, server))

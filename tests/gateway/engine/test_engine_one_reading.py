@@ -278,6 +278,19 @@ def test_a_server_goes_on_whose_hello_was_lost_on_the_hop() -> None:
         assert home.lamp(protected) == home.phone(protected) == "passes"
 
 
+def test_a_repeated_hello_is_paid_where_the_other_end_began_again() -> None:
+    home = Home(Condition(handshakes=Rate(3, 60)))
+    begun = 0
+    for number in range(20):
+        if home.phone(hello(1)) == "passes":
+            assert home.lamp(answer(random=a_random(number))) == "passes"
+            begun += 1
+    assert begun == 4, "the last is paid with the hello that then has to wait"
+    honest = Home(Condition(handshakes=Rate(1, 60)))
+    for _ in range(9):
+        assert honest.phone(hello(1)) == honest.lamp(answer()) == "passes", "both repeat what was lost"
+
+
 def test_a_server_hello_from_the_client_chooses_nothing() -> None:
     """Nobody but the client spoke: no version, so nothing protected."""
     for first, said in (((), "passes"), ((hello(1, versions=(0xFEFC,)),), "lost")):
