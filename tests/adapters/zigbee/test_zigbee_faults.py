@@ -413,7 +413,7 @@ async def test_frames_of_a_stranger_cost_one_question(on_air: Any) -> None:
 
 async def test_an_announcement_makes_zigpy_ask_nothing(on_air: Any) -> None:
     """It would ask each endpoint of the device for its groups, however often the device announces itself."""
-    world, events, radio, device = on_air
+    world, events, radio, _ = on_air
     app, scans = radio._app, 0
     zigpy_device = app.devices[zigpy.types.EUI64.convert(LAMP_TEXT)]
 
