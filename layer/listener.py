@@ -16,7 +16,6 @@ from __future__ import annotations
 import os
 from collections import deque
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import Final
 
@@ -31,6 +30,7 @@ from layer.errors import PeerError, UsageError
 from layer.events import AssociationInfo, DataReceived, Failed, HandshakeCompleted, PeerClosed, Truncated
 from layer.half_open import HalfOpen, Handshake
 from layer.hosts import Address, host_of, ip_of
+from layer.listener_events import HandshakeRefused, ListenerEvent, PeerConnected, PeerData, PeerGone
 from layer.openssl import alert_text
 from layer.records import CLIENT_HELLO, HANDSHAKE
 from layer.sift import sift
@@ -60,42 +60,6 @@ AFTER_ALERT: Final = 3.0
 #: Protected records that wait in a handshake for its keys: a repeated Finished, or the last words of an association
 #: that the client had before.
 MAX_EARLY: Final = 32
-
-
-@dataclass(frozen=True, slots=True)
-class PeerConnected:
-    """A peer's handshake is complete. ``peer_id`` is new for each association and never used again."""
-
-    peer_id: int
-    addr: Address
-    info: AssociationInfo
-
-
-@dataclass(slots=True)  # not frozen: one is made per record, and freezing doubles the cost
-class PeerData:
-    """One record of application data."""
-
-    peer_id: int
-    data: bytes = field(repr=False)
-
-
-@dataclass(frozen=True, slots=True)
-class PeerGone:
-    """A connected peer's association is over; ``reason`` is for logs."""
-
-    peer_id: int
-    reason: str
-
-
-@dataclass(frozen=True, slots=True)
-class HandshakeRefused:
-    """A client with a good cookie did not get in; ``reason`` is for logs."""
-
-    addr: Address
-    reason: str
-
-
-ListenerEvent = PeerConnected | PeerData | PeerGone | HandshakeRefused
 
 
 class DtlsListener:
@@ -333,6 +297,7 @@ class DtlsListener:
         if victim is not None:
             self._count["evicted_half_open"] += 1
             self._cancel(victim, now)
+            self._events.append(HandshakeRefused(victim.addr, "put out for a newer one, as the longest silent"))
         number = int.from_bytes(hello.sequence, "big")
         association = Association(Role.SERVER, self._credentials, self._config, cookie_verified=number)
         handshake = Handshake(addr, group, known, association, hello, now + self._first_answer)

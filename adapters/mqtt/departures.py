@@ -42,6 +42,10 @@ class Departures:
             self.stale += 1
         else:
             self.heard(user)
+            if len(self.leaving) >= MAX_RUNS:
+                first = next(iter(self.leaving))
+                self.heard(first)
+                self._gone(first)
             timer = asyncio.get_running_loop().call_later(self._hold, self._over, user)
             self.leaving[user] = news.run, timer
 

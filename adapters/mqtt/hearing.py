@@ -20,7 +20,6 @@ from gateway.api.errors import TransportError
 
 WAIT: Final = 3.0
 AGAIN: Final = 60.0
-"""Seconds until a deaf connection probes again."""
 EXPIRY: Final = 10
 _ANY: Final = "+"
 
@@ -32,12 +31,18 @@ def probe_topic(topic_filter: str) -> str:
 
 
 class Hearing:
-    """``told`` gets the trouble; an empty one when all is heard."""
+    """``told`` gets the trouble, an empty one when all is heard.
 
-    def __init__(self, filters: Sequence[str], told: Callable[[str], None], wait: float = WAIT) -> None:
+    Seconds: ``wait`` for the probes to come back, ``again`` until a deaf connection sends others.
+    """
+
+    def __init__(
+        self, filters: Sequence[str], told: Callable[[str], None], *, wait: float = WAIT, again: float = AGAIN
+    ) -> None:
         self._filters = filters
         self._told = told
         self._wait = wait
+        self._again = again
         self.probes = {probe_topic(each): each for each in filters if _ANY in each}
         """Topic to filter; what comes on one of them is nobody's message."""
         self.deaf = False
@@ -45,7 +50,7 @@ class Hearing:
         self._unanswered: set[str] = set()
         self._missing: set[str] = set()
         self._unsent: list[str] = []
-        self._word = b""
+        self._word = secrets.token_hex(8).encode()
         """What the probes of this connection say."""
         self.tokens: dict[Token, str] = {}
         """Probes that the broker hasn't acknowledged, with their topics."""
@@ -53,6 +58,7 @@ class Hearing:
 
     def connected(self, client: MqttClient) -> None:
         self._client = client
+        self._word = secrets.token_hex(8).encode()
         self._unanswered = set(self._filters)
 
     def disconnected(self) -> None:
@@ -108,7 +114,6 @@ class Hearing:
     def _probe(self) -> None:
         assert self._client is not None
         self._stop_timer()
-        self._word = secrets.token_hex(8).encode()
         self._missing = set(self.probes)
         self._unsent = list(self.probes)
         self._timer = asyncio.get_running_loop().call_later(self._wait, self._late)
@@ -127,7 +132,7 @@ class Hearing:
 
     def _late(self) -> None:
         assert self._client is not None
-        self._timer = asyncio.get_running_loop().call_later(AGAIN, self._probe)
+        self._timer = asyncio.get_running_loop().call_later(self._again, self._probe)
         self.deaf = True
         filters = ", ".join(sorted(self.probes[topic] for topic in self._missing))
         write = "" if self._client.version == 5 else " (and to write, without which we can't try)"

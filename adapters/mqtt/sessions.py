@@ -106,6 +106,7 @@ class Sessions:
         client = self._client = MqttClient(options, self)
         # Half of the queue: answers to a client that floods us must not crowd out units.
         self._news = News(client, options.max_queued // 2)
+        client.on_too_long = self._on_too_long
         client.subscribe(self._topics.gateway_filters())
         self._begin_away()
         async with asyncio.TaskGroup() as tasks:
@@ -296,6 +297,14 @@ class Sessions:
             self._remember(user, session, content)
         self._submitted.add(identifier, Submitted(user, session, n, message))
         return True
+
+    def _on_too_long(self, name: str) -> None:
+        try:
+            topic = self._topics.parse(name)
+        except PeerError:
+            return
+        if isinstance(topic, t.Up):
+            self._tell(topic.user, SessionId(topic.session), told.refusal(topic.n, Reason.TOO_LARGE))
 
     def _acknowledge(self, message: Message) -> None:
         if self._client is not None and message.qos:

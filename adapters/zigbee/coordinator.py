@@ -38,6 +38,10 @@ INTERVIEW_INTERVAL: Final = 30.0
 INTERVIEW_INTERVAL_MOST: Final = 3600.0
 """A device whose interview failed is asked again when it speaks, at most once in this time, which doubles."""
 UNKNOWN_SENDERS: Final = 256
+QUESTIONS: Final = 8
+QUESTION_PAUSE: Final = 2.0
+"""So many broadcast questions at once, and one in so many seconds: routers keep few broadcasts in mind, and anybody can
+send from any number of addresses."""
 ANNOUNCED: Final = 4
 ANNOUNCED_WITHIN: Final = 60.0
 """So many announcements of a device within so many seconds are restarts; one that announces itself more often has
@@ -92,6 +96,9 @@ class Coordinator:
         self._app: radio.Application | None = None
         self._senders: dict[int, _Sender] = {}
         self._discoveries: dict[int, float] = {}
+        """When who has an address was last asked, in that order."""
+        self._questions, self._questioned = float(QUESTIONS), time.monotonic()
+        """How many may be asked now, and when that was so."""
         self._interviews: dict[str, asyncio.TimerHandle] = {}
         self._unfinished: dict[str, _Unfinished] = {}
         self._members = Members(settings.database.with_name(FILE))
@@ -101,6 +108,7 @@ class Coordinator:
         self._announced: dict[str, list[float]] = {}
         self._counters = {
             "announcements_ignored": 0,
+            "unknown_not_asked": 0,
             "received": 0,
             "unknown_sender": 0,
             "not_unicast": 0,
@@ -150,14 +158,15 @@ class Coordinator:
     def _recall(self, app: radio.Application) -> None:
         """Set right what zigpy's database doesn't know of those who joined and left."""
         members = self._members
-        members.settle({table.eui64_of(device) for device in table.devices(app)})
+        members.settle({table.eui64_of(device) for device in table.devices(app) if table.is_finished(device)})
         for eui64 in members.gone:
             device = table.device_named(app, eui64)
             if device is not None:
                 table.forget(device)
         for eui64, (nwk, _) in tuple(members.joined.items()):
-            _LOG.info("the interview of %s was not over: it is asked on", eui64)
-            self.device_joined(table.recall(app, eui64, nwk))
+            if table.device_named(app, eui64) is None:  # else it has come while the radio started
+                _LOG.info("the interview of %s was not over: it is asked on", eui64)
+                self.device_joined(table.recall(app, eui64, nwk))
 
     async def wait_lost(self) -> str:
         """Until the link to the dongle is gone; why."""
@@ -268,8 +277,15 @@ class Coordinator:
         now = time.monotonic()
         if now - self._discoveries.get(nwk, float("-inf")) < DISCOVERY_INTERVAL:
             return False
+        self._questions = min(QUESTIONS, self._questions + (now - self._questioned) / QUESTION_PAUSE)
+        self._questioned = now
+        if self._questions < 1:
+            self._counters["unknown_not_asked"] += 1
+            return False
+        self._questions -= 1
+        self._discoveries.pop(nwk, None)
         if len(self._discoveries) >= UNKNOWN_SENDERS:
-            self._discoveries.clear()
+            del self._discoveries[next(iter(self._discoveries))]
         self._discoveries[nwk] = now
         return True
 

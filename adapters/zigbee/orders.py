@@ -71,7 +71,13 @@ def content_of(slot: Slot, value: Scalar | None) -> Content:
         if command is None:
             raise UsageError("no command for this value")
         return Content(command, b"", cluster_specific=True)
-    payload = foundation.write([(row.attribute, row.type, row.raw(value))])
+    try:
+        raw = row.raw(value)
+    except (ValueError, OverflowError):  # not a number, or infinite
+        raise UsageError("out of range") from None
+    if row.value(raw) is None:
+        raise UsageError("out of range")
+    payload = foundation.write([(row.attribute, row.type, raw)])
     return Content(General.WRITE, payload, General.WRITE_RESPONSE)
 
 

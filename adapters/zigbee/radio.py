@@ -206,7 +206,8 @@ class Application(bellows.zigbee.application.ControllerApplication):
         known = self.devices.get(zigpy.types.EUI64(ieee))
         if known is None and not handle_rejoin and not self.hooks.expected(int(nwk)):
             return  # zigpy takes every answer for one to a question of its own
-        super().handle_join(nwk, ieee, parent_nwk, handle_rejoin=handle_rejoin)
+        # With handle_rejoin zigpy asks a device that it knows for its groups, of which we have no use.
+        super().handle_join(nwk, ieee, parent_nwk, handle_rejoin=handle_rejoin and known is None)
         if handle_rejoin and isinstance(
             known, zigpy.device.ZigbeeDevice
         ):  # else it answered a question for its address

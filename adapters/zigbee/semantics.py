@@ -199,17 +199,14 @@ class Semantics:
         """See ``air.RadioEvents.zcl_frame``."""
         if len(payload) < (3 if endpoint else 2):
             return False
-        question, ours = None, True
+        question, ours = None, cluster in self._table.of  # from others zigpy learns the model of some sleeping devices
         if not endpoint or payload[2] != _REPORT or payload[0] & _GENERAL:
             question = self._requests.find(eui64, endpoint, cluster, payload, link_key) if unicast else None
-            if question is None:
-                if not endpoint or not _reports(payload):
-                    if endpoint and unicast:
-                        self._not_ours(eui64, endpoint << 16 | cluster, payload, link_key)
-                    return False
-                ours = False
-        elif cluster not in self._table.of:
-            ours = False  # zigpy learns the model of a sleeping device from what it reports
+            ours = question is not None
+            if not ours and not (endpoint and _reports(payload)):
+                if endpoint and unicast:
+                    self._not_ours(eui64, endpoint << 16 | cluster, payload, link_key)
+                return False
         if len(self._inbox) >= INBOX:
             self._counters["reports_dropped"] += 1
             return ours

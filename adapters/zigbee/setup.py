@@ -191,13 +191,15 @@ class Setup:
         if self._filling:
             return  # a question failed at once; the loop below goes on with the next device
         self._filling = True
-        while self._queue and self._active < AT_ONCE:
-            job = self._queue.popleft()
-            if self.jobs.get(job.model.eui64) is job and not job.active:
-                job.active = True
-                self._active += 1
-                self._next(job)
-        self._filling = False
+        try:
+            while self._queue and self._active < AT_ONCE:
+                job = self._queue.popleft()
+                if self.jobs.get(job.model.eui64) is job and not job.active:
+                    job.active = True
+                    self._active += 1
+                    self._next(job)
+        finally:
+            self._filling = False
 
     def _rest(self, job: _Job) -> None:
         if job.active:

@@ -93,8 +93,13 @@ class Downloads:
         return len(self._served)
 
     def keep(self, key: Key, response: Response, now: float, notification: tuple[int, int] | None = None) -> None:
-        """Keep a response for the fetches that follow; the stalest one makes room."""
-        self._served.pop(key, None)
+        """Keep a response for the fetches that follow; the stalest one makes room.
+
+        Who begins again by a request of its own goes on with the notification that it had begun with.
+        """
+        replaced = self._served.pop(key, None)
+        if notification is None and replaced is not None:
+            notification = replaced.notification
         if len(self._served) >= self._max_count:
             del self._served[next(iter(self._served))]
         self._served[key] = Served(response, now + self._lifetime, notification)

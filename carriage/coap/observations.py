@@ -127,7 +127,7 @@ class Observations:
         return encode_uint(self._number % SPACE)
 
     def leave(self, token: bytes, *, deregister: bool, now: float) -> None:
-        """The peer deregisters, or registers anew with a token that is in use."""
+        """The peer deregisters, or registers again with a token that is in use."""
         observation = self._by_token.get(token)
         if observation is not None:
             self.end(observation.exchange, Reason.DEREGISTERED if deregister else Reason.REPLACED, now)
@@ -188,27 +188,32 @@ class Observations:
         elif observation.exchange in self._fetching:
             self._await_fetch(observation, now)
 
-    def fetching(self, exchange: int, notification: int, now: float, *, last: bool) -> bool:
-        """The observer fetches one more block of a notification. True: this is the last one, and its end must be
-        confirmed (``fetched``) before the next notification goes out."""
-        observation = self._by_exchange.get(exchange)
-        if observation is None or observation.current is None or observation.current.id != notification:
+    def fetching(self, exchange: int, notification: int, now: float) -> bool:
+        """The observer fetches one more block of a notification; true if it is the one that is on its way."""
+        observation = self._on_its_way(exchange, notification)
+        if observation is None:
             return False
         # Whoever fetches the rest has the first block, even if the acknowledgement got lost.
         self._beneath.forget(observation, now)
         observation.acknowledged = True
-        if not last:
-            self._await_fetch(observation, now)
-        elif observation.states:
-            self._complete(observation, now)
-        return last and not observation.states
+        self._await_fetch(observation, now)
+        return True
 
-    def fetched(self, exchange: int, notification: int, now: float) -> None:
-        """The observer has the last block of a notification."""
+    def fetched(self, exchange: int, notification: int, outcome: Outcome, now: float) -> None:
+        """What became of the last block of a notification."""
+        observation = self._on_its_way(exchange, notification)
+        if observation is None:
+            return
+        if outcome is Outcome.ACKNOWLEDGED or observation.states:
+            self._complete(observation, now)
+        else:
+            self.end(exchange, REASON_OF[outcome], now)
+
+    def _on_its_way(self, exchange: int, notification: int) -> _Observation | None:
         observation = self._by_exchange.get(exchange)
         if observation is None or observation.current is None or observation.current.id != notification:
-            return
-        self._complete(observation, now)
+            return None
+        return observation
 
     def _await_fetch(self, observation: _Observation, now: float) -> None:
         config = self._config

@@ -81,10 +81,7 @@ class _LastBlock:
     notification: int
 
     def settled(self, outcome: Outcome, now: float) -> None:
-        if outcome is Outcome.ACKNOWLEDGED:
-            self.observations.fetched(self.exchange, self.notification, now)
-        else:
-            self.observations.end(self.exchange, REASON_OF[outcome], now)
+        self.observations.fetched(self.exchange, self.notification, outcome, now)
 
 
 class ServerSide:
@@ -210,10 +207,10 @@ class ServerSide:
             self._send(message, codes.BAD_REQUEST, (), b"no such block", None, now)
             return True
         notification = served.notification
-        if notification is None or not self.observations.fetching(*notification, now, last=not block.more):
+        if notification is None or not self.observations.fetching(*notification, now) or block.more:
             self._send(message, served.response.code, options, chunk, None, now)
             return True
-        # The end of a unit goes separately, since only then its arrival is confirmed: the next notification would make
+        # The end of a notification goes separately, since only then its arrival is confirmed: the next one would make
         # the observer drop what it has of this one.
         self._beneath.accept(message, now)
         last = Message(CON, served.response.code, 0, message.token, options, chunk)

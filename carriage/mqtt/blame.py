@@ -43,9 +43,12 @@ class Blame:
         self.careful = False
         return True
 
-    def ended(self, lasted: float, under_way: str) -> Verdict:
-        """A connection ended, while a message to this topic had no acknowledgement (empty: none)."""
-        if lasted >= self._stable:
+    def ended(self, lasted: float, under_way: str, *, sent: bool = True) -> Verdict:
+        """A connection ended, while a message to this topic had no acknowledgement (empty: none).
+
+        ``sent``: something was sent of which nobody knows whether the broker took it; else no message is to blame.
+        """
+        if lasted >= self._stable or not sent:
             self._ends = 0
             return Verdict.NOTHING
         suspect = under_way if self.careful else ""

@@ -91,6 +91,10 @@ class MqttClient:
         """Why TLS ended the latest connection that wasn't accepted."""
         self._leaves_session = False
         """A session of ours stays at the broker (MQTT 3.1.1), and no later run takes it up."""
+        self._begun = False
+        """The broker has accepted us in this run: from then on its session is ours."""
+        self._unheard = False
+        """Something went out with QoS 0, and nothing has come since."""
         self._forget = False
         """The broker is to drop our session: it has a message in it that nobody can acknowledge."""
         self.will: Will | None = options.will
@@ -99,6 +103,8 @@ class MqttClient:
         """PUBLISH packets that were read past: too long, or malformed."""
         self.unsent = Complaints("message that can't be sent")
         """Messages that are longer than the broker takes, or over which it ended connections."""
+        self.on_too_long: Callable[[str], None] | None = None
+        """Called with the topic of a message that was read past since it is too long."""
         self._blame = Blame(STABLE)
         self._failures = Complaints("the handler of the MQTT client failed")
         self._paho = self._engine()
@@ -156,10 +162,10 @@ class MqttClient:
                 self.attempts += 1
                 reason = await self._one_connection(loop)
                 _LOG.info("broker %s:%d: %s", self._options.host, self._options.port, reason)
+                self._look_for_blame(loop.time())
                 if self._change_version():
                     continue
                 self._call(self._handler.disconnected, reason)
-                self._look_for_blame(loop.time())
                 if self._connected_at and loop.time() - self._connected_at >= STABLE:
                     self._pauses.reset()
                 await self._rest()
@@ -257,6 +263,7 @@ class MqttClient:
             wire.send(packet)
         except OSError:
             return False
+        self._unheard = True
         self._schedule()
         return True
 
@@ -326,7 +333,8 @@ class MqttClient:
         descriptor = wire.fileno()
         timer = loop.call_at(deadline, self._end_unconnected)
         try:
-            self._paho.connect_again(self.will, forget=self._forget)
+            self._unheard = False
+            self._paho.connect_again(self.will, clean=self._wants_clean)
             loop.add_reader(descriptor, self._readable)
             self._turn()
             return await self._ended
@@ -342,13 +350,20 @@ class MqttClient:
             self._paho.drop()
             self._wire = self._paho.wire = self._ended = None
 
+    @property
+    def _wants_clean(self) -> bool:
+        """Whether the next connection begins without the session that the broker may have."""
+        if self._versions.current == 4:  # a clean session ends with its connection: it is for who wants nothing kept
+            return self._forget or self._options.session_expiry == 0
+        return self._forget or (self._options.clean_start and not self._begun)
+
     def _look_for_blame(self, now: float) -> None:
         """After the end of a connection: whether it ended over a message."""
         if self._stopping.is_set() or not self._connected_at:
             return
         under_way = next(iter(self._queue.in_flight.values()), None)
         topic = "" if under_way is None else under_way.topic
-        verdict = self._blame.ended(now - self._connected_at, topic)
+        verdict = self._blame.ended(now - self._connected_at, topic, sent=self._unheard or under_way is not None)
         if verdict is Verdict.CARE:
             self._queue.rewind()
             self._paho = self._engine()
@@ -408,6 +423,7 @@ class MqttClient:
         if wire is None or not self._live:
             return
         if wire.fill():
+            self._unheard = False
             self._paho.heard()
         self._digest(wire)
 
@@ -564,6 +580,7 @@ class MqttClient:
         self._window = min(self._options.max_in_flight, getattr(properties, "ReceiveMaximum", 65_535))
         self._largest = getattr(properties, "MaximumPacketSize", 0)
         self._versions.accepted()
+        self._begun = True
         self._forget = False
         self._tls_fault = ""
         self._connected = True
@@ -617,3 +634,5 @@ class MqttClient:
             self._end(f"a message at {topic} that can't be acknowledged")
         elif message.packet_id:
             self._acknowledge(message.packet_id)
+        if self.on_too_long is not None and message.size > self._options.max_packet:
+            self._call(self.on_too_long, message.topic)

@@ -64,14 +64,10 @@ class Engine(Client):
         landed: Callable[[int, int], None],
     ) -> None:
         five = version == 5
-        first_only: Any = 3  # paho's number for a clean start at the first connect of its run
-        self._ordinary: Any = first_only if options.clean_start else False
-        if not five:  # a clean session ends with its connection: it is for who wants nothing kept
-            self._ordinary = options.session_expiry == 0
         super().__init__(
             CallbackAPIVersion.VERSION2,
             client_id=options.client_id,
-            clean_session=None if five else self._ordinary,
+            clean_session=None if five else True,
             protocol=MQTTProtocolVersion.MQTTv5 if five else MQTTProtocolVersion.MQTTv311,
             reconnect_on_failure=False,
             manual_ack=options.manual_ack,
@@ -90,16 +86,11 @@ class Engine(Client):
             connecting.SessionExpiryInterval = options.session_expiry
             connecting.ReceiveMaximum = options.receive_maximum
             connecting.MaximumPacketSize = options.max_packet
-        clean = self._ordinary if five else first_only
-        self.connect_async(options.host, options.port, options.keepalive, clean_start=clean, properties=connecting)
+        self.connect_async(options.host, options.port, options.keepalive, properties=connecting)
 
-    def connect_again(self, will: Will | None, *, forget: bool) -> None:
-        """Send CONNECT on ``wire``. ``forget``: the broker is to drop the session that it may have."""
-        clean = True if forget else self._ordinary
-        if self._version == 5:
-            self._clean_start = clean
-        else:
-            self._clean_session = clean
+    def connect_again(self, will: Will | None, *, clean: bool) -> None:
+        """Send CONNECT on ``wire``. ``clean``: the broker is to drop the session that it may have."""
+        self._clean_session = self._clean_start = clean
         if will is not None:
             properties = None
             if self._version == 5:

@@ -79,6 +79,7 @@ class MqttWay:
         self._user = user
         self._topics = t.TopicSpace(prefix)
         self._filters = self._topics.client_filters(user)
+        self._state = self._topics.build(t.BridgeStateTopic())
         tls = None
         if not plain:
             tls = TlsOptions(
@@ -165,7 +166,10 @@ class MqttWay:
         except TimeoutError:
             if answer.done():
                 return answer.result()
-            raise TransportError("no answer from the gateway", transient=True) from None
+            unheard = f"; nor its state at {self._state}: check prefix, and our right to read in the broker's list"
+            raise TransportError(
+                "no answer from the gateway" + (unheard if self._epoch is None else ""), transient=True
+            ) from None
         finally:
             del self._opening[nonce]
 

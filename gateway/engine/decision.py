@@ -69,7 +69,11 @@ class Grant:
 
 @dataclass(frozen=True, slots=True)
 class Permit:
-    """Allowed by any one of ``grants`` (never empty; in the order of rule ids)."""
+    """Allowed by any one of ``grants`` (never empty).
+
+    The one that asks the least of the receiver's hop comes first, then in the order of rule ids: the first that admits
+    a unit takes it, and what it asks of that hop must not keep out what another one would let pass.
+    """
 
     grants: tuple[Grant, ...]
 
@@ -162,13 +166,19 @@ def _conclude(findings: list[Finding] | tuple[Finding, ...]) -> Decision:
     for finding in findings:
         if finding.undecidable or (finding.effect is Effect.DENY and not finding.note):
             return Deny(finding.reason or Reason.DENIED, finding.rule)
-    grants = tuple(finding.grant for finding in findings if finding.grant is not None)
+    grants = [finding.grant for finding in findings if finding.grant is not None]
     if grants:
-        return Permit(grants)
+        return Permit(tuple(sorted(grants, key=_demand)))
     failed = [finding for finding in findings if finding.reason is not None]
     # "Wrong kind of content" only where nothing more telling failed.
     failed.sort(key=lambda finding: finding.reason is Reason.CONTENT)
     return Deny(failed[0].reason or Reason.DENIED, failed[0].rule) if failed else Deny(Reason.DENIED)
+
+
+def _demand(grant: Grant) -> tuple[bool, str, float]:
+    """What a grant asks of the receiver's hop, so that less comes before more wherever the two can be compared."""
+    require = grant.require
+    return require.link_key, require.min_version[-3:], -len(require.suites) if require.suites else float("-inf")
 
 
 def _find(rule: Rule, parties: Parties, request: Request, policy: PolicySet) -> Finding:

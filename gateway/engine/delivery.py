@@ -14,6 +14,7 @@ from gateway.api.model import (
     Close,
     ContentKind,
     EnvelopeId,
+    LinkRequirement,
     Outcome,
     Reason,
     Receipt,
@@ -83,6 +84,14 @@ class Delivery:
         if session.open is not None and not session.open_sent and to.scheme not in self.paused:
             session.open_sent = True
             self._outbox.commands.append(Transmit(session.open, to, session.open_require))
+
+    def require_of_open(self, session: Session, require: LinkRequirement) -> None:
+        """What the target's hop must be for the open from now on; one that waits for a sleeper goes out again so."""
+        before, session.open_require = session.open_require, require
+        if before != require and session.open is not None and session.open_sent and session.open_asleep:
+            self._outbox.commands.append(Withdraw(session.up.to.scheme, session.open.id))
+            session.open_sent = False
+            self._send_open(session)
 
     def opened(self, session: Session) -> None:
         """The target has taken the open: what waited for that may go."""
@@ -240,6 +249,15 @@ class Delivery:
         session = flow.session
         if session.closing is flow and not flow.pending and not flow.blocked:
             self._finish(session, now)
+
+    def regrant(self, pending: Pending, grant: Grant) -> None:
+        """Another grant counts. What waits at an adapter for a sleeper, under another requirement, goes out again."""
+        before, pending.grant = pending.grant, grant
+        if before.require != grant.require and pending.sent and pending.asleep:
+            flow = pending.flow
+            self._outbox.commands.append(Withdraw(flow.to.scheme, pending.unit.id))
+            pending.sent = False
+            flow.waiting = deque(each for each in flow.pending.values() if not each.sent)
 
     def abandon(self, pending: Pending, reason: Reason) -> None:
         """Give up on a unit that its adapter has not settled."""

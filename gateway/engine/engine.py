@@ -53,7 +53,7 @@ from gateway.engine.commands import Command as Order
 from gateway.engine.decision import DEFAULT_RULE, Deny, Grant, Permit
 from gateway.engine.delivery import Delivery
 from gateway.engine.gate import SHADOW_GRANT, Gate, Refusal
-from gateway.engine.limits import LIMITS_RULE, Buckets, EngineLimits, Rate
+from gateway.engine.limits import LIMITS_RULE, Buckets, EngineLimits, Rate, has_room
 from gateway.engine.policy import GATEWAY, Action, PolicySet
 from gateway.engine.restoring import session_of, unit_of
 from gateway.engine.sessions import Flow, Session, State
@@ -345,7 +345,7 @@ class Engine:
             decision = self._gate.judge(Action.OPEN, session.opener, session.target, session.content, session.link)
             if isinstance(decision, Permit):
                 grant = next((grant for grant in decision.grants if grant.rule == session.rule), decision.grants[0])
-                session.open_require = grant.require
+                self._delivery.require_of_open(session, grant.require)
         for flow in (session.up, session.down):
             if isinstance(flow.reader, StreamReader) and flow.reader.lost and flow.link is not None:
                 decision = self._gate.judge_flow(flow, flow.link)
@@ -379,7 +379,10 @@ class Engine:
         else:
             return outbox.refuse(asked, decision.reason, decision.rule, opener)
         mine = self._sessions.opened_by(opener)
-        if len(self._sessions) >= limits.max_sessions or len(mine) >= limits.subject_sessions:
+        free = limits.max_sessions - len(self._sessions)
+        full = len(mine) >= limits.subject_sessions or not has_room(len(mine), free)
+        silent = self._longest_silent(mine, now) if full else None
+        if full and silent is None:
             return outbox.refuse(asked, Reason.BUSY, LIMITS_RULE, opener, retry_after=limits.retry_after)
         rate, burst = limits.subject_opens, limits.subject_opens_burst
         bucket = self._opens.get(LIMITS_RULE, "opens", opener, rate, now, burst)
@@ -393,7 +396,18 @@ class Engine:
             outbox.shadow(asked.id, grant.reason, grant.rule, opener)
             grant = SHADOW_GRANT
         bucket.take(1)
+        if silent is not None:
+            outbox.counters["evicted.session"] += 1
+            self._delivery.end(silent, Reason.EXPIRED, now)
         return self._start(asked, opener, target, grant, now)
+
+    def _longest_silent(self, mine: Sequence[Session], now: float) -> Session | None:
+        """Which of its own sessions an opener that has no room for another one loses: a client that was killed, and
+        begins again and again without a close, must not be locked out by what it left behind. None: all are in use."""
+        latest = now - self._limits.close_timeout
+        unused = [each for each in mine if not (each.open or each.close or each.up.pending or each.down.pending)]
+        longest = min(unused, key=lambda each: each.last_activity, default=None)
+        return None if longest is None or longest.last_activity > latest else longest
 
     def _grant_for(
         self, grants: Sequence[Grant], opened: Sequence[Session], opener: str, now: float
@@ -464,6 +478,10 @@ class Engine:
             or flow.pending_octets + octets > limits.queue_octets
             or self._delivery.pending_octets + octets > limits.total_octets
         ):
+            return Reason.BUSY
+        free = limits.total_octets - self._delivery.pending_octets
+        # Nobody can have more than is free while half of it is: only then is it worth a look.
+        if 2 * free < limits.total_octets and not has_room(self._sessions.octets_of(flow.sender), free):
             return Reason.BUSY
         return None
 
@@ -593,6 +611,7 @@ class Engine:
                     continue
                 grant = next((grant for grant in decision.grants if grant.rule == session.rule), decision.grants[0])
                 session.rule, session.idle = grant.rule, self._idle(grant)
+                self._delivery.require_of_open(session, grant.require)
                 self._sessions.schedule(session, max(now, session.last_activity + session.idle))
                 self._judge_pending(up, now)
                 self._judge_pending(down, now)
@@ -604,9 +623,10 @@ class Engine:
         grants = decision.grants if isinstance(decision, Permit) else ()
         for pending in list(flow.pending.values()):
             # The rule that took the unit, or one that takes any: the others would have to judge it as it came.
-            grant = next((grant for grant in grants if grant.plain or grant.rule == pending.grant.rule), None)
+            octets = len(pending.unit.payload.octets)
+            grant = next((grant for grant in grants if _takes_on(grant, pending.grant.rule, octets)), None)
             if grant is not None:
-                pending.grant = grant
+                self._delivery.regrant(pending, grant)
                 continue
             self._delivery.abandon(pending, Reason.DENIED)
             if flow.session.content is ContentKind.ATLS:
@@ -628,6 +648,12 @@ class Engine:
 def _has_room(grant: Grant, opened: Sequence[Session]) -> bool:
     most = grant.condition.sessions
     return most is None or sum(session.rule == grant.rule for session in opened) < most
+
+
+def _takes_on(grant: Grant, rule: str, octets: int) -> bool:
+    """Whether a grant takes on a unit that ``rule`` took before the policy or the hour changed."""
+    most = grant.condition.max_unit
+    return grant.plain or (grant.rule == rule and (most is None or octets <= most))
 
 
 def _rate_of_opens(limits: EngineLimits) -> tuple[Rate, int]:

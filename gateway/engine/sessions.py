@@ -328,6 +328,11 @@ class SessionTable:
     def owned_by(self, name: str) -> tuple[Session, ...]:
         return tuple(self._owned.get(name, {}).values())
 
+    def octets_of(self, sender: str) -> int:
+        """What waits or is on its way of all that ``sender`` sends."""
+        flows = (session.flow_from(sender) for session in self._owned.get(sender, {}).values())
+        return sum(flow.pending_octets for flow in flows if flow is not None)
+
     def opened_by(self, name: str) -> tuple[Session, ...]:
         return tuple(session for session in self.owned_by(name) if session.opener == name)
 

@@ -26,7 +26,7 @@ from gateway.api.model import (
 from gateway.engine.commands import Outbox, Tell
 from gateway.engine.decision import DEFAULT_RULE, Deny
 from gateway.engine.gate import Gate
-from gateway.engine.limits import LIMITS_RULE, EngineLimits
+from gateway.engine.limits import LIMITS_RULE, EngineLimits, has_room
 from gateway.engine.policy import Action
 from gateway.engine.twin import Twin
 
@@ -77,7 +77,8 @@ class Watches:
                 return outbox.refuse(watch, decision.reason, decision.rule, asker)
             if watch.property and watch.property not in twin.specs:
                 return outbox.refuse(watch, Reason.UNKNOWN, "", asker)
-        if len(self._table) >= limits.max_watches or self._count[asker] >= limits.subject_watches:
+        mine, free = self._count[asker], limits.max_watches - len(self._table)
+        if mine >= limits.subject_watches or not has_room(mine, free):
             return outbox.refuse(watch, Reason.BUSY, LIMITS_RULE, asker, retry_after=limits.retry_after)
         self._table[watch.id] = watching
         self._count[asker] += 1

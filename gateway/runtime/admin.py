@@ -41,7 +41,8 @@ class AdminServer:
         self._commands = commands
         self._allowed = frozenset({0, os.geteuid()}) if allowed is None else allowed
         self._server: asyncio.Server | None = None
-        self._writers: set[asyncio.StreamWriter] = set()
+        self._writers: dict[asyncio.StreamWriter, bool] = {}
+        """All connections, who spoke last at the end; whether a command of it is being carried out."""
 
     async def start(self) -> None:
         """Bind the socket. ValueError (what was expected) where that can't be done."""
@@ -57,7 +58,7 @@ class AdminServer:
             self._path.unlink(missing_ok=True)
 
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        self._writers.add(writer)
+        self._writers[writer] = False
         try:
             await self._converse(reader, writer)
         except (TimeoutError, OSError):
@@ -65,7 +66,7 @@ class AdminServer:
         except ValueError:
             writer.write(_error("bad-request", f"expected a line of at most {MAX_LINE} octets"))
         finally:
-            self._writers.discard(writer)
+            self._writers.pop(writer, None)
             writer.close()
 
     async def _converse(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -78,7 +79,10 @@ class AdminServer:
                 line = await reader.readline()
             if not line.endswith(b"\n"):
                 return
+            del self._writers[writer]
+            self._writers[writer] = True
             writer.write(await self._answer(line))
+            self._writers[writer] = False
             async with asyncio.timeout(IDLE):
                 await writer.drain()
 
@@ -88,7 +92,11 @@ class AdminServer:
             _LOG.warning("admin socket: user id %d is not allowed", user)
             return _error("not-allowed", "expected root or the user that the gateway runs as")
         if len(self._writers) > MAX_CONNECTIONS:
-            return _error("busy", f"expected at most {MAX_CONNECTIONS} connections")
+            idle = next((each for each, busy in self._writers.items() if not busy and each is not writer), None)
+            if idle is None:
+                return _error("busy", f"expected at most {MAX_CONNECTIONS} connections")
+            del self._writers[idle]
+            idle.transport.abort()  # the one that has been silent for longest
         return None
 
     async def _answer(self, line: bytes) -> bytes:

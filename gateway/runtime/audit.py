@@ -1,7 +1,8 @@
 """The audit trail: one log line for each decision that the engine reports, bounded, so that a flood can't fill the log.
 
-Each kind of line has its own share in every interval; what goes beyond is counted and told in one summary line. Lines
-hold ids, reasons and names, never a payload; text that a peer chose is stripped of control characters.
+Each kind of line has its own share in every interval, and of that no subject may have more than is left for the others;
+what goes beyond is counted and told in one summary line. Lines hold ids, reasons and names, never a payload; text that
+a peer chose is stripped of control characters.
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ from collections import Counter
 from collections.abc import Mapping
 
 from gateway.engine.commands import Audit, AuditKind
+from gateway.engine.limits import has_room
 
 _LOG = logging.getLogger("gateway.audit")
 
@@ -44,6 +46,7 @@ class AuditLog:
         self._interval = interval
         self._until = float("-inf")
         self._written: Counter[str] = Counter()
+        self._by_subject: Counter[tuple[str, str]] = Counter()
         self._held_back: Counter[str] = Counter()
         self.total: Counter[str] = Counter()
         """All that was ever recorded, as ``kind`` or ``kind: reason``."""
@@ -56,10 +59,11 @@ class AuditLog:
         if now >= self._until:
             self.flush()
             self._until = now + self._interval
-        if self._written[kind] >= self.lines:
+        if not has_room(self._by_subject[kind, entry.subject], self.lines - self._written[kind]):
             self._held_back[label] += 1
             return
         self._written[kind] += 1
+        self._by_subject[kind, entry.subject] += 1
         level = _LEVELS[kind]
         if _LOG.isEnabledFor(level):
             _LOG.log(level, "%s%s", label, _facts(entry))
@@ -76,6 +80,7 @@ class AuditLog:
             _LOG.warning("held back %d more lines: %s", self._held_back.total(), counts)
             self._held_back.clear()
         self._written.clear()
+        self._by_subject.clear()
 
 
 def _facts(entry: Audit) -> str:

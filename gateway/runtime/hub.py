@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -40,6 +40,7 @@ from gateway.api.model import (
 from gateway.api.ports import Adapter
 from gateway.engine.commands import Command, Notify, Refresh, Tell, Withdraw
 from gateway.engine.engine import Engine
+from gateway.engine.limits import has_room
 from gateway.runtime.audit import AuditLog, sanitised
 from gateway.runtime.faults import Faults
 from gateway.runtime.trace import Trace
@@ -50,7 +51,7 @@ MAX_TURN = 256
 """Commands carried out before the loop gets a turn for I/O."""
 
 MAX_REMOTE = 8
-"""Commands of administrators among the peers that are carried out at once."""
+"""Commands of administrators among the peers that are carried out at once; nobody may have more than is free."""
 
 
 @dataclass(slots=True)
@@ -185,7 +186,8 @@ class Hub:
         self._turn: asyncio.Handle | None = None
         self._timer: asyncio.TimerHandle | None = None
         self._deadline: float | None = None
-        self._administering = 0
+        self._administering: Counter[str] = Counter()
+        """By scheme and first claim of who gave it, the commands that are carried out now."""
         self._frozen = False
         self.remote: Mapping[str, Callable[[Mapping[str, Any]], Awaitable[Mapping[str, Any]]]] = {}
         """The commands that peers may be permitted to give."""
@@ -243,13 +245,15 @@ class Hub:
             raise PeerError(refused.reason.value)
         if wanted is None:
             raise PeerError(f"no such command: expected one of {', '.join(sorted(self.remote))}")
-        if self._administering >= MAX_REMOTE:
+        who = f"{peer.scheme} {peer.claims[0]}"  # it is a subject of the policy, so it has one
+        if not has_room(self._administering[who], MAX_REMOTE - self._administering.total()):
             raise PeerError(Reason.BUSY.value)
-        self._administering += 1
+        self._administering[who] += 1
         try:
             return await wanted(arguments)
         finally:
-            self._administering -= 1
+            self._administering[who] -= 1
+            self._administering = +self._administering  # without those who have none
 
     # What the supervisor calls.
 

@@ -16,6 +16,7 @@ from adapters.coap import observers, plugin
 from adapters.mqtt import hearing, news
 from adapters.mqtt import orders as mqtt_orders
 from adapters.mqtt.devices import commands
+from adapters.mqtt.devices.commands import MAX_PENDING
 from adapters.mqtt.plugin import MqttConfig
 from adapters.zigbee import adapter as zigbee_adapter
 from adapters.zigbee import orders as zigbee_orders
@@ -120,7 +121,7 @@ NUMBERS = (
     f"does not take in {mqtt_orders.GRACE:g} s",
     f"expires after {news.EXPIRY:g} s",
     f"at most {mqtt_client.STATE_ROOM // 1024} KiB of buffer",
-    f"beyond half of {MQTT.max_queued} messages and {news.MOST} more",
+    f"beyond half of {2 * MAX_PENDING} messages and {news.MOST} more",
     f"acknowledgement within {CONNECTION.ack_timeout * 1.5 * (2 ** (CONNECTION.max_retransmit + 1) - 1):g} s",
     f"acknowledged within {CONNECTION.ack_timeout * 1.5 * (2 ** (CONNECTION.max_retransmit + 1) - 1):g} s",
     f"`absence` ({COAP['absence'].default:g} s)",

@@ -15,9 +15,8 @@ from adapters.mqtt.devices.requests import MAX_JOIN
 from adapters.mqtt.devices.topics import MAX_DEVICE
 from adapters.mqtt.devices.values import MAX_AT_ONCE, MAX_TRANSACTION
 from adapters.mqtt.sessions import RECEIVE_MAXIMUM
-from adapters.zigbee import reports, requests, semantics, setup
+from adapters.zigbee import coordinator, fragments, presence, reports, requests, semantics, setup
 from adapters.zigbee.config import ZigbeeConfig
-from adapters.zigbee.coordinator import INTERVIEW_INTERVAL
 from adapters.zigbee.radio import DELIVERY_TIMEOUT
 from adapters.zigbee.sending import GROW_AFTER, SLEEPER_LANE
 from carriage.coap.config import CoapConfig
@@ -95,7 +94,7 @@ NUMBERS: list[tuple[str, str]] = [
     ("zigbee.md", f"after {ZIGBEE.reconnect_first:g} s, doubling up to {ZIGBEE.reconnect_most:g} s"),
     ("zigbee.md", f"`limits.start` ({ZIGBEE.start:g} s)"),
     ("zigbee.md", f"`limits.interview` ({ZIGBEE.interview:g} s)"),
-    ("zigbee.md", f"after {INTERVIEW_INTERVAL:g} s at the soonest"),
+    ("zigbee.md", f"after {coordinator.INTERVIEW_INTERVAL:g} s at the soonest"),
     ("zigbee.md", f"`limits.in_flight` ({ZIGBEE.in_flight})"),
     ("zigbee.md", f"`limits.sleepy_in_flight` ({ZIGBEE.sleepy_in_flight})"),
     ("zigbee.md", f"`limits.device_window` ({ZIGBEE.device_window})"),
@@ -108,6 +107,10 @@ NUMBERS: list[tuple[str, str]] = [
     ("zigbee.md", f"At most {semantics.INBOX} frames wait to be decoded"),
     ("zigbee.md", f"said nothing within {requests.ANSWER_WAIT:g} s"),
     ("zigbee.md", f"`presence.always_on` ({PRESENCE.always_on:g} s)"),
+    ("zigbee.md", "asked again {:g}, {:g} and {:g} s later".format(*presence.AGAIN)),
+    ("zigbee.md", f"{fragments.MESSAGES} may be under way, {fragments.PER_SENDER} of one sender"),
+    ("zigbee.md", f"{fragments.FRAGMENTS} fragments each, {fragments.PATIENCE:g} s from one fragment to the next"),
+    ("zigbee.md", f"{coordinator.QUESTIONS} at once and one in {coordinator.QUESTION_PAUSE:g} s of all"),
     ("zigbee.md", f"`presence.sleepy` ({PRESENCE.sleepy / 3600:g} h)"),
     ("zigbee.md", f"within `limits.awake` ({ZIGBEE.awake:g} s) after any frame"),
 ]

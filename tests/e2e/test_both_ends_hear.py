@@ -88,6 +88,20 @@ async def test_the_broker_vanishes(hub: Stack) -> None:
 
 
 @pytest.mark.process
+async def test_a_broker_that_is_stopped_in_good_order_and_back_is_no_fault(hub: Stack) -> None:
+    """It publishes the wills of everybody first, and forgets them all: the session goes on both ways."""
+    lamp, app = await lamp_and_app(hub, "dtls-psk")
+    assert hub.broker is not None
+    for n in range(2):
+        await say(app)  # the last unit is what an endpoint offers again to a broker that has forgotten it
+        assert (await app.expect_event("sent", session=0, seconds=60))["status"] == "delivered"
+        await hub.broker.process.stop()
+        await hub.start_broker(list(hub.broker.passwords))
+        await say(lamp)
+        assert (await lamp.expect_event("sent", session=0, seconds=60))["status"] == "delivered", n
+
+
+@pytest.mark.process
 async def test_the_application_vanishes(hub: Stack) -> None:
     """Its will tells, so that this holds even where nothing is under way."""
     lamp, app = await lamp_and_app(hub, "tls-psk")

@@ -1,5 +1,5 @@
-"""Ordinary devices and ordinary MQTT tools, over real processes: a plug and a sleeping thermometer, mosquitto_sub and
-mosquitto_pub, the broker's list as it is shipped. The gateway is killed in between."""
+"""Devices and ordinary MQTT tools, over real processes: a plug, a sleeping thermometer, one with the faults of several
+real ones, mosquitto_sub and mosquitto_pub, the broker's list as it is shipped. The gateway is killed in between."""
 
 from __future__ import annotations
 
@@ -12,9 +12,14 @@ from typing import Any
 
 import pytest
 
+from carriage.zigbee.foundation import General
+from carriage.zigbee.zcl import ZclFrame
 from demo.stack import Stack
 from simulator.cli import ask
+from simulator.network.kinds import Identity, humidity, on_off, power, temperature
+from tests.adapters.zigbee.zcl_device import ZclDevice
 
+IDENTITY = Identity("ACME", "Z1", mains=True)
 USER = "home-assistant"
 NETWORK = """\
 devices:
@@ -27,9 +32,10 @@ policy-version: 1
 subjects:
   plug: {link: zigbee, eui64: "00:0d:6f:00:00:00:00:01"}
   thermometer: {link: zigbee, eui64: "00:0d:6f:00:00:00:00:02"}
+  odd: {link: zigbee, eui64: "00:0d:6f:00:00:00:00:03"}
   broker: {link: mqtt, broker: 127.0.0.1}
 rules:
-  - {id: home, effect: permit, subject: broker, resource: [plug, thermometer], action: [read, observe, write]}
+  - {id: home, effect: permit, subject: broker, resource: [plug, thermometer, odd], action: [read, observe, write]}
   - {id: joining, effect: permit, subject: broker, resource: gateway, action: admin}
 """
 
@@ -92,6 +98,44 @@ async def tell(stack: Stack, do: str, **arguments: object) -> Any:
     return await asyncio.to_thread(ask, stack.attach_socket, {"do": do, **arguments})
 
 
+def lacks_its_battery(cluster: int, request: ZclFrame, own: ZclFrame | None) -> ZclFrame | None:
+    if cluster == 0x0001 and request.command == General.READ:
+        return ZclFrame(0x01, b"\x21\x00\x86", request.sequence, cluster_specific=False, to_client=True)
+    return own
+
+
+async def be_odd(stack: Stack, seen: Watcher) -> None:
+    """A device that announces a battery and has none, sends a report that can't be read, and tells what can't be."""
+    device = ZclDevice(0x000D6F0000000003, *(make(IDENTITY) for make in (on_off, temperature, humidity, power)))
+    device.answer = lacks_its_battery
+    await device.attach(stack.attach_socket)
+    try:
+        await device.client.join(20)
+        config = "homeassistant/device/home_odd/config"
+        await seen.until(lambda: seen.last(config).get("cmps", {}).get("battery") == {"p": "sensor"})
+        assert {name for name, each in seen.last(config)["cmps"].items() if "uniq_id" in each} == {
+            "state",
+            "temperature",
+            "humidity",
+        }
+        for cluster, report, name, value in (
+            (0x0402, "0000 21 9cff", "temperature", -1.0),  # -100 as uint16
+            (0x0405, "0000 29 8813", "humidity", 50.0),  # 5000 as int16
+            (0x0405, "0000 21 e02e", "humidity", None),  # 120 %
+            (0x0006, "0000 30 01", "state", "ON"),  # an enumeration
+            (0x0006, "0000 10 80", "state", None),  # a press
+            (0x0006, "0000 10 01  02d0 48 02 000a", "state", "ON"),  # and an array that ends early
+        ):
+            device.report(cluster, report)
+            await seen.until(lambda name=name, value=value: seen.last("home/odd").get(name, "") == value)
+        async with asyncio.timeout(20):
+            while not any(frame.payload == b"\x0a\x80" for _, frame in device.asked):  # noqa: ASYNC110
+                await asyncio.sleep(0.01)
+        assert "battery" not in seen.last("home/odd")
+    finally:
+        device.close()
+
+
 @pytest.mark.process
 async def test_a_plug_and_a_thermometer(stack: Stack, tmp_path: Path) -> None:
     network = tmp_path / "network.yaml"
@@ -121,6 +165,7 @@ async def test_a_plug_and_a_thermometer(stack: Stack, tmp_path: Path) -> None:
         await seen.until(lambda: seen.last("home/thermometer/answer").get("status") == "delivered")
         await tell(stack, "report", device="thermometer", name="temperature", value=-7.25)
         await seen.until(lambda: seen.last("home/thermometer").get("temperature") == -7.25)
+        await be_odd(stack, seen)
 
         await gateway.kill()
         await seen.until(lambda: seen.last("home/bridge/state") == {"state": "offline"})

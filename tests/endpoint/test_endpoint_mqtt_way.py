@@ -240,6 +240,18 @@ async def test_an_open_without_an_answer(broker: Broker, gateway: Gateway, monke
         await until(lambda: gateway.closes == [name])
 
 
+async def test_who_hears_nothing_at_all_is_told_what_to_look_at(
+    broker: Broker, gateway: Gateway, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A broker grants subscriptions without the right to read; a client can't try, but sees no state either."""
+    monkeypatch.setattr(mqtt, "ANSWER_TIMEOUT", 1)
+    gateway.answers = False
+    gateway.say(t.BridgeStateTopic(), b"", retain=True)
+    async with running(way := way_at(broker)):
+        with pytest.raises(TransportError, match="nor its state at atls/bridge/state: check prefix, and our right"):
+            await way.open("lamp7", "adtls")
+
+
 async def test_a_refused_open(broker: Broker, gateway: Gateway) -> None:
     gateway.answers = False
     async with running(way := way_at(broker)):

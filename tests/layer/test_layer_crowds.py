@@ -14,6 +14,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from layer.association import Association, Failed, PeerClosed
+from layer.flight import split_records
 from layer.hosts import host_of
 from layer.listener import DtlsListener, HandshakeRefused, PeerData, PeerGone
 from tests.layer.layer_crowd import (
@@ -26,7 +27,7 @@ from tests.layer.layer_crowd import (
     listener,
     taken,
 )
-from tests.layer.layer_pair import KEY, OTHER_KEY, events, psk_client, psk_server
+from tests.layer.layer_pair import KEY, OTHER_KEY, client_x509, events, psk_client, psk_server, server_x509
 
 PHONE = ("192.0.2.1", 40000)
 
@@ -129,6 +130,33 @@ def test_who_has_passed_client_key_exchange_goes_last() -> None:
         begin(server, (f"203.0.113.{number}", 1), 0.1 + number / 10)
     assert PHONE in half_open(server)
     assert len(half_open(server)) == 4
+
+
+@pytest.mark.parametrize("kind", ["psk", "x509"])
+def test_the_wait_is_longer_from_the_client_key_exchange_on(kind: str) -> None:
+    """What says so is OpenSSL's name of the state, which must stay what it is."""
+    server = listener(psk_server() if kind == "psk" else server_x509())
+    end = client(psk_client() if kind == "psk" else client_x509())
+    seen = []
+    for _ in range(3):
+        for datagram in end.records_to_send():
+            for record in split_records(datagram):
+                if record[3:5] == b"\0\0":  # all but the Finished
+                    server.receive_datagram(record, PHONE, 0.0)
+                if handshake := server._half_open.by_addr.get(PHONE):
+                    seen.append((record[0], record[13], handshake.keyed))
+        for datagram, _ in server.datagrams_to_send():
+            end.receive(datagram, 0.0)
+    assert seen == [
+        (22, 1, False),
+        *([(22, 11, False)] if kind == "x509" else []),
+        (22, 16, True),
+        *([(22, 15, True)] if kind == "x509" else []),
+        (20, 1, True),
+        (22, seen[-1][1], True),
+    ]
+    server.tick(19.9)
+    assert half_open(server) == {PHONE}
 
 
 def test_nothing_proves_a_key_in_client_key_exchange_so_it_holds_half_of_a_hosts_places_only() -> None:

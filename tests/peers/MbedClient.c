@@ -8,6 +8,9 @@
 #include <mbedtls/timing.h>
 #include <mbedtls/version.h>
 #include <poll.h>
+#if MBEDTLS_VERSION_MAJOR >= 3
+#include <psa/crypto.h>
+#endif
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -66,6 +69,9 @@ int main(int argc, char **argv)
     to.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
     fd = socket(AF_INET, SOCK_DGRAM, 0);
     must(connect(fd, (struct sockaddr *) &to, sizeof to), "connect");
+#if MBEDTLS_VERSION_MAJOR >= 3
+    must(psa_crypto_init(), "psa");
+#endif
     mbedtls_entropy_init(&entropy);
     mbedtls_ctr_drbg_init(&random);
     mbedtls_ssl_init(&ssl);

@@ -25,7 +25,7 @@ from layer.credentials import Credentials
 from layer.errors import TransportError
 from tests.e2e.attackers import psk
 
-ROUNDS, WINDOW, PAUSE = 6, 1.5, 0.01
+ROUNDS, WINDOW, PAUSE = 4, 1.5, 0.01
 TRIES, PATIENCE = 20, 6.0
 FOUR, SIX = "127.0.0.1", "fd00::1"
 EIGHT = tuple(f"127.0.0.{number}" for number in range(11, 19))
@@ -65,7 +65,6 @@ SCENES = {
     "73 hellos a second from 8 addresses": Scene(FOUR, 73, EIGHT),
     "730 hellos a second from 8 addresses": Scene(FOUR, 730, EIGHT),
     "600 hellos a second from one port": Scene(FOUR, 600, ("127.0.0.11",), 5555),
-    "73 hellos a second from the phone's own address": Scene(FOUR, 73, (FOUR,)),
     "730 hellos a second from the phone's own address": Scene(FOUR, 730, (FOUR,)),
     "73 hellos a second from a neighbour in the phone's /64": Scene(SIX, 73, ("fd00::66",)),
     "730 hellos a second from all of the phone's /64": Scene(SIX, 730, ("fd00::/64",)),

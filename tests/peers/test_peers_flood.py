@@ -23,7 +23,10 @@ SCHEDULER = 0.003
 
 def namespace() -> bool:
     """Whether a network namespace can be made here, with a /64 of ours."""
-    return subprocess.run([*NAMESPACE, "sh", "-c", SET_UP], capture_output=True, check=False).returncode == 0
+    try:
+        return subprocess.run([*NAMESPACE, "sh", "-c", SET_UP], capture_output=True, check=False).returncode == 0
+    except FileNotFoundError:
+        return False
 
 
 @pytest.mark.process
@@ -50,7 +53,7 @@ def test_a_phone_gets_in_and_connected_clients_do_not_notice(scene: str, tmp_pat
     assert grown["log"] < 64 << 10
     counts, played = found["coap"], SCENES[scene]
     if played.rate:
-        assert found["did"] > 10 * played.rate
+        assert found["did"] > 7 * played.rate
         assert counts["refused_over_rate"] + counts["evicted_half_open"] > 0
     elif played.busy:
         assert found["answered"] > 0

@@ -107,6 +107,14 @@ class Commands:
             self._timer = loop.call_at(batch.due, self._overdue)
         self._settled(batch)
 
+    def too_long(self, topic: Set | Get) -> None:
+        """A message that nobody has read."""
+        body = ({"property": topic.property} if topic.property else {}) | {
+            "status": "failed",
+            "reason": Reason.TOO_LARGE.value,
+        }
+        self._publish(self._topics.answer(topic.device, None), json.dumps(body, separators=(",", ":")).encode(), None)
+
     def receipt(self, receipt: Receipt) -> None:
         pending = self._pending.get(receipt.id) or self._repeated.get(receipt.id)
         if pending is None:

@@ -14,7 +14,7 @@ from typing import Any, Final
 
 from adapters.mqtt import faults
 from adapters.mqtt.devices.board import Board, Part
-from adapters.mqtt.devices.commands import RECEIVE_MAXIMUM, Commands
+from adapters.mqtt.devices.commands import MAX_PENDING, RECEIVE_MAXIMUM, Commands
 from adapters.mqtt.devices.names import MAX_DEVICES, Names
 from adapters.mqtt.devices.once import Once
 from adapters.mqtt.devices.requests import Requests
@@ -73,7 +73,9 @@ class Devices:
     def __init__(self, options: MqttOptions, devices: DeviceOptions, health: Callable[[str], None]) -> None:
         self._topics = HomeSpace(devices.base)
         will = Will(topic=self._topics.bridge_state, payload=OFFLINE, retain=True, content_type=JSON_TYPE)
-        self._options = replace(options, will=will, manual_ack=True, receive_maximum=RECEIVE_MAXIMUM)
+        self._options = replace(
+            options, will=will, manual_ack=True, receive_maximum=RECEIVE_MAXIMUM, max_queued=2 * MAX_PENDING
+        )
         self._prefix = devices.discovery_prefix
         self._claim = devices.claim
         self._health = health
@@ -112,6 +114,7 @@ class Devices:
         client = self._client = MqttClient(self._options, self)
         # Half of the queue: whoever floods us must not crowd out the rest.
         self._news = News(client, self._options.max_queued // 2)
+        client.on_too_long = self._on_too_long
         client.subscribe(self._filters())
         self._later(EARLY_FOR, self._started)
         if self._names.missing:
@@ -277,6 +280,14 @@ class Devices:
         else:
             self._commands.take(topic, message, self._context, self._peer, lost)
         return True
+
+    def _on_too_long(self, name: str) -> None:
+        try:
+            topic = self._topics.parse(name)
+        except PeerError:
+            return
+        if isinstance(topic, Set | Get):
+            self._commands.too_long(topic)
 
     def _take_early(self) -> None:
         """Carry out what waited for devices that are here now; all of it where there is no more to wait for."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import dataclasses
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -84,7 +84,21 @@ async def test_the_next_state_waits_while_an_observer_goes_on_fetching(home: Hom
     await until(lambda: len(phone.heard(b"tok")) == nth + 2)
 
 
-Change = Callable[[int], Awaitable[None]]
+async def test_an_observer_that_begins_again_is_waited_for_too(home: Home, lamp: Device) -> None:
+    """By a request of its own from block 0, as libcoap does when a body changes on its way."""
+    lamp.tell(on=True, level=0, label="l" * 100)
+    phone = await home.bare("phone")
+    await phone.ask(get("d/lamp"), b"tok", observe=0, block2=Block(0, False, 0))
+    await asyncio.sleep(0.35)
+    lamp.tell(level=1)
+    await until(lambda: len(phone.heard(b"tok")) == 2)
+    lamp.tell(level=2)
+    heard = []
+    async for _ in phone.fetch(get("d/lamp"), 0):
+        heard.append(len(phone.heard(b"tok")))
+        await asyncio.sleep(0.05)
+    assert len(heard) > 9 and set(heard[:-1]) == {2}, "nothing comes before the last block"
+    await until(lambda: len(phone.heard(b"tok")) == 3)
 
 
 @pytest.mark.parametrize("resource", ["d/lamp", "d/lamp/level", "d/lamp/level/command", "atls/inbox", "atls/{}"])

@@ -183,6 +183,7 @@ class Client:
     _body: bytearray = field(default_factory=bytearray)
     _etag: bytes | None = None
     _fetch: bytes = b""
+    _fetch_id: int = 0
     _next: int = 100
     _waiting: dict[int, asyncio.TimerHandle] = field(default_factory=dict)
 
@@ -227,6 +228,8 @@ class Client:
         if message.token == TOKEN:
             self._notified(message)
         elif message.token == self._fetch:
+            if (timer := self._waiting.pop(self._fetch_id, None)) is not None:
+                timer.cancel()  # a separate response says that the request arrived
             self._fetched(message)
 
     def _notified(self, message: Message) -> None:
@@ -257,6 +260,7 @@ class Client:
         if wants_all:
             number = len(self._body) >> (block.szx + 4)
             self._fetch = b"f%d" % self._next
+            self._fetch_id = self._next + 1
             self._ask(self._fetch, ((opt.BLOCK2, Block(number, False, block.szx).encode()),))
 
     def _fetched(self, message: Message) -> None:

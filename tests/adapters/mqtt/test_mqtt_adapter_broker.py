@@ -11,8 +11,9 @@ import pytest
 
 from adapters.mqtt import orders, sessions
 from adapters.mqtt.faults import reason_of
-from adapters.mqtt.plugin import MqttPlugin
+from adapters.mqtt.plugin import MqttConfig, MqttPlugin
 from carriage.mqtt import messages as bodies
+from endpoint.ways import mqtt as endpoint
 from gateway.api.model import Close, ContentKind, Outcome, Reason, Unit
 from gateway.testing.check_adapter import check_adapter
 from tests.adapters.coap.far_end import record, tls_record, until
@@ -31,7 +32,11 @@ def short_grace(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_both_ends_hear_within_half_a_minute() -> None:
+    """Of a client without power: the broker misses its pings, then we hold its will."""
     assert orders.GRACE <= 20.0
+    hold = MqttConfig.model_fields["return_within"].default
+    assert hold >= endpoint.RETURN_WITHIN and hold > endpoint.BROKER_GRACE
+    assert 1.5 * endpoint.KEEPALIVE + hold <= 30.0 and hold > endpoint.SAY_AGAIN
 
 
 @pytest.fixture

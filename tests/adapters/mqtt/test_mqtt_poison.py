@@ -53,6 +53,10 @@ async def test_a_message_that_is_too_long_costs_itself_only(
         assert (status["unread"], status["devices"]["unread"]) == (32, 2)
         assert status["unread_last"].startswith(f"atls/app/atls/{session}/up/29: 7")
         assert status["devices"]["unread_last"].startswith("home/lamp/set: 7")
+        # Whoever sent it is told.
+        await until(lambda: len(app.statuses(session)) == 30 and len(bodies(app, "home/lamp/answer")) == 3)
+        assert {(each.event.value, each.reason) for each in app.statuses(session)} == {("dropped", "too-large")}
+        assert bodies(app, "home/lamp/answer")[:2] == 2 * [{"status": "failed", "reason": "too-large"}]
         lines = [each.getMessage() for each in caplog.records if "home/lamp/set" in each.getMessage()]
         assert lines and "longer than" in lines[0]
         assert sum("longer than" in each.getMessage() for each in caplog.records) <= 20
@@ -64,7 +68,7 @@ async def test_a_message_that_is_too_long_costs_itself_only(
     await put(app, "home/lamp/set", b"OFF")
     await until(lambda: len(house.commands) == 2)
     assert home.adapter.status()["unread"] == status["unread"]
-    assert [each["status"] for each in bodies(app, "home/lamp/answer")][:1] == ["delivered"]
+    assert [each["status"] for each in bodies(app, "home/lamp/answer")][-1:] == ["delivered"]
 
 
 VALID = {

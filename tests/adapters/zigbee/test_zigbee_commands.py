@@ -175,6 +175,7 @@ async def test_a_property_that_is_written(world: Any) -> None:
         cluster=0xFC11,
         attribute=0x0001,
         type=UINT16,
+        range=(0, 1000),
         scale=Fraction(1, 10),
         property=Property(name="level", kind=ValueKind.NUMBER, writable=True),
     )
@@ -184,7 +185,8 @@ async def test_a_property_that_is_written(world: Any) -> None:
         assert (await orders.final(orders.send(12.34, "level"))).outcome is Outcome.DELIVERED
         assert orders.values()[-1] == ("level", 12.3)
         assert attributes[0].value == 123
-        assert (await orders.final(orders.send(7000, "level"))).reason is Reason.CONTENT
+        for value in (7000, 100.1, -1, float("nan"), float("inf")):
+            assert (await orders.final(orders.send(value, "level"))).reason is Reason.CONTENT
         assert (await orders.final(orders.send(True, "level"))).reason is Reason.CONTENT
         assert (await orders.final(orders.send(1.0, "other"))).detail == "READ_ONLY"
         device.answer = answered(0x04, "")

@@ -20,7 +20,7 @@ import zigpy.types
 from adapters.zigbee import radio as radio_module
 from adapters.zigbee.air import Device as Known
 from adapters.zigbee.air import Settings
-from adapters.zigbee.coordinator import Coordinator
+from adapters.zigbee.coordinator import QUESTION_PAUSE, QUESTIONS, Coordinator
 from adapters.zigbee.device_table import PROFILE
 from adapters.zigbee.radio import ENDPOINT
 from adapters.zigbee.sending import Frame, Outcome
@@ -44,6 +44,7 @@ class Recorder:
         self.frames: list[tuple[str, int, bytes, bool]] = []
         self.joined: list[Known] = []
         self.left: list[str] = []
+        self.restarted = 0
 
     def tunnel_frame(self, eui64: str, endpoint: int, payload: bytes, link_key: bool) -> None:
         self.frames.append((eui64, endpoint, payload, link_key))
@@ -63,7 +64,7 @@ class Recorder:
         self.joined.append(device)
 
     def device_restarted(self, device: Known) -> None:
-        pass
+        self.restarted += 1
 
     def device_left(self, eui64: str) -> None:
         self.left.append(eui64)
@@ -408,6 +409,38 @@ async def test_frames_of_a_stranger_cost_one_question(on_air: Any) -> None:
     before = len(events.frames)
     await device.client.send(b"\x11\x63\x06\x00", cluster=CLUSTER_ID)
     await until(lambda: len(events.frames) > before)
+
+
+async def test_an_announcement_makes_zigpy_ask_nothing(on_air: Any) -> None:
+    """It would ask each endpoint of the device for its groups, however often the device announces itself."""
+    world, events, radio, _ = on_air
+    app, scans = radio._app, 0
+    zigpy_device = app.devices[zigpy.types.EUI64.convert(LAMP_TEXT)]
+
+    def scan() -> None:
+        nonlocal scans
+        scans += 1
+
+    zigpy_device.schedule_group_membership_scan = scan
+    seen = events.restarted
+    assert world.network.restart(world.network.stations[LAMP])
+    await until(lambda: events.restarted > seen)
+    assert scans == 0
+    nwk = zigpy_device.nwk
+    zigpy.application.ControllerApplication.handle_join(app, nwk, zigpy_device.ieee, None)
+    assert scans == 1  # the fault
+
+
+async def test_frames_of_many_strangers_cost_few_questions(on_air: Any) -> None:
+    """Each is a broadcast, of which routers keep in mind some eight in nine seconds; the next stranger is asked all the
+    same, a little later.
+    """
+    _, _, radio, _ = on_air
+    asked = sum(radio._may_ask(nwk) for nwk in range(0x1000, 0x2000))
+    assert asked == QUESTIONS
+    assert radio.counters["unknown_not_asked"] == 0x1000 - QUESTIONS
+    radio._questioned -= QUESTION_PAUSE
+    assert radio._may_ask(0x2000)
 
 
 async def test_an_answer_that_nobody_asked_for_makes_no_device(on_air: Any) -> None:

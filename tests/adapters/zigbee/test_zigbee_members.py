@@ -15,6 +15,8 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from adapters.zigbee import device_table
+from adapters.zigbee import radio as radio_module
 from adapters.zigbee.members import FILE, MOST, STARTS, Members
 from gateway.api.model import Join, Leave
 from simulator.network import zdo
@@ -40,7 +42,7 @@ NAMES = st.sampled_from([A, B, C])
 STEPS = st.lists(st.tuples(st.sampled_from(["join", "leave", "miss", "found"]), NAMES, st.integers(1, 3)))
 
 
-@settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=40, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(STEPS, st.sets(NAMES))
 def test_what_was_noted_is_there_after_a_kill(tmp_path: Path, steps: list[Any], database: set[str]) -> None:
     path = tmp_path / FILE
@@ -197,9 +199,8 @@ class Process:
 
 
 @pytest.mark.process
-async def test_a_kill_in_mid_interview_loses_nobody(make_world: Any) -> None:
+async def test_a_kill_in_mid_interview_loses_nobody(world: Any) -> None:
     """The device is silent afterwards, so nothing but our own memory knows it."""
-    world = await make_world(tcp=True)
     process = await Process.start(world)
     await process.said("ready")
     device = await ZclDevice(DEVICE, on_off(IDENTITY)).attach(world.socket)
@@ -233,8 +234,7 @@ async def test_a_kill_in_mid_interview_loses_nobody(make_world: Any) -> None:
 
 
 @pytest.mark.process
-async def test_a_kill_right_after_a_leave_brings_nobody_back(make_world: Any) -> None:
-    world = await make_world(tcp=True)
+async def test_a_kill_right_after_a_leave_brings_nobody_back(world: Any) -> None:
     async with world.gateway() as gateway:
         device = await ZclDevice(DEVICE, on_off(IDENTITY)).attach(world.socket)
         world.devices.append(device)
@@ -264,3 +264,30 @@ async def test_a_leave_that_the_database_missed_is_made_up_for(world: Any) -> No
     assert TEXT not in rows(world)
     async with world.gateway():
         assert json.loads((world.state_dir / FILE).read_text())["gone"] == []
+
+
+async def test_who_joins_while_the_radio_starts_is_remembered(world: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    """And its interview, which has begun, is not begun a second time."""
+    async with world.gateway() as gateway:
+        device = await ZclDevice(DEVICE, on_off(IDENTITY)).attach(world.socket)
+        world.devices.append(device)
+        await gateway.adapter.command("permit-join", {"seconds": 60})
+    world.network.permit_joining(60)
+    world.network.station(DEVICE).device.undescribed[1] = None
+    start = radio_module.start
+
+    async def slow(*given: Any, **named: Any) -> Any:
+        app = await start(*given, **named)
+        await app.permit(60)
+        await device.client.join(20)
+        async with asyncio.timeout(20):
+            while not list(device_table.devices(app)):  # noqa: ASYNC110 - zigpy has no event for it
+                await asyncio.sleep(0.01)
+        slow.device = next(device_table.devices(app))  # type: ignore[attr-defined]
+        return app
+
+    monkeypatch.setattr(radio_module, "start", slow)
+    async with world.gateway() as gateway:
+        assert gateway.adapter._radio is not None
+        assert next(device_table.devices(gateway.adapter._radio._app)) is slow.device  # type: ignore[attr-defined]
+        assert TEXT in json.loads((world.state_dir / FILE).read_text())["joined"]

@@ -299,6 +299,34 @@ def test_of_states_only_the_newest_waits_and_a_lost_block_ends_nothing(world) ->
     assert pair.b.of(ObservationEnded) == [] and pair.b.of(NotificationAcknowledged)[0].notification == first
 
 
+def test_the_next_state_goes_out_behind_the_acknowledgement_of_the_last_block(world) -> None:
+    """Also of the first answer. An observer that meets it before has to begin again, and libcoap 4.3.1 never does."""
+    pair = world()
+    sizes = iter((3000, 2000, 5))
+    pair.b.react = lambda node, event: (
+        isinstance(event, RequestReceived)
+        and node.connection.respond(
+            event.exchange, Response(codes.CONTENT, (), bytes(next(sizes))), node.now, observe=True, states=True
+        )
+    )
+    pair.a.connection.observe(Request(codes.GET, PATH), pair.now)
+    assert pair.run_until(lambda: bool(pair.b.of(RequestReceived)))
+    theirs = pair.b.of(RequestReceived)[0].exchange
+    for size in sizes:
+        pair.b.connection.notify(theirs, Response(codes.CONTENT, (), bytes(size)), pair.now)
+        pair.run(0.03)
+    pair.run(1.0)
+    assert [len(body) for body in bodies(pair)] == [3000, 5]  # of the two that waited the newest
+    said = [(name, decode(octets)) for name, octets in pair.passed]
+    (end,) = (
+        at
+        for at, (name, message) in enumerate(said)
+        if name == "b" and message.type == CON and opt.first(message.options, opt.OBSERVE) is None
+    )
+    (next_one,) = (at for at, (_, message) in enumerate(said) if len(message.payload) == 5)
+    assert any(said[at] == ("a", Message(ACK, 0, said[end][1].message_id)) for at in range(end, next_one))
+
+
 @pytest.mark.parametrize("newer", [b"small", bytes(2000)])
 def test_a_state_that_changes_while_it_is_fetched_is_fetched_again(world, newer: bytes) -> None:
     """The body that was begun is another one by now, and shorter."""

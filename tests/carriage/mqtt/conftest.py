@@ -132,9 +132,11 @@ class Recorder:
 
 
 @asynccontextmanager
-async def running(port: int, client_id: str, **options: Any) -> AsyncIterator[tuple[MqttClient, Recorder]]:
+async def running(
+    port: int, client_id: str, *, recorder: Recorder | None = None, **options: Any
+) -> AsyncIterator[tuple[MqttClient, Recorder]]:
     """A client with its recorder, running; stopped at the end."""
-    recorder = Recorder()
+    recorder = recorder or Recorder()
     settings = {"host": "127.0.0.1", "backoff_first": 0.05, "backoff_limit": 0.3, **options}
     client = MqttClient(MqttOptions(port=port, client_id=client_id, **settings), recorder, jitter=lambda: 0.5)
     async with asyncio.TaskGroup() as group:

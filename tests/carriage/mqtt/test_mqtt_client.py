@@ -283,6 +283,24 @@ async def test_misuse_is_our_bug(open_broker: Any, client: Any) -> None:
 
 
 @pytest.mark.parametrize("version", [4, 5])
+async def test_broken_connections_in_a_row_do_not_cost_the_session(open_broker: Any, client: Any, version: int) -> None:
+    """Also where they make us careful: whatever is under way may have been the reason."""
+    async with client(open_broker.port, f"row-{version}", version=version) as (both, told):
+        both.subscribe([f"row/{version}"])
+        await told.until(lambda: told.subscriptions)
+        for n in range(3):
+            for _ in range(3):
+                both.publish(f"row/{version}", bytes([n]))
+            both._turn()
+            both._end("cut")
+            await told.until(lambda n=n: len(told.connections) == n + 2)
+        await told.until(lambda: len(told.ends) == 9 and len(told.messages) >= 9)
+        assert told.connections == [False, True, True, True]
+        assert both._blame.careful and not both.given_up
+        assert {each.payload for each in told.messages} == {bytes([n]) for n in range(3)}
+
+
+@pytest.mark.parametrize("version", [4, 5])
 async def test_what_comes_while_the_connection_is_broken_is_kept(open_broker: Any, client: Any, version: int) -> None:
     """A clean session of MQTT 3.1.1 would lose it; and when the client stops nothing of it stays at the broker."""
     name = f"kept-{version}"

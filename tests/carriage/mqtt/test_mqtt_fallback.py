@@ -149,3 +149,19 @@ async def test_a_broker_that_hangs_up_at_mqtt_5_costs_one_attempt_more_and_no_pa
             await told.until(lambda n=n: len(told.connections) == n + 2)
             assert both.attempts == before + 2 and both.version == 4
         assert told.disconnections == ["connection lost", "cut", "cut", "cut"]  # the first one, and nothing behind it
+
+
+async def test_a_message_that_ends_the_connection_is_found_while_versions_alternate(
+    start_broker: Any, client: Any
+) -> None:
+    """A broker that hangs up at MQTT 5 each time, and in MQTT 3.1.1 over a packet that is too long."""
+    broker = start_broker("max_packet_size 512")
+    async with (
+        doorman(broker.port, lambda level, _: b"" if level == 5 else True) as port,
+        client(port, "both", fallback=True) as (both, told),
+    ):
+        await told.until(lambda: told.connections)
+        long = both.publish("long", bytes(600))
+        short = both.publish("short", b"x")
+        await told.until(lambda: len(told.ends) == 2)
+        assert dict(told.ends) == {long: 0x90, short: 0} and both.given_up == ["long"]

@@ -11,7 +11,7 @@ from types import FrameType
 from typing import Any
 
 import pytest
-from hypothesis import example, given
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from carriage.zigbee import attributes, datatypes, foundation, zcl, zdo
@@ -86,6 +86,7 @@ def test_a_list_of_records_is_read_as_far_as_it_goes(name: str, payload: bytes) 
 
 
 @pytest.mark.parametrize("name", SINGLE)
+@settings(max_examples=40)
 @given(octets=OCTETS)
 def test_whatever_comes_is_read_or_refused(name: str, octets: bytes) -> None:
     try:

@@ -359,3 +359,19 @@ def test_a_policy_that_only_watches_keeps_what_it_has(home: Stage) -> None:
     home.stores()
     home.restarts(policy=PolicySet(subjects=SUBJECTS, rules=(), mode=Mode.SHADOW))
     assert home.resumes("zigbee") == ["zigbee <- #2 unit s1 n=0"]
+
+
+def test_the_close_of_a_sleeper_waits_on_after_a_restart_and_another_one_does_not(home: Stage) -> None:
+    home.opens("phone", "lamp", nonce=b"2")
+    home.settles(2)
+    home.closes("phone", "s1")
+    home.settles(3, "held")
+    home.closes("phone", "s2")
+    home.stores()
+    assert home.waits(20) == []
+    home.restarts()
+    assert home.engine.next_deadline() == home.now + LIMITS.close_timeout, "that of the one for whoever is awake"
+    assert sorted(home.resumes("zigbee")) == ["zigbee <- #3 close s1 closed", "zigbee <- #4 close s2 closed"]
+    assert home.waits(LIMITS.close_timeout) == ["zigbee <- withdraw #4"]
+    assert home.waits(DAY - LIMITS.close_timeout - 21) == []
+    assert home.waits(1) == ["zigbee <- withdraw #3"], "a day after it was held, not after the restart"

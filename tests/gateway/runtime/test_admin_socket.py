@@ -101,16 +101,43 @@ async def test_half_a_line_is_no_request(server, place):
     assert await talk(place, b'{"v": 1, "command": "echo"}') == []
 
 
-async def test_only_so_many_connections_are_served(server, place):
-    held = [await asyncio.open_unix_connection(str(place)) for _ in range(admin.MAX_CONNECTIONS)]
-    await asyncio.sleep(0.05)
-    with pytest.raises(PeerError, match="expected at most 8 connections"):
-        await asyncio.to_thread(ask, place, "echo", {})
+async def test_silent_connections_lock_nobody_out(server, place):
+    held = [await asyncio.open_unix_connection(str(place)) for _ in range(2)]
+    for reader, writer in held[:1]:  # it spoke last
+        writer.write(b'{"v": 1, "command": "echo"}\n')
+        await reader.readline()
+    held += [await asyncio.open_unix_connection(str(place)) for _ in range(admin.MAX_CONNECTIONS - 2)]
+    for _ in range(3):
+        assert await asyncio.to_thread(ask, place, "echo", {}) == {"got": {}}
+    assert await held[1][0].read() == b"", "the one that was silent for longest made room"
+    reader, writer = held[0]
+    writer.write(b'{"v": 1, "command": "echo"}\n')
+    assert await reader.readline()
     for _, writer in held:
         writer.close()
-        await writer.wait_closed()
-    await asyncio.sleep(0.05)
-    assert await asyncio.to_thread(ask, place, "echo", {}) == {"got": {}}
+
+
+async def test_only_so_many_commands_are_carried_out_at_once(place):
+    going, done = asyncio.Semaphore(0), asyncio.Event()
+
+    async def waits(arguments):
+        going.release()
+        await done.wait()
+        return {}
+
+    server = AdminServer(place, {"wait": waits})
+    await server.start()
+    held = [await asyncio.open_unix_connection(str(place)) for _ in range(admin.MAX_CONNECTIONS)]
+    for _, writer in held:
+        writer.write(b'{"v": 1, "command": "wait"}\n')
+        await going.acquire()
+    with pytest.raises(PeerError, match="expected at most 8 connections"):
+        await asyncio.to_thread(ask, place, "wait", {})
+    done.set()
+    for reader, writer in held:
+        assert b'"ok": true' in (await reader.readline()).replace(b'":t', b'": t')
+        writer.close()
+    await server.stop()
 
 
 async def test_a_client_that_stalls_is_let_go(place, monkeypatch):

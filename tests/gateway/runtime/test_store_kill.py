@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import queue
 import resource
@@ -19,11 +20,38 @@ from tests.gateway.runtime.conftest import PATIENCE
 pytestmark = pytest.mark.process
 
 
-class Lamp:
+class Ear:
+    """Hears all the time, so that what is for it never meets a full socket (it holds ten datagrams)."""
+
+    def __init__(self, peer) -> None:
+        self.peer = peer
+        self.heard: queue.Queue[dict] = queue.Queue()
+        threading.Thread(target=self._hears, daemon=True).start()
+
+    def _hears(self) -> None:
+        while True:
+            try:
+                self.heard.put(self.peer.hear())
+            except TimeoutError:
+                pass
+            except (OSError, ValueError):
+                return  # closed
+
+    def hear(self, patience: float = PATIENCE) -> dict:
+        """The next thing that it is told. queue.Empty: there is none in so many seconds."""
+        return self.heard.get(timeout=patience)
+
+    def until(self, key: str) -> dict:
+        while key not in (heard := self.hear()):
+            pass
+        return heard
+
+
+class Lamp(Ear):
     """Sends numbered units in a session and hears what became of each."""
 
     def __init__(self, home) -> None:
-        self.peer = home.peer("left", "lamp")
+        super().__init__(home.peer("left", "lamp"))
         self.session = ""
         self.numbers: dict[int, int] = {}
         """Envelope to n."""
@@ -32,15 +60,15 @@ class Lamp:
 
     def opens(self) -> None:
         self.peer.say("open", to="app", nonce="01")
-        self.session = self.peer.hear_until("accepted")["session"]
-        assert self.peer.hear_until("receipt")["outcome"] == "delivered"
+        self.session = self.until("accepted")["session"]
+        assert self.until("receipt")["outcome"] == "delivered"
 
     def sends(self, n: int) -> None:
         self.peer.say("unit", session=self.session, n=n, payload=f"16fefd{n:06x}")
 
-    def hears(self) -> None:
+    def hears(self, patience: float = PATIENCE) -> None:
         """One more thing that it is told."""
-        heard = self.peer.hear()
+        heard = self.hear(patience)
         if "accepted" in heard:
             if not heard["duplicate"]:
                 self.numbers[heard["accepted"]] = len(self.numbers)
@@ -55,33 +83,14 @@ class Lamp:
         """Send unit n, perhaps again; what the gateway says to that."""
         self.sends(n)
         while True:
-            heard = self.peer.hear()
+            heard = self.hear()
             if "accepted" in heard or "refused" in heard:
                 return heard
 
 
-class Phone:
-    """Hears all the time, so that what is for it never meets a full socket."""
-
+class Phone(Ear):
     def __init__(self, home) -> None:
-        self.peer = home.peer("right", "phone")
-        self.heard: queue.Queue[dict] = queue.Queue()
-        self.thread = threading.Thread(target=self._hears, daemon=True)
-        self.thread.start()
-
-    def _hears(self) -> None:
-        while True:
-            try:
-                self.heard.put(self.peer.hear())
-            except TimeoutError:
-                pass
-            except (OSError, ValueError):
-                return  # closed
-
-    def until(self, key: str) -> dict:
-        while key not in (heard := self.heard.get(timeout=PATIENCE)):
-            pass
-        return heard
+        super().__init__(home.peer("right", "phone"))
 
     def units(self, last: int) -> list[int]:
         """The numbers of all units up to ``last``, as they come."""
@@ -142,7 +151,7 @@ def test_what_was_held_before_a_kill_arrives_once_after_it_and_the_session_goes_
     assert not lamp.asks(8)["duplicate"]
     assert phone.units(8) == [8]
     lamp.peer.say("open", to="app", nonce="01")
-    assert lamp.peer.hear_until("accepted")["duplicate"]
+    assert lamp.until("accepted")["duplicate"]
 
 
 def test_a_kill_in_mid_traffic_loses_nothing_that_was_acknowledged(home):
@@ -167,12 +176,9 @@ def test_a_kill_in_mid_traffic_loses_nothing_that_was_acknowledged(home):
     daemon.kill()
     stop.set()
     pump.join()
-    lamp.peer.socket.settimeout(0.2)
-    try:
+    with contextlib.suppress(queue.Empty):
         while True:  # what it had said before it was killed
-            lamp.hears()
-    except TimeoutError:
-        lamp.peer.socket.settimeout(PATIENCE)
+            lamp.hears(0.2)
     acknowledged = set(lamp.fate)
     before = phone.so_far()
     assert "delivered" in lamp.fate.values()
@@ -226,7 +232,7 @@ def test_a_policy_that_forbids_a_session_after_a_restart_ends_it_at_both_ends(ho
     home.policy.write_text(home.policy.read_text().replace("effect: permit", "effect: deny"))
     home.start().told("READY=1")
     assert phone.until("kind") == {"kind": "Close", "session": lamp.session}
-    assert lamp.peer.hear_until("kind") == {"kind": "Close", "session": lamp.session}
+    assert lamp.until("kind") == {"kind": "Close", "session": lamp.session}
 
 
 @pytest.mark.parametrize("damage", ["garbage", "version", "truncated", "rows", "folder", "other"])
@@ -317,7 +323,7 @@ def test_log_lines_that_can_not_be_written_end_nothing(home):
     phone, lamp = Phone(home), Lamp(home)
     for _ in range(3):
         lamp.peer.say("open", to="nobody", nonce="02")
-        assert lamp.peer.hear() == {"refused": "denied"}
+        assert lamp.hear() == {"refused": "denied"}
     phone.peer.say("crash")
     daemon.told("right: stopped")
     daemon.told("all adapters ready")

@@ -21,14 +21,18 @@ from gateway.api.model import (
     Close,
     Command,
     ContentKind,
+    Join,
     LinkSecurity,
     Open,
     Outcome,
     Peer,
+    Property,
+    Reading,
     Reason,
     Receipt,
     Sealed,
     Unit,
+    ValueKind,
 )
 
 LINK = LinkSecurity(protocol="none")
@@ -121,6 +125,26 @@ class HopAdapter:
         )  # fmt: skip
         self._answer(message, envelope)
 
+    def _on_join(self, message, peer):
+        context = self.context
+        state = Property(name="state", kind=ValueKind.BOOLEAN, writable=True)
+        context.submit(
+            Join(id=context.next_id(), source=peer, received_at=context.now(), properties=(state,), sleepy=True)
+        )  # fmt: skip
+
+    def _on_reading(self, message, peer):
+        context = self.context
+        values = tuple(message["values"].items())
+        context.submit(Reading(id=context.next_id(), source=peer, values=values, received_at=context.now()))
+
+    def _on_command(self, message, peer):
+        context = self.context
+        envelope = Command(
+            id=context.next_id(), source=peer, to=message["to"], property=message["property"], value=message["value"],
+            received_at=context.now(), transaction=message.get("transaction", ""),
+        )  # fmt: skip
+        self._answer(message, envelope)
+
     def _on_targets(self, message, peer):
         self._tell(message["me"], {"targets": list(self.context.targets(peer))})
 
@@ -169,8 +193,8 @@ class HopAdapter:
 
     def send(self, transmit):
         envelope = transmit.envelope
-        if isinstance(envelope, Command):  # its peers are no devices
-            self.context.settle(Receipt(envelope.id, Outcome.DROPPED, Reason.UNKNOWN))
+        if isinstance(envelope, Command):
+            self._carry_out(envelope, transmit.to.claim.removeprefix("user:"))
             return
         name = transmit.to.claim.removeprefix("user:")
         message = {"kind": type(envelope).__name__, "session": envelope.session}
@@ -185,6 +209,15 @@ class HopAdapter:
         elif settle:
             outcome, reason = (Outcome.DELIVERED, None) if told else (Outcome.DROPPED, Reason.UNREACHABLE)
             self.context.settle(Receipt(envelope.id, outcome, reason, envelope.session))
+
+    def _carry_out(self, command, name):
+        """A command to a device: held where the peers sleep, else done where the peer hears of it."""
+        if self.table.sleepy:
+            self.context.settle(Receipt(command.id, Outcome.HELD))
+        elif self._tell(name, {"kind": "Command", "property": command.property, "value": command.value}):
+            self.context.settle(Receipt(command.id, Outcome.DELIVERED))
+        else:
+            self.context.settle(Receipt(command.id, Outcome.DROPPED, Reason.UNKNOWN))
 
     def adopt(self, fresh):
         """Take on ``settle`` while running, and nothing else."""

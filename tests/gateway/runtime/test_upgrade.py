@@ -1,0 +1,135 @@
+"""What version 0.1.0 (commit e976080) left behind works unchanged: its store, its config, its policy.
+
+``tests/data/upgrade-0.1.0`` was written by that commit's daemon with the hop adapters of these tests: three sessions
+(in one of them a DTLS handshake with OpenJDK has passed up to its ServerHello and six units are held for the phone,
+which sleeps), the remembered open of a fourth, last values of two devices, and two commands that are held for them.
+"""
+
+from __future__ import annotations
+
+import json
+import shutil
+import signal
+import sqlite3
+import threading
+from contextlib import closing
+from pathlib import Path
+
+import pytest
+
+from gateway.runtime import effective, policy_file
+from tests.gateway.runtime.conftest import PATIENCE, ROOT
+
+LEFT_BEHIND = ROOT / "tests" / "data" / "upgrade-0.1.0"
+
+
+class Ear:
+    """Hears all the time what a peer is told; each thing is looked at once, in any order."""
+
+    def __init__(self, peer) -> None:
+        self.peer = peer
+        self._told: list[dict] = []
+        self._news = threading.Condition()
+        threading.Thread(target=self._hears, daemon=True).start()
+
+    def _hears(self) -> None:
+        while True:
+            try:
+                told = self.peer.hear()
+            except TimeoutError:
+                continue
+            except (OSError, ValueError):
+                return  # closed
+            with self._news:
+                self._told.append(told)
+                self._news.notify_all()
+
+    def until(self, *keys: str) -> dict:
+        """The first thing that it was told with one of these keys."""
+        with self._news:
+            assert self._news.wait_for(lambda: any(set(keys) & told.keys() for told in self._told), PATIENCE), keys
+            found = next(told for told in self._told if set(keys) & told.keys())
+            self._told.remove(found)
+            return found
+
+    def asks(self, do: str, **more: object) -> dict:
+        self.peer.say(do, **more)
+        return self.until("accepted", "refused")
+
+
+@pytest.fixture
+def upgraded(home):
+    (home.folder / "state").mkdir(mode=0o700)
+    shutil.copy(LEFT_BEHIND / "store.db", home.folder / "state" / "store.db")
+    (home.folder / "state" / "store.db").chmod(0o600)
+    home.config.write_bytes((LEFT_BEHIND / "gateway.yaml").read_bytes())
+    home.policy.write_bytes((LEFT_BEHIND / "policy.yaml").read_bytes())
+    return home
+
+
+def rows(sql: str) -> list[tuple]:
+    with closing(sqlite3.connect(f"file:{LEFT_BEHIND / 'store.db'}?mode=ro&immutable=1", uri=True)) as connection:
+        return connection.execute(sql).fetchall()
+
+
+def asked(home, *command: str):
+    answer = home.cli(*command, "--json", "-c", str(home.config))
+    assert answer.returncode == 0, answer.stderr
+    return json.loads(answer.stdout)
+
+
+@pytest.mark.process
+def test_sessions_units_commands_and_values_are_taken_up(upgraded):
+    home = upgraded
+    assert home.cli("check-config", "-c", str(home.config)).returncode == 0
+    lamp, meter, phone = (Ear(home.peer(scheme, name)) for scheme, name in
+                          (("left", "lamp"), ("left", "meter"), ("right", "phone")))  # fmt: skip
+    daemon = home.start()
+    daemon.told("READY=1")
+    assert not list((home.folder / "state").glob("store.db.bad*")), daemon.log
+    sessions = dict(rows("SELECT id, opener FROM sessions"))
+    listed = {each["session"]: each for each in asked(home, "sessions")["sessions"]}
+    assert {session: each["opener"] for session, each in listed.items()} == sessions
+    assert asked(home, "status")["epoch"] == rows("SELECT value FROM meta WHERE name = 'epoch'")[0][0]
+
+    units = rows("SELECT session, n, payload FROM units ORDER BY n")
+    assert len(units) == 6
+    for session, n, payload in units:
+        told = phone.until("n")
+        assert (told["session"], told["n"], told["payload"]) == (session, n, payload.hex())
+    session = units[0][0]
+    assert lamp.asks("unit", session=session, n=0, payload="16fefd")["duplicate"]
+    assert not lamp.asks("unit", session=session, n=6, payload=f"17fefd0001{9:012x}0004{9:08x}")["duplicate"]
+    assert phone.until("n")["n"] == 6
+
+    assert lamp.until("property")["value"] is False
+    assert meter.until("property")["value"] is None
+    for ear in (lamp, meter):
+        ear.peer.say("join")
+
+    def told() -> dict[str, object]:
+        found = {each["name"]: each.get("properties") for each in asked(home, "devices")["devices"]}
+        return {name: one["value"] for name, (one, *_) in ((n, p) for n, p in found.items() if p)}
+
+    daemon.wait_for(lambda: told() == {"lamp": True, "meter": False}, "the values of before")
+    again = phone.asks("command", to="lamp", property="state", value=False, transaction="t1")
+    assert again["duplicate"], "its outcome is remembered"
+
+    ((nonce, ended),) = rows("SELECT nonce, session FROM opens")
+    for number, known in (("01", session), (nonce.hex(), ended)):
+        found = lamp.asks("open", to="app", nonce=number)
+        assert (found["session"], found["duplicate"]) == (known, True)
+    assert not lamp.asks("open", to="app", nonce="07")["duplicate"]
+
+    daemon.signal(signal.SIGTERM)
+    assert daemon.ended() == 0
+    again = home.start()
+    again.told("READY=1")
+    assert sessions.keys() < {each["session"] for each in asked(home, "sessions")["sessions"]}
+
+
+def test_the_sample_files_of_that_version_are_good(tmp_path: Path) -> None:
+    samples = LEFT_BEHIND / "samples"
+    shown = effective.read(samples / "gateway.yaml", {}, redacted=False)
+    assert {value.key[1] for value in shown if value.key[0] == "adapters"} == {"zigbee", "coap", "mqtt"}
+    assert policy_file.load(samples / "policy.yaml", ("zigbee", "coap", "mqtt")).rules
