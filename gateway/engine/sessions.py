@@ -253,13 +253,13 @@ class Session:
         if client is not None:
             if self.client != flow.sender or flow.last_random != client.random:
                 self.client, self.chosen, self.answer = flow.sender, 0, b""
+                other.answered(False)
             flow.last_random, flow.owed = client.random, 0
             self.early = self.early or client.early_data
             other.connection_id = client.connection_id
-        if server is None:
-            return
-        other.answered(server.retry)
-        if not server.retry:
+        if visible.answers:
+            other.answered(server is not None and server.retry)
+        if server is not None and not server.retry:
             self.version, self.chosen = visible.chosen, server.version
             if self.answer not in (b"", server.random):
                 self.other(flow).owed += 1

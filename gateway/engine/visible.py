@@ -18,6 +18,7 @@ from layer.records import (
     CLIENT_HELLO,
     CONNECTION_ID,
     HANDSHAKE,
+    HELLO_VERIFY_REQUEST,
     MAX_HELLO,
     SERVER_HELLO,
     UNIFIED,
@@ -51,11 +52,16 @@ NO_FLIGHT: Final[Flight] = frozenset()
 
 
 class HeldHello(NamedTuple):
-    """What is there of one hello of DTLS; ``pieces``: offsets and octets, in order, with a gap between any two."""
+    """What is there of one hello of DTLS; ``pieces``: offsets and octets, in order, with a gap between any two.
+
+    ``settled``: all of it is there, for the stack that gets it too, as it came in one piece or was answered. Stacks
+    differ in what they make of overlaps, so one of them may still wait for a fragment where we don't.
+    """
 
     message_type: int
     length: int
     pieces: tuple[tuple[int, bytes], ...] = ()
+    settled: bool = False
 
     @property
     def body(self) -> bytes | None:
@@ -66,7 +72,7 @@ class HeldHello(NamedTuple):
 
 
 Held = Mapping[int, HeldHello]
-"""By message_seq: hellos that are not complete, and complete ones, whose repeated fragments are then known."""
+"""By message_seq: hellos that are not settled, and settled ones, whose repeated fragments are then known."""
 
 NOTHING_HELD: Final[Held] = {}
 
@@ -87,6 +93,11 @@ class Visible(NamedTuple):
     server: ServerHelloFacts | None = None
     flight: Flight = NO_FLIGHT
     held: Held = NOTHING_HELD
+
+    @property
+    def answers(self) -> bool:
+        """Whether the sender has the ClientHello of the other end."""
+        return self.server is not None or any(part[0] == HELLO_VERIFY_REQUEST for part in self.flight)
 
     @property
     def offered(self) -> frozenset[str]:
@@ -160,12 +171,17 @@ class DatagramReader:
         self._held = visible.held
 
     def answered(self, retry: bool) -> None:
-        """The other end sent a ServerHello. Of a datagram every record says whether it is in clear."""
+        """The other end has the hello. (Of a datagram every record says whether it is in clear, so ``retry`` says
+        nothing here.)"""
+        self._held = {
+            number: hello if hello.body is None else hello._replace(settled=True)
+            for number, hello in self._held.items()
+        }
 
     @property
     def half_read(self) -> Held:
-        """The hellos that are not complete, to be kept over a restart (``resumed``)."""
-        return {number: hello for number, hello in self._held.items() if hello.body is None}
+        """The hellos that are not settled, to be kept over a restart (``resumed``)."""
+        return {number: hello for number, hello in self._held.items() if not hello.settled}
 
     @classmethod
     def resumed(cls, connection_id: int, half_read: Held) -> DatagramReader:
@@ -184,8 +200,8 @@ def _joined(fragment: HandshakeFragment, held: Held) -> tuple[HeldHello, Held]:
     known = held.get(number)
     hello = HeldHello(fragment.message_type, fragment.length)
     if fragment.whole:
-        hello = hello._replace(pieces=((0, fragment.body),))
-    elif known is not None and known.body is None:
+        hello = hello._replace(pieces=((0, fragment.body),), settled=True)
+    elif known is not None and not known.settled:
         if known[:2] != hello[:2]:
             raise PeerError("a fragment of another message with the same number")
         hello = hello._replace(pieces=_merged(known.pieces, fragment))
@@ -200,7 +216,7 @@ def _joined(fragment: HandshakeFragment, held: Held) -> tuple[HeldHello, Held]:
     if hello.body is not None and hello.message_type == CLIENT_HELLO and number == 0:
         return hello, {number: hello}
     if known is None and len(held) >= _MAX_MESSAGES:
-        held = {other: found for other, found in held.items() if found.body is None}
+        held = {other: found for other, found in held.items() if not found.settled}
         if len(held) >= _MAX_MESSAGES:
             raise PeerError("too many hello messages in fragments")
     return hello, {**held, number: hello}

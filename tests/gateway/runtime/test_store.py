@@ -116,7 +116,13 @@ FLOWS = st.builds(
     connection_id=st.integers(-1, 255),
     half_read=st.dictionaries(
         st.integers(0, 65535),
-        st.builds(HeldHello, COUNTS, COUNTS, st.lists(st.tuples(COUNTS, st.binary(max_size=9)), max_size=2).map(tuple)),
+        st.builds(
+            HeldHello,
+            COUNTS,
+            COUNTS,
+            st.lists(st.tuples(COUNTS, st.binary(max_size=9)), max_size=2).map(tuple),
+            st.just(False),
+        ),
         max_size=2,
     ),
     stream=st.one_of(
