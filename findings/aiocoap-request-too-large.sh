@@ -2,8 +2,8 @@
 # If a device refuses a body with 4.13 and a smaller block size, aiocoap raises an AttributeError or goes on behind the refusal.
 #
 # Software:     aiocoap 0.4.17 as the client, a device with room for 64 octets that does Block1 by RFC 7959; Python 3.
-# Expected:     by RFC 7959, 2.9.3, the Block1 option of a 4.13 is a hint: the client sends the body again from its start, in blocks
-#               of that size, and gets 2.04.
+# Expected:     by RFC 7959, 2.9.3, the Block1 option of a 4.13 is a hint: the client sends the body again from its start, in
+#               blocks of that size, and gets 2.04.
 # Happens:      a body of 200 octets goes without Block1, and its refusal raises "AttributeError: 'NoneType' object has no
 #               attribute 'block_number'" rather than an aiocoap error or an answer. A body of 2,000 octets goes on, in blocks of
 #               64, with block 16, that is behind the 1,024 octets that were refused; the device says 4.08.

@@ -15,7 +15,8 @@ set -eu
 tmp=$(mktemp -d)
 trap 'rm -rf "$tmp"' EXIT
 cd "$tmp"
-npm install --silent --no-audit --no-fund --ignore-scripts --prefix "$tmp" zigbee-herdsman@10.9.5 >npm.log 2>&1 || { cat npm.log; exit 77; }
+npm install --silent --no-audit --no-fund --ignore-scripts --prefix "$tmp" zigbee-herdsman@10.9.5 >npm.log 2>&1 \
+    || { cat npm.log; exit 77; }
 python3 -m venv venv && venv/bin/pip install --quiet zigpy==2.4.0 >pip.log 2>&1 || { cat pip.log; exit 77; }
 
 cat >herdsman.js <<'JS'

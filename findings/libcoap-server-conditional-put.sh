@@ -4,8 +4,8 @@
 # Software:     libcoap3-bin and libcoap3 4.3.1-1 (Debian 12): `coap-server -d 10`, which makes resources by PUT; Python 3.
 # Expected:     4.12 Precondition Failed, or, from a server that doesn't do conditions, 4.02 Bad Option: both options are
 #               critical (RFC 7252, 5.4.1 and 5.10.8).
-# Happens:      PUT with If-None-Match onto a resource that exists is 2.04 and overwrites it; so is PUT with an If-Match that names
-#               no ETag of it. The library counts both options as known and leaves them to the handlers, which don't read
+# Happens:      PUT with If-None-Match onto a resource that exists is 2.04 and overwrites it; so does PUT with an If-Match that
+#               names no ETag of it. The library counts both options as known and leaves them to the handlers, which don't read
 #               them. An option that the library doesn't know is refused with 4.02.
 # Who meets it: who checks a gateway's "create, don't overwrite" or "change only what I saw" against this server, as its tests or
 #               demonstrations do: the condition looks sent and honoured, and never is. Servers that were made from it too.

@@ -127,7 +127,7 @@ class Observations:
         return encode_uint(self._number % SPACE)
 
     def leave(self, token: bytes, *, deregister: bool, now: float) -> None:
-        """The peer deregisters, or registers anew with a token that is in use."""
+        """The peer deregisters, or registers again with a token that is in use."""
         observation = self._by_token.get(token)
         if observation is not None:
             self.end(observation.exchange, Reason.DEREGISTERED if deregister else Reason.REPLACED, now)

@@ -210,9 +210,7 @@ class Twins:
         for key, (join, online) in list(self._strangers.items()):
             if name := gate.name_of(join.source):
                 del self._strangers[key]
-                self._join(join, name, online, now)
-                # What it told before nobody kept.
-                self._outbox.commands.append(Refresh(self._gate.policy.address_of(name)))
+                self._join(join, name, online, now, missed=True)
 
     def tick(self, now: float) -> None:
         """Values grow stale, commands expire."""
@@ -266,8 +264,11 @@ class Twins:
     def _find(self, name: str) -> Twin | None:
         return self._twins.get(self._gate.target_of(name)) if name else None
 
-    def _join(self, join: Join, name: str, online: bool | None, now: float) -> None:
-        """``online``: whether it can be reached, as far as that is known of a device that had no twin by this name."""
+    def _join(self, join: Join, name: str, online: bool | None, now: float, *, missed: bool = False) -> None:
+        """``online``: whether it can be reached, as far as that is known of a device that had no twin by this name.
+
+        ``missed``: it told its values when the policy did not know it yet.
+        """
         if not name:
             self._strangers[join.source.scheme, join.source.claims] = (join, online)
             if len(self._strangers) > MAX_STRANGERS:
@@ -280,6 +281,10 @@ class Twins:
             twin.recall(self._recalled.pop(name, {}), now)
             self._plan(twin)
             self._watches.appear(twin, now)
+            # At a start its adapter reads a device that is always on. One that sleeps it read when it joined, which may
+            # have been before the policy knew it.
+            if not twin.samples and (missed or twin.sleepy):
+                self._outbox.commands.append(Refresh(self._gate.policy.address_of(name)))
         elif twin.join(join):
             self._plan(twin)
             self._watches.changed(twin, now)

@@ -89,7 +89,7 @@ async def test_a_message_id_that_comes_again(home: Home, lamp: Device, kind: int
     # Who repeats itself has its acknowledgement at once, and its answer behind that.
     assert [(each.type, each.code) for each in phone.heard(b"tok")] == [(kind, codes.CHANGED)]
     acknowledged = [each for each in phone.messages if each.type == ACK and each.message_id == 77]
-    assert len(acknowledged) == (3 if kind == CON else 0)
+    assert len(acknowledged) >= 3 if kind == CON else not acknowledged
 
 
 async def test_a_reboot_with_the_same_port_message_id_and_token(home: Home, lamp: Device) -> None:

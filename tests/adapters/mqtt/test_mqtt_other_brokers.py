@@ -16,8 +16,11 @@ from tests.adapters.coap.far_end import tls_record, until
 from tests.adapters.mqtt.other_brokers import POLICY, OldUser, PlainHome, Process, nats, rabbitmq
 from tests.adapters.mqtt.semantic_home import STATE, House
 
-DOTTED = POLICY.replace("  app:", "  hall.lamp: {link: far, user: hall.lamp}\n  app:").replace(
-    "resource: lamp,", "resource: [lamp, hall.lamp],"
+DOTTED = (
+    POLICY.replace("  app:", "  hall.lamp: {link: far, user: hall.lamp}\n  j.doe: {link: mqtt, user: j.doe}\n  app:")
+    .replace("resource: lamp,", "resource: [lamp, hall.lamp],")
+    .rstrip()
+    + "\n  - {id: doe, effect: permit, subject: lamp, resource: j.doe, content: [adtls]}\n"
 )
 SLOW = 15.0
 
@@ -115,3 +118,19 @@ async def test_a_name_that_the_broker_does_not_bear_costs_that_device_only(
         await at.lamp_goes("OFF")
         assert {topic.removesuffix("/availability") for topic in given_up()} <= {"home/hall.lamp"}
         assert "given_up" not in at.home.adapter.status()  # the sessions know nothing of it
+
+
+async def test_a_user_whose_name_the_broker_does_not_bear_costs_its_own_sessions_only(
+    broker: Process, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with scene(tmp_path, broker, monkeypatch) as at:
+        session = await at.app.open("lamp")
+        await at.unit_goes(session, 0)
+        before = at.home.adapter.status()["published"]
+        doomed = at.home.far.open("j.doe")
+        await until(lambda: at.home.adapter.status()["published"] > before, SLOW)
+        await until(lambda: not at.home.adapter.status()["in_flight"] and at.home.state.ready, SLOW)
+        await at.unit_goes(session, 1)
+        given_up = at.home.adapter.status().get("given_up", [])
+        assert {topic.rsplit("/", 1)[0] for topic in given_up} <= {"atls/j.doe/atls"}
+        assert {close.session for close in at.home.far.of(Close)} <= {doomed}

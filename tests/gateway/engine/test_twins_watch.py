@@ -251,6 +251,18 @@ def test_the_policy_may_come_to_know_a_device_that_is_there(stage: Any) -> None:
     assert s.replaces(known) == ["mqtt <- news of #1: device lamp", "mqtt <- news of #1: presence lamp unknown", asked]
 
 
+def test_a_sleeper_that_has_told_nothing_is_asked_at_a_start(stage: Any) -> None:
+    """The policy may have come to know it while the gateway was off, when its adapter had read it long ago."""
+    asked = f"zigbee <- refresh {SUBJECTS[0].claim}"
+    s = stage(EYES).has_a_store()
+    assert s.joins("lamp", STATE, sleepy=True) == ["accepted", asked, "log: joined"]
+    assert s.joins("lamp", STATE, sleepy=True) == ["accepted", "log: joined"]
+    s.tells("lamp", state=True)
+    s.stores()
+    s.restarts()
+    assert s.joins("lamp", STATE, sleepy=True) == ["accepted", "log: joined"]
+
+
 def test_an_adapter_that_goes_away_takes_its_watches_and_the_sight_of_its_devices(stage: Any) -> None:
     s = stage(EYES)
     s.joins("lamp", STATE)

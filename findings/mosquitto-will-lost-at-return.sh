@@ -1,14 +1,17 @@
 #!/bin/sh
-# A will that waits for its Will Delay Interval is lost if the client comes back with Clean Start.
+# Mosquitto loses the will of a client that comes back: within the Will Delay Interval, or over its own open connection.
 #
-# Software:     mosquitto 2.0.11-1.2+deb12u2 (Debian 12), paho-mqtt 2.2.0 with MQTT 5; Python 3.
-# Expected:     Clean Start ends the old session, and a will is due at the end of the delay or of the session, whichever comes
-#               first (MQTT 5, 3.1.2.5 and 3.1.3.2.2): so it is published at once when the client returns.
-# Happens:      it is never published, as if the client had resumed its session. A session that ends by its expiry does
-#               bring the will before the delay is over.
-# Who meets it: who counts on the will of a gateway or device to drop what belonged to its old session: after a crash and a
-#               quick clean restart nobody hears that the session, and all that was queued in it, is gone.
-# What to do:   take no will as no proof; let the client say at its start, with a number of this run, that it began afresh.
+# Software:     mosquitto 2.0.11-1.2+deb12u2 (Debian 12), paho-mqtt 2.2.0; Python 3.
+# Expected:     a client that returns with Clean Start within the delay ended its old session, so the will is due at once (MQTT 5,
+#               3.1.3.2.2). A connection that is taken over by the same client id ended without DISCONNECT, so its will is
+#               published (MQTT 3.1.1, [MQTT-3.1.2-8]), whether the new connection resumes the session or not.
+# Happens:      after a return with Clean Start within the delay the will never comes. At a take-over it comes if the new
+#               connection is a clean one, not if it resumes the session. Without a return it comes, also when the session
+#               expires before the delay ends.
+# Who meets it: who counts on wills to drop what belonged to the former run of a gateway or device: after a crash and a quick
+#               restart nobody hears of it.
+# What to do:   let each client say at its start, in a message with a number of this run, that it began afresh; take the will
+#               as a hint only.
 #
 # Exit: 0 all is as said here; 1 it changed; 77 it can't run (no network, not Debian 12, no Python).
 
@@ -111,29 +114,42 @@ class Client:
 watcher = Client("watcher").subscribe("will/#")
 
 
-def wills(seconds, clean_return=None):
-    """Loses a client that has a will with a delay of 3 s; it comes back after 0.5 s, or not at all."""
+def delayed(seconds, delay, clean_return=None):
+    """Loses a client whose will has this delay; it comes back after 0.5 s, or not at all."""
     expiry = 60 if clean_return is not None else 1
-    Client("device", v5=True, clean=True, expiry=expiry, will="will/device", delay=3).lose()
-    if clean_return is not None:
-        time.sleep(0.5)
-        back = Client("device", v5=True, clean=clean_return, expiry=60)
-        heard = watcher.heard(seconds)
-        assert back.present is not clean_return
-        back.disconnect()
-        return len(heard)
-    return len(watcher.heard(seconds))
+    Client("device", v5=True, expiry=expiry, will="will/device", delay=delay).lose()
+    if clean_return is None:
+        return len(watcher.heard(seconds))
+    time.sleep(0.5)
+    back = Client("device", v5=True, clean=clean_return, expiry=60)
+    assert back.present is not clean_return
+    heard = len(watcher.heard(seconds))
+    back.disconnect()
+    return heard
+
+
+def taken_over(clean):
+    Client("device", clean=clean, will="will/device")
+    second = Client("device", clean=clean)
+    assert second.present is not clean
+    heard = len(watcher.heard(2))
+    second.disconnect()
+    return heard
 
 
 seen = {
-    "back with the session, 5 s": wills(5, clean_return=False),
-    "back with Clean Start, 5 s": wills(5, clean_return=True),
-    "not back, session expiry 1 s, delay 3 s, heard after 2.5 s": wills(2.5),
+    "delay 3 s, back with the session: wills in 5 s": delayed(5, 3, clean_return=False),
+    "delay 3 s, back with Clean Start: wills in 5 s": delayed(5, 3, clean_return=True),
+    "delay 10 s, session expiry 1 s, not back: wills in 5 s": delayed(5, 10),
+    "taken over, session resumed: wills in 2 s": taken_over(clean=False),
+    "taken over, clean: wills in 2 s": taken_over(clean=True),
 }
 stated = {
-    "back with the session, 5 s": 0,
-    "back with Clean Start, 5 s": 0,
-    "not back, session expiry 1 s, delay 3 s, heard after 2.5 s": 1,
+    "delay 3 s, back with the session: wills in 5 s": 0,
+    "delay 3 s, back with Clean Start: wills in 5 s": 0,
+    "delay 10 s, session expiry 1 s, not back: wills in 5 s": 1,
+    "taken over, session resumed: wills in 2 s": 0,
+    "taken over, clean: wills in 2 s": 1,
 }
 for name, answer in seen.items():
     print(f"{name}: {answer}")
