@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections import OrderedDict
+from collections import Counter, OrderedDict
 from collections.abc import Iterator, Set
 from dataclasses import dataclass
 
@@ -26,7 +26,11 @@ class _Closing:
 
 
 class Closes:
-    """At most two for each session that there may be. ``paused``: the schemes whose adapters are not there yet."""
+    """At most two for each session that there may be. ``paused``: the schemes whose adapters are not there yet.
+
+    Where there are more, the receiver that has the most to hear misses the oldest of it: sessions with one sleeper,
+    opened and closed all day, push out nobody else's.
+    """
 
     def __init__(self, limits: EngineLimits, outbox: Outbox, journal: Journal, paused: Set[str]) -> None:
         self._limits = limits
@@ -47,7 +51,7 @@ class Closes:
 
     def send(self, close: Close, to: Address, now: float, asked_by: str | None) -> None:
         while len(self._awake) + len(self._asleep) >= 2 * self._limits.max_sessions:
-            self._give_up(next(iter(self._awake or self._asleep)))
+            self._give_up(self._oldest_of_most())
         closing = _Closing(close, to, now + self._limits.close_timeout, asked_by)
         self._awake[close.id] = closing
         self._transmit(closing)
@@ -114,6 +118,10 @@ class Closes:
 
     def _all(self) -> list[_Closing]:
         return [*self._awake.values(), *self._asleep.values()]
+
+    def _oldest_of_most(self) -> EnvelopeId:
+        most = Counter(closing.to for closing in self._all()).most_common(1)[0][0]
+        return min(closing.close.id for closing in self._all() if closing.to == most)
 
     def _transmit(self, closing: _Closing) -> None:
         if closing.to.scheme not in self._paused:

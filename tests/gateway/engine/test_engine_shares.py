@@ -80,6 +80,23 @@ def test_what_one_sender_lets_wait_leaves_room_for_others(opener: str) -> None:
     assert all(home.sends("phone", session, n, bytes(100))[0].startswith("accepted") for n in range(20))
 
 
+def test_closes_that_one_sleeper_does_not_fetch_push_out_nobody_elses() -> None:
+    home = Stage(*BOTH, limits=EngineLimits(max_sessions=8, subject_opens_burst=1000))
+    home.opens("phone", "app", nonce=b"p")
+    home.settles(max(home.transmits))
+    home.closes("phone", "s1")
+    other = max(home.transmits)
+    assert home.transmits[other].to.scheme == "mqtt", "on its way, and not settled"
+    lost = 0
+    for n in range(100):
+        session = home.opens("app", "lamp", nonce=b"%d" % n)[0].split()[1]
+        home.settles(max(home.transmits))
+        lost += sum("expired" in line for line in home.closes("app", session))
+        home.settles(max(home.transmits), "held")
+    assert lost == 100 - 15, "the oldest of the sleeper's own"
+    assert home.settles(other) == [f"coap <- #{other} s1 delivered"]
+
+
 def test_joins_of_strangers_push_out_the_oldest_and_refuse_nobody() -> None:
     home = Stage(permit("r", "app", "*", actions=DEVICE_ACTIONS))
     joined: list[Any] = []
