@@ -181,6 +181,12 @@ def test_a_question_behind_a_held_command_does_not_share_the_one_before_it() -> 
         s.wants("phone", "lamp", name, value)
         s.settles(max(s.transmits), "held")
     assert s.wants("app", "lamp", "level") == ["accepted", "zigbee <- #4 lamp.level := None"]
+    # Also where it turns out only later that the device sleeps.
+    s = with_lamp()
+    for value in (None, 3, None):
+        s.wants("phone", "lamp", "level", value)
+    assert s.settles(2, "held") == ["zigbee <- #3 lamp.level := 3"]
+    assert s.settles(3, "held") == ["zigbee <- #4 lamp.level := None"]
 
 
 def test_a_stricter_policy_counts_for_what_is_held_and_what_waits() -> None:
