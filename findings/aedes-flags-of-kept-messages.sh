@@ -2,10 +2,10 @@
 # Aedes sends unacknowledged messages again without DUP, and what it kept for an absent client with RETAIN.
 #
 # Software:     aedes 1.2.0 with its memory store, paho-mqtt 2.2.0 with MQTT 3.1.1; Node 20 or later, Python 3.
-# Expected:     DUP on each second sending ([MQTT-3.3.1-1]); RETAIN 0 on a message that comes from a subscription that existed
-#               when it was published, also if the client was away meanwhile ([MQTT-3.3.1-9]).
-# Happens:      the repeated messages have DUP 0. A message that was published with RETAIN while the client was away arrives
-#               with RETAIN 1; to a client that is there it goes with RETAIN 0.
+# Expected:     DUP on each second sending ([MQTT-3.3.1-1]); RETAIN 0 on a message that comes from a subscription that
+#               existed when it was published, also if the client was away meanwhile ([MQTT-3.3.1-9]).
+# Happens:      the repeated messages have DUP 0. A message that was published with RETAIN while the client was away
+#               arrives with RETAIN 1; to a client that is there it goes with RETAIN 0.
 # Who meets it: devices that tell a fresh command from a kept one by RETAIN, or a repetition by DUP, with Node-RED or
 #               another program that has Aedes inside: a fresh command is dropped as stale, or one is carried out twice.
 # What to do:   let commands carry their own number or time; don't read meaning from these two flags.
@@ -15,11 +15,17 @@
 set -eu
 tmp=$(mktemp -d)
 broker=
-trap 'if [ -n "$broker" ]; then kill "$broker" 2>/dev/null || true; wait "$broker" 2>/dev/null || true; fi; rm -rf "$tmp"' EXIT
+cleanup() {
+    [ -z "$broker" ] || { kill "$broker" && wait "$broker"; } 2>/dev/null || true
+    rm -rf "$tmp"
+}
+trap cleanup EXIT
+trap 'exit 1' INT TERM
 cd "$tmp"
 chmod 755 "$tmp"
-npm install --silent --no-audit --no-fund --prefix "$tmp" aedes@1.2.0 >npm.log 2>&1 || { cat npm.log; exit 77; }
-python3 -m venv venv && venv/bin/pip install --quiet paho-mqtt==2.2.0 >pip.log 2>&1 || { cat pip.log; exit 77; }
+npm install --silent --no-audit --no-fund --prefix "$tmp" aedes@1.2.0 >npm.log 2>&1 \
+    || { cat npm.log; exit 77; }
+python3 -m venv venv && venv/bin/pip install --quiet paho-mqtt==2.2.0 >pip.log 2>&1 || { cat pip.log || true; exit 77; }
 
 cat >check.py <<'PY'
 import sys
@@ -57,7 +63,10 @@ class Client:
             self.paho.username_pw_set(*user)
         if will:
             self.paho.will_set(
-                will, b"gone", 1, properties=properties(PacketTypes.WILLMESSAGE, WillDelayInterval=delay) if v5 else None
+                will,
+                b"gone",
+                1,
+                properties=properties(PacketTypes.WILLMESSAGE, WillDelayInterval=delay) if v5 else None,
             )
         session = properties(PacketTypes.CONNECT, SessionExpiryInterval=expiry)
         self.paho.connect("127.0.0.1", PORT, 60, **({"clean_start": clean, "properties": session} if v5 else {}))

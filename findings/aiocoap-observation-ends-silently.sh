@@ -2,13 +2,14 @@
 # Iterating over an aiocoap observation just ends, without an error, if the resource can't be observed or was removed.
 #
 # Software:     aiocoap 0.4.17 as client and server; Python 3.
-# Expected:     `async for notification in request.observation` raises: NotObservable if the answer has no Observe option, and
-#               ObservationCancelled, or an error that carries 4.04, if the server ends the observation by a 4.04.
-# Happens:      for a resource that can't be observed the loop ends at once without a single round; for a removed one the 4.04
-#               comes as if it were a notification, and then the loop ends. Neither raises. A callback
+# Expected:     `async for notification in request.observation` raises: NotObservable if the answer has no Observe
+#               option, and ObservationCancelled, or an error that carries 4.04, if the server ends the observation by a
+#               4.04.
+# Happens:      for a resource that can't be observed the loop ends at once without a single round; for a removed one
+#               the 4.04 comes as if it were a notification, and then the loop ends. Neither raises. A callback
 #               (`register_errback`, deprecated in favour of the loop) gets NotObservable and ObservationCancelled.
-# Who meets it: gateways with a task for each observed resource: the task ends as "done", nothing is logged, and the values
-#               stand still from then on.
+# Who meets it: gateways with a task for each observed resource: the task ends as "done", nothing is logged, and the
+#               values stand still from then on.
 # What to do:   check `response.opt.observe` before the loop and `notification.code` in it; treat the end of the loop as
 #               an error unless you cancelled.
 #
@@ -17,8 +18,9 @@
 set -eu
 tmp=$(mktemp -d)
 trap 'rm -rf "$tmp"' EXIT
+trap 'exit 1' INT TERM
 cd "$tmp"
-python3 -m venv venv && venv/bin/pip install --quiet aiocoap==0.4.17 >pip.log 2>&1 || { cat pip.log; exit 77; }
+python3 -m venv venv && venv/bin/pip install --quiet aiocoap==0.4.17 >pip.log 2>&1 || { cat pip.log || true; exit 77; }
 
 cat >check.py <<'PY'
 import asyncio

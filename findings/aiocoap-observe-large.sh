@@ -1,28 +1,33 @@
 #!/bin/sh
-# An aiocoap server sends an observed resource of 3,000 octets in one datagram; libcoap's client drops it and asks again.
+# An aiocoap server sends an observed resource of 3,000 octets in one datagram; libcoap's client drops it.
 #
 # Software:     aiocoap 0.4.17 as the server; libcoap3-bin and libcoap3 4.3.1-1 (Debian 12) as the client; Python 3.
-# Expected:     notifications are block-wise as plain answers are (RFC 7959, 2.6): 1,024 octets with a Block2 option, and
-#               the client gets the rest; a Block2 option in the registration (here for 256 octets) sets the size.
-# Happens:      a plain GET is answered in blocks. With Observe, first answer and notifications come whole in one datagram of
-#               about 3,008 octets without Block2, even if the client asked for blocks of 256. aiocoap's client reads
-#               that; libcoap's has no room for it ("pdu too big"), sends Reset, and never shows a value.
-# Who meets it: whoever lets devices observe something that grows: a list of devices, a SenML pack, a log. It works until the
-#               pack outgrows one datagram, and between two ends of aiocoap for longer.
-# What to do:   keep observed representations below 1,024 octets (one resource for each device); for larger ones notify a
-#               version and let the client GET.
+# Expected:     notifications are block-wise as plain answers are (RFC 7959, 2.6): 1,024 octets with a Block2 option,
+#               and the client gets the rest; a Block2 option in the registration (here for 256 octets) sets the size.
+# Happens:      a plain GET is answered in blocks. With Observe, first answer and notifications come whole in one
+#               datagram of about 3,008 octets without Block2, even if the client asked for blocks of 256. aiocoap's
+#               client reads that; libcoap's has no room for it ("pdu too big"), sends Reset, and never shows a value.
+# Who meets it: whoever lets devices observe something that grows: a list of devices, a SenML pack, a log. It works
+#               until the pack outgrows one datagram, and between two ends of aiocoap for longer.
+# What to do:   keep observed representations below 1,024 octets (one resource for each device); for larger ones notify
+#               a version and let the client GET.
 #
 # Exit: 0 all is as said here; 1 it changed; 77 it can't run (no network, not Debian 12, no Python).
 
 set -eu
 tmp=$(mktemp -d)
 server=
-trap 'if [ -n "$server" ]; then kill "$server" 2>/dev/null || true; fi; rm -rf "$tmp"' EXIT
+cleanup() {
+    [ -z "$server" ] || { kill "$server" && wait "$server"; } 2>/dev/null || true
+    rm -rf "$tmp"
+}
+trap cleanup EXIT
+trap 'exit 1' INT TERM
 cd "$tmp"
 chmod 755 "$tmp"
 apt-get download libcoap3-bin=4.3.1-1 libcoap3=4.3.1-1 >apt.log 2>&1 || { cat apt.log; exit 77; }
 for package in *.deb; do dpkg -x "$package" root; done
-python3 -m venv venv && venv/bin/pip install --quiet aiocoap==0.4.17 >pip.log 2>&1 || { cat pip.log; exit 77; }
+python3 -m venv venv && venv/bin/pip install --quiet aiocoap==0.4.17 >pip.log 2>&1 || { cat pip.log || true; exit 77; }
 
 cat >server.py <<'PY'
 import asyncio
@@ -109,7 +114,10 @@ for name, answer in seen.items():
 sys.exit(0 if seen == stated else 1)
 PY
 
-port=$(python3 -c 'import socket; s = socket.socket(type=socket.SOCK_DGRAM); s.bind(("127.0.0.1", 0)); print(s.getsockname()[1])')
+port=$(python3 -c 'import socket
+s = socket.socket(type=socket.SOCK_DGRAM)
+s.bind(("127.0.0.1", 0))
+print(s.getsockname()[1])')
 venv/bin/python server.py "$port" >server.log 2>&1 &
 server=$!
 until grep -q listening server.log; do kill -0 "$server" && sleep 0.1; done

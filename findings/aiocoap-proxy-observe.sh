@@ -1,24 +1,31 @@
 #!/bin/sh
-# aiocoap-proxy answers every request with Observe by 5.00, and none with Proxy-Uri; it forwards Hop-Limit without counting.
+# aiocoap-proxy answers each Observe by 5.00 and each Proxy-Uri by 5.01; it forwards Hop-Limit uncounted.
 #
-# Software:     aiocoap 0.4.17: its command aiocoap-proxy, forward and reverse, its client and an observable resource; Python 3.
-# Expected:     an observation through the proxy brings a first value and notifications (or a plain answer without Observe, as
-#               RFC 7641 allows); Proxy-Uri is understood as Proxy-Scheme is; Hop-Limit 16 arrives as 15 (RFC 8768).
+# Software:     aiocoap 0.4.17: its command aiocoap-proxy, forward and reverse, its client and an observable resource;
+#               Python 3.
+# Expected:     an observation through the proxy brings a first value and notifications (or a plain answer without
+#               Observe, as RFC 7641 allows); Proxy-Uri is understood as Proxy-Scheme is; Hop-Limit 16 arrives as 15
+#               (RFC 8768).
 # Happens:      a plain GET passes both proxies. With Observe both answer 5.00, and the client has nothing; the logs say
 #               AssertionError. Proxy-Uri is 5.01. Hop-Limit 16 arrives as 16.
-# Who meets it: who puts aiocoap-proxy in front of a gateway or of devices (another network, a test of one's own proxy): all
-#               works until somebody observes.
-# What to do:   observe past this proxy, or poll through it; in a client that must pass it send Proxy-Scheme with Uri-Host, and
-#               repeat a request without Observe after 5.00.
+# Who meets it: who puts aiocoap-proxy in front of a gateway or of devices (another network, a test of one's own proxy):
+#               all works until somebody observes.
+# What to do:   observe past this proxy, or poll through it; in a client that must pass it send Proxy-Scheme with
+#               Uri-Host, and repeat a request without Observe after 5.00.
 #
 # Exit: 0 all is as said here; 1 it changed; 77 it can't run (no network, no Python).
 
 set -eu
 tmp=$(mktemp -d)
 started=
-trap 'for process in $started; do kill "$process" 2>/dev/null || true; done; rm -rf "$tmp"' EXIT
+cleanup() {
+    for process in $started; do { kill "$process" && wait "$process"; } 2>/dev/null || true; done
+    rm -rf "$tmp"
+}
+trap cleanup EXIT
+trap 'exit 1' INT TERM
 cd "$tmp"
-python3 -m venv venv && venv/bin/pip install --quiet aiocoap==0.4.17 >pip.log 2>&1 || { cat pip.log; exit 77; }
+python3 -m venv venv && venv/bin/pip install --quiet aiocoap==0.4.17 >pip.log 2>&1 || { cat pip.log || true; exit 77; }
 
 cat >check.py <<'PY'
 import asyncio
@@ -84,7 +91,7 @@ async def main():
 
         try:
             await asyncio.wait_for(rounds(), 2)
-        except asyncio.TimeoutError:
+        except TimeoutError:
             request.observation.cancel()
         return first.code.dotted, "notifications" if count else "none"
 
@@ -105,7 +112,8 @@ async def main():
         "Observe, forward proxy": await observe(by_forward(observe=0)),
         "Observe, reverse proxy": await observe(by_reverse(observe=0)),
         "an AssertionError in each log": [
-            "AssertionError" in pathlib.Path(name).read_text(errors="replace") for name in ("forward.log", "reverse.log")
+            "AssertionError" in pathlib.Path(name).read_text(errors="replace")
+            for name in ("forward.log", "reverse.log")
         ],
     }
     await client.shutdown()

@@ -1,24 +1,25 @@
 #!/bin/sh
-# If a device refuses a body with 4.13 and a smaller block size, aiocoap raises an AttributeError or goes on behind the refusal.
+# After a 4.13 that names a smaller block size aiocoap raises an AttributeError, or doesn't start over.
 #
 # Software:     aiocoap 0.4.17 as the client, a device with room for 64 octets that does Block1 by RFC 7959; Python 3.
-# Expected:     by RFC 7959, 2.9.3, the Block1 option of a 4.13 is a hint: the client sends the body again from its start, in
-#               blocks of that size, and gets 2.04.
-# Happens:      a body of 200 octets goes without Block1, and its refusal raises "AttributeError: 'NoneType' object has no
-#               attribute 'block_number'" rather than an aiocoap error or an answer. A body of 2,000 octets goes on, in blocks of
-#               64, with block 16, that is behind the 1,024 octets that were refused; the device says 4.08.
-# Who meets it: a gateway that writes configurations or firmware to constrained devices: their buffers are below one block
-#               of 1,024 octets, and this answer is how they say so.
-# What to do:   catch Exception around the request; if the device's size is known, set it before the request, as the check does:
-#               the body then goes in such blocks from the start.
+# Expected:     by RFC 7959, 2.9.3, the Block1 option of a 4.13 is a hint: the client sends the body again from its
+#               start, in blocks of that size, and gets 2.04.
+# Happens:      a body of 200 octets goes without Block1, and its refusal raises "AttributeError: 'NoneType' object has
+#               no attribute 'block_number'" rather than an aiocoap error or an answer. A body of 2,000 octets goes on,
+#               in blocks of 64, with block 16, that is behind the 1,024 octets that were refused; the device says 4.08.
+# Who meets it: a gateway that writes configurations or firmware to constrained devices: their buffers are below one
+#               block of 1,024 octets, and this answer is how they say so.
+# What to do:   catch Exception around the request; if the device's size is known, set it before the request, as the
+#               check does: the body then goes in such blocks from the start.
 #
 # Exit: 0 all is as said here; 1 it changed; 77 it can't run (no network, no Python).
 
 set -eu
 tmp=$(mktemp -d)
 trap 'rm -rf "$tmp"' EXIT
+trap 'exit 1' INT TERM
 cd "$tmp"
-python3 -m venv venv && venv/bin/pip install --quiet aiocoap==0.4.17 >pip.log 2>&1 || { cat pip.log; exit 77; }
+python3 -m venv venv && venv/bin/pip install --quiet aiocoap==0.4.17 >pip.log 2>&1 || { cat pip.log || true; exit 77; }
 
 cat >check.py <<'PY'
 import asyncio

@@ -2,23 +2,30 @@
 # With `allow_anonymous: true` amqtt keeps no session, also not for a client that gives a user name and password.
 #
 # Software:     amqtt 0.12.1 (AnonymousAuthPlugin and FileAuthPlugin), paho-mqtt 2.2.0 with MQTT 3.1.1; Python 3.
-# Expected:     clean_session 0 keeps subscriptions and QoS 1 messages under the client id; user names have no part in it
-#               (MQTT 3.1.1, 3.1.2.4).
-# Happens:      after an absence of three seconds the session is gone: "session present" is 0, what was published meanwhile is
-#               lost, and the subscription too. With `allow_anonymous: false` the same client finds all three.
+# Expected:     clean_session 0 keeps subscriptions and QoS 1 messages under the client id; user names have no part in
+#               it (MQTT 3.1.1, 3.1.2.4).
+# Happens:      after an absence of three seconds the session is gone: "session present" is 0, what was published
+#               meanwhile is lost, and the subscription too. With `allow_anonymous: false` the same client finds all
+#               three.
 # Who meets it: who tests a gateway's persistent sessions against amqtt, or runs it open on a closed network.
-# What to do:   set `allow_anonymous: false` and give every client a user name, also in tests; in the client subscribe again
-#               whenever "session present" is 0.
+# What to do:   set `allow_anonymous: false` and give every client a user name, also in tests; in the client subscribe
+#               again whenever "session present" is 0.
 #
 # Exit: 0 all is as said here; 1 it changed; 77 it can't run (no network, no Python).
 
 set -eu
 tmp=$(mktemp -d)
 brokers=
-trap 'for broker in $brokers; do kill "$broker" 2>/dev/null || true; wait "$broker" 2>/dev/null || true; done; rm -rf "$tmp"' EXIT
+cleanup() {
+    for broker in $brokers; do { kill "$broker" && wait "$broker"; } 2>/dev/null || true; done
+    rm -rf "$tmp"
+}
+trap cleanup EXIT
+trap 'exit 1' INT TERM
 cd "$tmp"
 chmod 755 "$tmp"
-python3 -m venv venv && venv/bin/pip install --quiet amqtt==0.12.1 paho-mqtt==2.2.0 >pip.log 2>&1 || { cat pip.log; exit 77; }
+python3 -m venv venv && venv/bin/pip install --quiet amqtt==0.12.1 paho-mqtt==2.2.0 >pip.log 2>&1 \
+    || { cat pip.log || true; exit 77; }
 
 cat >check.py <<'PY'
 import sys
@@ -56,7 +63,10 @@ class Client:
             self.paho.username_pw_set(*user)
         if will:
             self.paho.will_set(
-                will, b"gone", 1, properties=properties(PacketTypes.WILLMESSAGE, WillDelayInterval=delay) if v5 else None
+                will,
+                b"gone",
+                1,
+                properties=properties(PacketTypes.WILLMESSAGE, WillDelayInterval=delay) if v5 else None,
             )
         session = properties(PacketTypes.CONNECT, SessionExpiryInterval=expiry)
         self.paho.connect("127.0.0.1", PORT, 60, **({"clean_start": clean, "properties": session} if v5 else {}))

@@ -1,14 +1,18 @@
 #!/bin/sh
 # cbor-x writes no SenML that other readers take: integer labels become text, or each record carries tag 259.
 #
-# Software:     cbor-x 1.6.9 with its ordinary `encode` and `decode`, cbor2 6.3.0 as the other end; Node 18 or later, Python 3.
-# Expected:     SenML in CBOR has integers as labels (RFC 8428, 6): a Map {-2 => "dev/", 0 => "t", 2 => 21} comes out as a plain
-#               map with these labels, and such a pack of another program comes in as a Map; an integer of 2^40 stays one.
-# Happens:      a JavaScript object gets text labels ("-2"); a Map gets its integers but tag 259 in front of each record, which
-#               cbor2 doesn't undo. A foreign pack comes in as objects with text labels. 2^40 goes out as a float of 64
-#               bits, and an integer of 64 bits comes in as a BigInt, with which `value + 1` raises a TypeError.
-# Who meets it: gateways and dashboards in Node that speak SenML (or COSE, CWT, CoRE with their integer labels) or pass on
-#               counters: the pack of a Node end is refused by strict readers, and "no such label" meets the other way.
+# Software:     cbor-x 1.6.9 with its ordinary `encode` and `decode`, cbor2 6.3.0 as the other end; Node 18 or later,
+#               Python 3.
+# Expected:     SenML in CBOR has integers as labels (RFC 8428, 6): a Map {-2 => "dev/", 0 => "t", 2 => 21} comes out as
+#               a plain map with these labels, and such a pack of another program comes in as a Map; an integer of 2^40
+#               stays one.
+# Happens:      a JavaScript object gets text labels ("-2"); a Map gets its integers but tag 259 in front of each
+#               record, which cbor2 doesn't undo. A foreign pack comes in as objects with text labels. 2^40 goes out as
+#               a float of 64 bits, and an integer of 64 bits comes in as a BigInt, with which `value + 1` raises a
+#               TypeError.
+# Who meets it: gateways and dashboards in Node that speak SenML (or COSE, CWT, CoRE with their integer labels) or pass
+#               on counters: the pack of a Node end is refused by strict readers, and "no such label" meets the other
+#               way.
 # What to do:   make an Encoder with `mapsAsObjects: false, useTag259ForMaps: false` for both directions, and for large
 #               integers `int64AsNumber: true` when reading, and BigInt when writing.
 #
@@ -17,9 +21,11 @@
 set -eu
 tmp=$(mktemp -d)
 trap 'rm -rf "$tmp"' EXIT
+trap 'exit 1' INT TERM
 cd "$tmp"
-npm install --silent --no-audit --no-fund --ignore-scripts --prefix "$tmp" cbor-x@1.6.9 >npm.log 2>&1 || { cat npm.log; exit 77; }
-python3 -m venv venv && venv/bin/pip install --quiet cbor2==6.3.0 >pip.log 2>&1 || { cat pip.log; exit 77; }
+npm install --silent --no-audit --no-fund --ignore-scripts --prefix "$tmp" cbor-x@1.6.9 >npm.log 2>&1 \
+    || { cat npm.log; exit 77; }
+python3 -m venv venv && venv/bin/pip install --quiet cbor2==6.3.0 >pip.log 2>&1 || { cat pip.log || true; exit 77; }
 
 cat >encode.js <<'JS'
 const { encode, Encoder } = require('cbor-x');

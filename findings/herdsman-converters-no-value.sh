@@ -1,14 +1,16 @@
 #!/bin/sh
-# zigbee-herdsman-converters turns ZCL's "no value" of sensors into numbers: -327.68 degrees, 655.35 %RH, 3.5 million lux.
+# zigbee-herdsman-converters makes numbers of ZCL's "no value": -327.68 degrees, 655.35 %RH, 3.5 million lux.
 #
-# Software:     zigbee-herdsman-converters 26.105.0 (zigbee2mqtt's tables), its generic extensions for sensors; Node 20 or later.
-# Expected:     the values by which a device says that it has none (ZCL: 0x8000 for temperature and pressure, 0xffff for humidity,
-#               illuminance, soil moisture and flow) give no property, as 0xff for a battery does.
-# Happens:      battery 0xff, battery voltage 0xff and power 0x8000 give none. Temperature, pressure, humidity, illuminance, soil
-#               moisture and flow are scaled and go out like measurements. CO2 and PM2.5, which are floats, raise "Value is not
-#               a number" for NaN. An illuminance of 0 ("too low to measure") is about 1 lux.
-# Who meets it: who takes states from zigbee2mqtt over MQTT: a sensor that has no reading (at its start, without its probe)
-#               says so by these values, and a mean, a thermostat or an alarm then sees -327.68.
+# Software:     zigbee-herdsman-converters 26.105.0 (zigbee2mqtt's tables), its generic extensions for sensors; Node 20
+#               or later.
+# Expected:     the values by which a device says that it has none (ZCL: 0x8000 for temperature and pressure, 0xffff for
+#               humidity, illuminance, soil moisture and flow) give no property, as 0xff for a battery does.
+# Happens:      battery 0xff, battery voltage 0xff and power 0x8000 give none. Temperature, pressure, humidity,
+#               illuminance, soil moisture and flow are scaled and go out like measurements. CO2 and PM2.5, which are
+#               floats, raise "Value is not a number" for NaN. An illuminance of 0 ("too low to measure") is about 1
+#               lux.
+# Who meets it: who takes states from zigbee2mqtt over MQTT: a sensor that has no reading (at its start, without its
+#               probe) says so by these values, and a mean, a thermostat or an alarm then sees -327.68.
 # What to do:   behind zigbee2mqtt drop what is outside the range of the physical quantity (humidity above 100); in a
 #               converter of one's own compare with the invalid value before scaling.
 #
@@ -17,18 +19,21 @@
 set -eu
 tmp=$(mktemp -d)
 trap 'rm -rf "$tmp"' EXIT
+trap 'exit 1' INT TERM
 cd "$tmp"
-npm install --silent --no-audit --no-fund --ignore-scripts --prefix "$tmp" zigbee-herdsman-converters@26.105.0 >npm.log 2>&1 \
+npm install --silent --no-audit --no-fund --ignore-scripts --prefix "$tmp" zigbee-herdsman-converters@26.105.0 \
+    >npm.log 2>&1 \
     || { cat npm.log; exit 77; }
 
 cat >check.js <<'JS'
 const extend = require('zigbee-herdsman-converters/lib/modernExtend');
 
-/** What the extension makes of one reported attribute: its first property rounded to 2 places, null for none, or the error. */
+/** What becomes of one reported attribute: its first property rounded to 2 places, null for none, or the error. */
 function convert(extension, cluster, data) {
   const device = { modelID: 'sensor', manufacturerName: 'maker', ieeeAddr: '0x0000000000000001' };
   const divisors = { acPowerMultiplier: 1, acPowerDivisor: 1 };
-  const endpoint = { ID: 1, getDevice: () => device, getClusterAttributeValue: (name, attribute) => divisors[attribute] };
+  const getClusterAttributeValue = (name, attribute) => divisors[attribute];
+  const endpoint = { ID: 1, getDevice: () => device, getClusterAttributeValue };
   const message = { data, cluster, type: 'attributeReport', endpoint, device, meta: {}, groupID: 0 };
   const model = { model: 'sensor', vendor: 'maker', meta: {}, exposes: [] };
   for (const converter of extension.fromZigbee) {
@@ -43,7 +48,8 @@ function convert(extension, cluster, data) {
   throw new Error(`no converter for ${cluster}`);
 }
 
-const measured = (extension, cluster, ...values) => values.map((measuredValue) => convert(extension, cluster, { measuredValue }));
+const measured = (extension, cluster, ...values) =>
+  values.map((measuredValue) => convert(extension, cluster, { measuredValue }));
 const battery = extend.battery({ voltage: true });
 const seen = {
   'temperature, 2150 and 0x8000': measured(extend.temperature(), 'msTemperatureMeasurement', 2150, -0x8000),
@@ -54,7 +60,8 @@ const seen = {
   'flow, 100 and 0xffff': measured(extend.flow(), 'msFlowMeasurement', 100, 0xffff),
   'CO2, 0.0004 and NaN': measured(extend.co2(), 'msCO2', 0.0004, NaN),
   'PM2.5, 12 and NaN': measured(extend.pm25(), 'pm25Measurement', 12, NaN),
-  'battery, 200 and 0xff': [200, 0xff].map((value) => convert(battery, 'genPowerCfg', { batteryPercentageRemaining: value })),
+  'battery, 200 and 0xff': [200, 0xff].map(
+    (value) => convert(battery, 'genPowerCfg', { batteryPercentageRemaining: value })),
   'battery voltage, 30 and 0xff': [30, 0xff].map((value) => convert(battery, 'genPowerCfg', { batteryVoltage: value })),
   'power, 100 and 0x8000': [100, -0x8000].map(
     (value) => convert(extend.electricityMeter({}), 'haElectricalMeasurement', { activePower: value })),

@@ -1,30 +1,33 @@
 #!/bin/sh
 # zigbee-herdsman drops a whole report if one value in it is a ZCL float of 16 bits; zigpy reads it.
 #
-# Software:     zigbee-herdsman 10.9.5 (what zigbee2mqtt reads frames with), zigpy 2.4.0; Node 20 or later, Python 3.11 or later.
+# Software:     zigbee-herdsman 10.9.5 (what zigbee2mqtt reads frames with), zigpy 2.4.0; Node 20 or later, Python 3.11
+#               or later.
 # Expected:     both read semi-precision floats (ZCL type 0x38), as they read those of 32 and 64 bits.
-# Happens:      herdsman has no reader for 0x38 and raises "Read for '56' not available", for the whole frame: the values before
-#               and behind it are lost as well. zigpy gives all three.
-# Who meets it: who gives a device of one's own this type to save two octets, tries it with zigpy and then finds nothing in
-#               zigbee2mqtt.
-# What to do:   report floats as 0x39 (32 bits); put attributes of rare types in a frame of their own.
+# Happens:      herdsman has no reader for 0x38 and raises "Read for '56' not available", for the whole frame: the
+#               values before and behind it are lost as well. zigpy gives all three.
+# Who meets it: who gives a device of one's own this type to save two octets, tries it with zigpy and then finds nothing
+#               in zigbee2mqtt.
+# What to do:   report floats as 0x39 (32 bits); put attributes of rare types in a separate frame.
 #
 # Exit: 0 all is as said here; 1 it changed; 77 it can't run (no network, no Node, no Python).
 
 set -eu
 tmp=$(mktemp -d)
 trap 'rm -rf "$tmp"' EXIT
+trap 'exit 1' INT TERM
 cd "$tmp"
 npm install --silent --no-audit --no-fund --ignore-scripts --prefix "$tmp" zigbee-herdsman@10.9.5 >npm.log 2>&1 \
     || { cat npm.log; exit 77; }
-python3 -m venv venv && venv/bin/pip install --quiet zigpy==2.4.0 >pip.log 2>&1 || { cat pip.log; exit 77; }
+python3 -m venv venv && venv/bin/pip install --quiet zigpy==2.4.0 >pip.log 2>&1 || { cat pip.log || true; exit 77; }
 
 cat >herdsman.js <<'JS'
 const { Zcl } = require('zigbee-herdsman');
 const read = (hex) => {
   const octets = Buffer.from(hex, 'hex');
   try {
-    return Zcl.Frame.fromBuffer(0x000c, Zcl.Header.fromBuffer(octets), octets, {}).payload.map((record) => record.attrData);
+    const frame = Zcl.Frame.fromBuffer(0x000c, Zcl.Header.fromBuffer(octets), octets, {});
+    return frame.payload.map((record) => record.attrData);
   } catch (error) {
     return error.message;
   }
@@ -55,7 +58,7 @@ frames = {bits: REPORT + OUT_OF_SERVICE + value + RESOLUTION for bits, value in 
 run = subprocess.run(["node", "herdsman.js", *frames.values()], check=True, capture_output=True, timeout=60)
 seen = {
     "zigpy": {bits: zigpy(frame) for bits, frame in frames.items()},
-    "herdsman": dict(zip(frames, json.loads(run.stdout))),
+    "herdsman": dict(zip(frames, json.loads(run.stdout), strict=True)),
 }
 values = [0, 1.0, 0.5]
 stated = {

@@ -1,23 +1,30 @@
 #!/bin/sh
 # libcoap's example server carries out a PUT whose If-Match or If-None-Match doesn't hold.
 #
-# Software:     libcoap3-bin and libcoap3 4.3.1-1 (Debian 12): `coap-server -d 10`, which makes resources by PUT; Python 3.
-# Expected:     4.12 Precondition Failed, or, from a server that doesn't do conditions, 4.02 Bad Option: both options are
-#               critical (RFC 7252, 5.4.1 and 5.10.8).
-# Happens:      PUT with If-None-Match onto a resource that exists is 2.04 and overwrites it; so does PUT with an If-Match that
-#               names no ETag of it. The library counts both options as known and leaves them to the handlers, which don't read
-#               them. An option that the library doesn't know is refused with 4.02.
-# Who meets it: who checks a gateway's "create, don't overwrite" or "change only what I saw" against this server, as its tests or
-#               demonstrations do: the condition looks sent and honoured, and never is. Servers that were made from it too.
-# What to do:   test conditions against another server; in a libcoap server of one's own read both options in every PUT and
-#               DELETE handler.
+# Software:     libcoap3-bin and libcoap3 4.3.1-1 (Debian 12): `coap-server -d 10`, which makes resources by PUT; Python
+#               3.
+# Expected:     4.12 Precondition Failed, or, from a server that doesn't do conditions, 4.02 Bad Option: both options
+#               are critical (RFC 7252, 5.4.1 and 5.10.8).
+# Happens:      PUT with If-None-Match onto a resource that exists is 2.04 and overwrites it; so does PUT with an
+#               If-Match that names no ETag of it. The library counts both options as known and leaves them to the
+#               handlers, which don't read them. An option that the library doesn't know is refused with 4.02.
+# Who meets it: who checks a gateway's "create, don't overwrite" or "change only what I saw" against this server, as its
+#               tests or demonstrations do: the condition looks sent and honoured, and never is. Servers that were made
+#               from it too.
+# What to do:   test conditions against another server; in a libcoap server of one's own read both options in every PUT
+#               and DELETE handler.
 #
 # Exit: 0 all is as said here; 1 it changed; 77 it can't run (no network, not Debian 12, no Python).
 
 set -eu
 tmp=$(mktemp -d)
 server=
-trap 'if [ -n "$server" ]; then kill "$server" 2>/dev/null || true; fi; rm -rf "$tmp"' EXIT
+cleanup() {
+    [ -z "$server" ] || { kill "$server" && wait "$server"; } 2>/dev/null || true
+    rm -rf "$tmp"
+}
+trap cleanup EXIT
+trap 'exit 1' INT TERM
 cd "$tmp"
 chmod 755 "$tmp"
 apt-get download libcoap3-bin=4.3.1-1 libcoap3=4.3.1-1 >apt.log 2>&1 || { cat apt.log; exit 77; }
@@ -85,7 +92,10 @@ for name, answer in seen.items():
 sys.exit(0 if seen == stated else 1)
 PY
 
-port=$(python3 -c 'import socket; s = socket.socket(type=socket.SOCK_DGRAM); s.bind(("127.0.0.1", 0)); print(s.getsockname()[1])')
+port=$(python3 -c 'import socket
+s = socket.socket(type=socket.SOCK_DGRAM)
+s.bind(("127.0.0.1", 0))
+print(s.getsockname()[1])')
 LD_LIBRARY_PATH=$(dirname "$(find root -name 'libcoap-3-notls.so.3')")
 export LD_LIBRARY_PATH
 root/usr/bin/coap-server-notls -v 4 -d 10 -A 127.0.0.1 -p "$port" >server.log 2>&1 &

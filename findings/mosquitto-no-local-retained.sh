@@ -2,12 +2,12 @@
 # Mosquitto sends a client's own retained message back to it at SUBSCRIBE, although the subscription says No Local.
 #
 # Software:     mosquitto 2.0.11-1.2+deb12u2 (Debian 12), paho-mqtt 2.2.0 with MQTT 5; Python 3.
-# Expected:     No Local keeps every message of the client away from it, kept or not: MQTT 5, 3.8.3.1 speaks of the client id
-#               of the publisher, and the broker still knows it.
-# Happens:      a live message of the client's is kept away; its retained message comes at each SUBSCRIBE, RETAIN set, and
-#               also on the next connection of the same client id.
-# Who meets it: a gateway or a bridge that both publishes states (retained) and subscribes to the same tree for commands or
-#               for what others publish: after each start it reads its own last states as if somebody had sent them.
+# Expected:     No Local keeps every message of the client away from it, kept or not: MQTT 5, 3.8.3.1 speaks of the
+#               client id of the publisher, and the broker still knows it.
+# Happens:      a live message of the client's is kept away; its retained message comes at each SUBSCRIBE, RETAIN set,
+#               and also on the next connection of the same client id.
+# Who meets it: a gateway or a bridge that both publishes states (retained) and subscribes to the same tree for commands
+#               or for what others publish: after each start it reads its own last states as if somebody had sent them.
 # What to do:   keep states and commands in different topics, or subscribe with Retain Handling 2 ("never").
 #
 # Exit: 0 all is as said here; 1 it changed; 77 it can't run (no network, not Debian 12, no Python).
@@ -15,13 +15,18 @@
 set -eu
 tmp=$(mktemp -d)
 broker=
-trap 'if [ -n "$broker" ]; then kill "$broker" 2>/dev/null || true; wait "$broker" 2>/dev/null || true; fi; rm -rf "$tmp"' EXIT
+cleanup() {
+    [ -z "$broker" ] || { kill "$broker" && wait "$broker"; } 2>/dev/null || true
+    rm -rf "$tmp"
+}
+trap cleanup EXIT
+trap 'exit 1' INT TERM
 cd "$tmp"
 chmod 755 "$tmp"
 packages="mosquitto=2.0.11-1.2+deb12u2 libdlt2 libwrap0 libcjson1 libnsl2 libtirpc3"
 apt-get download $packages >apt.log 2>&1 || { cat apt.log; exit 77; }
 for package in *.deb; do dpkg -x "$package" root; done
-python3 -m venv venv && venv/bin/pip install --quiet paho-mqtt==2.2.0 >pip.log 2>&1 || { cat pip.log; exit 77; }
+python3 -m venv venv && venv/bin/pip install --quiet paho-mqtt==2.2.0 >pip.log 2>&1 || { cat pip.log || true; exit 77; }
 
 cat >check.py <<'PY'
 import sys
@@ -59,7 +64,10 @@ class Client:
             self.paho.username_pw_set(*user)
         if will:
             self.paho.will_set(
-                will, b"gone", 1, properties=properties(PacketTypes.WILLMESSAGE, WillDelayInterval=delay) if v5 else None
+                will,
+                b"gone",
+                1,
+                properties=properties(PacketTypes.WILLMESSAGE, WillDelayInterval=delay) if v5 else None,
             )
         session = properties(PacketTypes.CONNECT, SessionExpiryInterval=expiry)
         self.paho.connect("127.0.0.1", PORT, 60, **({"clean_start": clean, "properties": session} if v5 else {}))

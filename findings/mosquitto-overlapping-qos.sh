@@ -1,13 +1,13 @@
 #!/bin/sh
-# With two subscriptions that match, Mosquitto delivers at the lower QoS of the two to an MQTT 3.1.1 client that is connected.
+# With two subscriptions that match, Mosquitto delivers at the lower QoS to a connected MQTT 3.1.1 client.
 #
 # Software:     mosquitto 2.0.11-1.2+deb12u2 (Debian 12), paho-mqtt 2.2.0 with MQTT 3.1.1; Python 3.
 # Expected:     one copy at the highest QoS of the matching subscriptions (MQTT 3.1.1, [MQTT-3.3.5-1]).
-# Happens:      one copy, at QoS 0 if `home/+` has QoS 0 and `home/#` has QoS 1, in whichever order they were made. While the
-#               client is away its queue holds the copy of QoS 1, so the outcome depends on the moment. With MQTT 5 there
-#               are two copies, one for each subscription.
-# Who meets it: a client with a narrow subscription for display and a wide one for its records, or two parts of one program
-#               that share a connection: adding the QoS 0 subscription takes the acknowledgement from the other.
+# Happens:      one copy, at QoS 0 if `home/+` has QoS 0 and `home/#` has QoS 1, in whichever order they were made.
+#               While the client is away its queue holds the copy of QoS 1, so the outcome depends on the moment. With
+#               MQTT 5 there are two copies, one for each subscription.
+# Who meets it: a client with a narrow subscription for display and a wide one for its records, or two parts of one
+#               program that share a connection: adding the QoS 0 subscription takes the acknowledgement from the other.
 # What to do:   subscribe with one QoS throughout a tree, or use two connections.
 #
 # Exit: 0 all is as said here; 1 it changed; 77 it can't run (no network, not Debian 12, no Python).
@@ -15,13 +15,18 @@
 set -eu
 tmp=$(mktemp -d)
 broker=
-trap 'if [ -n "$broker" ]; then kill "$broker" 2>/dev/null || true; wait "$broker" 2>/dev/null || true; fi; rm -rf "$tmp"' EXIT
+cleanup() {
+    [ -z "$broker" ] || { kill "$broker" && wait "$broker"; } 2>/dev/null || true
+    rm -rf "$tmp"
+}
+trap cleanup EXIT
+trap 'exit 1' INT TERM
 cd "$tmp"
 chmod 755 "$tmp"
 packages="mosquitto=2.0.11-1.2+deb12u2 libdlt2 libwrap0 libcjson1 libnsl2 libtirpc3"
 apt-get download $packages >apt.log 2>&1 || { cat apt.log; exit 77; }
 for package in *.deb; do dpkg -x "$package" root; done
-python3 -m venv venv && venv/bin/pip install --quiet paho-mqtt==2.2.0 >pip.log 2>&1 || { cat pip.log; exit 77; }
+python3 -m venv venv && venv/bin/pip install --quiet paho-mqtt==2.2.0 >pip.log 2>&1 || { cat pip.log || true; exit 77; }
 
 cat >check.py <<'PY'
 import sys
@@ -59,7 +64,10 @@ class Client:
             self.paho.username_pw_set(*user)
         if will:
             self.paho.will_set(
-                will, b"gone", 1, properties=properties(PacketTypes.WILLMESSAGE, WillDelayInterval=delay) if v5 else None
+                will,
+                b"gone",
+                1,
+                properties=properties(PacketTypes.WILLMESSAGE, WillDelayInterval=delay) if v5 else None,
             )
         session = properties(PacketTypes.CONNECT, SessionExpiryInterval=expiry)
         self.paho.connect("127.0.0.1", PORT, 60, **({"clean_start": clean, "properties": session} if v5 else {}))

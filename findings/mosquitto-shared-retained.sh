@@ -3,10 +3,10 @@
 #
 # Software:     mosquitto 2.0.11-1.2+deb12u2 (Debian 12), paho-mqtt 2.2.0 with MQTT 5; Python 3.
 # Expected:     none: by MQTT 5, 3.3.1.3, retained messages are sent for a new subscription that is not shared.
-# Happens:      each member gets the whole of what is kept when it subscribes, so that a group of three handles it three times,
-#               and once more for each restart. Live messages go to one member each, as they should.
-# Who meets it: who lets several workers behind a gateway share `$share/GROUP/...` so that each message is worked on once
-#               (billing, alarms, writing to a database).
+# Happens:      each member gets the whole of what is kept when it subscribes, so that a group of three handles it three
+#               times, and once more for each restart. Live messages go to one member each, as they should.
+# Who meets it: who lets several workers behind a gateway share `$share/GROUP/...` so that each message is worked on
+#               once (billing, alarms, writing to a database).
 # What to do:   in a member pass over messages with RETAIN set, or subscribe with Retain Handling 2 ("never").
 #
 # Exit: 0 all is as said here; 1 it changed; 77 it can't run (no network, not Debian 12, no Python).
@@ -14,13 +14,18 @@
 set -eu
 tmp=$(mktemp -d)
 broker=
-trap 'if [ -n "$broker" ]; then kill "$broker" 2>/dev/null || true; wait "$broker" 2>/dev/null || true; fi; rm -rf "$tmp"' EXIT
+cleanup() {
+    [ -z "$broker" ] || { kill "$broker" && wait "$broker"; } 2>/dev/null || true
+    rm -rf "$tmp"
+}
+trap cleanup EXIT
+trap 'exit 1' INT TERM
 cd "$tmp"
 chmod 755 "$tmp"
 packages="mosquitto=2.0.11-1.2+deb12u2 libdlt2 libwrap0 libcjson1 libnsl2 libtirpc3"
 apt-get download $packages >apt.log 2>&1 || { cat apt.log; exit 77; }
 for package in *.deb; do dpkg -x "$package" root; done
-python3 -m venv venv && venv/bin/pip install --quiet paho-mqtt==2.2.0 >pip.log 2>&1 || { cat pip.log; exit 77; }
+python3 -m venv venv && venv/bin/pip install --quiet paho-mqtt==2.2.0 >pip.log 2>&1 || { cat pip.log || true; exit 77; }
 
 cat >check.py <<'PY'
 import sys
@@ -58,7 +63,10 @@ class Client:
             self.paho.username_pw_set(*user)
         if will:
             self.paho.will_set(
-                will, b"gone", 1, properties=properties(PacketTypes.WILLMESSAGE, WillDelayInterval=delay) if v5 else None
+                will,
+                b"gone",
+                1,
+                properties=properties(PacketTypes.WILLMESSAGE, WillDelayInterval=delay) if v5 else None,
             )
         session = properties(PacketTypes.CONNECT, SessionExpiryInterval=expiry)
         self.paho.connect("127.0.0.1", PORT, 60, **({"clean_start": clean, "properties": session} if v5 else {}))

@@ -2,29 +2,35 @@
 # Mosquitto loses the will of a client that comes back: within the Will Delay Interval, or over its own open connection.
 #
 # Software:     mosquitto 2.0.11-1.2+deb12u2 (Debian 12), paho-mqtt 2.2.0; Python 3.
-# Expected:     a client that returns with Clean Start within the delay ended its old session, so the will is due at once (MQTT 5,
-#               3.1.3.2.2). A connection that is taken over by the same client id ended without DISCONNECT, so its will is
-#               published (MQTT 3.1.1, [MQTT-3.1.2-8]), whether the new connection resumes the session or not.
-# Happens:      after a return with Clean Start within the delay the will never comes. At a take-over it comes if the new
-#               connection is a clean one, not if it resumes the session. Without a return it comes, also when the session
-#               expires before the delay ends.
-# Who meets it: who counts on wills to drop what belonged to the former run of a gateway or device: after a crash and a quick
-#               restart nobody hears of it.
-# What to do:   let each client say at its start, in a message with a number of this run, that it began afresh; take the will
-#               as a hint only.
+# Expected:     a client that returns with Clean Start within the delay ended its old session, so the will is due at
+#               once (MQTT 5, 3.1.3.2.2). A connection that is taken over by the same client id ended without
+#               DISCONNECT, so its will is published (MQTT 3.1.1, [MQTT-3.1.2-8]), whether the new connection resumes
+#               the session or not.
+# Happens:      after a return with Clean Start within the delay the will never comes. At a take-over it comes if the
+#               new connection is a clean one, not if it resumes the session. Without a return it comes, also when the
+#               session expires before the delay ends.
+# Who meets it: who counts on wills to drop what belonged to the former run of a gateway or device: after a crash and a
+#               quick restart nobody hears of it.
+# What to do:   let each client say at its start, in a message with a number of this run, that it began afresh; take the
+#               will as a hint only.
 #
 # Exit: 0 all is as said here; 1 it changed; 77 it can't run (no network, not Debian 12, no Python).
 
 set -eu
 tmp=$(mktemp -d)
 broker=
-trap 'if [ -n "$broker" ]; then kill "$broker" 2>/dev/null || true; wait "$broker" 2>/dev/null || true; fi; rm -rf "$tmp"' EXIT
+cleanup() {
+    [ -z "$broker" ] || { kill "$broker" && wait "$broker"; } 2>/dev/null || true
+    rm -rf "$tmp"
+}
+trap cleanup EXIT
+trap 'exit 1' INT TERM
 cd "$tmp"
 chmod 755 "$tmp"
 packages="mosquitto=2.0.11-1.2+deb12u2 libdlt2 libwrap0 libcjson1 libnsl2 libtirpc3"
 apt-get download $packages >apt.log 2>&1 || { cat apt.log; exit 77; }
 for package in *.deb; do dpkg -x "$package" root; done
-python3 -m venv venv && venv/bin/pip install --quiet paho-mqtt==2.2.0 >pip.log 2>&1 || { cat pip.log; exit 77; }
+python3 -m venv venv && venv/bin/pip install --quiet paho-mqtt==2.2.0 >pip.log 2>&1 || { cat pip.log || true; exit 77; }
 
 cat >check.py <<'PY'
 import sys
@@ -62,7 +68,10 @@ class Client:
             self.paho.username_pw_set(*user)
         if will:
             self.paho.will_set(
-                will, b"gone", 1, properties=properties(PacketTypes.WILLMESSAGE, WillDelayInterval=delay) if v5 else None
+                will,
+                b"gone",
+                1,
+                properties=properties(PacketTypes.WILLMESSAGE, WillDelayInterval=delay) if v5 else None,
             )
         session = properties(PacketTypes.CONNECT, SessionExpiryInterval=expiry)
         self.paho.connect("127.0.0.1", PORT, 60, **({"clean_start": clean, "properties": session} if v5 else {}))

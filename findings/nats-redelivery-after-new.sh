@@ -2,26 +2,31 @@
 # NATS gives a returning MQTT client the new messages first; the unacknowledged ones follow up to 30 s later.
 #
 # Software:     nats-server 2.9.10-1+b3 (Debian 12) with JetStream and MQTT, paho-mqtt 2.2.0 with MQTT 3.1.1; Python 3.
-# Expected:     at the reconnect of a session the unacknowledged QoS 1 messages are sent again, in order, with DUP, before
-#               anything newer (MQTT 3.1.1, 4.4 and 4.6).
+# Expected:     at the reconnect of a session the unacknowledged QoS 1 messages are sent again, in order, with DUP,
+#               before anything newer (MQTT 3.1.1, 4.4 and 4.6).
 # Happens:      the newer message comes at once; those that were on their way come when JetStream's wait for an
 #               acknowledgement ends, 30 s after they were first sent, with DUP.
 # Who meets it: a device or gateway that loses its connection right after it was sent "on", and is sent "off" after: it
 #               carries out "off", and "on" half a minute later.
-# What to do:   carry a counter or time in each command and refuse an older one; set `ack_wait` in the `mqtt` block lower,
-#               if late is worse than twice.
+# What to do:   carry a counter or time in each command and refuse an older one; set `ack_wait` in the `mqtt` block
+#               lower, if late is worse than twice.
 #
 # Exit: 0 all is as said here; 1 it changed; 77 it can't run (no network, not Debian 12, no Python).
 
 set -eu
 tmp=$(mktemp -d)
 broker=
-trap 'if [ -n "$broker" ]; then kill "$broker" 2>/dev/null || true; wait "$broker" 2>/dev/null || true; fi; rm -rf "$tmp"' EXIT
+cleanup() {
+    [ -z "$broker" ] || { kill "$broker" && wait "$broker"; } 2>/dev/null || true
+    rm -rf "$tmp"
+}
+trap cleanup EXIT
+trap 'exit 1' INT TERM
 cd "$tmp"
 chmod 755 "$tmp"
 apt-get download nats-server=2.9.10-1+b3 >apt.log 2>&1 || { cat apt.log; exit 77; }
 for package in *.deb; do dpkg -x "$package" root; done
-python3 -m venv venv && venv/bin/pip install --quiet paho-mqtt==2.2.0 >pip.log 2>&1 || { cat pip.log; exit 77; }
+python3 -m venv venv && venv/bin/pip install --quiet paho-mqtt==2.2.0 >pip.log 2>&1 || { cat pip.log || true; exit 77; }
 
 cat >check.py <<'PY'
 import sys
@@ -59,7 +64,10 @@ class Client:
             self.paho.username_pw_set(*user)
         if will:
             self.paho.will_set(
-                will, b"gone", 1, properties=properties(PacketTypes.WILLMESSAGE, WillDelayInterval=delay) if v5 else None
+                will,
+                b"gone",
+                1,
+                properties=properties(PacketTypes.WILLMESSAGE, WillDelayInterval=delay) if v5 else None,
             )
         session = properties(PacketTypes.CONNECT, SessionExpiryInterval=expiry)
         self.paho.connect("127.0.0.1", PORT, 60, **({"clean_start": clean, "properties": session} if v5 else {}))

@@ -1,14 +1,14 @@
 #!/bin/sh
 # node-coap's client joins blocks of two versions of a resource into one body, although their ETags differ.
 #
-# Software:     coap (node-coap) 1.5.0 and aiocoap 0.4.17 as clients of a device whose resource changes between two blocks; Node
-#               18 or later, Python 3.
-# Expected:     blocks belong together only if their ETags are equal (RFC 7959, 2.4): the client raises an error or starts again,
-#               as it must for any resource that lives longer than a transfer.
-# Happens:      aiocoap raises ResourceChanged. node-coap hands out 2.05 with a first block of the old and two of the new
-#               version, 192 octets that never existed, and says nothing.
-# Who meets it: who reads in Node what changes while it is read: lists of devices, SenML packs, logs of a gateway. JSON then
-#               fails to parse at times; a pack of fixed layout gives wrong values without an error.
+# Software:     coap (node-coap) 1.5.0 and aiocoap 0.4.17 as clients of a device whose resource changes between two
+#               blocks; Node 18 or later, Python 3.
+# Expected:     blocks belong together only if their ETags are equal (RFC 7959, 2.4): the client raises an error or
+#               starts again, as it must for any resource that lives longer than a transfer.
+# Happens:      aiocoap raises ResourceChanged. node-coap hands out 2.05 with a first block of the old and two of the
+#               new version, 192 octets that never existed, and says nothing.
+# Who meets it: who reads in Node what changes while it is read: lists of devices, SenML packs, logs of a gateway. JSON
+#               then fails to parse at times; a pack of fixed layout gives wrong values without an error.
 # What to do:   put a version or a checksum into the body, or keep it below one block.
 #
 # Exit: 0 all is as said here; 1 it changed; 77 it can't run (no network, no Node, no Python).
@@ -16,9 +16,11 @@
 set -eu
 tmp=$(mktemp -d)
 trap 'rm -rf "$tmp"' EXIT
+trap 'exit 1' INT TERM
 cd "$tmp"
-npm install --silent --no-audit --no-fund --prefix "$tmp" coap@1.5.0 >npm.log 2>&1 || { cat npm.log; exit 77; }
-python3 -m venv venv && venv/bin/pip install --quiet aiocoap==0.4.17 >pip.log 2>&1 || { cat pip.log; exit 77; }
+npm install --silent --no-audit --no-fund --prefix "$tmp" coap@1.5.0 >npm.log 2>&1 \
+    || { cat npm.log; exit 77; }
+python3 -m venv venv && venv/bin/pip install --quiet aiocoap==0.4.17 >pip.log 2>&1 || { cat pip.log || true; exit 77; }
 
 cat >client.js <<'JS'
 const request = require('coap').request({ hostname: '127.0.0.1', port: Number(process.argv[2]), pathname: '/log' });

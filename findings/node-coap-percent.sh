@@ -1,26 +1,34 @@
 #!/bin/sh
-# node-coap doesn't translate between percent signs in a URL and the octets of Uri-Path and Uri-Query, in neither direction.
+# node-coap doesn't translate between percent signs in a URL and Uri-Path or Uri-Query, in neither direction.
 #
-# Software:     coap (node-coap) 1.5.0 as client and as server, aiocoap 0.4.17 at the other end; Node 18 or later, Python 3.
-# Expected:     RFC 7252, 6.4 and 6.5: a client sends the URL part "a%20b" as the three octets "a b"; a server that shows its
-#               options as a URL writes one path segment "a/b" as "/a%2Fb", and a query "q=x&y" as "q=x%26y".
-# Happens:      the client sends "a%20b" as five octets, so a resource "a b" is 4.04, and a query value keeps its "%26". The
-#               server shows the one segment "a/b" and the two segments "a" and "b" both as "/a/b", and one query option
-#               "q=x&y" looks like two. Between two ends of node-coap all seems right, since both leave the text alone.
-# Who meets it: gateways whose resource names come from people (rooms, devices: "living room", "in/out"), as soon as one end
-#               is node-coap and the other is not.
-# What to do:   choose names of unreserved characters only; in Node pass decoded text to `pathname` and `query`, and read
-#               the server's options one by one (`request.options`) rather than `request.url`.
+# Software:     coap (node-coap) 1.5.0 as client and as server, aiocoap 0.4.17 at the other end; Node 18 or later,
+#               Python 3.
+# Expected:     RFC 7252, 6.4 and 6.5: a client sends the URL part "a%20b" as the three octets "a b"; a server that
+#               shows its options as a URL writes one path segment "a/b" as "/a%2Fb", and a query "q=x&y" as "q=x%26y".
+# Happens:      the client sends "a%20b" as five octets, so a resource "a b" is 4.04, and a query value keeps its "%26".
+#               The server shows the one segment "a/b" and the two segments "a" and "b" both as "/a/b", and one query
+#               option "q=x&y" looks like two. Between two ends of node-coap all seems right, since both leave the text
+#               alone.
+# Who meets it: gateways whose resource names come from people (rooms, devices: "living room", "in/out"), as soon as one
+#               end is node-coap and the other is not.
+# What to do:   choose names of unreserved characters only; in Node pass decoded text to `pathname` and `query`, and
+#               read the server's options one by one (`request.options`) rather than `request.url`.
 #
 # Exit: 0 all is as said here; 1 it changed; 77 it can't run (no network, no Node, no Python).
 
 set -eu
 tmp=$(mktemp -d)
 server=
-trap 'if [ -n "$server" ]; then kill "$server" 2>/dev/null || true; fi; rm -rf "$tmp"' EXIT
+cleanup() {
+    [ -z "$server" ] || { kill "$server" && wait "$server"; } 2>/dev/null || true
+    rm -rf "$tmp"
+}
+trap cleanup EXIT
+trap 'exit 1' INT TERM
 cd "$tmp"
-npm install --silent --no-audit --no-fund --prefix "$tmp" coap@1.5.0 >npm.log 2>&1 || { cat npm.log; exit 77; }
-python3 -m venv venv && venv/bin/pip install --quiet aiocoap==0.4.17 >pip.log 2>&1 || { cat pip.log; exit 77; }
+npm install --silent --no-audit --no-fund --prefix "$tmp" coap@1.5.0 >npm.log 2>&1 \
+    || { cat npm.log; exit 77; }
+python3 -m venv venv && venv/bin/pip install --quiet aiocoap==0.4.17 >pip.log 2>&1 || { cat pip.log || true; exit 77; }
 
 cat >server.js <<'JS'
 const server = require('coap').createServer({type: 'udp4'});

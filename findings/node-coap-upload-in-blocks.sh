@@ -3,10 +3,10 @@
 #
 # Software:     coap (node-coap) 1.5.0 as the server, aiocoap 0.4.17 as the client; Node 18 or later, Python 3.
 # Expected:     the handler runs once, with the 3,000 octets joined, and the client gets 2.04 (RFC 7959, Block1).
-# Happens:      5.00 "Byte offset not the next in line...". node-coap files the blocks under the token of each request, so
-#               only a client that keeps one token for all its blocks is understood. RFC 7959 leaves the tokens to the
-#               client, and aiocoap takes a new one for each block. The same three blocks by hand: 2.05 with one token,
-#               5.00 with three.
+# Happens:      5.00 "Byte offset not the next in line...". node-coap files the blocks under the token of each request,
+#               so only a client that keeps one token for all its blocks is understood. RFC 7959 leaves the tokens to
+#               the client, and aiocoap takes a new one for each block. The same three blocks by hand: 2.05 with one
+#               token, 5.00 with three.
 # Who meets it: whoever sends SenML packs, configurations or firmware from a gateway to a device or cloud end in Node.
 # What to do:   as the client, use one token for all blocks of one body where the peer may be node-coap; as the server's
 #               author, keep bodies below one block (1,024 octets), or read the Block1 option in the handler.
@@ -16,10 +16,16 @@
 set -eu
 tmp=$(mktemp -d)
 server=
-trap 'if [ -n "$server" ]; then kill "$server" 2>/dev/null || true; fi; rm -rf "$tmp"' EXIT
+cleanup() {
+    [ -z "$server" ] || { kill "$server" && wait "$server"; } 2>/dev/null || true
+    rm -rf "$tmp"
+}
+trap cleanup EXIT
+trap 'exit 1' INT TERM
 cd "$tmp"
-npm install --silent --no-audit --no-fund --prefix "$tmp" coap@1.5.0 >npm.log 2>&1 || { cat npm.log; exit 77; }
-python3 -m venv venv && venv/bin/pip install --quiet aiocoap==0.4.17 >pip.log 2>&1 || { cat pip.log; exit 77; }
+npm install --silent --no-audit --no-fund --prefix "$tmp" coap@1.5.0 >npm.log 2>&1 \
+    || { cat npm.log; exit 77; }
+python3 -m venv venv && venv/bin/pip install --quiet aiocoap==0.4.17 >pip.log 2>&1 || { cat pip.log || true; exit 77; }
 
 cat >server.js <<'JS'
 const server = require('coap').createServer({type: 'udp4'});
@@ -82,7 +88,10 @@ for name, answer in seen.items():
 sys.exit(0 if seen == stated else 1)
 PY
 
-port=$(python3 -c 'import socket; s = socket.socket(type=socket.SOCK_DGRAM); s.bind(("127.0.0.1", 0)); print(s.getsockname()[1])')
+port=$(python3 -c 'import socket
+s = socket.socket(type=socket.SOCK_DGRAM)
+s.bind(("127.0.0.1", 0))
+print(s.getsockname()[1])')
 node server.js "$port" >server.log 2>&1 &
 server=$!
 until grep -q listening server.log; do kill -0 "$server" && sleep 0.1; done

@@ -1,27 +1,29 @@
 #!/bin/sh
-# Two parsers of Link headers lose links of a CoRE /.well-known/core: one behind `obs`, the other all that have no `rel`.
+# Two parsers of Link headers lose links of a /.well-known/core: one behind `obs`, the other all without `rel`.
 #
 # Software:     http-link-header 1.1.4 and parse-link-header 2.0.0; LinkHeader 0.4.3 (which aiocoap uses) beside them;
 #               Node 18 or later, Python 3.
 # Expected:     a CoRE link-format document (RFC 6690) has the grammar of a Link header, so both read the three links of
 #               `</s>;rt="temperature";obs,</t>;if="sensor";ct=40,</u>;sz=3`, the flag `obs` (RFC 7641, 6) included.
-# Happens:      http-link-header takes "obs,</t>;if" for the name of an attribute of /s: the link /t is gone, and its "ct" is
-#               now one of /s. With `obs` at the end of the document or without it all links come. parse-link-header gives
-#               nothing, since it files links by "rel", which in link-format is "hosts" unless written. LinkHeader reads all.
-# Who meets it: gateways and dashboards in Node that discover CoAP devices and take a much used parser for the answer: each
-#               resource behind an observable one is missing, and the one before it has a wrong format.
-# What to do:   write a small parser by RFC 6690 (a comma or semicolon counts only outside quotes, an attribute may
-#               have no value), or replace `;obs` outside quotes by `;obs=1` before http-link-header reads.
+# Happens:      http-link-header takes "obs,</t>;if" for the name of an attribute of /s: the link /t is gone, and its
+#               "ct" is now one of /s. With `obs` at the end of the document or without it all links come.
+#               parse-link-header gives nothing, since it files links by "rel", which in link-format is "hosts" unless
+#               written. LinkHeader reads all.
+# Who meets it: gateways and dashboards in Node that discover CoAP devices and take a much used parser for the answer:
+#               each resource behind an observable one is missing, and the one before it has a wrong format.
+# What to do:   write a small parser by RFC 6690 (a comma or semicolon counts only outside quotes, an attribute may have
+#               no value), or replace `;obs` outside quotes by `;obs=1` before http-link-header reads.
 #
 # Exit: 0 all is as said here; 1 it changed; 77 it can't run (no network, no Node, no Python).
 
 set -eu
 tmp=$(mktemp -d)
 trap 'rm -rf "$tmp"' EXIT
+trap 'exit 1' INT TERM
 cd "$tmp"
 npm install --silent --no-audit --no-fund --prefix "$tmp" http-link-header@1.1.4 parse-link-header@2.0.0 >npm.log 2>&1 \
     || { cat npm.log; exit 77; }
-python3 -m venv venv && venv/bin/pip install --quiet LinkHeader==0.4.3 >pip.log 2>&1 || { cat pip.log; exit 77; }
+python3 -m venv venv && venv/bin/pip install --quiet LinkHeader==0.4.3 >pip.log 2>&1 || { cat pip.log || true; exit 77; }
 
 cat >parse.js <<'JS'
 const header = require('http-link-header');
@@ -45,7 +47,10 @@ LAST = '</t>;if="sensor";ct=40,</u>;sz=3,</s>;rt="temperature";obs'
 
 
 def by_linkheader(document):
-    return [[link.href, {name: value or "" for name, value in link.attr_pairs}] for link in link_header.parse(document).links]
+    return [
+        [link.href, {name: value or "" for name, value in link.attr_pairs}]
+        for link in link_header.parse(document).links
+    ]
 
 
 run = subprocess.run(["node", "parse.js", FLAG, VALUE, LAST], check=True, capture_output=True, timeout=60)

@@ -2,14 +2,16 @@
 # zigpy announces a reported NaN as another event than any other report, and forgets the value that follows it.
 #
 # Software:     zigpy 2.4.0, its application class without a radio, Python 3.11 or later.
-# Expected:     ZCL's "no value" of a float (NaN) goes like any other: an AttributeReportedEvent with nan, and after a restart the
-#               attribute has the value that was reported last.
+# Expected:     ZCL's "no value" of a float (NaN) goes like any other: an AttributeReportedEvent with nan, and after a
+#               restart the attribute has the value that was reported last.
 # Happens:      1.5 and 2.5 are AttributeReportedEvent; NaN is only an AttributeUpdatedEvent, which zigpy otherwise uses
-#               where a quirk changed the value (it compares, and NaN differs from itself). The database keeps NaN as NULL, and
-#               its next update asks whether the value differs, which SQL never answers with yes for NULL: a value that
-#               comes within the next half minute is in memory but not in the database, and after a restart the attribute is None.
-# Who meets it: programs that listen for AttributeReportedEvent only: a sensor that says "no value" (Analog Input, CO2, PM2.5
-#               have floats) keeps showing its last good value. And whoever reads attributes from zigpy's cache at start.
+#               where a quirk changed the value (it compares, and NaN differs from itself). The database keeps NaN as
+#               NULL, and its next update asks whether the value differs, which SQL never answers with yes for NULL: a
+#               value that comes within the next half minute is in memory but not in the database, and after a restart
+#               the attribute is None.
+# Who meets it: programs that listen for AttributeReportedEvent only: a sensor that says "no value" (Analog Input, CO2,
+#               PM2.5 have floats) keeps showing its last good value. And whoever reads attributes from zigpy's cache at
+#               start.
 # What to do:   listen for both events; treat NaN and None as "no value"; read float attributes again after a start.
 #
 # Exit: 0 all is as said here; 1 it changed; 77 it can't run (no network, no Python).
@@ -17,8 +19,9 @@
 set -eu
 tmp=$(mktemp -d)
 trap 'rm -rf "$tmp"' EXIT
+trap 'exit 1' INT TERM
 cd "$tmp"
-python3 -m venv venv && venv/bin/pip install --quiet zigpy==2.4.0 >pip.log 2>&1 || { cat pip.log; exit 77; }
+python3 -m venv venv && venv/bin/pip install --quiet zigpy==2.4.0 >pip.log 2>&1 || { cat pip.log || true; exit 77; }
 
 cat >check.py <<'PY'
 import asyncio

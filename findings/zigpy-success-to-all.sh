@@ -2,23 +2,27 @@
 # zigpy answers every command of a device with SUCCESS and does nothing: an alarm sensor believes itself enrolled.
 #
 # Software:     zigpy 2.4.0, its application class without a radio, Python 3.11 or later.
-# Expected:     a Zone Enroll Request (IAS Zone) is answered by a Zone Enroll Response; a Zone Status Change Notification
-#               sets the attribute zone_status; a command that nobody knows is answered UNSUP_CLUSTER_COMMAND.
-# Happens:      the request gets a Default Response with SUCCESS and no Zone Enroll Response; the notification changes no
-#               attribute and makes no attribute event (a listener's cluster_command is called); an unknown command gets
-#               SUCCESS, as does Toggle from a wall button. A read of the Time cluster, in contrast, is answered with the time.
-# Who meets it: who builds on zigpy without Home Assistant's zha: the attribute of a door contact that speaks in notifications
-#               stays empty, and a sensor that asks to be enrolled is left with a SUCCESS that answers something else.
-# What to do:   write ias_cie_addr, listen for cluster_command on 0x0500, send the enrolment's answer, and take the state from
-#               the notification; don't read a device's "SUCCESS" in a trace as proof that anybody acted.
+# Expected:     a Zone Enroll Request (IAS Zone) is answered by a Zone Enroll Response; a Zone Status Change
+#               Notification sets the attribute zone_status; a command that nobody knows is answered
+#               UNSUP_CLUSTER_COMMAND.
+# Happens:      the request gets a Default Response with SUCCESS and no Zone Enroll Response; the notification changes
+#               no attribute and makes no attribute event (a listener's cluster_command is called); an unknown command
+#               gets SUCCESS, as does Toggle from a wall button. A read of the Time cluster, in contrast, is answered
+#               with the time.
+# Who meets it: who builds on zigpy without Home Assistant's zha: the attribute of a door contact that speaks in
+#               notifications stays empty, and a sensor that asks to be enrolled is left with a SUCCESS that answers
+#               something else.
+# What to do:   write ias_cie_addr, listen for cluster_command on 0x0500, send the enrolment's answer, and take the
+#               state from the notification; don't read a device's "SUCCESS" in a trace as proof that anybody acted.
 #
 # Exit: 0 all is as said here; 1 it changed; 77 it can't run (no network, no Python).
 
 set -eu
 tmp=$(mktemp -d)
 trap 'rm -rf "$tmp"' EXIT
+trap 'exit 1' INT TERM
 cd "$tmp"
-python3 -m venv venv && venv/bin/pip install --quiet zigpy==2.4.0 >pip.log 2>&1 || { cat pip.log; exit 77; }
+python3 -m venv venv && venv/bin/pip install --quiet zigpy==2.4.0 >pip.log 2>&1 || { cat pip.log || true; exit 77; }
 
 cat >check.py <<'PY'
 import asyncio
