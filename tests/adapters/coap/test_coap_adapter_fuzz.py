@@ -74,7 +74,12 @@ async def test_one_client_says_anything_and_another_is_served(start: Callable[..
     assert (status["handler_errors"], status["message_errors"], home.hub.counters["adapter_errors"]) == (0, 0, 0)
     assert status["requests"] > MESSAGES / 4 and status["clients"] == 2
     phone.acknowledges = True
-    assert (await phone.ask(get("d/lamp/on", 0), b"the last", message_id=60_000)).payload == b"true"
+    for number in range(60_000, 60_100):
+        answer = await phone.ask(get("d/lamp/on", 0), b"the last", message_id=number)
+        if answer.code != codes.SERVICE_UNAVAILABLE:  # while its own requests are answered
+            break
+        await asyncio.sleep(0.1)
+    assert (answer.code, answer.payload) == (codes.CONTENT, b"true")
 
 
 async def home_open(phone: Any) -> Any:
