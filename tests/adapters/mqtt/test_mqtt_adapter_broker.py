@@ -193,6 +193,36 @@ async def test_our_will_tells_that_we_vanished(home: MqttHome) -> None:
     assert app.states()[2] == app.states()[0]
 
 
+async def test_a_second_client_with_our_identifier(home: MqttHome) -> None:
+    """Another gateway with a copied config: the broker puts us out, which costs no session and no unit."""
+    app = await home.user("app")
+    session = home.far.open("app")
+    await until(app.incoming)
+    twin = await asyncio.create_subprocess_exec(
+        *("mosquitto_sub", "-V", "5", "-p", f"{home.broker.port}", "--cafile", str(home.broker.folder / "ca.pem")),
+        *(
+            "-c",
+            "-x",
+            "300",
+            "-i",
+            home.sessions._options.client_id,
+            "-u",
+            "gateway",
+            "-P",
+            "gateway-secret",
+            "-t",
+            "none",
+            "-E",
+        ),
+        stdout=asyncio.subprocess.DEVNULL,
+    )
+    await twin.wait()
+    await until(lambda: not home.state.ready)
+    receipt = home.far.unit(session, 0, record())
+    await until(lambda: home.far.outcome(receipt) == (Outcome.DELIVERED, None), 30)
+    await until(lambda: home.state.ready)
+
+
 @pytest.mark.parametrize("version", [4, 5])
 async def test_a_wrong_password(start: Start, version: int) -> None:
     home = await start(version=version)

@@ -64,7 +64,9 @@ def test_good_tables(folder: Path, table: dict[str, Any], host: str, port: int) 
     assert "ssword" not in repr(options)
 
 
-def test_the_password_is_the_file_s_line(folder: Path) -> None:
+@pytest.mark.parametrize("end", ["", "\n", "\r\n"])
+def test_the_password_is_the_file_s_line(folder: Path, end: str) -> None:
+    (folder / "password").write_bytes(f"pässword{end}".encode())
     assert configure(folder, LOGIN)._options.password == "pässword"
 
 
