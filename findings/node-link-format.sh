@@ -23,7 +23,8 @@ trap 'exit 1' INT TERM
 cd "$tmp"
 npm install --silent --no-audit --no-fund --prefix "$tmp" http-link-header@1.1.4 parse-link-header@2.0.0 >npm.log 2>&1 \
     || { cat npm.log; exit 77; }
-python3 -m venv venv && venv/bin/pip install --quiet LinkHeader==0.4.3 >pip.log 2>&1 || { cat pip.log || true; exit 77; }
+python3 -m venv venv && venv/bin/pip install --quiet LinkHeader==0.4.3 >pip.log 2>&1 \
+    || { cat pip.log || true; exit 77; }
 
 cat >parse.js <<'JS'
 const header = require('http-link-header');
