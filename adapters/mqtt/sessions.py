@@ -401,8 +401,10 @@ class Sessions:
     # Small things
 
     def _content(self, user: str, session: SessionId, content_type: str | None) -> ContentKind | None:
-        """The kind that the message states, or that its session was opened with: a client of MQTT 3.1.1 can't state one,
-        whatever version we speak to the broker."""
+        """The kind that the message states, or that its session was opened with.
+
+        A client of MQTT 3.1.1 can't state one, whatever version we speak to the broker.
+        """
         assert self._context is not None
         if content_type is not None:
             kind = bodies.KINDS.get(content_type)
