@@ -50,10 +50,11 @@ from gateway.api.model import (
 )
 from gateway.engine.commands import Audit, AuditKind, Outbox, final
 from gateway.engine.commands import Command as Order
-from gateway.engine.decision import DEFAULT_RULE, Deny, Grant, Permit
+from gateway.engine.decision import Deny, Grant, Permit
 from gateway.engine.delivery import Delivery
 from gateway.engine.gate import SHADOW_GRANT, Gate, Refusal
-from gateway.engine.limits import LIMITS_RULE, Buckets, EngineLimits, Rate, has_room
+from gateway.engine.limits import LIMITS_RULE, EngineLimits, has_room
+from gateway.engine.opens import Opens
 from gateway.engine.policy import GATEWAY, Action, PolicySet
 from gateway.engine.restoring import session_of, unit_of
 from gateway.engine.sessions import Flow, Session, State
@@ -86,14 +87,13 @@ class Engine:
         """``new_session`` gives 128 fresh random bits, ``next_id`` the ids of the engine's own envelopes."""
         limits = replace(limits)  # a copy of our own: ``replace_limits`` changes it for all who hold it
         self._limits = limits
-        self._new_session = new_session
         self._next_id = next_id
         self._outbox = Outbox()
         self._journal = Journal()
         self._gate = Gate(policy, self._policy_raised)
-        self._opens = Buckets()
         self._delivery = Delivery(limits, self._outbox, self._journal, next_id)
         self._sessions = self._delivery.sessions
+        self._opens = Opens(limits, self._outbox, self._gate, self._delivery, new_session)
         self._twins = Twins(limits, self._outbox, self._gate, self._journal)
 
     # What the runtime calls
@@ -105,7 +105,7 @@ class Engine:
         if isinstance(envelope, Reading):
             return self._twins.reading(envelope, now)
         if isinstance(envelope, Open):
-            return self._open(envelope, now)
+            return self._opens.take(envelope, now)
         if isinstance(envelope, Close):
             return self._close(envelope, now)
         if isinstance(envelope, Command):
@@ -178,8 +178,7 @@ class Engine:
 
     def replace_limits(self, limits: EngineLimits) -> None:
         """Put other limits in force for what comes from now on. What is there stays, with the times that it has."""
-        if _rate_of_opens(limits) != _rate_of_opens(self._limits):
-            self._opens = Buckets()
+        self._opens.replace_limits(limits)
         for limit in fields(limits):
             setattr(self._limits, limit.name, getattr(limits, limit.name))
 
@@ -243,7 +242,7 @@ class Engine:
             outbox.commands.append(Audit("administered", None, answer.rule, None, None, asker, command))
             return None
         outbox.counters["refused." + answer.reason.value] += 1
-        outbox.commands.append(Audit("refused", answer.reason, answer.rule, None, None, self._who(peer), command))
+        outbox.commands.append(Audit("refused", answer.reason, answer.rule, None, None, self._gate.who(peer), command))
         return Refused(answer.reason, answer.retry_after if isinstance(answer, Refusal) else None)
 
     @property
@@ -354,87 +353,6 @@ class Engine:
                     self._delivery.end(session, Reason.RESTARTED, now)  # its records can't be told apart any more
                     return
 
-    # Opens
-
-    def _open(self, asked: Open, now: float) -> Verdict:
-        gate, limits, outbox = self._gate, self._limits, self._outbox
-        opener = gate.name_of(asked.source)
-        target = gate.target_of(asked.to)
-        if not opener or not target or opener == target:
-            # One answer for strangers, unknown names and oneself: nobody learns which names exist.
-            return outbox.refuse(asked, Reason.DENIED, DEFAULT_RULE, self._who(asked.source))
-        if len(asked.nonce) > limits.max_nonce:
-            return outbox.refuse(asked, Reason.TOO_LARGE, LIMITS_RULE, opener)
-        before = self._sessions.find_open((opener, asked.to, asked.content, asked.nonce), now)
-        if before is not None:
-            outbox.counters["duplicate.open"] += 1
-            return Accepted(before, duplicate=True)
-        self._delivery.check_id(asked.id)
-        decision = gate.judge(Action.OPEN, opener, target, asked.content, asked.source.link)
-        grants: tuple[Grant, ...] = (SHADOW_GRANT,)
-        if isinstance(decision, Permit):
-            grants = decision.grants
-        elif gate.shadow:
-            outbox.shadow(asked.id, decision.reason, decision.rule, opener)
-        else:
-            return outbox.refuse(asked, decision.reason, decision.rule, opener)
-        mine = self._sessions.opened_by(opener)
-        free = limits.max_sessions - len(self._sessions)
-        full = len(mine) >= limits.subject_sessions or not has_room(len(mine), free)
-        silent = self._longest_silent(mine, now) if full else None
-        if full and silent is None:
-            return outbox.refuse(asked, Reason.BUSY, LIMITS_RULE, opener, retry_after=limits.retry_after)
-        rate, burst = limits.subject_opens, limits.subject_opens_burst
-        bucket = self._opens.get(LIMITS_RULE, "opens", opener, rate, now, burst)
-        wait = bucket.wait(1, now)
-        if wait > 0.0:
-            return outbox.refuse(asked, Reason.OVER_RATE, LIMITS_RULE, opener, retry_after=wait)
-        grant = self._grant_for(grants, mine, opener, now)
-        if isinstance(grant, Refusal):
-            if not gate.shadow:
-                return outbox.refuse(asked, grant.reason, grant.rule, opener, retry_after=grant.retry_after)
-            outbox.shadow(asked.id, grant.reason, grant.rule, opener)
-            grant = SHADOW_GRANT
-        bucket.take(1)
-        if silent is not None:
-            outbox.counters["evicted.session"] += 1
-            self._delivery.end(silent, Reason.EXPIRED, now)
-        return self._start(asked, opener, target, grant, now)
-
-    def _longest_silent(self, mine: Sequence[Session], now: float) -> Session | None:
-        """Which of its own sessions an opener that has no room for another one loses: a client that was killed, and
-        begins again and again without a close, must not be locked out by what it left behind. None: all are in use."""
-        latest = now - self._limits.close_timeout
-        unused = [each for each in mine if not (each.open or each.close or each.up.pending or each.down.pending)]
-        longest = min(unused, key=lambda each: each.last_activity, default=None)
-        return None if longest is None or longest.last_activity > latest else longest
-
-    def _grant_for(
-        self, grants: Sequence[Grant], opened: Sequence[Session], opener: str, now: float
-    ) -> Grant | Refusal:
-        """The first grant that has room for one more session, its rate paid; else why the first one hasn't."""
-        first: Refusal | None = None
-        for grant in grants:
-            refusal: Refusal | None = Refusal(Reason.BUSY, grant.rule, self._limits.retry_after)
-            if _has_room(grant, opened):
-                refusal = self._gate.pay_open(grant, opener, now)
-            if refusal is None:
-                return grant
-            first = first or refusal
-        return first or Refusal(Reason.DENIED, DEFAULT_RULE)
-
-    def _start(self, asked: Open, opener: str, target: str, grant: Grant, now: float) -> Verdict:
-        policy = self._gate.policy
-        ends = (policy.address_of(opener), policy.address_of(target))
-        name = self._new_session()
-        session = Session(name, replace(asked, session=name, sender=opener), (opener, target), ends, now)
-        session.rule = grant.rule
-        session.idle = self._idle(grant)
-        self._delivery.open(session, grant, now)
-        self._outbox.counters["accepted.open"] += 1
-        self._outbox.commands.append(Audit("opened", None, grant.rule, asked.id, name, opener))
-        return session.accepted
-
     # Units
 
     def _unit(self, unit: Unit, now: float) -> Verdict:
@@ -442,7 +360,7 @@ class Engine:
         source, outbox = unit.source, self._outbox
         flow = None if session is None else session.flow_from(self._gate.name_of(source))
         if session is None or flow is None:
-            return outbox.refuse(unit, Reason.UNKNOWN, "", self._who(source))
+            return outbox.refuse(unit, Reason.UNKNOWN, "", self._gate.who(source))
         if unit.content is not session.content:
             return outbox.refuse(unit, Reason.CONTENT, "", flow.sender, session=session.id)
         if unit.n < flow.next_n:
@@ -565,7 +483,7 @@ class Engine:
         name = "" if source is None else self._gate.name_of(source)
         flow = None if session is None else session.flow_from(name)
         if session is None or flow is None or source is None:
-            return outbox.refuse(asked, Reason.UNKNOWN, "", "" if source is None else self._who(source))
+            return outbox.refuse(asked, Reason.UNKNOWN, "", "" if source is None else self._gate.who(source))
         if session.state is State.DRAINING:
             outbox.counters["duplicate.close"] += 1
             self._delivery.close_again(session, flow, now)
@@ -587,7 +505,7 @@ class Engine:
         if not isinstance(news, Reset):
             self._twins.news(news, now)
         self._outbox.counters["accepted." + kind] += 1
-        self._outbox.commands.append(Audit(kind, reason, "", news.id, None, self._who(news.source)))
+        self._outbox.commands.append(Audit(kind, reason, "", news.id, None, self._gate.who(news.source)))
         if reason is not None:
             name = self._gate.name_of(news.source)
             for session in self._sessions.owned_by(name):
@@ -610,7 +528,7 @@ class Engine:
                     self._delivery.end(session, Reason.DENIED, now)
                     continue
                 grant = next((grant for grant in decision.grants if grant.rule == session.rule), decision.grants[0])
-                session.rule, session.idle = grant.rule, self._idle(grant)
+                session.rule, session.idle = grant.rule, self._opens.idle(grant)
                 self._delivery.require_of_open(session, grant.require)
                 self._sessions.schedule(session, max(now, session.last_activity + session.idle))
                 self._judge_pending(up, now)
@@ -634,27 +552,12 @@ class Engine:
                 return
         self._delivery.pump(flow, now)
 
-    def _idle(self, grant: Grant) -> float:
-        return self._limits.idle if grant.condition.idle is None else grant.condition.idle
-
-    def _who(self, peer: Peer) -> str:
-        return self._gate.name_of(peer) or (peer.claims[0] if peer.claims else "")
-
     def _policy_raised(self) -> None:
         self._outbox.counters["error.policy"] += 1
         self._outbox.commands.append(Audit("error"))
-
-
-def _has_room(grant: Grant, opened: Sequence[Session]) -> bool:
-    most = grant.condition.sessions
-    return most is None or sum(session.rule == grant.rule for session in opened) < most
 
 
 def _takes_on(grant: Grant, rule: str, octets: int) -> bool:
     """Whether a grant takes on a unit that ``rule`` took before the policy or the hour changed."""
     most = grant.condition.max_unit
     return grant.plain or (grant.rule == rule and (most is None or octets <= most))
-
-
-def _rate_of_opens(limits: EngineLimits) -> tuple[Rate, int]:
-    return limits.subject_opens, limits.subject_opens_burst
