@@ -1,4 +1,4 @@
-"""For all tests: the long ones first.
+"""For all tests: the long ones first, and no property fails since the machine was busy.
 
 With one file for one worker after the other, a long file that comes last leaves the other workers idle.
 """
@@ -8,11 +8,16 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+from hypothesis import HealthCheck, settings
 
 LONG = ("e2e", "bench", "adapters", "simulator")
 """Folders whose files start real processes and take longest, the longest first."""
 
 _TESTS = Path(__file__).parent
+
+# Hypothesis's own limits are of wall time: 0.2 s for an example, a second for making ten.
+settings.register_profile("busy", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("busy")
 
 
 def _rank(item: pytest.Item) -> int:

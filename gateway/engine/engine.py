@@ -48,12 +48,13 @@ from gateway.api.model import (
     Verdict,
     Watch,
 )
-from gateway.engine.commands import Audit, AuditKind, Outbox, final
+from gateway.engine.commands import Audit, AuditKind, Outbox
 from gateway.engine.commands import Command as Order
-from gateway.engine.decision import DEFAULT_RULE, Deny, Grant, Permit
+from gateway.engine.decision import Deny, Grant, Permit
 from gateway.engine.delivery import Delivery
 from gateway.engine.gate import SHADOW_GRANT, Gate, Refusal
-from gateway.engine.limits import LIMITS_RULE, Buckets, EngineLimits, Rate, has_room
+from gateway.engine.limits import EngineLimits
+from gateway.engine.opens import Opens
 from gateway.engine.policy import GATEWAY, Action, PolicySet
 from gateway.engine.restoring import session_of, unit_of
 from gateway.engine.sessions import Flow, Session, State
@@ -70,7 +71,8 @@ from gateway.engine.stored import (
     Unsaved,
 )
 from gateway.engine.twins import Twins
-from gateway.engine.visible import NO_FLIGHT, StreamReader, Visible
+from gateway.engine.units import Units
+from gateway.engine.visible import StreamReader
 
 
 class Engine:
@@ -86,14 +88,14 @@ class Engine:
         """``new_session`` gives 128 fresh random bits, ``next_id`` the ids of the engine's own envelopes."""
         limits = replace(limits)  # a copy of our own: ``replace_limits`` changes it for all who hold it
         self._limits = limits
-        self._new_session = new_session
         self._next_id = next_id
         self._outbox = Outbox()
         self._journal = Journal()
         self._gate = Gate(policy, self._policy_raised)
-        self._opens = Buckets()
         self._delivery = Delivery(limits, self._outbox, self._journal, next_id)
         self._sessions = self._delivery.sessions
+        self._opens = Opens(limits, self._outbox, self._gate, self._delivery, new_session)
+        self._units = Units(limits, self._outbox, self._gate, self._delivery)
         self._twins = Twins(limits, self._outbox, self._gate, self._journal)
 
     # What the runtime calls
@@ -101,11 +103,11 @@ class Engine:
     def submit(self, envelope: Envelope, *, now: float) -> Verdict:
         """Take an envelope on, or refuse it. UsageError: an id that is still in use."""
         if isinstance(envelope, Unit):
-            return self._unit(envelope, now)
+            return self._units.take(envelope, now)
         if isinstance(envelope, Reading):
             return self._twins.reading(envelope, now)
         if isinstance(envelope, Open):
-            return self._open(envelope, now)
+            return self._opens.take(envelope, now)
         if isinstance(envelope, Close):
             return self._close(envelope, now)
         if isinstance(envelope, Command):
@@ -178,8 +180,7 @@ class Engine:
 
     def replace_limits(self, limits: EngineLimits) -> None:
         """Put other limits in force for what comes from now on. What is there stays, with the times that it has."""
-        if _rate_of_opens(limits) != _rate_of_opens(self._limits):
-            self._opens = Buckets()
+        self._opens.replace_limits(limits)
         for limit in fields(limits):
             setattr(self._limits, limit.name, getattr(limits, limit.name))
 
@@ -243,7 +244,7 @@ class Engine:
             outbox.commands.append(Audit("administered", None, answer.rule, None, None, asker, command))
             return None
         outbox.counters["refused." + answer.reason.value] += 1
-        outbox.commands.append(Audit("refused", answer.reason, answer.rule, None, None, self._who(peer), command))
+        outbox.commands.append(Audit("refused", answer.reason, answer.rule, None, None, self._gate.who(peer), command))
         return Refused(answer.reason, answer.retry_after if isinstance(answer, Refusal) else None)
 
     @property
@@ -354,209 +355,6 @@ class Engine:
                     self._delivery.end(session, Reason.RESTARTED, now)  # its records can't be told apart any more
                     return
 
-    # Opens
-
-    def _open(self, asked: Open, now: float) -> Verdict:
-        gate, limits, outbox = self._gate, self._limits, self._outbox
-        opener = gate.name_of(asked.source)
-        target = gate.target_of(asked.to)
-        if not opener or not target or opener == target:
-            # One answer for strangers, unknown names and oneself: nobody learns which names exist.
-            return outbox.refuse(asked, Reason.DENIED, DEFAULT_RULE, self._who(asked.source))
-        if len(asked.nonce) > limits.max_nonce:
-            return outbox.refuse(asked, Reason.TOO_LARGE, LIMITS_RULE, opener)
-        before = self._sessions.find_open((opener, asked.to, asked.content, asked.nonce), now)
-        if before is not None:
-            outbox.counters["duplicate.open"] += 1
-            return Accepted(before, duplicate=True)
-        self._delivery.check_id(asked.id)
-        decision = gate.judge(Action.OPEN, opener, target, asked.content, asked.source.link)
-        grants: tuple[Grant, ...] = (SHADOW_GRANT,)
-        if isinstance(decision, Permit):
-            grants = decision.grants
-        elif gate.shadow:
-            outbox.shadow(asked.id, decision.reason, decision.rule, opener)
-        else:
-            return outbox.refuse(asked, decision.reason, decision.rule, opener)
-        mine = self._sessions.opened_by(opener)
-        free = limits.max_sessions - len(self._sessions)
-        full = len(mine) >= limits.subject_sessions or not has_room(len(mine), free)
-        silent = self._longest_silent(mine, now) if full else None
-        if full and silent is None:
-            return outbox.refuse(asked, Reason.BUSY, LIMITS_RULE, opener, retry_after=limits.retry_after)
-        rate, burst = limits.subject_opens, limits.subject_opens_burst
-        bucket = self._opens.get(LIMITS_RULE, "opens", opener, rate, now, burst)
-        wait = bucket.wait(1, now)
-        if wait > 0.0:
-            return outbox.refuse(asked, Reason.OVER_RATE, LIMITS_RULE, opener, retry_after=wait)
-        grant = self._grant_for(grants, mine, opener, now)
-        if isinstance(grant, Refusal):
-            if not gate.shadow:
-                return outbox.refuse(asked, grant.reason, grant.rule, opener, retry_after=grant.retry_after)
-            outbox.shadow(asked.id, grant.reason, grant.rule, opener)
-            grant = SHADOW_GRANT
-        bucket.take(1)
-        if silent is not None:
-            outbox.counters["evicted.session"] += 1
-            self._delivery.end(silent, Reason.EXPIRED, now)
-        return self._start(asked, opener, target, grant, now)
-
-    def _longest_silent(self, mine: Sequence[Session], now: float) -> Session | None:
-        """Which of its own sessions an opener that has no room for another one loses: a client that was killed, and
-        begins again and again without a close, must not be locked out by what it left behind. None: all are in use."""
-        latest = now - self._limits.close_timeout
-        unused = [each for each in mine if not (each.open or each.close or each.up.pending or each.down.pending)]
-        longest = min(unused, key=lambda each: each.last_activity, default=None)
-        return None if longest is None or longest.last_activity > latest else longest
-
-    def _grant_for(
-        self, grants: Sequence[Grant], opened: Sequence[Session], opener: str, now: float
-    ) -> Grant | Refusal:
-        """The first grant that has room for one more session, its rate paid; else why the first one hasn't."""
-        first: Refusal | None = None
-        for grant in grants:
-            refusal: Refusal | None = Refusal(Reason.BUSY, grant.rule, self._limits.retry_after)
-            if _has_room(grant, opened):
-                refusal = self._gate.pay_open(grant, opener, now)
-            if refusal is None:
-                return grant
-            first = first or refusal
-        return first or Refusal(Reason.DENIED, DEFAULT_RULE)
-
-    def _start(self, asked: Open, opener: str, target: str, grant: Grant, now: float) -> Verdict:
-        policy = self._gate.policy
-        ends = (policy.address_of(opener), policy.address_of(target))
-        name = self._new_session()
-        session = Session(name, replace(asked, session=name, sender=opener), (opener, target), ends, now)
-        session.rule = grant.rule
-        session.idle = self._idle(grant)
-        self._delivery.open(session, grant, now)
-        self._outbox.counters["accepted.open"] += 1
-        self._outbox.commands.append(Audit("opened", None, grant.rule, asked.id, name, opener))
-        return session.accepted
-
-    # Units
-
-    def _unit(self, unit: Unit, now: float) -> Verdict:
-        session = self._sessions.get(unit.session)
-        source, outbox = unit.source, self._outbox
-        flow = None if session is None else session.flow_from(self._gate.name_of(source))
-        if session is None or flow is None:
-            return outbox.refuse(unit, Reason.UNKNOWN, "", self._who(source))
-        if unit.content is not session.content:
-            return outbox.refuse(unit, Reason.CONTENT, "", flow.sender, session=session.id)
-        if unit.n < flow.next_n:
-            outbox.counters["duplicate.unit"] += 1
-            return session.duplicate
-        if session.state is State.DRAINING:
-            return outbox.refuse(unit, Reason.CLOSED, "", flow.sender, session=session.id)
-        if unit.n > flow.next_n and session.content is ContentKind.ATLS and not flow.gaps:
-            if flow.put_off is not None:
-                why, rule, wait = flow.put_off
-                return outbox.refuse(unit, why, rule, flow.sender, session=session.id, retry_after=wait)
-            self._delivery.end(session, Reason.BROKEN, now)
-            return outbox.refuse(unit, Reason.BROKEN, "", flow.sender, session=session.id)
-        reason = self._bounds(unit, flow, now)
-        if reason is not None:
-            if reason is not Reason.BUSY:
-                return outbox.refuse(unit, reason, LIMITS_RULE, flow.sender, session=session.id)
-            flow.put_off = (reason, LIMITS_RULE, self._limits.retry_after)
-            return outbox.refuse(
-                unit, reason, LIMITS_RULE, flow.sender, session=session.id, retry_after=self._limits.retry_after
-            )
-        self._delivery.check_id(unit.id)
-        return self._judge_unit(unit, session, flow, now)
-
-    def _bounds(self, unit: Unit, flow: Flow, now: float) -> Reason | None:
-        limits, octets = self._limits, len(unit.payload.octets)
-        if octets > limits.max_unit or (octets > limits.max_datagram and unit.content is ContentKind.ADTLS):
-            return Reason.TOO_LARGE
-        if unit.expires_at is not None and unit.expires_at <= now:
-            return Reason.EXPIRED
-        if (
-            len(flow.pending) >= limits.queue_units
-            or flow.pending_octets + octets > limits.queue_octets
-            or self._delivery.pending_octets + octets > limits.total_octets
-        ):
-            return Reason.BUSY
-        free = limits.total_octets - self._delivery.pending_octets
-        # Nobody can have more than is free while half of it is: only then is it worth a look.
-        if 2 * free < limits.total_octets and not has_room(self._sessions.octets_of(flow.sender), free):
-            return Reason.BUSY
-        return None
-
-    def _judge_unit(self, unit: Unit, session: Session, flow: Flow, now: float) -> Verdict:
-        gate, limits = self._gate, self._limits
-        decision = gate.judge_flow(flow, unit.source.link)
-        if isinstance(decision, Deny) and not gate.shadow:
-            return self._outbox.refuse(unit, decision.reason, decision.rule, flow.sender, session=session.id)
-        if unit.n > flow.next_n and isinstance(flow.reader, StreamReader):
-            flow.reader.lose()
-        visible = gate.read(flow, unit)
-        if isinstance(decision, Permit):
-            answer = gate.admit(flow, decision, len(unit.payload.octets), visible, now)
-        else:
-            answer = Refusal(decision.reason, decision.rule)
-        if isinstance(answer, Refusal):
-            if not gate.shadow:
-                return self._turn_down(unit, session, flow, answer, visible, now)
-            self._outbox.shadow(unit.id, answer.reason, answer.rule, flow.sender, session.id)
-            answer = SHADOW_GRANT
-        lifetime = limits.unit_lifetime
-        if visible is not None and visible.handshake:
-            lifetime = limits.handshake_lifetime
-            session.hears(flow, visible)
-        expires_at = now + lifetime
-        if unit.expires_at is not None and unit.expires_at < expires_at:
-            expires_at = unit.expires_at
-        flow.read_payload = flow.put_off = None
-        if flow.gaps:
-            flow.gaps -= 1
-        counters = self._outbox.counters
-        counters["accepted.unit"] += 1
-        counters["accepted.octets"] += len(unit.payload.octets)
-        flight = NO_FLIGHT if visible is None else visible.flight
-        self._delivery.take(unit, flow, answer, expires_at, now, flight)
-        return session.accepted
-
-    def _turn_down(
-        self, unit: Unit, session: Session, flow: Flow, refusal: Refusal, visible: Visible | None, now: float
-    ) -> Verdict:
-        outbox = self._outbox
-        if refusal.reason is Reason.BROKEN:
-            return self._unreadable(unit, session, flow, refusal.rule, now)
-        if refusal.drop:
-            flow.next_n = unit.n + 1
-            outbox.counters["accepted.unit"] += 1
-            receipt = final(unit.id, refusal.reason, session.id)
-            outbox.notify(unit.source.scheme, receipt)
-            outbox.lose(receipt, refusal.reason, refusal.rule, flow.sender)
-            if session.content is ContentKind.ATLS:
-                self._delivery.end(session, Reason.BROKEN, now)
-            return session.accepted
-        wait = refusal.retry_after
-        flow.put_off = None if wait is None else (refusal.reason, refusal.rule, wait)
-        verdict = outbox.refuse(unit, refusal.reason, refusal.rule, flow.sender, session=session.id, retry_after=wait)
-        if visible is not None and visible.server is not None and refusal.reason is Reason.DENIED:
-            # The endpoints agreed on what the policy doesn't allow: nothing good can follow.
-            self._delivery.end(session, Reason.DENIED, now)
-        return verdict
-
-    def _unreadable(self, unit: Unit, session: Session, flow: Flow, rule: str, now: float) -> Verdict:
-        """A rule reads records, and this one can't be read: DTLS repairs the loss of a unit, TLS can't."""
-        outbox = self._outbox
-        if session.content is ContentKind.ATLS:
-            self._delivery.end(session, Reason.BROKEN, now)
-            return outbox.refuse(unit, Reason.BROKEN, rule, flow.sender, session=session.id)
-        flow.next_n = unit.n + 1
-        flow.put_off = None
-        outbox.counters["accepted.unit"] += 1
-        outbox.counters["dropped.unreadable"] += 1
-        # Its sender hears of it as of any loss that DTLS repairs: other reasons end sessions there.
-        outbox.notify(unit.source.scheme, final(unit.id, Reason.EXPIRED, session.id, "unreadable"))
-        outbox.commands.append(Audit("dropped", Reason.DENIED, rule, unit.id, session.id, flow.sender))
-        return session.accepted
-
     # Closes, news of peers, changes of policy
 
     def _close(self, asked: Close, now: float) -> Verdict:
@@ -565,7 +363,7 @@ class Engine:
         name = "" if source is None else self._gate.name_of(source)
         flow = None if session is None else session.flow_from(name)
         if session is None or flow is None or source is None:
-            return outbox.refuse(asked, Reason.UNKNOWN, "", "" if source is None else self._who(source))
+            return outbox.refuse(asked, Reason.UNKNOWN, "", "" if source is None else self._gate.who(source))
         if session.state is State.DRAINING:
             outbox.counters["duplicate.close"] += 1
             self._delivery.close_again(session, flow, now)
@@ -587,7 +385,7 @@ class Engine:
         if not isinstance(news, Reset):
             self._twins.news(news, now)
         self._outbox.counters["accepted." + kind] += 1
-        self._outbox.commands.append(Audit(kind, reason, "", news.id, None, self._who(news.source)))
+        self._outbox.commands.append(Audit(kind, reason, "", news.id, None, self._gate.who(news.source)))
         if reason is not None:
             name = self._gate.name_of(news.source)
             for session in self._sessions.owned_by(name):
@@ -610,7 +408,7 @@ class Engine:
                     self._delivery.end(session, Reason.DENIED, now)
                     continue
                 grant = next((grant for grant in decision.grants if grant.rule == session.rule), decision.grants[0])
-                session.rule, session.idle = grant.rule, self._idle(grant)
+                session.rule, session.idle = grant.rule, self._opens.idle(grant)
                 self._delivery.require_of_open(session, grant.require)
                 self._sessions.schedule(session, max(now, session.last_activity + session.idle))
                 self._judge_pending(up, now)
@@ -634,27 +432,12 @@ class Engine:
                 return
         self._delivery.pump(flow, now)
 
-    def _idle(self, grant: Grant) -> float:
-        return self._limits.idle if grant.condition.idle is None else grant.condition.idle
-
-    def _who(self, peer: Peer) -> str:
-        return self._gate.name_of(peer) or (peer.claims[0] if peer.claims else "")
-
     def _policy_raised(self) -> None:
         self._outbox.counters["error.policy"] += 1
         self._outbox.commands.append(Audit("error"))
-
-
-def _has_room(grant: Grant, opened: Sequence[Session]) -> bool:
-    most = grant.condition.sessions
-    return most is None or sum(session.rule == grant.rule for session in opened) < most
 
 
 def _takes_on(grant: Grant, rule: str, octets: int) -> bool:
     """Whether a grant takes on a unit that ``rule`` took before the policy or the hour changed."""
     most = grant.condition.max_unit
     return grant.plain or (grant.rule == rule and (most is None or octets <= most))
-
-
-def _rate_of_opens(limits: EngineLimits) -> tuple[Rate, int]:
-    return limits.subject_opens, limits.subject_opens_burst

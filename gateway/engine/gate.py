@@ -86,6 +86,10 @@ class Gate:
         self._names[id(peer)] = (peer, name)
         return name
 
+    def who(self, peer: Peer) -> str:
+        """Who a peer is, for the log: its name, or what a stranger claims."""
+        return self.name_of(peer) or (peer.claims[0] if peer.claims else "")
+
     def target_of(self, alias: str) -> str:
         """The subject behind ``to=``; empty where there is none."""
         try:

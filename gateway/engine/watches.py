@@ -67,7 +67,7 @@ class Watches:
         asker = self._gate.name_of(watch.source)
         if not asker or (watch.to and (twin is None or twin.name == asker)):
             # One answer for strangers and for devices that there are not: nobody learns which names exist.
-            return outbox.refuse(watch, Reason.DENIED, DEFAULT_RULE, asker or _who(watch.source))
+            return outbox.refuse(watch, Reason.DENIED, DEFAULT_RULE, self._gate.who(watch.source))
         if watch.id in self._table:
             raise UsageError("the id of an envelope is in use")
         watching = Watching(watch, asker, twin.name if twin is not None else "")
@@ -221,7 +221,3 @@ class Watches:
         stale = tuple((name, None) for name in names if not watching.property or watching.property == name)
         if stale:
             self._tell(watching, Change.STALE, twin.name, now, values=stale)
-
-
-def _who(peer: Peer) -> str:
-    return peer.claims[0] if peer.claims else ""

@@ -1,4 +1,4 @@
-"""The sample config, policy and schemas that we ship hold together and with the code."""
+"""The sample config, policy and schemas that we ship, and those of version 0.1.0, hold together and with the code."""
 
 from __future__ import annotations
 
@@ -12,13 +12,14 @@ import pytest
 from gateway.runtime import strict_yaml
 
 CONFIG = Path(__file__).parents[2] / "config"
+BEFORE = Path(__file__).parents[1] / "data" / "upgrade-0.1.0" / "samples"
 
 
 @pytest.fixture
-def sample(tmp_path, broker_certificate):
+def sample(request, tmp_path, broker_certificate):
     """The samples in a folder of their own, with credentials beside them as they say."""
     for name in ("gateway.yaml", "policy.yaml"):
-        shutil.copy(CONFIG / name, tmp_path)
+        shutil.copy(getattr(request, "param", CONFIG) / name, tmp_path)
     keys = tmp_path / "keys"
     keys.mkdir()
     for name, text in (("coap-keys", "phone:" + "5a" * 16 + "\n"), ("mqtt-password", "example\n")):
@@ -28,6 +29,7 @@ def sample(tmp_path, broker_certificate):
     return tmp_path
 
 
+@pytest.mark.parametrize("sample", [CONFIG, BEFORE], indirect=True, ids=["ours", "0.1.0"])
 def test_the_samples_pass_the_check(python, sample):
     answer = python("-m", "gateway.cli", "check-config", "-c", str(sample / "gateway.yaml"))
     assert (answer.returncode, answer.stderr) == (0, "")
@@ -56,9 +58,10 @@ def test_the_schemas_are_those_of_the_code(python, tmp_path):
         assert made.read_text() == shipped.read_text(), f"stale: run python -m gateway.runtime.schemas {CONFIG.name}"
 
 
+@pytest.mark.parametrize("folder", [CONFIG, BEFORE], ids=["ours", "0.1.0"])
 @pytest.mark.parametrize("name", ["gateway", "policy"])
-def test_the_samples_fit_their_schemas(name):
-    text = (CONFIG / f"{name}.yaml").read_text()
+def test_the_samples_fit_their_schemas(name, folder):
+    text = (folder / f"{name}.yaml").read_text()
     assert text.startswith(f"# yaml-language-server: $schema={name}.schema.json\n")
     schema = json.loads((CONFIG / f"{name}.schema.json").read_text())
     jsonschema.Draft202012Validator.check_schema(schema)

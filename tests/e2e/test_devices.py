@@ -168,6 +168,41 @@ async def _switched(house: Stack, subscriber: Process, word: str, expected: floa
     await until(lambda: bool(states(subscriber, "home/lamp")[-1]["state"] == word))
 
 
+async def test_a_lamp_that_lost_power_shows_its_new_state_and_reports_again(house: Stack) -> None:
+    """It comes back under its old address, in the other state, and has forgotten what it was told to report."""
+    subscriber = await subscribe(house, "home/lamp")
+    observer = await Process.start(
+        "lamp-observer", _coap(house, "phone", "d/lamp/state", "-s", "20", "-w"), house.directory
+    )
+    house.processes.append(observer)
+
+    def shown() -> tuple[list[bool], list[bool]]:
+        """The last that MQTT has, and the last that the observer was told."""
+        observed = [event["text"] for event in observer.events if '"vb":' in str(event.get("text"))]
+        return (
+            [state["state"] == "ON" for state in states(subscriber, "home/lamp")][-1:],
+            ['"vb":true' in text for text in observed][-1:],
+        )
+
+    before = bool(await value(house, "lamp", "on_off"))
+    await until(lambda: shown() == ([before], [before]), 30)
+    nwk = (await house.ask("devices", "show", "lamp"))["nwk"]
+    await ctl(house, "radio", "lamp", "--loss", "1")
+    await ctl(house, "restart", "lamp", "--forget")
+    await ctl(house, "set", "lamp", "on_off", str(int(not before)))
+    await ctl(house, "radio", "lamp", "--loss", "0")
+    assert shown() == ([before], [before])
+    await ctl(house, "restart", "lamp")
+    await until(lambda: shown() == ([not before], [not before]), 30)
+
+    async with asyncio.timeout(30):
+        while (found := await house.ask("devices", "show", "lamp"))["setup_steps_left"]:  # noqa: ASYNC110
+            await asyncio.sleep(0.1)
+    assert (found["nwk"], found["reporting"]) == (nwk, {"1/0006": "configured"})
+    await ctl(house, "press", "lamp")
+    await until(lambda: shown() == ([before], [before]), 30)
+
+
 async def test_put_switches_one_relay_of_two(house: Stack) -> None:
     assert await coap(house, "phone", "d/switch/state_2", "-m", "put", "-t", "0", "-e", "on") == ""
     assert await coap(house, "phone", "d/switch/state_2", "-A", "0") == "true"

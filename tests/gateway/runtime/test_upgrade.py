@@ -1,5 +1,7 @@
 """What version 0.1.0 (commit e976080) left behind works unchanged: its store, its config, its policy.
 
+Its sample files: ``tests/config``. What it left of ZigBee: ``tests/e2e/test_zigbee_upgrade.py``.
+
 ``tests/data/upgrade-0.1.0`` was written by that commit's daemon with the hop adapters of these tests: three sessions
 (in one of them a DTLS handshake with OpenJDK has passed up to its ServerHello and six units are held for the phone,
 which sleeps), the remembered open of a fourth, last values of two devices, and two commands that are held for them.
@@ -13,11 +15,9 @@ import signal
 import sqlite3
 import threading
 from contextlib import closing
-from pathlib import Path
 
 import pytest
 
-from gateway.runtime import effective, policy_file
 from tests.gateway.runtime.conftest import PATIENCE, ROOT
 
 LEFT_BEHIND = ROOT / "tests" / "data" / "upgrade-0.1.0"
@@ -126,10 +126,3 @@ def test_sessions_units_commands_and_values_are_taken_up(upgraded):
     again = home.start()
     again.told("READY=1")
     assert sessions.keys() < {each["session"] for each in asked(home, "sessions")["sessions"]}
-
-
-def test_the_sample_files_of_that_version_are_good(tmp_path: Path) -> None:
-    samples = LEFT_BEHIND / "samples"
-    shown = effective.read(samples / "gateway.yaml", {}, redacted=False)
-    assert {value.key[1] for value in shown if value.key[0] == "adapters"} == {"zigbee", "coap", "mqtt"}
-    assert policy_file.load(samples / "policy.yaml", ("zigbee", "coap", "mqtt")).rules
