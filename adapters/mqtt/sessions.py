@@ -401,13 +401,12 @@ class Sessions:
     # Small things
 
     def _content(self, user: str, session: SessionId, content_type: str | None) -> ContentKind | None:
-        """The kind that the message states (MQTT 5), or that its session was opened with (MQTT 3.1.1)."""
+        """The kind that the message states, or that its session was opened with: a client of MQTT 3.1.1 can't state one,
+        whatever version we speak to the broker."""
         assert self._context is not None
         if content_type is not None:
             kind = bodies.KINDS.get(content_type)
             return _KINDS[kind] if kind is not None else None
-        if self._client is not None and self._client.version == 5:
-            return None
         content = self._ends.get((user, session))
         if content is None:
             views = self._context.sessions(self._peer(user))

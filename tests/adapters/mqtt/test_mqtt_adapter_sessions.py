@@ -71,6 +71,17 @@ async def test_an_open_is_idempotent(home: MqttHome) -> None:
     assert home.adapter.status()["sessions"] == 0
 
 
+async def test_a_client_of_mqtt_3_1_1_at_a_broker_that_we_speak_mqtt_5_with(home: MqttHome) -> None:
+    """Its units state no kind: they have that of their session."""
+    app = await home.user("app", version=4)
+    session = await app.open("lamp", kind="atls")
+    await app.say(f"{session}/up/0", tls_record())
+    await until(lambda: home.far.of(Unit))
+    assert home.far.of(Unit)[0].content is ContentKind.ATLS and home.adapter.status()["version"] == "5.0"
+    await app.say(f"{session}/up/1", tls_record(seed=1))
+    await until(lambda: len(home.far.of(Unit)) == 2)
+
+
 async def test_refusals_and_losses_are_told(start: Start) -> None:
     policy = """\
 layer: 1

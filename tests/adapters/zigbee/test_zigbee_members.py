@@ -8,6 +8,7 @@ import signal
 import sqlite3
 import stat
 import sys
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -30,7 +31,7 @@ IDENTITY = Identity("ACME", "Z1", mains=True)
 
 def rows(world: Any) -> list[str]:
     """The devices of zigpy's database."""
-    with sqlite3.connect(world.state_dir / "zigbee.db") as database:
+    with closing(sqlite3.connect(world.state_dir / "zigbee.db")) as database:
         tables = [row[0] for row in database.execute("SELECT name FROM sqlite_master WHERE name GLOB 'devices_v*'")]
         return [row[0] for row in database.execute(f"SELECT ieee FROM {max(tables)}")]  # noqa: S608 - a name of its own
 

@@ -11,6 +11,7 @@ import json
 import os
 import socket
 import stat
+import time
 from pathlib import Path
 
 from pydantic import BaseModel, ConfigDict, Field
@@ -36,6 +37,8 @@ from gateway.api.model import (
 )
 
 LINK = LinkSecurity(protocol="none")
+ROOM_TRIES = 500
+"""Milliseconds that a peer has to make room."""
 
 
 class Inner(BaseModel):
@@ -185,11 +188,17 @@ class HopAdapter:
         self._tell(message["me"], said)
 
     def _tell(self, name, message):
-        try:
-            self.socket.sendto(json.dumps(message).encode(), str(self.folder / f"{name}.peer"))
-        except OSError:
-            return False
-        return True
+        octets, place = json.dumps(message).encode(), str(self.folder / f"{name}.peer")
+        for _ in range(ROOM_TRIES):
+            try:
+                self.socket.sendto(octets, place)
+            except BlockingIOError:  # its socket holds ten datagrams, and a test is not always quick to read
+                time.sleep(0.001)
+            except OSError:
+                return False
+            else:
+                return True
+        return False
 
     def send(self, transmit):
         envelope = transmit.envelope
