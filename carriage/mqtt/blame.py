@@ -3,6 +3,9 @@
 Some do so over a topic that they don't bear or don't permit, or over a packet that is too long. ``Blame`` is *at ease*;
 after ``IN_A_ROW`` connections that ended soon it is *careful*: one message at a time, so that the one under way is the
 one. When as many connections end over the same message, its topic is given up. One that lasts puts it at ease again.
+
+A broker that crashes whenever it was started looks the same for a while. So what is given up gets another chance
+(``chance``), later each time.
 """
 
 from __future__ import annotations
@@ -13,6 +16,10 @@ from typing import Final
 IN_A_ROW: Final = 2
 MAX_GIVEN_UP: Final = 256
 """Topics that are remembered as such."""
+FIRST_PAUSE: Final = 60.0
+LAST_PAUSE: Final = 86_400.0
+"""Seconds until topics that were given up get another chance: twice as many each time, from the first on again after
+two days in which none was given up."""
 
 
 class Verdict(Enum):
@@ -26,10 +33,16 @@ class Verdict(Enum):
 
 
 class Blame:
-    """``stable``: seconds from which on the end of a connection has nothing to do with its messages."""
+    """``stable``: seconds from which on the end of a connection has nothing to do with its messages.
 
-    def __init__(self, stable: float) -> None:
+    ``pause``: those of the first chance. Time enters as ``now``, in seconds.
+    """
+
+    def __init__(self, stable: float, *, pause: float = FIRST_PAUSE) -> None:
         self._stable = stable
+        self._first_pause = self._pause = pause
+        self._latest = 0.0
+        """When a topic was given up last."""
         self._suspect = ""
         self._ends = 0
         self.careful = False
@@ -43,7 +56,15 @@ class Blame:
         self.careful = False
         return True
 
-    def ended(self, lasted: float, under_way: str, *, sent: bool = True) -> Verdict:
+    def chance(self, now: float) -> bool:
+        """Whether it is time to try on a new connection what was given up; then it is so no more."""
+        if not self.given_up or now - self._latest < self._pause:
+            return False
+        self.given_up.clear()
+        self._pause = min(2 * self._pause, LAST_PAUSE)
+        return True
+
+    def ended(self, lasted: float, under_way: str, now: float, *, sent: bool = True) -> Verdict:
         """A connection ended, while a message to this topic had no acknowledgement (empty: none).
 
         ``sent``: something was sent of which nobody knows whether the broker took it; else no message is to blame.
@@ -65,4 +86,7 @@ class Blame:
         if len(self.given_up) >= MAX_GIVEN_UP:
             del self.given_up[next(iter(self.given_up))]
         self.given_up[suspect] = None
+        if now - self._latest > 2 * LAST_PAUSE:
+            self._pause = self._first_pause
+        self._latest = now
         return Verdict.GIVE_UP

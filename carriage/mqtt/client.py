@@ -134,7 +134,7 @@ class MqttClient:
 
     @property
     def given_up(self) -> Sequence[str]:
-        """Topics over which the broker ends connections: nothing is published to them any more."""
+        """Topics over which the broker ends connections: nothing is published to them until their next chance."""
         return list(self._blame.given_up)
 
     @property
@@ -363,7 +363,7 @@ class MqttClient:
             return
         under_way = next(iter(self._queue.in_flight.values()), None)
         topic = "" if under_way is None else under_way.topic
-        verdict = self._blame.ended(now - self._connected_at, topic, sent=self._unheard or under_way is not None)
+        verdict = self._blame.ended(now - self._connected_at, topic, now, sent=self._unheard or under_way is not None)
         if verdict is Verdict.CARE:
             self._queue.rewind()
             self._paho = self._engine()
@@ -500,6 +500,8 @@ class MqttClient:
         self._queue.expire(loop.time())
         if self._connected and self._blame.lasts(loop.time() - self._connected_at):
             self._schedule()
+        if self._connected and loop.time() - self._connected_at >= STABLE and self._blame.chance(loop.time()):
+            self._end("to try again what the broker ended connections over")  # whoever publishes begins anew then
         if self._wire is not None and self._live:
             try:
                 self._paho.loop_misc()

@@ -23,6 +23,7 @@ from adapters.zigbee import orders as zigbee_orders
 from adapters.zigbee import presence, setup
 from adapters.zigbee.config import ZigbeeConfig
 from carriage import log_rate
+from carriage.mqtt import blame
 from carriage.mqtt import client as mqtt_client
 from carriage.mqtt.options import MqttOptions
 from carriage.pauses import Pauses
@@ -150,6 +151,7 @@ NUMBERS = (
     f"`limits.command_lifetime` ({LIMITS.command_lifetime:g} s)",
     f"`limits.unit_lifetime` ({LIMITS.unit_lifetime / 3600:g} h)",
     f"at most {zigbee_orders.HELD} commands",
+    f"tried again after {blame.FIRST_PAUSE:g} s, then later each time",
     "before 2026",
     "killed (kill -9)",
 )

@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from adapters.mqtt.devices import values as v
-from adapters.mqtt.devices.once import AGAIN_WITHIN, MAX_REMEMBERED, Once
+from adapters.mqtt.devices.once import AGAIN_WITHIN, MAX_REMEMBERED, SNAPSHOT_AGE, Once
 from adapters.mqtt.devices.topics import Get, HomeSpace, Request, Set, overlap, valid_device
 from carriage.mqtt.options import Message
 from carriage.mqtt.packets import decode_publish, publish_at_once, publish_head
@@ -160,6 +160,18 @@ def test_what_a_broker_s_snapshot_brings_again_was_had_before() -> None:
     assert not had(1, at=301.0)
     once.connected(session_present=False, now=400.0)
     assert not had(1, at=401.0)
+
+
+def test_the_same_set_another_day_is_a_new_one() -> None:
+    """RabbitMQ and nats-server number the messages of each connection from 1; no snapshot goes back so far."""
+    once = Once()
+    had = lambda *what, at=0.0, **how: once.had(message(*what, **how), at)  # noqa: E731
+    assert not had(1, at=0.0) and not had(2, at=86_400.0 - 60.0)
+    once.connected(session_present=True, now=86_400.0)
+    assert not had(1, at=86_401.0) and had(2, at=86_401.0)
+    assert had(1, at=86_402.0, again=True)
+    once.connected(session_present=True, now=86_400.0 + SNAPSHOT_AGE)
+    assert had(1, at=86_401.0 + SNAPSHOT_AGE - 0.5), "it came at 86,401"
 
 
 SETS = [

@@ -5,7 +5,7 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from carriage.mqtt.blame import IN_A_ROW, Blame, Verdict
+from carriage.mqtt.blame import FIRST_PAUSE, IN_A_ROW, LAST_PAUSE, Blame, Verdict
 
 TOPICS = st.lists(st.sampled_from("abcdefgh"), max_size=12)
 
@@ -22,7 +22,7 @@ def test_what_the_broker_does_not_bear_is_given_up_and_nothing_else(
         connections += 1
         first_bad = next(at for at, topic in enumerate(waiting) if topic in bad)
         under_way = first_bad if blame.careful else data.draw(st.integers(0, first_bad))
-        verdict = blame.ended(0.1, waiting[under_way])
+        verdict = blame.ended(0.1, waiting[under_way], 0.0)
         waiting = waiting[under_way:]
         if verdict is Verdict.GIVE_UP:
             waiting = [topic for topic in waiting if topic not in blame.given_up]
@@ -35,12 +35,35 @@ def test_a_topic_is_given_up_only_after_connections_in_a_row_that_ended_over_it(
     blame = Blame(10.0)
     for at, (lasted, topic) in enumerate(ends):
         careful = blame.careful
-        if blame.ended(lasted, topic) is Verdict.GIVE_UP:
+        if blame.ended(lasted, topic, 0.0) is Verdict.GIVE_UP:
             assert careful and ends[at - IN_A_ROW + 1 : at + 1] == [(0.1, topic)] * IN_A_ROW and topic
 
 
 def test_a_connection_that_lasts_ends_the_care() -> None:
     blame = Blame(10.0)
-    assert [blame.ended(1.0, "a") for _ in range(IN_A_ROW)] == [Verdict.NOTHING, Verdict.CARE]
+    assert [blame.ended(1.0, "a", 0.0) for _ in range(IN_A_ROW)] == [Verdict.NOTHING, Verdict.CARE]
     assert not blame.lasts(9.9) and blame.careful
     assert blame.lasts(10.0) and not blame.careful and not blame.lasts(11.0)
+
+
+def gives_up(blame: Blame, topics: str, now: float) -> None:
+    for topic in topics:
+        for _ in range(2 * IN_A_ROW):
+            if blame.ended(0.1, topic, now) is Verdict.GIVE_UP:
+                break
+    assert list(blame.given_up) == list(topics)
+
+
+def test_what_was_given_up_gets_another_chance_later_each_time() -> None:
+    """All topics together: a broker that crashes when it was started takes one after the other with it."""
+    blame, now = Blame(10.0), 1000.0
+    for turn in range(14):
+        pause = min(FIRST_PAUSE * 2**turn, LAST_PAUSE)
+        gives_up(blame, "abc", now)
+        assert not blame.chance(now + pause - 1)
+        now += pause
+        assert blame.chance(now) and not blame.given_up
+        assert not blame.chance(now + LAST_PAUSE), "nothing is given up"
+    now += 2 * LAST_PAUSE + 1
+    gives_up(blame, "a", now)
+    assert blame.chance(now + FIRST_PAUSE), "that was another fault"

@@ -9,6 +9,8 @@ from typing import Any
 
 import pytest
 
+from carriage.mqtt.blame import FIRST_PAUSE
+from carriage.mqtt.client import STABLE
 from carriage.mqtt.options import DropReason, Message, Will
 from layer.errors import TransportError, UsageError
 
@@ -298,6 +300,33 @@ async def test_broken_connections_in_a_row_do_not_cost_the_session(open_broker: 
         assert told.connections == [False, True, True, True]
         assert both._blame.careful and not both.given_up
         assert {each.payload for each in told.messages} == {bytes([n]) for n in range(3)}
+
+
+@pytest.mark.parametrize("version", [4, 5])
+async def test_what_a_crashing_broker_made_us_give_up_is_published_again(
+    open_broker: Any, client: Any, version: int
+) -> None:
+    """For some time it looks like one that does not bear the topic; then it must not cost more than a pause."""
+    name = f"chance-{version}"
+    async with client(open_broker.port, name, version=version) as (both, told):
+        both.subscribe([name])
+        await told.until(lambda: told.subscriptions)
+        while not both.given_up:
+            before = len(told.connections)
+            both.publish(name, b"lost")
+            both._turn()
+            both._end("the broker crashes")
+            await told.until(lambda before=before: len(told.connections) > before)
+        refused = both.publish(name, b"left out")
+        await told.until(lambda: (refused, 0x90) in told.ends)
+        assert both.given_up == [name]
+        before = len(told.connections)
+        both._connected_at -= STABLE
+        both._blame._latest -= FIRST_PAUSE
+        await told.until(lambda: len(told.connections) > before)
+        again = both.publish(name, b"again")
+        await told.until(lambda: (again, 0) in told.ends and told.messages[-1].payload == b"again")
+        assert not both.given_up
 
 
 @pytest.mark.parametrize("version", [4, 5])
