@@ -1,10 +1,9 @@
 #!/bin/sh
 # After DTLSv1_listen OpenSSL's first flight starts at record number 1; a client that had to ask twice drops its start.
 #
-# Software:     OpenSSL 4.0.3 as in cryptography 50.0.2, with pyOpenSSL 26.4.0, both ends DTLS 1.2; Python 3.11 or later.
-# Expected:     the ServerHello has the record number of the ClientHello that showed the cookie (RFC 6347, 4.2.1: so that
-#               the client doesn't take it for a replay), and a handshake whose first hello was repeated needs no timer
-#               after that.
+# Software:     OpenSSL 4.0.3 as in cryptography 50.0.2, with pyOpenSSL 26.4.0, at both ends; Python 3.11 or later.
+# Expected:     the ServerHello has the record number of the ClientHello that showed the cookie (RFC 6347, 4.2.1), so
+#               that the client doesn't take it for a replay: a handshake whose first hello was repeated goes on at once.
 # Happens:      a HelloVerifyRequest has the number of its ClientHello, but the flight starts at 1 whatever the number
 #               was. If the first hello was repeated once, the client has already seen a record with number 1: it drops
 #               the ServerHello as a replay, keeps the rest for later, and waits; if it was repeated twice, it drops the
@@ -41,7 +40,7 @@ NAMES = {1: "ClientHello", 2: "ServerHello", 3: "HelloVerifyRequest", 11: "Certi
 NAMES |= {12: "ServerKeyExchange", 14: "ServerHelloDone", 16: "ClientKeyExchange"}
 KEY = ec.generate_private_key(ec.SECP256R1())
 NAME = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, "gateway")])
-NOW = datetime.datetime.now(datetime.timezone.utc)
+NOW = datetime.datetime.now(datetime.UTC)
 DAY = datetime.timedelta(days=1)
 CERTIFICATE = x509.CertificateBuilder(NAME, NAME, KEY.public_key(), 1, NOW - DAY, NOW + DAY).sign(KEY, hashes.SHA256())
 
