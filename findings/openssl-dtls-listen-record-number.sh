@@ -3,7 +3,7 @@
 #
 # Software:     OpenSSL 4.0.3 as in cryptography 50.0.2, with pyOpenSSL 26.4.0, at both ends; Python 3.11 or later.
 # Expected:     the ServerHello has the record number of the ClientHello that showed the cookie (RFC 6347, 4.2.1), so
-#               that the client doesn't take it for a replay: a handshake whose first hello was repeated goes on at once.
+#               that the client doesn't take it for a replay: a handshake whose first hello was repeated goes on too.
 # Happens:      a HelloVerifyRequest has the number of its ClientHello, but the flight starts at 1 whatever the number
 #               was. If the first hello was repeated once, the client has already seen a record with number 1: it drops
 #               the ServerHello as a replay, keeps the rest for later, and waits; if it was repeated twice, it drops the
