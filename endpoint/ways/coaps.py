@@ -21,6 +21,7 @@ from carriage.coap.client import CoapsClient, Observation
 from carriage.coap.config import CoapConfig
 from carriage.coap.exchange import Reason, Request, Response
 from carriage.coap.server import LAYER_1
+from carriage.pauses import Pauses
 from endpoint.ways.base import RETRY_PAUSE, CarriageSession, Kind
 from endpoint.ways.coaps_session import CoapsSession
 from layer.config import AssociationConfig, PeerRequirement
@@ -40,6 +41,9 @@ HANDSHAKE_TIMEOUT: Final = 15.0
 RECONNECT_PAUSE: Final = 1.0
 """Seconds between attempts, and the longest that they grow to."""
 LONGEST_PAUSE: Final = 5.0
+SHORT: Final = 10.0
+"""Seconds: who lost an association that was younger does not connect again at once. A gateway keeps 8 of one identity,
+so that clients that share one would put each other out for ever."""
 OPEN_FOR: Final = 25.0
 """Seconds for the gateway to answer an open."""
 CLOSE_FOR: Final = 25.0
@@ -86,6 +90,7 @@ class CoapsWay:
         self._up = asyncio.Event()
         self._down = asyncio.Event()
         self._giving_up: asyncio.TimerHandle | None = None
+        self._short = Pauses(RECONNECT_PAUSE, 6 * LONGEST_PAUSE, SystemRandom().random)
         self._sessions: dict[str, CoapsSession] = {}
         self._left: OrderedDict[str, None] = OrderedDict()
         self._closing = 0
@@ -107,12 +112,13 @@ class CoapsWay:
                 await self._client.connect()
                 while True:
                     self._down.clear()
+                    since = asyncio.get_running_loop().time()
                     if await self._come_up():
                         if not announced:
                             announced = True
                             ready()
                         await self._down.wait()
-                    await self._come_back()
+                    await self._come_back(asyncio.get_running_loop().time() - since)
         finally:
             if self._giving_up is not None:
                 self._giving_up.cancel()
@@ -132,8 +138,12 @@ class CoapsWay:
             self.spawn(session.watch())
         return True
 
-    async def _come_back(self) -> None:
+    async def _come_back(self, lasted: float) -> None:
         """Connect again, however long it takes; a timer gives the sessions up meanwhile."""
+        if lasted < SHORT:
+            await asyncio.sleep(self._short.next())
+        else:
+            self._short.reset()
         pause = RECONNECT_PAUSE
         while True:
             try:

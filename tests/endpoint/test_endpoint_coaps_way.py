@@ -392,6 +392,23 @@ async def test_no_gateway_at_all(gateway: Gateway) -> None:
     assert caught.group_contains(TransportError, match="nobody answers at 127.0.0.1")
 
 
+async def test_a_gateway_that_hangs_up_at_once_is_not_asked_without_a_pause(impatient: None) -> None:
+    """As one does if nine clients share an identity: without a pause it would be twenty handshakes at once."""
+
+    class Short(Gateway):
+        def connected(self, peer: Any) -> None:
+            super().connected(peer)
+            asyncio.get_running_loop().call_soon(peer.close, "enough")
+
+    gateway = Short()
+    gateway.start()
+    async with running(way_to(gateway.port), ready=False):
+        await until(lambda: len(gateway.connected_peers) >= 3)
+        await asyncio.sleep(0.5)
+        assert len(gateway.connected_peers) <= 8
+    gateway.stop()
+
+
 async def test_a_gateway_that_does_not_know_us(gateway: Gateway, impatient: None) -> None:
     stranger = CoapsWay("127.0.0.1", gateway.port, Credentials(psk=Psk("phone", b"\1" * 32)))
     with pytest.raises(ExceptionGroup) as caught:
