@@ -34,16 +34,19 @@ AT_ONCE: Final = 2
 FIRST_RETRY: Final = 15.0
 LAST_RETRY: Final = 3600.0
 FIRST_DESCRIBE: Final = 60.0
+READ_AGAIN: Final = 60.0
+"""Seconds after which a device is read once more that took the reporting of an attribute and says that it has no such
+attribute: some say so while they start."""
 DESCRIBED: Final = 8
 """How often a device is asked for a descriptor that it doesn't give, until the next start."""
 
 
 @dataclass(frozen=True, slots=True)
 class _Step:
-    """One question: ``kind`` is ``bind``, ``configure``, ``check``, ``read``, ``look`` or ``describe``.
+    """One question: ``kind`` is ``bind``, ``configure``, ``check``, ``read``, ``again``, ``look`` or ``describe``.
 
-    ``check``: is the reporting still as configured? ``look``: what is this endpoint? ``describe``: the same, and again
-    later where the device doesn't tell.
+    ``check``: is the reporting still as configured? ``again``: a second read, later. ``look``: what is this endpoint?
+    ``describe``: the same, and again later where the device doesn't tell.
     """
 
     kind: str
@@ -61,7 +64,7 @@ class _Job:
     retry_at: float | None = None
     """Not before, and only when it is heard; None: it isn't resting."""
     due: dict[_Step, float] = field(default_factory=dict)
-    """When a descriptor may be asked for again."""
+    """When an attribute may be read, or a descriptor asked for, again."""
     tries: dict[_Step, int] = field(default_factory=dict)
     """How often a descriptor was asked for in vain."""
 
@@ -158,7 +161,7 @@ class Setup:
     def left_over(self, eui64: str) -> int:
         """How many steps the device still has before it."""
         job = self.jobs.get(eui64)
-        return 0 if job is None else len(job.steps)
+        return 0 if job is None else sum(step.kind != "again" for step in job.steps)
 
     def _steps(self, model: Model) -> list[_Step]:
         known = self._memory.devices.get(model.eui64, {})
@@ -328,6 +331,16 @@ class Setup:
             self._want(model, [_Step("configure", step.endpoint, step.cluster)])  # by the types that it told now
         if values:
             self._tell(model, values)
+        taken = entry.get("reports")
+        absent = [f"{attribute:04x}" for attribute, slot in model.places[_at(step)].items() if slot.absent]
+        if step.kind == "read" and isinstance(taken, dict) and any(taken.get(name) == SUCCESS for name in absent):
+            self._later(model, _Step("again", step.endpoint, step.cluster))
+
+    def _later(self, model: Model, step: _Step) -> None:
+        job = self.jobs[model.eui64]
+        if step not in job.steps:
+            job.steps.append(step)
+            job.due[step] = self._now() + READ_AGAIN
 
     def _entry(self, model: Model, step: _Step) -> dict[str, Any]:
         return self._memory.devices.setdefault(model.eui64, {}).setdefault(name_of(step.endpoint, step.cluster), {})
@@ -338,6 +351,7 @@ _KINDS: Final = {
     "configure": Setup._configured,
     "check": Setup._checked,
     "read": Setup._read,
+    "again": Setup._read,
     "look": Setup._described,
     "describe": Setup._described,
 }
@@ -367,7 +381,7 @@ def _wanted(model: Model, at: int) -> str:
 
 
 def _content(model: Model, step: _Step) -> Content:
-    if step.kind == "read":
+    if step.kind in ("read", "again"):
         return Content(General.READ, foundation.read(model.places[_at(step)]), General.READ_RESPONSE)
     if step.kind == "check":
         wanted = foundation.read_reporting(record.attribute for record in _records(model, _at(step)))

@@ -5,6 +5,7 @@ Over the virtual dongle. What a row makes of a number alone is in ``test_zigbee_
 
 from __future__ import annotations
 
+import asyncio
 import json
 import logging
 from typing import Any
@@ -192,6 +193,24 @@ async def test_what_a_device_does_not_have_is_no_property(world: Any, sleepy: bo
     async with world.gateway() as gateway:
         await gateway.until(lambda: gateway.context.of(Join))
         assert properties(gateway)[0] == ["temperature", "battery"]
+
+
+async def test_one_that_says_so_while_it_starts_is_read_once_more(world: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It took the reporting of the attribute, so it may have it."""
+    monkeypatch.setattr("adapters.zigbee.setup.READ_AGAIN", 0.2)
+    async with world.gateway() as gateway:
+        device = ZclDevice(DEVICE, *(make(IDENTITY) for make in (temperature, power)))
+        device.answer = without(0x0021, also=READ)
+        await device.attach(world.socket)
+        world.devices.append(device)
+        await gateway.join(device)
+        await settled(gateway, device)
+        assert properties(gateway) == [["temperature", "battery"], ["temperature"]]
+        device.answer = lambda cluster, request, own: own
+        await asyncio.sleep(0.2)
+        device.report(0x0402, "0000 29 d007")  # it is heard
+        await gateway.until(lambda: ("battery", 100.0) in told(gateway))
+        assert properties(gateway)[-1] == ["temperature", "battery"]
 
 
 async def test_a_device_that_joins_again_may_have_the_attribute_now(world: Any) -> None:
