@@ -123,6 +123,7 @@ class Broker:
                 return
             except ConnectionRefusedError:
                 time.sleep(0.2)
+        self.stop()
         sys.exit(77)
 
     def stop(self):
