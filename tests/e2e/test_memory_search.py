@@ -16,6 +16,7 @@ from tests.e2e import memory
 _HOLDER = """
 import ctypes, sys
 held = []
+print("ready", flush=True)
 for line in sys.stdin.buffer:
     octets = bytearray(bytes.fromhex(line.decode()))
     held.append(octets)
@@ -52,6 +53,8 @@ def _encodings(secret: bytes) -> dict[str, bytes]:
 @pytest.fixture
 def holder() -> Iterator[subprocess.Popen[bytes]]:
     with subprocess.Popen([sys.executable, "-c", _HOLDER], stdin=subprocess.PIPE, stdout=subprocess.PIPE) as process:
+        # While it loads a library, that is mapped beyond its end for a moment, where nobody can read.
+        assert process.stdout is not None and process.stdout.readline() == b"ready\n"
         yield process
         process.kill()
 
