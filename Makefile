@@ -21,7 +21,7 @@ demo:
 test:
 	@PYTHON="$(PYTHON)" VENV="$(VENV)" sh scripts/setup test
 	@VENV="$(VENV)" sh scripts/check
-	@$(RUN)/python -m pytest -n 3 --dist loadfile --no-loadscope-reorder --ignore=tests/peers $(PYTEST_ARGS)
+	@$(RUN)/python -m pytest -n 4 --dist loadfile --no-loadscope-reorder --ignore=tests/peers $(PYTEST_ARGS)
 
 # Real peers that take long to install or to run.
 test-peers:
