@@ -256,7 +256,7 @@ async def test_after_many_sessions_nothing_is_left(start: Start) -> None:
     home = await start(absence=1.0, reply_window=0.05, max_clients_per_identity=64, handshake_burst=64)
     random = Random(7)
 
-    door = asyncio.Semaphore(4)  # a host has no more than 8 handshakes under way
+    door = asyncio.Semaphore(4)  # handshakes at once, so that they do not outgrow the table
 
     async def one() -> None:
         async with door:
