@@ -411,6 +411,20 @@ class DeviceView:
     samples: Mapping[str, Sample]
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class GatewayView:
+    """The gateway itself, as an adapter may tell of it to who asks.
+
+    ``id``: 32 lower-case hex digits, made at the first start and kept; never derived from a name. ``joining_until``:
+    monotonic seconds, until when new devices may come into a network; 0.0: joining is closed.
+    """
+
+    id: str
+    name: str
+    version: str
+    joining_until: float = 0.0
+
+
 class Change(Enum):
     """What an ``Update`` is about."""
 

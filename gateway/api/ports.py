@@ -16,6 +16,7 @@ from gateway.api.model import (
     DeviceView,
     Envelope,
     EnvelopeId,
+    GatewayView,
     Peer,
     Receipt,
     Refused,
@@ -86,6 +87,16 @@ class AdapterContext(Protocol):
 
     async def administer(self, peer: Peer, command: str, arguments: Mapping[str, Any]) -> Mapping[str, Any]:
         """Do what ``atls-gateway COMMAND`` does, for a peer that the policy lets administer. PeerError: why not."""
+
+    def may_administer(self, peer: Peer) -> bool:
+        """Whether the policy lets this peer administer, rates apart; asking leaves no trace."""
+
+    def gateway(self) -> GatewayView:
+        """The gateway itself as it is now.
+
+        An adapter that tells others of it has a method ``gateway_changed()``, which is called when this has become
+        another one; it never raises and never blocks.
+        """
 
     def ready(self) -> None:
         """The adapter serves now (once a start; the service manager is told when all are ready)."""

@@ -247,6 +247,11 @@ class Engine:
         outbox.commands.append(Audit("refused", answer.reason, answer.rule, None, None, self._gate.who(peer), command))
         return Refused(answer.reason, answer.retry_after if isinstance(answer, Refusal) else None)
 
+    def may_administer(self, peer: Peer) -> bool:
+        """Whether ``administer`` would let this peer, but for its rate. Nothing is recorded."""
+        asker = self._gate.name_of(peer)
+        return bool(asker) and isinstance(self._gate.permits(Action.ADMIN, asker, GATEWAY, peer.link), Permit)
+
     @property
     def policy(self) -> PolicySet:
         return self._gate.policy

@@ -48,7 +48,9 @@ def commands(hub: Hub, name: str, reloads: Reloads) -> Mapping[str, Command]:
         seconds = arguments.get("seconds")
         if not isinstance(seconds, int) or isinstance(seconds, bool) or not 0 <= seconds <= MAX_JOIN:
             raise PeerError(f"seconds: expected a whole number from 0 (close) to {MAX_JOIN}")
-        return {"adapters": await _ask_adapters(hub, "permit-join", {"seconds": seconds})}
+        answers = await _ask_adapters(hub, "permit-join", {"seconds": seconds})
+        hub.joining(seconds)
+        return {"adapters": answers}
 
     return {
         "status": status,
@@ -88,12 +90,15 @@ def _status(hub: Hub, name: str) -> dict[str, Any]:
     now, policy = hub.now(), hub.engine.policy
     return {
         "name": name,
+        "id": hub.gateway.id,
+        "version": hub.gateway.version,
         "pid": os.getpid(),
         "epoch": hub.epoch,
         "uptime": round(now - hub.started_at, 1),
         "healthy": hub.overdue() == 0.0,
         "policy": {"rules": len(policy.rules), "mode": policy.mode.value},
         "adapters": {scheme: _adapter(state, now) for scheme, state in hub.states.items()},
+        "joining": max(0.0, round(hub.gateway.joining_until - now, 1)),
         "sessions": len(hub.engine.all_sessions()),
         "queues": hub.engine.queues(),
         "store": hub.store(),

@@ -13,9 +13,9 @@ from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 
 from gateway.api.errors import ConfigError, CredentialError
-from gateway.api.model import EnvelopeId, SessionId
+from gateway.api.model import EnvelopeId, GatewayView, SessionId
 from gateway.engine.engine import Engine
-from gateway.runtime import control, guard, harden, logs, mistakes, settings, store_keeper
+from gateway.runtime import control, guard, harden, identity, logs, mistakes, settings, store_keeper
 from gateway.runtime.admin import AdminServer
 from gateway.runtime.audit import AuditLog
 from gateway.runtime.faults import Faults
@@ -154,6 +154,9 @@ class _Daemon:
             schemes=list(found.adapters),
             faults=self._faults,
             changed=self._adapters_changed,
+        )
+        self._hub.gateway = GatewayView(
+            id=identity.kept(state_dir), name=found.table.gateway.name, version=identity.VERSION
         )
         self._hub.unsaved, self._hub.store = self._keeper.touch, self._keeper.status
         engine.set_minute(_minute(), now=self._hub.now())

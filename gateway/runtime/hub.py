@@ -14,7 +14,7 @@ import asyncio
 import logging
 from collections import Counter, deque
 from collections.abc import Awaitable, Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +24,7 @@ from gateway.api.model import (
     DeviceView,
     Envelope,
     EnvelopeId,
+    GatewayView,
     Outcome,
     Peer,
     Reason,
@@ -140,6 +141,12 @@ class Context:
             raise PeerError(Reason.UNREACHABLE.value)
         return await self._hub.administer(peer, command, arguments)
 
+    def may_administer(self, peer: Peer) -> bool:
+        return self._hub.engine.may_administer(peer)
+
+    def gateway(self) -> GatewayView:
+        return self._hub.gateway
+
     def ready(self) -> None:
         if self.alive:
             self._hub.report(self.scheme, "")
@@ -172,6 +179,10 @@ class Hub:
         """Called after each turn: something may have to be stored."""
         self.store: Callable[[], dict[str, Any]] = dict
         """What ``status`` says of the store."""
+        self.gateway = GatewayView(id="", name="gateway", version="")
+        """What adapters may tell of the gateway itself; the daemon fills it."""
+        self._joining: asyncio.TimerHandle | None = None
+        """Closes joining in ``gateway``, as the network itself does."""
         self.next_id = next_id
         self.epoch = epoch
         self.states: Mapping[str, AdapterState] = {scheme: AdapterState() for scheme in schemes}
@@ -235,6 +246,25 @@ class Hub:
             self.engine.adapter_ready(scheme, now=self.now())
         self._schedule()
         self._changed()
+
+    def joining(self, seconds: float) -> None:
+        """Networks are open to new devices for so many seconds from now; 0: they are closed."""
+        if self._joining is not None:
+            self._joining.cancel()
+        self._joining = self._loop.call_later(seconds, self.joining, 0) if seconds else None
+        self.gateway = replace(self.gateway, joining_until=self.now() + seconds if seconds else 0.0)
+        self.gateway_changed()
+
+    def gateway_changed(self) -> None:
+        """``gateway`` is another one: adapters that tell others of it are to know."""
+        for scheme, state in self.states.items():
+            changed = getattr(state.adapter, "gateway_changed", None)
+            if changed is not None:
+                try:
+                    changed()
+                except Exception:
+                    self.counters["adapter_errors"] += 1
+                    _LOG.exception("adapter %s failed at a change of the gateway", scheme)
 
     async def administer(self, peer: Peer, command: str, arguments: Mapping[str, Any]) -> Mapping[str, Any]:
         """Do a command for a peer that the policy lets administer; PeerError says why not."""
@@ -302,10 +332,10 @@ class Hub:
 
     def close(self) -> None:
         """Stop carrying out commands; for the very end."""
-        for handle in (self._turn, self._timer):
+        for handle in (self._turn, self._timer, self._joining):
             if handle is not None:
                 handle.cancel()
-        self._turn = self._timer = None
+        self._turn = self._timer = self._joining = None
 
     @property
     def all_tried(self) -> bool:

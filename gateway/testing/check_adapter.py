@@ -29,6 +29,7 @@ from gateway.api.model import (
     DeviceView,
     Envelope,
     EnvelopeId,
+    GatewayView,
     LinkRequirement,
     LinkSecurity,
     Open,
@@ -110,6 +111,12 @@ class RecordingContext:
 
     async def administer(self, peer: Peer, command: str, arguments: Mapping[str, Any]) -> Mapping[str, Any]:
         raise PeerError("denied")
+
+    def may_administer(self, peer: Peer) -> bool:
+        return False
+
+    def gateway(self) -> GatewayView:
+        return GatewayView(id="00" * 16, name="gateway", version="0")
 
     def ready(self) -> None:
         self._report("")

@@ -32,6 +32,7 @@ from gateway.api.model import (
     DeviceView,
     Envelope,
     EnvelopeId,
+    GatewayView,
     Join,
     Open,
     Peer,
@@ -114,6 +115,12 @@ class RecordingContext:
 
     def owns(self, peer: Peer, session: SessionId) -> bool:
         return True
+
+    def may_administer(self, peer: Peer) -> bool:
+        return False
+
+    def gateway(self) -> GatewayView:
+        return GatewayView(id="00" * 16, name="gateway", version="0")
 
     def ready(self) -> None:
         self.states.append("ready")

@@ -19,6 +19,7 @@ from gateway.api.model import (
     Change,
     Command,
     EnvelopeId,
+    GatewayView,
     Join,
     LinkSecurity,
     Outcome,
@@ -323,3 +324,42 @@ async def test_administration_is_bounded(bench: Bench) -> None:
         await ask(APP, "status", {})
     with pytest.raises(PeerError, match=r"^over-rate$"):
         await ask(APP, "status", {})
+
+
+async def test_who_tells_of_the_gateway_hears_that_joining_opens_and_closes(tmp_path: Path) -> None:
+    bench = Bench(tmp_path)
+    views: list[GatewayView] = []
+    context = bench.net.context
+    assert context is not None
+    bench.net.gateway_changed = lambda: views.append(context.gateway())  # type: ignore[attr-defined]
+    bench.radio.answer.set()
+    await context.administer(APP, "permit-join", {"seconds": 200})
+    assert [view.joining_until > bench.hub.now() + 199 for view in views] == [True]
+    assert 199 < (await context.administer(APP, "status", {}))["joining"] <= 200
+    await context.administer(APP, "permit-join", {"seconds": 0})
+    assert [view.joining_until for view in views[1:]] == [0.0]
+    closed = asyncio.Event()
+    bench.net.gateway_changed = lambda: context.gateway().joining_until or closed.set()  # type: ignore[attr-defined]
+    bench.hub.joining(0.001)
+    await closed.wait()
+    assert (await context.administer(APP, "status", {}))["joining"] == 0.0
+    bench.hub.close()
+
+
+async def test_an_adapter_that_fails_at_a_change_of_the_gateway_harms_nobody(tmp_path: Path) -> None:
+    bench = Bench(tmp_path)
+    bench.net.gateway_changed = lambda: 1 / 0  # type: ignore[attr-defined]
+    bench.hub.joining(5)
+    assert bench.hub.counters["adapter_errors"] == 1
+    assert bench.hub.gateway.joining_until > 0
+    bench.hub.close()
+
+
+async def test_whether_a_peer_may_administer_is_asked_without_a_trace(tmp_path: Path) -> None:
+    bench = Bench(tmp_path)
+    context = bench.net.context
+    assert context is not None
+    before = dict(bench.engine.counters)
+    assert [context.may_administer(peer) for peer in (APP, SECOND, OTHER, LAMP)] == [True, True, False, False]
+    assert dict(bench.engine.counters) == before
+    bench.hub.close()

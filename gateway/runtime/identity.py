@@ -1,0 +1,44 @@
+"""What stays the same of a gateway whatever its files say: its id, made once; and the version of the program."""
+
+from __future__ import annotations
+
+import os
+import re
+import secrets
+from importlib import metadata
+from pathlib import Path
+from typing import Final
+
+_FILE: Final = "gateway-id"
+
+
+def _version() -> str:
+    try:
+        return metadata.version("atls-gateway")
+    except metadata.PackageNotFoundError:
+        return "0"  # a source tree that isn't installed
+
+
+VERSION: Final = _version()
+
+
+def kept(state_dir: Path) -> str:
+    """The gateway's id: 32 hex digits from a file of the state folder, which is written the first time.
+
+    A file that holds anything else is replaced: whoever knew the gateway by its id then sees another one.
+    """
+    path = state_dir / _FILE
+    try:
+        found = path.read_text(encoding="ascii").strip()
+        if re.fullmatch(r"[0-9a-f]{32}", found):
+            return found
+    except (OSError, UnicodeDecodeError):
+        pass
+    new = path.with_suffix(".new")
+    made = secrets.token_hex(16)
+    with os.fdopen(os.open(new, os.O_CREAT | os.O_WRONLY | os.O_TRUNC | os.O_CLOEXEC, 0o600), "w") as file:
+        file.write(made + "\n")
+        file.flush()
+        os.fsync(file.fileno())
+    new.replace(path)
+    return made
