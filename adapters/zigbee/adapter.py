@@ -22,6 +22,8 @@ from adapters.zigbee.config import ZigbeeConfig
 from adapters.zigbee.conversation import Conversation
 from adapters.zigbee.coordinator import LINK_KEY_OVERHEAD, Coordinator
 from adapters.zigbee.deadlines import Deadlines
+from adapters.zigbee.members import FILE as MEMBERS
+from adapters.zigbee.members import Members
 from adapters.zigbee.memory import TunnelMemory
 from adapters.zigbee.restart import resume
 from adapters.zigbee.semantics import Semantics
@@ -258,9 +260,18 @@ class ZigbeeAdapter:
         assert self._semantics is not None
         return self._semantics.take(eui64, endpoint, cluster, aps_counter, payload, link_key, unicast)
 
+    def device_asked(self, eui64: str) -> None:
+        _LOG.info("%s joined, asking what it is", eui64)
+
     def device_joined(self, device: Device) -> None:
         assert self._semantics is not None
-        _LOG.info("%s is in the network: %s %s", device.eui64, device.manufacturer or "?", device.model or "?")
+        if device.interviewed:
+            what = (
+                f"is {device.model or 'a device without a model'} of {device.manufacturer or 'an unnamed manufacturer'}"
+            )
+            _LOG.info("%s %s", device.eui64, what)
+        else:
+            _LOG.info("%s did not say what it is: asked again when it is heard", device.eui64)
         if device.sleepy and self._sender is not None:
             self._sender.heard(device.eui64)  # it has just answered, when nobody knew yet that it sleeps
         self._semantics.joined(device)
@@ -531,8 +542,17 @@ class ZigbeeAdapter:
         if name not in COMMANDS:
             raise PeerError(f"the zigbee adapter knows {', '.join(sorted(COMMANDS))}")
         if radio is None or self._semantics is None:
+            if name == "remove" and arguments.get("force") and self._semantics is not None:
+                return self._forget(str(arguments.get("eui64")))
             raise PeerError("the dongle is not there now")
         return await COMMANDS[name](radio, self._semantics, arguments)
+
+    def _forget(self, eui64: str) -> Mapping[str, Any]:
+        """Without the dongle: the device is taken out of zigpy's database when it is back."""
+        assert self._context is not None
+        Members(self._context.state_dir / MEMBERS).leave(eui64)
+        self.device_left(eui64)
+        return {"known": True, "left": False}
 
 
 class _Report:

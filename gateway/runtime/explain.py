@@ -35,18 +35,21 @@ class Question:
 
 def load_policy(path: Path, environ: Mapping[str, str]) -> PolicySet:
     """The policy that a config names, without its adapters or credentials. Raises InvalidConfigError."""
+    rules, names = files(path, environ)
+    return rules.with_names(names)
+
+
+def files(path: Path, environ: Mapping[str, str]) -> tuple[policy_file.PolicyFile, device_names.Names]:
+    """The two files of that policy. Raises InvalidConfigError."""
     try:
         source = read_config(path, environ, credentials=False)
+        folder = state_dir(source)
     except ConfigError as error:
         raise InvalidConfigError([error]) from None
     name, adapters = source.data.get("policy"), source.data.get("adapters")
     if not isinstance(name, str) or not isinstance(adapters, dict):
         raise InvalidConfigError([_lacking(source, "adapters" if isinstance(name, str) else "policy")])
-    try:
-        names = state_dir(source) / device_names.FILE
-    except ConfigError as error:
-        raise InvalidConfigError([error]) from None
-    return policy_file.load(path.parent / name, adapters, names)
+    return policy_file.read(path.parent / name, adapters, folder / device_names.FILE)
 
 
 def answer(question: Question, policy: PolicySet) -> Iterator[str]:
