@@ -17,8 +17,9 @@ from gateway.runtime.source import (
     CONFIG_VARIABLE,
     DEFAULT_CONFIG,
     DEFAULT_SOCKET,
+    InvalidConfigError,
     config_path,
-    read_config,
+    read_sound_config,
     socket_path,
 )
 
@@ -39,6 +40,8 @@ def question(config: str | None, command: str, arguments: Mapping[str, Any] | No
         return ask(_socket(config), command, arguments or {})
     except ConfigError as error:
         fail(BAD_CONFIG, error)
+    except InvalidConfigError as error:
+        fail(BAD_CONFIG, *error.errors)
     except NotAllowedError as error:
         fail(NOT_ALLOWED, error, "Try it with sudo, or as the user that the service runs as.")
     except TransportError as error:
@@ -52,7 +55,7 @@ def _socket(config: str | None) -> Path:
     path = config_path(config, os.environ)
     if config is None and CONFIG_VARIABLE not in os.environ and not path.exists():
         return Path(DEFAULT_SOCKET)
-    return socket_path(read_config(path, os.environ, credentials=False))
+    return socket_path(read_sound_config(path, os.environ))
 
 
 def print_json(value: object) -> None:

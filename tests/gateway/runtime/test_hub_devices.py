@@ -40,7 +40,7 @@ from gateway.api.model import (
 from gateway.engine.engine import Engine
 from gateway.engine.limits import EngineLimits, Rate
 from gateway.engine.policy import DEVICE_ACTIONS, GATEWAY, Action, Condition, Effect, PolicySet, Rule, Subject
-from gateway.engine.policy_check import check
+from gateway.engine.policy_check import mistakes
 from gateway.runtime import control
 from gateway.runtime.audit import AuditLog
 from gateway.runtime.hub import MAX_REMOTE, Context, Hub
@@ -123,7 +123,7 @@ class Recorder:
 
 class Bench:
     def __init__(self, tmp_path: Any) -> None:
-        check(POLICY)
+        assert not list(mistakes(POLICY))
         ids = itertools.count(1)
         next_id = lambda: EnvelopeId(next(ids))  # noqa: E731
         self.engine = Engine(POLICY, EngineLimits(), lambda: SessionId("s"), next_id)
