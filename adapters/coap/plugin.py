@@ -10,7 +10,7 @@ from ipaddress import ip_address
 from pathlib import Path
 from typing import Annotated, Any, ClassVar
 
-from pydantic import BaseModel, ConfigDict, Field, StringConstraints, model_validator
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, WithJsonSchema, model_validator
 
 from adapters.coap.adapter import CoapAdapter
 from adapters.coap.delivery import Waits
@@ -36,6 +36,13 @@ _ASSOCIATION = AssociationConfig(retransmit_initial=1.0, handshake_timeout=20.0)
 _CONNECTION = CoapConfig(transmission=TransmissionParameters(max_retransmit=2), max_body=MAX_BODY)
 _FILES = ("psk_file", "certificate_file", "key_file", "trust_file")
 _LISTEN = re.compile(r"^(?P<host>\[[0-9A-Fa-f:.]+\]|[^\[\]:]*)(:(?P<port>[0-9]{1,5}))?$")
+_TEXT = {"type": "string"}
+
+
+def _listen(value: str) -> str:
+    if not _LISTEN.match(value):
+        raise ValueError("expected ADDRESS or ADDRESS:PORT, an IPv6 address in brackets")
+    return value
 
 
 class CoapTable(BaseModel):
@@ -43,7 +50,7 @@ class CoapTable(BaseModel):
 
     model_config = ConfigDict(extra="forbid", strict=True, frozen=True)
 
-    listen: Annotated[str, StringConstraints(pattern=_LISTEN.pattern)] = Field(
+    listen: Annotated[str, AfterValidator(_listen), WithJsonSchema(_TEXT | {"pattern": _LISTEN.pattern})] = Field(
         default=f"[::]:{COAPS_PORT}", description="ADDRESS or ADDRESS:PORT (UDP) that coaps clients come to."
     )
     psk_file: str | None = Field(
@@ -88,12 +95,17 @@ class CoapTable(BaseModel):
 
     @model_validator(mode="after")
     def _credentials(self) -> CoapTable:
-        if (self.certificate_file is None) != (self.key_file is None):
-            raise ValueError("expected certificate_file and key_file, both or neither")
-        if self.psk_file is None and self.certificate_file is None:
-            raise ValueError("expected psk_file, or certificate_file with key_file and trust_file")
-        if self.certificate_file is not None and self.trust_file is None:
-            raise ValueError("expected trust_file beside certificate_file: clients' certificates must end at an anchor")
+        wrong = {
+            "expected certificate_file and key_file, both or neither": (self.certificate_file is None)
+            != (self.key_file is None),
+            "expected psk_file, or certificate_file with key_file and trust_file": self.psk_file is None
+            and self.certificate_file is None,
+            "expected trust_file beside certificate_file: clients' certificates must end at an anchor": self.trust_file
+            is None
+            and self.certificate_file is not None,
+        }
+        if found := [expected for expected, so in wrong.items() if so]:
+            raise ValueError(*found)
         return self
 
 
