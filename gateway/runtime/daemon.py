@@ -234,6 +234,8 @@ class _Daemon:
         last = self._reloads.last
         if last is not None and last["restart"]:
             troubled.append(f"waiting for a restart: {', '.join(last['restart'])}")
+        if last is not None and last["mistakes"]:
+            troubled.append(f"the last reload failed, the old config is in force: {last['mistakes'][0]}")
         return "; ".join(troubled) or "all adapters ready"
 
     async def _beat(self) -> None:
