@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import itertools
 import logging
 import os
@@ -113,6 +114,13 @@ def _minute() -> int | None:
 def _store_octets(found: Settings) -> int:
     """The most that the store may take: all units that may wait, each with as much again, and the tables."""
     return 3 * found.limits.total_octets + 32 * 1024 * 1024
+
+
+def _collect_from_now_on() -> None:
+    """What a start leaves behind goes, and what it made stays: no later collection looks through it."""
+    gc.collect()
+    gc.freeze()
+    gc.enable()
 
 
 class _Daemon:
@@ -226,6 +234,7 @@ class _Daemon:
             self._serving = True
             _LOG.info("serving (%s)", self._state())
             self._service.ready(self._state())
+            _collect_from_now_on()
 
     def _state(self) -> str:
         troubled = [
