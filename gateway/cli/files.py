@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import json
 import os
 from collections.abc import Iterator
@@ -38,6 +39,7 @@ def run(config: str | None, dry_run: bool) -> None:
     Would it start? (reads the config, the policy, the credentials and the state folder; opens no link)
       atls-gateway run --dry-run -c gateway.yaml
     """
+    gc.disable()  # imports make much and leave nothing to collect; once it serves, the daemon enables it again
     from gateway.runtime import daemon
 
     path = config_path(config, os.environ)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import itertools
 import logging
 import os
@@ -117,6 +118,13 @@ def _store_octets(found: Settings) -> int:
     return 3 * found.limits.total_octets + 32 * 1024 * 1024
 
 
+def _collect_from_now_on() -> None:
+    """What a start leaves behind goes, and what it made stays: no later collection looks through it."""
+    gc.collect()
+    gc.freeze()
+    gc.enable()
+
+
 class _Daemon:
     """One run of the gateway, from sockets to farewell."""
 
@@ -228,6 +236,7 @@ class _Daemon:
             self._serving = True
             _LOG.info("serving (%s)", self._state())
             self._service.ready(self._state())
+            _collect_from_now_on()
 
     def _state(self) -> str:
         troubled = [
@@ -236,6 +245,8 @@ class _Daemon:
         last = self._reloads.last
         if last is not None and last["restart"]:
             troubled.append(f"waiting for a restart: {', '.join(last['restart'])}")
+        if last is not None and last["mistakes"]:
+            troubled.append(f"the last reload failed, the old config is in force: {last['mistakes'][0]}")
         return "; ".join(troubled) or "all adapters ready"
 
     async def _beat(self) -> None:
