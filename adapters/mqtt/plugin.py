@@ -224,7 +224,7 @@ def _tls(table: MqttConfig, base: Path, found: Gathered) -> TlsOptions:
         except CredentialError as error:
             wrong.append(error)
             options = replace(options, cert_file=None, key_file=None)  # without its key it can't be judged
-    for error in (*wrong, *tls_mistakes(options)):
+    for mistake in (*wrong, *tls_mistakes(options)):
         with found:
-            raise ConfigError(next(name for name, path in files.items() if path == error.path), str(error))
+            raise ConfigError(next(name for name, path in files.items() if path == mistake.path), str(mistake))
     return options

@@ -155,18 +155,20 @@ def _trust(context: ssl.SSLContext, options: TlsOptions) -> None:
     try:
         context.load_verify_locations(options.ca_file)
     except OSError as failure:  # ssl.SSLError is one
-        raise CredentialError(options.ca_file, "holds no CA certificates in PEM that can be read") from failure
+        raise CredentialError(options.ca_file, "holds no CA certificate in PEM that can be read") from failure
 
 
 def _identify(context: ssl.SSLContext, options: TlsOptions) -> None:
     if options.cert_file is None:
         return
-    _readable(options.cert_file)
+    for name in filter(None, (options.cert_file, options.key_file)):
+        _readable(name)
     try:
         context.load_cert_chain(options.cert_file, options.key_file, password=_no_password)
     except (OSError, ValueError) as failure:
-        expected = "expected a PEM certificate that goes with its (unencrypted) private key"
-        raise CredentialError(options.cert_file, expected) from failure
+        raise CredentialError(
+            options.cert_file, "holds no PEM certificate that belongs to its (unencrypted) private key"
+        ) from failure
 
 
 def _readable(name: str) -> None:

@@ -21,8 +21,8 @@ from gateway.api.hints import did_you_mean
 from gateway.api.ports import Adapter, AdapterPlugin
 from gateway.engine.limits import EngineLimits
 from gateway.engine.policy import PolicySet
-from gateway.runtime import mistakes, plugins, policy_file
-from gateway.runtime.source import DEFAULT_SOCKET, InvalidConfigError, Source, read_config
+from gateway.runtime import device_names, mistakes, plugins, policy_file
+from gateway.runtime.source import DEFAULT_SOCKET, DEFAULT_STATE, InvalidConfigError, Source, read_config
 from gateway.runtime.strict_yaml import Key
 from gateway.runtime.units import Duration, RateText, Size, Table
 from layer import ownership
@@ -34,7 +34,7 @@ class GatewayTable(Table):
     """The process itself."""
 
     name: str = Field(default="gateway", min_length=1, max_length=64, description="Shown in status and logs.")
-    state_dir: str = Field(default="/var/lib/atls-gateway", description="What must survive a restart; mode 0700.")
+    state_dir: str = Field(default=DEFAULT_STATE, description="What must survive a restart; mode 0700.")
     admin_socket: str = Field(default=DEFAULT_SOCKET, description="Where atls-gateway status and the like ask; 0600.")
     log_level: Literal["debug", "info", "warning", "error"] = Field(
         default="info", description="What is logged of the gateway; its libraries tell warnings only."
@@ -122,8 +122,15 @@ class Settings:
     source: Source
     table: ConfigTable
     limits: EngineLimits
+    rules: policy_file.PolicyFile
+    names: device_names.Names
     policy: PolicySet
+    """What is in force: ``rules`` with the devices of ``names``."""
     adapters: Mapping[str, Prepared]
+
+    @property
+    def state_dir(self) -> Path:
+        return self.source.base / self.table.gateway.state_dir
 
 
 def load(path: Path, environ: Mapping[str, str]) -> Settings:
@@ -137,23 +144,27 @@ def load(path: Path, environ: Mapping[str, str]) -> Settings:
     tables = source.data.get("adapters")
     tables = tables if isinstance(tables, dict) else {}
     adapters = _adapters(tables, source, found)
-    policy = PolicySet()
+    rules, names, policy = policy_file.PolicyFile(source, PolicySet()), device_names.NONE, PolicySet()
     named = source.data.get("policy")
     policy_path = path.parent / named if isinstance(named, str) and named else None
+    names_path = None if table is None else source.base / table.gateway.state_dir / device_names.FILE
     if policy_path is not None and policy_path.is_file():
         try:
-            policy = policy_file.load(policy_path, tables)
+            rules, names = policy_file.read(policy_path, tables, names_path)
+            policy = rules.with_names(names)
         except InvalidConfigError as error:
             found.extend(error.errors)
     elif policy_path is not None:
         found.append(source.mistake(("policy",), f"expected a policy file: {policy_path} isn't one"))
     if table is None or found:
         raise InvalidConfigError(found)
-    assert policy_path is not None
-    for each in (path, policy_path):
+    assert policy_path is not None and names_path is not None
+    for each in (path, policy_path, names_path):
         _doubt(each)
     limits = EngineLimits(**{name: getattr(table.limits, name) for name in LimitsTable.model_fields})
-    return Settings(source=source, table=table, limits=limits, policy=policy, adapters=adapters)
+    return Settings(
+        source=source, table=table, limits=limits, rules=rules, names=names, policy=policy, adapters=adapters
+    )
 
 
 def _add(found: list[ConfigError], more: Iterable[ConfigError]) -> None:

@@ -118,7 +118,7 @@ def test_tables_that_can_not_be(table: dict[str, Any], expected: str) -> None:
         (LOGIN | {"password_file": "latin"}, "password_file", "UTF-8"),
         (LOGIN | {"password_file": "empty"}, "password_file", "password"),
         (TLS | {"ca_file": "nowhere"}, "ca_file", "nowhere"),
-        (TLS | {"ca_file": "text"}, "ca_file", "CA certificates"),
+        (TLS | {"ca_file": "text"}, "ca_file", "CA certificate"),
         (CLIENT | {"key_file": "nowhere"}, "key_file", "nowhere"),
         (CLIENT | {"key_file": "open.key"}, "key_file", "chmod 600"),
         (CLIENT | {"key_file": "text"}, "key_file", "holds no private key"),

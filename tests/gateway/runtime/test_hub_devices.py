@@ -41,9 +41,10 @@ from gateway.engine.engine import Engine
 from gateway.engine.limits import EngineLimits, Rate
 from gateway.engine.policy import DEVICE_ACTIONS, GATEWAY, Action, Condition, Effect, PolicySet, Rule, Subject
 from gateway.engine.policy_check import mistakes
-from gateway.runtime import control
+from gateway.runtime import control, device_names
 from gateway.runtime.audit import AuditLog
 from gateway.runtime.hub import MAX_REMOTE, Context, Hub
+from gateway.runtime.policy_file import PolicyFile
 from gateway.runtime.reloading import Reloads
 from gateway.runtime.settings import ConfigTable, Settings
 from gateway.runtime.source import Source
@@ -131,9 +132,10 @@ class Bench:
             self.engine, AuditLog(), loop=asyncio.get_running_loop(), next_id=next_id, state_dir=tmp_path,
             epoch="e", schemes=["radio", "net"],
         )  # fmt: skip
+        source = Source(tmp_path / "gateway.yaml", {}, {}, {})
         found = Settings(
-            source=Source(tmp_path / "gateway.yaml", {}, {}, {}), table=ConfigTable.model_validate(TABLE),
-            limits=EngineLimits(), policy=POLICY, adapters={},
+            source=source, table=ConfigTable.model_validate(TABLE), limits=EngineLimits(),
+            rules=PolicyFile(source, POLICY), names=device_names.NONE, policy=POLICY, adapters={},
         )  # fmt: skip
         self.hub.remote = control.remote(control.commands(self.hub, "home", Reloads(found, {}, self.hub)))
         self.radio, self.net = self.start("radio"), self.start("net")
