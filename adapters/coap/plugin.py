@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import re
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Iterator, Mapping
+from contextlib import asynccontextmanager, contextmanager
 from hashlib import sha256
 from ipaddress import ip_address
 from pathlib import Path
@@ -20,7 +20,7 @@ from carriage.coap.config import CoapConfig
 from carriage.coap.message_layer import TransmissionParameters
 from carriage.coap.server import CoapsServer
 from carriage.coap.udp import bind
-from gateway.api.errors import ConfigError, CredentialError, UsageError
+from gateway.api.errors import ConfigError, CredentialError, Gathered, UsageError
 from gateway.api.ports import API_VERSION, Adapter
 from layer.config import AssociationConfig
 from layer.credentials import Credentials, load_private_key, load_psk_file
@@ -118,8 +118,7 @@ class CoapPlugin:
 
     def configure(self, table: Any, base: Path) -> Adapter:
         assert isinstance(table, CoapTable)
-        host, port = _address(table.listen)
-        terms = _terms(table, base)
+        host, port, terms = _parts(table, base)
 
         def listener() -> DtlsListener:
             return DtlsListener(
@@ -154,6 +153,18 @@ class CoapPlugin:
         return CoapAdapter(serve, waits, terms)
 
 
+def _parts(table: CoapTable, base: Path) -> tuple[str, int, Terms]:
+    found = Gathered()
+    address, terms = None, None
+    with found:
+        address = _address(table.listen)
+    with found:
+        terms = _terms(table, base)
+    found.tell()
+    assert address is not None and terms is not None
+    return *address, terms
+
+
 def _address(listen: str) -> tuple[str, int]:
     found = _LISTEN.match(listen)
     assert found is not None
@@ -169,22 +180,32 @@ def _address(listen: str) -> tuple[str, int]:
 
 def _terms(table: CoapTable, base: Path) -> Terms:
     files = {key: base / name for key in _FILES if (name := getattr(table, key)) is not None}
-    key, private, psks = "psk_file", None, None
+    found = Gathered()
+    private, psks = None, None
+    if "psk_file" in files:
+        with found, _at("psk_file", files):
+            psks = load_psk_file(files["psk_file"], may_be_empty=True)
+    chain = files.get("certificate_file")
+    if "key_file" in files:
+        with found, _at("key_file", files):
+            private = load_private_key(files["key_file"])
+        chain = chain if private is not None else None  # without its key it can't be judged
+    anchors: Path | None = files.get("trust_file")
+    with found, _at("trust_file", files):
+        Credentials(trust_anchors=anchors)
+    with found, _at("certificate_file", files):
+        Credentials(certificate_chain=chain, private_key=private)
+    found.tell()
+    credentials = Credentials(certificate_chain=chain, private_key=private, trust_anchors=anchors, psk_lookup=psks)
+    others = tuple(sha256(path.read_bytes()).digest() for name, path in files.items() if name != "psk_file")
+    return Terms(credentials, psks or {}, (table, others))
+
+
+@contextmanager
+def _at(key: str, files: Mapping[str, Path]) -> Iterator[None]:
+    """A credential that can't be used is a mistake of the key that names its file, else of ``key``."""
     try:
-        if key in files:
-            psks = load_psk_file(files[key], may_be_empty=True)
-        key = "key_file"
-        if key in files:
-            private = load_private_key(files[key])
-        key = "certificate_file"
-        credentials = Credentials(
-            certificate_chain=files.get(key),
-            private_key=private,
-            trust_anchors=files.get("trust_file"),
-            psk_lookup=psks,
-        )
+        yield
     except CredentialError as error:
         named = next((name for name, path in files.items() if str(path) == error.path), key)
         raise ConfigError(named, str(error)) from None
-    others = tuple(sha256(path.read_bytes()).digest() for name, path in files.items() if name != "psk_file")
-    return Terms(credentials, psks or {}, (table, others))

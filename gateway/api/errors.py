@@ -40,10 +40,12 @@ class Gathered:
         return None
 
     def __exit__(self, kind: object, error: BaseException | None, trace: object) -> bool:
-        if isinstance(error, ConfigError):
-            self._found.append(error)
-            return True
-        return False
+        found = error.exceptions if isinstance(error, ExceptionGroup) else (error,)  # a group: others gathered as well
+        mistakes = [each for each in found if isinstance(each, ConfigError)]
+        if not mistakes or len(mistakes) < len(found):
+            return False
+        self._found += mistakes
+        return True
 
     def tell(self) -> None:
         if len(self._found) == 1:

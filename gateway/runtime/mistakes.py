@@ -170,6 +170,8 @@ def _texts(detail: ErrorDetails, model: type[BaseModel]) -> list[str]:
     if kind in ("literal_error", "enum") and isinstance(detail["input"], str):
         words = context["expected"]
         return [f"expected {words}" + did_you_mean(detail["input"], words.split("'")[1::2])]
+    if kind == "string_type" and isinstance(detail["input"], dict | list):
+        return ["expected a string, in quotes since it has [ or {"]
     if template := _EXPECTED.get(kind):
         return [template.format_map(context)]
     # A kind that no table of ours has: the key's own description says more to people than pydantic's words.

@@ -11,6 +11,7 @@ from typing import Annotated, Any, TypeVar
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, PlainSerializer, WithJsonSchema
 
+from gateway.api.eui64 import parse_eui64 as parse_eui64
 from gateway.engine.limits import Rate, parse_rate
 from gateway.engine.policy import Hours, parse_hours
 
@@ -18,7 +19,6 @@ _T = TypeVar("_T")
 
 _SECONDS = {"ms": 0.001, "s": 1.0, "min": 60.0, "h": 3600.0, "d": 86400.0}
 _PERIODS = {1.0: "s", 60.0: "min", 3600.0: "h", 86400.0: "d"}
-_EUI64 = re.compile(r"[0-9a-f]{2}([:-]?)[0-9a-f]{2}(?:\1[0-9a-f]{2}){6}")
 _SHA256 = re.compile("[0-9a-f]{64}")
 _OCTETS = {"B": 1, "kB": 1000, "MB": 1_000_000, "KiB": 1024, "MiB": 1024 * 1024}
 
@@ -55,21 +55,6 @@ def parse_size(value: object) -> int:
 def _rate_text(rate: Rate) -> str:
     """As ``parse_rate`` reads it."""
     return f"{rate.amount}/{_PERIODS[rate.period]}"
-
-
-def parse_eui64(value: object) -> str:
-    """An EUI64 as links prove it (``00:0d:6f:00:0b:5d:e3:b6``), from any usual spelling. ValueError: it is none.
-
-    Taken: upper case, ``-`` for ``:``, ``0x`` before it, no colons at all. Not taken: a number, since YAML has no way
-    to keep its zeros.
-    """
-    text = value.strip().lower().removeprefix("0x") if isinstance(value, str) else ""
-    plain = re.sub("[:-]", "", text) if _EUI64.fullmatch(text) else ""
-    if not plain:
-        number = isinstance(value, int | float) and not isinstance(value, bool)
-        reason = "; without them YAML reads a number" if number else ""
-        raise ValueError(f'expected an address such as "00:0d:6f:00:0b:5d:e3:b6", in quotes{reason}')
-    return ":".join(plain[at : at + 2] for at in range(0, 16, 2))
 
 
 def _parse_spki(value: str) -> str:
