@@ -31,6 +31,9 @@ they have seen, and a coordinator that sends ten frames a second sends 864,000 i
 _MOST: Final = 0xF000_0000
 """No counter is raised beyond this: at 0xFFFFFFFF a coordinator falls silent for good."""
 
+_UNKNOWN: Final = "ff:ff:ff:ff:ff:ff:ff:ff"
+"""zigpy's word for the address that the dongle has anyway."""
+
 ADDRESSES: Final = ("write", "once", "keep")
 """What becomes of the dongle's EUI64 where a network had another coordinator: it is written where that can be undone;
 even where it can be done once only; or not at all, and the network gets this coordinator."""
@@ -143,7 +146,7 @@ def _raised(backup: Backup, *, keep: bool, once: bool) -> Backup:
         name: key.replace(tx_counter=min(key.tx_counter + days * COUNTERS_A_DAY, max(key.tx_counter, _MOST)))
         for name, key in (("network_key", info.network_key), ("tc_link_key", info.tc_link_key))
     }
-    node = backup.node_info.replace(ieee=zigpy.types.EUI64.UNKNOWN) if keep else backup.node_info
+    node = backup.node_info.replace(ieee=zigpy.types.EUI64.convert(_UNKNOWN)) if keep else backup.node_info
     return Backup(
         network_info=info.replace(stack_specific={**info.stack_specific, "ezsp": dict(specific)}, **keys),
         node_info=node,

@@ -54,6 +54,18 @@ class Network:
         return f"PAN 0x{self.pan_id:04x}, extended PAN {self.extended_pan_id}, coordinator {self.coordinator}"
 
 
+def described(ours: Network | None, dongle: Network | None, fault: str = "") -> dict[str, Any]:
+    """The answer to ``network``: ``ours`` is the store's, null if there is none; ``dongle`` is what the dongle holds,
+    null if it is blank or, with a ``fault``, not known. ``same``: there is nothing to decide."""
+    return {
+        "ours": None if ours is None else ours.shown(),
+        "dongle": None if dongle is None else dongle.shown(),
+        "same": ours is not None and dongle is not None and dongle.is_ours(ours),
+        "copy": ours is not None and dongle is not None and dongle.is_same(ours) and not dongle.is_ours(ours),
+        "fault": fault,
+    }
+
+
 class ForeignNetworkError(Exception):
     """The dongle holds another network than the store. Nothing was changed, and nothing of it was listened to."""
 

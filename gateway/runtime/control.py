@@ -44,6 +44,9 @@ def commands(hub: Hub, name: str, reloads: Reloads) -> Mapping[str, Command]:
             answers = {}
         return {"devices": list(listed(answers, hub.engine.policy, known, hub.now()))}
 
+    async def network(arguments: Mapping[str, Any]) -> Mapping[str, Any]:
+        return {"adapters": await _ask_adapters(hub, "network", arguments)}
+
     async def permit_join(arguments: Mapping[str, Any]) -> Mapping[str, Any]:
         seconds = arguments.get("seconds")
         if not isinstance(seconds, int) or isinstance(seconds, bool) or not 0 <= seconds <= MAX_JOIN:
@@ -56,6 +59,7 @@ def commands(hub: Hub, name: str, reloads: Reloads) -> Mapping[str, Command]:
         "status": status,
         "sessions": sessions,
         "devices": devices,
+        "network": network,
         "permit-join": permit_join,
         "reload": reload,
     }
