@@ -551,7 +551,8 @@ class ZigbeeAdapter:
             raise PeerError(f"the zigbee adapter knows {', '.join(sorted((*COMMANDS, 'network')))}")
         if radio is None or self._semantics is None:
             raise PeerError("the dongle is not there now")
-        return await COMMANDS[name](radio, self._semantics, arguments)
+        answer = await COMMANDS[name](radio, self._semantics, arguments)
+        return {**answer, "note": radio.note} if name == "devices" and radio.note else answer
 
 
 class _Report:

@@ -72,8 +72,8 @@ class ForeignNetworkError(Exception):
     def __init__(self, held: Network, ours: Network) -> None:
         self.held = held
         self.ours = ours
-        copy = ", a copy with the same key," if held.is_same(ours) else ""
+        other = "a copy of our network" if held.is_same(ours) else "another network"
         super().__init__(
-            f"the dongle holds network {held}{copy} but ours is {ours}. Plug ours in, or stop the gateway and run "
+            f"the dongle holds {other} ({held}); ours is {ours}. Plug our dongle in, or stop the gateway and run "
             "`atls-gateway network adopt` (keep the dongle's) or `atls-gateway network restore` (write ours to it)"
         )

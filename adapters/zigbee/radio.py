@@ -167,7 +167,7 @@ class Application(bellows.zigbee.application.ControllerApplication):
     """bellows' application with our hooks. What is declared here is set before anything is started."""
 
     hooks: Hooks | None = None
-    """None: only the dongle itself is asked, and nothing that comes by radio is listened to."""
+    """None: only the dongle itself is asked and heard, and nothing that comes by radio."""
     lost: asyncio.Future[str]
     """Why the link ended."""
     whole: Reassembly
@@ -210,7 +210,7 @@ class Application(bellows.zigbee.application.ControllerApplication):
 
     def packet_received(self, packet: Any) -> None:
         # register_packet_callback would be zigpy's way, but bellows never calls it.
-        if self.hooks is not None and self.hooks.packet(self, packet):
+        if sender_nwk(packet) == 0 if self.hooks is None else self.hooks.packet(self, packet):
             super().packet_received(packet)
 
     def connection_lost(self, exc: BaseException | None) -> None:

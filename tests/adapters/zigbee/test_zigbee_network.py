@@ -16,6 +16,7 @@ import pytest
 from adapters.zigbee.plugin import ZigbeePlugin
 from gateway.api.errors import PeerError
 from gateway.api.model import Join
+from simulator.ezsp.codes import MfgTokenId
 from simulator.serial_port import serve_pty
 from tests.adapters.zigbee.conftest import World
 
@@ -39,14 +40,14 @@ async def other(tmp_path: Path) -> bytes:
     return _OTHER["dongle"]
 
 
-async def swap(world: Any, make_world: Make, memory: bytes | None, seed: int) -> Any:
+async def swap(world: Any, make_world: Make, memory: bytes | None, seed: int, **options: Any) -> Any:
     """Another dongle at the same path: with ``memory``, or blank. The state folder stays."""
     world.port.unplug()
     world.ncp.close()
     world.state.unlink()
     if memory is not None:
         world.state.write_bytes(memory)
-    return await make_world(seed=seed, blank=True)
+    return await make_world(seed=seed, blank=True, **options)
 
 
 def store(world: Any) -> dict[str, bytes]:
@@ -98,14 +99,18 @@ async def test_another_network_is_not_served_and_nothing_of_ours_changes(
     assert not any("forming" in line or "{" in line for line in said)
 
 
-async def test_forming_is_called_forming(make_world: Make, caplog: pytest.LogCaptureFixture) -> None:
+@pytest.mark.parametrize("channel", [20, None])
+async def test_forming_is_called_forming(
+    make_world: Make, caplog: pytest.LogCaptureFixture, channel: int | None
+) -> None:
     world = await make_world(blank=True)
     with caplog.at_level(logging.INFO):
-        async with world.gateway(channel=20) as gateway:
+        async with world.gateway(channel=channel) as gateway:
             pan, _, _ = network(gateway)
+            channel = channel or gateway.adapter.status()["network"]["channel"]
     said = [r.getMessage() for r in caplog.records if r.name.startswith("adapters")]
     assert "the dongle is blank, and there is no backup: forming a new network, which takes some ten seconds" in said
-    assert f"a new network is formed: channel 20, PAN {pan}" in said
+    assert f"a new network is formed: channel {channel}, PAN {pan}" in said
     assert not any("{" in line for line in said)
     assert "note" not in gateway.adapter.status()
     assert not [r for r in caplog.records if r.levelno >= logging.WARNING]
@@ -246,11 +251,38 @@ async def test_a_copy_of_our_network_at_another_coordinator_is_told_and_keeps_it
     assert (found["same"], found["copy"]) == (False, True)
     async with copy.gateway(wait=False) as gateway:
         await gateway.until(lambda: gateway.context.states)
-        assert "a copy with the same key" in gateway.context.states[0]
+        assert "the dongle holds a copy of our network (PAN" in gateway.context.states[0]
     await maintain(copy, "network-adopt")
     async with copy.gateway(form="never") as gateway:
         assert network(gateway) == theirs
         assert await listed(gateway) == ["00:0d:6f:00:0b:5d:e3:b6"]
+
+
+async def test_a_dongle_whose_address_can_be_written_once_only_is_written_when_told_so(make_world: Make) -> None:
+    world = await make_world()
+    async with world.gateway() as gateway:
+        ours = network(gateway)
+    once = await swap(world, make_world, None, 3, rewritable=False)
+    async with once.gateway(wait=False) as gateway:
+        await gateway.until(lambda: gateway.context.states)
+        fault = gateway.context.states[0]
+        for words in ("can be written only once and for good", "--address once", "--address keep"):
+            assert words in fault
+        assert not once.ncp.network_up
+    with pytest.raises(PeerError, match="only once and for good"):
+        await maintain(once, "network-restore")
+    await maintain(once, "network-restore", address="once")
+    async with once.gateway(form="never") as gateway:
+        assert network(gateway) == ours
+    used = await swap(once, make_world, None, 4, rewritable=False)
+    used.ncp._node.stack.store.manufacturing[MfgTokenId.CUSTOM_EUI_64] = bytes(8)
+    with pytest.raises(PeerError, match="can't be written again") as raised:
+        await maintain(used, "network-restore", address="once")
+    assert "--address once" not in str(raised.value)
+    await maintain(used, "network-restore", address="keep")
+    async with used.gateway(form="never") as gateway:
+        assert network(gateway)[:2] == ours[:2]
+        assert network(gateway)[2] != ours[2]
 
 
 async def test_what_can_not_be_done_changes_nothing(mixed_up: Any, tmp_path: Path) -> None:
