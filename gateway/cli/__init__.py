@@ -1,15 +1,15 @@
 """The ``atls-gateway`` command: its group and help. Commands are in the modules beside, logic lives elsewhere.
 
-``service`` asks a running daemon, ``files`` needs none, ``radios`` looks at the machine. The heavy parts (pydantic,
-adapters and their radio libraries) are imported only by the commands that need them, so that ``status`` answers at
-once.
+``service`` asks a running daemon, ``files`` needs none, ``radios`` looks at the machine, ``network`` needs the daemon
+stopped. The heavy parts (pydantic, adapters and their radio libraries) are imported only by the commands that need
+them, so that ``status`` answers at once.
 """
 
 from __future__ import annotations
 
 import click
 
-from gateway.cli import files, radios, service
+from gateway.cli import files, network, radios, service
 from gateway.cli.codes import BAD_CONFIG, EPILOG, FAILED, MEANINGS, NOT_ALLOWED, UNREACHABLE
 
 __all__ = ["BAD_CONFIG", "FAILED", "MEANINGS", "NOT_ALLOWED", "UNREACHABLE", "main"]
@@ -59,5 +59,5 @@ def main() -> None:
     """The entry point."""
 
 
-for command in (*files.COMMANDS, *service.COMMANDS, *radios.COMMANDS):
+for command in (*files.COMMANDS, *service.COMMANDS, *radios.COMMANDS, *network.COMMANDS):
     main.add_command(command)

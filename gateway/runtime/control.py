@@ -42,7 +42,12 @@ def commands(hub: Hub, name: str, reloads: Reloads) -> Mapping[str, Command]:
             if not known:
                 raise
             answers = {}
-        return {"devices": list(listed(answers, hub.engine.policy, known, hub.now()))}
+        notes = [f"{scheme}: {answer['note']}" for scheme, answer in answers.items() if answer.get("note")]
+        found = list(listed(answers, hub.engine.policy, known, hub.now()))
+        return {"devices": found, **({"notes": notes} if notes else {})}
+
+    async def network(arguments: Mapping[str, Any]) -> Mapping[str, Any]:
+        return {"adapters": await _ask_adapters(hub, "network", arguments)}
 
     async def permit_join(arguments: Mapping[str, Any]) -> Mapping[str, Any]:
         seconds = arguments.get("seconds")
@@ -56,6 +61,7 @@ def commands(hub: Hub, name: str, reloads: Reloads) -> Mapping[str, Command]:
         "status": status,
         "sessions": sessions,
         "devices": devices,
+        "network": network,
         "permit-join": permit_join,
         "reload": reload,
     }
