@@ -1,7 +1,7 @@
-"""The gateway itself at the broker: what it is, whether it lets new devices in, and itself as a device of Home Assistant.
+"""The gateway itself at the broker: what it is, whether it lets new devices in, and what Home Assistant is told of it.
 
-``{base}/bridge/info``, retained: ``version``, ``permit_join`` and ``permit_join_end`` (milliseconds since 1970, or null),
-as users of zigbee2mqtt know them.
+``{base}/bridge/info``, retained: ``version``, ``permit_join`` and ``permit_join_end`` (milliseconds since 1970, or
+null), as users of zigbee2mqtt know them.
 """
 
 from __future__ import annotations

@@ -438,9 +438,7 @@ class Devices:
         assert self._names is not None
         if self._migration is not None:
             self._migration.adopt(view)
-        who = Identity(
-            identity.of_device(self._gateway, view.address), self._names.former.get(view.address.claim, "")
-        )
+        who = Identity(identity.of_device(self._gateway, view.address), self._names.former.get(view.address.claim, ""))
         if self._migration is not None:
             self._migration.seen(view, who)
         self._board.show(view, who)

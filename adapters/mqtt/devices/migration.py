@@ -18,7 +18,7 @@ import asyncio
 from typing import Final
 
 from adapters.mqtt.devices import identity
-from adapters.mqtt.devices.board import Board, Part
+from adapters.mqtt.devices.board import Board
 from adapters.mqtt.devices.discovery import LET_GO, Discovery, platform
 from adapters.mqtt.devices.identity import Identity
 from adapters.mqtt.devices.names import Names

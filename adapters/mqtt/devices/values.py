@@ -69,7 +69,7 @@ def read_set(payload: bytes, name: str) -> Asked:
 
 
 def read_get(payload: bytes, name: str) -> Asked:
-    """The values are of no meaning (empty strings by custom). An empty body asks for all: no name is in the answer then.
+    """The values are of no meaning (empty strings by custom). An empty body asks for all: there is no name then.
 
     PeerError: nothing that could be a get.
     """
@@ -91,7 +91,7 @@ def read_value(value: Any, known: Property) -> Scalar:
         if isinstance(found, bool):
             return found
         raise PeerError("expected ON or OFF")
-    elif known.kind is ValueKind.NUMBER:
+    if known.kind is ValueKind.NUMBER:
         # a whole number may be beyond what a float holds: that can be compared, not converted
         low = -_HUGE if known.minimum is None else known.minimum
         high = _HUGE if known.maximum is None else known.maximum

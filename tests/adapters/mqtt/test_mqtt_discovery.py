@@ -31,7 +31,8 @@ LONG = {
     "t": "topic", "val_tpl": "value_template", "stat_t": "state_topic", "stat_val_tpl": "state_value_template",
     "pl_on": "payload_on", "pl_off": "payload_off", "cmd_t": "command_topic", "dev_cla": "device_class",
     "ent_cat": "entity_category", "en": "enabled_by_default", "hw": "hw_version", "sn": "serial_number",
-    "ic": "icon", "stat_on": "state_on", "stat_off": "state_off", "pl_prs": "payload_press", "unit_of_meas": "unit_of_measurement", "stat_cla": "state_class",
+    "ic": "icon", "stat_on": "state_on", "stat_off": "state_off", "pl_prs": "payload_press",
+    "unit_of_meas": "unit_of_measurement", "stat_cla": "state_class",
 }  # fmt: skip
 """Supported abbreviations that are used here."""
 ROOT = {"device", "origin", "components", "state_topic", "command_topic", "availability", "availability_mode", "qos"}
@@ -140,9 +141,7 @@ def test_a_device_is_known_by_its_address_and_its_gateway() -> None:
     ids = {identity.of_device(GATEWAY.id, other) for other in others}
     assert len(ids) == 3 and all(re.fullmatch(r"atls_0123456789ab_[0-9a-f]{16}", each) for each in ids)
     for base, name in (("home", "lamp"), ("casa", "Küche")):
-        config = json.loads(
-            Discovery(HomeSpace(base), "ha", GATEWAY).device(view_of(STATE, name=name), Identity(OWN))
-        )
+        config = json.loads(Discovery(HomeSpace(base), "ha", GATEWAY).device(view_of(STATE, name=name), Identity(OWN)))
         assert config["dev"]["ids"] == [OWN] and config["dev"]["name"] == name
         assert config["cmps"]["state"]["uniq_id"] == f"{OWN}_state"
     assert DISCOVERY.topic(OWN) == f"homeassistant/device/{OWN}/config"

@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import json
 import subprocess
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
@@ -73,7 +73,7 @@ async def retained(home: MqttHome) -> dict[str, Any]:
 
 
 @asynccontextmanager
-async def started_again(home: MqttHome, **changed: Any):  # noqa: ANN201 - a context manager
+async def started_again(home: MqttHome, **changed: Any) -> AsyncIterator[None]:
     """The adapter is another instance from now on."""
     home.tasks["mqtt"].cancel()
     await until(lambda: home.tasks["mqtt"].done())
@@ -134,7 +134,9 @@ async def test_two_devices_that_change_names(home: MqttHome) -> None:
     house.join("lamp", STATE)
     house.join("sensor", CONTACT)
     await settled(home)
-    swapped = POLICY.replace("user: lamp", "user: x").replace("user: sensor", "user: lamp").replace("user: x", "user: sensor")
+    swapped = (
+        POLICY.replace("user: lamp", "user: x").replace("user: sensor", "user: lamp").replace("user: x", "user: sensor")
+    )
     app = await home.user("app", "homeassistant/device/#", subscribe=False)
     await until(lambda: last(app, LAMP) != "nothing")
     app.messages.clear()
@@ -200,13 +202,21 @@ def left_behind(home: MqttHome, *names: str) -> None:
 
 
 @pytest.fixture
-def old(start: Start, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Awaitable[tuple[MqttHome, User]]]:
+def old(
+    start: Start, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> Callable[..., Awaitable[tuple[MqttHome, User]]]:
     """A home that version 0.1.0 left: what it published for these devices stands at the broker, and in the file."""
     monkeypatch.setattr("adapters.mqtt.devices.migration.PAUSE", PAUSE)
     monkeypatch.setattr("adapters.mqtt.devices.devices.FORGET_AFTER", 1.0)
 
     async def one(*names: str) -> tuple[MqttHome, User]:
-        home = await start(policy=POLICY, acl=ACL, devices={}, broker_acl=False, lines=("persistence true", f"persistence_location {tmp_path}/"))
+        home = await start(
+            policy=POLICY,
+            acl=ACL,
+            devices={},
+            broker_acl=False,
+            lines=("persistence true", f"persistence_location {tmp_path}/"),
+        )
         home.tasks["mqtt"].cancel()
         await until(lambda: home.tasks["mqtt"].done())
         app = await home.user("app", subscribe=False)
@@ -289,7 +299,7 @@ async def test_the_old_discovery_is_emptied_after_the_new_one_is_acknowledged(
 async def test_a_broker_that_is_away_at_the_first_start_loses_nothing(
     old: Callable[..., Awaitable[tuple[MqttHome, User]]],
 ) -> None:
-    home, app = await old("lamp", "sensor")
+    home, _ = await old("lamp", "sensor")
     house = House(home.far)
     house.join("lamp", STATE)
     home.broker.stop()
@@ -338,7 +348,8 @@ async def test_the_gateway_is_a_device(start: Start) -> None:
     home.hub.remote = {name: command(name) for name in ("permit-join", "restart")}
     app = await home.user("app", "home/bridge/#", GATEWAY, subscribe=False)
     await until(lambda: last(app, GATEWAY) != "nothing" and last(app, "home/bridge/info") != "nothing")
-    assert last(app, GATEWAY)["cmps"]["permit_join"] == {"p": "switch"}  # the policy doesn't let the broker's side do it
+    # The policy doesn't let the broker's side do it yet.
+    assert last(app, GATEWAY)["cmps"]["permit_join"] == {"p": "switch"}
     assert last(app, "home/bridge/info") == {"version": "9.9", "permit_join": False, "permit_join_end": None}
     await put(app, "home/bridge/request/restart", "")
     await until(lambda: last(app, "home/bridge/response/restart") != "nothing")
@@ -352,7 +363,9 @@ async def test_the_gateway_is_a_device(start: Start) -> None:
     left = last(app, "home/bridge/info")["permit_join_end"] / 1000
     assert asked == [("permit-join", {"seconds": 254})] and left > 1_700_000_000
     await put(app, components["permit_join"]["cmd_t"], components["permit_join"]["pl_off"])
-    await until(lambda: last(app, "home/bridge/info") == {"version": "9.9", "permit_join": False, "permit_join_end": None})
+    await until(
+        lambda: last(app, "home/bridge/info") == {"version": "9.9", "permit_join": False, "permit_join_end": None}
+    )
     await put(app, components["restart"]["cmd_t"], components["restart"]["pl_prs"])
     await until(lambda: last(app, "home/bridge/response/restart") == {"data": {}, "status": "ok"})
     assert asked[-1] == ("restart", {})

@@ -135,7 +135,9 @@ class Bench:
             source=Source(tmp_path / "gateway.yaml", {}, {}, {}), table=ConfigTable.model_validate(TABLE),
             limits=EngineLimits(), policy=POLICY, adapters={},
         )  # fmt: skip
-        self.hub.remote = control.remote(control.commands(self.hub, "home", Reloads(found, {}, self.hub)))
+        self.hub.remote = control.remote(
+            control.commands(self.hub, "home", Reloads(found, {}, self.hub), lambda: "itself")
+        )
         self.radio, self.net = self.start("radio"), self.start("net")
         self.engine.snapshot()
 
