@@ -95,7 +95,7 @@ class AdapterContext(Protocol):
         """The gateway itself as it is now.
 
         An adapter that tells others of it has a method ``gateway_changed()``, which is called when this has become
-        another one; it never raises and never blocks.
+        another one, or what the policy permits has; it never raises and never blocks.
         """
 
     def ready(self) -> None:

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from gateway.cli.asking import config_option, json_option, print_json, print_lines
-from gateway.cli.codes import BAD_CONFIG, EPILOG, FAILED, fail
+from gateway.cli.codes import BAD_CONFIG, EPILOG, FAILED, RESTART, fail
 from gateway.cli.screen import Screen, screen
 from gateway.runtime.source import InvalidConfigError, config_path
 
@@ -47,7 +47,8 @@ def run(config: str | None, dry_run: bool) -> None:
         if dry_run:
             print_lines(daemon.rehearsal(path, os.environ))
         else:
-            daemon.run(path, os.environ)
+            if daemon.run(path, os.environ):
+                raise SystemExit(RESTART)
     except InvalidConfigError as error:
         fail(BAD_CONFIG, *error.errors)
 

@@ -9,14 +9,16 @@ import logging
 import os
 import secrets
 import signal
+import sys
 import time
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
+from typing import NoReturn
 
 from gateway.api.errors import ConfigError, CredentialError
 from gateway.api.model import EnvelopeId, GatewayView, SessionId
 from gateway.engine.engine import Engine
-from gateway.runtime import control, guard, harden, identity, logs, mistakes, settings, store_keeper
+from gateway.runtime import control, guard, harden, identity, logs, mistakes, service, settings, store_keeper
 from gateway.runtime.admin import AdminServer
 from gateway.runtime.audit import AuditLog
 from gateway.runtime.faults import Faults
@@ -44,8 +46,12 @@ STOP_LIMIT = 10.0
 """Seconds that adapters have for their farewells."""
 
 
-def run(path: Path, environ: Mapping[str, str]) -> None:
-    """Serve until SIGTERM or SIGINT. Raises InvalidConfigError where the config can't be run from."""
+def run(path: Path, environ: Mapping[str, str]) -> bool:
+    """Serve until SIGTERM or SIGINT, or until it is told to restart. Whether whoever started it is to start it again.
+
+    Where nobody would, it does that itself and doesn't return. Raises InvalidConfigError where the config can't be run
+    from.
+    """
     guard.install()
     harden.before_secrets()
     found = settings.load(path, environ)
@@ -59,10 +65,18 @@ def run(path: Path, environ: Mapping[str, str]) -> None:
     except ValueError as error:
         raise InvalidConfigError([found.source.mistake(("gateway", "state_dir"), str(error))]) from None
     try:
-        asyncio.run(_serve(found, environ, state_dir))
+        again = asyncio.run(_serve(found, environ, state_dir))
     finally:
         os.close(held)
         logs.finish()
+    if again and not service.kept(environ):
+        _start_again()
+    return again
+
+
+def _start_again() -> NoReturn:
+    """The same command line in the same process. Files, sockets and the lock are closed by it (PEP 446)."""
+    os.execv(sys.executable, [sys.executable, *sys.orig_argv[1:]])  # noqa: S606 - our own command line
 
 
 def rehearsal(path: Path, environ: Mapping[str, str]) -> Iterator[str]:
@@ -88,10 +102,11 @@ def rehearsal(path: Path, environ: Mapping[str, str]) -> Iterator[str]:
     yield f"  admin socket: {found.source.base / found.table.gateway.admin_socket}"
 
 
-async def _serve(found: Settings, environ: Mapping[str, str], state_dir: Path) -> None:
+async def _serve(found: Settings, environ: Mapping[str, str], state_dir: Path) -> bool:
+    """Whether it is to start again."""
     daemon = _Daemon(found, environ, state_dir)
     try:
-        await daemon.serve()
+        return await daemon.serve()
     except BaseException as error:
         cause = fatal(error)
         if cause is None:
@@ -132,6 +147,8 @@ class _Daemon:
         self._settings = found
         self._service = ServiceManager(environ)
         self._stop = asyncio.Event()
+        self._again = False
+        self._kept = service.kept(environ)
         self._hangup = asyncio.Event()
         self._serving = False
         self._loop = asyncio.get_running_loop()
@@ -177,17 +194,18 @@ class _Daemon:
             _LOG.info("sessions that go on after the restart: %d", len(engine.all_sessions()))
         table = found.table.gateway
         self._reloads = Reloads(found, environ, self._hub, begins=self._reload_begins, ended=self._reload_ended)
-        commands = control.commands(self._hub, table.name, self._reloads)
+        commands = control.commands(self._hub, table.name, self._reloads, self._restart)
         self._hub.remote = control.remote(commands)
         self._admin = AdminServer(found.source.base / table.admin_socket, commands)
 
-    async def serve(self) -> None:
+    async def serve(self) -> bool:
+        """Whether the daemon is to start again."""
         try:
             await self._admin.start()
         except ValueError as error:
             raise ConfigError("gateway.admin_socket", str(error)) from None
-        self._loop.add_signal_handler(signal.SIGTERM, self._asked_to_stop)
-        self._loop.add_signal_handler(signal.SIGINT, self._asked_to_stop)
+        self._loop.add_signal_handler(signal.SIGTERM, self._signalled)
+        self._loop.add_signal_handler(signal.SIGINT, self._signalled)
         self._loop.add_signal_handler(signal.SIGHUP, self._hangup.set)
         _LOG.info("%s starts with %s", self._settings.table.gateway.name, ", ".join(self._settings.adapters))
         start_limit = self._loop.call_later(START_LIMIT, self._serve_anyhow)
@@ -207,11 +225,24 @@ class _Daemon:
             self._audit.flush()
             await self._keeper.close()
             await self._admin.stop()
-        _LOG.info("stopped")
+        _LOG.info("stopped, to start again" if self._again else "stopped")
+        return self._again
 
-    def _asked_to_stop(self) -> None:
+    def _restart(self) -> str:
+        """Stop in good order, once who asked has the answer."""
+        _LOG.info("asked to restart")
+        self._again = True
+        if not self._stop.is_set():
+            self._loop.call_soon(self._asked_to_stop)
+        return "service manager" if self._kept else "itself"
+
+    def _signalled(self) -> None:
+        self._again = False
         if self._stop.is_set():
             self._give_up()
+        self._asked_to_stop()
+
+    def _asked_to_stop(self) -> None:
         self._service.stopping()
         self._loop.call_later(STOP_LIMIT, self._give_up)
         self._stop.set()
@@ -221,6 +252,8 @@ class _Daemon:
         running = [scheme for scheme, state in self._hub.states.items() if state.adapter is not None]
         _LOG.error("ending although these adapters have not stopped: %s", ", ".join(running) or "none")
         logging.shutdown()
+        if self._again and not self._kept:
+            _start_again()
         os._exit(1)
 
     # What the service manager hears.
