@@ -1,4 +1,4 @@
-"""The form of a file of pre-shared keys: ``identity:hexkey`` a line. Reads octets only: no file, no cryptography here."""
+"""The form of a file of pre-shared keys: ``identity:hexkey`` a line. Octets only: no file, no cryptography here."""
 
 from __future__ import annotations
 

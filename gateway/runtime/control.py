@@ -52,8 +52,12 @@ def commands(hub: Hub, name: str, reloads: Reloads) -> Mapping[str, Command]:
         hub.joining(seconds)
         return {"adapters": answers}
 
+    async def clients(arguments: Mapping[str, Any]) -> Mapping[str, Any]:
+        return {"adapters": await _ask_adapters(hub, "clients", arguments)}
+
     return {
         "status": status,
+        "clients": clients,
         "sessions": sessions,
         "devices": devices,
         "permit-join": permit_join,

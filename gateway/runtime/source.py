@@ -19,7 +19,7 @@ PREFIX = "ATLS_GATEWAY__"
 CONFIG_VARIABLE = "ATLS_GATEWAY_CONFIG"
 DEFAULT_CONFIG = Path("/etc/atls-gateway/gateway.yaml")
 DEFAULT_SOCKET = "/run/atls-gateway/admin.sock"
-_CREDENTIALS = "$CREDENTIALS_DIRECTORY/"
+CREDENTIALS = "$CREDENTIALS_DIRECTORY/"
 _HYPHENED = {"config_version": "config-version"}
 """Keys that the name of a variable can't spell."""
 
@@ -133,9 +133,9 @@ def _expand_credentials(source: Source, key: Key, value: Any, folder: str | None
     items = value.items() if isinstance(value, dict) else enumerate(value) if isinstance(value, list) else ()
     for name, inner in items:
         if isinstance(name, str) and name.endswith("_file") and isinstance(inner, str):
-            if inner.startswith(_CREDENTIALS):
+            if inner.startswith(CREDENTIALS):
                 if not folder:
                     raise source.mistake((*key, name), "expected to run under systemd: CREDENTIALS_DIRECTORY isn't set")
-                value[name] = f"{folder}/{inner.removeprefix(_CREDENTIALS)}"
+                value[name] = f"{folder}/{inner.removeprefix(CREDENTIALS)}"
         else:
             _expand_credentials(source, (*key, name), inner, folder)
