@@ -24,6 +24,7 @@ from cryptography.hazmat.primitives.serialization import (
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
 Key = ec.EllipticCurvePrivateKey
+Certificate = x509.Certificate
 
 CA_DAYS: Final = 30 * 365
 BROKER_DAYS: Final = 10 * 365
@@ -53,7 +54,7 @@ def read_key(pem: bytes) -> Key:
     return key
 
 
-def read_certificate(pem: bytes) -> x509.Certificate:
+def read_certificate(pem: bytes) -> Certificate:
     """ValueError where it is none."""
     try:
         return x509.load_pem_x509_certificate(pem)
@@ -61,11 +62,11 @@ def read_certificate(pem: bytes) -> x509.Certificate:
         raise ValueError("holds no certificate in PEM that can be read") from None
 
 
-def pem(certificate: x509.Certificate) -> bytes:
+def pem(certificate: Certificate) -> bytes:
     return certificate.public_bytes(Encoding.PEM)
 
 
-def make_ca(name: str, key: Key, now: datetime.datetime) -> x509.Certificate:
+def make_ca(name: str, key: Key, now: datetime.datetime) -> Certificate:
     subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, f"{name[:40]} broker CA {secrets.token_hex(4)}")])
     builder = _builder(subject, subject, key, key, now, CA_DAYS)
     builder = builder.add_extension(x509.BasicConstraints(ca=True, path_length=0), critical=True)
@@ -73,8 +74,8 @@ def make_ca(name: str, key: Key, now: datetime.datetime) -> x509.Certificate:
 
 
 def issue(
-    ca: x509.Certificate, ca_key: Key, key: Key, names: Sequence[str], now: datetime.datetime, days: int = BROKER_DAYS
-) -> x509.Certificate:
+    ca: Certificate, ca_key: Key, key: Key, names: Sequence[str], now: datetime.datetime, days: int = BROKER_DAYS
+) -> Certificate:
     """A server's certificate for host names and IP addresses. It ends with its authority's at the latest."""
     subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, names[0][:64])])
     builder = _builder(subject, ca.subject, key, ca_key, now, days, latest=ca.not_valid_after_utc)
@@ -85,7 +86,7 @@ def issue(
     return builder.sign(ca_key, SHA256())
 
 
-def names_of(certificate: x509.Certificate) -> list[str]:
+def names_of(certificate: Certificate) -> list[str]:
     """The host names and addresses that it is for."""
     try:
         found = certificate.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
@@ -94,7 +95,7 @@ def names_of(certificate: x509.Certificate) -> list[str]:
     return [*found.get_values_for_type(x509.DNSName), *map(str, found.get_values_for_type(x509.IPAddress))]
 
 
-def signed_by(certificate: x509.Certificate, ca: x509.Certificate) -> bool:
+def signed_by(certificate: Certificate, ca: Certificate) -> bool:
     try:
         certificate.verify_directly_issued_by(ca)
     except (ValueError, TypeError, InvalidSignature):
@@ -102,11 +103,11 @@ def signed_by(certificate: x509.Certificate, ca: x509.Certificate) -> bool:
     return True
 
 
-def belongs(certificate: x509.Certificate, key: Key) -> bool:
+def belongs(certificate: Certificate, key: Key) -> bool:
     return certificate.public_key() == key.public_key()
 
 
-def ends_soon(certificate: x509.Certificate, now: datetime.datetime) -> bool:
+def ends_soon(certificate: Certificate, now: datetime.datetime) -> bool:
     return certificate.not_valid_after_utc - now < SOON
 
 

@@ -73,7 +73,7 @@ def login_problem(name: str) -> str | None:
 
 def acl(names: Names) -> str:
     """Each login with its own lines; a topic that no line permits is denied."""
-    parts = [(names.gateway, _GATEWAY)]
+    parts: list[tuple[str, tuple[str, ...]]] = [(names.gateway, _GATEWAY)]
     for user in names.logins[1:]:
         lines = (_SESSIONS if user in names.sessions else ()) + (_HOME if user in names.home else ())
         parts.append((user, lines))

@@ -81,7 +81,7 @@ class _Run:
     def _keep(self, path: Path) -> None:
         self.report.files[str(path)] = "kept"
 
-    def _authority(self) -> tuple[authority.x509.Certificate, authority.Key]:
+    def _authority(self) -> tuple[authority.Certificate, authority.Key]:
         certificate, key = self._out / "ca.pem", self._out / "ca.key"
         if not certificate.exists() and not key.exists():
             made = authority.new_key()
@@ -105,7 +105,7 @@ class _Run:
             )
         return ca, known
 
-    def _certificate(self, ca: authority.x509.Certificate, ca_key: authority.Key) -> None:
+    def _certificate(self, ca: authority.Certificate, ca_key: authority.Key) -> None:
         path, key_path = self._out / "broker.pem", self._out / "broker.key"
         names = authority.without_doubles(self._wanted.hosts)
         word = "made"
