@@ -185,7 +185,7 @@ def _certificates(source: Path | str | bytes | None) -> tuple[Sequence[x509.Cert
             with Path(name).open("rb") as file:
                 content = file.read(MAX_CERTIFICATE_FILE + 1)
         except (OSError, ValueError) as error:
-            raise CredentialError(name, f"can't be read: {_why(error)}") from None
+            raise CredentialError(name, f"can't be opened: {_why(error)}") from None
         if len(content) > MAX_CERTIFICATE_FILE:
             raise CredentialError(name, f"is longer than {MAX_CERTIFICATE_FILE} octets")
     try:
