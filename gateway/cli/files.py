@@ -6,7 +6,6 @@ import gc
 import json
 import os
 from collections.abc import Iterator
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -18,9 +17,6 @@ from gateway.runtime.source import InvalidConfigError, config_path
 
 if TYPE_CHECKING:
     from gateway.runtime.effective import Value
-
-_SAMPLES = (Path(__file__).parents[1] / "samples", Path(__file__).parents[2] / "config")
-"""In an installed package, and in the source tree."""
 
 
 @click.command(epilog=EPILOG)
@@ -234,22 +230,40 @@ def _scalar(value: Any) -> str:
 
 @config.command(epilog=EPILOG)
 @click.option("--policy", is_flag=True, help="The policy instead of the config.")
+@click.option("--simple", is_flag=True, help="A small home: a broker on this machine without TLS, no sessions.")
+@click.option(
+    "--without",
+    type=click.Choice(["zigbee", "coap", "mqtt"]),
+    multiple=True,
+    help="Leave this adapter out, and whatever of the policy needs it. Repeatable.",
+)
 @json_option
-def sample(policy: bool, as_json: bool) -> None:
+def sample(policy: bool, simple: bool, without: tuple[str, ...], as_json: bool) -> None:
     """Print a commented config, or a policy, to start from.
 
-    Change the path of the dongle and the names of the credential files, and it passes check-config.
+    Change the path of the dongle, and it passes check-config once its keys are there: `clients add` makes a client's,
+    `broker-setup` those of the MQTT side (the simple one needs none). Give the same options for the config and for its
+    policy.
 
     \b
-      atls-gateway config sample > gateway.yaml
-      atls-gateway config sample --policy > policy.yaml
+    Devices, a phone, and Home Assistant by way of Mosquitto on this machine:
+      atls-gateway config sample --simple > gateway.yaml
+      atls-gateway config sample --simple --policy > policy.yaml
+      atls-gateway clients add phone -c gateway.yaml
       atls-gateway check-config -c gateway.yaml
+    All there is, end-to-end sessions and a broker with TLS included, but no CoAP:
+      atls-gateway config sample --without coap > gateway.yaml
+      atls-gateway config sample --without coap --policy > policy.yaml
     """
+    from gateway.runtime import samples
+
+    if set(without) == set(samples.ADAPTERS):
+        raise click.UsageError("expected an adapter to be left: a gateway without any has nothing to do")
     name = "policy.yaml" if policy else "gateway.yaml"
-    path = next((path for folder in _SAMPLES if (path := folder / name).is_file()), None)
-    if path is None:
+    try:
+        text = samples.sample(name, simple=simple, without=without)
+    except FileNotFoundError:
         fail(FAILED, f"{name}: not among the installed files; docs/config.md has an example")
-    text = path.read_text(encoding="utf-8")
     if as_json:
         print_json({"name": name, "text": text})
     else:

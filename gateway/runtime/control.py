@@ -63,8 +63,12 @@ def commands(hub: Hub, name: str, reloads: Reloads, restart: Callable[[], str]) 
     async def restart_(arguments: Mapping[str, Any]) -> Mapping[str, Any]:
         return {"pid": os.getpid(), "by": restart()}
 
+    async def clients(arguments: Mapping[str, Any]) -> Mapping[str, Any]:
+        return {"adapters": await _ask_adapters(hub, "clients", arguments)}
+
     return {
         "status": status,
+        "clients": clients,
         "sessions": sessions,
         "devices": devices,
         "network": network,
