@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import click
 
-from gateway.cli import files, radios, service
+from gateway.cli import backup, files, radios, service
 from gateway.cli.codes import BAD_CONFIG, EPILOG, FAILED, MEANINGS, NOT_ALLOWED, UNREACHABLE
 
 __all__ = ["BAD_CONFIG", "FAILED", "MEANINGS", "NOT_ALLOWED", "UNREACHABLE", "main"]
@@ -59,5 +59,5 @@ def main() -> None:
     """The entry point."""
 
 
-for command in (*files.COMMANDS, *service.COMMANDS, *radios.COMMANDS):
+for command in (*files.COMMANDS, *service.COMMANDS, *radios.COMMANDS, *backup.COMMANDS):
     main.add_command(command)

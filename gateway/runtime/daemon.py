@@ -11,11 +11,12 @@ import signal
 import time
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
+from typing import Any
 
-from gateway.api.errors import ConfigError, CredentialError
+from gateway.api.errors import ConfigError, CredentialError, PeerError
 from gateway.api.model import EnvelopeId, GatewayView, SessionId
 from gateway.engine.engine import Engine
-from gateway.runtime import control, guard, harden, identity, logs, mistakes, settings, store_keeper
+from gateway.runtime import control, guard, harden, identity, logs, mistakes, settings, state_folder, store_keeper
 from gateway.runtime.admin import AdminServer
 from gateway.runtime.audit import AuditLog
 from gateway.runtime.faults import Faults
@@ -24,7 +25,7 @@ from gateway.runtime.reloading import Reloads
 from gateway.runtime.service import ServiceManager
 from gateway.runtime.settings import Settings
 from gateway.runtime.source import InvalidConfigError
-from gateway.runtime.store import Store
+from gateway.runtime.store import NewerStoreError, Store, StoreError
 from gateway.runtime.store_clock import CLOCK_IS_SET
 from gateway.runtime.store_keeper import StoreKeeper
 from gateway.runtime.supervisor import Backoff, fatal, keep_all
@@ -58,7 +59,11 @@ def run(path: Path, environ: Mapping[str, str]) -> None:
     except ValueError as error:
         raise InvalidConfigError([found.source.mistake(("gateway", "state_dir"), str(error))]) from None
     try:
+        _refuse(found, state_folder.refusal(state_dir))
+        state_folder.take_over(state_dir)
         asyncio.run(_serve(found, environ, state_dir))
+    except NewerStoreError:
+        _refuse(found, state_folder.newer("a store", "a newer version of atls-gateway"))
     finally:
         os.close(held)
         logs.finish()
@@ -77,12 +82,19 @@ def rehearsal(path: Path, environ: Mapping[str, str]) -> Iterator[str]:
             harden.folder(state_dir)
         except ValueError as error:
             raise InvalidConfigError([found.source.mistake(("gateway", "state_dir"), str(error))]) from None
+        _refuse(found, state_folder.refusal(state_dir))
     yield f"{path}: good; {found.table.gateway.name} would start"
     yield f"  adapters: {', '.join(found.adapters)}"
     rules = len(found.policy.rules)
     yield f"  policy: {found.table.policy}, {rules} rule{'' if rules == 1 else 's'}, mode {found.policy.mode.value}"
     yield f"  state: {state_dir}{'' if state_dir.exists() else ' (would be made)'}"
     yield f"  admin socket: {found.source.base / found.table.gateway.admin_socket}"
+
+
+def _refuse(found: Settings, expected: str) -> None:
+    """InvalidConfigError at the state folder, where something else is expected of it."""
+    if expected:
+        raise InvalidConfigError([found.source.mistake(("gateway", "state_dir"), expected)])
 
 
 async def _serve(found: Settings, environ: Mapping[str, str], state_dir: Path) -> None:
@@ -120,6 +132,7 @@ class _Daemon:
 
     def __init__(self, found: Settings, environ: Mapping[str, str], state_dir: Path) -> None:
         self._settings = found
+        self._state_dir = state_dir
         self._service = ServiceManager(environ)
         self._stop = asyncio.Event()
         self._hangup = asyncio.Event()
@@ -160,14 +173,17 @@ class _Daemon:
         )
         self._hub.unsaved, self._hub.store = self._keeper.touch, self._keeper.status
         engine.set_minute(_minute(), now=self._hub.now())
-        engine.restore(stored.rows, now=self._hub.now())
+        engine.restore(stored.rows, now=self._hub.now(), outdated=stored.copied is not None)
         self._keeper.start()
         self._hub.touch()
-        if stored.rows:
+        if stored.copied is not None:
+            made = time.strftime("%Y-%m-%d %H:%M", time.localtime(stored.copied))
+            _LOG.info("the state is a backup of %s: all sessions and commands of then end, and who waits is told", made)
+        elif stored.rows:
             _LOG.info("sessions that go on after the restart: %d", len(engine.all_sessions()))
         table = found.table.gateway
         self._reloads = Reloads(found, environ, self._hub, begins=self._reload_begins, ended=self._reload_ended)
-        commands = control.commands(self._hub, table.name, self._reloads)
+        commands = {**control.commands(self._hub, table.name, self._reloads), "snapshot": self._snapshot}
         self._hub.remote = control.remote(commands)
         self._admin = AdminServer(found.source.base / table.admin_socket, commands)
 
@@ -179,7 +195,8 @@ class _Daemon:
         self._loop.add_signal_handler(signal.SIGTERM, self._asked_to_stop)
         self._loop.add_signal_handler(signal.SIGINT, self._asked_to_stop)
         self._loop.add_signal_handler(signal.SIGHUP, self._hangup.set)
-        _LOG.info("%s starts with %s", self._settings.table.gateway.name, ", ".join(self._settings.adapters))
+        name, schemes = self._settings.table.gateway.name, ", ".join(self._settings.adapters)
+        _LOG.info("atls-gateway %s: %s starts with %s", identity.VERSION, name, schemes)
         start_limit = self._loop.call_later(START_LIMIT, self._serve_anyhow)
         try:
             async with asyncio.TaskGroup() as group:
@@ -212,6 +229,15 @@ class _Daemon:
         _LOG.error("ending although these adapters have not stopped: %s", ", ".join(running) or "none")
         logging.shutdown()
         os._exit(1)
+
+    async def _snapshot(self, arguments: Mapping[str, Any]) -> Mapping[str, Any]:
+        """For a backup: no other process may read the store. Who asks takes the copy away."""
+        path = self._state_dir / state_folder.SNAPSHOT
+        try:
+            await self._keeper.snapshot(path)
+        except StoreError as error:
+            raise PeerError(f"the store can't be copied: {error}") from None
+        return {"path": str(path)}
 
     # What the service manager hears.
 
