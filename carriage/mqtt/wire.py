@@ -132,21 +132,32 @@ def tls_context(options: TlsOptions) -> ssl.SSLContext:
     """
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
     context.minimum_version = ssl.TLSVersion.TLSv1_2
+    for name in filter(None, (options.ca_file, options.cert_file, options.key_file)):
+        _can_be_opened(name)  # OpenSSL would not say which one it was, and why
     if options.ca_file is None:
         context.load_default_certs()
     else:
         try:
             context.load_verify_locations(options.ca_file)
         except OSError as failure:  # ssl.SSLError is one
-            raise CredentialError(options.ca_file, "not a readable PEM file with CA certificates") from failure
+            raise CredentialError(options.ca_file, "holds no CA certificate in PEM that can be read") from failure
     if options.cert_file is not None:
         try:
             context.load_cert_chain(options.cert_file, options.key_file, password=_no_password)
         except (OSError, ValueError) as failure:
             raise CredentialError(
-                options.cert_file, "not a readable PEM certificate with its (unencrypted) private key"
+                options.cert_file, "holds no PEM certificate that belongs to its (unencrypted) private key"
             ) from failure
     return context
+
+
+def _can_be_opened(name: str) -> None:
+    try:
+        with Path(name).open("rb"):
+            pass
+    except (OSError, ValueError) as failure:
+        why = (failure.strerror if isinstance(failure, OSError) else None) or type(failure).__name__
+        raise CredentialError(name, f"can't be opened: {why}") from None
 
 
 class TlsFiles:

@@ -48,11 +48,19 @@ def question(config: str | None, command: str, arguments: Mapping[str, Any] | No
 
 
 def _socket(config: str | None) -> Path:
-    """The admin socket of the config; the usual one where no config was named and there is none."""
+    """The admin socket of the config; the usual one if the system's config isn't there, or can't be read now.
+
+    The daemon that runs from it was started when it could be, and is the one to say what is wrong with it.
+    """
     path = config_path(config, os.environ)
     if config is None and CONFIG_VARIABLE not in os.environ and not path.exists():
         return Path(DEFAULT_SOCKET)
-    return socket_path(read_config(path, os.environ, credentials=False))
+    try:
+        return socket_path(read_config(path, os.environ, credentials=False))
+    except ConfigError:
+        if path == DEFAULT_CONFIG and Path(DEFAULT_SOCKET).exists():
+            return Path(DEFAULT_SOCKET)
+        raise
 
 
 def print_json(value: object) -> None:

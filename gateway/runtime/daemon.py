@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import itertools
 import logging
 import os
@@ -52,7 +53,7 @@ def run(path: Path, environ: Mapping[str, str]) -> None:
     table = found.table.gateway
     logs.configure(table.log_level, environ)
     harden.as_configured(core_dumps=table.core_dumps, hide_memory=table.hide_memory)
-    state_dir = found.source.base / table.state_dir
+    state_dir = found.state_dir
     try:
         harden.folder(state_dir)
         held = harden.lock(state_dir / "lock")
@@ -76,7 +77,7 @@ def rehearsal(path: Path, environ: Mapping[str, str]) -> Iterator[str]:
     """
     guard.install()
     found = settings.load(path, environ)
-    state_dir = found.source.base / found.table.gateway.state_dir
+    state_dir = found.state_dir
     if state_dir.exists():
         try:
             harden.folder(state_dir)
@@ -87,6 +88,8 @@ def rehearsal(path: Path, environ: Mapping[str, str]) -> Iterator[str]:
     yield f"  adapters: {', '.join(found.adapters)}"
     rules = len(found.policy.rules)
     yield f"  policy: {found.table.policy}, {rules} rule{'' if rules == 1 else 's'}, mode {found.policy.mode.value}"
+    if found.names.devices:
+        yield f"  names of devices: {found.names.source.path}, {len(found.names.devices)}"
     yield f"  state: {state_dir}{'' if state_dir.exists() else ' (would be made)'}"
     yield f"  admin socket: {found.source.base / found.table.gateway.admin_socket}"
 
@@ -125,6 +128,13 @@ def _minute() -> int | None:
 def _store_octets(found: Settings) -> int:
     """The most that the store may take: all units that may wait, each with as much again, and the tables."""
     return 3 * found.limits.total_octets + 32 * 1024 * 1024
+
+
+def _collect_from_now_on() -> None:
+    """What a start leaves behind goes, and what it made stays: no later collection looks through it."""
+    gc.collect()
+    gc.freeze()
+    gc.enable()
 
 
 class _Daemon:
@@ -252,6 +262,7 @@ class _Daemon:
             self._serving = True
             _LOG.info("serving (%s)", self._state())
             self._service.ready(self._state())
+            _collect_from_now_on()
 
     def _state(self) -> str:
         troubled = [
@@ -260,6 +271,8 @@ class _Daemon:
         last = self._reloads.last
         if last is not None and last["restart"]:
             troubled.append(f"waiting for a restart: {', '.join(last['restart'])}")
+        if last is not None and last["mistakes"]:
+            troubled.append(f"the last reload failed, the old config is in force: {last['mistakes'][0]}")
         return "; ".join(troubled) or "all adapters ready"
 
     async def _beat(self) -> None:
