@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import click
 
-from gateway.cli import broker, clients, files, network, radios, restart, service
+from gateway.cli import backup, broker, clients, files, network, radios, restart, service
 from gateway.cli.codes import BAD_CONFIG, EPILOG, FAILED, MEANINGS, NOT_ALLOWED, UNREACHABLE
 
 __all__ = ["BAD_CONFIG", "FAILED", "MEANINGS", "NOT_ALLOWED", "UNREACHABLE", "main"]
@@ -68,5 +68,6 @@ for command in (
     *restart.COMMANDS,
     *clients.COMMANDS,
     *broker.COMMANDS,
+    *backup.COMMANDS,
 ):
     main.add_command(command)

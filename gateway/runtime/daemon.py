@@ -13,12 +13,23 @@ import sys
 import time
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
-from typing import NoReturn
+from typing import Any, NoReturn
 
-from gateway.api.errors import ConfigError, CredentialError
+from gateway.api.errors import ConfigError, CredentialError, PeerError
 from gateway.api.model import EnvelopeId, GatewayView, SessionId
 from gateway.engine.engine import Engine
-from gateway.runtime import control, guard, harden, identity, logs, mistakes, service, settings, store_keeper
+from gateway.runtime import (
+    control,
+    guard,
+    harden,
+    identity,
+    logs,
+    mistakes,
+    service,
+    settings,
+    state_folder,
+    store_keeper,
+)
 from gateway.runtime.admin import AdminServer
 from gateway.runtime.audit import AuditLog
 from gateway.runtime.faults import Faults
@@ -27,7 +38,7 @@ from gateway.runtime.reloading import Reloads
 from gateway.runtime.service import ServiceManager
 from gateway.runtime.settings import Settings
 from gateway.runtime.source import InvalidConfigError
-from gateway.runtime.store import Store
+from gateway.runtime.store import NewerStoreError, Store, StoreError
 from gateway.runtime.store_clock import CLOCK_IS_SET
 from gateway.runtime.store_keeper import StoreKeeper
 from gateway.runtime.supervisor import Backoff, fatal, keep_all
@@ -65,7 +76,11 @@ def run(path: Path, environ: Mapping[str, str]) -> bool:
     except ValueError as error:
         raise InvalidConfigError([found.source.mistake(("gateway", "state_dir"), str(error))]) from None
     try:
+        _refuse(found, state_folder.refusal(state_dir))
+        state_folder.take_over(state_dir)
         again = asyncio.run(_serve(found, environ, state_dir))
+    except NewerStoreError:
+        _refuse(found, state_folder.newer("a store", "a newer version of atls-gateway"))
     finally:
         os.close(held)
         logs.finish()
@@ -92,6 +107,7 @@ def rehearsal(path: Path, environ: Mapping[str, str]) -> Iterator[str]:
             harden.folder(state_dir)
         except ValueError as error:
             raise InvalidConfigError([found.source.mistake(("gateway", "state_dir"), str(error))]) from None
+        _refuse(found, state_folder.refusal(state_dir))
     yield f"{path}: good; {found.table.gateway.name} would start"
     yield f"  adapters: {', '.join(found.adapters)}"
     rules = len(found.policy.rules)
@@ -100,6 +116,12 @@ def rehearsal(path: Path, environ: Mapping[str, str]) -> Iterator[str]:
         yield f"  names of devices: {found.names.source.path}, {len(found.names.devices)}"
     yield f"  state: {state_dir}{'' if state_dir.exists() else ' (would be made)'}"
     yield f"  admin socket: {found.source.base / found.table.gateway.admin_socket}"
+
+
+def _refuse(found: Settings, expected: str) -> None:
+    """InvalidConfigError at the state folder, where something else is expected of it."""
+    if expected:
+        raise InvalidConfigError([found.source.mistake(("gateway", "state_dir"), expected)])
 
 
 async def _serve(found: Settings, environ: Mapping[str, str], state_dir: Path) -> bool:
@@ -145,6 +167,7 @@ class _Daemon:
 
     def __init__(self, found: Settings, environ: Mapping[str, str], state_dir: Path) -> None:
         self._settings = found
+        self._state_dir = state_dir
         self._service = ServiceManager(environ)
         self._stop = asyncio.Event()
         self._again = False
@@ -187,14 +210,20 @@ class _Daemon:
         )
         self._hub.unsaved, self._hub.store = self._keeper.touch, self._keeper.status
         engine.set_minute(_minute(), now=self._hub.now())
-        engine.restore(stored.rows, now=self._hub.now())
+        engine.restore(stored.rows, now=self._hub.now(), outdated=stored.copied is not None)
         self._keeper.start()
         self._hub.touch()
-        if stored.rows:
+        if stored.copied is not None:
+            made = time.strftime("%Y-%m-%d %H:%M", time.localtime(stored.copied))
+            _LOG.info("the state is a backup of %s: all sessions and commands of then end, and who waits is told", made)
+        elif stored.rows:
             _LOG.info("sessions that go on after the restart: %d", len(engine.all_sessions()))
         table = found.table.gateway
         self._reloads = Reloads(found, environ, self._hub, begins=self._reload_begins, ended=self._reload_ended)
-        commands = control.commands(self._hub, table.name, self._reloads, self._restart)
+        commands = {
+            **control.commands(self._hub, table.name, self._reloads, self._restart),
+            "snapshot": self._snapshot,
+        }
         self._hub.remote = control.remote(commands)
         self._admin = AdminServer(found.source.base / table.admin_socket, commands)
 
@@ -207,7 +236,8 @@ class _Daemon:
         self._loop.add_signal_handler(signal.SIGTERM, self._signalled)
         self._loop.add_signal_handler(signal.SIGINT, self._signalled)
         self._loop.add_signal_handler(signal.SIGHUP, self._hangup.set)
-        _LOG.info("%s starts with %s", self._settings.table.gateway.name, ", ".join(self._settings.adapters))
+        name, schemes = self._settings.table.gateway.name, ", ".join(self._settings.adapters)
+        _LOG.info("atls-gateway %s: %s starts with %s", identity.VERSION, name, schemes)
         start_limit = self._loop.call_later(START_LIMIT, self._serve_anyhow)
         try:
             async with asyncio.TaskGroup() as group:
@@ -255,6 +285,15 @@ class _Daemon:
         if self._again and not self._kept:
             _start_again()
         os._exit(1)
+
+    async def _snapshot(self, arguments: Mapping[str, Any]) -> Mapping[str, Any]:
+        """For a backup: no other process may read the store. Who asks takes the copy away."""
+        path = self._state_dir / state_folder.SNAPSHOT
+        try:
+            await self._keeper.snapshot(path)
+        except StoreError as error:
+            raise PeerError(f"the store can't be copied: {error}") from None
+        return {"path": str(path)}
 
     # What the service manager hears.
 
