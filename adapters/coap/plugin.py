@@ -160,7 +160,7 @@ def _terms(table: CoapTable, base: Path) -> Terms:
     key, private, psks = "psk_file", None, None
     try:
         if key in files:
-            psks = load_psk_file(files[key])
+            psks = load_psk_file(files[key], may_be_empty=True)
         key = "key_file"
         if key in files:
             private = load_private_key(files[key])

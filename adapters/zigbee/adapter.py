@@ -23,6 +23,7 @@ from adapters.zigbee.conversation import Conversation
 from adapters.zigbee.coordinator import LINK_KEY_OVERHEAD, Coordinator
 from adapters.zigbee.deadlines import Deadlines
 from adapters.zigbee.memory import TunnelMemory
+from adapters.zigbee.network import ForeignNetworkError
 from adapters.zigbee.restart import resume
 from adapters.zigbee.semantics import Semantics
 from adapters.zigbee.sending import Frame, Sender
@@ -102,6 +103,8 @@ class ZigbeeAdapter:
         self._timer: asyncio.TimerHandle | None = None
         self._timer_due = 0.0
         self._link = "down"
+        self._foreign: ForeignNetworkError | None = None
+        """The dongle held another network the last time."""
         self._away: asyncio.TimerHandle | None = None
         """Runs while the dongle is away, until that is for longer than ``AWAY``."""
         self._gone = False
@@ -164,9 +167,13 @@ class ZigbeeAdapter:
                 radio = await Coordinator.start(settings, self, may_form=may_form)
             except BlankDongleError:
                 self._fault(context, f"{config.path}: {_BLANK}")
+            except ForeignNetworkError as failure:
+                self._foreign = failure
+                self._fault(context, str(failure))
             except TransportError as failure:
                 self._fault(context, str(failure))
             else:
+                self._foreign = None
                 may_form = False  # a dongle that comes back blank is a matter for its owner
                 reason = await self._serve(context, radio)
                 self._away = asyncio.get_running_loop().call_later(AWAY, self._radio_gone)
@@ -213,7 +220,7 @@ class ZigbeeAdapter:
                 for key, conversation in self._conversations.items():
                     conversation.tunnels.maximum_payload_length = self._payload_length(key[2])
                     self._touch(key)
-                _LOG.info("the ZigBee network is up: %s", radio.network)
+                _LOG.info("the ZigBee network is up: %s", ", ".join(f"{k} {v}" for k, v in radio.network.items()))
                 assert self._semantics is not None
                 self._semantics.up(sender, radio)
                 context.ready()
@@ -516,6 +523,7 @@ class ZigbeeAdapter:
         return {
             "link": self._link,
             "network": {} if radio is None else radio.network,
+            **({} if radio is None or not radio.note else {"note": radio.note}),
             "devices": 0 if radio is None else sum(1 for _ in radio.devices()),
             "reach": {} if self._semantics is None else self._semantics.reach(),
             "tunnels": sum(conversation.count for conversation in self._conversations.values()),

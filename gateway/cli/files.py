@@ -61,7 +61,7 @@ def run(config: str | None, dry_run: bool) -> None:
     "--unit", metavar="NAME|FILE", default="atls-gateway.service", show_default=True, help="The unit, for --as-service."
 )
 def check_config(config: str | None, as_json: bool, as_service: bool, unit: str) -> None:
-    """Check the config, the policy and the credential files; open nothing else.
+    """Check the config, the policy, the names of devices and the credential files; open nothing else.
 
     Prints a line FILE:LINE: KEY: EXPECTATION for each mistake and exits with 78.
 
@@ -95,10 +95,13 @@ def check_config(config: str | None, as_json: bool, as_service: bool, unit: str)
             raise SystemExit(BAD_CONFIG) from None
         fail(BAD_CONFIG, *error.errors)
     if as_json:
-        print_json({"ok": True, "adapters": list(found.adapters), "rules": len(found.policy.rules)})
+        counts = {"rules": len(found.policy.rules), "devices": len(found.names.devices)}
+        print_json({"ok": True, "adapters": list(found.adapters)} | counts)
         return
-    names, rules = ", ".join(found.adapters), len(found.policy.rules)
-    click.echo(f"{path}: good (adapters: {names}; {rules} rule{'' if rules == 1 else 's'} in {found.table.policy})")
+    names, rules, devices = ", ".join(found.adapters), len(found.policy.rules), len(found.names.devices)
+    named = f"; {devices} name{'' if devices == 1 else 's'} in {found.names.source.path}" if devices else ""
+    rest = f"{rules} rule{'' if rules == 1 else 's'} in {found.table.policy}{named}"
+    click.echo(f"{path}: good (adapters: {names}; {rest})")
 
 
 @click.command(epilog=EPILOG)
@@ -132,8 +135,8 @@ def explain(
 ) -> None:
     """Say what the policy makes of SENDER towards RECEIVER, and why.
 
-    Reads the policy file; the daemon need not run, and a change can be tried before it's put in force. Rates, sizes
-    and record types are judged unit by unit and aren't part of the answer.
+    Reads the policy file and the names of devices. The daemon need not run, and a change can be tried before it's put
+    in force. Rates, sizes and record types are judged unit by unit and aren't part of the answer.
 
     \b
     May the phone open a session to the lamp at night?
@@ -199,7 +202,8 @@ def show(config: str | None, as_json: bool, redacted: bool) -> None:
     """Print every value of the config, with defaults and environment, and where it is from.
 
     What it prints is a config again (but with --redacted). It's what a daemon started in this environment would run
-    from; files that keys name are not read. Keys and passwords are never shown.
+    from; files that keys name are not read. Keys and passwords are never shown. The last line says where the names
+    are that devices got by a command: those are part of the policy.
 
     \b
     For a bug report:
@@ -211,13 +215,15 @@ def show(config: str | None, as_json: bool, redacted: bool) -> None:
 
     path = config_path(config, os.environ)
     try:
-        values = effective.read(path, os.environ, redacted=redacted)
+        values, names = effective.read(path, os.environ, redacted=redacted)
     except InvalidConfigError as error:
         fail(BAD_CONFIG, *error.errors)
     if as_json:
-        print_json({"values": [{"key": v.name, "value": v.value, "from": v.origin} for v in values]})
+        listed = [{"key": v.name, "value": v.value, "from": v.origin} for v in values]
+        print_json({"values": listed, "devices": str(names)})
     else:
         print_lines(_as_yaml(values, screen()))
+        click.echo(f"# names of devices: {names}")
 
 
 def _as_yaml(values: list[Value], to: Screen) -> Iterator[str]:

@@ -52,7 +52,7 @@ def run(path: Path, environ: Mapping[str, str]) -> None:
     table = found.table.gateway
     logs.configure(table.log_level, environ)
     harden.as_configured(core_dumps=table.core_dumps, hide_memory=table.hide_memory)
-    state_dir = found.source.base / table.state_dir
+    state_dir = found.state_dir
     try:
         harden.folder(state_dir)
         held = harden.lock(state_dir / "lock")
@@ -72,7 +72,7 @@ def rehearsal(path: Path, environ: Mapping[str, str]) -> Iterator[str]:
     """
     guard.install()
     found = settings.load(path, environ)
-    state_dir = found.source.base / found.table.gateway.state_dir
+    state_dir = found.state_dir
     if state_dir.exists():
         try:
             harden.folder(state_dir)
@@ -82,6 +82,8 @@ def rehearsal(path: Path, environ: Mapping[str, str]) -> Iterator[str]:
     yield f"  adapters: {', '.join(found.adapters)}"
     rules = len(found.policy.rules)
     yield f"  policy: {found.table.policy}, {rules} rule{'' if rules == 1 else 's'}, mode {found.policy.mode.value}"
+    if found.names.devices:
+        yield f"  names of devices: {found.names.source.path}, {len(found.names.devices)}"
     yield f"  state: {state_dir}{'' if state_dir.exists() else ' (would be made)'}"
     yield f"  admin socket: {found.source.base / found.table.gateway.admin_socket}"
 

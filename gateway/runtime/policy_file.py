@@ -5,9 +5,10 @@ What a policy means is said in ``gateway.engine.policy``; only its spelling in Y
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Callable, Collection, Mapping
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Literal, get_args
+from typing import Annotated, Literal, TypeVar, get_args
 
 from pydantic import BeforeValidator, Field, WithJsonSchema
 
@@ -15,9 +16,11 @@ from gateway.api.errors import ConfigError
 from gateway.api.model import ContentKind, LinkRequirement
 from gateway.engine import policy as engine
 from gateway.engine.policy_check import check
-from gateway.runtime import mistakes
+from gateway.runtime import device_names, mistakes
 from gateway.runtime.source import InvalidConfigError, Source, read_table
 from gateway.runtime.units import Duration, HoursText, Names, RateText, Size, Table, one_or_many
+
+_T = TypeVar("_T")
 
 _CLAIMS: Mapping[str, str] = {
     "eui64": "eui64:",
@@ -77,6 +80,26 @@ class SubjectTable(Table):
     def claims(self) -> list[str]:
         values = ((start, getattr(self, key)) for key, start in _CLAIMS.items())
         return [start + value for start, value in values if value is not None]
+
+
+class GroupTable(Table):
+    """A group; a plain list of names is one that is not assignable."""
+
+    members: list[str] = Field(default=[], description="Its subjects.")
+    assignable: bool = Field(
+        default=False, description="Whether `atls-gateway devices name` may put devices in this group."
+    )
+
+
+def _group(value: object) -> object:
+    if not isinstance(value, list | dict):
+        raise ValueError("expected a list of names, or a table with members and assignable")
+    return {"members": value} if isinstance(value, list) else value
+
+
+_Group = Annotated[GroupTable, BeforeValidator(_group), WithJsonSchema({
+    "anyOf": [{"type": "array", "items": {"type": "string"}}, GroupTable.model_json_schema()],
+})]  # fmt: skip
 
 
 class ResourceTable(Table):
@@ -150,13 +173,53 @@ class PolicyTable(Table):
         default="enforce", description="shadow: decide and record, but let pass."
     )
     subjects: dict[str, SubjectTable] = Field(default={}, description="The parties by name.")
-    groups: dict[str, list[str]] = Field(default={}, description="Groups of subjects by name.")
+    groups: dict[str, _Group] = Field(default={}, description="Groups of subjects by name.")
     resources: dict[str, ResourceTable] = Field(default={}, description="Other names for endpoints.")
     rules: list[RuleTable] = Field(default=[], description="The rules; their order means nothing.")
 
 
-def load(path: Path, schemes: Collection[str]) -> engine.PolicySet:
-    """Read a policy file for a gateway with these adapters. Raises InvalidConfigError."""
+@dataclass(frozen=True, slots=True)
+class PolicyFile:
+    """A policy file of the right form. ``policy``: what it comes to, without devices that it doesn't name itself."""
+
+    source: Source
+    policy: engine.PolicySet
+
+    def with_names(self, names: device_names.Names) -> engine.PolicySet:
+        """The whole policy, to be put in force. Raises InvalidConfigError."""
+        policy = device_names.merged(self.policy, self.source, names)
+        try:
+            check(policy)
+        except ConfigError as error:
+            raise InvalidConfigError([mistakes.relocated(error, self.source, ())]) from None
+        return policy
+
+
+def load(path: Path, schemes: Collection[str], names: Path | None = None) -> engine.PolicySet:
+    """Read a policy file for a gateway with these adapters, and its file of names. Raises InvalidConfigError."""
+    file, found = read(path, schemes, names)
+    return file.with_names(found)
+
+
+def read(path: Path, schemes: Collection[str], names: Path | None = None) -> tuple[PolicyFile, device_names.Names]:
+    """Both files, each of the right form; whether they go together is said by ``with_names``."""
+    found: list[ConfigError] = []
+    named = _tried(lambda: device_names.read(names) if names is not None else device_names.NONE, found)
+    file = _tried(lambda: _read(path, schemes), found)
+    if named is None or file is None:
+        raise InvalidConfigError(found)
+    return file, named
+
+
+def _tried(reading: Callable[[], _T], found: list[ConfigError]) -> _T | None:
+    try:
+        return reading()
+    except InvalidConfigError as error:
+        found.extend(error.errors)
+        return None
+
+
+def _read(path: Path, schemes: Collection[str]) -> PolicyFile:
     try:
         source = read_table(path)
     except ConfigError as error:
@@ -164,19 +227,15 @@ def load(path: Path, schemes: Collection[str]) -> engine.PolicySet:
     table = mistakes.validated(PolicyTable, source.data, source)
     if found := _subject_mistakes(table, source, schemes):
         raise InvalidConfigError(found)
-    policy = to_engine(table)
-    try:
-        check(policy)
-    except ConfigError as error:
-        raise InvalidConfigError([mistakes.relocated(error, source, ())]) from None
-    return policy
+    return PolicyFile(source, to_engine(table))
 
 
 def to_engine(table: PolicyTable) -> engine.PolicySet:
     """The engine's values of a validated file."""
     return engine.PolicySet(
         subjects=tuple(engine.Subject(name, s.link, s.claims[0]) for name, s in table.subjects.items()),
-        groups={name: tuple(members) for name, members in table.groups.items()},
+        groups={name: tuple(group.members) for name, group in table.groups.items()},
+        assignable=frozenset(name for name, group in table.groups.items() if group.assignable),
         resources=tuple(engine.Resource(name, r.subject) for name, r in table.resources.items()),
         rules=tuple(map(_rule, table.rules)),
         mode=engine.Mode(table.mode),

@@ -68,6 +68,8 @@ def merged(running: Settings, fresh: Settings) -> Settings:
         running,
         table=table.model_copy(update={"gateway": gateway, "policy": new.policy, "limits": new.limits}),
         limits=fresh.limits,
+        rules=fresh.rules,
+        names=fresh.names,
         policy=fresh.policy,
         adapters=adapters,
     )

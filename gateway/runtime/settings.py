@@ -20,8 +20,8 @@ from gateway.api.errors import ConfigError, CredentialError, PluginError
 from gateway.api.ports import Adapter, AdapterPlugin
 from gateway.engine.limits import EngineLimits
 from gateway.engine.policy import PolicySet
-from gateway.runtime import mistakes, plugins, policy_file
-from gateway.runtime.source import DEFAULT_SOCKET, InvalidConfigError, Source, read_config
+from gateway.runtime import device_names, mistakes, plugins, policy_file
+from gateway.runtime.source import DEFAULT_SOCKET, DEFAULT_STATE, InvalidConfigError, Source, read_config
 from gateway.runtime.units import Duration, RateText, Size, Table
 from layer import ownership
 
@@ -32,7 +32,7 @@ class GatewayTable(Table):
     """The process itself."""
 
     name: str = Field(default="gateway", min_length=1, max_length=64, description="Shown in status and logs.")
-    state_dir: str = Field(default="/var/lib/atls-gateway", description="What must survive a restart; mode 0700.")
+    state_dir: str = Field(default=DEFAULT_STATE, description="What must survive a restart; mode 0700.")
     admin_socket: str = Field(default=DEFAULT_SOCKET, description="Where atls-gateway status and the like ask; 0600.")
     log_level: Literal["debug", "info", "warning", "error"] = Field(
         default="info", description="What is logged of the gateway; its libraries tell warnings only."
@@ -120,8 +120,15 @@ class Settings:
     source: Source
     table: ConfigTable
     limits: EngineLimits
+    rules: policy_file.PolicyFile
+    names: device_names.Names
     policy: PolicySet
+    """What is in force: ``rules`` with the devices of ``names``."""
     adapters: Mapping[str, Prepared]
+
+    @property
+    def state_dir(self) -> Path:
+        return self.source.base / self.table.gateway.state_dir
 
 
 def load(path: Path, environ: Mapping[str, str]) -> Settings:
@@ -133,21 +140,24 @@ def load(path: Path, environ: Mapping[str, str]) -> Settings:
     table = mistakes.validated(ConfigTable, source.data, source)
     found: list[ConfigError] = []
     adapters = _adapters(table, source, found)
-    policy = PolicySet()
-    policy_path = path.parent / table.policy
+    rules, names, policy = policy_file.PolicyFile(source, PolicySet()), device_names.NONE, PolicySet()
+    policy_path, names_path = path.parent / table.policy, source.base / table.gateway.state_dir / device_names.FILE
     if policy_path.is_file():
         try:
-            policy = policy_file.load(policy_path, table.adapters)
+            rules, names = policy_file.read(policy_path, table.adapters, names_path)
+            policy = rules.with_names(names)
         except InvalidConfigError as error:
             found.extend(error.errors)
     else:
         found.append(source.mistake(("policy",), f"expected a policy file: {policy_path} isn't one"))
     if found:
         raise InvalidConfigError(found)
-    for each in (path, policy_path):
+    for each in (path, policy_path, names_path):
         _doubt(each)
     limits = EngineLimits(**{name: getattr(table.limits, name) for name in LimitsTable.model_fields})
-    return Settings(source=source, table=table, limits=limits, policy=policy, adapters=adapters)
+    return Settings(
+        source=source, table=table, limits=limits, rules=rules, names=names, policy=policy, adapters=adapters
+    )
 
 
 def _adapters(table: ConfigTable, source: Source, found: list[ConfigError]) -> dict[str, Prepared]:

@@ -19,6 +19,7 @@ PREFIX = "ATLS_GATEWAY__"
 CONFIG_VARIABLE = "ATLS_GATEWAY_CONFIG"
 DEFAULT_CONFIG = Path("/etc/atls-gateway/gateway.yaml")
 DEFAULT_SOCKET = "/run/atls-gateway/admin.sock"
+DEFAULT_STATE = "/var/lib/atls-gateway"
 _CREDENTIALS = "$CREDENTIALS_DIRECTORY/"
 _HYPHENED = {"config_version": "config-version"}
 """Keys that the name of a variable can't spell."""
@@ -110,6 +111,15 @@ def socket_path(source: Source) -> Path:
     named = table.get("admin_socket", DEFAULT_SOCKET) if isinstance(table, dict) else DEFAULT_SOCKET
     if not isinstance(named, str):
         raise source.mistake(("gateway", "admin_socket"), "expected a path (a string)")
+    return source.base / named
+
+
+def state_dir(source: Source) -> Path:
+    """The state folder that a config names, without validating the rest."""
+    table = source.data.get("gateway")
+    named = table.get("state_dir", DEFAULT_STATE) if isinstance(table, dict) else DEFAULT_STATE
+    if not isinstance(named, str):
+        raise source.mistake(("gateway", "state_dir"), "expected a path (a string)")
     return source.base / named
 
 

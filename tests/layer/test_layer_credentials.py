@@ -13,16 +13,15 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from layer.credentials import (
-    MAX_PSK_IDENTITY,
     MAX_SECRET_FILE,
     Credentials,
     Psk,
     load_private_key,
     load_psk_file,
-    psk_problem,
     read_secret,
 )
 from layer.errors import CredentialError, UsageError
+from layer.psk_file import MAX_PSK_IDENTITY, psk_problem
 from tests.layer.layer_pair import KEY, authority, device, server_identity
 
 
@@ -143,6 +142,9 @@ def test_psk_table_errors_have_the_line(tmp_path: Path, content: bytes, line: in
 def test_empty_psk_table_is_refused(tmp_path: Path) -> None:
     with pytest.raises(CredentialError, match="holds no key"):
         load_psk_file(secret(tmp_path / "psk", b"# nothing\n"))
+    assert load_psk_file(secret(tmp_path / "psk", b"# nothing\n"), may_be_empty=True) == {}
+    with pytest.raises(CredentialError, match="holds no key"):  # an accident, such as `> file`
+        load_psk_file(secret(tmp_path / "psk", b"\n"), may_be_empty=True)
 
 
 @settings(max_examples=100, deadline=None)
