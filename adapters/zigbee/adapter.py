@@ -11,6 +11,7 @@ import logging
 import secrets
 from collections import deque
 from collections.abc import Mapping
+from pathlib import Path
 from random import SystemRandom
 from typing import Any, Final
 
@@ -25,6 +26,7 @@ from adapters.zigbee.deadlines import Deadlines
 from adapters.zigbee.members import FILE as MEMBERS
 from adapters.zigbee.members import Members
 from adapters.zigbee.memory import TunnelMemory
+from adapters.zigbee.network import ForeignNetworkError, described
 from adapters.zigbee.restart import resume
 from adapters.zigbee.semantics import Semantics
 from adapters.zigbee.sending import Frame, Sender
@@ -77,6 +79,19 @@ _JITTER = SystemRandom()
 _Key = tuple[str, int, bool]
 
 
+def settings_of(config: ZigbeeConfig, state_dir: Path) -> Settings:
+    """What a start of the dongle needs, of a config whose path is resolved."""
+    return Settings(
+        path=config.path,
+        baudrate=config.baudrate,
+        flow_control=config.flow_control,
+        channel=config.channel,
+        database=state_dir / DATABASE,
+        interview=config.limits.interview,
+        start=config.limits.start,
+    )
+
+
 class ZigbeeAdapter:
     """One dongle. See ``gateway.api.ports.Adapter``."""
 
@@ -104,6 +119,8 @@ class ZigbeeAdapter:
         self._timer: asyncio.TimerHandle | None = None
         self._timer_due = 0.0
         self._link = "down"
+        self._foreign: ForeignNetworkError | None = None
+        """The dongle held another network the last time."""
         self._away: asyncio.TimerHandle | None = None
         """Runs while the dongle is away, until that is for longer than ``AWAY``."""
         self._gone = False
@@ -148,15 +165,7 @@ class ZigbeeAdapter:
 
     async def _keep_up(self, context: AdapterContext) -> None:
         config, limits = self._config, self._config.limits
-        settings = Settings(
-            path=config.path,
-            baudrate=config.baudrate,
-            flow_control=config.flow_control,
-            channel=config.channel,
-            database=context.state_dir / DATABASE,
-            interview=limits.interview,
-            start=limits.start,
-        )
+        settings = settings_of(config, context.state_dir)
         may_form = config.form == "if-blank"
         pauses = Pauses(limits.reconnect_first, limits.reconnect_most, _JITTER.random)
         while True:
@@ -166,9 +175,13 @@ class ZigbeeAdapter:
                 radio = await Coordinator.start(settings, self, may_form=may_form)
             except BlankDongleError:
                 self._fault(context, f"{config.path}: {_BLANK}")
+            except ForeignNetworkError as failure:
+                self._foreign = failure
+                self._fault(context, str(failure))
             except TransportError as failure:
                 self._fault(context, str(failure))
             else:
+                self._foreign = None
                 may_form = False  # a dongle that comes back blank is a matter for its owner
                 reason = await self._serve(context, radio)
                 self._away = asyncio.get_running_loop().call_later(AWAY, self._radio_gone)
@@ -215,7 +228,7 @@ class ZigbeeAdapter:
                 for key, conversation in self._conversations.items():
                     conversation.tunnels.maximum_payload_length = self._payload_length(key[2])
                     self._touch(key)
-                _LOG.info("the ZigBee network is up: %s", radio.network)
+                _LOG.info("the ZigBee network is up: %s", ", ".join(f"{k} {v}" for k, v in radio.network.items()))
                 assert self._semantics is not None
                 self._semantics.up(sender, radio)
                 context.ready()
@@ -527,6 +540,7 @@ class ZigbeeAdapter:
         return {
             "link": self._link,
             "network": {} if radio is None else radio.network,
+            **({} if radio is None or not radio.note else {"note": radio.note}),
             "devices": 0 if radio is None else sum(1 for _ in radio.devices()),
             "reach": {} if self._semantics is None else self._semantics.reach(),
             "tunnels": sum(conversation.count for conversation in self._conversations.values()),
@@ -539,13 +553,19 @@ class ZigbeeAdapter:
 
     async def command(self, name: str, arguments: Mapping[str, Any]) -> Mapping[str, Any]:
         radio = self._radio
-        if name not in COMMANDS:
-            raise PeerError(f"the zigbee adapter knows {', '.join(sorted(COMMANDS))}")
+        if name == "network":
+            if self._foreign is not None:
+                return described(self._foreign.ours, self._foreign.held)
+            if radio is not None:
+                return described(radio.identity, radio.identity)
+        elif name not in COMMANDS:
+            raise PeerError(f"the zigbee adapter knows {', '.join(sorted((*COMMANDS, 'network')))}")
         if radio is None or self._semantics is None:
             if name == "remove" and arguments.get("force") and self._semantics is not None:
                 return self._forget(str(arguments.get("eui64")))
             raise PeerError("the dongle is not there now")
-        return await COMMANDS[name](radio, self._semantics, arguments)
+        answer = await COMMANDS[name](radio, self._semantics, arguments)
+        return {**answer, "note": radio.note} if name == "devices" and radio.note else answer
 
     def _forget(self, eui64: str) -> Mapping[str, Any]:
         """Without the dongle: the device is taken out of zigpy's database when it is back."""

@@ -10,6 +10,7 @@ import logging
 import os
 import sqlite3
 import time
+import traceback
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -18,8 +19,11 @@ from typing import Any, Final
 
 from adapters.zigbee import device_table as table
 from adapters.zigbee import radio
-from adapters.zigbee.air import BlankDongleError, Device, RadioEvents, Settings, describe
+from adapters.zigbee.air import BlankDongleError, Device, RadioEvents, Settings
+from adapters.zigbee.backups import AddressError, held
+from adapters.zigbee.faults import describe
 from adapters.zigbee.members import FILE, Members
+from adapters.zigbee.network import ForeignNetworkError, Network
 from adapters.zigbee.sending import Frame, Outcome
 from carriage.zigbee import foundation, zcl, zdo
 from carriage.zigbee.tunneling import CLUSTER_ID
@@ -52,6 +56,10 @@ _NOT_ACTIVE: Final = b"\x83"
 
 _ANSWERED_BY_US: Final = foundation.RESPONSES | {foundation.General.REPORT}
 """General commands that zigpy must not answer: we have, if an answer is due."""
+_UNKNOWN_MEMBERS: Final = (
+    "the dongle's network (PAN {}) is taken on, and nothing is known of its devices: has the state folder been lost? A "
+    "device that belongs to it is asked who it is when it is heard; one that stays missing has to join again"
+)
 _PROFILES: Final = frozenset((zdo.PROFILE, table.PROFILE, 0xC05E))
 """Whose frames may be ours: ZDO, Home Automation, and ZLL, whose devices use the clusters of the former."""
 
@@ -77,6 +85,12 @@ class _Unfinished:
     told: bool | None = None
     again: float = float("-inf")
     pause: float = INTERVIEW_INTERVAL
+
+
+def _place(exc: BaseException) -> str:
+    """Where an exception was raised, for a log line."""
+    frames = traceback.extract_tb(exc.__traceback__)
+    return "?" if not frames else f"{Path(frames[-1].filename).name}:{frames[-1].lineno}"
 
 
 def _protect(database: Path) -> None:
@@ -105,6 +119,8 @@ class Coordinator:
         """Set when a device that was asked to leave is gone."""
         self._members = Members(settings.database.with_name(FILE))
         self._conflict = False
+        self.note = ""
+        """What the administrator should know of this start."""
         self.max_payload = 0
         """Octets of one APS payload under network security alone."""
         self._announced: dict[str, list[float]] = {}
@@ -122,34 +138,40 @@ class Coordinator:
         """Bring the dongle up with the network that it holds.
 
         A blank dongle gets a network only if ``may_form`` (the last backup in the database, else a new one); else
-        BlankDongleError. TransportError for everything else that keeps it from coming up.
+        BlankDongleError. ForeignNetworkError if it holds another network than the database. TransportError for
+        everything else that keeps it from coming up.
         """
         radio.quiet_libraries()
         coordinator = cls(settings, events)
         try:
             _protect(settings.database)
             await coordinator._start(may_form)
-        except BlankDongleError:
+        except (BlankDongleError, ForeignNetworkError):
             raise
+        except AddressError as exc:
+            raise TransportError(str(exc), transient=False) from exc
         except sqlite3.Error as exc:
             text = f"{settings.database}: not a sound database: put a copy back, or move it away and let devices rejoin"
             raise TransportError(text, transient=False) from exc
         except Exception as exc:  # the libraries raise almost anything, AssertionError and bare Exception included
+            _LOG.debug("the start ended with %s in %s", type(exc).__name__, _place(exc))
             raise TransportError(describe(exc, settings.path), transient=True) from exc
         return coordinator
 
     async def _start(self, may_form: bool) -> None:
         try:
-            app = await radio.start(self._settings, self, auto_form=False)
+            app = await radio.start(self._settings, self)
         except radio.NotFormed:
             if not may_form:
                 raise BlankDongleError from None
-            _LOG.info("the dongle is blank: forming a network")
-            await radio.stop(await radio.start(self._settings, self, auto_form=True))
+            await radio.form(self._settings, _LOG.info)
             # Forming registers bellows' callback twice with the same EZSP object, and every frame would be handled
             # twice: so the application is made anew.
-            app = await radio.start(self._settings, self, auto_form=False)
+            app = await radio.start(self._settings, self)
         self._app = app
+        if app.taken_on and not any(table.devices(app)):
+            self.note = _UNKNOWN_MEMBERS.format(radio.network(app)["pan_id"])
+            _LOG.warning("%s", self.note)
         self._recall(app)
         try:
             self.max_payload = await radio.max_payload(app)
@@ -193,6 +215,11 @@ class Coordinator:
     def network(self) -> dict[str, Any]:
         """Channel, PAN id and firmware, without keys; empty while the radio is down."""
         return {} if self._app is None else radio.network(self._app)
+
+    @property
+    def identity(self) -> Network | None:
+        """The network that the dongle holds; None while the radio is down."""
+        return None if self._app is None else held(self._app)
 
     @property
     def counters(self) -> dict[str, int]:

@@ -100,7 +100,10 @@ def parsed(text: str, path: Path) -> Names:
 
 
 def _names(source: Source) -> Names:
-    return Names(mistakes.validated(DevicesTable, source.data, source).devices, source)
+    table, wrong = mistakes.read(DevicesTable, source.data, source)
+    if table is None or source.found:
+        raise InvalidConfigError([*source.found, *(mistake for _, mistake in wrong)])
+    return Names(table.devices, source)
 
 
 def merged(policy: PolicySet, rules: Source, names: Names) -> PolicySet:

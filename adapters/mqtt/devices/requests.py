@@ -152,6 +152,11 @@ async def _devices(values: dict[str, Any], context: AdapterContext, source: Peer
     return {"devices": list(seen.values())}
 
 
+async def _restart(values: dict[str, Any], context: AdapterContext, source: Peer) -> Mapping[str, Any]:
+    await context.administer(source, "restart", {})
+    return {}
+
+
 def _device(view: DeviceView) -> dict[str, Any]:
     return {
         "friendly_name": view.name,
@@ -211,4 +216,5 @@ _COMMANDS: Final = {
     "status": _status,
     "sessions": _sessions,
     "health_check": _health_check,
+    "restart": _restart,
 }
