@@ -95,7 +95,7 @@ async def test_a_lamp_is_paired_switched_renamed_and_removed(home: tuple[Stack, 
     stack, seen = home
     await tell(stack, "join", device="lamp")
     await log(stack, f"{LAMP} joined, asking what it is")
-    await log(stack, f"{LAMP} is lamp of atls-simulator")
+    await log(stack, f"{LAMP} is virtual-lamp of atls-simulator")
     found = await device(stack, LAMP, lambda found: found and found["interviewed"])
     assert (found["name"], found["interviewing"]) == (None, False)
     _, shown = await cli(stack, "devices", "show", LAMP.upper())
