@@ -10,7 +10,7 @@ import asyncio
 import logging
 import secrets
 from collections import deque
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from random import SystemRandom
 from typing import Any, Final
 
@@ -22,6 +22,7 @@ from adapters.zigbee.config import ZigbeeConfig
 from adapters.zigbee.conversation import Conversation
 from adapters.zigbee.coordinator import LINK_KEY_OVERHEAD, Coordinator
 from adapters.zigbee.deadlines import Deadlines
+from adapters.zigbee.doubts import doubts
 from adapters.zigbee.memory import TunnelMemory
 from adapters.zigbee.network import ForeignNetworkError
 from adapters.zigbee.restart import resume
@@ -35,6 +36,7 @@ from carriage.zigbee.tunnel import TunnelEndpoint
 from carriage.zigbee.tunnel_table import TunnelIds
 from carriage.zigbee.tunneling import TransferError
 from gateway.api.errors import PeerError, TransportError
+from gateway.api.facts import PolicyFacts
 from gateway.api.link import meets
 from gateway.api.model import (
     Address,
@@ -517,6 +519,9 @@ class ZigbeeAdapter:
     def refresh(self, device: Address) -> None:
         if self._semantics is not None:
             self._semantics.refresh(device)
+
+    def doubts(self, facts: PolicyFacts) -> Iterator[tuple[str, str]]:
+        return doubts(facts, self._config)
 
     def status(self) -> Mapping[str, Any]:
         radio, sender = self._radio, self._sender

@@ -9,6 +9,7 @@ from typing import Any
 
 from gateway.api.errors import PeerError
 from gateway.api.model import SessionView
+from gateway.runtime import health
 from gateway.runtime.admin import Command
 from gateway.runtime.devices import listed
 from gateway.runtime.hub import AdapterState, Hub
@@ -25,7 +26,9 @@ def commands(hub: Hub, name: str, reloads: Reloads) -> Mapping[str, Command]:
     """The commands of one gateway by the names that the admin protocol knows them by."""
 
     async def status(arguments: Mapping[str, Any]) -> Mapping[str, Any]:
-        return _status(hub, name) | ({} if reloads.last is None else {"reload": reloads.last})
+        why = health.why(hub, reloads)
+        judged = {"healthy": not why, "state": "degraded" if why else "healthy", "why": why}
+        return _status(hub, name) | judged | ({} if reloads.last is None else {"reload": reloads.last})
 
     async def reload(arguments: Mapping[str, Any]) -> Mapping[str, Any]:
         return await reloads.reload()
@@ -95,7 +98,6 @@ def _status(hub: Hub, name: str) -> dict[str, Any]:
         "pid": os.getpid(),
         "epoch": hub.epoch,
         "uptime": round(now - hub.started_at, 1),
-        "healthy": hub.overdue() == 0.0,
         "policy": {"rules": len(policy.rules), "mode": policy.mode.value},
         "adapters": {scheme: _adapter(state, now) for scheme, state in hub.states.items()},
         "joining": max(0.0, round(hub.gateway.joining_until - now, 1)),

@@ -11,12 +11,13 @@ import secrets
 import signal
 import time
 from collections.abc import Callable, Iterator, Mapping
+from dataclasses import replace
 from pathlib import Path
 
 from gateway.api.errors import ConfigError, CredentialError
 from gateway.api.model import EnvelopeId, GatewayView, SessionId
 from gateway.engine.engine import Engine
-from gateway.runtime import control, guard, harden, identity, logs, mistakes, settings, store_keeper
+from gateway.runtime import control, doubts, guard, harden, health, identity, logs, mistakes, settings, store_keeper
 from gateway.runtime.admin import AdminServer
 from gateway.runtime.audit import AuditLog
 from gateway.runtime.faults import Faults
@@ -86,6 +87,7 @@ def rehearsal(path: Path, environ: Mapping[str, str]) -> Iterator[str]:
         yield f"  names of devices: {found.names.source.path}, {len(found.names.devices)}"
     yield f"  state: {state_dir}{'' if state_dir.exists() else ' (would be made)'}"
     yield f"  admin socket: {found.source.base / found.table.gateway.admin_socket}"
+    yield from map(str, doubts.every(found))
 
 
 async def _serve(found: Settings, environ: Mapping[str, str], state_dir: Path) -> None:
@@ -134,6 +136,8 @@ class _Daemon:
         self._stop = asyncio.Event()
         self._hangup = asyncio.Event()
         self._serving = False
+        self._told = ""
+        """What the service manager was told last."""
         self._loop = asyncio.get_running_loop()
         self._faults = Faults()
         store = Store(
@@ -166,7 +170,7 @@ class _Daemon:
             changed=self._adapters_changed,
         )
         self._hub.gateway = GatewayView(
-            id=identity.kept(state_dir), name=found.table.gateway.name, version=identity.VERSION
+            id=identity.kept(state_dir), name=found.table.gateway.name, version=identity.VERSION, healthy=False
         )
         self._hub.unsaved, self._hub.store = self._keeper.touch, self._keeper.status
         engine.set_minute(_minute(), now=self._hub.now())
@@ -228,8 +232,8 @@ class _Daemon:
     def _adapters_changed(self) -> None:
         if self._hub.all_tried and not self._serving:
             self._serve_anyhow()
-        elif self._serving:
-            self._service.status(self._state())
+        else:
+            self._tell_state()
 
     def _serve_anyhow(self) -> None:
         if not self._serving:
@@ -239,15 +243,18 @@ class _Daemon:
             _collect_from_now_on()
 
     def _state(self) -> str:
-        troubled = [
-            f"{scheme}: {state.trouble or 'starting'}" for scheme, state in self._hub.states.items() if not state.ready
-        ]
-        last = self._reloads.last
-        if last is not None and last["restart"]:
-            troubled.append(f"waiting for a restart: {', '.join(last['restart'])}")
-        if last is not None and last["mistakes"]:
-            troubled.append(f"the last reload failed, the old config is in force: {last['mistakes'][0]}")
-        return "; ".join(troubled) or "all adapters ready"
+        """One line: all that is not as it should be."""
+        why = health.brief(self._hub, self._reloads)
+        if self._hub.gateway.healthy == bool(why):
+            self._hub.gateway = replace(self._hub.gateway, healthy=not why)
+            self._hub.gateway_changed()
+        return why or "all adapters ready"
+
+    def _tell_state(self) -> None:
+        state = self._state()
+        if self._serving and state != self._told:
+            self._told = state
+            self._service.status(state)
 
     async def _beat(self) -> None:
         """Tell the service manager that we are alive, as long as the engine's deadlines are really met."""
@@ -256,6 +263,7 @@ class _Daemon:
             await asyncio.sleep(interval)
             self._audit.tick(now=self._hub.now())
             self._keeper.tick()
+            self._tell_state()
             overdue = self._hub.overdue()
             if overdue < OVERDUE:
                 self._service.alive()

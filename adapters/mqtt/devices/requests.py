@@ -101,7 +101,7 @@ async def _devices(values: dict[str, Any], context: AdapterContext, source: Peer
 
 
 async def _health_check(values: dict[str, Any], context: AdapterContext, source: Peer) -> Mapping[str, Any]:
-    return {"healthy": True}
+    return {"healthy": context.gateway().healthy}  # what is wrong is for administrators
 
 
 def _device(view: DeviceView) -> dict[str, Any]:
