@@ -93,6 +93,10 @@ class MqttAdapter:
         parts = {"sessions": self.sessions is not None, "devices": self.devices is not None}
         return doubts(facts, self._options.host, **parts)
 
+    def gateway_changed(self) -> None:
+        if self.devices is not None:
+            self.devices.gateway_changed()
+
     def status(self) -> Mapping[str, Any]:
         found: dict[str, Any] = {"broker": f"{self._options.host}:{self._options.port}"}
         if self.sessions is not None:

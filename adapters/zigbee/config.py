@@ -7,6 +7,7 @@ from typing import Annotated, Final, Literal
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
+from adapters.zigbee.path import checked
 from carriage.zigbee.events import Post
 from gateway.api.eui64 import parse_eui64
 from gateway.api.model import ContentKind
@@ -119,8 +120,8 @@ class PresenceTimes(_Table):
 class ZigbeeConfig(_Table):
     """The table of one ZigBee adapter."""
 
-    path: Annotated[str, Field(min_length=1)]
-    """Serial device (best the stable name under /dev/serial/by-id), or ``socket://host:port``."""
+    path: Annotated[str, Field(min_length=1), AfterValidator(checked)]
+    """Serial device (best the stable name under /dev/serial/by-id), or ``socket://host:port`` (or ``tcp://``)."""
     baudrate: Annotated[int, Field(ge=9600, le=2_000_000)] = 115200
     """Symbols per second, as the dongle's firmware has it; it doesn't matter on a TCP port."""
     flow_control: Literal["hardware", "software"] = "software"

@@ -20,7 +20,7 @@ CONFIG_VARIABLE = "ATLS_GATEWAY_CONFIG"
 DEFAULT_CONFIG = Path("/etc/atls-gateway/gateway.yaml")
 DEFAULT_SOCKET = "/run/atls-gateway/admin.sock"
 DEFAULT_STATE = "/var/lib/atls-gateway"
-_CREDENTIALS = "$CREDENTIALS_DIRECTORY/"
+CREDENTIALS = "$CREDENTIALS_DIRECTORY/"
 _LONGEST_ID = 64
 _HYPHENED = {"config_version": "config-version"}
 """Keys that the name of a variable can't spell."""
@@ -180,8 +180,8 @@ def _expand_credentials(source: Source, key: Key, value: Any, folder: str | None
     for name, inner in items:
         if not (isinstance(name, str) and name.endswith("_file") and isinstance(inner, str)):
             yield from _expand_credentials(source, (*key, name), inner, folder)
-        elif inner.startswith(_CREDENTIALS):
+        elif inner.startswith(CREDENTIALS):
             if folder:
-                value[name] = f"{folder}/{inner.removeprefix(_CREDENTIALS)}"
+                value[name] = f"{folder}/{inner.removeprefix(CREDENTIALS)}"
             else:
                 yield source.mistake((*key, name), "expected to run under systemd: CREDENTIALS_DIRECTORY isn't set")

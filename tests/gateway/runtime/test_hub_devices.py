@@ -137,7 +137,9 @@ class Bench:
             source=source, table=ConfigTable.model_validate(TABLE), limits=EngineLimits(),
             rules=PolicyFile(source, POLICY), names=device_names.NONE, policy=POLICY, adapters={},
         )  # fmt: skip
-        self.hub.remote = control.remote(control.commands(self.hub, "home", Reloads(found, {}, self.hub)))
+        self.hub.remote = control.remote(
+            control.commands(self.hub, "home", Reloads(found, {}, self.hub), lambda: "itself")
+        )
         self.radio, self.net = self.start("radio"), self.start("net")
         self.engine.snapshot()
 
