@@ -21,7 +21,7 @@ from gateway.api.ports import Adapter, AdapterPlugin
 from gateway.engine.limits import EngineLimits
 from gateway.engine.policy import PolicySet
 from gateway.runtime import device_names, mistakes, plugins, policy_file
-from gateway.runtime.source import DEFAULT_SOCKET, DEFAULT_STATE, InvalidConfigError, Source, read_config
+from gateway.runtime.source import DEFAULT_SOCKET, DEFAULT_STATE, InvalidConfigError, Source, survey
 from gateway.runtime.strict_yaml import Key
 from gateway.runtime.units import Duration, RateText, Size, Table
 from layer import ownership
@@ -135,7 +135,7 @@ class Settings:
 def load(path: Path, environ: Mapping[str, str]) -> Settings:
     """Read and check everything. Raises InvalidConfigError with every mistake of every table and file."""
     try:
-        source = read_config(path, environ)
+        source = survey(path, environ)
     except ConfigError as error:
         raise InvalidConfigError([error]) from None
     table, wrong = mistakes.read(ConfigTable, source.data, source)
