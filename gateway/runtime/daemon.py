@@ -83,7 +83,8 @@ def run(path: Path, environ: Mapping[str, str]) -> bool:
         state_folder.take_over(state_dir)
         again = asyncio.run(_serve(found, environ, state_dir))
     except NewerStoreError:
-        _refuse(found, state_folder.newer("a store", "a newer version of atls-gateway"))
+        expected = state_folder.newer("a store", "a newer version of atls-gateway")
+        raise InvalidConfigError([found.source.mistake(("gateway", "state_dir"), expected)]) from None
     finally:
         os.close(held)
         logs.finish()

@@ -239,7 +239,7 @@ def fork() -> int:
 
 
 def dies_at(step: int, work: object) -> bool:
-    """Do ``work`` in a child that ends, as by kill -9, before its change number ``step`` to the disk. Whether it did."""
+    """Do ``work`` in a child that ends, as by kill -9, before its change number ``step`` to the disk. Did it?"""
     child = fork()
     if not child:
         left = [step]
