@@ -11,8 +11,8 @@ def doubts(facts: PolicyFacts, host: str, *, sessions: bool, devices: bool) -> I
     """Key of the table and what is to be told. ``sessions``: broker_acl is true; ``devices``: there is such a table."""
     brokers, users = facts.who("broker:"), facts.who("user:")
     if devices and host not in brokers.values():
-        found = f"; the policy has {listed(brokers.values())}" if brokers else ""
-        yield "broker", f"no subject is the broker {host}: no devices on MQTT (link: mqtt, broker: {host}{found})"
+        found = f"the policy has {listed(brokers.values())}" if brokers else f"add {{link: mqtt, broker: {host}}}"
+        yield "broker", f"no subject is the broker {host}: no devices on MQTT; {found}"
     elif not devices and brokers:
         yield "devices", f"without this table {listed(brokers)} has no topics of devices"
     if users and not sessions:

@@ -34,6 +34,7 @@ def _faults(hub: Hub, reloads: Reloads) -> Iterator[str]:
     last = reloads.last
     if last is not None and not last["ok"]:
         at = time.strftime("%H:%M:%S", time.localtime(last["at"]))
-        yield f"the last reload, at {at}, failed: {last['mistakes'][0]}"
+        mistakes = "; ".join(last["mistakes"])
+        yield f"the last reload failed, the old config is in force: {mistakes} (at {at})"
     if last is not None and last["restart"]:
         yield f"waiting for a restart: {', '.join(last['restart'])}"
