@@ -46,10 +46,11 @@ class AddressError(Exception):
     def __init__(self, *, once: bool) -> None:
         self.once = once
         how = "can be written only once and for good" if once else "was written before and can't be written again"
-        also = "`--address once` writes it for good, " if once else ""
+        choices = ["`--address once` (writes it for good)"] if once else []
+        choices.append("`--address keep` (leaves it: devices may have to join again)")
         super().__init__(
-            f"our network has another coordinator, and the address (EUI64) of this dongle {how}. With `atls-gateway "
-            f"network restore` {also}`--address keep` leaves it as it is: devices may have to join again then"
+            f"our network has another coordinator, and the address (EUI64) of this dongle {how}: run "
+            f"`atls-gateway network restore` with {' or '.join(choices)}"
         )
 
 
