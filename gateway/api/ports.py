@@ -95,7 +95,7 @@ class AdapterContext(Protocol):
         """The gateway itself as it is now.
 
         An adapter that tells others of it has a method ``gateway_changed()``, which is called when this has become
-        another one; it never raises and never blocks.
+        another one, or what the policy permits has; it never raises and never blocks.
         """
 
     def ready(self) -> None:
@@ -153,7 +153,8 @@ class AdapterPlugin(Protocol):
     """A pydantic model (extra=forbid) of this adapter's config table; the runtime maps its errors to file and line."""
 
     def configure(self, table: Any, base: Path) -> Adapter:
-        """Make an instance from a validated ``config_model``. ``base`` resolves relative paths. ConfigError only.
+        """Make an instance from a validated ``config_model``. ``base`` resolves relative paths. ConfigError only, or
+        several in an ExceptionGroup (``gateway.api.errors.Gathered``): the person at the config file sees all at once.
 
         Credential files are read here, so that ``check-config`` finds a bad one.
         """

@@ -118,6 +118,7 @@ def test_a_mistake_changes_nothing_and_is_told_with_its_line(home):
     assert (answer.returncode, answer.stdout) == (78, "")
     assert answer.stderr.startswith(f"{home.config}:12: adapters.right.folder: expected a string")
     assert "old config is in force" in answer.stderr
+    assert f"STATUS=the last reload failed, the old config is in force: {home.config}:12: " in daemon.told("READY=1")
     lamp = home.peer("left", "lamp")
     lamp.say("targets")
     assert lamp.hear() == {"targets": ["app", "phone"]}
@@ -128,6 +129,7 @@ def test_a_mistake_changes_nothing_and_is_told_with_its_line(home):
     home.config.write_text(good)
     daemon.signal(signal.SIGHUP)
     daemon.wait_log("policy has changed: in force at once")
+    daemon.told("STATUS=all adapters ready")
     lamp.say("targets")
     assert lamp.hear() == {"targets": []}
     assert home.cli("reload", *HERE).stdout == "reloaded; nothing has changed\n"
