@@ -20,7 +20,7 @@ from typing import Any, Final
 from adapters.zigbee import device_table as table
 from adapters.zigbee import radio
 from adapters.zigbee.air import BlankDongleError, Device, RadioEvents, Settings
-from adapters.zigbee.backups import AddressError, held
+from adapters.zigbee.backups import AddressError, held, in_database, network_of
 from adapters.zigbee.faults import describe
 from adapters.zigbee.members import FILE, Members
 from adapters.zigbee.network import ForeignNetworkError, Network
@@ -99,6 +99,15 @@ def _protect(database: Path) -> None:
     os.close(os.open(database, os.O_CREAT | os.O_RDWR | os.O_CLOEXEC, 0o600))
     for path in database.parent.glob(database.name + "*"):
         path.chmod(0o600)
+
+
+def recorded(database: Path) -> Network | None:
+    """Our network as the database knows it."""
+    try:
+        backup = in_database(database)
+    except sqlite3.Error:
+        return None
+    return None if backup is None else network_of(backup)
 
 
 class Coordinator:
