@@ -18,7 +18,7 @@ from dataclasses import dataclass, field
 from enum import IntFlag
 from typing import Final
 
-from adapters.mqtt.devices.discovery import Discovery
+from adapters.mqtt.devices.discovery import LAST_SEEN, Discovery
 from adapters.mqtt.devices.identity import Identity
 from adapters.mqtt.devices.topics import HomeSpace
 from adapters.mqtt.devices.values import fragment
@@ -46,8 +46,8 @@ class Part(IntFlag):
 @dataclass(slots=True)
 class Shown:
     """A device as it stands at the broker. ``fragments``: property to its part of the JSON. ``components``: those
-    of its discovery, with their platforms; ``gone``: those that it had before; ``replaced``: those that are of another
-    platform now, with the old one."""
+    of its discovery, with their platforms; ``gone``: those that it had before; ``lost``: those that
+    Home Assistant has to take away before it is told of the others."""
 
     view: DeviceView
     who: Identity
@@ -59,7 +59,7 @@ class Shown:
     stale: set[str] = field(default_factory=set)
     components: dict[str, str] = field(default_factory=dict)
     gone: dict[str, str] = field(default_factory=dict)
-    replaced: dict[str, str] = field(default_factory=dict)
+    lost: dict[str, str] = field(default_factory=dict)
 
     @property
     def announced(self) -> bool:
@@ -90,8 +90,8 @@ class Board:
         self._emptied: dict[str, None] = {}
         """Topics to be emptied, unless they are in use again by then."""
         self.replaced: set[str] = set()
-        """Devices of which Home Assistant is taking components away that come back as another kind: they are held, and
-        whoever sees to time releases them."""
+        """Devices of which Home Assistant is taking components away before it is told of others: they are held, and who
+        sees to time releases them."""
         self.shown: dict[str, Shown] = {}
         self.counters = {"states": 0, "coalesced": 0}
 
@@ -155,7 +155,10 @@ class Board:
         elif known is not None:
             before = known.gone | known.components
             shown.gone = {name: each for name, each in list(before.items())[-MAX_GONE:] if name not in shown.components}
-            shown.replaced = {name: each for name, each in before.items() if shown.components.get(name, each) != each}
+            stays = {name for name, each in shown.components.items() if before.get(name) == each} - {LAST_SEEN}
+            lost = {name: each for name, each in before.items() if shown.components.get(name) != each}
+            if not stays or any(name in shown.components for name in lost):
+                shown.lost = lost
         self.shown[view.name] = shown
         parts = Part.STATE | Part.AVAILABILITY
         if (
@@ -269,11 +272,11 @@ class Board:
         discovery = self.discovery
         if Part.DISCOVERY in parts and discovery is not None and shown.announced and name not in self._held:
             topic = discovery.topic(shown.who.object_id)
-            if shown.replaced:
+            if shown.lost:
                 # A device that loses its last entity is removed, and its discovery emptied by Home Assistant itself.
-                if not self._publish(topic, discovery.without(shown.who, shown.replaced), None):
+                if not self._publish(topic, discovery.without(shown.who, shown.lost), None):
                     return False
-                shown.replaced = {}
+                shown.lost = {}
                 self.replaced.add(name)
                 self.hold(name)
             elif not self._publish(topic, discovery.device(shown.view, shown.who, shown.gone), name):

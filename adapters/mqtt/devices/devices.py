@@ -298,7 +298,7 @@ class Devices:
         self._board.again(names & self._board.shown.keys(), Part.STATE)
 
     def _replace(self) -> None:
-        """Home Assistant has taken away what is to come back as another kind of entity."""
+        """Home Assistant has taken away what devices have lost."""
         names, self._board.replaced = self._board.replaced, set()
         for name in names:
             self._board.release(name)

@@ -31,7 +31,7 @@ _FACTS: Final = {
     "hw_version": "hw",
 }
 _STATE: Final = "{{ value_json.state }}"
-_LAST_SEEN: Final = "last_seen"
+LAST_SEEN: Final = "last_seen"
 _NOTHING: Final[Mapping[str, str]] = MappingProxyType({})
 
 
@@ -162,7 +162,7 @@ class Discovery:
 
     def _last_seen(self, view: DeviceView, who: Identity) -> dict[str, Any]:
         return {
-            "p": "sensor", "uniq_id": who.unique_id(_LAST_SEEN), "name": "Last seen", "dev_cla": "timestamp",
+            "p": "sensor", "uniq_id": who.unique_id(LAST_SEEN), "name": "Last seen", "dev_cla": "timestamp",
             "ent_cat": "diagnostic", "en": False, "val_tpl": "{{ value_json.last_seen | default(None) }}",
             "avty": [{"t": self._topics.bridge_state, "val_tpl": _STATE}],
         }  # fmt: skip
@@ -183,7 +183,7 @@ def _components(view: DeviceView, who: Identity) -> dict[str, tuple[str, Propert
         if who.former and kind == "light":
             # Version 0.1.0 told a switch, which has a history, and automations that name it.
             found[f"{each.name}_as_switch"] = "switch", each
-    found.setdefault(_LAST_SEEN, ("sensor", None))
+    found.setdefault(LAST_SEEN, ("sensor", None))
     return found
 
 
