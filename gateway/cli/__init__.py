@@ -1,16 +1,14 @@
 """The ``atls-gateway`` command: its group and help. Commands are in the modules beside, logic lives elsewhere.
 
-``service`` asks a running daemon, ``files`` needs none, ``clients`` edits keys and tells a daemon where there is one,
-``radios`` looks at the machine. The heavy parts (pydantic,
-adapters and their radio libraries) are imported only by the commands that need them, so that ``status`` answers at
-once.
+The heavy parts (pydantic, adapters and their radio libraries) are imported only by the commands that need them, so that
+``status`` answers at once.
 """
 
 from __future__ import annotations
 
 import click
 
-from gateway.cli import broker, clients, files, radios, service
+from gateway.cli import backup, broker, clients, files, network, radios, restart, service
 from gateway.cli.codes import BAD_CONFIG, EPILOG, FAILED, MEANINGS, NOT_ALLOWED, UNREACHABLE
 
 __all__ = ["BAD_CONFIG", "FAILED", "MEANINGS", "NOT_ALLOWED", "UNREACHABLE", "main"]
@@ -62,5 +60,14 @@ def main() -> None:
     """The entry point."""
 
 
-for command in (*files.COMMANDS, *clients.COMMANDS, *broker.COMMANDS, *service.COMMANDS, *radios.COMMANDS):
+for command in (
+    *files.COMMANDS,
+    *service.COMMANDS,
+    *radios.COMMANDS,
+    *network.COMMANDS,
+    *restart.COMMANDS,
+    *clients.COMMANDS,
+    *broker.COMMANDS,
+    *backup.COMMANDS,
+):
     main.add_command(command)

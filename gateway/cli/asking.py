@@ -17,8 +17,9 @@ from gateway.runtime.source import (
     CONFIG_VARIABLE,
     DEFAULT_CONFIG,
     DEFAULT_SOCKET,
+    InvalidConfigError,
     config_path,
-    read_config,
+    read_sound_config,
     socket_path,
 )
 
@@ -39,6 +40,8 @@ def question(config: str | None, command: str, arguments: Mapping[str, Any] | No
         return ask(admin_socket(config), command, arguments or {})
     except ConfigError as error:
         fail(BAD_CONFIG, error)
+    except InvalidConfigError as error:
+        fail(BAD_CONFIG, *error.errors)
     except NotAllowedError as error:
         fail(NOT_ALLOWED, error, "Try it with sudo, or as the user that the service runs as.")
     except TransportError as error:
@@ -56,8 +59,8 @@ def admin_socket(config: str | None) -> Path:
     if config is None and CONFIG_VARIABLE not in os.environ and not path.exists():
         return Path(DEFAULT_SOCKET)
     try:
-        return socket_path(read_config(path, os.environ, credentials=False))
-    except ConfigError:
+        return socket_path(read_sound_config(path, os.environ))
+    except (ConfigError, InvalidConfigError):
         if path == DEFAULT_CONFIG and Path(DEFAULT_SOCKET).exists():
             return Path(DEFAULT_SOCKET)
         raise

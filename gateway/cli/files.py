@@ -10,8 +10,9 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from gateway.api.errors import ConfigError
 from gateway.cli.asking import config_option, json_option, print_json, print_lines
-from gateway.cli.codes import BAD_CONFIG, EPILOG, FAILED, fail
+from gateway.cli.codes import BAD_CONFIG, EPILOG, FAILED, NOT_ALLOWED, RESTART, fail
 from gateway.cli.screen import Screen, screen
 from gateway.runtime.source import InvalidConfigError, config_path
 
@@ -43,7 +44,8 @@ def run(config: str | None, dry_run: bool) -> None:
         if dry_run:
             print_lines(daemon.rehearsal(path, os.environ))
         else:
-            daemon.run(path, os.environ)
+            if daemon.run(path, os.environ):
+                raise SystemExit(RESTART)
     except InvalidConfigError as error:
         fail(BAD_CONFIG, *error.errors)
 
@@ -51,21 +53,39 @@ def run(config: str | None, dry_run: bool) -> None:
 @click.command("check-config", epilog=EPILOG)
 @config_option
 @json_option
-def check_config(config: str | None, as_json: bool) -> None:
+@click.option("--as-service", is_flag=True, help="As the systemd unit would read it: with its user and credentials.")
+@click.option(
+    "--unit", metavar="NAME|FILE", default="atls-gateway.service", show_default=True, help="The unit, for --as-service."
+)
+def check_config(config: str | None, as_json: bool, as_service: bool, unit: str) -> None:
     """Check the config, the policy, the names of devices and the credential files; open nothing else.
 
     Prints a line FILE:LINE: KEY: EXPECTATION for each mistake and exits with 78.
 
+    The service is another user than you, and may read less. With --as-service (as root) this reads the unit and its
+    drop-ins, and says which file it would not get, and what to do.
+
     \b
     Before a reload:
       atls-gateway check-config -c gateway.yaml && atls-gateway reload -c gateway.yaml
+    Before the service is started:
+      sudo atls-gateway check-config --as-service
     """
     from gateway.runtime import guard, settings
 
     guard.install()
     path = config_path(config, os.environ)
+    if as_service and os.geteuid() != 0:
+        fail(NOT_ALLOWED, "--as-service has to try files as the service's user, which only root can: try it with sudo.")
     try:
-        found = settings.load(path, os.environ)
+        if as_service:
+            from gateway.runtime import as_service as service
+
+            found = service.load(path, os.environ, service.read_unit(unit))
+        else:
+            found = settings.load(path, os.environ)
+    except ConfigError as error:
+        fail(BAD_CONFIG, error)
     except InvalidConfigError as error:
         if as_json:
             print_json({"ok": False, "mistakes": [str(mistake) for mistake in error.errors]})

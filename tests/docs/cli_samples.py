@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 from unittest import mock
 
-from gateway.cli import clients, devices_view, radios, status_view
+from gateway.cli import clients, devices_view, radios, restart, status_view
 from gateway.cli.screen import Screen
 from gateway.runtime.client_keys import NewKey
 
@@ -51,6 +51,7 @@ def rendered() -> dict[str, str]:
             "clients-policy": clients.policy_lines(
                 "laptop", {"groups": {"devices": []}}, "/etc/atls-gateway/policy.yaml"
             ),
+            "restart": [restart.line(answers["restart"])],
             "radios": radios.lines([port], to),
         }
         return {name: "\n".join(line.rstrip() for line in lines) + "\n" for name, lines in blocks.items()}
