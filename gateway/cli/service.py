@@ -154,7 +154,7 @@ def reload(config: str | None, as_json: bool) -> None:
     \b
     What can change while it runs, and how:
       now                   policy, log_level, audit_lines, limits
-      taken on              an adapter changed it in place and kept its links (coap: keys added to psk_file)
+      taken on              an adapter changed it in place and kept its links (coap: clients' keys)
       adapter started anew  everything else of an adapter, its credential files included; sessions stay
       needs a restart       everything else
 
