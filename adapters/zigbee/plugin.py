@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import ClassVar
 
@@ -17,6 +18,12 @@ class ZigbeePlugin:
     api: ClassVar[int] = API_VERSION
     scheme: ClassVar[str] = "zigbee"
     config_model: ClassVar[type[ZigbeeConfig]] = ZigbeeConfig
+
+    def facts(self, state_dir: Path) -> Mapping[str, str]:
+        """See ``gateway.api.ports.DescribedPlugin``."""
+        from adapters.zigbee.database import facts
+
+        return facts(state_dir)
 
     def configure(self, table: ZigbeeConfig, base: Path) -> ZigbeeAdapter:
         """The dongle itself is not touched: it may be plugged in later."""

@@ -20,7 +20,7 @@ from pydantic import BeforeValidator, Field, WithJsonSchema
 
 from gateway.api.errors import ConfigError
 from gateway.engine.policy import GATEWAY, PolicySet, Subject
-from gateway.runtime import mistakes
+from gateway.runtime import mistakes, state_folder
 from gateway.runtime.source import InvalidConfigError, Source, read_table
 from gateway.runtime.strict_yaml import Key
 from gateway.runtime.units import Table, parse_eui64
@@ -87,6 +87,10 @@ def read(path: Path) -> Names:
         source = read_table(path)
     except ConfigError as error:
         raise InvalidConfigError([error]) from None
+    version = source.data.get("devices-version")
+    if isinstance(version, int) and version > 1:
+        whose = "a newer version of atls-gateway"
+        raise InvalidConfigError([source.mistake(("devices-version",), state_folder.newer("names of devices", whose))])
     return Names(mistakes.validated(DevicesTable, source.data, source).devices, source)
 
 
