@@ -87,6 +87,10 @@ class MqttAdapter:
     def refresh(self, device: Address) -> None:
         """No device of this carriage has values of its own."""
 
+    def gateway_changed(self) -> None:
+        if self.devices is not None:
+            self.devices.gateway_changed()
+
     def status(self) -> Mapping[str, Any]:
         found: dict[str, Any] = {"broker": f"{self._options.host}:{self._options.port}"}
         if self.sessions is not None:

@@ -11,6 +11,7 @@ import logging
 import secrets
 from collections import deque
 from collections.abc import Mapping
+from pathlib import Path
 from random import SystemRandom
 from typing import Any, Final
 
@@ -23,7 +24,7 @@ from adapters.zigbee.conversation import Conversation
 from adapters.zigbee.coordinator import LINK_KEY_OVERHEAD, Coordinator
 from adapters.zigbee.deadlines import Deadlines
 from adapters.zigbee.memory import TunnelMemory
-from adapters.zigbee.network import ForeignNetworkError
+from adapters.zigbee.network import ForeignNetworkError, described
 from adapters.zigbee.restart import resume
 from adapters.zigbee.semantics import Semantics
 from adapters.zigbee.sending import Frame, Sender
@@ -74,6 +75,19 @@ _BLANK: Final = (
 _JITTER = SystemRandom()
 
 _Key = tuple[str, int, bool]
+
+
+def settings_of(config: ZigbeeConfig, state_dir: Path) -> Settings:
+    """What a start of the dongle needs, of a config whose path is resolved."""
+    return Settings(
+        path=config.path,
+        baudrate=config.baudrate,
+        flow_control=config.flow_control,
+        channel=config.channel,
+        database=state_dir / DATABASE,
+        interview=config.limits.interview,
+        start=config.limits.start,
+    )
 
 
 class ZigbeeAdapter:
@@ -149,15 +163,7 @@ class ZigbeeAdapter:
 
     async def _keep_up(self, context: AdapterContext) -> None:
         config, limits = self._config, self._config.limits
-        settings = Settings(
-            path=config.path,
-            baudrate=config.baudrate,
-            flow_control=config.flow_control,
-            channel=config.channel,
-            database=context.state_dir / DATABASE,
-            interview=limits.interview,
-            start=limits.start,
-        )
+        settings = settings_of(config, context.state_dir)
         may_form = config.form == "if-blank"
         pauses = Pauses(limits.reconnect_first, limits.reconnect_most, _JITTER.random)
         while True:
@@ -536,11 +542,17 @@ class ZigbeeAdapter:
 
     async def command(self, name: str, arguments: Mapping[str, Any]) -> Mapping[str, Any]:
         radio = self._radio
-        if name not in COMMANDS:
-            raise PeerError(f"the zigbee adapter knows {', '.join(sorted(COMMANDS))}")
+        if name == "network":
+            if self._foreign is not None:
+                return described(self._foreign.ours, self._foreign.held)
+            if radio is not None:
+                return described(radio.identity, radio.identity)
+        elif name not in COMMANDS:
+            raise PeerError(f"the zigbee adapter knows {', '.join(sorted((*COMMANDS, 'network')))}")
         if radio is None or self._semantics is None:
             raise PeerError("the dongle is not there now")
-        return await COMMANDS[name](radio, self._semantics, arguments)
+        answer = await COMMANDS[name](radio, self._semantics, arguments)
+        return {**answer, "note": radio.note} if name == "devices" and radio.note else answer
 
 
 class _Report:

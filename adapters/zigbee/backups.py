@@ -31,6 +31,9 @@ they have seen, and a coordinator that sends ten frames a second sends 864,000 i
 _MOST: Final = 0xF000_0000
 """No counter is raised beyond this: at 0xFFFFFFFF a coordinator falls silent for good."""
 
+_UNKNOWN: Final = "ff:ff:ff:ff:ff:ff:ff:ff"
+"""zigpy's word for the address that the dongle has anyway."""
+
 ADDRESSES: Final = ("write", "once", "keep")
 """What becomes of the dongle's EUI64 where a network had another coordinator: it is written where that can be undone;
 even where it can be done once only; or not at all, and the network gets this coordinator."""
@@ -41,11 +44,11 @@ class AddressError(Exception):
 
     def __init__(self, *, once: bool) -> None:
         self.once = once
-        how = "only once and for good" if once else "not at all"
-        also = " --address once writes it for good," if once else ""
+        how = "can be written only once and for good" if once else "was written before and can't be written again"
+        also = "`--address once` writes it for good, " if once else ""
         super().__init__(
-            f"our network has another coordinator, and the address (EUI64) of this dongle can be written {how}: "
-            f"`atls-gateway network restore`{also} --address keep leaves it; devices may have to join again then"
+            f"our network has another coordinator, and the address (EUI64) of this dongle {how}. With `atls-gateway "
+            f"network restore` {also}`--address keep` leaves it as it is: devices may have to join again then"
         )
 
 
@@ -143,7 +146,7 @@ def _raised(backup: Backup, *, keep: bool, once: bool) -> Backup:
         name: key.replace(tx_counter=min(key.tx_counter + days * COUNTERS_A_DAY, max(key.tx_counter, _MOST)))
         for name, key in (("network_key", info.network_key), ("tc_link_key", info.tc_link_key))
     }
-    node = backup.node_info.replace(ieee=zigpy.types.EUI64.UNKNOWN) if keep else backup.node_info
+    node = backup.node_info.replace(ieee=zigpy.types.EUI64.convert(_UNKNOWN)) if keep else backup.node_info
     return Backup(
         network_info=info.replace(stack_specific={**info.stack_specific, "ezsp": dict(specific)}, **keys),
         node_info=node,

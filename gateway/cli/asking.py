@@ -17,8 +17,9 @@ from gateway.runtime.source import (
     CONFIG_VARIABLE,
     DEFAULT_CONFIG,
     DEFAULT_SOCKET,
+    InvalidConfigError,
     config_path,
-    read_config,
+    read_sound_config,
     socket_path,
 )
 
@@ -36,9 +37,11 @@ json_option: Decorator = click.option("--json", "as_json", is_flag=True, help="P
 def question(config: str | None, command: str, arguments: Mapping[str, Any] | None = None) -> dict[str, Any]:
     """The running daemon's answer; otherwise the command ends with the exit code that says why there is none."""
     try:
-        return ask(_socket(config), command, arguments or {})
+        return ask(admin_socket(config), command, arguments or {})
     except ConfigError as error:
         fail(BAD_CONFIG, error)
+    except InvalidConfigError as error:
+        fail(BAD_CONFIG, *error.errors)
     except NotAllowedError as error:
         fail(NOT_ALLOWED, error, "Try it with sudo, or as the user that the service runs as.")
     except TransportError as error:
@@ -47,7 +50,7 @@ def question(config: str | None, command: str, arguments: Mapping[str, Any] | No
         fail(FAILED, error)
 
 
-def _socket(config: str | None) -> Path:
+def admin_socket(config: str | None) -> Path:
     """The admin socket of the config; the usual one if the system's config isn't there, or can't be read now.
 
     The daemon that runs from it was started when it could be, and is the one to say what is wrong with it.
@@ -56,8 +59,8 @@ def _socket(config: str | None) -> Path:
     if config is None and CONFIG_VARIABLE not in os.environ and not path.exists():
         return Path(DEFAULT_SOCKET)
     try:
-        return socket_path(read_config(path, os.environ, credentials=False))
-    except ConfigError:
+        return socket_path(read_sound_config(path, os.environ))
+    except (ConfigError, InvalidConfigError):
         if path == DEFAULT_CONFIG and Path(DEFAULT_SOCKET).exists():
             return Path(DEFAULT_SOCKET)
         raise

@@ -76,6 +76,7 @@ def devices(context: click.Context, config: str | None, as_json: bool) -> None:
             print_json(answer)
         else:
             print_lines(device_table(answer["devices"], screen()))
+            print_lines(f"\n{note}" for note in answer.get("notes", ()))
 
 
 @devices.command(epilog=EPILOG)

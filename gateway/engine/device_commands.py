@@ -359,6 +359,9 @@ class DeviceCommands:
     def device_gone(self, device: str, reason: Reason, now: float) -> None:
         self._abandon_all([each for each in self._table.values() if each.command.to == device], reason, now)
 
+    def end_all(self, reason: Reason, now: float) -> None:
+        self._abandon_all(list(self._table.values()), reason, now)
+
     def _abandon_all(self, doomed: Iterable[Pending], reason: Reason, now: float) -> None:
         for pending in doomed:
             self._abandon(pending, reason, now)

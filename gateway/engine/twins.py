@@ -259,6 +259,10 @@ class Twins:
         for command in commands:
             self._commands.restore(command)
 
+    def end_commands(self, reason: Reason, now: float) -> None:
+        """Give up on every command that has no final receipt yet."""
+        self._commands.end_all(reason, now)
+
     # Inside
 
     def _find(self, name: str) -> Twin | None:

@@ -87,7 +87,10 @@ def read(path: Path) -> Names:
         source = read_table(path)
     except ConfigError as error:
         raise InvalidConfigError([error]) from None
-    return Names(mistakes.validated(DevicesTable, source.data, source).devices, source)
+    table, wrong = mistakes.read(DevicesTable, source.data, source)
+    if table is None or source.found:
+        raise InvalidConfigError([*source.found, *(mistake for _, mistake in wrong)])
+    return Names(table.devices, source)
 
 
 def merged(policy: PolicySet, rules: Source, names: Names) -> PolicySet:

@@ -162,6 +162,7 @@ class Reloads:
         hub.engine.replace_limits(fresh.limits)
         hub.engine.replace_policy(fresh.policy, now=hub.now())
         hub.touch()
+        hub.gateway_changed()
         changes = [(key, NOW) for key in found.live]
         for scheme, slot in self.slots.items():
             keys = found.adapters.get(scheme, ())

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 from unittest import mock
 
-from gateway.cli import devices_view, radios, status_view
+from gateway.cli import devices_view, radios, restart, status_view
 from gateway.cli.screen import Screen
 
 ANSWERS = Path(__file__).parent / "cli_answers.json"
@@ -45,6 +45,7 @@ def rendered() -> dict[str, str]:
             "device": devices_view.device_lines(devices_view.matching(devices, "kitchen")[0], to),
             "stranger": devices_view.device_lines(next(one for one in devices if not one["name"]), to),
             "reload": status_view.reload_lines(answers["reload"], to),
+            "restart": [restart.line(answers["restart"])],
             "radios": radios.lines([port], to),
         }
         return {name: "\n".join(line.rstrip() for line in lines) + "\n" for name, lines in blocks.items()}

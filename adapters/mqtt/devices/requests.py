@@ -104,6 +104,11 @@ async def _health_check(values: dict[str, Any], context: AdapterContext, source:
     return {"healthy": True}
 
 
+async def _restart(values: dict[str, Any], context: AdapterContext, source: Peer) -> Mapping[str, Any]:
+    await context.administer(source, "restart", {})
+    return {}
+
+
 def _device(view: DeviceView) -> dict[str, Any]:
     return {
         "friendly_name": view.name,
@@ -118,4 +123,9 @@ def _device(view: DeviceView) -> dict[str, Any]:
     }
 
 
-_COMMANDS: Final = {"permit_join": _permit_join, "devices": _devices, "health_check": _health_check}
+_COMMANDS: Final = {
+    "permit_join": _permit_join,
+    "devices": _devices,
+    "health_check": _health_check,
+    "restart": _restart,
+}

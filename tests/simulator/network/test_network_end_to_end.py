@@ -154,7 +154,7 @@ async def first_run(directory: Path, sim: Simulator, dongle: str) -> dict[str, i
         await until(lambda: interviewed(app, 4))
         lamp, attic, cellar, tunnel = (find(app, eui64) for eui64 in (LAMP, ATTIC, CELLAR, METER))
         assert (lamp.manufacturer, lamp.model) == ("ACME", "L1")
-        assert (attic.manufacturer, attic.model, cellar.model) == ("atls-simulator", "thermometer", "T2")
+        assert (attic.manufacturer, attic.model, cellar.model) == ("atls-simulator", "virtual-thermometer", "T2")
         assert (tunnel.manufacturer, tunnel.model) == ("ACME", "meter")
         assert set(tunnel.endpoints[1].in_clusters) == {0x0000, TUNNELING}
         assert lamp.node_desc.is_router and not lamp.node_desc.is_end_device
