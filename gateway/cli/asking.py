@@ -17,9 +17,8 @@ from gateway.runtime.source import (
     CONFIG_VARIABLE,
     DEFAULT_CONFIG,
     DEFAULT_SOCKET,
-    InvalidConfigError,
     config_path,
-    read_sound_config,
+    read_config,
     socket_path,
 )
 
@@ -51,8 +50,6 @@ def question_if_it_runs(config: str | None, command: str, arguments: Mapping[str
         return ask(admin_socket(config), command, arguments)
     except ConfigError as error:
         fail(BAD_CONFIG, error)
-    except InvalidConfigError as error:
-        fail(BAD_CONFIG, *error.errors)
     except NotAllowedError as error:
         fail(NOT_ALLOWED, error, TRY_SUDO)
     except PeerError as error:
@@ -68,8 +65,8 @@ def admin_socket(config: str | None) -> Path:
     if config is None and CONFIG_VARIABLE not in os.environ and not path.exists():
         return Path(DEFAULT_SOCKET)
     try:
-        return socket_path(read_sound_config(path, os.environ))
-    except (ConfigError, InvalidConfigError):
+        return socket_path(read_config(path, os.environ, credentials=False))
+    except ConfigError:
         if path == DEFAULT_CONFIG and Path(DEFAULT_SOCKET).exists():
             return Path(DEFAULT_SOCKET)
         raise

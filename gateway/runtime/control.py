@@ -11,7 +11,7 @@ from gateway.api.errors import PeerError
 from gateway.api.model import SessionView
 from gateway.api.ports import Adapter
 from gateway.engine.policy import DEVICE_LINKS
-from gateway.runtime import device_names
+from gateway.runtime import device_names, health
 from gateway.runtime.admin import Command
 from gateway.runtime.devices import listed
 from gateway.runtime.hub import AdapterState, Hub
@@ -34,7 +34,9 @@ def commands(hub: Hub, name: str, reloads: Reloads, restart: Callable[[], str]) 
     """
 
     async def status(arguments: Mapping[str, Any]) -> Mapping[str, Any]:
-        return _status(hub, name) | ({} if reloads.last is None else {"reload": reloads.last})
+        why = health.why(hub, reloads)
+        judged = {"healthy": not why, "state": "degraded" if why else "healthy", "why": why}
+        return _status(hub, name) | judged | ({} if reloads.last is None else {"reload": reloads.last})
 
     async def reload(arguments: Mapping[str, Any]) -> Mapping[str, Any]:
         return await reloads.reload()
@@ -139,7 +141,6 @@ def _status(hub: Hub, name: str) -> dict[str, Any]:
         "pid": os.getpid(),
         "epoch": hub.epoch,
         "uptime": round(now - hub.started_at, 1),
-        "healthy": hub.overdue() == 0.0,
         "policy": {"rules": len(policy.rules), "mode": policy.mode.value},
         "adapters": {scheme: _adapter(state, now) for scheme, state in hub.states.items()},
         "joining": max(0.0, round(hub.gateway.joining_until - now, 1)),

@@ -101,7 +101,7 @@ async def _permit_join(values: dict[str, Any], context: AdapterContext, source: 
 
 
 async def _health_check(values: dict[str, Any], context: AdapterContext, source: Peer) -> Mapping[str, Any]:
-    return {"healthy": True}
+    return {"healthy": context.gateway().healthy}  # what is wrong is for administrators
 
 
 async def _status(values: dict[str, Any], context: AdapterContext, source: Peer) -> Mapping[str, Any]:
