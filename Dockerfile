@@ -46,6 +46,6 @@ ENV PATH=/opt/atls-gateway/bin:/usr/bin LANG=C.UTF-8 PYTHONUNBUFFERED=1
 USER 5684:5684
 EXPOSE 5684/udp
 STOPSIGNAL SIGTERM
-HEALTHCHECK --interval=30s --timeout=10s --start-period=60s --retries=3 CMD ["atls-gateway", "status"]
+HEALTHCHECK --interval=30s --timeout=10s --start-period=60s --retries=3 CMD ["atls-gateway", "status", "--check"]
 ENTRYPOINT ["atls-gateway"]
 CMD ["run"]
