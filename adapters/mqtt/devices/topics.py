@@ -8,7 +8,8 @@ With ``base`` one or more levels and ``name`` a device's name in the policy::
     {base}/{name}/get, get/{property}    ask the device for a value
     {base}/{name}/answer, answer/...     gateway: what became of a set or get
     {base}/bridge/state                  gateway: {"state":"online"} or offline, retained, its will
-    {base}/bridge/request/{command}      ask the gateway itself
+    {base}/bridge/info                   gateway: its version, and whether new devices may join, retained
+    {base}/bridge/request/{command}      ask the gateway itself; also .../request/device/{command}
     {base}/bridge/response/{command}     gateway: its answer
 """
 
@@ -58,7 +59,7 @@ def valid_device(name: str) -> bool:
 class HomeSpace:
     """The topics under one base. UsageError where that isn't one to four valid levels."""
 
-    __slots__ = ("_start", "base", "bridge_state")
+    __slots__ = ("_start", "base", "bridge_info", "bridge_state")
 
     def __init__(self, base: str) -> None:
         levels = base.split("/")
@@ -67,6 +68,7 @@ class HomeSpace:
         self.base = base
         self._start = base + "/"
         self.bridge_state = f"{base}/{RESERVED_USER}/state"
+        self.bridge_info = f"{base}/{RESERVED_USER}/info"
 
     def state(self, device: str) -> str:
         return self._start + device
@@ -84,22 +86,30 @@ class HomeSpace:
         """
         return _below(f"{self._start}{device}/answer", asked)
 
+    def request(self, command: str) -> str:
+        return f"{self._start}{RESERVED_USER}/request/{command}"
+
     def response(self, command: str, asked: str | None) -> str:
         return _below(f"{self._start}{RESERVED_USER}/response/{command}", asked)
 
     def filters(self) -> tuple[str, ...]:
         """What the gateway subscribes to."""
         start = f"{self._start}+/"
-        request = f"{self._start}{RESERVED_USER}/request/+"
-        return f"{start}set", f"{start}set/+", f"{start}get", f"{start}get/+", request
+        request = f"{self._start}{RESERVED_USER}/request/"
+        return f"{start}set", f"{start}set/+", f"{start}get", f"{start}get/+", f"{request}+", f"{request}device/+"
 
     def parse(self, name: str) -> Set | Get | Request:
         """What a message under ``filters`` wants. PeerError where its topic is none of them."""
         if len(name) > MAX_TOPIC or not name.startswith(self._start):
             raise PeerError("topic outside of our base")
         levels = name[len(self._start) :].split("/")
-        if levels[:2] == [RESERVED_USER, "request"] and len(levels) == 3 and valid_name(levels[2]):
-            return Request(levels[2])
+        if levels[:2] == [RESERVED_USER, "request"]:
+            command = levels[2:]
+            if not (len(command) == 1 or (len(command) == 2 and command[0] == "device")):
+                raise PeerError("topic of no known form")
+            if not all(map(valid_name, command)):
+                raise PeerError("topic of no known form")
+            return Request("/".join(command))
         if not 2 <= len(levels) <= 3 or not valid_device(levels[0]):
             raise PeerError("topic of no known form")
         kind = _VERBS.get(levels[1])
