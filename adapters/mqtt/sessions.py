@@ -222,7 +222,7 @@ class Sessions:
         try:
             waits = self._take(message)
         except Exception as failure:  # nothing that a message holds is to harm others
-            self._complaints.over(failure)
+            self._complaints.over(failure, message.topic)
         finally:
             if not waits:
                 self._acknowledge(message)
@@ -273,7 +273,7 @@ class Sessions:
         user, session, n = topic.user, SessionId(topic.session), topic.n
         content = self._content(user, session, message.content_type)
         if content is None:
-            self._complaints.add("a unit of no known kind")
+            self._complaints.over(PeerError("a unit of no known kind"), message.topic)
             self._tell(user, session, told.refusal(n, Reason.CONTENT))
             return False
         identifier, now = context.next_id(), context.now()

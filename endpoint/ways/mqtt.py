@@ -295,7 +295,7 @@ class MqttWay:
             elif isinstance(topic, t.SessionStatus):
                 self._on_status(topic.session, bodies.decode(bodies.Status, message.payload))
         except Exception as failure:  # nothing that a message holds is to harm the sessions
-            self._complaints.over(failure)
+            self._complaints.over(failure, message.topic)
 
     def published(self, token: Token, code: int) -> None:
         self._publish_closes()
