@@ -286,11 +286,18 @@ async def test_a_network_that_an_older_gateway_gave_up_can_be_restored(make_worl
 
 async def test_a_dongle_that_is_pulled_while_it_is_written_is_written_again(mixed_up: Any) -> None:
     world, ours = mixed_up
-    calls = iter(range(1000))
+    store, pulled = world.ncp._node.stack.store, asyncio.Event()
+
+    def pull() -> None:
+        if store.network is None:  # what it held is gone, and ours is not there yet
+            world.port.unplug()
+            pulled.set()
+        elif not pulled.is_set():
+            asyncio.get_running_loop().call_later(0.001, pull)
 
     def tell(line: str) -> None:
-        if line.startswith("writing") and next(calls) == 0:
-            asyncio.get_running_loop().call_later(0.1, world.port.unplug)
+        if line.startswith("writing") and not pulled.is_set():
+            pull()
 
     plugin = ZigbeePlugin()
     settings = (world.config(), world.tmp_path, world.state_dir, "network-restore", {}, tell)
