@@ -176,6 +176,7 @@ class Coordinator:
             # twice: so the application is made anew.
             app = await radio.start(self._settings, self)
         self._app = app
+        table.forget_former_coordinators(app)
         if app.taken_on and not any(table.devices(app)):
             self.note = _UNKNOWN_MEMBERS.format(radio.network(app)["pan_id"])
             _LOG.warning("%s", self.note)

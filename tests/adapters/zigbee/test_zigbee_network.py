@@ -267,6 +267,7 @@ async def test_a_network_that_an_older_gateway_gave_up_can_be_restored(make_worl
         await app.backups.create_backup()
     async with world.gateway(form="never") as gateway:
         assert network(gateway) != ours  # nobody can know
+        assert await listed(gateway) == ["00:0d:6f:00:0b:5d:e3:b6"], "the coordinator that was is no device"
     found = await maintain(world, "network")
     assert found["same"]
     assert [each["pan_id"] for each in found["earlier"]] == [ours[0]]
