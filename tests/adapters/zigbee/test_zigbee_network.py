@@ -145,6 +145,17 @@ async def test_a_lost_state_folder_is_told_and_members_are_learned_when_heard(
     assert not [r for r in caplog.records if r.levelno == logging.WARNING]
 
 
+async def test_children_of_the_dongle_are_asked_at_once_after_the_state_folder_was_lost(make_world: Make) -> None:
+    world = await make_world()
+    async with world.gateway() as gateway:
+        await gateway.join(await world.device(LAMP, sleepy=True))
+    for path in world.state_dir.iterdir():
+        path.unlink()
+    async with world.gateway() as gateway:
+        await gateway.until(lambda: any(("model", "T1") in join.facts for join in gateway.context.of(Join)))
+        assert gateway.adapter.status()["counters"]["radio_unknown_sender"] == 0
+
+
 # adopt and restore -------------------------------------------------------------------------------------------------
 
 
