@@ -57,6 +57,14 @@ class Process:
         return self._process.returncode
 
     @property
+    def ending(self) -> str:
+        """How it ended, in words: ``with exit status 78``, ``by SIGKILL``; empty while it runs."""
+        status = self._process.returncode
+        if status is None:
+            return ""
+        return f"by {signal.Signals(-status).name}" if status < 0 else f"with exit status {status}"
+
+    @property
     def events(self) -> list[dict[str, Any]]:
         """Everything printed so far."""
         return list(self._seen)
@@ -95,7 +103,7 @@ class Process:
         except TimeoutError:
             raise ProcessFailedError(f"{self.name}: no {what} within {seconds:.0f} s\n{self.tail()}") from None
         if len(found) < count:
-            raise ProcessFailedError(f"{self.name} ended ({self.returncode}) before {what}\n{self.tail()}")
+            raise ProcessFailedError(f"{self.name} ended {self.ending} before {what}\n{self.tail()}")
         return found
 
     async def expect_event(self, event: str, *, seconds: float = 30.0, count: int = 1, **facts: Any) -> dict[str, Any]:

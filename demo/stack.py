@@ -271,7 +271,7 @@ class Stack:
             async with asyncio.timeout(seconds):
                 while True:
                     if self.gateway.returncode is not None:
-                        raise ProcessFailedError(f"the gateway ended\n{self.gateway.tail()}")
+                        raise ProcessFailedError(f"the gateway ended {self.gateway.ending}\n{self.gateway.tail()}")
                     with contextlib.suppress(ProcessFailedError, KeyError):
                         status = await self.ask("status")
                         if all(adapter["state"] == "ready" for adapter in status["adapters"].values()):
@@ -373,4 +373,5 @@ async def _listening(port: int, process: Process) -> None:
             await writer.wait_closed()
             return
         await asyncio.sleep(0.05)
-    raise ProcessFailedError(f"{process.name} does not listen on {port}\n{process.tail()}")
+    what = f"ended {process.ending}" if process.ending else f"does not listen on {port}"
+    raise ProcessFailedError(f"{process.name} {what}\n{process.tail()}")

@@ -148,6 +148,11 @@ class Association:
         """Server of (D)TLS 1.2: whether the client's ClientKeyExchange has come."""
         return self._info is not None or (self._state == _HANDSHAKE and handshake_state(self._ssl) in _KEYED)
 
+    @property
+    def named_psk(self) -> bytes | None:
+        """The PSK identity that the client named, which proves nothing before the handshake is finished."""
+        return self._party.named
+
     def start(self, now: float) -> None:
         """Begin: the handshake timeout runs from here, and a client's first flight is ready. Call it once."""
         if self._state != _NEW:

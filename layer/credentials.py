@@ -18,6 +18,7 @@ from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat,
 
 from layer.errors import CredentialError, UsageError
 from layer.ownership import doubt
+from layer.psk_file import parse, psk_problem
 
 PrivateKey = ec.EllipticCurvePrivateKey | rsa.RSAPrivateKey | ed25519.Ed25519PrivateKey | ed448.Ed448PrivateKey
 #: Identity octets -> key, or None for an identity that is not known.
@@ -26,11 +27,6 @@ PskLookup = Callable[[bytes], bytes | None]
 #: Octets of a secret file; a certificate bundle may be longer.
 MAX_SECRET_FILE: Final = 256 * 1024
 MAX_CERTIFICATE_FILE: Final = 4 * 1024 * 1024
-#: OpenSSL refuses 256 octets and cuts an identity at NUL; RFC 4279 5.3 asks for 128 at least.
-MAX_PSK_IDENTITY: Final = 255
-#: 128 bits at least (RFC 9257 6), 64 octets as RFC 4279 5.3 asks for at least.
-MIN_PSK_KEY: Final = 16
-MAX_PSK_KEY: Final = 64
 
 
 class Psk:
@@ -104,17 +100,6 @@ class Credentials:
         return f"Credentials({', '.join(parts)})"
 
 
-def psk_problem(identity: bytes, key: bytes) -> str | None:
-    """Why this identity and key can't be used, or None. The text names no key octets."""
-    if not 1 <= len(identity) <= MAX_PSK_IDENTITY:
-        return f"a PSK identity has 1 to {MAX_PSK_IDENTITY} octets, not {len(identity)}"
-    if 0 in identity:
-        return "a PSK identity holds no NUL octet (OpenSSL cuts it there)"
-    if not MIN_PSK_KEY <= len(key) <= MAX_PSK_KEY:
-        return f"a PSK has {MIN_PSK_KEY} to {MAX_PSK_KEY} octets, not {len(key)}"
-    return None
-
-
 def read_secret(path: str | os.PathLike[str]) -> bytes:
     """The octets of a secret file that only its owner can read, and only root and we can change or replace.
 
@@ -165,31 +150,16 @@ def load_private_key(path: str | os.PathLike[str]) -> PrivateKey:
     return key
 
 
-def load_psk_file(path: str | os.PathLike[str]) -> dict[bytes, bytes]:
-    """PSK table from a secret file: one ``identity:hexkey`` per line, ``#`` starts a comment line.
+def load_psk_file(path: str | os.PathLike[str], *, may_be_empty: bool = False) -> dict[bytes, bytes]:
+    """PSK table from a secret file (``layer.psk_file``). Raises ``CredentialError`` with the line number.
 
-    The last colon divides, so an identity may hold colons. Raises ``CredentialError`` with the line number.
+    ``may_be_empty``: comments alone will do, as they are left where the last client was revoked. A file with nothing
+    in it at all is refused nevertheless: it is an accident.
     """
     name = os.fspath(path)
-    table: dict[bytes, bytes] = {}
-    for number, line in enumerate(read_secret(name).split(b"\n"), start=1):
-        line = line.strip()
-        if not line or line.startswith(b"#"):
-            continue
-        identity, colon, digits = line.rpartition(b":")
-        if not colon:
-            raise CredentialError(name, f"line {number}: expected identity:hexkey")
-        try:
-            key = bytes.fromhex(digits.decode("ascii"))
-        except ValueError:
-            raise CredentialError(name, f"line {number}: the key is not hexadecimal") from None
-        problem = psk_problem(identity, key)
-        if problem:
-            raise CredentialError(name, f"line {number}: {problem}")
-        if identity in table:
-            raise CredentialError(name, f"line {number}: this identity appeared before")
-        table[identity] = key
-    if not table:
+    content = read_secret(name)
+    table = {identity: key for identity, (_, key) in parse(content, name).items()}
+    if not table and not (may_be_empty and content.strip()):
         raise CredentialError(name, "holds no key; expected lines of identity:hexkey")
     return table
 
@@ -215,7 +185,7 @@ def _certificates(source: Path | str | bytes | None) -> tuple[Sequence[x509.Cert
             with Path(name).open("rb") as file:
                 content = file.read(MAX_CERTIFICATE_FILE + 1)
         except (OSError, ValueError) as error:
-            raise CredentialError(name, f"can't be read: {_why(error)}") from None
+            raise CredentialError(name, f"can't be opened: {_why(error)}") from None
         if len(content) > MAX_CERTIFICATE_FILE:
             raise CredentialError(name, f"is longer than {MAX_CERTIFICATE_FILE} octets")
     try:

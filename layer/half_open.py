@@ -39,6 +39,7 @@ class Handshake:
         "hint",
         "keyed",
         "known",
+        "shut_out",
     )
 
     def __init__(
@@ -54,6 +55,7 @@ class Handshake:
         self.keyed = False
         self.hint: str | None = None  # what somebody said in the peer's name, without proof
         self.early = 0  # protected records fed so far
+        self.shut_out: frozenset[bytes] = frozenset()  # PSK identities whose key is no longer good
 
 
 class HalfOpen:

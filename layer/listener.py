@@ -15,7 +15,7 @@ from __future__ import annotations
 
 import os
 from collections import deque
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from types import MappingProxyType
 from typing import Final
 
@@ -60,6 +60,8 @@ AFTER_ALERT: Final = 3.0
 #: Protected records that wait in a handshake for its keys: a repeated Finished, or the last words of an association
 #: that the client had before.
 MAX_EARLY: Final = 32
+#: Octets that are told of a PSK identity which a refused client named, without proof.
+MAX_NAMED: Final = 64
 
 
 class DtlsListener:
@@ -134,16 +136,22 @@ class DtlsListener:
         """All connected peers."""
         return tuple(self._connected.by_id)
 
-    def replace_credentials(self, credentials: Credentials, config: AssociationConfig | None = None) -> None:
+    def replace_credentials(
+        self, credentials: Credentials, config: AssociationConfig | None = None, shut_out: Collection[bytes] = ()
+    ) -> None:
         """New handshakes use these; connected peers and handshakes under way go on as they are.
 
-        Raises like the constructor and then changes nothing.
+        ``shut_out``: PSK identities whose key is no longer good. A handshake under way with one of them is refused in
+        the end; to ``close`` those that are connected is the caller's. Raises like the constructor and then changes
+        nothing.
         """
         config = config or self._config
         if not config.datagram:
             raise UsageError("a DTLS listener needs a DTLS configuration")
         context_for(Role.SERVER, credentials, config)
         self._credentials, self._config = credentials, config
+        for handshake in self._half_open:
+            handshake.shut_out |= frozenset(shut_out)
 
     def receive_datagram(self, data: bytes | bytearray | memoryview, addr: Address, now: float) -> None:
         """Take one datagram from an address. Never raises over its content."""
@@ -344,6 +352,12 @@ class DtlsListener:
             self._refuse(handshake, event.reason if isinstance(event, Failed) else "closed during the handshake")
 
     def _connect(self, handshake: Handshake, info: AssociationInfo, now: float) -> None:
+        if info.peer.psk_identity in handshake.shut_out:
+            handshake.association.close(now)
+            for datagram in handshake.association.records_to_send():
+                self._out.append((datagram, handshake.addr))
+            self._refuse(handshake, "its key was taken away meanwhile")
+            return
         self._drop_half_open(handshake)
         self._half_open.remember(ip_of(handshake.addr))
         old = self._connected.by_addr.get(handshake.addr)
@@ -405,6 +419,9 @@ class DtlsListener:
     def _refuse(self, handshake: Handshake, reason: str) -> None:
         self._count["handshakes_failed"] += 1
         self._drop_half_open(handshake)
+        named = handshake.association.named_psk
+        if named is not None:
+            reason = f"{reason}; it named the PSK identity {named[:MAX_NAMED].decode('utf-8', 'backslashreplace')!r}"
         self._events.append(HandshakeRefused(handshake.addr, reason))
 
 

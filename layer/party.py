@@ -46,6 +46,11 @@ class Party:
         self._unverified = False
         self.refusal: str | None = None
 
+    @property
+    def named(self) -> bytes | None:
+        """The identity that the client named, or our own as a client; None where keys are not what it is about."""
+        return self._psk_identity
+
     def server_psk(self, identity: bytes) -> bytes:
         """The key for this identity. An unknown one gets random octets and fails later exactly like a wrong key."""
         key = self._lookup(identity)

@@ -8,13 +8,16 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from collections import Counter, OrderedDict
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractAsyncContextManager
 from typing import Any, Final
 
 from adapters.coap.delivery import Delivery, Waits
 from adapters.coap.devices import Devices
+from adapters.coap.doubts import doubts
 from adapters.coap.downlink import Connection, Downlink, InboxView, Mailbox, Pending
+from adapters.coap.identity import holder_of, psk_claim
 from adapters.coap.links import devices as device_links
 from adapters.coap.links import directory, root
 from adapters.coap.terms import Terms
@@ -28,6 +31,7 @@ from carriage.coap.server import CoapsServer
 from carriage.coap.server import Peer as CoapPeer
 from carriage.log_rate import LogRate
 from gateway.api.errors import PeerError, TransportError
+from gateway.api.facts import PolicyFacts
 from gateway.api.model import (
     Address,
     Close,
@@ -53,6 +57,9 @@ _LOG = logging.getLogger(__name__)
 LISTEN_AGAIN: Final = 5.0
 """Seconds until a port that can't be had is tried again."""
 
+KNOWN: Final = 256
+"""Clients whose first coming is remembered, the latest ones."""
+
 _KINDS: Final[dict[str, ContentKind]] = {kind.value: kind for kind in ContentKind}
 
 Serve = Callable[["CoapAdapter"], AbstractAsyncContextManager[CoapsServer]]
@@ -75,6 +82,7 @@ class CoapAdapter:
         self._refused_handshakes = 0
         self._malformed = 0
         self._refusals, self._comings = LogRate(), LogRate()
+        self._known: OrderedDict[str, None] = OrderedDict()
 
     @property
     def _context(self) -> AdapterContext:
@@ -84,7 +92,10 @@ class CoapAdapter:
 
     async def run(self, context: AdapterContext) -> None:
         self._delivery.context = self._devices.context = context
-        self._delivery.restore(context.surviving())
+        surviving = context.surviving()
+        self._delivery.restore(surviving)
+        for claim in {end.claim for end in surviving if end.claim.startswith("psk:")} - self._terms.claims():
+            self._delivery.end_all(holder_of(claim))  # its key was taken away while nobody served it
         try:
             while True:
                 try:
@@ -100,13 +111,22 @@ class CoapAdapter:
             self._delivery.close()
 
     def adopt(self, fresh: Adapter) -> bool:
-        """Let in whom ``fresh`` would, where that is more clients and no other change. Who is connected stays."""
-        if not (isinstance(fresh, CoapAdapter) and fresh._terms.only_add_to(self._terms)):
+        """Let in whom ``fresh`` would, where clients' keys are all that differs.
+
+        Whose key is gone or another is put out: its associations, observations and sessions end. All others stay.
+        """
+        if not (isinstance(fresh, CoapAdapter) and fresh._terms.fixed == self._terms.fixed):
             return False
-        if self._server is not None:
-            self._server.replace_credentials(fresh._terms.credentials)
+        shut_out = self._terms.shut_out_by(fresh._terms)
         self._serve, self._terms = fresh._serve, fresh._terms
+        if self._server is not None:
+            self._server.replace_credentials(fresh._terms.credentials, shut_out=shut_out)
+        for identity in sorted(shut_out):
+            self._delivery.end_all(holder_of(psk_claim(identity)))
         return True
+
+    def doubts(self, facts: PolicyFacts) -> Iterator[tuple[str, str]]:
+        return doubts(facts, self._terms.claims(), self._terms.credentials.key is not None)
 
     def send(self, transmit: Transmit) -> None:
         self._delivery.send(transmit)
@@ -155,8 +175,11 @@ class CoapAdapter:
         }
 
     async def command(self, name: str, arguments: Mapping[str, Any]) -> Mapping[str, Any]:
+        """``clients``: how many connections each claim has, by claim."""
         del arguments
-        raise PeerError(f"coap has no command {name}")
+        if name != "clients":
+            raise PeerError(f"coap has no command {name}")
+        return {"connected": dict(Counter(connection.identity.claims[0] for connection in self._connections.values()))}
 
     # carriage.coap.server.Handler
 
@@ -164,22 +187,33 @@ class CoapAdapter:
         connection = self._connections[peer] = self._delivery.boxes.connect(peer)
         identity = connection.identity
         name, suite = _printable(identity.claims[0]), identity.link.suite
-        if self._comings.permits(self._context.now()):
-            _LOG.info("client %s connected, %s", name, suite)
+        _LOG.log(self._coming(connection), "client %s connected, %s", name, suite)
         self._delivery.connect(connection)
 
     def gone(self, peer: CoapPeer, reason: str) -> None:
         connection = self._connections.pop(peer, None)
         if connection is not None:
             name = _printable(connection.identity.claims[0])
-            if self._comings.permits(self._context.now()):
-                _LOG.info("client %s is gone: %s", name, reason)
+            _LOG.debug("client %s is gone: %s", name, reason)
             self._devices.disconnect(connection)
             self._delivery.disconnect(connection)
 
+    def _coming(self, connection: Connection) -> int:
+        """The level that its coming is logged at: the first one of a client is news, for a client makes many."""
+        claim, news = connection.identity.claims[0], logging.DEBUG
+        if claim not in self._known and self._comings.permits(self._context.now()):
+            news = logging.INFO
+        self._known[claim] = None
+        self._known.move_to_end(claim)
+        if len(self._known) > KNOWN:
+            self._known.popitem(last=False)
+        return news
+
     def refused(self, address: object, reason: str) -> None:
         self._refused_handshakes += 1
-        self._warn("handshake", reason, self._refused_handshakes)
+        host, port = address[:2] if isinstance(address, tuple) else (address, "?")
+        place = f"{str(host).removeprefix('::ffff:')} port {port}"
+        self._warn(f"handshake of {place}", _printable(reason), self._refused_handshakes)
 
     def _warn(self, what: str, reason: str, count: int) -> None:
         """What no envelope was made of never reaches the engine's books; and anybody can cause it."""
@@ -369,4 +403,4 @@ def _refuse(connection: Connection, exchange: int, reason: Reason, retry_after: 
 
 def _printable(claim: str) -> str:
     """A claim, which may be a peer's string, fit for a log line."""
-    return "".join(character if character.isprintable() else "?" for character in claim[:120])
+    return "".join(character if character.isprintable() else "?" for character in claim[:200])

@@ -26,8 +26,10 @@ from gateway.api.model import (
     EnvelopeId,
     Open,
     Outcome,
+    Peer,
     Reason,
     Receipt,
+    Reset,
     SessionId,
     SurvivingEnd,
     Transmit,
@@ -358,6 +360,14 @@ class Delivery:
             )
         )
         self.drop(downlink, Reason.UNREACHABLE)
+
+    def end_all(self, holder: Peer) -> None:
+        """Whoever holds this claim is shut out: its sessions end in its name, and the other ends hear of it."""
+        context = self.context
+        context.submit(Reset(id=context.next_id(), source=holder, reason=Reason.DENIED, received_at=context.now()))
+        box = self.boxes.get(holder.claims[0])
+        for downlink in () if box is None else tuple(box.downlinks.values()):
+            self.leave(downlink, Reason.DENIED)
 
     def drop(self, downlink: Downlink, reason: Reason) -> None:
         """The session is over on this side: whoever waits or observes hears why."""

@@ -18,7 +18,7 @@ def peer_of(info: AssociationInfo) -> Peer:
     """The client as the engine knows it: what its link proved, most specific first."""
     proven = info.peer
     if proven.psk_identity is not None:
-        claims: tuple[str, ...] = ("psk:" + proven.psk_identity.decode("utf-8", "backslashreplace"),)
+        claims: tuple[str, ...] = (psk_claim(proven.psk_identity),)
     elif proven.kind == "certificate":
         names = (f"san:{name}" for name in proven.subject_alt_names)
         claims = tuple(dict.fromkeys((f"spki:{proven.spki_sha256}", *names)))[:MAX_CLAIMS]
@@ -26,6 +26,11 @@ def peer_of(info: AssociationInfo) -> Peer:
         claims = ("none:",)
     link = LinkSecurity(protocol=info.protocol, suite=info.suite, authenticated=proven.kind != "none")
     return Peer(scheme=SCHEME, claims=claims, link=link)
+
+
+def psk_claim(identity: bytes) -> str:
+    """How the policy knows whoever has the key of this identity."""
+    return "psk:" + identity.decode("utf-8", "backslashreplace")
 
 
 def holder_of(claim: str) -> Peer:

@@ -1,10 +1,11 @@
-"""What an instance was configured with, as far as a running one can take it on: more clients' keys, no more."""
+"""What an instance was configured with, as far as a running one can take it on: other keys of clients, no more."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+from adapters.coap.identity import psk_claim
 from layer.credentials import Credentials
 
 
@@ -19,6 +20,10 @@ class Terms:
     def __repr__(self) -> str:
         return f"<Terms for {len(self.clients)} clients>"
 
-    def only_add_to(self, others: Terms) -> bool:
-        """Nobody whom ``others`` let in is shut out: who is connected by them may stay."""
-        return self.fixed == others.fixed and others.clients.items() <= self.clients.items()
+    def claims(self) -> frozenset[str]:
+        """What clients with these keys prove to be."""
+        return frozenset(map(psk_claim, self.clients))
+
+    def shut_out_by(self, others: Terms) -> frozenset[bytes]:
+        """The identities that can't come any more by the key that they have here: it is gone, or another."""
+        return frozenset(name for name, key in self.clients.items() if others.clients.get(name) != key)

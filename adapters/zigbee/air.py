@@ -61,6 +61,8 @@ class Device:
     tunnel_endpoints: tuple[int, ...]
     missing: tuple[int, ...] = ()
     """Endpoints that it has, and that it didn't describe."""
+    interviewing: bool = False
+    """It is being asked what it is."""
 
 
 class Radio(Protocol):
@@ -92,6 +94,9 @@ class RadioEvents(Protocol):
     def heard(self, eui64: str, sleepy: bool) -> None:
         """A frame of any kind came from a device, which may sleep otherwise; told before the frame itself."""
 
+    def device_asked(self, eui64: str) -> None:
+        """A device has come in, and is asked what it is: its interview begins."""
+
     def device_joined(self, device: Device) -> None:
         """A device is in, and its interview is over (or took too long: then ``interviewed`` is false)."""
 
@@ -109,25 +114,6 @@ def clean(text: object, limit: int = 64) -> str:
     if text is None:
         return ""
     return "".join(c if c.isprintable() else "?" for c in str(text)[:limit])
-
-
-_HINTS: Final = {
-    FileNotFoundError: "there is no such device: is the dongle plugged in?",
-    PermissionError: "denied, or in use: is the daemon's user in the group dialout, and nothing else on the port?",
-    TimeoutError: "the dongle doesn't answer: wrong baudrate or flow_control, or not an EmberZNet dongle?",
-    ConnectionRefusedError: "nothing listens there",
-}
-
-
-def describe(exc: BaseException, path: str) -> str:
-    """One line on a fault of the link, without what the libraries may have put into the exception."""
-    for known in (exc, exc.__cause__):
-        for kind, hint in _HINTS.items():
-            if isinstance(known, kind):
-                return f"{path}: {hint}"
-    cause = exc.__cause__ or exc
-    detail = cause.strerror if isinstance(cause, OSError) and cause.strerror else type(cause).__name__
-    return f"{path}: {detail}"
 
 
 def timestamp(seconds: float | None) -> str | None:

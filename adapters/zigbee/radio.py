@@ -1,5 +1,5 @@
-"""bellows and zigpy as this adapter uses them, with a typed face outward: with ``device_table`` the only file that
-imports them.
+"""bellows and zigpy as this adapter uses them, with a typed face outward: with ``device_table`` and ``backups`` the
+only files that import them.
 
 Here are the application with our hooks, its configuration, its start and end, and the sending of one frame. What is
 made of it is in ``coordinator``. Faults of bellows 1.2 and zigpy 2.4 that are worked around are named where it is done.
@@ -9,7 +9,9 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from contextlib import AbstractContextManager
+from collections.abc import AsyncIterator, Callable
+from contextlib import AbstractContextManager, asynccontextmanager
+from pathlib import Path
 from typing import Any, Final, Protocol
 
 import bellows.ash
@@ -24,9 +26,12 @@ import zigpy.exceptions
 import zigpy.profiles.zha
 import zigpy.types
 
-from adapters.zigbee.air import Settings, clean, describe
+from adapters.zigbee import backups
+from adapters.zigbee.air import Settings, clean
 from adapters.zigbee.device_table import is_sleepy
+from adapters.zigbee.faults import describe
 from adapters.zigbee.fragments import Key, Reassembly
+from adapters.zigbee.network import ForeignNetworkError
 from adapters.zigbee.sending import BUSY_WAITS, Frame, Outcome
 from carriage.log_rate import LogRate
 from carriage.zigbee.tunneling import CLUSTER_ID
@@ -161,10 +166,22 @@ def _take_incoming(protocol: Any, whole: Reassembly) -> None:
 class Application(bellows.zigbee.application.ControllerApplication):
     """bellows' application with our hooks. What is declared here is set before anything is started."""
 
-    hooks: Hooks
+    hooks: Hooks | None = None
+    """None: only the dongle itself is asked and heard, and nothing that comes by radio."""
     lost: asyncio.Future[str]
     """Why the link ended."""
     whole: Reassembly
+    taken_on: bool = False
+    """The dongle holds a network, and the database knew of none."""
+
+    async def start_network(self) -> None:
+        # From here on zigpy stores what the dongle holds, and backs it up: so this is the place for a last look.
+        if self.hooks is not None:
+            ours = backups.last(self)
+            self.taken_on = ours is None
+            if ours is not None and not (held := backups.held(self)).is_ours(known := backups.network_of(ours)):
+                raise ForeignNetworkError(held, known)
+        await super().start_network()
 
     async def add_endpoint(self, descriptor: Any) -> None:
         if descriptor.endpoint == ENDPOINT:
@@ -193,7 +210,7 @@ class Application(bellows.zigbee.application.ControllerApplication):
 
     def packet_received(self, packet: Any) -> None:
         # register_packet_callback would be zigpy's way, but bellows never calls it.
-        if self.hooks.packet(self, packet):
+        if sender_nwk(packet) == 0 if self.hooks is None else self.hooks.packet(self, packet):
             super().packet_received(packet)
 
     def connection_lost(self, exc: BaseException | None) -> None:
@@ -203,6 +220,8 @@ class Application(bellows.zigbee.application.ControllerApplication):
             self.lost.set_result(f"{path}: end of file" if exc is None else describe(exc, path))
 
     def handle_join(self, nwk: Any, ieee: Any, parent_nwk: Any, *, handle_rejoin: bool = True) -> None:
+        if self.hooks is None:
+            return
         known = self.devices.get(zigpy.types.EUI64(ieee))
         if known is None and not handle_rejoin and not self.hooks.expected(int(nwk)):
             return  # zigpy takes every answer for one to a question of its own
@@ -215,6 +234,8 @@ class Application(bellows.zigbee.application.ControllerApplication):
 
     def _handle_id_conflict(self, nwk: Any) -> None:
         # zigpy reports the devices of a doubled address as having left; they come back with another address.
+        if self.hooks is None:
+            return
         with self.hooks.no_leaving():
             super()._handle_id_conflict(nwk)
 
@@ -232,7 +253,7 @@ class Application(bellows.zigbee.application.ControllerApplication):
         await zigpy.application.ControllerApplication.permit(self, 0, node)
 
 
-def _application_config(settings: Settings, *, watchdog: bool) -> dict[str, Any]:
+def _application_config(settings: Settings, database: Path | None, *, watchdog: bool) -> dict[str, Any]:
     return {
         zigpy.config.CONF_WATCHDOG_ENABLED: watchdog,
         zigpy.config.CONF_DEVICE: {
@@ -240,7 +261,7 @@ def _application_config(settings: Settings, *, watchdog: bool) -> dict[str, Any]
             zigpy.config.CONF_DEVICE_BAUDRATE: settings.baudrate,
             zigpy.config.CONF_DEVICE_FLOW_CONTROL: settings.flow_control,
         },
-        zigpy.config.CONF_DATABASE: str(settings.database),
+        zigpy.config.CONF_DATABASE: None if database is None else str(database),
         zigpy.config.CONF_NWK: {zigpy.config.CONF_NWK_CHANNEL: settings.channel},
         zigpy.config.CONF_MAX_CONCURRENT_REQUESTS: _ZIGPY_CONCURRENCY,
         # zigpy would fetch firmware lists from the internet, and scan the network's topology every four hours.
@@ -282,28 +303,74 @@ def quiet_libraries() -> None:
         logger.addFilter(_Seldom())
 
 
-async def start(settings: Settings, hooks: Hooks, *, auto_form: bool) -> Application:
-    """Bring the dongle up. ``auto_form``: only to form a network; then it isn't watched, and is to be stopped.
+async def start(settings: Settings, hooks: Hooks) -> Application:
+    """Bring the dongle up with the network that it holds.
 
-    Raises NotFormed, and whatever bellows and zigpy may raise: almost anything."""
-    # bellows would ask a dongle for its counters that forming has in reset, and log an alarm.
-    app = Application(_application_config(settings, watchdog=not auto_form))
-    app.hooks = hooks
+    Raises NotFormed; ForeignNetworkError, with nothing stored or listened to; and whatever bellows and zigpy may raise:
+    almost anything."""
+    app = await _loaded(settings, settings.database, watchdog=True)
+    try:
+        app.hooks = hooks
+        app.add_listener(hooks)
+        async with asyncio.timeout(settings.start):
+            await app.startup(auto_form=False)
+        _take_incoming(app._ezsp._protocol, app.whole)
+    except BaseException:
+        await app.shutdown()
+        raise
+    return app
+
+
+@asynccontextmanager
+async def opened(settings: Settings, database: Path | None) -> AsyncIterator[Application]:
+    """The dongle to be asked and written to, its radio not listened to. Raises as ``start``, but not the first two.
+
+    ``database``: zigpy's, if the network is to be recorded there.
+
+    It isn't watched: bellows would ask a dongle for its counters that writing a network has in reset, and log an alarm.
+    """
+    app = await _loaded(settings, database, watchdog=False)
+    try:
+        async with asyncio.timeout(settings.start):
+            await app.connect()
+        yield app
+    finally:
+        await stop(app)
+
+
+async def _loaded(settings: Settings, database: Path | None, *, watchdog: bool) -> Application:
+    app = Application(_application_config(settings, database, watchdog=watchdog))
     app.lost = asyncio.get_running_loop().create_future()
     app.whole = Reassembly()
     # zigpy would leave the database open where it is cancelled while it loads.
     loading = asyncio.get_running_loop().create_task(app._load_db())
     try:
         await asyncio.shield(loading)
-        app.add_listener(hooks)
-        async with asyncio.timeout(settings.start):
-            await app.startup(auto_form=auto_form)
-        _take_incoming(app._ezsp._protocol, app.whole)
     except BaseException:
         await asyncio.wait([loading])
         await app.shutdown()
         raise
     return app
+
+
+async def form(settings: Settings, tell: Callable[[str], None]) -> None:
+    """Give a blank dongle the network of the last backup, or else a new one. The dongle is to be started anew after.
+
+    ``tell`` gets a line before each long step. AddressError where the backup's coordinator can't be made of it."""
+    async with opened(settings, settings.database) as app, asyncio.timeout(settings.start):
+        if await backups.ask(app) is not None:
+            return  # it has got one meanwhile, which ``start`` looks at
+        ours = backups.last(app)
+        if ours is not None:
+            found = backups.network_of(ours)
+            tell(f"the dongle is blank: restoring our network (PAN 0x{found.pan_id:04x}, backup of {found.age})")
+            await backups.write(app, ours)
+            backups.record(app)
+        else:
+            tell("the dongle is blank, and there is no backup: forming a new network, which takes some ten seconds")
+            await app.form_network()
+            found = backups.held(app)
+            tell(f"a new network is formed: channel {found.channel}, PAN 0x{found.pan_id:04x}")
 
 
 async def stop(app: Application) -> None:

@@ -6,7 +6,7 @@ and before that nothing is kept for it. For links that are protected otherwise, 
 from __future__ import annotations
 
 from collections import Counter, OrderedDict, deque
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from types import MappingProxyType
 from typing import Final
 
@@ -60,7 +60,9 @@ class PlainListener:
         """What was counted."""
         return MappingProxyType(self._count)
 
-    def replace_credentials(self, credentials: Credentials, config: AssociationConfig | None = None) -> None:
+    def replace_credentials(
+        self, credentials: Credentials, config: AssociationConfig | None = None, shut_out: Collection[bytes] = ()
+    ) -> None:
         """There are none here."""
         raise UsageError("coap without DTLS has no credentials")
 

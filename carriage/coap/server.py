@@ -11,7 +11,7 @@ import dataclasses
 import logging
 import random as _random
 import socket
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from typing import Final, Protocol, TypedDict, TypeVarTuple, Unpack
 
 from carriage.coap import codes
@@ -100,8 +100,10 @@ class Listener(Protocol):
     def counters(self) -> Mapping[str, int]:
         """Its own counts."""
 
-    def replace_credentials(self, credentials: Credentials, config: AssociationConfig | None = None) -> None:
-        """For handshakes to come."""
+    def replace_credentials(
+        self, credentials: Credentials, config: AssociationConfig | None = None, shut_out: Collection[bytes] = ()
+    ) -> None:
+        """For handshakes to come; and whose handshake under way comes to nothing."""
 
     def receive_datagram(self, data: bytes, addr: Address, now: float) -> None:
         """One datagram."""
@@ -211,9 +213,18 @@ class CoapsServer:
         unsent = self._datagrams.dropped if self._datagrams is not None else 0
         return {**self._listener.counters, **self._counters, "peers": len(self._peers), "unsent": unsent}
 
-    def replace_credentials(self, credentials: Credentials, association: AssociationConfig | None = None) -> None:
-        """For handshakes to come; connected peers stay."""
-        self._listener.replace_credentials(credentials, association)
+    def replace_credentials(
+        self,
+        credentials: Credentials,
+        association: AssociationConfig | None = None,
+        *,
+        shut_out: Collection[bytes] = (),
+    ) -> None:
+        """For handshakes to come; connected peers stay, but for those of the PSK identities ``shut_out``."""
+        self._listener.replace_credentials(credentials, association, shut_out)
+        for peer in self.peers:
+            if peer.info.peer.psk_identity in shut_out:
+                self.drop(peer, "its key is no longer good")
 
     def now(self) -> float:
         """The loop's clock."""

@@ -79,7 +79,7 @@ class DeviceCommands:
         if isinstance(decision, Deny):
             if not gate.shadow:
                 return outbox.refuse(command, decision.reason, decision.rule, asker)
-            outbox.shadow(command.id, decision.reason, decision.rule, asker)
+            outbox.shadow(command.id, decision.reason, decision.rule, asker, (action.value, twin.name))
         if command.id in self._table:
             raise UsageError("the id of an envelope is in use")
         if len(command.transaction) > MAX_TRANSACTION:
@@ -98,7 +98,7 @@ class DeviceCommands:
         if isinstance(grant, Refusal):
             if not gate.shadow:
                 return outbox.refuse(command, grant.reason, grant.rule, asker, retry_after=grant.retry_after)
-            outbox.shadow(command.id, grant.reason, grant.rule, asker)
+            outbox.shadow(command.id, grant.reason, grant.rule, asker, (action.value, twin.name))
             grant = SHADOW_GRANT
         self._take(command, asker, twin.name, grant, now)
         return Accepted()
@@ -358,6 +358,9 @@ class DeviceCommands:
 
     def device_gone(self, device: str, reason: Reason, now: float) -> None:
         self._abandon_all([each for each in self._table.values() if each.command.to == device], reason, now)
+
+    def end_all(self, reason: Reason, now: float) -> None:
+        self._abandon_all(list(self._table.values()), reason, now)
 
     def _abandon_all(self, doomed: Iterable[Pending], reason: Reason, now: float) -> None:
         for pending in doomed:

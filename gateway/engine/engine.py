@@ -244,7 +244,9 @@ class Engine:
             outbox.commands.append(Audit("administered", None, answer.rule, None, None, asker, command))
             return None
         outbox.counters["refused." + answer.reason.value] += 1
-        outbox.commands.append(Audit("refused", answer.reason, answer.rule, None, None, self._gate.who(peer), command))
+        who = self._gate.who(peer)
+        about = (Action.ADMIN.value, GATEWAY)
+        outbox.commands.append(Audit("refused", answer.reason, answer.rule, None, None, who, command, *about))
         return Refused(answer.reason, answer.retry_after if isinstance(answer, Refusal) else None)
 
     def may_administer(self, peer: Peer) -> bool:
@@ -305,11 +307,14 @@ class Engine:
         self._journal.end()
         self._delivery.keeping.forget()
 
-    def restore(self, rows: Iterable[Row], *, now: float) -> None:
+    def restore(self, rows: Iterable[Row], *, now: float, outdated: bool = False) -> None:
         """Take up what was stored before this start; to be called before anything else but ``set_minute``.
 
         Sessions that the policy doesn't permit (any more) end, and both ends are told. Nothing is transmitted to an
         adapter that something waits for until ``adapter_ready``.
+
+        ``outdated``: the rows are from a backup. What passed since is not in them, so a session that went on could take
+        a number twice, and a command could be carried out twice: all sessions and commands end with ``RESTARTED``.
         """
         units: list[StoredUnit] = []
         samples: list[StoredSample] = []
@@ -333,6 +338,10 @@ class Engine:
         for unit in sorted(units, key=lambda row: row.n):
             self._restore_unit(unit, now)
         self._twins.restore(samples, sorted(commands, key=lambda row: row.command.id))
+        if outdated:
+            self._twins.end_commands(Reason.RESTARTED, now)
+            for session in self._sessions:
+                self._delivery.end(session, Reason.RESTARTED, now)
         self._judge_again(now)
         for session in self._sessions:
             self._restored(session, now)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import itertools
 import logging
 import os
@@ -11,13 +12,27 @@ import signal
 import sys
 import time
 from collections.abc import Callable, Iterator, Mapping
+from dataclasses import replace
 from pathlib import Path
-from typing import NoReturn
+from typing import Any, NoReturn
 
-from gateway.api.errors import ConfigError, CredentialError
+from gateway.api.errors import ConfigError, CredentialError, PeerError
 from gateway.api.model import EnvelopeId, GatewayView, SessionId
 from gateway.engine.engine import Engine
-from gateway.runtime import control, guard, harden, identity, logs, mistakes, service, settings, store_keeper
+from gateway.runtime import (
+    control,
+    doubts,
+    guard,
+    harden,
+    health,
+    identity,
+    logs,
+    mistakes,
+    service,
+    settings,
+    state_folder,
+    store_keeper,
+)
 from gateway.runtime.admin import AdminServer
 from gateway.runtime.audit import AuditLog
 from gateway.runtime.faults import Faults
@@ -26,7 +41,7 @@ from gateway.runtime.reloading import Reloads
 from gateway.runtime.service import ServiceManager
 from gateway.runtime.settings import Settings
 from gateway.runtime.source import InvalidConfigError
-from gateway.runtime.store import Store
+from gateway.runtime.store import NewerStoreError, Store, StoreError
 from gateway.runtime.store_clock import CLOCK_IS_SET
 from gateway.runtime.store_keeper import StoreKeeper
 from gateway.runtime.supervisor import Backoff, fatal, keep_all
@@ -57,14 +72,19 @@ def run(path: Path, environ: Mapping[str, str]) -> bool:
     table = found.table.gateway
     logs.configure(table.log_level, environ)
     harden.as_configured(core_dumps=table.core_dumps, hide_memory=table.hide_memory)
-    state_dir = found.source.base / table.state_dir
+    state_dir = found.state_dir
     try:
         harden.folder(state_dir)
         held = harden.lock(state_dir / "lock")
     except ValueError as error:
         raise InvalidConfigError([found.source.mistake(("gateway", "state_dir"), str(error))]) from None
     try:
+        _refuse(found, state_folder.refusal(state_dir))
+        state_folder.take_over(state_dir)
         again = asyncio.run(_serve(found, environ, state_dir))
+    except NewerStoreError:
+        expected = state_folder.newer("a store", "a newer version of atls-gateway")
+        raise InvalidConfigError([found.source.mistake(("gateway", "state_dir"), expected)]) from None
     finally:
         os.close(held)
         logs.finish()
@@ -85,18 +105,28 @@ def rehearsal(path: Path, environ: Mapping[str, str]) -> Iterator[str]:
     """
     guard.install()
     found = settings.load(path, environ)
-    state_dir = found.source.base / found.table.gateway.state_dir
+    state_dir = found.state_dir
     if state_dir.exists():
         try:
             harden.folder(state_dir)
         except ValueError as error:
             raise InvalidConfigError([found.source.mistake(("gateway", "state_dir"), str(error))]) from None
+        _refuse(found, state_folder.refusal(state_dir))
     yield f"{path}: good; {found.table.gateway.name} would start"
     yield f"  adapters: {', '.join(found.adapters)}"
     rules = len(found.policy.rules)
     yield f"  policy: {found.table.policy}, {rules} rule{'' if rules == 1 else 's'}, mode {found.policy.mode.value}"
+    if found.names.devices:
+        yield f"  names of devices: {found.names.source.path}, {len(found.names.devices)}"
     yield f"  state: {state_dir}{'' if state_dir.exists() else ' (would be made)'}"
     yield f"  admin socket: {found.source.base / found.table.gateway.admin_socket}"
+    yield from map(str, doubts.every(found))
+
+
+def _refuse(found: Settings, expected: str) -> None:
+    """InvalidConfigError at the state folder, where something else is expected of it."""
+    if expected:
+        raise InvalidConfigError([found.source.mistake(("gateway", "state_dir"), expected)])
 
 
 async def _serve(found: Settings, environ: Mapping[str, str], state_dir: Path) -> bool:
@@ -130,17 +160,27 @@ def _store_octets(found: Settings) -> int:
     return 3 * found.limits.total_octets + 32 * 1024 * 1024
 
 
+def _collect_from_now_on() -> None:
+    """What a start leaves behind goes, and what it made stays: no later collection looks through it."""
+    gc.collect()
+    gc.freeze()
+    gc.enable()
+
+
 class _Daemon:
     """One run of the gateway, from sockets to farewell."""
 
     def __init__(self, found: Settings, environ: Mapping[str, str], state_dir: Path) -> None:
         self._settings = found
+        self._state_dir = state_dir
         self._service = ServiceManager(environ)
         self._stop = asyncio.Event()
         self._again = False
         self._kept = service.kept(environ)
         self._hangup = asyncio.Event()
         self._serving = False
+        self._told = ""
+        """What the service manager was told last."""
         self._loop = asyncio.get_running_loop()
         self._faults = Faults()
         store = Store(
@@ -173,18 +213,24 @@ class _Daemon:
             changed=self._adapters_changed,
         )
         self._hub.gateway = GatewayView(
-            id=identity.kept(state_dir), name=found.table.gateway.name, version=identity.VERSION
+            id=identity.kept(state_dir), name=found.table.gateway.name, version=identity.VERSION, healthy=False
         )
         self._hub.unsaved, self._hub.store = self._keeper.touch, self._keeper.status
         engine.set_minute(_minute(), now=self._hub.now())
-        engine.restore(stored.rows, now=self._hub.now())
+        engine.restore(stored.rows, now=self._hub.now(), outdated=stored.copied is not None)
         self._keeper.start()
         self._hub.touch()
-        if stored.rows:
+        if stored.copied is not None:
+            made = time.strftime("%Y-%m-%d %H:%M", time.localtime(stored.copied))
+            _LOG.info("the state is a backup of %s: all sessions and commands of then end, and who waits is told", made)
+        elif stored.rows:
             _LOG.info("sessions that go on after the restart: %d", len(engine.all_sessions()))
         table = found.table.gateway
         self._reloads = Reloads(found, environ, self._hub, begins=self._reload_begins, ended=self._reload_ended)
-        commands = control.commands(self._hub, table.name, self._reloads, self._restart)
+        commands = {
+            **control.commands(self._hub, table.name, self._reloads, self._restart),
+            "snapshot": self._snapshot,
+        }
         self._hub.remote = control.remote(commands)
         self._admin = AdminServer(found.source.base / table.admin_socket, commands)
 
@@ -197,7 +243,8 @@ class _Daemon:
         self._loop.add_signal_handler(signal.SIGTERM, self._signalled)
         self._loop.add_signal_handler(signal.SIGINT, self._signalled)
         self._loop.add_signal_handler(signal.SIGHUP, self._hangup.set)
-        _LOG.info("%s starts with %s", self._settings.table.gateway.name, ", ".join(self._settings.adapters))
+        name, schemes = self._settings.table.gateway.name, ", ".join(self._settings.adapters)
+        _LOG.info("atls-gateway %s: %s starts with %s", identity.VERSION, name, schemes)
         start_limit = self._loop.call_later(START_LIMIT, self._serve_anyhow)
         try:
             async with asyncio.TaskGroup() as group:
@@ -246,28 +293,43 @@ class _Daemon:
             _start_again()
         os._exit(1)
 
+    async def _snapshot(self, arguments: Mapping[str, Any]) -> Mapping[str, Any]:
+        """For a backup: no other process may read the store. Who asks takes the copy away."""
+        path = self._state_dir / state_folder.SNAPSHOT
+        try:
+            await self._keeper.snapshot(path)
+        except StoreError as error:
+            raise PeerError(f"the store can't be copied: {error}") from None
+        return {"path": str(path)}
+
     # What the service manager hears.
 
     def _adapters_changed(self) -> None:
         if self._hub.all_tried and not self._serving:
             self._serve_anyhow()
-        elif self._serving:
-            self._service.status(self._state())
+        else:
+            self._tell_state()
 
     def _serve_anyhow(self) -> None:
         if not self._serving:
             self._serving = True
             _LOG.info("serving (%s)", self._state())
             self._service.ready(self._state())
+            _collect_from_now_on()
 
     def _state(self) -> str:
-        troubled = [
-            f"{scheme}: {state.trouble or 'starting'}" for scheme, state in self._hub.states.items() if not state.ready
-        ]
-        last = self._reloads.last
-        if last is not None and last["restart"]:
-            troubled.append(f"waiting for a restart: {', '.join(last['restart'])}")
-        return "; ".join(troubled) or "all adapters ready"
+        """One line: all that is not as it should be."""
+        why = health.brief(self._hub, self._reloads)
+        if self._hub.gateway.healthy == bool(why):
+            self._hub.gateway = replace(self._hub.gateway, healthy=not why)
+            self._hub.gateway_changed()
+        return why or "all adapters ready"
+
+    def _tell_state(self) -> None:
+        state = self._state()
+        if self._serving and state != self._told:
+            self._told = state
+            self._service.status(state)
 
     async def _beat(self) -> None:
         """Tell the service manager that we are alive, as long as the engine's deadlines are really met."""
@@ -276,6 +338,7 @@ class _Daemon:
             await asyncio.sleep(interval)
             self._audit.tick(now=self._hub.now())
             self._keeper.tick()
+            self._tell_state()
             overdue = self._hub.overdue()
             if overdue < OVERDUE:
                 self._service.alive()

@@ -15,7 +15,7 @@ from typing import Any
 from pydantic import BaseModel
 
 from gateway.api.errors import ConfigError, PluginError
-from gateway.runtime import mistakes, plugins
+from gateway.runtime import device_names, mistakes, plugins
 from gateway.runtime.settings import ConfigTable
 from gateway.runtime.source import InvalidConfigError, Source, read_config
 from gateway.runtime.strict_yaml import Key, dotted
@@ -40,8 +40,11 @@ class Value:
         return dotted(self.key)
 
 
-def read(path: Path, environ: Mapping[str, str], *, redacted: bool) -> list[Value]:
-    """All values of a config, in the order of the models. Raises InvalidConfigError where its form is wrong."""
+def read(path: Path, environ: Mapping[str, str], *, redacted: bool) -> tuple[list[Value], Path]:
+    """All values of a config, in the order of the models, and the file that has the names of devices.
+
+    Raises InvalidConfigError if the form of the config is wrong.
+    """
     try:
         source = read_config(path, environ, credentials=False)
     except ConfigError as error:
@@ -50,7 +53,8 @@ def read(path: Path, environ: Mapping[str, str], *, redacted: bool) -> list[Valu
     found: dict[str, Any] = _plain(table)
     found["adapters"] = {scheme: _adapter(scheme, values, source) for scheme, values in table.adapters.items()}
     values = _leaves((), found, source)
-    return [_redacted(value) for value in values] if redacted else [_without_secrets(value) for value in values]
+    shown = [_redacted(value) if redacted else _without_secrets(value) for value in values]
+    return shown, source.base / table.gateway.state_dir / device_names.FILE
 
 
 def _adapter(scheme: str, values: object, source: Source) -> dict[str, Any]:

@@ -153,7 +153,7 @@ class Context:
 
     def fault(self, text: str) -> None:
         if self.alive:
-            self._hub.report(self.scheme, sanitised(text, 300) or "fault")
+            self._hub.report(self.scheme, sanitised(text, 450) or "fault")
 
 
 class Hub:

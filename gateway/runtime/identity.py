@@ -9,7 +9,7 @@ from importlib import metadata
 from pathlib import Path
 from typing import Final
 
-_FILE: Final = "gateway-id"
+FILE: Final = "gateway-id"
 
 
 def _version() -> str:
@@ -27,7 +27,7 @@ def kept(state_dir: Path) -> str:
 
     A file that holds anything else is replaced: whoever knew the gateway by its id then sees another one.
     """
-    path = state_dir / _FILE
+    path = state_dir / FILE
     try:
         found = path.read_text(encoding="ascii").strip()
         if re.fullmatch(r"[0-9a-f]{32}", found):

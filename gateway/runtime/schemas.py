@@ -1,7 +1,7 @@
-"""The JSON Schemas of the two files that people write, made from the models that read them.
+"""The JSON Schemas of the files that people write or read, made from the models that read them.
 
 Editors use them through the ``# yaml-language-server:`` line of the samples. ``python -m gateway.runtime.schemas DIR``
-writes both files, with the tables of all installed adapters.
+writes all of them, with the tables of all installed adapters.
 """
 
 from __future__ import annotations
@@ -14,11 +14,13 @@ from typing import Any
 
 from gateway.api.ports import AdapterPlugin
 from gateway.runtime import plugins
+from gateway.runtime.device_names import DevicesTable
 from gateway.runtime.policy_file import PolicyTable
 from gateway.runtime.settings import ConfigTable
 
 CONFIG_SCHEMA = "gateway.schema.json"
 POLICY_SCHEMA = "policy.schema.json"
+DEVICES_SCHEMA = "devices.schema.json"
 _DIALECT = "https://json-schema.org/draft/2020-12/schema"
 
 
@@ -40,9 +42,18 @@ def policy_schema() -> dict[str, Any]:
     return {"$schema": _DIALECT} | PolicyTable.model_json_schema()
 
 
+def devices_schema() -> dict[str, Any]:
+    """The schema of the names in the state folder."""
+    return {"$schema": _DIALECT} | DevicesTable.model_json_schema()
+
+
 def files(adapters: Mapping[str, AdapterPlugin]) -> dict[str, str]:
-    """The texts of both schema files by name."""
-    schemas = {CONFIG_SCHEMA: config_schema(adapters), POLICY_SCHEMA: policy_schema()}
+    """The texts of the schema files by name."""
+    schemas = {
+        CONFIG_SCHEMA: config_schema(adapters),
+        POLICY_SCHEMA: policy_schema(),
+        DEVICES_SCHEMA: devices_schema(),
+    }
     return {name: json.dumps(schema, indent=2, ensure_ascii=False) + "\n" for name, schema in schemas.items()}
 
 

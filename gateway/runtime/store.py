@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from gateway.engine.stored import Changes, Row
+from gateway.runtime import snapshots
 from gateway.runtime.store_clock import Timebase, after_restart
 from gateway.runtime.store_rows import FORMS
 
@@ -32,20 +33,35 @@ _LOG_LIMIT = 4 * 1024 * 1024
 """Octets that the write-ahead log keeps when it is empty."""
 
 
+RUNS_AHEAD = 10_000
+"""How many runs a copy that is taken up counts as: no id of an envelope is had again that was given out since."""
+
 _NOT_OURS = (PermissionError, IsADirectoryError)
+_COPIED = "copied"
+"""In ``meta`` of a copy that a backup holds: when it was made, in seconds since 1970. The first transaction takes it
+out."""
 
 
 class StoreError(Exception):
     """The store can't be used now; the text says why, for the log and ``status``."""
 
 
+class NewerStoreError(Exception):
+    """A newer version of the program wrote the store, which this one must leave as it is."""
+
+
 @dataclass(frozen=True, slots=True)
 class Found:
-    """What a file held: its rows (monotonic times), the epoch of its sessions, and how many runs it has served."""
+    """What a file held: its rows (monotonic times), the epoch of its sessions, and how many runs it has served.
+
+    ``copied``: it is a copy of that time (seconds since 1970): what was sent and received since is not in it, so its
+    sessions can't go on. It has no epoch then.
+    """
 
     rows: tuple[Row, ...] = ()
     epoch: str = ""
     runs: int = 0
+    copied: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,7 +87,7 @@ class Store:
         self._opened: tuple[int, int] | None = None
 
     def open(self) -> Found:
-        """Open the file, or begin a fresh one. StoreError: neither can be done now."""
+        """Open the file, or begin a fresh one. StoreError: neither can be done now. NewerStoreError."""
         self.close()
         try:
             try:
@@ -82,6 +98,9 @@ class Store:
                     raise
                 _LOG.error("the store can't be read (%s): moved aside to %s", error, self._move_aside().name)
                 return self._open()
+        except NewerStoreError:
+            self.close()
+            raise
         except (sqlite3.Error, OSError) as error:
             self.close()
             raise StoreError(_reason(error)) from error
@@ -115,6 +134,16 @@ class Store:
             _LOG.warning("the clock was set by %+.0f s; stored times were moved along", moved)
         self._timebase = timebase
         return self._facts(connection)
+
+    def snapshot(self, path: Path) -> None:
+        """Copy the file as it is now to ``path``, mode 0600. StoreError: it can't be done."""
+        if self._connection is None:
+            raise StoreError("closed")
+        try:
+            snapshots.write(self._connection, path)
+        except (sqlite3.Error, OSError) as error:
+            path.unlink(missing_ok=True)
+            raise StoreError(_reason(error)) from error
 
     @property
     def clock_moved(self) -> bool:
@@ -175,6 +204,8 @@ class Store:
             for table, form in FORMS.items()
             for found in connection.execute(f"SELECT * FROM {table} ORDER BY rowid")  # noqa: S608 - our own name
         ]
+        if _COPIED in meta:
+            return Found(tuple(rows), "", int(meta["runs"]) + RUNS_AHEAD, float(meta[_COPIED]))
         return Found(tuple(rows), meta["epoch"], int(meta["runs"]))
 
     def _move_aside(self) -> Path:
@@ -209,6 +240,8 @@ def _check(connection: sqlite3.Connection) -> None:
     version = connection.execute("PRAGMA user_version").fetchone()[0]
     if application != _APPLICATION:
         raise ValueError("it is another program's")
+    if version > VERSION:
+        raise NewerStoreError
     if version != VERSION:
         raise ValueError(f"it has version {version}, not {VERSION}")
     result = connection.execute("PRAGMA quick_check(1)").fetchone()[0]
@@ -235,6 +268,7 @@ def _lay_out(connection: sqlite3.Connection) -> None:
 
 def _write(connection: sqlite3.Connection, changes: Changes, timebase: Timebase) -> None:
     if changes.whole:
+        connection.execute("DELETE FROM meta WHERE name = ?", (_COPIED,))
         for table in FORMS:
             connection.execute(f"DELETE FROM {table}")  # noqa: S608 - our own name
     for table, key in changes.gone:
@@ -252,6 +286,14 @@ def _move_times(connection: sqlite3.Connection, by: float) -> None:
     for table, form in FORMS.items():
         moved = ", ".join(f"{name} = {name} + :by" for name in form.times)
         connection.execute(f"UPDATE {table} SET {moved}", {"by": by})  # noqa: S608 - our own names
+
+
+def mark_copy(connection: sqlite3.Connection, at: float) -> None:
+    """Note in a copy of the file that it is one, made ``at`` this time (seconds since 1970). Does nothing to another
+    program's database, or to a store that was never written to."""
+    ours = connection.execute("PRAGMA application_id").fetchone()[0] == _APPLICATION
+    if ours and connection.execute("SELECT count(*) FROM meta").fetchone()[0]:
+        connection.execute("INSERT OR REPLACE INTO meta VALUES (?, ?)", (_COPIED, repr(at)))
 
 
 def _is_damage(error: sqlite3.Error) -> bool:

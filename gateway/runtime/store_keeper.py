@@ -12,6 +12,7 @@ import secrets
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 from gateway.engine.engine import Engine
@@ -32,7 +33,9 @@ RETRY = (1.0, 30.0)
 
 
 def load(store: Store) -> tuple[Found, str]:
-    """What is in the store, read at once; with nothing found and the reason, where it can't be opened now."""
+    """What is in the store, read at once; with nothing found and the reason, where it can't be opened now.
+
+    Raises NewerStoreError."""
     try:
         return store.open(), ""
     except StoreError as error:
@@ -112,6 +115,10 @@ class StoreKeeper:
         self._cancel()
         await self._loop.run_in_executor(self._executor, self._store.close)
         self._executor.shutdown(wait=False)
+
+    async def snapshot(self, path: Path) -> None:
+        """Copy the store, with all that there is now, to ``path``. StoreError: it can't be done."""
+        await self._loop.run_in_executor(self._executor, self._store.snapshot, path)
 
     def status(self) -> dict[str, Any]:
         """``state``: ``ok`` or what is wrong; ``last_commit`` in seconds since 1970, None before the first one."""

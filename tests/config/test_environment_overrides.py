@@ -47,7 +47,7 @@ def _installed(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def read(**environ: str) -> dict[str, effective.Value]:
-    return {value.name: value for value in effective.read(SAMPLE, environ, redacted=False)}
+    return {value.name: value for value in effective.read(SAMPLE, environ, redacted=False)[0]}
 
 
 def test_there_are_keys() -> None:

@@ -16,7 +16,7 @@ from carriage.zigbee.tunneling import TunnelStatus
 from gateway.api.model import ContentKind, LinkSecurity, Peer, Reason
 from gateway.engine.decision import Deny, Permit, Request, decide
 from gateway.engine.policy import DEVICE_ACTIONS, GATEWAY, Action, PolicySet
-from gateway.runtime import policy_file
+from gateway.runtime import device_names, policy_file
 from gateway.runtime.control import REMOTE
 
 SCHEMES = ("zigbee", "coap", "mqtt")
@@ -25,7 +25,9 @@ SCHEMES = ("zigbee", "coap", "mqtt")
 TABLES: dict[str, type[BaseModel]] = {
     "Top level:": policy_file.PolicyTable,
     "A subject has `link` and exactly one of the others:": policy_file.SubjectTable,
+    "A group is a list of subject names, or a table:": policy_file.GroupTable,
     "A resource is another name for a subject": policy_file.ResourceTable,
+    "The keys of a device:": device_names.DeviceTable,
     "A rule:": policy_file.RuleTable,
     "Conditions. A deny may have `hours` only": policy_file.ConditionTable,
     "`require_link`. Version and suites": policy_file.LinkTable,
@@ -137,4 +139,12 @@ def test_refusals_per_carriage(policy_page: Any) -> None:
 
 
 def test_every_example_is_loaded(policy_page: Any) -> None:
-    assert policy_page.names("yaml") == {"policy-smallest", "policy-home", "policy-devices"}
+    assert policy_page.names("yaml") == {"policy-smallest", "policy-home", "policy-devices", "policy-names"}
+
+
+def test_the_example_of_names_is_what_is_written(policy_page: Any, tmp_path: Path) -> None:
+    path = tmp_path / "devices.yaml"
+    path.write_text(policy_page.block("yaml", "policy-names"))
+    names = device_names.read(path)
+    assert device_names.written(names.devices) == path.read_text()
+    assert names.devices.keys() == {"attic"}

@@ -332,6 +332,8 @@ def test_wrong_psk_and_unknown_identity_end_by_timeout(credentials: Credentials)
     (event,) = taken(server)
     assert isinstance(event, HandshakeRefused)
     assert "not finished after 60 s" in event.reason
+    assert credentials.psk is not None
+    assert event.reason.endswith(f"; it named the PSK identity {credentials.psk.identity.decode()!r}")
     assert server.next_deadline() is None
 
 
@@ -485,6 +487,25 @@ def test_replaced_credentials_serve_new_handshakes_only() -> None:
     fresh = client(psk_client(key=OTHER_KEY))
     run(server, {("192.0.2.8", 1): stale, ("192.0.2.9", 1): fresh})
     assert fresh.info is not None and stale.info is None
+
+
+@pytest.mark.parametrize(("identity", "gets_in"), [(b"dev", False), (b"other", True)])
+def test_a_handshake_under_way_whose_key_is_taken_away_comes_to_nothing(identity: bytes, gets_in: bool) -> None:
+    server = listener(psk_server(dev=KEY, other=KEY))
+    end = client(psk_client(identity.decode()))
+    for _ in range(2):  # the cookie, then the server's flight
+        deliver(server, end)
+        answers(server, end)
+    last_flight = end.records_to_send()
+    assert server.counters["handshakes_started"] == 1 and not taken(server)
+    server.replace_credentials(psk_server(other=KEY), shut_out=[b"dev"])
+    for datagram in last_flight:
+        server.receive_datagram(datagram, HERE, 0)
+    (event,) = taken(server)
+    assert isinstance(event, PeerConnected if gets_in else HandshakeRefused)
+    assert len(server) == gets_in
+    if isinstance(event, HandshakeRefused):
+        assert event.reason == "its key was taken away meanwhile; it named the PSK identity 'dev'"
 
 
 def test_replaced_certificate_is_shown_to_new_clients() -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import configparser
 import re
 import subprocess
+import tomllib
 from pathlib import Path
 
 import pytest
@@ -12,8 +13,15 @@ import pytest
 from gateway import cli
 from gateway.runtime.source import DEFAULT_CONFIG, DEFAULT_SOCKET
 
-UNIT = Path(__file__).parents[2] / "systemd" / "atls-gateway.service"
+ROOT = Path(__file__).parents[2]
+UNIT = ROOT / "systemd" / "atls-gateway.service"
 PROGRAM = "/opt/atls-gateway/bin/atls-gateway"
+CREDENTIALS = 243
+"""systemd.exec(5), EXIT_CREDENTIALS: a file of a LoadCredential= line isn't there."""
+
+
+def lines_of(path: Path, key: str) -> list[str]:
+    return [line.partition("=")[2] for line in path.read_text().splitlines() if line.startswith(f"{key}=")]
 
 
 def analyze(*arguments: str | Path) -> subprocess.CompletedProcess[str]:
@@ -30,7 +38,7 @@ def unit() -> configparser.SectionProxy:
 
 def test_systemd_accepts_every_line(tmp_path):
     text = UNIT.read_text()
-    assert text.count(PROGRAM) == 1
+    assert text.count(PROGRAM) == 2
     copy = tmp_path / UNIT.name
     copy.write_text(text.replace(PROGRAM, "/usr/bin/env"))  # a program that is there to be found
     found = analyze("verify", copy)
@@ -54,19 +62,47 @@ def test_it_exposes_little():
 
 def test_it_fits_the_daemon(unit):
     assert unit["ExecStart"] == f"{PROGRAM} run -c {DEFAULT_CONFIG}"
-    assert unit["RestartPreventExitStatus"] == str(cli.BAD_CONFIG)
-    assert unit["ExecReload"] == "/bin/kill -HUP $MAINPID"
+    assert unit["RestartPreventExitStatus"] == f"{cli.BAD_CONFIG} {CREDENTIALS}"
+    assert unit["ExecReload"] == f"{PROGRAM} reload -c {DEFAULT_CONFIG}"
     assert unit["Type"] == "notify"
     assert DEFAULT_SOCKET.startswith(f"/run/{unit['RuntimeDirectory']}/")
     assert unit["StateDirectoryMode"] == "0700"
 
 
-def test_a_dongle_is_allowed_by_class_so_that_it_may_be_replugged():
-    lines = UNIT.read_text().splitlines()
-    assert [line for line in lines if line.startswith("DeviceAllow=")] == [
-        "DeviceAllow=char-ttyUSB rw",
-        "DeviceAllow=char-ttyACM rw",
-    ]
+def test_a_dongle_is_allowed_by_number_so_that_its_driver_may_be_loaded_late():
+    """A name (char-ttyUSB) is looked up when the service starts; a node changes when it is plugged in again."""
+    assert lines_of(UNIT, "DeviceAllow") == ["char-188 rw", "char-166 rw"]
+
+
+def test_a_board_on_the_header_is_allowed_by_a_drop_in_of_its_own():
+    assert lines_of(UNIT.with_name("serial-header.conf"), "DeviceAllow") == ["char-204 rw", "char-4 rw"]
+
+
+def test_the_credentials_that_are_handed_over_are_those_of_the_sample_config():
+    """README turns `keys/NAME` of the sample into `$CREDENTIALS_DIRECTORY/NAME`."""
+    found = lines_of(UNIT.with_name("credentials.conf"), "LoadCredential")
+    keys = re.findall(r"^ +\w+_file: keys/(\S+)", (ROOT / "config" / "gateway.yaml").read_text(), re.MULTILINE)
+    assert found == [f"{name}:{DEFAULT_CONFIG.parent}/keys/{name}" for name in keys]
+
+
+@pytest.mark.parametrize("name", ["credentials.conf", "serial-header.conf"])
+def test_systemd_accepts_every_drop_in(tmp_path, name):
+    copy = tmp_path / UNIT.name
+    copy.write_text(UNIT.read_text().replace(PROGRAM, "/usr/bin/env"))
+    folder = tmp_path / f"{UNIT.name}.d"
+    folder.mkdir()
+    (folder / name).write_text((UNIT.parent / name).read_text())
+    found = analyze("verify", copy)
+    assert (found.returncode, found.stderr) == (0, "")
+
+
+def test_the_page_that_the_unit_names_is_installed():
+    [page] = lines_of(UNIT, "Documentation")
+    installed = Path(page.removeprefix(f"file://{Path(PROGRAM).parents[1]}/"))
+    with (ROOT / "pyproject.toml").open("rb") as file:
+        wheel = tomllib.load(file)["tool"]["hatch"]["build"]["targets"]["wheel"]
+    assert installed.name in [Path(name).name for name in wheel["shared-data"]]
+    assert str(installed) in wheel["shared-data"].values()
 
 
 def test_secrets_come_by_credentials_and_never_by_the_environment():

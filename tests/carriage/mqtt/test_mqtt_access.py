@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import ssl
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -120,6 +123,28 @@ async def test_tls_faults_are_told(start_broker: Any, client: Any, authority: An
         assert "certificate verify failed" in told.disconnections[0].replace("_", " ").lower()
 
 
+@contextmanager
+def as_nobody(folder: Path) -> Iterator[None]:
+    """Root can open every file: as another user, who may enter ``folder`` and read what is in it."""
+    if os.geteuid() != 0:
+        yield
+        return
+    for path in (folder, *folder.iterdir()):
+        if path.stat().st_mode & 0o777:
+            os.chown(path, 65534, -1)
+    entered = [path for path in folder.parents if not path.stat().st_mode & 0o001]
+    before = {path: path.stat().st_mode for path in entered}
+    for path in entered:
+        path.chmod(before[path] | 0o011)
+    os.seteuid(65534)
+    try:
+        yield
+    finally:
+        os.seteuid(0)
+        for path, mode in before.items():
+            path.chmod(mode)
+
+
 @pytest.mark.parametrize("bad", ["ca_file", "cert_file", "key_file"])
 def test_unusable_files_are_named(authority: Any, tmp_path: Path, bad: str) -> None:
     ca = authority("ca")
@@ -127,7 +152,15 @@ def test_unusable_files_are_named(authority: Any, tmp_path: Path, bad: str) -> N
     rubbish = tmp_path / "rubbish"
     rubbish.write_text("no PEM")
     files = {"ca_file": str(ca.file), "cert_file": str(certificate), "key_file": str(key)}
-    for wrong in (str(rubbish), str(tmp_path / "missing")):
-        options = MqttOptions(host="h", port=1, client_id="c", tls=TlsOptions(**{**files, bad: wrong}))
-        with pytest.raises(CredentialError):
+    closed = tmp_path / "closed"
+    closed.touch(mode=0o000)
+    wanted = {
+        rubbish: "holds no",
+        tmp_path / "missing": "can't be opened: No such file or directory",
+        closed: "can't be opened: Permission denied",
+    }
+    for wrong, told in wanted.items():
+        options = MqttOptions(host="h", port=1, client_id="c", tls=TlsOptions(**{**files, bad: str(wrong)}))
+        with as_nobody(tmp_path), pytest.raises(CredentialError, match=told) as caught:
             MqttClient(options, None)  # type: ignore[arg-type]
+        assert caught.value.path == (files["cert_file"] if (bad, wrong) == ("key_file", rubbish) else str(wrong))

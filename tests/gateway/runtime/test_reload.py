@@ -101,7 +101,8 @@ def test_what_can_change_does_and_the_rest_is_named(home):
     phone.say("unit", session=session, n=0, payload="16fefd")  # the session is still there, and the limit holds
     assert phone.hear() == {"refused": "too-large"}
     status = home.cli("status", *HERE).stdout
-    assert "changed, but waiting for a restart: gateway.name" in status
+    assert status.startswith("home: degraded, ")
+    assert "\n  waiting for a restart: gateway.name\n" in status
     states = json.loads(home.cli("status", "--json", *HERE).stdout)["adapters"]
     assert {scheme: state["starts"] for scheme, state in states.items()} == {"left": 2, "right": 1}
     assert home.cli("reload", *HERE).stdout.splitlines()[1].split() == ["gateway.name", "needs", "a", "restart"]
@@ -118,6 +119,7 @@ def test_a_mistake_changes_nothing_and_is_told_with_its_line(home):
     assert (answer.returncode, answer.stdout) == (78, "")
     assert answer.stderr.startswith(f"{home.config}:12: adapters.right.folder: expected a string")
     assert "old config is in force" in answer.stderr
+    assert f"STATUS=the last reload failed, the old config is in force: {home.config}:12: " in daemon.told("READY=1")
     lamp = home.peer("left", "lamp")
     lamp.say("targets")
     assert lamp.hear() == {"targets": ["app", "phone"]}
@@ -128,6 +130,7 @@ def test_a_mistake_changes_nothing_and_is_told_with_its_line(home):
     home.config.write_text(good)
     daemon.signal(signal.SIGHUP)
     daemon.wait_log("policy has changed: in force at once")
+    daemon.told("STATUS=all adapters ready")
     lamp.say("targets")
     assert lamp.hear() == {"targets": []}
     assert home.cli("reload", *HERE).stdout == "reloaded; nothing has changed\n"

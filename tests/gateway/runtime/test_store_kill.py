@@ -260,7 +260,7 @@ def test_a_store_that_can_not_be_used_is_moved_aside(home, damage):
     else:
         with closing(sqlite3.connect(path)) as connection, connection:
             connection.execute(
-                "PRAGMA user_version = 99" if damage == "version" else "UPDATE sessions SET content = 'smoke'"
+                "PRAGMA user_version = 0" if damage == "version" else "UPDATE sessions SET content = 'smoke'"
             )
     daemon = home.start()
     daemon.told("READY=1")

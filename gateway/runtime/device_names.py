@@ -1,0 +1,213 @@
+"""``devices.yaml`` in the state folder: names that devices got by a command, read as part of the policy.
+
+It has names, addresses and groups only, and its groups are those that the policy file marks ``assignable``: who may do
+what with a device is said there, by its rules. ``read`` and ``merged`` are its way into the policy, ``write`` the way
+back to the file, whole or not at all. Who writes holds the lock of the state folder: a daemon, or a command while none
+runs. What the commands change is in ``naming``.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Annotated, Final, Literal
+
+from pydantic import BeforeValidator, Field, WithJsonSchema
+
+from gateway.api.errors import ConfigError
+from gateway.engine.policy import GATEWAY, PolicySet, Subject
+from gateway.runtime import mistakes, strict_yaml
+from gateway.runtime.source import InvalidConfigError, Source, read_table
+from gateway.runtime.strict_yaml import Key
+from gateway.runtime.units import Table, parse_eui64
+
+FILE: Final = "devices.yaml"
+HEAD: Final = """\
+# Names of devices, written by `atls-gateway devices name`, `rename` and `remove` (comments are not kept).
+# What a device may do, and who may use it, is said in the policy file only.
+layer: 1
+devices-version: 1
+"""
+MAX_DEVICES: Final = 1024
+MAX_NAME: Final = 64
+LINK: Final = "zigbee"
+_RESERVED: Final = frozenset({GATEWAY, "bridge"})
+"""The resource of ``admin``, and the topic of the gateway itself among those of devices."""
+
+_Eui64 = Annotated[
+    str,
+    BeforeValidator(parse_eui64),
+    WithJsonSchema({"type": "string", "examples": ["00:0d:6f:00:0b:5d:e3:b6"]}),
+]
+
+
+class DeviceTable(Table):
+    """A device by its address."""
+
+    eui64: _Eui64 = Field(description="Its address, in quotes.")
+    groups: list[str] = Field(default=[], description="Groups of the policy, each marked assignable there.")
+
+
+class DevicesTable(Table):
+    """The names that devices got by a command. Part of the layer-1 policy, but without rules."""
+
+    layer: Literal[1] = Field(description="Always 1.")
+    devices_version: Literal[1] = Field(alias="devices-version", description="The version of this format.")
+    devices: dict[str, DeviceTable] = Field(default={}, max_length=MAX_DEVICES, description="The devices by name.")
+
+
+@dataclass(frozen=True, slots=True)
+class Names:
+    """What the file says. ``source`` knows where."""
+
+    devices: Mapping[str, DeviceTable]
+    source: Source
+
+    def of(self, eui64: str) -> str | None:
+        """The name that the file gives this address."""
+        return next((name for name, device in self.devices.items() if device.eui64 == eui64), None)
+
+
+NONE: Final = Names({}, Source(Path(FILE), {}, {}, {}))
+
+
+def read(path: Path) -> Names:
+    """Read the file; no names if there is none. Raises InvalidConfigError."""
+    try:
+        path.lstat()
+    except (FileNotFoundError, NotADirectoryError):
+        return replace(NONE, source=Source(path, {}, {}, {}))
+    except OSError:
+        pass  # the reader says why
+    try:
+        source = read_table(path)
+    except ConfigError as error:
+        raise InvalidConfigError([error]) from None
+    return _names(source)
+
+
+def parsed(text: str, path: Path) -> Names:
+    """What a text of ours says that is to be written to ``path``. Raises InvalidConfigError."""
+    try:
+        document = strict_yaml.parse(text, str(path))
+    except ConfigError as error:
+        raise InvalidConfigError([error]) from None
+    return _names(Source(path, document.data, document.lines, {}))
+
+
+def _names(source: Source) -> Names:
+    table, wrong = mistakes.read(DevicesTable, source.data, source)
+    if table is None or source.found:
+        raise InvalidConfigError([*source.found, *(mistake for _, mistake in wrong)])
+    return Names(table.devices, source)
+
+
+def merged(policy: PolicySet, rules: Source, names: Names) -> PolicySet:
+    """The policy with these devices as subjects of it, and in their groups. ``rules``: the policy file's.
+
+    Raises InvalidConfigError with everything in ``names`` that the policy doesn't allow.
+    """
+    if found := list(_contradictions(policy, rules, names)):
+        raise InvalidConfigError(found)
+    groups = {name: list(members) for name, members in policy.groups.items()}
+    for name, device in names.devices.items():
+        for group in device.groups:
+            groups[group].append(name)
+    subjects = tuple(Subject(name, LINK, f"eui64:{device.eui64}") for name, device in names.devices.items())
+    return replace(
+        policy,
+        subjects=policy.subjects + subjects,
+        groups={name: tuple(dict.fromkeys(members)) for name, members in groups.items()},
+    )
+
+
+def wrong_name(name: str) -> str | None:
+    """What is wrong with a name that a device is to have; None: nothing."""
+    if not (0 < len(name) <= MAX_NAME) or any(not (c.isalnum() or c in "._-") for c in name) or not name[0].isalnum():
+        return f"expected a name of at most {MAX_NAME} letters, digits, '.', '_' and '-', a letter or digit first"
+    if name in _RESERVED:
+        return f"expected another name: {name!r} is reserved for the gateway itself"
+    try:
+        parse_eui64(name)
+    except ValueError:
+        return None
+    return "expected a name, not an address"
+
+
+def _contradictions(policy: PolicySet, rules: Source, names: Names) -> Iterator[ConfigError]:
+    mistake = names.source.mistake
+    claims = {subject.claim: subject.name for subject in policy.subjects if subject.link == LINK}
+    seen: dict[str, str] = {}
+    for name, device in names.devices.items():
+        key: Key = ("devices", name)
+        if wrong := wrong_name(name):
+            yield mistake(key, wrong)
+        elif name in policy.aliases:
+            table = "subjects" if name in policy.by_name else "resources"
+            yield mistake(key, f"expected a name that the policy doesn't have ({place(rules, (table, name))})")
+        if other := claims.get(f"eui64:{device.eui64}"):
+            where = place(rules, ("subjects", other))
+            yield mistake((*key, "eui64"), f"expected an address that the policy doesn't name ({where}: {other})")
+        elif (first := seen.setdefault(device.eui64, name)) != name:
+            where = place(names.source, ("devices", first))
+            yield mistake((*key, "eui64"), f"expected an address of its own ({where}: {first})")
+        for index, group in enumerate(device.groups):
+            if group not in policy.assignable:
+                yield mistake((*key, "groups", index), _not_assignable(group, policy, rules))
+
+
+def _not_assignable(group: str, policy: PolicySet, rules: Source) -> str:
+    known = f" (such groups: {', '.join(sorted(policy.assignable)) or 'none'})"
+    found = f"{group!r} is none"
+    if group in policy.groups:
+        found = f"{group!r} isn't ({place(rules, ('groups', group))})"
+    return f"expected a group that the policy marks assignable: {found}{known}"
+
+
+def place(source: Source, key: Key) -> str:
+    """``FILE:LINE`` of a key."""
+    found = source.mistake(key, "")
+    return f"{found.file}:{found.line}" if found.line else found.file
+
+
+def written(devices: Mapping[str, DeviceTable]) -> str:
+    """The text of a file with these devices."""
+    lines = [f"  {_plain(name)}: {_line(device)}\n" for name, device in devices.items()]
+    return HEAD + ("devices:\n" + "".join(lines) if lines else "devices: {}\n")
+
+
+def write(path: Path, devices: Mapping[str, DeviceTable]) -> None:
+    """Put a file with these devices in the place of the one that is there; OSError changes nothing.
+
+    It gets the owner of its folder: root may write it for the user that the service runs as.
+    """
+    new = path.with_suffix(".yaml.new")
+    folder = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        new.unlink(missing_ok=True)
+        with os.fdopen(os.open(new, os.O_CREAT | os.O_EXCL | os.O_WRONLY | os.O_CLOEXEC, 0o600), "wb") as file:
+            if os.geteuid() == 0:
+                owner = os.fstat(folder)
+                os.fchown(file.fileno(), owner.st_uid, owner.st_gid)
+            file.write(written(devices).encode())
+            file.flush()
+            os.fsync(file.fileno())
+        new.replace(path)
+        os.fsync(folder)
+    finally:
+        os.close(folder)
+
+
+def _line(device: DeviceTable) -> str:
+    groups = f", groups: [{', '.join(map(_plain, device.groups))}]" if device.groups else ""
+    return f'{{eui64: "{device.eui64}"{groups}}}'
+
+
+def _plain(text: str) -> str:
+    """A word as it is, anything else in quotes; words that YAML takes for something else are that in values only."""
+    plain = re.fullmatch(r"[A-Za-z][A-Za-z0-9_-]*", text) and text.lower() not in ("null", "true", "false")
+    return text if plain else json.dumps(text, ensure_ascii=False)
