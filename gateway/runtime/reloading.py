@@ -169,6 +169,7 @@ class Reloads:
             self._running = replace(self._running, names=names, policy=policy)
             self._hub.engine.replace_policy(policy, now=self._hub.now())
             self._hub.touch()
+            self._hub.gateway_changed()
             return policy, names
 
     def check_names(self, change: Change) -> None:
