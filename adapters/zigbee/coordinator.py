@@ -21,6 +21,7 @@ from adapters.zigbee import device_table as table
 from adapters.zigbee import radio
 from adapters.zigbee.air import BlankDongleError, Device, RadioEvents, Settings
 from adapters.zigbee.backups import AddressError, held, in_database, network_of
+from adapters.zigbee.database import refuse_newer
 from adapters.zigbee.faults import describe
 from adapters.zigbee.members import FILE, Members
 from adapters.zigbee.network import ForeignNetworkError, Network
@@ -28,7 +29,7 @@ from adapters.zigbee.sending import Frame, Outcome
 from carriage.zigbee import foundation, zcl, zdo
 from carriage.zigbee.tunneling import CLUSTER_ID
 from carriage.zigbee.zdo import SimpleDescriptor
-from gateway.api.errors import PeerError, TransportError
+from gateway.api.errors import ConfigError, PeerError, TransportError
 
 _LOG = logging.getLogger(__name__)
 
@@ -147,15 +148,16 @@ class Coordinator:
         """Bring the dongle up with the network that it holds.
 
         A blank dongle gets a network only if ``may_form`` (the last backup in the database, else a new one); else
-        BlankDongleError. ForeignNetworkError if it holds another network than the database. TransportError for
-        everything else that keeps it from coming up.
+        BlankDongleError. ForeignNetworkError if it holds another network than the database. ConfigError if a newer
+        zigpy wrote the database. TransportError for everything else that keeps it from coming up.
         """
         radio.quiet_libraries()
         coordinator = cls(settings, events)
         try:
             _protect(settings.database)
+            refuse_newer(settings.database)
             await coordinator._start(may_form)
-        except (BlankDongleError, ForeignNetworkError):
+        except (BlankDongleError, ConfigError, ForeignNetworkError):
             raise
         except AddressError as exc:
             raise TransportError(str(exc), transient=False) from exc

@@ -71,6 +71,7 @@ def run(path: Path, environ: Mapping[str, str]) -> bool:
     found = settings.load(path, environ)
     table = found.table.gateway
     logs.configure(table.log_level, environ)
+    _LOG.info("atls-gateway %s", identity.VERSION)
     harden.as_configured(core_dumps=table.core_dumps, hide_memory=table.hide_memory)
     state_dir = found.state_dir
     try:
@@ -243,8 +244,7 @@ class _Daemon:
         self._loop.add_signal_handler(signal.SIGTERM, self._signalled)
         self._loop.add_signal_handler(signal.SIGINT, self._signalled)
         self._loop.add_signal_handler(signal.SIGHUP, self._hangup.set)
-        name, schemes = self._settings.table.gateway.name, ", ".join(self._settings.adapters)
-        _LOG.info("atls-gateway %s: %s starts with %s", identity.VERSION, name, schemes)
+        _LOG.info("%s starts with %s", self._settings.table.gateway.name, ", ".join(self._settings.adapters))
         start_limit = self._loop.call_later(START_LIMIT, self._serve_anyhow)
         try:
             async with asyncio.TaskGroup() as group:

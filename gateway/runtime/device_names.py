@@ -20,7 +20,7 @@ from pydantic import BeforeValidator, Field, WithJsonSchema
 
 from gateway.api.errors import ConfigError
 from gateway.engine.policy import GATEWAY, PolicySet, Subject
-from gateway.runtime import mistakes, strict_yaml
+from gateway.runtime import mistakes, state_folder, strict_yaml
 from gateway.runtime.source import InvalidConfigError, Source, read_table
 from gateway.runtime.strict_yaml import Key
 from gateway.runtime.units import Table, parse_eui64
@@ -100,6 +100,10 @@ def parsed(text: str, path: Path) -> Names:
 
 
 def _names(source: Source) -> Names:
+    version = source.data.get("devices-version")
+    if isinstance(version, int) and version > 1:
+        whose = "a newer version of atls-gateway"
+        raise InvalidConfigError([source.mistake(("devices-version",), state_folder.newer("names of devices", whose))])
     table, wrong = mistakes.read(DevicesTable, source.data, source)
     if table is None or source.found:
         raise InvalidConfigError([*source.found, *(mistake for _, mistake in wrong)])

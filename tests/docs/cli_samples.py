@@ -13,8 +13,9 @@ from pathlib import Path
 from typing import Any
 from unittest import mock
 
-from gateway.cli import clients, devices_view, network, radios, restart, status_view
+from gateway.cli import backup, clients, devices_view, network, radios, restart, status_view
 from gateway.cli.screen import Screen
+from gateway.runtime.backup import Entry, Manifest, Place
 from gateway.runtime.client_keys import NewKey
 
 ANSWERS = Path(__file__).parent / "cli_answers.json"
@@ -26,6 +27,37 @@ _PORT = {
     "description": "SkyConnect v1.0",
     "manufacturer": "Nabu Casa",
 }
+
+
+def _entry(place: Place, path: str, size: int) -> Entry:
+    return Entry(place, path, size, "", 0o600, 0o700)
+
+
+_BACKUP = Manifest(
+    program="0.2.0",
+    made_at=time.mktime((2026, 11, 30, 1, 20, 0, 0, 0, 0)),
+    name="home",
+    id="7f0c6f1b0f3d4ac0a4b5a4f0b7a1c9e2",
+    config="gateway.yaml",
+    facts={
+        "zigbee": {
+            "pan_id": "0x2292",
+            "extended_pan_id": "12:6d:33:a4:c4:43:3a:0c",
+            "coordinator": "00:0d:6f:91:22:65:b1:f5",
+            "channel": "20",
+        }
+    },
+    credentials={},
+    left_out=["/etc/atls-gateway/ca.pem (adapters.mqtt.ca_file): No such file or directory"],
+    files=[
+        _entry("config", "gateway.yaml", 1204),
+        _entry("config", "policy.yaml", 980),
+        _entry("config", "keys/coap-keys", 71),
+        _entry("state", "gateway-id", 33),
+        _entry("state", "store.db", 139264),
+        _entry("state", "zigbee/zigbee.db", 290816),
+    ],
+)
 
 
 def rendered() -> dict[str, str]:
@@ -60,5 +92,6 @@ def rendered() -> dict[str, str]:
             ),
             "restart": [restart.line(answers["restart"])],
             "radios": radios.lines([port], to),
+            "backup-list": backup._described(Path("gateway.atls"), _BACKUP),
         }
         return {name: "\n".join(line.rstrip() for line in lines) + "\n" for name, lines in blocks.items()}
