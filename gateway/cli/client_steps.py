@@ -159,7 +159,7 @@ def _reload(here: _Here) -> _Effect:
     try:
         answer = ask(here.socket, "reload", {})
     except TransportError as error:
-        return _Effect("not running", (f"No gateway runs here ({error}); it reads the file when it starts.",))
+        return _Effect("not running", ("No gateway runs here; it reads the file when it starts.", f"  ({error})"))
     except NotAllowedError as error:
         line = f"Not in force yet: {error}. Run atls-gateway reload as such a user."
         return _Effect("not allowed", (line,), NOT_ALLOWED)
