@@ -1,4 +1,4 @@
-"""The form of a file of pre-shared keys: ``identity:hexkey`` a line. Reads octets only: no file, no cryptography here."""
+"""The form of a file of pre-shared keys, ``identity:hexkey`` a line. Reads octets: no file, no cryptography here."""
 
 from __future__ import annotations
 
@@ -11,6 +11,8 @@ MAX_PSK_IDENTITY: Final = 255
 #: 128 bits at least (RFC 9257 6), 64 octets as RFC 4279 5.3 asks for at least.
 MIN_PSK_KEY: Final = 16
 MAX_PSK_KEY: Final = 64
+#: Bad lines of a file that are told at once.
+MAX_TOLD: Final = 20
 
 
 def psk_problem(identity: bytes, key: bytes) -> str | None:
@@ -27,24 +29,33 @@ def psk_problem(identity: bytes, key: bytes) -> str | None:
 def parse(content: bytes, name: str) -> dict[bytes, tuple[int, bytes]]:
     """Line number (from 0) and key of each identity, in the order of the lines; ``#`` starts a comment line.
 
-    The last colon divides, so an identity may hold colons. Raises ``CredentialError`` with ``name`` and the line.
+    The last colon divides, so an identity may hold colons. Raises ``CredentialError`` with ``name`` and what is wrong
+    with each line, up to ``MAX_TOLD``.
     """
     table: dict[bytes, tuple[int, bytes]] = {}
+    wrong: list[str] = []
     for at, line in enumerate(content.split(b"\n")):
-        line, number = line.strip(), at + 1
+        line = line.strip()
         if not line or line.startswith(b"#"):
             continue
         identity, colon, digits = line.rpartition(b":")
-        if not colon:
-            raise CredentialError(name, f"line {number}: expected identity:hexkey")
-        try:
-            key = bytes.fromhex(digits.decode("ascii"))
-        except ValueError:
-            raise CredentialError(name, f"line {number}: the key is not hexadecimal") from None
-        problem = psk_problem(identity, key)
+        key, problem = _key(identity, digits) if colon else (b"", "expected identity:hexkey")
+        if not problem and identity in table:
+            problem = f"this identity appeared before, on line {table[identity][0] + 1}"
         if problem:
-            raise CredentialError(name, f"line {number}: {problem}")
-        if identity in table:
-            raise CredentialError(name, f"line {number}: this identity appeared before")
-        table[identity] = at, key
+            wrong.append(f"line {at + 1}: {problem}")
+        else:
+            table[identity] = at, key
+    if wrong:
+        more = f"; and {len(wrong) - MAX_TOLD} more" if len(wrong) > MAX_TOLD else ""
+        raise CredentialError(name, "; ".join(wrong[:MAX_TOLD]) + more)
     return table
+
+
+def _key(identity: bytes, digits: bytes) -> tuple[bytes, str]:
+    """The key, and what is wrong with the line, if anything is."""
+    try:
+        key = bytes.fromhex(digits.decode("ascii"))
+    except ValueError:
+        return b"", "the key is not hexadecimal"
+    return key, psk_problem(identity, key) or ""

@@ -7,6 +7,7 @@ by the dongle's own bounds (window, callback queue), so at most a few kilobytes 
 from __future__ import annotations
 
 import asyncio
+import errno
 import fcntl
 import logging
 import os
@@ -192,13 +193,21 @@ class PtyPort:
         return self._device if self._link is None else str(self._link)
 
     def _open(self) -> None:
-        master, slave = os.openpty()
+        master = -1
         try:
-            tty.setraw(slave, termios.TCSANOW)
-            self._device = os.ttyname(slave)
-        finally:
-            # the host's end: kept closed, so that a host that closes it is noticed (EIO)
-            os.close(slave)
+            master, slave = os.openpty()
+            try:
+                tty.setraw(slave, termios.TCSANOW)
+                self._device = os.ttyname(slave)
+            finally:
+                # the host's end: kept closed, so that a host that closes it is noticed (EIO)
+                os.close(slave)
+        except OSError as error:
+            if master >= 0:
+                os.close(master)
+            if error.errno in (errno.ENOENT, errno.ENODEV, errno.EIO):  # as in a bare chroot
+                raise OSError(error.errno, "no pseudo-terminals: is /dev/pts mounted?") from None
+            raise
         os.set_blocking(master, False)
         fcntl.fcntl(master, fcntl.F_SETFD, fcntl.FD_CLOEXEC)
         self._master = master

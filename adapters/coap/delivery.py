@@ -29,6 +29,7 @@ from gateway.api.model import (
     Peer,
     Reason,
     Receipt,
+    Reset,
     SessionId,
     SurvivingEnd,
     Transmit,
@@ -363,16 +364,7 @@ class Delivery:
     def end_all(self, holder: Peer) -> None:
         """Whoever holds this claim is shut out: its sessions end in its name, and the other ends hear of it."""
         context = self.context
-        for view in context.sessions(holder):
-            context.submit(
-                Close(
-                    id=context.next_id(),
-                    source=holder,
-                    session=view.session,
-                    reason=Reason.DENIED,
-                    received_at=context.now(),
-                )
-            )
+        context.submit(Reset(id=context.next_id(), source=holder, reason=Reason.DENIED, received_at=context.now()))
         box = self.boxes.get(holder.claims[0])
         for downlink in () if box is None else tuple(box.downlinks.values()):
             self.leave(downlink, Reason.DENIED)

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import re
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Iterator, Mapping
+from contextlib import asynccontextmanager, contextmanager
 from hashlib import sha256
 from ipaddress import ip_address
 from pathlib import Path
 from typing import Annotated, Any, ClassVar
 
-from pydantic import BaseModel, ConfigDict, Field, StringConstraints, model_validator
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, WithJsonSchema, model_validator
 
 from adapters.coap.adapter import CoapAdapter
 from adapters.coap.delivery import Waits
@@ -20,7 +20,7 @@ from carriage.coap.config import CoapConfig
 from carriage.coap.message_layer import TransmissionParameters
 from carriage.coap.server import CoapsServer
 from carriage.coap.udp import bind
-from gateway.api.errors import ConfigError, CredentialError, UsageError
+from gateway.api.errors import ConfigError, CredentialError, Gathered, UsageError
 from gateway.api.ports import API_VERSION, Adapter
 from layer.config import AssociationConfig
 from layer.credentials import Credentials, load_private_key, load_psk_file
@@ -36,6 +36,13 @@ _ASSOCIATION = AssociationConfig(retransmit_initial=1.0, handshake_timeout=20.0)
 _CONNECTION = CoapConfig(transmission=TransmissionParameters(max_retransmit=2), max_body=MAX_BODY)
 _FILES = ("psk_file", "certificate_file", "key_file", "trust_file")
 _LISTEN = re.compile(r"^(?P<host>\[[0-9A-Fa-f:.]+\]|[^\[\]:]*)(:(?P<port>[0-9]{1,5}))?$")
+_TEXT = {"type": "string"}
+
+
+def _listen(value: str) -> str:
+    if not _LISTEN.match(value):
+        raise ValueError("expected ADDRESS or ADDRESS:PORT, an IPv6 address in brackets")
+    return value
 
 
 class CoapTable(BaseModel):
@@ -43,7 +50,7 @@ class CoapTable(BaseModel):
 
     model_config = ConfigDict(extra="forbid", strict=True, frozen=True)
 
-    listen: Annotated[str, StringConstraints(pattern=_LISTEN.pattern)] = Field(
+    listen: Annotated[str, AfterValidator(_listen), WithJsonSchema(_TEXT | {"pattern": _LISTEN.pattern})] = Field(
         default=f"[::]:{COAPS_PORT}", description="ADDRESS or ADDRESS:PORT (UDP) that coaps clients come to."
     )
     psk_file: str | None = Field(
@@ -88,12 +95,17 @@ class CoapTable(BaseModel):
 
     @model_validator(mode="after")
     def _credentials(self) -> CoapTable:
-        if (self.certificate_file is None) != (self.key_file is None):
-            raise ValueError("expected certificate_file and key_file, both or neither")
-        if self.psk_file is None and self.certificate_file is None:
-            raise ValueError("expected psk_file, or certificate_file with key_file and trust_file")
-        if self.certificate_file is not None and self.trust_file is None:
-            raise ValueError("expected trust_file beside certificate_file: clients' certificates must end at an anchor")
+        wrong = {
+            "expected certificate_file and key_file, both or neither": (self.certificate_file is None)
+            != (self.key_file is None),
+            "expected psk_file, or certificate_file with key_file and trust_file": self.psk_file is None
+            and self.certificate_file is None,
+            "expected trust_file beside certificate_file: clients' certificates must end at an anchor": self.trust_file
+            is None
+            and self.certificate_file is not None,
+        }
+        if found := [expected for expected, so in wrong.items() if so]:
+            raise ValueError(*found)
         return self
 
 
@@ -106,8 +118,7 @@ class CoapPlugin:
 
     def configure(self, table: Any, base: Path) -> Adapter:
         assert isinstance(table, CoapTable)
-        host, port = _address(table.listen)
-        terms = _terms(table, base)
+        host, port, terms = _parts(table, base)
 
         def listener() -> DtlsListener:
             return DtlsListener(
@@ -142,6 +153,18 @@ class CoapPlugin:
         return CoapAdapter(serve, waits, terms)
 
 
+def _parts(table: CoapTable, base: Path) -> tuple[str, int, Terms]:
+    found = Gathered()
+    address, terms = None, None
+    with found:
+        address = _address(table.listen)
+    with found:
+        terms = _terms(table, base)
+    found.tell()
+    assert address is not None and terms is not None
+    return *address, terms
+
+
 def _address(listen: str) -> tuple[str, int]:
     found = _LISTEN.match(listen)
     assert found is not None
@@ -157,22 +180,32 @@ def _address(listen: str) -> tuple[str, int]:
 
 def _terms(table: CoapTable, base: Path) -> Terms:
     files = {key: base / name for key in _FILES if (name := getattr(table, key)) is not None}
-    key, private, psks = "psk_file", None, None
+    found = Gathered()
+    private, psks = None, None
+    if "psk_file" in files:
+        with found, _at("psk_file", files):
+            psks = load_psk_file(files["psk_file"], may_be_empty=True)
+    chain = files.get("certificate_file")
+    if "key_file" in files:
+        with found, _at("key_file", files):
+            private = load_private_key(files["key_file"])
+        chain = chain if private is not None else None  # without its key it can't be judged
+    anchors: Path | None = files.get("trust_file")
+    with found, _at("trust_file", files):
+        Credentials(trust_anchors=anchors)
+    with found, _at("certificate_file", files):
+        Credentials(certificate_chain=chain, private_key=private)
+    found.tell()
+    credentials = Credentials(certificate_chain=chain, private_key=private, trust_anchors=anchors, psk_lookup=psks)
+    others = tuple(sha256(path.read_bytes()).digest() for name, path in files.items() if name != "psk_file")
+    return Terms(credentials, psks or {}, (table, others))
+
+
+@contextmanager
+def _at(key: str, files: Mapping[str, Path]) -> Iterator[None]:
+    """A credential that can't be used is a mistake of the key that names its file, else of ``key``."""
     try:
-        if key in files:
-            psks = load_psk_file(files[key], may_be_empty=True)
-        key = "key_file"
-        if key in files:
-            private = load_private_key(files[key])
-        key = "certificate_file"
-        credentials = Credentials(
-            certificate_chain=files.get(key),
-            private_key=private,
-            trust_anchors=files.get("trust_file"),
-            psk_lookup=psks,
-        )
+        yield
     except CredentialError as error:
         named = next((name for name, path in files.items() if str(path) == error.path), key)
         raise ConfigError(named, str(error)) from None
-    others = tuple(sha256(path.read_bytes()).digest() for name, path in files.items() if name != "psk_file")
-    return Terms(credentials, psks or {}, (table, others))

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import re
+from dataclasses import replace
 from pathlib import Path
 from typing import Annotated, Any, ClassVar, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, StringConstraints, model_validator
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StringConstraints, WithJsonSchema, model_validator
 
 from adapters.mqtt.adapter import MqttAdapter
 from adapters.mqtt.devices.devices import DeviceOptions
@@ -14,8 +15,8 @@ from adapters.mqtt.devices.topics import HomeSpace, overlap
 from adapters.mqtt.link import SCHEME
 from carriage.mqtt.options import MqttOptions, TlsOptions
 from carriage.mqtt.topics import TopicSpace
-from carriage.mqtt.wire import tls_context
-from gateway.api.errors import ConfigError, CredentialError, UsageError
+from carriage.mqtt.wire import tls_mistakes
+from gateway.api.errors import ConfigError, CredentialError, Gathered, UsageError
 from gateway.api.ports import API_VERSION, Adapter
 from layer.credentials import load_private_key, read_secret
 
@@ -23,6 +24,13 @@ _PLAIN_PORT = 1883
 _TLS_PORT = 8883
 _FILES = ("ca_file", "certificate_file", "key_file")
 _HOST_PORT = re.compile(r"^(?P<host>\[[0-9A-Fa-f:.]+\]|[^\[\]:]+)(:(?P<port>[0-9]{1,5}))?$")
+_TEXT = {"type": "string"}
+
+
+def _host_port(value: str) -> str:
+    if not _HOST_PORT.match(value):
+        raise ValueError("expected HOST or HOST:PORT, without mqtts:// (and an IPv6 address in brackets)")
+    return value
 
 
 class DevicesConfig(BaseModel):
@@ -41,7 +49,7 @@ class MqttConfig(BaseModel):
 
     model_config = ConfigDict(extra="forbid", strict=True, frozen=True)
 
-    broker: Annotated[str, StringConstraints(pattern=_HOST_PORT.pattern)] = Field(
+    broker: Annotated[str, AfterValidator(_host_port), WithJsonSchema(_TEXT | {"pattern": _HOST_PORT.pattern})] = Field(
         description="HOST or HOST:PORT of the broker; the port is 8883 with TLS and 1883 without."
     )
     tls: bool = Field(default=True, description="TLS to the broker. Without it passwords cross the network in clear.")
@@ -86,14 +94,17 @@ class MqttConfig(BaseModel):
 
     @model_validator(mode="after")
     def _pairs(self) -> MqttConfig:
-        if (self.certificate_file is None) != (self.key_file is None):
-            raise ValueError("expected certificate_file and key_file, both or neither")
-        if self.password_file is not None and self.user is None:
-            raise ValueError("expected user beside password_file")
-        if not self.tls and (self.ca_file or self.certificate_file):
-            raise ValueError("expected tls: true beside ca_file or certificate_file")
-        if not self.broker_acl and self.devices is None:
-            raise ValueError("expected broker_acl: true (for sessions) or devices (for topics of devices), or both")
+        wrong = {
+            "expected certificate_file and key_file, both or neither": (self.certificate_file is None)
+            != (self.key_file is None),
+            "expected user beside password_file": self.password_file is not None and self.user is None,
+            "expected tls: true beside ca_file or certificate_file": not self.tls
+            and bool(self.ca_file or self.certificate_file),
+            "expected broker_acl: true (for sessions) or devices (for topics of devices), or both": not self.broker_acl
+            and self.devices is None,
+        }
+        if found := [expected for expected, so in wrong.items() if so]:
+            raise ValueError(*found)
         return self
 
 
@@ -106,24 +117,34 @@ class MqttPlugin:
 
     def configure(self, table: Any, base: Path) -> Adapter:
         assert isinstance(table, MqttConfig)
-        found = _HOST_PORT.match(table.broker)
-        assert found is not None
-        host = found["host"].strip("[]")
-        port = int(found["port"] or (_TLS_PORT if table.tls else _PLAIN_PORT))
-        if not 0 < port < 65536:
-            raise ConfigError("broker", "expected a port from 1 to 65535")
-        try:
-            topics = TopicSpace(table.prefix)
-        except UsageError as error:
-            raise ConfigError("prefix", f"expected {error}") from None
-        devices = None if table.devices is None else _devices(table.devices, table.prefix, host)
+        parts = _HOST_PORT.match(table.broker)
+        assert parts is not None
+        host = parts["host"].strip("[]")
+        port = int(parts["port"] or (_TLS_PORT if table.tls else _PLAIN_PORT))
+        found = Gathered()
+        with found:
+            if not 0 < port < 65536:
+                raise ConfigError("broker", "expected a port from 1 to 65535")
+        topics, devices, password, tls = None, None, None, None
+        with found:
+            topics = _topics(table.prefix)
+        for check in (_check_base, _check_discovery):
+            with found:
+                check(table)
+        with found:
+            password = _password(base, table.password_file)
+        if table.tls:
+            tls = _tls(table, base, found)
+        found.tell()
+        assert topics is not None
+        devices = None if table.devices is None else _devices(table.devices, host)
         options = MqttOptions(
             host=host,
             port=port,
             client_id=table.client_id,
             username=table.user,
-            password=_password(base, table.password_file),
-            tls=_tls(table, base) if table.tls else None,
+            password=password,
+            tls=tls,
             version=table.version,
             fallback=True,
             keepalive=table.keepalive,
@@ -135,16 +156,37 @@ class MqttPlugin:
         return MqttAdapter(options, topics_of_sessions, devices, return_within=table.return_within)
 
 
-def _devices(table: DevicesConfig, prefix: str, host: str) -> DeviceOptions:
-    for key, value in (("base", table.base), ("discovery_prefix", table.discovery_prefix)):
-        try:
-            HomeSpace(value)
-        except UsageError as error:
-            raise ConfigError(f"devices.{key}", f"expected {error}") from None
-        if overlap(value, prefix):
-            raise ConfigError(f"devices.{key}", f"expected topics of its own, {prefix} is the prefix of sessions")
-    if overlap(table.base, table.discovery_prefix):
-        raise ConfigError("devices.discovery_prefix", f"expected topics of its own, {table.base} is the devices' base")
+def _topics(prefix: str) -> TopicSpace:
+    try:
+        return TopicSpace(prefix)
+    except UsageError as error:
+        raise ConfigError("prefix", f"expected {error}") from None
+
+
+def _check_base(table: MqttConfig) -> None:
+    if table.devices is not None:
+        _check_space("devices.base", table.devices.base, table.prefix)
+
+
+def _check_discovery(table: MqttConfig) -> None:
+    if table.devices is None:
+        return
+    key, value = "devices.discovery_prefix", table.devices.discovery_prefix
+    _check_space(key, value, table.prefix)
+    if overlap(table.devices.base, value):
+        raise ConfigError(key, f"expected topics of its own, {table.devices.base} is the devices' base")
+
+
+def _check_space(key: str, value: str, prefix: str) -> None:
+    try:
+        HomeSpace(value)
+    except UsageError as error:
+        raise ConfigError(key, f"expected {error}") from None
+    if overlap(value, prefix):
+        raise ConfigError(key, f"expected topics of its own, {prefix} is the prefix of sessions")
+
+
+def _devices(table: DevicesConfig, host: str) -> DeviceOptions:
     return DeviceOptions(
         base=table.base,
         discovery_prefix=table.discovery_prefix if table.home_assistant else None,
@@ -167,21 +209,22 @@ def _password(base: Path, name: str | None) -> str | None:
     return password
 
 
-def _tls(table: MqttConfig, base: Path) -> TlsOptions:
+def _tls(table: MqttConfig, base: Path, found: Gathered) -> TlsOptions:
     files = {key: str(base / name) for key in _FILES if (name := getattr(table, key)) is not None}
-    key = "key_file"
-    try:
-        if key in files:
-            load_private_key(files[key])
-        key = "ca_file"
-        options = TlsOptions(
-            ca_file=files.get("ca_file"),
-            cert_file=files.get("certificate_file"),
-            key_file=files.get("key_file"),
-            server_name=table.server_name,
-        )
-        tls_context(options)  # files that can't be used show now
-    except CredentialError as error:
-        named = next((name for name, path in files.items() if path == error.path), key)
-        raise ConfigError(named, str(error)) from None
+    options = TlsOptions(
+        ca_file=files.get("ca_file"),
+        cert_file=files.get("certificate_file"),
+        key_file=files.get("key_file"),
+        server_name=table.server_name,
+    )
+    wrong = []
+    if "key_file" in files:
+        try:
+            load_private_key(files["key_file"])
+        except CredentialError as error:
+            wrong.append(error)
+            options = replace(options, cert_file=None, key_file=None)  # without its key it can't be judged
+    for mistake in (*wrong, *tls_mistakes(options)):
+        with found:
+            raise ConfigError(next(name for name, path in files.items() if path == mistake.path), str(mistake))
     return options

@@ -10,7 +10,8 @@ import asyncio
 import logging
 import secrets
 from collections import deque
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from pathlib import Path
 from random import SystemRandom
 from typing import Any, Final
 
@@ -20,10 +21,11 @@ from adapters.zigbee.air import BlankDongleError, Device, Settings
 from adapters.zigbee.clusters import TABLE, Table
 from adapters.zigbee.config import ZigbeeConfig
 from adapters.zigbee.conversation import Conversation
-from adapters.zigbee.coordinator import LINK_KEY_OVERHEAD, Coordinator
+from adapters.zigbee.coordinator import LINK_KEY_OVERHEAD, Coordinator, recorded
 from adapters.zigbee.deadlines import Deadlines
+from adapters.zigbee.doubts import doubts
 from adapters.zigbee.memory import TunnelMemory
-from adapters.zigbee.network import ForeignNetworkError
+from adapters.zigbee.network import ForeignNetworkError, described
 from adapters.zigbee.restart import resume
 from adapters.zigbee.semantics import Semantics
 from adapters.zigbee.sending import Frame, Sender
@@ -35,6 +37,7 @@ from carriage.zigbee.tunnel import TunnelEndpoint
 from carriage.zigbee.tunnel_table import TunnelIds
 from carriage.zigbee.tunneling import TransferError
 from gateway.api.errors import PeerError, TransportError
+from gateway.api.facts import PolicyFacts
 from gateway.api.link import meets
 from gateway.api.model import (
     Address,
@@ -76,6 +79,19 @@ _JITTER = SystemRandom()
 _Key = tuple[str, int, bool]
 
 
+def settings_of(config: ZigbeeConfig, state_dir: Path) -> Settings:
+    """What a start of the dongle needs, of a config whose path is resolved."""
+    return Settings(
+        path=config.path,
+        baudrate=config.baudrate,
+        flow_control=config.flow_control,
+        channel=config.channel,
+        database=state_dir / DATABASE,
+        interview=config.limits.interview,
+        start=config.limits.start,
+    )
+
+
 class ZigbeeAdapter:
     """One dongle. See ``gateway.api.ports.Adapter``."""
 
@@ -105,6 +121,8 @@ class ZigbeeAdapter:
         self._link = "down"
         self._foreign: ForeignNetworkError | None = None
         """The dongle held another network the last time."""
+        self._trouble = "the dongle is being started"
+        """Why it isn't known what the dongle holds; empty if it is blank."""
         self._away: asyncio.TimerHandle | None = None
         """Runs while the dongle is away, until that is for longer than ``AWAY``."""
         self._gone = False
@@ -149,15 +167,7 @@ class ZigbeeAdapter:
 
     async def _keep_up(self, context: AdapterContext) -> None:
         config, limits = self._config, self._config.limits
-        settings = Settings(
-            path=config.path,
-            baudrate=config.baudrate,
-            flow_control=config.flow_control,
-            channel=config.channel,
-            database=context.state_dir / DATABASE,
-            interview=limits.interview,
-            start=limits.start,
-        )
+        settings = settings_of(config, context.state_dir)
         may_form = config.form == "if-blank"
         pauses = Pauses(limits.reconnect_first, limits.reconnect_most, _JITTER.random)
         while True:
@@ -167,9 +177,9 @@ class ZigbeeAdapter:
                 radio = await Coordinator.start(settings, self, may_form=may_form)
             except BlankDongleError:
                 self._fault(context, f"{config.path}: {_BLANK}")
+                self._trouble = ""
             except ForeignNetworkError as failure:
-                self._foreign = failure
-                self._fault(context, str(failure))
+                self._fault(context, str(failure), failure)
             except TransportError as failure:
                 self._fault(context, str(failure))
             else:
@@ -194,8 +204,8 @@ class ZigbeeAdapter:
             self._away.cancel()
             self._away = None
 
-    def _fault(self, context: AdapterContext, text: str) -> None:
-        self._link = "down"
+    def _fault(self, context: AdapterContext, text: str, foreign: ForeignNetworkError | None = None) -> None:
+        self._link, self._trouble, self._foreign = "down", text, foreign
         _LOG.debug("%s", text)  # whoever runs us tells it once, not at each attempt
         context.fault(text)
 
@@ -518,6 +528,9 @@ class ZigbeeAdapter:
         if self._semantics is not None:
             self._semantics.refresh(device)
 
+    def doubts(self, facts: PolicyFacts) -> Iterator[tuple[str, str]]:
+        return doubts(facts, self._config)
+
     def status(self) -> Mapping[str, Any]:
         radio, sender = self._radio, self._sender
         return {
@@ -536,11 +549,23 @@ class ZigbeeAdapter:
 
     async def command(self, name: str, arguments: Mapping[str, Any]) -> Mapping[str, Any]:
         radio = self._radio
+        if name == "network":
+            return self._network()
         if name not in COMMANDS:
-            raise PeerError(f"the zigbee adapter knows {', '.join(sorted(COMMANDS))}")
+            raise PeerError(f"the zigbee adapter knows {', '.join(sorted((*COMMANDS, 'network')))}")
         if radio is None or self._semantics is None:
             raise PeerError("the dongle is not there now")
-        return await COMMANDS[name](radio, self._semantics, arguments)
+        answer = await COMMANDS[name](radio, self._semantics, arguments)
+        return {**answer, "note": radio.note} if name == "devices" and radio.note else answer
+
+    def _network(self) -> Mapping[str, Any]:
+        radio, foreign = self._radio, self._foreign
+        if foreign is not None:
+            return described(foreign.ours, foreign.held)
+        if radio is not None:
+            return described(radio.identity, radio.identity)
+        assert self._context is not None
+        return described(recorded(self._context.state_dir / DATABASE), None, self._trouble)
 
 
 class _Report:

@@ -111,25 +111,6 @@ def clean(text: object, limit: int = 64) -> str:
     return "".join(c if c.isprintable() else "?" for c in str(text)[:limit])
 
 
-_HINTS: Final = {
-    FileNotFoundError: "there is no such device: is the dongle plugged in?",
-    PermissionError: "denied, or in use: is the daemon's user in the group dialout, and nothing else on the port?",
-    TimeoutError: "the dongle doesn't answer: wrong baudrate or flow_control, or not an EmberZNet dongle?",
-    ConnectionRefusedError: "nothing listens there",
-}
-
-
-def describe(exc: BaseException, path: str) -> str:
-    """One line on a fault of the link, without what the libraries may have put into the exception."""
-    for known in (exc, exc.__cause__):
-        for kind, hint in _HINTS.items():
-            if isinstance(known, kind):
-                return f"{path}: {hint}"
-    cause = exc.__cause__ or exc
-    detail = cause.strerror if isinstance(cause, OSError) and cause.strerror else type(cause).__name__
-    return f"{path}: {detail}"
-
-
 def timestamp(seconds: float | None) -> str | None:
     """``last_seen`` as ISO 8601 in UTC."""
     return None if seconds is None else datetime.fromtimestamp(seconds, UTC).isoformat(timespec="seconds")

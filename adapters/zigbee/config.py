@@ -7,7 +7,9 @@ from typing import Annotated, Final, Literal
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
+from adapters.zigbee.path import checked
 from carriage.zigbee.events import Post
+from gateway.api.eui64 import parse_eui64
 from gateway.api.model import ContentKind
 
 MAX_EUI64: Final = (1 << 64) - 1
@@ -18,17 +20,7 @@ def eui64_text(value: int) -> str:
     return value.to_bytes(8, "big").hex(":")
 
 
-def _canonical_eui64(text: str) -> str:
-    parts = text.lower().split(":")
-    if len(parts) != 8 or not all(len(part) == 2 for part in parts):
-        raise ValueError("expected an EUI64 like 00:0d:6f:00:0b:5d:e3:b6")
-    try:
-        return bytes.fromhex("".join(parts)).hex(":")
-    except ValueError:
-        raise ValueError("expected an EUI64 like 00:0d:6f:00:0b:5d:e3:b6") from None
-
-
-Eui64 = Annotated[str, AfterValidator(_canonical_eui64)]
+Eui64 = Annotated[str, AfterValidator(parse_eui64)]
 ProtocolId = Annotated[int, Field(ge=200, le=254)]
 """Tunnelling protocol ids that the Smart Energy standard (D.6.2.2) leaves to manufacturers."""
 
@@ -128,8 +120,8 @@ class PresenceTimes(_Table):
 class ZigbeeConfig(_Table):
     """The table of one ZigBee adapter."""
 
-    path: Annotated[str, Field(min_length=1)]
-    """Serial device (best the stable name under /dev/serial/by-id), or ``socket://host:port``."""
+    path: Annotated[str, Field(min_length=1), AfterValidator(checked)]
+    """Serial device (best the stable name under /dev/serial/by-id), or ``socket://host:port`` (or ``tcp://``)."""
     baudrate: Annotated[int, Field(ge=9600, le=2_000_000)] = 115200
     """Symbols per second, as the dongle's firmware has it; it doesn't matter on a TCP port."""
     flow_control: Literal["hardware", "software"] = "software"

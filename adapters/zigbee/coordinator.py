@@ -10,6 +10,7 @@ import logging
 import os
 import sqlite3
 import time
+import traceback
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -18,11 +19,12 @@ from typing import Any, Final
 
 from adapters.zigbee import device_table as table
 from adapters.zigbee import radio
-from adapters.zigbee.air import BlankDongleError, Device, RadioEvents, Settings, describe
-from adapters.zigbee.backups import AddressError
+from adapters.zigbee.air import BlankDongleError, Device, RadioEvents, Settings
+from adapters.zigbee.backups import AddressError, held, in_database, network_of
 from adapters.zigbee.database import refuse_newer
+from adapters.zigbee.faults import describe
 from adapters.zigbee.members import FILE, Members
-from adapters.zigbee.network import ForeignNetworkError
+from adapters.zigbee.network import ForeignNetworkError, Network
 from adapters.zigbee.sending import Frame, Outcome
 from carriage.zigbee import foundation, zcl, zdo
 from carriage.zigbee.tunneling import CLUSTER_ID
@@ -86,12 +88,27 @@ class _Unfinished:
     pause: float = INTERVIEW_INTERVAL
 
 
+def _place(exc: BaseException) -> str:
+    """Where an exception was raised, for a log line."""
+    frames = traceback.extract_tb(exc.__traceback__)
+    return "?" if not frames else f"{Path(frames[-1].filename).name}:{frames[-1].lineno}"
+
+
 def _protect(database: Path) -> None:
     """The database and what lies beside it for nobody else; SQLite gives its journals the mode of the database."""
     database.parent.chmod(0o700)
     os.close(os.open(database, os.O_CREAT | os.O_RDWR | os.O_CLOEXEC, 0o600))
     for path in database.parent.glob(database.name + "*"):
         path.chmod(0o600)
+
+
+def recorded(database: Path) -> Network | None:
+    """Our network as the database knows it."""
+    try:
+        backup = in_database(database)
+    except sqlite3.Error:
+        return None
+    return None if backup is None else network_of(backup)
 
 
 class Coordinator:
@@ -146,6 +163,7 @@ class Coordinator:
             text = f"{settings.database}: not a sound database: put a copy back, or move it away and let devices rejoin"
             raise TransportError(text, transient=False) from exc
         except Exception as exc:  # the libraries raise almost anything, AssertionError and bare Exception included
+            _LOG.debug("the start ended with %s in %s", type(exc).__name__, _place(exc))
             raise TransportError(describe(exc, settings.path), transient=True) from exc
         return coordinator
 
@@ -206,6 +224,11 @@ class Coordinator:
     def network(self) -> dict[str, Any]:
         """Channel, PAN id and firmware, without keys; empty while the radio is down."""
         return {} if self._app is None else radio.network(self._app)
+
+    @property
+    def identity(self) -> Network | None:
+        """The network that the dongle holds; None while the radio is down."""
+        return None if self._app is None else held(self._app)
 
     @property
     def counters(self) -> dict[str, int]:

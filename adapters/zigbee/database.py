@@ -23,9 +23,9 @@ def refuse_newer(path: Path) -> None:
     if version > zigpy.appdb.DB_VERSION:
         raise ConfigError(
             "",
-            f"expected a ZigBee database of form {zigpy.appdb.DB_VERSION} or older, and {path} has form {version}, of a "
-            "newer zigpy: install the newer version of atls-gateway again, or put back the backup that was made before "
-            "the upgrade (atls-gateway restore FILE)",
+            f"expected a ZigBee database of form {zigpy.appdb.DB_VERSION} or older, and {path} has form {version}, of "
+            "a newer zigpy: install the newer version of atls-gateway again, or put back the backup that was made "
+            "before the upgrade (atls-gateway restore FILE)",
         )
 
 

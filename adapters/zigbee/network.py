@@ -54,14 +54,26 @@ class Network:
         return f"PAN 0x{self.pan_id:04x}, extended PAN {self.extended_pan_id}, coordinator {self.coordinator}"
 
 
+def described(ours: Network | None, dongle: Network | None, fault: str = "") -> dict[str, Any]:
+    """The answer to ``network``: ``ours`` is the store's, null if there is none; ``dongle`` is what the dongle holds,
+    null if it is blank or, with a ``fault``, not known. ``same``: there is nothing to decide."""
+    return {
+        "ours": None if ours is None else ours.shown(),
+        "dongle": None if dongle is None else dongle.shown(),
+        "same": ours is not None and dongle is not None and dongle.is_ours(ours),
+        "copy": ours is not None and dongle is not None and dongle.is_same(ours) and not dongle.is_ours(ours),
+        "fault": fault,
+    }
+
+
 class ForeignNetworkError(Exception):
     """The dongle holds another network than the store. Nothing was changed, and nothing of it was listened to."""
 
     def __init__(self, held: Network, ours: Network) -> None:
         self.held = held
         self.ours = ours
-        copy = ", a copy with the same key," if held.is_same(ours) else ""
+        other = "a copy of our network" if held.is_same(ours) else "another network"
         super().__init__(
-            f"the dongle holds network {held}{copy} but ours is {ours}. Plug ours in, or stop the gateway and run "
+            f"the dongle holds {other} ({held}); ours is {ours}. Plug our dongle in, or stop the gateway and run "
             "`atls-gateway network adopt` (keep the dongle's) or `atls-gateway network restore` (write ours to it)"
         )

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import ClassVar
+from typing import Any, ClassVar
 
-from adapters.zigbee.adapter import ZigbeeAdapter
+from adapters.zigbee.adapter import ZigbeeAdapter, settings_of
 from adapters.zigbee.config import ZigbeeConfig
-from gateway.api.errors import ConfigError
+from adapters.zigbee.path import EXPECTED, misplaced
+from gateway.api.errors import ConfigError, PeerError
 from gateway.api.ports import API_VERSION
 
 
@@ -30,4 +31,23 @@ class ZigbeePlugin:
         limits = table.limits
         if limits.sleepy_in_flight >= limits.in_flight:
             raise ConfigError("limits.sleepy_in_flight", "expected less than limits.in_flight")
-        return ZigbeeAdapter(table.located(base))
+        located = table.located(base)
+        if wrong := misplaced(located.path):
+            raise ConfigError("path", f"{EXPECTED}; this is {wrong}")
+        return ZigbeeAdapter(located)
+
+    async def maintain(
+        self,
+        table: ZigbeeConfig,
+        base: Path,
+        state_dir: Path,
+        command: str,
+        arguments: Mapping[str, Any],
+        tell: Callable[[str], None],
+    ) -> Mapping[str, Any]:
+        """See ``gateway.api.ports.MaintainedPlugin``: ``network``, ``network-adopt`` and ``network-restore``."""
+        from adapters.zigbee.maintenance import COMMANDS, carry_out
+
+        if command not in COMMANDS:
+            raise PeerError(f"the zigbee adapter knows {', '.join(sorted(COMMANDS))}")
+        return await carry_out(command, arguments, settings_of(table.located(base), state_dir), tell)

@@ -11,6 +11,7 @@ import asyncio
 import logging
 from collections.abc import AsyncIterator, Callable
 from contextlib import AbstractContextManager, asynccontextmanager
+from pathlib import Path
 from typing import Any, Final, Protocol
 
 import bellows.ash
@@ -26,8 +27,9 @@ import zigpy.profiles.zha
 import zigpy.types
 
 from adapters.zigbee import backups
-from adapters.zigbee.air import Settings, clean, describe
+from adapters.zigbee.air import Settings, clean
 from adapters.zigbee.device_table import is_sleepy
+from adapters.zigbee.faults import describe
 from adapters.zigbee.fragments import Key, Reassembly
 from adapters.zigbee.network import ForeignNetworkError
 from adapters.zigbee.sending import BUSY_WAITS, Frame, Outcome
@@ -165,7 +167,7 @@ class Application(bellows.zigbee.application.ControllerApplication):
     """bellows' application with our hooks. What is declared here is set before anything is started."""
 
     hooks: Hooks | None = None
-    """None: only the dongle itself is asked, and nothing that comes by radio is listened to."""
+    """None: only the dongle itself is asked and heard, and nothing that comes by radio."""
     lost: asyncio.Future[str]
     """Why the link ended."""
     whole: Reassembly
@@ -208,7 +210,7 @@ class Application(bellows.zigbee.application.ControllerApplication):
 
     def packet_received(self, packet: Any) -> None:
         # register_packet_callback would be zigpy's way, but bellows never calls it.
-        if self.hooks is not None and self.hooks.packet(self, packet):
+        if sender_nwk(packet) == 0 if self.hooks is None else self.hooks.packet(self, packet):
             super().packet_received(packet)
 
     def connection_lost(self, exc: BaseException | None) -> None:
@@ -251,7 +253,7 @@ class Application(bellows.zigbee.application.ControllerApplication):
         await zigpy.application.ControllerApplication.permit(self, 0, node)
 
 
-def _application_config(settings: Settings, *, watchdog: bool) -> dict[str, Any]:
+def _application_config(settings: Settings, database: Path | None, *, watchdog: bool) -> dict[str, Any]:
     return {
         zigpy.config.CONF_WATCHDOG_ENABLED: watchdog,
         zigpy.config.CONF_DEVICE: {
@@ -259,7 +261,7 @@ def _application_config(settings: Settings, *, watchdog: bool) -> dict[str, Any]
             zigpy.config.CONF_DEVICE_BAUDRATE: settings.baudrate,
             zigpy.config.CONF_DEVICE_FLOW_CONTROL: settings.flow_control,
         },
-        zigpy.config.CONF_DATABASE: str(settings.database),
+        zigpy.config.CONF_DATABASE: None if database is None else str(database),
         zigpy.config.CONF_NWK: {zigpy.config.CONF_NWK_CHANNEL: settings.channel},
         zigpy.config.CONF_MAX_CONCURRENT_REQUESTS: _ZIGPY_CONCURRENCY,
         # zigpy would fetch firmware lists from the internet, and scan the network's topology every four hours.
@@ -306,7 +308,7 @@ async def start(settings: Settings, hooks: Hooks) -> Application:
 
     Raises NotFormed; ForeignNetworkError, with nothing stored or listened to; and whatever bellows and zigpy may raise:
     almost anything."""
-    app = await _loaded(settings, watchdog=True)
+    app = await _loaded(settings, settings.database, watchdog=True)
     try:
         app.hooks = hooks
         app.add_listener(hooks)
@@ -320,22 +322,24 @@ async def start(settings: Settings, hooks: Hooks) -> Application:
 
 
 @asynccontextmanager
-async def opened(settings: Settings) -> AsyncIterator[Application]:
+async def opened(settings: Settings, database: Path | None) -> AsyncIterator[Application]:
     """The dongle to be asked and written to, its radio not listened to. Raises as ``start``, but not the first two.
+
+    ``database``: zigpy's, if the network is to be recorded there.
 
     It isn't watched: bellows would ask a dongle for its counters that writing a network has in reset, and log an alarm.
     """
-    app = await _loaded(settings, watchdog=False)
+    app = await _loaded(settings, database, watchdog=False)
     try:
         async with asyncio.timeout(settings.start):
             await app.connect()
         yield app
     finally:
-        await app.shutdown()
+        await stop(app)
 
 
-async def _loaded(settings: Settings, *, watchdog: bool) -> Application:
-    app = Application(_application_config(settings, watchdog=watchdog))
+async def _loaded(settings: Settings, database: Path | None, *, watchdog: bool) -> Application:
+    app = Application(_application_config(settings, database, watchdog=watchdog))
     app.lost = asyncio.get_running_loop().create_future()
     app.whole = Reassembly()
     # zigpy would leave the database open where it is cancelled while it loads.
@@ -353,7 +357,7 @@ async def form(settings: Settings, tell: Callable[[str], None]) -> None:
     """Give a blank dongle the network of the last backup, or else a new one. The dongle is to be started anew after.
 
     ``tell`` gets a line before each long step. AddressError where the backup's coordinator can't be made of it."""
-    async with opened(settings) as app, asyncio.timeout(settings.start):
+    async with opened(settings, settings.database) as app, asyncio.timeout(settings.start):
         if await backups.ask(app) is not None:
             return  # it has got one meanwhile, which ``start`` looks at
         ours = backups.last(app)

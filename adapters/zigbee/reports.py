@@ -11,6 +11,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from typing import Final
 
+from adapters.zigbee import device_ids
 from adapters.zigbee.air import LINK_KEY, NETWORK_KEY, Device
 from adapters.zigbee.clusters import Row, Table
 from carriage.zigbee import foundation
@@ -133,7 +134,8 @@ def model_of(device: Device, table: Table, notes: Notes) -> Model:
                     name = f"{name}_{endpoint.number}"
                 if name in slots or len(slots) >= MAX_PROPERTIES:
                     continue
-                slot = slots[name] = Slot(replace(row.property, name=name), endpoint.number, row, row.type)
+                found = device_ids.described(row.property, endpoint.profile, endpoint.device_id)
+                slot = slots[name] = Slot(replace(found, name=name), endpoint.number, row, row.type)
                 places.setdefault(slot.place, {})[row.attribute] = slot
     return Model(
         eui64=device.eui64,

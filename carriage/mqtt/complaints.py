@@ -28,14 +28,18 @@ class Complaints:
         if self._rate.permits(asyncio.get_running_loop().time()):
             _LOG.warning("%s: %s (%d so far)", self._what, text, self.count)
 
-    def over(self, failure: Exception) -> None:
-        """A PeerError says itself what is wrong; of any other its class and place, since its text may quote content."""
+    def over(self, failure: Exception, topic: str = "") -> None:
+        """A PeerError says itself what is wrong; of any other its class and place, since its text may quote content.
+
+        ``topic``: where the message came, if that is to be said.
+        """
+        at = f" on {clean(topic)}" if topic else ""
         if isinstance(failure, PeerError):
-            self.add(str(failure))
+            self.add(f"{failure}{at}")
             return
         frames = traceback.extract_tb(failure.__traceback__, -1)  # the innermost
         place = f" at {frames[-1].name}, line {frames[-1].lineno}" if frames else ""
-        self.add(f"{type(failure).__name__}{place}")
+        self.add(f"{type(failure).__name__}{place}{at}")
 
 
 def clean(text: str) -> str:

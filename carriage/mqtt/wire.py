@@ -10,6 +10,7 @@ import asyncio
 import os
 import socket
 import ssl
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Final
 
@@ -132,32 +133,53 @@ def tls_context(options: TlsOptions) -> ssl.SSLContext:
     """
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
     context.minimum_version = ssl.TLSVersion.TLSv1_2
-    for name in filter(None, (options.ca_file, options.cert_file, options.key_file)):
-        _can_be_opened(name)  # OpenSSL would not say which one it was, and why
-    if options.ca_file is None:
-        context.load_default_certs()
-    else:
-        try:
-            context.load_verify_locations(options.ca_file)
-        except OSError as failure:  # ssl.SSLError is one
-            raise CredentialError(options.ca_file, "holds no CA certificate in PEM that can be read") from failure
-    if options.cert_file is not None:
-        try:
-            context.load_cert_chain(options.cert_file, options.key_file, password=_no_password)
-        except (OSError, ValueError) as failure:
-            raise CredentialError(
-                options.cert_file, "holds no PEM certificate that belongs to its (unencrypted) private key"
-            ) from failure
+    _trust(context, options)
+    _identify(context, options)
     return context
 
 
-def _can_be_opened(name: str) -> None:
+def tls_mistakes(options: TlsOptions) -> Iterator[CredentialError]:
+    """All that is wrong with the files, of which ``tls_context`` raises the first."""
+    for step in (_trust, _identify):
+        try:
+            step(ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT), options)
+        except CredentialError as error:
+            yield error
+
+
+def _trust(context: ssl.SSLContext, options: TlsOptions) -> None:
+    if options.ca_file is None:
+        context.load_default_certs()
+        return
+    _readable(options.ca_file)
+    try:
+        context.load_verify_locations(options.ca_file)
+    except OSError as failure:  # ssl.SSLError is one
+        raise CredentialError(options.ca_file, "holds no CA certificate in PEM that can be read") from failure
+
+
+def _identify(context: ssl.SSLContext, options: TlsOptions) -> None:
+    if options.cert_file is None:
+        return
+    for name in filter(None, (options.cert_file, options.key_file)):
+        _readable(name)
+    try:
+        context.load_cert_chain(options.cert_file, options.key_file, password=_no_password)
+    except (OSError, ValueError) as failure:
+        raise CredentialError(
+            options.cert_file, "holds no PEM certificate that belongs to its (unencrypted) private key"
+        ) from failure
+
+
+def _readable(name: str) -> None:
+    """OpenSSL doesn't say why it can't open a file; the system does."""
     try:
         with Path(name).open("rb"):
             pass
-    except (OSError, ValueError) as failure:
-        why = (failure.strerror if isinstance(failure, OSError) else None) or type(failure).__name__
-        raise CredentialError(name, f"can't be opened: {why}") from None
+    except OSError as failure:
+        raise CredentialError(name, f"can't be opened: {failure.strerror}") from None
+    except ValueError:
+        raise CredentialError(name, "can't be opened: no file can have this name") from None
 
 
 class TlsFiles:

@@ -7,7 +7,7 @@ asyncio loop. What takes time is reported later: an egress adapter settles each 
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, ClassVar, Protocol
 
@@ -95,7 +95,7 @@ class AdapterContext(Protocol):
         """The gateway itself as it is now.
 
         An adapter that tells others of it has a method ``gateway_changed()``, which is called when this has become
-        another one; it never raises and never blocks.
+        another one, or what the policy permits has; it never raises and never blocks.
         """
 
     def ready(self) -> None:
@@ -163,7 +163,27 @@ class AdapterPlugin(Protocol):
     """A pydantic model (extra=forbid) of this adapter's config table; the runtime maps its errors to file and line."""
 
     def configure(self, table: Any, base: Path) -> Adapter:
-        """Make an instance from a validated ``config_model``. ``base`` resolves relative paths. ConfigError only.
+        """Make an instance from a validated ``config_model``. ``base`` resolves relative paths. ConfigError only, or
+        several in an ExceptionGroup (``gateway.api.errors.Gathered``): the person at the config file sees all at once.
 
         Credential files are read here, so that ``check-config`` finds a bad one.
+        """
+
+
+class MaintainedPlugin(AdapterPlugin, Protocol):
+    """A plugin that can do something for its adapter while the gateway does not run."""
+
+    async def maintain(
+        self,
+        table: Any,
+        base: Path,
+        state_dir: Path,
+        command: str,
+        arguments: Mapping[str, Any],
+        tell: Callable[[str], None],
+    ) -> Mapping[str, Any]:
+        """Carry out an administrator's command, such as ``network-restore``. PeerError: why not.
+
+        ``table`` and ``base`` are those of ``configure``, ``state_dir`` is that of the adapter's context; nobody else
+        uses it meanwhile, and it may be missing for a command that only looks. ``tell`` shows a line of progress.
         """

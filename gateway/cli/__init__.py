@@ -1,15 +1,14 @@
 """The ``atls-gateway`` command: its group and help. Commands are in the modules beside, logic lives elsewhere.
 
-``service`` asks a running daemon, ``files`` needs none, ``radios`` looks at the machine. The heavy parts (pydantic,
-adapters and their radio libraries) are imported only by the commands that need them, so that ``status`` answers at
-once.
+The heavy parts (pydantic, adapters and their radio libraries) are imported only by the commands that need them, so that
+``status`` answers at once.
 """
 
 from __future__ import annotations
 
 import click
 
-from gateway.cli import backup, files, radios, service
+from gateway.cli import backup, broker, clients, files, network, radios, restart, service
 from gateway.cli.codes import BAD_CONFIG, EPILOG, FAILED, MEANINGS, NOT_ALLOWED, UNREACHABLE
 
 __all__ = ["BAD_CONFIG", "FAILED", "MEANINGS", "NOT_ALLOWED", "UNREACHABLE", "main"]
@@ -41,6 +40,8 @@ def _version(context: click.Context, parameter: click.Parameter, asked: bool) ->
       atls-gateway config sample --policy > policy.yaml
     Try a config before you run it:
       atls-gateway check-config -c gateway.yaml
+    Let a phone in, and say what it may do in the policy:
+      atls-gateway clients add phone
     Run in the foreground, log to the terminal (Ctrl-C stops it):
       atls-gateway run -c gateway.yaml
     Let new ZigBee devices join for two minutes, then look who came:
@@ -59,5 +60,14 @@ def main() -> None:
     """The entry point."""
 
 
-for command in (*files.COMMANDS, *service.COMMANDS, *radios.COMMANDS, *backup.COMMANDS):
+for command in (
+    *files.COMMANDS,
+    *service.COMMANDS,
+    *radios.COMMANDS,
+    *network.COMMANDS,
+    *restart.COMMANDS,
+    *clients.COMMANDS,
+    *broker.COMMANDS,
+    *backup.COMMANDS,
+):
     main.add_command(command)

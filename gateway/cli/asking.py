@@ -36,7 +36,7 @@ json_option: Decorator = click.option("--json", "as_json", is_flag=True, help="P
 def question(config: str | None, command: str, arguments: Mapping[str, Any] | None = None) -> dict[str, Any]:
     """The running daemon's answer; otherwise the command ends with the exit code that says why there is none."""
     try:
-        return ask(_socket(config), command, arguments or {})
+        return ask(admin_socket(config), command, arguments or {})
     except ConfigError as error:
         fail(BAD_CONFIG, error)
     except NotAllowedError as error:
@@ -47,7 +47,7 @@ def question(config: str | None, command: str, arguments: Mapping[str, Any] | No
         fail(FAILED, error)
 
 
-def _socket(config: str | None) -> Path:
+def admin_socket(config: str | None) -> Path:
     """The admin socket of the config; the usual one if the system's config isn't there, or can't be read now.
 
     The daemon that runs from it was started when it could be, and is the one to say what is wrong with it.

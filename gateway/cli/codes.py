@@ -8,13 +8,14 @@ from typing import NoReturn
 
 import click
 
-FAILED, UNREACHABLE, NOT_ALLOWED, BAD_CONFIG = 1, 69, 77, 78  # the last three as in sysexits.h
+FAILED, UNREACHABLE, RESTART, NOT_ALLOWED, BAD_CONFIG = 1, 69, 75, 77, 78  # all but the first as in sysexits.h
 
 MEANINGS: Mapping[int, str] = {
     0: "done",
     FAILED: "the gateway could not do it, or ended on a fault",
     2: "the command was not understood",
     UNREACHABLE: "the daemon is not reachable",
+    RESTART: "the daemon was told to restart: whoever runs it starts it again",
     NOT_ALLOWED: "not allowed for this user",
     BAD_CONFIG: "the configuration can't be used",
 }

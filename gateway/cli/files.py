@@ -6,21 +6,18 @@ import gc
 import json
 import os
 from collections.abc import Iterator
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
+from gateway.api.errors import ConfigError
 from gateway.cli.asking import config_option, json_option, print_json, print_lines
-from gateway.cli.codes import BAD_CONFIG, EPILOG, FAILED, fail
+from gateway.cli.codes import BAD_CONFIG, EPILOG, FAILED, NOT_ALLOWED, RESTART, fail
 from gateway.cli.screen import Screen, screen
 from gateway.runtime.source import InvalidConfigError, config_path
 
 if TYPE_CHECKING:
     from gateway.runtime.effective import Value
-
-_SAMPLES = (Path(__file__).parents[1] / "samples", Path(__file__).parents[2] / "config")
-"""In an installed package, and in the source tree."""
 
 
 @click.command(epilog=EPILOG)
@@ -47,7 +44,8 @@ def run(config: str | None, dry_run: bool) -> None:
         if dry_run:
             print_lines(daemon.rehearsal(path, os.environ))
         else:
-            daemon.run(path, os.environ)
+            if daemon.run(path, os.environ):
+                raise SystemExit(RESTART)
     except InvalidConfigError as error:
         fail(BAD_CONFIG, *error.errors)
 
@@ -55,34 +53,55 @@ def run(config: str | None, dry_run: bool) -> None:
 @click.command("check-config", epilog=EPILOG)
 @config_option
 @json_option
-def check_config(config: str | None, as_json: bool) -> None:
+@click.option("--as-service", is_flag=True, help="As the systemd unit would read it: with its user and credentials.")
+@click.option(
+    "--unit", metavar="NAME|FILE", default="atls-gateway.service", show_default=True, help="The unit, for --as-service."
+)
+def check_config(config: str | None, as_json: bool, as_service: bool, unit: str) -> None:
     """Check the config, the policy, the names of devices and the credential files; open nothing else.
 
-    Prints a line FILE:LINE: KEY: EXPECTATION for each mistake and exits with 78.
+    Prints a line FILE:LINE: KEY: EXPECTATION for each mistake and exits with 78. What is right in form but can't work,
+    such as a name that nobody can prove, is a line FILE:LINE: KEY: warning: WHY behind "good"; the exit code is 0 then.
+
+    The service is another user than you, and may read less. With --as-service (as root) this reads the unit and its
+    drop-ins, and says which file it would not get, and what to do.
 
     \b
     Before a reload:
       atls-gateway check-config -c gateway.yaml && atls-gateway reload -c gateway.yaml
+    Before the service is started:
+      sudo atls-gateway check-config --as-service
     """
-    from gateway.runtime import guard, settings
+    from gateway.runtime import doubts, guard, settings
 
     guard.install()
     path = config_path(config, os.environ)
+    if as_service and os.geteuid() != 0:
+        fail(NOT_ALLOWED, "--as-service has to try files as the service's user, which only root can: try it with sudo.")
     try:
-        found = settings.load(path, os.environ)
+        if as_service:
+            from gateway.runtime import as_service as service
+
+            found = service.load(path, os.environ, service.read_unit(unit))
+        else:
+            found = settings.load(path, os.environ)
+    except ConfigError as error:
+        fail(BAD_CONFIG, error)
     except InvalidConfigError as error:
         if as_json:
             print_json({"ok": False, "mistakes": [str(mistake) for mistake in error.errors]})
             raise SystemExit(BAD_CONFIG) from None
         fail(BAD_CONFIG, *error.errors)
+    warnings = [str(doubt) for doubt in doubts.every(found)]
     if as_json:
         counts = {"rules": len(found.policy.rules), "devices": len(found.names.devices)}
-        print_json({"ok": True, "adapters": list(found.adapters)} | counts)
+        print_json({"ok": True, "adapters": list(found.adapters)} | counts | {"warnings": warnings})
         return
     names, rules, devices = ", ".join(found.adapters), len(found.policy.rules), len(found.names.devices)
     named = f"; {devices} name{'' if devices == 1 else 's'} in {found.names.source.path}" if devices else ""
     rest = f"{rules} rule{'' if rules == 1 else 's'} in {found.table.policy}{named}"
     click.echo(f"{path}: good (adapters: {names}; {rest})")
+    print_lines(warnings)
 
 
 @click.command(epilog=EPILOG)
@@ -233,22 +252,40 @@ def _scalar(value: Any) -> str:
 
 @config.command(epilog=EPILOG)
 @click.option("--policy", is_flag=True, help="The policy instead of the config.")
+@click.option("--simple", is_flag=True, help="A small home: a broker on this machine without TLS, no sessions.")
+@click.option(
+    "--without",
+    type=click.Choice(["zigbee", "coap", "mqtt"]),
+    multiple=True,
+    help="Leave this adapter out, and whatever of the policy needs it. Repeatable.",
+)
 @json_option
-def sample(policy: bool, as_json: bool) -> None:
+def sample(policy: bool, simple: bool, without: tuple[str, ...], as_json: bool) -> None:
     """Print a commented config, or a policy, to start from.
 
-    Change the path of the dongle and the names of the credential files, and it passes check-config.
+    Change the path of the dongle, and it passes check-config once its keys are there: `clients add` makes a client's,
+    `broker-setup` those of the MQTT side (the simple one needs none). Give the same options for the config and for its
+    policy.
 
     \b
-      atls-gateway config sample > gateway.yaml
-      atls-gateway config sample --policy > policy.yaml
+    Devices, a phone, and Home Assistant by way of Mosquitto on this machine:
+      atls-gateway config sample --simple > gateway.yaml
+      atls-gateway config sample --simple --policy > policy.yaml
+      atls-gateway clients add phone -c gateway.yaml
       atls-gateway check-config -c gateway.yaml
+    All there is, end-to-end sessions and a broker with TLS included, but no CoAP:
+      atls-gateway config sample --without coap > gateway.yaml
+      atls-gateway config sample --without coap --policy > policy.yaml
     """
+    from gateway.runtime import samples
+
+    if set(without) == set(samples.ADAPTERS):
+        raise click.UsageError("expected an adapter to be left: a gateway without any has nothing to do")
     name = "policy.yaml" if policy else "gateway.yaml"
-    path = next((path for folder in _SAMPLES if (path := folder / name).is_file()), None)
-    if path is None:
+    try:
+        text = samples.sample(name, simple=simple, without=without)
+    except FileNotFoundError:
         fail(FAILED, f"{name}: not among the installed files; docs/config.md has an example")
-    text = path.read_text(encoding="utf-8")
     if as_json:
         print_json({"name": name, "text": text})
     else:

@@ -10,7 +10,7 @@ from typing import Any
 import click
 
 from gateway.cli.asking import json_option, print_json, print_lines
-from gateway.cli.codes import EPILOG
+from gateway.cli.codes import EPILOG, FAILED
 from gateway.cli.dongles import Dongle, Firmware, known
 from gateway.cli.screen import Screen, screen, values
 
@@ -32,6 +32,8 @@ def radios(as_json: bool) -> None:
     The name under /dev/serial/by-id stays the same when the dongle is plugged in elsewhere; /dev/ttyUSB0 may be
     another device after the next start.
 
+    The exit code is 1 where there is none.
+
     \b
     Which dongle is it, and what do I write?
       atls-gateway radios
@@ -41,6 +43,8 @@ def radios(as_json: bool) -> None:
         print_json({"radios": found})
     else:
         print_lines(lines(found, screen()))
+    if not found:
+        raise SystemExit(FAILED)
 
 
 def ports(by_id: Path = BY_ID) -> list[dict[str, Any]]:

@@ -16,24 +16,35 @@ from gateway.cli.screen import clock, screen
 @click.command(epilog=EPILOG)
 @config_option
 @json_option
-def status(config: str | None, as_json: bool) -> None:
+@click.option("--check", is_flag=True, help="One line; exit code 1 unless it is healthy.")
+def status(config: str | None, as_json: bool, check: bool) -> None:
     """Show how the gateway, its links and its traffic are.
 
-    One line for each link: its state, since when, how often its adapter was started, what it was given to send and
-    has not settled, and its trouble. Then its own figures, the queues, the store, the last faults and the counts
+    Healthy: every link is ready, the store can be written, the last reload went well, nothing waits for a restart, and
+    all that the config and the policy name can work. Otherwise degraded, and a line says why. With --check that is all
+    that is told, and the exit code is for monitoring: 0 healthy, 1 degraded, 69 not reachable.
+
+    Then one line for each link: its state, since when, how often its adapter was started, what it was given to send
+    and has not settled, and its trouble. Then its own figures, the queues, the store, the last faults and the counts
     since the start.
 
     \b
-    Is everything ready?
+    Is everything ready, and if not, what?
       atls-gateway status
+    For monitoring:
+      atls-gateway status --check || echo "look at the gateway"
     One number, for a script:
       atls-gateway status --json | jq .sessions
     """
     answer = question(config, "status")
     if as_json:
-        print_json(answer)
+        print_json({key: answer.get(key) for key in ("name", "healthy", "state", "why")} if check else answer)
+    elif check:
+        click.echo(status_view.verdict(answer))
     else:
         print_lines(status_view.lines(answer, screen()))
+    if check and not answer.get("healthy"):
+        raise SystemExit(FAILED)
 
 
 @click.command(epilog=EPILOG)
@@ -76,6 +87,7 @@ def devices(context: click.Context, config: str | None, as_json: bool) -> None:
             print_json(answer)
         else:
             print_lines(device_table(answer["devices"], screen()))
+            print_lines(f"\n{note}" for note in answer.get("notes", ()))
 
 
 @devices.command(epilog=EPILOG)
@@ -142,7 +154,7 @@ def reload(config: str | None, as_json: bool) -> None:
     \b
     What can change while it runs, and how:
       now                   policy, log_level, audit_lines, limits
-      taken on              an adapter changed it in place and kept its links (coap: keys added to psk_file)
+      taken on              an adapter changed it in place and kept its links (coap: clients' keys)
       adapter started anew  everything else of an adapter, its credential files included; sessions stay
       needs a restart       everything else
 

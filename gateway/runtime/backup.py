@@ -13,7 +13,6 @@ import json
 import os
 import re
 import stat
-import subprocess
 import tarfile
 import time
 from collections.abc import Callable, Iterator, Mapping
@@ -35,7 +34,6 @@ MAX_MANIFEST: Final = 4 << 20
 UNIT: Final = "atls-gateway.service"
 
 _CREDENTIALS: Final = "$CREDENTIALS_DIRECTORY/"
-_LOAD: Final = re.compile(r"^([\w.-]+):(/.+)$", re.MULTILINE)
 Place = Literal["config", "state", "path"]
 Progress = Callable[[int], None]
 """Is told of so many octets more."""
@@ -164,14 +162,14 @@ def named_files(value: Any, key: str = "") -> Iterator[tuple[str, str]]:
 
 def _loaded_by(unit: str) -> dict[str, str]:
     """What a unit loads as credentials, as systemd has it: name to file; nothing where there is no systemd."""
+    from gateway.runtime import as_service
+
     try:
-        asked = subprocess.run(
-            ["systemctl", "show", "--property=LoadCredential", "--value", unit],
-            capture_output=True, text=True, timeout=10, check=False,
-        )  # fmt: skip
-    except (OSError, subprocess.TimeoutExpired):
+        lines = as_service.read_unit(unit).all("LoadCredential")
+    except ConfigError:
         return {}
-    return dict(_LOAD.findall(asked.stdout))
+    found = (line.value.partition(":") for line in lines)
+    return {name: origin for name, _, origin in found if origin.startswith("/")}
 
 
 def _take(found: Inventory, named: str, what: str, *, needed: bool = True) -> bool:

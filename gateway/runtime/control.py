@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import os
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from gateway.api.errors import PeerError
 from gateway.api.model import SessionView
+from gateway.runtime import health
 from gateway.runtime.admin import Command
 from gateway.runtime.devices import listed
 from gateway.runtime.hub import AdapterState, Hub
@@ -17,15 +18,20 @@ from gateway.runtime.reloading import Reloads
 MAX_JOIN = 254
 """Seconds; 255 would mean for ever (Zigbee specification 2.4.3.3.7)."""
 _ADAPTER_TIME = 10.0
-REMOTE = frozenset({"devices", "permit-join", "sessions", "status"})
+REMOTE = frozenset({"devices", "permit-join", "restart", "sessions", "status"})
 """The commands that a peer may give too, by way of its adapter, where the policy permits ``admin``."""
 
 
-def commands(hub: Hub, name: str, reloads: Reloads) -> Mapping[str, Command]:
-    """The commands of one gateway by the names that the admin protocol knows them by."""
+def commands(hub: Hub, name: str, reloads: Reloads, restart: Callable[[], str]) -> Mapping[str, Command]:
+    """The commands of one gateway by the names that the admin protocol knows them by.
+
+    ``restart`` has the daemon end and start again soon, and says who starts it: ``itself``, or ``service manager``.
+    """
 
     async def status(arguments: Mapping[str, Any]) -> Mapping[str, Any]:
-        return _status(hub, name) | ({} if reloads.last is None else {"reload": reloads.last})
+        why = health.why(hub, reloads)
+        judged = {"healthy": not why, "state": "degraded" if why else "healthy", "why": why}
+        return _status(hub, name) | judged | ({} if reloads.last is None else {"reload": reloads.last})
 
     async def reload(arguments: Mapping[str, Any]) -> Mapping[str, Any]:
         return await reloads.reload()
@@ -42,7 +48,12 @@ def commands(hub: Hub, name: str, reloads: Reloads) -> Mapping[str, Command]:
             if not known:
                 raise
             answers = {}
-        return {"devices": list(listed(answers, hub.engine.policy, known, hub.now()))}
+        notes = [f"{scheme}: {answer['note']}" for scheme, answer in answers.items() if answer.get("note")]
+        found = list(listed(answers, hub.engine.policy, known, hub.now()))
+        return {"devices": found, **({"notes": notes} if notes else {})}
+
+    async def network(arguments: Mapping[str, Any]) -> Mapping[str, Any]:
+        return {"adapters": await _ask_adapters(hub, "network", arguments)}
 
     async def permit_join(arguments: Mapping[str, Any]) -> Mapping[str, Any]:
         seconds = arguments.get("seconds")
@@ -52,12 +63,21 @@ def commands(hub: Hub, name: str, reloads: Reloads) -> Mapping[str, Command]:
         hub.joining(seconds)
         return {"adapters": answers}
 
+    async def restart_(arguments: Mapping[str, Any]) -> Mapping[str, Any]:
+        return {"pid": os.getpid(), "by": restart()}
+
+    async def clients(arguments: Mapping[str, Any]) -> Mapping[str, Any]:
+        return {"adapters": await _ask_adapters(hub, "clients", arguments)}
+
     return {
         "status": status,
+        "clients": clients,
         "sessions": sessions,
         "devices": devices,
+        "network": network,
         "permit-join": permit_join,
         "reload": reload,
+        "restart": restart_,
     }
 
 
@@ -95,7 +115,6 @@ def _status(hub: Hub, name: str) -> dict[str, Any]:
         "pid": os.getpid(),
         "epoch": hub.epoch,
         "uptime": round(now - hub.started_at, 1),
-        "healthy": hub.overdue() == 0.0,
         "policy": {"rules": len(policy.rules), "mode": policy.mode.value},
         "adapters": {scheme: _adapter(state, now) for scheme, state in hub.states.items()},
         "joining": max(0.0, round(hub.gateway.joining_until - now, 1)),

@@ -9,15 +9,30 @@ import logging
 import os
 import secrets
 import signal
+import sys
 import time
 from collections.abc import Callable, Iterator, Mapping
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 from gateway.api.errors import ConfigError, CredentialError, PeerError
 from gateway.api.model import EnvelopeId, GatewayView, SessionId
 from gateway.engine.engine import Engine
-from gateway.runtime import control, guard, harden, identity, logs, mistakes, settings, state_folder, store_keeper
+from gateway.runtime import (
+    control,
+    doubts,
+    guard,
+    harden,
+    health,
+    identity,
+    logs,
+    mistakes,
+    service,
+    settings,
+    state_folder,
+    store_keeper,
+)
 from gateway.runtime.admin import AdminServer
 from gateway.runtime.audit import AuditLog
 from gateway.runtime.faults import Faults
@@ -45,8 +60,12 @@ STOP_LIMIT = 10.0
 """Seconds that adapters have for their farewells."""
 
 
-def run(path: Path, environ: Mapping[str, str]) -> None:
-    """Serve until SIGTERM or SIGINT. Raises InvalidConfigError where the config can't be run from."""
+def run(path: Path, environ: Mapping[str, str]) -> bool:
+    """Serve until SIGTERM or SIGINT, or until it is told to restart. Whether whoever started it is to start it again.
+
+    Where nobody would, it does that itself and doesn't return. Raises InvalidConfigError where the config can't be run
+    from.
+    """
     guard.install()
     harden.before_secrets()
     found = settings.load(path, environ)
@@ -63,12 +82,21 @@ def run(path: Path, environ: Mapping[str, str]) -> None:
     try:
         _refuse(found, state_folder.refusal(state_dir))
         state_folder.take_over(state_dir)
-        asyncio.run(_serve(found, environ, state_dir))
+        again = asyncio.run(_serve(found, environ, state_dir))
     except NewerStoreError:
-        _refuse(found, state_folder.newer("a store", "a newer version of atls-gateway"))
+        expected = state_folder.newer("a store", "a newer version of atls-gateway")
+        raise InvalidConfigError([found.source.mistake(("gateway", "state_dir"), expected)]) from None
     finally:
         os.close(held)
         logs.finish()
+    if again and not service.kept(environ):
+        _start_again()
+    return again
+
+
+def _start_again() -> NoReturn:
+    """The same command line in the same process. Files, sockets and the lock are closed by it (PEP 446)."""
+    os.execv(sys.executable, [sys.executable, *sys.orig_argv[1:]])  # noqa: S606 - our own command line
 
 
 def rehearsal(path: Path, environ: Mapping[str, str]) -> Iterator[str]:
@@ -93,6 +121,7 @@ def rehearsal(path: Path, environ: Mapping[str, str]) -> Iterator[str]:
         yield f"  names of devices: {found.names.source.path}, {len(found.names.devices)}"
     yield f"  state: {state_dir}{'' if state_dir.exists() else ' (would be made)'}"
     yield f"  admin socket: {found.source.base / found.table.gateway.admin_socket}"
+    yield from map(str, doubts.every(found))
 
 
 def _refuse(found: Settings, expected: str) -> None:
@@ -101,10 +130,11 @@ def _refuse(found: Settings, expected: str) -> None:
         raise InvalidConfigError([found.source.mistake(("gateway", "state_dir"), expected)])
 
 
-async def _serve(found: Settings, environ: Mapping[str, str], state_dir: Path) -> None:
+async def _serve(found: Settings, environ: Mapping[str, str], state_dir: Path) -> bool:
+    """Whether it is to start again."""
     daemon = _Daemon(found, environ, state_dir)
     try:
-        await daemon.serve()
+        return await daemon.serve()
     except BaseException as error:
         cause = fatal(error)
         if cause is None:
@@ -146,8 +176,12 @@ class _Daemon:
         self._state_dir = state_dir
         self._service = ServiceManager(environ)
         self._stop = asyncio.Event()
+        self._again = False
+        self._kept = service.kept(environ)
         self._hangup = asyncio.Event()
         self._serving = False
+        self._told = ""
+        """What the service manager was told last."""
         self._loop = asyncio.get_running_loop()
         self._faults = Faults()
         store = Store(
@@ -180,7 +214,7 @@ class _Daemon:
             changed=self._adapters_changed,
         )
         self._hub.gateway = GatewayView(
-            id=identity.kept(state_dir), name=found.table.gateway.name, version=identity.VERSION
+            id=identity.kept(state_dir), name=found.table.gateway.name, version=identity.VERSION, healthy=False
         )
         self._hub.unsaved, self._hub.store = self._keeper.touch, self._keeper.status
         engine.set_minute(_minute(), now=self._hub.now())
@@ -194,17 +228,21 @@ class _Daemon:
             _LOG.info("sessions that go on after the restart: %d", len(engine.all_sessions()))
         table = found.table.gateway
         self._reloads = Reloads(found, environ, self._hub, begins=self._reload_begins, ended=self._reload_ended)
-        commands = {**control.commands(self._hub, table.name, self._reloads), "snapshot": self._snapshot}
+        commands = {
+            **control.commands(self._hub, table.name, self._reloads, self._restart),
+            "snapshot": self._snapshot,
+        }
         self._hub.remote = control.remote(commands)
         self._admin = AdminServer(found.source.base / table.admin_socket, commands)
 
-    async def serve(self) -> None:
+    async def serve(self) -> bool:
+        """Whether the daemon is to start again."""
         try:
             await self._admin.start()
         except ValueError as error:
             raise ConfigError("gateway.admin_socket", str(error)) from None
-        self._loop.add_signal_handler(signal.SIGTERM, self._asked_to_stop)
-        self._loop.add_signal_handler(signal.SIGINT, self._asked_to_stop)
+        self._loop.add_signal_handler(signal.SIGTERM, self._signalled)
+        self._loop.add_signal_handler(signal.SIGINT, self._signalled)
         self._loop.add_signal_handler(signal.SIGHUP, self._hangup.set)
         _LOG.info("%s starts with %s", self._settings.table.gateway.name, ", ".join(self._settings.adapters))
         start_limit = self._loop.call_later(START_LIMIT, self._serve_anyhow)
@@ -224,11 +262,24 @@ class _Daemon:
             self._audit.flush()
             await self._keeper.close()
             await self._admin.stop()
-        _LOG.info("stopped")
+        _LOG.info("stopped, to start again" if self._again else "stopped")
+        return self._again
 
-    def _asked_to_stop(self) -> None:
+    def _restart(self) -> str:
+        """Stop in good order, once who asked has the answer."""
+        _LOG.info("asked to restart")
+        self._again = True
+        if not self._stop.is_set():
+            self._loop.call_soon(self._asked_to_stop)
+        return "service manager" if self._kept else "itself"
+
+    def _signalled(self) -> None:
+        self._again = False
         if self._stop.is_set():
             self._give_up()
+        self._asked_to_stop()
+
+    def _asked_to_stop(self) -> None:
         self._service.stopping()
         self._loop.call_later(STOP_LIMIT, self._give_up)
         self._stop.set()
@@ -238,6 +289,8 @@ class _Daemon:
         running = [scheme for scheme, state in self._hub.states.items() if state.adapter is not None]
         _LOG.error("ending although these adapters have not stopped: %s", ", ".join(running) or "none")
         logging.shutdown()
+        if self._again and not self._kept:
+            _start_again()
         os._exit(1)
 
     async def _snapshot(self, arguments: Mapping[str, Any]) -> Mapping[str, Any]:
@@ -254,8 +307,8 @@ class _Daemon:
     def _adapters_changed(self) -> None:
         if self._hub.all_tried and not self._serving:
             self._serve_anyhow()
-        elif self._serving:
-            self._service.status(self._state())
+        else:
+            self._tell_state()
 
     def _serve_anyhow(self) -> None:
         if not self._serving:
@@ -265,15 +318,18 @@ class _Daemon:
             _collect_from_now_on()
 
     def _state(self) -> str:
-        troubled = [
-            f"{scheme}: {state.trouble or 'starting'}" for scheme, state in self._hub.states.items() if not state.ready
-        ]
-        last = self._reloads.last
-        if last is not None and last["restart"]:
-            troubled.append(f"waiting for a restart: {', '.join(last['restart'])}")
-        if last is not None and last["mistakes"]:
-            troubled.append(f"the last reload failed, the old config is in force: {last['mistakes'][0]}")
-        return "; ".join(troubled) or "all adapters ready"
+        """One line: all that is not as it should be."""
+        why = health.brief(self._hub, self._reloads)
+        if self._hub.gateway.healthy == bool(why):
+            self._hub.gateway = replace(self._hub.gateway, healthy=not why)
+            self._hub.gateway_changed()
+        return why or "all adapters ready"
+
+    def _tell_state(self) -> None:
+        state = self._state()
+        if self._serving and state != self._told:
+            self._told = state
+            self._service.status(state)
 
     async def _beat(self) -> None:
         """Tell the service manager that we are alive, as long as the engine's deadlines are really met."""
@@ -282,6 +338,7 @@ class _Daemon:
             await asyncio.sleep(interval)
             self._audit.tick(now=self._hub.now())
             self._keeper.tick()
+            self._tell_state()
             overdue = self._hub.overdue()
             if overdue < OVERDUE:
                 self._service.alive()

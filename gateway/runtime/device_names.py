@@ -91,7 +91,10 @@ def read(path: Path) -> Names:
     if isinstance(version, int) and version > 1:
         whose = "a newer version of atls-gateway"
         raise InvalidConfigError([source.mistake(("devices-version",), state_folder.newer("names of devices", whose))])
-    return Names(mistakes.validated(DevicesTable, source.data, source).devices, source)
+    table, wrong = mistakes.read(DevicesTable, source.data, source)
+    if table is None or source.found:
+        raise InvalidConfigError([*source.found, *(mistake for _, mistake in wrong)])
+    return Names(table.devices, source)
 
 
 def merged(policy: PolicySet, rules: Source, names: Names) -> PolicySet:

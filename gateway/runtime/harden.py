@@ -45,8 +45,13 @@ def folder(path: Path) -> None:
         raise ValueError(f"expected a folder for this user only (chmod 700 {path})")
 
 
+class InUseError(ValueError):
+    """Another process holds the state folder."""
+
+
 def lock(path: Path) -> int:
-    """Hold a lock file as long as the process lives. ValueError where another process holds it. Returns its fd."""
+    """Hold a lock file as long as the process lives. InUseError where another process holds it, ValueError where there
+    can't be one. Returns its fd."""
     try:
         descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
     except OSError as error:
@@ -55,5 +60,5 @@ def lock(path: Path) -> int:
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except OSError:
         os.close(descriptor)
-        raise ValueError("expected a folder that no other gateway is using now") from None
+        raise InUseError("expected a folder that no other gateway is using now") from None
     return descriptor

@@ -36,7 +36,7 @@ def load(scheme: str, candidates: dict[str, list[EntryPoint]]) -> AdapterPlugin:
     try:
         plugin = entry.load()
     except Exception as error:  # whatever a plugin's import raises, the person at the config file must read it
-        raise PluginError(f"expected an adapter that loads: {entry.value}: {type(error).__name__}: {error}") from error
+        raise PluginError(f"expected an adapter that loads: {entry.value}: {error}") from error
     if isinstance(plugin, type):
         plugin = plugin()
     return checked(plugin, scheme, entry.value)

@@ -5,20 +5,34 @@ What a policy means is said in ``gateway.engine.policy``; only its spelling in Y
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Collection, Iterator, Mapping
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Annotated, Literal, TypeVar, get_args
+from typing import Annotated, Any, Literal, TypeVar, get_args
 
 from pydantic import BeforeValidator, Field, WithJsonSchema
 
 from gateway.api.errors import ConfigError
+from gateway.api.hints import did_you_mean
 from gateway.api.model import ContentKind, LinkRequirement
 from gateway.engine import policy as engine
-from gateway.engine.policy_check import check
+from gateway.engine import policy_check
 from gateway.runtime import device_names, mistakes
 from gateway.runtime.source import InvalidConfigError, Source, read_table
-from gateway.runtime.units import Duration, HoursText, Names, RateText, Size, Table, one_or_many
+from gateway.runtime.strict_yaml import Key
+from gateway.runtime.units import (
+    Duration,
+    Eui64Text,
+    HostText,
+    HoursText,
+    Names,
+    RateText,
+    SanText,
+    Size,
+    SpkiText,
+    Table,
+    one_or_many,
+)
 
 _T = TypeVar("_T")
 
@@ -55,26 +69,20 @@ class SubjectTable(Table):
     """A party of layer 1: the adapter that it comes through and the one identity that its link proves."""
 
     link: str = Field(description="The adapter: zigbee, coap or mqtt.")
-    eui64: str | None = Field(
-        default=None, pattern="^([0-9a-f]{2}:){7}[0-9a-f]{2}$", description="A ZigBee device's address, in lower case."
-    )
+    eui64: Eui64Text | None = Field(default=None, description="A ZigBee device's address, in any usual spelling.")
     psk_identity: str | None = Field(
         default=None, min_length=1, max_length=128, description="The identity of its (D)TLS key."
     )
-    spki_sha256: str | None = Field(
-        default=None, pattern="^[0-9a-f]{64}$", description="SHA-256 of its certificate's SubjectPublicKeyInfo, in hex."
+    spki_sha256: SpkiText | None = Field(
+        default=None, description="SHA-256 of its certificate's SubjectPublicKeyInfo, in hex."
     )
-    san: str | None = Field(
-        default=None,
-        pattern="^(dns|uri|ip):.+$",
-        description="A SubjectAltName of its certificate, such as dns:app.example.",
+    san: SanText | None = Field(
+        default=None, description="A SubjectAltName of its certificate, such as dns:app.example."
     )
     user: str | None = Field(
         default=None, min_length=1, max_length=128, description="Its user name at the MQTT broker."
     )
-    broker: str | None = Field(
-        default=None, min_length=1, max_length=128, description="The MQTT broker itself, by name."
-    )
+    broker: HostText | None = Field(default=None, description="The MQTT broker itself, by its host name.")
 
     @property
     def claims(self) -> list[str]:
@@ -179,20 +187,49 @@ class PolicyTable(Table):
 
 
 @dataclass(frozen=True, slots=True)
+class _Gaps:
+    """What of a policy file is there by its name only, since its form has a mistake.
+
+    So nobody who uses the name has another mistake. ``rules``: the positions of those that are there for their parties
+    only. ``nameless``: not even all names are known.
+    """
+
+    subjects: frozenset[str] = frozenset()
+    rules: frozenset[int] = frozenset()
+    nameless: bool = False
+
+
+@dataclass(frozen=True, slots=True)
 class PolicyFile:
-    """A policy file of the right form. ``policy``: what it comes to, without devices that it doesn't name itself."""
+    """A policy file. ``policy``: what it comes to, without devices that it doesn't name itself."""
 
     source: Source
     policy: engine.PolicySet
+    gaps: _Gaps = _Gaps()
 
     def with_names(self, names: device_names.Names) -> engine.PolicySet:
         """The whole policy, to be put in force. Raises InvalidConfigError."""
-        policy = device_names.merged(self.policy, self.source, names)
-        try:
-            check(policy)
-        except ConfigError as error:
-            raise InvalidConfigError([mistakes.relocated(error, self.source, ())]) from None
-        return policy
+        if found := list(self.contradictions(names)):
+            raise InvalidConfigError(found)
+        return device_names.merged(self.policy, self.source, names)
+
+    def contradictions(self, names: device_names.Names | None) -> Iterator[ConfigError]:
+        """All that is wrong with a policy whose form is right. ``names``: None where they can't be read."""
+        policy, nameless = self.policy, self.gaps.nameless or names is None
+        if names is not None:
+            try:
+                policy = device_names.merged(policy, self.source, names)
+            except InvalidConfigError as error:
+                yield from error.errors
+                unclear = (engine.Subject(name, "?", f"?{name}") for name in names.devices.keys() - policy.aliases)
+                policy = replace(policy, subjects=(*policy.subjects, *unclear))
+        found = [] if nameless else list(policy_check.name_mistakes(policy))
+        for index, rule in enumerate(policy.rules):
+            if not nameless:
+                found += policy_check.party_mistakes(policy, index, rule)
+            if index not in self.gaps.rules:
+                found += policy_check.rule_mistakes(policy, index, rule)
+        yield from (self.source.mistake(key, expected) for key, expected in found)
 
 
 def load(path: Path, schemes: Collection[str], names: Path | None = None) -> engine.PolicySet:
@@ -202,12 +239,16 @@ def load(path: Path, schemes: Collection[str], names: Path | None = None) -> eng
 
 
 def read(path: Path, schemes: Collection[str], names: Path | None = None) -> tuple[PolicyFile, device_names.Names]:
-    """Both files, each of the right form; whether they go together is said by ``with_names``."""
+    """Both files, each of the right form; whether they go together is said by ``with_names``.
+
+    Raises InvalidConfigError, in which everything is told, whether it is form or meaning.
+    """
     found: list[ConfigError] = []
     named = _tried(lambda: device_names.read(names) if names is not None else device_names.NONE, found)
-    file = _tried(lambda: _read(path, schemes), found)
-    if named is None or file is None:
-        raise InvalidConfigError(found)
+    file = _tried(lambda: _read(path, schemes, found), found)
+    if found or named is None or file is None:
+        meanings = () if file is None else file.contradictions(named)
+        raise InvalidConfigError(sorted((*found, *meanings), key=lambda mistake: (mistake.file, mistake.line)))
     return file, named
 
 
@@ -219,27 +260,69 @@ def _tried(reading: Callable[[], _T], found: list[ConfigError]) -> _T | None:
         return None
 
 
-def _read(path: Path, schemes: Collection[str]) -> PolicyFile:
+def _read(path: Path, schemes: Collection[str], found: list[ConfigError]) -> PolicyFile | None:
+    """The file as far as its form is right; what isn't is added to ``found``."""
     try:
         source = read_table(path)
     except ConfigError as error:
         raise InvalidConfigError([error]) from None
-    table = mistakes.validated(PolicyTable, source.data, source)
-    if found := _subject_mistakes(table, source, schemes):
-        raise InvalidConfigError(found)
-    return PolicyFile(source, to_engine(table))
+    table, wrong = mistakes.read(PolicyTable, source.data, source)
+    found += [*source.found, *(mistake for _, mistake in wrong)]
+    gaps = _Gaps()
+    if table is None:
+        table, gaps = _sketch(source.data, [key for key, _ in wrong])
+    if table is None:
+        return None
+    found += _subject_mistakes(table, gaps, source, schemes)
+    return PolicyFile(source, to_engine(table), gaps)
+
+
+def _sketch(data: Mapping[str, Any], wrong: Collection[Key]) -> tuple[PolicyTable | None, _Gaps]:
+    """A policy without what is ``wrong`` in it, so that the rest can be checked as well."""
+    entries = {key[:2] for key in wrong if len(key) > 1}
+    tops = {key[0] for key in wrong if len(key) == 1}
+    left = {name: data[name] for name in PolicyTable.model_fields if name in data and name not in tops}
+    left |= {"layer": 1, "policy-version": 1}
+    for name in ("subjects", "groups", "resources"):
+        if name in left:
+            left[name] = {k: v for k, v in left[name].items() if (name, k) not in entries}
+    names = {str(key[1]) for key in entries if key[0] in ("subjects", "resources")}
+    if names:
+        taken = left.get("subjects", {})
+        left["subjects"] = {**taken, **{name: {"link": "?", "user": "?"} for name in names - taken.keys()}}
+    if groups := {key[1] for key in entries if key[0] == "groups"}:
+        left["groups"] = {**left.get("groups", {}), **{group: [] for group in groups}}
+    rules = {int(key[1]) for key in entries if key[0] == "rules"}
+    if "rules" in left:
+        left["rules"] = [_parties(rule, i, wrong) if i in rules else rule for i, rule in enumerate(left["rules"])]
+    table, _ = mistakes.read(PolicyTable, left, Source(Path(), left, {}, {}))
+    unnamed = tops - {"layer", "policy-version", "default", "mode", "rules"}
+    return table, _Gaps(frozenset(names), frozenset(rules), bool(unnamed))
+
+
+def _parties(rule: Any, index: int, wrong: Collection[Key]) -> dict[str, Any]:
+    """A rule with a mistake, as one that has nothing but its parties."""
+    fields = {key[2] for key in wrong if key[:2] == ("rules", index) and len(key) > 2}
+    known = rule if isinstance(rule, dict) else {}
+    parties = {name: "*" if name in fields else known.get(name, "*") for name in ("subject", "resource")}
+    return {"id": f"?{index}", "effect": "deny", **parties}
 
 
 def to_engine(table: PolicyTable) -> engine.PolicySet:
     """The engine's values of a validated file."""
     return engine.PolicySet(
-        subjects=tuple(engine.Subject(name, s.link, s.claims[0]) for name, s in table.subjects.items()),
+        subjects=tuple(engine.Subject(name, s.link, _claim(name, s)) for name, s in table.subjects.items()),
         groups={name: tuple(group.members) for name, group in table.groups.items()},
         assignable=frozenset(name for name, group in table.groups.items() if group.assignable),
         resources=tuple(engine.Resource(name, r.subject) for name, r in table.resources.items()),
         rules=tuple(map(_rule, table.rules)),
         mode=engine.Mode(table.mode),
     )
+
+
+def _claim(name: str, subject: SubjectTable) -> str:
+    """What the subject proves; of one that has a mistake something that nobody proves."""
+    return subject.claims[0] if len(subject.claims) == 1 and subject.link != "?" else f"?{name}"
 
 
 def _rule(table: RuleTable) -> engine.Rule:
@@ -277,18 +360,20 @@ def _condition(table: ConditionTable) -> engine.Condition:
     )
 
 
-def _subject_mistakes(table: PolicyTable, source: Source, schemes: Collection[str]) -> list[ConfigError]:
-    found: list[ConfigError] = []
+def _subject_mistakes(
+    table: PolicyTable, gaps: _Gaps, source: Source, schemes: Collection[str]
+) -> Iterator[ConfigError]:
     for name, subject in table.subjects.items():
+        if name in gaps.subjects:
+            continue
         key = ("subjects", name)
         if subject.link not in schemes:
             expected = f"expected one of the gateway's adapters: {', '.join(sorted(schemes))}"
-            found.append(source.mistake((*key, "link"), expected))
+            yield source.mistake((*key, "link"), expected + did_you_mean(subject.link, schemes))
         if len(subject.claims) != 1:
-            found.append(source.mistake(key, f"expected exactly one of {', '.join(_CLAIMS)}"))
+            yield source.mistake(key, f"expected exactly one of {', '.join(_CLAIMS)}")
             continue
         identity = next(name for name in _CLAIMS if getattr(subject, name) is not None)
         if subject.link in _LINKS.values() and _LINKS[identity] != subject.link:
             fitting = ", ".join(name for name, link in _LINKS.items() if link == subject.link)
-            found.append(source.mistake((*key, identity), f"expected what a {subject.link} peer proves: {fitting}"))
-    return found
+            yield source.mistake((*key, identity), f"expected what a {subject.link} peer proves: {fitting}")

@@ -9,12 +9,13 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from typing import Any, Final
 
+from gateway.api.errors import ConfigError
 from gateway.api.ports import Adapter
-from gateway.runtime import logs, settings
+from gateway.runtime import doubts, logs, settings
 from gateway.runtime.hub import Hub
 from gateway.runtime.settings import Prepared, Settings
 from gateway.runtime.source import InvalidConfigError
@@ -69,6 +70,7 @@ def merged(running: Settings, fresh: Settings) -> Settings:
         table=table.model_copy(update={"gateway": gateway, "policy": new.policy, "limits": new.limits}),
         limits=fresh.limits,
         rules=fresh.rules,
+        doubts=fresh.doubts,
         names=fresh.names,
         policy=fresh.policy,
         adapters=adapters,
@@ -120,8 +122,14 @@ class Reloads:
         self.slots: Mapping[str, Slot] = {
             scheme: Slot(instances(prepared)) for scheme, prepared in running.adapters.items()
         }
+        self._standing = doubts.standing(running)
+        tell(self.doubts())
         self.last: Mapping[str, Any] | None = None
         """The last answer, for ``status``."""
+
+    def doubts(self) -> list[ConfigError]:
+        """What can't work of what is in force, as things are now."""
+        return [*self._standing, *doubts.of_adapters(self._running)]
 
     async def reload(self) -> Mapping[str, Any]:
         """``at`` (seconds since 1970), ``ok``, ``mistakes``, ``changes`` (key, effect) and ``restart`` (keys)."""
@@ -162,6 +170,7 @@ class Reloads:
         hub.engine.replace_limits(fresh.limits)
         hub.engine.replace_policy(fresh.policy, now=hub.now())
         hub.touch()
+        hub.gateway_changed()
         changes = [(key, NOW) for key in found.live]
         for scheme, slot in self.slots.items():
             keys = found.adapters.get(scheme, ())
@@ -174,8 +183,16 @@ class Reloads:
             else:
                 slot.renew(instances(prepared))
             changes += [(key, TAKEN_ON if taken_on else STARTED_ANEW) for key in keys or (f"adapters.{scheme}",)]
+        before = set(map(str, self.doubts()))
         self._running = merged(self._running, fresh)
+        self._standing = doubts.standing(self._running)
+        tell(doubt for doubt in self.doubts() if str(doubt) not in before)
         return changes + [(key, RESTART) for key in found.restart]
+
+
+def tell(found: Iterable[ConfigError]) -> None:
+    for doubt in found:
+        _LOG.warning("%s", str(doubt).replace(": " + doubts.WARNING, ": "))
 
 
 def adopted(running: Adapter, fresh: Adapter) -> bool:

@@ -1,6 +1,7 @@
-"""Talks to the service manager: the sd_notify datagrams of sd_notify(3) and sd_watchdog_enabled(3). Nothing else.
+"""Talks to the service manager: the sd_notify datagrams of sd_notify(3) and sd_watchdog_enabled(3); knows whether there
+is one, or a container, that starts the daemon again.
 
-Does nothing where ``NOTIFY_SOCKET`` isn't set, so that the daemon runs the same by hand.
+Tells nothing where ``NOTIFY_SOCKET`` isn't set, so that the daemon runs the same by hand.
 """
 
 from __future__ import annotations
@@ -10,8 +11,22 @@ import os
 import socket
 import time
 from collections.abc import Mapping
+from pathlib import Path
 
 _LOG = logging.getLogger(__name__)
+
+_CONTAINER_MARKS = (Path("/.dockerenv"), Path("/run/.containerenv"))
+"""Files that Docker and Podman put into their containers."""
+
+
+def kept(environ: Mapping[str, str]) -> bool:
+    """Whether somebody starts this process again after it ended: systemd (systemd.exec(5): ``SYSTEMD_EXEC_PID``), or
+    who runs the container that ends with this process. Variables that children inherit, such as ``INVOCATION_ID`` in
+    a terminal, don't count."""
+    own = os.getpid()
+    if environ.get("NOTIFY_SOCKET") or environ.get("SYSTEMD_EXEC_PID") == str(own) or own == 1:
+        return True
+    return os.getppid() == 1 and ("container" in environ or any(mark.exists() for mark in _CONTAINER_MARKS))
 
 
 class ServiceManager:

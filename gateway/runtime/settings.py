@@ -8,8 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
-import logging
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -17,15 +16,15 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, Field
 
 from gateway.api.errors import ConfigError, CredentialError, PluginError
+from gateway.api.hints import did_you_mean
 from gateway.api.ports import Adapter, AdapterPlugin
 from gateway.engine.limits import EngineLimits
 from gateway.engine.policy import PolicySet
 from gateway.runtime import device_names, mistakes, plugins, policy_file
-from gateway.runtime.source import DEFAULT_SOCKET, DEFAULT_STATE, InvalidConfigError, Source, read_config
+from gateway.runtime.source import DEFAULT_SOCKET, DEFAULT_STATE, InvalidConfigError, Source, survey
+from gateway.runtime.strict_yaml import Key
 from gateway.runtime.units import Duration, RateText, Size, Table
 from layer import ownership
-
-_LOG = logging.getLogger(__name__)
 
 
 class GatewayTable(Table):
@@ -125,6 +124,8 @@ class Settings:
     policy: PolicySet
     """What is in force: ``rules`` with the devices of ``names``."""
     adapters: Mapping[str, Prepared]
+    doubts: tuple[ConfigError, ...] = ()
+    """Whose hands the files are in; ``doubts.every`` has these and all others."""
 
     @property
     def state_dir(self) -> Path:
@@ -132,75 +133,130 @@ class Settings:
 
 
 def load(path: Path, environ: Mapping[str, str]) -> Settings:
-    """Read and check everything. Raises InvalidConfigError with every mistake that could be told."""
+    """Read and check everything. Raises InvalidConfigError with every mistake of every table and file."""
     try:
-        source = read_config(path, environ)
+        source = survey(path, environ)
     except ConfigError as error:
         raise InvalidConfigError([error]) from None
-    table = mistakes.validated(ConfigTable, source.data, source)
-    found: list[ConfigError] = []
-    adapters = _adapters(table, source, found)
+    table, wrong = mistakes.read(ConfigTable, source.data, source)
+    found = [*source.found, *(mistake for _, mistake in wrong)]
+    tables = source.data.get("adapters")
+    tables = tables if isinstance(tables, dict) else {}
+    adapters = _adapters(tables, source, found)
     rules, names, policy = policy_file.PolicyFile(source, PolicySet()), device_names.NONE, PolicySet()
-    policy_path, names_path = path.parent / table.policy, source.base / table.gateway.state_dir / device_names.FILE
-    if policy_path.is_file():
+    named = source.data.get("policy")
+    policy_path = path.parent / named if isinstance(named, str) and named else None
+    names_path = None if table is None else source.base / table.gateway.state_dir / device_names.FILE
+    if policy_path is not None and policy_path.is_file():
         try:
-            rules, names = policy_file.read(policy_path, table.adapters, names_path)
+            rules, names = policy_file.read(policy_path, tables, names_path)
             policy = rules.with_names(names)
         except InvalidConfigError as error:
             found.extend(error.errors)
-    else:
+    elif policy_path is not None:
         found.append(source.mistake(("policy",), f"expected a policy file: {policy_path} isn't one"))
-    if found:
+    if table is None or found:
         raise InvalidConfigError(found)
-    for each in (path, policy_path, names_path):
-        _doubt(each)
+    assert policy_path is not None and names_path is not None
+    doubts = [
+        *_owners(path, source, ()),
+        *_owners(policy_path, source, ("policy",)),
+        *_owners(names_path, source, ("gateway", "state_dir")),
+    ]
+    for scheme, prepared in adapters.items():
+        for key, file in _files(prepared.table.model_dump(by_alias=True), source.base, ""):
+            doubts += _owners(file, source, ("adapters", scheme, *key.split(".")))
     limits = EngineLimits(**{name: getattr(table.limits, name) for name in LimitsTable.model_fields})
     return Settings(
-        source=source, table=table, limits=limits, rules=rules, names=names, policy=policy, adapters=adapters
+        source=source,
+        table=table,
+        limits=limits,
+        rules=rules,
+        names=names,
+        policy=policy,
+        adapters=adapters,
+        doubts=tuple(doubts),
     )
 
 
-def _adapters(table: ConfigTable, source: Source, found: list[ConfigError]) -> dict[str, Prepared]:
+def _add(found: list[ConfigError], more: Iterable[ConfigError]) -> None:
+    """Add what a later check found, but not of a key that has a mistake already: that one is only its consequence."""
+    told = {(mistake.file, mistake.line, mistake.key) for mistake in found}
+    found.extend(mistake for mistake in more if (mistake.file, mistake.line, mistake.key) not in told)
+
+
+def _adapters(tables: Mapping[str, Any], source: Source, found: list[ConfigError]) -> dict[str, Prepared]:
     candidates = plugins.installed()
     prepared: dict[str, Prepared] = {}
-    for scheme, values in table.adapters.items():
+    for scheme, values in tables.items():
         key = ("adapters", scheme)
         try:
             plugin = plugins.load(scheme, candidates)
-            checked = mistakes.validated(plugin.config_model, values, source, key)
-            make = _maker(plugin, checked, source)
-            files = dict(_digests(checked.model_dump(by_alias=True), source.base, ""))
-            prepared[scheme] = Prepared(make(), make, checked, files)
         except PluginError as error:
-            found.append(source.mistake(key, str(error)))
-        except InvalidConfigError as error:
-            found.extend(error.errors)
-        except (ConfigError, CredentialError) as error:
-            found.append(mistakes.from_adapter(error, source, key))
+            found.append(source.mistake(key, str(error) + did_you_mean(scheme, candidates)))
+            continue
+        if not isinstance(values, dict):
+            continue  # told already
+        checked, wrong = mistakes.read(plugin.config_model, values, source, key)
+        found.extend(mistake for _, mistake in wrong)
+        sound = checked
+        if sound is None:  # its files may have mistakes as well
+            left = mistakes.without(values, [place for place, _ in wrong])
+            sound, _ = mistakes.read(plugin.config_model, left, source, key)
+        if sound is None:
+            _add(found, _unreadable(values, source, key))
+            continue
+        make = _maker(plugin, sound, source)
+        first = None
+        try:
+            first = make()
+        except* (ConfigError, CredentialError) as group:
+            _add(found, [mistakes.from_adapter(error, source, key) for error in mistakes.leaves(group)])
+        if first is not None and checked is not None:
+            files = {key: _digest(file) for key, file in _files(checked.model_dump(by_alias=True), source.base, "")}
+            prepared[scheme] = Prepared(first, make, checked, files)
     return prepared
 
 
-def _doubt(path: Path) -> None:
+def _unreadable(value: Any, source: Source, key: Key) -> Iterator[ConfigError]:
+    """The files of a table whose form is too wrong to ask the adapter, as far as they can't be opened."""
+    items = value.items() if isinstance(value, dict) else enumerate(value) if isinstance(value, list) else ()
+    for name, inner in items:
+        if not (isinstance(name, str) and name.endswith("_file") and isinstance(inner, str)):
+            yield from _unreadable(inner, source, (*key, name))
+            continue
+        try:
+            (source.base / inner).open("rb").close()
+        except (OSError, ValueError) as error:
+            why = getattr(error, "strerror", None) or "no file can have this name"
+            yield source.mistake((*key, name), f"expected a readable file: {source.base / inner}: {why}")
+
+
+def _owners(path: Path, source: Source, key: Key) -> Iterator[ConfigError]:
     """Say who else could change a file that decides who may do what. Keys and passwords are refused then."""
     with contextlib.suppress(OSError):  # whether it must be there is for others to say
         doubtful = ownership.doubt(path)
         if doubtful is not None:
-            _LOG.warning("%s %s", path, doubtful)
+            yield source.mistake(key, f"warning: {path} {doubtful}")
 
 
 def _maker(plugin: AdapterPlugin, table: Any, source: Source) -> Callable[[], Adapter]:
     return lambda: plugin.configure(table, source.base)
 
 
-def _digests(value: Any, base: Path, key: str) -> Iterator[tuple[str, bytes]]:
+def _files(value: Any, base: Path, key: str) -> Iterator[tuple[str, Path]]:
+    """The files that a table names, by their dotted keys."""
     items = value.items() if isinstance(value, dict) else enumerate(value) if isinstance(value, list | tuple) else ()
     for name, inner in items:
         here = f"{key}.{name}" if key else str(name)
         if isinstance(name, str) and name.endswith("_file") and isinstance(inner, str):
-            try:
-                yield here, hashlib.sha256((base / inner).read_bytes()).digest()
-                _doubt(base / inner)
-            except OSError:
-                yield here, b""  # whether it must be readable is the adapter's word
+            yield here, base / inner
         else:
-            yield from _digests(inner, base, here)
+            yield from _files(inner, base, here)
+
+
+def _digest(file: Path) -> bytes:
+    try:
+        return hashlib.sha256(file.read_bytes()).digest()
+    except OSError:
+        return b""  # whether it must be readable is the adapter's word

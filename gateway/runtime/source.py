@@ -6,8 +6,8 @@ What the values mean is not known here.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +20,8 @@ CONFIG_VARIABLE = "ATLS_GATEWAY_CONFIG"
 DEFAULT_CONFIG = Path("/etc/atls-gateway/gateway.yaml")
 DEFAULT_SOCKET = "/run/atls-gateway/admin.sock"
 DEFAULT_STATE = "/var/lib/atls-gateway"
-_CREDENTIALS = "$CREDENTIALS_DIRECTORY/"
+CREDENTIALS = "$CREDENTIALS_DIRECTORY/"
+_LONGEST_ID = 64
 _HYPHENED = {"config_version": "config-version"}
 """Keys that the name of a variable can't spell."""
 
@@ -35,12 +36,16 @@ class InvalidConfigError(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Source:
-    """The values of one file. ``variables``: which key an environment variable set. ``base``: for relative paths."""
+    """The values of one file. ``variables``: which key an environment variable set. ``base``: for relative paths.
+
+    ``found``: what is wrong so far, and hinders nobody from looking for more.
+    """
 
     path: Path
     data: dict[str, Any]
     lines: Mapping[Key, int]
     variables: Mapping[Key, str]
+    found: tuple[ConfigError, ...] = ()
 
     @property
     def base(self) -> Path:
@@ -59,12 +64,27 @@ class Source:
 
     def mistake(self, key: Key, expected: str) -> ConfigError:
         """A ConfigError at this key, or at the nearest table around it that the file has."""
+        name = self._named(key)
         for length in range(len(key), -1, -1):
             if variable := self.variables.get(key[:length]):
-                return ConfigError(dotted(key), expected, file=f"${variable}")
+                return ConfigError(name, expected, file=f"${variable}")
             if line := self.lines.get(key[:length]):
-                return ConfigError(dotted(key), expected, file=str(self.path), line=line)
-        return ConfigError(dotted(key), expected, file=str(self.path), line=1)
+                return ConfigError(name, expected, file=str(self.path), line=line)
+        return ConfigError(name, expected, file=str(self.path), line=1)
+
+    def _named(self, key: Key) -> str:
+        """The dotted key, with the ``id`` of a list's entry in place of its position."""
+        parts: list[str | int] = []
+        value: Any = self.data
+        for part in key:
+            inside = isinstance(value, dict) and part in value
+            inside = inside or (isinstance(value, list) and isinstance(part, int) and part < len(value))
+            value = value[part] if inside else None
+            name = value.get("id") if isinstance(part, int) and isinstance(value, dict) else None
+            parts.append(
+                name if isinstance(name, str) and name.isprintable() and 0 < len(name) <= _LONGEST_ID else part
+            )
+        return dotted(tuple(parts))
 
 
 def read_config(path: Path, environ: Mapping[str, str], *, credentials: bool = True) -> Source:
@@ -73,26 +93,38 @@ def read_config(path: Path, environ: Mapping[str, str], *, credentials: bool = T
     Without ``credentials`` key files keep their names: a command that only looks up the daemon's socket runs outside
     of the service, where ``$CREDENTIALS_DIRECTORY`` isn't set.
     """
+    source = survey(path, environ, credentials=credentials)
+    if source.found:
+        raise source.found[0]
+    return source
+
+
+def survey(path: Path, environ: Mapping[str, str], *, credentials: bool = True) -> Source:
+    """The same for who looks for all that is wrong: what hinders nobody from reading on is in ``found``."""
     source = read_table(path)
+    found = list(source.found)
     variables: dict[Key, str] = {}
     for name in sorted(environ):  # so a table comes before the keys in it
         if name.startswith(PREFIX):
-            key = _override(source.data, name, environ[name])
-            variables[key] = name
+            try:
+                variables[_override(source.data, name, environ[name])] = name
+            except ConfigError as error:
+                found.append(error)
     # What a variable replaced as a whole has no lines any more.
     lines = {key: line for key, line in source.lines.items() if not any(key[: len(v)] == v for v in variables)}
     source = Source(path, source.data, lines, variables)
     if credentials:
-        _expand_credentials(source, (), source.data, environ.get("CREDENTIALS_DIRECTORY"))
-    return source
+        found += _expand_credentials(source, (), source.data, environ.get("CREDENTIALS_DIRECTORY"))
+    return replace(source, found=tuple(found))
 
 
 def read_table(path: Path) -> Source:
-    """Read one YAML file whose top level is a table for layer 1; ConfigError otherwise."""
-    document = strict_yaml.read(path)
+    """Read one YAML file whose top level is a table for layer 1; ConfigError otherwise. See ``Source.found``."""
+    twice: list[ConfigError] = []
+    document = strict_yaml.read(path, twice)
     if not isinstance(document.data, dict):
         raise ConfigError("", "expected a table (lines of 'key: value')", file=str(path), line=1)
-    source = Source(path, document.data, document.lines, {})
+    source = Source(path, document.data, document.lines, {}, tuple(twice))
     layer = document.data.get("layer")
     if layer != 1 or isinstance(layer, bool):
         found = " (this file is for an endpoint, which this daemon must not serve)" if layer == 0 else ""
@@ -138,14 +170,14 @@ def _override(data: dict[str, Any], name: str, text: str) -> Key:
     return key
 
 
-def _expand_credentials(source: Source, key: Key, value: Any, folder: str | None) -> None:
+def _expand_credentials(source: Source, key: Key, value: Any, folder: str | None) -> Iterator[ConfigError]:
     """Replace a leading ``$CREDENTIALS_DIRECTORY/`` in the values of all ``*_file`` keys, in place."""
     items = value.items() if isinstance(value, dict) else enumerate(value) if isinstance(value, list) else ()
     for name, inner in items:
-        if isinstance(name, str) and name.endswith("_file") and isinstance(inner, str):
-            if inner.startswith(_CREDENTIALS):
-                if not folder:
-                    raise source.mistake((*key, name), "expected to run under systemd: CREDENTIALS_DIRECTORY isn't set")
-                value[name] = f"{folder}/{inner.removeprefix(_CREDENTIALS)}"
-        else:
-            _expand_credentials(source, (*key, name), inner, folder)
+        if not (isinstance(name, str) and name.endswith("_file") and isinstance(inner, str)):
+            yield from _expand_credentials(source, (*key, name), inner, folder)
+        elif inner.startswith(CREDENTIALS):
+            if folder:
+                value[name] = f"{folder}/{inner.removeprefix(CREDENTIALS)}"
+            else:
+                yield source.mistake((*key, name), "expected to run under systemd: CREDENTIALS_DIRECTORY isn't set")

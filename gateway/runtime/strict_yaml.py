@@ -4,7 +4,7 @@ Only the reading belongs here; what the values mean is for ``settings`` and ``po
 schema of YAML 1.2.2 section 10.3.2, so ``no`` is a string and ``0123`` is the number 123 (which a string field then
 refuses). Keys are the text that stands there, whatever it looks like. Duplicate keys, tags, anchors, aliases,
 directives and a second document are refused; size, depth and the number of values are bounded. Every mistake is a
-``ConfigError`` with file and line.
+``ConfigError`` with file and line; one ends the reading, but for keys that are there twice.
 """
 
 from __future__ import annotations
@@ -30,6 +30,7 @@ from ruamel.yaml.events import (
 )
 
 from gateway.api.errors import ConfigError
+from gateway.runtime import yaml_slips
 
 MAX_OCTETS = 256 * 1024
 MAX_DEPTH = 16
@@ -73,7 +74,7 @@ def scalar(text: str) -> Any:
     return text
 
 
-def read(path: Path, *, max_octets: int = MAX_OCTETS) -> Document:
+def read(path: Path, twice: list[ConfigError] | None = None, *, max_octets: int = MAX_OCTETS) -> Document:
     """Read a file. ConfigError where it can't be opened, is too large, isn't UTF-8 or isn't strict YAML."""
     try:
         with path.open("rb") as stream:
@@ -87,19 +88,22 @@ def read(path: Path, *, max_octets: int = MAX_OCTETS) -> Document:
     except UnicodeDecodeError as error:
         line = octets.count(b"\n", 0, error.start) + 1
         raise ConfigError("", "expected UTF-8 text", file=str(path), line=line) from None
-    return parse(text, str(path))
+    return parse(text, str(path), twice)
 
 
-def parse(text: str, file: str) -> Document:
-    """Parse one document. ``file`` only names it in errors."""
+def parse(text: str, file: str, twice: list[ConfigError] | None = None) -> Document:
+    """Parse one document. ``file`` only names it in errors.
+
+    ``twice`` takes the mistakes about keys that are there a second time, and the first value counts; without it they
+    are raised as every other mistake.
+    """
     document = Document(file, None)
     events: Iterator[Event] = YAML(typ="safe", pure=True).parse(text)
     try:
-        data = _Builder(document, events).document()
+        data = _Builder(document, events, twice).document()
     except MarkedYAMLError as error:
-        mark = error.problem_mark or error.context_mark
-        problem = " ".join((error.problem or "not YAML").split())
-        raise ConfigError("", f"expected YAML: {problem}", file=file, line=mark.line + 1 if mark else 0) from None
+        line, expected = yaml_slips.told(error, text)
+        raise ConfigError("", expected, file=file, line=line) from None
     except (YAMLError, YAMLStreamError, ValueError) as error:
         position = getattr(error, "position", None)
         line = text.count("\n", 0, position) + 1 if isinstance(position, int) else 0
@@ -110,8 +114,9 @@ def parse(text: str, file: str) -> Document:
 class _Builder:
     """Builds plain values from parser events; a class because the parts recurse over shared counters."""
 
-    def __init__(self, document: Document, events: Iterator[Event]) -> None:
+    def __init__(self, document: Document, events: Iterator[Event], twice: list[ConfigError] | None) -> None:
         self._document = document
+        self._twice = twice
         self._events = events
         self._nodes = 0
 
@@ -166,7 +171,12 @@ class _Builder:
             here = (*key, name)
             if name in table:
                 first = self._document.lines[here]
-                raise self._mistake(here, f"expected each key once (first on line {first})", event)
+                twice = self._mistake(here, f"expected each key once (first on line {first})", event)
+                if self._twice is None:
+                    raise twice
+                self._twice.append(twice)
+                self._value(here, next(self._events))
+                continue
             self._document.lines[here] = event.start_mark.line + 1
             table[name] = self._value(here, next(self._events))
         return table

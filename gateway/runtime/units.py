@@ -9,8 +9,9 @@ import re
 from collections.abc import Callable, Mapping
 from typing import Annotated, Any, TypeVar
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, PlainSerializer, WithJsonSchema
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, PlainSerializer, WithJsonSchema
 
+from gateway.api.eui64 import parse_eui64 as parse_eui64
 from gateway.engine.limits import Rate, parse_rate
 from gateway.engine.policy import Hours, parse_hours
 
@@ -18,7 +19,7 @@ _T = TypeVar("_T")
 
 _SECONDS = {"ms": 0.001, "s": 1.0, "min": 60.0, "h": 3600.0, "d": 86400.0}
 _PERIODS = {1.0: "s", 60.0: "min", 3600.0: "h", 86400.0: "d"}
-_EUI64 = re.compile(r"[0-9a-f]{2}([:-]?)[0-9a-f]{2}(?:\1[0-9a-f]{2}){6}")
+_SHA256 = re.compile("[0-9a-f]{64}")
 _OCTETS = {"B": 1, "kB": 1000, "MB": 1_000_000, "KiB": 1024, "MiB": 1024 * 1024}
 
 
@@ -56,17 +57,24 @@ def _rate_text(rate: Rate) -> str:
     return f"{rate.amount}/{_PERIODS[rate.period]}"
 
 
-def parse_eui64(value: object) -> str:
-    """An EUI64 as links prove it (``00:0d:6f:00:0b:5d:e3:b6``), from any usual spelling. ValueError: it is none.
+def _parse_spki(value: str) -> str:
+    text = value.strip().lower().replace(":", "")
+    if not _SHA256.fullmatch(text):
+        raise ValueError("expected the 64 hexadecimal digits of a SHA-256")
+    return text
 
-    Taken: upper case, ``-`` for ``:``, ``0x`` before it, no colons at all. Not taken: a number, since YAML has no way
-    to keep its zeros.
-    """
-    text = value.strip().lower().removeprefix("0x") if isinstance(value, str) else ""
-    plain = re.sub("[:-]", "", text) if _EUI64.fullmatch(text) else ""
-    if not plain:
-        raise ValueError('expected an address such as "00:0d:6f:00:0b:5d:e3:b6", in quotes')
-    return ":".join(plain[at : at + 2] for at in range(0, 16, 2))
+
+def _parse_san(value: str) -> str:
+    kind, _, name = value.partition(":")
+    if kind not in ("dns", "uri", "ip") or not name:
+        raise ValueError("expected dns:NAME, uri:URI or ip:ADDRESS")
+    return value
+
+
+def _parse_host(value: str) -> str:
+    if "/" in value or not 0 < len(value) <= 128:
+        raise ValueError("expected the host name alone, without mqtt://")
+    return value
 
 
 def _amount(value: object, units: Mapping[str, float]) -> float | None:
@@ -89,7 +97,7 @@ def _of_text(parse: Callable[[str], _T], expected: str) -> Callable[[object], _T
 
 
 def one_or_many(value: object) -> object:
-    return [value] if isinstance(value, str) else value
+    return value if isinstance(value, list) else [value]
 
 
 def _text_schema(pattern: str, *examples: str) -> WithJsonSchema:
@@ -119,6 +127,14 @@ HoursText = Annotated[
     BeforeValidator(_of_text(parse_hours, "expected two times of the day, such as 06:00-23:00")),
     _text_schema("^[0-2][0-9]:[0-5][0-9]-[0-2][0-9]:[0-5][0-9]$", "06:00-23:00"),
 ]
+Eui64Text = Annotated[
+    str,
+    BeforeValidator(parse_eui64),
+    _text_schema("^(0[xX])?[0-9A-Fa-f]{2}([:-]?)[0-9A-Fa-f]{2}(\\2[0-9A-Fa-f]{2}){6}$", "00:0d:6f:00:0b:5d:e3:b6"),
+]
+SpkiText = Annotated[str, AfterValidator(_parse_spki), _text_schema("^([0-9A-Fa-f]{2}:?){31}[0-9A-Fa-f]{2}$")]
+SanText = Annotated[str, AfterValidator(_parse_san), _text_schema("^(dns|uri|ip):.+$", "dns:app.example")]
+HostText = Annotated[str, AfterValidator(_parse_host), _text_schema("^[^/]{1,128}$", "localhost")]
 Names = Annotated[list[str], BeforeValidator(one_or_many), WithJsonSchema({
     "anyOf": [{"type": "string"}, {"type": "array", "items": {"type": "string"}, "minItems": 1}],
 })]  # fmt: skip

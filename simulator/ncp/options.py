@@ -17,6 +17,7 @@ class NcpOptions:
     ``unicast_messages`` APS unicasts in flight until the host sets another number
     ``callback_queue``   callbacks that wait for the line; more are lost, counted and signalled as overflow
     ``scan_pace``        1.0 scans in real time, 0.0 at once
+    ``rewritable``       whether the EUI64 can be written any number of times (firmware with a token for it in NVM3)
     ``counter_step``     frame counters are written to disk once per so many frames, and leap by it at a restart
     """
 
@@ -26,6 +27,7 @@ class NcpOptions:
     unicast_messages: int = 10
     callback_queue: int = 64
     scan_pace: float = 1.0
+    rewritable: bool = True
     counter_step: int = 4096
     transient_keys: int = 32
     known_senders: int = 512

@@ -139,7 +139,9 @@ def _write_boot_counter(node: Node, data: bytes) -> None:
     node.stack.store.boot_counter = int.from_bytes(data, "little")
 
 
-def _read_restored_eui64(node: Node) -> bytes:
+def _read_restored_eui64(node: Node) -> bytes | None:
+    if not node.stack.options.rewritable:
+        return None
     restored = node.stack.store.restored_eui64
     return (_NO_EUI64 if restored is None else restored).to_bytes(8, "little")
 

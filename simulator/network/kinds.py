@@ -131,7 +131,11 @@ class HostedRow:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Kind:
-    """What all devices of a kind have in common. One without ``endpoints`` is for other processes to stand behind."""
+    """What all devices of a kind have in common. One without ``endpoints`` is for other processes to stand behind.
+
+    The model identifier begins with ``virtual``, which no product's does: hubs that know products by it (``plug`` is
+    one) must not take a virtual device for one of these.
+    """
 
     name: str
     router: bool = False
@@ -142,7 +146,7 @@ class Kind:
 
     @property
     def model(self) -> str:
-        return self.name
+        return f"virtual-{self.name}"
 
 
 KINDS: Final[Mapping[str, Kind]] = {

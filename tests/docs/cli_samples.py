@@ -13,9 +13,10 @@ from pathlib import Path
 from typing import Any
 from unittest import mock
 
-from gateway.cli import backup, devices_view, radios, status_view
+from gateway.cli import backup, clients, devices_view, network, radios, restart, status_view
 from gateway.cli.screen import Screen
 from gateway.runtime.backup import Entry, Manifest, Place
+from gateway.runtime.client_keys import NewKey
 
 ANSWERS = Path(__file__).parent / "cli_answers.json"
 _PORT = {
@@ -77,6 +78,13 @@ def rendered() -> dict[str, str]:
             "device": devices_view.device_lines(devices_view.matching(devices, "kitchen")[0], to),
             "stranger": devices_view.device_lines(next(one for one in devices if not one["name"]), to),
             "reload": status_view.reload_lines(answers["reload"], to),
+            "network": network.lines(answers["network"], to),
+            "clients-add": clients.key_lines(NewKey("laptop", "9f0c" * 8, text=True), "coaps://hub"),
+            "clients-list": clients.list_lines(answers["clients"], "", to),
+            "clients-policy": clients.policy_lines(
+                "laptop", {"groups": {"devices": []}}, "/etc/atls-gateway/policy.yaml"
+            ),
+            "restart": [restart.line(answers["restart"])],
             "radios": radios.lines([port], to),
             "backup-list": backup._described(Path("gateway.atls"), _BACKUP),
         }

@@ -56,7 +56,7 @@ async def test_ember_forms_joins_commands_hears_and_resumes(stack: Stack, module
     started = await driver.expect_event("started", seconds=60)
     assert (started["ezsp"], started["result"]) == (version, "reset")
     found = await driver.expect(lambda event: event.get("status") == "successful", count=2, seconds=60)
-    assert {event["model"] for event in found} == {"lamp", "thermometer"}
+    assert {event["model"] for event in found} == {"virtual-lamp", "virtual-thermometer"}
 
     driver.tell(do="on", eui64=LAMP)
     await driver.expect_event("done", seconds=30)

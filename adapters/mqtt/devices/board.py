@@ -1,5 +1,9 @@
 """What stands at the broker about the devices: one retained state each, kept up to date as cheaply as can be.
 
+A device has its topics under its name, and its discovery under an id that stays when the name changes. What a device
+had and has no more is emptied after what it has now is out: Home Assistant removes a device whose discovery is emptied,
+and one that was renamed is to keep its entities.
+
 A device's state goes out the moment it changes. While the connection is down or slow only the names of what changed
 are kept, so that each device's last state goes out once it can, and nothing piles up. Where the broker doesn't retain
 states, who hears of a device by its discovery needs the state behind it: that goes out once the broker has the first.
@@ -8,12 +12,14 @@ states, who hears of a device by its discovery needs the state behind it: that g
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from enum import IntFlag
 from typing import Final
 
-from adapters.mqtt.devices import discovery
+from adapters.mqtt.devices.discovery import LAST_SEEN, Discovery
+from adapters.mqtt.devices.identity import Identity
 from adapters.mqtt.devices.topics import HomeSpace
 from adapters.mqtt.devices.values import fragment
 from carriage.mqtt.client import MqttClient
@@ -39,42 +45,59 @@ class Part(IntFlag):
 
 @dataclass(slots=True)
 class Shown:
-    """A device as it stands at the broker. ``fragments``: property to its part of the JSON. ``gone``: properties that
-    it had before."""
+    """A device as it stands at the broker. ``fragments``: property to its part of the JSON. ``components``: those
+    of its discovery, with their platforms; ``gone``: those that it had before; ``lost``: those that
+    Home Assistant has to take away before it is told of the others."""
 
     view: DeviceView
+    who: Identity
     properties: dict[str, Property]
     head: bytes
     online: bool | None
     told_at: float | None = None
     fragments: dict[str, bytes] = field(default_factory=dict)
     stale: set[str] = field(default_factory=set)
-    gone: dict[str, Property] = field(default_factory=dict)
+    components: dict[str, str] = field(default_factory=dict)
+    gone: dict[str, str] = field(default_factory=dict)
+    lost: dict[str, str] = field(default_factory=dict)
+
+    @property
+    def announced(self) -> bool:
+        """Whether Home Assistant is told of it: one without properties would be a device without entities. One that
+        is being interviewed again has none for a while, and is not to lose its entities for that."""
+        return bool(self.properties)
 
 
 class Board:
-    """``now`` is the clock of ``Update.at``. Nothing is published before ``open``."""
+    """``now`` is the clock of ``Update.at``. Nothing is published before ``open``. ``discovery`` is given before the
+    first device is shown; without it Home Assistant is told nothing."""
 
-    def __init__(
-        self, topics: HomeSpace, now: Callable[[], float], *, discovery_prefix: str | None, retain: bool
-    ) -> None:
+    def __init__(self, topics: HomeSpace, now: Callable[[], float], *, retain: bool) -> None:
         self._topics = topics
         self._now = now
-        self._prefix = discovery_prefix
+        self.discovery: Discovery | None = None
         self._retain = retain
         self._client: MqttClient | None = None
         self._version = 5
         self._open = False
+        self._changing = False
         self._due: dict[str, Part] = {}
         self._second, self._stamp = 0, ""
         self._announced: dict[Token, str] = {}
-        """Discovery that the broker doesn't have yet, with its device: the state follows it."""
+        """Discovery that the broker doesn't have yet, with its device."""
+        self._held: set[str] = set()
+        """Devices whose discovery is not to go out yet."""
+        self._emptied: dict[str, None] = {}
+        """Topics to be emptied, unless they are in use again by then."""
+        self.replaced: set[str] = set()
+        """Devices of which Home Assistant is taking components away before it is told of others: they are held, and who
+        sees to time releases them."""
         self.shown: dict[str, Shown] = {}
         self.counters = {"states": 0, "coalesced": 0}
 
     @property
     def waiting(self) -> int:
-        return len(self._due)
+        return len(self._due) + len(self._emptied)
 
     def open(self, client: MqttClient, version: int) -> None:
         """The connection is there: all of it goes out, since the broker may have lost what it had."""
@@ -94,11 +117,32 @@ class Board:
             self._due[name] = self._due.get(name, Part(0)) | parts
         self.flush()
 
-    def show(self, view: DeviceView) -> None:
+    @contextmanager
+    def changing(self) -> Iterator[None]:
+        """Several devices change together: what there is to publish is known at the end."""
+        self._changing = True
+        try:
+            yield
+        finally:
+            self._changing = False
+            self.flush()
+
+    def hold(self, name: str) -> None:
+        """The discovery of a device waits for ``release``."""
+        self._held.add(name)
+
+    def release(self, name: str) -> None:
+        self._held.discard(name)
+        if name in self.shown:
+            self.again((name,), Part.DISCOVERY)
+
+    def show(self, view: DeviceView, who: Identity) -> None:
         """A device is new, or another than it was."""
         known = self.shown.get(view.name)
         properties = {each.name: each for each in view.properties}
-        shown = Shown(view, properties, publish_head(self._topics.state(view.name), self._version), view.online)
+        shown = Shown(view, who, properties, publish_head(self._topics.state(view.name), self._version), view.online)
+        if self.discovery is not None:
+            shown.components = self.discovery.platforms(view, who)
         shown.fragments = {name: fragment(name, None, each) for name, each in properties.items()}
         for name, sample in view.samples.items():
             shown.fragments[name] = fragment(name, sample.value, properties.get(name))
@@ -106,13 +150,20 @@ class Board:
                 shown.stale.add(name)
             if shown.told_at is None or sample.at > shown.told_at:
                 shown.told_at = sample.at
-        if known is not None:
-            before = {**known.gone, **known.properties}
-            shown.gone = {name: each for name, each in list(before.items())[-MAX_GONE:] if name not in properties}
+        if known is not None and known.who != who:  # another device has the name now
+            self._empty_discovery(known.who.object_id)
+        elif known is not None:
+            before = known.gone | known.components
+            shown.gone = {name: each for name, each in list(before.items())[-MAX_GONE:] if name not in shown.components}
+            stays = {name for name, each in shown.components.items() if before.get(name) == each} - {LAST_SEEN}
+            lost = {name: each for name, each in before.items() if shown.components.get(name) != each}
+            if not stays or any(name in shown.components for name in lost):
+                shown.lost = lost
         self.shown[view.name] = shown
         parts = Part.STATE | Part.AVAILABILITY
         if (
             known is None
+            or known.who != who
             or known.view.facts != view.facts
             or known.view.may != view.may
             or known.properties != properties
@@ -120,10 +171,22 @@ class Board:
             parts |= Part.DISCOVERY
         self.again((view.name,), parts)
 
-    def remove(self, name: str) -> None:
-        """The device is gone, or not ours to show: nothing of it stays at the broker."""
-        self.shown.pop(name, None)
-        self.again((name,))
+    def remove(self, name: str, object_id: str = "") -> None:
+        """The device is gone, or not ours to show: nothing of it stays at the broker. ``object_id``: of a device that
+        only an earlier run showed."""
+        shown = self.shown.pop(name, None)
+        self._held.discard(name)
+        self._due.pop(name, None)
+        if shown is not None and not object_id:
+            object_id = shown.who.object_id
+        self._empty_discovery(object_id)  # first: whoever it is for reads the other two
+        for topic in (self._topics.availability(name), self._topics.state(name)):
+            self._emptied[topic] = None
+        self.flush()
+
+    def _empty_discovery(self, object_id: str) -> None:
+        if self.discovery is not None and object_id:
+            self._emptied[self.discovery.topic(object_id)] = None
 
     def values(self, shown: Shown, values: tuple[tuple[str, Scalar | None], ...], at: float) -> None:
         for name, value in values:
@@ -147,27 +210,43 @@ class Board:
 
     def flush(self) -> None:
         """Publish what is due, as far as the connection takes it."""
+        if self._changing:
+            return
         while self._due and self._open:
             name, parts = next(iter(self._due.items()))
             shown = self.shown.get(name)
+            if shown is None:
+                del self._due[name]
+                continue
             if not (self._rare(name, shown, parts) if parts & ~Part.STATE else self._state(shown)):
                 return
-            if parts & ~Part.STATE and parts & Part.STATE and name not in self._announced.values():
+            follows = not self._retain and name in self._announced.values()
+            if parts & ~Part.STATE and parts & Part.STATE and not follows:
                 self._due[name] = Part.STATE  # the rest goes first: who hears of a device has its topics then
             else:
                 del self._due[name]
+        if self._emptied and self._open:
+            self._empty()
 
     def published(self, token: Token) -> str | None:
         """The broker has a message: the device of which that was the discovery. Its state is out then."""
         name = self._announced.pop(token, None) if self._announced else None
-        if name is not None:
+        if name is not None and not self._retain:
             self.again((name,), Part.STATE)
         return name
 
-    def _state(self, shown: Shown | None) -> bool:
+    def _empty(self) -> None:
+        used = {topic for name in self.shown for topic in (self._topics.availability(name), self._topics.state(name))}
+        if self.discovery is not None:
+            used.update(self.discovery.topic(shown.who.object_id) for shown in self.shown.values())
+        while self._emptied:
+            topic = next(iter(self._emptied))
+            if topic not in used and not self._publish(topic, b"", None):
+                return
+            del self._emptied[topic]
+
+    def _state(self, shown: Shown) -> bool:
         assert self._client is not None
-        if shown is None:
-            return True
         taken = self._client.publish_at_once(shown.head, self.state_of(shown), retain=self._retain)
         self.counters["states"] += taken
         return taken
@@ -188,26 +267,34 @@ class Board:
             self._stamp = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(second))
         return self._stamp.encode()
 
-    def _rare(self, name: str, shown: Shown | None, parts: Part) -> bool:
-        """What changes seldom, and what is removed: with QoS 1, so that a refusal shows. False: later."""
+    def _rare(self, name: str, shown: Shown, parts: Part) -> bool:
+        """What changes seldom: with QoS 1, so that a refusal shows. False: later."""
+        discovery = self.discovery
+        if Part.DISCOVERY in parts and discovery is not None and shown.announced and name not in self._held:
+            topic = discovery.topic(shown.who.object_id)
+            if shown.lost:
+                # A device that loses its last entity is removed, and its discovery emptied by Home Assistant itself.
+                if not self._publish(topic, discovery.without(shown.who, shown.lost), None):
+                    return False
+                shown.lost = {}
+                self.replaced.add(name)
+                self.hold(name)
+            elif not self._publish(topic, discovery.device(shown.view, shown.who, shown.gone), name):
+                return False
+        if Part.AVAILABILITY in parts and shown.online is not None:
+            word = b"online" if shown.online else b"offline"
+            return self._publish(self._topics.availability(name), b'{"state":"' + word + b'"}', None)
+        return True
+
+    def _publish(self, topic: str, payload: bytes, announced: str | None) -> bool:
+        """With QoS 1 and retained. ``announced``: the device of which it is the discovery. False: later."""
         assert self._client is not None
         if self._client.outstanding > MAX_OUTSTANDING:
             return False
-        wanted: list[tuple[str, bytes]] = []
-        topics = self._topics
-        announces = Part.DISCOVERY in parts and self._prefix is not None
-        if self._prefix is not None and announces:
-            body = b"" if shown is None else discovery.payload(topics, shown.view, shown.gone.values())
-            wanted.append((discovery.topic(self._prefix, topics.base, name), body))
-        if shown is None:
-            wanted += [(topics.availability(name), b""), (topics.state(name), b"")]
-        elif Part.AVAILABILITY in parts and shown.online is not None:
-            word = b"online" if shown.online else b"offline"
-            wanted.append((topics.availability(name), b'{"state":"' + word + b'"}'))
         try:
-            tokens = [self._client.publish(topic, payload, qos=1, retain=True) for topic, payload in wanted]
-            if announces and shown is not None and not self._retain:
-                self._announced[tokens[0]] = name
+            token = self._client.publish(topic, payload, qos=1, retain=True)
         except TransportError as error:
             return not error.transient  # else it is too long for the broker, now and later
+        if announced is not None:
+            self._announced[token] = announced
         return True

@@ -80,18 +80,21 @@ class Commands:
         properties = {} if shown is None else shown.properties
         wanted: dict[str, Scalar | None] = {}
         unfit: list[str] = []
-        for name, value in asked.values.items():
+        values = asked.values
+        if not values:  # a get of all
+            values = dict.fromkeys(properties) or {"": None}
+        for name, value in values.items():
             if shown is not None:
-                name = name or v.bare_property(properties)
+                name = name or (v.bare_property(properties) if isinstance(topic, Set) else "")
             known = properties.get(name)
             if known is None:
                 self._answer(batch, name, "failed", Reason.UNKNOWN.value)
                 continue
             try:
                 wanted[name] = v.read_value(value, known) if isinstance(topic, Set) else None
-            except PeerError:
+            except PeerError as mistake:
                 unfit.append(name)
-                self._answer(batch, name, "failed", Reason.CONTENT.value)
+                self._answer(batch, name, "failed", Reason.CONTENT.value, str(mistake))
         if unfit:  # what was asked for together is not done by half
             for name in wanted:
                 self._answer(batch, name, "failed", Reason.CONTENT.value, f"no fit value for {unfit[0]}")

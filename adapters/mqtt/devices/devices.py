@@ -13,8 +13,13 @@ from dataclasses import dataclass, replace
 from typing import Any, Final
 
 from adapters.mqtt import faults
+from adapters.mqtt.devices import identity
 from adapters.mqtt.devices.board import Board, Part
+from adapters.mqtt.devices.bridge import Bridge
 from adapters.mqtt.devices.commands import MAX_PENDING, RECEIVE_MAXIMUM, Commands
+from adapters.mqtt.devices.discovery import Discovery
+from adapters.mqtt.devices.identity import Identity
+from adapters.mqtt.devices.migration import Migration
 from adapters.mqtt.devices.names import MAX_DEVICES, Names
 from adapters.mqtt.devices.once import Once
 from adapters.mqtt.devices.requests import Requests
@@ -46,7 +51,8 @@ _LOG = logging.getLogger(__name__)
 WATCH_AGAIN: Final = 30.0
 """Seconds after which a watch that was refused or ended is tried again: the policy may be another by then."""
 FORGET_AFTER: Final = 300.0
-"""Seconds after a start in which a device of before has to show itself; then what the broker keeps of it is removed."""
+"""Seconds after the first connection in which a device of before has to show itself; then what the broker keeps of it
+is removed."""
 SETTLED: Final = 2.0
 """Seconds after a discovery in which whoever it is for has subscribed to the device's state."""
 EARLY_FOR: Final = 30.0
@@ -81,7 +87,7 @@ class Devices:
         self._health = health
         self._client: MqttClient | None = None
         self._context: AdapterContext | None = None
-        self._board = Board(self._topics, self._now, discovery_prefix=devices.discovery_prefix, retain=devices.retain)
+        self._board = Board(self._topics, self._now, retain=devices.retain)
         self._commands = Commands(self._topics, self._board, self._tell, self._acknowledge)
         self._requests = Requests(self._topics, self._tell)
         self._once = Once()
@@ -92,7 +98,14 @@ class Devices:
         self._timers: dict[Callable[[], None], asyncio.TimerHandle] = {}
         self._missed = False
         """News may have been missed: all that is shown is to be looked at again."""
+        self._retain = devices.retain
         self._names: Names | None = None
+        self._bridge: Bridge | None = None
+        self._migration: Migration | None = None
+        self._gateway = ""
+        """The gateway's id."""
+        self._gone: set[str] = set()
+        """Devices that are gone, or have come back since."""
         self._early: list[tuple[Set | Get, Message, bool]] = []
         """Commands that the broker kept for us, for devices that we are still to hear of."""
         self._starting = True
@@ -111,20 +124,26 @@ class Devices:
     async def run(self, context: AdapterContext) -> None:
         self._context = context
         self._names = Names(context.state_dir)
+        gateway = context.gateway()
+        self._gateway = gateway.id
+        if self._prefix is not None:
+            discovery = self._board.discovery = Discovery(self._topics, self._prefix, gateway)
+            self._migration = Migration(self._topics.base, self._names, self._board, discovery)
         client = self._client = MqttClient(self._options, self)
         # Half of the queue: whoever floods us must not crowd out the rest.
         self._news = News(client, self._options.max_queued // 2)
+        self._bridge = Bridge(self._topics, context, self._news, self._board.discovery)
         client.on_too_long = self._on_too_long
         client.subscribe(self._filters())
         self._later(EARLY_FOR, self._started)
-        if self._names.missing:
-            self._later(FORGET_AFTER, self._forget_gone)
         async with asyncio.TaskGroup() as tasks:
             client.start(tasks)
             try:
                 await asyncio.get_running_loop().create_future()
             finally:
                 self._board.close()
+                if self._migration is not None:
+                    self._migration.disconnected()
                 for timer in self._timers.values():
                     timer.cancel()
                 if self._listing is not None:
@@ -146,10 +165,11 @@ class Devices:
         change = update.change
         if change is Change.ENDED:
             self._watch = None
-            self._later(WATCH_AGAIN, self._watch_again)
-            self._list_soon()
+            self._later(0.0, self._watch_again)  # the broker may only have another name now
         elif change is Change.GONE:
-            self._forget(update.device)
+            # It may be there under another name: its discovery is not to be emptied before that is known.
+            self._gone.add(update.device)
+            self._list_soon()
         elif change is Change.DEVICE or shown is None:
             self._list_soon()
         elif change is Change.VALUES:
@@ -158,6 +178,15 @@ class Devices:
             self._board.stale(shown, update)
         elif change is Change.PRESENCE:
             self._board.presence(shown, update.online)
+
+    def gateway_changed(self) -> None:
+        """See ``gateway.api.ports.AdapterContext.gateway``; the policy may be another too."""
+        if self._names is not None:
+            self._list_soon()
+
+    def _tell_of_gateway(self) -> None:
+        if self._bridge is not None and self._client is not None and self._client.is_connected:
+            self._bridge.tell(self._peer)
 
     def status(self) -> Mapping[str, Any]:
         return {
@@ -185,7 +214,14 @@ class Devices:
             self._link = link
             self._peer = Peer(scheme=SCHEME, claims=(self._claim,), link=link)
             self._unwatch()
+        if self._bridge is not None:
+            self._bridge.tell(self._peer, again=True)  # before its devices, which name it
+        if self._migration is not None:
+            self._migration.connected(self._client)
         self._board.open(self._client, self._client.version)
+        assert self._names is not None
+        if (self._names.missing or self._names.first) and self._forget_gone not in self._timers:
+            self._later(FORGET_AFTER, self._forget_gone)  # not before we look who is there
         if self._watch is None:
             self._watch_again()
             if self._listing is not None:
@@ -198,6 +234,8 @@ class Devices:
     def disconnected(self, reason: str) -> None:
         refusal, self._refusal = self._refusal, ""
         self._board.close()
+        if self._migration is not None:
+            self._migration.disconnected()
         self._hearing.disconnected()
         if self._client is not None and self._link is not None:
             self._fresh = False
@@ -224,7 +262,7 @@ class Devices:
         try:
             taken = self._take(message)
         except Exception as failure:  # nothing that a message holds is to harm others
-            self._complaints.over(failure)
+            self._complaints.over(failure, message.topic)
         finally:
             if not taken:
                 self._acknowledge(message)
@@ -234,10 +272,17 @@ class Devices:
             return
         if self._news is not None and self._news.waiting:
             self._news.flush()
+        if self._migration is not None and self._migration.published(token, code):
+            self._keep_names()
+        if self._board.replaced:
+            self._later(SETTLED, self._replace)
         name = self._board.published(token)
-        if name is not None:
-            self._discovered.add(name)
-            self._later(SETTLED, self._repeat)
+        if name is not None and code < faults.REFUSED:
+            if not self._retain:
+                self._discovered.add(name)
+                self._later(SETTLED, self._repeat)
+            if self._migration is not None:
+                self._migration.acknowledged(name)
         if code == faults.NOT_AUTHORIZED:
             self._health(f"the broker lets us not publish below {self._topics.base}/ ({code}); check its ACL")
         if self._board.waiting:
@@ -252,6 +297,12 @@ class Devices:
         names, self._discovered = self._discovered, set()
         self._board.again(names & self._board.shown.keys(), Part.STATE)
 
+    def _replace(self) -> None:
+        """Home Assistant has taken away what devices have lost."""
+        names, self._board.replaced = self._board.replaced, set()
+        for name in names:
+            self._board.release(name)
+
     # What comes from clients
 
     def _take(self, message: Message) -> bool:
@@ -264,6 +315,8 @@ class Devices:
             return False
         if message.topic == self._birth:
             if message.payload == b"online":
+                if self._bridge is not None:
+                    self._bridge.tell(self._peer, again=True)
                 self._board.again(self._board.shown)
             return False
         if self._once.had(message, self._now()):
@@ -300,7 +353,7 @@ class Devices:
             try:
                 self._commands.take(topic, message, self._context, self._peer, lost)
             except Exception as failure:
-                self._complaints.over(failure)
+                self._complaints.over(failure, message.topic)
                 self._acknowledge(message)
 
     def _started(self) -> None:
@@ -356,12 +409,22 @@ class Devices:
         assert self._context is not None and self._names is not None
         self._listing = None
         everything, self._missed = self._missed, False
+        gone, self._gone = self._gone, set()
         found = {view.name: view for view in self._context.devices(self._peer) if "observe" in view.may}
         if self._watch is None:
             found.clear()
-        for name in [name for name in self._board.shown if name not in found]:
-            self._forget(name)
-        names = len(self._board.shown)
+        before = self._standing()
+        with self._board.changing():
+            self._compare(found, everything, gone)
+        if self._standing() != before:
+            self._keep_names()
+        self._tell_of_gateway()
+        if self._early:
+            self._take_early()
+
+    def _compare(self, found: Mapping[str, DeviceView], everything: bool, gone: set[str]) -> None:
+        """Have the board show what there is. ``everything``: all of it is to be looked at; so are the ``gone``."""
+        assert self._names is not None
         for name, view in found.items():
             if not valid_device(name):
                 if name not in self._nameless and len(self._nameless) < MAX_DEVICES:
@@ -372,27 +435,50 @@ class Devices:
             if shown is None and len(self._board.shown) >= MAX_DEVICES:
                 _LOG.warning("more than %d devices: not all have topics", MAX_DEVICES)
                 break
-            if shown is None or everything or _kept(shown.view) != _kept(view):
-                self._board.show(view)
-            self._names.missing.discard(name)
-        if len(self._board.shown) != names:
-            self._names.keep(self._board.shown)
-        if self._early:
-            self._take_early()
+            if shown is None or everything or name in gone or _kept(shown.view) != _kept(view):
+                self._show(view)
+            self._names.missing.pop(name, None)
+        for name in [name for name in self._board.shown if name not in found]:
+            self._forget(name)
+        self._forget_renamed()
 
-    def _forget(self, name: str) -> None:
+    def _show(self, view: DeviceView) -> None:
         assert self._names is not None
-        if name in self._board.shown:
-            self._board.remove(name)
-            self._names.keep(self._board.shown)
+        if self._migration is not None:
+            self._migration.adopt(view)
+        who = Identity(identity.of_device(self._gateway, view.address), self._names.former.get(view.address.claim, ""))
+        if self._migration is not None:
+            self._migration.seen(view)
+        self._board.show(view, who)
+
+    def _forget(self, name: str, object_id: str = "") -> None:
+        self._board.remove(name, object_id)
+        if self._migration is not None:
+            self._migration.gone(name)
+
+    def _forget_renamed(self) -> None:
+        """Devices that an earlier run showed under other names are here."""
+        assert self._names is not None
+        here = {shown.who.object_id for shown in self._board.shown.values()}
+        for name in [name for name, object_id in self._names.missing.items() if object_id in here]:
+            self._forget(name, self._names.missing.pop(name))
 
     def _forget_gone(self) -> None:
         """Devices that an earlier run showed are not there any more."""
         assert self._names is not None
-        for name in self._names.missing:
-            self._board.remove(name)
-        self._names.missing = set()
-        self._names.keep(self._board.shown)
+        missing = dict.fromkeys(self._names.first - self._board.shown.keys(), "") | self._names.missing
+        self._names.missing = {}
+        for name, object_id in missing.items():
+            self._forget(name, object_id)
+        self._keep_names()
+
+    def _standing(self) -> dict[str, str]:
+        """The devices at the broker, with their object ids."""
+        return {name: shown.who.object_id for name, shown in self._board.shown.items()}
+
+    def _keep_names(self) -> None:
+        assert self._names is not None
+        self._names.keep(self._standing())
 
     # Small things
 
@@ -409,4 +495,4 @@ class Devices:
 
 def _kept(view: DeviceView) -> tuple[object, ...]:
     """What of a device no other update tells."""
-    return view.facts, view.properties, view.may, view.sleepy
+    return view.address, view.facts, view.properties, view.may, view.sleepy

@@ -1,40 +1,73 @@
-"""The names of the devices that stand at the broker, kept in a file: what is gone after a restart can be taken away."""
+"""Which devices stand at the broker, kept in a file: what is gone after a restart can be taken away.
+
+Version 0.1.0 kept a list of names. Its devices are known to Home Assistant by ids that were made of their names:
+``first`` are those whose discovery under such an id may still stand at the broker, ``former`` the ids that devices keep
+for their entities' sake (``migration``).
+"""
 
 from __future__ import annotations
 
 import json
 import logging
-from collections.abc import Iterable
+import os
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 from adapters.mqtt.devices.topics import valid_device
 
 _LOG = logging.getLogger(__name__)
 
 MAX_DEVICES: Final = 4096
+_VERSION: Final = 2
 
 
 class Names:
-    """``missing``: devices that an earlier run showed and this one has not seen yet."""
+    """``missing``: devices that an earlier run showed and this one has not seen yet, with their object ids (empty:
+    version 0.1.0 showed it). ``former``: claim of a device to its id of version 0.1.0."""
 
     def __init__(self, folder: Path) -> None:
         self._file = folder / "devices.json"
-        self.missing = self._read()
+        self.missing: dict[str, str] = {}
+        self.first: set[str] = set()
+        self.former: dict[str, str] = {}
+        self._read()
 
-    def keep(self, shown: Iterable[str]) -> None:
-        names = sorted(self.missing.union(shown))
+    def keep(self, shown: Mapping[str, str]) -> None:
+        """``shown``: the devices that stand at the broker now, with their object ids."""
+        found = {
+            "version": _VERSION,
+            "devices": self.missing | dict(shown),
+            "first": sorted(self.first),
+            "former": self.former,
+        }
         passing = self._file.with_suffix(".new")
         try:
-            passing.write_text(json.dumps(names))
+            with passing.open("w") as file:
+                json.dump(found, file)
+                file.flush()
+                os.fsync(file.fileno())
             passing.replace(self._file)
         except OSError as error:  # without it a device that is gone may stay in Home Assistant; no more than that
             _LOG.warning("can't keep the names of devices: %s", error)
 
-    def _read(self) -> set[str]:
+    def _read(self) -> None:
         try:
             found = json.loads(self._file.read_bytes())
         except (OSError, ValueError, RecursionError):
-            return set()
-        names = found if isinstance(found, list) else []
-        return {name for name in names[:MAX_DEVICES] if isinstance(name, str) and valid_device(name)}
+            return
+        if isinstance(found, list):
+            names = found[:MAX_DEVICES]
+            self.first = {name for name in names if isinstance(name, str) and valid_device(name)}
+            self.missing = dict.fromkeys(self.first, "")
+        elif isinstance(found, dict):
+            self.missing = {name: one for name, one in _texts(found.get("devices")).items() if valid_device(name)}
+            self.former = _texts(found.get("former"))
+            first = found.get("first")
+            self.first = {each for each in first if isinstance(each, str)} if isinstance(first, list) else set()
+
+
+def _texts(found: Any) -> dict[str, str]:
+    """The entries that are texts, of what should be an object of such."""
+    items = list(found.items())[:MAX_DEVICES] if isinstance(found, dict) else []
+    return {key: value for key, value in items if isinstance(value, str)}

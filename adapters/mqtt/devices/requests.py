@@ -101,7 +101,12 @@ async def _devices(values: dict[str, Any], context: AdapterContext, source: Peer
 
 
 async def _health_check(values: dict[str, Any], context: AdapterContext, source: Peer) -> Mapping[str, Any]:
-    return {"healthy": True}
+    return {"healthy": context.gateway().healthy}  # what is wrong is for administrators
+
+
+async def _restart(values: dict[str, Any], context: AdapterContext, source: Peer) -> Mapping[str, Any]:
+    await context.administer(source, "restart", {})
+    return {}
 
 
 def _device(view: DeviceView) -> dict[str, Any]:
@@ -118,4 +123,9 @@ def _device(view: DeviceView) -> dict[str, Any]:
     }
 
 
-_COMMANDS: Final = {"permit_join": _permit_join, "devices": _devices, "health_check": _health_check}
+_COMMANDS: Final = {
+    "permit_join": _permit_join,
+    "devices": _devices,
+    "health_check": _health_check,
+    "restart": _restart,
+}

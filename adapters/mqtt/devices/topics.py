@@ -8,6 +8,7 @@ With ``base`` one or more levels and ``name`` a device's name in the policy::
     {base}/{name}/get, get/{property}    ask the device for a value
     {base}/{name}/answer, answer/...     gateway: what became of a set or get
     {base}/bridge/state                  gateway: {"state":"online"} or offline, retained, its will
+    {base}/bridge/info                   gateway: its version, and whether new devices may join, retained
     {base}/bridge/request/{command}      ask the gateway itself
     {base}/bridge/response/{command}     gateway: its answer
 """
@@ -58,7 +59,7 @@ def valid_device(name: str) -> bool:
 class HomeSpace:
     """The topics under one base. UsageError where that isn't one to four valid levels."""
 
-    __slots__ = ("_start", "base", "bridge_state")
+    __slots__ = ("_start", "base", "bridge_info", "bridge_state")
 
     def __init__(self, base: str) -> None:
         levels = base.split("/")
@@ -67,6 +68,7 @@ class HomeSpace:
         self.base = base
         self._start = base + "/"
         self.bridge_state = f"{base}/{RESERVED_USER}/state"
+        self.bridge_info = f"{base}/{RESERVED_USER}/info"
 
     def state(self, device: str) -> str:
         return self._start + device
@@ -83,6 +85,9 @@ class HomeSpace:
         Else whoever may set a lamp could have the gateway publish at any place where it may.
         """
         return _below(f"{self._start}{device}/answer", asked)
+
+    def request(self, command: str) -> str:
+        return f"{self._start}{RESERVED_USER}/request/{command}"
 
     def response(self, command: str, asked: str | None) -> str:
         return _below(f"{self._start}{RESERVED_USER}/response/{command}", asked)

@@ -69,31 +69,47 @@ def read_set(payload: bytes, name: str) -> Asked:
 
 
 def read_get(payload: bytes, name: str) -> Asked:
-    """The values are of no meaning (empty strings by custom). PeerError: nothing that could be a get."""
+    """The values are of no meaning (empty strings by custom). An empty body asks for all: there is no name then.
+
+    PeerError: nothing that could be a get.
+    """
     if name:
         return Asked({name: None})
+    if not payload.strip():
+        return Asked({})
     values = read_object(payload)
     transaction = _transaction(values)
     return Asked(dict.fromkeys(_names(values)), transaction)
 
 
 def read_value(value: Any, known: Property) -> Scalar:
-    """What of a set goes to the device. PeerError: no value of this property, or none that can be set."""
+    """What of a set goes to the device. PeerError, in words for whoever sent it: it can't be that."""
     if not known.writable:
-        raise PeerError("not a property that can be set")
+        raise PeerError("can't be set")
     if known.kind is ValueKind.BOOLEAN:
         found = _WORDS.get(value.lower()) if isinstance(value, str) else value
         if isinstance(found, bool):
             return found
-    elif known.kind is ValueKind.NUMBER:
+        raise PeerError("expected ON or OFF")
+    if known.kind is ValueKind.NUMBER:
         # a whole number may be beyond what a float holds: that can be compared, not converted
         low = -_HUGE if known.minimum is None else known.minimum
         high = _HUGE if known.maximum is None else known.maximum
         if isinstance(value, int | float) and not isinstance(value, bool) and low <= value <= high:
             return value
-    elif isinstance(value, str) and value.isprintable():
+        raise PeerError(f"expected {_range(known)}")
+    if isinstance(value, str) and value.isprintable():
         return value
-    raise PeerError("not a value of this property")
+    raise PeerError("expected a printable text")
+
+
+def _range(known: Property) -> str:
+    low, high = known.minimum, known.maximum
+    if low is None and high is None:
+        return "a number"
+    least = "" if low is None else f" from {low:g}"
+    most = "" if high is None else f" up to {high:g}" if low is None else f" to {high:g}"
+    return f"a number{least}{most}"
 
 
 def bare_property(properties: Mapping[str, Property]) -> str:

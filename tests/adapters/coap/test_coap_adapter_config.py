@@ -115,3 +115,17 @@ def test_files_and_addresses_that_can_not_be_used(folder: Path, table: dict[str,
     assert caught.value.key == key
     assert expected in str(caught.value) and "\n" not in str(caught.value)
     assert "BEGIN" not in str(caught.value) and "00" * 8 not in str(caught.value)
+
+
+def test_all_files_that_can_not_be_used_are_told(folder: Path) -> None:
+    (folder / "bad.psk").write_bytes(b"phone:00\nfine:" + b"00" * 16 + b"\ntablet\nfine:" + b"11" * 16 + b"\n")
+    (folder / "bad.psk").chmod(0o600)
+    table = {"listen": "gateway:1", "psk_file": "bad.psk", "certificate_file": "text", "key_file": "good.key"}
+    with pytest.raises(ExceptionGroup) as caught:
+        configure(folder, table | {"trust_file": "nowhere"})
+    mistakes = {error.key: error.expected for error in caught.value.exceptions if isinstance(error, ConfigError)}
+    assert list(mistakes) == ["listen", "psk_file", "trust_file", "certificate_file"]
+    assert mistakes["psk_file"] == (
+        f"{folder}/bad.psk: line 1: a PSK has 16 to 64 octets, not 1; line 3: expected identity:hexkey; "
+        "line 4: this identity appeared before, on line 2"
+    )

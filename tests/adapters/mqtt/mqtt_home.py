@@ -22,7 +22,7 @@ from adapters.mqtt.sessions import Sessions
 from carriage.mqtt import messages as bodies
 from carriage.mqtt.client import MqttClient
 from carriage.mqtt.options import DropReason, Message, MqttOptions, TlsOptions, Token, Will
-from gateway.api.model import SessionId
+from gateway.api.model import GatewayView, SessionId
 from gateway.engine.limits import EngineLimits
 from tests.adapters.coap.far_end import Gateway, until
 from tests.layer.layer_pair import Authority
@@ -43,6 +43,8 @@ rules:
     resource: "*"
     content: [atls, adtls, atls-data, oscore, edhoc]
 """
+GATEWAY = "0123456789abcdef0123456789abcdef"
+"""The gateway's id."""
 ADTLS = bodies.CONTENT_TYPES["adtls"]
 
 
@@ -220,6 +222,7 @@ class MqttHome(Gateway):
 
     def __init__(self, folder: Path, policy: str, limits: EngineLimits, acl: str | None, table: dict[str, Any]) -> None:
         super().__init__(folder, "mqtt", policy, limits)
+        self.hub.gateway = GatewayView(id=GATEWAY, name="cellar", version="9.9")
         self.authority = Authority("home")
         self.tls = table.get("tls", True)
         lines = table.pop("lines", ())

@@ -5,8 +5,10 @@ from __future__ import annotations
 import json
 from typing import Any
 
+from adapters.mqtt.devices import identity
 from gateway.api.model import (
     Accepted,
+    Address,
     Command,
     EnvelopeId,
     Join,
@@ -22,7 +24,7 @@ from gateway.api.model import (
     ValueKind,
 )
 from tests.adapters.coap.far_end import FarEnd, until
-from tests.adapters.mqtt.mqtt_home import MqttHome, User
+from tests.adapters.mqtt.mqtt_home import GATEWAY, MqttHome, User
 
 POLICY = """\
 layer: 1
@@ -42,6 +44,15 @@ STATE = Property(
 LEVEL = Property(name="brightness", kind=ValueKind.NUMBER, writable=True, minimum=0, maximum=254)
 TEMPERATURE = Property(name="temperature", kind=ValueKind.NUMBER, unit="Cel", device_class="temperature", lifetime=1.0)
 CONTACT = Property(name="contact", kind=ValueKind.BOOLEAN, device_class="door")
+
+
+def object_id(user: str) -> str:
+    """Of the discovery of the far side's device with this claim."""
+    return identity.of_device(GATEWAY, Address(scheme="far", claim=f"user:{user}"))
+
+
+def config_topic(user: str) -> str:
+    return f"homeassistant/device/{object_id(user)}/config"
 
 
 class House:

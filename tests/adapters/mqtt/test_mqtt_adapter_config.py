@@ -118,7 +118,7 @@ def test_tables_that_can_not_be(table: dict[str, Any], expected: str) -> None:
         (LOGIN | {"password_file": "latin"}, "password_file", "UTF-8"),
         (LOGIN | {"password_file": "empty"}, "password_file", "password"),
         (TLS | {"ca_file": "nowhere"}, "ca_file", "nowhere"),
-        (TLS | {"ca_file": "text"}, "ca_file", "CA certificates"),
+        (TLS | {"ca_file": "text"}, "ca_file", "CA certificate"),
         (CLIENT | {"key_file": "nowhere"}, "key_file", "nowhere"),
         (CLIENT | {"key_file": "open.key"}, "key_file", "chmod 600"),
         (CLIENT | {"key_file": "text"}, "key_file", "holds no private key"),
@@ -133,3 +133,17 @@ def test_files_and_names_that_can_not_be_used(folder: Path, table: dict[str, Any
     assert caught.value.key == key
     assert expected in str(caught.value) and "\n" not in str(caught.value)
     assert "ssword\n" not in str(caught.value) and "BEGIN" not in str(caught.value)
+
+
+def test_all_that_can_not_be_used_is_told(folder: Path) -> None:
+    table = {"broker": "localhost:0", "prefix": "a/+", "ca_file": "nowhere", "user": "u", "password_file": "empty"}
+    files = {"certificate_file": "text", "key_file": "good.key"}
+    with pytest.raises(ExceptionGroup) as caught:
+        configure(folder, table | files | {"devices": {"base": "#", "discovery_prefix": "#"}})
+    keys = [error.key for error in caught.value.exceptions if isinstance(error, ConfigError)]
+    devices = ["devices.base", "devices.discovery_prefix"]
+    assert keys == ["broker", "prefix", *devices, "password_file", "ca_file", "certificate_file"]
+    with pytest.raises(ValidationError) as other:
+        MqttConfig.model_validate({"broker": "b", "tls": False, "ca_file": "x", "password_file": "y"})
+    (error,) = other.value.errors()
+    assert len(error["ctx"]["error"].args) == 3

@@ -26,13 +26,15 @@ from tests.adapters.mqtt.semantic_home import (
     TEMPERATURE,
     House,
     bodies,
+    config_topic,
     last,
+    object_id,
     put,
     settled,
 )
 
 Start = Callable[..., Awaitable[MqttHome]]
-CONFIG = "homeassistant/device/home_lamp/config"
+CONFIG = config_topic("lamp")
 
 
 @pytest.fixture
@@ -141,6 +143,43 @@ async def test_a_command_and_its_answer(
     assert bodies(app, "home/lamp/answer") == [answer | ({"transaction": 7} if "transaction" in payload else {})]
 
 
+async def test_a_get_without_a_body_asks_for_all(home: MqttHome, house: House) -> None:
+    app = await home.user("app", "home/+/answer", subscribe=False)
+    house.join("lamp", STATE, LEVEL, TEMPERATURE)
+    await settled(home)
+    await put(app, "home/lamp/get", " ")
+    await until(lambda: len(app.messages) == 3)
+    assert [(each.property, each.value) for each in house.commands] == [
+        ("state", None), ("brightness", None), ("temperature", None),
+    ]  # fmt: skip
+    assert {each["property"]: each["status"] for each in bodies(app, "home/lamp/answer")} == dict.fromkeys(
+        ("state", "brightness", "temperature"), "delivered"
+    )
+    await put(app, "home/nobody/get", "")
+    await until(lambda: bodies(app, "home/nobody/answer") == [{"status": "failed", "reason": "unknown"}])
+
+
+@pytest.mark.parametrize(
+    ("topic", "payload", "detail"),
+    [
+        ("set", '{"state": "TOGGLE"}', "expected ON or OFF"),
+        ("set/brightness", "255", "expected a number from 0 to 254"),
+        ("set/temperature", "20", "can't be set"),
+    ],
+)
+async def test_what_a_property_can_be_is_said(
+    home: MqttHome, house: House, topic: str, payload: str, detail: str
+) -> None:
+    app = await home.user("app", "home/lamp/answer", subscribe=False)
+    house.join("lamp", STATE, LEVEL, TEMPERATURE)
+    await settled(home)
+    await put(app, f"home/lamp/{topic}", payload)
+    await until(lambda: app.messages)
+    answer = last(app, "home/lamp/answer")
+    assert (answer["status"], answer["reason"], answer["detail"]) == ("failed", "content", detail)
+    assert not house.commands
+
+
 async def test_queued_failed_refused(home: MqttHome, house: House) -> None:
     app = await home.user("app", "home/+/answer", subscribe=False)
     house.join("lamp", STATE, LEVEL, TEMPERATURE, sleepy=True)
@@ -208,6 +247,7 @@ async def test_what_is_no_command_is_counted(home: MqttHome, house: House, caplo
     assert not house.commands and not app.messages
     assert sum("malformed" in record.message for record in caplog.records) <= 10
     assert "\x00" not in caplog.text
+    assert " on home/lamp/set (1 so far)" in caplog.text
     await put(app, "home/lamp/set", b"", retain=True)
 
 
@@ -285,7 +325,7 @@ async def test_requests(home: MqttHome, house: House) -> None:
     await until(
         lambda: last(app, "home/bridge/response/health_check/me") == {"data": {"healthy": True}, "status": "ok"}
     )
-    for command, payload in (("permit_join", '{"time": 60}'), ("permit_join", '{"time": 255}'), ("restart", "")):
+    for command, payload in (("permit_join", '{"time": 60}'), ("permit_join", '{"time": 255}'), ("reboot", "")):
         await put(app, f"home/bridge/request/{command}", payload)
         await until(lambda command=command: last(app, f"home/bridge/response/{command}") != "nothing")
         answer = last(app, f"home/bridge/response/{command}")
@@ -298,14 +338,16 @@ async def test_home_assistant_is_told(home: MqttHome, house: House) -> None:
     house.join("lamp", STATE, model="L1", manufacturer="Acme")
     await until(lambda: last(app, CONFIG) != "nothing")
     config = last(app, CONFIG)
-    assert config["dev"] == {"ids": ["home_lamp"], "name": "lamp", "mdl": "L1", "mf": "Acme"}
+    assert config["dev"] == {
+        "ids": [object_id("lamp")], "name": "lamp", "mdl": "L1", "mf": "Acme", "via_device": "atls_0123456789ab",
+    }  # fmt: skip
     assert config["cmps"]["state"]["p"] == "light" and config["cmps"]["state"]["cmd_t"] == "home/lamp/set/state"
     house.tell("lamp", state=True)
     await settled(home)
     assert len(bodies(app, CONFIG)) == 1
     house.join("lamp", STATE, TEMPERATURE, model="L1")
     await until(lambda: len(bodies(app, CONFIG)) == 2)
-    assert set(last(app, CONFIG)["cmps"]) == {"state", "temperature"}
+    assert set(last(app, CONFIG)["cmps"]) == {"state", "temperature", "last_seen"}
     await put(app, "homeassistant/status", "online")
     await until(lambda: len(bodies(app, CONFIG)) == 3)
     house.join("lamp", STATE, model="L1")  # what is left out stays in Home Assistant: it has to be told
@@ -313,7 +355,7 @@ async def test_home_assistant_is_told(home: MqttHome, house: House) -> None:
     assert last(app, CONFIG)["cmps"]["temperature"] == {"p": "sensor"}
     house.join("lamp", STATE, TEMPERATURE, model="L1")
     await until(lambda: len(bodies(app, CONFIG)) == 5)
-    assert last(app, CONFIG)["cmps"]["temperature"]["uniq_id"] == "home_lamp_temperature"
+    assert last(app, CONFIG)["cmps"]["temperature"]["uniq_id"] == f"{object_id('lamp')}_temperature"
     house.leave("lamp")
     await until(lambda: last(app, CONFIG) is None)
 
@@ -382,7 +424,7 @@ async def test_what_an_earlier_run_showed_is_taken_away(start: Start, monkeypatc
     monkeypatch.setattr("adapters.mqtt.devices.devices.FORGET_AFTER", 0.5)
     home = await start(policy=POLICY, acl=ACL, devices={}, broker_acl=False)
     house = House(home.far)
-    app = await home.user("app", "home/lamp", CONFIG, "homeassistant/device/home_sensor/config", subscribe=False)
+    app = await home.user("app", "home/lamp", CONFIG, config_topic("sensor"), subscribe=False)
     house.join("lamp", STATE)
     house.join("sensor", CONTACT)
     await until(lambda: last(app, CONFIG) != "nothing")
@@ -394,7 +436,7 @@ async def test_what_an_earlier_run_showed_is_taken_away(start: Start, monkeypatc
         home.adapter = home.configure()
         home.run(tasks, "mqtt", home.adapter)
         await until(lambda: last(app, CONFIG) is None and last(app, "home/lamp") is None)
-        assert last(app, "homeassistant/device/home_sensor/config") is not None
+        assert last(app, config_topic("sensor")) is not None
         home.tasks["mqtt"].cancel()
 
 
@@ -553,7 +595,7 @@ async def test_a_set_of_several_properties_is_not_done_by_half(home: MqttHome, h
     await until(lambda: len(app.messages) == 2)
     common = {"status": "failed", "transaction": 1, "reason": "content"}
     assert bodies(app, "home/lamp/answer") == [
-        {"property": "brightness"} | common,
+        {"property": "brightness", "detail": "expected a number from 0 to 254"} | common,
         {"property": "state", "detail": "no fit value for brightness"} | common,
     ]
     assert not house.commands

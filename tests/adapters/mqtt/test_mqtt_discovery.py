@@ -4,17 +4,25 @@ from __future__ import annotations
 
 import json
 import re
+from dataclasses import replace
 from typing import Any
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from adapters.mqtt.devices import discovery
+from adapters.mqtt.devices import identity
+from adapters.mqtt.devices.discovery import Discovery
+from adapters.mqtt.devices.identity import Identity
 from adapters.mqtt.devices.topics import HomeSpace
 from adapters.mqtt.devices.units import SENSORS, UNITS
 from adapters.zigbee.clusters import TABLE, Row
-from gateway.api.model import Address, DeviceView, Property, ValueKind
+from gateway.api.model import Address, DeviceView, GatewayView, Property, ValueKind
+
+GATEWAY = GatewayView(id="0123456789abcdef0123456789abcdef", name="cellar", version="9.9")
+DISCOVERY = Discovery(HomeSpace("home"), "homeassistant", GATEWAY)
+LAMP = Address(scheme="zigbee", claim="eui64:00:0d:6f:00:0b:5d:e3:b6")
+OWN = "atls_0123456789ab_000d6f000b5de3b6"
 
 LONG = {
     "dev": "device", "o": "origin", "cmps": "components", "ids": "identifiers", "mf": "manufacturer", "mdl": "model",
@@ -22,20 +30,28 @@ LONG = {
     "avty_mode": "availability_mode",
     "t": "topic", "val_tpl": "value_template", "stat_t": "state_topic", "stat_val_tpl": "state_value_template",
     "pl_on": "payload_on", "pl_off": "payload_off", "cmd_t": "command_topic", "dev_cla": "device_class",
-    "ent_cat": "entity_category", "unit_of_meas": "unit_of_measurement", "stat_cla": "state_class",
+    "ent_cat": "entity_category", "en": "enabled_by_default", "hw": "hw_version", "sn": "serial_number",
+    "ic": "icon", "stat_on": "state_on", "stat_off": "state_off", "pl_prs": "payload_press",
+    "unit_of_meas": "unit_of_measurement", "stat_cla": "state_class",
 }  # fmt: skip
 """Supported abbreviations that are used here."""
 ROOT = {"device", "origin", "components", "state_topic", "command_topic", "availability", "availability_mode", "qos"}
-DEVICE = {"identifiers", "name", "manufacturer", "model", "sw_version", "hw_version", "serial_number"}
-ANY = {"platform", "unique_id", "name", "availability", "availability_mode", "entity_category", "state_topic"}
+DEVICE = {"identifiers", "name", "manufacturer", "model", "sw_version", "hw_version", "serial_number", "via_device"}
+ANY = {
+    "platform", "unique_id", "name", "availability", "availability_mode", "entity_category", "state_topic", "icon",
+    "enabled_by_default",
+}  # fmt: skip
 PLATFORMS = {
     "sensor": {"device_class", "unit_of_measurement", "state_class", "value_template"},
     "binary_sensor": {"device_class", "payload_on", "payload_off", "value_template"},
-    "switch": {"command_topic", "device_class", "payload_on", "payload_off", "value_template"},
+    "switch": {
+        "command_topic", "device_class", "payload_on", "payload_off", "state_on", "state_off", "value_template",
+    },
+    "button": {"command_topic", "device_class", "payload_press"},
     "light": {"command_topic", "payload_on", "payload_off", "state_value_template"},
     "number": {"command_topic", "device_class", "min", "max", "unit_of_measurement", "value_template"},
     "text": {"command_topic", "value_template"},
-}
+}  # fmt: skip
 """The keys of each platform that may stand here; ``command_topic`` is required where it is in the set."""
 
 properties = st.builds(
@@ -52,7 +68,7 @@ properties = st.builds(
 views = st.builds(
     DeviceView,
     name=st.text(min_size=1, max_size=20),
-    address=st.just(Address(scheme="zigbee", claim="eui64:x")),
+    address=st.sampled_from([LAMP, Address(scheme="far", claim="user:lamp")]),
     may=st.sampled_from([frozenset({"observe"}), frozenset({"observe", "write", "read"})]),
     online=st.none(),
     sleepy=st.booleans(),
@@ -70,16 +86,20 @@ def spelled_out(found: Any) -> Any:
     return [spelled_out(each) for each in found] if isinstance(found, list) else found
 
 
+def described(view: DeviceView, who: Identity | None = None) -> Any:
+    return json.loads(DISCOVERY.device(view, who or Identity(identity.of_device(GATEWAY.id, view.address))))
+
+
 @settings(max_examples=60)
 @given(view=views)
 def test_only_keys_that_home_assistant_documents(view: DeviceView) -> None:
-    found = json.loads(discovery.payload(HomeSpace("home"), view))
+    found = described(view)
     components = {name: spelled_out(each) for name, each in found.pop("cmps").items()}
     config = spelled_out(found)
     assert {"device", "origin"} <= set(config) <= ROOT
     assert set(config["device"]) <= DEVICE and config["device"]["identifiers"] and "" not in config["device"].values()
-    assert config["origin"]["name"] == "atls-gateway"
-    assert set(components) == {each.name for each in view.properties}
+    assert config["origin"] == {"name": "atls-gateway", "sw_version": "9.9"}
+    assert set(components) == {*(each.name for each in view.properties), "last_seen"}
     for each in view.properties:
         component = components[each.name]
         platform = component["platform"]
@@ -90,30 +110,101 @@ def test_only_keys_that_home_assistant_documents(view: DeviceView) -> None:
         assert component["unique_id"].startswith(config["device"]["identifiers"][0])
         if platform in ("switch", "light"):  # what is sent is what ``set`` takes, and what the state says
             assert (component["payload_on"], component["payload_off"]) == ("ON", "OFF")
-    topic = discovery.topic("homeassistant", "home", view.name)
-    assert re.fullmatch(r"homeassistant/device/[a-zA-Z0-9_-]+/config", topic)
+    assert sum(component["name"] is None for component in components.values()) <= 1
+
+
+@pytest.mark.parametrize("administers", [False, True])
+def test_the_gateway_itself_is_a_device(administers: bool) -> None:
+    found = json.loads(DISCOVERY.gateway(administers=administers))
+    components = {name: spelled_out(each) for name, each in found.pop("cmps").items()}
+    config = spelled_out(found)
+    assert set(config) == {"device", "origin"}
+    assert config["device"] == {
+        "identifiers": ["atls_0123456789ab"], "name": "cellar", "manufacturer": "atls-gateway",
+        "model": "ATLS gateway", "sw_version": "9.9",
+    }  # fmt: skip
+    whole = {name for name, component in components.items() if set(component) != {"platform"}}
+    needs_admin = {"permit_join", "permit_join_end", "restart"}
+    assert whole == {"connection", "version"} | (needs_admin if administers else set())
+    assert set(components) - whole == (set() if administers else needs_admin)  # taken away where they were
+    for name in whole:
+        component = components[name]
+        assert set(component) <= ANY | PLATFORMS[component["platform"]]
+        assert component["unique_id"] == f"atls_0123456789ab_{name}"
+
+
+def test_a_device_is_known_by_its_address_and_its_gateway() -> None:
+    """Not by its name or the base topic: both change, and another gateway may have the same ones."""
+    assert identity.of_device(GATEWAY.id, LAMP) == OWN
+    assert identity.of_device("f" + GATEWAY.id[1:], LAMP) != OWN
+    others = [Address(scheme="far", claim=f"user:{name}") for name in ("lamp", "Lamp", "lämp")]
+    ids = {identity.of_device(GATEWAY.id, other) for other in others}
+    assert len(ids) == 3 and all(re.fullmatch(r"atls_0123456789ab_[0-9a-f]{16}", each) for each in ids)
+    for base, name in (("home", "lamp"), ("casa", "Küche")):
+        config = json.loads(Discovery(HomeSpace(base), "ha", GATEWAY).device(view_of(STATE, name=name), Identity(OWN)))
+        assert config["dev"]["ids"] == [OWN] and config["dev"]["name"] == name
+        assert config["cmps"]["state"]["uniq_id"] == f"{OWN}_state"
+    assert DISCOVERY.topic(OWN) == f"homeassistant/device/{OWN}/config"
 
 
 @given(names=st.lists(st.text(min_size=1, max_size=10), min_size=2, max_size=2, unique=True))
-def test_no_two_devices_are_one(names: list[str]) -> None:
-    first, second = (discovery.identifier("home", name) for name in names)
-    assert first != second
+def test_no_two_devices_of_version_0_1_were_one(names: list[str]) -> None:
+    first, second = (identity.of_version_0_1("home", name) for name in names)
+    assert first != second and re.fullmatch(r"[a-zA-Z0-9_-]+", first)
+
+
+STATE = Property(name="state", kind=ValueKind.BOOLEAN, writable=True)
+TEMPERATURE = Property(name="temperature", kind=ValueKind.NUMBER, unit="Cel", device_class="temperature")
+CONTACT = Property(name="contact", kind=ValueKind.BOOLEAN, device_class="door")
+BATTERY = Property(name="battery", kind=ValueKind.NUMBER, unit="%EL", device_class="battery")
+
+
+def view_of(*properties: Property, name: str = "hall") -> DeviceView:
+    return DeviceView(
+        name=name, address=LAMP, may=frozenset({"observe", "write"}), online=True, sleepy=True,
+        facts=(("model", "L1"), ("hw_version", "2")), properties=properties, samples={},
+    )  # fmt: skip
 
 
 def test_a_sensor_as_home_assistant_wants_it() -> None:
-    temperature = Property(name="temperature", kind=ValueKind.NUMBER, unit="Cel", device_class="temperature")
-    view = DeviceView(
-        name="hall", address=Address(scheme="zigbee", claim="x"), may=frozenset({"observe"}), online=True, sleepy=True,
-        facts=(), properties=(temperature,), samples={},
-    )  # fmt: skip
-    config = json.loads(discovery.payload(HomeSpace("home"), view))
+    config = described(view_of(TEMPERATURE))
     assert config["stat_t"] == "home/hall" and config["avty_mode"] == "all"
+    assert config["dev"] == {
+        "ids": [OWN], "name": "hall", "mdl": "L1", "hw": "2", "sn": "00:0d:6f:00:0b:5d:e3:b6",
+        "via_device": "atls_0123456789ab",
+    }  # fmt: skip
     component = config["cmps"]["temperature"]
     assert [each["t"] for each in component.pop("avty")] == ["home/bridge/state", "home/hall/availability", "home/hall"]
     assert component == {
-        "p": "sensor", "uniq_id": "home_hall_temperature", "name": "Temperature", "dev_cla": "temperature",
-        "val_tpl": "{{ value_json.temperature }}", "unit_of_meas": "°C", "stat_cla": "measurement",
+        "p": "sensor", "uniq_id": f"{OWN}_temperature", "name": "Temperature", "dev_cla": "temperature",
+        "val_tpl": "{{ value_json['temperature'] }}", "unit_of_meas": "°C", "stat_cla": "measurement",
     }  # fmt: skip
+    last_seen = config["cmps"]["last_seen"]
+    assert (last_seen["dev_cla"], last_seen["ent_cat"], last_seen["en"]) == ("timestamp", "diagnostic", False)
+
+
+SECOND = replace(STATE, name="state_2")
+
+
+@pytest.mark.parametrize(
+    ("properties", "main"),
+    [
+        ((STATE,), "state"),
+        ((STATE, TEMPERATURE, CONTACT), "state"),
+        ((STATE, SECOND), None),
+        ((TEMPERATURE, BATTERY), None),
+        ((CONTACT, BATTERY), "contact"),
+    ],
+)
+def test_the_main_entity_has_the_name_of_the_device(properties: tuple[Property, ...], main: str | None) -> None:
+    named = {name for name, each in described(view_of(*properties))["cmps"].items() if each["name"] is None}
+    assert named == ({main} if main else set())
+
+
+def test_a_device_of_version_0_1_keeps_the_ids_of_its_entities() -> None:
+    config = described(view_of(STATE), Identity(OWN, "home_hall"))
+    assert config["dev"]["ids"] == [OWN, "home_hall"]
+    assert config["cmps"]["state"]["uniq_id"] == "home_hall_state"
 
 
 ACCEPTED = {
@@ -129,12 +220,7 @@ BOOLEAN_CLASSES = {"door", "motion", "occupancy", "smoke", "moisture", "tamper",
 
 
 def component_of(each: Property) -> dict[str, Any]:
-    view = DeviceView(
-        name="hall", address=Address(scheme="zigbee", claim="x"), may=frozenset({"observe", "write"}), online=True,
-        sleepy=True, facts=(), properties=(each,), samples={},
-    )  # fmt: skip
-    (component,) = json.loads(discovery.payload(HomeSpace("home"), view))["cmps"].values()
-    found: dict[str, Any] = spelled_out(component)
+    found: dict[str, Any] = spelled_out(described(view_of(each))["cmps"][each.name])
     return found
 
 
@@ -142,7 +228,7 @@ def component_of(each: Property) -> dict[str, Any]:
 def test_home_assistant_takes_every_property_of_our_devices(row: Row) -> None:
     """One component without a unique id would cost the whole device; one with an unknown unit itself."""
     component = component_of(row.property)
-    assert component["unique_id"] == f"home_hall_{row.property.name}"
+    assert component["unique_id"] == f"{OWN}_{row.property.name}"
     if row.property.kind is ValueKind.NUMBER and row.property.device_class:
         assert component["device_class"] == row.property.device_class  # else the unit doesn't fit the class
         assert component.get("unit_of_measurement") in ACCEPTED[component["device_class"]]

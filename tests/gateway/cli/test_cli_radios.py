@@ -85,7 +85,8 @@ def test_the_lines_are_a_table_that_the_adapter_takes(machine):
 def test_nothing_found_says_what_to_check(monkeypatch):
     monkeypatch.setattr(list_ports, "comports", list)
     answer = CliRunner().invoke(main, ["radios"])
-    assert answer.exit_code == 0
+    assert answer.exit_code == 1
     for word in ("cable", "dmesg", "dialout", "container", "socket://"):
         assert word in answer.stdout
-    assert json.loads(CliRunner().invoke(main, ["radios", "--json"]).stdout) == {"radios": []}
+    answer = CliRunner().invoke(main, ["radios", "--json"])
+    assert (answer.exit_code, json.loads(answer.stdout)) == (1, {"radios": []})

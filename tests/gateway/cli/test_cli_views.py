@@ -18,7 +18,9 @@ STATUS = {
     "name": "home",
     "pid": 7,
     "uptime": 3700.0,
-    "healthy": True,
+    "healthy": False,
+    "state": "degraded",
+    "why": ["zigbee: no dongle", "waiting for a restart: gateway.name"],
     "policy": {"rules": 4, "mode": "shadow"},
     "adapters": {
         "zigbee": {
@@ -52,10 +54,9 @@ SENSOR = {
 
 def test_status_tells_all_of_it():
     lines = list(status_view.lines(STATUS, PLAIN))
-    assert lines[0] == "home: healthy, pid 7, up 1 h 1 min, 2 sessions, 4 rules in mode shadow: nothing is enforced"
+    assert lines[0] == "home: degraded, pid 7, up 1 h 1 min, 2 sessions, 4 rules in mode shadow: nothing is enforced"
     text = "\n".join(lines)
-    assert "failed; the old config is in force: gateway.yaml:4: x: expected y" in text
-    assert "waiting for a restart: gateway.name" in text
+    assert lines[1:3] == ["  zigbee: no dongle", "  waiting for a restart: gateway.name"]
     assert ["zigbee", "faulty", "1", "min", "1", "s", "ago", "2", "3", "no", "dongle"] in [x.split() for x in lines]
     assert "the dongle is gone?forged" in text
     assert "\nzigbee:\n  link: down\n  up: no\n  counts: received 9\n" in text  # what is 0 is left out
@@ -65,7 +66,12 @@ def test_status_tells_all_of_it():
 
 
 def test_status_with_next_to_nothing_in_it():
-    assert next(status_view.lines({"name": "home"}, PLAIN)) == "home: behind its deadlines, 0 sessions"
+    assert next(status_view.lines({"name": "home"}, PLAIN)) == "home: degraded, 0 sessions"
+
+
+def test_the_one_line_for_monitoring():
+    assert status_view.verdict(STATUS) == "home: degraded: zigbee: no dongle; waiting for a restart: gateway.name"
+    assert status_view.verdict({"name": "home", "healthy": True, "why": []}) == "home: healthy"
 
 
 def test_no_sessions_and_no_devices_say_so():

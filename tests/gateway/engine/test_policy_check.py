@@ -7,7 +7,6 @@ from typing import Any
 
 import pytest
 
-from gateway.api.errors import ConfigError
 from gateway.api.model import Address, ContentKind, LinkRequirement, LinkSecurity, Peer
 from gateway.engine.limits import Rate
 from gateway.engine.policy import (
@@ -27,7 +26,7 @@ from gateway.engine.policy import (
     Subject,
     parse_hours,
 )
-from gateway.engine.policy_check import check
+from gateway.engine.policy_check import mistakes
 
 LAMP, PHONE = Subject("lamp", "zigbee", "eui64:1"), Subject("phone", "coap", "psk:phone")
 
@@ -59,7 +58,7 @@ GOOD = [
 
 @pytest.mark.parametrize("good", GOOD)
 def test_good_policies(good: PolicySet) -> None:
-    check(good)
+    assert list(mistakes(good)) == []
 
 
 def same(name: str) -> Rule:
@@ -139,10 +138,39 @@ BAD = {
 
 @pytest.mark.parametrize("key", BAD)
 def test_bad_policies_say_where(key: str) -> None:
-    with pytest.raises(ConfigError) as caught:
-        check(BAD[key])
-    assert caught.value.key == key.strip()
-    assert caught.value.expected.startswith("expected")
+    found = [(".".join(map(str, where)), expected) for where, expected in mistakes(BAD[key])]
+    assert found[0][0] == key.strip()
+    assert all(expected.startswith("expected") for _, expected in found)
+
+
+def test_a_bad_rule_hides_no_other() -> None:
+    rules = (
+        Rule(
+            id="a",
+            effect=Effect.PERMIT,
+            subjects=("lmap", "phnoe", "x"),
+            resources=("phone",),
+            actions=DEVICE_ACTIONS,
+            direction=Direction.TO_DEVICE,
+            content=frozenset({ContentKind.ATLS}),
+        ),
+        same("b"),
+        Rule(id="b", effect=Effect.DENY, subjects=("lamp",), resources=("nobody",), condition=Condition(max_unit=1)),
+    )
+    found = list(mistakes(policy(rules=rules, groups={"home": ("lmap",)})))
+    assert found == [
+        (("groups", "home"), "expected names of subjects, 'lmap' is none (did you mean lamp?)"),
+        (
+            ("rules", 0, "subject"),
+            "expected names that the policy defines, 'lmap' is none (did you mean lamp?), "
+            "'phnoe' is none (did you mean phone?), 'x' is none",
+        ),
+        (("rules", 0, "content"), "expected none: a rule for read, observe and write is not about sessions"),
+        (("rules", 0, "direction"), "expected none: a rule for read, observe and write goes from subject to resource"),
+        (("rules", 2, "resource"), "expected names that the policy defines, 'nobody' is none"),
+        (("rules", 2, "id"), "expected a name of its own, 'b' is taken"),
+        (("rules", 2, "condition"), "expected no condition but hours: a deny has no others"),
+    ]
 
 
 @pytest.mark.parametrize(

@@ -149,7 +149,9 @@ def test_credentials_are_found_where_the_unit_has_them(site: Site, monkeypatch: 
     site.config.write_text(text.replace(f"{site.elsewhere}/right.key", "$CREDENTIALS_DIRECTORY/right"))
     tools = site.folder / "tools"
     tools.mkdir()
-    (tools / "systemctl").write_text(f"#!/bin/sh\necho left:{site.etc}/keys/left.key\n")
+    (tools / "systemctl").write_text(
+        f"#!/bin/sh\necho '[Service]'\necho LoadCredential=left:{site.etc}/keys/left.key\n"
+    )
     (tools / "systemctl").chmod(0o755)
     monkeypatch.setenv("PATH", str(tools), prepend=os.pathsep)
     manifest = site.backup()
@@ -239,7 +241,7 @@ def fork() -> int:
 
 
 def dies_at(step: int, work: object) -> bool:
-    """Do ``work`` in a child that ends, as by kill -9, before its change number ``step`` to the disk. Whether it did."""
+    """Do ``work`` in a child that ends, as by kill -9, before its change number ``step`` to the disk. Did it?"""
     child = fork()
     if not child:
         left = [step]

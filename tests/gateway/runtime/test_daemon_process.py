@@ -77,6 +77,39 @@ def test_an_adapter_that_crashes_is_started_again_and_its_units_end(home):
     assert daemon.process.poll() is None
 
 
+def test_a_restart_under_systemd_ends_with_a_code_that_the_unit_restarts_on(home):
+    daemon = home.start()
+    daemon.told("READY=1")
+    answer = home.cli("restart", "-c", str(home.config))
+    assert answer.returncode == 0, answer.stderr
+    assert answer.stdout.startswith(f"process {daemon.process.pid} ends now; whoever runs it")
+    daemon.told("STOPPING=1")
+    assert daemon.ended() == 75
+    assert "stopped, to start again" in daemon.log and not (home.folder / "admin.sock").exists()
+
+
+def test_a_restart_by_hand_goes_on_in_the_same_process(home):
+    """Nobody would start it again, so it does: with the files as they are now, and with its sessions."""
+    daemon = home.start(NOTIFY_SOCKET="", INVOCATION_ID="of the terminal")
+    daemon.wait_log("serving (all adapters ready)")
+    lamp, phone = home.peer("left", "lamp"), home.peer("right", "phone")
+    lamp.say("open", to="app", nonce="01")
+    session = lamp.hear()["session"]
+    assert phone.hear()["kind"] == "Open"
+    home.config.write_text(home.config.read_text().replace("name: home", "name: cellar"))
+    answer = home.cli("restart", "--json", "-c", str(home.config))
+    assert json.loads(answer.stdout) == {"pid": daemon.process.pid, "by": "itself"}
+    daemon.wait_for(lambda: daemon.log.count("serving (all adapters ready)") == 2)
+    status = json.loads(home.cli("status", "--json", "-c", str(home.config)).stdout)
+    assert (status["name"], status["pid"]) == ("cellar", daemon.process.pid)
+    assert [each["session"] for each in json.loads(home.cli("sessions", "--json", "-c", str(home.config)).stdout)[
+        "sessions"
+    ]] == [session]  # fmt: skip
+    daemon.signal(signal.SIGTERM)  # a signal still ends it
+    assert daemon.ended() == 0
+    assert "asked to restart" in daemon.log and "Traceback" not in daemon.log
+
+
 @pytest.mark.parametrize("how", ["return", "leak"])
 def test_an_adapter_that_just_ends_is_started_again(home, how):
     daemon = home.start()
@@ -121,7 +154,7 @@ def test_a_hangup_puts_a_good_policy_in_force_and_keeps_the_old_one_instead_of_a
     daemon.signal(signal.SIGHUP)
     assert "MONOTONIC_USEC=" in daemon.told("RELOADING=1")
     daemon.told("READY=1")
-    assert f"not reloaded: {home.policy}:10: rules.0.effect: expected 'permit' or 'deny'" in daemon.log
+    assert f"not reloaded: {home.policy}:10: rules.lamp-out.effect: expected 'permit' or 'deny'" in daemon.log
     lamp.say("targets")
     assert lamp.hear() == {"targets": ["app", "phone"]}
 

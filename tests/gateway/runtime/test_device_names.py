@@ -67,7 +67,7 @@ def test_rules_of_the_policy_may_name_such_a_device(tmp_path: Path) -> None:
     policy = POLICY + "  - {id: night, effect: deny, subject: phone, resource: attic, action: write}\n"
     assert "attic" in load(tmp_path, f'{HEAD}  attic: {{eui64: "{ATTIC}"}}\n', policy).by_name
     (mistake,) = refused(tmp_path, "layer: 1\ndevices-version: 1\n", policy)
-    assert mistake.startswith("policy.yaml:13: rules.1.resource: expected names that the policy defines, 'attic'")
+    assert mistake.startswith("policy.yaml:13: rules.night.resource: expected names that the policy defines, 'attic'")
 
 
 @pytest.mark.parametrize("eui64", [ATTIC.upper(), ATTIC.replace(":", ""), f"0x{ATTIC.replace(':', '')}"])
@@ -119,7 +119,10 @@ MISTAKES: dict[str, tuple[str, list[str]]] = {
     ),
     "no address": (
         "  attic: {eui64: 13}\n",
-        ['devices.yaml:4: devices.attic.eui64: expected an address such as "00:0d:6f:00:0b:5d:e3:b6", in quotes'],
+        [
+            'devices.yaml:4: devices.attic.eui64: expected an address such as "00:0d:6f:00:0b:5d:e3:b6", in quotes; '
+            "without them YAML reads a number"
+        ],
     ),
     "a key that there isn't": (
         f'  attic: {{eui64: "{ATTIC}", group: [devices]}}\n',

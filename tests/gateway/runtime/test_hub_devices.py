@@ -40,10 +40,11 @@ from gateway.api.model import (
 from gateway.engine.engine import Engine
 from gateway.engine.limits import EngineLimits, Rate
 from gateway.engine.policy import DEVICE_ACTIONS, GATEWAY, Action, Condition, Effect, PolicySet, Rule, Subject
-from gateway.engine.policy_check import check
-from gateway.runtime import control
+from gateway.engine.policy_check import mistakes
+from gateway.runtime import control, device_names
 from gateway.runtime.audit import AuditLog
 from gateway.runtime.hub import MAX_REMOTE, Context, Hub
+from gateway.runtime.policy_file import PolicyFile
 from gateway.runtime.reloading import Reloads
 from gateway.runtime.settings import ConfigTable, Settings
 from gateway.runtime.source import Source
@@ -123,7 +124,7 @@ class Recorder:
 
 class Bench:
     def __init__(self, tmp_path: Any) -> None:
-        check(POLICY)
+        assert not list(mistakes(POLICY))
         ids = itertools.count(1)
         next_id = lambda: EnvelopeId(next(ids))  # noqa: E731
         self.engine = Engine(POLICY, EngineLimits(), lambda: SessionId("s"), next_id)
@@ -131,11 +132,14 @@ class Bench:
             self.engine, AuditLog(), loop=asyncio.get_running_loop(), next_id=next_id, state_dir=tmp_path,
             epoch="e", schemes=["radio", "net"],
         )  # fmt: skip
+        source = Source(tmp_path / "gateway.yaml", {}, {}, {})
         found = Settings(
-            source=Source(tmp_path / "gateway.yaml", {}, {}, {}), table=ConfigTable.model_validate(TABLE),
-            limits=EngineLimits(), policy=POLICY, adapters={},
+            source=source, table=ConfigTable.model_validate(TABLE), limits=EngineLimits(),
+            rules=PolicyFile(source, POLICY), names=device_names.NONE, policy=POLICY, adapters={},
         )  # fmt: skip
-        self.hub.remote = control.remote(control.commands(self.hub, "home", Reloads(found, {}, self.hub)))
+        self.hub.remote = control.remote(
+            control.commands(self.hub, "home", Reloads(found, {}, self.hub), lambda: "itself")
+        )
         self.radio, self.net = self.start("radio"), self.start("net")
         self.engine.snapshot()
 
@@ -301,9 +305,9 @@ async def test_nobody_else_administers(bench: Bench, caplog: pytest.LogCaptureFi
     await bench.turns()
     assert not bench.radio.asked.is_set()
     assert [record.getMessage() for record in caplog.records][:3] == [
-        "refused: denied subject=user:other rule=default command=permit-join",
-        "refused: denied subject=user:other rule=default",
-        "refused: denied subject=o rule=default command=permit-join",
+        "refused: denied subject=user:other action=admin resource=gateway rule=default command=permit-join",
+        "refused: denied subject=user:other action=admin resource=gateway rule=default",
+        "refused: denied subject=o action=admin resource=gateway rule=default command=permit-join",
     ]
 
 

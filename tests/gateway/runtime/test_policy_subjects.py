@@ -49,23 +49,46 @@ def test_an_identity_of_another_link_is_a_mistake(subject: str, key: str, fittin
     "eui64",
     [
         '"00:0D:6F:00:0B:5D:E3:B6"',
+        "00:0D:6F:00:0B:5D:E3:B6",
         '"000d6f000b5de3b6"',
-        '"0x000d6f000b5de3b6"',
-        "0x000d6f000b5de3b6",
+        '"0x000D6F000B5DE3B6"',
+        "000d6f000b5de3b6",
         '"00-0d-6f-00-0b-5d-e3-b6"',
-        '"00:0d:6f:00:0b:5d:e3"',
         '" 00:0d:6f:00:0b:5d:e3:b6"',
-        '"00:0d:6f:00:0b:5d:e3:b6\\n"',
     ],
 )
-def test_one_spelling_of_an_eui64(eui64: str, tmp_path: Path) -> None:
-    """Any other is a mistake that names the line and the form: it would be a subject that no device ever is."""
+def test_every_usual_spelling_of_an_eui64(eui64: str, tmp_path: Path) -> None:
+    path = tmp_path / "policy.yaml"
+    path.write_text(f"{HEAD}{{link: zigbee, eui64: {eui64}}}\n")
+    assert [each.claim for each in policy_file.load(path, SCHEMES).subjects] == ["eui64:00:0d:6f:00:0b:5d:e3:b6"]
+
+
+@pytest.mark.parametrize(
+    ("eui64", "more"),
+    [
+        ("0x000d6f000b5de3b6", "; without them YAML reads a number"),
+        ("0011223344556677", "; without them YAML reads a number"),
+        ('"00:0d:6f:00:0b:5d:e3"', ""),
+        ('"00:0d-6f:00:0b:5d:e3:b6"', ""),
+        ("true", ""),
+    ],
+)
+def test_what_is_no_eui64(eui64: str, more: str, tmp_path: Path) -> None:
     path = tmp_path / "policy.yaml"
     path.write_text(f"{HEAD}{{link: zigbee, eui64: {eui64}}}\n")
     with pytest.raises(InvalidConfigError) as caught:
         policy_file.load(path, SCHEMES)
-    (error,) = caught.value.errors
-    assert str(error).startswith(f"{path}:4: subjects.x.eui64: expected ")
+    expected = f'expected an address such as "00:0d:6f:00:0b:5d:e3:b6", in quotes{more}'
+    assert [str(error) for error in caught.value.errors] == [f"{path}:4: subjects.x.eui64: {expected}"]
+
+
+def test_one_device_in_two_spellings_is_told(tmp_path: Path) -> None:
+    path = tmp_path / "policy.yaml"
+    path.write_text(
+        f'{HEAD}{{link: zigbee, eui64: "0x000D6F000B5DE3B6"}}\n  y: {{link: zigbee, eui64: 00:0d:6f:00:0b:5d:e3:b6}}\n'
+    )
+    with pytest.raises(InvalidConfigError, match="expected an identity of its own, this one is 'x'"):
+        policy_file.load(path, SCHEMES)
 
 
 @pytest.mark.parametrize("eui64", ["00:0d:6f:00:0b:5d:e3:b6", "00:11:22:33:44:55:12:34"])

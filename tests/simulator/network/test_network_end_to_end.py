@@ -8,6 +8,7 @@ import json
 import os
 import signal
 import socket
+import subprocess
 import sys
 from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass
@@ -153,7 +154,7 @@ async def first_run(directory: Path, sim: Simulator, dongle: str) -> dict[str, i
         await until(lambda: interviewed(app, 4))
         lamp, attic, cellar, tunnel = (find(app, eui64) for eui64 in (LAMP, ATTIC, CELLAR, METER))
         assert (lamp.manufacturer, lamp.model) == ("ACME", "L1")
-        assert (attic.manufacturer, attic.model, cellar.model) == ("atls-simulator", "thermometer", "T2")
+        assert (attic.manufacturer, attic.model, cellar.model) == ("atls-simulator", "virtual-thermometer", "T2")
         assert (tunnel.manufacturer, tunnel.model) == ("ACME", "meter")
         assert set(tunnel.endpoints[1].in_clusters) == {0x0000, TUNNELING}
         assert lamp.node_desc.is_router and not lamp.node_desc.is_end_device
@@ -294,6 +295,15 @@ def test_what_cannot_run_says_why(tmp_path: Path) -> None:
     for words in (["--help"], ["run", "--help"], ["ctl", "x", "--help"]):
         assert "Usage" in runner.invoke(main, words).stdout
     assert "No such file" in runner.invoke(main, ["ctl", str(tmp_path / "air"), "devices"]).stderr
+
+
+def test_a_machine_without_pseudo_terminals_is_told_what_to_mount(tmp_path: Path) -> None:
+    """As a bare chroot is: /dev/pts hidden in a mount namespace of its own."""
+    namespace = ["unshare", "--mount"] if os.geteuid() == 0 else ["unshare", "--mount", "--map-root-user"]
+    command = f"mount -t tmpfs none /dev/pts && exec {sys.executable} -m simulator.cli run --pty {tmp_path / 'tty'}"
+    found = subprocess.run([*namespace, "sh", "-c", command], capture_output=True, text=True, check=False, timeout=60)
+    assert found.returncode == 1
+    assert found.stderr == "Error: the dongle can't be served: no pseudo-terminals: is /dev/pts mounted?\n"
 
 
 async def test_tcp_and_orders_that_fail(tmp_path: Path) -> None:

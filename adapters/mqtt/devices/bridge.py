@@ -1,0 +1,45 @@
+"""The gateway itself at the broker: what it is, whether it lets new devices in, and what Home Assistant is told of it.
+
+``{base}/bridge/info``, retained: ``version``, ``permit_join`` and ``permit_join_end`` (milliseconds since 1970, or
+null), as users of zigbee2mqtt know them.
+"""
+
+from __future__ import annotations
+
+import json
+import time
+
+from adapters.mqtt.devices.discovery import Discovery
+from adapters.mqtt.devices.topics import HomeSpace
+from adapters.mqtt.news import News
+from gateway.api.model import Peer
+from gateway.api.ports import AdapterContext
+
+
+class Bridge:
+    """``discovery`` None: Home Assistant is told nothing."""
+
+    def __init__(self, topics: HomeSpace, context: AdapterContext, news: News, discovery: Discovery | None) -> None:
+        self._topics = topics
+        self._context = context
+        self._news = news
+        self._discovery = discovery
+        self._told: dict[str, bytes] = {}
+
+    def tell(self, broker: Peer, *, again: bool = False) -> None:
+        """Publish what has changed; with ``again`` all of it. ``broker``: as what its clients act."""
+        wanted = {self._topics.bridge_info: self._info()}
+        if self._discovery is not None:
+            administers = self._context.may_administer(broker)
+            wanted[self._discovery.own_topic] = self._discovery.gateway(administers=administers)
+        for topic, payload in wanted.items():
+            if again or self._told.get(topic) != payload:
+                self._told[topic] = payload
+                self._news.stand(topic, payload)
+
+    def _info(self) -> bytes:
+        view = self._context.gateway()
+        left = view.joining_until - self._context.now()
+        end = round((time.time() + left) * 1000) if view.joining_until and left > 0 else None
+        info = {"version": view.version, "permit_join": end is not None, "permit_join_end": end}
+        return json.dumps(info, separators=(",", ":")).encode()

@@ -1,0 +1,41 @@
+"""What the device id of an endpoint says of its On/Off property: a lamp, an outlet, or nothing in particular. Pure.
+
+Source: ZigBee Home Automation profile 1.2 (05-3520-29), table 5.1, and ZigBee Light Link 1.0 (11-0037-10), table 2.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Final
+
+from gateway.api.model import Property, ValueKind
+
+HOME_AUTOMATION: Final = 0x0104
+LIGHT_LINK: Final = 0xC05E
+LIGHT_CONTROL: Final = "urn:oma:lwm2m:ext:3311"
+OUTLET: Final = "outlet"
+
+LIGHTS: Final = {
+    # on/off, dimmable, colour dimmable, on/off ballast, dimmable ballast, colour temperature, extended colour
+    HOME_AUTOMATION: frozenset({0x0100, 0x0101, 0x0102, 0x0108, 0x0109, 0x010C, 0x010D}),
+    # on/off, dimmable, colour, extended colour, colour temperature
+    LIGHT_LINK: frozenset({0x0000, 0x0100, 0x0200, 0x0210, 0x0220}),
+}
+OUTLETS: Final = {
+    # mains power outlet, smart plug, on/off plug-in unit, dimmable plug-in unit
+    HOME_AUTOMATION: frozenset({0x0009, 0x0051, 0x010A, 0x010B}),
+    # on/off plug-in unit, dimmable plug-in unit
+    LIGHT_LINK: frozenset({0x0010, 0x0110}),
+}
+_NONE: Final[frozenset[int]] = frozenset()
+
+
+def described(known: Property, profile: int, device_id: int) -> Property:
+    """A switch of an endpoint with this device id, as what it switches says."""
+    if known.kind is not ValueKind.BOOLEAN or not known.writable:
+        return known
+    if device_id in LIGHTS.get(profile, _NONE):
+        return replace(known, resource_type=LIGHT_CONTROL)
+    if device_id in OUTLETS.get(profile, _NONE):
+        return replace(known, device_class=OUTLET)
+    return known

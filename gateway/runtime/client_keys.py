@@ -1,0 +1,142 @@
+"""Edits of the file of clients' pre-shared keys (``adapters.coap.psk_file``): one client is added, changed or revoked.
+
+All other lines, comments included, stay as they are. Two runs at a time wait for each other. No error holds a key.
+"""
+
+from __future__ import annotations
+
+import re
+import secrets
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+from gateway.api.errors import CredentialError, UsageError
+from gateway.runtime.replacing import alone_in, replace
+from layer.psk_file import MAX_PSK_IDENTITY, parse, psk_problem
+
+MAX_FILE: Final = 256 * 1024
+"""Octets, as whoever reads the file for the gateway allows."""
+_FIRST_LINE: Final = (
+    b"# Clients of the gateway (coaps), identity:key in hexadecimal. See: atls-gateway clients --help\n"
+)
+
+
+@dataclass(frozen=True, slots=True)
+class NewKey:
+    """A key that was made now. ``shown``: as its client is given it, ``text`` or hexadecimal."""
+
+    identity: str
+    shown: str
+    text: bool
+
+    def __repr__(self) -> str:
+        return f"NewKey(identity={self.identity!r}, text={self.text})"
+
+
+def identity_problem(name: str) -> str | None:
+    """Why no client can have this name as its PSK identity, or None."""
+    try:
+        octets = name.encode()
+    except UnicodeEncodeError:
+        return "expected UTF-8"
+    if not name.isprintable() or name != name.strip() or name.startswith("#"):
+        return "expected printable characters, no space at an end, and no # as the first one"
+    problem = psk_problem(octets, bytes(16))
+    return problem and f"expected 1 to {MAX_PSK_IDENTITY} octets, not {len(octets)}"
+
+
+def make(name: str, *, text: bool) -> tuple[NewKey, bytes]:
+    """A fresh key, and the octets of it: 256 random bits; as text 32 characters with 128 of them."""
+    shown = secrets.token_hex(16 if text else 32)
+    return NewKey(name, shown, text), shown.encode() if text else bytes.fromhex(shown)
+
+
+class ClientKeys:
+    """The file at ``path``. CredentialError: it can't be read or has a mistake; OSError: it can't be written."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    def __repr__(self) -> str:
+        return f"<ClientKeys {self.path}>"
+
+    def names(self) -> list[str]:
+        """The identities in the order of their lines."""
+        return [identity.decode("utf-8", "backslashreplace") for identity in parse(self._read(), str(self.path))]
+
+    def add(self, name: str, *, text: bool = False) -> NewKey:
+        """UsageError: there is such a client. The file and its folder (mode 0700) are made where there are none."""
+        self.path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        return self._write_key(name, text, known=False)
+
+    def rotate(self, name: str, *, text: bool = False) -> NewKey:
+        """UsageError: there is no such client."""
+        return self._write_key(name, text, known=True)
+
+    def revoke(self, name: str) -> None:
+        """UsageError: there is no such client."""
+        with alone_in(self._folder()):
+            content = self._read()
+            at = self._line(content, name)
+            lines = content.split(b"\n")
+            del lines[at]
+            self._write(b"\n".join(lines))
+
+    def _write_key(self, name: str, text: bool, *, known: bool) -> NewKey:
+        if problem := identity_problem(name):
+            raise UsageError(f"{_shown(name)}: {problem}")
+        key, octets = make(name, text=text)
+        line = b"%s:%s" % (name.encode(), octets.hex().encode())
+        with alone_in(self._folder()):
+            content = self._read()
+            if known:
+                lines = content.split(b"\n")
+                lines[self._line(content, name)] = line
+                self._write(b"\n".join(lines))
+                return key
+            if name.encode() in parse(content, str(self.path)):
+                raise UsageError(
+                    f"{name}: there is such a client already; its key is told to nobody again. For a new key: "
+                    f"atls-gateway clients rotate {name}"
+                )
+            gap = b"" if not content or content.endswith(b"\n") else b"\n"
+            self._write(content + gap + line + b"\n")
+        return key
+
+    def _line(self, content: bytes, name: str) -> int:
+        table = parse(content, str(self.path))
+        found = table.get(name.encode("utf-8", "surrogateescape"))
+        if found is None:
+            known = ", ".join(identity.decode("utf-8", "backslashreplace") for identity in table) or "nobody"
+            raise UsageError(f"{_shown(name)}: no such client in {self.path}; there is {known}")
+        return found[0]
+
+    def _folder(self) -> Path:
+        folder = self.path.resolve().parent
+        if not folder.is_dir():
+            raise CredentialError(str(self.path), "isn't there; atls-gateway clients add NAME makes it")
+        return folder
+
+    def _read(self) -> bytes:
+        try:
+            with self.path.open("rb") as file:
+                content = file.read(MAX_FILE + 1)
+        except FileNotFoundError:
+            return b""
+        except OSError as error:
+            raise CredentialError(str(self.path), f"can't be read: {error.strerror or error}") from None
+        if len(content) > MAX_FILE:
+            raise CredentialError(str(self.path), f"is longer than {MAX_FILE} octets")
+        return content
+
+    def _write(self, content: bytes) -> None:
+        if not re.search(rb"^\s*#", content, re.MULTILINE):
+            content = _FIRST_LINE + content  # without a comment a file that has no key would look like an accident
+        # Whoever runs the gateway must be able to read it: it stays its owner's, a new one is its folder's owner's.
+        like = self.path if self.path.exists() else self.path.parent
+        replace(self.path, content, 0o600, like=like.stat())
+
+
+def _shown(name: str) -> str:
+    return name if name.isprintable() else ascii(name)
