@@ -244,17 +244,17 @@ def in_use(state: Path) -> bool:
     return False
 
 
-def _facts(found: Inventory) -> dict[str, dict[str, str]]:
+def facts_of(source: Source, state: Path) -> dict[str, dict[str, str]]:
     """What the adapters say of their state, without keys; nothing of one that says nothing, or can't be loaded."""
     told: dict[str, dict[str, str]] = {}
-    adapters = found.source.data.get("adapters")
+    adapters = source.data.get("adapters")
     candidates = plugins.installed()
     for scheme in adapters if isinstance(adapters, dict) else ():
         try:
             facts = getattr(plugins.load(str(scheme), candidates), "facts", None)
         except PluginError:
             continue
-        if facts is not None and (said := facts(found.state / str(scheme))):
+        if facts is not None and (said := facts(state / str(scheme))):
             told[str(scheme)] = dict(said)
     return told
 
@@ -315,7 +315,7 @@ def _write(
                 name=name if isinstance(name, str) else "gateway",
                 id=_id(found.state),
                 config=found.source.path.name,
-                facts=_facts(found),
+                facts=facts_of(found.source, found.state),
                 credentials=found.credentials,
                 left_out=found.left_out,
                 files=entries,

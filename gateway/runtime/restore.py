@@ -27,6 +27,7 @@ from gateway.runtime.backup import (
     Progress,
     config_of,
     contents,
+    facts_of,
     inspect,
     named_files,
     state_of,
@@ -40,7 +41,8 @@ _MARGIN: Final = 1 << 20
 
 @dataclass(frozen=True, slots=True)
 class Restore:
-    """A backup and where its files go. ``differ``: those that are there already, as others."""
+    """A backup and where its files go. ``differ``: those that are there already, as others. ``facts``: what the state
+    that is there says of itself, as those of the manifest."""
 
     manifest: Manifest
     state: Path
@@ -49,6 +51,7 @@ class Restore:
     differ: tuple[Path, ...] = ()
     present: bool = False
     """Whether every file is there as it is in the backup, and nothing else."""
+    facts: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
 
 
 @dataclass(slots=True)
@@ -86,7 +89,9 @@ def prepare(path: Path, passphrase: str, config: Path, environ: Mapping[str, str
     state_same = all(each.name in same for each in manifest.files if each.place == "state")
     state_same = state_same and set(_walk(here)) == expected
     differ = [each for each in outside if each.exists()] + ([] if state_same else here)
-    return Restore(manifest, state, targets, tuple(differ), state_same and not outside)
+    return Restore(
+        manifest, state, targets, tuple(differ), state_same and not outside, facts_of(source, state) if here else {}
+    )
 
 
 def finish(state: Path) -> list[Path]:

@@ -231,6 +231,23 @@ def test_what_differs_is_named_and_kept_aside(site: Site) -> None:
     assert site.prepare().present
 
 
+def test_a_state_folder_of_another_user_behind_a_link_stays_that_user_s(site: Site) -> None:
+    """As DynamicUser= has it: /var/lib/atls-gateway is a link into /var/lib/private, and the files are the service's."""
+    site.backup()
+    private = site.folder / "private"
+    site.state.rename(private)
+    site.state.symlink_to(private)
+    (private / "devices.yaml").write_text("mine")
+    user = 61184 if os.geteuid() == 0 else os.geteuid()
+    os.chown(private, user, -1)
+    site.restore()
+    assert site.state.is_symlink()
+    restored = [path for path in private.rglob("*") if path.name != "lock" and "before-" not in str(path)]
+    assert {path.name for path in restored} == {"devices.yaml", "gateway-id", "members.json", "zigbee", "zigbee.db"}
+    assert {path.stat().st_uid for path in restored} == {user}
+    assert site.config.stat().st_uid == os.geteuid()
+
+
 # Interrupted -------------------------------------------------------------------------------------------------------
 
 
