@@ -24,6 +24,8 @@ from adapters.zigbee.conversation import Conversation
 from adapters.zigbee.coordinator import LINK_KEY_OVERHEAD, Coordinator, recorded
 from adapters.zigbee.deadlines import Deadlines
 from adapters.zigbee.doubts import doubts
+from adapters.zigbee.members import FILE as MEMBERS
+from adapters.zigbee.members import Members
 from adapters.zigbee.memory import TunnelMemory
 from adapters.zigbee.network import ForeignNetworkError, described
 from adapters.zigbee.restart import resume
@@ -275,9 +277,18 @@ class ZigbeeAdapter:
         assert self._semantics is not None
         return self._semantics.take(eui64, endpoint, cluster, aps_counter, payload, link_key, unicast)
 
+    def device_asked(self, eui64: str) -> None:
+        _LOG.info("%s joined, asking what it is", eui64)
+
     def device_joined(self, device: Device) -> None:
         assert self._semantics is not None
-        _LOG.info("%s is in the network: %s %s", device.eui64, device.manufacturer or "?", device.model or "?")
+        if device.interviewed:
+            what = (
+                f"is {device.model or 'a device without a model'} of {device.manufacturer or 'an unnamed manufacturer'}"
+            )
+            _LOG.info("%s %s", device.eui64, what)
+        else:
+            _LOG.info("%s did not say what it is: asked again when it is heard", device.eui64)
         if device.sleepy and self._sender is not None:
             self._sender.heard(device.eui64)  # it has just answered, when nobody knew yet that it sleeps
         self._semantics.joined(device)
@@ -554,6 +565,8 @@ class ZigbeeAdapter:
         if name not in COMMANDS:
             raise PeerError(f"the zigbee adapter knows {', '.join(sorted((*COMMANDS, 'network')))}")
         if radio is None or self._semantics is None:
+            if name == "remove" and arguments.get("force") and self._semantics is not None:
+                return self._forget(str(arguments.get("eui64")))
             raise PeerError("the dongle is not there now")
         answer = await COMMANDS[name](radio, self._semantics, arguments)
         return {**answer, "note": radio.note} if name == "devices" and radio.note else answer
@@ -566,6 +579,13 @@ class ZigbeeAdapter:
             return described(radio.identity, radio.identity)
         assert self._context is not None
         return described(recorded(self._context.state_dir / DATABASE), None, self._trouble)
+
+    def _forget(self, eui64: str) -> Mapping[str, Any]:
+        """Without the dongle: the device is taken out of zigpy's database when it is back."""
+        assert self._context is not None
+        Members(self._context.state_dir / MEMBERS).leave(eui64)
+        self.device_left(eui64)
+        return {"known": True, "left": False}
 
 
 class _Report:

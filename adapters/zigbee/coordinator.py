@@ -125,6 +125,8 @@ class Coordinator:
         """How many may be asked now, and when that was so."""
         self._interviews: dict[str, asyncio.TimerHandle] = {}
         self._unfinished: dict[str, _Unfinished] = {}
+        self._parting: dict[str, asyncio.Event] = {}
+        """Set when a device that was asked to leave is gone."""
         self._members = Members(settings.database.with_name(FILE))
         self._conflict = False
         self.note = ""
@@ -357,6 +359,7 @@ class Coordinator:
         self._interviews[eui64] = asyncio.get_running_loop().call_later(
             self._settings.interview, self._interview_over, device
         )
+        self._events.device_asked(eui64)
 
     def device_initialized(self, device: Any) -> None:
         """A device has told what it is, or won't."""
@@ -415,9 +418,30 @@ class Coordinator:
             self._counters["announcements_ignored"] += 1
         self._announced[eui64] = times
 
-    def device_left(self, device: Any) -> None:
-        if self._conflict:
+    async def part(self, eui64: str, grace: float) -> None:
+        """Take a device for gone when it is, at the latest in ``grace`` seconds.
+
+        Forgotten at once, what it sends until it is gone would be a stranger's, who is asked who it is.
+        """
+        app = self._app
+        device = None if app is None else table.device_named(app, eui64)
+        if device is None:
             return
+        gone = self._parting.setdefault(eui64, asyncio.Event())
+        try:
+            async with asyncio.timeout(grace):
+                await gone.wait()
+        except TimeoutError:
+            if table.is_member(device):
+                self._gone(device)
+        finally:
+            self._parting.pop(eui64, None)
+
+    def device_left(self, device: Any) -> None:
+        if not self._conflict and table.is_member(device):  # else it was forgotten before it could say so
+            self._gone(device)
+
+    def _gone(self, device: Any) -> None:
         eui64 = table.eui64_of(device)
         self._members.leave(eui64)
         self._forget_interview(eui64)
@@ -425,6 +449,8 @@ class Coordinator:
         self._announced.pop(eui64, None)
         self._senders.clear()
         table.forget(device)
+        if eui64 in self._parting:
+            self._parting[eui64].set()
         self._events.device_left(eui64)
 
     @contextmanager
@@ -469,7 +495,8 @@ class Coordinator:
         return None if found is None else self._view(found)
 
     def _view(self, device: Any) -> Device:
-        return table.view(device, self._members.missing.get(table.eui64_of(device), ()))
+        eui64 = table.eui64_of(device)
+        return table.view(device, self._members.missing.get(eui64, ()), interviewing=eui64 in self._interviews)
 
     def asleep(self, eui64: str) -> bool:
         """Whether a device's receiver is off while it idles; false while that isn't known."""

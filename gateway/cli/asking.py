@@ -33,16 +33,25 @@ config_option: Decorator = click.option(
 json_option: Decorator = click.option("--json", "as_json", is_flag=True, help="Print JSON, for programs.")
 
 
+TRY_SUDO = "Try it with sudo, or as the user that the service runs as."
+
+
 def question(config: str | None, command: str, arguments: Mapping[str, Any] | None = None) -> dict[str, Any]:
     """The running daemon's answer; otherwise the command ends with the exit code that says why there is none."""
     try:
-        return ask(admin_socket(config), command, arguments or {})
+        return question_if_it_runs(config, command, arguments or {})
+    except TransportError as error:
+        fail(UNREACHABLE, error, "Is it running? Try: systemctl status atls-gateway")
+
+
+def question_if_it_runs(config: str | None, command: str, arguments: Mapping[str, Any]) -> dict[str, Any]:
+    """As ``question``, but for a command that goes on without a daemon: TransportError, there is none."""
+    try:
+        return ask(admin_socket(config), command, arguments)
     except ConfigError as error:
         fail(BAD_CONFIG, error)
     except NotAllowedError as error:
-        fail(NOT_ALLOWED, error, "Try it with sudo, or as the user that the service runs as.")
-    except TransportError as error:
-        fail(UNREACHABLE, error, "Is it running? Try: systemctl status atls-gateway")
+        fail(NOT_ALLOWED, error, TRY_SUDO)
     except PeerError as error:
         fail(FAILED, error)
 

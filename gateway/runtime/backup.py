@@ -233,7 +233,9 @@ def read_store_from(found: Inventory, snapshot: Path) -> None:
 
 def in_use(state: Path) -> bool:
     """Whether a gateway runs on this state folder. PermissionError: it isn't ours to look at."""
-    if not state.exists():
+    if not (state / state_folder.LOCK).exists():
+        if state.exists() and not os.access(state, os.R_OK | os.X_OK):
+            raise PermissionError(f"{state}: expected root or the user that the gateway runs as")
         return False
     try:
         os.close(harden.lock(state / state_folder.LOCK))

@@ -35,6 +35,12 @@ class Question:
 
 def load_policy(path: Path, environ: Mapping[str, str]) -> PolicySet:
     """The policy that a config names, without its adapters or credentials. Raises InvalidConfigError."""
+    rules, names = files(path, environ)
+    return rules.with_names(names)
+
+
+def files(path: Path, environ: Mapping[str, str]) -> tuple[policy_file.PolicyFile, device_names.Names]:
+    """The two files of that policy. Raises InvalidConfigError."""
     try:
         source = read_config(path, environ, credentials=False)
     except ConfigError as error:
@@ -43,10 +49,10 @@ def load_policy(path: Path, environ: Mapping[str, str]) -> PolicySet:
     if not isinstance(name, str) or not isinstance(adapters, dict):
         raise InvalidConfigError([_lacking(source, "adapters" if isinstance(name, str) else "policy")])
     try:
-        names = state_dir(source) / device_names.FILE
+        folder = state_dir(source)
     except ConfigError as error:
         raise InvalidConfigError([error]) from None
-    return policy_file.load(path.parent / name, adapters, names)
+    return policy_file.read(path.parent / name, adapters, folder / device_names.FILE)
 
 
 def answer(question: Question, policy: PolicySet) -> Iterator[str]:

@@ -137,6 +137,7 @@ def carry_out(wanted: Restore, path: Path, passphrase: str, progress: Progress) 
 def _locked(state: Path) -> Iterator[None]:
     try:
         held = harden.lock(state / LOCK)
+        _give(state / LOCK, _owner(state))
     except ValueError:
         if not os.access(state, os.W_OK):
             raise BackupError(f"{state}: expected root, or the user that the gateway runs as") from None
@@ -213,7 +214,7 @@ def _stage(wanted: Restore, path: Path, passphrase: str, progress: Progress, pla
                 _give(staging / folder, owner)
             _write(place, file, entry, owner, 0o600, progress)
         elif not _is(target, entry):
-            target.parent.mkdir(mode=entry.folder_mode, parents=True, exist_ok=True)
+            _make(target.parent, entry.folder_mode & 0o777)
             place = target.with_name(f".{target.name}.{STAGING}")
             place.unlink(missing_ok=True)
             staged.append(place)
@@ -224,6 +225,13 @@ def _stage(wanted: Restore, path: Path, passphrase: str, progress: Progress, pla
         _sync(Path(name))
     for parent in {each.parent for each in staged}:
         _sync(parent)
+
+
+def _make(folder: Path, mode: int) -> None:
+    """A folder that is missing gets the mode that it had, whatever the umask."""
+    for missing in [each for each in (*reversed(folder.parents), folder) if not each.exists()]:
+        missing.mkdir()
+        missing.chmod(mode)
 
 
 def _stamp(wanted: Restore) -> str:

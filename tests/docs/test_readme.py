@@ -10,9 +10,11 @@ import click
 from endpoint import cli as endpoint_cli
 from gateway.api.model import LinkSecurity
 from gateway.cli import main
+from gateway.cli.devices_view import named_lines
+from gateway.cli.screen import Screen
 from gateway.engine.decision import Permit, Request, decide
 from gateway.engine.policy import Action
-from gateway.runtime import policy_file
+from gateway.runtime import device_names, naming, policy_file
 
 ROOT = Path(__file__).parents[2]
 TEXT = (ROOT / "README.md").read_text()
@@ -39,11 +41,14 @@ def test_every_line_to_type_is_understood() -> None:
 
 def test_the_policy_loads_and_permits_what_it_says(tmp_path: Path) -> None:
     (block,) = (block for block in BLOCKS if block.startswith("subjects:"))
-    path = tmp_path / "policy.yaml"
+    path, names = tmp_path / "policy.yaml", tmp_path / "devices.yaml"
     path.write_text("layer: 1\npolicy-version: 1\n" + block)
-    policy = policy_file.load(path, ("zigbee", "coap", "mqtt"))
-    for action in (Action.READ, Action.OBSERVE, Action.WRITE):
-        request = Request(
-            action=action, sender="broker", receiver="lamp", content=None, link=LinkSecurity(protocol="none")
-        )
-        assert isinstance(decide(request, policy), Permit)
+    device_names.write(names, {"lamp": device_names.DeviceTable(eui64="00:0d:6f:00:0b:5d:e3:c1", groups=["devices"])})
+    policy = policy_file.load(path, ("zigbee", "coap", "mqtt"), names)
+    assert "\n".join(named_lines(naming.answer("lamp", policy, device_names.read(names)), Screen(), runs=True)) in TEXT
+    for sender in ("broker", "phone"):
+        for action in (Action.READ, Action.OBSERVE, Action.WRITE):
+            request = Request(
+                action=action, sender=sender, receiver="lamp", content=None, link=LinkSecurity(protocol="none")
+            )
+            assert isinstance(decide(request, policy), Permit)

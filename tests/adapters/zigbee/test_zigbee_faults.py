@@ -57,6 +57,9 @@ class Recorder:
     def heard(self, eui64: str, sleepy: bool) -> None:
         pass
 
+    def device_asked(self, eui64: str) -> None:
+        pass
+
     def device_joined(self, device: Known) -> None:
         self.joined.append(device)
 

@@ -39,7 +39,7 @@ def test_listing_devices_and_sessions_and_letting_devices_join(home):
     assert home.cli("devices", "show", "lamp", *here).stdout.startswith("lamp: ")
     assert json.loads(home.cli("devices", "--json", "show", "lamp", *here).stdout)["identity"] == "user:lamp"
     stranger = home.cli("devices", *here, "show", "stranger").stdout
-    assert '  DEVICE: {link: left, user: "stranger"}\n' in stranger
+    assert '  device-stranger: {link: left, user: "stranger"}\n' in stranger
     nobody = home.cli("devices", "show", "nobody", *here)
     assert (nobody.returncode, nobody.stderr.split(":")[0]) == (1, "nobody")
 

@@ -1,0 +1,428 @@
+"""What is tried in the booted machine, in this order; each check finds the machine as the one before left it.
+
+The sample config and policy are used as they are shipped: the dongle is a pseudo-terminal where the sample's dongle
+would be, and its lamp has the address of the sample's.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+from scripts.boot.machine import CLONE, PROJECT, FailedError, Machine, Root
+from scripts.boot.readme import commands
+
+UNIT = "atls-gateway"
+CONFIG = "/etc/atls-gateway/gateway.yaml"
+POLICY = "/etc/atls-gateway/policy.yaml"
+KEYS = "/etc/atls-gateway/keys"
+AIR = "/run/simulator.sock"
+TCP = "127.0.0.1:6638"
+LAMP = "00:0d:6f:00:0b:5d:e3:b6"
+WATCHDOG = 12
+"""Seconds, in the place of the unit's 60: systemd's part is the same, and nobody waits a minute for it."""
+LEFT_BEHIND = "tests/data/upgrade-0.1.0/zigbee"
+READY = f"systemctl show -P StatusText {UNIT} | grep -qx 'all adapters ready' && systemctl -q is-active {UNIT}"
+
+NETWORK = f"""\
+devices:
+  - {{eui64: "{LAMP}", kind: lamp, name: lamp}}
+"""
+SIMULATOR = """\
+[Service]
+Type=exec
+ExecStartPre=/bin/mkdir -p /dev/serial/by-id /var/lib/simulator
+ExecStart=/opt/atls-gateway/bin/atls-simulator run {where} --attach-socket {air} --state /var/lib/simulator \\
+  --network /root/network.yaml --scan-pace 0
+ExecStartPost=/root/dongle-mode
+[Install]
+WantedBy=multi-user.target
+"""
+DONGLE_MODE = """\
+#!/bin/sh
+# What udev does for a dongle: the group dialout may use it.
+for turn in $(seq 100); do
+    if [ -e "{link}" ]; then chgrp dialout "$(readlink -f "{link}")" && chmod 660 "$(readlink -f "{link}")"; exit; fi
+    sleep 0.1
+done
+exit 1
+"""
+BROKER = """\
+set -e
+cd /etc/mosquitto
+openssl req -x509 -newkey rsa:2048 -nodes -days 3650 -subj "/CN=home" -keyout ca.key -out certs/ca.pem 2>/dev/null
+openssl req -newkey rsa:2048 -nodes -subj "/CN=localhost" -keyout certs/broker.key -out broker.csr 2>/dev/null
+echo subjectAltName=DNS:localhost > names
+openssl x509 -req -in broker.csr -CA certs/ca.pem -CAkey ca.key -days 3650 -extfile names -out certs/broker.pem 2>/dev/null
+for login in gateway home-assistant; do
+    (umask 077; openssl rand -hex 16 > /root/$login.password)
+    touch passwords; chmod 600 passwords
+    mosquitto_passwd -b passwords $login "$(cat /root/$login.password)"
+done
+cp $OLDPWD/config/mosquitto.conf mosquitto.conf
+cp $OLDPWD/config/mosquitto.acl mosquitto.acl
+chown mosquitto certs/broker.key passwords mosquitto.acl
+chmod 600 mosquitto.acl
+install -d -m 0755 /etc/atls-gateway
+install -m 0644 certs/ca.pem /etc/atls-gateway/ca.pem
+install -d -m 0700 /etc/atls-gateway/keys
+install -m 0600 /root/gateway.password /etc/atls-gateway/keys/mqtt-password
+systemctl enable mosquitto >/dev/null 2>&1
+"""
+HOME_ASSISTANT = "-h localhost -p 8883 --cafile /etc/mosquitto/certs/ca.pem -u home-assistant -P $(cat /root/home-assistant.password)"
+
+
+def expect(holds: object, what: str) -> None:
+    if not holds:
+        raise FailedError(f"expected {what}")
+
+
+# Before the machine is booted: what needs the network.
+
+
+def installed_as_readme_says(root: Root) -> None:
+    lines = commands("A gateway at home", "pip install .")
+    root.inside("\n".join(_before_the_config_is_checked(lines)))
+    expect(root.path("/usr/local/bin/atls-gateway").is_symlink(), "a link where sudo finds it")
+    documentation = re.search(
+        r"^Documentation=file://(.*)$", root.path(f"{CLONE}/systemd/{UNIT}.service").read_text(), re.M
+    )
+    expect(documentation and root.path(documentation[1]).is_file(), "the page that the unit names")
+
+
+def _before_the_config_is_checked(lines: list[str]) -> list[str]:
+    """README goes on with commands for a dongle that is plugged in; they are replayed once it is."""
+    return lines[: next(n for n, line in enumerate(lines) if line.startswith("atls-gateway "))]
+
+
+def broker_installed(root: Root) -> None:
+    root.inside("apt-get install -y -qq --no-install-recommends mosquitto mosquitto-clients >/dev/null 2>&1")
+    root.inside(BROKER)
+
+
+def simulator_installed(root: Root) -> None:
+    link = _sample_dongle(root)
+    root.path("/root/network.yaml").write_text(NETWORK)
+    mode = root.path("/root/dongle-mode")
+    mode.write_text(DONGLE_MODE.format(link=link))
+    mode.chmod(0o755)
+    _simulator(root, f"--pty {link}")
+    shutil.copy(Path(__file__).with_name("probe.py"), root.path("/usr/local/lib/probe.py"))
+    root.inside("systemctl enable simulator >/dev/null 2>&1")
+
+
+def _simulator(root: Root, where: str) -> None:
+    text = SIMULATOR.format(where=where, air=AIR)
+    if "--tcp" in where:
+        text = text.replace("ExecStartPost=/root/dongle-mode\n", "")
+    root.path("/etc/systemd/system/simulator.service").write_text(text)
+
+
+def _sample_dongle(root: Root) -> str:
+    found = re.search(r"^    path: (/dev/\S+)$", root.path(f"{CLONE}/config/gateway.yaml").read_text(), re.M)
+    expect(found, "a dongle in the sample config")
+    assert found is not None
+    return found[1]
+
+
+# In the booted machine.
+
+
+def tried_in_the_foreground(m: Machine) -> None:
+    lines = commands("A gateway at home", "pip install .")
+    for line in lines[len(_before_the_config_is_checked(lines)) :]:
+        if line.startswith("atls-gateway radios"):
+            m.run(line, (0, 1))  # USB is none of a container's
+        elif line.startswith("atls-gateway run"):
+            m.run("cd / && atls-gateway run --dry-run")  # the start itself is the service's
+        else:
+            m.run(f"cd {CLONE} && {line}")
+
+
+def a_ca_that_only_root_can_read_is_told(m: Machine) -> None:
+    """Before the service is started: the unit is there, and the CA lies where the service can't read it."""
+    lines = commands("As a service", "enable --now")
+    m.run(f"cd {CLONE}\n" + "\n".join(lines[: next(n for n, line in enumerate(lines) if "--as-service" in line)]))
+    m.run("chmod 600 /etc/atls-gateway/ca.pem")
+    said = m.run("atls-gateway check-config --as-service", 78)
+    wanted = (
+        "adapters.mqtt.ca_file: expected a file that the service can read: /etc/atls-gateway/ca.pem: can't be opened"
+    )
+    expect(wanted in said, f"{wanted!r} in {said!r}")
+    m.run("chmod 644 /etc/atls-gateway/ca.pem")
+
+
+def started_as_readme_says(m: Machine) -> None:
+    lines = commands("As a service", "enable --now")
+    lines = [line.replace("systemctl enable --now", "systemctl enable --now --quiet") for line in lines]
+    m.run(f"cd {CLONE}\n" + "\n".join(lines))
+    m.until(READY, "the service is active and all adapters are ready")
+    expect(m.run(f"systemctl show -P NRestarts {UNIT}").strip() == "0", "no restart on the way")
+
+
+def credentials_are_the_services_own(m: Machine) -> None:
+    user = m.run(
+        f"ps -o uid= -p $(systemctl show -P MainPID {UNIT}) || stat -c %u /proc/$(systemctl show -P MainPID {UNIT})"
+    )
+    expect(int(user.split()[0]) >= 61184, f"a dynamic user, not {user}")
+    expect(
+        m.run("stat -c %a /run/credentials/atls-gateway.service").strip() == "500", "credentials for the service only"
+    )
+    found = m.run("ls /run/credentials/atls-gateway.service").split()
+    expect(found == ["coap-keys", "mqtt-password"], f"the two credentials, not {found}")
+    expect(m.run(f"stat -c %a {KEYS}").strip() == "700", "keys that the service itself can't read")
+
+
+def a_lamp_joins_and_is_switched_over_mqtt(m: Machine) -> None:
+    m.run(f"sed -i 's/^    # devices: {{base: home}}/    devices: {{base: home}}/' {CONFIG}")
+    m.run(f"systemctl reload {UNIT}")
+    m.until(READY, "ready after the reload")
+    m.run("atls-gateway permit-join --seconds 120")
+    m.until(f"atls-gateway devices show {LAMP} | grep -q 'state'", "the lamp is in the network, and interviewed")
+    m.run("atls-gateway permit-join --close")
+    switched(m, "lamp", "ON")
+
+
+def switched(m: Machine, name: str, state: str) -> None:
+    """By a login of the broker, until the device itself has said that it did."""
+    answer = (
+        f"timeout 30 mosquitto_sub {HOME_ASSISTANT} -t home/{name}/answer -C 1 > /run/answer & heard=$!; sleep 0.5; "
+    )
+    order = f'mosquitto_pub {HOME_ASSISTANT} -t home/{name}/set -m \'{{"state": "{state}"}}\'; wait $heard; '
+    m.until(f"{answer}{order}grep -q delivered /run/answer", f"{name} is switched {state}: delivered", 60)
+
+
+def a_reload_takes_what_changed(m: Machine) -> None:
+    m.run(f"sed -i 's/^  log_level: info/  log_level: debug/' {CONFIG}")
+    m.run(f"systemctl reload {UNIT}")
+    m.until(f"journalctl -u {UNIT} | grep -q 'gateway.log_level has changed'", "the reload in the journal")
+    m.run(f"sed -i 's/^  log_level: debug/  log_level: info/' {CONFIG}; systemctl reload {UNIT}")
+    m.until(READY, "ready after the reload")
+
+
+def a_reload_of_mistakes_fails_and_changes_nothing(m: Machine) -> None:
+    before = m.run(f"systemctl show -P MainPID {UNIT}")
+    for mistake in ("s/^layer: 1/layer: 2/", "s/^gateway:/gateway: [/"):  # a value, and what isn't even YAML
+        m.run(f"cp {CONFIG} /root/good.yaml; sed -i '{mistake}' {CONFIG}")
+        said = m.run(f"systemctl reload {UNIT}", 1)
+        expect("failed" in said.lower(), f"systemctl says that it failed: {said}")
+        m.until(
+            f"systemctl show -P StatusText {UNIT} | grep -q 'the last reload failed.*gateway.yaml'", "its Status: tells"
+        )
+        expect(m.run(f"systemctl is-active {UNIT}").strip() == "active", "the service goes on")
+        m.run(f"cat /root/good.yaml > {CONFIG}; systemctl reload {UNIT}")
+        m.until(READY, "all is well after a good reload")
+    expect(m.run(f"systemctl show -P MainPID {UNIT}") == before, "the same process all the time")
+
+
+def killed_it_comes_back_with_its_state(m: Machine) -> None:
+    before = int(m.run(f"systemctl show -P NRestarts {UNIT}"))
+    m.run(f"kill -9 $(systemctl show -P MainPID {UNIT})")
+    m.until(f"[ $(systemctl show -P NRestarts {UNIT}) = {before + 1} ]", "one restart by systemd")
+    m.until(READY, "ready again")
+    expect(LAMP in m.run("atls-gateway devices --json"), "the lamp is still a member")
+    switched(m, "lamp", "OFF")
+
+
+def a_process_that_hangs_is_restarted(m: Machine) -> None:
+    folder = f"/run/systemd/system/{UNIT}.service.d"
+    m.run(
+        f"mkdir -p {folder}; printf '[Service]\\nWatchdogSec={WATCHDOG}\\n' > {folder}/watchdog.conf; systemctl daemon-reload"
+    )
+    m.run(f"systemctl restart {UNIT}")
+    m.until(READY, "ready after the restart")
+    m.run(f"kill -STOP $(systemctl show -P MainPID {UNIT})")
+    m.until(f"[ $(systemctl show -P NRestarts {UNIT}) = 1 ]", "the watchdog's restart", WATCHDOG * 3)
+    m.until(READY, "ready again")
+    expect("Watchdog timeout" in m.run(f"journalctl -u {UNIT}"), "the watchdog in the journal")
+    m.run(f"rm -r {folder}; systemctl daemon-reload; systemctl restart {UNIT}")
+    m.until(READY, "ready with the unit's own watchdog")
+
+
+def a_config_that_can_not_be_used_is_not_tried_again(m: Machine) -> None:
+    m.run(f"cp {CONFIG} /root/good.yaml; sed -i 's/^layer: 1/layer: 2/' {CONFIG}")
+    _ends_for_good(m, 78)
+    expect("gateway.yaml:" in m.run(f"journalctl -u {UNIT} -n 20"), "the line with the mistake in the journal")
+    m.run(f"cat /root/good.yaml > {CONFIG}")
+
+
+def a_missing_credential_is_not_tried_again(m: Machine) -> None:
+    m.run(f"mv {KEYS}/coap-keys /root/")
+    _ends_for_good(m, 243)
+    said = m.run("atls-gateway check-config --as-service", 78)
+    expect(f"{KEYS}/coap-keys isn't there" in said, f"which file is missing: {said}")
+    m.run(f"mv /root/coap-keys {KEYS}/; systemctl reset-failed {UNIT}; systemctl start {UNIT}")
+    m.until(READY, "ready once all is there")
+
+
+def _ends_for_good(m: Machine, status: int) -> None:
+    m.run(f"systemctl restart {UNIT}", (0, 1))
+    m.until(f"[ $(systemctl show -P ActiveState {UNIT}) = failed ]", "the service has failed")
+    found = m.run(f"sleep 4; systemctl show -P ExecMainStatus -P NRestarts -P ActiveState {UNIT}").split()
+    expect(sorted(found) == sorted([str(status), "0", "failed"]), f"status {status}, no restart, failed; not {found}")
+
+
+def pulled_and_plugged_in_again(m: Machine) -> None:
+    m.run(f"atls-simulator ctl {AIR} dongle unplug")
+    m.until(f"systemctl show -P StatusText {UNIT} | grep -q '^zigbee: '", "its Status: tells that the dongle is gone")
+    expect(m.run(f"systemctl is-active {UNIT}").strip() == "active", "the service goes on")
+    m.run(f"atls-simulator ctl {AIR} dongle replug; /root/dongle-mode")
+    m.until(READY, "ready by itself", 60)
+    switched(m, "lamp", "ON")
+
+
+def a_dongle_in_the_network(m: Machine) -> None:
+    pty = _sample_dongle(m.root)
+    for where, path in ((f"--tcp {TCP}", f"socket://{TCP}"), (f"--pty {pty}", pty)):
+        _simulator(m.root, where)
+        m.run("systemctl daemon-reload; systemctl restart simulator")
+        m.run(f"sed -i 's|^    path: .*|    path: {path}|' {CONFIG}")
+        m.until(f"systemctl reload {UNIT}", "the reload")
+        m.until(READY, f"ready at {path}", 60)
+        switched(m, "lamp", "OFF")
+
+
+def the_sandbox_is_on(m: Machine) -> None:
+    folders = (
+        "/etc /usr /opt /var/lib /var/log /root /home /run /etc/atls-gateway /boot / /dev/shm /dev/mqueue /var/spool"
+    )
+    closed = [f"write:{folder}" for folder in folders.split()]
+    hidden = ["/etc/shadow", f"{KEYS}/coap-keys", "/root/gateway.password", "/etc/mosquitto/passwords", "/proc/kcore",
+              "/run/credentials/atls-gateway.service/coap-keys", "/var/lib/private/atls-gateway/store.db",
+              "/run/atls-gateway/admin.sock", "/proc/1/environ"]  # fmt: skip
+    closed += [f"read:{path}" for path in hidden]
+    closed += ["netlink", "packet", "port:80", "ptrace", "namespace", "setuid", "hostname"]
+    allowed = ["write:/var/lib/probe", "write:/run/probe", "write:/tmp", "write:/var/tmp", "write+execute", "port:5699"]
+    found = _probed(m, closed + allowed)
+    expect(not (wide := [door for door in closed if found[door] == "open"]), f"closed doors, open are {wide}")
+    shut = {door: found[door] for door in allowed if found[door] != "open"}
+    expect(not shut, f"open doors, closed are {shut}")
+    for door in ("netlink", "packet"):
+        expect(found[door] == "EAFNOSUPPORT", f"{door} refused as no such family, not {found[door]}")
+
+
+def dongles_by_number_and_nothing_else(m: Machine) -> None:
+    nodes = {"ttyUSB9": (188, 9), "ttyACM9": (166, 9), "ttyAMA9": (204, 73), "ttyS9": (4, 73), "loop9": (7, 9)}
+    for name, (major, minor) in nodes.items():
+        m.run(f"[ -e /dev/{name} ] || mknod -m 660 /dev/{name} c {major} {minor}; chgrp dialout /dev/{name}")
+    doors = [f"device:/dev/{name}" for name in nodes]
+    found = [came for came in _probed(m, doors).values()]
+    # No driver is there: ENXIO is what a node says that was let through.
+    expect(
+        found == ["ENXIO", "ENXIO", "EPERM", "EPERM", "EPERM"], f"USB dongles let through, all else refused: {found}"
+    )
+    header = f"{CLONE}/systemd/serial-header.conf"
+    found = [came for came in _probed(m, doors, drop_in=header).values()]
+    expect(found[:3] == ["ENXIO"] * 3, f"ttyAMA let through by the drop-in: {found}")
+    expect(found[3] != "EPERM" and found[4] == "EPERM", f"ttyS let through by the drop-in, and nothing else: {found}")
+
+
+def _probed(m: Machine, doors: list[str], drop_in: str | None = None) -> dict[str, str]:
+    """What came of each door, tried by a unit that is the shipped one but for its program and its folders."""
+    text = (PROJECT / "systemd" / f"{UNIT}.service").read_text()
+    text = re.sub(
+        r"^ExecStart=.*$",
+        f"ExecStart=/opt/atls-gateway/bin/python /usr/local/lib/probe.py {' '.join(doors)}",
+        text,
+        flags=re.M,
+    )
+    text = re.sub(r"^(ExecReload|WatchdogSec|Restart|RestartPreventExitStatus|NotifyAccess)=.*\n", "", text, flags=re.M)
+    text = re.sub(
+        r"^Type=notify$", "Type=oneshot\nStandardOutput=file:/root/probed\nStandardError=journal", text, flags=re.M
+    )
+    text = re.sub(r"^(StateDirectory|RuntimeDirectory|ConfigurationDirectory)=.*$", r"\1=probe", text, flags=re.M)
+    m.root.path("/etc/systemd/system/probe.service").write_text(text)
+    m.run("rm -rf /etc/systemd/system/probe.service.d /root/probed")
+    if drop_in:
+        m.run(f"install -D -m 0644 {drop_in} /etc/systemd/system/probe.service.d/x.conf")
+    m.run("systemctl daemon-reload; systemctl start probe || { journalctl -u probe -n 30; exit 1; }")
+    lines = [line.rsplit(" ", 1) for line in m.run("cat /root/probed").splitlines() if not line.startswith("#")]
+    found = {door: came for door, came in lines}
+    expect(list(found) == doors, f"an answer for each of {doors}: {found}")
+    return found
+
+
+def a_board_on_the_header_as_readme_says(m: Machine) -> None:
+    m.run(f"sed -i 's|^    path: .*|    path: /dev/ttyAMA9|' {CONFIG}")
+    said = m.run("atls-gateway check-config --as-service", 78)
+    expect("serial-header.conf" in said, f"which drop-in it takes: {said}")
+    m.run(f"cd {CLONE}\n" + "\n".join(commands("As a service", "serial-header.conf")))
+    m.run("atls-gateway check-config --as-service")
+    allowed = m.run(f"systemctl show -P DeviceAllow {UNIT}")
+    expect("char-204 rw" in allowed and "char-4 rw" in allowed, f"both majors in force: {allowed}")
+    m.run(f"sed -i 's|^    path: .*|    path: {_sample_dongle(m.root)}|' {CONFIG}; systemctl reload {UNIT}")
+    m.until(READY, "ready at the dongle again", 60)
+
+
+def systemd_rates_and_accepts_it(m: Machine) -> None:
+    said = m.run(f"systemd-analyze security --no-pager {UNIT}.service")
+    level = re.search(r"exposure level for \S+: ([0-9.]+)", said)
+    expect(level and float(level[1]) <= 1.3, f"an exposure of 1.3 or less: {said[-200:]}")
+    said = m.run(f"systemd-analyze verify {UNIT}.service 2>&1")
+    expect(UNIT not in said, f"nothing to complain about: {said}")
+
+
+def up_again_after_a_reboot(m: Machine) -> None:
+    m.shut_down()
+    m.boot()
+    m.until(READY, "ready without a hand", 60)
+    expect(LAMP in m.run("atls-gateway devices --json"), "the lamp is still a member")
+    switched(m, "lamp", "ON")
+
+
+def state_of_the_earlier_release_is_taken_up(m: Machine) -> None:
+    """Its policy, its state and its dongle, as 0.1.0 left them; nothing joins again."""
+    m.run(f"systemctl stop {UNIT} simulator")
+    m.run(
+        f"cp {POLICY} /root/policy.yaml; sed 's/broker: 127.0.0.1/broker: localhost/' {CLONE}/{LEFT_BEHIND}/policy.yaml > {POLICY}"
+    )
+    m.run(
+        f"rm -rf /var/lib/simulator /var/lib/private/{UNIT}/*; cp {CLONE}/{LEFT_BEHIND}/network.yaml /root/network.yaml"
+    )
+    m.run(
+        f"cp -r {CLONE}/{LEFT_BEHIND}/simulator /var/lib/; cp -r {CLONE}/{LEFT_BEHIND}/state/* /var/lib/private/{UNIT}/"
+    )
+    m.run(f"systemctl start simulator {UNIT}")
+    m.until(READY, "ready with the old state", 60)
+    named = {device.get("name") for device in json.loads(m.run("atls-gateway devices --json"))["devices"]}
+    expect({"plug", "thermometer"} <= named, f"its two devices, under their names: {named}")
+    switched(m, "plug", "ON")
+
+
+def taken_off_as_readme_says(m: Machine) -> None:
+    m.run(f"cd {CLONE}\n" + "\n".join(commands("As a service", "disable --now")))
+    m.run(f"systemctl status {UNIT}", 4)  # no such unit
+    left = m.run(
+        "find / -xdev -iname '*atls*' -not -path '/proc/*' -not -path '/root/*' -not -path '/var/log/journal/*' "
+        "-not -path '/run/log/*' -not -path '/run/host/*' -not -path '/sys/*'"
+    ).split()
+    left = [path for path in left if "/usr/share/" not in path]
+    expect(not left, f"nothing of it left: {left}")
+
+
+INSTALLING: tuple[Callable[[Root], None], ...] = (installed_as_readme_says, broker_installed, simulator_installed)
+BOOTED: tuple[Callable[[Machine], None], ...] = (
+    tried_in_the_foreground,
+    a_ca_that_only_root_can_read_is_told,
+    started_as_readme_says,
+    credentials_are_the_services_own,
+    a_lamp_joins_and_is_switched_over_mqtt,
+    a_reload_takes_what_changed,
+    a_reload_of_mistakes_fails_and_changes_nothing,
+    killed_it_comes_back_with_its_state,
+    a_process_that_hangs_is_restarted,
+    a_config_that_can_not_be_used_is_not_tried_again,
+    a_missing_credential_is_not_tried_again,
+    pulled_and_plugged_in_again,
+    a_dongle_in_the_network,
+    the_sandbox_is_on,
+    dongles_by_number_and_nothing_else,
+    a_board_on_the_header_as_readme_says,
+    systemd_rates_and_accepts_it,
+    up_again_after_a_reboot,
+    state_of_the_earlier_release_is_taken_up,
+    taken_off_as_readme_says,
+)
