@@ -5,6 +5,7 @@ from __future__ import annotations
 import signal
 import sys
 import time
+import traceback
 from collections.abc import Callable
 from typing import Any
 
@@ -24,9 +25,12 @@ class _Tally:
         name = check.__name__.replace("_", " ")
         try:
             check(on)
-        except FailedError as error:
+        except CanNotRunError:
+            raise
+        except Exception as error:  # a check that stumbles has failed as well
             self.failed += 1
-            sys.stdout.write(f"Debian {self.debian}: FAILED  {name}\n  {str(error).replace(chr(10), chr(10) + '  ')}\n")
+            why = str(error) if isinstance(error, FailedError) else traceback.format_exc()
+            sys.stdout.write(f"Debian {self.debian}: FAILED  {name}\n  {why.replace(chr(10), chr(10) + '  ')}\n")
             sys.stdout.write("  " + journal().replace("\n", "\n  ") + "\n")
             return False
         self.passed += 1

@@ -144,8 +144,8 @@ class Machine:
         self.boots += 1
         log = self.root.cache / f"{self.root.folder.name}.boot"
         command = [
-            "systemd-nspawn", "--quiet", f"--directory={self.root.folder}", f"--machine={self.root.folder.name}", "--boot",
-            "--register=no", "--keep-unit", "--console=pipe", "--private-network", "--capability=all",
+            "systemd-nspawn", "--quiet", f"--directory={self.root.folder}", f"--machine={self.root.folder.name}",
+            "--boot", "--register=no", "--keep-unit", "--console=pipe", "--private-network", "--capability=all",
             "--system-call-filter=bpf", "--timezone=off",
         ]  # fmt: skip
         with log.open("wb") as output:

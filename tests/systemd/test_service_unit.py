@@ -12,6 +12,7 @@ import pytest
 
 from gateway import cli
 from gateway.runtime.source import DEFAULT_CONFIG, DEFAULT_SOCKET
+from scripts.boot import readme
 
 ROOT = Path(__file__).parents[2]
 UNIT = ROOT / "systemd" / "atls-gateway.service"
@@ -109,3 +110,20 @@ def test_secrets_come_by_credentials_and_never_by_the_environment():
     lines = UNIT.read_text().splitlines()
     assert any(line.startswith("#LoadCredential=") for line in lines)
     assert not any(line.lstrip("#").startswith(("Environment=", "EnvironmentFile=")) for line in lines)
+
+
+@pytest.mark.parametrize(
+    ("section", "having"),
+    [
+        ("A gateway at home", "pip install ."),
+        ("As a service", "enable --now"),
+        ("As a service", "serial-header.conf"),
+        ("As a service", "disable --now"),
+    ],
+)
+def test_readme_has_the_commands_that_the_booted_test_replays(section, having):
+    """`make boot-test` runs them; here only that they are found, and that the files they copy are there."""
+    lines = readme.commands(section, having)
+    assert lines
+    named = re.findall(r"(?<= )(?:systemd|config)/[\w.-]+\.\w+", "\n".join(lines))
+    assert [name for name in named if not (ROOT / name).is_file()] == []
