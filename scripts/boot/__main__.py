@@ -7,6 +7,7 @@ import sys
 import time
 import traceback
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 from scripts.boot import checks
@@ -39,9 +40,9 @@ class _Tally:
         return True
 
 
-def run(debian: str) -> _Tally:
+def run(debian: str, cache: Path) -> _Tally:
     tally = _Tally(debian)
-    root = fresh(debian, prepare(), "boot")
+    root = fresh(debian, cache, "boot")
     root.clone()
     if not all(tally.tell(check, root, lambda: "") for check in checks.INSTALLING):
         return tally
@@ -67,13 +68,14 @@ def main(arguments: list[str]) -> int:
         return 2
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(FAILED))  # so that what is booted ends too
     passed = failed = 0
-    for debian in arguments or SUITES:
-        try:
-            tally = run(debian)
-        except CanNotRunError as error:
-            sys.stdout.write(f"boot-test: can't run here: {error}\n")
-            return FAILED if failed else CAN_NOT_RUN
-        passed, failed = passed + tally.passed, failed + tally.failed
+    try:
+        cache = prepare()
+        for debian in arguments or SUITES:
+            tally = run(debian, cache)
+            passed, failed = passed + tally.passed, failed + tally.failed
+    except CanNotRunError as error:
+        sys.stdout.write(f"boot-test: can't run here: {error}\n")
+        return FAILED if failed else CAN_NOT_RUN
     sys.stdout.write(f"boot-test: {passed} passed, {failed} failed\n")
     return FAILED if failed else PASSED
 

@@ -101,7 +101,7 @@ def _before_the_config_is_checked(lines: list[str]) -> list[str]:
 
 
 def broker_installed(root: Root) -> None:
-    root.inside("apt-get install -y -qq --no-install-recommends mosquitto mosquitto-clients >/dev/null 2>&1")
+    root.inside("apt-get install -y -qq --no-install-recommends mosquitto mosquitto-clients")
     root.inside(BROKER)
 
 
