@@ -23,7 +23,7 @@ GATEWAY = "gateway"
 PREFIX = "atls"
 HOUSE = "home-assistant"
 """The login that may read and set ordinary devices."""
-ORDERS = re.compile(r"home/[^/]+/(set|get)(/[^/]+)?|home/bridge/request/[^/]+")
+ORDERS = re.compile(r"home/[^/]+/(set|get)(/[^/]+)?|home/bridge/request/(device/)?[^/]+")
 USER = re.compile(r"[a-z0-9-]{1,64}")
 
 

@@ -15,6 +15,7 @@ from typing import Any, Final
 
 from adapters.coap.delivery import Delivery, Waits
 from adapters.coap.devices import Devices
+from adapters.coap.doubts import doubts
 from adapters.coap.downlink import Connection, Downlink, InboxView, Mailbox, Pending
 from adapters.coap.identity import holder_of, psk_claim
 from adapters.coap.links import devices as device_links
@@ -30,6 +31,7 @@ from carriage.coap.server import CoapsServer
 from carriage.coap.server import Peer as CoapPeer
 from carriage.log_rate import LogRate
 from gateway.api.errors import PeerError, TransportError
+from gateway.api.facts import PolicyFacts
 from gateway.api.model import (
     Address,
     Close,
@@ -122,6 +124,9 @@ class CoapAdapter:
         for identity in sorted(shut_out):
             self._delivery.end_all(holder_of(psk_claim(identity)))
         return True
+
+    def doubts(self, facts: PolicyFacts) -> Iterator[tuple[str, str]]:
+        return doubts(facts, self._terms.claims(), self._terms.credentials.key is not None)
 
     def send(self, transmit: Transmit) -> None:
         self._delivery.send(transmit)

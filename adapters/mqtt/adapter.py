@@ -6,17 +6,19 @@ The peer that this gateway knows is the broker. Sessions need more: see ``sessio
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from typing import Any, Final
 
 from adapters.mqtt.devices.devices import DeviceOptions, Devices
+from adapters.mqtt.doubts import doubts
 from adapters.mqtt.health import Health
 from adapters.mqtt.link import NO_LINK, SCHEME
 from adapters.mqtt.sessions import Sessions
 from carriage.mqtt.options import MqttOptions
 from carriage.mqtt.topics import TopicSpace
 from gateway.api.errors import PeerError
+from gateway.api.facts import PolicyFacts
 from gateway.api.model import Address, Close, EnvelopeId, Outcome, Peer, Reason, Receipt, Transmit, Update
 from gateway.api.ports import AdapterContext
 
@@ -86,6 +88,10 @@ class MqttAdapter:
 
     def refresh(self, device: Address) -> None:
         """No device of this carriage has values of its own."""
+
+    def doubts(self, facts: PolicyFacts) -> Iterator[tuple[str, str]]:
+        parts = {"sessions": self.sessions is not None, "devices": self.devices is not None}
+        return doubts(facts, self._options.host, **parts)
 
     def gateway_changed(self) -> None:
         if self.devices is not None:

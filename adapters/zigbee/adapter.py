@@ -10,7 +10,7 @@ import asyncio
 import logging
 import secrets
 from collections import deque
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from random import SystemRandom
 from typing import Any, Final
@@ -21,8 +21,11 @@ from adapters.zigbee.air import BlankDongleError, Device, Settings
 from adapters.zigbee.clusters import TABLE, Table
 from adapters.zigbee.config import ZigbeeConfig
 from adapters.zigbee.conversation import Conversation
-from adapters.zigbee.coordinator import LINK_KEY_OVERHEAD, Coordinator
+from adapters.zigbee.coordinator import LINK_KEY_OVERHEAD, Coordinator, recorded
 from adapters.zigbee.deadlines import Deadlines
+from adapters.zigbee.doubts import doubts
+from adapters.zigbee.members import FILE as MEMBERS
+from adapters.zigbee.members import Members
 from adapters.zigbee.memory import TunnelMemory
 from adapters.zigbee.network import ForeignNetworkError, described
 from adapters.zigbee.restart import resume
@@ -36,6 +39,7 @@ from carriage.zigbee.tunnel import TunnelEndpoint
 from carriage.zigbee.tunnel_table import TunnelIds
 from carriage.zigbee.tunneling import TransferError
 from gateway.api.errors import PeerError, TransportError
+from gateway.api.facts import PolicyFacts
 from gateway.api.link import meets
 from gateway.api.model import (
     Address,
@@ -119,6 +123,8 @@ class ZigbeeAdapter:
         self._link = "down"
         self._foreign: ForeignNetworkError | None = None
         """The dongle held another network the last time."""
+        self._trouble = "the dongle is being started"
+        """Why it isn't known what the dongle holds; empty if it is blank."""
         self._away: asyncio.TimerHandle | None = None
         """Runs while the dongle is away, until that is for longer than ``AWAY``."""
         self._gone = False
@@ -173,9 +179,9 @@ class ZigbeeAdapter:
                 radio = await Coordinator.start(settings, self, may_form=may_form)
             except BlankDongleError:
                 self._fault(context, f"{config.path}: {_BLANK}")
+                self._trouble = ""
             except ForeignNetworkError as failure:
-                self._foreign = failure
-                self._fault(context, str(failure))
+                self._fault(context, str(failure), failure)
             except TransportError as failure:
                 self._fault(context, str(failure))
             else:
@@ -200,8 +206,8 @@ class ZigbeeAdapter:
             self._away.cancel()
             self._away = None
 
-    def _fault(self, context: AdapterContext, text: str) -> None:
-        self._link = "down"
+    def _fault(self, context: AdapterContext, text: str, foreign: ForeignNetworkError | None = None) -> None:
+        self._link, self._trouble, self._foreign = "down", text, foreign
         _LOG.debug("%s", text)  # whoever runs us tells it once, not at each attempt
         context.fault(text)
 
@@ -271,9 +277,18 @@ class ZigbeeAdapter:
         assert self._semantics is not None
         return self._semantics.take(eui64, endpoint, cluster, aps_counter, payload, link_key, unicast)
 
+    def device_asked(self, eui64: str) -> None:
+        _LOG.info("%s joined, asking what it is", eui64)
+
     def device_joined(self, device: Device) -> None:
         assert self._semantics is not None
-        _LOG.info("%s is in the network: %s %s", device.eui64, device.manufacturer or "?", device.model or "?")
+        if device.interviewed:
+            what = (
+                f"is {device.model or 'a device without a model'} of {device.manufacturer or 'an unnamed manufacturer'}"
+            )
+            _LOG.info("%s %s", device.eui64, what)
+        else:
+            _LOG.info("%s did not say what it is: asked again when it is heard", device.eui64)
         if device.sleepy and self._sender is not None:
             self._sender.heard(device.eui64)  # it has just answered, when nobody knew yet that it sleeps
         self._semantics.joined(device)
@@ -524,6 +539,9 @@ class ZigbeeAdapter:
         if self._semantics is not None:
             self._semantics.refresh(device)
 
+    def doubts(self, facts: PolicyFacts) -> Iterator[tuple[str, str]]:
+        return doubts(facts, self._config)
+
     def status(self) -> Mapping[str, Any]:
         radio, sender = self._radio, self._sender
         return {
@@ -543,16 +561,31 @@ class ZigbeeAdapter:
     async def command(self, name: str, arguments: Mapping[str, Any]) -> Mapping[str, Any]:
         radio = self._radio
         if name == "network":
-            if self._foreign is not None:
-                return described(self._foreign.ours, self._foreign.held)
-            if radio is not None:
-                return described(radio.identity, radio.identity)
-        elif name not in COMMANDS:
+            return self._network()
+        if name not in COMMANDS:
             raise PeerError(f"the zigbee adapter knows {', '.join(sorted((*COMMANDS, 'network')))}")
         if radio is None or self._semantics is None:
+            if name == "remove" and arguments.get("force") and self._semantics is not None:
+                return self._forget(str(arguments.get("eui64")))
             raise PeerError("the dongle is not there now")
         answer = await COMMANDS[name](radio, self._semantics, arguments)
         return {**answer, "note": radio.note} if name == "devices" and radio.note else answer
+
+    def _network(self) -> Mapping[str, Any]:
+        radio, foreign = self._radio, self._foreign
+        if foreign is not None:
+            return described(foreign.ours, foreign.held)
+        if radio is not None:
+            return described(radio.identity, radio.identity)
+        assert self._context is not None
+        return described(recorded(self._context.state_dir / DATABASE), None, self._trouble)
+
+    def _forget(self, eui64: str) -> Mapping[str, Any]:
+        """Without the dongle: the device is taken out of zigpy's database when it is back."""
+        assert self._context is not None
+        Members(self._context.state_dir / MEMBERS).leave(eui64)
+        self.device_left(eui64)
+        return {"known": True, "left": False}
 
 
 class _Report:

@@ -1,7 +1,9 @@
-"""What an administrator can ask of the ZigBee adapter: to let devices join, and to list them with all it knows."""
+"""What an administrator can ask of the ZigBee adapter: to let devices join, to list them with all it knows, and to have
+one leave."""
 
 from __future__ import annotations
 
+import asyncio
 import logging
 from collections.abc import Awaitable, Callable, Mapping
 from typing import Any, Final
@@ -15,6 +17,13 @@ _LOG = logging.getLogger(__name__)
 
 MAX_PERMIT: Final = 254
 """Seconds; 255 would mean for ever."""
+
+
+LEAVE_WAIT: Final = 7.0
+"""Seconds that a device has to say that it leaves: with the next less than whoever asks waits for us."""
+LEAVE_GRACE: Final = 2.0
+"""Seconds that it has to be gone then."""
+_ASLEEP: Final = "it sleeps, and was not heard meanwhile (wake it, by its button say, and try again)"
 
 
 async def _permit_join(radio: Coordinator, semantics: Semantics, arguments: Mapping[str, Any]) -> Mapping[str, Any]:
@@ -40,6 +49,7 @@ def _shown(device: Device, semantics: Semantics) -> dict[str, Any]:
         "manufacturer": device.manufacturer,
         "model": device.model,
         "interviewed": device.interviewed,
+        "interviewing": device.interviewing,
         "sleepy": device.sleepy,
         "lqi": device.lqi,
         "rssi": device.rssi,
@@ -60,7 +70,30 @@ def _shown(device: Device, semantics: Semantics) -> dict[str, Any]:
     }
 
 
+async def _remove(radio: Coordinator, semantics: Semantics, arguments: Mapping[str, Any]) -> Mapping[str, Any]:
+    """``known``: it was in the network's table; ``left``: it said that it leaves."""
+    eui64, force = arguments.get("eui64"), arguments.get("force", False)
+    if not isinstance(eui64, str) or not isinstance(force, bool) or set(arguments) - {"eui64", "force"}:
+        raise PeerError("remove takes `eui64`, and `force`: true or false")
+    device = radio.device(eui64)
+    if device is None:
+        return {"known": False, "left": False}
+    trouble = ""
+    try:
+        async with asyncio.timeout(LEAVE_WAIT):
+            await semantics.leave(eui64)
+    except TimeoutError:
+        trouble = _ASLEEP if device.sleepy else f"it doesn't answer within {LEAVE_WAIT:.0f} s"
+    except PeerError as failure:
+        trouble = str(failure)
+    if trouble and not force:
+        raise PeerError(f"{eui64} is still in the network: {trouble}")
+    await radio.part(eui64, 0.0 if trouble else LEAVE_GRACE)
+    return {"known": True, "left": not trouble}
+
+
 COMMANDS: Final[Mapping[str, Callable[[Coordinator, Semantics, Mapping[str, Any]], Awaitable[Mapping[str, Any]]]]] = {
     "permit-join": _permit_join,
     "devices": _devices,
+    "remove": _remove,
 }

@@ -61,6 +61,8 @@ class Device:
     tunnel_endpoints: tuple[int, ...]
     missing: tuple[int, ...] = ()
     """Endpoints that it has, and that it didn't describe."""
+    interviewing: bool = False
+    """It is being asked what it is."""
 
 
 class Radio(Protocol):
@@ -91,6 +93,9 @@ class RadioEvents(Protocol):
 
     def heard(self, eui64: str, sleepy: bool) -> None:
         """A frame of any kind came from a device, which may sleep otherwise; told before the frame itself."""
+
+    def device_asked(self, eui64: str) -> None:
+        """A device has come in, and is asked what it is: its interview begins."""
 
     def device_joined(self, device: Device) -> None:
         """A device is in, and its interview is over (or took too long: then ``interviewed`` is false)."""

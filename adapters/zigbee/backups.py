@@ -10,6 +10,7 @@ import os
 import sqlite3
 from collections.abc import Mapping
 from contextlib import closing
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Final
@@ -45,10 +46,11 @@ class AddressError(Exception):
     def __init__(self, *, once: bool) -> None:
         self.once = once
         how = "can be written only once and for good" if once else "was written before and can't be written again"
-        also = "`--address once` writes it for good, " if once else ""
+        choices = ["`--address once` (writes it for good)"] if once else []
+        choices.append("`--address keep` (leaves it: devices may have to join again)")
         super().__init__(
-            f"our network has another coordinator, and the address (EUI64) of this dongle {how}. With `atls-gateway "
-            f"network restore` {also}`--address keep` leaves it as it is: devices may have to join again then"
+            f"our network has another coordinator, and the address (EUI64) of this dongle {how}: run "
+            f"`atls-gateway network restore` with {' or '.join(choices)}"
         )
 
 
@@ -66,33 +68,47 @@ def network_of(backup: Backup) -> Network:
 
 def held(app: Application) -> Network:
     """What the dongle holds, as far as it has been asked (``load_network_info``)."""
-    found = network_of(app.backups.from_network_state())
-    return Network(**{name: getattr(found, name) for name in Network.__slots__ if name != "saved"})
+    return replace(network_of(app.backups.from_network_state()), saved=None)
 
 
 def last(app: Application) -> Backup | None:
     return app.backups.most_recent_backup()
 
 
-def in_database(path: Path) -> Backup | None:
-    """The last backup in a database of zigpy's, which is not changed. sqlite3.Error: it is none, or not sound."""
-    if not path.exists():
-        return None
-    with closing(sqlite3.connect(f"file:{quote(str(path))}?mode=ro", uri=True)) as database:
-        (version,) = database.execute("PRAGMA user_version").fetchone()
+def all_in(database: Path) -> list[Backup]:
+    """The last backup of each network in a database of zigpy's, ours at the end. The database is not changed.
+
+    An older gateway took over whatever network a dongle held, so there may be several. sqlite3.Error: not a database,
+    or not a sound one.
+    """
+    if not database.exists():
+        return []
+    with closing(sqlite3.connect(f"file:{quote(str(database))}?mode=ro", uri=True)) as connection:
+        (version,) = connection.execute("PRAGMA user_version").fetchone()
         if not version:
-            return None  # made and never written to
-        rows = database.execute(f"SELECT backup_json FROM network_backups_v{int(version)}").fetchall()  # noqa: S608
+            return []  # made and never written to
+        rows = connection.execute(f"SELECT backup_json FROM network_backups_v{int(version)}").fetchall()  # noqa: S608
     found = [backup for (text,) in rows if (backup := Backup.from_dict(json.loads(text))).is_complete()]
-    return max(found, key=lambda backup: backup.backup_time, default=None)
+    newest = {network_of(each).extended_pan_id: each for each in sorted(found, key=lambda each: each.backup_time)}
+    return sorted(newest.values(), key=lambda each: each.backup_time)
+
+
+def in_database(database: Path) -> Backup | None:
+    """Ours, from a database of zigpy's; None where it knows of no network. sqlite3.Error as ``all_in``."""
+    found = all_in(database)
+    return found[-1] if found else None
 
 
 def in_file(text: str) -> Backup:
-    """The backup of a JSON file, of zigpy's kind or an open coordinator backup. ValueError: it is none."""
+    """The backup of a JSON file: zigpy's, or an open coordinator backup that it wrote. ValueError: it is none."""
     try:
-        backup = Backup.from_dict(json.loads(text))
+        found = json.loads(text)
+        herdsman = str(found.get("metadata", {}).get("source", "")).startswith("zigbee-herdsman")
+        backup = None if herdsman else Backup.from_dict(found)
     except (ValueError, KeyError, TypeError, AttributeError, AssertionError):
         raise ValueError("expected a backup of a ZigBee network") from None
+    if backup is None:
+        raise ValueError("a backup of zigbee2mqtt is not taken: its octet order depends on the driver")
     if not backup.is_complete():
         raise ValueError("expected the backup of a whole network")
     return backup
@@ -113,11 +129,13 @@ async def ask(app: Application) -> Backup | None:
 
 
 def record(app: Application) -> None:
-    """Make what the dongle holds the only backup of the database: from now on it is ours."""
+    """Make what the dongle holds the last backup of the database, and the only one of its network: it is ours now."""
+    new = app.backups.from_network_state()
     for backup in app.backups.backups[:]:
-        app.backups.listener_event("network_backup_removed", backup)
-        app.backups.backups.remove(backup)
-    app.backups.add_backup(app.backups.from_network_state())
+        if network_of(backup).is_same(network_of(new)):
+            app.backups.listener_event("network_backup_removed", backup)
+            app.backups.backups.remove(backup)
+    app.backups.add_backup(new)
 
 
 async def write(app: Application, backup: Backup, address: str = "write") -> None:

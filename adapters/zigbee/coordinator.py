@@ -20,7 +20,8 @@ from typing import Any, Final
 from adapters.zigbee import device_table as table
 from adapters.zigbee import radio
 from adapters.zigbee.air import BlankDongleError, Device, RadioEvents, Settings
-from adapters.zigbee.backups import AddressError, held
+from adapters.zigbee.backups import AddressError, held, in_database, network_of
+from adapters.zigbee.database import refuse_newer
 from adapters.zigbee.faults import describe
 from adapters.zigbee.members import FILE, Members
 from adapters.zigbee.network import ForeignNetworkError, Network
@@ -28,7 +29,7 @@ from adapters.zigbee.sending import Frame, Outcome
 from carriage.zigbee import foundation, zcl, zdo
 from carriage.zigbee.tunneling import CLUSTER_ID
 from carriage.zigbee.zdo import SimpleDescriptor
-from gateway.api.errors import PeerError, TransportError
+from gateway.api.errors import ConfigError, PeerError, TransportError
 
 _LOG = logging.getLogger(__name__)
 
@@ -101,6 +102,15 @@ def _protect(database: Path) -> None:
         path.chmod(0o600)
 
 
+def recorded(database: Path) -> Network | None:
+    """Our network as the database knows it."""
+    try:
+        backup = in_database(database)
+    except sqlite3.Error:
+        return None
+    return None if backup is None else network_of(backup)
+
+
 class Coordinator:
     """A running coordinator. Made by ``start``; ``wait_lost`` tells when its link is gone; then ``stop`` it."""
 
@@ -115,6 +125,8 @@ class Coordinator:
         """How many may be asked now, and when that was so."""
         self._interviews: dict[str, asyncio.TimerHandle] = {}
         self._unfinished: dict[str, _Unfinished] = {}
+        self._parting: dict[str, asyncio.Event] = {}
+        """Set when a device that was asked to leave is gone."""
         self._members = Members(settings.database.with_name(FILE))
         self._conflict = False
         self.note = ""
@@ -136,15 +148,16 @@ class Coordinator:
         """Bring the dongle up with the network that it holds.
 
         A blank dongle gets a network only if ``may_form`` (the last backup in the database, else a new one); else
-        BlankDongleError. ForeignNetworkError if it holds another network than the database. TransportError for
-        everything else that keeps it from coming up.
+        BlankDongleError. ForeignNetworkError if it holds another network than the database. ConfigError if a newer
+        zigpy wrote the database. TransportError for everything else that keeps it from coming up.
         """
         radio.quiet_libraries()
         coordinator = cls(settings, events)
         try:
             _protect(settings.database)
+            refuse_newer(settings.database)
             await coordinator._start(may_form)
-        except (BlankDongleError, ForeignNetworkError):
+        except (BlankDongleError, ConfigError, ForeignNetworkError):
             raise
         except AddressError as exc:
             raise TransportError(str(exc), transient=False) from exc
@@ -346,6 +359,7 @@ class Coordinator:
         self._interviews[eui64] = asyncio.get_running_loop().call_later(
             self._settings.interview, self._interview_over, device
         )
+        self._events.device_asked(eui64)
 
     def device_initialized(self, device: Any) -> None:
         """A device has told what it is, or won't."""
@@ -404,9 +418,30 @@ class Coordinator:
             self._counters["announcements_ignored"] += 1
         self._announced[eui64] = times
 
-    def device_left(self, device: Any) -> None:
-        if self._conflict:
+    async def part(self, eui64: str, grace: float) -> None:
+        """Take a device for gone when it is, at the latest in ``grace`` seconds.
+
+        Forgotten at once, what it sends until it is gone would be a stranger's, who is asked who it is.
+        """
+        app = self._app
+        device = None if app is None else table.device_named(app, eui64)
+        if device is None:
             return
+        gone = self._parting.setdefault(eui64, asyncio.Event())
+        try:
+            async with asyncio.timeout(grace):
+                await gone.wait()
+        except TimeoutError:
+            if table.is_member(device):
+                self._gone(device)
+        finally:
+            self._parting.pop(eui64, None)
+
+    def device_left(self, device: Any) -> None:
+        if not self._conflict and table.is_member(device):  # else it was forgotten before it could say so
+            self._gone(device)
+
+    def _gone(self, device: Any) -> None:
         eui64 = table.eui64_of(device)
         self._members.leave(eui64)
         self._forget_interview(eui64)
@@ -414,6 +449,8 @@ class Coordinator:
         self._announced.pop(eui64, None)
         self._senders.clear()
         table.forget(device)
+        if eui64 in self._parting:
+            self._parting[eui64].set()
         self._events.device_left(eui64)
 
     @contextmanager
@@ -458,7 +495,8 @@ class Coordinator:
         return None if found is None else self._view(found)
 
     def _view(self, device: Any) -> Device:
-        return table.view(device, self._members.missing.get(table.eui64_of(device), ()))
+        eui64 = table.eui64_of(device)
+        return table.view(device, self._members.missing.get(eui64, ()), interviewing=eui64 in self._interviews)
 
     def asleep(self, eui64: str) -> bool:
         """Whether a device's receiver is off while it idles; false while that isn't known."""

@@ -124,7 +124,7 @@ def is_sleepy(device: Any) -> bool:
     return descriptor is not None and descriptor.is_end_device and not descriptor.is_receiver_on_when_idle
 
 
-def view(device: Any, missing: Iterable[int] = ()) -> Device:
+def view(device: Any, missing: Iterable[int] = (), *, interviewing: bool = False) -> Device:
     seen = device.last_seen
     return Device(
         eui64=eui64_of(device),
@@ -154,4 +154,5 @@ def view(device: Any, missing: Iterable[int] = ()) -> Device:
             )
         ),
         missing=tuple(missing),
+        interviewing=interviewing,
     )

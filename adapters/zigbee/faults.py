@@ -29,7 +29,7 @@ _WORDS: Final[tuple[tuple[type[BaseException], str], ...]] = (
     (zigpy.exceptions.NetworkNotFormed, "the dongle holds no network"),
 )
 """By kind of fault, the more special before the more general."""
-_ELSE: Final = "the dongle did not do what it was asked; it is tried anew (log_level: debug tells at which step)"
+_ELSE: Final = "the dongle did not do what it was asked; if that stays so, unplug it and plug it in again"
 
 
 def describe(exc: BaseException, path: str) -> str:

@@ -18,6 +18,7 @@ import os
 import sqlite3
 from collections.abc import Callable, Mapping
 from contextlib import closing
+from dataclasses import replace
 from datetime import datetime
 from pathlib import Path
 from typing import Any, Final
@@ -55,8 +56,8 @@ async def carry_out(command: str, arguments: Mapping[str, Any], settings: Settin
 
 
 async def _network(settings: Settings, arguments: Mapping[str, Any], tell: Tell) -> Mapping[str, Any]:
-    ours = _network_of(backups.in_database(settings.database))
-    tell(f"looking at the dongle at {settings.path}")
+    known = [backups.network_of(each) for each in backups.all_in(settings.database)]
+    tell(f"looking at the dongle at {settings.path} ...")
     held, fault = None, ""
     try:
         held = await _held(settings)
@@ -64,7 +65,12 @@ async def _network(settings: Settings, arguments: Mapping[str, Any], tell: Tell)
         fault = describe(error, settings.path)
     folder = settings.database.parent / KEPT
     kept = sorted(str(path) for path in folder.glob("network-*") if path.suffix in (".db", ".json"))
-    return described(ours, _network_of(held), fault) | {"kept": [path for path in kept if not path.endswith(MEMBERS)]}
+    found = None if held is None else replace(backups.network_of(held), saved=None)
+    return {
+        **described(known[-1] if known else None, found, fault),
+        "earlier": [each.shown() for each in known[:-1]],
+        "kept": [path for path in kept if not path.endswith(MEMBERS)],
+    }
 
 
 async def _adopt(settings: Settings, arguments: Mapping[str, Any], tell: Tell) -> Mapping[str, Any]:
@@ -82,7 +88,7 @@ async def _adopt(settings: Settings, arguments: Mapping[str, Any], tell: Tell) -
     database = settings.database
     if not found.is_same(known):
         database = _fresh(database)
-    tell("taking the dongle's network on")
+    tell("taking the dongle's network on ...")
     async with radio.opened(settings, database) as app:
         if await backups.ask(app) is None:
             raise PeerError("the dongle is blank now; nothing was changed")
@@ -94,13 +100,18 @@ async def _adopt(settings: Settings, arguments: Mapping[str, Any], tell: Tell) -
 
 
 async def _restore(settings: Settings, arguments: Mapping[str, Any], tell: Tell) -> Mapping[str, Any]:
-    source, address = arguments.get("from"), arguments.get("address", "write")
+    source, address, earlier = arguments.get("from"), arguments.get("address", "write"), arguments.get("network")
     if address not in backups.ADDRESSES:
         raise PeerError(f"address: expected one of {', '.join(backups.ADDRESSES)}")
     ours = backups.in_database(settings.database)
     wanted, store = (ours, None) if source is None else _read(Path(source))
     if wanted is None:
         raise PeerError("no network is recorded here: name a file with --from FILE, or `network adopt` the dongle's")
+    if earlier is not None:
+        found = {backups.network_of(each).extended_pan_id: each for each in backups.all_in(settings.database)}
+        if earlier not in found:
+            raise PeerError(f"{earlier}: no extended PAN id of a network that `atls-gateway network show` lists")
+        wanted = found[earlier]
     target = backups.network_of(wanted)
     held = await _held(settings)
     _expect(arguments, held)
@@ -115,17 +126,23 @@ async def _restore(settings: Settings, arguments: Mapping[str, Any], tell: Tell)
             kept.append(_keep_store(settings.database, backups.network_of(ours)))
             tell(f"kept our network and its devices in {kept[-1]}")
         _bring_back(store, settings.database)
-    is_ours = store is not None or ours is None or target.is_same(backups.network_of(ours))
+    is_ours = store is not None or earlier is not None or ours is None or target.is_same(backups.network_of(ours))
+    recorded = not is_ours or (store is None and ours is not None and target.is_ours(backups.network_of(ours)))
     if written:
-        tell("writing the network to the dongle, which takes some twenty seconds: leave it plugged in")
+        tell("writing the network to the dongle, which takes some twenty seconds: leave it plugged in ...")
+    if written or not recorded:
         async with (
             radio.opened(settings, settings.database if is_ours else None) as app,
             asyncio.timeout(settings.start),
         ):
-            await backups.write(app, wanted, address)
+            if written:
+                await backups.write(app, wanted, address)
+            else:
+                await backups.ask(app)
             if is_ours:
                 _record(app)
-    return {"changed": written or store is not None, "kept": [str(path) for path in kept], "ours": is_ours}
+    changed = written or not recorded
+    return {"changed": changed, "kept": [str(path) for path in kept], "ours": is_ours}
 
 
 COMMANDS: Final = {"network": _network, "network-adopt": _adopt, "network-restore": _restore}

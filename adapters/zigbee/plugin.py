@@ -20,6 +20,12 @@ class ZigbeePlugin:
     scheme: ClassVar[str] = "zigbee"
     config_model: ClassVar[type[ZigbeeConfig]] = ZigbeeConfig
 
+    def facts(self, state_dir: Path) -> Mapping[str, str]:
+        """See ``gateway.api.ports.DescribedPlugin``."""
+        from adapters.zigbee.database import facts
+
+        return facts(state_dir)
+
     def configure(self, table: ZigbeeConfig, base: Path) -> ZigbeeAdapter:
         """The dongle itself is not touched: it may be plugged in later."""
         limits = table.limits

@@ -335,7 +335,7 @@ async def opened(settings: Settings, database: Path | None) -> AsyncIterator[App
             await app.connect()
         yield app
     finally:
-        await app.shutdown()
+        await stop(app)
 
 
 async def _loaded(settings: Settings, database: Path | None, *, watchdog: bool) -> Application:

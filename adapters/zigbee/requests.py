@@ -137,6 +137,15 @@ class Requests:
 
         return self._ask_zdo(eui64, zdo.SIMPLE_DESCRIPTOR_REQUEST, zdo.SIMPLE_DESCRIPTOR_RESPONSE, request, done)
 
+    def leave(self, eui64: str, done: Callable[[Answer], None]) -> Question | None:
+        """Ask a device to leave the network."""
+        number = int(eui64.replace(":", ""), 16)
+
+        def request(sequence: int) -> bytes:
+            return zdo.leave_request(sequence, number)
+
+        return self._ask_zdo(eui64, zdo.LEAVE_REQUEST, zdo.LEAVE_RESPONSE, request, done)
+
     def _ask_zdo(
         self, eui64: str, cluster: int, answer: int, request: Callable[[int], bytes], done: Callable[[Answer], None]
     ) -> Question | None:

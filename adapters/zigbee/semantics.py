@@ -7,6 +7,7 @@ callback never waits for the engine. An order is carried out at once.
 
 from __future__ import annotations
 
+import asyncio
 import logging
 import time
 from collections import deque
@@ -26,8 +27,9 @@ from adapters.zigbee.sending import Outcome as Sent
 from adapters.zigbee.sending import Sender
 from adapters.zigbee.setup import Setup
 from adapters.zigbee.setup_memory import MEMORY, Memory
-from carriage.zigbee import foundation
+from carriage.zigbee import foundation, zdo
 from carriage.zigbee.foundation import General, Status
+from gateway.api.errors import PeerError
 from gateway.api.model import Address, Command, EnvelopeId, Join, Leave, Presence, Reading, Transmit
 from gateway.api.ports import AdapterContext
 
@@ -58,6 +60,7 @@ _REPORT: Final = int(General.REPORT)
 _PING: Final = Content(General.READ, foundation.read([0x0000]), General.READ_RESPONSE)
 """The ZCL version, which every device has."""
 _NOT_ASKED: Final = NoReply(Sent.BUSY)
+_SILENT: Final = "it doesn't answer"
 
 
 class Semantics:
@@ -174,6 +177,23 @@ class Semantics:
         self._requests.forget(eui64)
         self._orders.left(eui64)
         self._context.submit(Leave(id=self._context.next_id(), source=peer_of(eui64), received_at=now))
+
+    async def leave(self, eui64: str) -> None:
+        """Ask a device to leave the network, and wait for its word; one that sleeps is asked when it is heard.
+
+        PeerError: it refuses. A device that says nothing has to be given up by the caller.
+        """
+        said: asyncio.Future[Answer] = asyncio.get_running_loop().create_future()
+        question = self._requests.leave(eui64, lambda answer: None if said.done() else said.set_result(answer))
+        try:
+            answer = await said
+        finally:
+            if question is not None:
+                self._requests.unsent(question)
+        if isinstance(answer, NoReply):
+            raise PeerError(_SILENT)
+        if status := zdo.leave_response(answer.payload):
+            raise PeerError(f"it refuses to leave: {zdo.status_name(status)}")
 
     def heard(self, eui64: str, sleepy: bool) -> None:
         """A frame of any kind came; told before the frame itself."""

@@ -1,6 +1,6 @@
 """The ZDO requests that are ours to send (ZigBee specification r22, 2.4.3 and 2.4.4). Payloads only.
 
-Bind, and the question for one endpoint's simple descriptor.
+Bind, the question for one endpoint's simple descriptor, and leave.
 """
 
 from __future__ import annotations
@@ -17,8 +17,11 @@ SIMPLE_DESCRIPTOR_REQUEST: Final = 0x0004
 SIMPLE_DESCRIPTOR_RESPONSE: Final = 0x8004
 BIND_REQUEST: Final = 0x0021
 BIND_RESPONSE: Final = 0x8021
+LEAVE_REQUEST: Final = 0x0034
+LEAVE_RESPONSE: Final = 0x8034
 _TO_ENDPOINT: Final = 0x03
 _BIND: Final = Struct("<BQBHBQB")
+_LEAVE: Final = Struct("<BQB")
 _DESCRIPTOR_REQUEST: Final = Struct("<BHB")
 _DESCRIPTOR_HEAD: Final = Struct("<BHB")
 _DESCRIPTOR: Final = Struct("<BHHBB")
@@ -54,6 +57,21 @@ def bind_response(payload: bytes) -> tuple[int, int]:
     if len(payload) < 2:
         raise PeerError("a ZDO response ends early")
     return payload[0], payload[1]
+
+
+def leave_request(sequence: int, eui64: int) -> bytes:
+    """Have the device with this EUI64 leave for good: its children stay, and it doesn't come back by itself (r22,
+    2.4.3.3.5)."""
+    if not 0 <= sequence <= 0xFF:
+        raise UsageError("a ZDO sequence number is one octet")
+    return _LEAVE.pack(sequence, eui64, 0)
+
+
+def leave_response(payload: bytes) -> int:
+    """The status of a Mgmt_Leave_rsp without its sequence number (r22, 2.4.4.4.5)."""
+    if not payload:
+        raise PeerError("a ZDO response ends early")
+    return payload[0]
 
 
 @dataclass(frozen=True, slots=True)

@@ -416,13 +416,15 @@ class GatewayView:
     """The gateway itself, as an adapter may tell of it to who asks.
 
     ``id``: 32 lower-case hex digits, made at the first start and kept; never derived from a name. ``joining_until``:
-    monotonic seconds, until when new devices may come into a network; 0.0: joining is closed.
+    monotonic seconds, until when new devices may come into a network; 0.0: joining is closed. ``healthy``: it does
+    all that its files ask of it; what it doesn't is for administrators.
     """
 
     id: str
     name: str
     version: str
     joining_until: float = 0.0
+    healthy: bool = True
 
 
 class Change(Enum):

@@ -144,6 +144,16 @@ class Adapter(Protocol):
         """An administrator's command that concerns this adapter (``permit-join``, ``devices``). PeerError: unknown."""
 
 
+class DescribedPlugin(Protocol):
+    """A plugin may have this too: a backup then says of its adapter's state what tells it from another's."""
+
+    def facts(self, state_dir: Path) -> Mapping[str, str]:
+        """A few names and values for people, such as the ids of a network; no secret. ``state_dir``: the adapter's own.
+
+        Called beside a running gateway or without one; changes nothing, raises nothing, empty where it knows nothing.
+        """
+
+
 class AdapterPlugin(Protocol):
     """The factory that an entry point of the group ``atls_gateway.adapters`` names."""
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import click
 
-from gateway.cli import backup, broker, clients, files, network, radios, restart, service
+from gateway.cli import backup, broker, clients, devices, files, network, radios, restart, service
 from gateway.cli.codes import BAD_CONFIG, EPILOG, FAILED, MEANINGS, NOT_ALLOWED, UNREACHABLE
 
 __all__ = ["BAD_CONFIG", "FAILED", "MEANINGS", "NOT_ALLOWED", "UNREACHABLE", "main"]
@@ -44,9 +44,9 @@ def _version(context: click.Context, parameter: click.Parameter, asked: bool) ->
       atls-gateway clients add phone
     Run in the foreground, log to the terminal (Ctrl-C stops it):
       atls-gateway run -c gateway.yaml
-    Let new ZigBee devices join for two minutes, then look who came:
+    Let new ZigBee devices join for two minutes, and give the one that came its name:
       atls-gateway permit-join --seconds 120
-      atls-gateway devices
+      atls-gateway devices name 00:0d:6f:00:0b:5d:e3:b6 attic
     Put a changed config in force:
       atls-gateway reload
     Override one value of the config:
@@ -63,6 +63,7 @@ def main() -> None:
 for command in (
     *files.COMMANDS,
     *service.COMMANDS,
+    *devices.COMMANDS,
     *radios.COMMANDS,
     *network.COMMANDS,
     *restart.COMMANDS,

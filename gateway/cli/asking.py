@@ -17,9 +17,8 @@ from gateway.runtime.source import (
     CONFIG_VARIABLE,
     DEFAULT_CONFIG,
     DEFAULT_SOCKET,
-    InvalidConfigError,
     config_path,
-    read_sound_config,
+    read_config,
     socket_path,
 )
 
@@ -34,18 +33,25 @@ config_option: Decorator = click.option(
 json_option: Decorator = click.option("--json", "as_json", is_flag=True, help="Print JSON, for programs.")
 
 
+TRY_SUDO = "Try it with sudo, or as the user that the service runs as."
+
+
 def question(config: str | None, command: str, arguments: Mapping[str, Any] | None = None) -> dict[str, Any]:
     """The running daemon's answer; otherwise the command ends with the exit code that says why there is none."""
     try:
-        return ask(admin_socket(config), command, arguments or {})
-    except ConfigError as error:
-        fail(BAD_CONFIG, error)
-    except InvalidConfigError as error:
-        fail(BAD_CONFIG, *error.errors)
-    except NotAllowedError as error:
-        fail(NOT_ALLOWED, error, "Try it with sudo, or as the user that the service runs as.")
+        return question_if_it_runs(config, command, arguments or {})
     except TransportError as error:
         fail(UNREACHABLE, error, "Is it running? Try: systemctl status atls-gateway")
+
+
+def question_if_it_runs(config: str | None, command: str, arguments: Mapping[str, Any]) -> dict[str, Any]:
+    """As ``question``, but for a command that goes on without a daemon: TransportError, there is none."""
+    try:
+        return ask(admin_socket(config), command, arguments)
+    except ConfigError as error:
+        fail(BAD_CONFIG, error)
+    except NotAllowedError as error:
+        fail(NOT_ALLOWED, error, TRY_SUDO)
     except PeerError as error:
         fail(FAILED, error)
 
@@ -59,8 +65,8 @@ def admin_socket(config: str | None) -> Path:
     if config is None and CONFIG_VARIABLE not in os.environ and not path.exists():
         return Path(DEFAULT_SOCKET)
     try:
-        return socket_path(read_sound_config(path, os.environ))
-    except (ConfigError, InvalidConfigError):
+        return socket_path(read_config(path, os.environ, credentials=False))
+    except ConfigError:
         if path == DEFAULT_CONFIG and Path(DEFAULT_SOCKET).exists():
             return Path(DEFAULT_SOCKET)
         raise

@@ -139,7 +139,7 @@ def _snapshot(found: Inventory) -> Path:
 @passphrase_option
 @click.option("--dry-run", is_flag=True, help="Say what is in the backup and what would become of it; change nothing.")
 @click.option("--replace", is_flag=True, help="Put what is there already aside, into a folder before-restore-TIME.")
-@click.argument("file", type=click.Path(exists=True, dir_okay=False, path_type=Path))
+@click.argument("file", type=click.Path(dir_okay=False, path_type=Path))
 def restore(
     config: str | None, as_json: bool, passphrase_file: str | None, dry_run: bool, replace: bool, file: Path
 ) -> None:

@@ -6,7 +6,7 @@ import json
 import os
 import socket
 import sys
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NoReturn
@@ -17,7 +17,7 @@ from gateway.api.errors import ConfigError, CredentialError, PeerError, Transpor
 from gateway.cli import qr
 from gateway.cli.asking import admin_socket, config_option, json_option, print_json, print_lines
 from gateway.cli.codes import BAD_CONFIG, EPILOG, FAILED, NOT_ALLOWED, fail
-from gateway.cli.screen import screen, table
+from gateway.cli.screen import Screen, screen, table
 from gateway.runtime.admin_client import NotAllowedError, ask
 from gateway.runtime.client_keys import ClientKeys, NewKey
 from gateway.runtime.credential_source import Place, locate
@@ -160,16 +160,23 @@ def list_(config: str | None, file: str | None, as_json: bool) -> None:
     if as_json:
         print_json({"file": str(here.place.path), "clients": rows})
         return
-    if not rows:
+    if rows:
+        print_lines(list_lines(rows, trouble, screen()))
+    else:
         click.echo(f"No client has a key in {here.place.path}; atls-gateway clients add NAME makes one.")
-        return
-    shown = [row | {"subject": row["subject"] or "none", "connected": row["connected"] or "no"} for row in rows]
+
+
+def list_lines(rows: Sequence[Mapping[str, Any]], trouble: str, to: Screen) -> Iterator[str]:
+    """``connected`` of a row: how many connections; ``trouble``: why nobody can tell."""
+    shown = [{**row, "subject": row["subject"] or "none", "connected": row["connected"] or "no"} for row in rows]
     columns = {"identity": "CLIENT", "subject": "SUBJECT"} | ({} if trouble else {"connected": "CONNECTED"})
-    print_lines(table(shown, columns, screen()))
+    yield from table(shown, columns, to)
     if trouble:
-        click.echo(f"\nWho is connected can't be told: {trouble}")
+        yield ""
+        yield f"Who is connected can't be told: {trouble}"
     if any(row["subject"] is None for row in rows):
-        click.echo("\nWhoever is no subject of the policy may connect, and do nothing.")
+        yield ""
+        yield "Whoever is no subject of the policy may connect, and do nothing."
 
 
 def _give(config: str | None, file: str | None, as_json: bool, change: Callable[[ClientKeys], NewKey]) -> None:
@@ -183,24 +190,26 @@ def _give(config: str | None, file: str | None, as_json: bool, change: Callable[
         print_json({**shown, "file": str(here.place.path), "subject": subject, **effect.as_json()})
         _end(effect)
         return
-    print_lines(_key_lines(key, _port(here.source)))
+    code = qr.lines(f"{key.identity}:{key.shown}") if sys.stdout.isatty() else ()
+    print_lines(key_lines(key, f"coaps://{socket.gethostname()}{_port(here.source)}", code))
     print_lines(["", f"Written to {here.place.path}.", *effect.lines])
     if policy is not None and subject is None:
-        print_lines(["", *_policy_lines(key.identity, policy, here.source)])
+        path = here.source.base / str(here.source.data.get("policy"))
+        print_lines(["", *policy_lines(key.identity, policy, str(path))])
     _end(effect)
 
 
-def _key_lines(key: NewKey, port: str) -> Iterator[str]:
+def key_lines(key: NewKey, url: str, code: Iterable[str] = ()) -> Iterator[str]:
+    """The key, its QR ``code`` where there is one, and how a client at ``url`` is given it."""
     yield f"The key of {key.identity}, shown this once:"
     yield ""
     yield f"  identity  {key.identity}"
     yield f"  key       {key.shown}  ({'text' if key.text else 'hexadecimal'})"
-    if sys.stdout.isatty():
-        yield ""
-        yield from qr.lines(f"{key.identity}:{key.shown}")
-        yield f"The code holds the line {key.identity}:KEY."
-    url = f"coaps://{socket.gethostname()}{port}"
     yield ""
+    if drawn := list(code):
+        yield from drawn
+        yield f"The code holds the line {key.identity}:KEY."
+        yield ""
     if key.text:
         yield f"With libcoap: coap-client-openssl -u {key.identity} -k {key.shown} {url}/.well-known/core"
     else:
@@ -327,7 +336,7 @@ def _subjects(policy: Mapping[str, Any] | None) -> dict[str, str]:
     }
 
 
-def _policy_lines(identity: str, policy: Mapping[str, Any], source: Source) -> Iterator[str]:
+def policy_lines(identity: str, policy: Mapping[str, Any], path: str) -> Iterator[str]:
     """What to add to the policy, so that this client may use the devices that there are."""
     taken = {name for part in ("subjects", "resources") for name in policy.get(part) or ()}
     name = identity if identity.replace("-", "").replace("_", "").isalnum() and identity.isascii() else "client"
@@ -336,7 +345,7 @@ def _policy_lines(identity: str, policy: Mapping[str, Any], source: Source) -> I
     groups = policy.get("groups") or {}
     resource = "group:devices" if "devices" in groups else "[lamp, meter]"
     yield f"No subject of the policy has this identity, so {identity} may connect, and do nothing. Add to"
-    yield f"{source.base / str(source.data.get('policy'))} and run atls-gateway reload:"
+    yield f"{path}, under its own subjects and rules, and run atls-gateway reload:"
     yield ""
     yield "subjects:"
     yield f"  {name}: {{link: coap, psk_identity: {json.dumps(identity, ensure_ascii=False)}}}"

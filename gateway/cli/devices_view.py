@@ -40,25 +40,33 @@ def device_table(devices: Sequence[Mapping[str, Any]], to: Screen) -> Iterator[s
     if not devices:
         yield "no devices; let some join: atls-gateway permit-join --seconds 120"
         return
-    rows = [{**device, "reach": _reach(device), "last_seen": _seen(device)} for device in devices]
+    rows = [
+        {**device, "reach": _reach(device), "last_seen": _seen(device), "model": _model(device)} for device in devices
+    ]
     yield from table(rows, _LIST, to)
     unnamed = sum(1 for device in devices if not device.get("name"))
     if unnamed:
         yield ""
         yield (
-            f"{unnamed} without a NAME: no subject of the policy, so invisible to all. The lines to add:"
-            " atls-gateway devices show ADDRESS"
+            f"{unnamed} without a NAME, so invisible to all. To give one: atls-gateway devices name ADDRESS NAME;"
+            " more on one: atls-gateway devices show ADDRESS"
         )
 
 
 def matching(devices: Sequence[Mapping[str, Any]], asked: str) -> list[Mapping[str, Any]]:
-    """The devices of this name or address; several where two adapters know the same one."""
-    wanted = asked.lower()
-    return [device for device in devices if asked == device.get("name") or wanted == str(device.get("address")).lower()]
+    """The devices of this name, or of this address in any usual spelling; several where two adapters know it."""
+    wanted = _plain(asked)
+    return [device for device in devices if asked == device.get("name") or wanted == _plain(device.get("address"))]
 
 
-def device_lines(device: Mapping[str, Any], to: Screen) -> Iterator[str]:
-    """All that is known of one device."""
+def _plain(address: object) -> str:
+    return re.sub("[:-]", "", str(address).strip().lower().removeprefix("0x"))
+
+
+def device_lines(
+    device: Mapping[str, Any], to: Screen, assignable: Sequence[str] = (), users: Mapping[str, str] | None = None
+) -> Iterator[str]:
+    """All that is known of one device. ``assignable``, ``users``: as in the daemon's answer."""
     name = device.get("name")
     yield f"{to.title(shown(name or device.get('address')))}: {_reach_words(device, to)}"
     yield from values({"address": f"{device.get('address')} ({device.get('adapter')})"}, 2, to)
@@ -75,27 +83,96 @@ def device_lines(device: Mapping[str, Any], to: Screen) -> Iterator[str]:
         yield from table([_property(one) for one in device["properties"]], _PROPERTIES, to)
     if not name and device.get("identity"):
         yield ""
-        yield "No subject of the policy has this address, so nobody can see or reach it. To name it, add to the policy"
-        yield "file and run atls-gateway reload (put your names for DEVICE and PHONE):"
+        yield from _naming_lines(device, assignable, users or {})
+
+
+def _naming_lines(device: Mapping[str, Any], assignable: Sequence[str], users: Mapping[str, str]) -> Iterator[str]:
+    address = device.get("address")
+    if str(device["identity"]).startswith("eui64:") and assignable:
+        yield "It has no name, so nobody can see or reach it. Name it, and look what it may do then:"
         yield ""
-        yield from policy_lines(device)
+        for group in assignable:
+            more = f" --group {group}" if len(assignable) > 1 else ""
+            yield f"  atls-gateway devices name {address} NAME{more}"
+        yield "  atls-gateway devices show NAME"
+        return
+    yield "No subject of the policy has this address, so nobody can see or reach it. To name it, add to the policy"
+    yield "file and run atls-gateway reload (put a name of your own for the device's):"
+    yield ""
+    yield from policy_lines(device, users)
+    yield ""
+    yield "A group with `assignable: true` lets you name the next one by atls-gateway devices name."
 
 
-def policy_lines(device: Mapping[str, Any], name: str = "DEVICE", user: str = "PHONE") -> Iterator[str]:
-    """What to add to a policy, so that ``user`` may use this device as ``name``.
+def policy_lines(device: Mapping[str, Any], users: Mapping[str, str]) -> Iterator[str]:
+    """What to add to a policy, so that the broker's side and a phone may use this device.
 
-    One with a tunnel is opened sessions to; any other is read, observed and set.
+    ``users``: names of subjects and how each is proven. The device's name, and the ids of the rules by it, are those of
+    no other device. One with a tunnel is opened sessions to; any other is read, observed and set.
     """
     key, _, value = str(device.get("identity", "")).partition(":")
+    name = f"device-{_plain(value)[-8:]}"
     yield "subjects:"
     yield f'  {name}: {{link: {device.get("adapter")}, {key}: "{value}"}}'
     yield "rules:"
-    yield f"  - id: {user}-{name}".lower()
-    yield "    effect: permit"
-    yield f"    subject: {user}"
-    yield f"    resource: {name}"
-    if not device.get("tunnel_endpoints"):
-        yield "    action: [read, observe, write]"
+    tunnel = bool(device.get("tunnel_endpoints"))
+    for user in _users(users, ("psk", "spki", "san"), "PHONE") + (
+        [] if tunnel else _users(users, ("broker",), "BROKER")
+    ):
+        yield f"  - id: {user.lower()}-{name}"
+        yield "    effect: permit"
+        yield f"    subject: {user}"
+        yield f"    resource: {name}"
+        if not tunnel:
+            yield "    action: [read, observe, write]"
+
+
+def _users(users: Mapping[str, str], kinds: tuple[str, ...], otherwise: str) -> list[str]:
+    """The first subject of the policy that is proven so; a word to be replaced where there is none."""
+    return [next((name for name, kind in users.items() if kind in kinds), otherwise)]
+
+
+def named_lines(answer: Mapping[str, Any], to: Screen, *, runs: bool) -> Iterator[str]:
+    """What a device that got its name may do now, and who may use it."""
+    groups = answer.get("groups") or []
+    within = f" in the group{'s' if len(groups) > 1 else ''} {', '.join(map(shown, groups))}" if groups else ""
+    yield f"{answer.get('address')} is {to.title(shown(answer.get('name')))}{within}"
+    rules = answer.get("rules") or []
+    for rule in rules:
+        yield f"  {_rule_in_words(rule)}"
+    if not any(rule.get("effect") == "permit" for rule in rules):
+        yield "  no rule permits anything with it: nobody can see or reach it"
+    if not runs:
+        yield "The gateway isn't running: it's in force when it starts."
+
+
+def _rule_in_words(rule: Mapping[str, Any]) -> str:
+    may = "may" if rule.get("effect") == "permit" else "may not"
+    who, whom = (", ".join(map(shown, rule.get(side) or [])) for side in ("from", "to"))
+    return f"{who} {may} {', '.join(map(shown, rule.get('actions') or []))}: {whom} (rule {shown(rule.get('id'))})"
+
+
+def removed_lines(answer: Mapping[str, Any], asked: str) -> Iterator[str]:
+    """What became of a device that was to be removed."""
+    who = shown(answer.get("name") or asked)
+    if answer.get("left"):
+        yield f"{who} left the network and is forgotten"
+    elif answer.get("known"):
+        yield f"{who} is forgotten. It did not say that it leaves: if it is still alive it comes back when it is heard"
+    elif answer.get("known") is None:
+        yield f"{who} has no name any more, but was not asked to leave: the gateway isn't running"
+        yield f"When it runs: atls-gateway devices remove {answer.get('address')}"
+    else:
+        yield f"{who} is not in the network; its name is forgotten"
+    if answer.get("policy"):
+        yield f"The policy file still names it: {answer['policy']}"
+
+
+def _model(device: Mapping[str, Any]) -> str | None:
+    """Its model, or that it has not said what it is."""
+    if device.get("interviewing"):
+        return "interviewing"
+    return "not told yet" if device.get("interviewed") is False else device.get("model") or None
 
 
 def _nothing(value: object) -> bool:

@@ -60,7 +60,8 @@ def run(config: str | None, dry_run: bool) -> None:
 def check_config(config: str | None, as_json: bool, as_service: bool, unit: str) -> None:
     """Check the config, the policy, the names of devices and the credential files; open nothing else.
 
-    Prints a line FILE:LINE: KEY: EXPECTATION for each mistake and exits with 78.
+    Prints a line FILE:LINE: KEY: EXPECTATION for each mistake and exits with 78. What is right in form but can't work,
+    such as a name that nobody can prove, is a line FILE:LINE: KEY: warning: WHY behind "good"; the exit code is 0 then.
 
     The service is another user than you, and may read less. With --as-service (as root) this reads the unit and its
     drop-ins, and says which file it would not get, and what to do.
@@ -71,7 +72,7 @@ def check_config(config: str | None, as_json: bool, as_service: bool, unit: str)
     Before the service is started:
       sudo atls-gateway check-config --as-service
     """
-    from gateway.runtime import guard, settings
+    from gateway.runtime import doubts, guard, settings
 
     guard.install()
     path = config_path(config, os.environ)
@@ -91,14 +92,16 @@ def check_config(config: str | None, as_json: bool, as_service: bool, unit: str)
             print_json({"ok": False, "mistakes": [str(mistake) for mistake in error.errors]})
             raise SystemExit(BAD_CONFIG) from None
         fail(BAD_CONFIG, *error.errors)
+    warnings = [str(doubt) for doubt in doubts.every(found)]
     if as_json:
         counts = {"rules": len(found.policy.rules), "devices": len(found.names.devices)}
-        print_json({"ok": True, "adapters": list(found.adapters)} | counts)
+        print_json({"ok": True, "adapters": list(found.adapters)} | counts | {"warnings": warnings})
         return
     names, rules, devices = ", ".join(found.adapters), len(found.policy.rules), len(found.names.devices)
     named = f"; {devices} name{'' if devices == 1 else 's'} in {found.names.source.path}" if devices else ""
     rest = f"{rules} rule{'' if rules == 1 else 's'} in {found.table.policy}{named}"
     click.echo(f"{path}: good (adapters: {names}; {rest})")
+    print_lines(warnings)
 
 
 @click.command(epilog=EPILOG)

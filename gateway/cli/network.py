@@ -103,6 +103,7 @@ def adopt(config: str | None, as_json: bool, yes: bool) -> None:
     type=click.Path(path_type=Path, dir_okay=False),
     help="A file that adopt or restore kept, or a coordinator backup; instead of our network.",
 )
+@click.option("--network", "earlier", metavar="EXTENDED_PAN", help="An earlier network that `network show` lists.")
 @click.option(
     "--address",
     type=click.Choice(["write", "once", "keep"]),
@@ -110,7 +111,9 @@ def adopt(config: str | None, as_json: bool, yes: bool) -> None:
     show_default=True,
     help="The dongle's own address: write the network's where that can be undone; even where it's for good; or not.",
 )
-def restore(config: str | None, as_json: bool, yes: bool, source: Path | None, address: str) -> None:
+def restore(
+    config: str | None, as_json: bool, yes: bool, source: Path | None, earlier: str | None, address: str
+) -> None:
     """Write our network to the dongle, over whatever it holds. The gateway must not run.
 
     What the dongle holds is kept in a file first; `network restore --from FILE` writes it back. The devices of our
@@ -123,6 +126,8 @@ def restore(config: str | None, as_json: bool, yes: bool, source: Path | None, a
       atls-gateway network restore
       systemctl start atls-gateway
     """
+    if source is not None and earlier is not None:
+        raise click.UsageError("expected either --from FILE or --network EXTENDED_PAN")
     kept = _load(config)
     found = _offline(kept, "network", {}, looks=True)
     ours, dongle = found["ours"], found["dongle"]
@@ -130,15 +135,17 @@ def restore(config: str | None, as_json: bool, yes: bool, source: Path | None, a
         fail(FAILED, found["fault"])
     if source is None and ours is None:
         fail(FAILED, "no network is recorded here: name a file with --from FILE, or take the dongle's on by a start")
-    if source is None and found["same"]:
+    if source is None and earlier is None and found["same"]:
         _done(as_json, {"changed": False, "kept": []}, "the dongle holds our network: nothing to do")
         return
-    what = "our network" if source is None else f"the network of {source}"
+    what = f"the network of {source}" if source else f"the earlier network {earlier}" if earlier else "our network"
     over = "which is blank" if dongle is None else f"over its network (PAN {dongle['pan_id']}), kept in a file first"
     _agreed(yes, lines(found, screen()), f"This writes {what} to the dongle, {over}.")
     arguments: dict[str, Any] = {"dongle": None if dongle is None else dongle["extended_pan_id"], "address": address}
     if source is not None:
         arguments["from"] = str(source.absolute())
+    if earlier is not None:
+        arguments["network"] = earlier.lower()
     answer = _offline(kept, "network-restore", arguments, looks=False)
     done = f"the dongle holds {what}" if answer["changed"] else f"the dongle held {what} already"
     _done(as_json, answer, done)
@@ -146,7 +153,8 @@ def restore(config: str | None, as_json: bool, yes: bool, source: Path | None, a
 
 def lines(answer: Mapping[str, Any], to: Screen) -> Iterator[str]:
     """The answer of ``show`` for people."""
-    rows = [{**answer[key], "of": name} for key, name in (("ours", "gateway"), ("dongle", "dongle")) if answer[key]]
+    rows = [_row(name, answer[key]) for key, name in (("ours", "gateway"), ("dongle", "dongle")) if answer[key]]
+    rows += [_row("earlier", each) for each in answer.get("earlier", ())]
     if rows:
         yield from table(rows, _ROWS, to)
         yield ""
@@ -155,6 +163,11 @@ def lines(answer: Mapping[str, Any], to: Screen) -> Iterator[str]:
         yield ""
         yield to.title("kept (atls-gateway network restore --from FILE):")
         yield from (f"  {path}" for path in answer["kept"])
+
+
+def _row(name: str, network: Mapping[str, Any]) -> dict[str, Any]:
+    saved = network.get("saved")
+    return {**network, "of": name, "saved": None if saved is None else f"{saved[:16].replace('T', ' ')} UTC"}
 
 
 def _verdict(answer: Mapping[str, Any]) -> str:
@@ -216,7 +229,7 @@ def _tried(do: Callable[[], _T]) -> _T:
 
 
 def _progress(line: str) -> None:
-    click.echo(f"{line} ...", err=True)
+    click.echo(line, err=True)
 
 
 def _agreed(yes: bool, shown: Iterator[str], what: str) -> None:
@@ -233,7 +246,8 @@ def _done(as_json: bool, answer: Mapping[str, Any], text: str) -> None:
         return
     click.echo(text)
     for path in answer["kept"]:
-        click.echo(f"to undo it: atls-gateway network restore --from {path}")
+        what = "what the dongle held" if path.endswith(".json") else "the network and the devices of before"
+        click.echo(f"to bring back {what}: atls-gateway network restore --from {path}")
 
 
 COMMANDS: tuple[click.Command, ...] = (network,)

@@ -23,6 +23,7 @@ _SPANS = ((86_400, "d"), (3600, "h"), (60, "min"), (1, "s"))
 _COLOURS: Mapping[str, str] = {
     "ready": "green",
     "healthy": "green",
+    "degraded": "yellow",
     "open": "green",
     "online": "green",
     "yes": "green",

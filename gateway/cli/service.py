@@ -1,39 +1,47 @@
-"""The commands that ask the running daemon over its admin socket."""
+"""The commands that ask the running daemon over its admin socket, but for those on devices (``devices``)."""
 
 from __future__ import annotations
-
-import time
 
 import click
 
 from gateway.cli import status_view
 from gateway.cli.asking import config_option, json_option, print_json, print_lines, question
 from gateway.cli.codes import BAD_CONFIG, EPILOG, FAILED, fail
-from gateway.cli.devices_view import device_lines, device_table, matching
-from gateway.cli.screen import clock, screen
+from gateway.cli.screen import screen
 
 
 @click.command(epilog=EPILOG)
 @config_option
 @json_option
-def status(config: str | None, as_json: bool) -> None:
+@click.option("--check", is_flag=True, help="One line; exit code 1 unless it is healthy.")
+def status(config: str | None, as_json: bool, check: bool) -> None:
     """Show how the gateway, its links and its traffic are.
 
-    One line for each link: its state, since when, how often its adapter was started, what it was given to send and
-    has not settled, and its trouble. Then its own figures, the queues, the store, the last faults and the counts
+    Healthy: every link is ready, the store can be written, the last reload went well, nothing waits for a restart, and
+    all that the config and the policy name can work. Otherwise degraded, and a line says why. With --check that is all
+    that is told, and the exit code is for monitoring: 0 healthy, 1 degraded, 69 not reachable.
+
+    Then one line for each link: its state, since when, how often its adapter was started, what it was given to send
+    and has not settled, and its trouble. Then its own figures, the queues, the store, the last faults and the counts
     since the start.
 
     \b
-    Is everything ready?
+    Is everything ready, and if not, what?
       atls-gateway status
+    For monitoring:
+      atls-gateway status --check || echo "look at the gateway"
     One number, for a script:
       atls-gateway status --json | jq .sessions
     """
     answer = question(config, "status")
     if as_json:
-        print_json(answer)
+        print_json({key: answer.get(key) for key in ("name", "healthy", "state", "why")} if check else answer)
+    elif check:
+        click.echo(status_view.verdict(answer))
     else:
         print_lines(status_view.lines(answer, screen()))
+    if check and not answer.get("healthy"):
+        raise SystemExit(FAILED)
 
 
 @click.command(epilog=EPILOG)
@@ -55,82 +63,6 @@ def sessions(config: str | None, as_json: bool) -> None:
         print_lines(status_view.session_lines(answer["sessions"], screen()))
 
 
-@click.group(epilog=EPILOG, invoke_without_command=True)
-@config_option
-@json_option
-@click.pass_context
-def devices(context: click.Context, config: str | None, as_json: bool) -> None:
-    """List the devices in the adapters' networks, or show one.
-
-    \b
-    Who is in the network?
-      atls-gateway devices
-    All that is known of one, by its name in the policy or by its address:
-      atls-gateway devices show lamp
-      atls-gateway devices show 00:0d:6f:00:0b:5d:e3:b6
-    """
-    context.obj = (config, as_json)
-    if context.invoked_subcommand is None:
-        answer = question(config, "devices")
-        if as_json:
-            print_json(answer)
-        else:
-            print_lines(device_table(answer["devices"], screen()))
-            print_lines(f"\n{note}" for note in answer.get("notes", ()))
-
-
-@devices.command(epilog=EPILOG)
-@config_option
-@json_option
-@click.argument("device", metavar="NAME|EUI64")
-@click.pass_obj
-def show(outer: tuple[str | None, bool], config: str | None, as_json: bool, device: str) -> None:
-    """Show one device: facts, endpoints, and the last values of its properties with their age.
-
-    For a device that the policy doesn't name it prints the lines that would: until then it is invisible to all.
-
-    \b
-    What does the sensor say, and how old is that?
-      atls-gateway devices show kitchen
-    """
-    config, as_json = config or outer[0], as_json or outer[1]
-    answer = question(config, "devices")
-    found = matching(answer["devices"], device)
-    if not found:
-        fail(FAILED, f"{device}: no such device; atls-gateway devices lists those that there are")
-    if as_json:
-        print_json(found[0] if len(found) == 1 else {"devices": found})
-        return
-    for one in found:
-        print_lines(device_lines(one, screen()))
-
-
-@click.command("permit-join", epilog=EPILOG)
-@config_option
-@json_option
-@click.option("--seconds", type=click.IntRange(0, 254), help="How long new devices may join; 0 is --close.")
-@click.option("--close", is_flag=True, help="Close the network at once.")
-def permit_join(config: str | None, as_json: bool, seconds: int | None, close: bool) -> None:
-    """Let new devices join the ZigBee network for a while. It's closed otherwise.
-
-    \b
-    Two minutes to switch the new lamp on:
-      atls-gateway permit-join --seconds 120
-    Close it again:
-      atls-gateway permit-join --close
-    """
-    if close == (seconds is not None):
-        raise click.UsageError("expected either --seconds N (1 to 254) or --close")
-    asked_at = time.time()
-    answer = question(config, "permit-join", {"seconds": seconds or 0})
-    if as_json:
-        print_json(answer)
-        return
-    for scheme in answer["adapters"]:
-        until = f"open for {seconds} s, until {clock(asked_at + seconds)}" if seconds else "closed"
-        click.echo(f"{scheme}: {until}")
-
-
 @click.command(epilog=EPILOG)
 @config_option
 @json_option
@@ -143,7 +75,7 @@ def reload(config: str | None, as_json: bool) -> None:
     \b
     What can change while it runs, and how:
       now                   policy, log_level, audit_lines, limits
-      taken on              an adapter changed it in place and kept its links (coap: keys added to psk_file)
+      taken on              an adapter changed it in place and kept its links (coap: clients' keys)
       adapter started anew  everything else of an adapter, its credential files included; sessions stay
       needs a restart       everything else
 
@@ -163,4 +95,4 @@ def reload(config: str | None, as_json: bool) -> None:
         raise SystemExit(BAD_CONFIG)
 
 
-COMMANDS: tuple[click.Command, ...] = (status, sessions, devices, permit_join, reload)
+COMMANDS: tuple[click.Command, ...] = (status, sessions, reload)

@@ -28,7 +28,8 @@ _SESSIONS = {
 }
 _FAULTS = {"when": "LAST", "times": "TIMES", "link": "WHERE", "what": "FAULT"}
 _HEAD = frozenset(
-    {"name", "pid", "epoch", "healthy", "uptime", "version", "adapters", "sessions", "policy", "reload", "faults"}
+    {"name", "pid", "epoch", "healthy", "state", "why", "uptime", "version", "adapters", "sessions", "policy"}
+    | {"reload", "faults"}
 )
 """What has a form of its own; every other table of an answer follows under its own name."""
 
@@ -40,9 +41,8 @@ _WHOLE = frozenset({"queues", "store"})
 def lines(answer: Mapping[str, Any], to: Screen) -> Iterator[str]:
     """The whole of ``status``."""
     yield _first(answer, to)
-    reload = answer.get("reload")
-    if reload:
-        yield from _reload(reload, to)
+    for reason in answer.get("why", ()):
+        yield to.style(f"  {reason}", fg="yellow")
     adapters: Mapping[str, Any] = answer.get("adapters", {})
     yield ""
     yield from table([_link(scheme, adapter) for scheme, adapter in adapters.items()], _LINKS, to)
@@ -65,8 +65,18 @@ def lines(answer: Mapping[str, Any], to: Screen) -> Iterator[str]:
             yield from values({name: brief}, 0, to)
 
 
+def _state(answer: Mapping[str, Any]) -> str:
+    return "healthy" if answer.get("healthy") else "degraded"
+
+
+def verdict(answer: Mapping[str, Any]) -> str:
+    """The one line of ``status --check``."""
+    why = "; ".join(answer.get("why", ()))
+    return f"{answer.get('name', 'gateway')}: {_state(answer)}" + (f": {why}" if why else "")
+
+
 def _first(answer: Mapping[str, Any], to: Screen) -> str:
-    parts = [to.word("healthy" if answer.get("healthy") else "behind its deadlines")]
+    parts = [to.word(_state(answer))]
     if "pid" in answer:
         parts.append(f"pid {answer['pid']}")
     if "uptime" in answer:
@@ -81,16 +91,6 @@ def _first(answer: Mapping[str, Any], to: Screen) -> str:
             f"{rules} rule{'' if rules == 1 else 's'}" + (f" in mode {mode}: nothing is enforced" if mode else "")
         )
     return f"{to.title(str(answer.get('name', 'gateway')))}: {', '.join(parts)}"
-
-
-def _reload(reload: Mapping[str, Any], to: Screen) -> Iterator[str]:
-    """One line where the last reload failed, and one where something of it waits for a restart."""
-    when = clock(reload["at"])
-    if not reload["ok"]:
-        text = f"reload at {when} failed; the old config is in force: {'; '.join(reload['mistakes'])}"
-        yield to.style(text, fg="red")
-    if reload["restart"]:
-        yield to.style(f"changed, but waiting for a restart: {', '.join(reload['restart'])}", fg="yellow")
 
 
 def _brief(detail: Mapping[str, Any]) -> dict[str, Any]:

@@ -60,7 +60,8 @@ class Audit(NamedTuple):
     ``rule`` is the id of the rule that decided, ``default``, ``limits`` (the engine's own) or empty. ``subject`` is
     the policy's name of the peer concerned, or what a stranger's link proved (a peer's string: sanitise it).
     ``shadow``: would have been refused, passed since the policy only watches. ``error``: the policy raised.
-    ``command``: what an administrator among the peers wanted (one of ours by name, never a peer's string).
+    ``command``: what an administrator among the peers wanted (one of ours by name, never a peer's string). ``action``
+    and ``resource``: of what was refused, as the missing rule would say them (a peer's string: sanitise it).
     """
 
     kind: AuditKind
@@ -70,7 +71,12 @@ class Audit(NamedTuple):
     session: SessionId | None = None
     subject: str = ""
     command: str = ""
+    action: str = ""
+    resource: str = ""
 
+
+About = tuple[str, str]
+"""Action and resource."""
 
 Command = Transmit | Withdraw | Notify | Tell | Refresh | Audit
 
@@ -97,17 +103,25 @@ class Outbox:
         *,
         session: SessionId | None = None,
         retry_after: float | None = None,
+        about: About | None = None,
     ) -> Refused:
+        """``about``: only where the envelope doesn't say it."""
         self.counters["refused." + reason.value] += 1
         number = None if envelope is None else envelope.id
-        self.commands.append(Audit("refused", reason, rule, number, session, subject))
+        self.commands.append(Audit("refused", reason, rule, number, session, subject, "", *(about or _about(envelope))))
         return Refused(reason, retry_after)
 
     def shadow(
-        self, envelope: EnvelopeId | None, reason: Reason, rule: str, subject: str, session: SessionId | None = None
+        self,
+        envelope: EnvelopeId | None,
+        reason: Reason,
+        rule: str,
+        subject: str,
+        about: About,
+        session: SessionId | None = None,
     ) -> None:
         self.counters["shadow." + reason.value] += 1
-        self.commands.append(Audit("shadow", reason, rule, envelope, session, subject))
+        self.commands.append(Audit("shadow", reason, rule, envelope, session, subject, "", *about))
 
     def lose(self, receipt: Receipt, reason: Reason, rule: str, subject: str) -> None:
         """Count and record a unit, an open or a command that won't arrive."""
@@ -117,6 +131,20 @@ class Outbox:
 
     def notify(self, scheme: str, receipt: Receipt) -> None:
         self.commands.append(Notify(scheme, receipt))
+
+
+def _about(envelope: Open | Unit | Close | DeviceCommand | Watch | None) -> About:
+    match envelope:
+        case Open():
+            return "open", envelope.to
+        case Unit():
+            return "forward", ""
+        case DeviceCommand():
+            return "read" if envelope.value is None else "write", envelope.to
+        case Watch():
+            return "observe", envelope.to
+        case _:
+            return "", ""
 
 
 def final(envelope: EnvelopeId, reason: Reason, session: SessionId | None, detail: str = "") -> Receipt:

@@ -79,7 +79,7 @@ class DeviceCommands:
         if isinstance(decision, Deny):
             if not gate.shadow:
                 return outbox.refuse(command, decision.reason, decision.rule, asker)
-            outbox.shadow(command.id, decision.reason, decision.rule, asker)
+            outbox.shadow(command.id, decision.reason, decision.rule, asker, (action.value, twin.name))
         if command.id in self._table:
             raise UsageError("the id of an envelope is in use")
         if len(command.transaction) > MAX_TRANSACTION:
@@ -98,7 +98,7 @@ class DeviceCommands:
         if isinstance(grant, Refusal):
             if not gate.shadow:
                 return outbox.refuse(command, grant.reason, grant.rule, asker, retry_after=grant.retry_after)
-            outbox.shadow(command.id, grant.reason, grant.rule, asker)
+            outbox.shadow(command.id, grant.reason, grant.rule, asker, (action.value, twin.name))
             grant = SHADOW_GRANT
         self._take(command, asker, twin.name, grant, now)
         return Accepted()

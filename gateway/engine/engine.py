@@ -244,7 +244,9 @@ class Engine:
             outbox.commands.append(Audit("administered", None, answer.rule, None, None, asker, command))
             return None
         outbox.counters["refused." + answer.reason.value] += 1
-        outbox.commands.append(Audit("refused", answer.reason, answer.rule, None, None, self._gate.who(peer), command))
+        who = self._gate.who(peer)
+        about = (Action.ADMIN.value, GATEWAY)
+        outbox.commands.append(Audit("refused", answer.reason, answer.rule, None, None, who, command, *about))
         return Refused(answer.reason, answer.retry_after if isinstance(answer, Refusal) else None)
 
     def may_administer(self, peer: Peer) -> bool:

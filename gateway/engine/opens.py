@@ -68,7 +68,7 @@ class Opens:
         if isinstance(decision, Permit):
             grants = decision.grants
         elif gate.shadow:
-            outbox.shadow(asked.id, decision.reason, decision.rule, opener)
+            outbox.shadow(asked.id, decision.reason, decision.rule, opener, ("open", asked.to))
         else:
             return outbox.refuse(asked, decision.reason, decision.rule, opener)
         mine = self._sessions.opened_by(opener)
@@ -86,7 +86,7 @@ class Opens:
         if isinstance(grant, Refusal):
             if not gate.shadow:
                 return outbox.refuse(asked, grant.reason, grant.rule, opener, retry_after=grant.retry_after)
-            outbox.shadow(asked.id, grant.reason, grant.rule, opener)
+            outbox.shadow(asked.id, grant.reason, grant.rule, opener, ("open", asked.to))
             grant = SHADOW_GRANT
         bucket.take(1)
         if silent is not None:

@@ -158,14 +158,15 @@ class Twins:
     def read(self, peer: Peer, device: str, name: str, now: float) -> Sample | Refused:
         """See ``gateway.api.ports.AdapterContext.read``."""
         gate, outbox, twin = self._gate, self._outbox, self._find(device)
-        asker = gate.name_of(peer)
+        asker, about = gate.name_of(peer), (Action.READ.value, device)
         if twin is None or not asker or asker == twin.name:
-            return outbox.refuse(None, Reason.DENIED, DEFAULT_RULE, asker or next(iter(peer.claims), ""))
+            who = asker or next(iter(peer.claims), "")
+            return outbox.refuse(None, Reason.DENIED, DEFAULT_RULE, who, about=about)
         decision = gate.permits(Action.READ, asker, twin.name, peer.link)
         if isinstance(decision, Deny):
             if not gate.shadow:
-                return outbox.refuse(None, decision.reason, decision.rule, asker)
-            outbox.shadow(None, decision.reason, decision.rule, asker)
+                return outbox.refuse(None, decision.reason, decision.rule, asker, about=about)
+            outbox.shadow(None, decision.reason, decision.rule, asker, about)
         if name not in twin.specs:
             return _UNKNOWN
         return twin.sample(name, now) or Refused(Reason.UNREACHABLE)

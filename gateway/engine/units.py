@@ -6,8 +6,8 @@ One that is taken on belongs to ``delivery``. A refused one that may come again 
 
 from __future__ import annotations
 
-from gateway.api.model import ContentKind, Reason, Unit, Verdict
-from gateway.engine.commands import Audit, Outbox, final
+from gateway.api.model import ContentKind, Reason, Refused, Unit, Verdict
+from gateway.engine.commands import About, Audit, Outbox, final
 from gateway.engine.decision import Deny, Permit
 from gateway.engine.delivery import Delivery
 from gateway.engine.gate import SHADOW_GRANT, Gate, Refusal
@@ -34,28 +34,32 @@ class Units:
         if session is None or flow is None:
             return outbox.refuse(unit, Reason.UNKNOWN, "", self._gate.who(source))
         if unit.content is not session.content:
-            return outbox.refuse(unit, Reason.CONTENT, "", flow.sender, session=session.id)
+            return self._refuse(unit, Reason.CONTENT, "", flow)
         if unit.n < flow.next_n:
             outbox.counters["duplicate.unit"] += 1
             return session.duplicate
         if session.state is State.DRAINING:
-            return outbox.refuse(unit, Reason.CLOSED, "", flow.sender, session=session.id)
+            return self._refuse(unit, Reason.CLOSED, "", flow)
         if unit.n > flow.next_n and session.content is ContentKind.ATLS and not flow.gaps:
             if flow.put_off is not None:
                 why, rule, wait = flow.put_off
-                return outbox.refuse(unit, why, rule, flow.sender, session=session.id, retry_after=wait)
+                return self._refuse(unit, why, rule, flow, wait)
             self._delivery.end(session, Reason.BROKEN, now)
-            return outbox.refuse(unit, Reason.BROKEN, "", flow.sender, session=session.id)
+            return self._refuse(unit, Reason.BROKEN, "", flow)
         reason = self._bounds(unit, flow, now)
         if reason is not None:
             if reason is not Reason.BUSY:
-                return outbox.refuse(unit, reason, LIMITS_RULE, flow.sender, session=session.id)
+                return self._refuse(unit, reason, LIMITS_RULE, flow)
             flow.put_off = (reason, LIMITS_RULE, self._limits.retry_after)
-            return outbox.refuse(
-                unit, reason, LIMITS_RULE, flow.sender, session=session.id, retry_after=self._limits.retry_after
-            )
+            return self._refuse(unit, reason, LIMITS_RULE, flow, self._limits.retry_after)
         self._delivery.check_id(unit.id)
         return self._judge(unit, session, flow, now)
+
+    def _refuse(self, unit: Unit, reason: Reason, rule: str, flow: Flow, wait: float | None = None) -> Refused:
+        session = flow.session.id
+        return self._outbox.refuse(
+            unit, reason, rule, flow.sender, session=session, retry_after=wait, about=_about(flow)
+        )
 
     def _bounds(self, unit: Unit, flow: Flow, now: float) -> Reason | None:
         limits, octets = self._limits, len(unit.payload.octets)
@@ -79,7 +83,7 @@ class Units:
         gate, limits = self._gate, self._limits
         decision = gate.judge_flow(flow, unit.source.link)
         if isinstance(decision, Deny) and not gate.shadow:
-            return self._outbox.refuse(unit, decision.reason, decision.rule, flow.sender, session=session.id)
+            return self._refuse(unit, decision.reason, decision.rule, flow)
         if unit.n > flow.next_n and isinstance(flow.reader, StreamReader):
             flow.reader.lose()
         visible = gate.read(flow, unit)
@@ -90,7 +94,7 @@ class Units:
         if isinstance(answer, Refusal):
             if not gate.shadow:
                 return self._turn_down(unit, session, flow, answer, visible, now)
-            self._outbox.shadow(unit.id, answer.reason, answer.rule, flow.sender, session.id)
+            self._outbox.shadow(unit.id, answer.reason, answer.rule, flow.sender, _about(flow), session.id)
             answer = SHADOW_GRANT
         lifetime = limits.unit_lifetime
         if visible is not None and visible.handshake:
@@ -126,7 +130,7 @@ class Units:
             return session.accepted
         wait = refusal.retry_after
         flow.put_off = None if wait is None else (refusal.reason, refusal.rule, wait)
-        verdict = outbox.refuse(unit, refusal.reason, refusal.rule, flow.sender, session=session.id, retry_after=wait)
+        verdict = self._refuse(unit, refusal.reason, refusal.rule, flow, wait)
         if visible is not None and visible.server is not None and refusal.reason is Reason.DENIED:
             # The endpoints agreed on what the policy doesn't allow: nothing good can follow.
             self._delivery.end(session, Reason.DENIED, now)
@@ -137,7 +141,7 @@ class Units:
         outbox = self._outbox
         if session.content is ContentKind.ATLS:
             self._delivery.end(session, Reason.BROKEN, now)
-            return outbox.refuse(unit, Reason.BROKEN, rule, flow.sender, session=session.id)
+            return self._refuse(unit, Reason.BROKEN, rule, flow)
         flow.next_n = unit.n + 1
         flow.put_off = None
         outbox.counters["accepted.unit"] += 1
@@ -146,3 +150,7 @@ class Units:
         outbox.notify(unit.source.scheme, final(unit.id, Reason.EXPIRED, session.id, "unreadable"))
         outbox.commands.append(Audit("dropped", Reason.DENIED, rule, unit.id, session.id, flow.sender))
         return session.accepted
+
+
+def _about(flow: Flow) -> About:
+    return "forward", flow.receiver

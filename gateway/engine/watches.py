@@ -164,7 +164,8 @@ class Watches:
         if isinstance(decision, Deny):
             if not self._gate.shadow:
                 return
-            self._outbox.shadow(watching.id, decision.reason, decision.rule, watching.asker)
+            about = ("observe", twin.name)
+            self._outbox.shadow(watching.id, decision.reason, decision.rule, watching.asker, about)
         twin.watchers.append(watching)
         if not watching.property:
             self._tell(watching, Change.DEVICE, twin.name, now, online=twin.online)

@@ -11,6 +11,7 @@ import logging
 from collections import Counter
 from collections.abc import Mapping
 
+from gateway.api.model import Reason
 from gateway.engine.commands import Audit, AuditKind
 from gateway.engine.limits import has_room
 
@@ -29,6 +30,9 @@ _LEVELS: Mapping[AuditKind, int] = {
     "shadow": logging.WARNING,
     "error": logging.ERROR,
 }
+
+_ORDERLY = frozenset({("dropped", Reason.CLOSED), ("refused", Reason.CLOSED), ("refused", Reason.UNKNOWN)})
+"""What every end of a session makes: what was on its way to it then, and what came for it behind."""
 
 
 def sanitised(text: str, limit: int = 120) -> str:
@@ -64,7 +68,7 @@ class AuditLog:
             return
         self._written[kind] += 1
         self._by_subject[kind, entry.subject] += 1
-        level = _LEVELS[kind]
+        level = logging.INFO if (kind, entry.reason) in _ORDERLY else _LEVELS[kind]
         if _LOG.isEnabledFor(level):
             _LOG.log(level, "%s%s", label, _facts(entry))
 
@@ -88,6 +92,8 @@ def _facts(entry: Audit) -> str:
         "envelope": entry.envelope,
         "session": entry.session,
         "subject": sanitised(entry.subject) if entry.subject else None,
+        "action": entry.action or None,
+        "resource": sanitised(entry.resource, 64) if entry.resource else None,
         "rule": entry.rule or None,
         "command": entry.command or None,
     }

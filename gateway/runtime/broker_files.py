@@ -41,6 +41,7 @@ _HOME: Final = (
     "topic write {base}/+/get",
     "topic write {base}/+/get/+",
     "topic write {base}/bridge/request/+",
+    "topic write {base}/bridge/request/device/+",
     "topic readwrite {discovery}/#",
 )
 _GATEWAY: Final = ("topic readwrite {prefix}/#", "topic readwrite {base}/#", "topic readwrite {discovery}/#")

@@ -9,15 +9,21 @@ from typing import Any
 
 from gateway.api.errors import PeerError
 from gateway.api.model import SessionView
+from gateway.api.ports import Adapter
+from gateway.engine.policy import DEVICE_LINKS
+from gateway.runtime import device_names, health
 from gateway.runtime.admin import Command
 from gateway.runtime.devices import listed
 from gateway.runtime.hub import AdapterState, Hub
+from gateway.runtime.naming import Naming
 from gateway.runtime.reloading import Reloads
 
 MAX_JOIN = 254
 """Seconds; 255 would mean for ever (Zigbee specification 2.4.3.3.7)."""
 _ADAPTER_TIME = 10.0
-REMOTE = frozenset({"devices", "permit-join", "restart", "sessions", "status"})
+REMOTE = frozenset(
+    {"devices", "name-device", "permit-join", "remove-device", "rename-device", "restart", "sessions", "status"}
+)
 """The commands that a peer may give too, by way of its adapter, where the policy permits ``admin``."""
 
 
@@ -28,7 +34,9 @@ def commands(hub: Hub, name: str, reloads: Reloads, restart: Callable[[], str]) 
     """
 
     async def status(arguments: Mapping[str, Any]) -> Mapping[str, Any]:
-        return _status(hub, name) | ({} if reloads.last is None else {"reload": reloads.last})
+        why = health.why(hub, reloads)
+        judged = {"healthy": not why, "state": "degraded" if why else "healthy", "why": why}
+        return _status(hub, name) | judged | ({} if reloads.last is None else {"reload": reloads.last})
 
     async def reload(arguments: Mapping[str, Any]) -> Mapping[str, Any]:
         return await reloads.reload()
@@ -45,9 +53,14 @@ def commands(hub: Hub, name: str, reloads: Reloads, restart: Callable[[], str]) 
             if not known:
                 raise
             answers = {}
+        policy = hub.engine.policy
         notes = [f"{scheme}: {answer['note']}" for scheme, answer in answers.items() if answer.get("note")]
-        found = list(listed(answers, hub.engine.policy, known, hub.now()))
-        return {"devices": found, **({"notes": notes} if notes else {})}
+        return {
+            "devices": list(listed(answers, policy, known, hub.now())),
+            "assignable": sorted(policy.assignable),
+            "users": {s.name: s.claim.partition(":")[0] for s in policy.subjects if s.link not in DEVICE_LINKS},
+            **({"notes": notes} if notes else {}),
+        }
 
     async def network(arguments: Mapping[str, Any]) -> Mapping[str, Any]:
         return {"adapters": await _ask_adapters(hub, "network", arguments)}
@@ -66,7 +79,17 @@ def commands(hub: Hub, name: str, reloads: Reloads, restart: Callable[[], str]) 
     async def clients(arguments: Mapping[str, Any]) -> Mapping[str, Any]:
         return {"adapters": await _ask_adapters(hub, "clients", arguments)}
 
+    async def leave(eui64: str, force: bool) -> Mapping[str, Any]:
+        state = hub.states.get(device_names.LINK)
+        if state is None or state.adapter is None:
+            raise PeerError(f"the adapter {device_names.LINK} isn't running now")
+        return await _ask_adapter(state.adapter, "remove", {"eui64": eui64, "force": force})
+
+    naming = Naming(reloads, leave)
     return {
+        "name-device": naming.name,
+        "rename-device": naming.rename,
+        "remove-device": naming.remove,
         "status": status,
         "clients": clients,
         "sessions": sessions,
@@ -92,15 +115,21 @@ async def _ask_adapters(hub: Hub, command: str, arguments: Mapping[str, Any]) ->
             refusals.append(f"{scheme}: not running")
             continue
         try:
-            async with asyncio.timeout(_ADAPTER_TIME):
-                answers[scheme] = dict(await state.adapter.command(command, arguments))
+            answers[scheme] = await _ask_adapter(state.adapter, command, arguments)
         except PeerError as error:
             refusals.append(f"{scheme}: {error}")
-        except TimeoutError:
-            refusals.append(f"{scheme}: no answer in {_ADAPTER_TIME:.0f} s")
     if not answers:
         raise PeerError(f"no adapter can do {command} now ({'; '.join(refusals)})")
     return answers
+
+
+async def _ask_adapter(adapter: Adapter, command: str, arguments: Mapping[str, Any]) -> dict[str, Any]:
+    """The answer of one adapter; PeerError: its reason, or that it gives none."""
+    try:
+        async with asyncio.timeout(_ADAPTER_TIME):
+            return dict(await adapter.command(command, arguments))
+    except TimeoutError:
+        raise PeerError(f"no answer in {_ADAPTER_TIME:.0f} s") from None
 
 
 def _status(hub: Hub, name: str) -> dict[str, Any]:
@@ -112,7 +141,6 @@ def _status(hub: Hub, name: str) -> dict[str, Any]:
         "pid": os.getpid(),
         "epoch": hub.epoch,
         "uptime": round(now - hub.started_at, 1),
-        "healthy": hub.overdue() == 0.0,
         "policy": {"rules": len(policy.rules), "mode": policy.mode.value},
         "adapters": {scheme: _adapter(state, now) for scheme, state in hub.states.items()},
         "joining": max(0.0, round(hub.gateway.joining_until - now, 1)),

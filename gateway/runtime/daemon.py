@@ -12,6 +12,7 @@ import signal
 import sys
 import time
 from collections.abc import Callable, Iterator, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -20,8 +21,10 @@ from gateway.api.model import EnvelopeId, GatewayView, SessionId
 from gateway.engine.engine import Engine
 from gateway.runtime import (
     control,
+    doubts,
     guard,
     harden,
+    health,
     identity,
     logs,
     mistakes,
@@ -68,6 +71,7 @@ def run(path: Path, environ: Mapping[str, str]) -> bool:
     found = settings.load(path, environ)
     table = found.table.gateway
     logs.configure(table.log_level, environ)
+    _LOG.info("atls-gateway %s", identity.VERSION)
     harden.as_configured(core_dumps=table.core_dumps, hide_memory=table.hide_memory)
     state_dir = found.state_dir
     try:
@@ -117,6 +121,7 @@ def rehearsal(path: Path, environ: Mapping[str, str]) -> Iterator[str]:
         yield f"  names of devices: {found.names.source.path}, {len(found.names.devices)}"
     yield f"  state: {state_dir}{'' if state_dir.exists() else ' (would be made)'}"
     yield f"  admin socket: {found.source.base / found.table.gateway.admin_socket}"
+    yield from map(str, doubts.every(found))
 
 
 def _refuse(found: Settings, expected: str) -> None:
@@ -175,6 +180,8 @@ class _Daemon:
         self._kept = service.kept(environ)
         self._hangup = asyncio.Event()
         self._serving = False
+        self._told = ""
+        """What the service manager was told last."""
         self._loop = asyncio.get_running_loop()
         self._faults = Faults()
         store = Store(
@@ -207,7 +214,7 @@ class _Daemon:
             changed=self._adapters_changed,
         )
         self._hub.gateway = GatewayView(
-            id=identity.kept(state_dir), name=found.table.gateway.name, version=identity.VERSION
+            id=identity.kept(state_dir), name=found.table.gateway.name, version=identity.VERSION, healthy=False
         )
         self._hub.unsaved, self._hub.store = self._keeper.touch, self._keeper.status
         engine.set_minute(_minute(), now=self._hub.now())
@@ -237,8 +244,7 @@ class _Daemon:
         self._loop.add_signal_handler(signal.SIGTERM, self._signalled)
         self._loop.add_signal_handler(signal.SIGINT, self._signalled)
         self._loop.add_signal_handler(signal.SIGHUP, self._hangup.set)
-        name, schemes = self._settings.table.gateway.name, ", ".join(self._settings.adapters)
-        _LOG.info("atls-gateway %s: %s starts with %s", identity.VERSION, name, schemes)
+        _LOG.info("%s starts with %s", self._settings.table.gateway.name, ", ".join(self._settings.adapters))
         start_limit = self._loop.call_later(START_LIMIT, self._serve_anyhow)
         try:
             async with asyncio.TaskGroup() as group:
@@ -301,8 +307,8 @@ class _Daemon:
     def _adapters_changed(self) -> None:
         if self._hub.all_tried and not self._serving:
             self._serve_anyhow()
-        elif self._serving:
-            self._service.status(self._state())
+        else:
+            self._tell_state()
 
     def _serve_anyhow(self) -> None:
         if not self._serving:
@@ -312,15 +318,18 @@ class _Daemon:
             _collect_from_now_on()
 
     def _state(self) -> str:
-        troubled = [
-            f"{scheme}: {state.trouble or 'starting'}" for scheme, state in self._hub.states.items() if not state.ready
-        ]
-        last = self._reloads.last
-        if last is not None and last["restart"]:
-            troubled.append(f"waiting for a restart: {', '.join(last['restart'])}")
-        if last is not None and last["mistakes"]:
-            troubled.append(f"the last reload failed, the old config is in force: {last['mistakes'][0]}")
-        return "; ".join(troubled) or "all adapters ready"
+        """One line: all that is not as it should be."""
+        why = health.brief(self._hub, self._reloads)
+        if self._hub.gateway.healthy == bool(why):
+            self._hub.gateway = replace(self._hub.gateway, healthy=not why)
+            self._hub.gateway_changed()
+        return why or "all adapters ready"
+
+    def _tell_state(self) -> None:
+        state = self._state()
+        if self._serving and state != self._told:
+            self._told = state
+            self._service.status(state)
 
     async def _beat(self) -> None:
         """Tell the service manager that we are alive, as long as the engine's deadlines are really met."""
@@ -329,6 +338,7 @@ class _Daemon:
             await asyncio.sleep(interval)
             self._audit.tick(now=self._hub.now())
             self._keeper.tick()
+            self._tell_state()
             overdue = self._hub.overdue()
             if overdue < OVERDUE:
                 self._service.alive()

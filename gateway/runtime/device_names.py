@@ -3,7 +3,7 @@
 It has names, addresses and groups only, and its groups are those that the policy file marks ``assignable``: who may do
 what with a device is said there, by its rules. ``read`` and ``merged`` are its way into the policy, ``write`` the way
 back to the file, whole or not at all. Who writes holds the lock of the state folder: a daemon, or a command while none
-runs. The commands behind it are in ``naming``.
+runs. What the commands change is in ``naming``.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from pydantic import BeforeValidator, Field, WithJsonSchema
 
 from gateway.api.errors import ConfigError
 from gateway.engine.policy import GATEWAY, PolicySet, Subject
-from gateway.runtime import mistakes
+from gateway.runtime import mistakes, state_folder, strict_yaml
 from gateway.runtime.source import InvalidConfigError, Source, read_table
 from gateway.runtime.strict_yaml import Key
 from gateway.runtime.units import Table, parse_eui64
@@ -34,7 +34,7 @@ devices-version: 1
 """
 MAX_DEVICES: Final = 1024
 MAX_NAME: Final = 64
-_LINK: Final = "zigbee"
+LINK: Final = "zigbee"
 _RESERVED: Final = frozenset({GATEWAY, "bridge"})
 """The resource of ``admin``, and the topic of the gateway itself among those of devices."""
 
@@ -87,6 +87,23 @@ def read(path: Path) -> Names:
         source = read_table(path)
     except ConfigError as error:
         raise InvalidConfigError([error]) from None
+    return _names(source)
+
+
+def parsed(text: str, path: Path) -> Names:
+    """What a text of ours says that is to be written to ``path``. Raises InvalidConfigError."""
+    try:
+        document = strict_yaml.parse(text, str(path))
+    except ConfigError as error:
+        raise InvalidConfigError([error]) from None
+    return _names(Source(path, document.data, document.lines, {}))
+
+
+def _names(source: Source) -> Names:
+    version = source.data.get("devices-version")
+    if isinstance(version, int) and version > 1:
+        whose = "a newer version of atls-gateway"
+        raise InvalidConfigError([source.mistake(("devices-version",), state_folder.newer("names of devices", whose))])
     table, wrong = mistakes.read(DevicesTable, source.data, source)
     if table is None or source.found:
         raise InvalidConfigError([*source.found, *(mistake for _, mistake in wrong)])
@@ -104,7 +121,7 @@ def merged(policy: PolicySet, rules: Source, names: Names) -> PolicySet:
     for name, device in names.devices.items():
         for group in device.groups:
             groups[group].append(name)
-    subjects = tuple(Subject(name, _LINK, f"eui64:{device.eui64}") for name, device in names.devices.items())
+    subjects = tuple(Subject(name, LINK, f"eui64:{device.eui64}") for name, device in names.devices.items())
     return replace(
         policy,
         subjects=policy.subjects + subjects,
@@ -127,7 +144,7 @@ def wrong_name(name: str) -> str | None:
 
 def _contradictions(policy: PolicySet, rules: Source, names: Names) -> Iterator[ConfigError]:
     mistake = names.source.mistake
-    claims = {subject.claim: subject.name for subject in policy.subjects if subject.link == _LINK}
+    claims = {subject.claim: subject.name for subject in policy.subjects if subject.link == LINK}
     seen: dict[str, str] = {}
     for name, device in names.devices.items():
         key: Key = ("devices", name)

@@ -14,10 +14,10 @@ from typing import Any
 
 from pydantic import BaseModel
 
-from gateway.api.errors import PluginError
+from gateway.api.errors import ConfigError, PluginError
 from gateway.runtime import device_names, mistakes, plugins
 from gateway.runtime.settings import ConfigTable
-from gateway.runtime.source import InvalidConfigError, Source, read_sound_config
+from gateway.runtime.source import InvalidConfigError, Source, read_config
 from gateway.runtime.strict_yaml import Key, dotted
 
 REDACTED = "<redacted>"
@@ -45,7 +45,10 @@ def read(path: Path, environ: Mapping[str, str], *, redacted: bool) -> tuple[lis
 
     Raises InvalidConfigError if the form of the config is wrong.
     """
-    source = read_sound_config(path, environ)
+    try:
+        source = read_config(path, environ, credentials=False)
+    except ConfigError as error:
+        raise InvalidConfigError([error]) from None
     table = mistakes.validated(ConfigTable, source.data, source)
     found: dict[str, Any] = _plain(table)
     found["adapters"] = {scheme: _adapter(scheme, values, source) for scheme, values in table.adapters.items()}

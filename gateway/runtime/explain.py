@@ -12,7 +12,7 @@ from gateway.api.model import ContentKind, LinkSecurity
 from gateway.engine.decision import Deny, Request, explain
 from gateway.engine.policy import GATEWAY, SESSION_ACTIONS, Action, PolicySet
 from gateway.runtime import device_names, policy_file
-from gateway.runtime.source import InvalidConfigError, Source, read_sound_config, state_dir
+from gateway.runtime.source import InvalidConfigError, Source, read_config, state_dir
 
 _USUAL_LINKS = {"zigbee": "zigbee-network-key", "coap": "dtls1.2", "mqtt": "tls1.2"}
 """How the peers of an adapter usually come; what a question assumes where it doesn't say."""
@@ -35,15 +35,24 @@ class Question:
 
 def load_policy(path: Path, environ: Mapping[str, str]) -> PolicySet:
     """The policy that a config names, without its adapters or credentials. Raises InvalidConfigError."""
-    source = read_sound_config(path, environ)
+    rules, names = files(path, environ)
+    return rules.with_names(names)
+
+
+def files(path: Path, environ: Mapping[str, str]) -> tuple[policy_file.PolicyFile, device_names.Names]:
+    """The two files of that policy. Raises InvalidConfigError."""
+    try:
+        source = read_config(path, environ, credentials=False)
+    except ConfigError as error:
+        raise InvalidConfigError([error]) from None
     name, adapters = source.data.get("policy"), source.data.get("adapters")
     if not isinstance(name, str) or not isinstance(adapters, dict):
         raise InvalidConfigError([_lacking(source, "adapters" if isinstance(name, str) else "policy")])
     try:
-        names = state_dir(source) / device_names.FILE
+        folder = state_dir(source)
     except ConfigError as error:
         raise InvalidConfigError([error]) from None
-    return policy_file.load(path.parent / name, adapters, names)
+    return policy_file.read(path.parent / name, adapters, folder / device_names.FILE)
 
 
 def answer(question: Question, policy: PolicySet) -> Iterator[str]:

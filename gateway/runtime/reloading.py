@@ -9,13 +9,18 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any, Final
 
+from gateway.api.errors import ConfigError, PeerError
 from gateway.api.ports import Adapter
-from gateway.runtime import logs, settings
+from gateway.engine.policy import PolicySet
+from gateway.runtime import device_names, doubts, logs, settings
+from gateway.runtime.device_names import DeviceTable, Names
 from gateway.runtime.hub import Hub
+from gateway.runtime.policy_file import PolicyFile
 from gateway.runtime.settings import Prepared, Settings
 from gateway.runtime.source import InvalidConfigError
 from gateway.runtime.supervisor import Slot
@@ -24,6 +29,9 @@ _LOG = logging.getLogger(__name__)
 
 LIVE: Final = ("policy", "gateway.log_level", "gateway.audit_lines", "limits.")
 """Keys, and beginnings of keys, that are changed in place."""
+
+Change = Callable[[PolicyFile, Names], dict[str, DeviceTable]]
+"""What the file of names is to hold, by what it and the policy file hold. PeerError: why it can't be."""
 
 NOW, TAKEN_ON, STARTED_ANEW, RESTART = "now", "taken on", "adapter started anew", "needs a restart"
 EFFECTS: Final[Mapping[str, str]] = {
@@ -69,6 +77,7 @@ def merged(running: Settings, fresh: Settings) -> Settings:
         table=table.model_copy(update={"gateway": gateway, "policy": new.policy, "limits": new.limits}),
         limits=fresh.limits,
         rules=fresh.rules,
+        doubts=fresh.doubts,
         names=fresh.names,
         policy=fresh.policy,
         adapters=adapters,
@@ -120,8 +129,14 @@ class Reloads:
         self.slots: Mapping[str, Slot] = {
             scheme: Slot(instances(prepared)) for scheme, prepared in running.adapters.items()
         }
+        self._standing = doubts.standing(running)
+        tell(self.doubts())
         self.last: Mapping[str, Any] | None = None
         """The last answer, for ``status``."""
+
+    def doubts(self) -> list[ConfigError]:
+        """What can't work of what is in force, as things are now."""
+        return [*self._standing, *doubts.of_adapters(self._running)]
 
     async def reload(self) -> Mapping[str, Any]:
         """``at`` (seconds since 1970), ``ok``, ``mistakes``, ``changes`` (key, effect) and ``restart`` (keys)."""
@@ -132,6 +147,33 @@ class Reloads:
             finally:
                 self._ended()
             return self.last
+
+    @property
+    def in_force(self) -> tuple[PolicySet, Names, PolicyFile]:
+        """The policy in force, the names in it, and the policy file without them."""
+        return self._running.policy, self._running.names, self._running.rules
+
+    async def rewrite_names(self, change: Change) -> tuple[PolicySet, Names]:
+        """Change the names of devices in their file, and put the policy with them in force; PeerError: neither.
+
+        The file is read again first, for somebody may have edited it. The policy file isn't: what was edited there
+        waits for a reload.
+        """
+        async with self._lock:
+            running, path = self._running, self._running.names.source.path
+            names, policy = await asyncio.to_thread(rewritten, path, running.rules, change)
+            try:
+                await asyncio.to_thread(device_names.write, path, names.devices)
+            except OSError as error:
+                raise PeerError(f"{path} can't be written: {error.strerror}; nothing was changed") from None
+            self._running = replace(self._running, names=names, policy=policy)
+            self._hub.engine.replace_policy(policy, now=self._hub.now())
+            self._hub.touch()
+            return policy, names
+
+    def check_names(self, change: Change) -> None:
+        """Whether ``rewrite_names`` would do it, as things are. PeerError: why not."""
+        rewritten(self._running.names.source.path, self._running.rules, change)
 
     async def _reload(self) -> Mapping[str, Any]:
         mistakes: list[str] = []
@@ -175,8 +217,25 @@ class Reloads:
             else:
                 slot.renew(instances(prepared))
             changes += [(key, TAKEN_ON if taken_on else STARTED_ANEW) for key in keys or (f"adapters.{scheme}",)]
+        before = set(map(str, self.doubts()))
         self._running = merged(self._running, fresh)
+        self._standing = doubts.standing(self._running)
+        tell(doubt for doubt in self.doubts() if str(doubt) not in before)
         return changes + [(key, RESTART) for key in found.restart]
+
+
+def tell(found: Iterable[ConfigError]) -> None:
+    for doubt in found:
+        _LOG.warning("%s", str(doubt).replace(": " + doubts.WARNING, ": "))
+
+
+def rewritten(path: Path, rules: PolicyFile, change: Change) -> tuple[Names, PolicySet]:
+    """The changed names, and the policy with them. PeerError: there can be none."""
+    try:
+        names = device_names.parsed(device_names.written(change(rules, device_names.read(path))), path)
+        return names, rules.with_names(names)
+    except InvalidConfigError as error:
+        raise PeerError(f"{error}\nNothing was changed.") from None
 
 
 def adopted(running: Adapter, fresh: Adapter) -> bool:

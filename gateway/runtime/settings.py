@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
-import logging
 import stat
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
@@ -23,12 +22,10 @@ from gateway.api.ports import Adapter, AdapterPlugin
 from gateway.engine.limits import EngineLimits
 from gateway.engine.policy import PolicySet
 from gateway.runtime import device_names, mistakes, plugins, policy_file
-from gateway.runtime.source import DEFAULT_SOCKET, DEFAULT_STATE, InvalidConfigError, Source, read_config
+from gateway.runtime.source import DEFAULT_SOCKET, DEFAULT_STATE, InvalidConfigError, Source, survey
 from gateway.runtime.strict_yaml import Key
 from gateway.runtime.units import Duration, RateText, Size, Table
 from layer import ownership
-
-_LOG = logging.getLogger(__name__)
 
 
 class GatewayTable(Table):
@@ -128,6 +125,8 @@ class Settings:
     policy: PolicySet
     """What is in force: ``rules`` with the devices of ``names``."""
     adapters: Mapping[str, Prepared]
+    doubts: tuple[ConfigError, ...] = ()
+    """Whose hands the files are in; ``doubts.every`` has these and all others."""
 
     @property
     def state_dir(self) -> Path:
@@ -137,7 +136,7 @@ class Settings:
 def load(path: Path, environ: Mapping[str, str]) -> Settings:
     """Read and check everything. Raises InvalidConfigError with every mistake of every table and file."""
     try:
-        source = read_config(path, environ)
+        source = survey(path, environ)
     except ConfigError as error:
         raise InvalidConfigError([error]) from None
     table, wrong = mistakes.read(ConfigTable, source.data, source)
@@ -161,11 +160,24 @@ def load(path: Path, environ: Mapping[str, str]) -> Settings:
     if table is None or found:
         raise InvalidConfigError(found)
     assert policy_path is not None and names_path is not None
-    for each in (path, policy_path, names_path):
-        _doubt(each)
+    doubts = [
+        *_owners(path, source, ()),
+        *_owners(policy_path, source, ("policy",)),
+        *_owners(names_path, source, ("gateway", "state_dir")),
+    ]
+    for scheme, prepared in adapters.items():
+        for key, file in _files(prepared.table.model_dump(by_alias=True), source.base, ""):
+            doubts += _owners(file, source, ("adapters", scheme, *key.split(".")))
     limits = EngineLimits(**{name: getattr(table.limits, name) for name in LimitsTable.model_fields})
     return Settings(
-        source=source, table=table, limits=limits, rules=rules, names=names, policy=policy, adapters=adapters
+        source=source,
+        table=table,
+        limits=limits,
+        rules=rules,
+        names=names,
+        policy=policy,
+        adapters=adapters,
+        doubts=tuple(doubts),
     )
 
 
@@ -213,7 +225,7 @@ def _adapters(tables: Mapping[str, Any], source: Source, found: list[ConfigError
         except* (ConfigError, CredentialError) as group:
             _add(found, [mistakes.from_adapter(error, source, key) for error in mistakes.leaves(group)])
         if first is not None and checked is not None:
-            files = dict(_digests(checked.model_dump(by_alias=True), source.base, ""))
+            files = {key: _digest(file) for key, file in _files(checked.model_dump(by_alias=True), source.base, "")}
             prepared[scheme] = Prepared(first, make, checked, files)
     return prepared
 
@@ -232,27 +244,31 @@ def _unreadable(value: Any, source: Source, key: Key) -> Iterator[ConfigError]:
             yield source.mistake((*key, name), f"expected a readable file: {source.base / inner}: {why}")
 
 
-def _doubt(path: Path) -> None:
+def _owners(path: Path, source: Source, key: Key) -> Iterator[ConfigError]:
     """Say who else could change a file that decides who may do what. Keys and passwords are refused then."""
     with contextlib.suppress(OSError):  # whether it must be there is for others to say
         doubtful = ownership.doubt(path)
         if doubtful is not None:
-            _LOG.warning("%s %s", path, doubtful)
+            yield source.mistake(key, f"warning: {path} {doubtful}")
 
 
 def _maker(plugin: AdapterPlugin, table: Any, source: Source) -> Callable[[], Adapter]:
     return lambda: plugin.configure(table, source.base)
 
 
-def _digests(value: Any, base: Path, key: str) -> Iterator[tuple[str, bytes]]:
+def _files(value: Any, base: Path, key: str) -> Iterator[tuple[str, Path]]:
+    """The files that a table names, by their dotted keys."""
     items = value.items() if isinstance(value, dict) else enumerate(value) if isinstance(value, list | tuple) else ()
     for name, inner in items:
         here = f"{key}.{name}" if key else str(name)
         if isinstance(name, str) and name.endswith("_file") and isinstance(inner, str):
-            try:
-                yield here, hashlib.sha256((base / inner).read_bytes()).digest()
-                _doubt(base / inner)
-            except OSError:
-                yield here, b""  # whether it must be readable is the adapter's word
+            yield here, base / inner
         else:
-            yield from _digests(inner, base, here)
+            yield from _files(inner, base, here)
+
+
+def _digest(file: Path) -> bytes:
+    try:
+        return hashlib.sha256(file.read_bytes()).digest()
+    except OSError:
+        return b""  # whether it must be readable is the adapter's word

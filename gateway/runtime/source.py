@@ -88,15 +88,22 @@ class Source:
 
 
 def read_config(path: Path, environ: Mapping[str, str], *, credentials: bool = True) -> Source:
-    """Read a gateway config with its overrides. ConfigError where the file can't be read; what else is wrong is in
-    ``found``.
+    """Read a gateway config with its overrides; ConfigError for the first thing that can't be read.
 
     Without ``credentials`` key files keep their names: a command that only looks up the daemon's socket runs outside
     of the service, where ``$CREDENTIALS_DIRECTORY`` isn't set.
     """
+    source = survey(path, environ, credentials=credentials)
+    if source.found:
+        raise source.found[0]
+    return source
+
+
+def survey(path: Path, environ: Mapping[str, str], *, credentials: bool = True) -> Source:
+    """The same for who looks for all that is wrong: what hinders nobody from reading on is in ``found``."""
     source = read_table(path)
-    variables: dict[Key, str] = {}
     found = list(source.found)
+    variables: dict[Key, str] = {}
     for name in sorted(environ):  # so a table comes before the keys in it
         if name.startswith(PREFIX):
             try:
@@ -109,17 +116,6 @@ def read_config(path: Path, environ: Mapping[str, str], *, credentials: bool = T
     if credentials:
         found += _expand_credentials(source, (), source.data, environ.get("CREDENTIALS_DIRECTORY"))
     return replace(source, found=tuple(found))
-
-
-def read_sound_config(path: Path, environ: Mapping[str, str]) -> Source:
-    """The same for who looks no further, and not into credentials: InvalidConfigError for all that is wrong so far."""
-    try:
-        source = read_config(path, environ, credentials=False)
-    except ConfigError as error:
-        raise InvalidConfigError([error]) from None
-    if source.found:
-        raise InvalidConfigError(list(source.found))
-    return source
 
 
 def read_table(path: Path) -> Source:

@@ -146,9 +146,10 @@ FOREIGN = [
     "home/lamp/set",
     "home/lamp/answer",
     "home/bridge/state",
+    "home/bridge/info",
     "home/bridge/request/permit_join",
     "home/bridge/response/permit_join",
-    "homeassistant/device/home_lamp/config",
+    "homeassistant/device/atls_0123456789ab_000d6f000b5de3b6/config",
     "homeassistant/status",
     "$SYS/broker/version",
     "$share/x/atls/alice/atls/open",
@@ -219,7 +220,7 @@ def test_home_assistant_reads_and_sets_devices_and_no_more(login: Callable[..., 
     assert {each for each, _ in found[1:]} == {
         "home/bridge/request/devices", *(f"home/lamp/{each}" for each in ("set", "set/state", "get", "get/state"))
     }  # fmt: skip
-    told = ["home/lamp", "home/lamp/availability", "home/lamp/answer/me", "home/bridge/state"]
+    told = ["home/lamp", "home/lamp/availability", "home/lamp/answer/me", "home/bridge/state", "home/bridge/info"]
     gateway.say(f"{ALICE}/status", b"secret")
     for topic in told:
         assert gateway.say(topic, b"true") == 0

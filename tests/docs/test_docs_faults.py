@@ -19,8 +19,8 @@ from adapters.mqtt.devices import commands
 from adapters.mqtt.devices.commands import MAX_PENDING
 from adapters.mqtt.plugin import MqttConfig
 from adapters.zigbee import adapter as zigbee_adapter
+from adapters.zigbee import administration, presence, setup
 from adapters.zigbee import orders as zigbee_orders
-from adapters.zigbee import presence, setup
 from adapters.zigbee.config import ZigbeeConfig
 from carriage import log_rate
 from carriage.mqtt import blame
@@ -42,6 +42,11 @@ FAULTS = (
     "NCP resets itself",
     "radio over TCP cut and back",
     "dongle frozen",
+    "dongle replaced by a blank one",
+    "dongle replaced by one with another network",
+    "dongle whose address can't be written",
+    "state folder lost, dongle not",
+    "the path is no dongle's",
     "broker gone and back",
     "broker stalls",
     "broker stopped in good order",
@@ -65,9 +70,13 @@ FAULTS = (
     "clock jumps forwards or back",
     "clock jumps across a restart",
     "store missing",
-    "store corrupt, or of another version",
+    "store corrupt, or not ours",
     "killed (kill -9) in mid traffic: sessions",
     "killed (kill -9) in mid traffic: commands to devices",
+    "an older version starts on the state of a newer one",
+    "the state is that of a backup",
+    "a restore is killed",
+    "a disk is full in a backup or a restore",
     "stopped in order",
     "device vanishes",
     "device without power for a while",
@@ -147,6 +156,8 @@ NUMBERS = (
     f"asked again after {', '.join(f'{pause:g}' for pause in presence.AGAIN)} s",
     f"after {setup.FIRST_DESCRIBE:g} s, then twice as late each time up to an hour, {setup.DESCRIBED} times",
     f"`limits.interview` ({ZIGBEE.limits.interview:g} s)",
+    f"not answer | after {administration.LEAVE_WAIT:g} s",
+    "exit code 78",
     f"`presence.sleepy` ({ZIGBEE.presence.sleepy / 3600:g} h)",
     f"`limits.command_lifetime` ({LIMITS.command_lifetime:g} s)",
     f"`limits.unit_lifetime` ({LIMITS.unit_lifetime / 3600:g} h)",

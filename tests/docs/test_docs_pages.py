@@ -15,7 +15,7 @@ from adapters.mqtt.devices.requests import MAX_JOIN
 from adapters.mqtt.devices.topics import MAX_DEVICE
 from adapters.mqtt.devices.values import MAX_AT_ONCE, MAX_TRANSACTION
 from adapters.mqtt.sessions import RECEIVE_MAXIMUM
-from adapters.zigbee import coordinator, fragments, presence, reports, requests, semantics, setup
+from adapters.zigbee import backups, coordinator, fragments, presence, reports, requests, semantics, setup
 from adapters.zigbee.config import ZigbeeConfig
 from adapters.zigbee.radio import DELIVERY_TIMEOUT
 from adapters.zigbee.sending import GROW_AFTER, SLEEPER_LANE
@@ -110,6 +110,7 @@ NUMBERS: list[tuple[str, str]] = [
     ("zigbee.md", "asked again {:g}, {:g} and {:g} s later".format(*presence.AGAIN)),
     ("zigbee.md", f"{fragments.MESSAGES} may be under way, {fragments.PER_SENDER} of one sender"),
     ("zigbee.md", f"{fragments.FRAGMENTS} fragments each, {fragments.PATIENCE:g} s from one fragment to the next"),
+    ("zigbee.md", f"{backups.COUNTERS_A_DAY:,} more for each day since"),
     ("zigbee.md", f"{coordinator.QUESTIONS} at once and one in {coordinator.QUESTION_PAUSE:g} s of all"),
     ("zigbee.md", f"`presence.sleepy` ({PRESENCE.sleepy / 3600:g} h)"),
     ("zigbee.md", f"within `limits.awake` ({ZIGBEE.awake:g} s) after any frame"),

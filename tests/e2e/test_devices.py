@@ -229,7 +229,7 @@ async def test_a_sleeper_is_asked_when_it_wakes(house: Stack) -> None:
 
 async def test_home_assistant_finds_them(house: Stack) -> None:
     subscriber = await subscribe(house, "homeassistant/device/+/config", "home/bridge/state")
-    await until(lambda: sum("config" in str(event.get("topic")) for event in subscriber.events) == 3)
+    await until(lambda: sum("config" in str(event.get("topic")) for event in subscriber.events) == 4)  # and the gateway
     configs = [event["payload"] for event in subscriber.events if "config" in str(event["topic"])]
     components = {component["p"] for config in configs for component in config["cmps"].values()}
     assert {"sensor"} < components and components & {"switch", "light"}

@@ -87,15 +87,23 @@ async def watching(stack: Stack) -> AsyncIterator[Watcher]:
         await reading
 
 
-async def publish(stack: Stack, topic: str, payload: str) -> None:
+async def publish(stack: Stack, topic: str, payload: str, *options: str) -> None:
     process = await asyncio.create_subprocess_exec(
-        "mosquitto_pub", *login(stack), "-q", "1", "-t", topic, "-m", payload
+        "mosquitto_pub", *login(stack), "-q", "1", "-t", topic, "-m", payload, *options
     )
     assert await process.wait() == 0
 
 
 async def tell(stack: Stack, do: str, **arguments: object) -> Any:
     return await asyncio.to_thread(ask, stack.attach_socket, {"do": do, **arguments})
+
+
+def gateway_id(stack: Stack) -> str:
+    return f"atls_{(stack.directory / 'state' / 'gateway-id').read_text()[:12]}"
+
+
+def config_topic(stack: Stack, eui64: str) -> str:
+    return f"homeassistant/device/{gateway_id(stack)}_{eui64}/config"
 
 
 def lacks_its_battery(cluster: int, request: ZclFrame, own: ZclFrame | None) -> ZclFrame | None:
@@ -111,12 +119,13 @@ async def be_odd(stack: Stack, seen: Watcher) -> None:
     await device.attach(stack.attach_socket)
     try:
         await device.client.join(20)
-        config = "homeassistant/device/home_odd/config"
+        config = config_topic(stack, "000d6f0000000003")
         await seen.until(lambda: seen.last(config).get("cmps", {}).get("battery") == {"p": "sensor"})
         assert {name for name, each in seen.last(config)["cmps"].items() if "uniq_id" in each} == {
             "state",
             "temperature",
             "humidity",
+            "last_seen",
         }
         for cluster, report, name, value in (
             (0x0402, "0000 21 9cff", "temperature", -1.0),  # -100 as uint16
@@ -150,9 +159,16 @@ async def test_a_plug_and_a_thermometer(stack: Stack, tmp_path: Path) -> None:
         await publish(stack, "home/bridge/request/permit_join", '{"time": 200, "transaction": "j"}')
         response = {"data": {"time": 200}, "status": "ok", "transaction": "j"}
         await seen.until(lambda: seen.last("home/bridge/response/permit_join") == response)
-        for name in ("plug", "thermometer"):
-            await seen.until(lambda name=name: seen.last(f"homeassistant/device/home_{name}/config"))
-        assert set(seen.last("homeassistant/device/home_plug/config")["cmps"]) == {"state"}
+        await seen.until(lambda: seen.last("home/bridge/info").get("permit_join"))
+        plug, thermometer = [config_topic(stack, f"000d6f000000000{n}") for n in (1, 2)]
+        for topic in (plug, thermometer):
+            await seen.until(lambda topic=topic: seen.last(topic))
+        state = seen.last(plug)["cmps"]["state"]
+        assert (state["p"], state["dev_cla"], state["name"]) == ("switch", "outlet", None)
+        assert seen.last(plug)["dev"] | {"ids": []} == {
+            "ids": [], "name": "plug", "mf": "atls-simulator", "mdl": "virtual-plug", "sn": "00:0d:6f:00:00:00:00:01",
+            "via_device": gateway_id(stack),
+        }  # fmt: skip
         await seen.until(lambda: seen.last("home/plug/availability") == {"state": "online"})
 
         await publish(stack, "home/plug/set", '{"state": "ON", "transaction": 1}')
@@ -176,6 +192,15 @@ async def test_a_plug_and_a_thermometer(stack: Stack, tmp_path: Path) -> None:
         await seen.until(lambda: len(seen.heard["home/plug/answer"]) > before)
         assert seen.last("home/plug/answer") == {"property": "state", "status": "delivered"}
         await seen.until(lambda: seen.last("home/plug")["state"] == "ON")
-        assert seen.last("home/thermometer")["temperature"] in (-7.25, None)
-    ignored = await stack.ask("status")
-    assert ignored["adapters"]["mqtt"]["detail"]["devices"]["malformed"] == 0
+        # Values are stored every 10 s.
+        assert seen.last("home/thermometer")["temperature"] in (20.0, -7.25, None)
+        before = await stack.ask("status")
+        assert before["adapters"]["mqtt"]["detail"]["devices"]["malformed"] == 0
+        states = seen.heard["home/bridge/state"]
+        told = len(states)
+        await publish(stack, "home/bridge/request/restart", "{}")
+        await seen.until(lambda: [each["state"] for each in states[told:]] == ["offline", "online"])
+        assert seen.last("home/bridge/response/restart") == {"data": {}, "status": "ok"}
+        await stack.wait_ready()
+        after = await stack.ask("status")
+        assert (after["pid"], after["id"]) == (before["pid"], before["id"])  # run by hand, it starts itself

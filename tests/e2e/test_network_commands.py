@@ -98,7 +98,7 @@ async def test_a_foreign_dongle_is_refused_then_restored_and_the_devices_are_the
     assert code == 0, err
     done, undo = out.splitlines()
     assert done == "the dongle holds our network"
-    kept = Path(undo.removeprefix("to undo it: atls-gateway network restore --from "))
+    kept = Path(undo.removeprefix("to bring back what the dongle held: atls-gateway network restore --from "))
     assert kept.stat().st_mode & 0o777 == 0o600
     code, out, _ = await network(stack, "restore", "--yes", "--json")
     assert (code, json.loads(out)["changed"]) == (0, False)

@@ -28,7 +28,7 @@ from carriage.zigbee.tunnel import TunnelEndpoint
 from demo.credentials import make_psk_file
 from demo.stack import LAMP, PREFIX, ROOT, Stack, free_port, running
 from tests.e2e.orders import control
-from tests.e2e.test_devices_over_mqtt import USER, publish, watching
+from tests.e2e.test_devices_over_mqtt import USER, config_topic, publish, watching
 
 LEFT_BEHIND = ROOT / "tests" / "data" / "upgrade-0.1.0" / "zigbee"
 PASSED = 4
@@ -191,6 +191,10 @@ async def test_devices_held_read_and_tunnel_are_taken_up(upgraded: Stack) -> Non
         App(stack, tunnel.session) as app,
         Lamp(tunnel.record).attached(stack.attach_socket) as lamp,
     ):
+        old = {name: f"homeassistant/device/home_{name}/config" for name in ("plug", "thermometer")}
+        for name, topic in old.items():  # as it stands at the broker
+            config = {"dev": {"ids": [f"home_{name}"], "name": name}, "o": {"name": "atls-gateway"}, "cmps": {}}
+            await publish(stack, topic, json.dumps(config), "-r")
         await stack.start_gateway()
         for name, values in (
             ("plug", {"state": "ON"}),
@@ -226,6 +230,13 @@ async def test_devices_held_read_and_tunnel_are_taken_up(upgraded: Stack) -> Non
         assert not [each for each in lamp.happened if isinstance(each, (events.TunnelClosed, events.UnitLost))]
         assert [each["session"] for each in (await stack.ask("sessions"))["sessions"]] == [tunnel.session]
         assert not [path.name for path in (stack.directory / "state").rglob("*.bad*")]
+        for number, (name, topic) in enumerate(old.items(), 1):
+            new = config_topic(stack, f"000d6f000000000{number}")
+            await seen.until(lambda topic=topic: seen.heard[topic][-1] is None)
+            (found,) = seen.heard[new]
+            assert found["dev"]["ids"][1:] == [f"home_{name}"] and {"migrate_discovery": True} in seen.heard[topic]
+            own = {each["uniq_id"] for each in found["cmps"].values()}
+            assert own and all(each.startswith(f"home_{name}_") for each in own)  # Home Assistant keeps the entities
         models = {(await stack.ask("devices", "show", name))["model"] for name in ("plug", "thermometer")}
     assert stack.simulator is not None
     await stack.simulator.stop()

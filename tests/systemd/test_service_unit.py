@@ -79,10 +79,15 @@ def test_a_board_on_the_header_is_allowed_by_a_drop_in_of_its_own():
     assert lines_of(UNIT.with_name("serial-header.conf"), "DeviceAllow") == ["char-204 rw", "char-4 rw"]
 
 
-def test_the_credentials_that_are_handed_over_are_those_of_the_sample_config():
-    """README turns `keys/NAME` of the sample into `$CREDENTIALS_DIRECTORY/NAME`."""
-    found = lines_of(UNIT.with_name("credentials.conf"), "LoadCredential")
-    keys = re.findall(r"^ +\w+_file: keys/(\S+)", (ROOT / "config" / "gateway.yaml").read_text(), re.MULTILINE)
+@pytest.mark.parametrize(
+    ("sample", "uncommented"), [("config/simple/gateway.yaml", False), ("config/gateway.yaml", True)]
+)
+def test_the_credentials_that_are_handed_over_are_those_of_the_sample_config(sample, uncommented):
+    """README turns `keys/NAME` of the samples into `$CREDENTIALS_DIRECTORY/NAME`."""
+    drop_in = UNIT.with_name("credentials.conf").read_text()
+    text = drop_in.replace("\n#Load", "\nLoad") if uncommented else drop_in
+    found = re.findall(r"^LoadCredential=(.*)$", text, re.MULTILINE)
+    keys = re.findall(r"^ +\w+_file: keys/(\S+)", (ROOT / sample).read_text(), re.MULTILINE)
     assert found == [f"{name}:{DEFAULT_CONFIG.parent}/keys/{name}" for name in keys]
 
 
@@ -117,7 +122,9 @@ def test_secrets_come_by_credentials_and_never_by_the_environment():
     [
         ("A gateway at home", "pip install ."),
         ("As a service", "enable --now"),
+        ("As a service", "s|^#Load|Load|"),
         ("As a service", "serial-header.conf"),
+        ("A broker with logins and TLS", "broker-setup"),
         ("As a service", "disable --now"),
     ],
 )

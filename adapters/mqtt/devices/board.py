@@ -18,7 +18,7 @@ from dataclasses import dataclass, field
 from enum import IntFlag
 from typing import Final
 
-from adapters.mqtt.devices.discovery import Discovery, platform
+from adapters.mqtt.devices.discovery import LAST_SEEN, Discovery
 from adapters.mqtt.devices.identity import Identity
 from adapters.mqtt.devices.topics import HomeSpace
 from adapters.mqtt.devices.values import fragment
@@ -45,8 +45,9 @@ class Part(IntFlag):
 
 @dataclass(slots=True)
 class Shown:
-    """A device as it stands at the broker. ``fragments``: property to its part of the JSON. ``gone``: the components
-    that it had before, with their platforms; ``replaced``: those that are of another platform now."""
+    """A device as it stands at the broker. ``fragments``: property to its part of the JSON. ``components``: those
+    of its discovery, with their platforms; ``gone``: those that it had before; ``lost``: those that
+    Home Assistant has to take away before it is told of the others."""
 
     view: DeviceView
     who: Identity
@@ -56,8 +57,9 @@ class Shown:
     told_at: float | None = None
     fragments: dict[str, bytes] = field(default_factory=dict)
     stale: set[str] = field(default_factory=set)
+    components: dict[str, str] = field(default_factory=dict)
     gone: dict[str, str] = field(default_factory=dict)
-    replaced: dict[str, str] = field(default_factory=dict)
+    lost: dict[str, str] = field(default_factory=dict)
 
     @property
     def announced(self) -> bool:
@@ -87,6 +89,9 @@ class Board:
         """Devices whose discovery is not to go out yet."""
         self._emptied: dict[str, None] = {}
         """Topics to be emptied, unless they are in use again by then."""
+        self.replaced: set[str] = set()
+        """Devices of which Home Assistant is taking components away before it is told of others: they are held, and who
+        sees to time releases them."""
         self.shown: dict[str, Shown] = {}
         self.counters = {"states": 0, "coalesced": 0}
 
@@ -136,6 +141,8 @@ class Board:
         known = self.shown.get(view.name)
         properties = {each.name: each for each in view.properties}
         shown = Shown(view, who, properties, publish_head(self._topics.state(view.name), self._version), view.online)
+        if self.discovery is not None:
+            shown.components = self.discovery.platforms(view, who)
         shown.fragments = {name: fragment(name, None, each) for name, each in properties.items()}
         for name, sample in view.samples.items():
             shown.fragments[name] = fragment(name, sample.value, properties.get(name))
@@ -146,10 +153,12 @@ class Board:
         if known is not None and known.who != who:  # another device has the name now
             self._empty_discovery(known.who.object_id)
         elif known is not None:
-            before = known.gone | {name: platform(known.view, each) for name, each in known.properties.items()}
-            shown.gone = {name: each for name, each in list(before.items())[-MAX_GONE:] if name not in properties}
-            now = {name: platform(view, each) for name, each in properties.items()}
-            shown.replaced = {name: each for name, each in before.items() if now.get(name, each) != each}
+            before = known.gone | known.components
+            shown.gone = {name: each for name, each in list(before.items())[-MAX_GONE:] if name not in shown.components}
+            stays = {name for name, each in shown.components.items() if before.get(name) == each} - {LAST_SEEN}
+            lost = {name: each for name, each in before.items() if shown.components.get(name) != each}
+            if not stays or any(name in shown.components for name in lost):
+                shown.lost = lost
         self.shown[view.name] = shown
         parts = Part.STATE | Part.AVAILABILITY
         if (
@@ -168,11 +177,11 @@ class Board:
         shown = self.shown.pop(name, None)
         self._held.discard(name)
         self._due.pop(name, None)
-        for topic in (self._topics.availability(name), self._topics.state(name)):
-            self._emptied[topic] = None
         if shown is not None and not object_id:
             object_id = shown.who.object_id
-        self._empty_discovery(object_id)
+        self._empty_discovery(object_id)  # first: whoever it is for reads the other two
+        for topic in (self._topics.availability(name), self._topics.state(name)):
+            self._emptied[topic] = None
         self.flush()
 
     def _empty_discovery(self, object_id: str) -> None:
@@ -263,11 +272,14 @@ class Board:
         discovery = self.discovery
         if Part.DISCOVERY in parts and discovery is not None and shown.announced and name not in self._held:
             topic = discovery.topic(shown.who.object_id)
-            if shown.replaced:
-                if not self._publish(topic, discovery.without(shown.who, shown.replaced), None):
+            if shown.lost:
+                # A device that loses its last entity is removed, and its discovery emptied by Home Assistant itself.
+                if not self._publish(topic, discovery.without(shown.who, shown.lost), None):
                     return False
-                shown.replaced = {}
-            if not self._publish(topic, discovery.device(shown.view, shown.who, shown.gone), name):
+                shown.lost = {}
+                self.replaced.add(name)
+                self.hold(name)
+            elif not self._publish(topic, discovery.device(shown.view, shown.who, shown.gone), name):
                 return False
         if Part.AVAILABILITY in parts and shown.online is not None:
             word = b"online" if shown.online else b"offline"

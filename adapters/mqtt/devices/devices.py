@@ -274,6 +274,8 @@ class Devices:
             self._news.flush()
         if self._migration is not None and self._migration.published(token, code):
             self._keep_names()
+        if self._board.replaced:
+            self._later(SETTLED, self._replace)
         name = self._board.published(token)
         if name is not None and code < faults.REFUSED:
             if not self._retain:
@@ -294,6 +296,12 @@ class Devices:
         """Home Assistant takes a moment from a device's discovery to its subscription to the state."""
         names, self._discovered = self._discovered, set()
         self._board.again(names & self._board.shown.keys(), Part.STATE)
+
+    def _replace(self) -> None:
+        """Home Assistant has taken away what devices have lost."""
+        names, self._board.replaced = self._board.replaced, set()
+        for name in names:
+            self._board.release(name)
 
     # What comes from clients
 
@@ -440,7 +448,7 @@ class Devices:
             self._migration.adopt(view)
         who = Identity(identity.of_device(self._gateway, view.address), self._names.former.get(view.address.claim, ""))
         if self._migration is not None:
-            self._migration.seen(view, who)
+            self._migration.seen(view)
         self._board.show(view, who)
 
     def _forget(self, name: str, object_id: str = "") -> None:

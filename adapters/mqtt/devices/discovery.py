@@ -31,7 +31,7 @@ _FACTS: Final = {
     "hw_version": "hw",
 }
 _STATE: Final = "{{ value_json.state }}"
-_LAST_SEEN: Final = "last_seen"
+LAST_SEEN: Final = "last_seen"
 _NOTHING: Final[Mapping[str, str]] = MappingProxyType({})
 
 
@@ -60,10 +60,11 @@ class Discovery:
             facts["sn"] = serial
         main = _main(view)
         components: dict[str, Any] = {name: {"p": each} for name, each in gone.items()}
-        for each in view.properties:
-            components[each.name] = self._component(view, each, who, each is main)
-        if _LAST_SEEN not in components:
-            components[_LAST_SEEN] = self._last_seen(view, who)
+        for name, (kind, each) in _components(view, who).items():
+            if each is None:
+                components[name] = self._last_seen(view, who)
+            else:
+                components[name] = self._component(view, each, who, kind, each is main and name == each.name)
         return self._message(
             {
                 "dev": {"ids": who.identifiers, "name": view.name, **facts, "via_device": self._own},
@@ -72,6 +73,10 @@ class Discovery:
                 "avty_mode": "all",
             }
         )
+
+    def platforms(self, view: DeviceView, who: Identity) -> dict[str, str]:
+        """The components of a device, each with its platform."""
+        return {name: kind for name, (kind, _) in _components(view, who).items()}
 
     def without(self, who: Identity, platforms: Mapping[str, str]) -> bytes:
         """A config that takes these components (with their platforms) of a device away and leaves the others."""
@@ -124,9 +129,8 @@ class Discovery:
     def _message(self, config: dict[str, Any]) -> bytes:
         return json.dumps({**config, "o": self._origin}, separators=(",", ":")).encode()
 
-    def _component(self, view: DeviceView, each: Property, who: Identity, main: bool) -> dict[str, Any]:
+    def _component(self, view: DeviceView, each: Property, who: Identity, kind: str, main: bool) -> dict[str, Any]:
         writable = _writable(view, each)
-        kind = platform(view, each)
         component: dict[str, Any] = {
             "p": kind,
             "uniq_id": who.unique_id(each.name),
@@ -158,7 +162,7 @@ class Discovery:
 
     def _last_seen(self, view: DeviceView, who: Identity) -> dict[str, Any]:
         return {
-            "p": "sensor", "uniq_id": who.unique_id(_LAST_SEEN), "name": "Last seen", "dev_cla": "timestamp",
+            "p": "sensor", "uniq_id": who.unique_id(LAST_SEEN), "name": "Last seen", "dev_cla": "timestamp",
             "ent_cat": "diagnostic", "en": False, "val_tpl": "{{ value_json.last_seen | default(None) }}",
             "avty": [{"t": self._topics.bridge_state, "val_tpl": _STATE}],
         }  # fmt: skip
@@ -170,7 +174,20 @@ class Discovery:
         ]
 
 
-def platform(view: DeviceView, each: Property) -> str:
+def _components(view: DeviceView, who: Identity) -> dict[str, tuple[str, Property | None]]:
+    """The components of a device: their platforms, and the properties behind them."""
+    found: dict[str, tuple[str, Property | None]] = {}
+    for each in view.properties:
+        kind = _platform(view, each)
+        found[each.name] = kind, each
+        if who.former and kind == "light":
+            # Version 0.1.0 told a switch, which has a history, and automations that name it.
+            found[f"{each.name}_as_switch"] = "switch", each
+    found.setdefault(LAST_SEEN, ("sensor", None))
+    return found
+
+
+def _platform(view: DeviceView, each: Property) -> str:
     """The platform of Home Assistant's that a property of a device is."""
     writable = _writable(view, each)
     if each.kind is ValueKind.BOOLEAN:
@@ -188,7 +205,7 @@ def _writable(view: DeviceView, each: Property) -> bool:
 
 def _main(view: DeviceView) -> Property | None:
     """What the device is there for: the only thing that it switches, or else the only yes or no that it tells."""
-    switched = [each for each in view.properties if platform(view, each) in ("light", "switch")]
+    switched = [each for each in view.properties if _platform(view, each) in ("light", "switch")]
     told = [each for each in view.properties if each.kind is ValueKind.BOOLEAN and each.device_class not in _DIAGNOSTIC]
     found = switched or told
     return found[0] if len(found) == 1 else None

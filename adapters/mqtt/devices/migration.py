@@ -19,13 +19,12 @@ from typing import Final
 
 from adapters.mqtt.devices import identity
 from adapters.mqtt.devices.board import Board
-from adapters.mqtt.devices.discovery import LET_GO, Discovery, platform
-from adapters.mqtt.devices.identity import Identity
+from adapters.mqtt.devices.discovery import LET_GO, Discovery
 from adapters.mqtt.devices.names import Names
 from carriage.mqtt.client import MqttClient
 from carriage.mqtt.options import Token
 from gateway.api.errors import TransportError
-from gateway.api.model import DeviceView, ValueKind
+from gateway.api.model import DeviceView
 
 PAUSE: Final = 2.0
 """Seconds in which Home Assistant has let go of the entities of a device."""
@@ -47,7 +46,7 @@ class Migration:
     def connected(self, client: MqttClient) -> None:
         self._client = client
         for shown in list(self._board.shown.values()):
-            self.seen(shown.view, shown.who)
+            self.seen(shown.view)
         for name in self._gone:
             self._clear(name)
 
@@ -66,7 +65,7 @@ class Migration:
             if former not in names.former.values():
                 names.former[view.address.claim] = former
 
-    def seen(self, view: DeviceView, who: Identity) -> None:
+    def seen(self, view: DeviceView) -> None:
         """A device is shown."""
         name = view.name
         if name not in self._names.first or name in self._under_way:
@@ -74,17 +73,8 @@ class Migration:
         self._board.hold(name)
         if self._client is None:
             return
-        topic = self._topic(name)
-        # A platform is part of an entity: what was a switch can't be kept as a light.
-        lost = {
-            each.name: "switch"
-            for each in view.properties
-            if each.kind is ValueKind.BOOLEAN and platform(view, each) == "light"
-        }
         try:
-            if lost:
-                self._client.publish(topic, self._discovery.without(who, lost), qos=1)
-            self._client.publish(topic, LET_GO, qos=1)
+            self._client.publish(self._topic(name), LET_GO, qos=1)
         except TransportError:
             return  # there is no room now: with the next connection
         self._under_way[name] = asyncio.get_running_loop().call_later(PAUSE, self._announce, name)

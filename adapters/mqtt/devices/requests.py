@@ -8,15 +8,16 @@ from __future__ import annotations
 
 import asyncio
 import json
+import math
 from collections.abc import Callable, Mapping
 from typing import Any, Final
 
 from adapters.mqtt.devices.topics import HomeSpace, Request
-from adapters.mqtt.devices.values import read_transaction
+from adapters.mqtt.devices.values import json_of, read_transaction
 from carriage.mqtt.messages import read_object
 from carriage.mqtt.options import Message
 from gateway.api.errors import PeerError
-from gateway.api.model import DeviceView, Peer
+from gateway.api.model import DeviceView, Peer, Scalar
 from gateway.api.ports import AdapterContext
 
 MAX_AT_ONCE: Final = 8
@@ -87,6 +88,9 @@ class Requests:
 
 
 async def _permit_join(values: dict[str, Any], context: AdapterContext, source: Peer) -> Mapping[str, Any]:
+    if not values:
+        status = await context.administer(source, "status", {})
+        return {"time": math.ceil(status["joining"])}
     seconds = values.pop("time", None)
     if seconds is None and isinstance(values.get("value"), bool):  # how zigbee2mqtt 1 asks
         seconds = DEFAULT_JOIN if values.pop("value") else 0
@@ -96,12 +100,56 @@ async def _permit_join(values: dict[str, Any], context: AdapterContext, source: 
     return {"time": seconds}
 
 
-async def _devices(values: dict[str, Any], context: AdapterContext, source: Peer) -> Mapping[str, Any]:
-    return {"devices": [_device(view) for view in context.devices(source)]}
-
-
 async def _health_check(values: dict[str, Any], context: AdapterContext, source: Peer) -> Mapping[str, Any]:
-    return {"healthy": True}
+    return {"healthy": context.gateway().healthy}  # what is wrong is for administrators
+
+
+async def _status(values: dict[str, Any], context: AdapterContext, source: Peer) -> Mapping[str, Any]:
+    return await context.administer(source, "status", {})
+
+
+async def _sessions(values: dict[str, Any], context: AdapterContext, source: Peer) -> Mapping[str, Any]:
+    return await context.administer(source, "sessions", {})
+
+
+async def _rename(values: dict[str, Any], context: AdapterContext, source: Peer) -> Mapping[str, Any]:
+    """``from`` may be the address of a device without a name, which then gets one: what zigbee2mqtt calls renaming."""
+    old, new, groups = values.pop("from", None), values.pop("to", None), values.pop("groups", None)
+    values.pop("homeassistant_rename", None)  # its ids don't depend on names
+    if not isinstance(old, str) or not isinstance(new, str) or values:
+        raise PeerError("expected from (a name or an address) and to (a name)")
+    known = await context.administer(source, "devices", {})
+    found = next((each for each in known["devices"] if _is(each, old)), None)
+    if found is not None and not found.get("name"):
+        named: dict[str, Any] = {"eui64": found["address"], "name": new}
+        answer = await context.administer(source, "name-device", named | ({} if groups is None else {"groups": groups}))
+    elif groups is not None:
+        raise PeerError("groups are expected with the first name of a device only")
+    else:
+        answer = await context.administer(source, "rename-device", {"from": old, "to": new})
+    return {"from": old, "to": answer["name"], "groups": answer["groups"]}
+
+
+async def _remove(values: dict[str, Any], context: AdapterContext, source: Peer) -> Mapping[str, Any]:
+    asked, force = values.pop("id", None), values.pop("force", False)
+    if not isinstance(asked, str) or not isinstance(force, bool) or values:
+        raise PeerError("expected id (a name or an address), and force: true or false")
+    answer = await context.administer(source, "remove-device", {"device": asked, "force": force})
+    return {"id": asked, "force": force, "left": bool(answer.get("left"))}
+
+
+async def _devices(values: dict[str, Any], context: AdapterContext, source: Peer) -> Mapping[str, Any]:
+    """What the policy lets the broker use; an administrator gets all there are, and what the radio knows of each."""
+    seen = {view.name: _device(view) for view in context.devices(source)}
+    if context.may_administer(source):
+        try:
+            answer = await context.administer(source, "devices", {})
+        except PeerError:  # over its rate, say: then as anybody else
+            return {"devices": list(seen.values())}
+        for found in answer["devices"]:
+            told = _told(found)
+            seen[told["friendly_name"]] = seen.get(found.get("name") or "", {}) | told
+    return {"devices": list(seen.values())}
 
 
 async def _restart(values: dict[str, Any], context: AdapterContext, source: Peer) -> Mapping[str, Any]:
@@ -120,12 +168,53 @@ def _device(view: DeviceView) -> dict[str, Any]:
             each.name: {"type": each.kind.value, "unit": each.unit, "writable": each.writable}
             for each in view.properties
         },
+        "state": {
+            each.name: _word(sample.value, each.writable)
+            for each in view.properties
+            if (sample := view.samples.get(each.name)) is not None
+        },
     }
+
+
+def _told(found: Mapping[str, Any]) -> dict[str, Any]:
+    """A device as the administrator's list has it, in the words of zigbee2mqtt."""
+    eui64 = str(found.get("identity", "")).startswith("eui64:")
+    address = "0x" + str(found.get("address")).replace(":", "") if eui64 else found.get("address")
+    return {
+        "friendly_name": found.get("name") or address,
+        "ieee_address": address,
+        "named": bool(found.get("name")),
+        "model_id": found.get("model") or None,
+        "manufacturer": found.get("manufacturer") or None,
+        "interviewing": bool(found.get("interviewing")),
+        "interview_completed": found.get("interviewed", True) and not found.get("interviewing"),
+        "linkquality": found.get("lqi"),
+        "last_seen": found.get("last_seen"),
+        "state": {
+            each["name"]: _word(each["value"], bool(each.get("writable")))
+            for each in found.get("properties", ())
+            if "value" in each
+        },
+    }
+
+
+def _word(value: Scalar | None, writable: bool) -> Any:
+    """A value as the device's state topic has it."""
+    return json.loads(json_of(value, writable))
+
+
+def _is(device: Mapping[str, Any], asked: str) -> bool:
+    plain = asked.lower().removeprefix("0x").replace(":", "")
+    return asked == device.get("name") or plain == str(device.get("address")).lower().replace(":", "")
 
 
 _COMMANDS: Final = {
     "permit_join": _permit_join,
     "devices": _devices,
+    "device/rename": _rename,
+    "device/remove": _remove,
+    "status": _status,
+    "sessions": _sessions,
     "health_check": _health_check,
     "restart": _restart,
 }

@@ -9,7 +9,7 @@ With ``base`` one or more levels and ``name`` a device's name in the policy::
     {base}/{name}/answer, answer/...     gateway: what became of a set or get
     {base}/bridge/state                  gateway: {"state":"online"} or offline, retained, its will
     {base}/bridge/info                   gateway: its version, and whether new devices may join, retained
-    {base}/bridge/request/{command}      ask the gateway itself
+    {base}/bridge/request/{command}      ask the gateway itself; also .../request/device/{command}
     {base}/bridge/response/{command}     gateway: its answer
 """
 
@@ -95,16 +95,21 @@ class HomeSpace:
     def filters(self) -> tuple[str, ...]:
         """What the gateway subscribes to."""
         start = f"{self._start}+/"
-        request = f"{self._start}{RESERVED_USER}/request/+"
-        return f"{start}set", f"{start}set/+", f"{start}get", f"{start}get/+", request
+        request = f"{self._start}{RESERVED_USER}/request/"
+        return f"{start}set", f"{start}set/+", f"{start}get", f"{start}get/+", f"{request}+", f"{request}device/+"
 
     def parse(self, name: str) -> Set | Get | Request:
         """What a message under ``filters`` wants. PeerError where its topic is none of them."""
         if len(name) > MAX_TOPIC or not name.startswith(self._start):
             raise PeerError("topic outside of our base")
         levels = name[len(self._start) :].split("/")
-        if levels[:2] == [RESERVED_USER, "request"] and len(levels) == 3 and valid_name(levels[2]):
-            return Request(levels[2])
+        if levels[:2] == [RESERVED_USER, "request"]:
+            command = levels[2:]
+            if not (len(command) == 1 or (len(command) == 2 and command[0] == "device")):
+                raise PeerError("topic of no known form")
+            if not all(map(valid_name, command)):
+                raise PeerError("topic of no known form")
+            return Request("/".join(command))
         if not 2 <= len(levels) <= 3 or not valid_device(levels[0]):
             raise PeerError("topic of no known form")
         kind = _VERBS.get(levels[1])

@@ -27,16 +27,19 @@ _WORDS: Final = {"on": True, "true": True, "off": False, "false": False}
 
 def fragment(name: str, value: Scalar | None, known: Property | None) -> bytes:
     """``"name":value`` as it stands in the JSON of a device's state."""
+    return f'"{name}":{json_of(value, known is not None and known.writable)}'.encode()
+
+
+def json_of(value: Scalar | None, writable: bool) -> str:
+    """A value as JSON; ``writable``: whether its property can be set."""
     if value is True or value is False:
-        yes, no = ('"ON"', '"OFF"') if known is not None and known.writable else ("true", "false")
-        text = yes if value else no
-    elif isinstance(value, str):
-        text = json.dumps(value)
-    elif value is None or not math.isfinite(value):  # JSON has no word for these
-        text = "null"
-    else:
-        text = repr(value)
-    return f'"{name}":{text}'.encode()
+        yes, no = ('"ON"', '"OFF"') if writable else ("true", "false")
+        return yes if value else no
+    if isinstance(value, str):
+        return json.dumps(value)
+    if value is None or not math.isfinite(value):  # JSON has no word for these
+        return "null"
+    return repr(value)
 
 
 @dataclass(frozen=True, slots=True)

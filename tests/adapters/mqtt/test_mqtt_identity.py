@@ -181,8 +181,9 @@ async def test_a_device_without_properties_is_none_of_home_assistants(home: Mqtt
     assert set(found[config_topic("sensor")]["cmps"]) == {"contact", "last_seen"}
 
 
-async def test_what_was_a_switch_and_is_a_sensor_now(home: MqttHome) -> None:
+async def test_what_was_a_switch_and_is_a_sensor_now(home: MqttHome, monkeypatch: pytest.MonkeyPatch) -> None:
     """A platform is part of an entity: the old one is taken away by name before the new one comes."""
+    monkeypatch.setattr("adapters.mqtt.devices.devices.SETTLED", 0.2)
     house = House(home.far)
     house.join("lamp", STATE, TEMPERATURE)
     await settled(home)
@@ -243,13 +244,17 @@ async def test_devices_of_version_0_1_move_once(old: Callable[..., Awaitable[tup
         await until(lambda: moved(home))
         said = [(each.topic, json.loads(each.payload or b"null")) for each in app.messages]
         of_lamp = [body for topic, body in said if topic in (LAMP, OLD_LAMP)]
-        # The old switch is taken away, since it is a light now; the rest is let go of and taken up under the same ids.
-        assert of_lamp[0]["cmps"] == {"state": {"p": "switch"}}
-        assert of_lamp[1] == {"migrate_discovery": True}
-        assert of_lamp[2]["dev"]["ids"] == [object_id("lamp"), "home_lamp"]
-        assert of_lamp[2]["cmps"]["temperature"]["uniq_id"] == "home_lamp_temperature"
-        assert of_lamp[3:] == [None]
-        assert [topic for topic, _ in said if topic in (LAMP, OLD_LAMP)] == [OLD_LAMP, OLD_LAMP, LAMP, OLD_LAMP]
+        # Its entities are let go of, and taken up under the same unique ids.
+        assert of_lamp[0] == {"migrate_discovery": True}
+        assert of_lamp[1]["dev"]["ids"] == [object_id("lamp"), "home_lamp"]
+        assert {name: (each["p"], each["uniq_id"]) for name, each in of_lamp[1]["cmps"].items()} == {
+            "state": ("light", "home_lamp_state"),
+            "state_as_switch": ("switch", "home_lamp_state"),  # which it was
+            "temperature": ("sensor", "home_lamp_temperature"),
+            "last_seen": ("sensor", "home_lamp_last_seen"),
+        }
+        assert of_lamp[2:] == [None]
+        assert [topic for topic, _ in said if topic in (LAMP, OLD_LAMP)] == [OLD_LAMP, LAMP, OLD_LAMP]
         found = await retained(home)
         assert {topic for topic in found if "home_" in topic or "attic" in topic} == set()
         assert {LAMP, config_topic("sensor"), "home/lamp", "home/sensor"} < set(found)

@@ -57,6 +57,9 @@ class Recorder:
     def heard(self, eui64: str, sleepy: bool) -> None:
         pass
 
+    def device_asked(self, eui64: str) -> None:
+        pass
+
     def device_joined(self, device: Known) -> None:
         self.joined.append(device)
 
@@ -121,11 +124,10 @@ async def test_after_forming_every_frame_is_handled_once(make_world: Make) -> No
     """
     world = await make_world(blank=True)
     events = Recorder()
-    probe = Coordinator(settings_of(world, database=world.tmp_path / "probe.db"), events)
-    (world.tmp_path / "probe.db").touch(0o600)
-    bare = await radio_module.start(probe._settings, probe, auto_form=True)
-    assert handlers(bare) == 2  # the fault
-    await radio_module.stop(bare)
+    async with radio_module.opened(settings_of(world), None) as bare:
+        await bare.form_network()
+        await bare.start_network()
+        assert handlers(bare) == 2  # the fault
 
     world.ncp.close()
     world.state.unlink()
@@ -619,10 +621,10 @@ async def test_forming_raises_no_watchdog_alarm(
     world = await make_world(blank=True)
     settings = settings_of(world, channel=15)
     (world.state_dir / "zigbee.db").touch(0o600)
-    forming = await radio_module.start(settings, Coordinator(settings, Recorder()), auto_form=True)
-    await radio_module.stop(forming)
+    async with radio_module.opened(settings, settings.database) as forming:
+        await forming.form_network()
+        assert forming._watchdog_task is None
     assert not [record for record in caplog.records if "atchdog" in record.getMessage()]
-    assert forming._watchdog_task is None
     radio = await Coordinator.start(settings, Recorder(), may_form=False)
     assert radio._app._watchdog_task is not None
     await radio.stop()

@@ -13,7 +13,10 @@ from typing import Any
 
 import pytest
 
+from adapters.zigbee.adapter import settings_of
+from adapters.zigbee.backups import in_database
 from adapters.zigbee.plugin import ZigbeePlugin
+from adapters.zigbee.radio import opened
 from gateway.api.errors import PeerError
 from gateway.api.model import Join
 from simulator.ezsp.codes import MfgTokenId
@@ -84,6 +87,7 @@ async def test_another_network_is_not_served_and_nothing_of_ours_changes(
     for command in ("`atls-gateway network adopt`", "`atls-gateway network restore`"):
         assert command in fault
     assert len(fault) <= 450
+    assert "the dongle holds another network (PAN" in fault
     assert store(world) == before
     del device
     # a blank dongle after that gets ours, not the foreign one
@@ -179,7 +183,7 @@ async def test_adopt_takes_the_dongles_network_and_it_can_be_undone(mixed_up: An
     answer = await maintain(world, "network-adopt", dongle=before["dongle"]["extended_pan_id"])
     (kept,) = answer["kept"]
     assert Path(kept).stat().st_mode & 0o777 == 0o600
-    assert answer["told"] == [f"kept our network and its devices in {kept}", "taking the dongle's network on"]
+    assert answer["told"] == [f"kept our network and its devices in {kept}", "taking the dongle's network on ..."]
     assert (await maintain(world, "network"))["same"]
     assert not (await maintain(world, "network-adopt"))["changed"], "a second time does nothing"
     async with world.gateway(form="never") as gateway:
@@ -229,6 +233,91 @@ async def test_restore_writes_ours_and_it_can_be_undone(
     await maintain(world, "network-restore")
     async with world.gateway(form="never") as gateway:
         assert network(gateway) == ours
+
+
+async def test_a_coordinator_backup_makes_a_gateway_without_state_go_on(make_world: Make) -> None:
+    world = await make_world()
+    async with world.gateway() as gateway:
+        ours = network(gateway)
+    backup = in_database(world.state_dir / "zigbee.db")
+    assert backup is not None
+    (world.tmp_path / "coordinator.json").write_text(json.dumps(backup.as_open_coordinator_json()))
+    for path in world.state_dir.iterdir():
+        path.unlink()
+    world = await swap(world, make_world, None, 3)
+    with pytest.raises(PeerError, match="no network is recorded here"):
+        await maintain(world, "network-restore")
+    with pytest.raises(PeerError, match="the dongle is blank"):
+        await maintain(world, "network-adopt")
+    answer = await maintain(world, "network-restore", **{"from": str(world.tmp_path / "coordinator.json")})
+    assert (answer["changed"], answer["ours"], answer["kept"]) == (True, True, [])
+    async with world.gateway(form="never") as gateway:
+        assert network(gateway) == ours
+
+
+async def test_a_network_that_an_older_gateway_gave_up_can_be_restored(make_world: Make, other: bytes) -> None:
+    """Up to 0.1.0 any dongle was taken over, and its network became the last backup beside ours."""
+    world = await make_world()
+    async with world.gateway() as gateway:
+        await gateway.join(await world.device(LAMP))
+        ours = network(gateway)
+    world = await swap(world, make_world, other, 2)
+    settings = settings_of(world.config(), world.state_dir)
+    async with opened(settings, settings.database) as app:
+        await app.backups.create_backup()
+    async with world.gateway(form="never") as gateway:
+        assert network(gateway) != ours  # nobody can know
+    found = await maintain(world, "network")
+    assert found["same"]
+    assert [each["pan_id"] for each in found["earlier"]] == [ours[0]]
+    with pytest.raises(PeerError, match="that `atls-gateway network show` lists"):
+        await maintain(world, "network-restore", network="00:11:22:33:44:55:66:77")
+    before = (world.state_dir / "zigbee.db").read_bytes()
+    await maintain(world, "network-restore", network=ours[1])
+    # killed before it was recorded: the dongle has it, the store does not know
+    (world.state_dir / "zigbee.db").write_bytes(before)
+    assert not (await maintain(world, "network"))["same"]
+    assert (await maintain(world, "network-restore", network=ours[1]))["changed"]
+    assert not (await maintain(world, "network-restore", network=ours[1]))["changed"]
+    async with world.gateway(form="never") as gateway:
+        assert network(gateway) == ours
+        assert await listed(gateway) == ["00:0d:6f:00:0b:5d:e3:b6"]
+
+
+async def test_a_dongle_that_is_pulled_while_it_is_written_is_written_again(mixed_up: Any) -> None:
+    world, ours = mixed_up
+    calls = iter(range(1000))
+
+    def tell(line: str) -> None:
+        if line.startswith("writing") and next(calls) == 0:
+            asyncio.get_running_loop().call_later(0.1, world.port.unplug)
+
+    plugin = ZigbeePlugin()
+    settings = (world.config(), world.tmp_path, world.state_dir, "network-restore", {}, tell)
+    with pytest.raises(PeerError) as raised:
+        await plugin.maintain(*settings)
+    assert str(raised.value).startswith(world.path)
+    (kept,) = (world.state_dir / "kept").iterdir()
+    world.port.plug()
+    assert (await plugin.maintain(*settings))["changed"]
+    assert kept in (world.state_dir / "kept").iterdir()
+    async with world.gateway(form="never") as gateway:
+        assert network(gateway) == ours
+        assert await listed(gateway) == ["00:0d:6f:00:0b:5d:e3:b6"]
+
+
+async def test_what_is_known_of_the_network_while_the_dongle_is_not_served(mixed_up: Any) -> None:
+    world, ours = mixed_up
+    async with world.gateway(wait=False) as gateway:
+        await gateway.until(lambda: gateway.context.states)
+        found = await gateway.adapter.command("network", {})
+        assert (found["ours"]["pan_id"], found["same"], found["fault"]) == (ours[0], False, "")
+        assert found["dongle"]["pan_id"] != ours[0]
+        world.port.unplug()
+        await gateway.until(lambda: "plugged in" in gateway.context.states[-1])
+        found = await gateway.adapter.command("network", {})
+        assert (found["ours"]["pan_id"], found["dongle"]) == (ours[0], None)
+        assert "plugged in" in found["fault"]
 
 
 async def test_a_copy_of_our_network_at_another_coordinator_is_told_and_keeps_its_devices_when_adopted(
@@ -291,6 +380,7 @@ async def test_what_can_not_be_done_changes_nothing(mixed_up: Any, tmp_path: Pat
     (tmp_path / "nonsense").write_text("{}")
     (tmp_path / "octets").write_bytes(b"\xff\xfe\x00")
     (tmp_path / "half").write_bytes(b"SQLite format 3\0" + bytes(100))
+    (tmp_path / "herdsman").write_text('{"metadata": {"source": "zigbee-herdsman@6.0.0"}}')
     empty = tmp_path / "empty.db"
     with closing(sqlite3.connect(empty)) as database:
         database.execute("CREATE TABLE a (b)")
@@ -298,6 +388,7 @@ async def test_what_can_not_be_done_changes_nothing(mixed_up: Any, tmp_path: Pat
         ({"from": str(tmp_path / "missing")}, "No such file"),
         ({"from": str(tmp_path / "nonsense")}, "expected a backup of a ZigBee network"),
         ({"from": str(tmp_path / "octets")}, "expected a backup of a ZigBee network"),
+        ({"from": str(tmp_path / "herdsman")}, "a backup of zigbee2mqtt is not taken"),
         ({"from": str(tmp_path / "half")}, "expected a database of zigpy's"),
         ({"from": str(empty)}, "there is no backup of a network in it"),
         ({"dongle": "00:11:22:33:44:55:66:77"}, "another network than a moment ago"),

@@ -6,9 +6,9 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from gateway.cli import devices_view, status_view
+from gateway.cli import devices_view, joining, status_view
 from gateway.cli.screen import Screen
-from gateway.engine.policy import Action
+from gateway.engine.policy import Action, PolicySet, Subject
 from gateway.runtime import policy_file
 from gateway.runtime.devices import listed
 
@@ -18,7 +18,9 @@ STATUS = {
     "name": "home",
     "pid": 7,
     "uptime": 3700.0,
-    "healthy": True,
+    "healthy": False,
+    "state": "degraded",
+    "why": ["zigbee: no dongle", "waiting for a restart: gateway.name"],
     "policy": {"rules": 4, "mode": "shadow"},
     "adapters": {
         "zigbee": {
@@ -52,10 +54,9 @@ SENSOR = {
 
 def test_status_tells_all_of_it():
     lines = list(status_view.lines(STATUS, PLAIN))
-    assert lines[0] == "home: healthy, pid 7, up 1 h 1 min, 2 sessions, 4 rules in mode shadow: nothing is enforced"
+    assert lines[0] == "home: degraded, pid 7, up 1 h 1 min, 2 sessions, 4 rules in mode shadow: nothing is enforced"
     text = "\n".join(lines)
-    assert "failed; the old config is in force: gateway.yaml:4: x: expected y" in text
-    assert "waiting for a restart: gateway.name" in text
+    assert lines[1:3] == ["  zigbee: no dongle", "  waiting for a restart: gateway.name"]
     assert ["zigbee", "faulty", "1", "min", "1", "s", "ago", "2", "3", "no", "dongle"] in [x.split() for x in lines]
     assert "the dongle is gone?forged" in text
     assert "\nzigbee:\n  link: down\n  up: no\n  counts: received 9\n" in text  # what is 0 is left out
@@ -65,7 +66,12 @@ def test_status_tells_all_of_it():
 
 
 def test_status_with_next_to_nothing_in_it():
-    assert next(status_view.lines({"name": "home"}, PLAIN)) == "home: behind its deadlines, 0 sessions"
+    assert next(status_view.lines({"name": "home"}, PLAIN)) == "home: degraded, 0 sessions"
+
+
+def test_the_one_line_for_monitoring():
+    assert status_view.verdict(STATUS) == "home: degraded: zigbee: no dongle; waiting for a restart: gateway.name"
+    assert status_view.verdict({"name": "home", "healthy": True, "why": []}) == "home: healthy"
 
 
 def test_no_sessions_and_no_devices_say_so():
@@ -98,19 +104,88 @@ def test_a_device_is_found_by_name_and_by_address_in_any_case():
     assert devices_view.matching(devices, "None") == []
 
 
-@pytest.mark.parametrize(("tunnels", "action"), [([], Action.READ), ([1], Action.OPEN)])
-def test_the_policy_lines_for_a_stranger_make_a_policy(tmp_path, tunnels, action):
-    device = SENSOR | {"name": None, "tunnel_endpoints": tunnels}
-    text = "\n".join(devices_view.device_lines(device, PLAIN))
-    assert text.endswith("\n".join(devices_view.policy_lines(device)))
-    lines = list(devices_view.policy_lines(device, "kitchen", "phone"))
-    lines.insert(1, "  phone: {link: coap, psk_identity: phone}")
+USERS = {"app": "user", "phone": "psk", "hub": "broker"}
+
+
+@pytest.mark.parametrize(
+    ("tunnels", "action", "users"), [([], Action.READ, ["hub", "phone"]), ([1], Action.OPEN, ["phone"])]
+)
+def test_the_policy_lines_for_strangers_make_a_policy(tmp_path, tunnels, action, users):
+    """Those of two devices can be pasted one behind the other: no name and no id comes twice."""
+    strangers = [
+        SENSOR | {"name": None, "tunnel_endpoints": tunnels, "address": eui64, "identity": f"eui64:{eui64}"}
+        for eui64 in (SENSOR["address"], "00:0d:6f:00:0b:5d:e3:c1")
+    ]
+    lines = [list(devices_view.policy_lines(stranger, USERS)) for stranger in strangers]
+    for stranger, own in zip(strangers, lines, strict=True):
+        text = "\n".join(devices_view.device_lines(stranger, PLAIN, (), USERS))
+        assert "\n".join(own) in text
+        assert "devices name" in text.splitlines()[-1]
+    at = lines[0].index("rules:")
+    subjects = [own[1] for own in lines] + [
+        "  phone: {link: coap, psk_identity: phone}",
+        "  hub: {link: mqtt, broker: b}",
+    ]
+    text = "\n".join(
+        ["layer: 1", "policy-version: 1", "subjects:", *subjects, "rules:", *lines[0][at + 1 :], *lines[1][at + 1 :]]
+    )
     path = tmp_path / "policy.yaml"
-    path.write_text("\n".join(["layer: 1", "policy-version: 1", *lines]) + "\n")
-    policy = policy_file.load(path, ("zigbee", "coap"))
-    assert policy.by_name["kitchen"].claim == SENSOR["identity"]
-    assert [rule.id for rule in policy.rules] == ["phone-kitchen"]
-    assert action in policy.rules[0].actions
+    path.write_text(text + "\n")
+    policy = policy_file.load(path, ("zigbee", "coap", "mqtt"))
+    names = [f"device-{stranger['address'].replace(':', '')[-8:]}" for stranger in strangers]
+    assert sorted(rule.id for rule in policy.rules) == sorted(f"{user}-{name}" for user in users for name in names)
+    assert all(action in rule.actions for rule in policy.rules)
+    assert policy.by_name[names[0]].claim == SENSOR["identity"]
+
+
+def test_a_device_without_a_name_is_shown_with_the_commands_that_name_it():
+    device = SENSOR | {"name": None}
+    one, two = ("\n".join(devices_view.device_lines(device, PLAIN, groups)) for groups in (["all"], ["all", "lights"]))
+    assert one.endswith(f"\n  atls-gateway devices name {SENSOR['address']} NAME\n  atls-gateway devices show NAME")
+    assert f"\n  atls-gateway devices name {SENSOR['address']} NAME --group lights\n" in two
+    assert "rules:" not in one + two
+
+
+def test_what_a_device_may_do_once_it_has_its_name():
+    rule = {"id": "use", "effect": "permit", "actions": ["read", "write"], "from": ["phone"], "to": ["attic"]}
+    night = {"id": "night", "effect": "deny", "actions": ["write"], "from": ["phone"], "to": ["attic"]}
+    answer = {"name": "attic", "address": "aa", "groups": ["a", "b"], "rules": [rule, night]}
+    assert list(devices_view.named_lines(answer, PLAIN, runs=True)) == [
+        "aa is attic in the groups a, b",
+        "  phone may read, write: attic (rule use)",
+        "  phone may not write: attic (rule night)",
+    ]
+    assert list(devices_view.named_lines(answer | {"groups": [], "rules": []}, PLAIN, runs=False)) == [
+        "aa is attic",
+        "  no rule permits anything with it: nobody can see or reach it",
+        "The gateway isn't running: it's in force when it starts.",
+    ]
+
+
+def test_who_joins_is_told_step_by_step_and_once():
+    seen = {"00": "is old"}
+    steps = [
+        ([{"address": "01", "interviewing": True, "interviewed": False}], ["01 joined, asking what it is"]),
+        ([{"address": "01", "interviewing": True, "interviewed": False}], []),
+        (
+            [{"address": "01", "interviewed": True, "model": "L1", "manufacturer": "ACME"}],
+            ["01 is L1 of ACME", "  to name it: atls-gateway devices name 01 NAME"],
+        ),
+        (
+            [{"address": "01", "name": "attic", "interviewed": True, "model": "L1", "manufacturer": "ACME"}],
+            ["01 is L1 of ACME, named attic"],
+        ),
+        (
+            [{"address": "02", "interviewed": False}],
+            ["02 joined", "02 did not say what it is: asked again when it is heard"],
+        ),
+    ]
+    for devices, told in steps:
+        assert list(joining.news(devices, seen, ["devices"])) == told
+
+
+def test_the_names_of_a_policy_in_the_daemons_list():
+    policy = PolicySet(subjects=(Subject("kitchen", "zigbee", SENSOR["identity"]),))
     answer = {"devices": [{"eui64": SENSOR["address"], "model": "TH-1"}, {"eui64": "00:00:00:00:00:00:00:01"}]}
     assert [(one["name"], one["identity"]) for one in listed({"zigbee": answer}, policy)] == [
         ("kitchen", SENSOR["identity"]),

@@ -25,6 +25,29 @@ def test_a_line_says_what_was_decided_about_which_envelope(caplog):
     assert caplog.messages == [f"refused: denied envelope=7 session={'ab' * 16} subject=phone rule=default"]
 
 
+def test_a_refusal_names_all_that_the_missing_rule_would(caplog):
+    entry = Audit("refused", Reason.DENIED, "default", subject="cloud", action="open", resource="lamp\n" + "x" * 100)
+    AuditLog().record(entry, now=0.0)
+    shown = "lamp?" + "x" * 58 + "\u2026"
+    assert caplog.messages == [f"refused: denied subject=cloud action=open resource={shown} rule=default"]
+
+
+@pytest.mark.parametrize(
+    ("kind", "reason", "level"),
+    [
+        ("dropped", Reason.CLOSED, "INFO"),
+        ("closed", Reason.CLOSED, "INFO"),
+        ("refused", Reason.CLOSED, "INFO"),
+        ("refused", Reason.UNKNOWN, "INFO"),
+        ("dropped", Reason.UNREACHABLE, "WARNING"),
+        ("refused", Reason.DENIED, "WARNING"),
+    ],
+)
+def test_an_orderly_end_is_no_warning(caplog, kind, reason, level):
+    AuditLog().record(Audit(kind, reason, subject="phone"), now=0.0)
+    assert [record.levelname for record in caplog.records] == [level]
+
+
 def test_text_of_a_peer_can_not_forge_a_line(caplog):
     AuditLog().record(REFUSED._replace(subject="eve\nrefused: nothing\x1b[2J" + "x" * 500), now=0.0)
     assert len(caplog.messages) == 1

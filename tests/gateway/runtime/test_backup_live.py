@@ -8,6 +8,8 @@ import signal
 
 import pytest
 
+from gateway.runtime.identity import VERSION
+
 SLEEPS = "  right:\n    folder: right\n    sleepy: true\n    settle: false\n"
 USES = """\
   - {id: phone-uses, effect: permit, subject: phone, resource: lamp, action: [read, observe, write]}
@@ -55,7 +57,7 @@ def test_after_a_restore_nothing_of_then_goes_on_and_both_ends_are_told(asleep):
     lamp, phone = home.peer("left", "lamp"), home.peer("right", "phone")
     daemon = home.start()
     daemon.told("READY=1")
-    assert "atls-gateway " in daemon.log.splitlines()[0], "the first line tells the version"
+    assert daemon.log.splitlines()[0].endswith(f" atls-gateway {VERSION}")
     lamp.say("join")
     session = asked(lamp, "open", to="app", nonce="01")["session"]
     assert heard_of(phone, session)["kind"] == "Open"

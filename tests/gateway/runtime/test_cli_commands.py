@@ -39,7 +39,7 @@ def test_listing_devices_and_sessions_and_letting_devices_join(home):
     assert home.cli("devices", "show", "lamp", *here).stdout.startswith("lamp: ")
     assert json.loads(home.cli("devices", "--json", "show", "lamp", *here).stdout)["identity"] == "user:lamp"
     stranger = home.cli("devices", *here, "show", "stranger").stdout
-    assert '  DEVICE: {link: left, user: "stranger"}\n' in stranger
+    assert '  device-stranger: {link: left, user: "stranger"}\n' in stranger
     nobody = home.cli("devices", "show", "nobody", *here)
     assert (nobody.returncode, nobody.stderr.split(":")[0]) == (1, "nobody")
 
@@ -124,7 +124,7 @@ def test_help_teaches_by_example_and_tells_the_exit_codes(words):
 
 def test_every_command_has_json_but_those_that_run_or_group():
     without = {words for words, c in commands(main) if "as_json" not in {p.name for p in c.params}}
-    assert without == {("run",), ("config",)}
+    assert without == {("run",), ("config",), ("clients",)}
 
 
 def test_the_version(home):

@@ -154,7 +154,7 @@ def test_a_hangup_puts_a_good_policy_in_force_and_keeps_the_old_one_instead_of_a
     daemon.signal(signal.SIGHUP)
     assert "MONOTONIC_USEC=" in daemon.told("RELOADING=1")
     daemon.told("READY=1")
-    assert f"not reloaded: {home.policy}:10: rules.0.effect: expected 'permit' or 'deny'" in daemon.log
+    assert f"not reloaded: {home.policy}:10: rules.lamp-out.effect: expected 'permit' or 'deny'" in daemon.log
     lamp.say("targets")
     assert lamp.hear() == {"targets": ["app", "phone"]}
 

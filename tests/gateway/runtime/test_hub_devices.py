@@ -305,9 +305,9 @@ async def test_nobody_else_administers(bench: Bench, caplog: pytest.LogCaptureFi
     await bench.turns()
     assert not bench.radio.asked.is_set()
     assert [record.getMessage() for record in caplog.records][:3] == [
-        "refused: denied subject=user:other rule=default command=permit-join",
-        "refused: denied subject=user:other rule=default",
-        "refused: denied subject=o rule=default command=permit-join",
+        "refused: denied subject=user:other action=admin resource=gateway rule=default command=permit-join",
+        "refused: denied subject=user:other action=admin resource=gateway rule=default",
+        "refused: denied subject=o action=admin resource=gateway rule=default command=permit-join",
     ]
 
 

@@ -101,7 +101,8 @@ def test_what_can_change_does_and_the_rest_is_named(home):
     phone.say("unit", session=session, n=0, payload="16fefd")  # the session is still there, and the limit holds
     assert phone.hear() == {"refused": "too-large"}
     status = home.cli("status", *HERE).stdout
-    assert "changed, but waiting for a restart: gateway.name" in status
+    assert status.startswith("home: degraded, ")
+    assert "\n  waiting for a restart: gateway.name\n" in status
     states = json.loads(home.cli("status", "--json", *HERE).stdout)["adapters"]
     assert {scheme: state["starts"] for scheme, state in states.items()} == {"left": 2, "right": 1}
     assert home.cli("reload", *HERE).stdout.splitlines()[1].split() == ["gateway.name", "needs", "a", "restart"]

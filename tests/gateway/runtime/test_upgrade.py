@@ -18,6 +18,7 @@ from contextlib import closing
 
 import pytest
 
+from gateway.runtime.identity import VERSION
 from tests.gateway.runtime.conftest import PATIENCE, ROOT
 
 LEFT_BEHIND = ROOT / "tests" / "data" / "upgrade-0.1.0"
@@ -121,8 +122,14 @@ def test_sessions_units_commands_and_values_are_taken_up(upgraded):
         assert (found["session"], found["duplicate"]) == (known, True)
     assert not lamp.asks("open", to="app", nonce="07")["duplicate"]
 
+    kept = home.folder / "state" / f"before-{VERSION}"
+    assert (kept / "store.db").read_bytes() == (LEFT_BEHIND / "store.db").read_bytes(), "the way back"
+    assert kept.stat().st_mode & 0o777 == 0o700
+
     daemon.signal(signal.SIGTERM)
     assert daemon.ended() == 0
+    at = kept.stat().st_mtime_ns
     again = home.start()
     again.told("READY=1")
     assert sessions.keys() < {each["session"] for each in asked(home, "sessions")["sessions"]}
+    assert kept.stat().st_mtime_ns == at

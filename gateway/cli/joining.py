@@ -1,0 +1,81 @@
+"""What ``permit-join`` shows while the network is open: the time that is left, who came, and what they are."""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from typing import Any
+
+import click
+
+from gateway.cli.screen import Screen, shown, span
+
+Ask = Callable[[str, Mapping[str, Any]], Mapping[str, Any]]
+
+PAUSE = 1.0
+"""Seconds between two looks."""
+_Seen = dict[str, str]
+"""What was said last of each device, by address."""
+
+
+def watch(ask: Ask, known: Iterable[Mapping[str, Any]], to: Screen, *, pause: float = PAUSE) -> None:
+    """Show news until the network is closed. Ctrl-C closes it."""
+    click.echo("Switch the new device on, or reset it. Ctrl-C closes the network.")
+    seen: _Seen = {str(device.get("address")): _what(device) for device in known}
+    try:
+        while True:
+            left = ask("status", {}).get("joining", 0)
+            answer = ask("devices", {})
+            for line in news(answer["devices"], seen, answer.get("assignable", ())):
+                _line(line)
+            if not left:
+                break
+            _countdown(f"open for {span(left)}", to)
+            time.sleep(pause)
+    except KeyboardInterrupt:
+        ask("permit-join", {"seconds": 0})
+        _line("closed")
+        return
+    waiting = sum(1 for what in seen.values() if what == _ASKED)
+    _line(f"closed; {waiting} still say what they are: atls-gateway devices" if waiting else "closed")
+
+
+_ASKED = "joined, asking what it is"
+_SILENT = "did not say what it is: asked again when it is heard"
+
+
+def news(devices: Iterable[Mapping[str, Any]], seen: _Seen, assignable: Sequence[str]) -> Iterator[str]:
+    """A line for each device that is new, or of which more is known now. ``seen`` is what was said; kept up to date."""
+    for device in devices:
+        address, what = str(device.get("address")), _what(device)
+        if seen.get(address) == what:
+            continue
+        if address not in seen and what != _ASKED:
+            yield f"{address} joined"
+        seen[address] = what
+        yield f"{address} {what}"
+        if not device.get("name") and device.get("interviewed"):
+            group = f" --group {assignable[0]}" if len(assignable) > 1 else ""
+            command = f"name {address} NAME{group}" if assignable else f"show {address}"
+            yield f"  to name it: atls-gateway devices {command}"
+
+
+def _what(device: Mapping[str, Any]) -> str:
+    if device.get("interviewing"):
+        return _ASKED
+    if device.get("interviewed") is False:
+        return _SILENT
+    model, maker = device.get("model") or "a device without a model", device.get("manufacturer")
+    name = f", named {device['name']}" if device.get("name") else ""
+    return f"is {shown(model)} of {shown(maker)}{name}" if maker else f"is {shown(model)}{name}"
+
+
+def _line(text: str) -> None:
+    click.echo(f"\r\x1b[K{text}")
+
+
+def _countdown(text: str, to: Screen) -> None:
+    """In the place of the last one."""
+    sys.stdout.write(f"\r\x1b[K{to.style(text, dim=True)}")
+    sys.stdout.flush()

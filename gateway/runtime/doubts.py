@@ -1,0 +1,136 @@
+"""What is right in form and can't work nevertheless: rules that never apply, names that nobody proves, odd folders.
+
+None of it stops anybody: ``check-config`` prints it behind "good", the daemon logs it once and ``status`` has it. What
+an adapter's own table makes impossible is its own word: an adapter may have a method ``doubts(facts)``
+(``gateway.api.ports.Adapter``).
+"""
+
+from __future__ import annotations
+
+import os
+import stat
+from collections.abc import Callable, Iterable, Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from gateway.api.errors import ConfigError
+from gateway.api.facts import PolicyFacts
+from gateway.engine.policy import (
+    ADMIN_ACTIONS,
+    DEVICE_ACTIONS,
+    DEVICE_LINKS,
+    GROUP,
+    Action,
+    Direction,
+    Effect,
+    Parties,
+    PolicySet,
+    Rule,
+    Subject,
+)
+from gateway.runtime import mistakes
+
+if TYPE_CHECKING:
+    from gateway.runtime.settings import Settings
+
+WARNING = "warning: "
+_NO_DEVICES = frozenset({"coap", "mqtt"})
+"""Adapters whose peers are nothing that the gateway could read or set."""
+_USER, _BROKER = "user:", "broker:"
+_DTLS13 = frozenset({"tls1.3", "dtls1.3"})
+
+
+def every(found: Settings) -> list[ConfigError]:
+    """All doubts about a config and what it names, each at its place, for who is about to run it."""
+    state = (found.source.mistake(("gateway", "state_dir"), WARNING + text) for text in _folder(found.state_dir))
+    return [*state, *standing(found), *of_adapters(found)]
+
+
+def standing(found: Settings) -> list[ConfigError]:
+    """Those that stay as long as the files do."""
+    policy, source = found.policy, found.rules.source
+    parties = {rule.id: parties for rule, parties in policy.ordered}
+    told = [
+        source.mistake(("rules", index), f"{WARNING}this rule never applies: {why}")
+        for index, rule in enumerate(policy.rules)
+        if (why := _why_never(rule, parties[rule.id], policy))
+    ]
+    return [*found.doubts, *told]
+
+
+def of_adapters(found: Settings) -> Iterator[ConfigError]:
+    """Those of the adapters, as things are now."""
+    for scheme, prepared in found.adapters.items():
+        ask: Callable[[PolicyFacts], Iterable[tuple[str, str]]] | None = getattr(prepared.first, "doubts", None)
+        if ask is None:
+            continue
+        claims = {subject.name: subject.claim for subject in found.policy.subjects if subject.link == scheme}
+        for key, text in ask(PolicyFacts(claims, found.policy.aliases)):
+            yield mistakes.relocated(ConfigError(key, WARNING + text), found.source, ("adapters", scheme))
+
+
+def _folder(path: Path) -> Iterator[str]:
+    """Why the state folder can't be made or used by the user who asks."""
+    if not path.exists():
+        above = next((each for each in path.parents if each.exists()), Path("/"))
+        if not (above.is_dir() and os.access(above, os.W_OK | os.X_OK)):
+            yield f"{path} isn't there, and this user can't make it in {above}"
+    elif not path.is_dir():
+        yield f"{path} is no folder"
+    elif not os.access(path, os.W_OK | os.X_OK):
+        yield f"this user can't write to {path}"
+    elif stat.S_IMODE(path.stat().st_mode) & 0o077:
+        yield f"{path} is open to others, so no gateway will start; fix it with: chmod 700 {path}"
+
+
+def _why_never(rule: Rule, parties: Parties, policy: PolicySet) -> str:
+    """Why a rule can't apply to anything; empty if it can."""
+    for names, resolved in ((rule.subjects, parties.subjects), (rule.resources, parties.resources)):
+        if not resolved and not _to_be_filled(names, policy):
+            return f"{', '.join(names)} is nobody"
+    subjects = [policy.by_name[name] for name in parties.subjects if name in policy.by_name]
+    resources = [policy.by_name[name] for name in parties.resources if name in policy.by_name]
+    if rule.actions <= ADMIN_ACTIONS:
+        return _never_over_mqtt(subjects)
+    if not (subjects and resources):
+        return ""  # a group that devices may still come into
+    if rule.actions <= DEVICE_ACTIONS:
+        if all(resource.link in _NO_DEVICES for resource in resources):
+            return "none of its resources is a device that the gateway reads or sets"
+        return _never_over_mqtt(subjects)
+    return _never_a_session(rule, subjects, resources) or _never_that_secure(rule, subjects, resources)
+
+
+def _to_be_filled(names: Iterable[str], policy: PolicySet) -> bool:
+    return any(name.removeprefix(GROUP) in policy.assignable for name in names if name.startswith(GROUP))
+
+
+def _never_over_mqtt(subjects: list[Subject]) -> str:
+    if subjects and all(subject.claim.startswith(_USER) for subject in subjects):
+        return "over MQTT devices and the gateway are for the subject {link: mqtt, broker: HOST}, not for users"
+    return ""
+
+
+def _never_a_session(rule: Rule, subjects: list[Subject], resources: list[Subject]) -> str:
+    for side in (subjects, resources):
+        if all(subject.claim.startswith(_BROKER) for subject in side):
+            return "a broker has no sessions; its users have, as {link: mqtt, user: NAME}"
+    if len({subject.name for subject in (*subjects, *resources)}) == 1:
+        return "both of its parties are the same"
+    either = Action.FORWARD in rule.actions
+    device = {
+        Direction.FROM_DEVICE: (*subjects, *(resources if either else ())),
+        Direction.TO_DEVICE: (*resources, *(subjects if either else ())),
+        Direction.BOTH: (),
+    }[rule.direction]
+    if rule.direction is not Direction.BOTH and not any(subject.link in DEVICE_LINKS for subject in device):
+        return f"with direction {rule.direction.value} one of them has to be a ZigBee device"
+    return ""
+
+
+def _never_that_secure(rule: Rule, subjects: list[Subject], resources: list[Subject]) -> str:
+    if rule.effect is Effect.PERMIT and rule.condition.require_link.min_version in _DTLS13:
+        for side in (subjects, resources):
+            if all(subject.link == "coap" for subject in side):
+                return "CoAP clients come by DTLS 1.2, so min_version can be tls1.2 or dtls1.2 at most"
+    return ""

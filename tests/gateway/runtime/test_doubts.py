@@ -1,0 +1,140 @@
+"""What is right in form and can't work: told behind "good", with exit code 0, each at its place."""
+
+# ruff: noqa: E501 - the tables read better in rows
+
+from __future__ import annotations
+
+import json
+import os
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner
+
+from gateway.cli import main
+from gateway.runtime import doubts, settings
+from tests.gateway.runtime.test_typical_mistakes import KEYS, POLICY, C, P, authority, break_it, folder
+
+__all__ = ["authority", "folder"]
+
+RULES = POLICY[POLICY.index("rules:") :]
+SAN = '  tablet: {link: coap, san: "dns:tablet"}\n'
+
+
+def rule(text: str) -> tuple[str, str, str]:
+    return (P, RULES, f"rules:\n  - {{id: odd, {text}}}\n")
+
+
+NEVER = "policy.yaml:12: rules.odd: warning: this rule never applies: "
+
+# What is replaced in which file, by what, and what is warned of then.
+WARNINGS = {
+    "a target that is no name": ((C, "{to: phone}", "{to: fone}"), ["gateway.yaml:14: adapters.zigbee.protocols.200.to: warning: 'fone' is no name of the policy (did you mean phone?): no tunnel gets there"]),
+    "settings of a device that is no subject": ((C, "    protocols:", '    devices: {"0x000D6F000B5DE3FF": {}}\n    protocols:'), ["gateway.yaml:13: adapters.zigbee.devices.00:0d:6f:00:0b:5d:e3:ff: warning: no subject of the policy has this address"]),
+    "no dongle": ((C, "path: socket://127.0.0.1:6638", "path: /dev/ttyNONE"), ["gateway.yaml:10: adapters.zigbee.path: warning: /dev/ttyNONE isn't there; atls-gateway radios lists the dongles that are"]),
+    "another broker in the policy": ((P, "broker: localhost", "broker: hub.local"), ["gateway.yaml:19: adapters.mqtt.broker: warning: no subject is the broker localhost: no devices on MQTT; the policy has hub.local"]),
+    "no broker in the policy": ((P, "  broker: {link: mqtt, broker: localhost}\n", "  broker: {link: mqtt, user: broker}\n"), [
+        "policy.yaml:17: rules.meter-reads: warning: this rule never applies: over MQTT devices and the gateway are for the subject {link: mqtt, broker: HOST}, not for users",
+        "gateway.yaml:19: adapters.mqtt.broker: warning: no subject is the broker localhost: no devices on MQTT; add {link: mqtt, broker: localhost}",
+    ]),
+    "users without an ACL": ((C, "broker_acl: true", "broker_acl: false"), ["gateway.yaml:23: adapters.mqtt.broker_acl: warning: users count with broker_acl: true only, so cloud can have no sessions"]),
+    "a broker without topics": ((C, "    devices: {base: home}\n", ""), ["gateway.yaml:18: adapters.mqtt.devices: warning: without this table broker has no topics of devices"]),
+    "an identity without a key": ((P, "psk_identity: phone", "psk_identity: fone"), [
+        "gateway.yaml:17: adapters.coap.psk_file: warning: no key for phone: they can't connect",
+        "gateway.yaml:17: adapters.coap.psk_file: warning: keys of phone, who are nobody in the policy: they may do nothing",
+    ]),
+    "a certificate where none counts": ((P, "  broker:", SAN + "  broker:"), ["gateway.yaml:15: adapters.coap.trust_file: warning: tablet can't connect: certificates count with certificate_file and trust_file only"]),
+    "an empty group": ((P, "devices: [lamp, meter]\nrules:", "devices: []\nrules:\n  - {id: odd, effect: deny, subject: phone, resource: group:devices}"), [NEVER + "group:devices is nobody"]),
+    "what is no device": (rule("effect: permit, subject: broker, resource: [phone, cloud], action: read"), [NEVER + "none of its resources is a device that the gateway reads or sets"]),
+    "a broker in a session": (rule("effect: permit, subject: broker, resource: lamp"), [NEVER + "a broker has no sessions; its users have, as {link: mqtt, user: NAME}"]),
+    "a user who administers": (rule("effect: permit, subject: cloud, resource: gateway, action: admin"), [NEVER + "over MQTT devices and the gateway are for the subject {link: mqtt, broker: HOST}, not for users"]),
+    "oneself": (rule("effect: permit, subject: phone, resource: phone"), [NEVER + "both of its parties are the same"]),
+    "a direction without a device": (rule("effect: permit, subject: phone, resource: cloud, direction: from-device"), [NEVER + "with direction from-device one of them has to be a ZigBee device"]),
+    "TLS 1.3 asked of CoAP": (rule("effect: permit, subject: phone, resource: lamp, condition: {require_link: {min_version: tls1.3}}"), [NEVER + "CoAP clients come by DTLS 1.2, so min_version can be tls1.2 or dtls1.2 at most"]),
+}  # fmt: skip
+
+
+def warned(folder: Path) -> list[str]:
+    found = doubts.every(settings.load(folder / C, {}))
+    return [str(each).replace(f"{folder}/{C}:", f"{C}:").replace(f"{folder}/{P}:", f"{P}:") for each in found]
+
+
+def test_a_config_that_works_has_no_warning(folder: Path) -> None:
+    assert warned(folder) == []
+
+
+@pytest.mark.parametrize("name", WARNINGS)
+def test_what_can_not_work_is_told(name: str, folder: Path) -> None:
+    (path, old, new), lines = WARNINGS[name]
+    break_it(folder, path, old, new)
+    assert warned(folder) == lines
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "effect: permit, subject: [phone, cloud], resource: lamp, direction: to-device",
+        "effect: permit, subject: phone, resource: lamp, action: forward, direction: from-device",
+        "effect: permit, subject: broker, resource: [lamp, phone], action: [read, write]",
+        'effect: deny, subject: "*", resource: "*"',
+        "effect: permit, subject: [broker, cloud], resource: gateway, action: admin",
+        "effect: permit, subject: cloud, resource: lamp, condition: {require_link: {min_version: tls1.3}}",
+        "effect: permit, subject: phone, resource: group:later, action: write",
+    ],
+)
+def test_rules_that_can_apply_are_left_alone(text: str, folder: Path) -> None:
+    path, old, new = rule(text)
+    break_it(folder, path, old, new)
+    break_it(folder, P, "groups:\n", "groups:\n  later: {assignable: true}\n")
+    assert warned(folder) == []
+
+
+def test_a_state_folder_that_nobody_can_make_or_that_is_open_is_told(folder: Path) -> None:
+    break_it(folder, C, "state_dir: state", "state_dir: coap-keys/state")
+    place = f"{C}:5: gateway.state_dir: warning: {folder}/coap-keys/state"
+    assert warned(folder) == [f"{place} isn't there, and this user can't make it in {folder}/coap-keys"]
+    break_it(folder, C, "state_dir: coap-keys/state", "state_dir: state")
+    (folder / "state").mkdir(mode=0o755)
+    (folder / "state").chmod(0o755)
+    place = f"{C}:5: gateway.state_dir: warning: {folder}/state"
+    assert warned(folder) == [
+        f"{place} is open to others, so no gateway will start; fix it with: chmod 700 {folder}/state"
+    ]
+
+
+def test_check_config_prints_them_behind_good_and_succeeds(folder: Path) -> None:
+    (folder / "coap-keys").write_text(KEYS + "".join(f"k{n}:{'5a' * 16}\n" for n in range(7)))
+    words = ["check-config", "-c", str(folder / C)]
+    done = CliRunner().invoke(main, words)
+    first, second = done.stdout.splitlines()
+    assert (done.exit_code, done.stderr) == (0, "")
+    assert first == f"{folder / C}: good (adapters: zigbee, coap, mqtt; 2 rules in policy.yaml)"
+    told = "keys of k0, k1, k2, k3, k4 and 2 more, who are nobody in the policy: they may do nothing"
+    assert second == f"{folder / C}:17: adapters.coap.psk_file: warning: {told}"
+    assert json.loads(CliRunner().invoke(main, [*words, "--json"]).stdout)["warnings"] == [second]
+
+
+@pytest.mark.process
+def test_the_daemon_logs_them_once_and_is_degraded_until_they_are_gone(home) -> None:
+    """Also by ``status --check``, whose exit code is for monitoring."""
+    here = ["-c", "gateway.yaml"]
+    good = home.policy.read_text()
+    home.policy.write_text(good.replace("resource: app", "resource: lamp"))
+    daemon = home.start()
+    daemon.told("READY=1")
+    why = f"{home.policy}:9: rules.lamp-out: warning: this rule never applies: both of its parties are the same"
+    assert daemon.log.count("WARNING") == 1
+    assert f"WARNING gateway.runtime.reloading: {why.replace('warning: ', '')}" in daemon.log
+    checked = home.cli("status", "--check", *here)
+    assert (checked.returncode, checked.stdout) == (1, f"home: degraded: {why}\n")
+    found = json.loads(home.cli("status", "--check", "--json", *here).stdout)
+    assert found == {"name": "home", "healthy": False, "state": "degraded", "why": [why]}
+    assert home.cli("reload", *here).returncode == 0
+    assert daemon.log.count("WARNING") == 1
+    home.policy.write_text(good)
+    assert home.cli("reload", *here).returncode == 0
+    checked = home.cli("status", "--check", *here)
+    assert (checked.returncode, checked.stdout) == (0, "home: healthy\n")
+    os.kill(daemon.process.pid, 15)
+    assert daemon.ended() == 0
+    assert home.cli("status", "--check", *here).returncode == 69
