@@ -287,6 +287,14 @@ class Devices:
             self._health(f"the broker lets us not publish below {self._topics.base}/ ({code}); check its ACL")
         if self._board.waiting:
             self._board.flush()
+        elif (
+            self._names is not None
+            and self._names.leaving
+            and self._client is not None
+            and not self._client.outstanding
+        ):
+            self._names.leaving.clear()  # the broker has all that was published
+            self._keep_names()
 
     def dropped(self, token: Token, reason: DropReason) -> None:
         if not self._hearing.dropped(token) and reason is DropReason.EXPIRED and self._news is not None:
@@ -438,6 +446,7 @@ class Devices:
             if shown is None or everything or name in gone or _kept(shown.view) != _kept(view):
                 self._show(view)
             self._names.missing.pop(name, None)
+            self._names.leaving.pop(name, None)
         for name in [name for name in self._board.shown if name not in found]:
             self._forget(name)
         self._forget_renamed()
@@ -452,6 +461,9 @@ class Devices:
         self._board.show(view, who)
 
     def _forget(self, name: str, object_id: str = "") -> None:
+        assert self._names is not None
+        shown = self._board.shown.get(name)
+        self._names.leaving[name] = object_id if shown is None else shown.who.object_id
         self._board.remove(name, object_id)
         if self._migration is not None:
             self._migration.gone(name)

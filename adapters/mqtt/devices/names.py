@@ -24,11 +24,13 @@ _VERSION: Final = 2
 
 class Names:
     """``missing``: devices that an earlier run showed and this one has not seen yet, with their object ids (empty:
-    version 0.1.0 showed it). ``former``: claim of a device to its id of version 0.1.0."""
+    version 0.1.0 showed it). ``leaving``: those that are being taken away, until the broker has acknowledged that.
+    ``former``: claim of a device to its id of version 0.1.0."""
 
     def __init__(self, folder: Path) -> None:
         self._file = folder / "devices.json"
         self.missing: dict[str, str] = {}
+        self.leaving: dict[str, str] = {}
         self.first: set[str] = set()
         self.former: dict[str, str] = {}
         self._read()
@@ -37,7 +39,7 @@ class Names:
         """``shown``: the devices that stand at the broker now, with their object ids."""
         found = {
             "version": _VERSION,
-            "devices": self.missing | dict(shown),
+            "devices": self.leaving | self.missing | dict(shown),
             "first": sorted(self.first),
             "former": self.former,
         }
