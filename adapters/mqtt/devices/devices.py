@@ -51,6 +51,8 @@ WATCH_AGAIN: Final = 30.0
 FORGET_AFTER: Final = 300.0
 """Seconds after the first connection in which a device of before has to show itself; then what the broker keeps of it
 is removed."""
+FORGET_ALL_AFTER: Final = 86_400.0
+"""The same where no device at all has shown itself: more likely their network is away than every one of them gone."""
 SETTLED: Final = 2.0
 """Seconds after a discovery in which whoever it is for has subscribed to the device's state."""
 EARLY_FOR: Final = 30.0
@@ -100,6 +102,8 @@ class Devices:
         self._roster: Roster | None = None
         self._bridge: Bridge | None = None
         self._migration: Migration | None = None
+        self._since = 0.0
+        """When there was the first connection."""
         self._gone: set[str] = set()
         """Devices that are gone, or have come back since."""
         self._early: list[tuple[Set | Get, Message, bool]] = []
@@ -216,7 +220,8 @@ class Devices:
         self._board.open(self._client, self._client.version)
         assert self._roster is not None
         if self._roster.expects and self._forget_missing not in self._timers:
-            self._later(FORGET_AFTER, self._forget_missing)  # not before we look who is there
+            self._since = self._now()  # not before we look who is there
+            self._later(FORGET_AFTER, self._forget_missing)
         if self._watch is None:
             self._watch_again()
             if self._listing is not None:
@@ -419,7 +424,10 @@ class Devices:
 
     def _forget_missing(self) -> None:
         assert self._roster is not None
-        self._roster.forget_missing()
+        if self._board.shown or self._now() > self._since + FORGET_ALL_AFTER:
+            self._roster.forget_missing()
+        else:
+            self._later(FORGET_AFTER, self._forget_missing)
 
     # Small things
 

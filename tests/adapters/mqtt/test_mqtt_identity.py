@@ -353,6 +353,22 @@ async def test_a_broker_that_is_away_at_the_first_start_loses_nothing(
     assert LAMP in found and not [topic for topic in found if "home_" in topic]
 
 
+async def test_a_network_that_is_away_at_the_first_start_loses_nothing(old: Old) -> None:
+    """No device at all shows itself for longer than one may stay away: that is a dongle, not a house that was left."""
+    home, app = await old("lamp", "sensor")
+    house = House(home.far)
+    async with started_again(home):
+        await until(lambda: home.state.ready)
+        await asyncio.sleep(1.3)
+        assert not app.messages or None not in [json.loads(each.payload or b"null") for each in app.messages]
+        house.join("lamp", STATE)
+        await until(lambda: moved(home))  # and the sensor is gone, now that somebody is there
+        assert last(app, LAMP)["cmps"]["state"]["uniq_id"] == "home_lamp_state"
+        house.join("sensor", CONTACT)
+        await until(lambda: last(app, config_topic("sensor")) not in ("nothing", None))
+        assert last(app, config_topic("sensor"))["cmps"]["contact"]["uniq_id"] == "home_sensor_contact"
+
+
 async def test_killed_in_the_middle_of_the_move(old: Old) -> None:
     """What the file says between the two publishes is enough to do it again, to the same end."""
     home, app = await old("lamp")
