@@ -170,6 +170,7 @@ class Reloads:
             self._standing = doubts.standing(self._running)
             self._hub.engine.replace_policy(policy, now=self._hub.now())
             self._hub.touch()
+            self._hub.gateway_changed()
             return policy, names
 
     def check_names(self, change: Change) -> None:

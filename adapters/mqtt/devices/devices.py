@@ -165,7 +165,7 @@ class Devices:
         change = update.change
         if change is Change.ENDED:
             self._watch = None
-            self._later(0.0, self._watch_again)  # the broker may only have another name now
+            self._watch_again()  # the broker may only have another name now
         elif change is Change.GONE:
             # It may be there under another name: its discovery is not to be emptied before that is known.
             self._gone.add(update.device)
