@@ -379,6 +379,12 @@ async def test_a_dongle_whose_address_can_be_written_once_only_is_written_when_t
         assert not once.ncp.network_up
     with pytest.raises(PeerError, match="only once and for good"):
         await maintain(once, "network-restore")
+    (once.tmp_path / "kept.db").write_bytes((once.state_dir / "zigbee.db").read_bytes())
+    dump = store(once)
+    with pytest.raises(PeerError, match="only once and for good"):
+        await maintain(once, "network-restore", **{"from": str(once.tmp_path / "kept.db")})
+    assert store(once) == dump
+    assert not (once.state_dir / "kept").exists()
     await maintain(once, "network-restore", address="once")
     async with once.gateway(form="never") as gateway:
         assert network(gateway) == ours
