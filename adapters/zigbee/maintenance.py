@@ -49,8 +49,8 @@ async def carry_out(command: str, arguments: Mapping[str, Any], settings: Settin
     except backups.AddressError as error:
         raise PeerError(str(error)) from error
     except sqlite3.Error as error:
-        full = getattr(error, "sqlite_errorname", "") in ("SQLITE_FULL", "SQLITE_IOERR_WRITE")
-        words = "no room on the disk" if full else "not a sound database"
+        full = getattr(error, "sqlite_errorname", "").startswith(("SQLITE_FULL", "SQLITE_IOERR", "SQLITE_TOOBIG"))
+        words = "the disk is full, or can't be written" if full else "not a sound database"
         raise PeerError(f"{settings.database}: {words}; the dongle was not changed") from error
     except Exception as error:  # the libraries raise almost anything
         raise PeerError(describe(error, settings.path)) from error
