@@ -19,7 +19,8 @@ from gateway.cli.codes import BAD_CONFIG, EPILOG, FAILED, NOT_ALLOWED, UNREACHAB
 from gateway.runtime.source import config_path, socket_path
 
 if TYPE_CHECKING:
-    from gateway.runtime.backup import Inventory, Manifest
+    from gateway.runtime.backup import Inventory
+    from gateway.runtime.backup_file import Manifest
     from gateway.runtime.restore import Restore
 
 _LEAST = 8
@@ -78,12 +79,12 @@ def backup(
     What is in it, and is it whole?
       atls-gateway backup --list /root/before-upgrade.atls
     """
-    from gateway.runtime import backup as backups
+    from gateway.runtime.backup_file import BackupError, inspect
 
     path = config_path(config, os.environ)
     try:
         if only_list:
-            manifest, _ = backups.inspect(file, _passphrase(passphrase_file, twice=False), _Progress("read"))
+            manifest, _ = inspect(file, _passphrase(passphrase_file, twice=False), _Progress("read"))
         else:
             manifest = _backup(path, file, passphrase_file, credentials)
     except ConfigError as error:
@@ -94,7 +95,7 @@ def backup(
         fail(UNREACHABLE, error, "The state folder is in use, and its gateway does not answer.")
     except PeerError as error:
         fail(FAILED, f"the running gateway: {error}", "If it is older than this program, restart it first.")
-    except backups.BackupError as error:
+    except BackupError as error:
         fail(FAILED, error)
     if as_json:
         print_json({"file": str(file), **asdict(manifest)})
@@ -161,7 +162,7 @@ def restore(
       atls-gateway restore --replace gateway.atls
     """
     from gateway.runtime import restore as restores
-    from gateway.runtime.backup import BackupError
+    from gateway.runtime.backup_file import BackupError
 
     path = config_path(config, os.environ)
     os.umask(0o077)

@@ -17,7 +17,7 @@ from pathlib import Path
 import pytest
 
 from gateway.runtime import backup, harden, restore, state_folder
-from gateway.runtime.backup import BackupError
+from gateway.runtime.backup_file import BackupError, Entry, Manifest
 from gateway.runtime.sealed_file import SealedReader, SealedWriter
 from gateway.runtime.store import Store
 
@@ -68,7 +68,7 @@ class Site:
         (self.state / "lock").touch(0o600)
         return self
 
-    def backup(self) -> backup.Manifest:
+    def backup(self) -> Manifest:
         return backup.write(backup.inventory(self.config, {}), self.file, WORDS, nothing, cost=CHEAP)
 
     def prepare(self, words: str = WORDS) -> restore.Restore:
@@ -376,7 +376,7 @@ def test_a_disk_that_fills_up_leaves_nothing_half(site: Site) -> None:
 def test_too_little_room_is_told_before_anything_is_written(site: Site) -> None:
     site.backup()
     wanted = site.prepare()
-    huge = [backup.Entry("state", "huge", 1 << 60, "", 0o600, 0o700)]
+    huge = [Entry("state", "huge", 1 << 60, "", 0o600, 0o700)]
     wanted.manifest.files.extend(huge)
     wanted.targets["state/huge"] = site.state / "huge"  # type: ignore[index]
     with pytest.raises(BackupError, match=r"not enough room: it takes .* are free; everything is as it was"):
