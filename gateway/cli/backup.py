@@ -240,7 +240,9 @@ def _left_out(manifest: Manifest) -> Iterator[str]:
 
 
 def _hints(manifest: Manifest) -> Iterator[str]:
-    """What else a gateway needs that comes from elsewhere."""
+    """What to know after a restore, and what else a gateway needs that comes from elsewhere."""
+    made = time.strftime("%Y-%m-%d %H:%M", time.localtime(manifest.made_at))
+    yield f"policy, keys and passwords are those of {made}: what was revoked or changed since is as it was then"
     if manifest.credentials:
         yield "the unit has to load, by systemctl edit atls-gateway:"
         yield "  [Service]"

@@ -86,6 +86,7 @@ def test_after_a_restore_nothing_of_then_goes_on_and_both_ends_are_told(asleep):
     assert f"  {home.folder}/state/store.db\n" in refused.stderr
     done = restore(home, "--replace")
     assert done.returncode == 0, done.stderr
+    assert "what was revoked or changed since is as it was then" in done.stdout
     assert f"what was there before is in {home.folder}/state/before-restore-" in done.stdout
     for peer in (lamp, phone):
         peer.socket.setblocking(False)
