@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
+import stat
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -147,14 +148,15 @@ def load(path: Path, environ: Mapping[str, str]) -> Settings:
     named = source.data.get("policy")
     policy_path = path.parent / named if isinstance(named, str) and named else None
     names_path = None if table is None else source.base / table.gateway.state_dir / device_names.FILE
-    if policy_path is not None and policy_path.is_file():
+    no_policy = None if policy_path is None else _no_file(policy_path)
+    if policy_path is not None and no_policy is None:
         try:
             rules, names = policy_file.read(policy_path, tables, names_path)
             policy = rules.with_names(names)
         except InvalidConfigError as error:
             found.extend(error.errors)
     elif policy_path is not None:
-        found.append(source.mistake(("policy",), f"expected a policy file: {policy_path} isn't one"))
+        found.append(source.mistake(("policy",), f"expected a policy file: {policy_path} {no_policy}"))
     if table is None or found:
         raise InvalidConfigError(found)
     assert policy_path is not None and names_path is not None
@@ -177,6 +179,16 @@ def load(path: Path, environ: Mapping[str, str]) -> Settings:
         adapters=adapters,
         doubts=tuple(doubts),
     )
+
+
+def _no_file(path: Path) -> str | None:
+    """Why there is no file to read here; None where there is one."""
+    try:
+        return None if stat.S_ISREG(path.stat().st_mode) else "isn't one"
+    except (FileNotFoundError, NotADirectoryError):
+        return "isn't one"
+    except OSError as error:
+        return f"can't be opened: {error.strerror}"
 
 
 def _add(found: list[ConfigError], more: Iterable[ConfigError]) -> None:

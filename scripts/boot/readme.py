@@ -9,7 +9,9 @@ from scripts.boot.machine import PROJECT, FailedError
 
 def commands(section: str, having: str) -> list[str]:
     """The lines of the one block below a heading of this text that has this command."""
-    heading, inside, lines, blocks = "", False, [], []
+    heading, inside = "", False
+    lines: list[str] = []
+    blocks: list[list[str]] = []
     for line in (PROJECT / "README.md").read_text(encoding="utf-8").splitlines():
         if line.startswith("```"):
             inside = not inside
