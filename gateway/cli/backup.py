@@ -38,15 +38,15 @@ passphrase_option = click.option(
 class _Progress:
     """Says on standard error how far long work is."""
 
-    def __init__(self, what: str, total: int = 0) -> None:
-        self._what, self._total = what, total
+    def __init__(self, what: str, total: int = 0, often: float = _OFTEN) -> None:
+        self._what, self._total, self._often = what, total, often
         self._done = 0
-        self._next = time.monotonic() + _OFTEN
+        self._next = time.monotonic() + often
 
     def __call__(self, octets: int) -> None:
         self._done += octets
         if time.monotonic() >= self._next:
-            self._next = time.monotonic() + _OFTEN
+            self._next = time.monotonic() + self._often
             of = f" of {self._total >> 10}" if self._total else ""
             click.echo(f"{self._what}: {self._done >> 10}{of} KiB", err=True)
 

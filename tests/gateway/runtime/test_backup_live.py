@@ -8,6 +8,7 @@ import signal
 
 import pytest
 
+from gateway.cli.backup import _Progress as Progress
 from gateway.runtime.identity import VERSION
 
 SLEEPS = "  right:\n    folder: right\n    sleepy: true\n    settle: false\n"
@@ -171,3 +172,13 @@ def test_what_is_in_it_is_listed_and_a_dry_run_changes_nothing(asleep):
     found = json.loads(restore(home, "--dry-run", "--json").stdout)
     assert found["differ"] == [str(home.policy)]
     assert {each["path"] for each in found["files"]} == {"gateway.yaml", "policy.yaml"}
+
+
+def test_long_work_says_how_far_it_is(capsys) -> None:
+    progress = Progress("written", 3 << 10, often=0.0)
+    progress(1 << 10)
+    progress(1 << 10)
+    assert capsys.readouterr().err == "written: 1 of 3 KiB\nwritten: 2 of 3 KiB\n"
+    quiet = Progress("written", often=3600.0)
+    quiet(1 << 30)
+    assert capsys.readouterr().err == ""
