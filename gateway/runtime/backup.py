@@ -23,6 +23,8 @@ from gateway.runtime.sealed_file import COST
 from gateway.runtime.source import Source, read_config
 
 STORE: Final = "store.db"
+BROKER: Final = "broker"
+"""Beside the config: what ``atls-gateway broker-setup`` made, its authority's key among it."""
 UNIT: Final = "atls-gateway.service"
 _CREDENTIALS: Final = "$CREDENTIALS_DIRECTORY/"
 
@@ -75,6 +77,9 @@ def inventory(
             found.left_out.append(f"{value} ({key}): {unit} loads no {name}; name its folder by --credentials DIR")
         elif _take(found, where, key, needed=False):
             found.credentials[name] = where
+    broker = found.source.base / BROKER
+    for file in sorted(broker.iterdir()) if broker.is_dir() else ():
+        _take(found, str(file), BROKER, needed=False)
     for file in _state_files(found):
         _take_state(found, file)
     return found

@@ -147,6 +147,20 @@ def test_a_database_is_whole_while_another_writes_to_it(site: Site) -> None:
         assert database.execute("SELECT name FROM devices").fetchall() == [("lamp",), ("meter",)]
 
 
+def test_the_authority_of_the_broker_comes_along(site: Site) -> None:
+    (site.etc / "broker").mkdir(mode=0o700)
+    (site.etc / "broker" / "ca.key").write_bytes(SECRET)
+    (site.etc / "broker" / "ca.key").chmod(0o600)
+    site.backup()
+    site.wipe()
+    site.restore()
+    assert (site.etc / "broker" / "ca.key").read_bytes() == SECRET
+    assert [path.stat().st_mode & 0o777 for path in (site.etc / "broker", site.etc / "broker" / "ca.key")] == [
+        0o700,
+        0o600,
+    ]
+
+
 def test_what_is_no_state_stays_out(site: Site) -> None:
     for name in ("store.db.bad-1", "zigbee/store.db-wal", "zigbee/members.new", "before-0.2.0/store.db", "restoring/x"):
         (site.state / name).parent.mkdir(exist_ok=True)
