@@ -74,11 +74,10 @@ def prepare(path: Path, passphrase: str, config: Path, environ: Mapping[str, str
         targets[entry.name] = config.absolute() if own else folder / entry.path
     same = {entry.name for entry in manifest.files if _is(targets[entry.name], entry)}
     outside = [targets[each.name] for each in manifest.files if each.place != "state" and each.name not in same]
-    here = [state / name for name in _entries(state)]
-    expected = {targets[entry.name] for entry in manifest.files if entry.place == "state"}
-    state_same = all(each.name in same for each in manifest.files if each.place == "state")
-    state_same = state_same and set(_walk(here)) == expected
-    differ = [each for each in outside if each.exists()] + ([] if state_same else here)
+    ours = {targets[each.name]: each.name in same for each in manifest.files if each.place == "state"}
+    here = set(_walk(state / name for name in _entries(state)))
+    state_same = here == ours.keys() and all(ours.values())
+    differ = [each for each in outside if each.exists()] + sorted(each for each in here if not ours.get(each))
     return Restore(
         manifest, state, targets, tuple(differ), state_same and not outside, facts_of(source, state) if here else {}
     )
@@ -285,6 +284,7 @@ def _carry_out(plan: _Plan, state: Path) -> list[Path]:
         for name in plan.old:
             if (state / name).exists() and not (aside / name).exists():
                 aside.mkdir(mode=0o700, exist_ok=True)
+                _give(aside, _owner(state))
                 (state / name).rename(aside / name)
         if aside.exists():
             kept[aside] = None
