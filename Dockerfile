@@ -44,9 +44,8 @@ LABEL org.opencontainers.image.title="atls-gateway" \
 COPY --from=root /image /
 ENV PATH=/opt/atls-gateway/bin:/usr/bin LANG=C.UTF-8 PYTHONUNBUFFERED=1
 USER 5684:5684
-VOLUME /var/lib/atls-gateway
 EXPOSE 5684/udp
 STOPSIGNAL SIGTERM
-HEALTHCHECK --interval=30s --timeout=10s --start-period=60s --retries=3 CMD ["atls-gateway", "status"]
+HEALTHCHECK --interval=30s --timeout=10s --start-period=60s --retries=3 CMD ["atls-gateway", "status", "--check"]
 ENTRYPOINT ["atls-gateway"]
 CMD ["run"]

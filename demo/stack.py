@@ -284,9 +284,13 @@ class Stack:
         """One ``atls-gateway`` command with --json."""
         name, *rest = arguments
         text = await _output(
-            command("atls-gateway"), name, "-c", str(self.directory / "gateway.yaml"), "--json", *rest, check=True
+            *self.asking(), name, "-c", str(self.directory / "gateway.yaml"), "--json", *rest, check=True
         )
         return json.loads(text)
+
+    def asking(self) -> Sequence[str]:
+        """How ``ask`` calls ``atls-gateway``."""
+        return [command("atls-gateway")]
 
     # The endpoints
 

@@ -245,7 +245,8 @@ class CoapAdapter:
                 peer.respond(exchange, atls.links(matching(self._directory(connection), query)))
             case Response(payload=reason):
                 self._malformed += 1
-                self._warn("request", reason.decode("ascii", "replace"), self._malformed)
+                who = _printable(connection.identity.claims[0])
+                self._warn(f"request of {who}", reason.decode("ascii", "replace"), self._malformed)
                 peer.respond(exchange, operation)
 
     def acknowledged(self, peer: CoapPeer, exchange: int, notification: int) -> None:

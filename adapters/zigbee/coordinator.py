@@ -180,9 +180,13 @@ class Coordinator:
             # twice: so the application is made anew.
             app = await radio.start(self._settings, self)
         self._app = app
+        table.forget_former_coordinators(app)
         if app.taken_on and not any(table.devices(app)):
             self.note = _UNKNOWN_MEMBERS.format(radio.network(app)["pan_id"])
             _LOG.warning("%s", self.note)
+            for eui64, nwk in (await radio.children(app)).items():
+                if table.device_named(app, eui64) is None:
+                    self.device_joined(table.recall(app, eui64, nwk))
         self._recall(app)
         try:
             self.max_payload = await radio.max_payload(app)

@@ -63,6 +63,13 @@ def forget(device: Any) -> None:
     device.on_remove()
 
 
+def forget_former_coordinators(app: Application) -> None:
+    """zigpy lists as a device whoever was the coordinator before: only that one has the address 0."""
+    for device in list(devices(app)):
+        if int(device.nwk) == 0:
+            forget(device)
+
+
 def is_member(device: Any) -> bool:
     """Whether zigpy's table has it; false once it was taken out."""
     return device.application.devices.get(device.ieee) is device

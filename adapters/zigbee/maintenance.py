@@ -24,7 +24,6 @@ from pathlib import Path
 from typing import Any, Final
 
 from adapters.zigbee import backups, radio
-from adapters.zigbee import device_table as table
 from adapters.zigbee.air import Settings
 from adapters.zigbee.faults import describe
 from adapters.zigbee.members import FILE as MEMBERS
@@ -92,7 +91,7 @@ async def _adopt(settings: Settings, arguments: Mapping[str, Any], tell: Tell) -
     async with radio.opened(settings, database) as app:
         if await backups.ask(app) is None:
             raise PeerError("the dongle is blank now; nothing was changed")
-        _record(app)
+        backups.record(app)
     if database != settings.database:
         _put(database, settings.database)
         settings.database.with_name(MEMBERS).unlink(missing_ok=True)
@@ -140,7 +139,7 @@ async def _restore(settings: Settings, arguments: Mapping[str, Any], tell: Tell)
             else:
                 await backups.ask(app)
             if is_ours:
-                _record(app)
+                backups.record(app)
     changed = written or not recorded
     return {"changed": changed, "kept": [str(path) for path in kept], "ours": is_ours}
 
@@ -164,14 +163,6 @@ def _expect(arguments: Mapping[str, Any], held: backups.Backup | None) -> None:
     found = None if held is None else backups.network_of(held).extended_pan_id
     if expected is not ... and expected != found:
         raise PeerError("the dongle holds another network than a moment ago; nothing was changed")
-
-
-def _record(app: radio.Application) -> None:
-    """What the dongle holds is ours from now on."""
-    for device in list(table.devices(app)):
-        if int(device.nwk) == 0:  # the coordinator that was
-            table.forget(device)
-    backups.record(app)
 
 
 # Files -------------------------------------------------------------------------------------------------------------

@@ -396,6 +396,15 @@ async def _finish_sending(app: Application) -> None:
         pass
 
 
+async def children(app: Application) -> dict[str, int]:
+    """By EUI64 the network addresses of those whom the dongle itself keeps in mind: its children above all."""
+    try:
+        await app.load_network_info(load_devices=True)
+    except _LINK_FAULTS:
+        return {}
+    return {str(ieee).lower(): int(nwk) for ieee, nwk in app.state.network_info.nwk_addresses.items()}
+
+
 async def max_payload(app: Application) -> int:
     """Octets of one APS payload under network security alone."""
     (length,) = await app._ezsp.maximumPayloadLength()

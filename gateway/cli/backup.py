@@ -20,6 +20,7 @@ from gateway.runtime.source import config_path, socket_path
 
 if TYPE_CHECKING:
     from gateway.runtime.backup import Inventory, Manifest
+    from gateway.runtime.restore import Restore
 
 _LEAST = 8
 """Characters of a passphrase: whoever has the file may try as many as he likes."""
@@ -174,7 +175,7 @@ def restore(
         if not dry_run and not wanted.present:
             if wanted.differ and not replace:
                 there = [f"  {each}" for each in wanted.differ]
-                fail(FAILED, "These are there already, and differ:", *there, *_REPLACE)
+                fail(FAILED, "These are there already, and differ:", *there, *_other_networks(wanted), *_REPLACE)
             kept += restores.carry_out(wanted, file, passphrase, _Progress("restored"))
     except BackupError as error:
         fail(FAILED, error)
@@ -192,6 +193,7 @@ def restore(
         click.echo(f"the state would go to {wanted.state}, the config to {path}")
         for each in wanted.differ:
             click.echo(f"is there already, and differs (--replace puts it aside): {each}")
+        print_lines(_other_networks(wanted))
         return
     if wanted.present and not kept:
         click.echo(f"{file}: everything is there as it is in the backup")
@@ -206,6 +208,17 @@ _REPLACE = (
     "restore --replace puts the backup in their place, and keeps them in a folder before-restore-TIME beside them.",
     "Nothing was changed.",
 )
+
+
+def _other_networks(wanted: Restore) -> Iterator[str]:
+    """What is of another network than the state that is there."""
+    for scheme, ours in wanted.manifest.facts.items():
+        there = wanted.facts.get(scheme, {})
+        other = {name for name in ours.keys() & there.keys() if ours[name] != there[name]} - {"saved"}
+        if other:
+            yield f"{scheme}: the backup is of another network than the state that is there:"
+            for name in sorted(other):
+                yield f"  {name}: {ours[name]} in the backup, {there[name]} there"
 
 
 def _described(file: Path, manifest: Manifest) -> Iterator[str]:
@@ -236,8 +249,8 @@ def _hints(manifest: Manifest) -> Iterator[str]:
     for scheme, facts in manifest.facts.items():
         yield f"{scheme}: {', '.join(f'{name} {value}' for name, value in facts.items())}"
         if scheme == "zigbee":
-            yield "  a blank dongle is given this network at the start (with form: if-blank); one that has another"
-            yield "  network stays as it is until atls-gateway network restore writes this one to it"
+            yield "  A blank dongle is given this network at the start (with form: if-blank). One that holds another"
+            yield "  network is not used until atls-gateway network restore has written this one to it."
 
 
 def _passphrase(file: str | None, *, twice: bool) -> str:

@@ -13,7 +13,6 @@ import json
 import os
 import re
 import stat
-import subprocess
 import tarfile
 import time
 from collections.abc import Callable, Iterator, Mapping
@@ -35,7 +34,6 @@ MAX_MANIFEST: Final = 4 << 20
 UNIT: Final = "atls-gateway.service"
 
 _CREDENTIALS: Final = "$CREDENTIALS_DIRECTORY/"
-_LOAD: Final = re.compile(r"^([\w.-]+):(/.+)$", re.MULTILINE)
 Place = Literal["config", "state", "path"]
 Progress = Callable[[int], None]
 """Is told of so many octets more."""
@@ -164,14 +162,14 @@ def named_files(value: Any, key: str = "") -> Iterator[tuple[str, str]]:
 
 def _loaded_by(unit: str) -> dict[str, str]:
     """What a unit loads as credentials, as systemd has it: name to file; nothing where there is no systemd."""
+    from gateway.runtime import as_service
+
     try:
-        asked = subprocess.run(
-            ["systemctl", "show", "--property=LoadCredential", "--value", unit],
-            capture_output=True, text=True, timeout=10, check=False,
-        )  # fmt: skip
-    except (OSError, subprocess.TimeoutExpired):
+        lines = as_service.read_unit(unit).all("LoadCredential")
+    except ConfigError:
         return {}
-    return dict(_LOAD.findall(asked.stdout))
+    found = (line.value.partition(":") for line in lines)
+    return {name: origin for name, _, origin in found if origin.startswith("/")}
 
 
 def _take(found: Inventory, named: str, what: str, *, needed: bool = True) -> bool:
@@ -235,7 +233,9 @@ def read_store_from(found: Inventory, snapshot: Path) -> None:
 
 def in_use(state: Path) -> bool:
     """Whether a gateway runs on this state folder. PermissionError: it isn't ours to look at."""
-    if not state.exists():
+    if not (state / state_folder.LOCK).exists():
+        if state.exists() and not os.access(state, os.R_OK | os.X_OK):
+            raise PermissionError(f"{state}: expected root or the user that the gateway runs as")
         return False
     try:
         os.close(harden.lock(state / state_folder.LOCK))
@@ -246,17 +246,17 @@ def in_use(state: Path) -> bool:
     return False
 
 
-def _facts(found: Inventory) -> dict[str, dict[str, str]]:
+def facts_of(source: Source, state: Path) -> dict[str, dict[str, str]]:
     """What the adapters say of their state, without keys; nothing of one that says nothing, or can't be loaded."""
     told: dict[str, dict[str, str]] = {}
-    adapters = found.source.data.get("adapters")
+    adapters = source.data.get("adapters")
     candidates = plugins.installed()
     for scheme in adapters if isinstance(adapters, dict) else ():
         try:
             facts = getattr(plugins.load(str(scheme), candidates), "facts", None)
         except PluginError:
             continue
-        if facts is not None and (said := facts(found.state / str(scheme))):
+        if facts is not None and (said := facts(state / str(scheme))):
             told[str(scheme)] = dict(said)
     return told
 
@@ -317,7 +317,7 @@ def _write(
                 name=name if isinstance(name, str) else "gateway",
                 id=_id(found.state),
                 config=found.source.path.name,
-                facts=_facts(found),
+                facts=facts_of(found.source, found.state),
                 credentials=found.credentials,
                 left_out=found.left_out,
                 files=entries,

@@ -53,7 +53,7 @@ def make(name: str, *, text: bool) -> tuple[NewKey, bytes]:
 
 
 class ClientKeys:
-    """The file at ``path``. CredentialError: it can't be read or has a mistake; OSError: it can't be written."""
+    """The file at ``path``. CredentialError: it has a mistake; OSError: it can't be read or written."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
@@ -124,6 +124,8 @@ class ClientKeys:
                 content = file.read(MAX_FILE + 1)
         except FileNotFoundError:
             return b""
+        except PermissionError:
+            raise
         except OSError as error:
             raise CredentialError(str(self.path), f"can't be read: {error.strerror or error}") from None
         if len(content) > MAX_FILE:

@@ -123,14 +123,14 @@ class Naming:
         if groups is not None and not (isinstance(groups, list) and all(isinstance(each, str) for each in groups)):
             raise PeerError("groups: expected a list of names")
         policy, names = await self._reloads.rewrite_names(name(eui64, wanted, groups))
-        _LOG.info("%s is %s now", address_of(eui64), normal(wanted))
+        _LOG.info("%s is %s", address_of(eui64), normal(wanted))
         return answer(normal(wanted), policy, names)
 
     async def rename(self, arguments: Mapping[str, Any]) -> Mapping[str, Any]:
         """``from`` (a name or an address) and ``to``."""
         old, wanted = _texts(arguments, "from", "to")
         policy, names = await self._reloads.rewrite_names(rename(old, wanted))
-        _LOG.info("%s is %s now", sanitised(old), normal(wanted))
+        _LOG.info("%s, until now %s, is %s", names.devices[normal(wanted)].eui64, sanitised(old), normal(wanted))
         return answer(normal(wanted), policy, names, was=old)
 
     async def remove(self, arguments: Mapping[str, Any]) -> Mapping[str, Any]:

@@ -167,8 +167,10 @@ class Reloads:
             except OSError as error:
                 raise PeerError(f"{path} can't be written: {error.strerror}; nothing was changed") from None
             self._running = replace(self._running, names=names, policy=policy)
+            self._standing = doubts.standing(self._running)
             self._hub.engine.replace_policy(policy, now=self._hub.now())
             self._hub.touch()
+            self._hub.gateway_changed()
             return policy, names
 
     def check_names(self, change: Change) -> None:

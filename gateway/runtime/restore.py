@@ -27,6 +27,7 @@ from gateway.runtime.backup import (
     Progress,
     config_of,
     contents,
+    facts_of,
     inspect,
     named_files,
     state_of,
@@ -40,7 +41,8 @@ _MARGIN: Final = 1 << 20
 
 @dataclass(frozen=True, slots=True)
 class Restore:
-    """A backup and where its files go. ``differ``: those that are there already, as others."""
+    """A backup and where its files go. ``differ``: those that are there already, as others. ``facts``: what the state
+    that is there says of itself, as those of the manifest."""
 
     manifest: Manifest
     state: Path
@@ -49,6 +51,7 @@ class Restore:
     differ: tuple[Path, ...] = ()
     present: bool = False
     """Whether every file is there as it is in the backup, and nothing else."""
+    facts: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
 
 
 @dataclass(slots=True)
@@ -86,7 +89,9 @@ def prepare(path: Path, passphrase: str, config: Path, environ: Mapping[str, str
     state_same = all(each.name in same for each in manifest.files if each.place == "state")
     state_same = state_same and set(_walk(here)) == expected
     differ = [each for each in outside if each.exists()] + ([] if state_same else here)
-    return Restore(manifest, state, targets, tuple(differ), state_same and not outside)
+    return Restore(
+        manifest, state, targets, tuple(differ), state_same and not outside, facts_of(source, state) if here else {}
+    )
 
 
 def finish(state: Path) -> list[Path]:
@@ -132,6 +137,7 @@ def carry_out(wanted: Restore, path: Path, passphrase: str, progress: Progress) 
 def _locked(state: Path) -> Iterator[None]:
     try:
         held = harden.lock(state / LOCK)
+        _give(state / LOCK, _owner(state))
     except ValueError:
         if not os.access(state, os.W_OK):
             raise BackupError(f"{state}: expected root, or the user that the gateway runs as") from None
@@ -208,7 +214,7 @@ def _stage(wanted: Restore, path: Path, passphrase: str, progress: Progress, pla
                 _give(staging / folder, owner)
             _write(place, file, entry, owner, 0o600, progress)
         elif not _is(target, entry):
-            target.parent.mkdir(mode=entry.folder_mode, parents=True, exist_ok=True)
+            _make(target.parent, entry.folder_mode & 0o777)
             place = target.with_name(f".{target.name}.{STAGING}")
             place.unlink(missing_ok=True)
             staged.append(place)
@@ -219,6 +225,13 @@ def _stage(wanted: Restore, path: Path, passphrase: str, progress: Progress, pla
         _sync(Path(name))
     for parent in {each.parent for each in staged}:
         _sync(parent)
+
+
+def _make(folder: Path, mode: int) -> None:
+    """A folder that is missing gets the mode that it had, whatever the umask."""
+    for missing in [each for each in (*reversed(folder.parents), folder) if not each.exists()]:
+        missing.mkdir()
+        missing.chmod(mode)
 
 
 def _stamp(wanted: Restore) -> str:

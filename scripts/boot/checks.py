@@ -116,8 +116,10 @@ def _sample_dongle(root: Root) -> str:
 
 
 def tried_in_the_foreground(m: Machine) -> None:
+    """The small home first, then the config with sessions and TLS, which the service then runs from."""
     lines = commands("A gateway at home", "pip install .")
-    for line in lines[len(_before_the_config_is_checked(lines)) :]:
+    more = commands("A broker with logins and TLS", "broker-setup")
+    for line in [*lines[len(_before_the_config_is_checked(lines)) :], *more, "atls-gateway check-config"]:
         if line.startswith("atls-gateway radios"):
             m.run(line, (0, 1))  # USB is none of a container's
         elif line.startswith("atls-gateway run"):

@@ -4,8 +4,12 @@ dongle and Mosquitto, as a user would do it. The policy names no device; one gro
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
+import os
+import pty
 import shutil
+import signal
 from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 from typing import Any
@@ -95,7 +99,7 @@ async def test_a_lamp_is_paired_switched_renamed_and_removed(home: tuple[Stack, 
     stack, seen = home
     await tell(stack, "join", device="lamp")
     await log(stack, f"{LAMP} joined, asking what it is")
-    await log(stack, f"{LAMP} is lamp of atls-simulator")
+    await log(stack, f"{LAMP} is virtual-lamp of atls-simulator")
     found = await device(stack, LAMP, lambda found: found and found["interviewed"])
     assert (found["name"], found["interviewing"]) == (None, False)
     _, shown = await cli(stack, "devices", "show", LAMP.upper())
@@ -180,13 +184,49 @@ async def test_the_same_over_mqtt_with_a_device_that_sleeps(home: tuple[Stack, W
     await device(stack, SENSOR, lambda found: found is None)
 
 
+async def test_on_a_terminal_who_joins_is_shown_and_ctrl_c_closes_the_network(home: tuple[Stack, Watcher]) -> None:
+    stack, _ = home
+    own, theirs = pty.openpty()
+    config = str(stack.directory / "gateway.yaml")
+    process = await asyncio.create_subprocess_exec(
+        command("atls-gateway"), "permit-join", "--seconds", "120", "-c", config, stdin=theirs, stdout=theirs
+    )
+    os.close(theirs)
+    os.set_blocking(own, False)
+    shown = ""
+
+    async def shows(text: str) -> None:
+        nonlocal shown
+        async with asyncio.timeout(60):
+            while text not in shown:
+                with contextlib.suppress(BlockingIOError):
+                    shown += os.read(own, 65536).decode()
+                await asyncio.sleep(0.02)
+
+    try:
+        await shows("Ctrl-C closes the network.")
+        await shows("open for 1 min ")
+        await tell(stack, "radio", device="silent", delay_min=0.4, delay_max=0.4)
+        await tell(stack, "join", device="silent")
+        found = await device(stack, SILENT, lambda found: found)
+        assert (found["interviewing"], found["interviewed"]) == (True, False)
+        await shows(f"{SILENT} joined, asking what it is")
+        await shows(f"{SILENT} is virtual-lamp of atls-simulator")
+        await shows(f"atls-gateway devices name {SILENT} NAME")
+        process.send_signal(signal.SIGINT)
+        await shows("closed\r\n")
+        assert await process.wait() == 0
+    finally:
+        os.close(own)
+    await tell(stack, "radio", device="silent", delay_min=0.005, delay_max=0.005)
+    assert (await stack.ask("status"))["joining"] == 0
+
+
 async def test_a_device_that_does_not_answer_stays_unless_forced_and_may_come_back(
     home: tuple[Stack, Watcher],
 ) -> None:
     stack, _ = home
     await stack.ask("permit-join", "--seconds", "254")
-    await tell(stack, "join", device="silent")
-    await device(stack, SILENT, lambda found: found and found["interviewed"])
     assert (await cli(stack, "devices", "name", SILENT, "garage"))[0] == 0
     await tell(stack, "radio", device="silent", loss=1.0)
     code, said = await cli(stack, "devices", "remove", "garage")

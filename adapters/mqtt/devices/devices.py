@@ -27,7 +27,7 @@ from adapters.mqtt.devices.topics import Get, HomeSpace, Request, Set, valid_dev
 from adapters.mqtt.hearing import Hearing
 from adapters.mqtt.link import NO_LINK, SCHEME, link_of, of_client
 from adapters.mqtt.news import News
-from carriage.mqtt.client import MqttClient
+from carriage.mqtt.client import STOPPED, MqttClient
 from carriage.mqtt.complaints import Complaints
 from carriage.mqtt.messages import JSON_TYPE
 from carriage.mqtt.options import DropReason, Message, MqttOptions, Token, Will
@@ -165,7 +165,7 @@ class Devices:
         change = update.change
         if change is Change.ENDED:
             self._watch = None
-            self._later(0.0, self._watch_again)  # the broker may only have another name now
+            self._watch_again()  # the broker may only have another name now
         elif change is Change.GONE:
             # It may be there under another name: its discovery is not to be emptied before that is known.
             self._gone.add(update.device)
@@ -239,7 +239,8 @@ class Devices:
         self._hearing.disconnected()
         if self._client is not None and self._link is not None:
             self._fresh = False
-        self._health(refusal or faults.no_broker(self._options.host, self._options.port, reason))
+        if reason != STOPPED:
+            self._health(refusal or faults.no_broker(self._options.host, self._options.port, reason))
 
     def subscribed(self, topic_filter: str, code: int) -> None:
         self._hearing.subscribed(topic_filter, code)

@@ -149,6 +149,21 @@ async def test_two_devices_that_change_names(home: MqttHome) -> None:
     assert (found["home/sensor"], found["home/lamp"]) == ({"state": None}, {"contact": None})
 
 
+async def test_a_broker_that_has_another_name_in_the_policy_loses_nothing(home: MqttHome) -> None:
+    """Its watch ends with its name; the next one begins at once."""
+    house = House(home.far)
+    house.join("lamp", STATE)
+    await settled(home)
+    app = await home.user("app", "home/lamp", LAMP, subscribe=False)
+    await until(lambda: len(app.messages) == 2)
+    put_in_force(home, POLICY.replace("  broker: {", "  hub: {").replace("subject: broker", "subject: hub"))
+    house.tell("lamp", state=True)
+    await until(lambda: (last(app, "home/lamp") or {}).get("state") == "ON")
+    assert None not in bodies(app, LAMP) + bodies(app, "home/lamp")
+    put_in_force(home, POLICY.replace("  broker: {", "  hub: {").split("rules:")[0] + "rules: []\n")
+    await until(lambda: last(app, LAMP) is None and last(app, "home/lamp") is None)
+
+
 async def test_a_device_renamed_while_the_gateway_was_away(home: MqttHome) -> None:
     house = House(home.far)
     house.join("lamp", STATE)

@@ -145,6 +145,17 @@ async def test_a_lost_state_folder_is_told_and_members_are_learned_when_heard(
     assert not [r for r in caplog.records if r.levelno == logging.WARNING]
 
 
+async def test_children_of_the_dongle_are_asked_at_once_after_the_state_folder_was_lost(make_world: Make) -> None:
+    world = await make_world()
+    async with world.gateway() as gateway:
+        await gateway.join(await world.device(LAMP, sleepy=True))
+    for path in world.state_dir.iterdir():
+        path.unlink()
+    async with world.gateway() as gateway:
+        await gateway.until(lambda: any(("model", "T1") in join.facts for join in gateway.context.of(Join)))
+        assert gateway.adapter.status()["counters"]["radio_unknown_sender"] == 0
+
+
 # adopt and restore -------------------------------------------------------------------------------------------------
 
 
@@ -267,6 +278,7 @@ async def test_a_network_that_an_older_gateway_gave_up_can_be_restored(make_worl
         await app.backups.create_backup()
     async with world.gateway(form="never") as gateway:
         assert network(gateway) != ours  # nobody can know
+        assert await listed(gateway) == ["00:0d:6f:00:0b:5d:e3:b6"], "the coordinator that was is no device"
     found = await maintain(world, "network")
     assert found["same"]
     assert [each["pan_id"] for each in found["earlier"]] == [ours[0]]
@@ -286,11 +298,18 @@ async def test_a_network_that_an_older_gateway_gave_up_can_be_restored(make_worl
 
 async def test_a_dongle_that_is_pulled_while_it_is_written_is_written_again(mixed_up: Any) -> None:
     world, ours = mixed_up
-    calls = iter(range(1000))
+    store, pulled = world.ncp._node.stack.store, asyncio.Event()
+
+    def pull() -> None:
+        if store.network is None:  # what it held is gone, and ours is not there yet
+            world.port.unplug()
+            pulled.set()
+        elif not pulled.is_set():
+            asyncio.get_running_loop().call_later(0.001, pull)
 
     def tell(line: str) -> None:
-        if line.startswith("writing") and next(calls) == 0:
-            asyncio.get_running_loop().call_later(0.1, world.port.unplug)
+        if line.startswith("writing") and not pulled.is_set():
+            pull()
 
     plugin = ZigbeePlugin()
     settings = (world.config(), world.tmp_path, world.state_dir, "network-restore", {}, tell)

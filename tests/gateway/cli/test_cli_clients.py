@@ -124,7 +124,7 @@ def test_the_first_client_needs_no_file_no_folder_and_no_gateway(home: Home) -> 
     assert stat.S_IMODE(home.keys.stat().st_mode) == 0o600
     assert stat.S_IMODE(home.keys.parent.stat().st_mode) == 0o700
     assert [path.name for path in home.keys.parent.iterdir()] == ["coap-keys"]
-    assert "No gateway runs here (" in answer.stdout
+    assert "No gateway runs here; it reads the file when it starts.\n" in answer.stdout
     assert '  guest: {link: coap, psk_identity: "guest"}\n' in answer.stdout
     assert "    resource: group:devices\n" in answer.stdout
     assert "subjects:" not in home.clients("add", "phone").stdout, "the policy names it already"

@@ -100,13 +100,19 @@ def site(tmp_path: Path) -> Site:
 
 
 def test_all_files_come_back_with_content_and_modes(site: Site) -> None:
+    site.etc.chmod(0o755)
     before = site.listed()
     manifest = site.backup()
     assert (manifest.name, manifest.id) == ("home", "5a" * 16)
     assert site.file.stat().st_mode & 0o777 == 0o600
     assert SECRET.strip() not in site.file.read_bytes()
     site.wipe()
-    assert site.restore() == []
+    umask = os.umask(0o077)
+    try:
+        assert site.restore() == []
+    finally:
+        os.umask(umask)
+    assert site.etc.stat().st_mode & 0o777 == 0o755, "the service's user reads it"
     assert site.listed().keys() == before.keys()
     same = {name for name, octets in site.listed().items() if octets == before[name]}
     assert before.keys() - same <= {"var/zigbee/zigbee.db"}, "a snapshot holds the same, not the same octets"
@@ -149,7 +155,9 @@ def test_credentials_are_found_where_the_unit_has_them(site: Site, monkeypatch: 
     site.config.write_text(text.replace(f"{site.elsewhere}/right.key", "$CREDENTIALS_DIRECTORY/right"))
     tools = site.folder / "tools"
     tools.mkdir()
-    (tools / "systemctl").write_text(f"#!/bin/sh\necho left:{site.etc}/keys/left.key\n")
+    (tools / "systemctl").write_text(
+        f"#!/bin/sh\necho '[Service]'\necho LoadCredential=left:{site.etc}/keys/left.key\n"
+    )
     (tools / "systemctl").chmod(0o755)
     monkeypatch.setenv("PATH", str(tools), prepend=os.pathsep)
     manifest = site.backup()
@@ -227,6 +235,33 @@ def test_what_differs_is_named_and_kept_aside(site: Site) -> None:
     assert not (site.state / "mqtt").exists()
     assert all(folder.stat().st_mode & 0o777 == 0o700 for folder in kept)
     assert site.prepare().present
+
+
+def test_a_state_folder_of_another_user_behind_a_link_stays_that_user_s(site: Site) -> None:
+    """As DynamicUser= has it: /var/lib/atls-gateway leads into /var/lib/private, and the files are the service's."""
+    site.backup()
+    private = site.folder / "private"
+    site.state.rename(private)
+    site.state.symlink_to(private)
+    (private / "devices.yaml").write_text("mine")
+    (private / "lock").unlink()
+    assert not backup.in_use(site.state)
+    assert not (private / "lock").exists(), "one of root's would keep the service out"
+    user = 61184 if os.geteuid() == 0 else os.geteuid()
+    os.chown(private, user, -1)
+    site.restore()
+    assert site.state.is_symlink()
+    restored = [path for path in private.rglob("*") if "before-" not in str(path)]
+    assert {path.name for path in restored} == {
+        "lock",
+        "devices.yaml",
+        "gateway-id",
+        "members.json",
+        "zigbee",
+        "zigbee.db",
+    }
+    assert {path.stat().st_uid for path in restored} == {user}
+    assert site.config.stat().st_uid == os.geteuid()
 
 
 # Interrupted -------------------------------------------------------------------------------------------------------

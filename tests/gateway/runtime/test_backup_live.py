@@ -143,7 +143,6 @@ def test_a_start_that_is_killed_before_it_stored_anything_begins_the_same_way_ag
 
 def test_passphrases_that_are_refused(asleep):
     home = asleep
-    home.start().told("READY=1")
     words = home.folder / "words"
     words.chmod(0o640)
     assert backup(home).stderr == f"{words}: can be read by group or others; fix it with: chmod 600 {words}\n"
