@@ -394,8 +394,8 @@ def state_of_the_earlier_release_is_taken_up(m: Machine) -> None:
     switched(m, "plug", "ON")
 
 
-def taken_off_as_readme_says(m: Machine) -> None:
-    _replay(m, commands("As a service", "disable --now"))
+def taken_off_as_the_page_says(m: Machine) -> None:
+    _replay(m, commands("Uninstall", "disable --now", "docs/running.md"))
     m.run(f"systemctl status {UNIT}", 4)  # no such unit
     left = m.run(
         "find / -xdev -iname '*atls*' -not -path '/proc/*' -not -path '/root/*' -not -path '/var/log/journal/*' "
@@ -428,5 +428,5 @@ BOOTED: tuple[Callable[[Machine], None], ...] = (
     systemd_rates_and_accepts_it,
     up_again_after_a_reboot,
     state_of_the_earlier_release_is_taken_up,
-    taken_off_as_readme_says,
+    taken_off_as_the_page_says,
 )
