@@ -400,7 +400,7 @@ async def children(app: Application) -> dict[str, int]:
     """By EUI64 the network addresses of those whom the dongle itself keeps in mind: its children above all."""
     try:
         await app.load_network_info(load_devices=True)
-    except _LINK_FAULTS:
+    except (*_LINK_FAULTS, AssertionError):
         return {}
     return {str(ieee).lower(): int(nwk) for ieee, nwk in app.state.network_info.nwk_addresses.items()}
 
