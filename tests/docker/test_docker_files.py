@@ -98,7 +98,8 @@ def ignored(path: str) -> bool:
 
 def test_keys_state_and_history_stay_out_of_the_build() -> None:
     private = """home/gateway/keys/coap-keys home/secrets/mqtt-password .env keys/coap-keys config/keys/coap-keys
-        state/store.db .git/config .venv/bin/python tests/conftest.py gateway.pem gateway/__pycache__/x.pyc backup.atls"""
+        state/store.db .git/config .venv/bin/python tests/conftest.py gateway.pem
+        gateway/__pycache__/x.pyc backup.atls"""
     for path in private.split():
         assert ignored(path), path
 
