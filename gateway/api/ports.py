@@ -147,7 +147,10 @@ class Adapter(Protocol):
         """Plain JSON values for ``atls-gateway status``: link state and counters, no secrets."""
 
     async def command(self, name: str, arguments: Mapping[str, Any]) -> Mapping[str, Any]:
-        """An administrator's command that concerns this adapter (``permit-join``, ``devices``). PeerError: unknown."""
+        """An administrator's command that concerns this adapter (``permit-join``, ``devices``, ``remove``).
+
+        PeerError: unknown, or why it can't be done.
+        """
 
 
 class DescribedPlugin(Protocol):

@@ -32,7 +32,9 @@ _PROPERTIES = {
     "writable": "WRITABLE",
 }
 _ENDPOINTS = {"id": "ENDPOINT", "profile": "PROFILE", "device": "DEVICE", "in": "IN", "out": "OUT"}
-_SHOWN_APART = frozenset({"name", "address", "adapter", "properties", "endpoints", "facts", "online", "identity"})
+_SHOWN_APART = frozenset(
+    {"name", "address", "adapter", "properties", "endpoints", "facts", "online", "identity", "interviewing"}
+)
 
 
 def device_table(devices: Sequence[Mapping[str, Any]], to: Screen) -> Iterator[str]:
@@ -185,6 +187,8 @@ def _reach(device: Mapping[str, Any]) -> str | None:
 
 
 def _reach_words(device: Mapping[str, Any], to: Screen) -> str:
+    if device.get("interviewing"):
+        return to.word("interviewing")
     return to.word(_reach(device) or "not known whether it can be reached")
 
 

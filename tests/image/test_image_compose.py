@@ -29,6 +29,7 @@ from tests.image.containers import IMAGE, MOSQUITTO, USER, podman, run
 ROOT = Path(__file__).parents[2]
 COMPOSE = str(Path(sys.executable).parent / "podman-compose")
 PROJECT = "atls-image-compose"
+DESK = "00:0d:6f:00:0e:00:00:01"
 PROBE = """
 import json, os, sys
 def tried(what):
@@ -77,6 +78,13 @@ class House:
         podman("healthcheck", "run", self.container("gateway"), check=False)
         return str(self.facts("gateway")["State"]["Health"]["Status"])
 
+    def device(self, address: str) -> dict[str, Any] | None:
+        devices = self.ask("devices")["devices"]
+        return next((each for each in devices if each["address"] == address), None)
+
+    def named(self) -> dict[str, str]:
+        return {str(each["address"]): str(each["name"]) for each in self.ask("devices")["devices"]}
+
     def ready(self) -> bool:
         with contextlib.suppress(AssertionError):
             return all(each["state"] == "ready" for each in self.ask("status")["adapters"].values())
@@ -104,6 +112,8 @@ def house(tmp_path_factory: pytest.TempPathFactory) -> Iterator[House]:
         house.compose("up", "--detach", "mosquitto", "gateway", "simulator", "lamp", "app")
         until("the gateway is ready", house.ready)
         house.ask("permit-join", "--seconds", "120")
+        until("desk joins", lambda: house.device(DESK))
+        podman("exec", house.container("gateway"), "atls-gateway", "devices", "name", DESK, "desk", "--group=devices")
         yield house
     finally:
         house.compose("down", "--volumes")
@@ -124,7 +134,6 @@ def test_a_lamp_and_the_app_talk_end_to_end(house: House) -> None:
 
 
 async def test_a_phone_on_the_host_reads_a_device(house: House) -> None:
-    until("the device", lambda: "desk" in [each["name"] for each in house.ask("devices")["devices"]])
     key = load_psk_file_of_root(house.folder / "home" / "keys" / "coap-keys")
     client = CoapsClient("127.0.0.1", int(house.ports["COAPS_PORT"]), Credentials(psk=Psk("phone", key)))
     await client.connect()
@@ -215,14 +224,13 @@ def test_health_follows_the_dongle(house: House) -> None:
 
 
 def test_what_it_knows_survives_kill_9(house: House) -> None:
-    until("the device", lambda: "desk" in [each["name"] for each in house.ask("devices")["devices"]])
-    before = house.ask("status")["id"], sorted(each["address"] for each in house.ask("devices")["devices"])
+    before = house.ask("status")["id"], house.named()
+    assert before[1][DESK] == "desk"
     started = house.facts("gateway")["State"]["StartedAt"]
     os.kill(house.facts("gateway")["State"]["Pid"], 9)
     until("started again", lambda: house.facts("gateway")["State"]["StartedAt"] != started)
     until("ready again", house.ready)
-    after = house.ask("status")["id"], sorted(each["address"] for each in house.ask("devices")["devices"])
-    assert after == before
+    assert (house.ask("status")["id"], house.named()) == before
 
 
 def test_it_stops_in_order(house: House) -> None:

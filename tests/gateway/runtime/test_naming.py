@@ -66,6 +66,11 @@ def test_a_rename_keeps_address_and_groups_by_name_and_by_address(tmp_path: Path
     assert changed(tmp_path, naming.rename("attic", "attic"), names=NAMED) == {"attic": (ATTIC, ["devices"])}
 
 
+def test_a_device_without_a_name_is_renamed_from_its_address(tmp_path: Path) -> None:
+    assert changed(tmp_path, naming.rename(CELLAR, "x")) == {"x": (CELLAR, ["devices"])}
+    assert changed(tmp_path, naming.rename(CELLAR, "x", ["people"]), TWO_GROUPS) == {"x": (CELLAR, ["people"])}
+
+
 OF_POLICY = "in the policy file, which no command changes: edit FOLDER/policy.yaml:4"
 NOT_MARKED = "people: the policy doesn't mark this group assignable (FOLDER/policy.yaml:9; groups that devices may be"
 
@@ -88,7 +93,7 @@ REFUSALS: dict[str, tuple[Any, str, str]] = {
     "not assignable": (naming.name(CELLAR, "x", ["people"]), POLICY, NOT_MARKED),
     "no such group": (naming.name(CELLAR, "x", ["lights"]), POLICY, "lights: the policy has no such group (groups"),
     "nobody renamed": (naming.rename("nobody", "x"), POLICY, "nobody: no device has this name"),
-    "no name yet": (naming.rename(CELLAR, "x"), POLICY, f"has no name yet: atls-gateway devices name {CELLAR} NAME"),
+    "groups with another name": (naming.rename("attic", "x", ["devices"]), POLICY, "devices name changes them"),
 }
 
 
