@@ -49,7 +49,9 @@ async def carry_out(command: str, arguments: Mapping[str, Any], settings: Settin
     except backups.AddressError as error:
         raise PeerError(str(error)) from error
     except sqlite3.Error as error:
-        raise PeerError(f"{settings.database}: not a sound database") from error
+        full = getattr(error, "sqlite_errorname", "").startswith(("SQLITE_FULL", "SQLITE_IOERR", "SQLITE_TOOBIG"))
+        words = "the disk is full, or can't be written" if full else "not a sound database"
+        raise PeerError(f"{settings.database}: {words}; the dongle was not changed") from error
     except Exception as error:  # the libraries raise almost anything
         raise PeerError(describe(error, settings.path)) from error
 
@@ -112,11 +114,14 @@ async def _restore(settings: Settings, arguments: Mapping[str, Any], tell: Tell)
             raise PeerError(f"{earlier}: no extended PAN id of a network that `atls-gateway network show` lists")
         wanted = found[earlier]
     target = backups.network_of(wanted)
-    held = await _held(settings)
-    _expect(arguments, held)
+    async with radio.opened(settings, None) as app, asyncio.timeout(settings.start):
+        held = await backups.ask(app)
+        _expect(arguments, held)
+        on_dongle = None if held is None else backups.network_of(held)
+        written = on_dongle is None or not on_dongle.is_ours(target)
+        if written:
+            await backups.check(app, wanted, address)
     kept: list[Path] = []
-    on_dongle = _network_of(held)
-    written = on_dongle is None or not on_dongle.is_ours(target)
     if held is not None and on_dongle is not None and written:
         kept.append(_keep_dongle(settings.database, held))
         tell(f"kept the dongle's network in {kept[-1]}")
@@ -145,10 +150,6 @@ async def _restore(settings: Settings, arguments: Mapping[str, Any], tell: Tell)
 
 
 COMMANDS: Final = {"network": _network, "network-adopt": _adopt, "network-restore": _restore}
-
-
-def _network_of(backup: backups.Backup | None) -> Network | None:
-    return None if backup is None else backups.network_of(backup)
 
 
 async def _held(settings: Settings) -> backups.Backup | None:
@@ -234,10 +235,14 @@ def _copy(source: Path, target: Path) -> None:
     """Copy a database with what its journal holds; whole, or not at all."""
     new = target.with_name(target.name + ".part")
     os.close(os.open(new, os.O_CREAT | os.O_RDWR | os.O_TRUNC | os.O_CLOEXEC, 0o600))
-    with closing(sqlite3.connect(source)) as old, closing(sqlite3.connect(new)) as copy:
-        old.backup(copy)
-        copy.execute("PRAGMA journal_mode = DELETE")
-    _synced(new)
+    try:
+        with closing(sqlite3.connect(source)) as old, closing(sqlite3.connect(new)) as copy:
+            old.backup(copy)
+            copy.execute("PRAGMA journal_mode = DELETE")
+        _synced(new)
+    except BaseException:
+        new.unlink()
+        raise
     new.replace(target)
 
 

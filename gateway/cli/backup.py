@@ -19,7 +19,8 @@ from gateway.cli.codes import BAD_CONFIG, EPILOG, FAILED, NOT_ALLOWED, UNREACHAB
 from gateway.runtime.source import config_path, socket_path
 
 if TYPE_CHECKING:
-    from gateway.runtime.backup import Inventory, Manifest
+    from gateway.runtime.backup import Inventory
+    from gateway.runtime.backup_file import Manifest
     from gateway.runtime.restore import Restore
 
 _LEAST = 8
@@ -37,15 +38,15 @@ passphrase_option = click.option(
 class _Progress:
     """Says on standard error how far long work is."""
 
-    def __init__(self, what: str, total: int = 0) -> None:
-        self._what, self._total = what, total
+    def __init__(self, what: str, total: int = 0, often: float = _OFTEN) -> None:
+        self._what, self._total, self._often = what, total, often
         self._done = 0
-        self._next = time.monotonic() + _OFTEN
+        self._next = time.monotonic() + often
 
     def __call__(self, octets: int) -> None:
         self._done += octets
         if time.monotonic() >= self._next:
-            self._next = time.monotonic() + _OFTEN
+            self._next = time.monotonic() + self._often
             of = f" of {self._total >> 10}" if self._total else ""
             click.echo(f"{self._what}: {self._done >> 10}{of} KiB", err=True)
 
@@ -78,12 +79,12 @@ def backup(
     What is in it, and is it whole?
       atls-gateway backup --list /root/before-upgrade.atls
     """
-    from gateway.runtime import backup as backups
+    from gateway.runtime.backup_file import BackupError, inspect
 
     path = config_path(config, os.environ)
     try:
         if only_list:
-            manifest, _ = backups.inspect(file, _passphrase(passphrase_file, twice=False), _Progress("read"))
+            manifest, _ = inspect(file, _passphrase(passphrase_file, twice=False), _Progress("read"))
         else:
             manifest = _backup(path, file, passphrase_file, credentials)
     except ConfigError as error:
@@ -94,7 +95,7 @@ def backup(
         fail(UNREACHABLE, error, "The state folder is in use, and its gateway does not answer.")
     except PeerError as error:
         fail(FAILED, f"the running gateway: {error}", "If it is older than this program, restart it first.")
-    except backups.BackupError as error:
+    except BackupError as error:
         fail(FAILED, error)
     if as_json:
         print_json({"file": str(file), **asdict(manifest)})
@@ -161,7 +162,7 @@ def restore(
       atls-gateway restore --replace gateway.atls
     """
     from gateway.runtime import restore as restores
-    from gateway.runtime.backup import BackupError
+    from gateway.runtime.backup_file import BackupError
 
     path = config_path(config, os.environ)
     os.umask(0o077)
@@ -239,7 +240,9 @@ def _left_out(manifest: Manifest) -> Iterator[str]:
 
 
 def _hints(manifest: Manifest) -> Iterator[str]:
-    """What else a gateway needs that comes from elsewhere."""
+    """What to know after a restore, and what else a gateway needs that comes from elsewhere."""
+    made = time.strftime("%Y-%m-%d %H:%M", time.localtime(manifest.made_at))
+    yield f"policy, keys and passwords are those of {made}: what was revoked or changed since is as it was then"
     if manifest.credentials:
         yield "the unit has to load, by systemctl edit atls-gateway:"
         yield "  [Service]"

@@ -23,7 +23,7 @@ from gateway.cli.codes import EPILOG
     metavar="LOGIN",
     help="A login that reads and sets devices. Repeatable. Default: those of the last run, else home-assistant.",
 )
-@click.option("--port", type=click.IntRange(1, 65535), default=8883, show_default=True, help="The broker's TLS port.")
+@click.option("--port", type=click.IntRange(1, 65535), help="The broker's TLS port. Default: the config's, else 8883.")
 @click.option(
     "--mosquitto",
     metavar="DIR",
@@ -39,7 +39,7 @@ def broker_setup(
     out: str | None,
     hosts: tuple[str, ...],
     users: tuple[str, ...],
-    port: int,
+    port: int | None,
     mosquitto: str,
     renew: bool,
     anew: tuple[str, ...],

@@ -21,6 +21,7 @@ from gateway.runtime.source import Source, config_path, read_config, read_table
 if TYPE_CHECKING:
     from gateway.runtime.broker_setup import Report, Wanted
 
+_TLS_PORT = 8883
 _PASSWORD_KEY = ("adapters", "mqtt", "password_file")
 
 
@@ -30,7 +31,7 @@ def prepare(
     out: str | None,
     hosts: tuple[str, ...],
     users: tuple[str, ...],
-    port: int,
+    port: int | None,
     mosquitto: str,
     renew: bool,
     anew: tuple[str, ...],
@@ -64,7 +65,13 @@ def prepare(
         )
         return
     print_lines(_told(report))
-    print_lines(["", "Left to do, on the broker's machine, as root:", *(f"  {command}" for command in commands)])
+    print_lines(
+        [
+            "",
+            "Left to do, as root (if the broker is on another machine, copy the files there before):",
+            *(f"  {command}" for command in commands),
+        ]
+    )
     if missing := _missing(here, wanted):
         print_lines(["", f"In {here.source_name}, under adapters.mqtt:", *(f"    {line}" for line in missing)])
 
@@ -99,7 +106,7 @@ def _wanted(
     here: _Here,
     hosts: tuple[str, ...],
     users: tuple[str, ...],
-    port: int,
+    port: int | None,
     broker_folder: str,
     renew: bool,
     anew: tuple[str, ...],
@@ -123,8 +130,9 @@ def _wanted(
         fail(FAILED, f"{', '.join(sorted(unknown))}: no such login; there are {', '.join(names.logins)}")
     own = socket.gethostname()
     usual = ["localhost", own, *([] if "." in own else [f"{own}.local"]), "127.0.0.1", "::1"]
-    broker = str(here.mqtt.get("broker", "localhost")).rpartition("]")
-    host = broker[0].lstrip("[") if broker[1] else broker[2].partition(":")[0]
+    host, own_port = _broker(here)
+    if own_port is None or here.mqtt.get("tls") is False:
+        own_port = _TLS_PORT
     ca_file = here.mqtt.get("ca_file")
     try:
         place = here.source and locate(here.source, _PASSWORD_KEY, os.environ)
@@ -133,7 +141,7 @@ def _wanted(
     return Wanted(
         names=names,
         hosts=list(dict.fromkeys((*usual, host, *hosts))),
-        port=port,
+        port=port or own_port,
         broker_folder=broker_folder,
         ca=here.base / (ca_file if isinstance(ca_file, str) else "ca.pem"),
         password=place.path if place else here.base / "keys" / "mqtt-password",
@@ -149,6 +157,16 @@ def _home_logins(here: _Here, users: tuple[str, ...]) -> tuple[str, ...]:
     except (OSError, UnicodeError):  # the first run, or one that will be told what it can't read
         known = []
     return tuple(dict.fromkeys((*known, *users))) or ("home-assistant",)
+
+
+def _broker(here: _Here) -> tuple[str, int | None]:
+    """Host and port that the config names: ``HOST``, ``HOST:PORT``, and IPv6 in brackets."""
+    text = str(here.mqtt.get("broker", "localhost"))
+    host, bracket, rest = text.rpartition("]")
+    if not bracket:
+        host, _, rest = text.partition(":")
+    port = rest.removeprefix(":")
+    return host.lstrip("["), int(port) if port.isdigit() else None
 
 
 def _policy_users(here: _Here) -> Iterator[str]:
@@ -195,9 +213,10 @@ def _commands(out: Path, mosquitto: str) -> Iterator[str]:
 def _missing(here: _Here, wanted: Wanted) -> list[str]:
     """The lines that the config has not, or has otherwise, so that the gateway comes to this broker."""
     mqtt, lines = here.mqtt, []
-    host, _, port = str(mqtt.get("broker", "")).rpartition(":")
-    if not mqtt.get("broker") or (port.isdigit() and int(port) != wanted.port):
-        lines.append(f"broker: {host or 'localhost'}:{wanted.port}")
+    host, port = _broker(here)
+    usual_port = 1883 if mqtt.get("tls") is False else _TLS_PORT
+    if "broker" not in mqtt or (port or usual_port) != wanted.port:
+        lines.append(f"broker: {f'[{host}]' if ':' in host else host}:{wanted.port}")
     if mqtt.get("tls") is False:
         lines.append("tls: true")
     usual = {"ca_file": "ca.pem", "user": wanted.names.gateway, "password_file": "keys/mqtt-password"}

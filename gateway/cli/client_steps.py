@@ -7,6 +7,7 @@ import os
 import socket
 import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NoReturn
@@ -41,13 +42,15 @@ class _Here:
 
 def revoke(config: str | None, file: str | None, as_json: bool, name: str) -> None:
     here = _here(config, file)
-    _edit(lambda: here.keys.revoke(name))
-    effect = _reload(here)
+    with _mistakes_told(), here.keys.held():
+        here.keys.revoke(name)
+        effect = _reload(here)
+        left = here.keys.names()
     if as_json:
         print_json({"identity": name, "file": str(here.place.path), **effect.as_json()})
     else:
         click.echo(f"{name}: its key is gone from {here.place.path}")
-        if not here.keys.names():
+        if not left:
             click.echo("No client is left in it.")
         print_lines(effect.lines)
     _end(effect)
@@ -56,7 +59,8 @@ def revoke(config: str | None, file: str | None, as_json: bool, name: str) -> No
 def show(config: str | None, file: str | None, as_json: bool) -> None:
     """``clients list``."""
     here = _here(config, file)
-    names = _edit(here.keys.names)
+    with _mistakes_told():
+        names = here.keys.names()
     subjects = _subjects(_policy(here.source))
     try:
         answer = ask(here.socket, "clients", {})["adapters"]["coap"]["connected"]
@@ -95,8 +99,13 @@ def list_lines(rows: Sequence[Mapping[str, Any]], trouble: str, to: Screen) -> I
 
 def give(config: str | None, file: str | None, as_json: bool, change: Callable[[ClientKeys], NewKey]) -> None:
     here = _here(config, file)
-    key = _edit(lambda: change(here.keys))
-    effect = _reload(here)
+    with _mistakes_told(), here.keys.held():
+        key = change(here.keys)
+        if not as_json:  # at once: whatever becomes of the rest, it is told only now
+            code = qr.lines(f"{key.identity}:{key.shown}") if sys.stdout.isatty() else ()
+            print_lines(key_lines(key, f"coaps://{socket.gethostname()}{_port(here.source)}", code))
+            print_lines(["", f"Written to {here.place.path}."])
+        effect = _reload(here)
     policy = _policy(here.source)
     subject = _subjects(policy).get(key.identity)
     if as_json:
@@ -104,9 +113,7 @@ def give(config: str | None, file: str | None, as_json: bool, change: Callable[[
         print_json({**shown, "file": str(here.place.path), "subject": subject, **effect.as_json()})
         _end(effect)
         return
-    code = qr.lines(f"{key.identity}:{key.shown}") if sys.stdout.isatty() else ()
-    print_lines(key_lines(key, f"coaps://{socket.gethostname()}{_port(here.source)}", code))
-    print_lines(["", f"Written to {here.place.path}.", *effect.lines])
+    print_lines(effect.lines)
     if policy is not None and subject is None:
         path = here.source.base / str(here.source.data.get("policy"))
         print_lines(["", *policy_lines(key.identity, policy, str(path))])
@@ -212,10 +219,11 @@ def _coap(source: Source) -> dict[str, Any]:
     return found if isinstance(found, dict) else {}
 
 
-def _edit(step: Callable[[], Any]) -> Any:
-    """Do it, or end with what is wrong."""
+@contextmanager
+def _mistakes_told() -> Iterator[None]:
+    """What goes wrong with the file ends the command with its sentence."""
     try:
-        return step()
+        yield
     except UsageError as error:
         fail(FAILED, error)
     except CredentialError as error:

@@ -140,4 +140,4 @@ def reload_lines(answer: Mapping[str, Any], to: Screen) -> Iterator[str]:
     yield from table(answer["changes"], {"key": "KEY", "effect": "EFFECT"}, to)
     if answer["restart"]:
         yield ""
-        yield "For the rest: systemctl restart atls-gateway"
+        yield "For the rest: atls-gateway restart"

@@ -7,6 +7,7 @@ an adapter's own table makes impossible is its own word: an adapter may have a m
 
 from __future__ import annotations
 
+import logging
 import os
 import stat
 from collections.abc import Callable, Iterable, Iterator
@@ -32,6 +33,8 @@ from gateway.runtime import mistakes
 
 if TYPE_CHECKING:
     from gateway.runtime.settings import Settings
+
+_LOG = logging.getLogger(__name__)
 
 WARNING = "warning: "
 _NO_DEVICES = frozenset({"coap", "mqtt"})
@@ -67,6 +70,12 @@ def of_adapters(found: Settings) -> Iterator[ConfigError]:
         claims = {subject.name: subject.claim for subject in found.policy.subjects if subject.link == scheme}
         for key, text in ask(PolicyFacts(claims, found.policy.aliases)):
             yield mistakes.relocated(ConfigError(key, WARNING + text), found.source, ("adapters", scheme))
+
+
+def tell(found: Iterable[ConfigError]) -> None:
+    """A line of the log for each."""
+    for doubt in found:
+        _LOG.warning("%s", str(doubt).replace(": " + WARNING, ": "))
 
 
 def _folder(path: Path) -> Iterator[str]:

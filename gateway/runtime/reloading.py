@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Final
@@ -130,7 +130,7 @@ class Reloads:
             scheme: Slot(instances(prepared)) for scheme, prepared in running.adapters.items()
         }
         self._standing = doubts.standing(running)
-        tell(self.doubts())
+        doubts.tell(self.doubts())
         self.last: Mapping[str, Any] | None = None
         """The last answer, for ``status``."""
 
@@ -222,13 +222,8 @@ class Reloads:
         before = set(map(str, self.doubts()))
         self._running = merged(self._running, fresh)
         self._standing = doubts.standing(self._running)
-        tell(doubt for doubt in self.doubts() if str(doubt) not in before)
+        doubts.tell(doubt for doubt in self.doubts() if str(doubt) not in before)
         return changes + [(key, RESTART) for key in found.restart]
-
-
-def tell(found: Iterable[ConfigError]) -> None:
-    for doubt in found:
-        _LOG.warning("%s", str(doubt).replace(": " + doubts.WARNING, ": "))
 
 
 def rewritten(path: Path, rules: PolicyFile, change: Change) -> tuple[Names, PolicySet]:

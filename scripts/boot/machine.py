@@ -18,6 +18,8 @@ from pathlib import Path
 PROJECT = Path(__file__).parents[2]
 SUITES = {"12": "bookworm", "13": "trixie"}
 TOOLS = {"debootstrap": "debootstrap", "systemd-nspawn": "systemd-container", "nsenter": "util-linux", "ps": "procps"}
+HOSTS = "127.0.0.1 localhost\n::1 localhost ip6-localhost ip6-loopback\n"
+"""What Debian's installer writes, and debootstrap doesn't."""
 CLONE = "/root/atls-gateway"
 _PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 _BUNDLE = "/usr/local/share/trust-of-the-host.pem"
@@ -83,6 +85,7 @@ def fresh(debian: str, cache: Path, purpose: str) -> Root:
     if folder.exists():
         shutil.rmtree(folder)
     subprocess.run(["cp", "-a", "--reflink=auto", base, folder], check=True)
+    (folder / "etc/hosts").write_text(HOSTS)
     return Root(folder, debian, cache)
 
 

@@ -15,7 +15,7 @@ from unittest import mock
 
 from gateway.cli import backup, client_steps, devices_view, network, radios, restart, status_view
 from gateway.cli.screen import Screen
-from gateway.runtime.backup import Entry, Manifest, Place
+from gateway.runtime.backup_file import Entry, Manifest, Place
 from gateway.runtime.client_keys import NewKey
 
 ANSWERS = Path(__file__).parent / "cli_answers.json"

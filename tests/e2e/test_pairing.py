@@ -19,7 +19,7 @@ import pytest_asyncio
 
 from demo.stack import Stack, command, running
 from tests.e2e.shared_hub import STATE
-from tests.e2e.test_devices_over_mqtt import USER, Watcher, publish, tell, watching
+from tests.e2e.test_devices_over_mqtt import USER, Watcher, config_topic, publish, tell, watching
 
 pytestmark = [pytest.mark.process, pytest.mark.asyncio(loop_scope="module")]
 
@@ -60,6 +60,10 @@ async def home(tmp_path_factory: pytest.TempPathFactory, formed: Path) -> AsyncI
         await stack.ask("permit-join", "--seconds", "254")
         async with watching(stack) as seen:
             yield stack, seen
+
+
+def bare(eui64: str) -> str:
+    return eui64.replace(":", "")
 
 
 async def cli(stack: Stack, *arguments: str) -> tuple[int, str]:
@@ -163,6 +167,8 @@ async def test_the_same_over_mqtt_with_a_device_that_sleeps(home: tuple[Stack, W
     answer = await request(home, "device/rename", **{"from": "cellar", "to": "larder"})
     assert answer["status"] == "ok", answer
     await seen.until(lambda: seen.last("home/cellar") is None and seen.last("home/larder"))
+    told = [(each["dev"]["name"], each["dev"]["ids"]) for each in seen.heard[config_topic(stack, bare(SENSOR))]]
+    assert told[-2:] == [("cellar", told[-1][1]), ("larder", told[-1][1])], "to Home Assistant it is the same device"
     listed = (await request(home, "devices"))["data"]["devices"]
     (sensor,) = (each for each in listed if each["friendly_name"] == "larder")
     assert sensor["state"]["temperature"] == seen.last("home/larder")["temperature"]
@@ -181,6 +187,7 @@ async def test_the_same_over_mqtt_with_a_device_that_sleeps(home: tuple[Stack, W
     answer = await request(home, "device/remove", id="larder")
     assert answer["data"] == {"id": "larder", "force": False, "left": True}, answer
     await seen.until(lambda: seen.last("home/larder") is None)
+    await seen.until(lambda: seen.last(config_topic(stack, bare(SENSOR))) is None)
     await device(stack, SENSOR, lambda found: found is None)
 
 

@@ -118,19 +118,19 @@ def test_secrets_come_by_credentials_and_never_by_the_environment():
 
 
 @pytest.mark.parametrize(
-    ("section", "having"),
+    ("section", "having", "page"),
     [
-        ("A gateway at home", "pip install ."),
-        ("As a service", "enable --now"),
-        ("As a service", "s|^#Load|Load|"),
-        ("As a service", "serial-header.conf"),
-        ("A broker with logins and TLS", "broker-setup"),
-        ("As a service", "disable --now"),
+        ("A gateway at home", "pip install .", "README.md"),
+        ("As a service", "enable --now", "README.md"),
+        ("As a service", "s|^#Load|Load|", "README.md"),
+        ("As a service", "serial-header.conf", "README.md"),
+        ("A broker with logins and TLS", "broker-setup", "README.md"),
+        ("Uninstall", "disable --now", "docs/running.md"),
     ],
 )
-def test_readme_has_the_commands_that_the_booted_test_replays(section, having):
+def test_the_pages_have_the_commands_that_the_booted_test_replays(section, having, page):
     """`make boot-test` runs them; here only that they are found, and that the files they copy are there."""
-    lines = readme.commands(section, having)
+    lines = readme.commands(section, having, page)
     assert lines
     named = re.findall(r"(?<= )(?:systemd|config)/[\w.-]+\.\w+", "\n".join(lines))
     assert [name for name in named if not (ROOT / name).is_file()] == []

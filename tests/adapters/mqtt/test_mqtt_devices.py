@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import dataclasses
 import json
 import subprocess
 from collections import Counter
@@ -324,6 +325,11 @@ async def test_requests(home: MqttHome, house: House) -> None:
     await put(app, "home/bridge/request/health_check", "", response_topic="home/bridge/response/health_check/me")
     await until(
         lambda: last(app, "home/bridge/response/health_check/me") == {"data": {"healthy": True}, "status": "ok"}
+    )
+    home.hub.gateway = dataclasses.replace(home.hub.gateway, healthy=False)
+    await put(app, "home/bridge/request/health_check", "", response_topic="home/bridge/response/health_check/me")
+    await until(  # what is wrong is for administrators
+        lambda: last(app, "home/bridge/response/health_check/me") == {"data": {"healthy": False}, "status": "ok"}
     )
     for command, payload in (("permit_join", '{"time": 60}'), ("permit_join", '{"time": 255}'), ("reboot", "")):
         await put(app, f"home/bridge/request/{command}", payload)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import logging
+import resource
 import sqlite3
 from collections.abc import Awaitable, Callable
 from contextlib import closing
@@ -379,6 +380,12 @@ async def test_a_dongle_whose_address_can_be_written_once_only_is_written_when_t
         assert not once.ncp.network_up
     with pytest.raises(PeerError, match="only once and for good"):
         await maintain(once, "network-restore")
+    (once.tmp_path / "kept.db").write_bytes((once.state_dir / "zigbee.db").read_bytes())
+    dump = store(once)
+    with pytest.raises(PeerError, match="only once and for good"):
+        await maintain(once, "network-restore", **{"from": str(once.tmp_path / "kept.db")})
+    assert store(once) == dump
+    assert not (once.state_dir / "kept").exists()
     await maintain(once, "network-restore", address="once")
     async with once.gateway(form="never") as gateway:
         assert network(gateway) == ours
@@ -421,6 +428,23 @@ async def test_what_can_not_be_done_changes_nothing(mixed_up: Any, tmp_path: Pat
     assert "plugged in" in (await maintain(world, "network"))["fault"]
     assert store(world) == dump
     assert json.loads(world.state.read_bytes())["network"] == memory
+
+
+async def test_without_room_for_what_is_kept_nothing_is_replaced(mixed_up: Any) -> None:
+    world, _ = mixed_up
+    dump, memory = store(world), json.loads(world.state.read_bytes())["network"]
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    for command, room in (("network-adopt", 40_000), ("network-restore", 512)):
+        resource.setrlimit(resource.RLIMIT_FSIZE, (room, before[1]))
+        try:
+            with pytest.raises(PeerError, match="the disk is full") as raised:
+                await maintain(world, command)
+        finally:
+            resource.setrlimit(resource.RLIMIT_FSIZE, before)
+        assert "the dongle was not changed" in str(raised.value)
+        assert store(world) == dump
+        assert json.loads(world.state.read_bytes())["network"] == memory
+    assert (await maintain(world, "network"))["kept"] == []
 
 
 async def test_the_network_key_is_in_the_kept_files_only(

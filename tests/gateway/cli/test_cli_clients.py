@@ -166,8 +166,10 @@ def test_the_file_stays_its_owners(home: Home) -> None:
         assert (home.keys.stat().st_uid, home.keys.stat().st_gid) == owner
 
 
-def test_runs_at_the_same_time_lose_nobody(home: Home) -> None:
-    home.keys.parent.mkdir()
+@pytest.mark.process
+def test_runs_at_the_same_time_lose_nobody_and_each_knows_what_came_of_it(home: Home) -> None:
+    home.key("add", "phone")
+    home.start()
 
     def add(number: int) -> int:
         command = [PROGRAM, "clients", "add", f"client-{number}", "-c", home.config]
@@ -175,7 +177,7 @@ def test_runs_at_the_same_time_lose_nobody(home: Home) -> None:
 
     with ThreadPoolExecutor(6) as pool:
         assert set(pool.map(add, range(6))) == {0}
-    assert set(load_psk_file(home.keys)) == {f"client-{number}".encode() for number in range(6)}
+    assert set(load_psk_file(home.keys)) == {b"phone", *(f"client-{number}".encode() for number in range(6))}
 
 
 def test_what_is_refused_says_what_to_do_and_changes_nothing(home: Home) -> None:

@@ -124,7 +124,7 @@ def test_the_daemon_logs_them_once_and_is_degraded_until_they_are_gone(home) -> 
     daemon.told("READY=1")
     why = f"{home.policy}:9: rules.lamp-out: warning: this rule never applies: both of its parties are the same"
     assert daemon.log.count("WARNING") == 1
-    assert f"WARNING gateway.runtime.reloading: {why.replace('warning: ', '')}" in daemon.log
+    assert f"WARNING gateway.runtime.doubts: {why.replace('warning: ', '')}" in daemon.log
     checked = home.cli("status", "--check", *here)
     assert (checked.returncode, checked.stdout) == (1, f"home: degraded: {why}\n")
     found = json.loads(home.cli("status", "--check", "--json", *here).stdout)

@@ -116,6 +116,7 @@ MISTAKES = {
     "a group without the word": (P, "    resource: lamp", "    resource: devices", ["policy.yaml:15: rules.phone-to-lamp.resource: expected names that the policy defines, 'devices' is none (did you mean group:devices?)"]),
     "a URL for the broker of a subject": (P, "broker: localhost}", "broker: mqtt://localhost}", ["policy.yaml:7: subjects.broker.broker: expected the host name alone, without mqtt://"]),
     "a protocol id that is none": (C, "      200: {to: phone}", "      20: {to: phone}", ["gateway.yaml:14: adapters.zigbee.protocols.20: expected at least 200"]),
+    "a device twice, in two spellings": (C, "    protocols:", '    devices: {"0x000D6F000B5DE3B6": {}, "00:0d:6f:00:0b:5d:e3:b6": {}}\n    protocols:', ["gateway.yaml:13: adapters.zigbee.devices: expected each device once, 00:0d:6f:00:0b:5d:e3:b6 is there in two spellings"]),
     "a list entry forgotten to be one": (P, "  devices: [lamp, meter]", "  devices: lamp", ["policy.yaml:10: groups.devices: expected a list of names, or a table with members and assignable"]),
     "a rate without a time": (P, 'condition: {hours: "06:00-23:00"}', "condition: {units: 100}", ["policy.yaml:16: rules.phone-to-lamp.condition.units: expected a rate such as 3/min or 8KiB/min"]),
     "two subjects with one identity": (P, "user: cloud}", "broker: localhost}", ["policy.yaml:8: subjects.cloud: expected an identity of its own, this one is 'broker'"]),
@@ -210,3 +211,24 @@ def test_the_mistakes_of_all_tables_and_files_are_told_in_one_run(folder: Path) 
         "policy.yaml:14: rules.phone-to-lamp.subject",
         "policy.yaml:21: rules.meter-reads.action",
     ]
+
+
+MANGLED = ("", "  - 5", "x: [", "  lamp: []", "    resource: {a: 1}", "rules: 7", "{line}: {line}", "{line}\n{line}")
+
+
+@pytest.mark.parametrize("name", [C, P])
+def test_no_mangled_line_ends_the_check_otherwise_than_by_mistakes(name: str, folder: Path) -> None:
+    """What is left of a file without its mistakes is checked as well: that must bear whatever is left."""
+    text = (folder / name).read_text()
+    lines = text.splitlines()
+    refused = 0
+    for at, line in enumerate(lines):
+        for junk in MANGLED:
+            changed = [*lines[:at], junk.replace("{line}", line), *lines[at + 1 :]]
+            (folder / name).write_text("\n".join(changed) + "\n")
+            try:
+                settings.load(folder / C, {})
+            except InvalidConfigError as error:
+                refused += 1
+                assert error.errors and all(mistake.line for mistake in error.errors)
+    assert refused > len(lines)
