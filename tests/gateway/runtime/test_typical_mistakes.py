@@ -107,6 +107,7 @@ MISTAKES = {
     "files that are not there": (C, "psk_file: coap-keys\n  mqtt:\n", "psk_file: keys\n  mqtt:\n    certificate_file: mine.pem\n    key_file: mine.key\n", [
         "gateway.yaml:17: adapters.coap.psk_file: {home}/keys: can't be opened: No such file or directory",
         "gateway.yaml:20: adapters.mqtt.key_file: {home}/mine.key: can't be opened: No such file or directory",
+        "gateway.yaml:19: adapters.mqtt.certificate_file: {home}/mine.pem: can't be opened: No such file or directory",
     ]),
     # Ten of our own.
     "a text that has a colon": (C, "  name: home", "  name: home: upstairs", ["gateway.yaml:4: (top level): expected text with ': ' in it in quotes"]),
