@@ -24,21 +24,24 @@ _ROUNDS = 1000  # each password has 192 random bits, so guessing is no way in
 
 def main() -> None:
     os.umask(0o077)
-    _folder(HOME, ROOT, 0o755)
-    _folder(HOME / "keys", GATEWAY, 0o700)
-    _folder(HOME / "endpoint", ROOT, 0o755)
+    for name in ("", "gateway", "mosquitto", "endpoint"):
+        _folder(HOME / name, ROOT, 0o755)
     _folder(HOME / "secrets", ROOT, 0o700)
-    for source in (SAMPLES / "gateway.yaml", SAMPLES / "policy.yaml", SAMPLES / "mosquitto.conf"):
-        _make(HOME / source.name, source.read_text, ROOT, 0o644)
-    _make(HOME / "mosquitto.acl", (CONFIG / "mosquitto.acl").read_text, MOSQUITTO, 0o600)
+    _folder(HOME / "gateway" / "keys", GATEWAY, 0o700)
+    _folder(HOME / "backup", GATEWAY, 0o700)
+    for source in (SAMPLES / "gateway.yaml", SAMPLES / "policy.yaml"):
+        _make(HOME / "gateway" / source.name, source.read_text, ROOT, 0o644)
+    _make(HOME / "gateway" / "keys" / "coap-keys", lambda: _psk("phone"), GATEWAY, 0o600)
+    _make(HOME / "mosquitto" / "mosquitto.conf", (SAMPLES / "mosquitto.conf").read_text, ROOT, 0o644)
+    _make(HOME / "mosquitto" / "mosquitto.acl", (CONFIG / "mosquitto.acl").read_text, MOSQUITTO, 0o600)
     _make(HOME / "endpoint" / "app.yaml", (SAMPLES / "app.yaml").read_text, ROOT, 0o644)
-    _make(HOME / "keys" / "coap-keys", lambda: f"phone:{secrets.token_hex(32)}\n", GATEWAY, 0o600)
-    _make(HOME / "secrets" / "app-psk", lambda: f"lamp:{secrets.token_hex(32)}\n", GATEWAY, 0o400)
+    _make(HOME / "secrets" / "app-psk", lambda: _psk("lamp"), GATEWAY, 0o400)
     for login, name in LOGINS.items():
         owner = ROOT if login == "home-assistant" else GATEWAY
         _make(HOME / "secrets" / name, lambda: secrets.token_urlsafe(24) + "\n", owner, 0o400)
     _make(HOME / "secrets" / "mosquitto-passwords", _hashes, MOSQUITTO, 0o400)
-    _say("\nNext: write the dongle's path (ls /dev/serial/by-id) into home/gateway.yaml, then: docker compose up -d")
+    _say("\nNext: write the dongle's path (ls /dev/serial/by-id) into home/gateway/gateway.yaml.")
+    _say("Then: docker compose up -d")
 
 
 def _folder(path: Path, owner: int, mode: int) -> None:
@@ -61,6 +64,10 @@ def _make(path: Path, content: Callable[[], str], owner: int, mode: int) -> None
     new.chmod(mode)
     new.rename(path)
     _say(f"made  {path.relative_to('/')}  (user {owner}, mode {mode:04o})")
+
+
+def _psk(identity: str) -> str:
+    return f"{identity}:{secrets.token_hex(32)}\n"
 
 
 def _hashes() -> str:

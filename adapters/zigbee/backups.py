@@ -1,6 +1,6 @@
 """zigpy's backups of a network: read from its database, written to a dongle, kept as files.
 
-With ``radio`` and ``device_table`` these are the files that import zigpy.
+With ``radio``, ``device_table`` and ``faults`` these are the files that import zigpy.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """zigpy's table of devices as this adapter uses it: who is in it, how far an interview is, and what is known of each.
 
-Devices are zigpy's objects and stay opaque outside; ``view`` says what they are. With ``radio`` this is the only file
-that imports zigpy.
+Devices are zigpy's objects and stay opaque outside; ``view`` says what they are. With ``radio``, ``backups`` and
+``faults`` these are the files that import zigpy.
 """
 
 from __future__ import annotations

@@ -159,12 +159,9 @@ def load(path: Path, environ: Mapping[str, str]) -> Settings:
         found.append(source.mistake(("policy",), f"expected a policy file: {policy_path} {no_policy}"))
     if table is None or found:
         raise InvalidConfigError(found)
-    assert policy_path is not None and names_path is not None
-    doubts = [
-        *_owners(path, source, ()),
-        *_owners(policy_path, source, ("policy",)),
-        *_owners(names_path, source, ("gateway", "state_dir")),
-    ]
+    assert policy_path is not None
+    # Not the names of devices: the state folder is its user's alone, or refused, and that need not be who checks.
+    doubts = [*_owners(path, source, ()), *_owners(policy_path, source, ("policy",))]
     for scheme, prepared in adapters.items():
         for key, file in _files(prepared.table.model_dump(by_alias=True), source.base, ""):
             doubts += _owners(file, source, ("adapters", scheme, *key.split(".")))

@@ -97,9 +97,10 @@ def ignored(path: str) -> bool:
 
 
 def test_keys_state_and_history_stay_out_of_the_build() -> None:
-    for path in ("home/keys/coap-keys", "home/secrets/mqtt-password", ".env", "keys/coap-keys", "config/keys/coap-keys",
-                 "state/store.db", ".git/config", ".venv/bin/python", "tests/conftest.py", "gateway.pem",
-                 "gateway/__pycache__/x.pyc", "backup.atls"):  # fmt: skip
+    private = """home/gateway/keys/coap-keys home/secrets/mqtt-password .env keys/coap-keys config/keys/coap-keys
+        state/store.db .git/config .venv/bin/python tests/conftest.py gateway.pem
+        gateway/__pycache__/x.pyc backup.atls"""
+    for path in private.split():
         assert ignored(path), path
 
 
@@ -119,10 +120,10 @@ def test_every_service_is_confined(name: str) -> None:
     assert service["cap_drop"] == ["ALL"]
     assert service["security_opt"] == ["no-new-privileges:true"]
     assert not service.get("privileged")
-    # Only the one that gives files to their users, and ends, may do that; it has no network.
-    if name == "prepare":
+    # Only those that give files to their users, and end, may do that; they have no network.
+    if name in ("prepare", "restore"):
         assert service["network_mode"] == "none"
-        assert service["profiles"] == ["prepare"]
+        assert service["profiles"] == [name]
     else:
         assert "cap_add" not in service
         assert service.get("user", USER).split(":")[0] not in ("0", "root")
@@ -133,7 +134,8 @@ def test_the_gateway_finds_state_socket_config_and_dongle() -> None:
     targets = dict(reversed(volume.removesuffix(":ro").split(":")) for volume in gateway["volumes"])
     assert targets["/var/lib/atls-gateway"] == "state"
     assert targets[str(Path(DEFAULT_SOCKET).parent)] == "admin"
-    assert targets[str(DEFAULT_CONFIG)] == "./home/gateway.yaml"
+    assert targets[str(DEFAULT_CONFIG.parent)] == "./home/gateway"
+    assert "./home/gateway:/etc/atls-gateway:ro" in gateway["volumes"]
     assert targets["/dev"] == "/dev"
     assert gateway["device_cgroup_rules"] == ["c 188:* rw", "c 166:* rw"]
     assert gateway["ports"] == ["${COAPS_PORT:-5684}:5684/udp"]

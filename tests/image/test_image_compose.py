@@ -1,6 +1,6 @@
 """compose.yaml by podman-compose, with the virtual dongle of docker/try.yaml, in a copy of the checkout.
 
-One house for all tests: its containers start once. Project and ports are its own, so that another one may run beside it.
+One house for all tests: its containers start once. Project and ports are its own, so that another may run beside it.
 """
 
 from __future__ import annotations
@@ -59,6 +59,7 @@ class House:
 
     def compose(self, *argv: str, seconds: float = 120) -> str:
         files = ["-f", "compose.yaml", "-f", "docker/try.yaml", "--profile", "app", "--profile", "prepare"]
+        files += ["--profile", "restore"]
         env = {**os.environ, **self.ports, "ATLS_IMAGE": IMAGE, "MOSQUITTO_IMAGE": MOSQUITTO}
         command = [COMPOSE, "--podman-args=--runtime=runc", "-p", PROJECT, *files, *argv]
         return run("env", "-C", self.folder, *command, env=env, seconds=seconds)
@@ -134,7 +135,7 @@ def test_a_lamp_and_the_app_talk_end_to_end(house: House) -> None:
 
 
 async def test_a_phone_on_the_host_reads_a_device(house: House) -> None:
-    key = load_psk_file_of_root(house.folder / "home" / "keys" / "coap-keys")
+    key = load_psk_file_of_root(house.folder / "home" / "gateway" / "keys" / "coap-keys")
     client = CoapsClient("127.0.0.1", int(house.ports["COAPS_PORT"]), Credentials(psk=Psk("phone", key)))
     await client.connect()
     try:
@@ -147,7 +148,7 @@ async def test_a_phone_on_the_host_reads_a_device(house: House) -> None:
 
 def load_psk_file_of_root(path: Path) -> bytes:
     """The phone's key, from a copy of the container's file that is ours."""
-    copy = path.parents[2] / "coap-keys-of-the-phone"
+    copy = path.parents[3] / "coap-keys-of-the-phone"
     copy.touch(mode=0o600)
     copy.write_bytes(path.read_bytes())
     return load_psk_file(copy)[b"phone"]
@@ -163,9 +164,9 @@ def test_prepare_gives_each_file_to_who_reads_it_and_changes_nothing_later(house
         }
 
     before = files()
-    modes = {name: before[name][:2] for name in before if name.startswith(("keys", "secrets"))}
+    modes = {name: before[name][:2] for name in before if name.startswith(("gateway/keys", "secrets"))}
     assert modes == {
-        "keys/coap-keys": (USER, 0o600),
+        "gateway/keys/coap-keys": (USER, 0o600),
         "secrets/mqtt-password": (USER, 0o400),
         "secrets/app-password": (USER, 0o400),
         "secrets/app-psk": (USER, 0o400),
@@ -190,16 +191,16 @@ def nodes() -> Iterator[dict[str, int]]:
         for path, (major, minor, _) in rows.items():
             os.mknod(path, 0o660 | 0o020000, os.makedev(major, minor))
             made.append(path)
-            os.chmod(path, 0o660)
+            Path(path).chmod(0o660)
             os.chown(path, 0, 20)
         yield {path: outcome for path, (*_, outcome) in rows.items()}
     finally:
         for path in made:
-            os.unlink(path)
+            Path(path).unlink()
 
 
 def test_the_gateway_is_confined_and_sees_a_dongle_that_comes_late(house: House, nodes: dict[str, int]) -> None:
-    open_for_us = ["/run/atls-gateway", "/var/lib/atls-gateway", "/etc/atls-gateway/keys", "/dev/shm"]
+    open_for_us = ["/run/atls-gateway", "/var/lib/atls-gateway", "/etc/atls-gateway/keys", "/backup", "/dev/shm"]
     closed = ["/", "/etc", "/etc/atls-gateway", "/usr", "/opt/atls-gateway", "/var/lib", "/run", "/run/secrets", "/dev"]
     probe = ["exec", house.container("gateway"), "python3", "-c", PROBE]
     found = json.loads(podman(*probe, " ".join(open_for_us + closed), " ".join(nodes)))
@@ -231,6 +232,33 @@ def test_what_it_knows_survives_kill_9(house: House) -> None:
     until("started again", lambda: house.facts("gateway")["State"]["StartedAt"] != started)
     until("ready again", house.ready)
     assert (house.ask("status")["id"], house.named()) == before
+
+
+def test_an_edited_policy_is_seen_by_a_reload(house: House) -> None:
+    policy = house.folder / "home" / "gateway" / "policy.yaml"
+    edited = policy.with_name("policy.yaml.new")  # as editors do it: another file in its place
+    edited.write_text(policy.read_text() + "  - {id: added-later, effect: deny, subject: app, resource: lamp}\n")
+    edited.chmod(0o644)
+    edited.rename(policy)
+    podman("exec", house.container("gateway"), "atls-gateway", "reload")
+    assert house.ask("status")["policy"]["rules"] == 4
+
+
+def test_a_backup_is_put_back_by_compose(house: House) -> None:
+    passphrase = house.folder / "home" / "backup" / "passphrase"
+    passphrase.write_text("only for this test\n")
+    passphrase.chmod(0o400)
+    os.chown(passphrase, USER, USER)
+    secret = ("--passphrase-file", "/backup/passphrase", "/backup/home.atls")
+    podman("exec", house.container("gateway"), "atls-gateway", "backup", *secret)
+    named = house.named()
+    podman("exec", house.container("gateway"), "atls-gateway", "devices", "rename", "desk", "other")
+    podman("stop", house.container("gateway"))
+    os.chown(passphrase, 0, 0)  # the service `restore` is root's
+    house.compose("run", "--rm", "restore", "--replace", *secret)
+    podman("start", house.container("gateway"))
+    until("ready again", house.ready)
+    assert house.named() == named
 
 
 def test_it_stops_in_order(house: House) -> None:

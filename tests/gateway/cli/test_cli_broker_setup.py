@@ -315,6 +315,23 @@ def test_a_login_that_a_list_of_topics_can_t_tell_from_others_is_refused(home: H
     assert not home.broker.exists()
 
 
+def test_the_list_says_what_the_shipped_one_says() -> None:
+    """config/mosquitto.acl has sessions as patterns for all logins; here each login has lines of its own."""
+    shipped = (Path(__file__).parents[3] / "config" / "mosquitto.acl").read_text()
+    made = broker_files.acl(Names(sessions=("cloud",), home=("home-assistant",)))
+
+    def lines(text: str, user: str) -> set[str]:
+        (block,) = (block for block in text.split("\n\n") if f"user {user}\n" in block)
+        return {line for line in block.splitlines() if line.startswith("topic ")}
+
+    for user in ("gateway", "home-assistant"):
+        assert lines(made, user) == lines(shipped, user)
+    patterns = {line.replace("pattern", "topic").replace("%u", "cloud") for line in shipped.splitlines()}
+    assert lines(made, "cloud") == {
+        line for line in patterns if line.startswith("topic ") and " atls/" in line
+    } - lines(shipped, "gateway")
+
+
 def test_a_hash_is_what_mosquitto_passwd_writes(tmp_path: Path) -> None:
     path = tmp_path / "passwords"
     path.write_text("somebody:a password\n")
