@@ -3,13 +3,15 @@ PYTHON ?= python3
 VENV   ?= .venv
 RUN     = $(VENV)/bin
 
-.PHONY: help demo test test-peers image-test lint bench schemas clean
+.PHONY: help demo test test-peers image-test boot-test test-debian13 lint bench schemas clean
 
 help:
 	@echo "make demo        install into $(VENV), then run the main job on a virtual dongle (about a minute)"
 	@echo "make test        install into $(VENV) (and the Debian packages the tests need), then run every check and test"
 	@echo "make test-peers  what needs more packages: the TLS stacks of Java, Mbed TLS, wolfSSL and GnuTLS"
 	@echo "make image-test  build the container image and run it and compose.yaml, with podman (a few minutes, as root)"
+	@echo "make boot-test   the service of README in Debian 12 and 13 booted by systemd-nspawn; DEBIAN=12 takes one (root)"
+	@echo "make test-debian13  make demo and make test in a Debian 13 of its own (root; a quarter of an hour)"
 	@echo "make lint        formatting, lint, types and import contracts only"
 	@echo "make bench       measure the forwarding path beside its peers; prints ratios (a few minutes)"
 	@echo "make schemas     write config/*.schema.json again from the models"
@@ -32,6 +34,12 @@ test-peers:
 image-test:
 	@PYTHON="$(PYTHON)" VENV="$(VENV)" BASE="$(BASE)" PYTEST_ARGS="$(PYTEST_ARGS)" sh scripts/image-test
 
+boot-test:
+	@PYTHON="$(PYTHON)" sh scripts/boot-test $(DEBIAN)
+
+test-debian13:
+	@PYTHON="$(PYTHON)" PYTEST_ARGS="$(PYTEST_ARGS)" sh scripts/test-debian13
+
 lint:
 	@PYTHON="$(PYTHON)" VENV="$(VENV)" sh scripts/setup test
 	@VENV="$(VENV)" sh scripts/check
@@ -45,4 +53,4 @@ schemas:
 	@$(RUN)/python -m gateway.runtime.schemas config
 
 clean:
-	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
+	rm -rf $(VENV) .cache .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache

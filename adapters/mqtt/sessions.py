@@ -21,7 +21,7 @@ from adapters.mqtt.orders import GRACE, Order, Orders
 from adapters.mqtt.submitted import Submitted, SubmittedUnits
 from carriage.mqtt import messages as bodies
 from carriage.mqtt import topics as t
-from carriage.mqtt.client import MqttClient
+from carriage.mqtt.client import STOPPED, MqttClient
 from carriage.mqtt.complaints import Complaints
 from carriage.mqtt.options import DropReason, Message, MqttOptions, Token, Will
 from gateway.api.errors import PeerError
@@ -188,7 +188,8 @@ class Sessions:
     def disconnected(self, reason: str) -> None:
         assert self._context is not None
         refusal, self._refusal = self._refusal, ""
-        self._health(refusal or faults.no_broker(self._options.host, self._options.port, reason))
+        if reason != STOPPED:
+            self._health(refusal or faults.no_broker(self._options.host, self._options.port, reason))
         self._pause()
         self._begin_away()
 
@@ -221,7 +222,7 @@ class Sessions:
         try:
             waits = self._take(message)
         except Exception as failure:  # nothing that a message holds is to harm others
-            self._complaints.over(failure)
+            self._complaints.over(failure, message.topic)
         finally:
             if not waits:
                 self._acknowledge(message)
@@ -272,7 +273,7 @@ class Sessions:
         user, session, n = topic.user, SessionId(topic.session), topic.n
         content = self._content(user, session, message.content_type)
         if content is None:
-            self._complaints.add("a unit of no known kind")
+            self._complaints.over(PeerError("a unit of no known kind"), message.topic)
             self._tell(user, session, told.refusal(n, Reason.CONTENT))
             return False
         identifier, now = context.next_id(), context.now()

@@ -1,6 +1,6 @@
 """zigpy's backups of a network: read from its database, written to a dongle, kept as files.
 
-With ``radio`` and ``device_table`` these are the files that import zigpy.
+With ``radio``, ``device_table`` and ``faults`` these are the files that import zigpy.
 """
 
 from __future__ import annotations
@@ -141,8 +141,15 @@ def record(app: Application) -> None:
 async def write(app: Application, backup: Backup, address: str = "write") -> None:
     """Write a network to the dongle, in place of what it holds, with frame counters that its devices accept.
 
-    AddressError where ``address`` doesn't allow what it would take; the dongle is untouched then.
+    AddressError as ``check``; the dongle is untouched then.
     """
+    raised = await check(app, backup, address)
+    await app.backups.restore_backup(raised, counter_increment=0, allow_incomplete=True, create_new=False)
+    await app.load_network_info(load_devices=True)
+
+
+async def check(app: Application, backup: Backup, address: str) -> Backup:
+    """What is written for a network. AddressError: ``address``, of ``ADDRESSES``, doesn't allow what that takes."""
     raised = _raised(backup, keep=address == "keep", once=address == "once")
     try:
         await app.can_write_network_settings(network_info=raised.network_info, node_info=raised.node_info)
@@ -150,8 +157,7 @@ async def write(app: Application, backup: Backup, address: str = "write") -> Non
         raise AddressError(once=True) from None
     except zigpy.exceptions.CannotWriteNetworkSettings:
         raise AddressError(once=False) from None
-    await app.backups.restore_backup(raised, counter_increment=0, allow_incomplete=True, create_new=False)
-    await app.load_network_info(load_devices=True)
+    return raised
 
 
 def _raised(backup: Backup, *, keep: bool, once: bool) -> Backup:

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from pathlib import Path
-from typing import Annotated, Final, Literal
+from typing import Annotated, Any, Final, Literal
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, field_validator
 
 from adapters.zigbee.path import checked
 from carriage.zigbee.events import Post
-from gateway.api.eui64 import parse_eui64
+from gateway.api.eui64 import is_eui64, parse_eui64
 from gateway.api.model import ContentKind
 
 MAX_EUI64: Final = (1 << 64) - 1
@@ -142,6 +143,15 @@ class ZigbeeConfig(_Table):
     """When devices count as offline."""
     limits: Limits = Limits()
     """Bounds; the defaults suit one dongle at 115,200 baud."""
+
+    @field_validator("devices", mode="before")
+    @classmethod
+    def _each_once(cls, devices: Any) -> Any:
+        """One address has several spellings; as keys they would be two devices, of which the last counts."""
+        addresses = [parse_eui64(name) for name in devices if is_eui64(name)] if isinstance(devices, dict) else []
+        if twice := next((address for address, times in Counter(addresses).items() if times > 1), None):
+            raise ValueError(f"expected each device once, {twice} is there in two spellings")
+        return devices
 
     def routes(self, eui64: str) -> dict[int, TunnelTarget]:
         """The tunnels that one device may open: those of all, those of its own on top."""

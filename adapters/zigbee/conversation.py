@@ -30,6 +30,7 @@ from carriage.zigbee.events import (
     Event,
     Fetched,
     Handle,
+    MailboxLacking,
     PeerMisbehaved,
     Post,
     TunnelClosed,
@@ -323,6 +324,10 @@ class Conversation:
         self._shared.counters["misbehaved"] += 1
         self._shared.note(logging.WARNING, "%s: %s", self.eui64, event.reason)
 
+    def _lacking(self, event: MailboxLacking, now: float) -> None:
+        text = "%s sleeps, and its tunnel of protocol %d has no mailbox: set mailbox: true in adapters.zigbee.protocols"
+        self._shared.note(logging.WARNING, text, self.eui64, event.protocol)
+
     # From the engine -----------------------------------------------------------------------------------------------
 
     def open(
@@ -486,6 +491,7 @@ _HANDLERS: Final[Mapping[type[Event], Callable[[Conversation, Any, float], None]
     UnitFailed: Conversation._failed,
     TunnelClosed: Conversation._closed,
     DataError: Conversation._data_error,
+    MailboxLacking: Conversation._lacking,
     PeerMisbehaved: Conversation._misbehaved,
     UnitLost: Conversation._ignore,
     Fetched: Conversation._ignore,

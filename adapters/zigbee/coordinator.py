@@ -180,15 +180,23 @@ class Coordinator:
             # twice: so the application is made anew.
             app = await radio.start(self._settings, self)
         self._app = app
-        if app.taken_on and not any(table.devices(app)):
-            self.note = _UNKNOWN_MEMBERS.format(radio.network(app)["pan_id"])
-            _LOG.warning("%s", self.note)
-        self._recall(app)
         try:
+            await self._look_around(app)
+            self._recall(app)
             self.max_payload = await radio.max_payload(app)
         except BaseException:
             await self.stop()
             raise
+
+    async def _look_around(self, app: radio.Application) -> None:
+        """What is to be done and told where the database and the dongle's network are not of one age."""
+        table.forget_former_coordinators(app)
+        if app.taken_on and not any(table.devices(app)):
+            self.note = _UNKNOWN_MEMBERS.format(radio.network(app)["pan_id"])
+            _LOG.warning("%s", self.note)
+            for eui64, nwk in (await radio.children(app)).items():
+                if table.device_named(app, eui64) is None:
+                    self.device_joined(table.recall(app, eui64, nwk))
 
     def _recall(self, app: radio.Application) -> None:
         """Set right what zigpy's database doesn't know of those who joined and left."""

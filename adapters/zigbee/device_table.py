@@ -1,7 +1,7 @@
 """zigpy's table of devices as this adapter uses it: who is in it, how far an interview is, and what is known of each.
 
-Devices are zigpy's objects and stay opaque outside; ``view`` says what they are. With ``radio`` this is the only file
-that imports zigpy.
+Devices are zigpy's objects and stay opaque outside; ``view`` says what they are. With ``radio``, ``backups`` and
+``faults`` these are the files that import zigpy.
 """
 
 from __future__ import annotations
@@ -61,6 +61,13 @@ def forget(device: Any) -> None:
     device.cancel_initialization()
     app.listener_event("device_removed", device)
     device.on_remove()
+
+
+def forget_former_coordinators(app: Application) -> None:
+    """zigpy lists as a device whoever was the coordinator before: only that one has the address 0."""
+    for device in list(devices(app)):
+        if int(device.nwk) == 0:
+            forget(device)
 
 
 def is_member(device: Any) -> bool:

@@ -24,7 +24,6 @@ from pathlib import Path
 from typing import Any, Final
 
 from adapters.zigbee import backups, radio
-from adapters.zigbee import device_table as table
 from adapters.zigbee.air import Settings
 from adapters.zigbee.faults import describe
 from adapters.zigbee.members import FILE as MEMBERS
@@ -50,7 +49,9 @@ async def carry_out(command: str, arguments: Mapping[str, Any], settings: Settin
     except backups.AddressError as error:
         raise PeerError(str(error)) from error
     except sqlite3.Error as error:
-        raise PeerError(f"{settings.database}: not a sound database") from error
+        full = getattr(error, "sqlite_errorname", "").startswith(("SQLITE_FULL", "SQLITE_IOERR", "SQLITE_TOOBIG"))
+        words = "the disk is full, or can't be written" if full else "not a sound database"
+        raise PeerError(f"{settings.database}: {words}; the dongle was not changed") from error
     except Exception as error:  # the libraries raise almost anything
         raise PeerError(describe(error, settings.path)) from error
 
@@ -92,7 +93,7 @@ async def _adopt(settings: Settings, arguments: Mapping[str, Any], tell: Tell) -
     async with radio.opened(settings, database) as app:
         if await backups.ask(app) is None:
             raise PeerError("the dongle is blank now; nothing was changed")
-        _record(app)
+        backups.record(app)
     if database != settings.database:
         _put(database, settings.database)
         settings.database.with_name(MEMBERS).unlink(missing_ok=True)
@@ -113,11 +114,14 @@ async def _restore(settings: Settings, arguments: Mapping[str, Any], tell: Tell)
             raise PeerError(f"{earlier}: no extended PAN id of a network that `atls-gateway network show` lists")
         wanted = found[earlier]
     target = backups.network_of(wanted)
-    held = await _held(settings)
-    _expect(arguments, held)
+    async with radio.opened(settings, None) as app, asyncio.timeout(settings.start):
+        held = await backups.ask(app)
+        _expect(arguments, held)
+        on_dongle = None if held is None else backups.network_of(held)
+        written = on_dongle is None or not on_dongle.is_ours(target)
+        if written:
+            await backups.check(app, wanted, address)
     kept: list[Path] = []
-    on_dongle = _network_of(held)
-    written = on_dongle is None or not on_dongle.is_ours(target)
     if held is not None and on_dongle is not None and written:
         kept.append(_keep_dongle(settings.database, held))
         tell(f"kept the dongle's network in {kept[-1]}")
@@ -140,16 +144,12 @@ async def _restore(settings: Settings, arguments: Mapping[str, Any], tell: Tell)
             else:
                 await backups.ask(app)
             if is_ours:
-                _record(app)
+                backups.record(app)
     changed = written or not recorded
     return {"changed": changed, "kept": [str(path) for path in kept], "ours": is_ours}
 
 
 COMMANDS: Final = {"network": _network, "network-adopt": _adopt, "network-restore": _restore}
-
-
-def _network_of(backup: backups.Backup | None) -> Network | None:
-    return None if backup is None else backups.network_of(backup)
 
 
 async def _held(settings: Settings) -> backups.Backup | None:
@@ -164,14 +164,6 @@ def _expect(arguments: Mapping[str, Any], held: backups.Backup | None) -> None:
     found = None if held is None else backups.network_of(held).extended_pan_id
     if expected is not ... and expected != found:
         raise PeerError("the dongle holds another network than a moment ago; nothing was changed")
-
-
-def _record(app: radio.Application) -> None:
-    """What the dongle holds is ours from now on."""
-    for device in list(table.devices(app)):
-        if int(device.nwk) == 0:  # the coordinator that was
-            table.forget(device)
-    backups.record(app)
 
 
 # Files -------------------------------------------------------------------------------------------------------------
@@ -243,10 +235,14 @@ def _copy(source: Path, target: Path) -> None:
     """Copy a database with what its journal holds; whole, or not at all."""
     new = target.with_name(target.name + ".part")
     os.close(os.open(new, os.O_CREAT | os.O_RDWR | os.O_TRUNC | os.O_CLOEXEC, 0o600))
-    with closing(sqlite3.connect(source)) as old, closing(sqlite3.connect(new)) as copy:
-        old.backup(copy)
-        copy.execute("PRAGMA journal_mode = DELETE")
-    _synced(new)
+    try:
+        with closing(sqlite3.connect(source)) as old, closing(sqlite3.connect(new)) as copy:
+            old.backup(copy)
+            copy.execute("PRAGMA journal_mode = DELETE")
+        _synced(new)
+    except BaseException:
+        new.unlink()
+        raise
     new.replace(target)
 
 

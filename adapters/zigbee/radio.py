@@ -1,5 +1,5 @@
-"""bellows and zigpy as this adapter uses them, with a typed face outward: with ``device_table`` and ``backups`` the
-only files that import them.
+"""bellows and zigpy as this adapter uses them, with a typed face outward: only ``device_table``, ``backups`` and
+``faults`` import them too.
 
 Here are the application with our hooks, its configuration, its start and end, and the sending of one frame. What is
 made of it is in ``coordinator``. Faults of bellows 1.2 and zigpy 2.4 that are worked around are named where it is done.
@@ -394,6 +394,15 @@ async def _finish_sending(app: Application) -> None:
             await app._ezsp.nop()
     except _LINK_FAULTS:
         pass
+
+
+async def children(app: Application) -> dict[str, int]:
+    """By EUI64 the network addresses of those whom the dongle itself keeps in mind: its children above all."""
+    try:
+        await app.load_network_info(load_devices=True)
+    except (*_LINK_FAULTS, AssertionError):
+        return {}
+    return {str(ieee).lower(): int(nwk) for ieee, nwk in app.state.network_info.nwk_addresses.items()}
 
 
 async def max_payload(app: Application) -> int:

@@ -38,6 +38,10 @@ STABLE: Final = 10.0
 
 LEAVE_WITHIN: Final = 2.0
 """Seconds for the last connection of a client of MQTT 3.1.1, which takes its session away."""
+SAY_AGAIN: Final = 600.0
+"""Seconds after which a fault that lasts has another line in the log."""
+STOPPED: Final = "stopped"
+"""Why a connection ended that ``stop`` ended: no fault."""
 UNSUPPORTED_VERSION: Final = 0x84
 TOPIC_INVALID: Final = 0x90
 TOO_LARGE: Final = 0x95
@@ -58,6 +62,9 @@ class MqttClient:
     """
 
     def __init__(self, options: MqttOptions, handler: MqttHandler, *, jitter: Callable[[], float] = _RANDOM) -> None:
+        self._name = f"broker {options.host}:{options.port} ({options.client_id})"
+        """In log lines: several clients may go to one broker."""
+        self._said, self._said_at = "", 0.0
         self._options = options
         self._handler = handler
         self._pauses = Pauses(options.backoff_first, options.backoff_limit, jitter)
@@ -161,7 +168,7 @@ class MqttClient:
             while not self._stopping.is_set():
                 self.attempts += 1
                 reason = await self._one_connection(loop)
-                _LOG.info("broker %s:%d: %s", self._options.host, self._options.port, reason)
+                self._say(reason, loop.time())
                 self._look_for_blame(loop.time())
                 if self._change_version():
                     continue
@@ -178,6 +185,13 @@ class MqttClient:
             self._queue.give_up()
             self._finished.set()
 
+    def _say(self, reason: str, now: float) -> None:
+        """A line when a fault begins, and again now and then while it lasts: not one for each attempt."""
+        news = reason != self._said or now - self._said_at >= SAY_AGAIN
+        if news:
+            self._said, self._said_at = reason, now
+        _LOG.log(logging.INFO if news else logging.DEBUG, "%s: %s", self._name, reason)
+
     async def stop(self, drain: float = 5.0) -> None:
         """Wait up to ``drain`` seconds for what is outstanding, take leave of the broker, and end ``run``."""
         if not self._running:
@@ -193,7 +207,7 @@ class MqttClient:
             self._turn()
         if self._connecting is not None:
             self._connecting.reschedule(0.0)
-        self._end("stopped")
+        self._end(STOPPED)
         await self._finished.wait()
 
     async def drain(self, timeout: float) -> bool:  # noqa: ASYNC109 - a wait that may fail is the purpose
@@ -320,7 +334,7 @@ class MqttClient:
             async with asyncio.timeout_at(deadline) as self._connecting:
                 wire = await connect(options, None if self._tls is None else self._tls.context())
         except TimeoutError:
-            return "stopped" if self._stopping.is_set() else "connecting took too long"
+            return STOPPED if self._stopping.is_set() else "connecting took too long"
         except CredentialError as failure:
             return f"can't connect: {clean(str(failure))}"
         except OSError as failure:
@@ -381,7 +395,7 @@ class MqttClient:
             return False
         if wanted == 4 and not self._told_311:
             self._told_311 = True
-            _LOG.warning("broker %s:%d speaks no MQTT 5: trying MQTT 3.1.1", self._options.host, self._options.port)
+            _LOG.warning("%s speaks no MQTT 5: trying MQTT 3.1.1", self._name)
         self._versions.current = wanted
         self._queue.rewind()
         self._paho = self._engine()
@@ -405,7 +419,7 @@ class MqttClient:
             self._versions.not_asked()
         elif not self._connected:
             fault = self._tls_fault  # an alert gets lost where the broker hangs up before it is read
-        self._end("stopped" if self._stopping.is_set() else fault or "connection lost")
+        self._end(STOPPED if self._stopping.is_set() else fault or "connection lost")
 
     def _end_unconnected(self) -> None:
         if not self._connected:
@@ -437,7 +451,7 @@ class MqttClient:
             return
         except Exception as failure:
             # a parser, at octets that are no MQTT; our callbacks let nothing through
-            _LOG.warning("broker %s:%d sent what is no MQTT (%s)", self._options.host, self._options.port, failure)
+            _LOG.warning("%s sent what is no MQTT (%s)", self._name, failure)
             self._end("the broker broke the protocol")
         if wire.closed:
             self._lost()
@@ -571,7 +585,6 @@ class MqttClient:
         if reason.is_failure:
             self._versions.not_asked()
             text = clean(getattr(properties, "ReasonString", "") or str(reason))
-            _LOG.warning("broker %s:%d refuses us: %s", self._options.host, self._options.port, text)
             self._call(self._handler.refused, reason.value, text)
             self._end(f"refused: {text}")
             return
@@ -587,7 +600,8 @@ class MqttClient:
         self._tls_fault = ""
         self._connected = True
         self._connected_at = asyncio.get_running_loop().time()
-        _LOG.info("broker %s:%d accepts us", self._options.host, self._options.port)
+        self._said = ""
+        _LOG.info("%s accepts us", self._name)
         self._subscribe(self._filters)
         self._call(self._handler.connected, bool(flags.session_present))
         self._schedule()

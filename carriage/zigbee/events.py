@@ -151,6 +151,17 @@ class DataError:
 
 
 @dataclass(frozen=True, slots=True)
+class MailboxLacking:
+    """Units wait for a question on one side of the tunnel only: its frames are dropped. Told once a tunnel.
+
+    To the device that asks: the other side keeps no mailbox, and sends. To the gateway: the device asks for one.
+    """
+
+    handle: Handle
+    protocol: int
+
+
+@dataclass(frozen=True, slots=True)
 class PeerMisbehaved:
     """The remote broke the protocol; the frame was dropped. ``reason`` is our own text."""
 
@@ -169,6 +180,7 @@ Event = (
     | Fetched
     | TunnelClosed
     | DataError
+    | MailboxLacking
     | PeerMisbehaved
 )
 

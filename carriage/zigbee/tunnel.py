@@ -20,6 +20,7 @@ from carriage.zigbee.events import (
     Event,
     FailReason,
     Handle,
+    MailboxLacking,
     Post,
     TunnelLimits,
     TunnelRecord,
@@ -383,16 +384,26 @@ def _on_data(core: Core, frame: ZclFrame, command: t.TransferData) -> None:
 
 def _on_slice(core: Core, tunnel: Tunnel, part: Slice) -> None:
     if tunnel.post is Post.FETCHED:
-        raise PeerError("a slice that was not asked for")
+        _lacking(core, tunnel)
+        return
     unit = tunnel.reassembler.receive(part, core.now)
     if unit is not None:
         core.event(UnitReceived(tunnel.handle, unit.n, unit.data, unit.gap))
 
 
 def _on_get(core: Core, tunnel: Tunnel, get: Get) -> None:
-    if not isinstance(tunnel.sender, Mailbox):
-        raise PeerError("GET on a tunnel without a mailbox")
-    tunnel.sender.asked(get)
+    if isinstance(tunnel.sender, Mailbox):
+        tunnel.sender.asked(get)
+    elif tunnel.post is Post.FETCHED:
+        raise PeerError("GET to the side that asks")
+    else:
+        _lacking(core, tunnel)
+
+
+def _lacking(core: Core, tunnel: Tunnel) -> None:
+    if not tunnel.lacking:
+        tunnel.lacking = True
+        core.event(MailboxLacking(tunnel.handle, tunnel.request.protocol))
 
 
 def _on_response(core: Core, tunnel: Tunnel, response: GetResponse) -> None:

@@ -136,6 +136,8 @@ class Tunnel:
     reassembler: Reassembler = field(init=False)
     id: int = -1
     post: Post = Post.PUSHED
+    lacking: bool = False
+    """Whether it was told that only one side has a mailbox."""
     state: TunnelState = TunnelState.ASKED
     sequence: int = 0
     """ZCL sequence number of the request."""

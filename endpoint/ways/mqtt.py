@@ -15,7 +15,7 @@ from typing import Final, Literal
 
 from carriage.mqtt import messages as bodies
 from carriage.mqtt import topics as t
-from carriage.mqtt.client import MqttClient
+from carriage.mqtt.client import STOPPED, MqttClient
 from carriage.mqtt.complaints import Complaints
 from carriage.mqtt.options import DropReason, Message, MqttOptions, TlsOptions, Token, Will
 from endpoint.ways.base import CarriageSession, Kind
@@ -263,6 +263,8 @@ class MqttWay:
             self._fail(f"the broker at {self._where} refused us: {reason} ({code})")
 
     def disconnected(self, reason: str) -> None:
+        if reason == STOPPED:
+            return
         if not self._was_connected:
             self._fail(f"no broker at {self._where}: {reason}")
             return
@@ -293,7 +295,7 @@ class MqttWay:
             elif isinstance(topic, t.SessionStatus):
                 self._on_status(topic.session, bodies.decode(bodies.Status, message.payload))
         except Exception as failure:  # nothing that a message holds is to harm the sessions
-            self._complaints.over(failure)
+            self._complaints.over(failure, message.topic)
 
     def published(self, token: Token, code: int) -> None:
         self._publish_closes()

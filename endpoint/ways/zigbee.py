@@ -266,6 +266,9 @@ class ZigbeeWay:
                 if (session := self._sessions.pop(handle, None)) is not None:
                     session.tell_ended(close_reason.value)
                 self._tunnel_gone.set()
+            case events.MailboxLacking(protocol=protocol):
+                text = "the gateway sends while we sleep: does protocol %d have mailbox: true in its gateway.yaml?"
+                _LOG.warning(text, protocol)
             case events.PeerMisbehaved(reason=text):
                 _LOG.warning("the gateway broke the tunnel protocol: %s", text)
 

@@ -20,3 +20,12 @@ def parse_eui64(value: object) -> str:
         reason = "; without them YAML reads a number" if number else ""
         raise ValueError(f'expected an address such as "00:0d:6f:00:0b:5d:e3:b6", in quotes{reason}')
     return ":".join(plain[at : at + 2] for at in range(0, 16, 2))
+
+
+def is_eui64(value: object) -> bool:
+    """Whether ``parse_eui64`` takes it."""
+    try:
+        parse_eui64(value)
+    except ValueError:
+        return False
+    return True

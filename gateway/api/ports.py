@@ -109,7 +109,13 @@ class AdapterContext(Protocol):
 
 
 class Adapter(Protocol):
-    """One configured instance of a carriage."""
+    """One configured instance of a carriage.
+
+    Three methods are optional. ``adopt(fresh) -> bool``: take over what ``fresh`` was configured with, or change
+    nothing and say no. ``gateway_changed()``: see ``AdapterContext.gateway``. ``doubts(facts: PolicyFacts) ->
+    Iterable[tuple[str, str]]``: what can't work although its form is right, as dotted keys of its own table and texts;
+    asked of an instance whether it runs or not, at any time, so it waits for nothing.
+    """
 
     @property
     def window(self) -> int:
@@ -141,7 +147,10 @@ class Adapter(Protocol):
         """Plain JSON values for ``atls-gateway status``: link state and counters, no secrets."""
 
     async def command(self, name: str, arguments: Mapping[str, Any]) -> Mapping[str, Any]:
-        """An administrator's command that concerns this adapter (``permit-join``, ``devices``). PeerError: unknown."""
+        """An administrator's command that concerns this adapter (``permit-join``, ``devices``, ``remove``).
+
+        PeerError: unknown, or why it can't be done.
+        """
 
 
 class DescribedPlugin(Protocol):

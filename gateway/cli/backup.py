@@ -19,7 +19,9 @@ from gateway.cli.codes import BAD_CONFIG, EPILOG, FAILED, NOT_ALLOWED, UNREACHAB
 from gateway.runtime.source import config_path, socket_path
 
 if TYPE_CHECKING:
-    from gateway.runtime.backup import Inventory, Manifest
+    from gateway.runtime.backup import Inventory
+    from gateway.runtime.backup_file import Manifest
+    from gateway.runtime.restore import Restore
 
 _LEAST = 8
 """Characters of a passphrase: whoever has the file may try as many as he likes."""
@@ -36,15 +38,15 @@ passphrase_option = click.option(
 class _Progress:
     """Says on standard error how far long work is."""
 
-    def __init__(self, what: str, total: int = 0) -> None:
-        self._what, self._total = what, total
+    def __init__(self, what: str, total: int = 0, often: float = _OFTEN) -> None:
+        self._what, self._total, self._often = what, total, often
         self._done = 0
-        self._next = time.monotonic() + _OFTEN
+        self._next = time.monotonic() + often
 
     def __call__(self, octets: int) -> None:
         self._done += octets
         if time.monotonic() >= self._next:
-            self._next = time.monotonic() + _OFTEN
+            self._next = time.monotonic() + self._often
             of = f" of {self._total >> 10}" if self._total else ""
             click.echo(f"{self._what}: {self._done >> 10}{of} KiB", err=True)
 
@@ -77,12 +79,12 @@ def backup(
     What is in it, and is it whole?
       atls-gateway backup --list /root/before-upgrade.atls
     """
-    from gateway.runtime import backup as backups
+    from gateway.runtime.backup_file import BackupError, inspect
 
     path = config_path(config, os.environ)
     try:
         if only_list:
-            manifest, _ = backups.inspect(file, _passphrase(passphrase_file, twice=False), _Progress("read"))
+            manifest, _ = inspect(file, _passphrase(passphrase_file, twice=False), _Progress("read"))
         else:
             manifest = _backup(path, file, passphrase_file, credentials)
     except ConfigError as error:
@@ -93,7 +95,7 @@ def backup(
         fail(UNREACHABLE, error, "The state folder is in use, and its gateway does not answer.")
     except PeerError as error:
         fail(FAILED, f"the running gateway: {error}", "If it is older than this program, restart it first.")
-    except backups.BackupError as error:
+    except BackupError as error:
         fail(FAILED, error)
     if as_json:
         print_json({"file": str(file), **asdict(manifest)})
@@ -160,7 +162,7 @@ def restore(
       atls-gateway restore --replace gateway.atls
     """
     from gateway.runtime import restore as restores
-    from gateway.runtime.backup import BackupError
+    from gateway.runtime.backup_file import BackupError
 
     path = config_path(config, os.environ)
     os.umask(0o077)
@@ -174,7 +176,7 @@ def restore(
         if not dry_run and not wanted.present:
             if wanted.differ and not replace:
                 there = [f"  {each}" for each in wanted.differ]
-                fail(FAILED, "These are there already, and differ:", *there, *_REPLACE)
+                fail(FAILED, "These are there already, and differ:", *there, *_other_networks(wanted), *_REPLACE)
             kept += restores.carry_out(wanted, file, passphrase, _Progress("restored"))
     except BackupError as error:
         fail(FAILED, error)
@@ -192,6 +194,7 @@ def restore(
         click.echo(f"the state would go to {wanted.state}, the config to {path}")
         for each in wanted.differ:
             click.echo(f"is there already, and differs (--replace puts it aside): {each}")
+        print_lines(_other_networks(wanted))
         return
     if wanted.present and not kept:
         click.echo(f"{file}: everything is there as it is in the backup")
@@ -206,6 +209,17 @@ _REPLACE = (
     "restore --replace puts the backup in their place, and keeps them in a folder before-restore-TIME beside them.",
     "Nothing was changed.",
 )
+
+
+def _other_networks(wanted: Restore) -> Iterator[str]:
+    """What is of another network than the state that is there."""
+    for scheme, ours in wanted.manifest.facts.items():
+        there = wanted.facts.get(scheme, {})
+        other = {name for name in ours.keys() & there.keys() if ours[name] != there[name]} - {"saved"}
+        if other:
+            yield f"{scheme}: the backup is of another network than the state that is there:"
+            for name in sorted(other):
+                yield f"  {name}: {ours[name]} in the backup, {there[name]} there"
 
 
 def _described(file: Path, manifest: Manifest) -> Iterator[str]:
@@ -226,7 +240,9 @@ def _left_out(manifest: Manifest) -> Iterator[str]:
 
 
 def _hints(manifest: Manifest) -> Iterator[str]:
-    """What else a gateway needs that comes from elsewhere."""
+    """What to know after a restore, and what else a gateway needs that comes from elsewhere."""
+    made = time.strftime("%Y-%m-%d %H:%M", time.localtime(manifest.made_at))
+    yield f"policy, keys and passwords are those of {made}: what was revoked or changed since is as it was then"
     if manifest.credentials:
         yield "the unit has to load, by systemctl edit atls-gateway:"
         yield "  [Service]"
@@ -236,8 +252,8 @@ def _hints(manifest: Manifest) -> Iterator[str]:
     for scheme, facts in manifest.facts.items():
         yield f"{scheme}: {', '.join(f'{name} {value}' for name, value in facts.items())}"
         if scheme == "zigbee":
-            yield "  a blank dongle is given this network at the start (with form: if-blank); one that has another"
-            yield "  network stays as it is until atls-gateway network restore writes this one to it"
+            yield "  A blank dongle is given this network at the start (with form: if-blank). One that holds another"
+            yield "  network is not used until atls-gateway network restore has written this one to it."
 
 
 def _passphrase(file: str | None, *, twice: bool) -> str:

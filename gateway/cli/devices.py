@@ -132,8 +132,9 @@ def give_name(outer: _Outer, config: str | None, as_json: bool, groups: tuple[st
 def rename(outer: _Outer, config: str | None, as_json: bool, old: str, new: str) -> None:
     """Give a device another name. Its groups, last values and sessions stay.
 
-    OLD is a name that `devices name` gave, or the device's address. One that stands in the policy file is changed
-    there: the command says where. If no daemon runs the file of names is changed for the next start.
+    OLD is a name that `devices name` gave, or the device's address; one without a name gets its first. A name that
+    stands in the policy file is changed there: the command says where. If no daemon runs the file of names is changed
+    for the next start.
 
     \b
       atls-gateway devices rename attic bedroom

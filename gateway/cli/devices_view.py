@@ -32,7 +32,9 @@ _PROPERTIES = {
     "writable": "WRITABLE",
 }
 _ENDPOINTS = {"id": "ENDPOINT", "profile": "PROFILE", "device": "DEVICE", "in": "IN", "out": "OUT"}
-_SHOWN_APART = frozenset({"name", "address", "adapter", "properties", "endpoints", "facts", "online", "identity"})
+_SHOWN_APART = frozenset(
+    {"name", "address", "adapter", "properties", "endpoints", "facts", "online", "identity", "interviewing"}
+)
 
 
 def device_table(devices: Sequence[Mapping[str, Any]], to: Screen) -> Iterator[str]:
@@ -142,6 +144,8 @@ def named_lines(answer: Mapping[str, Any], to: Screen, *, runs: bool) -> Iterato
         yield f"  {_rule_in_words(rule)}"
     if not any(rule.get("effect") == "permit" for rule in rules):
         yield "  no rule permits anything with it: nobody can see or reach it"
+    if answer.get("present") is False:
+        yield "No device of this address is there yet, or it is still asked what it is: it goes by this name then."
     if not runs:
         yield "The gateway isn't running: it's in force when it starts."
 
@@ -185,6 +189,8 @@ def _reach(device: Mapping[str, Any]) -> str | None:
 
 
 def _reach_words(device: Mapping[str, Any], to: Screen) -> str:
+    if device.get("interviewing"):
+        return to.word("interviewing")
     return to.word(_reach(device) or "not known whether it can be reached")
 
 

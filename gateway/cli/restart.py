@@ -27,7 +27,8 @@ def restart(config: str | None, as_json: bool) -> None:
     same process. For most changes of the config a reload is enough: it says which ones need this.
 
     \b
-      atls-gateway check-config && atls-gateway restart
+      atls-gateway check-config
+      atls-gateway restart
     """
     answer = question(config, "restart")
     if as_json:

@@ -28,6 +28,7 @@ _COLOURS: Mapping[str, str] = {
     "online": "green",
     "yes": "green",
     "starting": "yellow",
+    "interviewing": "yellow",
     "opening": "yellow",
     "draining": "yellow",
     "stale": "yellow",

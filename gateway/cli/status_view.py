@@ -29,7 +29,7 @@ _SESSIONS = {
 _FAULTS = {"when": "LAST", "times": "TIMES", "link": "WHERE", "what": "FAULT"}
 _HEAD = frozenset(
     {"name", "pid", "epoch", "healthy", "state", "why", "uptime", "version", "adapters", "sessions", "policy"}
-    | {"reload", "faults"}
+    | {"reload", "faults", "joining"}
 )
 """What has a form of its own; every other table of an answer follows under its own name."""
 
@@ -41,6 +41,9 @@ _WHOLE = frozenset({"queues", "store"})
 def lines(answer: Mapping[str, Any], to: Screen) -> Iterator[str]:
     """The whole of ``status``."""
     yield _first(answer, to)
+    if answer.get("joining"):
+        left = span(answer["joining"])
+        yield f"{to.word('open')} for new devices for {left}; atls-gateway permit-join --close ends it"
     for reason in answer.get("why", ()):
         yield to.style(f"  {reason}", fg="yellow")
     adapters: Mapping[str, Any] = answer.get("adapters", {})
@@ -137,4 +140,4 @@ def reload_lines(answer: Mapping[str, Any], to: Screen) -> Iterator[str]:
     yield from table(answer["changes"], {"key": "KEY", "effect": "EFFECT"}, to)
     if answer["restart"]:
         yield ""
-        yield "For the rest: systemctl restart atls-gateway"
+        yield "For the rest: atls-gateway restart"

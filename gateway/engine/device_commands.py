@@ -13,7 +13,7 @@ does a restart: it is sent again when the adapter is ready.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from typing import TypeVar
 
@@ -383,12 +383,16 @@ class DeviceCommands:
     def judge_again(self, now: float) -> None:
         """Drop what is permitted no more; what is not on the air yet goes as the rules want it now."""
         gate = self._gate
+        policy = gate.policy
+        nobodys = [each for each in self._table.values() if not policy.name_at(each.to)]
+        self._abandon_all(nobodys, Reason.DENIED, now)
+        names = {each.command.to: policy.name_at(each.to) for each in self._table.values()}
+        self._rename({old: new for old, new in names.items() if old != new})
         denied: list[Pending] = []
         for pending in self._table.values():
             source, device = pending.command.source, pending.command.to
             decision = None
-            known = device in gate.policy.by_name and gate.policy.address_of(device) == pending.to
-            if known and gate.name_of(source) == pending.asker:
+            if gate.name_of(source) == pending.asker:
                 decision = gate.permits(pending.action, pending.asker, device, source.link)
             if decision is None or (isinstance(decision, Deny) and not gate.shadow):
                 denied.append(pending)
@@ -396,6 +400,27 @@ class DeviceCommands:
                 grants = decision.grants
                 self._regrant(pending, next((each for each in grants if each.rule == pending.grant.rule), grants[0]))
         self._abandon_all(denied, Reason.DENIED, now)
+
+    def _rename(self, names: Mapping[str, str]) -> None:
+        """Devices have other names now, and their commands go along. Two devices never have one name."""
+        if not names:
+            return
+
+        def new(device: str) -> str:
+            return names.get(device, device)
+
+        self._lines = {new(device): line for device, line in self._lines.items()}
+        self._stirred = {new(device): None for device in self._stirred}
+        self._setting = {(new(device), name): each for (device, name), each in self._setting.items()}
+        self._asking = {(new(device), name, link): each for (device, name, link), each in self._asking.items()}
+        same = self._same.items()
+        self._same = {(asker, new(device), name, said): each for (asker, device, name, said), each in same}
+        self._shares = Counter({(asker, new(device)): count for (asker, device), count in self._shares.items()})
+        for pending in self._table.values():
+            if pending.command.to in names:
+                pending.command = replace(pending.command, to=names[pending.command.to])
+                if pending.stored:
+                    self._journal.put(_row(pending))
 
     def _regrant(self, pending: Pending, grant: Grant) -> None:
         """Another grant counts. What its adapter holds under another requirement goes to it again."""

@@ -411,12 +411,19 @@ class Engine:
         """The policy or the hour changed: end what isn't permitted any more, drop what waits without a permit."""
         self._twins.judge_again(now)
         policy, gate = self._gate.policy, self._gate
+        renamed: dict[SessionId, tuple[str, str]] = {}
+        for session in self._sessions:
+            opener, target = policy.name_at(session.down.to), policy.name_at(session.up.to)
+            if not opener or not target:
+                self._delivery.end(session, Reason.DENIED, now)
+            elif (opener, target) != (session.opener, session.target):
+                renamed[session.id] = (opener, target)
+        self._sessions.rename(renamed)
         for session in self._sessions:
             up, down = session.up, session.down
-            known = session.opener in policy.by_name and session.target in policy.by_name
-            if not known or (policy.address_of(session.opener), policy.address_of(session.target)) != (down.to, up.to):
-                self._delivery.end(session, Reason.DENIED, now)
-            elif not gate.shadow:
+            if session.id in renamed:
+                self._delivery.keeping.touch(session)
+            if not gate.shadow:
                 decision = gate.judge(Action.OPEN, session.opener, session.target, session.content, session.link)
                 if isinstance(decision, Deny):
                     self._delivery.end(session, Reason.DENIED, now)

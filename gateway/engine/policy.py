@@ -267,6 +267,10 @@ class PolicySet:
                 return name
         return ""
 
+    def name_at(self, address: Address) -> str:
+        """The subject that is reached there; empty: none is."""
+        return self._by_claim.get((address.scheme, address.claim), "")
+
     def address_of(self, name: str) -> Address:
         """Where the subject ``name`` is reached. KeyError: there is none."""
         subject = self.by_name[name]

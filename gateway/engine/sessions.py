@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import heapq
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from dataclasses import replace
 from enum import Enum
 
 from gateway.api.model import (
@@ -222,6 +223,16 @@ class Session:
         self.up = Flow(self, self.opener, self.target, ends[1])
         self.down = Flow(self, self.target, self.opener, ends[0])
 
+    def rename(self, opener: str, target: str) -> None:
+        """Its owners have other names now. To be called while it is in no table that goes by names."""
+        self.client = {self.opener: opener, self.target: target}.get(self.client, "")
+        self.opener, self.target = opener, target
+        self.key = (opener, *self.key[1:])
+        if self.open is not None:
+            self.open = replace(self.open, sender=opener)
+        self.up.sender = self.down.receiver = opener
+        self.up.receiver = self.down.sender = target
+
     def flow_from(self, name: str) -> Flow | None:
         """The flow that ``name`` sends in; None for everybody who isn't an owner."""
         if name == self.opener:
@@ -342,9 +353,15 @@ class SessionTable:
         for name in (session.opener, session.target):
             self._owned.setdefault(name, {})[session.id] = session
 
-    def remove(self, session: Session, now: float) -> None:
-        """Take a session out; its open is remembered for a while."""
-        session.ended = True
+    def rename(self, names: Mapping[SessionId, tuple[str, str]]) -> None:
+        """Owners of these sessions have other names now: opener, then target."""
+        for session in (renamed := [self._live[each] for each in names]):
+            self._take_out(session)
+        for session in renamed:
+            session.rename(*names[session.id])
+            self.add(session)
+
+    def _take_out(self, session: Session) -> None:
         del self._live[session.id]
         del self._by_key[session.key]
         for name in (session.opener, session.target):
@@ -352,6 +369,11 @@ class SessionTable:
             del owned[session.id]
             if not owned:
                 del self._owned[name]
+
+    def remove(self, session: Session, now: float) -> None:
+        """Take a session out; its open is remembered for a while."""
+        session.ended = True
+        self._take_out(session)
         self._journal.drop("sessions", (session.id,))
         self.remember(session.key, session.id, now + self._limits.recent_age)
 

@@ -198,16 +198,18 @@ class Twins:
         gate = self._gate
         moved = [twin for name, twin in self._twins.items() if gate.name_of(twin.peer) != name]
         for twin in moved:
-            self._drop(twin, Reason.DENIED, now)
-        self._recalled = {name: told for name, told in self._recalled.items() if name in gate.policy.by_name}
+            self._drop(twin, None if gate.name_of(twin.peer) else Reason.DENIED, now)
+        for name in [name for name in self._recalled if name not in gate.policy.by_name]:
+            del self._recalled[name]
+            self._journal.drop("samples", (name,))
         self._watches.judge_again(self._twins.values(), now)
         self._commands.judge_again(now)
         for twin in moved:
             if name := gate.name_of(twin.peer):
                 self._recalled[name] = twin.samples
-                if self._journal.on:
-                    self._journal.devices.add(name)
             self._join(twin.last_join, name, twin.online, now)
+            for row in self.samples(name):  # in the transaction that takes out those under the old name
+                self._journal.put(row)
         for key, (join, online) in list(self._strangers.items()):
             if name := gate.name_of(join.source):
                 del self._strangers[key]
@@ -294,12 +296,14 @@ class Twins:
             self._plan(twin)
             self._watches.changed(twin, now)
 
-    def _drop(self, twin: Twin, reason: Reason, now: float) -> None:
+    def _drop(self, twin: Twin, reason: Reason | None, now: float) -> None:
+        """``reason``: why its commands end; None: they go along with it, to another name."""
         del self._twins[twin.name]
         self._stale.drop(twin.name)
         self._journal.devices.discard(twin.name)
         self._journal.drop("samples", (twin.name,))
-        self._commands.device_gone(twin.name, reason, now)
+        if reason is not None:
+            self._commands.device_gone(twin.name, reason, now)
         self._watches.vanish(twin, now)
 
     def _plan(self, twin: Twin) -> None:

@@ -1,95 +1,32 @@
-"""A backup: all that a gateway needs elsewhere, in one sealed file. What is in it, and how it is written and read.
+"""What a gateway needs elsewhere: the files of a backup, found by its config, beside a running gateway or without one.
 
-In the sealed file is a tar: each file under ``config/``, ``state/`` or ``path/``, and last ``manifest.json``, which
-says what they are. Databases are copied consistently beside a running gateway; its store by the gateway itself, which
-lets nobody else read it. ``restore`` puts a backup back.
+Databases are copied consistently; the store of a running gateway by the gateway itself, which lets nobody else read it.
+``backup_file`` is how they are written and read, ``restore`` puts them back.
 """
 
 from __future__ import annotations
 
-import hashlib
-import io
-import json
 import os
-import re
 import stat
-import subprocess
-import tarfile
+import tempfile
 import time
-from collections.abc import Callable, Iterator, Mapping
-from dataclasses import asdict, dataclass, field
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
 from functools import partial
-from pathlib import Path, PurePosixPath
-from typing import Any, BinaryIO, Final, Literal
+from pathlib import Path
+from typing import Any, Final
 
 from gateway.api.errors import ConfigError, PluginError
-from gateway.runtime import harden, identity, plugins, snapshots, state_folder, store
-from gateway.runtime.sealed_file import CHUNK, COST, SealedFileError, SealedReader, SealedWriter, is_sealed
+from gateway.runtime import backup_file, harden, identity, plugins, snapshots, state_folder, store
+from gateway.runtime.backup_file import BackupError, Content, Manifest, Place, Progress
+from gateway.runtime.sealed_file import COST
 from gateway.runtime.source import Source, read_config
 
-MANIFEST: Final = "manifest.json"
 STORE: Final = "store.db"
-MAX_FILES: Final = 4096
-MAX_FILE: Final = 1 << 30
-MAX_MANIFEST: Final = 4 << 20
+BROKER: Final = "broker"
+"""Beside the config: what ``atls-gateway broker-setup`` made, its authority's key among it."""
 UNIT: Final = "atls-gateway.service"
-
 _CREDENTIALS: Final = "$CREDENTIALS_DIRECTORY/"
-_LOAD: Final = re.compile(r"^([\w.-]+):(/.+)$", re.MULTILINE)
-Place = Literal["config", "state", "path"]
-Progress = Callable[[int], None]
-"""Is told of so many octets more."""
-
-
-class BackupError(Exception):
-    """It can't be done; the text says why and what to do, in one line."""
-
-
-@dataclass(frozen=True, slots=True)
-class Entry:
-    """One file. ``path``: below the config's folder, below ``state_dir``, or absolute.
-
-    ``mode``, ``folder_mode``: of it and of its folder, as stat(2) has them.
-    """
-
-    place: Place
-    path: str
-    size: int
-    sha256: str
-    mode: int
-    folder_mode: int
-
-    @property
-    def name(self) -> str:
-        """In the tar."""
-        return f"{self.place}/{self.path.lstrip('/')}"
-
-
-@dataclass(frozen=True, slots=True)
-class Manifest:
-    """What a backup says of itself. ``facts``: by adapter, such as the ids of its network; no keys.
-
-    ``credentials``: by the names that the unit loads them under, where they are. ``left_out``: what is not in it, why.
-    """
-
-    program: str
-    made_at: float
-    name: str
-    id: str
-    config: str
-    facts: dict[str, dict[str, str]]
-    credentials: dict[str, str]
-    left_out: list[str]
-    files: list[Entry]
-
-
-@dataclass(frozen=True, slots=True)
-class _Content:
-    place: Place
-    path: str
-    read: Callable[[], bytes]
-    mode: int
-    folder_mode: int
 
 
 @dataclass(slots=True)
@@ -98,7 +35,7 @@ class Inventory:
 
     source: Source
     state: Path
-    contents: list[_Content] = field(default_factory=list)
+    contents: list[Content] = field(default_factory=list)
     left_out: list[str] = field(default_factory=list)
     credentials: dict[str, str] = field(default_factory=dict)
 
@@ -140,6 +77,9 @@ def inventory(
             found.left_out.append(f"{value} ({key}): {unit} loads no {name}; name its folder by --credentials DIR")
         elif _take(found, where, key, needed=False):
             found.credentials[name] = where
+    broker = found.source.base / BROKER
+    for file in sorted(broker.iterdir()) if broker.is_dir() else ():
+        _take(found, str(file), BROKER, needed=False)
     for file in _state_files(found):
         _take_state(found, file)
     return found
@@ -164,14 +104,14 @@ def named_files(value: Any, key: str = "") -> Iterator[tuple[str, str]]:
 
 def _loaded_by(unit: str) -> dict[str, str]:
     """What a unit loads as credentials, as systemd has it: name to file; nothing where there is no systemd."""
+    from gateway.runtime import as_service
+
     try:
-        asked = subprocess.run(
-            ["systemctl", "show", "--property=LoadCredential", "--value", unit],
-            capture_output=True, text=True, timeout=10, check=False,
-        )  # fmt: skip
-    except (OSError, subprocess.TimeoutExpired):
+        lines = as_service.read_unit(unit).all("LoadCredential")
+    except ConfigError:
         return {}
-    return dict(_LOAD.findall(asked.stdout))
+    found = (line.value.partition(":") for line in lines)
+    return {name: origin for name, _, origin in found if origin.startswith("/")}
 
 
 def _take(found: Inventory, named: str, what: str, *, needed: bool = True) -> bool:
@@ -195,7 +135,7 @@ def _take(found: Inventory, named: str, what: str, *, needed: bool = True) -> bo
         found.left_out.append(problem)
         return False
     modes = (facts.st_mode & 0o777, folder.st_mode & 0o777)
-    found.contents.append(_Content(*place, path.read_bytes, *modes))
+    found.contents.append(Content(*place, path.read_bytes, *modes))
     return True
 
 
@@ -221,7 +161,7 @@ def _take_state(found: Inventory, path: Path) -> None:
         read = partial(snapshots.taken, path, partial(store.mark_copy, at=time.time()))
     elif path.name == STORE and path.stat().st_size == 0:
         return  # being made
-    found.contents.append(_Content("state", str(path.relative_to(found.state)), read, 0o600, 0o700))
+    found.contents.append(Content("state", str(path.relative_to(found.state)), read, 0o600, 0o700))
 
 
 def read_store_from(found: Inventory, snapshot: Path) -> None:
@@ -230,12 +170,14 @@ def read_store_from(found: Inventory, snapshot: Path) -> None:
     if at is None:
         raise BackupError(f"{found.state / STORE}: the gateway has no store")
     read = partial(snapshots.taken, snapshot, partial(store.mark_copy, at=time.time()))
-    found.contents[at] = _Content("state", STORE, read, 0o600, 0o700)
+    found.contents[at] = Content("state", STORE, read, 0o600, 0o700)
 
 
 def in_use(state: Path) -> bool:
     """Whether a gateway runs on this state folder. PermissionError: it isn't ours to look at."""
-    if not state.exists():
+    if not (state / state_folder.LOCK).exists():
+        if state.exists() and not os.access(state, os.R_OK | os.X_OK):
+            raise PermissionError(f"{state}: expected root or the user that the gateway runs as")
         return False
     try:
         os.close(harden.lock(state / state_folder.LOCK))
@@ -246,100 +188,40 @@ def in_use(state: Path) -> bool:
     return False
 
 
-def _facts(found: Inventory) -> dict[str, dict[str, str]]:
+def facts_of(source: Source, state: Path) -> dict[str, dict[str, str]]:
     """What the adapters say of their state, without keys; nothing of one that says nothing, or can't be loaded."""
     told: dict[str, dict[str, str]] = {}
-    adapters = found.source.data.get("adapters")
+    adapters = source.data.get("adapters")
     candidates = plugins.installed()
     for scheme in adapters if isinstance(adapters, dict) else ():
         try:
             facts = getattr(plugins.load(str(scheme), candidates), "facts", None)
         except PluginError:
             continue
-        if facts is not None and (said := facts(found.state / str(scheme))):
+        if facts is not None and (said := facts(state / str(scheme))):
             told[str(scheme)] = dict(said)
     return told
-
-
-# Writing
 
 
 def write(
     found: Inventory, target: Path, passphrase: str, progress: Progress, *, cost: tuple[int, int, int] = COST
 ) -> Manifest:
-    """Write a backup, mode 0600; it takes the place of an older one when it is whole.
-
-    BackupError: nothing was written.
-    """
+    """Write what was found into a backup; returns what is in it. BackupError: nothing was written."""
     if target.absolute().is_relative_to(found.state.absolute()):
         raise BackupError(f"{target}: expected a place outside of the state folder")
-    if target.exists() and not (target.is_file() and _is_backup(target)):
-        raise BackupError(f"{target}: there is something else of that name; expected a new file or an older backup")
-    part = target.with_name(f".{target.name}.part")
-    try:
-        part.unlink(missing_ok=True)
-        with os.fdopen(os.open(part, os.O_CREAT | os.O_EXCL | os.O_WRONLY | os.O_CLOEXEC, 0o600), "wb") as out:
-            manifest = _write(found, out, passphrase, progress, cost)
-            out.flush()
-            os.fsync(out.fileno())
-        part.replace(target)
-        _sync_folder(target.parent)
-    except OSError as error:
-        raise BackupError(f"{error.filename or target}: {error.strerror or error}; nothing was written") from None
-    finally:
-        part.unlink(missing_ok=True)
-    return manifest
-
-
-def _is_backup(path: Path) -> bool:
-    with path.open("rb") as file:
-        return is_sealed(file)
-
-
-def _write(
-    found: Inventory, out: BinaryIO, passphrase: str, progress: Progress, cost: tuple[int, int, int]
-) -> Manifest:
-    entries: list[Entry] = []
-    sealed = SealedWriter(out, passphrase, cost=cost)
-    try:
-        with tarfile.open(fileobj=sealed, mode="w|", format=tarfile.PAX_FORMAT, bufsize=CHUNK) as tar:
-            for each in found.contents:
-                octets = _read(each)
-                digest = hashlib.sha256(octets).hexdigest()
-                entry = Entry(each.place, each.path, len(octets), digest, each.mode, each.folder_mode)
-                _add(tar, entry.name, octets, progress)
-                entries.append(entry)
-            table = found.source.data.get("gateway")
-            name = table.get("name") if isinstance(table, dict) else None
-            manifest = Manifest(
-                program=identity.VERSION,
-                made_at=time.time(),
-                name=name if isinstance(name, str) else "gateway",
-                id=_id(found.state),
-                config=found.source.path.name,
-                facts=_facts(found),
-                credentials=found.credentials,
-                left_out=found.left_out,
-                files=entries,
-            )
-            _add(tar, MANIFEST, json.dumps(asdict(manifest)).encode(), progress)
-    except BaseException:
-        sealed.abandon()
-        raise
-    sealed.close()
-    return manifest
-
-
-def _read(content: _Content) -> bytes:
-    try:
-        octets = content.read()
-    except FileNotFoundError:
-        raise BackupError(f"{content.path}: it went away meanwhile; try once more") from None
-    except snapshots.DatabaseError as error:
-        raise BackupError(f"{content.path}: {error}; try once more") from None
-    if len(octets) > MAX_FILE:
-        raise BackupError(f"{content.path}: more than {MAX_FILE >> 20} MiB")
-    return octets
+    table = found.source.data.get("gateway")
+    name = table.get("name") if isinstance(table, dict) else None
+    about = Manifest(
+        program=identity.VERSION,
+        made_at=time.time(),
+        name=name if isinstance(name, str) else "gateway",
+        id=_id(found.state),
+        config=found.source.path.name,
+        facts=facts_of(found.source, found.state),
+        credentials=found.credentials,
+        left_out=found.left_out,
+    )
+    return backup_file.write(found.contents, about, target, passphrase, progress, cost)
 
 
 def _id(state: Path) -> str:
@@ -349,128 +231,8 @@ def _id(state: Path) -> str:
         return ""
 
 
-def _add(tar: tarfile.TarFile, name: str, octets: bytes, progress: Progress) -> None:
-    info = tarfile.TarInfo(name)
-    info.size, info.mode = len(octets), 0o600
-    tar.addfile(info, io.BytesIO(octets))
-    progress(len(octets))
-
-
-def _sync_folder(path: Path) -> None:
-    descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
-
-
-# Reading
-
-
-def inspect(path: Path, passphrase: str, progress: Progress) -> tuple[Manifest, bytes]:
-    """Read all of a backup and believe nothing that isn't whole and authentic: its manifest, and its config file.
-
-    BackupError: why it can't be used.
-    """
-    told: dict[str, tuple[int, str]] = {}
-    manifest, config = b"", {}
-    for name, size, file in _members(path, passphrase):
-        digest = hashlib.sha256()
-        kept = bytearray()
-        while part := file.read(CHUNK):
-            digest.update(part)
-            progress(len(part))
-            if size <= MAX_MANIFEST and (name == MANIFEST or name.startswith("config/")):
-                kept += part
-        if name == MANIFEST:
-            manifest = bytes(kept)
-        else:
-            told[name] = (size, digest.hexdigest())
-            config[name] = bytes(kept)
-    found = _manifest(manifest, path)
-    if {each.name: (each.size, each.sha256) for each in found.files} != told or len(told) != len(found.files):
-        raise BackupError(f"{path}: its list of files is not that of its content")
-    if f"config/{found.config}" not in told:
-        raise BackupError(f"{path}: there is no config in it")
-    return found, config[f"config/{found.config}"]
-
-
-def contents(path: Path, passphrase: str, manifest: Manifest) -> Iterator[tuple[Entry, BinaryIO]]:
-    """Each file of a backup that ``inspect`` found good."""
-    by_name = {entry.name: entry for entry in manifest.files}
-    for name, _, file in _members(path, passphrase):
-        if name in by_name:
-            yield by_name[name], file
-
-
-def _members(path: Path, passphrase: str) -> Iterator[tuple[str, int, BinaryIO]]:
-    """Regular files only, with plain names, in bounded numbers and sizes; the whole file is read."""
-    try:
-        with path.open("rb") as source:
-            sealed = SealedReader(source, passphrase)
-            with tarfile.open(fileobj=sealed, mode="r|", bufsize=CHUNK) as tar:
-                for count, member in enumerate(tar):
-                    if count > MAX_FILES or member.size > MAX_FILE:
-                        raise BackupError(f"{path}: more in it than a gateway has")
-                    file = tar.extractfile(member) if member.isreg() else None
-                    if file is None or not plain(member.name):
-                        raise BackupError(f"{path}: {member.name!r} in it is no file of a gateway")
-                    yield member.name, member.size, file  # type: ignore[misc]
-            sealed.finish()
-    except SealedFileError as error:
-        raise BackupError(f"{path}: {error}") from None
-    except tarfile.TarError as error:
-        raise BackupError(f"{path}: what is in it can't be read ({error})") from None
-    except OSError as error:
-        raise BackupError(f"{path}: {error.strerror or error}") from None
-
-
-def plain(name: str) -> bool:
-    """Whether a relative path stays below where it begins, and has one spelling."""
-    parts = PurePosixPath(name).parts
-    return (
-        bool(parts)
-        and "/".join(parts) == name
-        and not {"..", "."} & set(parts)
-        and name.isprintable()
-        and parts[0] != "/"
-    )
-
-
-def _manifest(text: bytes, path: Path) -> Manifest:
-    try:
-        found = json.loads(text)
-        program = str(found["program"])
-        if _number(program) > _number(identity.VERSION):
-            raise BackupError(
-                f"{path}: made by atls-gateway {program}, and this is {identity.VERSION}: "
-                f"install {program} or newer, then restore"
-            )
-        files = [Entry(**{**entry, "place": entry["place"]}) for entry in found["files"]]
-        manifest = Manifest(**{**found, "files": files})
-        for entry in files:
-            below = entry.path.removeprefix("/") if entry.place == "path" else entry.path
-            if (
-                entry.place not in ("config", "state", "path")
-                or not plain(below)
-                or plain(entry.path) == (entry.place == "path")
-            ):
-                raise BackupError(f"{path}: {entry.path!r} in it is no place of a gateway's file")
-        if not plain(manifest.config):
-            raise BackupError(f"{path}: {manifest.config!r} in it is no name of a config")
-    except (ValueError, KeyError, TypeError):
-        raise BackupError(f"{path}: it has no list of its files that can be read") from None
-    return manifest
-
-
-def _number(version: str) -> tuple[int, ...]:
-    return tuple(int(part) for part in re.findall(r"\d+", version)[:3])
-
-
 def config_of(octets: bytes, name: str, folder: Path, environ: Mapping[str, str]) -> Source:
     """The config of a backup as it will be read in ``folder``. BackupError: it can't be."""
-    import tempfile
-
     with tempfile.TemporaryDirectory() as scratch:
         path = Path(scratch) / name
         path.write_bytes(octets)

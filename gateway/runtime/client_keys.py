@@ -7,6 +7,8 @@ from __future__ import annotations
 
 import re
 import secrets
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
@@ -53,7 +55,7 @@ def make(name: str, *, text: bool) -> tuple[NewKey, bytes]:
 
 
 class ClientKeys:
-    """The file at ``path``. CredentialError: it can't be read or has a mistake; OSError: it can't be written."""
+    """The file at ``path``. CredentialError: it has a mistake; OSError: it can't be read or written."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
@@ -65,9 +67,16 @@ class ClientKeys:
         """The identities in the order of their lines."""
         return [identity.decode("utf-8", "backslashreplace") for identity in parse(self._read(), str(self.path))]
 
-    def add(self, name: str, *, text: bool = False) -> NewKey:
-        """UsageError: there is such a client. The file and its folder (mode 0700) are made where there are none."""
+    @contextmanager
+    def held(self) -> Iterator[None]:
+        """Against other runs: for each of the edits, and until the gateway has read it. The folder is made (mode 0700)
+        if it isn't there. TransportError: another run doesn't end."""
         self.path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        with alone_in(self.path.resolve().parent):
+            yield
+
+    def add(self, name: str, *, text: bool = False) -> NewKey:
+        """UsageError: there is such a client. The file is made if it isn't there."""
         return self._write_key(name, text, known=False)
 
     def rotate(self, name: str, *, text: bool = False) -> NewKey:
@@ -76,32 +85,29 @@ class ClientKeys:
 
     def revoke(self, name: str) -> None:
         """UsageError: there is no such client."""
-        with alone_in(self._folder()):
-            content = self._read()
-            at = self._line(content, name)
-            lines = content.split(b"\n")
-            del lines[at]
-            self._write(b"\n".join(lines))
+        content = self._read()
+        lines = content.split(b"\n")
+        del lines[self._line(content, name)]
+        self._write(b"\n".join(lines))
 
     def _write_key(self, name: str, text: bool, *, known: bool) -> NewKey:
         if problem := identity_problem(name):
             raise UsageError(f"{_shown(name)}: {problem}")
         key, octets = make(name, text=text)
         line = b"%s:%s" % (name.encode(), octets.hex().encode())
-        with alone_in(self._folder()):
-            content = self._read()
-            if known:
-                lines = content.split(b"\n")
-                lines[self._line(content, name)] = line
-                self._write(b"\n".join(lines))
-                return key
-            if name.encode() in parse(content, str(self.path)):
-                raise UsageError(
-                    f"{name}: there is such a client already; its key is told to nobody again. For a new key: "
-                    f"atls-gateway clients rotate {name}"
-                )
-            gap = b"" if not content or content.endswith(b"\n") else b"\n"
-            self._write(content + gap + line + b"\n")
+        content = self._read()
+        if known:
+            lines = content.split(b"\n")
+            lines[self._line(content, name)] = line
+            self._write(b"\n".join(lines))
+            return key
+        if name.encode() in parse(content, str(self.path)):
+            raise UsageError(
+                f"{name}: there is such a client already; its key is told to nobody again. For a new key: "
+                f"atls-gateway clients rotate {name}"
+            )
+        gap = b"" if not content or content.endswith(b"\n") else b"\n"
+        self._write(content + gap + line + b"\n")
         return key
 
     def _line(self, content: bytes, name: str) -> int:
@@ -112,18 +118,14 @@ class ClientKeys:
             raise UsageError(f"{_shown(name)}: no such client in {self.path}; there is {known}")
         return found[0]
 
-    def _folder(self) -> Path:
-        folder = self.path.resolve().parent
-        if not folder.is_dir():
-            raise CredentialError(str(self.path), "isn't there; atls-gateway clients add NAME makes it")
-        return folder
-
     def _read(self) -> bytes:
         try:
             with self.path.open("rb") as file:
                 content = file.read(MAX_FILE + 1)
         except FileNotFoundError:
             return b""
+        except PermissionError:
+            raise
         except OSError as error:
             raise CredentialError(str(self.path), f"can't be read: {error.strerror or error}") from None
         if len(content) > MAX_FILE:

@@ -85,7 +85,10 @@ def commands(hub: Hub, name: str, reloads: Reloads, restart: Callable[[], str]) 
             raise PeerError(f"the adapter {device_names.LINK} isn't running now")
         return await _ask_adapter(state.adapter, "remove", {"eui64": eui64, "force": force})
 
-    naming = Naming(reloads, leave)
+    def present(device: str) -> bool:
+        return any(view.name == device for view in hub.engine.all_devices(now=hub.now()))
+
+    naming = Naming(reloads, leave, present)
     return {
         "name-device": naming.name,
         "rename-device": naming.rename,

@@ -49,11 +49,15 @@ def name(eui64: str, wanted: str, groups: Sequence[str] | None) -> Change:
     return change
 
 
-def rename(old: str, wanted: str) -> Change:
-    """Give a device another name; ``old`` may be its address."""
+def rename(old: str, wanted: str, groups: Sequence[str] | None = None) -> Change:
+    """Give a device another name. ``old`` may be its address; of one without a name this is the first."""
 
     def change(rules: PolicyFile, names: Names) -> Devices:
-        before = _known(old, rules, names)
+        before = _named(old, rules, names)
+        if before is None:
+            return name(old, wanted, groups)(rules, names)
+        if groups is not None:
+            raise PeerError(f"{before} has its groups: atls-gateway devices name changes them")
         new = _new_name(wanted, rules, names, names.devices[before].eui64)
         return {new if each == before else each: device for each, device in names.devices.items()}
 
@@ -110,28 +114,32 @@ def answer(new: str, policy: PolicySet, names: Names, **more: Any) -> dict[str, 
 
 
 class Naming:
-    """``leave`` has an adapter ask a device to leave: its address, and whether to forget it in any case."""
+    """``leave`` has an adapter ask a device to leave: its address, and whether to forget it in any case. ``present``:
+    whether a device of this name is there."""
 
-    def __init__(self, reloads: Reloads, leave: Callable[[str, bool], Awaitable[Mapping[str, Any]]]) -> None:
+    def __init__(
+        self,
+        reloads: Reloads,
+        leave: Callable[[str, bool], Awaitable[Mapping[str, Any]]],
+        present: Callable[[str], bool],
+    ) -> None:
         self._reloads = reloads
         self._leave = leave
+        self._present = present
 
     async def name(self, arguments: Mapping[str, Any]) -> Mapping[str, Any]:
         """``eui64``, ``name`` and, unless there is but one assignable group, ``groups``."""
         eui64, wanted = _texts(arguments, "eui64", "name", optional=("groups",))
-        groups = arguments.get("groups")
-        if groups is not None and not (isinstance(groups, list) and all(isinstance(each, str) for each in groups)):
-            raise PeerError("groups: expected a list of names")
-        policy, names = await self._reloads.rewrite_names(name(eui64, wanted, groups))
-        _LOG.info("%s is %s now", address_of(eui64), normal(wanted))
-        return answer(normal(wanted), policy, names)
+        policy, names = await self._reloads.rewrite_names(name(eui64, wanted, _groups(arguments)))
+        _LOG.info("%s is %s", address_of(eui64), normal(wanted))
+        return answer(normal(wanted), policy, names, present=self._present(normal(wanted)))
 
     async def rename(self, arguments: Mapping[str, Any]) -> Mapping[str, Any]:
-        """``from`` (a name or an address) and ``to``."""
-        old, wanted = _texts(arguments, "from", "to")
-        policy, names = await self._reloads.rewrite_names(rename(old, wanted))
-        _LOG.info("%s is %s now", sanitised(old), normal(wanted))
-        return answer(normal(wanted), policy, names, was=old)
+        """``from`` (a name or an address), ``to`` and, for a first name, ``groups`` as above."""
+        old, wanted = _texts(arguments, "from", "to", optional=("groups",))
+        policy, names = await self._reloads.rewrite_names(rename(old, wanted, _groups(arguments)))
+        _LOG.info("%s, until now %s, is %s", names.devices[normal(wanted)].eui64, sanitised(old), normal(wanted))
+        return answer(normal(wanted), policy, names, was=old, present=self._present(normal(wanted)))
 
     async def remove(self, arguments: Mapping[str, Any]) -> Mapping[str, Any]:
         """``device`` (a name or an address) and ``force``: forget it even if it doesn't leave."""
@@ -163,6 +171,13 @@ def _texts(arguments: Mapping[str, Any], *keys: str, optional: Sequence[str] = (
     return [arguments[key] for key in keys]
 
 
+def _groups(arguments: Mapping[str, Any]) -> list[str] | None:
+    groups = arguments.get("groups")
+    if groups is None or (isinstance(groups, list) and all(isinstance(each, str) for each in groups)):
+        return groups
+    raise PeerError("groups: expected a list of names")
+
+
 def _new_name(wanted: str, rules: PolicyFile, names: Names, eui64: str) -> str:
     new = normal(wanted)
     if wrong := device_names.wrong_name(new):
@@ -176,17 +191,14 @@ def _new_name(wanted: str, rules: PolicyFile, names: Names, eui64: str) -> str:
     return new
 
 
-def _known(asked: str, rules: PolicyFile, names: Names) -> str:
-    """The name in the file of a device by its name or address."""
+def _named(asked: str, rules: PolicyFile, names: Names) -> str | None:
+    """The name in the file of a device by its name or address; None: this address has none."""
     found = normal(asked)
     if found in names.devices:
         return found
-    _not_in_policy(resolve(found, rules.policy), rules)
     address = resolve(found, rules.policy)
-    by_address = names.of(address)
-    if by_address is None:
-        raise PeerError(f"{address} has no name yet: atls-gateway devices name {address} NAME")
-    return by_address
+    _not_in_policy(address, rules)
+    return names.of(address)
 
 
 def _not_in_policy(address: str, rules: PolicyFile) -> None:

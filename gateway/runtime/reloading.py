@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Final
@@ -130,7 +130,7 @@ class Reloads:
             scheme: Slot(instances(prepared)) for scheme, prepared in running.adapters.items()
         }
         self._standing = doubts.standing(running)
-        tell(self.doubts())
+        doubts.tell(self.doubts())
         self.last: Mapping[str, Any] | None = None
         """The last answer, for ``status``."""
 
@@ -167,8 +167,10 @@ class Reloads:
             except OSError as error:
                 raise PeerError(f"{path} can't be written: {error.strerror}; nothing was changed") from None
             self._running = replace(self._running, names=names, policy=policy)
+            self._standing = doubts.standing(self._running)
             self._hub.engine.replace_policy(policy, now=self._hub.now())
             self._hub.touch()
+            self._hub.gateway_changed()
             return policy, names
 
     def check_names(self, change: Change) -> None:
@@ -220,13 +222,8 @@ class Reloads:
         before = set(map(str, self.doubts()))
         self._running = merged(self._running, fresh)
         self._standing = doubts.standing(self._running)
-        tell(doubt for doubt in self.doubts() if str(doubt) not in before)
+        doubts.tell(doubt for doubt in self.doubts() if str(doubt) not in before)
         return changes + [(key, RESTART) for key in found.restart]
-
-
-def tell(found: Iterable[ConfigError]) -> None:
-    for doubt in found:
-        _LOG.warning("%s", str(doubt).replace(": " + doubts.WARNING, ": "))
 
 
 def rewritten(path: Path, rules: PolicyFile, change: Change) -> tuple[Names, PolicySet]:
@@ -241,7 +238,8 @@ def rewritten(path: Path, rules: PolicyFile, change: Change) -> tuple[Names, Pol
 def adopted(running: Adapter, fresh: Adapter) -> bool:
     """Whether a running adapter took on what ``fresh``, which never runs, was configured with.
 
-    Such an adapter has a method ``adopt(fresh) -> bool``, which changes nothing where it answers False.
+    Such an adapter has a method ``adopt(fresh) -> bool``. Where it answers False it goes on as it was, but for what
+    must not outlive it, and ``fresh`` takes its place.
     """
     adopt: Callable[[Adapter], bool] | None = getattr(running, "adopt", None)
     return adopt is not None and adopt(fresh)

@@ -12,7 +12,7 @@ from pathlib import Path
 
 from gateway.api.errors import TransportError
 
-PATIENCE = 10.0
+PATIENCE = 30.0
 """Seconds that another run may hold a folder for."""
 
 

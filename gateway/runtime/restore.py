@@ -20,17 +20,8 @@ from pathlib import Path
 from typing import BinaryIO, Final
 
 from gateway.runtime import harden
-from gateway.runtime.backup import (
-    BackupError,
-    Entry,
-    Manifest,
-    Progress,
-    config_of,
-    contents,
-    inspect,
-    named_files,
-    state_of,
-)
+from gateway.runtime.backup import config_of, facts_of, named_files, state_of
+from gateway.runtime.backup_file import BackupError, Entry, Manifest, Progress, contents, inspect, sync
 from gateway.runtime.sealed_file import CHUNK
 from gateway.runtime.state_folder import ASIDE, LOCK, PLAN, STAGING, is_passing
 
@@ -40,7 +31,8 @@ _MARGIN: Final = 1 << 20
 
 @dataclass(frozen=True, slots=True)
 class Restore:
-    """A backup and where its files go. ``differ``: those that are there already, as others."""
+    """A backup and where its files go. ``differ``: those that are there already, as others. ``facts``: what the state
+    that is there says of itself, as those of the manifest."""
 
     manifest: Manifest
     state: Path
@@ -49,6 +41,7 @@ class Restore:
     differ: tuple[Path, ...] = ()
     present: bool = False
     """Whether every file is there as it is in the backup, and nothing else."""
+    facts: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
 
 
 @dataclass(slots=True)
@@ -81,12 +74,13 @@ def prepare(path: Path, passphrase: str, config: Path, environ: Mapping[str, str
         targets[entry.name] = config.absolute() if own else folder / entry.path
     same = {entry.name for entry in manifest.files if _is(targets[entry.name], entry)}
     outside = [targets[each.name] for each in manifest.files if each.place != "state" and each.name not in same]
-    here = [state / name for name in _entries(state)]
-    expected = {targets[entry.name] for entry in manifest.files if entry.place == "state"}
-    state_same = all(each.name in same for each in manifest.files if each.place == "state")
-    state_same = state_same and set(_walk(here)) == expected
-    differ = [each for each in outside if each.exists()] + ([] if state_same else here)
-    return Restore(manifest, state, targets, tuple(differ), state_same and not outside)
+    ours = {targets[each.name]: each.name in same for each in manifest.files if each.place == "state"}
+    here = set(_walk(state / name for name in _entries(state)))
+    state_same = here == ours.keys() and all(ours.values())
+    differ = [each for each in outside if each.exists()] + sorted(each for each in here if not ours.get(each))
+    return Restore(
+        manifest, state, targets, tuple(differ), state_same and not outside, facts_of(source, state) if here else {}
+    )
 
 
 def finish(state: Path) -> list[Path]:
@@ -132,6 +126,7 @@ def carry_out(wanted: Restore, path: Path, passphrase: str, progress: Progress) 
 def _locked(state: Path) -> Iterator[None]:
     try:
         held = harden.lock(state / LOCK)
+        _give(state / LOCK, _owner(state))
     except ValueError:
         if not os.access(state, os.W_OK):
             raise BackupError(f"{state}: expected root, or the user that the gateway runs as") from None
@@ -208,7 +203,7 @@ def _stage(wanted: Restore, path: Path, passphrase: str, progress: Progress, pla
                 _give(staging / folder, owner)
             _write(place, file, entry, owner, 0o600, progress)
         elif not _is(target, entry):
-            target.parent.mkdir(mode=entry.folder_mode, parents=True, exist_ok=True)
+            _make(target.parent, entry.folder_mode & 0o777)
             place = target.with_name(f".{target.name}.{STAGING}")
             place.unlink(missing_ok=True)
             staged.append(place)
@@ -216,9 +211,16 @@ def _stage(wanted: Restore, path: Path, passphrase: str, progress: Progress, pla
             plan.files.append((str(place), str(target), str(_aside(target.parent, plan) / target.name)))
     plan.new = sorted(each.name for each in staging.iterdir())
     for name, _, _ in os.walk(staging):
-        _sync(Path(name))
+        sync(Path(name))
     for parent in {each.parent for each in staged}:
-        _sync(parent)
+        sync(parent)
+
+
+def _make(folder: Path, mode: int) -> None:
+    """A folder that is missing gets the mode that it had, whatever the umask."""
+    for missing in [each for each in (*reversed(folder.parents), folder) if not each.exists()]:
+        missing.mkdir()
+        missing.chmod(mode)
 
 
 def _stamp(wanted: Restore) -> str:
@@ -271,7 +273,7 @@ def _write_plan(plan: _Plan, state: Path) -> None:
         out.flush()
         os.fsync(out.fileno())
     new.replace(state / PLAN)
-    _sync(state)
+    sync(state)
 
 
 def _carry_out(plan: _Plan, state: Path) -> list[Path]:
@@ -282,6 +284,7 @@ def _carry_out(plan: _Plan, state: Path) -> list[Path]:
         for name in plan.old:
             if (state / name).exists() and not (aside / name).exists():
                 aside.mkdir(mode=0o700, exist_ok=True)
+                _give(aside, _owner(state))
                 (state / name).rename(aside / name)
         if aside.exists():
             kept[aside] = None
@@ -297,9 +300,9 @@ def _carry_out(plan: _Plan, state: Path) -> list[Path]:
             if old.exists():
                 kept[old.parent] = None
         for folder in {state, *(Path(target).parent for _, target, _ in plan.files), *kept}:
-            _sync(folder)
+            sync(folder)
         (state / PLAN).unlink()
-        _sync(state)
+        sync(state)
         _clear(state)
     except OSError as error:
         raise BackupError(
@@ -307,11 +310,3 @@ def _carry_out(plan: _Plan, state: Path) -> list[Path]:
             "before it is; run the same command again"
         ) from None
     return list(kept)
-
-
-def _sync(folder: Path) -> None:
-    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

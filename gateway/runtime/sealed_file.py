@@ -52,6 +52,9 @@ class _Keys(NamedTuple):
 class SealedWriter(io.RawIOBase):
     """Writes a sealed file into ``out``; nothing is whole before ``close``, which does not close ``out``."""
 
+    _going_on = False
+    """Whether the end is still to be written: not of one that could not even begin."""
+
     def __init__(
         self, out: BinaryIO, passphrase: str, *, chunk: int = CHUNK, cost: tuple[int, int, int] = COST
     ) -> None:
@@ -64,6 +67,7 @@ class SealedWriter(io.RawIOBase):
         self._header = head + hmac.digest(keys.header, head, "sha256")
         self._cipher = AESGCM(keys.chunks)
         out.write(self._header)
+        self._going_on = True
 
     def writable(self) -> bool:
         return True
@@ -77,13 +81,14 @@ class SealedWriter(io.RawIOBase):
         return len(data)
 
     def close(self) -> None:
-        if not self.closed:
+        if self._going_on:
+            self._going_on = False
             self._seal(bytes(self._waiting), last=True)
-            self._waiting.clear()
         super().close()
 
     def abandon(self) -> None:
         """Close without an end: what was written so far is refused by every reader."""
+        self._going_on = False
         super().close()
 
     def _seal(self, octets: bytes, *, last: bool) -> None:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
+import stat
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -142,27 +143,27 @@ def load(path: Path, environ: Mapping[str, str]) -> Settings:
     found = [*source.found, *(mistake for _, mistake in wrong)]
     tables = source.data.get("adapters")
     tables = tables if isinstance(tables, dict) else {}
-    adapters = _adapters(tables, source, found)
+    candidates = plugins.installed()
+    adapters = _adapters(tables, candidates, source, found)
     rules, names, policy = policy_file.PolicyFile(source, PolicySet()), device_names.NONE, PolicySet()
     named = source.data.get("policy")
     policy_path = path.parent / named if isinstance(named, str) and named else None
     names_path = None if table is None else source.base / table.gateway.state_dir / device_names.FILE
-    if policy_path is not None and policy_path.is_file():
+    no_policy = None if policy_path is None else _no_file(policy_path)
+    if policy_path is not None and no_policy is None:
         try:
-            rules, names = policy_file.read(policy_path, tables, names_path)
+            misspelt = tables.keys() - candidates.keys()  # one mistake, not one more for each of its subjects
+            rules, names = policy_file.read(policy_path, {*tables, *(candidates if misspelt else ())}, names_path)
             policy = rules.with_names(names)
         except InvalidConfigError as error:
             found.extend(error.errors)
     elif policy_path is not None:
-        found.append(source.mistake(("policy",), f"expected a policy file: {policy_path} isn't one"))
+        found.append(source.mistake(("policy",), f"expected a policy file: {policy_path} {no_policy}"))
     if table is None or found:
         raise InvalidConfigError(found)
-    assert policy_path is not None and names_path is not None
-    doubts = [
-        *_owners(path, source, ()),
-        *_owners(policy_path, source, ("policy",)),
-        *_owners(names_path, source, ("gateway", "state_dir")),
-    ]
+    assert policy_path is not None
+    # Not the names of devices: the state folder is its user's alone, or refused, and that need not be who checks.
+    doubts = [*_owners(path, source, ()), *_owners(policy_path, source, ("policy",))]
     for scheme, prepared in adapters.items():
         for key, file in _files(prepared.table.model_dump(by_alias=True), source.base, ""):
             doubts += _owners(file, source, ("adapters", scheme, *key.split(".")))
@@ -179,14 +180,25 @@ def load(path: Path, environ: Mapping[str, str]) -> Settings:
     )
 
 
+def _no_file(path: Path) -> str | None:
+    """Why there is no file to read here; None where there is one."""
+    try:
+        return None if stat.S_ISREG(path.stat().st_mode) else "isn't one"
+    except (FileNotFoundError, NotADirectoryError):
+        return "isn't one"
+    except OSError as error:
+        return f"can't be opened: {error.strerror}"
+
+
 def _add(found: list[ConfigError], more: Iterable[ConfigError]) -> None:
     """Add what a later check found, but not of a key that has a mistake already: that one is only its consequence."""
     told = {(mistake.file, mistake.line, mistake.key) for mistake in found}
     found.extend(mistake for mistake in more if (mistake.file, mistake.line, mistake.key) not in told)
 
 
-def _adapters(tables: Mapping[str, Any], source: Source, found: list[ConfigError]) -> dict[str, Prepared]:
-    candidates = plugins.installed()
+def _adapters(
+    tables: Mapping[str, Any], candidates: plugins.Candidates, source: Source, found: list[ConfigError]
+) -> dict[str, Prepared]:
     prepared: dict[str, Prepared] = {}
     for scheme, values in tables.items():
         key = ("adapters", scheme)

@@ -5,7 +5,9 @@ from __future__ import annotations
 import signal
 import sys
 import time
+import traceback
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 from scripts.boot import checks
@@ -24,9 +26,12 @@ class _Tally:
         name = check.__name__.replace("_", " ")
         try:
             check(on)
-        except FailedError as error:
+        except CanNotRunError:
+            raise
+        except Exception as error:  # a check that stumbles has failed as well
             self.failed += 1
-            sys.stdout.write(f"Debian {self.debian}: FAILED  {name}\n  {str(error).replace(chr(10), chr(10) + '  ')}\n")
+            why = str(error) if isinstance(error, FailedError) else traceback.format_exc()
+            sys.stdout.write(f"Debian {self.debian}: FAILED  {name}\n  {why.replace(chr(10), chr(10) + '  ')}\n")
             sys.stdout.write("  " + journal().replace("\n", "\n  ") + "\n")
             return False
         self.passed += 1
@@ -35,9 +40,9 @@ class _Tally:
         return True
 
 
-def run(debian: str) -> _Tally:
+def run(debian: str, cache: Path) -> _Tally:
     tally = _Tally(debian)
-    root = fresh(debian, prepare(), "boot")
+    root = fresh(debian, cache, "boot")
     root.clone()
     if not all(tally.tell(check, root, lambda: "") for check in checks.INSTALLING):
         return tally
@@ -63,13 +68,14 @@ def main(arguments: list[str]) -> int:
         return 2
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(FAILED))  # so that what is booted ends too
     passed = failed = 0
-    for debian in arguments or SUITES:
-        try:
-            tally = run(debian)
-        except CanNotRunError as error:
-            sys.stdout.write(f"boot-test: can't run here: {error}\n")
-            return FAILED if failed else CAN_NOT_RUN
-        passed, failed = passed + tally.passed, failed + tally.failed
+    try:
+        cache = prepare()
+        for debian in arguments or SUITES:
+            tally = run(debian, cache)
+            passed, failed = passed + tally.passed, failed + tally.failed
+    except CanNotRunError as error:
+        sys.stdout.write(f"boot-test: can't run here: {error}\n")
+        return FAILED if failed else CAN_NOT_RUN
     sys.stdout.write(f"boot-test: {passed} passed, {failed} failed\n")
     return FAILED if failed else PASSED
 

@@ -6,9 +6,11 @@ Nothing is mounted in this machine's own namespace: what nspawn mounts goes when
 from __future__ import annotations
 
 import contextlib
+import fcntl
 import os
 import shutil
 import subprocess
+import sys
 import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -16,6 +18,8 @@ from pathlib import Path
 PROJECT = Path(__file__).parents[2]
 SUITES = {"12": "bookworm", "13": "trixie"}
 TOOLS = {"debootstrap": "debootstrap", "systemd-nspawn": "systemd-container", "nsenter": "util-linux", "ps": "procps"}
+HOSTS = "127.0.0.1 localhost\n::1 localhost ip6-localhost ip6-loopback\n"
+"""What Debian's installer writes, and debootstrap doesn't."""
 CLONE = "/root/atls-gateway"
 _PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 _BUNDLE = "/usr/local/share/trust-of-the-host.pem"
@@ -44,7 +48,19 @@ def prepare() -> Path:
             raise CanNotRunError(f"not installed, and can't be: {' '.join(missing)}")
     cache = Path(os.environ.get("BOOT_TEST_CACHE") or PROJECT / ".cache" / "boot-test")
     cache.mkdir(parents=True, exist_ok=True)
+    _alone_in(cache)
     return cache.resolve()
+
+
+def _alone_in(cache: Path) -> None:
+    """Wait until no other run uses the cache; the lock is held until this process ends."""
+    held = os.open(cache / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    try:
+        fcntl.flock(held, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        sys.stdout.write(f"waiting for another run in {cache}\n")
+        sys.stdout.flush()
+        fcntl.flock(held, fcntl.LOCK_EX)
 
 
 def fresh(debian: str, cache: Path, purpose: str) -> Root:
@@ -69,6 +85,7 @@ def fresh(debian: str, cache: Path, purpose: str) -> Root:
     if folder.exists():
         shutil.rmtree(folder)
     subprocess.run(["cp", "-a", "--reflink=auto", base, folder], check=True)
+    (folder / "etc/hosts").write_text(HOSTS)
     return Root(folder, debian, cache)
 
 
@@ -144,8 +161,8 @@ class Machine:
         self.boots += 1
         log = self.root.cache / f"{self.root.folder.name}.boot"
         command = [
-            "systemd-nspawn", "--quiet", f"--directory={self.root.folder}", f"--machine={self.root.folder.name}", "--boot",
-            "--register=no", "--keep-unit", "--console=pipe", "--private-network", "--capability=all",
+            "systemd-nspawn", "--quiet", f"--directory={self.root.folder}", f"--machine={self.root.folder.name}",
+            "--boot", "--register=no", "--keep-unit", "--console=pipe", "--private-network", "--capability=all",
             "--system-call-filter=bpf", "--timezone=off",
         ]  # fmt: skip
         with log.open("wb") as output:

@@ -48,7 +48,6 @@ DOORS: dict[str, Callable[[str], None]] = {
     "write": _write,
     "read": lambda path: os.close(os.open(path, os.O_RDONLY | os.O_NONBLOCK)),
     "device": _device,
-    "list": lambda path: print(f"# {path}: {len(os.listdir(path))}"),
     "netlink": lambda _: _socket(socket.AF_NETLINK),
     "packet": lambda _: _socket(socket.AF_PACKET),
     "port": lambda number: _listen(int(number)),
@@ -68,7 +67,7 @@ def main(doors: list[str]) -> None:
             came = "open"
         except OSError as error:
             came = errno.errorcode.get(error.errno or 0, str(error))
-        print(f"{door} {came}", flush=True)
+        sys.stdout.write(f"{door} {came}\n")
 
 
 if __name__ == "__main__":

@@ -13,9 +13,9 @@ from pathlib import Path
 from typing import Any
 from unittest import mock
 
-from gateway.cli import backup, clients, devices_view, network, radios, restart, status_view
+from gateway.cli import backup, client_steps, devices_view, network, radios, restart, status_view
 from gateway.cli.screen import Screen
-from gateway.runtime.backup import Entry, Manifest, Place
+from gateway.runtime.backup_file import Entry, Manifest, Place
 from gateway.runtime.client_keys import NewKey
 
 ANSWERS = Path(__file__).parent / "cli_answers.json"
@@ -85,9 +85,9 @@ def rendered() -> dict[str, str]:
             "name": devices_view.named_lines(answers["name"], to, runs=True),
             "reload": status_view.reload_lines(answers["reload"], to),
             "network": network.lines(answers["network"], to),
-            "clients-add": clients.key_lines(NewKey("laptop", "9f0c" * 8, text=True), "coaps://hub"),
-            "clients-list": clients.list_lines(answers["clients"], "", to),
-            "clients-policy": clients.policy_lines(
+            "clients-add": client_steps.key_lines(NewKey("laptop", "9f0c" * 8, text=True), "coaps://hub"),
+            "clients-list": client_steps.list_lines(answers["clients"], "", to),
+            "clients-policy": client_steps.policy_lines(
                 "laptop", {"groups": {"devices": []}}, "/etc/atls-gateway/policy.yaml"
             ),
             "restart": [restart.line(answers["restart"])],

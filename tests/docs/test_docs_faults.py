@@ -106,6 +106,7 @@ SPREAD = spread(lambda chance: Pauses(1.0, 1.0, lambda: chance).next())
 
 #: words that the page must hold as the code has the numbers; no other number may stand in it
 NUMBERS = (
+    f"told again every {mqtt_client.SAY_AGAIN:g} s",
     f"`return_within` ({MqttConfig.model_fields['return_within'].default:g} s) in case it comes back",
     f"do not come back within {hearing.WAIT:g} s",
     f"the next try of every {hearing.AGAIN:g} s",

@@ -196,6 +196,12 @@ async def test_a_plug_and_a_thermometer(stack: Stack, tmp_path: Path) -> None:
         assert seen.last("home/thermometer")["temperature"] in (20.0, -7.25, None)
         before = await stack.ask("status")
         assert before["adapters"]["mqtt"]["detail"]["devices"]["malformed"] == 0
+        own = f"homeassistant/device/{gateway_id(stack)}/config"
+        for policy, allowed in (("\n".join(POLICY.splitlines()[:-1]) + "\n", False), (POLICY, True)):
+            stack.write_policy(policy)
+            await stack.ask("reload")
+            await seen.until(lambda allowed=allowed: ("cmd_t" in seen.last(own)["cmps"]["restart"]) is allowed)
+
         states = seen.heard["home/bridge/state"]
         told = len(states)
         await publish(stack, "home/bridge/request/restart", "{}")

@@ -4,8 +4,12 @@ dongle and Mosquitto, as a user would do it. The policy names no device; one gro
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
+import os
+import pty
 import shutil
+import signal
 from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 from typing import Any
@@ -15,7 +19,7 @@ import pytest_asyncio
 
 from demo.stack import Stack, command, running
 from tests.e2e.shared_hub import STATE
-from tests.e2e.test_devices_over_mqtt import USER, Watcher, publish, tell, watching
+from tests.e2e.test_devices_over_mqtt import USER, Watcher, config_topic, publish, tell, watching
 
 pytestmark = [pytest.mark.process, pytest.mark.asyncio(loop_scope="module")]
 
@@ -58,6 +62,10 @@ async def home(tmp_path_factory: pytest.TempPathFactory, formed: Path) -> AsyncI
             yield stack, seen
 
 
+def bare(eui64: str) -> str:
+    return eui64.replace(":", "")
+
+
 async def cli(stack: Stack, *arguments: str) -> tuple[int, str]:
     """A command as a user types it: its exit code and what it printed."""
     words = [*arguments, "-c", str(stack.directory / "gateway.yaml")]
@@ -95,7 +103,7 @@ async def test_a_lamp_is_paired_switched_renamed_and_removed(home: tuple[Stack, 
     stack, seen = home
     await tell(stack, "join", device="lamp")
     await log(stack, f"{LAMP} joined, asking what it is")
-    await log(stack, f"{LAMP} is lamp of atls-simulator")
+    await log(stack, f"{LAMP} is virtual-lamp of atls-simulator")
     found = await device(stack, LAMP, lambda found: found and found["interviewed"])
     assert (found["name"], found["interviewing"]) == (None, False)
     _, shown = await cli(stack, "devices", "show", LAMP.upper())
@@ -159,6 +167,8 @@ async def test_the_same_over_mqtt_with_a_device_that_sleeps(home: tuple[Stack, W
     answer = await request(home, "device/rename", **{"from": "cellar", "to": "larder"})
     assert answer["status"] == "ok", answer
     await seen.until(lambda: seen.last("home/cellar") is None and seen.last("home/larder"))
+    told = [(each["dev"]["name"], each["dev"]["ids"]) for each in seen.heard[config_topic(stack, bare(SENSOR))]]
+    assert told[-2:] == [("cellar", told[-1][1]), ("larder", told[-1][1])], "to Home Assistant it is the same device"
     listed = (await request(home, "devices"))["data"]["devices"]
     (sensor,) = (each for each in listed if each["friendly_name"] == "larder")
     assert sensor["state"]["temperature"] == seen.last("home/larder")["temperature"]
@@ -177,7 +187,46 @@ async def test_the_same_over_mqtt_with_a_device_that_sleeps(home: tuple[Stack, W
     answer = await request(home, "device/remove", id="larder")
     assert answer["data"] == {"id": "larder", "force": False, "left": True}, answer
     await seen.until(lambda: seen.last("home/larder") is None)
+    await seen.until(lambda: seen.last(config_topic(stack, bare(SENSOR))) is None)
     await device(stack, SENSOR, lambda found: found is None)
+
+
+async def test_on_a_terminal_who_joins_is_shown_and_ctrl_c_closes_the_network(home: tuple[Stack, Watcher]) -> None:
+    stack, _ = home
+    own, theirs = pty.openpty()
+    config = str(stack.directory / "gateway.yaml")
+    process = await asyncio.create_subprocess_exec(
+        command("atls-gateway"), "permit-join", "--seconds", "120", "-c", config, stdin=theirs, stdout=theirs
+    )
+    os.close(theirs)
+    os.set_blocking(own, False)
+    shown = ""
+
+    async def shows(text: str) -> None:
+        nonlocal shown
+        async with asyncio.timeout(60):
+            while text not in shown:
+                with contextlib.suppress(BlockingIOError):
+                    shown += os.read(own, 65536).decode()
+                await asyncio.sleep(0.02)
+
+    try:
+        await shows("Ctrl-C closes the network.")
+        await shows("open for 1 min ")
+        await tell(stack, "radio", device="silent", delay_min=0.4, delay_max=0.4)
+        await tell(stack, "join", device="silent")
+        found = await device(stack, SILENT, lambda found: found)
+        assert (found["interviewing"], found["interviewed"]) == (True, False)
+        await shows(f"{SILENT} joined, asking what it is")
+        await shows(f"{SILENT} is virtual-lamp of atls-simulator")
+        await shows(f"atls-gateway devices name {SILENT} NAME")
+        process.send_signal(signal.SIGINT)
+        await shows("closed\r\n")
+        assert await process.wait() == 0
+    finally:
+        os.close(own)
+    await tell(stack, "radio", device="silent", delay_min=0.005, delay_max=0.005)
+    assert (await stack.ask("status"))["joining"] == 0
 
 
 async def test_a_device_that_does_not_answer_stays_unless_forced_and_may_come_back(
@@ -185,8 +234,6 @@ async def test_a_device_that_does_not_answer_stays_unless_forced_and_may_come_ba
 ) -> None:
     stack, _ = home
     await stack.ask("permit-join", "--seconds", "254")
-    await tell(stack, "join", device="silent")
-    await device(stack, SILENT, lambda found: found and found["interviewed"])
     assert (await cli(stack, "devices", "name", SILENT, "garage"))[0] == 0
     await tell(stack, "radio", device="silent", loss=1.0)
     code, said = await cli(stack, "devices", "remove", "garage")

@@ -191,10 +191,6 @@ async def test_devices_held_read_and_tunnel_are_taken_up(upgraded: Stack) -> Non
         App(stack, tunnel.session) as app,
         Lamp(tunnel.record).attached(stack.attach_socket) as lamp,
     ):
-        old = {name: f"homeassistant/device/home_{name}/config" for name in ("plug", "thermometer")}
-        for name, topic in old.items():  # as it stands at the broker
-            config = {"dev": {"ids": [f"home_{name}"], "name": name}, "o": {"name": "atls-gateway"}, "cmps": {}}
-            await publish(stack, topic, json.dumps(config), "-r")
         await stack.start_gateway()
         for name, values in (
             ("plug", {"state": "ON"}),
@@ -230,15 +226,36 @@ async def test_devices_held_read_and_tunnel_are_taken_up(upgraded: Stack) -> Non
         assert not [each for each in lamp.happened if isinstance(each, (events.TunnelClosed, events.UnitLost))]
         assert [each["session"] for each in (await stack.ask("sessions"))["sessions"]] == [tunnel.session]
         assert not [path.name for path in (stack.directory / "state").rglob("*.bad*")]
-        for number, (name, topic) in enumerate(old.items(), 1):
-            new = config_topic(stack, f"000d6f000000000{number}")
-            await seen.until(lambda topic=topic: seen.heard[topic][-1] is None)
-            (found,) = seen.heard[new]
-            assert found["dev"]["ids"][1:] == [f"home_{name}"] and {"migrate_discovery": True} in seen.heard[topic]
-            own = {each["uniq_id"] for each in found["cmps"].values()}
-            assert own and all(each.startswith(f"home_{name}_") for each in own)  # Home Assistant keeps the entities
         models = {(await stack.ask("devices", "show", name))["model"] for name in ("plug", "thermometer")}
     assert stack.simulator is not None
     await stack.simulator.stop()
     assert maxima(stack) == marked, "a device was set up again"
     assert RENAMED not in models, "a device was interviewed again"
+
+
+@pytest.mark.process
+async def test_devices_move_to_ids_of_their_own_though_the_gateway_is_killed(upgraded: Stack) -> None:
+    """What stood at the broker for Home Assistant: let go of, published under a new id, and only then emptied."""
+    stack = upgraded
+    old = {name: f"homeassistant/device/home_{name}/config" for name in ("plug", "thermometer")}
+    for name, topic in old.items():
+        config = {"dev": {"ids": [f"home_{name}"], "name": name}, "o": {"name": "atls-gateway"}, "cmps": {}}
+        await publish(stack, topic, json.dumps(config), "-r")
+    async with watching(stack) as seen:
+        gateway = await stack.start_gateway()
+        await seen.until(lambda: all(seen.last(topic) == {"migrate_discovery": True} for topic in old.values()))
+        await gateway.kill()
+        new = {name: config_topic(stack, f"000d6f000000000{n}") for n, name in enumerate(old, 1)}
+        assert not new.keys() & seen.heard.keys() and None not in [seen.last(topic) for topic in old.values()]
+        await stack.start_gateway()
+        await seen.until(lambda: [seen.last(topic) for topic in old.values()] == [None, None])
+        for name, topic in new.items():
+            (found,) = seen.heard[topic]
+            assert found["dev"]["ids"][1:] == [f"home_{name}"]
+            own = {each["uniq_id"] for each in found["cmps"].values()}
+            assert own and all(each.startswith(f"home_{name}_") for each in own)  # Home Assistant keeps the entities
+        path = stack.directory / "state" / "mqtt" / "devices.json"
+        async with asyncio.timeout(30):
+            while (kept := json.loads(path.read_text()))["first"]:  # noqa: ASYNC110 - a file
+                await asyncio.sleep(0.05)
+        assert set(kept["former"].values()) == {"home_plug", "home_thermometer"}

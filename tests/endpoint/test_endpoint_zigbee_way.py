@@ -239,6 +239,21 @@ async def test_a_sleeper_fetches_what_waits(gateway: Gateway, kind: base.Kind) -
         assert owner.ends == ([] if kind == "adtls" else ["unit 0 was lost: expired"])
 
 
+async def test_a_sleeper_whose_gateway_keeps_no_mailbox_asks_about_it(
+    gateway: Gateway, caplog: pytest.LogCaptureFixture
+) -> None:
+    async with running(way := way_in(gateway, sleepy=0.2)):
+        _, handle = await opened(way, gateway, "adtls")
+        for n in range(3):
+            gateway.tunnels.send_unit(handle, n, long_unit(n), gateway.now)
+        gateway.flush()
+        await until(lambda: any(isinstance(event, events.MailboxLacking) for event in gateway.happened))
+        await until(lambda: caplog.records)
+    assert [each.getMessage() for each in caplog.records if each.name == "endpoint.ways.zigbee"] == [
+        "the gateway sends while we sleep: does protocol 200 have mailbox: true in its gateway.yaml?"
+    ]
+
+
 async def test_a_sleeper_is_found(gateway: Gateway) -> None:
     """It has no tunnel, so it knocks; the gateway opens one when it hears that."""
     async with running(way_in(gateway, sleepy=0.2)) as came:

@@ -12,6 +12,7 @@ import pytest
 
 from gateway import cli
 from gateway.runtime.source import DEFAULT_CONFIG, DEFAULT_SOCKET
+from scripts.boot import readme
 
 ROOT = Path(__file__).parents[2]
 UNIT = ROOT / "systemd" / "atls-gateway.service"
@@ -78,10 +79,15 @@ def test_a_board_on_the_header_is_allowed_by_a_drop_in_of_its_own():
     assert lines_of(UNIT.with_name("serial-header.conf"), "DeviceAllow") == ["char-204 rw", "char-4 rw"]
 
 
-def test_the_credentials_that_are_handed_over_are_those_of_the_sample_config():
-    """README turns `keys/NAME` of the sample into `$CREDENTIALS_DIRECTORY/NAME`."""
-    found = lines_of(UNIT.with_name("credentials.conf"), "LoadCredential")
-    keys = re.findall(r"^ +\w+_file: keys/(\S+)", (ROOT / "config" / "gateway.yaml").read_text(), re.MULTILINE)
+@pytest.mark.parametrize(
+    ("sample", "uncommented"), [("config/simple/gateway.yaml", False), ("config/gateway.yaml", True)]
+)
+def test_the_credentials_that_are_handed_over_are_those_of_the_sample_config(sample, uncommented):
+    """README turns `keys/NAME` of the samples into `$CREDENTIALS_DIRECTORY/NAME`."""
+    drop_in = UNIT.with_name("credentials.conf").read_text()
+    text = drop_in.replace("\n#Load", "\nLoad") if uncommented else drop_in
+    found = re.findall(r"^LoadCredential=(.*)$", text, re.MULTILINE)
+    keys = re.findall(r"^ +\w+_file: keys/(\S+)", (ROOT / sample).read_text(), re.MULTILINE)
     assert found == [f"{name}:{DEFAULT_CONFIG.parent}/keys/{name}" for name in keys]
 
 
@@ -109,3 +115,22 @@ def test_secrets_come_by_credentials_and_never_by_the_environment():
     lines = UNIT.read_text().splitlines()
     assert any(line.startswith("#LoadCredential=") for line in lines)
     assert not any(line.lstrip("#").startswith(("Environment=", "EnvironmentFile=")) for line in lines)
+
+
+@pytest.mark.parametrize(
+    ("section", "having", "page"),
+    [
+        ("A gateway at home", "pip install .", "README.md"),
+        ("As a service", "enable --now", "README.md"),
+        ("As a service", "s|^#Load|Load|", "README.md"),
+        ("As a service", "serial-header.conf", "README.md"),
+        ("A broker with logins and TLS", "broker-setup", "README.md"),
+        ("Uninstall", "disable --now", "docs/running.md"),
+    ],
+)
+def test_the_pages_have_the_commands_that_the_booted_test_replays(section, having, page):
+    """`make boot-test` runs them; here only that they are found, and that the files they copy are there."""
+    lines = readme.commands(section, having, page)
+    assert lines
+    named = re.findall(r"(?<= )(?:systemd|config)/[\w.-]+\.\w+", "\n".join(lines))
+    assert [name for name in named if not (ROOT / name).is_file()] == []

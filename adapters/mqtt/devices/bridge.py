@@ -25,6 +25,7 @@ class Bridge:
         self._news = news
         self._discovery = discovery
         self._told: dict[str, bytes] = {}
+        self._until, self._end = 0.0, 0
 
     def tell(self, broker: Peer, *, again: bool = False) -> None:
         """Publish what has changed; with ``again`` all of it. ``broker``: as what its clients act."""
@@ -40,6 +41,8 @@ class Bridge:
     def _info(self) -> bytes:
         view = self._context.gateway()
         left = view.joining_until - self._context.now()
-        end = round((time.time() + left) * 1000) if view.joining_until and left > 0 else None
-        info = {"version": view.version, "permit_join": end is not None, "permit_join_end": end}
+        if view.joining_until != self._until:
+            self._until, self._end = view.joining_until, round((time.time() + left) * 1000)
+        joining = left > 0.0
+        info = {"version": view.version, "permit_join": joining, "permit_join_end": self._end if joining else None}
         return json.dumps(info, separators=(",", ":")).encode()

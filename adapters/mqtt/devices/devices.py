@@ -13,28 +13,26 @@ from dataclasses import dataclass, replace
 from typing import Any, Final
 
 from adapters.mqtt import faults
-from adapters.mqtt.devices import identity
 from adapters.mqtt.devices.board import Board, Part
 from adapters.mqtt.devices.bridge import Bridge
 from adapters.mqtt.devices.commands import MAX_PENDING, RECEIVE_MAXIMUM, Commands
 from adapters.mqtt.devices.discovery import Discovery
-from adapters.mqtt.devices.identity import Identity
 from adapters.mqtt.devices.migration import Migration
-from adapters.mqtt.devices.names import MAX_DEVICES, Names
+from adapters.mqtt.devices.names import Names
 from adapters.mqtt.devices.once import Once
 from adapters.mqtt.devices.requests import Requests
-from adapters.mqtt.devices.topics import Get, HomeSpace, Request, Set, valid_device
+from adapters.mqtt.devices.roster import Roster
+from adapters.mqtt.devices.topics import Get, HomeSpace, Request, Set
 from adapters.mqtt.hearing import Hearing
 from adapters.mqtt.link import NO_LINK, SCHEME, link_of, of_client
 from adapters.mqtt.news import News
-from carriage.mqtt.client import MqttClient
+from carriage.mqtt.client import STOPPED, MqttClient
 from carriage.mqtt.complaints import Complaints
 from carriage.mqtt.messages import JSON_TYPE
 from carriage.mqtt.options import DropReason, Message, MqttOptions, Token, Will
 from gateway.api.errors import PeerError
 from gateway.api.model import (
     Change,
-    DeviceView,
     EnvelopeId,
     LinkSecurity,
     Peer,
@@ -53,6 +51,8 @@ WATCH_AGAIN: Final = 30.0
 FORGET_AFTER: Final = 300.0
 """Seconds after the first connection in which a device of before has to show itself; then what the broker keeps of it
 is removed."""
+FORGET_ALL_AFTER: Final = 86_400.0
+"""The same where no device at all has shown itself: more likely their network is away than every one of them gone."""
 SETTLED: Final = 2.0
 """Seconds after a discovery in which whoever it is for has subscribed to the device's state."""
 EARLY_FOR: Final = 30.0
@@ -99,11 +99,11 @@ class Devices:
         self._missed = False
         """News may have been missed: all that is shown is to be looked at again."""
         self._retain = devices.retain
-        self._names: Names | None = None
+        self._roster: Roster | None = None
         self._bridge: Bridge | None = None
         self._migration: Migration | None = None
-        self._gateway = ""
-        """The gateway's id."""
+        self._since = 0.0
+        """When there was the first connection."""
         self._gone: set[str] = set()
         """Devices that are gone, or have come back since."""
         self._early: list[tuple[Set | Get, Message, bool]] = []
@@ -115,7 +115,6 @@ class Devices:
         self._fresh = True
         """What an earlier run of ours had taken may come again on this connection."""
         self._discovered: set[str] = set()
-        self._nameless: set[str] = set()
         self._complaints = Complaints()
         self._counters = {"received": 0, "retained": 0, "repeated": 0, "answers": 0}
 
@@ -123,12 +122,12 @@ class Devices:
 
     async def run(self, context: AdapterContext) -> None:
         self._context = context
-        self._names = Names(context.state_dir)
+        names = Names(context.state_dir)
         gateway = context.gateway()
-        self._gateway = gateway.id
         if self._prefix is not None:
             discovery = self._board.discovery = Discovery(self._topics, self._prefix, gateway)
-            self._migration = Migration(self._topics.base, self._names, self._board, discovery)
+            self._migration = Migration(self._topics.base, names, self._board, discovery)
+        self._roster = Roster(gateway.id, names, self._board, self._migration)
         client = self._client = MqttClient(self._options, self)
         # Half of the queue: whoever floods us must not crowd out the rest.
         self._news = News(client, self._options.max_queued // 2)
@@ -165,7 +164,7 @@ class Devices:
         change = update.change
         if change is Change.ENDED:
             self._watch = None
-            self._later(0.0, self._watch_again)  # the broker may only have another name now
+            self._watch_again()  # the broker may only have another name now
         elif change is Change.GONE:
             # It may be there under another name: its discovery is not to be emptied before that is known.
             self._gone.add(update.device)
@@ -181,7 +180,7 @@ class Devices:
 
     def gateway_changed(self) -> None:
         """See ``gateway.api.ports.AdapterContext.gateway``; the policy may be another too."""
-        if self._names is not None:
+        if self._roster is not None:
             self._list_soon()
 
     def _tell_of_gateway(self) -> None:
@@ -219,9 +218,10 @@ class Devices:
         if self._migration is not None:
             self._migration.connected(self._client)
         self._board.open(self._client, self._client.version)
-        assert self._names is not None
-        if (self._names.missing or self._names.first) and self._forget_gone not in self._timers:
-            self._later(FORGET_AFTER, self._forget_gone)  # not before we look who is there
+        assert self._roster is not None
+        if self._roster.expects and self._forget_missing not in self._timers:
+            self._since = self._now()  # not before we look who is there
+            self._later(FORGET_AFTER, self._forget_missing)
         if self._watch is None:
             self._watch_again()
             if self._listing is not None:
@@ -239,7 +239,8 @@ class Devices:
         self._hearing.disconnected()
         if self._client is not None and self._link is not None:
             self._fresh = False
-        self._health(refusal or faults.no_broker(self._options.host, self._options.port, reason))
+        if reason != STOPPED:
+            self._health(refusal or faults.no_broker(self._options.host, self._options.port, reason))
 
     def subscribed(self, topic_filter: str, code: int) -> None:
         self._hearing.subscribed(topic_filter, code)
@@ -273,7 +274,8 @@ class Devices:
         if self._news is not None and self._news.waiting:
             self._news.flush()
         if self._migration is not None and self._migration.published(token, code):
-            self._keep_names()
+            assert self._roster is not None
+            self._roster.keep()
         if self._board.replaced:
             self._later(SETTLED, self._replace)
         name = self._board.published(token)
@@ -287,6 +289,8 @@ class Devices:
             self._health(f"the broker lets us not publish below {self._topics.base}/ ({code}); check its ACL")
         if self._board.waiting:
             self._board.flush()
+        elif self._roster is not None and self._client is not None and not self._client.outstanding:
+            self._roster.all_published()
 
     def dropped(self, token: Token, reason: DropReason) -> None:
         if not self._hearing.dropped(token) and reason is DropReason.EXPIRED and self._news is not None:
@@ -307,7 +311,7 @@ class Devices:
 
     def _take(self, message: Message) -> bool:
         """Whether somebody else acknowledges the message. PeerError: malformed."""
-        assert self._context is not None and self._names is not None
+        assert self._context is not None and self._roster is not None
         if message.retained:  # a command that the broker kept would be carried out at each start
             self._counters["retained"] += 1
             if message.topic != self._birth:
@@ -328,7 +332,7 @@ class Devices:
             return False
         lost = message.again and self._fresh
         known = topic.device in self._board.shown
-        if not known and self._starting and topic.device in self._names.missing and len(self._early) < MAX_EARLY:
+        if not known and self._starting and self._roster.missing(topic.device) and len(self._early) < MAX_EARLY:
             self._early.append((topic, message, lost))
         else:
             self._commands.take(topic, message, self._context, self._peer, lost)
@@ -406,79 +410,24 @@ class Devices:
             self._listing = asyncio.get_running_loop().call_soon(self._list)
 
     def _list(self) -> None:
-        assert self._context is not None and self._names is not None
+        assert self._context is not None and self._roster is not None
         self._listing = None
         everything, self._missed = self._missed, False
         gone, self._gone = self._gone, set()
         found = {view.name: view for view in self._context.devices(self._peer) if "observe" in view.may}
         if self._watch is None:
             found.clear()
-        before = self._standing()
-        with self._board.changing():
-            self._compare(found, everything, gone)
-        if self._standing() != before:
-            self._keep_names()
+        self._roster.compare(found, None if everything else gone)
         self._tell_of_gateway()
         if self._early:
             self._take_early()
 
-    def _compare(self, found: Mapping[str, DeviceView], everything: bool, gone: set[str]) -> None:
-        """Have the board show what there is. ``everything``: all of it is to be looked at; so are the ``gone``."""
-        assert self._names is not None
-        for name, view in found.items():
-            if not valid_device(name):
-                if name not in self._nameless and len(self._nameless) < MAX_DEVICES:
-                    self._nameless.add(name)
-                    _LOG.warning("a device has no topics: its name can't be a topic level")
-                continue
-            shown = self._board.shown.get(name)
-            if shown is None and len(self._board.shown) >= MAX_DEVICES:
-                _LOG.warning("more than %d devices: not all have topics", MAX_DEVICES)
-                break
-            if shown is None or everything or name in gone or _kept(shown.view) != _kept(view):
-                self._show(view)
-            self._names.missing.pop(name, None)
-        for name in [name for name in self._board.shown if name not in found]:
-            self._forget(name)
-        self._forget_renamed()
-
-    def _show(self, view: DeviceView) -> None:
-        assert self._names is not None
-        if self._migration is not None:
-            self._migration.adopt(view)
-        who = Identity(identity.of_device(self._gateway, view.address), self._names.former.get(view.address.claim, ""))
-        if self._migration is not None:
-            self._migration.seen(view)
-        self._board.show(view, who)
-
-    def _forget(self, name: str, object_id: str = "") -> None:
-        self._board.remove(name, object_id)
-        if self._migration is not None:
-            self._migration.gone(name)
-
-    def _forget_renamed(self) -> None:
-        """Devices that an earlier run showed under other names are here."""
-        assert self._names is not None
-        here = {shown.who.object_id for shown in self._board.shown.values()}
-        for name in [name for name, object_id in self._names.missing.items() if object_id in here]:
-            self._forget(name, self._names.missing.pop(name))
-
-    def _forget_gone(self) -> None:
-        """Devices that an earlier run showed are not there any more."""
-        assert self._names is not None
-        missing = dict.fromkeys(self._names.first - self._board.shown.keys(), "") | self._names.missing
-        self._names.missing = {}
-        for name, object_id in missing.items():
-            self._forget(name, object_id)
-        self._keep_names()
-
-    def _standing(self) -> dict[str, str]:
-        """The devices at the broker, with their object ids."""
-        return {name: shown.who.object_id for name, shown in self._board.shown.items()}
-
-    def _keep_names(self) -> None:
-        assert self._names is not None
-        self._names.keep(self._standing())
+    def _forget_missing(self) -> None:
+        assert self._roster is not None
+        if self._board.shown or self._now() > self._since + FORGET_ALL_AFTER:
+            self._roster.forget_missing()
+        else:
+            self._later(FORGET_AFTER, self._forget_missing)
 
     # Small things
 
@@ -491,8 +440,3 @@ class Devices:
     def _now(self) -> float:
         assert self._context is not None
         return self._context.now()
-
-
-def _kept(view: DeviceView) -> tuple[object, ...]:
-    """What of a device no other update tells."""
-    return view.address, view.facts, view.properties, view.may, view.sleepy

@@ -60,10 +60,9 @@ class Migration:
     def adopt(self, view: DeviceView) -> None:
         """Before a device is shown: one of an old name keeps its old id."""
         names = self._names
-        if view.name in names.first and view.address.claim not in names.former:
-            former = identity.of_version_0_1(self._base, view.name)
-            if former not in names.former.values():
-                names.former[view.address.claim] = former
+        if view.name in names.unseen:
+            names.unseen.discard(view.name)
+            names.former.setdefault(view.address.claim, identity.of_version_0_1(self._base, view.name))
 
     def seen(self, view: DeviceView) -> None:
         """A device is shown."""

@@ -113,21 +113,12 @@ async def _sessions(values: dict[str, Any], context: AdapterContext, source: Pee
 
 
 async def _rename(values: dict[str, Any], context: AdapterContext, source: Peer) -> Mapping[str, Any]:
-    """``from`` may be the address of a device without a name, which then gets one: what zigbee2mqtt calls renaming."""
-    old, new, groups = values.pop("from", None), values.pop("to", None), values.pop("groups", None)
+    """``from`` may be the address of a device without a name, which then gets one, as in zigbee2mqtt."""
     values.pop("homeassistant_rename", None)  # its ids don't depend on names
-    if not isinstance(old, str) or not isinstance(new, str) or values:
+    if not isinstance(values.get("from"), str) or not isinstance(values.get("to"), str):
         raise PeerError("expected from (a name or an address) and to (a name)")
-    known = await context.administer(source, "devices", {})
-    found = next((each for each in known["devices"] if _is(each, old)), None)
-    if found is not None and not found.get("name"):
-        named: dict[str, Any] = {"eui64": found["address"], "name": new}
-        answer = await context.administer(source, "name-device", named | ({} if groups is None else {"groups": groups}))
-    elif groups is not None:
-        raise PeerError("groups are expected with the first name of a device only")
-    else:
-        answer = await context.administer(source, "rename-device", {"from": old, "to": new})
-    return {"from": old, "to": answer["name"], "groups": answer["groups"]}
+    answer = await context.administer(source, "rename-device", values)
+    return {"from": values["from"], "to": answer["name"], "groups": answer["groups"]}
 
 
 async def _remove(values: dict[str, Any], context: AdapterContext, source: Peer) -> Mapping[str, Any]:
@@ -201,11 +192,6 @@ def _told(found: Mapping[str, Any]) -> dict[str, Any]:
 def _word(value: Scalar | None, writable: bool) -> Any:
     """A value as the device's state topic has it."""
     return json.loads(json_of(value, writable))
-
-
-def _is(device: Mapping[str, Any], asked: str) -> bool:
-    plain = asked.lower().removeprefix("0x").replace(":", "")
-    return asked == device.get("name") or plain == str(device.get("address")).lower().replace(":", "")
 
 
 _COMMANDS: Final = {

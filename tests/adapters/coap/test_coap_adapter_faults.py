@@ -419,5 +419,5 @@ async def test_requests_that_mean_nothing_are_counted_and_told(home: Home, caplo
     for _ in range(12):
         assert (await client.request(unmarked)).code == codes.UNSUPPORTED_CONTENT_FORMAT
     assert home.adapter.status()["malformed_requests"] == 12
-    lines = [each.getMessage() for each in caplog.records if "request refused" in each.getMessage()]
-    assert lines == [f"request refused: content ({number} so far)" for number in range(1, 11)]
+    lines = [each.getMessage() for each in caplog.records if "request of" in each.getMessage()]
+    assert lines == [f"request of psk:phone refused: content ({number} so far)" for number in range(1, 11)]

@@ -63,6 +63,15 @@ async def test_whose_key_is_not_good_any_more_is_put_out_with_its_sessions(start
     assert atls_client.read_unit(answer) is not None
 
 
+async def test_its_sessions_end_also_where_a_fresh_instance_takes_over(start) -> None:
+    home: Home = await start()
+    await opened(await home.client("phone"), "lamp")
+    other = await opened(await home.client("tablet"), "lamp")
+    home.write("clients.psk", b"phone:" + b"00" * 16 + b"\n" + lines("tablet", "stranger"), 0o600)
+    assert not home.adapter.adopt(home.configure(idle=60.0))
+    assert {view.session for view in home.hub.engine.all_sessions()} == {other}
+
+
 async def test_an_observation_of_a_device_ends_with_the_key(start) -> None:
     home: Home = await start(policy=DEVICES)
     Device(home.far)
@@ -104,6 +113,17 @@ async def test_a_client_that_comes_again_and_again_is_news_once(start, caplog) -
     for _ in range(3):
         await home.client("phone")
     assert caplog.text.count("client psk:phone connected") == 1
+
+
+async def test_a_refused_handshake_is_told_with_its_address_at_a_bounded_rate(start, caplog) -> None:
+    home: Home = await start()
+    for port in range(40):
+        home.adapter.refused(("::ffff:192.0.2.7", 4000 + port, 0, 0), "no answer; it named the PSK identity 'pho\nne'")
+    told = [record.getMessage() for record in caplog.records if record.levelno == logging.WARNING]
+    assert told[0] == (
+        "handshake of 192.0.2.7 port 4000 refused: no answer; it named the PSK identity 'pho?ne' (1 so far)"
+    )
+    assert len(told) == 10 and home.adapter.status()["refused_handshakes"] == 40
 
 
 async def test_any_other_change_takes_a_fresh_instance(start) -> None:

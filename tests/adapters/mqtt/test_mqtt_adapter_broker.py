@@ -4,8 +4,10 @@ hear of it."""
 from __future__ import annotations
 
 import asyncio
+import logging
 import signal
 from collections.abc import Awaitable, Callable
+from pathlib import Path
 
 import pytest
 
@@ -15,9 +17,10 @@ from adapters.mqtt.plugin import MqttConfig, MqttPlugin
 from carriage.mqtt import messages as bodies
 from endpoint.ways import mqtt as endpoint
 from gateway.api.model import Close, ContentKind, Outcome, Reason, Unit
+from gateway.engine.limits import EngineLimits
 from gateway.testing.check_adapter import check_adapter
 from tests.adapters.coap.far_end import record, tls_record, until
-from tests.adapters.mqtt.mqtt_home import ADTLS, MqttHome
+from tests.adapters.mqtt.mqtt_home import ADTLS, POLICY, MqttHome
 from tests.layer.layer_pair import Authority
 
 Start = Callable[..., Awaitable[MqttHome]]
@@ -42,6 +45,16 @@ def test_both_ends_hear_within_half_a_minute() -> None:
 @pytest.fixture
 def short_comeback(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("adapters.mqtt.sessions.COMEBACK", 1.0)
+
+
+async def test_an_adapter_that_stops_in_order_has_no_trouble(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    """Neither of its connections to the broker ends by a fault."""
+    async with MqttHome(tmp_path, POLICY, EngineLimits(), None, {"devices": {"base": "home"}}).serving() as home:
+        assert home.state.ready
+        caplog.clear()
+        caplog.set_level(logging.INFO)
+    assert sum("stopped" in each.getMessage() for each in caplog.records) == 2
+    assert [each.getMessage() for each in caplog.records if each.name == "gateway.runtime.hub"] == []
 
 
 async def test_a_short_absence_costs_nothing(short_comeback: None, home: MqttHome) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import dataclasses
 import json
 import subprocess
 from collections import Counter
@@ -325,6 +326,11 @@ async def test_requests(home: MqttHome, house: House) -> None:
     await until(
         lambda: last(app, "home/bridge/response/health_check/me") == {"data": {"healthy": True}, "status": "ok"}
     )
+    home.hub.gateway = dataclasses.replace(home.hub.gateway, healthy=False)
+    await put(app, "home/bridge/request/health_check", "", response_topic="home/bridge/response/health_check/me")
+    await until(  # what is wrong is for administrators
+        lambda: last(app, "home/bridge/response/health_check/me") == {"data": {"healthy": False}, "status": "ok"}
+    )
     for command, payload in (("permit_join", '{"time": 60}'), ("permit_join", '{"time": 255}'), ("reboot", "")):
         await put(app, f"home/bridge/request/{command}", payload)
         await until(lambda command=command: last(app, f"home/bridge/response/{command}") != "nothing")
@@ -522,6 +528,81 @@ async def test_who_may_administer_opens_the_network(start: Start) -> None:
         assert last(app, "home/bridge/response/permit_join") == {"data": {"time": seconds}, "status": "ok"}
         assert asked.pop() == {"seconds": seconds} and not asked
         app.messages.clear()
+
+
+KNOWN: list[dict[str, Any]] = [
+    {
+        "name": "lamp", "address": "00:0d:6f:00:0b:5d:e3:b6", "identity": "eui64:00:0d:6f:00:0b:5d:e3:b6",
+        "model": "L1", "manufacturer": "Acme", "interviewed": True, "interviewing": False, "lqi": 200,
+        "last_seen": "2026-11-21T03:42:48+00:00",
+        "properties": [{"name": "state", "writable": True, "value": True}, {"name": "level", "writable": True}],
+    },
+    {
+        "name": None, "address": "00:0d:6f:00:0b:5d:e3:b7", "identity": "eui64:00:0d:6f:00:0b:5d:e3:b7",
+        "interviewed": False, "interviewing": True, "properties": [],
+    },
+]  # fmt: skip
+
+
+async def test_who_may_administer_sees_and_names_all_devices(start: Start) -> None:
+    """As far as the rate of the rule goes: beyond it the list is everybody's."""
+    rule = "  - {id: admin, effect: permit, subject: broker, resource: gateway, action: admin"
+    home = await start(
+        policy=f"{POLICY}{rule}, condition: {{commands: 4/h}}}}\n", acl=ACL, devices={}, broker_acl=False
+    )
+    house = House(home.far)
+    house.join("lamp", STATE)
+    await settled(home)
+    asked: list[tuple[str, Any]] = []
+
+    def command(name: str, answer: dict[str, Any]) -> Any:
+        async def take(arguments: Mapping[str, Any]) -> Mapping[str, Any]:
+            asked.append((name, dict(arguments)))
+            return answer
+
+        return take
+
+    named = {"name": "attic", "groups": ["devices"]}
+    home.hub.remote = {
+        "devices": command("devices", {"devices": KNOWN}),
+        "rename-device": command("rename-device", named),
+        "remove-device": command("remove-device", {"left": True}),
+        "status": command("status", {"joining": 3.2}),
+    }
+    app = await home.user("app", "home/bridge/response/#", subscribe=False)
+
+    async def request(what: str, payload: str) -> Any:
+        topic = f"home/bridge/response/{what}"
+        app.messages.clear()
+        await put(app, f"home/bridge/request/{what}", payload)
+        await until(lambda: last(app, topic) != "nothing")
+        return last(app, topic)
+
+    lamp, stranger = (await request("devices", ""))["data"]["devices"]
+    assert (lamp["friendly_name"], lamp["may"]) == ("lamp", ["observe", "read", "write"])
+    assert (lamp["ieee_address"], lamp["linkquality"], lamp["state"]) == ("0x000d6f000b5de3b6", 200, {"state": "ON"})
+    assert lamp["interview_completed"] and lamp["properties"]["state"]["writable"]
+    assert (stranger["friendly_name"], stranger["named"]) == ("0x000d6f000b5de3b7", False)
+    assert stranger["interviewing"] and not stranger["interview_completed"] and "may" not in stranger
+
+    rename = {"from": "0x000d6f000b5de3b7", "to": "attic", "homeassistant_rename": True}
+    answer = {"from": "0x000d6f000b5de3b7", "to": "attic", "groups": ["devices"]}
+    assert (await request("device/rename", json.dumps(rename)))["data"] == answer
+    assert (await request("device/remove", '{"id": "attic", "force": true}'))["data"]["left"] is True
+    assert (await request("permit_join", ""))["data"] == {"time": 4}
+    for wrong in ('{"from": "a"}', '{"from": 1, "to": "b"}', ""):
+        assert (await request("device/rename", wrong))["error"].startswith("expected from")
+    for wrong in ('{"id": 1}', '{"id": "a", "force": "yes"}', '{"id": "a", "block": true}'):
+        assert (await request("device/remove", wrong))["error"].startswith("expected id")
+    assert (await request("status", ""))["error"] == "over-rate"
+    (lamp,) = (await request("devices", ""))["data"]["devices"]
+    assert lamp["friendly_name"] == "lamp" and "ieee_address" not in lamp
+    assert asked == [
+        ("devices", {}),
+        ("rename-device", {"from": "0x000d6f000b5de3b7", "to": "attic"}),
+        ("remove-device", {"device": "attic", "force": True}),
+        ("status", {}),
+    ]
 
 
 @pytest.mark.parametrize(("topic", "waiting", "end"), [("set", 2, "superseded"), ("get", 501, "failed")])

@@ -36,6 +36,7 @@ from tests.adapters.mqtt.semantic_home import (
 )
 
 Start = Callable[..., Awaitable[MqttHome]]
+Old = Callable[..., Awaitable[tuple[MqttHome, User]]]
 LAMP = config_topic("lamp")
 OLD_LAMP = "homeassistant/device/home_lamp/config"
 OLD_SENSOR = "homeassistant/device/home_sensor/config"
@@ -149,6 +150,21 @@ async def test_two_devices_that_change_names(home: MqttHome) -> None:
     assert (found["home/sensor"], found["home/lamp"]) == ({"state": None}, {"contact": None})
 
 
+async def test_a_broker_that_has_another_name_in_the_policy_loses_nothing(home: MqttHome) -> None:
+    """Its watch ends with its name; the next one begins at once."""
+    house = House(home.far)
+    house.join("lamp", STATE)
+    await settled(home)
+    app = await home.user("app", "home/lamp", LAMP, subscribe=False)
+    await until(lambda: len(app.messages) == 2)
+    put_in_force(home, POLICY.replace("  broker: {", "  hub: {").replace("subject: broker", "subject: hub"))
+    house.tell("lamp", state=True)
+    await until(lambda: (last(app, "home/lamp") or {}).get("state") == "ON")
+    assert None not in bodies(app, LAMP) + bodies(app, "home/lamp")
+    put_in_force(home, POLICY.replace("  broker: {", "  hub: {").split("rules:")[0] + "rules: []\n")
+    await until(lambda: last(app, LAMP) is None and last(app, "home/lamp") is None)
+
+
 async def test_a_device_renamed_while_the_gateway_was_away(home: MqttHome) -> None:
     house = House(home.far)
     house.join("lamp", STATE)
@@ -164,6 +180,27 @@ async def test_a_device_renamed_while_the_gateway_was_away(home: MqttHome) -> No
         found = await retained(home)
         assert found[LAMP]["dev"]["name"] == "kitchen" and None not in bodies(app, LAMP)
         assert not [topic for topic in found if topic.startswith("home/lamp")] and "home/sensor" in found
+
+
+async def test_a_device_that_left_while_the_broker_was_away(old: Old) -> None:
+    """It is taken away though the gateway restarts before the broker is back."""
+    home, app = await old()
+    house = House(home.far)
+    house.join("lamp", STATE)
+    house.join("sensor", CONTACT)
+    async with started_again(home):
+        await until(lambda: last(app, LAMP) != "nothing")
+        await settled(home)
+        home.broker.stop()
+        await until(lambda: not home.state.ready)
+        house.leave("lamp")
+        await until(lambda: side(home).status()["devices"] == 1)
+    async with started_again(home):
+        home.broker.start()
+        await until(lambda: home.state.ready and "lamp" not in state_file(home)["devices"])
+        found = await retained(home)
+    assert LAMP not in found and not [topic for topic in found if topic.startswith("home/lamp")]
+    assert config_topic("sensor") in found
 
 
 async def test_a_device_without_properties_is_none_of_home_assistants(home: MqttHome) -> None:
@@ -203,9 +240,7 @@ def left_behind(home: MqttHome, *names: str) -> None:
 
 
 @pytest.fixture
-def old(
-    start: Start, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> Callable[..., Awaitable[tuple[MqttHome, User]]]:
+def old(start: Start, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Old:
     """A home that version 0.1.0 left: what it published for these devices stands at the broker, and in the file."""
     monkeypatch.setattr("adapters.mqtt.devices.migration.PAUSE", PAUSE)
     monkeypatch.setattr("adapters.mqtt.devices.devices.FORGET_AFTER", 1.0)
@@ -235,7 +270,7 @@ def old(
     return one
 
 
-async def test_devices_of_version_0_1_move_once(old: Callable[..., Awaitable[tuple[MqttHome, User]]]) -> None:
+async def test_devices_of_version_0_1_move_once(old: Old) -> None:
     home, app = await old("lamp", "sensor", "attic")
     house = House(home.far)
     house.join("lamp", STATE, TEMPERATURE)
@@ -275,7 +310,7 @@ async def test_devices_of_version_0_1_move_once(old: Callable[..., Awaitable[tup
 
 
 async def test_the_old_discovery_is_emptied_after_the_new_one_is_acknowledged(
-    old: Callable[..., Awaitable[tuple[MqttHome, User]]], monkeypatch: pytest.MonkeyPatch
+    old: Old, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The connection breaks with the new discovery unacknowledged: the old one stays until the next connection."""
     home, app = await old("lamp")
@@ -302,7 +337,7 @@ async def test_the_old_discovery_is_emptied_after_the_new_one_is_acknowledged(
 
 
 async def test_a_broker_that_is_away_at_the_first_start_loses_nothing(
-    old: Callable[..., Awaitable[tuple[MqttHome, User]]],
+    old: Old,
 ) -> None:
     home, _ = await old("lamp", "sensor")
     house = House(home.far)
@@ -318,7 +353,23 @@ async def test_a_broker_that_is_away_at_the_first_start_loses_nothing(
     assert LAMP in found and not [topic for topic in found if "home_" in topic]
 
 
-async def test_killed_in_the_middle_of_the_move(old: Callable[..., Awaitable[tuple[MqttHome, User]]]) -> None:
+async def test_a_network_that_is_away_at_the_first_start_loses_nothing(old: Old) -> None:
+    """No device at all shows itself for longer than one may stay away: that is a dongle, not a house that was left."""
+    home, app = await old("lamp", "sensor")
+    house = House(home.far)
+    async with started_again(home):
+        await until(lambda: home.state.ready)
+        await asyncio.sleep(1.3)
+        assert not app.messages or None not in [json.loads(each.payload or b"null") for each in app.messages]
+        house.join("lamp", STATE)
+        await until(lambda: moved(home))  # and the sensor is gone, now that somebody is there
+        assert last(app, LAMP)["cmps"]["state"]["uniq_id"] == "home_lamp_state"
+        house.join("sensor", CONTACT)
+        await until(lambda: last(app, config_topic("sensor")) not in ("nothing", None))
+        assert last(app, config_topic("sensor"))["cmps"]["contact"]["uniq_id"] == "home_sensor_contact"
+
+
+async def test_killed_in_the_middle_of_the_move(old: Old) -> None:
     """What the file says between the two publishes is enough to do it again, to the same end."""
     home, app = await old("lamp")
     house = House(home.far)

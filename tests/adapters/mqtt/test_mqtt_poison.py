@@ -76,6 +76,8 @@ VALID = {
     "home/lamp/set/state": [b"true", b'"ON"'],
     "home/lamp/get": [b'{"state":""}'],
     "home/bridge/request/devices": [b'{"transaction":1}'],
+    "home/bridge/request/device/rename": [b'{"from":"a","to":"b"}'],
+    "home/bridge/request/device/remove": [b'{"id":"a","force":true}'],
     "home/bridge/request/permit_join": [b'{"time":60}', b'{"value":true}'],
     "homeassistant/status": [b"online"],
     "atls/app/atls/open": [b'{"to":"lamp","kind":"adtls","nonce":"a1b2c3d4e5f60718"}'],

@@ -69,6 +69,20 @@ def receipts(pair: Any, unit: Unit | Open | Close) -> list[Outcome]:
     return [receipt.outcome for receipt in pair.context.receipts if receipt.id == unit.id]
 
 
+def test_a_sleeper_whose_protocol_has_no_mailbox_is_told_in_the_log(
+    in_memory: Callable[..., Any], caplog: pytest.LogCaptureFixture
+) -> None:
+    pair = in_memory(ZigbeeConfig.model_validate({"path": "x", "protocols": {210: {"to": "cloud"}}}))
+    handle, _ = opened(pair)
+    for _ in range(3):
+        pair.device.fetch(handle, pair.time)
+        pair.run(60)
+    assert [each.getMessage() for each in caplog.records if each.levelname == "WARNING"] == [
+        "00:0d:6f:00:0b:5d:e3:b6 sleeps, and its tunnel of protocol 210 has no mailbox: "
+        "set mailbox: true in adapters.zigbee.protocols"
+    ]
+
+
 def test_held_at_once_and_delivered_when_the_device_has_it(pair: Any) -> None:
     handle, session = opened(pair)
     units = [send(pair, session, n, bytes([n]) * 200) for n in range(2)]

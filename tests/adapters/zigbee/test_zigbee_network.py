@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import logging
+import resource
 import sqlite3
 from collections.abc import Awaitable, Callable
 from contextlib import closing
@@ -145,6 +146,17 @@ async def test_a_lost_state_folder_is_told_and_members_are_learned_when_heard(
     assert not [r for r in caplog.records if r.levelno == logging.WARNING]
 
 
+async def test_children_of_the_dongle_are_asked_at_once_after_the_state_folder_was_lost(make_world: Make) -> None:
+    world = await make_world()
+    async with world.gateway() as gateway:
+        await gateway.join(await world.device(LAMP, sleepy=True))
+    for path in world.state_dir.iterdir():
+        path.unlink()
+    async with world.gateway() as gateway:
+        await gateway.until(lambda: any(("model", "T1") in join.facts for join in gateway.context.of(Join)))
+        assert gateway.adapter.status()["counters"]["radio_unknown_sender"] == 0
+
+
 # adopt and restore -------------------------------------------------------------------------------------------------
 
 
@@ -267,6 +279,7 @@ async def test_a_network_that_an_older_gateway_gave_up_can_be_restored(make_worl
         await app.backups.create_backup()
     async with world.gateway(form="never") as gateway:
         assert network(gateway) != ours  # nobody can know
+        assert await listed(gateway) == ["00:0d:6f:00:0b:5d:e3:b6"], "the coordinator that was is no device"
     found = await maintain(world, "network")
     assert found["same"]
     assert [each["pan_id"] for each in found["earlier"]] == [ours[0]]
@@ -286,11 +299,18 @@ async def test_a_network_that_an_older_gateway_gave_up_can_be_restored(make_worl
 
 async def test_a_dongle_that_is_pulled_while_it_is_written_is_written_again(mixed_up: Any) -> None:
     world, ours = mixed_up
-    calls = iter(range(1000))
+    store, pulled = world.ncp._node.stack.store, asyncio.Event()
+
+    def pull() -> None:
+        if store.network is None:  # what it held is gone, and ours is not there yet
+            world.port.unplug()
+            pulled.set()
+        elif not pulled.is_set():
+            asyncio.get_running_loop().call_later(0.001, pull)
 
     def tell(line: str) -> None:
-        if line.startswith("writing") and next(calls) == 0:
-            asyncio.get_running_loop().call_later(0.1, world.port.unplug)
+        if line.startswith("writing") and not pulled.is_set():
+            pull()
 
     plugin = ZigbeePlugin()
     settings = (world.config(), world.tmp_path, world.state_dir, "network-restore", {}, tell)
@@ -360,6 +380,12 @@ async def test_a_dongle_whose_address_can_be_written_once_only_is_written_when_t
         assert not once.ncp.network_up
     with pytest.raises(PeerError, match="only once and for good"):
         await maintain(once, "network-restore")
+    (once.tmp_path / "kept.db").write_bytes((once.state_dir / "zigbee.db").read_bytes())
+    dump = store(once)
+    with pytest.raises(PeerError, match="only once and for good"):
+        await maintain(once, "network-restore", **{"from": str(once.tmp_path / "kept.db")})
+    assert store(once) == dump
+    assert not (once.state_dir / "kept").exists()
     await maintain(once, "network-restore", address="once")
     async with once.gateway(form="never") as gateway:
         assert network(gateway) == ours
@@ -402,6 +428,23 @@ async def test_what_can_not_be_done_changes_nothing(mixed_up: Any, tmp_path: Pat
     assert "plugged in" in (await maintain(world, "network"))["fault"]
     assert store(world) == dump
     assert json.loads(world.state.read_bytes())["network"] == memory
+
+
+async def test_without_room_for_what_is_kept_nothing_is_replaced(mixed_up: Any) -> None:
+    world, _ = mixed_up
+    dump, memory = store(world), json.loads(world.state.read_bytes())["network"]
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    for command, room in (("network-adopt", 40_000), ("network-restore", 512)):
+        resource.setrlimit(resource.RLIMIT_FSIZE, (room, before[1]))
+        try:
+            with pytest.raises(PeerError, match="the disk is full") as raised:
+                await maintain(world, command)
+        finally:
+            resource.setrlimit(resource.RLIMIT_FSIZE, before)
+        assert "the dongle was not changed" in str(raised.value)
+        assert store(world) == dump
+        assert json.loads(world.state.read_bytes())["network"] == memory
+    assert (await maintain(world, "network"))["kept"] == []
 
 
 async def test_the_network_key_is_in_the_kept_files_only(

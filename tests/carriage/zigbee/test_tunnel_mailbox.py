@@ -14,6 +14,7 @@ from carriage.zigbee.events import (
     DataError,
     FailReason,
     Fetched,
+    MailboxLacking,
     PeerMisbehaved,
     Post,
     TunnelClosed,
@@ -65,6 +66,26 @@ def transfers(frames: list[bytes]) -> list[Any]:
         if isinstance(command, t.TransferData):
             found.append(decode_transfer(command.data))
     return found
+
+
+def test_a_sleeper_without_a_mailbox_is_told_to_both_sides_once(pair: Any, link: Any) -> None:
+    """The device asks, the gateway sends at once: neither breaks the protocol, they were configured apart."""
+    both = pair(link(), 0, react=lambda pair, side, event: _accept_pushed(pair, side, event))
+    device = both.a.endpoint.open(200, 0xFFFF, both.now, post=Post.FETCHED)
+    both.run()
+    gateway = next(event.handle for event in both.b.events if isinstance(event, TunnelRequested))
+    for n in range(3):
+        both.b.endpoint.send_unit(gateway, n, bytes(100), both.now)
+        both.a.endpoint.fetch(device, both.now)
+        both.run()
+    assert of(both.a, MailboxLacking) == [MailboxLacking(device, 200)]
+    assert of(both.b, MailboxLacking) == [MailboxLacking(gateway, 200)]
+    assert of(both.a, PeerMisbehaved) == of(both.b, PeerMisbehaved) == of(both.a, UnitReceived) == []
+
+
+def _accept_pushed(pair: Any, side: Any, event: object) -> None:
+    if isinstance(event, TunnelRequested):
+        side.endpoint.accept(event.handle, pair.now)
 
 
 def test_nothing_comes_unasked(pair: Any, link: Any) -> None:
@@ -224,7 +245,8 @@ def test_what_only_a_mailbox_takes(pair: Any, link: Any) -> None:
         code, payload = t.encode(t.TransferData(tunnel.id, data), to_client=to_client)
         target.receive(bytes((0x19 if to_client else 0x11, 0x77, code)) + payload, both.now)
     both.run()
-    assert len(of(both.a, PeerMisbehaved)) == len(of(both.b, PeerMisbehaved)) == 2
+    assert len(of(both.a, MailboxLacking)) == len(of(both.a, PeerMisbehaved)) == 1
+    assert len(of(both.b, PeerMisbehaved)) == 2
     assert not of(both.a, UnitReceived)
     assert not of(both.b, UnitReceived)
 

@@ -281,6 +281,25 @@ def test_what_others_changed_is_left_and_said(home: Home) -> None:
     assert answer.exit_code == 78 and "does not belong to" in answer.output
 
 
+@pytest.mark.parametrize(
+    ("mqtt", "port", "host", "lines"),
+    [
+        ("{broker: localhost:1883, tls: false, devices: {}}", 8883, "localhost",
+         ["broker: localhost:8883", "tls: true", "ca_file: ca.pem", "user: gateway",
+          "password_file: keys/mqtt-password", "broker_acl: true"]),
+        ('{broker: "[fd00::5]:8884", REST}', 8884, "fd00::5", []),
+        ("{broker: hub.lan, REST}", 8883, "hub.lan", []),
+    ],
+)  # fmt: skip
+def test_host_and_port_are_those_of_the_config(home: Home, mqtt: str, port: int, host: str, lines: list[str]) -> None:
+    text, rest = home.config.read_text(), "ca_file: ca.pem, user: g, password_file: p, broker_acl: true"
+    home.config.write_text(f"{text[: text.index('  mqtt:')]}  mqtt: {mqtt.replace('REST', rest)}\n")
+    answer = CliRunner().invoke(main, ["broker-setup", "-c", str(home.config), "--json"])
+    assert json.loads(answer.stdout)["config"] == lines
+    assert f"listener {port}\n" in home.file("atls-gateway.conf").decode()
+    assert host in authority.names_of(authority.read_certificate(home.file("broker.pem")))
+
+
 def test_without_a_config_it_says_the_lines_for_one(home: Home) -> None:
     home.config.unlink()
     answer = home.setup()
@@ -294,6 +313,23 @@ def test_a_login_that_a_list_of_topics_can_t_tell_from_others_is_refused(home: H
     answer = home.setup("--user", login)
     assert answer.exit_code == 1 and "expected printable characters" in answer.output
     assert not home.broker.exists()
+
+
+def test_the_list_says_what_the_shipped_one_says() -> None:
+    """config/mosquitto.acl has sessions as patterns for all logins; here each login has lines of its own."""
+    shipped = (Path(__file__).parents[3] / "config" / "mosquitto.acl").read_text()
+    made = broker_files.acl(Names(sessions=("cloud",), home=("home-assistant",)))
+
+    def lines(text: str, user: str) -> set[str]:
+        (block,) = (block for block in text.split("\n\n") if f"user {user}\n" in block)
+        return {line for line in block.splitlines() if line.startswith("topic ")}
+
+    for user in ("gateway", "home-assistant"):
+        assert lines(made, user) == lines(shipped, user)
+    patterns = {line.replace("pattern", "topic").replace("%u", "cloud") for line in shipped.splitlines()}
+    assert lines(made, "cloud") == {
+        line for line in patterns if line.startswith("topic ") and " atls/" in line
+    } - lines(shipped, "gateway")
 
 
 def test_a_hash_is_what_mosquitto_passwd_writes(tmp_path: Path) -> None:

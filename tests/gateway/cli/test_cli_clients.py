@@ -124,7 +124,7 @@ def test_the_first_client_needs_no_file_no_folder_and_no_gateway(home: Home) -> 
     assert stat.S_IMODE(home.keys.stat().st_mode) == 0o600
     assert stat.S_IMODE(home.keys.parent.stat().st_mode) == 0o700
     assert [path.name for path in home.keys.parent.iterdir()] == ["coap-keys"]
-    assert "No gateway runs here (" in answer.stdout
+    assert "No gateway runs here; it reads the file when it starts.\n" in answer.stdout
     assert '  guest: {link: coap, psk_identity: "guest"}\n' in answer.stdout
     assert "    resource: group:devices\n" in answer.stdout
     assert "subjects:" not in home.clients("add", "phone").stdout, "the policy names it already"
@@ -166,8 +166,10 @@ def test_the_file_stays_its_owners(home: Home) -> None:
         assert (home.keys.stat().st_uid, home.keys.stat().st_gid) == owner
 
 
-def test_runs_at_the_same_time_lose_nobody(home: Home) -> None:
-    home.keys.parent.mkdir()
+@pytest.mark.process
+def test_runs_at_the_same_time_lose_nobody_and_each_knows_what_came_of_it(home: Home) -> None:
+    home.key("add", "phone")
+    home.start()
 
     def add(number: int) -> int:
         command = [PROGRAM, "clients", "add", f"client-{number}", "-c", home.config]
@@ -175,7 +177,7 @@ def test_runs_at_the_same_time_lose_nobody(home: Home) -> None:
 
     with ThreadPoolExecutor(6) as pool:
         assert set(pool.map(add, range(6))) == {0}
-    assert set(load_psk_file(home.keys)) == {f"client-{number}".encode() for number in range(6)}
+    assert set(load_psk_file(home.keys)) == {b"phone", *(f"client-{number}".encode() for number in range(6))}
 
 
 def test_what_is_refused_says_what_to_do_and_changes_nothing(home: Home) -> None:

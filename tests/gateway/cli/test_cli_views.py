@@ -74,6 +74,14 @@ def test_the_one_line_for_monitoring():
     assert status_view.verdict({"name": "home", "healthy": True, "why": []}) == "home: healthy"
 
 
+def test_joining_is_told_while_it_is_open_with_the_time_that_is_left():
+    told = "open for new devices for 1 min 33 s; atls-gateway permit-join --close ends it"
+    assert list(status_view.lines(STATUS | {"joining": 93.4}, PLAIN))[1] == told
+    assert not any(
+        "joining" in line or "new devices" in line for line in status_view.lines(STATUS | {"joining": 0.0}, PLAIN)
+    )
+
+
 def test_no_sessions_and_no_devices_say_so():
     assert list(status_view.session_lines([], PLAIN)) == ["no sessions"]
     assert "permit-join" in next(iter(devices_view.device_table([], PLAIN)))

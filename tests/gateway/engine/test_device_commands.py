@@ -283,6 +283,38 @@ def test_a_held_command_survives_a_restart_and_is_known_again() -> None:
     assert s.stores() == ["drop commands"]
 
 
+RENAMED = (replace(SUBJECTS[0], name="bulb"), *SUBJECTS[1:])
+
+
+def test_commands_for_a_renamed_device_go_along() -> None:
+    """Those on their way, those that wait, and those that are held, in the store too."""
+    s = with_lamp()
+    s.wants("phone", "lamp", "state", True)
+    s.settles(2, "held")
+    s.stores()
+    s.wants("phone", "lamp", "level", 1)
+    s.wants("phone", "lamp", "level", 2)
+    assert s.replaces(PolicySet(subjects=RENAMED, rules=(permit("hands", "phone", "bulb", actions=WRITE),))) == []
+    s.stores()
+    (held,) = (row for (table, _), row in s.rows.items() if table == "commands")
+    assert held.command.to == "bulb"
+    assert s.wants("phone", "bulb", "level", 3) == ["accepted", "coap <- #4 superseded"]
+    assert s.settles(3) == ["coap <- #3 delivered", "zigbee <- #5 bulb.level := 3"]
+    assert s.settles(2) == ["coap <- #2 delivered"]
+    assert s.settles(5) == ["coap <- #5 delivered"]
+    assert s.engine.queues()["commands"] == 0
+
+
+def test_commands_for_a_renamed_device_that_the_rules_do_not_know_end() -> None:
+    s = with_lamp()
+    s.wants("phone", "lamp", "state", True)
+    assert s.replaces(PolicySet(subjects=RENAMED)) == [
+        "zigbee <- withdraw #2",
+        "coap <- #2 dropped denied",
+        "log: dropped denied hands",
+    ]
+
+
 def test_what_the_policy_permits_no_more_does_not_survive() -> None:
     s = with_lamp()
     s.wants("phone", "lamp", "state", True)

@@ -10,6 +10,7 @@ import pytest
 from gateway.api.model import ContentKind, LinkRequirement, LinkSecurity, Peer, Reason, Sealed, SessionId
 from gateway.engine.limits import Rate
 from gateway.engine.policy import Action, Condition, Direction, Hours, Mode, PolicySet, Subject
+from tests.gateway.engine.conftest import PEERS
 
 ATLS = ContentKind.ATLS
 
@@ -441,13 +442,39 @@ def test_what_an_owner_may_ask(home: Any) -> None:
 
 
 @pytest.mark.parametrize("mode", Mode)
-def test_a_renamed_subject_loses_its_sessions_and_goes_by_its_new_name(mode: Mode, home: Any, a_permit: Any) -> None:
+def test_a_renamed_subject_keeps_its_sessions_and_goes_by_its_new_name(mode: Mode, home: Any, a_permit: Any) -> None:
+    """A party is what its link proves, and that is the same. Both directions go on, and what waits goes out."""
+    home.opens("lamp", "phone")
+    home.sends("lamp", "s1", 0, b"1")
+    renamed = tuple(Subject("bulb", s.link, s.claim) if s.name == "lamp" else s for s in home.policy.subjects)
+    changed = PolicySet(subjects=renamed, rules=(a_permit("talk", "bulb", "phone"),), mode=mode)
+    assert home.replaces(changed) == []
+    assert home.settles(1) == ["zigbee <- #1 s1 delivered", "coap <- #2 unit s1 n=0"]
+    assert home.settles(2) == ["zigbee <- #2 s1 delivered"]
+    assert home.sends("phone", "s1", 0, b"2") == ["accepted s1", "zigbee <- #3 unit s1 n=0"]
+    (view,) = home.engine.all_sessions()
+    assert (view.opener, view.target) == ("bulb", "phone")
+    assert home.opens("lamp", "phone") == ["duplicate s1"], "it is the same opener"
+    assert home.opens("lamp", "phone", nonce=b"2")[1] == "coap <- #5 open s2 from bulb"
+    assert home.closes("lamp", "s1")[0] == "accepted s1"
+
+
+def test_a_renamed_subject_that_the_rules_do_not_know_loses_its_sessions(home: Any) -> None:
     home.opens("lamp", "phone")
     home.settles(1)
     renamed = tuple(Subject("bulb", s.link, s.claim) if s.name == "lamp" else s for s in home.policy.subjects)
-    changed = PolicySet(subjects=renamed, rules=(a_permit("talk", "bulb", "phone"),), mode=mode)
-    assert home.replaces(changed)[-1] == "log: closed denied talk"
-    assert home.opens("lamp", "phone")[1] == "coap <- #4 open s2 from bulb"
+    assert home.replaces(PolicySet(subjects=renamed))[-1] == "log: closed denied talk"
+
+
+def test_two_subjects_that_change_names_keep_their_own_sessions(stage: Any, a_permit: Any) -> None:
+    home = stage(a_permit("talk", "lamp", "*"))
+    home.opens("lamp", "phone", nonce=b"1")
+    home.opens("lamp", "app", nonce=b"1")
+    other = {"phone": "app", "app": "phone"}
+    swapped = tuple(Subject(other.get(s.name, s.name), s.link, s.claim) for s in home.policy.subjects)
+    home.replaces(PolicySet(subjects=swapped, rules=home.policy.rules))
+    assert [(view.session, view.target) for view in home.engine.all_sessions()] == [("s1", "app"), ("s2", "phone")]
+    assert home.engine.sessions(PEERS["phone"])[0].session == "s1"
 
 
 def test_a_changed_rule_starts_afresh_and_an_unchanged_one_remembers(home: Any, a_permit: Any) -> None:

@@ -207,6 +207,24 @@ def test_an_unreadable_unit_passes_under_a_rule_that_need_not_read_it(stage: Any
                 assert over.startswith("refused over-rate"), "the rule that needn't read it will take it later"
 
 
+def test_a_refusal_names_what_the_missing_rule_would(stage: Any, a_permit: Any) -> None:
+    home = stage(a_permit("r", "lamp", "phone", condition=Condition(max_unit=5)))
+
+    def refused() -> list[tuple[str, str, str, str]]:
+        entries = [each for each in home.commands if isinstance(each, Audit) and each.kind == "refused"]
+        return [(each.subject, each.action, each.resource, each.rule) for each in entries]
+
+    home.opens("phone", "lamp")
+    assert refused() == [("phone", "open", "lamp", "default")]
+    home.opens("lamp", "nobody")
+    assert refused() == [("lamp", "open", "nobody", "default")]
+    opened(home)
+    home.sends("lamp", "s1", 0, b"123456")
+    assert refused() == [("lamp", "forward", "phone", "r")]
+    home.sends("lamp", "s9", 0)
+    assert refused() == [("lamp", "forward", "", "")]
+
+
 def test_a_dropped_excess_breaks_a_tls_session(stage: Any, a_permit: Any) -> None:
     drop = Obligation(on_excess=OnExcess.DROP)
     home = stage(a_permit("r", "lamp", "phone", condition=BYTES, obligation=drop))

@@ -316,5 +316,6 @@ def test_what_a_renamed_device_told_goes_along(stage: Any) -> None:
     )
     s.replaces(renamed)
     assert s.engine.read(PEERS["phone"], "bulb", "state", now=s.now) == Sample(True, 1000.0, False)
+    assert s.engine.unsaved is Unsaved.SOON  # in one transaction, before anything else is told
     assert s.stores() == ["put samples", "drop samples"]
     assert list(s.rows) == [("samples", ("bulb", "state"))]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import os
 import resource
@@ -16,10 +17,17 @@ from pathlib import Path
 
 import pytest
 
-from gateway.runtime import backup, harden, restore, state_folder
-from gateway.runtime.backup import BackupError
+from gateway.api.model import Close, EnvelopeId, Outcome, Reason, SessionId, Transmit
+from gateway.engine.commands import Notify
+from gateway.engine.engine import Engine
+from gateway.engine.limits import EngineLimits
+from gateway.engine.stored import Changes, StoredCommand, StoredSession, StoredUnit
+from gateway.runtime import backup, harden, policy_file, restore, state_folder
+from gateway.runtime.backup_file import BackupError, Entry, Manifest
 from gateway.runtime.sealed_file import SealedReader, SealedWriter
 from gateway.runtime.store import Store
+from gateway.runtime.store_rows import FORMS
+from tests.gateway.runtime.conftest import ROOT
 
 WORDS = "correct horse"
 CHEAP = (10, 8, 1)
@@ -68,7 +76,7 @@ class Site:
         (self.state / "lock").touch(0o600)
         return self
 
-    def backup(self) -> backup.Manifest:
+    def backup(self) -> Manifest:
         return backup.write(backup.inventory(self.config, {}), self.file, WORDS, nothing, cost=CHEAP)
 
     def prepare(self, words: str = WORDS) -> restore.Restore:
@@ -100,13 +108,19 @@ def site(tmp_path: Path) -> Site:
 
 
 def test_all_files_come_back_with_content_and_modes(site: Site) -> None:
+    site.etc.chmod(0o755)
     before = site.listed()
     manifest = site.backup()
     assert (manifest.name, manifest.id) == ("home", "5a" * 16)
     assert site.file.stat().st_mode & 0o777 == 0o600
     assert SECRET.strip() not in site.file.read_bytes()
     site.wipe()
-    assert site.restore() == []
+    umask = os.umask(0o077)
+    try:
+        assert site.restore() == []
+    finally:
+        os.umask(umask)
+    assert site.etc.stat().st_mode & 0o777 == 0o755, "the service's user reads it"
     assert site.listed().keys() == before.keys()
     same = {name for name, octets in site.listed().items() if octets == before[name]}
     assert before.keys() - same <= {"var/zigbee/zigbee.db"}, "a snapshot holds the same, not the same octets"
@@ -133,6 +147,20 @@ def test_a_database_is_whole_while_another_writes_to_it(site: Site) -> None:
         assert database.execute("SELECT name FROM devices").fetchall() == [("lamp",), ("meter",)]
 
 
+def test_the_authority_of_the_broker_comes_along(site: Site) -> None:
+    (site.etc / "broker").mkdir(mode=0o700)
+    (site.etc / "broker" / "ca.key").write_bytes(SECRET)
+    (site.etc / "broker" / "ca.key").chmod(0o600)
+    site.backup()
+    site.wipe()
+    site.restore()
+    assert (site.etc / "broker" / "ca.key").read_bytes() == SECRET
+    assert [path.stat().st_mode & 0o777 for path in (site.etc / "broker", site.etc / "broker" / "ca.key")] == [
+        0o700,
+        0o600,
+    ]
+
+
 def test_what_is_no_state_stays_out(site: Site) -> None:
     for name in ("store.db.bad-1", "zigbee/store.db-wal", "zigbee/members.new", "before-0.2.0/store.db", "restoring/x"):
         (site.state / name).parent.mkdir(exist_ok=True)
@@ -149,7 +177,9 @@ def test_credentials_are_found_where_the_unit_has_them(site: Site, monkeypatch: 
     site.config.write_text(text.replace(f"{site.elsewhere}/right.key", "$CREDENTIALS_DIRECTORY/right"))
     tools = site.folder / "tools"
     tools.mkdir()
-    (tools / "systemctl").write_text(f"#!/bin/sh\necho left:{site.etc}/keys/left.key\n")
+    (tools / "systemctl").write_text(
+        f"#!/bin/sh\necho '[Service]'\necho LoadCredential=left:{site.etc}/keys/left.key\n"
+    )
     (tools / "systemctl").chmod(0o755)
     monkeypatch.setenv("PATH", str(tools), prepend=os.pathsep)
     manifest = site.backup()
@@ -216,8 +246,9 @@ def test_what_differs_is_named_and_kept_aside(site: Site) -> None:
     for name, octets in old.items():
         (site.folder / name).write_bytes(octets)
     (site.state / "mqtt").mkdir()
-    assert set(site.prepare().differ) == {
-        site.config, *(site.state / name for name in ("devices.yaml", "gateway-id", "mqtt", "zigbee")),
+    (site.state / "mqtt" / "devices.json").write_text("[]")
+    assert set(site.prepare().differ) - {site.state / "zigbee" / "zigbee.db"} == {
+        site.config, site.state / "devices.yaml", site.state / "mqtt" / "devices.json",
     }  # fmt: skip
     kept = site.restore()
     assert {folder.parent for folder in kept} == {site.etc, site.state}
@@ -227,6 +258,33 @@ def test_what_differs_is_named_and_kept_aside(site: Site) -> None:
     assert not (site.state / "mqtt").exists()
     assert all(folder.stat().st_mode & 0o777 == 0o700 for folder in kept)
     assert site.prepare().present
+
+
+def test_a_state_folder_of_another_user_behind_a_link_stays_that_user_s(site: Site) -> None:
+    """As DynamicUser= has it: /var/lib/atls-gateway leads into /var/lib/private, and the files are the service's."""
+    site.backup()
+    private = site.folder / "private"
+    site.state.rename(private)
+    site.state.symlink_to(private)
+    (private / "devices.yaml").write_text("mine")
+    (private / "lock").unlink()
+    assert not backup.in_use(site.state)
+    assert not (private / "lock").exists(), "one of root's would keep the service out"
+    user = 61184 if os.geteuid() == 0 else os.geteuid()
+    os.chown(private, user, -1)
+    site.restore()
+    assert site.state.is_symlink()
+    restored = [path for path in private.rglob("*") if "before-" not in str(path)]
+    assert {path.name for path in restored} == {
+        "lock",
+        "devices.yaml",
+        "gateway-id",
+        "members.json",
+        "zigbee",
+        "zigbee.db",
+    }
+    assert {path.stat().st_uid for path in restored} == {user}
+    assert site.config.stat().st_uid == os.geteuid()
 
 
 # Interrupted -------------------------------------------------------------------------------------------------------
@@ -341,7 +399,7 @@ def test_a_disk_that_fills_up_leaves_nothing_half(site: Site) -> None:
 def test_too_little_room_is_told_before_anything_is_written(site: Site) -> None:
     site.backup()
     wanted = site.prepare()
-    huge = [backup.Entry("state", "huge", 1 << 60, "", 0o600, 0o700)]
+    huge = [Entry("state", "huge", 1 << 60, "", 0o600, 0o700)]
     wanted.manifest.files.extend(huge)
     wanted.targets["state/huge"] = site.state / "huge"  # type: ignore[index]
     with pytest.raises(BackupError, match=r"not enough room: it takes .* are free; everything is as it was"):
@@ -442,8 +500,6 @@ def test_what_leads_out_of_its_folder_is_refused(site: Site, change: object, tol
 def test_the_store_in_a_backup_knows_that_it_is_one(site: Site) -> None:
     store = Store(site.state / "store.db", max_octets=1 << 20, wall=lambda: 2e9, monotonic=lambda: 1.0)
     store.open()
-    from gateway.engine.stored import Changes
-
     store.write(Changes({}, whole=True), "epoch", 7)
     store.close()
     site.backup()
@@ -456,3 +512,41 @@ def test_the_store_in_a_backup_knows_that_it_is_one(site: Site) -> None:
     again = store.open()
     store.close()
     assert (again.copied, again.epoch) == (None, "another"), "once"
+
+
+def test_of_the_rows_of_then_only_ends_go_out() -> None:
+    """Three sessions, six units that are held and two commands that 0.1.0 left: each has its end, nothing is sent."""
+    left_behind = ROOT / "tests" / "data" / "upgrade-0.1.0"
+    with closing(sqlite3.connect(f"file:{left_behind / 'store.db'}?mode=ro&immutable=1", uri=True)) as database:
+        rows = [
+            form.decode(dict(row), lambda wall: 1.0 if wall < 1e12 else wall)
+            for table, form in FORMS.items()
+            for row in rows_of(database, table)
+        ]
+    held = {row.id for row in rows if isinstance(row, StoredUnit)}
+    commands = {row.command.id for row in rows if isinstance(row, StoredCommand)}
+    sessions = {row.id for row in rows if isinstance(row, StoredSession)}
+    assert (len(held), len(commands), len(sessions)) == (6, 2, 3)
+    policy = policy_file.load(left_behind / "policy.yaml", {"left": {}, "right": {}})
+    ids = itertools.count(10**15)
+    engine = Engine(policy, EngineLimits(), lambda: SessionId("0" * 32), lambda: EnvelopeId(next(ids)))
+    engine.set_minute(12 * 60, now=1.0)
+    engine.restore(rows, now=1.0, outdated=True)
+    for scheme in ("left", "right"):
+        engine.adapter_ready(scheme, now=1.0)
+    orders = engine.commands()
+    sent = [order.envelope for order in orders if isinstance(order, Transmit)]
+    assert {type(envelope) for envelope in sent} == {Close}
+    assert sorted((envelope.session, envelope.reason) for envelope in sent) == sorted(
+        (session, Reason.RESTARTED) for session in sessions for _ in range(2)
+    )
+    ends = [order.receipt for order in orders if isinstance(order, Notify)]
+    assert {receipt.id for receipt in ends} == held | commands
+    assert len(ends) == len(held | commands)
+    assert {(receipt.outcome, receipt.reason) for receipt in ends} == {(Outcome.DROPPED, Reason.RESTARTED)}
+    assert engine.all_sessions() == []
+
+
+def rows_of(database: sqlite3.Connection, table: str) -> list[sqlite3.Row]:
+    database.row_factory = sqlite3.Row
+    return database.execute(f"SELECT * FROM {table}").fetchall()  # noqa: S608 - our own name

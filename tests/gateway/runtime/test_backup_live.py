@@ -8,6 +8,7 @@ import signal
 
 import pytest
 
+from gateway.cli.backup import _Progress as Progress
 from gateway.runtime.identity import VERSION
 
 SLEEPS = "  right:\n    folder: right\n    sleepy: true\n    settle: false\n"
@@ -86,6 +87,7 @@ def test_after_a_restore_nothing_of_then_goes_on_and_both_ends_are_told(asleep):
     assert f"  {home.folder}/state/store.db\n" in refused.stderr
     done = restore(home, "--replace")
     assert done.returncode == 0, done.stderr
+    assert "what was revoked or changed since is as it was then" in done.stdout
     assert f"what was there before is in {home.folder}/state/before-restore-" in done.stdout
     for peer in (lamp, phone):
         peer.socket.setblocking(False)
@@ -143,7 +145,6 @@ def test_a_start_that_is_killed_before_it_stored_anything_begins_the_same_way_ag
 
 def test_passphrases_that_are_refused(asleep):
     home = asleep
-    home.start().told("READY=1")
     words = home.folder / "words"
     words.chmod(0o640)
     assert backup(home).stderr == f"{words}: can be read by group or others; fix it with: chmod 600 {words}\n"
@@ -171,3 +172,13 @@ def test_what_is_in_it_is_listed_and_a_dry_run_changes_nothing(asleep):
     found = json.loads(restore(home, "--dry-run", "--json").stdout)
     assert found["differ"] == [str(home.policy)]
     assert {each["path"] for each in found["files"]} == {"gateway.yaml", "policy.yaml"}
+
+
+def test_long_work_says_how_far_it_is(capsys) -> None:
+    progress = Progress("written", 3 << 10, often=0.0)
+    progress(1 << 10)
+    progress(1 << 10)
+    assert capsys.readouterr().err == "written: 1 of 3 KiB\nwritten: 2 of 3 KiB\n"
+    quiet = Progress("written", often=3600.0)
+    quiet(1 << 30)
+    assert capsys.readouterr().err == ""

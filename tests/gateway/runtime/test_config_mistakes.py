@@ -28,6 +28,7 @@ CONFIG_MISTAKES = [
     ("  name: home", "  audit_lines: 0", "gateway.yaml:4: gateway.audit_lines: expected at least 1"),
     ("policy: policy.yaml", "policy: 7", "gateway.yaml:7: policy: expected a string (in quotes where it looks like a number)"),
     ("policy: policy.yaml", "policy: none.yaml", "gateway.yaml:7: policy: expected a policy file: {home}/none.yaml isn't one"),
+    ("policy: policy.yaml", "policy: " + "x" * 300, "gateway.yaml:7: policy: expected a policy file: {home}/" + "x" * 300 + " can't be opened: File name too long"),
     ("policy: policy.yaml\n", "", "gateway.yaml:1: policy: expected a value: this key is required"),
     ("  right:\n    folder: right", "  rihgt:\n    folder: right", "gateway.yaml:11: adapters.rihgt: expected an installed adapter: one of "),
     ("  right:\n    folder: right", "  right: []", "gateway.yaml:11: adapters.right: expected a table (lines of 'key: value')"),

@@ -13,7 +13,7 @@ import pytest
 
 from gateway.api.model import Address
 from gateway.engine.policy import PolicySet
-from gateway.runtime import device_names, policy_file, strict_yaml
+from gateway.runtime import device_names, policy_file, settings, strict_yaml
 from gateway.runtime.device_names import DeviceTable
 from gateway.runtime.source import InvalidConfigError
 
@@ -220,6 +220,21 @@ def named(home: Any) -> Any:
     (home.folder / "state/devices.yaml").write_text(NAMES)
     (home.folder / "state/devices.yaml").chmod(0o600)
     return home
+
+
+def test_names_that_belong_to_the_service_are_no_warning_to_root(
+    named: Any, hop_site: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Root checks the config of a service that runs as somebody else."""
+    path = named.folder / "state/devices.yaml"
+    if os.geteuid() == 0:
+        for each in (path.parent, path):
+            os.chown(each, 4242, 4242)
+    else:
+        monkeypatch.setattr(os, "geteuid", lambda: 4242)
+    found = settings.load(named.config, {})
+    assert found.names.devices.keys() == {"attic"}
+    assert not any("devices.yaml" in str(warning) for warning in found.doubts)
 
 
 @pytest.mark.process

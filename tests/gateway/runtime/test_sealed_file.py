@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+import gc
 import io
 
 import pytest
@@ -106,6 +108,24 @@ def test_a_header_can_not_make_us_work_for_long(at: int, value: int) -> None:
     octets[at] = value
     with pytest.raises(SealedFileError, match="header is damaged"):
         opened(bytes(octets))
+
+
+class Full(io.BytesIO):
+    """A disk without room; ``tried``: the writes."""
+
+    tried = 0
+
+    def write(self, octets: object) -> int:
+        self.tried += 1
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+
+def test_one_that_can_not_begin_says_so_once() -> None:
+    full = Full()
+    with pytest.raises(OSError, match="No space left"):
+        SealedWriter(full, WORDS, cost=CHEAP)
+    gc.collect()
+    assert full.tried == 1, "what is left of it writes no end"
 
 
 def test_one_that_was_abandoned_is_refused() -> None:

@@ -9,7 +9,7 @@ import time
 
 import pytest
 
-from gateway.runtime.service import ServiceManager
+from gateway.runtime.service import ServiceManager, kept
 
 
 @pytest.fixture(params=["path", "abstract"])
@@ -61,3 +61,17 @@ def test_without_a_service_manager_nothing_happens(caplog):
 def test_a_service_manager_that_is_gone_is_no_reason_to_end(caplog, tmp_path):
     ServiceManager({"NOTIFY_SOCKET": str(tmp_path / "none")}).ready("fine")
     assert "can't be told READY=1" in caplog.text
+
+
+@pytest.mark.parametrize(
+    ("environ", "somebody"),
+    [
+        ({"NOTIFY_SOCKET": "/run/systemd/notify"}, True),
+        ({"SYSTEMD_EXEC_PID": str(os.getpid())}, True),
+        ({"SYSTEMD_EXEC_PID": str(os.getppid()), "INVOCATION_ID": "of the terminal's unit"}, False),
+        ({"container": "podman"}, False),  # a shell in one: the container goes on when this process ends
+        ({}, False),
+    ],
+)
+def test_who_starts_the_daemon_again(environ, somebody):
+    assert kept(environ) is somebody

@@ -99,6 +99,15 @@ def test_copies_of_older_versions_do_not_pile_up(state) -> None:
     assert (state / "before-restore-20260101-000000").exists(), "that is the administrator's to take away"
 
 
+def test_a_disk_without_room_for_the_copy_is_a_warning(state, caplog) -> None:
+    (state / "gateway-id").write_text("x")
+    (state / f"before-{VERSION}.new").touch()  # a file where the copy's folder would be: it can't be made
+    state_folder.take_over(state)
+    assert [record.levelname for record in caplog.records] == ["WARNING"]
+    assert "no copy of the state could be kept" in caplog.text
+    assert json.loads((state / "version").read_text())["program"] == VERSION
+
+
 def test_the_changelog_begins_with_the_version() -> None:
     (ours,) = (tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["version"],)
     headings = [line for line in (ROOT / "CHANGELOG.md").read_text().splitlines() if line.startswith("## ")]

@@ -97,16 +97,14 @@ MISTAKES = {
     "hours as people say them": (P, '"06:00-23:00"', "11pm", ["policy.yaml:16: rules.phone-to-lamp.condition.hours: expected two times of the day, such as 06:00-23:00"]),
     "an endpoint's file as policy": (P, "layer: 1", "layer: 0", ["policy.yaml:1: layer: expected 1: the gateway reads files for layer 1 only (this file is for an endpoint, which this daemon must not serve)"]),
     "no such policy": (C, "policy: policy.yaml", "policy: polcy.yaml", ["gateway.yaml:7: policy: expected a policy file: {home}/polcy.yaml isn't one"]),
-    "no such adapter": (C, "  mqtt:\n", "  mqqt:\n", [
-        "gateway.yaml:18: adapters.mqqt: expected an installed adapter: one of coap, mqtt, zigbee (did you mean mqtt?)",
-        "policy.yaml:7: subjects.broker.link: expected one of the gateway's adapters: coap, mqqt, zigbee (did you mean mqqt?)",
-        "policy.yaml:8: subjects.cloud.link: expected one of the gateway's adapters: coap, mqqt, zigbee (did you mean mqqt?)",
-    ]),
+    "no such adapter": (C, "  mqtt:\n", "  mqqt:\n", ["gateway.yaml:18: adapters.mqqt: expected an installed adapter: one of coap, mqtt, zigbee (did you mean mqtt?)"]),
+    "a subject of an adapter that there is none": (P, "{link: coap, psk_identity: phone}", "{link: caop, psk_identity: phone}", ["policy.yaml:6: subjects.phone.link: expected one of the gateway's adapters: coap, mqtt, zigbee (did you mean coap?)"]),
     "a number for a name": (P, "    resource: meter", "    resource: 123", ["policy.yaml:20: rules.meter-reads.resource: expected a string (in quotes where it looks like a number)"]),
     "effect: allow": (P, "effect: permit", "effect: allow", ["policy.yaml:13: rules.phone-to-lamp.effect: expected 'permit' or 'deny'"]),
     "files that are not there": (C, "psk_file: coap-keys\n  mqtt:\n", "psk_file: keys\n  mqtt:\n    certificate_file: mine.pem\n    key_file: mine.key\n", [
         "gateway.yaml:17: adapters.coap.psk_file: {home}/keys: can't be opened: No such file or directory",
         "gateway.yaml:20: adapters.mqtt.key_file: {home}/mine.key: can't be opened: No such file or directory",
+        "gateway.yaml:19: adapters.mqtt.certificate_file: {home}/mine.pem: can't be opened: No such file or directory",
     ]),
     # Ten of our own.
     "a text that has a colon": (C, "  name: home", "  name: home: upstairs", ["gateway.yaml:4: (top level): expected text with ': ' in it in quotes"]),
@@ -116,6 +114,7 @@ MISTAKES = {
     "a group without the word": (P, "    resource: lamp", "    resource: devices", ["policy.yaml:15: rules.phone-to-lamp.resource: expected names that the policy defines, 'devices' is none (did you mean group:devices?)"]),
     "a URL for the broker of a subject": (P, "broker: localhost}", "broker: mqtt://localhost}", ["policy.yaml:7: subjects.broker.broker: expected the host name alone, without mqtt://"]),
     "a protocol id that is none": (C, "      200: {to: phone}", "      20: {to: phone}", ["gateway.yaml:14: adapters.zigbee.protocols.20: expected at least 200"]),
+    "a device twice, in two spellings": (C, "    protocols:", '    devices: {"0x000D6F000B5DE3B6": {}, "00:0d:6f:00:0b:5d:e3:b6": {}}\n    protocols:', ["gateway.yaml:13: adapters.zigbee.devices: expected each device once, 00:0d:6f:00:0b:5d:e3:b6 is there in two spellings"]),
     "a list entry forgotten to be one": (P, "  devices: [lamp, meter]", "  devices: lamp", ["policy.yaml:10: groups.devices: expected a list of names, or a table with members and assignable"]),
     "a rate without a time": (P, 'condition: {hours: "06:00-23:00"}', "condition: {units: 100}", ["policy.yaml:16: rules.phone-to-lamp.condition.units: expected a rate such as 3/min or 8KiB/min"]),
     "two subjects with one identity": (P, "user: cloud}", "broker: localhost}", ["policy.yaml:8: subjects.cloud: expected an identity of its own, this one is 'broker'"]),
@@ -210,3 +209,24 @@ def test_the_mistakes_of_all_tables_and_files_are_told_in_one_run(folder: Path) 
         "policy.yaml:14: rules.phone-to-lamp.subject",
         "policy.yaml:21: rules.meter-reads.action",
     ]
+
+
+MANGLED = ("", "  - 5", "x: [", "  lamp: []", "    resource: {a: 1}", "rules: 7", "{line}: {line}", "{line}\n{line}")
+
+
+@pytest.mark.parametrize("name", [C, P])
+def test_no_mangled_line_ends_the_check_otherwise_than_by_mistakes(name: str, folder: Path) -> None:
+    """What is left of a file without its mistakes is checked as well: that must bear whatever is left."""
+    text = (folder / name).read_text()
+    lines = text.splitlines()
+    refused = 0
+    for at, line in enumerate(lines):
+        for junk in MANGLED:
+            changed = [*lines[:at], junk.replace("{line}", line), *lines[at + 1 :]]
+            (folder / name).write_text("\n".join(changed) + "\n")
+            try:
+                settings.load(folder / C, {})
+            except InvalidConfigError as error:
+                refused += 1
+                assert error.errors and all(mistake.line for mistake in error.errors)
+    assert refused > len(lines)

@@ -133,3 +133,25 @@ def test_sessions_units_commands_and_values_are_taken_up(upgraded):
     again.told("READY=1")
     assert sessions.keys() < {each["session"] for each in asked(home, "sessions")["sessions"]}
     assert kept.stat().st_mtime_ns == at
+
+
+@pytest.mark.process
+def test_its_state_is_backed_up_before_the_first_start_of_this_version(upgraded):
+    home = upgraded
+    words, file = home.folder / "words", home.folder / "gateway.atls"
+    words.write_text("correct horse\n")
+    words.chmod(0o600)
+    more = ("--passphrase-file", str(words), "-c", str(home.config), str(file))
+    made = home.cli("backup", *more)
+    assert made.returncode == 0, made.stderr
+    assert (home.folder / "state" / "store.db").read_bytes() == (LEFT_BEHIND / "store.db").read_bytes()
+    assert home.cli("restore", "--replace", *more).returncode == 0
+    peers = [Ear(home.peer(scheme, name)) for scheme, name in (("left", "lamp"), ("left", "meter"), ("right", "phone"))]
+    daemon = home.start()
+    daemon.told("READY=1")
+    assert not list((home.folder / "state").glob("store.db.bad*")), daemon.log
+    assert asked(home, "sessions")["sessions"] == []
+    lamp, _, phone = peers
+    assert {lamp.until("kind")["kind"], phone.until("kind")["kind"]} == {"Close"}
+    ended = {each for (each,) in rows("SELECT id FROM sessions")}
+    assert phone.until("kind")["session"] in ended

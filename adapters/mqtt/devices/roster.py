@@ -1,0 +1,111 @@
+"""Which devices stand at the broker: those that the gateway has are shown, those that it has no more are taken away.
+
+What is taken away stays in the file until the broker has acknowledged that, so that a restart loses nothing of it.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Collection, Mapping
+
+from adapters.mqtt.devices import identity
+from adapters.mqtt.devices.board import Board
+from adapters.mqtt.devices.identity import Identity
+from adapters.mqtt.devices.migration import Migration
+from adapters.mqtt.devices.names import MAX_DEVICES, Names
+from adapters.mqtt.devices.topics import valid_device
+from gateway.api.model import DeviceView
+
+_LOG = logging.getLogger(__name__)
+
+
+class Roster:
+    """``gateway``: its id. ``migration`` None: Home Assistant is told nothing."""
+
+    def __init__(self, gateway: str, names: Names, board: Board, migration: Migration | None) -> None:
+        self._gateway = gateway
+        self._names = names
+        self._board = board
+        self._migration = migration
+        self._nameless: set[str] = set()
+
+    @property
+    def expects(self) -> bool:
+        """Whether there are devices of an earlier run that have not been seen, or moved, yet."""
+        return bool(self._names.missing or self._names.first)
+
+    def missing(self, name: str) -> bool:
+        """Whether an earlier run showed it, and this one has not seen it yet."""
+        return name in self._names.missing
+
+    def compare(self, found: Mapping[str, DeviceView], again: Collection[str] | None) -> None:
+        """Have the board show what there is. ``again``: devices to be shown anew in any case; None: all of them."""
+        before = self._standing()
+        with self._board.changing():
+            for name, view in found.items():
+                if not self._has_topics(name):
+                    continue
+                shown = self._board.shown.get(name)
+                if shown is None and len(self._board.shown) >= MAX_DEVICES:
+                    _LOG.warning("more than %d devices: not all have topics", MAX_DEVICES)
+                    break
+                if shown is None or again is None or name in again or _kept(shown.view) != _kept(view):
+                    self._show(view)
+                self._names.missing.pop(name, None)
+                self._names.leaving.pop(name, None)
+            for name in [name for name in self._board.shown if name not in found]:
+                self._forget(name)
+            here = {shown.who.object_id for shown in self._board.shown.values()}
+            for name in [name for name, object_id in self._names.missing.items() if object_id in here]:
+                self._forget(name, self._names.missing.pop(name))  # an earlier run showed it under this name
+        if self._standing() != before:
+            self.keep()
+
+    def forget_missing(self) -> None:
+        """Devices that an earlier run showed are not there any more."""
+        names = self._names
+        missing = dict.fromkeys(names.first - self._board.shown.keys(), "") | names.missing
+        names.missing = {}
+        for name, object_id in missing.items():
+            self._forget(name, object_id)
+        self.keep()
+
+    def all_published(self) -> None:
+        """The broker has all that was published."""
+        if self._names.leaving:
+            self._names.leaving.clear()
+            self.keep()
+
+    def keep(self) -> None:
+        self._names.keep(self._standing())
+
+    def _standing(self) -> dict[str, str]:
+        """The devices at the broker, with their object ids."""
+        return {name: shown.who.object_id for name, shown in self._board.shown.items()}
+
+    def _has_topics(self, name: str) -> bool:
+        valid = valid_device(name)
+        if not valid and name not in self._nameless and len(self._nameless) < MAX_DEVICES:
+            self._nameless.add(name)
+            _LOG.warning("a device has no topics: its name can't be a topic level")
+        return valid
+
+    def _show(self, view: DeviceView) -> None:
+        if self._migration is not None:
+            self._migration.adopt(view)
+        former = self._names.former.get(view.address.claim, "")
+        if self._migration is not None:
+            self._migration.seen(view)
+        self._board.show(view, Identity(identity.of_device(self._gateway, view.address), former))
+
+    def _forget(self, name: str, object_id: str = "") -> None:
+        shown = self._board.shown.get(name)
+        self._names.leaving[name] = object_id if shown is None else shown.who.object_id
+        self._board.remove(name, object_id)
+        if self._migration is not None:
+            self._migration.gone(name)
+
+
+def _kept(view: DeviceView) -> tuple[object, ...]:
+    """What of a device no other update tells."""
+    return view.address, view.facts, view.properties, view.may, view.sleepy
