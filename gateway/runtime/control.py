@@ -34,8 +34,7 @@ def commands(hub: Hub, name: str, reloads: Reloads, restart: Callable[[], str]) 
     """
 
     async def status(arguments: Mapping[str, Any]) -> Mapping[str, Any]:
-        why = health.why(hub, reloads)
-        judged = {"healthy": not why, "state": "degraded" if why else "healthy", "why": why}
+        judged = health.judged(hub, reloads)
         return _status(hub, name) | judged | ({} if reloads.last is None else {"reload": reloads.last})
 
     async def reload(arguments: Mapping[str, Any]) -> Mapping[str, Any]:
