@@ -58,6 +58,8 @@ def inventory(
     """
     source = read_config(path, environ, credentials=False)
     found = Inventory(source, state_of(source))
+    if why := state_folder.refusal(found.state):
+        raise BackupError(f"{found.state}: {why}")
     found.left_out += [f"${name}: set in the environment" for name in sorted(set(source.variables.values()))]
     _take(found, str(path.absolute()), "the config")
     policy = source.data.get("policy")
@@ -181,10 +183,12 @@ def in_use(state: Path) -> bool:
         return False
     try:
         os.close(harden.lock(state / state_folder.LOCK))
-    except ValueError:
+    except harden.InUseError:
+        return True
+    except ValueError as error:
         if not os.access(state, os.W_OK):
             raise PermissionError(f"{state}: expected root or the user that the gateway runs as") from None
-        return True
+        raise BackupError(f"{state / state_folder.LOCK}: {error}") from None
     return False
 
 

@@ -34,8 +34,7 @@ def commands(hub: Hub, name: str, reloads: Reloads, restart: Callable[[], str]) 
     """
 
     async def status(arguments: Mapping[str, Any]) -> Mapping[str, Any]:
-        why = health.why(hub, reloads)
-        judged = {"healthy": not why, "state": "degraded" if why else "healthy", "why": why}
+        judged = health.judged(hub, reloads)
         return _status(hub, name) | judged | ({} if reloads.last is None else {"reload": reloads.last})
 
     async def reload(arguments: Mapping[str, Any]) -> Mapping[str, Any]:
@@ -90,9 +89,9 @@ def commands(hub: Hub, name: str, reloads: Reloads, restart: Callable[[], str]) 
 
     naming = Naming(reloads, leave, present)
     return {
-        "name-device": naming.name,
-        "rename-device": naming.rename,
-        "remove-device": naming.remove,
+        "name-device": to_its_end(naming.name),
+        "rename-device": to_its_end(naming.rename),
+        "remove-device": to_its_end(naming.remove),
         "status": status,
         "clients": clients,
         "sessions": sessions,
@@ -107,6 +106,19 @@ def commands(hub: Hub, name: str, reloads: Reloads, restart: Callable[[], str]) 
 def remote(all_commands: Mapping[str, Command]) -> Mapping[str, Command]:
     """Those of ``commands`` that are fit for peers."""
     return {name: command for name, command in all_commands.items() if name in REMOTE}
+
+
+def to_its_end(command: Command) -> Command:
+    """The same, whoever stops waiting for the answer: half of it would leave the file and what is in force apart."""
+    running: set[asyncio.Future[Mapping[str, Any]]] = set()
+
+    async def do(arguments: Mapping[str, Any]) -> Mapping[str, Any]:
+        task = asyncio.ensure_future(command(arguments))
+        running.add(task)
+        task.add_done_callback(running.discard)
+        return await asyncio.shield(task)
+
+    return do
 
 
 async def _ask_adapters(hub: Hub, command: str, arguments: Mapping[str, Any]) -> dict[str, Any]:

@@ -92,6 +92,9 @@ def read(path: Path) -> Names:
 
 def parsed(text: str, path: Path) -> Names:
     """What a text of ours says that is to be written to ``path``. Raises InvalidConfigError."""
+    if len(text.encode()) > strict_yaml.MAX_OCTETS:  # which no start would read
+        what = f"expected at most {strict_yaml.MAX_OCTETS} octets"
+        raise InvalidConfigError([ConfigError("", what, file=str(path))])
     try:
         document = strict_yaml.parse(text, str(path))
     except ConfigError as error:

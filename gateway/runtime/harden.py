@@ -45,6 +45,21 @@ def folder(path: Path) -> None:
         raise ValueError(f"expected a folder for this user only (chmod 700 {path})")
 
 
+def link_in(path: Path) -> str | None:
+    """What keeps root from working in a folder: the first link in it, if the folder is another user's. None: nothing.
+
+    Whoever owns the folder could have root write, rename or give away files elsewhere by it.
+    """
+    if os.geteuid() != 0 or path.stat().st_uid == 0:
+        return None
+    for here, folders, names in os.walk(path):
+        for found in (Path(here) / name for name in sorted(folders + names)):
+            facts = found.lstat()
+            if stat.S_ISLNK(facts.st_mode) or (stat.S_ISREG(facts.st_mode) and facts.st_nlink > 1):
+                return f"{found}: a link, and root follows none in another user's folder; put there what it leads to"
+    return None
+
+
 class InUseError(ValueError):
     """Another process holds the state folder."""
 
@@ -52,8 +67,8 @@ class InUseError(ValueError):
 def lock(path: Path) -> int:
     """Hold a lock file as long as the process lives. InUseError where another process holds it, ValueError where there
     can't be one. Returns its fd."""
-    try:
-        descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    try:  # not through a link: root would make a file, or give one away, wherever the folder's owner likes
+        descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
     except OSError as error:
         raise ValueError(f"expected a folder that can be written to: {error.strerror}") from None
     try:

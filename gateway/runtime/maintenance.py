@@ -16,7 +16,7 @@ from typing import Any
 
 from gateway.api.errors import ConfigError, CredentialError, PeerError, PluginError
 from gateway.api.ports import MaintainedPlugin
-from gateway.runtime import guard, harden, mistakes, plugins
+from gateway.runtime import guard, harden, mistakes, plugins, state_folder
 from gateway.runtime.settings import GatewayTable
 from gateway.runtime.source import InvalidConfigError, Source, read_config
 
@@ -103,11 +103,17 @@ def _held(state_dir: Path, *, looks: bool) -> Iterator[None]:
     except harden.InUseError:
         raise RunningError from None
     try:
-        yield
+        if why := harden.link_in(state_dir):
+            raise PeerError(why)
+        if why := state_folder.refusal(state_dir):
+            raise PeerError(f"{state_dir}: {why}")
+        try:
+            yield
+        finally:
+            if root:
+                _hand_over(state_dir)
     finally:
         os.close(lock)
-        if root:
-            _hand_over(state_dir)
 
 
 def _hand_over(state_dir: Path) -> None:

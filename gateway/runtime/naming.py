@@ -16,7 +16,7 @@ from typing import Any
 
 from gateway.api.errors import PeerError
 from gateway.engine.policy import Effect, PolicySet, Rule
-from gateway.runtime import device_names, explain, harden
+from gateway.runtime import device_names, explain, harden, state_folder
 from gateway.runtime.audit import sanitised
 from gateway.runtime.device_names import DeviceTable, Names
 from gateway.runtime.policy_file import PolicyFile
@@ -264,6 +264,8 @@ def without_daemon(config: Path, environ: Mapping[str, str], change: Change) -> 
             raise PermissionError(f"{path.parent}: expected root or the user that the gateway runs as") from None
         raise PeerError(f"{path.parent}: {error}; is it just starting or stopping?") from None
     try:
+        if why := state_folder.refusal(path.parent):
+            raise PeerError(f"{path.parent}: {why}")
         changed, policy = rewritten(path, rules, change)
         device_names.write(path, changed.devices)
     except OSError as error:

@@ -90,7 +90,13 @@ def finish(state: Path) -> list[Path]:
         return []
     with _locked(state):
         try:
-            found = json.loads((state / PLAN).read_text(encoding="utf-8"))
+            with (state / PLAN).open(encoding="utf-8") as file:
+                # Whoever owns the folder could otherwise have root rename what he likes.
+                if os.geteuid() == 0 != os.fstat(file.fileno()).st_uid:
+                    raise BackupError(
+                        f"{state / PLAN}: another user made it, and has to finish that restore; or delete this file"
+                    )
+                found = json.load(file)
             plan = _Plan(found["stamp"], found["old"], found["new"], [(a, b, c) for a, b, c in found["files"]])
         except (OSError, ValueError, KeyError, TypeError):
             raise BackupError(f"{state / PLAN}: it can't be read") from None
@@ -126,14 +132,19 @@ def carry_out(wanted: Restore, path: Path, passphrase: str, progress: Progress) 
 def _locked(state: Path) -> Iterator[None]:
     try:
         held = harden.lock(state / LOCK)
-        _give(state / LOCK, _owner(state))
-    except ValueError:
-        if not os.access(state, os.W_OK):
-            raise BackupError(f"{state}: expected root, or the user that the gateway runs as") from None
+    except harden.InUseError:
         raise BackupError(
             f"{state}: a gateway is running on it; stop it first, such as by: systemctl stop atls-gateway"
         ) from None
+    except ValueError as error:
+        if not os.access(state, os.W_OK):
+            raise BackupError(f"{state}: expected root, or the user that the gateway runs as") from None
+        raise BackupError(f"{state / LOCK}: {error}") from None
     try:
+        if why := harden.link_in(state):
+            raise BackupError(why)
+        if owner := _owner(state):
+            os.fchown(held, *owner)
         yield
     finally:
         os.close(held)

@@ -13,7 +13,7 @@ import re
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 from ruamel.yaml import YAML
 from ruamel.yaml.error import MarkedYAMLError, YAMLError, YAMLStreamError
@@ -50,6 +50,11 @@ _SCALARS: tuple[tuple[re.Pattern[str], Callable[[str], Any]], ...] = (
     (re.compile(r"[-+]?(\.inf|\.Inf|\.INF)"), lambda text: float(text.replace(".", ""))),
     (re.compile(r"\.nan|\.NaN|\.NAN"), lambda text: float("nan")),
 )
+
+
+_NO_TEXT: Final = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\ud800-\udfff]")
+NO_TEXT: Final = "expected text without control characters, or halves of a character: see the escapes in it"
+"""By escapes a file can hold what no path and no terminal bears."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -146,6 +151,8 @@ class _Builder:
             raise self._mistake(key, f"expected at most {MAX_DEPTH} levels", event)
         self._refuse_indirection(key, event)
         if isinstance(event, ScalarEvent):
+            if _NO_TEXT.search(event.value):
+                raise self._mistake(key, NO_TEXT, event)
             return scalar(event.value) if event.implicit[0] else event.value
         if isinstance(event, SequenceStartEvent):
             return self._sequence(key)
@@ -188,4 +195,6 @@ class _Builder:
         name: str = event.value
         if not name:
             raise self._mistake(key, "expected a key that isn't empty", event)
+        if _NO_TEXT.search(name) or "\n" in name:
+            raise self._mistake(key, NO_TEXT, event)
         return name

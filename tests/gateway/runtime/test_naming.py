@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import asyncio
 import signal
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from gateway.api.errors import PeerError
-from gateway.runtime import admin_client, device_names, naming, policy_file
+from gateway.runtime import admin_client, control, device_names, naming, policy_file
 
 LAMP, ATTIC, CELLAR = (f"00:0d:6f:00:0b:5d:e3:{last}" for last in ("b6", "b7", "b8"))
 POLICY = f"""\
@@ -112,6 +114,32 @@ def test_the_rules_that_reach_a_device_are_told_with_who_may_what(tmp_path: Path
         {"id": "use", "effect": "permit", "actions": ["read", "write"], "from": ["broker", "phone"], "to": ["attic"]},
         {"id": "night", "effect": "deny", "actions": ["write"], "from": ["broker", "lamp", "phone"], "to": ["attic"]},
     ]
+
+
+async def test_a_change_is_done_to_its_end_though_nobody_waits_for_the_answer() -> None:
+    """As where the broker goes away while the file of names is written for one of its clients."""
+    goes_on, done = asyncio.Event(), asyncio.Event()
+
+    async def change(arguments: Mapping[str, Any]) -> Mapping[str, Any]:
+        await goes_on.wait()
+        done.set()
+        return arguments
+
+    asked = asyncio.ensure_future(control.to_its_end(change)({}))
+    await asyncio.sleep(0)
+    asked.cancel()
+    await asyncio.gather(asked, return_exceptions=True)
+    goes_on.set()
+    async with asyncio.timeout(5):
+        await done.wait()
+    assert await control.to_its_end(change)({"a": 1}) == {"a": 1}
+
+
+async def test_names_are_changed_by_commands_that_end() -> None:
+    nothing: Any = None
+    commands = control.commands(nothing, "home", nothing, nothing)
+    changing = {name for name, command in commands.items() if "to_its_end" in command.__qualname__}
+    assert changing == {"name-device", "rename-device", "remove-device"}
 
 
 HOME = """\
