@@ -114,16 +114,19 @@ class CoapAdapter:
         """Let in whom ``fresh`` would, where clients' keys are all that differs.
 
         Whose key is gone or another is put out: its associations, observations and sessions end. All others stay.
+        Where more differs it answers False, and a fresh instance takes its place, which can't know the keys of before:
+        so sessions of a key that is no longer good end then too.
         """
-        if not (isinstance(fresh, CoapAdapter) and fresh._terms.fixed == self._terms.fixed):
+        if not isinstance(fresh, CoapAdapter):
             return False
-        shut_out = self._terms.shut_out_by(fresh._terms)
-        self._serve, self._terms = fresh._serve, fresh._terms
-        if self._server is not None:
-            self._server.replace_credentials(fresh._terms.credentials, shut_out=shut_out)
+        shut_out, in_place = self._terms.shut_out_by(fresh._terms), fresh._terms.fixed == self._terms.fixed
+        if in_place:
+            self._serve, self._terms = fresh._serve, fresh._terms
+            if self._server is not None:
+                self._server.replace_credentials(fresh._terms.credentials, shut_out=shut_out)
         for identity in sorted(shut_out):
             self._delivery.end_all(holder_of(psk_claim(identity)))
-        return True
+        return in_place
 
     def doubts(self, facts: PolicyFacts) -> Iterator[tuple[str, str]]:
         return doubts(facts, self._terms.claims(), self._terms.credentials.key is not None)

@@ -189,7 +189,10 @@ def _terms(table: CoapTable, base: Path) -> Terms:
     if "key_file" in files:
         with found, _at("key_file", files):
             private = load_private_key(files["key_file"])
-        chain = chain if private is not None else None  # without its key it can't be judged
+        if private is None:  # without its key it can be read, but not judged
+            with found, _at("certificate_file", files):
+                Credentials(trust_anchors=chain)
+            chain = None
     anchors: Path | None = files.get("trust_file")
     with found, _at("trust_file", files):
         Credentials(trust_anchors=anchors)

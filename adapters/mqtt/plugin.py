@@ -15,7 +15,7 @@ from adapters.mqtt.devices.topics import HomeSpace, overlap
 from adapters.mqtt.link import SCHEME
 from carriage.mqtt.options import MqttOptions, TlsOptions
 from carriage.mqtt.topics import TopicSpace
-from carriage.mqtt.wire import tls_mistakes
+from carriage.mqtt.wire import readable, tls_mistakes
 from gateway.api.errors import ConfigError, CredentialError, Gathered, UsageError
 from gateway.api.ports import API_VERSION, Adapter
 from layer.credentials import load_private_key, read_secret
@@ -221,9 +221,13 @@ def _tls(table: MqttConfig, base: Path, found: Gathered) -> TlsOptions:
     if "key_file" in files:
         try:
             load_private_key(files["key_file"])
-        except CredentialError as error:
+        except CredentialError as error:  # without it the certificate can be opened, but not judged
             wrong.append(error)
-            options = replace(options, cert_file=None, key_file=None)  # without its key it can't be judged
+            options = replace(options, cert_file=None, key_file=None)
+            try:
+                readable(files["certificate_file"])
+            except CredentialError as other:
+                wrong.append(other)
     for mistake in (*wrong, *tls_mistakes(options)):
         with found:
             raise ConfigError(next(name for name, path in files.items() if path == mistake.path), str(mistake))

@@ -151,7 +151,7 @@ def _trust(context: ssl.SSLContext, options: TlsOptions) -> None:
     if options.ca_file is None:
         context.load_default_certs()
         return
-    _readable(options.ca_file)
+    readable(options.ca_file)
     try:
         context.load_verify_locations(options.ca_file)
     except OSError as failure:  # ssl.SSLError is one
@@ -162,7 +162,7 @@ def _identify(context: ssl.SSLContext, options: TlsOptions) -> None:
     if options.cert_file is None:
         return
     for name in filter(None, (options.cert_file, options.key_file)):
-        _readable(name)
+        readable(name)
     try:
         context.load_cert_chain(options.cert_file, options.key_file, password=_no_password)
     except (OSError, ValueError) as failure:
@@ -171,8 +171,8 @@ def _identify(context: ssl.SSLContext, options: TlsOptions) -> None:
         ) from failure
 
 
-def _readable(name: str) -> None:
-    """OpenSSL doesn't say why it can't open a file; the system does."""
+def readable(name: str) -> None:
+    """CredentialError if a file can't be opened, and why: OpenSSL wouldn't say that."""
     try:
         with Path(name).open("rb"):
             pass

@@ -144,6 +144,8 @@ def named_lines(answer: Mapping[str, Any], to: Screen, *, runs: bool) -> Iterato
         yield f"  {_rule_in_words(rule)}"
     if not any(rule.get("effect") == "permit" for rule in rules):
         yield "  no rule permits anything with it: nobody can see or reach it"
+    if answer.get("present") is False:
+        yield "No device of this address is there yet, or it is still asked what it is: it goes by this name then."
     if not runs:
         yield "The gateway isn't running: it's in force when it starts."
 

@@ -17,9 +17,10 @@ from gateway.cli.screen import screen
 def status(config: str | None, as_json: bool, check: bool) -> None:
     """Show how the gateway, its links and its traffic are.
 
-    Healthy: every link is ready, the store can be written, the last reload went well, nothing waits for a restart, and
-    all that the config and the policy name can work. Otherwise degraded, and a line says why. With --check that is all
-    that is told, and the exit code is for monitoring: 0 healthy, 1 degraded, 69 not reachable.
+    Healthy: every link is ready, the store can be written, the last reload went well, and nothing waits for a restart.
+    Otherwise degraded, and a line says why. Warnings of check-config, of what the files name and can't work, are told
+    as well and make nothing degraded. With --check that is all that is told, and the exit code is for monitoring:
+    0 healthy, 1 degraded, 69 not reachable.
 
     Then one line for each link: its state, since when, how often its adapter was started, what it was given to send
     and has not settled, and its trouble. Then its own figures, the queues, the store, the last faults and the counts
@@ -35,7 +36,9 @@ def status(config: str | None, as_json: bool, check: bool) -> None:
     """
     answer = question(config, "status")
     if as_json:
-        print_json({key: answer.get(key) for key in ("name", "healthy", "state", "why")} if check else answer)
+        print_json(
+            {key: answer.get(key) for key in ("name", "healthy", "state", "why", "warnings")} if check else answer
+        )
     elif check:
         click.echo(status_view.verdict(answer))
     else:

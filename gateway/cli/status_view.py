@@ -28,7 +28,20 @@ _SESSIONS = {
 }
 _FAULTS = {"when": "LAST", "times": "TIMES", "link": "WHERE", "what": "FAULT"}
 _HEAD = frozenset(
-    {"name", "pid", "epoch", "healthy", "state", "why", "uptime", "version", "adapters", "sessions", "policy"}
+    {
+        "name",
+        "pid",
+        "epoch",
+        "healthy",
+        "state",
+        "why",
+        "warnings",
+        "uptime",
+        "version",
+        "adapters",
+        "sessions",
+        "policy",
+    }
     | {"reload", "faults", "joining"}
 )
 """What has a form of its own; every other table of an answer follows under its own name."""
@@ -44,7 +57,7 @@ def lines(answer: Mapping[str, Any], to: Screen) -> Iterator[str]:
     if answer.get("joining"):
         left = span(answer["joining"])
         yield f"{to.word('open')} for new devices for {left}; atls-gateway permit-join --close ends it"
-    for reason in answer.get("why", ()):
+    for reason in (*answer.get("why", ()), *answer.get("warnings", ())):
         yield to.style(f"  {reason}", fg="yellow")
     adapters: Mapping[str, Any] = answer.get("adapters", {})
     yield ""
@@ -74,7 +87,7 @@ def _state(answer: Mapping[str, Any]) -> str:
 
 def verdict(answer: Mapping[str, Any]) -> str:
     """The one line of ``status --check``."""
-    why = "; ".join(answer.get("why", ()))
+    why = "; ".join((*answer.get("why", ()), *answer.get("warnings", ())))
     return f"{answer.get('name', 'gateway')}: {_state(answer)}" + (f": {why}" if why else "")
 
 

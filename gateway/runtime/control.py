@@ -34,8 +34,7 @@ def commands(hub: Hub, name: str, reloads: Reloads, restart: Callable[[], str]) 
     """
 
     async def status(arguments: Mapping[str, Any]) -> Mapping[str, Any]:
-        why = health.why(hub, reloads)
-        judged = {"healthy": not why, "state": "degraded" if why else "healthy", "why": why}
+        judged = health.judged(hub, reloads)
         return _status(hub, name) | judged | ({} if reloads.last is None else {"reload": reloads.last})
 
     async def reload(arguments: Mapping[str, Any]) -> Mapping[str, Any]:
@@ -85,7 +84,10 @@ def commands(hub: Hub, name: str, reloads: Reloads, restart: Callable[[], str]) 
             raise PeerError(f"the adapter {device_names.LINK} isn't running now")
         return await _ask_adapter(state.adapter, "remove", {"eui64": eui64, "force": force})
 
-    naming = Naming(reloads, leave)
+    def present(device: str) -> bool:
+        return any(view.name == device for view in hub.engine.all_devices(now=hub.now()))
+
+    naming = Naming(reloads, leave, present)
     return {
         "name-device": to_its_end(naming.name),
         "rename-device": to_its_end(naming.rename),

@@ -320,8 +320,9 @@ class _Daemon:
     def _state(self) -> str:
         """One line: all that is not as it should be."""
         why = health.brief(self._hub, self._reloads)
-        if self._hub.gateway.healthy == bool(why):
-            self._hub.gateway = replace(self._hub.gateway, healthy=not why)
+        healthy = health.healthy(self._hub, self._reloads)
+        if self._hub.gateway.healthy is not healthy:
+            self._hub.gateway = replace(self._hub.gateway, healthy=healthy)
             self._hub.gateway_changed()
         return why or "all adapters ready"
 

@@ -40,13 +40,17 @@ WARNING = "warning: "
 _NO_DEVICES = frozenset({"coap", "mqtt"})
 """Adapters whose peers are nothing that the gateway could read or set."""
 _USER, _BROKER = "user:", "broker:"
+_MAX_SOCKET_PATH = 107
+"""Octets (unix(7), sun_path)."""
 _DTLS13 = frozenset({"tls1.3", "dtls1.3"})
 
 
 def every(found: Settings) -> list[ConfigError]:
     """All doubts about a config and what it names, each at its place, for who is about to run it."""
-    state = (found.source.mistake(("gateway", "state_dir"), WARNING + text) for text in _folder(found.state_dir))
-    return [*state, *standing(found), *of_adapters(found)]
+    socket = found.source.base / found.table.gateway.admin_socket
+    places = {"state_dir": _state(found.state_dir), "admin_socket": _socket(socket)}
+    told = [found.source.mistake(("gateway", key), WARNING + text) for key, texts in places.items() for text in texts]
+    return [*told, *standing(found), *of_adapters(found)]
 
 
 def standing(found: Settings) -> list[ConfigError]:
@@ -78,8 +82,21 @@ def tell(found: Iterable[ConfigError]) -> None:
         _LOG.warning("%s", str(doubt).replace(": " + WARNING, ": "))
 
 
-def _folder(path: Path) -> Iterator[str]:
+def _state(path: Path) -> Iterator[str]:
     """Why the state folder can't be made or used by the user who asks."""
+    yield from _folder(path)
+    if path.is_dir() and stat.S_IMODE(path.stat().st_mode) & 0o077:
+        yield f"{path} is open to others, so no gateway will start; fix it with: chmod 700 {path}"
+
+
+def _socket(path: Path) -> Iterator[str]:
+    if len(os.fsencode(path)) > _MAX_SOCKET_PATH:
+        yield f"{path} is too long for a socket: at most {_MAX_SOCKET_PATH} octets"
+    yield from _folder(path.parent)
+
+
+def _folder(path: Path) -> Iterator[str]:
+    """Why a folder can't be made or written to by the user who asks."""
     if not path.exists():
         above = next((each for each in path.parents if each.exists()), Path("/"))
         if not (above.is_dir() and os.access(above, os.W_OK | os.X_OK)):
@@ -88,8 +105,6 @@ def _folder(path: Path) -> Iterator[str]:
         yield f"{path} is no folder"
     elif not os.access(path, os.W_OK | os.X_OK):
         yield f"this user can't write to {path}"
-    elif stat.S_IMODE(path.stat().st_mode) & 0o077:
-        yield f"{path} is open to others, so no gateway will start; fix it with: chmod 700 {path}"
 
 
 def _why_never(rule: Rule, parties: Parties, policy: PolicySet) -> str:

@@ -4,18 +4,26 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator
+from typing import Any
 
 from gateway.runtime.hub import Hub
 from gateway.runtime.reloading import Reloads
 
 
-def why(hub: Hub, reloads: Reloads) -> list[str]:
-    """What is not as it should be, one line each, the worst first; nothing: all is well."""
-    return [*_faults(hub, reloads), *map(str, reloads.doubts())]
+def judged(hub: Hub, reloads: Reloads) -> dict[str, Any]:
+    """As ``status`` has it: ``healthy``, ``state`` (``healthy`` or ``degraded``), ``why``, a line for each fault, the
+    worst first, and ``warnings``: what the files name and can't work, which makes nothing worse than it was written."""
+    why = list(_faults(hub, reloads))
+    state = "degraded" if why else "healthy"
+    return {"healthy": not why, "state": state, "why": why, "warnings": list(map(str, reloads.doubts()))}
+
+
+def healthy(hub: Hub, reloads: Reloads) -> bool:
+    return next(_faults(hub, reloads), None) is None
 
 
 def brief(hub: Hub, reloads: Reloads) -> str:
-    """The same in one line, with the number of warnings only; empty: all is well."""
+    """The same in one line, with the number of warnings only; empty: there is nothing to tell."""
     count = len(reloads.doubts())
     warnings = [f"{count} warning{'' if count == 1 else 's'}: see atls-gateway status"] if count else []
     return "; ".join([*_faults(hub, reloads), *warnings])

@@ -114,25 +114,32 @@ def answer(new: str, policy: PolicySet, names: Names, **more: Any) -> dict[str, 
 
 
 class Naming:
-    """``leave`` has an adapter ask a device to leave: its address, and whether to forget it in any case."""
+    """``leave`` has an adapter ask a device to leave: its address, and whether to forget it in any case. ``present``:
+    whether a device of this name is there."""
 
-    def __init__(self, reloads: Reloads, leave: Callable[[str, bool], Awaitable[Mapping[str, Any]]]) -> None:
+    def __init__(
+        self,
+        reloads: Reloads,
+        leave: Callable[[str, bool], Awaitable[Mapping[str, Any]]],
+        present: Callable[[str], bool],
+    ) -> None:
         self._reloads = reloads
         self._leave = leave
+        self._present = present
 
     async def name(self, arguments: Mapping[str, Any]) -> Mapping[str, Any]:
         """``eui64``, ``name`` and, unless there is but one assignable group, ``groups``."""
         eui64, wanted = _texts(arguments, "eui64", "name", optional=("groups",))
         policy, names = await self._reloads.rewrite_names(name(eui64, wanted, _groups(arguments)))
         _LOG.info("%s is %s", address_of(eui64), normal(wanted))
-        return answer(normal(wanted), policy, names)
+        return answer(normal(wanted), policy, names, present=self._present(normal(wanted)))
 
     async def rename(self, arguments: Mapping[str, Any]) -> Mapping[str, Any]:
         """``from`` (a name or an address), ``to`` and, for a first name, ``groups`` as above."""
         old, wanted = _texts(arguments, "from", "to", optional=("groups",))
         policy, names = await self._reloads.rewrite_names(rename(old, wanted, _groups(arguments)))
         _LOG.info("%s, until now %s, is %s", names.devices[normal(wanted)].eui64, sanitised(old), normal(wanted))
-        return answer(normal(wanted), policy, names, was=old)
+        return answer(normal(wanted), policy, names, was=old, present=self._present(normal(wanted)))
 
     async def remove(self, arguments: Mapping[str, Any]) -> Mapping[str, Any]:
         """``device`` (a name or an address) and ``force``: forget it even if it doesn't leave."""

@@ -14,10 +14,13 @@ from pydantic import BaseModel
 from gateway.api.errors import PluginError
 from gateway.api.ports import API_VERSION, ENTRY_POINT_GROUP, AdapterPlugin
 
+Candidates = dict[str, list[EntryPoint]]
+"""The installed adapters by scheme."""
 
-def installed() -> dict[str, list[EntryPoint]]:
+
+def installed() -> Candidates:
     """All entry points by name; several under one name only where they lead to different objects."""
-    found: dict[str, list[EntryPoint]] = {}
+    found: Candidates = {}
     for entry in entry_points(group=ENTRY_POINT_GROUP):
         same_name = found.setdefault(entry.name, [])
         if all(entry.value != other.value for other in same_name):  # an editable install can show up twice
@@ -25,7 +28,7 @@ def installed() -> dict[str, list[EntryPoint]]:
     return found
 
 
-def load(scheme: str, candidates: dict[str, list[EntryPoint]]) -> AdapterPlugin:
+def load(scheme: str, candidates: Candidates) -> AdapterPlugin:
     """The plugin of one scheme. PluginError where there is none, more than one, or one that doesn't fit."""
     entries = candidates.get(scheme, [])
     if not entries:

@@ -238,7 +238,8 @@ def rewritten(path: Path, rules: PolicyFile, change: Change) -> tuple[Names, Pol
 def adopted(running: Adapter, fresh: Adapter) -> bool:
     """Whether a running adapter took on what ``fresh``, which never runs, was configured with.
 
-    Such an adapter has a method ``adopt(fresh) -> bool``, which changes nothing where it answers False.
+    Such an adapter has a method ``adopt(fresh) -> bool``. Where it answers False it goes on as it was, but for what
+    must not outlive it, and ``fresh`` takes its place.
     """
     adopt: Callable[[Adapter], bool] | None = getattr(running, "adopt", None)
     return adopt is not None and adopt(fresh)

@@ -143,7 +143,8 @@ def load(path: Path, environ: Mapping[str, str]) -> Settings:
     found = [*source.found, *(mistake for _, mistake in wrong)]
     tables = source.data.get("adapters")
     tables = tables if isinstance(tables, dict) else {}
-    adapters = _adapters(tables, source, found)
+    candidates = plugins.installed()
+    adapters = _adapters(tables, candidates, source, found)
     rules, names, policy = policy_file.PolicyFile(source, PolicySet()), device_names.NONE, PolicySet()
     named = source.data.get("policy")
     policy_path = path.parent / named if isinstance(named, str) and named else None
@@ -151,7 +152,8 @@ def load(path: Path, environ: Mapping[str, str]) -> Settings:
     no_policy = None if policy_path is None else _no_file(policy_path)
     if policy_path is not None and no_policy is None:
         try:
-            rules, names = policy_file.read(policy_path, tables, names_path)
+            misspelt = tables.keys() - candidates.keys()  # one mistake, not one more for each of its subjects
+            rules, names = policy_file.read(policy_path, {*tables, *(candidates if misspelt else ())}, names_path)
             policy = rules.with_names(names)
         except InvalidConfigError as error:
             found.extend(error.errors)
@@ -194,8 +196,9 @@ def _add(found: list[ConfigError], more: Iterable[ConfigError]) -> None:
     found.extend(mistake for mistake in more if (mistake.file, mistake.line, mistake.key) not in told)
 
 
-def _adapters(tables: Mapping[str, Any], source: Source, found: list[ConfigError]) -> dict[str, Prepared]:
-    candidates = plugins.installed()
+def _adapters(
+    tables: Mapping[str, Any], candidates: plugins.Candidates, source: Source, found: list[ConfigError]
+) -> dict[str, Prepared]:
     prepared: dict[str, Prepared] = {}
     for scheme, values in tables.items():
         key = ("adapters", scheme)

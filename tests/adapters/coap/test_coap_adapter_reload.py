@@ -63,6 +63,15 @@ async def test_whose_key_is_not_good_any_more_is_put_out_with_its_sessions(start
     assert atls_client.read_unit(answer) is not None
 
 
+async def test_its_sessions_end_also_where_a_fresh_instance_takes_over(start) -> None:
+    home: Home = await start()
+    await opened(await home.client("phone"), "lamp")
+    other = await opened(await home.client("tablet"), "lamp")
+    home.write("clients.psk", b"phone:" + b"00" * 16 + b"\n" + lines("tablet", "stranger"), 0o600)
+    assert not home.adapter.adopt(home.configure(idle=60.0))
+    assert {view.session for view in home.hub.engine.all_sessions()} == {other}
+
+
 async def test_an_observation_of_a_device_ends_with_the_key(start) -> None:
     home: Home = await start(policy=DEVICES)
     Device(home.far)

@@ -94,7 +94,7 @@ def test_what_can_change_does_and_the_rest_is_named(home):
         ["adapters.right.settle", "taken on"],
         ["gateway.name", "needs a restart"],
     ]
-    assert answer.stdout.endswith("systemctl restart atls-gateway\n")
+    assert answer.stdout.endswith("atls-gateway restart\n")
     daemon.told("RELOADING=1")
     assert "STATUS=waiting for a restart: gateway.name" in daemon.told("READY=1")
     daemon.wait_log("adapter left is started anew")
