@@ -69,7 +69,7 @@ def commands(hub: Hub, name: str, reloads: Reloads, restart: Callable[[], str]) 
         if not isinstance(seconds, int) or isinstance(seconds, bool) or not 0 <= seconds <= MAX_JOIN:
             raise PeerError(f"seconds: expected a whole number from 0 (close) to {MAX_JOIN}")
         answers = await _ask_adapters(hub, "permit-join", {"seconds": seconds})
-        hub.joining(seconds)
+        hub.joining(seconds, answers)
         return {"adapters": answers}
 
     async def restart_(arguments: Mapping[str, Any]) -> Mapping[str, Any]:
