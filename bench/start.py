@@ -42,7 +42,7 @@ subjects:
   phone: {link: coap, psk_identity: phone}
   broker: {link: mqtt, broker: 127.0.0.1}
 rules:
-  - {id: phone-to-broker, effect: permit, subject: phone, resource: broker}
+  - {id: both-administer, effect: permit, subject: [phone, broker], resource: gateway, action: admin}
 """
 
 
@@ -67,7 +67,16 @@ class House:
     @contextmanager
     def simulator(self) -> Iterator[None]:
         program = ROOT / ".venv" / "bin" / "atls-simulator"
-        command = [program, "run", "--pty", self.dongle, "--state", self.folder / "simulator", "--scan-pace", "0"]
+        command: list[str | Path] = [
+            program,
+            "run",
+            "--pty",
+            self.dongle,
+            "--state",
+            self.folder / "simulator",
+            "--scan-pace",
+            "0",
+        ]
         with (self.folder / "simulator.log").open("wb") as log:
             process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=log)
         assert process.stdout is not None
@@ -87,7 +96,12 @@ class House:
         with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as told, (self.folder / "log").open("wb") as log:
             told.bind(str(address))
             told.settimeout(PATIENCE)
-            command = [self.checkout / ".venv" / "bin" / "atls-gateway", "run", "-c", self.folder / "gateway.yaml"]
+            command: list[str | Path] = [
+                self.checkout / ".venv" / "bin" / "atls-gateway",
+                "run",
+                "-c",
+                self.folder / "gateway.yaml",
+            ]
             begin = time.monotonic()
             process = subprocess.Popen(
                 command, env=os.environ | {"NOTIFY_SOCKET": str(address)}, stdout=log, stderr=log, cwd=self.folder

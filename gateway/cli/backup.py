@@ -258,15 +258,17 @@ def _hints(manifest: Manifest) -> Iterator[str]:
 
 def _passphrase(file: str | None, *, twice: bool) -> str:
     """From the terminal, or the first line of a file that only its owner can read. Never from the command line."""
-    if file is None:
-        if not sys.stdin.isatty():
-            fail(FAILED, "no terminal to ask for the passphrase: use --passphrase-file FILE (- is standard input)")
-        found = click.prompt("Passphrase", hide_input=True, confirmation_prompt=twice, err=True)
-    elif file == "-":
-        found = sys.stdin.readline()
-    else:
-        found = _first_line(file)
-    found = str(found).rstrip("\r\n")
+    if file is None and not sys.stdin.isatty():
+        fail(FAILED, "no terminal to ask for the passphrase: use --passphrase-file FILE (- is standard input)")
+    try:
+        if file is None:
+            found = click.prompt("Passphrase", hide_input=True, confirmation_prompt=twice, err=True)
+        else:
+            found = sys.stdin.readline() if file == "-" else _first_line(file)
+        found = str(found).rstrip("\r\n")
+        found.encode()
+    except UnicodeError:
+        fail(FAILED, f"{file or 'passphrase'}: expected UTF-8 text")
     if len(found) < _LEAST:
         fail(FAILED, f"expected a passphrase of {_LEAST} characters or more")
     return found
@@ -280,8 +282,6 @@ def _first_line(name: str) -> str:
             return file.readline(4096)
     except OSError as error:
         fail(FAILED, f"{name}: {error.strerror}")
-    except UnicodeDecodeError:
-        fail(FAILED, f"{name}: expected UTF-8 text")
 
 
 COMMANDS: tuple[click.Command, ...] = (backup, restore)

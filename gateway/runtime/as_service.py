@@ -119,11 +119,12 @@ def load(path: Path, environ: Mapping[str, str], unit: Unit) -> Settings:
             raise InvalidConfigError([error]) from None
         found += _of_the_unit(source, unit, handed)
         told = {mistake.key for mistake in found}
+        loaded = None
         try:
             loaded = settings.load(path, {**environ, "CREDENTIALS_DIRECTORY": folder})
         except InvalidConfigError as error:
             found += [_named(mistake, folder, handed) for mistake in error.errors if mistake.key not in told]
-        if found:
+        if loaded is None or found:
             raise InvalidConfigError(found)
     return loaded
 
@@ -155,7 +156,7 @@ def _hand_over(unit: Unit, folder: Path, found: list[ConfigError]) -> dict[str, 
 
 
 def _of_the_unit(source: Source, unit: Unit, handed: Mapping[str, Path | None]) -> Iterator[ConfigError]:
-    files = {(): source.path.absolute()}
+    files: dict[Key, Path] = {(): source.path.absolute()}
     policy = source.data.get("policy")
     if isinstance(policy, str):
         files[("policy",)] = source.base / policy

@@ -13,6 +13,7 @@ import os
 import re
 import tarfile
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import suppress
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path, PurePosixPath
 from typing import BinaryIO, Final, Literal
@@ -100,10 +101,10 @@ def write(
 
     BackupError: nothing was written.
     """
-    if target.exists() and not (target.is_file() and _is_backup(target)):
-        raise BackupError(f"{target}: there is something else of that name; expected a new file or an older backup")
     part = target.with_name(f".{target.name}.part")
     try:
+        if target.exists() and not (target.is_file() and _is_backup(target)):
+            raise BackupError(f"{target}: there is something else of that name; expected a new file or an older backup")
         part.unlink(missing_ok=True)
         with os.fdopen(os.open(part, os.O_CREAT | os.O_EXCL | os.O_WRONLY | os.O_CLOEXEC, 0o600), "wb") as out:
             sealed = SealedWriter(out, passphrase, cost=cost)
@@ -120,7 +121,8 @@ def write(
     except OSError as error:
         raise BackupError(f"{error.filename or target}: {error.strerror or error}; nothing was written") from None
     finally:
-        part.unlink(missing_ok=True)
+        with suppress(OSError):
+            part.unlink()
     return manifest
 
 

@@ -69,7 +69,7 @@ def commands(hub: Hub, name: str, reloads: Reloads, restart: Callable[[], str]) 
         if not isinstance(seconds, int) or isinstance(seconds, bool) or not 0 <= seconds <= MAX_JOIN:
             raise PeerError(f"seconds: expected a whole number from 0 (close) to {MAX_JOIN}")
         answers = await _ask_adapters(hub, "permit-join", {"seconds": seconds})
-        hub.joining(seconds)
+        hub.joining(seconds, answers)
         return {"adapters": answers}
 
     async def restart_(arguments: Mapping[str, Any]) -> Mapping[str, Any]:
@@ -110,10 +110,13 @@ def remote(all_commands: Mapping[str, Command]) -> Mapping[str, Command]:
 
 def to_its_end(command: Command) -> Command:
     """The same, whoever stops waiting for the answer: half of it would leave the file and what is in force apart."""
-    running: set[asyncio.Future[Mapping[str, Any]]] = set()
+    running: set[asyncio.Task[Mapping[str, Any]]] = set()
+
+    async def whole(arguments: Mapping[str, Any]) -> Mapping[str, Any]:
+        return await command(arguments)
 
     async def do(arguments: Mapping[str, Any]) -> Mapping[str, Any]:
-        task = asyncio.ensure_future(command(arguments))
+        task = asyncio.get_running_loop().create_task(whole(arguments))
         running.add(task)
         task.add_done_callback(running.discard)
         return await asyncio.shield(task)

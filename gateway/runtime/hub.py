@@ -13,7 +13,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections import Counter, deque
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -183,6 +183,8 @@ class Hub:
         """What adapters may tell of the gateway itself; the daemon fills it."""
         self._joining: asyncio.TimerHandle | None = None
         """Closes joining in ``gateway``, as the network itself does."""
+        self._opened: frozenset[str] = frozenset()
+        """The adapters whose networks are open to new devices."""
         self.next_id = next_id
         self.epoch = epoch
         self.states: Mapping[str, AdapterState] = {scheme: AdapterState() for scheme in schemes}
@@ -241,19 +243,26 @@ class Hub:
             _LOG.info("adapter %s is ready", scheme)
         state.ready, state.trouble, state.tried, state.since = not trouble, trouble, True, self.now()
         if trouble:
+            self._closes(scheme)
             self.engine.adapter_faulty(scheme, now=self.now())
         else:
             self.engine.adapter_ready(scheme, now=self.now())
         self._schedule()
         self._changed()
 
-    def joining(self, seconds: float) -> None:
-        """Networks are open to new devices for so many seconds from now; 0: they are closed."""
+    def joining(self, seconds: float, schemes: Iterable[str] = ()) -> None:
+        """The networks of these adapters are open to new devices for so many seconds from now; 0: all are closed."""
+        self._opened = frozenset(schemes if seconds else ())
         if self._joining is not None:
             self._joining.cancel()
         self._joining = self._loop.call_later(seconds, self.joining, 0) if seconds else None
         self.gateway = replace(self.gateway, joining_until=self.now() + seconds if seconds else 0.0)
         self.gateway_changed()
+
+    def _closes(self, scheme: str) -> None:
+        """A link that comes back comes back closed."""
+        if scheme in self._opened:
+            self.joining(0)
 
     def gateway_changed(self) -> None:
         """``gateway`` is another one: adapters that tell others of it are to know."""
@@ -306,6 +315,7 @@ class Hub:
         if state.context is not context:
             return
         state.adapter, state.context, state.ready = None, None, False
+        self._closes(context.scheme)
         if self._frozen:
             state.ordered = set()
             return

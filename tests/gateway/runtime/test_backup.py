@@ -396,6 +396,13 @@ def test_a_disk_that_fills_up_leaves_nothing_half(site: Site) -> None:
     assert not (site.state / state_folder.STAGING).exists()
 
 
+@pytest.mark.parametrize("name", ["x" * 300, "x" * 252, "rules/policy.yaml/x", "none/x", "."])
+def test_a_place_that_bears_no_file_is_told(site: Site, name: str) -> None:
+    site.file = site.etc / name
+    with pytest.raises(BackupError, match=r"; nothing was written$|there is something else of that name"):
+        site.backup()
+
+
 def test_too_little_room_is_told_before_anything_is_written(site: Site) -> None:
     site.backup()
     wanted = site.prepare()

@@ -7,7 +7,9 @@ import json
 import signal
 
 import pytest
+from click.testing import CliRunner
 
+from gateway.cli import main
 from gateway.cli.backup import _Progress as Progress
 from gateway.runtime.identity import VERSION
 
@@ -151,6 +153,11 @@ def test_passphrases_that_are_refused(asleep):
     words.chmod(0o600)
     words.write_text("short\n")
     assert backup(home).stderr == "expected a passphrase of 8 characters or more\n"
+    words.write_bytes(b"\xff" * 12)
+    assert backup(home).stderr == f"{words}: expected UTF-8 text\n"
+    typed = ["backup", "-c", str(home.config), "--passphrase-file", "-", str(home.folder / "gateway.atls")]
+    told = CliRunner(catch_exceptions=False).invoke(main, typed, input=b"\xff" * 12)
+    assert (told.exit_code, told.output) == (1, "-: expected UTF-8 text\n")
     answer = home.cli("backup", "-c", str(home.config), str(home.folder / "gateway.atls"))
     assert (answer.returncode, answer.stdout) == (1, "")
     assert "use --passphrase-file FILE" in answer.stderr

@@ -351,6 +351,24 @@ async def test_who_tells_of_the_gateway_hears_that_joining_opens_and_closes(tmp_
     bench.hub.close()
 
 
+@pytest.mark.parametrize("ends", ["a fault of its link", "the end of the instance"])
+async def test_joining_is_over_when_the_adapter_that_opened_it_loses_its_link(tmp_path: Path, ends: str) -> None:
+    """A dongle that comes back has a closed network, whatever it was told before."""
+    bench = Bench(tmp_path)
+    context = bench.net.context
+    assert context is not None and bench.radio.context is not None
+    bench.radio.answer.set()
+    await context.administer(APP, "permit-join", {"seconds": 200})
+    bench.hub.report("net", "no broker")  # which has nothing to do with it
+    assert context.gateway().joining_until > 0
+    if ends == "a fault of its link":
+        bench.radio.context.fault("unplugged")
+    else:
+        bench.hub.detach(bench.radio.context)  # type: ignore[arg-type]
+    assert context.gateway().joining_until == 0.0
+    bench.hub.close()
+
+
 async def test_an_adapter_that_fails_at_a_change_of_the_gateway_harms_nobody(tmp_path: Path) -> None:
     bench = Bench(tmp_path)
     bench.net.gateway_changed = lambda: 1 / 0  # type: ignore[attr-defined]
