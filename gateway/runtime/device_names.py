@@ -152,7 +152,9 @@ def _contradictions(policy: PolicySet, rules: Source, names: Names) -> Iterator[
         elif name in policy.aliases:
             table = "subjects" if name in policy.by_name else "resources"
             remedy = f"another one: atls-gateway devices rename {name} NAME"
-            yield mistake(key, f"expected a name that the policy doesn't have ({place(rules, (table, name))}); {remedy}")
+            yield mistake(
+                key, f"expected a name that the policy doesn't have ({place(rules, (table, name))}); {remedy}"
+            )
         if other := claims.get(f"eui64:{device.eui64}"):
             where = place(rules, ("subjects", other))
             yield mistake((*key, "eui64"), f"expected an address that the policy doesn't name ({where}: {other})")
