@@ -1,5 +1,4 @@
-"""What the process does to itself: import os
-import guard, core files, memory, folders. Each in a process of its own."""
+"""What the process does to itself: import guard, core files, memory, folders. Each in a process of its own."""
 
 from __future__ import annotations
 
