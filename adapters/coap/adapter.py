@@ -30,7 +30,7 @@ from carriage.coap.link_format import Link, matching
 from carriage.coap.server import CoapsServer
 from carriage.coap.server import Peer as CoapPeer
 from carriage.log_rate import LogRate
-from gateway.api.errors import PeerError, TransportError
+from gateway.api.errors import NoCommandError, TransportError
 from gateway.api.facts import PolicyFacts
 from gateway.api.model import (
     Address,
@@ -181,7 +181,7 @@ class CoapAdapter:
         """``clients``: how many connections each claim has, by claim."""
         del arguments
         if name != "clients":
-            raise PeerError(f"coap has no command {name}")
+            raise NoCommandError(f"coap has no command {name}")
         return {"connected": dict(Counter(connection.identity.claims[0] for connection in self._connections.values()))}
 
     # carriage.coap.server.Handler

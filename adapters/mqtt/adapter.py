@@ -17,7 +17,7 @@ from adapters.mqtt.link import NO_LINK, SCHEME
 from adapters.mqtt.sessions import Sessions
 from carriage.mqtt.options import MqttOptions
 from carriage.mqtt.topics import TopicSpace
-from gateway.api.errors import PeerError
+from gateway.api.errors import NoCommandError
 from gateway.api.facts import PolicyFacts
 from gateway.api.model import Address, Close, EnvelopeId, Outcome, Peer, Reason, Receipt, Transmit, Update
 from gateway.api.ports import AdapterContext
@@ -107,7 +107,7 @@ class MqttAdapter:
 
     async def command(self, name: str, arguments: Mapping[str, Any]) -> Mapping[str, Any]:
         del arguments
-        raise PeerError(f"mqtt has no command {name}")
+        raise NoCommandError(f"mqtt has no command {name}")
 
     def _ready(self) -> None:
         assert self._context is not None

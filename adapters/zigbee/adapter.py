@@ -38,7 +38,7 @@ from carriage.zigbee.events import Handle, Post, TunnelLimits
 from carriage.zigbee.tunnel import TunnelEndpoint
 from carriage.zigbee.tunnel_table import TunnelIds
 from carriage.zigbee.tunneling import TransferError
-from gateway.api.errors import PeerError, TransportError
+from gateway.api.errors import NoCommandError, PeerError, TransportError
 from gateway.api.facts import PolicyFacts
 from gateway.api.link import meets
 from gateway.api.model import (
@@ -563,11 +563,11 @@ class ZigbeeAdapter:
         if name == "network":
             return self._network()
         if name not in COMMANDS:
-            raise PeerError(f"the zigbee adapter knows {', '.join(sorted((*COMMANDS, 'network')))}")
+            raise NoCommandError(f"the zigbee adapter knows {', '.join(sorted((*COMMANDS, 'network')))}")
         if radio is None or self._semantics is None:
             if name == "remove" and arguments.get("force") and self._semantics is not None:
                 return self._forget(str(arguments.get("eui64")))
-            raise PeerError("the dongle is not there now")
+            raise PeerError(f"the dongle can't be used now: {self._trouble or 'the start is not done yet'}")
         answer = await COMMANDS[name](radio, self._semantics, arguments)
         return {**answer, "note": radio.note} if name == "devices" and radio.note else answer
 

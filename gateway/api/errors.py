@@ -8,7 +8,16 @@ from __future__ import annotations
 
 from layer.errors import CredentialError, PeerError, TransportError, UsageError
 
-__all__ = ["ConfigError", "CredentialError", "Gathered", "PeerError", "PluginError", "TransportError", "UsageError"]
+__all__ = [
+    "ConfigError",
+    "CredentialError",
+    "Gathered",
+    "NoCommandError",
+    "PeerError",
+    "PluginError",
+    "TransportError",
+    "UsageError",
+]
 
 
 class ConfigError(Exception):
@@ -52,6 +61,10 @@ class Gathered:
             raise self._found[0]
         if self._found:
             raise ExceptionGroup("mistakes in the config", self._found)
+
+
+class NoCommandError(PeerError):
+    """An administrator's command that this adapter never has."""
 
 
 class PluginError(Exception):

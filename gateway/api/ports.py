@@ -149,7 +149,7 @@ class Adapter(Protocol):
     async def command(self, name: str, arguments: Mapping[str, Any]) -> Mapping[str, Any]:
         """An administrator's command that concerns this adapter (``permit-join``, ``devices``, ``remove``).
 
-        PeerError: unknown, or why it can't be done.
+        NoCommandError: not one of this adapter's. PeerError: why it can't be done.
         """
 
 

@@ -7,7 +7,7 @@ import os
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from gateway.api.errors import PeerError
+from gateway.api.errors import NoCommandError, PeerError
 from gateway.api.model import SessionView
 from gateway.api.ports import Adapter
 from gateway.engine.policy import DEVICE_LINKS
@@ -128,16 +128,19 @@ async def _ask_adapters(hub: Hub, command: str, arguments: Mapping[str, Any]) ->
     """The answers of all adapters that know this command; PeerError with their reasons where none can do it."""
     answers: dict[str, Any] = {}
     refusals: list[str] = []
+    unknown: list[str] = []
     for scheme, state in hub.states.items():
         if state.adapter is None:
             refusals.append(f"{scheme}: not running")
             continue
         try:
             answers[scheme] = await _ask_adapter(state.adapter, command, arguments)
+        except NoCommandError as error:
+            unknown.append(f"{scheme}: {error}")
         except PeerError as error:
             refusals.append(f"{scheme}: {error}")
     if not answers:
-        raise PeerError(f"no adapter can do {command} now ({'; '.join(refusals)})")
+        raise PeerError(f"no adapter can do {command} now ({'; '.join(refusals or unknown)})")
     return answers
 
 

@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from gateway.api.errors import PeerError
+from gateway.api.errors import NoCommandError, PeerError
 from gateway.api.model import (
     Accepted,
     Address,
@@ -386,3 +386,19 @@ async def test_whether_a_peer_may_administer_is_asked_without_a_trace(tmp_path: 
     assert [context.may_administer(peer) for peer in (APP, SECOND, OTHER, LAMP)] == [True, True, False, False]
     assert dict(bench.engine.counters) == before
     bench.hub.close()
+
+
+async def test_who_asks_for_a_command_hears_of_the_adapter_that_can_t_and_not_of_those_that_never_do(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    bench = Bench(tmp_path)
+
+    async def never(name: str, arguments: Any) -> dict[str, Any]:
+        raise NoCommandError(f"net has no command {name}")
+
+    monkeypatch.setattr(bench.net, "command", never)
+    with pytest.raises(PeerError, match=r"^no adapter can do devices now \(radio: unknown\)$"):
+        await bench.hub.remote["devices"]({})
+    monkeypatch.setattr(bench.radio, "command", never)
+    with pytest.raises(PeerError, match=r"now \(radio: net has no command devices; net: net has no command devices\)$"):
+        await bench.hub.remote["devices"]({})
