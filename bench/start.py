@@ -42,7 +42,7 @@ subjects:
   phone: {link: coap, psk_identity: phone}
   broker: {link: mqtt, broker: 127.0.0.1}
 rules:
-  - {id: phone-to-broker, effect: permit, subject: phone, resource: broker}
+  - {id: both-administer, effect: permit, subject: [phone, broker], resource: gateway, action: admin}
 """
 
 
