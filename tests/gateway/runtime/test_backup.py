@@ -398,6 +398,16 @@ def test_a_disk_that_fills_up_leaves_nothing_half(site: Site) -> None:
     assert not (site.state / state_folder.STAGING).exists()
 
 
+def test_what_goes_away_meanwhile_is_left_out(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
+    """While a gateway runs, whose files come and go."""
+    there = [site.state / name for name in ("gone", "gateway-id")]
+    monkeypatch.setattr(backup, "_state_files", lambda found: there)
+    found = backup.inventory(site.config, {})
+    assert [each.path for each in found.contents if each.place == "state"] == ["gateway-id"]
+    (site.state / "gateway-id").unlink()
+    assert found.octets > 0
+
+
 def test_a_file_system_that_can_not_sync_folders_takes_a_backup(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
     """As some shares and file systems in user space, which answer EINVAL: what was written is there, and told so."""
     real = os.fsync
