@@ -1,4 +1,4 @@
-"""Whatever stands in the config, the policy and the file of names: they are good, or their mistakes are told in lines."""
+"""Whatever stands in config, policy and the file of names: they are good, or their mistakes are told in lines."""
 
 from __future__ import annotations
 
