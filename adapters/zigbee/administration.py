@@ -75,7 +75,7 @@ async def _remove(radio: Coordinator, semantics: Semantics, arguments: Mapping[s
     eui64, force = arguments.get("eui64"), arguments.get("force", False)
     if not isinstance(eui64, str) or not isinstance(force, bool) or set(arguments) - {"eui64", "force"}:
         raise PeerError("remove takes `eui64`, and `force`: true or false")
-    device = radio.device(eui64)
+    device = next((each for each in radio.devices() if each.eui64 == eui64), None)  # never the coordinator itself
     if device is None:
         return {"known": False, "left": False}
     trouble = ""

@@ -97,6 +97,8 @@ def backup(
         fail(FAILED, f"the running gateway: {error}", "If it is older than this program, restart it first.")
     except BackupError as error:
         fail(FAILED, error)
+    except OSError as error:
+        fail(FAILED, f"{error.filename or file}: {error.strerror}")
     if as_json:
         print_json({"file": str(file), **asdict(manifest)})
     elif only_list:

@@ -11,6 +11,7 @@ import stat
 import tempfile
 import time
 from collections.abc import Iterator, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
@@ -43,7 +44,8 @@ class Inventory:
     def octets(self) -> int:
         """About how many, for the progress."""
         folders: dict[Place, Path] = {"config": self.source.base, "state": self.state, "path": Path("/")}
-        return sum((folders[each.place] / each.path).stat().st_size for each in self.contents)
+        places = (folders[each.place] / each.path for each in self.contents)
+        return sum(place.stat().st_size for place in places if place.exists())
 
 
 # What belongs in it
@@ -83,7 +85,8 @@ def inventory(
     for file in sorted(broker.iterdir()) if broker.is_dir() else ():
         _take(found, str(file), BROKER, needed=False)
     for file in _state_files(found):
-        _take_state(found, file)
+        with suppress(FileNotFoundError):  # a running gateway takes files away, too
+            _take_state(found, file)
     return found
 
 
@@ -106,10 +109,10 @@ def named_files(value: Any, key: str = "") -> Iterator[tuple[str, str]]:
 
 def _loaded_by(unit: str) -> dict[str, str]:
     """What a unit loads as credentials, as systemd has it: name to file; nothing where there is no systemd."""
-    from gateway.runtime import as_service
+    from gateway.runtime import service_unit
 
     try:
-        lines = as_service.read_unit(unit).all("LoadCredential")
+        lines = service_unit.read_unit(unit).all("LoadCredential")
     except ConfigError:
         return {}
     found = (line.value.partition(":") for line in lines)

@@ -6,6 +6,7 @@ what they are. Nothing is believed before all of it was read.
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import io
 import json
@@ -165,10 +166,13 @@ def _add(tar: tarfile.TarFile, name: str, octets: bytes, progress: Progress) -> 
 
 
 def sync(path: Path) -> None:
-    """Have what was done in a folder on the disk."""
+    """Have what was done in a folder on the disk, where its file system can be asked for that."""
     descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY)
     try:
         os.fsync(descriptor)
+    except OSError as error:
+        if error.errno not in (errno.EINVAL, errno.ENOTSUP):  # it has no such thing for folders: fsync(2)
+            raise
     finally:
         os.close(descriptor)
 

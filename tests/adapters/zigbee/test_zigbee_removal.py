@@ -87,6 +87,16 @@ async def test_without_the_dongle_only_force_forgets_and_the_table_follows(world
     assert TEXT not in rows(world)
 
 
+async def test_the_dongle_itself_is_no_device_that_can_be_forgotten(world: Any) -> None:
+    """Without it zigpy's table lacks the one that all bindings and answers are for."""
+    async with world.gateway() as gateway:
+        app = gateway.adapter._radio._app
+        own = app.state.node_info.ieee
+        told = await gateway.adapter.command("remove", {"eui64": str(own), "force": True})
+        assert (told, own in app.devices) == ({"known": False, "left": False}, True)
+        assert gateway.context.of(Leave) == []
+
+
 @pytest.mark.parametrize("wrong", [{}, {"eui64": 1}, {"eui64": TEXT, "force": 1}, {"eui64": TEXT, "rejoin": True}])
 async def test_what_remove_takes(world: Any, wrong: dict[str, Any]) -> None:
     async with world.gateway() as gateway:

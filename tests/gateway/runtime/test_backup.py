@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import errno
 import itertools
 import json
 import os
 import resource
 import shutil
 import sqlite3
+import stat
 import sys
 import tarfile
 import warnings
@@ -394,6 +396,32 @@ def test_a_disk_that_fills_up_leaves_nothing_half(site: Site) -> None:
     assert "everything is as it was" in limited(100_000, site.restore)
     assert site.listed() == before
     assert not (site.state / state_folder.STAGING).exists()
+
+
+def test_what_goes_away_meanwhile_is_left_out(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
+    """While a gateway runs, whose files come and go."""
+    there = [site.state / name for name in ("gone", "gateway-id")]
+    monkeypatch.setattr(backup, "_state_files", lambda found: there)
+    found = backup.inventory(site.config, {})
+    assert [each.path for each in found.contents if each.place == "state"] == ["gateway-id"]
+    (site.state / "gateway-id").unlink()
+    assert found.octets > 0
+
+
+def test_a_file_system_that_can_not_sync_folders_takes_a_backup(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As some shares and file systems in user space, which answer EINVAL: what was written is there, and told so."""
+    real = os.fsync
+
+    def fsync(descriptor: int) -> None:
+        if stat.S_ISDIR(os.fstat(descriptor).st_mode):
+            raise OSError(errno.EINVAL, os.strerror(errno.EINVAL))
+        real(descriptor)
+
+    monkeypatch.setattr(os, "fsync", fsync)
+    site.backup()
+    (site.state / "devices.yaml").write_text("mine")
+    site.restore()
+    assert site.prepare().present
 
 
 @pytest.mark.parametrize("name", ["x" * 300, "x" * 252, "rules/policy.yaml/x", "none/x", "."])
