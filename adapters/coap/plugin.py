@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import re
 from collections.abc import AsyncIterator, Iterator, Mapping
 from contextlib import asynccontextmanager, contextmanager
@@ -21,7 +20,7 @@ from carriage.coap.config import CoapConfig
 from carriage.coap.message_layer import TransmissionParameters
 from carriage.coap.server import CoapsServer
 from carriage.coap.udp import bind
-from gateway.api.errors import ConfigError, CredentialError, Gathered, UsageError
+from gateway.api.errors import ConfigError, CredentialError, Gathered, UsageError, with_remedy
 from gateway.api.ports import API_VERSION, Adapter
 from layer.config import AssociationConfig
 from layer.credentials import Credentials, load_private_key, load_psk_file
@@ -38,7 +37,7 @@ _CONNECTION = CoapConfig(transmission=TransmissionParameters(max_retransmit=2), 
 _FILES = ("psk_file", "certificate_file", "key_file", "trust_file")
 _LISTEN = re.compile(r"^(?P<host>\[[0-9A-Fa-f:.]+\]|[^\[\]:]*)(:(?P<port>[0-9]{1,5}))?$")
 _TEXT = {"type": "string"}
-_NO_KEYS = "; the first key is made by: atls-gateway clients add NAME"
+_FIRST_KEY = "the first key is made by: atls-gateway clients add NAME"
 
 
 def _listen(value: str) -> str:
@@ -213,5 +212,4 @@ def _at(key: str, files: Mapping[str, Path]) -> Iterator[None]:
         yield
     except CredentialError as error:
         named = next((name for name, path in files.items() if str(path) == error.path), key)
-        missing = isinstance(error.__context__, FileNotFoundError) and "CREDENTIALS_DIRECTORY" not in os.environ
-        raise ConfigError(named, f"{error}{_NO_KEYS if missing and named == 'psk_file' else ''}") from None
+        raise ConfigError(named, with_remedy(error, _FIRST_KEY) if named == "psk_file" else str(error)) from None

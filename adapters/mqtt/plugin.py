@@ -16,12 +16,13 @@ from adapters.mqtt.link import SCHEME
 from carriage.mqtt.options import MqttOptions, TlsOptions
 from carriage.mqtt.topics import TopicSpace
 from carriage.mqtt.wire import readable, tls_mistakes
-from gateway.api.errors import ConfigError, CredentialError, Gathered, UsageError
+from gateway.api.errors import ConfigError, CredentialError, Gathered, UsageError, with_remedy
 from gateway.api.ports import API_VERSION, Adapter
 from layer.credentials import load_private_key, read_secret
 
 _PLAIN_PORT = 1883
 _TLS_PORT = 8883
+_BROKER_SETUP = "atls-gateway broker-setup makes one"
 _FILES = ("ca_file", "certificate_file", "key_file")
 _HOST_PORT = re.compile(r"^(?P<host>\[[0-9A-Fa-f:.]+\]|[^\[\]:]+)(:(?P<port>[0-9]{1,5}))?$")
 _TEXT = {"type": "string"}
@@ -201,7 +202,7 @@ def _password(base: Path, name: str | None) -> str | None:
     try:
         password = read_secret(base / name).decode("utf-8").rstrip("\r\n")
     except CredentialError as error:
-        raise ConfigError("password_file", str(error)) from None
+        raise ConfigError("password_file", with_remedy(error, _BROKER_SETUP)) from None
     except UnicodeDecodeError:
         raise ConfigError("password_file", f"{base / name}: expected UTF-8 text") from None
     if not password:
@@ -230,5 +231,6 @@ def _tls(table: MqttConfig, base: Path, found: Gathered) -> TlsOptions:
                 wrong.append(other)
     for mistake in (*wrong, *tls_mistakes(options)):
         with found:
-            raise ConfigError(next(name for name, path in files.items() if path == mistake.path), str(mistake))
+            key = next(name for name, path in files.items() if path == mistake.path)
+            raise ConfigError(key, with_remedy(mistake, _BROKER_SETUP) if key == "ca_file" else str(mistake))
     return options

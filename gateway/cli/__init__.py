@@ -27,6 +27,7 @@ def _version(context: click.Context, parameter: click.Parameter, asked: bool) ->
 
 
 @click.group(
+    context_settings={"help_option_names": ["-h", "--help"]},
     epilog=EPILOG,
     help="""Run an ATLS gateway, or ask a running one.
 

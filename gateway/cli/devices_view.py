@@ -212,4 +212,6 @@ def _property(one: Mapping[str, Any]) -> dict[str, Any]:
     state = "stale" if one.get("stale") else "fresh" if told else "not told yet"
     value = one.get("value")
     number = re.sub(r"(\.\d*?)0+$", r"\1", f"{value:.4f}").rstrip(".") if isinstance(value, float) else value
+    if isinstance(value, bool) and one.get("writable"):
+        number = "on" if value else "off"  # as it is set, over CoAP and MQTT
     return {**one, "value": number, "age": ago(one.get("age")), "state": state, "unit": one.get("unit") or None}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from datetime import UTC, datetime, timedelta
 
 import pytest
@@ -94,6 +95,14 @@ def test_a_device_with_values():
     assert ["battery", "80", "%EL", "1", "d", "1", "h", "ago", "stale", "no"] in lines
     assert ["on", "-", "-", "-", "not", "told", "yet", "yes"] in lines
     assert ["1", "0x0104", "0x0000", "0x0402"] in lines
+
+
+def test_a_switch_is_on_or_off_and_what_only_reports_is_yes_or_no():
+    switch = {"name": "state", "value": False, "writable": True, "age": 1.0}
+    contact = {"name": "open", "value": True, "writable": False, "age": 1.0}
+    told = "\n".join(devices_view.device_lines(SENSOR | {"properties": [switch, contact]}, PLAIN))
+    assert re.search(r"^state +off +1 s ago +fresh +yes$", told, re.MULTILINE)
+    assert re.search(r"^open +yes +1 s ago +fresh +no$", told, re.MULTILINE)
 
 
 def test_when_a_device_was_heard():

@@ -120,6 +120,7 @@ def test_help_teaches_by_example_and_tells_the_exit_codes(words):
         assert re.search(rf"^ +{code} +{re.escape(meaning)}$", text, re.MULTILINE)
     assert re.search(rf"^ +(\S+=\S+ )?atls-gateway {words[0] if words else 'radios'}", text, re.MULTILINE)
     assert max(map(len, text.splitlines())) <= 120
+    assert CliRunner().invoke(main, [*words, "-h"], prog_name="atls-gateway").stdout == text
 
 
 def test_every_command_has_json_but_those_that_run_or_group():

@@ -109,6 +109,10 @@ MISTAKES = {
     ]),
     "the config of a newer version": (C, "config-version: 1", "config-version: 2", [f"gateway.yaml:2: config-version: expected a config of this version ({VERSION}) or an older one, and a newer version of atls-gateway wrote it: install that version again, or put back the backup that was made before the upgrade (atls-gateway restore FILE)"]),
     "the policy of a newer version": (P, "policy-version: 1", "policy-version: 2", [f"policy.yaml:2: policy-version: expected a policy of this version ({VERSION}) or an older one, and a newer version of atls-gateway wrote it: install that version again, or put back the backup that was made before the upgrade (atls-gateway restore FILE)"]),
+    "no broker-setup yet": (C, "ca.pem\n    user: gateway\n    password_file: password", "no.pem\n    user: gateway\n    password_file: none", [
+        "gateway.yaml:22: adapters.mqtt.password_file: {home}/none: can't be opened: No such file or directory; atls-gateway broker-setup makes one",
+        "gateway.yaml:20: adapters.mqtt.ca_file: {home}/no.pem: can't be opened: No such file or directory; atls-gateway broker-setup makes one",
+    ]),
     # Ten of our own.
     "a text that has a colon": (C, "  name: home", "  name: home: upstairs", ["gateway.yaml:4: (top level): expected text with ': ' in it in quotes"]),
     "everybody without quotes": (P, "subject: broker", "subject: *", ["policy.yaml:19: (top level): expected text that begins with * in quotes"]),
