@@ -242,7 +242,7 @@ def permit_join(config: str | None, as_json: bool, seconds: int | None, close: b
         until = f"open for {seconds} s, until {clock(asked_at + seconds)}" if seconds else "closed"
         click.echo(f"{scheme}: {until}")
     if watches:
-        watch(lambda command, arguments: question(config, command, arguments), known, screen())
+        watch(lambda command, arguments: question(config, command, arguments), known, answer["adapters"], screen())
 
 
 COMMANDS: tuple[click.Command, ...] = (devices, permit_join)

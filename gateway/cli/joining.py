@@ -9,6 +9,7 @@ from typing import Any
 
 import click
 
+from gateway.cli.codes import FAILED, fail
 from gateway.cli.screen import Screen, shown, span
 
 Ask = Callable[[str, Mapping[str, Any]], Mapping[str, Any]]
@@ -19,13 +20,16 @@ _Seen = dict[str, str]
 """What was said last of each device, by address."""
 
 
-def watch(ask: Ask, known: Iterable[Mapping[str, Any]], to: Screen, *, pause: float = PAUSE) -> None:
-    """Show news until the network is closed. Ctrl-C closes it."""
+def watch(
+    ask: Ask, known: Iterable[Mapping[str, Any]], opened: Iterable[str], to: Screen, *, pause: float = PAUSE
+) -> None:
+    """Show news until the network is closed. Ctrl-C closes it; so does an adapter of ``opened`` that has a fault."""
     click.echo("Switch the new device on, or reset it. Ctrl-C closes the network.")
     seen: _Seen = {str(device.get("address")): _what(device) for device in known}
     try:
         while True:
-            left = ask("status", {}).get("joining", 0)
+            status = ask("status", {})
+            left = status.get("joining", 0)
             answer = ask("devices", {})
             for line in news(answer["devices"], seen, answer.get("assignable", ())):
                 _line(line)
@@ -37,11 +41,16 @@ def watch(ask: Ask, known: Iterable[Mapping[str, Any]], to: Screen, *, pause: fl
         ask("permit-join", {"seconds": 0})
         _line("closed")
         return
+    adapters = status.get("adapters", {})
+    if troubles := [f"{each}: {why}" for each in opened if (why := adapters.get(each, {}).get("trouble"))]:
+        _countdown("", to)
+        fail(FAILED, f"closed: {'; '.join(troubles)}")
     waiting = sum(1 for what in seen.values() if what == _ASKED)
     _line(f"closed; {waiting} still say what they are: atls-gateway devices" if waiting else "closed")
 
 
 _ASKED = "joined, asking what it is"
+_UNKNOWN = "is a device without a model"
 _SILENT = "did not say what it is: asked again when it is heard"
 
 
@@ -49,7 +58,7 @@ def news(devices: Iterable[Mapping[str, Any]], seen: _Seen, assignable: Sequence
     """A line for each device that is new, or of which more is known now. ``seen`` is what was said; kept up to date."""
     for device in devices:
         address, what = str(device.get("address")), _what(device)
-        if seen.get(address) == what:
+        if seen.get(address) == what or (address in seen and what.startswith(_UNKNOWN)):
             continue
         if address not in seen and what != _ASKED:
             yield f"{address} joined"
@@ -66,9 +75,9 @@ def _what(device: Mapping[str, Any]) -> str:
         return _ASKED
     if device.get("interviewed") is False:
         return _SILENT
-    model, maker = device.get("model") or "a device without a model", device.get("manufacturer")
+    model, maker = device.get("model"), device.get("manufacturer")
     name = f", named {device['name']}" if device.get("name") else ""
-    return f"is {shown(model)} of {shown(maker)}{name}" if maker else f"is {shown(model)}{name}"
+    return (f"is {shown(model)}" if model else _UNKNOWN) + (f" of {shown(maker)}" if maker else "") + name
 
 
 def _line(text: str) -> None:

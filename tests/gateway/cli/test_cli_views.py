@@ -196,9 +196,19 @@ def test_who_joins_is_told_step_by_step_and_once():
             [{"address": "02", "interviewed": False}],
             ["02 joined", "02 did not say what it is: asked again when it is heard"],
         ),
+        ([{"address": "01", "name": "attic"}], []),  # its adapter is gone: that is no news of the device
     ]
     for devices, told in steps:
         assert list(joining.news(devices, seen, ["devices"])) == told
+
+
+def test_a_network_that_closes_with_its_dongle_says_so_and_is_no_success(capsys: pytest.CaptureFixture[str]):
+    closed = STATUS | {"joining": 0.0}
+    answers = {"status": iter([STATUS | {"joining": 93.4}, closed]), "devices": iter([{"devices": []}] * 2)}
+    with pytest.raises(SystemExit) as ended:
+        joining.watch(lambda command, _: next(answers[command]), [], ["zigbee"], PLAIN, pause=0.0)
+    assert ended.value.code == 1
+    assert capsys.readouterr().err == "closed: zigbee: no dongle\n"
 
 
 def test_the_names_of_a_policy_in_the_daemons_list():
