@@ -178,11 +178,12 @@ class CoapAdapter:
         }
 
     async def command(self, name: str, arguments: Mapping[str, Any]) -> Mapping[str, Any]:
-        """``clients``: how many connections each claim has, by claim."""
+        """``clients``: how many connections each claim has, by claim, and the claims of all whose keys are in force."""
         del arguments
         if name != "clients":
             raise NoCommandError(f"coap has no command {name}")
-        return {"connected": dict(Counter(connection.identity.claims[0] for connection in self._connections.values()))}
+        connected = Counter(connection.identity.claims[0] for connection in self._connections.values())
+        return {"connected": dict(connected), "let_in": sorted(self._terms.claims())}
 
     # carriage.coap.server.Handler
 

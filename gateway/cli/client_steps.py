@@ -63,10 +63,11 @@ def show(config: str | None, file: str | None, as_json: bool) -> None:
         names = here.keys.names()
     subjects = _subjects(_policy(here.source))
     try:
-        answer = ask(here.socket, "clients", {})["adapters"]["coap"]["connected"]
-        trouble = ""
+        told = ask(here.socket, "clients", {})["adapters"]["coap"]
+        answer, let_in, trouble = told["connected"], {claim.removeprefix("psk:") for claim in told["let_in"]}, ""
     except (TransportError, PeerError, NotAllowedError, KeyError) as error:
-        answer, trouble = None, str(error)
+        answer, let_in, trouble = None, set(names), str(error)
+    gone = sorted(let_in - set(names))
     rows = [
         {
             "identity": name,
@@ -76,12 +77,16 @@ def show(config: str | None, file: str | None, as_json: bool) -> None:
         for name in names
     ]
     if as_json:
-        print_json({"file": str(here.place.path), "clients": rows})
+        print_json({"file": str(here.place.path), "clients": rows, "still_let_in": gone})
         return
     if rows:
         print_lines(list_lines(rows, trouble, screen()))
     else:
         click.echo(f"No client has a key in {here.place.path}; atls-gateway clients add NAME makes one.")
+    remedy = "systemctl restart atls-gateway" if here.place.copied else "atls-gateway reload"
+    print_lines(f"{name} has no key here any more, and is let in until: {remedy}" for name in gone)
+    late = sorted(set(names) - let_in)
+    print_lines(f"{name} has a key here, and is not let in until: {remedy}" for name in late)
 
 
 def list_lines(rows: Sequence[Mapping[str, Any]], trouble: str, to: Screen) -> Iterator[str]:

@@ -104,7 +104,10 @@ async def test_who_is_connected_is_told_by_claim(start) -> None:
     home: Home = await start()
     await home.client("phone")
     await home.client("phone")
-    assert await home.adapter.command("clients", {}) == {"connected": {"psk:phone": 2}}
+    assert await home.adapter.command("clients", {}) == {
+        "connected": {"psk:phone": 2},
+        "let_in": ["psk:phone", "psk:stranger", "psk:tablet"],
+    }
 
 
 async def test_a_client_that_comes_again_and_again_is_news_once(start, caplog) -> None:
