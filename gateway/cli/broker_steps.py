@@ -70,10 +70,14 @@ def prepare(
             "",
             "Left to do, as root (if the broker is on another machine, copy the files there before):",
             *(f"  {command}" for command in commands),
+            _CLOSED,
         ]
     )
     if missing := _missing(here, wanted):
         print_lines(["", f"In {here.source_name}, under adapters.mqtt:", *(f"    {line}" for line in missing)])
+
+
+_CLOSED = "Its port 1883, open to this machine without a config, is closed then: who came there needs a login and TLS."
 
 
 @dataclass(frozen=True, slots=True)

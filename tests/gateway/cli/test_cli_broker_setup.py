@@ -306,6 +306,7 @@ def test_without_a_config_it_says_the_lines_for_one(home: Home) -> None:
     assert answer.exit_code == 0, answer.output
     assert f"    broker: localhost:{home.port}\n    ca_file: ca.pem\n    user: gateway\n" in answer.stdout
     assert "    password_file: keys/mqtt-password\n" in answer.stdout
+    assert "\nIts port 1883, open to this machine without a config, is closed then: " in answer.stdout
 
 
 @pytest.mark.parametrize("login", ["a+b", "#", "a/b", "a:b", "bridge", " a", "a\nb", ""])
