@@ -120,7 +120,8 @@ def write(
         part.replace(target)
         sync(target.parent)
     except OSError as error:
-        raise BackupError(f"{error.filename or target}: {error.strerror or error}; nothing was written") from None
+        name = target if error.filename in (None, str(part)) else error.filename
+        raise BackupError(f"{name}: {error.strerror or error}; nothing was written") from None
     finally:
         with suppress(OSError):
             part.unlink()

@@ -34,6 +34,8 @@ def name(eui64: str, wanted: str, groups: Sequence[str] | None) -> Change:
     """Give a device its name. ``groups``: None for the only group that is assignable."""
 
     def change(rules: PolicyFile, names: Names) -> Devices:
+        if _is_address(wanted) and not _is_address(eui64):
+            raise PeerError(f"expected the address first: atls-gateway devices name {wanted} {eui64}")
         address, new = address_of(eui64), _new_name(wanted, rules, names, eui64)
         before = names.of(address)
         if before is not None and before != new:
@@ -82,6 +84,13 @@ def resolve(asked: str, policy: PolicySet) -> str:
         return parse_eui64(asked)
     except ValueError:
         raise PeerError(f"{asked}: no device has this name; atls-gateway devices lists those that there are") from None
+
+
+def _is_address(text: object) -> bool:
+    try:
+        return bool(parse_eui64(text))
+    except ValueError:
+        return False
 
 
 def address_of(text: object) -> str:

@@ -427,8 +427,9 @@ def test_a_file_system_that_can_not_sync_folders_takes_a_backup(site: Site, monk
 @pytest.mark.parametrize("name", ["x" * 300, "x" * 252, "rules/policy.yaml/x", "none/x", "."])
 def test_a_place_that_bears_no_file_is_told(site: Site, name: str) -> None:
     site.file = site.etc / name
-    with pytest.raises(BackupError, match=r"; nothing was written$|there is something else of that name"):
+    with pytest.raises(BackupError, match=r"; nothing was written$|there is something else of that name") as told:
         site.backup()
+    assert str(told.value).startswith(f"{site.file}: ") and ".part" not in str(told.value)
 
 
 def test_too_little_room_is_told_before_anything_is_written(site: Site) -> None:

@@ -94,6 +94,11 @@ REFUSALS: dict[str, tuple[Any, str, str]] = {
     "no group": (naming.name(CELLAR, "x", None), NO_GROUP, "has no group that devices may be put in. Mark one"),
     "not assignable": (naming.name(CELLAR, "x", ["people"]), POLICY, NOT_MARKED),
     "no such group": (naming.name(CELLAR, "x", ["lights"]), POLICY, "lights: the policy has no such group (groups"),
+    "the name first": (
+        naming.name("attic", CELLAR, None),
+        POLICY,
+        f"expected the address first: atls-gateway devices name {CELLAR} attic",
+    ),
     "nobody renamed": (naming.rename("nobody", "x"), POLICY, "nobody: no device has this name"),
     "groups with another name": (naming.rename("attic", "x", ["devices"]), POLICY, "devices name changes them"),
 }
