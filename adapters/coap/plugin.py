@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import AsyncIterator, Iterator, Mapping
 from contextlib import asynccontextmanager, contextmanager
@@ -37,6 +38,7 @@ _CONNECTION = CoapConfig(transmission=TransmissionParameters(max_retransmit=2), 
 _FILES = ("psk_file", "certificate_file", "key_file", "trust_file")
 _LISTEN = re.compile(r"^(?P<host>\[[0-9A-Fa-f:.]+\]|[^\[\]:]*)(:(?P<port>[0-9]{1,5}))?$")
 _TEXT = {"type": "string"}
+_NO_KEYS = "; the first key is made by: atls-gateway clients add NAME"
 
 
 def _listen(value: str) -> str:
@@ -211,4 +213,5 @@ def _at(key: str, files: Mapping[str, Path]) -> Iterator[None]:
         yield
     except CredentialError as error:
         named = next((name for name, path in files.items() if str(path) == error.path), key)
-        raise ConfigError(named, str(error)) from None
+        missing = isinstance(error.__context__, FileNotFoundError) and "CREDENTIALS_DIRECTORY" not in os.environ
+        raise ConfigError(named, f"{error}{_NO_KEYS if missing and named == 'psk_file' else ''}") from None

@@ -33,7 +33,8 @@ _ADVICE: Final = {
 """For a refused connection. Brokers of MQTT 3.1.1 come here in the codes of MQTT 5."""
 
 
-_TLS_ADVICE: Final = (
+_ADVICE_ON_WORDS: Final = (
+    ("session taken over", "another program has our client_id, such as a second gateway: give each its own"),
     ("hostname mismatch", "its certificate is for another name: check broker or server_name"),
     ("ip address mismatch", "its certificate is for another name: check broker or server_name"),
     ("certificate verify failed: certificate has expired", "its certificate has expired"),
@@ -50,13 +51,14 @@ _TLS_ADVICE: Final = (
     ("wrong version number", "it speaks no TLS at this port: check broker and tls"),
     ("record layer failure", "it speaks no TLS at this port: check broker and tls"),
 )
-"""What of OpenSSL's words (in lower case, blanks for underscores) is of use to the operator; the first one counts."""
+"""What of the words of OpenSSL and of paho for a reason code (in lower case, blanks for underscores) is of use to the
+operator; the first one counts."""
 
 
 def no_broker(host: str, port: int, reason: str) -> str:
     """The line about a connection that ended or could not be made."""
     words = reason.lower().replace("_", " ")
-    advice = next((advice for part, advice in _TLS_ADVICE if part in words), "")
+    advice = next((advice for part, advice in _ADVICE_ON_WORDS if part in words), "")
     return f"no broker at {host}:{port}: {reason}" + (f"; {advice}" if advice else "")
 
 

@@ -87,7 +87,7 @@ async def _remove(radio: Coordinator, semantics: Semantics, arguments: Mapping[s
     except PeerError as failure:
         trouble = str(failure)
     if trouble and not force:
-        raise PeerError(f"{eui64} is still in the network: {trouble}")
+        raise PeerError(f"{eui64} is still in the network: {trouble}; with force it is forgotten here all the same")
     await radio.part(eui64, 0.0 if trouble else LEAVE_GRACE)
     return {"known": True, "left": not trouble}
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 import logging
 import socket
 from collections import deque
@@ -30,7 +31,8 @@ def bind(host: str, port: int) -> socket.socket:
         sock.bind((host, port))
     except OSError as error:
         sock.close()
-        raise TransportError(f"can't bind UDP {host} port {port}: {error}", transient=False) from error
+        why = "another program has it; ss -ulpn says which" if error.errno == errno.EADDRINUSE else error.strerror
+        raise TransportError(f"can't bind UDP {host} port {port}: {why or error}", transient=False) from error
     return sock
 
 

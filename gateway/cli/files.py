@@ -81,8 +81,9 @@ def check_config(config: str | None, as_json: bool, as_service: bool, unit: str)
     try:
         if as_service:
             from gateway.runtime import as_service as service
+            from gateway.runtime import service_unit
 
-            found = service.load(path, os.environ, service.read_unit(unit))
+            found = service.load(path, os.environ, service_unit.read_unit(unit))
         else:
             found = settings.load(path, os.environ)
     except ConfigError as error:

@@ -149,6 +149,8 @@ def reload_lines(answer: Mapping[str, Any], to: Screen) -> Iterator[str]:
     """What a reload that went well has changed."""
     if not answer["changes"]:
         yield "reloaded; nothing has changed"
+        if answer.get("copies"):
+            yield "Key files are copies that systemd made at the start: a new one takes systemctl restart atls-gateway"
         return
     yield from table(answer["changes"], {"key": "KEY", "effect": "EFFECT"}, to)
     if answer["restart"]:

@@ -10,15 +10,14 @@ import os
 import pwd
 import shlex
 import stat
-import subprocess
 import tempfile
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
 from gateway.api.errors import ConfigError
 from gateway.runtime import settings
+from gateway.runtime.service_unit import Unit
 from gateway.runtime.settings import Settings
 from gateway.runtime.source import DEFAULT_CONFIG, PREFIX, InvalidConfigError, Source, read_config
 from gateway.runtime.strict_yaml import Key
@@ -31,80 +30,6 @@ _HIDDEN: Final = {"ProtectHome": ("/home", "/root", "/run/user"), "PrivateTmp": 
 _MAJORS: Final = {"ttyUSB": 188, "ttyACM": 166, "ttyAMA": 204, "ttyS": 4}
 _PTYS: Final = range(136, 144)
 """Pseudo-terminals, which DevicePolicy=closed lets through."""
-
-
-@dataclass(frozen=True, slots=True)
-class Line:
-    """One assignment, and where it stands."""
-
-    file: str
-    number: int
-    value: str
-
-    def mistake(self, key: str, expected: str) -> ConfigError:
-        return ConfigError(key, expected, file=self.file, line=self.number)
-
-
-class Unit:
-    """The [Service] section of a unit and its drop-ins: for each key the assignments in force."""
-
-    def __init__(self, name: str, text: str) -> None:
-        """``text``: as ``systemctl cat`` prints it, each file behind a line ``# /path``."""
-        self.name = name
-        self._lines: dict[str, list[Line]] = {}
-        file, number, section, whole = name, 0, "", ""
-        for line in text.splitlines():
-            number += 1
-            if line.startswith("# /"):
-                file, number, section = line.removeprefix("# "), 0, ""
-            if line.startswith(("#", ";")):
-                continue
-            whole += line.removesuffix("\\")
-            if line.endswith("\\"):
-                continue
-            key, equals, value = (part.strip() for part in whole.partition("="))
-            if not equals and key.startswith("["):
-                section = key
-            elif section == "[Service]" and equals:
-                self._set(key, Line(file, number, value))
-            whole = ""
-
-    def _set(self, key: str, line: Line) -> None:
-        if not line.value:
-            self._lines.pop(key, None)
-        else:
-            self._lines.setdefault(key, []).append(line)
-
-    def all(self, key: str) -> list[Line]:
-        return self._lines.get(key, [])
-
-    def words(self, key: str) -> list[str]:
-        return [word for line in self.all(key) for word in line.value.split()]
-
-    def last(self, key: str) -> str:
-        return self._lines[key][-1].value if key in self._lines else ""
-
-    def on(self, key: str) -> bool:
-        return self.last(key) in ("yes", "true", "on", "1")
-
-
-def read_unit(name: str) -> Unit:
-    """A unit that systemd knows, or the file of one. ConfigError if there is none."""
-    if "/" in name:
-        try:
-            files = [Path(name), *sorted(Path(f"{name}.d").glob("*.conf"))]
-            return Unit(Path(name).name, "\n".join(f"# {file.absolute()}\n{file.read_text()}" for file in files))
-        except (OSError, UnicodeDecodeError) as error:
-            raise ConfigError("", f"expected a readable unit: {error}", file=name) from None
-    try:
-        command = ["systemctl", "cat", "--no-pager", "--", name]
-        shown = subprocess.run(command, capture_output=True, text=True, check=False)
-    except OSError as error:
-        raise ConfigError("", f"expected systemctl to show it: {error.strerror}", file=name) from None
-    if shown.returncode:
-        why = shown.stderr.strip().splitlines()[-1:] or ["systemctl cat failed"]
-        raise ConfigError("", f"expected a unit of systemd: {why[0]} (--unit takes the path of a file)", file=name)
-    return Unit(name, shown.stdout)
 
 
 def load(path: Path, environ: Mapping[str, str], unit: Unit) -> Settings:

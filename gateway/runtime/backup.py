@@ -109,10 +109,10 @@ def named_files(value: Any, key: str = "") -> Iterator[tuple[str, str]]:
 
 def _loaded_by(unit: str) -> dict[str, str]:
     """What a unit loads as credentials, as systemd has it: name to file; nothing where there is no systemd."""
-    from gateway.runtime import as_service
+    from gateway.runtime import service_unit
 
     try:
-        lines = as_service.read_unit(unit).all("LoadCredential")
+        lines = service_unit.read_unit(unit).all("LoadCredential")
     except ConfigError:
         return {}
     found = (line.value.partition(":") for line in lines)

@@ -20,7 +20,7 @@ from pydantic import BeforeValidator, Field, WithJsonSchema
 
 from gateway.api.errors import ConfigError
 from gateway.engine.policy import GATEWAY, PolicySet, Subject
-from gateway.runtime import mistakes, state_folder, strict_yaml
+from gateway.runtime import mistakes, strict_yaml
 from gateway.runtime.source import InvalidConfigError, Source, read_table
 from gateway.runtime.strict_yaml import Key
 from gateway.runtime.units import Table, parse_eui64
@@ -103,10 +103,6 @@ def parsed(text: str, path: Path) -> Names:
 
 
 def _names(source: Source) -> Names:
-    version = source.data.get("devices-version")
-    if isinstance(version, int) and version > 1:
-        whose = "a newer version of atls-gateway"
-        raise InvalidConfigError([source.mistake(("devices-version",), state_folder.newer("names of devices", whose))])
     table, wrong = mistakes.read(DevicesTable, source.data, source)
     if table is None or source.found:
         raise InvalidConfigError([*source.found, *(mistake for _, mistake in wrong)])
@@ -155,7 +151,10 @@ def _contradictions(policy: PolicySet, rules: Source, names: Names) -> Iterator[
             yield mistake(key, wrong)
         elif name in policy.aliases:
             table = "subjects" if name in policy.by_name else "resources"
-            yield mistake(key, f"expected a name that the policy doesn't have ({place(rules, (table, name))})")
+            remedy = f"another one: atls-gateway devices rename {name} NAME"
+            yield mistake(
+                key, f"expected a name that the policy doesn't have ({place(rules, (table, name))}); {remedy}"
+            )
         if other := claims.get(f"eui64:{device.eui64}"):
             where = place(rules, ("subjects", other))
             yield mistake((*key, "eui64"), f"expected an address that the policy doesn't name ({where}: {other})")

@@ -40,7 +40,8 @@ def folder(path: Path) -> None:
     except OSError as error:
         raise ValueError(f"expected a folder that can be made: {error.strerror}") from None
     if found.st_uid != os.geteuid():
-        raise ValueError("expected a folder that this user owns")
+        whose = f"this one is user {found.st_uid}'s (the service's? then: systemctl start atls-gateway)"
+        raise ValueError(f"expected a folder that this user owns: {whose}")
     if stat.S_IMODE(found.st_mode) & 0o077:
         raise ValueError(f"expected a folder for this user only (chmod 700 {path})")
 
@@ -75,5 +76,7 @@ def lock(path: Path) -> int:
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except OSError:
         os.close(descriptor)
-        raise InUseError("expected a folder that no other gateway is using now") from None
+        raise InUseError(
+            "expected a folder that no other gateway is using now: stop that one, or give each its own"
+        ) from None
     return descriptor

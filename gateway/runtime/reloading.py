@@ -205,7 +205,8 @@ class Reloads:
         else:
             _LOG.info("reloaded: %d changes, %d rules", len(changes), len(self._running.policy.rules))
         at = round(time.time())
-        return {"at": at, "ok": not mistakes, "mistakes": mistakes, "changes": changes, "restart": waiting}
+        answer = {"at": at, "ok": not mistakes, "mistakes": mistakes, "changes": changes, "restart": waiting}
+        return answer | ({"copies": True} if "CREDENTIALS_DIRECTORY" in self._environ else {})
 
     def _put_in_force(self, fresh: Settings) -> list[tuple[str, str]]:
         found, hub, table = plan(self._running, fresh), self._hub, fresh.table.gateway

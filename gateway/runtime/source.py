@@ -9,10 +9,10 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 from gateway.api.errors import ConfigError
-from gateway.runtime import strict_yaml
+from gateway.runtime import state_folder, strict_yaml
 from gateway.runtime.strict_yaml import Key, dotted
 
 PREFIX = "ATLS_GATEWAY__"
@@ -23,6 +23,11 @@ DEFAULT_STATE = "/var/lib/atls-gateway"
 CREDENTIALS = "$CREDENTIALS_DIRECTORY/"
 _LONGEST_ID = 64
 _HYPHENED = {"config_version": "config-version"}
+_NO_CREDENTIALS: Final = (
+    "expected to run under systemd: CREDENTIALS_DIRECTORY isn't set "
+    "(to check what the service gets: atls-gateway check-config --as-service)"
+)
+_VERSIONED: Final = {"config-version": "a config", "policy-version": "a policy", "devices-version": "names of devices"}
 """Keys that the name of a variable can't spell."""
 
 
@@ -129,6 +134,10 @@ def read_table(path: Path) -> Source:
     if layer != 1 or isinstance(layer, bool):
         found = " (this file is for an endpoint, which this daemon must not serve)" if layer == 0 else ""
         raise source.mistake(("layer",), f"expected 1: the gateway reads files for layer 1 only{found}")
+    for key, what in _VERSIONED.items():
+        version = document.data.get(key)
+        if isinstance(version, int) and version > 1:
+            raise source.mistake((key,), state_folder.newer(what, "a newer version of atls-gateway"))
     return source
 
 
@@ -180,4 +189,4 @@ def _expand_credentials(source: Source, key: Key, value: Any, folder: str | None
             if folder:
                 value[name] = f"{folder}/{inner.removeprefix(CREDENTIALS)}"
             else:
-                yield source.mistake((*key, name), "expected to run under systemd: CREDENTIALS_DIRECTORY isn't set")
+                yield source.mistake((*key, name), _NO_CREDENTIALS)

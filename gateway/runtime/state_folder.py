@@ -43,7 +43,21 @@ def refusal(state_dir: Path) -> str:
     if (state_dir / PLAN).exists():
         return "expected a whole restore, and one was interrupted: run atls-gateway restore FILE again to finish it"
     state, program = _read(state_dir)
-    return newer("the state", f"atls-gateway {program}") if state > STATE else ""
+    if state > STATE:
+        return newer("the state", f"atls-gateway {program}")
+    closed = _closed(state_dir)
+    whose = f"that user {os.geteuid()} may read and write; put back by hand? chown -R the folder to its own user"
+    return f"expected files {whose} ({closed})" if closed is not None else ""
+
+
+def _closed(state_dir: Path) -> Path | None:
+    """A file that this user can't read and write: copied here by root, say. Begun anew, it would be lost."""
+    for here, folders, names in os.walk(state_dir):
+        folders[:] = [name for name in folders if not is_passing(name)]
+        for path in (Path(here) / name for name in sorted(names) if not is_passing(name)):
+            if not os.access(path, os.R_OK | os.W_OK, effective_ids=True) and not path.is_symlink():
+                return path
+    return None
 
 
 def newer(what: str, whose: str) -> str:

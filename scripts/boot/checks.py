@@ -339,7 +339,7 @@ def _probed(m: Machine, doors: list[str], drop_in: str | None = None) -> dict[st
     text = re.sub(
         r"^Type=notify$", "Type=oneshot\nStandardOutput=file:/root/probed\nStandardError=journal", text, flags=re.M
     )
-    text = re.sub(r"^(StateDirectory|RuntimeDirectory|ConfigurationDirectory)=.*$", r"\1=probe", text, flags=re.M)
+    text = re.sub(r"^(StateDirectory|RuntimeDirectory)=.*$", r"\1=probe", text, flags=re.M)
     m.root.path("/etc/systemd/system/probe.service").write_text(text)
     m.run("rm -rf /etc/systemd/system/probe.service.d /root/probed")
     if drop_in:

@@ -43,12 +43,21 @@ def test_the_policy_loads_and_permits_what_it_says(tmp_path: Path) -> None:
     (block,) = (block for block in BLOCKS if block.startswith("subjects:"))
     path, names = tmp_path / "policy.yaml", tmp_path / "devices.yaml"
     path.write_text("layer: 1\npolicy-version: 1\n" + block)
-    device_names.write(names, {"lamp": device_names.DeviceTable(eui64="00:0d:6f:00:0b:5d:e3:c1", groups=["devices"])})
+    device_names.write(names, {"desk": device_names.DeviceTable(eui64="00:0d:6f:00:0b:5d:e3:c1", groups=["devices"])})
     policy = policy_file.load(path, ("zigbee", "coap", "mqtt"), names)
-    assert "\n".join(named_lines(naming.answer("lamp", policy, device_names.read(names)), Screen(), runs=True)) in TEXT
+    assert "\n".join(named_lines(naming.answer("desk", policy, device_names.read(names)), Screen(), runs=True)) in TEXT
     for sender in ("broker", "phone"):
         for action in (Action.READ, Action.OBSERVE, Action.WRITE):
             request = Request(
-                action=action, sender=sender, receiver="lamp", content=None, link=LinkSecurity(protocol="none")
+                action=action, sender=sender, receiver="desk", content=None, link=LinkSecurity(protocol="none")
             )
             assert isinstance(decide(request, policy), Permit)
+
+
+def test_the_names_that_it_gives_are_free_in_the_samples() -> None:
+    """Whoever follows it from the small sample to the full one keeps the devices."""
+    given = set(re.findall(r"^atls-gateway devices (?:name|rename) \S+ (\w+)", TEXT, re.MULTILINE))
+    policies = sorted((ROOT / "config").glob("policy*.yaml"))
+    assert given >= {"desk"} and policies
+    for path in policies:
+        assert not given & policy_file.load(path, ("zigbee", "coap", "mqtt"), None).aliases.keys(), path

@@ -70,6 +70,11 @@ def test_it_fits_the_daemon(unit):
     assert unit["StateDirectoryMode"] == "0700"
 
 
+def test_the_folder_of_the_policy_never_becomes_the_services():
+    """systemd makes a ConfigurationDirectory= that isn't there, for the service's user."""
+    assert lines_of(UNIT, "ConfigurationDirectory") == []
+
+
 def test_a_dongle_is_allowed_by_number_so_that_its_driver_may_be_loaded_late():
     """A name (char-ttyUSB) is looked up when the service starts; a node changes when it is plugged in again."""
     assert lines_of(UNIT, "DeviceAllow") == ["char-188 rw", "char-166 rw"]

@@ -87,5 +87,10 @@ async def test_the_broker_s_certificate_expires_and_is_replaced(start: Start) ->
     await app.open("lamp")
 
 
+def test_who_is_put_out_by_a_second_gateway_is_told_what_to_change() -> None:
+    told = no_broker("h", 1, "the broker disconnects: Session taken over")
+    assert told.endswith("; another program has our client_id, such as a second gateway: give each its own")
+
+
 def test_words_without_advice_stay_as_they_are() -> None:
     assert no_broker("h", 1, "connection lost") == "no broker at h:1: connection lost"

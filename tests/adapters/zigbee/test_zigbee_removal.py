@@ -66,7 +66,7 @@ async def test_a_sleeper_that_is_not_heard_is_told_of_as_such(world: Any, monkey
         device = await joined(world, gateway, sleepy=True)
         world.network.station(DEVICE).device.poll_interval = 3600.0
         device.close()
-        with pytest.raises(PeerError, match="it sleeps, and was not heard meanwhile"):
+        with pytest.raises(PeerError, match=r"it sleeps, and was not heard meanwhile .*; with force it is forgotten"):
             await gateway.adapter.command("remove", {"eui64": TEXT})
         assert await listed(gateway) == [TEXT]
 

@@ -225,6 +225,18 @@ async def test_the_brokers_reason_is_told_without_its_control_characters(client:
     assert told.disconnections[0] == "the broker disconnects: a?b?["
 
 
+async def test_a_broker_that_another_client_takes_our_name_at_says_so_in_the_words_that_advice_looks_for(
+    client: Any,
+) -> None:
+    async def talk(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.read(10)
+        writer.write(CONNACK_5 + bytes.fromhex("e0 02 8e 00"))
+
+    async with listening(talk) as port, client(port, "twin") as (_, told):
+        await told.until(lambda: told.disconnections)
+    assert told.disconnections[0] == "the broker disconnects: Session taken over"
+
+
 async def test_a_message_of_an_earlier_connection_is_not_acknowledged_on_a_later_one(client: Any) -> None:
     publish = bytes.fromhex("32 06 00 01 61 00 01 00")  # packet id 1 both times
     pubacks: list[bytes] = []

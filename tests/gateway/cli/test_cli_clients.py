@@ -184,7 +184,9 @@ def test_what_is_refused_says_what_to_do_and_changes_nothing(home: Home) -> None
     home.key("add", "phone")
     before = home.keys.read_bytes()
     again = home.clients("add", "phone")
-    assert (again.exit_code, "atls-gateway clients rotate phone" in again.output) == (1, True)
+    assert (again.exit_code, again.output.endswith("atls-gateway clients rotate phone\n")) == (1, True)
+    again = home.clients("add", "phone", "--text")
+    assert (again.exit_code, again.output.endswith("atls-gateway clients rotate phone --text\n")) == (1, True)
     for name in ("", " phone", "#phone", "a\nb", "a\0b", "x" * 256, "\udcff", "a\tb"):
         answer = home.clients("add", "--", name)
         assert answer.exit_code == 1, name

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from gateway.runtime import as_service
-from gateway.runtime.as_service import Unit
+from gateway.runtime import as_service, service_unit
+from gateway.runtime.service_unit import Unit
 from gateway.runtime.source import InvalidConfigError
 
 SHIPPED = Path(__file__).parents[3] / "systemd" / "atls-gateway.service"
@@ -26,7 +26,7 @@ def told(home, hop_site):
         written = home.folder / "gateway.service"
         written.write_text(f"[Service]\nUser={USER}\n{unit}")
         try:
-            as_service.load(home.config, {}, as_service.read_unit(str(written)))
+            as_service.load(home.config, {}, service_unit.read_unit(str(written)))
         except InvalidConfigError as error:
             return [str(each).replace(str(home.folder), "HOME") for each in error.errors]
         return []

@@ -33,6 +33,10 @@ rules:
   - {{id: use, effect: permit, subject: group:people, resource: "group:devices", action: [read, write]}}
 """
 HEAD = "layer: 1\ndevices-version: 1\ndevices:\n"
+TAKEN = (
+    "devices.yaml:4: devices.{0}: expected a name that the policy doesn't have (policy.yaml:{1}); "
+    "another one: atls-gateway devices rename {0} NAME"
+)
 
 
 def load(folder: Path, names: str | None, policy: str = POLICY) -> PolicySet:
@@ -78,11 +82,11 @@ def test_any_usual_spelling_of_an_address(eui64: str, tmp_path: Path) -> None:
 MISTAKES: dict[str, tuple[str, list[str]]] = {
     "the name is the policy's": (
         f'  lamp: {{eui64: "{ATTIC}"}}\n',
-        ["devices.yaml:4: devices.lamp: expected a name that the policy doesn't have (policy.yaml:4)"],
+        [TAKEN.format("lamp", 4)],
     ),
     "the name is an alias of the policy": (
         f'  light: {{eui64: "{ATTIC}"}}\n',
-        ["devices.yaml:4: devices.light: expected a name that the policy doesn't have (policy.yaml:10)"],
+        [TAKEN.format("light", 10)],
     ),
     "the address is the policy's": (
         f'  attic: {{eui64: "{LAMP.upper()}"}}\n',
@@ -131,7 +135,7 @@ MISTAKES: dict[str, tuple[str, list[str]]] = {
     "several at once": (
         f'  lamp: {{eui64: "{LAMP}"}}\n  roof: {{eui64: "{ATTIC}", groups: [people]}}\n',
         [
-            "devices.yaml:4: devices.lamp: expected a name that the policy doesn't have (policy.yaml:4)",
+            TAKEN.format("lamp", 4),
             "devices.yaml:4: devices.lamp.eui64: expected an address that the policy doesn't name (policy.yaml:4: "
             "lamp)",
             "devices.yaml:5: devices.roof.groups.0: expected a group that the policy marks assignable: "

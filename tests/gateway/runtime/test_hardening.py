@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -68,6 +69,15 @@ def test_core_files_come_back_where_asked_for_and_memory_can_be_hidden():
 def test_a_folder_is_made_for_us_only(tmp_path):
     harden.folder(tmp_path / "a" / "b")
     assert (tmp_path / "a" / "b").stat().st_mode & 0o777 == 0o700
+
+
+def test_a_folder_of_the_service_is_refused_to_another_user_who_is_told_whose_it_is(tmp_path, monkeypatch):
+    user = os.geteuid()
+    monkeypatch.setattr(os, "geteuid", lambda: user + 1)
+    with pytest.raises(
+        ValueError, match=rf"this user owns: this one is user {user}'s \(the service's\? then: systemctl"
+    ):
+        harden.folder(tmp_path)
 
 
 def test_a_file_in_the_place_of_the_folder_is_refused(tmp_path):

@@ -134,3 +134,13 @@ def test_a_mistake_changes_nothing_and_is_told_with_its_line(home):
     lamp.say("targets")
     assert lamp.hear() == {"targets": []}
     assert home.cli("reload", *HERE).stdout == "reloaded; nothing has changed\n"
+
+
+@pytest.mark.process
+def test_a_reload_that_sees_nothing_says_that_systemd_gave_copies_of_the_key_files(home):
+    daemon = home.start(CREDENTIALS_DIRECTORY=str(home.folder))
+    daemon.told("READY=1")
+    assert home.cli("reload", *HERE).stdout == (
+        "reloaded; nothing has changed\n"
+        "Key files are copies that systemd made at the start: a new one takes systemctl restart atls-gateway\n"
+    )

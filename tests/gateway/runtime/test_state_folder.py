@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import signal
 import sqlite3
 import tomllib
@@ -128,3 +129,27 @@ def test_the_changelog_begins_with_the_version() -> None:
     (ours,) = (tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["version"],)
     headings = [line for line in (ROOT / "CHANGELOG.md").read_text().splitlines() if line.startswith("## ")]
     assert headings[0].startswith(f"## [{ours}]")
+
+
+def test_a_file_that_its_user_can_not_open_is_told_and_not_begun_anew(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As where root copied a state into the folder of the service by hand."""
+    folder = Path("state")
+    monkeypatch.chdir(tmp_path)
+    (folder / "zigbee").mkdir(parents=True)
+    closed = folder / "zigbee" / "zigbee.db"
+    closed.touch(mode=0o600)
+    assert state_folder.refusal(folder) == ""
+    user = os.geteuid()
+    if user == 0:
+        tmp_path.chmod(0o711)  # so that another user gets to the folder below it
+        os.seteuid(61184)
+    else:
+        closed.chmod(0)
+    try:
+        found = state_folder.refusal(folder)
+    finally:
+        os.seteuid(user)
+    assert found.startswith("expected files that user ")
+    assert found.endswith(f"chown -R the folder to its own user ({closed})")

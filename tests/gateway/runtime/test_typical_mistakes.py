@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 
 from gateway.runtime import settings
+from gateway.runtime.identity import VERSION
 from gateway.runtime.source import InvalidConfigError
 from tests.layer.layer_pair import Authority
 
@@ -85,7 +86,7 @@ MISTAKES = {
     "bad lines among the keys": ("coap-keys", KEYS, "phone:00\nnonsense\ntablet=abc:zz\n", ["gateway.yaml:17: adapters.coap.psk_file: {home}/coap-keys: line 1: a PSK has 16 to 64 octets, not 1; line 2: expected identity:hexkey; line 3: the key is not hexadecimal"]),
     "a rule names nobody": (P, "subject: broker", "subject: metre", ["policy.yaml:19: rules.meter-reads.subject: expected names that the policy defines, 'metre' is none (did you mean meter?)"]),
     "actions of two kinds": (P, "[read, observe]", "[open, read]", ["policy.yaml:21: rules.meter-reads.action: expected actions of one of these groups only: open and forward; read, observe and write; admin"]),
-    "credentials by hand": (C, "psk_file: coap-keys", "psk_file: $CREDENTIALS_DIRECTORY/coap-keys", ["gateway.yaml:17: adapters.coap.psk_file: expected to run under systemd: CREDENTIALS_DIRECTORY isn't set"]),
+    "credentials by hand": (C, "psk_file: coap-keys", "psk_file: $CREDENTIALS_DIRECTORY/coap-keys", ["gateway.yaml:17: adapters.coap.psk_file: expected to run under systemd: CREDENTIALS_DIRECTORY isn't set (to check what the service gets: atls-gateway check-config --as-service)"]),
     "a URL for the broker": (C, "broker: localhost:8883", "broker: mqtts://localhost:8883", ["gateway.yaml:19: adapters.mqtt.broker: expected HOST or HOST:PORT, without mqtts:// (and an IPv6 address in brackets)"]),
     "form: yes": (C, "form: if-blank", "form: yes", ["gateway.yaml:11: adapters.zigbee.form: expected 'never' or 'if-blank'"]),
     "the level in capitals": (C, "log_level: info", "log_level: INFO", ["gateway.yaml:6: gateway.log_level: expected 'debug', 'info', 'warning' or 'error' (did you mean info?)"]),
@@ -102,10 +103,12 @@ MISTAKES = {
     "a number for a name": (P, "    resource: meter", "    resource: 123", ["policy.yaml:20: rules.meter-reads.resource: expected a string (in quotes where it looks like a number)"]),
     "effect: allow": (P, "effect: permit", "effect: allow", ["policy.yaml:13: rules.phone-to-lamp.effect: expected 'permit' or 'deny'"]),
     "files that are not there": (C, "psk_file: coap-keys\n  mqtt:\n", "psk_file: keys\n  mqtt:\n    certificate_file: mine.pem\n    key_file: mine.key\n", [
-        "gateway.yaml:17: adapters.coap.psk_file: {home}/keys: can't be opened: No such file or directory",
+        "gateway.yaml:17: adapters.coap.psk_file: {home}/keys: can't be opened: No such file or directory; the first key is made by: atls-gateway clients add NAME",
         "gateway.yaml:20: adapters.mqtt.key_file: {home}/mine.key: can't be opened: No such file or directory",
         "gateway.yaml:19: adapters.mqtt.certificate_file: {home}/mine.pem: can't be opened: No such file or directory",
     ]),
+    "the config of a newer version": (C, "config-version: 1", "config-version: 2", [f"gateway.yaml:2: config-version: expected a config of this version ({VERSION}) or an older one, and a newer version of atls-gateway wrote it: install that version again, or put back the backup that was made before the upgrade (atls-gateway restore FILE)"]),
+    "the policy of a newer version": (P, "policy-version: 1", "policy-version: 2", [f"policy.yaml:2: policy-version: expected a policy of this version ({VERSION}) or an older one, and a newer version of atls-gateway wrote it: install that version again, or put back the backup that was made before the upgrade (atls-gateway restore FILE)"]),
     # Ten of our own.
     "a text that has a colon": (C, "  name: home", "  name: home: upstairs", ["gateway.yaml:4: (top level): expected text with ': ' in it in quotes"]),
     "everybody without quotes": (P, "subject: broker", "subject: *", ["policy.yaml:19: (top level): expected text that begins with * in quotes"]),
