@@ -196,7 +196,9 @@ async def test_a_device_replaced_under_its_name_while_the_gateway_was_away(
     await until(lambda: home.tasks["mqtt"].done())
     put_in_force(
         home,
-        POLICY.replace("user: lamp", "user: spare").replace("user: sensor", "user: lamp" if swapped else "user: sensor"),
+        POLICY.replace("user: lamp", "user: spare").replace(
+            "user: sensor", "user: lamp" if swapped else "user: sensor"
+        ),
     )
     house.join("spare", STATE)
     app = await home.user("app", "homeassistant/device/#", subscribe=False)
