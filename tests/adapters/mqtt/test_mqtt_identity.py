@@ -476,3 +476,11 @@ async def test_what_stays_at_the_broker_can_be_taken_away(home: MqttHome) -> Non
     done = await asyncio.to_thread(subprocess.run, ["sh", "-eu", "-c", script], capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     assert set(await retained(home)) == {"homeassistant/device/of_another_program/config"}
+
+
+async def test_a_broker_that_refuses_discovery_is_told_by_its_topics(start: Start) -> None:
+    acl = "user gateway\ntopic readwrite home/#\ntopic readwrite atls/#\ntopic read homeassistant/status\n"
+    home = await start(policy=POLICY, acl=acl, devices={}, broker_acl=False)
+    House(home.far).join("lamp", STATE)
+    await until(lambda: not home.state.ready and home.state.trouble)
+    assert "the broker lets us not publish below home/ or homeassistant/ (135); check its ACL" in home.state.trouble
