@@ -12,8 +12,13 @@ from gateway.api.hints import did_you_mean
 
 def doubts(facts: PolicyFacts, table: ZigbeeConfig) -> Iterator[tuple[str, str]]:
     """Key of the table and what is to be told."""
-    if "://" not in table.path and not Path(table.path).exists():
-        yield "path", f"{table.path} isn't there; atls-gateway radios lists the dongles that are"
+    if "://" not in table.path:
+        try:
+            Path(table.path).stat()
+        except FileNotFoundError:
+            yield "path", f"{table.path} isn't there; atls-gateway radios lists the dongles that are"
+        except OSError as error:
+            yield "path", f"{table.path}: {error.strerror}; atls-gateway radios lists the dongles that are there"
     addresses = set(facts.who("eui64:").values())
     places = [("protocols", table.protocols)]
     for eui64, device in table.devices.items():

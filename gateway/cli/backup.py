@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 import click
 
 from gateway.api.errors import ConfigError, PeerError, TransportError
-from gateway.cli.asking import config_option, json_option, print_json, print_lines
+from gateway.cli.asking import TRY_SUDO, config_option, json_option, print_json, print_lines
 from gateway.cli.codes import BAD_CONFIG, EPILOG, FAILED, NOT_ALLOWED, UNREACHABLE, fail
 from gateway.runtime.source import config_path, socket_path
 
@@ -90,7 +90,7 @@ def backup(
     except ConfigError as error:
         fail(BAD_CONFIG, error)
     except PermissionError as error:
-        fail(NOT_ALLOWED, error, "Try it with sudo, or as the user that the service runs as.")
+        fail(NOT_ALLOWED, _sentence(error), TRY_SUDO)
     except TransportError as error:
         fail(UNREACHABLE, error, "The state folder is in use, and its gateway does not answer.")
     except PeerError as error:
@@ -98,7 +98,7 @@ def backup(
     except BackupError as error:
         fail(FAILED, error)
     except OSError as error:
-        fail(FAILED, f"{error.filename or file}: {error.strerror}")
+        fail(FAILED, _sentence(error))
     if as_json:
         print_json({"file": str(file), **asdict(manifest)})
     elif only_list:
@@ -107,6 +107,11 @@ def backup(
         count = len(manifest.files)
         click.echo(f"{file}: {count} files of {manifest.name}, {file.stat().st_size >> 10} KiB")
         print_lines(_left_out(manifest))
+
+
+def _sentence(error: OSError) -> str:
+    """One of ours has a text only; one of the system's a file and a reason."""
+    return f"{error.filename}: {error.strerror}" if error.filename else str(error)
 
 
 def _backup(path: Path, file: Path, passphrase_file: str | None, credentials: str | None) -> Manifest:
@@ -183,7 +188,7 @@ def restore(
     except BackupError as error:
         fail(FAILED, error)
     except PermissionError as error:
-        fail(NOT_ALLOWED, error, "Try it with sudo.")
+        fail(NOT_ALLOWED, _sentence(error), "Try it with sudo.")
     manifest = wanted.manifest
     if as_json:
         there = [str(each) for each in wanted.differ]

@@ -26,8 +26,9 @@ def restart(config: str | None, as_json: bool) -> None:
     container it ends with exit code 75, upon which whoever runs it starts it again; else it starts itself again, in the
     same process. For most changes of the config a reload is enough: it says which ones need this.
 
+    It goes on as it is if its files have mistakes, and tells them: it would not start again.
+
     \b
-      atls-gateway check-config
       atls-gateway restart
     """
     answer = question(config, "restart")

@@ -60,7 +60,7 @@ def inventory(
     """
     source = read_config(path, environ, credentials=False)
     found = Inventory(source, state_of(source))
-    if why := state_folder.refusal(found.state):
+    if os.access(found.state, os.X_OK) and (why := state_folder.refusal(found.state)):
         raise BackupError(f"{found.state}: {why}")
     found.left_out += [f"${name}: set in the environment" for name in sorted(set(source.variables.values()))]
     _take(found, str(path.absolute()), "the config")

@@ -119,6 +119,8 @@ class ClientKeys:
         return found[0]
 
     def _read(self) -> bytes:
+        if self.path.exists() and not self.path.is_file():
+            raise CredentialError(str(self.path), "expected a regular file")
         try:
             with self.path.open("rb") as file:
                 content = file.read(MAX_FILE + 1)

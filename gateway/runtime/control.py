@@ -21,6 +21,10 @@ from gateway.runtime.reloading import Reloads
 MAX_JOIN = 254
 """Seconds; 255 would mean for ever (Zigbee specification 2.4.3.3.7)."""
 _ADAPTER_TIME = 10.0
+_NO_RESTART = (
+    "Not restarted: with these mistakes it would not start again.",
+    "Where it is the service manager that mends them, by a credential say: systemctl restart atls-gateway",
+)
 REMOTE = frozenset(
     {"devices", "name-device", "permit-join", "remove-device", "rename-device", "restart", "sessions", "status"}
 )
@@ -73,6 +77,8 @@ def commands(hub: Hub, name: str, reloads: Reloads, restart: Callable[[], str]) 
         return {"adapters": answers}
 
     async def restart_(arguments: Mapping[str, Any]) -> Mapping[str, Any]:
+        if mistakes := await reloads.mistakes():
+            raise PeerError("\n".join((*mistakes, *_NO_RESTART)))
         return {"pid": os.getpid(), "by": restart()}
 
     async def clients(arguments: Mapping[str, Any]) -> Mapping[str, Any]:

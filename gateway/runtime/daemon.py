@@ -213,9 +213,12 @@ class _Daemon:
             faults=self._faults,
             changed=self._adapters_changed,
         )
-        self._hub.gateway = GatewayView(
-            id=identity.kept(state_dir), name=found.table.gateway.name, version=identity.VERSION, healthy=False
-        )
+        try:
+            own = identity.kept(state_dir)
+        except OSError as error:  # with another id at each start Home Assistant would have other devices each time
+            expected = f"expected a folder that the gateway's id can be written to: {error.strerror}"
+            raise InvalidConfigError([found.source.mistake(("gateway", "state_dir"), expected)]) from None
+        self._hub.gateway = GatewayView(id=own, name=found.table.gateway.name, version=identity.VERSION, healthy=False)
         self._hub.unsaved, self._hub.store = self._keeper.touch, self._keeper.status
         engine.set_minute(_minute(), now=self._hub.now())
         engine.restore(stored.rows, now=self._hub.now(), outdated=stored.copied is not None)

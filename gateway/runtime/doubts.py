@@ -84,15 +84,21 @@ def tell(found: Iterable[ConfigError]) -> None:
 
 def _state(path: Path) -> Iterator[str]:
     """Why the state folder can't be made or used by the user who asks."""
-    yield from _folder(path)
-    if path.is_dir() and stat.S_IMODE(path.stat().st_mode) & 0o077:
-        yield f"{path} is open to others, so no gateway will start; fix it with: chmod 700 {path}"
+    try:
+        yield from _folder(path)
+        if path.is_dir() and stat.S_IMODE(path.stat().st_mode) & 0o077:
+            yield f"{path} is open to others, so no gateway will start; fix it with: chmod 700 {path}"
+    except OSError as error:
+        yield f"{path}: {error.strerror}"
 
 
 def _socket(path: Path) -> Iterator[str]:
     if len(os.fsencode(path)) > _MAX_SOCKET_PATH:
         yield f"{path} is too long for a socket: at most {_MAX_SOCKET_PATH} octets"
-    yield from _folder(path.parent)
+    try:
+        yield from _folder(path.parent)
+    except OSError as error:
+        yield f"{path.parent}: {error.strerror}"
 
 
 def _folder(path: Path) -> Iterator[str]:

@@ -249,7 +249,8 @@ def _actions(rule: Rule) -> list[str]:
 def forgotten(config: Path, environ: Mapping[str, str], device: str) -> dict[str, Any]:
     """Take a name away while no daemon runs; otherwise as ``without_daemon``. ``known`` is None: nobody was asked."""
     rules, names = explain.files(config, environ)
-    address = resolve(device, rules.with_names(names))
+    known = names.devices.get(normal(device))  # whatever else is wrong with it: to take it away may be the mend
+    address = resolve(device, rules.policy) if known is None else known.eui64
     if names.of(address) is None:
         raise PeerError(f"{device} has no name in {names.source.path}; the gateway must run to have it leave")
     without_daemon(config, environ, forget(address))

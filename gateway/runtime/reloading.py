@@ -173,6 +173,14 @@ class Reloads:
             self._hub.gateway_changed()
             return policy, names
 
+    async def mistakes(self) -> list[str]:
+        """What would keep a daemon from starting with the files as they are. Changes nothing."""
+        try:
+            await asyncio.to_thread(settings.load, self._running.source.path, self._environ)
+        except InvalidConfigError as error:
+            return [str(mistake) for mistake in error.errors]
+        return []
+
     def check_names(self, change: Change) -> None:
         """Whether ``rewrite_names`` would do it, as things are. PeerError: why not."""
         rewritten(self._running.names.source.path, self._running.rules, change)

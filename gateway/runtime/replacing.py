@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import fcntl
 import os
 import secrets
@@ -22,6 +23,8 @@ def replace(path: Path, content: bytes, mode: int, *, like: os.stat_result | Non
     ``like``: the file before, whose owner and group the new one gets. A link is followed: what it leads to is replaced.
     """
     path = path.resolve()
+    if path.exists() and not path.is_file():  # a device such as /dev/null would be gone for the whole machine
+        raise OSError(errno.EINVAL, "not a regular file", str(path))
     new = path.with_name(f".{path.name}.{secrets.token_hex(4)}")
     descriptor = os.open(new, os.O_CREAT | os.O_EXCL | os.O_WRONLY | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
     try:

@@ -71,7 +71,9 @@ def prepare(path: Path, passphrase: str, config: Path, environ: Mapping[str, str
             raise BackupError(f"{path}: {entry.path} in it is no file that its config names")
         folder = {"config": base, "state": state, "path": Path("/")}[entry.place]
         own = entry.place == "config" and entry.path == manifest.config
-        targets[entry.name] = config.absolute() if own else folder / entry.path
+        target = targets[entry.name] = config.absolute() if own else folder / entry.path
+        if entry.place != "state" and target.exists() and not target.is_file():
+            raise BackupError(f"{target}: there is something else of that name; expected a file, or nothing")
     same = {entry.name for entry in manifest.files if _is(targets[entry.name], entry)}
     outside = [targets[each.name] for each in manifest.files if each.place != "state" and each.name not in same]
     ours = {targets[each.name]: each.name in same for each in manifest.files if each.place == "state"}

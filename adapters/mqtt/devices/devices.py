@@ -286,7 +286,8 @@ class Devices:
             if self._migration is not None:
                 self._migration.acknowledged(name)
         if code == faults.NOT_AUTHORIZED:
-            self._health(f"the broker lets us not publish below {self._topics.base}/ ({code}); check its ACL")
+            where = f"{self._topics.base}/" + (f" or {self._prefix}/" if self._prefix is not None else "")
+            self._health(f"the broker lets us not publish below {where} ({code}); check its ACL")
         if self._board.waiting:
             self._board.flush()
         elif self._roster is not None and self._client is not None and not self._client.outstanding:

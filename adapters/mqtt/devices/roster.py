@@ -51,7 +51,11 @@ class Roster:
                     break
                 if shown is None or again is None or name in again or _kept(shown.view) != _kept(view):
                     self._show(view)
-                self._names.missing.pop(name, None)
+                earlier = self._names.missing.pop(name, "")
+                if earlier and earlier != self._board.shown[name].who.object_id:
+                    # Another device has the name now. That of before may still come, under another one: until it counts
+                    # as gone its id stands for its name.
+                    self._names.missing[earlier] = earlier
                 self._names.leaving.pop(name, None)
             for name in [name for name in self._board.shown if name not in found]:
                 self._forget(name)

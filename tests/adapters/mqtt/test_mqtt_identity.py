@@ -182,6 +182,37 @@ async def test_a_device_renamed_while_the_gateway_was_away(home: MqttHome) -> No
         assert not [topic for topic in found if topic.startswith("home/lamp")] and "home/sensor" in found
 
 
+@pytest.mark.parametrize("swapped", [False, True])
+async def test_a_device_replaced_under_its_name_while_the_gateway_was_away(
+    home: MqttHome, swapped: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As a sensor that broke: nothing of the old one stays in Home Assistant, and of the new one nothing goes."""
+    monkeypatch.setattr("adapters.mqtt.devices.devices.FORGET_AFTER", 0.5)
+    house = House(home.far)
+    house.join("lamp", STATE)
+    house.join("sensor", CONTACT)
+    await settled(home)
+    home.tasks["mqtt"].cancel()
+    await until(lambda: home.tasks["mqtt"].done())
+    put_in_force(
+        home,
+        POLICY.replace("user: lamp", "user: spare").replace(
+            "user: sensor", "user: lamp" if swapped else "user: sensor"
+        ),
+    )
+    house.join("spare", STATE)
+    app = await home.user("app", "homeassistant/device/#", subscribe=False)
+    async with started_again(home):
+        await until(lambda: side(home).status()["devices"] == 2)
+        await until(lambda: state_file(home)["devices"].keys() == {"lamp", "sensor"})
+        await settled(home)
+        found = await retained(home)
+        assert (None in bodies(app, LAMP)) != swapped
+        assert found[config_topic("spare")]["dev"]["name"] == "lamp"
+        assert (LAMP in found, config_topic("sensor") in found) == (swapped, not swapped)
+        assert {"home/lamp", "home/sensor"} < set(found)
+
+
 async def test_a_device_that_left_while_the_broker_was_away(old: Old) -> None:
     """It is taken away though the gateway restarts before the broker is back."""
     home, app = await old()
@@ -445,3 +476,11 @@ async def test_what_stays_at_the_broker_can_be_taken_away(home: MqttHome) -> Non
     done = await asyncio.to_thread(subprocess.run, ["sh", "-eu", "-c", script], capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     assert set(await retained(home)) == {"homeassistant/device/of_another_program/config"}
+
+
+async def test_a_broker_that_refuses_discovery_is_told_by_its_topics(start: Start) -> None:
+    acl = "user gateway\ntopic readwrite home/#\ntopic readwrite atls/#\ntopic read homeassistant/status\n"
+    home = await start(policy=POLICY, acl=acl, devices={}, broker_acl=False)
+    House(home.far).join("lamp", STATE)
+    await until(lambda: not home.state.ready and home.state.trouble)
+    assert "the broker lets us not publish below home/ or homeassistant/ (135); check its ACL" in home.state.trouble

@@ -23,7 +23,9 @@ from click.testing import CliRunner, Result
 from carriage.coap import atls_client
 from carriage.coap.client import CoapsClient
 from gateway.cli import main
+from gateway.runtime.client_keys import ClientKeys
 from gateway.runtime.credential_source import load_credentials, locate
+from gateway.runtime.replacing import replace
 from gateway.runtime.source import read_config
 from layer.credentials import Credentials, Psk, load_psk_file
 from layer.errors import CredentialError
@@ -155,6 +157,20 @@ def test_all_other_lines_stay(home: Home) -> None:
     assert lines[4].startswith(b"lamp:7:") and b"cd" * 16 not in lines[4] and lines[5:] == [b""]
     assert home.clients("revoke", "phone").exit_code == home.clients("revoke", "lamp:7").exit_code == 0
     assert home.keys.read_bytes() == b"# mine\n\n  # his\n"
+
+
+def test_what_is_no_regular_file_is_left_alone(home: Home, tmp_path: Path) -> None:
+    """As root, /dev/null would be replaced for the whole machine."""
+    pipe = tmp_path / "pipe"
+    os.mkfifo(pipe)
+    with pytest.raises(OSError, match="not a regular file"):
+        replace(pipe, b"x", 0o600)
+    keys = ClientKeys(pipe)
+    for change in (lambda: keys.add("phone"), lambda: keys.revoke("phone"), keys.names):
+        with pytest.raises(CredentialError, match="pipe: expected a regular file"):
+            change()
+    assert stat.S_ISFIFO(pipe.stat().st_mode)
+    assert [each.name for each in tmp_path.iterdir() if each.name.startswith(".pipe")] == []
 
 
 def test_the_file_stays_its_owners(home: Home) -> None:

@@ -13,6 +13,7 @@ import stat
 import sys
 import tarfile
 import warnings
+from collections.abc import Callable
 from contextlib import closing
 from io import BytesIO
 from pathlib import Path
@@ -396,6 +397,18 @@ def test_a_disk_that_fills_up_leaves_nothing_half(site: Site) -> None:
     assert "everything is as it was" in limited(100_000, site.restore)
     assert site.listed() == before
     assert not (site.state / state_folder.STAGING).exists()
+
+
+@pytest.mark.parametrize("make", [os.mkfifo, os.mkdir])
+def test_what_is_no_file_is_not_put_aside(site: Site, make: Callable[[Path], None]) -> None:
+    """As root, a device would be gone for the whole machine."""
+    site.backup()
+    key = site.elsewhere / "right.key"
+    key.unlink()
+    make(key)
+    with pytest.raises(BackupError, match=r"right\.key: there is something else of that name; expected a file"):
+        site.restore()
+    assert not key.is_file() and [path.name for path in site.elsewhere.iterdir()] == ["right.key"]
 
 
 def test_what_goes_away_meanwhile_is_left_out(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -58,6 +58,8 @@ WORDS = [
         "^.*$",
     ),
 ]
+LONG = "x" * 300
+"""No file can have it as its name."""
 LEAF = (
     st.sampled_from(WORDS)
     | st.none()
@@ -122,6 +124,11 @@ def written(folder: Path, changes: list[Any]) -> None:
 @runs(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @example([])
 @example([(("gateway.yaml", ("policy",)), "put", "\ud83d\ude00")])
+@example([(("gateway.yaml", ("policy",)), "put", LONG)])
+@example([(("gateway.yaml", ("gateway", "state_dir")), "put", LONG)])
+@example([(("gateway.yaml", ("adapters", "zigbee", "path")), "put", LONG)])
+@example([(("gateway.yaml", ("adapters", "coap", "psk_file")), "put", LONG)])
+@example([(("gateway.yaml", ("adapters", "mqtt", "ca_file")), "put", LONG)])
 @given(st.lists(CHANGE, min_size=1, max_size=3))
 def test_any_tree_is_good_or_has_mistakes(folder: Path, changes: list[Any]) -> None:
     written(folder, changes)

@@ -88,6 +88,20 @@ def test_a_restart_under_systemd_ends_with_a_code_that_the_unit_restarts_on(home
     assert "stopped, to start again" in daemon.log and not (home.folder / "admin.sock").exists()
 
 
+def test_no_restart_ends_a_gateway_that_would_not_start_again(home):
+    """The button of Home Assistant asks nobody to check the files first."""
+    daemon = home.start()
+    daemon.told("READY=1")
+    home.config.write_text(home.config.read_text().replace("name: home", "nmae: home"))
+    answer = home.cli("restart", "-c", str(home.config))
+    assert answer.returncode == 1
+    first, *_, said, way = answer.stderr.splitlines()
+    assert "gateway.nmae: expected no such key here (did you mean name?)" in first
+    assert said == "Not restarted: with these mistakes it would not start again."
+    assert way.endswith("systemctl restart atls-gateway")
+    assert home.cli("status", "-c", str(home.config)).returncode == 0
+
+
 def test_a_restart_by_hand_goes_on_in_the_same_process(home):
     """Nobody would start it again, so it does: with the files as they are now, and with its sessions."""
     daemon = home.start(NOTIFY_SOCKET="", INVOCATION_ID="of the terminal")

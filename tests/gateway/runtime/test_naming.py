@@ -146,6 +146,20 @@ async def test_names_are_changed_by_commands_that_end() -> None:
     assert changing == {"name-device", "rename-device", "remove-device"}
 
 
+def test_a_name_whose_group_is_not_assignable_any_more_can_be_taken_away(home: Any) -> None:
+    """The gateway does not start with it."""
+    here = ("-c", str(home.config))
+    state = home.folder / "state"
+    state.mkdir(mode=0o700)
+    (state / "lock").touch()
+    (state / "devices.yaml").write_text(f"layer: 1\ndevices-version: 1\ndevices:\n{NAMED}")
+    (state / "devices.yaml").chmod(0o600)
+    assert home.cli("check-config", *here).returncode == 78
+    told = home.cli("devices", "remove", *here, "attic", "--force")
+    assert told.returncode == 0, told.stderr
+    assert home.cli("check-config", *here).returncode == 0
+
+
 HOME = """\
 groups: {devices: {assignable: true}}
 """
