@@ -335,7 +335,7 @@ async def test_a_port_that_is_taken_is_told_and_tried_again(start: Start, monkey
         async with asyncio.TaskGroup() as tasks:
             home.run(tasks, "coap", home.adapter)
             await until(lambda: state.trouble)
-            assert "in use" in state.trouble and str(home.port) in state.trouble
+            assert "another program has it" in state.trouble and str(home.port) in state.trouble
             thief.close()
             await until(lambda: state.ready)
             phone = await home.client("phone")
