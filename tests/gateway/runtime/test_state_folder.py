@@ -138,6 +138,8 @@ def test_a_file_that_its_user_can_not_open_is_told_and_not_begun_anew(
     folder = Path("state")
     monkeypatch.chdir(tmp_path)
     (folder / "zigbee").mkdir(parents=True)
+    for each in (folder, folder / "zigbee"):
+        each.chmod(0o755)  # whatever umask an earlier test left
     closed = folder / "zigbee" / "zigbee.db"
     closed.touch(mode=0o600)
     assert state_folder.refusal(folder) == ""
