@@ -6,13 +6,13 @@ from __future__ import annotations
 
 import json
 import os
+import subprocess
+import sys
 from collections.abc import Mapping
 from pathlib import Path
 
 import pytest
-from click.testing import CliRunner
 
-from gateway.cli import main
 from gateway.runtime import doubts, settings
 from tests.gateway.runtime.test_typical_mistakes import KEYS, POLICY, C, P, authority, break_it, folder
 
@@ -118,16 +118,21 @@ def test_a_socket_that_nobody_can_bind_is_told(folder: Path) -> None:
         break_it(folder, C, f"  admin_socket: {socket}\n", "")
 
 
+@pytest.mark.process
 def test_check_config_prints_them_behind_good_and_succeeds(folder: Path) -> None:
     (folder / "coap-keys").write_text(KEYS + "".join(f"k{n}:{'5a' * 16}\n" for n in range(7)))
-    words = ["check-config", "-c", str(folder / C)]
-    done = CliRunner().invoke(main, words, env=SOCKET)
+
+    def check(*options: str) -> subprocess.CompletedProcess[str]:
+        words = [sys.executable, "-m", "gateway.cli", "check-config", "-c", str(folder / C), *options]
+        return subprocess.run(words, env={**os.environ, **SOCKET}, capture_output=True, text=True, check=False)
+
+    done = check()
+    assert (done.returncode, done.stderr) == (0, "")
     first, second = done.stdout.splitlines()
-    assert (done.exit_code, done.stderr) == (0, "")
     assert first == f"{folder / C}: good (adapters: zigbee, coap, mqtt; 2 rules in policy.yaml)"
     told = "keys of k0, k1, k2, k3, k4 and 2 more, who are nobody in the policy: they may do nothing"
     assert second == f"{folder / C}:17: adapters.coap.psk_file: warning: {told}"
-    assert json.loads(CliRunner().invoke(main, [*words, "--json"], env=SOCKET).stdout)["warnings"] == [second]
+    assert json.loads(check("--json").stdout)["warnings"] == [second]
 
 
 @pytest.mark.process
