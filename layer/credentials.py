@@ -211,3 +211,12 @@ def _is_systemd_credential(name: str) -> bool:
 
 def _why(error: Exception) -> str:
     return (error.strerror if isinstance(error, OSError) else None) or type(error).__name__
+
+
+def with_remedy(error: CredentialError, remedy: str) -> str:
+    """The message of a credential that can't be used; with what makes one, where the file isn't there.
+
+    Under systemd it is the unit that names the files, and what makes one is no remedy.
+    """
+    missing = isinstance(error.__context__, FileNotFoundError) and "CREDENTIALS_DIRECTORY" not in os.environ
+    return f"{error}; {remedy}" if missing else str(error)

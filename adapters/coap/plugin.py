@@ -20,10 +20,10 @@ from carriage.coap.config import CoapConfig
 from carriage.coap.message_layer import TransmissionParameters
 from carriage.coap.server import CoapsServer
 from carriage.coap.udp import bind
-from gateway.api.errors import ConfigError, CredentialError, Gathered, UsageError, with_remedy
+from gateway.api.errors import ConfigError, CredentialError, Gathered, UsageError
 from gateway.api.ports import API_VERSION, Adapter
 from layer.config import AssociationConfig
-from layer.credentials import Credentials, load_private_key, load_psk_file
+from layer.credentials import Credentials, load_private_key, load_psk_file, with_remedy
 from layer.listener import DtlsListener
 
 COAPS_PORT = 5684

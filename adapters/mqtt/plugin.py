@@ -16,9 +16,9 @@ from adapters.mqtt.link import SCHEME
 from carriage.mqtt.options import MqttOptions, TlsOptions
 from carriage.mqtt.topics import TopicSpace
 from carriage.mqtt.wire import readable, tls_mistakes
-from gateway.api.errors import ConfigError, CredentialError, Gathered, UsageError, with_remedy
+from gateway.api.errors import ConfigError, CredentialError, Gathered, UsageError
 from gateway.api.ports import API_VERSION, Adapter
-from layer.credentials import load_private_key, read_secret
+from layer.credentials import load_private_key, read_secret, with_remedy
 
 _PLAIN_PORT = 1883
 _TLS_PORT = 8883

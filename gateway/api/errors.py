@@ -6,8 +6,6 @@ exception: it is the value ``gateway.api.model.Refused``.
 
 from __future__ import annotations
 
-import os
-
 from layer.errors import CredentialError, PeerError, TransportError, UsageError
 
 __all__ = [
@@ -19,7 +17,6 @@ __all__ = [
     "PluginError",
     "TransportError",
     "UsageError",
-    "with_remedy",
 ]
 
 
@@ -68,15 +65,6 @@ class Gathered:
 
 class NoCommandError(PeerError):
     """An administrator's command that this adapter never has."""
-
-
-def with_remedy(error: CredentialError, remedy: str) -> str:
-    """The message of a credential that can't be used; with what makes one, where the file isn't there.
-
-    Under systemd it is the unit that names the files, and what makes one is no remedy.
-    """
-    missing = isinstance(error.__context__, FileNotFoundError) and "CREDENTIALS_DIRECTORY" not in os.environ
-    return f"{error}; {remedy}" if missing else str(error)
 
 
 class PluginError(Exception):
