@@ -103,9 +103,10 @@ class Root:
         (folder / "etc/apt/apt.conf.d/99keep").write_text('Binary::apt::APT::Keep-Downloaded-Packages "true";\n')
         trusted = next(filter(None, map(os.environ.get, ("PIP_CERT", "SSL_CERT_FILE", "REQUESTS_CA_BUNDLE"))), None)
         self._environ = {"DEBIAN_FRONTEND": "noninteractive", "RUNLEVEL": "1", "PIP_ROOT_USER_ACTION": "ignore"}
+        self._environ["NOTIFY_SOCKET"] = ""  # nspawn's, for an init: whoever finds it takes itself for a service
         if trusted:  # a proxy on the way to the registries may have an authority of its own
             shutil.copy(trusted, self.path(_BUNDLE))
-            self._environ |= {"PIP_CERT": _BUNDLE, "SSL_CERT_FILE": _BUNDLE}
+            self._environ |= {"PIP_CERT": _BUNDLE, "SSL_CERT_FILE": _BUNDLE, "NODE_EXTRA_CA_CERTS": _BUNDLE}
         for name in ("PIP_INDEX_URL", "http_proxy", "https_proxy", "no_proxy"):
             if name in os.environ:
                 self._environ[name] = os.environ[name]

@@ -31,7 +31,7 @@ def test_every_line_to_type_is_understood() -> None:
         if not words or words[0] not in COMMANDS:
             continue
         command: click.Command = COMMANDS[words.pop(0)]
-        context = click.Context(command)
+        context = click.Context(command, **command.context_settings)
         while isinstance(command, click.Group) and words and words[0] in command.commands:
             command = command.commands[words.pop(0)]
         command.make_context(line, list(words), parent=context)  # UsageError where an option is none
