@@ -81,7 +81,10 @@ def broker(tmp_path: Path, broker_certificate: tuple[bytes, bytes]) -> Iterator[
     (tmp_path / "broker.pem").write_bytes(broker_certificate[0])
     (tmp_path / "broker.key").write_bytes(broker_certificate[1])
     passwords = tmp_path / "passwords"
-    passwords.touch(mode=0o600)  # Mosquitto 2.0.21 warns of others
+    acl = tmp_path / "mosquitto.acl"
+    for each in (passwords, acl):
+        each.touch(mode=0o600)  # Mosquitto 2.0.21 warns of others
+    acl.write_text((CONFIG / "mosquitto.acl").read_text())
     passwords.write_text("".join(f"{user}:{user * 2}\n" for user in USERS))
     subprocess.run(["mosquitto_passwd", "-U", passwords], check=True, capture_output=True)
     text = (CONFIG / "mosquitto.conf").read_text()
@@ -89,7 +92,7 @@ def broker(tmp_path: Path, broker_certificate: tuple[bytes, bytes]) -> Iterator[
         ("listener 8883", f"listener {port} 127.0.0.1"),
         ("/etc/mosquitto/certs/broker.", f"{tmp_path}/broker."),
         ("/etc/mosquitto/passwords\nacl", f"{passwords}\nacl"),
-        ("/etc/mosquitto/mosquitto.acl", str(CONFIG / "mosquitto.acl")),
+        ("/etc/mosquitto/mosquitto.acl", str(acl)),
     ):
         assert old in text
         text = text.replace(old, new)
