@@ -63,7 +63,7 @@ def understood(words: list[str]) -> None:
     """click.UsageError where a command is none of ours."""
     command: click.Command = COMMANDS[words[0]]
     words = words[1:]
-    context = click.Context(command)
+    context = click.Context(command, **command.context_settings)
     while isinstance(command, click.Group) and words:
         command = command.commands[words.pop(0)]
     command.make_context("command", words, parent=context)

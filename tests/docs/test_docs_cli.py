@@ -46,7 +46,7 @@ def test_every_line_to_type_is_understood(page: Any) -> None:
         program, *words = shlex.split(line.partition(">")[0])
         assert program == "atls-gateway"
         command: click.Command = main
-        context = click.Context(main)
+        context = click.Context(main, **main.context_settings)
         while isinstance(command, click.Group) and words and words[0] in command.commands:
             command, words = command.commands[words[0]], words[1:]
         command.make_context(line, list(words), parent=context)  # UsageError where an option is none

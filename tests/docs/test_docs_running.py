@@ -26,7 +26,7 @@ LINES = [
 def test_every_line_to_type_is_understood(line: str) -> None:
     _, *words = shlex.split(line)
     command: click.Command = main
-    context = click.Context(main)
+    context = click.Context(main, **main.context_settings)
     while isinstance(command, click.Group) and words and words[0] in command.commands:
         command, words = command.commands[words[0]], words[1:]
     command.make_context(line, list(words), parent=context, resilient_parsing=words == ["--version"])
