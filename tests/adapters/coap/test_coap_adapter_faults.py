@@ -345,7 +345,7 @@ async def test_a_port_that_is_taken_is_told_and_tried_again(start: Start, monkey
 
 async def test_clients_that_do_as_they_please(start: Start) -> None:
     """Random requests from clients in random states: never a fault of ours, and the books hold."""
-    home = await start(absence=1.0, reply_window=0.05)
+    home = await start(absence=1.0, reply_window=0.05, handshake_burst=1000)
     seed = secrets.randbits(32)
     random = Random(seed)
     clients = [await home.raw("phone"), await home.raw("phone"), await home.raw("tablet")]
