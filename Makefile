@@ -11,7 +11,7 @@ help:
 	@echo "make test-peers  what needs more packages: the TLS stacks of Java, Mbed TLS, wolfSSL and GnuTLS"
 	@echo "make image-test  build the container image and run it and compose.yaml, with podman (a few minutes, as root)"
 	@echo "make boot-test   the service of README in Debian 12 and 13 booted by systemd-nspawn; DEBIAN=12 takes one (root)"
-	@echo "make test-debian13  make demo and make test in a Debian 13 of its own (root; a quarter of an hour)"
+	@echo "make test-debian13  make demo and make test in a fresh Debian 13 root (as root; a quarter of an hour)"
 	@echo "make lint        formatting, lint, types and import contracts only"
 	@echo "make bench       measure the forwarding path beside its peers; prints ratios (a few minutes)"
 	@echo "make schemas     write config/*.schema.json again from the models"

@@ -47,7 +47,7 @@ class Part(IntFlag):
 class Shown:
     """A device as it stands at the broker. ``fragments``: property to its part of the JSON. ``components``: those
     of its discovery, with their platforms; ``gone``: those that it had before; ``lost``: those that
-    Home Assistant has to take away before it is told of the others."""
+    Home Assistant has to take away before it hears of the others."""
 
     view: DeviceView
     who: Identity
@@ -63,14 +63,14 @@ class Shown:
 
     @property
     def announced(self) -> bool:
-        """Whether Home Assistant is told of it: one without properties would be a device without entities. One that
+        """Whether Home Assistant hears of it: one without properties would be a device without entities. One that
         is being interviewed again has none for a while, and is not to lose its entities for that."""
         return bool(self.properties)
 
 
 class Board:
     """``now`` is the clock of ``Update.at``. Nothing is published before ``open``. ``discovery`` is given before the
-    first device is shown; without it Home Assistant is told nothing."""
+    first device is shown; without it Home Assistant hears nothing."""
 
     def __init__(self, topics: HomeSpace, now: Callable[[], float], *, retain: bool) -> None:
         self._topics = topics
@@ -90,7 +90,7 @@ class Board:
         self._emptied: dict[str, None] = {}
         """Topics to be emptied, unless they are in use again by then."""
         self.replaced: set[str] = set()
-        """Devices of which Home Assistant is taking components away before it is told of others: they are held, and who
+        """Devices of which Home Assistant is taking components away before it hears of others: they are held, and who
         sees to time releases them."""
         self.shown: dict[str, Shown] = {}
         self.counters = {"states": 0, "coalesced": 0}

@@ -1,4 +1,4 @@
-"""The gateway itself at the broker: what it is, whether it lets new devices in, and what Home Assistant is told of it.
+"""The gateway itself at the broker: what it is, whether it lets new devices in, and what Home Assistant hears of it.
 
 ``{base}/bridge/info``, retained: ``version``, ``permit_join`` and ``permit_join_end`` (milliseconds since 1970, or
 null), as users of zigbee2mqtt know them.
@@ -17,7 +17,7 @@ from gateway.api.ports import AdapterContext
 
 
 class Bridge:
-    """``discovery`` None: Home Assistant is told nothing."""
+    """``discovery`` None: Home Assistant hears nothing."""
 
     def __init__(self, topics: HomeSpace, context: AdapterContext, news: News, discovery: Discovery | None) -> None:
         self._topics = topics

@@ -65,7 +65,7 @@ OFFLINE: Final = b'{"state":"offline"}'
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DeviceOptions:
-    """``discovery_prefix`` None: Home Assistant is told nothing. ``claim``: as what the broker acts."""
+    """``discovery_prefix`` None: Home Assistant hears nothing. ``claim``: as what the broker acts."""
 
     base: str
     discovery_prefix: str | None

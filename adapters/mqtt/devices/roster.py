@@ -20,7 +20,7 @@ _LOG = logging.getLogger(__name__)
 
 
 class Roster:
-    """``gateway``: its id. ``migration`` None: Home Assistant is told nothing."""
+    """``gateway``: its id. ``migration`` None: Home Assistant hears nothing."""
 
     def __init__(self, gateway: str, names: Names, board: Board, migration: Migration | None) -> None:
         self._gateway = gateway
