@@ -12,9 +12,9 @@ from pathlib import Path
 from typing import Any
 
 from bench import machine, report
-from bench.house_rows import memory
-from bench.row import ROOT, Site
-from bench.rows import UNIT, rows
+from bench.scenario import ROOT, Site
+from bench.scenarios import UNIT, rows
+from bench.sensor_network_scenarios import memory
 from demo.process import ProcessFailedError
 
 RESULTS = ROOT / "bench" / "results"

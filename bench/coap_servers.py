@@ -13,8 +13,8 @@ from typing import Any
 
 from bench.load import say
 from carriage.coap import codes
-from carriage.coap.connection import Reason, Request, Response
-from carriage.coap.server import Peer, serve_coaps
+from carriage.coap.connection import FailureReason, Request, Response
+from carriage.coap.server import ServerPeer, serve_coaps
 from carriage.coap.udp import Address
 from demo.stack import free_port
 from layer.credentials import Credentials, load_psk_file
@@ -23,19 +23,19 @@ from layer.credentials import Credentials, load_psk_file
 class Taker:
     """Takes what comes."""
 
-    def connected(self, peer: Peer) -> None:
+    def connected(self, peer: ServerPeer) -> None:
         pass
 
-    def request(self, peer: Peer, exchange: int, request: Request) -> None:
+    def request(self, peer: ServerPeer, exchange: int, request: Request) -> None:
         peer.respond(exchange, Response(codes.CHANGED))
 
-    def acknowledged(self, peer: Peer, exchange: int, notification: int) -> None:
+    def acknowledged(self, peer: ServerPeer, exchange: int, notification: int) -> None:
         pass
 
-    def observation_ended(self, peer: Peer, exchange: int, reason: Reason) -> None:
+    def observation_ended(self, peer: ServerPeer, exchange: int, reason: FailureReason) -> None:
         pass
 
-    def gone(self, peer: Peer, reason: str) -> None:
+    def gone(self, peer: ServerPeer, reason: str) -> None:
         pass
 
     def refused(self, address: Address, reason: str) -> None:

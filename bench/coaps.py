@@ -64,7 +64,7 @@ class Client:
 
     async def open(self, target: str) -> None:
         answer = atls.read_opened(await self.ask(atls.open_request(target, secrets.token_hex(16), "adtls", b"")))
-        if isinstance(answer, atls.Refused):
+        if isinstance(answer, atls.SessionRefused):
             raise TransportError(f"the gateway refuses: {answer.reason}", transient=False)
         self.session = answer.session
         await self.ask(atls.read_request(self.session), observe=True)

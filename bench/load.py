@@ -1,7 +1,7 @@
 """How load is put on: a closed loop or a fixed rate, with a warm-up, and the CPU of others measured over the same time.
 
-A load process reads one JSON order a line (``Order``) and prints one JSON result a line. The message that it sends is
-its own business: a ``Send`` begins one and calls back when it is done.
+A load process reads one JSON order a line (``LoadSpec``) and prints one JSON result a line. The message is its
+own business: a ``Send`` begins one and calls back when it is done.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ DRAIN = 10.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Order:
+class LoadSpec:
     """One measurement. ``in_flight``: closed loop with so many messages; else ``rate``: so many a second, whatever
     is still under way. ``pids``: whose CPU counts. ``devices``: how many take part, where the load is theirs."""
 
@@ -36,7 +36,7 @@ class Order:
     devices: int = 1
 
     @classmethod
-    def read(cls, line: str) -> Order:
+    def read(cls, line: str) -> LoadSpec:
         table = json.loads(line)
         return cls(**{**table, "pids": tuple(table.get("pids", ()))})
 
@@ -74,7 +74,7 @@ class Stamp:
         }
 
 
-async def measure(order: Order, send: Send, *, drain: float = DRAIN) -> dict[str, Any]:
+async def measure(order: LoadSpec, send: Send, *, drain: float = DRAIN) -> dict[str, Any]:
     """Carry out one order with asynchronous messages."""
     loop = asyncio.get_running_loop()
     sent = done = 0
@@ -137,7 +137,7 @@ async def serve(send: Send, extra: Callable[[], Mapping[str, Any]] = dict) -> No
 
 
 async def serve_orders(
-    work: Callable[[Order], Awaitable[dict[str, Any]]], extra: Callable[[], Mapping[str, Any]] = dict
+    work: Callable[[LoadSpec], Awaitable[dict[str, Any]]], extra: Callable[[], Mapping[str, Any]] = dict
 ) -> None:
     reader = asyncio.StreamReader()
     loop = asyncio.get_running_loop()
@@ -145,6 +145,6 @@ async def serve_orders(
     say(event="ready")
     try:
         while line := await reader.readline():
-            say(**{**await work(Order.read(line.decode())), **extra()})
+            say(**{**await work(LoadSpec.read(line.decode())), **extra()})
     finally:
         transport.close()

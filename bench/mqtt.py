@@ -16,7 +16,7 @@ from typing import Any
 import paho.mqtt.client as paho
 from paho.mqtt.enums import CallbackAPIVersion, MQTTProtocolVersion
 
-from bench.load import Done, Order, Stamp, say, serve
+from bench.load import Done, LoadSpec, Stamp, say, serve
 from bench.messages import record
 from carriage.mqtt.client import MqttClient
 from carriage.mqtt.messages import CONTENT_TYPES, UNIT_EXPIRY
@@ -51,7 +51,7 @@ def bare(port: int, user: str, password: str, topic: str, size: int) -> None:
     say(event="ready")
     n = 0
     for line in sys.stdin:
-        order = Order.read(line)
+        order = LoadSpec.read(line)
         begin = time.monotonic()
         warm_until, until = begin + order.warm, begin + order.warm + order.seconds
         before: Stamp | None = None

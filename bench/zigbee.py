@@ -22,9 +22,9 @@ from bench.messages import record
 from carriage.zigbee import attach, segmentation, tunneling, zcl
 from carriage.zigbee.attach_client import AttachClient
 from endpoint.files import load_credentials
-from endpoint.ways.base import Callbacks, CarriageSession
-from endpoint.ways.coaps import CoapsWay
-from endpoint.ways.zigbee import HA_PROFILE, ZigbeeWay
+from endpoint.transports.coaps import CoapsWay
+from endpoint.transports.gateway_link import Callbacks, CarriageSession
+from endpoint.transports.zigbee import HA_PROFILE, ZigbeeWay
 
 TUNNEL_TO_PHONE = "200"  # as ``demo.stack`` maps it
 

@@ -29,9 +29,9 @@ from endpoint.messages import MESSAGES_PATH, Messages
 from endpoint.policy import Layer0Policy
 from endpoint.report import Report, message_facts
 from endpoint.runner import Runner
-from endpoint.session import Ended, Established, RawReceived, Session, SessionEvent
+from endpoint.session import Ended, EndpointSession, Established, RawReceived, SessionEvent
 from endpoint.standard_input import pieces
-from endpoint.ways.base import CarriageSession, Way
+from endpoint.transports.gateway_link import CarriageSession, GatewayLink
 from layer.config import Role
 from layer.errors import PeerError, TransportError, UsageError
 from layer.events import AssociationInfo
@@ -58,7 +58,7 @@ class _Live:
 class Application:
     """Runs sessions over one way under one layer-0 policy until told to quit."""
 
-    def __init__(self, policy: Layer0Policy, way: Way, report: Report, *, way_name: str) -> None:
+    def __init__(self, policy: Layer0Policy, way: GatewayLink, report: Report, *, way_name: str) -> None:
         self._policy = policy
         self._way = way
         self._way_name = way_name
@@ -167,7 +167,7 @@ class Application:
     def _begin(self, carriage: CarriageSession, role: Role) -> None:
         number = self._count
         self._count += 1
-        session = Session(role, self._policy, random=self._random.random)
+        session = EndpointSession(role, self._policy, random=self._random.random)
         runner = Runner(session, carriage, lambda event: self._on_event(number, event))
         messages = Messages(
             runner,

@@ -21,7 +21,7 @@ from endpoint.control import MAX_MESSAGE
 from endpoint.files import load_credentials
 from endpoint.policy import Layer0Policy, PolicyError, read_policy
 from endpoint.report import reporter
-from endpoint.ways.base import Way
+from endpoint.transports.gateway_link import GatewayLink
 from layer.credentials import read_secret
 from layer.errors import CredentialError, PeerError, TransportError, UsageError
 
@@ -107,8 +107,8 @@ def device(attach: str, eui64: str, **common: Any) -> None:
     names = ("endpoint_number", "manufacturer", "model", "sleepy", "join_timeout")
     settings = {name: common.pop(name) for name in names}
 
-    def way(policy: Layer0Policy) -> Way:
-        from endpoint.ways.zigbee import ZigbeeWay, protocol_id
+    def way(policy: Layer0Policy) -> GatewayLink:
+        from endpoint.transports.zigbee import ZigbeeWay, protocol_id
 
         for to in common["opens"]:
             protocol_id(to)
@@ -164,8 +164,8 @@ def app(
             )
         )
 
-        def way(policy: Layer0Policy) -> Way:
-            from endpoint.ways.coaps import CoapsWay
+        def way(policy: Layer0Policy) -> GatewayLink:
+            from endpoint.transports.coaps import CoapsWay
 
             return CoapsWay(host, port, credentials)
 
@@ -179,8 +179,8 @@ def app(
         password = secret.decode() if password_file else None
         layer1_keys = (secret, _unhex(secret))
 
-        def way(policy: Layer0Policy) -> Way:
-            from endpoint.ways.mqtt import MqttWay
+        def way(policy: Layer0Policy) -> GatewayLink:
+            from endpoint.transports.mqtt import MqttWay
 
             return MqttWay(
                 host,
@@ -199,7 +199,7 @@ def app(
 
 
 def _run(
-    make_way: Callable[[Layer0Policy], Way],
+    make_way: Callable[[Layer0Policy], GatewayLink],
     way_name: str,
     layer1_keys: tuple[bytes, ...],
     *,

@@ -12,7 +12,7 @@ from typing import Final
 from carriage.coap import codes, options
 from carriage.coap import exchange as coap
 from endpoint.runner import Runner
-from endpoint.ways.base import Kind
+from endpoint.transports.gateway_link import Kind
 from layer.errors import TransportError, UsageError
 
 MESSAGES_PATH: Final = b"messages"

@@ -5,14 +5,16 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable
 
-from endpoint.session import Ended, Session, SessionEvent
-from endpoint.ways.base import Callbacks, CarriageSession
+from endpoint.session import Ended, EndpointSession, SessionEvent
+from endpoint.transports.gateway_link import Callbacks, CarriageSession
 
 
 class Runner:
     """Runs a session until it ends. ``on_event`` gets every event of the session, ``Ended`` last."""
 
-    def __init__(self, session: Session, carriage: CarriageSession, on_event: Callable[[SessionEvent], None]) -> None:
+    def __init__(
+        self, session: EndpointSession, carriage: CarriageSession, on_event: Callable[[SessionEvent], None]
+    ) -> None:
         self.session = session
         self.carriage = carriage
         self._on_event = on_event

@@ -13,9 +13,9 @@ from dataclasses import dataclass, field, replace
 from typing import Final, Literal
 
 from carriage.coap import exchange as coap
-from carriage.coap.beneath import RandomSource
 from carriage.coap.config import CoapConfig
 from carriage.coap.connection import CoapConnection
+from carriage.coap.lower_layer import RandomSource
 from carriage.coap.message_layer import TransmissionParameters
 from endpoint.policy import Layer0Policy
 from layer.association import Association
@@ -55,7 +55,7 @@ class Ended:
 SessionEvent = Established | RawReceived | Ended | coap.Event
 
 
-class Session:
+class EndpointSession:
     """A layer-0 session under one policy."""
 
     def __init__(

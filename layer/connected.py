@@ -15,7 +15,7 @@ from layer.half_open import Handshake
 from layer.hosts import Address, host_of, ip_of
 
 
-class Peer:
+class ConnectedPeer:
     """A connected peer. ``heard``: when it last proved that it is there."""
 
     __slots__ = ("addr", "association", "heard", "hello_random", "host", "id", "identity")
@@ -37,22 +37,22 @@ class Connected:
         self._most = most
         self._per_host = per_host
         self._per_identity = per_identity
-        self.by_addr: dict[Address, Peer] = {}
-        self.by_id: OrderedDict[int, Peer] = OrderedDict()
+        self.by_addr: dict[Address, ConnectedPeer] = {}
+        self.by_id: OrderedDict[int, ConnectedPeer] = OrderedDict()
         self._hosts: Counter[Hashable] = Counter()
         self._identities: Counter[Hashable] = Counter()
 
     def __len__(self) -> int:
         return len(self.by_id)
 
-    def add(self, peer: Peer) -> None:
+    def add(self, peer: ConnectedPeer) -> None:
         """Enter one whose address has none; ``victim`` says who has to go before."""
         self.by_addr[peer.addr] = peer
         self.by_id[peer.id] = peer
         self._hosts[peer.host] += 1
         self._identities[peer.identity] += 1
 
-    def drop(self, peer: Peer) -> None:
+    def drop(self, peer: ConnectedPeer) -> None:
         """Take it out. Without effect where it is out already."""
         if self.by_id.pop(peer.id, None) is None:
             return
@@ -63,22 +63,22 @@ class Connected:
             if not counter[key]:
                 del counter[key]  # the table must not grow with every host ever seen
 
-    def victim(self, newcomer: Peer) -> tuple[Peer, str] | None:
+    def victim(self, newcomer: ConnectedPeer) -> tuple[ConnectedPeer, str] | None:
         """Who has to go for a newcomer, and why; None while there is room."""
 
-        def of_identity(peer: Peer) -> bool:
+        def of_identity(peer: ConnectedPeer) -> bool:
             return peer.identity == newcomer.identity is not None
 
-        def of_host(peer: Peer) -> bool:
+        def of_host(peer: ConnectedPeer) -> bool:
             return peer.host == newcomer.host
 
-        def of_both(peer: Peer) -> bool:
+        def of_both(peer: ConnectedPeer) -> bool:
             return of_identity(peer) and of_host(peer)
 
-        def of_largest(peer: Peer) -> bool:
+        def of_largest(peer: ConnectedPeer) -> bool:
             return peer.identity == self._identities.most_common(1)[0][0]
 
-        choice: tuple[Callable[[Peer], bool], ...]
+        choice: tuple[Callable[[ConnectedPeer], bool], ...]
         if newcomer.identity is not None and self._identities[newcomer.identity] >= self._per_identity:
             choice, most = (of_identity,), f"one identity has {self._per_identity}"
         elif self._hosts[newcomer.host] >= self._per_host:

@@ -22,7 +22,7 @@ from typing import Final
 from layer.admission import Admission
 from layer.association import Association
 from layer.config import AssociationConfig, Role
-from layer.connected import Connected, Peer
+from layer.connected import Connected, ConnectedPeer
 from layer.context import context_for
 from layer.cookie import CookieJar, FragmentedHelloError, Hello, hello_verify_request, read_hello
 from layer.credentials import Credentials
@@ -314,7 +314,7 @@ class DtlsListener:
         association.start(now)
         self._feed_half_open(handshake, data, now)
 
-    def _feed(self, peer: Peer, data: bytes, now: float) -> None:
+    def _feed(self, peer: ConnectedPeer, data: bytes, now: float) -> None:
         peer.association.receive(data, now)
         self._collect(peer, now)
 
@@ -365,7 +365,7 @@ class DtlsListener:
             self._count["replaced"] += 1
             self._connected.drop(old)
             self._events.append(PeerGone(old.id, "replaced by a new handshake from the same address"))
-        peer = Peer(self._next_id, handshake, info.peer, now)
+        peer = ConnectedPeer(self._next_id, handshake, info.peer, now)
         self._next_id += 1
         while (crowded := self._connected.victim(peer)) is not None:  # each bound may ask for one
             victim, reason = crowded
@@ -377,7 +377,7 @@ class DtlsListener:
         self._events.append(PeerConnected(peer.id, peer.addr, info))
         self._collect(peer, now)
 
-    def _collect(self, peer: Peer, now: float) -> None:
+    def _collect(self, peer: ConnectedPeer, now: float) -> None:
         """Carry away what a connected peer's association produced."""
         association = peer.association
         for datagram in association.records_to_send():
@@ -399,7 +399,7 @@ class DtlsListener:
 
     # Ways out.
 
-    def _drop_connected(self, peer: Peer, now: float) -> None:
+    def _drop_connected(self, peer: ConnectedPeer, now: float) -> None:
         peer.association.close(now)
         for datagram in peer.association.records_to_send():
             self._out.append((datagram, peer.addr))

@@ -16,7 +16,7 @@ import click
 
 from layer.errors import PeerError, TransportError
 from simulator.network.aps import AirOptions
-from simulator.network.kinds import KINDS, MEASURES
+from simulator.network.device_kinds import KINDS, MEASURES
 from simulator.network.radio import Conditions
 
 _MAX_ANSWER: Final = 4 << 20

@@ -13,22 +13,22 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractAsyncContextManager
 from typing import Any, Final
 
-from adapters.coap.delivery import Delivery, Waits
-from adapters.coap.devices import Devices
+from adapters.coap.client_credentials import ClientCredentials
+from adapters.coap.client_state import ClientConnection, ClientMailbox, ClientSession, InboxView, PendingRequest
+from adapters.coap.delivery import Timeouts, UnitDelivery
+from adapters.coap.devices import DeviceResources
 from adapters.coap.doubts import doubts
-from adapters.coap.downlink import Connection, Downlink, InboxView, Mailbox, Pending
 from adapters.coap.identity import holder_of, psk_claim
 from adapters.coap.links import devices as device_links
 from adapters.coap.links import directory, root
-from adapters.coap.terms import Terms
-from carriage.coap import atls, devices
+from carriage.coap import atls, device_resources
 from carriage.coap.atls_format import Kind
 from carriage.coap.connection import Answer
-from carriage.coap.exchange import Reason as CoapReason
+from carriage.coap.exchange import FailureReason as CoapReason
 from carriage.coap.exchange import Request, Response
 from carriage.coap.link_format import Link, matching
 from carriage.coap.server import CoapsServer
-from carriage.coap.server import Peer as CoapPeer
+from carriage.coap.server import ServerPeer as CoapPeer
 from carriage.log_rate import LogRate
 from gateway.api.errors import NoCommandError, TransportError
 from gateway.api.facts import PolicyFacts
@@ -50,7 +50,7 @@ from gateway.api.model import (
 )
 from gateway.api.ports import Adapter, AdapterContext
 
-__all__ = ["CoapAdapter", "Serve", "Waits"]
+__all__ = ["CoapAdapter", "Serve", "Timeouts"]
 
 _LOG = logging.getLogger(__name__)
 
@@ -71,13 +71,13 @@ class CoapAdapter:
 
     window = 1
 
-    def __init__(self, serve: Serve, waits: Waits, terms: Terms) -> None:
+    def __init__(self, serve: Serve, waits: Timeouts, terms: ClientCredentials) -> None:
         self._serve = serve
         self._terms = terms
-        self._delivery = Delivery(waits)
-        self._devices = Devices(waits.answer_within)
-        self._connections: dict[CoapPeer, Connection] = {}
-        self._submitted: dict[EnvelopeId, Pending] = {}
+        self._delivery = UnitDelivery(waits)
+        self._devices = DeviceResources(waits.answer_within)
+        self._connections: dict[CoapPeer, ClientConnection] = {}
+        self._submitted: dict[EnvelopeId, PendingRequest] = {}
         self._server: CoapsServer | None = None
         self._refused_handshakes = 0
         self._malformed = 0
@@ -138,7 +138,7 @@ class CoapAdapter:
         self._delivery.withdraw(envelope)
 
     def receipt(self, receipt: Receipt) -> None:
-        pending: Pending | None = self._submitted.pop(receipt.id, None)
+        pending: PendingRequest | None = self._submitted.pop(receipt.id, None)
         if pending is None:
             self._devices.receipt(receipt)
             return
@@ -202,7 +202,7 @@ class CoapAdapter:
             self._devices.disconnect(connection)
             self._delivery.disconnect(connection)
 
-    def _coming(self, connection: Connection) -> int:
+    def _coming(self, connection: ClientConnection) -> int:
         """The level that its coming is logged at: the first one of a client is news, for a client makes many."""
         claim, news = connection.identity.claims[0], logging.DEBUG
         if claim not in self._known and self._comings.permits(self._context.now()):
@@ -228,11 +228,11 @@ class CoapAdapter:
         connection = self._connections[peer]
         operation = atls.parse(request)
         if operation is None:
-            self._devices.request(connection, exchange, devices.parse(request))
+            self._devices.request(connection, exchange, device_resources.parse(request))
             return
         match operation:
             case atls.SendUnit(session=session, n=n, kind=kind, payload=payload):
-                self._submit_unit(Pending(connection, exchange, n), SessionId(session), kind, payload)
+                self._submit_unit(PendingRequest(connection, exchange, n), SessionId(session), kind, payload)
             case atls.ReadUnit():
                 self._on_read(connection, exchange, operation)
             case atls.OpenSession():
@@ -268,7 +268,7 @@ class CoapAdapter:
 
     # From clients
 
-    def _directory(self, connection: Connection) -> Iterator[Link]:
+    def _directory(self, connection: ClientConnection) -> Iterator[Link]:
         """All that this client may use."""
         context, identity = self._context, connection.identity
         yield from directory(context.targets(identity))
@@ -276,7 +276,7 @@ class CoapAdapter:
             yield root()
             yield from device_links(views)
 
-    def _on_open(self, connection: Connection, exchange: int, operation: atls.OpenSession) -> None:
+    def _on_open(self, connection: ClientConnection, exchange: int, operation: atls.OpenSession) -> None:
         if operation.to is None or operation.nonce is None:
             # No service stands behind the gateway itself: the implied target is none.
             _refuse(connection, exchange, Reason.UNKNOWN)
@@ -297,12 +297,12 @@ class CoapAdapter:
             return
         assert verdict.session is not None
         if operation.payload:
-            pending = Pending(connection, exchange, location=verdict.session)
+            pending = PendingRequest(connection, exchange, location=verdict.session)
             self._submit_unit(pending, verdict.session, operation.kind, operation.payload)
         else:
             connection.peer.respond(exchange, atls.opened(verdict.session))
 
-    def _submit_unit(self, pending: Pending, session: SessionId, kind: Kind, payload: bytes) -> None:
+    def _submit_unit(self, pending: PendingRequest, session: SessionId, kind: Kind, payload: bytes) -> None:
         context, delivery, connection = self._context, self._delivery, pending.connection
         identifier = context.next_id()
         content = _KINDS[kind]
@@ -331,7 +331,7 @@ class CoapAdapter:
             delivery.acknowledge(downlink)
         downlink.sending[pending.n] = pending
 
-    def _on_repeated(self, pending: Pending, downlink: Downlink | None) -> None:
+    def _on_repeated(self, pending: PendingRequest, downlink: ClientSession | None) -> None:
         """A unit that the engine has had before is answered like the first time, and not sooner."""
         if downlink is None:
             _answer_taken(pending)
@@ -344,7 +344,7 @@ class CoapAdapter:
         else:
             self._delivery.taken(pending, downlink)
 
-    def _on_read(self, connection: Connection, exchange: int, operation: atls.ReadUnit) -> None:
+    def _on_read(self, connection: ClientConnection, exchange: int, operation: atls.ReadUnit) -> None:
         delivery = self._delivery
         session = SessionId(operation.session)
         box = delivery.box(connection, session)
@@ -366,9 +366,9 @@ class CoapAdapter:
             return
         if operation.n is not None:
             delivery.acknowledge_below(downlink, operation.n)
-        delivery.taken(Pending(connection, exchange, read=True), downlink)
+        delivery.taken(PendingRequest(connection, exchange, read=True), downlink)
 
-    def _content(self, connection: Connection, box: Mailbox, session: SessionId) -> ContentKind | None:
+    def _content(self, connection: ClientConnection, box: ClientMailbox, session: SessionId) -> ContentKind | None:
         """What a session of this client carries."""
         downlink = box.downlinks.get(session)
         if downlink is not None:
@@ -376,7 +376,7 @@ class CoapAdapter:
         views = self._context.sessions(connection.identity)
         return next((view.content for view in views if view.session == session), None)
 
-    def _on_close(self, connection: Connection, exchange: int, session: SessionId) -> None:
+    def _on_close(self, connection: ClientConnection, exchange: int, session: SessionId) -> None:
         context = self._context
         downlink = self._delivery.find(connection, session)  # afterwards the session may be nobody's
         verdict = context.submit(
@@ -396,13 +396,13 @@ class CoapAdapter:
         connection.peer.respond(exchange, atls.closed())
 
 
-def _answer_taken(pending: Pending) -> None:
+def _answer_taken(pending: PendingRequest) -> None:
     """The unit is taken, and no other one comes back with the answer."""
     answer = atls.taken() if pending.location is None else atls.opened(pending.location)
     pending.connection.peer.respond(pending.exchange, answer)
 
 
-def _refuse(connection: Connection, exchange: int, reason: Reason, retry_after: float | None = None) -> None:
+def _refuse(connection: ClientConnection, exchange: int, reason: Reason, retry_after: float | None = None) -> None:
     connection.peer.respond(exchange, atls.refusal(reason.value, retry_after))
 
 

@@ -1,7 +1,7 @@
 """Towards clients: units, opens and closes, in notifications and in answers, until each order has its one receipt.
 
 An order is over when the client acknowledged it, when it can't be carried out, or when nobody came for it in the time
-that ``Waits.absence`` gives. Then the session is closed in the client's name, so that the other end hears.
+that ``Timeouts.absence`` gives. Then the session is closed in the client's name, so that the other end hears.
 """
 
 from __future__ import annotations
@@ -10,8 +10,15 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Final, cast
 
-from adapters.coap.countdown import Countdown
-from adapters.coap.downlink import Connection, Downlink, InboxView, Mailbox, Mailboxes, Pending
+from adapters.coap.client_state import (
+    ClientConnection,
+    ClientMailbox,
+    ClientMailboxes,
+    ClientSession,
+    InboxView,
+    PendingRequest,
+)
+from adapters.coap.fixed_timeout import FixedTimeout
 from adapters.coap.links import FORMATS, inbox
 from carriage.coap import atls
 from carriage.coap.atls_format import Kind
@@ -42,7 +49,7 @@ SWEEP: Final = 256
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Waits:
+class Timeouts:
     """How long things wait, in seconds."""
 
     reply_window: float = 2.0
@@ -53,17 +60,17 @@ class Waits:
     """A request to a device waits this long for it."""
 
 
-class Delivery:
+class UnitDelivery:
     """All mailboxes of one adapter. ``context`` is set before anything else is called."""
 
     context: AdapterContext
 
-    def __init__(self, waits: Waits) -> None:
-        self.boxes = Mailboxes()
+    def __init__(self, waits: Timeouts) -> None:
+        self.boxes = ClientMailboxes()
         self.counters = {"notifications": 0, "unreachable": 0}
-        self._absence: Countdown[Downlink] = Countdown(waits.absence, self._not_taken)
-        self._windows: Countdown[Pending] = Countdown(waits.reply_window, self._window_over)
-        self._orders: dict[EnvelopeId, Downlink] = {}
+        self._absence: FixedTimeout[ClientSession] = FixedTimeout(waits.absence, self._not_taken)
+        self._windows: FixedTimeout[PendingRequest] = FixedTimeout(waits.reply_window, self._window_over)
+        self._orders: dict[EnvelopeId, ClientSession] = {}
         self._sessions = 0
         self._sweep_at = SWEEP
 
@@ -90,7 +97,7 @@ class Delivery:
 
     # Whose is what
 
-    def box(self, connection: Connection, session: SessionId) -> Mailbox | None:
+    def box(self, connection: ClientConnection, session: SessionId) -> ClientMailbox | None:
         """The mailbox that this client has the session's units in; None: the session isn't its own.
 
         A client is the one subject that its first known claim names, also where it proves those of others.
@@ -100,24 +107,24 @@ class Delivery:
             return None
         return next((box for box in connection.boxes if owns(box.holder, session)), None)
 
-    def find(self, connection: Connection, session: SessionId) -> Downlink | None:
+    def find(self, connection: ClientConnection, session: SessionId) -> ClientSession | None:
         """What is kept of a session that the engine has just said to be this client's."""
         boxes = connection.boxes
         box = boxes[0] if len(boxes) == 1 else self.box(connection, session)
         return None if box is None else box.downlinks.get(session)
 
-    def enter(self, connection: Connection, session: SessionId, content: ContentKind) -> Downlink | None:
+    def enter(self, connection: ClientConnection, session: SessionId, content: ContentKind) -> ClientSession | None:
         """The same, made where there is nothing yet."""
         boxes = connection.boxes
         box = boxes[0] if len(boxes) == 1 else self.box(connection, session)
         return None if box is None else self.downlink(box, session, content)
 
-    def downlink(self, box: Mailbox, session: SessionId, content: ContentKind) -> Downlink:
+    def downlink(self, box: ClientMailbox, session: SessionId, content: ContentKind) -> ClientSession:
         downlink = box.downlinks.get(session)
         if downlink is None:
             if self._sessions >= self._sweep_at:
                 self._sweep()
-            downlink = box.downlinks[session] = Downlink(session, content, box)
+            downlink = box.downlinks[session] = ClientSession(session, content, box)
             self._sessions += 1
         return downlink
 
@@ -131,13 +138,13 @@ class Delivery:
 
     # Clients come and go
 
-    def connect(self, connection: Connection) -> None:
+    def connect(self, connection: ClientConnection) -> None:
         for box in connection.boxes:
             for downlink in list(box.downlinks.values()):
                 if downlink.offer is not None and self.box(connection, downlink.session) is box:
                     self._take(connection, downlink, downlink.offer)
 
-    def disconnect(self, connection: Connection) -> None:
+    def disconnect(self, connection: ClientConnection) -> None:
         for box in connection.boxes:
             for downlink in box.downlinks.values():
                 if downlink.observer is connection:
@@ -174,7 +181,7 @@ class Delivery:
         else:
             self._clear(downlink)
 
-    def _offer(self, downlink: Downlink, transmit: Transmit, envelope: Open) -> None:
+    def _offer(self, downlink: ClientSession, transmit: Transmit, envelope: Open) -> None:
         """A session that somebody opens towards the client: into its inbox."""
         box = downlink.box
         downlink.sender = envelope.sender
@@ -188,7 +195,7 @@ class Delivery:
         if not downlink.over:
             self._tell_inboxes(box)
 
-    def _take(self, connection: Connection, downlink: Downlink, offer: Transmit) -> None:
+    def _take(self, connection: ClientConnection, downlink: ClientSession, offer: Transmit) -> None:
         """The client is there: the open has reached it, where its link will do."""
         self._clear_offer(downlink)
         if meets(connection.identity.link, offer.require):
@@ -197,7 +204,7 @@ class Delivery:
             self._settle(offer, Outcome.DROPPED, Reason.LINK)
             self.drop(downlink, Reason.LINK)
 
-    def _deliver(self, downlink: Downlink, transmit: Transmit) -> None:
+    def _deliver(self, downlink: ClientSession, transmit: Transmit) -> None:
         if downlink.transmit is not None:  # the engine keeps to our window; a second one would be lost silently
             self._settle(transmit, Outcome.DROPPED, Reason.BUSY)
             return
@@ -226,7 +233,7 @@ class Delivery:
 
     # Ways out: notifications
 
-    def observe(self, connection: Connection, exchange: int, downlink: Downlink) -> None:
+    def observe(self, connection: ClientConnection, exchange: int, downlink: ClientSession) -> None:
         """From now on units of this session go to this observation, and to no earlier one."""
         if downlink.observer is not None:
             downlink.observer.observed.pop(downlink.exchange, None)
@@ -242,7 +249,7 @@ class Delivery:
             self._absence.begin(downlink)
             self._notify(downlink)
 
-    def _notify(self, downlink: Downlink) -> None:
+    def _notify(self, downlink: ClientSession) -> None:
         connection = downlink.observer
         if connection is None or (unit := self._unit_for(connection, downlink)) is None:
             return
@@ -254,9 +261,9 @@ class Delivery:
             connection.observed.pop(downlink.exchange, None)
             downlink.observer = None
 
-    def acknowledged(self, connection: Connection, exchange: int, notification: int) -> None:
+    def acknowledged(self, connection: ClientConnection, exchange: int, notification: int) -> None:
         found = connection.observed.get(exchange)
-        if isinstance(found, Downlink):
+        if isinstance(found, ClientSession):
             if found.notification == notification:
                 self.acknowledge(found)
         elif found is not None and found.notification == notification:
@@ -265,15 +272,15 @@ class Delivery:
                 found.stale = False
                 self._show_inbox(found)
 
-    def observation_ended(self, connection: Connection, exchange: int) -> None:
+    def observation_ended(self, connection: ClientConnection, exchange: int) -> None:
         found = connection.observed.pop(exchange, None)
-        if isinstance(found, Downlink):
+        if isinstance(found, ClientSession):
             # A unit that was on its way waits for the client to observe or read again, as long as it still may.
             found.observer = found.notification = None
 
     # Ways out: answers
 
-    def taken(self, pending: Pending, downlink: Downlink) -> None:
+    def taken(self, pending: PendingRequest, downlink: ClientSession) -> None:
         """The next hop has the request's unit: answer now, or wait a moment for a unit that goes back with it."""
         if pending.connection.gone:
             return
@@ -284,13 +291,13 @@ class Delivery:
         downlink.waiting.append(pending)
         self._windows.begin(pending)
 
-    def _window_over(self, pending: Pending) -> None:
+    def _window_over(self, pending: PendingRequest) -> None:
         downlink = pending.downlink
         if downlink is not None and pending in downlink.waiting:
             downlink.waiting.remove(pending)
             self.answer(pending, downlink)
 
-    def answer(self, pending: Pending, downlink: Downlink) -> None:
+    def answer(self, pending: PendingRequest, downlink: ClientSession) -> None:
         """2.01 or 2.04 (2.05 for a read), with the lowest unit that the client hasn't acknowledged.
 
         Who observes gets none with the answer to a POST, but may read one again.
@@ -310,19 +317,19 @@ class Delivery:
             downlink.shown = True
             self._absence.begin(downlink)
 
-    def acknowledge(self, downlink: Downlink) -> None:
+    def acknowledge(self, downlink: ClientSession) -> None:
         transmit = downlink.transmit
         self._clear(downlink)
         if transmit is not None:
             self._settle(transmit, Outcome.DELIVERED)
 
-    def acknowledge_below(self, downlink: Downlink, n: int) -> None:
+    def acknowledge_below(self, downlink: ClientSession, n: int) -> None:
         """The client asks for unit ``n``: it has all before it."""
         transmit = downlink.transmit
         if transmit is not None and isinstance(transmit.envelope, Unit) and transmit.envelope.n < n:
             self.acknowledge(downlink)
 
-    def _unit_for(self, connection: Connection, downlink: Downlink) -> Unit | None:
+    def _unit_for(self, connection: ClientConnection, downlink: ClientSession) -> Unit | None:
         """The unit that waits, unless this link isn't what its route asks for: then it is dropped."""
         transmit = downlink.transmit
         if transmit is None or not isinstance(transmit.envelope, Unit):
@@ -335,7 +342,7 @@ class Delivery:
 
     # Ends
 
-    def _not_taken(self, downlink: Downlink) -> None:
+    def _not_taken(self, downlink: ClientSession) -> None:
         """The time is up for what waits here."""
         if downlink.offer is not None:
             self.drop(downlink, Reason.UNREACHABLE)
@@ -345,7 +352,7 @@ class Delivery:
         elif downlink.transmit is not None:
             self._unreachable(downlink)
 
-    def _unreachable(self, downlink: Downlink) -> None:
+    def _unreachable(self, downlink: ClientSession) -> None:
         """The client doesn't read: the unit is dropped and the session closed in its name, so the other end hears."""
         self.counters["unreachable"] += 1
         self._settle_all(downlink, Reason.UNREACHABLE)
@@ -369,7 +376,7 @@ class Delivery:
         for downlink in () if box is None else tuple(box.downlinks.values()):
             self.leave(downlink, Reason.DENIED)
 
-    def drop(self, downlink: Downlink, reason: Reason) -> None:
+    def drop(self, downlink: ClientSession, reason: Reason) -> None:
         """The session is over on this side: whoever waits or observes hears why."""
         over = atls.refusal(reason.value)
         waiting, downlink.waiting = downlink.waiting, []
@@ -382,20 +389,20 @@ class Delivery:
         self._settle_all(downlink, reason)
         self._forget(downlink)
 
-    def leave(self, downlink: Downlink, reason: Reason) -> None:
+    def leave(self, downlink: ClientSession, reason: Reason) -> None:
         """The same, where the session is over for the engine too: it has taken back what was on its way."""
         self._clear_offer(downlink)
         self._clear(downlink)
         self.drop(downlink, reason)
 
-    def _settle_all(self, downlink: Downlink, reason: Reason) -> None:
+    def _settle_all(self, downlink: ClientSession, reason: Reason) -> None:
         for transmit in (downlink.offer, downlink.transmit):
             if transmit is not None:
                 self._settle(transmit, Outcome.DROPPED, reason)
         self._clear_offer(downlink)
         self._clear(downlink)
 
-    def _clear(self, downlink: Downlink) -> None:
+    def _clear(self, downlink: ClientSession) -> None:
         if downlink.transmit is not None:
             self._orders.pop(downlink.transmit.envelope.id, None)
         downlink.transmit = downlink.notification = None
@@ -403,14 +410,14 @@ class Delivery:
         if downlink.offer is None:
             self._absence.end(downlink)
 
-    def _clear_offer(self, downlink: Downlink) -> None:
+    def _clear_offer(self, downlink: ClientSession) -> None:
         if downlink.offer is not None:
             self._orders.pop(downlink.offer.envelope.id, None)
             downlink.offer = None
             if downlink.transmit is None:
                 self._absence.end(downlink)
 
-    def _forget(self, downlink: Downlink) -> None:
+    def _forget(self, downlink: ClientSession) -> None:
         box = downlink.box
         if downlink.over:
             return
@@ -423,7 +430,7 @@ class Delivery:
 
     # The inbox
 
-    def inbox(self, connection: Connection) -> Response:
+    def inbox(self, connection: ClientConnection) -> Response:
         """The sessions opened towards this client."""
         return atls.links(
             inbox(
@@ -434,7 +441,7 @@ class Delivery:
             )
         )
 
-    def _tell_inboxes(self, box: Mailbox) -> None:
+    def _tell_inboxes(self, box: ClientMailbox) -> None:
         for connection in box.connections:
             for view in connection.inboxes():
                 self._show_inbox(view)

@@ -12,11 +12,11 @@ from functools import partial
 from typing import Final
 
 from adapters.coap import links
-from adapters.coap.countdown import Countdown
-from adapters.coap.downlink import Connection
+from adapters.coap.client_state import ClientConnection
+from adapters.coap.fixed_timeout import FixedTimeout
 from adapters.coap.observers import Observer, Observers
 from adapters.coap.representation import one, value_of, whole
-from carriage.coap import atls, devices
+from carriage.coap import atls, device_resources
 from carriage.coap.connection import Answer
 from carriage.coap.exchange import Response
 from carriage.coap.link_format import matching
@@ -32,9 +32,9 @@ from gateway.api.model import (
     Receipt,
     Refused,
     Scalar,
-    Unwatch,
+    Subscribe,
+    Unsubscribe,
     Update,
-    Watch,
 )
 from gateway.api.ports import AdapterContext
 
@@ -57,7 +57,7 @@ class _Ask:
     key: _Key
     told: Property
     format: int | None
-    exchange: tuple[Connection, int] | None
+    exchange: tuple[ClientConnection, int] | None
 
 
 @dataclass(slots=True)
@@ -68,14 +68,14 @@ class _State:
     text: str
 
 
-class Devices:
+class DeviceResources:
     """All devices for all clients of one adapter. ``context`` is set before anything else is called."""
 
     context: AdapterContext
 
     def __init__(self, answer_within: float, *, max_states: int = MAX_STATES) -> None:
         self._asked: dict[EnvelopeId, _Ask] = {}
-        self._patience: Countdown[EnvelopeId] = Countdown(answer_within, self._waited_enough)
+        self._patience: FixedTimeout[EnvelopeId] = FixedTimeout(answer_within, self._waited_enough)
         self._states: OrderedDict[_Key, _State] = OrderedDict()
         self._max_states = max_states
         self._states_forgotten = 0
@@ -101,38 +101,45 @@ class Devices:
 
     # From clients
 
-    def request(self, connection: Connection, exchange: int, operation: devices.Operation | Response) -> None:
+    def request(
+        self, connection: ClientConnection, exchange: int, operation: device_resources.Operation | Response
+    ) -> None:
         match operation:
-            case devices.Read():
+            case device_resources.Read():
                 self._read(connection, exchange, operation)
-            case devices.Write():
+            case device_resources.Write():
                 self._write(connection, exchange, operation)
-            case devices.ListDevices(query=query):
+            case device_resources.ListDevices(query=query):
                 found = links.devices(self.context.devices(connection.identity))
                 connection.peer.respond(exchange, atls.links(matching(found, query)))
             case Response():
                 connection.peer.respond(exchange, operation)
 
-    def _view(self, connection: Connection, name: str) -> DeviceView | None:
+    def _view(self, connection: ClientConnection, name: str) -> DeviceView | None:
         return self.context.device(connection.identity, name)
 
-    def _read(self, connection: Connection, exchange: int, wanted: devices.Read) -> None:
+    def _read(self, connection: ClientConnection, exchange: int, wanted: device_resources.Read) -> None:
         peer = connection.peer
         view = self._view(connection, wanted.device)
         told = None if view is None else _property(view, wanted.property)
         if view is None or (wanted.property and told is None):
-            peer.respond(exchange, devices.refusal("unknown"))
+            peer.respond(exchange, device_resources.refusal("unknown"))
         elif wanted.command:
             self._read_state(connection, exchange, wanted)
         elif "read" not in view.may:
-            peer.respond(exchange, devices.refusal("denied"))
+            peer.respond(exchange, device_resources.refusal("denied"))
         elif told is None or told.name in view.samples or wanted.deregister:
             self._answer(connection, exchange, wanted, view, told)
         else:
             self._ask_value(connection, exchange, wanted, view, told)
 
     def _answer(
-        self, connection: Connection, exchange: int, wanted: devices.Read, view: DeviceView, told: Property | None
+        self,
+        connection: ClientConnection,
+        exchange: int,
+        wanted: device_resources.Read,
+        view: DeviceView,
+        told: Property | None,
     ) -> None:
         """What is known, and an observation where that is asked for and granted."""
         response = self._content(view, told, wanted.format)
@@ -148,13 +155,13 @@ class Devices:
         else:
             observer.forget()
 
-    def _render(self, connection: Connection, wanted: devices.Read) -> Response | None:
+    def _render(self, connection: ClientConnection, wanted: device_resources.Read) -> Response | None:
         view = self._view(connection, wanted.device)
         told = None if view is None else _property(view, wanted.property)
         if view is None or (wanted.property and told is None):
-            return devices.refusal("unknown")
+            return device_resources.refusal("unknown")
         sample = None if told is None else view.samples.get(told.name)
-        if wanted.format == devices.TEXT and sample is not None and sample.stale:
+        if wanted.format == device_resources.TEXT and sample is not None and sample.stale:
             return None  # Max-Age of the last notification runs out just now, which says it (RFC 7641, section 3.3.1)
         return self._content(view, told, wanted.format)
 
@@ -162,10 +169,10 @@ class Devices:
         now = self.context.now()
         return whole(view, format, now) if told is None else one(view, told, view.samples.get(told.name), format, now)
 
-    def _watch(self, connection: Connection, wanted: devices.Read) -> EnvelopeId | None:
+    def _watch(self, connection: ClientConnection, wanted: device_resources.Read) -> EnvelopeId | None:
         """The gateway's watch for an observation; None: not for this client, who gets an answer without."""
         context = self.context
-        watch = Watch(
+        watch = Subscribe(
             id=context.next_id(),
             source=connection.identity,
             to=wanted.device,
@@ -174,18 +181,23 @@ class Devices:
         )
         return None if isinstance(context.submit(watch), Refused) else watch.id
 
-    def _unwatch(self, connection: Connection, watch: EnvelopeId) -> None:
+    def _unwatch(self, connection: ClientConnection, watch: EnvelopeId) -> None:
         """Nobody observes any more; without effect where the gateway has ended the watch itself."""
         if self._watches.pop(watch, None) is not None:
             context = self.context
             context.submit(
-                Unwatch(id=context.next_id(), source=connection.identity, watch=watch, received_at=context.now())
+                Unsubscribe(id=context.next_id(), source=connection.identity, watch=watch, received_at=context.now())
             )
 
     # Commands
 
     def _ask_value(
-        self, connection: Connection, exchange: int, wanted: devices.Read, view: DeviceView, told: Property
+        self,
+        connection: ClientConnection,
+        exchange: int,
+        wanted: device_resources.Read,
+        view: DeviceView,
+        told: Property,
     ) -> None:
         """It has told nothing yet. An observer begins with nothing; whoever reads waits for the device."""
         key = connection.identity.claims[0], view.name, told.name
@@ -197,30 +209,30 @@ class Devices:
         if refused is not None:
             connection.peer.respond(exchange, _refused(refused))
 
-    def _write(self, connection: Connection, exchange: int, wanted: devices.Write) -> None:
+    def _write(self, connection: ClientConnection, exchange: int, wanted: device_resources.Write) -> None:
         peer = connection.peer
         view = self._view(connection, wanted.device)
         told = None if view is None else _property(view, wanted.property)
         if view is None or told is None:
-            peer.respond(exchange, devices.refusal("unknown"))
+            peer.respond(exchange, device_resources.refusal("unknown"))
             return
         if "write" not in view.may:
-            peer.respond(exchange, devices.refusal("denied"))
+            peer.respond(exchange, device_resources.refusal("denied"))
             return
         if not told.writable:
-            peer.respond(exchange, devices.refusal("method", "it can't be set"))
+            peer.respond(exchange, device_resources.refusal("method", "it can't be set"))
             return
         try:
             value = value_of(view, told, wanted.format, wanted.payload)
         except PeerError as error:
-            peer.respond(exchange, devices.refusal("bad-request", str(error)))
+            peer.respond(exchange, device_resources.refusal("bad-request", str(error)))
             return
         key = connection.identity.claims[0], view.name, told.name
         refused = self._submit(connection, _Ask(key, told, None, (connection, exchange)), value)
         if refused is not None:
             peer.respond(exchange, _refused(refused))
 
-    def _submit(self, connection: Connection, ask: _Ask, value: Scalar | None) -> Refused | None:
+    def _submit(self, connection: ClientConnection, ask: _Ask, value: Scalar | None) -> Refused | None:
         if len(self._asked) >= MAX_COMMANDS:
             return Refused(Reason.BUSY, 10.0)
         context = self.context
@@ -253,11 +265,11 @@ class Devices:
         self._patience.end(receipt.id)
         reason = receipt.reason.value if receipt.reason else receipt.outcome.value
         if receipt.outcome is not Outcome.DELIVERED:
-            self._respond(ask, devices.refusal(reason, receipt.detail))
+            self._respond(ask, device_resources.refusal(reason, receipt.detail))
         elif ask.format is None:
-            self._respond(ask, devices.done())
+            self._respond(ask, device_resources.done())
         else:
-            self._respond_value(ask, ask.format, devices.refusal("unreachable", "it answered without a value"))
+            self._respond_value(ask, ask.format, device_resources.refusal("unreachable", "it answered without a value"))
         if ask.format is None:
             words = f"failed {reason} {receipt.detail}".rstrip()
             final = receipt.outcome in (Outcome.DELIVERED, Outcome.SUPERSEDED)
@@ -277,7 +289,7 @@ class Devices:
             self._patience.end(command)
             self._states[ask.key] = _State(command, "")
             self._enter_state(ask.key, command, "queued")
-            self._respond(ask, devices.queued(*ask.key[1:]))
+            self._respond(ask, device_resources.queued(*ask.key[1:]))
 
     def _waited_enough(self, command: EnvelopeId) -> None:
         ask = self._asked[command]
@@ -285,7 +297,7 @@ class Devices:
             self._held(command, ask)
         else:
             del self._asked[command]
-            self._respond_value(ask, ask.format, devices.refusal("timeout", "the device has not told it yet"))
+            self._respond_value(ask, ask.format, device_resources.refusal("timeout", "the device has not told it yet"))
 
     @staticmethod
     def _respond(ask: _Ask, response: Response) -> None:
@@ -309,14 +321,14 @@ class Devices:
         for observer in tuple(self._state_watchers.get(key, ())):
             self._observers.changed(observer)
 
-    def _read_state(self, connection: Connection, exchange: int, wanted: devices.Read) -> None:
+    def _read_state(self, connection: ClientConnection, exchange: int, wanted: device_resources.Read) -> None:
         key = connection.identity.claims[0], wanted.device, wanted.property
 
         def render() -> Response:
             state = self._states.get(key)
             if state is None:
-                return devices.refusal("unknown")
-            return devices.content(wanted.format, state.text.encode(), 0)
+                return device_resources.refusal("unknown")
+            return device_resources.content(wanted.format, state.text.encode(), 0)
 
         if connection.peer.respond(exchange, render(), observe=wanted.observe, states=True) is Answer.OBSERVED:
             observer = Observer(connection, exchange, render, lambda: self._unobserve_state(key, observer), 0.0)
@@ -337,22 +349,22 @@ class Devices:
             return
         if update.change in (Change.GONE, Change.ENDED):
             del self._watches[update.watch]
-            self._observers.finish(observer, devices.refusal("unknown"))
+            self._observers.finish(observer, device_resources.refusal("unknown"))
         elif update.at > observer.since:
             self._observers.changed(observer)
 
-    def acknowledged(self, connection: Connection, exchange: int, notification: int) -> None:
+    def acknowledged(self, connection: ClientConnection, exchange: int, notification: int) -> None:
         self._observers.acknowledged(connection, exchange, notification)
 
-    def observation_ended(self, connection: Connection, exchange: int) -> None:
+    def observation_ended(self, connection: ClientConnection, exchange: int) -> None:
         self._observers.ended(connection, exchange)
 
-    def disconnect(self, connection: Connection) -> None:
+    def disconnect(self, connection: ClientConnection) -> None:
         self._observers.disconnect(connection)
 
 
 def _refused(refused: Refused) -> Response:
-    return devices.refusal(refused.reason.value, retry_after=refused.retry_after)
+    return device_resources.refusal(refused.reason.value, retry_after=refused.retry_after)
 
 
 def _property(view: DeviceView, name: str) -> Property | None:

@@ -6,9 +6,9 @@ from collections.abc import Iterable, Iterator
 from typing import Final
 from urllib.parse import quote
 
-from adapters.coap.downlink import Downlink
+from adapters.coap.client_state import ClientSession
 from carriage.coap.atls_format import DEFAULT_FORMATS, KINDS, LINK_FORMAT, is_alias
-from carriage.coap.devices import ALL_FORMATS, ONE_FORMATS
+from carriage.coap.device_resources import ALL_FORMATS, ONE_FORMATS
 from carriage.coap.link_format import Link
 from gateway.api.model import ContentKind, DeviceView, Property, ValueKind
 
@@ -18,7 +18,7 @@ FORMATS: Final = {ContentKind(kind): DEFAULT_FORMATS.number(kind) for kind in KI
 _ALL_FORMATS = " ".join(map(str, FORMATS.values()))
 
 
-def inbox(invitations: Iterable[Downlink]) -> Iterator[Link]:
+def inbox(invitations: Iterable[ClientSession]) -> Iterator[Link]:
     """A link for each session, with its kind and who opened it."""
     for downlink in invitations:
         attributes = (("ct", str(FORMATS[downlink.content])), ("title", downlink.sender or ""))

@@ -11,10 +11,10 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Final
 
-from adapters.coap.countdown import Countdown
-from adapters.coap.downlink import Connection
+from adapters.coap.client_state import ClientConnection
+from adapters.coap.fixed_timeout import FixedTimeout
 from carriage.coap import codes
-from carriage.coap.exchange import Reason, Response
+from carriage.coap.exchange import FailureReason, Response
 
 PACE: Final = 1.0
 """Seconds between two notifications of one observation (RFC 7641, section 4.5.1, bounds their rate)."""
@@ -31,7 +31,7 @@ class Observer:
     ``forget``: called once when the observation is over, however it ended.
     """
 
-    connection: Connection
+    connection: ClientConnection
     exchange: int
     render: Callable[[], Response | None]
     forget: Callable[[], object]
@@ -50,9 +50,9 @@ class Observers:
 
     def __init__(self, now: Callable[[], float]) -> None:
         self._now = now
-        self._by_exchange: dict[tuple[Connection, int], Observer] = {}
-        self._paced: Countdown[Observer] = Countdown(PACE, self._pace_over)
-        self._settling: Countdown[Observer] = Countdown(SETTLED, self._settled)
+        self._by_exchange: dict[tuple[ClientConnection, int], Observer] = {}
+        self._paced: FixedTimeout[Observer] = FixedTimeout(PACE, self._pace_over)
+        self._settling: FixedTimeout[Observer] = FixedTimeout(SETTLED, self._settled)
         self.notified = 0
 
     def __len__(self) -> int:
@@ -86,7 +86,7 @@ class Observers:
             self.finish(observer, response)
             return
         sent = observer.connection.peer.notify(observer.exchange, response, confirmable=confirmable)
-        if isinstance(sent, Reason):
+        if isinstance(sent, FailureReason):
             self._drop(observer)
             return
         self.notified += 1
@@ -105,20 +105,20 @@ class Observers:
         if observer.notification is None:
             self._send(observer, confirmable=True)
 
-    def acknowledged(self, connection: Connection, exchange: int, notification: int) -> None:
+    def acknowledged(self, connection: ClientConnection, exchange: int, notification: int) -> None:
         observer = self._by_exchange.get((connection, exchange))
         if observer is not None and observer.notification == notification:
             observer.notification = None
             if observer.pending:
                 self.changed(observer)
 
-    def ended(self, connection: Connection, exchange: int) -> None:
+    def ended(self, connection: ClientConnection, exchange: int) -> None:
         """The connection says that this observation is over."""
         observer = self._by_exchange.get((connection, exchange))
         if observer is not None:
             self._drop(observer)
 
-    def disconnect(self, connection: Connection) -> None:
+    def disconnect(self, connection: ClientConnection) -> None:
         for observer in [each for (of, _), each in self._by_exchange.items() if of is connection]:
             self._drop(observer)
 

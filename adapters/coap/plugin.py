@@ -13,9 +13,9 @@ from typing import Annotated, Any, ClassVar
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, WithJsonSchema, model_validator
 
 from adapters.coap.adapter import CoapAdapter
-from adapters.coap.delivery import Waits
+from adapters.coap.client_credentials import ClientCredentials
+from adapters.coap.delivery import Timeouts
 from adapters.coap.identity import SCHEME
-from adapters.coap.terms import Terms
 from carriage.coap.config import CoapConfig
 from carriage.coap.message_layer import TransmissionParameters
 from carriage.coap.server import CoapsServer
@@ -150,11 +150,11 @@ class CoapPlugin:
             finally:
                 server.close()
 
-        waits = Waits(reply_window=table.reply_window, absence=table.absence, answer_within=table.answer_within)
+        waits = Timeouts(reply_window=table.reply_window, absence=table.absence, answer_within=table.answer_within)
         return CoapAdapter(serve, waits, terms)
 
 
-def _parts(table: CoapTable, base: Path) -> tuple[str, int, Terms]:
+def _parts(table: CoapTable, base: Path) -> tuple[str, int, ClientCredentials]:
     found = Gathered()
     address, terms = None, None
     with found:
@@ -179,7 +179,7 @@ def _address(listen: str) -> tuple[str, int]:
     return host, port
 
 
-def _terms(table: CoapTable, base: Path) -> Terms:
+def _terms(table: CoapTable, base: Path) -> ClientCredentials:
     files = {key: base / name for key in _FILES if (name := getattr(table, key)) is not None}
     found = Gathered()
     private, psks = None, None
@@ -202,7 +202,7 @@ def _terms(table: CoapTable, base: Path) -> Terms:
     found.tell()
     credentials = Credentials(certificate_chain=chain, private_key=private, trust_anchors=anchors, psk_lookup=psks)
     others = tuple(sha256(path.read_bytes()).digest() for name, path in files.items() if name != "psk_file")
-    return Terms(credentials, psks or {}, (table, others))
+    return ClientCredentials(credentials, psks or {}, (table, others))
 
 
 @contextmanager

@@ -8,7 +8,7 @@ from math import isfinite
 from typing import Final
 
 from carriage import senml, strict_json
-from carriage.coap import devices
+from carriage.coap import device_resources
 from carriage.coap.exchange import Response
 from gateway.api.errors import PeerError
 from gateway.api.model import DeviceView, Property, Sample, Scalar, ValueKind
@@ -34,11 +34,11 @@ def base_name(view: DeviceView) -> str:
 
 def one(view: DeviceView, told: Property, sample: Sample | None, format: int, now: float) -> Response:
     """A property's value. In text a stale one is 5.04, since text can't say how old it is."""
-    if format == devices.TEXT:
+    if format == device_resources.TEXT:
         if sample is not None and sample.stale:
-            return devices.refusal("expired", f"told {now - sample.at:.0f} s ago")
-        return devices.content(format, _text(sample), _left(told, sample, now))
-    return devices.content(format, _pack(_records(told, sample, now), view, format), _left(told, sample, now))
+            return device_resources.refusal("expired", f"told {now - sample.at:.0f} s ago")
+        return device_resources.content(format, _text(sample), _left(told, sample, now))
+    return device_resources.content(format, _pack(_records(told, sample, now), view, format), _left(told, sample, now))
 
 
 def whole(view: DeviceView, format: int, now: float) -> Response:
@@ -48,11 +48,11 @@ def whole(view: DeviceView, format: int, now: float) -> Response:
     if view.online is not None and all(told.name != ONLINE for told in view.properties):
         records.append(senml.Record(name=ONLINE, value=view.online))
     left = [_left(told, samples[told.name], now) for told in view.properties if told.name in samples]
-    return devices.content(format, _pack(records, view, format), min(left, default=0.0))
+    return device_resources.content(format, _pack(records, view, format), min(left, default=0.0))
 
 
 def _pack(records: Iterable[senml.Record], view: DeviceView, format: int) -> bytes:
-    write = senml.write_json if format == devices.SENML_JSON else senml.write_cbor
+    write = senml.write_json if format == device_resources.SENML_JSON else senml.write_cbor
     return write(records, base_name(view))
 
 
@@ -89,9 +89,9 @@ def _text(sample: Sample | None) -> bytes:
 
 def value_of(view: DeviceView, wanted: Property, format: int, payload: bytes) -> Scalar:
     """What a body asks a property to be. PeerError, in words for the client: it can't be that."""
-    if format == devices.TEXT:
+    if format == device_resources.TEXT:
         value = _of_text(wanted, payload)
-    elif format == devices.JSON:
+    elif format == device_resources.JSON:
         value = _of_json(wanted, payload)
     else:
         value = _of_pack(view, wanted, format, payload)
@@ -149,7 +149,7 @@ _TYPES: Final = {
 
 
 def _of_pack(view: DeviceView, wanted: Property, format: int, payload: bytes) -> Scalar:
-    records = senml.read_json(payload) if format == devices.SENML_JSON else senml.read_cbor(payload)
+    records = senml.read_json(payload) if format == device_resources.SENML_JSON else senml.read_cbor(payload)
     if len(records) != 1:
         raise PeerError("expected one record")
     record = records[0]

@@ -10,7 +10,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from typing import Any, Final
 
-from adapters.mqtt.devices.devices import DeviceOptions, Devices
+from adapters.mqtt.devices.devices import DeviceOptions, DeviceTopics
 from adapters.mqtt.doubts import doubts
 from adapters.mqtt.health import Health
 from adapters.mqtt.link import NO_LINK, SCHEME
@@ -48,7 +48,7 @@ class MqttAdapter:
             else None
         )
         self.devices = (
-            Devices(replace(options, client_id=options.client_id + SUFFIX), devices, health.part("devices"))
+            DeviceTopics(replace(options, client_id=options.client_id + SUFFIX), devices, health.part("devices"))
             if devices is not None
             else None
         )

@@ -6,7 +6,7 @@ import json
 import logging
 from pathlib import Path
 
-from adapters.mqtt import told
+from adapters.mqtt import payloads
 
 _LOG = logging.getLogger(__name__)
 
@@ -21,7 +21,7 @@ class Epoch:
 
     @property
     def number(self) -> int:
-        return told.epoch_number(self._epoch, self.losses)
+        return payloads.epoch_number(self._epoch, self.losses)
 
     def lose(self) -> None:
         """All sessions were given up."""

@@ -12,7 +12,7 @@ import secrets
 from collections.abc import Callable, Sequence
 from typing import Final
 
-from adapters.mqtt import faults
+from adapters.mqtt import reason_codes
 from carriage.mqtt.client import MqttClient
 from carriage.mqtt.options import Message, Token
 from carriage.mqtt.topics import RESERVED_USER
@@ -67,7 +67,7 @@ class Hearing:
 
     def subscribed(self, topic_filter: str, code: int) -> None:
         """The broker's answer to a subscription."""
-        if code >= faults.REFUSED:
+        if code >= reason_codes.REFUSED:
             self._told(f"the broker refused our subscription to {topic_filter} ({code}); check its ACL")
             return
         self._unanswered.discard(topic_filter)
@@ -78,7 +78,7 @@ class Hearing:
         """Whether it was a probe. Where we may not publish them they prove nothing."""
         if self.tokens.pop(token, None) is None:
             return False
-        if code >= faults.REFUSED:
+        if code >= reason_codes.REFUSED:
             self._unsent.clear()
             self.heard()
         else:

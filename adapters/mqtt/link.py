@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any, Final
 
-from adapters.mqtt import faults
+from adapters.mqtt import reason_codes
 from carriage.mqtt.client import MqttClient
 from carriage.mqtt.options import MqttOptions, TlsFacts
 from gateway.api.model import LinkSecurity
@@ -26,11 +26,11 @@ def of_client(client: MqttClient | None, options: MqttOptions) -> dict[str, Any]
     ``given_up``: topics that the broker ends the connection over.
     """
     if client is None:
-        return {"connected": False, "attempts": 0, "version": faults.VERSIONS[options.version]}
+        return {"connected": False, "attempts": 0, "version": reason_codes.VERSIONS[options.version]}
     found: dict[str, Any] = {
         "connected": client.is_connected,
         "attempts": client.attempts,
-        "version": faults.VERSIONS[client.version],
+        "version": reason_codes.VERSIONS[client.version],
     }
     if client.given_up:
         found["given_up"] = client.given_up

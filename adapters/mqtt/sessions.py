@@ -11,18 +11,18 @@ from collections.abc import Callable, Mapping
 from dataclasses import replace
 from typing import Any, Final
 
-from adapters.mqtt import faults, told
+from adapters.mqtt import payloads, reason_codes
 from adapters.mqtt.departures import Departures
 from adapters.mqtt.epoch import Epoch
 from adapters.mqtt.hearing import Hearing
 from adapters.mqtt.link import NO_LINK, SCHEME, link_of, of_client
 from adapters.mqtt.news import News
-from adapters.mqtt.orders import GRACE, Order, Orders
-from adapters.mqtt.submitted import Submitted, SubmittedUnits
+from adapters.mqtt.outbound import GRACE, Outbound, OutboundMessage
+from adapters.mqtt.pending_acks import PendingAcks, Submitted
 from carriage.mqtt import messages as bodies
 from carriage.mqtt import topics as t
 from carriage.mqtt.client import STOPPED, MqttClient
-from carriage.mqtt.complaints import Complaints
+from carriage.mqtt.malformed_log import MalformedLog
 from carriage.mqtt.options import DropReason, Message, MqttOptions, Token, Will
 from gateway.api.errors import PeerError
 from gateway.api.model import (
@@ -73,7 +73,7 @@ class Sessions:
         self._health = health
         self._client: MqttClient | None = None
         self._context: AdapterContext | None = None
-        self._orders = Orders(self._publish_order, self._settle, self._not_taken)
+        self._orders = Outbound(self._publish_order, self._settle, self._not_taken)
         self._link = NO_LINK
         self._users: dict[str, Peer] = {}
         self._ends: dict[tuple[str, SessionId], ContentKind] = {}
@@ -81,7 +81,7 @@ class Sessions:
         self._sweep_at = SWEEP
         self._epoch: Epoch | None = None
         """How often all sessions were given up: clients learn of it by another epoch."""
-        self._submitted = SubmittedUnits(self._acknowledge)
+        self._submitted = PendingAcks(self._acknowledge)
         self._departures = Departures(return_within, self._reset)
         self._hearing = Hearing(topics.gateway_filters(), self._hears)
         self._news: News | None = None
@@ -93,7 +93,7 @@ class Sessions:
         self._away: asyncio.TimerHandle | None = None
         self._lost = False
         """The broker has been away for so long that its sessions were given up."""
-        self._complaints = Complaints()
+        self._complaints = MalformedLog()
         self._counters = {"received": 0, "published": 0, "retained": 0, "no_subscribers": 0}
 
     # What the adapter passes on: see gateway.api.ports.Adapter
@@ -145,7 +145,7 @@ class Sessions:
             return
         unit = self._submitted.settle(receipt.id)
         if unit is not None and receipt.outcome is not Outcome.DELIVERED:
-            self._tell(unit.user, unit.session, told.loss(unit.n, receipt))
+            self._tell(unit.user, unit.session, payloads.loss(unit.n, receipt))
 
     def status(self) -> Mapping[str, Any]:
         return {
@@ -183,13 +183,13 @@ class Sessions:
         self._orders.flush()
 
     def refused(self, code: int, reason: str) -> None:
-        self._refusal = faults.refusal(code, reason)
+        self._refusal = reason_codes.refusal(code, reason)
 
     def disconnected(self, reason: str) -> None:
         assert self._context is not None
         refusal, self._refusal = self._refusal, ""
         if reason != STOPPED:
-            self._health(refusal or faults.no_broker(self._options.host, self._options.port, reason))
+            self._health(refusal or reason_codes.no_broker(self._options.host, self._options.port, reason))
         self._pause()
         self._begin_away()
 
@@ -254,9 +254,9 @@ class Sessions:
             return
         if self._news is not None and self._news.waiting:
             self._news.flush()
-        if self._orders.published(token, code) and code == faults.NO_SUBSCRIBERS:
+        if self._orders.published(token, code) and code == reason_codes.NO_SUBSCRIBERS:
             self._counters["no_subscribers"] += 1
-        if code == faults.NOT_AUTHORIZED and not self._unauthorized:
+        if code == reason_codes.NOT_AUTHORIZED and not self._unauthorized:
             self._unauthorized = True
             self._health(f"the broker lets us not publish below {self._topics.prefix}/ ({code}); check its ACL")
 
@@ -274,7 +274,7 @@ class Sessions:
         content = self._content(user, session, message.content_type)
         if content is None:
             self._complaints.over(PeerError("a unit of no known kind"), message.topic)
-            self._tell(user, session, told.refusal(n, Reason.CONTENT))
+            self._tell(user, session, payloads.refusal(n, Reason.CONTENT))
             return False
         identifier, now = context.next_id(), context.now()
         verdict = context.submit(
@@ -290,7 +290,7 @@ class Sessions:
             )
         )
         if isinstance(verdict, Refused):
-            self._tell(user, session, told.refusal(n, verdict.reason, verdict.retry_after))
+            self._tell(user, session, payloads.refusal(n, verdict.reason, verdict.retry_after))
             return False
         if verdict.duplicate:  # the broker sent it again, on another connection: that one is to be answered now
             return self._submitted.again(user, session, n, message)
@@ -305,7 +305,7 @@ class Sessions:
         except PeerError:
             return
         if isinstance(topic, t.Up):
-            self._tell(topic.user, SessionId(topic.session), told.refusal(topic.n, Reason.TOO_LARGE))
+            self._tell(topic.user, SessionId(topic.session), payloads.refusal(topic.n, Reason.TOO_LARGE))
 
     def _acknowledge(self, message: Message) -> None:
         if self._client is not None and message.qos:
@@ -330,7 +330,7 @@ class Sessions:
         )
         answer: bodies.Body
         if isinstance(verdict, Refused):
-            answer = bodies.Refused(request.nonce, verdict.reason.value, told.seconds(verdict.retry_after))
+            answer = bodies.Refused(request.nonce, verdict.reason.value, payloads.seconds(verdict.retry_after))
         else:
             assert verdict.session is not None
             if not verdict.duplicate:
@@ -366,7 +366,7 @@ class Sessions:
         )
         self._ends.pop((topic.user, session), None)
         if isinstance(verdict, Refused):
-            self._tell(topic.user, session, told.refusal(None, verdict.reason))
+            self._tell(topic.user, session, payloads.refusal(None, verdict.reason))
 
     def _reset(self, user: str) -> None:
         """All sessions of this user are over, by its client's will or ours: whoever it talked with must hear."""
@@ -381,11 +381,11 @@ class Sessions:
 
     # What goes to clients
 
-    def _publish_order(self, order: Order) -> Token:
+    def _publish_order(self, order: OutboundMessage) -> Token:
         assert self._client is not None and self._context is not None
         envelope = order.transmit.envelope
         assert not isinstance(envelope, Command)
-        topic, payload, content_type = told.message_of(order.user, envelope)
+        topic, payload, content_type = payloads.message_of(order.user, envelope)
         expiry = UNIT_EXPIRY
         if isinstance(envelope, Unit) and envelope.expires_at is not None:
             expiry = max(1, round(envelope.expires_at - self._context.now()))
@@ -493,7 +493,7 @@ class Sessions:
             if user is not None:
                 self._remember(user, end.session, end.content)
 
-    def _not_taken(self, order: Order) -> None:
+    def _not_taken(self, order: OutboundMessage) -> None:
         """The broker is there and doesn't take an order: its session can't go on."""
         assert self._context is not None
         context, envelope = self._context, order.transmit.envelope
@@ -509,5 +509,5 @@ class Sessions:
                 received_at=context.now(),
             )
         )
-        status = told.UNREACHABLE
+        status = payloads.UNREACHABLE
         self._tell(order.user, envelope.session, status)

@@ -15,26 +15,26 @@ from pathlib import Path
 from random import SystemRandom
 from typing import Any, Final
 
-from adapters.zigbee import semantics
+from adapters.zigbee import zcl_devices
 from adapters.zigbee.administration import COMMANDS
-from adapters.zigbee.air import BlankDongleError, Device, Settings
-from adapters.zigbee.clusters import TABLE, Table
+from adapters.zigbee.clusters import TABLE, ClusterTable
 from adapters.zigbee.config import ZigbeeConfig
-from adapters.zigbee.conversation import Conversation
 from adapters.zigbee.coordinator import LINK_KEY_OVERHEAD, Coordinator, recorded
 from adapters.zigbee.deadlines import Deadlines
 from adapters.zigbee.doubts import doubts
 from adapters.zigbee.members import FILE as MEMBERS
 from adapters.zigbee.members import Members
-from adapters.zigbee.memory import TunnelMemory
 from adapters.zigbee.network import ForeignNetworkError, described
-from adapters.zigbee.restart import resume
-from adapters.zigbee.semantics import Semantics
-from adapters.zigbee.sending import Frame, Sender
-from adapters.zigbee.sending import Outcome as Sent
-from adapters.zigbee.shared import Shared
-from carriage.pauses import Pauses
-from carriage.zigbee.events import Handle, Post, TunnelLimits
+from adapters.zigbee.radio_port import BlankDongleError, Device, RadioSettings
+from adapters.zigbee.resume import resume
+from adapters.zigbee.send_scheduler import Frame, SendScheduler
+from adapters.zigbee.send_scheduler import SendOutcome as Sent
+from adapters.zigbee.tunnel_bridge import TunnelBridge
+from adapters.zigbee.tunnel_mapping import TunnelMapping
+from adapters.zigbee.tunnel_store import TunnelStore
+from adapters.zigbee.zcl_devices import ZclDevices
+from carriage.backoff import Pauses
+from carriage.zigbee.events import DeliveryMode, Handle, TunnelLimits
 from carriage.zigbee.tunnel import TunnelEndpoint
 from carriage.zigbee.tunnel_table import TunnelIds
 from carriage.zigbee.tunneling import TransferError
@@ -81,9 +81,9 @@ _JITTER = SystemRandom()
 _Key = tuple[str, int, bool]
 
 
-def settings_of(config: ZigbeeConfig, state_dir: Path) -> Settings:
+def settings_of(config: ZigbeeConfig, state_dir: Path) -> RadioSettings:
     """What a start of the dongle needs, of a config whose path is resolved."""
-    return Settings(
+    return RadioSettings(
         path=config.path,
         baudrate=config.baudrate,
         flow_control=config.flow_control,
@@ -97,17 +97,17 @@ def settings_of(config: ZigbeeConfig, state_dir: Path) -> Settings:
 class ZigbeeAdapter:
     """One dongle. See ``gateway.api.ports.Adapter``."""
 
-    def __init__(self, config: ZigbeeConfig, table: Table = TABLE) -> None:
+    def __init__(self, config: ZigbeeConfig, table: ClusterTable = TABLE) -> None:
         self._config = config
         self._table = table
-        self._semantics: Semantics | None = None
+        self._semantics: ZclDevices | None = None
         self._context: AdapterContext | None = None
-        self._shared: Shared | None = None
+        self._shared: TunnelMapping | None = None
         self._radio: Coordinator | None = None
-        self._sender: Sender | None = None
+        self._sender: SendScheduler | None = None
         self._ids = TunnelIds(TUNNEL_IDS, secrets.randbelow(0xFFFF))
-        self._conversations: dict[_Key, Conversation] = {}
-        self._sessions: dict[SessionId, tuple[Conversation, Handle]] = {}
+        self._conversations: dict[_Key, TunnelBridge] = {}
+        self._sessions: dict[SessionId, tuple[TunnelBridge, Handle]] = {}
         self._held: dict[EnvelopeId, SessionId] = {}
         self._dirty: dict[_Key, None] = {}
         self._heard: dict[str, None] = {}
@@ -132,7 +132,7 @@ class ZigbeeAdapter:
             (
                 "opened_by_devices", "opened_by_gateway", "refused", "closed", "units_in", "units_out", "units_refused",
                 "units_incomplete", "overflows", "data_errors", "misbehaved", "delivered", "dropped", "inbox_drops",
-                "attempts", "reconnects", "held", "resumed", *semantics.COUNTERS,
+                "attempts", "reconnects", "held", "resumed", *zcl_devices.COUNTERS,
             ),
             0,
         )  # fmt: skip
@@ -146,8 +146,8 @@ class ZigbeeAdapter:
     async def run(self, context: AdapterContext) -> None:
         self._context = context
         limits = self._config.limits
-        memory = TunnelMemory(context.state_dir, limits.devices * limits.tunnels_per_device)
-        self._shared = Shared(
+        memory = TunnelStore(context.state_dir, limits.devices * limits.tunnels_per_device)
+        self._shared = TunnelMapping(
             context=context,
             config=self._config,
             sessions=self._sessions,
@@ -156,7 +156,7 @@ class ZigbeeAdapter:
             memory=memory,
             salt=secrets.token_hex(16),
         )
-        self._semantics = Semantics(context, self._table, self._config.presence, self._counters, self._wake.set)
+        self._semantics = ZclDevices(context, self._table, self._config.presence, self._counters, self._wake.set)
         try:
             for key in resume(self._shared, self._conversation):
                 self._touch(key)
@@ -214,7 +214,7 @@ class ZigbeeAdapter:
     async def _serve(self, context: AdapterContext, radio: Coordinator) -> str:
         """Until the link is lost; why."""
         limits = self._config.limits
-        sender = Sender(
+        sender = SendScheduler(
             radio.transmit,
             radio.asleep,
             in_flight=limits.in_flight,
@@ -376,7 +376,7 @@ class ZigbeeAdapter:
             assert self._shared is not None
             self._held[envelope.id] = envelope.session
             asleep = self._radio is not None and self._radio.asleep(conversation.eui64)
-            conversation.open(envelope, now, Post.KEPT if asleep else Post.PUSHED, patient=asleep)
+            conversation.open(envelope, now, DeliveryMode.KEPT if asleep else DeliveryMode.PUSHED, patient=asleep)
             if asleep and envelope.id in self._held:
                 self._shared.hold(envelope.id, envelope.session)
                 if self._sender is not None and self._sender.listens(conversation.eui64):
@@ -452,7 +452,7 @@ class ZigbeeAdapter:
                     self._calling.pop(key, None)
                 self._deadlines.set(key, conversation.next_deadline())
 
-    def _send_frames(self, conversation: Conversation, now: float) -> None:
+    def _send_frames(self, conversation: TunnelBridge, now: float) -> None:
         sender = self._sender
         if sender is None:
             if self._gone:
@@ -471,7 +471,7 @@ class ZigbeeAdapter:
                 )
             )
 
-    def frame_done(self, conversation: Conversation, frame: int, outcome: Sent) -> None:
+    def frame_done(self, conversation: TunnelBridge, frame: int, outcome: Sent) -> None:
         """What became of a frame of a conversation's tunnels."""
         assert self._context is not None
         now = self._context.now()
@@ -496,7 +496,7 @@ class ZigbeeAdapter:
         self._timer = None
         self._wake.set()
 
-    def _conversation(self, key: _Key) -> Conversation | None:
+    def _conversation(self, key: _Key) -> TunnelBridge | None:
         """The conversation with a device endpoint; a new one pushes out the oldest that is idle. None: no room."""
         conversation = self._conversations.get(key)
         if conversation is not None:
@@ -527,7 +527,7 @@ class ZigbeeAdapter:
         )
         if self._radio is not None:
             tunnels.maximum_payload_length = self._payload_length(key[2])
-        conversation = self._conversations[key] = Conversation(key, tunnels, self._shared)
+        conversation = self._conversations[key] = TunnelBridge(key, tunnels, self._shared)
         return conversation
 
     # For the administrator -----------------------------------------------------------------------------------------
@@ -593,7 +593,7 @@ class _Report:
 
     __slots__ = ("_adapter", "_conversation", "_frame")
 
-    def __init__(self, adapter: ZigbeeAdapter, conversation: Conversation, frame: int) -> None:
+    def __init__(self, adapter: ZigbeeAdapter, conversation: TunnelBridge, frame: int) -> None:
         self._adapter = adapter
         self._conversation = conversation
         self._frame = frame

@@ -8,9 +8,9 @@ import logging
 from collections.abc import Awaitable, Callable, Mapping
 from typing import Any, Final
 
-from adapters.zigbee.air import Device, timestamp
 from adapters.zigbee.coordinator import Coordinator
-from adapters.zigbee.semantics import Semantics
+from adapters.zigbee.radio_port import Device, timestamp
+from adapters.zigbee.zcl_devices import ZclDevices
 from gateway.api.errors import PeerError, TransportError
 
 _LOG = logging.getLogger(__name__)
@@ -26,7 +26,7 @@ LEAVE_GRACE: Final = 2.0
 _ASLEEP: Final = "it sleeps, and was not heard meanwhile (wake it, by its button say, and try again)"
 
 
-async def _permit_join(radio: Coordinator, semantics: Semantics, arguments: Mapping[str, Any]) -> Mapping[str, Any]:
+async def _permit_join(radio: Coordinator, semantics: ZclDevices, arguments: Mapping[str, Any]) -> Mapping[str, Any]:
     seconds = arguments.get("seconds", 60)
     if set(arguments) - {"seconds"} or type(seconds) is not int or not 0 <= seconds <= MAX_PERMIT:
         raise PeerError(f"permit-join takes `seconds`, 0 (closed) to {MAX_PERMIT}")
@@ -38,11 +38,11 @@ async def _permit_join(radio: Coordinator, semantics: Semantics, arguments: Mapp
     return {"seconds": seconds}
 
 
-async def _devices(radio: Coordinator, semantics: Semantics, arguments: Mapping[str, Any]) -> Mapping[str, Any]:
+async def _devices(radio: Coordinator, semantics: ZclDevices, arguments: Mapping[str, Any]) -> Mapping[str, Any]:
     return {"devices": [_shown(device, semantics) for device in radio.devices()]}
 
 
-def _shown(device: Device, semantics: Semantics) -> dict[str, Any]:
+def _shown(device: Device, semantics: ZclDevices) -> dict[str, Any]:
     return {
         "eui64": device.eui64,
         "nwk": f"0x{device.nwk:04x}",
@@ -70,7 +70,7 @@ def _shown(device: Device, semantics: Semantics) -> dict[str, Any]:
     }
 
 
-async def _remove(radio: Coordinator, semantics: Semantics, arguments: Mapping[str, Any]) -> Mapping[str, Any]:
+async def _remove(radio: Coordinator, semantics: ZclDevices, arguments: Mapping[str, Any]) -> Mapping[str, Any]:
     """``known``: it was in the network's table; ``left``: it said that it leaves."""
     eui64, force = arguments.get("eui64"), arguments.get("force", False)
     if not isinstance(eui64, str) or not isinstance(force, bool) or set(arguments) - {"eui64", "force"}:
@@ -92,7 +92,7 @@ async def _remove(radio: Coordinator, semantics: Semantics, arguments: Mapping[s
     return {"known": True, "left": not trouble}
 
 
-COMMANDS: Final[Mapping[str, Callable[[Coordinator, Semantics, Mapping[str, Any]], Awaitable[Mapping[str, Any]]]]] = {
+COMMANDS: Final[Mapping[str, Callable[[Coordinator, ZclDevices, Mapping[str, Any]], Awaitable[Mapping[str, Any]]]]] = {
     "permit-join": _permit_join,
     "devices": _devices,
     "remove": _remove,

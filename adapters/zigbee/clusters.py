@@ -29,7 +29,7 @@ class Reporting:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Row:
+class AttributeMapping:
     """One attribute of one cluster as a property.
 
     ``range``: the least and the greatest number of the attribute that is a value. (Of a boolean 0 and 1 are.)
@@ -95,7 +95,7 @@ def _ipso(number: int) -> str:
 
 
 ROWS: Final = (
-    Row(
+    AttributeMapping(
         cluster=0x0006,  # On/Off (ZCL8, 3.8)
         attribute=0x0000,
         type=BOOL,
@@ -106,7 +106,7 @@ ROWS: Final = (
         reporting=Reporting(0, 3600),
         commands={False: 0x00, True: 0x01},
     ),
-    Row(
+    AttributeMapping(
         cluster=0x0402,  # Temperature Measurement (ZCL8, 4.4)
         attribute=0x0000,
         type=INT16,
@@ -123,7 +123,7 @@ ROWS: Final = (
         ),
         reporting=Reporting(10, 3600, 10),
     ),
-    Row(
+    AttributeMapping(
         cluster=0x0405,  # Relative Humidity Measurement (ZCL8, 4.7)
         attribute=0x0000,
         type=UINT16,
@@ -140,7 +140,7 @@ ROWS: Final = (
         ),
         reporting=Reporting(10, 3600, 100),
     ),
-    Row(
+    AttributeMapping(
         cluster=0x0001,  # Power Configuration (ZCL8, 3.3): battery percentage remaining
         attribute=0x0021,
         type=UINT8,
@@ -160,14 +160,14 @@ ROWS: Final = (
 )
 
 
-class Table:
+class ClusterTable:
     """Rows by their cluster: ``of[cluster][attribute]``."""
 
-    def __init__(self, rows: Iterable[Row] = ROWS) -> None:
+    def __init__(self, rows: Iterable[AttributeMapping] = ROWS) -> None:
         self.rows = tuple(rows)
-        self.of: dict[int, dict[int, Row]] = {}
+        self.of: dict[int, dict[int, AttributeMapping]] = {}
         for row in self.rows:
             self.of.setdefault(row.cluster, {})[row.attribute] = row
 
 
-TABLE: Final = Table()
+TABLE: Final = ClusterTable()

@@ -9,7 +9,7 @@ from typing import Annotated, Any, Final, Literal
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, field_validator
 
 from adapters.zigbee.path import checked
-from carriage.zigbee.events import Post
+from carriage.zigbee.events import DeliveryMode
 from gateway.api.eui64 import is_eui64, parse_eui64
 from gateway.api.model import ContentKind
 
@@ -47,8 +47,8 @@ class TunnelTarget(_Table):
         return ContentKind(self.content)
 
     @property
-    def post(self) -> Post:
-        return Post.KEPT if self.mailbox else Post.PUSHED
+    def post(self) -> DeliveryMode:
+        return DeliveryMode.KEPT if self.mailbox else DeliveryMode.PUSHED
 
 
 class DeviceTable(_Table):
@@ -70,17 +70,17 @@ class IncomingTable(_Table):
     mailbox_atls: ProtocolId = 253
     """For a TLS flight, to a device that sleeps."""
 
-    def protocol(self, content: ContentKind, post: Post) -> int | None:
+    def protocol(self, content: ContentKind, post: DeliveryMode) -> int | None:
         """None: no tunnel carries this kind."""
         return {
-            (ContentKind.ADTLS, Post.PUSHED): self.adtls,
-            (ContentKind.ATLS, Post.PUSHED): self.atls,
-            (ContentKind.ADTLS, Post.KEPT): self.mailbox_adtls,
-            (ContentKind.ATLS, Post.KEPT): self.mailbox_atls,
+            (ContentKind.ADTLS, DeliveryMode.PUSHED): self.adtls,
+            (ContentKind.ATLS, DeliveryMode.PUSHED): self.atls,
+            (ContentKind.ADTLS, DeliveryMode.KEPT): self.mailbox_adtls,
+            (ContentKind.ATLS, DeliveryMode.KEPT): self.mailbox_atls,
         }.get((content, post))
 
 
-class Limits(_Table):
+class TunnelTimes(_Table):
     """Bounds of tables, queues and times; times in seconds."""
 
     in_flight: Annotated[int, Field(ge=2, le=32)] = 8
@@ -141,7 +141,7 @@ class ZigbeeConfig(_Table):
     """Goes with the protocol ids above; 0xFFFF: of no manufacturer."""
     presence: PresenceTimes = PresenceTimes()
     """When devices count as offline."""
-    limits: Limits = Limits()
+    limits: TunnelTimes = TunnelTimes()
     """Bounds; the defaults suit one dongle at 115,200 baud."""
 
     @field_validator("devices", mode="before")

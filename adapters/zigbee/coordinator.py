@@ -18,14 +18,14 @@ from pathlib import Path
 from typing import Any, Final
 
 from adapters.zigbee import device_table as table
-from adapters.zigbee import radio
-from adapters.zigbee.air import BlankDongleError, Device, RadioEvents, Settings
+from adapters.zigbee import ezsp_radio
 from adapters.zigbee.backups import AddressError, held, in_database, network_of
 from adapters.zigbee.database import refuse_newer
 from adapters.zigbee.faults import describe
 from adapters.zigbee.members import FILE, Members
 from adapters.zigbee.network import ForeignNetworkError, Network
-from adapters.zigbee.sending import Frame, Outcome
+from adapters.zigbee.radio_port import BlankDongleError, Device, RadioEvents, RadioSettings
+from adapters.zigbee.send_scheduler import Frame, SendOutcome
 from carriage.zigbee import foundation, zcl, zdo
 from carriage.zigbee.tunneling import CLUSTER_ID
 from carriage.zigbee.zdo import SimpleDescriptor
@@ -114,10 +114,10 @@ def recorded(database: Path) -> Network | None:
 class Coordinator:
     """A running coordinator. Made by ``start``; ``wait_lost`` tells when its link is gone; then ``stop`` it."""
 
-    def __init__(self, settings: Settings, events: RadioEvents) -> None:
+    def __init__(self, settings: RadioSettings, events: RadioEvents) -> None:
         self._settings = settings
         self._events = events
-        self._app: radio.Application | None = None
+        self._app: ezsp_radio.Application | None = None
         self._senders: dict[int, _Sender] = {}
         self._discoveries: dict[int, float] = {}
         """When who has an address was last asked, in that order."""
@@ -144,14 +144,14 @@ class Coordinator:
         }
 
     @classmethod
-    async def start(cls, settings: Settings, events: RadioEvents, *, may_form: bool) -> Coordinator:
+    async def start(cls, settings: RadioSettings, events: RadioEvents, *, may_form: bool) -> Coordinator:
         """Bring the dongle up with the network that it holds.
 
         A blank dongle gets a network only if ``may_form`` (the last backup in the database, else a new one); else
         BlankDongleError. ForeignNetworkError if it holds another network than the database. ConfigError if a newer
         zigpy wrote the database. TransportError for everything else that keeps it from coming up.
         """
-        radio.quiet_libraries()
+        ezsp_radio.quiet_libraries()
         coordinator = cls(settings, events)
         try:
             _protect(settings.database)
@@ -171,34 +171,34 @@ class Coordinator:
 
     async def _start(self, may_form: bool) -> None:
         try:
-            app = await radio.start(self._settings, self)
-        except radio.NotFormed:
+            app = await ezsp_radio.start(self._settings, self)
+        except ezsp_radio.NotFormed:
             if not may_form:
                 raise BlankDongleError from None
-            await radio.form(self._settings, _LOG.info)
+            await ezsp_radio.form(self._settings, _LOG.info)
             # Forming registers bellows' callback twice with the same EZSP object, and every frame would be handled
             # twice: so the application is made anew.
-            app = await radio.start(self._settings, self)
+            app = await ezsp_radio.start(self._settings, self)
         self._app = app
         try:
             await self._look_around(app)
             self._recall(app)
-            self.max_payload = await radio.max_payload(app)
+            self.max_payload = await ezsp_radio.max_payload(app)
         except BaseException:
             await self.stop()
             raise
 
-    async def _look_around(self, app: radio.Application) -> None:
+    async def _look_around(self, app: ezsp_radio.Application) -> None:
         """What is to be done and told where the database and the dongle's network are not of one age."""
         table.forget_former_coordinators(app)
         if app.taken_on and not any(table.devices(app)):
-            self.note = _UNKNOWN_MEMBERS.format(radio.network(app)["pan_id"])
+            self.note = _UNKNOWN_MEMBERS.format(ezsp_radio.network(app)["pan_id"])
             _LOG.warning("%s", self.note)
-            for eui64, nwk in (await radio.children(app)).items():
+            for eui64, nwk in (await ezsp_radio.children(app)).items():
                 if table.device_named(app, eui64) is None:
                     self.device_joined(table.recall(app, eui64, nwk))
 
-    def _recall(self, app: radio.Application) -> None:
+    def _recall(self, app: ezsp_radio.Application) -> None:
         """Set right what zigpy's database doesn't know of those who joined and left."""
         members = self._members
         members.settle({table.eui64_of(device) for device in table.devices(app) if table.is_finished(device)})
@@ -223,17 +223,17 @@ class Coordinator:
         self._interviews.clear()
         app, self._app = self._app, None
         if app is not None:
-            await radio.stop(app)
+            await ezsp_radio.stop(app)
 
     @property
     def eui64(self) -> int:
         """Our own; 0 while the radio is down."""
-        return 0 if self._app is None else radio.eui64_number(self._app)
+        return 0 if self._app is None else ezsp_radio.eui64_number(self._app)
 
     @property
     def network(self) -> dict[str, Any]:
         """Channel, PAN id and firmware, without keys; empty while the radio is down."""
-        return {} if self._app is None else radio.network(self._app)
+        return {} if self._app is None else ezsp_radio.network(self._app)
 
     @property
     def identity(self) -> Network | None:
@@ -244,18 +244,18 @@ class Coordinator:
     def counters(self) -> dict[str, int]:
         return self._counters if self._app is None else {**self._counters, **self._app.whole.counters}
 
-    # What comes in: radio.Hooks ------------------------------------------------------------------------------------
+    # What comes in: ezsp_radio.Hooks ----------------------------------------------------------------------------------
 
-    def packet(self, app: radio.Application, packet: Any) -> bool:
+    def packet(self, app: ezsp_radio.Application, packet: Any) -> bool:
         """Tell of a packet; whether zigpy may look at it, too. Each frame comes through here."""
-        nwk = radio.sender_nwk(packet)
+        nwk = ezsp_radio.sender_nwk(packet)
         sender = None if nwk is None else self._sender(app, nwk)
         if sender is not None:
             self._events.heard(sender.eui64, sender.sleepy)
         profile = packet.profile_id
         if packet.cluster_id == CLUSTER_ID and profile == table.PROFILE:
             # zigpy's own path would drop a repeated payload for 10 s
-            if nwk is None or not radio.is_unicast(packet):
+            if nwk is None or not ezsp_radio.is_unicast(packet):
                 self._counters["not_unicast"] += 1
                 return False
             if sender is None:
@@ -263,16 +263,16 @@ class Coordinator:
                 return self._may_ask(nwk)
             self._take(sender, packet)
             payload = bytes(packet.data.serialize())
-            self._events.tunnel_frame(sender.eui64, int(packet.src_ep), payload, radio.under_link_key(packet))
+            self._events.tunnel_frame(sender.eui64, int(packet.src_ep), payload, ezsp_radio.under_link_key(packet))
             return False
         if sender is None:
             # ZDO comes in any case: an announcement makes the sender known
             return nwk is None or packet.dst_ep == 0 or self._may_ask(nwk)
-        unicast, endpoint, octets = radio.is_unicast(packet), packet.src_ep, packet.data.value
+        unicast, endpoint, octets = ezsp_radio.is_unicast(packet), packet.src_ep, packet.data.value
         if packet.cluster_id == zdo.SIMPLE_DESCRIPTOR_RESPONSE and not endpoint:
             self._look_at_descriptor(sender.eui64, octets[1:])
         if profile in _PROFILES and self._events.zcl_frame(
-            sender.eui64, endpoint, packet.cluster_id, packet.tsn, octets, radio.under_link_key(packet), unicast
+            sender.eui64, endpoint, packet.cluster_id, packet.tsn, octets, ezsp_radio.under_link_key(packet), unicast
         ):
             self._take(sender, packet)
             return False
@@ -294,7 +294,7 @@ class Coordinator:
             self._counters["not_unicast"] += 1
             return False
         if not frame.cluster_specific and frame.command in _ANSWERED_BY_US:
-            radio.no_default_response(packet)
+            ezsp_radio.no_default_response(packet)
         return True
 
     def _look_at_descriptor(self, eui64: str, octets: bytes) -> None:
@@ -337,7 +337,7 @@ class Coordinator:
         self._discoveries[nwk] = now
         return True
 
-    def _sender(self, app: radio.Application, nwk: int) -> _Sender | None:
+    def _sender(self, app: ezsp_radio.Application, nwk: int) -> _Sender | None:
         # zigpy searches all its devices for every frame; the address of a device can change, so the entry is checked.
         sender = self._senders.get(nwk)
         if sender is not None and sender.device.nwk == nwk:
@@ -515,16 +515,16 @@ class Coordinator:
         """Let devices join for 1 to 254 seconds; 0 closes. TransportError while the dongle is away."""
         if self._app is None:
             raise TransportError("the dongle is not there", transient=True)
-        await radio.permit(self._app, seconds, self._settings.path)
+        await ezsp_radio.permit(self._app, seconds, self._settings.path)
 
-    async def transmit(self, frame: Frame) -> Outcome:
+    async def transmit(self, frame: Frame) -> SendOutcome:
         """Send one frame of a tunnel to a device's endpoint, once."""
         app = self._app
         if app is None:
-            return Outcome.FAILED
+            return SendOutcome.FAILED
         device = table.device_named(app, frame.eui64)
         if device is None:
-            return Outcome.NO_DEVICE
+            return SendOutcome.NO_DEVICE
         if len(frame.payload) > self.max_payload - (LINK_KEY_OVERHEAD if frame.link_key else 0):
-            return Outcome.TOO_LONG
-        return await radio.unicast(app, device, frame)
+            return SendOutcome.TOO_LONG
+        return await ezsp_radio.unicast(app, device, frame)

@@ -10,7 +10,7 @@ from __future__ import annotations
 from functools import partial
 from typing import Final
 
-from adapters.zigbee.sending import Frame, Outcome, Sender
+from adapters.zigbee.send_scheduler import Frame, SendOutcome, SendScheduler
 from carriage.zigbee import foundation, zcl
 from carriage.zigbee.foundation import General, Status
 from carriage.zigbee.zcl import ZclFrame
@@ -23,7 +23,7 @@ class DefaultResponses:
     """At most one under way to a device. What comes due meanwhile is left out: a device that needs it asks again."""
 
     def __init__(self, counters: dict[str, int]) -> None:
-        self.sender: Sender | None = None
+        self.sender: SendScheduler | None = None
         self._counters = counters
         self._under_way: set[str] = set()
 
@@ -58,5 +58,5 @@ class DefaultResponses:
         ).encode()
         self.sender.submit(Frame(eui64, at >> 16, answer, link_key, partial(self._sent, eui64), cluster=at & 0xFFFF))
 
-    def _sent(self, eui64: str, outcome: Outcome) -> None:
+    def _sent(self, eui64: str, outcome: SendOutcome) -> None:
         self._under_way.discard(eui64)

@@ -15,7 +15,7 @@ import zigpy.endpoint
 import zigpy.profiles.zha
 import zigpy.types
 
-from adapters.zigbee.air import Device, Endpoint, clean
+from adapters.zigbee.radio_port import Device, Endpoint, clean
 from carriage.zigbee.tunneling import CLUSTER_ID
 from carriage.zigbee.zdo import SimpleDescriptor
 

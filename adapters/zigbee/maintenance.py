@@ -23,11 +23,11 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any, Final
 
-from adapters.zigbee import backups, radio
-from adapters.zigbee.air import Settings
+from adapters.zigbee import backups, ezsp_radio
 from adapters.zigbee.faults import describe
 from adapters.zigbee.members import FILE as MEMBERS
 from adapters.zigbee.network import Network, described
+from adapters.zigbee.radio_port import RadioSettings
 from gateway.api.errors import PeerError
 
 KEPT: Final = "kept"
@@ -37,9 +37,11 @@ _SQLITE: Final = b"SQLite format 3\0"
 Tell = Callable[[str], None]
 
 
-async def carry_out(command: str, arguments: Mapping[str, Any], settings: Settings, tell: Tell) -> Mapping[str, Any]:
+async def carry_out(
+    command: str, arguments: Mapping[str, Any], settings: RadioSettings, tell: Tell
+) -> Mapping[str, Any]:
     """One of ``COMMANDS``. ``tell`` gets a line before each long step. PeerError: why not, and what was changed."""
-    radio.quiet_libraries()
+    ezsp_radio.quiet_libraries()
     try:
         if command != "network":
             settings.database.parent.mkdir(mode=0o700, exist_ok=True)
@@ -56,7 +58,7 @@ async def carry_out(command: str, arguments: Mapping[str, Any], settings: Settin
         raise PeerError(describe(error, settings.path)) from error
 
 
-async def _network(settings: Settings, arguments: Mapping[str, Any], tell: Tell) -> Mapping[str, Any]:
+async def _network(settings: RadioSettings, arguments: Mapping[str, Any], tell: Tell) -> Mapping[str, Any]:
     known = [backups.network_of(each) for each in backups.all_in(settings.database)]
     tell(f"looking at the dongle at {settings.path} ...")
     held, fault = None, ""
@@ -74,7 +76,7 @@ async def _network(settings: Settings, arguments: Mapping[str, Any], tell: Tell)
     }
 
 
-async def _adopt(settings: Settings, arguments: Mapping[str, Any], tell: Tell) -> Mapping[str, Any]:
+async def _adopt(settings: RadioSettings, arguments: Mapping[str, Any], tell: Tell) -> Mapping[str, Any]:
     ours, held = backups.in_database(settings.database), await _held(settings)
     _expect(arguments, held)
     if held is None:
@@ -90,7 +92,7 @@ async def _adopt(settings: Settings, arguments: Mapping[str, Any], tell: Tell) -
     if not found.is_same(known):
         database = _fresh(database)
     tell("taking the dongle's network on ...")
-    async with radio.opened(settings, database) as app:
+    async with ezsp_radio.opened(settings, database) as app:
         if await backups.ask(app) is None:
             raise PeerError("the dongle is blank now; nothing was changed")
         backups.record(app)
@@ -100,7 +102,7 @@ async def _adopt(settings: Settings, arguments: Mapping[str, Any], tell: Tell) -
     return {"changed": True, "kept": [str(kept)]}
 
 
-async def _restore(settings: Settings, arguments: Mapping[str, Any], tell: Tell) -> Mapping[str, Any]:
+async def _restore(settings: RadioSettings, arguments: Mapping[str, Any], tell: Tell) -> Mapping[str, Any]:
     source, address, earlier = arguments.get("from"), arguments.get("address", "write"), arguments.get("network")
     if address not in backups.ADDRESSES:
         raise PeerError(f"address: expected one of {', '.join(backups.ADDRESSES)}")
@@ -114,7 +116,7 @@ async def _restore(settings: Settings, arguments: Mapping[str, Any], tell: Tell)
             raise PeerError(f"{earlier}: no extended PAN id of a network that `atls-gateway network show` lists")
         wanted = found[earlier]
     target = backups.network_of(wanted)
-    async with radio.opened(settings, None) as app, asyncio.timeout(settings.start):
+    async with ezsp_radio.opened(settings, None) as app, asyncio.timeout(settings.start):
         held = await backups.ask(app)
         _expect(arguments, held)
         on_dongle = None if held is None else backups.network_of(held)
@@ -136,7 +138,7 @@ async def _restore(settings: Settings, arguments: Mapping[str, Any], tell: Tell)
         tell("writing the network to the dongle, which takes some twenty seconds: leave it plugged in ...")
     if written or not recorded:
         async with (
-            radio.opened(settings, settings.database if is_ours else None) as app,
+            ezsp_radio.opened(settings, settings.database if is_ours else None) as app,
             asyncio.timeout(settings.start),
         ):
             if written:
@@ -152,9 +154,9 @@ async def _restore(settings: Settings, arguments: Mapping[str, Any], tell: Tell)
 COMMANDS: Final = {"network": _network, "network-adopt": _adopt, "network-restore": _restore}
 
 
-async def _held(settings: Settings) -> backups.Backup | None:
+async def _held(settings: RadioSettings) -> backups.Backup | None:
     """What the dongle holds; None: it is blank."""
-    async with radio.opened(settings, None) as app, asyncio.timeout(settings.start):
+    async with ezsp_radio.opened(settings, None) as app, asyncio.timeout(settings.start):
         return await backups.ask(app)
 
 

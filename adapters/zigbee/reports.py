@@ -12,8 +12,8 @@ from dataclasses import dataclass, field, replace
 from typing import Final
 
 from adapters.zigbee import device_ids
-from adapters.zigbee.air import LINK_KEY, NETWORK_KEY, Device
-from adapters.zigbee.clusters import Row, Table
+from adapters.zigbee.clusters import AttributeMapping, ClusterTable
+from adapters.zigbee.radio_port import LINK_KEY, NETWORK_KEY, Device
 from carriage.zigbee import foundation
 from carriage.zigbee.datatypes import TYPES, Value, ZclType
 from carriage.zigbee.foundation import Status
@@ -41,7 +41,7 @@ class Slot:
 
     property: Property
     endpoint: int
-    row: Row
+    row: AttributeMapping
     type: ZclType
     absent: bool = False
 
@@ -120,7 +120,7 @@ def facts_of(device: Device) -> tuple[tuple[str, str], ...]:
     )
 
 
-def model_of(device: Device, table: Table, notes: Notes) -> Model:
+def model_of(device: Device, table: ClusterTable, notes: Notes) -> Model:
     """What a device's interview says, as properties; those of a further endpoint have its number: ``state_2``."""
     slots: dict[str, Slot] = {}
     places: dict[int, dict[int, Slot]] = {}

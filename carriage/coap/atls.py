@@ -12,7 +12,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Final
 
-from carriage.coap import codes, devices
+from carriage.coap import codes, device_resources
 from carriage.coap import options as opt
 from carriage.coap.atls_format import (
     DEFAULT_FORMATS,
@@ -106,7 +106,7 @@ def parse(request: Request, formats: ContentFormats = DEFAULT_FORMATS) -> Operat
     """What a request asks for, or the response that refuses it; None: it is for ``devices.parse``. Never raises."""
     try:
         usual = _usual(request, formats)
-        if usual is not None or devices.concerns(request):
+        if usual is not None or device_resources.concerns(request):
             return usual
         return _parse(request, formats)
     except _RefusedError as refused:

@@ -27,7 +27,7 @@ _ACCEPT_LINKS: Options = ((opt.ACCEPT, encode_uint(LINK_FORMAT)),)
 
 
 @dataclass(frozen=True, slots=True)
-class Unit:
+class ReceivedUnit:
     """Unit ``n`` of the other side."""
 
     n: int
@@ -40,11 +40,11 @@ class Opened:
     """The session's id and the unit that came with the answer, if one did."""
 
     session: str
-    unit: Unit | None
+    unit: ReceivedUnit | None
 
 
 @dataclass(frozen=True, slots=True)
-class Refused:
+class SessionRefused:
     """``reason`` is a name of ``atls_format.REASON_CODES``; ``retry_after`` in seconds where the server says so."""
 
     reason: str
@@ -105,7 +105,7 @@ def core_request(query: str | None = None) -> Request:
     return Request(codes.GET, opt.uri((".well-known", "core"), () if query is None else (query,)) + _ACCEPT_LINKS)
 
 
-def read_opened(response: Response, formats: ContentFormats = DEFAULT_FORMATS) -> Opened | Refused:
+def read_opened(response: Response, formats: ContentFormats = DEFAULT_FORMATS) -> Opened | SessionRefused:
     """The answer to an open. Raises ``PeerError`` for what makes no sense."""
     if not codes.is_success(response.code):
         return _refused(response)
@@ -115,7 +115,7 @@ def read_opened(response: Response, formats: ContentFormats = DEFAULT_FORMATS) -
     return Opened(place[1], _unit(response, formats))
 
 
-def read_unit(response: Response, formats: ContentFormats = DEFAULT_FORMATS) -> Unit | Refused | None:
+def read_unit(response: Response, formats: ContentFormats = DEFAULT_FORMATS) -> ReceivedUnit | SessionRefused | None:
     """The answer to a send, a read or a close, or a notification; ``None``: fine, and no unit in it.
 
     Raises ``PeerError`` for what makes no sense.
@@ -125,7 +125,7 @@ def read_unit(response: Response, formats: ContentFormats = DEFAULT_FORMATS) -> 
     return _unit(response, formats)
 
 
-def read_link_document(response: Response) -> tuple[Link, ...] | Refused:
+def read_link_document(response: Response) -> tuple[Link, ...] | SessionRefused:
     """The answer to ``inbox_request`` or ``core_request``. Raises ``PeerError`` for what makes no sense."""
     if not codes.is_success(response.code):
         return _refused(response)
@@ -134,7 +134,7 @@ def read_link_document(response: Response) -> tuple[Link, ...] | Refused:
     return read_links(response.payload)
 
 
-def _unit(response: Response, formats: ContentFormats) -> Unit | None:
+def _unit(response: Response, formats: ContentFormats) -> ReceivedUnit | None:
     if not response.payload:
         return None
     number = opt.first_uint(response.options, opt.CONTENT_FORMAT)
@@ -142,12 +142,12 @@ def _unit(response: Response, formats: ContentFormats) -> Unit | None:
     etag = opt.first(response.options, opt.ETAG)
     if kind is None or etag is None:
         raise PeerError("a payload that is not marked as a unit")
-    return Unit(number_of(etag), kind, response.payload)
+    return ReceivedUnit(number_of(etag), kind, response.payload)
 
 
-def _refused(response: Response) -> Refused:
+def _refused(response: Response) -> SessionRefused:
     wait = opt.first_uint(response.options, opt.MAX_AGE)
-    return Refused(reason_of(response.code, response.payload), response.code, wait or None)
+    return SessionRefused(reason_of(response.code, response.payload), response.code, wait or None)
 
 
 def _session(session: str, n: int | None) -> Options:

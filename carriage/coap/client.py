@@ -18,11 +18,11 @@ from carriage.coap.connection import (
     CoapConnection,
     Event,
     ExchangeFailed,
+    FailureReason,
     NotificationReceived,
     ObservationEnded,
     PingAnswered,
     PingFailed,
-    Reason,
     Request,
     Response,
     ResponseReceived,
@@ -63,7 +63,7 @@ class Observation:
 @dataclasses.dataclass(slots=True)
 class _Observer:
     notified: Callable[[Response], None]
-    ended: Callable[[Reason], None] | None
+    ended: Callable[[FailureReason], None] | None
 
 
 class CoapsClient:
@@ -153,7 +153,7 @@ class CoapsClient:
         self,
         request: Request,
         on_notification: Callable[[Response], None],
-        on_end: Callable[[Reason], None] | None = None,
+        on_end: Callable[[FailureReason], None] | None = None,
     ) -> Observation:
         """Register and wait for the first response, which ``on_notification`` gets too if it begins an observation.
 
@@ -310,7 +310,7 @@ class CoapsClient:
         if future is not None and not future.done():
             future.set_result(response)
 
-    def _fail(self, exchange: int, reason: Reason) -> None:
+    def _fail(self, exchange: int, reason: FailureReason) -> None:
         future = self._calls.get(exchange)
         observer = self._observers.pop(exchange, None)
         if future is not None and not future.done():
@@ -377,7 +377,7 @@ class CoapsClient:
                 future.set_exception(TransportError(f"the connection ended: {reason}", transient=True))
         for observer in observers:
             if observer.ended is not None:
-                _guarded(observer.ended, Reason.CLOSED)
+                _guarded(observer.ended, FailureReason.CLOSED)
         if connecting is not None and not connecting.done():
             connecting.set_exception(TransportError(f"no association: {reason}", transient=True))
         elif connected and lost:

@@ -11,20 +11,20 @@ from dataclasses import dataclass
 
 from carriage.coap import codes
 from carriage.coap import options as opt
-from carriage.coap.beneath import Beneath, Outcome, RandomSource, random_bits
 from carriage.coap.blockwise import TRANSFER_OPTIONS, Block, Incoming, Outgoing, find_block, room, szx_for
 from carriage.coap.config import CoapConfig
 from carriage.coap.exchange import (
     REASON_OF,
     Event,
     ExchangeFailed,
+    FailureReason,
     NotificationReceived,
     ObservationEnded,
-    Reason,
     Request,
     Response,
     ResponseReceived,
 )
+from carriage.coap.lower_layer import LowerLayer, MessageOutcome, RandomSource, random_bits
 from carriage.coap.message import CON, Message
 from carriage.coap.observe import is_newer
 from carriage.coap.options import Options
@@ -78,7 +78,7 @@ class _Call:
         self.restarts = 0
         self.echo: bytes | None = None
 
-    def settled(self, outcome: Outcome, now: float) -> None:
+    def settled(self, outcome: MessageOutcome, now: float) -> None:
         self.side.settled(self, outcome, now)
 
 
@@ -88,7 +88,7 @@ class ClientSide:
     __slots__ = ("_beneath", "_calls", "_config", "_deadlines", "_emit", "_random", "_tokens")
 
     def __init__(
-        self, beneath: Beneath, config: CoapConfig, random: RandomSource, emit: Callable[[Event], object]
+        self, beneath: LowerLayer, config: CoapConfig, random: RandomSource, emit: Callable[[Event], object]
     ) -> None:
         self._beneath = beneath
         self._config = config
@@ -191,12 +191,12 @@ class ClientSide:
             return
         options, refused = opt.screen(message.options, self._config.understood)
         if refused is not None:
-            self._fail(call, Reason.UNSUPPORTED, now)
+            self._fail(call, FailureReason.UNSUPPORTED, now)
             return
         try:
             self._answer(call, message, options, now)
         except PeerError:
-            self._fail(call, Reason.MALFORMED, now)
+            self._fail(call, FailureReason.MALFORMED, now)
 
     def _answer(self, call: _Call, message: Message, options: Options, now: float) -> None:
         download = call.download
@@ -230,7 +230,7 @@ class ClientSide:
         else:
             return False
         if not self._start(call, now):
-            self._fail(call, Reason.QUEUE_FULL, now)
+            self._fail(call, FailureReason.QUEUE_FULL, now)
         return True
 
     def _echoed(self, call: _Call, options: Options, now: float) -> bool:
@@ -241,7 +241,7 @@ class ClientSide:
         call.echo = echo
         call.upload = None
         if not self._start(call, now):
-            self._fail(call, Reason.QUEUE_FULL, now)
+            self._fail(call, FailureReason.QUEUE_FULL, now)
         return True
 
     def _first_block(self, call: _Call, message: Message, options: Options, now: float) -> None:
@@ -270,7 +270,7 @@ class ClientSide:
         size = opt.first_uint(options, opt.SIZE2) or 0
         download = _Download(message.code, options, opt.first(options, opt.ETAG), block.szx, Incoming())
         if size > self._config.max_body or download.incoming.add(block, message.payload, self._config.max_body):
-            self._fail(call, Reason.TOO_LARGE if size > self._config.max_body else Reason.MALFORMED, now)
+            self._fail(call, FailureReason.TOO_LARGE if size > self._config.max_body else FailureReason.MALFORMED, now)
             return
         call.download = download
         self._fetch(call, download, now)
@@ -288,7 +288,7 @@ class ClientSide:
         message = Message(CON, call.request.code, 0, download.token, options)
         confirmable = call.observe or call.request.confirmable
         if not self._beneath.send(message, call, now, confirmable=confirmable):
-            self._fail(call, Reason.QUEUE_FULL, now)
+            self._fail(call, FailureReason.QUEUE_FULL, now)
 
     def _fetched(self, call: _Call, download: _Download, message: Message, options: Options, now: float) -> None:
         block = find_block(options, opt.BLOCK2)
@@ -309,7 +309,7 @@ class ClientSide:
             return
         wrong = download.incoming.add(block, message.payload, self._config.max_body)
         if wrong is not None:
-            self._fail(call, Reason.TOO_LARGE if wrong == "limit" else Reason.MALFORMED, now)
+            self._fail(call, FailureReason.TOO_LARGE if wrong == "limit" else FailureReason.MALFORMED, now)
             return
         download.szx = min(download.szx, block.szx)
         if block.more:
@@ -321,7 +321,7 @@ class ClientSide:
         """The body changed on the way: start over, but not for ever."""
         call.restarts += 1
         if call.restarts > _MAX_RESTARTS:
-            self._fail(call, Reason.CHANGED, now)
+            self._fail(call, FailureReason.CHANGED, now)
             return
         download.incoming.octets.clear()
         self._fetch(call, download, now)
@@ -333,7 +333,7 @@ class ClientSide:
         if call.established:
             self._emit(NotificationReceived(call.exchange, response))
             if not lives:
-                self._emit(ObservationEnded(call.exchange, Reason.COMPLETED))
+                self._emit(ObservationEnded(call.exchange, FailureReason.COMPLETED))
         else:
             self._emit(ResponseReceived(call.exchange, response))
         if lives:
@@ -349,11 +349,11 @@ class ClientSide:
 
     # Time and ends
 
-    def settled(self, call: _Call, outcome: Outcome, now: float) -> None:
+    def settled(self, call: _Call, outcome: MessageOutcome, now: float) -> None:
         """What became of the last message of a call."""
         if call.exchange not in self._calls:
             return
-        if outcome is Outcome.ACKNOWLEDGED:
+        if outcome is MessageOutcome.ACKNOWLEDGED:
             if call.exchange in self._deadlines:
                 self._wait(call, now)
         else:
@@ -363,7 +363,7 @@ class ClientSide:
         self._deadlines.pop(call.exchange, None)
         self._deadlines[call.exchange] = now + self._config.response_timeout
 
-    def _fail(self, call: _Call, reason: Reason, now: float) -> None:
+    def _fail(self, call: _Call, reason: FailureReason, now: float) -> None:
         self._beneath.forget(call, now)
         if not call.cancelled:
             self._emit(ExchangeFailed(call.exchange, reason))
@@ -389,9 +389,9 @@ class ClientSide:
                 break
             overdue.append(exchange)
         for exchange in overdue:
-            self._fail(self._calls[exchange], Reason.TIMED_OUT, now)
+            self._fail(self._calls[exchange], FailureReason.TIMED_OUT, now)
 
     def close(self, now: float) -> None:
         """Fail everything."""
         for call in list(self._calls.values()):
-            self._fail(call, Reason.CLOSED, now)
+            self._fail(call, FailureReason.CLOSED, now)

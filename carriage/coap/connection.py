@@ -9,20 +9,19 @@ from __future__ import annotations
 
 from collections import deque
 
-from carriage.coap.beneath import Beneath, Outcome, RandomSource, random_bits
 from carriage.coap.client_side import ClientSide
 from carriage.coap.config import CoapConfig
 from carriage.coap.exchange import (
     ConnectionEnded,
     Event,
     ExchangeFailed,
+    FailureReason,
     NotificationAcknowledged,
     NotificationFailed,
     NotificationReceived,
     ObservationEnded,
     PingAnswered,
     PingFailed,
-    Reason,
     Request,
     RequestReceived,
     Response,
@@ -30,6 +29,7 @@ from carriage.coap.exchange import (
     ResponseFailed,
     ResponseReceived,
 )
+from carriage.coap.lower_layer import LowerLayer, MessageOutcome, RandomSource, random_bits
 from carriage.coap.message_layer import MessageLayer, TransmissionParameters
 from carriage.coap.server_side import Answer, ServerSide
 from carriage.coap.stream_layer import StreamLayer
@@ -43,13 +43,13 @@ __all__ = [
     "ConnectionEnded",
     "Event",
     "ExchangeFailed",
+    "FailureReason",
     "NotificationAcknowledged",
     "NotificationFailed",
     "NotificationReceived",
     "ObservationEnded",
     "PingAnswered",
     "PingFailed",
-    "Reason",
     "Request",
     "RequestReceived",
     "Response",
@@ -72,7 +72,7 @@ class CoapConnection:
     def __init__(self, *, datagrams: bool = True, random: RandomSource, config: CoapConfig | None = None) -> None:
         if config is None:
             config = CoapConfig()
-        beneath: Beneath
+        beneath: LowerLayer
         if datagrams:
             beneath = MessageLayer(
                 config.transmission, random, body_limit=config.body_limit, message_limit=config.message_limit
@@ -133,9 +133,9 @@ class CoapConnection:
         self._now = now
         return not self._closed and self._beneath.ping(self, now)
 
-    def settled(self, outcome: Outcome, now: float) -> None:
+    def settled(self, outcome: MessageOutcome, now: float) -> None:
         """The outcome of a ping (called by the layer beneath)."""
-        self._events.append(PingAnswered() if outcome is Outcome.ACKNOWLEDGED else PingFailed())
+        self._events.append(PingAnswered() if outcome is MessageOutcome.ACKNOWLEDGED else PingFailed())
 
     # The server's side
 
@@ -151,7 +151,9 @@ class CoapConnection:
         self._now = now
         return self._server.respond(exchange, response, now, observe=observe, states=states)
 
-    def notify(self, exchange: int, response: Response, now: float, *, confirmable: bool = True) -> int | Reason | None:
+    def notify(
+        self, exchange: int, response: Response, now: float, *, confirmable: bool = True
+    ) -> int | FailureReason | None:
         """Send to an observer, behind what is on its way. An error code ends the observation once it is delivered.
 
         Returns the notification's id, which ``NotificationAcknowledged`` or ``NotificationFailed`` repeats, unless a

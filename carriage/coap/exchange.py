@@ -6,8 +6,8 @@ from dataclasses import dataclass, field
 from enum import Enum
 from typing import Final
 
-from carriage.coap.beneath import Outcome
 from carriage.coap.codes import dotted
+from carriage.coap.lower_layer import MessageOutcome
 from carriage.coap.options import Options
 
 
@@ -40,7 +40,7 @@ class Response:
         return f"<Response {dotted(self.code)}, {len(self.payload)} octets>"
 
 
-class Reason(Enum):
+class FailureReason(Enum):
     """Why an exchange, notification or observation ended without its success."""
 
     TIMED_OUT = "timed out"  # nobody acknowledged or answered
@@ -56,10 +56,10 @@ class Reason(Enum):
     CLOSED = "closed"  # the connection ended
 
 
-REASON_OF: Final[dict[Outcome, Reason]] = {
-    Outcome.RESET: Reason.RESET,
-    Outcome.TIMED_OUT: Reason.TIMED_OUT,
-    Outcome.TOO_LARGE: Reason.TOO_LARGE,
+REASON_OF: Final[dict[MessageOutcome, FailureReason]] = {
+    MessageOutcome.RESET: FailureReason.RESET,
+    MessageOutcome.TIMED_OUT: FailureReason.TIMED_OUT,
+    MessageOutcome.TOO_LARGE: FailureReason.TOO_LARGE,
 }
 
 
@@ -83,7 +83,7 @@ class ResponseFailed:
     """A response that went separately was not acknowledged."""
 
     exchange: int
-    reason: Reason
+    reason: FailureReason
 
 
 @dataclass(slots=True)
@@ -100,7 +100,7 @@ class NotificationFailed:
 
     exchange: int
     notification: int
-    reason: Reason
+    reason: FailureReason
 
 
 @dataclass(slots=True)
@@ -108,7 +108,7 @@ class ObservationEnded:
     """The observation is over, on the server's side or on the client's."""
 
     exchange: int
-    reason: Reason
+    reason: FailureReason
 
 
 @dataclass(slots=True)
@@ -133,7 +133,7 @@ class ExchangeFailed:
     """A request of ours that gets no response any more; an observation is over with it."""
 
     exchange: int
-    reason: Reason
+    reason: FailureReason
 
 
 @dataclass(slots=True)

@@ -10,9 +10,9 @@ import logging
 from collections import deque
 from dataclasses import dataclass
 
-from carriage.coap.beneath import Outcome, RandomSource, Sender, random_bits
 from carriage.coap.codes import EMPTY, INTERNAL_SERVER_ERROR, is_request
 from carriage.coap.deduplication import Deduplication
+from carriage.coap.lower_layer import MessageOutcome, RandomSource, Sender, random_bits
 from carriage.coap.message import ACK, CON, NON, RST, Message, decode
 from carriage.coap.message_ids import SPACE, MessageIds
 from layer.errors import PeerError, UsageError
@@ -107,7 +107,7 @@ class MessageLayer:
         self._unacknowledged: dict[int, tuple[Message, float]] = {}  # by age: the delay is the same for all
         self._non: dict[int, Sender] = {}
         self._out: list[bytes] = []
-        self._outcomes: list[tuple[Sender, Outcome]] = []
+        self._outcomes: list[tuple[Sender, MessageOutcome]] = []
         self.malformed = 0
         self.duplicates = 0
         self.retransmissions = 0
@@ -181,11 +181,11 @@ class MessageLayer:
         outstanding = self._outstanding.pop(message.message_id, None)
         reset = message.type == RST
         if outstanding is not None:
-            self._settle(outstanding.sender, Outcome.RESET if reset else Outcome.ACKNOWLEDGED)
+            self._settle(outstanding.sender, MessageOutcome.RESET if reset else MessageOutcome.ACKNOWLEDGED)
             self._drain(now)
             return True
         if reset:
-            self._settle(self._non.pop(message.message_id, None), Outcome.RESET)
+            self._settle(self._non.pop(message.message_id, None), MessageOutcome.RESET)
         return False
 
     def _refuse(self, octets: bytes, error: PeerError) -> None:
@@ -270,7 +270,7 @@ class MessageLayer:
         datagram = message.encode()
         if len(datagram) > self._message_limit:
             _LOG.error("a message whose options burst a datagram was dropped")
-            self._settle(sender, Outcome.TOO_LARGE)
+            self._settle(sender, MessageOutcome.TOO_LARGE)
             return True
         if confirmable:
             timeout = parameters.ack_timeout * (1 + (parameters.ack_random_factor - 1) * self._random())
@@ -290,7 +290,7 @@ class MessageLayer:
                 return
             backlog.popleft()
 
-    def _settle(self, sender: Sender | None, outcome: Outcome) -> None:
+    def _settle(self, sender: Sender | None, outcome: MessageOutcome) -> None:
         if sender is not None:
             self._outcomes.append((sender, outcome))
 
@@ -307,7 +307,7 @@ class MessageLayer:
         self._backlog.clear()
         self._unacknowledged.clear()
 
-    def outcomes(self) -> list[tuple[Sender, Outcome]]:
+    def outcomes(self) -> list[tuple[Sender, MessageOutcome]]:
         """What was settled since the last call."""
         if not self._outcomes:
             return []
@@ -367,7 +367,7 @@ class MessageLayer:
             self.retransmissions += 1
             self._out.append(outstanding.datagram)
         for message_id in lost:
-            self._settle(self._outstanding.pop(message_id).sender, Outcome.TIMED_OUT)
+            self._settle(self._outstanding.pop(message_id).sender, MessageOutcome.TIMED_OUT)
 
 
 @dataclass(slots=True)
@@ -376,5 +376,5 @@ class _Ping:
 
     sender: Sender
 
-    def settled(self, outcome: Outcome, now: float) -> None:
-        self.sender.settled(Outcome.ACKNOWLEDGED if outcome is Outcome.RESET else outcome, now)
+    def settled(self, outcome: MessageOutcome, now: float) -> None:
+        self.sender.settled(MessageOutcome.ACKNOWLEDGED if outcome is MessageOutcome.RESET else outcome, now)

@@ -18,18 +18,18 @@ from typing import Final
 
 from carriage.coap import codes
 from carriage.coap import options as opt
-from carriage.coap.beneath import Beneath, Outcome
 from carriage.coap.blockwise import Key
 from carriage.coap.config import CoapConfig
 from carriage.coap.exchange import (
     REASON_OF,
     Event,
+    FailureReason,
     NotificationAcknowledged,
     NotificationFailed,
     ObservationEnded,
-    Reason,
     Response,
 )
+from carriage.coap.lower_layer import LowerLayer, MessageOutcome
 from carriage.coap.message import CON, Message
 from carriage.coap.observe import SPACE
 from carriage.coap.options import Options, encode_uint
@@ -61,7 +61,7 @@ class _Observation:
     acknowledged: bool = False
     fetched: bool = False
 
-    def settled(self, outcome: Outcome, now: float) -> None:
+    def settled(self, outcome: MessageOutcome, now: float) -> None:
         self.owner.settled(self, outcome, now)
 
 
@@ -83,7 +83,7 @@ class Observations:
 
     def __init__(
         self,
-        beneath: Beneath,
+        beneath: LowerLayer,
         config: CoapConfig,
         emit: Callable[[Event], object],
         make_body: MakeBody,
@@ -130,25 +130,25 @@ class Observations:
         """The peer deregisters, or registers again with a token that is in use."""
         observation = self._by_token.get(token)
         if observation is not None:
-            self.end(observation.exchange, Reason.DEREGISTERED if deregister else Reason.REPLACED, now)
+            self.end(observation.exchange, FailureReason.DEREGISTERED if deregister else FailureReason.REPLACED, now)
 
-    def notify(self, exchange: int, response: Response, now: float, *, confirmable: bool) -> int | Reason | None:
+    def notify(self, exchange: int, response: Response, now: float, *, confirmable: bool) -> int | FailureReason | None:
         """Send or queue a notification; an error code ends the observation once it is delivered.
 
         Returns its id, or None where it is not confirmable: of such a one nothing more is told. One that goes in blocks
-        is always confirmable. ``Reason.QUEUE_FULL``: too many units wait; ``Reason.COMPLETED``: there is no such
-        observation (any more).
+        is always confirmable. ``FailureReason.QUEUE_FULL``: too many units wait; ``FailureReason.COMPLETED``: there is no
+        such observation (any longer).
         """
         if not codes.is_response(response.code):
             raise UsageError("a notification needs a response code")
         observation = self._by_exchange.get(exchange)
         if observation is None:
-            return Reason.COMPLETED
+            return FailureReason.COMPLETED
         waiting = observation.waiting
         if observation.states and waiting:
             confirmable |= waiting.pop().confirmable
         elif len(waiting) >= self._config.max_notifications:
-            return Reason.QUEUE_FULL
+            return FailureReason.QUEUE_FULL
         confirmable = confirmable or self._in_blocks(response, observation.szx)
         self._next_id += 1
         waiting.append(_Notification(self._next_id, response, confirmable))
@@ -173,13 +173,13 @@ class Observations:
                     self._await_fetch(observation, now)
             message = Message(CON, response.code, 0, observation.token, options, payload)
             if not self._beneath.send(message, observation, now, confirmable=notification.confirmable):
-                self.end(observation.exchange, Reason.QUEUE_FULL, now)
+                self.end(observation.exchange, FailureReason.QUEUE_FULL, now)
             elif not notification.confirmable and not codes.is_success(response.code):
-                self.end(observation.exchange, Reason.COMPLETED, now)
+                self.end(observation.exchange, FailureReason.COMPLETED, now)
 
-    def settled(self, observation: _Observation, outcome: Outcome, now: float) -> None:
+    def settled(self, observation: _Observation, outcome: MessageOutcome, now: float) -> None:
         """The message layer's word about the current notification (or a reset of an earlier non-confirmable one)."""
-        if outcome is not Outcome.ACKNOWLEDGED:
+        if outcome is not MessageOutcome.ACKNOWLEDGED:
             self.end(observation.exchange, REASON_OF[outcome], now)
             return
         observation.acknowledged = True
@@ -199,12 +199,12 @@ class Observations:
         self._await_fetch(observation, now)
         return True
 
-    def fetched(self, exchange: int, notification: int, outcome: Outcome, now: float) -> None:
+    def fetched(self, exchange: int, notification: int, outcome: MessageOutcome, now: float) -> None:
         """What became of the last block of a notification."""
         observation = self._on_its_way(exchange, notification)
         if observation is None:
             return
-        if outcome is Outcome.ACKNOWLEDGED or observation.states:
+        if outcome is MessageOutcome.ACKNOWLEDGED or observation.states:
             self._complete(observation, now)
         else:
             self.end(exchange, REASON_OF[outcome], now)
@@ -232,9 +232,9 @@ class Observations:
         if codes.is_success(notification.response.code):
             self._next(observation, now)
         else:
-            self.end(observation.exchange, Reason.COMPLETED, now)
+            self.end(observation.exchange, FailureReason.COMPLETED, now)
 
-    def end(self, exchange: int, reason: Reason, now: float) -> None:
+    def end(self, exchange: int, reason: FailureReason, now: float) -> None:
         """End an observation without a further word to the peer; what waits has failed."""
         observation = self._by_exchange.pop(exchange, None)
         if observation is None:
@@ -261,11 +261,11 @@ class Observations:
             observation = self._by_exchange[exchange]
             observation.fetched = True
             if not observation.states:
-                self.end(exchange, Reason.TIMED_OUT, now)
+                self.end(exchange, FailureReason.TIMED_OUT, now)
             elif observation.acknowledged:
                 self._complete(observation, now)
 
     def close(self, now: float) -> None:
         """End all."""
         for exchange in list(self._by_exchange):
-            self.end(exchange, Reason.CLOSED, now)
+            self.end(exchange, FailureReason.CLOSED, now)

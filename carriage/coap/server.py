@@ -19,16 +19,16 @@ from carriage.coap.connection import (
     Answer,
     CoapConfig,
     CoapConnection,
+    FailureReason,
     NotificationAcknowledged,
     NotificationFailed,
     ObservationEnded,
-    Reason,
     Request,
     RequestReceived,
     Response,
     ResponseFailed,
 )
-from carriage.coap.deadlines import Deadlines
+from carriage.coap.timer_wheel import TimerWheel
 from carriage.coap.udp import Address, Datagrams, bind
 from carriage.log_rate import LogRate
 from layer.config import AssociationConfig
@@ -55,7 +55,7 @@ COUNTERS: Final = (
 Arguments = TypeVarTuple("Arguments")
 
 
-class Limits(TypedDict, total=False):
+class ServerLimits(TypedDict, total=False):
     """What may be bounded otherwise than by default; see ``DtlsListener``."""
 
     max_half_open: int
@@ -74,19 +74,19 @@ class Handler(Protocol):
     """What the server tells its owner. An exception in it is counted, logged at a bounded rate, and costs the request a
     5.00, or a 4.00 where it is a ``PeerError``."""
 
-    def connected(self, peer: Peer) -> None:
+    def connected(self, peer: ServerPeer) -> None:
         """A peer's handshake is done."""
 
-    def request(self, peer: Peer, exchange: int, request: Request) -> None:
+    def request(self, peer: ServerPeer, exchange: int, request: Request) -> None:
         """A whole request; answer with ``peer.respond``, now or later."""
 
-    def acknowledged(self, peer: Peer, exchange: int, notification: int) -> None:
+    def acknowledged(self, peer: ServerPeer, exchange: int, notification: int) -> None:
         """The observer has this notification; see ``NotificationAcknowledged``."""
 
-    def observation_ended(self, peer: Peer, exchange: int, reason: Reason) -> None:
+    def observation_ended(self, peer: ServerPeer, exchange: int, reason: FailureReason) -> None:
         """Every notification of it that is not acknowledged by now has failed. Not called for a peer that is gone."""
 
-    def gone(self, peer: Peer, reason: str) -> None:
+    def gone(self, peer: ServerPeer, reason: str) -> None:
         """The peer and all its exchanges are over."""
 
     def refused(self, address: Address, reason: str) -> None:
@@ -130,7 +130,7 @@ class Listener(Protocol):
         """Let timers act."""
 
 
-class Peer:
+class ServerPeer:
     """One connected client. ``info`` says who it proved to be; ``address`` is where it is now, never who."""
 
     __slots__ = ("_server", "address", "connection", "id", "info", "scheduled")
@@ -146,7 +146,7 @@ class Peer:
         self.info = info
 
     def __repr__(self) -> str:
-        return f"<Peer {self.id}>"
+        return f"<ServerPeer {self.id}>"
 
     def respond(self, exchange: int, response: Response, *, observe: bool = False, states: bool = False) -> Answer:
         """See ``CoapConnection.respond``; ``Answer.GONE`` also for a peer that is gone."""
@@ -154,7 +154,7 @@ class Peer:
         self._server.touch(self)
         return answer
 
-    def notify(self, exchange: int, response: Response, *, confirmable: bool = True) -> int | Reason | None:
+    def notify(self, exchange: int, response: Response, *, confirmable: bool = True) -> int | FailureReason | None:
         """See ``CoapConnection.notify``."""
         sent = self.connection.notify(exchange, response, self._server.now(), confirmable=confirmable)
         self._server.touch(self)
@@ -180,9 +180,9 @@ class CoapsServer:
         self._config = config or CoapConfig()
         self._soonest = _soonest(self._config)
         self._random = _random.SystemRandom().random
-        self._peers: dict[int, Peer] = {}
-        self._deadlines = Deadlines()
-        self._dirty: set[Peer] = set()
+        self._peers: dict[int, ServerPeer] = {}
+        self._deadlines = TimerWheel()
+        self._dirty: set[ServerPeer] = set()
         self._awake = False  # a flush will follow anyway
         self._closed = False
         self._timer: asyncio.TimerHandle | None = None
@@ -203,7 +203,7 @@ class CoapsServer:
         return int(self._sock.getsockname()[1])
 
     @property
-    def peers(self) -> tuple[Peer, ...]:
+    def peers(self) -> tuple[ServerPeer, ...]:
         """Everybody who is connected."""
         return tuple(self._peers.values())
 
@@ -289,12 +289,12 @@ class CoapsServer:
             config = dataclasses.replace(config, message_limit=limit)
         connection = CoapConnection(random=self._random, config=config)
         connection.start(now)
-        peer = Peer(self, event.peer_id, event.addr, event.info, connection)
+        peer = ServerPeer(self, event.peer_id, event.addr, event.info, connection)
         self._peers[peer.id] = peer
         _LOG.debug("coaps: peer %d connected, %s", peer.id, event.info.protocol)
         self._guarded(self._handler.connected, peer)
 
-    def _peer_events(self, peer: Peer) -> None:
+    def _peer_events(self, peer: ServerPeer) -> None:
         handler, counters = self._handler, self._counters
         while (event := peer.connection.next_event()) is not None:
             if isinstance(event, RequestReceived):
@@ -331,7 +331,7 @@ class CoapsServer:
 
     # Out
 
-    def touch(self, peer: Peer) -> None:
+    def touch(self, peer: ServerPeer) -> None:
         """Something may have to go out to this peer."""
         self._dirty.add(peer)
         if not self._awake and self._loop is not None:
@@ -367,8 +367,8 @@ class CoapsServer:
             for datagram, address in self._listener.datagrams_to_send():
                 self._datagrams.send(datagram, address)
 
-    def drop(self, peer: Peer, reason: str) -> None:
-        """See ``Peer.close``."""
+    def drop(self, peer: ServerPeer, reason: str) -> None:
+        """See ``ServerPeer.close``."""
         if peer.id not in self._peers:
             return
         now = self.now()
@@ -378,7 +378,7 @@ class CoapsServer:
         self._forget(peer, reason, now)
         self.touch(peer)  # for the close_notify
 
-    def _forget(self, peer: Peer, reason: str, now: float) -> None:
+    def _forget(self, peer: ServerPeer, reason: str, now: float) -> None:
         del self._peers[peer.id]
         peer.connection.close(now, reason)
         _LOG.debug("coaps: peer %d gone: %s", peer.id, reason)
@@ -444,7 +444,7 @@ def serve_coaps(
     *,
     association: AssociationConfig = LAYER_1,
     config: CoapConfig | None = None,
-    **limits: Unpack[Limits],
+    **limits: Unpack[ServerLimits],
 ) -> CoapsServer:
     """Bind, and serve in the running loop; ``limits`` are those of ``DtlsListener``.
 

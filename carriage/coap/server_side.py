@@ -12,20 +12,20 @@ from enum import Enum
 
 from carriage.coap import codes
 from carriage.coap import options as opt
-from carriage.coap.beneath import Beneath, Outcome
+from carriage.coap.block_stores import Downloads, Uploads, block_of
 from carriage.coap.blockwise import TRANSFER_OPTIONS, Block, Key, body_key, find_block, room, szx_for
-from carriage.coap.bodies import Downloads, Uploads, block_of
 from carriage.coap.config import CoapConfig
 from carriage.coap.exchange import (
     REASON_OF,
     Event,
-    Reason,
+    FailureReason,
     Request,
     RequestReceived,
     Response,
     ResponseDelivered,
     ResponseFailed,
 )
+from carriage.coap.lower_layer import LowerLayer, MessageOutcome
 from carriage.coap.message import CON, Message
 from carriage.coap.observations import Observations
 from carriage.coap.observe import DEREGISTER, REGISTER
@@ -65,8 +65,8 @@ class _Separate:
     exchange: int
     emit: Callable[[Event], object]
 
-    def settled(self, outcome: Outcome, now: float) -> None:
-        if outcome is Outcome.ACKNOWLEDGED:
+    def settled(self, outcome: MessageOutcome, now: float) -> None:
+        if outcome is MessageOutcome.ACKNOWLEDGED:
             self.emit(ResponseDelivered(self.exchange))
         else:
             self.emit(ResponseFailed(self.exchange, REASON_OF[outcome]))
@@ -80,7 +80,7 @@ class _LastBlock:
     exchange: int
     notification: int
 
-    def settled(self, outcome: Outcome, now: float) -> None:
+    def settled(self, outcome: MessageOutcome, now: float) -> None:
         self.observations.fetched(self.exchange, self.notification, outcome, now)
 
 
@@ -102,7 +102,7 @@ class ServerSide:
 
     def __init__(
         self,
-        beneath: Beneath,
+        beneath: LowerLayer,
         config: CoapConfig,
         emit: Callable[[Event], object],
         new_exchange: Callable[[], int],
@@ -258,7 +258,7 @@ class ServerSide:
         sent = self._send(opened.message, response.code, options, payload, exchange, now)
         if not sent:
             if registered:
-                self.observations.end(exchange, Reason.QUEUE_FULL, now)
+                self.observations.end(exchange, FailureReason.QUEUE_FULL, now)
             return Answer.QUEUE_FULL
         return Answer.OBSERVED if registered else Answer.SENT
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 import logging
 
 from carriage.coap import codes, options
-from carriage.coap.beneath import Outcome, RandomSource, Sender, random_bits
+from carriage.coap.lower_layer import MessageOutcome, RandomSource, Sender, random_bits
 from carriage.coap.message import CON, Message
 from carriage.coap.stream import (
     BASE_MAX_MESSAGE_SIZE,
@@ -51,7 +51,7 @@ class StreamLayer:
         self._max_message_size = max_message_size
         self._out: list[bytes] = []
         self._written: list[Sender] = []
-        self._outcomes: list[tuple[Sender, Outcome]] = []
+        self._outcomes: list[tuple[Sender, MessageOutcome]] = []
         self._pings: dict[bytes, tuple[Sender, float]] = {}
         self._greeted = False
         self._peer_limit = BASE_MAX_MESSAGE_SIZE
@@ -115,7 +115,7 @@ class StreamLayer:
         elif code == codes.PONG:
             waiting = self._pings.pop(message.token, None)
             if waiting is not None:
-                self._outcomes.append((waiting[0], Outcome.ACKNOWLEDGED))
+                self._outcomes.append((waiting[0], MessageOutcome.ACKNOWLEDGED))
         elif code == codes.RELEASE:
             self._ended = "released by the peer"
         elif code == codes.ABORT:
@@ -152,7 +152,7 @@ class StreamLayer:
         if len(frame) > self._peer_limit:
             _LOG.error("a message larger than the peer accepts was dropped")
             if sender is not None:
-                self._outcomes.append((sender, Outcome.TOO_LARGE))
+                self._outcomes.append((sender, MessageOutcome.TOO_LARGE))
             return True
         self._out.append(frame)
         if sender is not None and confirmable:
@@ -182,7 +182,7 @@ class StreamLayer:
             self._out.append(encode_frame(Message(CON, codes.RELEASE, 0)))
             self._ended = "closed"
 
-    def outcomes(self) -> list[tuple[Sender, Outcome]]:
+    def outcomes(self) -> list[tuple[Sender, MessageOutcome]]:
         """What was settled since the last call."""
         outcomes, self._outcomes = self._outcomes, []
         return outcomes
@@ -191,7 +191,7 @@ class StreamLayer:
         """Octets for the stream, in order. Taking them settles their senders."""
         out, self._out = self._out, []
         for sender in self._written:
-            self._outcomes.append((sender, Outcome.ACKNOWLEDGED))
+            self._outcomes.append((sender, MessageOutcome.ACKNOWLEDGED))
         self._written.clear()
         return out
 
@@ -209,4 +209,4 @@ class StreamLayer:
             if deadline > now:
                 return
             del self._pings[token]
-            self._outcomes.append((sender, Outcome.TIMED_OUT))
+            self._outcomes.append((sender, MessageOutcome.TIMED_OUT))

@@ -11,16 +11,16 @@ from collections.abc import Callable, Sequence
 from random import SystemRandom
 from typing import Any, Final, Literal, TypeVarTuple
 
+from carriage.backoff import Pauses
 from carriage.mqtt.blame import Blame, Verdict
-from carriage.mqtt.complaints import Complaints, clean
-from carriage.mqtt.engine import Engine
+from carriage.mqtt.engine import PahoEngine
 from carriage.mqtt.frames import Unread
+from carriage.mqtt.malformed_log import MalformedLog, clean
 from carriage.mqtt.options import DropReason, Message, MqttHandler, MqttOptions, TlsFacts, Token, Will
 from carriage.mqtt.outgoing import Outgoing, OutgoingQueue
 from carriage.mqtt.packets import Publish, head_topic, publish_at_once
 from carriage.mqtt.versions import Versions
 from carriage.mqtt.wire import TlsFiles, Wire, connect, connect_fault
-from carriage.pauses import Pauses
 from layer.errors import CredentialError, TransportError, UsageError
 
 _LOG = logging.getLogger(__name__)
@@ -106,22 +106,22 @@ class MqttClient:
         """The broker is to drop our session: it has a message in it that nobody can acknowledge."""
         self.will: Will | None = options.will
         """The will of the next CONNECT."""
-        self.unread = Complaints("message that can't be taken")
+        self.unread = MalformedLog("message that can't be taken")
         """PUBLISH packets that were read past: too long, or malformed."""
-        self.unsent = Complaints("message that can't be sent")
+        self.unsent = MalformedLog("message that can't be sent")
         """Messages that are longer than the broker takes, or over which it ended connections."""
         self.on_too_long: Callable[[str], None] | None = None
         """Called with the topic of a message that was read past since it is too long."""
         self._blame = Blame(STABLE)
-        self._failures = Complaints("the handler of the MQTT client failed")
+        self._failures = MalformedLog("the handler of the MQTT client failed")
         self._paho = self._engine()
         self._filters: dict[str, int] = {}
         self._subscribing: dict[int, tuple[str, ...]] = {}
         self._generation = 0
         self._unacknowledged: dict[int, bool] = {}
 
-    def _engine(self) -> Engine:
-        paho = Engine(self._options, self._versions.current, self._on_message, self._on_unread, self._queue.land)
+    def _engine(self) -> PahoEngine:
+        paho = PahoEngine(self._options, self._versions.current, self._on_message, self._on_unread, self._queue.land)
         paho.on_connect = self._on_connect
         paho.on_disconnect = self._on_disconnect
         paho.on_subscribe = self._on_subscribe

@@ -46,7 +46,7 @@ class _Packed:
         return self._octets
 
 
-class Engine(Client):
+class PahoEngine(Client):
     """paho's client on a wire that is there already, with quick ways for PUBLISH and PUBACK.
 
 

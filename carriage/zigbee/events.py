@@ -13,7 +13,7 @@ Handle = NewType("Handle", int)
 """One tunnel of one endpoint; never used again for another."""
 
 
-class Post(Enum):
+class DeliveryMode(Enum):
     """How the units of one side reach the other; both know it from the tunnel's protocol id."""
 
     PUSHED = "pushed"
@@ -195,7 +195,7 @@ class TunnelRecord:
     manufacturer: int
     flow_control: bool
     max_incoming: int
-    post: Post
+    post: DeliveryMode
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -9,7 +9,15 @@ from collections.abc import Sequence
 from typing import Final
 
 from carriage.zigbee import tunneling as t
-from carriage.zigbee.events import CloseReason, Handle, Post, TunnelClosed, TunnelOpened, TunnelRefused, TunnelRequested
+from carriage.zigbee.events import (
+    CloseReason,
+    DeliveryMode,
+    Handle,
+    TunnelClosed,
+    TunnelOpened,
+    TunnelRefused,
+    TunnelRequested,
+)
 from carriage.zigbee.segmentation import DTLS_UNIT_LIMIT
 from carriage.zigbee.transfer import RESPONSE_HEADER_LENGTH
 from carriage.zigbee.tunnel_core import Core, frame_of
@@ -26,7 +34,7 @@ LEAST_INCOMING: Final = RESPONSE_HEADER_LENGTH + 1
 # -- client ----------------------------------------------------------------------------------------------------------
 
 
-def request(core: Core, wanted: t.RequestTunnel, unit_limit: int, post: Post, *, patient: bool) -> Tunnel:
+def request(core: Core, wanted: t.RequestTunnel, unit_limit: int, post: DeliveryMode, *, patient: bool) -> Tunnel:
     """Ask the remote for a tunnel. TransportError(transient) where there are too many tunnels or requests.
 
     ``patient``: the remote sleeps; it is asked when it is heard, each time anew, for as long as the tunnel is wanted.

@@ -89,7 +89,7 @@ def nearest(number: int, expected: int) -> int:
 
 
 @dataclass(frozen=True, slots=True)
-class Unit:
+class SegmentedUnit:
     """A whole unit. ``gap``: at least one before it never came."""
 
     n: int
@@ -97,7 +97,7 @@ class Unit:
     gap: bool
 
     def __repr__(self) -> str:
-        return f"Unit(n={self.n}, {len(self.data)} octets, gap={self.gap})"
+        return f"SegmentedUnit(n={self.n}, {len(self.data)} octets, gap={self.gap})"
 
 
 class Reassembler:
@@ -149,7 +149,7 @@ class Reassembler:
     def deadline(self) -> float | None:
         return self._changed + self._timeout if self._n >= 0 and self._timeout < inf else None
 
-    def receive(self, part: Slice, now: float) -> Unit | None:
+    def receive(self, part: Slice, now: float) -> SegmentedUnit | None:
         """Take one slice; the unit where this one made it whole.
 
         PeerError: the slice contradicts an earlier one; OversizeError: the unit goes beyond the limit. Either way the
@@ -207,8 +207,8 @@ class Reassembler:
         self._parts[part.index] = part.data
         return True
 
-    def _finish(self) -> Unit:
-        unit = Unit(self._n, b"".join(self._parts[i] for i in range(self._count)), self._n > self._expected)
+    def _finish(self) -> SegmentedUnit:
+        unit = SegmentedUnit(self._n, b"".join(self._parts[i] for i in range(self._count)), self._n > self._expected)
         self._expected = self._n + 1
         self._clear()
         return unit

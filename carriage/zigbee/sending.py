@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Callable
 
-from carriage.zigbee.delivery import Job, next_live
 from carriage.zigbee.events import FailReason
-from carriage.zigbee.mailbox import RESENT
+from carriage.zigbee.mailbox_server import RESENT
+from carriage.zigbee.retransmission import Job, next_live
 from carriage.zigbee.segmentation import FURTHEST_AHEAD, cut, slice_count
 from layer.errors import TransportError, UsageError
 

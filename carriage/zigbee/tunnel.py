@@ -11,24 +11,24 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Any, Final
 
-from carriage.zigbee import attributes, fetching, flow, opening
+from carriage.zigbee import attributes, flow_control, mailbox_client, opening
 from carriage.zigbee import tunneling as t
-from carriage.zigbee.delivery import Job, OutFrame
 from carriage.zigbee.events import (
     CloseReason,
     DataError,
+    DeliveryMode,
     Event,
     FailReason,
     Handle,
     MailboxLacking,
-    Post,
     TunnelLimits,
     TunnelRecord,
     UnitIncomplete,
     UnitLost,
     UnitReceived,
 )
-from carriage.zigbee.mailbox import Mailbox
+from carriage.zigbee.mailbox_server import MailboxServer
+from carriage.zigbee.retransmission import Job, OutFrame
 from carriage.zigbee.segmentation import (
     DTLS_UNIT_LIMIT,
     MAX_SLICE,
@@ -92,7 +92,7 @@ class TunnelEndpoint:
         *,
         flow_control: bool = True,
         unit_limit: int = DTLS_UNIT_LIMIT,
-        post: Post = Post.PUSHED,
+        post: DeliveryMode = DeliveryMode.PUSHED,
         patient: bool = False,
     ) -> Handle:
         """Ask the remote for a tunnel, or, where ``patient``, whenever it is ``heard``. Units may be queued at once.
@@ -105,7 +105,7 @@ class TunnelEndpoint:
         return opening.request(core, wanted, unit_limit, post, patient=patient).handle
 
     def accept(
-        self, handle: Handle, now: float, *, unit_limit: int = DTLS_UNIT_LIMIT, post: Post = Post.PUSHED
+        self, handle: Handle, now: float, *, unit_limit: int = DTLS_UNIT_LIMIT, post: DeliveryMode = DeliveryMode.PUSHED
     ) -> None:
         """Grant a tunnel that the remote asked for; ``TunnelOpened`` tells that it knows. A dead handle is no error."""
         core = self._at(now)
@@ -187,11 +187,11 @@ class TunnelEndpoint:
             tunnel.sender.withdraw(n)
 
     def fetch(self, handle: Handle, now: float) -> None:
-        """Ask for what waits for us (``Post.FETCHED``); ``Fetched`` tells when that is over. Needs an open tunnel."""
+        """Ask for what waits (``DeliveryMode.FETCHED``); ``Fetched`` says when it is over. Needs an open tunnel."""
         core = self._at(now)
         tunnel = core.tunnels.get(handle)
-        if tunnel is not None and tunnel.post is Post.FETCHED:
-            fetching.ask(core, tunnel)
+        if tunnel is not None and tunnel.post is DeliveryMode.FETCHED:
+            mailbox_client.ask(core, tunnel)
 
     def knock(self, now: float) -> None:
         """Let the remote hear us: it may have a tunnel to open. The question for its protocols does it."""
@@ -276,7 +276,7 @@ class TunnelEndpoint:
         for tunnel in list(core.tunnels.values()):
             if tunnel.draining and tunnel.known and tunnel.state is TunnelState.OPEN and tunnel.sender.idle:
                 core.leave(tunnel, CloseReason.CLOSED)
-            flow.tell(core, tunnel)
+            flow_control.tell(core, tunnel)
         frames: list[OutFrame] = []
         while core.outbox.has_room:
             job = core.outbox.next_ready() or _next_slice(core)
@@ -330,7 +330,7 @@ class TunnelEndpoint:
 
     def _set_paused(self, handle: Handle, paused: bool, now: float) -> bool:
         tunnel = self._at(now).tunnels.get(handle)
-        return tunnel is not None and flow.set_paused(self._core, tunnel, paused)
+        return tunnel is not None and flow_control.set_paused(self._core, tunnel, paused)
 
 
 def _next_slice(core: Core) -> Job | None:
@@ -349,7 +349,7 @@ def _next_slice(core: Core) -> Job | None:
 def _tick(core: Core, tunnel: Tunnel) -> None:
     now, limits = core.now, core.limits
     tunnel.sender.tick(now)
-    fetching.tick(core, tunnel)
+    mailbox_client.tick(core, tunnel)
     if tunnel.wait is not None and now >= tunnel.wait:
         tunnel.wait = None
         if tunnel.server:
@@ -383,7 +383,7 @@ def _on_data(core: Core, frame: ZclFrame, command: t.TransferData) -> None:
 
 
 def _on_slice(core: Core, tunnel: Tunnel, part: Slice) -> None:
-    if tunnel.post is Post.FETCHED:
+    if tunnel.post is DeliveryMode.FETCHED:
         _lacking(core, tunnel)
         return
     unit = tunnel.reassembler.receive(part, core.now)
@@ -392,9 +392,9 @@ def _on_slice(core: Core, tunnel: Tunnel, part: Slice) -> None:
 
 
 def _on_get(core: Core, tunnel: Tunnel, get: Get) -> None:
-    if isinstance(tunnel.sender, Mailbox):
+    if isinstance(tunnel.sender, MailboxServer):
         tunnel.sender.asked(get)
-    elif tunnel.post is Post.FETCHED:
+    elif tunnel.post is DeliveryMode.FETCHED:
         raise PeerError("GET to the side that asks")
     else:
         _lacking(core, tunnel)
@@ -407,9 +407,9 @@ def _lacking(core: Core, tunnel: Tunnel) -> None:
 
 
 def _on_response(core: Core, tunnel: Tunnel, response: GetResponse) -> None:
-    if tunnel.post is not Post.FETCHED:
+    if tunnel.post is not DeliveryMode.FETCHED:
         raise PeerError("GET-RESPONSE on a tunnel without a mailbox")
-    fetching.on_response(core, tunnel, response)
+    mailbox_client.on_response(core, tunnel, response)
 
 
 def _on_lost(core: Core, tunnel: Tunnel, lost: Lost) -> None:
@@ -443,14 +443,14 @@ def _ignore(_: Core, __: ZclFrame, ___: t.SupportedTunnelProtocols) -> None:
     """An answer to a question that we never ask."""
 
 
-_HANDLERS: dict[type[t.Command], Callable[[Core, ZclFrame, Any], None]] = {
+_HANDLERS: dict[type[t.TunnelCommand], Callable[[Core, ZclFrame, Any], None]] = {
     t.RequestTunnel: opening.on_request,
     t.RequestTunnelResponse: opening.on_response,
     t.CloseTunnel: _on_close,
     t.TransferData: _on_data,
     t.TransferDataError: _on_error,
-    t.AckTransferData: flow.on_flow,
-    t.ReadyData: flow.on_flow,
+    t.AckTransferData: flow_control.on_flow,
+    t.ReadyData: flow_control.on_flow,
     t.SupportedTunnelProtocols: _ignore,
     t.TunnelClosureNotification: _on_close,
 }

@@ -10,14 +10,13 @@ from collections.abc import Callable
 from math import inf
 
 from carriage.zigbee import tunneling as t
-from carriage.zigbee.delivery import Job, Outbox
 from carriage.zigbee.events import (
     CloseReason,
+    DeliveryMode,
     Event,
     FailReason,
     Handle,
     PeerMisbehaved,
-    Post,
     TunnelClosed,
     TunnelLimits,
     TunnelOpened,
@@ -25,7 +24,8 @@ from carriage.zigbee.events import (
     UnitIncomplete,
     UnitSent,
 )
-from carriage.zigbee.mailbox import Mailbox
+from carriage.zigbee.mailbox_server import MailboxServer
+from carriage.zigbee.retransmission import Job, Retransmissions
 from carriage.zigbee.segmentation import SLICE_HEADER_LENGTH, Reassembler, slice_size
 from carriage.zigbee.sending import UnitSender
 from carriage.zigbee.transfer import RESPONSE_HEADER_LENGTH
@@ -41,7 +41,7 @@ class Core:
         self.ids = ids
         self.maximum_payload_length = maximum_payload_length
         self.now = 0.0
-        self.outbox = Outbox(limits.window, limits.retry_waits, limits.delivery_timeout, limits.give_up)
+        self.outbox = Retransmissions(limits.window, limits.retry_waits, limits.delivery_timeout, limits.give_up)
         self.tunnels: dict[Handle, Tunnel] = {}
         self.by_wire: dict[tuple[bool, int], Tunnel] = {}
         """(we are its server, tunnel id) to tunnel."""
@@ -125,7 +125,9 @@ class Core:
         self.leave(oldest, CloseReason.IDLE)
         return True
 
-    def add(self, request: t.RequestTunnel, *, server: bool, unit_limit: int, post: Post = Post.PUSHED) -> Tunnel:
+    def add(
+        self, request: t.RequestTunnel, *, server: bool, unit_limit: int, post: DeliveryMode = DeliveryMode.PUSHED
+    ) -> Tunnel:
         handle = Handle(self._next_handle)
         self._next_handle += 1
         tunnel = Tunnel(handle, server, request)
@@ -135,10 +137,10 @@ class Core:
         self.turns.append(tunnel)
         return tunnel
 
-    def furnish(self, tunnel: Tunnel, unit_limit: int, post: Post) -> None:
+    def furnish(self, tunnel: Tunnel, unit_limit: int, post: DeliveryMode) -> None:
         """Give a tunnel that has carried nothing yet what it needs for its units, both ways."""
         handle, limits = tunnel.handle, self.limits
-        header = RESPONSE_HEADER_LENGTH if post is Post.KEPT else SLICE_HEADER_LENGTH
+        header = RESPONSE_HEADER_LENGTH if post is DeliveryMode.KEPT else SLICE_HEADER_LENGTH
 
         def wrap(sequence: int, data: bytes) -> bytes:
             return frame_of(t.TransferData(tunnel.id, data), sequence, to_client=tunnel.server)
@@ -151,12 +153,12 @@ class Core:
 
         tunnel.post = post
         tunnel.sender = (
-            Mailbox(limits.max_queued_units, wrap, size, report, lambda: self.now)
-            if post is Post.KEPT
+            MailboxServer(limits.max_queued_units, wrap, size, report, lambda: self.now)
+            if post is DeliveryMode.KEPT
             else UnitSender(limits.max_queued_units, wrap, size, report)
         )
         # what is fetched comes in its own time: GET says from where on it goes on
-        timeout = inf if post is Post.FETCHED else limits.reassembly_timeout
+        timeout = inf if post is DeliveryMode.FETCHED else limits.reassembly_timeout
         tunnel.reassembler = Reassembler(unit_limit, timeout)
 
     def find(self, frame: ZclFrame, tunnel_id: int, *, answer: bool = True) -> Tunnel | None:
@@ -218,7 +220,7 @@ class Core:
         return True
 
 
-def frame_of(command: t.Command, sequence: int, *, to_client: bool) -> bytes:
+def frame_of(command: t.TunnelCommand, sequence: int, *, to_client: bool) -> bytes:
     """The octets of a cluster command."""
     code, payload = t.encode(command, to_client=to_client)
     return ZclFrame(code, payload, sequence, to_client=to_client).encode()

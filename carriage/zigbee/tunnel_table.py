@@ -17,9 +17,9 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from enum import Enum, auto
 
-from carriage.zigbee.delivery import Job
-from carriage.zigbee.events import CloseReason, Handle, Post
-from carriage.zigbee.mailbox import Mailbox
+from carriage.zigbee.events import CloseReason, DeliveryMode, Handle
+from carriage.zigbee.mailbox_server import MailboxServer
+from carriage.zigbee.retransmission import Job
 from carriage.zigbee.segmentation import Reassembler
 from carriage.zigbee.sending import UnitSender
 from carriage.zigbee.tunneling import NO_TUNNEL, RequestTunnel, RequestTunnelResponse
@@ -132,10 +132,10 @@ class Tunnel:
     handle: Handle
     server: bool
     request: RequestTunnel
-    sender: UnitSender | Mailbox = field(init=False)
+    sender: UnitSender | MailboxServer = field(init=False)
     reassembler: Reassembler = field(init=False)
     id: int = -1
-    post: Post = Post.PUSHED
+    post: DeliveryMode = DeliveryMode.PUSHED
     lacking: bool = False
     """Whether it was told that only one side has a mailbox."""
     state: TunnelState = TunnelState.ASKED

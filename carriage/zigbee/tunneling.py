@@ -127,7 +127,7 @@ class TunnelClosureNotification:
     tunnel: int
 
 
-Command = (
+TunnelCommand = (
     RequestTunnel
     | RequestTunnelResponse
     | CloseTunnel
@@ -202,7 +202,7 @@ _BY_CODE = (
 _VALUES = {layout.type: attrgetter("__class__", *(field.name for field in fields(layout.type))) for layout in _LAYOUTS}
 
 
-def code(command: type[Command], *, to_client: bool) -> int:
+def code(command: type[TunnelCommand], *, to_client: bool) -> int:
     """The command's code in one direction. UsageError where it doesn't go that way."""
     layout = _BY_TYPE[command]
     value = layout.to_client if to_client else layout.to_server
@@ -211,7 +211,7 @@ def code(command: type[Command], *, to_client: bool) -> int:
     return value
 
 
-def encode(command: Command, *, to_client: bool) -> tuple[int, bytes]:
+def encode(command: TunnelCommand, *, to_client: bool) -> tuple[int, bytes]:
     """Code and payload of ``command`` in one direction. UsageError where a field is out of its range."""
     layout = _BY_TYPE[type(command)]
     values = _VALUES[type(command)](command)[1:]
@@ -225,7 +225,7 @@ def encode(command: Command, *, to_client: bool) -> tuple[int, bytes]:
     return code(type(command), to_client=to_client), payload
 
 
-def decode(command: int, payload: bytes, *, to_client: bool) -> Command:
+def decode(command: int, payload: bytes, *, to_client: bool) -> TunnelCommand:
     """The command in a ZCL payload. PeerError: unknown code, wrong length or undefined value."""
     layout = _BY_CODE[to_client].get(command)
     if layout is None:
@@ -239,5 +239,5 @@ def decode(command: int, payload: bytes, *, to_client: bool) -> Command:
             values.append(layout.read_tail(payload[size:]))
     except ValueError as failure:
         raise PeerError(f"{layout.type.__name__}: a value that the standard doesn't have") from failure
-    message: Command = layout.type(*values)
+    message: TunnelCommand = layout.type(*values)
     return message

@@ -278,8 +278,8 @@ class Command:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Watch:
-    """Tell me of a device's news from now on (``Adapter.update``), until ``Unwatch`` or an update that says ``ENDED``.
+class Subscribe:
+    """Tell me of a device's news from now on (``Adapter.update``), until ``Unsubscribe`` or an update ``ENDED``.
 
     ``to``: a device by the policy's name; empty: every device that the source may observe, those to come included.
     ``property``: one of its properties; empty: all of them, its coming and going, and whether it can be reached.
@@ -293,7 +293,7 @@ class Watch:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Unwatch:
+class Unsubscribe:
     """No more news for the watch with the id ``watch``."""
 
     id: EnvelopeId
@@ -302,7 +302,7 @@ class Unwatch:
     received_at: float
 
 
-Envelope = Open | Unit | Close | Reset | Join | Leave | Presence | Reading | Command | Watch | Unwatch
+Envelope = Open | Unit | Close | Reset | Join | Leave | Presence | Reading | Command | Subscribe | Unsubscribe
 
 
 @dataclass(frozen=True, slots=True)

@@ -13,7 +13,7 @@ import click
 from gateway.api.errors import ConfigError, PeerError, TransportError
 from gateway.cli.codes import BAD_CONFIG, FAILED, NOT_ALLOWED, UNREACHABLE, fail
 from gateway.runtime.admin_client import NotAllowedError, ask
-from gateway.runtime.source import (
+from gateway.runtime.config_source import (
     CONFIG_VARIABLE,
     DEFAULT_CONFIG,
     DEFAULT_SOCKET,

@@ -16,7 +16,7 @@ import click
 from gateway.api.errors import ConfigError, PeerError, TransportError
 from gateway.cli.asking import TRY_SUDO, config_option, json_option, print_json, print_lines
 from gateway.cli.codes import BAD_CONFIG, EPILOG, FAILED, NOT_ALLOWED, UNREACHABLE, fail
-from gateway.runtime.source import config_path, socket_path
+from gateway.runtime.config_source import config_path, socket_path
 
 if TYPE_CHECKING:
     from gateway.runtime.backup import Inventory

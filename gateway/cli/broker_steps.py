@@ -15,8 +15,8 @@ from gateway.api.errors import ConfigError, CredentialError, TransportError
 from gateway.cli.asking import print_json, print_lines
 from gateway.cli.codes import BAD_CONFIG, FAILED, NOT_ALLOWED, fail
 from gateway.runtime import broker_files
+from gateway.runtime.config_source import Source, config_path, read_config, read_table
 from gateway.runtime.credential_source import locate
-from gateway.runtime.source import Source, config_path, read_config, read_table
 
 if TYPE_CHECKING:
     from gateway.runtime.broker_setup import Report, Wanted
@@ -119,7 +119,7 @@ def _wanted(
 
     devices = here.mqtt.get("devices")
     devices = devices if isinstance(devices, dict) else {}
-    names = broker_files.Names(
+    names = broker_files.BrokerNames(
         prefix=str(here.mqtt.get("prefix", "atls")),
         base=str(devices.get("base", "home")),
         discovery=str(devices.get("discovery_prefix", "homeassistant")),

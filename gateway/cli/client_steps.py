@@ -21,8 +21,8 @@ from gateway.cli.codes import BAD_CONFIG, FAILED, NOT_ALLOWED, fail
 from gateway.cli.screen import Screen, screen, table
 from gateway.runtime.admin_client import NotAllowedError, ask
 from gateway.runtime.client_keys import ClientKeys, NewKey
-from gateway.runtime.credential_source import Place, locate
-from gateway.runtime.source import CREDENTIALS, Source, config_path, read_config, read_table
+from gateway.runtime.config_source import CREDENTIALS, Source, config_path, read_config, read_table
+from gateway.runtime.credential_source import CredentialPlace, locate
 
 _KEY = ("adapters", "coap", "psk_file")
 
@@ -33,7 +33,7 @@ class _Here:
 
     socket: Path
     source: Source
-    place: Place
+    place: CredentialPlace
 
     @property
     def keys(self) -> ClientKeys:
@@ -209,7 +209,7 @@ def _here(config: str | None, file: str | None) -> _Here:
     try:
         source = read_config(path, os.environ, credentials=False)
         copied = str(_coap(source).get("psk_file", "")).startswith(CREDENTIALS)
-        place = Place(Path(file), copied) if file else locate(source, _KEY, os.environ)
+        place = CredentialPlace(Path(file), copied) if file else locate(source, _KEY, os.environ)
     except ConfigError as error:
         fail(BAD_CONFIG, error)
     if place is None:

@@ -23,7 +23,7 @@ from gateway.cli.codes import BAD_CONFIG, EPILOG, FAILED, NOT_ALLOWED, UNREACHAB
 from gateway.cli.devices_view import device_lines, device_table, matching, named_lines, removed_lines
 from gateway.cli.joining import watch
 from gateway.cli.screen import clock, screen
-from gateway.runtime.source import InvalidConfigError, config_path
+from gateway.runtime.config_source import InvalidConfigError, config_path
 
 if TYPE_CHECKING:
     from gateway.runtime.reloading import Change

@@ -14,7 +14,7 @@ from gateway.api.errors import ConfigError
 from gateway.cli.asking import config_option, json_option, print_json, print_lines
 from gateway.cli.codes import BAD_CONFIG, EPILOG, FAILED, NOT_ALLOWED, RESTART, fail
 from gateway.cli.screen import Screen, screen
-from gateway.runtime.source import InvalidConfigError, config_path
+from gateway.runtime.config_source import InvalidConfigError, config_path
 
 if TYPE_CHECKING:
     from gateway.runtime.effective import Value

@@ -13,7 +13,7 @@ from gateway.api.errors import PeerError
 from gateway.cli.asking import config_option, json_option, print_json, print_lines, question
 from gateway.cli.codes import BAD_CONFIG, EPILOG, FAILED, NOT_ALLOWED, fail
 from gateway.cli.screen import Screen, screen, table
-from gateway.runtime.source import InvalidConfigError, config_path
+from gateway.runtime.config_source import InvalidConfigError, config_path
 
 if TYPE_CHECKING:
     from gateway.runtime.maintenance import Maintained

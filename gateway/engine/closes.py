@@ -7,8 +7,8 @@ from collections.abc import Iterator, Set
 from dataclasses import dataclass
 
 from gateway.api.model import Address, Close, EnvelopeId, Outcome, Reason, Receipt, Transmit
-from gateway.engine.commands import Outbox, Withdraw, final
 from gateway.engine.limits import EngineLimits
+from gateway.engine.outputs import Outbox, Withdraw, final
 from gateway.engine.stored import Journal, StoredClose
 
 

@@ -31,7 +31,7 @@ DEFAULT_RULE = "default"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Request:
+class AccessRequest:
     """The facts of one judgement.
 
     ``sender`` and ``receiver`` are subjects by name: of a unit its two ends, of an open the opener and the target, of
@@ -114,7 +114,7 @@ class Finding:
 class Explanation:
     """A request, what every rule found (in the order of rule ids), and the verdict that follows."""
 
-    request: Request
+    request: AccessRequest
     findings: tuple[Finding, ...]
     decision: Decision
 
@@ -123,12 +123,12 @@ class Explanation:
         return tuple(finding for finding in self.findings if not finding.note)
 
 
-def decide(request: Request, policy: PolicySet) -> Decision:
+def decide(request: AccessRequest, policy: PolicySet) -> Decision:
     """Judge ``request``. Whatever it raises (only on values that ``check`` would refuse) must be taken for a denial."""
     return _conclude([_find(rule, parties, request, policy) for rule, parties in policy.ordered])
 
 
-def explain(request: Request, policy: PolicySet) -> Explanation:
+def explain(request: AccessRequest, policy: PolicySet) -> Explanation:
     """Judge ``request`` and tell why."""
     findings = tuple(_find(rule, parties, request, policy) for rule, parties in policy.ordered)
     return Explanation(request, findings, _conclude(findings))
@@ -181,7 +181,7 @@ def _demand(grant: Grant) -> tuple[bool, str, float]:
     return require.link_key, require.min_version[-3:], -len(require.suites) if require.suites else float("-inf")
 
 
-def _find(rule: Rule, parties: Parties, request: Request, policy: PolicySet) -> Finding:
+def _find(rule: Rule, parties: Parties, request: AccessRequest, policy: PolicySet) -> Finding:
     if request.action not in rule.actions:
         return Finding(rule.id, rule.effect, "action")
     if not parties.match(request.action, request.sender, request.receiver):
@@ -202,7 +202,7 @@ def _find(rule: Rule, parties: Parties, request: Request, policy: PolicySet) -> 
     return Finding(rule.id, rule.effect) if rule.effect is Effect.DENY else _grant(rule, request, policy)
 
 
-def _grant(rule: Rule, request: Request, policy: PolicySet) -> Finding:
+def _grant(rule: Rule, request: AccessRequest, policy: PolicySet) -> Finding:
     condition = rule.condition
     if condition.reads_records and request.content not in RECORD_KINDS:
         return Finding(rule.id, rule.effect, "records (this content shows none)", Reason.DENIED, True)
@@ -220,7 +220,7 @@ def _grant(rule: Rule, request: Request, policy: PolicySet) -> Finding:
     return Finding(rule.id, rule.effect, grant=Grant(rule.id, condition, rule.obligation.on_excess, require, plain))
 
 
-def _direction_fits(direction: Direction, request: Request, policy: PolicySet) -> bool:
+def _direction_fits(direction: Direction, request: AccessRequest, policy: PolicySet) -> bool:
     if direction is Direction.BOTH:
         return True
     end = request.sender if direction is Direction.FROM_DEVICE else request.receiver

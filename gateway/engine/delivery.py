@@ -22,13 +22,13 @@ from gateway.api.model import (
     Unit,
 )
 from gateway.engine.closes import Closes
-from gateway.engine.commands import Audit, Outbox, Withdraw, final
 from gateway.engine.decision import Grant
-from gateway.engine.keeping import Keeping
 from gateway.engine.limits import EngineLimits
-from gateway.engine.sessions import Flow, Pending, Session, SessionTable, State
+from gateway.engine.outputs import Audit, Outbox, Withdraw, final
+from gateway.engine.sessions import Flow, QueuedUnit, Session, SessionTable, State
 from gateway.engine.stored import Changes, Journal, StoredClose, StoredSession, StoredUnit
 from gateway.engine.visible import NO_FLIGHT, Flight, repeats
+from gateway.engine.write_behind import WriteBehind
 
 _GONE = frozenset({Reason.UNKNOWN, Reason.CLOSED, Reason.RESTARTED})
 """Why a unit was dropped, where that says that the receiver no longer has the session."""
@@ -46,7 +46,7 @@ class Delivery:
         self, limits: EngineLimits, outbox: Outbox, journal: Journal, next_id: Callable[[], EnvelopeId]
     ) -> None:
         self.sessions = SessionTable(limits, journal)
-        self.keeping = Keeping(limits, journal)
+        self.keeping = WriteBehind(limits, journal)
         self.pending_octets = 0
         self.windows: dict[str, int] = {}
         self.paused: dict[str, int] = {}
@@ -55,7 +55,7 @@ class Delivery:
         self._outbox = outbox
         self._journal = journal
         self._next_id = next_id
-        self._units: dict[EnvelopeId, Pending] = {}
+        self._units: dict[EnvelopeId, QueuedUnit] = {}
         self._opens: dict[EnvelopeId, Session] = {}
         self.closes = Closes(limits, outbox, journal, self.paused.keys())
 
@@ -72,7 +72,7 @@ class Delivery:
             raise UsageError("a session opens once")
         session.open_deadline = now + self._limits.open_timeout
         session.open_require = grant.require
-        session.up.blocked = True
+        session.from_opener.blocked = True
         self.sessions.add(session)
         self.sessions.schedule(session, min(session.open_deadline, now + session.idle))
         self._opens[asked.id] = session
@@ -80,7 +80,7 @@ class Delivery:
         self._send_open(session)
 
     def _send_open(self, session: Session) -> None:
-        to = session.up.to
+        to = session.from_opener.to
         if session.open is not None and not session.open_sent and to.scheme not in self.paused:
             session.open_sent = True
             self._outbox.commands.append(Transmit(session.open, to, session.open_require))
@@ -89,13 +89,13 @@ class Delivery:
         """What the target's hop must be for the open from now on; one that waits for a sleeper goes out again so."""
         before, session.open_require = session.open_require, require
         if before != require and session.open is not None and session.open_sent and session.open_asleep:
-            self._outbox.commands.append(Withdraw(session.up.to.scheme, session.open.id))
+            self._outbox.commands.append(Withdraw(session.from_opener.to.scheme, session.open.id))
             session.open_sent = False
             self._send_open(session)
 
     def opened(self, session: Session) -> None:
         """The target has taken the open: what waited for that may go."""
-        session.up.blocked = False
+        session.from_opener.blocked = False
         if session.state is State.OPENING:
             session.state = State.OPEN
         self.keeping.touch(session)
@@ -111,16 +111,21 @@ class Delivery:
         del self._opens[receipt.id]
         session.open = None
         session.last_activity = now
-        self._notify(session.down.to.scheme, receipt, session)
+        self._notify(session.from_target.to.scheme, receipt, session)
         if receipt.outcome is Outcome.DELIVERED:
             self._outbox.counters["delivered.open"] += 1
             self.opened(session)
-            self.pump(session.up, now)
+            self.pump(session.from_opener, now)
             return
         reason = _reason(receipt)
         self._outbox.lose(receipt, reason, "", session.opener)
         # A target that has spoken in the session knows it, whatever became of the open.
-        self.end(session, reason, now, tell=(session.down,) if session.up.blocked else (session.down, session.up))
+        self.end(
+            session,
+            reason,
+            now,
+            tell=(session.from_target,) if session.from_opener.blocked else (session.from_target, session.from_opener),
+        )
 
     # Units
 
@@ -134,7 +139,7 @@ class Delivery:
             expires_at = self._latest(unit, now)
         if flight:
             self._supersede(flow, flight)
-        pending = Pending(unit, flow, grant, expires_at, now, flight)
+        pending = QueuedUnit(unit, flow, grant, expires_at, now, flight)
         flow.next_n = unit.n + 1
         flow.units += 1
         flow.octets += octets
@@ -148,9 +153,9 @@ class Delivery:
             due = expires_at
         if due < session.scheduled:
             self.sessions.schedule(session, due)
-        if flow is session.down and session.up.blocked:
+        if flow is session.from_target and session.from_opener.blocked:
             self.opened(session)
-            self.pump(session.up, now)
+            self.pump(session.from_opener, now)
         self.keeping.take(pending)
         if not session.dirty:
             self.keeping.touch(session)
@@ -198,7 +203,7 @@ class Delivery:
             return False
         return True
 
-    def _sleeps(self, pending: Pending) -> None:
+    def _sleeps(self, pending: QueuedUnit) -> None:
         """The receiver sleeps: what is on its way to it waits for as long as it may live, and in the store."""
         flow = pending.flow
         if pending.asleep:
@@ -210,7 +215,7 @@ class Delivery:
             each.expires_at = self._latest(each.unit, each.since)
         self.keeping.keep(pending)
 
-    def _settle_unit(self, pending: Pending, receipt: Receipt, now: float) -> None:
+    def _settle_unit(self, pending: QueuedUnit, receipt: Receipt, now: float) -> None:
         flow = pending.flow
         session = flow.session
         self._forget(pending)
@@ -250,7 +255,7 @@ class Delivery:
         if session.closing is flow and not flow.pending and not flow.blocked:
             self._finish(session, now)
 
-    def regrant(self, pending: Pending, grant: Grant) -> None:
+    def regrant(self, pending: QueuedUnit, grant: Grant) -> None:
         """Another grant counts. What waits at an adapter for a sleeper, under another requirement, goes out again."""
         before, pending.grant = pending.grant, grant
         if before.require != grant.require and pending.sent and pending.asleep:
@@ -259,11 +264,11 @@ class Delivery:
             pending.sent = False
             flow.waiting = deque(each for each in flow.pending.values() if not each.sent)
 
-    def abandon(self, pending: Pending, reason: Reason) -> None:
+    def abandon(self, pending: QueuedUnit, reason: Reason) -> None:
         """Give up on a unit that its adapter has not settled."""
         self._give_up(pending, reason, "")
 
-    def _give_up(self, pending: Pending, reason: Reason, detail: str) -> None:
+    def _give_up(self, pending: QueuedUnit, reason: Reason, detail: str) -> None:
         unit, flow = pending.unit, pending.flow
         if pending.sent:
             self._outbox.commands.append(Withdraw(flow.to.scheme, unit.id))
@@ -275,7 +280,7 @@ class Delivery:
         self._outbox.notify(unit.source.scheme, receipt)
         self._outbox.lose(receipt, reason, pending.grant.rule, flow.sender)
 
-    def _forget(self, pending: Pending) -> None:
+    def _forget(self, pending: QueuedUnit) -> None:
         unit, flow = pending.unit, pending.flow
         octets = len(unit.payload.octets)
         del self._units[unit.id], flow.pending[unit.id]
@@ -298,8 +303,8 @@ class Delivery:
         session = flow.session
         session.state = State.DRAINING
         session.close, session.closing = asked, flow
-        if flow is session.down:
-            session.up.blocked = False
+        if flow is session.from_target:
+            session.from_opener.blocked = False
         self.keeping.touch(session)
         self._abandon_all(session.other(flow), Reason.CLOSED)
         self.pump(flow, now)
@@ -328,7 +333,7 @@ class Delivery:
         if self.sessions.get(session.id) is None:
             return
         self.sessions.remove(session, now)
-        up, down, outbox = session.up, session.down, self._outbox
+        up, down, outbox = session.from_opener, session.from_target, self._outbox
         self._abandon_all(up, reason)
         self._abandon_all(down, reason)
         asked, close, closing = session.open, session.close, session.closing
@@ -360,11 +365,11 @@ class Delivery:
                 session.open_asleep
                 and session.open is not None
                 and session.open_sent
-                and session.up.to.scheme == scheme
+                and session.from_opener.to.scheme == scheme
             ):
                 session.open_sent = False
                 waiting.add(session.open.id)
-            for flow in (session.up, session.down):
+            for flow in (session.from_opener, session.from_target):
                 if flow.to.scheme != scheme:
                     continue
                 kept = [pending for pending in flow.pending.values() if pending.sent and pending.kept]
@@ -390,10 +395,10 @@ class Delivery:
             return
         self.windows[scheme] = window
         for session in self.sessions:
-            if session.up.to.scheme == scheme:
+            if session.from_opener.to.scheme == scheme:
                 self._send_open(session)
         for session in self.sessions:
-            for flow in (session.up, session.down):
+            for flow in (session.from_opener, session.from_target):
                 if flow.to.scheme == scheme:
                     self.pump(flow, now)
         self.closes.resume(scheme)
@@ -426,7 +431,7 @@ class Delivery:
         self.sessions.add(session)
         if session.open is not None:
             self._opens[session.open.id] = session
-        for flow in (session.up, session.down):
+        for flow in (session.from_opener, session.from_target):
             self.hold_back(flow.to.scheme)
         self.sessions.schedule(session, self._due(session, now))
 
@@ -437,7 +442,7 @@ class Delivery:
 
     def restore_unit(self, unit: Unit, row: StoredUnit, flow: Flow, grant: Grant, now: float) -> None:
         """Take up a unit that was stored; those of a flow come in the order of n."""
-        pending = Pending(unit, flow, grant, row.expires_at, row.received_at, row.flight)
+        pending = QueuedUnit(unit, flow, grant, row.expires_at, row.received_at, row.flight)
         pending.kept = pending.told = True
         pending.asleep = row.asleep
         flow.asleep += row.asleep
@@ -463,7 +468,7 @@ class Delivery:
         return min((deadline for deadline in deadlines if deadline is not None), default=None)
 
     def _look_at(self, session: Session, now: float) -> None:
-        for flow in (session.up, session.down):
+        for flow in (session.from_opener, session.from_target):
             late = [pending for pending in flow.pending.values() if pending.expires_at <= now]
             for pending in late:
                 self.abandon(pending, Reason.EXPIRED)
@@ -479,13 +484,13 @@ class Delivery:
 
     def _overdue(self, session: Session, now: float) -> Reason | None:
         """Why a session's time is up, if it is."""
-        for flow in (session.up, session.down):
+        for flow in (session.from_opener, session.from_target):
             since = flow.unreachable_since
             if since is not None and not flow.asleep and since + self._limits.unreachable_after <= now:
                 return Reason.UNREACHABLE
-        if session.up.blocked:
+        if session.from_opener.blocked:
             return Reason.EXPIRED if session.open_deadline <= now else None
-        busy = session.up.pending or session.down.pending
+        busy = session.from_opener.pending or session.from_target.pending
         return Reason.EXPIRED if not busy and session.last_activity + session.idle <= now else None
 
     def _due(self, session: Session, now: float) -> float:
@@ -493,9 +498,9 @@ class Delivery:
         due = session.last_activity + session.idle
         if due <= now:
             due = now + session.idle
-        if session.up.blocked:
+        if session.from_opener.blocked:
             due = min(due, session.open_deadline)
-        for flow in (session.up, session.down):
+        for flow in (session.from_opener, session.from_target):
             for pending in flow.pending.values():
                 due = min(due, pending.expires_at)
             if flow.unreachable_since is not None and not flow.asleep:

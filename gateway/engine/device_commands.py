@@ -20,15 +20,15 @@ from typing import TypeVar
 from gateway.api.errors import UsageError
 from gateway.api.model import Accepted, Command, EnvelopeId, Outcome, Reason, Receipt, Scalar, Transmit, Verdict
 from gateway.engine.agenda import Agenda
-from gateway.engine.commands import Outbox, Withdraw, final
+from gateway.engine.authorizer import SHADOW_GRANT, Authorizer, Refusal
 from gateway.engine.decision import Deny, Grant
-from gateway.engine.device_lines import Line, Pending, Place, Question, follow
-from gateway.engine.gate import SHADOW_GRANT, Gate, Refusal
+from gateway.engine.device_lines import Line, Place, QueuedCommand, ReadKey, follow
+from gateway.engine.device_twin import MAX_TEXT, DeviceTwin, bounded
 from gateway.engine.limits import LIMITS_RULE, EngineLimits, has_room
+from gateway.engine.outputs import Outbox, Withdraw, final
 from gateway.engine.policy import Action
 from gateway.engine.remembered import Remembered
 from gateway.engine.stored import Journal, StoredCommand
-from gateway.engine.twin import MAX_TEXT, Twin, bounded
 
 MAX_TRANSACTION = 64
 _MAX_DETAIL = 64
@@ -41,19 +41,19 @@ _Same = tuple[str, str, str, str]
 class DeviceCommands:
     """All commands without a final receipt, and the outcomes of lately."""
 
-    def __init__(self, limits: EngineLimits, outbox: Outbox, gate: Gate, journal: Journal) -> None:
+    def __init__(self, limits: EngineLimits, outbox: Outbox, gate: Authorizer, journal: Journal) -> None:
         self._limits = limits
         self._journal = journal
         self._outbox = outbox
         self._gate = gate
-        self._table: dict[EnvelopeId, Pending] = {}
+        self._table: dict[EnvelopeId, QueuedCommand] = {}
         self._lines: dict[str, Line] = {}
         self._stirred: dict[str, None] = {}
         """The devices whose lines changed: the next command may go."""
-        self._same: dict[_Same, Pending] = {}
-        self._setting: dict[tuple[str, str], list[Pending]] = {}
+        self._same: dict[_Same, QueuedCommand] = {}
+        self._setting: dict[tuple[str, str], list[QueuedCommand]] = {}
         """By device and property, what sets it: at most one that waits, one current, one held."""
-        self._asking: dict[Question, Pending] = {}
+        self._asking: dict[ReadKey, QueuedCommand] = {}
         """The question that an equal one may follow."""
         self._askers: Counter[str] = Counter()
         self._shares: Counter[tuple[str, str]] = Counter()
@@ -71,7 +71,7 @@ class DeviceCommands:
 
     # Commands come
 
-    def submit(self, command: Command, asker: str, twin: Twin, now: float) -> Verdict:
+    def submit(self, command: Command, asker: str, twin: DeviceTwin, now: float) -> Verdict:
         """Judge a command for a device that there is."""
         gate, limits, outbox = self._gate, self._limits, self._outbox
         action = Action.READ if command.value is None else Action.WRITE
@@ -112,7 +112,7 @@ class DeviceCommands:
             and (line is None or has_room(self._shares[asker, device], limits.device_commands - line.size))
         )
 
-    def _unfit(self, command: Command, twin: Twin, now: float) -> Reason | None:
+    def _unfit(self, command: Command, twin: DeviceTwin, now: float) -> Reason | None:
         """What of the command itself is wrong."""
         if command.expires_at is not None and command.expires_at <= now:
             return Reason.EXPIRED
@@ -148,7 +148,7 @@ class DeviceCommands:
         if command.expires_at is not None and command.expires_at < last:
             last = command.expires_at
         sent = replace(command, to=device, expires_at=last)
-        pending = Pending(
+        pending = QueuedCommand(
             sent, asker, self._gate.policy.address_of(device), grant, min(last, now + limits.command_timeout)
         )
         self._outbox.counters["accepted.command"] += 1
@@ -165,7 +165,7 @@ class DeviceCommands:
         self._stirred[device] = None
         self._pump()
 
-    def _ask(self, pending: Pending, line: Line) -> None:
+    def _ask(self, pending: QueuedCommand, line: Line) -> None:
         """Line up a question, or have it share the answer of an equal one that is not on the air yet."""
         equal = self._asking.get(pending.question)
         if equal is not None and equal.place is Place.WAITING:
@@ -178,7 +178,7 @@ class DeviceCommands:
             line.waiting.append(pending)
         self._asking[pending.question] = pending
 
-    def _add(self, pending: Pending) -> Line:
+    def _add(self, pending: QueuedCommand) -> Line:
         command = pending.command
         self._table[command.id] = pending
         if command.transaction:
@@ -204,7 +204,7 @@ class DeviceCommands:
             self._ask_no_more(pending)
             self._outbox.commands.append(Transmit(pending.command, pending.to, pending.grant.require))
 
-    def _ask_no_more(self, pending: Pending) -> None:
+    def _ask_no_more(self, pending: QueuedCommand) -> None:
         if not pending.sets and self._asking.get(pending.question) is pending:
             del self._asking[pending.question]
 
@@ -224,7 +224,7 @@ class DeviceCommands:
         self._pump()
         return True
 
-    def _end(self, pending: Pending, receipt: Receipt, now: float) -> None:
+    def _end(self, pending: QueuedCommand, receipt: Receipt, now: float) -> None:
         """What the device's adapter said is the final word."""
         if receipt.outcome is Outcome.DELIVERED:
             self._outbox.counters["delivered.command"] += 1
@@ -233,7 +233,7 @@ class DeviceCommands:
         reason = Reason.EXPIRED if receipt.outcome is Outcome.EXPIRED else receipt.reason or Reason.UNREACHABLE
         self._lose(pending, final(receipt.id, reason, None, _detail(receipt.detail)), reason, now)
 
-    def _hold(self, pending: Pending, now: float) -> None:
+    def _hold(self, pending: QueuedCommand, now: float) -> None:
         if pending.overtaken:
             self._supersede(pending, now)
             return
@@ -258,7 +258,7 @@ class DeviceCommands:
                 self._keep(each)
             self._asking[pending.question] = pending
 
-    def _keep(self, pending: Pending) -> None:
+    def _keep(self, pending: QueuedCommand) -> None:
         """It waits for a device that sleeps: it lives longer, and in the store."""
         leader = pending.leader or pending
         if pending.stored or leader.place not in (Place.HELD, Place.PARKED):
@@ -271,26 +271,26 @@ class DeviceCommands:
         self._journal.put(_row(pending))
         self._journal.urgent |= self._journal.on
 
-    def _supersede(self, pending: Pending, now: float) -> None:
+    def _supersede(self, pending: QueuedCommand, now: float) -> None:
         self._take_back(pending)
         self._outbox.counters["superseded.command"] += 1
         self._finish(pending, Receipt(pending.command.id, Outcome.SUPERSEDED), now)
 
-    def _abandon(self, pending: Pending, reason: Reason, now: float) -> None:
+    def _abandon(self, pending: QueuedCommand, reason: Reason, now: float) -> None:
         """Give up on a command that its adapter has not settled; nothing is sent in its place before ``_pump``."""
         self._take_back(pending)
         self._leave(pending)
         self._lose(pending, final(pending.command.id, reason, None), reason, now)
 
-    def _take_back(self, pending: Pending) -> None:
+    def _take_back(self, pending: QueuedCommand) -> None:
         if pending.place in (Place.CURRENT, Place.HELD):
             self._outbox.commands.append(Withdraw(pending.to.scheme, pending.command.id))
 
-    def _lose(self, pending: Pending, receipt: Receipt, reason: Reason, now: float) -> None:
+    def _lose(self, pending: QueuedCommand, receipt: Receipt, reason: Reason, now: float) -> None:
         self._finish(pending, receipt, now)
         self._outbox.lose(receipt, reason, pending.grant.rule, pending.asker)
 
-    def _finish(self, pending: Pending, receipt: Receipt, now: float) -> None:
+    def _finish(self, pending: QueuedCommand, receipt: Receipt, now: float) -> None:
         command = pending.command
         del self._table[command.id]
         self._agenda.drop(command.id)
@@ -308,7 +308,7 @@ class DeviceCommands:
         if pending.again is not None:
             self._outbox.notify(command.source.scheme, replace(receipt, id=pending.again))
 
-    def _leave_line(self, pending: Pending) -> None:
+    def _leave_line(self, pending: QueuedCommand) -> None:
         device, name = pending.command.to, pending.command.property
         line = self._lines[device]
         line.remove(pending)
@@ -348,7 +348,7 @@ class DeviceCommands:
         if command.to not in by_name or row.sender not in by_name or command.expires_at is None:
             return
         to = self._gate.policy.address_of(command.to)
-        pending = Pending(command, row.sender, to, replace(SHADOW_GRANT, rule=""), command.expires_at)
+        pending = QueuedCommand(command, row.sender, to, replace(SHADOW_GRANT, rule=""), command.expires_at)
         pending.place, pending.stored, pending.told = Place.PARKED, True, True
         line = self._add(pending)
         if pending.sets:
@@ -362,7 +362,7 @@ class DeviceCommands:
     def end_all(self, reason: Reason, now: float) -> None:
         self._abandon_all(list(self._table.values()), reason, now)
 
-    def _abandon_all(self, doomed: Iterable[Pending], reason: Reason, now: float) -> None:
+    def _abandon_all(self, doomed: Iterable[QueuedCommand], reason: Reason, now: float) -> None:
         for pending in doomed:
             self._abandon(pending, reason, now)
         self._pump()
@@ -388,7 +388,7 @@ class DeviceCommands:
         self._abandon_all(nobodys, Reason.DENIED, now)
         names = {each.command.to: policy.name_at(each.to) for each in self._table.values()}
         self._rename({old: new for old, new in names.items() if old != new})
-        denied: list[Pending] = []
+        denied: list[QueuedCommand] = []
         for pending in self._table.values():
             source, device = pending.command.source, pending.command.to
             decision = None
@@ -422,7 +422,7 @@ class DeviceCommands:
                 if pending.stored:
                     self._journal.put(_row(pending))
 
-    def _regrant(self, pending: Pending, grant: Grant) -> None:
+    def _regrant(self, pending: QueuedCommand, grant: Grant) -> None:
         """Another grant counts. What its adapter holds under another requirement goes to it again."""
         if pending.grant.require == grant.require or pending.place in (Place.CURRENT, Place.PARKED):
             pending.grant = grant
@@ -440,7 +440,7 @@ class DeviceCommands:
         else:
             self._ask(pending, line)
 
-    def _leave(self, pending: Pending) -> None:
+    def _leave(self, pending: QueuedCommand) -> None:
         """Out of its line, and away from the questions that share an answer with it: those go on."""
         if pending.leader is not None:
             pending.leader.followers.remove(pending)
@@ -467,11 +467,11 @@ def _one_less(counter: Counter[K], key: K) -> None:
         del counter[key]
 
 
-def _row(pending: Pending) -> StoredCommand:
+def _row(pending: QueuedCommand) -> StoredCommand:
     return StoredCommand(command=pending.command, sender=pending.asker)
 
 
-def _same(pending: Pending) -> _Same:
+def _same(pending: QueuedCommand) -> _Same:
     command = pending.command
     return (pending.asker, command.to, command.property, command.transaction)
 

@@ -21,7 +21,7 @@ from gateway.api.model import Address, Command, EnvelopeId, LinkRequirement
 from gateway.engine.decision import Grant
 from gateway.engine.policy import Action
 
-Question = tuple[str, str, LinkRequirement]
+ReadKey = tuple[str, str, LinkRequirement]
 """Device, property, what its hop must be: what makes two questions one on the air."""
 
 
@@ -33,7 +33,7 @@ class Place(Enum):
     FOLLOWING = "following"
 
 
-class Pending:
+class QueuedCommand:
     """A command that was accepted and has no final receipt yet."""
 
     __slots__ = (
@@ -67,8 +67,8 @@ class Pending:
         """A newer one for the same property was accepted: this one must not be held any more."""
         self.again: EnvelopeId | None = None
         """The latest duplicate, which is told the outcome too."""
-        self.leader: Pending | None = None
-        self.followers: list[Pending] = []
+        self.leader: QueuedCommand | None = None
+        self.followers: list[QueuedCommand] = []
 
     @property
     def sets(self) -> bool:
@@ -79,7 +79,7 @@ class Pending:
         return Action.WRITE if self.sets else Action.READ
 
     @property
-    def question(self) -> Question:
+    def question(self) -> ReadKey:
         return (self.command.to, self.command.property, self.grant.require)
 
 
@@ -89,25 +89,25 @@ class Line:
     __slots__ = ("current", "last_set", "size", "waiting")
 
     def __init__(self) -> None:
-        self.current: Pending | None = None
-        self.waiting: list[Pending] = []
+        self.current: QueuedCommand | None = None
+        self.waiting: list[QueuedCommand] = []
         self.size = 0
         """Commands for this device, wherever they are."""
         self.last_set: EnvelopeId = EnvelopeId(0)
         """The newest that sets something: a question before it must not answer for one behind it."""
 
-    def remove(self, pending: Pending) -> None:
+    def remove(self, pending: QueuedCommand) -> None:
         if self.current is pending:
             self.current = None
         elif pending in self.waiting:
             self.waiting.remove(pending)
 
-    def insert(self, pending: Pending) -> None:
+    def insert(self, pending: QueuedCommand) -> None:
         """Back among those that wait, by age."""
         newer = (place for place, each in enumerate(self.waiting) if each.command.id > pending.command.id)
         self.waiting.insert(next(newer, len(self.waiting)), pending)
 
-    def lead(self, pending: Pending, older: Pending) -> None:
+    def lead(self, pending: QueuedCommand, older: QueuedCommand) -> None:
         """A newer question takes over one that waits, which follows it from now on with all that followed it.
 
         It takes its place too, unless something was to be set meanwhile: it must come behind that.
@@ -121,7 +121,7 @@ class Line:
             follow(each, pending)
         older.followers = []
 
-    def promote(self, leader: Pending) -> Pending | None:
+    def promote(self, leader: QueuedCommand) -> QueuedCommand | None:
         """A question goes without an answer: the newest that followed it is put in its place, which is returned."""
         if not leader.followers:
             self.remove(leader)
@@ -139,6 +139,6 @@ class Line:
         return newest
 
 
-def follow(pending: Pending, leader: Pending) -> None:
+def follow(pending: QueuedCommand, leader: QueuedCommand) -> None:
     pending.place, pending.leader = Place.FOLLOWING, leader
     leader.followers.append(pending)

@@ -42,36 +42,36 @@ from gateway.api.model import (
     Sample,
     SessionId,
     SessionView,
+    Subscribe,
     SurvivingEnd,
     Unit,
-    Unwatch,
+    Unsubscribe,
     Verdict,
-    Watch,
 )
-from gateway.engine.commands import Audit, AuditKind, Outbox
-from gateway.engine.commands import Command as Order
+from gateway.engine.admission import Admission
+from gateway.engine.authorizer import SHADOW_GRANT, Authorizer, Refusal
 from gateway.engine.decision import Deny, Grant, Permit
 from gateway.engine.delivery import Delivery
-from gateway.engine.gate import SHADOW_GRANT, Gate, Refusal
+from gateway.engine.device_registry import DeviceRegistry
 from gateway.engine.limits import EngineLimits
 from gateway.engine.opens import Opens
+from gateway.engine.outputs import Audit, AuditKind, Outbox
+from gateway.engine.outputs import Output as Order
 from gateway.engine.policy import GATEWAY, Action, PolicySet
 from gateway.engine.restoring import session_of, unit_of
 from gateway.engine.sessions import Flow, Session, State
 from gateway.engine.stored import (
     Changes,
     Journal,
-    Row,
     StoredClose,
     StoredCommand,
     StoredOpen,
+    StoredRow,
     StoredSample,
     StoredSession,
     StoredUnit,
     Unsaved,
 )
-from gateway.engine.twins import Twins
-from gateway.engine.units import Units
 from gateway.engine.visible import StreamReader
 
 
@@ -91,12 +91,12 @@ class Engine:
         self._next_id = next_id
         self._outbox = Outbox()
         self._journal = Journal()
-        self._gate = Gate(policy, self._policy_raised)
+        self._gate = Authorizer(policy, self._policy_raised)
         self._delivery = Delivery(limits, self._outbox, self._journal, next_id)
         self._sessions = self._delivery.sessions
         self._opens = Opens(limits, self._outbox, self._gate, self._delivery, new_session)
-        self._units = Units(limits, self._outbox, self._gate, self._delivery)
-        self._twins = Twins(limits, self._outbox, self._gate, self._journal)
+        self._units = Admission(limits, self._outbox, self._gate, self._delivery)
+        self._twins = DeviceRegistry(limits, self._outbox, self._gate, self._journal)
 
     # What the runtime calls
 
@@ -112,9 +112,9 @@ class Engine:
             return self._close(envelope, now)
         if isinstance(envelope, Command):
             return self._twins.command(envelope, now)
-        if isinstance(envelope, Watch):
+        if isinstance(envelope, Subscribe):
             return self._twins.watch(envelope, now)
-        if isinstance(envelope, Unwatch):
+        if isinstance(envelope, Unsubscribe):
             return self._twins.unwatch(envelope, now)
         if isinstance(envelope, Presence):
             self._twins.news(envelope, now)
@@ -203,7 +203,10 @@ class Engine:
     def queues(self) -> dict[str, int]:
         """What waits or is on its way: units, their octets, those for sleepers, those in the store; commands, held."""
         pending = [
-            unit for session in self._sessions for flow in (session.up, session.down) for unit in flow.pending.values()
+            unit
+            for session in self._sessions
+            for flow in (session.from_opener, session.from_target)
+            for unit in flow.pending.values()
         ]
         return {
             "units": len(pending),
@@ -297,7 +300,7 @@ class Engine:
 
     def snapshot(self) -> Changes:
         """All that is to be in the store. From now on ``changes`` has what comes after."""
-        found: list[Row] = [*self._sessions.recent(), *self._delivery.snapshot(), *self._twins.snapshot()]
+        found: list[StoredRow] = [*self._sessions.recent(), *self._delivery.snapshot(), *self._twins.snapshot()]
         rows = {(row.table, row.key): row for row in found}
         self._journal.begin(rows)
         return Changes(rows, whole=True)
@@ -307,7 +310,7 @@ class Engine:
         self._journal.end()
         self._delivery.keeping.forget()
 
-    def restore(self, rows: Iterable[Row], *, now: float, outdated: bool = False) -> None:
+    def restore(self, rows: Iterable[StoredRow], *, now: float, outdated: bool = False) -> None:
         """Take up what was stored before this start; to be called before anything else but ``set_minute``.
 
         Sessions that the policy doesn't permit (any more) end, and both ends are told. Nothing is transmitted to an
@@ -349,7 +352,7 @@ class Engine:
     def _restore_unit(self, row: StoredUnit, now: float) -> None:
         session = self._sessions.get(row.session)
         if session is not None:
-            flow = session.up if row.up else session.down
+            flow = session.from_opener if row.up else session.from_target
             # The rule's own grant takes the place of this one when the whole policy is judged.
             grant = replace(SHADOW_GRANT, rule=row.rule)
             self._delivery.restore_unit(unit_of(row, session), row, flow, grant, now)
@@ -361,7 +364,7 @@ class Engine:
             if isinstance(decision, Permit):
                 grant = next((grant for grant in decision.grants if grant.rule == session.rule), decision.grants[0])
                 self._delivery.require_of_open(session, grant.require)
-        for flow in (session.up, session.down):
+        for flow in (session.from_opener, session.from_target):
             if isinstance(flow.reader, StreamReader) and flow.reader.lost and flow.link is not None:
                 decision = self._gate.judge_flow(flow, flow.link)
                 grants = decision.grants if isinstance(decision, Permit) else ()
@@ -413,14 +416,14 @@ class Engine:
         policy, gate = self._gate.policy, self._gate
         renamed: dict[SessionId, tuple[str, str]] = {}
         for session in self._sessions:
-            opener, target = policy.name_at(session.down.to), policy.name_at(session.up.to)
+            opener, target = policy.name_at(session.from_target.to), policy.name_at(session.from_opener.to)
             if not opener or not target:
                 self._delivery.end(session, Reason.DENIED, now)
             elif (opener, target) != (session.opener, session.target):
                 renamed[session.id] = (opener, target)
         self._sessions.rename(renamed)
         for session in self._sessions:
-            up, down = session.up, session.down
+            up, down = session.from_opener, session.from_target
             if session.id in renamed:
                 self._delivery.keeping.touch(session)
             if not gate.shadow:

@@ -6,11 +6,11 @@ from collections.abc import Callable, Container, Sequence
 from dataclasses import replace
 
 from gateway.api.model import Accepted, Open, Reason, SessionId, Verdict
-from gateway.engine.commands import Audit, Outbox
+from gateway.engine.authorizer import SHADOW_GRANT, Authorizer, Refusal
 from gateway.engine.decision import DEFAULT_RULE, Grant, Permit
 from gateway.engine.delivery import Delivery
-from gateway.engine.gate import SHADOW_GRANT, Gate, Refusal
 from gateway.engine.limits import LIMITS_RULE, Buckets, EngineLimits, has_room
+from gateway.engine.outputs import Audit, Outbox
 from gateway.engine.policy import Action
 from gateway.engine.sessions import Session
 
@@ -22,7 +22,7 @@ class Opens:
         self,
         limits: EngineLimits,
         outbox: Outbox,
-        gate: Gate,
+        gate: Authorizer,
         delivery: Delivery,
         new_session: Callable[[], SessionId],
     ) -> None:
@@ -98,7 +98,11 @@ class Opens:
         """Which of its own sessions an opener that has no room for another one loses: a client that was killed, and
         begins again and again without a close, must not be locked out by what it left behind. None: all are in use."""
         latest = now - self._limits.close_timeout
-        unused = [each for each in mine if not (each.open or each.close or each.up.pending or each.down.pending)]
+        unused = [
+            each
+            for each in mine
+            if not (each.open or each.close or each.from_opener.pending or each.from_target.pending)
+        ]
         longest = min(unused, key=lambda each: each.last_activity, default=None)
         return None if longest is None or longest.last_activity > latest else longest
 

@@ -34,22 +34,22 @@ def session_of(row: StoredSession, next_id: Callable[[], EnvelopeId], gaps: int,
     session.last_activity = row.last_activity
     session.open_deadline = row.deadline
     session.open_asleep = session.open_told = row.asleep
-    session.up.blocked = not row.taken
+    session.from_opener.blocked = not row.taken
     if row.taken:
         session.open, session.state = None, State.OPEN
-    for flow, kept in ((session.up, row.up), (session.down, row.down)):
+    for flow, kept in ((session.from_opener, row.up), (session.from_target, row.down)):
         _take_up(flow, kept, gaps)
     if row.closing and row.reason is not None:
         from_opener = row.closing == row.opener
         source = _peer(row, from_opener, _NO_LINK)
-        closing = session.up if from_opener else session.down
+        closing = session.from_opener if from_opener else session.from_target
         close = Close(id=next_id(), source=source, session=row.id, reason=row.reason, received_at=now)
         session.state, session.close, session.closing = State.DRAINING, close, closing
     return session
 
 
 def unit_of(row: StoredUnit, session: Session) -> Unit:
-    flow = session.up if row.up else session.down
+    flow = session.from_opener if row.up else session.from_target
     address = session.other(flow).to
     source = Peer(scheme=address.scheme, claims=(address.claim,), link=flow.link or _NO_LINK)
     return Unit(

@@ -43,7 +43,7 @@ class State(Enum):
     """An endpoint closed; its last units are still on their way."""
 
 
-class Pending:
+class QueuedUnit:
     """A unit that was accepted at ``since`` and has no final receipt yet.
 
     ``asleep``: its receiver sleeps, as the egress adapter says. ``kept``: its row is in the store, or on its way
@@ -111,8 +111,8 @@ class Flow:
         """For how many units more a missing number is none: what was acknowledged before a restart isn't sent again."""
         self.units = 0
         self.octets = 0
-        self.pending: dict[EnvelopeId, Pending] = {}
-        self.waiting: deque[Pending] = deque()
+        self.pending: dict[EnvelopeId, QueuedUnit] = {}
+        self.waiting: deque[QueuedUnit] = deque()
         self.pending_octets = 0
         self.unreachable_since: float | None = None
         # Why unit ``next_n`` was refused for a while: what comes behind it is not a gap.
@@ -155,10 +155,11 @@ class Session:
         "closing",
         "content",
         "dirty",
-        "down",
         "duplicate",
         "early",
         "ended",
+        "from_opener",
+        "from_target",
         "id",
         "idle",
         "key",
@@ -176,7 +177,6 @@ class Session:
         "scheduled",
         "state",
         "target",
-        "up",
         "version",
     )
 
@@ -220,8 +220,8 @@ class Session:
         """The random of its ServerHello."""
         self.accepted = Accepted(session)
         self.duplicate = Accepted(session, duplicate=True)
-        self.up = Flow(self, self.opener, self.target, ends[1])
-        self.down = Flow(self, self.target, self.opener, ends[0])
+        self.from_opener = Flow(self, self.opener, self.target, ends[1])
+        self.from_target = Flow(self, self.target, self.opener, ends[0])
 
     def rename(self, opener: str, target: str) -> None:
         """Its owners have other names now. To be called while it is in no table that goes by names."""
@@ -230,17 +230,17 @@ class Session:
         self.key = (opener, *self.key[1:])
         if self.open is not None:
             self.open = replace(self.open, sender=opener)
-        self.up.sender = self.down.receiver = opener
-        self.up.receiver = self.down.sender = target
+        self.from_opener.sender = self.from_target.receiver = opener
+        self.from_opener.receiver = self.from_target.sender = target
 
     def flow_from(self, name: str) -> Flow | None:
         """The flow that ``name`` sends in; None for everybody who isn't an owner."""
         if name == self.opener:
-            return self.up
-        return self.down if name == self.target else None
+            return self.from_opener
+        return self.from_target if name == self.target else None
 
     def other(self, flow: Flow) -> Flow:
-        return self.down if flow is self.up else self.up
+        return self.from_target if flow is self.from_opener else self.from_opener
 
     def suiting(self, flow: Flow, visible: Visible) -> Visible | None:
         """A unit with a ServerHello as it counts in the handshake that is on; None where it can't be part of that.
@@ -282,7 +282,10 @@ class Session:
     def surviving(self, scheme: str) -> Iterator[SurvivingEnd]:
         """The ends of this session that the adapter of ``scheme`` reaches and that know of it."""
         _, to, content, nonce = self.key
-        for own, other, opened in ((self.up, self.down, True), (self.down, self.up, False)):
+        for own, other, opened in (
+            (self.from_opener, self.from_target, True),
+            (self.from_target, self.from_opener, False),
+        ):
             # ``other`` leads to the end that sends in ``own``.
             if other.to.scheme == scheme and not other.blocked:
                 yield SurvivingEnd(
@@ -298,7 +301,7 @@ class Session:
                 )
 
     def view(self) -> SessionView:
-        up, down = self.up, self.down
+        up, down = self.from_opener, self.from_target
         return SessionView(
             session=self.id,
             content=self.content,

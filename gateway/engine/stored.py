@@ -26,7 +26,7 @@ from gateway.api.model import (
 from gateway.engine.visible import NO_FLIGHT, Flight, Held
 from layer.records import StreamState
 
-Table = Literal["sessions", "units", "closes", "opens", "samples", "commands"]
+TableName = Literal["sessions", "units", "closes", "opens", "samples", "commands"]
 Key = tuple[str | int | bytes, ...]
 
 
@@ -62,7 +62,7 @@ class StoredSession:
     closed, where the session drains.
     """
 
-    table: ClassVar[Table] = "sessions"
+    table: ClassVar[TableName] = "sessions"
     id: SessionId
     opener: str
     target: str
@@ -97,7 +97,7 @@ class StoredUnit:
     ``rule``: the rule that took it. ``flight``: what it shows of a handshake (``Visible.flight``).
     """
 
-    table: ClassVar[Table] = "units"
+    table: ClassVar[TableName] = "units"
     id: EnvelopeId
     session: SessionId
     up: bool
@@ -118,7 +118,7 @@ class StoredUnit:
 class StoredClose:
     """The end of a session, on its way to whom it is told."""
 
-    table: ClassVar[Table] = "closes"
+    table: ClassVar[TableName] = "closes"
     id: EnvelopeId
     session: SessionId
     to: Address
@@ -135,7 +135,7 @@ class StoredClose:
 class StoredOpen:
     """The open of a session that ended lately, so that a retransmission of it still finds that session."""
 
-    table: ClassVar[Table] = "opens"
+    table: ClassVar[TableName] = "opens"
     opener: str
     to: str
     content: ContentKind
@@ -152,7 +152,7 @@ class StoredOpen:
 class StoredSample:
     """The last value of a property; ``device`` is the policy's name."""
 
-    table: ClassVar[Table] = "samples"
+    table: ClassVar[TableName] = "samples"
     device: str
     name: str
     value: Scalar | None
@@ -167,7 +167,7 @@ class StoredSample:
 class StoredCommand:
     """A command that waits for its device; ``command.expires_at`` is set. Its id is not had again after a restart."""
 
-    table: ClassVar[Table] = "commands"
+    table: ClassVar[TableName] = "commands"
     command: Command
     sender: str = ""
     """The policy's name of who sent it."""
@@ -177,7 +177,7 @@ class StoredCommand:
         return (self.command.id,)
 
 
-Row = StoredSession | StoredUnit | StoredClose | StoredOpen | StoredSample | StoredCommand
+StoredRow = StoredSession | StoredUnit | StoredClose | StoredOpen | StoredSample | StoredCommand
 
 
 @dataclass(frozen=True, slots=True)
@@ -188,8 +188,8 @@ class Changes:
     ``samples`` with the device only takes out all of that device.
     """
 
-    rows: Mapping[tuple[Table, Key], Row]
-    gone: tuple[tuple[Table, Key], ...] = ()
+    rows: Mapping[tuple[TableName, Key], StoredRow]
+    gone: tuple[tuple[TableName, Key], ...] = ()
     whole: bool = False
 
 
@@ -216,18 +216,18 @@ class Journal:
     on: bool = False
     urgent: bool = False
     devices: set[str] = field(default_factory=set)
-    rows: dict[tuple[Table, Key], Row] = field(default_factory=dict)
-    gone: dict[tuple[Table, Key], None] = field(default_factory=dict)
-    known: set[tuple[Table, Key]] = field(default_factory=set)
+    rows: dict[tuple[TableName, Key], StoredRow] = field(default_factory=dict)
+    gone: dict[tuple[TableName, Key], None] = field(default_factory=dict)
+    known: set[tuple[TableName, Key]] = field(default_factory=set)
 
-    def put(self, row: Row) -> None:
+    def put(self, row: StoredRow) -> None:
         """Have a row written with the next transaction."""
         if self.on:
             key = (row.table, row.key)
             self.gone.pop(key, None)
             self.rows[key] = row
 
-    def drop(self, table: Table, key: Key) -> None:
+    def drop(self, table: TableName, key: Key) -> None:
         """Have a row taken out with the next transaction, if it is there."""
         if self.on:
             self.rows.pop((table, key), None)
@@ -242,7 +242,7 @@ class Journal:
         self.clear()
         return changes
 
-    def begin(self, rows: Mapping[tuple[Table, Key], Row]) -> None:
+    def begin(self, rows: Mapping[tuple[TableName, Key], StoredRow]) -> None:
         """There is a store, which is given ``rows`` and holds nothing else."""
         self.clear()
         self.devices = set()

@@ -29,14 +29,16 @@ MAX_CONNECTIONS = 8
 IDLE = 60.0
 """Seconds that a connection may take for its next line, or to read its answer."""
 
-Command = Callable[[Mapping[str, Any]], Awaitable[Mapping[str, Any]]]
+AdminCommand = Callable[[Mapping[str, Any]], Awaitable[Mapping[str, Any]]]
 """PeerError: the arguments, or the state of things, don't allow it; its text goes to the administrator."""
 
 
 class AdminServer:
     """Serves ``commands`` at ``path`` to peers whose user id is in ``allowed``."""
 
-    def __init__(self, path: Path, commands: Mapping[str, Command], *, allowed: frozenset[int] | None = None) -> None:
+    def __init__(
+        self, path: Path, commands: Mapping[str, AdminCommand], *, allowed: frozenset[int] | None = None
+    ) -> None:
         self._path = path
         self._commands = commands
         self._allowed = frozenset({0, os.geteuid()}) if allowed is None else allowed

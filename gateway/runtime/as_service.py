@@ -17,9 +17,9 @@ from typing import Any, Final
 
 from gateway.api.errors import ConfigError
 from gateway.runtime import settings
-from gateway.runtime.service_unit import Unit
+from gateway.runtime.config_source import DEFAULT_CONFIG, PREFIX, InvalidConfigError, Source, read_config
+from gateway.runtime.service_unit import ServiceUnit
 from gateway.runtime.settings import Settings
-from gateway.runtime.source import DEFAULT_CONFIG, PREFIX, InvalidConfigError, Source, read_config
 from gateway.runtime.strict_yaml import Key
 
 DYNAMIC_USER: Final = 61184
@@ -32,7 +32,7 @@ _PTYS: Final = range(136, 144)
 """Pseudo-terminals, which DevicePolicy=closed lets through."""
 
 
-def load(path: Path, environ: Mapping[str, str], unit: Unit) -> Settings:
+def load(path: Path, environ: Mapping[str, str], unit: ServiceUnit) -> Settings:
     """What the service would run from. Raises InvalidConfigError with all that keeps it from that."""
     environ = {key: value for key, value in environ.items() if not key.startswith(PREFIX)} | _environment(unit)
     found: list[ConfigError] = []
@@ -54,12 +54,12 @@ def load(path: Path, environ: Mapping[str, str], unit: Unit) -> Settings:
     return loaded
 
 
-def _environment(unit: Unit) -> dict[str, str]:
+def _environment(unit: ServiceUnit) -> dict[str, str]:
     words = (word for line in unit.all("Environment") for word in shlex.split(line.value))
     return {name: value for name, equals, value in (word.partition("=") for word in words) if equals}
 
 
-def _hand_over(unit: Unit, folder: Path, found: list[ConfigError]) -> dict[str, Path | None]:
+def _hand_over(unit: ServiceUnit, folder: Path, found: list[ConfigError]) -> dict[str, Path | None]:
     """The credentials by name, as links in ``folder``. None: one that only systemd can open."""
     handed: dict[str, Path | None] = {}
     for key in ("LoadCredentialEncrypted", "SetCredential", "SetCredentialEncrypted", "ImportCredential"):
@@ -80,7 +80,7 @@ def _hand_over(unit: Unit, folder: Path, found: list[ConfigError]) -> dict[str, 
     return handed
 
 
-def _of_the_unit(source: Source, unit: Unit, handed: Mapping[str, Path | None]) -> Iterator[ConfigError]:
+def _of_the_unit(source: Source, unit: ServiceUnit, handed: Mapping[str, Path | None]) -> Iterator[ConfigError]:
     files: dict[Key, Path] = {(): source.path.absolute()}
     policy = source.data.get("policy")
     if isinstance(policy, str):
@@ -129,7 +129,7 @@ def _way_out(key: Key, file: Path) -> str:
     return f"it is no secret: put it at {DEFAULT_CONFIG.parent}/{file.name}, mode 644"
 
 
-def _user(unit: Unit) -> int:
+def _user(unit: ServiceUnit) -> int:
     name = unit.last("User")
     if not name or unit.on("DynamicUser"):
         return DYNAMIC_USER if unit.on("DynamicUser") else 0
@@ -171,14 +171,14 @@ def _fault(path: Path) -> str:
     return ""
 
 
-def _hidden(file: Path, unit: Unit) -> str | None:
+def _hidden(file: Path, unit: ServiceUnit) -> str | None:
     for key, folders in _HIDDEN.items():
         if unit.on(key) and any(file.resolve().is_relative_to(folder) for folder in folders):
             return f"the unit hides that folder ({key}=yes)"
     return None
 
 
-def _folders(source: Source, unit: Unit) -> Iterator[ConfigError]:
+def _folders(source: Source, unit: ServiceUnit) -> Iterator[ConfigError]:
     """What the daemon writes must be where the unit lets it write."""
     if unit.last("ProtectSystem") != "strict":
         return
@@ -193,7 +193,7 @@ def _folders(source: Source, unit: Unit) -> Iterator[ConfigError]:
             yield source.mistake(("gateway", key), f"expected a place that the unit lets us write to: below {places}")
 
 
-def _devices(source: Source, unit: Unit) -> Iterator[ConfigError]:
+def _devices(source: Source, unit: ServiceUnit) -> Iterator[ConfigError]:
     if unit.last("DevicePolicy") not in ("closed", "strict"):
         return
     allowed = {_major(line.value.split()[0]) for line in unit.all("DeviceAllow")}

@@ -12,8 +12,8 @@ from collections import Counter
 from collections.abc import Mapping
 
 from gateway.api.model import Reason
-from gateway.engine.commands import Audit, AuditKind
 from gateway.engine.limits import has_room
+from gateway.engine.outputs import Audit, AuditKind
 
 _LOG = logging.getLogger("gateway.audit")
 

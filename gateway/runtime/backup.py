@@ -19,9 +19,9 @@ from typing import Any, Final
 
 from gateway.api.errors import ConfigError, PluginError
 from gateway.runtime import backup_file, harden, identity, plugins, snapshots, state_folder, store
-from gateway.runtime.backup_file import BackupError, Content, Manifest, Place, Progress
+from gateway.runtime.backup_file import BackupError, Manifest, MemberContent, MemberPlace, Progress
+from gateway.runtime.config_source import Source, read_config
 from gateway.runtime.sealed_file import COST
-from gateway.runtime.source import Source, read_config
 
 STORE: Final = "store.db"
 BROKER: Final = "broker"
@@ -36,14 +36,14 @@ class Inventory:
 
     source: Source
     state: Path
-    contents: list[Content] = field(default_factory=list)
+    contents: list[MemberContent] = field(default_factory=list)
     left_out: list[str] = field(default_factory=list)
     credentials: dict[str, str] = field(default_factory=dict)
 
     @property
     def octets(self) -> int:
         """About how many, for the progress."""
-        folders: dict[Place, Path] = {"config": self.source.base, "state": self.state, "path": Path("/")}
+        folders: dict[MemberPlace, Path] = {"config": self.source.base, "state": self.state, "path": Path("/")}
         places = (folders[each.place] / each.path for each in self.contents)
         return sum(place.stat().st_size for place in places if place.exists())
 
@@ -122,7 +122,7 @@ def _loaded_by(unit: str) -> dict[str, str]:
 def _take(found: Inventory, named: str, what: str, *, needed: bool = True) -> bool:
     base = found.source.base
     path = Path(os.path.normpath(base / named))
-    place: tuple[Place, str] = ("path", str(path))
+    place: tuple[MemberPlace, str] = ("path", str(path))
     if path.is_relative_to(base):
         place = ("config", str(path.relative_to(base)))
     if any((each.place, each.path) == place for each in found.contents):
@@ -140,7 +140,7 @@ def _take(found: Inventory, named: str, what: str, *, needed: bool = True) -> bo
         found.left_out.append(problem)
         return False
     modes = (facts.st_mode & 0o777, folder.st_mode & 0o777)
-    found.contents.append(Content(*place, path.read_bytes, *modes))
+    found.contents.append(MemberContent(*place, path.read_bytes, *modes))
     return True
 
 
@@ -166,7 +166,7 @@ def _take_state(found: Inventory, path: Path) -> None:
         read = partial(snapshots.taken, path, partial(store.mark_copy, at=time.time()))
     elif path.name == STORE and path.stat().st_size == 0:
         return  # being made
-    found.contents.append(Content("state", str(path.relative_to(found.state)), read, 0o600, 0o700))
+    found.contents.append(MemberContent("state", str(path.relative_to(found.state)), read, 0o600, 0o700))
 
 
 def read_store_from(found: Inventory, snapshot: Path) -> None:
@@ -175,7 +175,7 @@ def read_store_from(found: Inventory, snapshot: Path) -> None:
     if at is None:
         raise BackupError(f"{found.state / STORE}: the gateway has no store")
     read = partial(snapshots.taken, snapshot, partial(store.mark_copy, at=time.time()))
-    found.contents[at] = Content("state", STORE, read, 0o600, 0o700)
+    found.contents[at] = MemberContent("state", STORE, read, 0o600, 0o700)
 
 
 def in_use(state: Path) -> bool:

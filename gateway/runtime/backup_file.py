@@ -27,7 +27,7 @@ MAX_FILES: Final = 4096
 MAX_FILE: Final = 1 << 30
 MAX_MANIFEST: Final = 4 << 20
 
-Place = Literal["config", "state", "path"]
+MemberPlace = Literal["config", "state", "path"]
 PLACES: Final = ("config", "state", "path")
 Progress = Callable[[int], None]
 """Is told of so many octets more."""
@@ -44,7 +44,7 @@ class Entry:
     ``mode``, ``folder_mode``: of it and of its folder, as stat(2) has them.
     """
 
-    place: Place
+    place: MemberPlace
     path: str
     size: int
     sha256: str
@@ -76,10 +76,10 @@ class Manifest:
 
 
 @dataclass(frozen=True, slots=True)
-class Content:
+class MemberContent:
     """A file that is to be in a backup: an ``Entry`` whose octets ``read`` gives."""
 
-    place: Place
+    place: MemberPlace
     path: str
     read: Callable[[], bytes]
     mode: int
@@ -90,7 +90,7 @@ class Content:
 
 
 def write(
-    contents: Sequence[Content],
+    contents: Sequence[MemberContent],
     about: Manifest,
     target: Path,
     passphrase: str,
@@ -133,7 +133,7 @@ def _is_backup(path: Path) -> bool:
         return is_sealed(file)
 
 
-def _fill(sealed: SealedWriter, contents: Sequence[Content], about: Manifest, progress: Progress) -> Manifest:
+def _fill(sealed: SealedWriter, contents: Sequence[MemberContent], about: Manifest, progress: Progress) -> Manifest:
     entries: list[Entry] = []
     with tarfile.open(fileobj=sealed, mode="w|", format=tarfile.PAX_FORMAT, bufsize=CHUNK) as tar:
         for each in contents:
@@ -147,7 +147,7 @@ def _fill(sealed: SealedWriter, contents: Sequence[Content], about: Manifest, pr
     return manifest
 
 
-def _read(content: Content) -> bytes:
+def _read(content: MemberContent) -> bytes:
     try:
         octets = content.read()
     except FileNotFoundError:

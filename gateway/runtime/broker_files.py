@@ -49,7 +49,7 @@ _GATEWAY: Final = ("topic readwrite {prefix}/#", "topic readwrite {base}/#", "to
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Names:
+class BrokerNames:
     """What the files are about: topics as ``adapters.mqtt`` has them, and logins."""
 
     prefix: str = "atls"
@@ -73,7 +73,7 @@ def login_problem(name: str) -> str | None:
     return None
 
 
-def acl(names: Names) -> str:
+def acl(names: BrokerNames) -> str:
     """Each login with its own lines; a topic that no line permits is denied."""
     parts: list[tuple[str, tuple[str, ...]]] = [(names.gateway, _GATEWAY)]
     for user in names.logins[1:]:

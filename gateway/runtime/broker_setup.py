@@ -15,7 +15,7 @@ from typing import Final, TypeVar
 
 from gateway.api.errors import CredentialError
 from gateway.runtime import authority, broker_files
-from gateway.runtime.broker_files import Names
+from gateway.runtime.broker_files import BrokerNames
 from gateway.runtime.replacing import alone_in, replace
 
 T = TypeVar("T")
@@ -43,7 +43,7 @@ class Wanted:
     """``hosts``: names and addresses for the broker's certificate. ``broker_folder``: where the broker has its files.
     ``ca`` and ``password``: what the gateway reads. ``anew``: logins that get another password."""
 
-    names: Names
+    names: BrokerNames
     hosts: Sequence[str]
     port: int
     broker_folder: str

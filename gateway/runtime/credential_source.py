@@ -11,18 +11,20 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from gateway.runtime import service_unit
-from gateway.runtime.source import CREDENTIALS, Source
+from gateway.runtime.config_source import CREDENTIALS, Source
 
 
 @dataclass(frozen=True, slots=True)
-class Place:
+class CredentialPlace:
     """``path``: the file to edit. ``copied``: systemd hands a copy to the service, which a reload doesn't renew."""
 
     path: Path
     copied: bool = False
 
 
-def locate(source: Source, key: tuple[str, ...], environ: Mapping[str, str], root: Path = Path("/")) -> Place | None:
+def locate(
+    source: Source, key: tuple[str, ...], environ: Mapping[str, str], root: Path = Path("/")
+) -> CredentialPlace | None:
     """The file that ``key`` names; None where the config has no such key. ConfigError: it can't be found out.
 
     ``source``: read without expanding credentials. ``root``: where units are looked for.
@@ -35,13 +37,13 @@ def locate(source: Source, key: tuple[str, ...], environ: Mapping[str, str], roo
     if not isinstance(value, str):
         raise source.mistake(key, "expected a path (a string)")
     if not value.startswith(CREDENTIALS):
-        return Place(source.base / value)
+        return CredentialPlace(source.base / value)
     name = value.removeprefix(CREDENTIALS)
     found = load_credentials(root).get(name)
     if found is not None:
-        return Place(found, copied=True)
+        return CredentialPlace(found, copied=True)
     if folder := environ.get("CREDENTIALS_DIRECTORY"):
-        return Place(Path(folder) / name, copied=True)
+        return CredentialPlace(Path(folder) / name, copied=True)
     raise source.mistake(
         key,
         f"expected LoadCredential={name}:PATH in {service_unit.NAME}, which would name the file that systemd copies; "

@@ -20,27 +20,27 @@ from gateway.api.errors import ConfigError, CredentialError, PeerError
 from gateway.api.model import EnvelopeId, GatewayView, SessionId
 from gateway.engine.engine import Engine
 from gateway.runtime import (
-    control,
+    admin_commands,
+    config_errors,
     doubts,
     guard,
     harden,
     health,
     identity,
     logs,
-    mistakes,
-    service,
+    sd_notify,
     settings,
     state_folder,
     store_keeper,
 )
 from gateway.runtime.admin import AdminServer
 from gateway.runtime.audit import AuditLog
+from gateway.runtime.config_source import InvalidConfigError
 from gateway.runtime.faults import Faults
 from gateway.runtime.hub import Hub
 from gateway.runtime.reloading import Reloads
-from gateway.runtime.service import ServiceManager
+from gateway.runtime.sd_notify import ServiceManager
 from gateway.runtime.settings import Settings
-from gateway.runtime.source import InvalidConfigError
 from gateway.runtime.store import NewerStoreError, Store, StoreError
 from gateway.runtime.store_clock import CLOCK_IS_SET
 from gateway.runtime.store_keeper import StoreKeeper
@@ -89,7 +89,7 @@ def run(path: Path, environ: Mapping[str, str]) -> bool:
     finally:
         os.close(held)
         logs.finish()
-    if again and not service.kept(environ):
+    if again and not sd_notify.kept(environ):
         _start_again()
     return again
 
@@ -146,7 +146,7 @@ def _placed(cause: ConfigError | CredentialError, found: Settings) -> ConfigErro
     """What an adapter found out at run time, at its place in the config where the supervisor knew the adapter."""
     scheme = next((note for note in getattr(cause, "__notes__", ()) if note in found.adapters), None)
     prefix = ("adapters", scheme) if scheme is not None else ()
-    return mistakes.from_adapter(cause, found.source, prefix)
+    return config_errors.from_adapter(cause, found.source, prefix)
 
 
 def _minute() -> int | None:
@@ -177,7 +177,7 @@ class _Daemon:
         self._service = ServiceManager(environ)
         self._stop = asyncio.Event()
         self._again = False
-        self._kept = service.kept(environ)
+        self._kept = sd_notify.kept(environ)
         self._hangup = asyncio.Event()
         self._serving = False
         self._told = ""
@@ -232,10 +232,10 @@ class _Daemon:
         table = found.table.gateway
         self._reloads = Reloads(found, environ, self._hub, begins=self._reload_begins, ended=self._reload_ended)
         commands = {
-            **control.commands(self._hub, table.name, self._reloads, self._restart),
+            **admin_commands.commands(self._hub, table.name, self._reloads, self._restart),
             "snapshot": self._snapshot,
         }
-        self._hub.remote = control.remote(commands)
+        self._hub.remote = admin_commands.remote(commands)
         self._admin = AdminServer(found.source.base / table.admin_socket, commands)
 
     async def serve(self) -> bool:

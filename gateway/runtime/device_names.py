@@ -20,10 +20,10 @@ from pydantic import BeforeValidator, Field, WithJsonSchema
 
 from gateway.api.errors import ConfigError
 from gateway.engine.policy import GATEWAY, PolicySet, Subject
-from gateway.runtime import mistakes, strict_yaml
-from gateway.runtime.source import InvalidConfigError, Source, read_table
+from gateway.runtime import config_errors, strict_yaml
+from gateway.runtime.config_source import InvalidConfigError, Source, read_table
+from gateway.runtime.config_types import StrictTable, parse_eui64
 from gateway.runtime.strict_yaml import Key
-from gateway.runtime.units import Table, parse_eui64
 
 FILE: Final = "devices.yaml"
 HEAD: Final = """\
@@ -45,14 +45,14 @@ _Eui64 = Annotated[
 ]
 
 
-class DeviceTable(Table):
+class DeviceTable(StrictTable):
     """A device by its address."""
 
     eui64: _Eui64 = Field(description="Its address, in quotes.")
     groups: list[str] = Field(default=[], description="Groups of the policy, each marked assignable there.")
 
 
-class DevicesTable(Table):
+class DevicesTable(StrictTable):
     """The names that devices got by a command. Part of the layer-1 policy, but without rules."""
 
     layer: Literal[1] = Field(description="Always 1.")
@@ -61,7 +61,7 @@ class DevicesTable(Table):
 
 
 @dataclass(frozen=True, slots=True)
-class Names:
+class DeviceNames:
     """What the file says. ``source`` knows where."""
 
     devices: Mapping[str, DeviceTable]
@@ -72,10 +72,10 @@ class Names:
         return next((name for name, device in self.devices.items() if device.eui64 == eui64), None)
 
 
-NONE: Final = Names({}, Source(Path(FILE), {}, {}, {}))
+NONE: Final = DeviceNames({}, Source(Path(FILE), {}, {}, {}))
 
 
-def read(path: Path) -> Names:
+def read(path: Path) -> DeviceNames:
     """Read the file; no names if there is none. Raises InvalidConfigError."""
     try:
         path.lstat()
@@ -90,7 +90,7 @@ def read(path: Path) -> Names:
     return _names(source)
 
 
-def parsed(text: str, path: Path) -> Names:
+def parsed(text: str, path: Path) -> DeviceNames:
     """What a text of ours says that is to be written to ``path``. Raises InvalidConfigError."""
     if len(text.encode()) > strict_yaml.MAX_OCTETS:  # which no start would read
         what = f"expected at most {strict_yaml.MAX_OCTETS} octets"
@@ -102,14 +102,14 @@ def parsed(text: str, path: Path) -> Names:
     return _names(Source(path, document.data, document.lines, {}))
 
 
-def _names(source: Source) -> Names:
-    table, wrong = mistakes.read(DevicesTable, source.data, source)
+def _names(source: Source) -> DeviceNames:
+    table, wrong = config_errors.read(DevicesTable, source.data, source)
     if table is None or source.found:
         raise InvalidConfigError([*source.found, *(mistake for _, mistake in wrong)])
-    return Names(table.devices, source)
+    return DeviceNames(table.devices, source)
 
 
-def merged(policy: PolicySet, rules: Source, names: Names) -> PolicySet:
+def merged(policy: PolicySet, rules: Source, names: DeviceNames) -> PolicySet:
     """The policy with these devices as subjects of it, and in their groups. ``rules``: the policy file's.
 
     Raises InvalidConfigError with everything in ``names`` that the policy doesn't allow.
@@ -141,7 +141,7 @@ def wrong_name(name: str) -> str | None:
     return "expected a name, not an address"
 
 
-def _contradictions(policy: PolicySet, rules: Source, names: Names) -> Iterator[ConfigError]:
+def _contradictions(policy: PolicySet, rules: Source, names: DeviceNames) -> Iterator[ConfigError]:
     mistake = names.source.mistake
     claims = {subject.claim: subject.name for subject in policy.subjects if subject.link == LINK}
     seen: dict[str, str] = {}

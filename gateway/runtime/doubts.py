@@ -29,7 +29,7 @@ from gateway.engine.policy import (
     Rule,
     Subject,
 )
-from gateway.runtime import mistakes
+from gateway.runtime import config_errors
 
 if TYPE_CHECKING:
     from gateway.runtime.settings import Settings
@@ -73,7 +73,7 @@ def of_adapters(found: Settings) -> Iterator[ConfigError]:
             continue
         claims = {subject.name: subject.claim for subject in found.policy.subjects if subject.link == scheme}
         for key, text in ask(PolicyFacts(claims, found.policy.aliases)):
-            yield mistakes.relocated(ConfigError(key, WARNING + text), found.source, ("adapters", scheme))
+            yield config_errors.relocated(ConfigError(key, WARNING + text), found.source, ("adapters", scheme))
 
 
 def tell(found: Iterable[ConfigError]) -> None:

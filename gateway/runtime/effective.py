@@ -15,9 +15,9 @@ from typing import Any
 from pydantic import BaseModel
 
 from gateway.api.errors import ConfigError, PluginError
-from gateway.runtime import device_names, mistakes, plugins
+from gateway.runtime import config_errors, device_names, plugins
+from gateway.runtime.config_source import InvalidConfigError, Source, read_config
 from gateway.runtime.settings import ConfigTable
-from gateway.runtime.source import InvalidConfigError, Source, read_config
 from gateway.runtime.strict_yaml import Key, dotted
 
 REDACTED = "<redacted>"
@@ -49,7 +49,7 @@ def read(path: Path, environ: Mapping[str, str], *, redacted: bool) -> tuple[lis
         source = read_config(path, environ, credentials=False)
     except ConfigError as error:
         raise InvalidConfigError([error]) from None
-    table = mistakes.validated(ConfigTable, source.data, source)
+    table = config_errors.validated(ConfigTable, source.data, source)
     found: dict[str, Any] = _plain(table)
     found["adapters"] = {scheme: _adapter(scheme, values, source) for scheme, values in table.adapters.items()}
     values = _leaves((), found, source)
@@ -63,7 +63,7 @@ def _adapter(scheme: str, values: object, source: Source) -> dict[str, Any]:
         plugin = plugins.load(scheme, plugins.installed())
     except PluginError as error:
         raise InvalidConfigError([source.mistake(key, str(error))]) from None
-    return _plain(mistakes.validated(plugin.config_model, values, source, key))
+    return _plain(config_errors.validated(plugin.config_model, values, source, key))
 
 
 def _plain(model: BaseModel) -> dict[str, Any]:

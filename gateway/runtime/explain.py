@@ -9,10 +9,10 @@ from pathlib import Path
 
 from gateway.api.errors import ConfigError
 from gateway.api.model import ContentKind, LinkSecurity
-from gateway.engine.decision import Deny, Request, explain
+from gateway.engine.decision import AccessRequest, Deny, explain
 from gateway.engine.policy import GATEWAY, SESSION_ACTIONS, Action, PolicySet
 from gateway.runtime import device_names, policy_file
-from gateway.runtime.source import InvalidConfigError, Source, read_config, state_dir
+from gateway.runtime.config_source import InvalidConfigError, Source, read_config, state_dir
 
 _USUAL_LINKS = {"zigbee": "zigbee-network-key", "coap": "dtls1.2", "mqtt": "tls1.2"}
 """How the peers of an adapter usually come; what a question assumes where it doesn't say."""
@@ -39,7 +39,7 @@ def load_policy(path: Path, environ: Mapping[str, str]) -> PolicySet:
     return rules.with_names(names)
 
 
-def files(path: Path, environ: Mapping[str, str]) -> tuple[policy_file.PolicyFile, device_names.Names]:
+def files(path: Path, environ: Mapping[str, str]) -> tuple[policy_file.PolicyFile, device_names.DeviceNames]:
     """The two files of that policy. Raises InvalidConfigError."""
     try:
         source = read_config(path, environ, credentials=False)
@@ -65,7 +65,7 @@ def answer(question: Question, policy: PolicySet) -> Iterator[str]:
     sender, receiver = policy.aliases[question.sender], receivers[question.receiver]
     link = question.link or _USUAL_LINKS.get(policy.by_name[sender].link, "none")
     found = explain(
-        Request(
+        AccessRequest(
             action=action,
             sender=sender,
             receiver=receiver,

@@ -39,9 +39,9 @@ from gateway.api.model import (
     Verdict,
 )
 from gateway.api.ports import Adapter
-from gateway.engine.commands import Command, Notify, Refresh, Tell, Withdraw
 from gateway.engine.engine import Engine
 from gateway.engine.limits import has_room
+from gateway.engine.outputs import Output, PushUpdate, Refresh, ReportOutcome, Withdraw
 from gateway.runtime.audit import AuditLog, sanitised
 from gateway.runtime.faults import Faults
 from gateway.runtime.trace import Trace
@@ -195,7 +195,7 @@ class Hub:
         self.started_at = loop.time()
         self._state_dir = state_dir
         self._changed = changed
-        self._backlog: deque[Command] = deque()
+        self._backlog: deque[Output] = deque()
         self._turn: asyncio.Handle | None = None
         self._timer: asyncio.TimerHandle | None = None
         self._deadline: float | None = None
@@ -388,21 +388,21 @@ class Hub:
             self._arm()
             self.unsaved()
 
-    def _commands(self) -> list[Command]:
+    def _commands(self) -> list[Output]:
         try:
             return self.engine.commands()
         except Exception:
             self._engine_failed("commands")
             return []
 
-    def _carry_out(self, command: Command) -> None:
+    def _carry_out(self, command: Output) -> None:
         if isinstance(command, Transmit):
             self._transmit(command)
-        elif isinstance(command, Notify):
+        elif isinstance(command, ReportOutcome):
             state = self.states.get(command.scheme, _NOBODY)
             if state.adapter is not None and state.context is not None and command.receipt.id > state.context.first_id:
                 self._guarded(command.scheme, state.adapter.receipt, command.receipt)
-        elif isinstance(command, Tell):
+        elif isinstance(command, PushUpdate):
             state = self.states.get(command.scheme, _NOBODY)
             if (
                 state.adapter is not None

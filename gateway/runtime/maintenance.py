@@ -16,9 +16,9 @@ from typing import Any
 
 from gateway.api.errors import ConfigError, CredentialError, PeerError, PluginError
 from gateway.api.ports import MaintainedPlugin
-from gateway.runtime import guard, harden, mistakes, plugins, state_folder
+from gateway.runtime import config_errors, guard, harden, plugins, state_folder
+from gateway.runtime.config_source import InvalidConfigError, Source, read_config
 from gateway.runtime.settings import GatewayTable
-from gateway.runtime.source import InvalidConfigError, Source, read_config
 
 Tell = Callable[[str], None]
 
@@ -59,7 +59,7 @@ def load(path: Path, environ: Mapping[str, str]) -> Maintained:
         source = read_config(path, environ, credentials=False)
     except ConfigError as error:
         raise InvalidConfigError([error]) from None
-    gateway = mistakes.validated(GatewayTable, source.data.get("gateway") or {}, source, ("gateway",))
+    gateway = config_errors.validated(GatewayTable, source.data.get("gateway") or {}, source, ("gateway",))
     tables = source.data.get("adapters")
     candidates = plugins.installed()
     for scheme, values in (tables if isinstance(tables, dict) else {}).items():
@@ -82,11 +82,11 @@ def load(path: Path, environ: Mapping[str, str]) -> Maintained:
 
 def _checked(plugin: Any, values: object, source: Source, scheme: str) -> Any:
     key = ("adapters", scheme)
-    table = mistakes.validated(plugin.config_model, values, source, key)
+    table = config_errors.validated(plugin.config_model, values, source, key)
     try:
         plugin.configure(table, source.base)
     except (ConfigError, CredentialError) as error:
-        raise InvalidConfigError([mistakes.from_adapter(error, source, key)]) from None
+        raise InvalidConfigError([config_errors.from_adapter(error, source, key)]) from None
     return table
 
 

@@ -18,14 +18,14 @@ from gateway.api.errors import PeerError
 from gateway.engine.policy import Effect, PolicySet, Rule
 from gateway.runtime import device_names, explain, harden, state_folder
 from gateway.runtime.audit import sanitised
-from gateway.runtime.device_names import DeviceTable, Names
+from gateway.runtime.config_types import parse_eui64
+from gateway.runtime.device_names import DeviceNames, DeviceTable
 from gateway.runtime.policy_file import PolicyFile
 from gateway.runtime.reloading import Change, Reloads, rewritten
-from gateway.runtime.units import parse_eui64
 
 _LOG = logging.getLogger(__name__)
 
-Devices = dict[str, DeviceTable]
+DeviceNaming = dict[str, DeviceTable]
 _HOW = {True: ": it left the network", False: ", though it did not say that it leaves"}
 _ORDER = ("open", "forward", "read", "observe", "write", "admin")
 
@@ -33,7 +33,7 @@ _ORDER = ("open", "forward", "read", "observe", "write", "admin")
 def name(eui64: str, wanted: str, groups: Sequence[str] | None) -> Change:
     """Give a device its name. ``groups``: None for the only group that is assignable."""
 
-    def change(rules: PolicyFile, names: Names) -> Devices:
+    def change(rules: PolicyFile, names: DeviceNames) -> DeviceNaming:
         if _is_address(wanted) and not _is_address(eui64):
             raise PeerError(f"expected the address first: atls-gateway devices name {wanted} {eui64}")
         address, new = address_of(eui64), _new_name(wanted, rules, names, eui64)
@@ -54,7 +54,7 @@ def name(eui64: str, wanted: str, groups: Sequence[str] | None) -> Change:
 def rename(old: str, wanted: str, groups: Sequence[str] | None = None) -> Change:
     """Give a device another name. ``old`` may be its address; of one without a name this is the first."""
 
-    def change(rules: PolicyFile, names: Names) -> Devices:
+    def change(rules: PolicyFile, names: DeviceNames) -> DeviceNaming:
         before = _named(old, rules, names)
         if before is None:
             return name(old, wanted, groups)(rules, names)
@@ -69,7 +69,7 @@ def rename(old: str, wanted: str, groups: Sequence[str] | None = None) -> Change
 def forget(address: str) -> Change:
     """Take away the name of an address, if it has one in this file."""
 
-    def change(rules: PolicyFile, names: Names) -> Devices:
+    def change(rules: PolicyFile, names: DeviceNames) -> DeviceNaming:
         return {each: device for each, device in names.devices.items() if device.eui64 != address}
 
     return change
@@ -116,7 +116,7 @@ def reaching(device: str, policy: PolicySet) -> list[dict[str, Any]]:
     return sorted(found, key=lambda each: each["effect"] == Effect.DENY.value)
 
 
-def answer(new: str, policy: PolicySet, names: Names, **more: Any) -> dict[str, Any]:
+def answer(new: str, policy: PolicySet, names: DeviceNames, **more: Any) -> dict[str, Any]:
     """What is told of a device that has its name now."""
     device = names.devices[new]
     return {"name": new, "address": device.eui64, "groups": device.groups, "rules": reaching(new, policy)} | more
@@ -187,7 +187,7 @@ def _groups(arguments: Mapping[str, Any]) -> list[str] | None:
     raise PeerError("groups: expected a list of names")
 
 
-def _new_name(wanted: str, rules: PolicyFile, names: Names, eui64: str) -> str:
+def _new_name(wanted: str, rules: PolicyFile, names: DeviceNames, eui64: str) -> str:
     new = normal(wanted)
     if wrong := device_names.wrong_name(new):
         raise PeerError(f"{wanted}: {wrong}")
@@ -200,7 +200,7 @@ def _new_name(wanted: str, rules: PolicyFile, names: Names, eui64: str) -> str:
     return new
 
 
-def _named(asked: str, rules: PolicyFile, names: Names) -> str | None:
+def _named(asked: str, rules: PolicyFile, names: DeviceNames) -> str | None:
     """The name in the file of a device by its name or address; None: this address has none."""
     found = normal(asked)
     if found in names.devices:
@@ -257,7 +257,7 @@ def forgotten(config: Path, environ: Mapping[str, str], device: str) -> dict[str
     return {"name": names.of(address), "address": address, "policy": None, "known": None, "left": False}
 
 
-def without_daemon(config: Path, environ: Mapping[str, str], change: Change) -> tuple[PolicySet, Names]:
+def without_daemon(config: Path, environ: Mapping[str, str], change: Change) -> tuple[PolicySet, DeviceNames]:
     """Make a change while no daemon runs, as the next start will find it.
 
     InvalidConfigError: the files have mistakes. PeerError: the change can't be made. PermissionError: not by this user.

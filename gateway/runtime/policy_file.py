@@ -17,22 +17,22 @@ from gateway.api.hints import did_you_mean
 from gateway.api.model import ContentKind, LinkRequirement
 from gateway.engine import policy as engine
 from gateway.engine import policy_check
-from gateway.runtime import device_names, mistakes
-from gateway.runtime.source import InvalidConfigError, Source, read_table
-from gateway.runtime.strict_yaml import Key
-from gateway.runtime.units import (
+from gateway.runtime import config_errors, device_names
+from gateway.runtime.config_source import InvalidConfigError, Source, read_table
+from gateway.runtime.config_types import (
     Duration,
     Eui64Text,
     HostText,
     HoursText,
-    Names,
+    NameList,
     RateText,
     SanText,
     Size,
     SpkiText,
-    Table,
+    StrictTable,
     one_or_many,
 )
+from gateway.runtime.strict_yaml import Key
 
 _T = TypeVar("_T")
 
@@ -65,7 +65,7 @@ _Actions = Annotated[list[_Action], BeforeValidator(one_or_many), WithJsonSchema
 })]  # fmt: skip
 
 
-class SubjectTable(Table):
+class SubjectTable(StrictTable):
     """A party of layer 1: the adapter that it comes through and the one identity that its link proves."""
 
     link: str = Field(description="The adapter: zigbee, coap or mqtt.")
@@ -90,7 +90,7 @@ class SubjectTable(Table):
         return [start + value for start, value in values if value is not None]
 
 
-class GroupTable(Table):
+class GroupTable(StrictTable):
     """A group; a plain list of names is one that is not assignable."""
 
     members: list[str] = Field(default=[], description="Its subjects.")
@@ -110,13 +110,13 @@ _Group = Annotated[GroupTable, BeforeValidator(_group), WithJsonSchema({
 })]  # fmt: skip
 
 
-class ResourceTable(Table):
+class ResourceTable(StrictTable):
     """Another name for an endpoint, to be used as ``to=``."""
 
     subject: str = Field(description="The subject that this name stands for.")
 
 
-class LinkTable(Table):
+class LinkTable(StrictTable):
     """What both hops must be."""
 
     min_version: _Version | None = Field(default=None, description="The least protocol version of a (D)TLS hop.")
@@ -124,7 +124,7 @@ class LinkTable(Table):
     link_key: bool = Field(default=False, description="ZigBee frames must be under the APS link key.")
 
 
-class ConditionTable(Table):
+class ConditionTable(StrictTable):
     """What narrows a permit."""
 
     versions: list[_Version] | None = Field(
@@ -146,19 +146,19 @@ class ConditionTable(Table):
     commands: RateText | None = Field(default=None, description="Commands of each sender, to set or to ask a device.")
 
 
-class ObligationTable(Table):
+class ObligationTable(StrictTable):
     """What to do beside permitting."""
 
     on_excess: Literal["reject", "drop"] = Field(default="reject", description="What becomes of a unit above a rate.")
 
 
-class RuleTable(Table):
+class RuleTable(StrictTable):
     """One rule. Names are those of subjects or resources, ``group:NAME``, or ``*``; for admin the name ``gateway``."""
 
     id: str = Field(min_length=1, max_length=64, description="The rule's name in logs and answers.")
     effect: Literal["permit", "deny"] = Field(description="A deny overrides every permit.")
-    subject: Names = Field(description="Who acts: for open, who opens.")
-    resource: Names = Field(description="With whom, or which device: for open, who is opened to.")
+    subject: NameList = Field(description="Who acts: for open, who opens.")
+    resource: NameList = Field(description="With whom, or which device: for open, who is opened to.")
     action: _Actions = Field(
         default=["open", "forward"],
         description="What they may do: in sessions (open, forward), with devices (read, observe, write), or admin.",
@@ -171,7 +171,7 @@ class RuleTable(Table):
     obligation: ObligationTable = Field(default=ObligationTable(), description="What to do beside permitting.")
 
 
-class PolicyTable(Table):
+class PolicyTable(StrictTable):
     """The policy of a gateway: who may open sessions to whom, what may flow in them, who may use a device. Layer 1."""
 
     layer: Literal[1] = Field(description="Always 1: an endpoint's policy is another file.")
@@ -207,13 +207,13 @@ class PolicyFile:
     policy: engine.PolicySet
     gaps: _Gaps = _Gaps()
 
-    def with_names(self, names: device_names.Names) -> engine.PolicySet:
+    def with_names(self, names: device_names.DeviceNames) -> engine.PolicySet:
         """The whole policy, to be put in force. Raises InvalidConfigError."""
         if found := list(self.contradictions(names)):
             raise InvalidConfigError(found)
         return device_names.merged(self.policy, self.source, names)
 
-    def contradictions(self, names: device_names.Names | None) -> Iterator[ConfigError]:
+    def contradictions(self, names: device_names.DeviceNames | None) -> Iterator[ConfigError]:
         """All that is wrong with a policy whose form is right. ``names``: None where they can't be read."""
         policy, nameless = self.policy, self.gaps.nameless or names is None
         if names is not None:
@@ -238,7 +238,9 @@ def load(path: Path, schemes: Collection[str], names: Path | None = None) -> eng
     return file.with_names(found)
 
 
-def read(path: Path, schemes: Collection[str], names: Path | None = None) -> tuple[PolicyFile, device_names.Names]:
+def read(
+    path: Path, schemes: Collection[str], names: Path | None = None
+) -> tuple[PolicyFile, device_names.DeviceNames]:
     """Both files, each of the right form; whether they go together is said by ``with_names``.
 
     Raises InvalidConfigError, in which everything is told, whether it is form or meaning.
@@ -266,7 +268,7 @@ def _read(path: Path, schemes: Collection[str], found: list[ConfigError]) -> Pol
         source = read_table(path)
     except ConfigError as error:
         raise InvalidConfigError([error]) from None
-    table, wrong = mistakes.read(PolicyTable, source.data, source)
+    table, wrong = config_errors.read(PolicyTable, source.data, source)
     found += [*source.found, *(mistake for _, mistake in wrong)]
     gaps = _Gaps()
     if table is None:
@@ -295,7 +297,7 @@ def _sketch(data: Mapping[str, Any], wrong: Collection[Key]) -> tuple[PolicyTabl
     rules = {int(key[1]) for key in entries if key[0] == "rules"}
     if "rules" in left:
         left["rules"] = [_parties(rule, i, wrong) if i in rules else rule for i, rule in enumerate(left["rules"])]
-    table, _ = mistakes.read(PolicyTable, left, Source(Path(), left, {}, {}))
+    table, _ = config_errors.read(PolicyTable, left, Source(Path(), left, {}, {}))
     unnamed = tops - {"layer", "policy-version", "default", "mode", "rules"}
     return table, _Gaps(frozenset(names), frozenset(rules), bool(unnamed))
 

@@ -18,11 +18,11 @@ from gateway.api.errors import ConfigError, PeerError
 from gateway.api.ports import Adapter
 from gateway.engine.policy import PolicySet
 from gateway.runtime import device_names, doubts, logs, settings
-from gateway.runtime.device_names import DeviceTable, Names
+from gateway.runtime.config_source import InvalidConfigError
+from gateway.runtime.device_names import DeviceNames, DeviceTable
 from gateway.runtime.hub import Hub
 from gateway.runtime.policy_file import PolicyFile
 from gateway.runtime.settings import Prepared, Settings
-from gateway.runtime.source import InvalidConfigError
 from gateway.runtime.supervisor import Slot
 
 _LOG = logging.getLogger(__name__)
@@ -30,7 +30,7 @@ _LOG = logging.getLogger(__name__)
 LIVE: Final = ("policy", "gateway.log_level", "gateway.audit_lines", "limits.")
 """Keys, and beginnings of keys, that are changed in place."""
 
-Change = Callable[[PolicyFile, Names], dict[str, DeviceTable]]
+Change = Callable[[PolicyFile, DeviceNames], dict[str, DeviceTable]]
 """What the file of names is to hold, by what it and the policy file hold. PeerError: why it can't be."""
 
 NOW, TAKEN_ON, STARTED_ANEW, RESTART = "now", "taken on", "adapter started anew", "needs a restart"
@@ -149,11 +149,11 @@ class Reloads:
             return self.last
 
     @property
-    def in_force(self) -> tuple[PolicySet, Names, PolicyFile]:
+    def in_force(self) -> tuple[PolicySet, DeviceNames, PolicyFile]:
         """The policy in force, the names in it, and the policy file without them."""
         return self._running.policy, self._running.names, self._running.rules
 
-    async def rewrite_names(self, change: Change) -> tuple[PolicySet, Names]:
+    async def rewrite_names(self, change: Change) -> tuple[PolicySet, DeviceNames]:
         """Change the names of devices in their file, and put the policy with them in force; PeerError: neither.
 
         The file is read again first, for somebody may have edited it. The policy file isn't: what was edited there
@@ -235,7 +235,7 @@ class Reloads:
         return changes + [(key, RESTART) for key in found.restart]
 
 
-def rewritten(path: Path, rules: PolicyFile, change: Change) -> tuple[Names, PolicySet]:
+def rewritten(path: Path, rules: PolicyFile, change: Change) -> tuple[DeviceNames, PolicySet]:
     """The changed names, and the policy with them. PeerError: there can be none."""
     try:
         names = device_names.parsed(device_names.written(change(rules, device_names.read(path))), path)

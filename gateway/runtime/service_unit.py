@@ -29,7 +29,7 @@ class Line:
         return ConfigError(key, expected, file=self.file, line=self.number)
 
 
-class Unit:
+class ServiceUnit:
     """The [Service] section of a unit and its drop-ins: for each key the assignments in force."""
 
     def __init__(self, name: str, text: str) -> None:
@@ -72,7 +72,7 @@ class Unit:
         return self.last(key) in ("yes", "true", "on", "1")
 
 
-def read_unit(name: str) -> Unit:
+def read_unit(name: str) -> ServiceUnit:
     """A unit that systemd knows, or the file of one. ConfigError if there is none."""
     if "/" in name:
         try:
@@ -87,15 +87,15 @@ def read_unit(name: str) -> Unit:
     if shown.returncode:
         why = shown.stderr.strip().splitlines()[-1:] or ["systemctl cat failed"]
         raise ConfigError("", f"expected a unit of systemd: {why[0]} (--unit takes the path of a file)", file=name)
-    return Unit(name, shown.stdout)
+    return ServiceUnit(name, shown.stdout)
 
 
-def of_files(name: str, files: Iterable[Path]) -> Unit:
+def of_files(name: str, files: Iterable[Path]) -> ServiceUnit:
     """The unit that these files make, in this order. OSError, UnicodeDecodeError: one can't be read."""
-    return Unit(name, "\n".join(f"# {file.absolute()}\n{file.read_text(encoding='utf-8')}" for file in files))
+    return ServiceUnit(name, "\n".join(f"# {file.absolute()}\n{file.read_text(encoding='utf-8')}" for file in files))
 
 
-def installed(root: Path = Path("/")) -> Unit:
+def installed(root: Path = Path("/")) -> ServiceUnit:
     """Ours as the files below ``root`` say, found as systemd would; without settings if there is none."""
     folders = [root / folder for folder in _FOLDERS]
     fragment = next((path for folder in folders if (path := folder / NAME).is_file()), None)

@@ -21,14 +21,14 @@ from gateway.api.hints import did_you_mean
 from gateway.api.ports import Adapter, AdapterPlugin
 from gateway.engine.limits import EngineLimits
 from gateway.engine.policy import PolicySet
-from gateway.runtime import device_names, mistakes, plugins, policy_file
-from gateway.runtime.source import DEFAULT_SOCKET, DEFAULT_STATE, InvalidConfigError, Source, survey
+from gateway.runtime import config_errors, device_names, plugins, policy_file
+from gateway.runtime.config_source import DEFAULT_SOCKET, DEFAULT_STATE, InvalidConfigError, Source, survey
+from gateway.runtime.config_types import Duration, RateText, Size, StrictTable
 from gateway.runtime.strict_yaml import Key
-from gateway.runtime.units import Duration, RateText, Size, Table
 from layer import ownership
 
 
-class GatewayTable(Table):
+class GatewayTable(StrictTable):
     """The process itself."""
 
     name: str = Field(default="gateway", min_length=1, max_length=64, description="Shown in status and logs.")
@@ -46,7 +46,7 @@ _DEFAULTS = EngineLimits()
 _Count = Annotated[int, Field(ge=1, le=1_000_000)]
 
 
-class LimitsTable(Table):
+class LimitsTable(StrictTable):
     """Bounds of the engine's tables and queues; generous for a home."""
 
     max_sessions: _Count = Field(default=_DEFAULTS.max_sessions, description="Live sessions.")
@@ -89,7 +89,7 @@ class LimitsTable(Table):
     recent_commands: _Count = Field(default=_DEFAULTS.recent_commands, description="Outcomes remembered.")
 
 
-class ConfigTable(Table):
+class ConfigTable(StrictTable):
     """The config of a gateway. Layer 1 only: an endpoint's config is another file."""
 
     layer: Literal[1] = Field(description="Always 1.")
@@ -121,7 +121,7 @@ class Settings:
     table: ConfigTable
     limits: EngineLimits
     rules: policy_file.PolicyFile
-    names: device_names.Names
+    names: device_names.DeviceNames
     policy: PolicySet
     """What is in force: ``rules`` with the devices of ``names``."""
     adapters: Mapping[str, Prepared]
@@ -139,7 +139,7 @@ def load(path: Path, environ: Mapping[str, str]) -> Settings:
         source = survey(path, environ)
     except ConfigError as error:
         raise InvalidConfigError([error]) from None
-    table, wrong = mistakes.read(ConfigTable, source.data, source)
+    table, wrong = config_errors.read(ConfigTable, source.data, source)
     found = [*source.found, *(mistake for _, mistake in wrong)]
     tables = source.data.get("adapters")
     tables = tables if isinstance(tables, dict) else {}
@@ -209,12 +209,12 @@ def _adapters(
             continue
         if not isinstance(values, dict):
             continue  # told already
-        checked, wrong = mistakes.read(plugin.config_model, values, source, key)
+        checked, wrong = config_errors.read(plugin.config_model, values, source, key)
         found.extend(mistake for _, mistake in wrong)
         sound = checked
         if sound is None:  # its files may have mistakes as well
-            left = mistakes.without(values, [place for place, _ in wrong])
-            sound, _ = mistakes.read(plugin.config_model, left, source, key)
+            left = config_errors.without(values, [place for place, _ in wrong])
+            sound, _ = config_errors.read(plugin.config_model, left, source, key)
         if sound is None:
             _add(found, _unreadable(values, source, key))
             continue
@@ -223,7 +223,7 @@ def _adapters(
         try:
             first = make()
         except* (ConfigError, CredentialError) as group:
-            _add(found, [mistakes.from_adapter(error, source, key) for error in mistakes.leaves(group)])
+            _add(found, [config_errors.from_adapter(error, source, key) for error in config_errors.leaves(group)])
         if first is not None and checked is not None:
             files = {key: _digest(file) for key, file in _files(checked.model_dump(by_alias=True), source.base, "")}
             prepared[scheme] = Prepared(first, make, checked, files)

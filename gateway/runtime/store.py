@@ -13,7 +13,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from gateway.engine.stored import Changes, Row
+from gateway.engine.stored import Changes, StoredRow
 from gateway.runtime import snapshots
 from gateway.runtime.store_clock import Timebase, after_restart
 from gateway.runtime.store_rows import FORMS
@@ -58,7 +58,7 @@ class Found:
     sessions can't go on. It has no epoch then.
     """
 
-    rows: tuple[Row, ...] = ()
+    rows: tuple[StoredRow, ...] = ()
     epoch: str = ""
     runs: int = 0
     copied: float | None = None

@@ -22,15 +22,15 @@ from gateway.api.model import (
     SessionId,
 )
 from gateway.engine.stored import (
-    Row,
     StoredClose,
     StoredCommand,
     StoredFlow,
     StoredOpen,
+    StoredRow,
     StoredSample,
     StoredSession,
     StoredUnit,
-    Table,
+    TableName,
 )
 from gateway.engine.visible import HeldHello
 from layer.records import StreamState
@@ -51,7 +51,7 @@ class Form:
     keys: int
     times: tuple[str, ...]
     encode: Callable[[Any, Clock], Values]
-    decode: Callable[[Mapping[str, Any], Clock], Row]
+    decode: Callable[[Mapping[str, Any], Clock], StoredRow]
 
 
 def _link(link: LinkSecurity | None) -> list[Any] | None:
@@ -287,7 +287,7 @@ def _columns(text: str) -> dict[str, str]:
     return dict(column.split(":") for column in text.split())
 
 
-FORMS: Final[Mapping[Table, Form]] = {
+FORMS: Final[Mapping[TableName, Form]] = {
     "sessions": Form(
         _columns(
             "id:TEXT opener:TEXT target:TEXT ends:TEXT resource:TEXT content:TEXT nonce:BLOB link:TEXT rule:TEXT"

@@ -58,7 +58,7 @@ class Row:
 
 
 @dataclass(frozen=True, slots=True)
-class Command:
+class EzspCommand:
     """A command of the host, with its parameters read."""
 
     header: Header
@@ -111,7 +111,7 @@ class Protocol:
         """The names of all commands (rows that a host may send)."""
         return [row.name for row in self._by_name.values() if row.request is not None]
 
-    def read(self, data: bytes) -> Command:
+    def read(self, data: bytes) -> EzspCommand:
         """Read a command. Raises CommandError, which says how to answer."""
         header, frame_id, parameters = read_header(data)
         row = self._by_id.get(frame_id)
@@ -121,7 +121,7 @@ class Protocol:
             arguments = row.request.read(parameters)
         except PeerError as error:
             raise CommandError(EzspStatus.ERROR_TRUNCATED, header) from error
-        return Command(header, row, arguments)
+        return EzspCommand(header, row, arguments)
 
     def response(self, header: Header, name: str, values: Mapping[str, Any], flags: int = 0) -> bytes:
         """The answer to a command; ``flags`` are OVERFLOW, TRUNCATED, CALLBACK_PENDING."""

@@ -18,7 +18,7 @@ from simulator.ash.frame import MAX_DATA
 from simulator.ash.ncp import AshNcp, Failed, HostReset, ResetCode
 from simulator.ezsp import v13, v18
 from simulator.ezsp.codes import Counter, EzspStatus
-from simulator.ezsp.frame import CALLBACK_PENDING, OVERFLOW, TRUNCATED, Command, CommandError, Header, Protocol
+from simulator.ezsp.frame import CALLBACK_PENDING, OVERFLOW, TRUNCATED, CommandError, EzspCommand, Header, Protocol
 from simulator.ezsp.layout import Values
 from simulator.ncp import configuration, messages, networking, security, tables, utilities, values
 from simulator.ncp.messaging import Messaging
@@ -223,7 +223,7 @@ class Ncp:
             frame = bytes((frame[0], frame[1] | TRUNCATED)) + frame[2:MAX_DATA]
         self._ash.send(frame, now)
 
-    def _handle(self, command: Command, handler: Handler) -> Values:
+    def _handle(self, command: EzspCommand, handler: Handler) -> Values:
         answer = handler(self._node, command.arguments)
         if command.row.name == "version":
             self._version_set = command.arguments["desired"] == self._protocol.version

@@ -17,8 +17,8 @@ from enum import Enum, auto
 from typing import Protocol
 
 from simulator.air import ApsFrame
-from simulator.network.agenda import Agenda, Alarm
 from simulator.network.radio import Link
+from simulator.network.scheduler import Agenda, Alarm
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -123,7 +123,7 @@ class AirCarrier:
             self._receive(frame)
 
 
-class Mailbox:
+class IndirectQueue:
     """The parent's indirect queue for one sleeper; frames leave when it polls."""
 
     __slots__ = ("_agenda", "_air", "_on_waiting", "_options", "_waiting")

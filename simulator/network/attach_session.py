@@ -9,9 +9,9 @@ from carriage.zigbee import attach
 from layer.errors import PeerError
 from simulator.air import ApsFrame, Reach
 from simulator.network.device import Device, Membership, SimpleDescriptor
+from simulator.network.device_kinds import BASIC, Identity, basic
 from simulator.network.foundation import ClusterServer
 from simulator.network.hosted import answer_zcl
-from simulator.network.kinds import BASIC, Identity, basic
 from simulator.network.server import Connection
 from simulator.network.station import Station
 from simulator.network.virtual import VirtualNetwork

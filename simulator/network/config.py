@@ -5,7 +5,7 @@
     radio: {loss: 0.05, delay_min: 0.002, delay_max: 0.02}     # every link; all keys optional
     devices:
       - eui64: "00:0d:6f:00:00:00:00:01"
-        kind: lamp                  # a row of simulator.network.kinds
+        kind: lamp                  # a row of simulator.network.device_kinds
         name: kitchen               # for `atls-simulator ctl`; default: the EUI64
         manufacturer: ACME          # Basic cluster; default: the kind's
         model: L1
@@ -27,7 +27,7 @@ from ruamel.yaml.error import YAMLError
 
 from carriage.zigbee.attach import MAX_NAME, parse_eui64
 from layer.errors import PeerError
-from simulator.network.kinds import KINDS
+from simulator.network.device_kinds import KINDS
 from simulator.network.radio import Conditions
 
 MAX_FILE: Final = 1 << 20

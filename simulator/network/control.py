@@ -48,8 +48,8 @@ from pydantic import ValidationError
 from carriage.zigbee.attach import encode_object, format_eui64
 from layer.errors import PeerError
 from simulator.network.config import RadioRow
+from simulator.network.device_kinds import MEASURES, measured
 from simulator.network.hosted import HostedEndpoint
-from simulator.network.kinds import MEASURES, measured
 from simulator.network.load import Load, Plan
 from simulator.network.population import Population, hosted
 from simulator.network.server import Connection
@@ -136,7 +136,7 @@ class _Arguments:
             raise PeerError(f"unknown: {', '.join(sorted(self._values))[:100]}")
 
 
-Command = Callable[[Simulation, _Arguments, Answer], None]
+ControlCommand = Callable[[Simulation, _Arguments, Answer], None]
 
 
 def _station(simulation: Simulation, arguments: _Arguments) -> Station:
@@ -374,7 +374,7 @@ def _load(simulation: Simulation, arguments: _Arguments, answer: Answer) -> None
     simulation.load = Load(plan, targets, network.agenda, network.room, answer)
 
 
-COMMANDS: Final[Mapping[str, Command]] = {
+COMMANDS: Final[Mapping[str, ControlCommand]] = {
     "devices": _devices,
     "join": _join,
     "rejoin": _rejoin,

@@ -95,7 +95,7 @@ class Reporting:
 
 
 #: carries out a cluster command; its payload is checked there (PeerError)
-Command = Callable[["ClusterServer", bytes], None]
+GlobalCommand = Callable[["ClusterServer", bytes], None]
 
 
 @dataclass(slots=True, kw_only=True)
@@ -104,7 +104,7 @@ class ClusterServer:
 
     id: int
     attributes: dict[int, Attribute]
-    commands: Mapping[int, Command] = field(default_factory=dict)
+    commands: Mapping[int, GlobalCommand] = field(default_factory=dict)
     reporting: dict[int, Reporting] = field(default_factory=dict)
     #: told after an attribute was set from outside (command, write, control), with its id
     on_changed: Callable[[ClusterServer, int], None] | None = None
@@ -123,7 +123,7 @@ class ClusterServer:
 
 
 def make_cluster(
-    cluster: int, attributes: list[Attribute], commands: Mapping[int, Command] | None = None, *, revision: int = 1
+    cluster: int, attributes: list[Attribute], commands: Mapping[int, GlobalCommand] | None = None, *, revision: int = 1
 ) -> ClusterServer:
     """A server with these attributes and the global cluster revision."""
     rows = {row.id: row for row in (*attributes, Attribute(CLUSTER_REVISION, UINT16, revision))}

@@ -11,7 +11,6 @@ from typing import Protocol
 
 from layer.errors import UsageError
 from simulator.air import ApsFrame
-from simulator.network.agenda import Agenda, Alarm
 from simulator.network.aps import (
     Ack,
     AirCarrier,
@@ -19,13 +18,14 @@ from simulator.network.aps import (
     Carrier,
     DuplicateTable,
     Frame,
-    Mailbox,
+    IndirectQueue,
     NwkLeave,
     Receiver,
     Sender,
     ignore,
 )
 from simulator.network.radio import DOWN, UP, Conditions, Link
+from simulator.network.scheduler import Agenda, Alarm
 
 
 class Ends(Protocol):
@@ -78,7 +78,7 @@ class Hop:
         self.up_link = Link(seed, eui64, UP, conditions)
         self._down_air = AirCarrier(agenda, self.down_link, ends.device_listens, self._at_device)
         self._up_air = AirCarrier(agenda, self.up_link, ends.coordinator_listens, self._at_coordinator)
-        self.mailbox = Mailbox(agenda, self._down_air, options, self._mail)
+        self.mailbox = IndirectQueue(agenda, self._down_air, options, self._mail)
         down: Carrier = self.mailbox if sleepy else self._down_air
         self._down_carrier = down
         self.down = Sender(agenda, down, self.down_link, self.up_link, options)

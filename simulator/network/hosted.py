@@ -9,10 +9,10 @@ from typing import Final
 from carriage.zigbee import zcl
 from layer.errors import PeerError
 from simulator.air import ApsFrame, Reach
-from simulator.network.agenda import Agenda, Alarm
 from simulator.network.datatypes import Value
 from simulator.network.device import SimpleDescriptor
 from simulator.network.foundation import ClusterServer, report, respond
+from simulator.network.scheduler import Agenda, Alarm
 from simulator.network.station import Station
 
 _LOG = logging.getLogger(__name__)

@@ -10,9 +10,9 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Final
 
-from simulator.network.agenda import Agenda, Alarm
+from simulator.network.device_kinds import Measure
 from simulator.network.hosted import HostedEndpoint
-from simulator.network.kinds import Measure
+from simulator.network.scheduler import Agenda, Alarm
 from simulator.network.station import Station
 
 #: values count in attribute units up to here, or tell tenths of milliseconds modulo this: two seconds

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 
-from simulator.network.agenda import Agenda
+from simulator.network.scheduler import Agenda
 
 
 class LoopDriver:

@@ -9,14 +9,14 @@ from typing import Final
 
 from carriage.zigbee.attach import format_eui64, parse_eui64
 from layer.errors import PeerError
-from simulator.network import kinds, store
-from simulator.network.agenda import Agenda, Alarm
+from simulator.network import device_kinds, store
 from simulator.network.config import DeviceRow, NetworkFile
 from simulator.network.device import COUNTER_BLOCK, Binding, Device, Membership
+from simulator.network.device_kinds import KINDS, Identity
 from simulator.network.foundation import ClusterServer, Reporting
 from simulator.network.hosted import HostedEndpoint
-from simulator.network.kinds import KINDS, Identity
 from simulator.network.radio import Conditions
+from simulator.network.scheduler import Agenda, Alarm
 from simulator.network.station import Station
 from simulator.network.virtual import VirtualNetwork
 
@@ -101,7 +101,7 @@ class Population:
         if kept is not None and kept.kind != row.kind:
             _LOG.info("%s is of another kind now: it starts blank", row.eui64)
             kept = None
-        device = kinds.make_device(kind, row.address, poll_interval=row.poll_interval)
+        device = device_kinds.make_device(kind, row.address, poll_interval=row.poll_interval)
         device.lqi, device.rssi = row.lqi, row.rssi
         device.joins_by_itself = row.join == "auto"
         device.seeking = device.joins_by_itself and (kept is None or kept.membership == "blank")
@@ -117,8 +117,8 @@ class Population:
         for hosted_row in kind.endpoints:
             endpoint = HostedEndpoint(
                 station,
-                kinds.descriptor(hosted_row),
-                kinds.make_clusters(hosted_row, identity),
+                device_kinds.descriptor(hosted_row),
+                device_kinds.make_clusters(hosted_row, identity),
                 self._agenda,
                 lambda: self.network.coordinator_eui64,
                 self._changed,

@@ -8,11 +8,11 @@ from typing import Protocol
 
 from simulator.air import ApsFrame, Reach
 from simulator.network import zdo
-from simulator.network.agenda import Agenda
 from simulator.network.aps import AirOptions, DuplicateTable
 from simulator.network.device import COUNTER_BLOCK, Binding, Device, Membership
 from simulator.network.hop import Hop
 from simulator.network.radio import Conditions
+from simulator.network.scheduler import Agenda
 
 _LOG = logging.getLogger(__name__)
 

@@ -13,10 +13,10 @@ from collections.abc import Callable
 from layer.errors import PeerError, UsageError
 from simulator.air import COORDINATOR_NWK, ApsFrame, Coordinator, JoinKind, NetworkParameters, Reach
 from simulator.network import zdo
-from simulator.network.agenda import Agenda, Alarm
 from simulator.network.aps import AirOptions, DuplicateTable
 from simulator.network.device import Device, Membership
 from simulator.network.radio import Conditions
+from simulator.network.scheduler import Agenda, Alarm
 from simulator.network.station import BroadcastFrame, Station, as_broadcast, meant_for
 
 _LOG = logging.getLogger(__name__)

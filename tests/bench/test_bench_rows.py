@@ -14,12 +14,12 @@ import pytest
 from bench import __main__ as command
 from bench import report
 from bench.cpu import usage
-from bench.house_rows import over_house
-from bench.load import Order, measure
+from bench.load import LoadSpec, measure
 from bench.messages import record
 from bench.micro import calls, seconds_per_call
-from bench.row import Level, Row, Site
-from bench.rows import CLIENTS, rows
+from bench.scenario import Level, Scenario, Site
+from bench.scenarios import CLIENTS, rows
+from bench.sensor_network_scenarios import over_house
 from demo.process import ProcessFailedError
 from layer.records import APPLICATION_DATA, read_datagram
 
@@ -44,7 +44,7 @@ NAMES = {
 LEVELS = (Level("loop", in_flight=4), Level("rate", rate=50.0))
 
 
-async def _measure_each(found: list[Row], part: str) -> None:
+async def _measure_each(found: list[Scenario], part: str) -> None:
     assert {row.name for row in found} == NAMES[part]
     for row in found:
         for level in LEVELS:
@@ -120,7 +120,7 @@ def test_usage_is_the_cpu_of_the_process() -> None:
 
 async def test_messages_that_never_end_are_told() -> None:
     waiting: list[Any] = []
-    found = await measure(Order(in_flight=2, warm=0.0, seconds=0.05), waiting.append, drain=0.05)
+    found = await measure(LoadSpec(in_flight=2, warm=0.0, seconds=0.05), waiting.append, drain=0.05)
     assert (found["messages"], found["lost"]) == (0, 2)
 
 

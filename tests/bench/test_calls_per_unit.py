@@ -12,8 +12,8 @@ import pytest
 
 from bench.coaps import Client
 from bench.messages import record
-from bench.row import quiet
-from bench.rows import POLICY_IP, UNIT
+from bench.scenario import quiet
+from bench.scenarios import POLICY_IP, UNIT
 from carriage.coap import codes
 from demo.credentials import make_psk_file
 from demo.process import Process

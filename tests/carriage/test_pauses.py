@@ -5,7 +5,7 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from carriage.pauses import Pauses
+from carriage.backoff import Pauses
 
 SECONDS = st.floats(0.001, 1000.0)
 CHANCES = st.lists(st.floats(0.0, 1.0, exclude_max=True), min_size=1, max_size=40)

@@ -13,8 +13,8 @@ from adapters.coap.plugin import CoapPlugin
 from adapters.mqtt.plugin import MqttPlugin
 from adapters.zigbee.plugin import ZigbeePlugin
 from gateway.runtime import effective, plugins
+from gateway.runtime.config_source import PREFIX, InvalidConfigError
 from gateway.runtime.settings import ConfigTable
-from gateway.runtime.source import PREFIX, InvalidConfigError
 
 SAMPLE = Path(__file__).parents[2] / "config" / "gateway.yaml"
 PLUGINS = {"coap": CoapPlugin(), "mqtt": MqttPlugin(), "zigbee": ZigbeePlugin()}

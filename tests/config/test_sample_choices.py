@@ -13,7 +13,7 @@ from adapters.mqtt.plugin import MqttPlugin
 from adapters.zigbee.plugin import ZigbeePlugin
 from gateway.api.model import LinkSecurity
 from gateway.cli import main
-from gateway.engine.decision import Permit, Request, decide
+from gateway.engine.decision import AccessRequest, Permit, decide
 from gateway.engine.policy import GATEWAY, Action
 from gateway.runtime import plugins, policy_file, samples, settings, strict_yaml
 
@@ -103,7 +103,7 @@ def test_the_simple_policy_lets_devices_join_and_be_used_at_once(tmp_path: Path)
     link = LinkSecurity(protocol="none")
 
     def permitted(sender: str, receiver: str, action: Action) -> bool:
-        request = Request(action=action, sender=sender, receiver=receiver, content=None, link=link)
+        request = AccessRequest(action=action, sender=sender, receiver=receiver, content=None, link=link)
         return isinstance(decide(request, policy), Permit)
 
     for action in (Action.READ, Action.OBSERVE, Action.WRITE):

@@ -15,7 +15,7 @@ ROOMS = ("layer", "carriage", "endpoint", "gateway", "adapters", "simulator")
 # contract id -> (file to plant it in, the planted line)
 PLANTED = {
     "rooms-point-down": ("carriage/planted.py", "import gateway.api.model"),
-    "layer-is-the-floor": ("layer/planted.py", "import carriage.order"),
+    "layer-is-the-floor": ("layer/planted.py", "import carriage.unit_sequence"),
     "the-gateway-holds-no-endpoint": (
         "adapters/coap/planted.py",
         "def lazy() -> None:\n    import endpoint.session",
@@ -26,7 +26,7 @@ PLANTED = {
     "the-engine-has-no-clock": ("gateway/engine/planted.py", "import time"),
     "adapters-see-the-api-only": ("adapters/mqtt/planted.py", "import gateway.engine"),
     "adapters-are-strangers": ("adapters/mqtt/planted.py", "import adapters.coap"),
-    "sans-io": ("carriage/order.py", "import asyncio"),
+    "sans-io": ("carriage/unit_sequence.py", "import asyncio"),
 }
 
 

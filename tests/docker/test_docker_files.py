@@ -16,7 +16,7 @@ from ruamel.yaml import YAML
 from endpoint import cli as endpoint_cli
 from gateway.cli import main as gateway_cli
 from gateway.runtime import policy_file
-from gateway.runtime.source import DEFAULT_CONFIG, DEFAULT_SOCKET
+from gateway.runtime.config_source import DEFAULT_CONFIG, DEFAULT_SOCKET
 from simulator import cli as simulator_cli
 
 ROOT = Path(__file__).parents[2]

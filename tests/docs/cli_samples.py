@@ -15,7 +15,7 @@ from unittest import mock
 
 from gateway.cli import backup, client_steps, devices_view, network, radios, restart, status_view
 from gateway.cli.screen import Screen
-from gateway.runtime.backup_file import Entry, Manifest, Place
+from gateway.runtime.backup_file import Entry, Manifest, MemberPlace
 from gateway.runtime.client_keys import NewKey
 
 ANSWERS = Path(__file__).parent / "cli_answers.json"
@@ -29,7 +29,7 @@ _PORT = {
 }
 
 
-def _entry(place: Place, path: str, size: int) -> Entry:
+def _entry(place: MemberPlace, path: str, size: int) -> Entry:
     return Entry(place, path, size, "", 0o600, 0o700)
 
 

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from adapters.coap import links
-from adapters.zigbee import conversation
+from adapters.zigbee import tunnel_bridge
 from carriage.coap import atls, atls_client, codes, options
 from carriage.coap.atls_format import DEFAULT_FORMATS, KINDS, REASON_CODES
 from carriage.coap.link_format import Link, read_links, write_links
@@ -44,7 +44,7 @@ def test_the_units_of_the_examples_are_dtls_records() -> None:
 
 # ZigBee
 
-ZIGBEE: dict[str, tuple[t.Command, int, bool]] = {
+ZIGBEE: dict[str, tuple[t.TunnelCommand, int, bool]] = {
     "zigbee-request": (t.RequestTunnel(200, t.ANY_MANUFACTURER, True, 1500), 0x21, False),
     "zigbee-response": (t.RequestTunnelResponse(5, t.TunnelStatus.SUCCESS, 1500), 0x21, True),
     "zigbee-slice-1": (t.TransferData(5, cut(3, LONG_UNIT, 0, 64).encode()), 0x22, False),
@@ -119,7 +119,7 @@ def test_zigbee_refusals(carriage: Any, code_words: Callable[[str], list[str]]) 
     for reasons, opening, unit in carriage.rows("reason", "Refusals and ends"):
         told |= dict.fromkeys(code_words(reasons), (opening, unit))
     assert set(told) == {reason.value for reason in Reason}
-    handler = conversation.Conversation
+    handler = tunnel_bridge.TunnelBridge
     words = {
         handler._hold: "AckTransferData 0",
         handler._end: "the session and its tunnel are closed",
@@ -129,9 +129,9 @@ def test_zigbee_refusals(carriage: Any, code_words: Callable[[str], list[str]]) 
     }
     for reason in Reason:
         opening, unit = told[reason.value]
-        status = conversation.REFUSALS.get(reason, t.TunnelStatus.PROTOCOL_NOT_SUPPORTED)
+        status = tunnel_bridge.REFUSALS.get(reason, t.TunnelStatus.PROTOCOL_NOT_SUPPORTED)
         assert opening == f"status {status.value}", reason
-        assert unit.startswith(words[conversation._UNIT_REFUSALS.get(reason, handler._overflow)]), reason
+        assert unit.startswith(words[tunnel_bridge._UNIT_REFUSALS.get(reason, handler._overflow)]), reason
 
 
 # CoAP

@@ -1,4 +1,4 @@
-"""docs/coap-devices.md: its requests, its links and its pack against the code."""
+"""docs/coap-device_resources.md: its requests, its links and its pack against the code."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from adapters.coap.devices import MAX_STATES
 from adapters.coap.observers import PACE, QUIET, SETTLED
 from adapters.coap.plugin import _CONNECTION
 from adapters.coap.representation import whole
-from carriage.coap import codes, devices, options
+from carriage.coap import codes, device_resources, options
 from carriage.coap.atls_format import REASON_CODES
 from carriage.coap.exchange import Request, Response
 from carriage.coap.link_format import write_links
@@ -34,7 +34,7 @@ def vanished() -> float:
 
 @pytest.fixture
 def told() -> Page:
-    return read("coap-devices.md")
+    return read("coap-device_resources.md")
 
 
 def test_requests(told: Page, code_words: Callable[[str], list[str]]) -> None:
@@ -47,17 +47,17 @@ def test_requests(told: Page, code_words: Callable[[str], list[str]]) -> None:
         formats = [int(word) for word in row[2].split(", ")]
         for form in (0, 40, 50, 110, 112):
             made = Request(code, (*request, (number, options.encode_uint(form))))
-            assert isinstance(devices.parse(made), Response) is (form not in formats), (path, form)
+            assert isinstance(device_resources.parse(made), Response) is (form not in formats), (path, form)
         if method == "GET" and formats != [40]:
-            default = devices.parse(Request(code, request))
-            assert isinstance(default, devices.Read) and default.format == formats[0]
+            default = device_resources.parse(Request(code, request))
+            assert isinstance(default, device_resources.Read) and default.format == formats[0]
 
 
 def test_links_and_values(told: Page) -> None:
     assert write_links(links.devices((LAMP,))) == told.block("text", "coap-device-links").strip().encode()
-    pack = whole(LAMP, devices.SENML_JSON, 103.2)
+    pack = whole(LAMP, device_resources.SENML_JSON, 103.2)
     assert pack.payload == told.block("json", "coap-device-senml").strip().encode()
-    assert {int(row[0]) for row in told.rows("content format")} == set(devices.SET_FORMATS)
+    assert {int(row[0]) for row in told.rows("content format")} == set(device_resources.SET_FORMATS)
 
 
 def test_refusals_are_those_of_reasons(told: Page) -> None:

@@ -28,7 +28,7 @@ TABLES: list[tuple[str, str, type[BaseModel]]] = [
     ("adapters.zigbee", "A device of `devices`:", zigbee.DeviceTable),
     ("adapters.zigbee", "`incoming`. A device", zigbee.IncomingTable),
     ("adapters.zigbee", "`presence`, times in seconds:", zigbee.PresenceTimes),
-    ("adapters.zigbee", "`limits`, times in seconds:", zigbee.Limits),
+    ("adapters.zigbee", "`limits`, times in seconds:", zigbee.TunnelTimes),
     ("adapters.coap", "", CoapTable),
     ("adapters.mqtt", "", MqttConfig),
     ("adapters.mqtt", "`devices`, the topics", DevicesConfig),

@@ -14,7 +14,7 @@ import pytest
 from carriage.coap.config import CoapConfig
 from demo.credentials import Authority, write_secret
 from endpoint import cli, control, policy, report
-from endpoint.session import Ended, Established, Session, SessionEvent
+from endpoint.session import Ended, EndpointSession, Established, SessionEvent
 from layer.config import Role
 
 COMMANDS: dict[str, click.Command] = {"device": cli.device, "app": cli.app}
@@ -99,8 +99,8 @@ def test_sizes(endpoint_page: Any) -> None:
 def establish(client: policy.Layer0Policy, server: policy.Layer0Policy) -> tuple[list[SessionEvent], ...]:
     """Both ends' events once nothing moves any more."""
     ends = (
-        Session(Role.CLIENT, client, random=random.Random(1).random),
-        Session(Role.SERVER, server, random=random.Random(2).random),
+        EndpointSession(Role.CLIENT, client, random=random.Random(1).random),
+        EndpointSession(Role.SERVER, server, random=random.Random(2).random),
     )
     for end in ends:
         end.start(0.0)

@@ -14,19 +14,19 @@ import pytest
 
 from adapters.coap import observers, plugin
 from adapters.mqtt import hearing, news
-from adapters.mqtt import orders as mqtt_orders
+from adapters.mqtt import outbound as mqtt_orders
 from adapters.mqtt.devices import commands
 from adapters.mqtt.devices.commands import MAX_PENDING
 from adapters.mqtt.plugin import MqttConfig
 from adapters.zigbee import adapter as zigbee_adapter
-from adapters.zigbee import administration, presence, setup
-from adapters.zigbee import orders as zigbee_orders
+from adapters.zigbee import administration, availability, reporting_setup
+from adapters.zigbee import command_execution as zigbee_orders
 from adapters.zigbee.config import ZigbeeConfig
 from carriage import log_rate
+from carriage.backoff import Pauses
 from carriage.mqtt import blame
 from carriage.mqtt import client as mqtt_client
 from carriage.mqtt.options import MqttOptions
-from carriage.pauses import Pauses
 from carriage.zigbee.events import TunnelLimits
 from gateway.engine.limits import EngineLimits
 from gateway.runtime import admin, daemon, store, store_clock, store_keeper
@@ -154,8 +154,9 @@ NUMBERS = (
     f"longer than {commands.ACKNOWLEDGE_BY:g} s",
     f"within {daemon.STOP_LIMIT:g} s",
     f"`presence.always_on` ({ZIGBEE.presence.always_on:g} s)",
-    f"asked again after {', '.join(f'{pause:g}' for pause in presence.AGAIN)} s",
-    f"after {setup.FIRST_DESCRIBE:g} s, then twice as late each time up to an hour, {setup.DESCRIBED} times",
+    f"asked again after {', '.join(f'{pause:g}' for pause in availability.AGAIN)} s",
+    f"after {reporting_setup.FIRST_DESCRIBE:g} s, then twice as late each time up to an hour, "
+    f"{reporting_setup.DESCRIBED} times",
     f"`limits.interview` ({ZIGBEE.limits.interview:g} s)",
     f"not answer | after {administration.LEAVE_WAIT:g} s",
     "exit code 78",

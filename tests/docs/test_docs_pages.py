@@ -15,16 +15,25 @@ from adapters.mqtt.devices.requests import MAX_JOIN
 from adapters.mqtt.devices.topics import MAX_DEVICE
 from adapters.mqtt.devices.values import MAX_AT_ONCE, MAX_TRANSACTION
 from adapters.mqtt.sessions import RECEIVE_MAXIMUM
-from adapters.zigbee import backups, coordinator, fragments, presence, reports, requests, semantics, setup
+from adapters.zigbee import (
+    availability,
+    backups,
+    coordinator,
+    fragments,
+    reporting_setup,
+    reports,
+    zcl_devices,
+    zcl_transactions,
+)
 from adapters.zigbee.config import ZigbeeConfig
-from adapters.zigbee.radio import DELIVERY_TIMEOUT
-from adapters.zigbee.sending import GROW_AFTER, SLEEPER_LANE
+from adapters.zigbee.ezsp_radio import DELIVERY_TIMEOUT
+from adapters.zigbee.send_scheduler import GROW_AFTER, SLEEPER_LANE
 from carriage.coap.config import CoapConfig
 from carriage.coap.message_layer import TransmissionParameters
 from carriage.mqtt.messages import MAX_BODY, UNIT_EXPIRY
 from carriage.zigbee.events import TunnelLimits
-from carriage.zigbee.fetching import ANSWER_WAITS
-from carriage.zigbee.mailbox import CONFIRM_WAIT, REPEAT_WAIT
+from carriage.zigbee.mailbox_client import ANSWER_WAITS
+from carriage.zigbee.mailbox_server import CONFIRM_WAIT, REPEAT_WAIT
 from carriage.zigbee.opening import LEAST_INCOMING
 from carriage.zigbee.segmentation import DTLS_UNIT_LIMIT, FURTHEST_AHEAD, MAX_SLICE, SLICE_HEADER_LENGTH, TLS_UNIT_LIMIT
 from gateway.engine.limits import EngineLimits
@@ -101,13 +110,13 @@ NUMBERS: list[tuple[str, str]] = [
     ("zigbee.md", f"{GROW_AFTER} taken frames in a row"),
     ("zigbee.md", f"counts as lost after {DELIVERY_TIMEOUT:g} s without a word"),
     ("zigbee.md", f"stays in its lane, {SLEEPER_LANE} at most"),
-    ("zigbee.md", f"{setup.AT_ONCE:d} devices are set up at once".replace("2", "Two")),
-    ("zigbee.md", f"after {setup.FIRST_RETRY:g} s at the soonest, doubling up to one hour"),
+    ("zigbee.md", f"{reporting_setup.AT_ONCE:d} devices are set up at once".replace("2", "Two")),
+    ("zigbee.md", f"after {reporting_setup.FIRST_RETRY:g} s at the soonest, doubling up to one hour"),
     ("zigbee.md", f"came within the last {reports.RECENT_SECONDS:g} s is a copy"),
-    ("zigbee.md", f"At most {semantics.INBOX} frames wait to be decoded"),
-    ("zigbee.md", f"said nothing within {requests.ANSWER_WAIT:g} s"),
+    ("zigbee.md", f"At most {zcl_devices.INBOX} frames wait to be decoded"),
+    ("zigbee.md", f"said nothing within {zcl_transactions.ANSWER_WAIT:g} s"),
     ("zigbee.md", f"`presence.always_on` ({PRESENCE.always_on:g} s)"),
-    ("zigbee.md", "asked again {:g}, {:g} and {:g} s later".format(*presence.AGAIN)),
+    ("zigbee.md", "asked again {:g}, {:g} and {:g} s later".format(*availability.AGAIN)),
     ("zigbee.md", f"{fragments.MESSAGES} may be under way, {fragments.PER_SENDER} of one sender"),
     ("zigbee.md", f"{fragments.FRAGMENTS} fragments each, {fragments.PATIENCE:g} s from one fragment to the next"),
     ("zigbee.md", f"{backups.COUNTERS_A_DAY:,} more for each day since"),

@@ -9,15 +9,15 @@ from typing import Any
 import pytest
 from pydantic import BaseModel
 
-from adapters.zigbee import conversation
+from adapters.zigbee import tunnel_bridge
 from carriage.coap import codes
 from carriage.coap.atls_format import REASON_CODES
 from carriage.zigbee.tunneling import TunnelStatus
 from gateway.api.model import ContentKind, LinkSecurity, Peer, Reason
-from gateway.engine.decision import Deny, Permit, Request, decide
+from gateway.engine.decision import AccessRequest, Deny, Permit, decide
 from gateway.engine.policy import DEVICE_ACTIONS, GATEWAY, Action, PolicySet
 from gateway.runtime import device_names, policy_file
-from gateway.runtime.control import REMOTE
+from gateway.runtime.admin_commands import REMOTE
 
 SCHEMES = ("zigbee", "coap", "mqtt")
 
@@ -60,9 +60,9 @@ def load(page: Any, name: str, folder: Path) -> PolicySet:
     return policy_file.load(path, SCHEMES)
 
 
-def request(action: Action, sender: str, receiver: str, **more: Any) -> Request:
+def request(action: Action, sender: str, receiver: str, **more: Any) -> AccessRequest:
     facts = {"content": ContentKind.ADTLS, "link": LinkSecurity(protocol="zigbee-network-key"), "minute": 12 * 60}
-    return Request(action=action, sender=sender, receiver=receiver, **(facts | more))
+    return AccessRequest(action=action, sender=sender, receiver=receiver, **(facts | more))
 
 
 def test_the_smallest_example_says_what_the_page_says(policy_page: Any, tmp_path: Path) -> None:
@@ -121,7 +121,7 @@ def test_the_commands_of_admin(policy_page: Any) -> None:
 def test_refusals_per_carriage(policy_page: Any) -> None:
     rows = policy_page.rows("reason", "Refusals")
     assert {row[0].strip("`") for row in rows} == {reason.value for reason in Reason}
-    handler = conversation.Conversation
+    handler = tunnel_bridge.TunnelBridge
     words: dict[Callable[..., bool], str] = {
         handler._hold: "held back",
         handler._end: "closed",
@@ -133,9 +133,9 @@ def test_refusals_per_carriage(policy_page: Any) -> None:
         reason = Reason(name.strip("`"))
         assert coap == codes.dotted(REASON_CODES[reason.value])
         assert mqtt == name
-        status = conversation.REFUSALS.get(reason, TunnelStatus.PROTOCOL_NOT_SUPPORTED)
+        status = tunnel_bridge.REFUSALS.get(reason, TunnelStatus.PROTOCOL_NOT_SUPPORTED)
         assert opening == f"status {status.value}"
-        assert unit == words[conversation._UNIT_REFUSALS.get(reason, handler._overflow)]
+        assert unit == words[tunnel_bridge._UNIT_REFUSALS.get(reason, handler._overflow)]
 
 
 def test_every_example_is_loaded(policy_page: Any) -> None:

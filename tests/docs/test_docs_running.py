@@ -10,7 +10,7 @@ import pytest
 
 from gateway.cli import main
 from gateway.runtime import settings, state_folder
-from gateway.runtime.source import DEFAULT_CONFIG
+from gateway.runtime.config_source import DEFAULT_CONFIG
 from tests.docs.conftest import DOCS
 
 TEXT = (DOCS / "running.md").read_text()

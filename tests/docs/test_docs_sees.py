@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from gateway.engine.visible import DatagramReader, StreamReader, Visible
-from gateway.runtime import control
+from gateway.runtime import admin_commands
 from gateway.runtime.store_rows import FORMS
 from layer.association import Association
 from layer.config import AssociationConfig
@@ -161,7 +161,7 @@ def test_what_sessions_show(page: Any, code_words: Callable[[str], list[str]]) -
         units=(0, 0), octets=(0, 0), queued=(0, 0),
     )  # fmt: skip
     row = next(row for row in page.rows("place") if "sessions" in row[0])
-    assert code_words(row[1]) == list(control._session(view, 1.0))
+    assert code_words(row[1]) == list(admin_commands._session(view, 1.0))
 
 
 def test_a_line_of_the_trace_is_what_the_page_says(caplog: pytest.LogCaptureFixture) -> None:

@@ -14,7 +14,7 @@ from carriage.zigbee.tunneling import CLUSTER_ID
 from simulator import cli
 from simulator.network.aps import AirOptions
 from simulator.network.config import DeviceRow, load
-from simulator.network.kinds import KINDS
+from simulator.network.device_kinds import KINDS
 from simulator.network.radio import Conditions
 
 ROOT = Path(__file__).parents[2]

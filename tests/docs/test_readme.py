@@ -12,7 +12,7 @@ from gateway.api.model import LinkSecurity
 from gateway.cli import main
 from gateway.cli.devices_view import named_lines
 from gateway.cli.screen import Screen
-from gateway.engine.decision import Permit, Request, decide
+from gateway.engine.decision import AccessRequest, Permit, decide
 from gateway.engine.policy import Action
 from gateway.runtime import device_names, naming, policy_file
 
@@ -48,7 +48,7 @@ def test_the_policy_loads_and_permits_what_it_says(tmp_path: Path) -> None:
     assert "\n".join(named_lines(naming.answer("desk", policy, device_names.read(names)), Screen(), runs=True)) in TEXT
     for sender in ("broker", "phone"):
         for action in (Action.READ, Action.OBSERVE, Action.WRITE):
-            request = Request(
+            request = AccessRequest(
                 action=action, sender=sender, receiver="desk", content=None, link=LinkSecurity(protocol="none")
             )
             assert isinstance(decide(request, policy), Permit)

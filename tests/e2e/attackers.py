@@ -188,7 +188,7 @@ class TunnelDevice:
         self._sequence = secrets.randbelow(256)
         self.frames = frames
 
-    async def say(self, command: tunneling.Command, *, to_client: bool = False) -> int:
+    async def say(self, command: tunneling.TunnelCommand, *, to_client: bool = False) -> int:
         """Deliver one command; its ZCL sequence number."""
         self._sequence = (self._sequence + 1) % 256
         sequence = self._sequence
@@ -198,7 +198,7 @@ class TunnelDevice:
             assert await self._client.send(frame, cluster=tunneling.CLUSTER_ID)
         return sequence
 
-    async def answers(self, command: tunneling.Command, *, to_client: bool = False) -> list[zcl.ZclFrame]:
+    async def answers(self, command: tunneling.TunnelCommand, *, to_client: bool = False) -> list[zcl.ZclFrame]:
         """All that the gateway sends because of ``command``: a question that it always answers goes behind it."""
         before = len(self.frames)
         await self.say(command, to_client=to_client)
@@ -218,12 +218,12 @@ class TunnelDevice:
         assert isinstance(response, tunneling.RequestTunnelResponse)
         return response
 
-    async def told(self, wanted: tunneling.Command) -> None:
+    async def told(self, wanted: tunneling.TunnelCommand) -> None:
         """Until the gateway has sent ``wanted``."""
         await until(lambda: wanted in self.commands)
 
     @property
-    def commands(self) -> list[tunneling.Command]:
+    def commands(self) -> list[tunneling.TunnelCommand]:
         return [tunneling.decode(frame.command, frame.payload, to_client=frame.to_client) for frame in self.frames]
 
 

@@ -16,7 +16,7 @@ from carriage.zigbee.foundation import General
 from carriage.zigbee.zcl import ZclFrame
 from demo.stack import Stack
 from simulator.cli import ask
-from simulator.network.kinds import Identity, humidity, on_off, power, temperature
+from simulator.network.device_kinds import Identity, humidity, on_off, power, temperature
 from tests.adapters.zigbee.zcl_device import ZclDevice
 
 IDENTITY = Identity("ACME", "Z1", mains=True)

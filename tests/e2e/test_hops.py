@@ -87,7 +87,7 @@ async def test_zigbee_and_coaps(hub: Stack) -> None:
 
         def notified(response: Response) -> None:
             unit = atls_client.read_unit(response)
-            if isinstance(unit, atls_client.Unit):
+            if isinstance(unit, atls_client.ReceivedUnit):
                 assert unit.kind == "adtls"
                 came[unit.n] = unit.payload
 
@@ -105,7 +105,7 @@ async def test_zigbee_and_coaps(hub: Stack) -> None:
 def _sessions_into(inbox: asyncio.Queue[str]) -> Callable[[Response], None]:
     def notified(response: Response) -> None:
         links = atls_client.read_link_document(response)
-        assert not isinstance(links, atls_client.Refused)
+        assert not isinstance(links, atls_client.SessionRefused)
         for link in links:
             inbox.put_nowait(link.target.rpartition("/")[2])
 

@@ -241,7 +241,7 @@ async def test_two_certificates_with_one_name_are_two_clients(tmp_path: Path, ow
                 assert facts(await twin.request(request(session))) == expected, attack
 
         unit = atls_client.read_unit(await owner.request(atls_client.read_request(incoming)))
-        assert isinstance(unit, atls_client.Unit)
+        assert isinstance(unit, atls_client.ReceivedUnit)
         assert unit.payload == RECORD
         assert not sending.done()
         assert (await owner.request(atls_client.close_request(incoming))).code == codes.DELETED
@@ -332,7 +332,7 @@ async def test_the_broker_keeps_an_mqtt_user_to_its_own_level(home: Home) -> Non
 # -- ZigBee ------------------------------------------------------------------------------------------------------------
 
 
-def _tunnel_attacks(tunnel_id: int) -> list[tuple[str, t.Command, bool]]:
+def _tunnel_attacks(tunnel_id: int) -> list[tuple[str, t.TunnelCommand, bool]]:
     """(name, command, whether it plays the cluster's server)."""
     data = attackers.one_slice(0, RECORD[:40])
     return [
@@ -376,8 +376,8 @@ async def test_the_tunnel_that_was_attacked_still_carries(home: Home) -> None:
     """Last: it uses up the first unit of the session between lamp9 and the keeper."""
     unit = RECORD[:50]
     await home.lamp9.say(t.TransferData(home.tunnel_id, attackers.one_slice(0, unit)))
-    answer: atls_client.Unit | atls_client.Refused | None = None
+    answer: atls_client.ReceivedUnit | atls_client.SessionRefused | None = None
     while answer is None:
         answer = atls_client.read_unit(await home.keeper.request(atls_client.read_request(home.sessions["keeper"])))
-    assert isinstance(answer, atls_client.Unit)
+    assert isinstance(answer, atls_client.ReceivedUnit)
     assert (answer.n, answer.payload) == (0, unit)

@@ -20,7 +20,7 @@ import pytest
 from paho.mqtt.packettypes import PacketTypes
 from paho.mqtt.properties import Properties
 
-from adapters.zigbee.memory import TunnelMemory
+from adapters.zigbee.tunnel_store import TunnelStore
 from carriage.mqtt.messages import CONTENT_TYPES
 from carriage.zigbee import attach, events, tunneling
 from carriage.zigbee.attach_client import AttachClient
@@ -184,7 +184,7 @@ async def test_devices_held_read_and_tunnel_are_taken_up(upgraded: Stack) -> Non
     stack = upgraded
     marked = maxima(stack)
     assert marked.count(MARK) == 3
-    with closing(TunnelMemory(stack.directory / "state" / "zigbee", 8)) as memory:
+    with closing(TunnelStore(stack.directory / "state" / "zigbee", 8)) as memory:
         (tunnel,) = memory.load()
     async with (
         watching(stack) as seen,

@@ -11,7 +11,7 @@ from pathlib import Path
 from carriage.zigbee import events, tunneling
 from carriage.zigbee.segmentation import TLS_UNIT_LIMIT
 from carriage.zigbee.tunnel import TunnelEndpoint
-from endpoint.ways.zigbee import HA_PROFILE
+from endpoint.transports.zigbee import HA_PROFILE
 from simulator.air import ApsFrame, JoinKind, NetworkParameters, Reach
 from simulator.network import attach_session
 from simulator.network.aps import AirOptions
@@ -31,7 +31,7 @@ class Gateway:
     network: VirtualNetwork
     path: Path
     refusal: tunneling.TunnelStatus | None = None
-    post: events.Post = events.Post.PUSHED
+    post: events.DeliveryMode = events.DeliveryMode.PUSHED
     mute: bool = False
     tunnels: TunnelEndpoint = field(default_factory=TunnelEndpoint)
     happened: list[events.Event] = field(default_factory=list)

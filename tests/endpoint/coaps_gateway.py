@@ -11,7 +11,7 @@ from typing import Any
 from carriage.coap import atls
 from carriage.coap.exchange import Request, Response
 from carriage.coap.link_format import Link
-from carriage.coap.server import CoapsServer, Peer, serve_coaps
+from carriage.coap.server import CoapsServer, ServerPeer, serve_coaps
 from layer.credentials import Credentials, Psk
 
 KEY = bytes(range(32))
@@ -37,9 +37,9 @@ class Gateway:
     server: CoapsServer | None = None
     scripts: dict[type, Callable[[Any], Answer]] = field(default_factory=dict)
     seen: list[Any] = field(default_factory=list)
-    connected_peers: list[Peer] = field(default_factory=list)
-    observers: dict[str, tuple[Peer, int]] = field(default_factory=dict)
-    inbox_observer: tuple[Peer, int] | None = None
+    connected_peers: list[ServerPeer] = field(default_factory=list)
+    observers: dict[str, tuple[ServerPeer, int]] = field(default_factory=dict)
+    inbox_observer: tuple[ServerPeer, int] | None = None
     inbox: dict[str, str] = field(default_factory=dict)
     kinds: dict[str, str] = field(default_factory=dict)
     names: int = 0
@@ -93,22 +93,22 @@ class Gateway:
 
     # carriage.coap.server.Handler
 
-    def connected(self, peer: Peer) -> None:
+    def connected(self, peer: ServerPeer) -> None:
         self.connected_peers.append(peer)
 
-    def gone(self, peer: Peer, reason: str) -> None:
+    def gone(self, peer: ServerPeer, reason: str) -> None:
         self.observers = {name: found for name, found in self.observers.items() if found[0] is not peer}
 
     def refused(self, address: object, reason: str) -> None:
         pass
 
-    def acknowledged(self, peer: Peer, exchange: int, notification: int) -> None:
+    def acknowledged(self, peer: ServerPeer, exchange: int, notification: int) -> None:
         pass
 
-    def observation_ended(self, peer: Peer, exchange: int, reason: object) -> None:
+    def observation_ended(self, peer: ServerPeer, exchange: int, reason: object) -> None:
         pass
 
-    def request(self, peer: Peer, exchange: int, request: Request) -> None:
+    def request(self, peer: ServerPeer, exchange: int, request: Request) -> None:
         operation = atls.parse(request)
         self.seen.append(operation)
         script = self.scripts.get(type(operation), _fine)
@@ -119,7 +119,7 @@ class Gateway:
         if answer is not None:
             peer.respond(exchange, answer)
 
-    def _usual(self, peer: Peer, exchange: int, operation: Any) -> Answer:
+    def _usual(self, peer: ServerPeer, exchange: int, operation: Any) -> Answer:
         if isinstance(operation, atls.OpenSession):
             self.names += 1
             name = f"{self.names:032x}"

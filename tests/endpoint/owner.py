@@ -6,7 +6,7 @@ import asyncio
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 
-from endpoint.ways.base import Callbacks, CarriageSession, Way
+from endpoint.transports.gateway_link import Callbacks, CarriageSession, GatewayLink
 
 
 class Owner:
@@ -28,7 +28,7 @@ async def until(condition: Callable[[], object], seconds: float = 15.0) -> None:
 
 
 @asynccontextmanager
-async def running(way: Way, *, ready: bool = True) -> AsyncIterator[list[CarriageSession]]:
+async def running(way: GatewayLink, *, ready: bool = True) -> AsyncIterator[list[CarriageSession]]:
     """Runs a way; gives the list of sessions that came in."""
     came: list[CarriageSession] = []
     is_ready = asyncio.Event()

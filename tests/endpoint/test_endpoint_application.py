@@ -15,8 +15,8 @@ from endpoint import application as app
 from endpoint.application import Application
 from endpoint.control import CloseCommand, ExportCommand, OpenCommand, SendCommand
 from endpoint.policy import Layer0Policy, read_policy
-from endpoint.ways.base import CarriageSession, Kind
-from endpoint.ways.receiver import Receiver
+from endpoint.transports.gateway_link import CarriageSession, Kind
+from endpoint.transports.receiving_end import Receiver
 from layer.errors import PeerError, TransportError
 from tests.endpoint.owner import until
 

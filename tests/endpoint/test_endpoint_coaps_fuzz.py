@@ -13,11 +13,11 @@ from hypothesis import strategies as st
 from carriage.coap import atls, codes
 from carriage.coap import options as opt
 from carriage.coap.client import Observation
-from carriage.coap.exchange import Reason, Request, Response
+from carriage.coap.exchange import FailureReason, Request, Response
 from carriage.coap.link_format import Link, write_links
-from endpoint.ways.base import Kind
-from endpoint.ways.coaps import CoapsWay
-from endpoint.ways.coaps_session import CoapsSession
+from endpoint.transports.coaps import CoapsWay
+from endpoint.transports.coaps_session import CoapsSession
+from endpoint.transports.gateway_link import Kind
 from layer.errors import TransportError
 from tests.carriage.mutations import mutated
 from tests.endpoint.coaps_gateway import CLIENT
@@ -59,7 +59,7 @@ class Scripted:
         return self.answers.pop()
 
     async def observe(
-        self, session: str, notified: Callable[[Response], None], ended: Callable[[Reason], None]
+        self, session: str, notified: Callable[[Response], None], ended: Callable[[FailureReason], None]
     ) -> Observation:
         return Observation(None, 0, await self.request(Request(codes.GET)))  # type: ignore[arg-type]
 

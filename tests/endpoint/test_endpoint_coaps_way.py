@@ -14,8 +14,8 @@ from carriage.coap import atls, codes
 from carriage.coap import options as opt
 from carriage.coap.exchange import Response
 from demo.credentials import Authority, Leaf
-from endpoint.ways import base, coaps, coaps_session
-from endpoint.ways.coaps import CoapsWay
+from endpoint.transports import coaps, coaps_session, gateway_link
+from endpoint.transports.coaps import CoapsWay
 from layer.credentials import Credentials, Psk
 from layer.errors import TransportError
 from tests.endpoint.coaps_gateway import CLIENT, Gateway, Relay
@@ -52,7 +52,7 @@ def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(coaps, "RECONNECT_PAUSE", 0.1)
 
 
-async def opened(way: CoapsWay, gateway: Gateway, kind: base.Kind = "adtls") -> tuple[Owner, str]:
+async def opened(way: CoapsWay, gateway: Gateway, kind: gateway_link.Kind = "adtls") -> tuple[Owner, str]:
     """A session that the gateway observes us reading."""
     owner = Owner(await way.open("lamp7", kind))
     name = f"{gateway.names:032x}"
@@ -70,7 +70,7 @@ def test_a_lost_gateway_is_told_within_30_s() -> None:
 
 
 @pytest.mark.parametrize("kind", ["adtls", "atls"])
-async def test_units_go_both_ways_and_the_close_behind_them(gateway: Gateway, kind: base.Kind) -> None:
+async def test_units_go_both_ways_and_the_close_behind_them(gateway: Gateway, kind: gateway_link.Kind) -> None:
     async with running(way := way_to(gateway.port)):
         owner, name = await opened(way, gateway, kind)
         (asked,) = gateway.of(atls.OpenSession)
@@ -145,7 +145,7 @@ async def test_a_unit_is_not_kept_for_ever(gateway: Gateway, monkeypatch: pytest
         assert (owner.lost, owner.ends) == ([(0, "over-rate")], [])
 
 
-@pytest.mark.parametrize("reason", sorted(base.LOST - {"dropped"}))
+@pytest.mark.parametrize("reason", sorted(gateway_link.LOST - {"dropped"}))
 async def test_a_lost_unit_ends_tls_only(gateway: Gateway, reason: str) -> None:
     gateway.scripts[atls.SendUnit] = lambda asked: atls.refusal(reason) if asked.n == 0 else atls.taken()
     async with running(way := way_to(gateway.port)):
@@ -293,7 +293,7 @@ async def test_a_gateway_that_stays_away(gateway: Gateway, relay: Relay, impatie
 async def test_too_much_in_the_queue_ends_the_session(gateway: Gateway) -> None:
     async with running(way := way_to(gateway.port)):
         owner, _ = await opened(way, gateway)
-        owner.session.send(map(unit, range(base.MAX_QUEUED_UNITS + 1)))
+        owner.session.send(map(unit, range(gateway_link.MAX_QUEUED_UNITS + 1)))
         assert owner.ends == ["too many units wait for the gateway"]
         await until(lambda: gateway.of(atls.CloseSession))
 

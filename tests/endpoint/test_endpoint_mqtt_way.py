@@ -15,8 +15,8 @@ from carriage.mqtt import messages as bodies
 from carriage.mqtt import topics as t
 from carriage.mqtt.options import Message
 from demo.stack import Broker, Stack
-from endpoint.ways import base, mqtt, mqtt_session
-from endpoint.ways.mqtt import MqttWay
+from endpoint.transports import gateway_link, mqtt, mqtt_session
+from endpoint.transports.mqtt import MqttWay
 from layer.errors import TransportError, UsageError
 from tests.endpoint.mqtt_gateway import EPOCH, PREFIX, USER, Gateway
 from tests.endpoint.owner import Owner, running, unit, until
@@ -61,7 +61,7 @@ def way_at(broker: Broker, *, user: str = USER, password: str | None = None, ver
     )
 
 
-async def opened(way: MqttWay, gateway: Gateway, kind: base.Kind = "adtls") -> tuple[Owner, str]:
+async def opened(way: MqttWay, gateway: Gateway, kind: gateway_link.Kind = "adtls") -> tuple[Owner, str]:
     owner = Owner(await way.open("lamp7", kind))
     return owner, f"{gateway.names:032x}"
 
@@ -74,7 +74,7 @@ def test_a_lost_broker_is_told_within_30_s() -> None:
 @pytest.mark.parametrize("version", [4, 5])
 @pytest.mark.parametrize("kind", ["adtls", "atls"])
 async def test_units_go_both_ways_and_the_close_behind_them(
-    broker: Broker, gateway: Gateway, kind: base.Kind, version: Literal[4, 5]
+    broker: Broker, gateway: Gateway, kind: gateway_link.Kind, version: Literal[4, 5]
 ) -> None:
     async with running(way := way_at(broker, version=version)):
         owner, name = await opened(way, gateway, kind)
@@ -96,7 +96,7 @@ async def test_units_go_both_ways_and_the_close_behind_them(
 
 
 @pytest.mark.parametrize("kind", ["adtls", "atls"])
-async def test_a_gap_breaks_tls_and_not_dtls(broker: Broker, gateway: Gateway, kind: base.Kind) -> None:
+async def test_a_gap_breaks_tls_and_not_dtls(broker: Broker, gateway: Gateway, kind: gateway_link.Kind) -> None:
     async with running(way := way_at(broker)):
         owner, name = await opened(way, gateway, kind)
         for n in (0, 2, 1, 3):
@@ -155,7 +155,7 @@ async def test_a_datagram_refused_for_now_goes_again_under_a_new_number(broker: 
 
 @pytest.mark.parametrize("kind", ["adtls", "atls"])
 async def test_a_unit_is_not_offered_for_ever(
-    broker: Broker, gateway: Gateway, monkeypatch: pytest.MonkeyPatch, kind: base.Kind
+    broker: Broker, gateway: Gateway, monkeypatch: pytest.MonkeyPatch, kind: gateway_link.Kind
 ) -> None:
     monkeypatch.setattr(mqtt_session, "RETRY_FOR", 1.5)
     gateway.on_unit = lambda topic: gateway.status(topic.session, "dropped", topic.n, "busy", 1)
@@ -169,7 +169,9 @@ async def test_a_unit_is_not_offered_for_ever(
 
 @pytest.mark.parametrize("reason", ["too-large", "unreachable", "expired", "link"])
 @pytest.mark.parametrize("kind", ["adtls", "atls"])
-async def test_a_lost_unit_ends_tls_only(broker: Broker, gateway: Gateway, kind: base.Kind, reason: str) -> None:
+async def test_a_lost_unit_ends_tls_only(
+    broker: Broker, gateway: Gateway, kind: gateway_link.Kind, reason: str
+) -> None:
     gateway.on_unit = lambda topic: gateway.status(topic.session, "dropped", topic.n, reason)
     async with running(way := way_at(broker)):
         owner, _ = await opened(way, gateway, kind)
@@ -480,7 +482,7 @@ async def test_many_sessions_share_the_client(broker: Broker, gateway: Gateway) 
 async def test_too_much_in_the_queue_ends_the_session(broker: Broker, gateway: Gateway) -> None:
     async with running(way := way_at(broker)):
         owner, name = await opened(way, gateway)
-        owner.session.send(map(unit, range(base.MAX_QUEUED_UNITS + 1)))
+        owner.session.send(map(unit, range(gateway_link.MAX_QUEUED_UNITS + 1)))
         assert owner.ends == ["too many units wait for the broker"]
         await until(lambda: gateway.closes == [name])
 

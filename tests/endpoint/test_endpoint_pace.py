@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from itertools import pairwise
 
-from endpoint.ways.pace import FIRST, Pace
+from endpoint.transports.poll_schedule import FIRST, Pace
 
 
 def asked(pace: Pace, until: float) -> list[float]:

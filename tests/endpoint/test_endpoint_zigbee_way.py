@@ -11,8 +11,8 @@ import pytest
 from carriage.zigbee import events, tunneling
 from carriage.zigbee.segmentation import DTLS_UNIT_LIMIT
 from carriage.zigbee.transfer import LossReason
-from endpoint.ways import base, zigbee, zigbee_session
-from endpoint.ways.zigbee import INCOMING, ZigbeeWay
+from endpoint.transports import gateway_link, zigbee, zigbee_session
+from endpoint.transports.zigbee import INCOMING, ZigbeeWay
 from layer.errors import PeerError, TransportError
 from simulator.network.radio import Conditions
 from tests.endpoint.air_gateway import DEVICE, EUI64, Gateway, air
@@ -26,11 +26,11 @@ async def gateway(tmp_path: Path) -> AsyncIterator[Gateway]:
         yield gateway
 
 
-def way_in(gateway: Gateway, kind: base.Kind = "adtls", sleepy: float | None = None) -> ZigbeeWay:
+def way_in(gateway: Gateway, kind: gateway_link.Kind = "adtls", sleepy: float | None = None) -> ZigbeeWay:
     return ZigbeeWay(str(gateway.path), EUI64, kind=kind, join_timeout=5, sleepy=sleepy)
 
 
-async def opened(way: ZigbeeWay, gateway: Gateway, kind: base.Kind = "adtls") -> tuple[Owner, events.Handle]:
+async def opened(way: ZigbeeWay, gateway: Gateway, kind: gateway_link.Kind = "adtls") -> tuple[Owner, events.Handle]:
     owner = Owner(await way.open("200", kind))
     return owner, gateway.requested[-1].handle
 
@@ -47,7 +47,7 @@ def test_a_dead_radio_and_a_silent_gateway_are_told_within_30_s() -> None:
 
 
 @pytest.mark.parametrize("kind", ["adtls", "atls"])
-async def test_units_go_both_ways_and_the_close_behind_them(gateway: Gateway, kind: base.Kind) -> None:
+async def test_units_go_both_ways_and_the_close_behind_them(gateway: Gateway, kind: gateway_link.Kind) -> None:
     async with running(way := way_in(gateway, kind)):
         owner, handle = await opened(way, gateway, kind)
         assert gateway.requested[0].protocol == 200
@@ -80,7 +80,7 @@ async def test_two_sessions_at_once(gateway: Gateway) -> None:
 
 
 @pytest.mark.parametrize("kind", ["adtls", "atls"])
-async def test_a_gap_breaks_tls_and_not_dtls(gateway: Gateway, kind: base.Kind) -> None:
+async def test_a_gap_breaks_tls_and_not_dtls(gateway: Gateway, kind: gateway_link.Kind) -> None:
     async with running(way := way_in(gateway, kind)):
         owner, handle = await opened(way, gateway, kind)
         for n in (0, 2):
@@ -131,7 +131,7 @@ async def test_an_open_without_an_answer(gateway: Gateway, monkeypatch: pytest.M
 
 
 @pytest.mark.parametrize("kind", ["adtls", "atls"])
-async def test_the_gateway_closes(gateway: Gateway, kind: base.Kind) -> None:
+async def test_the_gateway_closes(gateway: Gateway, kind: gateway_link.Kind) -> None:
     async with running(way := way_in(gateway, kind)):
         owner, handle = await opened(way, gateway, kind)
         gateway.tunnels.send_unit(handle, 0, unit(0), gateway.now)
@@ -145,7 +145,7 @@ async def test_the_gateway_closes(gateway: Gateway, kind: base.Kind) -> None:
 
 
 @pytest.mark.parametrize("kind", ["adtls", "atls"])
-async def test_a_restarted_gateway_knows_no_tunnel(gateway: Gateway, kind: base.Kind) -> None:
+async def test_a_restarted_gateway_knows_no_tunnel(gateway: Gateway, kind: gateway_link.Kind) -> None:
     async with running(way := way_in(gateway, kind)):
         owner, _ = await opened(way, gateway, kind)
         gateway.restart()
@@ -158,7 +158,7 @@ async def test_a_restarted_gateway_knows_no_tunnel(gateway: Gateway, kind: base.
 
 
 @pytest.mark.parametrize("kind", ["adtls", "atls"])
-async def test_an_overflow_at_the_gateway_ends_tls_only(gateway: Gateway, kind: base.Kind) -> None:
+async def test_an_overflow_at_the_gateway_ends_tls_only(gateway: Gateway, kind: gateway_link.Kind) -> None:
     async with running(way := way_in(gateway, kind)):
         owner, handle = await opened(way, gateway, kind)
         owner.session.send(map(long_unit, range(40)))  # long enough for the error to meet one on its way
@@ -177,7 +177,9 @@ async def test_an_overflow_at_the_gateway_ends_tls_only(gateway: Gateway, kind: 
 
 
 @pytest.mark.parametrize("kind", ["adtls", "atls"])
-async def test_a_gateway_that_stays_away(gateway: Gateway, monkeypatch: pytest.MonkeyPatch, kind: base.Kind) -> None:
+async def test_a_gateway_that_stays_away(
+    gateway: Gateway, monkeypatch: pytest.MonkeyPatch, kind: gateway_link.Kind
+) -> None:
     monkeypatch.setattr(zigbee, "_LIMITS", events.TunnelLimits(retry_waits=(0.05, 0.05), max_queued_units=16))
     monkeypatch.setattr(zigbee_session, "UNREACHABLE_AFTER", 0.5)
     async with running(way := way_in(gateway, kind)):
@@ -192,7 +194,7 @@ async def test_a_gateway_that_stays_away(gateway: Gateway, monkeypatch: pytest.M
 async def test_too_much_in_the_queue_ends_the_session(gateway: Gateway) -> None:
     async with running(way := way_in(gateway)):
         owner, handle = await opened(way, gateway)
-        owner.session.send(map(unit, range(base.MAX_QUEUED_UNITS + 1)))
+        owner.session.send(map(unit, range(gateway_link.MAX_QUEUED_UNITS + 1)))
         assert owner.ends == ["too many units wait for the radio"]
         await until(lambda: gateway.closed(handle))
         assert gateway.units(handle) == []
@@ -222,8 +224,8 @@ async def test_tunnels_that_the_gateway_opens(gateway: Gateway) -> None:
 
 
 @pytest.mark.parametrize("kind", ["adtls", "atls"])
-async def test_a_sleeper_fetches_what_waits(gateway: Gateway, kind: base.Kind) -> None:
-    gateway.post = events.Post.KEPT
+async def test_a_sleeper_fetches_what_waits(gateway: Gateway, kind: gateway_link.Kind) -> None:
+    gateway.post = events.DeliveryMode.KEPT
     async with running(way := way_in(gateway, kind, sleepy=0.3)):
         owner, handle = await opened(way, gateway, kind)
         for n in range(3):
@@ -249,7 +251,7 @@ async def test_a_sleeper_whose_gateway_keeps_no_mailbox_asks_about_it(
         gateway.flush()
         await until(lambda: any(isinstance(event, events.MailboxLacking) for event in gateway.happened))
         await until(lambda: caplog.records)
-    assert [each.getMessage() for each in caplog.records if each.name == "endpoint.ways.zigbee"] == [
+    assert [each.getMessage() for each in caplog.records if each.name == "endpoint.transports.zigbee"] == [
         "the gateway sends while we sleep: does protocol 200 have mailbox: true in its gateway.yaml?"
     ]
 
@@ -258,7 +260,9 @@ async def test_a_sleeper_is_found(gateway: Gateway) -> None:
     """It has no tunnel, so it knocks; the gateway opens one when it hears that."""
     async with running(way_in(gateway, sleepy=0.2)) as came:
         await until(lambda: gateway.frames)
-        handle = gateway.tunnels.open(252, tunneling.ANY_MANUFACTURER, gateway.now, post=events.Post.KEPT, patient=True)
+        handle = gateway.tunnels.open(
+            252, tunneling.ANY_MANUFACTURER, gateway.now, post=events.DeliveryMode.KEPT, patient=True
+        )
         gateway.flush()
         knocks = gateway.frames
         await until(lambda: gateway.frames > knocks)

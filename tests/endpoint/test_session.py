@@ -13,7 +13,7 @@ from carriage.coap import codes, options
 from carriage.coap.exchange import ConnectionEnded, Request, RequestReceived, Response, ResponseReceived
 from demo.credentials import Authority, make_psk_file
 from endpoint.policy import Layer0Policy, read_policy
-from endpoint.session import Ended, Established, RawReceived, Session, SessionEvent
+from endpoint.session import Ended, EndpointSession, Established, RawReceived, SessionEvent
 from layer.config import Role
 from layer.errors import TransportError, UsageError
 
@@ -48,8 +48,8 @@ class Pair:
 
     def __init__(self, directory: Path, variant: str, extra: str = "") -> None:
         mine, theirs = policies(directory, variant, extra)
-        self.client = Session(Role.CLIENT, mine, random=random.Random(1).random)
-        self.server = Session(Role.SERVER, theirs, random=random.Random(2).random)
+        self.client = EndpointSession(Role.CLIENT, mine, random=random.Random(1).random)
+        self.server = EndpointSession(Role.SERVER, theirs, random=random.Random(2).random)
         self.now = 0.0
         self.units: list[bytes] = []
         self.client.start(self.now)
@@ -180,7 +180,7 @@ def test_a_dtls_session_that_began_with_somebody_else(tmp_path: Path) -> None:
     pair.client.request(Request(codes.POST), pair.now)
     (record,) = pair.client.units_to_send()
     _, policy = policies(tmp_path, "dtls1.2 psk")
-    restarted = Session(Role.SERVER, policy, random=random.Random(3).random)
+    restarted = EndpointSession(Role.SERVER, policy, random=random.Random(3).random)
     restarted.start(0)
     restarted.receive(record, 0)
     assert restarted.next_event() == Ended("the session began without us", clean=False)
@@ -191,7 +191,7 @@ def test_the_wrong_peer_is_refused(variant: str, tmp_path: Path) -> None:
     pair = Pair(tmp_path, variant)
     path = tmp_path / "1.yaml"
     path.write_text(path.read_text().replace("dns:lamp7", "dns:lamp8"))
-    pair.server = Session(Role.SERVER, read_policy(path), random=random.Random(2).random)
+    pair.server = EndpointSession(Role.SERVER, read_policy(path), random=random.Random(2).random)
     pair.server.start(0)
     ours, theirs = pair.pump()
     assert not any(isinstance(event, Established) for event in theirs)
@@ -202,7 +202,7 @@ def test_without_a_peer_in_the_policy_any_authenticated_one_is_taken(tmp_path: P
     pair = Pair(tmp_path, "dtls1.2 x509")
     path = tmp_path / "1.yaml"
     path.write_text(path.read_text().partition("peer:")[0])
-    pair.server = Session(Role.SERVER, read_policy(path), random=random.Random(2).random)
+    pair.server = EndpointSession(Role.SERVER, read_policy(path), random=random.Random(2).random)
     pair.server.start(0)
     _, theirs = pair.pump()
     assert isinstance(theirs[0], Established)
@@ -260,8 +260,8 @@ def test_wrong_psk_ends_at_the_handshake_timeout(tmp_path: Path) -> None:
     other = tmp_path / "other"
     other.mkdir()
     _, theirs = policies(other, "dtls1.2 psk")
-    client = Session(Role.CLIENT, mine, random=random.Random(1).random)
-    server = Session(Role.SERVER, theirs, random=random.Random(2).random)
+    client = EndpointSession(Role.CLIENT, mine, random=random.Random(1).random)
+    server = EndpointSession(Role.SERVER, theirs, random=random.Random(2).random)
     now = 0.0
     client.start(now)
     server.start(now)

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from gateway import cli
-from gateway.runtime.source import DEFAULT_CONFIG, DEFAULT_SOCKET
+from gateway.runtime.config_source import DEFAULT_CONFIG, DEFAULT_SOCKET
 from scripts.boot import readme
 
 ROOT = Path(__file__).parents[2]

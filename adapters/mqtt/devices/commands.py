@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from adapters.mqtt.devices import values as v
-from adapters.mqtt.devices.board import Board
+from adapters.mqtt.devices.state_publisher import StatePublisher
 from adapters.mqtt.devices.topics import Get, HomeSpace, Set
 from carriage.mqtt.options import Message
 from gateway.api.errors import PeerError
@@ -52,7 +52,7 @@ class Commands:
     def __init__(
         self,
         topics: HomeSpace,
-        board: Board,
+        board: StatePublisher,
         publish: Callable[[str, bytes, bytes | None], None],
         acknowledge: Callable[[Message], None],
     ) -> None:

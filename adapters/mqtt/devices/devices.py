@@ -12,22 +12,22 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from typing import Any, Final
 
-from adapters.mqtt import faults
-from adapters.mqtt.devices.board import Board, Part
+from adapters.mqtt import reason_codes
 from adapters.mqtt.devices.bridge import Bridge
 from adapters.mqtt.devices.commands import MAX_PENDING, RECEIVE_MAXIMUM, Commands
 from adapters.mqtt.devices.discovery import Discovery
 from adapters.mqtt.devices.migration import Migration
-from adapters.mqtt.devices.names import Names
-from adapters.mqtt.devices.once import Once
-from adapters.mqtt.devices.requests import Requests
+from adapters.mqtt.devices.published_devices import PublishedDevices
+from adapters.mqtt.devices.redelivery_filter import RedeliveryFilter
+from adapters.mqtt.devices.requests import AdminRequests
 from adapters.mqtt.devices.roster import Roster
-from adapters.mqtt.devices.topics import Get, HomeSpace, Request, Set
+from adapters.mqtt.devices.state_publisher import Part, StatePublisher
+from adapters.mqtt.devices.topics import Get, HomeSpace, Set, TopicRequest
 from adapters.mqtt.hearing import Hearing
 from adapters.mqtt.link import NO_LINK, SCHEME, link_of, of_client
 from adapters.mqtt.news import News
 from carriage.mqtt.client import STOPPED, MqttClient
-from carriage.mqtt.complaints import Complaints
+from carriage.mqtt.malformed_log import MalformedLog
 from carriage.mqtt.messages import JSON_TYPE
 from carriage.mqtt.options import DropReason, Message, MqttOptions, Token, Will
 from gateway.api.errors import PeerError
@@ -38,9 +38,9 @@ from gateway.api.model import (
     Peer,
     Receipt,
     Refused,
-    Unwatch,
+    Subscribe,
+    Unsubscribe,
     Update,
-    Watch,
 )
 from gateway.api.ports import AdapterContext
 
@@ -73,7 +73,7 @@ class DeviceOptions:
     claim: str
 
 
-class Devices:
+class DeviceTopics:
     """``health`` is told the connection's trouble."""
 
     def __init__(self, options: MqttOptions, devices: DeviceOptions, health: Callable[[str], None]) -> None:
@@ -87,10 +87,10 @@ class Devices:
         self._health = health
         self._client: MqttClient | None = None
         self._context: AdapterContext | None = None
-        self._board = Board(self._topics, self._now, retain=devices.retain)
+        self._board = StatePublisher(self._topics, self._now, retain=devices.retain)
         self._commands = Commands(self._topics, self._board, self._tell, self._acknowledge)
-        self._requests = Requests(self._topics, self._tell)
-        self._once = Once()
+        self._requests = AdminRequests(self._topics, self._tell)
+        self._once = RedeliveryFilter()
         self._peer = Peer(scheme=SCHEME, claims=(devices.claim,), link=NO_LINK)
         self._link: LinkSecurity | None = None
         self._watch: EnvelopeId | None = None
@@ -115,14 +115,14 @@ class Devices:
         self._fresh = True
         """What an earlier run of ours had taken may come again on this connection."""
         self._discovered: set[str] = set()
-        self._complaints = Complaints()
+        self._complaints = MalformedLog()
         self._counters = {"received": 0, "retained": 0, "repeated": 0, "answers": 0}
 
     # What the adapter passes on: see gateway.api.ports.Adapter
 
     async def run(self, context: AdapterContext) -> None:
         self._context = context
-        names = Names(context.state_dir)
+        names = PublishedDevices(context.state_dir)
         gateway = context.gateway()
         if self._prefix is not None:
             discovery = self._board.discovery = Discovery(self._topics, self._prefix, gateway)
@@ -229,7 +229,7 @@ class Devices:
             self._list()  # now: what the broker kept for us may come in this very turn of the loop
 
     def refused(self, code: int, reason: str) -> None:
-        self._refusal = faults.refusal(code, reason)
+        self._refusal = reason_codes.refusal(code, reason)
 
     def disconnected(self, reason: str) -> None:
         refusal, self._refusal = self._refusal, ""
@@ -240,7 +240,7 @@ class Devices:
         if self._client is not None and self._link is not None:
             self._fresh = False
         if reason != STOPPED:
-            self._health(refusal or faults.no_broker(self._options.host, self._options.port, reason))
+            self._health(refusal or reason_codes.no_broker(self._options.host, self._options.port, reason))
 
     def subscribed(self, topic_filter: str, code: int) -> None:
         self._hearing.subscribed(topic_filter, code)
@@ -279,13 +279,13 @@ class Devices:
         if self._board.replaced:
             self._later(SETTLED, self._replace)
         name = self._board.published(token)
-        if name is not None and code < faults.REFUSED:
+        if name is not None and code < reason_codes.REFUSED:
             if not self._retain:
                 self._discovered.add(name)
                 self._later(SETTLED, self._repeat)
             if self._migration is not None:
                 self._migration.acknowledged(name)
-        if code == faults.NOT_AUTHORIZED:
+        if code == reason_codes.NOT_AUTHORIZED:
             where = f"{self._topics.base}/" + (f" or {self._prefix}/" if self._prefix is not None else "")
             self._health(f"the broker lets us not publish below {where} ({code}); check its ACL")
         if self._board.waiting:
@@ -328,7 +328,7 @@ class Devices:
             self._counters["repeated"] += 1
             return False
         topic = self._topics.parse(message.topic)
-        if isinstance(topic, Request):
+        if isinstance(topic, TopicRequest):
             self._requests.take(topic, message, self._context, self._peer)
             return False
         lost = message.again and self._fresh
@@ -390,7 +390,7 @@ class Devices:
     def _watch_again(self) -> None:
         assert self._context is not None
         context = self._context
-        watch = Watch(id=context.next_id(), source=self._peer, to="", property="", received_at=context.now())
+        watch = Subscribe(id=context.next_id(), source=self._peer, to="", property="", received_at=context.now())
         self._missed = True
         self._watch = watch.id  # what comes of it may be here before its verdict is
         if isinstance(context.submit(watch), Refused):
@@ -403,7 +403,7 @@ class Devices:
         context = self._context
         watch, self._watch = self._watch, None
         if watch is not None:
-            context.submit(Unwatch(id=context.next_id(), source=self._peer, watch=watch, received_at=context.now()))
+            context.submit(Unsubscribe(id=context.next_id(), source=self._peer, watch=watch, received_at=context.now()))
 
     def _list_soon(self) -> None:
         """Look at all devices once, however many of them are news in this turn of the loop."""

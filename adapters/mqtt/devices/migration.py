@@ -1,7 +1,7 @@
 """The one move from version 0.1.0, which made Home Assistant's ids of base and name, to ids of the devices themselves.
 
-A device that stood at the broker under an old id (``Names.first``) goes through these states; nobody but this module
-moves them. A broken connection puts all back to *waiting*, so that nothing counts as done that the broker may not have.
+A device that stood at the broker under an old id (``PublishedDevices.first``) goes through these states; only this
+module moves them. A broken connection puts all back to *waiting*, so that nothing counts as done that the broker may not have.
 
 =========  ============================================================================================================
 waiting    its old discovery is retained; it has not been seen yet, or there is no connection
@@ -18,9 +18,9 @@ import asyncio
 from typing import Final
 
 from adapters.mqtt.devices import identity
-from adapters.mqtt.devices.board import Board
 from adapters.mqtt.devices.discovery import LET_GO, Discovery
-from adapters.mqtt.devices.names import Names
+from adapters.mqtt.devices.published_devices import PublishedDevices
+from adapters.mqtt.devices.state_publisher import StatePublisher
 from carriage.mqtt.client import MqttClient
 from carriage.mqtt.options import Token
 from gateway.api.errors import TransportError
@@ -33,7 +33,7 @@ PAUSE: Final = 2.0
 class Migration:
     """``base`` is that of the topics. The client is there from ``connected`` to ``disconnected``."""
 
-    def __init__(self, base: str, names: Names, board: Board, discovery: Discovery) -> None:
+    def __init__(self, base: str, names: PublishedDevices, board: StatePublisher, discovery: Discovery) -> None:
         self._base = base
         self._names = names
         self._board = board

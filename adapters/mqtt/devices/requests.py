@@ -12,7 +12,7 @@ import math
 from collections.abc import Callable, Mapping
 from typing import Any, Final
 
-from adapters.mqtt.devices.topics import HomeSpace, Request
+from adapters.mqtt.devices.topics import HomeSpace, TopicRequest
 from adapters.mqtt.devices.values import json_of, read_transaction
 from carriage.mqtt.messages import read_object
 from carriage.mqtt.options import Message
@@ -28,7 +28,7 @@ MAX_ANSWER: Final = 256 * 1024
 """Octets; a longer answer is an error."""
 
 
-class Requests:
+class AdminRequests:
     """``publish(topic, body, correlation)`` tells an answer."""
 
     def __init__(self, topics: HomeSpace, publish: Callable[[str, bytes, bytes | None], None]) -> None:
@@ -36,7 +36,7 @@ class Requests:
         self._publish = publish
         self._tasks: set[asyncio.Task[None]] = set()
 
-    def take(self, request: Request, message: Message, context: AdapterContext, source: Peer) -> None:
+    def take(self, request: TopicRequest, message: Message, context: AdapterContext, source: Peer) -> None:
         """Begin to answer a request. PeerError: malformed."""
         values = read_object(message.payload) if message.payload.strip() else {}
         transaction = read_transaction(values)
@@ -54,7 +54,7 @@ class Requests:
 
     async def _do(
         self,
-        request: Request,
+        request: TopicRequest,
         message: Message,
         transaction: str | int | None,
         values: dict[str, Any],
@@ -74,7 +74,12 @@ class Requests:
         self._respond(request, message, transaction, data, error)
 
     def _respond(
-        self, request: Request, message: Message, transaction: str | int | None, data: Mapping[str, Any], error: str
+        self,
+        request: TopicRequest,
+        message: Message,
+        transaction: str | int | None,
+        data: Mapping[str, Any],
+        error: str,
     ) -> None:
         body: dict[str, Any] = {"data": data, "status": "error" if error else "ok"}
         if error:

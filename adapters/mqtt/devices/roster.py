@@ -9,10 +9,10 @@ import logging
 from collections.abc import Collection, Mapping
 
 from adapters.mqtt.devices import identity
-from adapters.mqtt.devices.board import Board
 from adapters.mqtt.devices.identity import Identity
 from adapters.mqtt.devices.migration import Migration
-from adapters.mqtt.devices.names import MAX_DEVICES, Names
+from adapters.mqtt.devices.published_devices import MAX_DEVICES, PublishedDevices
+from adapters.mqtt.devices.state_publisher import StatePublisher
 from adapters.mqtt.devices.topics import valid_device
 from gateway.api.model import DeviceView
 
@@ -22,7 +22,9 @@ _LOG = logging.getLogger(__name__)
 class Roster:
     """``gateway``: its id. ``migration`` None: Home Assistant hears nothing."""
 
-    def __init__(self, gateway: str, names: Names, board: Board, migration: Migration | None) -> None:
+    def __init__(
+        self, gateway: str, names: PublishedDevices, board: StatePublisher, migration: Migration | None
+    ) -> None:
         self._gateway = gateway
         self._names = names
         self._board = board

@@ -39,7 +39,7 @@ class Get:
 
 
 @dataclass(frozen=True, slots=True)
-class Request:
+class TopicRequest:
     command: str
 
 
@@ -98,7 +98,7 @@ class HomeSpace:
         request = f"{self._start}{RESERVED_USER}/request/"
         return f"{start}set", f"{start}set/+", f"{start}get", f"{start}get/+", f"{request}+", f"{request}device/+"
 
-    def parse(self, name: str) -> Set | Get | Request:
+    def parse(self, name: str) -> Set | Get | TopicRequest:
         """What a message under ``filters`` wants. PeerError where its topic is none of them."""
         if len(name) > MAX_TOPIC or not name.startswith(self._start):
             raise PeerError("topic outside of our base")
@@ -109,7 +109,7 @@ class HomeSpace:
                 raise PeerError("topic of no known form")
             if not all(map(valid_name, command)):
                 raise PeerError("topic of no known form")
-            return Request("/".join(command))
+            return TopicRequest("/".join(command))
         if not 2 <= len(levels) <= 3 or not valid_device(levels[0]):
             raise PeerError("topic of no known form")
         kind = _VERBS.get(levels[1])

@@ -154,7 +154,7 @@ class Raw:
         assert found is not None
         return found
 
-    def units(self, exchange: int) -> list[atls_client.Unit | atls_client.Refused]:
+    def units(self, exchange: int) -> list[atls_client.ReceivedUnit | atls_client.SessionRefused]:
         """What the observation was told, but for what says nothing."""
         told = [e.response for e in self.events if isinstance(e, NotificationReceived) and e.exchange == exchange]
         return [unit for response in told if (unit := atls_client.read_unit(response)) is not None]
@@ -165,11 +165,11 @@ class Observed:
 
     def __init__(self) -> None:
         self.units: list[tuple[int, bytes]] = []
-        self.refusal: atls_client.Refused | None = None
+        self.refusal: atls_client.SessionRefused | None = None
 
     def __call__(self, response: Response) -> None:
         unit = atls_client.read_unit(response)
-        if isinstance(unit, atls_client.Refused):
+        if isinstance(unit, atls_client.SessionRefused):
             self.refusal = unit
         elif unit is not None:
             assert self.refusal is None, "a unit behind the end"
@@ -269,13 +269,13 @@ async def opened(client: CoapsClient | Raw, to: str, kind: Any = "adtls", nonce:
 
 async def sent(
     client: CoapsClient | Raw, session: str, n: int, payload: bytes, kind: Any = "adtls"
-) -> atls_client.Unit | atls_client.Refused | None:
+) -> atls_client.ReceivedUnit | atls_client.SessionRefused | None:
     return atls_client.read_unit(await client.request(atls_client.send_request(session, n, kind, payload)))
 
 
 async def read(
     client: CoapsClient | Raw, session: str, n: int | None = None
-) -> atls_client.Unit | atls_client.Refused | None:
+) -> atls_client.ReceivedUnit | atls_client.SessionRefused | None:
     return atls_client.read_unit(await client.request(atls_client.read_request(session, n)))
 
 

@@ -10,7 +10,7 @@ from random import Random
 
 import pytest
 
-from adapters.coap.countdown import Countdown
+from adapters.coap.fixed_timeout import FixedTimeout
 from adapters.coap.plugin import CoapPlugin
 from carriage.coap import atls_client, codes, options
 from carriage.coap.exchange import Request
@@ -53,7 +53,7 @@ async def test_an_observer_that_vanished_is_noticed(start: Start) -> None:
     assert len(home.adapter._connections) == 1 and home.adapter.status()["sessions"] == 0
     assert home.adapter.status()["unreachable"] == 7
     raw.deaf = False
-    assert await read(raw, sessions[0]) == atls_client.Refused("unknown", codes.NOT_FOUND)
+    assert await read(raw, sessions[0]) == atls_client.SessionRefused("unknown", codes.NOT_FOUND)
 
 
 async def test_a_tls_session_of_a_vanished_client_ends_too(home: Home) -> None:
@@ -121,7 +121,7 @@ async def test_a_client_that_reboots_on_its_port_goes_on(home: Home) -> None:
     home.far.settle(home.far.orders[-1])
     await until(lambda: raw.response(again))
     assert len(home.far.of(Unit)) == 2
-    assert raw.units(observation) == [atls_client.Unit(0, "adtls", record(seed=9))]
+    assert raw.units(observation) == [atls_client.ReceivedUnit(0, "adtls", record(seed=9))]
 
 
 async def test_deregistering_and_resetting_leave_the_unit_for_a_reader(home: Home) -> None:
@@ -133,7 +133,7 @@ async def test_deregistering_and_resetting_leave_the_unit_for_a_reader(home: Hom
     raw.pump()
     await until(lambda: not next(iter(home.adapter._connections.values())).observed)
     first = home.far.unit(session, 0, record())
-    assert await read(raw, session) == atls_client.Unit(0, "adtls", record())
+    assert await read(raw, session) == atls_client.ReceivedUnit(0, "adtls", record())
     assert await read(raw, session, 1) is None
     assert home.far.outcome(first) == (Outcome.DELIVERED, None)
     # A client that lost its memory, but not its association: it answers the notification with a reset.
@@ -143,7 +143,7 @@ async def test_deregistering_and_resetting_leave_the_unit_for_a_reader(home: Hom
     second = home.far.unit(session, 1, record(seed=1))
     await until(lambda: not next(iter(home.adapter._connections.values())).observed)
     assert home.far.outcome(second) is None
-    assert await read(raw, session) == atls_client.Unit(1, "adtls", record(seed=1))
+    assert await read(raw, session) == atls_client.ReceivedUnit(1, "adtls", record(seed=1))
 
 
 DROPPING = """\
@@ -178,7 +178,7 @@ async def test_a_unit_whose_drop_ends_its_session_is_answered_so(start: Start, w
         answer = atls_client.read_opened(await client.request(request))
     else:
         answer = await sent(client, session, 1, tls_record(seed=1), "atls")
-    assert isinstance(answer, atls_client.Refused) and answer.code == codes.TOO_MANY_REQUESTS
+    assert isinstance(answer, atls_client.SessionRefused) and answer.code == codes.TOO_MANY_REQUESTS
     assert home.adapter.status()["handler_errors"] == 0 and not home.adapter._submitted
     assert home.adapter.status()["sessions"] == len(home.hub.engine.all_sessions())
 
@@ -197,7 +197,7 @@ async def test_a_unit_that_expires_on_its_way_makes_way_for_the_next(start: Star
     raw.deaf = False
     await until(lambda: home.far.outcome(next_one) == (Outcome.DELIVERED, None), 8.0)
     # the first was on its way already and couldn't be caught; its acknowledgement counts for nothing
-    assert [unit.n for unit in raw.units(observation) if isinstance(unit, atls_client.Unit)][-1] == 1
+    assert [unit.n for unit in raw.units(observation) if isinstance(unit, atls_client.ReceivedUnit)][-1] == 1
 
 
 async def test_an_open_that_expires_leaves_the_inbox(start: Start) -> None:
@@ -225,7 +225,7 @@ async def test_the_other_end_is_gone_at_once(home: Home) -> None:
     )  # fmt: skip
     assert isinstance(gateway.submit(reset), Accepted)
     answer = await asking
-    assert isinstance(answer, atls_client.Refused) and answer.code == codes.GATEWAY_TIMEOUT
+    assert isinstance(answer, atls_client.SessionRefused) and answer.code == codes.GATEWAY_TIMEOUT
     await until(lambda: seen.refusal)
     assert seen.refusal is not None and seen.refusal.code == codes.GATEWAY_TIMEOUT
     assert home.adapter.status()["sessions"] == 0
@@ -396,7 +396,7 @@ async def test_the_conformance_suite(home: Home) -> None:
 async def test_a_countdown_calls_each_key_once_in_its_time() -> None:
     over: list[tuple[str, float]] = []
     began = time()
-    countdown: Countdown[str] = Countdown(0.1, lambda key: over.append((key, time() - began)))
+    countdown: FixedTimeout[str] = FixedTimeout(0.1, lambda key: over.append((key, time() - began)))
     for key in "abcd":
         countdown.begin(key)
     countdown.end("b"), countdown.end("never begun")

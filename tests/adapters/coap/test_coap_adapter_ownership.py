@@ -81,7 +81,7 @@ async def test_a_foreign_session_is_answered_like_an_unknown_one(home: Home, who
             answers.append(facts(watch.first))
         assert answers[0] == answers[1] == answers[2]
     # the owner noticed nothing
-    assert await read(phone, theirs) == atls_client.Unit(0, "adtls", record(seed=5))
+    assert await read(phone, theirs) == atls_client.ReceivedUnit(0, "adtls", record(seed=5))
     assert await sent(phone, mine, 0, record()) is None and seen.refusal is None
     assert await inbox(other) == []
 
@@ -96,9 +96,9 @@ async def test_a_name_that_others_have_too_opens_nothing(home: Home) -> None:
         home.far.unit(session, 0, record())
         await until(lambda session=session: home.hub.engine.owns(home.far.peer(), session))
         assert await inbox(other) == []
-        assert await read(other, session) == atls_client.Refused("unknown", codes.NOT_FOUND)
+        assert await read(other, session) == atls_client.SessionRefused("unknown", codes.NOT_FOUND)
         assert await inbox(keeper) == [(session, "65001", "lamp")]
-        assert await read(keeper, session) == atls_client.Unit(0, "adtls", record())
+        assert await read(keeper, session) == atls_client.ReceivedUnit(0, "adtls", record())
         assert await closed(other, session) == codes.NOT_FOUND
         assert await closed(keeper, session) == codes.DELETED
         for client in (keeper, other):
@@ -125,7 +125,7 @@ rules:
     session = home.far.open("two")
     await until(lambda: home.adapter.status()["sessions"])
     assert await inbox(both) == [] and await inbox(second) == [(session, "65001", "lamp")]
-    assert await read(both, session) == atls_client.Refused("unknown", codes.NOT_FOUND)
+    assert await read(both, session) == atls_client.SessionRefused("unknown", codes.NOT_FOUND)
     # One that it owns the other end of is listed for the one that it was opened to.
     between = await opened(both, "two")
     await until(lambda: home.adapter.status()["sessions"] == 2)
@@ -230,7 +230,7 @@ async def test_two_clients_of_one_key_do_not_disturb_each_other(home: Home) -> N
     other = await opened(first, "lamp")
     assert other != session and await inbox(first) == []
     home.far.unit(session, 2, record(seed=2))
-    assert await read(first, session) == atls_client.Unit(2, "adtls", record(seed=2))
+    assert await read(first, session) == atls_client.ReceivedUnit(2, "adtls", record(seed=2))
     assert [n for n, _ in by_first.units] == [0] and by_second.units == [(1, record(seed=1))]
 
 
@@ -266,7 +266,7 @@ async def test_a_late_acknowledgement_of_an_old_observation_counts_for_nothing(h
     assert home.far.outcome(receipt) is None
     new.release()
     await until(lambda: home.far.outcome(receipt) == (Outcome.DELIVERED, None))
-    assert [unit.n for unit in new.units(observation) if isinstance(unit, atls_client.Unit)] == [3, 4, 5, 6]
+    assert [unit.n for unit in new.units(observation) if isinstance(unit, atls_client.ReceivedUnit)] == [3, 4, 5, 6]
 
 
 async def test_only_a_key_that_is_known_gets_in(home: Home) -> None:

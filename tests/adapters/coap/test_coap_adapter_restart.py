@@ -60,7 +60,7 @@ async def test_a_session_that_the_client_opened_goes_on(home: Home, kind: Any) -
         await until(lambda: len(seen.units) == 2)
         assert seen.units == [(n, octets(seed=10 + n)) for n in range(2)]
         assert payloads(home, session) == [(n, octets(seed=n)) for n in range(3)]
-        assert isinstance(await read(await home.client("tablet"), session), atls_client.Refused)
+        assert isinstance(await read(await home.client("tablet"), session), atls_client.SessionRefused)
 
 
 @kinds
@@ -77,7 +77,7 @@ async def test_a_session_that_was_opened_towards_the_client_is_still_in_its_inbo
         assert [(name, title) for name, _, title in await inbox(phone)] == [(session, "lamp")]
         home.far.unit(session, 1, octets(seed=1), ContentKind(kind))
         unit = await read(phone, session, 1)
-        assert isinstance(unit, atls_client.Unit) and (unit.n, unit.payload) == (1, octets(seed=1))
+        assert isinstance(unit, atls_client.ReceivedUnit) and (unit.n, unit.payload) == (1, octets(seed=1))
         assert await sent(phone, session, 0, octets(seed=2), kind) is None
         assert payloads(home, session) == [(0, octets(seed=2))]
 

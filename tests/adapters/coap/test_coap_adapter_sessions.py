@@ -67,7 +67,7 @@ async def test_a_close_comes_behind_the_units_before_it(home: Home) -> None:
     await until(lambda: seen.refusal)
     assert seen.units == list(enumerate(units))
     assert seen.refusal is not None and (seen.refusal.code, seen.refusal.reason) == (codes.NOT_FOUND, "closed")
-    assert await read(phone, session) == atls_client.Refused("unknown", codes.NOT_FOUND)
+    assert await read(phone, session) == atls_client.SessionRefused("unknown", codes.NOT_FOUND)
 
 
 async def test_an_answer_brings_the_unit_of_the_other_side_within_the_reply_window(home: Home) -> None:
@@ -76,10 +76,10 @@ async def test_an_answer_brings_the_unit_of_the_other_side_within_the_reply_wind
     asking = asyncio.get_running_loop().create_task(sent(phone, session, 0, record()))
     await until(lambda: home.far.of(Unit))
     first, second = home.far.unit(session, 0, record(seed=1)), home.far.unit(session, 1, record(seed=2))
-    assert await asking == atls_client.Unit(0, "adtls", record(seed=1))
+    assert await asking == atls_client.ReceivedUnit(0, "adtls", record(seed=1))
     assert home.far.outcome(first) is None
     # the next one acknowledges it
-    assert await sent(phone, session, 1, record()) == atls_client.Unit(1, "adtls", record(seed=2))
+    assert await sent(phone, session, 1, record()) == atls_client.ReceivedUnit(1, "adtls", record(seed=2))
     assert home.far.outcome(first) == (Outcome.DELIVERED, None)
     assert await read(phone, session, 2) is None
     assert home.far.outcome(second) == (Outcome.DELIVERED, None)
@@ -92,11 +92,11 @@ async def test_reading_again(home: Home) -> None:
     receipts = [home.far.unit(session, n, record(seed=n)) for n in range(3)]
     for n in range(3):
         for asked in (None, n, n):
-            assert await read(phone, session, asked) == atls_client.Unit(n, "adtls", record(seed=n))
-        assert await read(phone, session, 0) == atls_client.Unit(n, "adtls", record(seed=n))
+            assert await read(phone, session, asked) == atls_client.ReceivedUnit(n, "adtls", record(seed=n))
+        assert await read(phone, session, 0) == atls_client.ReceivedUnit(n, "adtls", record(seed=n))
         assert home.far.outcome(receipts[n]) is None
         following = await read(phone, session, n + 1)
-        assert following == (atls_client.Unit(n + 1, "adtls", record(seed=n + 1)) if n < 2 else None)
+        assert following == (atls_client.ReceivedUnit(n + 1, "adtls", record(seed=n + 1)) if n < 2 else None)
         assert home.far.outcome(receipts[n]) == (Outcome.DELIVERED, None)
 
 
@@ -109,7 +109,7 @@ async def test_an_observer_may_read_the_unit_that_it_is_being_notified_of(home: 
     await until(lambda: home.adapter.status()["notifications"] == 1)
     await asyncio.sleep(0.05)
     raw.deaf = False
-    assert await read(raw, session, 0) == atls_client.Unit(0, "adtls", record())
+    assert await read(raw, session, 0) == atls_client.ReceivedUnit(0, "adtls", record())
     assert await read(raw, session, 1) is None
     assert home.far.outcome(unit) == (Outcome.DELIVERED, None)
 
@@ -137,7 +137,7 @@ async def test_an_open_may_bring_the_first_unit(home: Home) -> None:
     assert opening.session is not None
     home.far.unit(opening.session, 0, record(seed=2))
     answer = atls_client.read_opened(await asking)
-    assert answer == atls_client.Opened(opening.session, atls_client.Unit(0, "adtls", record(seed=2)))
+    assert answer == atls_client.Opened(opening.session, atls_client.ReceivedUnit(0, "adtls", record(seed=2)))
     # The same again, and nothing happens twice. The unit wasn't acknowledged: it comes again.
     assert atls_client.read_opened(await phone.request(request)) == answer
     assert len(home.far.of(Unit)) == 1
@@ -160,7 +160,7 @@ async def test_an_open_of_a_session_that_was_closed_leaves_nothing(home: Home) -
     assert await closed(phone, session) == codes.DELETED
     await until(lambda: not home.hub.engine.all_sessions())
     assert await opened(phone, "lamp", nonce="cd" * 8) == session
-    assert await sent(phone, session, 0, record()) == atls_client.Refused("unknown", codes.NOT_FOUND)
+    assert await sent(phone, session, 0, record()) == atls_client.SessionRefused("unknown", codes.NOT_FOUND)
     assert home.adapter.status()["sessions"] == 0
 
 
@@ -179,7 +179,7 @@ async def test_a_unit_is_answered_when_the_next_hop_has_spoken(home: Home) -> No
     home.far.settle(home.far.orders[3], Outcome.EXPIRED)
     for task in tasks[1:]:
         answer = await task
-        assert isinstance(answer, atls_client.Refused) and answer.code == codes.GATEWAY_TIMEOUT
+        assert isinstance(answer, atls_client.SessionRefused) and answer.code == codes.GATEWAY_TIMEOUT
 
 
 async def test_a_repeated_unit_is_answered_like_the_first_and_not_sooner(home: Home) -> None:
@@ -237,7 +237,7 @@ async def test_a_repeated_unit_does_not_acknowledge_the_answer_that_got_lost(hom
     await until(lambda: home.far.of(Unit))
     await asyncio.sleep(0.1)
     second = await home.client("phone")
-    assert await sent(second, session, 0, record()) == atls_client.Unit(0, "adtls", record(seed=1))
+    assert await sent(second, session, 0, record()) == atls_client.ReceivedUnit(0, "adtls", record(seed=1))
     assert home.far.outcome(receipt) is None
     assert await sent(second, session, 1, record()) is None
     assert home.far.outcome(receipt) == (Outcome.DELIVERED, None)
@@ -267,7 +267,7 @@ async def test_who_reads_an_answer_and_then_has_nothing_to_say_keeps_its_session
     phone = await home.client("phone")
     session = await opened(phone, "lamp")
     receipt = home.far.unit(session, 0, record(seed=1))
-    assert await sent(phone, session, 0, record()) == atls_client.Unit(0, "adtls", record(seed=1))
+    assert await sent(phone, session, 0, record()) == atls_client.ReceivedUnit(0, "adtls", record(seed=1))
     await until(lambda: home.far.outcome(receipt) == (Outcome.DELIVERED, None), 3.0)
     assert not home.far.of(Close)
     assert await sent(phone, session, 1, record()) is None
@@ -297,7 +297,7 @@ rules:
     response = await tablet.request(atls_client.core_request())
     assert [link.target for link in read_links(response.payload)] == ["/atls/inbox"]
     refused = atls_client.read_opened(await tablet.request(atls_client.open_request("lamp", "00" * 8, "adtls", b"")))
-    assert isinstance(refused, atls_client.Refused) and refused.reason == "denied"
+    assert isinstance(refused, atls_client.SessionRefused) and refused.reason == "denied"
 
 
 async def test_nothing_stands_behind_the_implied_target(home: Home) -> None:
@@ -323,6 +323,6 @@ async def test_opens_above_their_rate_are_refused_with_a_time_to_wait(start: Sta
     answers = [await phone.request(atls_client.open_request("lamp", f"{n:016x}", "adtls", b"")) for n in (1, 2, 2, 3)]
     assert [codes.dotted(answer.code) for answer in answers] == ["2.01", "2.01", "2.01", "4.29"]
     refused = atls_client.read_opened(answers[3])
-    assert isinstance(refused, atls_client.Refused)
+    assert isinstance(refused, atls_client.SessionRefused)
     assert (refused.reason, refused.retry_after) == ("over-rate", 1)
     assert len(home.far.of(Open)) == 2

@@ -28,7 +28,9 @@ async def test_a_datagram_that_can_not_be_read_is_lost_and_the_session_goes_on(s
     session = await opened(client, "lamp")
     assert await sent(client, session, 0, record()) is None
     for n in range(1, 5):
-        assert await sent(client, session, n, b"no record") == atls_client.Refused("expired", codes.GATEWAY_TIMEOUT)
+        assert await sent(client, session, n, b"no record") == atls_client.SessionRefused(
+            "expired", codes.GATEWAY_TIMEOUT
+        )
     assert await sent(client, session, 5, record(seed=1)) is None
     assert len(home.hub.engine.all_sessions()) == 1 and home.hub.engine.counters["dropped.unreadable"] == 4
     assert home.adapter.status()["handler_errors"] == 0
@@ -38,5 +40,7 @@ async def test_a_stream_that_can_not_be_read_is_over(start: Start) -> None:
     home = await start(policy=READING)
     client = await home.client("phone")
     session = await opened(client, "lamp", "atls")
-    assert await sent(client, session, 0, b"no record", "atls") == atls_client.Refused("broken", codes.BAD_GATEWAY)
+    assert await sent(client, session, 0, b"no record", "atls") == atls_client.SessionRefused(
+        "broken", codes.BAD_GATEWAY
+    )
     assert home.hub.engine.all_sessions() == [] and home.adapter.status()["handler_errors"] == 0

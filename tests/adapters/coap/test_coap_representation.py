@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from adapters.coap import representation
 from adapters.zigbee.clusters import TABLE
 from carriage import senml
-from carriage.coap import devices
+from carriage.coap import device_resources
 from gateway.api.model import Address, DeviceView, Property, Sample, ValueKind
 
 _UNITS = """\
@@ -86,12 +86,12 @@ def views(draw: st.DrawFn) -> tuple[DeviceView, float]:
 
 
 def read(format: int, octets: bytes) -> Any:
-    if format == devices.SENML_JSON:
+    if format == device_resources.SENML_JSON:
         return json.loads(octets)
     return [{LABELS[label]: value for label, value in record.items()} for record in cbor2.loads(octets)]
 
 
-@given(views(), st.sampled_from(devices.ALL_FORMATS))
+@given(views(), st.sampled_from(device_resources.ALL_FORMATS))
 def test_every_pack_is_one(made: tuple[DeviceView, float], format: int) -> None:
     view, now = made
     base = representation.base_name(view)
@@ -101,7 +101,7 @@ def test_every_pack_is_one(made: tuple[DeviceView, float], format: int) -> None:
     }  # fmt: skip
     response = representation.whole(view, format, now)
     assert check_pack(read(format, response.payload)) == {**told, **known}
-    ours = senml.read_json if format == devices.SENML_JSON else senml.read_cbor
+    ours = senml.read_json if format == device_resources.SENML_JSON else senml.read_cbor
     assert {record.name: record.value for record in ours(response.payload)} == {**told, **known}
     for each in view.properties:
         single = representation.one(view, each, view.samples.get(each.name), format, now)
@@ -115,11 +115,17 @@ def test_what_has_no_value_has_no_record() -> None:
         sleepy=False, facts=(), samples={"b": Sample(None, 1.0, False), "c": Sample(3, 1.0, False)},
         properties=tuple(Property(name=name, kind=ValueKind.NUMBER, lifetime=60) for name in "abc"),
     )  # fmt: skip
-    assert representation.whole(view, devices.SENML_JSON, 1.0).payload == b'[{"n":"lamp/c","v":3,"ut":60}]'
+    assert representation.whole(view, device_resources.SENML_JSON, 1.0).payload == b'[{"n":"lamp/c","v":3,"ut":60}]'
     for name in (0, 1):
         told = view.properties[name]
-        assert representation.one(view, told, view.samples.get(told.name), devices.SENML_JSON, 1.0).payload == b"[]"
-        assert representation.one(view, told, view.samples.get(told.name), devices.SENML_CBOR, 1.0).payload == b"\x80"
+        assert (
+            representation.one(view, told, view.samples.get(told.name), device_resources.SENML_JSON, 1.0).payload
+            == b"[]"
+        )
+        assert (
+            representation.one(view, told, view.samples.get(told.name), device_resources.SENML_CBOR, 1.0).payload
+            == b"\x80"
+        )
 
 
 @pytest.mark.parametrize("row", TABLE.rows, ids=lambda row: row.property.name)

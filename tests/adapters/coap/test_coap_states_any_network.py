@@ -17,7 +17,7 @@ from typing import Any, Final
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from adapters.coap.downlink import Connection
+from adapters.coap.client_state import ClientConnection
 from adapters.coap.observers import Observer, Observers
 from adapters.coap.plugin import _CONNECTION
 from carriage.coap import codes
@@ -86,7 +86,7 @@ class Server:
         self.client: Client
         self.connection = CoapConnection(random=Random(7).random, config=_CONNECTION)
         self.connection.start(self.loop.time())
-        self.link = Connection(self, None, ())  # type: ignore[arg-type]
+        self.link = ClientConnection(self, None, ())  # type: ignore[arg-type]
         self.observers = Observers(self.loop.time)
         self.observer: Observer | None = None
         self.ends: list[Reason] = []

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 
 from adapters.coap.representation import MAX_TEXT, value_of
 from carriage import senml
-from carriage.coap import devices
+from carriage.coap import device_resources
 from gateway.api.model import Address, DeviceView, Property, ValueKind
 from layer.errors import PeerError
 from tests.carriage.mutations import mutated
@@ -33,9 +33,17 @@ VIEW: Final = DeviceView(
 TYPES: Final = {ValueKind.BOOLEAN: (bool,), ValueKind.NUMBER: (int, float), ValueKind.TEXT: (str,)}
 
 VALID: Final = {
-    devices.TEXT: [b"true", b"off", b"21.5", b"-1e3", "näh".encode(), b"x" * 256],
-    devices.JSON: [b"true", b'"on"', b"21.5", b'{"value":-1e3}', b'"n\\u00e4h \\ud83d\\ude00"', b"[[1]]", b"null"],
-    devices.SENML_JSON: [
+    device_resources.TEXT: [b"true", b"off", b"21.5", b"-1e3", "näh".encode(), b"x" * 256],
+    device_resources.JSON: [
+        b"true",
+        b'"on"',
+        b"21.5",
+        b'{"value":-1e3}',
+        b'"n\\u00e4h \\ud83d\\ude00"',
+        b"[[1]]",
+        b"null",
+    ],
+    device_resources.SENML_JSON: [
         b'[{"n":"on","vb":true}]',
         b'[{"bn":"lamp/","n":"level","u":"/","v":21.5,"bver":10}]',
         b'[{"bv":1e308,"v":-1e308}]',
@@ -43,7 +51,7 @@ VALID: Final = {
         b'[{"vd":"aGkgCg"}]',
         b'[{"bs":4,"s":1}]',
     ],
-    devices.SENML_CBOR: [
+    device_resources.SENML_CBOR: [
         bytes.fromhex("81a104f5"),
         bytes.fromhex("81a3006a6c616d702f6c6576656c 016 12f 02fb40358000 00000000".replace(" ", "")),
         bytes.fromhex("81a102c48221196ab3"),
@@ -116,7 +124,7 @@ fields = st.dictionaries(
 @example([{-5: Fraction(1, 3), 2: 1}])
 @example([{2: 10**400}])
 def test_any_cbor(pack: Any) -> None:
-    check(devices.SENML_CBOR, cbor2.dumps(pack))
+    check(device_resources.SENML_CBOR, cbor2.dumps(pack))
 
 
 names = st.sampled_from(["bver", "bn", "bt", "bu", "bv", "bs", "n", "u", "v", "vs", "vb", "s", "t", "ut", "vd", "x_"])

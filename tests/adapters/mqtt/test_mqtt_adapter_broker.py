@@ -11,11 +11,11 @@ from pathlib import Path
 
 import pytest
 
-from adapters.mqtt import orders, sessions
-from adapters.mqtt.faults import reason_of
+from adapters.mqtt import outbound, sessions
 from adapters.mqtt.plugin import MqttConfig, MqttPlugin
+from adapters.mqtt.reason_codes import reason_of
 from carriage.mqtt import messages as bodies
-from endpoint.ways import mqtt as endpoint
+from endpoint.transports import mqtt as endpoint
 from gateway.api.model import Close, ContentKind, Outcome, Reason, Unit
 from gateway.engine.limits import EngineLimits
 from gateway.testing.check_adapter import check_adapter
@@ -36,7 +36,7 @@ def short_grace(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_both_ends_hear_within_half_a_minute() -> None:
     """Of a client without power: the broker misses its pings, then we hold its will."""
-    assert orders.GRACE <= 20.0
+    assert outbound.GRACE <= 20.0
     hold = MqttConfig.model_fields["return_within"].default
     assert hold >= endpoint.RETURN_WITHIN and hold > endpoint.BROKER_GRACE
     assert 1.5 * endpoint.KEEPALIVE + hold <= 30.0 and hold > endpoint.SAY_AGAIN

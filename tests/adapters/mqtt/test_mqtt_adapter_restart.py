@@ -7,7 +7,7 @@ from collections.abc import Awaitable, Callable, Sequence
 
 import pytest
 
-from adapters.mqtt.told import epoch_number
+from adapters.mqtt.payloads import epoch_number
 from carriage.mqtt import messages as bodies
 from carriage.mqtt.client import MqttClient
 from gateway.api.model import Close, ContentKind, Open, Outcome, Reason, Receipt, SessionId, SurvivingEnd, Unit

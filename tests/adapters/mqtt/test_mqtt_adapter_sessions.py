@@ -7,7 +7,7 @@ from collections.abc import Awaitable, Callable
 import pytest
 
 from adapters.mqtt import news
-from adapters.mqtt.told import epoch_number
+from adapters.mqtt.payloads import epoch_number
 from carriage.mqtt import messages as bodies
 from carriage.mqtt.options import Message, MqttOptions
 from gateway.api.model import Close, ContentKind, LinkSecurity, Open, Outcome, Reason, SessionId, Unit

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from adapters.mqtt.hearing import probe_topic
-from adapters.mqtt.told import epoch_number
+from adapters.mqtt.payloads import epoch_number
 from carriage.mqtt import messages as bodies
 from gateway.api.model import Close, Unit
 from tests.adapters.coap.far_end import record, until

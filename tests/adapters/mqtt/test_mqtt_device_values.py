@@ -11,8 +11,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from adapters.mqtt.devices import values as v
-from adapters.mqtt.devices.once import AGAIN_WITHIN, MAX_REMEMBERED, SNAPSHOT_AGE, Once
-from adapters.mqtt.devices.topics import Get, HomeSpace, Request, Set, overlap, valid_device
+from adapters.mqtt.devices.redelivery_filter import AGAIN_WITHIN, MAX_REMEMBERED, SNAPSHOT_AGE, RedeliveryFilter
+from adapters.mqtt.devices.topics import Get, HomeSpace, Set, TopicRequest, overlap, valid_device
 from carriage.mqtt.options import Message
 from carriage.mqtt.packets import decode_publish, publish_at_once, publish_head
 from gateway.api.errors import PeerError, UsageError
@@ -82,7 +82,7 @@ def test_names_with_topics_come_back(name: str) -> None:
 def test_parsing_raises_peer_errors_only(topic: str) -> None:
     for each in (topic, f"home/{topic}", f"home/bridge/request/{topic}"):
         with contextlib.suppress(PeerError):
-            assert isinstance(HOME.parse(each), Set | Get | Request)
+            assert isinstance(HOME.parse(each), Set | Get | TopicRequest)
 
 
 @pytest.mark.parametrize(
@@ -132,7 +132,7 @@ def message(mid: int, payload: bytes = b"ON", *, again: bool = False, qos: int =
 
 
 def test_what_was_had_before() -> None:
-    once = Once()
+    once = RedeliveryFilter()
     had = lambda *what, at=0.0, **how: once.had(message(*what, **how), at)  # noqa: E731
     assert not had(1) and had(1, again=True) and had(1, again=True)
     assert not had(2, again=True)  # sent again, but what was sent first never came
@@ -148,7 +148,7 @@ def test_what_was_had_before() -> None:
 
 def test_what_a_broker_s_snapshot_brings_again_was_had_before() -> None:
     """For a while, and once: then a packet id may be used again for the same content."""
-    once = Once()
+    once = RedeliveryFilter()
     had = lambda *what, at=0.0, **how: once.had(message(*what, **how), at)  # noqa: E731
     assert not had(1) and not had(2) and not had(3)
     once.connected(session_present=True, now=100.0)
@@ -164,7 +164,7 @@ def test_what_a_broker_s_snapshot_brings_again_was_had_before() -> None:
 
 def test_the_same_set_another_day_is_a_new_one() -> None:
     """RabbitMQ and nats-server number the messages of each connection from 1; no snapshot goes back so far."""
-    once = Once()
+    once = RedeliveryFilter()
     had = lambda *what, at=0.0, **how: once.had(message(*what, **how), at)  # noqa: E731
     assert not had(1, at=0.0) and not had(2, at=86_400.0 - 60.0)
     once.connected(session_present=True, now=86_400.0)
@@ -209,6 +209,6 @@ def test_a_number_is_within_its_range(value: float) -> None:
 def test_a_topic_is_read_or_refused(topic: bytes) -> None:
     name = topic.decode(errors="replace")
     with contextlib.suppress(PeerError):
-        assert isinstance(HOME.parse(name), Set | Get | Request)
+        assert isinstance(HOME.parse(name), Set | Get | TopicRequest)
     for asked in (HOME.answer("lamp", name), HOME.response("devices", name)):
         assert asked.startswith("home/")

@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from adapters.mqtt.devices.devices import Devices
+from adapters.mqtt.devices.devices import DeviceTopics
 from gateway.api.model import Outcome, Reason
 from gateway.engine.limits import EngineLimits
 from gateway.runtime import policy_file
@@ -48,7 +48,7 @@ def house(home: MqttHome) -> House:
     return House(home.far)
 
 
-def side(home: MqttHome) -> Devices:
+def side(home: MqttHome) -> DeviceTopics:
     assert home.adapter.devices is not None
     return home.adapter.devices
 

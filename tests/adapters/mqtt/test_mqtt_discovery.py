@@ -16,7 +16,7 @@ from adapters.mqtt.devices.discovery import Discovery
 from adapters.mqtt.devices.identity import Identity
 from adapters.mqtt.devices.topics import HomeSpace
 from adapters.mqtt.devices.units import SENSORS, UNITS
-from adapters.zigbee.clusters import TABLE, Row
+from adapters.zigbee.clusters import TABLE, AttributeMapping
 from gateway.api.model import Address, DeviceView, GatewayView, Property, ValueKind
 
 GATEWAY = GatewayView(id="0123456789abcdef0123456789abcdef", name="cellar", version="9.9")
@@ -225,7 +225,7 @@ def component_of(each: Property) -> dict[str, Any]:
 
 
 @pytest.mark.parametrize("row", TABLE.rows, ids=lambda row: row.property.name)
-def test_home_assistant_takes_every_property_of_our_devices(row: Row) -> None:
+def test_home_assistant_takes_every_property_of_our_devices(row: AttributeMapping) -> None:
     """One component without a unique id would cost the whole device; one with an unknown unit itself."""
     component = component_of(row.property)
     assert component["unique_id"] == f"{OWN}_{row.property.name}"

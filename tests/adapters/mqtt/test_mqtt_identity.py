@@ -16,7 +16,7 @@ from typing import Any
 
 import pytest
 
-from adapters.mqtt.devices.devices import Devices
+from adapters.mqtt.devices.devices import DeviceTopics
 from gateway.runtime import policy_file
 from tests.adapters.coap.far_end import until
 from tests.adapters.mqtt.mqtt_home import MqttHome, User
@@ -51,7 +51,7 @@ async def home(start: Start) -> MqttHome:
     return await start(policy=POLICY, acl=ACL, devices={}, broker_acl=False)
 
 
-def side(home: MqttHome) -> Devices:
+def side(home: MqttHome) -> DeviceTopics:
     assert home.adapter.devices is not None
     return home.adapter.devices
 
@@ -348,9 +348,9 @@ async def test_the_old_discovery_is_emptied_after_the_new_one_is_acknowledged(
     house = House(home.far)
     house.join("lamp", STATE)
     lost: list[Any] = []
-    real = Devices.published
+    real = DeviceTopics.published
 
-    def published(devices: Devices, token: Any, code: int) -> None:
+    def published(devices: DeviceTopics, token: Any, code: int) -> None:
         if devices._board._announced.get(token) == "lamp" and not lost:
             lost.append(token)
             assert devices._client is not None
@@ -358,7 +358,7 @@ async def test_the_old_discovery_is_emptied_after_the_new_one_is_acknowledged(
             return
         real(devices, token, code)
 
-    monkeypatch.setattr(Devices, "published", published)
+    monkeypatch.setattr(DeviceTopics, "published", published)
     async with started_again(home):
         await until(lambda: lost)
         assert last(app, OLD_LAMP) is not None and state_file(home)["first"] == ["lamp"]

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from cryptography import x509
 
-from adapters.mqtt.faults import no_broker
+from adapters.mqtt.reason_codes import no_broker
 from tests.adapters.coap.far_end import until
 from tests.adapters.mqtt.mqtt_home import MqttHome
 from tests.layer.layer_pair import Authority

@@ -17,13 +17,13 @@ import pytest
 from adapters.zigbee.adapter import ZigbeeAdapter
 from adapters.zigbee.clusters import TABLE
 from adapters.zigbee.config import ZigbeeConfig
-from adapters.zigbee.conversation import Conversation
-from adapters.zigbee.memory import TunnelMemory
 from adapters.zigbee.plugin import ZigbeePlugin
-from adapters.zigbee.shared import Shared
+from adapters.zigbee.tunnel_bridge import TunnelBridge
+from adapters.zigbee.tunnel_mapping import TunnelMapping
+from adapters.zigbee.tunnel_store import TunnelStore
 from carriage.zigbee import attach
 from carriage.zigbee.attach_client import AttachClient
-from carriage.zigbee.events import Event, Handle, Post, TunnelLimits
+from carriage.zigbee.events import DeliveryMode, Event, Handle, TunnelLimits
 from carriage.zigbee.tunnel import TunnelEndpoint
 from carriage.zigbee.tunneling import CLUSTER_ID
 from gateway.api.errors import PeerError
@@ -138,18 +138,18 @@ class InMemory:
     def __init__(self, tmp_path: Path, config: ZigbeeConfig, *, link_key: bool = False, salt: str = "salt") -> None:
         self.time = 1000.0
         self.context = RecordingContext(tmp_path, lambda: self.time)
-        self.sessions: dict[SessionId, tuple[Conversation, Handle]] = {}
-        self.shared = Shared(
+        self.sessions: dict[SessionId, tuple[TunnelBridge, Handle]] = {}
+        self.shared = TunnelMapping(
             context=self.context,
             config=config,
             sessions=self.sessions,
             orders={},
             counters=defaultdict(int),
-            memory=TunnelMemory(tmp_path, 16),
+            memory=TunnelStore(tmp_path, 16),
             salt=salt,
         )
         limits = TunnelLimits(window=2)
-        self.gateway = Conversation((EUI64, 1, link_key), TunnelEndpoint(limits=limits), self.shared)
+        self.gateway = TunnelBridge((EUI64, 1, link_key), TunnelEndpoint(limits=limits), self.shared)
         self.device = TunnelEndpoint(limits=limits, first_sequence=7)
         self.loses: Callable[[bytes], bool] = lambda octets: False
         self.events: list[Event] = []
@@ -287,7 +287,7 @@ class Device:
                 self._news.clear()
                 await self._news.wait()
 
-    def open(self, protocol: int, unit_limit: int = 4096, post: Post = Post.PUSHED) -> Handle:
+    def open(self, protocol: int, unit_limit: int = 4096, post: DeliveryMode = DeliveryMode.PUSHED) -> Handle:
         handle = self.tunnels.open(protocol, 0xFFFF, self.now(), unit_limit=unit_limit, post=post)
         self.pump()
         return handle

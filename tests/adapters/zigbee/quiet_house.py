@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterator
 from pathlib import Path
 
-from adapters.zigbee.air import Device, Endpoint
 from adapters.zigbee.clusters import TABLE
 from adapters.zigbee.config import PresenceTimes
-from adapters.zigbee.semantics import COUNTERS, Semantics
-from adapters.zigbee.sending import Frame, Outcome
+from adapters.zigbee.radio_port import Device, Endpoint
+from adapters.zigbee.send_scheduler import Frame, SendOutcome
+from adapters.zigbee.zcl_devices import COUNTERS, ZclDevices
 from carriage.zigbee.zdo import SimpleDescriptor
 from tests.adapters.zigbee.conftest import RecordingContext
 
@@ -58,7 +58,7 @@ class House:
         self.time = 0.0
         self.context = RecordingContext(folder, lambda: self.time)
         self.counters = dict.fromkeys(COUNTERS, 0)
-        self.semantics = Semantics(self.context, TABLE, PresenceTimes(), self.counters, lambda: None)
+        self.semantics = ZclDevices(self.context, TABLE, PresenceTimes(), self.counters, lambda: None)
         self.air = Air()
         endpoint = Endpoint(
             number=1, profile=0x0104, device_id=0, in_clusters=(0, 1, 6, 0x0402, 0x0405), out_clusters=(0x0019,)
@@ -89,5 +89,5 @@ class House:
         self.semantics.turn(self.time)
         sent, self.air.frames = self.air.frames, []
         for frame in sent:
-            frame.done(Outcome.DELIVERED)
+            frame.done(SendOutcome.DELIVERED)
         return sent

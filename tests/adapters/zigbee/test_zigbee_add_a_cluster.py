@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from adapters.zigbee import clusters
-from adapters.zigbee.clusters import ROWS, Row
+from adapters.zigbee.clusters import ROWS, AttributeMapping
 from gateway.api.model import Reading
 from simulator.network import foundation
 from simulator.network.datatypes import INT16
@@ -67,4 +67,4 @@ async def test_without_the_row_nothing_is_known_of_it(world: Any) -> None:
 
 def test_the_page_tells_of_every_field() -> None:
     rows = re.findall(r"^\| `(\w+)` \|", PAGE, re.MULTILINE)
-    assert rows == [field.name for field in sorted(fields(Row), key=lambda field: rows.index(field.name))]
+    assert rows == [field.name for field in sorted(fields(AttributeMapping), key=lambda field: rows.index(field.name))]

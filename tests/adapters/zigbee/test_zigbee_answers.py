@@ -11,9 +11,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from adapters.zigbee import reports
-from adapters.zigbee.requests import ANSWER_WAIT
-from adapters.zigbee.sending import Frame, Outcome
-from adapters.zigbee.setup_memory import MEMORY
+from adapters.zigbee.reporting_memory import MEMORY
+from adapters.zigbee.send_scheduler import Frame, SendOutcome
+from adapters.zigbee.zcl_transactions import ANSWER_WAIT
 from carriage.zigbee import zcl
 from carriage.zigbee.foundation import General
 from gateway.api.model import (
@@ -28,13 +28,13 @@ from gateway.api.model import (
     Transmit,
 )
 from gateway.api.model import (
-    Outcome as Fate,
+    SendOutcome as Fate,
 )
-from simulator.network import kinds
+from simulator.network import device_kinds
 from simulator.network.foundation import ClusterServer, respond
 from tests.adapters.zigbee.quiet_house import EUI64, House
 
-IDENTITY = kinds.Identity("ACME", "Z1", mains=True)
+IDENTITY = device_kinds.Identity("ACME", "Z1", mains=True)
 ANSWERS = {General.READ: 0x01, General.WRITE: 0x04, General.CONFIGURE_REPORTING: 0x07, General.READ_REPORTING: 0x09}
 APP = Peer(scheme="mqtt", claims=("user:app",), link=LinkSecurity(protocol="tls1.3"))
 ASKED = [("state", True), ("state", False), ("state", None), ("temperature", None), ("battery", None)]
@@ -57,14 +57,14 @@ class Talk:
     def __init__(self, folder: Path, *, set_up: bool) -> None:
         self.house = House(folder, set_up=set_up)
         made: tuple[ClusterServer, ...] = tuple(
-            kinds.CLUSTERS[cluster](IDENTITY) for cluster in (0, 1, 0x0006, 0x0402, 0x0405)
+            device_kinds.CLUSTERS[cluster](IDENTITY) for cluster in (0, 1, 0x0006, 0x0402, 0x0405)
         )
         self.servers = {server.id: server for server in made}
         self.counter = 0
 
     def answer(self, frame: Frame, change: Change, *, default: bool) -> None:
         """``default``: by a default response in the place of the answer."""
-        frame.done(Outcome.DELIVERED)
+        frame.done(SendOutcome.DELIVERED)
         if not frame.profile:
             octets = frame.payload[:1] + change(b"\x00")
             self.hear(0, frame.cluster | 0x8000, octets)

@@ -12,8 +12,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from adapters.mqtt.devices.discovery import UNITS
-from adapters.zigbee.air import Device, Endpoint
-from adapters.zigbee.clusters import ROWS, TABLE, Row
+from adapters.zigbee.clusters import ROWS, TABLE, AttributeMapping
+from adapters.zigbee.radio_port import Device, Endpoint
 from adapters.zigbee.reports import MAX_PROPERTIES, RECENT, RECENT_SECONDS, Model, Notes, model_of, reported
 from carriage.zigbee import foundation
 from carriage.zigbee.datatypes import INTEGERS, encode
@@ -88,7 +88,7 @@ HOME_ASSISTANT = {"temperature": "°C", "humidity": "%", "battery": "%", "pressu
 
 
 @pytest.mark.parametrize("row", ROWS, ids=lambda row: row.property.name)
-def test_a_row_is_whole(row: Row) -> None:
+def test_a_row_is_whole(row: AttributeMapping) -> None:
     one = row.property
     assert re.fullmatch(r"[a-z][a-z0-9_]{0,31}", one.name)
     assert one.resource_type.startswith("urn:oma:lwm2m:")
@@ -114,7 +114,7 @@ def test_a_row_is_whole(row: Row) -> None:
 
 
 @pytest.mark.parametrize("row", ROWS, ids=lambda row: row.property.name)
-def test_a_row_states_the_range_of_its_numbers(row: Row) -> None:
+def test_a_row_states_the_range_of_its_numbers(row: AttributeMapping) -> None:
     if row.property.kind is ValueKind.NUMBER:
         low, high = row.range
         for raw in (low, high):
@@ -128,7 +128,7 @@ def test_one_row_for_each_attribute_and_name() -> None:
 
 
 @given(st.sampled_from(ROWS), st.integers(-0x8000, 0xFFFF))
-def test_a_value_comes_back_or_is_none(row: Row, raw: int) -> None:
+def test_a_value_comes_back_or_is_none(row: AttributeMapping, raw: int) -> None:
     value = row.value(raw)
     if row.property.kind is ValueKind.BOOLEAN:
         assert value is {0: False, 1: True}.get(raw)
@@ -140,7 +140,7 @@ def test_a_value_comes_back_or_is_none(row: Row, raw: int) -> None:
 
 @given(st.sampled_from(ROWS), st.sampled_from(sorted(INTEGERS)), st.data())
 def test_another_integer_type_never_makes_a_value_that_the_row_does_not_have(
-    row: Row, type_id: int, data: st.DataObject
+    row: AttributeMapping, type_id: int, data: st.DataObject
 ) -> None:
     raw = data.draw(st.integers(-(1 << 63), (1 << 64) - 1))
     size = (type_id & 7) + 1 if type_id < 0x30 else type_id - 0x2F
@@ -154,7 +154,7 @@ def test_another_integer_type_never_makes_a_value_that_the_row_does_not_have(
 
 
 @given(st.sampled_from(ROWS), st.one_of(st.none(), st.text(), st.binary(), st.floats(), st.integers()))
-def test_a_value_is_of_its_kind_or_none(row: Row, raw: Any) -> None:
+def test_a_value_is_of_its_kind_or_none(row: AttributeMapping, raw: Any) -> None:
     value = row.value(raw)
     assert value is None or isinstance(value, bool) is (row.property.kind is ValueKind.BOOLEAN)
     assert value is None or isinstance(value, (bool, int, float))

@@ -9,8 +9,8 @@ from typing import Any
 
 import pytest
 
-from adapters.zigbee import requests
-from adapters.zigbee.clusters import Row, Table
+from adapters.zigbee import zcl_transactions
+from adapters.zigbee.clusters import AttributeMapping, ClusterTable
 from carriage.zigbee.datatypes import UINT16
 from carriage.zigbee.zcl import ZclFrame
 from gateway.api.model import (
@@ -31,8 +31,8 @@ from gateway.api.model import (
     ValueKind,
 )
 from simulator.network import datatypes as simulated
+from simulator.network.device_kinds import Identity, on_off, power, temperature
 from simulator.network.foundation import Attribute, make_cluster
-from simulator.network.kinds import Identity, on_off, power, temperature
 from simulator.network.radio import Conditions
 from tests.adapters.zigbee.conftest import BOTH_EZSP
 from tests.adapters.zigbee.zcl_device import ZclDevice, settled
@@ -171,7 +171,7 @@ async def test_the_device_says_no(world: Any) -> None:
 
 async def test_a_property_that_is_written(world: Any) -> None:
     """Without commands a value is set by writing the attribute."""
-    row = Row(
+    row = AttributeMapping(
         cluster=0xFC11,
         attribute=0x0001,
         type=UINT16,
@@ -180,7 +180,7 @@ async def test_a_property_that_is_written(world: Any) -> None:
         property=Property(name="level", kind=ValueKind.NUMBER, writable=True),
     )
     attributes = [Attribute(1, simulated.UINT16, 5, writable=True), Attribute(2, simulated.UINT16, 5)]
-    async with world.gateway(table=Table([row, replace(row, attribute=2, property=OTHER)])) as gateway:
+    async with world.gateway(table=ClusterTable([row, replace(row, attribute=2, property=OTHER)])) as gateway:
         device, orders = await joined(world, gateway, lambda identity: make_cluster(0xFC11, attributes))
         assert (await orders.final(orders.send(12.34, "level"))).outcome is Outcome.DELIVERED
         assert orders.values()[-1] == ("level", 12.3)
@@ -232,7 +232,7 @@ async def test_what_cannot_be_sent(world: Any) -> None:
 
 async def test_no_answer(world: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     """The device's stack took it, its application says nothing: nobody knows, and it isn't sent again."""
-    monkeypatch.setattr(requests, "ANSWER_WAIT", 0.2)
+    monkeypatch.setattr(zcl_transactions, "ANSWER_WAIT", 0.2)
     async with world.gateway() as gateway:
         device, orders = await joined(world, gateway)
         device.answer = lambda cluster, asked, own: None
@@ -287,13 +287,13 @@ async def test_withdrawn(world: Any) -> None:
 async def test_orders_at_once_have_numbers_of_their_own(world: Any) -> None:
     async with world.gateway() as gateway:
         device, orders = await joined(world, gateway)
-        sent = [orders.send(bool(number % 2)) for number in range(requests.PER_DEVICE + 3)]
+        sent = [orders.send(bool(number % 2)) for number in range(zcl_transactions.PER_DEVICE + 3)]
         found = [await orders.final(order) for order in sent]
-        assert [receipt.outcome for receipt in found[: requests.PER_DEVICE]] == [
+        assert [receipt.outcome for receipt in found[: zcl_transactions.PER_DEVICE]] == [
             Outcome.DELIVERED
-        ] * requests.PER_DEVICE
-        assert [receipt.reason for receipt in found[requests.PER_DEVICE :]] == [Reason.BUSY] * 3
-        assert len({frame.sequence for _, frame in device.asked}) == requests.PER_DEVICE
+        ] * zcl_transactions.PER_DEVICE
+        assert [receipt.reason for receipt in found[zcl_transactions.PER_DEVICE :]] == [Reason.BUSY] * 3
+        assert len({frame.sequence for _, frame in device.asked}) == zcl_transactions.PER_DEVICE
 
 
 async def test_a_sleeping_device_gets_it_when_it_is_heard(world: Any) -> None:
@@ -355,7 +355,7 @@ async def test_an_answer_under_the_network_key_is_no_answer_to_a_command_under_t
     world: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """And it can't tell a value as the device's own under the link key."""
-    monkeypatch.setattr(requests, "ANSWER_WAIT", 0.3)
+    monkeypatch.setattr(zcl_transactions, "ANSWER_WAIT", 0.3)
     async with world.gateway() as gateway:
         device = ZclDevice(LAMP, on_off(IDENTITY))
         await device.attach(world.socket)

@@ -14,13 +14,13 @@ import zigpy.types
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from adapters.zigbee.sending import Outcome
+from adapters.zigbee.send_scheduler import SendOutcome
 from carriage.zigbee import foundation, zcl
 from carriage.zigbee.zcl import ZclFrame
 from gateway.api.model import Reading
 from layer.errors import PeerError
+from simulator.network.device_kinds import Identity, on_off, temperature
 from simulator.network.foundation import make_cluster
-from simulator.network.kinds import Identity, on_off, temperature
 from tests.adapters.zigbee.quiet_house import EUI64, House
 from tests.adapters.zigbee.test_zigbee_commands import ON, Orders
 from tests.adapters.zigbee.zcl_device import ZclDevice, settled
@@ -270,7 +270,7 @@ def test_one_at_a_time_for_each_device(tmp_path: Path) -> None:
     house.semantics.turn(house.time)
     assert [frame.payload[1] for frame in house.air.frames] == [0]
     assert (house.counters["default_responses"], house.counters["default_responses_left_out"]) == (1, 4)
-    house.air.frames.pop().done(Outcome.FAILED)
+    house.air.frames.pop().done(SendOutcome.FAILED)
     assert len(house.responses(0x0006, b"\x08\x09\x0a\x00")) == 1
 
 

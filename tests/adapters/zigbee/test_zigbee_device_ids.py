@@ -7,11 +7,11 @@ from dataclasses import replace
 import pytest
 
 from adapters.zigbee import device_ids
-from adapters.zigbee.air import Device, Endpoint
 from adapters.zigbee.clusters import TABLE
+from adapters.zigbee.radio_port import Device, Endpoint
 from adapters.zigbee.reports import Notes, model_of
 from gateway.api.model import Property
-from simulator.network.kinds import KINDS
+from simulator.network.device_kinds import KINDS
 
 SWITCH = TABLE.of[0x0006][0x0000].property
 LAMP = replace(SWITCH, resource_type="urn:oma:lwm2m:ext:3311")

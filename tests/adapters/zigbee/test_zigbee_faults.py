@@ -17,13 +17,13 @@ import zigpy.application
 import zigpy.exceptions
 import zigpy.types
 
-from adapters.zigbee import radio as radio_module
-from adapters.zigbee.air import Device as Known
-from adapters.zigbee.air import Settings
+from adapters.zigbee import ezsp_radio as radio_module
 from adapters.zigbee.coordinator import QUESTION_PAUSE, QUESTIONS, Coordinator
 from adapters.zigbee.device_table import PROFILE
-from adapters.zigbee.radio import ENDPOINT
-from adapters.zigbee.sending import Frame, Outcome
+from adapters.zigbee.ezsp_radio import ENDPOINT
+from adapters.zigbee.radio_port import Device as Known
+from adapters.zigbee.radio_port import RadioSettings
+from adapters.zigbee.send_scheduler import Frame, SendOutcome
 from carriage.log_rate import LINES
 from carriage.zigbee.tunneling import CLUSTER_ID
 from gateway.api.errors import TransportError
@@ -73,7 +73,7 @@ class Recorder:
         self.left.append(eui64)
 
 
-def settings_of(world: Any, **changes: Any) -> Settings:
+def settings_of(world: Any, **changes: Any) -> RadioSettings:
     given: dict[str, Any] = {
         "path": world.path,
         "baudrate": 115200,
@@ -83,7 +83,7 @@ def settings_of(world: Any, **changes: Any) -> Settings:
         "interview": 30.0,
         "start": 60.0,
     }
-    return Settings(**{**given, **changes})
+    return RadioSettings(**{**given, **changes})
 
 
 async def until(condition: Callable[[], Any], seconds: float = 10.0) -> Any:
@@ -108,7 +108,7 @@ async def on_air(world: Any) -> AsyncIterator[tuple[Any, Recorder, Any, Any]]:
         await radio.stop()
 
 
-def a_frame(payload: bytes, done: Callable[[Outcome], None] = lambda outcome: None, **changes: Any) -> Frame:
+def a_frame(payload: bytes, done: Callable[[SendOutcome], None] = lambda outcome: None, **changes: Any) -> Frame:
     given: dict[str, Any] = {"eui64": LAMP_TEXT, "endpoint": 7, "payload": payload, "link_key": False, "done": done}
     return Frame(**{**given, **changes})
 
@@ -254,11 +254,11 @@ async def test_too_long_is_known_before_it_is_sent(on_air: Any) -> None:
     """
     _, _, radio, device = on_air
     assert radio.max_payload == 82
-    assert await radio.transmit(a_frame(bytes(82))) is Outcome.DELIVERED
-    assert await radio.transmit(a_frame(bytes(83))) is Outcome.TOO_LONG
-    assert await radio.transmit(a_frame(bytes(74), link_key=True)) is Outcome.TOO_LONG
+    assert await radio.transmit(a_frame(bytes(82))) is SendOutcome.DELIVERED
+    assert await radio.transmit(a_frame(bytes(83))) is SendOutcome.TOO_LONG
+    assert await radio.transmit(a_frame(bytes(74), link_key=True)) is SendOutcome.TOO_LONG
     radio.max_payload = 200
-    assert await radio.transmit(a_frame(bytes(90))) is Outcome.TOO_LONG  # the dongle's own word
+    assert await radio.transmit(a_frame(bytes(90))) is SendOutcome.TOO_LONG  # the dongle's own word
     await until(lambda: bytes(82) in device.received)
 
 
@@ -277,7 +277,7 @@ async def test_a_frame_is_handed_over_once(on_air: Any) -> None:
         return await send_unicast(*arguments, **options)
 
     ezsp._protocol.send_unicast = counting
-    assert await radio.transmit(a_frame(b"\x11\x01\x02\x00\x00x")) is Outcome.FAILED
+    assert await radio.transmit(a_frame(b"\x11\x01\x02\x00\x00x")) is SendOutcome.FAILED
     assert unicasts == 1
     assert radio._app._pending_requests == {}
     assert device.received.count(b"\x11\x01\x02\x00\x00x") == 0
@@ -313,14 +313,14 @@ async def test_a_full_dongle_ends_no_interview(on_air: Any, monkeypatch: pytest.
 
 async def test_unknown_devices_and_a_lost_link(on_air: Any) -> None:
     world, _, radio, _ = on_air
-    assert await radio.transmit(a_frame(b"x", eui64="00:00:00:00:00:00:00:09")) is Outcome.NO_DEVICE
+    assert await radio.transmit(a_frame(b"x", eui64="00:00:00:00:00:00:00:09")) is SendOutcome.NO_DEVICE
     assert radio.device("00:00:00:00:00:00:00:09") is None
     world.port.unplug()
     reason = await asyncio.wait_for(radio.wait_lost(), 10)
     assert world.path in reason
-    assert await radio.transmit(a_frame(b"x")) is Outcome.FAILED
+    assert await radio.transmit(a_frame(b"x")) is SendOutcome.FAILED
     await radio.stop()
-    assert await radio.transmit(a_frame(b"x")) is Outcome.FAILED
+    assert await radio.transmit(a_frame(b"x")) is SendOutcome.FAILED
     assert list(radio.devices()) == []
     assert radio.network == {}
 

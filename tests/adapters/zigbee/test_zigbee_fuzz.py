@@ -14,7 +14,7 @@ from carriage.zigbee.tunneling import CLUSTER_ID
 from gateway.api.model import Join, Leave, Reading
 from simulator.air import ApsFrame
 from simulator.network import zdo
-from simulator.network.kinds import Identity, on_off, temperature
+from simulator.network.device_kinds import Identity, on_off, temperature
 from tests.adapters.zigbee.conftest import BOTH_EZSP
 from tests.adapters.zigbee.zcl_device import ZclDevice, settled
 

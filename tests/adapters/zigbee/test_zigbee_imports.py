@@ -7,7 +7,7 @@ import sys
 
 LOOK = """
 import sys
-import adapters.zigbee.plugin, adapters.zigbee.radio
+import adapters.zigbee.plugin, adapters.zigbee.ezsp_radio
 print([name for name in ("aiohttp", "jsonschema") if name in sys.modules])
 import aiohttp
 print(aiohttp.ClientSession.__module__)

@@ -8,10 +8,10 @@ from typing import Any
 
 import pytest
 
-from adapters.zigbee import setup as steps
+from adapters.zigbee import reporting_setup as steps
 from gateway.api.model import Join, Leave, Reading
 from simulator.network import zdo
-from simulator.network.kinds import Identity, on_off, temperature
+from simulator.network.device_kinds import Identity, on_off, temperature
 from tests.adapters.zigbee.conftest import BOTH_EZSP
 from tests.adapters.zigbee.zcl_device import ZclDevice, settled, shown
 

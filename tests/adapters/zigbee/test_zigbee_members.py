@@ -17,11 +17,11 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from adapters.zigbee import device_table
-from adapters.zigbee import radio as radio_module
+from adapters.zigbee import ezsp_radio as radio_module
 from adapters.zigbee.members import FILE, MOST, STARTS, Members
 from gateway.api.model import Join, Leave
 from simulator.network import zdo
-from simulator.network.kinds import Identity, on_off
+from simulator.network.device_kinds import Identity, on_off
 from tests.adapters.zigbee.zcl_device import ZclDevice, settled
 
 DEVICE = 0x000D6F0000000061

@@ -16,8 +16,8 @@ import pytest
 
 from adapters.zigbee.adapter import settings_of
 from adapters.zigbee.backups import in_database
+from adapters.zigbee.ezsp_radio import opened
 from adapters.zigbee.plugin import ZigbeePlugin
-from adapters.zigbee.radio import opened
 from gateway.api.errors import PeerError
 from gateway.api.model import Join
 from simulator.ezsp.codes import MfgTokenId

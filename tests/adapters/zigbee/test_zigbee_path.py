@@ -8,10 +8,10 @@ from pathlib import Path
 
 import pytest
 
-from adapters.zigbee.air import Settings
 from adapters.zigbee.config import ZigbeeConfig
 from adapters.zigbee.coordinator import Coordinator
 from adapters.zigbee.plugin import ZigbeePlugin
+from adapters.zigbee.radio_port import RadioSettings
 from gateway.api.errors import ConfigError, TransportError
 
 FORM = "expected a serial device such as /dev/serial/by-id/NAME, or socket://HOST:PORT"
@@ -57,7 +57,7 @@ async def test_no_exception_of_a_library_is_a_message(path: str, tmp_path: Path)
     (tmp_path / "plain").touch()
     (tmp_path / "folder").mkdir()
     (tmp_path / "state").mkdir()
-    settings = Settings(
+    settings = RadioSettings(
         path=path if "://" in path else str(tmp_path / path),
         baudrate=115200,
         flow_control="software",

@@ -5,16 +5,16 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from adapters.zigbee.presence import AGAIN, ASKED, FIRST_CHECK, MISSES, News, PresenceTable
+from adapters.zigbee.availability import AGAIN, ASKED, FIRST_CHECK, MISSES, AvailabilityChange, AvailabilityTable
 
 ON, SLEEPY = 600.0, 90_000.0
 
 
-def table() -> PresenceTable:
-    return PresenceTable(always_on=ON, sleepy=SLEEPY)
+def table() -> AvailabilityTable:
+    return AvailabilityTable(always_on=ON, sleepy=SLEEPY)
 
 
-def due(presence: PresenceTable) -> float:
+def due(presence: AvailabilityTable) -> float:
     found = presence.next_deadline()
     assert found is not None
     return found
@@ -25,7 +25,7 @@ def test_a_device_that_is_always_on() -> None:
     presence.add("a", sleepy=False, silent=5.0, now=0.0)
     assert list(presence.news()) == [] and presence.online("a") is None
     assert presence.heard("a", 1.0) and not presence.heard("a", 2.0)
-    assert list(presence.news()) == [News("a", True)]
+    assert list(presence.news()) == [AvailabilityChange("a", True)]
     presence.tick(2.0 + ON - 0.1)
     assert list(presence.asks()) == []
     presence.tick(due(presence))
@@ -39,7 +39,7 @@ def test_a_device_that_is_always_on() -> None:
     assert list(presence.asks()) == ["a"]
 
 
-def unanswered(presence: PresenceTable, now: float) -> list[float]:
+def unanswered(presence: AvailabilityTable, now: float) -> list[float]:
     """When a device that never answers is asked, until the pauses don't grow any more."""
     asked = []
     while len(asked) < len(AGAIN) + 2:
@@ -56,7 +56,7 @@ def test_a_device_that_goes_silent_is_asked_on_and_is_back_at_its_first_answer()
     presence = table()
     presence.add("a", sleepy=False, silent=None, now=0.0)
     presence.heard("a", 0.0)
-    assert list(presence.news()) == [News("a", True)]
+    assert list(presence.news()) == [AvailabilityChange("a", True)]
     presence.tick(ON)
     assert list(presence.asks()) == ["a"]
     presence.asked("a", False, ON)
@@ -64,11 +64,11 @@ def test_a_device_that_goes_silent_is_asked_on_and_is_back_at_its_first_answer()
     presence.tick(ON + AGAIN[0])
     assert list(presence.asks()) == ["a"]
     presence.asked("a", False, ON + AGAIN[0])
-    assert list(presence.news()) == [News("a", False)]
+    assert list(presence.news()) == [AvailabilityChange("a", False)]
     assert presence.heard("a", 700.0)
-    assert list(presence.news()) == [News("a", True)]
+    assert list(presence.news()) == [AvailabilityChange("a", True)]
     assert unanswered(presence, 700.0 + ON) == [1300.0, 1305.0, 1320.0, 1380.0, 1380.0 + ON]  # and is told once
-    assert list(presence.news()) == [News("a", False)]
+    assert list(presence.news()) == [AvailabilityChange("a", False)]
 
 
 def test_one_lost_command_is_not_the_end() -> None:
@@ -83,7 +83,7 @@ def test_one_lost_command_is_not_the_end() -> None:
     assert [news.online for news in presence.news()] == [True]  # of the beginning
     presence.doubt("a")
     assert unanswered(presence, 2.0) == [2.0, 7.0, 22.0, 82.0, 82.0 + ON]
-    assert list(presence.news()) == [News("a", False)]
+    assert list(presence.news()) == [AvailabilityChange("a", False)]
     presence.doubt("a")  # whoever commands it on has it asked at once, and soon again
     assert unanswered(presence, 1000.0)[:3] == [1000.0, 1005.0, 1020.0]
     assert presence.heard("a", 1100.0)
@@ -104,7 +104,7 @@ def test_what_could_not_be_asked_says_nothing() -> None:
 
 
 def test_times_are_the_table_s_own() -> None:
-    presence = PresenceTable(always_on=ON, sleepy=SLEEPY, again=(1.0,))
+    presence = AvailabilityTable(always_on=ON, sleepy=SLEEPY, again=(1.0,))
     presence.add("a", sleepy=False, silent=None, now=0.0)
     presence.doubt("a")
     assert unanswered(presence, 0.0)[:3] == [0.0, 1.0, 1.0 + ON]
@@ -123,17 +123,17 @@ def test_a_device_that_is_told_of_again_keeps_its_state() -> None:
 def test_a_sleeping_device_is_never_asked() -> None:
     presence = table()
     presence.add("s", sleepy=True, silent=1000.0, now=0.0)
-    assert list(presence.news()) == [News("s", True)]
+    assert list(presence.news()) == [AvailabilityChange("s", True)]
     presence.doubt("s")
     presence.tick(SLEEPY - 1001.0)
     assert list(presence.asks()) == [] and list(presence.news()) == []
     presence.tick(SLEEPY - 1000.0)
-    assert list(presence.asks()) == [] and list(presence.news()) == [News("s", False)]
+    assert list(presence.asks()) == [] and list(presence.news()) == [AvailabilityChange("s", False)]
     presence.heard("s", SLEEPY)
-    assert list(presence.news()) == [News("s", True)]
+    assert list(presence.news()) == [AvailabilityChange("s", True)]
     presence.add("t", sleepy=True, silent=SLEEPY + 1, now=SLEEPY)
     presence.add("u", sleepy=True, silent=None, now=SLEEPY)
-    assert list(presence.news()) == [News("t", False)] and presence.online("u") is None
+    assert list(presence.news()) == [AvailabilityChange("t", False)] and presence.online("u") is None
 
 
 def test_all_are_asked_after_a_start_a_few_at_once() -> None:

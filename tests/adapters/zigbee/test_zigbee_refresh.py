@@ -17,7 +17,7 @@ from gateway.engine.limits import EngineLimits
 from gateway.engine.policy import DEVICE_ACTIONS, Effect, PolicySet, Rule, Subject
 from gateway.runtime.audit import AuditLog
 from gateway.runtime.hub import Hub
-from simulator.network.kinds import Identity, on_off, temperature
+from simulator.network.device_kinds import Identity, on_off, temperature
 from tests.adapters.zigbee.zcl_device import ZclDevice
 
 DEVICE = 0x000D6F0000000071

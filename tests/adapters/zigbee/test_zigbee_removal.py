@@ -8,11 +8,11 @@ from typing import Any
 import pytest
 
 from adapters.zigbee.members import FILE
-from adapters.zigbee.setup_memory import MEMORY
+from adapters.zigbee.reporting_memory import MEMORY
 from gateway.api.errors import PeerError
 from gateway.api.model import Join, Leave
 from simulator.network import zdo
-from simulator.network.kinds import Identity, on_off
+from simulator.network.device_kinds import Identity, on_off
 from tests.adapters.zigbee.test_zigbee_members import rows
 from tests.adapters.zigbee.zcl_device import ZclDevice, settled
 

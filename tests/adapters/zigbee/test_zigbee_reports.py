@@ -8,9 +8,9 @@ from typing import Any
 import pytest
 
 from adapters.zigbee.coordinator import Coordinator
-from adapters.zigbee.semantics import INBOX
+from adapters.zigbee.zcl_devices import INBOX
 from gateway.api.model import Join, LinkSecurity, Reading
-from simulator.network.kinds import Identity, humidity, on_off, power, temperature
+from simulator.network.device_kinds import Identity, humidity, on_off, power, temperature
 from tests.adapters.zigbee.conftest import BOTH_EZSP
 from tests.adapters.zigbee.zcl_device import ZclDevice, settled
 

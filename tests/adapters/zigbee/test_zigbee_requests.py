@@ -7,8 +7,8 @@ from typing import Any
 from hypothesis import given
 from hypothesis import strategies as st
 
-from adapters.zigbee.requests import ANSWER_WAIT, PER_DEVICE, Answer, Content, NoReply, Reply, Requests
-from adapters.zigbee.sending import Frame, Outcome
+from adapters.zigbee.send_scheduler import Frame, SendOutcome
+from adapters.zigbee.zcl_transactions import ANSWER_WAIT, PER_DEVICE, Answer, Content, NoReply, Reply, ZclTransactions
 from carriage.zigbee import zcl, zdo
 from carriage.zigbee.foundation import General
 
@@ -39,7 +39,7 @@ class Site:
     def __init__(self) -> None:
         self.time = 100.0
         self.air = Air()
-        self.requests = Requests(lambda: self.time, lambda: None)
+        self.requests = ZclTransactions(lambda: self.time, lambda: None)
         self.requests.sender = self.air  # type: ignore[assignment]
         self.answers: list[Answer] = []
 
@@ -117,18 +117,18 @@ def test_what_is_not_answered() -> None:
     for _ in range(4):
         site.ask()
     first, second, third, fourth = site.air.frames
-    first.done(Outcome.DELIVERED)
+    first.done(SendOutcome.DELIVERED)
     site.time += 1
-    second.done(Outcome.FAILED)
-    third.done(Outcome.DELIVERED)
-    assert site.answers == [NoReply(Outcome.FAILED)]
+    second.done(SendOutcome.FAILED)
+    third.done(SendOutcome.DELIVERED)
+    assert site.answers == [NoReply(SendOutcome.FAILED)]
     assert site.requests.next_deadline() == 100.0 + ANSWER_WAIT
     site.requests.tick(100.0 + ANSWER_WAIT)
-    assert site.answers == [NoReply(Outcome.FAILED), NoReply(Outcome.DELIVERED)]
+    assert site.answers == [NoReply(SendOutcome.FAILED), NoReply(SendOutcome.DELIVERED)]
     assert not site.said("18 01 01 0000 86")
     assert site.said("18 03 01 0000 86")
     assert site.said("18 04 01 0000 86")  # before its acknowledgement is told
-    fourth.done(Outcome.DELIVERED)
+    fourth.done(SendOutcome.DELIVERED)
     site.requests.tick(1000.0)
     assert site.requests.next_deadline() is None
     assert len(site.answers) == 4
@@ -138,12 +138,12 @@ def test_bounds() -> None:
     site = Site()
     for _ in range(PER_DEVICE + 1):
         site.ask()
-    assert site.answers == [NoReply(Outcome.BUSY)]
+    assert site.answers == [NoReply(SendOutcome.BUSY)]
     site.ask(eui64=OTHER)
     assert len(site.air.frames) == PER_DEVICE + 1
     site.requests.sender = None
     site.ask(eui64=OTHER)
-    assert site.answers[-1] == NoReply(Outcome.FAILED)
+    assert site.answers[-1] == NoReply(SendOutcome.FAILED)
 
 
 def test_taken_back() -> None:
@@ -160,8 +160,8 @@ def test_a_device_that_leaves_ends_its_questions() -> None:
     site.ask()
     site.ask(eui64=OTHER)
     site.requests.forget(LAMP)
-    assert site.answers == [NoReply(Outcome.NO_DEVICE)]
-    site.air.frames[0].done(Outcome.FAILED)
+    assert site.answers == [NoReply(SendOutcome.NO_DEVICE)]
+    site.air.frames[0].done(SendOutcome.FAILED)
     assert len(site.answers) == 1
 
 
@@ -197,6 +197,6 @@ def test_each_ends_once_and_no_number_is_held_twice(steps: list[tuple[str, int]]
             if what == "reply":
                 assert site.said(f"18 {sequence:02x} 01 0000 86")
             else:
-                frame.done(Outcome.DELIVERED if what == "delivered" else Outcome.FAILED)
+                frame.done(SendOutcome.DELIVERED if what == "delivered" else SendOutcome.FAILED)
     assert len(ended) == len(set(ended))
     assert len(ended) + len(open_now) == len(site.air.frames)

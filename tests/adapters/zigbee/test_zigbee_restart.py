@@ -12,8 +12,8 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from adapters.zigbee.memory import FILE, Remembered, TunnelMemory
-from carriage.zigbee.events import Post, TunnelClosed, TunnelOpened, TunnelRecord, TunnelRequested, UnitReceived
+from adapters.zigbee.tunnel_store import FILE, StoredTunnel, TunnelStore
+from carriage.zigbee.events import DeliveryMode, TunnelClosed, TunnelOpened, TunnelRecord, TunnelRequested, UnitReceived
 from gateway.api.model import (
     ANY_LINK,
     Address,
@@ -43,19 +43,19 @@ def record(number: int = 5, **changes: Any) -> TunnelRecord:
             "manufacturer": 0xFFFF,
             "flow_control": True,
             "max_incoming": 1500,
-            "post": Post.PUSHED,
+            "post": DeliveryMode.PUSHED,
             **changes,
         }
     )
 
 
-def known(session: str, **changes: Any) -> Remembered:
-    return Remembered(SessionId(session), CLAIM.removeprefix("eui64:"), 7, False, record(**changes))
+def known(session: str, **changes: Any) -> StoredTunnel:
+    return StoredTunnel(SessionId(session), CLAIM.removeprefix("eui64:"), 7, False, record(**changes))
 
 
-def loaded(folder: Path) -> list[Remembered]:
+def loaded(folder: Path) -> list[StoredTunnel]:
     """What the next start would find."""
-    with closing(TunnelMemory(folder, 100)) as memory:
+    with closing(TunnelStore(folder, 100)) as memory:
         return memory.load()
 
 
@@ -64,27 +64,27 @@ def loaded(folder: Path) -> list[Remembered]:
     number=st.integers(0, 0xFFFE),
     server=st.booleans(),
     flow_control=st.booleans(),
-    post=st.sampled_from(Post),
+    post=st.sampled_from(DeliveryMode),
     endpoint=st.integers(1, 240),
     link_key=st.booleans(),
 )
 def test_what_was_put_is_loaded(
-    tmp_path: Path, number: int, server: bool, flow_control: bool, post: Post, endpoint: int, link_key: bool
+    tmp_path: Path, number: int, server: bool, flow_control: bool, post: DeliveryMode, endpoint: int, link_key: bool
 ) -> None:
-    entry = Remembered(
+    entry = StoredTunnel(
         OTHER, "00:01", endpoint, link_key, record(number, server=server, flow_control=flow_control, post=post)
     )
-    with closing(TunnelMemory(tmp_path, 100)) as memory:
+    with closing(TunnelStore(tmp_path, 100)) as memory:
         memory.load()
         memory.put(entry)
-        with closing(TunnelMemory(tmp_path, 100)) as again:  # the first is not closed yet: the process was killed
+        with closing(TunnelStore(tmp_path, 100)) as again:  # the first is not closed yet: the process was killed
             assert again.load() == [entry]
             again.drop(OTHER)
         assert loaded(tmp_path) == []
 
 
 def test_nobody_else_reads_it_and_it_is_bounded(tmp_path: Path) -> None:
-    with closing(TunnelMemory(tmp_path, 2)) as memory:
+    with closing(TunnelStore(tmp_path, 2)) as memory:
         memory.load()
         for number in range(4):
             memory.put(known(f"{number}", number=number))
@@ -94,7 +94,7 @@ def test_nobody_else_reads_it_and_it_is_bounded(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("fault", ["noise", "type", "value", "post"])
 def test_a_file_that_is_not_sound_is_begun_anew(tmp_path: Path, fault: str) -> None:
-    memory = TunnelMemory(tmp_path, 10)
+    memory = TunnelStore(tmp_path, 10)
     memory.load()
     memory.put(known("a"))
     memory.close()
@@ -108,7 +108,7 @@ def test_a_file_that_is_not_sound_is_begun_anew(tmp_path: Path, fault: str) -> N
         }[fault]
         with closing(sqlite3.connect(tmp_path / FILE)) as database, database:
             database.execute(statement)
-    with closing(TunnelMemory(tmp_path, 10)) as again:
+    with closing(TunnelStore(tmp_path, 10)) as again:
         assert again.load() == []
         again.put(known("b"))
         assert [entry.session for entry in loaded(tmp_path)] == ["b"]
@@ -117,7 +117,7 @@ def test_a_file_that_is_not_sound_is_begun_anew(tmp_path: Path, fault: str) -> N
 def test_a_file_that_cannot_be_opened_is_left_alone(tmp_path: Path) -> None:
     """Without it tunnels work, and are forgotten."""
     (tmp_path / FILE).mkdir()
-    memory = TunnelMemory(tmp_path, 10)
+    memory = TunnelStore(tmp_path, 10)
     assert memory.load() == []
     memory.put(known("a"))
     memory.drop(SessionId("a"))
@@ -256,7 +256,7 @@ async def test_a_sleeper_goes_on_and_hears_of_an_end_when_it_is_heard(world: Any
     async with world.gateway(**options) as gateway:
         device = await world.device(LAMP, sleepy=True)
         await gateway.join(device)
-        first, second = (device.open(210, post=Post.FETCHED) for _ in range(2))
+        first, second = (device.open(210, post=DeliveryMode.FETCHED) for _ in range(2))
         await device.wait(TunnelOpened, 2)
         session = next(iter(gateway.context.sessions_by_nonce.values()))
         order(gateway, session, 0, b"early")

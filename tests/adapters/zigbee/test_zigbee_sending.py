@@ -8,8 +8,8 @@ from typing import Any
 
 import pytest
 
-from adapters.zigbee.requests import PER_DEVICE
-from adapters.zigbee.sending import GROW_AFTER, SLEEPER_LANE, SLEEPERS, Frame, Outcome, Sender
+from adapters.zigbee.send_scheduler import GROW_AFTER, SLEEPER_LANE, SLEEPERS, Frame, SendOutcome, SendScheduler
+from adapters.zigbee.zcl_transactions import PER_DEVICE
 
 
 class Dongle:
@@ -18,30 +18,30 @@ class Dongle:
     def __init__(self, buffers: int = 100) -> None:
         self.buffers = buffers
         self.now = self.pause = 0.0
-        self.held: list[tuple[Frame, asyncio.Future[Outcome]]] = []
+        self.held: list[tuple[Frame, asyncio.Future[SendOutcome]]] = []
         self.most = 0
         self.most_per_device: dict[str, int] = defaultdict(int)
         self.offered: list[bytes] = []
 
-    async def transmit(self, frame: Frame) -> Outcome:
+    async def transmit(self, frame: Frame) -> SendOutcome:
         self.offered.append(frame.payload)
         if len(self.held) >= self.buffers:
             self.now += self.pause
-            return Outcome.BUSY
-        fate: asyncio.Future[Outcome] = asyncio.get_running_loop().create_future()
+            return SendOutcome.BUSY
+        fate: asyncio.Future[SendOutcome] = asyncio.get_running_loop().create_future()
         self.held.append((frame, fate))
         self.most = max(self.most, len(self.held))
         per_device = sum(other.eui64 == frame.eui64 for other, _ in self.held)
         self.most_per_device[frame.eui64] = max(self.most_per_device[frame.eui64], per_device)
         return await fate
 
-    def finish(self, outcome: Outcome = Outcome.DELIVERED) -> None:
+    def finish(self, outcome: SendOutcome = SendOutcome.DELIVERED) -> None:
         held, self.held = self.held, []
         for _, fate in held:
             fate.set_result(outcome)
 
 
-def sender(dongle: Dongle, **options: Any) -> Sender:
+def sender(dongle: Dongle, **options: Any) -> SendScheduler:
     given = {
         "in_flight": 8,
         "sleepy_in_flight": 2,
@@ -51,15 +51,15 @@ def sender(dongle: Dongle, **options: Any) -> Sender:
         "now": lambda: dongle.now,
         "busy_waits": (0.0,) * 3,
     }
-    return Sender(dongle.transmit, lambda eui64: eui64.startswith("sleepy"), **{**given, **options})
+    return SendScheduler(dongle.transmit, lambda eui64: eui64.startswith("sleepy"), **{**given, **options})
 
 
 class Run:
     """A sender at work; ``done`` holds (payload, outcome) in the order of the reports."""
 
-    def __init__(self, subject: Sender) -> None:
+    def __init__(self, subject: SendScheduler) -> None:
         self.subject = subject
-        self.done: list[tuple[bytes, Outcome]] = []
+        self.done: list[tuple[bytes, SendOutcome]] = []
 
     async def __aenter__(self) -> Run:
         self.task = asyncio.get_running_loop().create_task(self.subject.run())
@@ -95,7 +95,7 @@ async def test_order_and_windows() -> None:
     for device in ("a", "b", "c"):
         mine = [payload.decode() for payload, outcome in run.done if payload.decode()[0] == device]
         assert mine == [f"{device}{n}" for n in range(5)]
-    assert {outcome for _, outcome in run.done} == {Outcome.DELIVERED}
+    assert {outcome for _, outcome in run.done} == {SendOutcome.DELIVERED}
     assert len(run.done) == 15
 
 
@@ -131,7 +131,7 @@ async def test_sleepers_delay_nobody_who_is_awake() -> None:
                 taken.append(len(ours))
                 dongle.held = [entry for entry in dongle.held if entry not in ours]
                 for _, fate in ours:
-                    fate.set_result(Outcome.DELIVERED)
+                    fate.set_result(SendOutcome.DELIVERED)
             assert [payload for payload, _ in run.done].count(b"a") == 40
             assert len(dongle.held) <= 2  # the sleepers' own slots
         return taken
@@ -190,7 +190,7 @@ async def test_a_sleeper_that_nods_off_before_the_dongle_has_room_keeps_its_fram
             await run.settle()
             dongle.finish()
         await run.settle()
-    assert run.done == [(b"x", Outcome.DELIVERED), (b"y", Outcome.DELIVERED)]
+    assert run.done == [(b"x", SendOutcome.DELIVERED), (b"y", SendOutcome.DELIVERED)]
 
 
 async def test_sleepers_lanes_are_bounded() -> None:
@@ -198,7 +198,7 @@ async def test_sleepers_lanes_are_bounded() -> None:
     async with Run(sender(dongle)) as run:
         for _ in range(SLEEPER_LANE + 2):
             run.submit("sleepy", b"x")
-        assert run.done == [(b"x", Outcome.BUSY)] * 2
+        assert run.done == [(b"x", SendOutcome.BUSY)] * 2
         for n in range(SLEEPERS + 5):
             run.subject.heard(f"sleepy{n}")
         assert not run.subject.listens("sleepy0")
@@ -220,7 +220,7 @@ async def test_a_waiting_frame_can_be_taken_back() -> None:
         await run.settle()
         dongle.finish()
         await run.settle()
-    assert run.done == [(b"x", Outcome.DELIVERED), (b"y", Outcome.DELIVERED)]
+    assert run.done == [(b"x", SendOutcome.DELIVERED), (b"y", SendOutcome.DELIVERED)]
 
 
 async def test_a_full_dongle_is_asked_again_but_not_for_ever() -> None:
@@ -231,7 +231,7 @@ async def test_a_full_dongle_is_asked_again_but_not_for_ever() -> None:
         await run.settle()
         await asyncio.sleep(0.01)
         await run.settle()
-    assert run.done == [(b"x", Outcome.BUSY)]
+    assert run.done == [(b"x", SendOutcome.BUSY)]
     assert dongle.offered == [b"x"] * 4
     assert subject.counters["busy"] == 4
 
@@ -245,7 +245,7 @@ async def test_room_comes_back() -> None:
         await asyncio.sleep(0.05)
         dongle.finish()
         await run.settle()
-    assert run.done == [(b"x", Outcome.DELIVERED)]
+    assert run.done == [(b"x", SendOutcome.DELIVERED)]
 
 
 async def test_a_small_dongle_is_learnt() -> None:
@@ -259,7 +259,7 @@ async def test_a_small_dongle_is_learnt() -> None:
             await run.settle()
             dongle.finish()
         await run.settle()
-    assert sorted(run.done) == [(bytes([n]), Outcome.DELIVERED) for n in range(12)]
+    assert sorted(run.done) == [(bytes([n]), SendOutcome.DELIVERED) for n in range(12)]
     assert subject.counters["busy"] == 1
 
 
@@ -273,7 +273,7 @@ async def test_a_burst_over_many_devices_is_carried_out() -> None:
         while len(run.done) < 50 * PER_DEVICE:
             dongle.finish()
             await asyncio.sleep(0)
-    assert {outcome for _, outcome in run.done} == {Outcome.DELIVERED}
+    assert {outcome for _, outcome in run.done} == {SendOutcome.DELIVERED}
     assert dongle.most <= 8 and max(dongle.most_per_device.values()) <= 2
 
 
@@ -290,12 +290,14 @@ async def test_a_dongle_with_room_again_is_given_more() -> None:
         while len(run.done) < GROW_AFTER * 4:
             await run.settle()
             dongle.finish()
-    assert {outcome for _, outcome in run.done} == {Outcome.DELIVERED}
+    assert {outcome for _, outcome in run.done} == {SendOutcome.DELIVERED}
     assert 2 <= dongle.most <= 4
 
 
-@pytest.mark.parametrize("outcome", [Outcome.FAILED, Outcome.TOO_LONG, Outcome.NO_KEY, Outcome.NO_DEVICE])
-async def test_what_was_sent_is_never_sent_again(outcome: Outcome) -> None:
+@pytest.mark.parametrize(
+    "outcome", [SendOutcome.FAILED, SendOutcome.TOO_LONG, SendOutcome.NO_KEY, SendOutcome.NO_DEVICE]
+)
+async def test_what_was_sent_is_never_sent_again(outcome: SendOutcome) -> None:
     """zigpy would try three times, and a device would run a command twice."""
     dongle = Dongle()
     async with Run(sender(dongle)) as run:
@@ -313,9 +315,9 @@ async def test_the_end_fails_everything_once() -> None:
         for n in range(10):
             run.submit("a", bytes([n]))
         await run.settle()
-    assert sorted(run.done) == [(bytes([n]), Outcome.FAILED) for n in range(10)]
+    assert sorted(run.done) == [(bytes([n]), SendOutcome.FAILED) for n in range(10)]
     run.submit("a", b"late")
-    assert run.done[-1] == (b"late", Outcome.FAILED)
+    assert run.done[-1] == (b"late", SendOutcome.FAILED)
 
 
 async def test_bounded() -> None:
@@ -323,7 +325,7 @@ async def test_bounded() -> None:
     async with Run(sender(dongle, queued=3)) as run:
         for n in range(5):
             run.submit("a", bytes([n]))
-        assert run.done == [(b"\3", Outcome.BUSY), (b"\4", Outcome.BUSY)]
+        assert run.done == [(b"\3", SendOutcome.BUSY), (b"\4", SendOutcome.BUSY)]
         await run.settle()
         run.submit("a", b"again")
         assert len(run.done) == 2

@@ -8,12 +8,12 @@ from typing import Any
 
 import pytest
 
-from adapters.zigbee import setup as steps
+from adapters.zigbee import reporting_setup as steps
 from adapters.zigbee.coordinator import ANNOUNCED
-from adapters.zigbee.setup_memory import MEMORY, Memory
+from adapters.zigbee.reporting_memory import MEMORY, ReportingMemory
 from carriage.zigbee.zcl import ZclFrame
 from gateway.api.model import Join, Presence, Reading
-from simulator.network.kinds import Identity, humidity, on_off, power, temperature
+from simulator.network.device_kinds import Identity, humidity, on_off, power, temperature
 from tests.adapters.zigbee.conftest import BOTH_EZSP
 from tests.adapters.zigbee.zcl_device import ZclDevice, settled, shown
 
@@ -117,7 +117,7 @@ async def test_what_a_device_refuses_is_told_and_not_asked_again(world: Any) -> 
 
 async def test_tried_again_when_it_is_heard(world: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(steps, "FIRST_RETRY", 0.0)
-    monkeypatch.setattr("adapters.zigbee.requests.ANSWER_WAIT", 0.1)
+    monkeypatch.setattr("adapters.zigbee.zcl_transactions.ANSWER_WAIT", 0.1)
     async with world.gateway() as gateway:
         device = await device_of(world, temperature)
         device.answer = lambda cluster, request, own: None
@@ -133,12 +133,12 @@ async def test_tried_again_when_it_is_heard(world: Any, monkeypatch: pytest.Monk
 @pytest.mark.parametrize("text", ["", "{", "[]", '{"a": 1}', '{"a": {"b": 1}}', "\xff"])
 async def test_a_memory_that_is_nonsense_is_left_out(world: Any, text: str) -> None:
     (world.state_dir / MEMORY).write_text(text, encoding="latin-1")
-    memory = Memory(world.state_dir / MEMORY)
+    memory = ReportingMemory(world.state_dir / MEMORY)
     assert memory.devices == {}
     memory.devices = {"a": {"1/0006": {"bind": "SUCCESS"}}}
     memory.save()
     assert json.loads((world.state_dir / MEMORY).read_text()) == memory.devices
-    assert Memory(world.state_dir / MEMORY).devices == memory.devices
+    assert ReportingMemory(world.state_dir / MEMORY).devices == memory.devices
 
 
 async def test_only_a_few_devices_at_once(world: Any) -> None:

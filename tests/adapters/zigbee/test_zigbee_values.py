@@ -12,12 +12,12 @@ from typing import Any
 
 import pytest
 
-from adapters.zigbee.setup_memory import MEMORY
+from adapters.zigbee.reporting_memory import MEMORY
 from carriage.zigbee.zcl import ZclFrame
 from gateway.api.model import Join, Reading
 from simulator.network import datatypes as simulated
+from simulator.network.device_kinds import Identity, humidity, on_off, power, temperature
 from simulator.network.foundation import Attribute, make_cluster
-from simulator.network.kinds import Identity, humidity, on_off, power, temperature
 from tests.adapters.zigbee.zcl_device import ZclDevice, settled, shown
 
 DEVICE = 0x000D6F0000000051
@@ -197,7 +197,7 @@ async def test_what_a_device_does_not_have_is_no_property(world: Any, sleepy: bo
 
 async def test_one_that_says_so_while_it_starts_is_read_once_more(world: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     """It took the reporting of the attribute, so it may have it."""
-    monkeypatch.setattr("adapters.zigbee.setup.READ_AGAIN", 0.2)
+    monkeypatch.setattr("adapters.zigbee.reporting_setup.READ_AGAIN", 0.2)
     async with world.gateway() as gateway:
         device = ZclDevice(DEVICE, *(make(IDENTITY) for make in (temperature, power)))
         device.answer = without(0x0021, also=READ)

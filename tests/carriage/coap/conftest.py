@@ -15,7 +15,7 @@ import pytest
 from carriage.coap import codes
 from carriage.coap import options as opt
 from carriage.coap.connection import Answer, CoapConfig, CoapConnection, Event, Reason, Request, Response
-from carriage.coap.server import CoapsServer, Peer, serve_coaps
+from carriage.coap.server import CoapsServer, ServerPeer, serve_coaps
 from demo.credentials import Authority
 from layer.credentials import Credentials, Psk, load_private_key
 from layer.errors import PeerError
@@ -180,12 +180,12 @@ class Recorder:
     def __init__(self) -> None:
         self.told: list[tuple[object, ...]] = []
         self.stored: dict[tuple[str, ...], bytes] = {}
-        self.observers: list[tuple[Peer, int]] = []
+        self.observers: list[tuple[ServerPeer, int]] = []
 
-    def connected(self, peer: Peer) -> None:
+    def connected(self, peer: ServerPeer) -> None:
         self.told.append(("connected", peer))
 
-    def request(self, peer: Peer, exchange: int, request: Request) -> None:
+    def request(self, peer: ServerPeer, exchange: int, request: Request) -> None:
         path = opt.strings(request.options, opt.URI_PATH)
         if path == ("raise",):
             raise RuntimeError("a fault of the application")
@@ -203,13 +203,13 @@ class Recorder:
         if peer.respond(exchange, response, observe=True) is Answer.OBSERVED:
             self.observers.append((peer, exchange))
 
-    def acknowledged(self, peer: Peer, exchange: int, notification: int) -> None:
+    def acknowledged(self, peer: ServerPeer, exchange: int, notification: int) -> None:
         self.told.append(("acknowledged", exchange, notification))
 
-    def observation_ended(self, peer: Peer, exchange: int, reason: Reason) -> None:
+    def observation_ended(self, peer: ServerPeer, exchange: int, reason: Reason) -> None:
         self.told.append(("ended", exchange, reason))
 
-    def gone(self, peer: Peer, reason: str) -> None:
+    def gone(self, peer: ServerPeer, reason: str) -> None:
         self.told.append(("gone", peer, reason))
 
     def refused(self, address: object, reason: str) -> None:

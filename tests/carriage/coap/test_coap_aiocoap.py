@@ -11,7 +11,7 @@ import pytest
 
 from carriage.coap import codes
 from carriage.coap.connection import Answer, CoapConfig, Reason, Request, Response
-from carriage.coap.server import CoapsServer, Peer
+from carriage.coap.server import CoapsServer, ServerPeer
 from carriage.coap.udp import Address, bind
 from layer.config import AssociationConfig
 from layer.credentials import Credentials
@@ -64,7 +64,7 @@ class State:
 
     def __init__(self, size: int) -> None:
         self.size, self.version = size, 0
-        self.observers: list[tuple[Peer, int]] = []
+        self.observers: list[tuple[ServerPeer, int]] = []
         self.ended: list[Reason] = []
 
     def now(self) -> Response:
@@ -75,18 +75,18 @@ class State:
         for peer, exchange in self.observers:
             peer.notify(exchange, self.now(), confirmable=self.version % 2 == 0)
 
-    def request(self, peer: Peer, exchange: int, request: Request) -> None:
+    def request(self, peer: ServerPeer, exchange: int, request: Request) -> None:
         if peer.respond(exchange, self.now(), observe=True, states=True) is Answer.OBSERVED:
             self.observers.append((peer, exchange))
 
-    def observation_ended(self, peer: Peer, exchange: int, reason: Reason) -> None:
+    def observation_ended(self, peer: ServerPeer, exchange: int, reason: Reason) -> None:
         self.ended.append(reason)
 
-    def connected(self, peer: Peer) -> None: ...
+    def connected(self, peer: ServerPeer) -> None: ...
 
-    def acknowledged(self, peer: Peer, exchange: int, notification: int) -> None: ...
+    def acknowledged(self, peer: ServerPeer, exchange: int, notification: int) -> None: ...
 
-    def gone(self, peer: Peer, reason: str) -> None: ...
+    def gone(self, peer: ServerPeer, reason: str) -> None: ...
 
     def refused(self, address: object, reason: str) -> None: ...
 

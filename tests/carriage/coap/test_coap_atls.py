@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from carriage.coap import atls, atls_client, codes
 from carriage.coap import options as opt
 from carriage.coap.atls import CloseSession, Inbox, OpenSession, ReadUnit, SendUnit, WellKnownCore
-from carriage.coap.atls_client import Opened, Refused, Unit
+from carriage.coap.atls_client import Opened, ReceivedUnit, SessionRefused
 from carriage.coap.atls_format import (
     KINDS,
     REASON_CODES,
@@ -197,7 +197,7 @@ def test_any_response_is_read_or_a_peer_error(code: int, options, payload: bytes
 @given(NUMBERS, KIND, st.binary(min_size=1, max_size=30))
 @settings(max_examples=50, deadline=None)
 def test_units_come_back_in_every_answer(n: int, kind, payload: bytes) -> None:
-    unit = Unit(n, kind, payload)
+    unit = ReceivedUnit(n, kind, payload)
     made = atls.unit(n, kind, payload)
     assert made.code == codes.CONTENT and atls_client.read_unit(made) == unit
     assert atls_client.read_opened(atls.opened(SESSION, made)) == Opened(SESSION, unit)
@@ -224,7 +224,7 @@ def test_the_unit_response_by_hand() -> None:
 @pytest.mark.parametrize("reason", sorted(REASON_CODES))
 def test_every_reason_comes_back(reason: str) -> None:
     refused = atls_client.read_unit(atls.refusal(reason))
-    assert refused == Refused(reason, REASON_CODES[reason])
+    assert refused == SessionRefused(reason, REASON_CODES[reason])
     assert atls_client.read_opened(atls.refusal(reason)) == refused
     assert atls_client.read_link_document(atls.refusal(reason)) == refused
 
@@ -248,8 +248,10 @@ def test_the_table_of_reasons(reason: str, code: str) -> None:
 
 
 def test_retry_after_is_rounded_up() -> None:
-    assert atls_client.read_unit(atls.refusal("over-rate", 1.2)) == Refused("over-rate", codes.TOO_MANY_REQUESTS, 2)
-    assert atls_client.read_unit(atls.refusal("busy", 0.0)) == Refused("busy", codes.SERVICE_UNAVAILABLE, 1)
+    assert atls_client.read_unit(atls.refusal("over-rate", 1.2)) == SessionRefused(
+        "over-rate", codes.TOO_MANY_REQUESTS, 2
+    )
+    assert atls_client.read_unit(atls.refusal("busy", 0.0)) == SessionRefused("busy", codes.SERVICE_UNAVAILABLE, 1)
 
 
 @pytest.mark.parametrize(
@@ -264,7 +266,7 @@ def test_retry_after_is_rounded_up() -> None:
 )
 def test_refusals_by_others(response: Response, reason: str) -> None:
     refused = atls_client.read_unit(response)
-    assert isinstance(refused, Refused) and refused.reason == reason
+    assert isinstance(refused, SessionRefused) and refused.reason == reason
 
 
 @pytest.mark.parametrize(
@@ -332,7 +334,7 @@ def test_other_content_formats() -> None:
     request = atls_client.open_request("a", NONCE, "adtls", b"u", formats)
     assert isinstance(atls.parse(request, formats), OpenSession)
     assert isinstance(atls.parse(request), Response)
-    assert atls_client.read_unit(atls.unit(1, "atls", b"u", formats), formats) == Unit(1, "atls", b"u")
+    assert atls_client.read_unit(atls.unit(1, "atls", b"u", formats), formats) == ReceivedUnit(1, "atls", b"u")
 
 
 def test_what_is_our_fault() -> None:
@@ -355,5 +357,5 @@ def test_what_is_our_fault() -> None:
 def test_reprs_hide_payloads() -> None:
     assert "secret" not in repr(OpenSession("a", NONCE, "atls", b"secret"))
     assert "secret" not in repr(SendUnit(SESSION, 0, "atls", b"secret"))
-    assert "secret" not in repr(Unit(0, "atls", b"secret"))
+    assert "secret" not in repr(ReceivedUnit(0, "atls", b"secret"))
     assert "secret" not in repr(Request(codes.POST, (), b"secret")) + repr(Response(codes.CONTENT, (), b"secret"))

@@ -7,9 +7,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from carriage.coap import atls, codes, devices
+from carriage.coap import atls, codes, device_resources
 from carriage.coap import options as opt
-from carriage.coap.devices import ListDevices, Read, Write
+from carriage.coap.device_resources import ListDevices, Read, Write
 from carriage.coap.exchange import Request, Response
 from carriage.coap.message import CON, Message
 
@@ -39,8 +39,8 @@ def asked(path: str, code: int = GET, payload: bytes = b"", query: str = "", **o
     ],
 )
 def test_what_a_request_asks_for(request_: Request, operation: object) -> None:
-    assert devices.concerns(request_) and atls.parse(request_) is None
-    assert devices.parse(request_) == operation
+    assert device_resources.concerns(request_) and atls.parse(request_) is None
+    assert device_resources.parse(request_) == operation
 
 
 @pytest.mark.parametrize(
@@ -65,7 +65,7 @@ def test_what_a_request_asks_for(request_: Request, operation: object) -> None:
     ],
 )
 def test_what_is_refused(request_: Request, code: int) -> None:
-    answer = devices.parse(request_)
+    answer = device_resources.parse(request_)
     assert isinstance(answer, Response) and answer.code == code
 
 
@@ -75,18 +75,18 @@ def test_what_is_refused(request_: Request, code: int) -> None:
     st.binary(max_size=8),
 )
 def test_any_request_is_understood_or_refused(code: int, options: list[tuple[int, bytes]], payload: bytes) -> None:
-    devices.parse(Request(code, ((opt.URI_PATH, b"d"), *options), payload))
+    device_resources.parse(Request(code, ((opt.URI_PATH, b"d"), *options), payload))
 
 
 def test_answers() -> None:
-    assert devices.content(112, b"x", 59.9).options == ((opt.CONTENT_FORMAT, b"\x70"), (opt.MAX_AGE, b"\x3b"))
-    queued = devices.queued("lamp", "on")
+    assert device_resources.content(112, b"x", 59.9).options == ((opt.CONTENT_FORMAT, b"\x70"), (opt.MAX_AGE, b"\x3b"))
+    queued = device_resources.queued("lamp", "on")
     assert queued.code == codes.CREATED
     assert opt.strings(queued.options, opt.LOCATION_PATH) == ("d", "lamp", "on", "command")
-    refused = devices.refusal("rejected", "UNSUPPORTED_ATTRIBUTE")
+    refused = device_resources.refusal("rejected", "UNSUPPORTED_ATTRIBUTE")
     assert (refused.code, refused.payload) == (codes.BAD_GATEWAY, b"rejected: UNSUPPORTED_ATTRIBUTE")
-    assert devices.refusal("busy", retry_after=1.2).options == ((opt.MAX_AGE, b"\x02"),)
-    assert len(devices.refusal("rejected", "x" * 500).payload) == devices.MAX_DIAGNOSTIC
+    assert device_resources.refusal("busy", retry_after=1.2).options == ((opt.MAX_AGE, b"\x02"),)
+    assert len(device_resources.refusal("rejected", "x" * 500).payload) == device_resources.MAX_DIAGNOSTIC
 
 
 def test_another_implementation_reads_the_answers_and_we_read_its_requests() -> None:
@@ -94,11 +94,11 @@ def test_another_implementation_reads_the_answers_and_we_read_its_requests() -> 
         options = tuple(sorted(response.options, key=lambda option: option[0]))
         return aiocoap.Message.decode(Message(CON, response.code, 7, b"t", options, response.payload).encode())
 
-    value = read(devices.content(devices.SENML_CBOR, b"x", 3600))
+    value = read(device_resources.content(device_resources.SENML_CBOR, b"x", 3600))
     assert (value.code, value.opt.content_format, value.opt.max_age) == (aiocoap.CONTENT, 112, 3600)
-    queued = read(devices.queued("lamp", "on"))
+    queued = read(device_resources.queued("lamp", "on"))
     assert (queued.code, queued.opt.location_path) == (aiocoap.CREATED, ("d", "lamp", "on", "command"))
-    assert read(devices.refusal("rejected", "X")).code == aiocoap.BAD_GATEWAY
+    assert read(device_resources.refusal("rejected", "X")).code == aiocoap.BAD_GATEWAY
     theirs = aiocoap.Message(code=aiocoap.PUT, payload=b"1", uri="coap://h/d/lamp/on", content_format=0)
     options = tuple((option.number, option.encode()) for option in theirs.opt.option_list())
-    assert devices.parse(Request(int(theirs.code), options, theirs.payload)) == Write("lamp", "on", 0, b"1")
+    assert device_resources.parse(Request(int(theirs.code), options, theirs.payload)) == Write("lamp", "on", 0, b"1")

@@ -9,8 +9,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from carriage.coap import codes
-from carriage.coap.beneath import Outcome
 from carriage.coap.deduplication import Deduplication
+from carriage.coap.lower_layer import MessageOutcome
 from carriage.coap.message import ACK, CON, NON, RST, Message, decode
 from carriage.coap.message_ids import MessageIds
 from carriage.coap.message_layer import MessageLayer, TransmissionParameters
@@ -19,9 +19,9 @@ from layer.errors import UsageError
 
 @dataclass(eq=False)
 class Owner:
-    outcomes: list[Outcome] = field(default_factory=list)
+    outcomes: list[MessageOutcome] = field(default_factory=list)
 
-    def settled(self, outcome: Outcome, now: float) -> None:
+    def settled(self, outcome: MessageOutcome, now: float) -> None:
         self.outcomes.append(outcome)
 
 
@@ -69,12 +69,12 @@ def test_retransmission_times_double_from_a_random_start(random: float, first: f
     assert last == 100.0 + first * 31  # MAX_TRANSMIT_WAIT: 93 s at the most
     ours.tick(last)
     settle(ours)
-    assert owner.outcomes == [Outcome.TIMED_OUT]
+    assert owner.outcomes == [MessageOutcome.TIMED_OUT]
     assert ours.to_send() == [] and ours.next_deadline() is None
 
 
-@pytest.mark.parametrize(("type", "outcome"), [(ACK, Outcome.ACKNOWLEDGED), (RST, Outcome.RESET)])
-def test_an_answer_settles_and_ends_the_retransmission(type: int, outcome: Outcome) -> None:
+@pytest.mark.parametrize(("type", "outcome"), [(ACK, MessageOutcome.ACKNOWLEDGED), (RST, MessageOutcome.RESET)])
+def test_an_answer_settles_and_ends_the_retransmission(type: int, outcome: MessageOutcome) -> None:
     ours, owner = layer(), Owner()
     ours.send(post(), owner, 0.0, confirmable=True)
     (message,) = sent(ours)
@@ -104,7 +104,7 @@ def test_a_piggy_backed_response_is_handed_up_once() -> None:
     assert ours.receive(answer.encode(), 1.0) == [answer]
     assert ours.receive(answer.encode(), 1.0) == []
     settle(ours)
-    assert owner.outcomes == [Outcome.ACKNOWLEDGED]
+    assert owner.outcomes == [MessageOutcome.ACKNOWLEDGED]
 
 
 def test_nstart_bounds_what_is_outstanding_and_keeps_the_order() -> None:
@@ -139,7 +139,7 @@ def test_a_message_that_bursts_a_datagram_is_settled_and_not_sent() -> None:
     ours, owner = layer(), Owner()
     assert ours.send(post(bytes(1200)), owner, 0.0, confirmable=True)
     settle(ours)
-    assert owner.outcomes == [Outcome.TOO_LARGE] and ours.to_send() == []
+    assert owner.outcomes == [MessageOutcome.TOO_LARGE] and ours.to_send() == []
 
 
 def test_a_reset_of_a_non_confirmable_message_is_told() -> None:
@@ -148,7 +148,7 @@ def test_a_reset_of_a_non_confirmable_message_is_told() -> None:
     (message,) = sent(ours)
     ours.receive(Message(RST, codes.EMPTY, message.message_id).encode(), 0.1)
     settle(ours)
-    assert owner.outcomes == [Outcome.RESET]
+    assert owner.outcomes == [MessageOutcome.RESET]
 
 
 def test_a_ping_is_answered_by_a_reset() -> None:
@@ -162,7 +162,7 @@ def test_a_ping_is_answered_by_a_reset() -> None:
     assert answer == b"\x70\x00" + ping[2:]
     ours.receive(answer, 0.1)
     settle(ours)
-    assert owner.outcomes == [Outcome.ACKNOWLEDGED]
+    assert owner.outcomes == [MessageOutcome.ACKNOWLEDGED]
 
 
 # Message ids
@@ -233,7 +233,7 @@ def test_a_slow_answer_comes_separately() -> None:
     assert (answer.type, answer.code, answer.token, answer.payload) == (CON, codes.CONTENT, b"tok", b"r")
     ours.receive(Message(ACK, codes.EMPTY, answer.message_id).encode(), 3.1)
     settle(ours)
-    assert owner.outcomes == [Outcome.ACKNOWLEDGED]
+    assert owner.outcomes == [MessageOutcome.ACKNOWLEDGED]
 
 
 def test_a_non_confirmable_request_has_no_acknowledgement_to_go_with() -> None:

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from carriage.coap import atls, atls_client, codes, devices
+from carriage.coap import atls, atls_client, codes, device_resources
 from carriage.coap import options as opt
 from carriage.coap.atls_format import number_of, parse_number, reason_of
 from carriage.coap.blockwise import Block, decode_block
@@ -53,7 +53,7 @@ RESPONSES: Final = [
     atls.closed(),
     LINKS,
     atls.refusal("over-rate", 3.0),
-    devices.queued("lamp", "on"),
+    device_resources.queued("lamp", "on"),
     Response(codes.CONTENT, ((opt.OBSERVE, b"\x05"), (opt.ETAG, b"e"), (opt.BLOCK2, blocks(0))), bytes(16)),
     Response(codes.CONTENT, ((opt.ETAG, b"e"), (opt.BLOCK2, blocks(1, more=False))), b"end"),
     Response(codes.CONTINUE, ((opt.BLOCK1, blocks(0)),)),
@@ -94,7 +94,7 @@ def test_a_server_never_raises(heard: list[tuple[bytes, float]]) -> None:
             if isinstance(event, RequestReceived):
                 operation = atls.parse(event.request)
                 if operation is None:
-                    operation = devices.parse(event.request)
+                    operation = device_resources.parse(event.request)
                 answer = operation if isinstance(operation, Response) else Response(codes.CONTENT, (), bytes(2000))
                 connection.respond(event.exchange, answer, now, observe=True, states=pause > 1)
                 connection.notify(event.exchange, answer, now, confirmable=pause > 1)
@@ -169,8 +169,8 @@ def test_a_response(code: int, found: opt.Options, payload: bytes) -> None:
 def test_a_request(code: int, found: opt.Options, payload: bytes) -> None:
     request = Request(code, found, payload)
     operation = atls.parse(request)
-    assert (operation is None) == (devices.concerns(request) and opt.first(found, opt.URI_PATH) == b"d")
-    devices.parse(request)
+    assert (operation is None) == (device_resources.concerns(request) and opt.first(found, opt.URI_PATH) == b"d")
+    device_resources.parse(request)
 
 
 @given(st.binary(max_size=12), st.text(max_size=24), st.integers(0, 255))

@@ -11,8 +11,8 @@ from carriage.coap import codes
 from carriage.coap import options as opt
 from carriage.coap.client import CoapsClient
 from carriage.coap.connection import Answer, CoapConfig, CoapConnection, Reason, Request, Response
-from carriage.coap.deadlines import GRAIN, Deadlines
 from carriage.coap.server import LAYER_1, serve_coaps
+from carriage.coap.timer_wheel import GRAIN, TimerWheel
 from carriage.coap.udp import Datagrams, bind
 from layer.config import AssociationConfig
 from layer.credentials import Credentials, Psk
@@ -410,7 +410,7 @@ async def test_the_message_limit_follows_the_association(pki) -> None:
 
 
 def test_deadlines_come_due_in_time_and_once() -> None:
-    deadlines = Deadlines()
+    deadlines = TimerWheel()
     assert deadlines.next() is None and deadlines.due(1e9) == set()
     for peer, at in ((1, 10.0), (2, 10.001), (3, 11.0), (1, 12.0), (1, 12.0)):
         deadlines.add(peer, at)

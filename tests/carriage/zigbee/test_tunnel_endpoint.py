@@ -42,7 +42,7 @@ class Rig:
         self.now = 0.0
         self.sequence = 100
 
-    def say(self, command: t.Command, *, to_client: bool, sequence: int | None = None) -> int:
+    def say(self, command: t.TunnelCommand, *, to_client: bool, sequence: int | None = None) -> int:
         if sequence is None:
             self.sequence = (self.sequence + 1) % 256
             sequence = self.sequence
@@ -50,7 +50,7 @@ class Rig:
         self.endpoint.receive(ZclFrame(code, payload, sequence, to_client=to_client).encode(), self.now)
         return sequence
 
-    def sent(self, *, deliver: bool = True) -> list[tuple[ZclFrame, t.Command]]:
+    def sent(self, *, deliver: bool = True) -> list[tuple[ZclFrame, t.TunnelCommand]]:
         """What the endpoint sends now, until it has nothing more; each frame is delivered, or fails."""
         frames = []
         while batch := self.endpoint.frames_to_send():
@@ -61,7 +61,7 @@ class Rig:
                 report(out.id, self.now)
         return frames
 
-    def commands(self, **options: Any) -> list[t.Command]:
+    def commands(self, **options: Any) -> list[t.TunnelCommand]:
         return [command for _, command in self.sent(**options)]
 
     def events(self) -> list[Any]:
@@ -687,7 +687,7 @@ def test_no_flow_control_unless_both_have_it() -> None:
 
 
 @pytest.mark.parametrize(("server", "last"), [(True, t.TunnelClosureNotification(0)), (False, t.CloseTunnel(5))])
-def test_close_sends_what_is_queued_first(server: bool, last: t.Command) -> None:
+def test_close_sends_what_is_queued_first(server: bool, last: t.TunnelCommand) -> None:
     rig = Rig()
     handle = rig.served() if server else rig.opened()
     rig.endpoint.send_unit(handle, 0, bytes(100), 0.0)

@@ -12,11 +12,11 @@ from hypothesis import strategies as st
 from carriage.zigbee import tunneling as t
 from carriage.zigbee.events import (
     DataError,
+    DeliveryMode,
     FailReason,
     Fetched,
     MailboxLacking,
     PeerMisbehaved,
-    Post,
     TunnelClosed,
     TunnelLimits,
     TunnelOpened,
@@ -26,7 +26,7 @@ from carriage.zigbee.events import (
     UnitReceived,
     UnitSent,
 )
-from carriage.zigbee.mailbox import CONFIRM_WAIT, Mailbox
+from carriage.zigbee.mailbox_server import CONFIRM_WAIT, MailboxServer
 from carriage.zigbee.segmentation import Slice
 from carriage.zigbee.transfer import Get, GetResponse, LossReason, decode_transfer
 from carriage.zigbee.tunnel import TunnelEndpoint
@@ -37,12 +37,12 @@ from layer.errors import PeerError, TransportError
 def agree(pair: Any, side: Any, event: object) -> None:
     """The gateway (b) takes tunnels and keeps its units."""
     if isinstance(event, TunnelRequested):
-        side.endpoint.accept(event.handle, pair.now, post=Post.KEPT)
+        side.endpoint.accept(event.handle, pair.now, post=DeliveryMode.KEPT)
 
 
 def opened(pair: Any, link: Any, seed: int = 0, **options: Any) -> Any:
     both = pair(link, seed, react=agree, **options)
-    both.device = both.a.endpoint.open(200, 0xFFFF, both.now, post=Post.FETCHED)
+    both.device = both.a.endpoint.open(200, 0xFFFF, both.now, post=DeliveryMode.FETCHED)
     both.run()
     both.gateway = next(event.handle for event in both.b.events if isinstance(event, TunnelRequested))
     assert TunnelOpened(both.device) in both.a.events
@@ -71,7 +71,7 @@ def transfers(frames: list[bytes]) -> list[Any]:
 def test_a_sleeper_without_a_mailbox_is_told_to_both_sides_once(pair: Any, link: Any) -> None:
     """The device asks, the gateway sends at once: neither breaks the protocol, they were configured apart."""
     both = pair(link(), 0, react=lambda pair, side, event: _accept_pushed(pair, side, event))
-    device = both.a.endpoint.open(200, 0xFFFF, both.now, post=Post.FETCHED)
+    device = both.a.endpoint.open(200, 0xFFFF, both.now, post=DeliveryMode.FETCHED)
     both.run()
     gateway = next(event.handle for event in both.b.events if isinstance(event, TunnelRequested))
     for n in range(3):
@@ -172,11 +172,13 @@ def test_a_route_that_shortens_frames_in_the_middle_of_a_unit(pair: Any, link: A
     assert bool(of(both.a, PeerMisbehaved)) == restart
 
 
-@pytest.mark.parametrize("post", [Post.PUSHED, Post.KEPT])
-def test_numbers_go_on_after_a_restart_beyond_16_bits(pair: Any, link: Any, post: Post) -> None:
+@pytest.mark.parametrize("post", [DeliveryMode.PUSHED, DeliveryMode.KEPT])
+def test_numbers_go_on_after_a_restart_beyond_16_bits(pair: Any, link: Any, post: DeliveryMode) -> None:
     both = opened(pair, link())
     record = replace(both.b.endpoint.record(both.gateway), post=post)
-    ours = replace(both.a.endpoint.record(both.device), post=Post.FETCHED if post is Post.KEPT else post)
+    ours = replace(
+        both.a.endpoint.record(both.device), post=DeliveryMode.FETCHED if post is DeliveryMode.KEPT else post
+    )
     both.a.endpoint, both.b.endpoint = TunnelEndpoint(first_sequence=1), TunnelEndpoint(first_sequence=2)
     both.device = both.a.endpoint.restore(ours, next_in=80_000, next_out=70_000, now=both.now)
     both.gateway = both.b.endpoint.restore(record, next_in=70_000, next_out=80_000, now=both.now)
@@ -252,7 +254,7 @@ def test_what_only_a_mailbox_takes(pair: Any, link: Any) -> None:
 
 
 def test_bounded() -> None:
-    box = Mailbox(2, lambda sequence, data: data, lambda: 64, lambda n, reason: None, lambda: 0.0)
+    box = MailboxServer(2, lambda sequence, data: data, lambda: 64, lambda n, reason: None, lambda: 0.0)
     box.add(0, b"x")
     box.add(1, b"x")
     with pytest.raises(TransportError) as failure:

@@ -12,8 +12,8 @@ from carriage.zigbee.segmentation import (
     DTLS_UNIT_LIMIT,
     OversizeError,
     Reassembler,
+    SegmentedUnit,
     Slice,
-    Unit,
     cut,
     decode_slice,
     slice_count,
@@ -74,7 +74,7 @@ def test_slice_size_follows_the_route_and_the_receiver(payload: int, incoming: i
 def test_any_order_and_repetition_within_a_unit(units: list[bytes], size: int, first: int, rng: random.Random) -> None:
     """Units one after another; late copies of earlier ones anywhere."""
     reassembler = Reassembler(300, 60.0)
-    whole: list[Unit] = []
+    whole: list[SegmentedUnit] = []
     past: list[Slice] = []
     for n, data in enumerate(units):
         parts = slices(n, data, size)
@@ -85,7 +85,7 @@ def test_any_order_and_repetition_within_a_unit(units: list[bytes], size: int, f
             if unit is not None:
                 whole.append(unit)
         past += parts
-    assert whole == [Unit(n, data, False) for n, data in enumerate(units)]
+    assert whole == [SegmentedUnit(n, data, False) for n, data in enumerate(units)]
     assert reassembler.unfinished is None
 
 
@@ -94,23 +94,23 @@ def test_numbers_go_on_beyond_16_bits() -> None:
     last = 0
     for n in range(0, 200_000, 20_000):
         unit = reassembler.receive(cut(n, b"x", 0, 64), 0.0)
-        assert unit == Unit(n, b"x", n > last)
+        assert unit == SegmentedUnit(n, b"x", n > last)
         last = n + 1
     assert reassembler.receive(cut(last - 1, b"x", 0, 64), 0.0) is None  # lower: dropped
 
 
 def test_a_gap_is_told() -> None:
     reassembler = Reassembler(100, 60.0)
-    assert reassembler.receive(cut(1, b"b", 0, 64), 0.0) == Unit(1, b"b", True)
+    assert reassembler.receive(cut(1, b"b", 0, 64), 0.0) == SegmentedUnit(1, b"b", True)
     assert reassembler.receive(cut(0, b"a", 0, 64), 0.0) is None
-    assert reassembler.receive(cut(2, b"c", 0, 64), 0.0) == Unit(2, b"c", False)
+    assert reassembler.receive(cut(2, b"c", 0, 64), 0.0) == SegmentedUnit(2, b"c", False)
 
 
 def test_a_later_unit_gives_up_the_unfinished_one() -> None:
     reassembler = Reassembler(200, 60.0)
     parts = slices(0, bytes(100))
     assert reassembler.receive(parts[0], 0.0) is None
-    assert reassembler.receive(cut(1, b"b", 0, 64), 0.0) == Unit(1, b"b", True)
+    assert reassembler.receive(cut(1, b"b", 0, 64), 0.0) == SegmentedUnit(1, b"b", True)
     assert reassembler.receive(parts[1], 0.0) is None
     assert reassembler.unfinished is None
 
@@ -143,7 +143,7 @@ def test_contradictions_give_the_unit_up(second: Slice) -> None:
     assert reassembler.unfinished is None
     assert reassembler.receive(Slice(0, 0, 2, b"a"), 0.0) is None
     assert reassembler.unfinished is None
-    assert reassembler.receive(Slice(1, 0, 1, b"b"), 0.0) == Unit(1, b"b", True)
+    assert reassembler.receive(Slice(1, 0, 1, b"b"), 0.0) == SegmentedUnit(1, b"b", True)
 
 
 def test_a_unit_of_exactly_the_limit_passes_and_one_octet_more_does_not() -> None:
@@ -153,7 +153,7 @@ def test_a_unit_of_exactly_the_limit_passes_and_one_octet_more_does_not() -> Non
         for part in parts[:-1]:
             assert reassembler.receive(part, 0.0) is None
         if length == DTLS_UNIT_LIMIT:
-            assert reassembler.receive(parts[-1], 0.0) == Unit(0, bytes(length), False)
+            assert reassembler.receive(parts[-1], 0.0) == SegmentedUnit(0, bytes(length), False)
         else:
             with pytest.raises(OversizeError):
                 reassembler.receive(parts[-1], 0.0)

@@ -9,7 +9,6 @@ from hypothesis import strategies as st
 from carriage.zigbee.tunneling import (
     AckTransferData,
     CloseTunnel,
-    Command,
     GetSupportedTunnelProtocols,
     ReadyData,
     RequestTunnel,
@@ -19,6 +18,7 @@ from carriage.zigbee.tunneling import (
     TransferDataError,
     TransferError,
     TunnelClosureNotification,
+    TunnelCommand,
     TunnelStatus,
     code,
     decode,
@@ -27,7 +27,7 @@ from carriage.zigbee.tunneling import (
 from layer.errors import PeerError, UsageError
 
 UP, DOWN = False, True
-VECTORS: list[tuple[bool, int, str, Command]] = [
+VECTORS: list[tuple[bool, int, str, TunnelCommand]] = [
     (UP, 0x00, "c8 ffff 01 dc05", RequestTunnel(200, 0xFFFF, True, 1500)),
     (UP, 0x00, "06 3412 00 5000", RequestTunnel(6, 0x1234, False, 80)),
     (DOWN, 0x00, "0700 00 dc05", RequestTunnelResponse(7, TunnelStatus.SUCCESS, 1500)),
@@ -50,7 +50,7 @@ VECTORS: list[tuple[bool, int, str, Command]] = [
 
 
 @pytest.mark.parametrize(("to_client", "number", "payload", "command"), VECTORS)
-def test_vectors(to_client: bool, number: int, payload: str, command: Command) -> None:
+def test_vectors(to_client: bool, number: int, payload: str, command: TunnelCommand) -> None:
     octets = bytes.fromhex(payload)
     assert encode(command, to_client=to_client) == (number, octets)
     assert decode(number, octets, to_client=to_client) == command
@@ -103,7 +103,7 @@ def test_any_payload_gives_a_command_or_a_peer_error(to_client: bool, number: in
         (SupportedTunnelProtocols(True, ((0, 256),)), DOWN),
     ],
 )
-def test_what_cannot_be_sent_is_our_bug(command: Command, to_client: bool) -> None:
+def test_what_cannot_be_sent_is_our_bug(command: TunnelCommand, to_client: bool) -> None:
     with pytest.raises(UsageError):
         encode(command, to_client=to_client)
 

@@ -16,7 +16,7 @@ from carriage.zigbee.foundation import ReadRecord, ReportingRecord
 from carriage.zigbee.zcl import ZclFrame
 from layer.errors import PeerError, UsageError
 from simulator.network import foundation as server_side
-from simulator.network.kinds import Identity, on_off, temperature
+from simulator.network.device_kinds import Identity, on_off, temperature
 
 
 def octets(text: str) -> bytes:

@@ -26,7 +26,7 @@ from click.testing import CliRunner, Result
 from adapters.mqtt.plugin import MqttConfig, MqttPlugin
 from gateway.cli import main
 from gateway.runtime import authority, broker_files, broker_setup
-from gateway.runtime.broker_files import Names
+from gateway.runtime.broker_files import BrokerNames
 
 DEBIAN = Path("/etc/mosquitto/mosquitto.conf")
 CONFIG = """\
@@ -244,7 +244,7 @@ def test_a_second_run_keeps_what_there_is_and_adds_what_is_new(home: Home) -> No
 
 def test_a_certificate_that_ends_soon_is_renewed(home: Home, tmp_path: Path) -> None:
     wanted = broker_setup.Wanted(
-        names=Names(), hosts=["localhost"], port=8883, broker_folder="/etc/mosquitto/atls-gateway",
+        names=BrokerNames(), hosts=["localhost"], port=8883, broker_folder="/etc/mosquitto/atls-gateway",
         ca=tmp_path / "ca.pem", password=tmp_path / "password",
     )  # fmt: skip
     then = datetime.now(UTC) - timedelta(days=authority.BROKER_DAYS - 200)
@@ -319,7 +319,7 @@ def test_a_login_that_a_list_of_topics_can_t_tell_from_others_is_refused(home: H
 def test_the_list_says_what_the_shipped_one_says() -> None:
     """config/mosquitto.acl has sessions as patterns for all logins; here each login has lines of its own."""
     shipped = (Path(__file__).parents[3] / "config" / "mosquitto.acl").read_text()
-    made = broker_files.acl(Names(sessions=("cloud",), home=("home-assistant",)))
+    made = broker_files.acl(BrokerNames(sessions=("cloud",), home=("home-assistant",)))
 
     def lines(text: str, user: str) -> set[str]:
         (block,) = (block for block in text.split("\n\n") if f"user {user}\n" in block)

@@ -24,9 +24,9 @@ from carriage.coap import atls_client
 from carriage.coap.client import CoapsClient
 from gateway.cli import main
 from gateway.runtime.client_keys import ClientKeys
+from gateway.runtime.config_source import read_config
 from gateway.runtime.credential_source import load_credentials, locate
 from gateway.runtime.replacing import replace
-from gateway.runtime.source import read_config
 from layer.credentials import Credentials, Psk, load_psk_file
 from layer.errors import CredentialError
 

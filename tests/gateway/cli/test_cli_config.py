@@ -12,9 +12,9 @@ from adapters.coap.plugin import CoapPlugin
 from adapters.mqtt.plugin import MqttPlugin
 from adapters.zigbee.plugin import ZigbeePlugin
 from gateway.cli import BAD_CONFIG, main
-from gateway.runtime import effective, mistakes, plugins, strict_yaml
+from gateway.runtime import config_errors, effective, plugins, strict_yaml
+from gateway.runtime.config_source import read_config
 from gateway.runtime.settings import ConfigTable
-from gateway.runtime.source import read_config
 
 SAMPLES = Path(__file__).parents[3] / "config"
 OVERRIDES = {"ATLS_GATEWAY__ADAPTERS__MQTT__USER": "someone", "ATLS_GATEWAY__LIMITS": "{idle: 2h, max_sessions: 7}"}
@@ -38,8 +38,8 @@ def test_what_it_prints_is_the_same_config_again(cli, tmp_path):
     assert answer.exit_code == 0, answer.stderr
     (tmp_path / "again.yaml").write_text(answer.stdout)
     before, after = read_config(path, OVERRIDES, credentials=False), read_config(tmp_path / "again.yaml", {})
-    assert mistakes.validated(ConfigTable, before.data, before).limits == (
-        mistakes.validated(ConfigTable, after.data, after).limits
+    assert config_errors.validated(ConfigTable, before.data, before).limits == (
+        config_errors.validated(ConfigTable, after.data, after).limits
     )
     for scheme, plugin in (("coap", CoapPlugin), ("mqtt", MqttPlugin), ("zigbee", ZigbeePlugin)):
         tables = [plugin.config_model.model_validate(source.data["adapters"][scheme]) for source in (before, after)]

@@ -14,7 +14,7 @@ from adapters.mqtt.plugin import MqttPlugin
 from demo.credentials import Authority, make_psk_file, write_secret
 from gateway.api.errors import ConfigError
 from gateway.runtime import settings
-from gateway.runtime.source import InvalidConfigError
+from gateway.runtime.config_source import InvalidConfigError
 
 Check = Callable[[], tuple[str, str]]
 

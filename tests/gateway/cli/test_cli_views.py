@@ -11,7 +11,7 @@ from gateway.cli import devices_view, joining, status_view
 from gateway.cli.screen import Screen
 from gateway.engine.policy import Action, PolicySet, Subject
 from gateway.runtime import policy_file
-from gateway.runtime.devices import listed
+from gateway.runtime.device_listing import listed
 
 PLAIN = Screen()
 

@@ -28,15 +28,15 @@ from gateway.api.model import (
     Reset,
     Sealed,
     SessionId,
+    Subscribe,
     Transmit,
     Unit,
-    Unwatch,
+    Unsubscribe,
     ValueKind,
-    Watch,
 )
-from gateway.engine.commands import Audit, Notify, Refresh, Tell, Withdraw
 from gateway.engine.engine import Engine
 from gateway.engine.limits import EngineLimits
+from gateway.engine.outputs import Audit, PushUpdate, Refresh, ReportOutcome, Withdraw
 from gateway.engine.policy import Effect, PolicySet, Rule, Subject
 
 DTLS = LinkSecurity(protocol="dtls1.2", suite="ECDHE-ECDSA-AES128-GCM-SHA256", authenticated=True)
@@ -150,11 +150,11 @@ class Stage:
 
     def watches(self, who: str, to: str = "", name: str = "", source: Peer | None = None) -> list[str]:
         peer = source or PEERS[who]
-        return self.submit(Watch(id=self.next_id(), source=peer, to=to, property=name, received_at=self.now))
+        return self.submit(Subscribe(id=self.next_id(), source=peer, to=to, property=name, received_at=self.now))
 
     def unwatches(self, who: str, watch: int) -> list[str]:
         return self.submit(
-            Unwatch(id=self.next_id(), source=PEERS[who], watch=EnvelopeId(watch), received_at=self.now)
+            Unsubscribe(id=self.next_id(), source=PEERS[who], watch=EnvelopeId(watch), received_at=self.now)
         )  # fmt: skip
 
     def wants(self, who: str, to: str, name: str, value: Any = None, **fields: Any) -> list[str]:
@@ -242,13 +242,13 @@ class Stage:
             return f"{command.to.scheme} <- {what}"
         if isinstance(command, Withdraw):
             return f"{command.scheme} <- withdraw #{command.id}"
-        if isinstance(command, Notify):
+        if isinstance(command, ReportOutcome):
             receipt = command.receipt
             why = f" {receipt.reason.value}" if receipt.reason else ""
             why += f" ({receipt.detail})" if receipt.detail else ""
             session = f"{receipt.session} " if receipt.session else ""
             return f"{command.scheme} <- #{receipt.id} {session}{receipt.outcome.value}{why}"
-        if isinstance(command, Tell):
+        if isinstance(command, PushUpdate):
             update = command.update
             words = [update.change.value, update.device, *(f"{name}={value}" for name, value in update.values)]
             if update.change.value == "presence":

@@ -444,7 +444,7 @@ class Talk:
             return False
         engine.settle(Receipt(unit.id, Outcome.DELIVERED), now=self.home.now)
         engine.commands()
-        flow = self.session.up if who == "phone" else self.session.down
+        flow = self.session.from_opener if who == "phone" else self.session.from_target
         seen = flow.read_visible
         assert seen is not None
         if seen.client is not None:

@@ -12,8 +12,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from gateway.api.model import Command, LinkRequirement, Outcome, Peer, Reason, Transmit
-from gateway.engine.commands import Notify, Withdraw
 from gateway.engine.limits import EngineLimits, has_room
+from gateway.engine.outputs import ReportOutcome, Withdraw
 from gateway.engine.policy import Action, Condition, PolicySet, Subject
 from tests.gateway.engine.conftest import KEYED, LEVEL, PEERS, STATE, SUBJECTS, WARMTH, Stage, permit
 
@@ -292,7 +292,7 @@ def test_whatever_happens_each_command_has_one_final_word_and_no_answer_is_older
             elif isinstance(command, Withdraw):
                 del at_adapter[command.id]
                 held.discard(command.id)
-            elif isinstance(command, Notify) and command.receipt.outcome is not Outcome.HELD:
+            elif isinstance(command, ReportOutcome) and command.receipt.outcome is not Outcome.HELD:
                 ended[command.receipt.id] += 1
                 wanted = accepted[command.receipt.id]
                 if command.receipt.outcome is Outcome.DELIVERED and wanted.value is None:

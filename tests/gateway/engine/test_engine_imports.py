@@ -26,7 +26,7 @@ PROGRAM = """
 import sys
 before = set(sys.modules)
 import gateway.engine.engine, gateway.engine.policy, gateway.engine.decision, gateway.engine.visible
-import gateway.engine.delivery, gateway.engine.gate, gateway.engine.sessions, gateway.engine.commands
+import gateway.engine.delivery, gateway.engine.authorizer, gateway.engine.sessions, gateway.engine.outputs
 import gateway.api.errors, gateway.api.link, gateway.api.model
 print("\\n".join(set(sys.modules) - before))
 """

@@ -109,7 +109,7 @@ class Home(Stage):
 
     def heard(self, who: str) -> bytes:
         """The random of the ClientHello that the engine saw last."""
-        return (self.session.up if who == "phone" else self.session.down).last_random
+        return (self.session.from_opener if who == "phone" else self.session.from_target).last_random
 
     def is_restarted(self) -> None:
         self.stores()

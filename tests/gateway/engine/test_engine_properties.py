@@ -28,9 +28,9 @@ from gateway.api.model import (
     Transmit,
     Unit,
 )
-from gateway.engine.commands import Audit, Notify, Withdraw
 from gateway.engine.engine import Engine
 from gateway.engine.limits import EngineLimits, Rate
+from gateway.engine.outputs import Audit, ReportOutcome, Withdraw
 from gateway.engine.policy import Condition, Effect, Mode, Obligation, OnExcess, PolicySet, Rule, Subject
 
 LINK = LinkSecurity(protocol="dtls1.2")
@@ -136,7 +136,7 @@ class EngineMachine(RuleBasedStateMachine):
                 self._transmitted(command)
             elif isinstance(command, Withdraw):
                 assert self.under_way.pop(command.id).to.scheme == command.scheme
-            elif isinstance(command, Notify):
+            elif isinstance(command, ReportOutcome):
                 receipt = command.receipt
                 if receipt.outcome is Outcome.HELD:
                     self._held(receipt, command.scheme)

@@ -116,7 +116,7 @@ class Home(Stage):
         (session,) = self.engine._sessions
         for order in self.commands:
             if isinstance(order, Transmit) and isinstance(order.envelope, Unit):
-                seen = (session.up if direction == ">" else session.down).read_visible
+                seen = (session.from_opener if direction == ">" else session.from_target).read_visible
                 assert seen is not None
                 if seen.client is not None:
                     self.hellos.add((seen.client.random, 0, seen.client.suites))

@@ -26,8 +26,8 @@ from gateway.api.model import (
     SessionId,
     Unit,
 )
-from gateway.engine.commands import Audit
 from gateway.engine.limits import EngineLimits, Rate
+from gateway.engine.outputs import Audit
 from gateway.engine.policy import Condition, Hours, Obligation, OnExcess, PolicySet
 
 BYTES = Condition(bytes=Rate(10, 60))

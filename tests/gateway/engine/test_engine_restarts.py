@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import initialize, precondition, rule
 
 from gateway.api.model import EnvelopeId, Outcome, Reason, Receipt
-from gateway.engine.commands import Audit, Notify
+from gateway.engine.outputs import Audit, ReportOutcome
 from tests.gateway.engine.test_engine_properties import PEERS, POLICIES, EngineMachine
 
 SCHEMES = st.sampled_from(["coap", "zigbee", "mqtt"])
@@ -107,14 +107,14 @@ class RestartMachine(EngineMachine):
         self.engine = self._engine()
         self.engine.restore(list(self.rows.values()), now=self.now)
         said = self.engine.commands()  # what the policy forbids ends, before anybody is there to hear of it
-        assert all(isinstance(command, Notify | Audit) for command in said)
+        assert all(isinstance(command, ReportOutcome | Audit) for command in said)
         sessions = {session.id: session for session in self.engine._sessions}
         units = {key[0]: row for (table, key), row in self.rows.items() if table == "units"}
         assert sessions.keys() <= {key[0] for table, key in self.rows if table == "sessions"}
         # Those who submitted before are gone; the engine owes a word on what it took up, which nobody hears.
         self.owed = {}
         for session in sessions.values():
-            for flow, sender in ((session.up, session.opener), (session.down, session.target)):
+            for flow, sender in ((session.from_opener, session.opener), (session.from_target, session.target)):
                 self.owed |= dict.fromkeys(flow.pending, PEERS[sender].scheme)
                 numbers = [pending.unit.n for pending in flow.waiting]
                 assert numbers == sorted(numbers)

@@ -8,9 +8,9 @@ from typing import Any
 import pytest
 
 from gateway.api.model import Join, Peer, Reading, Transmit
+from gateway.engine.device_registry import MAX_STRANGERS
 from gateway.engine.limits import EngineLimits
 from gateway.engine.policy import DEVICE_ACTIONS, PolicySet, Subject
-from gateway.engine.twins import MAX_STRANGERS
 from tests.gateway.engine.conftest import KEYED, PEERS, STATE, SUBJECTS, Stage, permit
 
 BOTH = (permit("r", "app", "*"), permit("s", "phone", "*"))

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from gateway.api.model import ContentKind, LinkRequirement, LinkSecurity, Reason
-from gateway.engine.decision import Deny, Permit, Request, decide, explain
+from gateway.engine.decision import AccessRequest, Deny, Permit, decide, explain
 from gateway.engine.policy import (
     DEVICE_ACTIONS,
     GATEWAY,
@@ -48,9 +48,9 @@ def rule(effect: Effect = Effect.PERMIT, **fields: Any) -> Rule:
     return Rule(effect=effect, **(defaults | fields))
 
 
-def ask(action: Action, sender: str, receiver: str, **fields: Any) -> Request:
+def ask(action: Action, sender: str, receiver: str, **fields: Any) -> AccessRequest:
     defaults: dict[str, Any] = {"content": ContentKind.ADTLS, "link": LinkSecurity(protocol="dtls1.2")}
-    return Request(action=action, sender=sender, receiver=receiver, **(defaults | fields))
+    return AccessRequest(action=action, sender=sender, receiver=receiver, **(defaults | fields))
 
 
 def permitted(policy: PolicySet, action: Action, sender: str, receiver: str, **fields: Any) -> bool:
@@ -222,7 +222,7 @@ rules = st.builds(
     condition=conditions,
 )
 requests = st.builds(
-    Request,
+    AccessRequest,
     action=st.sampled_from(Action),
     sender=st.sampled_from(NAMES),
     receiver=st.sampled_from(NAMES),
@@ -235,7 +235,7 @@ requests = st.builds(
 
 
 @given(request=requests, chosen=st.lists(rules, max_size=6, unique_by=lambda rule: rule.id), seed=st.integers())
-def test_order_means_nothing_and_explaining_is_deciding(request: Request, chosen: list[Rule], seed: int) -> None:
+def test_order_means_nothing_and_explaining_is_deciding(request: AccessRequest, chosen: list[Rule], seed: int) -> None:
     shuffled = list(chosen)
     random.Random(seed).shuffle(shuffled)
     decision = decide(request, a_policy(*chosen))
@@ -245,7 +245,7 @@ def test_order_means_nothing_and_explaining_is_deciding(request: Request, chosen
 
 @given(request=requests, chosen=st.lists(rules, max_size=6, unique_by=lambda rule: rule.id), extra=rules)
 def test_a_deny_that_holds_overrides_and_a_permit_never_takes_away(
-    request: Request, chosen: list[Rule], extra: Rule
+    request: AccessRequest, chosen: list[Rule], extra: Rule
 ) -> None:
     before = decide(request, a_policy(*chosen))
     after = decide(request, a_policy(*chosen, extra))
@@ -259,7 +259,7 @@ def test_a_deny_that_holds_overrides_and_a_permit_never_takes_away(
 
 
 @given(request=requests, chosen=st.lists(rules, max_size=6, unique_by=lambda rule: rule.id))
-def test_a_permit_names_only_permits_that_hold(request: Request, chosen: list[Rule]) -> None:
+def test_a_permit_names_only_permits_that_hold(request: AccessRequest, chosen: list[Rule]) -> None:
     told = explain(request, a_policy(*chosen))
     if isinstance(told.decision, Permit):
         effects = {rule.id: rule.effect for rule in chosen}

@@ -29,15 +29,15 @@ from gateway.api.model import (
     Receipt,
     Refused,
     SessionId,
+    Subscribe,
     Transmit,
-    Unwatch,
+    Unsubscribe,
     Update,
     ValueKind,
-    Watch,
 )
-from gateway.engine.commands import Audit, Notify, Refresh, Tell, Withdraw
 from gateway.engine.engine import Engine
 from gateway.engine.limits import EngineLimits, Rate
+from gateway.engine.outputs import Audit, PushUpdate, Refresh, ReportOutcome, Withdraw
 from gateway.engine.policy import Action, Condition, Effect, Mode, PolicySet, Rule, Subject
 
 LINK = LinkSecurity(protocol="dtls1.2")
@@ -150,16 +150,16 @@ class TwinsMachine(RuleBasedStateMachine):
                 self.under_way[command.envelope.id] = command
             elif isinstance(command, Withdraw):
                 assert self.under_way.pop(command.id).to.scheme == command.scheme
-            elif isinstance(command, Notify):
+            elif isinstance(command, ReportOutcome):
                 self._notified(command)
-            elif isinstance(command, Tell):
+            elif isinstance(command, PushUpdate):
                 self._told(command.scheme, command.update)
             elif isinstance(command, Refresh):
                 self.refreshed.add(command.device.claim)
             else:
                 assert isinstance(command, Audit)
 
-    def _notified(self, command: Notify) -> None:
+    def _notified(self, command: ReportOutcome) -> None:
         receipt = command.receipt
         held = receipt.outcome is Outcome.HELD
         assert (receipt.reason is None) == (receipt.outcome is not Outcome.DROPPED)
@@ -209,7 +209,7 @@ class TwinsMachine(RuleBasedStateMachine):
 
     def _submit(self, envelope: Any) -> Any:
         verdict = self.engine.submit(envelope, now=self.now)
-        if isinstance(envelope, Watch) and isinstance(verdict, Accepted):
+        if isinstance(envelope, Subscribe) and isinstance(verdict, Accepted):
             who = next(name for name, peer in PEERS.items() if peer is envelope.source)
             self.watchers[envelope.id] = Watcher(who, envelope.to, envelope.property)
         if isinstance(envelope, Command) and isinstance(verdict, Accepted):
@@ -261,7 +261,7 @@ class TwinsMachine(RuleBasedStateMachine):
     @rule(who=ASKERS, to=st.sampled_from(["", "", "lamp", "meter", "nobody"]), name=st.sampled_from(["", "", "level"]))
     def watches(self, who: str, to: str, name: str) -> None:
         may = (who, to, Action.OBSERVE) in self.may and to in self.devices
-        verdict = self._submit(Watch(**self._head(who), to=to, property=name))
+        verdict = self._submit(Subscribe(**self._head(who), to=to, property=name))
         if who not in self.names or (to and not may):
             assert verdict == Refused(Reason.DENIED)
 
@@ -269,7 +269,7 @@ class TwinsMachine(RuleBasedStateMachine):
     def unwatches(self, data: Any, who: str) -> None:
         watch = data.draw(st.sampled_from([0, *sorted(self.watchers)]), label="watch")
         mine = watch in self.watchers and self.watchers[watch].who == who
-        verdict = self._submit(Unwatch(**self._head(who), watch=EnvelopeId(watch)))
+        verdict = self._submit(Unsubscribe(**self._head(who), watch=EnvelopeId(watch)))
         assert verdict == (Accepted() if mine else Refused(Reason.UNKNOWN))
         if mine:
             del self.watchers[watch]

@@ -8,10 +8,10 @@ from typing import Any
 import pytest
 
 from gateway.api.model import LinkRequirement, LinkSecurity, Property, Reason, Refused, Sample, ValueKind
+from gateway.engine.device_twin import MAX_PROPERTIES
 from gateway.engine.limits import EngineLimits
 from gateway.engine.policy import Action, Condition, Mode, PolicySet, parse_hours
 from gateway.engine.stored import Unsaved
-from gateway.engine.twin import MAX_PROPERTIES
 from tests.gateway.engine.conftest import LEVEL, PEERS, STATE, SUBJECTS, WARMTH, deny, permit
 
 OBSERVE, READ = frozenset({Action.OBSERVE}), frozenset({Action.READ})

@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 
 from gateway.runtime import as_service, service_unit
-from gateway.runtime.service_unit import Unit
-from gateway.runtime.source import InvalidConfigError
+from gateway.runtime.config_source import InvalidConfigError
+from gateway.runtime.service_unit import ServiceUnit
 
 SHIPPED = Path(__file__).parents[3] / "systemd" / "atls-gateway.service"
 KEYED = ("folder: left", "folder: left\n    key_file: $CREDENTIALS_DIRECTORY/left-key")
@@ -104,12 +104,12 @@ def test_folders_that_the_unit_hides_or_closes_are_told(told):
     [("/dev/ttyUSB8", True), ("/dev/ttyACM8", True), ("/dev/ttyAMA8", False), ("/dev/ttyS8", False), ("x", True)],
 )
 def test_a_device_that_the_unit_closes_is_told(device, permitted):
-    unit = Unit("x", SHIPPED.read_text())
+    unit = ServiceUnit("x", SHIPPED.read_text())
     source = as_service.Source(Path("/x"), {"adapters": {"zigbee": {"path": device}}}, {}, {})
     assert [mistake.key for mistake in as_service._devices(source, unit)] == (
         [] if permitted else ["adapters.zigbee.path"]
     )
-    with_drop_in = Unit("x", SHIPPED.read_text() + SHIPPED.with_name("serial-header.conf").read_text())
+    with_drop_in = ServiceUnit("x", SHIPPED.read_text() + SHIPPED.with_name("serial-header.conf").read_text())
     assert list(as_service._devices(source, with_drop_in)) == []
 
 
@@ -120,7 +120,7 @@ def test_mistakes_of_the_config_itself_are_told_once(told):
 
 
 def test_a_units_drop_ins_and_resets_count():
-    unit = Unit("x", "# /a\n[Service]\nA=1\nA=2\nB=x \\\n y\n[Install]\nA=9\n# /b\n[Service]\nA=\nA=3\n")
+    unit = ServiceUnit("x", "# /a\n[Service]\nA=1\nA=2\nB=x \\\n y\n[Install]\nA=9\n# /b\n[Service]\nA=\nA=3\n")
     assert [(line.file, line.number, line.value) for line in unit.all("A")] == [("/b", 3, "3")]
     assert unit.words("B") == ["x", "y"]
 

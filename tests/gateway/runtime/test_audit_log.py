@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from gateway.api.model import EnvelopeId, Reason, SessionId
-from gateway.engine.commands import Audit
+from gateway.engine.outputs import Audit
 from gateway.runtime.audit import AuditLog, sanitised
 
 REFUSED = Audit("refused", Reason.DENIED, "default", EnvelopeId(7), SessionId("ab" * 16), "phone")

@@ -21,9 +21,9 @@ from pathlib import Path
 import pytest
 
 from gateway.api.model import Close, EnvelopeId, Outcome, Reason, SessionId, Transmit
-from gateway.engine.commands import Notify
 from gateway.engine.engine import Engine
 from gateway.engine.limits import EngineLimits
+from gateway.engine.outputs import ReportOutcome
 from gateway.engine.stored import Changes, StoredCommand, StoredSession, StoredUnit
 from gateway.runtime import backup, harden, policy_file, restore, state_folder
 from gateway.runtime.backup_file import BackupError, Entry, Manifest
@@ -589,7 +589,7 @@ def test_of_the_rows_of_then_only_ends_go_out() -> None:
     assert sorted((envelope.session, envelope.reason) for envelope in sent) == sorted(
         (session, Reason.RESTARTED) for session in sessions for _ in range(2)
     )
-    ends = [order.receipt for order in orders if isinstance(order, Notify)]
+    ends = [order.receipt for order in orders if isinstance(order, ReportOutcome)]
     assert {receipt.id for receipt in ends} == held | commands
     assert len(ends) == len(held | commands)
     assert {(receipt.outcome, receipt.reason) for receipt in ends} == {(Outcome.DROPPED, Reason.RESTARTED)}

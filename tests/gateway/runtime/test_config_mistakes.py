@@ -11,7 +11,7 @@ import pytest
 
 from gateway.engine.limits import EngineLimits
 from gateway.runtime import settings
-from gateway.runtime.source import InvalidConfigError
+from gateway.runtime.config_source import InvalidConfigError
 
 # What is replaced in the config of conftest, by what, and the line that is told of it.
 CONFIG_MISTAKES = [

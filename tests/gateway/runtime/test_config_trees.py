@@ -14,7 +14,7 @@ from hypothesis import settings as runs
 from hypothesis import strategies as st
 
 from gateway.runtime import doubts, settings, strict_yaml
-from gateway.runtime.source import InvalidConfigError
+from gateway.runtime.config_source import InvalidConfigError
 from tests.gateway.runtime.test_typical_mistakes import CONFIG, KEYS, POLICY
 from tests.layer.layer_pair import Authority
 

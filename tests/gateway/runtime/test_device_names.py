@@ -14,8 +14,8 @@ import pytest
 from gateway.api.model import Address
 from gateway.engine.policy import PolicySet
 from gateway.runtime import device_names, policy_file, settings, strict_yaml
+from gateway.runtime.config_source import InvalidConfigError
 from gateway.runtime.device_names import DeviceTable
-from gateway.runtime.source import InvalidConfigError
 
 LAMP, ATTIC, CELLAR = (f"00:0d:6f:00:0b:5d:e3:{last}" for last in ("b6", "b7", "b8"))
 POLICY = f"""\

@@ -32,22 +32,22 @@ from gateway.api.model import (
     Refused,
     Sample,
     SessionId,
+    Subscribe,
     Transmit,
     Update,
     ValueKind,
-    Watch,
 )
 from gateway.engine.engine import Engine
 from gateway.engine.limits import EngineLimits, Rate
 from gateway.engine.policy import DEVICE_ACTIONS, GATEWAY, Action, Condition, Effect, PolicySet, Rule, Subject
 from gateway.engine.policy_check import mistakes
-from gateway.runtime import control, device_names
+from gateway.runtime import admin_commands, device_names
 from gateway.runtime.audit import AuditLog
+from gateway.runtime.config_source import Source
 from gateway.runtime.hub import MAX_REMOTE, Context, Hub
 from gateway.runtime.policy_file import PolicyFile
 from gateway.runtime.reloading import Reloads
 from gateway.runtime.settings import ConfigTable, Settings
-from gateway.runtime.source import Source
 from gateway.runtime.store import Store
 
 LINK = LinkSecurity(protocol="none")
@@ -137,8 +137,8 @@ class Bench:
             source=source, table=ConfigTable.model_validate(TABLE), limits=EngineLimits(),
             rules=PolicyFile(source, POLICY), names=device_names.NONE, policy=POLICY, adapters={},
         )  # fmt: skip
-        self.hub.remote = control.remote(
-            control.commands(self.hub, "home", Reloads(found, {}, self.hub), lambda: "itself")
+        self.hub.remote = admin_commands.remote(
+            admin_commands.commands(self.hub, "home", Reloads(found, {}, self.hub), lambda: "itself")
         )
         self.radio, self.net = self.start("radio"), self.start("net")
         self.engine.snapshot()
@@ -176,7 +176,7 @@ async def bench(tmp_path: Any) -> AsyncIterator[Bench]:
 
 
 async def test_news_reach_who_watches(bench: Bench) -> None:
-    assert bench.submit(Watch, APP, to="", property="") == Accepted()
+    assert bench.submit(Subscribe, APP, to="", property="") == Accepted()
     assert bench.net.updates == []  # the verdict comes first
     await bench.turns()
     bench.submit(Reading, LAMP, values=(("state", True),))
@@ -204,7 +204,7 @@ async def test_an_order_that_is_held_is_still_an_order(bench: Bench) -> None:
 
 
 async def test_a_held_order_outlives_its_adapter(bench: Bench) -> None:
-    bench.submit(Watch, APP, to="lamp", property="")
+    bench.submit(Subscribe, APP, to="lamp", property="")
     bench.submit(Command, APP, to="lamp", property="state", value=True)
     await bench.turns()
     assert bench.radio.context is not None
@@ -256,7 +256,7 @@ async def test_a_held_order_and_the_last_values_survive_in_the_file(bench: Bench
 
 
 async def test_a_fault_of_the_radio_makes_its_devices_unknown_not_offline(bench: Bench) -> None:
-    bench.submit(Watch, APP, to="lamp", property="")
+    bench.submit(Subscribe, APP, to="lamp", property="")
     assert bench.radio.context is not None
     bench.radio.context.fault("the dongle is gone")
     await bench.turns()
@@ -264,7 +264,7 @@ async def test_a_fault_of_the_radio_makes_its_devices_unknown_not_offline(bench:
 
 
 async def test_a_restarted_adapter_hears_nothing_of_its_former_watches(bench: Bench) -> None:
-    bench.submit(Watch, APP, to="", property="")
+    bench.submit(Subscribe, APP, to="", property="")
     await bench.turns()
     assert bench.net.context is not None
     bench.hub.detach(bench.net.context)
@@ -284,7 +284,7 @@ async def test_a_peer_that_may_administer_opens_the_network(bench: Bench, caplog
     with pytest.raises(PeerError, match=r"^seconds: expected"):
         await bench.net.context.administer(APP, "permit-join", {"seconds": 255})
     assert (await bench.net.context.administer(APP, "status", {}))["name"] == "home"
-    known = ", ".join(sorted(control.REMOTE))
+    known = ", ".join(sorted(admin_commands.REMOTE))
     with pytest.raises(PeerError, match=f"^no such command: expected one of {known}$"):
         await bench.net.context.administer(APP, "stop\nnow", {})
     await bench.turns()

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from gateway.runtime import identity
-from gateway.runtime.units import parse_eui64
+from gateway.runtime.config_types import parse_eui64
 
 
 def test_the_id_is_made_once_and_kept(tmp_path: Path) -> None:

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from gateway.api.errors import PeerError
-from gateway.runtime import admin_client, control, device_names, naming, policy_file
+from gateway.runtime import admin_client, admin_commands, device_names, naming, policy_file
 
 LAMP, ATTIC, CELLAR = (f"00:0d:6f:00:0b:5d:e3:{last}" for last in ("b6", "b7", "b8"))
 POLICY = f"""\
@@ -32,7 +32,9 @@ TWO_GROUPS = POLICY.replace("people: [phone]", "people: {members: [phone], assig
 NO_GROUP = POLICY.replace(", assignable: true", "")
 
 
-def files(folder: Path, policy: str = POLICY, names: str = "") -> tuple[policy_file.PolicyFile, device_names.Names]:
+def files(
+    folder: Path, policy: str = POLICY, names: str = ""
+) -> tuple[policy_file.PolicyFile, device_names.DeviceNames]:
     (folder / "policy.yaml").write_text(policy)
     head = "layer: 1\ndevices-version: 1\n"
     (folder / "devices.yaml").write_text(f"{head}devices:\n{names}" if names else head)
@@ -132,16 +134,16 @@ async def test_a_change_is_done_to_its_end_though_nobody_waits_for_the_answer() 
 
     with pytest.raises(TimeoutError):
         async with asyncio.timeout(0):
-            await control.to_its_end(change)({})
+            await admin_commands.to_its_end(change)({})
     goes_on.set()
     async with asyncio.timeout(5):
         await done.wait()
-    assert await control.to_its_end(change)({"a": 1}) == {"a": 1}
+    assert await admin_commands.to_its_end(change)({"a": 1}) == {"a": 1}
 
 
 async def test_names_are_changed_by_commands_that_end() -> None:
     nothing: Any = None
-    commands = control.commands(nothing, "home", nothing, nothing)
+    commands = admin_commands.commands(nothing, "home", nothing, nothing)
     changing = {name for name, command in commands.items() if "to_its_end" in command.__qualname__}
     assert changing == {"name-device", "rename-device", "remove-device"}
 

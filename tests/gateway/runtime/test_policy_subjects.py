@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from gateway.runtime import policy_file
-from gateway.runtime.source import InvalidConfigError
+from gateway.runtime.config_source import InvalidConfigError
 
 SCHEMES = {"zigbee", "coap", "mqtt"}
 HEAD = "layer: 1\npolicy-version: 1\nsubjects:\n  x: "

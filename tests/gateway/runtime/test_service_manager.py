@@ -9,7 +9,7 @@ import time
 
 import pytest
 
-from gateway.runtime.service import ServiceManager, kept
+from gateway.runtime.sd_notify import ServiceManager, kept
 
 
 @pytest.fixture(params=["path", "abstract"])

@@ -13,8 +13,8 @@ from pathlib import Path
 import pytest
 
 from gateway.runtime import settings
+from gateway.runtime.config_source import InvalidConfigError
 from gateway.runtime.identity import VERSION
-from gateway.runtime.source import InvalidConfigError
 from tests.layer.layer_pair import Authority
 
 CONFIG = """\

@@ -8,11 +8,11 @@ from typing import Any
 import pytest
 
 from simulator.air import ApsFrame, JoinKind, NetworkParameters, Reach
-from simulator.network.agenda import Agenda
 from simulator.network.aps import AirOptions
 from simulator.network.config import load
 from simulator.network.population import Population
 from simulator.network.radio import Conditions
+from simulator.network.scheduler import Agenda
 from simulator.network.station import Station
 from simulator.network.virtual import VirtualNetwork
 

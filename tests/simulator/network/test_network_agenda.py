@@ -8,8 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from simulator.network.agenda import Agenda
 from simulator.network.loop import LoopDriver
+from simulator.network.scheduler import Agenda
 
 
 @given(st.lists(st.tuples(st.integers(0, 5), st.booleans()), max_size=40))

@@ -13,8 +13,8 @@ from hypothesis import strategies as st
 from layer.errors import PeerError
 from simulator.network import config, store
 from simulator.network.device import COUNTER_BLOCK, Binding, Device, Membership
+from simulator.network.device_kinds import ON_OFF
 from simulator.network.foundation import Reporting
-from simulator.network.kinds import ON_OFF
 from simulator.network.radio import Conditions
 
 if TYPE_CHECKING:

@@ -11,7 +11,7 @@ from carriage.zigbee import zcl
 from layer.errors import PeerError
 from simulator.network.control import ControlSession, Simulation
 from simulator.network.datatypes import BOOL, INT16, STRING, UINT8
-from simulator.network.kinds import ON_OFF, TEMPERATURE
+from simulator.network.device_kinds import ON_OFF, TEMPERATURE
 from simulator.network.load import VALUES
 
 if TYPE_CHECKING:

@@ -12,8 +12,7 @@ from carriage.zigbee import zcl
 from layer.errors import PeerError
 from simulator.network.datatypes import BOOL, BY_ID, INT16, STRING, UINT8
 from simulator.network.device import Binding
-from simulator.network.foundation import ClusterServer, Reporting, respond
-from simulator.network.kinds import (
+from simulator.network.device_kinds import (
     BASIC,
     CLUSTERS,
     KINDS,
@@ -27,6 +26,7 @@ from simulator.network.kinds import (
     power,
     temperature,
 )
+from simulator.network.foundation import ClusterServer, Reporting, respond
 
 if TYPE_CHECKING:
     World = Any

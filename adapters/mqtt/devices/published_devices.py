@@ -1,0 +1,82 @@
+"""Which devices stand at the broker, kept in a file: what is gone after a restart can be taken away.
+
+Version 0.1.0 kept a list of names. Its devices are known to Home Assistant by ids that were made of their names:
+``first`` are those whose discovery under such an id may still stand at the broker, ``unseen`` those of which nobody
+knows yet which device they are, ``former`` the ids that devices keep for their entities' sake (``migration``).
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Final
+
+from adapters.mqtt.devices.topics import valid_device
+
+_LOG = logging.getLogger(__name__)
+
+MAX_DEVICES: Final = 4096
+_VERSION: Final = 2
+
+
+class PublishedDevices:
+    """``missing``: devices that an earlier run showed and this one has not seen yet, with their object ids (empty:
+    version 0.1.0 showed it). ``leaving``: those that are being taken away, until the broker has acknowledged that.
+    ``former``: claim of a device to its id of version 0.1.0."""
+
+    def __init__(self, folder: Path) -> None:
+        self._file = folder / "devices.json"
+        self.missing: dict[str, str] = {}
+        self.leaving: dict[str, str] = {}
+        self.first: set[str] = set()
+        self.unseen: set[str] = set()
+        self.former: dict[str, str] = {}
+        self._read()
+
+    def keep(self, shown: Mapping[str, str]) -> None:
+        """``shown``: the devices that stand at the broker now, with their object ids."""
+        found = {
+            "version": _VERSION,
+            "devices": self.leaving | self.missing | dict(shown),
+            "first": sorted(self.first),
+            "unseen": sorted(self.unseen),
+            "former": self.former,
+        }
+        passing = self._file.with_suffix(".new")
+        try:
+            with passing.open("w") as file:
+                json.dump(found, file)
+                file.flush()
+                os.fsync(file.fileno())
+            passing.replace(self._file)
+        except OSError as error:  # without it a device that is gone may stay in Home Assistant; no more than that
+            _LOG.warning("can't keep the names of devices: %s", error)
+
+    def _read(self) -> None:
+        try:
+            found = json.loads(self._file.read_bytes())
+        except (OSError, ValueError, RecursionError):
+            return
+        if isinstance(found, list):
+            names = found[:MAX_DEVICES]
+            self.first = {name for name in names if isinstance(name, str) and valid_device(name)}
+            self.unseen = set(self.first)
+            self.missing = dict.fromkeys(self.first, "")
+        elif isinstance(found, dict):
+            self.missing = {name: one for name, one in _texts(found.get("devices")).items() if valid_device(name)}
+            self.former = _texts(found.get("former"))
+            self.first, self.unseen = _set(found.get("first")), _set(found.get("unseen"))
+
+
+def _set(found: Any) -> set[str]:
+    """The texts in what should be a list of such."""
+    return {each for each in found[:MAX_DEVICES] if isinstance(each, str)} if isinstance(found, list) else set()
+
+
+def _texts(found: Any) -> dict[str, str]:
+    """The entries that are texts, of what should be an object of such."""
+    items = list(found.items())[:MAX_DEVICES] if isinstance(found, dict) else []
+    return {key: value for key, value in items if isinstance(value, str)}

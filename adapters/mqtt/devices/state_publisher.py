@@ -1,0 +1,300 @@
+"""What stands at the broker about the devices: one retained state each, kept up to date as cheaply as can be.
+
+A device has its topics under its name, and its discovery under an id that stays when the name changes. What a device
+had and has no more is emptied after what it has now is out: Home Assistant removes a device whose discovery is emptied,
+and one that was renamed is to keep its entities.
+
+A device's state goes out the moment it changes. While the connection is down or slow only the names of what changed
+are kept, so that each device's last state goes out once it can, and nothing piles up. Where the broker doesn't retain
+states, who hears of a device by its discovery needs the state behind it: that goes out once the broker has the first.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from enum import IntFlag
+from typing import Final
+
+from adapters.mqtt.devices.discovery import LAST_SEEN, Discovery
+from adapters.mqtt.devices.identity import Identity
+from adapters.mqtt.devices.topics import HomeSpace
+from adapters.mqtt.devices.values import fragment
+from carriage.mqtt.client import MqttClient
+from carriage.mqtt.options import Token
+from carriage.mqtt.packets import publish_head
+from gateway.api.errors import TransportError
+from gateway.api.model import DeviceView, Property, Scalar, Update
+
+MAX_OUTSTANDING: Final = 256
+"""Messages with QoS 1 that wait for the broker; what is rare goes slowly, answers need the rest of the queue."""
+
+MAX_GONE: Final = 64
+"""Properties that a device had, of one device, that are told to be gone."""
+
+
+class Part(IntFlag):
+    """What of a device is to be published."""
+
+    STATE = 1
+    AVAILABILITY = 2
+    DISCOVERY = 4
+
+
+@dataclass(slots=True)
+class Shown:
+    """A device as it stands at the broker. ``fragments``: property to its part of the JSON. ``components``: those
+    of its discovery, with their platforms; ``gone``: those that it had before; ``lost``: those that
+    Home Assistant has to take away before it hears of the others."""
+
+    view: DeviceView
+    who: Identity
+    properties: dict[str, Property]
+    head: bytes
+    online: bool | None
+    told_at: float | None = None
+    fragments: dict[str, bytes] = field(default_factory=dict)
+    stale: set[str] = field(default_factory=set)
+    components: dict[str, str] = field(default_factory=dict)
+    gone: dict[str, str] = field(default_factory=dict)
+    lost: dict[str, str] = field(default_factory=dict)
+
+    @property
+    def announced(self) -> bool:
+        """Whether Home Assistant hears of it: one without properties would be a device without entities. One that
+        is being interviewed again has none for a while, and is not to lose its entities for that."""
+        return bool(self.properties)
+
+
+class StatePublisher:
+    """``now`` is the clock of ``Update.at``. Nothing is published before ``open``. ``discovery`` is given before the
+    first device is shown; without it Home Assistant hears nothing."""
+
+    def __init__(self, topics: HomeSpace, now: Callable[[], float], *, retain: bool) -> None:
+        self._topics = topics
+        self._now = now
+        self.discovery: Discovery | None = None
+        self._retain = retain
+        self._client: MqttClient | None = None
+        self._version = 5
+        self._open = False
+        self._changing = False
+        self._due: dict[str, Part] = {}
+        self._second, self._stamp = 0, ""
+        self._announced: dict[Token, str] = {}
+        """Discovery that the broker doesn't have yet, with its device."""
+        self._held: set[str] = set()
+        """Devices whose discovery is not to go out yet."""
+        self._emptied: dict[str, None] = {}
+        """Topics to be emptied, unless they are in use again by then."""
+        self.replaced: set[str] = set()
+        """Devices of which Home Assistant is taking components away before it hears of others: they are held, and who
+        sees to time releases them."""
+        self.shown: dict[str, Shown] = {}
+        self.counters = {"states": 0, "coalesced": 0}
+
+    @property
+    def waiting(self) -> int:
+        return len(self._due) + len(self._emptied)
+
+    def open(self, client: MqttClient, version: int) -> None:
+        """The connection is there: all of it goes out, since the broker may have lost what it had."""
+        self._client, self._version = client, version
+        client.on_room = self.flush
+        self._open = True
+        self._announced.clear()
+        for name, shown in self.shown.items():
+            shown.head = publish_head(self._topics.state(name), version)
+        self.again(self.shown)
+
+    def close(self) -> None:
+        self._open = False
+
+    def again(self, names: Iterable[str], parts: Part = Part.STATE | Part.AVAILABILITY | Part.DISCOVERY) -> None:
+        for name in names:
+            self._due[name] = self._due.get(name, Part(0)) | parts
+        self.flush()
+
+    @contextmanager
+    def changing(self) -> Iterator[None]:
+        """Several devices change together: what there is to publish is known at the end."""
+        self._changing = True
+        try:
+            yield
+        finally:
+            self._changing = False
+            self.flush()
+
+    def hold(self, name: str) -> None:
+        """The discovery of a device waits for ``release``."""
+        self._held.add(name)
+
+    def release(self, name: str) -> None:
+        self._held.discard(name)
+        if name in self.shown:
+            self.again((name,), Part.DISCOVERY)
+
+    def show(self, view: DeviceView, who: Identity) -> None:
+        """A device is new, or another than it was."""
+        known = self.shown.get(view.name)
+        properties = {each.name: each for each in view.properties}
+        shown = Shown(view, who, properties, publish_head(self._topics.state(view.name), self._version), view.online)
+        if self.discovery is not None:
+            shown.components = self.discovery.platforms(view, who)
+        shown.fragments = {name: fragment(name, None, each) for name, each in properties.items()}
+        for name, sample in view.samples.items():
+            shown.fragments[name] = fragment(name, sample.value, properties.get(name))
+            if sample.stale:
+                shown.stale.add(name)
+            if shown.told_at is None or sample.at > shown.told_at:
+                shown.told_at = sample.at
+        if known is not None and known.who != who:  # another device has the name now
+            self._empty_discovery(known.who.object_id)
+        elif known is not None:
+            before = known.gone | known.components
+            shown.gone = {name: each for name, each in list(before.items())[-MAX_GONE:] if name not in shown.components}
+            stays = {name for name, each in shown.components.items() if before.get(name) == each} - {LAST_SEEN}
+            lost = {name: each for name, each in before.items() if shown.components.get(name) != each}
+            if not stays or any(name in shown.components for name in lost):
+                shown.lost = lost
+        self.shown[view.name] = shown
+        parts = Part.STATE | Part.AVAILABILITY
+        if (
+            known is None
+            or known.who != who
+            or known.view.facts != view.facts
+            or known.view.may != view.may
+            or known.properties != properties
+        ):
+            parts |= Part.DISCOVERY
+        self.again((view.name,), parts)
+
+    def remove(self, name: str, object_id: str = "") -> None:
+        """The device is gone, or not ours to show: nothing of it stays at the broker. ``object_id``: of a device that
+        only an earlier run showed."""
+        shown = self.shown.pop(name, None)
+        self._held.discard(name)
+        self._due.pop(name, None)
+        if shown is not None and not object_id:
+            object_id = shown.who.object_id
+        self._empty_discovery(object_id)  # first: whoever it is for reads the other two
+        for topic in (self._topics.availability(name), self._topics.state(name)):
+            self._emptied[topic] = None
+        self.flush()
+
+    def _empty_discovery(self, object_id: str) -> None:
+        if self.discovery is not None and object_id:
+            self._emptied[self.discovery.topic(object_id)] = None
+
+    def values(self, shown: Shown, values: tuple[tuple[str, Scalar | None], ...], at: float) -> None:
+        for name, value in values:
+            shown.fragments[name] = fragment(name, value, shown.properties.get(name))
+            if shown.stale:
+                shown.stale.discard(name)
+        shown.told_at = at
+        name = shown.view.name
+        if not (self._open and not self._due and self._state(shown)):
+            before = self._due.get(name, Part(0))
+            self.counters["coalesced"] += Part.STATE in before
+            self._due[name] = before | Part.STATE
+
+    def stale(self, shown: Shown, update: Update) -> None:
+        shown.stale.update(name for name, _ in update.values)
+        self.again((update.device,), Part.STATE)
+
+    def presence(self, shown: Shown, online: bool | None) -> None:
+        shown.online = online
+        self.again((shown.view.name,), Part.AVAILABILITY)
+
+    def flush(self) -> None:
+        """Publish what is due, as far as the connection takes it."""
+        if self._changing:
+            return
+        while self._due and self._open:
+            name, parts = next(iter(self._due.items()))
+            shown = self.shown.get(name)
+            if shown is None:
+                del self._due[name]
+                continue
+            if not (self._rare(name, shown, parts) if parts & ~Part.STATE else self._state(shown)):
+                return
+            follows = not self._retain and name in self._announced.values()
+            if parts & ~Part.STATE and parts & Part.STATE and not follows:
+                self._due[name] = Part.STATE  # the rest goes first: who hears of a device has its topics then
+            else:
+                del self._due[name]
+        if self._emptied and self._open:
+            self._empty()
+
+    def published(self, token: Token) -> str | None:
+        """The broker has a message: the device of which that was the discovery. Its state is out then."""
+        name = self._announced.pop(token, None) if self._announced else None
+        if name is not None and not self._retain:
+            self.again((name,), Part.STATE)
+        return name
+
+    def _empty(self) -> None:
+        used = {topic for name in self.shown for topic in (self._topics.availability(name), self._topics.state(name))}
+        if self.discovery is not None:
+            used.update(self.discovery.topic(shown.who.object_id) for shown in self.shown.values())
+        while self._emptied:
+            topic = next(iter(self._emptied))
+            if topic not in used and not self._publish(topic, b"", None):
+                return
+            del self._emptied[topic]
+
+    def _state(self, shown: Shown) -> bool:
+        assert self._client is not None
+        taken = self._client.publish_at_once(shown.head, self.state_of(shown), retain=self._retain)
+        self.counters["states"] += taken
+        return taken
+
+    def state_of(self, shown: Shown) -> bytes:
+        parts = list(shown.fragments.values())
+        if shown.told_at is not None:
+            parts.append(b'"last_seen":"' + self._time(shown.told_at) + b'"')
+        if shown.stale:
+            parts.append(b'"stale":[' + ",".join(f'"{name}"' for name in sorted(shown.stale)).encode() + b"]")
+        return b"{" + b",".join(parts) + b"}"
+
+    def _time(self, at: float) -> bytes:
+        """The wall clock's time of a monotonic moment, as RFC 3339 in whole seconds; the clock may have been set."""
+        second = int(time.time() + at - self._now())
+        if second != self._second or not self._stamp:
+            self._second = second
+            self._stamp = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(second))
+        return self._stamp.encode()
+
+    def _rare(self, name: str, shown: Shown, parts: Part) -> bool:
+        """What changes seldom: with QoS 1, so that a refusal shows. False: later."""
+        discovery = self.discovery
+        if Part.DISCOVERY in parts and discovery is not None and shown.announced and name not in self._held:
+            topic = discovery.topic(shown.who.object_id)
+            if shown.lost:
+                # A device that loses its last entity is removed, and its discovery emptied by Home Assistant itself.
+                if not self._publish(topic, discovery.without(shown.who, shown.lost), None):
+                    return False
+                shown.lost = {}
+                self.replaced.add(name)
+                self.hold(name)
+            elif not self._publish(topic, discovery.device(shown.view, shown.who, shown.gone), name):
+                return False
+        if Part.AVAILABILITY in parts and shown.online is not None:
+            word = b"online" if shown.online else b"offline"
+            return self._publish(self._topics.availability(name), b'{"state":"' + word + b'"}', None)
+        return True
+
+    def _publish(self, topic: str, payload: bytes, announced: str | None) -> bool:
+        """With QoS 1 and retained. ``announced``: the device of which it is the discovery. False: later."""
+        assert self._client is not None
+        if self._client.outstanding > MAX_OUTSTANDING:
+            return False
+        try:
+            token = self._client.publish(topic, payload, qos=1, retain=True)
+        except TransportError as error:
+            return not error.transient  # else it is too long for the broker, now and later
+        if announced is not None:
+            self._announced[token] = announced
+        return True

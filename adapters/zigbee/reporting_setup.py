@@ -1,0 +1,390 @@
+"""What is done with a device once: bind its clusters to us, have them reported, read the first values.
+
+Each device goes through its steps one by one. What was done, and what the device refused, is remembered in a file, so
+that a restart of ours asks only for values. After a restart of the device (``restarted``) its values are read, and
+what was set up is checked. Where an endpoint didn't tell what it is, that is asked too (``describe``).
+
+A job is *queued* until it is its turn (only of devices that are always on), *asking* while a question is on its way,
+and *resting* after one without an answer, until the device is heard (``heard``), later each time, or until something
+new is wanted of it. It is over when no step is left.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections import deque
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
+from typing import Any, Final
+
+from adapters.zigbee.radio_port import Radio
+from adapters.zigbee.reporting_memory import SUCCESS, UNSUPPORTED, WRONG_TYPE, ReportingMemory, name_of, refused, state
+from adapters.zigbee.reports import Model, Values, answered, missing
+from adapters.zigbee.send_scheduler import SendOutcome
+from adapters.zigbee.zcl_transactions import Answer, Content, NoReply, Reply, ZclTransactions
+from carriage.zigbee import foundation, zdo
+from carriage.zigbee.datatypes import Value
+from carriage.zigbee.foundation import General, ReportingRecord
+from gateway.api.errors import PeerError
+
+_LOG = logging.getLogger(__name__)
+
+AT_ONCE: Final = 2
+"""Devices that are always on and under way at once. (Sleeping ones take their steps when they are heard.)"""
+FIRST_RETRY: Final = 15.0
+LAST_RETRY: Final = 3600.0
+FIRST_DESCRIBE: Final = 60.0
+READ_AGAIN: Final = 60.0
+"""Seconds after which a device is read once more that took the reporting of an attribute and says that it has no such
+attribute: some say so while they start."""
+DESCRIBED: Final = 8
+"""How often a device is asked for a descriptor that it doesn't give, until the next start."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Step:
+    """One question: ``kind`` is ``bind``, ``configure``, ``check``, ``read``, ``again``, ``look`` or ``describe``.
+
+    ``check``: is the reporting still as configured? ``again``: a second read, later. ``look``: what is this endpoint?
+    ``describe``: the same, and again later where the device doesn't tell.
+    """
+
+    kind: str
+    endpoint: int
+    cluster: int = 0
+
+
+@dataclass(slots=True, eq=False)
+class _Job:
+    model: Model
+    steps: list[_Step]
+    begun: bool = False
+    active: bool = False
+    wait: float = FIRST_RETRY
+    retry_at: float | None = None
+    """Not before, and only when it is heard; None: it isn't resting."""
+    due: dict[_Step, float] = field(default_factory=dict)
+    """When an attribute may be read, or a descriptor asked for, again."""
+    tries: dict[_Step, int] = field(default_factory=dict)
+    """How often a descriptor was asked for in vain."""
+
+
+class ReportingSetup:
+    """All devices of one adapter. ``tell`` gets values that were read; ``silent`` a device that didn't answer."""
+
+    def __init__(
+        self,
+        requests: ZclTransactions,
+        memory: ReportingMemory,
+        now: Callable[[], float],
+        tell: Callable[[Model, Values], None],
+        silent: Callable[[Model], None],
+    ) -> None:
+        self._requests = requests
+        self._memory = memory
+        self._now = now
+        self._tell = tell
+        self._silent = silent
+        self.jobs: dict[str, _Job] = {}
+        self._queue: deque[_Job] = deque()
+        self._active = 0
+        self._filling = False
+        self.radio: Radio | None = None
+
+    def add(self, model: Model, *, anew: bool, missing: Iterable[int] = ()) -> None:
+        """A device is in the network; ``anew``: it has just joined, and may have forgotten everything. ``missing``:
+        its endpoints that didn't tell what they are."""
+        if anew and self._memory.devices.pop(model.eui64, None) is not None:
+            self._memory.save()
+        self.remove(model.eui64)
+        self._want(model, [*self._steps(model), *(_Step("describe", endpoint) for endpoint in missing)])
+
+    def restarted(self, model: Model) -> None:
+        """A device was without power: its values may be others, and what was set up may be lost."""
+        known = self._memory.devices.get(model.eui64, {})
+        steps = self._reads(model)
+        for at in model.places:
+            endpoint, cluster = at >> 16, at & 0xFFFF
+            configure = _Step("configure", endpoint, cluster)
+            if wanted := _wanted(model, at):
+                done = known.get(name_of(endpoint, cluster), {}).get("wanted") == wanted
+                steps += [_Step("bind", endpoint, cluster), _Step("check", endpoint, cluster) if done else configure]
+        self._want(model, steps)
+
+    def read(self, model: Model) -> None:
+        """A device's values are wanted, which may have been read before."""
+        self._want(model, self._reads(model))
+
+    def look(self, model: Model, endpoint: int) -> None:
+        """An endpoint speaks that the device didn't list: what it is is asked once."""
+        self._want(model, [_Step("look", endpoint)])
+
+    def _want(self, model: Model, steps: list[_Step]) -> None:
+        job = self.jobs.get(model.eui64)
+        if job is None:
+            if not steps:
+                return
+            job = self.jobs[model.eui64] = _Job(model, [])
+        job.steps += [step for step in steps if step not in job.steps]
+        if job.retry_at is not None or not job.begun:
+            job.retry_at = None
+            self._begin(job)
+
+    def remove(self, eui64: str) -> None:
+        """Nothing more is done with a device."""
+        job = self.jobs.pop(eui64, None)
+        if job is not None:
+            self._rest(job)
+
+    def left(self, eui64: str) -> None:
+        self.remove(eui64)
+        if self._memory.devices.pop(eui64, None) is not None:
+            self._memory.save()
+
+    def clear(self) -> None:
+        """The radio is gone."""
+        self._queue.clear()
+        for eui64 in tuple(self.jobs):
+            self.remove(eui64)
+
+    def heard(self, eui64: str, *, at_once: bool = False) -> None:
+        """A device was heard: one that didn't answer is tried again, ``at_once`` or when it is time."""
+        job = self.jobs.get(eui64)
+        if job is not None and job.retry_at is not None and (at_once or job.retry_at <= self._now()):
+            job.retry_at = None
+            self._begin(job)
+
+    def states(self, eui64: str) -> dict[str, str]:
+        """For the administrator: what became of the reports of each ``endpoint/cluster``."""
+        return {name: state(entry) for name, entry in sorted(self._memory.devices.get(eui64, {}).items())}
+
+    def left_over(self, eui64: str) -> int:
+        """How many steps the device still has before it."""
+        job = self.jobs.get(eui64)
+        return 0 if job is None else sum(step.kind != "again" for step in job.steps)
+
+    def _steps(self, model: Model) -> list[_Step]:
+        known = self._memory.devices.get(model.eui64, {})
+        ways: list[_Step] = []
+        reads: list[_Step] = []
+        for at in model.places:
+            endpoint, cluster = at >> 16, at & 0xFFFF
+            wanted = _wanted(model, at)
+            done = known.get(name_of(endpoint, cluster), {}).get("wanted") == wanted
+            if wanted and not done:
+                ways += [_Step("bind", endpoint, cluster), _Step("configure", endpoint, cluster)]
+            if not done or not model.sleepy:
+                reads.append(_Step("read", endpoint, cluster))
+        return ways + reads
+
+    def _reads(self, model: Model) -> list[_Step]:
+        return [_Step("read", at >> 16, at & 0xFFFF) for at in model.places]
+
+    # One device after another --------------------------------------------------------------------------------------
+
+    def _begin(self, job: _Job) -> None:
+        job.begun = True
+        if job.model.sleepy:
+            self._next(job)
+        else:
+            self._queue.append(job)
+            self._fill()
+
+    def _fill(self) -> None:
+        if self._filling:
+            return  # a question failed at once; the loop below goes on with the next device
+        self._filling = True
+        try:
+            while self._queue and self._active < AT_ONCE:
+                job = self._queue.popleft()
+                if self.jobs.get(job.model.eui64) is job and not job.active:
+                    job.active = True
+                    self._active += 1
+                    self._next(job)
+        finally:
+            self._filling = False
+
+    def _rest(self, job: _Job) -> None:
+        if job.active:
+            job.active = False
+            self._active -= 1
+            self._fill()
+
+    def _next(self, job: _Job) -> None:
+        model = job.model
+        if not job.steps:
+            del self.jobs[model.eui64]
+            self._rest(job)
+            return
+        now = self._now()
+        step = next((step for step in job.steps if job.due.get(step, now) <= now), None)
+        if step is None:
+            job.retry_at = min(job.due[step] for step in job.steps)
+            self._rest(job)
+            return
+
+        def done(answer: Answer) -> None:
+            if self.jobs.get(model.eui64) is job:
+                self._answered(job, step, answer)
+
+        self._ask(model, step, done)
+
+    def _ask(self, model: Model, step: _Step, done: Callable[[Answer], None]) -> None:
+        requests, radio, eui64 = self._requests, self.radio, model.eui64
+        device = None if radio is None else radio.device(eui64)
+        if radio is None or device is None:
+            done(NoReply(SendOutcome.NO_DEVICE))
+        elif step.kind == "bind":
+            requests.bind(eui64, step.endpoint, step.cluster, radio.eui64, done)
+        elif step.kind in ("look", "describe"):
+            requests.describe(eui64, device.nwk, step.endpoint, done)
+        else:
+            requests.ask(eui64, step.endpoint, step.cluster, _content(model, step), done)
+
+    def _answered(self, job: _Job, step: _Step, answer: Answer) -> None:
+        if isinstance(answer, NoReply):
+            if step.kind == "describe":
+                self._postpone(job, step)
+            job.retry_at = self._now() + job.wait
+            job.wait = min(2 * job.wait, LAST_RETRY)
+            self._rest(job)
+            if answer.outcome is not SendOutcome.BUSY:
+                self._silent(job.model)
+            return
+        job.wait = FIRST_RETRY
+        over = True
+        try:
+            _KINDS[step.kind](self, job.model, step, answer)
+        except PeerError as error:
+            _LOG.debug("%s: %s", job.model.eui64, error)
+            over = step.kind != "describe"
+        if self.jobs.get(job.model.eui64) is not job:
+            return  # another has taken its place, for what was answered
+        if over:
+            job.steps.remove(step)
+        else:
+            self._postpone(job, step)
+        self._next(job)
+
+    def _postpone(self, job: _Job, step: _Step) -> None:
+        """A device doesn't tell what an endpoint is: it is asked later each time, and not for ever."""
+        tries = job.tries[step] = job.tries.get(step, 0) + 1
+        if tries < DESCRIBED:
+            job.due[step] = self._now() + min(FIRST_DESCRIBE * 2 ** (tries - 1), LAST_RETRY)
+        else:
+            job.steps.remove(step)
+            job.due.pop(step, None)
+
+    # What was answered ---------------------------------------------------------------------------------------------
+
+    def _bound(self, model: Model, step: _Step, reply: Reply) -> None:
+        status = reply.payload[0] if reply.payload else 0x01
+        self._entry(model, step)["bind"] = SUCCESS if not status else zdo.status_name(status)
+
+    def _configured(self, model: Model, step: _Step, reply: Reply) -> None:
+        rows = [slot.row for slot in model.places[_at(step)].values() if slot.row.reporting is not None]
+        fault = ""
+        if reply.command == General.DEFAULT_RESPONSE:
+            _, status = foundation.default_responded(reply.payload)
+            failed = {row.attribute: status for row in rows}
+        else:
+            failed, fault = foundation.configure_reporting_response(reply.payload)
+        words = {attribute: foundation.status_name(status) for attribute, status in failed.items()}
+        rest = words.get(-1, "malformed answer" if fault else "SUCCESS")
+        entry = self._entry(model, step)
+        entry["reports"] = {f"{row.attribute:04x}": words.get(row.attribute, rest) for row in rows}
+        if not fault:  # else it is asked again at the next start
+            entry["wanted"] = _wanted(model, _at(step))
+            slots = model.places[_at(step)].items()
+            entry["types"] = {f"{number:04x}": slot.type.id for number, slot in slots if slot.type is not slot.row.type}
+        self._memory.save()
+
+    def _checked(self, model: Model, step: _Step, reply: Reply) -> None:
+        found: dict[int, tuple[int, int, Value]] = {}
+        if reply.command == General.READ_REPORTING_RESPONSE:
+            found = foundation.read_reporting_response(reply.payload)
+        taken = self._entry(model, step).get("reports")
+        for record in _records(model, _at(step)):
+            refused = isinstance(taken, dict) and taken.get(f"{record.attribute:04x}") != SUCCESS
+            if not refused and found.get(record.attribute) != (record.minimum, record.maximum, record.change):
+                self._want(model, [_Step("configure", step.endpoint, step.cluster)])
+                return
+
+    def _described(self, model: Model, step: _Step, reply: Reply) -> None:
+        descriptor = zdo.simple_descriptor_response(reply.payload)
+        if descriptor.endpoint != step.endpoint:
+            raise PeerError("another endpoint is described")
+        if self.radio is not None:
+            self.radio.described(model.eui64, descriptor)
+
+    def _read(self, model: Model, step: _Step, reply: Reply) -> None:
+        records: list[foundation.ReadRecord] = []
+        if reply.command == General.READ_RESPONSE:
+            records, _ = foundation.read_response(reply.payload)
+        values = answered(model, _at(step), records)
+        told = {record.attribute for record in records}
+        entry = self._memory.devices.get(model.eui64, {}).get(name_of(step.endpoint, step.cluster), {})
+        for attribute, slot in model.places[_at(step)].items():
+            if attribute not in told and f"{attribute:04x}" in refused(entry, UNSUPPORTED):
+                missing(model, slot)
+        if refused(entry, WRONG_TYPE) and entry.get("wanted") != _wanted(model, _at(step)):
+            self._want(model, [_Step("configure", step.endpoint, step.cluster)])  # by the types that it told now
+        if values:
+            self._tell(model, values)
+        taken = entry.get("reports")
+        absent = [f"{attribute:04x}" for attribute, slot in model.places[_at(step)].items() if slot.absent]
+        if step.kind == "read" and isinstance(taken, dict) and any(taken.get(name) == SUCCESS for name in absent):
+            self._later(model, _Step("again", step.endpoint, step.cluster))
+
+    def _later(self, model: Model, step: _Step) -> None:
+        job = self.jobs[model.eui64]
+        if step not in job.steps:
+            job.steps.append(step)
+            job.due[step] = self._now() + READ_AGAIN
+
+    def _entry(self, model: Model, step: _Step) -> dict[str, Any]:
+        return self._memory.devices.setdefault(model.eui64, {}).setdefault(name_of(step.endpoint, step.cluster), {})
+
+
+_KINDS: Final = {
+    "bind": ReportingSetup._bound,
+    "configure": ReportingSetup._configured,
+    "check": ReportingSetup._checked,
+    "read": ReportingSetup._read,
+    "again": ReportingSetup._read,
+    "look": ReportingSetup._described,
+    "describe": ReportingSetup._described,
+}
+
+
+def _at(step: _Step) -> int:
+    return step.endpoint << 16 | step.cluster
+
+
+def _records(model: Model, at: int) -> list[ReportingRecord]:
+    return [
+        ReportingRecord(
+            attribute=slot.row.attribute,
+            type=slot.type,
+            minimum=slot.row.reporting.minimum,
+            maximum=slot.row.reporting.maximum,
+            change=slot.row.reporting.change,
+        )
+        for slot in model.places[at].values()
+        if slot.row.reporting is not None
+    ]
+
+
+def _wanted(model: Model, at: int) -> str:
+    """The reports of a cluster that its rows ask for: another row asks anew."""
+    return foundation.configure_reporting(_records(model, at)).hex()
+
+
+def _content(model: Model, step: _Step) -> Content:
+    if step.kind in ("read", "again"):
+        return Content(General.READ, foundation.read(model.places[_at(step)]), General.READ_RESPONSE)
+    if step.kind == "check":
+        wanted = foundation.read_reporting(record.attribute for record in _records(model, _at(step)))
+        return Content(General.READ_REPORTING, wanted, General.READ_REPORTING_RESPONSE)
+    payload = foundation.configure_reporting(_records(model, _at(step)))
+    return Content(General.CONFIGURE_REPORTING, payload, General.CONFIGURE_REPORTING_RESPONSE)

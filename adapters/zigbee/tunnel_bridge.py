@@ -1,0 +1,498 @@
+"""Tunnels with one device endpoint, as sessions of the gateway: tunnel events become envelopes, orders become tunnels.
+
+Synchronous: no I/O, no timer. ``adapter`` moves the frames and watches the clock.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+from collections.abc import Callable, Mapping
+from typing import Any, Final
+
+from adapters.zigbee.radio_port import LINK_KEY, NETWORK_KEY
+from adapters.zigbee.tunnel_mapping import (
+    DEFAULT_PAUSE,
+    ENDINGS,
+    FAILURES,
+    HELD_UNITS,
+    LOSSES,
+    REFUSALS,
+    REFUSED_THERE,
+    SUBMITTED,
+    TunnelMapping,
+    TunnelSession,
+    unit_limit,
+)
+from adapters.zigbee.tunnel_store import StoredTunnel
+from carriage.zigbee.events import (
+    DataError,
+    DeliveryMode,
+    Event,
+    Fetched,
+    Handle,
+    MailboxLacking,
+    PeerMisbehaved,
+    TunnelClosed,
+    TunnelOpened,
+    TunnelRefused,
+    TunnelRequested,
+    UnitFailed,
+    UnitIncomplete,
+    UnitLost,
+    UnitReceived,
+    UnitSent,
+)
+from carriage.zigbee.transfer import LossReason
+from carriage.zigbee.tunnel import TunnelEndpoint
+from carriage.zigbee.tunneling import TransferError, TunnelStatus
+from gateway.api.errors import TransportError
+from gateway.api.link import meets
+from gateway.api.model import (
+    Close,
+    ContentKind,
+    EnvelopeId,
+    Open,
+    Outcome,
+    Peer,
+    Reason,
+    Receipt,
+    Refused,
+    Sealed,
+    SurvivingEnd,
+    Transmit,
+    Unit,
+)
+
+_LOG = logging.getLogger(__name__)
+
+_NO_ENVELOPE: Final = EnvelopeId(-1)
+
+
+class TunnelBridge:
+    """All tunnels with one endpoint of one device under one kind of key; the two kinds never mix.
+
+    After every call, and after every call to ``tunnels``: ``digest``, send what ``tunnels`` has to send, and call
+    ``tick`` at ``next_deadline``.
+    """
+
+    def __init__(self, key: tuple[str, int, bool], tunnels: TunnelEndpoint, shared: TunnelMapping) -> None:
+        """``key``: EUI64, the device's endpoint, and whether its frames are under the APS link key."""
+        self.key = key
+        self.eui64, self.endpoint, self.link_key = key
+        self.tunnels = tunnels
+        self.peer = Peer(
+            scheme="zigbee", claims=(f"eui64:{self.eui64}",), link=LINK_KEY if self.link_key else NETWORK_KEY
+        )
+        self._shared = shared
+        self._context = shared.context
+        self._by_handle: dict[Handle, TunnelSession] = {}
+
+    @property
+    def idle(self) -> bool:
+        """No tunnel: it may be forgotten."""
+        return not self._by_handle
+
+    @property
+    def count(self) -> int:
+        return len(self._by_handle)
+
+    # From the device -----------------------------------------------------------------------------------------------
+
+    def digest(self, now: float) -> None:
+        """Turn what the tunnels report into envelopes and receipts."""
+        while (event := self.tunnels.next_event()) is not None:
+            _HANDLERS[type(event)](self, event, now)
+
+    def tick(self, now: float) -> None:
+        self.tunnels.tick(now)
+        for session in list(self._by_handle.values()):
+            if session.resume_at is not None and session.resume_at <= now:
+                self._resume(session, now)
+
+    def next_deadline(self) -> float | None:
+        times = [session.resume_at for session in self._by_handle.values()]
+        times.append(self.tunnels.next_deadline())
+        return min((time for time in times if time is not None), default=None)
+
+    def discard(self, now: float) -> None:
+        """The device is gone for good; its Leave tells the engine."""
+        for session in self._by_handle.values():
+            session.ended_here = True
+        self.tunnels.discard(now)
+
+    def _requested(self, event: TunnelRequested, now: float) -> None:
+        config = self._shared.config
+        target = config.routes(self.eui64).get(event.protocol)
+        if target is None or event.manufacturer != config.manufacturer_code:
+            self._refuse(event.handle, TunnelStatus.PROTOCOL_NOT_SUPPORTED, "no such protocol", now)
+            return
+        envelope = Open(
+            id=self._context.next_id(),
+            source=self.peer,
+            to=target.to,
+            content=target.kind,
+            nonce=self._nonce(event.handle),
+            received_at=now,
+        )
+        verdict = self._context.submit(envelope)
+        if isinstance(verdict, Refused):
+            status = REFUSALS.get(verdict.reason, TunnelStatus.PROTOCOL_NOT_SUPPORTED)
+            self._refuse(event.handle, status, verdict.reason.value, now)
+            return
+        assert verdict.session is not None
+        session = TunnelSession(event.handle, verdict.session, target.kind, envelope.id, post=target.post)
+        self._add(session)
+        self.tunnels.accept(event.handle, now, unit_limit=unit_limit(target.kind), post=target.post)
+        self._remember(session)  # before the device hears of it
+        self._shared.counters["opened_by_devices"] += 1
+
+    def _refuse(self, handle: Handle, status: TunnelStatus, why: str, now: float) -> None:
+        self._shared.counters["refused"] += 1
+        text = "a tunnel that %s asked for is refused with status %d: %s"
+        self._shared.note(logging.INFO, text, self.eui64, status, why)
+        self.tunnels.refuse(handle, status, now)
+
+    def _nonce(self, handle: Handle) -> bytes:
+        """A repeated request keeps its handle, so it keeps the nonce, and gets the same session.
+
+        After a restart handles begin anew, but sessions may have survived it: so each start has a salt of its own.
+        """
+        text = f"{self._shared.salt} {self.eui64} {self.endpoint} {self.link_key} {handle}"
+        return hashlib.sha256(text.encode()).digest()[:16]
+
+    def _opened(self, event: TunnelOpened, now: float) -> None:
+        session = self._by_handle.get(event.handle)
+        if session is None or session.order is None:
+            return
+        order, session.order = session.order, None
+        self._remember(session)
+        self._shared.counters["opened_by_gateway"] += 1
+        self._shared.settle(order.id, None, session.session)
+
+    def _refused(self, event: TunnelRefused, now: float) -> None:
+        session = self._remove(event.handle)
+        if session is None or session.order is None:
+            return
+        if event.status is TunnelStatus.FLOW_CONTROL_NOT_SUPPORTED and session.flow_control:
+            self.open(session.order, now, session.post, patient=session.patient, flow_control=False)
+            return
+        if event.status is TunnelStatus.PROTOCOL_NOT_SUPPORTED and session.post is DeliveryMode.KEPT:
+            self.open(session.order, now, patient=session.patient)  # it sleeps, and has no mailbox to ask
+            return
+        self._shared.note(logging.INFO, "%s refuses a tunnel with status %d", self.eui64, event.status)
+        self._shared.settle(session.order.id, REFUSED_THERE[event.status], session.session)
+
+    def _received(self, event: UnitReceived, now: float) -> None:
+        session = self._by_handle.get(event.handle)
+        if session is None or session.ended_here:
+            return
+        if session.held:
+            if len(session.held) < HELD_UNITS:
+                session.held.append((event.n, Sealed(event.data)))
+            else:
+                self._shared.counters["overflows"] += 1
+                self.tunnels.data_error(event.handle, TransferError.DATA_OVERFLOW, now)
+            return
+        self._submit_unit(session, event.n, Sealed(event.data), now)
+
+    def _submit_unit(self, session: TunnelSession, n: int, payload: Sealed, now: float) -> bool:
+        """Hand one unit to the engine. False where it is held for another try."""
+        envelope = self._context.next_id()
+        verdict = self._context.submit(
+            Unit(
+                id=envelope,
+                source=self.peer,
+                session=session.session,
+                content=session.content,
+                n=n,
+                payload=payload,
+                received_at=now,
+            )
+        )
+        if not isinstance(verdict, Refused):
+            self._shared.counters["units_in"] += 1
+            if not verdict.duplicate:
+                if len(session.submitted) >= SUBMITTED:
+                    del session.submitted[next(iter(session.submitted))]
+                session.submitted[envelope] = n
+            return True
+        self._shared.counters["units_refused"] += 1
+        text = "unit %d of %s from %s is refused: %s"
+        self._shared.note(logging.INFO, text, n, session.session, self.eui64, verdict.reason.value)
+        return _UNIT_REFUSALS.get(verdict.reason, TunnelBridge._overflow)(self, session, n, payload, verdict, now)
+
+    def _overflow(self, session: TunnelSession, n: int, payload: Sealed, verdict: Refused, now: float) -> bool:
+        self.tunnels.data_error(session.handle, TransferError.DATA_OVERFLOW, now)
+        return True
+
+    def _hold(self, session: TunnelSession, n: int, payload: Sealed, verdict: Refused, now: float) -> bool:
+        if not self.tunnels.pause(session.handle, now):
+            return self._overflow(session, n, payload, verdict, now)
+        session.held.appendleft((n, payload))
+        session.resume_at = now + (DEFAULT_PAUSE if verdict.retry_after is None else verdict.retry_after)
+        return False
+
+    def _end(self, session: TunnelSession, n: int, payload: Sealed, verdict: Refused, now: float) -> bool:
+        self._tell_end(session, verdict.reason, now)
+        self._abort(session, now)
+        return True
+
+    def _over(self, session: TunnelSession, n: int, payload: Sealed, verdict: Refused, now: float) -> bool:
+        self._abort(session, now)
+        return True
+
+    def _disown(self, session: TunnelSession, n: int, payload: Sealed, verdict: Refused, now: float) -> bool:
+        self.tunnels.data_error(session.handle, TransferError.NO_SUCH_TUNNEL, now)
+        self._abort(session, now)
+        return True
+
+    def _abort(self, session: TunnelSession, now: float) -> None:
+        """End a tunnel at once; the engine knows why."""
+        session.ended_here = True
+        session.held.clear()
+        session.resume_at = None
+        self.tunnels.abort(session.handle, now)
+
+    def _resume(self, session: TunnelSession, now: float) -> None:
+        session.resume_at = None
+        while session.held:
+            if not self._submit_unit(session, *session.held.popleft(), now):
+                return
+        self.tunnels.resume(session.handle, now)
+
+    def _incomplete(self, event: UnitIncomplete, now: float) -> None:
+        session = self._by_handle.get(event.handle)
+        self._shared.counters["units_incomplete"] += 1
+        if session is None or session.ended_here:
+            return
+        if session.content is ContentKind.ATLS:
+            self._tell_end(session, Reason.BROKEN, now)
+            self._abort(session, now)
+        else:  # DTLS goes on without a datagram
+            self.tunnels.tell_lost(event.handle, event.n, LossReason.OTHER, now)
+
+    def _tell_end(self, session: TunnelSession, reason: Reason, now: float) -> None:
+        session.ended_here = True
+        self._context.submit(
+            Close(
+                id=self._context.next_id(),
+                source=self.peer,
+                session=session.session,
+                reason=reason,
+                received_at=now,
+            )
+        )
+
+    def _sent(self, event: UnitSent, now: float) -> None:
+        self._settle_unit(event.handle, event.n, None)
+
+    def _failed(self, event: UnitFailed, now: float) -> None:
+        self._settle_unit(event.handle, event.n, FAILURES[event.reason])
+
+    def _settle_unit(self, handle: Handle, n: int, reason: Reason | None) -> None:
+        session = self._by_handle.get(handle)
+        envelope = None if session is None else session.units.pop(n, None)
+        if session is not None and envelope is not None:
+            self._shared.settle(envelope, reason, session.session)
+
+    def _closed(self, event: TunnelClosed, now: float) -> None:
+        session = self._remove(event.handle)
+        if session is None:
+            return
+        _LOG.debug("a tunnel with %s ended: %s", self.eui64, event.reason.value)
+        self._shared.counters["closed"] += 1
+        ending = ENDINGS[event.reason]
+        if session.order is not None:
+            self._shared.settle(session.order.id, ending, session.session)
+            session.ended_here = True
+        for envelope in session.units.values():
+            self._shared.settle(envelope, Reason.CLOSED, session.session)
+        if session.closing is not None:
+            self._shared.settle(session.closing, None, session.session)
+        if not session.ended_here:
+            self._tell_end(session, ending, now)
+
+    def _data_error(self, event: DataError, now: float) -> None:
+        self._shared.counters["data_errors"] += 1
+        _LOG.debug("%s reports data error %d", self.eui64, event.status)
+
+    def _ignore(self, event: Event, now: float) -> None:
+        """What only devices are told."""
+
+    def _misbehaved(self, event: PeerMisbehaved, now: float) -> None:
+        self._shared.counters["misbehaved"] += 1
+        self._shared.note(logging.WARNING, "%s: %s", self.eui64, event.reason)
+
+    def _lacking(self, event: MailboxLacking, now: float) -> None:
+        text = "%s sleeps, and its tunnel of protocol %d has no mailbox: set mailbox: true in adapters.zigbee.protocols"
+        self._shared.note(logging.WARNING, text, self.eui64, event.protocol)
+
+    # From the engine -----------------------------------------------------------------------------------------------
+
+    def open(
+        self,
+        envelope: Open,
+        now: float,
+        post: DeliveryMode = DeliveryMode.PUSHED,
+        *,
+        patient: bool = False,
+        flow_control: bool = True,
+    ) -> None:
+        """Open a tunnel towards the device for a session; ``patient``: it sleeps, and is asked when it is heard."""
+        assert envelope.session is not None
+        config = self._shared.config
+        protocol = config.incoming.protocol(envelope.content, post)
+        if protocol is None:
+            self._shared.settle(envelope.id, Reason.CONTENT, envelope.session)
+            return
+        try:
+            handle = self.tunnels.open(
+                protocol,
+                config.manufacturer_code,
+                now,
+                flow_control=flow_control,
+                unit_limit=unit_limit(envelope.content),
+                post=post,
+                patient=patient,
+            )
+        except TransportError:
+            self._shared.settle(envelope.id, Reason.BUSY, envelope.session)
+            return
+        session = TunnelSession(handle, envelope.session, envelope.content, envelope.id, order=envelope, post=post)
+        session.flow_control, session.patient = flow_control, patient
+        self._add(session)
+
+    def send(self, transmit: Transmit, handle: Handle, now: float) -> None:
+        """Carry out an order for a tunnel of this conversation."""
+        session = self._by_handle[handle]
+        match transmit.envelope:
+            case Unit() as unit:
+                self._send_unit(session, transmit, unit, now)
+            case Close() as close:
+                self._close(session, close, now)
+            case Open() as again:
+                self._shared.settle(again.id, Reason.BUSY, again.session)
+
+    def _send_unit(self, session: TunnelSession, transmit: Transmit, unit: Unit, now: float) -> None:
+        if not meets(self.peer.link, transmit.require):
+            self._shared.settle(unit.id, Reason.LINK, unit.session)
+            return
+        try:
+            self.tunnels.send_unit(session.handle, unit.n, unit.payload.octets, now)
+        except TransportError as failure:
+            self._shared.settle(unit.id, Reason.BUSY if failure.transient else Reason.CLOSED, unit.session)
+            return
+        session.units[unit.n] = unit.id
+        self._shared.counters["units_out"] += 1
+        if session.post is DeliveryMode.KEPT:
+            self._shared.hold(unit.id, unit.session)
+
+    def _close(self, session: TunnelSession, close: Close, now: float) -> None:
+        session.ended_here = True
+        session.closing = close.id
+        if session.post is DeliveryMode.KEPT:
+            self._shared.hold(close.id, close.session)
+        if close.reason is Reason.CLOSED:
+            self.tunnels.close(session.handle, now)  # what is queued goes first
+        else:
+            self._abort(session, now)
+
+    def withdraw(self, handle: Handle, envelope: EnvelopeId, now: float) -> None:
+        """Forget an order: no receipt. What is on its way stays so."""
+        session = self._by_handle.get(handle)
+        if session is None:
+            return
+        if session.order is not None and session.order.id == envelope:
+            session.order = None
+            self._abort(session, now)
+        if session.closing == envelope:
+            session.closing = None
+        for n in [n for n, unit in session.units.items() if unit == envelope]:
+            del session.units[n]
+            self.tunnels.withdraw_unit(handle, n, now)
+
+    def receipt(self, handle: Handle, receipt: Receipt, now: float) -> None:
+        """What became of an envelope of ours: the tunnel of a failed Open ends, a lost unit is named to the device."""
+        session = self._by_handle.get(handle)
+        if session is None or receipt.outcome is Outcome.HELD:
+            return
+        n = session.submitted.pop(receipt.id, None)
+        if receipt.outcome is Outcome.DELIVERED or session.ended_here:
+            return
+        if session.asked == receipt.id:
+            self._abort(session, now)
+        reason = LOSSES.get(Reason.EXPIRED if receipt.reason is None else receipt.reason)
+        if n is not None and reason is not None:
+            self.tunnels.tell_lost(handle, n, reason, now)
+
+    # After a restart -----------------------------------------------------------------------------------------------
+
+    def restore(self, known: StoredTunnel, end: SurvivingEnd, now: float) -> bool:
+        """Go on with a tunnel whose session survived. False where that can't be done."""
+        handle = self.tunnels.restore(
+            known.record, next_in=end.next_in, next_out=end.next_out, now=now, unit_limit=unit_limit(end.content)
+        )
+        if handle is None:
+            return False
+        self._add(TunnelSession(handle, end.session, end.content, _NO_ENVELOPE, post=known.record.post))
+        return True
+
+    def retire(self, known: StoredTunnel, now: float) -> bool:
+        """Close a tunnel whose session is gone. False where the tunnel is gone as well."""
+        handle = self.tunnels.restore(known.record, next_in=0, next_out=0, now=now)
+        if handle is None:
+            return False
+        self._by_handle[handle] = TunnelSession(
+            handle, known.session, ContentKind.ADTLS, _NO_ENVELOPE, post=known.record.post, ended_here=True
+        )
+        self.tunnels.abort(handle, now)
+        return True
+
+    # -----------------------------------------------------------------------------------------------------------------
+
+    def _add(self, session: TunnelSession) -> None:
+        self._by_handle[session.handle] = session
+        self._shared.sessions[session.session] = (self, session.handle)
+
+    def _remove(self, handle: Handle) -> TunnelSession | None:
+        session = self._by_handle.pop(handle, None)
+        if session is not None:
+            self._shared.sessions.pop(session.session, None)
+            self._shared.memory.drop(session.session)
+        return session
+
+    def _remember(self, session: TunnelSession) -> None:
+        record = self.tunnels.record(session.handle)
+        if record is not None:
+            self._shared.memory.put(StoredTunnel(session.session, *self.key, record))
+
+
+_UNIT_REFUSALS: Final[Mapping[Reason, Callable[[TunnelBridge, TunnelSession, int, Sealed, Refused, float], bool]]] = {
+    Reason.OVER_RATE: TunnelBridge._hold,
+    Reason.BUSY: TunnelBridge._hold,
+    Reason.DENIED: TunnelBridge._end,
+    Reason.CONTENT: TunnelBridge._end,
+    Reason.LINK: TunnelBridge._end,
+    Reason.BROKEN: TunnelBridge._over,
+    Reason.CLOSED: TunnelBridge._over,
+    Reason.RESTARTED: TunnelBridge._over,
+    Reason.UNKNOWN: TunnelBridge._disown,
+}
+"""What the device is told of a refused unit; of every other reason, data overflow."""
+
+_HANDLERS: Final[Mapping[type[Event], Callable[[TunnelBridge, Any, float], None]]] = {
+    TunnelRequested: TunnelBridge._requested,
+    TunnelOpened: TunnelBridge._opened,
+    TunnelRefused: TunnelBridge._refused,
+    UnitReceived: TunnelBridge._received,
+    UnitIncomplete: TunnelBridge._incomplete,
+    UnitSent: TunnelBridge._sent,
+    UnitFailed: TunnelBridge._failed,
+    TunnelClosed: TunnelBridge._closed,
+    DataError: TunnelBridge._data_error,
+    MailboxLacking: TunnelBridge._lacking,
+    PeerMisbehaved: TunnelBridge._misbehaved,
+    UnitLost: TunnelBridge._ignore,
+    Fetched: TunnelBridge._ignore,
+}

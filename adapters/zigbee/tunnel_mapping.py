@@ -1,0 +1,149 @@
+"""What the conversations with all devices have in common: the session of a tunnel, the tables, and how words map."""
+
+from __future__ import annotations
+
+import logging
+from collections import deque
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Final
+
+from adapters.zigbee.config import ZigbeeConfig
+from adapters.zigbee.tunnel_store import TunnelStore
+from carriage.log_rate import LogRate
+from carriage.zigbee.events import CloseReason, DeliveryMode, FailReason, Handle
+from carriage.zigbee.segmentation import DTLS_UNIT_LIMIT, TLS_UNIT_LIMIT
+from carriage.zigbee.transfer import LossReason
+from carriage.zigbee.tunneling import TunnelStatus
+from gateway.api.model import (
+    ContentKind,
+    EnvelopeId,
+    Open,
+    Outcome,
+    Reason,
+    Receipt,
+    Sealed,
+    SessionId,
+)
+from gateway.api.ports import AdapterContext
+
+if TYPE_CHECKING:
+    from adapters.zigbee.tunnel_bridge import TunnelBridge
+
+_LOG = logging.getLogger(__name__)
+
+HELD_UNITS: Final = 4
+"""Units kept for another try while the sender is held back by flow control; more are refused as overflow."""
+SUBMITTED: Final = 256
+"""Units of a device in one session of which we wait to hear what became of them."""
+DEFAULT_PAUSE: Final = 1.0
+"""Seconds, where the refusal doesn't say."""
+
+REFUSALS: Final[Mapping[Reason, TunnelStatus]] = {
+    Reason.BUSY: TunnelStatus.BUSY,
+    Reason.OVER_RATE: TunnelStatus.BUSY,
+    Reason.UNREACHABLE: TunnelStatus.BUSY,
+    Reason.EXPIRED: TunnelStatus.BUSY,
+}
+"""Reasons that pass; every other one is status 3, protocol not supported."""
+ENDINGS: Final[Mapping[CloseReason, Reason]] = {
+    CloseReason.CLOSED: Reason.CLOSED,
+    CloseReason.IDLE: Reason.EXPIRED,
+    CloseReason.UNKNOWN_THERE: Reason.RESTARTED,
+    CloseReason.NO_ANSWER: Reason.UNREACHABLE,
+    CloseReason.UNDELIVERABLE: Reason.UNREACHABLE,
+    CloseReason.NOT_DECIDED: Reason.BUSY,
+}
+FAILURES: Final[Mapping[FailReason, Reason]] = {
+    FailReason.UNDELIVERABLE: Reason.UNREACHABLE,
+    FailReason.OVERFLOW: Reason.TOO_LARGE,
+    FailReason.STALLED: Reason.EXPIRED,
+    FailReason.CLOSED: Reason.CLOSED,
+}
+REFUSED_THERE: Final[Mapping[TunnelStatus, Reason]] = {
+    TunnelStatus.BUSY: Reason.BUSY,
+    TunnelStatus.NO_MORE_IDS: Reason.BUSY,
+    TunnelStatus.PROTOCOL_NOT_SUPPORTED: Reason.DENIED,
+    TunnelStatus.FLOW_CONTROL_NOT_SUPPORTED: Reason.CONTENT,
+}
+LOSSES: Final[Mapping[Reason, LossReason]] = {
+    Reason.EXPIRED: LossReason.EXPIRED,
+    Reason.UNREACHABLE: LossReason.UNREACHABLE,
+    Reason.TOO_LARGE: LossReason.TOO_LARGE,
+    Reason.BUSY: LossReason.BUSY,
+    Reason.OVER_RATE: LossReason.BUSY,
+    Reason.DENIED: LossReason.DENIED,
+    Reason.CONTENT: LossReason.DENIED,
+    Reason.LINK: LossReason.DENIED,
+    Reason.REJECTED: LossReason.OTHER,
+}
+"""What a device is told of a unit that was lost behind the gateway; of other reasons the end of the tunnel tells."""
+_UNIT_LIMITS: Final = {ContentKind.ATLS: TLS_UNIT_LIMIT}
+
+
+def unit_limit(content: ContentKind) -> int:
+    """Octets of the longest unit of a session."""
+    return _UNIT_LIMITS.get(content, DTLS_UNIT_LIMIT)
+
+
+@dataclass(slots=True, eq=False)
+class TunnelSession:
+    """One tunnel and the session that it carries."""
+
+    handle: Handle
+    session: SessionId
+    content: ContentKind
+    asked: EnvelopeId
+    """The Open: submitted by us where the device asked, else the engine's order."""
+    order: Open | None = None
+    """The engine's Open that isn't settled yet."""
+    flow_control: bool = True
+    patient: bool = False
+    post: DeliveryMode = DeliveryMode.PUSHED
+    submitted: dict[EnvelopeId, int] = field(default_factory=dict)
+    """Numbers of the device's units that have no final receipt yet."""
+    units: dict[int, EnvelopeId] = field(default_factory=dict)
+    """Units under way to the device, by their number."""
+    closing: EnvelopeId | None = None
+    """The engine's Close that isn't settled yet."""
+    ended_here: bool = False
+    """The engine knows of the end already."""
+    held: deque[tuple[int, Sealed]] = field(default_factory=deque)
+    resume_at: float | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TunnelMapping:
+    """What all conversations of one adapter have in common."""
+
+    context: AdapterContext
+    config: ZigbeeConfig
+    sessions: dict[SessionId, tuple[TunnelBridge, Handle]]
+    """Which conversation carries a session."""
+    orders: dict[EnvelopeId, SessionId]
+    """The engine's orders that tunnels hold, so that one can be withdrawn."""
+    counters: dict[str, int]
+    memory: TunnelStore
+    """The open tunnels, for the next start."""
+    salt: str
+    """Drawn at each start."""
+    lines: LogRate = field(default_factory=LogRate)
+
+    def note(self, level: int, text: str, *values: object) -> None:
+        """A log line about what a device can cause as often as it likes; counters have the rest."""
+        if self.lines.permits(self.context.now()):
+            _LOG.log(level, text, *values)
+
+    def hold(self, envelope: EnvelopeId, session: SessionId | None) -> None:
+        """The device sleeps: an order waits until it asks. The final word comes later."""
+        self.counters["held"] += 1
+        self.context.settle(Receipt(envelope, Outcome.HELD, None, session))
+
+    def settle(self, envelope: EnvelopeId, reason: Reason | None, session: SessionId | None = None) -> None:
+        """The final word on an order: delivered where there is no reason."""
+        self.orders.pop(envelope, None)
+        outcome = Outcome.DELIVERED if reason is None else Outcome.DROPPED
+        self.counters["delivered" if reason is None else "dropped"] += 1
+        if reason is not None:
+            self.note(logging.INFO, "envelope %d dropped: %s", envelope, reason.value)
+        self.context.settle(Receipt(envelope, outcome, reason, session))

@@ -1,0 +1,94 @@
+"""One row of the benchmark: the process that is measured, the one that puts load on it, and how they are started."""
+
+from __future__ import annotations
+
+import os
+import sys
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from bench.load import LoadSpec
+from demo.process import Process, ProcessFailedError
+
+ROOT = Path(__file__).resolve().parent.parent
+
+
+@dataclass(frozen=True, slots=True)
+class Level:
+    """How much load: ``in_flight`` messages in a closed loop, or ``rate`` a second."""
+
+    name: str
+    in_flight: int = 0
+    rate: float = 0.0
+    devices: int = 1
+
+
+@dataclass(slots=True)
+class Scenario:
+    """One measured process. ``load`` obeys orders; ``pid`` is whose CPU counts."""
+
+    name: str
+    what: str
+    octets: int
+    load: Process
+    pid: int
+    levels: tuple[Level, ...]
+    results: int = field(default=0)
+
+    async def measure(self, level: Level, *, warm: float, seconds: float) -> dict[str, float]:
+        """One repetition: messages a second, CPU seconds and wake-ups per message."""
+        order = LoadSpec(
+            in_flight=level.in_flight,
+            rate=level.rate,
+            warm=warm,
+            seconds=seconds,
+            pids=(self.pid,),
+            devices=level.devices,
+        )
+        self.load.tell(**order.write())
+        self.results += 1
+        found = await self.load.expect_event("result", count=self.results, seconds=warm + seconds + 30)
+        messages = found["messages"]
+        if not messages or found["lost"]:
+            raise ProcessFailedError(f"{self.name}: {messages} messages, {found['lost']} lost\n{self.load.tail()}")
+        return {
+            "messages": messages,
+            "rate": messages / found["seconds"],
+            "cpu": found["cpu"][str(self.pid)] / messages,
+            "sleeps": found["sleeps"][str(self.pid)] / messages,
+            "load": found["load_cpu"] / messages,
+            **({"latency": found["latency"]} if "latency" in found else {}),
+        }
+
+
+def full(in_flight: int) -> Level:
+    return Level(f"{in_flight} in flight", in_flight=in_flight)
+
+
+def at(rate: float) -> Level:
+    return Level(f"{rate:g}/s", rate=rate)
+
+
+class Site:
+    """Starts the processes below one directory."""
+
+    def __init__(self, directory: Path) -> None:
+        self.directory = directory
+        self._processes: list[Process] = []
+        self._env = {**os.environ, "PYTHONPATH": str(ROOT)}
+
+    async def start(self, name: str, module: str, *arguments: object) -> Process:
+        argv = [sys.executable, "-m", module, *map(str, arguments)]
+        process = await Process.start(name, argv, self.directory, self._env)
+        self._processes.append(process)
+        await process.expect_event("ready", seconds=300)
+        return process
+
+    async def stop(self) -> None:
+        for process in reversed(self._processes):
+            await process.stop()
+
+
+def quiet(config: Path) -> None:
+    """The level of logging that a gateway has by default: at DEBUG it writes a line for each unit."""
+    config.write_text(config.read_text().replace("log_level: debug", "log_level: info"))

@@ -1,0 +1,95 @@
+"""The seam between a connection and what carries its messages: the message layer over datagrams, or framing over a
+stream. Only this contract and its values belong here.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from enum import Enum
+from typing import Protocol
+
+from carriage.coap.message import Message
+
+
+class MessageOutcome(Enum):
+    """What became of a message that was sent with a sender."""
+
+    ACKNOWLEDGED = "acknowledged"
+    RESET = "reset"
+    TIMED_OUT = "timed out"
+    TOO_LARGE = "too large"  # its options alone burst a message
+
+
+class Sender(Protocol):
+    """Whoever sent a message and wants to learn what became of it."""
+
+    def settled(self, outcome: MessageOutcome, now: float) -> None:
+        """Called once per confirmable message; for a non-confirmable one only when the peer resets it."""
+
+
+RandomSource = Callable[[], float]
+"""Numbers in [0, 1): ``random.SystemRandom().random`` in the shells, a seeded one in tests."""
+
+
+def random_bits(random: RandomSource, bits: int) -> int:
+    """A whole number below 2**bits; a float gives 53 of them at most."""
+    return int(random() * (1 << bits))
+
+
+class LowerLayer(Protocol):
+    """What a connection asks of the layer beneath it."""
+
+    @property
+    def body_limit(self) -> int:
+        """Octets of body that go in one message; longer ones go block-wise."""
+
+    @property
+    def message_limit(self) -> int:
+        """Octets of one message with its header and options."""
+
+    @property
+    def ordered(self) -> bool:
+        """Whether messages arrive in the order in which they were sent."""
+
+    def start(self, now: float) -> None:
+        """Say what the transport wants said first."""
+
+    def receive(self, octets: bytes, now: float) -> list[Message]:
+        """Messages with a code that the connection must look at. Never raises."""
+
+    def send(self, message: Message, sender: Sender | None, now: float, *, confirmable: bool) -> bool:
+        """Send a message of our own accord; false where the queue is full."""
+
+    def piggyback(self, request: Message, message: Message) -> bool:
+        """Answer a request together with its acknowledgement; false where the answer must go separately."""
+
+    def accept(self, message: Message, now: float) -> None:
+        """A response from the peer was expected: acknowledge it where it asks for that."""
+
+    def reject(self, message: Message, now: float) -> None:
+        """Nothing here knows this message: reset it."""
+
+    def forget(self, sender: Sender, now: float) -> None:
+        """Stop sending for this sender and tell it nothing more."""
+
+    def ping(self, sender: Sender, now: float) -> bool:
+        """Ask whether the peer lives; the outcome is ``ACKNOWLEDGED`` or ``TIMED_OUT``."""
+
+    def close(self, now: float) -> None:
+        """Say good-bye where the transport has a message for that."""
+
+    @property
+    def ended(self) -> str | None:
+        """Why the transport can't be used any more, in words; ``None`` while it can."""
+
+    def outcomes(self) -> list[tuple[Sender, MessageOutcome]]:
+        """What was settled since the last call."""
+
+    def to_send(self) -> list[bytes]:
+        """What must go out now."""
+
+    def next_deadline(self) -> float | None:
+        """When ``tick`` is due."""
+
+    def tick(self, now: float) -> None:
+        """Let timers act."""

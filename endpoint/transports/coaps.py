@@ -1,0 +1,305 @@
+"""The coaps way: the connection to one gateway, kept, and the inbox of sessions that others open towards us.
+
+Each session is a resource of the gateway, ``/atls/{session}``; see ``coaps_session``.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import ipaddress
+import logging
+import secrets
+from collections import OrderedDict
+from collections.abc import Callable, Coroutine
+from dataclasses import replace
+from random import SystemRandom
+from typing import Any, Final
+
+from carriage.backoff import Pauses
+from carriage.coap import atls_client as atls
+from carriage.coap.atls_format import is_alias, is_session
+from carriage.coap.client import CoapsClient, Observation
+from carriage.coap.config import CoapConfig
+from carriage.coap.exchange import FailureReason, Request, Response
+from carriage.coap.server import LAYER_1
+from endpoint.transports.coaps_session import CoapsSession
+from endpoint.transports.gateway_link import RETRY_PAUSE, CarriageSession, Kind
+from layer.config import AssociationConfig, PeerRequirement
+from layer.credentials import Credentials
+from layer.errors import PeerError, TransportError
+
+_LOG = logging.getLogger(__name__)
+
+# A gateway that is gone is noticed after KEEPALIVE + PING_TIMEOUT, and RECONNECT_FOR later the sessions over it are
+# given up: both ends are to hear within 30 s.
+KEEPALIVE: Final = 8.0
+PING_TIMEOUT: Final = 8.0
+RECONNECT_FOR: Final = 12.0
+"""Seconds that a lost gateway is tried again before the sessions over it are given up."""
+HANDSHAKE_TIMEOUT: Final = 15.0
+"""Seconds for the layer-1 handshake."""
+RECONNECT_PAUSE: Final = 1.0
+"""Seconds between attempts, and the longest that they grow to."""
+LONGEST_PAUSE: Final = 5.0
+SHORT: Final = 10.0
+"""Seconds: who lost an association that was younger does not connect again at once. A gateway keeps 8 of one identity,
+so that clients that share one would put each other out for ever."""
+OPEN_FOR: Final = 25.0
+"""Seconds for the gateway to answer an open."""
+CLOSE_FOR: Final = 25.0
+"""Seconds for a close to reach the gateway, reconnecting included."""
+MAX_SESSIONS: Final = 60
+"""A gateway lets one client have 64 observations."""
+MAX_LEFT: Final = 256
+"""Ended sessions that are remembered, since the inbox may still list them."""
+
+_KINDS: Final[dict[str, Kind]] = {"65000": "atls", "65001": "adtls"}
+_UNIFORM = SystemRandom().uniform
+
+
+def _layer_1(host: str, credentials: Credentials) -> AssociationConfig:
+    """A certificate must name the host that was asked for (RFC 7252 section 9.1.3.3). For an address there is nothing
+    to compare: any certificate under the anchors is taken."""
+    config = replace(LAYER_1, handshake_timeout=HANDSHAKE_TIMEOUT)
+    try:
+        ipaddress.ip_address(host)
+        return config
+    except ValueError:
+        pass
+    if not credentials.anchors:
+        return config
+    psks = {credentials.psk.identity} if credentials.psk is not None else ()
+    peer = PeerRequirement(names=frozenset({f"dns:{host}"}), psk_identities=frozenset(psks))
+    return replace(config, peer=peer, server_name=host)
+
+
+class CoapsWay:
+    """One coaps client of one gateway."""
+
+    def __init__(self, host: str, port: int, credentials: Credentials) -> None:
+        self._client = CoapsClient(
+            host,
+            port,
+            credentials,
+            _layer_1(host, credentials),
+            CoapConfig(max_requests=2 * MAX_SESSIONS + 16),
+            keepalive=KEEPALIVE,
+            ping_timeout=PING_TIMEOUT,
+            on_lost=self._on_lost,
+        )
+        self._up = asyncio.Event()
+        self._down = asyncio.Event()
+        self._giving_up: asyncio.TimerHandle | None = None
+        self._short = Pauses(RECONNECT_PAUSE, 6 * LONGEST_PAUSE, SystemRandom().random)
+        self._sessions: dict[str, CoapsSession] = {}
+        self._left: OrderedDict[str, None] = OrderedDict()
+        self._closing = 0
+        self._progress = asyncio.Event()
+        self._incoming: Callable[[CarriageSession], None] | None = None
+        self._tasks: asyncio.TaskGroup | None = None
+
+    @property
+    def is_up(self) -> bool:
+        """Whether there is an association with the gateway."""
+        return self._up.is_set()
+
+    async def run(self, ready: Callable[[], None], incoming: Callable[[CarriageSession], None]) -> None:
+        self._incoming = incoming
+        announced = False
+        try:
+            async with asyncio.TaskGroup() as tasks:
+                self._tasks = tasks
+                await self._client.connect()
+                while True:
+                    self._down.clear()
+                    since = asyncio.get_running_loop().time()
+                    if await self._come_up():
+                        if not announced:
+                            announced = True
+                            ready()
+                        await self._down.wait()
+                    await self._come_back(asyncio.get_running_loop().time() - since)
+        finally:
+            if self._giving_up is not None:
+                self._giving_up.cancel()
+            self._client.close()
+
+    # The association
+
+    async def _come_up(self) -> bool:
+        """The association is new: observe the inbox and every session again."""
+        if not await self._observe_inbox():
+            return False
+        self._up.set()
+        if self._giving_up is not None:
+            self._giving_up.cancel()
+            self._giving_up = None
+        for session in list(self._sessions.values()):
+            self.spawn(session.watch())
+        return True
+
+    async def _come_back(self, lasted: float) -> None:
+        """Connect again, however long it takes; a timer gives the sessions up meanwhile."""
+        if lasted < SHORT:
+            await asyncio.sleep(self._short.next())
+        else:
+            self._short.reset()
+        pause = RECONNECT_PAUSE
+        while True:
+            try:
+                await self._client.reconnect()
+                return
+            except TransportError as error:
+                _LOG.info("no gateway: %s", error)
+            await asyncio.sleep(pause * _UNIFORM(0.5, 1.0))
+            if self._giving_up is None:
+                pause = min(LONGEST_PAUSE, 2 * pause)
+
+    def _on_lost(self, reason: str) -> None:
+        _LOG.info("lost the gateway: %s", reason)
+        self._up.clear()
+        self._down.set()
+        self._progress.set()
+        if self._giving_up is None:
+            self._giving_up = asyncio.get_running_loop().call_later(RECONNECT_FOR, self._give_up)
+
+    def _give_up(self) -> None:
+        self._giving_up = None
+        for session in list(self._sessions.values()):
+            session.broken("no gateway")
+
+    def spawn(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
+        """Run ``work`` as long as this way runs."""
+        assert self._tasks is not None
+        return self._tasks.create_task(work)
+
+    async def request(self, request: Request) -> Response:
+        """The response, over this association or, where that is lost, over the next one: every request of ours may be
+        repeated (units carry their number, an open its nonce)."""
+        while True:
+            await self._up.wait()
+            try:
+                return await self._client.request(request)
+            except TransportError:
+                if self._up.is_set():
+                    raise
+
+    async def observe(
+        self, session: str, notified: Callable[[Response], None], ended: Callable[[FailureReason], None]
+    ) -> Observation:
+        """Observe a session over the present association."""
+        return await self._client.observe(atls.read_request(session), notified, ended)
+
+    # Sessions that we open and close
+
+    async def open(self, to: str, kind: Kind) -> CarriageSession:
+        if not is_alias(to):
+            raise TransportError("no name of a resource: expected 1 to 64 of A-Z a-z 0-9 . _ -", transient=False)
+        if len(self._sessions) >= MAX_SESSIONS:
+            raise TransportError("too many sessions", transient=True)
+        answer: asyncio.Future[str] = asyncio.get_running_loop().create_future()
+        # One request and so one nonce, however often it is repeated.
+        self.spawn(self._ask(atls.open_request(to, secrets.token_hex(16), kind, b""), answer))
+        try:
+            async with asyncio.timeout(OPEN_FOR):
+                name = await answer
+        except TimeoutError:
+            raise TransportError("no answer from the gateway", transient=True) from None
+        return self._add(name, kind, to)
+
+    async def _ask(self, request: Request, answer: asyncio.Future[str]) -> None:
+        """Ask for a session, for longer than anybody waits: one that nobody takes any more is closed."""
+        refusal: TransportError
+        try:
+            async with asyncio.timeout(2 * OPEN_FOR):
+                opened = atls.read_opened(await self.request(request))
+        except TimeoutError:
+            return
+        except (TransportError, PeerError) as error:
+            refusal = TransportError(str(error), transient=True)
+        else:
+            if isinstance(opened, atls.Opened):
+                if answer.done():
+                    self.close_soon(opened.session)
+                else:
+                    answer.set_result(opened.session)
+                return
+            refusal = TransportError(opened.reason, transient=opened.retry_after is not None)
+        if not answer.done():
+            answer.set_exception(refusal)
+
+    def _add(self, name: str, kind: Kind, peer: str) -> CoapsSession:
+        session = self._sessions[name] = CoapsSession(self, name, kind, peer)
+        session.start()
+        return session
+
+    def forget(self, name: str) -> None:
+        """The session is over here."""
+        if self._sessions.pop(name, None) is not None:
+            self._left[name] = None
+            if len(self._left) > MAX_LEFT:
+                self._left.popitem(last=False)
+            self._progress.set()
+
+    def close_soon(self, name: str) -> None:
+        """Tell the gateway that a session is over."""
+        self._closing += 1
+        self.spawn(self._close(name))
+
+    async def _close(self, name: str) -> None:
+        try:
+            async with asyncio.timeout(CLOSE_FOR):
+                await self.request(atls.close_request(name))
+        except (TransportError, TimeoutError) as error:
+            _LOG.debug("close not sent: %s", error)
+        finally:
+            self._closing -= 1
+            self._progress.set()
+
+    async def drain(self) -> None:
+        while self.is_up and (self._closing or any(session.closing for session in self._sessions.values())):
+            self._progress.clear()
+            await self._progress.wait()
+
+    # Sessions that others open
+
+    async def _observe_inbox(self) -> bool:
+        try:
+            inbox = await self._client.observe(atls.inbox_request(), self._on_inbox, self._inbox_ended)
+        except TransportError as error:
+            _LOG.warning("the inbox can't be observed: %s", error)
+            self._on_lost(str(error))
+            return False
+        if not inbox.established:
+            _LOG.warning("the gateway does not let us observe the inbox: no session can come in")
+        return True
+
+    def _inbox_ended(self, reason: FailureReason) -> None:
+        if reason is not FailureReason.CLOSED:  # else the next association observes
+            self.spawn(self._observe_inbox_again())
+
+    async def _observe_inbox_again(self) -> None:
+        await asyncio.sleep(RETRY_PAUSE)
+        if self.is_up:
+            await self._observe_inbox()
+
+    def _on_inbox(self, response: Response) -> None:
+        try:
+            links = atls.read_link_document(response)
+        except PeerError as error:
+            _LOG.warning("malformed inbox: %s", error)
+            return
+        if isinstance(links, atls.SessionRefused):
+            _LOG.warning("the inbox is refused: %s", links.reason)
+            return
+        for link in links:
+            name = link.target.rpartition("/")[2]
+            kind = _KINDS.get(link.get("ct") or "")
+            known = name in self._sessions or name in self._left
+            if kind is None or known or self._incoming is None or not is_session(name):
+                continue
+            if len(self._sessions) >= MAX_SESSIONS:
+                _LOG.warning("more than %d sessions: one is turned down", MAX_SESSIONS)
+                self.close_soon(name)
+            else:
+                self._incoming(self._add(name, kind, link.get("title") or "gateway"))

@@ -1,0 +1,207 @@
+"""One session over coaps: units go up by POST, one at a time, and come down as notifications of its resource."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections import deque
+from collections.abc import Callable, Coroutine, Iterable
+from typing import Any, Protocol
+
+from carriage.coap import atls_client as atls
+from carriage.coap.client import Observation
+from carriage.coap.exchange import FailureReason, Request, Response
+from endpoint.transports.gateway_link import GONE, LATER, LOST, MAX_QUEUED_UNITS, RETRY_FOR, RETRY_PAUSE, Kind
+from endpoint.transports.receiving_end import Receiver
+from layer.errors import PeerError, TransportError
+
+_LOG = logging.getLogger(__name__)
+
+
+class Gateway(Protocol):
+    """What a session needs of its way."""
+
+    @property
+    def is_up(self) -> bool: ...
+
+    async def request(self, request: Request) -> Response: ...
+
+    async def observe(
+        self, session: str, notified: Callable[[Response], None], ended: Callable[[FailureReason], None]
+    ) -> Observation: ...
+
+    def spawn(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]: ...
+
+    def close_soon(self, name: str) -> None: ...
+
+    def forget(self, name: str) -> None: ...
+
+
+class CoapsSession(Receiver):
+    """One session resource of the gateway. ``closing``: our close waits behind units."""
+
+    def __init__(self, way: Gateway, name: str, kind: Kind, peer: str) -> None:
+        super().__init__(kind, peer)
+        self._way = way
+        self._name = name
+        self._waiting: deque[bytes] = deque()
+        self._wake = asyncio.Event()
+        self._worker: asyncio.Task[None] | None = None
+        self._watching = False
+        self.closing = False
+
+    def start(self) -> None:
+        """Begin to observe and to send."""
+        self._way.spawn(self.watch())
+        self._worker = self._way.spawn(self._work())
+
+    def send(self, units: Iterable[bytes]) -> None:
+        if self.over or self.closing:
+            return
+        self._waiting.extend(units)
+        if len(self._waiting) > MAX_QUEUED_UNITS:
+            self.broken("too many units wait for the gateway")
+        self._wake.set()
+
+    def close(self) -> None:
+        if not self.over:
+            self.closing = True
+            self._wake.set()
+
+    # Ends
+
+    def ended(self, reason: str) -> None:
+        """The gateway has no such session any more."""
+        self._stop()
+        self.tell_ended(reason)
+
+    def _refused(self, reason: str) -> None:
+        if reason in GONE:
+            self.ended(reason)
+        else:
+            self.broken(reason)
+
+    def broken(self, reason: str) -> None:
+        """It can't go on: the gateway is to know."""
+        if not self.over:
+            self._way.close_soon(self._name)
+            self.ended(reason)
+
+    def _stop(self) -> None:
+        self._way.forget(self._name)
+        self._waiting.clear()
+        self.closing = False
+        if self._worker is not None and self._worker is not asyncio.current_task():
+            self._worker.cancel()
+        self._wake.set()
+
+    # Down
+
+    async def watch(self) -> None:
+        """Observe this session over the present association; again and again while the gateway is busy."""
+        if self._watching:
+            return
+        self._watching = True
+        try:
+            while not self.over:
+                pause = await self._observe()
+                if pause is None:
+                    return
+                await asyncio.sleep(pause)
+        finally:
+            self._watching = False
+
+    async def _observe(self) -> float | None:
+        """One try; the seconds before the next one, or None where none is needed."""
+        try:
+            observation = await self._way.observe(self._name, self._notified, self._unobserved)
+            answer = atls.read_unit(observation.first)
+        except TransportError as error:
+            _LOG.info("session not observed: %s", error)
+            # Where the association is lost, the next one observes again.
+            return RETRY_PAUSE if self._way.is_up else None
+        except PeerError as error:
+            self.broken(f"the gateway answers what makes no sense: {error}")
+            return None
+        if observation.established:
+            return None
+        if not isinstance(answer, atls.SessionRefused):
+            self.broken("the gateway does not let us observe the session")
+        elif answer.reason in LATER:
+            return min(float(answer.retry_after or RETRY_PAUSE), RETRY_FOR)
+        else:
+            self._refused(answer.reason)
+        return None
+
+    def _notified(self, response: Response) -> None:
+        try:
+            answer = atls.read_unit(response)
+        except PeerError as error:
+            _LOG.warning("malformed notification: %s", error)
+            return
+        if isinstance(answer, atls.SessionRefused):
+            if answer.reason not in LATER:  # else the observation is over, and taken up again
+                self._refused(answer.reason)
+        elif answer is not None:
+            self._received(answer)
+
+    def _unobserved(self, reason: FailureReason) -> None:
+        _LOG.debug("observation ended: %s", reason.value)
+        if reason is not FailureReason.CLOSED and not self.over:  # a new association observes by itself
+            self._way.spawn(self.watch())
+
+    def _received(self, unit: atls.ReceivedUnit) -> None:
+        if unit.kind != self._kind:
+            _LOG.warning("a unit of another kind than its session")
+            return
+        fault = self.arrived(unit.n, unit.payload)
+        if fault is not None:
+            self.broken(fault)
+
+    # Up
+
+    async def _work(self) -> None:
+        """Send what waits, one unit at a time so that order holds, then the close behind it."""
+        n = 0
+        while not self.over:
+            if self._waiting:
+                await self._send_unit(n, self._waiting.popleft())
+                n += 1
+            elif self.closing:
+                self._way.close_soon(self._name)
+                self.over = True
+                self._stop()
+            else:
+                self._wake.clear()
+                await self._wake.wait()
+
+    async def _send_unit(self, n: int, unit: bytes) -> None:
+        request = atls.send_request(self._name, n, self._kind, unit)
+        loop = asyncio.get_running_loop()
+        deadline: float | None = None
+        while not self.over:
+            try:
+                answer = atls.read_unit(await self._way.request(request))
+            except (TransportError, PeerError) as error:
+                self._lost(n, str(error))
+                return
+            if not isinstance(answer, atls.SessionRefused):
+                if answer is not None:
+                    self._received(answer)
+                return
+            if answer.reason in LATER:
+                deadline = deadline or loop.time() + RETRY_FOR
+                pause = float(answer.retry_after or RETRY_PAUSE)
+                if loop.time() + pause <= deadline:
+                    await asyncio.sleep(pause)
+                    continue
+            elif answer.reason not in LOST:
+                self._refused(answer.reason)
+                return
+            self._lost(n, answer.reason)
+            return
+
+    def _lost(self, n: int, reason: str) -> None:
+        self.tell_lost(n, reason)
+        if self._kind == "atls":
+            self.broken(f"unit {n} was lost: {reason}")

@@ -1,0 +1,74 @@
+"""What a way to the other end offers, whatever protocol it goes over: carriage sessions that take and give units.
+
+A ``GatewayLink`` is one layer-1 connection to a gateway (coaps, MQTT, the ZigBee network). A ``CarriageSession`` is one
+session over it, as this endpoint sees its own side. Calls are synchronous; what takes time comes back by callback.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from typing import Final, Literal, Protocol
+
+Kind = Literal["atls", "adtls"]
+
+MAX_QUEUED_UNITS: Final = 512
+"""Units that wait for the carriage, per session. More is a fault of the caller's flow, and ends the session."""
+
+LATER: Final = frozenset({"over-rate", "busy"})
+"""Reasons after which the gateway takes the same unit later."""
+LOST: Final = frozenset({"too-large", "expired", "timeout", "unreachable", "link", "dropped"})
+"""Reasons that concern one unit. It is lost: DTLS repairs that, TLS can't. All other reasons end any session."""
+GONE: Final = frozenset({"unknown", "closed", "broken", "restarted"})
+"""Reasons by which the gateway says that it has no such session (any more): it needn't be told of the end."""
+RETRY_PAUSE: Final = 1.0
+"""Seconds before a unit is offered again where the gateway doesn't say."""
+RETRY_FOR: Final = 60.0
+"""Seconds after its first refusal in which a unit is still offered again; a handshake's unit is of no use after it."""
+
+
+@dataclass(slots=True)
+class Callbacks:
+    """What a carriage session tells its owner. Set them before the loop turns again."""
+
+    unit: Callable[[bytes], None]
+    """A unit of the other end arrived, in order, once."""
+    lost: Callable[[int, str], None]
+    """Unit ``n`` of ours was not delivered, and why."""
+    ended: Callable[[str], None]
+    """The carriage session is over; nothing follows."""
+
+
+class CarriageSession(Protocol):
+    """One session over a way."""
+
+    @property
+    def kind(self) -> Kind: ...
+
+    @property
+    def peer(self) -> str:
+        """What the gateway calls the other end (informational: only the layer-0 handshake proves who it is)."""
+
+    def attach(self, callbacks: Callbacks) -> None:
+        """Take the session over; what came before is told now."""
+
+    def send(self, units: Iterable[bytes]) -> None:
+        """Queue units for sending, numbered in this order."""
+
+    def close(self) -> None:
+        """Close behind what is queued. ``ended`` may still be told, and is of no interest then."""
+
+
+class GatewayLink(Protocol):
+    """One layer-1 connection."""
+
+    async def run(self, ready: Callable[[], None], incoming: Callable[[CarriageSession], None]) -> None:
+        """Connect and stay connected until cancelled. ``ready`` is called once; ``incoming`` for each session that
+        the gateway opens towards us. Raises TransportError where trying again can't help."""
+
+    async def open(self, to: str, kind: Kind) -> CarriageSession:
+        """Ask the gateway for a session with its resource ``to``; within 30 s. TransportError with the reason when
+        refused or not answered."""
+
+    async def drain(self) -> None:
+        """Wait until the gateway knows of every session that was closed. The caller sets the limit."""

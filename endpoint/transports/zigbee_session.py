@@ -1,0 +1,135 @@
+"""One tunnel as a carriage session: units are handed to the tunnel a few at a time, the close goes behind them."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from collections.abc import Iterable
+from typing import Final, Protocol
+
+from carriage.zigbee import events, tunneling
+from endpoint.transports.gateway_link import MAX_QUEUED_UNITS, Kind
+from endpoint.transports.receiving_end import Receiver
+from layer.errors import TransportError
+
+FEED: Final = 8
+"""Units that are handed to the tunnel at a time; the rest waits here."""
+UNREACHABLE_AFTER: Final = 10.0
+"""Seconds after a unit could not be delivered in which something has to come through, or the session is over. With
+the tunnel's own tries before it, both ends hear within 30 s."""
+
+
+class Tunnels(Protocol):
+    """What a session needs of its way."""
+
+    def queue(self, handle: events.Handle, n: int, unit: bytes) -> None: ...
+
+    def close(self, handle: events.Handle) -> None: ...
+
+    def abort(self, handle: events.Handle) -> None: ...
+
+    def flush(self) -> None: ...
+
+
+class TunnelSession(Receiver):
+    """One tunnel. It stays known to its way until the tunnel is gone. ``closing``: we closed it, behind its units."""
+
+    def __init__(self, way: Tunnels, handle: events.Handle, kind: Kind, peer: str) -> None:
+        super().__init__(kind, peer)
+        self._way = way
+        self._handle = handle
+        self._next = 0
+        self._under_way = 0
+        self._waiting: deque[bytes] = deque()
+        self._giving_up: asyncio.TimerHandle | None = None
+        self.closing = False
+
+    def send(self, units: Iterable[bytes]) -> None:
+        if self.over or self.closing:
+            return
+        self._waiting.extend(units)
+        if len(self._waiting) > MAX_QUEUED_UNITS:
+            self.broken("too many units wait for the radio")
+            return
+        self._hand_over()
+        self._way.flush()
+
+    def close(self) -> None:
+        if not self.over:
+            self.closing = True
+            self._hand_over()
+
+    def settled(self) -> None:
+        """One of ours arrived."""
+        self._under_way -= 1
+        self._reached()
+        self._hand_over()
+
+    def lost(self, n: int, reason: str) -> None:
+        """One of ours did not."""
+        self._under_way -= 1
+        if self.over:
+            return
+        self.tell_lost(n, reason)
+        if self._kind == "atls":
+            self.broken(f"unit {n} was lost: {reason}")
+        else:
+            if reason == events.FailReason.UNDELIVERABLE.value and self._giving_up is None:
+                loop = asyncio.get_running_loop()
+                self._giving_up = loop.call_later(UNREACHABLE_AFTER, self.broken, "unreachable")
+            self._hand_over()
+
+    def lost_behind(self, n: int, reason: str) -> None:
+        """One of ours was lost behind the gateway, which had taken it."""
+        if not self.over:
+            self.tell_lost(n, reason)
+            if self._kind == "atls":
+                self.broken(f"unit {n} was lost: {reason}")
+
+    def refused(self, status: tunneling.TransferError) -> None:
+        """The gateway could not take a unit: DTLS repairs it, a TLS stream is broken."""
+        if status is not tunneling.TransferError.DATA_OVERFLOW or self._kind == "atls":
+            self.broken(status.name.lower().replace("_", " "))
+
+    def incomplete(self, n: int) -> None:
+        """Only a part of the other end's unit ``n`` came."""
+        if self._kind == "atls":
+            self.broken(f"unit {n} never came whole")
+
+    def received(self, n: int, unit: bytes) -> None:
+        self._reached()
+        fault = self.arrived(n, unit)
+        if fault is not None:
+            self.broken(fault)
+
+    def broken(self, reason: str) -> None:
+        """It can't go on: the tunnel is closed at once."""
+        if not self.over:
+            self._waiting.clear()
+            self.tell_ended(reason)
+            self._way.abort(self._handle)
+
+    def tell_ended(self, reason: str) -> None:
+        self._reached()
+        super().tell_ended(reason)
+
+    def _reached(self) -> None:
+        """The gateway is there, or of no interest any more."""
+        if self._giving_up is not None:
+            self._giving_up.cancel()
+            self._giving_up = None
+
+    def _hand_over(self) -> None:
+        while self._waiting and self._under_way < FEED and not self.over:
+            try:
+                self._way.queue(self._handle, self._next, self._waiting[0])
+            except TransportError as error:
+                self.broken(str(error))
+                return
+            self._waiting.popleft()
+            self._next += 1
+            self._under_way += 1
+        if self.closing and not self._waiting and not self.over:
+            # The tunnel sends what it has been handed before it closes.
+            self.over = True
+            self._way.close(self._handle)

@@ -1,0 +1,154 @@
+"""What the engine asks of its runtime, as values: orders to adapters, and lines for the log."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from typing import Literal, NamedTuple
+
+from gateway.api.model import (
+    Address,
+    Close,
+    EnvelopeId,
+    Open,
+    Outcome,
+    Reason,
+    Receipt,
+    Refused,
+    SessionId,
+    Subscribe,
+    Transmit,
+    Unit,
+    Update,
+)
+from gateway.api.model import Command as DeviceCommand
+
+AuditKind = Literal[
+    "opened", "closed", "refused", "dropped", "expired", "shadow", "joined", "left", "reset", "administered", "error"
+]
+
+
+class Withdraw(NamedTuple):
+    """To the adapter of ``scheme``: the order ``id`` counts no more; no receipt is expected for it."""
+
+    scheme: str
+    id: EnvelopeId
+
+
+class ReportOutcome(NamedTuple):
+    """To the adapter of ``scheme``, which submitted the envelope: the one final word on it."""
+
+    scheme: str
+    receipt: Receipt
+
+
+class PushUpdate(NamedTuple):
+    """To the adapter of ``scheme``: news for a watch that it submitted."""
+
+    scheme: str
+    update: Update
+
+
+class Refresh(NamedTuple):
+    """To the adapter of the device: the policy has come to know it, so its values are wanted."""
+
+    device: Address
+
+
+class Audit(NamedTuple):
+    """For the log: what was decided. Never payload.
+
+    ``rule`` is the id of the rule that decided, ``default``, ``limits`` (the engine's own) or empty. ``subject`` is
+    the policy's name of the peer concerned, or what a stranger's link proved (a peer's string: sanitise it).
+    ``shadow``: would have been refused, passed since the policy only watches. ``error``: the policy raised.
+    ``command``: what an administrator among the peers wanted (one of ours by name, never a peer's string). ``action``
+    and ``resource``: of what was refused, as the missing rule would say them (a peer's string: sanitise it).
+    """
+
+    kind: AuditKind
+    reason: Reason | None = None
+    rule: str = ""
+    envelope: EnvelopeId | None = None
+    session: SessionId | None = None
+    subject: str = ""
+    command: str = ""
+    action: str = ""
+    resource: str = ""
+
+
+About = tuple[str, str]
+"""Action and resource."""
+
+Output = Transmit | Withdraw | ReportOutcome | PushUpdate | Refresh | Audit
+
+
+class Outbox:
+    """The commands that wait to be taken, and the counters that go with them (``event.detail``)."""
+
+    __slots__ = ("commands", "counters")
+
+    def __init__(self) -> None:
+        self.commands: list[Output] = []
+        self.counters: defaultdict[str, int] = defaultdict(int)
+
+    def take(self) -> list[Output]:
+        commands, self.commands = self.commands, []
+        return commands
+
+    def refuse(
+        self,
+        envelope: Open | Unit | Close | DeviceCommand | Subscribe | None,
+        reason: Reason,
+        rule: str,
+        subject: str,
+        *,
+        session: SessionId | None = None,
+        retry_after: float | None = None,
+        about: About | None = None,
+    ) -> Refused:
+        """``about``: only where the envelope doesn't say it."""
+        self.counters["refused." + reason.value] += 1
+        number = None if envelope is None else envelope.id
+        self.commands.append(Audit("refused", reason, rule, number, session, subject, "", *(about or _about(envelope))))
+        return Refused(reason, retry_after)
+
+    def shadow(
+        self,
+        envelope: EnvelopeId | None,
+        reason: Reason,
+        rule: str,
+        subject: str,
+        about: About,
+        session: SessionId | None = None,
+    ) -> None:
+        self.counters["shadow." + reason.value] += 1
+        self.commands.append(Audit("shadow", reason, rule, envelope, session, subject, "", *about))
+
+    def lose(self, receipt: Receipt, reason: Reason, rule: str, subject: str) -> None:
+        """Count and record a unit, an open or a command that won't arrive."""
+        kind: AuditKind = "dropped" if receipt.outcome is Outcome.DROPPED else "expired"
+        self.counters[f"{kind}.{reason.value}"] += 1
+        self.commands.append(Audit(kind, reason, rule, receipt.id, receipt.session, subject))
+
+    def notify(self, scheme: str, receipt: Receipt) -> None:
+        self.commands.append(ReportOutcome(scheme, receipt))
+
+
+def _about(envelope: Open | Unit | Close | DeviceCommand | Subscribe | None) -> About:
+    match envelope:
+        case Open():
+            return "open", envelope.to
+        case Unit():
+            return "forward", ""
+        case DeviceCommand():
+            return "read" if envelope.value is None else "write", envelope.to
+        case Subscribe():
+            return "observe", envelope.to
+        case _:
+            return "", ""
+
+
+def final(envelope: EnvelopeId, reason: Reason, session: SessionId | None, detail: str = "") -> Receipt:
+    """The receipt of an envelope that the gateway itself gives up on."""
+    if reason is Reason.EXPIRED:
+        return Receipt(envelope, Outcome.EXPIRED, None, session, detail)
+    return Receipt(envelope, Outcome.DROPPED, reason, session, detail)

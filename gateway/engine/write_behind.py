@@ -1,0 +1,160 @@
+"""Which sessions and units are to be in the store, and when: nothing of a unit that is delivered at once.
+
+A unit that waits longer than ``limits.hold_after``, or whose receiver sleeps, is stored together with all that came
+before it in its flow; sessions are, whenever something about them changed. Rows are made when they are taken.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from gateway.api.model import EnvelopeId
+from gateway.engine.limits import EngineLimits
+from gateway.engine.sessions import Flow, QueuedUnit, Session, State
+from gateway.engine.stored import Journal, StoredFlow, StoredSession, StoredUnit
+from gateway.engine.visible import NOTHING_HELD, DatagramReader, StreamReader
+
+
+class WriteBehind:
+    """``look_at``: when a unit may have waited long enough; None: none waits.
+
+    ``dirty``: the sessions whose rows are to be written.
+    """
+
+    __slots__ = ("_journal", "_limits", "_young", "dirty", "look_at")
+
+    def __init__(self, limits: EngineLimits, journal: Journal) -> None:
+        self._limits = limits
+        self._journal = journal
+        self.dirty: list[Session] = []
+        self._young: dict[EnvelopeId, QueuedUnit] = {}
+        self.look_at: float | None = None
+
+    def touch(self, session: Session) -> None:
+        """Something about a session changed."""
+        if not session.dirty and self._journal.on:
+            session.dirty = True
+            self.dirty.append(session)
+
+    def take(self, pending: QueuedUnit) -> None:
+        """A unit begins to wait."""
+        if self._journal.on:
+            self._young[pending.unit.id] = pending
+            if self.look_at is None:
+                self.look_at = pending.since + self._limits.hold_after
+
+    def keep(self, pending: QueuedUnit) -> None:
+        """Have a unit stored, with all that came before it in its flow."""
+        if not self._journal.on:
+            return
+        for earlier in pending.flow.pending.values():
+            if not earlier.kept or earlier is pending:
+                earlier.kept = True
+                self._young.pop(earlier.unit.id, None)
+                self._journal.put(unit_row(earlier))
+            if earlier is pending:
+                break
+        self._journal.urgent = True
+        self.touch(pending.flow.session)
+
+    def done(self, pending: QueuedUnit) -> None:
+        """A unit waits no more."""
+        if pending.kept:
+            self._journal.drop("units", (pending.unit.id,))
+        else:
+            self._young.pop(pending.unit.id, None)
+
+    def tick(self, now: float) -> None:
+        while self.look_at is not None and self.look_at <= now:
+            self.look_at = None
+            for pending in list(self._young.values()):
+                due = pending.since + self._limits.hold_after
+                if due > now:
+                    self.look_at = due
+                    break
+                self.keep(pending)
+
+    def flush(self) -> None:
+        """Put the rows of all sessions that changed into the journal."""
+        dirty, self.dirty = self.dirty, []
+        for session in dirty:
+            session.dirty = False
+            if not session.ended:
+                self._journal.put(session_row(session))
+
+    def forget(self) -> None:
+        """There is no store any more."""
+        for session in self.dirty:
+            session.dirty = False
+        self.dirty, self._young, self.look_at = [], {}, None
+
+    def snapshot(self, sessions: Iterable[Session]) -> list[StoredSession | StoredUnit]:
+        """The rows of all there is; from now on all of it is kept."""
+        self.forget()
+        rows: list[StoredSession | StoredUnit] = []
+        for session in sessions:
+            for flow in (session.from_opener, session.from_target):
+                for pending in flow.pending.values():
+                    pending.kept = True
+                    rows.append(unit_row(pending))
+            rows.append(session_row(session))
+        return rows
+
+
+def unit_row(pending: QueuedUnit) -> StoredUnit:
+    unit = pending.unit
+    return StoredUnit(
+        id=unit.id,
+        session=unit.session,
+        up=pending.flow is pending.flow.session.from_opener,
+        n=unit.n,
+        payload=unit.payload,
+        rule=pending.grant.rule,
+        asleep=pending.asleep,
+        received_at=pending.since,
+        expires_at=pending.expires_at,
+        flight=pending.flight,
+    )
+
+
+def session_row(session: Session) -> StoredSession:
+    _, to, content, nonce = session.key
+    closing = session.closing
+    return StoredSession(
+        id=session.id,
+        opener=session.opener,
+        target=session.target,
+        ends=(session.from_target.to, session.from_opener.to),
+        to=to,
+        content=content,
+        nonce=nonce,
+        link=session.link,
+        rule=session.rule,
+        version=session.version,
+        early=session.early,
+        taken=not session.from_opener.blocked,
+        asleep=session.open_asleep,
+        closing="" if closing is None or session.state is not State.DRAINING else closing.sender,
+        reason=None if session.close is None else session.close.reason,
+        opened_at=session.opened_at,
+        last_activity=session.last_activity,
+        deadline=session.open_deadline,
+        up=_flow_row(session.from_opener),
+        down=_flow_row(session.from_target),
+    )
+
+
+def _flow_row(flow: Flow) -> StoredFlow:
+    watermark, reader = flow.watermark, flow.reader
+    return StoredFlow(
+        watermark=watermark,
+        next_out=flow.next_out,
+        units=flow.units,
+        octets=flow.octets,
+        link=flow.link,
+        random=flow.last_random,
+        client=flow.sender == flow.session.client,
+        connection_id=reader.connection_id if isinstance(reader, DatagramReader) else -1,
+        half_read=reader.half_read if isinstance(reader, DatagramReader) else NOTHING_HELD,
+        stream=reader.state if isinstance(reader, StreamReader) and watermark == flow.next_n else None,
+    )
