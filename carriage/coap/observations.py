@@ -136,8 +136,8 @@ class Observations:
         """Send or queue a notification; an error code ends the observation once it is delivered.
 
         Returns its id, or None where it is not confirmable: of such a one nothing more is told. One that goes in blocks
-        is always confirmable. ``FailureReason.QUEUE_FULL``: too many units wait; ``FailureReason.COMPLETED``: there is no
-        such observation (any longer).
+        is always confirmable. ``QUEUE_FULL``: too many units wait; ``COMPLETED``: there is no such observation (any
+        longer).
         """
         if not codes.is_response(response.code):
             raise UsageError("a notification needs a response code")
