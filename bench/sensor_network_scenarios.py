@@ -15,7 +15,7 @@ from pathlib import Path
 
 from bench.cpu import resident
 from bench.scenario import Level, Scenario, Site, quiet
-from bench.sensor_network import LAMP_NAME, NAME, Control
+from bench.sensor_network_control import LAMP_NAME, NAME, Control
 from demo.process import Process
 from demo.stack import Stack, running
 

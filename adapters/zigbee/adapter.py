@@ -107,7 +107,7 @@ class ZigbeeAdapter:
         self._sender: SendScheduler | None = None
         self._ids = TunnelIds(TUNNEL_IDS, secrets.randbelow(0xFFFF))
         self._conversations: dict[_Key, TunnelBridge] = {}
-        self._sessions: dict[SessionId, tuple[TunnelBridge, Handle]] = {}
+        self._sessions: dict[SessionId, tuple[_Key, Handle]] = {}
         self._held: dict[EnvelopeId, SessionId] = {}
         self._dirty: dict[_Key, None] = {}
         self._heard: dict[str, None] = {}
@@ -331,16 +331,18 @@ class ZigbeeAdapter:
         session = self._held.pop(envelope, None)
         place = None if session is None else self._sessions.get(session)
         if place is not None and self._context is not None:
-            conversation, handle = place
+            key, handle = place
+            conversation = self._conversations[key]
             conversation.withdraw(handle, envelope, self._context.now())
-            self._touch(conversation.key)
+            self._touch(key)
 
     def receipt(self, receipt: Receipt) -> None:
         if receipt.session is None or self._context is None:
             return
         place = self._sessions.get(receipt.session)
         if place is not None:
-            conversation, handle = place
+            key, handle = place
+            conversation = self._conversations[key]
             conversation.receipt(handle, receipt, self._context.now())
             if receipt.outcome is not Outcome.DELIVERED:
                 self._touch(conversation.key)
@@ -358,7 +360,8 @@ class ZigbeeAdapter:
         if place is None:
             self._settle(envelope.id, Reason.UNKNOWN, envelope.session)
             return
-        conversation, handle = place
+        key, handle = place
+        conversation = self._conversations[key]
         self._held[envelope.id] = envelope.session
         conversation.send(transmit, handle, now)
         self._touch(conversation.key)

@@ -4,12 +4,10 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
 from gateway.api.model import Join, Peer, Property, Sample, Scalar, ValueKind
-
-if TYPE_CHECKING:
-    from gateway.engine.subscriptions import Subscription
+from gateway.engine.subscription import Subscription
 
 MAX_PROPERTIES: Final = 64
 MAX_FACTS: Final = 32

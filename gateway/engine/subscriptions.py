@@ -14,7 +14,6 @@ from gateway.api.model import (
     Accepted,
     Change,
     EnvelopeId,
-    Peer,
     Reason,
     Refused,
     Scalar,
@@ -29,20 +28,7 @@ from gateway.engine.device_twin import DeviceTwin
 from gateway.engine.limits import LIMITS_RULE, EngineLimits, has_room
 from gateway.engine.outputs import Outbox, PushUpdate
 from gateway.engine.policy import Action
-
-
-class Subscription:
-    """A watch in force. ``device``: the one device that it is about; empty: every device."""
-
-    __slots__ = ("asker", "device", "id", "property", "scheme", "source")
-
-    def __init__(self, watch: Subscribe, asker: str, device: str) -> None:
-        self.id: EnvelopeId = watch.id
-        self.source: Peer = watch.source
-        self.scheme = watch.source.scheme
-        self.asker = asker
-        self.device = device
-        self.property = watch.property
+from gateway.engine.subscription import Subscription
 
 
 class Subscriptions:

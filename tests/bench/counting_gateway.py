@@ -13,7 +13,7 @@ from pathlib import Path
 from types import FrameType
 from typing import Any
 
-from gateway.cli import main
+from gateway.cli.main import main
 from gateway.runtime import store_keeper
 
 _FILE = Path(os.environ["COUNT_FILE"])

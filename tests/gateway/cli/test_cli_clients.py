@@ -22,7 +22,7 @@ from click.testing import CliRunner, Result
 
 from carriage.coap import atls_client
 from carriage.coap.client import CoapsClient
-from gateway.cli import main
+from gateway.cli.main import main
 from gateway.runtime.client_keys import ClientKeys
 from gateway.runtime.config_source import read_config
 from gateway.runtime.credential_source import load_credentials, locate
