@@ -18,7 +18,6 @@ from adapters.coap.client_state import (
     InboxView,
     PendingRequest,
 )
-from adapters.coap.fixed_timeout import FixedTimeout
 from adapters.coap.links import FORMATS, inbox
 from carriage.coap import atls
 from carriage.coap.atls_format import Kind
@@ -43,6 +42,7 @@ from gateway.api.model import (
     Unit,
 )
 from gateway.api.ports import AdapterContext
+from gateway.kit.fixed_timeout import FixedTimeout
 
 SWEEP: Final = 256
 """Downlinks from which on it is looked for those whose session is no more."""

@@ -13,7 +13,6 @@ from typing import Final
 
 from adapters.coap import links
 from adapters.coap.client_state import ClientConnection
-from adapters.coap.fixed_timeout import FixedTimeout
 from adapters.coap.observers import Observer, Observers
 from adapters.coap.representation import one, value_of, whole
 from carriage.coap import atls, device_resources
@@ -37,6 +36,7 @@ from gateway.api.model import (
     Update,
 )
 from gateway.api.ports import AdapterContext
+from gateway.kit.fixed_timeout import FixedTimeout
 
 MAX_STATES: Final = 1024
 """Commands that had to wait whose fate can be read, of all clients."""

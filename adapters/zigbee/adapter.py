@@ -20,7 +20,6 @@ from adapters.zigbee.administration import COMMANDS
 from adapters.zigbee.clusters import TABLE, ClusterTable
 from adapters.zigbee.config import ZigbeeConfig
 from adapters.zigbee.coordinator import LINK_KEY_OVERHEAD, Coordinator, recorded
-from adapters.zigbee.deadlines import Deadlines
 from adapters.zigbee.doubts import doubts
 from adapters.zigbee.members import FILE as MEMBERS
 from adapters.zigbee.members import Members
@@ -33,11 +32,12 @@ from adapters.zigbee.tunnel_bridge import TunnelBridge
 from adapters.zigbee.tunnel_mapping import TunnelMapping
 from adapters.zigbee.tunnel_store import TunnelStore
 from adapters.zigbee.zcl_devices import ZclDevices
-from carriage.backoff import Pauses
 from carriage.zigbee.events import DeliveryMode, Handle, TunnelLimits
 from carriage.zigbee.tunnel import TunnelEndpoint
 from carriage.zigbee.tunnel_table import TunnelIds
 from carriage.zigbee.tunneling import TransferError
+from common.backoff import Backoff
+from common.timers import Timers
 from gateway.api.errors import NoCommandError, PeerError, TransportError
 from gateway.api.facts import PolicyFacts
 from gateway.api.link import meets
@@ -114,7 +114,7 @@ class ZigbeeAdapter:
         """Sleeping devices that were heard since the last turn."""
         self._calling: dict[_Key, None] = {}
         """Conversations that wait for their device to be heard."""
-        self._deadlines: Deadlines[_Key] = Deadlines()
+        self._deadlines: Timers[_Key] = Timers()
         self._inbox: deque[tuple[_Key, bytes]] = deque()
         self._orders: deque[Transmit] = deque()
         self._wake = asyncio.Event()
@@ -171,7 +171,7 @@ class ZigbeeAdapter:
         config, limits = self._config, self._config.limits
         settings = settings_of(config, context.state_dir)
         may_form = config.form == "if-blank"
-        pauses = Pauses(limits.reconnect_first, limits.reconnect_most, _JITTER.random)
+        pauses = Backoff(limits.reconnect_first, limits.reconnect_most, _JITTER.random)
         while True:
             began = context.now()
             self._counters["attempts"] += 1
@@ -453,7 +453,7 @@ class ZigbeeAdapter:
                     self._calling[key] = None
                 else:
                     self._calling.pop(key, None)
-                self._deadlines.set(key, conversation.next_deadline())
+                self._deadlines.plan_by(key, conversation.next_deadline())
 
     def _send_frames(self, conversation: TunnelBridge, now: float) -> None:
         sender = self._sender
@@ -513,7 +513,7 @@ class ZigbeeAdapter:
                 self._shared.note(logging.WARNING, text, key[0], limits.devices)
                 return None
             del self._conversations[idle]
-            self._deadlines.forget(idle)
+            self._deadlines.drop(idle)
             self._calling.pop(idle, None)
         manufacturer = self._config.manufacturer_code
         tunnels = TunnelEndpoint(

@@ -17,9 +17,9 @@ from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from typing import TypeVar
 
+from common.timers import Timers
 from gateway.api.errors import UsageError
 from gateway.api.model import Accepted, Command, EnvelopeId, Outcome, Reason, Receipt, Scalar, Transmit, Verdict
-from gateway.engine.agenda import Agenda
 from gateway.engine.authorizer import SHADOW_GRANT, Authorizer, Refusal
 from gateway.engine.decision import Deny, Grant
 from gateway.engine.device_lines import Line, Place, QueuedCommand, ReadKey, follow
@@ -59,7 +59,7 @@ class DeviceCommands:
         self._shares: Counter[tuple[str, str]] = Counter()
         """By asker and device."""
         self._recent: Remembered[_Same, Receipt] = Remembered()
-        self._agenda: Agenda[EnvelopeId] = Agenda()
+        self._agenda: Timers[EnvelopeId] = Timers()
 
     def __len__(self) -> int:
         return len(self._table)

@@ -11,6 +11,7 @@ from collections import OrderedDict
 from collections.abc import Iterable, Sequence
 from typing import Final
 
+from common.timers import Timers
 from gateway.api.model import (
     Accepted,
     Command,
@@ -30,7 +31,6 @@ from gateway.api.model import (
     Unsubscribe,
     Verdict,
 )
-from gateway.engine.agenda import Agenda
 from gateway.engine.authorizer import Authorizer
 from gateway.engine.decision import DEFAULT_RULE, Deny
 from gateway.engine.device_commands import DeviceCommands
@@ -65,7 +65,7 @@ class DeviceRegistry:
         """What devices told before the restart that have not joined since."""
         self._watches = Subscriptions(limits, outbox, gate)
         self._commands = DeviceCommands(limits, outbox, gate, journal)
-        self._stale: Agenda[str] = Agenda()
+        self._stale: Timers[str] = Timers()
 
     # What devices tell
 

@@ -44,7 +44,7 @@ from gateway.runtime.settings import Settings
 from gateway.runtime.store import NewerStoreError, Store, StoreError
 from gateway.runtime.store_clock import CLOCK_IS_SET
 from gateway.runtime.store_keeper import StoreKeeper
-from gateway.runtime.supervisor import Backoff, fatal, keep_all
+from gateway.runtime.supervisor import RestartPauses, fatal, keep_all
 
 _LOG = logging.getLogger(__name__)
 
@@ -251,7 +251,7 @@ class _Daemon:
         start_limit = self._loop.call_later(START_LIMIT, self._serve_anyhow)
         try:
             async with asyncio.TaskGroup() as group:
-                adapters = keep_all(self._hub, self._reloads.slots, Backoff())
+                adapters = keep_all(self._hub, self._reloads.slots, RestartPauses())
                 parts = [adapters, self._beat(), self._hangups(), self._tell_time()]
                 tasks = [group.create_task(part) for part in parts]
                 await self._stop.wait()

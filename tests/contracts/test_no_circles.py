@@ -11,7 +11,7 @@ from graphlib import CycleError, TopologicalSorter
 
 import grimp
 
-ROOMS = ("layer", "carriage", "endpoint", "gateway", "adapters", "simulator", "bench", "demo")
+ROOMS = ("common", "layer", "carriage", "endpoint", "gateway", "adapters", "simulator", "bench", "demo")
 
 
 def circle(needs: Mapping[str, Iterable[str]]) -> list[str]:

@@ -10,12 +10,12 @@ from random import Random
 
 import pytest
 
-from adapters.coap.fixed_timeout import FixedTimeout
 from adapters.coap.plugin import CoapPlugin
 from carriage.coap import atls_client, codes, options
 from carriage.coap.exchange import Request
 from gateway.api.model import Accepted, Close, ContentKind, Open, Outcome, Reason, Refused, Reset, SessionId, Unit
 from gateway.engine.limits import EngineLimits
+from gateway.kit.fixed_timeout import FixedTimeout
 from gateway.testing.check_adapter import check_adapter
 from tests.adapters.coap.coap_home import (
     Home,

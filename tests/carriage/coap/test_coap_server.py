@@ -12,7 +12,6 @@ from carriage.coap import options as opt
 from carriage.coap.client import CoapsClient
 from carriage.coap.connection import Answer, CoapConfig, CoapConnection, FailureReason, Request, Response
 from carriage.coap.server import LAYER_1, serve_coaps
-from carriage.coap.timer_wheel import GRAIN, TimerWheel
 from carriage.coap.udp import Datagrams, bind
 from layer.config import AssociationConfig
 from layer.credentials import Credentials, Psk
@@ -407,19 +406,6 @@ async def test_the_message_limit_follows_the_association(pki) -> None:
     assert (await client.request(Request(codes.POST, path("x"), bytes(3000)))).payload == bytes(3000)
     client.close()
     server.close()
-
-
-def test_deadlines_come_due_in_time_and_once() -> None:
-    deadlines = TimerWheel()
-    assert deadlines.next() is None and deadlines.due(1e9) == set()
-    for peer, at in ((1, 10.0), (2, 10.001), (3, 11.0), (1, 12.0), (1, 12.0)):
-        deadlines.add(peer, at)
-    first = deadlines.next()
-    assert first is not None and 10.0 < first <= 10.0 + GRAIN
-    assert deadlines.due(9.99) == set()
-    assert deadlines.due(10.0 + 2 * GRAIN) == {1, 2}
-    assert deadlines.due(20.0) == {1, 3}
-    assert deadlines.next() is None
 
 
 async def test_the_outbox_is_bounded_and_drains() -> None:

@@ -342,7 +342,7 @@ def test_a_file_that_another_process_holds_is_left_alone(tmp_path, clocks, monke
 class Kept(Bench):
     """Hub, engine and store; the right adapter doesn't settle units unless it is told to."""
 
-    def __init__(self, tmp_path, clocks: Clocks, **limits: float) -> None:
+    def __init__(self, tmp_path, clocks: Clocks, *, retry=store_keeper.RETRY, **limits: float) -> None:
         super().__init__(tmp_path, EngineLimits(hold_after=0.01, **limits))
         self.clocks = clocks
         self.store = Store(
@@ -355,6 +355,7 @@ class Kept(Bench):
         self.keeper = StoreKeeper(
             self.store, self.engine, self.hub.faults, found, trouble,
             loop=asyncio.get_running_loop(), wall=lambda: clocks.wall, after=lambda: self.hub.touch(),
+            retry=retry,
         )  # fmt: skip
         self.hub.unsaved = self.keeper.touch
         self.keeper.start()
@@ -411,9 +412,8 @@ async def test_what_waits_is_told_held_once_it_is_stored_and_what_is_delivered_a
         assert any(table == "units" for changes in written for table, _ in changes.rows)
 
 
-async def test_a_full_disk_costs_promises_but_no_message(tmp_path, clocks, caplog, monkeypatch):
-    monkeypatch.setattr(store_keeper, "RETRY", (0.01, 0.02))
-    async with Kept(tmp_path, clocks, queue_octets=1 << 22) as kept:
+async def test_a_full_disk_costs_promises_but_no_message(tmp_path, clocks, caplog):
+    async with Kept(tmp_path, clocks, retry=(0.01, 0.02), queue_octets=1 << 22) as kept:
         await until(lambda: kept.keeper.status()["rows"] == 1)
         connection = kept.store._connection
         pages = connection.execute("PRAGMA page_count").fetchone()[0]
@@ -449,9 +449,8 @@ async def test_a_full_disk_costs_promises_but_no_message(tmp_path, clocks, caplo
     assert [number for number, _ in kept.rows()] == kept.accepted[-3:]
 
 
-async def test_a_store_that_is_taken_away_is_made_anew(tmp_path, clocks, monkeypatch):
-    monkeypatch.setattr(store_keeper, "RETRY", (0.01, 0.02))
-    async with Kept(tmp_path, clocks) as kept:
+async def test_a_store_that_is_taken_away_is_made_anew(tmp_path, clocks):
+    async with Kept(tmp_path, clocks, retry=(0.01, 0.02)) as kept:
         await until(lambda: kept.keeper.status()["rows"] == 1)
         for path in tmp_path.glob("store.db*"):
             path.unlink()

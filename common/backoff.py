@@ -8,10 +8,17 @@ from __future__ import annotations
 from collections.abc import Callable
 
 
-class Pauses:
+def no_chance() -> float:
+    """For one who waits alone: every pause at its full length."""
+    return 0.0
+
+
+class Backoff:
     """``first`` and ``longest`` in seconds; ``chance`` gives a number in [0, 1)."""
 
-    def __init__(self, first: float, longest: float, chance: Callable[[], float]) -> None:
+    __slots__ = ("_chance", "_first", "_full", "_longest")
+
+    def __init__(self, first: float, longest: float, chance: Callable[[], float] = no_chance) -> None:
         self._first = first
         self._longest = longest
         self._chance = chance
@@ -24,5 +31,5 @@ class Pauses:
         return full * (1.0 - self._chance() / 2)
 
     def reset(self) -> None:
-        """What was away has been there for long enough: begin anew with the first pause."""
+        """What was away has been there for long enough: start over with the first pause."""
         self._full = self._first
