@@ -18,6 +18,7 @@ from typing import Annotated, Final, Literal
 
 from pydantic import BeforeValidator, Field, WithJsonSchema
 
+from common.replacing import replace as replace_file
 from gateway.api.errors import ConfigError
 from gateway.engine.policy import GATEWAY, PolicySet, Subject
 from gateway.runtime import config_errors, strict_yaml
@@ -191,21 +192,8 @@ def write(path: Path, devices: Mapping[str, DeviceTable]) -> None:
 
     It gets the owner of its folder: root may write it for the user that the service runs as.
     """
-    new = path.with_suffix(".yaml.new")
-    folder = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-    try:
-        new.unlink(missing_ok=True)
-        with os.fdopen(os.open(new, os.O_CREAT | os.O_EXCL | os.O_WRONLY | os.O_CLOEXEC, 0o600), "wb") as file:
-            if os.geteuid() == 0:
-                owner = os.fstat(folder)
-                os.fchown(file.fileno(), owner.st_uid, owner.st_gid)
-            file.write(written(devices).encode())
-            file.flush()
-            os.fsync(file.fileno())
-        new.replace(path)
-        os.fsync(folder)
-    finally:
-        os.close(folder)
+    owner = path.parent.stat()
+    replace_file(path, written(devices), owner=(owner.st_uid, owner.st_gid) if os.geteuid() == 0 else None)
 
 
 def _line(device: DeviceTable) -> str:

@@ -14,6 +14,7 @@ import stat
 from pathlib import Path
 from typing import Final
 
+from common.replacing import replace
 from gateway.runtime.identity import VERSION
 
 _LOG = logging.getLogger(__name__)
@@ -76,18 +77,9 @@ def take_over(state_dir: Path) -> None:
     if any(not is_passing(path.name) for path in state_dir.iterdir()):
         _copy(state_dir, program)
     try:
-        _write(state_dir / FILE, json.dumps({"state": STATE, "program": VERSION}) + "\n")
+        replace(state_dir / FILE, json.dumps({"state": STATE, "program": VERSION}) + "\n")
     except OSError as error:  # a full disk: what can go on in memory does, and the next start tries again
         _LOG.warning("%s can't be written: %s", state_dir / FILE, error.strerror)
-
-
-def _write(path: Path, text: str) -> None:
-    new = path.with_name(f"{path.name}.new")
-    with os.fdopen(os.open(new, os.O_CREAT | os.O_WRONLY | os.O_TRUNC | os.O_CLOEXEC, 0o600), "w") as file:
-        file.write(text)
-        file.flush()
-        os.fsync(file.fileno())
-    new.replace(path)
 
 
 def _copy(state_dir: Path, program: str) -> None:

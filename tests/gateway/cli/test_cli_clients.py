@@ -22,11 +22,11 @@ from click.testing import CliRunner, Result
 
 from carriage.coap import atls_client
 from carriage.coap.client import CoapsClient
+from common.replacing import replace
 from gateway.cli.main import main
 from gateway.runtime.client_keys import ClientKeys
 from gateway.runtime.config_source import read_config
 from gateway.runtime.credential_source import load_credentials, locate
-from gateway.runtime.replacing import replace
 from layer.credentials import Credentials, Psk, load_psk_file
 from layer.errors import CredentialError
 
