@@ -15,10 +15,10 @@ from carriage.coap import codes, device_resources, options
 from carriage.coap.atls_format import REASON_CODES
 from carriage.coap.exchange import Request, Response
 from carriage.coap.link_format import write_links
-from gateway.api.model import Address, DeviceView, Property, Sample, ValueKind
+from gateway.api.model import Address, DataType, DeviceView, PropertyAffordance, Sample
 from tests.docs.conftest import Page, read
 
-ON = Property(name="on", kind=ValueKind.BOOLEAN, resource_type="urn:oma:lwm2m:ext:3306", writable=True)
+ON = PropertyAffordance(name="on", type=DataType.BOOLEAN, resource_type="urn:oma:lwm2m:ext:3306", writable=True)
 LAMP = DeviceView(
     name="lamp", address=Address(scheme="zigbee", claim="eui64:00:0d:6f:00:0b:5d:e3:b6"),
     may=frozenset(("read", "observe", "write")), online=True, sleepy=False, facts=(), properties=(ON,),

@@ -12,7 +12,7 @@ from carriage.coap import codes
 from carriage.coap import options as opt
 from carriage.coap.exchange import Request
 from carriage.coap.link_format import read_links
-from gateway.api.model import Outcome, Property, Reason, ValueKind
+from gateway.api.model import DataType, Outcome, PropertyAffordance, Reason
 from tests.adapters.coap.coap_home import Home
 from tests.adapters.coap.devices_home import (
     CBOR,
@@ -277,7 +277,9 @@ async def test_other_methods_and_formats(home: Home, lamp: Device) -> None:
 
 
 async def test_a_long_list_comes_in_blocks(home: Home) -> None:
-    many = tuple(Property(name=f"p{n}", kind=ValueKind.TEXT, unit="lm", resource_type="x" * 40) for n in range(60))
+    many = tuple(
+        PropertyAffordance(name=f"p{n}", type=DataType.STRING, unit="lm", resource_type="x" * 40) for n in range(60)
+    )
     lamp = Device(home.far, properties=many)
     lamp.tell(**{each.name: "y" * 200 for each in many})
     phone = await home.client("phone")

@@ -16,21 +16,21 @@ from hypothesis import strategies as st
 from adapters.coap.representation import MAX_TEXT, value_of
 from carriage import senml
 from carriage.coap import device_resources
-from gateway.api.model import Address, DeviceView, Property, ValueKind
+from gateway.api.model import Address, DataType, DeviceView, PropertyAffordance
 from layer.errors import PeerError
 from tests.carriage.mutations import mutated
 
 PROPERTIES: Final = (
-    Property(name="on", kind=ValueKind.BOOLEAN, writable=True),
-    Property(name="level", kind=ValueKind.NUMBER, unit="/", writable=True),
-    Property(name="dim", kind=ValueKind.NUMBER, writable=True, minimum=0, maximum=254),
-    Property(name="label", kind=ValueKind.TEXT, writable=True),
+    PropertyAffordance(name="on", type=DataType.BOOLEAN, writable=True),
+    PropertyAffordance(name="level", type=DataType.NUMBER, unit="/", writable=True),
+    PropertyAffordance(name="dim", type=DataType.NUMBER, writable=True, minimum=0, maximum=254),
+    PropertyAffordance(name="label", type=DataType.STRING, writable=True),
 )
 VIEW: Final = DeviceView(
     name="lamp", address=Address(scheme="far", claim="user:lamp"), may=frozenset(("write",)), online=True,
     sleepy=False, facts=(), properties=PROPERTIES, samples={},
 )  # fmt: skip
-TYPES: Final = {ValueKind.BOOLEAN: (bool,), ValueKind.NUMBER: (int, float), ValueKind.TEXT: (str,)}
+TYPES: Final = {DataType.BOOLEAN: (bool,), DataType.NUMBER: (int, float), DataType.STRING: (str,)}
 
 VALID: Final = {
     device_resources.TEXT: [b"true", b"off", b"21.5", b"-1e3", "näh".encode(), b"x" * 256],
@@ -92,7 +92,7 @@ def test_what_is_valid_is_read(format: int) -> None:
                 taken.add(wanted.kind)
             except PeerError:
                 pass
-    assert taken == set(ValueKind)
+    assert taken == set(DataType)
 
 
 @formats

@@ -16,19 +16,19 @@ from carriage.zigbee.zcl import ZclFrame
 from gateway.api.model import (
     Address,
     Command,
+    DataType,
     EnvelopeId,
     LinkRequirement,
     LinkSecurity,
     Outcome,
     Peer,
     Presence,
-    Property,
+    PropertyAffordance,
     Reading,
     Reason,
     Receipt,
     Scalar,
     Transmit,
-    ValueKind,
 )
 from simulator.network import datatypes as simulated
 from simulator.network.device_kinds import Identity, on_off, power, temperature
@@ -41,7 +41,7 @@ LAMP = 0x000D6F0000000022
 IDENTITY = Identity("ACME", "Z1", mains=True)
 APP = Peer(scheme="mqtt", claims=("user:app",), link=LinkSecurity(protocol="tls1.3"))
 ON, OFF = 0x01, 0x00
-OTHER = Property(name="other", kind=ValueKind.NUMBER, writable=True)
+OTHER = PropertyAffordance(name="other", type=DataType.NUMBER, writable=True)
 
 
 class Orders:
@@ -177,7 +177,7 @@ async def test_a_property_that_is_written(world: Any) -> None:
         type=UINT16,
         range=(0, 1000),
         scale=Fraction(1, 10),
-        property=Property(name="level", kind=ValueKind.NUMBER, writable=True),
+        property=PropertyAffordance(name="level", type=DataType.NUMBER, writable=True),
     )
     attributes = [Attribute(1, simulated.UINT16, 5, writable=True), Attribute(2, simulated.UINT16, 5)]
     async with world.gateway(table=ClusterTable([row, replace(row, attribute=2, property=OTHER)])) as gateway:
