@@ -30,7 +30,17 @@ from adapters.zigbee.zcl_transactions import Answer, Content, NoReply, Reply, Tr
 from carriage.zigbee import foundation, zdo
 from carriage.zigbee.foundation import General, Status
 from gateway.api.errors import PeerError
-from gateway.api.model import Address, EnvelopeId, Join, Leave, Presence, Reading, Transmit
+from gateway.api.model import (
+    Address,
+    EnvelopeId,
+    Event,
+    Interaction,
+    Join,
+    Leave,
+    Presence,
+    Reading,
+    Transmit,
+)
 from gateway.api.ports import AdapterContext
 
 _LOG = logging.getLogger(__name__)

@@ -11,8 +11,8 @@ from carriage.coap.client import CoapsClient, Observation
 from carriage.coap.exchange import Request, Response
 from carriage.senml import Record, read_cbor, read_json
 from gateway.api.model import (
-    Command,
     DataType,
+    Interaction,
     Join,
     Leave,
     Outcome,
@@ -80,16 +80,16 @@ class Device:
 
     @property
     def commands(self) -> list[Transmit]:
-        return [order for order in self.far.orders if isinstance(order.envelope, Command)]
+        return [order for order in self.far.orders if isinstance(order.envelope, Interaction)]
 
-    async def command(self, count: int = 1) -> Command:
+    async def command(self, count: int = 1) -> Interaction:
         """The last of ``count`` commands, once they are here."""
         await until(lambda: len(self.commands) >= count)
         envelope = self.commands[count - 1].envelope
-        assert isinstance(envelope, Command)
+        assert isinstance(envelope, Interaction)
         return envelope
 
-    def settle(self, command: Command, outcome: Outcome, reason: Reason | None = None, detail: str = "") -> None:
+    def settle(self, command: Interaction, outcome: Outcome, reason: Reason | None = None, detail: str = "") -> None:
         self.far.gateway.settle(Receipt(command.id, outcome, reason, detail=detail))
 
 

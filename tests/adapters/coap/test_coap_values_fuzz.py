@@ -69,7 +69,7 @@ def check(format: int, octets: bytes) -> None:
         except PeerError as error:
             assert len(str(error)) < 120
             continue
-        assert type(value) in TYPES[wanted.kind]
+        assert type(value) in TYPES[wanted.type]
         if isinstance(value, str):
             value.encode()
             assert len(value) <= MAX_TEXT
@@ -89,7 +89,7 @@ def test_what_is_valid_is_read(format: int) -> None:
         for wanted in PROPERTIES:
             try:
                 value_of(VIEW, wanted, format, octets)
-                taken.add(wanted.kind)
+                taken.add(wanted.type)
             except PeerError:
                 pass
     assert taken == set(DataType)

@@ -9,9 +9,9 @@ from adapters.mqtt.devices import identity
 from gateway.api.model import (
     Accepted,
     Address,
-    Command,
     DataType,
     EnvelopeId,
+    Interaction,
     Join,
     Leave,
     Outcome,
@@ -87,8 +87,8 @@ class House:
         self.far.gateway.submit(Leave(**self._next(name)))
 
     @property
-    def commands(self) -> list[Command]:
-        return [order.envelope for order in self.far.orders if isinstance(order.envelope, Command)]
+    def commands(self) -> list[Interaction]:
+        return [order.envelope for order in self.far.orders if isinstance(order.envelope, Interaction)]
 
     def settle(
         self, command: EnvelopeId, outcome: Outcome = Outcome.DELIVERED, reason: Reason | None = None, detail: str = ""

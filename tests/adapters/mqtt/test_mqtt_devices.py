@@ -33,6 +33,7 @@ from tests.adapters.mqtt.semantic_home import (
     put,
     settled,
 )
+from tests.harness.interactions import wanted_of
 
 Start = Callable[..., Awaitable[MqttHome]]
 CONFIG = config_topic("lamp")
@@ -103,7 +104,7 @@ async def test_ordinary_tools_see_the_state_later(home: MqttHome, house: House) 
     write = ["mosquitto_pub", *common, "-t", "home/lamp/set", "-m", "ON"]
     await asyncio.to_thread(subprocess.run, write, check=True)
     await until(lambda: house.commands)
-    assert (house.commands[0].property, house.commands[0].value) == ("state", True)
+    assert wanted_of(house.commands[0]) == ("state", True)
 
 
 async def test_a_value_that_is_too_old_says_so(home: MqttHome, house: House) -> None:
@@ -139,7 +140,7 @@ async def test_a_command_and_its_answer(
     await put(app, f"home/lamp/{topic}", payload)
     await until(lambda: app.messages)
     (command,) = house.commands
-    assert (command.to, command.property, command.value) == ("lamp", *value)
+    assert (command.to, *wanted_of(command)) == ("lamp", *value)
     answer = {"property": value[0], "status": "delivered"}
     assert bodies(app, "home/lamp/answer") == [answer | ({"transaction": 7} if "transaction" in payload else {})]
 
@@ -150,7 +151,7 @@ async def test_a_get_without_a_body_asks_for_all(home: MqttHome, house: House) -
     await settled(home)
     await put(app, "home/lamp/get", " ")
     await until(lambda: len(app.messages) == 3)
-    assert [(each.property, each.value) for each in house.commands] == [
+    assert [wanted_of(each) for each in house.commands] == [
         ("state", None), ("brightness", None), ("temperature", None),
     ]  # fmt: skip
     assert {each["property"]: each["status"] for each in bodies(app, "home/lamp/answer")} == dict.fromkeys(

@@ -15,7 +15,6 @@ from carriage.zigbee.datatypes import UINT16
 from carriage.zigbee.zcl import ZclFrame
 from gateway.api.model import (
     Address,
-    Command,
     DataType,
     EnvelopeId,
     LinkRequirement,
@@ -36,6 +35,7 @@ from simulator.network.foundation import Attribute, make_cluster
 from simulator.network.radio import Conditions
 from tests.adapters.zigbee.conftest import BOTH_EZSP
 from tests.adapters.zigbee.zcl_device import ZclDevice, settled
+from tests.harness.interactions import read_or_write
 
 LAMP = 0x000D6F0000000022
 IDENTITY = Identity("ACME", "Z1", mains=True)
@@ -60,11 +60,11 @@ class Orders:
         expires_at: float | None = None,
     ) -> EnvelopeId:
         self._next += 1
-        command = Command(
+        command = read_or_write(
             id=EnvelopeId(self._next),
             source=APP,
             to="lamp",
-            property=name,
+            name=name,
             value=value,
             received_at=0.0,
             expires_at=expires_at,

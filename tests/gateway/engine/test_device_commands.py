@@ -362,7 +362,7 @@ def test_an_id_in_use_is_a_mistake_of_the_caller() -> None:
     s = with_lamp()
     s.wants("phone", "lamp", "state", True)
     with pytest.raises(UsageError):
-        s.submit(replace(s.transmits[2].envelope, value=False))
+        s.submit(replace(s.transmits[2].envelope, values={"state": False}))
 
 
 def test_a_device_word_is_short_and_printable() -> None:

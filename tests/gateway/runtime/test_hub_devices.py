@@ -35,6 +35,7 @@ from gateway.api.model import (
     Subscribe,
     Transmit,
     Update,
+    WriteProperties,
 )
 from gateway.engine.engine import Engine
 from gateway.engine.limits import EngineLimits, Rate
@@ -248,7 +249,7 @@ async def test_a_held_order_and_the_last_values_survive_in_the_file(bench: Bench
     engine.adapter_ready("radio", now=5.0)
     (resent,) = (each.envelope for each in engine.commands() if isinstance(each, Transmit))
     assert isinstance(resent, WriteProperties)
-    assert (resent.id, resent.to, resent.value) == (order.id, "lamp", False)
+    assert (resent.id, resent.to, resent.values) == (order.id, "lamp", {"state": False})
     assert resent.expires_at is not None and order.expires_at is not None
     left = order.expires_at - monotonic - 100.0
     assert abs(resent.expires_at - 5.0 - left) < 0.1
