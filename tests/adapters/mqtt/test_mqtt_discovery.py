@@ -57,7 +57,7 @@ PLATFORMS = {
 properties = st.builds(
     PropertyAffordance,
     name=st.from_regex(r"[a-z][a-z0-9_]{0,31}", fullmatch=True),
-    kind=st.sampled_from(DataType),
+    type=st.sampled_from(DataType),
     unit=st.sampled_from(["", "Cel", "%RH", "%EL", "lx", "strange"]) | st.text(max_size=8),
     resource_type=st.sampled_from(["", "urn:oma:lwm2m:ext:3311", "urn:oma:lwm2m:ext:3303"]),
     device_class=st.sampled_from(["", "temperature", "humidity", "battery", "energy", "switch"]),
@@ -218,7 +218,18 @@ ACCEPTED = {
     "frequency": {"mHz", "Hz", "kHz", "MHz", "GHz"}, "moisture": {"%"}, "ph": {None},
 }  # fmt: skip
 """Units of Home Assistant's device classes (developers.home-assistant.io, "Sensor entity"), as far as we have such."""
-BOOLEAN_CLASSES = {"door", "motion", "occupancy", "smoke", "moisture", "tamper", "battery", "outlet", "switch"}
+BOOLEAN_CLASSES = {
+    "door",
+    "motion",
+    "occupancy",
+    "smoke",
+    "moisture",
+    "tamper",
+    "battery",
+    "outlet",
+    "switch",
+    "safety",
+}
 
 
 def component_of(each: PropertyAffordance) -> dict[str, Any]:

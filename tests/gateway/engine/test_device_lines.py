@@ -292,7 +292,9 @@ def test_whatever_happens_each_command_has_one_final_word_and_no_answer_is_older
                 number = command.envelope.id
                 assert number not in at_adapter and not ended[number]
                 at_adapter[number] = command
-                earlier = {n for n, each in accepted.items() if each.value is not None and n < number and not ended[n]}
+                earlier = {
+                    n for n, each in accepted.items() if wanted_of(each)[1] is not None and n < number and not ended[n]
+                }
                 assert number in given_before or earlier <= given_before, "before what came first"
                 given_before.add(number)
                 on_air.append(air_of(command.envelope))
