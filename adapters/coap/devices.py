@@ -134,7 +134,7 @@ class DeviceResources:
         told = None if view is None else _property(view, wanted.property)
         if view is not None and wanted.command and wanted.property in _commanded(view):
             self._read_state(connection, exchange, wanted)
-        elif view is not None and any(each.name == wanted.property for each in view.events):
+        elif view is not None and not wanted.command and any(each.name == wanted.property for each in view.events):
             self._events(connection, exchange, wanted, view)
         elif view is None or (wanted.property and told is None) or wanted.command:
             peer.respond(exchange, device_resources.refusal("unknown"))
@@ -175,8 +175,10 @@ class DeviceResources:
         self, connection: ClientConnection, exchange: int, wanted: device_resources.Read, view: DeviceView
     ) -> None:
         """What happens from now on: each notification has the latest events, numbered, so that none is lost with it."""
-        if "observe" not in view.may:
-            connection.peer.respond(exchange, device_resources.refusal("denied"))
+        wrong = wanted.named and wanted.format != device_resources.EVENT_FORMAT
+        if wrong or "observe" not in view.may:
+            refusal = device_resources.refusal("not-acceptable" if wrong else "denied")
+            connection.peer.respond(exchange, refusal)
             return
         recent: deque[dict[str, Any]] = deque(maxlen=MAX_EVENTS)
 

@@ -271,7 +271,9 @@ ROWS: Final = (
         attribute=0x0002,
         type=MAP16,
         mask=0x0003,
-        property=PropertyAffordance(name="alarm", type=DataType.BOOLEAN, device_class="safety"),
+        property=PropertyAffordance(
+            name="alarm", type=DataType.BOOLEAN, resource_type=_ipso(3338), device_class="safety"
+        ),
     ),
     AttributeMapping(
         cluster=0x0402,  # Temperature Measurement (ZCL8, 4.4)

@@ -54,7 +54,8 @@ class ListDevices:
 class Read:
     """``property`` empty: all of the device. ``command``: not the property but what became of the last PUT to it.
 
-    ``format``: of the answer. ``observe``: from now on by notification; ``deregister``: no longer.
+    ``format``: of the answer; ``named``: by the client. ``observe``: from now on by notification; ``deregister``: no
+    longer.
     """
 
     device: str
@@ -63,6 +64,7 @@ class Read:
     command: bool = False
     observe: bool = False
     deregister: bool = False
+    named: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -131,7 +133,7 @@ def _read(request: Request, device: str, name: str, command: bool) -> Operation 
         return refusal("not-acceptable")
     observe = opt.first_uint(request.options, opt.OBSERVE)
     chosen = offered[0] if wanted is None else wanted
-    return Read(device, name, chosen, command, observe == REGISTER, observe == DEREGISTER)
+    return Read(device, name, chosen, command, observe == REGISTER, observe == DEREGISTER, wanted is not None)
 
 
 def _write(request: Request, device: str, name: str) -> Operation | Response:

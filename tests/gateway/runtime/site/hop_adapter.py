@@ -230,9 +230,7 @@ class HopAdapter:
         """A command to a device: held where the peers sleep, else done where the peer hears of it."""
         if self.table.sleepy:
             self.context.settle(Receipt(command.id, Outcome.HELD))
-        elif self._tell(
-            name, {"kind": "Command", "values": dict(getattr(command, "values", {})), "names": command.names}
-        ):
+        elif self._tell(name, {"kind": "Command", "property": command.names[0], "value": _value(command)}):
             self.context.settle(Receipt(command.id, Outcome.DELIVERED))
         else:
             self.context.settle(Receipt(command.id, Outcome.DROPPED, Reason.UNKNOWN))
@@ -296,3 +294,8 @@ class HopPlugin:
 
 LEFT = HopPlugin("left")
 RIGHT = HopPlugin("right")
+
+
+def _value(command):
+    """What a write sets its one property to; None of a read."""
+    return next(iter(command.values.values())) if isinstance(command, WriteProperties) else None
