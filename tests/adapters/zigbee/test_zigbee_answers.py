@@ -32,7 +32,7 @@ from gateway.api.model import (
 )
 from simulator.network import device_kinds
 from simulator.network.foundation import ClusterServer, respond
-from tests.adapters.zigbee.quiet_house import EUI64, House
+from tests.adapters.zigbee.quiet_network import EUI64, House
 
 IDENTITY = device_kinds.Identity("ACME", "Z1", mains=True)
 ANSWERS = {General.READ: 0x01, General.WRITE: 0x04, General.CONFIGURE_REPORTING: 0x07, General.READ_REPORTING: 0x09}
