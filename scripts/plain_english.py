@@ -23,12 +23,12 @@ IDIOM = [
     (re.compile(pattern, re.IGNORECASE), instead)
     for pattern, instead in (
         (r"[,;:] where (?:the|its|an?|one|that|this|they|both|neither)\b", "if, when or because"),
-        (r"\bwhere (?:it|no|there|nothing)\b", "if"),
+        (r"\bwhere (?:no|there|nothing|it(?! ends| stands| lies))\b", "if"),
         (r"\banew\b", "again"),
         (r"\blately\b", "recently"),
         (r"\bcounts? (?:not|no more)\b", "is ignored, or no longer counts"),
         (r"\b(?:is|are|was|were) told(?! apart)\b", "name the actor: X reports to Y, X notifies Y"),
-        (r"\bof (?:its|their|our|his) own\b", "its own X, a separate X"),
+        (r"\bof (?:its|their|our|his) own\b(?! accord)", "its own X, a separate X"),
         (r"\bof (?:ours|theirs)\b", "our X, their X"),
         (r"\bany more\b", "any longer, or no longer with the verb"),
         (r"\bno more\b(?! than)", "no longer, or none"),
