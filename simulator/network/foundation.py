@@ -144,7 +144,7 @@ def response_to(frame: ZclFrame, command: int, payload: bytes) -> ZclFrame:
 
 
 def default_response(frame: ZclFrame, status: int, *, unicast: bool) -> ZclFrame | None:
-    """The default response, where one is due (ZCL8, 2.5.12.2)."""
+    """The default response, if one is due (ZCL8, 2.5.12.2)."""
     if not unicast or (not frame.cluster_specific and frame.command == DEFAULT_RESPONSE):
         return None
     if status == SUCCESS and frame.disable_default_response:
