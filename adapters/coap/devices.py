@@ -117,7 +117,7 @@ class DeviceResources:
                 self._read(connection, exchange, operation)
             case device_resources.Write():
                 self._write(connection, exchange, operation)
-            case device_resources.Invoke():
+            case device_resources.InvokeRequest():
                 self._invoke(connection, exchange, operation)
             case device_resources.ListDevices(query=query):
                 found = links.devices(self.context.devices(connection.identity))
@@ -280,7 +280,7 @@ class DeviceResources:
         if refused is not None:
             peer.respond(exchange, _refused(refused))
 
-    def _invoke(self, connection: ClientConnection, exchange: int, wanted: device_resources.Invoke) -> None:
+    def _invoke(self, connection: ClientConnection, exchange: int, wanted: device_resources.InvokeRequest) -> None:
         """CoAP's own de-duplication (RFC 7252, section 4.5) keeps a repeated request from being a second one."""
         peer = connection.peer
         view = self._view(connection, wanted.device)

@@ -267,7 +267,7 @@ ROWS: Final = (
         reporting=Reporting(1, 3600, 1),
     ),
     AttributeMapping(
-        cluster=0x0500,  # IAS Zone (ZCL8, 8.2): its status, of which it tells by a command of its own
+        cluster=0x0500,  # IAS Zone (ZCL8, 8.2): its status, which it also reports by a cluster command
         attribute=0x0002,
         type=MAP16,
         mask=0x0003,

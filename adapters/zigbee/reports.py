@@ -37,8 +37,8 @@ Values = tuple[tuple[str, Scalar | None], ...]
 
 @dataclass(slots=True, eq=False)
 class Slot:
-    """One property of one device: where it is. ``type``: that of its attribute by its last answer, which may be another
-    than the row's. ``absent``: the device says that it doesn't have the attribute."""
+    """One property of one device, and its place. ``type``: that of its attribute by its last answer, which may differ
+    from the row's. ``absent``: the device says that it doesn't have the attribute."""
 
     property: PropertyAffordance
     endpoint: int
@@ -64,7 +64,7 @@ class Modifier:
 
 @dataclass(frozen=True, slots=True)
 class Deed:
-    """One action of one device: where it is done."""
+    """One action of one device, and its place."""
 
     action: ActionAffordance
     endpoint: int
@@ -217,7 +217,7 @@ def _free_name(name: str, endpoint: int, taken: Container[str]) -> str:
 def happened(
     model: Model, at: int, command: int, by_client: bool, payload: bytes
 ) -> tuple[EventAffordance, PropertyValue | None, Values] | None:
-    """A cluster command as an event, its data and the property values in it. None: nobody here reads it.
+    """A cluster command as an event, its data and the property values in it. None: no row has it.
 
     PeerError: malformed.
     """

@@ -78,7 +78,7 @@ class Write:
 
 
 @dataclass(frozen=True, slots=True)
-class Invoke:
+class InvokeRequest:
     """Have the device do ``action``; ``payload``: its input as JSON, or nothing."""
 
     device: str
@@ -86,7 +86,7 @@ class Invoke:
     payload: bytes = field(repr=False)
 
 
-Operation = ListDevices | Read | Write | Invoke
+Operation = ListDevices | Read | Write | InvokeRequest
 
 
 def concerns(request: Request) -> bool:
@@ -150,7 +150,7 @@ def _invoke(request: Request, device: str, action: str) -> Operation | Response:
         return refusal("not-acceptable")
     if sent not in (None, JSON) and request.payload:
         return refusal("content")
-    return Invoke(device, action, request.payload)
+    return InvokeRequest(device, action, request.payload)
 
 
 # Answers

@@ -80,7 +80,7 @@ class LinkSecurity:
     """What protects a hop, as the adapter that terminates it knows it.
 
     ``protocol``: ``none``, ``zigbee-network-key``, ``zigbee-link-key``, ``tls1.2``, ``tls1.3``, ``dtls1.2`` ...
-    ``suite``: OpenSSL's name of the suite where there is one. ``authenticated``: the peer's claims are proven by it.
+    ``suite``: OpenSSL's name of the suite, empty if there is none. ``authenticated``: it proves the claims.
     """
 
     protocol: str

@@ -18,7 +18,7 @@ class Accepted:
     """Taken on: a final ``Receipt`` follows for units, opens, closes and commands. It is not delivery.
 
     ``duplicate``: the engine has had this one before; nothing is forwarded and no receipt follows. Of a command the
-    outcome is told once more, under the id of its latest duplicate: at once, or when it is known.
+    outcome is reported once more, under the id of its latest duplicate: at once, or when it is known.
     """
 
     session: SessionId | None = None
@@ -41,7 +41,7 @@ class Outcome(Enum):
     """The next hop took it: CoAP ACK or read, MQTT PUBACK, ZigBee APS ACK of every slice; of an interaction: it was
     done."""
     SENT = "sent"
-    """Of an interaction only: it is on the air, and nobody can know more (a group cast has no answer)."""
+    """Of an interaction only: it is on the air, and no answer is to come (a group cast)."""
     DROPPED = "dropped"
     EXPIRED = "expired"
     SUPERSEDED = "superseded"
@@ -65,7 +65,7 @@ class PropertyResult:
 
 @dataclass(frozen=True, slots=True)
 class Receipt:
-    """The final word on an envelope (but for ``HELD``); ``reason`` only where it was dropped.
+    """The final word on an envelope (but for ``HELD``); ``reason`` only if it was dropped.
 
     ``detail``: a device's own word for what went wrong (``UNSUPPORTED_ATTRIBUTE``), printable, at most 64 characters.
     ``properties``: of a read or a write of several, one result each, in the order of its names; empty: the receipt's

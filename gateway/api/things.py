@@ -79,7 +79,7 @@ class ActionAffordance:
     """Something that a device can do (TD 1.1, section 5.3.1.4). ``name`` as of a property.
 
     ``input``, ``output`` None: it takes none, gives none. ``idempotent``: doing it twice is as good as once (``toggle``
-    is not); where a carriage may deliver twice, one that is not needs a ``transaction``.
+    is not). One that is not needs a ``transaction`` on a carriage that may deliver twice.
     """
 
     name: str
@@ -90,7 +90,7 @@ class ActionAffordance:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class EventAffordance:
-    """Something that a device says when it happens (TD 1.1, section 5.3.1.5). ``data`` None: it says no more."""
+    """Something that a device says when it happens (TD 1.1, section 5.3.1.5). ``data`` None: it has none."""
 
     name: str
     data: DataSchema | None = None
@@ -239,7 +239,7 @@ class Subscribe:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Unsubscribe:
-    """No more news for the subscription with the id ``subscription``."""
+    """End the subscription with the id ``subscription``."""
 
     id: EnvelopeId
     source: Peer
@@ -262,7 +262,7 @@ class Sample(NamedTuple):
 class DeviceView:
     """A device as one peer may see it. ``may``: what it may do with it: ``read``, ``observe``, ``write``, ``invoke``.
 
-    ``online`` is None while nobody knows. ``samples`` has the properties that have told something, and is empty for a
+    ``online`` is None while it is not known. ``samples`` has the properties that have told something, and none for a
     peer that may not read.
     """
 
@@ -298,7 +298,7 @@ class Change(Enum):
     """What an ``Update`` is about."""
 
     VALUES = "values"
-    """It told something; a value that it told before is told again."""
+    """It told something; the value may be the one that it told before."""
     STALE = "stale"
     """Some values are too old to be trusted."""
     EVENT = "event"
@@ -310,14 +310,14 @@ class Change(Enum):
     GONE = "gone"
     """It left, or the subscriber may no longer observe it; a subscription to one device ends with it."""
     ENDED = "ended"
-    """The whole subscription is over: ``device`` is empty where it was to every device."""
+    """The whole subscription is over: ``device`` is empty if it was to every device."""
 
 
 @dataclass(slots=True)  # not frozen: one is made for each report and subscription
 class Update:
     """News for one subscription. ``samples``: by property, of ``VALUES`` and ``STALE``, as they are from now on.
 
-    ``at``: when it was told. ``event`` and ``data``: of ``EVENT`` only.
+    ``at``: when the device told it. ``event`` and ``data``: of ``EVENT`` only.
     """
 
     subscription: EnvelopeId

@@ -10,7 +10,7 @@ from typing import Any, Final
 
 from adapters.mqtt.devices import values as v
 from adapters.mqtt.devices.state_publisher import StatePublisher
-from adapters.mqtt.devices.topics import Get, HomeSpace, Invoke, Set
+from adapters.mqtt.devices.topics import Get, HomeSpace, InvokeTopic, Set
 from carriage.mqtt.options import Message
 from gateway.api.errors import PeerError
 from gateway.api.model import (
@@ -124,7 +124,7 @@ class Commands:
             self._submit(batch, ReadProperties, context, source, lost, names=tuple(wanted))
         self._begun(batch)
 
-    def invoke(self, topic: Invoke, message: Message, context: AdapterContext, source: Peer, lost: bool) -> None:
+    def invoke(self, topic: InvokeTopic, message: Message, context: AdapterContext, source: Peer, lost: bool) -> None:
         """Have a device do something. ``lost`` as of ``take``. PeerError: malformed."""
         asked = v.read_input(message.payload)
         self._batches += 1
@@ -167,9 +167,9 @@ class Commands:
             self._timer = asyncio.get_running_loop().call_at(batch.due, self._overdue)
         self._settled(batch)
 
-    def too_long(self, topic: Set | Get | Invoke) -> None:
+    def too_long(self, topic: Set | Get | InvokeTopic) -> None:
         """A message that nobody has read."""
-        what, name = ("action", topic.action) if isinstance(topic, Invoke) else ("property", topic.property)
+        what, name = ("action", topic.action) if isinstance(topic, InvokeTopic) else ("property", topic.property)
         body = ({what: name} if name else {}) | {
             "status": "failed",
             "reason": Reason.TOO_LARGE.value,

@@ -23,7 +23,7 @@ from adapters.mqtt.devices.redelivery_filter import RedeliveryFilter
 from adapters.mqtt.devices.requests import AdminRequests
 from adapters.mqtt.devices.roster import Roster
 from adapters.mqtt.devices.state_publisher import Part, StatePublisher
-from adapters.mqtt.devices.topics import Get, HomeSpace, Invoke, Set, TopicRequest
+from adapters.mqtt.devices.topics import Get, HomeSpace, InvokeTopic, Set, TopicRequest
 from adapters.mqtt.hearing import Hearing
 from adapters.mqtt.link import NO_LINK, SCHEME, link_of, of_client
 from adapters.mqtt.news import News
@@ -107,7 +107,7 @@ class DeviceTopics:
         """When there was the first connection."""
         self._gone: set[str] = set()
         """Devices that are gone, or have come back since."""
-        self._early: list[tuple[Set | Get | Invoke, Message, bool]] = []
+        self._early: list[tuple[Set | Get | InvokeTopic, Message, bool]] = []
         """Commands that the broker kept for us, for devices that we are still to hear of."""
         self._starting = True
         self._hearing = Hearing(self._filters(), self._hears)
@@ -342,9 +342,9 @@ class DeviceTopics:
             self._carry_out(topic, message, lost)
         return True
 
-    def _carry_out(self, topic: Set | Get | Invoke, message: Message, lost: bool) -> None:
+    def _carry_out(self, topic: Set | Get | InvokeTopic, message: Message, lost: bool) -> None:
         assert self._context is not None
-        do = self._commands.invoke if isinstance(topic, Invoke) else self._commands.take
+        do = self._commands.invoke if isinstance(topic, InvokeTopic) else self._commands.take
         do(topic, message, self._context, self._peer, lost)  # type: ignore[arg-type]
 
     def _on_too_long(self, name: str) -> None:
@@ -352,7 +352,7 @@ class DeviceTopics:
             topic = self._topics.parse(name)
         except PeerError:
             return
-        if isinstance(topic, Set | Get | Invoke):
+        if isinstance(topic, Set | Get | InvokeTopic):
             self._commands.too_long(topic)
 
     def _take_early(self) -> None:

@@ -41,7 +41,7 @@ class Get:
 
 
 @dataclass(frozen=True, slots=True)
-class Invoke:
+class InvokeTopic:
     device: str
     action: str
 
@@ -51,7 +51,7 @@ class TopicRequest:
     command: str
 
 
-_VERBS: Final[dict[str, type[Set | Get | Invoke]]] = {"set": Set, "get": Get, "action": Invoke}
+_VERBS: Final[dict[str, type[Set | Get | InvokeTopic]]] = {"set": Set, "get": Get, "action": InvokeTopic}
 
 
 def valid_device(name: str) -> bool:
@@ -117,7 +117,7 @@ class HomeSpace:
             f"{request}device/+",
         )
 
-    def parse(self, name: str) -> Set | Get | Invoke | TopicRequest:
+    def parse(self, name: str) -> Set | Get | InvokeTopic | TopicRequest:
         """What a message under ``filters`` wants. PeerError where its topic is none of them."""
         if len(name) > MAX_TOPIC or not name.startswith(self._start):
             raise PeerError("topic outside of our base")
@@ -132,7 +132,7 @@ class HomeSpace:
         if not 2 <= len(levels) <= 3 or not valid_device(levels[0]):
             raise PeerError("topic of no known form")
         kind = _VERBS.get(levels[1])
-        if kind is None or not all(map(valid_name, levels[2:])) or (kind is Invoke and len(levels) != 3):
+        if kind is None or not all(map(valid_name, levels[2:])) or (kind is InvokeTopic and len(levels) != 3):
             raise PeerError("topic of no known form")
         return kind(levels[0], *levels[2:])
 
