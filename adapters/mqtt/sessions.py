@@ -56,7 +56,7 @@ COMEBACK: Final = 3.0
 """Seconds that a broker's other clients have to come back, where it has forgotten us and so them too."""
 UNIT_EXPIRY: Final = bodies.UNIT_EXPIRY
 
-_KINDS: Final = {kind.value: kind for kind in ContentKind}
+_KINDS: Final = {kind: ContentKind(kind) for kind in bodies.CONTENT_TYPES}
 
 
 class Sessions:

@@ -10,6 +10,8 @@ from dataclasses import dataclass, field
 from enum import Enum
 from typing import NewType
 
+from gateway.api.vocabulary import ContentKind as ContentKind
+
 SessionId = NewType("SessionId", str)
 """128 random bits as 32 lower-case hex digits. Names a session; never authority over it."""
 
@@ -39,21 +41,6 @@ class Sealed:
 
     def __hash__(self) -> int:
         return hash(self.octets)
-
-
-class ContentKind(Enum):
-    """What a session carries; explicit and fixed when it opens, never guessed from the first octet."""
-
-    ATLS = "atls"
-    """TLS records (draft-friel-tls-atls)."""
-    ADTLS = "adtls"
-    """DTLS records, one datagram a unit."""
-    ATLS_DATA = "atls-data"
-    """Data under keys that the endpoints exported from their session."""
-    OSCORE = "oscore"
-    """RFC 8613."""
-    EDHOC = "edhoc"
-    """RFC 9528."""
 
 
 class Reason(Enum):

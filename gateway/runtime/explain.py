@@ -14,9 +14,6 @@ from gateway.engine.policy import GATEWAY, SESSION_ACTIONS, Action, PolicySet
 from gateway.runtime import device_names, policy_file
 from gateway.runtime.config_source import InvalidConfigError, Source, read_config, state_dir
 
-_USUAL_LINKS = {"zigbee": "zigbee-network-key", "coap": "dtls1.2", "mqtt": "tls1.2"}
-"""How the peers of an adapter usually come; what a question assumes where it doesn't say."""
-
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Question:
@@ -63,7 +60,7 @@ def answer(question: Question, policy: PolicySet) -> Iterator[str]:
         if name not in known:
             raise ValueError(f"{name}: expected one of {', '.join(sorted(known))}")
     sender, receiver = policy.aliases[question.sender], receivers[question.receiver]
-    link = question.link or _USUAL_LINKS.get(policy.by_name[sender].link, "none")
+    link = question.link or policy.vocabulary.usual_link(policy.by_name[sender].link)
     found = explain(
         AccessRequest(
             action=action,

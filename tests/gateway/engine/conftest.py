@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import pytest
@@ -34,10 +35,12 @@ from gateway.api.model import (
     Unsubscribe,
     ValueKind,
 )
+from gateway.engine import policy as engine_policy
 from gateway.engine.engine import Engine
 from gateway.engine.limits import EngineLimits
 from gateway.engine.outputs import Audit, PushUpdate, Refresh, ReportOutcome, Withdraw
-from gateway.engine.policy import Effect, PolicySet, Rule, Subject
+from gateway.engine.policy import Effect, Rule, Subject
+from gateway.runtime import vocabularies
 
 DTLS = LinkSecurity(protocol="dtls1.2", suite="ECDHE-ECDSA-AES128-GCM-SHA256", authenticated=True)
 KEYED = LinkSecurity(protocol="zigbee-link-key", authenticated=True)
@@ -48,6 +51,11 @@ PEERS = {
     "app": Peer(scheme="mqtt", claims=("user:app", "broker:home"), link=LinkSecurity(protocol="tls1.3")),
     "stranger": Peer(scheme="coap", claims=("psk:stranger",), link=DTLS),
 }
+WORDS = vocabularies.built_in()
+"""What our own adapters declare."""
+KINDS = frozenset(WORDS.kinds)
+PolicySet = partial(engine_policy.PolicySet, vocabulary=WORDS)
+
 SUBJECTS = (
     Subject("lamp", "zigbee", "eui64:00:0d:6f:00:0b:5d:e3:b6"),
     Subject("phone", "coap", "psk:phone"),

@@ -14,8 +14,8 @@ from hypothesis import strategies as st
 from gateway.api.model import Command, LinkRequirement, Outcome, Peer, Reason, Transmit
 from gateway.engine.limits import EngineLimits, has_room
 from gateway.engine.outputs import ReportOutcome, Withdraw
-from gateway.engine.policy import Action, Condition, PolicySet, Subject
-from tests.gateway.engine.conftest import KEYED, LEVEL, PEERS, STATE, SUBJECTS, WARMTH, Stage, permit
+from gateway.engine.policy import Action, Condition, Subject
+from tests.gateway.engine.conftest import KEYED, LEVEL, PEERS, STATE, SUBJECTS, WARMTH, PolicySet, Stage, permit
 
 ALL = frozenset({Action.READ, Action.WRITE})
 HANDS = permit("hands", "phone", "lamp", actions=ALL)
