@@ -9,7 +9,7 @@ from collections.abc import Callable, Collection, Iterator, Mapping
 from copy import copy
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Annotated, Any, ClassVar, Literal, Never, TypeVar, get_args
+from typing import Annotated, Any, ClassVar, Literal, TypeVar, get_args
 
 from pydantic import BaseModel, BeforeValidator, Field, WithJsonSchema, create_model
 
@@ -47,7 +47,9 @@ class SubjectTable(StrictTable):
     """A party of layer 1: the adapter that it comes through and the one identity that its link proves."""
 
     claim_keys: ClassVar[Mapping[str, Claim]] = {}
-    """The keys of identities; ``policy_model`` fills them in."""
+    """The keys of identities; ``subject_model`` fills them in."""
+    expected_keys: ClassVar[str] = ""
+    """What is told who has written another key."""
 
     link: str = Field(description="The adapter, such as zigbee, coap or mqtt.")
 
@@ -171,6 +173,7 @@ def subject_model(words: MergedVocabulary) -> type[SubjectTable]:
         SubjectTable.__name__, __base__=SubjectTable, __doc__=SubjectTable.__doc__, **identities
     )
     made.claim_keys = words.claims
+    made.expected_keys = f"link or a claim that an adapter declares: {', '.join(words.claims)}"
     return made
 
 
@@ -186,7 +189,7 @@ def _identity(claim: Claim) -> tuple[Any, Any]:
 
 
 def _one_of(names: list[str]) -> Any:
-    return Literal[*names] if names else Never
+    return Literal[*names] if names else str  # which the check of the whole policy refuses then
 
 
 def _with(model: type[Any], **types: Any) -> type[Any]:

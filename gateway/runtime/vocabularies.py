@@ -12,7 +12,6 @@ from collections.abc import Collection, Iterable, Iterator, Mapping
 from importlib.metadata import EntryPoint
 
 from gateway.api.errors import ConfigError, PluginError
-from gateway.api.hints import did_you_mean
 from gateway.api.ports import ENTRY_POINT_GROUP, AdapterPlugin
 from gateway.api.vocabulary import MergedVocabulary, Vocabulary
 from gateway.engine.policy import READABLE_KINDS
@@ -20,7 +19,7 @@ from gateway.engine.stored import StoredClose, StoredOpen, StoredRow, StoredSess
 from gateway.runtime import plugins
 
 _LOG = logging.getLogger(__name__)
-_OURS = "atls-gateway"
+_OURS = "adapters."
 
 
 def declared(plugin: AdapterPlugin) -> Vocabulary:
@@ -35,12 +34,12 @@ def built_in() -> MergedVocabulary:
 
 
 def of_ours(candidates: plugins.Candidates) -> dict[str, tuple[str, Vocabulary]]:
-    """By scheme: the plug-in and the words of each adapter that is part of this distribution."""
+    """By scheme: the plug-in and the words of each adapter of ours."""
     return {
         scheme: (entry.value, _beside(entry))
         for scheme, entries in sorted(candidates.items())
         for entry in entries
-        if entry.dist is not None and entry.dist.name == _OURS
+        if entry.module.startswith(_OURS)
     }
 
 
@@ -103,7 +102,10 @@ def without_undeclared(rows: Collection[StoredRow], words: MergedVocabulary) -> 
     gone = {row.id: row.content for row in rows if isinstance(row, StoredSession) and row.content not in words.kinds}
     if gone:
         kinds = ", ".join(sorted({kind.value for kind in gone.values()}))
-        _LOG.warning("%d stored sessions are dropped: no adapter declares their content now (%s)", len(gone), kinds)
+        those, their = ("session", "its") if len(gone) == 1 else ("sessions", "their")
+        _LOG.warning(
+            "%d stored %s dropped: no adapter declares %s kind of content now (%s)", len(gone), those, their, kinds
+        )
     return [row for row in rows if _goes_on(row, gone.keys(), words)]
 
 
@@ -113,10 +115,3 @@ def _goes_on(row: StoredRow, gone: Collection[str], words: MergedVocabulary) -> 
     if isinstance(row, StoredOpen):
         return row.content in words.kinds
     return not (isinstance(row, StoredUnit | StoredClose) and row.session in gone)
-
-
-def unknown_claim(key: str, words: MergedVocabulary) -> str:
-    """What is expected in place of a key of a subject that no plug-in declares."""
-    known = ("link", *words.claims)
-    meant = did_you_mean(key, known)
-    return f"expected a claim that an adapter declares: {', '.join(words.claims) or 'none'}{meant}"
