@@ -15,6 +15,8 @@ from typing import Any, ClassVar, Final
 from weakref import WeakValueDictionary
 
 _WORD = re.compile(r"[a-z0-9](?:[a-z0-9._-]{0,30}[a-z0-9])?")
+_KEY = re.compile(r"[a-z][a-z0-9_]{0,31}")
+_PREFIX = re.compile(r"[a-z][a-z0-9-]{0,31}")
 
 
 class ContentKind:
@@ -69,9 +71,9 @@ class Claim:
     """An identity that a link can prove.
 
     ``key``: how a subject of the policy file names it. ``prefix``: how it begins in ``Peer.claims``, without the colon.
-    ``description``: for the JSON Schema. ``normalise``: one spelling for all, from what YAML read, which is text unless
-    quotes are missing; ValueError says what was expected, and what comes back must be text. None: any text of 1 to 128
-    characters. ``pattern`` and ``examples``: the same for the schema.
+    ``description``: for the JSON Schema. ``normalise``: one spelling for all, from what YAML read: text, or a number or
+    a boolean if quotes are missing. ValueError says what was expected; what comes back must be text. None: any text of
+    1 to 128 characters. ``pattern`` and ``examples``: the same for the schema.
     """
 
     key: str
@@ -80,6 +82,12 @@ class Claim:
     normalise: Callable[[Any], Any] | None = None
     pattern: str = field(default="", compare=False)
     examples: tuple[str, ...] = field(default=(), compare=False)
+
+    def __post_init__(self) -> None:
+        if not _KEY.fullmatch(self.key) or self.key == "link":
+            raise ValueError(f"a claim's key has at most 32 of a-z, 0-9 and '_', and is not link: {self.key!r}")
+        if not _PREFIX.fullmatch(self.prefix):
+            raise ValueError(f"a claim's prefix has at most 32 of a-z, 0-9 and '-': {self.prefix!r}")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -104,6 +112,9 @@ class Kind:
     name: str
     description: str = field(default="", compare=False)
     records: bool = False
+
+    def __post_init__(self) -> None:
+        ContentKind(self.name)  # ValueError: no such word
 
     @property
     def content(self) -> ContentKind:

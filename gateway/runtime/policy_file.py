@@ -43,6 +43,10 @@ _Actions = Annotated[list[_Action], BeforeValidator(one_or_many), WithJsonSchema
 })]  # fmt: skip
 
 
+_FIELD = "claim_"
+"""How the fields of identities begin, so that no plug-in's word can be an attribute of the model."""
+
+
 class SubjectTable(StrictTable):
     """A party of layer 1: the adapter that it comes through and the one identity that its link proves."""
 
@@ -55,7 +59,7 @@ class SubjectTable(StrictTable):
 
     def proven(self) -> list[tuple[str, str]]:
         """The keys of identities that are given, each with the claim that it stands for."""
-        values = ((claim, getattr(self, key)) for key, claim in self.claim_keys.items())
+        values = ((claim, getattr(self, _FIELD + key)) for key, claim in self.claim_keys.items())
         return [(claim.key, f"{claim.prefix}:{value}") for claim, value in values if value is not None]
 
 
@@ -168,7 +172,7 @@ def policy_model(words: MergedVocabulary) -> type[PolicyTable]:
 
 def subject_model(words: MergedVocabulary) -> type[SubjectTable]:
     """The form of a subject: a key for each claim that a plug-in declares."""
-    identities: dict[str, Any] = {key: _identity(claim) for key, claim in words.claims.items()}
+    identities: dict[str, Any] = {_FIELD + key: _identity(claim) for key, claim in words.claims.items()}
     made: type[SubjectTable] = create_model(
         SubjectTable.__name__, __base__=SubjectTable, __doc__=SubjectTable.__doc__, **identities
     )
@@ -179,13 +183,20 @@ def subject_model(words: MergedVocabulary) -> type[SubjectTable]:
 
 def _identity(claim: Claim) -> tuple[Any, Any]:
     """The type and the field of an identity's key."""
-    if claim.normalise is None:
-        return str | None, Field(default=None, min_length=1, max_length=128, description=claim.description)
+    about: dict[str, Any] = {
+        "default": None,
+        "alias": claim.key,
+        "title": claim.key.replace("_", " ").title(),
+        "description": claim.description,
+    }
+    normalise = claim.normalise
+    if normalise is None:
+        return str | None, Field(min_length=1, max_length=128, **about)
     schema: dict[str, Any] = {"type": "string"}
     schema |= {"pattern": claim.pattern} if claim.pattern else {}
     schema |= {"examples": list(claim.examples)} if claim.examples else {}
-    text = Annotated[str, BeforeValidator(claim.normalise), WithJsonSchema(schema)]
-    return text | None, Field(default=None, description=claim.description)
+    scalar = BeforeValidator(lambda value: normalise(value) if isinstance(value, str | int | float) else value)
+    return Annotated[str, scalar, WithJsonSchema(schema)] | None, Field(**about)
 
 
 def _one_of(names: list[str]) -> Any:

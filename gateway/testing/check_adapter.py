@@ -19,7 +19,7 @@ from typing import Any
 
 from pydantic import BaseModel, ValidationError
 
-from gateway.api.errors import PeerError
+from gateway.api.errors import ConfigError, PeerError
 from gateway.api.model import (
     Address,
     Change,
@@ -49,6 +49,8 @@ from gateway.api.model import (
     Verdict,
 )
 from gateway.api.ports import API_VERSION, Adapter, AdapterPlugin
+from gateway.api.vocabulary import Vocabulary
+from gateway.runtime import plugins, vocabularies
 
 _SECRET = b"octets that must never be seen"
 _SESSION = SessionId("c0" * 16)
@@ -157,6 +159,11 @@ def _plugin(plugin: AdapterPlugin, table: Mapping[str, Any]) -> Sequence[str]:
         wrong.append(f"api is {plugin.api}, not {API_VERSION}")
     if not plugin.scheme.isidentifier() or plugin.scheme != plugin.scheme.lower():
         wrong.append(f"scheme {plugin.scheme!r} is not a lower-case word")
+    words = getattr(plugin, "vocabulary", Vocabulary())
+    if not isinstance(words, Vocabulary):
+        wrong.append("vocabulary is no Vocabulary")
+    else:
+        wrong += _words(plugin.scheme, words)
     model: Any = plugin.config_model
     if not (isinstance(model, type) and issubclass(model, BaseModel)):
         return [*wrong, "config_model is no pydantic model"]
@@ -169,6 +176,16 @@ def _plugin(plugin: AdapterPlugin, table: Mapping[str, Any]) -> Sequence[str]:
         if not field.get("description") and "$ref" not in field:
             wrong.append(f"config key {name} has no description for the schema")
     return wrong
+
+
+def _words(scheme: str, words: Vocabulary) -> Iterator[str]:
+    """What keeps a gateway with our own adapters from starting, and a usual link that the plug-in doesn't declare."""
+    try:
+        vocabularies.merged(vocabularies.of_ours(plugins.installed()) | {scheme: ("the plug-in", words)})
+    except ConfigError as error:
+        yield error.expected
+    if words.links and words.usual_link not in {link.name for link in words.links}:
+        yield f"usual_link {words.usual_link!r} is none of its link protocols"
 
 
 def _idle(adapter: Adapter) -> Sequence[str]:
@@ -229,6 +246,8 @@ async def _orders(adapter: Adapter, context: RecordingContext, to: Address, pati
         Transmit(_command(context, _SECRET.decode()), to),
         Transmit(_command(context, None), to),
     ]
+    strange = Transmit(_open(context, ContentKind("no-such-kind")), to)
+    orders.append(strange)
     for order in orders:
         try:
             adapter.send(order)
@@ -249,6 +268,8 @@ async def _orders(adapter: Adapter, context: RecordingContext, to: Address, pati
     words = {receipt.id for receipt in context.settled}
     if any(isinstance(order.envelope, Command) and order.envelope.id not in words for order in orders):
         wrong.append("a Command that it can't do is not settled")
+    if strange.envelope.id in open_orders:
+        wrong.append("an Open with content that nobody declares is not settled")
     for envelope in open_orders:
         adapter.withdraw(envelope)
     await asyncio.sleep(min(patience, 0.5))
@@ -309,12 +330,12 @@ def _peer() -> Peer:
     return Peer(scheme="conformance", claims=("user:other",), link=LinkSecurity(protocol="none"))
 
 
-def _open(context: RecordingContext) -> Open:
+def _open(context: RecordingContext, content: ContentKind = ContentKind.ADTLS) -> Open:
     return Open(
         id=context.next_id(),
         source=_peer(),
         to="alias",
-        content=ContentKind.ADTLS,
+        content=content,
         nonce=b"\x01" * 8,
         received_at=context.now(),
         session=_SESSION,

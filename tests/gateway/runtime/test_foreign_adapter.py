@@ -119,9 +119,7 @@ def test_its_claims_links_and_contents_are_enforced_and_shown(house):
     lamp.say("open", to="guard", nonce="02")
     assert "accepted" in lamp.hear(), "the guard is a device of a network, so this goes to-device"
 
-    (shown,) = [
-        one for one in asked(house, "sessions")["sessions"] if one["opener"] == "door"
-    ]
+    (shown,) = [one for one in asked(house, "sessions")["sessions"] if one["opener"] == "door"]
     assert (shown["opener"], shown["target"], shown["content"]) == ("door", "guard", "telegrams")
     status = asked(house, "status")
     assert status["adapters"]["wire"]["detail"] == {"wires": 2}
