@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
+import copy
 import json
 import os
 import shutil
 import sqlite3
+import subprocess
 import sys
 import tomllib
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
-from gateway.runtime import plugins
+from gateway.api.errors import ConfigError
+from gateway.api.vocabulary import TLS_LINKS, Claim, ContentKind, Kind, Vocabulary
+from gateway.runtime import plugins, vocabularies
 from gateway.testing.check_adapter import check_adapter
 from tests.gateway.runtime.conftest import ROOT, SITE
 
@@ -200,3 +205,58 @@ def test_stored_sessions_of_a_kind_that_nobody_declares_any_more_are_dropped_and
     assert again.ended() == 0
     with sqlite3.connect(house.folder / "state" / "store.db") as store:
         assert store.execute("SELECT count(*) FROM sessions").fetchone() == (0,)
+
+
+USER = Claim(key="user", prefix="user", description="Another description.")
+
+
+@pytest.mark.parametrize(
+    ("words", "word"),
+    [
+        (Vocabulary(claims=(replace(USER, prefix="login"),)), "the claim 'user'"),
+        (Vocabulary(claims=(replace(USER, normalise=str),)), "the claim 'user'"),
+        (Vocabulary(claims=(replace(USER, key="login"),)), "the prefix of claims 'user'"),
+        (Vocabulary(links=(replace(TLS_LINKS[0], rank=5),)), "the link protocol 'none'"),
+        (Vocabulary(kinds=(Kind(name="oscore", records=True),)), "the kind of content 'oscore'"),
+    ],
+)
+def test_a_word_with_another_meaning_names_both(words, word):
+    ours = vocabularies.of_ours(plugins.installed())
+    with pytest.raises(ConfigError) as caught:
+        vocabularies.merged(ours | {"their": ("their:PLUGIN", words)})
+    assert caught.value.key == "adapters.their"
+    assert caught.value.expected.startswith(f"expected one meaning of {word}: adapters.")
+    assert caught.value.expected.endswith("and their:PLUGIN declare it differently")
+
+
+def test_the_same_word_with_the_same_meaning_is_fine():
+    ours = vocabularies.of_ours(plugins.installed())
+    words = Vocabulary(claims=(USER,), links=TLS_LINKS, kinds=(Kind(name="atls", records=True),))
+    assert vocabularies.merged(ours | {"their": ("their:PLUGIN", words)}).proves("their") == ("user",)
+
+
+def test_nobody_can_declare_records_that_the_gateway_has_no_reader_for():
+    with pytest.raises(ConfigError, match="expected records of adtls, atls only: their:PLUGIN declares them for 'x'"):
+        vocabularies.merged({"their": ("their:PLUGIN", Vocabulary(kinds=(Kind(name="x", records=True),)))})
+
+
+@pytest.mark.parametrize("wrong", ["", "Atls", "a b", "a" * 33, "-a", "ä"])
+def test_a_kind_is_a_short_plain_word(wrong):
+    with pytest.raises(ValueError, match="expected a kind of content"):
+        ContentKind(wrong)
+
+
+def test_there_is_one_object_for_each_kind():
+    assert ContentKind("atls") is ContentKind.ATLS
+    own = ContentKind("x-own")
+    assert ContentKind("x-own") is own
+    assert copy.deepcopy(ContentKind.OSCORE) is ContentKind.OSCORE
+
+
+def test_the_words_of_our_adapters_need_none_of_their_libraries():
+    look = (
+        "import sys\nfrom gateway.runtime import vocabularies\nprint(*sorted(vocabularies.built_in().plugins))\n"
+        "print([name for name in ('zigpy', 'bellows', 'paho', 'OpenSSL') if name in sys.modules])"
+    )
+    told = subprocess.run([sys.executable, "-c", look], cwd=ROOT, capture_output=True, text=True, check=True).stdout
+    assert told.splitlines() == ["coap mqtt zigbee", "[]"]
