@@ -107,11 +107,13 @@ class LinkRequirement:
 
     ``min_version``: least protocol version by name (``dtls1.2``), empty for any. ``suites``: allowed suites, empty
     for any. ``link_key``: ZigBee frames must be under the APS link key. An adapter that can't know refuses (``LINK``).
+    ``other_versions``: least versions for hops of other families; in a policy only, since a transmit has one hop.
     """
 
     min_version: str = ""
     suites: frozenset[str] = frozenset()
     link_key: bool = False
+    other_versions: tuple[str, ...] = ()
 
 
 ANY_LINK = LinkRequirement()

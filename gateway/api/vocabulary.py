@@ -180,6 +180,11 @@ class MergedVocabulary:
         words = self.plugins.get(scheme)
         return () if words is None else tuple(claim.key for claim in words.claims)
 
+    def families(self, scheme: str) -> frozenset[str]:
+        """The families of link protocols that the plug-in of this scheme declares."""
+        words = self.plugins.get(scheme)
+        return frozenset() if words is None else frozenset(link.family for link in words.links)
+
     def usual_link(self, scheme: str) -> str:
         words = self.plugins.get(scheme)
         return "none" if words is None else words.usual_link

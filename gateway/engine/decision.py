@@ -231,4 +231,12 @@ def _narrowed(require: LinkRequirement, link: str, policy: PolicySet) -> LinkReq
         return ANY_LINK
     if link in policy.vocabulary.link_key_networks:
         return LinkRequirement(link_key=require.link_key)
-    return LinkRequirement(min_version=require.min_version, suites=require.suites)
+    return LinkRequirement(min_version=_least(require, link, policy), suites=require.suites)
+
+
+def _least(require: LinkRequirement, link: str, policy: PolicySet) -> str:
+    """Of the versions that a policy asks for the one that a hop of this kind can be compared to, else the first."""
+    families = policy.vocabulary.families(link)
+    known = policy.vocabulary.links
+    fitting = (name for name in (require.min_version, *require.other_versions) if known[name].family in families)
+    return next(fitting, require.min_version) if require.other_versions else require.min_version

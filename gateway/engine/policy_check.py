@@ -188,8 +188,12 @@ def _amounts(key: Key, condition: Condition) -> Iterator[Mistake]:
 
 
 def _least_version(key: Key, condition: Condition, policy: PolicySet) -> Iterator[Mistake]:
-    name, links = condition.require_link.min_version, policy.vocabulary.links
-    if name and (name not in links or not links[name].least):
+    require, links = condition.require_link, policy.vocabulary.links
+    names = [name for name in (require.min_version, *require.other_versions) if name]
+    if any(name not in links or not links[name].least for name in names):
         known = [link.name for link in links.values() if link.least]
         expected = f"expected {' or '.join(filter(None, (', '.join(known[:-1]), *known[-1:]))) or 'none'}"
+        yield (*key, "condition", "require_link", "min_version"), expected
+    elif len({links[name].family for name in names}) < len(names):
+        expected = "expected one version of each family of protocols: the others say nothing more"
         yield (*key, "condition", "require_link", "min_version"), expected

@@ -162,7 +162,8 @@ def _never_a_session(
 
 
 def _never_that_secure(rule: Rule, subjects: list[Subject], resources: list[Subject]) -> str:
-    if rule.effect is Effect.PERMIT and rule.condition.require_link.min_version in _DTLS13:
+    require = rule.condition.require_link
+    if rule.effect is Effect.PERMIT and not _DTLS13.isdisjoint((require.min_version, *require.other_versions)):
         for side in (subjects, resources):
             if all(subject.link == "coap" for subject in side):
                 return "CoAP clients come by DTLS 1.2, so min_version can be tls1.2 or dtls1.2 at most"

@@ -92,7 +92,9 @@ class ResourceTable(StrictTable):
 class LinkTable(StrictTable):
     """What both hops must be."""
 
-    min_version: str | None = Field(default=None, description="The least protocol version of a (D)TLS hop.")
+    min_version: list[str] | None = Field(
+        default=None, description="The least protocol version of a hop; of several families one each."
+    )
     suites: list[str] = Field(default=[], description="The cipher suites allowed on a (D)TLS hop, by OpenSSL's names.")
     link_key: bool = Field(default=False, description="ZigBee frames must be under the APS link key.")
 
@@ -164,7 +166,10 @@ def policy_model(words: MergedVocabulary) -> type[PolicyTable]:
     subject: Any = subject_model(words)
     version: Any = _one_of([link.name for link in words.links.values() if link.least])
     kind: Any = _one_of([kind.name for kind in words.kinds.values()])
-    link: Any = _with(LinkTable, min_version=version | None)
+    one = {"enum": [link.name for link in words.links.values() if link.least], "type": "string"}
+    several = {"anyOf": [one, {"type": "array", "items": one, "minItems": 1}]}
+    versions = Annotated[list[version], Field(min_length=1), BeforeValidator(one_or_many), WithJsonSchema(several)]
+    link: Any = _with(LinkTable, min_version=versions | None)
     condition: Any = _with(ConditionTable, require_link=link)
     rule: Any = _with(RuleTable, content=list[kind] | None, condition=condition)
     return _with(PolicyTable, subjects=dict[str, subject], rules=list[rule])
@@ -384,6 +389,7 @@ def _rule(table: RuleTable) -> engine.Rule:
 
 def _condition(table: ConditionTable) -> engine.Condition:
     link = table.require_link
+    least, *others = link.min_version or ("",)
     return engine.Condition(
         versions=None if table.versions is None else frozenset(table.versions),
         record_types=None if table.record_types is None else frozenset(table.record_types),
@@ -397,7 +403,7 @@ def _condition(table: ConditionTable) -> engine.Condition:
         early_data=table.early_data == "permit",
         hours=table.hours,
         require_link=LinkRequirement(
-            min_version=link.min_version or "", suites=frozenset(link.suites), link_key=link.link_key
+            min_version=least, other_versions=tuple(others), suites=frozenset(link.suites), link_key=link.link_key
         ),
         commands=table.commands,
     )

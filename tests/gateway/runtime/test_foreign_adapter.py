@@ -16,8 +16,12 @@ from pathlib import Path
 import pytest
 
 from gateway.api.errors import ConfigError
+from gateway.api.model import LinkRequirement, LinkSecurity, Reason
 from gateway.api.vocabulary import TLS_LINKS, Claim, ContentKind, Kind, Vocabulary
-from gateway.runtime import plugins, vocabularies
+from gateway.engine.decision import AccessRequest, Deny, decide
+from gateway.engine.policy import Action
+from gateway.runtime import plugins, policy_file, vocabularies
+from gateway.runtime.config_source import InvalidConfigError
 from gateway.testing.check_adapter import check_adapter
 from tests.gateway.runtime.conftest import ROOT, SITE
 
@@ -205,6 +209,34 @@ def test_stored_sessions_of_a_kind_that_nobody_declares_any_more_are_dropped_and
     assert again.ended() == 0
     with sqlite3.connect(house.folder / "state" / "store.db") as store:
         assert store.execute("SELECT count(*) FROM sessions").fetchone() == (0,)
+
+
+def test_each_hop_is_asked_for_the_version_of_its_own_family(installed, tmp_path):
+    path = tmp_path / "policy.yaml"
+    path.write_text(
+        "layer: 1\npolicy-version: 1\nsubjects:\n  door: {link: wire, badge: 0A-0B-0C-0D}\n"
+        "  phone: {link: coap, psk_identity: phone}\nrules:\n  - {id: r, effect: permit, subject: door,"
+        " resource: phone, condition: {require_link: {min_version: [dtls1.2, wire-fenced]}}}\n"
+    )
+    policy = policy_file.load(path, ("wire", "coap"))
+
+    def judged(sender, receiver, protocol):
+        link = LinkSecurity(protocol=protocol)
+        asked = AccessRequest(
+            action=Action.FORWARD, sender=sender, receiver=receiver, content=ContentKind.ADTLS, link=link
+        )
+        found = decide(asked, policy)
+        return found.reason if isinstance(found, Deny) else found.grants[0].require
+
+    assert judged("door", "phone", "wire-bare") is Reason.LINK
+    assert judged("door", "phone", "dtls1.3") is Reason.LINK
+    assert judged("door", "phone", "wire-fenced") == LinkRequirement(min_version="dtls1.2")
+    assert judged("phone", "door", "dtls1.2") == LinkRequirement(min_version="wire-fenced")
+    assert judged("phone", "door", "wire-buried") is Reason.LINK
+
+    path.write_text(path.read_text().replace("[dtls1.2, wire-fenced]", "[dtls1.2, tls1.3]"))
+    with pytest.raises(InvalidConfigError, match="min_version: expected one version of each family of protocols"):
+        policy_file.load(path, ("wire", "coap"))
 
 
 USER = Claim(key="user", prefix="user", description="Another description.")
