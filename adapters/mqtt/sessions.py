@@ -56,7 +56,8 @@ COMEBACK: Final = 3.0
 """Seconds that a broker's other clients have to come back, where it has forgotten us and so them too."""
 UNIT_EXPIRY: Final = bodies.UNIT_EXPIRY
 
-_KINDS: Final = {kind.value: kind for kind in ContentKind}
+_KINDS: Final = {kind: ContentKind(kind) for kind in bodies.CONTENT_TYPES}
+_CONTENTS: Final = frozenset(_KINDS.values())
 
 
 class Sessions:
@@ -127,7 +128,8 @@ class Sessions:
             self._settle(Receipt(transmit.envelope.id, Outcome.DROPPED, Reason.UNREACHABLE))
             return
         envelope = transmit.envelope
-        if isinstance(envelope, Interaction):  # no device is behind a broker's user
+        # No device is behind a broker's user, and a message has to state its kind.
+        if isinstance(envelope, Interaction) or (isinstance(envelope, Open) and envelope.content not in _CONTENTS):
             self._settle(Receipt(envelope.id, Outcome.DROPPED, Reason.CONTENT))
             return
         if isinstance(envelope, Close):

@@ -32,6 +32,7 @@ from adapters.zigbee.send_scheduler import SendOutcome as Sent
 from adapters.zigbee.tunnel_bridge import TunnelBridge
 from adapters.zigbee.tunnel_mapping import TunnelMapping
 from adapters.zigbee.tunnel_store import TunnelStore
+from adapters.zigbee.vocabulary import meets
 from adapters.zigbee.zcl_devices import ZclDevices
 from carriage.backoff import Pauses
 from carriage.zigbee.events import DeliveryMode, Handle, TunnelLimits
@@ -40,7 +41,6 @@ from carriage.zigbee.tunnel_table import TunnelIds
 from carriage.zigbee.tunneling import TransferError
 from gateway.api.errors import NoCommandError, PeerError, TransportError
 from gateway.api.facts import PolicyFacts
-from gateway.api.link import meets
 from gateway.api.model import (
     Address,
     EnvelopeId,

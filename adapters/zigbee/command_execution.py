@@ -13,11 +13,11 @@ from typing import Final
 from adapters.zigbee.radio_port import LINK_KEY, NETWORK_KEY
 from adapters.zigbee.reports import Deed, Model, Slot, Values, answered
 from adapters.zigbee.send_scheduler import SendOutcome as Sent
+from adapters.zigbee.vocabulary import meets
 from adapters.zigbee.zcl_transactions import Answer, Content, NoReply, Reply, Transaction, ZclTransactions
 from carriage.zigbee import foundation
 from carriage.zigbee.foundation import General, status_name
 from gateway.api.errors import PeerError
-from gateway.api.link import meets
 from gateway.api.model import (
     EnvelopeId,
     Interaction,

@@ -118,9 +118,10 @@ def check_config(config: str | None, as_json: bool, as_service: bool, unit: str)
 )
 @click.option(
     "--content",
-    type=click.Choice(["atls", "adtls", "atls-data", "oscore", "edhoc"]),
+    metavar="KIND",
     default="adtls",
     show_default=True,
+    help="What the session carries: adtls, atls, atls-data, oscore, edhoc, or what another adapter declares.",
 )
 @click.option("--link", metavar="PROTOCOL", help="How the sender's hop is protected, such as tls1.3.")
 @click.option("--at", metavar="HH:MM", help="The time of day to judge by. Default: now.")
@@ -148,7 +149,6 @@ def explain(
       atls-gateway explain broker lamp --action write
       atls-gateway explain broker gateway --action admin
     """
-    from gateway.api.model import ContentKind
     from gateway.engine.policy import Action
     from gateway.runtime import explain as policy
 
@@ -156,7 +156,7 @@ def explain(
         sender=sender,
         receiver=receiver,
         action=Action(action),
-        content=ContentKind(content),
+        content=content,
         link=link,
         minute=None if at is None else _minute(at),
     )

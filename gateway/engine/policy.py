@@ -11,7 +11,7 @@ What a rule says:
 
 ``direction`` narrows both by where the act comes from and goes to, not by who opened:
 
-- ``from-device``: the sender (of an open: the opener) is reached over a device network (ZigBee);
+- ``from-device``: the sender (of an open: the opener) is reached over a device network (such as ZigBee);
 - ``to-device``: the receiver (of an open: the target) is;
 - ``both``: no matter (the default).
 
@@ -41,18 +41,17 @@ from dataclasses import dataclass, field
 from enum import Enum
 from functools import cached_property
 
+from gateway.api.link import LinkOrder
 from gateway.api.model import ANY_LINK, Address, ContentKind, LinkRequirement, Peer
+from gateway.api.vocabulary import NO_WORDS, MergedVocabulary
 from gateway.engine.limits import Rate
 
 EVERYONE = "*"
 GROUP = "group:"
 GATEWAY = "gateway"
 """The gateway itself as the resource of ``admin``; nothing else may have this name."""
-DEVICE_LINKS = frozenset({"zigbee"})
-"""The adapter schemes whose peers are devices in the sense of ``from-device`` and ``to-device``."""
-
-RECORD_KINDS = frozenset({ContentKind.ATLS, ContentKind.ADTLS})
-"""The kinds of content whose record headers a gateway can see; of the others it knows size and rate only."""
+READABLE_KINDS = frozenset({ContentKind.ATLS, ContentKind.ADTLS})
+"""The kinds of content whose record headers ``gateway.engine.visible`` can read: no plug-in can declare others so."""
 
 
 class Effect(Enum):
@@ -96,7 +95,7 @@ class OnExcess(Enum):
 
 @dataclass(frozen=True, slots=True)
 class Subject:
-    """A layer-1 party: ``link`` is the adapter's scheme (``zigbee``, ``coap``, ``mqtt``), ``claim`` what it proves."""
+    """A layer-1 party: ``link`` is the adapter's scheme, ``claim`` what it proves."""
 
     name: str
     link: str
@@ -203,15 +202,15 @@ class Rule:
     actions: frozenset[Action] = SESSION_ACTIONS
     direction: Direction = Direction.BOTH
     content: frozenset[ContentKind] | None = None
-    """None: of a permit ATLS and ADTLS, of a deny every kind."""
+    """None: of a permit the kinds whose records the gateway sees (ATLS and ADTLS), of a deny every kind."""
     condition: Condition = field(default_factory=Condition)
     obligation: Obligation = field(default_factory=Obligation)
 
-    @property
-    def kinds(self) -> frozenset[ContentKind]:
+    def is_about(self, content: ContentKind, record_kinds: frozenset[ContentKind]) -> bool:
+        """Whether it says something of this kind, declared or not. ``record_kinds``: those of the vocabulary."""
         if self.content is not None:
-            return self.content
-        return RECORD_KINDS if self.effect is Effect.PERMIT else frozenset(ContentKind)
+            return content in self.content
+        return self.effect is Effect.DENY or content in record_kinds
 
 
 @dataclass(frozen=True, slots=True)
@@ -238,6 +237,13 @@ class PolicySet:
     resources: tuple[Resource, ...] = ()
     rules: tuple[Rule, ...] = ()
     mode: Mode = Mode.ENFORCE
+    vocabulary: MergedVocabulary = NO_WORDS
+    """What the plug-ins of the gateway declare: the rules are judged by it."""
+
+    @cached_property
+    def links(self) -> LinkOrder:
+        """How the link protocols of all adapters compare."""
+        return LinkOrder(self.vocabulary.links.values())
 
     @cached_property
     def by_name(self) -> dict[str, Subject]:

@@ -6,7 +6,6 @@ from collections.abc import Collection, Iterator
 from dataclasses import fields, replace
 
 from gateway.api.hints import did_you_mean
-from gateway.api.link import known_version
 from gateway.engine.limits import Rate
 from gateway.engine.policy import (
     ADMIN_ACTIONS,
@@ -14,7 +13,6 @@ from gateway.engine.policy import (
     EVERYONE,
     GATEWAY,
     GROUP,
-    RECORD_KINDS,
     SESSION_ACTIONS,
     Action,
     Condition,
@@ -126,25 +124,35 @@ def rule_mistakes(policy: PolicySet, index: int, rule: Rule) -> Iterator[Mistake
     elif GATEWAY in rule.resources:
         yield (*key, "action"), f"expected admin: it is the only action on {GATEWAY!r}"
     if rule.actions <= SESSION_ACTIONS:
-        yield from _of_sessions(key, rule)
+        yield from _of_sessions(key, rule, policy)
     else:
         yield from _of_others(key, rule, family)
     yield from _amounts(key, rule.condition)
+    yield from _least_version(key, rule.condition, policy)
 
 
-def _of_sessions(key: Key, rule: Rule) -> Iterator[Mistake]:
+def _of_sessions(key: Key, rule: Rule, policy: PolicySet) -> Iterator[Mistake]:
     condition = rule.condition
     if condition.commands is not None:
         yield (*key, "condition", "commands"), "expected in rules for read, write or admin only"
-    if not rule.kinds:
-        yield (*key, "content"), "expected at least one kind of content"
+    known = policy.vocabulary
+    if rule.content is not None:
+        if not rule.content:
+            yield (*key, "content"), "expected at least one kind of content"
+        elif not rule.content <= known.kinds.keys():
+            words = ", ".join(sorted(kind.value for kind in known.kinds)) or "none"
+            yield (
+                (*key, "content"),
+                f"expected kinds of content that an adapter declares ({words})",
+            )
     if condition.judges_units and Action.FORWARD not in rule.actions:
         yield (*key, "condition"), "expected no conditions on units: the rule doesn't permit to forward any"
     for name in ("sessions", "opens"):
         if getattr(condition, name) is not None and Action.OPEN not in rule.actions:
             yield (*key, "condition", name), "expected in rules that permit to open only"
-    if condition.reads_records and not rule.kinds <= RECORD_KINDS:
-        expected = "expected a rule of its own for content whose records can't be seen (all but atls and adtls)"
+    if condition.reads_records and rule.content is not None and not rule.content <= known.record_kinds:
+        readable = " and ".join(sorted((kind.value for kind in known.record_kinds), key=len)) or "none"
+        expected = f"expected a rule of its own for content whose records can't be seen (all but {readable})"
         yield (*key, "content"), expected
 
 
@@ -177,6 +185,15 @@ def _amounts(key: Key, condition: Condition) -> Iterator[Mistake]:
         yield (*key, "condition", "versions"), f"expected some of {', '.join(sorted(VERSIONS))}"
     if condition.record_types is not None and not all(0 <= number <= 255 for number in condition.record_types):
         yield (*key, "condition", "record_types"), "expected numbers from 0 to 255"
-    least = condition.require_link.min_version
-    if least and not known_version(least):
-        yield (*key, "condition", "require_link", "min_version"), "expected tls1.2, tls1.3, dtls1.2 or dtls1.3"
+
+
+def _least_version(key: Key, condition: Condition, policy: PolicySet) -> Iterator[Mistake]:
+    require, links = condition.require_link, policy.vocabulary.links
+    names = [name for name in (require.min_version, *require.other_versions) if name]
+    if any(name not in links or not links[name].least for name in names):
+        known = [link.name for link in links.values() if link.least]
+        expected = f"expected {' or '.join(filter(None, (', '.join(known[:-1]), *known[-1:]))) or 'none'}"
+        yield (*key, "condition", "require_link", "min_version"), expected
+    elif len({links[name].family for name in names}) < len(names):
+        expected = "expected one version of each family of protocols: the others say nothing more"
+        yield (*key, "condition", "require_link", "min_version"), expected

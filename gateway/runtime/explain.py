@@ -8,14 +8,12 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from gateway.api.errors import ConfigError
+from gateway.api.hints import did_you_mean
 from gateway.api.model import ContentKind, LinkSecurity
 from gateway.engine.decision import AccessRequest, Deny, explain
 from gateway.engine.policy import GATEWAY, SESSION_ACTIONS, Action, PolicySet
 from gateway.runtime import device_names, policy_file
 from gateway.runtime.config_source import InvalidConfigError, Source, read_config, state_dir
-
-_USUAL_LINKS = {"zigbee": "zigbee-network-key", "coap": "dtls1.2", "mqtt": "tls1.2"}
-"""How the peers of an adapter usually come; what a question assumes where it doesn't say."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -28,7 +26,7 @@ class Question:
     sender: str
     receiver: str
     action: Action
-    content: ContentKind
+    content: str
     link: str | None = None
     minute: int | None = None
 
@@ -57,13 +55,14 @@ def files(path: Path, environ: Mapping[str, str]) -> tuple[policy_file.PolicyFil
 
 def answer(question: Question, policy: PolicySet) -> Iterator[str]:
     """The lines of an explanation; the first is the verdict. ValueError: a name that the policy doesn't have."""
-    action, content = question.action, question.content if question.action in SESSION_ACTIONS else None
+    action = question.action
+    content = _kind(question.content, policy) if action in SESSION_ACTIONS else None
     receivers = {GATEWAY: GATEWAY} if action is Action.ADMIN else policy.aliases
     for name, known in ((question.sender, policy.aliases), (question.receiver, receivers)):
         if name not in known:
             raise ValueError(f"{name}: expected one of {', '.join(sorted(known))}")
     sender, receiver = policy.aliases[question.sender], receivers[question.receiver]
-    link = question.link or _USUAL_LINKS.get(policy.by_name[sender].link, "none")
+    link = question.link or policy.vocabulary.usual_link(policy.by_name[sender].link)
     found = explain(
         AccessRequest(
             action=action,
@@ -83,6 +82,14 @@ def answer(question: Question, policy: PolicySet) -> Iterator[str]:
         yield f"permitted: {asked}: by {', '.join(found.decision.rules)}"
     for finding in found.findings:
         yield f"  {finding.rule} ({finding.effect.value}): {_in_words(finding.note)}"
+
+
+def _kind(name: str, policy: PolicySet) -> ContentKind:
+    """The kind of content that is called so. ValueError: no adapter declares one."""
+    known = sorted(kind.value for kind in policy.vocabulary.kinds)
+    if name not in known:
+        raise ValueError(f"{name}: expected one of {', '.join(known)}{did_you_mean(name, known)}")
+    return ContentKind(name)
 
 
 def _in_words(note: str) -> str:

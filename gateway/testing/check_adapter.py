@@ -19,7 +19,7 @@ from typing import Any
 
 from pydantic import BaseModel, ValidationError
 
-from gateway.api.errors import PeerError
+from gateway.api.errors import ConfigError, PeerError
 from gateway.api.model import (
     Address,
     Change,
@@ -52,6 +52,8 @@ from gateway.api.model import (
     WriteProperties,
 )
 from gateway.api.ports import API_VERSION, Adapter, AdapterPlugin
+from gateway.api.vocabulary import Vocabulary
+from gateway.runtime import plugins, vocabularies
 
 INTERACTIONS = (ReadProperties, WriteProperties, InvokeAction)
 _SECRET = b"octets that must never be seen"
@@ -161,6 +163,11 @@ def _plugin(plugin: AdapterPlugin, table: Mapping[str, Any]) -> Sequence[str]:
         wrong.append(f"api is {plugin.api}, not {API_VERSION}")
     if not plugin.scheme.isidentifier() or plugin.scheme != plugin.scheme.lower():
         wrong.append(f"scheme {plugin.scheme!r} is not a lower-case word")
+    words = getattr(plugin, "vocabulary", Vocabulary())
+    if not isinstance(words, Vocabulary):
+        wrong.append("vocabulary is no Vocabulary")
+    else:
+        wrong += _words(plugin.scheme, words)
     model: Any = plugin.config_model
     if not (isinstance(model, type) and issubclass(model, BaseModel)):
         return [*wrong, "config_model is no pydantic model"]
@@ -173,6 +180,16 @@ def _plugin(plugin: AdapterPlugin, table: Mapping[str, Any]) -> Sequence[str]:
         if not field.get("description") and "$ref" not in field:
             wrong.append(f"config key {name} has no description for the schema")
     return wrong
+
+
+def _words(scheme: str, words: Vocabulary) -> Iterator[str]:
+    """What keeps a gateway with our own adapters from starting, and a usual link that the plug-in doesn't declare."""
+    try:
+        vocabularies.merged(vocabularies.of_ours(plugins.installed()) | {scheme: ("the plug-in", words)})
+    except ConfigError as error:
+        yield error.expected
+    if words.links and words.usual_link not in {link.name for link in words.links}:
+        yield f"usual_link {words.usual_link!r} is none of its link protocols"
 
 
 def _idle(adapter: Adapter) -> Sequence[str]:
@@ -232,6 +249,8 @@ async def _orders(adapter: Adapter, context: RecordingContext, to: Address, pati
         Transmit(_close(context), to),
         *(Transmit(wanted, to) for wanted in _interactions(context)),
     ]
+    strange = Transmit(_open(context, ContentKind("no-such-kind")), to)
+    orders.append(strange)
     for order in orders:
         try:
             adapter.send(order)
@@ -253,6 +272,8 @@ async def _orders(adapter: Adapter, context: RecordingContext, to: Address, pati
     for order in orders:
         if isinstance(order.envelope, INTERACTIONS) and order.envelope.id not in words:
             wrong.append(f"a {type(order.envelope).__name__} that it can't do is not settled")
+    if strange.envelope.id in open_orders:
+        wrong.append("an Open with content that nobody declares is not settled")
     for envelope in open_orders:
         adapter.withdraw(envelope)
     await asyncio.sleep(min(patience, 0.5))
@@ -316,12 +337,12 @@ def _peer() -> Peer:
     return Peer(scheme="conformance", claims=("user:other",), link=LinkSecurity(protocol="none"))
 
 
-def _open(context: RecordingContext) -> Open:
+def _open(context: RecordingContext, content: ContentKind = ContentKind.ADTLS) -> Open:
     return Open(
         id=context.next_id(),
         source=_peer(),
         to="alias",
-        content=ContentKind.ADTLS,
+        content=content,
         nonce=b"\x01" * 8,
         received_at=context.now(),
         session=_SESSION,

@@ -16,7 +16,7 @@ from carriage.zigbee.tunneling import TunnelStatus
 from gateway.api.model import ContentKind, LinkSecurity, Peer, Reason
 from gateway.engine.decision import AccessRequest, Deny, Permit, decide
 from gateway.engine.policy import DEVICE_ACTIONS, GATEWAY, Action, PolicySet
-from gateway.runtime import device_names, policy_file
+from gateway.runtime import device_names, policy_file, vocabularies
 from gateway.runtime.admin_commands import REMOTE
 
 SCHEMES = ("zigbee", "coap", "mqtt")
@@ -24,7 +24,7 @@ SCHEMES = ("zigbee", "coap", "mqtt")
 #: the sentence above each table of keys, and the model it tells of
 TABLES: dict[str, type[BaseModel]] = {
     "Top level:": policy_file.PolicyTable,
-    "A subject has `link` and exactly one of the others:": policy_file.SubjectTable,
+    "A subject has `link` and exactly one of the others:": policy_file.subject_model(vocabularies.built_in()),
     "A group is a list of subject names, or a table:": policy_file.GroupTable,
     "A resource is another name for a subject": policy_file.ResourceTable,
     "The keys of a device:": device_names.DeviceTable,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import pytest
@@ -37,10 +38,12 @@ from gateway.api.model import (
     Unsubscribe,
     WriteProperties,
 )
+from gateway.engine import policy as engine_policy
 from gateway.engine.engine import Engine
 from gateway.engine.limits import EngineLimits
 from gateway.engine.outputs import Audit, PushUpdate, Refresh, ReportOutcome, Withdraw
-from gateway.engine.policy import Effect, PolicySet, Rule, Subject
+from gateway.engine.policy import Effect, Rule, Subject
+from gateway.runtime import vocabularies
 from tests.harness.interactions import read_or_write
 
 DTLS = LinkSecurity(protocol="dtls1.2", suite="ECDHE-ECDSA-AES128-GCM-SHA256", authenticated=True)
@@ -52,6 +55,11 @@ PEERS = {
     "app": Peer(scheme="mqtt", claims=("user:app", "broker:home"), link=LinkSecurity(protocol="tls1.3")),
     "stranger": Peer(scheme="coap", claims=("psk:stranger",), link=DTLS),
 }
+WORDS = vocabularies.built_in()
+"""What our own adapters declare."""
+KINDS = frozenset(WORDS.kinds)
+PolicySet = partial(engine_policy.PolicySet, vocabulary=WORDS)
+
 SUBJECTS = (
     Subject("lamp", "zigbee", "eui64:00:0d:6f:00:0b:5d:e3:b6"),
     Subject("phone", "coap", "psk:phone"),

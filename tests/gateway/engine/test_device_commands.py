@@ -10,9 +10,9 @@ import pytest
 from gateway.api.errors import UsageError
 from gateway.api.model import DataType, LinkRequirement, LinkSecurity, PropertyAffordance, Reason
 from gateway.engine.limits import EngineLimits, Rate
-from gateway.engine.policy import Action, Condition, Effect, Mode, PolicySet, Resource, Rule
+from gateway.engine.policy import Action, Condition, Effect, Mode, Resource, Rule
 from gateway.engine.stored import Unsaved
-from tests.gateway.engine.conftest import LEVEL, PEERS, STATE, SUBJECTS, WARMTH, Stage, permit
+from tests.gateway.engine.conftest import LEVEL, PEERS, STATE, SUBJECTS, WARMTH, PolicySet, Stage, permit
 
 WRITE, READ = frozenset({Action.WRITE}), frozenset({Action.READ})
 HANDS = permit("hands", "phone", "lamp", actions=WRITE)

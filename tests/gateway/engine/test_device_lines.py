@@ -14,8 +14,8 @@ from hypothesis import strategies as st
 from gateway.api.model import Interaction, LinkRequirement, Outcome, Peer, Reason, Transmit
 from gateway.engine.limits import EngineLimits, has_room
 from gateway.engine.outputs import ReportOutcome, Withdraw
-from gateway.engine.policy import Action, Condition, PolicySet, Subject
-from tests.gateway.engine.conftest import KEYED, LEVEL, PEERS, STATE, SUBJECTS, WARMTH, Stage, permit
+from gateway.engine.policy import Action, Condition, Subject
+from tests.gateway.engine.conftest import KEYED, LEVEL, PEERS, STATE, SUBJECTS, WARMTH, PolicySet, Stage, permit
 from tests.harness.interactions import read_or_write, wanted_of
 
 

@@ -10,9 +10,9 @@ import pytest
 from gateway.api.model import DataType, LinkRequirement, LinkSecurity, PropertyAffordance, Reason, Refused, Sample
 from gateway.engine.device_twin import MAX_PROPERTIES
 from gateway.engine.limits import EngineLimits
-from gateway.engine.policy import Action, Condition, Mode, PolicySet, parse_hours
+from gateway.engine.policy import Action, Condition, Mode, parse_hours
 from gateway.engine.stored import Unsaved
-from tests.gateway.engine.conftest import LEVEL, PEERS, STATE, SUBJECTS, WARMTH, deny, permit
+from tests.gateway.engine.conftest import LEVEL, PEERS, STATE, SUBJECTS, WARMTH, PolicySet, deny, permit
 
 OBSERVE, READ = frozenset({Action.OBSERVE}), frozenset({Action.READ})
 EYES = permit("eyes", "app", "lamp", actions=OBSERVE)

@@ -39,7 +39,7 @@ from gateway.api.model import (
 )
 from gateway.engine.engine import Engine
 from gateway.engine.limits import EngineLimits, Rate
-from gateway.engine.policy import DEVICE_ACTIONS, GATEWAY, Action, Condition, Effect, PolicySet, Rule, Subject
+from gateway.engine.policy import DEVICE_ACTIONS, GATEWAY, Action, Condition, Effect, Rule, Subject
 from gateway.engine.policy_check import mistakes
 from gateway.runtime import admin_commands, device_names
 from gateway.runtime.audit import AuditLog
@@ -49,6 +49,7 @@ from gateway.runtime.policy_file import PolicyFile
 from gateway.runtime.reloading import Reloads
 from gateway.runtime.settings import ConfigTable, Settings
 from gateway.runtime.store import Store
+from tests.gateway.engine.conftest import PolicySet
 
 LINK = LinkSecurity(protocol="none")
 LAMP = Peer(scheme="radio", claims=("user:lamp",), link=LINK)
