@@ -34,7 +34,7 @@ from gateway.api.model import (
     ValueKind,
 )
 from gateway.api.ports import API_VERSION
-from gateway.api.vocabulary import ADTLS, Claim, Kind, LinkProtocol, Vocabulary
+from gateway.api.vocabulary import ADTLS, Claim, DeclaredKind, LinkProtocol, Vocabulary
 
 
 def badge(value: Any) -> str:
@@ -51,7 +51,7 @@ VOCABULARY = Vocabulary(
         LinkProtocol(name="wire-fenced", family="wire", rank=2),
         LinkProtocol(name="wire-buried", family="wire", rank=3),
     ),
-    kinds=(Kind(name="telegrams", description="Telegrams of the wire."), ADTLS),
+    kinds=(DeclaredKind(name="telegrams", description="Telegrams of the wire."), ADTLS),
     device_network=True,
     usual_link="wire-fenced",
 )
