@@ -27,9 +27,9 @@ from carriage.mqtt.options import DropReason, Message, MqttOptions, Token, Will
 from gateway.api.errors import PeerError
 from gateway.api.model import (
     Close,
-    Command,
     ContentKind,
     EnvelopeId,
+    Interaction,
     Open,
     Outcome,
     Peer,
@@ -127,7 +127,7 @@ class Sessions:
             self._settle(Receipt(transmit.envelope.id, Outcome.DROPPED, Reason.UNREACHABLE))
             return
         envelope = transmit.envelope
-        if isinstance(envelope, Command):  # no device is behind a broker's user
+        if isinstance(envelope, Interaction):  # no device is behind a broker's user
             self._settle(Receipt(envelope.id, Outcome.DROPPED, Reason.CONTENT))
             return
         if isinstance(envelope, Close):
@@ -384,7 +384,7 @@ class Sessions:
     def _publish_order(self, order: OutboundMessage) -> Token:
         assert self._client is not None and self._context is not None
         envelope = order.transmit.envelope
-        assert not isinstance(envelope, Command)
+        assert not isinstance(envelope, Interaction)
         topic, payload, content_type = payloads.message_of(order.user, envelope)
         expiry = UNIT_EXPIRY
         if isinstance(envelope, Unit) and envelope.expires_at is not None:

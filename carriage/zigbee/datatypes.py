@@ -72,6 +72,7 @@ TYPES: Final[Mapping[int, ZclType]] = {
 BOOL: Final = TYPES[0x10]
 MAP8: Final = TYPES[0x18]
 UINT8: Final = TYPES[0x20]
+MAP16: Final = TYPES[0x19]
 UINT16: Final = TYPES[0x21]
 UINT32: Final = TYPES[0x23]
 INT8: Final = TYPES[0x28]

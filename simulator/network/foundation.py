@@ -13,7 +13,7 @@ from typing import Final
 from carriage.zigbee.attach import MAX_PAYLOAD
 from carriage.zigbee.zcl import ZclFrame
 from layer.errors import PeerError
-from simulator.network.datatypes import BY_ID, UINT16, DataType, Value
+from simulator.network.datatypes import BY_ID, UINT16, Value, ZclDataType
 
 SUCCESS: Final = 0x00
 MALFORMED_COMMAND: Final = 0x80
@@ -67,7 +67,7 @@ _UNANSWERED: Final = frozenset(
 @dataclass(slots=True)
 class Attribute:
     id: int
-    type: DataType
+    type: ZclDataType
     value: Value
     writable: bool = False
     reportable: bool = False
@@ -286,7 +286,7 @@ def _configure_reporting(server: ClusterServer, payload: bytes, now: float) -> _
 
 
 def _set_reporting(
-    server: ClusterServer, attribute: int, data_type: DataType, minimum: int, maximum: int, change: int, now: float
+    server: ClusterServer, attribute: int, data_type: ZclDataType, minimum: int, maximum: int, change: int, now: float
 ) -> int:
     row = server.attributes.get(attribute)
     if row is None:
