@@ -160,7 +160,7 @@ def _contradictions(policy: PolicySet, rules: Source, names: DeviceNames) -> Ite
             yield mistake((*key, "eui64"), f"expected an address that the policy doesn't name ({where}: {other})")
         elif (first := seen.setdefault(device.eui64, name)) != name:
             where = place(names.source, ("devices", first))
-            yield mistake((*key, "eui64"), f"expected its own address ({where}: {first})")
+            yield mistake((*key, "eui64"), f"expected an address that no other device has ({where}: {first})")
         for index, group in enumerate(device.groups):
             if group not in policy.assignable:
                 yield mistake((*key, "groups", index), _not_assignable(group, policy, rules))

@@ -273,7 +273,7 @@ async def _orders(adapter: Adapter, context: RecordingContext, to: Address, pati
         if isinstance(order.envelope, INTERACTIONS) and order.envelope.id not in words:
             wrong.append(f"a {type(order.envelope).__name__} that it can't do is not settled")
     if strange.envelope.id in open_orders:
-        wrong.append("an Open with content that nobody declares is not settled")
+        wrong.append("an Open with content that no plug-in declares is not settled")
     for envelope in open_orders:
         adapter.withdraw(envelope)
     await asyncio.sleep(min(patience, 0.5))
