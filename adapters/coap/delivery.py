@@ -31,6 +31,7 @@ from gateway.api.model import (
     Command,
     ContentKind,
     EnvelopeId,
+    Exchange,
     Open,
     Outcome,
     Peer,
@@ -161,7 +162,7 @@ class UnitDelivery:
         if isinstance(envelope, Close):
             self._end(transmit, envelope)
             return
-        if isinstance(envelope, Command) or envelope.session is None or envelope.content not in FORMATS:
+        if isinstance(envelope, Command | Exchange) or envelope.session is None or envelope.content not in FORMATS:
             self._settle(transmit, Outcome.DROPPED, Reason.CONTENT)
             return
         downlink = self.downlink(self.boxes.of(transmit.to.claim), envelope.session, envelope.content)

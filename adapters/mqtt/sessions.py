@@ -30,6 +30,7 @@ from gateway.api.model import (
     Command,
     ContentKind,
     EnvelopeId,
+    Exchange,
     Open,
     Outcome,
     Peer,
@@ -122,13 +123,13 @@ class Sessions:
                 self._orders.close()
 
     def send(self, transmit: Transmit) -> None:
+        envelope = transmit.envelope
+        if isinstance(envelope, Command | Exchange):  # neither a device nor a server is behind a broker's user
+            self._settle(Receipt(envelope.id, Outcome.DROPPED, Reason.CONTENT))
+            return
         user = self._user_of(transmit.to.claim)
         if user is None or self._lost:
-            self._settle(Receipt(transmit.envelope.id, Outcome.DROPPED, Reason.UNREACHABLE))
-            return
-        envelope = transmit.envelope
-        if isinstance(envelope, Command):  # no device is behind a broker's user
-            self._settle(Receipt(envelope.id, Outcome.DROPPED, Reason.CONTENT))
+            self._settle(Receipt(envelope.id, Outcome.DROPPED, Reason.UNREACHABLE))
             return
         if isinstance(envelope, Close):
             self._ends.pop((user, envelope.session), None)
@@ -384,7 +385,7 @@ class Sessions:
     def _publish_order(self, order: OutboundMessage) -> Token:
         assert self._client is not None and self._context is not None
         envelope = order.transmit.envelope
-        assert not isinstance(envelope, Command)
+        assert not isinstance(envelope, Command | Exchange)
         topic, payload, content_type = payloads.message_of(order.user, envelope)
         expiry = UNIT_EXPIRY
         if isinstance(envelope, Unit) and envelope.expires_at is not None:

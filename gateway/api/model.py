@@ -8,126 +8,19 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import Enum
-from typing import NewType
 
-SessionId = NewType("SessionId", str)
-"""128 random bits as 32 lower-case hex digits. Names a session; never authority over it."""
-
-EnvelopeId = NewType("EnvelopeId", int)
-"""Counts the envelopes of one gateway process; ties an envelope to its receipt and its log lines."""
-
-
-class Sealed:
-    """Octets that the gateway can't read and must not look into: only ``layer.records`` may read their headers.
-
-    ``repr`` shows the length only, so that a log line or a traceback can't leak them.
-    """
-
-    __slots__ = ("octets",)
-
-    def __init__(self, octets: bytes) -> None:
-        self.octets = octets
-
-    def __len__(self) -> int:
-        return len(self.octets)
-
-    def __repr__(self) -> str:
-        return f"<Sealed {len(self.octets)} octets>"
-
-    def __eq__(self, other: object) -> bool:
-        return isinstance(other, Sealed) and self.octets == other.octets
-
-    def __hash__(self) -> int:
-        return hash(self.octets)
-
-
-class ContentKind(Enum):
-    """What a session carries; explicit and fixed when it opens, never guessed from the first octet."""
-
-    ATLS = "atls"
-    """TLS records (draft-friel-tls-atls)."""
-    ADTLS = "adtls"
-    """DTLS records, one datagram a unit."""
-    ATLS_DATA = "atls-data"
-    """Data under keys that the endpoints exported from their session."""
-    OSCORE = "oscore"
-    """RFC 8613."""
-    EDHOC = "edhoc"
-    """RFC 9528."""
-
-
-class Reason(Enum):
-    """Why something was refused, dropped or closed. Each carriage maps it to its own codes."""
-
-    DENIED = "denied"
-    TOO_LARGE = "too-large"
-    OVER_RATE = "over-rate"
-    CONTENT = "content"
-    BUSY = "busy"
-    UNKNOWN = "unknown"
-    """No such session, or not yours: the two can't be told apart."""
-    EXPIRED = "expired"
-    UNREACHABLE = "unreachable"
-    LINK = "link"
-    """The live link doesn't meet the route's requirement."""
-    BROKEN = "broken"
-    """A gap or a loss that the session can't survive."""
-    CLOSED = "closed"
-    """An endpoint closed it in good order."""
-    RESTARTED = "restarted"
-    REJECTED = "rejected"
-    """The device itself said no; the receipt's ``detail`` has its word for it."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class LinkSecurity:
-    """What protects a hop, as the adapter that terminates it knows it.
-
-    ``protocol``: ``none``, ``zigbee-network-key``, ``zigbee-link-key``, ``tls1.2``, ``tls1.3``, ``dtls1.2`` ...
-    ``suite``: OpenSSL's name of the suite where there is one. ``authenticated``: the peer's claims are proven by it.
-    """
-
-    protocol: str
-    suite: str = ""
-    authenticated: bool = False
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Peer:
-    """A layer-1 party as one adapter knows it.
-
-    ``claims`` are the identities that its link proved, most specific first, as ``kind:value``:
-    ``eui64:00:0d:6f:...``, ``psk:phone``, ``spki:<sha256 hex>``, ``san:dns:host``, ``user:app`` (guaranteed by the
-    broker's ACL), ``broker:name``. Never a self-asserted name. Made once a peer, not once a message.
-    """
-
-    scheme: str
-    claims: tuple[str, ...]
-    link: LinkSecurity
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Address:
-    """Where to: the adapter's scheme and the claim that the peer there must hold (``psk:phone``)."""
-
-    scheme: str
-    claim: str
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class LinkRequirement:
-    """What the egress link must be, checked by the egress adapter against the live link just before it writes.
-
-    ``min_version``: least protocol version by name (``dtls1.2``), empty for any. ``suites``: allowed suites, empty
-    for any. ``link_key``: ZigBee frames must be under the APS link key. An adapter that can't know refuses (``LINK``).
-    """
-
-    min_version: str = ""
-    suites: frozenset[str] = frozenset()
-    link_key: bool = False
-
-
-ANY_LINK = LinkRequirement()
+from gateway.api.exchanges import Answer as Answer
+from gateway.api.exchanges import Exchange as Exchange
+from gateway.api.identity import ANY_LINK as ANY_LINK
+from gateway.api.identity import Address as Address
+from gateway.api.identity import ContentKind as ContentKind
+from gateway.api.identity import EnvelopeId as EnvelopeId
+from gateway.api.identity import LinkRequirement as LinkRequirement
+from gateway.api.identity import LinkSecurity as LinkSecurity
+from gateway.api.identity import Peer as Peer
+from gateway.api.identity import Reason as Reason
+from gateway.api.identity import Sealed as Sealed
+from gateway.api.identity import SessionId as SessionId
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -302,12 +195,14 @@ class Unsubscribe:
     received_at: float
 
 
-Envelope = Open | Unit | Close | Reset | Join | Leave | Presence | Reading | Command | Subscribe | Unsubscribe
+Envelope = (
+    Open | Unit | Close | Reset | Join | Leave | Presence | Reading | Command | Subscribe | Unsubscribe | Exchange
+)
 
 
 @dataclass(frozen=True, slots=True)
 class Accepted:
-    """Taken on: a final ``Receipt`` follows for units, opens, closes and commands. It is not delivery.
+    """Taken on: a final ``Receipt`` follows for units, opens, closes, commands and exchanges. It is not delivery.
 
     ``duplicate``: the engine has had this one before; nothing is forwarded and no receipt follows. Of a command the
     outcome is told once more, under the id of its latest duplicate: at once, or when it is known.
@@ -330,7 +225,8 @@ Verdict = Accepted | Refused
 
 class Outcome(Enum):
     DELIVERED = "delivered"
-    """The next hop took it: CoAP ACK or read, MQTT PUBACK, ZigBee APS ACK of every slice; of a command: it was done."""
+    """The next hop took it: CoAP ACK or read, MQTT PUBACK, ZigBee APS ACK of every slice; of a command: it was done;
+    of an exchange: it was answered."""
     DROPPED = "dropped"
     EXPIRED = "expired"
     SUPERSEDED = "superseded"
@@ -346,6 +242,8 @@ class Receipt:
     """The final word on an envelope (but for ``HELD``); ``reason`` only where it was dropped.
 
     ``detail``: a device's own word for what went wrong (``UNSUPPORTED_ATTRIBUTE``), printable, at most 64 characters.
+    ``answer``: of an exchange that was ``DELIVERED``, and only then. One that was not may have been carried out all the
+    same: where the answer was lost, nobody knows.
     """
 
     id: EnvelopeId
@@ -353,20 +251,21 @@ class Receipt:
     reason: Reason | None = None
     session: SessionId | None = None
     detail: str = ""
+    answer: Answer | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class Transmit:
     """The engine's order to an egress adapter: exactly one final ``Receipt`` for ``envelope.id`` must be settled."""
 
-    envelope: Open | Unit | Close | Command
+    envelope: Open | Unit | Close | Command | Exchange
     to: Address
     require: LinkRequirement = field(default=ANY_LINK)
 
     @property
     def session(self) -> SessionId | None:
         """For the receipt: one that lacks it costs the engine a second one."""
-        return None if isinstance(self.envelope, Command) else self.envelope.session
+        return None if isinstance(self.envelope, Command | Exchange) else self.envelope.session
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -38,7 +38,8 @@ class AccessRequest:
     the other actions who asks and the device (or ``GATEWAY``). ``content``: of what is about sessions only.
     ``link`` is the sender's hop. ``minute``: local minute of the day (0-1439), None where the clock isn't known.
     ``octets``, ``visible``: a unit to judge along with it; ``version``: what the session's ServerHello chose so far;
-    ``early``: whether its ClientHello announced early data.
+    ``early``: whether its ClientHello announced early data. Of ``proxy``: ``method`` and ``path`` of the request,
+    ``octets`` of its body, ``content`` where that is sealed.
     """
 
     action: Action
@@ -51,6 +52,8 @@ class AccessRequest:
     visible: Visible | None = None
     version: str = ""
     early: bool = False
+    method: str | None = None
+    path: tuple[str, ...] | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -188,7 +191,10 @@ def _find(rule: Rule, parties: Parties, request: AccessRequest, policy: PolicySe
         return Finding(rule.id, rule.effect, "parties")
     if not _direction_fits(rule.direction, request, policy):
         return Finding(rule.id, rule.effect, "direction")
-    if request.content is not None and request.content not in rule.kinds:
+    differs, missing = _unlike(rule.condition, request)
+    if differs:
+        return Finding(rule.id, rule.effect, differs, Reason.DENIED if missing else None, missing)
+    if not rule.covers(request.content):
         # To be told "content" (415) gives away that something would be permitted, so only a permit says it.
         reason = Reason.CONTENT if rule.effect is Effect.PERMIT else None
         return Finding(rule.id, rule.effect, "content", reason)
@@ -218,6 +224,18 @@ def _grant(rule: Rule, request: AccessRequest, policy: PolicySet) -> Finding:
         require = _narrowed(condition.require_link, policy.by_name[request.receiver].link)
     plain = not condition.judges_units and condition.commands is None
     return Finding(rule.id, rule.effect, grant=Grant(rule.id, condition, rule.obligation.on_excess, require, plain))
+
+
+def _unlike(condition: Condition, request: AccessRequest) -> tuple[str, bool]:
+    """What of the request the rule is not about, empty where all fits; and whether that is since nobody knows it."""
+    if condition.methods is not None and request.method not in condition.methods:
+        return "methods", request.method is None
+    if condition.paths is not None:
+        if request.path is None:
+            return "paths", True
+        if not any(pattern.matches(request.path) for pattern in condition.paths):
+            return "paths", False
+    return "", False
 
 
 def _direction_fits(direction: Direction, request: AccessRequest, policy: PolicySet) -> bool:

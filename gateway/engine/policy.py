@@ -22,8 +22,11 @@ only, from a subject of the rule to a resource of it, and none of them implies a
 - ``observe``: be told what the device tells, whether it can be reached, and that it came or left.
 - ``write``: set what the device lets be set.
 - ``admin``: give the gateway commands of an administrator. Its only resource is the reserved name ``gateway``.
+- ``proxy``: have the gateway pass a request on to the resource, and its answer back (``gateway.api.exchanges``). A rule
+  with ``content`` is about requests whose body is sealed and of one of these kinds; one without is about all others, a
+  deny without is about every request.
 
-A rule has actions of one of these families: sessions (open, forward), devices (read, observe, write) or admin.
+A rule has actions of one of these families: sessions (open, forward), devices (read, observe, write), admin or proxy.
 
 So the whole rule for "the lamp may talk to the phone" is one permit with subject lamp7, resource phone, actions open
 and forward. The phone may then answer within the lamp's sessions, but not open sessions of its own.
@@ -42,6 +45,7 @@ from functools import cached_property
 
 from gateway.api.model import ANY_LINK, Address, ContentKind, LinkRequirement, Peer
 from gateway.engine.limits import Rate
+from gateway.engine.path_pattern import PathPattern
 
 EVERYONE = "*"
 GROUP = "group:"
@@ -66,11 +70,13 @@ class Action(Enum):
     OBSERVE = "observe"
     WRITE = "write"
     ADMIN = "admin"
+    PROXY = "proxy"
 
 
 SESSION_ACTIONS = frozenset({Action.OPEN, Action.FORWARD})
 DEVICE_ACTIONS = frozenset({Action.READ, Action.OBSERVE, Action.WRITE})
 ADMIN_ACTIONS = frozenset({Action.ADMIN})
+PROXY_ACTIONS = frozenset({Action.PROXY})
 
 
 class Direction(Enum):
@@ -150,6 +156,9 @@ class Condition:
     under this rule, and how often it may open one. ``idle``: seconds. ``early_data``: False refuses 0-RTT. ``hours``:
     local time. ``require_link``: what both hops must be, version and suites on (D)TLS hops, ``link_key`` on ZigBee
     hops. ``commands``: rate of each sender of commands to devices (to set or to ask) or to the gateway.
+
+    Of ``proxy``: ``methods`` and ``paths`` of the request, one of each must fit. ``exchanges``: rate of each sender.
+    ``max_unit``: octets of the request's body and of the answer's.
     """
 
     versions: frozenset[str] | None = None
@@ -165,6 +174,9 @@ class Condition:
     hours: Hours | None = None
     require_link: LinkRequirement = ANY_LINK
     commands: Rate | None = None
+    methods: frozenset[str] | None = None
+    paths: tuple[PathPattern, ...] | None = None
+    exchanges: Rate | None = None
 
     @property
     def reads_records(self) -> bool:
@@ -192,7 +204,10 @@ class Obligation:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Rule:
-    """One rule; the module's docstring says what it means. Of conditions, a deny may have ``hours`` only."""
+    """One rule; the module's docstring says what it means.
+
+    Of conditions, a deny may have ``hours`` only, and one for ``proxy`` ``methods`` and ``paths`` as well.
+    """
 
     id: str
     effect: Effect
@@ -201,9 +216,17 @@ class Rule:
     actions: frozenset[Action] = SESSION_ACTIONS
     direction: Direction = Direction.BOTH
     content: frozenset[ContentKind] | None = None
-    """None: of a permit ATLS and ADTLS, of a deny every kind."""
+    """None: of a permit ATLS and ADTLS, of a deny every kind; of ``proxy`` see above."""
     condition: Condition = field(default_factory=Condition)
     obligation: Obligation = field(default_factory=Obligation)
+
+    def covers(self, content: ContentKind | None) -> bool:
+        """Whether the rule is about this kind of content; None: what the act carries has none."""
+        if self.actions == PROXY_ACTIONS:
+            return (
+                content in self.content if self.content is not None else content is None or self.effect is Effect.DENY
+            )
+        return content is None or content in self.kinds
 
     @property
     def kinds(self) -> frozenset[ContentKind]:

@@ -12,7 +12,9 @@ from typing import Annotated, Any, TypeVar
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, PlainSerializer, WithJsonSchema
 
 from gateway.api.eui64 import parse_eui64 as parse_eui64
+from gateway.api.exchanges import known_method
 from gateway.engine.limits import Rate, parse_rate
+from gateway.engine.path_pattern import PathPattern, parse_pattern
 from gateway.engine.policy import Hours, parse_hours
 
 _T = TypeVar("_T")
@@ -68,6 +70,12 @@ def _parse_san(value: str) -> str:
     kind, _, name = value.partition(":")
     if kind not in ("dns", "uri", "ip") or not name:
         raise ValueError("expected dns:NAME, uri:URI or ip:ADDRESS")
+    return value
+
+
+def _parse_method(value: str) -> str:
+    if not known_method(value):
+        raise ValueError("expected a method in upper case, such as GET or POST")
     return value
 
 
@@ -135,6 +143,13 @@ Eui64Text = Annotated[
 SpkiText = Annotated[str, AfterValidator(_parse_spki), _text_schema("^([0-9A-Fa-f]{2}:?){31}[0-9A-Fa-f]{2}$")]
 SanText = Annotated[str, AfterValidator(_parse_san), _text_schema("^(dns|uri|ip):.+$", "dns:app.example")]
 HostText = Annotated[str, AfterValidator(_parse_host), _text_schema("^[^/]{1,128}$", "localhost")]
+PathPatternText = Annotated[
+    PathPattern,
+    BeforeValidator(_of_text(parse_pattern, "expected a path such as /sensors/1")),
+    PlainSerializer(lambda pattern: pattern.text, when_used="json"),
+    _text_schema("^/", "/sensors/*", "/public/**"),
+]
+MethodText = Annotated[str, AfterValidator(_parse_method), _text_schema("^[A-Z][A-Z0-9_-]{0,31}$", "GET", "POST")]
 NameList = Annotated[list[str], BeforeValidator(one_or_many), WithJsonSchema({
     "anyOf": [{"type": "string"}, {"type": "array", "items": {"type": "string"}, "minItems": 1}],
 })]  # fmt: skip

@@ -24,7 +24,9 @@ from gateway.runtime.config_types import (
     Eui64Text,
     HostText,
     HoursText,
+    MethodText,
     NameList,
+    PathPatternText,
     RateText,
     SanText,
     Size,
@@ -58,7 +60,7 @@ _LINKS: Mapping[str, str] = {
 
 _Version = Literal["tls1.2", "tls1.3", "dtls1.2", "dtls1.3"]
 _Content = Literal["atls", "adtls", "atls-data", "oscore", "edhoc"]
-_Action = Literal["open", "forward", "read", "observe", "write", "admin"]
+_Action = Literal["open", "forward", "read", "observe", "write", "admin", "proxy"]
 _ONE_ACTION = {"enum": list(get_args(_Action))}
 _Actions = Annotated[list[_Action], BeforeValidator(one_or_many), WithJsonSchema({
     "anyOf": [_ONE_ACTION, {"type": "array", "items": _ONE_ACTION, "minItems": 1}],
@@ -144,6 +146,11 @@ class ConditionTable(StrictTable):
     hours: HoursText | None = Field(default=None, description="The times of the day, local time.")
     require_link: LinkTable = Field(default=LinkTable(), description="What both hops must be.")
     commands: RateText | None = Field(default=None, description="Commands of each sender, to set or to ask a device.")
+    methods: list[MethodText] | None = Field(default=None, min_length=1, description="Of proxy: the methods.")
+    paths: list[PathPatternText] | None = Field(
+        default=None, min_length=1, description="Of proxy: the paths; * is any one segment, /** at the end any rest."
+    )
+    exchanges: RateText | None = Field(default=None, description="Of proxy: requests of each sender.")
 
 
 class ObligationTable(StrictTable):
@@ -161,7 +168,7 @@ class RuleTable(StrictTable):
     resource: NameList = Field(description="With whom, or which device: for open, who is opened to.")
     action: _Actions = Field(
         default=["open", "forward"],
-        description="What they may do: in sessions (open, forward), with devices (read, observe, write), or admin.",
+        description="What they may do: open and forward; or read, observe and write; or admin; or proxy.",
     )
     direction: Literal["from-device", "to-device", "both"] = Field(
         default="both", description="Seen from the ZigBee side."
@@ -359,6 +366,9 @@ def _condition(table: ConditionTable) -> engine.Condition:
             min_version=link.min_version or "", suites=frozenset(link.suites), link_key=link.link_key
         ),
         commands=table.commands,
+        methods=None if table.methods is None else frozenset(table.methods),
+        paths=None if table.paths is None else tuple(table.paths),
+        exchanges=table.exchanges,
     )
 
 

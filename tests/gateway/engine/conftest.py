@@ -8,12 +8,15 @@ from typing import Any
 
 import pytest
 
+from gateway.api.exchanges import parse_path, path_text
 from gateway.api.model import (
     Accepted,
+    Answer,
     Close,
     Command,
     ContentKind,
     EnvelopeId,
+    Exchange,
     Join,
     Leave,
     LinkSecurity,
@@ -165,6 +168,27 @@ class Stage:
             )
         )  # fmt: skip
 
+    def asks(self, who: str, to: str, method: str = "GET", path: str = "/", **fields: Any) -> list[str]:
+        """A request that is to be proxied; ``segments`` in the place of a path that can't be written."""
+        source, segments = fields.pop("source", PEERS[who]), fields.pop("segments", None)
+        return self.submit(
+            Exchange(
+                id=self.next_id(),
+                source=source,
+                to=to,
+                method=method,
+                path=parse_path(path) if segments is None else segments,
+                received_at=self.now,
+                deadline=fields.pop("deadline", self.now + 10.0),
+                **fields,
+            )
+        )
+
+    def answers(self, envelope: int, code: str = "2.05", **fields: Any) -> list[str]:
+        answer = Answer(code=code, **fields)
+        self.engine.settle(Receipt(EnvelopeId(envelope), Outcome.DELIVERED, answer=answer), now=self.now)
+        return self.lines()
+
     def settles(
         self, envelope: int, outcome: str = "delivered", reason: Reason | None = None, detail: str = ""
     ) -> list[str]:
@@ -232,6 +256,9 @@ class Stage:
             self.transmits[envelope.id] = command
             if isinstance(envelope, Command):
                 return f"{command.to.scheme} <- #{envelope.id} {envelope.to}.{envelope.property} := {envelope.value}"
+            if isinstance(envelope, Exchange):
+                where = f"{envelope.to} {path_text(envelope.path)}"
+                return f"{command.to.scheme} <- #{envelope.id} {envelope.method} {where} from {envelope.sender}"
             what = f"#{envelope.id} {type(envelope).__name__.lower()} {envelope.session}"
             if isinstance(envelope, Open):
                 what += f" from {envelope.sender}"
@@ -246,6 +273,7 @@ class Stage:
             receipt = command.receipt
             why = f" {receipt.reason.value}" if receipt.reason else ""
             why += f" ({receipt.detail})" if receipt.detail else ""
+            why += f" {receipt.answer.code}" if receipt.answer else ""
             session = f"{receipt.session} " if receipt.session else ""
             return f"{command.scheme} <- #{receipt.id} {session}{receipt.outcome.value}{why}"
         if isinstance(command, PushUpdate):
