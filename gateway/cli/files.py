@@ -112,16 +112,17 @@ def check_config(config: str | None, as_json: bool, as_service: bool, unit: str)
 @click.argument("receiver")
 @click.option(
     "--action",
-    type=click.Choice(["open", "forward", "read", "observe", "write", "admin"]),
+    type=click.Choice(["open", "forward", "read", "observe", "write", "admin", "proxy"]),
     default="open",
     show_default=True,
 )
 @click.option(
     "--content",
     type=click.Choice(["atls", "adtls", "atls-data", "oscore", "edhoc"]),
-    default="adtls",
-    show_default=True,
+    help="Default: adtls; for proxy a body that is not sealed.",
 )
+@click.option("--method", metavar="METHOD", help="For proxy: the method of the request, such as GET.")
+@click.option("--path", metavar="PATH", help="For proxy: its path, such as /sensors/1.")
 @click.option("--link", metavar="PROTOCOL", help="How the sender's hop is protected, such as tls1.3.")
 @click.option("--at", metavar="HH:MM", help="The time of day to judge by. Default: now.")
 def explain(
@@ -130,7 +131,9 @@ def explain(
     sender: str,
     receiver: str,
     action: str,
-    content: str,
+    content: str | None,
+    method: str | None,
+    path: str | None,
     link: str | None,
     at: str | None,
 ) -> None:
@@ -147,6 +150,10 @@ def explain(
     May the broker's side switch the lamp? May it open the network for new devices?
       atls-gateway explain broker lamp --action write
       atls-gateway explain broker gateway --action admin
+
+    \b
+    May the phone have the gateway ask a server?
+      atls-gateway explain phone server --action proxy --method GET --path /sensors/1
     """
     from gateway.api.model import ContentKind
     from gateway.engine.policy import Action
@@ -156,7 +163,9 @@ def explain(
         sender=sender,
         receiver=receiver,
         action=Action(action),
-        content=ContentKind(content),
+        content=None if content is None else ContentKind(content),
+        method=method,
+        path=path,
         link=link,
         minute=None if at is None else _minute(at),
     )

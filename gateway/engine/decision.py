@@ -101,8 +101,9 @@ class Finding:
     """What one rule has to say to a request.
 
     ``note`` is empty where the rule holds; else it names what doesn't fit (``action``, ``parties``, ``direction``,
-    ``content``: the rule is about something else) or which condition fails. ``reason`` is set where a permit that is
-    about this request fails; ``undecidable``: a fact that the rule needs is missing, which denies.
+    ``methods``, ``paths``, ``content``: the rule is about something else) or which condition fails. ``reason`` is set
+    where a permit that is about this request fails; ``undecidable``: a fact that the rule needs is missing, which
+    denies.
     """
 
     rule: str

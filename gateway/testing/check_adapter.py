@@ -29,6 +29,7 @@ from gateway.api.model import (
     DeviceView,
     Envelope,
     EnvelopeId,
+    Exchange,
     GatewayView,
     LinkRequirement,
     LinkSecurity,
@@ -218,7 +219,8 @@ async def _orders(adapter: Adapter, context: RecordingContext, to: Address, pati
     """Orders for a peer that isn't there: each is settled once, or can be withdrawn; none is ever delivered.
 
     A command is settled, or held where its device may yet be heard: somebody waits for an answer. One with a property
-    or a value that the device doesn't have is ``dropped`` (``UNKNOWN``, ``CONTENT``, ``UNREACHABLE``).
+    or a value that the device doesn't have is ``dropped`` (``UNKNOWN``, ``CONTENT``, ``UNREACHABLE``). An exchange is
+    settled and never held; by an adapter that carries none as ``CONTENT``.
     """
     wrong: list[str] = []
     orders = [
@@ -228,6 +230,8 @@ async def _orders(adapter: Adapter, context: RecordingContext, to: Address, pati
         Transmit(_close(context), to),
         Transmit(_command(context, _SECRET.decode()), to),
         Transmit(_command(context, None), to),
+        Transmit(_exchange(context, _SECRET), to),
+        Transmit(_exchange(context, Sealed(_SECRET)), to),
     ]
     for order in orders:
         try:
@@ -249,6 +253,8 @@ async def _orders(adapter: Adapter, context: RecordingContext, to: Address, pati
     words = {receipt.id for receipt in context.settled}
     if any(isinstance(order.envelope, Command) and order.envelope.id not in words for order in orders):
         wrong.append("a Command that it can't do is not settled")
+    if any(isinstance(order.envelope, Exchange) and order.envelope.id not in words for order in orders):
+        wrong.append("an Exchange with nobody is not settled")
     for envelope in open_orders:
         adapter.withdraw(envelope)
     await asyncio.sleep(min(patience, 0.5))
@@ -279,6 +285,8 @@ def _receipts(orders: Sequence[Transmit], withdrawn: set[EnvelopeId], settled: S
     for envelope, count in Counter(r.id for r in settled if r.outcome is Outcome.HELD).items():
         if count > 1:
             yield f"envelope {envelope} was held {count} times"
+        if kinds.get(envelope) is Exchange:
+            yield "an Exchange was held"
     for envelope, count in Counter(r.id for r in settled if r.outcome is not Outcome.HELD).items():
         if envelope not in kinds:
             yield f"envelope {envelope} has a receipt that nobody asked for"
@@ -291,8 +299,10 @@ def _receipts(orders: Sequence[Transmit], withdrawn: set[EnvelopeId], settled: S
             yield f"envelope {receipt.id} was dropped without a reason"
         if len(receipt.detail) > 64 or not receipt.detail.isprintable():
             yield f"envelope {receipt.id} has a detail that is not short and printable"
-        if receipt.outcome is Outcome.DELIVERED and kinds.get(receipt.id) in (Open, Unit, Command):
+        if receipt.outcome is Outcome.DELIVERED and kinds.get(receipt.id) in (Open, Unit, Command, Exchange):
             yield f"a {kinds[receipt.id].__name__} for a peer that isn't there was delivered"
+        if receipt.answer is not None and receipt.outcome is not Outcome.DELIVERED:
+            yield f"envelope {receipt.id} has an answer although it was not delivered"
 
 
 async def _commands(adapter: Adapter) -> list[str]:
@@ -344,6 +354,22 @@ def _command(context: RecordingContext, value: str | None) -> Command:
         value=value,
         received_at=context.now(),
         expires_at=context.now() + 60.0,
+    )
+
+
+def _exchange(context: RecordingContext, body: bytes | Sealed) -> Exchange:
+    return Exchange(
+        id=context.next_id(),
+        source=_peer(),
+        to="nobody",
+        method="POST",
+        path=("no", "such", "path"),
+        options=((15, b"a=b"), ("accept", b"text/plain")),
+        body=body,
+        content=ContentKind.OSCORE if isinstance(body, Sealed) else None,
+        received_at=context.now(),
+        deadline=context.now() + 60.0,
+        sender="other",
     )
 
 
