@@ -197,8 +197,8 @@ def _find(rule: Rule, parties: Parties, request: AccessRequest, policy: PolicySe
         return Finding(rule.id, rule.effect, differs, Reason.DENIED if missing else None, missing)
     if not rule.covers(request.content):
         # To be told "content" (415) gives away that something would be permitted, so only a permit says it.
-        reason = Reason.CONTENT if rule.effect is Effect.PERMIT else None
-        return Finding(rule.id, rule.effect, "content", reason)
+        told = rule.effect is Effect.PERMIT and request.content is not None
+        return Finding(rule.id, rule.effect, "content", Reason.CONTENT if told else None)
     hours = rule.condition.hours
     if hours is not None:
         if request.minute is None:

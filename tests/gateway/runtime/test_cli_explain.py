@@ -116,7 +116,7 @@ def test_requests_that_are_proxied(home):
         "  web (permit): holds",
     ]
     assert proxy("PUT", "/sensors/1")[-1] == "  web (permit): is about other methods"
-    assert proxy("GET", "/sensors")[0] == "denied: phone proxy lamp (GET /sensors, from none): content, by sealed"
+    assert proxy("GET", "/sensors")[0] == "denied: phone proxy lamp (GET /sensors, from none): denied, by default"
     assert (
         proxy("GET", "/public/secret")[0]
         == "denied: phone proxy lamp (GET /public/secret, from none): denied, by private"
