@@ -32,9 +32,18 @@ from tests.gateway.engine.conftest import PEERS, SUBJECTS
 
 LIMITS = EngineLimits(max_exchanges=6, subject_exchanges=3, exchange_timeout=30.0, max_body=8)
 WHO = st.sampled_from(sorted(PEERS))
-NAMES = st.sampled_from(["lamp", "phone", "app", "app2", "x"])
-PATHS = st.sampled_from([(), ("a",), ("a", "b"), ("..",)])
-BODIES = st.sampled_from([(b"", None), (b"x" * 9, None), (Sealed(b"o"), ContentKind.OSCORE), (Sealed(b"o"), None)])
+NAMES = st.sampled_from(["lamp", "phone", "app", "lamp2", "phone2", "app2", "x"])
+PATHS = st.sampled_from([("a",), ("a", "b"), ("a",), (), ("a", "b"), ("..",)])
+BODIES = st.sampled_from(
+    [
+        (b"", None),
+        (b"x", None),
+        (b"xy", None),
+        (b"x" * 9, None),
+        (Sealed(b"o"), ContentKind.OSCORE),
+        (Sealed(b"o"), None),
+    ]
+)
 FINAL = {Outcome.DELIVERED, Outcome.DROPPED, Outcome.EXPIRED}
 
 
@@ -105,7 +114,7 @@ class Proxying(RuleBasedStateMachine):
             assert len(receipt.answer.body) <= LIMITS.max_body
         self.final[receipt.id] += 1
 
-    @rule(who=WHO, to=NAMES, path=PATHS, body=BODIES, within=st.integers(0, 60))
+    @rule(who=WHO, to=NAMES, path=PATHS, body=BODIES, within=st.integers(0, 60).map(lambda within: 60 - within))
     def asks(self, who: str, to: str, path: tuple[str, ...], body: tuple[Any, Any], within: int) -> None:
         exchange = Exchange(
             id=EnvelopeId(next(self.ids)),
@@ -191,5 +200,5 @@ class Proxying(RuleBasedStateMachine):
             assert not exchanges.pending and not exchanges._askers and not exchanges._targets
 
 
-Proxying.TestCase.settings = settings(max_examples=120, stateful_step_count=30, deadline=None)
+Proxying.TestCase.settings = settings(max_examples=200, stateful_step_count=50, deadline=None)
 TestProxying = Proxying.TestCase
