@@ -62,14 +62,14 @@ class Exchanges:
         self._agenda: Agenda[EnvelopeId] = Agenda()
 
     def submit(self, exchange: Exchange, now: float) -> Verdict:
-        """Judge an exchange, and order it. Who may not reach the target learns nothing of it, not even its name."""
+        """Judge an exchange, and order it. Who may not reach a target is told what is told of one that isn't there."""
         gate, limits, outbox = self._gate, self._limits, self._outbox
         asker, target = gate.name_of(exchange.source), gate.target_of(exchange.to)
+        # The form before the target: a path is judged as it is, so it must be one that everybody reads in one way.
+        if asker and (reason := unfit(exchange, limits.max_body)) is not None:
+            return outbox.refuse(exchange, reason, LIMITS_RULE if reason is Reason.TOO_LARGE else "", asker)
         if not asker or not target or asker == target:
             return outbox.refuse(exchange, Reason.DENIED, DEFAULT_RULE, gate.who(exchange.source))
-        # The form first: a path is judged as it is, so it must be one that everybody reads in one way.
-        if (reason := unfit(exchange, limits.max_body)) is not None:
-            return outbox.refuse(exchange, reason, LIMITS_RULE if reason is Reason.TOO_LARGE else "", asker)
         decision = gate.judge_exchange(exchange, asker, target)
         if isinstance(decision, Deny):
             if not gate.shadow:

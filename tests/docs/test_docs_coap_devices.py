@@ -1,4 +1,4 @@
-"""docs/coap-device_resources.md: its requests, its links and its pack against the code."""
+"""docs/coap-devices.md: its requests, its links and its pack against the code."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def vanished() -> float:
 
 @pytest.fixture
 def told() -> Page:
-    return read("coap-device_resources.md")
+    return read("coap-devices.md")
 
 
 def test_requests(told: Page, code_words: Callable[[str], list[str]]) -> None:

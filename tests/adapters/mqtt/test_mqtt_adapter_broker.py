@@ -30,7 +30,7 @@ GRACE = 1.0
 @pytest.fixture
 def short_grace(monkeypatch: pytest.MonkeyPatch) -> None:
     """One second instead of twenty."""
-    for module in ("orders", "sessions"):
+    for module in ("outbound", "sessions"):
         monkeypatch.setattr(f"adapters.mqtt.{module}.GRACE", GRACE)
 
 

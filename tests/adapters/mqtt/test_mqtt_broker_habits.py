@@ -93,7 +93,7 @@ async def test_a_will_counts_for_its_own_run_only(start: Start) -> None:
 
 async def test_what_we_leave_behind_has_the_epoch_of_then(start: Start, monkeypatch: pytest.MonkeyPatch) -> None:
     """Sessions were given up while the broker was away: neither our will nor our farewell may speak of those."""
-    for module in ("orders", "sessions"):
+    for module in ("outbound", "sessions"):
         monkeypatch.setattr(f"adapters.mqtt.{module}.GRACE", 0.2)
     home = await start()
     home.broker.kill()

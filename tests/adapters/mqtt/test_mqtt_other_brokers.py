@@ -54,7 +54,7 @@ class Scene:
 
 @asynccontextmanager
 async def scene(folder: Path, broker: Process, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Scene]:
-    for module in ("orders", "sessions"):  # such a broker takes its time to start
+    for module in ("outbound", "sessions"):  # such a broker takes its time to start
         monkeypatch.setattr(f"adapters.mqtt.{module}.GRACE", 120.0)
     home = PlainHome(folder, broker.port, monkeypatch, DOTTED)
     app = OldUser(broker.port)

@@ -28,7 +28,7 @@ from gateway.api.model import (
     Transmit,
 )
 from gateway.api.model import (
-    SendOutcome as Fate,
+    Outcome as Fate,
 )
 from simulator.network import device_kinds
 from simulator.network.foundation import ClusterServer, respond

@@ -10,7 +10,7 @@ import pytest
 from carriage.coap import codes
 from carriage.coap import options as opt
 from carriage.coap.client import CoapsClient
-from carriage.coap.connection import Answer, CoapConfig, CoapConnection, Reason, Request, Response
+from carriage.coap.connection import Answer, CoapConfig, CoapConnection, FailureReason, Request, Response
 from carriage.coap.server import LAYER_1, serve_coaps
 from carriage.coap.timer_wheel import GRAIN, TimerWheel
 from carriage.coap.udp import Datagrams, bind
@@ -80,19 +80,19 @@ async def test_observation(client, served, eventually) -> None:
     assert recorder.of("acknowledged") == [(exchange, one) for one in ids]
     observation.cancel()
     await eventually(lambda: recorder.of("ended"))
-    assert recorder.of("ended") == [(exchange, Reason.DEREGISTERED)]
+    assert recorder.of("ended") == [(exchange, FailureReason.DEREGISTERED)]
 
 
 async def test_the_end_of_an_observation_is_told(client, served, eventually) -> None:
     _, recorder = served
-    ends: list[Reason] = []
+    ends: list[FailureReason] = []
     await client.observe(Request(codes.GET, path("o")), lambda response: None, ends.append)
     ((peer, exchange),) = recorder.observers
     peer.notify(exchange, Response(codes.NOT_FOUND))
     await eventually(lambda: ends)
-    assert ends == [Reason.COMPLETED]
+    assert ends == [FailureReason.COMPLETED]
     await eventually(lambda: recorder.of("ended"))
-    assert recorder.of("ended") == [(exchange, Reason.COMPLETED)]
+    assert recorder.of("ended") == [(exchange, FailureReason.COMPLETED)]
 
 
 async def test_the_handlers_fault_costs_one_request_and_no_more(client, served, caplog) -> None:
@@ -174,7 +174,7 @@ async def test_closing_a_peer(client, served, eventually) -> None:
     await eventually(lambda: lost)
     assert lost == ["closed by the server"]
     assert peer.respond(1, Response(codes.CONTENT)) is Answer.GONE
-    assert peer.notify(1, Response(codes.CONTENT)) is Reason.COMPLETED
+    assert peer.notify(1, Response(codes.CONTENT)) is FailureReason.COMPLETED
     peer.close("again")
     assert len(recorder.of("gone")) == 1
     with pytest.raises(TransportError):
@@ -183,7 +183,7 @@ async def test_closing_a_peer(client, served, eventually) -> None:
 
 async def test_open_requests_fail_with_the_association(client, served, eventually) -> None:
     server, _ = served
-    ends: list[Reason] = []
+    ends: list[FailureReason] = []
     await client.observe(Request(codes.GET, path("o")), lambda response: None, ends.append)
     with pytest.raises(TransportError, match="closed by the server") as raised:
         async with asyncio.timeout(10):
@@ -191,7 +191,7 @@ async def test_open_requests_fail_with_the_association(client, served, eventuall
             asyncio.get_running_loop().call_later(0.1, server.peers[0].close, "over")
             await asked
     assert raised.value.transient
-    assert ends == [Reason.CLOSED]
+    assert ends == [FailureReason.CLOSED]
 
 
 async def test_cancelling_a_request(client, served) -> None:
@@ -285,7 +285,7 @@ async def test_a_silent_server_is_noticed_while_observing(served, pki, eventuall
     server, _ = served
     relay = Relay(server.port)
     lost: list[str] = []
-    ends: list[Reason] = []
+    ends: list[FailureReason] = []
     client = CoapsClient("127.0.0.1", relay.port, pki.psk, keepalive=0.1, ping_timeout=0.3, on_lost=lost.append)
     await client.connect()
     await client.observe(Request(codes.GET, path("o")), lambda response: None, ends.append)
@@ -293,7 +293,7 @@ async def test_a_silent_server_is_noticed_while_observing(served, pki, eventuall
     assert lost == []
     relay.deaf = True
     await eventually(lambda: lost)
-    assert lost == ["the server does not answer"] and ends == [Reason.CLOSED]
+    assert lost == ["the server does not answer"] and ends == [FailureReason.CLOSED]
     relay.close()
 
 

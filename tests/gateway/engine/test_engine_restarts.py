@@ -82,9 +82,9 @@ class RestartMachine(EngineMachine):
         gone = [number for number, transmit in self.under_way.items() if transmit.to.scheme == scheme]
         assert waiting <= set(gone)
         for number in gone:
-            self._rewind(self.under_way.pop(number))
+            self._rewind(self.under_way[number] if number not in waiting else self.under_way.pop(number))
         for number in gone:
-            if number not in waiting:
+            if self.under_way.pop(number, None) is not None:  # else the end of another took it back
                 receipt = Receipt(EnvelopeId(number), Outcome.DROPPED, Reason.UNREACHABLE)
                 self.engine.settle(receipt, now=self.now)
                 self._take()

@@ -103,7 +103,9 @@ def test_a_denied_target_looks_like_one_that_does_not_exist() -> None:
     answers = {tuple(s.asks(who, to)) for who, to in (*questions, ("phone", ""), ("stranger", "nothing"))}
     assert answers == {tuple(DENIED)}
     # Nor does the form of a request show whether its target is there.
-    assert s.asks("phone", "nothing", "get") == DENIED
+    assert s.asks("phone", "nothing", "get") == s.asks("app", "phone", "get")
+    assert s.asks("app", "phone", "get") == ["refused content", "log: refused content"]
+    assert s.asks("stranger", "app", "get") == DENIED
 
 
 def test_an_alias_does_as_well_and_the_target_is_told_its_own_name() -> None:

@@ -427,7 +427,7 @@ def _spy(bench) -> Counter[EnvelopeId]:
 
     def commands():
         found = original()
-        heard.update(command.receipt.id for command in found if type(command).__name__ == "Notify")
+        heard.update(command.receipt.id for command in found if type(command).__name__ == "ReportOutcome")
         return found
 
     bench.engine.commands = commands
