@@ -64,6 +64,8 @@ class RecordingContext:
         self._state_dir = state_dir
         self.submitted: list[Envelope] = []
         self.settled: list[Receipt] = []
+        self.exchanges: set[EnvelopeId] = set()
+        """The exchanges that the adapter was ordered."""
         self.readiness: list[str] = []
         self.reported = asyncio.Event()
         """Set once the adapter has said how it is: ready, or what is wrong."""
@@ -88,6 +90,10 @@ class RecordingContext:
 
     def settle(self, receipt: Receipt) -> None:
         self.settled.append(receipt)
+
+    @property
+    def of_exchanges(self) -> list[Receipt]:
+        return [receipt for receipt in self.settled if receipt.id in self.exchanges]
 
     def targets(self, peer: Peer) -> Sequence[str]:
         return []
@@ -131,12 +137,19 @@ class RecordingContext:
 
 
 async def check_adapter(
-    plugin: AdapterPlugin, table: Mapping[str, Any], base: Path, *, claim: str, patience: float = 5.0
+    plugin: AdapterPlugin,
+    table: Mapping[str, Any],
+    base: Path,
+    *,
+    claim: str,
+    patience: float = 5.0,
+    proxies: bool = True,
 ) -> list[str]:
     """Put an adapter through all that holds for every adapter; what it gets wrong, one line each.
 
     ``table``: a good config table. ``base``: its folder, which also gets a state folder. ``claim``: of a peer that
-    isn't there. ``patience``: seconds for what should happen soon.
+    isn't there. ``patience``: seconds for what should happen soon. ``proxies``: False of an adapter that carries no
+    exchanges, which must then say so (``CONTENT``).
     """
     wrong = list(_plugin(plugin, table))
     if wrong:
@@ -148,6 +161,8 @@ async def check_adapter(
     for _ in range(2):  # the second instance must find all free that the first one held
         context = RecordingContext(state_dir)
         wrong += await _life(adapter, context, Address(scheme=plugin.scheme, claim=claim), patience)
+        if not proxies and {receipt.reason for receipt in context.of_exchanges} != {Reason.CONTENT}:
+            wrong.append("an Exchange that it doesn't carry is not settled as CONTENT")
         adapter = plugin.configure(plugin.config_model.model_validate(table), base)
     return list(dict.fromkeys(wrong))
 
@@ -358,8 +373,10 @@ def _command(context: RecordingContext, value: str | None) -> Command:
 
 
 def _exchange(context: RecordingContext, body: bytes | Sealed) -> Exchange:
+    number = context.next_id()
+    context.exchanges.add(number)
     return Exchange(
-        id=context.next_id(),
+        id=number,
         source=_peer(),
         to="nobody",
         method="POST",

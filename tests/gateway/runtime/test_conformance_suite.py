@@ -148,6 +148,13 @@ async def test_a_bad_adapter_is_caught(left, place, monkeypatch, parts, finding)
     await asyncio.gather(*left_over, return_exceptions=True)
 
 
+async def test_who_carries_no_exchanges_must_say_so(left, place, monkeypatch):
+    wrong = await check_adapter(left, TABLE, place, claim="user:nobody", patience=0.2, proxies=False)
+    assert wrong == ["an Exchange that it doesn't carry is not settled as CONTENT"]
+    spoil(left, monkeypatch, **exchanges((Outcome.DROPPED, Reason.CONTENT)))
+    assert await check_adapter(left, TABLE, place, claim="user:nobody", patience=0.2, proxies=False) == []
+
+
 class Lax(BaseModel):
     folder: str
 
