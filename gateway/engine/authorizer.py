@@ -136,10 +136,6 @@ class Authorizer:
         bucket.take(1)
         return None
 
-    def pay_command(self, decision: Permit, sender: str, now: float) -> Grant | Refusal:
-        """The first grant whose rate of commands has room, the rate paid; else why the first one hasn't."""
-        return self._pay_one(decision, "commands", lambda condition: condition.commands, sender, now)
-
     def judge_exchange(self, exchange: Exchange, sender: str, receiver: str) -> Decision:
         """The judgement of a request that is to be proxied; nothing of it is kept."""
         request = AccessRequest(
@@ -155,16 +151,13 @@ class Authorizer:
         )
         return self._decide(request)
 
-    def pay_exchange(self, decision: Permit, sender: str, now: float) -> Grant | Refusal:
-        """The same as ``pay_command`` for the rate of exchanges."""
-        return self._pay_one(decision, "exchanges", lambda condition: condition.exchanges, sender, now)
-
-    def _pay_one(
-        self, decision: Permit, kind: str, rate_of: Callable[[Condition], Rate | None], sender: str, now: float
-    ) -> Grant | Refusal:
+    def pay_command(self, decision: Permit, sender: str, now: float, kind: str = "commands") -> Grant | Refusal:
+        """The first grant whose rate of this kind (``commands``, ``exchanges``) has room, the rate paid; else why the
+        first one hasn't.
+        """
         first: Refusal | None = None
         for grant in decision.grants:
-            rate = rate_of(grant.condition)
+            rate: Rate | None = getattr(grant.condition, kind)
             if rate is None:
                 return grant
             bucket = self._buckets.get(grant.rule, kind, sender, rate, now)

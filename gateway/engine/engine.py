@@ -144,9 +144,11 @@ class Engine:
     def next_deadline(self) -> float | None:
         """When ``tick`` has something to do next (it may turn out to be nothing); None: never, as things are."""
         sessions, devices = self._delivery.next_deadline(), self._twins.next_deadline()
-        exchanges = self._exchanges.next_deadline() if self._exchanges.pending else None
-        times = [time for time in (sessions, devices, exchanges) if time is not None]
-        return min(times) if times else None
+        earliest = sessions if devices is None or (sessions is not None and sessions < devices) else devices
+        if not self._exchanges.pending:
+            return earliest
+        exchanges = self._exchanges.next_deadline()
+        return earliest if exchanges is None or (earliest is not None and earliest < exchanges) else exchanges
 
     def commands(self) -> list[Order]:
         """The commands since the last call, in order."""

@@ -77,13 +77,13 @@ class Exchanges:
             outbox.shadow(exchange.id, decision.reason, decision.rule, asker, (_PROXY, target))
         if exchange.id in self.pending:
             raise UsageError("the id of an envelope is in use")
-        if exchange.deadline <= now:
+        if not exchange.deadline > now:  # NaN is no time either
             return outbox.refuse(exchange, Reason.EXPIRED, "", asker)
         if not self._room(asker, target):
             return outbox.refuse(exchange, Reason.BUSY, LIMITS_RULE, asker, retry_after=limits.retry_after)
         grant: Grant | Refusal = SHADOW_GRANT
         if not isinstance(decision, Deny):
-            grant = gate.pay_exchange(decision, asker, now)
+            grant = gate.pay_command(decision, asker, now, "exchanges")
         if isinstance(grant, Refusal):
             if not gate.shadow:
                 return outbox.refuse(exchange, grant.reason, grant.rule, asker, retry_after=grant.retry_after)

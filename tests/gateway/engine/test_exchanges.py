@@ -271,7 +271,24 @@ def test_the_deadline_ends_it() -> None:
     assert s.waits(4.9) == []
     assert s.waits(0.2) == ["mqtt <- withdraw #1", "coap <- #1 expired", "log: expired expired web"]
     assert s.answers(1) == []
-    assert s.asks("phone", "app", deadline=s.now) == ["refused expired", "log: refused expired"]
+    for never in (s.now, -1.0, float("nan")):
+        assert s.asks("phone", "app", deadline=never) == ["refused expired", "log: refused expired"]
+
+
+def test_the_next_deadline_is_the_earliest_of_all() -> None:
+    s = Stage(proxy(), permit("open", "lamp", "phone"), permit("hands", "phone", "lamp", actions=DEVICE_ACTIONS))
+    s.joins("lamp", STATE)
+    s.asks("phone", "app", deadline=s.now + 20.0)
+    exchange = s.engine.next_deadline()
+    assert exchange == s.now + 20.0
+    s.opens("lamp", "phone")
+    assert s.engine.next_deadline() == exchange  # an open has 28 s
+    s.asks("phone", "app", deadline=s.now + 25.0)
+    s.answers(2)
+    assert s.engine.next_deadline() == s.now + 25.0
+    s.waits(26.0)
+    after = s.engine.next_deadline()
+    assert after is not None and after > s.now
 
 
 def test_no_deadline_is_further_than_the_limit() -> None:
