@@ -61,7 +61,7 @@ class AdapterContext(Protocol):
         """Hand in an envelope. Never raises for what a peer did; a ``Refused`` says why."""
 
     def settle(self, receipt: Receipt) -> None:
-        """The final word on a ``Transmit`` that this adapter was given; on an ``Exchange`` that was answered with it."""
+        """The final word on a ``Transmit`` that this adapter was given; of an ``Exchange`` with its ``answer``."""
 
     def targets(self, peer: Peer) -> Sequence[str]:
         """The aliases that the policy lets this peer open, in name order (for ``/.well-known/core`` and menus)."""
