@@ -32,6 +32,7 @@ from adapters.zigbee.send_scheduler import SendOutcome as Sent
 from adapters.zigbee.tunnel_bridge import TunnelBridge
 from adapters.zigbee.tunnel_mapping import TunnelMapping
 from adapters.zigbee.tunnel_store import TunnelStore
+from adapters.zigbee.vocabulary import meets
 from adapters.zigbee.zcl_devices import ZclDevices
 from carriage.backoff import Pauses
 from carriage.zigbee.events import DeliveryMode, Handle, TunnelLimits
@@ -40,12 +41,11 @@ from carriage.zigbee.tunnel_table import TunnelIds
 from carriage.zigbee.tunneling import TransferError
 from gateway.api.errors import NoCommandError, PeerError, TransportError
 from gateway.api.facts import PolicyFacts
-from gateway.api.link import meets
 from gateway.api.model import (
     Address,
-    Command,
     EnvelopeId,
     Exchange,
+    Interaction,
     Open,
     Outcome,
     Reason,
@@ -316,7 +316,7 @@ class ZigbeeAdapter:
     # What the engine orders ----------------------------------------------------------------------------------------
 
     def send(self, transmit: Transmit) -> None:
-        if isinstance(transmit.envelope, Command) and self._semantics is not None:
+        if isinstance(transmit.envelope, Interaction) and self._semantics is not None:
             self._semantics.carry_out(transmit.envelope, transmit)  # without another turn of the loop
             return
         if isinstance(transmit.envelope, Exchange):  # no device of ZigBee takes requests
@@ -355,7 +355,7 @@ class ZigbeeAdapter:
         if isinstance(envelope, Open):
             self._open(transmit, envelope, now)
             return
-        if isinstance(envelope, Command):
+        if isinstance(envelope, Interaction):
             assert self._semantics is not None
             self._semantics.carry_out(envelope, transmit)
             return

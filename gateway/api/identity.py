@@ -6,6 +6,8 @@ from dataclasses import dataclass
 from enum import Enum
 from typing import NewType
 
+from gateway.api.vocabulary import ContentKind as ContentKind
+
 SessionId = NewType("SessionId", str)
 """128 random bits as 32 lower-case hex digits. Names a session; never authority over it."""
 
@@ -37,21 +39,6 @@ class Sealed:
         return hash(self.octets)
 
 
-class ContentKind(Enum):
-    """What a session carries; explicit and fixed when it opens, never guessed from the first octet."""
-
-    ATLS = "atls"
-    """TLS records (draft-friel-tls-atls)."""
-    ADTLS = "adtls"
-    """DTLS records, one datagram a unit."""
-    ATLS_DATA = "atls-data"
-    """Data under keys that the endpoints exported from their session."""
-    OSCORE = "oscore"
-    """RFC 8613."""
-    EDHOC = "edhoc"
-    """RFC 9528."""
-
-
 class Reason(Enum):
     """Why something was refused, dropped or closed. Each carriage maps it to its own codes."""
 
@@ -80,7 +67,7 @@ class LinkSecurity:
     """What protects a hop, as the adapter that terminates it knows it.
 
     ``protocol``: ``none``, ``zigbee-network-key``, ``zigbee-link-key``, ``tls1.2``, ``tls1.3``, ``dtls1.2`` ...
-    ``suite``: OpenSSL's name of the suite where there is one. ``authenticated``: the peer's claims are proven by it.
+    ``suite``: OpenSSL's name of the suite, empty if there is none. ``authenticated``: it proves the claims.
     """
 
     protocol: str
@@ -116,11 +103,13 @@ class LinkRequirement:
 
     ``min_version``: least protocol version by name (``dtls1.2``), empty for any. ``suites``: allowed suites, empty
     for any. ``link_key``: ZigBee frames must be under the APS link key. An adapter that can't know refuses (``LINK``).
+    ``other_versions``: least versions for hops of other families; in a policy only, since a transmit has one hop.
     """
 
     min_version: str = ""
     suites: frozenset[str] = frozenset()
     link_key: bool = False
+    other_versions: tuple[str, ...] = ()
 
 
 ANY_LINK = LinkRequirement()

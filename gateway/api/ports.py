@@ -28,6 +28,7 @@ from gateway.api.model import (
     Update,
     Verdict,
 )
+from gateway.api.vocabulary import Vocabulary
 
 API_VERSION = 2
 """An adapter states the version it was written for; another one is refused at start."""
@@ -176,6 +177,10 @@ class AdapterPlugin(Protocol):
     scheme: ClassVar[str]
     config_model: ClassVar[type[Any]]
     """A pydantic model (extra=forbid) of this adapter's config table; the runtime maps its errors to file and line."""
+
+    vocabulary: ClassVar[Vocabulary]
+    """The claims that its links prove, its link protocols, the kinds of content it carries, whether it is a network of
+    devices. May be absent: such a plug-in declares nothing, and its peers may prove what others declare."""
 
     def configure(self, table: Any, base: Path) -> Adapter:
         """Make an instance from a validated ``config_model``. ``base`` resolves relative paths. ConfigError only, or

@@ -118,8 +118,9 @@ def check_config(config: str | None, as_json: bool, as_service: bool, unit: str)
 )
 @click.option(
     "--content",
-    type=click.Choice(["atls", "adtls", "atls-data", "oscore", "edhoc"]),
-    help="Default: adtls; for proxy a body that is not sealed.",
+    metavar="KIND",
+    help="What the session carries: adtls (the default), atls, atls-data, oscore, edhoc, or what another adapter "
+    "declares; for proxy the kind of a sealed body.",
 )
 @click.option("--method", metavar="METHOD", help="For proxy: the method of the request, such as GET.")
 @click.option("--path", metavar="PATH", help="For proxy: its path, such as /sensors/1.")
@@ -155,7 +156,6 @@ def explain(
     May the phone have the gateway ask a server?
       atls-gateway explain phone server --action proxy --method GET --path /sensors/1
     """
-    from gateway.api.model import ContentKind
     from gateway.engine.policy import Action
     from gateway.runtime import explain as policy
 
@@ -163,7 +163,7 @@ def explain(
         sender=sender,
         receiver=receiver,
         action=Action(action),
-        content=None if content is None else ContentKind(content),
+        content=content,
         method=method,
         path=path,
         link=link,

@@ -185,7 +185,7 @@ class Authorizer:
     def _may_open(self, opener: str, target: str, link: LinkSecurity) -> bool:
         if opener == target:
             return False
-        judged = (self.judge(Action.OPEN, opener, target, content, link) for content in ContentKind)
+        judged = (self.judge(Action.OPEN, opener, target, content, link) for content in self.policy.vocabulary.kinds)
         return self.shadow or any(isinstance(decision, Permit) for decision in judged)
 
     def judge_flow(self, flow: Flow, link: LinkSecurity) -> Decision:

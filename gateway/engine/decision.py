@@ -9,12 +9,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from gateway.api.link import meets
 from gateway.api.model import ANY_LINK, ContentKind, LinkRequirement, LinkSecurity, Reason
 from gateway.engine.policy import (
-    DEVICE_LINKS,
     GATEWAY,
-    RECORD_KINDS,
     Action,
     Condition,
     Direction,
@@ -195,7 +192,7 @@ def _find(rule: Rule, parties: Parties, request: AccessRequest, policy: PolicySe
     differs, missing = _unlike(rule.condition, request)
     if differs:
         return Finding(rule.id, rule.effect, differs, Reason.DENIED if missing else None, missing)
-    if not rule.covers(request.content):
+    if not rule.is_about(request.content, policy.vocabulary.record_kinds):
         # To be told "content" (415) gives away that something would be permitted, so only a permit says it.
         told = rule.effect is Effect.PERMIT and request.content is not None
         return Finding(rule.id, rule.effect, "content", Reason.CONTENT if told else None)
@@ -211,10 +208,10 @@ def _find(rule: Rule, parties: Parties, request: AccessRequest, policy: PolicySe
 
 def _grant(rule: Rule, request: AccessRequest, policy: PolicySet) -> Finding:
     condition = rule.condition
-    if condition.reads_records and request.content not in RECORD_KINDS:
+    if condition.reads_records and request.content not in policy.vocabulary.record_kinds:
         return Finding(rule.id, rule.effect, "records (this content shows none)", Reason.DENIED, True)
     sender = policy.by_name[request.sender]
-    if not meets(request.link, _narrowed(condition.require_link, sender.link)):
+    if not policy.links.meets(request.link, _narrowed(condition.require_link, sender.link, policy)):
         return Finding(rule.id, rule.effect, "require_link", Reason.LINK)
     if request.octets is not None:
         reason = unit_reason(condition, request.octets, request.visible, request.version, request.early)
@@ -222,7 +219,7 @@ def _grant(rule: Rule, request: AccessRequest, policy: PolicySet) -> Finding:
             return Finding(rule.id, rule.effect, f"unit ({reason.value})", reason)
     require = ANY_LINK
     if request.receiver != GATEWAY:
-        require = _narrowed(condition.require_link, policy.by_name[request.receiver].link)
+        require = _narrowed(condition.require_link, policy.by_name[request.receiver].link, policy)
     plain = not condition.judges_units and condition.commands is None
     return Finding(rule.id, rule.effect, grant=Grant(rule.id, condition, rule.obligation.on_excess, require, plain))
 
@@ -244,13 +241,21 @@ def _direction_fits(direction: Direction, request: AccessRequest, policy: Policy
         return True
     end = request.sender if direction is Direction.FROM_DEVICE else request.receiver
     subject = policy.by_name.get(end)
-    return subject is not None and subject.link in DEVICE_LINKS
+    return subject is not None and subject.link in policy.vocabulary.device_networks
 
 
-def _narrowed(require: LinkRequirement, link: str) -> LinkRequirement:
-    """The part of a requirement that concerns a hop of this kind: version and suites, or the ZigBee link key."""
+def _narrowed(require: LinkRequirement, link: str, policy: PolicySet) -> LinkRequirement:
+    """The part of a requirement that concerns a hop of this kind: version and suites, or the link key."""
     if require == ANY_LINK:
         return ANY_LINK
-    if link == "zigbee":
+    if link in policy.vocabulary.link_key_networks:
         return LinkRequirement(link_key=require.link_key)
-    return LinkRequirement(min_version=require.min_version, suites=require.suites)
+    return LinkRequirement(min_version=_least(require, link, policy), suites=require.suites)
+
+
+def _least(require: LinkRequirement, link: str, policy: PolicySet) -> str:
+    """Of the versions that a policy asks for the one that a hop of this kind can be compared to, else the first."""
+    families = policy.vocabulary.families(link)
+    known = policy.vocabulary.links
+    fitting = (name for name in (require.min_version, *require.other_versions) if known[name].family in families)
+    return next(fitting, require.min_version) if require.other_versions else require.min_version

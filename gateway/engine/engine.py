@@ -24,18 +24,20 @@ from gateway.api.errors import UsageError
 from gateway.api.model import (
     Accepted,
     Close,
-    Command,
     ContentKind,
     DeviceView,
     Envelope,
     EnvelopeId,
+    Event,
     Exchange,
+    InvokeAction,
     Join,
     Leave,
     Open,
     Peer,
     Presence,
     Reading,
+    ReadProperties,
     Reason,
     Receipt,
     Refused,
@@ -48,6 +50,7 @@ from gateway.api.model import (
     Unit,
     Unsubscribe,
     Verdict,
+    WriteProperties,
 )
 from gateway.engine.admission import Admission
 from gateway.engine.authorizer import SHADOW_GRANT, Authorizer, Refusal
@@ -57,8 +60,7 @@ from gateway.engine.device_registry import DeviceRegistry
 from gateway.engine.exchanges import Exchanges
 from gateway.engine.limits import EngineLimits
 from gateway.engine.opens import Opens
-from gateway.engine.outputs import Audit, AuditKind, Outbox
-from gateway.engine.outputs import Output as Order
+from gateway.engine.outputs import Audit, AuditKind, Outbox, Output
 from gateway.engine.policy import GATEWAY, Action, PolicySet
 from gateway.engine.restoring import session_of, unit_of
 from gateway.engine.sessions import Flow, Session, State
@@ -113,8 +115,10 @@ class Engine:
             return self._opens.take(envelope, now)
         if isinstance(envelope, Close):
             return self._close(envelope, now)
-        if isinstance(envelope, Command):
-            return self._twins.command(envelope, now)
+        if isinstance(envelope, ReadProperties | WriteProperties | InvokeAction):
+            return self._twins.interact(envelope, now)
+        if isinstance(envelope, Event):
+            return self._twins.event(envelope, now)
         if isinstance(envelope, Subscribe):
             return self._twins.watch(envelope, now)
         if isinstance(envelope, Unsubscribe):
@@ -150,7 +154,7 @@ class Engine:
         exchanges = self._exchanges.next_deadline()
         return earliest if exchanges is None or (earliest is not None and earliest < exchanges) else exchanges
 
-    def commands(self) -> list[Order]:
+    def commands(self) -> list[Output]:
         """The commands since the last call, in order."""
         return self._outbox.take()
 
@@ -355,6 +359,7 @@ class Engine:
         for unit in sorted(units, key=lambda row: row.n):
             self._restore_unit(unit, now)
         self._twins.restore(samples, sorted(commands, key=lambda row: row.command.id))
+        self._twins.end_unrepeatable(now)
         if outdated:
             self._twins.end_commands(Reason.RESTARTED, now)
             for session in self._sessions:

@@ -139,7 +139,7 @@ class Exchanges:
             most = min(most, pending.grant.condition.max_unit)
         if (reason := unfit_answer(answer, most)) is not None:
             return reason
-        if answer.content is None or answer.content is pending.exchange.content:
+        if answer.content is None or answer.content == pending.exchange.content:
             return None
         asked = replace(pending.exchange, content=answer.content)
         denied = isinstance(self._gate.judge_exchange(asked, pending.asker, pending.target), Deny)

@@ -10,8 +10,11 @@ from gateway.api.model import (
     Close,
     EnvelopeId,
     Exchange,
+    Interaction,
+    InvokeAction,
     Open,
     Outcome,
+    ReadProperties,
     Reason,
     Receipt,
     Refused,
@@ -20,8 +23,8 @@ from gateway.api.model import (
     Transmit,
     Unit,
     Update,
+    WriteProperties,
 )
-from gateway.api.model import Command as DeviceCommand
 
 AuditKind = Literal[
     "opened", "closed", "refused", "dropped", "expired", "shadow", "joined", "left", "reset", "administered", "error"
@@ -97,7 +100,7 @@ class Outbox:
 
     def refuse(
         self,
-        envelope: Open | Unit | Close | DeviceCommand | Subscribe | Exchange | None,
+        envelope: Open | Unit | Close | Interaction | Subscribe | Exchange | None,
         reason: Reason,
         rule: str,
         subject: str,
@@ -134,14 +137,18 @@ class Outbox:
         self.commands.append(ReportOutcome(scheme, receipt))
 
 
-def _about(envelope: Open | Unit | Close | DeviceCommand | Subscribe | Exchange | None) -> About:
+def _about(envelope: Open | Unit | Close | Interaction | Subscribe | Exchange | None) -> About:
     match envelope:
         case Open():
             return "open", envelope.to
         case Unit():
             return "forward", ""
-        case DeviceCommand():
-            return "read" if envelope.value is None else "write", envelope.to
+        case ReadProperties():
+            return "read", envelope.to
+        case WriteProperties():
+            return "write", envelope.to
+        case InvokeAction():
+            return "invoke", envelope.to
         case Subscribe():
             return "observe", envelope.to
         case Exchange():

@@ -7,7 +7,6 @@ from dataclasses import fields, replace
 
 from gateway.api.exchanges import known_method
 from gateway.api.hints import did_you_mean
-from gateway.api.link import known_version
 from gateway.engine.limits import Rate
 from gateway.engine.policy import (
     ADMIN_ACTIONS,
@@ -16,7 +15,6 @@ from gateway.engine.policy import (
     GATEWAY,
     GROUP,
     PROXY_ACTIONS,
-    RECORD_KINDS,
     SESSION_ACTIONS,
     Action,
     Condition,
@@ -143,10 +141,11 @@ def rule_mistakes(policy: PolicySet, index: int, rule: Rule) -> Iterator[Mistake
             if getattr(rule.condition, name) is not None:
                 yield (*key, "condition", name), "expected in rules for proxy only"
     if rule.actions <= SESSION_ACTIONS:
-        yield from _of_sessions(key, rule)
+        yield from _of_sessions(key, rule, policy)
     else:
         yield from _of_others(key, rule, family)
     yield from _amounts(key, rule.condition)
+    yield from _least_version(key, rule.condition, policy)
 
 
 def _of_a_deny(rule: Rule) -> Condition:
@@ -157,19 +156,28 @@ def _of_a_deny(rule: Rule) -> Condition:
     return Condition(hours=condition.hours, methods=condition.methods, paths=condition.paths)
 
 
-def _of_sessions(key: Key, rule: Rule) -> Iterator[Mistake]:
+def _of_sessions(key: Key, rule: Rule, policy: PolicySet) -> Iterator[Mistake]:
     condition = rule.condition
     if condition.commands is not None:
         yield (*key, "condition", "commands"), "expected in rules for read, write or admin only"
-    if not rule.kinds:
-        yield (*key, "content"), "expected at least one kind of content"
+    known = policy.vocabulary
+    if rule.content is not None:
+        if not rule.content:
+            yield (*key, "content"), "expected at least one kind of content"
+        elif not rule.content <= known.kinds.keys():
+            words = ", ".join(sorted(kind.value for kind in known.kinds)) or "none"
+            yield (
+                (*key, "content"),
+                f"expected kinds of content that an adapter declares ({words})",
+            )
     if condition.judges_units and Action.FORWARD not in rule.actions:
         yield (*key, "condition"), "expected no conditions on units: the rule doesn't permit to forward any"
     for name in ("sessions", "opens"):
         if getattr(condition, name) is not None and Action.OPEN not in rule.actions:
             yield (*key, "condition", name), "expected in rules that permit to open only"
-    if condition.reads_records and not rule.kinds <= RECORD_KINDS:
-        expected = "expected a rule of its own for content whose records can't be seen (all but atls and adtls)"
+    if condition.reads_records and rule.content is not None and not rule.content <= known.record_kinds:
+        readable = " and ".join(sorted((kind.value for kind in known.record_kinds), key=len)) or "none"
+        expected = f"expected a rule of its own for content whose records can't be seen (all but {readable})"
         yield (*key, "content"), expected
 
 
@@ -209,6 +217,15 @@ def _amounts(key: Key, condition: Condition) -> Iterator[Mistake]:
         yield (*key, "condition", "methods"), "expected methods in upper case, such as GET or POST"
     if condition.paths is not None and not condition.paths:
         yield (*key, "condition", "paths"), "expected at least one path"
-    least = condition.require_link.min_version
-    if least and not known_version(least):
-        yield (*key, "condition", "require_link", "min_version"), "expected tls1.2, tls1.3, dtls1.2 or dtls1.3"
+
+
+def _least_version(key: Key, condition: Condition, policy: PolicySet) -> Iterator[Mistake]:
+    require, links = condition.require_link, policy.vocabulary.links
+    names = [name for name in (require.min_version, *require.other_versions) if name]
+    if any(name not in links or not links[name].least for name in names):
+        known = [link.name for link in links.values() if link.least]
+        expected = f"expected {' or '.join(filter(None, (', '.join(known[:-1]), *known[-1:]))) or 'none'}"
+        yield (*key, "condition", "require_link", "min_version"), expected
+    elif len({links[name].family for name in names}) < len(names):
+        expected = "expected one version of each family of protocols: the others say nothing more"
+        yield (*key, "condition", "require_link", "min_version"), expected

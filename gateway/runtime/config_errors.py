@@ -163,6 +163,8 @@ def _texts(detail: ErrorDetails, model: type[BaseModel]) -> list[str]:
         return [text if text.startswith("expected") else f"expected {text}" for text in map(str, told)]
     if kind == "extra_forbidden":
         name, known = str(detail["loc"][-1]), _known(model, detail["loc"][:-1])
+        if expected := getattr(_table(model, detail["loc"][:-1]), "expected_keys", ""):
+            return [f"expected {expected}" + did_you_mean(name, known)]
         meant = did_you_mean(name, known) or (f" (known: {', '.join(sorted(known))})" if known else "")
         return [_EXPECTED[kind] + meant]
     if kind in ("string_too_short", "too_short") and context["min_length"] == 1:

@@ -32,6 +32,7 @@ from gateway.runtime import (
     settings,
     state_folder,
     store_keeper,
+    vocabularies,
 )
 from gateway.runtime.admin import AdminServer
 from gateway.runtime.audit import AuditLog
@@ -221,7 +222,8 @@ class _Daemon:
         self._hub.gateway = GatewayView(id=own, name=found.table.gateway.name, version=identity.VERSION, healthy=False)
         self._hub.unsaved, self._hub.store = self._keeper.touch, self._keeper.status
         engine.set_minute(_minute(), now=self._hub.now())
-        engine.restore(stored.rows, now=self._hub.now(), outdated=stored.copied is not None)
+        rows = vocabularies.without_undeclared(stored.rows, found.policy.vocabulary)
+        engine.restore(rows, now=self._hub.now(), outdated=stored.copied is not None)
         self._keeper.start()
         self._hub.touch()
         if stored.copied is not None:

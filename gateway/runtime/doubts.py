@@ -19,7 +19,6 @@ from gateway.api.facts import PolicyFacts
 from gateway.engine.policy import (
     ADMIN_ACTIONS,
     DEVICE_ACTIONS,
-    DEVICE_LINKS,
     GROUP,
     PROXY_ACTIONS,
     Action,
@@ -131,7 +130,8 @@ def _why_never(rule: Rule, parties: Parties, policy: PolicySet) -> str:
         return _never_over_mqtt(subjects)
     if rule.actions <= PROXY_ACTIONS:
         return _only_itself(subjects, resources) or _never_that_secure(rule, subjects, resources)
-    return _never_a_session(rule, subjects, resources) or _never_that_secure(rule, subjects, resources)
+    devices = policy.vocabulary.device_networks
+    return _never_a_session(rule, subjects, resources, devices) or _never_that_secure(rule, subjects, resources)
 
 
 def _to_be_filled(names: Iterable[str], policy: PolicySet) -> bool:
@@ -149,7 +149,9 @@ def _only_itself(subjects: list[Subject], resources: list[Subject]) -> str:
     return "both of its parties are the same" if same else ""
 
 
-def _never_a_session(rule: Rule, subjects: list[Subject], resources: list[Subject]) -> str:
+def _never_a_session(
+    rule: Rule, subjects: list[Subject], resources: list[Subject], device_networks: frozenset[str]
+) -> str:
     for side in (subjects, resources):
         if all(subject.claim.startswith(_BROKER) for subject in side):
             return "a broker has no sessions; its users have, as {link: mqtt, user: NAME}"
@@ -161,13 +163,15 @@ def _never_a_session(rule: Rule, subjects: list[Subject], resources: list[Subjec
         Direction.TO_DEVICE: (*resources, *(subjects if either else ())),
         Direction.BOTH: (),
     }[rule.direction]
-    if rule.direction is not Direction.BOTH and not any(subject.link in DEVICE_LINKS for subject in device):
-        return f"with direction {rule.direction.value} one of them has to be a ZigBee device"
+    if rule.direction is not Direction.BOTH and not any(subject.link in device_networks for subject in device):
+        networks = " or ".join(sorted(device_networks)) or "network's"
+        return f"with direction {rule.direction.value} one of them has to be a {networks} device"
     return ""
 
 
 def _never_that_secure(rule: Rule, subjects: list[Subject], resources: list[Subject]) -> str:
-    if rule.effect is Effect.PERMIT and rule.condition.require_link.min_version in _DTLS13:
+    require = rule.condition.require_link
+    if rule.effect is Effect.PERMIT and not _DTLS13.isdisjoint((require.min_version, *require.other_versions)):
         for side in (subjects, resources):
             if all(subject.link == "coap" for subject in side):
                 return "CoAP clients come by DTLS 1.2, so min_version can be tls1.2 or dtls1.2 at most"

@@ -9,14 +9,12 @@ from pathlib import Path
 
 from gateway.api.errors import ConfigError, PeerError
 from gateway.api.exchanges import known_method, parse_path, path_text
+from gateway.api.hints import did_you_mean
 from gateway.api.model import ContentKind, LinkSecurity
 from gateway.engine.decision import AccessRequest, Deny, explain
 from gateway.engine.policy import GATEWAY, SESSION_ACTIONS, Action, PolicySet
 from gateway.runtime import device_names, policy_file
 from gateway.runtime.config_source import InvalidConfigError, Source, read_config, state_dir
-
-_USUAL_LINKS = {"zigbee": "zigbee-network-key", "coap": "dtls1.2", "mqtt": "tls1.2"}
-"""How the peers of an adapter usually come; what a question assumes where it doesn't say."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -30,7 +28,7 @@ class Question:
     sender: str
     receiver: str
     action: Action
-    content: ContentKind | None = None
+    content: str | None = None
     link: str | None = None
     minute: int | None = None
     method: str | None = None
@@ -63,18 +61,18 @@ def answer(question: Question, policy: PolicySet) -> Iterator[str]:
     """The lines of an explanation; the first is the verdict. ValueError: a name that the policy doesn't have, or a
     request that none can be.
     """
-    action, content = question.action, question.content
+    action, content = question.action, None
     if action in SESSION_ACTIONS:
-        content = content or ContentKind.ADTLS
-    elif action is not Action.PROXY:
-        content = None
+        content = _kind(question.content or "adtls", policy)
+    elif action is Action.PROXY and question.content is not None:
+        content = _kind(question.content, policy)
     path = _path(question)
     receivers = {GATEWAY: GATEWAY} if action is Action.ADMIN else policy.aliases
     for name, known in ((question.sender, policy.aliases), (question.receiver, receivers)):
         if name not in known:
             raise ValueError(f"{name}: expected one of {', '.join(sorted(known))}")
     sender, receiver = policy.aliases[question.sender], receivers[question.receiver]
-    link = question.link or _USUAL_LINKS.get(policy.by_name[sender].link, "none")
+    link = question.link or policy.vocabulary.usual_link(policy.by_name[sender].link)
     found = explain(
         AccessRequest(
             action=action,
@@ -114,6 +112,14 @@ def _path(question: Question) -> tuple[str, ...] | None:
         return parse_path(path)
     except PeerError as error:
         raise ValueError(f"{path}: {error}") from None
+
+
+def _kind(name: str, policy: PolicySet) -> ContentKind:
+    """The kind of content that is called so. ValueError: no adapter declares one."""
+    known = sorted(kind.value for kind in policy.vocabulary.kinds)
+    if name not in known:
+        raise ValueError(f"{name}: expected one of {', '.join(known)}{did_you_mean(name, known)}")
+    return ContentKind(name)
 
 
 def _in_words(note: str) -> str:

@@ -13,6 +13,7 @@ from pydantic import BaseModel
 
 from gateway.api.errors import PluginError
 from gateway.api.ports import API_VERSION, ENTRY_POINT_GROUP, AdapterPlugin
+from gateway.api.vocabulary import Vocabulary
 
 Candidates = dict[str, list[EntryPoint]]
 """The installed adapters by scheme."""
@@ -57,6 +58,10 @@ def checked(plugin: AdapterPlugin, scheme: str, name: str) -> AdapterPlugin:
         raise PluginError(f"expected an adapter with a pydantic config_model: {name} has none")
     if model.model_config.get("extra") != "forbid":
         raise PluginError(f"expected an adapter that refuses unknown keys: the config_model of {name} lets them pass")
+    if not isinstance(getattr(plugin, "vocabulary", Vocabulary()), Vocabulary):
+        raise PluginError(
+            f"expected an adapter with a gateway.api.vocabulary.Vocabulary: {name} has another vocabulary"
+        )
     if not callable(getattr(plugin, "configure", None)):
         raise PluginError(f"expected an adapter with configure(): {name} has none")
     return plugin

@@ -19,9 +19,10 @@ from pydantic import BaseModel, Field
 from gateway.api.errors import ConfigError, CredentialError, PluginError
 from gateway.api.hints import did_you_mean
 from gateway.api.ports import Adapter, AdapterPlugin
+from gateway.api.vocabulary import MergedVocabulary
 from gateway.engine.limits import EngineLimits
 from gateway.engine.policy import PolicySet
-from gateway.runtime import config_errors, device_names, plugins, policy_file
+from gateway.runtime import config_errors, device_names, plugins, policy_file, vocabularies
 from gateway.runtime.config_source import DEFAULT_SOCKET, DEFAULT_STATE, InvalidConfigError, Source, survey
 from gateway.runtime.config_types import Duration, RateText, Size, StrictTable
 from gateway.runtime.strict_yaml import Key
@@ -152,6 +153,7 @@ def load(path: Path, environ: Mapping[str, str]) -> Settings:
     candidates = plugins.installed()
     adapters = _adapters(tables, candidates, source, found)
     rules, names, policy = policy_file.PolicyFile(source, PolicySet()), device_names.NONE, PolicySet()
+    words = _words(tables, candidates, source, found)
     named = source.data.get("policy")
     policy_path = path.parent / named if isinstance(named, str) and named else None
     names_path = None if table is None else source.base / table.gateway.state_dir / device_names.FILE
@@ -159,7 +161,8 @@ def load(path: Path, environ: Mapping[str, str]) -> Settings:
     if policy_path is not None and no_policy is None:
         try:
             misspelt = tables.keys() - candidates.keys()  # one mistake, not one more for each of its subjects
-            rules, names = policy_file.read(policy_path, {*tables, *(candidates if misspelt else ())}, names_path)
+            schemes = {*tables, *(candidates if misspelt else ())}
+            rules, names = policy_file.read(policy_path, schemes, names_path, words)
             policy = rules.with_names(names)
         except InvalidConfigError as error:
             found.extend(error.errors)
@@ -184,6 +187,17 @@ def load(path: Path, environ: Mapping[str, str]) -> Settings:
         adapters=adapters,
         doubts=tuple(doubts),
     )
+
+
+def _words(
+    tables: Iterable[str], candidates: plugins.Candidates, source: Source, found: list[ConfigError]
+) -> MergedVocabulary:
+    """What the adapters declare; if they contradict each other, that is the mistake, and the policy is read by ours."""
+    try:
+        return vocabularies.known_to(tables, candidates)
+    except ConfigError as error:
+        found.append(config_errors.relocated(error, source, ()))
+        return vocabularies.built_in()
 
 
 def _no_file(path: Path) -> str | None:

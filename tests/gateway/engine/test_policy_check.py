@@ -22,13 +22,13 @@ from gateway.engine.policy import (
     Hours,
     Obligation,
     OnExcess,
-    PolicySet,
     Resource,
     Rule,
     Subject,
     parse_hours,
 )
 from gateway.engine.policy_check import mistakes
+from tests.gateway.engine.conftest import KINDS, PolicySet
 
 LAMP, PHONE = Subject("lamp", "zigbee", "eui64:1"), Subject("phone", "coap", "psk:phone")
 
@@ -67,7 +67,7 @@ GOOD = [
     policy({"resources": ("cloud",)}, resources=(Resource("cloud", "phone"),)),
     policy({"effect": Effect.DENY, "condition": Condition(hours=Hours(0, 60))}),
     policy({"condition": Condition(versions=frozenset({"dtls1.2"}), sessions=1, idle=5.0, units=Rate(1, 1))}),
-    policy({"content": frozenset(ContentKind), "condition": Condition(max_unit=100, bytes=Rate(1, 1))}),
+    policy({"content": KINDS, "condition": Condition(max_unit=100, bytes=Rate(1, 1))}),
     policy({"actions": DEVICE_ACTIONS, "condition": Condition(commands=Rate(1, 1), hours=Hours(0, 60))}),
     policy(
         {"actions": frozenset({Action.OBSERVE}), "condition": Condition(require_link=LinkRequirement(link_key=True))}
@@ -113,7 +113,7 @@ BAD = {
     "rules.0.resource": policy({"resources": ("group:nobody",)}),
     "rules.0.action": policy({"actions": frozenset()}),
     "rules.0.content": policy({"content": frozenset()}),
-    "rules.0.content ": policy({"content": frozenset(ContentKind), "condition": Condition(early_data=False)}),
+    "rules.0.content ": policy({"content": KINDS, "condition": Condition(early_data=False)}),
     "rules.0.condition": policy({"effect": Effect.DENY, "condition": Condition(max_unit=1)}),
     "rules.0.obligation": policy({"effect": Effect.DENY, "obligation": Obligation(on_excess=OnExcess.DROP)}),
     "rules.0.condition ": policy({"actions": frozenset({Action.OPEN}), "condition": Condition(max_unit=1)}),
