@@ -29,6 +29,7 @@ from gateway.api.model import (
     Close,
     ContentKind,
     EnvelopeId,
+    Exchange,
     Interaction,
     Open,
     Outcome,
@@ -123,13 +124,15 @@ class Sessions:
                 self._orders.close()
 
     def send(self, transmit: Transmit) -> None:
+        envelope = transmit.envelope
+        if isinstance(envelope, Interaction | Exchange):  # neither a device nor a server is behind a broker's user
+            self._settle(Receipt(envelope.id, Outcome.DROPPED, Reason.CONTENT))
+            return
         user = self._user_of(transmit.to.claim)
         if user is None or self._lost:
-            self._settle(Receipt(transmit.envelope.id, Outcome.DROPPED, Reason.UNREACHABLE))
+            self._settle(Receipt(envelope.id, Outcome.DROPPED, Reason.UNREACHABLE))
             return
-        envelope = transmit.envelope
-        # No device is behind a broker's user, and a message has to state its kind.
-        if isinstance(envelope, Interaction) or (isinstance(envelope, Open) and envelope.content not in _CONTENTS):
+        if isinstance(envelope, Open) and envelope.content not in _CONTENTS:  # a message has to state its kind
             self._settle(Receipt(envelope.id, Outcome.DROPPED, Reason.CONTENT))
             return
         if isinstance(envelope, Close):
@@ -386,7 +389,7 @@ class Sessions:
     def _publish_order(self, order: OutboundMessage) -> Token:
         assert self._client is not None and self._context is not None
         envelope = order.transmit.envelope
-        assert not isinstance(envelope, Interaction)
+        assert not isinstance(envelope, Interaction | Exchange)
         topic, payload, content_type = payloads.message_of(order.user, envelope)
         expiry = UNIT_EXPIRY
         if isinstance(envelope, Unit) and envelope.expires_at is not None:

@@ -44,6 +44,7 @@ from gateway.api.facts import PolicyFacts
 from gateway.api.model import (
     Address,
     EnvelopeId,
+    Exchange,
     Interaction,
     Open,
     Outcome,
@@ -318,6 +319,10 @@ class ZigbeeAdapter:
         if isinstance(transmit.envelope, Interaction) and self._semantics is not None:
             self._semantics.carry_out(transmit.envelope, transmit)  # without another turn of the loop
             return
+        if isinstance(transmit.envelope, Exchange):  # no device of ZigBee takes requests
+            if self._context is not None:
+                self._context.settle(Receipt(transmit.envelope.id, Outcome.DROPPED, Reason.CONTENT))
+            return
         self._orders.append(transmit)
         self._wake.set()
 
@@ -354,6 +359,7 @@ class ZigbeeAdapter:
             assert self._semantics is not None
             self._semantics.carry_out(envelope, transmit)
             return
+        assert not isinstance(envelope, Exchange)
         place = self._sessions.get(envelope.session)
         if place is None:
             self._settle(envelope.id, Reason.UNKNOWN, envelope.session)

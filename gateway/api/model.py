@@ -5,6 +5,7 @@ Only values live here: no behaviour, no I/O, no clock. Times are monotonic secon
 
 from __future__ import annotations
 
+from gateway.api.exchanges import Answer, Exchange
 from gateway.api.identity import (
     ANY_LINK,
     Address,
@@ -62,7 +63,19 @@ from gateway.api.things import (
 )
 
 Envelope = (
-    Open | Unit | Close | Reset | Join | Leave | Presence | Reading | Event | Interaction | Subscribe | Unsubscribe
+    Open
+    | Unit
+    | Close
+    | Reset
+    | Join
+    | Leave
+    | Presence
+    | Reading
+    | Event
+    | Interaction
+    | Subscribe
+    | Unsubscribe
+    | Exchange
 )
 
 __all__ = [
@@ -71,6 +84,7 @@ __all__ = [
     "Accepted",
     "ActionAffordance",
     "Address",
+    "Answer",
     "Change",
     "Close",
     "ContentKind",
@@ -81,6 +95,7 @@ __all__ = [
     "EnvelopeId",
     "Event",
     "EventAffordance",
+    "Exchange",
     "GatewayView",
     "Interaction",
     "InvokeAction",

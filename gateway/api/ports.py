@@ -62,7 +62,7 @@ class AdapterContext(Protocol):
         """Hand in an envelope. Never raises for what a peer did; a ``Refused`` says why."""
 
     def settle(self, receipt: Receipt) -> None:
-        """The final word on a ``Transmit`` that this adapter was given."""
+        """The final word on a ``Transmit`` that this adapter was given; of an ``Exchange`` with its ``answer``."""
 
     def targets(self, peer: Peer) -> Sequence[str]:
         """The aliases that the policy lets this peer open, in name order (for ``/.well-known/core`` and menus)."""
@@ -126,10 +126,16 @@ class Adapter(Protocol):
         """Serve until cancelled. Recover from faults of the link; raise only ConfigError or a bug."""
 
     def send(self, transmit: Transmit) -> None:
-        """Take an order; settle it later (or before returning) with exactly one receipt. Never raises, never blocks."""
+        """Take an order; settle it later (or before returning) with exactly one receipt. Never raises, never blocks.
+
+        What its carriage has no word for (an ``Exchange``, a ``Command``) it settles as dropped, ``CONTENT``.
+        """
 
     def withdraw(self, envelope: EnvelopeId) -> None:
-        """The engine gave up on an order (expired, session closed): drop it if it still can be; no receipt."""
+        """The engine gave up on an order (expired, session closed): drop it if it still can be; no receipt.
+
+        What comes back for an ``Exchange`` after that, nobody waits for.
+        """
 
     def receipt(self, receipt: Receipt) -> None:
         """What became of an envelope that this adapter submitted. ``HELD`` may come once before the final one."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from enum import Enum
 
+from gateway.api.exchanges import Answer, Exchange
 from gateway.api.identity import ANY_LINK, Address, EnvelopeId, LinkRequirement, Reason, SessionId
 from gateway.api.sessions import Close, Open, Unit
 from gateway.api.things import Interaction, Value
@@ -15,7 +16,7 @@ MAX_RESULT = 8 * 1024
 
 @dataclass(frozen=True, slots=True)
 class Accepted:
-    """Taken on: a final ``Receipt`` follows for units, opens, closes and commands. It is not delivery.
+    """Taken on: a final ``Receipt`` follows for units, opens, closes, commands and exchanges. It is not delivery.
 
     ``duplicate``: the engine has had this one before; nothing is forwarded and no receipt follows. Of a command the
     outcome is reported once more, under the id of its latest duplicate: at once, or when it is known.
@@ -39,7 +40,7 @@ Verdict = Accepted | Refused
 class Outcome(Enum):
     DELIVERED = "delivered"
     """The next hop took it: CoAP ACK or read, MQTT PUBACK, ZigBee APS ACK of every slice; of an interaction: it was
-    done."""
+    done; of an exchange: it was answered."""
     SENT = "sent"
     """Of an interaction only: it is on the air, and no answer is to come (a group cast)."""
     DROPPED = "dropped"
@@ -70,7 +71,8 @@ class Receipt:
     ``detail``: a device's own word for what went wrong (``UNSUPPORTED_ATTRIBUTE``), printable, at most 64 characters.
     ``properties``: of a read or a write of several, one result each, in the order of its names; empty: the receipt's
     own outcome is that of each. ``result``: what a read of one property or an action gave back. Both together are at
-    most ``MAX_RESULT`` octets.
+    most ``MAX_RESULT`` octets. ``answer``: of an exchange that was ``DELIVERED``, and only then. One that was not may
+    have been carried out all the same: if the answer was lost, nobody knows.
 
     A receipt with results says the worst of them: dropped before expired, sent and delivered.
     """
@@ -82,13 +84,14 @@ class Receipt:
     detail: str = ""
     result: Value | None = None
     properties: tuple[PropertyResult, ...] = ()
+    answer: Answer | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class Transmit:
     """The engine's order to an egress adapter: exactly one final ``Receipt`` for ``envelope.id`` must be settled."""
 
-    envelope: Open | Unit | Close | Interaction
+    envelope: Open | Unit | Close | Interaction | Exchange
     to: Address
     require: LinkRequirement = field(default=ANY_LINK)
 

@@ -113,17 +113,18 @@ def check_config(config: str | None, as_json: bool, as_service: bool, unit: str)
 @click.argument("receiver")
 @click.option(
     "--action",
-    type=click.Choice(["open", "forward", "read", "observe", "write", "admin"]),
+    type=click.Choice(["open", "forward", "read", "observe", "write", "admin", "proxy"]),
     default="open",
     show_default=True,
 )
 @click.option(
     "--content",
     metavar="KIND",
-    default="adtls",
-    show_default=True,
-    help="What the session carries: adtls, atls, atls-data, oscore, edhoc, or what another adapter declares.",
+    help="What the session carries: adtls (the default), atls, atls-data, oscore, edhoc, or what another adapter "
+    "declares; for proxy the kind of a sealed body.",
 )
+@click.option("--method", metavar="METHOD", help="For proxy: the method of the request, such as GET.")
+@click.option("--path", metavar="PATH", help="For proxy: its path, such as /sensors/1.")
 @click.option("--link", metavar="PROTOCOL", help="How the sender's hop is protected, such as tls1.3.")
 @click.option("--at", metavar="HH:MM", help="The time of day to judge by. Default: now.")
 def explain(
@@ -132,7 +133,9 @@ def explain(
     sender: str,
     receiver: str,
     action: str,
-    content: str,
+    content: str | None,
+    method: str | None,
+    path: str | None,
     link: str | None,
     at: str | None,
 ) -> None:
@@ -149,6 +152,10 @@ def explain(
     May the broker's side switch the lamp? May it open the network for new devices?
       atls-gateway explain broker lamp --action write
       atls-gateway explain broker gateway --action admin
+
+    \b
+    May the phone have the gateway ask a server?
+      atls-gateway explain phone server --action proxy --method GET --path /sensors/1
     """
     from gateway.engine.policy import Action
     from gateway.runtime import explain as policy
@@ -158,6 +165,8 @@ def explain(
         receiver=receiver,
         action=Action(action),
         content=content,
+        method=method,
+        path=path,
         link=link,
         minute=None if at is None else _minute(at),
     )

@@ -35,7 +35,8 @@ class AccessRequest:
     the other actions who asks and the device (or ``GATEWAY``). ``content``: of what is about sessions only.
     ``link`` is the sender's hop. ``minute``: local minute of the day (0-1439), None where the clock isn't known.
     ``octets``, ``visible``: a unit to judge along with it; ``version``: what the session's ServerHello chose so far;
-    ``early``: whether its ClientHello announced early data.
+    ``early``: whether its ClientHello announced early data. Of ``proxy``: ``method`` and ``path`` of the request,
+    ``octets`` of its body, ``content`` where that is sealed.
     """
 
     action: Action
@@ -48,6 +49,8 @@ class AccessRequest:
     visible: Visible | None = None
     version: str = ""
     early: bool = False
+    method: str | None = None
+    path: tuple[str, ...] | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,8 +98,9 @@ class Finding:
     """What one rule has to say to a request.
 
     ``note`` is empty where the rule holds; else it names what doesn't fit (``action``, ``parties``, ``direction``,
-    ``content``: the rule is about something else) or which condition fails. ``reason`` is set where a permit that is
-    about this request fails; ``undecidable``: a fact that the rule needs is missing, which denies.
+    ``methods``, ``paths``, ``content``: the rule is about something else) or which condition fails. ``reason`` is set
+    where a permit that is about this request fails; ``undecidable``: a fact that the rule needs is missing, which
+    denies.
     """
 
     rule: str
@@ -185,10 +189,13 @@ def _find(rule: Rule, parties: Parties, request: AccessRequest, policy: PolicySe
         return Finding(rule.id, rule.effect, "parties")
     if not _direction_fits(rule.direction, request, policy):
         return Finding(rule.id, rule.effect, "direction")
-    if request.content is not None and not rule.is_about(request.content, policy.vocabulary.record_kinds):
+    differs, missing = _unlike(rule.condition, request)
+    if differs:
+        return Finding(rule.id, rule.effect, differs, Reason.DENIED if missing else None, missing)
+    if not rule.is_about(request.content, policy.vocabulary.record_kinds):
         # To be told "content" (415) gives away that something would be permitted, so only a permit says it.
-        reason = Reason.CONTENT if rule.effect is Effect.PERMIT else None
-        return Finding(rule.id, rule.effect, "content", reason)
+        told = rule.effect is Effect.PERMIT and request.content is not None
+        return Finding(rule.id, rule.effect, "content", Reason.CONTENT if told else None)
     hours = rule.condition.hours
     if hours is not None:
         if request.minute is None:
@@ -215,6 +222,18 @@ def _grant(rule: Rule, request: AccessRequest, policy: PolicySet) -> Finding:
         require = _narrowed(condition.require_link, policy.by_name[request.receiver].link, policy)
     plain = not condition.judges_units and condition.commands is None
     return Finding(rule.id, rule.effect, grant=Grant(rule.id, condition, rule.obligation.on_excess, require, plain))
+
+
+def _unlike(condition: Condition, request: AccessRequest) -> tuple[str, bool]:
+    """What of the request the rule is not about, empty where all fits; and whether that is since nobody knows it."""
+    if condition.methods is not None and request.method not in condition.methods:
+        return "methods", request.method is None
+    if condition.paths is not None:
+        if request.path is None:
+            return "paths", True
+        if not any(pattern.matches(request.path) for pattern in condition.paths):
+            return "paths", False
+    return "", False
 
 
 def _direction_fits(direction: Direction, request: AccessRequest, policy: PolicySet) -> bool:

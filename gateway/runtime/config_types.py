@@ -8,10 +8,12 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Annotated, Any, TypeVar
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, PlainSerializer, WithJsonSchema
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, PlainSerializer, WithJsonSchema
 
 from gateway.api.eui64 import parse_eui64 as parse_eui64
+from gateway.api.exchanges import known_method
 from gateway.engine.limits import Rate, parse_rate
+from gateway.engine.path_pattern import PathPattern, parse_pattern
 from gateway.engine.policy import Hours, parse_hours
 
 _T = TypeVar("_T")
@@ -53,6 +55,12 @@ def parse_size(value: object) -> int:
 def _rate_text(rate: Rate) -> str:
     """As ``parse_rate`` reads it."""
     return f"{rate.amount}/{_PERIODS[rate.period]}"
+
+
+def _parse_method(value: str) -> str:
+    if not known_method(value):
+        raise ValueError("expected a method in upper case, such as GET or POST")
+    return value
 
 
 def _amount(value: object, units: Mapping[str, float]) -> float | None:
@@ -105,6 +113,13 @@ HoursText = Annotated[
     BeforeValidator(_of_text(parse_hours, "expected two times of the day, such as 06:00-23:00")),
     _text_schema("^[0-2][0-9]:[0-5][0-9]-[0-2][0-9]:[0-5][0-9]$", "06:00-23:00"),
 ]
+PathPatternText = Annotated[
+    PathPattern,
+    BeforeValidator(_of_text(parse_pattern, "expected a path such as /sensors/1")),
+    PlainSerializer(lambda pattern: pattern.text, when_used="json"),
+    _text_schema("^/", "/sensors/*", "/public/**"),
+]
+MethodText = Annotated[str, AfterValidator(_parse_method), _text_schema("^[A-Z][A-Z0-9_-]{0,31}$", "GET", "POST")]
 NameList = Annotated[list[str], BeforeValidator(one_or_many), WithJsonSchema({
     "anyOf": [{"type": "string"}, {"type": "array", "items": {"type": "string"}, "minItems": 1}],
 })]  # fmt: skip

@@ -20,6 +20,7 @@ from gateway.engine.policy import (
     ADMIN_ACTIONS,
     DEVICE_ACTIONS,
     GROUP,
+    PROXY_ACTIONS,
     Action,
     Direction,
     Effect,
@@ -127,6 +128,8 @@ def _why_never(rule: Rule, parties: Parties, policy: PolicySet) -> str:
         if all(resource.link in _NO_DEVICES for resource in resources):
             return "none of its resources is a device that the gateway reads or sets"
         return _never_over_mqtt(subjects)
+    if rule.actions <= PROXY_ACTIONS:
+        return _only_itself(subjects, resources) or _never_that_secure(rule, subjects, resources)
     devices = policy.vocabulary.device_networks
     return _never_a_session(rule, subjects, resources, devices) or _never_that_secure(rule, subjects, resources)
 
@@ -141,14 +144,19 @@ def _never_over_mqtt(subjects: list[Subject]) -> str:
     return ""
 
 
+def _only_itself(subjects: list[Subject], resources: list[Subject]) -> str:
+    same = len({subject.name for subject in (*subjects, *resources)}) == 1
+    return "both of its parties are the same" if same else ""
+
+
 def _never_a_session(
     rule: Rule, subjects: list[Subject], resources: list[Subject], device_networks: frozenset[str]
 ) -> str:
     for side in (subjects, resources):
         if all(subject.claim.startswith(_BROKER) for subject in side):
             return "a broker has no sessions; its users have, as {link: mqtt, user: NAME}"
-    if len({subject.name for subject in (*subjects, *resources)}) == 1:
-        return "both of its parties are the same"
+    if same := _only_itself(subjects, resources):
+        return same
     either = Action.FORWARD in rule.actions
     device = {
         Direction.FROM_DEVICE: (*subjects, *(resources if either else ())),

@@ -24,7 +24,9 @@ from gateway.runtime.config_source import InvalidConfigError, Source, read_table
 from gateway.runtime.config_types import (
     Duration,
     HoursText,
+    MethodText,
     NameList,
+    PathPatternText,
     RateText,
     Size,
     StrictTable,
@@ -36,7 +38,7 @@ _T = TypeVar("_T")
 
 _Version = Literal["tls1.2", "tls1.3", "dtls1.2", "dtls1.3"]
 """What two ends may agree on, as far as the gateway reads their records."""
-_Action = Literal["open", "forward", "read", "observe", "write", "invoke", "admin"]
+_Action = Literal["open", "forward", "read", "observe", "write", "invoke", "admin", "proxy"]
 _ONE_ACTION = {"enum": list(get_args(_Action))}
 _Actions = Annotated[list[_Action], BeforeValidator(one_or_many), WithJsonSchema({
     "anyOf": [_ONE_ACTION, {"type": "array", "items": _ONE_ACTION, "minItems": 1}],
@@ -119,6 +121,11 @@ class ConditionTable(StrictTable):
     hours: HoursText | None = Field(default=None, description="The times of the day, local time.")
     require_link: LinkTable = Field(default=LinkTable(), description="What both hops must be.")
     commands: RateText | None = Field(default=None, description="Commands of each sender, to set or to ask a device.")
+    methods: list[MethodText] | None = Field(default=None, min_length=1, description="Of proxy: the methods.")
+    paths: list[PathPatternText] | None = Field(
+        default=None, min_length=1, description="Of proxy: the paths; * is any one segment, /** at the end any rest."
+    )
+    exchanges: RateText | None = Field(default=None, description="Of proxy: requests of each sender.")
 
 
 class ObligationTable(StrictTable):
@@ -136,7 +143,7 @@ class RuleTable(StrictTable):
     resource: NameList = Field(description="With whom, or which device: for open, who is opened to.")
     action: _Actions = Field(
         default=["open", "forward"],
-        description="What they may do: sessions (open, forward), devices (read, observe, write, invoke), or admin.",
+        description="What they may do: open and forward; or read, observe, write and invoke; or admin; or proxy.",
     )
     direction: Literal["from-device", "to-device", "both"] = Field(
         default="both", description="Seen from the ZigBee side."
@@ -406,6 +413,9 @@ def _condition(table: ConditionTable) -> engine.Condition:
             min_version=least, other_versions=tuple(others), suites=frozenset(link.suites), link_key=link.link_key
         ),
         commands=table.commands,
+        methods=None if table.methods is None else frozenset(table.methods),
+        paths=None if table.paths is None else tuple(table.paths),
+        exchanges=table.exchanges,
     )
 
 

@@ -88,6 +88,12 @@ class LimitsTable(StrictTable):
         default=_DEFAULTS.command_lifetime, description="A command that waits for a device that sleeps."
     )
     recent_commands: _Count = Field(default=_DEFAULTS.recent_commands, description="Outcomes remembered.")
+    max_exchanges: _Count = Field(default=_DEFAULTS.max_exchanges, description="Proxied requests under way.")
+    subject_exchanges: _Count = Field(default=_DEFAULTS.subject_exchanges, description="Requests of one subject.")
+    exchange_timeout: Duration = Field(
+        default=_DEFAULTS.exchange_timeout, description="A proxied request must be answered in this."
+    )
+    max_body: Size = Field(default=_DEFAULTS.max_body, description="The largest body of a request or an answer.")
 
 
 class ConfigTable(StrictTable):

@@ -1,7 +1,7 @@
 """Merges what the plug-ins of a gateway declare, and refuses what doesn't go together.
 
 A policy may use the words of the built-in adapters whether they are configured or not: they stand in a module
-``vocabulary`` beside each plug-in, so that the adapter itself needn't be loaded for them. Of others, the words are known
+``vocabulary`` beside each plug-in, so that the adapter itself needn't be loaded for them. Of others the words are known
 if the config names them: that is what makes their code run.
 """
 

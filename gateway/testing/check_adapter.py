@@ -28,6 +28,7 @@ from gateway.api.model import (
     DeviceView,
     Envelope,
     EnvelopeId,
+    Exchange,
     GatewayView,
     Interaction,
     InvokeAction,
@@ -69,6 +70,8 @@ class RecordingContext:
         self._state_dir = state_dir
         self.submitted: list[Envelope] = []
         self.settled: list[Receipt] = []
+        self.exchanges: set[EnvelopeId] = set()
+        """The exchanges that the adapter was ordered."""
         self.readiness: list[str] = []
         self.reported = asyncio.Event()
         """Set once the adapter has said how it is: ready, or what is wrong."""
@@ -93,6 +96,10 @@ class RecordingContext:
 
     def settle(self, receipt: Receipt) -> None:
         self.settled.append(receipt)
+
+    @property
+    def of_exchanges(self) -> list[Receipt]:
+        return [receipt for receipt in self.settled if receipt.id in self.exchanges]
 
     def targets(self, peer: Peer) -> Sequence[str]:
         return []
@@ -136,12 +143,19 @@ class RecordingContext:
 
 
 async def check_adapter(
-    plugin: AdapterPlugin, table: Mapping[str, Any], base: Path, *, claim: str, patience: float = 5.0
+    plugin: AdapterPlugin,
+    table: Mapping[str, Any],
+    base: Path,
+    *,
+    claim: str,
+    patience: float = 5.0,
+    proxies: bool = True,
 ) -> list[str]:
     """Put an adapter through all that holds for every adapter; what it gets wrong, one line each.
 
     ``table``: a good config table. ``base``: its folder, which also gets a state folder. ``claim``: of a peer that
-    isn't there. ``patience``: seconds for what should happen soon.
+    isn't there. ``patience``: seconds for what should happen soon. ``proxies``: False of an adapter that carries no
+    exchanges, which must then say so (``CONTENT``).
     """
     wrong = list(_plugin(plugin, table))
     if wrong:
@@ -153,6 +167,8 @@ async def check_adapter(
     for _ in range(2):  # the second instance must find all free that the first one held
         context = RecordingContext(state_dir)
         wrong += await _life(adapter, context, Address(scheme=plugin.scheme, claim=claim), patience)
+        if not proxies and {receipt.reason for receipt in context.of_exchanges} != {Reason.CONTENT}:
+            wrong.append("an Exchange that it doesn't carry is not settled as CONTENT")
         adapter = plugin.configure(plugin.config_model.model_validate(table), base)
     return list(dict.fromkeys(wrong))
 
@@ -239,7 +255,8 @@ async def _orders(adapter: Adapter, context: RecordingContext, to: Address, pati
     """Orders for a peer that isn't there: each is settled once, or can be withdrawn; none is ever delivered.
 
     An interaction is settled, or held if its device may yet be heard: its sender waits for an answer. One with a name
-    or a value that the device doesn't have is ``dropped`` (``UNKNOWN``, ``CONTENT``, ``UNREACHABLE``).
+    or a value that the device doesn't have is ``dropped`` (``UNKNOWN``, ``CONTENT``, ``UNREACHABLE``). An exchange is
+    settled and never held; by an adapter that carries none as ``CONTENT``.
     """
     wrong: list[str] = []
     orders = [
@@ -248,6 +265,8 @@ async def _orders(adapter: Adapter, context: RecordingContext, to: Address, pati
         Transmit(_unit(context, 1), to, LinkRequirement(min_version="tls1.3", link_key=True)),
         Transmit(_close(context), to),
         *(Transmit(wanted, to) for wanted in _interactions(context)),
+        Transmit(_exchange(context, _SECRET), to),
+        Transmit(_exchange(context, Sealed(_SECRET)), to),
     ]
     strange = Transmit(_open(context, ContentKind("no-such-kind")), to)
     orders.append(strange)
@@ -272,6 +291,8 @@ async def _orders(adapter: Adapter, context: RecordingContext, to: Address, pati
     for order in orders:
         if isinstance(order.envelope, INTERACTIONS) and order.envelope.id not in words:
             wrong.append(f"a {type(order.envelope).__name__} that it can't do is not settled")
+    if any(isinstance(order.envelope, Exchange) and order.envelope.id not in words for order in orders):
+        wrong.append("an Exchange with nobody is not settled")
     if strange.envelope.id in open_orders:
         wrong.append("an Open with content that no plug-in declares is not settled")
     for envelope in open_orders:
@@ -306,6 +327,8 @@ def _receipts(orders: Sequence[Transmit], withdrawn: set[EnvelopeId], settled: S
     for envelope, count in Counter(r.id for r in settled if r.outcome is Outcome.HELD).items():
         if count > 1:
             yield f"envelope {envelope} was held {count} times"
+        if kinds.get(envelope) is Exchange:
+            yield "an Exchange was held"
     for envelope, count in Counter(r.id for r in settled if r.outcome is not Outcome.HELD).items():
         if envelope not in kinds:
             yield f"envelope {envelope} has a receipt that nobody asked for"
@@ -319,8 +342,10 @@ def _receipts(orders: Sequence[Transmit], withdrawn: set[EnvelopeId], settled: S
         if len(receipt.detail) > 64 or not receipt.detail.isprintable():
             yield f"envelope {receipt.id} has a detail that is not short and printable"
         done = receipt.outcome in (Outcome.DELIVERED, Outcome.SENT)
-        if done and kinds.get(receipt.id) in (Open, Unit, *INTERACTIONS):
+        if done and kinds.get(receipt.id) in (Open, Unit, Exchange, *INTERACTIONS):
             yield f"a {kinds[receipt.id].__name__} for a peer that isn't there was delivered"
+        if receipt.answer is not None and receipt.outcome is not Outcome.DELIVERED:
+            yield f"envelope {receipt.id} has an answer although it was not delivered"
 
 
 async def _commands(adapter: Adapter) -> list[str]:
@@ -377,6 +402,24 @@ def _interactions(context: RecordingContext) -> Iterator[Interaction]:
     yield ReadProperties(id=context.next_id(), names=("no_such_property", "nor_this"), **common)
     yield InvokeAction(id=context.next_id(), name="no_such_action", input=None, **common)
     yield InvokeAction(id=context.next_id(), name="no_such_action", input={"no": [secret]}, **common)
+
+
+def _exchange(context: RecordingContext, body: bytes | Sealed) -> Exchange:
+    number = context.next_id()
+    context.exchanges.add(number)
+    return Exchange(
+        id=number,
+        source=_peer(),
+        to="nobody",
+        method="POST",
+        path=("no", "such", "path"),
+        options=((15, b"a=b"), ("accept", b"text/plain")),
+        body=body,
+        content=ContentKind.OSCORE if isinstance(body, Sealed) else None,
+        received_at=context.now(),
+        deadline=context.now() + 60.0,
+        sender="other",
+    )
 
 
 def _close(context: RecordingContext) -> Close:

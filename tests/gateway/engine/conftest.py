@@ -9,13 +9,16 @@ from typing import Any
 
 import pytest
 
+from gateway.api.exchanges import parse_path, path_text
 from gateway.api.model import (
     Accepted,
+    Answer,
     Close,
     ContentKind,
     DataType,
     EnvelopeId,
     Event,
+    Exchange,
     InvokeAction,
     Join,
     Leave,
@@ -177,6 +180,27 @@ class Stage:
             )
         )  # fmt: skip
 
+    def asks(self, who: str, to: str, method: str = "GET", path: str = "/", **fields: Any) -> list[str]:
+        """A request that is to be proxied; ``segments`` in the place of a path that can't be written."""
+        source, segments = fields.pop("source", PEERS[who]), fields.pop("segments", None)
+        return self.submit(
+            Exchange(
+                id=self.next_id(),
+                source=source,
+                to=to,
+                method=method,
+                path=parse_path(path) if segments is None else segments,
+                received_at=self.now,
+                deadline=fields.pop("deadline", self.now + 10.0),
+                **fields,
+            )
+        )
+
+    def answers(self, envelope: int, code: str = "2.05", **fields: Any) -> list[str]:
+        answer = Answer(code=code, **fields)
+        self.engine.settle(Receipt(EnvelopeId(envelope), Outcome.DELIVERED, answer=answer), now=self.now)
+        return self.lines()
+
     def writes(self, who: str, to: str, values: dict[str, Any], **fields: Any) -> list[str]:
         return self._interacts(WriteProperties, who, to=to, values=values, **fields)
 
@@ -261,6 +285,9 @@ class Stage:
             self.transmits[envelope.id] = command
             if isinstance(envelope, InvokeAction):
                 return f"{command.to.scheme} <- #{envelope.id} {envelope.to}.{envelope.name}({envelope.input})"
+            if isinstance(envelope, Exchange):
+                where = f"{envelope.to} {path_text(envelope.path)}"
+                return f"{command.to.scheme} <- #{envelope.id} {envelope.method} {where} from {envelope.sender}"
             if isinstance(envelope, ReadProperties | WriteProperties):
                 values = envelope.values if isinstance(envelope, WriteProperties) else {}
                 words = [f"{name} := {values.get(name)}" for name in envelope.names]
@@ -279,6 +306,7 @@ class Stage:
             receipt = command.receipt
             why = f" {receipt.reason.value}" if receipt.reason else ""
             why += f" ({receipt.detail})" if receipt.detail else ""
+            why += f" {receipt.answer.code}" if receipt.answer else ""
             session = f"{receipt.session} " if receipt.session else ""
             why += f" -> {receipt.result}" if receipt.result is not None else ""
             each = [f"{one.name}={one.outcome.value}" for one in receipt.properties]
