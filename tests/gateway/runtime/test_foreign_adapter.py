@@ -17,9 +17,9 @@ import pytest
 
 from gateway.api.errors import ConfigError
 from gateway.api.model import LinkRequirement, LinkSecurity, Reason
-from gateway.api.vocabulary import TLS_LINKS, Claim, ContentKind, Kind, Vocabulary
+from gateway.api.vocabulary import TLS_LINKS, Claim, ContentKind, Kind, MergedVocabulary, Vocabulary
 from gateway.engine.decision import AccessRequest, Deny, decide
-from gateway.engine.policy import Action
+from gateway.engine.policy import Action, Condition, Effect, PolicySet, Rule, Subject
 from gateway.runtime import plugins, policy_file, vocabularies
 from gateway.runtime.config_source import InvalidConfigError
 from gateway.testing.check_adapter import check_adapter
@@ -237,6 +237,36 @@ def test_each_hop_is_asked_for_the_version_of_its_own_family(installed, tmp_path
     path.write_text(path.read_text().replace("[dtls1.2, wire-fenced]", "[dtls1.2, tls1.3]"))
     with pytest.raises(InvalidConfigError, match="min_version: expected one version of each family of protocols"):
         policy_file.load(path, ("wire", "coap"))
+
+
+def test_words_of_our_adapters_that_are_not_configured_are_known(tmp_path):
+    path = tmp_path / "policy.yaml"
+    path.write_text(
+        "layer: 1\npolicy-version: 1\nsubjects:\n  app: {link: mqtt, user: app}\n  it: {link: mqtt, user: it}\nrules:\n"
+        "  - {id: r, effect: permit, subject: app, resource: it, content: [oscore, edhoc, atls-data],"
+        " condition: {require_link: {min_version: dtls1.3, link_key: true}}}\n"
+    )
+    assert policy_file.load(path, ("mqtt",)).rules[0].condition.require_link.min_version == "dtls1.3"
+
+
+@pytest.mark.parametrize("effect", list(Effect))
+def test_content_that_nobody_declares_is_denied_by_what_reads_records_and_by_a_deny_of_everything(effect):
+    strange = ContentKind("unheard-of")
+    reads = Condition(versions=frozenset({"dtls1.2"}))
+    rules = (
+        Rule(id="a", effect=Effect.PERMIT, subjects=("x",), resources=("y",), content=frozenset({strange})),
+        Rule(id="b", effect=effect, subjects=("x",), resources=("y",))
+        if effect is Effect.DENY
+        else Rule(
+            id="b", effect=effect, subjects=("x",), resources=("y",), content=frozenset({strange}), condition=reads
+        ),
+    )
+    subjects = (Subject("x", "coap", "psk:x"), Subject("y", "coap", "psk:y"))
+    link = LinkSecurity(protocol="dtls1.2")
+    asked = AccessRequest(action=Action.OPEN, sender="x", receiver="y", content=strange, link=link)
+    for words in (MergedVocabulary(), vocabularies.built_in()):
+        policy = PolicySet(subjects=subjects, rules=rules, vocabulary=words)
+        assert decide(asked, policy) == Deny(Reason.DENIED, "b")
 
 
 USER = Claim(key="user", prefix="user", description="Another description.")
