@@ -230,5 +230,5 @@ class EndpointSession:
     def _end(self, reason: str, *, clean: bool) -> None:
         if not self._ended:
             self._ended = True
-            self._take_messages()  # what was said before the end is told before it
+            self._take_messages()  # what was said before the end is reported before it
             self._events.append(Ended(reason, clean))

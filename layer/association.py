@@ -1,4 +1,4 @@
-"""One TLS or DTLS association over byte buffers, as client or server. No sockets, no clock of its own.
+"""One TLS or DTLS association over byte buffers, as client or server. No sockets, no clock.
 
 Feed it what arrived (``receive``), tell it the time (``tick`` at ``next_deadline``), carry away ``records_to_send`` and
 read ``next_event``. Everything that the peer or OpenSSL can do wrong becomes an event, never an exception; after
@@ -140,7 +140,7 @@ class Association:
 
     @property
     def over(self) -> bool:
-        """True once nothing will happen any more."""
+        """True once nothing will happen any longer."""
         return self._state == _OVER
 
     @property
@@ -362,7 +362,7 @@ class Association:
         self._after_read(count, now)
 
     def _after_read(self, count: int, now: float) -> None:
-        """OpenSSL has no more data to give: see why, and carry away what it wrote meanwhile."""
+        """OpenSSL has no further data to give: see why, and carry away what it wrote meanwhile."""
         error = lib.SSL_get_error(self._ssl, count)
         output = self._drain()
         if output:

@@ -27,9 +27,9 @@ from carriage.mqtt.options import DropReason, Message, MqttOptions, Token, Will
 from gateway.api.errors import PeerError
 from gateway.api.model import (
     Close,
-    Command,
     ContentKind,
     EnvelopeId,
+    Interaction,
     Open,
     Outcome,
     Peer,
@@ -129,7 +129,7 @@ class Sessions:
             return
         envelope = transmit.envelope
         # No device is behind a broker's user, and a message has to state its kind.
-        if isinstance(envelope, Command) or (isinstance(envelope, Open) and envelope.content not in _CONTENTS):
+        if isinstance(envelope, Interaction) or (isinstance(envelope, Open) and envelope.content not in _CONTENTS):
             self._settle(Receipt(envelope.id, Outcome.DROPPED, Reason.CONTENT))
             return
         if isinstance(envelope, Close):
@@ -386,7 +386,7 @@ class Sessions:
     def _publish_order(self, order: OutboundMessage) -> Token:
         assert self._client is not None and self._context is not None
         envelope = order.transmit.envelope
-        assert not isinstance(envelope, Command)
+        assert not isinstance(envelope, Interaction)
         topic, payload, content_type = payloads.message_of(order.user, envelope)
         expiry = UNIT_EXPIRY
         if isinstance(envelope, Unit) and envelope.expires_at is not None:

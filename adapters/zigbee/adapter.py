@@ -43,8 +43,8 @@ from gateway.api.errors import NoCommandError, PeerError, TransportError
 from gateway.api.facts import PolicyFacts
 from gateway.api.model import (
     Address,
-    Command,
     EnvelopeId,
+    Interaction,
     Open,
     Outcome,
     Reason,
@@ -315,7 +315,7 @@ class ZigbeeAdapter:
     # What the engine orders ----------------------------------------------------------------------------------------
 
     def send(self, transmit: Transmit) -> None:
-        if isinstance(transmit.envelope, Command) and self._semantics is not None:
+        if isinstance(transmit.envelope, Interaction) and self._semantics is not None:
             self._semantics.carry_out(transmit.envelope, transmit)  # without another turn of the loop
             return
         self._orders.append(transmit)
@@ -350,7 +350,7 @@ class ZigbeeAdapter:
         if isinstance(envelope, Open):
             self._open(transmit, envelope, now)
             return
-        if isinstance(envelope, Command):
+        if isinstance(envelope, Interaction):
             assert self._semantics is not None
             self._semantics.carry_out(envelope, transmit)
             return

@@ -24,17 +24,19 @@ from gateway.api.errors import UsageError
 from gateway.api.model import (
     Accepted,
     Close,
-    Command,
     ContentKind,
     DeviceView,
     Envelope,
     EnvelopeId,
+    Event,
+    InvokeAction,
     Join,
     Leave,
     Open,
     Peer,
     Presence,
     Reading,
+    ReadProperties,
     Reason,
     Receipt,
     Refused,
@@ -47,6 +49,7 @@ from gateway.api.model import (
     Unit,
     Unsubscribe,
     Verdict,
+    WriteProperties,
 )
 from gateway.engine.admission import Admission
 from gateway.engine.authorizer import SHADOW_GRANT, Authorizer, Refusal
@@ -55,8 +58,7 @@ from gateway.engine.delivery import Delivery
 from gateway.engine.device_registry import DeviceRegistry
 from gateway.engine.limits import EngineLimits
 from gateway.engine.opens import Opens
-from gateway.engine.outputs import Audit, AuditKind, Outbox
-from gateway.engine.outputs import Output as Order
+from gateway.engine.outputs import Audit, AuditKind, Outbox, Output
 from gateway.engine.policy import GATEWAY, Action, PolicySet
 from gateway.engine.restoring import session_of, unit_of
 from gateway.engine.sessions import Flow, Session, State
@@ -110,8 +112,10 @@ class Engine:
             return self._opens.take(envelope, now)
         if isinstance(envelope, Close):
             return self._close(envelope, now)
-        if isinstance(envelope, Command):
-            return self._twins.command(envelope, now)
+        if isinstance(envelope, ReadProperties | WriteProperties | InvokeAction):
+            return self._twins.interact(envelope, now)
+        if isinstance(envelope, Event):
+            return self._twins.event(envelope, now)
         if isinstance(envelope, Subscribe):
             return self._twins.watch(envelope, now)
         if isinstance(envelope, Unsubscribe):
@@ -138,7 +142,7 @@ class Engine:
             return sessions if devices is None else devices
         return min(sessions, devices)
 
-    def commands(self) -> list[Order]:
+    def commands(self) -> list[Output]:
         """The commands since the last call, in order."""
         return self._outbox.take()
 
@@ -341,6 +345,7 @@ class Engine:
         for unit in sorted(units, key=lambda row: row.n):
             self._restore_unit(unit, now)
         self._twins.restore(samples, sorted(commands, key=lambda row: row.command.id))
+        self._twins.end_unrepeatable(now)
         if outdated:
             self._twins.end_commands(Reason.RESTARTED, now)
             for session in self._sessions:

@@ -9,8 +9,11 @@ from gateway.api.model import (
     Address,
     Close,
     EnvelopeId,
+    Interaction,
+    InvokeAction,
     Open,
     Outcome,
+    ReadProperties,
     Reason,
     Receipt,
     Refused,
@@ -19,8 +22,8 @@ from gateway.api.model import (
     Transmit,
     Unit,
     Update,
+    WriteProperties,
 )
-from gateway.api.model import Command as DeviceCommand
 
 AuditKind = Literal[
     "opened", "closed", "refused", "dropped", "expired", "shadow", "joined", "left", "reset", "administered", "error"
@@ -96,7 +99,7 @@ class Outbox:
 
     def refuse(
         self,
-        envelope: Open | Unit | Close | DeviceCommand | Subscribe | None,
+        envelope: Open | Unit | Close | Interaction | Subscribe | None,
         reason: Reason,
         rule: str,
         subject: str,
@@ -133,14 +136,18 @@ class Outbox:
         self.commands.append(ReportOutcome(scheme, receipt))
 
 
-def _about(envelope: Open | Unit | Close | DeviceCommand | Subscribe | None) -> About:
+def _about(envelope: Open | Unit | Close | Interaction | Subscribe | None) -> About:
     match envelope:
         case Open():
             return "open", envelope.to
         case Unit():
             return "forward", ""
-        case DeviceCommand():
-            return "read" if envelope.value is None else "write", envelope.to
+        case ReadProperties():
+            return "read", envelope.to
+        case WriteProperties():
+            return "write", envelope.to
+        case InvokeAction():
+            return "invoke", envelope.to
         case Subscribe():
             return "observe", envelope.to
         case _:

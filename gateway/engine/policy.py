@@ -21,9 +21,10 @@ only, from a subject of the rule to a resource of it, and none of them implies a
 - ``read``: ask for what the device told last, or ask the device itself.
 - ``observe``: be told what the device tells, whether it can be reached, and that it came or left.
 - ``write``: set what the device lets be set.
+- ``invoke``: have the device do what it can do (``toggle``); being allowed to write doesn't imply it.
 - ``admin``: give the gateway commands of an administrator. Its only resource is the reserved name ``gateway``.
 
-A rule has actions of one of these families: sessions (open, forward), devices (read, observe, write) or admin.
+A rule has actions of one of these families: sessions (open, forward), devices (read, observe, write, invoke) or admin.
 
 So the whole rule for "the lamp may talk to the phone" is one permit with subject lamp7, resource phone, actions open
 and forward. The phone may then answer within the lamp's sessions, but not open sessions of its own.
@@ -64,11 +65,12 @@ class Action(Enum):
     READ = "read"
     OBSERVE = "observe"
     WRITE = "write"
+    INVOKE = "invoke"
     ADMIN = "admin"
 
 
 SESSION_ACTIONS = frozenset({Action.OPEN, Action.FORWARD})
-DEVICE_ACTIONS = frozenset({Action.READ, Action.OBSERVE, Action.WRITE})
+DEVICE_ACTIONS = frozenset({Action.READ, Action.OBSERVE, Action.WRITE, Action.INVOKE})
 ADMIN_ACTIONS = frozenset({Action.ADMIN})
 
 

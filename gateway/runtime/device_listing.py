@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-from gateway.api.model import DeviceView, Property, Sample
+from gateway.api.model import DeviceView, PropertyAffordance, Sample
 from gateway.engine.policy import PolicySet
 
 
@@ -52,6 +52,6 @@ def _kept(view: DeviceView, now: float) -> dict[str, Any]:
     }
 
 
-def _property(one: Property, sample: Sample | None, now: float) -> dict[str, Any]:
+def _property(one: PropertyAffordance, sample: Sample | None, now: float) -> dict[str, Any]:
     told = {} if sample is None else {"value": sample.value, "age": round(now - sample.at, 1), "stale": sample.stale}
     return {"name": one.name, "unit": one.unit, "writable": one.writable} | told

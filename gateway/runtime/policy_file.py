@@ -36,7 +36,7 @@ _T = TypeVar("_T")
 
 _Version = Literal["tls1.2", "tls1.3", "dtls1.2", "dtls1.3"]
 """What two ends may agree on, as far as the gateway reads their records."""
-_Action = Literal["open", "forward", "read", "observe", "write", "admin"]
+_Action = Literal["open", "forward", "read", "observe", "write", "invoke", "admin"]
 _ONE_ACTION = {"enum": list(get_args(_Action))}
 _Actions = Annotated[list[_Action], BeforeValidator(one_or_many), WithJsonSchema({
     "anyOf": [_ONE_ACTION, {"type": "array", "items": _ONE_ACTION, "minItems": 1}],
@@ -136,7 +136,7 @@ class RuleTable(StrictTable):
     resource: NameList = Field(description="With whom, or which device: for open, who is opened to.")
     action: _Actions = Field(
         default=["open", "forward"],
-        description="What they may do: in sessions (open, forward), with devices (read, observe, write), or admin.",
+        description="What they may do: sessions (open, forward), devices (read, observe, write, invoke), or admin.",
     )
     direction: Literal["from-device", "to-device", "both"] = Field(
         default="both", description="Seen from the ZigBee side."

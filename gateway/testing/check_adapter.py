@@ -24,17 +24,19 @@ from gateway.api.model import (
     Address,
     Change,
     Close,
-    Command,
     ContentKind,
     DeviceView,
     Envelope,
     EnvelopeId,
     GatewayView,
+    Interaction,
+    InvokeAction,
     LinkRequirement,
     LinkSecurity,
     Open,
     Outcome,
     Peer,
+    ReadProperties,
     Reason,
     Receipt,
     Refused,
@@ -47,11 +49,13 @@ from gateway.api.model import (
     Unit,
     Update,
     Verdict,
+    WriteProperties,
 )
 from gateway.api.ports import API_VERSION, Adapter, AdapterPlugin
 from gateway.api.vocabulary import Vocabulary
 from gateway.runtime import plugins, vocabularies
 
+INTERACTIONS = (ReadProperties, WriteProperties, InvokeAction)
 _SECRET = b"octets that must never be seen"
 _SESSION = SessionId("c0" * 16)
 _UNKNOWN = EnvelopeId(10**9)
@@ -234,7 +238,7 @@ async def _life(adapter: Adapter, context: RecordingContext, to: Address, patien
 async def _orders(adapter: Adapter, context: RecordingContext, to: Address, patience: float) -> list[str]:
     """Orders for a peer that isn't there: each is settled once, or can be withdrawn; none is ever delivered.
 
-    A command is settled, or held where its device may yet be heard: somebody waits for an answer. One with a property
+    An interaction is settled, or held if its device may yet be heard: its sender waits for an answer. One with a name
     or a value that the device doesn't have is ``dropped`` (``UNKNOWN``, ``CONTENT``, ``UNREACHABLE``).
     """
     wrong: list[str] = []
@@ -243,8 +247,7 @@ async def _orders(adapter: Adapter, context: RecordingContext, to: Address, pati
         Transmit(_unit(context, 0), to),
         Transmit(_unit(context, 1), to, LinkRequirement(min_version="tls1.3", link_key=True)),
         Transmit(_close(context), to),
-        Transmit(_command(context, _SECRET.decode()), to),
-        Transmit(_command(context, None), to),
+        *(Transmit(wanted, to) for wanted in _interactions(context)),
     ]
     strange = Transmit(_open(context, ContentKind("no-such-kind")), to)
     orders.append(strange)
@@ -266,8 +269,9 @@ async def _orders(adapter: Adapter, context: RecordingContext, to: Address, pati
     final = {receipt.id for receipt in context.settled if receipt.outcome is not Outcome.HELD}
     open_orders = {order.envelope.id for order in orders} - final
     words = {receipt.id for receipt in context.settled}
-    if any(isinstance(order.envelope, Command) and order.envelope.id not in words for order in orders):
-        wrong.append("a Command that it can't do is not settled")
+    for order in orders:
+        if isinstance(order.envelope, INTERACTIONS) and order.envelope.id not in words:
+            wrong.append(f"a {type(order.envelope).__name__} that it can't do is not settled")
     if strange.envelope.id in open_orders:
         wrong.append("an Open with content that nobody declares is not settled")
     for envelope in open_orders:
@@ -281,9 +285,11 @@ def _updates(adapter: Adapter) -> list[str]:
     wrong = []
     for change in (*reversed(Change), *Change):
         for watch, device in ((_UNKNOWN, "lamp"), (EnvelopeId(_UNKNOWN + 1), "")):
-            values = (("no_such_property", None),) if change in (Change.VALUES, Change.STALE) else ()
+            told = change in (Change.VALUES, Change.STALE)
+            samples = (("no_such_property", Sample(None, 0.0, change is Change.STALE)),) if told else ()
+            event = "no_such_event" if change is Change.EVENT else ""
             try:
-                adapter.update(Update(watch, change, device, values, 0.0, None))
+                adapter.update(Update(watch, change, device, samples, 0.0, None, event, {"no": ["data"]}))
             except Exception as error:
                 wrong.append(f"update({change.name}) raises {error!r}")
     return wrong
@@ -312,7 +318,8 @@ def _receipts(orders: Sequence[Transmit], withdrawn: set[EnvelopeId], settled: S
             yield f"envelope {receipt.id} was dropped without a reason"
         if len(receipt.detail) > 64 or not receipt.detail.isprintable():
             yield f"envelope {receipt.id} has a detail that is not short and printable"
-        if receipt.outcome is Outcome.DELIVERED and kinds.get(receipt.id) in (Open, Unit, Command):
+        done = receipt.outcome in (Outcome.DELIVERED, Outcome.SENT)
+        if done and kinds.get(receipt.id) in (Open, Unit, *INTERACTIONS):
             yield f"a {kinds[receipt.id].__name__} for a peer that isn't there was delivered"
 
 
@@ -355,17 +362,21 @@ def _unit(context: RecordingContext, n: int) -> Unit:
     )
 
 
-def _command(context: RecordingContext, value: str | None) -> Command:
-    """What no adapter can do: there is neither the device nor the property."""
-    return Command(
-        id=context.next_id(),
-        source=_peer(),
-        to="nobody",
-        property="no_such_property",
-        value=value,
-        received_at=context.now(),
-        expires_at=context.now() + 60.0,
-    )
+def _interactions(context: RecordingContext) -> Iterator[Interaction]:
+    """What no adapter can do: there is neither the device nor what is asked of it."""
+    common: dict[str, Any] = {
+        "source": _peer(),
+        "to": "nobody",
+        "received_at": context.now(),
+        "expires_at": context.now() + 60.0,
+    }
+    secret = _SECRET.decode()
+    yield WriteProperties(id=context.next_id(), values={"no_such_property": secret}, **common)
+    yield WriteProperties(id=context.next_id(), values={"no_such_property": secret, "nor_this": True}, **common)
+    yield ReadProperties(id=context.next_id(), names=("no_such_property",), **common)
+    yield ReadProperties(id=context.next_id(), names=("no_such_property", "nor_this"), **common)
+    yield InvokeAction(id=context.next_id(), name="no_such_action", input=None, **common)
+    yield InvokeAction(id=context.next_id(), name="no_such_action", input={"no": [secret]}, **common)
 
 
 def _close(context: RecordingContext) -> Close:

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 from pydantic import BaseModel
 
-from gateway.api.model import Command, Outcome, Reason, Receipt
+from gateway.api.model import Interaction, Outcome, Reason, Receipt
 from gateway.runtime import plugins
 from gateway.testing.check_adapter import check_adapter
 
@@ -74,7 +74,7 @@ def commands(*words):
     """An adapter that says these words on each command, and nothing wrong on the rest."""
 
     def send(self, transmit):
-        said = words if isinstance(transmit.envelope, Command) else [(Outcome.DROPPED, Reason.UNREACHABLE, "")]
+        said = words if isinstance(transmit.envelope, Interaction) else [(Outcome.DROPPED, Reason.UNREACHABLE, "")]
         for outcome, reason, detail in said:
             self.context.settle(Receipt(transmit.envelope.id, outcome, reason, detail=detail))
 
@@ -92,13 +92,13 @@ async def test_good_words_on_a_command(left, place, monkeypatch, words):
 
 
 BAD = [
-    (commands(), "a Command that it can't do is not settled"),
+    (commands(), "a WriteProperties that it can't do is not settled"),
     (commands(HELD, HELD), "envelope 5 was held 2 times"),
-    (commands(GOOD_WORD, HELD), "a Command was held after it was settled"),
-    (commands((Outcome.DELIVERED, None, "")), "a Command for a peer that isn't there was delivered"),
+    (commands(GOOD_WORD, HELD), "a WriteProperties was held after it was settled"),
+    (commands((Outcome.DELIVERED, None, "")), "a WriteProperties for a peer that isn't there was delivered"),
     (commands((Outcome.DROPPED, Reason.REJECTED, "a" * 65)), "envelope 5 has a detail that is not short and printable"),
     (commands((Outcome.DROPPED, Reason.REJECTED, "a\x1b")), "envelope 5 has a detail that is not short and printable"),
-    ({"update": lambda self, update: {}[update.watch]}, "update(VALUES) raises KeyError"),
+    ({"update": lambda self, update: {}[update.subscription]}, "update(VALUES) raises KeyError"),
     ({"send": lambda self, transmit: settle(self, transmit, Outcome.DROPPED, Reason.UNREACHABLE, 2)}, "a Unit was settled 2 times"),
     ({"send": lambda self, transmit: settle(self, transmit, Outcome.DELIVERED)}, "a Unit for a peer that isn't there was delivered"),
     ({"send": lambda self, transmit: settle(self, transmit, Outcome.DROPPED)}, "envelope 1 was dropped without a reason"),

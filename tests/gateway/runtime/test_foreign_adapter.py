@@ -17,7 +17,7 @@ import pytest
 
 from gateway.api.errors import ConfigError
 from gateway.api.model import LinkRequirement, LinkSecurity, Reason
-from gateway.api.vocabulary import TLS_LINKS, Claim, ContentKind, Kind, MergedVocabulary, Vocabulary
+from gateway.api.vocabulary import TLS_LINKS, Claim, ContentKind, KindWord, MergedVocabulary, Vocabulary
 from gateway.engine.decision import AccessRequest, Deny, decide
 from gateway.engine.policy import Action, Condition, Effect, PolicySet, Rule, Subject
 from gateway.runtime import plugins, policy_file, vocabularies
@@ -199,7 +199,7 @@ def test_stored_sessions_of_a_kind_that_nobody_declares_any_more_are_dropped_and
     assert daemon.ended() == 0
 
     source = installed / "wire_adapter.py"
-    source.write_text(source.read_text().replace('Kind(name="telegrams"', 'Kind(name="cables"'))
+    source.write_text(source.read_text().replace('KindWord(name="telegrams"', 'KindWord(name="cables"'))
     house.policy.write_text(POLICY.replace("[telegrams]", "[cables]"))
     again = house.start()
     again.told("READY=1")
@@ -279,7 +279,7 @@ USER = Claim(key="user", prefix="user", description="Another description.")
         (Vocabulary(claims=(replace(USER, normalise=str),)), "the claim 'user'"),
         (Vocabulary(claims=(replace(USER, key="login"),)), "the prefix of claims 'user'"),
         (Vocabulary(links=(replace(TLS_LINKS[0], rank=5),)), "the link protocol 'none'"),
-        (Vocabulary(kinds=(Kind(name="oscore", records=True),)), "the kind of content 'oscore'"),
+        (Vocabulary(kinds=(KindWord(name="oscore", records=True),)), "the kind of content 'oscore'"),
     ],
 )
 def test_a_word_with_another_meaning_names_both(words, word):
@@ -293,13 +293,13 @@ def test_a_word_with_another_meaning_names_both(words, word):
 
 def test_the_same_word_with_the_same_meaning_is_fine():
     ours = vocabularies.of_ours(plugins.installed())
-    words = Vocabulary(claims=(USER,), links=TLS_LINKS, kinds=(Kind(name="atls", records=True),))
+    words = Vocabulary(claims=(USER,), links=TLS_LINKS, kinds=(KindWord(name="atls", records=True),))
     assert vocabularies.merged(ours | {"their": ("their:PLUGIN", words)}).proves("their") == ("user",)
 
 
 def test_nobody_can_declare_records_that_the_gateway_has_no_reader_for():
     with pytest.raises(ConfigError, match="expected records of adtls, atls only: their:PLUGIN declares them for 'x'"):
-        vocabularies.merged({"their": ("their:PLUGIN", Vocabulary(kinds=(Kind(name="x", records=True),)))})
+        vocabularies.merged({"their": ("their:PLUGIN", Vocabulary(kinds=(KindWord(name="x", records=True),)))})
 
 
 @pytest.mark.parametrize("wrong", ["", "Atls", "a b", "a" * 33, "-a", "ä"])

@@ -16,16 +16,18 @@ from hypothesis import strategies as st
 
 from gateway.api.model import (
     Address,
-    Command,
     ContentKind,
     EnvelopeId,
+    InvokeAction,
     LinkSecurity,
     Outcome,
     Peer,
+    ReadProperties,
     Reason,
     Sealed,
     SessionId,
     Unit,
+    WriteProperties,
 )
 from gateway.engine.limits import EngineLimits
 from gateway.engine.policy import Condition
@@ -143,6 +145,20 @@ FLOWS = st.builds(
         ),
     ),
 )
+NAMES = st.lists(TEXT, max_size=3).map(tuple)
+VALUES = st.recursive(
+    SCALARS.filter(lambda value: value is not None),
+    lambda inner: st.lists(inner, max_size=2) | st.dictionaries(TEXT, inner, max_size=2),
+    max_leaves=3,
+)
+INTERACTION = {
+    "id": IDS,
+    "source": st.builds(Peer, scheme=TEXT, claims=st.lists(TEXT, max_size=2).map(tuple), link=LINKS),
+    "to": TEXT,
+    "received_at": TIMES,
+    "expires_at": st.none() | TIMES,
+    "transaction": TEXT,
+}
 ROWS = st.one_of(
     st.builds(
         StoredSession,
@@ -202,17 +218,9 @@ ROWS = st.one_of(
     st.builds(
         StoredCommand,
         sender=TEXT,
-        command=st.builds(
-            Command,
-            id=IDS,
-            source=st.builds(Peer, scheme=TEXT, claims=st.lists(TEXT, max_size=2).map(tuple), link=LINKS),
-            to=TEXT,
-            property=TEXT,
-            value=SCALARS,
-            received_at=TIMES,
-            expires_at=st.none() | TIMES,
-            transaction=TEXT,
-        ),
+        command=st.builds(ReadProperties, names=NAMES, **INTERACTION)
+        | st.builds(WriteProperties, values=st.dictionaries(TEXT, VALUES, max_size=3), **INTERACTION)
+        | st.builds(InvokeAction, name=TEXT, input=st.none() | VALUES, **INTERACTION),
     ),
 )
 

@@ -20,20 +20,22 @@ from gateway.api.errors import ConfigError, CredentialError, PeerError
 from gateway.api.model import (
     Accepted,
     Close,
-    Command,
     ContentKind,
+    DataType,
+    Interaction,
     Join,
     LinkSecurity,
     Open,
     Outcome,
     Peer,
-    Property,
+    PropertyAffordance,
     Reading,
+    ReadProperties,
     Reason,
     Receipt,
     Sealed,
     Unit,
-    ValueKind,
+    WriteProperties,
 )
 
 LINK = LinkSecurity(protocol="none")
@@ -130,7 +132,7 @@ class HopAdapter:
 
     def _on_join(self, message, peer):
         context = self.context
-        state = Property(name="state", kind=ValueKind.BOOLEAN, writable=True)
+        state = PropertyAffordance(name="state", type=DataType.BOOLEAN, writable=True)
         context.submit(
             Join(id=context.next_id(), source=peer, received_at=context.now(), properties=(state,), sleepy=True)
         )  # fmt: skip
@@ -142,10 +144,15 @@ class HopAdapter:
 
     def _on_command(self, message, peer):
         context = self.context
-        envelope = Command(
-            id=context.next_id(), source=peer, to=message["to"], property=message["property"], value=message["value"],
-            received_at=context.now(), transaction=message.get("transaction", ""),
-        )  # fmt: skip
+        fields = {
+            "id": context.next_id(), "source": peer, "to": message["to"], "received_at": context.now(),
+            "transaction": message.get("transaction", ""),
+        }  # fmt: skip
+        name, value = message["property"], message["value"]
+        if value is None:
+            envelope = ReadProperties(names=(name,), **fields)
+        else:
+            envelope = WriteProperties(values={name: value}, **fields)
         self._answer(message, envelope)
 
     def _on_targets(self, message, peer):
@@ -202,7 +209,7 @@ class HopAdapter:
 
     def send(self, transmit):
         envelope = transmit.envelope
-        if isinstance(envelope, Command):
+        if isinstance(envelope, Interaction):
             self._carry_out(envelope, transmit.to.claim.removeprefix("user:"))
             return
         name = transmit.to.claim.removeprefix("user:")
@@ -223,7 +230,7 @@ class HopAdapter:
         """A command to a device: held where the peers sleep, else done where the peer hears of it."""
         if self.table.sleepy:
             self.context.settle(Receipt(command.id, Outcome.HELD))
-        elif self._tell(name, {"kind": "Command", "property": command.property, "value": command.value}):
+        elif self._tell(name, {"kind": "Command", "property": command.names[0], "value": _value(command)}):
             self.context.settle(Receipt(command.id, Outcome.DELIVERED))
         else:
             self.context.settle(Receipt(command.id, Outcome.DROPPED, Reason.UNKNOWN))
@@ -287,3 +294,8 @@ class HopPlugin:
 
 LEFT = HopPlugin("left")
 RIGHT = HopPlugin("right")
+
+
+def _value(command):
+    """What a write sets its one property to; None of a read."""
+    return next(iter(command.values.values())) if isinstance(command, WriteProperties) else None

@@ -57,7 +57,7 @@ POLICY_MISTAKES = [
     ("    resource: app", "    resource: []", "policy.yaml:12: rules.lamp-out.resource: expected at least one name"),
     ("    resource: app\n", "", "policy.yaml:9: rules.lamp-out.resource: expected a value: this key is required"),
     ("    effect: permit", "    effect: allow", "policy.yaml:10: rules.lamp-out.effect: expected 'permit' or 'deny'"),
-    ("    effect: permit", "    effect: permit\n    action: [open, fly]", "policy.yaml:11: rules.lamp-out.action.1: expected 'open', 'forward', 'read', 'observe', 'write' or 'admin'"),
+    ("    effect: permit", "    effect: permit\n    action: [open, fly]", "policy.yaml:11: rules.lamp-out.action.1: expected 'open', 'forward', 'read', 'observe', 'write', 'invoke' or 'admin'"),
     ("    effect: permit", "    effect: permit\n    action: [open, read]", "policy.yaml:11: rules.lamp-out.action: expected actions of one of these groups only: open and forward; read, observe and write; admin"),
     ("    effect: permit", "    effect: permit\n    action: admin", "policy.yaml:13: rules.lamp-out.resource: expected 'gateway' alone: it is what admin is about"),
     ("    resource: app", "    resource: gateway", "policy.yaml:9: rules.lamp-out.action: expected admin: it is the only action on 'gateway'"),
