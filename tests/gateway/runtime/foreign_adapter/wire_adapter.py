@@ -20,6 +20,7 @@ from gateway.api.model import (
     Accepted,
     ContentKind,
     DataType,
+    Exchange,
     Interaction,
     Join,
     LinkSecurity,
@@ -120,7 +121,7 @@ class WireAdapter:
     def send(self, transmit):
         envelope, holder = transmit.envelope, transmit.to.claim.removeprefix("bdg:")
         outcome, reason = Outcome.DROPPED, Reason.UNREACHABLE
-        if isinstance(envelope, Interaction):
+        if isinstance(envelope, Interaction | Exchange):
             reason = Reason.REJECTED
         elif not LINKS.meets(self.links.get(holder, LinkSecurity(protocol="unknown")), transmit.require):
             reason = Reason.LINK
