@@ -2,7 +2,7 @@
 
 ``prepare DONGLE DIRECTORY COUNT``: forms the network and interviews so many devices, then ends. ``reports SOCKET``:
 lets the devices of a simulator report the temperature; a message is one report. ``hook DONGLE DIRECTORY``: bellows
-whose packet hook decodes the report and no more. ``attributes DONGLE DIRECTORY``: bellows and zigpy as they are; a
+whose packet hook only decodes the report. ``attributes DONGLE DIRECTORY``: bellows and zigpy as they are; a
 report ends as an attribute event. ``set SOCKET PORT USER PASSWORD_FILE TOPIC``: MQTT in, time until the lamp has the
 command. ``call DONGLE DIRECTORY SOCKET``: the same from the call of bellows' ``send_packet``.
 """
@@ -63,7 +63,7 @@ async def set_by_mqtt(socket: str, port: int, user: str, password: str, topic: s
 
 
 class _Quiet:
-    """A client's handler that nobody sends anything."""
+    """A client's handler that receives nothing."""
 
     def __init__(self, up: asyncio.Event) -> None:
         self._up = up

@@ -27,7 +27,6 @@ from gateway.api.link import meets
 from gateway.api.model import (
     ANY_LINK,
     Close,
-    Command,
     ContentKind,
     EnvelopeId,
     Open,
@@ -161,7 +160,7 @@ class UnitDelivery:
         if isinstance(envelope, Close):
             self._end(transmit, envelope)
             return
-        if isinstance(envelope, Command) or envelope.session is None or envelope.content not in FORMATS:
+        if not isinstance(envelope, Open | Unit) or envelope.session is None or envelope.content not in FORMATS:
             self._settle(transmit, Outcome.DROPPED, Reason.CONTENT)
             return
         downlink = self.downlink(self.boxes.of(transmit.to.claim), envelope.session, envelope.content)

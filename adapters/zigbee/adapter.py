@@ -31,6 +31,7 @@ from adapters.zigbee.send_scheduler import SendOutcome as Sent
 from adapters.zigbee.tunnel_bridge import TunnelBridge
 from adapters.zigbee.tunnel_mapping import TunnelMapping
 from adapters.zigbee.tunnel_store import TunnelStore
+from adapters.zigbee.vocabulary import meets
 from adapters.zigbee.zcl_devices import ZclDevices
 from carriage.zigbee.events import DeliveryMode, Handle, TunnelLimits
 from carriage.zigbee.tunnel import TunnelEndpoint
@@ -40,11 +41,11 @@ from common.backoff import Backoff
 from common.timers import Timers
 from gateway.api.errors import NoCommandError, PeerError, TransportError
 from gateway.api.facts import PolicyFacts
-from gateway.api.link import meets
 from gateway.api.model import (
     Address,
-    Command,
     EnvelopeId,
+    Exchange,
+    Interaction,
     Open,
     Outcome,
     Reason,
@@ -190,7 +191,7 @@ class ZigbeeAdapter:
                 reason = await self._serve(context, radio)
                 self._away = asyncio.get_running_loop().call_later(AWAY, self._radio_gone)
                 self._counters["reconnects"] += 1
-                self._fault(context, f"{reason}; connecting anew")
+                self._fault(context, f"{reason}; connecting again")
                 if context.now() - began >= SETTLED:
                     pauses.reset()
             await asyncio.sleep(pauses.next())
@@ -315,8 +316,12 @@ class ZigbeeAdapter:
     # What the engine orders ----------------------------------------------------------------------------------------
 
     def send(self, transmit: Transmit) -> None:
-        if isinstance(transmit.envelope, Command) and self._semantics is not None:
+        if isinstance(transmit.envelope, Interaction) and self._semantics is not None:
             self._semantics.carry_out(transmit.envelope, transmit)  # without another turn of the loop
+            return
+        if isinstance(transmit.envelope, Exchange):  # no device of ZigBee takes requests
+            if self._context is not None:
+                self._context.settle(Receipt(transmit.envelope.id, Outcome.DROPPED, Reason.CONTENT))
             return
         self._orders.append(transmit)
         self._wake.set()
@@ -352,10 +357,11 @@ class ZigbeeAdapter:
         if isinstance(envelope, Open):
             self._open(transmit, envelope, now)
             return
-        if isinstance(envelope, Command):
+        if isinstance(envelope, Interaction):
             assert self._semantics is not None
             self._semantics.carry_out(envelope, transmit)
             return
+        assert not isinstance(envelope, Exchange)
         place = self._sessions.get(envelope.session)
         if place is None:
             self._settle(envelope.id, Reason.UNKNOWN, envelope.session)

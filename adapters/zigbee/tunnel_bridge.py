@@ -26,6 +26,7 @@ from adapters.zigbee.tunnel_mapping import (
     unit_limit,
 )
 from adapters.zigbee.tunnel_store import StoredTunnel
+from adapters.zigbee.vocabulary import meets
 from carriage.zigbee.events import (
     DataError,
     DeliveryMode,
@@ -48,7 +49,6 @@ from carriage.zigbee.transfer import LossReason
 from carriage.zigbee.tunnel import TunnelEndpoint
 from carriage.zigbee.tunneling import TransferError, TunnelStatus
 from gateway.api.errors import TransportError
-from gateway.api.link import meets
 from gateway.api.model import (
     Close,
     ContentKind,

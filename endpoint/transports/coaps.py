@@ -174,7 +174,7 @@ class CoapsWay:
         return self._tasks.create_task(work)
 
     async def request(self, request: Request) -> Response:
-        """The response, over this association or, where that is lost, over the next one: every request of ours may be
+        """The response, over this association or, if that is lost, over the next one: each of our requests may be
         repeated (units carry their number, an open its nonce)."""
         while True:
             await self._up.wait()
@@ -208,7 +208,7 @@ class CoapsWay:
         return self._add(name, kind, to)
 
     async def _ask(self, request: Request, answer: asyncio.Future[str]) -> None:
-        """Ask for a session, for longer than anybody waits: one that nobody takes any more is closed."""
+        """Ask for a session, for longer than a caller waits: one that no caller takes is closed."""
         refusal: TransportError
         try:
             async with asyncio.timeout(2 * OPEN_FOR):

@@ -6,9 +6,9 @@ from gateway.api.model import EnvelopeId, Peer, Subscribe
 
 
 class Subscription:
-    """A watch in force. ``device``: the one device that it is about; empty: every device."""
+    """A subscription in force. ``device``: the one device that it is about; empty: every device."""
 
-    __slots__ = ("asker", "device", "id", "property", "scheme", "source")
+    __slots__ = ("asker", "device", "id", "name", "scheme", "source")
 
     def __init__(self, watch: Subscribe, asker: str, device: str) -> None:
         self.id: EnvelopeId = watch.id
@@ -16,4 +16,4 @@ class Subscription:
         self.scheme = watch.source.scheme
         self.asker = asker
         self.device = device
-        self.property = watch.property
+        self.name = watch.name

@@ -1,4 +1,4 @@
-"""The NCP's stack: the network it is the coordinator of, its keys and counters, and what the host is told.
+"""The NCP's stack: the network it is the coordinator of, its keys and counters, and the reports to the host.
 
 The part that owns state; the handlers of the EZSP commands are in the modules beside this one, messages in
 ``messaging``, joining in ``trust_center``. Lifecycle: reset -> networkInit or formNetwork -> up -> leave or reset.
@@ -274,7 +274,7 @@ class Stack:
     # ---- addresses
 
     def eui64_of(self, nwk: int) -> int | None:
-        """The EUI64 behind a network address, where the NCP knows it."""
+        """The EUI64 behind a network address, if the NCP knows it."""
         if nwk == 0 and self.memory.up:
             return self.eui64
         return self.network.eui64_of(nwk)

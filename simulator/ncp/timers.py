@@ -1,4 +1,4 @@
-"""Deadlines of the NCP: a heap that the owner runs; no clock of its own."""
+"""Deadlines of the NCP: a heap that the owner runs; it has no clock."""
 
 from __future__ import annotations
 

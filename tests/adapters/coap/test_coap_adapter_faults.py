@@ -390,7 +390,7 @@ async def test_the_conformance_suite(home: Home) -> None:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
     table = {**home.table, "listen": f"127.0.0.1:{port}", "absence": 25.0}
-    assert await check_adapter(CoapPlugin(), table, home.folder, claim="psk:phone") == []
+    assert await check_adapter(CoapPlugin(), table, home.folder, claim="psk:phone", proxies=False) == []
 
 
 async def test_a_countdown_calls_each_key_once_in_its_time() -> None:

@@ -8,15 +8,15 @@ from typing import Any
 import pytest
 
 from gateway.api.errors import UsageError
-from gateway.api.model import LinkRequirement, LinkSecurity, Property, Reason, ValueKind
+from gateway.api.model import DataType, LinkRequirement, LinkSecurity, PropertyAffordance, Reason
 from gateway.engine.limits import EngineLimits, Rate
-from gateway.engine.policy import Action, Condition, Effect, Mode, PolicySet, Resource, Rule
+from gateway.engine.policy import Action, Condition, Effect, Mode, Resource, Rule
 from gateway.engine.stored import Unsaved
-from tests.gateway.engine.conftest import LEVEL, PEERS, STATE, SUBJECTS, WARMTH, Stage, permit
+from tests.gateway.engine.conftest import LEVEL, PEERS, STATE, SUBJECTS, WARMTH, PolicySet, Stage, permit
 
 WRITE, READ = frozenset({Action.WRITE}), frozenset({Action.READ})
 HANDS = permit("hands", "phone", "lamp", actions=WRITE)
-LABEL = Property(name="label", kind=ValueKind.TEXT, writable=True)
+LABEL = PropertyAffordance(name="label", type=DataType.STRING, writable=True)
 
 
 def with_lamp(*rules: Rule, **fields: Any) -> Stage:
@@ -362,7 +362,7 @@ def test_an_id_in_use_is_a_mistake_of_the_caller() -> None:
     s = with_lamp()
     s.wants("phone", "lamp", "state", True)
     with pytest.raises(UsageError):
-        s.submit(replace(s.transmits[2].envelope, value=False))
+        s.submit(replace(s.transmits[2].envelope, values={"state": False}))
 
 
 def test_a_device_word_is_short_and_printable() -> None:

@@ -9,8 +9,8 @@ import pytest
 
 from gateway.api.model import ContentKind, LinkRequirement, LinkSecurity, Peer, Reason, Sealed, SessionId
 from gateway.engine.limits import Rate
-from gateway.engine.policy import Action, Condition, Direction, Hours, Mode, PolicySet, Subject
-from tests.gateway.engine.conftest import PEERS
+from gateway.engine.policy import Action, Condition, Direction, Hours, Mode, Subject
+from tests.gateway.engine.conftest import PEERS, PolicySet
 
 ATLS = ContentKind.ATLS
 

@@ -10,8 +10,8 @@ import pytest
 from gateway.api.model import Join, Peer, Reading, Transmit
 from gateway.engine.device_registry import MAX_STRANGERS
 from gateway.engine.limits import EngineLimits
-from gateway.engine.policy import DEVICE_ACTIONS, PolicySet, Subject
-from tests.gateway.engine.conftest import KEYED, PEERS, STATE, SUBJECTS, Stage, permit
+from gateway.engine.policy import DEVICE_ACTIONS, Subject
+from tests.gateway.engine.conftest import KEYED, PEERS, STATE, SUBJECTS, PolicySet, Stage, permit
 
 BOTH = (permit("r", "app", "*"), permit("s", "phone", "*"))
 

@@ -16,16 +16,18 @@ from hypothesis import strategies as st
 
 from gateway.api.model import (
     Address,
-    Command,
     ContentKind,
     EnvelopeId,
+    InvokeAction,
     LinkSecurity,
     Outcome,
     Peer,
+    ReadProperties,
     Reason,
     Sealed,
     SessionId,
     Unit,
+    WriteProperties,
 )
 from gateway.engine.limits import EngineLimits
 from gateway.engine.policy import Condition
@@ -47,7 +49,7 @@ from gateway.runtime.store_clock import CLOCK_IS_SET, Timebase, after_restart
 from gateway.runtime.store_keeper import StoreKeeper
 from gateway.runtime.store_rows import FORMS
 from layer.records import StreamState
-from tests.gateway.engine.conftest import Stage, permit
+from tests.gateway.engine.conftest import KINDS, Stage, permit
 from tests.gateway.engine.test_engine_visible import tls_record
 from tests.gateway.runtime.test_supervisor import LAMP, Bench, until
 
@@ -143,6 +145,20 @@ FLOWS = st.builds(
         ),
     ),
 )
+NAMES = st.lists(TEXT, max_size=3).map(tuple)
+VALUES = st.recursive(
+    SCALARS.filter(lambda value: value is not None),
+    lambda inner: st.lists(inner, max_size=2) | st.dictionaries(TEXT, inner, max_size=2),
+    max_leaves=3,
+)
+INTERACTION = {
+    "id": IDS,
+    "source": st.builds(Peer, scheme=TEXT, claims=st.lists(TEXT, max_size=2).map(tuple), link=LINKS),
+    "to": TEXT,
+    "received_at": TIMES,
+    "expires_at": st.none() | TIMES,
+    "transaction": TEXT,
+}
 ROWS = st.one_of(
     st.builds(
         StoredSession,
@@ -151,7 +167,7 @@ ROWS = st.one_of(
         target=TEXT,
         ends=st.tuples(ADDRESSES, ADDRESSES),
         to=TEXT,
-        content=st.sampled_from(ContentKind),
+        content=st.sampled_from(sorted(KINDS, key=lambda kind: kind.value)),
         nonce=st.binary(max_size=8),
         link=LINKS,
         rule=TEXT,
@@ -193,7 +209,7 @@ ROWS = st.one_of(
         StoredOpen,
         opener=TEXT,
         to=TEXT,
-        content=st.sampled_from(ContentKind),
+        content=st.sampled_from(sorted(KINDS, key=lambda kind: kind.value)),
         nonce=st.binary(max_size=8),
         session=TEXT,
         expires_at=TIMES,
@@ -202,17 +218,9 @@ ROWS = st.one_of(
     st.builds(
         StoredCommand,
         sender=TEXT,
-        command=st.builds(
-            Command,
-            id=IDS,
-            source=st.builds(Peer, scheme=TEXT, claims=st.lists(TEXT, max_size=2).map(tuple), link=LINKS),
-            to=TEXT,
-            property=TEXT,
-            value=SCALARS,
-            received_at=TIMES,
-            expires_at=st.none() | TIMES,
-            transaction=TEXT,
-        ),
+        command=st.builds(ReadProperties, names=NAMES, **INTERACTION)
+        | st.builds(WriteProperties, values=st.dictionaries(TEXT, VALUES, max_size=3), **INTERACTION)
+        | st.builds(InvokeAction, name=TEXT, input=st.none() | VALUES, **INTERACTION),
     ),
 )
 
@@ -507,7 +515,7 @@ def test_a_file_of_the_first_version_is_taken_up(tmp_path, clocks) -> None:
         connection.executescript((DATA / "store-of-the-first-version.sql").read_text())
     found = clocks.store(tmp_path).open()
     assert not list(tmp_path.glob("*.bad-*")) and (found.epoch, found.runs) == ("epoch", 3)
-    home = Stage(permit("p", "phone", "lamp", content=frozenset(ContentKind), condition=READS))
+    home = Stage(permit("p", "phone", "lamp", content=KINDS, condition=READS))
     home.ids = itertools.count(1000)
     said = home.restarts({row.key: row for row in found.rows})
     assert "log: closed restarted p" in said, "the TLS session in the middle of its hello: nobody can read on"

@@ -31,10 +31,11 @@ from gateway.api.model import (
 )
 from gateway.engine.engine import Engine
 from gateway.engine.limits import EngineLimits
-from gateway.engine.policy import Effect, PolicySet, Rule, Subject
+from gateway.engine.policy import Effect, Rule, Subject
 from gateway.runtime.audit import AuditLog
 from gateway.runtime.hub import Hub
 from gateway.runtime.supervisor import RestartPauses, Slot, keep_all
+from tests.gateway.engine.conftest import PolicySet
 
 LINK = LinkSecurity(protocol="none")
 LAMP = Peer(scheme="left", claims=("user:lamp",), link=LINK)

@@ -7,12 +7,12 @@ from typing import Any
 
 import pytest
 
-from gateway.api.model import LinkRequirement, LinkSecurity, Property, Reason, Refused, Sample, ValueKind
+from gateway.api.model import DataType, LinkRequirement, LinkSecurity, PropertyAffordance, Reason, Refused, Sample
 from gateway.engine.device_twin import MAX_PROPERTIES
 from gateway.engine.limits import EngineLimits
-from gateway.engine.policy import Action, Condition, Mode, PolicySet, parse_hours
+from gateway.engine.policy import Action, Condition, Mode, parse_hours
 from gateway.engine.stored import Unsaved
-from tests.gateway.engine.conftest import LEVEL, PEERS, STATE, SUBJECTS, WARMTH, deny, permit
+from tests.gateway.engine.conftest import LEVEL, PEERS, STATE, SUBJECTS, WARMTH, PolicySet, deny, permit
 
 OBSERVE, READ = frozenset({Action.OBSERVE}), frozenset({Action.READ})
 EYES = permit("eyes", "app", "lamp", actions=OBSERVE)
@@ -153,7 +153,9 @@ def test_what_is_no_number(stage: Any, value: Any) -> None:
 def test_properties_are_bounded_and_properly_named(stage: Any) -> None:
     s = stage(permit("r", "phone", "lamp", actions=READ))
     names = ["Bad", "1st", "", "x" * 33, "a-b", "ok", "ok", *(f"p{n}" for n in range(100))]
-    s.joins("lamp", *(Property(name=name, kind=ValueKind.TEXT) for name in names), facts=(("k", "v" * 999),) * 99)
+    s.joins(
+        "lamp", *(PropertyAffordance(name=name, type=DataType.STRING) for name in names), facts=(("k", "v" * 999),) * 99
+    )
     (view,) = s.engine.devices(PEERS["phone"], now=s.now)
     assert [spec.name for spec in view.properties] == ["ok", *(f"p{n}" for n in range(MAX_PROPERTIES - 1))]
     assert len(view.facts) == 32
@@ -289,7 +291,7 @@ def test_last_values_survive_a_restart_and_age_meanwhile(stage: Any) -> None:
     assert s.restarts() == []
     assert len(s.rows) == 3  # also of devices that have not come back yet
     s.watches("app")
-    heavy = replace(LEVEL, kind=ValueKind.TEXT)
+    heavy = replace(LEVEL, type=DataType.STRING)
     assert s.joins("lamp", STATE, WARMTH, heavy) == [
         "accepted",
         "mqtt <- news of #3: device lamp",

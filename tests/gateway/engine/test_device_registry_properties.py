@@ -15,15 +15,16 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, pr
 from gateway.api.model import (
     Accepted,
     Change,
-    Command,
+    DataType,
     EnvelopeId,
+    Interaction,
     Join,
     Leave,
     LinkSecurity,
     Outcome,
     Peer,
     Presence,
-    Property,
+    PropertyAffordance,
     Reading,
     Reason,
     Receipt,
@@ -33,12 +34,13 @@ from gateway.api.model import (
     Transmit,
     Unsubscribe,
     Update,
-    ValueKind,
 )
 from gateway.engine.engine import Engine
 from gateway.engine.limits import EngineLimits, Rate
 from gateway.engine.outputs import Audit, PushUpdate, Refresh, ReportOutcome, Withdraw
-from gateway.engine.policy import Action, Condition, Effect, Mode, PolicySet, Rule, Subject
+from gateway.engine.policy import DEVICE_ACTIONS, Action, Condition, Effect, Mode, Rule, Subject
+from tests.gateway.engine.conftest import PolicySet
+from tests.harness.interactions import read_or_write
 
 LINK = LinkSecurity(protocol="dtls1.2")
 DEVICES = ("lamp", "meter")
@@ -55,9 +57,9 @@ SUBJECTS = (
     Subject("phone", "coap", "psk:phone"),
     Subject("app", "mqtt", "user:app"),
 )
-STATE = Property(name="state", kind=ValueKind.BOOLEAN, writable=True, lifetime=100.0)
-LEVEL = Property(name="level", kind=ValueKind.NUMBER, writable=True, minimum=0, maximum=9, lifetime=40.0)
-HEAT = Property(name="heat", kind=ValueKind.NUMBER)
+STATE = PropertyAffordance(name="state", type=DataType.BOOLEAN, writable=True, lifetime=100.0)
+LEVEL = PropertyAffordance(name="level", type=DataType.NUMBER, writable=True, minimum=0, maximum=9, lifetime=40.0)
+HEAT = PropertyAffordance(name="heat", type=DataType.NUMBER)
 LIMITS = EngineLimits(
     max_watches=5,
     subject_watches=3,
@@ -79,7 +81,12 @@ Triple = tuple[str, str, Action]
 @st.composite
 def policies(draw: Any) -> tuple[PolicySet, frozenset[Triple]]:
     """A policy, and what it permits as plain triples: the other way to say the same."""
-    every = [(w, d, a) for w in ("phone", "app") for d in DEVICES for a in (Action.READ, Action.OBSERVE, Action.WRITE)]
+    every = [
+        (w, d, a)
+        for w in ("phone", "app")
+        for d in DEVICES
+        for a in sorted(DEVICE_ACTIONS, key=lambda action: action.value)
+    ]
     triples = draw(st.frozensets(st.sampled_from(every), min_size=4))
     rate = draw(st.sampled_from([None, None, Rate(3, 60)]))
     rules = tuple(
@@ -107,7 +114,7 @@ def policies(draw: Any) -> tuple[PolicySet, frozenset[Triple]]:
 class Seen:
     """A device: as it is, or as a watcher has been told."""
 
-    properties: tuple[Property, ...] = ()
+    properties: tuple[PropertyAffordance, ...] = ()
     online: bool | None = None
     values: dict[str, Any] = field(default_factory=dict)
     told: dict[str, float] = field(default_factory=dict)
@@ -144,7 +151,7 @@ class TwinsMachine(RuleBasedStateMachine):
     def _take(self) -> None:
         for command in self.engine.commands():
             if isinstance(command, Transmit):
-                assert isinstance(command.envelope, Command)
+                assert isinstance(command.envelope, Interaction)
                 assert command.envelope.id not in self.under_way
                 assert command.envelope.expires_at is not None and command.to.scheme == "zigbee"
                 self.under_way[command.envelope.id] = command
@@ -174,23 +181,23 @@ class TwinsMachine(RuleBasedStateMachine):
                 del self.owed[receipt.id]
 
     def _told(self, scheme: str, update: Update) -> None:
-        watcher = self.watchers[update.watch]
+        watcher = self.watchers[update.subscription]
         assert PEERS[watcher.who].scheme == scheme
         if update.change is Change.ENDED:
             assert watcher.who not in self.names
-            del self.watchers[update.watch]
+            del self.watchers[update.subscription]
             return
         if update.change is Change.GONE:
             told = watcher.seen.pop(update.device, None)
             assert told is not None or watcher.property, "gone what was never there"
             if watcher.device:
-                del self.watchers[update.watch]
+                del self.watchers[update.subscription]
             return
         assert (watcher.who, update.device, Action.OBSERVE) in self.may, "told to who may not observe"
         assert not watcher.device or watcher.device == update.device
         if watcher.property:
             assert update.change in (Change.VALUES, Change.STALE)
-            assert {name for name, _ in update.values} == {watcher.property}
+            assert {name for name, _ in update.samples} == {watcher.property}
         seen = watcher.seen.setdefault(update.device, Seen())
         if update.change is Change.DEVICE:
             names = {spec.name for spec in self.devices[update.device].properties}
@@ -201,18 +208,18 @@ class TwinsMachine(RuleBasedStateMachine):
         elif update.change is Change.PRESENCE:
             seen.online = update.online
         elif update.change is Change.STALE:
-            seen.stale |= {name for name, _ in update.values}
+            seen.stale |= {name for name, _ in update.samples}
         else:
-            for name, value in update.values:
-                seen.values[name], seen.told[name] = value, update.at
+            for name, sample in update.samples:
+                seen.values[name], seen.told[name] = sample.value, update.at
                 seen.stale.discard(name)
 
     def _submit(self, envelope: Any) -> Any:
         verdict = self.engine.submit(envelope, now=self.now)
         if isinstance(envelope, Subscribe) and isinstance(verdict, Accepted):
             who = next(name for name, peer in PEERS.items() if peer is envelope.source)
-            self.watchers[envelope.id] = Watcher(who, envelope.to, envelope.property)
-        if isinstance(envelope, Command) and isinstance(verdict, Accepted):
+            self.watchers[envelope.id] = Watcher(who, envelope.to, envelope.name)
+        if isinstance(envelope, Interaction) and isinstance(verdict, Accepted):
             (self.echoes if verdict.duplicate else self.owed)[envelope.id] = envelope.source.scheme
         self._take()
         return verdict
@@ -223,7 +230,7 @@ class TwinsMachine(RuleBasedStateMachine):
     # Devices
 
     @rule(who=DEVICE, properties=st.permutations([STATE, LEVEL, HEAT]), count=st.integers(1, 3))
-    def joins(self, who: str, properties: list[Property], count: int) -> None:
+    def joins(self, who: str, properties: list[PropertyAffordance], count: int) -> None:
         device = self.devices.setdefault(who, Seen())
         device.properties = tuple(properties[:count])
         names = {spec.name for spec in device.properties}
@@ -246,7 +253,7 @@ class TwinsMachine(RuleBasedStateMachine):
         known = who in self.devices and who in self.names
         for name, value in told if known else ():
             spec = next((spec for spec in self.devices[who].properties if spec.name == name), None)
-            number = spec is not None and spec.kind is ValueKind.NUMBER
+            number = spec is not None and spec.type is DataType.NUMBER
             fits = isinstance(value, int | float) and not isinstance(value, bool) and value == value if number else (
                 isinstance(value, bool)
             )  # fmt: skip
@@ -261,7 +268,7 @@ class TwinsMachine(RuleBasedStateMachine):
     @rule(who=ASKERS, to=st.sampled_from(["", "", "lamp", "meter", "nobody"]), name=st.sampled_from(["", "", "level"]))
     def watches(self, who: str, to: str, name: str) -> None:
         may = (who, to, Action.OBSERVE) in self.may and to in self.devices
-        verdict = self._submit(Subscribe(**self._head(who), to=to, property=name))
+        verdict = self._submit(Subscribe(**self._head(who), to=to, name=name))
         if who not in self.names or (to and not may):
             assert verdict == Refused(Reason.DENIED)
 
@@ -269,7 +276,7 @@ class TwinsMachine(RuleBasedStateMachine):
     def unwatches(self, data: Any, who: str) -> None:
         watch = data.draw(st.sampled_from([0, *sorted(self.watchers)]), label="watch")
         mine = watch in self.watchers and self.watchers[watch].who == who
-        verdict = self._submit(Unsubscribe(**self._head(who), watch=EnvelopeId(watch)))
+        verdict = self._submit(Unsubscribe(**self._head(who), subscription=EnvelopeId(watch)))
         assert verdict == (Accepted() if mine else Refused(Reason.UNKNOWN))
         if mine:
             del self.watchers[watch]
@@ -282,7 +289,7 @@ class TwinsMachine(RuleBasedStateMachine):
         may = (who, to, action) in self.may and to in self.devices
         before = len(self.under_way)
         verdict = self._submit(
-            Command(**self._head(who), to=to, property=name, value=value, transaction=transaction)
+            read_or_write(**self._head(who), to=to, name=name, value=value, transaction=transaction)
         )  # fmt: skip
         if not may:
             assert verdict == Refused(Reason.DENIED)

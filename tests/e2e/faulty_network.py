@@ -56,7 +56,7 @@ SOON = {**os.environ, "ATLS_GATEWAY__ADAPTERS__ZIGBEE__LIMITS": "{reconnect_firs
 
 
 @asynccontextmanager
-async def faulty_house(directory: Path, formed: Path) -> AsyncIterator[Stack]:
+async def faulty_network(directory: Path, formed: Path) -> AsyncIterator[Stack]:
     """Everything up, the devices joined and interviewed."""
     async with running(directory / "s") as stack:
         for name in STATE:
