@@ -70,7 +70,7 @@ class Exchange:
     intermediary sees of it, but for what routes it or is about one hop. ``body``: octets, or ``Sealed`` where
     ``content`` names its kind: a whole OSCORE (RFC 8613) or EDHOC (RFC 9528) message.
 
-    ``deadline`` (monotonic): an answer that comes later counts no more; the engine may shorten it. The order to the
+    ``deadline`` (monotonic): a later answer is ignored; the engine may shorten it. The order to the
     target's adapter has the subject's own name as ``to``, and as ``sender`` the policy's name of who asks.
     """
 
@@ -113,7 +113,7 @@ def known_method(method: str) -> bool:
 
 
 def unfit(exchange: Exchange, max_body: int) -> Reason | None:
-    """What is wrong with the form of an exchange: ``CONTENT`` or ``TOO_LARGE``; None where nothing is."""
+    """What is wrong with the form of an exchange: ``CONTENT`` or ``TOO_LARGE``; None if it is good."""
     if not known_method(exchange.method):
         return Reason.CONTENT
     return unfit_path(exchange.path) or _unfit_rest(exchange.options, exchange.body, exchange.content, max_body)
@@ -160,14 +160,14 @@ def _option_fits(name: int | str, value: bytes) -> bool:
         return False
     if isinstance(name, int):
         return 0 < name <= 0xFFFF
-    # RFC 9110, section 5.5: these end a field, so whoever puts one in a value would write fields of his own.
+    # RFC 9110, section 5.5: these end a field, so whoever puts one in a value would write further fields.
     return _FIELD_NAME.fullmatch(name) is not None and not any(octet in value for octet in b"\r\n\0")
 
 
 def parse_path(text: str) -> tuple[str, ...]:
     """The segments of an absolute path with percent-encoding (RFC 3986, section 3.3). PeerError: it is none, or unfit.
 
-    It is not normalised: a path with dot segments is refused, so that nobody normalises it in another way.
+    It is not normalised: a path with dot segments is refused, so that no server normalises it in another way.
     """
     if not text.startswith("/") or not text.isascii() or "?" in text or "#" in text:
         raise PeerError("expected an absolute path such as /sensors/1")

@@ -3,8 +3,8 @@
 States of an exchange, and who moves it: *on its way* from its verdict (``submit``), when its adapter is ordered to
 transmit it at once; *over* by whichever comes first of its adapter's receipt (``settle``), its deadline (``tick``), a
 policy or an hour that permits it no longer (``judge_again``), and the end of the adapter that submitted it
-(``adapter_gone``). It is never sent again, never held and never stored: nobody but its client knows whether it may be
-carried out twice. A full table refuses with ``BUSY``; who has many of its places gets no more of the last ones.
+(``adapter_gone``). It is never sent again, never held and never stored: only its client knows whether it may be
+carried out twice. A full table refuses with ``BUSY``; who has many of its places may not take the last ones.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ _PROXY = Action.PROXY.value
 
 @dataclass(slots=True)
 class PendingExchange:
-    """``asker`` and ``target``: subjects by the names of the policy in force; ``by`` and ``to``: where they are."""
+    """``asker`` and ``target``: subjects by the names of the policy in force; ``by`` and ``to``: their addresses."""
 
     exchange: Exchange
     asker: str
@@ -62,7 +62,7 @@ class Exchanges:
         self._agenda: Agenda[EnvelopeId] = Agenda()
 
     def submit(self, exchange: Exchange, now: float) -> Verdict:
-        """Judge an exchange, and order it. Who may not reach a target is told what is told of one that isn't there."""
+        """Judge an exchange, and order it. A target that the asker may not reach looks like none."""
         gate, limits, outbox = self._gate, self._limits, self._outbox
         asker, target = gate.name_of(exchange.source), gate.target_of(exchange.to)
         # The form before the target: a path is judged as it is, so it must be one that everybody reads in one way.
@@ -167,8 +167,9 @@ class Exchanges:
     # What happens to adapters and to the policy; time
 
     def adapter_gone(self, scheme: str) -> set[EnvelopeId]:
-        """Who asked by way of this adapter can't be answered any more: those are over. What else was ordered of it, the
-        runtime settles.
+        """Who asked by way of this adapter can't be answered any longer: those are over.
+
+        What else was ordered of the adapter, the runtime settles.
         """
         asked = [each for each in self.pending.values() if each.exchange.source.scheme == scheme]
         for pending in asked:
@@ -176,7 +177,7 @@ class Exchanges:
         return {pending.exchange.id for pending in asked}
 
     def judge_again(self) -> None:
-        """Take back what is permitted no more; the rest goes on under the rules and the names of now."""
+        """Take back what is no longer permitted; the rest goes on under the rules and the names of now."""
         gate = self._gate
         for pending in list(self.pending.values()):
             exchange = pending.exchange

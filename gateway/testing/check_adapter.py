@@ -292,7 +292,7 @@ async def _orders(adapter: Adapter, context: RecordingContext, to: Address, pati
         if isinstance(order.envelope, INTERACTIONS) and order.envelope.id not in words:
             wrong.append(f"a {type(order.envelope).__name__} that it can't do is not settled")
     if any(isinstance(order.envelope, Exchange) and order.envelope.id not in words for order in orders):
-        wrong.append("an Exchange with nobody is not settled")
+        wrong.append("an Exchange for a missing peer is not settled")
     if strange.envelope.id in open_orders:
         wrong.append("an Open with content that nobody declares is not settled")
     for envelope in open_orders:
@@ -410,7 +410,7 @@ def _exchange(context: RecordingContext, body: bytes | Sealed) -> Exchange:
     return Exchange(
         id=number,
         source=_peer(),
-        to="nobody",
+        to="missing",
         method="POST",
         path=("no", "such", "path"),
         options=((15, b"a=b"), ("accept", b"text/plain")),
