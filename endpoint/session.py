@@ -4,6 +4,10 @@ Inside layer 0 application messages are CoAP: RFC 7252 datagrams with CON and bl
 stream inside TLS. Where the policy says ``raw``, single octet strings are sent as they are, one record each.
 
 Fed with units from a carriage, asked for units to send and for events. ``now`` is monotonic seconds.
+
+States: *handshake* from ``start`` on; *open* when the association reports ``HandshakeCompleted``; *ended*, for good,
+when the association is over, the carriage has ended (``carriage_ended``) or the first datagram shows that the other end
+talks to an earlier process. Only these move it.
 """
 
 from __future__ import annotations

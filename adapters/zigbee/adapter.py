@@ -191,7 +191,7 @@ class ZigbeeAdapter:
                 reason = await self._serve(context, radio)
                 self._away = asyncio.get_running_loop().call_later(AWAY, self._radio_gone)
                 self._counters["reconnects"] += 1
-                self._fault(context, f"{reason}; connecting anew")
+                self._fault(context, f"{reason}; connecting again")
                 if context.now() - began >= SETTLED:
                     pauses.reset()
             await asyncio.sleep(pauses.next())

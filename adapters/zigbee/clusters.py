@@ -82,7 +82,7 @@ class AttributeMapping:
             return None
         if kind is DataType.BOOLEAN:
             if self.mask:
-                return bool(int(raw) & self.mask)
+                return bool(raw & self.mask) if isinstance(raw, int) else None
             return raw == 1 if raw in (0, 1) else None
         low, high = self.range
         if not low <= raw <= high:

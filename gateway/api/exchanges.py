@@ -113,7 +113,7 @@ def known_method(method: str) -> bool:
 
 
 def unfit(exchange: Exchange, max_body: int) -> Reason | None:
-    """What is wrong with the form of an exchange: ``CONTENT`` or ``TOO_LARGE``; None if it is good."""
+    """What is wrong with the form of an exchange: ``CONTENT`` or ``TOO_LARGE``; None: nothing."""
     if not known_method(exchange.method):
         return Reason.CONTENT
     return unfit_path(exchange.path) or _unfit_rest(exchange.options, exchange.body, exchange.content, max_body)
@@ -160,7 +160,7 @@ def _option_fits(name: int | str, value: bytes) -> bool:
         return False
     if isinstance(name, int):
         return 0 < name <= 0xFFFF
-    # RFC 9110, section 5.5: these end a field, so whoever puts one in a value would write further fields.
+    # RFC 9110, section 5.5: these end a field, so whoever puts one in a value would write other fields.
     return _FIELD_NAME.fullmatch(name) is not None and not any(octet in value for octet in b"\r\n\0")
 
 

@@ -9,7 +9,7 @@ from gateway.api.vocabulary import TLS_LINKS, LinkProtocol
 
 
 class LinkOrder:
-    """The link protocols that somebody knows, and how they compare: an adapter its own, the engine all of them."""
+    """The link protocols that are known, and how they compare: an adapter its own, the engine all of them."""
 
     def __init__(self, links: Iterable[LinkProtocol]) -> None:
         self._links = {link.name: link for link in links}

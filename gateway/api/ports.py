@@ -134,7 +134,7 @@ class Adapter(Protocol):
     def withdraw(self, envelope: EnvelopeId) -> None:
         """The engine gave up on an order (expired, session closed): drop it if it still can be; no receipt.
 
-        An answer to an ``Exchange`` after that is ignored.
+        What comes back for an ``Exchange`` after that, no client waits for.
         """
 
     def receipt(self, receipt: Receipt) -> None:

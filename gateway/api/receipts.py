@@ -72,7 +72,7 @@ class Receipt:
     ``properties``: of a read or a write of several, one result each, in the order of its names; empty: the receipt's
     own outcome is that of each. ``result``: what a read of one property or an action gave back. Both together are at
     most ``MAX_RESULT`` octets. ``answer``: of an exchange that was ``DELIVERED``, and only then. One that was not may
-    have been carried out all the same: if the answer was lost, the gateway can't know.
+    have been carried out all the same: if the answer was lost, no adapter can know.
 
     A receipt with results says the worst of them: dropped before expired, sent and delivered.
     """

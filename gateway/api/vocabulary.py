@@ -106,7 +106,7 @@ class LinkProtocol:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Kind:
+class KindWord:
     """A kind of content. ``records``: whether the gateway sees record headers in it; it reads TLS and DTLS only."""
 
     name: str
@@ -131,7 +131,7 @@ class Vocabulary:
 
     claims: tuple[Claim, ...] = ()
     links: tuple[LinkProtocol, ...] = ()
-    kinds: tuple[Kind, ...] = ()
+    kinds: tuple[KindWord, ...] = ()
     device_network: bool = False
     usual_link: str = "none"
 
@@ -157,7 +157,7 @@ class MergedVocabulary:
         return {link.name: link for words in self.plugins.values() for link in words.links}
 
     @cached_property
-    def kinds(self) -> Mapping[ContentKind, Kind]:
+    def kinds(self) -> Mapping[ContentKind, KindWord]:
         return {kind.content: kind for words in self.plugins.values() for kind in words.kinds}
 
     @cached_property
@@ -207,10 +207,10 @@ TLS_LINKS: Final = (
 )
 """For plug-ins whose links are protected by TLS or DTLS, or by nothing."""
 
-ATLS: Final = Kind(name="atls", description="TLS records.", records=True)
-ADTLS: Final = Kind(name="adtls", description="DTLS records, one datagram a unit.", records=True)
-ATLS_DATA: Final = Kind(name="atls-data", description="Data under keys that the endpoints exported.")
-OSCORE: Final = Kind(name="oscore", description="RFC 8613.")
-EDHOC: Final = Kind(name="edhoc", description="RFC 9528.")
+ATLS: Final = KindWord(name="atls", description="TLS records.", records=True)
+ADTLS: Final = KindWord(name="adtls", description="DTLS records, one datagram a unit.", records=True)
+ATLS_DATA: Final = KindWord(name="atls-data", description="Data under keys that the endpoints exported.")
+OSCORE: Final = KindWord(name="oscore", description="RFC 8613.")
+EDHOC: Final = KindWord(name="edhoc", description="RFC 9528.")
 SHARED_KINDS: Final = (ATLS, ADTLS, ATLS_DATA, OSCORE, EDHOC)
 """For plug-ins that carry whatever the others do."""

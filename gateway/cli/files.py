@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 def run(config: str | None, dry_run: bool) -> None:
     """Run the gateway in the foreground.
 
-    SIGTERM and Ctrl-C stop it in good order. SIGHUP, or `atls-gateway reload`, checks the config anew and puts in
+    SIGTERM and Ctrl-C stop it in good order. SIGHUP, or `atls-gateway reload`, checks the config again and puts in
     force what can be changed while it runs; what takes a restart is named. Under systemd it tells when it serves, and
     that it's healthy.
 
@@ -61,7 +61,8 @@ def check_config(config: str | None, as_json: bool, as_service: bool, unit: str)
     """Check the config, the policy, the names of devices and the credential files; open nothing else.
 
     Prints a line FILE:LINE: KEY: EXPECTATION for each mistake and exits with 78. What is right in form but can't work,
-    such as a name that nobody can prove, is a line FILE:LINE: KEY: warning: WHY behind "good"; the exit code is 0 then.
+    such as a name that no client can prove, is a line FILE:LINE: KEY: warning: WHY behind "good"; the exit code is 0
+    then.
 
     The service is another user than you, and may read less. With --as-service (as root) this reads the unit and its
     drop-ins, and says which file it would not get, and what to do.

@@ -24,7 +24,7 @@ from gateway.engine.policy import (
 from gateway.engine.visible import Visible
 
 DEFAULT_RULE = "default"
-"""The rule that a denial names where no rule of the policy denied."""
+"""The rule that a denial names if no rule of the policy denied."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -4,7 +4,7 @@ States of an exchange, and who moves it: *on its way* from its verdict (``submit
 transmit it at once; *over* by whichever comes first of its adapter's receipt (``settle``), its deadline (``tick``), a
 policy or an hour that permits it no longer (``judge_again``), and the end of the adapter that submitted it
 (``adapter_gone``). It is never sent again, never held and never stored: only its client knows whether it may be
-carried out twice. A full table refuses with ``BUSY``; who has many of its places may not take the last ones.
+carried out twice. A full table refuses with ``BUSY``; who has many of its places gets none of the last ones.
 """
 
 from __future__ import annotations
@@ -62,7 +62,7 @@ class Exchanges:
         self._agenda: Agenda[EnvelopeId] = Agenda()
 
     def submit(self, exchange: Exchange, now: float) -> Verdict:
-        """Judge an exchange, and order it. A target that the asker may not reach looks like none."""
+        """Judge an exchange, and order it. A target out of reach is refused as one that isn't there."""
         gate, limits, outbox = self._gate, self._limits, self._outbox
         asker, target = gate.name_of(exchange.source), gate.target_of(exchange.to)
         # The form before the target: a path is judged as it is, so it must be one that everybody reads in one way.
@@ -167,9 +167,8 @@ class Exchanges:
     # What happens to adapters and to the policy; time
 
     def adapter_gone(self, scheme: str) -> set[EnvelopeId]:
-        """Who asked by way of this adapter can't be answered any longer: those are over.
-
-        What else was ordered of the adapter, the runtime settles.
+        """Who asked by way of this adapter can no longer be answered: those are over. What else was ordered of it, the
+        runtime settles.
         """
         asked = [each for each in self.pending.values() if each.exchange.source.scheme == scheme]
         for pending in asked:

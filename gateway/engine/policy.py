@@ -262,8 +262,9 @@ class PolicySet:
     resources: tuple[Resource, ...] = ()
     rules: tuple[Rule, ...] = ()
     mode: Mode = Mode.ENFORCE
-    vocabulary: MergedVocabulary = NO_WORDS
-    """What the plug-ins of the gateway declare: the rules are judged by it."""
+    vocabulary: MergedVocabulary = field(default=NO_WORDS, compare=False)
+    """What the plug-ins of the gateway declare: the rules are judged by it. It changes with the adapters, not with what
+    the policy says."""
 
     @cached_property
     def links(self) -> LinkOrder:

@@ -30,7 +30,7 @@ MAX_MANIFEST: Final = 4 << 20
 MemberPlace = Literal["config", "state", "path"]
 PLACES: Final = ("config", "state", "path")
 Progress = Callable[[int], None]
-"""Is told of so many octets more."""
+"""Is called with the number of further octets."""
 
 
 class BackupError(Exception):
@@ -61,7 +61,7 @@ class Entry:
 class Manifest:
     """What a backup says of itself. ``facts``: by adapter, such as the ids of its network; no keys.
 
-    ``credentials``: by the names that the unit loads them under, where they are. ``left_out``: what is not in it, why.
+    ``credentials``: by the names that the unit loads them under, if they are. ``left_out``: what is not in it, why.
     """
 
     program: str
@@ -167,7 +167,7 @@ def _add(tar: tarfile.TarFile, name: str, octets: bytes, progress: Progress) -> 
 
 
 def sync(path: Path) -> None:
-    """Have what was done in a folder on the disk, where its file system can be asked for that."""
+    """Have what was done in a folder on the disk, if its file system can be asked for that."""
     descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY)
     try:
         os.fsync(descriptor)

@@ -1,7 +1,7 @@
 """Makes and renews the files of a broker: authority, certificate, logins, list of topics, config for Mosquitto.
 
-A second run keeps what there is and adds what is missing. What somebody else has changed or put there is left as it is,
-and said. Each file is written as a whole, so a run that was cut off is finished by the next one.
+A second run keeps what there is and adds what is missing. What another person has changed or put there is left as it
+is, and said. Each file is written as a whole, so a run that was cut off is finished by the next one.
 """
 
 from __future__ import annotations

@@ -64,7 +64,7 @@ def _parse_method(value: str) -> str:
 
 
 def _amount(value: object, units: Mapping[str, float]) -> float | None:
-    """A whole number above zero times the factor of the unit behind it; None where the text is something else."""
+    """A whole number above zero times the factor of the unit behind it; None if the text is something else."""
     text = value if isinstance(value, str) else ""
     digits = text.rstrip("abcdefghijklmnopqrstuvwxyzKMB").rstrip()
     factor = units.get(text[len(digits) :].strip())

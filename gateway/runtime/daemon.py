@@ -50,11 +50,11 @@ from gateway.runtime.supervisor import Backoff, fatal, keep_all
 _LOG = logging.getLogger(__name__)
 
 BEAT = 10.0
-"""Seconds between two looks at our own health, where the service manager doesn't want them more often."""
+"""Seconds between two looks at our own health, if the service manager doesn't want them more often."""
 OVERDUE = 5.0
 """Seconds by which a deadline of the engine may pass before the process counts as sick."""
 START_LIMIT = 20.0
-"""Seconds after which the service manager is told that we serve, although an adapter still can't."""
+"""Seconds after which we notify the service manager that we serve, although an adapter still can't."""
 RUN_IDS = 10**12
 """Ids of envelopes that each run of the daemon has to itself: what a run stored keeps its id in the next one."""
 STOP_LIMIT = 10.0
@@ -62,9 +62,10 @@ STOP_LIMIT = 10.0
 
 
 def run(path: Path, environ: Mapping[str, str]) -> bool:
-    """Serve until SIGTERM or SIGINT, or until it is told to restart. Whether whoever started it is to start it again.
+    """Serve until SIGTERM or SIGINT, or until an administrator restarts it. Whether whoever started it is to start it
+    again.
 
-    Where nobody would, it does that itself and doesn't return. Raises InvalidConfigError where the config can't be run
+    If no supervisor would, it does that itself and doesn't return. Raises InvalidConfigError if the config can't be run
     from.
     """
     guard.install()
@@ -182,7 +183,7 @@ class _Daemon:
         self._hangup = asyncio.Event()
         self._serving = False
         self._told = ""
-        """What the service manager was told last."""
+        """The last notification to the service manager."""
         self._loop = asyncio.get_running_loop()
         self._faults = Faults()
         store = Store(

@@ -91,7 +91,7 @@ def read(path: Path) -> DeviceNames:
 
 
 def parsed(text: str, path: Path) -> DeviceNames:
-    """What a text of ours says that is to be written to ``path``. Raises InvalidConfigError."""
+    """What our text says that is to be written to ``path``. Raises InvalidConfigError."""
     if len(text.encode()) > strict_yaml.MAX_OCTETS:  # which no start would read
         what = f"expected at most {strict_yaml.MAX_OCTETS} octets"
         raise InvalidConfigError([ConfigError("", what, file=str(path))])
@@ -160,7 +160,7 @@ def _contradictions(policy: PolicySet, rules: Source, names: DeviceNames) -> Ite
             yield mistake((*key, "eui64"), f"expected an address that the policy doesn't name ({where}: {other})")
         elif (first := seen.setdefault(device.eui64, name)) != name:
             where = place(names.source, ("devices", first))
-            yield mistake((*key, "eui64"), f"expected an address of its own ({where}: {first})")
+            yield mistake((*key, "eui64"), f"expected an address that no other device has ({where}: {first})")
         for index, group in enumerate(device.groups):
             if group not in policy.assignable:
                 yield mistake((*key, "groups", index), _not_assignable(group, policy, rules))

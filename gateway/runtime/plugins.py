@@ -30,7 +30,7 @@ def installed() -> Candidates:
 
 
 def load(scheme: str, candidates: Candidates) -> AdapterPlugin:
-    """The plugin of one scheme. PluginError where there is none, more than one, or one that doesn't fit."""
+    """The plugin of one scheme. PluginError if there is none, more than one, or one that doesn't fit."""
     entries = candidates.get(scheme, [])
     if not entries:
         raise PluginError(f"expected an installed adapter: {_names(candidates)}")
@@ -47,7 +47,7 @@ def load(scheme: str, candidates: Candidates) -> AdapterPlugin:
 
 
 def checked(plugin: AdapterPlugin, scheme: str, name: str) -> AdapterPlugin:
-    """The same plugin, or PluginError where it was written for another api or scheme, or lacks a part."""
+    """The same plugin, or PluginError if it was written for another api or scheme, or lacks a part."""
     api = getattr(plugin, "api", None)
     if api != API_VERSION:
         raise PluginError(f"expected an adapter for api {API_VERSION}: {name} was written for {api}")

@@ -55,7 +55,7 @@ class SubjectTable(StrictTable):
     claim_keys: ClassVar[Mapping[str, Claim]] = {}
     """The keys of identities; ``subject_model`` fills them in."""
     expected_keys: ClassVar[str] = ""
-    """What is told who has written another key."""
+    """The mistake of another key."""
 
     link: str = Field(description="The adapter, such as zigbee, coap or mqtt.")
 
@@ -216,7 +216,7 @@ def _one_of(names: list[str]) -> Any:
 
 
 def _with(model: type[Any], **types: Any) -> type[Any]:
-    """The same table, with other types of some of its keys; a table as default is made anew."""
+    """The same table, with other types of some of its keys; a table as default is made again for each."""
     fields: dict[str, Any] = {}
     for name, annotation in types.items():
         field = copy(model.model_fields[name])

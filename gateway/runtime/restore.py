@@ -3,7 +3,7 @@
 A restore is *staged* (everything is written and synced beside its place; the gateway's files are as they were), then
 *decided* (a plan is in the state folder), then *carried out* (by renames only), and over when the plan is gone. It is
 moved on by ``carry_out`` alone. Interrupted before the plan is there, the old files are in force and the next run
-begins anew; from then on no gateway starts, and the next run carries the same plan out (``finish``).
+begins again; from then on no gateway starts, and the next run carries the same plan out (``finish``).
 """
 
 from __future__ import annotations
@@ -86,7 +86,7 @@ def prepare(path: Path, passphrase: str, config: Path, environ: Mapping[str, str
 
 
 def finish(state: Path) -> list[Path]:
-    """Carry out what an interrupted restore had decided; the folders in which the old files are. [] where there is
+    """Carry out what an interrupted restore had decided; the folders in which the old files are. [] if there is
     nothing to finish. BackupError."""
     if not (state / PLAN).exists():
         return []

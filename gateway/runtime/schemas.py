@@ -38,7 +38,7 @@ def config_schema(adapters: Mapping[str, AdapterPlugin]) -> dict[str, Any]:
 
 
 def policy_schema() -> dict[str, Any]:
-    """The schema of a policy, with the words of our own adapters."""
+    """The schema of a policy, with the words of the built-in adapters."""
     return {"$schema": _DIALECT} | policy_model(vocabularies.built_in()).model_json_schema()
 
 

@@ -201,7 +201,7 @@ def _words(
 
 
 def _no_file(path: Path) -> str | None:
-    """Why there is no file to read here; None where there is one."""
+    """Why there is no file to read here; None if there is one."""
     try:
         return None if stat.S_ISREG(path.stat().st_mode) else "isn't one"
     except (FileNotFoundError, NotADirectoryError):

@@ -51,7 +51,7 @@ def refusal(state_dir: Path) -> str:
 
 
 def _closed(state_dir: Path) -> Path | None:
-    """A file that this user can't read and write: copied here by root, say. Begun anew, it would be lost."""
+    """A file that this user can't read and write: copied here by root, say. Begun again, it would be lost."""
     for here, folders, names in os.walk(state_dir):
         folders[:] = [name for name in folders if not is_passing(name)]
         for path in (Path(here) / name for name in sorted(names) if not is_passing(name)):
@@ -91,7 +91,7 @@ def _write(path: Path, text: str) -> None:
 
 
 def _copy(state_dir: Path, program: str) -> None:
-    """The files as they are: nobody has a database open, so its log beside it makes the copy whole."""
+    """The files as they are: no process has a database open, so its log beside it makes the copy whole."""
     place = state_dir / f"{ASIDE}{VERSION}"
     part = state_dir / f"{ASIDE}{VERSION}.new"
     try:
@@ -116,7 +116,7 @@ def _left_out(folder: str, names: list[str]) -> list[str]:
 
 
 def _read(state_dir: Path) -> tuple[int, str]:
-    """The form of the folder and who wrote it; of 0.1.0 where nothing says."""
+    """The form of the folder and who wrote it; 0.1.0 if nothing says so."""
     try:
         found = json.loads((state_dir / FILE).read_text(encoding="utf-8"))
         return int(found["state"]), str(found["program"])

@@ -82,7 +82,7 @@ async def _keep(hub: Hub, scheme: str, slot: Slot, backoff: Backoff) -> None:
                 await asyncio.sleep(pause)
         except TimeoutError:  # the scope's: an adapter's own ends in ``problem``
             failures = 0
-            _LOG.info("adapter %s is started anew", scheme)
+            _LOG.info("adapter %s is restarted", scheme)
         except (ConfigError, CredentialError) as error:
             if slot.before is None:
                 error.add_note(scheme)  # whose table of the config it is about
@@ -104,7 +104,7 @@ async def _run_once(hub: Hub, scheme: str, make: Callable[[], Adapter]) -> str:
         task = asyncio.current_task()
         if task is None or task.cancelling():
             raise
-        return "a cancellation of its own leaked out of run()"
+        return "its own cancellation leaked out of run()"
     except Exception as error:
         if cause := fatal(error):
             raise cause from error

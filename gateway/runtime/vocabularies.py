@@ -1,8 +1,8 @@
 """Merges what the plug-ins of a gateway declare, and refuses what doesn't go together.
 
-A policy may use the words of our own adapters whether they are configured or not: they stand in a module ``vocabulary``
-beside each plug-in, so that the adapter itself needn't be loaded for them. Of others, the words are known if the config
-names them: that is what makes their code run.
+A policy may use the words of the built-in adapters whether they are configured or not: they stand in a module
+``vocabulary`` beside each plug-in, so that the adapter itself needn't be loaded for them. Of others the words are known
+if the config names them: that is what makes their code run.
 """
 
 from __future__ import annotations
@@ -23,18 +23,18 @@ _OURS = "adapters."
 
 
 def declared(plugin: AdapterPlugin) -> Vocabulary:
-    """What a plug-in declares; one that declares nothing has no words of its own."""
+    """What a plug-in declares; one that declares nothing has no words."""
     found = getattr(plugin, "vocabulary", None)
     return found if isinstance(found, Vocabulary) else Vocabulary()
 
 
 def built_in() -> MergedVocabulary:
-    """The words of our own adapters, without loading these."""
+    """The words of the built-in adapters, without loading these."""
     return merged(of_ours(plugins.installed()))
 
 
 def of_ours(candidates: plugins.Candidates) -> dict[str, tuple[str, Vocabulary]]:
-    """By scheme: the plug-in and the words of each adapter of ours."""
+    """By scheme: the plug-in and the words of each built-in adapter."""
     return {
         scheme: (entry.value, _beside(entry))
         for scheme, entries in sorted(candidates.items())
@@ -44,7 +44,7 @@ def of_ours(candidates: plugins.Candidates) -> dict[str, tuple[str, Vocabulary]]
 
 
 def known_to(schemes: Iterable[str], candidates: plugins.Candidates) -> MergedVocabulary:
-    """The words for a gateway with these adapters. Those that can't be loaded have none: who runs them is told why.
+    """The words for a gateway with these adapters. Those that can't be loaded have none: the supervisor says why.
 
     ConfigError: two of them contradict each other.
     """
@@ -62,7 +62,7 @@ def known_to(schemes: Iterable[str], candidates: plugins.Candidates) -> MergedVo
 def merged(found: Mapping[str, tuple[str, Vocabulary]]) -> MergedVocabulary:
     """The words of all of them, by scheme each with the name of its plug-in. ConfigError: one word with two meanings.
 
-    The key of the error is the adapter that came to the others, so the one that somebody has added last.
+    The key of the error is the adapter that came to the others, so the one that was added last.
     """
     taken: dict[tuple[str, str], tuple[object, str]] = {}
     for scheme, (plugin, words) in found.items():
@@ -98,7 +98,7 @@ def _beside(entry: EntryPoint) -> Vocabulary:
 
 
 def without_undeclared(rows: Collection[StoredRow], words: MergedVocabulary) -> list[StoredRow]:
-    """The rows of a store but those of sessions whose kind of content no plug-in declares any more (logged)."""
+    """The rows of a store but those of sessions whose kind of content no plug-in declares now (logged)."""
     gone = {row.id: row.content for row in rows if isinstance(row, StoredSession) and row.content not in words.kinds}
     if gone:
         kinds = ", ".join(sorted({kind.value for kind in gone.values()}))

@@ -63,7 +63,7 @@ _UNKNOWN = EnvelopeId(10**9)
 
 
 class RecordingContext:
-    """An ``AdapterContext`` that refuses what it is given and remembers what it was told."""
+    """An ``AdapterContext`` that refuses what it is given and remembers what it heard."""
 
     def __init__(self, state_dir: Path) -> None:
         self._ids = itertools.count(1)
@@ -292,9 +292,9 @@ async def _orders(adapter: Adapter, context: RecordingContext, to: Address, pati
         if isinstance(order.envelope, INTERACTIONS) and order.envelope.id not in words:
             wrong.append(f"a {type(order.envelope).__name__} that it can't do is not settled")
     if any(isinstance(order.envelope, Exchange) and order.envelope.id not in words for order in orders):
-        wrong.append("an Exchange for a missing peer is not settled")
+        wrong.append("an Exchange for a peer that isn't there is not settled")
     if strange.envelope.id in open_orders:
-        wrong.append("an Open with content that nobody declares is not settled")
+        wrong.append("an Open with content that no plug-in declares is not settled")
     for envelope in open_orders:
         adapter.withdraw(envelope)
     await asyncio.sleep(min(patience, 0.5))

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from carriage.coap import atls, codes, device_resources
 from carriage.coap import options as opt
-from carriage.coap.device_resources import ListDevices, Read, Write
+from carriage.coap.device_resources import InvokeRequest, ListDevices, Read, Write
 from carriage.coap.exchange import Request, Response
 from carriage.coap.message import CON, Message
 
@@ -28,14 +28,17 @@ def asked(path: str, code: int = GET, payload: bytes = b"", query: str = "", **o
         (asked("d"), ListDevices()),
         (asked("d", query="rt=x*", accept=40), ListDevices("rt=x*")),
         (asked("d/lamp"), Read("lamp", "", 110)),
-        (asked("d/lamp/", accept=112), Read("lamp", "", 112)),
+        (asked("d/lamp/", accept=112), Read("lamp", "", 112, named=True)),
         (asked("d/lamp/on"), Read("lamp", "on", 110)),
-        (asked("d/lamp/on", accept=0, observe=0), Read("lamp", "on", 0, observe=True)),
+        (asked("d/lamp/on", accept=0, observe=0), Read("lamp", "on", 0, observe=True, named=True)),
         (asked("d/lamp/on", observe=1), Read("lamp", "on", 110, deregister=True)),
         (asked("d/lamp/on/command", observe=0), Read("lamp", "on", 0, command=True, observe=True)),
         (asked("d/lamp/on", PUT, b"1"), Write("lamp", "on", 0, b"1")),
         (asked("d/lamp/on", PUT, b"[]", format=110), Write("lamp", "on", 110, b"[]")),
         (asked("d/lämp/on"), Read("lämp", "on", 110)),
+        (asked("d/lamp/press", accept=50, observe=0), Read("lamp", "press", 50, observe=True, named=True)),
+        (asked("d/lamp/toggle", codes.POST), InvokeRequest("lamp", "toggle", b"")),
+        (asked("d/lamp/dim", codes.POST, b"5", format=50), InvokeRequest("lamp", "dim", b"5")),
     ],
 )
 def test_what_a_request_asks_for(request_: Request, operation: object) -> None:
@@ -51,12 +54,15 @@ def test_what_a_request_asks_for(request_: Request, operation: object) -> None:
         (asked("d//on"), codes.NOT_FOUND),
         (asked("d", PUT), codes.METHOD_NOT_ALLOWED),
         (asked("d/lamp", PUT), codes.METHOD_NOT_ALLOWED),
-        (asked("d/lamp/on", codes.POST), codes.METHOD_NOT_ALLOWED),
+        (asked("d/lamp", codes.POST), codes.METHOD_NOT_ALLOWED),
+        (asked("d/lamp/toggle", codes.POST, query="a=b"), codes.BAD_REQUEST),
+        (asked("d/lamp/toggle", codes.POST, b"x", format=0), codes.UNSUPPORTED_CONTENT_FORMAT),
+        (asked("d/lamp/toggle", codes.POST, accept=110), codes.NOT_ACCEPTABLE),
         (asked("d/lamp/on/command", PUT), codes.METHOD_NOT_ALLOWED),
         (asked("d/lamp/on", codes.DELETE), codes.METHOD_NOT_ALLOWED),
         (asked("d", accept=110), codes.NOT_ACCEPTABLE),
         (asked("d/lamp", accept=0), codes.NOT_ACCEPTABLE),
-        (asked("d/lamp/on", accept=50), codes.NOT_ACCEPTABLE),
+        (asked("d/lamp/on", accept=60), codes.NOT_ACCEPTABLE),
         (asked("d/lamp/on/command", accept=110), codes.NOT_ACCEPTABLE),
         (asked("d/lamp/on", PUT, format=60), codes.UNSUPPORTED_CONTENT_FORMAT),
         (asked("d/lamp/on", PUT, query="a=b"), codes.BAD_REQUEST),

@@ -109,7 +109,7 @@ BAD = [
     (commands((Outcome.DELIVERED, None, "")), "a WriteProperties for a peer that isn't there was delivered"),
     (commands((Outcome.DROPPED, Reason.REJECTED, "a" * 65)), "envelope 5 has a detail that is not short and printable"),
     (commands((Outcome.DROPPED, Reason.REJECTED, "a\x1b")), "envelope 5 has a detail that is not short and printable"),
-    (exchanges(), "an Exchange for a missing peer is not settled"),
+    (exchanges(), "an Exchange for a peer that isn't there is not settled"),
     (exchanges((Outcome.HELD,), (Outcome.DROPPED, Reason.CONTENT)), "an Exchange was held"),
     (exchanges((Outcome.DROPPED, Reason.CONTENT), (Outcome.DROPPED, Reason.CONTENT)), "a Exchange was settled 2 times"),
     (exchanges((Outcome.DELIVERED, None, None, "", None, (), Answer(code="2.05"))), "a Exchange for a peer that isn't there was delivered"),

@@ -17,9 +17,9 @@ import pytest
 
 from gateway.api.errors import ConfigError
 from gateway.api.model import LinkRequirement, LinkSecurity, Reason
-from gateway.api.vocabulary import TLS_LINKS, Claim, ContentKind, Kind, Vocabulary
+from gateway.api.vocabulary import TLS_LINKS, Claim, ContentKind, KindWord, MergedVocabulary, Vocabulary
 from gateway.engine.decision import AccessRequest, Deny, decide
-from gateway.engine.policy import Action
+from gateway.engine.policy import Action, Condition, Effect, PolicySet, Rule, Subject
 from gateway.runtime import plugins, policy_file, vocabularies
 from gateway.runtime.config_source import InvalidConfigError
 from gateway.testing.check_adapter import check_adapter
@@ -199,7 +199,7 @@ def test_stored_sessions_of_a_kind_that_nobody_declares_any_more_are_dropped_and
     assert daemon.ended() == 0
 
     source = installed / "wire_adapter.py"
-    source.write_text(source.read_text().replace('Kind(name="telegrams"', 'Kind(name="cables"'))
+    source.write_text(source.read_text().replace('KindWord(name="telegrams"', 'KindWord(name="cables"'))
     house.policy.write_text(POLICY.replace("[telegrams]", "[cables]"))
     again = house.start()
     again.told("READY=1")
@@ -239,6 +239,36 @@ def test_each_hop_is_asked_for_the_version_of_its_own_family(installed, tmp_path
         policy_file.load(path, ("wire", "coap"))
 
 
+def test_words_of_our_adapters_that_are_not_configured_are_known(tmp_path):
+    path = tmp_path / "policy.yaml"
+    path.write_text(
+        "layer: 1\npolicy-version: 1\nsubjects:\n  app: {link: mqtt, user: app}\n  it: {link: mqtt, user: it}\nrules:\n"
+        "  - {id: r, effect: permit, subject: app, resource: it, content: [oscore, edhoc, atls-data],"
+        " condition: {require_link: {min_version: dtls1.3, link_key: true}}}\n"
+    )
+    assert policy_file.load(path, ("mqtt",)).rules[0].condition.require_link.min_version == "dtls1.3"
+
+
+@pytest.mark.parametrize("effect", list(Effect))
+def test_content_that_nobody_declares_is_denied_by_what_reads_records_and_by_a_deny_of_everything(effect):
+    strange = ContentKind("unheard-of")
+    reads = Condition(versions=frozenset({"dtls1.2"}))
+    rules = (
+        Rule(id="a", effect=Effect.PERMIT, subjects=("x",), resources=("y",), content=frozenset({strange})),
+        Rule(id="b", effect=effect, subjects=("x",), resources=("y",))
+        if effect is Effect.DENY
+        else Rule(
+            id="b", effect=effect, subjects=("x",), resources=("y",), content=frozenset({strange}), condition=reads
+        ),
+    )
+    subjects = (Subject("x", "coap", "psk:x"), Subject("y", "coap", "psk:y"))
+    link = LinkSecurity(protocol="dtls1.2")
+    asked = AccessRequest(action=Action.OPEN, sender="x", receiver="y", content=strange, link=link)
+    for words in (MergedVocabulary(), vocabularies.built_in()):
+        policy = PolicySet(subjects=subjects, rules=rules, vocabulary=words)
+        assert decide(asked, policy) == Deny(Reason.DENIED, "b")
+
+
 USER = Claim(key="user", prefix="user", description="Another description.")
 
 
@@ -249,7 +279,7 @@ USER = Claim(key="user", prefix="user", description="Another description.")
         (Vocabulary(claims=(replace(USER, normalise=str),)), "the claim 'user'"),
         (Vocabulary(claims=(replace(USER, key="login"),)), "the prefix of claims 'user'"),
         (Vocabulary(links=(replace(TLS_LINKS[0], rank=5),)), "the link protocol 'none'"),
-        (Vocabulary(kinds=(Kind(name="oscore", records=True),)), "the kind of content 'oscore'"),
+        (Vocabulary(kinds=(KindWord(name="oscore", records=True),)), "the kind of content 'oscore'"),
     ],
 )
 def test_a_word_with_another_meaning_names_both(words, word):
@@ -263,13 +293,13 @@ def test_a_word_with_another_meaning_names_both(words, word):
 
 def test_the_same_word_with_the_same_meaning_is_fine():
     ours = vocabularies.of_ours(plugins.installed())
-    words = Vocabulary(claims=(USER,), links=TLS_LINKS, kinds=(Kind(name="atls", records=True),))
+    words = Vocabulary(claims=(USER,), links=TLS_LINKS, kinds=(KindWord(name="atls", records=True),))
     assert vocabularies.merged(ours | {"their": ("their:PLUGIN", words)}).proves("their") == ("user",)
 
 
 def test_nobody_can_declare_records_that_the_gateway_has_no_reader_for():
     with pytest.raises(ConfigError, match="expected records of adtls, atls only: their:PLUGIN declares them for 'x'"):
-        vocabularies.merged({"their": ("their:PLUGIN", Vocabulary(kinds=(Kind(name="x", records=True),)))})
+        vocabularies.merged({"their": ("their:PLUGIN", Vocabulary(kinds=(KindWord(name="x", records=True),)))})
 
 
 @pytest.mark.parametrize("wrong", ["", "Atls", "a b", "a" * 33, "-a", "ä"])

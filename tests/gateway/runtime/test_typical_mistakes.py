@@ -100,7 +100,7 @@ MISTAKES = {
     "no such policy": (C, "policy: policy.yaml", "policy: polcy.yaml", ["gateway.yaml:7: policy: expected a policy file: {home}/polcy.yaml isn't one"]),
     "no such adapter": (C, "  mqtt:\n", "  mqqt:\n", ["gateway.yaml:18: adapters.mqqt: expected an installed adapter: one of coap, mqtt, zigbee (did you mean mqtt?)"]),
     "a subject of an adapter that there is none": (P, "{link: coap, psk_identity: phone}", "{link: caop, psk_identity: phone}", ["policy.yaml:6: subjects.phone.link: expected one of the gateway's adapters: coap, mqtt, zigbee (did you mean coap?)"]),
-    "a number for a name": (P, "    resource: meter", "    resource: 123", ["policy.yaml:20: rules.meter-reads.resource: expected a string (in quotes where it looks like a number)"]),
+    "a number for a name": (P, "    resource: meter", "    resource: 123", ["policy.yaml:20: rules.meter-reads.resource: expected a string (in quotes if it looks like a number)"]),
     "effect: allow": (P, "effect: permit", "effect: allow", ["policy.yaml:13: rules.phone-to-lamp.effect: expected 'permit' or 'deny'"]),
     "files that are not there": (C, "psk_file: coap-keys\n  mqtt:\n", "psk_file: keys\n  mqtt:\n    certificate_file: mine.pem\n    key_file: mine.key\n", [
         "gateway.yaml:17: adapters.coap.psk_file: {home}/keys: can't be opened: No such file or directory; the first key is made by: atls-gateway clients add NAME",

@@ -18,23 +18,24 @@ from gateway.api.errors import NoCommandError
 from gateway.api.link import LinkOrder
 from gateway.api.model import (
     Accepted,
-    Command,
     ContentKind,
+    DataType,
+    Exchange,
+    Interaction,
     Join,
     LinkSecurity,
     Open,
     Outcome,
     Peer,
-    Property,
+    PropertyAffordance,
     Reading,
     Reason,
     Receipt,
     Sealed,
     Unit,
-    ValueKind,
 )
 from gateway.api.ports import API_VERSION
-from gateway.api.vocabulary import ADTLS, Claim, Kind, LinkProtocol, Vocabulary
+from gateway.api.vocabulary import ADTLS, Claim, KindWord, LinkProtocol, Vocabulary
 
 
 def badge(value: Any) -> str:
@@ -51,12 +52,12 @@ VOCABULARY = Vocabulary(
         LinkProtocol(name="wire-fenced", family="wire", rank=2),
         LinkProtocol(name="wire-buried", family="wire", rank=3),
     ),
-    kinds=(Kind(name="telegrams", description="Telegrams of the wire."), ADTLS),
+    kinds=(KindWord(name="telegrams", description="Telegrams of the wire."), ADTLS),
     device_network=True,
     usual_link="wire-fenced",
 )
 LINKS = LinkOrder(VOCABULARY.links)
-PROPERTIES = (Property(name="open", kind=ValueKind.BOOLEAN),)
+PROPERTIES = (PropertyAffordance(name="open", type=DataType.BOOLEAN),)
 
 
 class WireTable(BaseModel):
@@ -120,7 +121,7 @@ class WireAdapter:
     def send(self, transmit):
         envelope, holder = transmit.envelope, transmit.to.claim.removeprefix("bdg:")
         outcome, reason = Outcome.DROPPED, Reason.UNREACHABLE
-        if isinstance(envelope, Command):
+        if isinstance(envelope, Interaction | Exchange):
             reason = Reason.REJECTED
         elif not LINKS.meets(self.links.get(holder, LinkSecurity(protocol="unknown")), transmit.require):
             reason = Reason.LINK
