@@ -225,7 +225,7 @@ def _grant(rule: Rule, request: AccessRequest, policy: PolicySet) -> Finding:
 
 
 def _unlike(condition: Condition, request: AccessRequest) -> tuple[str, bool]:
-    """What of the request the rule is not about, empty where all fits; and whether that is since nobody knows it."""
+    """What the rule is not about, empty if all fits; and whether that is since the request doesn't say it."""
     if condition.methods is not None and request.method not in condition.methods:
         return "methods", request.method is None
     if condition.paths is not None:

@@ -410,7 +410,7 @@ def _exchange(context: RecordingContext, body: bytes | Sealed) -> Exchange:
     return Exchange(
         id=number,
         source=_peer(),
-        to="nobody",
+        to="missing",
         method="POST",
         path=("no", "such", "path"),
         options=((15, b"a=b"), ("accept", b"text/plain")),
