@@ -1,1 +1,1 @@
-"""What every room may use: timers, back-off, files replaced as a whole. Standard library only, imports none of ours."""
+"""What every room may use: timers, back-off, files replaced as a whole. Standard library only, imports no other room."""

@@ -50,7 +50,7 @@ class Timers(Generic[K]):
             self.plan(key, when)
 
     def drop(self, key: K) -> None:
-        """``key`` is not due any more; one that is not planned is fine."""
+        """``key`` is no longer due; one that is not planned is fine."""
         self._due.pop(key, None)
 
     def clear(self) -> None:

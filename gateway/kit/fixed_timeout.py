@@ -34,7 +34,7 @@ class FixedTimeout(Timers[K]):
     end = Timers.drop
 
     def close(self) -> None:
-        """Forget all keys; nothing is called any more."""
+        """Forget all keys; nothing is called from now on."""
         self.clear()
         if self._timer is not None:
             self._timer.cancel()

@@ -20,7 +20,7 @@ from simulator.ezsp.layout import Values
 from simulator.ncp.memory import Memory, fresh
 from simulator.ncp.options import NcpOptions
 from simulator.ncp.store import Store, StoredNetwork, StoredSecurity, read_file, write_file
-from simulator.ncp.timers import Timer, Timers
+from simulator.ncp.timers import Timer, NcpTimers
 
 _LOG = logging.getLogger(__name__)
 
@@ -48,7 +48,7 @@ class Stack:
         self.options = options
         self.clock = clock
         self.emit = emit
-        self.timers = Timers(clock)
+        self.timers = NcpTimers(clock)
         self.random = random.Random(options.seed) if options.seed is not None else random.SystemRandom()
         self.memory: Memory = fresh(options.unicast_messages)
         #: grows at every reset and departure: what was started before does not report after

@@ -24,7 +24,7 @@ class Timer:
         self.action = None
 
 
-class Timers:
+class NcpTimers:
     def __init__(self, clock: Callable[[], float]) -> None:
         self._clock = clock
         self._heap: list[tuple[float, int, Timer]] = []
