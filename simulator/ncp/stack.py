@@ -20,7 +20,7 @@ from simulator.ezsp.layout import Values
 from simulator.ncp.memory import Memory, fresh
 from simulator.ncp.options import NcpOptions
 from simulator.ncp.store import Store, StoredNetwork, StoredSecurity, read_file, write_file
-from simulator.ncp.timers import Timer, NcpTimers
+from simulator.ncp.timers import NcpTimers, Timer
 
 _LOG = logging.getLogger(__name__)
 
