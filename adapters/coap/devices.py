@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 from collections import OrderedDict, deque
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 from typing import Any, Final
@@ -159,17 +160,28 @@ class DeviceResources:
     ) -> None:
         """What is known, and an observation where that is asked for and granted."""
         response = self._content(view, told, wanted.format)
+        self._respond_observed(connection, exchange, wanted, response, partial(self._render, connection, wanted))
+
+    def _respond_observed(
+        self,
+        connection: ClientConnection,
+        exchange: int,
+        wanted: device_resources.Read,
+        response: Response,
+        render: Callable[[], Response | None],
+    ) -> EnvelopeId | None:
+        """Answer, and notify from then on by ``render`` if that is asked for and granted: its subscription then."""
         watch = self._watch(connection, wanted) if wanted.observe else None
         if watch is None:
             connection.peer.respond(exchange, response)
-            return
-        render = partial(self._render, connection, wanted)
+            return None
         observer = Observer(connection, exchange, render, partial(self._unwatch, connection, watch), self.context.now())
         self._watches[watch] = observer
         if connection.peer.respond(exchange, response, observe=True, states=True) is Answer.OBSERVED:
             self._observers.add(observer)
-        else:
-            observer.forget()
+            return watch
+        observer.forget()
+        return None
 
     def _events(
         self, connection: ClientConnection, exchange: int, wanted: device_resources.Read, view: DeviceView
@@ -186,17 +198,9 @@ class DeviceResources:
             body = json.dumps(list(recent), separators=(",", ":")).encode()
             return device_resources.content(device_resources.EVENT_FORMAT, body, 0)
 
-        watch = self._watch(connection, wanted) if wanted.observe else None
-        if watch is None:
-            connection.peer.respond(exchange, render())
-            return
-        observer = Observer(connection, exchange, render, partial(self._unwatch, connection, watch), self.context.now())
-        self._watches[watch] = observer
-        self._happened[watch] = recent
-        if connection.peer.respond(exchange, render(), observe=True, states=True) is Answer.OBSERVED:
-            self._observers.add(observer)
-        else:
-            observer.forget()
+        watch = self._respond_observed(connection, exchange, wanted, render(), render)
+        if watch is not None:
+            self._happened[watch] = recent
 
     def _render(self, connection: ClientConnection, wanted: device_resources.Read) -> Response | None:
         view = self._view(connection, wanted.device)

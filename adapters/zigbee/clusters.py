@@ -184,7 +184,7 @@ def _to_level(values: Mapping[str, PropertyValue]) -> tuple[bytes, dict[str, Sca
     return bytes((level,)) + tenths.to_bytes(2, "little"), told
 
 
-def _exactly(payload: bytes, size: int) -> bytes:
+def _first(payload: bytes, size: int) -> bytes:
     """Devices may send more than the standard has, by a later one."""
     if len(payload) < size:
         raise PeerError("a cluster command ends early")
@@ -202,14 +202,14 @@ def _direction(payload: bytes) -> str:
 
 def _move(payload: bytes) -> PropertyValue:
     """Move (ZCL8, 3.10.2.4.2): direction, rate in levels a second (0xFF: the device's own)."""
-    payload = _exactly(payload, 2)
+    payload = _first(payload, 2)
     rate: dict[str, PropertyValue] = {} if payload[1] == 0xFF else {"rate": payload[1]}
     return {"direction": _direction(payload), **rate}
 
 
 def _step(payload: bytes) -> PropertyValue:
     """Step (ZCL8, 3.10.2.4.3): direction, size, transition time in tenths of a second."""
-    payload = _exactly(payload, 4)
+    payload = _first(payload, 4)
     tenths = int.from_bytes(payload[2:4], "little")
     time: dict[str, PropertyValue] = {} if tenths == _INSTANT else {"transition": tenths / _TENTHS}
     return {"direction": _direction(payload), "size": payload[1], **time}
@@ -222,13 +222,13 @@ _ZONE_BITS: Final = (
 """Bits of ZoneStatus from the lowest (ZCL8, 8.2.2.2.1.3)."""
 
 
-def _zone_status(payload: bytes) -> Value:
-    return int.from_bytes(_exactly(payload, 2), "little")
+def _zone_status(payload: bytes) -> int:
+    return int.from_bytes(_first(payload, 2), "little")
 
 
 def _zone(payload: bytes) -> PropertyValue:
     """Zone Status Change Notification (ZCL8, 8.2.2.4.1)."""
-    status = int.from_bytes(_exactly(payload, 2), "little")
+    status = _zone_status(payload)
     return {name: bool(status >> bit & 1) for bit, name in enumerate(_ZONE_BITS)}
 
 

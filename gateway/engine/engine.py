@@ -30,14 +30,13 @@ from gateway.api.model import (
     EnvelopeId,
     Event,
     Exchange,
-    InvokeAction,
+    Interaction,
     Join,
     Leave,
     Open,
     Peer,
     Presence,
     Reading,
-    ReadProperties,
     Reason,
     Receipt,
     Refused,
@@ -50,7 +49,6 @@ from gateway.api.model import (
     Unit,
     Unsubscribe,
     Verdict,
-    WriteProperties,
 )
 from gateway.engine.admission import Admission
 from gateway.engine.authorizer import SHADOW_GRANT, Authorizer, Refusal
@@ -115,7 +113,7 @@ class Engine:
             return self._opens.take(envelope, now)
         if isinstance(envelope, Close):
             return self._close(envelope, now)
-        if isinstance(envelope, ReadProperties | WriteProperties | InvokeAction):
+        if isinstance(envelope, Interaction):
             return self._twins.interact(envelope, now)
         if isinstance(envelope, Event):
             return self._twins.event(envelope, now)

@@ -15,7 +15,7 @@ import json
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 from pydantic import BaseModel, ValidationError
 
@@ -56,7 +56,7 @@ from gateway.api.ports import API_VERSION, Adapter, AdapterPlugin
 from gateway.api.vocabulary import Vocabulary
 from gateway.runtime import plugins, vocabularies
 
-INTERACTIONS = (ReadProperties, WriteProperties, InvokeAction)
+INTERACTIONS = get_args(Interaction)
 _SECRET = b"octets that must never be seen"
 _SESSION = SessionId("c0" * 16)
 _UNKNOWN = EnvelopeId(10**9)

@@ -344,8 +344,10 @@ class DeviceTopics:
 
     def _carry_out(self, topic: Set | Get | InvokeTopic, message: Message, lost: bool) -> None:
         assert self._context is not None
-        do = self._commands.invoke if isinstance(topic, InvokeTopic) else self._commands.take
-        do(topic, message, self._context, self._peer, lost)  # type: ignore[arg-type]
+        if isinstance(topic, InvokeTopic):
+            self._commands.invoke(topic, message, self._context, self._peer, lost)
+        else:
+            self._commands.take(topic, message, self._context, self._peer, lost)
 
     def _on_too_long(self, name: str) -> None:
         try:
