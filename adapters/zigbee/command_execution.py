@@ -103,7 +103,7 @@ def reading(model: Model, names: Iterable[str]) -> list[_Step]:
 def writing(model: Model, values: Mapping[str, Value]) -> tuple[list[_Step], list[str]]:
     """The frames that set properties, and the names that none of them sets. UsageError: no such value.
 
-    What a command sets together goes first, then what has a command of its own, then attributes, by cluster.
+    What a command sets together goes first, then what has its own command, then attributes, by cluster.
     """
     left = dict(values)
     steps = [step for endpoint in model.writes if (step := _together(model, endpoint, left)) is not None]
@@ -179,7 +179,7 @@ def _raw(slot: Slot, value: Value) -> int | float | str:
 
 
 class CommandExecution:
-    """``unreachable`` is told of a device that a command could not be delivered to."""
+    """``unreachable`` is called with a device that a command could not be delivered to."""
 
     def __init__(
         self,
@@ -269,7 +269,7 @@ class CommandExecution:
             if question is None or not self._requests.unsent(question):
                 continue
             order.question = None
-            if order.model.sleepy:
+            if order.model.sleepy and not order.steps[0].last:
                 self._held.setdefault(order.model.eui64, {})[order.id] = order
             else:
                 self._answered(order, NoReply(Sent.FAILED))
@@ -303,7 +303,8 @@ class CommandExecution:
     def _answered(self, order: _Execution, answer: Answer) -> None:
         self._orders.pop(order.id, None)
         if isinstance(answer, NoReply):
-            if answer.outcome is Sent.BUSY and order.model.sleepy and not order.withdrawn:
+            busy = answer.outcome is Sent.BUSY and order.model.sleepy and not order.steps[0].last
+            if busy and not order.withdrawn:
                 held = self._held.setdefault(order.model.eui64, {})  # it was never on the air
                 held[order.id] = self._orders[order.id] = order
                 order.question = None
@@ -357,9 +358,8 @@ class CommandExecution:
             wrong = dict.fromkeys(step.names or ("",), status_of_all)
         for name, failed in wrong.items():
             _note(order, step, Reason.REJECTED if failed else None, status_name(failed) if failed else "", only=name)
-        failed_all = all(wrong.values())
-        done = () if failed_all else tuple(each for each in step.told if not wrong.get(each[0], 0))
-        if done:
+        # What a command sets beside what was asked (a level above 0 switches on) is so only if it was done.
+        if not all(wrong.values()) and (done := tuple(each for each in step.told if not wrong.get(each[0], 0))):
             self._tell(order, done)
 
     def _tell(self, order: _Execution, values: Values) -> None:

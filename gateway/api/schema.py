@@ -32,25 +32,29 @@ def types_of(schema: DataSchema) -> frozenset[type]:
     return _TYPES[schema.type]
 
 
+def is_scalar(schema: DataSchema) -> bool:
+    return schema.type not in (DataType.OBJECT, DataType.ARRAY)
+
+
 def bounded(value: Value) -> bool:
     """Whether a scalar is one that every carriage can tell: no NaN, no infinity, nothing of any size."""
     if isinstance(value, str):
         return len(value) <= MAX_TEXT
-    return not isinstance(value, int | float) or -_HUGE < value < _HUGE
+    return isinstance(value, (int, float)) and -_HUGE < value < _HUGE
 
 
 def tellable(schema: DataSchema, value: Value) -> bool:
     """Whether a device may have told this: its form is the schema's. Its range may be another one."""
-    if schema.items is None and not schema.fields:
-        return type(value) in _TYPES[schema.type] and bounded(value) and (not schema.enum or value in schema.enum)
-    return _fits(schema, value, False, MAX_DEPTH) and octets_of(value) <= MAX_VALUE
+    return _fits(schema, value, False, MAX_DEPTH) and _short(schema, value)
 
 
 def fits(schema: DataSchema, value: Value) -> bool:
     """Whether a peer may ask for this: the form, the range and the step are the schema's."""
-    return _fits(schema, value, True, MAX_DEPTH) and (
-        not isinstance(value, dict | list) or octets_of(value) <= MAX_VALUE
-    )
+    return _fits(schema, value, True, MAX_DEPTH) and _short(schema, value)
+
+
+def _short(schema: DataSchema, value: Value) -> bool:
+    return is_scalar(schema) or octets_of(value) <= MAX_VALUE
 
 
 def octets_of(value: Value | None) -> int:

@@ -284,8 +284,8 @@ class DeviceCommands:
     def _end(self, pending: QueuedCommand, receipt: Receipt, now: float) -> None:
         """What the device's adapter said is the final word."""
         receipt = replace(receipt, detail=_detail(receipt.detail), properties=_results(pending, receipt))
-        octets = octets_of(receipt.result) + sum(octets_of(each.value) for each in receipt.properties)
-        if octets > MAX_RESULT:  # it was done all the same
+        came = [receipt.result, *(each.value for each in receipt.properties)]
+        if sum(octets_of(each) for each in came if each is not None) > MAX_RESULT:  # it was done all the same
             bare = tuple(replace(each, value=None) for each in receipt.properties)
             receipt = replace(receipt, result=None, properties=bare, detail="its result is too long")
         if receipt.outcome in (Outcome.DELIVERED, Outcome.SENT):
@@ -344,7 +344,10 @@ class DeviceCommands:
         """Give up on a command that its adapter has not settled; nothing is sent in its place before ``_pump``."""
         self._take_back(pending)
         self._leave(pending)
-        self._lose(pending, final(pending.command.id, reason, None), reason, now)
+        receipt = final(pending.command.id, reason, None)
+        if pending.results:
+            receipt = replace(receipt, properties=_results(pending, receipt))
+        self._lose(pending, receipt, reason, now)
 
     def _take_back(self, pending: QueuedCommand) -> None:
         if pending.place in (Place.CURRENT, Place.HELD):

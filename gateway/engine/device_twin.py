@@ -15,7 +15,7 @@ from gateway.api.model import (
     Sample,
     Value,
 )
-from gateway.api.schema import MAX_TEXT, bounded, tellable, types_of
+from gateway.api.schema import MAX_TEXT, bounded, is_scalar, tellable, types_of
 from gateway.engine.subscription import Subscription
 
 MAX_PROPERTIES: Final = 64
@@ -78,7 +78,7 @@ class DeviceTwin:
             return False
         self.facts, self.specs, self.actions, self.events, self.sleepy = news
         told = (each for each in specs.values() if each.readable)
-        scalars = (each for each in told if each.items is None and not each.fields and not each.enum)
+        scalars = (each for each in told if is_scalar(each) and not each.enum)
         self.types = {each.name: types_of(each) for each in scalars}
         self.samples = {name: told for name, told in self.samples.items() if self.takes(name, told.value)}
         self.fresh &= self.samples.keys()

@@ -139,3 +139,10 @@ async def test_what_can_only_be_set_has_no_value(home: Home, lamp: Device) -> No
     assert (await phone.request(get("d/lamp/transition"))).code == codes.METHOD_NOT_ALLOWED
     assert (await phone.request(get("d/lamp/on/nothing"))).code == codes.NOT_FOUND
     assert (await phone.request(get("d/lamp/press/command"))).code == codes.NOT_FOUND
+
+
+async def test_who_may_not_invoke_learns_nothing_of_what_an_action_takes(home: Home, lamp: Device) -> None:
+    tablet = await home.client("tablet")  # it may read
+    for payload in (b"", b'{"to":5}', b'{"to":10}'):
+        assert (await tablet.request(post("d/lamp/dim", payload, form=50))).code == codes.FORBIDDEN
+    assert not lamp.commands

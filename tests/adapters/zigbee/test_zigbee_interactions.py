@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import asyncio
 from typing import Any
 
 import pytest
 
+from adapters.zigbee.send_scheduler import SendOutcome
+from adapters.zigbee.zcl_transactions import NoReply
 from carriage.zigbee.zcl import ZclFrame
 from gateway.api.model import (
     Address,
@@ -240,3 +243,28 @@ async def test_a_device_that_is_no_remote_presses_nothing(world: Any, sent: str)
             lambda: ("state", True) in [each for one in gateway.context.of(Reading) for each in one.values]
         )
         assert gateway.context.of(Event) == []
+
+
+async def test_an_action_that_was_done_is_never_held_again_for_what_is_read_behind_it(world: Any) -> None:
+    """The frame that reads the state can't go out now; the toggle is done all the same, and must not expire."""
+    async with world.gateway() as gateway:
+        device, asked = await joined(world, gateway, on_off(IDENTITY))
+        execution = gateway.adapter._semantics._orders
+        ask, refused = execution._requests.ask, []
+
+        def once(eui64: str, endpoint: int, cluster: int, content: Any, done: Any, **options: Any) -> Any:
+            if content.command == 0x00 and not content.cluster_specific:
+                refused.append(content)
+                done(NoReply(SendOutcome.BUSY))
+                return None
+            return ask(eui64, endpoint, cluster, content, done, **options)
+
+        execution._requests.ask = once
+        (model,) = gateway.adapter._semantics._models.values()
+        model.sleepy = True
+        run = asyncio.get_running_loop().create_task(asked.does(InvokeAction, name="toggle", input=None))
+        await asyncio.sleep(0)
+        execution.heard(device.eui64)
+        receipt = await run
+        assert (receipt.outcome, len(refused)) == (Outcome.DELIVERED, 1)
+        assert execution.waiting(device.eui64) == 0 and device.commands(ON_OFF) == [2]

@@ -269,3 +269,27 @@ def test_an_event_that_is_none_is_counted_and_goes_nowhere() -> None:
         assert s.happens("lamp", name, data) == ["accepted"]
     assert s.engine.counters["ignored.event"] == 4
     assert s.happens("app", "press") == ["refused unknown"]
+
+
+def test_an_expired_write_says_what_newer_ones_took_out_of_it() -> None:
+    s = with_lamp()
+    s.writes("phone", "lamp", {"mode": "heat"})
+    s.writes("phone", "lamp", {"state": True, "level": 7}, expires_at=s.now + 5.0)
+    s.writes("phone", "lamp", {"level": 9})
+    assert s.waits(6)[:1] == ["coap <- #3 expired [state=expired level=superseded]"]
+
+
+def test_an_object_without_fields_holds_nothing() -> None:
+    s = Stage(USE)
+    s.joins("lamp", PropertyAffordance(name="any", type=DataType.OBJECT, writable=True))
+    s.tells("lamp", any={"x" * 300: ["y" * 300] * 300})
+    (view,) = s.engine.devices(PEERS["phone"], now=s.now)
+    assert view.samples == {}
+    assert s.writes("phone", "lamp", {"any": {"x": 1}})[0] == "refused content"
+
+
+def test_a_view_says_that_a_peer_may_invoke() -> None:
+    only = permit("do", "app", "lamp", actions=frozenset({Action.INVOKE}))
+    s = with_lamp(USE, only)
+    for peer, may in (("phone", {"read", "observe", "write", "invoke"}), ("app", {"invoke"})):
+        assert [view.may for view in s.engine.devices(PEERS[peer], now=s.now)] == [may]
