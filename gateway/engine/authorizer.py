@@ -17,7 +17,6 @@ SHADOW_GRANT = Grant("shadow", Condition(), OnExcess.REJECT, ANY_LINK, plain=Tru
 """What lets pass what the rules would deny, while the policy only watches."""
 
 _PEERS = 4096
-_PERMITS = 16_384
 
 
 class Refusal(NamedTuple):
@@ -30,9 +29,10 @@ class Refusal(NamedTuple):
 
 
 class Authorizer:
-    """The policy in force. ``on_error`` is called when judging raised: that is taken for a denial."""
+    """The policy in force. ``on_error`` is called when judging raised: that is taken for a denial. ``permits``: how
+    many judgements of actions are kept."""
 
-    def __init__(self, policy: PolicySet, on_error: Callable[[], None]) -> None:
+    def __init__(self, policy: PolicySet, on_error: Callable[[], None], permits: int = 16_384) -> None:
         self.policy = policy
         self.minute: int | None = None
         self.version = 0
@@ -44,6 +44,7 @@ class Authorizer:
         self._targets_of = -1
         self._permits: dict[tuple[Action, str, str, LinkSecurity], Decision] = {}
         self._permits_of = -1
+        self._most_permits = permits
 
     @property
     def shadow(self) -> bool:
@@ -116,7 +117,7 @@ class Authorizer:
 
     def permits(self, action: Action, sender: str, receiver: str, link: LinkSecurity) -> Decision:
         """The judgement of an action on a device or on the gateway, kept as long as it holds."""
-        if self._permits_of != self.version or len(self._permits) >= _PERMITS:
+        if self._permits_of != self.version or len(self._permits) >= self._most_permits:
             self._permits_of, self._permits = self.version, {}
         key = (action, sender, receiver, link)
         known = self._permits.get(key)

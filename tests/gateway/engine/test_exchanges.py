@@ -419,3 +419,14 @@ def test_devices_and_sessions_are_not_touched_by_it() -> None:
     assert s.asks("phone", "lamp", "PUT", "/state")[1] == "zigbee <- #2 PUT lamp /state from phone"
     assert s.settles(2, "dropped", Reason.CONTENT)[0] == "coap <- #2 dropped content"
     assert s.engine.queues()["commands"] == 0
+
+
+def test_the_next_deadline_is_the_earlier_of_exchanges_and_all_else() -> None:
+    s = Stage(proxy(), permit("talk", "lamp", "phone"))
+    s.opens("lamp", "phone")
+    of_open = s.engine.next_deadline()
+    assert of_open is not None
+    s.asks("phone", "app", deadline=of_open + 1.0)
+    assert s.engine.next_deadline() == of_open
+    s.asks("phone", "app", deadline=of_open - 1.0)
+    assert s.engine.next_deadline() == of_open - 1.0

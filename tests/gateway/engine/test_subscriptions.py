@@ -7,7 +7,18 @@ from typing import Any
 
 import pytest
 
-from gateway.api.model import DataType, LinkRequirement, LinkSecurity, PropertyAffordance, Reason, Refused, Sample
+from gateway.api.errors import UsageError
+from gateway.api.model import (
+    DataType,
+    EnvelopeId,
+    LinkRequirement,
+    LinkSecurity,
+    PropertyAffordance,
+    Reason,
+    Refused,
+    Sample,
+    Subscribe,
+)
 from gateway.engine.device_twin import MAX_PROPERTIES
 from gateway.engine.limits import EngineLimits
 from gateway.engine.policy import Action, Condition, Mode, parse_hours
@@ -43,6 +54,14 @@ def test_a_new_watch_is_told_the_whole_state_and_then_the_news(stage: Any) -> No
     assert s.unwatches("app", 5) == ["accepted"]
     assert s.unwatches("app", 5) == ["refused unknown"]
     assert s.tells("lamp", state=True) == ["accepted"]
+
+
+def test_an_id_in_use_is_a_mistake_of_the_caller(stage: Any) -> None:
+    s = stage(EYES)
+    watch = Subscribe(id=EnvelopeId(7), source=PEERS["app"], to="", name="", received_at=s.now)
+    assert s.submit(watch) == ["accepted"]
+    with pytest.raises(UsageError):
+        s.submit(watch)
 
 
 def test_a_watch_of_everything_covers_what_comes_later(stage: Any) -> None:
@@ -321,3 +340,19 @@ def test_what_a_renamed_device_told_goes_along(stage: Any) -> None:
     assert s.engine.unsaved is Unsaved.SOON  # in one transaction, before anything else is told
     assert s.stores() == ["put samples", "drop samples"]
     assert list(s.rows) == [("samples", ("bulb", "state"))]
+
+
+def test_a_watch_of_one_property_goes_on_if_other_facts_of_the_device_change(stage: Any) -> None:
+    s = stage(EYES)
+    s.joins("lamp", STATE, LEVEL)
+    assert s.watches("app", "lamp", "level") == ["accepted"]
+    assert s.joins("lamp", STATE, LEVEL, WARMTH) == ["accepted", "log: joined"]
+    assert s.tells("lamp", level=7) == ["accepted", "mqtt <- news of #2: values lamp level=7"]
+
+
+def test_a_watch_of_one_property_hears_that_this_one_is_stale(stage: Any) -> None:
+    s = stage(EYES)
+    s.joins("lamp", WARMTH, replace(LEVEL, lifetime=3600.0))
+    s.watches("app", "lamp", "temperature")
+    s.tells("lamp", temperature=20, level=7)
+    assert s.waits(3600) == ["mqtt <- news of #2: stale lamp temperature=None"]
