@@ -119,9 +119,6 @@ class RecordingContext:
     def device(self, peer: Peer, name: str) -> DeviceView | None:
         return None
 
-    def read(self, peer: Peer, device: str, name: str) -> Sample | Refused:
-        return Refused(Reason.DENIED)
-
     async def administer(self, peer: Peer, command: str, arguments: Mapping[str, Any]) -> Mapping[str, Any]:
         raise PeerError("denied")
 
@@ -130,6 +127,9 @@ class RecordingContext:
 
     def gateway(self) -> GatewayView:
         return GatewayView(id="00" * 16, name="gateway", version="0")
+
+    def touch(self) -> None:
+        """Nobody waits for what would be written."""
 
     def ready(self) -> None:
         self._report("")
@@ -283,7 +283,7 @@ async def _orders(adapter: Adapter, context: RecordingContext, to: Address, pati
         adapter.receipt(Receipt(_UNKNOWN, Outcome.DROPPED, Reason.REJECTED, detail="UNSUPPORTED_ATTRIBUTE"))
     except Exception as error:
         wrong.append(f"a call about an envelope that it never had raises {error!r}")
-    wrong += _updates(adapter)
+    wrong += [*_updates(adapter), *_flush(adapter)]
     await asyncio.sleep(min(patience, 0.5))
     final = {receipt.id for receipt in context.settled if receipt.outcome is not Outcome.HELD}
     open_orders = {order.envelope.id for order in orders} - final
@@ -297,8 +297,19 @@ async def _orders(adapter: Adapter, context: RecordingContext, to: Address, pati
         wrong.append("an Open with content that no plug-in declares is not settled")
     for envelope in open_orders:
         adapter.withdraw(envelope)
+    wrong += _flush(adapter)
     await asyncio.sleep(min(patience, 0.5))
     return wrong + list(_receipts(orders, open_orders, context.settled))
+
+
+def _flush(adapter: Adapter) -> list[str]:
+    """At the end of each turn; the second one finds nothing to write."""
+    try:
+        adapter.flush()
+        adapter.flush()
+    except Exception as error:
+        return [f"flush() raises {error!r}"]
+    return []
 
 
 def _updates(adapter: Adapter) -> list[str]:
