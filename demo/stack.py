@@ -232,7 +232,7 @@ class Stack:
                 "      201: {to: phone, content: atls}",
                 "      210: {to: app, content: adtls}",
                 "      211: {to: app, content: atls}",
-                "      220: {to: nobody, content: adtls}",
+                "      220: {to: absent, content: adtls}",
                 *(f"      {protocol}: {{to: {alias}, content: adtls}}" for protocol, alias in (tunnels or {}).items()),
             ]
         if mqtt:

@@ -176,7 +176,7 @@ def _model(device: Mapping[str, Any]) -> str | None:
     """Its model, or that it has not said what it is."""
     if device.get("interviewing"):
         return "interviewing"
-    return "not told yet" if device.get("interviewed") is False else device.get("model") or None
+    return "not reported yet" if device.get("interviewed") is False else device.get("model") or None
 
 
 def _nothing(value: object) -> bool:
@@ -209,7 +209,7 @@ def _endpoint(endpoint: Mapping[str, Any]) -> dict[str, Any]:
 
 def _property(one: Mapping[str, Any]) -> dict[str, Any]:
     told = "age" in one
-    state = "stale" if one.get("stale") else "fresh" if told else "not told yet"
+    state = "stale" if one.get("stale") else "fresh" if told else "not reported yet"
     value = one.get("value")
     number = re.sub(r"(\.\d*?)0+$", r"\1", f"{value:.4f}").rstrip(".") if isinstance(value, float) else value
     if isinstance(value, bool) and one.get("writable"):

@@ -94,7 +94,7 @@ def test_a_device_with_values():
     assert lines[0] == ["kitchen:", "offline"]
     assert ["temperature", "21.5", "Cel", "1", "min", "30", "s", "ago", "fresh", "no"] in lines
     assert ["battery", "80", "%EL", "1", "d", "1", "h", "ago", "stale", "no"] in lines
-    assert ["on", "-", "-", "-", "not", "told", "yet", "yes"] in lines
+    assert ["on", "-", "-", "-", "not", "reported", "yet", "yes"] in lines
     assert ["1", "0x0104", "0x0000", "0x0402"] in lines
 
 
