@@ -120,7 +120,7 @@ def number_of(etag: bytes) -> int:
 
 
 def reason_of(code: int, payload: bytes) -> str:
-    """The reason name of a refusal: the diagnostic payload where it is a name that fits the code, else by the code."""
+    """The reason name of a refusal: the diagnostic payload if it is a name that fits the code, else by the code."""
     if len(payload) <= 16:
         name = payload.decode("latin-1")
         if REASON_CODES.get(name) == code:

@@ -106,7 +106,7 @@ class Outgoing:
         return cut(self.body, self.offset >> (self.szx + 4), self.szx)
 
     def advance(self, confirmed: Block) -> bool:
-        """The peer has the block at ``offset``; it may ask for smaller ones. False where it speaks of another block."""
+        """The peer has the block at ``offset``; it may ask for smaller ones. False if it names another block."""
         sent, chunk = self.block()
         if confirmed.number != sent.number and confirmed.offset != sent.offset:
             return False
@@ -135,7 +135,7 @@ class Incoming:
     octets: bytearray = field(default_factory=bytearray)
 
     def add(self, block: Block, chunk: bytes, limit: int) -> str | None:
-        """Take the next block. Returns what is wrong: ``"gap"``, ``"size"`` or ``"limit"``; ``None`` where it fits."""
+        """Take the next block. Returns what is wrong: ``"gap"``, ``"size"`` or ``"limit"``; ``None`` if it fits."""
         if block.offset != len(self.octets):
             return "gap"
         if (block.more and len(chunk) != block.size) or len(chunk) > block.size:

@@ -44,7 +44,7 @@ _LOG = logging.getLogger(__name__)
 
 
 class Observation:
-    """An observation of ours. ``first`` is the response that came first; without an Observe option in it there is none
+    """An observation by this client. ``first`` is the first response; without an Observe option in it there is none
     (``established`` is false)."""
 
     __slots__ = ("_client", "exchange", "first")
@@ -60,7 +60,7 @@ class Observation:
         return opt.first(self.first.options, opt.OBSERVE) is not None
 
     def cancel(self) -> None:
-        """Deregister; nothing is called any more."""
+        """Deregister; no callback follows."""
         self._client.cancel(self.exchange)
 
 
@@ -220,9 +220,9 @@ class CoapsClient:
             self._association.receive(data, self._now())
 
     def _icmp(self, error: OSError) -> None:
-        # While connecting, nobody there is an answer. Later it could be a forgery or a restart: a ping tells.
+        # While connecting, an ICMP error is an answer. Later it may be a forgery or a restart: a ping shows which.
         if self._connection is None:
-            self._end(f"nobody answers at {self._host} port {self._port}: {error}", lost=True)
+            self._end(f"no answer at {self._host} port {self._port}: {error}", lost=True)
         elif self._keepalive is not None and self._pinged is None:
             self._pinged = self._now()
             self._connection.ping(self._pinged)

@@ -45,7 +45,7 @@ class _Download:
 
 
 class _Call:
-    """One request of ours, from its first block to its last notification."""
+    """One request of this side, from its first block to its last notification."""
 
     __slots__ = (
         "cancelled",
@@ -211,7 +211,7 @@ class ClientSide:
         self._first_block(call, message, options, now)
 
     def _uploaded(self, call: _Call, upload: Outgoing, code: int, options: Options, now: float) -> bool:
-        """Whether the exchange goes on with another block of ours."""
+        """Whether the exchange goes on with this side's next block."""
         block = find_block(options, opt.BLOCK1)
         if code == codes.REQUEST_ENTITY_TOO_LARGE and block is not None and block.szx < upload.szx:
             if upload.offset:

@@ -129,7 +129,7 @@ class CoapConnection:
         self._client.cancel(exchange, now)
 
     def ping(self, now: float) -> bool:
-        """Ask whether the peer lives; ``PingAnswered`` or ``PingFailed`` follows. False where it can't be sent."""
+        """Ask whether the peer lives; ``PingAnswered`` or ``PingFailed`` follows. False if it can't be sent."""
         self._now = now
         return not self._closed and self._beneath.ping(self, now)
 
@@ -157,7 +157,7 @@ class CoapConnection:
         """Send to an observer, behind what is on its way. An error code ends the observation once it is delivered.
 
         Returns the notification's id, which ``NotificationAcknowledged`` or ``NotificationFailed`` repeats, unless a
-        newer state takes its place while it waits. None: it is not confirmable, and nothing more is told of it; what
+        newer state takes its place while it waits. None: it is not confirmable, and no event about it follows; what
         goes in blocks is always confirmable. Refusals are values: ``QUEUE_FULL``, or ``COMPLETED`` where the
         observation is over.
         """
@@ -202,7 +202,7 @@ class CoapConnection:
         return self._events.popleft() if self._events else None
 
     def next_deadline(self) -> float | None:
-        """When ``tick`` is due, in the time of ``now``; ``None`` where nothing waits."""
+        """When ``tick`` is due, in the time of ``now``; ``None`` if nothing waits."""
         nearest: float | None = None
         for deadline in (
             self._beneath.next_deadline(),

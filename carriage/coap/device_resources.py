@@ -167,7 +167,7 @@ def done(result: bytes = b"") -> Response:
 
 
 def queued(device: str, name: str) -> Response:
-    """2.01: the device sleeps; the command is a resource of its own now, until it is done and for a while after."""
+    """2.01: the device sleeps; the command is now a separate resource, until it is done and for a while after."""
     path = (ROOT, device, name, COMMAND)
     place = tuple((opt.LOCATION_PATH, segment.encode()) for segment in path)
     return Response(codes.CREATED, (*place, (opt.CONTENT_FORMAT, encode_uint(TEXT))), b"queued")

@@ -64,7 +64,7 @@ class LowerLayer(Protocol):
         """Answer a request together with its acknowledgement; false where the answer must go separately."""
 
     def accept(self, message: Message, now: float) -> None:
-        """A response from the peer was expected: acknowledge it where it asks for that."""
+        """A response from the peer was expected: acknowledge it if it is confirmable."""
 
     def reject(self, message: Message, now: float) -> None:
         """Nothing here knows this message: reset it."""
@@ -80,7 +80,7 @@ class LowerLayer(Protocol):
 
     @property
     def ended(self) -> str | None:
-        """Why the transport can't be used any more, in words; ``None`` while it can."""
+        """Why the transport is no longer usable, in words; ``None`` while it is."""
 
     def outcomes(self) -> list[tuple[Sender, MessageOutcome]]:
         """What was settled since the last call."""

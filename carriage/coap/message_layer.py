@@ -1,7 +1,7 @@
 """The message layer of RFC 7252 section 4 over one association: confirmable messages with retransmission, piggy-backed
 and separate answers, empty acknowledgements, resets, de-duplication, NSTART. Requests and tokens are above it.
 
-One association has one message layer: ids must not collide. No clock and no randomness of its own.
+One association has one message layer: ids must not collide. Time and randomness are passed in.
 """
 
 from __future__ import annotations
@@ -201,7 +201,7 @@ class MessageLayer:
             self._acknowledge(message.message_id)
 
     def reject(self, message: Message, now: float) -> None:
-        """Reset what nobody here knows. An acknowledgement can't be reset."""
+        """Reset a message that no exchange expects. An acknowledgement can't be reset."""
         if message.type != ACK:
             datagram = Message(RST, EMPTY, message.message_id).encode()
             self._seen.answered(message.message_id, datagram)
@@ -298,7 +298,7 @@ class MessageLayer:
 
     @property
     def ended(self) -> str | None:
-        """Datagrams have no end of their own: the association beneath has."""
+        """Datagrams have no end; the association beneath has one."""
         return None
 
     def close(self, now: float) -> None:

@@ -3,7 +3,7 @@
 What is observed are units or states. Of units none may be skipped: the next one waits until the one before is
 acknowledged and, if it came in blocks, fetched to its end; one that isn't ends the observation. That departs from
 section 4.5.2 on purpose. Of states the newest is as good as all before it: only the newest waits, and no longer than
-the observer goes on fetching blocks. A block that nobody fetches ends nothing.
+the observer goes on fetching blocks. A block that the observer does not fetch ends nothing.
 
 All observations draw their numbers from one series that follows the clock in milliseconds: it goes up over each
 registration and each connection of an observer (sections 3.4 and 4.4), and comes round in 4.6 h.
@@ -104,7 +104,7 @@ class Observations:
         return len(self._by_exchange)
 
     def add(self, exchange: int, request: Message, key: Key, szx: int, *, states: bool) -> bool:
-        """Register; false where there are too many."""
+        """Register; false if there are too many."""
         if len(self._by_exchange) >= self._config.max_observations:
             return False
         observation = _Observation(self, exchange, request.token, key, szx, states)
@@ -135,9 +135,8 @@ class Observations:
     def notify(self, exchange: int, response: Response, now: float, *, confirmable: bool) -> int | FailureReason | None:
         """Send or queue a notification; an error code ends the observation once it is delivered.
 
-        Returns its id, or None where it is not confirmable: of such a one nothing more is told. One that goes in blocks
-        is always confirmable. ``QUEUE_FULL``: too many units wait; ``COMPLETED``: there is no such observation (any
-        longer).
+        Returns its id, or None if it is not confirmable: no event about it follows. One that goes in blocks is always
+        confirmable. ``QUEUE_FULL``: too many units wait; ``COMPLETED``: there is no such observation (any longer).
         """
         if not codes.is_response(response.code):
             raise UsageError("a notification needs a response code")

@@ -183,8 +183,9 @@ def uri(path: Iterable[str] = (), query: Iterable[str] = ()) -> Options:
 def screen(options: Options, understood: frozenset[int]) -> tuple[Options, int | None]:
     """Apply RFC 7252 sections 5.4.1, 5.4.3 and 5.4.5.
 
-    Returns the options that count and the first critical one that can't be accepted (``None`` where all is well). An
-    option with a wrong length, or repeated where it may not be, is treated like an unknown one: ignored if elective.
+    Returns the options that count and the first critical one that can't be accepted (``None`` if all is well). An
+    option with a wrong length, or repeated though it is not repeatable, is treated like an unknown one: ignored if
+    elective.
     """
     kept: list[tuple[int, bytes]] | None = None
     refused: int | None = None

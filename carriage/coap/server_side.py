@@ -40,7 +40,7 @@ class Answer(Enum):
 
     SENT = "sent"
     OBSERVED = "observed"  # sent, and the exchange is an observation now: notify on it
-    GONE = "gone"  # the exchange is not open (any more)
+    GONE = "gone"  # the exchange is not open, or no longer
     QUEUE_FULL = "queue full"  # the exchange is over and the peer gets nothing
 
 
@@ -196,7 +196,7 @@ class ServerSide:
         self._emit(RequestReceived(exchange, Request(message.code, options, body, message.type == CON)))
 
     def _serve(self, message: Message, key: Key, wanted: Block, now: float) -> bool:
-        """Answer a fetch from what is kept; false where nothing is."""
+        """Answer a fetch from the stored body; false if there is none."""
         served = self._downloads.find(key, now)
         if served is None:
             return False
@@ -271,7 +271,7 @@ class ServerSide:
         return len(response.payload) > self._limit(response.options, response.payload, szx)
 
     def _with_etag(self, response: Response) -> Response:
-        """A body in blocks needs an ETag, so that nobody mixes two of them (RFC 7959 section 2.4)."""
+        """A body in blocks needs an ETag, so that the peer does not mix two of them (RFC 7959 section 2.4)."""
         if opt.first(response.options, opt.ETAG) is not None or not codes.is_success(response.code):
             return response
         self._etag = (self._etag + 1) & 0xFFFFFFFF

@@ -164,7 +164,7 @@ class StreamLayer:
         return False
 
     def forget(self, sender: Sender, now: float) -> None:
-        """A written message can't be called back; its sender is told nothing."""
+        """A written message can't be called back; its sender gets no event."""
         self._written = [writer for writer in self._written if writer is not sender]
 
     def ping(self, sender: Sender, now: float) -> bool:
@@ -202,7 +202,7 @@ class StreamLayer:
         return None
 
     def tick(self, now: float) -> None:
-        """Give up pings that nobody answered."""
+        """Give up pings that got no answer in time."""
         while self._pings:
             token = next(iter(self._pings))
             sender, deadline = self._pings[token]

@@ -1,4 +1,4 @@
-"""What an MQTT client is told and what it tells: options, messages, the handler's face. Values and protocols only."""
+"""What an MQTT client takes and gives: options, messages, the handler's protocol. Values and protocols only."""
 
 from __future__ import annotations
 
@@ -52,7 +52,8 @@ class MqttOptions:
     keepalive: int = 60
     clean_start: bool = True
     """The session at the broker is one run's: it begins without that of an earlier one, reconnects go on with it. In
-    MQTT 3.1.1, where it would stay for ever, the client takes it away when it stops; an earlier one is taken up."""
+    MQTT 3.1.1 it would stay for ever, so the client removes it when it stops; an earlier one is taken up.
+    """
     session_expiry: int = 300
     """How long the broker keeps the session while we are away (in MQTT 3.1.1 its own setting counts); 0: not at all."""
     connect_timeout: float = 10.0

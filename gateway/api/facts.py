@@ -1,4 +1,4 @@
-"""What an adapter is told of the policy when it is asked for its doubts: names and identities, no rules."""
+"""What an adapter may know of the policy to answer for its doubts: names and identities, no rules."""
 
 from __future__ import annotations
 

@@ -158,7 +158,8 @@ def restore(
     absolute path, the state to the config's state_dir. A gateway that runs there has to be stopped first. Interrupted
     in the middle, the same command finishes it.
 
-    All sessions of the backup's time end at the next start, and both ends are told: what has passed since is not in it.
+    All sessions of the backup's time end at the next start, and both ends learn that: what has passed since is not in
+    it.
 
     \b
     On a new machine, as root, with the program installed:

@@ -91,15 +91,15 @@ def device_lines(
 def _naming_lines(device: Mapping[str, Any], assignable: Sequence[str], users: Mapping[str, str]) -> Iterator[str]:
     address = device.get("address")
     if str(device["identity"]).startswith("eui64:") and assignable:
-        yield "It has no name, so nobody can see or reach it. Name it, and look what it may do then:"
+        yield "It has no name, so no client can see or reach it. Name it, then look what it may do:"
         yield ""
         for group in assignable:
             more = f" --group {group}" if len(assignable) > 1 else ""
             yield f"  atls-gateway devices name {address} NAME{more}"
         yield "  atls-gateway devices show NAME"
         return
-    yield "No subject of the policy has this address, so nobody can see or reach it. To name it, add to the policy"
-    yield "file and run atls-gateway reload (put a name of your own for the device's):"
+    yield "No subject of the policy has this address, so no client can see or reach it. To name it, add to the policy"
+    yield "file and run atls-gateway reload (with the name that you choose):"
     yield ""
     yield from policy_lines(device, users)
     yield ""
@@ -143,7 +143,7 @@ def named_lines(answer: Mapping[str, Any], to: Screen, *, runs: bool) -> Iterato
     for rule in rules:
         yield f"  {_rule_in_words(rule)}"
     if not any(rule.get("effect") == "permit" for rule in rules):
-        yield "  no rule permits anything with it: nobody can see or reach it"
+        yield "  no rule permits anything with it: no client can see or reach it"
     if answer.get("present") is False:
         yield "No device of this address is there yet, or it is still asked what it is: it goes by this name then."
     if not runs:

@@ -44,7 +44,7 @@ _HEAD = frozenset(
     }
     | {"reload", "faults", "joining"}
 )
-"""What has a form of its own; every other table of an answer follows under its own name."""
+"""Tables with their own form; every other table of an answer follows under its name."""
 
 
 _WHOLE = frozenset({"queues", "store"})

@@ -22,12 +22,12 @@ MAX_JOIN = 254
 _ADAPTER_TIME = 10.0
 _NO_RESTART = (
     "Not restarted: with these mistakes it would not start again.",
-    "Where it is the service manager that mends them, by a credential say: systemctl restart atls-gateway",
+    "If the service manager has to mend them, such as a credential: systemctl restart atls-gateway",
 )
 REMOTE = frozenset(
     {"devices", "name-device", "permit-join", "remove-device", "rename-device", "restart", "sessions", "status"}
 )
-"""The commands that a peer may give too, by way of its adapter, where the policy permits ``admin``."""
+"""The commands that a peer may give too, by way of its adapter, if the policy permits ``admin``."""
 
 
 def commands(hub: Hub, name: str, reloads: Reloads, restart: Callable[[], str]) -> Mapping[str, AdminCommand]:

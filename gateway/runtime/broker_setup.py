@@ -41,8 +41,9 @@ class Report:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Wanted:
-    """``hosts``: names and addresses for the broker's certificate. ``broker_folder``: where the broker has its files.
-    ``ca`` and ``password``: what the gateway reads. ``anew``: logins that get another password."""
+    """``hosts``: names and addresses for the broker's certificate. ``broker_folder``: the folder of the broker's files.
+    ``ca`` and ``password``: what the gateway reads. ``renewed``: logins that get another password.
+    """
 
     names: BrokerNames
     hosts: Sequence[str]
@@ -51,7 +52,7 @@ class Wanted:
     ca: Path
     password: Path
     renew: bool = False
-    anew: Collection[str] = ()
+    renewed: Collection[str] = ()
 
 
 def setup(out: Path, wanted: Wanted, now: datetime.datetime) -> Report:
@@ -155,7 +156,7 @@ class _Run:
                 password = self._own_password()
                 if not broker_files.fits(password, known.get(login, "")):
                     fresh[login] = broker_files.hashed(password)
-            elif login not in known or login in self._wanted.anew:
+            elif login not in known or login in self._wanted.renewed:
                 self.report.logins[login] = secrets.token_hex(12)
                 fresh[login] = broker_files.hashed(self.report.logins[login])
         if fresh == known:
@@ -165,7 +166,7 @@ class _Run:
 
     def _own_password(self) -> str:
         place = self._wanted.password
-        if place.exists() and self._wanted.names.gateway not in self._wanted.anew:
+        if place.exists() and self._wanted.names.gateway not in self._wanted.renewed:
             self._keep(place)
             password = place.read_text().rstrip("\r\n")
             if not password:

@@ -104,7 +104,7 @@ class ClientKeys:
             return key
         if name.encode() in parse(content, str(self.path)):
             raise UsageError(
-                f"{name}: there is such a client already; its key is told to nobody again. For a new key: "
+                f"{name}: there is such a client already; its key is not shown again. For a new key: "
                 f"atls-gateway clients rotate {name}{' --text' if text else ''}"
             )
         gap = b"" if not content or content.endswith(b"\n") else b"\n"

@@ -229,7 +229,9 @@ class _Daemon:
         self._hub.touch()
         if stored.copied is not None:
             made = time.strftime("%Y-%m-%d %H:%M", time.localtime(stored.copied))
-            _LOG.info("the state is a backup of %s: all sessions and commands of then end, and who waits is told", made)
+            _LOG.info(
+                "the state is a backup of %s: its sessions and commands end, which is reported to both ends", made
+            )
         elif stored.rows:
             _LOG.info("sessions that go on after the restart: %d", len(engine.all_sessions()))
         table = found.table.gateway

@@ -117,7 +117,7 @@ def _why_never(rule: Rule, parties: Parties, policy: PolicySet) -> str:
     """Why a rule can't apply to anything; empty if it can."""
     for names, resolved in ((rule.subjects, parties.subjects), (rule.resources, parties.resources)):
         if not resolved and not _to_be_filled(names, policy):
-            return f"{', '.join(names)} is nobody"
+            return f"{', '.join(names)} names no peer or device"
     subjects = [policy.by_name[name] for name in parties.subjects if name in policy.by_name]
     resources = [policy.by_name[name] for name in parties.resources if name in policy.by_name]
     if rule.actions <= ADMIN_ACTIONS:

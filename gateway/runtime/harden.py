@@ -13,7 +13,7 @@ _PR_SET_DUMPABLE = 4  # prctl(2)
 
 
 def before_secrets() -> None:
-    """Files of ours are for our user only, and a crash leaves no core file; before the first key is read."""
+    """The gateway's files are for its user only, and a crash leaves no core file; before the first key is read."""
     os.umask(0o077)
     _, most = resource.getrlimit(resource.RLIMIT_CORE)
     resource.setrlimit(resource.RLIMIT_CORE, (0, most))

@@ -49,7 +49,7 @@ def configure(level: str, environ: Mapping[str, str]) -> None:
 
 
 def set_level(level: str) -> None:
-    """The level of our own packages; can change at any time."""
+    """The level of this project's packages; can change at any time."""
     for name in _OURS:
         logging.getLogger(name).setLevel(level.upper())
     # Refusals are recorded whatever the level.

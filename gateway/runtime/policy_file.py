@@ -231,8 +231,8 @@ def _with(model: type[Any], **types: Any) -> type[Any]:
 class _Gaps:
     """What of a policy file is there by its name only, since its form has a mistake.
 
-    So nobody who uses the name has another mistake. ``rules``: the positions of those that are there for their parties
-    only. ``nameless``: not even all names are known.
+    So no rule that uses the name has another mistake. ``rules``: the positions of those that are there for their
+    parties only. ``nameless``: not even all names are known.
     """
 
     subjects: frozenset[str] = frozenset()
@@ -286,7 +286,7 @@ def read(
 
     ``words``: what the plug-ins declare, if the caller knows it already.
 
-    Raises InvalidConfigError, in which everything is told, whether it is form or meaning.
+    Raises InvalidConfigError with all mistakes, of form and of meaning.
     """
     if words is None:
         try:
@@ -375,7 +375,7 @@ def to_engine(table: PolicyTable, words: MergedVocabulary) -> engine.PolicySet:
 
 
 def _claim(name: str, subject: SubjectTable) -> str:
-    """What the subject proves; of one that has a mistake something that nobody proves."""
+    """What the subject proves; for one that has a mistake a claim that no peer proves."""
     proven = subject.proven()
     return proven[0][1] if len(proven) == 1 and subject.link != "?" else f"?{name}"
 

@@ -44,7 +44,7 @@ def told(error: MarkedYAMLError, text: str) -> tuple[int, str]:
 
 
 def _second_colon(lines: list[str], line: int) -> tuple[int, str]:
-    """A colon where no key can be: in a value, or since the line above is no pair, or is indented otherwise."""
+    """A colon at a place without a key: in a value, or since the line above is no pair, or is indented otherwise."""
     here = lines[line - 1].strip() if 0 < line <= len(lines) else ""
     if here.count(": ") + here.endswith(":") > 1:
         return line, "expected text with ': ' in it in quotes"

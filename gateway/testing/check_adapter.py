@@ -331,7 +331,7 @@ def _receipts(orders: Sequence[Transmit], withdrawn: set[EnvelopeId], settled: S
             yield "an Exchange was held"
     for envelope, count in Counter(r.id for r in settled if r.outcome is not Outcome.HELD).items():
         if envelope not in kinds:
-            yield f"envelope {envelope} has a receipt that nobody asked for"
+            yield f"envelope {envelope} has a receipt without being submitted"
         elif envelope in withdrawn:
             yield f"a {kinds[envelope].__name__} was settled although withdrawn"
         elif count > 1:

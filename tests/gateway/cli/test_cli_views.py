@@ -175,7 +175,7 @@ def test_what_a_device_may_do_once_it_has_its_name():
     ]
     assert list(devices_view.named_lines(answer | {"groups": [], "rules": []}, PLAIN, runs=False)) == [
         "aa is attic",
-        "  no rule permits anything with it: nobody can see or reach it",
+        "  no rule permits anything with it: no client can see or reach it",
         "The gateway isn't running: it's in force when it starts.",
     ]
 
