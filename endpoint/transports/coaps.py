@@ -1,4 +1,4 @@
-"""The coaps way: the connection to one gateway, kept, and the inbox of sessions that others open towards us.
+"""The coaps link: the connection to one gateway, kept, and the inbox of sessions that others open towards us.
 
 Each session is a resource of the gateway, ``/atls/{session}``; see ``coaps_session``.
 """
@@ -73,7 +73,7 @@ def _layer_1(host: str, credentials: Credentials) -> AssociationConfig:
     return replace(config, peer=peer, server_name=host)
 
 
-class CoapsWay:
+class CoapsLink:
     """One coaps client of one gateway."""
 
     def __init__(self, host: str, port: int, credentials: Credentials) -> None:
@@ -169,7 +169,7 @@ class CoapsWay:
             session.broken("no gateway")
 
     def spawn(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
-        """Run ``work`` as long as this way runs."""
+        """Run ``work`` as long as this link runs."""
         assert self._tasks is not None
         return self._tasks.create_task(work)
 
@@ -242,7 +242,7 @@ class CoapsWay:
             self._progress.set()
 
     def close_soon(self, name: str) -> None:
-        """Tell the gateway that a session is over."""
+        """Close a session at the gateway."""
         self._closing += 1
         self.spawn(self._close(name))
 

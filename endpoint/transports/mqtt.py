@@ -1,4 +1,4 @@
-"""The MQTT way: one client of a broker, and its sessions' control messages under its own topic level.
+"""The MQTT link: one client of a broker, and its sessions' control messages under its own topic level.
 
 The sessions themselves: ``mqtt_session``.
 """
@@ -55,7 +55,7 @@ _PASSING: Final = frozenset({136, 137, 151, 159})
 """Refusals of a connection that pass: server unavailable, busy, quota exceeded, connection rate exceeded."""
 
 
-class MqttWay:
+class MqttLink:
     """One client of one broker, as ``user``, over TLS unless ``plain``.
 
     UsageError: ``prefix`` or ``user`` can't be topic levels. CredentialError: a TLS file can't be used.
@@ -192,7 +192,7 @@ class MqttWay:
         self._progress.set()
 
     def close_soon(self, name: str) -> None:
-        """Tell the gateway that a session is over, behind what was published in it."""
+        """Close a session at the gateway, behind what was published in it."""
         self._closes[name] = None
         if len(self._closes) > MAX_CLOSES:
             self._closes.popitem(last=False)
