@@ -2,6 +2,19 @@
 and separate answers, empty acknowledgements, resets, de-duplication, NSTART. Requests and tokens are above it.
 
 One association has one message layer: ids must not collide. Time and randomness are passed in.
+
+States of a confirmable message that goes out (RFC 7252 section 4.2), and who moves it:
+
+===========  =======================================================================================================
+waiting      in the backlog, since NSTART or the message ids allow no more; ``_drain`` moves it to *outstanding*
+outstanding  sent; ``tick`` sends it again after doubled time-outs. The peer's ACK or RST, or the time-out after the
+             last transmission, moves it to *settled*; ``forget`` and ``close`` drop it without an outcome
+settled      its sender gets the ``MessageOutcome``
+===========  =======================================================================================================
+
+States of a confirmable request that comes in: *unacknowledged* from its arrival; *acknowledged*, with the reply kept
+for its repetitions, by whichever comes first: the answer (``piggyback``), its own repetition, ``reject``, a full table,
+or ``empty_ack_delay`` seconds (``tick``).
 """
 
 from __future__ import annotations
@@ -69,7 +82,7 @@ _EXPIRY_GRAIN = 10.0  # seconds: old entries are swept together, so that an idle
 
 
 class MessageLayer:
-    """Datagrams in, messages for the connection out; messages in, datagrams out. Implements ``Beneath``."""
+    """Datagrams in, messages for the connection out; messages in, datagrams out. Implements ``LowerLayer``."""
 
     __slots__ = (
         "_backlog",

@@ -4,6 +4,23 @@ The endpoint is server for the tunnels that the remote opens and client for thos
 bit of each frame tells the two id spaces apart. One tunnel carries one session. Pure: octets and ``now`` (monotonic
 seconds) go in, frames and events come out; nothing raises on what the remote sends. The cluster's default responses are
 neither sent nor awaited.
+
+States of a tunnel (``TunnelState``), and who moves it; units may be queued in the first two:
+
+=======  ===========================================================================================================
+asked    Client, from ``open`` on: the request goes out, again without an answer, and with ``until_awake`` each time
+         the remote is ``heard``. The remote's grant moves it to *open* (``TunnelOpened``), its refusal to *gone*
+         (``TunnelRefused``), as does silence after the last try, unless ``until_awake`` (``TunnelClosed``).
+         Server, from the remote's request on (``TunnelRequested``): ``accept`` moves it to *open*, ``refuse`` to
+         *gone*, as does the decision time-out, which refuses it as busy (``TunnelClosed``).
+open     Slices, GET and flow control pass; on the server's side units go out from ``TunnelOpened`` on, when the grant
+         has arrived. ``close`` moves it to *leaving* once the queued units are through, ``abort`` at once, as does the
+         idle time-out on the server's side. The remote's close, its "no such tunnel", a grant that can't be delivered,
+         another grant of the same id and ``discard`` move it to *gone* (``TunnelClosed``).
+leaving  Units that were not sent have failed, and the close is under way. Its delivery, its failure or the remote's
+         close moves it to *gone* (``TunnelClosed``).
+gone     Forgotten; the handle is dead.
+=======  ===========================================================================================================
 """
 
 from __future__ import annotations

@@ -10,6 +10,8 @@ the request window. The server takes a request that agrees in these with one ins
 
 Anything else is a new request: a client that restarted and happens to begin with the same number gets a new tunnel. If
 a copy lingers for longer, the client answers the response that it didn't ask for with CloseTunnel.
+
+States of a tunnel (``TunnelState``), and who moves it: see ``tunnel``.
 """
 
 from __future__ import annotations

@@ -1,6 +1,10 @@
 """The coaps link: the connection to one gateway, kept, and the inbox of sessions that others open towards us.
 
 Each session is a resource of the gateway, ``/atls/{session}``; see ``coaps_session``.
+
+States: *up* once an association is there and the inbox is observed (``_come_up``); the loss of the association moves it
+to *down* (``_on_lost``), in which ``_come_back`` connects again with growing pauses. After ``RECONNECT_FOR`` seconds
+down every session is broken (``_give_up``), and connecting goes on.
 """
 
 from __future__ import annotations

@@ -1,4 +1,11 @@
-"""One session over coaps: units go up by POST, one at a time, and come down as notifications of its resource."""
+"""One session over coaps: units go up by POST, one at a time, and come down as notifications of its resource.
+
+States: *live* from ``start`` on; ``close`` moves it to *closing*, in which the queued units still go; when they are
+through, the close goes to the gateway and moves it to *over*. The gateway's word that it has no such session
+(``ended``), and a fault after which the session can't go on (``broken``, which closes it at the gateway), move it to
+*over* at once, with one ``Callbacks.ended``. A lost association moves nothing: the link connects again, then ``watch``
+observes the session again and requests are repeated.
+"""
 
 from __future__ import annotations
 

@@ -1,6 +1,11 @@
 """The MQTT link: one client of a broker, and its sessions' control messages under its own topic level.
 
 The sessions themselves: ``mqtt_session``.
+
+Two things come and go by themselves. The broker: *connected* or *away*, as the client reports; away for too long breaks
+every session. The gateway: *online*, or *offline* by its state or a PUBACK without subscribers (``_gateway_away`` halts
+the sessions); *online* with the same epoch lets them go on (``_gateway_back``), another epoch ends them, and so does
+``GATEWAY_GRACE`` seconds offline (``_gateway_lost``).
 """
 
 from __future__ import annotations

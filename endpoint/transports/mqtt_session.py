@@ -1,7 +1,20 @@
-"""One session over MQTT: units are published in order, a few at a time; what the gateway refuses for now goes again.
+"""One session over MQTT: units are published in order, a few at a time; one that is refused for now goes again.
 
 Over MQTT the gateway reports refusals only, never success, so units are kept for a while after the broker has taken
 them.
+
+States:
+
+========  ==========================================================================================================
+sending   from the start; a refusal for now (``refused``) moves it to *pausing*, ``halt`` to *halted*
+pausing   nothing goes out for the seconds that the refusal names; then it is *sending* again
+halted    the gateway is away and units wait; ``go_on`` offers again what the gateway may not have, and moves it to
+          *sending*
+over      nothing is delivered or reported any longer
+========  ==========================================================================================================
+
+``close`` makes it *closing* besides: it takes no new units and, when all are through, closes at the gateway after
+``LINGER`` seconds and is *over*. ``ended`` and ``broken`` move it to *over* at once, with one ``Callbacks.ended``.
 """
 
 from __future__ import annotations

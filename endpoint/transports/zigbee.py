@@ -1,6 +1,10 @@
 """The ZigBee link of a device: its carriage sessions are tunnels of cluster 0x0704 with the gateway.
 
 The device stands behind a virtual network's attachment socket; on real hardware this file's part is the firmware's.
+
+States: *joining* from ``run`` on, *joined* when the network has let it in (``ready``), and over when it is removed from
+the network (``_on_left``) or the socket ends. A sleepy one polls by its ``PollSchedule`` while joined. The tunnels'
+states are those of ``carriage.zigbee.tunnel``.
 """
 
 from __future__ import annotations
@@ -143,7 +147,7 @@ class ZigbeeLink:
     # The tunnels' side
 
     def queue(self, handle: events.Handle, n: int, unit: bytes) -> None:
-        self._stir()
+        self._activity()
         self._tunnels.send_unit(handle, n, unit, asyncio.get_running_loop().time())
 
     def close(self, handle: events.Handle) -> None:
@@ -215,7 +219,7 @@ class ZigbeeLink:
         if not self._sessions:
             self._tunnels.announce(now)
 
-    def _stir(self) -> None:
+    def _activity(self) -> None:
         if self._polls is not None:
             self._polls.activity(asyncio.get_running_loop().time())
 
@@ -238,12 +242,12 @@ class ZigbeeLink:
             case events.TunnelRequested(handle=handle, protocol=protocol):
                 self._on_requested(handle, protocol)
             case events.TunnelOpened(handle=handle):
-                self._stir()
+                self._activity()
                 self._resolve(handle)
             case events.TunnelRefused(handle=handle, status=status):
                 self._resolve(handle, _REFUSALS.get(status, status.name.lower()))
             case events.UnitReceived(handle=handle, n=n, data=data):
-                self._stir()
+                self._activity()
                 if (session := self._sessions.get(handle)) is not None:
                     session.received(n, data)
             case events.UnitSent(handle=handle):
