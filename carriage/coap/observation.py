@@ -1,0 +1,29 @@
+"""What a client holds of one observation (RFC 7641) that it has begun. Its course is in ``client_side``."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from carriage.coap import options as opt
+from carriage.coap.exchange import Response
+
+
+class Observation:
+    """An observation at a server. ``first``: the response that came first, without whose Observe option there is none
+    (``established`` is false)."""
+
+    __slots__ = ("_cancel", "exchange", "first")
+
+    def __init__(self, cancel: Callable[[int], None], exchange: int, first: Response) -> None:
+        self._cancel = cancel
+        self.exchange = exchange
+        self.first = first
+
+    @property
+    def established(self) -> bool:
+        """Whether the server agreed."""
+        return opt.first(self.first.options, opt.OBSERVE) is not None
+
+    def cancel(self) -> None:
+        """Deregister; nothing is called any more."""
+        self._cancel(self.exchange)
