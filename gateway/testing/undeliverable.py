@@ -60,7 +60,7 @@ def interactions_for(context: RecordingContext) -> Iterator[Interaction]:
     """What no adapter can do: there is neither the device nor what is asked of it."""
     common: dict[str, Any] = {
         "source": _peer(),
-        "to": "nobody",
+        "to": "missing",
         "received_at": context.now(),
         "expires_at": context.now() + 60.0,
     }
