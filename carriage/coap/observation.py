@@ -25,5 +25,5 @@ class Observation:
         return opt.first(self.first.options, opt.OBSERVE) is not None
 
     def cancel(self) -> None:
-        """Deregister; nothing is called any more."""
+        """Deregister; no callback is called from then on."""
         self._cancel(self.exchange)
