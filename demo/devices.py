@@ -22,7 +22,7 @@ from demo.process import ProcessFailedError
 from demo.stack import Stack
 from layer.credentials import Credentials, Psk
 from layer.errors import TransportError
-from simulator.cli import ask
+from simulator.ctl import ask
 
 USER: Final = "home-assistant"
 """The login of home automation at the broker."""

@@ -31,6 +31,7 @@ from carriage.coap.connection import (
     Response,
     ResponseReceived,
 )
+from carriage.coap.observation import Observation
 from carriage.coap.server import LAYER_1
 from carriage.coap.udp import Address, Datagrams, connect
 from carriage.log_rate import LogRate
@@ -41,27 +42,6 @@ from layer.errors import TransportError, UsageError
 from layer.events import AssociationInfo, DataReceived, Failed, HandshakeCompleted
 
 _LOG = logging.getLogger(__name__)
-
-
-class Observation:
-    """An observation by this client. ``first`` is the first response; without an Observe option in it there is none
-    (``established`` is false)."""
-
-    __slots__ = ("_client", "exchange", "first")
-
-    def __init__(self, client: CoapsClient, exchange: int, first: Response) -> None:
-        self._client = client
-        self.exchange = exchange
-        self.first = first
-
-    @property
-    def established(self) -> bool:
-        """Whether the server agreed."""
-        return opt.first(self.first.options, opt.OBSERVE) is not None
-
-    def cancel(self) -> None:
-        """Deregister; no callback follows."""
-        self._client.cancel(self.exchange)
 
 
 @dataclasses.dataclass(slots=True)
@@ -172,7 +152,7 @@ class CoapsClient:
         except BaseException:
             self._observers.pop(exchange, None)
             raise
-        return Observation(self, exchange, first)
+        return Observation(self.cancel, exchange, first)
 
     async def _response(self, exchange: int) -> Response:
         future: asyncio.Future[Response] = asyncio.get_running_loop().create_future()

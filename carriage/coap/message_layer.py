@@ -6,7 +6,7 @@ One association has one message layer: ids must not collide. Time and randomness
 States of a confirmable message that goes out (RFC 7252 section 4.2), and who moves it:
 
 ===========  =======================================================================================================
-waiting      in the backlog, since NSTART or the message ids allow no more; ``_drain`` moves it to *outstanding*
+waiting      in the backlog, held by NSTART or for want of message ids; ``_drain`` moves it to *outstanding*
 outstanding  sent; ``tick`` sends it again after doubled time-outs. The peer's ACK or RST, or the time-out after the
              last transmission, moves it to *settled*; ``forget`` and ``close`` drop it without an outcome
 settled      its sender gets the ``MessageOutcome``

@@ -16,8 +16,8 @@ from collections.abc import Callable, Coroutine, Iterable
 from typing import Any, Protocol
 
 from carriage.coap import atls_client as atls
-from carriage.coap.client import Observation
 from carriage.coap.exchange import FailureReason, Request, Response
+from carriage.coap.observation import Observation
 from endpoint.transports.gateway_link import GONE, LATER, LOST, MAX_QUEUED_UNITS, RETRY_FOR, RETRY_PAUSE, Kind
 from endpoint.transports.receiving_end import ReceivingEnd
 from layer.errors import PeerError, TransportError

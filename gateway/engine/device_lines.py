@@ -71,7 +71,9 @@ class QueuedCommand:
         "names",
         "overtaken",
         "place",
+        "reads",
         "results",
+        "sets",
         "stored",
         "to",
         "told",
@@ -91,6 +93,8 @@ class QueuedCommand:
         """Who gave it was told that it is held: its row is written."""
         self.overtaken: set[str] = set()
         """Properties that a newer one sets too: they must not be held for this one."""
+        self.sets = isinstance(command, WriteProperties)
+        self.reads = isinstance(command, ReadProperties)
         self.names = command.names
         """What it was about when it came."""
         self.modifiers: frozenset[str] = frozenset()
@@ -103,14 +107,6 @@ class QueuedCommand:
         """The latest duplicate, which is told the outcome too."""
         self.leader: QueuedCommand | None = None
         self.followers: list[QueuedCommand] = []
-
-    @property
-    def sets(self) -> bool:
-        return isinstance(self.command, WriteProperties)
-
-    @property
-    def reads(self) -> bool:
-        return isinstance(self.command, ReadProperties)
 
     @property
     def action(self) -> Action:

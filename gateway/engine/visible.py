@@ -1,8 +1,9 @@
 """What the gateway sees of a unit without any key, boiled down to what a policy can ask about.
 
-All reading is done by ``layer.records``; here units become ``Visible`` values, and a hello that came in DTLS fragments
-is put together, since a sender could otherwise hide it from the rules by cutting it up. A unit that two stacks could
-read in two ways is unreadable: that is its sender's doing, and to choose the harmless reading is not for us.
+All reading is done by ``layer.records`` and ``layer.tls_stream``; here units become ``Visible`` values, and a hello
+that came in DTLS fragments is put together, since a sender could otherwise hide it from the rules by cutting it up. A
+unit that two stacks could read in two ways is unreadable: that is its sender's doing, and to choose the harmless
+reading is not for us.
 """
 
 from __future__ import annotations
@@ -27,13 +28,12 @@ from layer.records import (
     HandshakeFragment,
     RecordHeader,
     ServerHelloFacts,
-    StreamState,
-    TlsRecordReader,
     client_hello,
     read_datagram,
     read_fragments,
     server_hello,
 )
+from layer.tls_stream import StreamState, TlsRecordReader
 
 _PROTECTED: Final = frozenset({APPLICATION_DATA, CONNECTION_ID, ACK, UNIFIED})
 _HELLOS: Final = frozenset({CLIENT_HELLO, SERVER_HELLO})

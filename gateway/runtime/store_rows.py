@@ -37,7 +37,7 @@ from gateway.engine.stored import (
     TableName,
 )
 from gateway.engine.visible import HeldHello
-from layer.records import StreamState
+from layer.tls_stream import StreamState
 
 _NO_END: Final = 1 << 24
 """Of a handshake fragment in rows of the first versions, which don't say where it ends: no other one covers it."""

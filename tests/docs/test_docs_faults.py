@@ -31,7 +31,7 @@ from common.backoff import Backoff
 from gateway.engine.limits import EngineLimits
 from gateway.runtime import admin, daemon, store, store_clock, store_keeper
 from gateway.runtime.supervisor import RestartPauses
-from layer import listener
+from layer import handshakes
 from tests.docs.conftest import Page, cells, read
 
 ROOT = Path(__file__).parents[2]
@@ -140,7 +140,7 @@ NUMBERS = (
     f"after `idle` ({COAP['idle'].default:g} s)",
     f"`handshake_rate`, {COAP['handshake_rate'].default:g} a second",
     f"log, {log_rate.LINES} lines in {log_rate.INTERVAL:g} s",
-    f"an alert shortens the wait to {listener.AFTER_ALERT:g} s",
+    f"an alert shortens the wait to {handshakes.AFTER_ALERT:g} s",
     f"of their identity ({COAP['max_clients_per_identity'].default}), "
     f"of their host ({COAP['max_clients_per_host'].default}) or of all ({COAP['max_clients'].default})",
     f"after {admin.IDLE:g} s for an answer",

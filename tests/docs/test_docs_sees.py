@@ -22,9 +22,9 @@ from layer.records import (
     SERVER_HELLO,
     UNIFIED,
     RecordHeader,
-    TlsRecordReader,
     read_datagram,
 )
+from layer.tls_stream import TlsRecordReader
 from tests.docs.conftest import read
 from tests.gateway.engine.test_engine_visible import client_hello, dtls_fragment, dtls_record, server_hello
 from tests.layer.layer_pair import client_x509, events, pair, server_x509

@@ -15,7 +15,7 @@ import pytest
 from carriage.zigbee.foundation import General
 from carriage.zigbee.zcl import ZclFrame
 from demo.stack import Stack
-from simulator.cli import ask
+from simulator.ctl import ask
 from simulator.network.device_kinds import Identity, humidity, on_off, power, temperature
 from tests.adapters.zigbee.zcl_device import ZclDevice
 

@@ -12,9 +12,9 @@ from hypothesis import strategies as st
 
 from carriage.coap import atls, codes
 from carriage.coap import options as opt
-from carriage.coap.client import Observation
 from carriage.coap.exchange import FailureReason, Request, Response
 from carriage.coap.link_format import Link, write_links
+from carriage.coap.observation import Observation
 from endpoint.transports.coaps import CoapsLink
 from endpoint.transports.coaps_session import CoapsSession
 from endpoint.transports.gateway_link import Kind
@@ -61,7 +61,7 @@ class Scripted:
     async def observe(
         self, session: str, notified: Callable[[Response], None], ended: Callable[[FailureReason], None]
     ) -> Observation:
-        return Observation(None, 0, await self.request(Request(codes.GET)))  # type: ignore[arg-type]
+        return Observation(lambda exchange: None, 0, await self.request(Request(codes.GET)))
 
     def spawn(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
         self.tasks.append(asyncio.get_running_loop().create_task(work))

@@ -86,7 +86,7 @@ def test_a_folder_that_all_may_write_is_told_of_everything_in_it(home: Path, che
     refused, told = check()
     (home.parent / "keys").unlink()
     assert refused == ""  # nobody can change where home/.. leads
-    assert told.count(f"whoever may write to {home};") == 2  # config and policy
+    assert told.count(f"any user who may write to {home};") == 2  # config and policy
 
 
 @pytest.mark.parametrize("name", ["keys", "gateway.key"])

@@ -48,7 +48,7 @@ from gateway.runtime.store import Store, StoreError
 from gateway.runtime.store_clock import CLOCK_IS_SET, Timebase, after_restart
 from gateway.runtime.store_keeper import StoreKeeper
 from gateway.runtime.store_rows import FORMS
-from layer.records import StreamState
+from layer.tls_stream import StreamState
 from tests.gateway.engine.conftest import KINDS, Stage, permit
 from tests.gateway.engine.test_engine_visible import tls_record
 from tests.gateway.runtime.test_supervisor import LAMP, Bench, until
