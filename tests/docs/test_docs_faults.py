@@ -32,7 +32,7 @@ from gateway.engine.limits import EngineLimits
 from gateway.runtime import admin, daemon, store, store_clock, store_keeper
 from gateway.runtime.supervisor import RestartPauses
 from layer import handshakes
-from tests.docs.conftest import Page, cells, read
+from tests.harness.docs_page import Page, cells, read
 
 ROOT = Path(__file__).parents[2]
 HEADER = ["fault", "noticed", "recovery", "kept", "lost", "reported to", "tests"]

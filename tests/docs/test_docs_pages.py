@@ -38,7 +38,7 @@ from carriage.zigbee.opening import LEAST_INCOMING
 from carriage.zigbee.segmentation import DTLS_UNIT_LIMIT, FURTHEST_AHEAD, MAX_SLICE, SLICE_HEADER_LENGTH, TLS_UNIT_LIMIT
 from gateway.engine.limits import EngineLimits
 from layer.config import AssociationConfig
-from tests.docs.conftest import read
+from tests.harness.docs_page import read
 
 ROOT = Path(__file__).parents[2]
 DOCS = ROOT / "docs"

@@ -12,7 +12,7 @@ from gateway.cli.screen import Screen
 from gateway.engine.policy import Action, Subject
 from gateway.runtime import policy_file
 from gateway.runtime.device_listing import listed
-from tests.gateway.engine.conftest import PolicySet
+from tests.harness.engine_stage import PolicySet
 
 PLAIN = Screen()
 

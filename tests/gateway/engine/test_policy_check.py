@@ -28,7 +28,7 @@ from gateway.engine.policy import (
     parse_hours,
 )
 from gateway.engine.policy_check import mistakes
-from tests.gateway.engine.conftest import KINDS, PolicySet
+from tests.harness.engine_stage import KINDS, PolicySet
 
 LAMP, PHONE = Subject("lamp", "zigbee", "eui64:1"), Subject("phone", "coap", "psk:phone")
 

@@ -14,9 +14,7 @@ from pathlib import Path
 import pytest
 
 from gateway.runtime import doubts, settings
-from tests.gateway.runtime.test_typical_mistakes import KEYS, POLICY, C, P, authority, break_it, folder
-
-__all__ = ["authority", "folder"]
+from tests.harness.config_folder import KEYS, POLICY, C, P, break_it
 
 RULES = POLICY[POLICY.index("rules:") :]
 SAN = '  tablet: {link: coap, san: "dns:tablet"}\n'

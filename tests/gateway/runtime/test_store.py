@@ -49,9 +49,9 @@ from gateway.runtime.store_clock import CLOCK_IS_SET, Timebase, after_restart
 from gateway.runtime.store_keeper import StoreKeeper
 from gateway.runtime.store_rows import FORMS
 from layer.tls_stream import StreamState
-from tests.gateway.engine.conftest import KINDS, Stage, permit
-from tests.gateway.engine.test_engine_visible import tls_record
-from tests.gateway.runtime.test_supervisor import LAMP, Bench, until
+from tests.harness.engine_stage import KINDS, Stage, permit
+from tests.harness.hub_bench import LAMP, Bench, until
+from tests.harness.tls_octets import tls_record
 
 NOW = CLOCK_IS_SET + 1e6
 DATA = Path(__file__).resolve().parents[2] / "data"
