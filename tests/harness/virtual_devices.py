@@ -6,12 +6,12 @@ import asyncio
 from typing import Any
 
 from demo.stack import Stack
-from simulator import cli as simulator
+from simulator.ctl import ask
 
 
 async def simulate(stack: Stack, do: str, **arguments: object) -> Any:
-    """One order to the simulator."""
-    return await asyncio.to_thread(simulator.ask, stack.attach_socket, {"do": do, **arguments})
+    """One command to the simulator, and its answer."""
+    return await asyncio.to_thread(ask, stack.attach_socket, {"do": do, **arguments})
 
 
 async def commands(stack: Stack, device: str) -> int:
