@@ -71,7 +71,7 @@ async def test_a_value_in_each_format(home: Home, lamp: Device) -> None:
 async def test_a_stale_value_says_so(home: Home, lamp: Device) -> None:
     lamp.tell(temperature=21.5)
     phone = await home.client("phone")
-    stale = lambda: lamp.far.gateway.read(phone_peer(home), "lamp", "temperature").stale  # type: ignore[union-attr] # noqa: E731
+    stale = lambda: lamp.far.gateway.device(phone_peer(home), "lamp").samples["temperature"].stale  # type: ignore[union-attr] # noqa: E731
     await until(stale)
     answer = await phone.request(get("d/lamp/temperature"))
     (record,) = records(answer)
