@@ -165,6 +165,9 @@ class CoapAdapter:
     def refresh(self, device: Address) -> None:
         """No device of this carriage has values of its own."""
 
+    def flush(self) -> None:
+        """Its carriage has written already."""
+
     def status(self) -> Mapping[str, Any]:
         return {
             "clients": len(self._connections),

@@ -551,6 +551,9 @@ class ZigbeeAdapter:
     def doubts(self, facts: PolicyFacts) -> Iterator[tuple[str, str]]:
         return doubts(facts, self._config)
 
+    def flush(self) -> None:
+        """Its carriage has written already."""
+
     def status(self) -> Mapping[str, Any]:
         radio, sender = self._radio, self._sender
         return {

@@ -2,15 +2,17 @@
 
 An adapter translates, it never decides. Every call here is synchronous and returns at once; both sides run on one
 asyncio loop. What takes time is reported later: an egress adapter settles each ``Transmit`` with exactly one
-``Receipt``; an ingress adapter hears of each envelope it submitted through ``Adapter.receipt``.
+``Receipt``; an ingress adapter hears of each envelope it submitted through ``Adapter.receipt``. An adapter gathers what
+it has to write and writes it in ``Adapter.flush``, once for all that one turn of the gateway brought.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Any, ClassVar, Protocol
+from typing import Any, ClassVar, Protocol, runtime_checkable
 
+from gateway.api.facts import PolicyFacts
 from gateway.api.model import (
     Address,
     DeviceView,
@@ -19,8 +21,6 @@ from gateway.api.model import (
     GatewayView,
     Peer,
     Receipt,
-    Refused,
-    Sample,
     SessionId,
     SessionView,
     SurvivingEnd,
@@ -30,7 +30,7 @@ from gateway.api.model import (
 )
 from gateway.api.vocabulary import Vocabulary
 
-API_VERSION = 2
+API_VERSION = 3
 """An adapter states the version it was written for; another one is refused at start."""
 
 ENTRY_POINT_GROUP = "atls_gateway.adapters"
@@ -79,13 +79,6 @@ class AdapterContext(Protocol):
     def device(self, peer: Peer, name: str) -> DeviceView | None:
         """The one of them that is called so."""
 
-    def read(self, peer: Peer, device: str, name: str) -> Sample | Refused:
-        """The last value of a property, if the peer may read it.
-
-        ``DENIED``: not for this peer, or no such device; ``UNKNOWN``: no such property; ``UNREACHABLE``: the device has
-        not told it yet (a ``Command`` without a value asks it).
-        """
-
     async def administer(self, peer: Peer, command: str, arguments: Mapping[str, Any]) -> Mapping[str, Any]:
         """Do what ``atls-gateway COMMAND`` does, for a peer that the policy lets administer. PeerError: why not."""
 
@@ -93,11 +86,11 @@ class AdapterContext(Protocol):
         """Whether the policy lets this peer administer, rates apart; asking leaves no trace."""
 
     def gateway(self) -> GatewayView:
-        """The gateway itself as it is now.
+        """The gateway itself as it is now; a ``WatchingAdapter`` hears of changes."""
 
-        An adapter that tells others of it has a method ``gateway_changed()``, which is called when this has become
-        another one, or what the policy permits has; it never raises and never blocks.
-        """
+    def touch(self) -> None:
+        """Ask for one ``Adapter.flush`` at the end of this turn, for what a callback or task of the adapter's own left
+        to be written. Calls of the gateway need no asking: a flush follows them."""
 
     def ready(self) -> None:
         """The adapter serves now (once a start; the service manager is told when all are ready)."""
@@ -110,13 +103,8 @@ class AdapterContext(Protocol):
 
 
 class Adapter(Protocol):
-    """One configured instance of a carriage.
-
-    Three methods are optional. ``adopt(fresh) -> bool``: take over what ``fresh`` was configured with, or change
-    nothing and say no. ``gateway_changed()``: see ``AdapterContext.gateway``. ``doubts(facts: PolicyFacts) ->
-    Iterable[tuple[str, str]]``: what can't work although its form is right, as dotted keys of its own table and texts;
-    asked of an instance whether it runs or not, at any time, so it waits for nothing.
-    """
+    """One configured instance of a carriage. It may be an ``AdoptingAdapter``, a ``WatchingAdapter`` and a
+    ``DoubtingAdapter`` too."""
 
     @property
     def window(self) -> int:
@@ -150,6 +138,13 @@ class Adapter(Protocol):
         happens. Never raises, never blocks.
         """
 
+    def flush(self) -> None:
+        """Write what earlier calls left to be written: the end of a turn in which the gateway called this adapter, or
+        in which it asked (``AdapterContext.touch``). Once a turn, however many calls there were.
+
+        One that writes at once has nothing to do here. Never raises, never blocks.
+        """
+
     def status(self) -> Mapping[str, Any]:
         """Plain JSON values for ``atls-gateway status``: link state and counters, no secrets."""
 
@@ -160,6 +155,34 @@ class Adapter(Protocol):
         """
 
 
+@runtime_checkable
+class AdoptingAdapter(Protocol):
+    """An adapter that can go on with another config."""
+
+    def adopt(self, fresh: Adapter) -> bool:
+        """Take over what ``fresh``, which never runs, was configured with; or change nothing, but for what must not
+        outlive the old config, and answer False: ``fresh`` takes its place then."""
+
+
+@runtime_checkable
+class WatchingAdapter(Protocol):
+    """An adapter that shows the gateway itself to others."""
+
+    def gateway_changed(self) -> None:
+        """``AdapterContext.gateway`` gives another view now, or the policy permits other things. Never raises, never
+        blocks."""
+
+
+@runtime_checkable
+class DoubtingAdapter(Protocol):
+    """An adapter that sees what can't work although its form is right."""
+
+    def doubts(self, facts: PolicyFacts) -> Iterable[tuple[str, str]]:
+        """Dotted keys of its own table, each with a text. Asked at any time, of an instance that runs or not, so it
+        waits for nothing."""
+
+
+@runtime_checkable
 class DescribedPlugin(Protocol):
     """A plugin may have this too: a backup then says of its adapter's state what tells it from another's."""
 
@@ -190,7 +213,8 @@ class AdapterPlugin(Protocol):
         """
 
 
-class MaintainedPlugin(AdapterPlugin, Protocol):
+@runtime_checkable
+class MaintainedPlugin(Protocol):
     """A plugin that can do something for its adapter while the gateway does not run."""
 
     async def maintain(

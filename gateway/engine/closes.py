@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from gateway.api.model import Address, Close, EnvelopeId, Outcome, Reason, Receipt, Transmit
 from gateway.engine.limits import EngineLimits
-from gateway.engine.outputs import Outbox, Withdraw, final
+from gateway.engine.outputs import Outbox, final
 from gateway.engine.stored import Journal, StoredClose
 
 
@@ -43,11 +43,6 @@ class Closes:
 
     def __contains__(self, envelope: object) -> bool:
         return envelope in self._awake or envelope in self._asleep
-
-    def is_out(self, envelope: EnvelopeId) -> bool:
-        """Whether an adapter has it."""
-        closing = self._awake.get(envelope) or self._asleep.get(envelope)
-        return closing is not None and closing.sent
 
     def send(self, close: Close, to: Address, now: float, asked_by: str | None) -> None:
         while len(self._awake) + len(self._asleep) >= 2 * self._limits.max_sessions:
@@ -126,7 +121,7 @@ class Closes:
     def _transmit(self, closing: _Closing) -> None:
         if closing.to.scheme not in self._paused:
             closing.sent = True
-            self._outbox.commands.append(Transmit(closing.close, closing.to))
+            self._outbox.transmit(Transmit(closing.close, closing.to))
 
     def _pop(self, envelope: EnvelopeId) -> _Closing:
         self._journal.drop("closes", (envelope,))
@@ -135,7 +130,7 @@ class Closes:
     def _give_up(self, envelope: EnvelopeId) -> None:
         closing = self._pop(envelope)
         if closing.sent:
-            self._outbox.commands.append(Withdraw(closing.to.scheme, envelope))
+            self._outbox.withdraw(closing.to.scheme, envelope)
         self._outbox.counters["expired.close"] += 1
         if closing.asked_by is not None:
             self._outbox.notify(closing.asked_by, final(envelope, Reason.EXPIRED, closing.close.session))

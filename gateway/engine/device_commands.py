@@ -38,7 +38,7 @@ from gateway.engine.decision import Deny, Grant
 from gateway.engine.device_lines import Place, QueuedCommand, action_of
 from gateway.engine.device_twin import DeviceTwin
 from gateway.engine.limits import LIMITS_RULE, EngineLimits
-from gateway.engine.outputs import Outbox, Withdraw, final
+from gateway.engine.outputs import Outbox, final
 from gateway.engine.remembered import Remembered
 from gateway.engine.stored import Journal, StoredCommand
 
@@ -185,15 +185,13 @@ class DeviceCommands:
             pending = line.current = line.waiting.pop(0)
             pending.place = Place.CURRENT
             self._table.asks_no_longer(pending)
-            self._outbox.commands.append(Transmit(pending.command, pending.to, pending.grant.require))
+            self._outbox.transmit(Transmit(pending.command, pending.to, pending.grant.require))
 
     # Commands end
 
-    def settle(self, receipt: Receipt, now: float) -> bool:
-        """The word of an adapter; False where the receipt is of no command that it has."""
-        pending = self._table.by_id.get(receipt.id)
-        if pending is None or pending.place not in (Place.CURRENT, Place.HELD):
-            return False
+    def settle(self, receipt: Receipt, now: float) -> None:
+        """The word of its adapter on a command that it has."""
+        pending = self._table.by_id[receipt.id]
         if receipt.outcome is Outcome.HELD:
             self._hold(pending, now)
         else:
@@ -201,7 +199,6 @@ class DeviceCommands:
             for each in (pending, *followers):
                 self._end(each, replace(receipt, id=each.command.id), now)
         self._pump()
-        return True
 
     def _end(self, pending: QueuedCommand, receipt: Receipt, now: float) -> None:
         """What the device's adapter said is the final word."""
@@ -260,7 +257,7 @@ class DeviceCommands:
 
     def _take_back(self, pending: QueuedCommand) -> None:
         if pending.place in (Place.CURRENT, Place.HELD):
-            self._outbox.commands.append(Withdraw(pending.to.scheme, pending.command.id))
+            self._outbox.withdraw(pending.to.scheme, pending.command.id)
 
     def _lose(self, pending: QueuedCommand, receipt: Receipt, reason: Reason, now: float) -> None:
         self._finish(pending, receipt, now)
@@ -342,7 +339,7 @@ class DeviceCommands:
         for pending in self._table.by_id.values():
             if pending.to.scheme == scheme and pending.place is Place.PARKED:
                 pending.place = Place.HELD
-                self._outbox.commands.append(Transmit(pending.command, pending.to, pending.grant.require))
+                self._outbox.transmit(Transmit(pending.command, pending.to, pending.grant.require))
 
     def judge_again(self, now: float) -> None:
         """Drop what is permitted no more; what is not on the air yet goes as the rules want it now."""

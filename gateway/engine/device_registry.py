@@ -146,9 +146,9 @@ class DeviceRegistry:
         """Commands without a final receipt, and those of them that wait for a device that sleeps."""
         return {"commands": len(self._commands), "commands_held": self._commands.held}
 
-    def settle(self, receipt: Receipt, now: float) -> bool:
-        """The word of an adapter on a command; False where the receipt is of no command."""
-        return self._commands.settle(receipt, now)
+    def settle(self, receipt: Receipt, now: float) -> None:
+        """The word of an adapter on a command that it has."""
+        self._commands.settle(receipt, now)
 
     def watch(self, watch: Subscribe, now: float) -> Verdict:
         return self._watches.add(watch, self._find(watch.to), self._twins.values(), now)
@@ -171,22 +171,6 @@ class DeviceRegistry:
         twin = self._twins.get(name)
         may = self._may(peer, name) if twin is not None else frozenset()
         return self._view(twin, may, now) if twin is not None and may else None
-
-    def read(self, peer: Peer, device: str, name: str, now: float) -> Sample | Refused:
-        """See ``gateway.api.ports.AdapterContext.read``."""
-        gate, outbox, twin = self._gate, self._outbox, self._find(device)
-        asker, about = gate.name_of(peer), (Action.READ.value, device)
-        if twin is None or not asker or asker == twin.name:
-            who = asker or next(iter(peer.claims), "")
-            return outbox.refuse(None, Reason.DENIED, DEFAULT_RULE, who, about=about)
-        decision = gate.permits(Action.READ, asker, twin.name, peer.link)
-        if isinstance(decision, Deny):
-            if not gate.shadow:
-                return outbox.refuse(None, decision.reason, decision.rule, asker, about=about)
-            outbox.shadow(None, decision.reason, decision.rule, asker, about)
-        if name not in twin.specs:
-            return _UNKNOWN
-        return twin.sample(name, now) or Refused(Reason.UNREACHABLE)
 
     # What happens to adapters, to the policy, and with time
 

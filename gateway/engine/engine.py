@@ -19,6 +19,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import fields, replace
 from types import MappingProxyType
+from typing import get_args
 
 from gateway.api.errors import UsageError
 from gateway.api.model import (
@@ -34,6 +35,7 @@ from gateway.api.model import (
     Join,
     Leave,
     Open,
+    Outcome,
     Peer,
     Presence,
     Reading,
@@ -41,11 +43,11 @@ from gateway.api.model import (
     Receipt,
     Refused,
     Reset,
-    Sample,
     SessionId,
     SessionView,
     Subscribe,
     SurvivingEnd,
+    Transmit,
     Unit,
     Unsubscribe,
     Verdict,
@@ -100,6 +102,13 @@ class Engine:
         self._units = Admission(limits, self._outbox, self._gate, self._delivery)
         self._twins = DeviceRegistry(limits, self._outbox, self._gate, self._journal)
         self._exchanges = Exchanges(limits, self._outbox, self._gate)
+        self._settled_by: Mapping[type, Callable[[Receipt, float], None]] = {
+            Unit: self._delivery.settle_unit,
+            Open: self._delivery.settle_open,
+            Close: self._delivery.closes.settle,
+            Exchange: self._exchanges.settle,
+            **dict.fromkeys(get_args(Interaction), self._twins.settle),
+        }
 
     # What the runtime calls
 
@@ -128,14 +137,28 @@ class Engine:
             return Accepted()
         return self._peer_news(envelope, now)
 
-    def settle(self, receipt: Receipt, *, now: float) -> None:
-        """The final word of an egress adapter on a ``Transmit``."""
-        if (
-            not self._delivery.settle(receipt, now)
-            and not self._twins.settle(receipt, now)
-            and not self._exchanges.settle(receipt, now)
-        ):
+    def settle(self, receipt: Receipt, *, now: float, scheme: str = "") -> bool:
+        """The word of an egress adapter on a ``Transmit``; of the adapter of ``scheme``, if it says so.
+
+        False, and nothing happens: it has no such order.
+        """
+        orders = self._outbox.orders
+        transmit = orders.get(receipt.id)
+        if transmit is None or (scheme and scheme != transmit.to.scheme):
             self._outbox.counters["settle.unknown"] += 1
+            return False
+        if receipt.outcome is not Outcome.HELD:
+            del orders[receipt.id]
+        self._settled_by[type(transmit.envelope)](receipt, now)
+        return True
+
+    def is_ordered(self, transmit: Transmit) -> bool:
+        """Whether it is neither settled nor withdrawn."""
+        return self._outbox.orders.get(transmit.envelope.id) is transmit
+
+    def in_flight(self, scheme: str) -> int:
+        """How many orders the adapter of ``scheme`` has not settled yet."""
+        return sum(transmit.to.scheme == scheme for transmit in self._outbox.orders.values())
 
     def tick(self, *, now: float) -> None:
         """Do what is due: expire units and opens, end idle and unreachable sessions."""
@@ -172,12 +195,19 @@ class Engine:
         self._twins.out_of_sight(scheme, now)
 
     def adapter_gone(self, scheme: str, *, now: float) -> set[EnvelopeId]:
-        """The instance is gone, and with it the watches it submitted. Call it before its orders are settled.
+        """The instance is gone, and with it the watches that it submitted.
 
-        Returns the orders that need no settling: they are in the store and wait for the next instance.
+        What it was ordered and has not settled is dropped as unreachable, but for what is in the store: that waits for
+        the next instance, and is returned.
         """
-        over = self._exchanges.adapter_gone(scheme)
-        return over | self._twins.adapter_gone(scheme, now) | self._delivery.pause(scheme)
+        self._exchanges.adapter_gone(scheme)
+        waiting = self._twins.adapter_gone(scheme, now) | self._delivery.pause(scheme)
+        orders = self._outbox.orders
+        for envelope in waiting:
+            del orders[envelope]
+        for envelope in [number for number, transmit in orders.items() if transmit.to.scheme == scheme]:
+            self.settle(Receipt(envelope, Outcome.DROPPED, Reason.UNREACHABLE), now=now)
+        return waiting
 
     def set_minute(self, minute: int | None, *, now: float) -> None:
         """Tell the local minute of the day (0-1439; None: not known), which rules with ``hours`` need."""
@@ -245,9 +275,6 @@ class Engine:
 
     def device(self, peer: Peer, name: str, *, now: float) -> DeviceView | None:
         return self._twins.device(peer, name, now)
-
-    def read(self, peer: Peer, device: str, name: str, *, now: float) -> Sample | Refused:
-        return self._twins.read(peer, device, name, now)
 
     def administer(self, peer: Peer, command: str, *, now: float) -> Refused | None:
         """Whether ``peer`` may give the gateway ``command`` (a name of ours, for the log). None: it may.

@@ -86,17 +86,27 @@ Output = Transmit | Withdraw | ReportOutcome | PushUpdate | Refresh | Audit
 
 
 class Outbox:
-    """The commands that wait to be taken, and the counters that go with them (``event.detail``)."""
+    """The commands that wait to be taken, what of them is not over yet, and the counters (``event.detail``)."""
 
-    __slots__ = ("commands", "counters")
+    __slots__ = ("commands", "counters", "orders")
 
     def __init__(self) -> None:
         self.commands: list[Output] = []
+        self.orders: dict[EnvelopeId, Transmit] = {}
+        """What adapters were ordered to transmit, until its final receipt or until it is withdrawn."""
         self.counters: defaultdict[str, int] = defaultdict(int)
 
     def take(self) -> list[Output]:
         commands, self.commands = self.commands, []
         return commands
+
+    def transmit(self, transmit: Transmit) -> None:
+        self.orders[transmit.envelope.id] = transmit
+        self.commands.append(transmit)
+
+    def withdraw(self, scheme: str, envelope: EnvelopeId) -> None:
+        self.orders.pop(envelope, None)
+        self.commands.append(Withdraw(scheme, envelope))
 
     def refuse(
         self,

@@ -169,7 +169,10 @@ def _status(hub: Hub, name: str) -> dict[str, Any]:
         "epoch": hub.epoch,
         "uptime": round(now - hub.started_at, 1),
         "policy": {"rules": len(policy.rules), "mode": policy.mode.value},
-        "adapters": {scheme: _adapter(state, now) for scheme, state in hub.states.items()},
+        "adapters": {
+            scheme: _adapter(state, now) | {"in_flight": hub.engine.in_flight(scheme)}
+            for scheme, state in hub.states.items()
+        },
         "joining": max(0.0, round(hub.gateway.joining_until - now, 1)),
         "sessions": len(hub.engine.all_sessions()),
         "queues": hub.engine.queues(),
@@ -188,7 +191,6 @@ def _adapter(state: AdapterState, now: float) -> dict[str, Any]:
         "since": round(now - state.since, 1),
         "trouble": state.trouble,
         "starts": state.starts,
-        "in_flight": len(state.ordered),
         "detail": dict(state.adapter.status()) if state.adapter is not None else {},
     }
 

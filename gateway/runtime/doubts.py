@@ -10,12 +10,13 @@ from __future__ import annotations
 import logging
 import os
 import stat
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from gateway.api.errors import ConfigError
 from gateway.api.facts import PolicyFacts
+from gateway.api.ports import DoubtingAdapter
 from gateway.engine.policy import (
     ADMIN_ACTIONS,
     DEVICE_ACTIONS,
@@ -68,11 +69,10 @@ def standing(found: Settings) -> list[ConfigError]:
 def of_adapters(found: Settings) -> Iterator[ConfigError]:
     """Those of the adapters, as things are now."""
     for scheme, prepared in found.adapters.items():
-        ask: Callable[[PolicyFacts], Iterable[tuple[str, str]]] | None = getattr(prepared.first, "doubts", None)
-        if ask is None:
+        if not isinstance(prepared.first, DoubtingAdapter):
             continue
         claims = {subject.name: subject.claim for subject in found.policy.subjects if subject.link == scheme}
-        for key, text in ask(PolicyFacts(claims, found.policy.aliases)):
+        for key, text in prepared.first.doubts(PolicyFacts(claims, found.policy.aliases)):
             yield config_errors.relocated(ConfigError(key, WARNING + text), found.source, ("adapters", scheme))
 
 

@@ -68,11 +68,11 @@ def load(path: Path, environ: Mapping[str, str]) -> Maintained:
             plugin = plugins.load(scheme, candidates)
         except PluginError as error:
             raise InvalidConfigError([source.mistake(key, str(error))]) from None
-        if callable(getattr(plugin, "maintain", None)):
+        if isinstance(plugin, MaintainedPlugin):
             table = _checked(plugin, values, source, scheme)
             return Maintained(
                 scheme=scheme,
-                plugin=plugin,  # type: ignore[arg-type]
+                plugin=plugin,
                 table=table,
                 base=source.base,
                 state_dir=source.base / gateway.state_dir,

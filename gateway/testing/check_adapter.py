@@ -196,7 +196,7 @@ async def _orders(adapter: Adapter, context: RecordingContext, to: Address, pati
         adapter.receipt(Receipt(_UNKNOWN, Outcome.DROPPED, Reason.REJECTED, detail="UNSUPPORTED_ATTRIBUTE"))
     except Exception as error:
         wrong.append(f"a call about an envelope that it never had raises {error!r}")
-    wrong += _updates(adapter)
+    wrong += [*_updates(adapter), *_flush(adapter)]
     await asyncio.sleep(min(patience, 0.5))
     final = {receipt.id for receipt in context.settled if receipt.outcome is not Outcome.HELD}
     open_orders = {order.envelope.id for order in orders} - final
@@ -210,8 +210,19 @@ async def _orders(adapter: Adapter, context: RecordingContext, to: Address, pati
         wrong.append("an Open with content that no plug-in declares is not settled")
     for envelope in open_orders:
         adapter.withdraw(envelope)
+    wrong += _flush(adapter)
     await asyncio.sleep(min(patience, 0.5))
     return wrong + list(_receipts(orders, open_orders, context.settled))
+
+
+def _flush(adapter: Adapter) -> list[str]:
+    """At the end of each turn; the second one finds nothing to write."""
+    try:
+        adapter.flush()
+        adapter.flush()
+    except Exception as error:
+        return [f"flush() raises {error!r}"]
+    return []
 
 
 def _updates(adapter: Adapter) -> list[str]:

@@ -18,7 +18,6 @@ from gateway.api.model import (
     Reason,
     Receipt,
     Refused,
-    Sample,
     SessionId,
     SessionView,
     SurvivingEnd,
@@ -83,9 +82,6 @@ class RecordingContext:
     def device(self, peer: Peer, name: str) -> DeviceView | None:
         return None
 
-    def read(self, peer: Peer, device: str, name: str) -> Sample | Refused:
-        return Refused(Reason.DENIED)
-
     async def administer(self, peer: Peer, command: str, arguments: Mapping[str, Any]) -> Mapping[str, Any]:
         raise PeerError("denied")
 
@@ -94,6 +90,9 @@ class RecordingContext:
 
     def gateway(self) -> GatewayView:
         return GatewayView(id="00" * 16, name="gateway", version="0")
+
+    def touch(self) -> None:
+        """Nothing is written in this gateway, so there is no turn to wait for."""
 
     def ready(self) -> None:
         self._report("")

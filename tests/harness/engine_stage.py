@@ -30,6 +30,7 @@ from gateway.api.model import (
     Reason,
     Receipt,
     Reset,
+    Sample,
     Sealed,
     SessionId,
     Subscribe,
@@ -155,6 +156,11 @@ class Stage:
     def tells(self, who: str, **values: Any) -> list[str]:
         told = tuple(values.items())
         return self.submit(Reading(id=self.next_id(), source=PEERS[who], values=told, received_at=self.now))
+
+    def sample(self, who: str, device: str, name: str) -> Sample | None:
+        """The last value of a property as one peer sees it."""
+        view = self.engine.device(PEERS[who], device, now=self.now)
+        return None if view is None else view.samples.get(name)
 
     def watches(self, who: str, to: str = "", name: str = "", source: Peer | None = None) -> list[str]:
         peer = source or PEERS[who]

@@ -79,7 +79,7 @@ async def test_a_unit_in_the_store_is_answered_for(home: Home) -> None:
     """2.04 comes when the gateway has stored it, though the next hop takes its time."""
     phone = await home.client("phone")
     session = await opened(phone, "lamp")
-    await until(lambda: not home.hub.states["far"].ordered)
+    await until(lambda: not home.hub.engine.in_flight("far"))
     home.far.takes = False
     engine = home.hub.engine
     engine.snapshot()  # from now on there is a store

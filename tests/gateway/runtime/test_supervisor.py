@@ -208,7 +208,7 @@ async def test_the_end_leaves_no_order_open(tmp_path):
         bench.right.last.on_send = lambda transmit: None
         bench.unit(session, 0)
         await until(lambda: len(bench.right.sent) == 2)
-    assert not bench.hub.states["right"].ordered
+    assert not bench.engine.in_flight("right")
     assert bench.hub.states["right"].adapter is None
 
 
@@ -267,7 +267,7 @@ async def _whatever_happens(tmp_path, steps):
         for memory in (bench.left, bench.right):  # the end of all: what is still on its way is lost
             if not memory.last.end.done():
                 memory.last.end.set_exception(RuntimeError("boom"))
-        await until(lambda: not any(state.ordered for state in bench.hub.states.values()))
+        await until(lambda: not any(bench.engine.in_flight(scheme) for scheme in bench.hub.states))
         await until(lambda: set(bench.accepted) <= set(heard))
         await asyncio.sleep(0.005)
         assert {envelope: count for envelope, count in heard.items() if count > 1} == {}
