@@ -93,7 +93,7 @@ class AdapterContext(Protocol):
         to be written. Calls of the gateway need no asking: a flush follows them."""
 
     def ready(self) -> None:
-        """The adapter serves now (once a start; the service manager is told when all are ready)."""
+        """The adapter serves now (once a start; the daemon notifies the service manager when all are ready)."""
 
     def fault(self, text: str) -> None:
         """Something is wrong on the adapter's own link (one line, no secret); shown in ``status`` until ``ready``.
@@ -178,8 +178,9 @@ class DoubtingAdapter(Protocol):
     """An adapter that sees what can't work although its form is right."""
 
     def doubts(self, facts: PolicyFacts) -> Iterable[tuple[str, str]]:
-        """Dotted keys of its own table, each with a text. Asked at any time, of an instance that runs or not, so it
-        waits for nothing."""
+        """Dotted keys in the adapter's table, each with a text. Called at any time, on an instance that runs or not, so
+        it waits for nothing.
+        """
 
 
 @runtime_checkable
@@ -189,7 +190,7 @@ class DescribedPlugin(Protocol):
     def facts(self, state_dir: Path) -> Mapping[str, str]:
         """A few names and values for people, such as the ids of a network; no secret. ``state_dir``: the adapter's own.
 
-        Called beside a running gateway or without one; changes nothing, raises nothing, empty where it knows nothing.
+        Called beside a running gateway or without one; changes nothing, raises nothing, empty if it knows nothing.
         """
 
 

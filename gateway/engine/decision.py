@@ -138,7 +138,7 @@ def explain(request: AccessRequest, policy: PolicySet) -> Explanation:
 def unit_reason(condition: Condition, octets: int, visible: Visible | None, version: str, early: bool) -> Reason | None:
     """Why ``condition`` doesn't admit this unit, or None. ``visible`` None: records were expected and can't be read.
 
-    ``BROKEN``: nobody can say what it is, since it can't be read or came before what tells its version.
+    ``BROKEN``: its kind can't be known, since it can't be read or came before the hello that shows its version.
     """
     if condition.max_unit is not None and octets > condition.max_unit:
         return Reason.TOO_LARGE
@@ -157,7 +157,7 @@ def unit_reason(condition: Condition, octets: int, visible: Visible | None, vers
             version = visible.chosen
         if version:
             return None if version in condition.versions else Reason.DENIED
-        # Early data comes before any ServerHello; whether it may is a condition of its own.
+        # Early data comes before any ServerHello; whether it may is a separate condition.
         if visible.protected and not early:
             return Reason.BROKEN
     return None
@@ -171,7 +171,7 @@ def _conclude(findings: list[Finding] | tuple[Finding, ...]) -> Decision:
     if grants:
         return Permit(tuple(sorted(grants, key=_demand)))
     failed = [finding for finding in findings if finding.reason is not None]
-    # "Wrong kind of content" only where nothing more telling failed.
+    # "Wrong kind of content" only if nothing more telling failed.
     failed.sort(key=lambda finding: finding.reason is Reason.CONTENT)
     return Deny(failed[0].reason or Reason.DENIED, failed[0].rule) if failed else Deny(Reason.DENIED)
 

@@ -90,7 +90,7 @@ class QueuedCommand:
         self.stored = False
         """It was held once: it has a row in the store."""
         self.told = False
-        """Who gave it was told that it is held: its row is written."""
+        """``held`` was reported to its sender: its row is written."""
         self.overtaken: set[str] = set()
         """Properties that a newer one sets too: they must not be held for this one."""
         self.sets = isinstance(command, WriteProperties)
@@ -104,7 +104,7 @@ class QueuedCommand:
         self.results: dict[str, PropertyResult] = {}
         """Of properties that are no longer in ``command``."""
         self.again: EnvelopeId | None = None
-        """The latest duplicate, which is told the outcome too."""
+        """The latest duplicate, which gets the outcome too."""
         self.leader: QueuedCommand | None = None
         self.followers: list[QueuedCommand] = []
 

@@ -137,7 +137,7 @@ class DeviceRegistry:
         """Judge what a peer wants of a device, and pass it to the device's adapter."""
         asker, twin = self._gate.name_of(wanted.source), self._find(wanted.to)
         if not asker or twin is None or twin.name == asker:
-            # One answer for strangers, unknown devices and oneself: nobody learns which names exist.
+            # One answer for strangers, unknown devices and oneself: it reveals no names.
             who = asker or next(iter(wanted.source.claims), "")
             return self._outbox.refuse(wanted, Reason.DENIED, DEFAULT_RULE, who)
         return self._commands.submit(wanted, asker, twin, now)
@@ -234,7 +234,7 @@ class DeviceRegistry:
     # The store
 
     def samples(self, device: str) -> Iterable[StoredSample]:
-        """The last values of a device, to be stored; none where it is gone."""
+        """The last values of a device, to be stored; none if it is gone."""
         twin = self._twins.get(device)
         return () if twin is None else _rows(device, twin.samples)
 
@@ -253,7 +253,7 @@ class DeviceRegistry:
     def restore(self, samples: Iterable[StoredSample], commands: Iterable[StoredCommand]) -> None:
         """Take up what was stored before this start; commands in the order of their ids.
 
-        The devices have not joined yet: each gets its values back when it does. What the policy permits no more is
+        The devices have not joined yet: each gets its values back when it does. What the policy no longer permits is
         dropped by the ``judge_again`` that must follow.
         """
         for row in samples:

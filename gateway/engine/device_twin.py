@@ -125,7 +125,7 @@ class DeviceTwin:
 
 
 def _named(offered: Iterable[_Named], most: int = MAX_PROPERTIES) -> dict[str, _Named]:
-    """Those with a proper name of their own, and not too many."""
+    """Those with a valid, unique name, and not too many."""
     known: dict[str, _Named] = {}
     for each in offered:
         if len(known) >= most:

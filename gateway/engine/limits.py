@@ -34,7 +34,7 @@ class EngineLimits:
     ``recent_age`` bound how long a retransmitted open still finds its closed session. The defaults of ``open_timeout``
     and ``unreachable_after`` let both ends hear within 30 s that a session can't go on. ``unreachable_after``: a
     session whose units have been unreachable for so long, with none delivered, ends. ``hold_after``: a unit that waits
-    longer is stored. ``retry_after`` is told to those who meet a full table.
+    longer is stored. ``retry_after``: the pause that a refusal for a full table asks for.
 
     Of devices: ``max_watches`` and ``subject_watches``, in all and of one subject; ``max_commands``, those without a
     final receipt in all, ``subject_commands`` from one subject, ``device_commands`` to one device; ``command_timeout``:
@@ -93,7 +93,7 @@ def parse_rate(text: str) -> Rate:
 
 
 def has_room(share: int, free: int) -> bool:
-    """Whether one who holds ``share`` of a table may have one more of the ``free`` places.
+    """Whether an owner of ``share`` places of a table may have another one of the ``free`` places.
 
     Nobody may hold more than is still free for all, so that whoever fills a table can't lock the others out of it.
     """
@@ -103,7 +103,7 @@ def has_room(share: int, free: int) -> bool:
 class Bucket:
     """A token bucket. It starts full; a cost above its size passes when it is full and is then paid off.
 
-    ``burst``: its size, where that isn't the amount of the rate.
+    ``burst``: its size, if that isn't the amount of the rate.
     """
 
     __slots__ = ("_at", "_level", "_rate", "_size")
@@ -115,7 +115,7 @@ class Bucket:
         self._at = now
 
     def wait(self, cost: float, now: float) -> float:
-        """Seconds until ``cost`` would pass; 0.0 where it passes now."""
+        """Seconds until ``cost`` would pass; 0.0 if it passes now."""
         if now > self._at:
             level = self._level + (now - self._at) * self._rate
             self._level = level if level < self._size else self._size

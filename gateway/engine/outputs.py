@@ -32,7 +32,7 @@ AuditKind = Literal[
 
 
 class Withdraw(NamedTuple):
-    """To the adapter of ``scheme``: the order ``id`` counts no more; no receipt is expected for it."""
+    """To the adapter of ``scheme``: the order ``id`` is withdrawn; no receipt is expected for it."""
 
     scheme: str
     id: EnvelopeId
@@ -61,11 +61,11 @@ class Refresh(NamedTuple):
 class Audit(NamedTuple):
     """For the log: what was decided. Never payload.
 
-    ``rule`` is the id of the rule that decided, ``default``, ``limits`` (the engine's own) or empty. ``subject`` is
-    the policy's name of the peer concerned, or what a stranger's link proved (a peer's string: sanitise it).
-    ``shadow``: would have been refused, passed since the policy only watches. ``error``: the policy raised.
-    ``command``: what an administrator among the peers wanted (one of ours by name, never a peer's string). ``action``
-    and ``resource``: of what was refused, as the missing rule would say them (a peer's string: sanitise it).
+    ``rule`` is the id of the rule that decided, ``default``, ``limits`` (the engine's own) or empty. ``subject`` is the
+    policy's name of the peer concerned, or what a stranger's link proved (a peer's string: sanitise it). ``shadow``:
+    would have been refused, passed since the policy only watches. ``error``: the policy raised. ``command``: what an
+    administrator among the peers wanted (one of the gateway's names, never a peer's string). ``action`` and
+    ``resource``: of what was refused, as the missing rule would say them (a peer's string: sanitise it).
     """
 
     kind: AuditKind

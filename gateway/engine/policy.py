@@ -31,7 +31,7 @@ A rule has actions of one of these families: sessions (open, forward), devices (
 proxy.
 
 So the whole rule for "the lamp may talk to the phone" is one permit with subject lamp7, resource phone, actions open
-and forward. The phone may then answer within the lamp's sessions, but not open sessions of its own.
+and forward. The phone may then answer within the lamp's sessions, but not open sessions itself.
 
 Everything is denied that no permit allows, and a deny overrides every permit; the order of rules means nothing.
 Conditions only narrow a permit. A permit whose conditions fail doesn't forbid what another permit allows.

@@ -55,7 +55,7 @@ class Subscriptions:
         outbox, limits = self._outbox, self._limits
         asker = self._gate.name_of(watch.source)
         if not asker or (watch.to and (twin is None or twin.name == asker)):
-            # One answer for strangers and for devices that there are not: nobody learns which names exist.
+            # One answer for strangers and for unknown devices: it reveals no names.
             return outbox.refuse(watch, Reason.DENIED, DEFAULT_RULE, self._gate.who(watch.source))
         if watch.id in self._table:
             raise UsageError("the id of an envelope is in use")
@@ -137,7 +137,7 @@ class Subscriptions:
             self._cover(watching, twin, now)
 
     def changed(self, twin: DeviceTwin, now: float) -> None:
-        """A device's facts or properties are others. A watch of a property that it has no more ends."""
+        """A device's facts or properties are others. A watch of a property that it no longer has ends."""
         for watching in list(twin.watchers):
             if not watching.name:
                 self._tell(watching, Change.DEVICE, twin.name, now, online=twin.online)

@@ -108,7 +108,7 @@ class Visible(NamedTuple):
 
     @property
     def chosen(self) -> str:
-        """The version that the ServerHello chose; a name that no policy lists where it is unknown."""
+        """The version that the ServerHello chose; a name that no policy lists if it is unknown."""
         if self.server is None:
             return ""
         return VERSION_NAMES.get(self.server.version, f"0x{self.server.version:04x}")
@@ -130,8 +130,8 @@ _PLAIN: Final = {
 class DatagramReader:
     """Reads the units of one direction of a DTLS session.
 
-    ``read`` changes nothing: a unit that is not forwarded has not been heard. ``take`` is told of one that is.
-    ``connection_id``: octets of the connection id that records of this direction bear; -1 where that isn't known.
+    ``read`` changes nothing: a unit that is not forwarded has not been heard. ``take`` is called for one that is.
+    ``connection_id``: octets of the connection id that records of this direction bear; -1 if that isn't known.
     """
 
     __slots__ = ("_held", "connection_id")
@@ -319,7 +319,7 @@ class StreamReader:
 
     @property
     def state(self) -> StreamState | None:
-        """Where it is, to be kept over a restart (``resumed``); None where it is lost."""
+        """Where it is, to be kept over a restart (``resumed``); None if it is lost."""
         return None if self._lost else self._reader.state
 
     @classmethod

@@ -2,7 +2,7 @@
 
 For the tests of an adapter's own folder::
 
-    assert await check_adapter(Plugin(), {"broker": "localhost:1"}, tmp_path, claim="user:nobody") == []
+    assert await check_adapter(Plugin(), {"broker": "localhost:1"}, tmp_path, claim="user:absent") == []
 
 It needs no peer: the link may be down all the time. What an adapter does with real peers is for its own tests.
 """

@@ -67,7 +67,7 @@ MISTAKES = {
     "a device twice, in two spellings": (C, "    protocols:", '    devices: {"0x000D6F000B5DE3B6": {}, "00:0d:6f:00:0b:5d:e3:b6": {}}\n    protocols:', ["gateway.yaml:13: adapters.zigbee.devices: expected each device once, 00:0d:6f:00:0b:5d:e3:b6 is there in two spellings"]),
     "a list entry forgotten to be one": (P, "  devices: [lamp, meter]", "  devices: lamp", ["policy.yaml:10: groups.devices: expected a list of names, or a table with members and assignable"]),
     "a rate without a time": (P, 'condition: {hours: "06:00-23:00"}', "condition: {units: 100}", ["policy.yaml:16: rules.phone-to-lamp.condition.units: expected a rate such as 3/min or 8KiB/min"]),
-    "two subjects with one identity": (P, "user: cloud}", "broker: localhost}", ["policy.yaml:8: subjects.cloud: expected an identity of its own, this one is 'broker'"]),
+    "two subjects with one identity": (P, "user: cloud}", "broker: localhost}", ["policy.yaml:8: subjects.cloud: expected a unique identity, 'broker' has this one"]),
     "a password that is readable by all": ("password", "", "chmod 644", ["gateway.yaml:22: adapters.mqtt.password_file: {home}/password: can be read by group or others; fix it with: chmod 600 {home}/password"]),
     "a misspelt table of the policy": (P, "subjects:", "subjetcs:", ["policy.yaml:3: subjetcs: expected no such key here (did you mean subjects?)"]),
 }  # fmt: skip
