@@ -348,7 +348,7 @@ class CoapsClient:
         self._pump()
 
     def _end(self, reason: str, *, lost: bool) -> None:
-        """Over: fail what is open and tell the owner."""
+        """Over: fail what is open and report that to the owner."""
         connected = self._connection is not None
         connecting = self._connecting
         calls = list(self._calls.values())

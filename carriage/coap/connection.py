@@ -158,8 +158,8 @@ class CoapConnection:
 
         Returns the notification's id, which ``NotificationAcknowledged`` or ``NotificationFailed`` repeats, unless a
         newer state takes its place while it waits. None: it is not confirmable, and no event about it follows; what
-        goes in blocks is always confirmable. Refusals are values: ``QUEUE_FULL``, or ``COMPLETED`` where the
-        observation is over.
+        goes in blocks is always confirmable. Refusals are values: ``QUEUE_FULL``, or ``COMPLETED`` if the observation
+        is over.
         """
         self._now = now
         return self._server.observations.notify(exchange, response, now, confirmable=confirmable)

@@ -229,7 +229,7 @@ class MessageLayer:
     # Outgoing
 
     def send(self, message: Message, sender: Sender | None, now: float, *, confirmable: bool) -> bool:
-        """Send now, or when NSTART and the ids allow it; false where the backlog is full."""
+        """Send now, or when NSTART and the ids allow it; false if the backlog is full."""
         may_overtake = not confirmable or not self._backlog  # NSTART does not count non-confirmable messages
         if may_overtake and self._transmit(message, sender, confirmable, now):
             return True
@@ -385,7 +385,7 @@ class MessageLayer:
 
 @dataclass(slots=True)
 class _Ping:
-    """Turns the reset that answers a ping into good news."""
+    """Turns the reset that answers a ping into an acknowledgement."""
 
     sender: Sender
 

@@ -198,7 +198,7 @@ class Observations:
         observation = self._on_its_way(exchange, notification)
         if observation is None:
             return False
-        # Whoever fetches the rest has the first block, even if the acknowledgement got lost.
+        # An observer that fetches the rest has the first block, even if the acknowledgement got lost.
         self._lower.forget(observation, now)
         observation.acknowledged = True
         self._await_fetch(observation, now)
@@ -259,8 +259,7 @@ class Observations:
         return min(self._fetching.values()) if self._fetching else None
 
     def tick(self, now: float) -> None:
-        """Wait no longer for whoever does not fetch: a state makes way for the next, a unit takes its observation with
-        it."""
+        """Give up a fetch that does not come: a state makes way for the next one, a unit ends its observation."""
         for exchange in [exchange for exchange, deadline in self._fetching.items() if deadline <= now]:
             del self._fetching[exchange]
             observation = self._by_exchange[exchange]

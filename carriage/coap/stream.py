@@ -101,7 +101,7 @@ def _known_class(code: int) -> bool:
 
 
 def _measure(buffer: bytearray, at: int, size: int) -> tuple[int, int, int] | None:
-    """Offset of the code, length behind the token, token length; ``None`` where the header is not complete."""
+    """Offset of the code, length behind the token, token length; ``None`` if the header is not complete."""
     nibble = buffer[at] >> 4
     token_length = buffer[at] & 15
     if token_length > 8:

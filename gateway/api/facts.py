@@ -6,7 +6,7 @@ from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 
 MOST = 5
-"""Names told in one line."""
+"""Names that one line lists."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,4 +1,4 @@
-"""What ``broker-setup`` does: gather what is wanted from config and policy, have it made, and say what is left."""
+"""The steps of ``broker-setup``: read config and policy, make the files, and print the steps that are left."""
 
 from __future__ import annotations
 
@@ -140,7 +140,7 @@ def _wanted(
     ca_file = here.mqtt.get("ca_file")
     try:
         place = here.source and locate(here.source, _PASSWORD_KEY, os.environ)
-    except ConfigError:  # a copy that systemd is not told of yet
+    except ConfigError:  # a copy that the unit does not load yet
         place = None
     return Wanted(
         names=names,
@@ -158,7 +158,7 @@ def _home_logins(here: _Here, users: tuple[str, ...]) -> tuple[str, ...]:
     """Those of the last run and the new ones."""
     try:
         known = broker_files.home_logins((here.out / "acl").read_text(encoding="utf-8"))
-    except (OSError, UnicodeError):  # the first run, or one that will be told what it can't read
+    except (OSError, UnicodeError):  # the first run, or one that will report what it can't read
         known = []
     return tuple(dict.fromkeys((*known, *users))) or ("home-assistant",)
 

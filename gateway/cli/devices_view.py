@@ -56,7 +56,7 @@ def device_table(devices: Sequence[Mapping[str, Any]], to: Screen) -> Iterator[s
 
 
 def matching(devices: Sequence[Mapping[str, Any]], asked: str) -> list[Mapping[str, Any]]:
-    """The devices of this name, or of this address in any usual spelling; several where two adapters know it."""
+    """The devices of this name, or of this address in any usual spelling; several if two adapters know it."""
     wanted = _plain(asked)
     return [device for device in devices if asked == device.get("name") or wanted == _plain(device.get("address"))]
 
@@ -195,7 +195,7 @@ def _reach_words(device: Mapping[str, Any], to: Screen) -> str:
 
 
 def _seen(device: Mapping[str, Any]) -> str | None:
-    """How long ago it was heard; an adapter tells the time in ISO 8601."""
+    """How long ago it was heard; an adapter gives the time in ISO 8601."""
     try:
         return ago(time.time() - datetime.fromisoformat(str(device.get("last_seen"))).timestamp())
     except ValueError:

@@ -48,7 +48,7 @@ _HEAD = frozenset(
 
 
 _WHOLE = frozenset({"queues", "store"})
-"""Where a 0 says something."""
+"""Columns in which a 0 is worth showing."""
 
 
 def lines(answer: Mapping[str, Any], to: Screen) -> Iterator[str]:

@@ -47,7 +47,7 @@ class AdminServer:
         """All connections, who spoke last at the end; whether a command of it is being carried out."""
 
     async def start(self) -> None:
-        """Bind the socket. ValueError (what was expected) where that can't be done."""
+        """Bind the socket. ValueError (what was expected) if that can't be done."""
         listener = _listener(self._path)
         self._server = await asyncio.start_unix_server(self._serve, sock=listener, limit=MAX_LINE)
 

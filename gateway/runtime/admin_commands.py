@@ -115,7 +115,7 @@ def remote(all_commands: Mapping[str, AdminCommand]) -> Mapping[str, AdminComman
 
 
 def to_its_end(command: AdminCommand) -> AdminCommand:
-    """The same, whoever stops waiting for the answer: half of it would leave the file and what is in force apart."""
+    """The same, to its end even if the client stops waiting: half of it would leave file and policy in force apart."""
     running: set[asyncio.Task[Mapping[str, Any]]] = set()
 
     async def whole(arguments: Mapping[str, Any]) -> Mapping[str, Any]:

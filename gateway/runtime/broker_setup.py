@@ -29,7 +29,8 @@ FOR_BROKER: Final = ("broker.pem", "broker.key", "passwords", "acl")
 @dataclass(slots=True)
 class Report:
     """``files``: path to what was done, ``made``, ``renewed``, ``changed``, ``kept`` or ``left``. ``logins``: the
-    passwords that were made now, never told again."""
+    passwords that were made now, never shown again.
+    """
 
     files: dict[str, str] = field(default_factory=dict)
     logins: dict[str, str] = field(default_factory=dict, repr=False)
@@ -56,7 +57,7 @@ class Wanted:
 
 
 def setup(out: Path, wanted: Wanted, now: datetime.datetime) -> Report:
-    """Bring ``out`` to what is wanted. CredentialError: a file in it can't be used; OSError: it can't be written."""
+    """Make or change the files in ``out``. CredentialError: a file can't be used; OSError: it can't be written."""
     out.mkdir(mode=0o700, parents=True, exist_ok=True)
     with alone_in(out):
         return _Run(out, wanted, now).report

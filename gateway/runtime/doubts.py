@@ -83,7 +83,7 @@ def tell(found: Iterable[ConfigError]) -> None:
 
 
 def _state(path: Path) -> Iterator[str]:
-    """Why the state folder can't be made or used by the user who asks."""
+    """Why this process's user can't make or use the state folder."""
     try:
         yield from _folder(path)
         if path.is_dir() and stat.S_IMODE(path.stat().st_mode) & 0o077:
@@ -102,7 +102,7 @@ def _socket(path: Path) -> Iterator[str]:
 
 
 def _folder(path: Path) -> Iterator[str]:
-    """Why a folder can't be made or written to by the user who asks."""
+    """Why this process's user can't make a folder or write to it."""
     if not path.exists():
         above = next((each for each in path.parents if each.exists()), Path("/"))
         if not (above.is_dir() and os.access(above, os.W_OK | os.X_OK)):

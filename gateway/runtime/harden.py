@@ -49,7 +49,7 @@ def folder(path: Path) -> None:
 def link_in(path: Path) -> str | None:
     """What keeps root from working in a folder: the first link in it, if the folder is another user's. None: nothing.
 
-    Whoever owns the folder could have root write, rename or give away files elsewhere by it.
+    By it the folder's owner could have root write, rename or give away files elsewhere.
     """
     if os.geteuid() != 0 or path.stat().st_uid == 0:
         return None

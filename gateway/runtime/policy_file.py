@@ -52,7 +52,7 @@ class PolicyFile:
         return device_names.merged(self.policy, self.source, names)
 
     def contradictions(self, names: device_names.DeviceNames | None) -> Iterator[ConfigError]:
-        """All that is wrong with a policy whose form is right. ``names``: None where they can't be read."""
+        """All that is wrong with a policy whose form is right. ``names``: None if they can't be read."""
         policy, nameless = self.policy, self.gaps.nameless or names is None
         if names is not None:
             try:

@@ -43,7 +43,7 @@ class Slot:
         """``make`` gives a fresh instance at every start."""
         self.make = make
         self.before: Callable[[], Adapter] | None = None
-        """What ``make`` was before ``renew``: it is gone back to where the new one turns out not to be usable."""
+        """What ``make`` was before ``renew``: it is used again if the new one turns out not to be usable."""
         self.rejected = False
         self.scope: asyncio.Timeout | None = None
 

@@ -226,7 +226,7 @@ def _flush(adapter: Adapter) -> list[str]:
 
 
 def _updates(adapter: Adapter) -> list[str]:
-    """News for watches that it never had, in any order: devices may be gone before an adapter heard of them."""
+    """Updates for watches that it never had, in any order: devices may be gone before an adapter heard of them."""
     wrong = []
     for change in (*reversed(Change), *Change):
         for watch, device in ((_UNKNOWN, "lamp"), (EnvelopeId(_UNKNOWN + 1), "")):

@@ -289,7 +289,7 @@ def test_a_clock_that_is_behind_the_store_counts_no_time(tmp_path, clocks, caplo
     store = clocks.store(tmp_path)
     (found,) = store.open().rows
     assert found.expires_at == pytest.approx(103.0, abs=0.01)
-    assert "the clock is not where the store's times are" in caplog.text
+    assert "the clock does not fit the store's times" in caplog.text
     store.write(whole(found), "e", 2)
     clocks.wall += NOW  # now there is a network
     store.write(Changes({}), "e", 2)
