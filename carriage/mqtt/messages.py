@@ -34,7 +34,7 @@ MAX_REASON: Final = 128
 
 
 class StatusEvent(Enum):
-    """What a status message tells about a session."""
+    """What a status message says about a session."""
 
     CLOSED = "closed"
     DROPPED = "dropped"
@@ -43,7 +43,7 @@ class StatusEvent(Enum):
 
 
 class State(Enum):
-    """What the gateway tells about itself."""
+    """What the gateway says about itself."""
 
     ONLINE = "online"
     OFFLINE = "offline"
@@ -185,7 +185,7 @@ _ANSWERS: dict[type[Body], str] = {Opened: "opened", Refused: "refused"}
 
 
 def encode(body: Body) -> bytes:
-    """The JSON of ``body``. UsageError where a value would not be read back."""
+    """The JSON of ``body``. UsageError if a value would not be read back."""
     values: dict[str, Any] = {}
     answer = _ANSWERS.get(type(body))
     if answer is not None:

@@ -47,7 +47,7 @@ class MqttOptions:
     version: Literal[4, 5] = 5
     """Protocol level: 5 is MQTT 5, 4 is MQTT 3.1.1 (no properties, no receive maximum)."""
     fallback: bool = False
-    """Go on with MQTT 3.1.1 where the broker doesn't speak MQTT 5."""
+    """Go on with MQTT 3.1.1 if the broker doesn't speak MQTT 5."""
     will: Will | None = None
     keepalive: int = 60
     clean_start: bool = True
@@ -116,7 +116,7 @@ class MqttHandler(Protocol):
     """Called in the event loop, one call at a time; must return quickly. What it raises is logged and stops there."""
 
     def connected(self, session_present: bool) -> None:
-        """The broker accepted us. Subscriptions are made again by the client where the session is new."""
+        """The broker accepted us. The client subscribes again if the session is new."""
 
     def refused(self, code: int, reason: str) -> None:
         """The broker refused the connection, e.g. 134 bad user name or password. The client goes on trying."""

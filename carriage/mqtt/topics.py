@@ -125,7 +125,7 @@ def _number(text: str) -> int:
 
 
 class TopicSpace:
-    """The topics under one prefix. UsageError where the prefix isn't one to four valid levels."""
+    """The topics under one prefix. UsageError if the prefix isn't one to four valid levels."""
 
     __slots__ = ("_base", "_state", "prefix")
 
@@ -138,7 +138,7 @@ class TopicSpace:
         self._state = f"{prefix}/{RESERVED_USER}/state"
 
     def build(self, topic: Topic) -> str:
-        """The name of ``topic``. UsageError where a part of it isn't valid."""
+        """The name of ``topic``. UsageError if a part of it isn't valid."""
         if isinstance(topic, BridgeStateTopic):
             return self._state
         if not valid_user(topic.user):

@@ -58,7 +58,7 @@ class Authorizer:
         self.version += 1
 
     def set_minute(self, minute: int | None) -> bool:
-        """Tell the local minute of the day; true where that changes what some rule says."""
+        """Set the local minute of the day; true if that changes what a rule says."""
         before, self.minute = self.minute, minute
         if not self.policy.has_hours or before == minute:
             return False

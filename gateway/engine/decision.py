@@ -32,11 +32,11 @@ class AccessRequest:
     """The facts of one judgement.
 
     ``sender`` and ``receiver`` are subjects by name: of a unit its two ends, of an open the opener and the target, of
-    the other actions who asks and the device (or ``GATEWAY``). ``content``: of what is about sessions only.
-    ``link`` is the sender's hop. ``minute``: local minute of the day (0-1439), None where the clock isn't known.
+    the other actions the asking subject and the device (or ``GATEWAY``). ``content``: of what is about sessions only.
+    ``link`` is the sender's hop. ``minute``: local minute of the day (0-1439), None if the clock isn't known.
     ``octets``, ``visible``: a unit to judge along with it; ``version``: what the session's ServerHello chose so far;
     ``early``: whether its ClientHello announced early data. Of ``proxy``: ``method`` and ``path`` of the request,
-    ``octets`` of its body, ``content`` where that is sealed.
+    ``octets`` of its body, ``content`` if that is sealed.
     """
 
     action: Action
@@ -97,10 +97,9 @@ Decision = Permit | Deny
 class Finding:
     """What one rule has to say to a request.
 
-    ``note`` is empty where the rule holds; else it names what doesn't fit (``action``, ``parties``, ``direction``,
+    ``note`` is empty if the rule holds; else it names what doesn't fit (``action``, ``parties``, ``direction``,
     ``methods``, ``paths``, ``content``: the rule is about something else) or which condition fails. ``reason`` is set
-    where a permit that is about this request fails; ``undecidable``: a fact that the rule needs is missing, which
-    denies.
+    if a permit that is about this request fails; ``undecidable``: a fact that the rule needs is missing, which denies.
     """
 
     rule: str
@@ -130,7 +129,7 @@ def decide(request: AccessRequest, policy: PolicySet) -> Decision:
 
 
 def explain(request: AccessRequest, policy: PolicySet) -> Explanation:
-    """Judge ``request`` and tell why."""
+    """Judge ``request``, with the reason."""
     findings = tuple(_find(rule, parties, request, policy) for rule, parties in policy.ordered)
     return Explanation(request, findings, _conclude(findings))
 
@@ -193,7 +192,7 @@ def _find(rule: Rule, parties: Parties, request: AccessRequest, policy: PolicySe
     if differs:
         return Finding(rule.id, rule.effect, differs, Reason.DENIED if missing else None, missing)
     if not rule.is_about(request.content, policy.vocabulary.record_kinds):
-        # To be told "content" (415) gives away that something would be permitted, so only a permit says it.
+        # The reason "content" (415) reveals that something would be permitted, so only a permit gives it.
         told = rule.effect is Effect.PERMIT and request.content is not None
         return Finding(rule.id, rule.effect, "content", Reason.CONTENT if told else None)
     hours = rule.condition.hours

@@ -1,4 +1,5 @@
-"""Interactions without a final receipt (here: commands), and the line of each device: who is next, who asks the same.
+"""Interactions without a final receipt (here: commands), and the line of each device: which one is next, which ones ask
+the same.
 
 A command is in one place at a time, and ``DeviceCommands`` moves it:
 

@@ -11,7 +11,7 @@ What holds:
 - Units towards the target wait until the target has taken the open (its receipt, or anything the target sends in the
   session). They leave in order, with at most ``set_window`` units of one flow on their way.
 - Payloads go out as the very objects that came in.
-- Whoever doesn't own a session gets for it what an unknown id gets.
+- A peer that doesn't own a session gets for it what an unknown id gets.
 """
 
 from __future__ import annotations
@@ -210,7 +210,7 @@ class Engine:
         return waiting
 
     def set_minute(self, minute: int | None, *, now: float) -> None:
-        """Tell the local minute of the day (0-1439; None: not known), which rules with ``hours`` need."""
+        """Set the local minute of the day (0-1439; None: not known), which rules with ``hours`` need."""
         if self._gate.set_minute(minute):
             self._judge_again(now)
 
@@ -416,7 +416,7 @@ class Engine:
                     self._delivery.end(session, Reason.RESTARTED, now)  # its records can no longer be told apart
                     return
 
-    # Closes, news of peers, changes of policy
+    # Closes, changes of peers and of the policy
 
     def _close(self, asked: Close, now: float) -> Verdict:
         session = self._sessions.get(asked.session)

@@ -9,7 +9,7 @@ from collections.abc import Container, Iterable
 from dataclasses import dataclass
 
 LIMITS_RULE = "limits"
-"""The rule that an audit line names where one of the engine's own bounds decided."""
+"""The rule that an audit line names if one of the engine's own bounds decided."""
 
 _PERIODS = {"s": 1.0, "sec": 1.0, "min": 60.0, "h": 3600.0, "hour": 3600.0, "d": 86400.0, "day": 86400.0}
 _MULTIPLES = (("KiB", 1024), ("MiB", 1024 * 1024), ("kB", 1000), ("MB", 1_000_000), ("B", 1))
@@ -95,7 +95,7 @@ def parse_rate(text: str) -> Rate:
 def has_room(share: int, free: int) -> bool:
     """Whether an owner of ``share`` places of a table may have another one of the ``free`` places.
 
-    Nobody may hold more than is still free for all, so that whoever fills a table can't lock the others out of it.
+    No subject may hold more than is still free for all, so that one that fills a table can't lock the others out of it.
     """
     return free > 0 and share <= free
 
@@ -121,7 +121,7 @@ class Bucket:
             self._level = level if level < self._size else self._size
             self._at = now
         missing = (cost if cost < self._size else self._size) - self._level
-        # A billionth of a token is rounding, not a lack: a sender that waits as told must pass.
+        # A billionth of a token is rounding, not a lack: a sender that waits as long as it was asked to must pass.
         return missing / self._rate if missing > 1e-9 else 0.0
 
     def take(self, cost: float) -> None:

@@ -46,7 +46,7 @@ class ReportOutcome(NamedTuple):
 
 
 class PushUpdate(NamedTuple):
-    """To the adapter of ``scheme``: news for a watch that it submitted."""
+    """To the adapter of ``scheme``: an update for a watch that it submitted."""
 
     scheme: str
     update: Update
@@ -119,7 +119,7 @@ class Outbox:
         retry_after: float | None = None,
         about: About | None = None,
     ) -> Refused:
-        """``about``: only where the envelope doesn't say it."""
+        """``about``: only if the envelope doesn't say it."""
         self.counters["refused." + reason.value] += 1
         number = None if envelope is None else envelope.id
         self.commands.append(Audit("refused", reason, rule, number, session, subject, "", *(about or _about(envelope))))
