@@ -14,7 +14,7 @@ from tests.adapters.coap.coap_home import PSKS, Home, opened
 from tests.adapters.coap.devices_home import POLICY as DEVICES
 from tests.adapters.coap.devices_home import Device, observe, watches
 from tests.adapters.coap.far_end import until
-from tests.adapters.coap.test_coap_adapter_restart import restarted
+from tests.adapters.coap.restarting import restarted
 
 
 def lines(*names: str) -> bytes:
