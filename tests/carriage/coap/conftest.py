@@ -15,7 +15,8 @@ import pytest
 from carriage.coap import codes
 from carriage.coap import options as opt
 from carriage.coap.connection import Answer, CoapConfig, CoapConnection, Event, FailureReason, Request, Response
-from carriage.coap.server import CoapsServer, ServerPeer, serve_coaps
+from carriage.coap.server import CoapsServer, serve_coaps
+from carriage.coap.server_peer import ServerPeer
 from demo.credentials import Authority
 from layer.credentials import Credentials, Psk, load_private_key
 from layer.errors import PeerError
