@@ -59,7 +59,7 @@ class ServerPeer:
 
 class Handler(Protocol):
     """What the server tells its owner. An exception in it is counted, logged at a bounded rate, and costs the request a
-    5.00, or a 4.00 where it is a ``PeerError``."""
+    5.00, or a 4.00 if it is a ``PeerError``."""
 
     def connected(self, peer: ServerPeer) -> None:
         """A peer's handshake is done."""

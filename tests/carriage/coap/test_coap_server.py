@@ -17,7 +17,7 @@ from layer.config import AssociationConfig
 from layer.credentials import Credentials, Psk
 from layer.errors import TransportError, UsageError
 from layer.listener import DtlsListener
-from tests.carriage.coap.conftest import Recorder
+from tests.carriage.coap.server_recorder import Recorder
 
 QUICK = AssociationConfig(retransmit_initial=0.2, handshake_timeout=1.0)
 
