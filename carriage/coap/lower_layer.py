@@ -39,6 +39,12 @@ def random_bits(random: RandomSource, bits: int) -> int:
 class LowerLayer(Protocol):
     """What a connection asks of the layer beneath it."""
 
+    outcomes: list[tuple[Sender, MessageOutcome]]
+    """What was settled and not told yet. Whoever tells it puts an empty list in the place of this one."""
+
+    out: list[bytes]
+    """What ``to_send`` gives."""
+
     @property
     def body_limit(self) -> int:
         """Octets of body that go in one message; longer ones go block-wise."""
@@ -81,9 +87,6 @@ class LowerLayer(Protocol):
     @property
     def ended(self) -> str | None:
         """Why the transport can't be used any more, in words; ``None`` while it can."""
-
-    def outcomes(self) -> list[tuple[Sender, MessageOutcome]]:
-        """What was settled since the last call."""
 
     def to_send(self) -> list[bytes]:
         """What must go out now."""

@@ -100,17 +100,15 @@ def encode_options(options: Options, payload: bytes) -> bytes:
         length = len(value)
         if delta < 13 and length < 13:
             out.append(delta << 4 | length)
-        elif delta < 13 and length < 269:  # a path segment with a session id
-            out.append(delta << 4 | 13)
-            out.append(length - 13)
         else:
             if number > MAX_OPTION_NUMBER or length > MAX_OPTION_LENGTH:
                 raise UsageError("an option number or value is out of range")
-            delta_nibble, delta_more = _extended(delta)
-            length_nibble, length_more = _extended(length)
-            out.append(delta_nibble << 4 | length_nibble)
-            out += delta_more
-            out += length_more
+            out.append(min(delta, 13 + (delta > 268)) << 4 | min(length, 13 + (length > 268)))
+            for long in (delta, length):
+                if long > 268:
+                    out += (long - 269).to_bytes(2, "big")
+                elif long > 12:
+                    out.append(long - 13)
         out += value
     if payload:
         out.append(0xFF)
@@ -163,7 +161,10 @@ def decode_options(octets: bytes, at: int) -> tuple[Options, bytes]:
         length = head & 15
         if delta > 12:
             delta, at = _extend(octets, at, delta)
-        if length > 12:
+        if length == 13 and at < size:  # a path segment with a session id
+            length += octets[at]
+            at += 1
+        elif length > 12:
             length, at = _extend(octets, at, length)
         number += delta
         end = at + length
@@ -180,14 +181,6 @@ def decode_options(octets: bytes, at: int) -> tuple[Options, bytes]:
 
 def _number(option: tuple[int, bytes]) -> int:
     return option[0]
-
-
-def _extended(value: int) -> tuple[int, bytes]:
-    if value < 13:
-        return value, b""
-    if value < 269:
-        return 13, bytes((value - 13,))
-    return 14, (value - 269).to_bytes(2, "big")
 
 
 def _extend(octets: bytes, at: int, nibble: int) -> tuple[int, int]:

@@ -224,7 +224,8 @@ class CoapsServer:
                     except Exception:
                         self._raised("message_errors")
                     self._dirty.add(peer)
-                    self._peer_events(peer)
+                    if peer.connection.events:
+                        self._peer_events(peer)
             elif isinstance(event, PeerConnected):
                 self._connect(event, now)
             elif isinstance(event, PeerGone):
@@ -248,8 +249,9 @@ class CoapsServer:
         self._guarded(self._handler.connected, peer)
 
     def _peer_events(self, peer: ServerPeer) -> None:
-        handler, counters = self._handler, self._counters
-        while (event := peer.connection.next_event()) is not None:
+        handler, counters, events = self._handler, self._counters, peer.connection.events
+        while events:
+            event = events.popleft()
             if isinstance(event, RequestReceived):
                 counters["requests"] += 1
                 try:
@@ -307,7 +309,8 @@ class CoapsServer:
             connection = peer.connection
             for octets in connection.to_send():
                 self._listener.send(peer.id, octets, now)
-            self._peer_events(peer)
+            if connection.events:
+                self._peer_events(peer)
             scheduled = peer.scheduled
             if scheduled is not None and scheduled <= now + self._soonest:
                 continue  # nothing that began now is due before that

@@ -23,7 +23,7 @@ class PeerKeeper(Protocol):
 
 
 class ServerPeer:
-    """One connected client. ``info`` says who it proved to be; ``address`` is where it is now, never who."""
+    """One connected client. ``info`` says who it proved to be; ``address`` is the present place, never who."""
 
     __slots__ = ("_server", "address", "connection", "id", "info", "scheduled")
 
@@ -59,7 +59,7 @@ class ServerPeer:
 
 class Handler(Protocol):
     """What the server tells its owner. An exception in it is counted, logged at a bounded rate, and costs the request a
-    5.00, or a 4.00 where it is a ``PeerError``."""
+    5.00, or a 4.00 if it is a ``PeerError``."""
 
     def connected(self, peer: ServerPeer) -> None:
         """A peer's handshake is done."""

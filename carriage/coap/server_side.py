@@ -224,7 +224,7 @@ class ServerSide:
         opened = self._open.pop(exchange, None)
         if opened is None:
             return Answer.GONE
-        if not codes.is_response(response.code):
+        if response.code not in codes.RESPONSES:
             raise UsageError("a response needs a response code")
         options = response.options
         registered = (
@@ -240,7 +240,7 @@ class ServerSide:
         if registered:
             options = (*options, (opt.OBSERVE, self.observations.next_number(now)))
         payload = response.payload
-        limit = self._limit(options, payload, opened.szx)
+        limit = self._limit(options, payload, opened.szx) if payload else 0
         if opened.asked or len(payload) > limit:
             szx = min(opened.szx, szx_for(limit) if len(payload) > limit else opened.szx)
             number = opened.number << (opened.szx + 4) >> (szx + 4)

@@ -38,7 +38,8 @@ def sent(target: MessageLayer) -> list[Message]:
 
 
 def settle(target: MessageLayer) -> None:
-    for sender, outcome in target.outcomes():
+    outcomes, target.outcomes = target.outcomes, []
+    for sender, outcome in outcomes:
         sender.settled(outcome, 0.0)
 
 
@@ -333,11 +334,12 @@ def test_the_table_counts_its_octets_rightly(steps: list[tuple[int, int]]) -> No
     table = Deduplication(lifetime=50.0, entries=10, octets=1000)
     kept: dict[int, bytes] = {}
     for at, (message_id, size) in enumerate(steps):
-        if not table.knows(message_id, float(at)):
-            table.remember(message_id, float(at))
+        table.first(message_id, float(at))
+        assert not table.first(message_id, float(at))
         table.answered(message_id, bytes(size))
         kept[message_id] = bytes(size)
-        living = [number for number in kept if table.knows(number, float(at))]
+        table.expire(float(at))
+        living = [number for number in kept if table.reply(number) is not None]
         assert table.octets == sum(len(table.reply(number) or b"") for number in living) <= 1000
         assert len(table) == len(living) <= 10
 
