@@ -108,7 +108,8 @@ class DtlsListener:
         self._next_id = 1
         self._half_open = HalfOpen(max_half_open, max_half_open_per_host)
         self._connected = Connected(max_peers, max_peers_per_host, max_peers_per_identity)
-        self._events: deque[ListenerEvent] = deque()
+        self.events: deque[ListenerEvent] = deque()
+        """What ``next_event`` takes."""
         self._out: list[tuple[bytes, Address]] = []
         self._deadline: float | None = None
         self._deadline_stale = False
@@ -175,8 +176,7 @@ class DtlsListener:
             return False
         association = peer.association
         association.send(data, now)
-        for datagram in association.records_to_send():
-            self._out.append((datagram, peer.addr))
+        self._carry(association, peer.addr)
         return True
 
     def close(self, peer_id: int, now: float) -> None:
@@ -202,7 +202,7 @@ class DtlsListener:
 
     def next_event(self) -> ListenerEvent | None:
         """The oldest event not taken yet."""
-        return self._events.popleft() if self._events else None
+        return self.events.popleft() if self.events else None
 
     def next_deadline(self) -> float | None:
         """When ``tick`` has something to do."""
@@ -233,7 +233,7 @@ class DtlsListener:
                 return
             self._count["idle"] += 1
             self._drop_connected(peer, now)
-            self._events.append(PeerGone(peer.id, "idle"))
+            self.events.append(PeerGone(peer.id, "idle"))
 
     # Ways in.
 
@@ -248,7 +248,8 @@ class DtlsListener:
             else:
                 self._count["unexpected_records"] += 1
         if peer is not None and self._connected.by_addr.get(addr) is peer:  # the lines above may have replaced it
-            self._feed(peer, data, now)
+            peer.association.receive(data, now)
+            self._collect(peer, now)
         elif handshake is None:
             self._count["unknown_address"] += 1
 
@@ -257,7 +258,8 @@ class DtlsListener:
         if handshake is not None:
             self._feed_half_open(handshake, data, now)
         elif (peer := self._connected.by_addr.get(addr)) is not None:
-            self._feed(peer, data, now)
+            peer.association.receive(data, now)
+            self._collect(peer, now)
         else:
             self._count["unknown_address"] += 1
 
@@ -296,7 +298,7 @@ class DtlsListener:
         group = ip if known else host_of(ip)
         if not self._admission.admit(addr, group, hello.random, now):
             self._count["refused_over_rate"] += 1
-            self._events.append(HandshakeRefused(addr, "its host begins too many handshakes"))
+            self.events.append(HandshakeRefused(addr, "its host begins too many handshakes"))
             return
         replaced = self._half_open.by_addr.get(addr)
         if replaced is not None:
@@ -305,7 +307,7 @@ class DtlsListener:
         if victim is not None:
             self._count["evicted_half_open"] += 1
             self._cancel(victim, now)
-            self._events.append(HandshakeRefused(victim.addr, "put out for a newer one, as the longest silent"))
+            self.events.append(HandshakeRefused(victim.addr, "put out for a newer one, as the longest silent"))
         number = int.from_bytes(hello.sequence, "big")
         association = Association(Role.SERVER, self._credentials, self._config, cookie_verified=number)
         handshake = Handshake(addr, group, known, association, hello, now + self._first_answer)
@@ -313,10 +315,6 @@ class DtlsListener:
         self._count["handshakes_started"] += 1
         association.start(now)
         self._feed_half_open(handshake, data, now)
-
-    def _feed(self, peer: ConnectedPeer, data: bytes, now: float) -> None:
-        peer.association.receive(data, now)
-        self._collect(peer, now)
 
     def _feed_half_open(self, handshake: Handshake, data: bytes, now: float) -> None:
         kept, alert = sift(data, handshake.hello_seq)
@@ -341,8 +339,7 @@ class DtlsListener:
         """Carry away what a handshake produced, and see whether it ended."""
         self._deadline_stale = True
         association = handshake.association
-        for datagram in association.records_to_send():
-            self._out.append((datagram, handshake.addr))
+        self._carry(association, handshake.addr)
         event = association.next_event()
         if event is None:
             return
@@ -354,8 +351,7 @@ class DtlsListener:
     def _connect(self, handshake: Handshake, info: AssociationInfo, now: float) -> None:
         if info.peer.psk_identity in handshake.shut_out:
             handshake.association.close(now)
-            for datagram in handshake.association.records_to_send():
-                self._out.append((datagram, handshake.addr))
+            self._carry(handshake.association, handshake.addr)
             self._refuse(handshake, "its key was taken away meanwhile")
             return
         self._drop_half_open(handshake)
@@ -364,45 +360,49 @@ class DtlsListener:
         if old is not None:
             self._count["replaced"] += 1
             self._connected.drop(old)
-            self._events.append(PeerGone(old.id, "replaced by a new handshake from the same address"))
+            self.events.append(PeerGone(old.id, "replaced by a new handshake from the same address"))
         peer = ConnectedPeer(self._next_id, handshake, info.peer, now)
         self._next_id += 1
         while (crowded := self._connected.victim(peer)) is not None:  # each bound may ask for one
             victim, reason = crowded
             self._count["evicted_peers"] += 1
             self._drop_connected(victim, now)
-            self._events.append(PeerGone(victim.id, reason))
+            self.events.append(PeerGone(victim.id, reason))
         self._connected.add(peer)
         self._count["handshakes_completed"] += 1
-        self._events.append(PeerConnected(peer.id, peer.addr, info))
+        self.events.append(PeerConnected(peer.id, peer.addr, info))
         self._collect(peer, now)
 
     def _collect(self, peer: ConnectedPeer, now: float) -> None:
         """Carry away what a connected peer's association produced."""
         association = peer.association
-        for datagram in association.records_to_send():
-            self._out.append((datagram, peer.addr))
-        while True:
-            event = association.next_event()
-            if event is None:
-                return
+        if association.out:
+            self._carry(association, peer.addr)
+        events = association.events
+        while events:
+            event = events.popleft()
             if isinstance(event, DataReceived):
                 # Only what decrypts counts as a sign of life.
                 peer.heard = now
                 self._connected.by_id.move_to_end(peer.id)
-                self._events.append(PeerData(peer.id, event.data))
+                self.events.append(PeerData(peer.id, event.data))
             elif isinstance(event, Failed | PeerClosed | Truncated):
                 reason = event.reason if isinstance(event, Failed) else "closed by the peer"
                 self._drop_connected(peer, now)
-                self._events.append(PeerGone(peer.id, reason))
+                self.events.append(PeerGone(peer.id, reason))
                 return
 
     # Ways out.
 
+    def _carry(self, association: Association, addr: Address) -> None:
+        """Queue what an association has to send."""
+        datagrams, association.out = association.out, []
+        for datagram in datagrams:
+            self._out.append((datagram, addr))
+
     def _drop_connected(self, peer: ConnectedPeer, now: float) -> None:
         peer.association.close(now)
-        for datagram in peer.association.records_to_send():
-            self._out.append((datagram, peer.addr))
+        self._carry(peer.association, peer.addr)
         self._connected.drop(peer)
 
     def _drop_half_open(self, handshake: Handshake) -> None:
@@ -412,8 +412,7 @@ class DtlsListener:
     def _cancel(self, handshake: Handshake, now: float) -> None:
         """Give a handshake up and tell its client."""
         handshake.association.cancel(now)
-        for datagram in handshake.association.records_to_send():
-            self._out.append((datagram, handshake.addr))
+        self._carry(handshake.association, handshake.addr)
         self._drop_half_open(handshake)
 
     def _refuse(self, handshake: Handshake, reason: str) -> None:
@@ -422,7 +421,7 @@ class DtlsListener:
         named = handshake.association.named_psk
         if named is not None:
             reason = f"{reason}; it named the PSK identity {named[:MAX_NAMED].decode('utf-8', 'backslashreplace')!r}"
-        self._events.append(HandshakeRefused(handshake.addr, reason))
+        self.events.append(HandshakeRefused(handshake.addr, reason))
 
 
 def _due(handshake: Handshake) -> float:
