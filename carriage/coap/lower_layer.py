@@ -9,6 +9,7 @@ from enum import Enum
 from typing import Protocol
 
 from carriage.coap.message import Message
+from carriage.coap.options import Options
 
 
 class MessageOutcome(Enum):
@@ -66,7 +67,7 @@ class LowerLayer(Protocol):
     def send(self, message: Message, sender: Sender | None, now: float, *, confirmable: bool) -> bool:
         """Send a message of our own accord; false where the queue is full."""
 
-    def piggyback(self, request: Message, message: Message) -> bool:
+    def piggyback(self, request: Message, code: int, options: Options, payload: bytes) -> bool:
         """Answer a request together with its acknowledgement; false where the answer must go separately."""
 
     def accept(self, message: Message, now: float) -> None:

@@ -77,15 +77,21 @@ class Message:
         )
 
     def encode(self) -> bytes:
-        """The datagram. Raises ``UsageError`` for a token over 8 octets or an impossible option."""
-        token = self.token
-        length = len(token)
-        if length > 8:
-            raise UsageError("a token has at most 8 octets")
-        head = _PACK(0x40 | self.type << 4 | length, self.code, self.message_id) + token
-        if not self.options:
-            return head + b"\xff" + self.payload if self.payload else head
-        return head + encode_options(self.options, self.payload)
+        """The datagram. Raises like ``encode``."""
+        return encode(self.type, self.code, self.message_id, self.token, self.options, self.payload)
+
+
+def encode(
+    type: int, code: int, message_id: int, token: bytes = b"", options: Options = (), payload: bytes = b""
+) -> bytes:
+    """The datagram of such a message. Raises ``UsageError`` for a token over 8 octets or an impossible option."""
+    length = len(token)
+    if length > 8:
+        raise UsageError("a token has at most 8 octets")
+    head = _PACK(0x40 | type << 4 | length, code, message_id) + token
+    if not options:
+        return head + b"\xff" + payload if payload else head
+    return head + encode_options(options, payload)
 
 
 def encode_options(options: Options, payload: bytes) -> bytes:

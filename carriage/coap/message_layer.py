@@ -13,8 +13,9 @@ from dataclasses import dataclass
 from carriage.coap.codes import EMPTY, INTERNAL_SERVER_ERROR, REQUESTS
 from carriage.coap.deduplication import Deduplication
 from carriage.coap.lower_layer import MessageOutcome, RandomSource, Sender, random_bits
-from carriage.coap.message import ACK, CON, NON, RST, Message, decode
+from carriage.coap.message import ACK, CON, NON, RST, Message, decode, encode
 from carriage.coap.message_ids import SPACE, MessageIds
+from carriage.coap.options import Options
 from layer.errors import PeerError, UsageError
 
 _LOG = logging.getLogger(__name__)
@@ -148,7 +149,7 @@ class MessageLayer:
     def _receive_own(self, message: Message, now: float) -> list[Message]:
         message_id = message.message_id
         if message.code == EMPTY:  # a ping: section 4.3
-            self.out.append(Message(RST, EMPTY, message_id).encode())
+            self.out.append(encode(RST, EMPTY, message_id))
             return []
         if not self._seen.first(message_id, now):
             self.duplicates += 1
@@ -184,7 +185,7 @@ class MessageLayer:
         _LOG.debug("dropped a malformed message: %s", error)
         # Section 4.2: a confirmable message that can't be processed is rejected; another version is ignored in silence.
         if len(octets) >= 4 and octets[0] >> 4 == 0x4:
-            self.out.append(Message(RST, EMPTY, octets[2] << 8 | octets[3]).encode())
+            self.out.append(encode(RST, EMPTY, octets[2] << 8 | octets[3]))
 
     def accept(self, message: Message, now: float) -> None:
         """Acknowledge a separate response."""
@@ -194,13 +195,13 @@ class MessageLayer:
     def reject(self, message: Message, now: float) -> None:
         """Reset what nobody here knows. An acknowledgement can't be reset."""
         if message.type != ACK:
-            datagram = Message(RST, EMPTY, message.message_id).encode()
+            datagram = encode(RST, EMPTY, message.message_id)
             self._seen.answered(message.message_id, datagram)
             self.out.append(datagram)
 
     def _acknowledge(self, message_id: int) -> None:
         self._unacknowledged.pop(message_id, None)
-        datagram = Message(ACK, EMPTY, message_id).encode()
+        datagram = encode(ACK, EMPTY, message_id)
         self._seen.answered(message_id, datagram)
         self.out.append(datagram)
 
@@ -216,19 +217,17 @@ class MessageLayer:
         self._backlog.append(_Waiting(message, sender, confirmable))
         return True
 
-    def piggyback(self, request: Message, message: Message) -> bool:
+    def piggyback(self, request: Message, code: int, options: Options, payload: bytes) -> bool:
         """Answer with the acknowledgement while that is due."""
         message_id = request.message_id
         waiting = self._unacknowledged.get(message_id)
         if waiting is None or waiting[0] is not request:
             return False
         del self._unacknowledged[message_id]
-        message.type = ACK
-        message.message_id = message_id
-        datagram = message.encode()
+        datagram = encode(ACK, code, message_id, request.token, options, payload)
         if len(datagram) > self.message_limit:
             _LOG.error("a response whose options burst a datagram was replaced by 5.00")
-            datagram = Message(ACK, INTERNAL_SERVER_ERROR, message_id, message.token).encode()
+            datagram = encode(ACK, INTERNAL_SERVER_ERROR, message_id, request.token)
         self._seen.answered(message_id, datagram)
         self.out.append(datagram)
         return True

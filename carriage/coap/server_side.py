@@ -298,9 +298,9 @@ class ServerSide:
     def _send(
         self, request: Message, code: int, options: Options, payload: bytes, exchange: int | None, now: float
     ) -> bool:
-        message = Message(CON, code, 0, request.token, options, payload)
-        if self._beneath.piggyback(request, message):
+        if self._beneath.piggyback(request, code, options, payload):
             return True
+        message = Message(CON, code, 0, request.token, options, payload)
         sender = None if exchange is None else _Separate(exchange, self._emit)
         return self._beneath.send(message, sender, now, confirmable=request.type == CON)
 

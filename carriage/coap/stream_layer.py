@@ -154,7 +154,7 @@ class StreamLayer:
             self._written.append(sender)
         return True
 
-    def piggyback(self, request: Message, message: Message) -> bool:
+    def piggyback(self, request: Message, code: int, options: options.Options, payload: bytes) -> bool:
         """There are no acknowledgements here."""
         return False
 
