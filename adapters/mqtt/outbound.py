@@ -15,7 +15,7 @@ from adapters.mqtt.reason_codes import reason_of
 from carriage.mqtt.options import DropReason, Token
 from gateway.api.errors import TransportError
 from gateway.api.link import meets
-from gateway.api.model import EnvelopeId, LinkSecurity, Outcome, Reason, Receipt, Transmit
+from gateway.api.model import EnvelopeId, Exchange, Interaction, LinkSecurity, Outcome, Reason, Receipt, Transmit
 
 GRACE: Final = 20.0
 """Seconds for the broker to take an order, so that both ends hear within 30 s where it doesn't."""
@@ -149,7 +149,9 @@ class Outbound:
 
     def _end(self, order: OutboundMessage, outcome: Outcome, reason: Reason | None = None) -> None:
         self._forget(order)
-        self._settle(Receipt(order.transmit.envelope.id, outcome, reason, order.transmit.session))
+        envelope = order.transmit.envelope
+        session = None if isinstance(envelope, Interaction | Exchange) else envelope.session
+        self._settle(Receipt(envelope.id, outcome, reason, session))
 
     def _forget(self, order: OutboundMessage) -> None:
         identifier = order.transmit.envelope.id
