@@ -105,7 +105,7 @@ class Sessions:
         self._epoch = Epoch(context.state_dir, context.epoch)
         self._take_up()
         options = replace(self._options, will=self._will(), manual_ack=True, receive_maximum=RECEIVE_MAXIMUM)
-        client = self._client = MqttClient(options, self)
+        client = self._client = MqttClient(options, self, wake=context.touch)
         # Half of the queue: answers to a client that floods us must not crowd out units.
         self._news = News(client, options.max_queued // 2)
         client.on_too_long = self._on_too_long
@@ -151,6 +151,10 @@ class Sessions:
         unit = self._submitted.settle(receipt.id)
         if unit is not None and receipt.outcome is not Outcome.DELIVERED:
             self._tell(unit.user, unit.session, payloads.loss(unit.n, receipt))
+
+    def flush(self) -> None:
+        if self._client is not None:
+            self._client.flush()
 
     def status(self) -> Mapping[str, Any]:
         return {

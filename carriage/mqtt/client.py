@@ -1,6 +1,8 @@
 """MQTT client in the asyncio loop: keeps the connection, the queue and the limits around ``engine``.
 
-No task and no timer per message: one turn of the loop hands over what can go and writes it in one call.
+No task and no timer per message, and no turn of the loop for them either: ``publish`` asks the owner (``wake``) for one
+``flush`` at the end of its turn, which hands over what can go and writes it in one call. What the client does in a
+callback of the loop (the socket can be read or written, the tick) it writes at the end of that callback.
 """
 
 from __future__ import annotations
@@ -57,11 +59,19 @@ _HEADROOM = 32  # of a publish: all that is neither payload nor a text nor Corre
 class MqttClient:
     """One client of one broker, kept connected.
 
-    ``run`` does it until ``stop`` is called or its task is cancelled. ``jitter`` gives numbers in [0, 1).
+    ``run`` does it until ``stop`` is called or its task is cancelled. ``wake`` has the owner call ``flush`` at the end
+    of its turn; None: the client has the loop call it. ``jitter`` gives numbers in [0, 1).
     CredentialError: a TLS file can't be used.
     """
 
-    def __init__(self, options: MqttOptions, handler: MqttHandler, *, jitter: Callable[[], float] = _RANDOM) -> None:
+    def __init__(
+        self,
+        options: MqttOptions,
+        handler: MqttHandler,
+        *,
+        wake: Callable[[], None] | None = None,
+        jitter: Callable[[], float] = _RANDOM,
+    ) -> None:
         self._name = f"broker {options.host}:{options.port} ({options.client_id})"
         """In log lines: several clients may go to one broker."""
         self._said, self._said_at = "", 0.0
@@ -83,8 +93,13 @@ class MqttClient:
         self._empty = asyncio.Event()
         self._empty.set()
         self._timer: asyncio.TimerHandle | None = None
-        self._turn_due = False
+        self._wake = wake or self._wake_by_loop
+        self._asked = False
+        """There is something to write, and a ``flush`` is to come for it."""
+        self._busy = False
+        """A callback of the client runs: it writes at its end, so the owner is not asked for a ``flush``."""
         self._writing = False
+        """The socket is full: the loop says when it takes more."""
         self._window = options.max_in_flight
         self._largest = 0
         self._next_token = 0
@@ -196,6 +211,9 @@ class MqttClient:
         """Wait up to ``drain`` seconds for what is outstanding, take leave of the broker, and end ``run``."""
         if not self._running:
             return
+        self._wake = self._wake_by_loop  # the owner ends as well, and may not flush again
+        if self._asked:
+            self._wake()
         if self._connected:
             await self.drain(drain)
         self._stopping.set()
@@ -204,7 +222,7 @@ class MqttClient:
             options = self._options
             self._leaves_session = self._versions.current == 4 and options.clean_start and options.session_expiry > 0
             self._paho.disconnect()
-            self._turn()
+            self._write()
         if self._connecting is not None:
             self._connecting.reschedule(0.0)
         self._end(STOPPED)
@@ -250,7 +268,7 @@ class MqttClient:
         self._next_token += 1
         self._empty.clear()
         if self._connected:
-            self._schedule()
+            self._ask()
         return token
 
     def publish_at_once(self, head: bytes, payload: bytes, *, retain: bool) -> bool:
@@ -278,7 +296,7 @@ class MqttClient:
         except OSError:
             return False
         self._unheard = True
-        self._schedule()
+        self._ask()
         return True
 
     def _publish_carefully(self, topic: str, payload: bytes, retain: bool) -> bool:
@@ -348,9 +366,10 @@ class MqttClient:
         timer = loop.call_at(deadline, self._end_unconnected)
         try:
             self._unheard = False
+            self._busy = True  # until it is written
             self._paho.connect_again(self.will, clean=self._wants_clean)
             loop.add_reader(descriptor, self._readable)
-            self._turn()
+            self._write()
             return await self._ended
         finally:
             timer.cancel()
@@ -436,10 +455,16 @@ class MqttClient:
         wire = self._wire
         if wire is None or not self._live:
             return
-        if wire.fill():
-            self._unheard = False
-            self._paho.heard()
-        self._digest(wire)
+        self._busy = True
+        try:
+            if wire.fill():
+                self._unheard = False
+                self._paho.heard()
+            self._digest(wire)
+        finally:
+            self._busy = False
+        if self._asked:
+            self._write()
 
     def _digest(self, wire: Wire) -> None:
         """Take what was read, an error or the end of the connection too."""
@@ -456,12 +481,22 @@ class MqttClient:
         if wire.closed:
             self._lost()
         elif self._queue.waiting:
-            self._schedule()
+            self._ask()
 
-    def _schedule(self) -> None:
-        if not self._turn_due and not self._writing:
-            self._turn_due = True
-            self._running_loop().call_soon(self._turn)
+    def _ask(self) -> None:
+        """There is something to write: have a ``flush``, unless it is written anyway."""
+        if not self._asked and not self._writing:
+            self._asked = True
+            if not self._busy:
+                self._wake()
+
+    def _wake_by_loop(self) -> None:
+        self._running_loop().call_soon(self.flush)
+
+    def flush(self) -> None:
+        """Write what was published since the last time; the answer to ``wake``. Cheap if there is nothing."""
+        if self._asked:
+            self._write()
 
     def _running_loop(self) -> asyncio.AbstractEventLoop:
         """Kept, since CPython 3.11 makes a system call (getpid) each time it is asked for."""
@@ -469,9 +504,9 @@ class MqttClient:
             self._loop = asyncio.get_running_loop()
         return self._loop
 
-    def _turn(self) -> None:
+    def _write(self) -> None:
         """Hand over what can go, and write it."""
-        self._turn_due = True  # paho asks to be written for what it is handed here: not another time for that
+        self._busy = True  # paho asks to be written for what it is handed here: not another time for that
         wire = self._wire
         try:
             if wire is None or not self._live:
@@ -485,14 +520,14 @@ class MqttClient:
             self._lost()
             return
         finally:
-            self._turn_due = False
+            self._busy = self._asked = False
         loop = self._running_loop()
         if wire.closed:
             self._lost()
         elif wire.flush():
             if not self._writing:
                 self._writing = True
-                loop.add_writer(wire.fileno(), self._turn)
+                loop.add_writer(wire.fileno(), self._write)
         else:
             if self._writing:
                 self._writing = False
@@ -503,18 +538,27 @@ class MqttClient:
             if wire.failed is not None:
                 self._digest(wire)
             elif self._paho.want_write() or (self._connected and self._can_hand_over):
-                self._schedule()
+                self._ask()
 
     def _on_register_write(self, *_: Any) -> None:
-        self._schedule()
+        self._ask()
 
     def _tick(self) -> None:
         loop = self._running_loop()
         self._timer = loop.call_later(TICK, self._tick)
-        self._queue.expire(loop.time())
-        if self._connected and self._blame.lasts(loop.time() - self._connected_at):
-            self._schedule()
-        if self._connected and loop.time() - self._connected_at >= STABLE and self._blame.chance(loop.time()):
+        self._busy = True
+        try:
+            self._look(loop.time())
+        finally:
+            self._busy = False
+        if self._asked:
+            self._write()
+
+    def _look(self, now: float) -> None:
+        self._queue.expire(now)
+        if self._connected and self._blame.lasts(now - self._connected_at):
+            self._ask()
+        if self._connected and now - self._connected_at >= STABLE and self._blame.chance(now):
             self._end("to try again what the broker ended connections over")  # whoever publishes begins anew then
         if self._wire is not None and self._live:
             try:
@@ -590,7 +634,7 @@ class MqttClient:
             return
         if self._stopping.is_set():  # this was to make the broker forget us
             self._paho.disconnect()
-            self._schedule()
+            self._ask()
             return
         self._window = min(self._options.max_in_flight, getattr(properties, "ReceiveMaximum", 65_535))
         self._largest = getattr(properties, "MaximumPacketSize", 0)
@@ -604,7 +648,7 @@ class MqttClient:
         _LOG.info("%s accepts us", self._name)
         self._subscribe(self._filters)
         self._call(self._handler.connected, bool(flags.session_present))
-        self._schedule()
+        self._ask()
 
     def _subscribe(self, filters: dict[str, int]) -> None:
         if filters:
