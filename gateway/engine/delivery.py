@@ -158,7 +158,11 @@ class Delivery:
             self.pump(session.from_opener, now)
         self.keeping.take(pending)
         if not session.dirty:
-            self.keeping.touch(session)
+            # What a handshake shows, and where a TLS stream is, must be read on from after a restart.
+            if flight or session.content is ContentKind.ATLS:
+                self.keeping.touch(session)
+            else:
+                self.keeping.count(session)
         waiting = flow.waiting
         if flow.blocked or waiting or len(flow.pending) > self.windows.get(flow.to.scheme, 1):
             waiting.append(pending)
@@ -220,7 +224,8 @@ class Delivery:
         session = flow.session
         self._forget(pending)
         session.last_activity = now
-        if not session.dirty:
+        exact = session.content is ContentKind.ATLS or pending.kept or receipt.outcome is not Outcome.DELIVERED
+        if exact and not session.dirty:
             self.keeping.touch(session)
         self._notify(pending.unit.source.scheme, receipt, session)
         if receipt.outcome is Outcome.DELIVERED:

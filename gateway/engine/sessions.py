@@ -149,6 +149,7 @@ class Session:
     __slots__ = (
         "accepted",
         "answer",
+        "behind",
         "chosen",
         "client",
         "close",
@@ -205,6 +206,8 @@ class Session:
         """Whether the open was given to the target's adapter; waits for a sleeper; its sender was told so."""
         self.dirty = False
         """Whether its row in the store is to be written again."""
+        self.behind = 0
+        """Units that were taken on since its row was made last."""
         self.ended = False
         self.last_activity = now
         self.idle = 0.0
