@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV   ?= .venv
 RUN     = $(VENV)/bin
 
-.PHONY: help demo test test-peers image-test boot-test test-debian13 lint bench schemas clean
+.PHONY: help demo test test-peers image-test boot-test test-debian13 lint coverage mutants bench counts schemas clean
 
 help:
 	@echo "make demo        install into $(VENV), then run the main job on a virtual dongle (about a minute)"
@@ -13,7 +13,10 @@ help:
 	@echo "make boot-test   the service of README in Debian 12 and 13 booted by systemd-nspawn; DEBIAN=12 takes one (root)"
 	@echo "make test-debian13  make demo and make test in a fresh Debian 13 root (as root; a quarter of an hour)"
 	@echo "make lint        formatting, lint, types and import contracts only"
+	@echo "make coverage    which lines and branches the unit tests run, and whether they are still as many (two minutes)"
+	@echo "make mutants     change one small thing at a time; do the tests notice? MUTANTS_ARGS=--help lists the choices"
 	@echo "make bench       measure the forwarding path beside its peers; prints ratios (a few minutes)"
+	@echo "make counts      count Python calls and objects per message; COUNTS_ARGS=--write puts them into docs/bench.md"
 	@echo "make schemas     write config/*.schema.json again from the models"
 	@echo "make clean       remove $(VENV) and the caches"
 
@@ -47,6 +50,18 @@ lint:
 bench:
 	@PYTHON="$(PYTHON)" VENV="$(VENV)" sh scripts/setup test
 	@$(RUN)/python -m bench
+
+coverage:
+	@PYTHON="$(PYTHON)" VENV="$(VENV)" sh scripts/setup test
+	@VENV="$(VENV)" PYTEST_ARGS="$(PYTEST_ARGS)" sh scripts/coverage
+
+mutants:
+	@PYTHON="$(PYTHON)" VENV="$(VENV)" sh scripts/setup test
+	@$(RUN)/python scripts/mutants.py $(or $(MUTANTS_ARGS),--sample 150)
+
+counts:
+	@PYTHON="$(PYTHON)" VENV="$(VENV)" sh scripts/setup test
+	@$(RUN)/python -m bench.counts $(COUNTS_ARGS)
 
 schemas:
 	@PYTHON="$(PYTHON)" VENV="$(VENV)" sh scripts/setup demo

@@ -91,6 +91,11 @@ class Client:
                 part.tick(now)
         self._flush()
 
+    def close(self) -> None:
+        """Without a word to the server."""
+        self._loop.remove_reader(self._socket)
+        self._socket.close()
+
     def _readable(self) -> None:
         now = self._loop.time()
         connection, association = self._connection, self._association

@@ -11,7 +11,7 @@ _CPUCLOCK_SCHED = 2  # linux/posix-timers: the clock of a whole process, every t
 
 @dataclass(frozen=True, slots=True)
 class Usage:
-    """Seconds of CPU, and how often a thread of the process went to sleep of its own accord (its wake-ups)."""
+    """Seconds of CPU, and how often a thread of the process went to sleep voluntarily (its wake-ups)."""
 
     cpu: float
     sleeps: int
@@ -30,6 +30,6 @@ def usage(pid: int) -> Usage:
 
 
 def resident(pid: int) -> int:
-    """Octets of its own memory that a process has in RAM: ``RssAnon``, so that libraries don't count."""
+    """Octets of private memory that a process has in RAM: ``RssAnon``, so that libraries don't count."""
     _, _, rest = Path(f"/proc/{pid}/status").read_text().partition("\nRssAnon:")
     return int(rest.split("kB", 1)[0]) * 1024

@@ -26,7 +26,7 @@ DRAIN = 10.0
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LoadSpec:
     """One measurement. ``in_flight``: closed loop with so many messages; else ``rate``: so many a second, whatever
-    is still under way. ``pids``: whose CPU counts. ``devices``: how many take part, where the load is theirs."""
+    is still under way. ``pids``: whose CPU counts. ``devices``: how many take part in a load of devices."""
 
     in_flight: int = 0
     rate: float = 0.0

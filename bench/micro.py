@@ -36,6 +36,7 @@ from gateway.api.model import (
 from gateway.engine.engine import Engine
 from gateway.engine.limits import EngineLimits, parse_rate
 from gateway.engine.policy import Condition, Effect, PolicySet, Rule, Subject
+from gateway.runtime import vocabularies
 from layer.association import Association
 from layer.config import AssociationConfig, Role
 from layer.credentials import Credentials, Psk
@@ -54,6 +55,7 @@ def engine_call(size: int) -> Call:
     policy = PolicySet(
         subjects=(Subject("c0", "coap", "psk:c0"), Subject("app", "mqtt", "user:app")),
         rules=(Rule(id="r", effect=Effect.PERMIT, subjects=("c0",), resources=("app",), condition=CONDITION),),
+        vocabulary=vocabularies.built_in(),
     )
     engine = Engine(policy, EngineLimits(), lambda: SessionId(secrets.token_hex(16)), lambda: EnvelopeId(next(ids)))
     asked = Open(

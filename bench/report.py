@@ -124,7 +124,7 @@ def page(report: Mapping[str, Any]) -> Iterator[str]:
 
 
 def _latency(found: Mapping[str, Any]) -> str:
-    """The time of one message, where that is what a row is about."""
+    """The time of one message, if that is what a row is about."""
     if "latency" not in found:
         return ""
     latency = found["latency"]

@@ -93,7 +93,7 @@ async def over_ip(site: Site, stack: Stack) -> list[Scenario]:
 
 
 async def over_zigbee(site: Site, stack: Stack, other: Stack) -> list[Scenario]:
-    """ZigBee in, coaps out; and bellows alone, on a dongle of its own that is started alike."""
+    """ZigBee in, coaps out; and bellows alone, on a separate dongle, started alike."""
 
     async def ours() -> int:
         stack.write_policy(POLICY_ZIGBEE)

@@ -15,7 +15,7 @@ import zigpy.config
 import zigpy.types
 
 from bench.load import say, serve_orders
-from bench.sensor_network import HA_PROFILE, ON_OFF, TEMPERATURE, Control, times
+from bench.sensor_network_control import HA_PROFILE, ON_OFF, TEMPERATURE, Control, times
 
 _REPORT = struct.Struct("<BBBHBh")
 """Frame control, sequence, command, attribute, type, value: a report of one int16."""

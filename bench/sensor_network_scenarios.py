@@ -1,7 +1,7 @@
 """The scenarios of ``bench.sensor_network``: 200 sensors that report, and a lamp that is switched, here and at peers.
 
 The house is formed and interviewed once, by bellows; every process under test gets a copy of that network, behind a
-virtual dongle of its own, and of zigpy's database of it.
+separate virtual dongle, and of zigpy's database of it.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from pathlib import Path
 
 from bench.cpu import resident
 from bench.scenario import Level, Scenario, Site, quiet
-from bench.sensor_network import LAMP_NAME, NAME, Control
+from bench.sensor_network_control import LAMP_NAME, NAME, Control
 from demo.process import Process
 from demo.stack import Stack, running
 

@@ -1,9 +1,9 @@
 """How long a start takes and what the idle process holds, for this checkout and others in turns.
 
-``python -m bench.start [--beside FOLDER]... [--repeats 15] [--idle 60]``: each FOLDER is another checkout with a
-virtual environment ``.venv`` of its own. A start is measured from the moment the process is made until it tells the
-service manager that all adapters are ready: the virtual dongle on a pseudo-terminal, with a network that was formed
-before, CoAP, and MQTT at a Mosquitto on loopback. Prints medians, and how they compare with the last FOLDER.
+``python -m bench.start [--beside FOLDER]... [--repeats 15] [--idle 60]``: each FOLDER is another checkout with its own
+virtual environment ``.venv``. A start is measured from the moment the process is made until it tells the service
+manager that all adapters are ready: the virtual dongle on a pseudo-terminal, with a network that was formed before,
+CoAP, and MQTT at a Mosquitto on loopback. Prints medians, and how they compare with the last FOLDER.
 """
 
 from __future__ import annotations
@@ -47,7 +47,7 @@ rules:
 
 
 class House:
-    """The gateway of one checkout, with a dongle and a state folder of its own."""
+    """The gateway of one checkout, with its own dongle and state folder."""
 
     def __init__(self, checkout: Path, folder: Path, broker: int) -> None:
         self.checkout, self.folder = checkout, folder

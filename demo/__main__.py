@@ -124,7 +124,7 @@ async def _sessions(lamp: Process) -> dict[str, int]:
 
 
 async def _say(sender: Process, receiver: Process, session: int, content: dict[str, Any]) -> bool:
-    """Send one message; True where the digest that the receiver computed is the sender's."""
+    """Send one message; True if the digest that the receiver computed is the sender's."""
     before = len([event for event in receiver.events if event.get("event") == "received"])
     sent_before = len([event for event in sender.events if event.get("event") == "sent"])
     sender.tell(do="send", session=session, **content)

@@ -46,7 +46,7 @@ def write_psk_file(path: Path, keys: dict[str, bytes]) -> PskFile:
 
 @dataclass(frozen=True, slots=True)
 class Authority:
-    """A certificate authority of our own; ``certificate`` is its PEM file."""
+    """Our own certificate authority; ``certificate`` is its PEM file."""
 
     directory: Path
     certificate: Path
@@ -69,7 +69,7 @@ class Authority:
         return cls(directory, path, key, subject)
 
     def issue(self, name: str) -> Leaf:
-        """A certificate for ``name`` (as DNS name; ``localhost`` and loopback too) with a key of its own."""
+        """A certificate for ``name`` (as DNS name; ``localhost`` and loopback too) with its own key."""
         key = ec.generate_private_key(ec.SECP256R1())
         subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, name)])
         names = [

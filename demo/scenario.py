@@ -1,6 +1,6 @@
 """The scenario that the demo shows and the end-to-end tests build on: one lamp, a phone and an application.
 
-The policy lets the lamp and each of the two talk, both ways, and nobody else: ``stranger`` and ``other`` are known
+The policy lets the lamp and each of the two talk, both ways, and no other pair: ``stranger`` and ``other`` are known
 subjects without a rule. Layer 0 comes in three variants: DTLS 1.2 with a PSK, DTLS 1.2 and TLS 1.3 with certificates.
 """
 

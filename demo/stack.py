@@ -119,7 +119,7 @@ class Stack:
     # The broker
 
     async def start_broker(self, users: Sequence[str], *, embedded: bool = False) -> Broker:
-        """Mosquitto where it is installed, else (or if ``embedded``) amqtt from PyPI; says which."""
+        """Mosquitto if it is installed, otherwise (or if ``embedded``) amqtt from PyPI; says which."""
         mosquitto = (
             None
             if embedded

@@ -81,7 +81,8 @@ class Application:
         """Open what is asked for, send ``messages`` in each session, and go on until ``quit``.
 
         With ``leave`` until everything was sent and answered: in the sessions of ``opens``, else in those that came in.
-        False where something of that failed. TransportError (in a group) where the way can't be had, or not any more.
+        False where something of that failed. TransportError (in a group) if the way to the gateway can't be had, or is
+        lost.
         """
         self._to_send = messages
         self._leave = leave
@@ -252,7 +253,7 @@ class Application:
         for live in self._live.values():
             if self._only_ours and not live.ours:
                 continue
-            idle_by_choice = live.ours or self._to_send  # without messages of ours, the other end speaks
+            idle_by_choice = live.ours or self._to_send  # without our messages, the other end speaks
             if not (live.established and live.messages.idle and idle_by_choice):
                 return
         self.quit()

@@ -1,4 +1,4 @@
-"""The command ``atls-endpoint``: a layer-0 party of its own, always a process of its own.
+"""The command ``atls-endpoint``: one layer-0 party, always a separate process.
 
 ``device`` attaches to a virtual ZigBee network as one endpoint of one device; ``app`` speaks coaps or MQTT to a
 gateway. Either can open sessions and accept them. Options and exit codes only; the work is in ``application``.

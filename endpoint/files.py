@@ -14,7 +14,7 @@ _LOG = logging.getLogger(__name__)
 
 
 def warn_of_others(path: Path) -> None:
-    """Log who else could change a file that decides whom we trust. ``OSError`` where it can't be looked at."""
+    """Log who else could change a file that decides whom we trust. ``OSError`` if it can't be read."""
     doubtful = doubt(path)
     if doubtful is not None:
         _LOG.warning("%s %s", path, doubtful)
@@ -35,7 +35,7 @@ def load_credentials(
     CredentialError.
     """
     for name in (certificate_file, trust_file):
-        with contextlib.suppress(OSError):  # a file that isn't there is told below
+        with contextlib.suppress(OSError):  # a file that isn't there is reported below
             if name:
                 warn_of_others(base / name)
     table = load_psk_file(base / psk_file) if psk_file else {}

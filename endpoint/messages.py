@@ -31,7 +31,7 @@ Sent = Callable[[bytes, float, str], None]
 
 
 class Messages:
-    """One session's messages to the other end. ``sent`` is told the end of each one that was taken."""
+    """One session's messages to the other end. ``sent`` is called at the end of each one that was taken."""
 
     def __init__(self, runner: Runner, *, raw: bool, sent: Sent) -> None:
         self._runner = runner

@@ -1,6 +1,6 @@
 """The layer-0 policy file: what an endpoint asks of the other end, read strictly. Its owner is the endpoint's owner.
 
-The gateway has a policy of its own (layer 1) in another file, with another schema and another reader; each side
+The gateway has its own policy (layer 1) in another file, with another schema and another reader; each side
 refuses the other's. Every mistake is one line ``FILE:LINE: key.path: expected ...``.
 """
 

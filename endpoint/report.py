@@ -50,7 +50,7 @@ def _printable(line: str) -> str:
 
 
 def message_facts(data: bytes) -> dict[str, Any]:
-    """Size, digest and, where it is short printable text, the text of a message."""
+    """Size, digest and, if it is short printable text, the text of a message."""
     facts: dict[str, Any] = {"size": len(data), "sha256": hashlib.sha256(data).hexdigest()}
     if len(data) <= SHOWN:
         try:

@@ -4,6 +4,10 @@ Inside layer 0 application messages are CoAP: RFC 7252 datagrams with CON and bl
 stream inside TLS. Where the policy says ``raw``, single octet strings are sent as they are, one record each.
 
 Fed with units from a carriage, asked for units to send and for events. ``now`` is monotonic seconds.
+
+States: *handshake* from ``start`` on; *open* when the association reports ``HandshakeCompleted``; *ended*, for good,
+when the association is over, the carriage has ended (``carriage_ended``) or the first datagram shows that the other end
+talks to an earlier process. Only these move it.
 """
 
 from __future__ import annotations
@@ -230,5 +234,5 @@ class EndpointSession:
     def _end(self, reason: str, *, clean: bool) -> None:
         if not self._ended:
             self._ended = True
-            self._take_messages()  # what was said before the end is told before it
+            self._take_messages()  # what was said before the end is reported before it
             self._events.append(Ended(reason, clean))

@@ -3,7 +3,7 @@
 Each host has a token bucket. That alone would give a whole /64, or all who share an address behind NAT, to the one who
 empties their bucket. So a hello that was above the rate and comes again, as a client's does after a second, may still
 begin: those who only flood don't wait for that. How many of these there are is bounded over all hosts, by a bucket that
-refuses nobody who is within the rate of its host.
+refuses no host within the rate of its host.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ class _Buckets:
         self._left: OrderedDict[Hashable, tuple[float, float]] = OrderedDict()
 
     def take(self, key: Hashable, now: float) -> bool:
-        """Take one token; False where there is none."""
+        """Take one token; False if there is none."""
         left, at = self._left.pop(key, (self._burst, now))
         left = min(self._burst, left + (now - at) * self._rate)
         taken = left >= 1

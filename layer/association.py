@@ -1,8 +1,22 @@
-"""One TLS or DTLS association over byte buffers, as client or server. No sockets, no clock of its own.
+"""One TLS or DTLS association over byte buffers, as client or server. No sockets, no clock.
 
 Feed it what arrived (``receive``), tell it the time (``tick`` at ``next_deadline``), carry away ``records_to_send`` and
 read ``next_event``. Everything that the peer or OpenSSL can do wrong becomes an event, never an exception; after
 ``Failed``, or once both directions are closed, every call is without effect. Times are monotonic seconds.
+
+States, and who moves them:
+
+===========  =======================================================================================================
+new          made, nothing sent; ``start`` moves it to *handshake*, ``close`` and ``receive_eof`` to *over*
+handshake    flights go back and forth; the peer's Finished moves it to *open* (``HandshakeCompleted``), an alert, a bad
+             message, the end of the carriage, ``close`` or the time-out to *over*
+open         data in both directions; ``close`` moves it to *sent close*, the peer's close_notify to *heard close*
+sent close   data still comes in; the peer's close_notify moves it to *over*
+heard close  data may still go out; ``close`` moves it to *over*, with ``answer_close`` at once
+over         every call is without effect
+===========  =======================================================================================================
+
+From *open* on a fatal alert or the end of the carriage moves it to *over*.
 
 DTLS retransmission runs on the caller's clock only. OpenSSL's timer (one second, OS clock) may expire whenever OpenSSL
 is called; before each call in a handshake the expired timer is therefore handled and its output kept back as the newest
@@ -140,7 +154,7 @@ class Association:
 
     @property
     def over(self) -> bool:
-        """True once nothing will happen any more."""
+        """True once nothing will happen any longer."""
         return self._state == _OVER
 
     @property
@@ -362,7 +376,7 @@ class Association:
         self._after_read(count, now)
 
     def _after_read(self, count: int, now: float) -> None:
-        """OpenSSL has no more data to give: see why, and carry away what it wrote meanwhile."""
+        """OpenSSL has no further data to give: see why, and carry away what it wrote meanwhile."""
         error = lib.SSL_get_error(self._ssl, count)
         output = self._drain()
         if output:

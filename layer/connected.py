@@ -2,7 +2,7 @@
 
 A newcomer has proved a key, so it always gets in. Where a bound is reached, the peer that was silent for the longest
 time goes: of the newcomer's own identity, else of its host, else of the identity that has the most. So clients that
-vanish without close_notify, again and again, cost nobody but themselves.
+vanish without close_notify, again and again, harm only themselves.
 """
 
 from __future__ import annotations
@@ -53,7 +53,7 @@ class Connected:
         self._identities[peer.identity] += 1
 
     def drop(self, peer: ConnectedPeer) -> None:
-        """Take it out. Without effect where it is out already."""
+        """Take it out. Without effect if it is out already."""
         if self.by_id.pop(peer.id, None) is None:
             return
         if self.by_addr.get(peer.addr) is peer:

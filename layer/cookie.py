@@ -94,7 +94,7 @@ class CookieJar:
         return _digest(self._current, hello.parameters + address)
 
     def good(self, address: bytes, hello: Hello, now: float) -> bool:
-        """Whether the hello carries a cookie of ours for this address; takes the same time whatever the answer."""
+        """Whether the hello carries our cookie for this address; takes the same time whatever the answer."""
         self._rotate(now)
         message = hello.parameters + address
         current = compare_digest(hello.cookie, _digest(self._current, message))

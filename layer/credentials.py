@@ -214,7 +214,7 @@ def _why(error: Exception) -> str:
 
 
 def with_remedy(error: CredentialError, remedy: str) -> str:
-    """The message of a credential that can't be used; with what makes one, where the file isn't there.
+    """The message of a credential that can't be used; with the command that makes one, if the file isn't there.
 
     Under systemd it is the unit that names the files, and what makes one is no remedy.
     """

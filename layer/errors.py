@@ -14,7 +14,7 @@ class PeerError(Exception):
 
 
 class UsageError(Exception):
-    """A call that breaks the contract of the API: a fault of ours, never a peer's."""
+    """A call that breaks the contract of the API: our fault, never a peer's."""
 
 
 class TransportError(Exception):

@@ -11,7 +11,7 @@ class PeerIdentity:
     """Who the peer proved to be. ``psk_identity`` of a client's peer is the identity whose key both share.
 
     ``subject_alt_names`` are ``dns:...``, ``uri:...``, ``ip:...`` and ``email:...`` in the certificate's order, all of
-    them vouched for by the trust anchors (or by the pin alone where there are no anchors).
+    them vouched for by the trust anchors (or by the pin alone if there are no anchors).
     """
 
     kind: Literal["psk", "certificate", "none"]
@@ -57,7 +57,7 @@ class Truncated:
 
 @dataclass(frozen=True, slots=True)
 class Failed:
-    """The association is over. ``alert`` is the TLS alert number, where one was sent or received in clear sight."""
+    """The association is over. ``alert`` is the TLS alert number, if one was sent or received in clear sight."""
 
     reason: str
     alert: int | None = None

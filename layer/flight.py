@@ -99,7 +99,7 @@ class Flights:
         return pack(self._numbered(self._last), self._mtu)
 
     def stop(self) -> None:
-        """The handshake is complete: nothing is due any more, but a peer may still ask (``answer``)."""
+        """The handshake is complete: nothing is due any longer, but a peer may still ask (``answer``)."""
         self.deadline = None
 
     def forget(self) -> None:
@@ -118,7 +118,7 @@ class Flights:
             if record[3:5] != b"\0\0":
                 numbered.append(record)
                 continue
-            # OpenSSL's own number counts where it is ahead.
+            # OpenSSL's own number counts if it is ahead.
             sequence = max(self._next_sequence, int.from_bytes(record[5:11], "big"))
             self._next_sequence = sequence + 1
             numbered.append(record[:5] + sequence.to_bytes(6, "big") + record[11:])

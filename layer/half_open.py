@@ -3,11 +3,11 @@
 A full table takes the newcomer and gives up the handshake that has been silent for the longest time, so that whoever
 fills it has to win a race against each client's answer instead of holding his places:
 
-- No host has more than its share, at most half the table: above it, it loses a handshake of its own.
-- In a full table the newcomer's own host loses one; where it has none, the host with the most does.
+- No host has more than its share, at most half the table: above it, it loses its own handshake.
+- In a full table the newcomer's own host loses one; if it has none, the host with the most does.
 - Of the handshakes that may have to go, those that have passed ClientKeyExchange go last, as long as they are not more
   than half: nothing in ClientKeyExchange proves a key, so it must not be a way to hold places either.
-- An eighth of the table is for addresses that have finished a handshake lately. Each of them counts as a host apart
+- An eighth of the table is for addresses that have finished a handshake recently. Each of them counts as a host apart
   from the rest of its /64.
 """
 
@@ -53,7 +53,7 @@ class Handshake:
         self.hello_seq = hello.message_seq
         self.give_up_at = give_up_at
         self.keyed = False
-        self.hint: str | None = None  # what somebody said in the peer's name, without proof
+        self.hint: str | None = None  # what an attacker may have said in the peer's name, without proof
         self.early = 0  # protected records fed so far
         self.shut_out: frozenset[bytes] = frozenset()  # PSK identities whose key is no longer good
 
@@ -78,7 +78,7 @@ class HalfOpen:
         return iter(tuple(self.by_addr.values()))
 
     def known(self, ip: Hashable) -> bool:
-        """Whether a handshake with this IP address was finished lately."""
+        """Whether a handshake with this IP address was finished recently."""
         return ip in self._known
 
     def remember(self, ip: Hashable) -> None:
@@ -97,7 +97,7 @@ class HalfOpen:
         self.by_addr.move_to_end(handshake.addr)
 
     def drop(self, handshake: Handshake) -> None:
-        """Take it out. Without effect where it is out already."""
+        """Take it out. Without effect if it is out already."""
         if self.by_addr.get(handshake.addr) is handshake:
             del self.by_addr[handshake.addr]
 

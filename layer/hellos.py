@@ -29,7 +29,7 @@ class ClientHelloFacts(NamedTuple):
     """What a ClientHello says in clear; all of it is the client's own claim.
 
     ``versions`` and ``suites`` are wire values in the client's order of preference. ``cookie`` is DTLS only.
-    ``connection_id``: octets of the connection id that records to the client are to bear; -1 where it offers none.
+    ``connection_id``: octets of the connection id that records to the client are to bear; -1 if it offers none.
     """
 
     random: bytes
@@ -47,7 +47,7 @@ class ClientHelloFacts(NamedTuple):
 class ServerHelloFacts(NamedTuple):
     """The version and suite that the server chose; ``retry`` marks a HelloRetryRequest (RFC 8446 4.1.4).
 
-    ``connection_id``: octets of the connection id that records to the server are to bear; -1 where it takes none.
+    ``connection_id``: octets of the connection id that records to the server are to bear; -1 if it takes none.
     """
 
     random: bytes

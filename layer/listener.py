@@ -6,9 +6,9 @@ says. A finished handshake has proved a key, so it always gets in: there is a bo
 all, and the one that was silent for the longest time makes room. Whoever is put out gets close_notify.
 
 A client that comes back on the same port (a reboot) goes through cookie and handshake while its old association stays
-in use until the new handshake is finished (RFC 6347 4.2.8), so nobody can throw a peer out by faking its address. What
-is not authenticated ends no handshake either, as far as the protocol lets one tell (``layer.sift``). NAT rebinding
-needs a new handshake: OpenSSL has no connection ids yet.
+in use until the new handshake is finished (RFC 6347 4.2.8), so an attacker can't throw a peer out by faking its
+address. What is not authenticated ends no handshake either, as far as the protocol lets one tell (``layer.sift``). NAT
+rebinding needs a new handshake: OpenSSL has no connection ids yet.
 """
 
 from __future__ import annotations
@@ -60,7 +60,7 @@ AFTER_ALERT: Final = 3.0
 #: Protected records that wait in a handshake for its keys: a repeated Finished, or the last words of an association
 #: that the client had before.
 MAX_EARLY: Final = 32
-#: Octets that are told of a PSK identity which a refused client named, without proof.
+#: Octets that are reported of a PSK identity which a refused client named, without proof.
 MAX_NAMED: Final = 64
 
 

@@ -129,7 +129,7 @@ def _party(ssl: object) -> PskParty | None:
 
 
 # One callback object per C function for the life of the process: nothing to free, nothing that leaks. Each ends with
-# ``error`` as its answer when it raises, and says so on stderr, which tests treat as a failure of ours.
+# ``error`` as its answer when it raises, and says so on stderr, which tests treat as our failure.
 
 
 @ffi.callback("unsigned int(SSL *, char *, unsigned char *, unsigned int)", error=0)  # type: ignore[untyped-decorator]

@@ -4,7 +4,7 @@ The rule is that of sshd's StrictModes (sshd_config(5)), with three differences.
 no doubt if it is sticky, like /tmp, and what we pass through there is root's or ours: they can't replace it. A group
 that is its owner's alone, as Debian and Fedora make one for each user, is not others: files under a umask of 002 are as
 good as any. And the owner of a folder that others may not write to is not looked at: in a user namespace even ``/`` may
-belong to nobody.
+belong to the overflow user.
 """
 
 from __future__ import annotations
@@ -20,9 +20,9 @@ _MAX_LINKS: Final = 40  # as path_resolution(7)
 
 
 def doubt(path: str | os.PathLike[str], facts: os.stat_result | None = None) -> str | None:
-    """Why somebody else than root and us could change this file, and what to do; None where nobody could.
+    """Why another user than root and us could change this file, and what to do; None if none could.
 
-    ``facts``: of the file, where it is open already. Raises ``OSError`` where it can't be looked at.
+    ``facts``: of the file, if it is open already. Raises ``OSError`` if it can't be read.
     """
     name = os.fspath(path)
     facts = os.stat(name) if facts is None else facts  # noqa: PTH116
@@ -55,7 +55,7 @@ def _own_group(user: int, group: int) -> bool:
     try:
         members = grp.getgrgid(group).gr_mem
         return set(members) <= {pwd.getpwuid(user).pw_name}
-    except KeyError:  # nobody has a name here, as in many containers
+    except KeyError:  # no user has a name here, as in many containers
         return True
 
 

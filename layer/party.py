@@ -110,7 +110,7 @@ class Party:
         else:
             peer = PeerIdentity(kind="none")
             if self._role is Role.SERVER and required.unrestricted:
-                # Nobody in particular is expected; OpenSSL has insisted on a certificate where the configuration does.
+                # No particular peer is expected; OpenSSL has insisted on a certificate where the configuration does.
                 return peer, None
         return peer, unmet(required, peer)
 
@@ -133,7 +133,7 @@ class Party:
         return unmet(required, self._seen) if depth == 0 and self._seen is not None else None
 
     def _is_anchor(self, certificate: crypto.X509) -> bool:
-        """An anchor is trusted for what it is: nobody looks at its signature."""
+        """An anchor is trusted for what it is: its signature is not checked."""
         return certificate.to_cryptography() in self._credentials.anchors
 
     def _lookup(self, identity: bytes) -> bytes | None:

@@ -11,7 +11,7 @@ MAX_PSK_IDENTITY: Final = 255
 #: 128 bits at least (RFC 9257 6), 64 octets as RFC 4279 5.3 asks for at least.
 MIN_PSK_KEY: Final = 16
 MAX_PSK_KEY: Final = 64
-#: Bad lines of a file that are told at once.
+#: Bad lines of a file that are reported at once.
 MAX_TOLD: Final = 20
 
 

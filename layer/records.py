@@ -138,7 +138,7 @@ def read_datagram(unit: bytes, connection_id: int = -1) -> tuple[RecordHeader, .
 
 
 def _check_borders(unit: bytes, connection_id: int) -> None:
-    """Raises ``PeerError`` where a whole record in clear may begin that isn't one of ours."""
+    """Raises ``PeerError`` where a whole record in clear may begin that isn't ours."""
     size, position = len(unit), 0
     starts = set()
     while position < size:
@@ -175,7 +175,7 @@ def read_fragments(unit: bytes, connection_id: int = -1) -> tuple[HandshakeFragm
 
 
 def dtls_client_hello(unit: bytes) -> ClientHelloFacts | None:
-    """The ClientHello of a DTLS datagram; None where there is none or only a fragment of one."""
+    """The ClientHello of a DTLS datagram; None if there is none or only a fragment of one."""
     for fragment in read_fragments(unit):
         if fragment.message_type == CLIENT_HELLO and fragment.whole:
             return client_hello(fragment.body, dtls=True)
@@ -183,7 +183,7 @@ def dtls_client_hello(unit: bytes) -> ClientHelloFacts | None:
 
 
 def dtls_server_hello(unit: bytes) -> ServerHelloFacts | None:
-    """The ServerHello of a DTLS datagram; None where there is none or only a fragment of one."""
+    """The ServerHello of a DTLS datagram; None if there is none or only a fragment of one."""
     for fragment in read_fragments(unit):
         if fragment.message_type == SERVER_HELLO and fragment.whole:
             return server_hello(fragment.body)
@@ -217,7 +217,7 @@ class StreamState(NamedTuple):
 class TlsRecordReader:
     """Follows one direction of a TLS stream, chunk by chunk; records span chunks as they like.
 
-    ``paired``: it is told of the other direction, too (``answered``).
+    ``paired``: the other direction is passed in, too (``answered``).
 
     ``feed`` gives each record's header once: as soon as it is known, or for handshake and ChangeCipherSpec records in
     clear when the record is complete (so that ``handshake_types`` and the hello are known with it). It holds at most
@@ -272,7 +272,7 @@ class TlsRecordReader:
 
     @property
     def state(self) -> StreamState | None:
-        """Where it is; None where it is out of step."""
+        """Its position; None if it is out of step."""
         if self._lost:
             return None
         if not self._clear:

@@ -91,7 +91,7 @@ def main() -> None:
     4. atls-simulator ctl /tmp/air devices
        atls-simulator ctl /tmp/air report attic temperature 21.5
 
-    Other processes take part as devices of their own through the same socket.
+    Other processes take part as separate devices through the same socket.
     """
 
 
@@ -363,7 +363,7 @@ def counters(path: Path, device: str | None) -> None:
 @ctl.command()
 @click.argument("kind", type=click.Choice([name for name, kind in KINDS.items() if kind.endpoints]))
 @click.argument("count", type=click.IntRange(1, 1000))
-@click.option("--members", is_flag=True, help="In the running network at once; nobody is told.")
+@click.option("--members", is_flag=True, help="In the running network at once, without an announcement.")
 @click.option("--poll-interval", type=click.FloatRange(0, 86_400, min_open=True), help="Seconds, for sleepers.")
 @click.pass_obj
 def populate(path: Path, kind: str, count: int, members: bool, poll_interval: float | None) -> None:

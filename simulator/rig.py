@@ -59,7 +59,7 @@ class Plug:
         self._changed = asyncio.Event()
         self._ncp = self._new_ncp()
         self._unplugged = 0
-        #: where a host finds it: ``tcp=host:port`` or ``pty=path``
+        #: the address for a host: ``tcp=host:port`` or ``pty=path``
         self.where = ""
 
     def _new_ncp(self) -> Ncp:
@@ -143,7 +143,7 @@ async def _pty(ncp: Ncp, link: Path | None) -> AsyncIterator[str]:
 
 
 async def run(options: RigOptions, on_ready: Callable[[str], None], stop: asyncio.Event) -> None:
-    """Run until ``stop`` is set. ``on_ready`` is told once where everything is, as ``key=value`` words.
+    """Run until ``stop`` is set. ``on_ready`` is called once with the place of everything, as ``key=value`` words.
 
     Raises PeerError for unreadable state, TransportError for a place that can't be served.
     """

@@ -25,7 +25,7 @@ _LOG = logging.getLogger(__name__)
 _READ_SIZE = 4096
 #: octets that wait for a host that does not read; beyond it the host is cut off (TCP) or octets are lost (pty)
 MAX_PENDING = 64 * 1024
-#: how often a pseudo-terminal nobody has open is looked at again
+#: how often a pseudo-terminal that no process has open is looked at again
 _REOPEN_SECONDS = 0.05
 
 
@@ -233,7 +233,7 @@ class PtyPort:
         if data:
             self._line.receive(data)
             return
-        # nobody has the terminal open: it would be readable for ever, so look again later
+        # no process has the terminal open: it would be readable for ever, so look again later
         self._forget_unread()
         self._loop.remove_reader(self._master)
         self._loop.remove_writer(self._master)
@@ -256,7 +256,7 @@ class PtyPort:
 
     def _write(self, data: bytes) -> None:
         if self._retry is not None:
-            return  # nobody there
+            return  # no process there
         if len(self._pending) + len(data) > MAX_PENDING:
             _LOG.warning("the host does not read: octets lost")
             return

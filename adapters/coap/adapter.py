@@ -22,7 +22,7 @@ from adapters.coap.identity import holder_of, psk_claim
 from adapters.coap.links import devices as device_links
 from adapters.coap.links import directory, root
 from carriage.coap import atls, device_resources
-from carriage.coap.atls_format import Kind
+from carriage.coap.atls_format import KINDS, Kind
 from carriage.coap.connection import Answer
 from carriage.coap.exchange import FailureReason as CoapReason
 from carriage.coap.exchange import Request, Response
@@ -60,7 +60,7 @@ LISTEN_AGAIN: Final = 5.0
 KNOWN: Final = 256
 """Clients whose first coming is remembered, the latest ones."""
 
-_KINDS: Final[dict[str, ContentKind]] = {kind.value: kind for kind in ContentKind}
+_KINDS: Final[dict[str, ContentKind]] = {kind: ContentKind(kind) for kind in KINDS}
 
 Serve = Callable[["CoapAdapter"], AbstractAsyncContextManager[CoapsServer]]
 """Runs the listener for a handler. TransportError: the port can't be had."""

@@ -18,7 +18,6 @@ from adapters.coap.client_state import (
     InboxView,
     PendingRequest,
 )
-from adapters.coap.fixed_timeout import FixedTimeout
 from adapters.coap.links import FORMATS, inbox
 from carriage.coap import atls
 from carriage.coap.atls_format import Kind
@@ -28,7 +27,6 @@ from gateway.api.link import meets
 from gateway.api.model import (
     ANY_LINK,
     Close,
-    Command,
     ContentKind,
     EnvelopeId,
     Open,
@@ -43,6 +41,7 @@ from gateway.api.model import (
     Unit,
 )
 from gateway.api.ports import AdapterContext
+from gateway.kit.fixed_timeout import FixedTimeout
 
 SWEEP: Final = 256
 """Downlinks from which on it is looked for those whose session is no more."""
@@ -161,7 +160,7 @@ class UnitDelivery:
         if isinstance(envelope, Close):
             self._end(transmit, envelope)
             return
-        if isinstance(envelope, Command) or envelope.session is None or envelope.content not in FORMATS:
+        if not isinstance(envelope, Open | Unit) or envelope.session is None or envelope.content not in FORMATS:
             self._settle(transmit, Outcome.DROPPED, Reason.CONTENT)
             return
         downlink = self.downlink(self.boxes.of(transmit.to.claim), envelope.session, envelope.content)

@@ -6,16 +6,17 @@ Who may do what is the engine's verdict; what values look like is in ``represent
 
 from __future__ import annotations
 
-from collections import OrderedDict
+import json
+from collections import OrderedDict, deque
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
-from typing import Final
+from typing import Any, Final
 
 from adapters.coap import links
 from adapters.coap.client_state import ClientConnection
-from adapters.coap.fixed_timeout import FixedTimeout
 from adapters.coap.observers import Observer, Observers
-from adapters.coap.representation import one, value_of, whole
+from adapters.coap.representation import input_of, one, result_of, value_of, whole
 from carriage.coap import atls, device_resources
 from carriage.coap.connection import Answer
 from carriage.coap.exchange import Response
@@ -23,39 +24,45 @@ from carriage.coap.link_format import matching
 from gateway.api.errors import PeerError
 from gateway.api.model import (
     Change,
-    Command,
     DeviceView,
     EnvelopeId,
+    Interaction,
+    InvokeAction,
     Outcome,
-    Property,
+    PropertyAffordance,
+    ReadProperties,
     Reason,
     Receipt,
     Refused,
-    Scalar,
     Subscribe,
     Unsubscribe,
     Update,
+    WriteProperties,
 )
 from gateway.api.ports import AdapterContext
+from gateway.kit.fixed_timeout import FixedTimeout
 
 MAX_STATES: Final = 1024
 """Commands that had to wait whose fate can be read, of all clients."""
 MAX_COMMANDS: Final = 4096
 """Commands without their final receipt, of all clients."""
 
+MAX_EVENTS: Final = 8
+"""Events in one notification; older ones were in the notifications before."""
+
 _Key = tuple[str, str, str]
-"""Who (by the first claim), which device, which property."""
+"""Who (by the first claim), which device, which property or action."""
 
 
 @dataclass(slots=True, eq=False)
 class _Ask:
     """A command of ours that has no final receipt yet. ``exchange``: its request, until that has its answer.
 
-    ``format``: of the answer to a GET; None for a PUT.
+    ``told``: the property; None of an action. ``format``: of the answer to a GET; None for a PUT or POST.
     """
 
     key: _Key
-    told: Property
+    told: PropertyAffordance | None
     format: int | None
     exchange: tuple[ClientConnection, int] | None
 
@@ -81,6 +88,8 @@ class DeviceResources:
         self._states_forgotten = 0
         self._observers = Observers(lambda: self.context.now())
         self._watches: dict[EnvelopeId, Observer] = {}
+        self._happened: dict[EnvelopeId, deque[dict[str, Any]]] = {}
+        """The latest events of the observations of events."""
         self._state_watchers: dict[_Key, list[Observer]] = {}
         self.commands = 0
 
@@ -109,6 +118,8 @@ class DeviceResources:
                 self._read(connection, exchange, operation)
             case device_resources.Write():
                 self._write(connection, exchange, operation)
+            case device_resources.InvokeRequest():
+                self._invoke(connection, exchange, operation)
             case device_resources.ListDevices(query=query):
                 found = links.devices(self.context.devices(connection.identity))
                 connection.peer.respond(exchange, atls.links(matching(found, query)))
@@ -122,10 +133,16 @@ class DeviceResources:
         peer = connection.peer
         view = self._view(connection, wanted.device)
         told = None if view is None else _property(view, wanted.property)
-        if view is None or (wanted.property and told is None):
-            peer.respond(exchange, device_resources.refusal("unknown"))
-        elif wanted.command:
+        if view is not None and wanted.command and wanted.property in _commanded(view):
             self._read_state(connection, exchange, wanted)
+        elif view is not None and not wanted.command and any(each.name == wanted.property for each in view.events):
+            self._events(connection, exchange, wanted, view)
+        elif view is None or (wanted.property and told is None) or wanted.command:
+            peer.respond(exchange, device_resources.refusal("unknown"))
+        elif wanted.format == device_resources.EVENT_FORMAT:
+            peer.respond(exchange, device_resources.refusal("not-acceptable"))
+        elif told is not None and not told.readable:
+            peer.respond(exchange, device_resources.refusal("method", "it can only be set"))
         elif "read" not in view.may:
             peer.respond(exchange, device_resources.refusal("denied"))
         elif told is None or told.name in view.samples or wanted.deregister:
@@ -139,21 +156,51 @@ class DeviceResources:
         exchange: int,
         wanted: device_resources.Read,
         view: DeviceView,
-        told: Property | None,
+        told: PropertyAffordance | None,
     ) -> None:
         """What is known, and an observation where that is asked for and granted."""
         response = self._content(view, told, wanted.format)
+        self._respond_observed(connection, exchange, wanted, response, partial(self._render, connection, wanted))
+
+    def _respond_observed(
+        self,
+        connection: ClientConnection,
+        exchange: int,
+        wanted: device_resources.Read,
+        response: Response,
+        render: Callable[[], Response | None],
+    ) -> EnvelopeId | None:
+        """Answer, and notify from then on by ``render`` if that is asked for and granted: its subscription then."""
         watch = self._watch(connection, wanted) if wanted.observe else None
         if watch is None:
             connection.peer.respond(exchange, response)
-            return
-        render = partial(self._render, connection, wanted)
+            return None
         observer = Observer(connection, exchange, render, partial(self._unwatch, connection, watch), self.context.now())
         self._watches[watch] = observer
         if connection.peer.respond(exchange, response, observe=True, states=True) is Answer.OBSERVED:
             self._observers.add(observer)
-        else:
-            observer.forget()
+            return watch
+        observer.forget()
+        return None
+
+    def _events(
+        self, connection: ClientConnection, exchange: int, wanted: device_resources.Read, view: DeviceView
+    ) -> None:
+        """What happens from now on: each notification has the latest events, numbered, so that none is lost with it."""
+        wrong = wanted.named and wanted.format != device_resources.EVENT_FORMAT
+        if wrong or "observe" not in view.may:
+            refusal = device_resources.refusal("not-acceptable" if wrong else "denied")
+            connection.peer.respond(exchange, refusal)
+            return
+        recent: deque[dict[str, Any]] = deque(maxlen=MAX_EVENTS)
+
+        def render() -> Response:
+            body = json.dumps(list(recent), separators=(",", ":")).encode()
+            return device_resources.content(device_resources.EVENT_FORMAT, body, 0)
+
+        watch = self._respond_observed(connection, exchange, wanted, render(), render)
+        if watch is not None:
+            self._happened[watch] = recent
 
     def _render(self, connection: ClientConnection, wanted: device_resources.Read) -> Response | None:
         view = self._view(connection, wanted.device)
@@ -165,7 +212,7 @@ class DeviceResources:
             return None  # Max-Age of the last notification runs out just now, which says it (RFC 7641, section 3.3.1)
         return self._content(view, told, wanted.format)
 
-    def _content(self, view: DeviceView, told: Property | None, format: int) -> Response:
+    def _content(self, view: DeviceView, told: PropertyAffordance | None, format: int) -> Response:
         now = self.context.now()
         return whole(view, format, now) if told is None else one(view, told, view.samples.get(told.name), format, now)
 
@@ -176,17 +223,20 @@ class DeviceResources:
             id=context.next_id(),
             source=connection.identity,
             to=wanted.device,
-            property=wanted.property,
+            name=wanted.property,
             received_at=context.now(),
         )
         return None if isinstance(context.submit(watch), Refused) else watch.id
 
     def _unwatch(self, connection: ClientConnection, watch: EnvelopeId) -> None:
         """Nobody observes any more; without effect where the gateway has ended the watch itself."""
+        self._happened.pop(watch, None)
         if self._watches.pop(watch, None) is not None:
             context = self.context
             context.submit(
-                Unsubscribe(id=context.next_id(), source=connection.identity, watch=watch, received_at=context.now())
+                Unsubscribe(
+                    id=context.next_id(), source=connection.identity, subscription=watch, received_at=context.now()
+                )
             )
 
     # Commands
@@ -197,15 +247,16 @@ class DeviceResources:
         exchange: int,
         wanted: device_resources.Read,
         view: DeviceView,
-        told: Property,
+        told: PropertyAffordance,
     ) -> None:
         """It has told nothing yet. An observer begins with nothing; whoever reads waits for the device."""
         key = connection.identity.claims[0], view.name, told.name
         if wanted.observe:
-            self._submit(connection, _Ask(key, told, wanted.format, None), None)
+            self._submit(connection, _Ask(key, told, wanted.format, None), ReadProperties, names=(told.name,))
             self._answer(connection, exchange, wanted, view, told)
             return
-        refused = self._submit(connection, _Ask(key, told, wanted.format, (connection, exchange)), None)
+        ask = _Ask(key, told, wanted.format, (connection, exchange))
+        refused = self._submit(connection, ask, ReadProperties, names=(told.name,))
         if refused is not None:
             connection.peer.respond(exchange, _refused(refused))
 
@@ -228,29 +279,51 @@ class DeviceResources:
             peer.respond(exchange, device_resources.refusal("bad-request", str(error)))
             return
         key = connection.identity.claims[0], view.name, told.name
-        refused = self._submit(connection, _Ask(key, told, None, (connection, exchange)), value)
+        ask = _Ask(key, told, None, (connection, exchange))
+        refused = self._submit(connection, ask, WriteProperties, values={told.name: value})
         if refused is not None:
             peer.respond(exchange, _refused(refused))
 
-    def _submit(self, connection: ClientConnection, ask: _Ask, value: Scalar | None) -> Refused | None:
+    def _invoke(self, connection: ClientConnection, exchange: int, wanted: device_resources.InvokeRequest) -> None:
+        """CoAP's own de-duplication (RFC 7252, section 4.5) keeps a repeated request from being a second one."""
+        peer = connection.peer
+        view = self._view(connection, wanted.device)
+        action = None if view is None else next((each for each in view.actions if each.name == wanted.action), None)
+        if view is None:
+            peer.respond(exchange, device_resources.refusal("unknown"))
+            return
+        if action is None:
+            other = wanted.action in {*(each.name for each in view.properties), *(each.name for each in view.events)}
+            peer.respond(exchange, device_resources.refusal("method" if other else "unknown"))
+            return
+        if "invoke" not in view.may:
+            peer.respond(exchange, device_resources.refusal("denied"))
+            return
+        try:
+            given = input_of(action.input, wanted.payload)
+        except PeerError as error:
+            peer.respond(exchange, device_resources.refusal("bad-request", str(error)))
+            return
+        key = connection.identity.claims[0], view.name, action.name
+        ask = _Ask(key, None, None, (connection, exchange))
+        refused = self._submit(connection, ask, InvokeAction, name=action.name, input=given)
+        if refused is not None:
+            peer.respond(exchange, _refused(refused))
+
+    def _submit(self, connection: ClientConnection, ask: _Ask, kind: type[Interaction], **what: Any) -> Refused | None:
         if len(self._asked) >= MAX_COMMANDS:
             return Refused(Reason.BUSY, 10.0)
         context = self.context
-        command = Command(
-            id=context.next_id(),
-            source=connection.identity,
-            to=ask.key[1],
-            property=ask.told.name,
-            value=value,
-            received_at=context.now(),
+        wanted = kind(
+            id=context.next_id(), source=connection.identity, to=ask.key[1], received_at=context.now(), **what
         )
-        self._asked[command.id] = ask
-        verdict = context.submit(command)
+        self._asked[wanted.id] = ask
+        verdict = context.submit(wanted)
         if isinstance(verdict, Refused):
-            del self._asked[command.id]
+            del self._asked[wanted.id]
             return verdict
         self.commands += 1
-        self._patience.begin(command.id)
+        self._patience.begin(wanted.id)
         return None
 
     def receipt(self, receipt: Receipt) -> None:
@@ -264,20 +337,20 @@ class DeviceResources:
         del self._asked[receipt.id]
         self._patience.end(receipt.id)
         reason = receipt.reason.value if receipt.reason else receipt.outcome.value
-        if receipt.outcome is not Outcome.DELIVERED:
+        if receipt.outcome not in (Outcome.DELIVERED, Outcome.SENT):
             self._respond(ask, device_resources.refusal(reason, receipt.detail))
         elif ask.format is None:
-            self._respond(ask, device_resources.done())
+            self._respond(ask, device_resources.done(result_of(receipt.result if ask.told is None else None)))
         else:
             self._respond_value(ask, ask.format, device_resources.refusal("unreachable", "it answered without a value"))
         if ask.format is None:
             words = f"failed {reason} {receipt.detail}".rstrip()
-            final = receipt.outcome in (Outcome.DELIVERED, Outcome.SUPERSEDED)
+            final = receipt.outcome in (Outcome.DELIVERED, Outcome.SENT, Outcome.SUPERSEDED)
             self._enter_state(ask.key, receipt.id, receipt.outcome.value if final else words)
 
     def _respond_value(self, ask: _Ask, format: int, otherwise: Response) -> None:
         """What the device has told, if it has."""
-        if ask.exchange is None:
+        if ask.exchange is None or ask.told is None:
             return
         view = self._view(ask.exchange[0], ask.key[1])
         known = view is not None and ask.told.name in view.samples
@@ -344,14 +417,27 @@ class DeviceResources:
     # News
 
     def update(self, update: Update) -> None:
-        observer = self._watches.get(update.watch)
+        observer = self._watches.get(update.subscription)
         if observer is None:
             return
         if update.change in (Change.GONE, Change.ENDED):
-            del self._watches[update.watch]
+            del self._watches[update.subscription]
+            self._happened.pop(update.subscription, None)
             self._observers.finish(observer, device_resources.refusal("unknown"))
-        elif update.at > observer.since:
+        elif update.change is Change.EVENT:
+            self._happen(update, observer)
+        elif update.at > observer.since and update.subscription not in self._happened:
             self._observers.changed(observer)
+
+    def _happen(self, update: Update, observer: Observer) -> None:
+        recent = self._happened.get(update.subscription)
+        if recent is None:
+            return  # it observes the device, or a property
+        entry: dict[str, Any] = {"n": recent[-1]["n"] + 1 if recent else 0, "event": update.event}
+        if update.data is not None:
+            entry["data"] = update.data
+        recent.append(entry)
+        self._observers.changed(observer)
 
     def acknowledged(self, connection: ClientConnection, exchange: int, notification: int) -> None:
         self._observers.acknowledged(connection, exchange, notification)
@@ -367,5 +453,10 @@ def _refused(refused: Refused) -> Response:
     return device_resources.refusal(refused.reason.value, retry_after=refused.retry_after)
 
 
-def _property(view: DeviceView, name: str) -> Property | None:
+def _property(view: DeviceView, name: str) -> PropertyAffordance | None:
     return next((told for told in view.properties if told.name == name), None)
+
+
+def _commanded(view: DeviceView) -> set[str]:
+    """What a command can be about."""
+    return {*(each.name for each in view.properties), *(each.name for each in view.actions)}

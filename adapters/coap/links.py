@@ -8,9 +8,9 @@ from urllib.parse import quote
 
 from adapters.coap.client_state import ClientSession
 from carriage.coap.atls_format import DEFAULT_FORMATS, KINDS, LINK_FORMAT, is_alias
-from carriage.coap.device_resources import ALL_FORMATS, ONE_FORMATS
+from carriage.coap.device_resources import ALL_FORMATS, JSON, ONE_FORMATS
 from carriage.coap.link_format import Link
-from gateway.api.model import ContentKind, DeviceView, Property, ValueKind
+from gateway.api.model import ContentKind, DataType, DeviceView, PropertyAffordance
 
 FORMATS: Final = {ContentKind(kind): DEFAULT_FORMATS.number(kind) for kind in KINDS}
 """The kinds of content that CoAP has a content format for."""
@@ -49,11 +49,18 @@ def devices(views: Iterable[DeviceView]) -> Iterator[Link]:
         yield Link(place, (("if", "core.b"), ("ct", _ALL), *watched))
         for told in view.properties:
             kind = (("rt", told.resource_type),) if told.resource_type else ()
-            yield Link(f"{place}/{told.name}", (*kind, ("if", _interface(view, told)), ("ct", _ONE), *watched))
+            seen = watched if told.readable else ()
+            yield Link(f"{place}/{told.name}", (*kind, ("if", _interface(view, told)), ("ct", _ONE), *seen))
+        if "invoke" in view.may:
+            for action in view.actions:
+                yield Link(f"{place}/{action.name}", (("if", "core.a"), ("ct", str(JSON))))
+        if "observe" in view.may:
+            for event in view.events:
+                yield Link(f"{place}/{event.name}", (("if", "core.s"), ("ct", str(JSON)), ("obs", None)))
 
 
-def _interface(view: DeviceView, told: Property) -> str:
+def _interface(view: DeviceView, told: PropertyAffordance) -> str:
     """A sensor, an actuator, or (what is text and can be set) a parameter, as far as this client may use it."""
     if not told.writable or "write" not in view.may:
         return "core.s"
-    return "core.p" if told.kind is ValueKind.TEXT else "core.a"
+    return "core.p" if told.type is DataType.STRING else "core.a"

@@ -12,9 +12,9 @@ from dataclasses import dataclass
 from typing import Final
 
 from adapters.coap.client_state import ClientConnection
-from adapters.coap.fixed_timeout import FixedTimeout
 from carriage.coap import codes
 from carriage.coap.exchange import FailureReason, Response
+from gateway.kit.fixed_timeout import FixedTimeout
 
 PACE: Final = 1.0
 """Seconds between two notifications of one observation (RFC 7641, section 4.5.1, bounds their rate)."""

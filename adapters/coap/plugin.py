@@ -16,12 +16,14 @@ from adapters.coap.adapter import CoapAdapter
 from adapters.coap.client_credentials import ClientCredentials
 from adapters.coap.delivery import Timeouts
 from adapters.coap.identity import SCHEME
+from adapters.coap.vocabulary import VOCABULARY
 from carriage.coap.config import CoapConfig
 from carriage.coap.message_layer import TransmissionParameters
 from carriage.coap.server import CoapsServer
 from carriage.coap.udp import bind
 from gateway.api.errors import ConfigError, CredentialError, Gathered, UsageError
 from gateway.api.ports import API_VERSION, Adapter
+from gateway.api.vocabulary import Vocabulary
 from layer.config import AssociationConfig
 from layer.credentials import Credentials, load_private_key, load_psk_file, with_remedy
 from layer.listener import DtlsListener
@@ -116,6 +118,7 @@ class CoapPlugin:
     api: ClassVar[int] = API_VERSION
     scheme: ClassVar[str] = SCHEME
     config_model: ClassVar[type[Any]] = CoapTable
+    vocabulary: ClassVar[Vocabulary] = VOCABULARY
 
     def configure(self, table: Any, base: Path) -> Adapter:
         assert isinstance(table, CoapTable)

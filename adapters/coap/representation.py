@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Iterable
 from math import isfinite
@@ -11,7 +12,8 @@ from carriage import senml, strict_json
 from carriage.coap import device_resources
 from carriage.coap.exchange import Response
 from gateway.api.errors import PeerError
-from gateway.api.model import DeviceView, Property, Sample, Scalar, ValueKind
+from gateway.api.model import DataSchema, DataType, DeviceView, PropertyAffordance, Sample, Value
+from gateway.api.schema import fits
 
 ONLINE: Final = "online"
 """The record of ``/d/{name}`` that says whether the device can be reached; none while nobody knows."""
@@ -32,7 +34,7 @@ def base_name(view: DeviceView) -> str:
     return f"{view.name}/" if senml.is_name(view.name) else "device/"
 
 
-def one(view: DeviceView, told: Property, sample: Sample | None, format: int, now: float) -> Response:
+def one(view: DeviceView, told: PropertyAffordance, sample: Sample | None, format: int, now: float) -> Response:
     """A property's value. In text a stale one is 5.04, since text can't say how old it is."""
     if format == device_resources.TEXT:
         if sample is not None and sample.stale:
@@ -56,13 +58,13 @@ def _pack(records: Iterable[senml.Record], view: DeviceView, format: int) -> byt
     return write(records, base_name(view))
 
 
-def _records(told: Property, sample: Sample | None, now: float) -> tuple[senml.Record, ...]:
+def _records(told: PropertyAffordance, sample: Sample | None, now: float) -> tuple[senml.Record, ...]:
     """One, or none where there is no value: SenML has no record without (RFC 8428, section 4.2)."""
     if sample is None or sample.value is None:
         return ()
     record = senml.Record(
         name=told.name,
-        value=sample.value,
+        value=_json(sample.value) if isinstance(sample.value, list | dict) else sample.value,
         unit=told.unit,
         time=min(0.0, round(sample.at - now, 1)),
         update_time=told.lifetime,
@@ -70,7 +72,31 @@ def _records(told: Property, sample: Sample | None, now: float) -> tuple[senml.R
     return (record,)
 
 
-def _left(told: Property, sample: Sample | None, now: float) -> float:
+def _json(value: Value | None) -> str:
+    """SenML and text know no objects and arrays: they have them as JSON."""
+    return json.dumps(value, separators=(",", ":"))
+
+
+def result_of(value: Value | None) -> bytes:
+    """What a device gave back, as JSON; nothing if it gave nothing."""
+    return b"" if value is None else _json(value).encode()
+
+
+def input_of(schema: DataSchema | None, payload: bytes) -> Value | None:
+    """What a body gives an action. PeerError, in words for the client: it can't take that."""
+    if not payload:
+        if schema is None:
+            return None
+        raise PeerError(f"expected a JSON {schema.type.value}")
+    value = strict_json.read(payload)
+    if schema is None:
+        raise PeerError("expected nothing")
+    if not isinstance(value, bool | int | float | str | list | dict) or not fits(schema, value):
+        raise PeerError(f"expected a JSON {schema.type.value} within its bounds")
+    return value
+
+
+def _left(told: PropertyAffordance, sample: Sample | None, now: float) -> float:
     """Seconds that the value still counts."""
     return 0.0 if sample is None or sample.stale else max(0.0, sample.at + told.lifetime - now)
 
@@ -81,13 +107,15 @@ def _text(sample: Sample | None) -> bytes:
         return b""
     if isinstance(value, bool):
         return b"true" if value else b"false"
+    if isinstance(value, list | dict):
+        return _json(value).encode()
     return (value if isinstance(value, str) else repr(value)).encode()
 
 
 # What is set
 
 
-def value_of(view: DeviceView, wanted: Property, format: int, payload: bytes) -> Scalar:
+def value_of(view: DeviceView, wanted: PropertyAffordance, format: int, payload: bytes) -> Value:
     """What a body asks a property to be. PeerError, in words for the client: it can't be that."""
     if format == device_resources.TEXT:
         value = _of_text(wanted, payload)
@@ -95,8 +123,14 @@ def value_of(view: DeviceView, wanted: Property, format: int, payload: bytes) ->
         value = _of_json(wanted, payload)
     else:
         value = _of_pack(view, wanted, format, payload)
+    if wanted.enum and value not in wanted.enum:
+        raise PeerError(f"expected one of {', '.join(wanted.enum)}")
     if isinstance(value, bool) or not isinstance(value, int | float):
         return value
+    if wanted.type is DataType.INTEGER and isinstance(value, float):
+        if not value.is_integer():
+            raise PeerError("expected a whole number")
+        value = int(value)
     low, high = wanted.minimum, wanted.maximum
     if (low is not None and value < low) or (high is not None and value > high):
         raise PeerError(f"expected {_bound(low)} to {_bound(high)}")
@@ -107,17 +141,19 @@ def _bound(bound: float | None) -> str:
     return "any" if bound is None else f"{bound:g}"
 
 
-def _of_text(wanted: Property, payload: bytes) -> Scalar:
+def _of_text(wanted: PropertyAffordance, payload: bytes) -> Value:
     try:
         text = payload.decode()
     except UnicodeDecodeError:
         raise PeerError("expected UTF-8") from None
-    if wanted.kind is ValueKind.TEXT:
+    if wanted.type is DataType.STRING:
         if len(text) > MAX_TEXT:
             raise PeerError(f"expected at most {MAX_TEXT} characters")
         return text
     text = text.strip()
-    if wanted.kind is ValueKind.BOOLEAN:
+    if wanted.type in (DataType.OBJECT, DataType.ARRAY):
+        return _of_json(wanted, payload)
+    if wanted.type is DataType.BOOLEAN:
         word = _WORDS.get(text.lower())
         if word is None:
             raise PeerError("expected true or false")
@@ -129,26 +165,31 @@ def _of_text(wanted: Property, payload: bytes) -> Scalar:
     raise PeerError("expected a number")
 
 
-def _of_json(wanted: Property, payload: bytes) -> Scalar:
+def _of_json(wanted: PropertyAffordance, payload: bytes) -> Value:
     """A JSON value, alone or as ``value`` of an object. What is no text is read as text would be."""
     value = strict_json.read(payload)
     if isinstance(value, dict) and value.keys() == {"value"}:
         value = value["value"]
+    if wanted.type in (DataType.OBJECT, DataType.ARRAY):
+        if isinstance(value, list | dict) and fits(wanted, value):
+            return value
+        raise PeerError(f"expected an {wanted.type.value} within its bounds")
     if isinstance(value, str):
         return _of_text(wanted, value.encode())
-    if isinstance(value, bool | int | float) and wanted.kind is not ValueKind.TEXT:
+    if isinstance(value, bool | int | float) and wanted.type is not DataType.STRING:
         return _of_text(wanted, repr(value).encode())
-    raise PeerError("expected a text" if wanted.kind is ValueKind.TEXT else "expected one value")
+    raise PeerError("expected a text" if wanted.type is DataType.STRING else "expected one value")
 
 
 _TYPES: Final = {
-    ValueKind.BOOLEAN: ((bool,), "vb"),
-    ValueKind.NUMBER: ((int, float), "v"),
-    ValueKind.TEXT: ((str,), "vs"),
+    DataType.BOOLEAN: ((bool,), "vb"),
+    DataType.INTEGER: ((int, float), "v"),
+    DataType.NUMBER: ((int, float), "v"),
+    DataType.STRING: ((str,), "vs"),
 }
 
 
-def _of_pack(view: DeviceView, wanted: Property, format: int, payload: bytes) -> Scalar:
+def _of_pack(view: DeviceView, wanted: PropertyAffordance, format: int, payload: bytes) -> Value:
     records = senml.read_json(payload) if format == device_resources.SENML_JSON else senml.read_cbor(payload)
     if len(records) != 1:
         raise PeerError("expected one record")
@@ -159,7 +200,9 @@ def _of_pack(view: DeviceView, wanted: Property, format: int, payload: bytes) ->
         raise PeerError(f"expected the unit {wanted.unit}" if wanted.unit else "expected no unit")
     if record.time or record.update_time is not None or record.sum is not None:
         raise PeerError("expected a value alone, for now")
-    types, field = _TYPES[wanted.kind]
+    if wanted.type not in _TYPES:
+        raise PeerError("expected JSON")
+    types, field = _TYPES[wanted.type]
     value = record.value
     if type(value) not in types or isinstance(value, bytes | None):
         raise PeerError(f"expected {field}")

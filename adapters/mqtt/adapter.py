@@ -19,7 +19,7 @@ from carriage.mqtt.options import MqttOptions
 from carriage.mqtt.topics import TopicSpace
 from gateway.api.errors import NoCommandError
 from gateway.api.facts import PolicyFacts
-from gateway.api.model import Address, Close, EnvelopeId, Outcome, Peer, Reason, Receipt, Transmit, Update
+from gateway.api.model import Address, Close, EnvelopeId, Exchange, Outcome, Peer, Reason, Receipt, Transmit, Update
 from gateway.api.ports import AdapterContext
 
 SUFFIX: Final = "-devices"
@@ -71,7 +71,8 @@ class MqttAdapter:
         if self.sessions is not None:
             self.sessions.send(transmit)
         elif self._context is not None:
-            self._context.settle(Receipt(transmit.envelope.id, Outcome.DROPPED, Reason.UNREACHABLE))
+            reason = Reason.CONTENT if isinstance(transmit.envelope, Exchange) else Reason.UNREACHABLE
+            self._context.settle(Receipt(transmit.envelope.id, Outcome.DROPPED, reason))
 
     def withdraw(self, envelope: EnvelopeId) -> None:
         if self.sessions is not None:

@@ -13,11 +13,13 @@ from adapters.mqtt.adapter import MqttAdapter
 from adapters.mqtt.devices.devices import DeviceOptions
 from adapters.mqtt.devices.topics import HomeSpace, overlap
 from adapters.mqtt.link import SCHEME
+from adapters.mqtt.vocabulary import VOCABULARY
 from carriage.mqtt.options import MqttOptions, TlsOptions
 from carriage.mqtt.topics import TopicSpace
 from carriage.mqtt.wire import readable, tls_mistakes
 from gateway.api.errors import ConfigError, CredentialError, Gathered, UsageError
 from gateway.api.ports import API_VERSION, Adapter
+from gateway.api.vocabulary import Vocabulary
 from layer.credentials import load_private_key, read_secret, with_remedy
 
 _PLAIN_PORT = 1883
@@ -115,6 +117,7 @@ class MqttPlugin:
     api: ClassVar[int] = API_VERSION
     scheme: ClassVar[str] = SCHEME
     config_model: ClassVar[type[Any]] = MqttConfig
+    vocabulary: ClassVar[Vocabulary] = VOCABULARY
 
     def configure(self, table: Any, base: Path) -> Adapter:
         assert isinstance(table, MqttConfig)

@@ -27,9 +27,10 @@ from carriage.mqtt.options import DropReason, Message, MqttOptions, Token, Will
 from gateway.api.errors import PeerError
 from gateway.api.model import (
     Close,
-    Command,
     ContentKind,
     EnvelopeId,
+    Exchange,
+    Interaction,
     Open,
     Outcome,
     Peer,
@@ -56,7 +57,8 @@ COMEBACK: Final = 3.0
 """Seconds that a broker's other clients have to come back, where it has forgotten us and so them too."""
 UNIT_EXPIRY: Final = bodies.UNIT_EXPIRY
 
-_KINDS: Final = {kind.value: kind for kind in ContentKind}
+_KINDS: Final = {kind: ContentKind(kind) for kind in bodies.CONTENT_TYPES}
+_CONTENTS: Final = frozenset(_KINDS.values())
 
 
 class Sessions:
@@ -122,12 +124,15 @@ class Sessions:
                 self._orders.close()
 
     def send(self, transmit: Transmit) -> None:
+        envelope = transmit.envelope
+        if isinstance(envelope, Interaction | Exchange):  # neither a device nor a server is behind a broker's user
+            self._settle(Receipt(envelope.id, Outcome.DROPPED, Reason.CONTENT))
+            return
         user = self._user_of(transmit.to.claim)
         if user is None or self._lost:
-            self._settle(Receipt(transmit.envelope.id, Outcome.DROPPED, Reason.UNREACHABLE))
+            self._settle(Receipt(envelope.id, Outcome.DROPPED, Reason.UNREACHABLE))
             return
-        envelope = transmit.envelope
-        if isinstance(envelope, Command):  # no device is behind a broker's user
+        if isinstance(envelope, Open) and envelope.content not in _CONTENTS:  # a message has to state its kind
             self._settle(Receipt(envelope.id, Outcome.DROPPED, Reason.CONTENT))
             return
         if isinstance(envelope, Close):
@@ -384,7 +389,7 @@ class Sessions:
     def _publish_order(self, order: OutboundMessage) -> Token:
         assert self._client is not None and self._context is not None
         envelope = order.transmit.envelope
-        assert not isinstance(envelope, Command)
+        assert not isinstance(envelope, Interaction | Exchange)
         topic, payload, content_type = payloads.message_of(order.user, envelope)
         expiry = UNIT_EXPIRY
         if isinstance(envelope, Unit) and envelope.expires_at is not None:

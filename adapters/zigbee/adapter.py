@@ -20,7 +20,6 @@ from adapters.zigbee.administration import COMMANDS
 from adapters.zigbee.clusters import TABLE, ClusterTable
 from adapters.zigbee.config import ZigbeeConfig
 from adapters.zigbee.coordinator import LINK_KEY_OVERHEAD, Coordinator, recorded
-from adapters.zigbee.deadlines import Deadlines
 from adapters.zigbee.doubts import doubts
 from adapters.zigbee.members import FILE as MEMBERS
 from adapters.zigbee.members import Members
@@ -32,19 +31,21 @@ from adapters.zigbee.send_scheduler import SendOutcome as Sent
 from adapters.zigbee.tunnel_bridge import TunnelBridge
 from adapters.zigbee.tunnel_mapping import TunnelMapping
 from adapters.zigbee.tunnel_store import TunnelStore
+from adapters.zigbee.vocabulary import meets
 from adapters.zigbee.zcl_devices import ZclDevices
-from carriage.backoff import Pauses
 from carriage.zigbee.events import DeliveryMode, Handle, TunnelLimits
 from carriage.zigbee.tunnel import TunnelEndpoint
 from carriage.zigbee.tunnel_table import TunnelIds
 from carriage.zigbee.tunneling import TransferError
+from common.backoff import Backoff
+from common.timers import Timers
 from gateway.api.errors import NoCommandError, PeerError, TransportError
 from gateway.api.facts import PolicyFacts
-from gateway.api.link import meets
 from gateway.api.model import (
     Address,
-    Command,
     EnvelopeId,
+    Exchange,
+    Interaction,
     Open,
     Outcome,
     Reason,
@@ -107,14 +108,14 @@ class ZigbeeAdapter:
         self._sender: SendScheduler | None = None
         self._ids = TunnelIds(TUNNEL_IDS, secrets.randbelow(0xFFFF))
         self._conversations: dict[_Key, TunnelBridge] = {}
-        self._sessions: dict[SessionId, tuple[TunnelBridge, Handle]] = {}
+        self._sessions: dict[SessionId, tuple[_Key, Handle]] = {}
         self._held: dict[EnvelopeId, SessionId] = {}
         self._dirty: dict[_Key, None] = {}
         self._heard: dict[str, None] = {}
         """Sleeping devices that were heard since the last turn."""
         self._calling: dict[_Key, None] = {}
         """Conversations that wait for their device to be heard."""
-        self._deadlines: Deadlines[_Key] = Deadlines()
+        self._deadlines: Timers[_Key] = Timers()
         self._inbox: deque[tuple[_Key, bytes]] = deque()
         self._orders: deque[Transmit] = deque()
         self._wake = asyncio.Event()
@@ -171,7 +172,7 @@ class ZigbeeAdapter:
         config, limits = self._config, self._config.limits
         settings = settings_of(config, context.state_dir)
         may_form = config.form == "if-blank"
-        pauses = Pauses(limits.reconnect_first, limits.reconnect_most, _JITTER.random)
+        pauses = Backoff(limits.reconnect_first, limits.reconnect_most, _JITTER.random)
         while True:
             began = context.now()
             self._counters["attempts"] += 1
@@ -190,7 +191,7 @@ class ZigbeeAdapter:
                 reason = await self._serve(context, radio)
                 self._away = asyncio.get_running_loop().call_later(AWAY, self._radio_gone)
                 self._counters["reconnects"] += 1
-                self._fault(context, f"{reason}; connecting anew")
+                self._fault(context, f"{reason}; connecting again")
                 if context.now() - began >= SETTLED:
                     pauses.reset()
             await asyncio.sleep(pauses.next())
@@ -315,8 +316,12 @@ class ZigbeeAdapter:
     # What the engine orders ----------------------------------------------------------------------------------------
 
     def send(self, transmit: Transmit) -> None:
-        if isinstance(transmit.envelope, Command) and self._semantics is not None:
+        if isinstance(transmit.envelope, Interaction) and self._semantics is not None:
             self._semantics.carry_out(transmit.envelope, transmit)  # without another turn of the loop
+            return
+        if isinstance(transmit.envelope, Exchange):  # no device of ZigBee takes requests
+            if self._context is not None:
+                self._context.settle(Receipt(transmit.envelope.id, Outcome.DROPPED, Reason.CONTENT))
             return
         self._orders.append(transmit)
         self._wake.set()
@@ -331,16 +336,18 @@ class ZigbeeAdapter:
         session = self._held.pop(envelope, None)
         place = None if session is None else self._sessions.get(session)
         if place is not None and self._context is not None:
-            conversation, handle = place
+            key, handle = place
+            conversation = self._conversations[key]
             conversation.withdraw(handle, envelope, self._context.now())
-            self._touch(conversation.key)
+            self._touch(key)
 
     def receipt(self, receipt: Receipt) -> None:
         if receipt.session is None or self._context is None:
             return
         place = self._sessions.get(receipt.session)
         if place is not None:
-            conversation, handle = place
+            key, handle = place
+            conversation = self._conversations[key]
             conversation.receipt(handle, receipt, self._context.now())
             if receipt.outcome is not Outcome.DELIVERED:
                 self._touch(conversation.key)
@@ -350,15 +357,17 @@ class ZigbeeAdapter:
         if isinstance(envelope, Open):
             self._open(transmit, envelope, now)
             return
-        if isinstance(envelope, Command):
+        if isinstance(envelope, Interaction):
             assert self._semantics is not None
             self._semantics.carry_out(envelope, transmit)
             return
+        assert not isinstance(envelope, Exchange)
         place = self._sessions.get(envelope.session)
         if place is None:
             self._settle(envelope.id, Reason.UNKNOWN, envelope.session)
             return
-        conversation, handle = place
+        key, handle = place
+        conversation = self._conversations[key]
         self._held[envelope.id] = envelope.session
         conversation.send(transmit, handle, now)
         self._touch(conversation.key)
@@ -450,7 +459,7 @@ class ZigbeeAdapter:
                     self._calling[key] = None
                 else:
                     self._calling.pop(key, None)
-                self._deadlines.set(key, conversation.next_deadline())
+                self._deadlines.plan_by(key, conversation.next_deadline())
 
     def _send_frames(self, conversation: TunnelBridge, now: float) -> None:
         sender = self._sender
@@ -510,7 +519,7 @@ class ZigbeeAdapter:
                 self._shared.note(logging.WARNING, text, key[0], limits.devices)
                 return None
             del self._conversations[idle]
-            self._deadlines.forget(idle)
+            self._deadlines.drop(idle)
             self._calling.pop(idle, None)
         manufacturer = self._config.manufacturer_code
         tunnels = TunnelEndpoint(

@@ -15,7 +15,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Final, NamedTuple
 
-from adapters.zigbee.deadlines import Deadlines
+from common.timers import Timers
 
 ASKED: Final = 2
 """Devices that are asked at once."""
@@ -56,7 +56,7 @@ class AvailabilityTable:
         self._timeouts = (always_on, sleepy)
         self._again = again
         self._states: dict[str, _State] = {}
-        self._deadlines: Deadlines[str] = Deadlines()
+        self._deadlines: Timers[str] = Timers()
         self._queue: deque[str] = deque()
         self._asked: set[str] = set()
         self._news: deque[AvailabilityChange] = deque()
@@ -81,12 +81,12 @@ class AvailabilityTable:
             state.heard = now - silent
             state.online = silent < limit
             self._news.append(AvailabilityChange(eui64, state.online))
-        self._deadlines.set(eui64, state.heard + limit)
+        self._deadlines.plan_by(eui64, state.heard + limit)
 
     def remove(self, eui64: str) -> None:
         self._states.pop(eui64, None)
         self._asked.discard(eui64)
-        self._deadlines.forget(eui64)
+        self._deadlines.drop(eui64)
 
     def clear(self) -> None:
         """The radio is gone: nothing is known of anybody."""
@@ -106,7 +106,7 @@ class AvailabilityTable:
         state.calm = True
         state.misses = state.questions = 0
         state.due = 0.0
-        self._deadlines.set(eui64, now + self._timeouts[state.sleepy])
+        self._deadlines.plan_by(eui64, now + self._timeouts[state.sleepy])
         if state.online:
             return False
         state.online = True
@@ -131,7 +131,7 @@ class AvailabilityTable:
             state = self._states[eui64]
             due = state.due or state.heard + self._timeouts[state.sleepy]
             if due > now:
-                self._deadlines.set(eui64, due)
+                self._deadlines.plan_by(eui64, due)
             elif state.sleepy:
                 self._offline(eui64, state)
             elif not state.waits:
@@ -166,14 +166,14 @@ class AvailabilityTable:
         state.waits = False
         limit = self._timeouts[state.sleepy]
         if answered:
-            self._deadlines.set(eui64, state.heard + limit)
+            self._deadlines.plan_by(eui64, state.heard + limit)
             return
         state.calm = False
         state.due = now + (self._again[state.questions] if state.questions < len(self._again) else limit)
         if answered is not None:
             state.questions += 1
             state.misses += 1
-        self._deadlines.set(eui64, state.due)
+        self._deadlines.plan_by(eui64, state.due)
         if state.misses >= MISSES:
             self._offline(eui64, state)
 

@@ -6,7 +6,6 @@ With ``radio``, ``device_table`` and ``faults`` these are the files that import 
 from __future__ import annotations
 
 import json
-import os
 import sqlite3
 from collections.abc import Mapping
 from contextlib import closing
@@ -175,13 +174,3 @@ def _raised(backup: Backup, *, keep: bool, once: bool) -> Backup:
         network_info=info.replace(stack_specific={**info.stack_specific, "ezsp": dict(specific)}, **keys),
         node_info=node,
     )
-
-
-def keep(text: str, path: Path) -> None:
-    """Write a file of mode 0600 whole, or not at all."""
-    new = path.with_name(path.name + ".new")
-    with os.fdopen(os.open(new, os.O_CREAT | os.O_WRONLY | os.O_TRUNC | os.O_CLOEXEC, 0o600), "w") as file:
-        file.write(text)
-        file.flush()
-        os.fsync(file.fileno())
-    new.replace(path)

@@ -1,29 +1,45 @@
-"""Commands to devices: which frame carries one out, and what its answer makes of it.
+"""Interactions with devices: which frames carry one out, and what their answers make of it.
 
-A command goes on the air once. A sleeping device's is held here until the device is heard; the engine bounds how many,
-overtakes older ones and lets them expire.
+Each frame goes on the air once, the next one when the last is answered. A sleeping device's is held here until the
+device is heard; the engine bounds how many, overtakes older ones and lets them expire.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Final
 
 from adapters.zigbee.radio_port import LINK_KEY, NETWORK_KEY
-from adapters.zigbee.reports import Model, Slot, answered
+from adapters.zigbee.reports import Deed, Model, Slot, Values, answered
 from adapters.zigbee.send_scheduler import SendOutcome as Sent
-from adapters.zigbee.zcl_transactions import Answer, Content, NoReply, Transaction, ZclTransactions
+from adapters.zigbee.vocabulary import meets
+from adapters.zigbee.zcl_transactions import Answer, Content, NoReply, Reply, Transaction, ZclTransactions
 from carriage.zigbee import foundation
 from carriage.zigbee.foundation import General, status_name
 from gateway.api.errors import PeerError
-from gateway.api.link import meets
-from gateway.api.model import Command, EnvelopeId, Outcome, Reading, Reason, Receipt, Scalar, Transmit, ValueKind
+from gateway.api.model import (
+    EnvelopeId,
+    Interaction,
+    InvokeAction,
+    Outcome,
+    PropertyResult,
+    Reading,
+    ReadProperties,
+    Reason,
+    Receipt,
+    Scalar,
+    Transmit,
+    Value,
+    WriteProperties,
+)
 from gateway.api.ports import AdapterContext
+from gateway.api.schema import types_of
 from layer.errors import UsageError
 
 HELD: Final = 64
 """Commands that wait for one sleeping device; more are dropped as BUSY."""
+_ALONE: Final = "it says how others are set"
 COUNTERS: Final = ("commands", "commands_delivered", "commands_rejected", "commands_unreachable", "commands_held")
 
 _NO_REPLY: Final[Mapping[Sent, tuple[Reason, str]]] = {
@@ -34,55 +50,136 @@ _NO_REPLY: Final[Mapping[Sent, tuple[Reason, str]]] = {
     Sent.NO_KEY: (Reason.LINK, "no link key"),
     Sent.NO_DEVICE: (Reason.UNREACHABLE, "not in the network"),
 }
-_KINDS: Final[Mapping[ValueKind, tuple[type, ...]]] = {
-    ValueKind.BOOLEAN: (bool,),
-    ValueKind.NUMBER: (int, float),
-    ValueKind.TEXT: (str,),
-}
+
+
+@dataclass(slots=True, eq=False)
+class _Step:
+    """One frame of an interaction. ``names``: the properties that it is about. ``told``: what they are if it is done.
+
+    ``last``: it only reads what the frame before it changed; the outcome is that of the others.
+    """
+
+    endpoint: int
+    cluster: int
+    content: Content
+    names: tuple[str, ...]
+    slots: tuple[Slot, ...] = ()
+    told: Values = ()
+    last: bool = False
 
 
 @dataclass(slots=True, eq=False)
 class _Execution:
-    """A command that isn't settled yet."""
+    """An interaction that isn't settled yet. ``steps``: the frames that were not answered, the current one first."""
 
     id: EnvelopeId
     model: Model
-    slot: Slot
-    value: Scalar | None
-    content: Content
+    names: tuple[str, ...]
+    steps: list[_Step]
     link_key: bool
     expires_at: float | None
+    results: dict[str, PropertyResult]
     question: Transaction | None = None
     withdrawn: bool = False
 
 
-def content_of(slot: Slot, value: Scalar | None) -> Content:
-    """The frame that sets a property, or asks for it where ``value`` is None. UsageError: no such value."""
+def reading(model: Model, names: Iterable[str]) -> list[_Step]:
+    """The frames that ask for properties, one for each cluster. UsageError: one that can't be asked for."""
+    places: dict[int, list[Slot]] = {}
+    for name in names:
+        if name in model.modifiers:
+            raise UsageError("it has no value")
+        slot = model.slots[name]
+        places.setdefault(slot.place, []).append(slot)
+    steps = []
+    for place, slots in places.items():
+        attributes = [slot.row.attribute for slot in slots]
+        content = Content(General.READ, foundation.read(attributes), General.READ_RESPONSE)
+        told = tuple(slot.property.name for slot in slots)
+        steps.append(_Step(place >> 16, place & 0xFFFF, content, told, tuple(slots)))
+    return steps
+
+
+def writing(model: Model, values: Mapping[str, Value]) -> tuple[list[_Step], list[str]]:
+    """The frames that set properties, and the names that none of them sets. UsageError: no such value.
+
+    What a command sets together goes first, then what has its own command, then attributes, by cluster.
+    """
+    left = dict(values)
+    steps = [step for endpoint in model.writes if (step := _together(model, endpoint, left)) is not None]
+    written: dict[int, list[Slot]] = {}
+    for name in [name for name in left if name in model.slots]:
+        slot, value = model.slots[name], left.pop(name)
+        if not _fits(slot, value) or not isinstance(value, Scalar):
+            raise UsageError("not a value of this property")
+        if slot.row.commands:
+            command = slot.row.commands.get(value)
+            if command is None:
+                raise UsageError("no command for this value")
+            content = Content(command, b"", cluster_specific=True)
+            steps.append(_Step(slot.endpoint, slot.row.cluster, content, (name,), told=((name, value),)))
+        else:
+            written.setdefault(slot.place, []).append(slot)
+    for place, slots in written.items():
+        raw = [(slot, _raw(slot, values[slot.property.name])) for slot in slots]
+        payload = foundation.write([(slot.row.attribute, slot.row.type, each) for slot, each in raw])
+        content = Content(General.WRITE, payload, General.WRITE_RESPONSE)
+        told: Values = tuple((slot.property.name, slot.row.value(each)) for slot, each in raw)
+        names = tuple(slot.property.name for slot in slots)
+        steps.append(_Step(place >> 16, place & 0xFFFF, content, names, tuple(slots), told))
+    return steps, list(left)
+
+
+def _together(model: Model, endpoint: int, left: dict[str, Value]) -> _Step | None:
+    """The command that sets several properties of an endpoint, if it is for these; they are taken out of ``left``."""
+    mapping = model.writes[endpoint]
+    slots = {each.row.property.name: each for each in model.slots.values() if each.endpoint == endpoint}
+    of = {base: slot.property.name for base, slot in slots.items() if base in mapping.properties}
+    of |= {each.base: name for name, each in model.modifiers.items() if each.endpoint == endpoint}
+    theirs = {base: left[name] for base, name in of.items() if name in left}
+    if not all(_fits(slots[base], value) for base, value in theirs.items() if base in slots):
+        raise UsageError("not a value of this property")
+    planned = mapping.plan(theirs)
+    if planned is None:
+        return None
+    payload, became = planned
+    for base in theirs:
+        del left[of[base]]
+    told = tuple((of[base], value) for base, value in became.items() if base in of)
+    content = Content(mapping.command, payload, cluster_specific=True)
+    return _Step(endpoint, mapping.cluster, content, tuple(of[base] for base in theirs), told=told)
+
+
+def invoking(model: Model, deed: Deed, given: Value | None) -> list[_Step]:
+    """The frame that has a device do something, and one that reads what may be another value then."""
+    row = deed.row
+    content = Content(row.command, row.payload(given), cluster_specific=True)
+    steps = [_Step(deed.endpoint, row.cluster, content, ())]
+    slots = model.places.get(deed.endpoint << 16 | row.cluster, {})
+    read = [slots[attribute].property.name for attribute in row.reads if attribute in slots]
+    for step in reading(model, read):
+        step.last = True
+        steps.append(step)
+    return steps
+
+
+def _fits(slot: Slot, value: Value) -> bool:
+    return slot.property.writable and type(value) in types_of(slot.property)
+
+
+def _raw(slot: Slot, value: Value) -> int | float | str:
     row = slot.row
-    if value is None:
-        return Content(General.READ, foundation.read([row.attribute]), General.READ_RESPONSE)
-    kind = slot.property.kind
-    if not slot.property.writable or not isinstance(value, _KINDS[kind]):
-        raise UsageError("not a value of this property")
-    if isinstance(value, bool) is not (kind is ValueKind.BOOLEAN):
-        raise UsageError("not a value of this property")
-    if row.commands:
-        command = row.commands.get(value)
-        if command is None:
-            raise UsageError("no command for this value")
-        return Content(command, b"", cluster_specific=True)
     try:
-        raw = row.raw(value)
+        raw = row.raw(value)  # type: ignore[arg-type]
     except (ValueError, OverflowError):  # not a number, or infinite
         raise UsageError("out of range") from None
     if row.value(raw) is None:
         raise UsageError("out of range")
-    payload = foundation.write([(row.attribute, row.type, raw)])
-    return Content(General.WRITE, payload, General.WRITE_RESPONSE)
+    return raw
 
 
 class CommandExecution:
-    """``unreachable`` is told of a device that a command could not be delivered to."""
+    """``unreachable`` is called with a device that a command could not be delivered to."""
 
     def __init__(
         self,
@@ -98,24 +195,33 @@ class CommandExecution:
         self._orders: dict[EnvelopeId, _Execution] = {}
         self._held: dict[str, dict[EnvelopeId, _Execution]] = {}
 
-    def carry_out(self, command: Command, transmit: Transmit, model: Model | None) -> None:
-        """Take an order. ``model``: the device, None where it isn't known."""
+    def carry_out(self, wanted: Interaction, transmit: Transmit, model: Model | None) -> None:
+        """Take an order. ``model``: the device, None if it isn't known."""
         self._counters["commands"] += 1
-        slot = None if model is None else model.slots.get(command.property)
         link_key = transmit.require.link_key
         if model is None:
-            self._drop(command.id, Reason.UNREACHABLE, "not in the network, or not interviewed")
-        elif slot is None:
-            self._drop(command.id, Reason.UNKNOWN)
+            self._drop(wanted.id, Reason.UNREACHABLE, "not in the network, or not interviewed")
+        elif not all(_known(model, wanted, name) for name in wanted.names):
+            self._drop(wanted.id, Reason.UNKNOWN)
         elif not meets(LINK_KEY if link_key else NETWORK_KEY, transmit.require):
-            self._drop(command.id, Reason.LINK)
+            self._drop(wanted.id, Reason.LINK)
         else:
+            unset: list[str] = []
             try:
-                content = content_of(slot, command.value)
+                if isinstance(wanted, ReadProperties):
+                    steps = reading(model, wanted.names)
+                elif isinstance(wanted, WriteProperties):
+                    steps, unset = writing(model, wanted.values)
+                else:
+                    steps = invoking(model, model.deeds[wanted.name], wanted.input)
             except UsageError:
-                self._drop(command.id, Reason.CONTENT)
+                self._drop(wanted.id, Reason.CONTENT)
                 return
-            order = _Execution(command.id, model, slot, command.value, content, link_key, command.expires_at)
+            if not steps:
+                self._drop(wanted.id, Reason.CONTENT)
+                return
+            results = {name: PropertyResult(name, Outcome.DROPPED, Reason.CONTENT, _ALONE) for name in unset}
+            order = _Execution(wanted.id, model, wanted.names, steps, link_key, wanted.expires_at, results)
             if model.sleepy:
                 self._hold(order)
             else:
@@ -146,11 +252,12 @@ class CommandExecution:
                 self._send(order)
 
     def _send(self, order: _Execution) -> None:
+        step = order.steps[0]
         order.question = self._requests.ask(
             order.model.eui64,
-            order.slot.endpoint,
-            order.slot.row.cluster,
-            order.content,
+            step.endpoint,
+            step.cluster,
+            step.content,
             lambda answer: self._answered(order, answer),
             link_key=order.link_key,
         )
@@ -162,7 +269,7 @@ class CommandExecution:
             if question is None or not self._requests.unsent(question):
                 continue
             order.question = None
-            if order.model.sleepy:
+            if order.model.sleepy and not order.steps[0].last:
                 self._held.setdefault(order.model.eui64, {})[order.id] = order
             else:
                 self._answered(order, NoReply(Sent.FAILED))
@@ -196,7 +303,8 @@ class CommandExecution:
     def _answered(self, order: _Execution, answer: Answer) -> None:
         self._orders.pop(order.id, None)
         if isinstance(answer, NoReply):
-            if answer.outcome is Sent.BUSY and order.model.sleepy and not order.withdrawn:
+            busy = answer.outcome is Sent.BUSY and order.model.sleepy and not order.steps[0].last
+            if busy and not order.withdrawn:
                 held = self._held.setdefault(order.model.eui64, {})  # it was never on the air
                 held[order.id] = self._orders[order.id] = order
                 order.question = None
@@ -204,45 +312,57 @@ class CommandExecution:
             reason, detail = _NO_REPLY[answer.outcome]
             if reason is Reason.UNREACHABLE:
                 self._unreachable(order.model)
-            self._finish(order, reason, detail)
-            return
-        try:
-            status = self._status(order, answer.command, answer.payload)
-        except PeerError:
-            self._finish(order, Reason.REJECTED, "malformed answer")
-            return
-        if status:
-            self._finish(order, Reason.REJECTED, status_name(status))
+            for step in order.steps:  # what comes behind is not sent: it would fare no better
+                _note(order, step, reason, detail)
+            order.steps.clear()
         else:
-            self._finish(order, None, "")
+            step = order.steps.pop(0)
+            try:
+                self._read_answer(order, step, answer)
+            except PeerError:
+                _note(order, step, Reason.REJECTED, "malformed answer")
+        if order.steps and not order.withdrawn:
+            self._orders[order.id] = order
+            self._send(order)
+        else:
+            self._finish(order)
 
-    def _status(self, order: _Execution, command: int, payload: bytes) -> int:
-        """The answer's status; a value that it tells, or confirms, is submitted."""
-        row, name = order.slot.row, order.slot.property.name
+    def _read_answer(self, order: _Execution, step: _Step, answer: Reply) -> None:
+        """Note what a frame came to; values that it tells, or confirms, are submitted. PeerError: malformed."""
+        command, payload = answer.command, answer.payload
         if command == General.READ_RESPONSE:
             records, _ = foundation.read_response(payload)
-            status = next((record.status for record in records if record.attribute == row.attribute), 0)
-            values = answered(order.model, order.slot.place, records)
+            place = step.endpoint << 16 | step.cluster
+            values = answered(order.model, place, records)
             if values:
                 self._tell(order, values)
-            elif not status:
-                raise PeerError("an answer without what was asked")
-            return status
+            told, status = dict(values), {record.attribute: record.status for record in records}
+            for slot in step.slots:
+                name, failed = slot.property.name, status.get(slot.row.attribute, 0)
+                if name in told:
+                    _note(order, step, None, only=name, value=told[name])
+                elif failed:
+                    _note(order, step, Reason.REJECTED, status_name(failed), only=name)
+                else:
+                    _note(order, step, Reason.REJECTED, "malformed answer", only=name)
+            return
         if command == General.WRITE_RESPONSE:
-            failed, fault = foundation.write_response(payload)
-            status = failed.get(row.attribute, 0)
-            if fault and not status:
+            refused, fault = foundation.write_response(payload)
+            if fault and not any(slot.row.attribute in refused for slot in step.slots):
                 raise PeerError(fault)
+            wrong = {slot.property.name: refused.get(slot.row.attribute, 0) for slot in step.slots}
         else:
-            _, status = foundation.default_responded(payload)
-            if not status and order.value is None:
+            _, status_of_all = foundation.default_responded(payload)
+            if not status_of_all and step.content.answer == General.READ_RESPONSE:
                 raise PeerError("an answer without what was asked")
-        if not status and order.value is not None:
-            value = order.value if row.commands else row.value(row.raw(order.value))
-            self._tell(order, ((name, value),))
-        return status
+            wrong = dict.fromkeys(step.names or ("",), status_of_all)
+        for name, failed in wrong.items():
+            _note(order, step, Reason.REJECTED if failed else None, status_name(failed) if failed else "", only=name)
+        # What a command sets beside what was asked (a level above 0 switches on) is so only if it was done.
+        if not all(wrong.values()) and (done := tuple(each for each in step.told if not wrong.get(each[0], 0))):
+            self._tell(order, done)
 
-    def _tell(self, order: _Execution, values: tuple[tuple[str, Scalar | None], ...]) -> None:
+    def _tell(self, order: _Execution, values: Values) -> None:
         context = self._context
         context.submit(
             Reading(
@@ -253,17 +373,50 @@ class CommandExecution:
             )
         )
 
-    def _finish(self, order: _Execution, reason: Reason | None, detail: str) -> None:
+    def _finish(self, order: _Execution) -> None:
         if order.withdrawn:
             return
-        if reason is None:
+        results = order.results
+        found = tuple(results.values())
+        worst = next((each for each in found if each.outcome is Outcome.DROPPED), None)
+        several = tuple(results[name] for name in order.names) if len(order.names) > 1 else ()
+        if worst is None:
             self._counters["commands_delivered"] += 1
-            self._context.settle(Receipt(order.id, Outcome.DELIVERED))
+            value = found[0].value if found and not several else None
+            self._context.settle(Receipt(order.id, Outcome.DELIVERED, result=value, properties=several))
         else:
-            self._drop(order.id, reason, detail)
+            reason = worst.reason or Reason.UNREACHABLE
+            self._count(reason)
+            self._context.settle(Receipt(order.id, Outcome.DROPPED, reason, None, worst.detail, properties=several))
 
     def _drop(self, envelope: EnvelopeId, reason: Reason, detail: str = "") -> None:
+        self._count(reason)
+        self._context.settle(Receipt(envelope, Outcome.DROPPED, reason, None, detail))
+
+    def _count(self, reason: Reason) -> None:
         name = f"commands_{reason.value}"
         if name in self._counters:
             self._counters[name] += 1
-        self._context.settle(Receipt(envelope, Outcome.DROPPED, reason, None, detail))
+
+
+def _known(model: Model, wanted: Interaction, name: str) -> bool:
+    if isinstance(wanted, InvokeAction):
+        return name in model.deeds
+    return name in model.slots or name in model.modifiers
+
+
+def _note(
+    order: _Execution,
+    step: _Step,
+    reason: Reason | None,
+    detail: str = "",
+    *,
+    only: str | None = None,
+    value: Value | None = None,
+) -> None:
+    """Enter what became of a step's properties (``only``: of one of them); of an action under no name."""
+    if step.last:
+        return
+    outcome = Outcome.DELIVERED if reason is None else Outcome.DROPPED
+    for name in (only,) if only is not None else step.names or ("",):
+        order.results[name] = PropertyResult(name, outcome, reason, detail, value)

@@ -8,7 +8,7 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import Final
 
-from gateway.api.model import Property, ValueKind
+from gateway.api.model import DataType, PropertyAffordance
 
 HOME_AUTOMATION: Final = 0x0104
 LIGHT_LINK: Final = 0xC05E
@@ -30,9 +30,9 @@ OUTLETS: Final = {
 _NONE: Final[frozenset[int]] = frozenset()
 
 
-def described(known: Property, profile: int, device_id: int) -> Property:
+def described(known: PropertyAffordance, profile: int, device_id: int) -> PropertyAffordance:
     """A switch of an endpoint with this device id, as what it switches says."""
-    if known.kind is not ValueKind.BOOLEAN or not known.writable:
+    if known.type is not DataType.BOOLEAN or not known.writable:
         return known
     if device_id in LIGHTS.get(profile, _NONE):
         return replace(known, resource_type=LIGHT_CONTROL)

@@ -28,6 +28,7 @@ from adapters.zigbee.faults import describe
 from adapters.zigbee.members import FILE as MEMBERS
 from adapters.zigbee.network import Network, described
 from adapters.zigbee.radio_port import RadioSettings
+from common.replacing import replace as replace_file
 from gateway.api.errors import PeerError
 
 KEPT: Final = "kept"
@@ -202,7 +203,7 @@ def _name(database: Path, network: Network, suffix: str) -> Path:
 def _keep_dongle(database: Path, held: backups.Backup) -> Path:
     try:
         path = _name(database, backups.network_of(held), ".json")
-        backups.keep(backups.text_of(held), path)
+        replace_file(path, backups.text_of(held))
     except OSError as error:
         raise PeerError(f"{KEPT}: {error.strerror}; nothing was changed") from error
     return path
@@ -214,7 +215,7 @@ def _keep_store(database: Path, network: Network) -> Path:
         _copy(database, path)
         members = database.with_name(MEMBERS)
         if members.exists():
-            backups.keep(members.read_text(encoding="utf-8"), path.with_suffix("." + MEMBERS))
+            replace_file(path.with_suffix("." + MEMBERS), members.read_bytes())
     except OSError as error:
         raise PeerError(f"{KEPT}: {error.strerror}; nothing was changed") from error
     return path
@@ -226,7 +227,7 @@ def _bring_back(store: Path, database: Path) -> None:
         _copy(store, new)
         _put(new, database)
         if members.exists():
-            backups.keep(members.read_text(encoding="utf-8"), database.with_name(MEMBERS))
+            replace_file(database.with_name(MEMBERS), members.read_bytes())
         else:
             database.with_name(MEMBERS).unlink(missing_ok=True)
     except OSError as error:

@@ -9,10 +9,11 @@ from __future__ import annotations
 
 import json
 import logging
-import os
 from collections.abc import Container
 from pathlib import Path
 from typing import Any, Final
+
+from common.replacing import replace
 
 _LOG = logging.getLogger(__name__)
 
@@ -90,14 +91,9 @@ class Members:
         for table in (self.joined, self.gone, self.missing):
             while len(table) > MOST:
                 table.pop(next(iter(table)))
-        new = self._path.with_suffix(".new")
         text = json.dumps({"joined": self.joined, "gone": list(self.gone), "missing": self.missing})
         try:
-            with os.fdopen(os.open(new, os.O_CREAT | os.O_WRONLY | os.O_TRUNC | os.O_CLOEXEC, 0o600), "w") as file:
-                file.write(text)
-                file.flush()
-                os.fsync(file.fileno())
-            new.replace(self._path)
+            replace(self._path, text)
         except OSError as error:
             _LOG.error("%s can't be written: %s", self._path.name, error.strerror)
 

@@ -6,11 +6,14 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, ClassVar
 
+from adapters.zigbee import lean_zigpy  # noqa: F401 - before zigpy itself is imported
 from adapters.zigbee.adapter import ZigbeeAdapter, settings_of
 from adapters.zigbee.config import ZigbeeConfig
 from adapters.zigbee.path import EXPECTED, misplaced
+from adapters.zigbee.vocabulary import VOCABULARY
 from gateway.api.errors import ConfigError, PeerError
 from gateway.api.ports import API_VERSION
+from gateway.api.vocabulary import Vocabulary
 
 
 class ZigbeePlugin:
@@ -19,6 +22,7 @@ class ZigbeePlugin:
     api: ClassVar[int] = API_VERSION
     scheme: ClassVar[str] = "zigbee"
     config_model: ClassVar[type[ZigbeeConfig]] = ZigbeeConfig
+    vocabulary: ClassVar[Vocabulary] = VOCABULARY
 
     def facts(self, state_dir: Path) -> Mapping[str, str]:
         """See ``gateway.api.ports.DescribedPlugin``."""

@@ -10,6 +10,7 @@ from typing import Any, Final
 from adapters.zigbee.reports import Model
 from carriage.zigbee.datatypes import TYPES, ZclType
 from carriage.zigbee.foundation import Status
+from common.replacing import replace
 
 _LOG = logging.getLogger(__name__)
 
@@ -44,11 +45,8 @@ class ReportingMemory:
 
     def save(self) -> None:
         """Lost at a power cut it only means that devices are set up again: so it isn't synced to the disk."""
-        new = self._path.with_suffix(".new")
         try:
-            new.touch(0o600)
-            new.write_text(json.dumps(self.devices), encoding="utf-8")
-            new.replace(self._path)
+            replace(self._path, json.dumps(self.devices), synced=False)
         except OSError as error:
             _LOG.warning("%s can't be written: %s", self._path.name, error.strerror)
 

@@ -25,6 +25,7 @@ from adapters.zigbee.zcl_transactions import Answer, Content, NoReply, Reply, Zc
 from carriage.zigbee import foundation, zdo
 from carriage.zigbee.datatypes import Value
 from carriage.zigbee.foundation import General, ReportingRecord
+from common.backoff import Backoff
 from gateway.api.errors import PeerError
 
 _LOG = logging.getLogger(__name__)
@@ -60,7 +61,7 @@ class _Job:
     steps: list[_Step]
     begun: bool = False
     active: bool = False
-    wait: float = FIRST_RETRY
+    retries: Backoff = field(default_factory=lambda: Backoff(FIRST_RETRY, LAST_RETRY))
     retry_at: float | None = None
     """Not before, and only when it is heard; None: it isn't resting."""
     due: dict[_Step, float] = field(default_factory=dict)
@@ -245,13 +246,12 @@ class ReportingSetup:
         if isinstance(answer, NoReply):
             if step.kind == "describe":
                 self._postpone(job, step)
-            job.retry_at = self._now() + job.wait
-            job.wait = min(2 * job.wait, LAST_RETRY)
+            job.retry_at = self._now() + job.retries.next()
             self._rest(job)
             if answer.outcome is not SendOutcome.BUSY:
                 self._silent(job.model)
             return
-        job.wait = FIRST_RETRY
+        job.retries.reset()
         over = True
         try:
             _KINDS[step.kind](self, job.model, step, answer)

@@ -7,17 +7,18 @@ from __future__ import annotations
 
 import builtins
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Container
 from dataclasses import dataclass, field, replace
 from typing import Final
 
 from adapters.zigbee import device_ids
-from adapters.zigbee.clusters import AttributeMapping, ClusterTable
-from adapters.zigbee.radio_port import LINK_KEY, NETWORK_KEY, Device
+from adapters.zigbee.clusters import ActionMapping, AttributeMapping, ClusterTable, EventMapping, WriteMapping
+from adapters.zigbee.radio_port import LINK_KEY, NETWORK_KEY, Device, Endpoint
 from carriage.zigbee import foundation
 from carriage.zigbee.datatypes import TYPES, Value, ZclType
 from carriage.zigbee.foundation import Status
-from gateway.api.model import Peer, Property, Scalar
+from gateway.api.model import ActionAffordance, EventAffordance, Peer, PropertyAffordance, Scalar
+from gateway.api.model import Value as PropertyValue
 
 _LOG = logging.getLogger(__name__)
 
@@ -36,10 +37,10 @@ Values = tuple[tuple[str, Scalar | None], ...]
 
 @dataclass(slots=True, eq=False)
 class Slot:
-    """One property of one device: where it is. ``type``: that of its attribute by its last answer, which may be another
-    than the row's. ``absent``: the device says that it doesn't have the attribute."""
+    """One property of one device, and its place. ``type``: that of its attribute by its last answer, which may differ
+    from the row's. ``absent``: the device says that it doesn't have the attribute."""
 
-    property: Property
+    property: PropertyAffordance
     endpoint: int
     row: AttributeMapping
     type: ZclType
@@ -49,6 +50,25 @@ class Slot:
     def place(self) -> int:
         """The cluster on its endpoint as one number, a key of tables."""
         return self.endpoint << 16 | self.row.cluster
+
+
+@dataclass(frozen=True, slots=True)
+class Modifier:
+    """A property that only says how others of its endpoint are set."""
+
+    property: PropertyAffordance
+    endpoint: int
+    base: str
+    """Its name in the row."""
+
+
+@dataclass(frozen=True, slots=True)
+class Deed:
+    """One action of one device, and its place."""
+
+    action: ActionAffordance
+    endpoint: int
+    row: ActionMapping
 
 
 class Notes:
@@ -86,12 +106,27 @@ class Model:
     endpoint: int
     """One with the Basic cluster, as every device has it."""
     notes: Notes
+    writes: dict[int, WriteMapping] = field(default_factory=dict)
+    """By endpoint the command that sets several properties."""
+    modifiers: dict[str, Modifier] = field(default_factory=dict)
+    deeds: dict[str, Deed] = field(default_factory=dict)
+    events: dict[tuple[int, int, bool], tuple[EventAffordance, EventMapping]] = field(default_factory=dict)
+    """By place, command and whether the device is the client there."""
     odd: set[str] = field(default_factory=set)
     recent: dict[tuple[int, int, bool, bytes], float] = field(default_factory=dict)
 
     @property
-    def properties(self) -> tuple[Property, ...]:
-        return tuple(slot.property for slot in self.slots.values() if not slot.absent)
+    def properties(self) -> tuple[PropertyAffordance, ...]:
+        there = tuple(slot.property for slot in self.slots.values() if not slot.absent)
+        return (*there, *(each.property for each in self.modifiers.values()))
+
+    @property
+    def actions(self) -> tuple[ActionAffordance, ...]:
+        return tuple(deed.action for deed in self.deeds.values())
+
+    @property
+    def offered_events(self) -> tuple[EventAffordance, ...]:
+        return tuple({each.name: each for each, _ in self.events.values()}.values())
 
     def repeated(self, key: tuple[int, int, bool, bytes], now: float) -> bool:
         """Whether this frame came already: the same APS counter, place, protection and octets (with the ZCL sequence) a
@@ -137,7 +172,7 @@ def model_of(device: Device, table: ClusterTable, notes: Notes) -> Model:
                 found = device_ids.described(row.property, endpoint.profile, endpoint.device_id)
                 slot = slots[name] = Slot(replace(found, name=name), endpoint.number, row, row.type)
                 places.setdefault(slot.place, {})[row.attribute] = slot
-    return Model(
+    model = Model(
         eui64=device.eui64,
         sleepy=device.sleepy,
         facts=facts_of(device),
@@ -149,6 +184,56 @@ def model_of(device: Device, table: ClusterTable, notes: Notes) -> Model:
         endpoint=next((endpoint.number for endpoint in device.endpoints if BASIC in endpoint.in_clusters), 1),
         notes=notes,
     )
+    for endpoint in device.endpoints:
+        _commands(model, endpoint, table)
+    return model
+
+
+def _commands(model: Model, endpoint: Endpoint, table: ClusterTable) -> None:
+    """What an endpoint can do beside telling attributes and having them set."""
+    number = endpoint.number
+    for cluster in endpoint.in_clusters:
+        write = table.writes.get(cluster)
+        if write is not None and number << 16 | cluster in model.places:
+            model.writes[number] = write
+            for modifier in write.modifiers:
+                name = _free_name(modifier.name, number, {**model.slots, **model.modifiers})
+                model.modifiers[name] = Modifier(replace(modifier, name=name), number, modifier.name)
+        for row in table.actions.get(cluster, ()):
+            name = _free_name(row.action.name, number, model.deeds)
+            model.deeds[name] = Deed(replace(row.action, name=name), number, row)
+    names = {event.name for event, _ in model.events.values()}
+    for (cluster, command, by_client), mapping in table.events.items():
+        if cluster in (endpoint.out_clusters if by_client else endpoint.in_clusters):
+            name = _free_name(mapping.event.name, number, names)
+            known = (replace(mapping.event, name=name), mapping)
+            model.events[number << 16 | cluster, command, by_client] = known
+
+
+def _free_name(name: str, endpoint: int, taken: Container[str]) -> str:
+    return f"{name}_{endpoint}" if name in taken else name
+
+
+def happened(
+    model: Model, at: int, command: int, by_client: bool, payload: bytes
+) -> tuple[EventAffordance, PropertyValue | None, Values] | None:
+    """A cluster command as an event, its data and the property values in it. None: no row has it.
+
+    PeerError: malformed.
+    """
+    known = model.events.get((at, command, by_client))
+    if known is None:
+        return None
+    event, mapping = known
+    data = mapping.data(payload)
+    slot = None if mapping.attribute is None else model.places.get(at, {}).get(mapping.attribute)
+    values: Values = ()
+    if slot is not None:
+        values = ((slot.property.name, slot.row.value(mapping.raw(payload))),)
+        if slot.absent:
+            slot.absent = False
+            model.notes.changed(model)
+    return event, data, values
 
 
 def reported(model: Model, at: int, payload: bytes) -> tuple[Values, str]:

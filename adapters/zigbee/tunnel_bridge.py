@@ -20,11 +20,13 @@ from adapters.zigbee.tunnel_mapping import (
     REFUSALS,
     REFUSED_THERE,
     SUBMITTED,
+    BridgeKey,
     TunnelMapping,
     TunnelSession,
     unit_limit,
 )
 from adapters.zigbee.tunnel_store import StoredTunnel
+from adapters.zigbee.vocabulary import meets
 from carriage.zigbee.events import (
     DataError,
     DeliveryMode,
@@ -47,7 +49,6 @@ from carriage.zigbee.transfer import LossReason
 from carriage.zigbee.tunnel import TunnelEndpoint
 from carriage.zigbee.tunneling import TransferError, TunnelStatus
 from gateway.api.errors import TransportError
-from gateway.api.link import meets
 from gateway.api.model import (
     Close,
     ContentKind,
@@ -76,7 +77,7 @@ class TunnelBridge:
     ``tick`` at ``next_deadline``.
     """
 
-    def __init__(self, key: tuple[str, int, bool], tunnels: TunnelEndpoint, shared: TunnelMapping) -> None:
+    def __init__(self, key: BridgeKey, tunnels: TunnelEndpoint, shared: TunnelMapping) -> None:
         """``key``: EUI64, the device's endpoint, and whether its frames are under the APS link key."""
         self.key = key
         self.eui64, self.endpoint, self.link_key = key
@@ -453,7 +454,7 @@ class TunnelBridge:
 
     def _add(self, session: TunnelSession) -> None:
         self._by_handle[session.handle] = session
-        self._shared.sessions[session.session] = (self, session.handle)
+        self._shared.sessions[session.session] = (self.key, session.handle)
 
     def _remove(self, handle: Handle) -> TunnelSession | None:
         session = self._by_handle.pop(handle, None)

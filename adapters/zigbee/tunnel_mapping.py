@@ -6,7 +6,7 @@ import logging
 from collections import deque
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
 from adapters.zigbee.config import ZigbeeConfig
 from adapters.zigbee.tunnel_store import TunnelStore
@@ -27,10 +27,10 @@ from gateway.api.model import (
 )
 from gateway.api.ports import AdapterContext
 
-if TYPE_CHECKING:
-    from adapters.zigbee.tunnel_bridge import TunnelBridge
-
 _LOG = logging.getLogger(__name__)
+
+BridgeKey = tuple[str, int, bool]
+"""Of a conversation: the device's EUI64, its endpoint, and whether frames go under the device's own link key."""
 
 HELD_UNITS: Final = 4
 """Units kept for another try while the sender is held back by flow control; more are refused as overflow."""
@@ -118,8 +118,8 @@ class TunnelMapping:
 
     context: AdapterContext
     config: ZigbeeConfig
-    sessions: dict[SessionId, tuple[TunnelBridge, Handle]]
-    """Which conversation carries a session."""
+    sessions: dict[SessionId, tuple[BridgeKey, Handle]]
+    """Which conversation carries a session, and its tunnel there."""
     orders: dict[EnvelopeId, SessionId]
     """The engine's orders that tunnels hold, so that one can be withdrawn."""
     counters: dict[str, int]

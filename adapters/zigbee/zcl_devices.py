@@ -23,14 +23,24 @@ from adapters.zigbee.default_responses import DefaultResponses
 from adapters.zigbee.radio_port import Device, Radio
 from adapters.zigbee.reporting_memory import MEMORY, ReportingMemory
 from adapters.zigbee.reporting_setup import ReportingSetup
-from adapters.zigbee.reports import BASIC, Model, Notes, Values, model_of, peer_of, reported
+from adapters.zigbee.reports import BASIC, Model, Notes, Values, happened, model_of, peer_of, reported
 from adapters.zigbee.send_scheduler import SendOutcome as Sent
 from adapters.zigbee.send_scheduler import SendScheduler
 from adapters.zigbee.zcl_transactions import Answer, Content, NoReply, Reply, Transaction, ZclTransactions
 from carriage.zigbee import foundation, zdo
 from carriage.zigbee.foundation import General, Status
 from gateway.api.errors import PeerError
-from gateway.api.model import Address, Command, EnvelopeId, Join, Leave, Presence, Reading, Transmit
+from gateway.api.model import (
+    Address,
+    EnvelopeId,
+    Event,
+    Interaction,
+    Join,
+    Leave,
+    Presence,
+    Reading,
+    Transmit,
+)
 from gateway.api.ports import AdapterContext
 
 _LOG = logging.getLogger(__name__)
@@ -43,6 +53,8 @@ COUNTERS: Final = (
     "reports",
     "reports_repeated",
     "reports_malformed",
+    "events",
+    "events_malformed",
     "reports_unknown",
     "reports_dropped",
     *reports.COUNTERS,
@@ -53,6 +65,9 @@ COUNTERS: Final = (
 _GENERAL: Final = 0x07
 """Frame type and manufacturer bit of the ZCL frame control: zero in a general frame of the standard."""
 _OF_MANUFACTURER: Final = 0x04
+_CLUSTER_COMMAND: Final = 0x01
+_FROM_SERVER: Final = 0x08
+"""The direction bit of the ZCL frame control (ZCL8, 2.4.1.1.3)."""
 """The same bits of a general frame of a manufacturer, whose code comes before the sequence number."""
 _NO_DEFAULT_RESPONSE: Final = 0x10
 _BROADCAST_ENDPOINT: Final = 0xFF
@@ -158,6 +173,8 @@ class ZclDevices:
                 received_at=context.now(),
                 facts=() if model is None else model.facts,
                 properties=() if model is None else model.properties,
+                actions=() if model is None else model.actions,
+                events=() if model is None else model.offered_events,
                 sleepy=sleepy,
             )
         )
@@ -223,7 +240,7 @@ class ZclDevices:
         if not endpoint or payload[2] != _REPORT or payload[0] & _GENERAL:
             question = self._requests.find(eui64, endpoint, cluster, payload, link_key) if unicast else None
             ours = question is not None
-            if not ours and not (endpoint and _reports(payload)):
+            if not ours and not (endpoint and (_reports(payload) or self._event(eui64, endpoint, cluster, payload))):
                 if endpoint and unicast:
                     self._not_ours(eui64, endpoint << 16 | cluster, payload, link_key)
                 return False
@@ -234,6 +251,14 @@ class ZclDevices:
         self._wake()
         return ours
 
+    def _event(self, eui64: str, endpoint: int, cluster: int, payload: bytes) -> bool:
+        """Whether a frame is a command of a cluster that the device's events know. It may come by a group cast."""
+        if payload[0] & _GENERAL != _CLUSTER_COMMAND:
+            return False
+        model = self._models.get(eui64)
+        key = (endpoint << 16 | cluster, payload[2], not payload[0] & _FROM_SERVER)
+        return model is not None and key in model.events
+
     def _not_ours(self, eui64: str, at: int, payload: bytes, link_key: bool) -> None:
         """zigpy gets a frame. It says nothing to one from a cluster that the device's interview didn't tell of."""
         model = self._models.get(eui64)
@@ -242,9 +267,9 @@ class ZclDevices:
 
     # The gateway ---------------------------------------------------------------------------------------------------
 
-    def carry_out(self, command: Command, transmit: Transmit) -> None:
+    def carry_out(self, wanted: Interaction, transmit: Transmit) -> None:
         kind, _, eui64 = transmit.to.claim.partition(":")
-        self._orders.carry_out(command, transmit, self._models.get(eui64) if kind == "eui64" else None)
+        self._orders.carry_out(wanted, transmit, self._models.get(eui64) if kind == "eui64" else None)
 
     def refresh(self, device: Address) -> None:
         """Read a device's values: at once, or when it is heard where it sleeps."""
@@ -326,6 +351,9 @@ class ZclDevices:
         if model is not None and model.repeated((aps_counter, at, link_key, payload), now):
             self._counters["reports_repeated"] += 1
             return
+        if model is not None and payload[0] & _GENERAL == _CLUSTER_COMMAND:
+            self._happened(model, at, payload, link_key, unicast, now)
+            return
         values: Values = ()
         if model is None or payload[0] & _GENERAL:  # whose clusters, or whose attributes, nobody knows
             _, fault = foundation.reported(payload[5:] if payload[0] & _GENERAL else payload[3:])
@@ -351,6 +379,25 @@ class ZclDevices:
                 received_at=now,
             )
         )
+
+    def _happened(self, model: Model, at: int, payload: bytes, link_key: bool, unicast: bool, now: float) -> None:
+        """A device sent a cluster command that is an event."""
+        status = Status.SUCCESS
+        try:
+            found = happened(model, at, payload[2], not payload[0] & _FROM_SERVER, payload[3:])
+        except PeerError:
+            found, status = None, Status.MALFORMED_COMMAND
+            self._counters["events_malformed"] += 1
+        if unicast and (status or not payload[0] & _NO_DEFAULT_RESPONSE):
+            self._responses.answer(model.eui64, at, payload, link_key, status)
+        if found is None:
+            return
+        event, data, values = found
+        self._counters["events"] += 1
+        context, source = self._context, model.peer_link_key if link_key else model.peer
+        if values:
+            context.submit(Reading(id=context.next_id(), source=source, values=values, received_at=now))
+        context.submit(Event(id=context.next_id(), source=source, name=event.name, data=data, received_at=now))
 
     def _look(self, model: Model, endpoint: int) -> None:
         """Something came that the device didn't say it has: it is asked about an endpoint that it didn't list, once."""

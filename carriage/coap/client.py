@@ -1,6 +1,10 @@
 """A CoAP client over DTLS (coaps) in an asyncio loop: requests, observations, keep-alive. A thin shell: the protocol
 is in ``connection`` and in ``layer.association``. It starts no task; after a loss its owner decides when to connect
 again.
+
+States: *idle*; ``connect`` moves it to *connecting*; the association's ``HandshakeCompleted`` to *connected*; a failed
+or cancelled handshake, ``close``, the end of the association or a ping without an answer back to *idle*. Only the last
+two of these, from *connected*, call ``on_lost``.
 """
 
 from __future__ import annotations

@@ -1,8 +1,9 @@
 """Devices over CoAP as the serving side sees them: requests to ``/d`` as a closed union of values, and their answers.
 
 Resources: ``GET /d`` lists, ``GET /d/{name}`` reads all that a device tells, ``GET /d/{name}/{property}`` one thing,
-``PUT`` sets it; ``GET /d/{name}/{property}/command`` tells what became of the last PUT that had to wait. What values
-look like in each media type: ``carriage.senml`` and the adapter.
+``PUT`` sets it; ``POST /d/{name}/{action}`` has the device do something; ``GET /d/{name}/{event}`` with Observe tells
+what happens. ``GET /d/{name}/{property}/command`` tells what became of the last PUT or POST that had to wait. What
+values look like in each media type: ``carriage.senml`` and the adapter.
 """
 
 from __future__ import annotations
@@ -37,6 +38,7 @@ ALL_FORMATS: Final = (SENML_JSON, SENML_CBOR)
 SET_FORMATS: Final = (*ONE_FORMATS, JSON)
 """Of what one property is set to."""
 COMMAND_FORMATS: Final = (TEXT,)
+EVENT_FORMAT: Final = JSON
 
 MAX_DIAGNOSTIC: Final = 120
 
@@ -52,7 +54,8 @@ class ListDevices:
 class Read:
     """``property`` empty: all of the device. ``command``: not the property but what became of the last PUT to it.
 
-    ``format``: of the answer. ``observe``: from now on by notification; ``deregister``: no longer.
+    ``format``: of the answer; ``named``: by the client. ``observe``: from now on by notification; ``deregister``: no
+    longer.
     """
 
     device: str
@@ -61,6 +64,7 @@ class Read:
     command: bool = False
     observe: bool = False
     deregister: bool = False
+    named: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,7 +77,16 @@ class Write:
     payload: bytes = field(repr=False)
 
 
-Operation = ListDevices | Read | Write
+@dataclass(frozen=True, slots=True)
+class InvokeRequest:
+    """Have the device do ``action``; ``payload``: its input as JSON, or nothing."""
+
+    device: str
+    action: str
+    payload: bytes = field(repr=False)
+
+
+Operation = ListDevices | Read | Write | InvokeRequest
 
 
 def concerns(request: Request) -> bool:
@@ -95,6 +108,8 @@ def parse(request: Request) -> Operation | Response:
         return refusal("unknown")
     if request.code == codes.PUT and len(path) == 2:
         return refusal("bad-request") if query else _write(request, *path)
+    if request.code == codes.POST and len(path) == 2:
+        return refusal("bad-request") if query else _invoke(request, *path)
     if request.code != codes.GET:
         return refusal("method")
     if not path:
@@ -111,13 +126,14 @@ def _list(request: Request, query: tuple[str, ...]) -> Operation | Response:
 
 
 def _read(request: Request, device: str, name: str, command: bool) -> Operation | Response:
-    offered = COMMAND_FORMATS if command else ONE_FORMATS if name else ALL_FORMATS
+    # Whether a name is a property's or an event's only the device's view says.
+    offered = COMMAND_FORMATS if command else (*ONE_FORMATS, EVENT_FORMAT) if name else ALL_FORMATS
     wanted = opt.first_uint(request.options, opt.ACCEPT)
     if wanted is not None and wanted not in offered:
         return refusal("not-acceptable")
     observe = opt.first_uint(request.options, opt.OBSERVE)
     chosen = offered[0] if wanted is None else wanted
-    return Read(device, name, chosen, command, observe == REGISTER, observe == DEREGISTER)
+    return Read(device, name, chosen, command, observe == REGISTER, observe == DEREGISTER, wanted is not None)
 
 
 def _write(request: Request, device: str, name: str) -> Operation | Response:
@@ -128,6 +144,15 @@ def _write(request: Request, device: str, name: str) -> Operation | Response:
     return Write(device, name, TEXT if sent is None else sent, request.payload)
 
 
+def _invoke(request: Request, device: str, action: str) -> Operation | Response:
+    sent = opt.first_uint(request.options, opt.CONTENT_FORMAT)
+    if opt.first_uint(request.options, opt.ACCEPT) not in (None, JSON):
+        return refusal("not-acceptable")
+    if sent not in (None, JSON) and request.payload:
+        return refusal("content")
+    return InvokeRequest(device, action, request.payload)
+
+
 # Answers
 
 
@@ -136,9 +161,9 @@ def content(format: int, payload: bytes, max_age: float) -> Response:
     return Response(codes.CONTENT, ((opt.CONTENT_FORMAT, encode_uint(format)), _age(max_age)), payload)
 
 
-def done() -> Response:
-    """2.04: the device did it."""
-    return Response(codes.CHANGED)
+def done(result: bytes = b"") -> Response:
+    """2.04: the device did it. ``result``: what it gave back, as JSON."""
+    return Response(codes.CHANGED, ((opt.CONTENT_FORMAT, encode_uint(JSON)),) if result else (), result)
 
 
 def queued(device: str, name: str) -> Response:

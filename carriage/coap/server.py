@@ -28,9 +28,9 @@ from carriage.coap.connection import (
     Response,
     ResponseFailed,
 )
-from carriage.coap.timer_wheel import TimerWheel
 from carriage.coap.udp import Address, Datagrams, bind
 from carriage.log_rate import LogRate
+from common.timers import Timers
 from layer.config import AssociationConfig
 from layer.credentials import Credentials
 from layer.errors import PeerError, UsageError
@@ -38,6 +38,9 @@ from layer.events import AssociationInfo
 from layer.listener import DtlsListener, ListenerEvent, PeerConnected, PeerData, PeerGone
 
 _LOG = logging.getLogger(__name__)
+
+GRAIN: Final = 0.02
+"""Seconds that a peer's deadline may be put off, so that many peers share a wake-up."""
 
 # A direct hop: lost handshake flights are repeated after 1 s (RFC 6347 section 4.2.4.1).
 LAYER_1: Final = AssociationConfig(retransmit_initial=1.0)
@@ -181,7 +184,7 @@ class CoapsServer:
         self._soonest = _soonest(self._config)
         self._random = _random.SystemRandom().random
         self._peers: dict[int, ServerPeer] = {}
-        self._deadlines = TimerWheel()
+        self._deadlines: Timers[int] = Timers(GRAIN)
         self._dirty: set[ServerPeer] = set()
         self._awake = False  # a flush will follow anyway
         self._closed = False
@@ -357,7 +360,7 @@ class CoapsServer:
             deadline = connection.next_deadline()
             if deadline is not None and (scheduled is None or deadline < scheduled):
                 peer.scheduled = deadline
-                self._deadlines.add(peer.id, deadline)
+                self._deadlines.plan_by(peer.id, deadline)
         self._awake = False
         self._send_datagrams()
         self._arm()
@@ -405,7 +408,7 @@ class CoapsServer:
         now = self.now()
         self._listener.tick(now)
         self._listener_events(now)
-        for peer_id in self._deadlines.due(now):
+        for peer_id in self._deadlines.take(now):
             peer = self._peers.get(peer_id)
             if peer is None:
                 continue

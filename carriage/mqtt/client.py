@@ -11,7 +11,6 @@ from collections.abc import Callable, Sequence
 from random import SystemRandom
 from typing import Any, Final, Literal, TypeVarTuple
 
-from carriage.backoff import Pauses
 from carriage.mqtt.blame import Blame, Verdict
 from carriage.mqtt.engine import PahoEngine
 from carriage.mqtt.frames import Unread
@@ -21,6 +20,7 @@ from carriage.mqtt.outgoing import Outgoing, OutgoingQueue
 from carriage.mqtt.packets import Publish, head_topic, publish_at_once
 from carriage.mqtt.versions import Versions
 from carriage.mqtt.wire import TlsFiles, Wire, connect, connect_fault
+from common.backoff import Backoff
 from layer.errors import CredentialError, TransportError, UsageError
 
 _LOG = logging.getLogger(__name__)
@@ -67,7 +67,7 @@ class MqttClient:
         self._said, self._said_at = "", 0.0
         self._options = options
         self._handler = handler
-        self._pauses = Pauses(options.backoff_first, options.backoff_limit, jitter)
+        self._pauses = Backoff(options.backoff_first, options.backoff_limit, jitter)
         self.attempts = 0
         """Connections that were tried so far."""
         self._tls = None if options.tls is None else TlsFiles(options.tls)

@@ -21,13 +21,13 @@ _CONNECT_SECONDS: Final = 5.0
 
 
 def _ignore() -> None:
-    """The default of the callbacks that nobody needs."""
+    """The default of callbacks that the caller doesn't need."""
 
 
 class AttachClient(asyncio.Protocol):
     """One endpoint of one virtual device. Make it with :meth:`connect`.
 
-    ``on_received(received)`` is called for each frame; ``on_left()`` when it belongs to no network any more;
+    ``on_received(received)`` is called for each frame; ``on_left()`` when it belongs to no network any longer;
     ``on_lost()`` once when the connection is gone (also after :meth:`close`).
     """
 
@@ -70,7 +70,7 @@ class AttachClient(asyncio.Protocol):
     ) -> AttachClient:
         """Attach at ``(request.eui64, request.endpoint)``.
 
-        Raises TransportError: transient when nobody listens at ``path`` or the connection broke, else when the
+        Raises TransportError: transient when no process listens at ``path`` or the connection broke, else when the
         endpoint was refused. Raises UsageError for a request out of range.
         """
         first = attach.encode(request)
@@ -161,7 +161,7 @@ class AttachClient(asyncio.Protocol):
         ack: bool = True,
         link_key: bool = False,
     ) -> None:
-        """Send one frame; ``on_sent`` is told its fate exactly once, later.
+        """Send one frame; ``on_sent`` is called with its fate exactly once, later.
 
         Raises UsageError for a payload that doesn't fit a frame, TransportError (transient) when ``MAX_OUTSTANDING``
         sends wait already or the connection is gone.
@@ -272,7 +272,7 @@ class AttachClient(asyncio.Protocol):
         for waiting in (self._attached, self._joined, self._left):
             if waiting is not None and not waiting.done():
                 waiting.set_exception(error)
-        # nobody may be waiting for the attachment any more
+        # the caller may have stopped waiting for the attachment
         if self._attached.done() and not self._attached.cancelled():
             self._attached.exception()
         sent, self._sent = self._sent, {}

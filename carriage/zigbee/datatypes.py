@@ -10,7 +10,8 @@ from typing import Final
 from layer.errors import PeerError, UsageError
 
 Value = int | float | str | bytes | None
-"""A decoded value. None: the type has no value, says that it is none, or is a collection (whose elements nobody asks).
+"""A decoded value. None: the type has no value, says that it is none, or is a collection (whose elements are not
+requested).
 
 Booleans, bitmaps and enumerations are numbers; a number that stands for "no value" (0xFF ...) is not turned into None,
 for that is the cluster's to say.
@@ -71,6 +72,7 @@ TYPES: Final[Mapping[int, ZclType]] = {
 BOOL: Final = TYPES[0x10]
 MAP8: Final = TYPES[0x18]
 UINT8: Final = TYPES[0x20]
+MAP16: Final = TYPES[0x19]
 UINT16: Final = TYPES[0x21]
 UINT32: Final = TYPES[0x23]
 INT8: Final = TYPES[0x28]
@@ -166,7 +168,7 @@ def _collection(octets: bytes, at: int, depth: int) -> tuple[None, int]:
 
 
 def _structure(octets: bytes, at: int, depth: int) -> tuple[None, int]:
-    """Structure (ZCL8, 2.6.2.24): how many elements, each with a type of its own."""
+    """Structure (ZCL8, 2.6.2.24): how many elements, each with its own type."""
     if depth >= MAX_DEPTH:
         raise PeerError("ZCL collections too deep in one another")
     count, at = _length(octets, at, 2)

@@ -32,13 +32,13 @@ class CloseReason(Enum):
     IDLE = "idle"
     """CloseTunnelTimeout passed without data."""
     UNKNOWN_THERE = "unknown there"
-    """The other side doesn't know the tunnel (any more): it restarted, or its closure was lost."""
+    """The other side doesn't know the tunnel (any longer): it restarted, or its closure was lost."""
     NO_ANSWER = "no answer"
     """The request was not answered, or could not be delivered."""
     UNDELIVERABLE = "undeliverable"
     """Our answer to the request could not be delivered."""
     NOT_DECIDED = "not decided"
-    """Nobody on our side accepted or refused the request in time; it was refused as busy."""
+    """Our side neither accepted nor refused the request in time; it was refused as busy."""
 
 
 class FailReason(Enum):
@@ -118,7 +118,7 @@ class UnitFailed:
 
 @dataclass(frozen=True, slots=True)
 class UnitLost:
-    """The gateway tells that a unit of ours, which it had taken, was lost behind it."""
+    """The gateway reports that a unit it had accepted from us was lost behind it."""
 
     handle: Handle
     n: int
@@ -213,7 +213,7 @@ class TunnelLimits:
     answer_waits: tuple[float, ...] = (3.0, 6.0, 8.0)
     """Waits for the answer to RequestTunnel after the first, second ... try; the last try waits the last time again."""
     decision_timeout: float = 25.0
-    """A request that nobody accepted or refused by then is refused as busy."""
+    """A request that is neither accepted nor refused by then is refused as busy."""
     request_window: float = 120.0
     """How long a repeated RequestTunnel is known as a repetition; longer than all answer waits together."""
     duplicate_window: float = 10.0

@@ -35,7 +35,7 @@ def on_flow(core: Core, frame: ZclFrame, command: t.AckTransferData | t.ReadyDat
 
 
 def set_paused(core: Core, tunnel: Tunnel, paused: bool) -> bool:
-    """Note what the remote is to be told. False where it can't be."""
+    """Note what to send to the remote. False if it can't be sent."""
     if not tunnel.flow_control or tunnel.state is TunnelState.LEAVING:
         return False
     tunnel.paused = paused

@@ -74,7 +74,7 @@ def on_response(core: Core, tunnel: Tunnel, response: GetResponse) -> None:
     except OversizeError:
         raise
     except PeerError:
-        reassembler.forgive()  # it is sent anew when we ask again
+        reassembler.forgive()  # it is sent again when we ask again
         raise
     if unit is None:
         if tunnel.fetching and tunnel.answer_due is not None:

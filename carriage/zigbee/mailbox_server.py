@@ -22,7 +22,8 @@ from layer.errors import PeerError, TransportError, UsageError
 CONFIRM_WAIT: Final = 10.0
 """Seconds after the last slice was acknowledged in which the next GET should come; then the stack's word has to do."""
 REPEAT_WAIT: Final = 1.0
-"""A GET for the unit that is under way is a repetition where a slice got through so lately; else it's sent anew."""
+"""A GET for the unit that is under way is a repetition if a slice got through so recently; otherwise the unit is sent
+again."""
 
 
 @dataclass(slots=True, eq=False)
@@ -39,7 +40,7 @@ class MailboxServer:
     """Units of one tunnel towards a device that asks for them. The same face as ``sending.UnitSender``.
 
     ``wrap(sequence, data)`` makes a frame of the data of one TransferData, ``size()`` gives the octets per slice,
-    ``report(n, reason)`` is told the end of each unit, with None where the device has it.
+    ``report(n, reason)`` is called at the end of each unit, with None if the device has it.
     """
 
     def __init__(
@@ -114,7 +115,7 @@ class MailboxServer:
             self._stop()
 
     def asked(self, get: Get) -> None:
-        """The device asks. PeerError where it names what never was."""
+        """The device asks. PeerError if it names what never was."""
         n = nearest(get.number, self._asked)
         if n > self.next + self._unsure:
             raise PeerError("GET names a unit that never was")

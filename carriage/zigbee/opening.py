@@ -35,9 +35,9 @@ LEAST_INCOMING: Final = RESPONSE_HEADER_LENGTH + 1
 
 
 def request(core: Core, wanted: t.RequestTunnel, unit_limit: int, post: DeliveryMode, *, patient: bool) -> Tunnel:
-    """Ask the remote for a tunnel. TransportError(transient) where there are too many tunnels or requests.
+    """Ask the remote for a tunnel. TransportError(transient) if there are too many tunnels or requests.
 
-    ``patient``: the remote sleeps; it is asked when it is heard, each time anew, for as long as the tunnel is wanted.
+    ``patient``: the remote sleeps; it is asked each time it is heard, for as long as the tunnel is wanted.
     """
     if not core.has_room():
         raise TransportError("too many tunnels with this device", transient=True)
@@ -64,7 +64,7 @@ def heard(core: Core) -> None:
 
 
 def _free_sequence(core: Core) -> int:
-    """A sequence number that no request of ours had within the request window."""
+    """A sequence number that none of our requests used within the request window."""
     core.own_requests = {key: until for key, until in core.own_requests.items() if until > core.now}
     for _ in range(256):
         sequence = core.next_sequence()
@@ -108,7 +108,7 @@ def on_response(core: Core, frame: ZclFrame, command: t.RequestTunnelResponse) -
     granted = command.status is t.TunnelStatus.SUCCESS
     if tunnel is None:
         if granted and (False, command.tunnel) not in core.by_wire and core.answers_have_room:
-            # nobody waits for it: a late copy of a request made it, or the answer came after we gave up
+            # no request waits for it: a late copy of a request made it, or the answer came after we gave up
             close = t.CloseTunnel(command.tunnel)
             core.submit(None, lambda sequence: frame_of(close, sequence, to_client=False))
         return

@@ -1,6 +1,6 @@
 """Retransmission to one remote device: which frames are in flight, which wait for another try, and when to give one up.
 
-Every try gets a ZCL sequence number of its own from the caller, so no two tries have the same octets: zigpy drops a
+Every try gets its own ZCL sequence number from the caller, so no two tries have the same octets: zigpy drops a
 frame that it has seen from the same device within 10 s. Pure: time enters as ``now``.
 """
 

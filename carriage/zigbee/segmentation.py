@@ -24,7 +24,7 @@ MAX_SLICE: Final = 64
 TUNNEL_ID_LENGTH: Final = 2
 SLICE_HEADER_LENGTH: Final = 7
 FURTHEST_AHEAD: Final = 0x7FFF
-"""How far ``n`` may run ahead of the last one before 16 bits can't tell it any more."""
+"""How far ``n`` may run ahead of the last one before 16 bits are ambiguous."""
 
 _HEADER = Struct("<BHHH")
 _EXPANSION = 0x10000
@@ -51,7 +51,7 @@ class Slice:
 
 
 def decode_slice(data: bytes) -> Slice:
-    """The slice in the data of one TransferData. PeerError where it is no slice."""
+    """The slice in the data of one TransferData. PeerError if it is no slice."""
     if len(data) <= SLICE_HEADER_LENGTH:
         raise PeerError("slice without data")
     flags, number, index, count = _HEADER.unpack_from(data)
@@ -65,7 +65,7 @@ def decode_slice(data: bytes) -> Slice:
 def slice_size(maximum_payload_length: int, max_incoming: int, header: int = SLICE_HEADER_LENGTH) -> int:
     """Octets of a unit in one slice with a header of so many octets, at least one.
 
-    ``maximum_payload_length``: what one APS frame to this device holds, ZCL header included; where it holds no slice at
+    ``maximum_payload_length``: what one APS frame to this device holds, ZCL header included; if it holds no slice at
     all the frames can't be sent and their unit fails. ``max_incoming``: what the receiver takes in one TransferData.
     """
     overhead = HEADER_LENGTH + TUNNEL_ID_LENGTH + header
@@ -83,7 +83,7 @@ def cut(n: int, data: bytes, index: int, size: int) -> Slice:
 
 
 def nearest(number: int, expected: int) -> int:
-    """The ``n`` nearest to ``expected`` that is ``number`` modulo 65536; below zero where there was none."""
+    """The ``n`` nearest to ``expected`` that is ``number`` modulo 65536; below zero if there was none."""
     ahead = (number - expected) % _EXPANSION
     return expected + (ahead if ahead <= FURTHEST_AHEAD else ahead - _EXPANSION)
 
@@ -142,7 +142,7 @@ class Reassembler:
         self._expected = n
 
     def forgive(self) -> None:
-        """A unit that was given up may come anew."""
+        """A unit that was given up may come again."""
         self._abandoned = -1
 
     @property
@@ -178,12 +178,12 @@ class Reassembler:
         return n
 
     def expire(self, now: float) -> int | None:
-        """Give up the unfinished unit where no slice has come for the time-out; its number."""
+        """Give up the unfinished unit if no slice has come for the time-out; its number."""
         deadline = self.deadline
         return self.abandon() if deadline is not None and now >= deadline else None
 
     def touch(self, now: float) -> None:
-        """Start the time-out anew: the sender was held back by us."""
+        """Start the time-out again: the sender was held back by us."""
         self._changed = now
 
     def _begin(self, n: int, count: int) -> None:

@@ -16,7 +16,7 @@ class UnitSender:
     """Queue of units and the one that is under way.
 
     ``wrap(sequence, data)`` makes a frame of one slice, ``size()`` gives the octets per slice when a unit begins,
-    ``report(n, reason)`` is told the end of each unit, with None where it was delivered.
+    ``report(n, reason)`` is called at the end of each unit, with None if it was delivered.
     """
 
     __slots__ = (

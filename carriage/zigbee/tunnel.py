@@ -51,7 +51,7 @@ DEFAULT_PAYLOAD_LENGTH: Final = HEADER_LENGTH + TUNNEL_ID_LENGTH + SLICE_HEADER_
 class TunnelEndpoint:
     """All tunnels with one remote.
 
-    ``ids``: the server's tunnel ids, shared by the endpoints of one cluster server (default: ids of its own).
+    ``ids``: the server's tunnel ids, shared by the endpoints of one cluster server (default: its own ids).
     ``protocols``: (manufacturer, protocol) pairs told to a remote that asks; whether a request is granted is the
     caller's decision. ``maximum_payload_length``: what one APS frame to the remote holds (82 at most, 73 with APS
     encryption, less with a source route). ``first_sequence``: should be random, so that a restart is not taken for a
@@ -165,7 +165,7 @@ class TunnelEndpoint:
         tunnel = core.add(request, server=record.server, unit_limit=unit_limit, post=record.post)
         tunnel.id, tunnel.peer_max_incoming = record.id, record.max_incoming
         tunnel.state, tunnel.known = TunnelState.OPEN, True
-        tunnel.told = record.flow_control  # perhaps: so it is told that it may go on
+        tunnel.told = record.flow_control  # perhaps: so we tell it to go on
         tunnel.reassembler.begin_at(next_in)
         tunnel.sender.begin_at(next_out)
         core.by_wire[record.server, record.id] = tunnel
@@ -181,7 +181,7 @@ class TunnelEndpoint:
         opening.heard(self._at(now))
 
     def withdraw_unit(self, handle: Handle, n: int, now: float) -> None:
-        """Forget a unit that isn't under way yet; nothing is told of it. A dead handle is no error."""
+        """Forget a unit that isn't under way yet; no event reports it. A dead handle is no error."""
         tunnel = self._at(now).tunnels.get(handle)
         if tunnel is not None:
             tunnel.sender.withdraw(n)
@@ -325,7 +325,7 @@ class TunnelEndpoint:
     def _undecided(self, handle: Handle) -> Tunnel | None:
         tunnel = self._core.tunnels.get(handle)
         if tunnel is not None and not (tunnel.server and tunnel.state is TunnelState.ASKED):
-            raise UsageError("this tunnel waits for no decision of ours")
+            raise UsageError("this tunnel does not wait for a decision")
         return tunnel
 
     def _set_paused(self, handle: Handle, paused: bool, now: float) -> bool:

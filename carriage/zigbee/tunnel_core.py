@@ -162,7 +162,7 @@ class Core:
         tunnel.reassembler = Reassembler(unit_limit, timeout)
 
     def find(self, frame: ZclFrame, tunnel_id: int, *, answer: bool = True) -> Tunnel | None:
-        """The open tunnel that a frame names. Where there is none the remote is told so, if ``answer``."""
+        """The open tunnel that a frame names. If there is none and ``answer`` is set, the remote gets an error."""
         server = not frame.to_client
         tunnel = self.by_wire.get((server, tunnel_id))
         if tunnel is None or tunnel.state is TunnelState.ASKED:
@@ -203,7 +203,7 @@ class Core:
             self.event(TunnelClosed(tunnel.handle, by_remote, reason))
 
     def drop(self, tunnel: Tunnel) -> bool:
-        """Forget a tunnel; its units end first. False where it was forgotten before."""
+        """Forget a tunnel; its units end first. False if it was forgotten before."""
         if self.tunnels.pop(tunnel.handle, None) is None:
             return False
         tunnel.cancel_jobs()

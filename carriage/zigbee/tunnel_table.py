@@ -1,4 +1,4 @@
-"""What a tunnel endpoint keeps: one record per tunnel, the server's tunnel ids, and the requests it has seen lately.
+"""What a tunnel endpoint keeps: one record per tunnel, the server's tunnel ids, and the requests it has seen recently.
 
 How a repeated RequestTunnel is recognised. The client keeps the ZCL sequence number of a request for all its
 repetitions and lowers ``max incoming`` by one each time, so the octets are new (zigpy drops octets that it has seen
@@ -44,7 +44,7 @@ class TunnelIds:
         self._owners: dict[int, object] = {}
 
     def allocate(self, owner: object) -> int | None:
-        """A free id, or None where the limit is reached."""
+        """A free id, or None if the limit is reached."""
         if len(self._owners) >= self._limit:
             return None
         while self._next in self._owners:
@@ -55,7 +55,7 @@ class TunnelIds:
         return tunnel
 
     def claim(self, tunnel: int, owner: object) -> bool:
-        """Take an id that was given out before a restart. False where it isn't free."""
+        """Take an id that was given out before a restart. False if it isn't free."""
         if tunnel in self._owners or len(self._owners) >= self._limit or not 0 <= tunnel < NO_TUNNEL:
             return False
         self._owners[tunnel] = owner
@@ -137,7 +137,7 @@ class Tunnel:
     id: int = -1
     post: DeliveryMode = DeliveryMode.PUSHED
     lacking: bool = False
-    """Whether it was told that only one side has a mailbox."""
+    """Whether we reported that only one side has a mailbox."""
     state: TunnelState = TunnelState.ASKED
     sequence: int = 0
     """ZCL sequence number of the request."""

@@ -203,7 +203,7 @@ _VALUES = {layout.type: attrgetter("__class__", *(field.name for field in fields
 
 
 def code(command: type[TunnelCommand], *, to_client: bool) -> int:
-    """The command's code in one direction. UsageError where it doesn't go that way."""
+    """The command's code in one direction. UsageError if it doesn't go that way."""
     layout = _BY_TYPE[command]
     value = layout.to_client if to_client else layout.to_server
     if value is None:
@@ -212,7 +212,7 @@ def code(command: type[TunnelCommand], *, to_client: bool) -> int:
 
 
 def encode(command: TunnelCommand, *, to_client: bool) -> tuple[int, bytes]:
-    """Code and payload of ``command`` in one direction. UsageError where a field is out of its range."""
+    """Code and payload of ``command`` in one direction. UsageError if a field is out of its range."""
     layout = _BY_TYPE[type(command)]
     values = _VALUES[type(command)](command)[1:]
     try:

@@ -37,7 +37,7 @@ class ZclFrame:
     """One ZCL frame.
 
     ``to_client`` is the direction bit: true from the server of the cluster to its client.
-    ``manufacturer`` is None where the frame carries no manufacturer code.
+    ``manufacturer`` is None if the frame carries no manufacturer code.
     """
 
     command: int
@@ -55,7 +55,7 @@ class ZclFrame:
         )
 
     def encode(self) -> bytes:
-        """The frame's octets. UsageError where a field is out of its range."""
+        """The frame's octets. UsageError if a field is out of its range."""
         if not (0 <= self.command <= 0xFF and 0 <= self.sequence <= 0xFF):
             raise UsageError("ZCL command and sequence are one octet each")
         control = (
@@ -74,7 +74,7 @@ class ZclFrame:
 def decode(octets: bytes) -> ZclFrame:
     """The frame in ``octets``; reserved bits of the frame control are ignored.
 
-    PeerError where the header is cut short or the frame type is reserved.
+    PeerError if the header is cut short or the frame type is reserved.
     """
     if len(octets) < HEADER_LENGTH:
         raise PeerError("ZCL frame shorter than its header")

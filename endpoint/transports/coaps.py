@@ -15,13 +15,13 @@ from dataclasses import replace
 from random import SystemRandom
 from typing import Any, Final
 
-from carriage.backoff import Pauses
 from carriage.coap import atls_client as atls
 from carriage.coap.atls_format import is_alias, is_session
 from carriage.coap.client import CoapsClient, Observation
 from carriage.coap.config import CoapConfig
 from carriage.coap.exchange import FailureReason, Request, Response
 from carriage.coap.server import LAYER_1
+from common.backoff import Backoff
 from endpoint.transports.coaps_session import CoapsSession
 from endpoint.transports.gateway_link import RETRY_PAUSE, CarriageSession, Kind
 from layer.config import AssociationConfig, PeerRequirement
@@ -54,7 +54,7 @@ MAX_LEFT: Final = 256
 """Ended sessions that are remembered, since the inbox may still list them."""
 
 _KINDS: Final[dict[str, Kind]] = {"65000": "atls", "65001": "adtls"}
-_UNIFORM = SystemRandom().uniform
+_CHANCE = SystemRandom().random
 
 
 def _layer_1(host: str, credentials: Credentials) -> AssociationConfig:
@@ -90,7 +90,7 @@ class CoapsWay:
         self._up = asyncio.Event()
         self._down = asyncio.Event()
         self._giving_up: asyncio.TimerHandle | None = None
-        self._short = Pauses(RECONNECT_PAUSE, 6 * LONGEST_PAUSE, SystemRandom().random)
+        self._short = Backoff(RECONNECT_PAUSE, 6 * LONGEST_PAUSE, _CHANCE)
         self._sessions: dict[str, CoapsSession] = {}
         self._left: OrderedDict[str, None] = OrderedDict()
         self._closing = 0
@@ -144,16 +144,16 @@ class CoapsWay:
             await asyncio.sleep(self._short.next())
         else:
             self._short.reset()
-        pause = RECONNECT_PAUSE
+        pauses = Backoff(RECONNECT_PAUSE, LONGEST_PAUSE, _CHANCE)
         while True:
             try:
                 await self._client.reconnect()
                 return
             except TransportError as error:
                 _LOG.info("no gateway: %s", error)
-            await asyncio.sleep(pause * _UNIFORM(0.5, 1.0))
-            if self._giving_up is None:
-                pause = min(LONGEST_PAUSE, 2 * pause)
+            await asyncio.sleep(pauses.next())
+            if self._giving_up is not None:  # while sessions may still be kept, every second counts
+                pauses.reset()
 
     def _on_lost(self, reason: str) -> None:
         _LOG.info("lost the gateway: %s", reason)
@@ -174,7 +174,7 @@ class CoapsWay:
         return self._tasks.create_task(work)
 
     async def request(self, request: Request) -> Response:
-        """The response, over this association or, where that is lost, over the next one: every request of ours may be
+        """The response, over this association or, if that is lost, over the next one: each of our requests may be
         repeated (units carry their number, an open its nonce)."""
         while True:
             await self._up.wait()
@@ -208,7 +208,7 @@ class CoapsWay:
         return self._add(name, kind, to)
 
     async def _ask(self, request: Request, answer: asyncio.Future[str]) -> None:
-        """Ask for a session, for longer than anybody waits: one that nobody takes any more is closed."""
+        """Ask for a session, for longer than a caller waits: one that no caller takes is closed."""
         refusal: TransportError
         try:
             async with asyncio.timeout(2 * OPEN_FOR):

@@ -71,7 +71,7 @@ class CoapsSession(Receiver):
     # Ends
 
     def ended(self, reason: str) -> None:
-        """The gateway has no such session any more."""
+        """The gateway has no such session any longer."""
         self._stop()
         self.tell_ended(reason)
 

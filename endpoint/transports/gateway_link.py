@@ -20,7 +20,7 @@ LATER: Final = frozenset({"over-rate", "busy"})
 LOST: Final = frozenset({"too-large", "expired", "timeout", "unreachable", "link", "dropped"})
 """Reasons that concern one unit. It is lost: DTLS repairs that, TLS can't. All other reasons end any session."""
 GONE: Final = frozenset({"unknown", "closed", "broken", "restarted"})
-"""Reasons by which the gateway says that it has no such session (any more): it needn't be told of the end."""
+"""Reasons by which the gateway says that it has no such session (any longer): no close needs to be sent."""
 RETRY_PAUSE: Final = 1.0
 """Seconds before a unit is offered again where the gateway doesn't say."""
 RETRY_FOR: Final = 60.0
@@ -34,7 +34,7 @@ class Callbacks:
     unit: Callable[[bytes], None]
     """A unit of the other end arrived, in order, once."""
     lost: Callable[[int, str], None]
-    """Unit ``n`` of ours was not delivered, and why."""
+    """Our unit ``n`` was not delivered, and why."""
     ended: Callable[[str], None]
     """The carriage session is over; nothing follows."""
 
@@ -50,7 +50,7 @@ class CarriageSession(Protocol):
         """What the gateway calls the other end (informational: only the layer-0 handshake proves who it is)."""
 
     def attach(self, callbacks: Callbacks) -> None:
-        """Take the session over; what came before is told now."""
+        """Take the session over; events that came before are reported now."""
 
     def send(self, units: Iterable[bytes]) -> None:
         """Queue units for sending, numbered in this order."""

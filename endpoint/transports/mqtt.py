@@ -44,11 +44,11 @@ ASK_AGAIN: Final = 10.0
 """Seconds after which an open without an answer is repeated."""
 MAX_SESSIONS: Final = 256
 MAX_LEFT: Final = 512
-"""Ended sessions that are remembered, since units of theirs may still come."""
+"""Ended sessions that are remembered, since their units may still come."""
 MAX_CLOSES: Final = 1024
 """Closes that wait for the client to take them."""
 NO_SUBSCRIBERS: Final = 0x10
-"""PUBACK reason code of MQTT 5 (section 3.4.2.1): nobody is there to read it."""
+"""PUBACK reason code of MQTT 5 (section 3.4.2.1): no client is there to read it."""
 _REFUSED: Final = 0x80
 """The least reason code that is a refusal (MQTT 5 section 2.4)."""
 _PASSING: Final = frozenset({136, 137, 151, 159})
@@ -174,14 +174,14 @@ class MqttWay:
             del self._opening[nonce]
 
     def publish_unit(self, session: MqttSession, n: int, unit: bytes) -> None:
-        """Raises TransportError where the client takes no more."""
+        """Raises TransportError if the client's queue is full."""
         token = self._publish(
             t.Up(self._user, session.name, n), unit, bodies.CONTENT_TYPES[session.kind], bodies.UNIT_EXPIRY
         )
         self._tokens[token] = (session, n)
 
     def stall(self, session: MqttSession) -> None:
-        """The client takes no more for now: ``pump`` the session when it does."""
+        """The client's queue is full for now: ``pump`` the session when it does."""
         self._stalled[session] = None
 
     def forget(self, session: MqttSession) -> None:

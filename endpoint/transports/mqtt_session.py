@@ -1,6 +1,7 @@
 """One session over MQTT: units are published in order, a few at a time; what the gateway refuses for now goes again.
 
-Over MQTT only refusals are told, never success, so units are kept for a while after the broker has taken them.
+Over MQTT the gateway reports refusals only, never success, so units are kept for a while after the broker has taken
+them.
 """
 
 from __future__ import annotations
@@ -137,7 +138,7 @@ class MqttSession(Receiver):
             self.broken(reason)
 
     def _take_back(self, n: int, pause: float) -> bool:
-        """Unit ``n`` goes again after ``pause`` seconds. False where it is too late for that.
+        """Unit ``n`` goes again after ``pause`` seconds. False if it is too late for that.
 
         A TLS unit keeps its number, and those behind it go again after it. A datagram gets a new number, for the
         gateway takes no lower one than it has seen.
@@ -206,7 +207,7 @@ class MqttSession(Receiver):
     # Ends
 
     def ended(self, reason: str) -> None:
-        """The gateway has no such session any more."""
+        """The gateway has no such session any longer."""
         self._stop()
         self.tell_ended(reason)
 

@@ -12,7 +12,7 @@ MAX_EARLY: Final = 64
 
 
 class Receiver:
-    """One session's receiving end. ``over``: nothing is delivered or told any more."""
+    """One session's receiving end. ``over``: nothing is delivered or reported any longer."""
 
     def __init__(self, kind: Kind, peer: str) -> None:
         self._kind: Kind = kind
@@ -50,7 +50,7 @@ class Receiver:
             return f"unit {order.expected} never came"
         callbacks = self._callbacks
         if callbacks is None and len(self._early) >= MAX_EARLY:
-            return "nobody takes the units"
+            return "the application takes no units"
         order.take(n)
         if callbacks is None:
             self._early.append(unit)
@@ -59,7 +59,7 @@ class Receiver:
         return None
 
     def tell_lost(self, n: int, reason: str) -> None:
-        """Unit ``n`` of ours was not delivered."""
+        """Our unit ``n`` was not delivered."""
         if self._callbacks is not None and not self.over:
             self._callbacks.lost(n, reason)
 

@@ -47,7 +47,7 @@ PROTOCOLS: Final = range(200, 255)
 class ZigbeeWay:
     """One device on the virtual network. Sessions that are opened have ``kind``, the layer-0 policy's.
 
-    ``sleepy``: seconds between its polls, where it sleeps in between. It asks the gateway as seldom while nothing
+    ``sleepy``: seconds between its polls, if it sleeps in between. It asks the gateway as seldom while nothing
     happens, and the tunnels that it opens are mailbox tunnels.
     """
 

@@ -60,13 +60,13 @@ class TunnelSession(Receiver):
             self._hand_over()
 
     def settled(self) -> None:
-        """One of ours arrived."""
+        """One of our units arrived."""
         self._under_way -= 1
         self._reached()
         self._hand_over()
 
     def lost(self, n: int, reason: str) -> None:
-        """One of ours did not."""
+        """One of our units did not arrive."""
         self._under_way -= 1
         if self.over:
             return
@@ -80,7 +80,7 @@ class TunnelSession(Receiver):
             self._hand_over()
 
     def lost_behind(self, n: int, reason: str) -> None:
-        """One of ours was lost behind the gateway, which had taken it."""
+        """One of our units was lost behind the gateway, which had taken it."""
         if not self.over:
             self.tell_lost(n, reason)
             if self._kind == "atls":
@@ -114,7 +114,7 @@ class TunnelSession(Receiver):
         super().tell_ended(reason)
 
     def _reached(self) -> None:
-        """The gateway is there, or of no interest any more."""
+        """The gateway is there, or no longer of interest."""
         if self._giving_up is not None:
             self._giving_up.cancel()
             self._giving_up = None

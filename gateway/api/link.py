@@ -2,32 +2,32 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 from gateway.api.model import LinkRequirement, LinkSecurity
-
-# DTLS stands beside the TLS version it was derived from (RFC 6347, RFC 9147).
-_RANKS = {
-    "none": 0,
-    "tls1.0": 1,
-    "tls1.1": 2,
-    "dtls1.0": 2,
-    "tls1.2": 3,
-    "dtls1.2": 3,
-    "tls1.3": 4,
-    "dtls1.3": 4,
-}
+from gateway.api.vocabulary import TLS_LINKS, LinkProtocol
 
 
-def known_version(name: str) -> bool:
-    """Whether ``name`` can be a ``min_version`` (``tls1.2``, ``dtls1.3``...)."""
-    return name in _RANKS
+class LinkOrder:
+    """The link protocols that are known, and how they compare: an adapter its own, the engine all of them."""
 
+    def __init__(self, links: Iterable[LinkProtocol]) -> None:
+        self._links = {link.name: link for link in links}
 
-def meets(live: LinkSecurity, require: LinkRequirement) -> bool:
-    """True where ``live`` is known to be all that ``require`` asks for. What isn't known is not met."""
-    if require.min_version:
-        least, has = _RANKS.get(require.min_version), _RANKS.get(live.protocol)
-        if least is None or has is None or has < least:
+    def meets(self, live: LinkSecurity, require: LinkRequirement) -> bool:
+        """True if ``live`` is known to be all that ``require`` asks for.
+
+        What isn't known is not met, nor is a version of another family than the live link's.
+        """
+        has = self._links.get(live.protocol)
+        if require.min_version:
+            least = self._links.get(require.min_version)
+            if least is None or has is None or has.family != least.family or has.rank < least.rank:
+                return False
+        if require.suites and live.suite not in require.suites:
             return False
-    if require.suites and live.suite not in require.suites:
-        return False
-    return not require.link_key or live.protocol == "zigbee-link-key"
+        return not require.link_key or (has is not None and has.link_key)
+
+
+meets = LinkOrder(TLS_LINKS).meets
+"""For adapters whose links are protected by TLS or DTLS, or by nothing."""

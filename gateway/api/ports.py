@@ -28,6 +28,7 @@ from gateway.api.model import (
     Update,
     Verdict,
 )
+from gateway.api.vocabulary import Vocabulary
 
 API_VERSION = 2
 """An adapter states the version it was written for; another one is refused at start."""
@@ -61,7 +62,7 @@ class AdapterContext(Protocol):
         """Hand in an envelope. Never raises for what a peer did; a ``Refused`` says why."""
 
     def settle(self, receipt: Receipt) -> None:
-        """The final word on a ``Transmit`` that this adapter was given."""
+        """The final word on a ``Transmit`` that this adapter was given; of an ``Exchange`` with its ``answer``."""
 
     def targets(self, peer: Peer) -> Sequence[str]:
         """The aliases that the policy lets this peer open, in name order (for ``/.well-known/core`` and menus)."""
@@ -125,10 +126,16 @@ class Adapter(Protocol):
         """Serve until cancelled. Recover from faults of the link; raise only ConfigError or a bug."""
 
     def send(self, transmit: Transmit) -> None:
-        """Take an order; settle it later (or before returning) with exactly one receipt. Never raises, never blocks."""
+        """Take an order; settle it later (or before returning) with exactly one receipt. Never raises, never blocks.
+
+        What its carriage has no word for (an ``Exchange``, a ``Command``) it settles as dropped, ``CONTENT``.
+        """
 
     def withdraw(self, envelope: EnvelopeId) -> None:
-        """The engine gave up on an order (expired, session closed): drop it if it still can be; no receipt."""
+        """The engine gave up on an order (expired, session closed): drop it if it still can be; no receipt.
+
+        What comes back for an ``Exchange`` after that, no client waits for.
+        """
 
     def receipt(self, receipt: Receipt) -> None:
         """What became of an envelope that this adapter submitted. ``HELD`` may come once before the final one."""
@@ -170,6 +177,10 @@ class AdapterPlugin(Protocol):
     scheme: ClassVar[str]
     config_model: ClassVar[type[Any]]
     """A pydantic model (extra=forbid) of this adapter's config table; the runtime maps its errors to file and line."""
+
+    vocabulary: ClassVar[Vocabulary]
+    """The claims that its links prove, its link protocols, the kinds of content it carries, whether it is a network of
+    devices. May be absent: such a plug-in declares nothing, and its peers may prove what others declare."""
 
     def configure(self, table: Any, base: Path) -> Adapter:
         """Make an instance from a validated ``config_model``. ``base`` resolves relative paths. ConfigError only, or

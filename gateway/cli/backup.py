@@ -69,7 +69,7 @@ def backup(
 
     That is: the config, the policy, the credential and CA files that the config names, and the state folder with the
     ZigBee network and its keys. It can be done while the gateway runs. The passphrase is asked for twice; without it
-    the file is worth nothing, to others and to you. What could not be taken along is told.
+    the file is worth nothing, to others and to you. The command lists what it could not take along.
 
     \b
     Before an upgrade:
@@ -110,7 +110,7 @@ def backup(
 
 
 def _sentence(error: OSError) -> str:
-    """One of ours has a text only; one of the system's a file and a reason."""
+    """Our errors have a text only; one of the system's a file and a reason."""
     return f"{error.filename}: {error.strerror}" if error.filename else str(error)
 
 

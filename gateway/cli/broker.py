@@ -47,7 +47,7 @@ def broker_setup(
     """Prepare a Mosquitto broker with TLS: authority, certificate, logins, and who may use which topic.
 
     Writes files and says the three commands that put them in force; the broker itself is not touched. Topics, logins
-    and the gateway's own password file are those of the config and its policy, where there are such; a login for each
+    and the gateway's own password file are those of the config and its policy, if there are any; a login for each
     subject with `user:` is made. Passwords of logins are shown this once. What the gateway needs is put in its place:
     the authority's certificate (ca_file) and its password (password_file).
 

@@ -84,13 +84,13 @@ def show(config: str | None, file: str | None, as_json: bool) -> None:
     else:
         click.echo(f"No client has a key in {here.place.path}; atls-gateway clients add NAME makes one.")
     remedy = "systemctl restart atls-gateway" if here.place.copied else "atls-gateway reload"
-    print_lines(f"{name} has no key here any more, and is let in until: {remedy}" for name in gone)
+    print_lines(f"{name} has no key here any longer, and is let in until: {remedy}" for name in gone)
     late = sorted(set(names) - let_in)
     print_lines(f"{name} has a key here, and is not let in until: {remedy}" for name in late)
 
 
 def list_lines(rows: Sequence[Mapping[str, Any]], trouble: str, to: Screen) -> Iterator[str]:
-    """``connected`` of a row: how many connections; ``trouble``: why nobody can tell."""
+    """``connected`` of a row: how many connections; ``trouble``: why the gateway can't tell."""
     shown = [{**row, "subject": row["subject"] or "none", "connected": row["connected"] or "no"} for row in rows]
     columns = {"identity": "CLIENT", "subject": "SUBJECT"} | ({} if trouble else {"connected": "CONNECTED"})
     yield from table(shown, columns, to)
@@ -106,7 +106,7 @@ def give(config: str | None, file: str | None, as_json: bool, change: Callable[[
     here = _here(config, file)
     with _mistakes_told(), here.keys.held():
         key = change(here.keys)
-        if not as_json:  # at once: whatever becomes of the rest, it is told only now
+        if not as_json:  # at once: whatever becomes of the rest, it is printed only now
             code = qr.lines(f"{key.identity}:{key.shown}") if sys.stdout.isatty() else ()
             print_lines(key_lines(key, f"coaps://{socket.gethostname()}{_port(here.source)}", code))
             print_lines(["", f"Written to {here.place.path}."])
@@ -126,7 +126,7 @@ def give(config: str | None, file: str | None, as_json: bool, change: Callable[[
 
 
 def key_lines(key: NewKey, url: str, code: Iterable[str] = ()) -> Iterator[str]:
-    """The key, its QR ``code`` where there is one, and how a client at ``url`` is given it."""
+    """The key, its QR ``code`` if there is one, and how a client at ``url`` is given it."""
     yield f"The key of {key.identity}, shown this once:"
     yield ""
     yield f"  identity  {key.identity}"
@@ -145,7 +145,7 @@ def key_lines(key: NewKey, url: str, code: Iterable[str] = ()) -> Iterator[str]:
 
 
 def _port(source: Source) -> str:
-    """``:PORT`` of the listener, where it isn't the usual one of coaps."""
+    """``:PORT`` of the listener, if it isn't the default of coaps."""
     listen = str(_coap(source).get("listen", ""))
     port = listen.rpartition(":")[2]
     return f":{port}" if port.isdigit() and port != "5684" and not listen.endswith("]") else ""
@@ -167,7 +167,7 @@ class _Effect:
 
 
 def _reload(here: _Here) -> _Effect:
-    """Ask the running gateway to read its files anew, and see whether it has noticed this one."""
+    """Ask the running gateway to read its files again, and see whether it has noticed this one."""
     try:
         answer = ask(here.socket, "reload", {})
     except TransportError as error:
@@ -246,7 +246,7 @@ def _denied(error: PermissionError) -> NoReturn:
 
 
 def _policy(source: Source) -> Mapping[str, Any] | None:
-    """The policy's values; None where it can't be read, which check-config tells better."""
+    """The policy's values; None if it can't be read, which check-config tells better."""
     try:
         return read_table(source.base / str(source.data.get("policy"))).data
     except ConfigError:

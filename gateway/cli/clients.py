@@ -25,7 +25,7 @@ _text = click.option("--text", is_flag=True, help="A key of letters and digits, 
 def clients() -> None:
     """Let CoAP clients in, and shut them out: the keys of adapters.coap.psk_file.
 
-    A client is known by its name and a key of its own (a PSK of DTLS). What it may do is for the policy to say. A
+    A client is known by its name and its own key (a PSK of DTLS). What it may do is for the policy to say. A
     change is in force at once in a running gateway; who is revoked loses its connections, its observations and its
     sessions.
 

@@ -130,7 +130,7 @@ def policy_lines(device: Mapping[str, Any], users: Mapping[str, str]) -> Iterato
 
 
 def _users(users: Mapping[str, str], kinds: tuple[str, ...], otherwise: str) -> list[str]:
-    """The first subject of the policy that is proven so; a word to be replaced where there is none."""
+    """The first subject of the policy that is proven so; a word to be replaced if there is none."""
     return [next((name for name, kind in users.items() if kind in kinds), otherwise)]
 
 
@@ -164,7 +164,7 @@ def removed_lines(answer: Mapping[str, Any], asked: str) -> Iterator[str]:
     elif answer.get("known"):
         yield f"{who} is forgotten. It did not say that it leaves: if it is still alive it comes back when it is heard"
     elif answer.get("known") is None:
-        yield f"{who} has no name any more, but was not asked to leave: the gateway isn't running"
+        yield f"{who} has no name any longer, but was not asked to leave: the gateway isn't running"
         yield f"When it runs: atls-gateway devices remove {answer.get('address')}"
     else:
         yield f"{who} is not in the network; its name is forgotten"

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 def run(config: str | None, dry_run: bool) -> None:
     """Run the gateway in the foreground.
 
-    SIGTERM and Ctrl-C stop it in good order. SIGHUP, or `atls-gateway reload`, checks the config anew and puts in
+    SIGTERM and Ctrl-C stop it in good order. SIGHUP, or `atls-gateway reload`, checks the config again and puts in
     force what can be changed while it runs; what takes a restart is named. Under systemd it tells when it serves, and
     that it's healthy.
 
@@ -61,7 +61,8 @@ def check_config(config: str | None, as_json: bool, as_service: bool, unit: str)
     """Check the config, the policy, the names of devices and the credential files; open nothing else.
 
     Prints a line FILE:LINE: KEY: EXPECTATION for each mistake and exits with 78. What is right in form but can't work,
-    such as a name that nobody can prove, is a line FILE:LINE: KEY: warning: WHY behind "good"; the exit code is 0 then.
+    such as a name that no client can prove, is a line FILE:LINE: KEY: warning: WHY behind "good"; the exit code is 0
+    then.
 
     The service is another user than you, and may read less. With --as-service (as root) this reads the unit and its
     drop-ins, and says which file it would not get, and what to do.
@@ -112,16 +113,18 @@ def check_config(config: str | None, as_json: bool, as_service: bool, unit: str)
 @click.argument("receiver")
 @click.option(
     "--action",
-    type=click.Choice(["open", "forward", "read", "observe", "write", "admin"]),
+    type=click.Choice(["open", "forward", "read", "observe", "write", "admin", "proxy"]),
     default="open",
     show_default=True,
 )
 @click.option(
     "--content",
-    type=click.Choice(["atls", "adtls", "atls-data", "oscore", "edhoc"]),
-    default="adtls",
-    show_default=True,
+    metavar="KIND",
+    help="What the session carries: adtls (the default), atls, atls-data, oscore, edhoc, or what another adapter "
+    "declares; for proxy the kind of a sealed body.",
 )
+@click.option("--method", metavar="METHOD", help="For proxy: the method of the request, such as GET.")
+@click.option("--path", metavar="PATH", help="For proxy: its path, such as /sensors/1.")
 @click.option("--link", metavar="PROTOCOL", help="How the sender's hop is protected, such as tls1.3.")
 @click.option("--at", metavar="HH:MM", help="The time of day to judge by. Default: now.")
 def explain(
@@ -130,7 +133,9 @@ def explain(
     sender: str,
     receiver: str,
     action: str,
-    content: str,
+    content: str | None,
+    method: str | None,
+    path: str | None,
     link: str | None,
     at: str | None,
 ) -> None:
@@ -147,8 +152,11 @@ def explain(
     May the broker's side switch the lamp? May it open the network for new devices?
       atls-gateway explain broker lamp --action write
       atls-gateway explain broker gateway --action admin
+
+    \b
+    May the phone have the gateway ask a server?
+      atls-gateway explain phone server --action proxy --method GET --path /sensors/1
     """
-    from gateway.api.model import ContentKind
     from gateway.engine.policy import Action
     from gateway.runtime import explain as policy
 
@@ -156,7 +164,9 @@ def explain(
         sender=sender,
         receiver=receiver,
         action=Action(action),
-        content=ContentKind(content),
+        content=content,
+        method=method,
+        path=path,
         link=link,
         minute=None if at is None else _minute(at),
     )

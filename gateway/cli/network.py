@@ -67,7 +67,7 @@ def show(config: str | None, as_json: bool) -> None:
 @json_option
 @yes_option
 def adopt(config: str | None, as_json: bool, yes: bool) -> None:
-    """Take on the network that the dongle holds, in place of ours. The gateway must not run.
+    """Take on the network that the dongle holds, in our place. The gateway must not run.
 
     Our network and its devices are kept in a file first; `network restore --from FILE` brings them back. The devices
     of the adopted network are asked who they are when they are heard.
@@ -109,7 +109,7 @@ def adopt(config: str | None, as_json: bool, yes: bool) -> None:
     type=click.Choice(["write", "once", "keep"]),
     default="write",
     show_default=True,
-    help="The dongle's own address: write the network's where that can be undone; even where it's for good; or not.",
+    help="The dongle's own address: write the network's where that can be undone; even if it's for good; or not.",
 )
 def restore(
     config: str | None, as_json: bool, yes: bool, source: Path | None, earlier: str | None, address: str

@@ -32,7 +32,7 @@ def radios(as_json: bool) -> None:
     The name under /dev/serial/by-id stays the same when the dongle is plugged in elsewhere; /dev/ttyUSB0 may be
     another device after the next start.
 
-    The exit code is 1 where there is none.
+    The exit code is 1 if there is none.
 
     \b
     Which dongle is it, and what do I write?
@@ -50,7 +50,7 @@ def radios(as_json: bool) -> None:
 def ports(by_id: Path = BY_ID) -> list[dict[str, Any]]:
     """The USB serial devices: ``path`` (stable where udev made one), ``device``, ``vid``, ``pid``, ``description``...
 
-    ``dongle`` and ``config`` where it is one that we know.
+    ``dongle`` and ``config`` if it is one that we know.
     """
     from serial.tools import list_ports
 
@@ -58,7 +58,7 @@ def ports(by_id: Path = BY_ID) -> list[dict[str, Any]]:
     found = []
     for port in sorted(list_ports.comports(), key=lambda port: str(port.device)):
         if port.vid is None:
-            continue  # a serial port of the board: there is always some, and nobody can tell what is at it
+            continue  # a serial port of the board: there is always some, and the system can't tell what is at it
         path = stable.get(os.path.realpath(port.device), "")
         words = " ".join(str(part) for part in (path, port.manufacturer, port.product, port.description) if part)
         dongle = known(port.vid, port.pid, words)

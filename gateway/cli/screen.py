@@ -51,7 +51,7 @@ class Screen:
         return click.style(text, **how) if self.colour else text
 
     def word(self, text: str) -> str:
-        """A state word in its colour, where it has one."""
+        """A state word in its colour, if it has one."""
         colour = _COLOURS.get(text.strip())
         return self.style(text, fg=colour) if colour else text
 

@@ -70,16 +70,16 @@ def sessions(config: str | None, as_json: bool) -> None:
 @config_option
 @json_option
 def reload(config: str | None, as_json: bool) -> None:
-    """Have the daemon read its config, policy and credentials anew, and say what came of it.
+    """Have the daemon read its config, policy and credentials again, and say what came of it.
 
-    All or nothing: where one of the files has a mistake, each is told as FILE:LINE: KEY: EXPECTATION, the old config
+    All or nothing: if one of the files has a mistake, each is told as FILE:LINE: KEY: EXPECTATION, the old config
     stays in force, and the exit code is 78. SIGHUP does the same; its answer is in the log.
 
     \b
     What can change while it runs, and how:
       now                   policy, log_level, audit_lines, limits
       taken on              an adapter changed it in place and kept its links (coap: clients' keys)
-      adapter started anew  everything else of an adapter, its credential files included; sessions stay
+      adapter restarted  everything else of an adapter, its credential files included; sessions stay
       needs a restart       everything else
 
     \b

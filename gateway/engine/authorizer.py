@@ -6,9 +6,9 @@ from collections.abc import Callable
 from typing import NamedTuple
 
 from gateway.api.errors import PeerError
-from gateway.api.model import ANY_LINK, ContentKind, LinkSecurity, Peer, Reason, Unit
+from gateway.api.model import ANY_LINK, ContentKind, Exchange, LinkSecurity, Peer, Reason, Unit
 from gateway.engine.decision import DEFAULT_RULE, AccessRequest, Decision, Deny, Grant, Permit, decide, unit_reason
-from gateway.engine.limits import Buckets
+from gateway.engine.limits import Buckets, Rate
 from gateway.engine.policy import Action, Condition, Mode, OnExcess, PolicySet
 from gateway.engine.sessions import Flow
 from gateway.engine.visible import OPAQUE, StreamReader, Visible
@@ -17,7 +17,6 @@ SHADOW_GRANT = Grant("shadow", Condition(), OnExcess.REJECT, ANY_LINK, plain=Tru
 """What lets pass what the rules would deny, while the policy only watches."""
 
 _PEERS = 4096
-_PERMITS = 16_384
 
 
 class Refusal(NamedTuple):
@@ -30,9 +29,10 @@ class Refusal(NamedTuple):
 
 
 class Authorizer:
-    """The policy in force. ``on_error`` is called when judging raised: that is taken for a denial."""
+    """The policy in force. ``on_error`` is called when judging raised: that is taken for a denial. ``permits``: how
+    many judgements of actions are kept."""
 
-    def __init__(self, policy: PolicySet, on_error: Callable[[], None]) -> None:
+    def __init__(self, policy: PolicySet, on_error: Callable[[], None], permits: int = 16_384) -> None:
         self.policy = policy
         self.minute: int | None = None
         self.version = 0
@@ -44,6 +44,7 @@ class Authorizer:
         self._targets_of = -1
         self._permits: dict[tuple[Action, str, str, LinkSecurity], Decision] = {}
         self._permits_of = -1
+        self._most_permits = permits
 
     @property
     def shadow(self) -> bool:
@@ -105,6 +106,9 @@ class Authorizer:
         request = AccessRequest(
             action=action, sender=sender, receiver=receiver, content=content, link=link, minute=self.minute
         )
+        return self._decide(request)
+
+    def _decide(self, request: AccessRequest) -> Decision:
         try:
             return decide(request, self.policy)
         except Exception:
@@ -113,7 +117,7 @@ class Authorizer:
 
     def permits(self, action: Action, sender: str, receiver: str, link: LinkSecurity) -> Decision:
         """The judgement of an action on a device or on the gateway, kept as long as it holds."""
-        if self._permits_of != self.version or len(self._permits) >= _PERMITS:
+        if self._permits_of != self.version or len(self._permits) >= self._most_permits:
             self._permits_of, self._permits = self.version, {}
         key = (action, sender, receiver, link)
         known = self._permits.get(key)
@@ -133,14 +137,31 @@ class Authorizer:
         bucket.take(1)
         return None
 
-    def pay_command(self, decision: Permit, sender: str, now: float) -> Grant | Refusal:
-        """The first grant whose rate of commands has room, the rate paid; else why the first one hasn't."""
+    def judge_exchange(self, exchange: Exchange, sender: str, receiver: str) -> Decision:
+        """The judgement of a request that is to be proxied; nothing of it is kept."""
+        request = AccessRequest(
+            action=Action.PROXY,
+            sender=sender,
+            receiver=receiver,
+            content=exchange.content,
+            link=exchange.source.link,
+            minute=self.minute,
+            octets=len(exchange.body),
+            method=exchange.method,
+            path=exchange.path,
+        )
+        return self._decide(request)
+
+    def pay_command(self, decision: Permit, sender: str, now: float, kind: str = "commands") -> Grant | Refusal:
+        """The first grant whose rate of this kind (``commands``, ``exchanges``) has room, the rate paid; else why the
+        first one hasn't.
+        """
         first: Refusal | None = None
         for grant in decision.grants:
-            rate = grant.condition.commands
+            rate: Rate | None = getattr(grant.condition, kind)
             if rate is None:
                 return grant
-            bucket = self._buckets.get(grant.rule, "commands", sender, rate, now)
+            bucket = self._buckets.get(grant.rule, kind, sender, rate, now)
             wait = bucket.wait(1, now)
             if wait <= 0.0:
                 bucket.take(1)
@@ -165,7 +186,7 @@ class Authorizer:
     def _may_open(self, opener: str, target: str, link: LinkSecurity) -> bool:
         if opener == target:
             return False
-        judged = (self.judge(Action.OPEN, opener, target, content, link) for content in ContentKind)
+        judged = (self.judge(Action.OPEN, opener, target, content, link) for content in self.policy.vocabulary.kinds)
         return self.shadow or any(isinstance(decision, Permit) for decision in judged)
 
     def judge_flow(self, flow: Flow, link: LinkSecurity) -> Decision:

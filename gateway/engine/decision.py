@@ -9,12 +9,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from gateway.api.link import meets
 from gateway.api.model import ANY_LINK, ContentKind, LinkRequirement, LinkSecurity, Reason
 from gateway.engine.policy import (
-    DEVICE_LINKS,
     GATEWAY,
-    RECORD_KINDS,
     Action,
     Condition,
     Direction,
@@ -27,7 +24,7 @@ from gateway.engine.policy import (
 from gateway.engine.visible import Visible
 
 DEFAULT_RULE = "default"
-"""The rule that a denial names where no rule of the policy denied."""
+"""The rule that a denial names if no rule of the policy denied."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -38,7 +35,8 @@ class AccessRequest:
     the other actions who asks and the device (or ``GATEWAY``). ``content``: of what is about sessions only.
     ``link`` is the sender's hop. ``minute``: local minute of the day (0-1439), None where the clock isn't known.
     ``octets``, ``visible``: a unit to judge along with it; ``version``: what the session's ServerHello chose so far;
-    ``early``: whether its ClientHello announced early data.
+    ``early``: whether its ClientHello announced early data. Of ``proxy``: ``method`` and ``path`` of the request,
+    ``octets`` of its body, ``content`` where that is sealed.
     """
 
     action: Action
@@ -51,6 +49,8 @@ class AccessRequest:
     visible: Visible | None = None
     version: str = ""
     early: bool = False
+    method: str | None = None
+    path: tuple[str, ...] | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,8 +98,9 @@ class Finding:
     """What one rule has to say to a request.
 
     ``note`` is empty where the rule holds; else it names what doesn't fit (``action``, ``parties``, ``direction``,
-    ``content``: the rule is about something else) or which condition fails. ``reason`` is set where a permit that is
-    about this request fails; ``undecidable``: a fact that the rule needs is missing, which denies.
+    ``methods``, ``paths``, ``content``: the rule is about something else) or which condition fails. ``reason`` is set
+    where a permit that is about this request fails; ``undecidable``: a fact that the rule needs is missing, which
+    denies.
     """
 
     rule: str
@@ -188,10 +189,13 @@ def _find(rule: Rule, parties: Parties, request: AccessRequest, policy: PolicySe
         return Finding(rule.id, rule.effect, "parties")
     if not _direction_fits(rule.direction, request, policy):
         return Finding(rule.id, rule.effect, "direction")
-    if request.content is not None and request.content not in rule.kinds:
+    differs, missing = _unlike(rule.condition, request)
+    if differs:
+        return Finding(rule.id, rule.effect, differs, Reason.DENIED if missing else None, missing)
+    if not rule.is_about(request.content, policy.vocabulary.record_kinds):
         # To be told "content" (415) gives away that something would be permitted, so only a permit says it.
-        reason = Reason.CONTENT if rule.effect is Effect.PERMIT else None
-        return Finding(rule.id, rule.effect, "content", reason)
+        told = rule.effect is Effect.PERMIT and request.content is not None
+        return Finding(rule.id, rule.effect, "content", Reason.CONTENT if told else None)
     hours = rule.condition.hours
     if hours is not None:
         if request.minute is None:
@@ -204,10 +208,10 @@ def _find(rule: Rule, parties: Parties, request: AccessRequest, policy: PolicySe
 
 def _grant(rule: Rule, request: AccessRequest, policy: PolicySet) -> Finding:
     condition = rule.condition
-    if condition.reads_records and request.content not in RECORD_KINDS:
+    if condition.reads_records and request.content not in policy.vocabulary.record_kinds:
         return Finding(rule.id, rule.effect, "records (this content shows none)", Reason.DENIED, True)
     sender = policy.by_name[request.sender]
-    if not meets(request.link, _narrowed(condition.require_link, sender.link)):
+    if not policy.links.meets(request.link, _narrowed(condition.require_link, sender.link, policy)):
         return Finding(rule.id, rule.effect, "require_link", Reason.LINK)
     if request.octets is not None:
         reason = unit_reason(condition, request.octets, request.visible, request.version, request.early)
@@ -215,9 +219,21 @@ def _grant(rule: Rule, request: AccessRequest, policy: PolicySet) -> Finding:
             return Finding(rule.id, rule.effect, f"unit ({reason.value})", reason)
     require = ANY_LINK
     if request.receiver != GATEWAY:
-        require = _narrowed(condition.require_link, policy.by_name[request.receiver].link)
+        require = _narrowed(condition.require_link, policy.by_name[request.receiver].link, policy)
     plain = not condition.judges_units and condition.commands is None
     return Finding(rule.id, rule.effect, grant=Grant(rule.id, condition, rule.obligation.on_excess, require, plain))
+
+
+def _unlike(condition: Condition, request: AccessRequest) -> tuple[str, bool]:
+    """What the rule is not about, empty if all fits; and whether that is since the request doesn't say it."""
+    if condition.methods is not None and request.method not in condition.methods:
+        return "methods", request.method is None
+    if condition.paths is not None:
+        if request.path is None:
+            return "paths", True
+        if not any(pattern.matches(request.path) for pattern in condition.paths):
+            return "paths", False
+    return "", False
 
 
 def _direction_fits(direction: Direction, request: AccessRequest, policy: PolicySet) -> bool:
@@ -225,13 +241,21 @@ def _direction_fits(direction: Direction, request: AccessRequest, policy: Policy
         return True
     end = request.sender if direction is Direction.FROM_DEVICE else request.receiver
     subject = policy.by_name.get(end)
-    return subject is not None and subject.link in DEVICE_LINKS
+    return subject is not None and subject.link in policy.vocabulary.device_networks
 
 
-def _narrowed(require: LinkRequirement, link: str) -> LinkRequirement:
-    """The part of a requirement that concerns a hop of this kind: version and suites, or the ZigBee link key."""
+def _narrowed(require: LinkRequirement, link: str, policy: PolicySet) -> LinkRequirement:
+    """The part of a requirement that concerns a hop of this kind: version and suites, or the link key."""
     if require == ANY_LINK:
         return ANY_LINK
-    if link == "zigbee":
+    if link in policy.vocabulary.link_key_networks:
         return LinkRequirement(link_key=require.link_key)
-    return LinkRequirement(min_version=require.min_version, suites=require.suites)
+    return LinkRequirement(min_version=_least(require, link, policy), suites=require.suites)
+
+
+def _least(require: LinkRequirement, link: str, policy: PolicySet) -> str:
+    """Of the versions that a policy asks for the one that a hop of this kind can be compared to, else the first."""
+    families = policy.vocabulary.families(link)
+    known = policy.vocabulary.links
+    fitting = (name for name in (require.min_version, *require.other_versions) if known[name].family in families)
+    return next(fitting, require.min_version) if require.other_versions else require.min_version

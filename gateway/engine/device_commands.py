@@ -1,9 +1,9 @@
-"""Commands to devices on their way: from the verdict to the one final word on each.
+"""Interactions with devices on their way (here: commands): from the verdict to the one final word on each.
 
 One command at a time is given to the adapter for each device, so that they are carried out in the order in which they
-came; the others wait in the device's line. A newer one that sets the same property takes the place of one that waits
-or is held, which ends as *superseded*; one that asks the same shares its answer. A burst so costs a device no more than
-the newest of each property, and nobody is refused for it.
+came; the others wait in the device's line. A newer one that sets the same property takes that out of one that waits or
+is held; one that has nothing left to set ends as *superseded*. One that asks the same shares its answer. A burst so
+costs a device no more than the newest of each property, and no sender is refused for it. Actions are all carried out.
 
 A command is *held* while its device sleeps: its adapter said so, and will send it when the device asks. It is put in
 the store then, and who gave it is told when it is there. An adapter that goes away takes no held command with it, nor
@@ -17,13 +17,28 @@ from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from typing import TypeVar
 
+from common.timers import Timers
 from gateway.api.errors import UsageError
-from gateway.api.model import Accepted, Command, EnvelopeId, Outcome, Reason, Receipt, Scalar, Transmit, Verdict
-from gateway.engine.agenda import Agenda
+from gateway.api.model import (
+    MAX_RESULT,
+    Accepted,
+    EnvelopeId,
+    Interaction,
+    InvokeAction,
+    Outcome,
+    PropertyResult,
+    ReadProperties,
+    Reason,
+    Receipt,
+    Transmit,
+    Verdict,
+    WriteProperties,
+)
+from gateway.api.schema import MAX_TEXT, fits, octets_of
 from gateway.engine.authorizer import SHADOW_GRANT, Authorizer, Refusal
 from gateway.engine.decision import Deny, Grant
-from gateway.engine.device_lines import Line, Place, QueuedCommand, ReadKey, follow
-from gateway.engine.device_twin import MAX_TEXT, DeviceTwin, bounded
+from gateway.engine.device_lines import Line, Place, QueuedCommand, ReadKey, action_of, follow
+from gateway.engine.device_twin import DeviceTwin
 from gateway.engine.limits import LIMITS_RULE, EngineLimits, has_room
 from gateway.engine.outputs import Outbox, Withdraw, final
 from gateway.engine.policy import Action
@@ -34,8 +49,8 @@ MAX_TRANSACTION = 64
 _MAX_DETAIL = 64
 
 K = TypeVar("K")
-_Same = tuple[str, str, str, str]
-"""Asker, device, property, transaction: what makes two commands the same."""
+_Same = tuple[str, str, Action, tuple[str, ...], str]
+"""Asker, device, action, names, transaction: what makes two commands the same."""
 
 
 class DeviceCommands:
@@ -59,7 +74,7 @@ class DeviceCommands:
         self._shares: Counter[tuple[str, str]] = Counter()
         """By asker and device."""
         self._recent: Remembered[_Same, Receipt] = Remembered()
-        self._agenda: Agenda[EnvelopeId] = Agenda()
+        self._agenda: Timers[EnvelopeId] = Timers()
 
     def __len__(self) -> int:
         return len(self._table)
@@ -71,10 +86,10 @@ class DeviceCommands:
 
     # Commands come
 
-    def submit(self, command: Command, asker: str, twin: DeviceTwin, now: float) -> Verdict:
+    def submit(self, command: Interaction, asker: str, twin: DeviceTwin, now: float) -> Verdict:
         """Judge a command for a device that there is."""
         gate, limits, outbox = self._gate, self._limits, self._outbox
-        action = Action.READ if command.value is None else Action.WRITE
+        action = action_of(command)
         decision = gate.permits(action, asker, twin.name, command.source.link)
         if isinstance(decision, Deny):
             if not gate.shadow:
@@ -84,7 +99,7 @@ class DeviceCommands:
             raise UsageError("the id of an envelope is in use")
         if len(command.transaction) > MAX_TRANSACTION:
             return outbox.refuse(command, Reason.TOO_LARGE, LIMITS_RULE, asker)
-        same = (asker, twin.name, command.property, command.transaction) if command.transaction else None
+        same = (asker, twin.name, action, command.names, command.transaction) if command.transaction else None
         if same is not None and self._seen(same, command, now):
             return Accepted(duplicate=True)
         reason = self._unfit(command, twin, now)
@@ -100,7 +115,7 @@ class DeviceCommands:
                 return outbox.refuse(command, grant.reason, grant.rule, asker, retry_after=grant.retry_after)
             outbox.shadow(command.id, grant.reason, grant.rule, asker, (action.value, twin.name))
             grant = SHADOW_GRANT
-        self._take(command, asker, twin.name, grant, now)
+        self._take(command, asker, twin, grant, now)
         return Accepted()
 
     def _room(self, asker: str, device: str) -> bool:
@@ -112,22 +127,26 @@ class DeviceCommands:
             and (line is None or has_room(self._shares[asker, device], limits.device_commands - line.size))
         )
 
-    def _unfit(self, command: Command, twin: DeviceTwin, now: float) -> Reason | None:
-        """What of the command itself is wrong."""
+    def _unfit(self, command: Interaction, twin: DeviceTwin, now: float) -> Reason | None:
+        """What of the command itself is wrong. One wrong property is enough: nothing is done by half."""
         if command.expires_at is not None and command.expires_at <= now:
             return Reason.EXPIRED
-        spec, value = twin.specs.get(command.property), command.value
-        if spec is None:
-            return Reason.UNKNOWN
-        if value is None:
-            return None
-        if isinstance(value, str) and len(value) > MAX_TEXT:
-            return Reason.TOO_LARGE
-        if not spec.writable or not twin.takes(spec.name, value):
+        if isinstance(command, InvokeAction):
+            return _unfit_action(command, twin)
+        names = command.names
+        if not names or len(set(names)) != len(names):
             return Reason.CONTENT
-        return None if _within(value, spec.minimum, spec.maximum) else Reason.CONTENT
+        specs = [spec for name in names if (spec := twin.specs.get(name)) is not None]
+        if len(specs) != len(names):
+            return Reason.UNKNOWN
+        if isinstance(command, ReadProperties):
+            return None if all(spec.readable for spec in specs) else Reason.CONTENT
+        if any(isinstance(value, str) and len(value) > MAX_TEXT for value in command.values.values()):
+            return Reason.TOO_LARGE
+        fit = all(spec.writable and fits(spec, command.values[spec.name]) for spec in specs)
+        return None if fit and any(spec.readable for spec in specs) else Reason.CONTENT
 
-    def _seen(self, same: _Same, command: Command, now: float) -> bool:
+    def _seen(self, same: _Same, command: Interaction, now: float) -> bool:
         """Whether an equal command came before; its outcome is told again."""
         pending = self._same.get(same)
         if pending is not None:
@@ -142,8 +161,8 @@ class DeviceCommands:
         self._outbox.counters["duplicate.command"] += 1
         return True
 
-    def _take(self, command: Command, asker: str, device: str, grant: Grant, now: float) -> None:
-        limits = self._limits
+    def _take(self, command: Interaction, asker: str, twin: DeviceTwin, grant: Grant, now: float) -> None:
+        limits, device = self._limits, twin.name
         last = now + limits.command_lifetime
         if command.expires_at is not None and command.expires_at < last:
             last = command.expires_at
@@ -151,19 +170,56 @@ class DeviceCommands:
         pending = QueuedCommand(
             sent, asker, self._gate.policy.address_of(device), grant, min(last, now + limits.command_timeout)
         )
+        if isinstance(command, InvokeAction):
+            pending.idempotent = twin.actions[command.name].idempotent
+        elif isinstance(command, WriteProperties):
+            pending.modifiers = frozenset(name for name in command.values if not twin.specs[name].readable)
         self._outbox.counters["accepted.command"] += 1
         line = self._add(pending)
-        if pending.sets:
-            line.last_set = command.id
-            for older in self._setting[device, command.property][:-1]:
-                older.overtaken = True
-                if older.place is not Place.CURRENT:
-                    self._supersede(older, now)
-            line.waiting.append(pending)
-        else:
+        if pending.reads:
             self._ask(pending, line)
+        else:
+            line.last_set = command.id
+            if pending.sets:
+                self._overtake(pending, now)
+            line.waiting.append(pending)
         self._stirred[device] = None
         self._pump()
+
+    def _overtake(self, newer: QueuedCommand, now: float) -> None:
+        """What ``newer`` sets need not be set by older ones any longer."""
+        older: dict[EnvelopeId, QueuedCommand] = {}
+        for name in newer.command.names:
+            for each in self._setting[newer.command.to, name][:-1]:
+                each.overtaken.add(name)
+                older[each.command.id] = each
+        for each in older.values():
+            if each.place is not Place.CURRENT:
+                self._trim(each, now)
+
+    def _trim(self, pending: QueuedCommand, now: float) -> None:
+        """Take out of a write what newer ones set; without anything left it ends."""
+        command = pending.command
+        if not isinstance(command, WriteProperties) or not pending.overtaken:
+            return
+        left = {name: value for name, value in command.values.items() if name not in pending.overtaken}
+        if left.keys() <= pending.modifiers:
+            self._supersede(pending, now)
+            return
+        if pending.place is Place.CURRENT or pending.place is Place.HELD:
+            self._take_back(pending)
+            line = self._lines[command.to]
+            line.remove(pending)
+            pending.place = Place.WAITING
+            line.insert(pending)
+            self._stirred[command.to] = None
+        for name in command.values.keys() - left.keys():
+            pending.results[name] = PropertyResult(name, Outcome.SUPERSEDED)
+            self._sets_no_more(pending, name)
+        pending.overtaken.clear()
+        pending.command = replace(command, values=left)
+        if pending.stored:
+            self._journal.put(_row(pending))
 
     def _ask(self, pending: QueuedCommand, line: Line) -> None:
         """Line up a question, or have it share the answer of an equal one that is not on the air yet."""
@@ -184,7 +240,8 @@ class DeviceCommands:
         if command.transaction:
             self._same[_same(pending)] = pending
         if pending.sets:
-            self._setting.setdefault((command.to, command.property), []).append(pending)
+            for name in command.names:
+                self._setting.setdefault((command.to, name), []).append(pending)
         self._askers[pending.asker] += 1
         self._shares[pending.asker, command.to] += 1
         self._agenda.plan(command.id, pending.expires_at)
@@ -205,7 +262,7 @@ class DeviceCommands:
             self._outbox.commands.append(Transmit(pending.command, pending.to, pending.grant.require))
 
     def _ask_no_more(self, pending: QueuedCommand) -> None:
-        if not pending.sets and self._asking.get(pending.question) is pending:
+        if pending.reads and self._asking.get(pending.question) is pending:
             del self._asking[pending.question]
 
     # Commands end
@@ -226,16 +283,22 @@ class DeviceCommands:
 
     def _end(self, pending: QueuedCommand, receipt: Receipt, now: float) -> None:
         """What the device's adapter said is the final word."""
-        if receipt.outcome is Outcome.DELIVERED:
-            self._outbox.counters["delivered.command"] += 1
-            self._finish(pending, Receipt(receipt.id, Outcome.DELIVERED), now)
+        receipt = replace(receipt, detail=_detail(receipt.detail), properties=_results(pending, receipt))
+        came = [receipt.result, *(each.value for each in receipt.properties)]
+        if sum(octets_of(each) for each in came if each is not None) > MAX_RESULT:  # it was done all the same
+            bare = tuple(replace(each, value=None) for each in receipt.properties)
+            receipt = replace(receipt, result=None, properties=bare, detail="its result is too long")
+        if receipt.outcome in (Outcome.DELIVERED, Outcome.SENT):
+            self._outbox.counters[f"{receipt.outcome.value}.command"] += 1
+            self._finish(pending, receipt, now)
             return
         reason = Reason.EXPIRED if receipt.outcome is Outcome.EXPIRED else receipt.reason or Reason.UNREACHABLE
-        self._lose(pending, final(receipt.id, reason, None, _detail(receipt.detail)), reason, now)
+        lost = final(receipt.id, reason, None, receipt.detail)
+        self._lose(pending, replace(lost, properties=receipt.properties, result=receipt.result), reason, now)
 
     def _hold(self, pending: QueuedCommand, now: float) -> None:
         if pending.overtaken:
-            self._supersede(pending, now)
+            self._trim(pending, now)
             return
         if pending.place is Place.HELD:
             return
@@ -245,7 +308,7 @@ class DeviceCommands:
         self._stirred[device] = None
         for each in (pending, *pending.followers):
             self._keep(each)
-        if pending.sets:
+        if not pending.reads:
             return
         newer = self._asking.get(pending.question)
         if newer is None:
@@ -274,13 +337,17 @@ class DeviceCommands:
     def _supersede(self, pending: QueuedCommand, now: float) -> None:
         self._take_back(pending)
         self._outbox.counters["superseded.command"] += 1
-        self._finish(pending, Receipt(pending.command.id, Outcome.SUPERSEDED), now)
+        receipt = Receipt(pending.command.id, Outcome.SUPERSEDED)
+        self._finish(pending, receipt, now)
 
     def _abandon(self, pending: QueuedCommand, reason: Reason, now: float) -> None:
         """Give up on a command that its adapter has not settled; nothing is sent in its place before ``_pump``."""
         self._take_back(pending)
         self._leave(pending)
-        self._lose(pending, final(pending.command.id, reason, None), reason, now)
+        receipt = final(pending.command.id, reason, None)
+        if pending.results:
+            receipt = replace(receipt, properties=_results(pending, receipt))
+        self._lose(pending, receipt, reason, now)
 
     def _take_back(self, pending: QueuedCommand) -> None:
         if pending.place in (Place.CURRENT, Place.HELD):
@@ -309,7 +376,7 @@ class DeviceCommands:
             self._outbox.notify(command.source.scheme, replace(receipt, id=pending.again))
 
     def _leave_line(self, pending: QueuedCommand) -> None:
-        device, name = pending.command.to, pending.command.property
+        device = pending.command.to
         line = self._lines[device]
         line.remove(pending)
         line.size -= 1
@@ -318,12 +385,16 @@ class DeviceCommands:
         else:
             del self._lines[device]
         if pending.sets:
-            setting = self._setting[device, name]
-            setting.remove(pending)
-            if not setting:
-                del self._setting[device, name]
-        else:
+            for name in pending.command.names:
+                self._sets_no_more(pending, name)
+        elif pending.reads:
             self._ask_no_more(pending)
+
+    def _sets_no_more(self, pending: QueuedCommand, name: str) -> None:
+        setting = self._setting[pending.command.to, name]
+        setting.remove(pending)
+        if not setting:
+            del self._setting[pending.command.to, name]
 
     # The store
 
@@ -350,9 +421,23 @@ class DeviceCommands:
         to = self._gate.policy.address_of(command.to)
         pending = QueuedCommand(command, row.sender, to, replace(SHADOW_GRANT, rule=""), command.expires_at)
         pending.place, pending.stored, pending.told = Place.PARKED, True, True
+        pending.idempotent, pending.modifiers = row.idempotent, row.modifiers
         line = self._add(pending)
-        if pending.sets:
+        if not pending.reads:
             line.last_set = max(line.last_set, command.id)
+
+    def end_unrepeatable(self, scheme: str, now: float) -> None:
+        """Its adapter went away, or the gateway did: what may have been done must not be done again."""
+        places = (Place.HELD, Place.PARKED)
+        self._abandon_all(
+            [
+                each
+                for each in self._table.values()
+                if not each.idempotent and each.place in places and scheme in ("", each.to.scheme)
+            ],
+            Reason.RESTARTED,
+            now,
+        )
 
     # What happens to devices, adapters, the policy
 
@@ -367,8 +452,9 @@ class DeviceCommands:
             self._abandon(pending, reason, now)
         self._pump()
 
-    def adapter_gone(self, scheme: str) -> set[EnvelopeId]:
+    def adapter_gone(self, scheme: str, now: float) -> set[EnvelopeId]:
         """What was held by the adapter, and waits for its next instance now."""
+        self.end_unrepeatable(scheme, now)
         held = [each for each in self._table.values() if each.to.scheme == scheme and each.place is Place.HELD]
         for pending in held:
             pending.place = Place.PARKED
@@ -412,9 +498,9 @@ class DeviceCommands:
         self._lines = {new(device): line for device, line in self._lines.items()}
         self._stirred = {new(device): None for device in self._stirred}
         self._setting = {(new(device), name): each for (device, name), each in self._setting.items()}
-        self._asking = {(new(device), name, link): each for (device, name, link), each in self._asking.items()}
+        self._asking = {(new(device), names, link): each for (device, names, link), each in self._asking.items()}
         same = self._same.items()
-        self._same = {(asker, new(device), name, said): each for (asker, device, name, said), each in same}
+        self._same = {(who, new(device), act, names, said): each for (who, device, act, names, said), each in same}
         self._shares = Counter({(asker, new(device)): count for (asker, device), count in self._shares.items()})
         for pending in self._table.values():
             if pending.command.to in names:
@@ -427,7 +513,7 @@ class DeviceCommands:
         if pending.grant.require == grant.require or pending.place in (Place.CURRENT, Place.PARKED):
             pending.grant = grant
             return
-        if pending.place is Place.WAITING and pending.sets:
+        if pending.place is Place.WAITING and not pending.reads:
             pending.grant = grant
             return
         self._take_back(pending)
@@ -435,10 +521,10 @@ class DeviceCommands:
         pending.grant, pending.leader, pending.place = grant, None, Place.WAITING
         line = self._lines[pending.command.to]
         self._stirred[pending.command.to] = None
-        if pending.sets:
-            line.insert(pending)
-        else:
+        if pending.reads:
             self._ask(pending, line)
+        else:
+            line.insert(pending)
 
     def _leave(self, pending: QueuedCommand) -> None:
         """Out of its line, and away from the questions that share an answer with it: those go on."""
@@ -468,18 +554,33 @@ def _one_less(counter: Counter[K], key: K) -> None:
 
 
 def _row(pending: QueuedCommand) -> StoredCommand:
-    return StoredCommand(command=pending.command, sender=pending.asker)
+    return StoredCommand(
+        command=pending.command, sender=pending.asker, idempotent=pending.idempotent, modifiers=pending.modifiers
+    )
 
 
 def _same(pending: QueuedCommand) -> _Same:
     command = pending.command
-    return (pending.asker, command.to, command.property, command.transaction)
+    return (pending.asker, command.to, pending.action, pending.names, command.transaction)
 
 
-def _within(value: Scalar, minimum: float | None, maximum: float | None) -> bool:
-    if isinstance(value, (bool, str)):
-        return True
-    return bounded(value) and (minimum is None or value >= minimum) and (maximum is None or value <= maximum)
+def _unfit_action(command: InvokeAction, twin: DeviceTwin) -> Reason | None:
+    action = twin.actions.get(command.name)
+    if action is None:
+        return Reason.UNKNOWN
+    if action.input is None or command.input is None:
+        return None if action.input is None and command.input is None else Reason.CONTENT
+    return None if fits(action.input, command.input) else Reason.CONTENT
+
+
+def _results(pending: QueuedCommand, receipt: Receipt) -> tuple[PropertyResult, ...]:
+    """One result for each property, if there are several; what the adapter doesn't say is as the receipt says."""
+    if len(pending.names) == 1 or isinstance(pending.command, InvokeAction):
+        return ()
+    said = {each.name: replace(each, detail=_detail(each.detail)) for each in receipt.properties}
+    every = PropertyResult("", receipt.outcome, receipt.reason, _detail(receipt.detail))
+    known = pending.results
+    return tuple(known.get(name) or said.get(name) or replace(every, name=name) for name in pending.names)
 
 
 def _detail(text: str) -> str:

@@ -1,4 +1,4 @@
-"""Commands without a final receipt, and the line of each device: who is next, and which readers share one question.
+"""Interactions without a final receipt (here: commands), and the line of each device: who is next, who asks the same.
 
 A command is in one place at a time, and ``DeviceCommands`` moves it:
 
@@ -15,14 +15,36 @@ Nothing is decided here.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from enum import Enum
+from typing import Final
 
-from gateway.api.model import Address, Command, EnvelopeId, LinkRequirement
+from gateway.api.model import (
+    Address,
+    EnvelopeId,
+    Interaction,
+    InvokeAction,
+    LinkRequirement,
+    PropertyResult,
+    ReadProperties,
+    WriteProperties,
+)
 from gateway.engine.decision import Grant
 from gateway.engine.policy import Action
 
-ReadKey = tuple[str, str, LinkRequirement]
-"""Device, property, what its hop must be: what makes two questions one on the air."""
+ReadKey = tuple[str, tuple[str, ...], LinkRequirement]
+"""Device, properties, what its hop must be: what makes two questions one on the air."""
+
+_ACTIONS: Final[Mapping[type[Interaction], Action]] = {
+    ReadProperties: Action.READ,
+    WriteProperties: Action.WRITE,
+    InvokeAction: Action.INVOKE,
+}
+
+
+def action_of(wanted: Interaction) -> Action:
+    """What the policy calls it."""
+    return _ACTIONS[type(wanted)]
 
 
 class Place(Enum):
@@ -43,15 +65,19 @@ class QueuedCommand:
         "expires_at",
         "followers",
         "grant",
+        "idempotent",
         "leader",
+        "modifiers",
+        "names",
         "overtaken",
         "place",
+        "results",
         "stored",
         "to",
         "told",
     )
 
-    def __init__(self, command: Command, asker: str, to: Address, grant: Grant, expires_at: float) -> None:
+    def __init__(self, command: Interaction, asker: str, to: Address, grant: Grant, expires_at: float) -> None:
         self.command = command
         """As it goes out: ``to`` is the subject's name, ``expires_at`` the end of its life if it is held."""
         self.asker = asker
@@ -63,8 +89,16 @@ class QueuedCommand:
         """It was held once: it has a row in the store."""
         self.told = False
         """Who gave it was told that it is held: its row is written."""
-        self.overtaken = False
-        """A newer one for the same property was accepted: this one must not be held any more."""
+        self.overtaken: set[str] = set()
+        """Properties that a newer one sets too: they must not be held for this one."""
+        self.names = command.names
+        """What it was about when it came."""
+        self.modifiers: frozenset[str] = frozenset()
+        """Those of its properties that only say how others are set."""
+        self.idempotent = not isinstance(command, InvokeAction)
+        """Doing it twice is as good as once, so that it may be sent again after a restart."""
+        self.results: dict[str, PropertyResult] = {}
+        """Of properties that are no longer in ``command``."""
         self.again: EnvelopeId | None = None
         """The latest duplicate, which is told the outcome too."""
         self.leader: QueuedCommand | None = None
@@ -72,15 +106,19 @@ class QueuedCommand:
 
     @property
     def sets(self) -> bool:
-        return self.command.value is not None
+        return isinstance(self.command, WriteProperties)
+
+    @property
+    def reads(self) -> bool:
+        return isinstance(self.command, ReadProperties)
 
     @property
     def action(self) -> Action:
-        return Action.WRITE if self.sets else Action.READ
+        return action_of(self.command)
 
     @property
     def question(self) -> ReadKey:
-        return (self.command.to, self.command.property, self.grant.require)
+        return (self.command.to, self.command.names, self.grant.require)
 
 
 class Line:
@@ -94,7 +132,7 @@ class Line:
         self.size = 0
         """Commands for this device, wherever they are."""
         self.last_set: EnvelopeId = EnvelopeId(0)
-        """The newest that sets something: a question before it must not answer for one behind it."""
+        """The newest that changes something: a question before it must not answer for one behind it."""
 
     def remove(self, pending: QueuedCommand) -> None:
         if self.current is pending:

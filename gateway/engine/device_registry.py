@@ -11,11 +11,13 @@ from collections import OrderedDict
 from collections.abc import Iterable, Sequence
 from typing import Final
 
+from common.timers import Timers
 from gateway.api.model import (
     Accepted,
-    Command,
     DeviceView,
     EnvelopeId,
+    Event,
+    Interaction,
     Join,
     Leave,
     Peer,
@@ -25,12 +27,11 @@ from gateway.api.model import (
     Receipt,
     Refused,
     Sample,
-    Scalar,
     Subscribe,
     Unsubscribe,
     Verdict,
 )
-from gateway.engine.agenda import Agenda
+from gateway.api.schema import tellable
 from gateway.engine.authorizer import Authorizer
 from gateway.engine.decision import DEFAULT_RULE, Deny
 from gateway.engine.device_commands import DeviceCommands
@@ -46,7 +47,7 @@ MAX_STRANGERS: Final = 256
 
 _Stranger = tuple[Join, bool | None]
 """Its join, and whether it can be reached."""
-_Told = dict[str, tuple[Scalar | None, float]]
+_Told = dict[str, Sample]
 
 _ACCEPTED: Final = Accepted()
 _UNKNOWN: Final = Refused(Reason.UNKNOWN)
@@ -65,7 +66,7 @@ class DeviceRegistry:
         """What devices told before the restart that have not joined since."""
         self._watches = Subscriptions(limits, outbox, gate)
         self._commands = DeviceCommands(limits, outbox, gate, journal)
-        self._stale: Agenda[str] = Agenda()
+        self._stale: Timers[str] = Timers()
 
     # What devices tell
 
@@ -103,27 +104,43 @@ class DeviceRegistry:
         if not news:
             return _ACCEPTED
         samples, fresh = twin.samples, twin.fresh
-        for name, value in news:
-            samples[name] = (value, now)
+        told = tuple([(name, Sample(value, now)) for name, value in news])
+        samples.update(told)
+        for name, _ in told:
             if name not in fresh:
                 fresh.add(name)
                 self._stale.plan_by(twin.name, now + twin.specs[name].lifetime)
         counters["accepted.reading"] += 1
         if self._journal.on:
             self._journal.devices.add(twin.name)
-        self._watches.values(twin, news, now)
+        self._watches.values(twin, told, now)
+        return _ACCEPTED
+
+    def event(self, event: Event, now: float) -> Verdict:
+        """Pass on what happened at a device; one that it doesn't offer, or with other data, is counted and ignored."""
+        twin = self._twins.get(self._gate.name_of(event.source))
+        counters = self._outbox.counters
+        if twin is None:
+            counters["refused.event"] += 1
+            return _UNKNOWN
+        offered, data = twin.events.get(event.name), event.data
+        if offered is None or (data is not None and (offered.data is None or not tellable(offered.data, data))):
+            counters["ignored.event"] += 1
+            return _ACCEPTED
+        counters["accepted.event"] += 1
+        self._watches.event(twin, event.name, data, now)
         return _ACCEPTED
 
     # What peers want
 
-    def command(self, command: Command, now: float) -> Verdict:
-        """Judge a command and pass it to the device's adapter."""
-        asker, twin = self._gate.name_of(command.source), self._find(command.to)
+    def interact(self, wanted: Interaction, now: float) -> Verdict:
+        """Judge what a peer wants of a device, and pass it to the device's adapter."""
+        asker, twin = self._gate.name_of(wanted.source), self._find(wanted.to)
         if not asker or twin is None or twin.name == asker:
             # One answer for strangers, unknown devices and oneself: nobody learns which names exist.
-            who = asker or next(iter(command.source.claims), "")
-            return self._outbox.refuse(command, Reason.DENIED, DEFAULT_RULE, who)
-        return self._commands.submit(command, asker, twin, now)
+            who = asker or next(iter(wanted.source.claims), "")
+            return self._outbox.refuse(wanted, Reason.DENIED, DEFAULT_RULE, who)
+        return self._commands.submit(wanted, asker, twin, now)
 
     def queues(self) -> dict[str, int]:
         """Commands without a final receipt, and those of them that wait for a device that sleeps."""
@@ -177,7 +194,7 @@ class DeviceRegistry:
         """The instance is gone: its watches are over, its devices are out of sight. What it held waits, by id."""
         self._watches.detach(scheme, self._twins.values())
         self.out_of_sight(scheme, now)
-        return self._commands.adapter_gone(scheme)
+        return self._commands.adapter_gone(scheme, now)
 
     def adapter_ready(self, scheme: str) -> None:
         """The adapter serves: it gets what waited for it."""
@@ -258,9 +275,13 @@ class DeviceRegistry:
         for row in samples:
             told = self._recalled.setdefault(row.device, {})
             if len(told) < MAX_PROPERTIES:
-                told[row.name] = (row.value, row.at)
+                told[row.name] = Sample(row.value, row.at)
         for command in commands:
             self._commands.restore(command)
+
+    def end_unrepeatable(self, now: float) -> None:
+        """After a restart: give up on commands that may have been carried out, and must not be a second time."""
+        self._commands.end_unrepeatable("", now)
 
     def end_commands(self, reason: Reason, now: float) -> None:
         """Give up on every command that has no final receipt yet."""
@@ -334,8 +355,10 @@ class DeviceRegistry:
             facts=twin.facts,
             properties=twin.properties,
             samples=samples,
+            actions=tuple(twin.actions.values()),
+            events=tuple(twin.events.values()),
         )
 
 
 def _rows(device: str, told: _Told) -> Iterable[StoredSample]:
-    return (StoredSample(device=device, name=name, value=value, at=at) for name, (value, at) in told.items())
+    return (StoredSample(device=device, name=name, value=value, at=at) for name, (value, at, _) in told.items())

@@ -1,42 +1,40 @@
-"""One device as the gateway knows it: what it has, what it told last and when. Nothing is decided here."""
+"""One device as the gateway knows it: what it offers, what it told last and when. Nothing is decided here."""
 
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
-from typing import TYPE_CHECKING, Final
+from collections.abc import Iterable, Mapping
+from typing import Final, TypeVar
 
-from gateway.api.model import Join, Peer, Property, Sample, Scalar, ValueKind
-
-if TYPE_CHECKING:
-    from gateway.engine.subscriptions import Subscription
+from gateway.api.model import (
+    ActionAffordance,
+    EventAffordance,
+    Join,
+    Peer,
+    PropertyAffordance,
+    Sample,
+    Value,
+)
+from gateway.api.schema import MAX_TEXT, bounded, is_scalar, tellable, types_of
+from gateway.engine.subscription import Subscription
 
 MAX_PROPERTIES: Final = 64
 MAX_FACTS: Final = 32
-MAX_TEXT: Final = 256
-"""Characters of a text value, and of a fact."""
-
 _NAME = re.compile(r"[a-z][a-z0-9_]{0,31}")
-_TYPES: Final[Mapping[ValueKind, frozenset[type]]] = {
-    ValueKind.BOOLEAN: frozenset({bool}),
-    ValueKind.NUMBER: frozenset({int, float}),
-    ValueKind.TEXT: frozenset({str}),
-}
-"""By identity: a bool is no number here, although Python takes it for one."""
-
-_HUGE: Final = 2**63
+_Named = TypeVar("_Named", PropertyAffordance, ActionAffordance, EventAffordance)
 
 
 class DeviceTwin:
     """One device; exists from its join to its leave."""
 
     __slots__ = (
+        "actions",
+        "events",
         "facts",
         "fresh",
         "last_join",
         "name",
         "online",
-        "properties",
         "samples",
         "sleepy",
         "specs",
@@ -50,10 +48,12 @@ class DeviceTwin:
         self.online: bool | None = None
         self.sleepy = False
         self.facts: tuple[tuple[str, str], ...] = ()
-        self.properties: tuple[Property, ...] = ()
-        self.specs: dict[str, Property] = {}
+        self.specs: dict[str, PropertyAffordance] = {}
+        self.actions: dict[str, ActionAffordance] = {}
+        self.events: dict[str, EventAffordance] = {}
         self.types: dict[str, frozenset[type]] = {}
-        self.samples: dict[str, tuple[Scalar | None, float]] = {}
+        """Of the properties whose values are scalars."""
+        self.samples: dict[str, Sample] = {}
         self.fresh: set[str] = set()
         """The properties that have told something that is not stale."""
         self.watchers: list[Subscription] = []
@@ -63,70 +63,76 @@ class DeviceTwin:
     def peer(self) -> Peer:
         return self.last_join.source
 
+    @property
+    def properties(self) -> tuple[PropertyAffordance, ...]:
+        return tuple(self.specs.values())
+
     def join(self, join: Join) -> bool:
-        """Take over what a join tells; true where that is news. What a property told stays unless its kind changed."""
-        facts, properties = _facts(join), _properties(join)
+        """Take over what a join tells; true if that is news. What a property told stays unless its type changed."""
+        facts = _facts(join)
+        specs = {name: each for name, each in _named(join.properties).items() if each.lifetime > 0}
+        actions, events = _named(join.actions), _named(join.events)
         self.last_join = join
-        if (facts, properties, join.sleepy) == (self.facts, self.properties, self.sleepy):
+        news = (facts, specs, actions, events, join.sleepy)
+        if news == (self.facts, self.specs, self.actions, self.events, self.sleepy):
             return False
-        self.facts, self.properties, self.sleepy = facts, properties, join.sleepy
-        self.specs = {spec.name: spec for spec in properties}
-        self.types = {spec.name: _TYPES[spec.kind] for spec in properties}
-        self.samples = {name: told for name, told in self.samples.items() if self.takes(name, told[0])}
+        self.facts, self.specs, self.actions, self.events, self.sleepy = news
+        told = (each for each in specs.values() if each.readable)
+        scalars = (each for each in told if is_scalar(each) and not each.enum)
+        self.types = {each.name: types_of(each) for each in scalars}
+        self.samples = {name: told for name, told in self.samples.items() if self.takes(name, told.value)}
         self.fresh &= self.samples.keys()
         return True
 
-    def recall(self, told: Mapping[str, tuple[Scalar | None, float]], now: float) -> None:
+    def recall(self, told: Mapping[str, Sample], now: float) -> None:
         """Take up what a device of this name told before a restart, or under another name."""
-        for name, (value, at) in told.items():
-            if name not in self.samples and self.takes(name, value):
-                self.samples[name] = (value, min(at, now))
-                if now - at < self.specs[name].lifetime:
+        for name, sample in told.items():
+            if name not in self.samples and self.takes(name, sample.value):
+                old = now - sample.at >= self.specs[name].lifetime
+                self.samples[name] = Sample(sample.value, min(sample.at, now), old)
+                if not old:
                     self.fresh.add(name)
 
-    def takes(self, name: str, value: Scalar | None) -> bool:
+    def takes(self, name: str, value: Value | None) -> bool:
         """Whether ``value`` can be what the property ``name`` tells."""
         types = self.types.get(name)
         if types is None or value is None:
-            return types is not None
+            spec = self.specs.get(name)
+            return spec is not None and spec.readable and (value is None or tellable(spec, value))
         kind = type(value)
         return kind in types and (kind is bool or bounded(value))
 
     def sample(self, name: str, now: float) -> Sample | None:
+        """Of a value whose time is over the next ``outdated`` says so; until then it is here already."""
         told = self.samples.get(name)
-        if told is None:
-            return None
-        value, at = told
-        return Sample(value, at, name not in self.fresh or now - at >= self.specs[name].lifetime)
+        if told is None or told.stale or now - told.at < self.specs[name].lifetime:
+            return told
+        return told._replace(stale=True)
 
-    def outdated(self, now: float) -> list[str]:
+    def outdated(self, now: float) -> list[tuple[str, Sample]]:
         """The properties whose values have just become stale; they are not fresh from now on."""
-        late = [name for name in self.fresh if now - self.samples[name][1] >= self.specs[name].lifetime]
+        samples = self.samples
+        late = sorted(name for name in self.fresh if now - samples[name].at >= self.specs[name].lifetime)
         self.fresh.difference_update(late)
-        return sorted(late)
+        for name in late:
+            samples[name] = samples[name]._replace(stale=True)
+        return [(name, samples[name]) for name in late]
 
     def stale_by(self) -> float:
         """When the next value becomes stale, as things are; infinity for never."""
-        ends = (self.samples[name][1] + self.specs[name].lifetime for name in self.fresh)
+        ends = (self.samples[name].at + self.specs[name].lifetime for name in self.fresh)
         return min(ends, default=float("inf"))
 
 
-def bounded(value: Scalar) -> bool:
-    """Whether a value is one that every carriage can tell: no NaN, no infinity, nothing of any size."""
-    if isinstance(value, str):
-        return len(value) <= MAX_TEXT
-    return -_HUGE < value < _HUGE
-
-
-def _properties(join: Join) -> tuple[Property, ...]:
+def _named(offered: Iterable[_Named], most: int = MAX_PROPERTIES) -> dict[str, _Named]:
     """Those with a proper name of their own, and not too many."""
-    known: dict[str, Property] = {}
-    for spec in join.properties:
-        if len(known) >= MAX_PROPERTIES:
+    known: dict[str, _Named] = {}
+    for each in offered:
+        if len(known) >= most:
             break
-        if _NAME.fullmatch(spec.name) and spec.lifetime > 0:
-            known.setdefault(spec.name, spec)
-    return tuple(known.values())
+        if _NAME.fullmatch(each.name):
+            known.setdefault(each.name, each)
+    return known
 
 
 def _facts(join: Join) -> tuple[tuple[str, str], ...]:

@@ -4,8 +4,8 @@ The runtime calls ``submit``, ``settle`` and ``tick`` one after the other, each 
 never going back), takes ``commands()`` after each, and calls ``tick`` again by ``next_deadline()``.
 
 What holds:
-- Every unit, open and close that was accepted and is no duplicate ends in exactly one ``Notify``; reset, join and
-  leave end with the verdict.
+- Every unit, open, close and exchange that was accepted and is no duplicate ends in exactly one ``Notify``; reset,
+  join and leave end with the verdict.
 - Every ``Transmit`` is over when its receipt is settled or when a ``Withdraw`` names it; a receipt that comes after
   that is counted and ignored.
 - Units towards the target wait until the target has taken the open (its receipt, or anything the target sends in the
@@ -24,11 +24,13 @@ from gateway.api.errors import UsageError
 from gateway.api.model import (
     Accepted,
     Close,
-    Command,
     ContentKind,
     DeviceView,
     Envelope,
     EnvelopeId,
+    Event,
+    Exchange,
+    Interaction,
     Join,
     Leave,
     Open,
@@ -53,10 +55,10 @@ from gateway.engine.authorizer import SHADOW_GRANT, Authorizer, Refusal
 from gateway.engine.decision import Deny, Grant, Permit
 from gateway.engine.delivery import Delivery
 from gateway.engine.device_registry import DeviceRegistry
+from gateway.engine.exchanges import Exchanges
 from gateway.engine.limits import EngineLimits
 from gateway.engine.opens import Opens
-from gateway.engine.outputs import Audit, AuditKind, Outbox
-from gateway.engine.outputs import Output as Order
+from gateway.engine.outputs import Audit, AuditKind, Outbox, Output
 from gateway.engine.policy import GATEWAY, Action, PolicySet
 from gateway.engine.restoring import session_of, unit_of
 from gateway.engine.sessions import Flow, Session, State
@@ -97,6 +99,7 @@ class Engine:
         self._opens = Opens(limits, self._outbox, self._gate, self._delivery, new_session)
         self._units = Admission(limits, self._outbox, self._gate, self._delivery)
         self._twins = DeviceRegistry(limits, self._outbox, self._gate, self._journal)
+        self._exchanges = Exchanges(limits, self._outbox, self._gate)
 
     # What the runtime calls
 
@@ -110,12 +113,16 @@ class Engine:
             return self._opens.take(envelope, now)
         if isinstance(envelope, Close):
             return self._close(envelope, now)
-        if isinstance(envelope, Command):
-            return self._twins.command(envelope, now)
+        if isinstance(envelope, Interaction):
+            return self._twins.interact(envelope, now)
+        if isinstance(envelope, Event):
+            return self._twins.event(envelope, now)
         if isinstance(envelope, Subscribe):
             return self._twins.watch(envelope, now)
         if isinstance(envelope, Unsubscribe):
             return self._twins.unwatch(envelope, now)
+        if isinstance(envelope, Exchange):
+            return self._exchanges.submit(envelope, now)
         if isinstance(envelope, Presence):
             self._twins.news(envelope, now)
             return Accepted()
@@ -123,22 +130,29 @@ class Engine:
 
     def settle(self, receipt: Receipt, *, now: float) -> None:
         """The final word of an egress adapter on a ``Transmit``."""
-        if not self._delivery.settle(receipt, now) and not self._twins.settle(receipt, now):
+        if (
+            not self._delivery.settle(receipt, now)
+            and not self._twins.settle(receipt, now)
+            and not self._exchanges.settle(receipt, now)
+        ):
             self._outbox.counters["settle.unknown"] += 1
 
     def tick(self, *, now: float) -> None:
         """Do what is due: expire units and opens, end idle and unreachable sessions."""
         self._delivery.tick(now)
         self._twins.tick(now)
+        self._exchanges.tick(now)
 
     def next_deadline(self) -> float | None:
         """When ``tick`` has something to do next (it may turn out to be nothing); None: never, as things are."""
         sessions, devices = self._delivery.next_deadline(), self._twins.next_deadline()
-        if sessions is None or devices is None:
-            return sessions if devices is None else devices
-        return min(sessions, devices)
+        earliest = sessions if devices is None or (sessions is not None and sessions < devices) else devices
+        if not self._exchanges.pending:
+            return earliest
+        exchanges = self._exchanges.next_deadline()
+        return earliest if exchanges is None or (earliest is not None and earliest < exchanges) else exchanges
 
-    def commands(self) -> list[Order]:
+    def commands(self) -> list[Output]:
         """The commands since the last call, in order."""
         return self._outbox.take()
 
@@ -162,7 +176,8 @@ class Engine:
 
         Returns the orders that need no settling: they are in the store and wait for the next instance.
         """
-        return self._twins.adapter_gone(scheme, now) | self._delivery.pause(scheme)
+        over = self._exchanges.adapter_gone(scheme)
+        return over | self._twins.adapter_gone(scheme, now) | self._delivery.pause(scheme)
 
     def set_minute(self, minute: int | None, *, now: float) -> None:
         """Tell the local minute of the day (0-1439; None: not known), which rules with ``hours`` need."""
@@ -214,6 +229,7 @@ class Engine:
             "asleep": sum(unit.asleep for unit in pending),
             "stored": sum(unit.told for unit in pending),
             **self._twins.queues(),
+            "exchanges": len(self._exchanges.pending),
         }
 
     def surviving(self, scheme: str) -> list[SurvivingEnd]:
@@ -341,6 +357,7 @@ class Engine:
         for unit in sorted(units, key=lambda row: row.n):
             self._restore_unit(unit, now)
         self._twins.restore(samples, sorted(commands, key=lambda row: row.command.id))
+        self._twins.end_unrepeatable(now)
         if outdated:
             self._twins.end_commands(Reason.RESTARTED, now)
             for session in self._sessions:
@@ -413,6 +430,7 @@ class Engine:
     def _judge_again(self, now: float) -> None:
         """The policy or the hour changed: end what isn't permitted any more, drop what waits without a permit."""
         self._twins.judge_again(now)
+        self._exchanges.judge_again()
         policy, gate = self._gate.policy, self._gate
         renamed: dict[SessionId, tuple[str, str]] = {}
         for session in self._sessions:

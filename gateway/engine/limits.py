@@ -40,6 +40,9 @@ class EngineLimits:
     final receipt in all, ``subject_commands`` from one subject, ``device_commands`` to one device; ``command_timeout``:
     a command that is not held must be done in this; ``command_lifetime``: one that is held; ``recent_commands``: how
     many outcomes are remembered, each for ``recent_age``.
+
+    Of requests that are proxied: ``max_exchanges`` and ``subject_exchanges``, without an answer, in all and from one
+    subject; ``exchange_timeout``: the longest that one may wait for it; ``max_body``: octets of a body.
     """
 
     max_sessions: int = 1024
@@ -70,6 +73,10 @@ class EngineLimits:
     command_timeout: float = 60.0
     command_lifetime: float = 3600.0
     recent_commands: int = 4096
+    max_exchanges: int = 256
+    subject_exchanges: int = 64
+    exchange_timeout: float = 60.0
+    max_body: int = 64 * 1024
 
 
 def parse_rate(text: str) -> Rate:
@@ -137,7 +144,7 @@ class Buckets:
     def get(self, rule: str, kind: str, sender: str, rate: Rate, now: float, burst: int | None = None) -> Bucket:
         """The bucket of ``sender`` for the ``kind`` of amount of ``rule``.
 
-        Kinds: ``bytes``, ``units``, ``handshakes``, ``opens``, ``commands``.
+        Kinds: ``bytes``, ``units``, ``handshakes``, ``opens``, ``commands``, ``exchanges``.
         """
         key = (rule, kind, sender)
         bucket = self._table.get(key)

@@ -9,8 +9,12 @@ from gateway.api.model import (
     Address,
     Close,
     EnvelopeId,
+    Exchange,
+    Interaction,
+    InvokeAction,
     Open,
     Outcome,
+    ReadProperties,
     Reason,
     Receipt,
     Refused,
@@ -19,8 +23,8 @@ from gateway.api.model import (
     Transmit,
     Unit,
     Update,
+    WriteProperties,
 )
-from gateway.api.model import Command as DeviceCommand
 
 AuditKind = Literal[
     "opened", "closed", "refused", "dropped", "expired", "shadow", "joined", "left", "reset", "administered", "error"
@@ -96,7 +100,7 @@ class Outbox:
 
     def refuse(
         self,
-        envelope: Open | Unit | Close | DeviceCommand | Subscribe | None,
+        envelope: Open | Unit | Close | Interaction | Subscribe | Exchange | None,
         reason: Reason,
         rule: str,
         subject: str,
@@ -123,26 +127,32 @@ class Outbox:
         self.counters["shadow." + reason.value] += 1
         self.commands.append(Audit("shadow", reason, rule, envelope, session, subject, "", *about))
 
-    def lose(self, receipt: Receipt, reason: Reason, rule: str, subject: str) -> None:
-        """Count and record a unit, an open or a command that won't arrive."""
+    def lose(self, receipt: Receipt, reason: Reason, rule: str, subject: str, about: About = ("", "")) -> None:
+        """Count and record a unit, an open, a command or an exchange that won't arrive."""
         kind: AuditKind = "dropped" if receipt.outcome is Outcome.DROPPED else "expired"
         self.counters[f"{kind}.{reason.value}"] += 1
-        self.commands.append(Audit(kind, reason, rule, receipt.id, receipt.session, subject))
+        self.commands.append(Audit(kind, reason, rule, receipt.id, receipt.session, subject, "", *about))
 
     def notify(self, scheme: str, receipt: Receipt) -> None:
         self.commands.append(ReportOutcome(scheme, receipt))
 
 
-def _about(envelope: Open | Unit | Close | DeviceCommand | Subscribe | None) -> About:
+def _about(envelope: Open | Unit | Close | Interaction | Subscribe | Exchange | None) -> About:
     match envelope:
         case Open():
             return "open", envelope.to
         case Unit():
             return "forward", ""
-        case DeviceCommand():
-            return "read" if envelope.value is None else "write", envelope.to
+        case ReadProperties():
+            return "read", envelope.to
+        case WriteProperties():
+            return "write", envelope.to
+        case InvokeAction():
+            return "invoke", envelope.to
         case Subscribe():
             return "observe", envelope.to
+        case Exchange():
+            return "proxy", envelope.to
         case _:
             return "", ""
 

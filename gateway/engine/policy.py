@@ -11,7 +11,7 @@ What a rule says:
 
 ``direction`` narrows both by where the act comes from and goes to, not by who opened:
 
-- ``from-device``: the sender (of an open: the opener) is reached over a device network (ZigBee);
+- ``from-device``: the sender (of an open: the opener) is reached over a device network (such as ZigBee);
 - ``to-device``: the receiver (of an open: the target) is;
 - ``both``: no matter (the default).
 
@@ -21,9 +21,14 @@ only, from a subject of the rule to a resource of it, and none of them implies a
 - ``read``: ask for what the device told last, or ask the device itself.
 - ``observe``: be told what the device tells, whether it can be reached, and that it came or left.
 - ``write``: set what the device lets be set.
+- ``invoke``: have the device do what it can do (``toggle``); being allowed to write doesn't imply it.
 - ``admin``: give the gateway commands of an administrator. Its only resource is the reserved name ``gateway``.
+- ``proxy``: have the gateway pass a request on to the resource, and its answer back (``gateway.api.exchanges``). A rule
+  with ``content`` is about requests whose body is sealed and of one of these kinds; one without is about all others, a
+  deny without is about every request.
 
-A rule has actions of one of these families: sessions (open, forward), devices (read, observe, write) or admin.
+A rule has actions of one of these families: sessions (open, forward), devices (read, observe, write, invoke), admin or
+proxy.
 
 So the whole rule for "the lamp may talk to the phone" is one permit with subject lamp7, resource phone, actions open
 and forward. The phone may then answer within the lamp's sessions, but not open sessions of its own.
@@ -40,18 +45,18 @@ from dataclasses import dataclass, field
 from enum import Enum
 from functools import cached_property
 
+from gateway.api.link import LinkOrder
 from gateway.api.model import ANY_LINK, Address, ContentKind, LinkRequirement, Peer
+from gateway.api.vocabulary import NO_WORDS, MergedVocabulary
 from gateway.engine.limits import Rate
+from gateway.engine.path_pattern import PathPattern
 
 EVERYONE = "*"
 GROUP = "group:"
 GATEWAY = "gateway"
 """The gateway itself as the resource of ``admin``; nothing else may have this name."""
-DEVICE_LINKS = frozenset({"zigbee"})
-"""The adapter schemes whose peers are devices in the sense of ``from-device`` and ``to-device``."""
-
-RECORD_KINDS = frozenset({ContentKind.ATLS, ContentKind.ADTLS})
-"""The kinds of content whose record headers a gateway can see; of the others it knows size and rate only."""
+READABLE_KINDS = frozenset({ContentKind.ATLS, ContentKind.ADTLS})
+"""The kinds of content whose record headers ``gateway.engine.visible`` can read: no plug-in can declare others so."""
 
 
 class Effect(Enum):
@@ -65,12 +70,15 @@ class Action(Enum):
     READ = "read"
     OBSERVE = "observe"
     WRITE = "write"
+    INVOKE = "invoke"
     ADMIN = "admin"
+    PROXY = "proxy"
 
 
 SESSION_ACTIONS = frozenset({Action.OPEN, Action.FORWARD})
-DEVICE_ACTIONS = frozenset({Action.READ, Action.OBSERVE, Action.WRITE})
+DEVICE_ACTIONS = frozenset({Action.READ, Action.OBSERVE, Action.WRITE, Action.INVOKE})
 ADMIN_ACTIONS = frozenset({Action.ADMIN})
+PROXY_ACTIONS = frozenset({Action.PROXY})
 
 
 class Direction(Enum):
@@ -94,7 +102,7 @@ class OnExcess(Enum):
 
 @dataclass(frozen=True, slots=True)
 class Subject:
-    """A layer-1 party: ``link`` is the adapter's scheme (``zigbee``, ``coap``, ``mqtt``), ``claim`` what it proves."""
+    """A layer-1 party: ``link`` is the adapter's scheme, ``claim`` what it proves."""
 
     name: str
     link: str
@@ -150,6 +158,9 @@ class Condition:
     under this rule, and how often it may open one. ``idle``: seconds. ``early_data``: False refuses 0-RTT. ``hours``:
     local time. ``require_link``: what both hops must be, version and suites on (D)TLS hops, ``link_key`` on ZigBee
     hops. ``commands``: rate of each sender of commands to devices (to set or to ask) or to the gateway.
+
+    Of ``proxy``: ``methods`` and ``paths`` of the request, one of each must fit. ``exchanges``: rate of each sender.
+    ``max_unit``: octets of the request's body and of the answer's.
     """
 
     versions: frozenset[str] | None = None
@@ -165,6 +176,9 @@ class Condition:
     hours: Hours | None = None
     require_link: LinkRequirement = ANY_LINK
     commands: Rate | None = None
+    methods: frozenset[str] | None = None
+    paths: tuple[PathPattern, ...] | None = None
+    exchanges: Rate | None = None
 
     @property
     def reads_records(self) -> bool:
@@ -192,7 +206,10 @@ class Obligation:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Rule:
-    """One rule; the module's docstring says what it means. Of conditions, a deny may have ``hours`` only."""
+    """One rule; the module's docstring says what it means.
+
+    Of conditions, a deny may have ``hours`` only, and one for ``proxy`` ``methods`` and ``paths`` as well.
+    """
 
     id: str
     effect: Effect
@@ -201,15 +218,24 @@ class Rule:
     actions: frozenset[Action] = SESSION_ACTIONS
     direction: Direction = Direction.BOTH
     content: frozenset[ContentKind] | None = None
-    """None: of a permit ATLS and ADTLS, of a deny every kind."""
+    """None: of a permit the kinds whose records the gateway sees (ATLS and ADTLS), of a deny every kind; of ``proxy``
+    see above.
+    """
     condition: Condition = field(default_factory=Condition)
     obligation: Obligation = field(default_factory=Obligation)
 
-    @property
-    def kinds(self) -> frozenset[ContentKind]:
+    def is_about(self, content: ContentKind | None, record_kinds: frozenset[ContentKind]) -> bool:
+        """Whether it says something of this kind, declared or not. ``record_kinds``: those of the vocabulary.
+
+        None: what is judged carries nothing that has a kind.
+        """
+        if self.actions == PROXY_ACTIONS and self.content is None:
+            return content is None or self.effect is Effect.DENY
+        if content is None:
+            return self.actions != PROXY_ACTIONS
         if self.content is not None:
-            return self.content
-        return RECORD_KINDS if self.effect is Effect.PERMIT else frozenset(ContentKind)
+            return content in self.content
+        return self.effect is Effect.DENY or content in record_kinds
 
 
 @dataclass(frozen=True, slots=True)
@@ -236,6 +262,14 @@ class PolicySet:
     resources: tuple[Resource, ...] = ()
     rules: tuple[Rule, ...] = ()
     mode: Mode = Mode.ENFORCE
+    vocabulary: MergedVocabulary = field(default=NO_WORDS, compare=False)
+    """What the plug-ins of the gateway declare: the rules are judged by it. It changes with the adapters, not with what
+    the policy says."""
+
+    @cached_property
+    def links(self) -> LinkOrder:
+        """How the link protocols of all adapters compare."""
+        return LinkOrder(self.vocabulary.links.values())
 
     @cached_property
     def by_name(self) -> dict[str, Subject]:

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Collection, Iterator
 from dataclasses import fields, replace
 
+from gateway.api.exchanges import known_method
 from gateway.api.hints import did_you_mean
-from gateway.api.link import known_version
 from gateway.engine.limits import Rate
 from gateway.engine.policy import (
     ADMIN_ACTIONS,
@@ -14,7 +14,7 @@ from gateway.engine.policy import (
     EVERYONE,
     GATEWAY,
     GROUP,
-    RECORD_KINDS,
+    PROXY_ACTIONS,
     SESSION_ACTIONS,
     Action,
     Condition,
@@ -33,11 +33,21 @@ Mistake = tuple[Key, str]
 
 VERSIONS = frozenset({"tls1.2", "tls1.3", "dtls1.2", "dtls1.3"})
 
-_FAMILIES = {"open and forward": SESSION_ACTIONS, "read, observe and write": DEVICE_ACTIONS, "admin": ADMIN_ACTIONS}
+_FAMILIES = {
+    "open and forward": SESSION_ACTIONS,
+    "read, observe and write": DEVICE_ACTIONS,
+    "admin": ADMIN_ACTIONS,
+    "proxy": PROXY_ACTIONS,
+}
 """A rule has actions of one of these families."""
 
+_PROXY_CONDITIONS = ("methods", "paths", "exchanges")
+"""What concerns requests that are proxied only."""
+
 _SESSION_CONDITIONS = tuple(
-    field.name for field in fields(Condition) if field.name not in ("hours", "require_link", "commands")
+    field.name
+    for field in fields(Condition)
+    if field.name not in ("hours", "require_link", "commands", *_PROXY_CONDITIONS)
 )
 """What concerns units and sessions only."""
 
@@ -110,8 +120,9 @@ def rule_mistakes(policy: PolicySet, index: int, rule: Rule) -> Iterator[Mistake
         yield (*key, "id"), "expected a name"
     elif any(other.id == rule.id for other in policy.rules[:index]):
         yield (*key, "id"), f"expected a name of its own, {rule.id!r} is taken"
-    if rule.effect is Effect.DENY and rule.condition != Condition(hours=rule.condition.hours):
-        yield (*key, "condition"), "expected no condition but hours: a deny has no others"
+    if rule.effect is Effect.DENY and rule.condition != _of_a_deny(rule):
+        others = "hours, methods and paths" if rule.actions == PROXY_ACTIONS else "hours"
+        yield (*key, "condition"), f"expected no condition but {others}: a deny has no others"
         rule = replace(rule, condition=Condition())
     if rule.effect is Effect.DENY and rule.obligation != Obligation():
         yield (*key, "obligation"), "expected none: a deny has no obligations"
@@ -125,49 +136,74 @@ def rule_mistakes(policy: PolicySet, index: int, rule: Rule) -> Iterator[Mistake
             yield (*key, "resource"), f"expected {GATEWAY!r} alone: it is what admin is about"
     elif GATEWAY in rule.resources:
         yield (*key, "action"), f"expected admin: it is the only action on {GATEWAY!r}"
+    if not rule.actions <= PROXY_ACTIONS:
+        for name in _PROXY_CONDITIONS:
+            if getattr(rule.condition, name) is not None:
+                yield (*key, "condition", name), "expected in rules for proxy only"
     if rule.actions <= SESSION_ACTIONS:
-        yield from _of_sessions(key, rule)
+        yield from _of_sessions(key, rule, policy)
     else:
         yield from _of_others(key, rule, family)
     yield from _amounts(key, rule.condition)
+    yield from _least_version(key, rule.condition, policy)
 
 
-def _of_sessions(key: Key, rule: Rule) -> Iterator[Mistake]:
+def _of_a_deny(rule: Rule) -> Condition:
+    """What may be there of a deny's condition."""
+    condition = rule.condition
+    if rule.actions != PROXY_ACTIONS:
+        return Condition(hours=condition.hours)
+    return Condition(hours=condition.hours, methods=condition.methods, paths=condition.paths)
+
+
+def _of_sessions(key: Key, rule: Rule, policy: PolicySet) -> Iterator[Mistake]:
     condition = rule.condition
     if condition.commands is not None:
         yield (*key, "condition", "commands"), "expected in rules for read, write or admin only"
-    if not rule.kinds:
-        yield (*key, "content"), "expected at least one kind of content"
+    known = policy.vocabulary
+    if rule.content is not None:
+        if not rule.content:
+            yield (*key, "content"), "expected at least one kind of content"
+        elif not rule.content <= known.kinds.keys():
+            words = ", ".join(sorted(kind.value for kind in known.kinds)) or "none"
+            yield (
+                (*key, "content"),
+                f"expected kinds of content that an adapter declares ({words})",
+            )
     if condition.judges_units and Action.FORWARD not in rule.actions:
         yield (*key, "condition"), "expected no conditions on units: the rule doesn't permit to forward any"
     for name in ("sessions", "opens"):
         if getattr(condition, name) is not None and Action.OPEN not in rule.actions:
             yield (*key, "condition", name), "expected in rules that permit to open only"
-    if condition.reads_records and not rule.kinds <= RECORD_KINDS:
-        expected = "expected a rule of its own for content whose records can't be seen (all but atls and adtls)"
+    if condition.reads_records and rule.content is not None and not rule.content <= known.record_kinds:
+        readable = " and ".join(sorted((kind.value for kind in known.record_kinds), key=len)) or "none"
+        expected = f"expected a rule of its own for content whose records can't be seen (all but {readable})"
         yield (*key, "content"), expected
 
 
 def _of_others(key: Key, rule: Rule, family: str) -> Iterator[Mistake]:
-    """A rule for devices or for the gateway says nothing that has a meaning for sessions only."""
-    if rule.content is not None:
+    """A rule for devices, for the gateway or for proxy says nothing that has a meaning for sessions only."""
+    proxy = rule.actions <= PROXY_ACTIONS
+    if rule.content is not None and not proxy:
         yield (*key, "content"), f"expected none: a rule for {family} is not about sessions"
+    if rule.content is not None and proxy and not rule.content:
+        yield (*key, "content"), "expected at least one kind of content"
     if rule.direction is not Direction.BOTH:
         yield (*key, "direction"), f"expected none: a rule for {family} goes from subject to resource"
     condition, usual = rule.condition, Condition()
     for name in _SESSION_CONDITIONS:
-        if getattr(condition, name) != getattr(usual, name):
+        if getattr(condition, name) != getattr(usual, name) and not (proxy and name == "max_unit"):
             yield (*key, "condition", name), f"expected none: a rule for {family} is not about sessions"
     if rule.obligation != Obligation():
         yield (*key, "obligation"), f"expected none: a rule for {family} has no obligations"
-    if condition.commands is not None and rule.actions == {Action.OBSERVE}:
+    if condition.commands is not None and (proxy or rule.actions == {Action.OBSERVE}):
         yield (*key, "condition", "commands"), "expected in rules for read, write or admin only"
 
 
 def _amounts(key: Key, condition: Condition) -> Iterator[Mistake]:
     """Values that no judgement could be made with, whatever the rule is about."""
     amounts: dict[str, float | None] = {name: getattr(condition, name) for name in ("max_unit", "sessions", "idle")}
-    for name in ("handshakes", "bytes", "units", "opens", "commands"):
+    for name in ("handshakes", "bytes", "units", "opens", "commands", "exchanges"):
         rate: Rate | None = getattr(condition, name)
         amounts[name] = None if rate is None else min(rate.amount, rate.period)
     for name, value in amounts.items():
@@ -177,6 +213,19 @@ def _amounts(key: Key, condition: Condition) -> Iterator[Mistake]:
         yield (*key, "condition", "versions"), f"expected some of {', '.join(sorted(VERSIONS))}"
     if condition.record_types is not None and not all(0 <= number <= 255 for number in condition.record_types):
         yield (*key, "condition", "record_types"), "expected numbers from 0 to 255"
-    least = condition.require_link.min_version
-    if least and not known_version(least):
-        yield (*key, "condition", "require_link", "min_version"), "expected tls1.2, tls1.3, dtls1.2 or dtls1.3"
+    if condition.methods is not None and not (condition.methods and all(map(known_method, condition.methods))):
+        yield (*key, "condition", "methods"), "expected methods in upper case, such as GET or POST"
+    if condition.paths is not None and not condition.paths:
+        yield (*key, "condition", "paths"), "expected at least one path"
+
+
+def _least_version(key: Key, condition: Condition, policy: PolicySet) -> Iterator[Mistake]:
+    require, links = condition.require_link, policy.vocabulary.links
+    names = [name for name in (require.min_version, *require.other_versions) if name]
+    if any(name not in links or not links[name].least for name in names):
+        known = [link.name for link in links.values() if link.least]
+        expected = f"expected {' or '.join(filter(None, (', '.join(known[:-1]), *known[-1:]))) or 'none'}"
+        yield (*key, "condition", "require_link", "min_version"), expected
+    elif len({links[name].family for name in names}) < len(names):
+        expected = "expected one version of each family of protocols: the others say nothing more"
+        yield (*key, "condition", "require_link", "min_version"), expected

@@ -14,14 +14,14 @@ from typing import ClassVar, Literal
 
 from gateway.api.model import (
     Address,
-    Command,
     ContentKind,
     EnvelopeId,
+    Interaction,
     LinkSecurity,
     Reason,
-    Scalar,
     Sealed,
     SessionId,
+    Value,
 )
 from gateway.engine.visible import NO_FLIGHT, Flight, Held
 from layer.records import StreamState
@@ -155,7 +155,7 @@ class StoredSample:
     table: ClassVar[TableName] = "samples"
     device: str
     name: str
-    value: Scalar | None
+    value: Value | None
     at: float
 
     @property
@@ -168,9 +168,13 @@ class StoredCommand:
     """A command that waits for its device; ``command.expires_at`` is set. Its id is not had again after a restart."""
 
     table: ClassVar[TableName] = "commands"
-    command: Command
+    command: Interaction
     sender: str = ""
     """The policy's name of who sent it."""
+    idempotent: bool = True
+    """It may be sent again after a restart."""
+    modifiers: frozenset[str] = frozenset()
+    """Properties of a write that only say how others are set."""
 
     @property
     def key(self) -> Key:

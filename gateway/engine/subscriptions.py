@@ -1,7 +1,7 @@
-"""Who wants to hear of which device, and what each of them is told.
+"""Who wants to hear of which device, and what each of them hears.
 
-A watch is judged when it begins to cover a device (as either of them comes) and again when the policy or the hour
-changes; between that, telling news is only copying. Nobody acknowledges an update, so nothing is kept for that.
+A subscription is judged when it begins to cover a device (as either of them comes), and again when the policy or the
+hour changes; between that, telling news is only copying. No adapter acknowledges an update, so nothing is kept.
 """
 
 from __future__ import annotations
@@ -14,13 +14,13 @@ from gateway.api.model import (
     Accepted,
     Change,
     EnvelopeId,
-    Peer,
     Reason,
     Refused,
-    Scalar,
+    Sample,
     Subscribe,
     Unsubscribe,
     Update,
+    Value,
     Verdict,
 )
 from gateway.engine.authorizer import Authorizer
@@ -29,20 +29,9 @@ from gateway.engine.device_twin import DeviceTwin
 from gateway.engine.limits import LIMITS_RULE, EngineLimits, has_room
 from gateway.engine.outputs import Outbox, PushUpdate
 from gateway.engine.policy import Action
+from gateway.engine.subscription import Subscription
 
-
-class Subscription:
-    """A watch in force. ``device``: the one device that it is about; empty: every device."""
-
-    __slots__ = ("asker", "device", "id", "property", "scheme", "source")
-
-    def __init__(self, watch: Subscribe, asker: str, device: str) -> None:
-        self.id: EnvelopeId = watch.id
-        self.source: Peer = watch.source
-        self.scheme = watch.source.scheme
-        self.asker = asker
-        self.device = device
-        self.property = watch.property
+Samples = tuple[tuple[str, Sample], ...]
 
 
 class Subscriptions:
@@ -75,7 +64,7 @@ class Subscriptions:
             decision = self._gate.permits(Action.OBSERVE, asker, twin.name, watch.source.link)
             if isinstance(decision, Deny) and not self._gate.shadow:
                 return outbox.refuse(watch, decision.reason, decision.rule, asker)
-            if watch.property and watch.property not in twin.specs:
+            if watch.name and watch.name not in twin.specs and watch.name not in twin.events:
                 return outbox.refuse(watch, Reason.UNKNOWN, "", asker)
         mine, free = self._count[asker], limits.max_watches - len(self._table)
         if mine >= limits.subject_watches or not has_room(mine, free):
@@ -90,7 +79,7 @@ class Subscriptions:
         return Accepted()
 
     def remove(self, unwatch: Unsubscribe, twins: Iterable[DeviceTwin]) -> Verdict:
-        watching = self._table.get(unwatch.watch)
+        watching = self._table.get(unwatch.subscription)
         if watching is None or watching.asker != self._gate.name_of(unwatch.source):
             return Refused(Reason.UNKNOWN)
         self._forget(watching, twins)
@@ -115,24 +104,31 @@ class Subscriptions:
 
     # What devices have to tell
 
-    def values(self, twin: DeviceTwin, news: tuple[tuple[str, Scalar | None], ...], at: float) -> None:
+    def values(self, twin: DeviceTwin, samples: Samples, at: float) -> None:
         append, device = self._outbox.commands.append, twin.name
         for watching in twin.watchers:
-            only = watching.property
+            only = watching.name
             if not only:
-                append(PushUpdate(watching.scheme, Update(watching.id, Change.VALUES, device, news, at)))
+                append(PushUpdate(watching.scheme, Update(watching.id, Change.VALUES, device, samples, at)))
                 continue
-            picked = tuple(item for item in news if item[0] == only)
+            picked = tuple(item for item in samples if item[0] == only)
             if picked:
                 append(PushUpdate(watching.scheme, Update(watching.id, Change.VALUES, device, picked, at)))
 
-    def stale(self, twin: DeviceTwin, names: Iterable[str], now: float) -> None:
+    def event(self, twin: DeviceTwin, name: str, data: Value | None, at: float) -> None:
+        append, device = self._outbox.commands.append, twin.name
         for watching in twin.watchers:
-            self._tell_stale(watching, twin, names, now)
+            if not watching.name or watching.name == name:
+                update = Update(watching.id, Change.EVENT, device, (), at, None, name, data)
+                append(PushUpdate(watching.scheme, update))
+
+    def stale(self, twin: DeviceTwin, samples: Iterable[tuple[str, Sample]], now: float) -> None:
+        for watching in twin.watchers:
+            self._tell_stale(watching, twin, samples, now)
 
     def presence(self, twin: DeviceTwin, now: float) -> None:
         for watching in twin.watchers:
-            if not watching.property:
+            if not watching.name:
                 self._tell(watching, Change.PRESENCE, twin.name, now, online=twin.online)
 
     def appear(self, twin: DeviceTwin, now: float) -> None:
@@ -143,9 +139,9 @@ class Subscriptions:
     def changed(self, twin: DeviceTwin, now: float) -> None:
         """A device's facts or properties are others. A watch of a property that it has no more ends."""
         for watching in list(twin.watchers):
-            if not watching.property:
+            if not watching.name:
                 self._tell(watching, Change.DEVICE, twin.name, now, online=twin.online)
-            elif watching.device and watching.property not in twin.specs:
+            elif watching.device and watching.name not in twin.specs and watching.name not in twin.events:
                 self._forget(watching, (twin,))
                 self._tell(watching, Change.GONE, twin.name, now)
 
@@ -167,16 +163,16 @@ class Subscriptions:
             about = ("observe", twin.name)
             self._outbox.shadow(watching.id, decision.reason, decision.rule, watching.asker, about)
         twin.watchers.append(watching)
-        if not watching.property:
+        if not watching.name:
             self._tell(watching, Change.DEVICE, twin.name, now, online=twin.online)
             self._tell(watching, Change.PRESENCE, twin.name, now, online=twin.online)
-        by_time: dict[float, list[tuple[str, Scalar | None]]] = {}
-        for name, (value, at) in twin.samples.items():
-            if not watching.property or watching.property == name:
-                by_time.setdefault(at, []).append((name, value))
+        by_time: dict[float, list[tuple[str, Sample]]] = {}
+        for name, sample in twin.samples.items():
+            if not watching.name or watching.name == name:
+                by_time.setdefault(sample.at, []).append((name, sample))
         for at in sorted(by_time):
-            self._tell(watching, Change.VALUES, twin.name, at, values=tuple(by_time[at]))
-        self._tell_stale(watching, twin, [name for name in twin.samples if name not in twin.fresh], now)
+            self._tell(watching, Change.VALUES, twin.name, at, samples=tuple(by_time[at]))
+        self._tell_stale(watching, twin, [each for each in twin.samples.items() if each[0] not in twin.fresh], now)
 
     def _cover_again(self, watching: Subscription, twin: DeviceTwin, now: float) -> None:
         covered = watching in twin.watchers
@@ -212,13 +208,15 @@ class Subscriptions:
         device: str,
         at: float,
         *,
-        values: tuple[tuple[str, Scalar | None], ...] = (),
+        samples: Samples = (),
         online: bool | None = None,
     ) -> None:
-        update = Update(watching.id, change, device, values, at, online)
+        update = Update(watching.id, change, device, samples, at, online)
         self._outbox.commands.append(PushUpdate(watching.scheme, update))
 
-    def _tell_stale(self, watching: Subscription, twin: DeviceTwin, names: Iterable[str], now: float) -> None:
-        stale = tuple((name, None) for name in names if not watching.property or watching.property == name)
+    def _tell_stale(
+        self, watching: Subscription, twin: DeviceTwin, samples: Iterable[tuple[str, Sample]], now: float
+    ) -> None:
+        stale = tuple(each for each in samples if not watching.name or watching.name == each[0])
         if stale:
-            self._tell(watching, Change.STALE, twin.name, now, values=stale)
+            self._tell(watching, Change.STALE, twin.name, now, samples=stale)

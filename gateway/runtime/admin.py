@@ -152,7 +152,7 @@ def _listener(path: Path) -> socket.socket:
 
 
 def _remove_stale(path: Path) -> None:
-    """Remove the socket that a killed gateway left; ValueError where it's alive or where it isn't a socket."""
+    """Remove the socket that a killed gateway left; ValueError if it's alive or where it isn't a socket."""
     try:
         mode = path.lstat().st_mode
     except FileNotFoundError:

@@ -10,7 +10,6 @@ from typing import Any
 from gateway.api.errors import NoCommandError, PeerError
 from gateway.api.model import SessionView
 from gateway.api.ports import Adapter
-from gateway.engine.policy import DEVICE_LINKS
 from gateway.runtime import device_names, health
 from gateway.runtime.admin import AdminCommand
 from gateway.runtime.device_listing import listed
@@ -57,11 +56,12 @@ def commands(hub: Hub, name: str, reloads: Reloads, restart: Callable[[], str]) 
                 raise
             answers = {}
         policy = hub.engine.policy
+        device_networks = policy.vocabulary.device_networks
         notes = [f"{scheme}: {answer['note']}" for scheme, answer in answers.items() if answer.get("note")]
         return {
             "devices": list(listed(answers, policy, known, hub.now())),
             "assignable": sorted(policy.assignable),
-            "users": {s.name: s.claim.partition(":")[0] for s in policy.subjects if s.link not in DEVICE_LINKS},
+            "users": {s.name: s.claim.partition(":")[0] for s in policy.subjects if s.link not in device_networks},
             **({"notes": notes} if notes else {}),
         }
 

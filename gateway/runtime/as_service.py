@@ -205,7 +205,7 @@ def _devices(source: Source, unit: ServiceUnit) -> Iterator[ConfigError]:
 
 
 def _major(device: str) -> int | None:
-    """The major number of a node, or of a class as DeviceAllow= names it; None: nobody knows."""
+    """The major number of a node, or of a class as DeviceAllow= names it; None: unknown."""
     name = device.removeprefix("char-")
     if name.isdigit():
         return int(name)

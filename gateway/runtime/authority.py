@@ -28,7 +28,7 @@ Certificate = x509.Certificate
 
 CA_DAYS: Final = 30 * 365
 BROKER_DAYS: Final = 10 * 365
-"""Ten years: in a home nobody renews it in time, and a run of ``broker-setup`` does."""
+"""Ten years: at home it would not be renewed in time, and a run of ``broker-setup`` does."""
 SOON: Final = datetime.timedelta(days=180)
 """A certificate that ends within this is renewed."""
 _USAGES: Final = ("digital_signature", "content_commitment", "key_encipherment", "data_encipherment", "key_agreement",
@@ -44,7 +44,7 @@ def key_pem(key: Key) -> bytes:
 
 
 def read_key(pem: bytes) -> Key:
-    """ValueError where it is no EC key without a passphrase. The text never holds the key."""
+    """ValueError if it is no EC key without a passphrase. The text never holds the key."""
     try:
         key = load_pem_private_key(pem, None)
     except Exception:
@@ -55,7 +55,7 @@ def read_key(pem: bytes) -> Key:
 
 
 def read_certificate(pem: bytes) -> Certificate:
-    """ValueError where it is none."""
+    """ValueError if it is none."""
     try:
         return x509.load_pem_x509_certificate(pem)
     except ValueError:

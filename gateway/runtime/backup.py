@@ -108,7 +108,7 @@ def named_files(value: Any, key: str = "") -> Iterator[tuple[str, str]]:
 
 
 def _loaded_by(unit: str) -> dict[str, str]:
-    """What a unit loads as credentials, as systemd has it: name to file; nothing where there is no systemd."""
+    """What a unit loads as credentials, as systemd has it: name to file; nothing if there is no systemd."""
     from gateway.runtime import service_unit
 
     try:

@@ -6,7 +6,6 @@ what they are. Nothing is believed before all of it was read.
 
 from __future__ import annotations
 
-import errno
 import hashlib
 import io
 import json
@@ -19,6 +18,7 @@ from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path, PurePosixPath
 from typing import BinaryIO, Final, Literal
 
+from common.replacing import sync_folder
 from gateway.runtime import identity, snapshots
 from gateway.runtime.sealed_file import CHUNK, COST, SealedFileError, SealedReader, SealedWriter, is_sealed
 
@@ -30,7 +30,7 @@ MAX_MANIFEST: Final = 4 << 20
 MemberPlace = Literal["config", "state", "path"]
 PLACES: Final = ("config", "state", "path")
 Progress = Callable[[int], None]
-"""Is told of so many octets more."""
+"""Is called with the number of further octets."""
 
 
 class BackupError(Exception):
@@ -61,7 +61,7 @@ class Entry:
 class Manifest:
     """What a backup says of itself. ``facts``: by adapter, such as the ids of its network; no keys.
 
-    ``credentials``: by the names that the unit loads them under, where they are. ``left_out``: what is not in it, why.
+    ``credentials``: by the names that the unit loads them under, if they are. ``left_out``: what is not in it, why.
     """
 
     program: str
@@ -118,7 +118,7 @@ def write(
             out.flush()
             os.fsync(out.fileno())
         part.replace(target)
-        sync(target.parent)
+        sync_folder(target.parent)
     except OSError as error:
         name = target if error.filename in (None, str(part)) else error.filename
         raise BackupError(f"{name}: {error.strerror or error}; nothing was written") from None
@@ -164,18 +164,6 @@ def _add(tar: tarfile.TarFile, name: str, octets: bytes, progress: Progress) -> 
     info.size, info.mode = len(octets), 0o600
     tar.addfile(info, io.BytesIO(octets))
     progress(len(octets))
-
-
-def sync(path: Path) -> None:
-    """Have what was done in a folder on the disk, where its file system can be asked for that."""
-    descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        os.fsync(descriptor)
-    except OSError as error:
-        if error.errno not in (errno.EINVAL, errno.ENOTSUP):  # it has no such thing for folders: fsync(2)
-            raise
-    finally:
-        os.close(descriptor)
 
 
 # Reading

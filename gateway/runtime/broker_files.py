@@ -41,6 +41,7 @@ _HOME: Final = (
     "topic write {base}/+/set/+",
     "topic write {base}/+/get",
     "topic write {base}/+/get/+",
+    "topic write {base}/+/action/+",
     "topic write {base}/bridge/request/+",
     "topic write {base}/bridge/request/device/+",
     "topic readwrite {discovery}/#",

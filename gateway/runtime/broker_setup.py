@@ -1,7 +1,7 @@
 """Makes and renews the files of a broker: authority, certificate, logins, list of topics, config for Mosquitto.
 
-A second run keeps what there is and adds what is missing. What somebody else has changed or put there is left as it is,
-and said. Each file is written as a whole, so a run that was cut off is finished by the next one.
+A second run keeps what there is and adds what is missing. What another person has changed or put there is left as it
+is, and said. Each file is written as a whole, so a run that was cut off is finished by the next one.
 """
 
 from __future__ import annotations
@@ -13,10 +13,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final, TypeVar
 
+from common.replacing import replace
 from gateway.api.errors import CredentialError
 from gateway.runtime import authority, broker_files
 from gateway.runtime.broker_files import BrokerNames
-from gateway.runtime.replacing import alone_in, replace
+from gateway.runtime.folder_lock import alone_in
 
 T = TypeVar("T")
 
@@ -75,7 +76,8 @@ class _Run:
         before = path.stat() if path.exists() else None
         if before is None:
             path.parent.mkdir(mode=0o755, parents=True, exist_ok=True)
-        replace(path, content, mode, like=before or path.parent.stat())
+        like = before or path.parent.stat()
+        replace(path, content, mode, owner=(like.st_uid, like.st_gid), follow=True)
         self.report.files[str(path)] = word or ("made" if before is None else "changed")
 
     def _keep(self, path: Path) -> None:

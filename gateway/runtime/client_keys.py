@@ -13,8 +13,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
+from common.replacing import replace
 from gateway.api.errors import CredentialError, UsageError
-from gateway.runtime.replacing import alone_in, replace
+from gateway.runtime.folder_lock import alone_in
 from layer.psk_file import MAX_PSK_IDENTITY, parse, psk_problem
 
 MAX_FILE: Final = 256 * 1024
@@ -138,8 +139,8 @@ class ClientKeys:
         if not re.search(rb"^\s*#", content, re.MULTILINE):
             content = _FIRST_LINE + content  # without a comment a file that has no key would look like an accident
         # Whoever runs the gateway must be able to read it: it stays its owner's, a new one is its folder's owner's.
-        like = self.path if self.path.exists() else self.path.parent
-        replace(self.path, content, 0o600, like=like.stat())
+        like = (self.path if self.path.exists() else self.path.parent).stat()
+        replace(self.path, content, owner=(like.st_uid, like.st_gid), follow=True)
 
 
 def _shown(name: str) -> str:

@@ -23,7 +23,7 @@ _Model = TypeVar("_Model", bound=BaseModel)
 _EXPECTED: Mapping[str, str] = {
     "missing": "expected a value: this key is required",
     "extra_forbidden": "expected no such key here",
-    "string_type": "expected a string (in quotes where it looks like a number)",
+    "string_type": "expected a string (in quotes if it looks like a number)",
     "int_type": "expected a whole number",
     "int_from_float": "expected a whole number",
     "int_parsing": "expected a whole number",
@@ -115,7 +115,7 @@ def leaves(group: BaseExceptionGroup[Any]) -> Iterator[Any]:
 
 
 def relocated(error: ConfigError, source: Source, prefix: Key) -> ConfigError:
-    """The same mistake with its key counted from the top of the file; untouched where it has a place already."""
+    """The same mistake with its key counted from the top of the file; untouched if it has a place already."""
     if error.file:
         return error
     key = prefix
@@ -163,6 +163,8 @@ def _texts(detail: ErrorDetails, model: type[BaseModel]) -> list[str]:
         return [text if text.startswith("expected") else f"expected {text}" for text in map(str, told)]
     if kind == "extra_forbidden":
         name, known = str(detail["loc"][-1]), _known(model, detail["loc"][:-1])
+        if expected := getattr(_table(model, detail["loc"][:-1]), "expected_keys", ""):
+            return [f"expected {expected}" + did_you_mean(name, known)]
         meant = did_you_mean(name, known) or (f" (known: {', '.join(sorted(known))})" if known else "")
         return [_EXPECTED[kind] + meant]
     if kind in ("string_too_short", "too_short") and context["min_length"] == 1:
@@ -174,7 +176,7 @@ def _texts(detail: ErrorDetails, model: type[BaseModel]) -> list[str]:
         return ["expected a string, in quotes since it has [ or {"]
     if template := _EXPECTED.get(kind):
         return [template.format_map(context)]
-    # A kind that no table of ours has: the key's own description says more to people than pydantic's words.
+    # A kind that none of our tables has: the key's own description says more to people than pydantic's words.
     field = _field(model, detail["loc"])
     about = field.description if field is not None else None
     return [f"expected another value: {about}" if about else "expected another value"]

@@ -43,7 +43,7 @@ class InvalidConfigError(Exception):
 class Source:
     """The values of one file. ``variables``: which key an environment variable set. ``base``: for relative paths.
 
-    ``found``: what is wrong so far, and hinders nobody from looking for more.
+    ``found``: what is wrong so far, and does not prevent looking for more.
     """
 
     path: Path
@@ -105,7 +105,7 @@ def read_config(path: Path, environ: Mapping[str, str], *, credentials: bool = T
 
 
 def survey(path: Path, environ: Mapping[str, str], *, credentials: bool = True) -> Source:
-    """The same for who looks for all that is wrong: what hinders nobody from reading on is in ``found``."""
+    """The same for who looks for all that is wrong: what does not prevent reading on is in ``found``."""
     source = read_table(path)
     found = list(source.found)
     variables: dict[Key, str] = {}
@@ -115,7 +115,7 @@ def survey(path: Path, environ: Mapping[str, str], *, credentials: bool = True) 
                 variables[_override(source.data, name, environ[name])] = name
             except ConfigError as error:
                 found.append(error)
-    # What a variable replaced as a whole has no lines any more.
+    # What a variable replaced as a whole has no lines any longer.
     lines = {key: line for key, line in source.lines.items() if not any(key[: len(v)] == v for v in variables)}
     source = Source(path, source.data, lines, variables)
     if credentials:

@@ -5,21 +5,21 @@ Each is a pydantic annotation: it parses, says what it expected, and describes i
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable, Mapping
 from typing import Annotated, Any, TypeVar
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, PlainSerializer, WithJsonSchema
 
 from gateway.api.eui64 import parse_eui64 as parse_eui64
+from gateway.api.exchanges import known_method
 from gateway.engine.limits import Rate, parse_rate
+from gateway.engine.path_pattern import PathPattern, parse_pattern
 from gateway.engine.policy import Hours, parse_hours
 
 _T = TypeVar("_T")
 
 _SECONDS = {"ms": 0.001, "s": 1.0, "min": 60.0, "h": 3600.0, "d": 86400.0}
 _PERIODS = {1.0: "s", 60.0: "min", 3600.0: "h", 86400.0: "d"}
-_SHA256 = re.compile("[0-9a-f]{64}")
 _OCTETS = {"B": 1, "kB": 1000, "MB": 1_000_000, "KiB": 1024, "MiB": 1024 * 1024}
 
 
@@ -57,28 +57,14 @@ def _rate_text(rate: Rate) -> str:
     return f"{rate.amount}/{_PERIODS[rate.period]}"
 
 
-def _parse_spki(value: str) -> str:
-    text = value.strip().lower().replace(":", "")
-    if not _SHA256.fullmatch(text):
-        raise ValueError("expected the 64 hexadecimal digits of a SHA-256")
-    return text
-
-
-def _parse_san(value: str) -> str:
-    kind, _, name = value.partition(":")
-    if kind not in ("dns", "uri", "ip") or not name:
-        raise ValueError("expected dns:NAME, uri:URI or ip:ADDRESS")
-    return value
-
-
-def _parse_host(value: str) -> str:
-    if "/" in value or not 0 < len(value) <= 128:
-        raise ValueError("expected the host name alone, without mqtt://")
+def _parse_method(value: str) -> str:
+    if not known_method(value):
+        raise ValueError("expected a method in upper case, such as GET or POST")
     return value
 
 
 def _amount(value: object, units: Mapping[str, float]) -> float | None:
-    """A whole number above zero times the factor of the unit behind it; None where the text is something else."""
+    """A whole number above zero times the factor of the unit behind it; None if the text is something else."""
     text = value if isinstance(value, str) else ""
     digits = text.rstrip("abcdefghijklmnopqrstuvwxyzKMB").rstrip()
     factor = units.get(text[len(digits) :].strip())
@@ -127,14 +113,13 @@ HoursText = Annotated[
     BeforeValidator(_of_text(parse_hours, "expected two times of the day, such as 06:00-23:00")),
     _text_schema("^[0-2][0-9]:[0-5][0-9]-[0-2][0-9]:[0-5][0-9]$", "06:00-23:00"),
 ]
-Eui64Text = Annotated[
-    str,
-    BeforeValidator(parse_eui64),
-    _text_schema("^(0[xX])?[0-9A-Fa-f]{2}([:-]?)[0-9A-Fa-f]{2}(\\2[0-9A-Fa-f]{2}){6}$", "00:0d:6f:00:0b:5d:e3:b6"),
+PathPatternText = Annotated[
+    PathPattern,
+    BeforeValidator(_of_text(parse_pattern, "expected a path such as /sensors/1")),
+    PlainSerializer(lambda pattern: pattern.text, when_used="json"),
+    _text_schema("^/", "/sensors/*", "/public/**"),
 ]
-SpkiText = Annotated[str, AfterValidator(_parse_spki), _text_schema("^([0-9A-Fa-f]{2}:?){31}[0-9A-Fa-f]{2}$")]
-SanText = Annotated[str, AfterValidator(_parse_san), _text_schema("^(dns|uri|ip):.+$", "dns:app.example")]
-HostText = Annotated[str, AfterValidator(_parse_host), _text_schema("^[^/]{1,128}$", "localhost")]
+MethodText = Annotated[str, AfterValidator(_parse_method), _text_schema("^[A-Z][A-Z0-9_-]{0,31}$", "GET", "POST")]
 NameList = Annotated[list[str], BeforeValidator(one_or_many), WithJsonSchema({
     "anyOf": [{"type": "string"}, {"type": "array", "items": {"type": "string"}, "minItems": 1}],
 })]  # fmt: skip

@@ -25,7 +25,7 @@ class CredentialPlace:
 def locate(
     source: Source, key: tuple[str, ...], environ: Mapping[str, str], root: Path = Path("/")
 ) -> CredentialPlace | None:
-    """The file that ``key`` names; None where the config has no such key. ConfigError: it can't be found out.
+    """The file that ``key`` names; None if the config has no such key. ConfigError: it can't be found out.
 
     ``source``: read without expanding credentials. ``root``: where units are looked for.
     """

@@ -32,6 +32,7 @@ from gateway.runtime import (
     settings,
     state_folder,
     store_keeper,
+    vocabularies,
 )
 from gateway.runtime.admin import AdminServer
 from gateway.runtime.audit import AuditLog
@@ -44,16 +45,16 @@ from gateway.runtime.settings import Settings
 from gateway.runtime.store import NewerStoreError, Store, StoreError
 from gateway.runtime.store_clock import CLOCK_IS_SET
 from gateway.runtime.store_keeper import StoreKeeper
-from gateway.runtime.supervisor import Backoff, fatal, keep_all
+from gateway.runtime.supervisor import RestartPauses, fatal, keep_all
 
 _LOG = logging.getLogger(__name__)
 
 BEAT = 10.0
-"""Seconds between two looks at our own health, where the service manager doesn't want them more often."""
+"""Seconds between two looks at our own health, if the service manager doesn't want them more often."""
 OVERDUE = 5.0
 """Seconds by which a deadline of the engine may pass before the process counts as sick."""
 START_LIMIT = 20.0
-"""Seconds after which the service manager is told that we serve, although an adapter still can't."""
+"""Seconds after which we notify the service manager that we serve, although an adapter still can't."""
 RUN_IDS = 10**12
 """Ids of envelopes that each run of the daemon has to itself: what a run stored keeps its id in the next one."""
 STOP_LIMIT = 10.0
@@ -61,9 +62,10 @@ STOP_LIMIT = 10.0
 
 
 def run(path: Path, environ: Mapping[str, str]) -> bool:
-    """Serve until SIGTERM or SIGINT, or until it is told to restart. Whether whoever started it is to start it again.
+    """Serve until SIGTERM or SIGINT, or until an administrator restarts it. Whether whoever started it is to start it
+    again.
 
-    Where nobody would, it does that itself and doesn't return. Raises InvalidConfigError where the config can't be run
+    If no supervisor would, it does that itself and doesn't return. Raises InvalidConfigError if the config can't be run
     from.
     """
     guard.install()
@@ -181,7 +183,7 @@ class _Daemon:
         self._hangup = asyncio.Event()
         self._serving = False
         self._told = ""
-        """What the service manager was told last."""
+        """The last notification to the service manager."""
         self._loop = asyncio.get_running_loop()
         self._faults = Faults()
         store = Store(
@@ -221,7 +223,8 @@ class _Daemon:
         self._hub.gateway = GatewayView(id=own, name=found.table.gateway.name, version=identity.VERSION, healthy=False)
         self._hub.unsaved, self._hub.store = self._keeper.touch, self._keeper.status
         engine.set_minute(_minute(), now=self._hub.now())
-        engine.restore(stored.rows, now=self._hub.now(), outdated=stored.copied is not None)
+        rows = vocabularies.without_undeclared(stored.rows, found.policy.vocabulary)
+        engine.restore(rows, now=self._hub.now(), outdated=stored.copied is not None)
         self._keeper.start()
         self._hub.touch()
         if stored.copied is not None:
@@ -251,7 +254,7 @@ class _Daemon:
         start_limit = self._loop.call_later(START_LIMIT, self._serve_anyhow)
         try:
             async with asyncio.TaskGroup() as group:
-                adapters = keep_all(self._hub, self._reloads.slots, Backoff())
+                adapters = keep_all(self._hub, self._reloads.slots, RestartPauses())
                 parts = [adapters, self._beat(), self._hangups(), self._tell_time()]
                 tasks = [group.create_task(part) for part in parts]
                 await self._stop.wait()

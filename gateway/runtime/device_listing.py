@@ -5,18 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-from gateway.api.model import DeviceView, Property, Sample
+from gateway.api.model import DeviceView, PropertyAffordance, Sample
 from gateway.engine.policy import PolicySet
-
-_CLAIMS: Mapping[str, str] = {
-    "eui64": "eui64",
-    "user": "user",
-    "psk_identity": "psk",
-    "spki_sha256": "spki",
-    "san": "san",
-    "broker": "broker",
-}
-"""The keys of a policy's subject, by which an adapter tells a device's address, and how each begins as a claim."""
 
 
 def listed(
@@ -27,13 +17,15 @@ def listed(
     ``identity`` is the key and value that a subject of the policy would name it by, such as ``eui64:00:0d:...``. What
     an adapter tells lies over what the engine keeps: it is the newer word.
     """
+    claims, keys = policy.vocabulary.claims, policy.vocabulary.claim_keys
     names = {(subject.link, subject.claim): subject.name for subject in policy.subjects}
     views = {view.name: view for view in known}
     for scheme, answer in answers.items():
+        own_keys = (*policy.vocabulary.proves(scheme), *claims)
         for found in answer.get("devices", ()):
-            key = next((key for key in _CLAIMS if key in found), None)
+            key = next((key for key in own_keys if key in found), None)
             address = str(found[key]) if key is not None else str(found.get("name", ""))
-            name = names.get((scheme, f"{_CLAIMS[key]}:{address}")) if key is not None else None
+            name = names.get((scheme, f"{claims[key].prefix}:{address}")) if key is not None else None
             view = views.pop(name, None) if name is not None else None
             own = (key, "name") if view is None else (key, "name", "properties")
             rest = {inner: value for inner, value in found.items() if inner not in own}
@@ -45,7 +37,7 @@ def listed(
             )
     for view in views.values():
         start, _, address = view.address.claim.partition(":")
-        key = next(key for key, claim in _CLAIMS.items() if claim == start)
+        key = keys.get(start, start)
         head = {"name": view.name, "address": address, "adapter": view.address.scheme, "identity": f"{key}:{address}"}
         yield head | _kept(view, now)
 
@@ -60,6 +52,6 @@ def _kept(view: DeviceView, now: float) -> dict[str, Any]:
     }
 
 
-def _property(one: Property, sample: Sample | None, now: float) -> dict[str, Any]:
+def _property(one: PropertyAffordance, sample: Sample | None, now: float) -> dict[str, Any]:
     told = {} if sample is None else {"value": sample.value, "age": round(now - sample.at, 1), "stale": sample.stale}
     return {"name": one.name, "unit": one.unit, "writable": one.writable} | told

@@ -18,6 +18,7 @@ from typing import Annotated, Final, Literal
 
 from pydantic import BeforeValidator, Field, WithJsonSchema
 
+from common.replacing import replace as replace_file
 from gateway.api.errors import ConfigError
 from gateway.engine.policy import GATEWAY, PolicySet, Subject
 from gateway.runtime import config_errors, strict_yaml
@@ -91,7 +92,7 @@ def read(path: Path) -> DeviceNames:
 
 
 def parsed(text: str, path: Path) -> DeviceNames:
-    """What a text of ours says that is to be written to ``path``. Raises InvalidConfigError."""
+    """What our text says that is to be written to ``path``. Raises InvalidConfigError."""
     if len(text.encode()) > strict_yaml.MAX_OCTETS:  # which no start would read
         what = f"expected at most {strict_yaml.MAX_OCTETS} octets"
         raise InvalidConfigError([ConfigError("", what, file=str(path))])
@@ -160,7 +161,7 @@ def _contradictions(policy: PolicySet, rules: Source, names: DeviceNames) -> Ite
             yield mistake((*key, "eui64"), f"expected an address that the policy doesn't name ({where}: {other})")
         elif (first := seen.setdefault(device.eui64, name)) != name:
             where = place(names.source, ("devices", first))
-            yield mistake((*key, "eui64"), f"expected an address of its own ({where}: {first})")
+            yield mistake((*key, "eui64"), f"expected an address that no other device has ({where}: {first})")
         for index, group in enumerate(device.groups):
             if group not in policy.assignable:
                 yield mistake((*key, "groups", index), _not_assignable(group, policy, rules))
@@ -191,21 +192,8 @@ def write(path: Path, devices: Mapping[str, DeviceTable]) -> None:
 
     It gets the owner of its folder: root may write it for the user that the service runs as.
     """
-    new = path.with_suffix(".yaml.new")
-    folder = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-    try:
-        new.unlink(missing_ok=True)
-        with os.fdopen(os.open(new, os.O_CREAT | os.O_EXCL | os.O_WRONLY | os.O_CLOEXEC, 0o600), "wb") as file:
-            if os.geteuid() == 0:
-                owner = os.fstat(folder)
-                os.fchown(file.fileno(), owner.st_uid, owner.st_gid)
-            file.write(written(devices).encode())
-            file.flush()
-            os.fsync(file.fileno())
-        new.replace(path)
-        os.fsync(folder)
-    finally:
-        os.close(folder)
+    owner = path.parent.stat()
+    replace_file(path, written(devices), owner=(owner.st_uid, owner.st_gid) if os.geteuid() == 0 else None)
 
 
 def _line(device: DeviceTable) -> str:

@@ -1,4 +1,4 @@
-"""What is right in form and can't work nevertheless: rules that never apply, names that nobody proves, odd folders.
+"""What is right in form and can't work nevertheless: rules that never apply, names that no peer proves, odd folders.
 
 None of it stops anybody: ``check-config`` prints it behind "good", the daemon logs it once and ``status`` has it. What
 an adapter's own table makes impossible is its own word: an adapter may have a method ``doubts(facts)``
@@ -19,8 +19,8 @@ from gateway.api.facts import PolicyFacts
 from gateway.engine.policy import (
     ADMIN_ACTIONS,
     DEVICE_ACTIONS,
-    DEVICE_LINKS,
     GROUP,
+    PROXY_ACTIONS,
     Action,
     Direction,
     Effect,
@@ -128,7 +128,10 @@ def _why_never(rule: Rule, parties: Parties, policy: PolicySet) -> str:
         if all(resource.link in _NO_DEVICES for resource in resources):
             return "none of its resources is a device that the gateway reads or sets"
         return _never_over_mqtt(subjects)
-    return _never_a_session(rule, subjects, resources) or _never_that_secure(rule, subjects, resources)
+    if rule.actions <= PROXY_ACTIONS:
+        return _only_itself(subjects, resources) or _never_that_secure(rule, subjects, resources)
+    devices = policy.vocabulary.device_networks
+    return _never_a_session(rule, subjects, resources, devices) or _never_that_secure(rule, subjects, resources)
 
 
 def _to_be_filled(names: Iterable[str], policy: PolicySet) -> bool:
@@ -141,25 +144,34 @@ def _never_over_mqtt(subjects: list[Subject]) -> str:
     return ""
 
 
-def _never_a_session(rule: Rule, subjects: list[Subject], resources: list[Subject]) -> str:
+def _only_itself(subjects: list[Subject], resources: list[Subject]) -> str:
+    same = len({subject.name for subject in (*subjects, *resources)}) == 1
+    return "both of its parties are the same" if same else ""
+
+
+def _never_a_session(
+    rule: Rule, subjects: list[Subject], resources: list[Subject], device_networks: frozenset[str]
+) -> str:
     for side in (subjects, resources):
         if all(subject.claim.startswith(_BROKER) for subject in side):
             return "a broker has no sessions; its users have, as {link: mqtt, user: NAME}"
-    if len({subject.name for subject in (*subjects, *resources)}) == 1:
-        return "both of its parties are the same"
+    if same := _only_itself(subjects, resources):
+        return same
     either = Action.FORWARD in rule.actions
     device = {
         Direction.FROM_DEVICE: (*subjects, *(resources if either else ())),
         Direction.TO_DEVICE: (*resources, *(subjects if either else ())),
         Direction.BOTH: (),
     }[rule.direction]
-    if rule.direction is not Direction.BOTH and not any(subject.link in DEVICE_LINKS for subject in device):
-        return f"with direction {rule.direction.value} one of them has to be a ZigBee device"
+    if rule.direction is not Direction.BOTH and not any(subject.link in device_networks for subject in device):
+        networks = " or ".join(sorted(device_networks)) or "network's"
+        return f"with direction {rule.direction.value} one of them has to be a {networks} device"
     return ""
 
 
 def _never_that_secure(rule: Rule, subjects: list[Subject], resources: list[Subject]) -> str:
-    if rule.effect is Effect.PERMIT and rule.condition.require_link.min_version in _DTLS13:
+    require = rule.condition.require_link
+    if rule.effect is Effect.PERMIT and not _DTLS13.isdisjoint((require.min_version, *require.other_versions)):
         for side in (subjects, resources):
             if all(subject.link == "coap" for subject in side):
                 return "CoAP clients come by DTLS 1.2, so min_version can be tls1.2 or dtls1.2 at most"

@@ -22,7 +22,7 @@ from gateway.runtime.strict_yaml import Key, dotted
 
 REDACTED = "<redacted>"
 _SECRET = re.compile(r"password|passphrase|secret|token|credential|(^|_)(psk|key)$")
-"""Keys that no config of ours has; an adapter of somebody else may."""
+"""Keys that no config of this project has; a third-party adapter may."""
 _PRIVATE = frozenset({"user", "client_id", "broker", "server_name", "listen", "host", "name", "to", "path"})
 _EUI64 = re.compile(r"([0-9a-f]{2}:){7}[0-9a-f]{2}", re.IGNORECASE)
 

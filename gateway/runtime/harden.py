@@ -33,7 +33,7 @@ def as_configured(*, core_dumps: bool, hide_memory: bool) -> None:
 
 
 def folder(path: Path) -> None:
-    """Make a folder of ours with mode 0700. ValueError (what was expected) where there is one that others can enter."""
+    """Make our folder with mode 0700. ValueError (what was expected) if there is one that others can enter."""
     try:
         path.mkdir(mode=0o700, parents=True, exist_ok=True)
         found = path.stat()
@@ -66,7 +66,7 @@ class InUseError(ValueError):
 
 
 def lock(path: Path) -> int:
-    """Hold a lock file as long as the process lives. InUseError where another process holds it, ValueError where there
+    """Hold a lock file as long as the process lives. InUseError where another process holds it, ValueError if there
     can't be one. Returns its fd."""
     try:  # not through a link: root would make a file, or give one away, wherever the folder's owner likes
         descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)

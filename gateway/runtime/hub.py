@@ -407,7 +407,7 @@ class Hub:
             if (
                 state.adapter is not None
                 and state.context is not None
-                and command.update.watch > state.context.first_id
+                and command.update.subscription > state.context.first_id
             ):
                 self._guarded(command.scheme, state.adapter.update, command.update)
         elif isinstance(command, Withdraw):

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-import os
 import re
 import secrets
 from importlib import metadata
 from pathlib import Path
 from typing import Final
+
+from common.replacing import replace
 
 FILE: Final = "gateway-id"
 
@@ -34,11 +35,6 @@ def kept(state_dir: Path) -> str:
             return found
     except (OSError, UnicodeDecodeError):
         pass
-    new = path.with_suffix(".new")
     made = secrets.token_hex(16)
-    with os.fdopen(os.open(new, os.O_CREAT | os.O_WRONLY | os.O_TRUNC | os.O_CLOEXEC, 0o600), "w") as file:
-        file.write(made + "\n")
-        file.flush()
-        os.fsync(file.fileno())
-    new.replace(path)
+    replace(path, made + "\n")
     return made

@@ -57,7 +57,7 @@ def set_level(level: str) -> None:
 
 
 def finish() -> None:
-    """For the very end: lines that can't be written any more must not become the exit status (Python's 120)."""
+    """For the very end: lines that can't be written any longer must not become the exit status (Python's 120)."""
     try:
         sys.stderr.flush()
     except OSError:

@@ -117,7 +117,7 @@ def reaching(device: str, policy: PolicySet) -> list[dict[str, Any]]:
 
 
 def answer(new: str, policy: PolicySet, names: DeviceNames, **more: Any) -> dict[str, Any]:
-    """What is told of a device that has its name now."""
+    """What the answer says of a device that has its name now."""
     device = names.devices[new]
     return {"name": new, "address": device.eui64, "groups": device.groups, "rules": reaching(new, policy)} | more
 
@@ -247,7 +247,8 @@ def _actions(rule: Rule) -> list[str]:
 
 
 def forgotten(config: Path, environ: Mapping[str, str], device: str) -> dict[str, Any]:
-    """Take a name away while no daemon runs; otherwise as ``without_daemon``. ``known`` is None: nobody was asked."""
+    """Take a name away while no daemon runs; otherwise as ``without_daemon``. ``known`` is None: no device list was
+    asked."""
     rules, names = explain.files(config, environ)
     known = names.devices.get(normal(device))  # whatever else is wrong with it: to take it away may be the mend
     address = resolve(device, rules.policy) if known is None else known.eui64

@@ -13,6 +13,7 @@ from pydantic import BaseModel
 
 from gateway.api.errors import PluginError
 from gateway.api.ports import API_VERSION, ENTRY_POINT_GROUP, AdapterPlugin
+from gateway.api.vocabulary import Vocabulary
 
 Candidates = dict[str, list[EntryPoint]]
 """The installed adapters by scheme."""
@@ -29,7 +30,7 @@ def installed() -> Candidates:
 
 
 def load(scheme: str, candidates: Candidates) -> AdapterPlugin:
-    """The plugin of one scheme. PluginError where there is none, more than one, or one that doesn't fit."""
+    """The plugin of one scheme. PluginError if there is none, more than one, or one that doesn't fit."""
     entries = candidates.get(scheme, [])
     if not entries:
         raise PluginError(f"expected an installed adapter: {_names(candidates)}")
@@ -46,7 +47,7 @@ def load(scheme: str, candidates: Candidates) -> AdapterPlugin:
 
 
 def checked(plugin: AdapterPlugin, scheme: str, name: str) -> AdapterPlugin:
-    """The same plugin, or PluginError where it was written for another api or scheme, or lacks a part."""
+    """The same plugin, or PluginError if it was written for another api or scheme, or lacks a part."""
     api = getattr(plugin, "api", None)
     if api != API_VERSION:
         raise PluginError(f"expected an adapter for api {API_VERSION}: {name} was written for {api}")
@@ -57,6 +58,10 @@ def checked(plugin: AdapterPlugin, scheme: str, name: str) -> AdapterPlugin:
         raise PluginError(f"expected an adapter with a pydantic config_model: {name} has none")
     if model.model_config.get("extra") != "forbid":
         raise PluginError(f"expected an adapter that refuses unknown keys: the config_model of {name} lets them pass")
+    if not isinstance(getattr(plugin, "vocabulary", Vocabulary()), Vocabulary):
+        raise PluginError(
+            f"expected an adapter with a gateway.api.vocabulary.Vocabulary: {name} has another vocabulary"
+        )
     if not callable(getattr(plugin, "configure", None)):
         raise PluginError(f"expected an adapter with configure(): {name} has none")
     return plugin

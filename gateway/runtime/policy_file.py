@@ -6,29 +6,29 @@ What a policy means is said in ``gateway.engine.policy``; only its spelling in Y
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterator, Mapping
+from copy import copy
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Annotated, Any, Literal, TypeVar, get_args
+from typing import Annotated, Any, ClassVar, Literal, TypeVar, get_args
 
-from pydantic import BeforeValidator, Field, WithJsonSchema
+from pydantic import BaseModel, BeforeValidator, Field, WithJsonSchema, create_model
 
 from gateway.api.errors import ConfigError
 from gateway.api.hints import did_you_mean
 from gateway.api.model import ContentKind, LinkRequirement
+from gateway.api.vocabulary import Claim, MergedVocabulary
 from gateway.engine import policy as engine
 from gateway.engine import policy_check
-from gateway.runtime import config_errors, device_names
+from gateway.runtime import config_errors, device_names, plugins, vocabularies
 from gateway.runtime.config_source import InvalidConfigError, Source, read_table
 from gateway.runtime.config_types import (
     Duration,
-    Eui64Text,
-    HostText,
     HoursText,
+    MethodText,
     NameList,
+    PathPatternText,
     RateText,
-    SanText,
     Size,
-    SpkiText,
     StrictTable,
     one_or_many,
 )
@@ -36,58 +36,33 @@ from gateway.runtime.strict_yaml import Key
 
 _T = TypeVar("_T")
 
-_CLAIMS: Mapping[str, str] = {
-    "eui64": "eui64:",
-    "psk_identity": "psk:",
-    "spki_sha256": "spki:",
-    "san": "san:",
-    "user": "user:",
-    "broker": "broker:",
-}
-"""How each identity key of a subject begins as a claim of ``gateway.api.model.Peer``."""
-
-_LINKS: Mapping[str, str] = {
-    "eui64": "zigbee",
-    "psk_identity": "coap",
-    "spki_sha256": "coap",
-    "san": "coap",
-    "user": "mqtt",
-    "broker": "mqtt",
-}
-"""The adapter whose peers prove this identity."""
-
 _Version = Literal["tls1.2", "tls1.3", "dtls1.2", "dtls1.3"]
-_Content = Literal["atls", "adtls", "atls-data", "oscore", "edhoc"]
-_Action = Literal["open", "forward", "read", "observe", "write", "admin"]
+"""What two ends may agree on, as far as the gateway reads their records."""
+_Action = Literal["open", "forward", "read", "observe", "write", "invoke", "admin", "proxy"]
 _ONE_ACTION = {"enum": list(get_args(_Action))}
 _Actions = Annotated[list[_Action], BeforeValidator(one_or_many), WithJsonSchema({
     "anyOf": [_ONE_ACTION, {"type": "array", "items": _ONE_ACTION, "minItems": 1}],
 })]  # fmt: skip
 
 
+_FIELD = "claim_"
+"""How the fields of identities begin, so that no plug-in's word can be an attribute of the model."""
+
+
 class SubjectTable(StrictTable):
     """A party of layer 1: the adapter that it comes through and the one identity that its link proves."""
 
-    link: str = Field(description="The adapter: zigbee, coap or mqtt.")
-    eui64: Eui64Text | None = Field(default=None, description="A ZigBee device's address, in any usual spelling.")
-    psk_identity: str | None = Field(
-        default=None, min_length=1, max_length=128, description="The identity of its (D)TLS key."
-    )
-    spki_sha256: SpkiText | None = Field(
-        default=None, description="SHA-256 of its certificate's SubjectPublicKeyInfo, in hex."
-    )
-    san: SanText | None = Field(
-        default=None, description="A SubjectAltName of its certificate, such as dns:app.example."
-    )
-    user: str | None = Field(
-        default=None, min_length=1, max_length=128, description="Its user name at the MQTT broker."
-    )
-    broker: HostText | None = Field(default=None, description="The MQTT broker itself, by its host name.")
+    claim_keys: ClassVar[Mapping[str, Claim]] = {}
+    """The keys of identities; ``subject_model`` fills them in."""
+    expected_keys: ClassVar[str] = ""
+    """The mistake of another key."""
 
-    @property
-    def claims(self) -> list[str]:
-        values = ((start, getattr(self, key)) for key, start in _CLAIMS.items())
-        return [start + value for start, value in values if value is not None]
+    link: str = Field(description="The adapter, such as zigbee, coap or mqtt.")
+
+    def proven(self) -> list[tuple[str, str]]:
+        """The keys of identities that are given, each with the claim that it stands for."""
+        values = ((claim, getattr(self, _FIELD + key)) for key, claim in self.claim_keys.items())
+        return [(claim.key, f"{claim.prefix}:{value}") for claim, value in values if value is not None]
 
 
 class GroupTable(StrictTable):
@@ -119,7 +94,9 @@ class ResourceTable(StrictTable):
 class LinkTable(StrictTable):
     """What both hops must be."""
 
-    min_version: _Version | None = Field(default=None, description="The least protocol version of a (D)TLS hop.")
+    min_version: list[str] | None = Field(
+        default=None, description="The least protocol version of a hop; of several families one each."
+    )
     suites: list[str] = Field(default=[], description="The cipher suites allowed on a (D)TLS hop, by OpenSSL's names.")
     link_key: bool = Field(default=False, description="ZigBee frames must be under the APS link key.")
 
@@ -144,6 +121,11 @@ class ConditionTable(StrictTable):
     hours: HoursText | None = Field(default=None, description="The times of the day, local time.")
     require_link: LinkTable = Field(default=LinkTable(), description="What both hops must be.")
     commands: RateText | None = Field(default=None, description="Commands of each sender, to set or to ask a device.")
+    methods: list[MethodText] | None = Field(default=None, min_length=1, description="Of proxy: the methods.")
+    paths: list[PathPatternText] | None = Field(
+        default=None, min_length=1, description="Of proxy: the paths; * is any one segment, /** at the end any rest."
+    )
+    exchanges: RateText | None = Field(default=None, description="Of proxy: requests of each sender.")
 
 
 class ObligationTable(StrictTable):
@@ -161,12 +143,12 @@ class RuleTable(StrictTable):
     resource: NameList = Field(description="With whom, or which device: for open, who is opened to.")
     action: _Actions = Field(
         default=["open", "forward"],
-        description="What they may do: in sessions (open, forward), with devices (read, observe, write), or admin.",
+        description="What they may do: open and forward; or read, observe, write and invoke; or admin; or proxy.",
     )
     direction: Literal["from-device", "to-device", "both"] = Field(
         default="both", description="Seen from the ZigBee side."
     )
-    content: list[_Content] | None = Field(default=None, min_length=1, description="The kinds of content.")
+    content: list[str] | None = Field(default=None, min_length=1, description="The kinds of content.")
     condition: ConditionTable = Field(default=ConditionTable(), description="What narrows a permit.")
     obligation: ObligationTable = Field(default=ObligationTable(), description="What to do beside permitting.")
 
@@ -184,6 +166,65 @@ class PolicyTable(StrictTable):
     groups: dict[str, _Group] = Field(default={}, description="Groups of subjects by name.")
     resources: dict[str, ResourceTable] = Field(default={}, description="Other names for endpoints.")
     rules: list[RuleTable] = Field(default=[], description="The rules; their order means nothing.")
+
+
+def policy_model(words: MergedVocabulary) -> type[PolicyTable]:
+    """The form of a policy for a gateway whose plug-ins declare these words."""
+    subject: Any = subject_model(words)
+    version: Any = _one_of([link.name for link in words.links.values() if link.least])
+    kind: Any = _one_of([kind.name for kind in words.kinds.values()])
+    one = {"enum": [link.name for link in words.links.values() if link.least], "type": "string"}
+    several = {"anyOf": [one, {"type": "array", "items": one, "minItems": 1}]}
+    versions = Annotated[list[version], Field(min_length=1), BeforeValidator(one_or_many), WithJsonSchema(several)]
+    link: Any = _with(LinkTable, min_version=versions | None)
+    condition: Any = _with(ConditionTable, require_link=link)
+    rule: Any = _with(RuleTable, content=list[kind] | None, condition=condition)
+    return _with(PolicyTable, subjects=dict[str, subject], rules=list[rule])
+
+
+def subject_model(words: MergedVocabulary) -> type[SubjectTable]:
+    """The form of a subject: a key for each claim that a plug-in declares."""
+    identities: dict[str, Any] = {_FIELD + key: _identity(claim) for key, claim in words.claims.items()}
+    made: type[SubjectTable] = create_model(
+        SubjectTable.__name__, __base__=SubjectTable, __doc__=SubjectTable.__doc__, **identities
+    )
+    made.claim_keys = words.claims
+    made.expected_keys = f"link or a claim that an adapter declares: {', '.join(words.claims)}"
+    return made
+
+
+def _identity(claim: Claim) -> tuple[Any, Any]:
+    """The type and the field of an identity's key."""
+    about: dict[str, Any] = {
+        "default": None,
+        "alias": claim.key,
+        "title": claim.key.replace("_", " ").title(),
+        "description": claim.description,
+    }
+    normalise = claim.normalise
+    if normalise is None:
+        return str | None, Field(min_length=1, max_length=128, **about)
+    schema: dict[str, Any] = {"type": "string"}
+    schema |= {"pattern": claim.pattern} if claim.pattern else {}
+    schema |= {"examples": list(claim.examples)} if claim.examples else {}
+    scalar = BeforeValidator(lambda value: normalise(value) if isinstance(value, str | int | float) else value)
+    return Annotated[str, scalar, WithJsonSchema(schema)] | None, Field(**about)
+
+
+def _one_of(names: list[str]) -> Any:
+    return Literal[*names] if names else str  # which the check of the whole policy refuses then
+
+
+def _with(model: type[Any], **types: Any) -> type[Any]:
+    """The same table, with other types of some of its keys; a table as default is made again for each."""
+    fields: dict[str, Any] = {}
+    for name, annotation in types.items():
+        field = copy(model.model_fields[name])
+        if isinstance(field.default, BaseModel):
+            field.default = annotation()
+        fields[name] = (annotation, field)
+    made: type[Any] = create_model(model.__name__, __base__=model, __doc__=model.__doc__, **fields)
+    return made
 
 
 @dataclass(frozen=True, slots=True)
@@ -239,15 +280,22 @@ def load(path: Path, schemes: Collection[str], names: Path | None = None) -> eng
 
 
 def read(
-    path: Path, schemes: Collection[str], names: Path | None = None
+    path: Path, schemes: Collection[str], names: Path | None = None, words: MergedVocabulary | None = None
 ) -> tuple[PolicyFile, device_names.DeviceNames]:
     """Both files, each of the right form; whether they go together is said by ``with_names``.
 
+    ``words``: what the plug-ins declare, if the caller knows it already.
+
     Raises InvalidConfigError, in which everything is told, whether it is form or meaning.
     """
-    found: list[ConfigError] = []
+    if words is None:
+        try:
+            words = vocabularies.known_to(schemes, plugins.installed())
+        except ConfigError as error:
+            raise InvalidConfigError([error]) from None
+    known, found = words, list[ConfigError]()
     named = _tried(lambda: device_names.read(names) if names is not None else device_names.NONE, found)
-    file = _tried(lambda: _read(path, schemes, found), found)
+    file = _tried(lambda: _read(path, schemes, known, found), found)
     if found or named is None or file is None:
         meanings = () if file is None else file.contradictions(named)
         raise InvalidConfigError(sorted((*found, *meanings), key=lambda mistake: (mistake.file, mistake.line)))
@@ -262,24 +310,27 @@ def _tried(reading: Callable[[], _T], found: list[ConfigError]) -> _T | None:
         return None
 
 
-def _read(path: Path, schemes: Collection[str], found: list[ConfigError]) -> PolicyFile | None:
+def _read(path: Path, schemes: Collection[str], words: MergedVocabulary, found: list[ConfigError]) -> PolicyFile | None:
     """The file as far as its form is right; what isn't is added to ``found``."""
     try:
         source = read_table(path)
     except ConfigError as error:
         raise InvalidConfigError([error]) from None
-    table, wrong = config_errors.read(PolicyTable, source.data, source)
+    model = policy_model(words)
+    table, wrong = config_errors.read(model, source.data, source)
     found += [*source.found, *(mistake for _, mistake in wrong)]
     gaps = _Gaps()
     if table is None:
-        table, gaps = _sketch(source.data, [key for key, _ in wrong])
+        table, gaps = _sketch(model, source.data, [key for key, _ in wrong])
     if table is None:
         return None
-    found += _subject_mistakes(table, gaps, source, schemes)
-    return PolicyFile(source, to_engine(table), gaps)
+    found += _subject_mistakes(table, gaps, source, schemes, words)
+    return PolicyFile(source, to_engine(table, words), gaps)
 
 
-def _sketch(data: Mapping[str, Any], wrong: Collection[Key]) -> tuple[PolicyTable | None, _Gaps]:
+def _sketch(
+    model: type[PolicyTable], data: Mapping[str, Any], wrong: Collection[Key]
+) -> tuple[PolicyTable | None, _Gaps]:
     """A policy without what is ``wrong`` in it, so that the rest can be checked as well."""
     entries = {key[:2] for key in wrong if len(key) > 1}
     tops = {key[0] for key in wrong if len(key) == 1}
@@ -291,13 +342,13 @@ def _sketch(data: Mapping[str, Any], wrong: Collection[Key]) -> tuple[PolicyTabl
     names = {str(key[1]) for key in entries if key[0] in ("subjects", "resources")}
     if names:
         taken = left.get("subjects", {})
-        left["subjects"] = {**taken, **{name: {"link": "?", "user": "?"} for name in names - taken.keys()}}
+        left["subjects"] = {**taken, **{name: {"link": "?"} for name in names - taken.keys()}}
     if groups := {key[1] for key in entries if key[0] == "groups"}:
         left["groups"] = {**left.get("groups", {}), **{group: [] for group in groups}}
     rules = {int(key[1]) for key in entries if key[0] == "rules"}
     if "rules" in left:
         left["rules"] = [_parties(rule, i, wrong) if i in rules else rule for i, rule in enumerate(left["rules"])]
-    table, _ = config_errors.read(PolicyTable, left, Source(Path(), left, {}, {}))
+    table, _ = config_errors.read(model, left, Source(Path(), left, {}, {}))
     unnamed = tops - {"layer", "policy-version", "default", "mode", "rules"}
     return table, _Gaps(frozenset(names), frozenset(rules), bool(unnamed))
 
@@ -310,7 +361,7 @@ def _parties(rule: Any, index: int, wrong: Collection[Key]) -> dict[str, Any]:
     return {"id": f"?{index}", "effect": "deny", **parties}
 
 
-def to_engine(table: PolicyTable) -> engine.PolicySet:
+def to_engine(table: PolicyTable, words: MergedVocabulary) -> engine.PolicySet:
     """The engine's values of a validated file."""
     return engine.PolicySet(
         subjects=tuple(engine.Subject(name, s.link, _claim(name, s)) for name, s in table.subjects.items()),
@@ -319,12 +370,14 @@ def to_engine(table: PolicyTable) -> engine.PolicySet:
         resources=tuple(engine.Resource(name, r.subject) for name, r in table.resources.items()),
         rules=tuple(map(_rule, table.rules)),
         mode=engine.Mode(table.mode),
+        vocabulary=words,
     )
 
 
 def _claim(name: str, subject: SubjectTable) -> str:
     """What the subject proves; of one that has a mistake something that nobody proves."""
-    return subject.claims[0] if len(subject.claims) == 1 and subject.link != "?" else f"?{name}"
+    proven = subject.proven()
+    return proven[0][1] if len(proven) == 1 and subject.link != "?" else f"?{name}"
 
 
 def _rule(table: RuleTable) -> engine.Rule:
@@ -343,6 +396,7 @@ def _rule(table: RuleTable) -> engine.Rule:
 
 def _condition(table: ConditionTable) -> engine.Condition:
     link = table.require_link
+    least, *others = link.min_version or ("",)
     return engine.Condition(
         versions=None if table.versions is None else frozenset(table.versions),
         record_types=None if table.record_types is None else frozenset(table.record_types),
@@ -356,14 +410,17 @@ def _condition(table: ConditionTable) -> engine.Condition:
         early_data=table.early_data == "permit",
         hours=table.hours,
         require_link=LinkRequirement(
-            min_version=link.min_version or "", suites=frozenset(link.suites), link_key=link.link_key
+            min_version=least, other_versions=tuple(others), suites=frozenset(link.suites), link_key=link.link_key
         ),
         commands=table.commands,
+        methods=None if table.methods is None else frozenset(table.methods),
+        paths=None if table.paths is None else tuple(table.paths),
+        exchanges=table.exchanges,
     )
 
 
 def _subject_mistakes(
-    table: PolicyTable, gaps: _Gaps, source: Source, schemes: Collection[str]
+    table: PolicyTable, gaps: _Gaps, source: Source, schemes: Collection[str], words: MergedVocabulary
 ) -> Iterator[ConfigError]:
     for name, subject in table.subjects.items():
         if name in gaps.subjects:
@@ -372,10 +429,10 @@ def _subject_mistakes(
         if subject.link not in schemes:
             expected = f"expected one of the gateway's adapters: {', '.join(sorted(schemes))}"
             yield source.mistake((*key, "link"), expected + did_you_mean(subject.link, schemes))
-        if len(subject.claims) != 1:
-            yield source.mistake(key, f"expected exactly one of {', '.join(_CLAIMS)}")
-            continue
-        identity = next(name for name in _CLAIMS if getattr(subject, name) is not None)
-        if subject.link in _LINKS.values() and _LINKS[identity] != subject.link:
-            fitting = ", ".join(name for name, link in _LINKS.items() if link == subject.link)
-            yield source.mistake((*key, identity), f"expected what a {subject.link} peer proves: {fitting}")
+        fitting = words.proves(subject.link) or tuple(words.claims)
+        proven = subject.proven()
+        if len(proven) != 1:
+            yield source.mistake(key, f"expected exactly one of {', '.join(words.claims)}")
+        elif proven[0][0] not in fitting:
+            expected = f"expected what a {subject.link} peer proves: {', '.join(fitting)}"
+            yield source.mistake((*key, proven[0][0]), expected)

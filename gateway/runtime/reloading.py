@@ -1,7 +1,7 @@
 """What a changed config comes to in a running daemon: which keys can be put in force at once, and doing so.
 
 Three kinds of keys: those that the daemon changes in place (``LIVE``), those of an adapter, which takes them on or is
-started anew, and the rest, which waits for a restart of the daemon.
+restarted, and the rest, which waits for a restart of the daemon.
 """
 
 from __future__ import annotations
@@ -33,11 +33,11 @@ LIVE: Final = ("policy", "gateway.log_level", "gateway.audit_lines", "limits.")
 Change = Callable[[PolicyFile, DeviceNames], dict[str, DeviceTable]]
 """What the file of names is to hold, by what it and the policy file hold. PeerError: why it can't be."""
 
-NOW, TAKEN_ON, STARTED_ANEW, RESTART = "now", "taken on", "adapter started anew", "needs a restart"
+NOW, TAKEN_ON, STARTED_ANEW, RESTART = "now", "taken on", "adapter restarted", "needs a restart"
 EFFECTS: Final[Mapping[str, str]] = {
     NOW: "in force at once",
     TAKEN_ON: "the adapter took it on and kept its links",
-    STARTED_ANEW: "the adapter was started anew with it; sessions stay",
+    STARTED_ANEW: "the adapter was restarted with it; sessions stay",
     RESTART: "in force after a restart of the daemon",
 }
 
@@ -109,7 +109,7 @@ def _differences(old: Any, new: Any, key: str) -> Iterator[str]:
 
 
 class Reloads:
-    """Checks the files anew when asked, and puts in force what can be. One at a time; a mistake changes nothing."""
+    """Checks the files again when asked, and puts in force what can be. One at a time; a mistake changes nothing."""
 
     def __init__(
         self,
@@ -156,8 +156,8 @@ class Reloads:
     async def rewrite_names(self, change: Change) -> tuple[PolicySet, DeviceNames]:
         """Change the names of devices in their file, and put the policy with them in force; PeerError: neither.
 
-        The file is read again first, for somebody may have edited it. The policy file isn't: what was edited there
-        waits for a reload.
+        The file is read again first, for an administrator may have edited it. The policy file isn't: what was edited
+        there waits for a reload.
         """
         async with self._lock:
             running, path = self._running, self._running.names.source.path
@@ -247,7 +247,7 @@ def rewritten(path: Path, rules: PolicyFile, change: Change) -> tuple[DeviceName
 def adopted(running: Adapter, fresh: Adapter) -> bool:
     """Whether a running adapter took on what ``fresh``, which never runs, was configured with.
 
-    Such an adapter has a method ``adopt(fresh) -> bool``. Where it answers False it goes on as it was, but for what
+    Such an adapter has a method ``adopt(fresh) -> bool``. If it answers False it goes on as it was, but for what
     must not outlive it, and ``fresh`` takes its place.
     """
     adopt: Callable[[Adapter], bool] | None = getattr(running, "adopt", None)

@@ -3,7 +3,7 @@
 A restore is *staged* (everything is written and synced beside its place; the gateway's files are as they were), then
 *decided* (a plan is in the state folder), then *carried out* (by renames only), and over when the plan is gone. It is
 moved on by ``carry_out`` alone. Interrupted before the plan is there, the old files are in force and the next run
-begins anew; from then on no gateway starts, and the next run carries the same plan out (``finish``).
+begins again; from then on no gateway starts, and the next run carries the same plan out (``finish``).
 """
 
 from __future__ import annotations
@@ -19,9 +19,10 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import BinaryIO, Final
 
+from common.replacing import sync_folder
 from gateway.runtime import harden
 from gateway.runtime.backup import config_of, facts_of, named_files, state_of
-from gateway.runtime.backup_file import BackupError, Entry, Manifest, Progress, contents, inspect, sync
+from gateway.runtime.backup_file import BackupError, Entry, Manifest, Progress, contents, inspect
 from gateway.runtime.sealed_file import CHUNK
 from gateway.runtime.state_folder import ASIDE, LOCK, PLAN, STAGING, is_passing
 
@@ -86,7 +87,7 @@ def prepare(path: Path, passphrase: str, config: Path, environ: Mapping[str, str
 
 
 def finish(state: Path) -> list[Path]:
-    """Carry out what an interrupted restore had decided; the folders in which the old files are. [] where there is
+    """Carry out what an interrupted restore had decided; the folders in which the old files are. [] if there is
     nothing to finish. BackupError."""
     if not (state / PLAN).exists():
         return []
@@ -224,9 +225,9 @@ def _stage(wanted: Restore, path: Path, passphrase: str, progress: Progress, pla
             plan.files.append((str(place), str(target), str(_aside(target.parent, plan) / target.name)))
     plan.new = sorted(each.name for each in staging.iterdir())
     for name, _, _ in os.walk(staging):
-        sync(Path(name))
+        sync_folder(Path(name))
     for parent in {each.parent for each in staged}:
-        sync(parent)
+        sync_folder(parent)
 
 
 def _make(folder: Path, mode: int) -> None:
@@ -286,7 +287,7 @@ def _write_plan(plan: _Plan, state: Path) -> None:
         out.flush()
         os.fsync(out.fileno())
     new.replace(state / PLAN)
-    sync(state)
+    sync_folder(state)
 
 
 def _carry_out(plan: _Plan, state: Path) -> list[Path]:
@@ -313,9 +314,9 @@ def _carry_out(plan: _Plan, state: Path) -> list[Path]:
             if old.exists():
                 kept[old.parent] = None
         for folder in {state, *(Path(target).parent for _, target, _ in plan.files), *kept}:
-            sync(folder)
+            sync_folder(folder)
         (state / PLAN).unlink()
-        sync(state)
+        sync_folder(state)
         _clear(state)
     except OSError as error:
         raise BackupError(

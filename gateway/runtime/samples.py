@@ -38,7 +38,7 @@ def _read(name: str, simple: bool) -> str:
 
 
 def _gone(policy: Mapping[str, Any], without: Collection[str]) -> Iterator[str]:
-    """The names that nobody has any more."""
+    """The names that no client has any longer."""
     subjects = [name for name, subject in policy["subjects"].items() if subject["link"] in without]
     yield from subjects
     yield from (name for name, table in policy.get("resources", {}).items() if table["subject"] in subjects)

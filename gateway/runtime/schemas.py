@@ -13,9 +13,9 @@ from pathlib import Path
 from typing import Any
 
 from gateway.api.ports import AdapterPlugin
-from gateway.runtime import plugins
+from gateway.runtime import plugins, vocabularies
 from gateway.runtime.device_names import DevicesTable
-from gateway.runtime.policy_file import PolicyTable
+from gateway.runtime.policy_file import policy_model
 from gateway.runtime.settings import ConfigTable
 
 CONFIG_SCHEMA = "gateway.schema.json"
@@ -38,8 +38,8 @@ def config_schema(adapters: Mapping[str, AdapterPlugin]) -> dict[str, Any]:
 
 
 def policy_schema() -> dict[str, Any]:
-    """The schema of a policy."""
-    return {"$schema": _DIALECT} | PolicyTable.model_json_schema()
+    """The schema of a policy, with the words of the built-in adapters."""
+    return {"$schema": _DIALECT} | policy_model(vocabularies.built_in()).model_json_schema()
 
 
 def devices_schema() -> dict[str, Any]:

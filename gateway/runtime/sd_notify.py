@@ -20,9 +20,9 @@ _CONTAINER_MARKS = (Path("/.dockerenv"), Path("/run/.containerenv"))
 
 
 def kept(environ: Mapping[str, str]) -> bool:
-    """Whether somebody starts this process again after it ended: systemd (systemd.exec(5): ``SYSTEMD_EXEC_PID``), or
-    who runs the container that ends with this process. Variables that children inherit, such as ``INVOCATION_ID`` in
-    a terminal, don't count."""
+    """Whether a service manager starts this process again after it ended: systemd (systemd.exec(5):
+    ``SYSTEMD_EXEC_PID``), or who runs the container that ends with this process. Variables that children inherit, such
+    as ``INVOCATION_ID`` in a terminal, don't count."""
     own = os.getpid()
     if environ.get("NOTIFY_SOCKET") or environ.get("SYSTEMD_EXEC_PID") == str(own) or own == 1:
         return True

@@ -19,9 +19,10 @@ from pydantic import BaseModel, Field
 from gateway.api.errors import ConfigError, CredentialError, PluginError
 from gateway.api.hints import did_you_mean
 from gateway.api.ports import Adapter, AdapterPlugin
+from gateway.api.vocabulary import MergedVocabulary
 from gateway.engine.limits import EngineLimits
 from gateway.engine.policy import PolicySet
-from gateway.runtime import config_errors, device_names, plugins, policy_file
+from gateway.runtime import config_errors, device_names, plugins, policy_file, vocabularies
 from gateway.runtime.config_source import DEFAULT_SOCKET, DEFAULT_STATE, InvalidConfigError, Source, survey
 from gateway.runtime.config_types import Duration, RateText, Size, StrictTable
 from gateway.runtime.strict_yaml import Key
@@ -87,6 +88,12 @@ class LimitsTable(StrictTable):
         default=_DEFAULTS.command_lifetime, description="A command that waits for a device that sleeps."
     )
     recent_commands: _Count = Field(default=_DEFAULTS.recent_commands, description="Outcomes remembered.")
+    max_exchanges: _Count = Field(default=_DEFAULTS.max_exchanges, description="Proxied requests under way.")
+    subject_exchanges: _Count = Field(default=_DEFAULTS.subject_exchanges, description="Requests of one subject.")
+    exchange_timeout: Duration = Field(
+        default=_DEFAULTS.exchange_timeout, description="A proxied request must be answered in this."
+    )
+    max_body: Size = Field(default=_DEFAULTS.max_body, description="The largest body of a request or an answer.")
 
 
 class ConfigTable(StrictTable):
@@ -146,6 +153,7 @@ def load(path: Path, environ: Mapping[str, str]) -> Settings:
     candidates = plugins.installed()
     adapters = _adapters(tables, candidates, source, found)
     rules, names, policy = policy_file.PolicyFile(source, PolicySet()), device_names.NONE, PolicySet()
+    words = _words(tables, candidates, source, found)
     named = source.data.get("policy")
     policy_path = path.parent / named if isinstance(named, str) and named else None
     names_path = None if table is None else source.base / table.gateway.state_dir / device_names.FILE
@@ -153,7 +161,8 @@ def load(path: Path, environ: Mapping[str, str]) -> Settings:
     if policy_path is not None and no_policy is None:
         try:
             misspelt = tables.keys() - candidates.keys()  # one mistake, not one more for each of its subjects
-            rules, names = policy_file.read(policy_path, {*tables, *(candidates if misspelt else ())}, names_path)
+            schemes = {*tables, *(candidates if misspelt else ())}
+            rules, names = policy_file.read(policy_path, schemes, names_path, words)
             policy = rules.with_names(names)
         except InvalidConfigError as error:
             found.extend(error.errors)
@@ -180,8 +189,19 @@ def load(path: Path, environ: Mapping[str, str]) -> Settings:
     )
 
 
+def _words(
+    tables: Iterable[str], candidates: plugins.Candidates, source: Source, found: list[ConfigError]
+) -> MergedVocabulary:
+    """What the adapters declare; if they contradict each other, that is the mistake, and the policy is read by ours."""
+    try:
+        return vocabularies.known_to(tables, candidates)
+    except ConfigError as error:
+        found.append(config_errors.relocated(error, source, ()))
+        return vocabularies.built_in()
+
+
 def _no_file(path: Path) -> str | None:
-    """Why there is no file to read here; None where there is one."""
+    """Why there is no file to read here; None if there is one."""
     try:
         return None if stat.S_ISREG(path.stat().st_mode) else "isn't one"
     except (FileNotFoundError, NotADirectoryError):

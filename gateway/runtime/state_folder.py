@@ -14,6 +14,7 @@ import stat
 from pathlib import Path
 from typing import Final
 
+from common.replacing import replace
 from gateway.runtime.identity import VERSION
 
 _LOG = logging.getLogger(__name__)
@@ -51,7 +52,7 @@ def refusal(state_dir: Path) -> str:
 
 
 def _closed(state_dir: Path) -> Path | None:
-    """A file that this user can't read and write: copied here by root, say. Begun anew, it would be lost."""
+    """A file that this user can't read and write: copied here by root, say. Begun again, it would be lost."""
     for here, folders, names in os.walk(state_dir):
         folders[:] = [name for name in folders if not is_passing(name)]
         for path in (Path(here) / name for name in sorted(names) if not is_passing(name)):
@@ -76,22 +77,13 @@ def take_over(state_dir: Path) -> None:
     if any(not is_passing(path.name) for path in state_dir.iterdir()):
         _copy(state_dir, program)
     try:
-        _write(state_dir / FILE, json.dumps({"state": STATE, "program": VERSION}) + "\n")
+        replace(state_dir / FILE, json.dumps({"state": STATE, "program": VERSION}) + "\n")
     except OSError as error:  # a full disk: what can go on in memory does, and the next start tries again
         _LOG.warning("%s can't be written: %s", state_dir / FILE, error.strerror)
 
 
-def _write(path: Path, text: str) -> None:
-    new = path.with_name(f"{path.name}.new")
-    with os.fdopen(os.open(new, os.O_CREAT | os.O_WRONLY | os.O_TRUNC | os.O_CLOEXEC, 0o600), "w") as file:
-        file.write(text)
-        file.flush()
-        os.fsync(file.fileno())
-    new.replace(path)
-
-
 def _copy(state_dir: Path, program: str) -> None:
-    """The files as they are: nobody has a database open, so its log beside it makes the copy whole."""
+    """The files as they are: no process has a database open, so its log beside it makes the copy whole."""
     place = state_dir / f"{ASIDE}{VERSION}"
     part = state_dir / f"{ASIDE}{VERSION}.new"
     try:
@@ -116,7 +108,7 @@ def _left_out(folder: str, names: list[str]) -> list[str]:
 
 
 def _read(state_dir: Path) -> tuple[int, str]:
-    """The form of the folder and who wrote it; of 0.1.0 where nothing says."""
+    """The form of the folder and who wrote it; 0.1.0 if nothing says so."""
     try:
         found = json.loads((state_dir / FILE).read_text(encoding="utf-8"))
         return int(found["state"]), str(found["program"])

@@ -15,6 +15,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+from common.backoff import Backoff
 from gateway.engine.engine import Engine
 from gateway.engine.stored import Changes, Unsaved
 from gateway.runtime.faults import Faults
@@ -43,7 +44,10 @@ def load(store: Store) -> tuple[Found, str]:
 
 
 class StoreKeeper:
-    """``found`` and ``trouble`` are what ``load`` gave. ``after`` is called when the engine has something to say."""
+    """``found`` and ``trouble`` are what ``load`` gave. ``after`` is called when the engine has something to say.
+
+    ``retry``: see ``RETRY``.
+    """
 
     def __init__(
         self,
@@ -56,6 +60,7 @@ class StoreKeeper:
         loop: asyncio.AbstractEventLoop,
         wall: Callable[[], float],
         after: Callable[[], None] = lambda: None,
+        retry: tuple[float, float] = RETRY,
     ) -> None:
         self.epoch = found.epoch or secrets.token_hex(8)
         self._runs = found.runs
@@ -72,7 +77,7 @@ class StoreKeeper:
         self._samples_at = 0.0
         self._began = float("-inf")
         self._trouble = ""
-        self._pause = RETRY[0]
+        self._retries = Backoff(*retry)
         self._open = not trouble
         self._stopped = False
         self._facts = Facts(0, 0)
@@ -182,7 +187,8 @@ class StoreKeeper:
             return
         if self._trouble:
             _LOG.info("the store works again")
-            self._trouble, self._pause = "", RETRY[0]
+            self._trouble = ""
+            self._retries.reset()
         self._facts, self._last_commit = done.result(), self._wall()
         self._engine.stored(changes, now=self._loop.time())
         self._after()
@@ -195,8 +201,7 @@ class StoreKeeper:
             self._faults.add("store", text)
         self._trouble = text
         if not self._stopped:
-            self._timer = self._loop.call_later(self._pause, self._retry)
-            self._pause = min(2 * self._pause, RETRY[1])
+            self._timer = self._loop.call_later(self._retries.next(), self._retry)
 
     def _retry(self) -> None:
         self._cancel()

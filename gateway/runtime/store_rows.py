@@ -12,14 +12,18 @@ from typing import Any, Final
 
 from gateway.api.model import (
     Address,
-    Command,
     ContentKind,
     EnvelopeId,
+    Interaction,
+    InvokeAction,
     LinkSecurity,
     Peer,
+    ReadProperties,
     Reason,
     Sealed,
     SessionId,
+    Value,
+    WriteProperties,
 )
 from gateway.engine.stored import (
     StoredClose,
@@ -241,20 +245,28 @@ def _sample(row: StoredSample, clock: Clock) -> Values:
 
 
 def _a_sample(found: Mapping[str, Any], clock: Clock) -> StoredSample:
-    value = _scalar(found["value"])
+    value = _value(found["value"])
     return StoredSample(device=found["device"], name=found["name"], value=value, at=clock(found["at"]))
 
 
 def _command(row: StoredCommand, clock: Clock) -> Values:
     command, source = row.command, row.command.source
     expires_at = None if command.expires_at is None else clock(command.expires_at)
+    what: dict[str, Any]
+    match command:
+        case ReadProperties():
+            what = {"read": list(command.names)}
+        case WriteProperties():
+            what = {"write": dict(command.values), "modifiers": sorted(row.modifiers)}
+        case InvokeAction():
+            what = {"invoke": command.name, "input": command.input, "idempotent": row.idempotent}
     return (
         command.id,
         row.sender,
         json.dumps([source.scheme, list(source.claims), _link(source.link)]),
         command.to,
-        command.property,
-        json.dumps(command.value),
+        "",
+        json.dumps(what),
         command.transaction,
         clock(command.received_at),
         expires_at,
@@ -262,23 +274,40 @@ def _command(row: StoredCommand, clock: Clock) -> Values:
 
 
 def _a_command(found: Mapping[str, Any], clock: Clock) -> StoredCommand:
+    """``name`` is the property in rows of the first versions, whose ``value`` is a scalar, or null for a read."""
     scheme, claims, link = json.loads(found["source"])
-    command = Command(
-        id=EnvelopeId(found["id"]),
-        source=Peer(scheme=scheme, claims=tuple(claims), link=_a_link(link) or LinkSecurity(protocol="none")),
-        to=found["device"],
-        property=found["name"],
-        value=_scalar(found["value"]),
-        received_at=clock(found["received_at"]),
-        expires_at=None if found["expires_at"] is None else clock(found["expires_at"]),
-        transaction=found["transaction_"],
+    what = json.loads(found["value"])
+    if found["name"]:
+        what = {"read": [found["name"]]} if what is None else {"write": {found["name"]: _checked(what)}}
+    common: dict[str, Any] = {
+        "id": EnvelopeId(found["id"]),
+        "source": Peer(scheme=scheme, claims=tuple(claims), link=_a_link(link) or LinkSecurity(protocol="none")),
+        "to": found["device"],
+        "received_at": clock(found["received_at"]),
+        "expires_at": None if found["expires_at"] is None else clock(found["expires_at"]),
+        "transaction": found["transaction_"],
+    }
+    command: Interaction
+    if "read" in what:
+        command = ReadProperties(names=tuple(str(name) for name in what["read"]), **common)
+    elif "write" in what:
+        values = {str(name): _checked(value) for name, value in dict(what["write"]).items()}
+        command = WriteProperties(values=values, **common)
+    else:
+        command = InvokeAction(name=str(what["invoke"]), input=what["input"], **common)
+    modifiers = frozenset(what.get("modifiers", ()))
+    return StoredCommand(
+        command=command, sender=found["sender"], idempotent=bool(what.get("idempotent", True)), modifiers=modifiers
     )
-    return StoredCommand(command=command, sender=found["sender"])
 
 
-def _scalar(text: str) -> bool | int | float | str | None:
+def _value(text: str) -> Value | None:
     value = json.loads(text)
-    if value is not None and not isinstance(value, bool | int | float | str):
+    return None if value is None else _checked(value)
+
+
+def _checked(value: Any) -> Value:
+    if not isinstance(value, bool | int | float | str | list | dict):
         raise ValueError("a value that is none of a property")
     return value
 

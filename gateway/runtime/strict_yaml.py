@@ -80,7 +80,7 @@ def scalar(text: str) -> Any:
 
 
 def read(path: Path, twice: list[ConfigError] | None = None, *, max_octets: int = MAX_OCTETS) -> Document:
-    """Read a file. ConfigError where it can't be opened, is too large, isn't UTF-8 or isn't strict YAML."""
+    """Read a file. ConfigError if it can't be opened, is too large, isn't UTF-8 or isn't strict YAML."""
     try:
         with path.open("rb") as stream:
             octets = stream.read(max_octets + 1)

@@ -12,6 +12,7 @@ import random
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
+from common.backoff import Backoff
 from gateway.api.errors import ConfigError, CredentialError
 from gateway.api.ports import Adapter
 from gateway.runtime.audit import sanitised
@@ -21,17 +22,12 @@ _LOG = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
-class Backoff:
+class RestartPauses:
     """Seconds: the first pause, the longest one, and how long an adapter must have run to be forgiven."""
 
     first: float = 1.0
     longest: float = 60.0
     calm: float = 60.0
-
-    def pause(self, failures: int, chance: float) -> float:
-        """The pause after so many failures in a row (>= 1); ``chance`` in [0, 1) takes up to half of it away."""
-        full = min(self.longest, self.first * 2.0 ** min(failures - 1, 30))
-        return full * (1.0 - chance / 2.0)
 
 
 class Slot:
@@ -52,11 +48,11 @@ class Slot:
             self.scope.reschedule(float("-inf"))
 
 
-async def keep_all(hub: Hub, slots: Mapping[str, Slot], backoff: Backoff) -> None:
+async def keep_all(hub: Hub, slots: Mapping[str, Slot], pauses: RestartPauses) -> None:
     """Run the adapters of all schemes until cancelled."""
     async with asyncio.TaskGroup() as group:
         for scheme, slot in slots.items():
-            group.create_task(_keep(hub, scheme, slot, backoff), name=f"adapter {scheme}")
+            group.create_task(_keep(hub, scheme, slot, pauses), name=f"adapter {scheme}")
 
 
 def fatal(error: BaseException) -> ConfigError | CredentialError | None:
@@ -68,21 +64,22 @@ def fatal(error: BaseException) -> ConfigError | CredentialError | None:
     return None
 
 
-async def _keep(hub: Hub, scheme: str, slot: Slot, backoff: Backoff) -> None:
-    failures = 0
+async def _keep(hub: Hub, scheme: str, slot: Slot, pauses: RestartPauses) -> None:
+    backoff = Backoff(pauses.first, pauses.longest, random.random)
     while True:
         started = hub.now()
         try:
             async with asyncio.timeout(None) as slot.scope:
                 problem = await _run_once(hub, scheme, slot.make)
-                failures = 1 if hub.now() - started >= backoff.calm else failures + 1
-                pause = backoff.pause(failures, random.random())  # noqa: S311 - spreads restarts, guards nothing
+                if hub.now() - started >= pauses.calm:
+                    backoff.reset()
+                pause = backoff.next()
                 _LOG.error("adapter %s stopped (%s); starting again in %.1f s", scheme, sanitised(problem), pause)
                 hub.stopped(scheme, f"stopped: {sanitised(problem)}")
                 await asyncio.sleep(pause)
         except TimeoutError:  # the scope's: an adapter's own ends in ``problem``
-            failures = 0
-            _LOG.info("adapter %s is started anew", scheme)
+            backoff.reset()
+            _LOG.info("adapter %s is restarted", scheme)
         except (ConfigError, CredentialError) as error:
             if slot.before is None:
                 error.add_note(scheme)  # whose table of the config it is about
@@ -104,7 +101,7 @@ async def _run_once(hub: Hub, scheme: str, make: Callable[[], Adapter]) -> str:
         task = asyncio.current_task()
         if task is None or task.cancelling():
             raise
-        return "a cancellation of its own leaked out of run()"
+        return "its own cancellation leaked out of run()"
     except Exception as error:
         if cause := fatal(error):
             raise cause from error

@@ -17,7 +17,7 @@ from layer.records import read_datagram as read_dtls
 _LOG = logging.getLogger("gateway.trace")
 
 MAX_STREAMS: Final = 256
-"""TLS streams that are followed at once; of the oldest ones beyond it only the sizes are told."""
+"""TLS streams that are followed at once; of the oldest ones beyond it only the sizes are shown."""
 
 _TYPES: Final = {CHANGE_CIPHER_SPEC: "change_cipher_spec", ALERT: "alert", APPLICATION_DATA: "application_data"}
 _MESSAGES: Final = {

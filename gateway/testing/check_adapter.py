@@ -15,26 +15,29 @@ import json
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 from pydantic import BaseModel, ValidationError
 
-from gateway.api.errors import PeerError
+from gateway.api.errors import ConfigError, PeerError
 from gateway.api.model import (
     Address,
     Change,
     Close,
-    Command,
     ContentKind,
     DeviceView,
     Envelope,
     EnvelopeId,
+    Exchange,
     GatewayView,
+    Interaction,
+    InvokeAction,
     LinkRequirement,
     LinkSecurity,
     Open,
     Outcome,
     Peer,
+    ReadProperties,
     Reason,
     Receipt,
     Refused,
@@ -47,22 +50,28 @@ from gateway.api.model import (
     Unit,
     Update,
     Verdict,
+    WriteProperties,
 )
 from gateway.api.ports import API_VERSION, Adapter, AdapterPlugin
+from gateway.api.vocabulary import Vocabulary
+from gateway.runtime import plugins, vocabularies
 
+INTERACTIONS = get_args(Interaction)
 _SECRET = b"octets that must never be seen"
 _SESSION = SessionId("c0" * 16)
 _UNKNOWN = EnvelopeId(10**9)
 
 
 class RecordingContext:
-    """An ``AdapterContext`` that refuses what it is given and remembers what it was told."""
+    """An ``AdapterContext`` that refuses what it is given and remembers what it heard."""
 
     def __init__(self, state_dir: Path) -> None:
         self._ids = itertools.count(1)
         self._state_dir = state_dir
         self.submitted: list[Envelope] = []
         self.settled: list[Receipt] = []
+        self.exchanges: set[EnvelopeId] = set()
+        """The exchanges that the adapter was ordered."""
         self.readiness: list[str] = []
         self.reported = asyncio.Event()
         """Set once the adapter has said how it is: ready, or what is wrong."""
@@ -87,6 +96,10 @@ class RecordingContext:
 
     def settle(self, receipt: Receipt) -> None:
         self.settled.append(receipt)
+
+    @property
+    def of_exchanges(self) -> list[Receipt]:
+        return [receipt for receipt in self.settled if receipt.id in self.exchanges]
 
     def targets(self, peer: Peer) -> Sequence[str]:
         return []
@@ -130,12 +143,19 @@ class RecordingContext:
 
 
 async def check_adapter(
-    plugin: AdapterPlugin, table: Mapping[str, Any], base: Path, *, claim: str, patience: float = 5.0
+    plugin: AdapterPlugin,
+    table: Mapping[str, Any],
+    base: Path,
+    *,
+    claim: str,
+    patience: float = 5.0,
+    proxies: bool = True,
 ) -> list[str]:
     """Put an adapter through all that holds for every adapter; what it gets wrong, one line each.
 
     ``table``: a good config table. ``base``: its folder, which also gets a state folder. ``claim``: of a peer that
-    isn't there. ``patience``: seconds for what should happen soon.
+    isn't there. ``patience``: seconds for what should happen soon. ``proxies``: False of an adapter that carries no
+    exchanges, which must then say so (``CONTENT``).
     """
     wrong = list(_plugin(plugin, table))
     if wrong:
@@ -147,6 +167,8 @@ async def check_adapter(
     for _ in range(2):  # the second instance must find all free that the first one held
         context = RecordingContext(state_dir)
         wrong += await _life(adapter, context, Address(scheme=plugin.scheme, claim=claim), patience)
+        if not proxies and {receipt.reason for receipt in context.of_exchanges} != {Reason.CONTENT}:
+            wrong.append("an Exchange that it doesn't carry is not settled as CONTENT")
         adapter = plugin.configure(plugin.config_model.model_validate(table), base)
     return list(dict.fromkeys(wrong))
 
@@ -157,6 +179,11 @@ def _plugin(plugin: AdapterPlugin, table: Mapping[str, Any]) -> Sequence[str]:
         wrong.append(f"api is {plugin.api}, not {API_VERSION}")
     if not plugin.scheme.isidentifier() or plugin.scheme != plugin.scheme.lower():
         wrong.append(f"scheme {plugin.scheme!r} is not a lower-case word")
+    words = getattr(plugin, "vocabulary", Vocabulary())
+    if not isinstance(words, Vocabulary):
+        wrong.append("vocabulary is no Vocabulary")
+    else:
+        wrong += _words(plugin.scheme, words)
     model: Any = plugin.config_model
     if not (isinstance(model, type) and issubclass(model, BaseModel)):
         return [*wrong, "config_model is no pydantic model"]
@@ -169,6 +196,16 @@ def _plugin(plugin: AdapterPlugin, table: Mapping[str, Any]) -> Sequence[str]:
         if not field.get("description") and "$ref" not in field:
             wrong.append(f"config key {name} has no description for the schema")
     return wrong
+
+
+def _words(scheme: str, words: Vocabulary) -> Iterator[str]:
+    """What keeps a gateway with our own adapters from starting, and a usual link that the plug-in doesn't declare."""
+    try:
+        vocabularies.merged(vocabularies.of_ours(plugins.installed()) | {scheme: ("the plug-in", words)})
+    except ConfigError as error:
+        yield error.expected
+    if words.links and words.usual_link not in {link.name for link in words.links}:
+        yield f"usual_link {words.usual_link!r} is none of its link protocols"
 
 
 def _idle(adapter: Adapter) -> Sequence[str]:
@@ -217,8 +254,9 @@ async def _life(adapter: Adapter, context: RecordingContext, to: Address, patien
 async def _orders(adapter: Adapter, context: RecordingContext, to: Address, patience: float) -> list[str]:
     """Orders for a peer that isn't there: each is settled once, or can be withdrawn; none is ever delivered.
 
-    A command is settled, or held where its device may yet be heard: somebody waits for an answer. One with a property
-    or a value that the device doesn't have is ``dropped`` (``UNKNOWN``, ``CONTENT``, ``UNREACHABLE``).
+    An interaction is settled, or held if its device may yet be heard: its sender waits for an answer. One with a name
+    or a value that the device doesn't have is ``dropped`` (``UNKNOWN``, ``CONTENT``, ``UNREACHABLE``). An exchange is
+    settled and never held; by an adapter that carries none as ``CONTENT``.
     """
     wrong: list[str] = []
     orders = [
@@ -226,9 +264,12 @@ async def _orders(adapter: Adapter, context: RecordingContext, to: Address, pati
         Transmit(_unit(context, 0), to),
         Transmit(_unit(context, 1), to, LinkRequirement(min_version="tls1.3", link_key=True)),
         Transmit(_close(context), to),
-        Transmit(_command(context, _SECRET.decode()), to),
-        Transmit(_command(context, None), to),
+        *(Transmit(wanted, to) for wanted in _interactions(context)),
+        Transmit(_exchange(context, _SECRET), to),
+        Transmit(_exchange(context, Sealed(_SECRET)), to),
     ]
+    strange = Transmit(_open(context, ContentKind("no-such-kind")), to)
+    orders.append(strange)
     for order in orders:
         try:
             adapter.send(order)
@@ -247,8 +288,13 @@ async def _orders(adapter: Adapter, context: RecordingContext, to: Address, pati
     final = {receipt.id for receipt in context.settled if receipt.outcome is not Outcome.HELD}
     open_orders = {order.envelope.id for order in orders} - final
     words = {receipt.id for receipt in context.settled}
-    if any(isinstance(order.envelope, Command) and order.envelope.id not in words for order in orders):
-        wrong.append("a Command that it can't do is not settled")
+    for order in orders:
+        if isinstance(order.envelope, INTERACTIONS) and order.envelope.id not in words:
+            wrong.append(f"a {type(order.envelope).__name__} that it can't do is not settled")
+    if any(isinstance(order.envelope, Exchange) and order.envelope.id not in words for order in orders):
+        wrong.append("an Exchange for a peer that isn't there is not settled")
+    if strange.envelope.id in open_orders:
+        wrong.append("an Open with content that no plug-in declares is not settled")
     for envelope in open_orders:
         adapter.withdraw(envelope)
     await asyncio.sleep(min(patience, 0.5))
@@ -260,9 +306,11 @@ def _updates(adapter: Adapter) -> list[str]:
     wrong = []
     for change in (*reversed(Change), *Change):
         for watch, device in ((_UNKNOWN, "lamp"), (EnvelopeId(_UNKNOWN + 1), "")):
-            values = (("no_such_property", None),) if change in (Change.VALUES, Change.STALE) else ()
+            told = change in (Change.VALUES, Change.STALE)
+            samples = (("no_such_property", Sample(None, 0.0, change is Change.STALE)),) if told else ()
+            event = "no_such_event" if change is Change.EVENT else ""
             try:
-                adapter.update(Update(watch, change, device, values, 0.0, None))
+                adapter.update(Update(watch, change, device, samples, 0.0, None, event, {"no": ["data"]}))
             except Exception as error:
                 wrong.append(f"update({change.name}) raises {error!r}")
     return wrong
@@ -279,6 +327,8 @@ def _receipts(orders: Sequence[Transmit], withdrawn: set[EnvelopeId], settled: S
     for envelope, count in Counter(r.id for r in settled if r.outcome is Outcome.HELD).items():
         if count > 1:
             yield f"envelope {envelope} was held {count} times"
+        if kinds.get(envelope) is Exchange:
+            yield "an Exchange was held"
     for envelope, count in Counter(r.id for r in settled if r.outcome is not Outcome.HELD).items():
         if envelope not in kinds:
             yield f"envelope {envelope} has a receipt that nobody asked for"
@@ -291,8 +341,11 @@ def _receipts(orders: Sequence[Transmit], withdrawn: set[EnvelopeId], settled: S
             yield f"envelope {receipt.id} was dropped without a reason"
         if len(receipt.detail) > 64 or not receipt.detail.isprintable():
             yield f"envelope {receipt.id} has a detail that is not short and printable"
-        if receipt.outcome is Outcome.DELIVERED and kinds.get(receipt.id) in (Open, Unit, Command):
+        done = receipt.outcome in (Outcome.DELIVERED, Outcome.SENT)
+        if done and kinds.get(receipt.id) in (Open, Unit, Exchange, *INTERACTIONS):
             yield f"a {kinds[receipt.id].__name__} for a peer that isn't there was delivered"
+        if receipt.answer is not None and receipt.outcome is not Outcome.DELIVERED:
+            yield f"envelope {receipt.id} has an answer although it was not delivered"
 
 
 async def _commands(adapter: Adapter) -> list[str]:
@@ -309,12 +362,12 @@ def _peer() -> Peer:
     return Peer(scheme="conformance", claims=("user:other",), link=LinkSecurity(protocol="none"))
 
 
-def _open(context: RecordingContext) -> Open:
+def _open(context: RecordingContext, content: ContentKind = ContentKind.ADTLS) -> Open:
     return Open(
         id=context.next_id(),
         source=_peer(),
         to="alias",
-        content=ContentKind.ADTLS,
+        content=content,
         nonce=b"\x01" * 8,
         received_at=context.now(),
         session=_SESSION,
@@ -334,16 +387,38 @@ def _unit(context: RecordingContext, n: int) -> Unit:
     )
 
 
-def _command(context: RecordingContext, value: str | None) -> Command:
-    """What no adapter can do: there is neither the device nor the property."""
-    return Command(
-        id=context.next_id(),
+def _interactions(context: RecordingContext) -> Iterator[Interaction]:
+    """What no adapter can do: there is neither the device nor what is asked of it."""
+    common: dict[str, Any] = {
+        "source": _peer(),
+        "to": "nobody",
+        "received_at": context.now(),
+        "expires_at": context.now() + 60.0,
+    }
+    secret = _SECRET.decode()
+    yield WriteProperties(id=context.next_id(), values={"no_such_property": secret}, **common)
+    yield WriteProperties(id=context.next_id(), values={"no_such_property": secret, "nor_this": True}, **common)
+    yield ReadProperties(id=context.next_id(), names=("no_such_property",), **common)
+    yield ReadProperties(id=context.next_id(), names=("no_such_property", "nor_this"), **common)
+    yield InvokeAction(id=context.next_id(), name="no_such_action", input=None, **common)
+    yield InvokeAction(id=context.next_id(), name="no_such_action", input={"no": [secret]}, **common)
+
+
+def _exchange(context: RecordingContext, body: bytes | Sealed) -> Exchange:
+    number = context.next_id()
+    context.exchanges.add(number)
+    return Exchange(
+        id=number,
         source=_peer(),
-        to="nobody",
-        property="no_such_property",
-        value=value,
+        to="missing",
+        method="POST",
+        path=("no", "such", "path"),
+        options=((15, b"a=b"), ("accept", b"text/plain")),
+        body=body,
+        content=ContentKind.OSCORE if isinstance(body, Sealed) else None,
         received_at=context.now(),
-        expires_at=context.now() + 60.0,
+        deadline=context.now() + 60.0,
+        sender="other",
     )
 
 

@@ -24,7 +24,7 @@ TCP = "127.0.0.1:6638"
 LAMP = "00:0d:6f:00:0b:5d:e3:b6"
 KITCHEN = "00:0d:6f:00:0b:5d:e3:c1"
 WATCHDOG = 12
-"""Seconds, in the place of the unit's 60: systemd's part is the same, and nobody waits a minute for it."""
+"""Seconds, in the place of the unit's 60: systemd's part is the same, and the check needn't wait a minute for it."""
 LEFT_BEHIND = "tests/data/upgrade-0.1.0/zigbee"
 READY = (
     f"systemctl show -P StatusText {UNIT} | grep -qxE 'all adapters ready|[0-9]+ warnings?: see atls-gateway status' "

@@ -1,4 +1,4 @@
-"""A Debian of its own: made by debootstrap and kept, copied for each use, entered or booted by systemd-nspawn.
+"""A separate Debian: made by debootstrap and kept, copied for each use, entered or booted by systemd-nspawn.
 
 Nothing is mounted in this machine's own namespace: what nspawn mounts goes when its process ends, however it ends.
 """
@@ -104,7 +104,7 @@ class Root:
         trusted = next(filter(None, map(os.environ.get, ("PIP_CERT", "SSL_CERT_FILE", "REQUESTS_CA_BUNDLE"))), None)
         self._environ = {"DEBIAN_FRONTEND": "noninteractive", "RUNLEVEL": "1", "PIP_ROOT_USER_ACTION": "ignore"}
         self._environ["NOTIFY_SOCKET"] = ""  # nspawn's, for an init: whoever finds it takes itself for a service
-        if trusted:  # a proxy on the way to the registries may have an authority of its own
+        if trusted:  # a proxy on the way to the registries may have its own authority
             shutil.copy(trusted, self.path(_BUNDLE))
             self._environ |= {"PIP_CERT": _BUNDLE, "SSL_CERT_FILE": _BUNDLE, "NODE_EXTRA_CA_CERTS": _BUNDLE}
         for name in ("PIP_INDEX_URL", "http_proxy", "https_proxy", "no_proxy"):
@@ -115,7 +115,7 @@ class Root:
         return self.folder / inside.lstrip("/")
 
     def clone(self) -> None:
-        """This checkout as it is now, without what git ignores, where a user would have cloned it to."""
+        """This checkout as it is now, without what git ignores, in the place to which a user would have cloned it."""
         listed = subprocess.run(
             ["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard"],
             cwd=PROJECT, capture_output=True, check=True,
@@ -129,7 +129,7 @@ class Root:
                 shutil.copy2(origin, target / name, follow_symlinks=False)
 
     def inside(self, script: str, *, environ: dict[str, str] | None = None, stream: bool = False) -> str:
-        """Run a script as root, in the clone if there is one. FailedError where it ends with another status than 0."""
+        """Run a script as root, in the clone if there is one. FailedError if it ends with another status than 0."""
         options = [f"--setenv={name}={value}" for name, value in (self._environ | (environ or {})).items()]
         options += [f"--bind={here}:{there}" for here, there in self._shared.items()]
         if self.path(CLONE).exists():
@@ -201,7 +201,7 @@ class Machine:
         )  # fmt: skip
 
     def run(self, script: str, status: int | Sequence[int] = 0) -> str:
-        """What a script prints that root runs in the booted machine. FailedError where it ends with another status."""
+        """What a script prints that root runs in the booted machine. FailedError if it ends with another status."""
         said = self._enter(script)
         wanted = [status] if isinstance(status, int) else status
         if said.returncode not in wanted:

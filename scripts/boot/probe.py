@@ -1,4 +1,4 @@
-"""Runs in the place of the gateway, in a unit that is a copy of its own: tries doors, and prints what came of each.
+"""Runs in the place of the gateway, in a copy of its unit: tries doors, and prints what came of each.
 
 A line each: the name of the door, then ``open`` or the name of the error. Standard library only.
 """

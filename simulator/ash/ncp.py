@@ -260,7 +260,7 @@ class AshNcp:
     def _write(self, frame: Frame) -> None:
         octets = encode(frame)
         if len(self._output) + len(octets) > self._config.max_output:
-            _LOG.debug("nobody takes the output: frame dropped")
+            _LOG.debug("the host takes no output: frame dropped")
             return
         self._output += octets
 

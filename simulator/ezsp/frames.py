@@ -186,7 +186,7 @@ CALLBACKS: tuple[CallbackRow, ...] = (
 
 
 def table(version: int, status: str, commands: Sequence[CommandRow], callbacks: Sequence[CallbackRow]) -> Protocol:
-    """The table of a version: what all have, and rows of its own. ``status`` is the kind of its statuses."""
+    """The table of a version: the common rows, and its own. ``status`` is the kind of its statuses."""
 
     def layout(text: str) -> Layout:
         return Layout(text.replace(":status", f":{status}"), STRUCTURES)

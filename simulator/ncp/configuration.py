@@ -7,7 +7,7 @@ from simulator.ezsp.layout import Values
 from simulator.ncp.memory import CONFIGURATION, Endpoint
 from simulator.ncp.node import Handler, Node
 
-#: sizes of tables can't change any more once the network is up
+#: sizes of tables can't change any longer once the network is up
 _SIZES = frozenset(
     (
         ConfigId.PACKET_BUFFER_COUNT,

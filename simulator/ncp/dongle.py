@@ -47,7 +47,7 @@ HANDLERS: dict[str, Handler] = {
 
 
 def _idle() -> None:
-    """Nobody listens to the dongle's output."""
+    """No host listens to the dongle's output."""
 
 
 class Ncp:

@@ -152,7 +152,7 @@ class Messaging:
         return EmberStatus.SUCCESS, aps.sequence
 
     def _resolve(self, kind: int, destination: int) -> int | None:
-        """The network address meant; None where there is none."""
+        """The network address meant; None if there is none."""
         memory = self._stack.memory
         if kind == OutgoingType.VIA_ADDRESS_TABLE:
             entry = memory.addresses.get(destination)
@@ -245,7 +245,7 @@ class Messaging:
                 if not zdo.host_hears(self._stack, aps):
                     return
         elif not self._wanted(aps, reach):
-            _LOG.debug("message for endpoint %d, which nobody registered", aps.destination_endpoint)
+            _LOG.debug("message for endpoint %d, which the host did not register", aps.destination_endpoint)
             return
         if sender_eui64 is not None and memory.senders.get(sender) != sender_eui64:
             if len(memory.senders) >= self._stack.options.known_senders:
@@ -255,7 +255,7 @@ class Messaging:
         self._deliver(sender, sender_eui64, aps, _INCOMING[reach], lqi, rssi)
 
     def _wanted(self, aps: ApsFrame, reach: Reach) -> bool:
-        """Whether an endpoint of ours is meant; a multicast goes to members of the group only."""
+        """Whether one of our endpoints is meant; a multicast goes to members of the group only."""
         memory = self._stack.memory
         if reach is Reach.MULTICAST:
             return any(group == aps.group and endpoint for group, endpoint, _ in memory.multicast.values())

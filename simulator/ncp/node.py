@@ -15,7 +15,7 @@ from simulator.ncp.trust_center import TrustCenter
 
 @dataclass(slots=True)
 class Node:
-    """The NCP's parts. ``restart`` resets it of its own accord, soon."""
+    """The NCP's parts. ``restart`` resets it spontaneously, soon."""
 
     stack: Stack
     messaging: Messaging

@@ -85,7 +85,7 @@ def export_key(node: Node, arguments: Values) -> Values:
 
 
 def import_key(node: Node, arguments: Values) -> Values:
-    """Network and trust centre keys can be replaced while the network is down; others have commands of their own."""
+    """Network and trust centre keys can be replaced while the network is down; others have their own commands."""
     return {**_context(arguments), "status": _import_key(node, arguments)}
 
 

@@ -1,4 +1,4 @@
-"""The NCP's stack: the network it is the coordinator of, its keys and counters, and what the host is told.
+"""The NCP's stack: the network it is the coordinator of, its keys and counters, and the reports to the host.
 
 The part that owns state; the handlers of the EZSP commands are in the modules beside this one, messages in
 ``messaging``, joining in ``trust_center``. Lifecycle: reset -> networkInit or formNetwork -> up -> leave or reset.
@@ -20,7 +20,7 @@ from simulator.ezsp.layout import Values
 from simulator.ncp.memory import Memory, fresh
 from simulator.ncp.options import NcpOptions
 from simulator.ncp.store import Store, StoredNetwork, StoredSecurity, read_file, write_file
-from simulator.ncp.timers import Timer, Timers
+from simulator.ncp.timers import NcpTimers, Timer
 
 _LOG = logging.getLogger(__name__)
 
@@ -48,7 +48,7 @@ class Stack:
         self.options = options
         self.clock = clock
         self.emit = emit
-        self.timers = Timers(clock)
+        self.timers = NcpTimers(clock)
         self.random = random.Random(options.seed) if options.seed is not None else random.SystemRandom()
         self.memory: Memory = fresh(options.unicast_messages)
         #: grows at every reset and departure: what was started before does not report after
@@ -274,7 +274,7 @@ class Stack:
     # ---- addresses
 
     def eui64_of(self, nwk: int) -> int | None:
-        """The EUI64 behind a network address, where the NCP knows it."""
+        """The EUI64 behind a network address, if the NCP knows it."""
         if nwk == 0 and self.memory.up:
             return self.eui64
         return self.network.eui64_of(nwk)

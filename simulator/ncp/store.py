@@ -189,7 +189,7 @@ def load(text: str) -> Store:
 
 
 def read_file(path: Path) -> Store | None:
-    """The store at ``path``; None when there is no file. Raises PeerError on a file that is not one of ours."""
+    """The store at ``path``; None when there is no file. Raises PeerError on a file that we did not write."""
     try:
         with path.open(encoding="utf-8", errors="replace") as file:
             text = file.read(MAX_STATE_FILE + 1)

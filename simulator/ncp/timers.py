@@ -1,4 +1,4 @@
-"""Deadlines of the NCP: a heap that the owner runs; no clock of its own."""
+"""Deadlines of the NCP: a heap that the owner runs; it has no clock."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ class Timer:
         self.action = None
 
 
-class Timers:
+class NcpTimers:
     def __init__(self, clock: Callable[[], float]) -> None:
         self._clock = clock
         self._heap: list[tuple[float, int, Timer]] = []

@@ -88,7 +88,7 @@ class TrustCenter:
         )
 
     def _child_joined(self, eui64: int) -> None:
-        """Report a child of ours; routers that joined through us are neighbours, not children."""
+        """Report one of our children; routers that joined through us are neighbours, not children."""
         for index, (nwk, child, sleepy) in enumerate(self._stack.network.children()):
             if child == eui64 and index < NULL_INDEX:
                 self._children[eui64] = index

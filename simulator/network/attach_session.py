@@ -194,7 +194,7 @@ def greet(connection: Connection, network: VirtualNetwork, value: dict[str, obje
 
 
 def new_device(request: attach.Attach) -> Device:
-    """A blank device for a process that attaches at an EUI64 that nobody has."""
+    """A blank device for a process that attaches at an unused EUI64."""
     return Device(
         eui64=request.eui64,
         kind=ATTACHED_KIND,

@@ -20,7 +20,7 @@ class _Shape(Enum):
 
 
 @dataclass(frozen=True, slots=True)
-class DataType:
+class ZclDataType:
     """One data type. ``size`` is in octets (0: a string with a length octet); analog types have a reportable change."""
 
     id: int
@@ -74,12 +74,15 @@ class DataType:
         return value, end
 
 
-BOOL: Final = DataType(0x10, 1, False, _Shape.BOOLEAN)
-BITMAP8: Final = DataType(0x18, 1, False, _Shape.UNSIGNED)
-UINT8: Final = DataType(0x20, 1, True, _Shape.UNSIGNED)
-UINT16: Final = DataType(0x21, 2, True, _Shape.UNSIGNED)
-INT16: Final = DataType(0x29, 2, True, _Shape.SIGNED)
-ENUM8: Final = DataType(0x30, 1, False, _Shape.UNSIGNED)
-STRING: Final = DataType(0x42, 0, False, _Shape.TEXT)
+BOOL: Final = ZclDataType(0x10, 1, False, _Shape.BOOLEAN)
+BITMAP8: Final = ZclDataType(0x18, 1, False, _Shape.UNSIGNED)
+BITMAP16: Final = ZclDataType(0x19, 2, False, _Shape.UNSIGNED)
+UINT8: Final = ZclDataType(0x20, 1, True, _Shape.UNSIGNED)
+UINT16: Final = ZclDataType(0x21, 2, True, _Shape.UNSIGNED)
+INT16: Final = ZclDataType(0x29, 2, True, _Shape.SIGNED)
+ENUM8: Final = ZclDataType(0x30, 1, False, _Shape.UNSIGNED)
+STRING: Final = ZclDataType(0x42, 0, False, _Shape.TEXT)
 
-BY_ID: Final[Mapping[int, DataType]] = {kind.id: kind for kind in (BOOL, BITMAP8, UINT8, UINT16, INT16, ENUM8, STRING)}
+BY_ID: Final[Mapping[int, ZclDataType]] = {
+    kind.id: kind for kind in (BOOL, BITMAP8, BITMAP16, UINT8, UINT16, INT16, ENUM8, STRING)
+}

@@ -1,4 +1,4 @@
-"""One virtual device: who it is, what it offers, where it stands in the network. State only; no behaviour of its own.
+"""One virtual device: who it is, what it offers, where it stands in the network. State only; no behaviour.
 
 A device's endpoints are servers of the simulator (``hosted``) or other processes (``attach_server``); the network
 knows them by :class:`EndpointServer` alone.

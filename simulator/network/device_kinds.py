@@ -171,7 +171,7 @@ DEFAULT_POLL_INTERVAL: Final = 2.0
 
 @dataclass(frozen=True, slots=True)
 class Measure:
-    """A value that people set by name. ``scale``: attribute units in one of theirs."""
+    """A value that people set by name. ``scale``: attribute units per unit of the value."""
 
     cluster: int
     attribute: int

@@ -13,7 +13,7 @@ from typing import Final
 from carriage.zigbee.attach import MAX_PAYLOAD
 from carriage.zigbee.zcl import ZclFrame
 from layer.errors import PeerError
-from simulator.network.datatypes import BY_ID, UINT16, DataType, Value
+from simulator.network.datatypes import BY_ID, UINT16, Value, ZclDataType
 
 SUCCESS: Final = 0x00
 MALFORMED_COMMAND: Final = 0x80
@@ -67,7 +67,7 @@ _UNANSWERED: Final = frozenset(
 @dataclass(slots=True)
 class Attribute:
     id: int
-    type: DataType
+    type: ZclDataType
     value: Value
     writable: bool = False
     reportable: bool = False
@@ -144,7 +144,7 @@ def response_to(frame: ZclFrame, command: int, payload: bytes) -> ZclFrame:
 
 
 def default_response(frame: ZclFrame, status: int, *, unicast: bool) -> ZclFrame | None:
-    """The default response, where one is due (ZCL8, 2.5.12.2)."""
+    """The default response, if one is due (ZCL8, 2.5.12.2)."""
     if not unicast or (not frame.cluster_specific and frame.command == DEFAULT_RESPONSE):
         return None
     if status == SUCCESS and frame.disable_default_response:
@@ -286,7 +286,7 @@ def _configure_reporting(server: ClusterServer, payload: bytes, now: float) -> _
 
 
 def _set_reporting(
-    server: ClusterServer, attribute: int, data_type: DataType, minimum: int, maximum: int, change: int, now: float
+    server: ClusterServer, attribute: int, data_type: ZclDataType, minimum: int, maximum: int, change: int, now: float
 ) -> int:
     row = server.attributes.get(attribute)
     if row is None:

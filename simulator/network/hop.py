@@ -195,7 +195,7 @@ class Hop:
     # ends of the network
 
     def cut(self) -> None:
-        """The coordinator's radio is off or the device is no member any more: what it still had to send fails."""
+        """The coordinator's radio is off or the device is no member any longer: what it still had to send fails."""
         self.mailbox.clear()
         self.down.abandon()
 

@@ -130,7 +130,7 @@ class HostedEndpoint:
     def report_value(
         self, cluster: int, attribute: int, value: Value, on_sent: Callable[[bool], None], *, ack: bool
     ) -> None:
-        """Set and report in one go, to one endpoint: for loads. Nothing is written down, nobody else is told."""
+        """Set and report in one go, to one endpoint: for loads. Nothing is written down or reported."""
         server = self.clusters[cluster]
         server.attributes[attribute].value = value
         self._report(server, [attribute], [DEFAULT_ENDPOINT], on_sent, ack=ack)
@@ -199,4 +199,4 @@ class HostedEndpoint:
 
 
 def _unasked(_delivered: bool) -> None:
-    """Nobody waits for the fate of a report."""
+    """No caller waits for the fate of a report."""

@@ -92,7 +92,7 @@ class Link:
         self._max_in_flight = max_in_flight
 
     def reseed(self, seed: int) -> None:
-        """Start the generator anew, as a run with this seed starts it."""
+        """Start the generator again, as a run with this seed starts it."""
         # text, because random.Random hashes text the same way in every run
         self._random = random.Random(f"{seed}/{self._name}").random
 
@@ -140,6 +140,6 @@ class Link:
             self._highest = number
 
     def lose(self) -> None:
-        """A transmission into the void: nobody listens."""
+        """A transmission into the void: no receiver listens."""
         self.counters.transmitted += 1
         self.counters.lost += 1

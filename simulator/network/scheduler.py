@@ -33,7 +33,7 @@ def _nobody(_due: float) -> None:
 class Agenda:
     """Calls in order of their time, then of their asking.
 
-    ``now`` gives monotonic seconds. ``on_earlier`` (set by the driver) is told when the next call is due earlier
+    ``now`` gives monotonic seconds. ``on_earlier`` (set by the driver) is called when the next call is due earlier
     than the driver knew.
     """
 

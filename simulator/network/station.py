@@ -285,4 +285,4 @@ def meant_for(device: Device, destination: int) -> bool:
 
 
 def _unasked(_delivered: bool) -> None:
-    """Responses and announcements: nobody waits for their fate."""
+    """Responses and announcements: no caller waits for their fate."""

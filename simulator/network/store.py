@@ -103,7 +103,7 @@ def read(path: Path) -> Kept:
     try:
         return load(text)
     except PeerError as error:
-        raise PeerError(f"{path}: not the devices' state ({error}); move it away to start anew") from None
+        raise PeerError(f"{path}: not the devices' state ({error}); move it away to start again") from None
 
 
 def save(path: Path, kept: Kept) -> None:

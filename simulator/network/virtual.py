@@ -38,7 +38,7 @@ def _nobody() -> None:
 class VirtualNetwork:
     """All devices of one simulated network and the air between them and the coordinator.
 
-    ``on_changed`` is told when something changed that must survive a restart.
+    ``on_changed`` is called when something changed that must survive a restart.
     """
 
     def __init__(
@@ -133,14 +133,15 @@ class VirtualNetwork:
         return True
 
     def adopt(self, station: Station) -> None:
-        """Make the device a member of the running network and tell nobody. Raises PeerError when none is running."""
+        """Make the device a member of the running network without an announcement. Raises PeerError when none is
+        running."""
         if self._coordinator is None:
             raise PeerError("no network is running")
         if not self._belongs(station.device):
             self._admit(station, COORDINATOR_NWK)
 
     def leave(self, station: Station) -> None:
-        """The device leaves of its own accord."""
+        """The device leaves spontaneously."""
         self.gone(station, rejoin=False)
 
     def reset(self, station: Station) -> None:
@@ -380,7 +381,7 @@ class VirtualNetwork:
         if self._coordinator is None:
             self._later(on_sent, False)
             return
-        # no device here is in a group, so a multicast reaches nobody
+        # no device here is in a group, so a multicast reaches no device
         if not aps.group:
             frame = as_broadcast(aps)
             for station in self._members():

@@ -12,7 +12,7 @@ from adapters.coap.plugin import CoapPlugin
 from adapters.mqtt.plugin import MqttPlugin
 from adapters.zigbee.plugin import ZigbeePlugin
 from gateway.api.model import LinkSecurity
-from gateway.cli import main
+from gateway.cli.main import main
 from gateway.engine.decision import AccessRequest, Permit, decide
 from gateway.engine.policy import GATEWAY, Action
 from gateway.runtime import plugins, policy_file, samples, settings, strict_yaml

@@ -10,10 +10,12 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).resolve().parents[2]
-ROOMS = ("layer", "carriage", "endpoint", "gateway", "adapters", "simulator")
+ROOMS = ("common", "layer", "carriage", "endpoint", "gateway", "adapters", "simulator")
 
 # contract id -> (file to plant it in, the planted line)
 PLANTED = {
+    "common-is-a-leaf": ("common/planted.py", "import layer.errors"),
+    "the-kit-holds-no-kernel": ("gateway/kit/planted.py", "import gateway.engine"),
     "rooms-point-down": ("carriage/planted.py", "import gateway.api.model"),
     "layer-is-the-floor": ("layer/planted.py", "import carriage.unit_sequence"),
     "the-gateway-holds-no-endpoint": (

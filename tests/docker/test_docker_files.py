@@ -14,7 +14,7 @@ import pytest
 from ruamel.yaml import YAML
 
 from endpoint import cli as endpoint_cli
-from gateway.cli import main as gateway_cli
+from gateway.cli.main import main as gateway_cli
 from gateway.runtime import policy_file
 from gateway.runtime.config_source import DEFAULT_CONFIG, DEFAULT_SOCKET
 from simulator import cli as simulator_cli

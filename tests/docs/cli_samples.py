@@ -34,7 +34,7 @@ def _entry(place: MemberPlace, path: str, size: int) -> Entry:
 
 
 _BACKUP = Manifest(
-    program="0.2.0",
+    program="0.3.0",
     made_at=time.mktime((2026, 11, 30, 1, 20, 0, 0, 0, 0)),
     name="home",
     id="7f0c6f1b0f3d4ac0a4b5a4f0b7a1c9e2",

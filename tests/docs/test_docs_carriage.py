@@ -25,8 +25,9 @@ from carriage.zigbee import zcl
 from carriage.zigbee.segmentation import cut, decode_slice
 from carriage.zigbee.transfer import Get, GetResponse, LossReason, Lost, decode_transfer
 from carriage.zigbee.tunnel_core import frame_of
-from gateway.api.model import ContentKind, Reason
+from gateway.api.model import Reason
 from layer.records import APPLICATION_DATA, read_datagram
+from tests.gateway.engine.conftest import WORDS
 
 ROOT = Path(__file__).parents[2]
 DOCS = ROOT / "docs"
@@ -265,7 +266,7 @@ def test_mqtt_access_control_list(carriage: Any) -> None:
 
 def test_kinds(carriage: Any) -> None:
     listed = {name for row in carriage.rows("kind") for name in row[0].replace("`", "").split(", ")}
-    assert listed == {kind.value for kind in ContentKind}
+    assert listed == {kind.value for kind in WORDS.kinds}
 
 
 def test_every_example_is_compared(carriage: Any) -> None:

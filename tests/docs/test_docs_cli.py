@@ -8,7 +8,8 @@ from typing import Any
 import click
 import pytest
 
-from gateway.cli import MEANINGS, main
+from gateway.cli.codes import MEANINGS
+from gateway.cli.main import main
 from gateway.runtime.reloading import EFFECTS
 from tests.docs import cli_samples
 from tests.docs.conftest import read

@@ -1,4 +1,4 @@
-"""docs/coap-device_resources.md: its requests, its links and its pack against the code."""
+"""docs/coap-devices.md: its requests, its links and its pack against the code."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ from carriage.coap import codes, device_resources, options
 from carriage.coap.atls_format import REASON_CODES
 from carriage.coap.exchange import Request, Response
 from carriage.coap.link_format import write_links
-from gateway.api.model import Address, DeviceView, Property, Sample, ValueKind
+from gateway.api.model import Address, DataType, DeviceView, PropertyAffordance, Sample
 from tests.docs.conftest import Page, read
 
-ON = Property(name="on", kind=ValueKind.BOOLEAN, resource_type="urn:oma:lwm2m:ext:3306", writable=True)
+ON = PropertyAffordance(name="on", type=DataType.BOOLEAN, resource_type="urn:oma:lwm2m:ext:3306", writable=True)
 LAMP = DeviceView(
     name="lamp", address=Address(scheme="zigbee", claim="eui64:00:0d:6f:00:0b:5d:e3:b6"),
     may=frozenset(("read", "observe", "write")), online=True, sleepy=False, facts=(), properties=(ON,),
@@ -34,21 +34,27 @@ def vanished() -> float:
 
 @pytest.fixture
 def told() -> Page:
-    return read("coap-device_resources.md")
+    return read("coap-devices.md")
 
 
 def test_requests(told: Page, code_words: Callable[[str], list[str]]) -> None:
     for row in told.rows("request"):
         method, _, path = code_words(row[0])[0].partition(" ")
-        path = path.replace("NAME", "lamp").replace("PROPERTY", "on")
-        code = {"GET": codes.GET, "PUT": codes.PUT}[method]
+        path = (
+            path.replace("NAME", "lamp").replace("PROPERTY", "on").replace("ACTION", "toggle").replace("EVENT", "press")
+        )
+        code = {"GET": codes.GET, "PUT": codes.PUT, "POST": codes.POST}[method]
         request = options.uri(path.strip("/").split("/"))
         number = options.ACCEPT if code == codes.GET else options.CONTENT_FORMAT
         formats = [int(word) for word in row[2].split(", ")]
+        if method == "GET" and path.count("/") == 3:  # whose name it is, a property's or an event's, the adapter knows
+            formats = [*formats, *(each for each in (0, 50, 110, 112) if each not in formats)]
+        if method == "POST":
+            formats = [0, 40, *formats, 110, 112]  # without a body the format of the body is of no matter
         for form in (0, 40, 50, 110, 112):
             made = Request(code, (*request, (number, options.encode_uint(form))))
             assert isinstance(device_resources.parse(made), Response) is (form not in formats), (path, form)
-        if method == "GET" and formats != [40]:
+        if method == "GET" and formats != [40] and "EVENT" not in row[0]:
             default = device_resources.parse(Request(code, request))
             assert isinstance(default, device_resources.Read) and default.format == formats[0]
 

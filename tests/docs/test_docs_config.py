@@ -14,7 +14,7 @@ from adapters.mqtt.plugin import DevicesConfig, MqttConfig, MqttPlugin
 from adapters.zigbee import config as zigbee
 from adapters.zigbee.plugin import ZigbeePlugin
 from demo.credentials import Authority, make_psk_file, write_secret
-from gateway import cli
+from gateway.cli import codes
 from gateway.engine.limits import parse_rate
 from gateway.runtime import plugins, settings
 
@@ -98,7 +98,7 @@ def test_the_example_loads(config_page: Any, tmp_path: Path, monkeypatch: pytest
 
 def test_exit_codes(config_page: Any) -> None:
     told = {row[0]: row[1] for row in config_page.rows("code", "Exit codes")}
-    assert told == {str(code): meaning for code, meaning in cli.MEANINGS.items()}
+    assert told == {str(code): meaning for code, meaning in codes.MEANINGS.items()}
 
 
 def test_every_example_is_loaded(config_page: Any) -> None:

@@ -23,14 +23,14 @@ from adapters.zigbee import administration, availability, reporting_setup
 from adapters.zigbee import command_execution as zigbee_orders
 from adapters.zigbee.config import ZigbeeConfig
 from carriage import log_rate
-from carriage.backoff import Pauses
 from carriage.mqtt import blame
 from carriage.mqtt import client as mqtt_client
 from carriage.mqtt.options import MqttOptions
 from carriage.zigbee.events import TunnelLimits
+from common.backoff import Backoff
 from gateway.engine.limits import EngineLimits
 from gateway.runtime import admin, daemon, store, store_clock, store_keeper
-from gateway.runtime.supervisor import Backoff
+from gateway.runtime.supervisor import RestartPauses
 from layer import listener
 from tests.docs.conftest import Page, cells, read
 
@@ -88,7 +88,7 @@ FAULTS = (
 
 LIMITS = EngineLimits()
 ZIGBEE = ZigbeeConfig(path="tty")
-BACKOFF = Backoff()
+RESTART = RestartPauses()
 MQTT = MqttOptions(host="", port=0, client_id="")
 COAP = plugin.CoapTable.model_fields
 CONNECTION = plugin._CONNECTION.transmission
@@ -102,7 +102,7 @@ def spread(pause: Any) -> str:
     return "{:g} to {:g} times as long".format(*sorted(pause(chance) for chance in CHANCES))
 
 
-SPREAD = spread(lambda chance: Pauses(1.0, 1.0, lambda: chance).next())
+SPREAD = spread(lambda chance: Backoff(1.0, 1.0, lambda: chance).next())
 
 #: words that the page must hold as the code has the numbers; no other number may stand in it
 NUMBERS = (
@@ -116,11 +116,10 @@ NUMBERS = (
     f"both ends within {30:g} s",  # the promise of docs/carriage.md; tests/e2e/test_both_ends_hear.py counts it
     f"| dongle | {ZIGBEE.limits.reconnect_first:g} s | {ZIGBEE.limits.reconnect_most:g} s | {SPREAD} |",
     f"| broker | {MQTT.backoff_first:g} s | {MQTT.backoff_limit:g} s | {SPREAD} |",
-    f"| adapter that crashed | {BACKOFF.first:g} s | {BACKOFF.longest:g} s | "
-    + spread(lambda chance: BACKOFF.pause(1, chance) / BACKOFF.first),
+    f"| adapter that crashed | {RESTART.first:g} s | {RESTART.longest:g} s | {SPREAD} |",
     f"| store that can't be written | {store_keeper.RETRY[0]:g} s | {store_keeper.RETRY[1]:g} s |",
     f"held for {mqtt_client.STABLE:g} s, a dongle",
-    f"that did for {BACKOFF.calm:g} s, begins anew",
+    f"that did for {RESTART.calm:g} s, begins anew",
     f"from {zigbee_adapter.AWAY:g} s on it counts",
     f"`limits.unreachable_after` ({LIMITS.unreachable_after:g} s)",
     f"{bellows.ash.T_RX_ACK_MIN:g} s to {bellows.ash.T_RX_ACK_MAX:g} s apart",
@@ -237,4 +236,4 @@ def test_the_store_s_clock_is_set_from_that_year_on() -> None:
 
 
 def test_a_dongle_is_forgiven_as_an_adapter_is() -> None:
-    assert BACKOFF.calm == zigbee_adapter.SETTLED
+    assert RESTART.calm == zigbee_adapter.SETTLED

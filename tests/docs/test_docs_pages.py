@@ -44,7 +44,19 @@ ROOT = Path(__file__).parents[2]
 DOCS = ROOT / "docs"
 PAGES = sorted(path.name for path in DOCS.glob("*.md"))
 DECISIONS = sorted((DOCS / "decisions").glob("*.md"))
-SOURCES = ("layer", "carriage", "endpoint", "gateway", "adapters", "simulator", "demo", "bench", "systemd", "config")
+SOURCES = (
+    "common",
+    "layer",
+    "carriage",
+    "endpoint",
+    "gateway",
+    "adapters",
+    "simulator",
+    "demo",
+    "bench",
+    "systemd",
+    "config",
+)
 WIDTH = 112
 
 TUNNEL = TunnelLimits()

@@ -13,10 +13,12 @@ from adapters.zigbee import tunnel_bridge
 from carriage.coap import codes
 from carriage.coap.atls_format import REASON_CODES
 from carriage.zigbee.tunneling import TunnelStatus
+from gateway.api.exchanges import parse_path
 from gateway.api.model import ContentKind, LinkSecurity, Peer, Reason
 from gateway.engine.decision import AccessRequest, Deny, Permit, decide
+from gateway.engine.path_pattern import parse_pattern
 from gateway.engine.policy import DEVICE_ACTIONS, GATEWAY, Action, PolicySet
-from gateway.runtime import device_names, policy_file
+from gateway.runtime import device_names, policy_file, vocabularies
 from gateway.runtime.admin_commands import REMOTE
 
 SCHEMES = ("zigbee", "coap", "mqtt")
@@ -24,7 +26,7 @@ SCHEMES = ("zigbee", "coap", "mqtt")
 #: the sentence above each table of keys, and the model it tells of
 TABLES: dict[str, type[BaseModel]] = {
     "Top level:": policy_file.PolicyTable,
-    "A subject has `link` and exactly one of the others:": policy_file.SubjectTable,
+    "A subject has `link` and exactly one of the others:": policy_file.subject_model(vocabularies.built_in()),
     "A group is a list of subject names, or a table:": policy_file.GroupTable,
     "A resource is another name for a subject": policy_file.ResourceTable,
     "The keys of a device:": device_names.DeviceTable,
@@ -98,9 +100,10 @@ def test_the_devices_example_says_what_the_page_says(policy_page: Any, tmp_path:
         link = LinkSecurity(protocol=protocol)
         return decide(request(action, who, what, content=None, link=link, minute=minute), policy)
 
-    for action in DEVICE_ACTIONS:
+    for action in DEVICE_ACTIONS - {Action.INVOKE}:
         assert isinstance(may("broker", action, "meter"), Permit)
         assert may("broker", action, "meter", protocol="none") == Deny(Reason.LINK, "automation")
+    assert may("broker", Action.INVOKE, "meter") == Deny(Reason.DENIED), "write doesn't imply it"
     assert isinstance(may("broker", Action.ADMIN, GATEWAY), Permit)
     assert may("phone", Action.ADMIN, GATEWAY) == Deny(Reason.DENIED)
     assert isinstance(may("phone", Action.READ, "meter"), Permit)
@@ -111,6 +114,37 @@ def test_the_devices_example_says_what_the_page_says(policy_page: Any, tmp_path:
     # It goes one way only, and it is not about sessions.
     assert may("lamp", Action.WRITE, "phone") == Deny(Reason.DENIED)
     assert decide(request(Action.OPEN, "phone", "lamp"), policy) == Deny(Reason.DENIED)
+
+
+def test_the_proxy_example_says_what_the_page_says(policy_page: Any, tmp_path: Path) -> None:
+    policy = load(policy_page, "policy-proxy", tmp_path)
+
+    def may(method: str, path: str, content: ContentKind | None = None, octets: int = 0) -> object:
+        link, parts = LinkSecurity(protocol="dtls1.2"), parse_path(path)
+        facts = {"content": content, "link": link, "method": method, "path": parts, "octets": octets}
+        return decide(request(Action.PROXY, "phone", "server", **facts), policy)
+
+    assert isinstance(may("GET", "/sensors/1"), Permit)
+    assert may("PUT", "/sensors/1") == may("GET", "/sensors") == Deny(Reason.DENIED)
+    assert may("GET", "/sensors/1", octets=4097) == Deny(Reason.TOO_LARGE, "read-sensors")
+    assert may("GET", "/public/secret/1") == Deny(Reason.DENIED, "no-secrets")
+    assert isinstance(may("POST", "/", ContentKind.OSCORE), Permit)
+    assert may("POST", "/sensors/1", ContentKind.ATLS) == Deny(Reason.CONTENT, "end-to-end")
+    assert may("POST", "/public/secret", ContentKind.OSCORE) == Deny(Reason.DENIED, "no-secrets")
+    assert decide(request(Action.OPEN, "phone", "server"), policy) == Deny(Reason.DENIED)
+
+
+def test_the_table_of_patterns(policy_page: Any) -> None:
+    rows = policy_page.rows("pattern", "Requests that are proxied")
+    assert [parse_pattern(row[0].strip("`")).text for row in rows] == [row[0].strip("`") for row in rows]
+    none, *_, star, rest, every = (parse_pattern(row[0].strip("`")) for row in rows)
+    for path, matching in (
+        ("/sensors/1", {star, every}),
+        ("/sensors/", {every}),
+        ("/public", {rest, every}),
+        ("/", {none, every}),
+    ):
+        assert {each for each in (none, star, rest, every) if each.matches(parse_path(path))} == matching
 
 
 def test_the_commands_of_admin(policy_page: Any) -> None:
@@ -139,7 +173,13 @@ def test_refusals_per_carriage(policy_page: Any) -> None:
 
 
 def test_every_example_is_loaded(policy_page: Any) -> None:
-    assert policy_page.names("yaml") == {"policy-smallest", "policy-home", "policy-devices", "policy-names"}
+    assert policy_page.names("yaml") == {
+        "policy-smallest",
+        "policy-home",
+        "policy-devices",
+        "policy-proxy",
+        "policy-names",
+    }
 
 
 def test_the_example_of_names_is_what_is_written(policy_page: Any, tmp_path: Path) -> None:

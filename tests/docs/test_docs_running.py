@@ -8,7 +8,7 @@ import shlex
 import click
 import pytest
 
-from gateway.cli import main
+from gateway.cli.main import main
 from gateway.runtime import settings, state_folder
 from gateway.runtime.config_source import DEFAULT_CONFIG
 from tests.docs.conftest import DOCS

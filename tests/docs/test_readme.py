@@ -9,8 +9,8 @@ import click
 
 from endpoint import cli as endpoint_cli
 from gateway.api.model import LinkSecurity
-from gateway.cli import main
 from gateway.cli.devices_view import named_lines
+from gateway.cli.main import main
 from gateway.cli.screen import Screen
 from gateway.engine.decision import AccessRequest, Permit, decide
 from gateway.engine.policy import Action

@@ -53,7 +53,7 @@ def leak():
     kept.append(base64.b64encode(b"?" + octets + b"!!"))
     print("kept", flush=True)
 threading.Thread(target=leak, daemon=True).start()
-from gateway.cli import main
+from gateway.cli.main import main
 main()
 """
 

@@ -22,7 +22,7 @@ from demo.process import Process
 from demo.stack import Stack
 from gateway.runtime.admin import MAX_CONNECTIONS
 from tests.e2e.attackers import mqtt_party, until
-from tests.e2e.faulty_house import SOON, USERS, Puts, Sets, Talk, asked, commands, faulty_house, tell, wait_link
+from tests.e2e.faulty_network import SOON, USERS, Puts, Sets, Talk, asked, commands, faulty_network, tell, wait_link
 from tests.e2e.test_both_ends_hear import hears
 
 pytestmark = [pytest.mark.process, pytest.mark.asyncio(loop_scope="module"), pytest.mark.timeout(300)]
@@ -39,7 +39,7 @@ class House:
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
 async def house(tmp_path_factory: pytest.TempPathFactory, formed: Path) -> AsyncIterator[House]:
-    async with faulty_house(tmp_path_factory.mktemp("faults"), formed) as stack:
+    async with faulty_network(tmp_path_factory.mktemp("faults"), formed) as stack:
         yield House(stack, await Talk.begin(stack))
 
 

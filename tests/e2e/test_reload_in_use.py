@@ -1,4 +1,4 @@
-"""A reload while sessions are in use: adapters are started anew under them, and a client that is new can come."""
+"""A reload while sessions are in use: adapters are restarted under them, and a client that is new can come."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ async def test_sessions_go_on_over_adapters_that_are_started_anew(hub: Stack) ->
     config.write_text(text)
     answer = await hub.ask("reload")
     assert {change["key"]: change["effect"] for change in answer["changes"]} == dict.fromkeys(
-        ("adapters.coap.absence", "adapters.zigbee.limits.idle", "adapters.mqtt.keepalive"), "adapter started anew"
+        ("adapters.coap.absence", "adapters.zigbee.limits.idle", "adapters.mqtt.keepalive"), "adapter restarted"
     )
     async with asyncio.timeout(60):
         while {adapter["starts"] for adapter in (await hub.ask("status"))["adapters"].values()} != {2}:

@@ -16,6 +16,7 @@ from gateway.engine.limits import EngineLimits
 from tests.adapters.coap.coap_home import PSKS, Home
 from tests.adapters.coap.devices_home import POLICY, Device
 from tests.adapters.coap.far_end import until
+from tests.harness.interactions import wanted_of
 from tests.node_packages import NODE, installed
 
 HERE = Path(__file__).parent / "node-coap"
@@ -94,7 +95,7 @@ async def test_it_sets_what_it_labels_as_json(
     lamp = Device(home.far)
     setting = client.begin("put", f"/d/lamp/{path}", payload=payload)
     command = await lamp.command()
-    assert (command.property, command.value) == (path, value)
+    assert wanted_of(command) == (path, value)
     lamp.settle(command, Outcome.DELIVERED)
     await until(lambda: client.answers(setting), 20)
     assert client.answers(setting)[0]["code"] == "2.04"

@@ -9,7 +9,7 @@ import pytest
 
 from gateway.api.model import ContentKind
 from gateway.engine.policy import Condition
-from tests.gateway.engine.conftest import Stage, permit
+from tests.gateway.engine.conftest import KINDS, Stage, permit
 from tests.gateway.engine.differential import Stack, Talk, bundled, certificate, compare
 from tests.peers.peer_stacks import RETRIED, gnutls, openssl, wolfssl
 
@@ -60,6 +60,6 @@ def test_a_hello_of_ssl_2_is_answered_by_openssl_3_and_refused_by_us(tmp_path: P
         end.free()
     assert answered == stack.name.startswith("OpenSSL 3."), stack.name
     condition = Condition(early_data=False)
-    home = Stage(permit("r", "phone", "lamp", content=frozenset(ContentKind), condition=condition))
+    home = Stage(permit("r", "phone", "lamp", content=KINDS, condition=condition))
     home.opens("phone", "lamp", ContentKind.ATLS)
     assert home.sends("phone", "s1", 0, hello, ContentKind.ATLS)[0] == "refused broken"

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from gateway import cli
+from gateway.cli import codes
 from gateway.runtime.config_source import DEFAULT_CONFIG, DEFAULT_SOCKET
 from scripts.boot import readme
 
@@ -63,7 +63,7 @@ def test_it_exposes_little():
 
 def test_it_fits_the_daemon(unit):
     assert unit["ExecStart"] == f"{PROGRAM} run -c {DEFAULT_CONFIG}"
-    assert unit["RestartPreventExitStatus"] == f"{cli.BAD_CONFIG} {CREDENTIALS}"
+    assert unit["RestartPreventExitStatus"] == f"{codes.BAD_CONFIG} {CREDENTIALS}"
     assert unit["ExecReload"] == f"{PROGRAM} reload -c {DEFAULT_CONFIG}"
     assert unit["Type"] == "notify"
     assert DEFAULT_SOCKET.startswith(f"/run/{unit['RuntimeDirectory']}/")

@@ -4,16 +4,30 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
 from typing import Any, Final
 
 from adapters.mqtt.devices import values as v
 from adapters.mqtt.devices.state_publisher import StatePublisher
-from adapters.mqtt.devices.topics import Get, HomeSpace, Set
+from adapters.mqtt.devices.topics import Get, HomeSpace, InvokeTopic, Set
 from carriage.mqtt.options import Message
 from gateway.api.errors import PeerError
-from gateway.api.model import Command, EnvelopeId, Outcome, Peer, Reason, Receipt, Refused, Scalar
+from gateway.api.model import (
+    ActionAffordance,
+    EnvelopeId,
+    Interaction,
+    InvokeAction,
+    Outcome,
+    Peer,
+    PropertyResult,
+    ReadProperties,
+    Reason,
+    Receipt,
+    Refused,
+    Value,
+    WriteProperties,
+)
 from gateway.api.ports import AdapterContext
 
 RECEIVE_MAXIMUM: Final = 1024
@@ -24,12 +38,14 @@ does not answer would hold up the commands for all others."""
 MAX_REPEATED: Final = 64
 """Repeated commands (by their transaction) that are told the first one's answer again."""
 MAX_PENDING: Final = 4096
-"""Commands without a final answer; more are answered ``busy``."""
+"""Interactions without a final answer; more are answered ``busy``."""
+
+_DONE: Final = (Outcome.DELIVERED, Outcome.SENT, Outcome.SUPERSEDED)
 
 
 @dataclass(slots=True)
 class _Batch:
-    """The commands of one message. ``left``: those that nobody has taken charge of yet; ``due``: ``ACKNOWLEDGE_BY``."""
+    """One message. ``left``: what of it has no final word and is not held; ``due``: ``ACKNOWLEDGE_BY``."""
 
     message: Message
     device: str
@@ -37,12 +53,15 @@ class _Batch:
     number: int
     due: float = 0.0
     left: int = 1
+    action: bool = False
 
 
 @dataclass(slots=True)
 class _Pending:
+    """An interaction that has no final answer. ``names``: its properties, or the action."""
+
     batch: _Batch
-    property: str
+    names: tuple[str, ...]
     held: bool = False
 
 
@@ -78,11 +97,11 @@ class Commands:
         batch = _Batch(message, topic.device, asked.transaction, self._batches, loop.time() + ACKNOWLEDGE_BY)
         shown = self._board.shown.get(topic.device)
         properties = {} if shown is None else shown.properties
-        wanted: dict[str, Scalar | None] = {}
+        wanted: dict[str, Value | None] = {}
         unfit: list[str] = []
         values = asked.values
         if not values:  # a get of all
-            values = dict.fromkeys(properties) or {"": None}
+            values = dict.fromkeys(name for name, each in properties.items() if each.readable) or {"": None}
         for name, value in values.items():
             if shown is not None:
                 name = name or (v.bare_property(properties) if isinstance(topic, Set) else "")
@@ -98,21 +117,60 @@ class Commands:
         if unfit:  # what was asked for together is not done by half
             for name in wanted:
                 self._answer(batch, name, "failed", Reason.CONTENT.value, f"no fit value for {unfit[0]}")
-        elif len(self._pending) + len(wanted) > MAX_PENDING:
-            for name in wanted:
-                self._answer(batch, name, "failed", Reason.BUSY.value)
+        elif wanted and isinstance(topic, Set):
+            given = {name: value for name, value in wanted.items() if value is not None}
+            self._submit(batch, WriteProperties, context, source, lost, values=given)
+        elif wanted:
+            self._submit(batch, ReadProperties, context, source, lost, names=tuple(wanted))
+        self._begun(batch)
+
+    def invoke(self, topic: InvokeTopic, message: Message, context: AdapterContext, source: Peer, lost: bool) -> None:
+        """Have a device do something. ``lost`` as of ``take``. PeerError: malformed."""
+        asked = v.read_input(message.payload)
+        self._batches += 1
+        due = asyncio.get_running_loop().time() + ACKNOWLEDGE_BY
+        batch = _Batch(message, topic.device, asked.transaction, self._batches, due, action=True)
+        shown = self._board.shown.get(topic.device)
+        action = None if shown is None else shown.actions.get(topic.action)
+        if action is None:
+            self._answer(batch, topic.action, "failed", Reason.UNKNOWN.value)
+        elif not action.idempotent and not self._transaction(batch):
+            # QoS 1 may bring a message twice, and so may a sender that saw no answer: a lamp would be as it was.
+            self._answer(batch, topic.action, "failed", Reason.CONTENT.value, "it needs a transaction")
         else:
-            transaction = self._transaction(batch)
-            for name, fit in wanted.items():
-                self._submit(batch, name, fit, transaction, context, source, lost)
+            self._try(batch, topic.action, action, asked.values, context, source, lost)
+        self._begun(batch)
+
+    def _try(
+        self,
+        batch: _Batch,
+        name: str,
+        action: ActionAffordance,
+        given: Mapping[str, Any],
+        context: AdapterContext,
+        source: Peer,
+        lost: bool,
+    ) -> None:
+        value = given.get("input")
+        try:
+            if action.input is None and value is not None:
+                raise PeerError("it takes no input")
+            fit = None if action.input is None else v.fitting(value, action.input)
+        except PeerError as mistake:
+            self._answer(batch, name, "failed", Reason.CONTENT.value, str(mistake))
+            return
+        self._submit(batch, InvokeAction, context, source, lost, name=name, input=fit)
+
+    def _begun(self, batch: _Batch) -> None:
         self._unacknowledged[batch.number] = batch
         if self._timer is None:
-            self._timer = loop.call_at(batch.due, self._overdue)
+            self._timer = asyncio.get_running_loop().call_at(batch.due, self._overdue)
         self._settled(batch)
 
-    def too_long(self, topic: Set | Get) -> None:
+    def too_long(self, topic: Set | Get | InvokeTopic) -> None:
         """A message that nobody has read."""
-        body = ({"property": topic.property} if topic.property else {}) | {
+        what, name = ("action", topic.action) if isinstance(topic, InvokeTopic) else ("property", topic.property)
+        body = ({what: name} if name else {}) | {
             "status": "failed",
             "reason": Reason.TOO_LARGE.value,
         }
@@ -125,17 +183,21 @@ class Commands:
         batch = pending.batch
         first = receipt.id in self._pending
         if receipt.outcome is Outcome.HELD:
-            self._answer(batch, pending.property, "queued")
+            for name in pending.names:
+                self._answer(batch, name, "queued")
             if first and not pending.held:
                 self._settled(batch)
             pending.held = True
             return
         del (self._pending if first else self._repeated)[receipt.id]
-        if receipt.outcome in (Outcome.DELIVERED, Outcome.SUPERSEDED):
-            self._answer(batch, pending.property, receipt.outcome.value)
-        else:
-            reason = receipt.reason.value if receipt.reason else receipt.outcome.value
-            self._answer(batch, pending.property, "failed", reason, receipt.detail)
+        one = PropertyResult("", receipt.outcome, receipt.reason, receipt.detail)
+        results = receipt.properties or tuple(replace(one, name=name) for name in pending.names)
+        for each in results:
+            if each.outcome in _DONE:
+                self._answer(batch, each.name, each.outcome.value, output=receipt.result if batch.action else None)
+            else:
+                reason = each.reason.value if each.reason else each.outcome.value
+                self._answer(batch, each.name, "failed", reason, each.detail)
         if first and not pending.held:
             self._settled(batch)
 
@@ -150,39 +212,39 @@ class Commands:
     def _submit(
         self,
         batch: _Batch,
-        name: str,
-        value: Scalar | None,
-        transaction: str,
+        kind: type[Interaction],
         context: AdapterContext,
         source: Peer,
         lost: bool,
+        **what: Any,
     ) -> None:
         identifier, now = context.next_id(), context.now()
-        # What may have been carried out before is of no use any more: only if its transaction is still known (it was
+        # What may have been carried out before is of no use any longer: only if its transaction is still known (it was
         # held, so it is in the store) there is something to tell of it.
         expiry = 0 if lost else batch.message.expiry
-        verdict = context.submit(
-            Command(
-                id=identifier,
-                source=source,
-                to=batch.device,
-                property=name,
-                value=value,
-                received_at=now,
-                expires_at=None if expiry is None else now + expiry,
-                transaction=transaction,
-            )
+        wanted = kind(
+            id=identifier,
+            source=source,
+            to=batch.device,
+            received_at=now,
+            expires_at=None if expiry is None else now + expiry,
+            transaction=self._transaction(batch),
+            **what,
         )
+        pending = _Pending(batch, wanted.names)
+        full = len(self._pending) >= MAX_PENDING
+        verdict = Refused(Reason.BUSY) if full else context.submit(wanted)
         if isinstance(verdict, Refused):
             unknown = lost and verdict.reason is Reason.EXPIRED
-            self._answer(batch, name, "failed", (Reason.RESTARTED if unknown else verdict.reason).value)
+            for name in wanted.names:
+                self._answer(batch, name, "failed", (Reason.RESTARTED if unknown else verdict.reason).value)
         elif not verdict.duplicate:
             batch.left += 1
-            self._pending[identifier] = _Pending(batch, name)
+            self._pending[identifier] = pending
         else:  # the engine may tell it the first one's outcome, or nothing
             if len(self._repeated) >= MAX_REPEATED:
                 del self._repeated[next(iter(self._repeated))]
-            self._repeated[identifier] = _Pending(batch, name)
+            self._repeated[identifier] = pending
 
     def _settled(self, batch: _Batch) -> None:
         batch.left -= 1
@@ -207,14 +269,19 @@ class Commands:
         correlation = batch.message.correlation
         return correlation.hex()[: v.MAX_TRANSACTION] if correlation else ""
 
-    def _answer(self, batch: _Batch, name: str, status: str, reason: str = "", detail: str = "") -> None:
-        body: dict[str, Any] = ({"property": name} if name else {}) | {"status": status}
+    def _answer(
+        self, batch: _Batch, name: str, status: str, reason: str = "", detail: str = "", output: Value | None = None
+    ) -> None:
+        what = "action" if batch.action else "property"
+        body: dict[str, Any] = ({what: name} if name else {}) | {"status": status}
         if batch.transaction is not None:
             body["transaction"] = batch.transaction
         if reason:
             body["reason"] = reason
         if detail:
             body["detail"] = detail
+        if output is not None:
+            body["output"] = output
         message = batch.message
         topic = self._topics.answer(batch.device, message.response_topic)
         self._publish(topic, json.dumps(body, separators=(",", ":")).encode(), message.correlation)

@@ -7,6 +7,7 @@ It has a connection of its own since a connection has one will, and so that a se
 from __future__ import annotations
 
 import asyncio
+import json
 import logging
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
@@ -22,7 +23,7 @@ from adapters.mqtt.devices.redelivery_filter import RedeliveryFilter
 from adapters.mqtt.devices.requests import AdminRequests
 from adapters.mqtt.devices.roster import Roster
 from adapters.mqtt.devices.state_publisher import Part, StatePublisher
-from adapters.mqtt.devices.topics import Get, HomeSpace, Set, TopicRequest
+from adapters.mqtt.devices.topics import Get, HomeSpace, InvokeTopic, Set, TopicRequest
 from adapters.mqtt.hearing import Hearing
 from adapters.mqtt.link import NO_LINK, SCHEME, link_of, of_client
 from adapters.mqtt.news import News
@@ -106,7 +107,7 @@ class DeviceTopics:
         """When there was the first connection."""
         self._gone: set[str] = set()
         """Devices that are gone, or have come back since."""
-        self._early: list[tuple[Set | Get, Message, bool]] = []
+        self._early: list[tuple[Set | Get | InvokeTopic, Message, bool]] = []
         """Commands that the broker kept for us, for devices that we are still to hear of."""
         self._starting = True
         self._hearing = Hearing(self._filters(), self._hears)
@@ -116,7 +117,7 @@ class DeviceTopics:
         """What an earlier run of ours had taken may come again on this connection."""
         self._discovered: set[str] = set()
         self._complaints = MalformedLog()
-        self._counters = {"received": 0, "retained": 0, "repeated": 0, "answers": 0}
+        self._counters = {"received": 0, "retained": 0, "repeated": 0, "answers": 0, "events": 0}
 
     # What the adapter passes on: see gateway.api.ports.Adapter
 
@@ -158,7 +159,7 @@ class DeviceTopics:
         self._commands.receipt(receipt)
 
     def update(self, update: Update) -> None:
-        if update.watch != self._watch:
+        if update.subscription != self._watch:
             return
         shown = self._board.shown.get(update.device)
         change = update.change
@@ -172,9 +173,11 @@ class DeviceTopics:
         elif change is Change.DEVICE or shown is None:
             self._list_soon()
         elif change is Change.VALUES:
-            self._board.values(shown, update.values, update.at)
+            self._board.values(shown, update.samples, update.at)
         elif change is Change.STALE:
             self._board.stale(shown, update)
+        elif change is Change.EVENT:
+            self._tell_event(update)
         elif change is Change.PRESENCE:
             self._board.presence(shown, update.online)
 
@@ -336,15 +339,22 @@ class DeviceTopics:
         if not known and self._starting and self._roster.missing(topic.device) and len(self._early) < MAX_EARLY:
             self._early.append((topic, message, lost))
         else:
-            self._commands.take(topic, message, self._context, self._peer, lost)
+            self._carry_out(topic, message, lost)
         return True
+
+    def _carry_out(self, topic: Set | Get | InvokeTopic, message: Message, lost: bool) -> None:
+        assert self._context is not None
+        if isinstance(topic, InvokeTopic):
+            self._commands.invoke(topic, message, self._context, self._peer, lost)
+        else:
+            self._commands.take(topic, message, self._context, self._peer, lost)
 
     def _on_too_long(self, name: str) -> None:
         try:
             topic = self._topics.parse(name)
         except PeerError:
             return
-        if isinstance(topic, Set | Get):
+        if isinstance(topic, Set | Get | InvokeTopic):
             self._commands.too_long(topic)
 
     def _take_early(self) -> None:
@@ -356,7 +366,7 @@ class DeviceTopics:
                 self._early.append((topic, message, lost))
                 continue
             try:
-                self._commands.take(topic, message, self._context, self._peer, lost)
+                self._carry_out(topic, message, lost)
             except Exception as failure:
                 self._complaints.over(failure, message.topic)
                 self._acknowledge(message)
@@ -385,12 +395,22 @@ class DeviceTopics:
         self._counters["answers"] += 1
         self._news.tell(topic, body, correlation)
 
+    def _tell_event(self, update: Update) -> None:
+        """Publish what happened; never retained: whoever comes later must not take it for new."""
+        assert self._news is not None
+        self._counters["events"] += 1
+        body: dict[str, Any] = {"event": update.event}
+        if update.data is not None:
+            body["data"] = update.data
+        topic = self._topics.event(update.device, update.event)
+        self._news.tell(topic, json.dumps(body, separators=(",", ":")).encode(), None)
+
     # The devices that there are
 
     def _watch_again(self) -> None:
         assert self._context is not None
         context = self._context
-        watch = Subscribe(id=context.next_id(), source=self._peer, to="", property="", received_at=context.now())
+        watch = Subscribe(id=context.next_id(), source=self._peer, to="", name="", received_at=context.now())
         self._missed = True
         self._watch = watch.id  # what comes of it may be here before its verdict is
         if isinstance(context.submit(watch), Refused):
@@ -403,7 +423,9 @@ class DeviceTopics:
         context = self._context
         watch, self._watch = self._watch, None
         if watch is not None:
-            context.submit(Unsubscribe(id=context.next_id(), source=self._peer, watch=watch, received_at=context.now()))
+            context.submit(
+                Unsubscribe(id=context.next_id(), source=self._peer, subscription=watch, received_at=context.now())
+            )
 
     def _list_soon(self) -> None:
         """Look at all devices once, however many of them are news in this turn of the loop."""

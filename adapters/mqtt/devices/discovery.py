@@ -16,7 +16,7 @@ from adapters.mqtt.devices.identity import Identity
 from adapters.mqtt.devices.requests import MAX_JOIN
 from adapters.mqtt.devices.topics import HomeSpace
 from adapters.mqtt.devices.units import COUNTED, UNITS, known
-from gateway.api.model import DeviceView, GatewayView, Property, ValueKind
+from gateway.api.model import DataType, DeviceView, GatewayView, PropertyAffordance
 
 LIGHTS: Final = frozenset({"urn:oma:lwm2m:ext:3311"})
 """Resource types (IPSO light control) whose switch is a light."""
@@ -30,6 +30,7 @@ _FACTS: Final = {
     "sw_version": "sw",
     "hw_version": "hw",
 }
+NUMBERS: Final = (DataType.NUMBER, DataType.INTEGER)
 _STATE: Final = "{{ value_json.state }}"
 LAST_SEEN: Final = "last_seen"
 _NOTHING: Final[Mapping[str, str]] = MappingProxyType({})
@@ -129,7 +130,9 @@ class Discovery:
     def _message(self, config: dict[str, Any]) -> bytes:
         return json.dumps({**config, "o": self._origin}, separators=(",", ":")).encode()
 
-    def _component(self, view: DeviceView, each: Property, who: Identity, kind: str, main: bool) -> dict[str, Any]:
+    def _component(
+        self, view: DeviceView, each: PropertyAffordance, who: Identity, kind: str, main: bool
+    ) -> dict[str, Any]:
         writable = _writable(view, each)
         component: dict[str, Any] = {
             "p": kind,
@@ -144,19 +147,19 @@ class Discovery:
                 },
             ],
         }
-        if each.kind is ValueKind.BOOLEAN:
+        if each.type is DataType.BOOLEAN:
             on, off = ("ON", "OFF") if each.writable else ("True", "False")
             component |= {"pl_on": on, "pl_off": off}
         # with a dot, a key such as "update" would be the method of that name
         component["stat_val_tpl" if kind == "light" else "val_tpl"] = f"{{{{ value_json['{each.name}'] }}}}"
         if writable:
             component["cmd_t"] = self._topics.command(view.name, each.name)
-        unit = UNITS.get(each.unit, each.unit) if each.kind is ValueKind.NUMBER else ""
+        unit = UNITS.get(each.unit, each.unit) if each.type in NUMBERS else ""
         if known(kind, each.device_class, unit):
             component["dev_cla"] = each.device_class
         if each.device_class in _DIAGNOSTIC:
             component["ent_cat"] = "diagnostic"
-        if each.kind is ValueKind.NUMBER:
+        if each.type in NUMBERS:
             component |= _number(each, kind, unit)
         return component
 
@@ -174,10 +177,12 @@ class Discovery:
         ]
 
 
-def _components(view: DeviceView, who: Identity) -> dict[str, tuple[str, Property | None]]:
+def _components(view: DeviceView, who: Identity) -> dict[str, tuple[str, PropertyAffordance | None]]:
     """The components of a device: their platforms, and the properties behind them."""
-    found: dict[str, tuple[str, Property | None]] = {}
+    found: dict[str, tuple[str, PropertyAffordance | None]] = {}
     for each in view.properties:
+        if not each.readable or each.type in (DataType.OBJECT, DataType.ARRAY):
+            continue  # Home Assistant has no entity for it
         kind = _platform(view, each)
         found[each.name] = kind, each
         if who.former and kind == "light":
@@ -187,31 +192,31 @@ def _components(view: DeviceView, who: Identity) -> dict[str, tuple[str, Propert
     return found
 
 
-def _platform(view: DeviceView, each: Property) -> str:
+def _platform(view: DeviceView, each: PropertyAffordance) -> str:
     """The platform of Home Assistant's that a property of a device is."""
     writable = _writable(view, each)
-    if each.kind is ValueKind.BOOLEAN:
+    if each.type is DataType.BOOLEAN:
         if not writable:
             return "binary_sensor"
         return "light" if each.resource_type in LIGHTS else "switch"
     if not writable:
         return "sensor"
-    return "number" if each.kind is ValueKind.NUMBER else "text"
+    return "number" if each.type in NUMBERS else "text"
 
 
-def _writable(view: DeviceView, each: Property) -> bool:
+def _writable(view: DeviceView, each: PropertyAffordance) -> bool:
     return each.writable and "write" in view.may
 
 
-def _main(view: DeviceView) -> Property | None:
+def _main(view: DeviceView) -> PropertyAffordance | None:
     """What the device is there for: the only thing that it switches, or else the only yes or no that it tells."""
     switched = [each for each in view.properties if _platform(view, each) in ("light", "switch")]
-    told = [each for each in view.properties if each.kind is ValueKind.BOOLEAN and each.device_class not in _DIAGNOSTIC]
+    told = [each for each in view.properties if each.type is DataType.BOOLEAN and each.device_class not in _DIAGNOSTIC]
     found = switched or told
     return found[0] if len(found) == 1 else None
 
 
-def _number(each: Property, kind: str, unit: str) -> dict[str, Any]:
+def _number(each: PropertyAffordance, kind: str, unit: str) -> dict[str, Any]:
     found: dict[str, Any] = {}
     if unit:
         found["unit_of_meas"] = unit

@@ -1,7 +1,7 @@
 """The one move from version 0.1.0, which made Home Assistant's ids of base and name, to ids of the devices themselves.
 
 A device that stood at the broker under an old id (``PublishedDevices.first``) goes through these states; only this
-module moves them. A broken connection puts all back to *waiting*, so that nothing counts as done that the broker may not have.
+module moves them. A broken connection puts all back to *waiting*: nothing counts as done that the broker may lack.
 
 =========  ============================================================================================================
 waiting    its old discovery is retained; it has not been seen yet, or there is no connection

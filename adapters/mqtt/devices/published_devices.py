@@ -9,12 +9,12 @@ from __future__ import annotations
 
 import json
 import logging
-import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Final
 
 from adapters.mqtt.devices.topics import valid_device
+from common.replacing import replace
 
 _LOG = logging.getLogger(__name__)
 
@@ -45,13 +45,8 @@ class PublishedDevices:
             "unseen": sorted(self.unseen),
             "former": self.former,
         }
-        passing = self._file.with_suffix(".new")
         try:
-            with passing.open("w") as file:
-                json.dump(found, file)
-                file.flush()
-                os.fsync(file.fileno())
-            passing.replace(self._file)
+            replace(self._file, json.dumps(found))
         except OSError as error:  # without it a device that is gone may stay in Home Assistant; no more than that
             _LOG.warning("can't keep the names of devices: %s", error)
 

@@ -17,7 +17,7 @@ from adapters.mqtt.devices.values import json_of, read_transaction
 from carriage.mqtt.messages import read_object
 from carriage.mqtt.options import Message
 from gateway.api.errors import PeerError
-from gateway.api.model import DeviceView, Peer, Scalar
+from gateway.api.model import DeviceView, Peer, Value
 from gateway.api.ports import AdapterContext
 
 MAX_AT_ONCE: Final = 8
@@ -161,9 +161,11 @@ def _device(view: DeviceView) -> dict[str, Any]:
         "may": sorted(view.may),
         "facts": dict(view.facts),
         "properties": {
-            each.name: {"type": each.kind.value, "unit": each.unit, "writable": each.writable}
+            each.name: {"type": each.type.value, "unit": each.unit, "writable": each.writable}
             for each in view.properties
         },
+        "actions": [each.name for each in view.actions],
+        "events": [each.name for each in view.events],
         "state": {
             each.name: _word(sample.value, each.writable)
             for each in view.properties
@@ -194,7 +196,7 @@ def _told(found: Mapping[str, Any]) -> dict[str, Any]:
     }
 
 
-def _word(value: Scalar | None, writable: bool) -> Any:
+def _word(value: Value | None, writable: bool) -> Any:
     """A value as the device's state topic has it."""
     return json.loads(json_of(value, writable))
 

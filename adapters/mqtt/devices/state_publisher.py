@@ -26,7 +26,7 @@ from carriage.mqtt.client import MqttClient
 from carriage.mqtt.options import Token
 from carriage.mqtt.packets import publish_head
 from gateway.api.errors import TransportError
-from gateway.api.model import DeviceView, Property, Scalar, Update
+from gateway.api.model import ActionAffordance, DeviceView, PropertyAffordance, Sample, Update
 
 MAX_OUTSTANDING: Final = 256
 """Messages with QoS 1 that wait for the broker; what is rare goes slowly, answers need the rest of the queue."""
@@ -51,7 +51,8 @@ class Shown:
 
     view: DeviceView
     who: Identity
-    properties: dict[str, Property]
+    properties: dict[str, PropertyAffordance]
+    actions: dict[str, ActionAffordance]
     head: bytes
     online: bool | None
     told_at: float | None = None
@@ -140,10 +141,13 @@ class StatePublisher:
         """A device is new, or another than it was."""
         known = self.shown.get(view.name)
         properties = {each.name: each for each in view.properties}
-        shown = Shown(view, who, properties, publish_head(self._topics.state(view.name), self._version), view.online)
+        actions = {each.name: each for each in view.actions}
+        shown = Shown(
+            view, who, properties, actions, publish_head(self._topics.state(view.name), self._version), view.online
+        )
         if self.discovery is not None:
             shown.components = self.discovery.platforms(view, who)
-        shown.fragments = {name: fragment(name, None, each) for name, each in properties.items()}
+        shown.fragments = {name: fragment(name, None, each) for name, each in properties.items() if each.readable}
         for name, sample in view.samples.items():
             shown.fragments[name] = fragment(name, sample.value, properties.get(name))
             if sample.stale:
@@ -188,9 +192,9 @@ class StatePublisher:
         if self.discovery is not None and object_id:
             self._emptied[self.discovery.topic(object_id)] = None
 
-    def values(self, shown: Shown, values: tuple[tuple[str, Scalar | None], ...], at: float) -> None:
-        for name, value in values:
-            shown.fragments[name] = fragment(name, value, shown.properties.get(name))
+    def values(self, shown: Shown, samples: tuple[tuple[str, Sample], ...], at: float) -> None:
+        for name, sample in samples:
+            shown.fragments[name] = fragment(name, sample.value, shown.properties.get(name))
             if shown.stale:
                 shown.stale.discard(name)
         shown.told_at = at
@@ -201,7 +205,7 @@ class StatePublisher:
             self._due[name] = before | Part.STATE
 
     def stale(self, shown: Shown, update: Update) -> None:
-        shown.stale.update(name for name, _ in update.values)
+        shown.stale.update(name for name, _ in update.samples)
         self.again((update.device,), Part.STATE)
 
     def presence(self, shown: Shown, online: bool | None) -> None:

@@ -6,6 +6,8 @@ With ``base`` one or more levels and ``name`` a device's name in the policy::
     {base}/{name}/availability           gateway: {"state":"online"} or offline, retained
     {base}/{name}/set, set/{property}    anybody whom the broker lets: change something
     {base}/{name}/get, get/{property}    ask the device for a value
+    {base}/{name}/action/{action}        have the device do something
+    {base}/{name}/event/{event}          gateway: something happened, JSON, not retained
     {base}/{name}/answer, answer/...     gateway: what became of a set or get
     {base}/bridge/state                  gateway: {"state":"online"} or offline, retained, its will
     {base}/bridge/info                   gateway: its version, and whether new devices may join, retained
@@ -39,11 +41,17 @@ class Get:
 
 
 @dataclass(frozen=True, slots=True)
+class InvokeTopic:
+    device: str
+    action: str
+
+
+@dataclass(frozen=True, slots=True)
 class TopicRequest:
     command: str
 
 
-_VERBS: Final[dict[str, type[Set | Get]]] = {"set": Set, "get": Get}
+_VERBS: Final[dict[str, type[Set | Get | InvokeTopic]]] = {"set": Set, "get": Get, "action": InvokeTopic}
 
 
 def valid_device(name: str) -> bool:
@@ -79,6 +87,9 @@ class HomeSpace:
     def command(self, device: str, name: str) -> str:
         return f"{self._start}{device}/set/{name}"
 
+    def event(self, device: str, name: str) -> str:
+        return f"{self._start}{device}/event/{name}"
+
     def answer(self, device: str, asked: str | None) -> str:
         """Where an answer goes; ``asked``, a Response Topic, counts below the device's own answers only.
 
@@ -96,9 +107,17 @@ class HomeSpace:
         """What the gateway subscribes to."""
         start = f"{self._start}+/"
         request = f"{self._start}{RESERVED_USER}/request/"
-        return f"{start}set", f"{start}set/+", f"{start}get", f"{start}get/+", f"{request}+", f"{request}device/+"
+        return (
+            f"{start}set",
+            f"{start}set/+",
+            f"{start}get",
+            f"{start}get/+",
+            f"{start}action/+",
+            f"{request}+",
+            f"{request}device/+",
+        )
 
-    def parse(self, name: str) -> Set | Get | TopicRequest:
+    def parse(self, name: str) -> Set | Get | InvokeTopic | TopicRequest:
         """What a message under ``filters`` wants. PeerError where its topic is none of them."""
         if len(name) > MAX_TOPIC or not name.startswith(self._start):
             raise PeerError("topic outside of our base")
@@ -113,7 +132,7 @@ class HomeSpace:
         if not 2 <= len(levels) <= 3 or not valid_device(levels[0]):
             raise PeerError("topic of no known form")
         kind = _VERBS.get(levels[1])
-        if kind is None or not all(map(valid_name, levels[2:])):
+        if kind is None or not all(map(valid_name, levels[2:])) or (kind is InvokeTopic and len(levels) != 3):
             raise PeerError("topic of no known form")
         return kind(levels[0], *levels[2:])
 

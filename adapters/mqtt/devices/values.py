@@ -16,7 +16,8 @@ from typing import Any, Final
 from carriage.mqtt.messages import MAX_BODY, read_object
 from carriage.mqtt.topics import valid_name
 from gateway.api.errors import PeerError
-from gateway.api.model import Property, Scalar, ValueKind
+from gateway.api.model import DataSchema, DataType, PropertyAffordance, Value
+from gateway.api.schema import fits
 
 MAX_AT_ONCE: Final = 16
 """Properties in one set or get."""
@@ -25,18 +26,18 @@ _HUGE: Final = sys.float_info.max
 _WORDS: Final = {"on": True, "true": True, "off": False, "false": False}
 
 
-def fragment(name: str, value: Scalar | None, known: Property | None) -> bytes:
+def fragment(name: str, value: Value | None, known: PropertyAffordance | None) -> bytes:
     """``"name":value`` as it stands in the JSON of a device's state."""
     return f'"{name}":{json_of(value, known is not None and known.writable)}'.encode()
 
 
-def json_of(value: Scalar | None, writable: bool) -> str:
+def json_of(value: Value | None, writable: bool) -> str:
     """A value as JSON; ``writable``: whether its property can be set."""
     if value is True or value is False:
         yes, no = ('"ON"', '"OFF"') if writable else ("true", "false")
         return yes if value else no
-    if isinstance(value, str):
-        return json.dumps(value)
+    if isinstance(value, str | list | dict):
+        return json.dumps(value, separators=(",", ":"))
     if value is None or not math.isfinite(value):  # JSON has no word for these
         return "null"
     return repr(value)
@@ -66,7 +67,7 @@ def read_set(payload: bytes, name: str) -> Asked:
         value = text  # a plain ON, as people type it
     except RecursionError:
         raise PeerError("a set of too many brackets") from None
-    if isinstance(value, dict | list) or not text:
+    if not text or (isinstance(value, dict | list) and not name):
         raise PeerError("a set of no single value")
     return Asked({name: value})
 
@@ -85,39 +86,71 @@ def read_get(payload: bytes, name: str) -> Asked:
     return Asked(dict.fromkeys(_names(values)), transaction)
 
 
-def read_value(value: Any, known: Property) -> Scalar:
+def read_value(value: Any, known: PropertyAffordance) -> Value:
     """What of a set goes to the device. PeerError, in words for whoever sent it: it can't be that."""
     if not known.writable:
         raise PeerError("can't be set")
-    if known.kind is ValueKind.BOOLEAN:
+    return fitting(value, known)
+
+
+def read_input(payload: bytes) -> Asked:
+    """What an action is given: ``{"input": ..., "transaction": ...}``, both optional; an empty body has neither.
+
+    PeerError: nothing that could be that.
+    """
+    if not payload.strip():
+        return Asked({})
+    values = read_object(payload)
+    transaction = _transaction(values)
+    if values.keys() - {"input"}:
+        raise PeerError("expected input and transaction at most")
+    return Asked(values, transaction)
+
+
+def fitting(value: Any, schema: DataSchema) -> Value:
+    """A JSON value as one of ``schema``. PeerError says what was expected."""
+    if schema.type is DataType.BOOLEAN:
         found = _WORDS.get(value.lower()) if isinstance(value, str) else value
         if isinstance(found, bool):
             return found
         raise PeerError("expected ON or OFF")
-    if known.kind is ValueKind.NUMBER:
+    if schema.type in (DataType.NUMBER, DataType.INTEGER):
+        if schema.type is DataType.INTEGER and isinstance(value, float) and value.is_integer() and abs(value) < 2**53:
+            value = int(value)
         # a whole number may be beyond what a float holds: that can be compared, not converted
-        low = -_HUGE if known.minimum is None else known.minimum
-        high = _HUGE if known.maximum is None else known.maximum
-        if isinstance(value, int | float) and not isinstance(value, bool) and low <= value <= high:
+        low = -_HUGE if schema.minimum is None else schema.minimum
+        high = _HUGE if schema.maximum is None else schema.maximum
+        kinds = int if schema.type is DataType.INTEGER else int | float
+        if isinstance(value, kinds) and not isinstance(value, bool) and low <= value <= high:
             return value
-        raise PeerError(f"expected {_range(known)}")
-    if isinstance(value, str) and value.isprintable():
+        raise PeerError(f"expected {_range(schema)}")
+    if schema.type is DataType.STRING:
+        if schema.enum:
+            if value in schema.enum and isinstance(value, str):
+                return value
+            raise PeerError(f"expected one of {', '.join(schema.enum)}")
+        if isinstance(value, str) and value.isprintable():
+            return value
+        raise PeerError("expected a printable text")
+    if isinstance(value, dict | list) and fits(schema, value):
         return value
-    raise PeerError("expected a printable text")
+    names = ", ".join(name for name, _ in schema.fields)
+    raise PeerError(f"expected an object of {names}" if schema.fields else f"expected an {schema.type.value}")
 
 
-def _range(known: Property) -> str:
+def _range(known: DataSchema) -> str:
     low, high = known.minimum, known.maximum
+    what = "a whole number" if known.type is DataType.INTEGER else "a number"
     if low is None and high is None:
-        return "a number"
+        return what
     least = "" if low is None else f" from {low:g}"
     most = "" if high is None else f" up to {high:g}" if low is None else f" to {high:g}"
-    return f"a number{least}{most}"
+    return f"{what}{least}{most}"
 
 
-def bare_property(properties: Mapping[str, Property]) -> str:
+def bare_property(properties: Mapping[str, PropertyAffordance]) -> str:
     """Which property a bare value sets: the only one that can be, or ``state``. PeerError: neither."""
-    writable = [name for name, each in properties.items() if each.writable]
+    writable = [name for name, each in properties.items() if each.writable and each.readable]
     if len(writable) == 1:
         return writable[0]
     if "state" in writable:

@@ -11,19 +11,19 @@ from carriage.coap.client import CoapsClient, Observation
 from carriage.coap.exchange import Request, Response
 from carriage.senml import Record, read_cbor, read_json
 from gateway.api.model import (
-    Command,
+    DataType,
+    Interaction,
     Join,
     Leave,
     Outcome,
     Peer,
     Presence,
-    Property,
+    PropertyAffordance,
     Reading,
     Reason,
     Receipt,
     Scalar,
     Transmit,
-    ValueKind,
 )
 from tests.adapters.coap.coap_home import Home
 from tests.adapters.coap.far_end import FarEnd, until
@@ -42,11 +42,11 @@ rules:
 """
 JSON, CBOR, TEXT = 110, 112, 0
 
-ON = Property(name="on", kind=ValueKind.BOOLEAN, resource_type="urn:oma:lwm2m:ext:3306", writable=True)
-LEVEL = Property(name="level", kind=ValueKind.NUMBER, unit="/", writable=True, minimum=0, maximum=100)
-LABEL = Property(name="label", kind=ValueKind.TEXT, writable=True)
-WARMTH = Property(
-    name="temperature", kind=ValueKind.NUMBER, unit="Cel", resource_type="urn:oma:lwm2m:ext:3303", lifetime=0.5
+ON = PropertyAffordance(name="on", type=DataType.BOOLEAN, resource_type="urn:oma:lwm2m:ext:3306", writable=True)
+LEVEL = PropertyAffordance(name="level", type=DataType.NUMBER, unit="/", writable=True, minimum=0, maximum=100)
+LABEL = PropertyAffordance(name="label", type=DataType.STRING, writable=True)
+WARMTH = PropertyAffordance(
+    name="temperature", type=DataType.NUMBER, unit="Cel", resource_type="urn:oma:lwm2m:ext:3303", lifetime=0.5
 )
 PROPERTIES: Final = (ON, LEVEL, LABEL, WARMTH)
 
@@ -54,7 +54,9 @@ PROPERTIES: Final = (ON, LEVEL, LABEL, WARMTH)
 class Device:
     """One device of the far end; the test settles its commands."""
 
-    def __init__(self, far: FarEnd, user: str = "lamp", properties: tuple[Property, ...] = PROPERTIES) -> None:
+    def __init__(
+        self, far: FarEnd, user: str = "lamp", properties: tuple[PropertyAffordance, ...] = PROPERTIES
+    ) -> None:
         self.far = far
         self.peer = far.peer(user)
         self._submit(Join, properties=properties)
@@ -70,7 +72,7 @@ class Device:
     def online(self, online: bool) -> None:
         self._submit(Presence, online=online)
 
-    def change(self, *properties: Property) -> None:
+    def change(self, *properties: PropertyAffordance) -> None:
         self._submit(Join, properties=properties)
 
     def leave(self) -> None:
@@ -78,16 +80,16 @@ class Device:
 
     @property
     def commands(self) -> list[Transmit]:
-        return [order for order in self.far.orders if isinstance(order.envelope, Command)]
+        return [order for order in self.far.orders if isinstance(order.envelope, Interaction)]
 
-    async def command(self, count: int = 1) -> Command:
+    async def command(self, count: int = 1) -> Interaction:
         """The last of ``count`` commands, once they are here."""
         await until(lambda: len(self.commands) >= count)
         envelope = self.commands[count - 1].envelope
-        assert isinstance(envelope, Command)
+        assert isinstance(envelope, Interaction)
         return envelope
 
-    def settle(self, command: Command, outcome: Outcome, reason: Reason | None = None, detail: str = "") -> None:
+    def settle(self, command: Interaction, outcome: Outcome, reason: Reason | None = None, detail: str = "") -> None:
         self.far.gateway.settle(Receipt(command.id, outcome, reason, detail=detail))
 
 

@@ -12,7 +12,7 @@ from carriage.coap import codes
 from carriage.coap import options as opt
 from carriage.coap.exchange import Request
 from carriage.coap.link_format import read_links
-from gateway.api.model import Outcome, Property, Reason, ValueKind
+from gateway.api.model import DataType, Outcome, PropertyAffordance, Reason
 from tests.adapters.coap.coap_home import Home
 from tests.adapters.coap.devices_home import (
     CBOR,
@@ -28,6 +28,7 @@ from tests.adapters.coap.devices_home import (
     values,
 )
 from tests.adapters.coap.far_end import until
+from tests.harness.interactions import wanted_of
 
 
 @pytest.fixture
@@ -96,7 +97,7 @@ async def test_a_value_that_was_never_told_is_asked_for(home: Home, lamp: Device
     phone = await home.client("phone")
     reading = await asking(phone, get("d/lamp/level", TEXT))
     command = await lamp.command()
-    assert (command.to, command.property, command.value) == ("lamp", "level", None)
+    assert (command.to, wanted_of(command)) == ("lamp", ("level", None))
     lamp.tell(level=7)
     lamp.settle(command, Outcome.DELIVERED)
     assert (await reading).payload == b"7"
@@ -141,7 +142,8 @@ async def test_what_is_set(
     phone = await home.client("phone")
     setting = await asking(phone, put(f"d/lamp/{path}", body, form))
     command = await lamp.command()
-    assert (command.property, command.value, type(command.value)) == (path, value, type(value))
+    name, found = wanted_of(command)
+    assert (name, found, type(found)) == (path, value, type(value))
     assert not setting.done()
     lamp.settle(command, Outcome.DELIVERED)
     assert (await setting).code == codes.CHANGED
@@ -223,7 +225,7 @@ async def test_a_command_that_a_newer_one_overtakes(home: Home, lamp: Device) ->
     await until(lambda: told[-1] == b"superseded")
     lamp.settle(await lamp.command(), Outcome.DELIVERED)
     lamp.settle(await lamp.command(2), Outcome.DELIVERED)
-    assert [each.envelope.value for each in lamp.commands] == [1, 4]  # type: ignore[union-attr]
+    assert [wanted_of(each.envelope)[1] for each in lamp.commands] == [1, 4]  # type: ignore[arg-type]
     assert ((await first).code, (await fourth).code) == (codes.CREATED, codes.CHANGED)
 
 
@@ -277,7 +279,9 @@ async def test_other_methods_and_formats(home: Home, lamp: Device) -> None:
 
 
 async def test_a_long_list_comes_in_blocks(home: Home) -> None:
-    many = tuple(Property(name=f"p{n}", kind=ValueKind.TEXT, unit="lm", resource_type="x" * 40) for n in range(60))
+    many = tuple(
+        PropertyAffordance(name=f"p{n}", type=DataType.STRING, unit="lm", resource_type="x" * 40) for n in range(60)
+    )
     lamp = Device(home.far, properties=many)
     lamp.tell(**{each.name: "y" * 200 for each in many})
     phone = await home.client("phone")
@@ -337,7 +341,7 @@ async def test_of_many_puts_at_once_each_is_answered_and_the_last_counts(home: H
     await until(lambda: home.hub.engine.counters["superseded.command"] == 6)
     lamp.settle(first, Outcome.DELIVERED)
     last = await lamp.command(2)
-    assert last.value is True
+    assert wanted_of(last)[1] is True
     lamp.settle(last, Outcome.DELIVERED)
     answers = [await each for each in puts]
     assert [answer.code for answer in answers] == [codes.CHANGED, *[codes.CONFLICT] * 6, codes.CHANGED]

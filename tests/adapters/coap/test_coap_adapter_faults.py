@@ -10,12 +10,12 @@ from random import Random
 
 import pytest
 
-from adapters.coap.fixed_timeout import FixedTimeout
 from adapters.coap.plugin import CoapPlugin
 from carriage.coap import atls_client, codes, options
 from carriage.coap.exchange import Request
 from gateway.api.model import Accepted, Close, ContentKind, Open, Outcome, Reason, Refused, Reset, SessionId, Unit
 from gateway.engine.limits import EngineLimits
+from gateway.kit.fixed_timeout import FixedTimeout
 from gateway.testing.check_adapter import check_adapter
 from tests.adapters.coap.coap_home import (
     Home,
@@ -390,7 +390,7 @@ async def test_the_conformance_suite(home: Home) -> None:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
     table = {**home.table, "listen": f"127.0.0.1:{port}", "absence": 25.0}
-    assert await check_adapter(CoapPlugin(), table, home.folder, claim="psk:phone") == []
+    assert await check_adapter(CoapPlugin(), table, home.folder, claim="psk:phone", proxies=False) == []
 
 
 async def test_a_countdown_calls_each_key_once_in_its_time() -> None:

@@ -14,6 +14,7 @@ from gateway.api.model import Outcome, Reason
 from tests.adapters.coap.coap_home import PSKS, Home
 from tests.adapters.coap.devices_home import POLICY, Device
 from tests.adapters.coap.far_end import until
+from tests.harness.interactions import wanted_of
 
 pytestmark = pytest.mark.process
 builds = pytest.mark.parametrize("build", ["openssl", "gnutls"])
@@ -86,7 +87,7 @@ async def test_it_sets(home: Home, lamp: Device, build: str) -> None:
     assert b"4." not in await setting.end()
     setting = await client(home, build, "d/lamp/level", "-m", "put", "-e", '[{"v":50}]', "-t", "110")
     command = await lamp.command(2)
-    assert command.value == 50
+    assert wanted_of(command)[1] == 50
     lamp.settle(command, Outcome.DROPPED, Reason.REJECTED, "INVALID_VALUE")
     assert b"5.02 rejected: INVALID_VALUE" in await setting.end()
     assert b"4.00" in await run(home, build, "d/lamp/level", "-m", "put", "-e", "much", "-t", "0")

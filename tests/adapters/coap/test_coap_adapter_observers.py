@@ -29,6 +29,7 @@ from tests.adapters.coap.devices_home import (
     watches,
 )
 from tests.adapters.coap.far_end import until
+from tests.harness.interactions import wanted_of
 
 
 @pytest.fixture
@@ -124,7 +125,7 @@ async def test_who_observes_what_was_never_told_has_it_asked_for(home: Home, lam
     seen = await observe(phone, "d/lamp/level")
     assert records(seen.told[0]) == ()
     command = await lamp.command()
-    assert (command.property, command.value) == ("level", None)
+    assert wanted_of(command) == ("level", None)
     lamp.tell(level=5)
     lamp.settle(command, Outcome.DELIVERED)
     await until(lambda: [*seen.values[-1].values()] == [5])

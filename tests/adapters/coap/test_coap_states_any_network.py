@@ -26,9 +26,9 @@ from carriage.coap.blockwise import Block, decode_block
 from carriage.coap.connection import (
     Answer,
     CoapConnection,
+    FailureReason,
     NotificationAcknowledged,
     ObservationEnded,
-    Reason,
     RequestReceived,
     Response,
 )
@@ -89,7 +89,7 @@ class Server:
         self.link = ClientConnection(self, None, ())  # type: ignore[arg-type]
         self.observers = Observers(self.loop.time)
         self.observer: Observer | None = None
-        self.ends: list[Reason] = []
+        self.ends: list[FailureReason] = []
         self.said: set[bytes] = set()
         self.numbers: list[int] = []
         """Of what was said, without repetitions."""
@@ -108,7 +108,7 @@ class Server:
 
     # What the adapter calls of a peer
 
-    def notify(self, exchange: int, response: Response, *, confirmable: bool = True) -> int | Reason | None:
+    def notify(self, exchange: int, response: Response, *, confirmable: bool = True) -> int | FailureReason | None:
         sent = self.connection.notify(exchange, response, self.loop.time(), confirmable=confirmable)
         self.loop.call_soon(self.pump)
         return sent
@@ -316,8 +316,8 @@ async def play(seed: int, bad: Network, size: int, szx: int | None, fetches: flo
 
 def check_ends(server: Server) -> None:
     """Why observations ended: the observer registered again, or there is a message that it did not acknowledge."""
-    lost = server.ends.count(Reason.TIMED_OUT)
-    assert set(server.ends) <= {Reason.REPLACED, Reason.TIMED_OUT}, server.ends
+    lost = server.ends.count(FailureReason.TIMED_OUT)
+    assert set(server.ends) <= {FailureReason.REPLACED, FailureReason.TIMED_OUT}, server.ends
     gone = [each for each in server.transmissions.values() if each == 1 + _CONNECTION.transmission.max_retransmit]
     assert lost <= len(gone), (server.ends, server.transmissions)
 

@@ -16,29 +16,61 @@ from hypothesis import strategies as st
 from adapters.coap.representation import MAX_TEXT, value_of
 from carriage import senml
 from carriage.coap import device_resources
-from gateway.api.model import Address, DeviceView, Property, ValueKind
+from gateway.api.model import Address, DataSchema, DataType, DeviceView, PropertyAffordance
+from gateway.api.schema import fits
 from layer.errors import PeerError
 from tests.carriage.mutations import mutated
 
 PROPERTIES: Final = (
-    Property(name="on", kind=ValueKind.BOOLEAN, writable=True),
-    Property(name="level", kind=ValueKind.NUMBER, unit="/", writable=True),
-    Property(name="dim", kind=ValueKind.NUMBER, writable=True, minimum=0, maximum=254),
-    Property(name="label", kind=ValueKind.TEXT, writable=True),
+    PropertyAffordance(name="on", type=DataType.BOOLEAN, writable=True),
+    PropertyAffordance(name="level", type=DataType.NUMBER, unit="/", writable=True),
+    PropertyAffordance(name="dim", type=DataType.NUMBER, writable=True, minimum=0, maximum=254),
+    PropertyAffordance(name="label", type=DataType.STRING, writable=True),
+    PropertyAffordance(name="steps", type=DataType.INTEGER, writable=True),
+    PropertyAffordance(
+        name="colour",
+        type=DataType.OBJECT,
+        writable=True,
+        fields=(("x", DataSchema(type=DataType.NUMBER, minimum=0, maximum=1)),),
+    ),
+    PropertyAffordance(
+        name="list", type=DataType.ARRAY, writable=True, items=DataSchema(type=DataType.INTEGER), max_items=3
+    ),
 )
 VIEW: Final = DeviceView(
     name="lamp", address=Address(scheme="far", claim="user:lamp"), may=frozenset(("write",)), online=True,
     sleepy=False, facts=(), properties=PROPERTIES, samples={},
 )  # fmt: skip
-TYPES: Final = {ValueKind.BOOLEAN: (bool,), ValueKind.NUMBER: (int, float), ValueKind.TEXT: (str,)}
+TYPES: Final = {
+    DataType.BOOLEAN: (bool,),
+    DataType.INTEGER: (int,),
+    DataType.NUMBER: (int, float),
+    DataType.STRING: (str,),
+    DataType.OBJECT: (dict,),
+    DataType.ARRAY: (list,),
+}
+SENML: Final = (device_resources.SENML_JSON, device_resources.SENML_CBOR)
 
 VALID: Final = {
-    device_resources.TEXT: [b"true", b"off", b"21.5", b"-1e3", "näh".encode(), b"x" * 256],
+    device_resources.TEXT: [
+        b"true",
+        b"off",
+        b"21.5",
+        b"-1e3",
+        b"7",
+        b'{"x":0.5}',
+        b"[1,2]",
+        "näh".encode(),
+        b"x" * 256,
+    ],
     device_resources.JSON: [
         b"true",
         b'"on"',
         b"21.5",
         b'{"value":-1e3}',
+        b"7",
+        b'{"x":0.5}',
+        b"[1,2]",
         b'"n\\u00e4h \\ud83d\\ude00"',
         b"[[1]]",
         b"null",
@@ -47,6 +79,7 @@ VALID: Final = {
         b'[{"n":"on","vb":true}]',
         b'[{"bn":"lamp/","n":"level","u":"/","v":21.5,"bver":10}]',
         b'[{"bv":1e308,"v":-1e308}]',
+        b'[{"v":3}]',
         b'[{"vs":"n\\u00e4h"}]',
         b'[{"vd":"aGkgCg"}]',
         b'[{"bs":4,"s":1}]',
@@ -58,6 +91,7 @@ VALID: Final = {
         bytes.fromhex("9fbf0361 78ffff".replace(" ", "")),
         bytes.fromhex("81a102c249ffffffffffffffffff"),
         bytes.fromhex("81a102f97e00"),
+        bytes.fromhex("81a10203"),
     ],
 }
 
@@ -69,10 +103,12 @@ def check(format: int, octets: bytes) -> None:
         except PeerError as error:
             assert len(str(error)) < 120
             continue
-        assert type(value) in TYPES[wanted.kind]
+        assert type(value) in TYPES[wanted.type]
         if isinstance(value, str):
             value.encode()
             assert len(value) <= MAX_TEXT
+        elif isinstance(value, list | dict):
+            assert fits(wanted, value)
         elif not isinstance(value, bool):
             assert isinstance(value, int) or isfinite(value)
             assert wanted.maximum is None or 0 <= value <= wanted.maximum
@@ -89,10 +125,10 @@ def test_what_is_valid_is_read(format: int) -> None:
         for wanted in PROPERTIES:
             try:
                 value_of(VIEW, wanted, format, octets)
-                taken.add(wanted.kind)
+                taken.add(wanted.type)
             except PeerError:
                 pass
-    assert taken == set(ValueKind)
+    assert taken == set(DataType) - ({DataType.OBJECT, DataType.ARRAY} if format in SENML else set())
 
 
 @formats

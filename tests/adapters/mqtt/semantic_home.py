@@ -9,19 +9,19 @@ from adapters.mqtt.devices import identity
 from gateway.api.model import (
     Accepted,
     Address,
-    Command,
+    DataType,
     EnvelopeId,
+    Interaction,
     Join,
     Leave,
     Outcome,
     Peer,
     Presence,
-    Property,
+    PropertyAffordance,
     Reading,
     Reason,
     Receipt,
     Scalar,
-    ValueKind,
 )
 from tests.adapters.coap.far_end import FarEnd, until
 from tests.adapters.mqtt.mqtt_home import GATEWAY, MqttHome, User
@@ -38,12 +38,14 @@ rules:
   - {id: home, effect: permit, subject: broker, resource: [lamp, sensor], action: [read, observe, write]}
 """
 ACL = "user gateway\ntopic readwrite #\nuser app\ntopic readwrite #\nuser other\ntopic read #\n"
-STATE = Property(
-    name="state", kind=ValueKind.BOOLEAN, writable=True, resource_type="urn:oma:lwm2m:ext:3311", lifetime=60.0
+STATE = PropertyAffordance(
+    name="state", type=DataType.BOOLEAN, writable=True, resource_type="urn:oma:lwm2m:ext:3311", lifetime=60.0
 )
-LEVEL = Property(name="brightness", kind=ValueKind.NUMBER, writable=True, minimum=0, maximum=254)
-TEMPERATURE = Property(name="temperature", kind=ValueKind.NUMBER, unit="Cel", device_class="temperature", lifetime=1.0)
-CONTACT = Property(name="contact", kind=ValueKind.BOOLEAN, device_class="door")
+LEVEL = PropertyAffordance(name="brightness", type=DataType.NUMBER, writable=True, minimum=0, maximum=254)
+TEMPERATURE = PropertyAffordance(
+    name="temperature", type=DataType.NUMBER, unit="Cel", device_class="temperature", lifetime=1.0
+)
+CONTACT = PropertyAffordance(name="contact", type=DataType.BOOLEAN, device_class="door")
 
 
 def object_id(user: str) -> str:
@@ -69,7 +71,7 @@ class House:
         gateway = self.far.gateway
         return {"id": gateway.next_id(), "source": self.peer(name), "received_at": gateway.now()}
 
-    def join(self, name: str, *properties: Property, sleepy: bool = False, **facts: str) -> None:
+    def join(self, name: str, *properties: PropertyAffordance, sleepy: bool = False, **facts: str) -> None:
         verdict = self.far.gateway.submit(
             Join(**self._next(name), properties=properties, sleepy=sleepy, facts=tuple(facts.items()))
         )
@@ -85,8 +87,8 @@ class House:
         self.far.gateway.submit(Leave(**self._next(name)))
 
     @property
-    def commands(self) -> list[Command]:
-        return [order.envelope for order in self.far.orders if isinstance(order.envelope, Command)]
+    def commands(self) -> list[Interaction]:
+        return [order.envelope for order in self.far.orders if isinstance(order.envelope, Interaction)]
 
     def settle(
         self, command: EnvelopeId, outcome: Outcome = Outcome.DELIVERED, reason: Reason | None = None, detail: str = ""

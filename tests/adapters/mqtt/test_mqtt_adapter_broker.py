@@ -30,7 +30,7 @@ GRACE = 1.0
 @pytest.fixture
 def short_grace(monkeypatch: pytest.MonkeyPatch) -> None:
     """One second instead of twenty."""
-    for module in ("orders", "sessions"):
+    for module in ("outbound", "sessions"):
         monkeypatch.setattr(f"adapters.mqtt.{module}.GRACE", GRACE)
 
 
@@ -386,6 +386,8 @@ async def test_of_what_stands_only_the_newest_waits(home: MqttHome) -> None:
 
 async def test_the_conformance_suite(home: MqttHome) -> None:
     table = {**home.table, "client_id": "conformance"}
-    assert await check_adapter(MqttPlugin(), table, home.folder, claim="user:nobody") == []
+    devices = {**table, "broker_acl": False, "devices": {"base": "home"}}
+    assert await check_adapter(MqttPlugin(), devices, home.folder, claim="broker:nobody", proxies=False) == []
+    assert await check_adapter(MqttPlugin(), table, home.folder, claim="user:nobody", proxies=False) == []
     home.broker.kill()
-    assert await check_adapter(MqttPlugin(), table, home.folder, claim="user:nobody") == []
+    assert await check_adapter(MqttPlugin(), table, home.folder, claim="user:nobody", proxies=False) == []

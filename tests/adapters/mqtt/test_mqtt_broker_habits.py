@@ -17,6 +17,7 @@ from tests.adapters.coap.far_end import record, until
 from tests.adapters.mqtt.mqtt_home import ADTLS, MqttHome, User
 from tests.adapters.mqtt.semantic_home import ACL, LEVEL, POLICY, STATE, House, config_topic, last, put, settled
 from tests.adapters.mqtt.semantic_home import bodies as came
+from tests.harness.interactions import wanted_of
 
 Start = Callable[..., Awaitable[MqttHome]]
 OLD, NEW = "a0" * 8, "b0" * 8
@@ -93,7 +94,7 @@ async def test_a_will_counts_for_its_own_run_only(start: Start) -> None:
 
 async def test_what_we_leave_behind_has_the_epoch_of_then(start: Start, monkeypatch: pytest.MonkeyPatch) -> None:
     """Sessions were given up while the broker was away: neither our will nor our farewell may speak of those."""
-    for module in ("orders", "sessions"):
+    for module in ("outbound", "sessions"):
         monkeypatch.setattr(f"adapters.mqtt.{module}.GRACE", 0.2)
     home = await start()
     home.broker.kill()
@@ -144,7 +145,7 @@ async def test_a_crash_with_an_old_snapshot_carries_out_nothing_twice(start: Sta
     home.far.takes = True
     await put(app, "home/lamp/set", "ON")  # and what is new is carried out
     await until(lambda: len(house.commands) == 3)
-    assert [command.value for command in house.commands] == [True, False, True]
+    assert [wanted_of(command)[1] for command in house.commands] == [True, False, True]
 
 
 def list_for(gateway: str) -> str:

@@ -16,19 +16,19 @@ from adapters.mqtt.devices.topics import Get, HomeSpace, Set, TopicRequest, over
 from carriage.mqtt.options import Message
 from carriage.mqtt.packets import decode_publish, publish_at_once, publish_head
 from gateway.api.errors import PeerError, UsageError
-from gateway.api.model import Property, ValueKind
+from gateway.api.model import DataType, PropertyAffordance
 from tests.carriage.mqtt.mutations import mutated
 
 HOME = HomeSpace("home")
-STATE = Property(name="state", kind=ValueKind.BOOLEAN, writable=True)
-OPEN = Property(name="open", kind=ValueKind.BOOLEAN)
-LEVEL = Property(name="level", kind=ValueKind.NUMBER, writable=True)
-MODE = Property(name="mode", kind=ValueKind.TEXT, writable=True)
+STATE = PropertyAffordance(name="state", type=DataType.BOOLEAN, writable=True)
+OPEN = PropertyAffordance(name="open", type=DataType.BOOLEAN)
+LEVEL = PropertyAffordance(name="level", type=DataType.NUMBER, writable=True)
+MODE = PropertyAffordance(name="mode", type=DataType.STRING, writable=True)
 scalars = st.none() | st.booleans() | st.integers() | st.floats() | st.text()
 
 
 @given(value=scalars, known=st.sampled_from([None, STATE, OPEN, LEVEL]))
-def test_a_fragment_is_json(value: bool | float | str | None, known: Property | None) -> None:
+def test_a_fragment_is_json(value: bool | float | str | None, known: PropertyAffordance | None) -> None:
     found = json.loads(b"{" + v.fragment("x", value, known) + b"}")["x"]
     if isinstance(value, bool):
         assert found == (("ON" if value else "OFF") if known in (STATE, LEVEL) else value)
@@ -196,7 +196,7 @@ def test_a_set_or_get_is_read_or_refused(payload: bytes, name: str) -> None:
 
 @pytest.mark.parametrize("value", [10**400, -(10**400), 1e309, math.nan, 5, -1, True])
 def test_a_number_is_within_its_range(value: float) -> None:
-    known = Property(name="level", kind=ValueKind.NUMBER, writable=True, minimum=0, maximum=4)
+    known = PropertyAffordance(name="level", type=DataType.NUMBER, writable=True, minimum=0, maximum=4)
     for each in (known, LEVEL):
         if each is LEVEL and value in (5, -1) and value is not True:
             assert v.read_value(value, each) == value

@@ -13,7 +13,13 @@ from typing import Any
 import pytest
 
 from adapters.mqtt.devices.devices import DeviceTopics
-from gateway.api.model import Outcome, Reason
+from gateway.api.model import (
+    Outcome,
+    PropertyResult,
+    Reason,
+    Receipt,
+    WriteProperties,
+)
 from gateway.engine.limits import EngineLimits
 from gateway.runtime import policy_file
 from tests.adapters.coap.far_end import until
@@ -33,6 +39,7 @@ from tests.adapters.mqtt.semantic_home import (
     put,
     settled,
 )
+from tests.harness.interactions import wanted_of
 
 Start = Callable[..., Awaitable[MqttHome]]
 CONFIG = config_topic("lamp")
@@ -103,7 +110,7 @@ async def test_ordinary_tools_see_the_state_later(home: MqttHome, house: House) 
     write = ["mosquitto_pub", *common, "-t", "home/lamp/set", "-m", "ON"]
     await asyncio.to_thread(subprocess.run, write, check=True)
     await until(lambda: house.commands)
-    assert (house.commands[0].property, house.commands[0].value) == ("state", True)
+    assert wanted_of(house.commands[0]) == ("state", True)
 
 
 async def test_a_value_that_is_too_old_says_so(home: MqttHome, house: House) -> None:
@@ -139,7 +146,7 @@ async def test_a_command_and_its_answer(
     await put(app, f"home/lamp/{topic}", payload)
     await until(lambda: app.messages)
     (command,) = house.commands
-    assert (command.to, command.property, command.value) == ("lamp", *value)
+    assert (command.to, *wanted_of(command)) == ("lamp", *value)
     answer = {"property": value[0], "status": "delivered"}
     assert bodies(app, "home/lamp/answer") == [answer | ({"transaction": 7} if "transaction" in payload else {})]
 
@@ -150,9 +157,7 @@ async def test_a_get_without_a_body_asks_for_all(home: MqttHome, house: House) -
     await settled(home)
     await put(app, "home/lamp/get", " ")
     await until(lambda: len(app.messages) == 3)
-    assert [(each.property, each.value) for each in house.commands] == [
-        ("state", None), ("brightness", None), ("temperature", None),
-    ]  # fmt: skip
+    assert [each.names for each in house.commands] == [("state", "brightness", "temperature")]
     assert {each["property"]: each["status"] for each in bodies(app, "home/lamp/answer")} == dict.fromkeys(
         ("state", "brightness", "temperature"), "delivered"
     )
@@ -190,19 +195,22 @@ async def test_queued_failed_refused(home: MqttHome, house: House) -> None:
     await put(app, "home/lamp/set", '{"state": true, "brightness": 3, "transaction": "a"}')
     await until(lambda: len(house.commands) == 1)
     (first,) = house.commands
+    assert isinstance(first, WriteProperties) and first.values == {"state": True, "brightness": 3}
     house.settle(first.id, Outcome.HELD)
-    await until(lambda: len(house.commands) == 2)
-    second = house.commands[1]
-    house.settle(second.id, Outcome.DROPPED, Reason.REJECTED, "UNSUPPORTED_ATTRIBUTE")
     await until(lambda: len(app.messages) == 2)
-    house.settle(first.id, Outcome.DELIVERED)
-    await until(lambda: len(app.messages) == 3)
+    wrong = PropertyResult("brightness", Outcome.DROPPED, Reason.REJECTED, "UNSUPPORTED_ATTRIBUTE")
+    results = (PropertyResult("state", Outcome.DELIVERED), wrong)
+    home.far.context.settle(
+        Receipt(first.id, Outcome.DROPPED, Reason.REJECTED, None, "UNSUPPORTED_ATTRIBUTE", properties=results)
+    )
+    await until(lambda: len(app.messages) == 4)
     common = {"transaction": "a"}
     assert bodies(app, "home/lamp/answer") == [
         {"property": "state", "status": "queued"} | common,
+        {"property": "brightness", "status": "queued"} | common,
+        {"property": "state", "status": "delivered"} | common,
         {"property": "brightness", "status": "failed", "reason": "rejected", "detail": "UNSUPPORTED_ATTRIBUTE"}
         | common,
-        {"property": "state", "status": "delivered"} | common,
     ]
     refusals = [
         ("home/hidden/set", '{"state": true}', "unknown"),
@@ -212,12 +220,12 @@ async def test_queued_failed_refused(home: MqttHome, house: House) -> None:
         ("home/lamp/set", '{"brightness": 255}', "content"),
         ("home/lamp/set/temperature", "20", "content"),
     ]
-    for count, (topic, payload, reason) in enumerate(refusals, start=4):
+    for count, (topic, payload, reason) in enumerate(refusals, start=5):
         await put(app, topic, payload)
         await until(lambda count=count: len(app.messages) == count)
         answer = json.loads(app.messages[-1].payload)
         assert (answer["status"], answer["reason"]) == ("failed", reason), payload
-    assert len(house.commands) == 2
+    assert len(house.commands) == 1
 
 
 async def test_what_is_no_command_is_counted(home: MqttHome, house: House, caplog: pytest.LogCaptureFixture) -> None:
@@ -681,4 +689,4 @@ async def test_a_set_of_several_properties_is_not_done_by_half(home: MqttHome, h
     ]
     assert not house.commands
     await put(app, "home/lamp/set", '{"state": "ON", "brightness": 254}')
-    await until(lambda: len(house.commands) == 2)
+    await until(lambda: len(house.commands) == 1)

@@ -17,7 +17,7 @@ from adapters.mqtt.devices.identity import Identity
 from adapters.mqtt.devices.topics import HomeSpace
 from adapters.mqtt.devices.units import SENSORS, UNITS
 from adapters.zigbee.clusters import TABLE, AttributeMapping
-from gateway.api.model import Address, DeviceView, GatewayView, Property, ValueKind
+from gateway.api.model import Address, DataType, DeviceView, GatewayView, PropertyAffordance
 
 GATEWAY = GatewayView(id="0123456789abcdef0123456789abcdef", name="cellar", version="9.9")
 DISCOVERY = Discovery(HomeSpace("home"), "homeassistant", GATEWAY)
@@ -55,9 +55,9 @@ PLATFORMS = {
 """The keys of each platform that may stand here; ``command_topic`` is required where it is in the set."""
 
 properties = st.builds(
-    Property,
+    PropertyAffordance,
     name=st.from_regex(r"[a-z][a-z0-9_]{0,31}", fullmatch=True),
-    kind=st.sampled_from(ValueKind),
+    type=st.sampled_from([each for each in DataType if each not in (DataType.OBJECT, DataType.ARRAY)]),
     unit=st.sampled_from(["", "Cel", "%RH", "%EL", "lx", "strange"]) | st.text(max_size=8),
     resource_type=st.sampled_from(["", "urn:oma:lwm2m:ext:3311", "urn:oma:lwm2m:ext:3303"]),
     device_class=st.sampled_from(["", "temperature", "humidity", "battery", "energy", "switch"]),
@@ -153,13 +153,13 @@ def test_no_two_devices_of_version_0_1_were_one(names: list[str]) -> None:
     assert first != second and re.fullmatch(r"[a-zA-Z0-9_-]+", first)
 
 
-STATE = Property(name="state", kind=ValueKind.BOOLEAN, writable=True)
-TEMPERATURE = Property(name="temperature", kind=ValueKind.NUMBER, unit="Cel", device_class="temperature")
-CONTACT = Property(name="contact", kind=ValueKind.BOOLEAN, device_class="door")
-BATTERY = Property(name="battery", kind=ValueKind.NUMBER, unit="%EL", device_class="battery")
+STATE = PropertyAffordance(name="state", type=DataType.BOOLEAN, writable=True)
+TEMPERATURE = PropertyAffordance(name="temperature", type=DataType.NUMBER, unit="Cel", device_class="temperature")
+CONTACT = PropertyAffordance(name="contact", type=DataType.BOOLEAN, device_class="door")
+BATTERY = PropertyAffordance(name="battery", type=DataType.NUMBER, unit="%EL", device_class="battery")
 
 
-def view_of(*properties: Property, name: str = "hall") -> DeviceView:
+def view_of(*properties: PropertyAffordance, name: str = "hall") -> DeviceView:
     return DeviceView(
         name=name, address=LAMP, may=frozenset({"observe", "write"}), online=True, sleepy=True,
         facts=(("model", "L1"), ("hw_version", "2")), properties=properties, samples={},
@@ -196,7 +196,9 @@ SECOND = replace(STATE, name="state_2")
         ((CONTACT, BATTERY), "contact"),
     ],
 )
-def test_the_main_entity_has_the_name_of_the_device(properties: tuple[Property, ...], main: str | None) -> None:
+def test_the_main_entity_has_the_name_of_the_device(
+    properties: tuple[PropertyAffordance, ...], main: str | None
+) -> None:
     named = {name for name, each in described(view_of(*properties))["cmps"].items() if each["name"] is None}
     assert named == ({main} if main else set())
 
@@ -216,10 +218,21 @@ ACCEPTED = {
     "frequency": {"mHz", "Hz", "kHz", "MHz", "GHz"}, "moisture": {"%"}, "ph": {None},
 }  # fmt: skip
 """Units of Home Assistant's device classes (developers.home-assistant.io, "Sensor entity"), as far as we have such."""
-BOOLEAN_CLASSES = {"door", "motion", "occupancy", "smoke", "moisture", "tamper", "battery", "outlet", "switch"}
+BOOLEAN_CLASSES = {
+    "door",
+    "motion",
+    "occupancy",
+    "smoke",
+    "moisture",
+    "tamper",
+    "battery",
+    "outlet",
+    "switch",
+    "safety",
+}
 
 
-def component_of(each: Property) -> dict[str, Any]:
+def component_of(each: PropertyAffordance) -> dict[str, Any]:
     found: dict[str, Any] = spelled_out(described(view_of(each))["cmps"][each.name])
     return found
 
@@ -229,7 +242,7 @@ def test_home_assistant_takes_every_property_of_our_devices(row: AttributeMappin
     """One component without a unique id would cost the whole device; one with an unknown unit itself."""
     component = component_of(row.property)
     assert component["unique_id"] == f"{OWN}_{row.property.name}"
-    if row.property.kind is ValueKind.NUMBER and row.property.device_class:
+    if row.property.type is DataType.NUMBER and row.property.device_class:
         assert component["device_class"] == row.property.device_class  # else the unit doesn't fit the class
         assert component.get("unit_of_measurement") in ACCEPTED[component["device_class"]]
     elif "device_class" in component:
@@ -252,7 +265,7 @@ def test_home_assistant_takes_every_property_of_our_devices(row: AttributeMappin
 def test_units_and_classes_are_those_of_home_assistant(
     senml: str, device_class: str, unit: str | None, told: str | None
 ) -> None:
-    component = component_of(Property(name="x", kind=ValueKind.NUMBER, unit=senml, device_class=device_class))
+    component = component_of(PropertyAffordance(name="x", type=DataType.NUMBER, unit=senml, device_class=device_class))
     assert (component.get("unit_of_measurement"), component.get("device_class")) == (unit, told)
 
 

@@ -16,6 +16,7 @@ from gateway.api.model import Unit
 from tests.adapters.coap.far_end import tls_record, until
 from tests.adapters.mqtt.other_brokers import OldUser, PlainHome
 from tests.adapters.mqtt.semantic_home import STATE, House
+from tests.harness.interactions import wanted_of
 
 
 @pytest.fixture
@@ -49,7 +50,7 @@ async def test_sessions_and_devices_over_mqtt_3_1_1(
         app.client.publish("home/lamp/set", b'{"state": "OFF", "transaction": 5}')
         await until(lambda: app.at("home/lamp/answer"))
         answer = {"property": "state", "status": "delivered", "transaction": 5}
-        assert json.loads(app.at("home/lamp/answer")[0]) == answer and house.commands[0].value is False
+        assert json.loads(app.at("home/lamp/answer")[0]) == answer and wanted_of(house.commands[0])[1] is False
         app.client.publish("atls/app/atls/open", bodies.encode(bodies.OpenRequest("lamp", "atls", "ab" * 8)))
         await until(lambda: app.at("atls/app/atls/status"))
         opened = bodies.decode_answer(app.at("atls/app/atls/status")[0])

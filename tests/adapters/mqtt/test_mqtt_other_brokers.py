@@ -15,6 +15,7 @@ from gateway.api.model import Close, Unit
 from tests.adapters.coap.far_end import tls_record, until
 from tests.adapters.mqtt.other_brokers import POLICY, OldUser, PlainHome, Process, nats, rabbitmq
 from tests.adapters.mqtt.semantic_home import STATE, House
+from tests.harness.interactions import wanted_of
 
 DOTTED = (
     POLICY.replace("  app:", "  hall.lamp: {link: far, user: hall.lamp}\n  j.doe: {link: mqtt, user: j.doe}\n  app:")
@@ -45,7 +46,7 @@ class Scene:
         count = len(self.house.commands)
         self.app.client.publish("home/lamp/set", word.encode())
         await until(lambda: len(self.house.commands) == count + 1, SLOW)
-        assert self.house.commands[-1].value is (word == "ON")
+        assert wanted_of(self.house.commands[-1])[1] is (word == "ON")
 
     async def unit_goes(self, session: str, n: int) -> None:
         self.app.client.publish(f"atls/app/atls/{session}/up/{n}", tls_record(seed=n))
@@ -54,7 +55,7 @@ class Scene:
 
 @asynccontextmanager
 async def scene(folder: Path, broker: Process, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Scene]:
-    for module in ("orders", "sessions"):  # such a broker takes its time to start
+    for module in ("outbound", "sessions"):  # such a broker takes its time to start
         monkeypatch.setattr(f"adapters.mqtt.{module}.GRACE", 120.0)
     home = PlainHome(folder, broker.port, monkeypatch, DOTTED)
     app = OldUser(broker.port)

@@ -14,6 +14,7 @@ from tests.adapters.coap.far_end import record, until
 from tests.adapters.mqtt.mqtt_home import ADTLS, MqttHome
 from tests.adapters.mqtt.semantic_home import ACL, POLICY, STATE, House, bodies, last, put
 from tests.carriage.mqtt.mutations import mutate
+from tests.harness.interactions import wanted_of
 
 Start = Callable[..., Awaitable[MqttHome]]
 SESSIONS = POLICY + "  - {id: sessions, effect: permit, subject: app, resource: lamp, content: [adtls]}\n"
@@ -46,7 +47,7 @@ async def test_a_message_that_is_too_long_costs_itself_only(
     await put(app, "home/lamp/set", b"ON")
     await app.say(f"{session}/up/30", record(), ADTLS)
     await until(lambda: house.commands and home.far.of(Unit, session))
-    assert house.commands[0].value is True and home.far.of(Unit, session)[0].n == 30
+    assert wanted_of(house.commands[0])[1] is True and home.far.of(Unit, session)[0].n == 30
     assert attempts(home.adapter) == before  # the same connections
     status: Any = home.adapter.status()
     if version == 4:

@@ -19,7 +19,7 @@ from adapters.zigbee.clusters import TABLE
 from adapters.zigbee.config import ZigbeeConfig
 from adapters.zigbee.plugin import ZigbeePlugin
 from adapters.zigbee.tunnel_bridge import TunnelBridge
-from adapters.zigbee.tunnel_mapping import TunnelMapping
+from adapters.zigbee.tunnel_mapping import BridgeKey, TunnelMapping
 from adapters.zigbee.tunnel_store import TunnelStore
 from carriage.zigbee import attach
 from carriage.zigbee.attach_client import AttachClient
@@ -138,7 +138,7 @@ class InMemory:
     def __init__(self, tmp_path: Path, config: ZigbeeConfig, *, link_key: bool = False, salt: str = "salt") -> None:
         self.time = 1000.0
         self.context = RecordingContext(tmp_path, lambda: self.time)
-        self.sessions: dict[SessionId, tuple[TunnelBridge, Handle]] = {}
+        self.sessions: dict[SessionId, tuple[BridgeKey, Handle]] = {}
         self.shared = TunnelMapping(
             context=self.context,
             config=config,

@@ -27,7 +27,7 @@ def table(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
     """That of ``clusters`` with the page's row, and a comma, put at the end of ``ROWS``."""
     found = re.search(r"^```python cluster-pressure\n(.*?)^```$", PAGE, re.MULTILINE | re.DOTALL)
     assert found is not None
-    rows, end, rest = Path(clusters.__file__).read_text().partition(")\n\n\nclass Table")
+    rows, end, rest = Path(clusters.__file__).read_text().partition(")\n\n\nWRITES: Final")
     path = tmp_path / "clusters_with_pressure.py"
     path.write_text(rows + found[1] + "," + end + rest)
     spec = importlib.util.spec_from_file_location(path.stem, path)

@@ -18,7 +18,6 @@ from carriage.zigbee import zcl
 from carriage.zigbee.foundation import General
 from gateway.api.model import (
     Address,
-    Command,
     EnvelopeId,
     Join,
     Leave,
@@ -28,11 +27,12 @@ from gateway.api.model import (
     Transmit,
 )
 from gateway.api.model import (
-    SendOutcome as Fate,
+    Outcome as Fate,
 )
 from simulator.network import device_kinds
 from simulator.network.foundation import ClusterServer, respond
-from tests.adapters.zigbee.quiet_house import EUI64, House
+from tests.adapters.zigbee.quiet_network import EUI64, House
+from tests.harness.interactions import read_or_write
 
 IDENTITY = device_kinds.Identity("ACME", "Z1", mains=True)
 ANSWERS = {General.READ: 0x01, General.WRITE: 0x04, General.CONFIGURE_REPORTING: 0x07, General.READ_REPORTING: 0x09}
@@ -123,8 +123,8 @@ def test_each_command_ends_once(asked: list[tuple[tuple[str, Scalar | None], Cha
         talk = Talk(Path(folder), set_up=True)
         house = talk.house
         for number, ((name, value), change, default) in enumerate(asked, 1000):
-            command = Command(
-                id=EnvelopeId(number), source=APP, to="lamp", property=name, value=value, received_at=house.time
+            command = read_or_write(
+                id=EnvelopeId(number), source=APP, to="lamp", name=name, value=value, received_at=house.time
             )
             house.semantics.carry_out(command, Transmit(command, Address(scheme="zigbee", claim=f"eui64:{EUI64}")))
             while house.air.frames:

@@ -15,20 +15,19 @@ from carriage.zigbee.datatypes import UINT16
 from carriage.zigbee.zcl import ZclFrame
 from gateway.api.model import (
     Address,
-    Command,
+    DataType,
     EnvelopeId,
     LinkRequirement,
     LinkSecurity,
     Outcome,
     Peer,
     Presence,
-    Property,
+    PropertyAffordance,
     Reading,
     Reason,
     Receipt,
     Scalar,
     Transmit,
-    ValueKind,
 )
 from simulator.network import datatypes as simulated
 from simulator.network.device_kinds import Identity, on_off, power, temperature
@@ -36,12 +35,13 @@ from simulator.network.foundation import Attribute, make_cluster
 from simulator.network.radio import Conditions
 from tests.adapters.zigbee.conftest import BOTH_EZSP
 from tests.adapters.zigbee.zcl_device import ZclDevice, settled
+from tests.harness.interactions import read_or_write
 
 LAMP = 0x000D6F0000000022
 IDENTITY = Identity("ACME", "Z1", mains=True)
 APP = Peer(scheme="mqtt", claims=("user:app",), link=LinkSecurity(protocol="tls1.3"))
 ON, OFF = 0x01, 0x00
-OTHER = Property(name="other", kind=ValueKind.NUMBER, writable=True)
+OTHER = PropertyAffordance(name="other", type=DataType.NUMBER, writable=True)
 
 
 class Orders:
@@ -60,11 +60,11 @@ class Orders:
         expires_at: float | None = None,
     ) -> EnvelopeId:
         self._next += 1
-        command = Command(
+        command = read_or_write(
             id=EnvelopeId(self._next),
             source=APP,
             to="lamp",
-            property=name,
+            name=name,
             value=value,
             received_at=0.0,
             expires_at=expires_at,
@@ -177,7 +177,7 @@ async def test_a_property_that_is_written(world: Any) -> None:
         type=UINT16,
         range=(0, 1000),
         scale=Fraction(1, 10),
-        property=Property(name="level", kind=ValueKind.NUMBER, writable=True),
+        property=PropertyAffordance(name="level", type=DataType.NUMBER, writable=True),
     )
     attributes = [Attribute(1, simulated.UINT16, 5, writable=True), Attribute(2, simulated.UINT16, 5)]
     async with world.gateway(table=ClusterTable([row, replace(row, attribute=2, property=OTHER)])) as gateway:

@@ -21,7 +21,7 @@ from gateway.api.model import Reading
 from layer.errors import PeerError
 from simulator.network.device_kinds import Identity, on_off, temperature
 from simulator.network.foundation import make_cluster
-from tests.adapters.zigbee.quiet_house import EUI64, House
+from tests.adapters.zigbee.quiet_network import EUI64, House
 from tests.adapters.zigbee.test_zigbee_commands import ON, Orders
 from tests.adapters.zigbee.zcl_device import ZclDevice, settled
 

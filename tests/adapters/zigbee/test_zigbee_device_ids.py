@@ -10,7 +10,7 @@ from adapters.zigbee import device_ids
 from adapters.zigbee.clusters import TABLE
 from adapters.zigbee.radio_port import Device, Endpoint
 from adapters.zigbee.reports import Notes, model_of
-from gateway.api.model import Property
+from gateway.api.model import PropertyAffordance
 from simulator.network.device_kinds import KINDS
 
 SWITCH = TABLE.of[0x0006][0x0000].property
@@ -35,7 +35,7 @@ OUTLET = replace(SWITCH, device_class="outlet")
         (0x0109, 0x0100, SWITCH),  # another profile's 0x0100
     ],
 )
-def test_what_an_endpoint_is_says_what_it_switches(profile: int, device_id: int, known: Property) -> None:
+def test_what_an_endpoint_is_says_what_it_switches(profile: int, device_id: int, known: PropertyAffordance) -> None:
     endpoints = (
         Endpoint(number=1, profile=profile, device_id=device_id, in_clusters=(0, 6, 0x0402), out_clusters=()),
         Endpoint(number=2, profile=0x0104, device_id=0x0002, in_clusters=(6,), out_clusters=()),

@@ -85,9 +85,9 @@ async def test_against_the_simulator_process(
 
 async def test_conforms_without_a_dongle(tmp_path: Path) -> None:
     table = {"path": "tty-that-is-not", "protocols": {200: {"to": "alias"}}}
-    assert await check_adapter(ZigbeePlugin(), table, tmp_path, claim=LAMP_CLAIM) == []
+    assert await check_adapter(ZigbeePlugin(), table, tmp_path, claim=LAMP_CLAIM, proxies=False) == []
 
 
 async def test_conforms_with_a_dongle(world: Any) -> None:
     table = {"path": world.path, "form": "if-blank", "protocols": {200: {"to": "alias"}}}
-    assert await check_adapter(ZigbeePlugin(), table, world.tmp_path, claim=LAMP_CLAIM) == []
+    assert await check_adapter(ZigbeePlugin(), table, world.tmp_path, claim=LAMP_CLAIM, proxies=False) == []

@@ -14,11 +14,12 @@ from adapters.zigbee.adapter import ZigbeeAdapter
 from gateway.api.model import EnvelopeId, LinkSecurity, Peer, SessionId, Update
 from gateway.engine.engine import Engine
 from gateway.engine.limits import EngineLimits
-from gateway.engine.policy import DEVICE_ACTIONS, Effect, PolicySet, Rule, Subject
+from gateway.engine.policy import DEVICE_ACTIONS, Effect, Rule, Subject
 from gateway.runtime.audit import AuditLog
 from gateway.runtime.hub import Hub
 from simulator.network.device_kinds import Identity, on_off, temperature
 from tests.adapters.zigbee.zcl_device import ZclDevice
+from tests.gateway.engine.conftest import PolicySet
 
 DEVICE = 0x000D6F0000000071
 TEXT = "00:0d:6f:00:00:00:00:71"

@@ -19,10 +19,11 @@ class ZclDevice:
     """One endpoint of a device. ``asked``: every frame that came. ``answer`` may put another answer in place of the
     server's, or none."""
 
-    def __init__(self, eui64: int, *clusters: ClusterServer, endpoint: int = 1) -> None:
+    def __init__(self, eui64: int, *clusters: ClusterServer, endpoint: int = 1, clients: tuple[int, ...] = ()) -> None:
         self.address = eui64
         self.eui64 = eui64.to_bytes(8, "big").hex(":")
         self.endpoint = endpoint
+        self.clients = clients
         self.clusters = {cluster.id: cluster for cluster in clusters}
         self.asked: list[tuple[int, zcl.ZclFrame]] = []
         self.answer: Callable[[int, zcl.ZclFrame, zcl.ZclFrame | None], zcl.ZclFrame | None] = lambda at, asked, own: (
@@ -38,7 +39,7 @@ class ZclDevice:
                 eui64=self.address,
                 endpoint=self.endpoint,
                 input_clusters=tuple(self.clusters),
-                output_clusters=(),
+                output_clusters=self.clients,
                 manufacturer="ACME",
                 model="Z1",
                 sleepy=sleepy,

@@ -14,7 +14,7 @@ import pytest
 
 from carriage.coap import codes
 from carriage.coap import options as opt
-from carriage.coap.connection import Answer, CoapConfig, CoapConnection, Event, Reason, Request, Response
+from carriage.coap.connection import Answer, CoapConfig, CoapConnection, Event, FailureReason, Request, Response
 from carriage.coap.server import CoapsServer, ServerPeer, serve_coaps
 from demo.credentials import Authority
 from layer.credentials import Credentials, Psk, load_private_key
@@ -206,7 +206,7 @@ class Recorder:
     def acknowledged(self, peer: ServerPeer, exchange: int, notification: int) -> None:
         self.told.append(("acknowledged", exchange, notification))
 
-    def observation_ended(self, peer: ServerPeer, exchange: int, reason: Reason) -> None:
+    def observation_ended(self, peer: ServerPeer, exchange: int, reason: FailureReason) -> None:
         self.told.append(("ended", exchange, reason))
 
     def gone(self, peer: ServerPeer, reason: str) -> None:

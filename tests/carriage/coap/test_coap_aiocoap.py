@@ -10,7 +10,7 @@ import aiocoap
 import pytest
 
 from carriage.coap import codes
-from carriage.coap.connection import Answer, CoapConfig, Reason, Request, Response
+from carriage.coap.connection import Answer, CoapConfig, FailureReason, Request, Response
 from carriage.coap.server import CoapsServer, ServerPeer
 from carriage.coap.udp import Address, bind
 from layer.config import AssociationConfig
@@ -65,7 +65,7 @@ class State:
     def __init__(self, size: int) -> None:
         self.size, self.version = size, 0
         self.observers: list[tuple[ServerPeer, int]] = []
-        self.ended: list[Reason] = []
+        self.ended: list[FailureReason] = []
 
     def now(self) -> Response:
         return Response(codes.CONTENT, (), (b"%d " % self.version).ljust(self.size, b"."))
@@ -79,7 +79,7 @@ class State:
         if peer.respond(exchange, self.now(), observe=True, states=True) is Answer.OBSERVED:
             self.observers.append((peer, exchange))
 
-    def observation_ended(self, peer: ServerPeer, exchange: int, reason: Reason) -> None:
+    def observation_ended(self, peer: ServerPeer, exchange: int, reason: FailureReason) -> None:
         self.ended.append(reason)
 
     def connected(self, peer: ServerPeer) -> None: ...

@@ -16,7 +16,7 @@ from carriage.coap.connection import (
     CoapConnection,
     Event,
     ExchangeFailed,
-    Reason,
+    FailureReason,
     Request,
     RequestReceived,
     Response,
@@ -354,7 +354,7 @@ def test_an_early_refusal_is_the_answer() -> None:
 def test_answers_that_make_no_sense(code: int, options: opt.Options) -> None:
     client = Client(Request(codes.PUT, PATH, bytes(2500)))
     client.answer(code, options, bytes(1024))
-    assert client.events == [ExchangeFailed(1, Reason.MALFORMED)]
+    assert client.events == [ExchangeFailed(1, FailureReason.MALFORMED)]
 
 
 def test_body_and_answer_both_in_blocks() -> None:
@@ -387,7 +387,7 @@ def test_a_body_that_changes_for_ever_fails() -> None:
         client.answer(codes.CONTENT, (b2(wanted, True, 6), (opt.ETAG, b"%d" % number)), bytes(1024))
         if client.events:
             break
-    assert client.events == [ExchangeFailed(1, Reason.CHANGED)]
+    assert client.events == [ExchangeFailed(1, FailureReason.CHANGED)]
 
 
 @pytest.mark.parametrize("announced", [True, False])
@@ -397,7 +397,7 @@ def test_an_answer_beyond_the_limit_fails(announced: bool) -> None:
     client.answer(codes.CONTENT, (*size, b2(0, True, 6)), bytes(1024))
     if not announced:
         client.answer(codes.CONTENT, (b2(1, True, 6),), bytes(1024))
-    assert client.events == [ExchangeFailed(1, Reason.TOO_LARGE)]
+    assert client.events == [ExchangeFailed(1, FailureReason.TOO_LARGE)]
 
 
 def test_an_error_in_the_middle_is_the_answer() -> None:

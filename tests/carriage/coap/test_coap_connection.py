@@ -17,9 +17,9 @@ from carriage.coap.connection import (
     ConnectionEnded,
     Event,
     ExchangeFailed,
+    FailureReason,
     PingAnswered,
     PingFailed,
-    Reason,
     Request,
     RequestReceived,
     Response,
@@ -131,8 +131,8 @@ def test_an_answer_that_nobody_acknowledges_has_failed(world) -> None:
     (asked,) = pair.b.of(RequestReceived)
     pair.b.connection.respond(asked.exchange, Response(codes.CONTENT), pair.now)
     pair.run(200.0)
-    assert pair.b.of(ResponseFailed) == [ResponseFailed(asked.exchange, Reason.TIMED_OUT)]
-    assert pair.a.events == [ExchangeFailed(1, Reason.TIMED_OUT)]
+    assert pair.b.of(ResponseFailed) == [ResponseFailed(asked.exchange, FailureReason.TIMED_OUT)]
+    assert pair.a.events == [ExchangeFailed(1, FailureReason.TIMED_OUT)]
 
 
 def test_silence_fails_a_request_after_the_last_retransmission(world) -> None:
@@ -141,7 +141,7 @@ def test_silence_fails_a_request_after_the_last_retransmission(world) -> None:
     start = pair.now
     pair.a.connection.request(Request(codes.GET, PATH), pair.now)
     assert pair.run_until(lambda: bool(pair.a.events))
-    assert pair.a.events == [ExchangeFailed(1, Reason.TIMED_OUT)]
+    assert pair.a.events == [ExchangeFailed(1, FailureReason.TIMED_OUT)]
     assert 62.0 <= pair.now - start <= 93.0
     assert len(pair.passed) == 5
 
@@ -150,7 +150,7 @@ def test_an_acknowledged_request_without_answer_fails_in_the_end(world) -> None:
     pair = world(config=CoapConfig(response_timeout=20.0))
     pair.a.connection.request(Request(codes.GET, PATH), pair.now)
     pair.run(100.0)
-    assert pair.a.events == [ExchangeFailed(1, Reason.TIMED_OUT)]
+    assert pair.a.events == [ExchangeFailed(1, FailureReason.TIMED_OUT)]
 
 
 def test_non_confirmable_requests(world) -> None:
@@ -170,7 +170,7 @@ def test_a_lost_non_confirmable_request_fails_after_the_response_timeout(world) 
     pair.run(8.9)
     assert pair.a.events == []
     pair.run(0.2)
-    assert pair.a.events == [ExchangeFailed(1, Reason.TIMED_OUT)]
+    assert pair.a.events == [ExchangeFailed(1, FailureReason.TIMED_OUT)]
 
 
 def test_a_reset_fails_the_request(world) -> None:
@@ -178,7 +178,7 @@ def test_a_reset_fails_the_request(world) -> None:
     pair.a.connection.request(Request(codes.GET, PATH), pair.now)
     (octets,) = pair.a.connection.to_send()
     pair.a.connection.receive(b"\x70\x00" + octets[2:4], pair.now)
-    assert pair.a.connection.next_event() == ExchangeFailed(1, Reason.RESET)
+    assert pair.a.connection.next_event() == ExchangeFailed(1, FailureReason.RESET)
 
 
 def test_cancelling_stops_retransmission_and_a_late_answer_is_reset(world) -> None:
@@ -190,7 +190,7 @@ def test_cancelling_stops_retransmission_and_a_late_answer_is_reset(world) -> No
     pair.b.connection.respond(asked.exchange, Response(codes.CONTENT), pair.now)
     pair.run(100.0)
     assert pair.a.events == []
-    assert pair.b.of(ResponseFailed) == [ResponseFailed(asked.exchange, Reason.RESET)]
+    assert pair.b.of(ResponseFailed) == [ResponseFailed(asked.exchange, FailureReason.RESET)]
     pair.a.connection.cancel(99, pair.now)  # unknown: nothing happens
 
 
@@ -265,7 +265,7 @@ def test_a_response_with_an_unknown_critical_option_fails(world) -> None:
     pair.b.react = answer
     pair.a.connection.request(Request(codes.GET, PATH), pair.now)
     pair.run(1.0)
-    assert pair.a.events == [ExchangeFailed(1, Reason.UNSUPPORTED)]
+    assert pair.a.events == [ExchangeFailed(1, FailureReason.UNSUPPORTED)]
 
 
 def test_too_many_requests_of_ours(world) -> None:
@@ -323,7 +323,7 @@ def test_closing_fails_everything(world, datagrams: bool) -> None:
     pair.a.connection.request(Request(codes.GET, PATH), pair.now)
     pair.a.connection.close(pair.now)
     pair.run(1.0)
-    assert pair.a.events == [ExchangeFailed(1, Reason.CLOSED), ConnectionEnded("closed")]
+    assert pair.a.events == [ExchangeFailed(1, FailureReason.CLOSED), ConnectionEnded("closed")]
     with pytest.raises(TransportError) as raised:
         pair.a.connection.request(Request(codes.GET, PATH), pair.now)
     assert not raised.value.transient
@@ -347,7 +347,7 @@ def test_options_that_burst_a_datagram_fail_the_request(world) -> None:
     pair = world()
     pair.a.connection.request(Request(codes.GET, ((opt.URI_QUERY, bytes(255)),) * 5), pair.now)
     pair.run(1.0)
-    assert pair.a.events == [ExchangeFailed(1, Reason.TOO_LARGE)]
+    assert pair.a.events == [ExchangeFailed(1, FailureReason.TOO_LARGE)]
     assert pair.passed == []
 
 

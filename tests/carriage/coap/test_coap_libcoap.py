@@ -12,7 +12,7 @@ import pytest
 from carriage.coap import codes
 from carriage.coap import options as opt
 from carriage.coap.client import CoapsClient
-from carriage.coap.connection import Reason, Request, Response
+from carriage.coap.connection import FailureReason, Request, Response
 from layer.credentials import Credentials, Psk
 
 BUILDS = pytest.mark.parametrize("build", ["openssl", "gnutls"])
@@ -79,7 +79,7 @@ async def test_observe(served, build: str, eventually) -> None:
     assert [line for line in out.split(b"\n") if line] == notes
     assert len(recorder.of("acknowledged")) == 4
     await eventually(lambda: recorder.of("ended"))
-    assert recorder.of("ended")[0][1] is Reason.DEREGISTERED
+    assert recorder.of("ended")[0][1] is FailureReason.DEREGISTERED
 
 
 async def test_a_lossy_client(served, tmp_path: Path) -> None:

@@ -15,11 +15,11 @@ from carriage.coap.connection import (
     CoapConnection,
     Event,
     ExchangeFailed,
+    FailureReason,
     NotificationAcknowledged,
     NotificationFailed,
     NotificationReceived,
     ObservationEnded,
-    Reason,
     Request,
     RequestReceived,
     Response,
@@ -67,9 +67,9 @@ def test_the_course_of_an_observation(world, datagrams: bool) -> None:
     assert pair.b.of(NotificationAcknowledged) == [NotificationAcknowledged(theirs, number)]
     pair.a.connection.cancel(ours, pair.now)
     pair.run(1.0)
-    assert pair.b.of(ObservationEnded) == [ObservationEnded(theirs, Reason.DEREGISTERED)]
+    assert pair.b.of(ObservationEnded) == [ObservationEnded(theirs, FailureReason.DEREGISTERED)]
     assert pair.a.of(ObservationEnded) == [] and pair.a.of(ExchangeFailed) == []
-    assert pair.b.connection.notify(theirs, Response(codes.CONTENT), pair.now) is Reason.COMPLETED
+    assert pair.b.connection.notify(theirs, Response(codes.CONTENT), pair.now) is FailureReason.COMPLETED
 
 
 @pytest.mark.parametrize("seed", range(8))
@@ -107,7 +107,7 @@ def test_the_queue_is_bounded_and_says_so(world) -> None:
     pair = world(other=CoapConfig(max_notifications=2))
     _, theirs = observed(pair)
     answers = [pair.b.connection.notify(theirs, Response(codes.CONTENT, (), b"u"), pair.now) for _ in range(4)]
-    assert answers[3] is Reason.QUEUE_FULL and all(isinstance(answer, int) for answer in answers[:3])
+    assert answers[3] is FailureReason.QUEUE_FULL and all(isinstance(answer, int) for answer in answers[:3])
 
 
 def test_a_lost_observer_fails_everything_that_waits(world) -> None:
@@ -116,8 +116,8 @@ def test_a_lost_observer_fails_everything_that_waits(world) -> None:
     pair.cut = True
     ids = [pair.b.connection.notify(theirs, Response(codes.CONTENT, (), b"u"), pair.now) for _ in range(3)]
     pair.run(100.0)
-    assert pair.b.of(NotificationFailed) == [NotificationFailed(theirs, one, Reason.TIMED_OUT) for one in ids]
-    assert pair.b.events[-1] == ObservationEnded(theirs, Reason.TIMED_OUT)
+    assert pair.b.of(NotificationFailed) == [NotificationFailed(theirs, one, FailureReason.TIMED_OUT) for one in ids]
+    assert pair.b.events[-1] == ObservationEnded(theirs, FailureReason.TIMED_OUT)
 
 
 def test_an_observer_that_forgot_resets_and_ends_it(world) -> None:
@@ -128,8 +128,8 @@ def test_an_observer_that_forgot_resets_and_ends_it(world) -> None:
     pair.b.connection.receive(Message(RST, 0, decode(octets).message_id).encode(), pair.now)
     pair.settle()
     assert pair.b.events[-2:] == [
-        NotificationFailed(theirs, number, Reason.RESET),
-        ObservationEnded(theirs, Reason.RESET),
+        NotificationFailed(theirs, number, FailureReason.RESET),
+        ObservationEnded(theirs, FailureReason.RESET),
     ]
 
 
@@ -141,7 +141,7 @@ def test_a_reset_of_a_non_confirmable_notification_ends_it(world) -> None:
     assert decode(octets).type == NON
     pair.b.connection.receive(Message(RST, 0, decode(octets).message_id).encode(), pair.now)
     pair.settle()
-    assert pair.b.events[-1] == ObservationEnded(theirs, Reason.RESET)
+    assert pair.b.events[-1] == ObservationEnded(theirs, FailureReason.RESET)
 
 
 def test_non_confirmable_notifications_arrive(world) -> None:
@@ -162,11 +162,11 @@ def test_a_final_error_ends_both_sides(world, datagrams: bool) -> None:
     pair.run(1.0)
     assert pair.a.events[-2:] == [
         NotificationReceived(ours, Response(codes.NOT_FOUND, (), b"closed")),
-        ObservationEnded(ours, Reason.COMPLETED),
+        ObservationEnded(ours, FailureReason.COMPLETED),
     ]
     assert pair.b.events[-2:] == [
         NotificationAcknowledged(theirs, number),
-        ObservationEnded(theirs, Reason.COMPLETED),
+        ObservationEnded(theirs, FailureReason.COMPLETED),
     ]
 
 
@@ -217,7 +217,7 @@ def test_registering_again_with_the_same_token_replaces(world) -> None:
         pair.b.connection.receive(message.encode(), pair.now)
         pair.settle()
     first, second = (event.exchange for event in pair.b.of(RequestReceived))
-    assert pair.b.of(ObservationEnded) == [ObservationEnded(first, Reason.REPLACED)]
+    assert pair.b.of(ObservationEnded) == [ObservationEnded(first, FailureReason.REPLACED)]
     assert isinstance(pair.b.connection.notify(second, Response(codes.CONTENT), pair.now), int)
 
 
@@ -227,8 +227,8 @@ def test_closing_ends_observations(world) -> None:
     pair.b.connection.close(pair.now)
     pair.a.connection.close(pair.now)
     pair.settle()
-    assert ObservationEnded(theirs, Reason.CLOSED) in pair.b.events
-    assert ExchangeFailed(ours, Reason.CLOSED) in pair.a.events
+    assert ObservationEnded(theirs, FailureReason.CLOSED) in pair.b.events
+    assert ExchangeFailed(ours, FailureReason.CLOSED) in pair.a.events
 
 
 def test_a_notification_is_no_request() -> None:
@@ -265,7 +265,7 @@ def test_an_observer_that_does_not_fetch_is_given_up(world) -> None:
     pair.b.connection.receive(Message(ACK, 0, decode(octets).message_id).encode(), pair.now)
     pair.cut = True
     pair.run(20.0)
-    assert pair.b.events[-1] == ObservationEnded(exchange, Reason.TIMED_OUT)
+    assert pair.b.events[-1] == ObservationEnded(exchange, FailureReason.TIMED_OUT)
 
 
 def test_of_states_only_the_newest_waits_and_a_lost_block_ends_nothing(world) -> None:

@@ -10,9 +10,8 @@ import pytest
 from carriage.coap import codes
 from carriage.coap import options as opt
 from carriage.coap.client import CoapsClient
-from carriage.coap.connection import Answer, CoapConfig, CoapConnection, Reason, Request, Response
+from carriage.coap.connection import Answer, CoapConfig, CoapConnection, FailureReason, Request, Response
 from carriage.coap.server import LAYER_1, serve_coaps
-from carriage.coap.timer_wheel import GRAIN, TimerWheel
 from carriage.coap.udp import Datagrams, bind
 from layer.config import AssociationConfig
 from layer.credentials import Credentials, Psk
@@ -80,19 +79,19 @@ async def test_observation(client, served, eventually) -> None:
     assert recorder.of("acknowledged") == [(exchange, one) for one in ids]
     observation.cancel()
     await eventually(lambda: recorder.of("ended"))
-    assert recorder.of("ended") == [(exchange, Reason.DEREGISTERED)]
+    assert recorder.of("ended") == [(exchange, FailureReason.DEREGISTERED)]
 
 
 async def test_the_end_of_an_observation_is_told(client, served, eventually) -> None:
     _, recorder = served
-    ends: list[Reason] = []
+    ends: list[FailureReason] = []
     await client.observe(Request(codes.GET, path("o")), lambda response: None, ends.append)
     ((peer, exchange),) = recorder.observers
     peer.notify(exchange, Response(codes.NOT_FOUND))
     await eventually(lambda: ends)
-    assert ends == [Reason.COMPLETED]
+    assert ends == [FailureReason.COMPLETED]
     await eventually(lambda: recorder.of("ended"))
-    assert recorder.of("ended") == [(exchange, Reason.COMPLETED)]
+    assert recorder.of("ended") == [(exchange, FailureReason.COMPLETED)]
 
 
 async def test_the_handlers_fault_costs_one_request_and_no_more(client, served, caplog) -> None:
@@ -174,7 +173,7 @@ async def test_closing_a_peer(client, served, eventually) -> None:
     await eventually(lambda: lost)
     assert lost == ["closed by the server"]
     assert peer.respond(1, Response(codes.CONTENT)) is Answer.GONE
-    assert peer.notify(1, Response(codes.CONTENT)) is Reason.COMPLETED
+    assert peer.notify(1, Response(codes.CONTENT)) is FailureReason.COMPLETED
     peer.close("again")
     assert len(recorder.of("gone")) == 1
     with pytest.raises(TransportError):
@@ -183,7 +182,7 @@ async def test_closing_a_peer(client, served, eventually) -> None:
 
 async def test_open_requests_fail_with_the_association(client, served, eventually) -> None:
     server, _ = served
-    ends: list[Reason] = []
+    ends: list[FailureReason] = []
     await client.observe(Request(codes.GET, path("o")), lambda response: None, ends.append)
     with pytest.raises(TransportError, match="closed by the server") as raised:
         async with asyncio.timeout(10):
@@ -191,7 +190,7 @@ async def test_open_requests_fail_with_the_association(client, served, eventuall
             asyncio.get_running_loop().call_later(0.1, server.peers[0].close, "over")
             await asked
     assert raised.value.transient
-    assert ends == [Reason.CLOSED]
+    assert ends == [FailureReason.CLOSED]
 
 
 async def test_cancelling_a_request(client, served) -> None:
@@ -285,7 +284,7 @@ async def test_a_silent_server_is_noticed_while_observing(served, pki, eventuall
     server, _ = served
     relay = Relay(server.port)
     lost: list[str] = []
-    ends: list[Reason] = []
+    ends: list[FailureReason] = []
     client = CoapsClient("127.0.0.1", relay.port, pki.psk, keepalive=0.1, ping_timeout=0.3, on_lost=lost.append)
     await client.connect()
     await client.observe(Request(codes.GET, path("o")), lambda response: None, ends.append)
@@ -293,7 +292,7 @@ async def test_a_silent_server_is_noticed_while_observing(served, pki, eventuall
     assert lost == []
     relay.deaf = True
     await eventually(lambda: lost)
-    assert lost == ["the server does not answer"] and ends == [Reason.CLOSED]
+    assert lost == ["the server does not answer"] and ends == [FailureReason.CLOSED]
     relay.close()
 
 
@@ -407,19 +406,6 @@ async def test_the_message_limit_follows_the_association(pki) -> None:
     assert (await client.request(Request(codes.POST, path("x"), bytes(3000)))).payload == bytes(3000)
     client.close()
     server.close()
-
-
-def test_deadlines_come_due_in_time_and_once() -> None:
-    deadlines = TimerWheel()
-    assert deadlines.next() is None and deadlines.due(1e9) == set()
-    for peer, at in ((1, 10.0), (2, 10.001), (3, 11.0), (1, 12.0), (1, 12.0)):
-        deadlines.add(peer, at)
-    first = deadlines.next()
-    assert first is not None and 10.0 < first <= 10.0 + GRAIN
-    assert deadlines.due(9.99) == set()
-    assert deadlines.due(10.0 + 2 * GRAIN) == {1, 2}
-    assert deadlines.due(20.0) == {1, 3}
-    assert deadlines.next() is None
 
 
 async def test_the_outbox_is_bounded_and_drains() -> None:

@@ -24,7 +24,7 @@ import pytest
 from click.testing import CliRunner, Result
 
 from adapters.mqtt.plugin import MqttConfig, MqttPlugin
-from gateway.cli import main
+from gateway.cli.main import main
 from gateway.runtime import authority, broker_files, broker_setup
 from gateway.runtime.broker_files import BrokerNames
 

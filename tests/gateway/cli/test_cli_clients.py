@@ -22,11 +22,11 @@ from click.testing import CliRunner, Result
 
 from carriage.coap import atls_client
 from carriage.coap.client import CoapsClient
-from gateway.cli import main
+from common.replacing import replace
+from gateway.cli.main import main
 from gateway.runtime.client_keys import ClientKeys
 from gateway.runtime.config_source import read_config
 from gateway.runtime.credential_source import load_credentials, locate
-from gateway.runtime.replacing import replace
 from layer.credentials import Credentials, Psk, load_psk_file
 from layer.errors import CredentialError
 
@@ -289,12 +289,12 @@ def test_under_systemd_the_source_is_edited_and_a_restart_is_asked_for(home: Hom
     for name in ("guest", "phone"):
         home.clients("revoke", name, CREDENTIALS_DIRECTORY=str(source))
     told = home.clients("list", CREDENTIALS_DIRECTORY=str(source)).stdout
-    assert "phone has no key here any more, and is let in until: systemctl restart atls-gateway\n" in told
+    assert "phone has no key here any longer, and is let in until: systemctl restart atls-gateway\n" in told
     assert "tablet has a key here, and is not let in until: systemctl restart atls-gateway\n" in told
     home.clients("revoke", "tablet", CREDENTIALS_DIRECTORY=str(source))
     answer = home.clients("list", CREDENTIALS_DIRECTORY=str(source))
     assert answer.stdout.splitlines()[0].startswith("No client has a key in ")
-    assert "phone has no key here any more, and is let in until: " in answer.stdout
+    assert "phone has no key here any longer, and is let in until: " in answer.stdout
     listed = json.loads(home.clients("list", "--json", CREDENTIALS_DIRECTORY=str(source)).stdout)
     assert (listed["clients"], listed["still_let_in"]) == ([], ["phone"])
 

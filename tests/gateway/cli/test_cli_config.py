@@ -11,7 +11,8 @@ from click.testing import CliRunner
 from adapters.coap.plugin import CoapPlugin
 from adapters.mqtt.plugin import MqttPlugin
 from adapters.zigbee.plugin import ZigbeePlugin
-from gateway.cli import BAD_CONFIG, main
+from gateway.cli.codes import BAD_CONFIG
+from gateway.cli.main import main
 from gateway.runtime import config_errors, effective, plugins, strict_yaml
 from gateway.runtime.config_source import read_config
 from gateway.runtime.settings import ConfigTable

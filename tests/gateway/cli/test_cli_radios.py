@@ -10,8 +10,9 @@ from click.testing import CliRunner
 from serial.tools import list_ports
 
 from adapters.zigbee.config import ZigbeeConfig
-from gateway.cli import main, radios
+from gateway.cli import radios
 from gateway.cli.dongles import Firmware, known
+from gateway.cli.main import main
 from gateway.cli.screen import Screen
 from gateway.runtime import strict_yaml
 

@@ -9,9 +9,10 @@ import pytest
 
 from gateway.cli import devices_view, joining, status_view
 from gateway.cli.screen import Screen
-from gateway.engine.policy import Action, PolicySet, Subject
+from gateway.engine.policy import Action, Subject
 from gateway.runtime import policy_file
 from gateway.runtime.device_listing import listed
+from tests.gateway.engine.conftest import PolicySet
 
 PLAIN = Screen()
 

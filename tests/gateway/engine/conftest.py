@@ -4,16 +4,22 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import pytest
 
+from gateway.api.exchanges import parse_path, path_text
 from gateway.api.model import (
     Accepted,
+    Answer,
     Close,
-    Command,
     ContentKind,
+    DataType,
     EnvelopeId,
+    Event,
+    Exchange,
+    InvokeAction,
     Join,
     Leave,
     LinkSecurity,
@@ -21,8 +27,9 @@ from gateway.api.model import (
     Outcome,
     Peer,
     Presence,
-    Property,
+    PropertyAffordance,
     Reading,
+    ReadProperties,
     Reason,
     Receipt,
     Reset,
@@ -32,12 +39,15 @@ from gateway.api.model import (
     Transmit,
     Unit,
     Unsubscribe,
-    ValueKind,
+    WriteProperties,
 )
+from gateway.engine import policy as engine_policy
 from gateway.engine.engine import Engine
 from gateway.engine.limits import EngineLimits
 from gateway.engine.outputs import Audit, PushUpdate, Refresh, ReportOutcome, Withdraw
-from gateway.engine.policy import Effect, PolicySet, Rule, Subject
+from gateway.engine.policy import Effect, Rule, Subject
+from gateway.runtime import vocabularies
+from tests.harness.interactions import read_or_write
 
 DTLS = LinkSecurity(protocol="dtls1.2", suite="ECDHE-ECDSA-AES128-GCM-SHA256", authenticated=True)
 KEYED = LinkSecurity(protocol="zigbee-link-key", authenticated=True)
@@ -48,6 +58,11 @@ PEERS = {
     "app": Peer(scheme="mqtt", claims=("user:app", "broker:home"), link=LinkSecurity(protocol="tls1.3")),
     "stranger": Peer(scheme="coap", claims=("psk:stranger",), link=DTLS),
 }
+WORDS = vocabularies.built_in()
+"""What our own adapters declare."""
+KINDS = frozenset(WORDS.kinds)
+PolicySet = partial(engine_policy.PolicySet, vocabulary=WORDS)
+
 SUBJECTS = (
     Subject("lamp", "zigbee", "eui64:00:0d:6f:00:0b:5d:e3:b6"),
     Subject("phone", "coap", "psk:phone"),
@@ -55,9 +70,9 @@ SUBJECTS = (
 )
 
 
-STATE = Property(name="state", kind=ValueKind.BOOLEAN, writable=True)
-LEVEL = Property(name="level", kind=ValueKind.NUMBER, writable=True, minimum=0, maximum=254)
-WARMTH = Property(name="temperature", kind=ValueKind.NUMBER, unit="Cel", lifetime=3600.0)
+STATE = PropertyAffordance(name="state", type=DataType.BOOLEAN, writable=True)
+LEVEL = PropertyAffordance(name="level", type=DataType.NUMBER, writable=True, minimum=0, maximum=254)
+WARMTH = PropertyAffordance(name="temperature", type=DataType.NUMBER, unit="Cel", lifetime=3600.0)
 
 
 def permit(name: str, subject: str, resource: str, **fields: Any) -> Rule:
@@ -132,7 +147,7 @@ class Stage:
     def resets(self, who: str, reason: Reason = Reason.RESTARTED) -> list[str]:
         return self.submit(Reset(id=self.next_id(), source=PEERS[who], reason=reason, received_at=self.now))
 
-    def joins(self, who: str, *properties: Property, source: Peer | None = None, **fields: Any) -> list[str]:
+    def joins(self, who: str, *properties: PropertyAffordance, source: Peer | None = None, **fields: Any) -> list[str]:
         peer = source or PEERS[who]
         return self.submit(
             Join(id=self.next_id(), source=peer, received_at=self.now, properties=properties, **fields)
@@ -150,20 +165,58 @@ class Stage:
 
     def watches(self, who: str, to: str = "", name: str = "", source: Peer | None = None) -> list[str]:
         peer = source or PEERS[who]
-        return self.submit(Subscribe(id=self.next_id(), source=peer, to=to, property=name, received_at=self.now))
+        return self.submit(Subscribe(id=self.next_id(), source=peer, to=to, name=name, received_at=self.now))
 
     def unwatches(self, who: str, watch: int) -> list[str]:
         return self.submit(
-            Unsubscribe(id=self.next_id(), source=PEERS[who], watch=EnvelopeId(watch), received_at=self.now)
+            Unsubscribe(id=self.next_id(), source=PEERS[who], subscription=EnvelopeId(watch), received_at=self.now)
         )  # fmt: skip
 
     def wants(self, who: str, to: str, name: str, value: Any = None, **fields: Any) -> list[str]:
         peer = fields.pop("source", None) or PEERS[who]
         return self.submit(
-            Command(
-                id=self.next_id(), source=peer, to=to, property=name, value=value, received_at=self.now, **fields
+            read_or_write(
+                id=self.next_id(), source=peer, to=to, name=name, value=value, received_at=self.now, **fields
             )
         )  # fmt: skip
+
+    def asks(self, who: str, to: str, method: str = "GET", path: str = "/", **fields: Any) -> list[str]:
+        """A request that is to be proxied; ``segments`` in the place of a path that can't be written."""
+        source, segments = fields.pop("source", PEERS[who]), fields.pop("segments", None)
+        return self.submit(
+            Exchange(
+                id=self.next_id(),
+                source=source,
+                to=to,
+                method=method,
+                path=parse_path(path) if segments is None else segments,
+                received_at=self.now,
+                deadline=fields.pop("deadline", self.now + 10.0),
+                **fields,
+            )
+        )
+
+    def answers(self, envelope: int, code: str = "2.05", **fields: Any) -> list[str]:
+        answer = Answer(code=code, **fields)
+        self.engine.settle(Receipt(EnvelopeId(envelope), Outcome.DELIVERED, answer=answer), now=self.now)
+        return self.lines()
+
+    def writes(self, who: str, to: str, values: dict[str, Any], **fields: Any) -> list[str]:
+        return self._interacts(WriteProperties, who, to=to, values=values, **fields)
+
+    def reads(self, who: str, to: str, *names: str, **fields: Any) -> list[str]:
+        return self._interacts(ReadProperties, who, to=to, names=names, **fields)
+
+    def invokes(self, who: str, to: str, name: str, given: Any = None, **fields: Any) -> list[str]:
+        return self._interacts(InvokeAction, who, to=to, name=name, input=given, **fields)
+
+    def _interacts(self, kind: Any, who: str, **fields: Any) -> list[str]:
+        return self.submit(kind(id=self.next_id(), source=PEERS[who], received_at=self.now, **fields))
+
+    def happens(self, who: str, name: str, data: Any = None) -> list[str]:
+        """Something happens at a device."""
+        event = Event(id=self.next_id(), source=PEERS[who], name=name, data=data, received_at=self.now)
+        return self.submit(event)
 
     def settles(
         self, envelope: int, outcome: str = "delivered", reason: Reason | None = None, detail: str = ""
@@ -230,8 +283,15 @@ class Stage:
         if isinstance(command, Transmit):
             envelope = command.envelope
             self.transmits[envelope.id] = command
-            if isinstance(envelope, Command):
-                return f"{command.to.scheme} <- #{envelope.id} {envelope.to}.{envelope.property} := {envelope.value}"
+            if isinstance(envelope, InvokeAction):
+                return f"{command.to.scheme} <- #{envelope.id} {envelope.to}.{envelope.name}({envelope.input})"
+            if isinstance(envelope, Exchange):
+                where = f"{envelope.to} {path_text(envelope.path)}"
+                return f"{command.to.scheme} <- #{envelope.id} {envelope.method} {where} from {envelope.sender}"
+            if isinstance(envelope, ReadProperties | WriteProperties):
+                values = envelope.values if isinstance(envelope, WriteProperties) else {}
+                words = [f"{name} := {values.get(name)}" for name in envelope.names]
+                return f"{command.to.scheme} <- #{envelope.id} {envelope.to}." + ", ".join(words)
             what = f"#{envelope.id} {type(envelope).__name__.lower()} {envelope.session}"
             if isinstance(envelope, Open):
                 what += f" from {envelope.sender}"
@@ -246,14 +306,22 @@ class Stage:
             receipt = command.receipt
             why = f" {receipt.reason.value}" if receipt.reason else ""
             why += f" ({receipt.detail})" if receipt.detail else ""
+            why += f" {receipt.answer.code}" if receipt.answer else ""
             session = f"{receipt.session} " if receipt.session else ""
+            why += f" -> {receipt.result}" if receipt.result is not None else ""
+            each = [f"{one.name}={one.outcome.value}" for one in receipt.properties]
+            why += f" [{' '.join(each)}]" if each else ""
             return f"{command.scheme} <- #{receipt.id} {session}{receipt.outcome.value}{why}"
         if isinstance(command, PushUpdate):
             update = command.update
-            words = [update.change.value, update.device, *(f"{name}={value}" for name, value in update.values)]
+            old = update.change.value == "stale"
+            told = (f"{name}={None if old else sample.value}" for name, sample in update.samples)
+            words = [update.change.value, update.device, *told]
+            if update.event:
+                words.append(f"{update.event}={update.data}")
             if update.change.value == "presence":
                 words.append({True: "online", False: "offline", None: "unknown"}[update.online])
-            return f"{command.scheme} <- news of #{update.watch}: " + " ".join(words).strip()
+            return f"{command.scheme} <- news of #{update.subscription}: " + " ".join(words).strip()
         if isinstance(command, Refresh):
             return f"{command.device.scheme} <- refresh {command.device.claim}"
         assert isinstance(command, Audit)

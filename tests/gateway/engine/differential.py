@@ -26,7 +26,7 @@ from OpenSSL import SSL
 from gateway.api.model import ContentKind, EnvelopeId, Outcome, Receipt, Sealed, SessionId, Transmit, Unit
 from gateway.engine.limits import EngineLimits, Rate
 from gateway.engine.policy import Condition
-from tests.gateway.engine.conftest import PEERS, Stage, permit
+from tests.gateway.engine.conftest import KINDS, PEERS, Stage, permit
 
 RULES = (
     Condition(record_types=frozenset(range(256)), handshakes=Rate(10**6, 1)),
@@ -384,7 +384,7 @@ class Talk:
         random = Random(seed)
         dtls = protocol.startswith("d")
         self.kind = ContentKind.ADTLS if dtls else ContentKind.ATLS
-        rule = permit("r", "phone", "lamp", content=frozenset(ContentKind), condition=random.choice(RULES))
+        rule = permit("r", "phone", "lamp", content=KINDS, condition=random.choice(RULES))
         self.home = Stage(rule, limits=EngineLimits(max_datagram=65535))
         self.home.opens("phone", "lamp", self.kind)
         self.home.settles(1)

@@ -8,15 +8,15 @@ from typing import Any
 import pytest
 
 from gateway.api.errors import UsageError
-from gateway.api.model import LinkRequirement, LinkSecurity, Property, Reason, ValueKind
+from gateway.api.model import DataType, LinkRequirement, LinkSecurity, PropertyAffordance, Reason
 from gateway.engine.limits import EngineLimits, Rate
-from gateway.engine.policy import Action, Condition, Effect, Mode, PolicySet, Resource, Rule
+from gateway.engine.policy import Action, Condition, Effect, Mode, Resource, Rule
 from gateway.engine.stored import Unsaved
-from tests.gateway.engine.conftest import LEVEL, PEERS, STATE, SUBJECTS, WARMTH, Stage, permit
+from tests.gateway.engine.conftest import LEVEL, PEERS, STATE, SUBJECTS, WARMTH, PolicySet, Stage, permit
 
 WRITE, READ = frozenset({Action.WRITE}), frozenset({Action.READ})
 HANDS = permit("hands", "phone", "lamp", actions=WRITE)
-LABEL = Property(name="label", kind=ValueKind.TEXT, writable=True)
+LABEL = PropertyAffordance(name="label", type=DataType.STRING, writable=True)
 
 
 def with_lamp(*rules: Rule, **fields: Any) -> Stage:
@@ -358,11 +358,32 @@ def test_in_shadow_what_would_be_denied_passes() -> None:
     ]
 
 
+def test_a_command_that_is_held_once_more_is_counted_and_stored_once() -> None:
+    s = with_lamp()
+    s.wants("phone", "lamp", "state", True)
+    s.settles(2, "held")
+    assert s.stores() == ["put commands", "coap <- #2 held"]
+    s.engine.adapter_gone("zigbee", now=s.now)
+    assert s.resumes("zigbee") == ["zigbee <- #2 lamp.state := True"]
+    s.settles(2, "held")
+    assert s.engine.counters["held.command"] == 1
+    assert s.stores() == []
+
+
+def test_in_shadow_a_rate_that_is_exceeded_is_logged_and_the_command_passes() -> None:
+    rule = permit("slow", "phone", "lamp", actions=WRITE, condition=Condition(commands=Rate(1, 60)))
+    s = Stage(policy=PolicySet(subjects=SUBJECTS, rules=(rule,), mode=Mode.SHADOW))
+    s.joins("lamp", STATE)
+    assert s.wants("phone", "lamp", "state", True) == ["accepted", "zigbee <- #2 lamp.state := True"]
+    assert s.wants("phone", "lamp", "state", False) == ["accepted", "log: shadow over-rate slow"]
+    assert s.settles(2) == ["coap <- #2 delivered", "zigbee <- #3 lamp.state := False"]
+
+
 def test_an_id_in_use_is_a_mistake_of_the_caller() -> None:
     s = with_lamp()
     s.wants("phone", "lamp", "state", True)
     with pytest.raises(UsageError):
-        s.submit(replace(s.transmits[2].envelope, value=False))
+        s.submit(replace(s.transmits[2].envelope, values={"state": False}))
 
 
 def test_a_device_word_is_short_and_printable() -> None:

@@ -11,11 +11,18 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from gateway.api.model import Command, LinkRequirement, Outcome, Peer, Reason, Transmit
+from gateway.api.model import Interaction, LinkRequirement, Outcome, Peer, Reason, Transmit
 from gateway.engine.limits import EngineLimits, has_room
 from gateway.engine.outputs import ReportOutcome, Withdraw
-from gateway.engine.policy import Action, Condition, PolicySet, Subject
-from tests.gateway.engine.conftest import KEYED, LEVEL, PEERS, STATE, SUBJECTS, WARMTH, Stage, permit
+from gateway.engine.policy import Action, Condition, Subject
+from tests.gateway.engine.conftest import KEYED, LEVEL, PEERS, STATE, SUBJECTS, WARMTH, PolicySet, Stage, permit
+from tests.harness.interactions import read_or_write, wanted_of
+
+
+def air_of(interaction: Interaction) -> tuple[str, str]:
+    name, value = wanted_of(interaction)
+    return name, "set" if value is not None else "get"
+
 
 ALL = frozenset({Action.READ, Action.WRITE})
 HANDS = permit("hands", "phone", "lamp", actions=ALL)
@@ -268,7 +275,7 @@ POLICIES = {
 @given(acts=st.lists(ACTS, max_size=60))
 def test_whatever_happens_each_command_has_one_final_word_and_no_answer_is_older_than_its_question(acts: Any) -> None:
     s = with_lamp()
-    accepted: dict[int, Command] = {}
+    accepted: dict[int, Interaction] = {}
     ended: Counter[int] = Counter()
     at_adapter: dict[int, Transmit] = {}
     held: set[int] = set()
@@ -281,22 +288,24 @@ def test_whatever_happens_each_command_has_one_final_word_and_no_answer_is_older
 
     def heard() -> None:
         for command in s.commands:
-            if isinstance(command, Transmit) and isinstance(command.envelope, Command):
+            if isinstance(command, Transmit) and isinstance(command.envelope, Interaction):
                 number = command.envelope.id
                 assert number not in at_adapter and not ended[number]
                 at_adapter[number] = command
-                earlier = {n for n, each in accepted.items() if each.value is not None and n < number and not ended[n]}
+                earlier = {
+                    n for n, each in accepted.items() if wanted_of(each)[1] is not None and n < number and not ended[n]
+                }
                 assert number in given_before or earlier <= given_before, "before what came first"
                 given_before.add(number)
-                on_air.append((command.envelope.property, "set" if command.envelope.value is not None else "get"))
+                on_air.append(air_of(command.envelope))
             elif isinstance(command, Withdraw):
                 del at_adapter[command.id]
                 held.discard(command.id)
             elif isinstance(command, ReportOutcome) and command.receipt.outcome is not Outcome.HELD:
                 ended[command.receipt.id] += 1
                 wanted = accepted[command.receipt.id]
-                if command.receipt.outcome is Outcome.DELIVERED and wanted.value is None:
-                    assert (wanted.property, "get") in on_air[asked_at[wanted.id] :], "asked after the question came"
+                if command.receipt.outcome is Outcome.DELIVERED and wanted_of(wanted)[1] is None:
+                    assert (wanted.names[0], "get") in on_air[asked_at[wanted.id] :], "asked after the question came"
         assert len(at_adapter.keys() - held) <= 1, "one at a time"
         assert all(count == 1 for count in ended.values())
         s.commands = []
@@ -305,8 +314,8 @@ def test_whatever_happens_each_command_has_one_final_word_and_no_answer_is_older
         if kind in ("set", "get"):
             value = None if kind == "get" else (True if second == "state" else 7)
             number = next(s.ids)
-            command = Command(
-                id=number, source=PEERS[first], to="lamp", property=second, value=value, received_at=s.now
+            command = read_or_write(
+                id=number, source=PEERS[first], to="lamp", name=second, value=value, received_at=s.now
             )
             asked_at[number] = len(on_air)
             accepted[number] = command
@@ -321,7 +330,7 @@ def test_whatever_happens_each_command_has_one_final_word_and_no_answer_is_older
                 del at_adapter[number]
                 if number in held:  # now it goes there
                     held.remove(number)
-                    on_air.append((accepted[number].property, "set" if accepted[number].value is not None else "get"))
+                    on_air.append(air_of(accepted[number]))
                 s.settles(number, *(("delivered",) if first == "delivered" else ("dropped", Reason.UNREACHABLE)))
         elif kind == "wait":
             s.waits(first)
@@ -342,7 +351,7 @@ def test_whatever_happens_each_command_has_one_final_word_and_no_answer_is_older
     while at_adapter:
         number = next(iter(at_adapter))
         del at_adapter[number]
-        on_air.append((accepted[number].property, "set" if accepted[number].value is not None else "get"))
+        on_air.append(air_of(accepted[number]))
         s.settles(number)
         heard()
     assert {number: ended[number] for number in accepted} == dict.fromkeys(accepted, 1)

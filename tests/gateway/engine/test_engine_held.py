@@ -6,8 +6,8 @@ import pytest
 
 from gateway.api.model import ContentKind, Reason
 from gateway.engine.limits import EngineLimits
-from gateway.engine.policy import Condition, Mode, PolicySet
-from tests.gateway.engine.conftest import SUBJECTS, Stage, deny, permit
+from gateway.engine.policy import Condition, Mode
+from tests.gateway.engine.conftest import KINDS, SUBJECTS, PolicySet, Stage, deny, permit
 from tests.gateway.engine.test_engine_visible import (
     client_hello,
     dtls_fragment,
@@ -23,7 +23,7 @@ LIMITS = EngineLimits(idle=10 * DAY)
 @pytest.fixture
 def home() -> Stage:
     """A store, and a session s1 that the phone opened and the lamp (a sleeper) took."""
-    made = Stage(permit("p", "phone", "lamp", content=frozenset(ContentKind)), limits=LIMITS).has_a_store()
+    made = Stage(permit("p", "phone", "lamp", content=KINDS), limits=LIMITS).has_a_store()
     made.opens("phone", "lamp")
     made.settles(1)
     made.stores()
@@ -326,9 +326,7 @@ def test_while_an_adapter_is_gone_what_is_stored_waits_for_it(home: Stage) -> No
 def test_a_stream_that_can_not_be_read_on_ends_where_a_rule_reads_it() -> None:
     """The last unit was still on its way, not in the store: its sender sends it again, but it was read already."""
     for types, ends in ((frozenset({22, 23}), True), (None, False)):
-        made = Stage(
-            permit("p", "phone", "lamp", content=frozenset(ContentKind), condition=Condition(record_types=types))
-        ).has_a_store()
+        made = Stage(permit("p", "phone", "lamp", content=KINDS, condition=Condition(record_types=types))).has_a_store()
         made.opens("phone", "lamp", ContentKind.ATLS)
         made.settles(1)
         made.sends("phone", "s1", 0, tls_record(22, b"\x01\0\0\x10")[:7], ContentKind.ATLS)
@@ -338,7 +336,7 @@ def test_a_stream_that_can_not_be_read_on_ends_where_a_rule_reads_it() -> None:
 
 def test_a_stream_is_read_on_where_its_records_can_be_told_apart() -> None:
     condition = Condition(record_types=frozenset({22, 23}))
-    made = Stage(permit("p", "phone", "lamp", content=frozenset(ContentKind), condition=condition)).has_a_store()
+    made = Stage(permit("p", "phone", "lamp", content=KINDS, condition=condition)).has_a_store()
     made.opens("phone", "lamp", ContentKind.ATLS)
     made.settles(1)
     record = tls_record(23, b"x" * 50)

@@ -11,7 +11,7 @@ from gateway.api.model import ContentKind, Transmit, Unit
 from gateway.engine.limits import Rate
 from gateway.engine.policy import Condition
 from gateway.engine.sessions import Session
-from tests.gateway.engine.conftest import Stage, permit
+from tests.gateway.engine.conftest import KINDS, Stage, permit
 from tests.gateway.engine.test_engine_visible import (
     RANDOM,
     client_hello,
@@ -73,7 +73,7 @@ class Home(Stage):
     """A session s1 from the phone to the lamp under one rule. ``phone`` and ``lamp`` send the next unit."""
 
     def __init__(self, condition: Condition, kind: ContentKind = ADTLS) -> None:
-        super().__init__(permit("r", "phone", "lamp", content=frozenset(ContentKind), condition=condition))
+        super().__init__(permit("r", "phone", "lamp", content=KINDS, condition=condition))
         self.has_a_store()
         self.kind = kind
         self.n = {"phone": 0, "lamp": 0}

@@ -9,9 +9,9 @@ import pytest
 
 from gateway.api.model import Transmit
 from gateway.engine.limits import EngineLimits, Rate
-from gateway.engine.policy import Condition, Mode, PolicySet
+from gateway.engine.policy import Condition, Mode
 from gateway.engine.remembered import Remembered
-from tests.gateway.engine.conftest import SUBJECTS, Stage, permit
+from tests.gateway.engine.conftest import SUBJECTS, PolicySet, Stage, permit
 
 RULE = permit("r", "lamp", "phone")
 OTHER = permit("s", "app", "phone")

@@ -9,8 +9,8 @@ import pytest
 
 from gateway.api.model import ContentKind, LinkRequirement, LinkSecurity, Peer, Reason, Sealed, SessionId
 from gateway.engine.limits import Rate
-from gateway.engine.policy import Action, Condition, Direction, Hours, Mode, PolicySet, Subject
-from tests.gateway.engine.conftest import PEERS
+from gateway.engine.policy import Action, Condition, Direction, Hours, Mode, Subject
+from tests.gateway.engine.conftest import PEERS, PolicySet
 
 ATLS = ContentKind.ATLS
 
@@ -400,6 +400,22 @@ def test_revoking_one_direction_drops_what_waits_in_it(home: Any, a_permit: Any)
     ]
     assert home.sends("lamp", "s1", 2)[0] == "refused denied"
     assert home.settles(4) == ["coap <- #4 s1 delivered"]
+
+
+def test_revoking_the_other_direction_drops_what_waits_in_that_one(home: Any, a_permit: Any) -> None:
+    home.opens("lamp", "phone")
+    home.settles(1)
+    home.sends("lamp", "s1", 0)
+    home.sends("phone", "s1", 0)
+    narrowed = (
+        a_permit("open", "lamp", "phone", actions=frozenset({Action.OPEN})),
+        a_permit("talk", "lamp", "phone", direction=Direction.FROM_DEVICE),
+    )
+    assert home.replaces(PolicySet(subjects=home.policy.subjects, rules=narrowed)) == [
+        "zigbee <- withdraw #3",
+        "coap <- #3 s1 dropped denied",
+        "log: dropped denied talk",
+    ]
 
 
 def test_a_policy_in_shadow_lets_pass_and_tells(stage: Any) -> None:

@@ -31,7 +31,8 @@ from gateway.api.model import (
 from gateway.engine.engine import Engine
 from gateway.engine.limits import EngineLimits, Rate
 from gateway.engine.outputs import Audit, ReportOutcome, Withdraw
-from gateway.engine.policy import Condition, Effect, Mode, Obligation, OnExcess, PolicySet, Rule, Subject
+from gateway.engine.policy import Condition, Effect, Mode, Obligation, OnExcess, Rule, Subject
+from tests.gateway.engine.conftest import WORDS, PolicySet
 
 LINK = LinkSecurity(protocol="dtls1.2")
 PEERS = {
@@ -67,7 +68,7 @@ def a_policy(names: tuple[str, ...], condition: Condition, on_excess: OnExcess, 
             effect=Effect.PERMIT,
             subjects=(name,),
             resources=("*",),
-            content=frozenset(ContentKind),
+            content=frozenset(WORDS.kinds),
             condition=condition,
             obligation=Obligation(on_excess=on_excess),
         )

@@ -15,7 +15,7 @@ from gateway.api.model import ContentKind, Transmit, Unit
 from gateway.engine.limits import EngineLimits, Rate
 from gateway.engine.policy import Condition
 from layer.records import VERSION_NAMES
-from tests.gateway.engine.conftest import Stage, permit
+from tests.gateway.engine.conftest import KINDS, Stage, permit
 
 FILE = Path(__file__).resolve().parents[2] / "data" / "tls-units-of-real-stacks.txt"
 READS = Condition(record_types=frozenset(range(256)), handshakes=Rate(1000, 1))
@@ -99,9 +99,7 @@ class Home(Stage):
 
     def __init__(self, kind: str, condition: Condition) -> None:
         limits = EngineLimits(max_datagram=65535, queue_units=4096)
-        super().__init__(
-            permit("r", "phone", "lamp", content=frozenset(ContentKind), condition=condition), limits=limits
-        )
+        super().__init__(permit("r", "phone", "lamp", content=KINDS, condition=condition), limits=limits)
         self.kind = ContentKind.ADTLS if kind == "dtls" else ContentKind.ATLS
         self.n = {">": 0, "<": 0}
         self.hellos: set[Hello] = set()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -347,6 +348,9 @@ def test_a_used_id_is_a_fault_of_the_caller(stage: Any, a_permit: Any) -> None:
     )
     with pytest.raises(UsageError):
         home.engine.submit(unit, now=home.now)
+    asked = replace(home.transmits[1].envelope, id=EnvelopeId(2), nonce=b"another", to="phone")
+    with pytest.raises(UsageError):
+        home.engine.submit(asked, now=home.now)
     with pytest.raises(UsageError):
         home.engine.set_window("coap", 0)
 

@@ -10,6 +10,8 @@ from hypothesis.stateful import initialize, precondition, rule
 
 from gateway.api.model import EnvelopeId, Outcome, Reason, Receipt
 from gateway.engine.outputs import Audit, ReportOutcome
+from gateway.engine.policy import Action
+from tests.gateway.engine.conftest import STATE, Stage, permit
 from tests.gateway.engine.test_engine_properties import PEERS, POLICIES, EngineMachine
 
 SCHEMES = st.sampled_from(["coap", "zigbee", "mqtt"])
@@ -82,9 +84,9 @@ class RestartMachine(EngineMachine):
         gone = [number for number, transmit in self.under_way.items() if transmit.to.scheme == scheme]
         assert waiting <= set(gone)
         for number in gone:
-            self._rewind(self.under_way.pop(number))
+            self._rewind(self.under_way[number] if number not in waiting else self.under_way.pop(number))
         for number in gone:
-            if number not in waiting:
+            if self.under_way.pop(number, None) is not None:  # else the end of another took it back
                 receipt = Receipt(EnvelopeId(number), Outcome.DROPPED, Reason.UNREACHABLE)
                 self.engine.settle(receipt, now=self.now)
                 self._take()
@@ -140,3 +142,22 @@ class RestartMachine(EngineMachine):
 
 TestRestarts = RestartMachine.TestCase
 TestRestarts.settings = settings(max_examples=60, stateful_step_count=50, deadline=None)
+
+
+def test_of_an_outdated_store_all_sessions_and_commands_end() -> None:
+    """Such as a backup that was restored: what happened since is not known."""
+    home = Stage(permit("talk", "lamp", "phone"), permit("hands", "phone", "lamp", actions=frozenset({Action.WRITE})))
+    home.has_a_store()
+    home.joins("lamp", STATE)
+    home.opens("lamp", "phone")
+    home.settles(2)
+    home.wants("phone", "lamp", "state", True)
+    home.settles(3, "held")
+    home.stores()
+    kept = list(home.rows.values())
+    home.engine = home._engine()
+    home.engine.restore(kept, now=home.now, outdated=True)
+    lines = home.lines()
+    assert "coap <- #3 dropped restarted" in lines
+    lines = [*home.resumes("zigbee"), *home.resumes("coap")]
+    assert [line.split(" ", 3)[0] for line in lines if line.endswith("close s1 restarted")] == ["zigbee", "coap"]

@@ -10,8 +10,8 @@ import pytest
 from gateway.api.model import Join, Peer, Reading, Transmit
 from gateway.engine.device_registry import MAX_STRANGERS
 from gateway.engine.limits import EngineLimits
-from gateway.engine.policy import DEVICE_ACTIONS, PolicySet, Subject
-from tests.gateway.engine.conftest import KEYED, PEERS, STATE, SUBJECTS, Stage, permit
+from gateway.engine.policy import DEVICE_ACTIONS, Subject
+from tests.gateway.engine.conftest import KEYED, PEERS, STATE, SUBJECTS, PolicySet, Stage, permit
 
 BOTH = (permit("r", "app", "*"), permit("s", "phone", "*"))
 
@@ -114,3 +114,17 @@ def test_joins_of_strangers_push_out_the_oldest_and_refuse_nobody() -> None:
     home.replaces(PolicySet(subjects=(*SUBJECTS, *named), rules=home.policy.rules))
     devices = {view.name for view in home.engine.all_devices(now=home.now)}
     assert devices == {"lamp", named[1].name}
+
+
+def test_a_session_with_a_unit_on_its_way_is_in_use_however_long_that_takes() -> None:
+    home = Stage(*BOTH, limits=EngineLimits(subject_sessions=1)).has_a_store()
+    home.opens("app", "lamp", nonce=b"1")
+    home.settles(1)
+    home.sends("app", "s1", 0)
+    home.settles(2, "held")
+    home.stores()
+    home.waits(60)
+    assert home.opens("app", "lamp", nonce=b"2")[0] == "refused busy, again in 2"
+    home.settles(2)
+    home.waits(60)
+    assert home.opens("app", "lamp", nonce=b"3")[0].startswith("accepted")

@@ -12,8 +12,9 @@ from hypothesis import strategies as st
 from gateway.api.errors import PeerError
 from gateway.api.model import ContentKind
 from gateway.engine.limits import Rate
-from gateway.engine.policy import Condition, PolicySet
+from gateway.engine.policy import Condition
 from gateway.engine.visible import DatagramReader, StreamReader, Visible
+from tests.gateway.engine.conftest import PolicySet
 
 RANDOM = bytes(range(32))
 

@@ -10,10 +10,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from gateway.api.link import meets
+from gateway.api.link import LinkOrder
 from gateway.api.model import LinkRequirement, LinkSecurity, Reason, Transmit, Unit
-from gateway.engine.policy import SESSION_ACTIONS, Action, Condition, PolicySet
-from tests.gateway.engine.conftest import DTLS, KEYED, PEERS, SUBJECTS, Stage, deny, permit
+from gateway.engine.policy import SESSION_ACTIONS, Action, Condition
+from tests.gateway.engine.conftest import DTLS, KEYED, PEERS, SUBJECTS, WORDS, PolicySet, Stage, deny, permit
+
+meets = LinkOrder(WORDS.links.values()).meets
 
 NETWORK = LinkSecurity(protocol="zigbee-network-key", authenticated=True)
 PLAIN = LinkSecurity(protocol="none")

@@ -9,10 +9,12 @@ import pytest
 
 from gateway.api.model import Address, ContentKind, LinkRequirement, LinkSecurity, Peer
 from gateway.engine.limits import Rate
+from gateway.engine.path_pattern import parse_pattern
 from gateway.engine.policy import (
     ADMIN_ACTIONS,
     DEVICE_ACTIONS,
     GATEWAY,
+    PROXY_ACTIONS,
     Action,
     Condition,
     Direction,
@@ -20,15 +22,34 @@ from gateway.engine.policy import (
     Hours,
     Obligation,
     OnExcess,
-    PolicySet,
     Resource,
     Rule,
     Subject,
     parse_hours,
 )
 from gateway.engine.policy_check import mistakes
+from tests.gateway.engine.conftest import KINDS, PolicySet
 
 LAMP, PHONE = Subject("lamp", "zigbee", "eui64:1"), Subject("phone", "coap", "psk:phone")
+
+
+SESSION_CONDITIONS: dict[str, Any] = {
+    "versions": frozenset({"dtls1.2"}),
+    "record_types": frozenset({22}),
+    "max_unit": 1,
+    "handshakes": Rate(1, 1),
+    "bytes": Rate(1, 1),
+    "units": Rate(1, 1),
+    "sessions": 1,
+    "opens": Rate(1, 1),
+    "idle": 1.0,
+    "early_data": False,
+}
+PROXY_CONDITIONS: dict[str, Any] = {
+    "methods": frozenset({"GET"}),
+    "paths": (parse_pattern("/a"),),
+    "exchanges": Rate(1, 1),
+}
 
 
 def policy(rule: dict[str, Any] | None = None, **fields: Any) -> PolicySet:
@@ -46,13 +67,22 @@ GOOD = [
     policy({"resources": ("cloud",)}, resources=(Resource("cloud", "phone"),)),
     policy({"effect": Effect.DENY, "condition": Condition(hours=Hours(0, 60))}),
     policy({"condition": Condition(versions=frozenset({"dtls1.2"}), sessions=1, idle=5.0, units=Rate(1, 1))}),
-    policy({"content": frozenset(ContentKind), "condition": Condition(max_unit=100, bytes=Rate(1, 1))}),
+    policy({"content": KINDS, "condition": Condition(max_unit=100, bytes=Rate(1, 1))}),
     policy({"actions": DEVICE_ACTIONS, "condition": Condition(commands=Rate(1, 1), hours=Hours(0, 60))}),
     policy(
         {"actions": frozenset({Action.OBSERVE}), "condition": Condition(require_link=LinkRequirement(link_key=True))}
     ),
     policy({"actions": ADMIN_ACTIONS, "resources": (GATEWAY,), "condition": Condition(commands=Rate(1, 1))}),
     policy({"actions": ADMIN_ACTIONS, "resources": (GATEWAY,), "effect": Effect.DENY}),
+    policy({"actions": PROXY_ACTIONS, "condition": Condition(max_unit=9, hours=Hours(0, 60), **PROXY_CONDITIONS)}),
+    policy({"actions": PROXY_ACTIONS, "content": frozenset({ContentKind.OSCORE})}),
+    policy(
+        {
+            "actions": PROXY_ACTIONS,
+            "effect": Effect.DENY,
+            "condition": Condition(methods=frozenset({"PUT"}), paths=(parse_pattern("/a/**"),)),
+        }
+    ),
 ]
 
 
@@ -64,19 +94,6 @@ def test_good_policies(good: PolicySet) -> None:
 def same(name: str) -> Rule:
     return Rule(id=name, effect=Effect.DENY, subjects=("lamp",), resources=("phone",))
 
-
-SESSION_CONDITIONS: dict[str, Any] = {
-    "versions": frozenset({"dtls1.2"}),
-    "record_types": frozenset({22}),
-    "max_unit": 1,
-    "handshakes": Rate(1, 1),
-    "bytes": Rate(1, 1),
-    "units": Rate(1, 1),
-    "sessions": 1,
-    "opens": Rate(1, 1),
-    "idle": 1.0,
-    "early_data": False,
-}
 
 BAD = {
     "subjects.*": policy(subjects=(Subject("*", "coap", "psk:x"),)),
@@ -96,7 +113,7 @@ BAD = {
     "rules.0.resource": policy({"resources": ("group:nobody",)}),
     "rules.0.action": policy({"actions": frozenset()}),
     "rules.0.content": policy({"content": frozenset()}),
-    "rules.0.content ": policy({"content": frozenset(ContentKind), "condition": Condition(early_data=False)}),
+    "rules.0.content ": policy({"content": KINDS, "condition": Condition(early_data=False)}),
     "rules.0.condition": policy({"effect": Effect.DENY, "condition": Condition(max_unit=1)}),
     "rules.0.obligation": policy({"effect": Effect.DENY, "obligation": Obligation(on_excess=OnExcess.DROP)}),
     "rules.0.condition ": policy({"actions": frozenset({Action.OPEN}), "condition": Condition(max_unit=1)}),
@@ -130,6 +147,37 @@ BAD = {
         f"rules.0.condition.{name}  ": policy({"actions": DEVICE_ACTIONS, "condition": Condition(**{name: value})})
         for name, value in SESSION_CONDITIONS.items()
     },
+    **{
+        f"rules.0.condition.{name}   ": policy({"condition": Condition(**{name: value})})
+        for name, value in PROXY_CONDITIONS.items()
+    },
+    **{
+        f"rules.0.condition.{name}    ": policy({"actions": DEVICE_ACTIONS, "condition": Condition(**{name: value})})
+        for name, value in PROXY_CONDITIONS.items()
+    },
+    **{
+        f"rules.0.condition.{name}     ": policy({"actions": PROXY_ACTIONS, "condition": Condition(**{name: value})})
+        for name, value in SESSION_CONDITIONS.items()
+        if name != "max_unit"
+    },
+    "rules.0.condition.commands   ": policy({"actions": PROXY_ACTIONS, "condition": Condition(commands=Rate(1, 1))}),
+    "rules.0.condition.exchanges      ": policy(
+        {"actions": PROXY_ACTIONS, "condition": Condition(exchanges=Rate(0, 1))}
+    ),
+    "rules.0.condition.methods      ": policy(
+        {"actions": PROXY_ACTIONS, "condition": Condition(methods=frozenset({"get"}))}
+    ),
+    "rules.0.condition.paths      ": policy({"actions": PROXY_ACTIONS, "condition": Condition(paths=())}),
+    "rules.0.condition  ": policy(
+        {"actions": PROXY_ACTIONS, "effect": Effect.DENY, "condition": Condition(exchanges=Rate(1, 1))}
+    ),
+    "rules.0.condition   ": policy({"effect": Effect.DENY, "condition": Condition(methods=frozenset({"GET"}))}),
+    "rules.0.content   ": policy({"actions": PROXY_ACTIONS, "content": frozenset()}),
+    "rules.0.direction ": policy({"actions": PROXY_ACTIONS, "direction": Direction.TO_DEVICE}),
+    "rules.0.obligation  ": policy({"actions": PROXY_ACTIONS, "obligation": Obligation(on_excess=OnExcess.DROP)}),
+    "rules.0.action     ": policy({"actions": frozenset({Action.PROXY, Action.READ})}),
+    "rules.0.action      ": policy({"actions": frozenset({Action.PROXY, Action.OPEN})}),
+    "rules.0.action       ": policy({"actions": PROXY_ACTIONS, "resources": (GATEWAY,)}),
     "rules.0.condition.require_link.min_version": policy(
         {"condition": Condition(require_link=LinkRequirement(min_version="dtls9"))}
     ),
@@ -213,6 +261,6 @@ def test_a_peer_is_the_subject_of_its_most_specific_claim() -> None:
 
 def test_every_condition_is_of_sessions_or_of_devices_too() -> None:
     """A new condition must be thought of here."""
-    assert set(SESSION_CONDITIONS) | {"hours", "require_link", "commands"} == {
+    assert set(SESSION_CONDITIONS) | {"hours", "require_link", "commands"} | set(PROXY_CONDITIONS) == {
         field.name for field in fields(Condition)
     }

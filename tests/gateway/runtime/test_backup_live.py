@@ -9,8 +9,8 @@ import signal
 import pytest
 from click.testing import CliRunner
 
-from gateway.cli import main
 from gateway.cli.backup import _Progress as Progress
+from gateway.cli.main import main
 from gateway.runtime.identity import VERSION
 
 SLEEPS = "  right:\n    folder: right\n    sleepy: true\n    settle: false\n"

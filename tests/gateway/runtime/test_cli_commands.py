@@ -14,7 +14,8 @@ import click
 import pytest
 from click.testing import CliRunner
 
-from gateway.cli import MEANINGS, main
+from gateway.cli.codes import MEANINGS
+from gateway.cli.main import main
 from gateway.runtime.admin import AdminServer
 
 pytestmark = pytest.mark.process
@@ -137,7 +138,7 @@ def test_brief_commands_load_nothing_heavy(home, command):
     code = f"""
 import sys
 sys.argv = ["atls-gateway", *{command!r}.split(), *([] if {command!r} == "--help" else ["-c", "gateway.yaml"])]
-from gateway.cli import main
+from gateway.cli.main import main
 try:
     main()
 except SystemExit:

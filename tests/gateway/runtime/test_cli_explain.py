@@ -76,6 +76,61 @@ def test_devices_and_the_gateway_itself(home):
     assert (wrong.returncode, wrong.stderr) == (1, "gateway: expected one of app, lamp, phone\n")
 
 
+PROXY = """\
+  - id: web
+    effect: permit
+    subject: phone
+    resource: lamp
+    action: proxy
+    condition: {methods: [GET], paths: [/sensors/*, /public/**]}
+  - id: sealed
+    effect: permit
+    subject: phone
+    resource: lamp
+    action: proxy
+    content: [oscore]
+  - id: private
+    effect: deny
+    subject: "*"
+    resource: lamp
+    action: proxy
+    condition: {paths: [/public/secret/**]}
+"""
+
+
+def test_requests_that_are_proxied(home):
+    home.policy.write_text(home.policy.read_text() + PROXY)
+
+    def explain(*words: str) -> list[str]:
+        ran = home.cli("explain", "phone", "lamp", "-c", "gateway.yaml", *words)
+        return ran.stdout.splitlines() or ran.stderr.splitlines()
+
+    def proxy(method: str, path: str, *words: str) -> list[str]:
+        return explain("--action", "proxy", "--method", method, "--path", path, *words)
+
+    assert proxy("GET", "/sensors/1") == [
+        "permitted: phone proxy lamp (GET /sensors/1, from none): by web",
+        "  lamp-out (permit): is about other actions",
+        "  private (deny): is about other paths",
+        "  sealed (permit): doesn't hold: content",
+        "  web (permit): holds",
+    ]
+    assert proxy("PUT", "/sensors/1")[-1] == "  web (permit): is about other methods"
+    assert proxy("GET", "/sensors")[0] == "denied: phone proxy lamp (GET /sensors, from none): denied, by default"
+    assert (
+        proxy("GET", "/public/secret")[0]
+        == "denied: phone proxy lamp (GET /public/secret, from none): denied, by private"
+    )
+    assert (
+        proxy("POST", "/", "--content", "oscore")[0]
+        == "permitted: phone proxy lamp (POST /, oscore, from none): by sealed"
+    )
+    assert explain("--action", "proxy") == ["proxy: expected the method and the path of a request as well"]
+    assert explain("--method", "GET") == ["a method and a path are of the action proxy only"]
+    assert proxy("get", "/") == ["get: expected a method in upper case, such as GET or POST"]
+    assert proxy("GET", "/a/..")[0].startswith("/a/..: expected a path without dot segments")
+
+
 def test_a_question_that_makes_no_sense(home):
     unknown = home.cli("explain", "lamp", "moon", "-c", "gateway.yaml")
     assert (unknown.returncode, unknown.stderr) == (1, "moon: expected one of app, lamp, phone\n")

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 from pydantic import BaseModel
 
-from gateway.api.model import Command, Outcome, Reason, Receipt
+from gateway.api.model import Answer, Exchange, Interaction, Outcome, Reason, Receipt
 from gateway.runtime import plugins
 from gateway.testing.check_adapter import check_adapter
 
@@ -74,9 +74,20 @@ def commands(*words):
     """An adapter that says these words on each command, and nothing wrong on the rest."""
 
     def send(self, transmit):
-        said = words if isinstance(transmit.envelope, Command) else [(Outcome.DROPPED, Reason.UNREACHABLE, "")]
+        said = words if isinstance(transmit.envelope, Interaction) else [(Outcome.DROPPED, Reason.UNREACHABLE, "")]
         for outcome, reason, detail in said:
             self.context.settle(Receipt(transmit.envelope.id, outcome, reason, detail=detail))
+
+    return {"send": send}
+
+
+def exchanges(*receipts):
+    """An adapter that settles each exchange in these ways, and says nothing wrong on the rest."""
+
+    def send(self, transmit):
+        exchange = isinstance(transmit.envelope, Exchange)
+        for fields in receipts if exchange else [(Outcome.DROPPED, Reason.UNREACHABLE)]:
+            self.context.settle(Receipt(transmit.envelope.id, *fields))
 
     return {"send": send}
 
@@ -92,13 +103,18 @@ async def test_good_words_on_a_command(left, place, monkeypatch, words):
 
 
 BAD = [
-    (commands(), "a Command that it can't do is not settled"),
+    (commands(), "a WriteProperties that it can't do is not settled"),
     (commands(HELD, HELD), "envelope 5 was held 2 times"),
-    (commands(GOOD_WORD, HELD), "a Command was held after it was settled"),
-    (commands((Outcome.DELIVERED, None, "")), "a Command for a peer that isn't there was delivered"),
+    (commands(GOOD_WORD, HELD), "a WriteProperties was held after it was settled"),
+    (commands((Outcome.DELIVERED, None, "")), "a WriteProperties for a peer that isn't there was delivered"),
     (commands((Outcome.DROPPED, Reason.REJECTED, "a" * 65)), "envelope 5 has a detail that is not short and printable"),
     (commands((Outcome.DROPPED, Reason.REJECTED, "a\x1b")), "envelope 5 has a detail that is not short and printable"),
-    ({"update": lambda self, update: {}[update.watch]}, "update(VALUES) raises KeyError"),
+    (exchanges(), "an Exchange for a peer that isn't there is not settled"),
+    (exchanges((Outcome.HELD,), (Outcome.DROPPED, Reason.CONTENT)), "an Exchange was held"),
+    (exchanges((Outcome.DROPPED, Reason.CONTENT), (Outcome.DROPPED, Reason.CONTENT)), "a Exchange was settled 2 times"),
+    (exchanges((Outcome.DELIVERED, None, None, "", None, (), Answer(code="2.05"))), "a Exchange for a peer that isn't there was delivered"),
+    (exchanges((Outcome.DROPPED, Reason.CONTENT, None, "", None, (), Answer(code="4.04"))), "envelope 11 has an answer although it was not delivered"),
+    ({"update": lambda self, update: {}[update.subscription]}, "update(VALUES) raises KeyError"),
     ({"send": lambda self, transmit: settle(self, transmit, Outcome.DROPPED, Reason.UNREACHABLE, 2)}, "a Unit was settled 2 times"),
     ({"send": lambda self, transmit: settle(self, transmit, Outcome.DELIVERED)}, "a Unit for a peer that isn't there was delivered"),
     ({"send": lambda self, transmit: settle(self, transmit, Outcome.DROPPED)}, "envelope 1 was dropped without a reason"),
@@ -130,6 +146,13 @@ async def test_a_bad_adapter_is_caught(left, place, monkeypatch, parts, finding)
     for task in left_over:
         task.cancel()
     await asyncio.gather(*left_over, return_exceptions=True)
+
+
+async def test_who_carries_no_exchanges_must_say_so(left, place, monkeypatch):
+    wrong = await check_adapter(left, TABLE, place, claim="user:nobody", patience=0.2, proxies=False)
+    assert wrong == ["an Exchange that it doesn't carry is not settled as CONTENT"]
+    spoil(left, monkeypatch, **exchanges((Outcome.DROPPED, Reason.CONTENT)))
+    assert await check_adapter(left, TABLE, place, claim="user:nobody", patience=0.2, proxies=False) == []
 
 
 class Lax(BaseModel):

@@ -94,7 +94,7 @@ MISTAKES: dict[str, tuple[str, list[str]]] = {
     ),
     "the address is another device's": (
         f'  attic: {{eui64: "{ATTIC}"}}\n  roof: {{eui64: "{ATTIC}"}}\n',
-        ["devices.yaml:5: devices.roof.eui64: expected an address of its own (devices.yaml:4: attic)"],
+        ["devices.yaml:5: devices.roof.eui64: expected an address that no other device has (devices.yaml:4: attic)"],
     ),
     "a group that is not assignable": (
         f'  attic: {{eui64: "{ATTIC}", groups: [people]}}\n',

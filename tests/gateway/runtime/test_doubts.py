@@ -49,8 +49,12 @@ WARNINGS = {
     "what is no device": (rule("effect: permit, subject: broker, resource: [phone, cloud], action: read"), [NEVER + "none of its resources is a device that the gateway reads or sets"]),
     "a broker in a session": (rule("effect: permit, subject: broker, resource: lamp"), [NEVER + "a broker has no sessions; its users have, as {link: mqtt, user: NAME}"]),
     "a user who administers": (rule("effect: permit, subject: cloud, resource: gateway, action: admin"), [NEVER + "over MQTT devices and the gateway are for the subject {link: mqtt, broker: HOST}, not for users"]),
+    "oneself by proxy": (
+        rule("effect: permit, subject: phone, resource: phone, action: proxy"),
+        [NEVER + "both of its parties are the same"],
+    ),
     "oneself": (rule("effect: permit, subject: phone, resource: phone"), [NEVER + "both of its parties are the same"]),
-    "a direction without a device": (rule("effect: permit, subject: phone, resource: cloud, direction: from-device"), [NEVER + "with direction from-device one of them has to be a ZigBee device"]),
+    "a direction without a device": (rule("effect: permit, subject: phone, resource: cloud, direction: from-device"), [NEVER + "with direction from-device one of them has to be a zigbee device"]),
     "TLS 1.3 asked of CoAP": (rule("effect: permit, subject: phone, resource: lamp, condition: {require_link: {min_version: tls1.3}}"), [NEVER + "CoAP clients come by DTLS 1.2, so min_version can be tls1.2 or dtls1.2 at most"]),
 }  # fmt: skip
 

@@ -17,7 +17,7 @@ from gateway.api.model import (
     Accepted,
     Address,
     Change,
-    Command,
+    DataType,
     EnvelopeId,
     GatewayView,
     Join,
@@ -25,7 +25,7 @@ from gateway.api.model import (
     Outcome,
     Peer,
     Presence,
-    Property,
+    PropertyAffordance,
     Reading,
     Reason,
     Receipt,
@@ -35,11 +35,11 @@ from gateway.api.model import (
     Subscribe,
     Transmit,
     Update,
-    ValueKind,
+    WriteProperties,
 )
 from gateway.engine.engine import Engine
 from gateway.engine.limits import EngineLimits, Rate
-from gateway.engine.policy import DEVICE_ACTIONS, GATEWAY, Action, Condition, Effect, PolicySet, Rule, Subject
+from gateway.engine.policy import DEVICE_ACTIONS, GATEWAY, Action, Condition, Effect, Rule, Subject
 from gateway.engine.policy_check import mistakes
 from gateway.runtime import admin_commands, device_names
 from gateway.runtime.audit import AuditLog
@@ -49,13 +49,14 @@ from gateway.runtime.policy_file import PolicyFile
 from gateway.runtime.reloading import Reloads
 from gateway.runtime.settings import ConfigTable, Settings
 from gateway.runtime.store import Store
+from tests.gateway.engine.conftest import PolicySet
 
 LINK = LinkSecurity(protocol="none")
 LAMP = Peer(scheme="radio", claims=("user:lamp",), link=LINK)
 APP = Peer(scheme="net", claims=("user:app",), link=LINK)
 SECOND = Peer(scheme="net", claims=("user:second",), link=LINK)
 OTHER = Peer(scheme="net", claims=("user:other",), link=LINK)
-STATE = Property(name="state", kind=ValueKind.BOOLEAN, writable=True)
+STATE = PropertyAffordance(name="state", type=DataType.BOOLEAN, writable=True)
 POLICY = PolicySet(
     subjects=(
         Subject("lamp", "radio", "user:lamp"),
@@ -176,13 +177,13 @@ async def bench(tmp_path: Any) -> AsyncIterator[Bench]:
 
 
 async def test_news_reach_who_watches(bench: Bench) -> None:
-    assert bench.submit(Subscribe, APP, to="", property="") == Accepted()
+    assert bench.submit(Subscribe, APP, to="", name="") == Accepted()
     assert bench.net.updates == []  # the verdict comes first
     await bench.turns()
     bench.submit(Reading, LAMP, values=(("state", True),))
     await bench.turns()
     assert [update.change for update in bench.net.updates] == [Change.DEVICE, Change.PRESENCE, Change.VALUES]
-    assert bench.net.updates[-1].values == (("state", True),)
+    assert [(name, told.value) for name, told in bench.net.updates[-1].samples] == [("state", True)]
     assert bench.net.context is not None
     (view,) = bench.net.context.devices(APP)
     assert view.samples["state"].value is True
@@ -190,7 +191,7 @@ async def test_news_reach_who_watches(bench: Bench) -> None:
 
 
 async def test_an_order_that_is_held_is_still_an_order(bench: Bench) -> None:
-    bench.submit(Command, APP, to="lamp", property="state", value=True)
+    bench.submit(WriteProperties, APP, to="lamp", values={"state": True})
     await bench.turns()
     (order,) = bench.radio.orders
     assert bench.radio.context is not None
@@ -204,8 +205,8 @@ async def test_an_order_that_is_held_is_still_an_order(bench: Bench) -> None:
 
 
 async def test_a_held_order_outlives_its_adapter(bench: Bench) -> None:
-    bench.submit(Subscribe, APP, to="lamp", property="")
-    bench.submit(Command, APP, to="lamp", property="state", value=True)
+    bench.submit(Subscribe, APP, to="lamp", name="")
+    bench.submit(WriteProperties, APP, to="lamp", values={"state": True})
     await bench.turns()
     assert bench.radio.context is not None
     bench.radio.context.settle(Receipt(bench.radio.orders[0].envelope.id, Outcome.HELD))
@@ -215,7 +216,7 @@ async def test_a_held_order_outlives_its_adapter(bench: Bench) -> None:
     assert bench.net.updates[-1].change is Change.PRESENCE and bench.net.updates[-1].online is None
     bench.radio = bench.start("radio")
     await bench.turns()
-    assert [order.envelope.property for order in bench.radio.orders] == ["state"]
+    assert [order.envelope.names[0] for order in bench.radio.orders] == ["state"]
     assert bench.radio.context is not None
     bench.radio.context.settle(Receipt(bench.radio.orders[0].envelope.id, Outcome.DELIVERED))
     await bench.turns()
@@ -228,10 +229,10 @@ async def test_a_held_order_and_the_last_values_survive_in_the_file(bench: Bench
     before = Store(tmp_path / "store.db", max_octets=1 << 20, wall=lambda: wall, monotonic=lambda: monotonic)
     before.open()
     bench.submit(Reading, LAMP, values=(("state", True),))
-    bench.submit(Command, APP, to="lamp", property="state", value=False, transaction="t")
+    bench.submit(WriteProperties, APP, to="lamp", values={"state": False}, transaction="t")
     await bench.turns()
     order = bench.radio.orders[0].envelope
-    assert isinstance(order, Command) and bench.radio.context is not None
+    assert isinstance(order, WriteProperties) and bench.radio.context is not None
     bench.radio.context.settle(Receipt(order.id, Outcome.HELD))
     before.write(bench.engine.changes(samples=True), "e", 1)
     before.close()
@@ -248,15 +249,15 @@ async def test_a_held_order_and_the_last_values_survive_in_the_file(bench: Bench
     assert engine.submit(again, now=5.0) == Accepted(duplicate=True)
     engine.adapter_ready("radio", now=5.0)
     (resent,) = (each.envelope for each in engine.commands() if isinstance(each, Transmit))
-    assert isinstance(resent, Command)
-    assert (resent.id, resent.to, resent.value) == (order.id, "lamp", False)
+    assert isinstance(resent, WriteProperties)
+    assert (resent.id, resent.to, resent.values) == (order.id, "lamp", {"state": False})
     assert resent.expires_at is not None and order.expires_at is not None
     left = order.expires_at - monotonic - 100.0
     assert abs(resent.expires_at - 5.0 - left) < 0.1
 
 
 async def test_a_fault_of_the_radio_makes_its_devices_unknown_not_offline(bench: Bench) -> None:
-    bench.submit(Subscribe, APP, to="lamp", property="")
+    bench.submit(Subscribe, APP, to="lamp", name="")
     assert bench.radio.context is not None
     bench.radio.context.fault("the dongle is gone")
     await bench.turns()
@@ -264,7 +265,7 @@ async def test_a_fault_of_the_radio_makes_its_devices_unknown_not_offline(bench:
 
 
 async def test_a_restarted_adapter_hears_nothing_of_its_former_watches(bench: Bench) -> None:
-    bench.submit(Subscribe, APP, to="", property="")
+    bench.submit(Subscribe, APP, to="", name="")
     await bench.turns()
     assert bench.net.context is not None
     bench.hub.detach(bench.net.context)

@@ -90,14 +90,14 @@ def test_what_can_change_does_and_the_rest_is_named(home):
     assert [line.split(None, 1) for line in answer.stdout.splitlines() if line][1:-1] == [
         ["gateway.log_level", "now"],
         ["limits.max_unit", "now"],
-        ["adapters.left.key_file", "adapter started anew"],
+        ["adapters.left.key_file", "adapter restarted"],
         ["adapters.right.settle", "taken on"],
         ["gateway.name", "needs a restart"],
     ]
     assert answer.stdout.endswith("atls-gateway restart\n")
     daemon.told("RELOADING=1")
     assert "STATUS=waiting for a restart: gateway.name" in daemon.told("READY=1")
-    daemon.wait_log("adapter left is started anew")
+    daemon.wait_log("adapter left is restarted")
     phone.say("unit", session=session, n=0, payload="16fefd")  # the session is still there, and the limit holds
     assert phone.hear() == {"refused": "too-large"}
     status = home.cli("status", *HERE).stdout

@@ -111,14 +111,14 @@ def test_a_disk_without_room_for_the_copy_is_a_warning(state, caplog) -> None:
 
 def test_a_disk_without_room_for_the_version_is_a_warning(state, caplog) -> None:
     """As for the store: the gateway serves from memory."""
-    (state / "version.new").mkdir()  # where the new file would be: it can't be made
+    (state / ".version.new").mkdir()  # where the new file would be: it can't be made
     state_folder.take_over(state)
     assert caplog.records[-1].getMessage() == f"{state / 'version'} can't be written: Is a directory"
     assert not (state / "version").exists()
 
 
 def test_a_disk_without_room_for_the_id_is_told_in_a_sentence(home, state) -> None:
-    (state / "gateway-id.new").mkdir()
+    (state / ".gateway-id.new").mkdir()
     answer = home.cli("run", "-c", str(home.config))
     assert answer.returncode == 78
     told = "gateway.state_dir: expected a folder that the gateway's id can be written to: Is a directory"

@@ -16,16 +16,18 @@ from hypothesis import strategies as st
 
 from gateway.api.model import (
     Address,
-    Command,
     ContentKind,
     EnvelopeId,
+    InvokeAction,
     LinkSecurity,
     Outcome,
     Peer,
+    ReadProperties,
     Reason,
     Sealed,
     SessionId,
     Unit,
+    WriteProperties,
 )
 from gateway.engine.limits import EngineLimits
 from gateway.engine.policy import Condition
@@ -47,7 +49,7 @@ from gateway.runtime.store_clock import CLOCK_IS_SET, Timebase, after_restart
 from gateway.runtime.store_keeper import StoreKeeper
 from gateway.runtime.store_rows import FORMS
 from layer.records import StreamState
-from tests.gateway.engine.conftest import Stage, permit
+from tests.gateway.engine.conftest import KINDS, Stage, permit
 from tests.gateway.engine.test_engine_visible import tls_record
 from tests.gateway.runtime.test_supervisor import LAMP, Bench, until
 
@@ -143,6 +145,20 @@ FLOWS = st.builds(
         ),
     ),
 )
+NAMES = st.lists(TEXT, max_size=3).map(tuple)
+VALUES = st.recursive(
+    SCALARS.filter(lambda value: value is not None),
+    lambda inner: st.lists(inner, max_size=2) | st.dictionaries(TEXT, inner, max_size=2),
+    max_leaves=3,
+)
+INTERACTION = {
+    "id": IDS,
+    "source": st.builds(Peer, scheme=TEXT, claims=st.lists(TEXT, max_size=2).map(tuple), link=LINKS),
+    "to": TEXT,
+    "received_at": TIMES,
+    "expires_at": st.none() | TIMES,
+    "transaction": TEXT,
+}
 ROWS = st.one_of(
     st.builds(
         StoredSession,
@@ -151,7 +167,7 @@ ROWS = st.one_of(
         target=TEXT,
         ends=st.tuples(ADDRESSES, ADDRESSES),
         to=TEXT,
-        content=st.sampled_from(ContentKind),
+        content=st.sampled_from(sorted(KINDS, key=lambda kind: kind.value)),
         nonce=st.binary(max_size=8),
         link=LINKS,
         rule=TEXT,
@@ -193,7 +209,7 @@ ROWS = st.one_of(
         StoredOpen,
         opener=TEXT,
         to=TEXT,
-        content=st.sampled_from(ContentKind),
+        content=st.sampled_from(sorted(KINDS, key=lambda kind: kind.value)),
         nonce=st.binary(max_size=8),
         session=TEXT,
         expires_at=TIMES,
@@ -202,17 +218,9 @@ ROWS = st.one_of(
     st.builds(
         StoredCommand,
         sender=TEXT,
-        command=st.builds(
-            Command,
-            id=IDS,
-            source=st.builds(Peer, scheme=TEXT, claims=st.lists(TEXT, max_size=2).map(tuple), link=LINKS),
-            to=TEXT,
-            property=TEXT,
-            value=SCALARS,
-            received_at=TIMES,
-            expires_at=st.none() | TIMES,
-            transaction=TEXT,
-        ),
+        command=st.builds(ReadProperties, names=NAMES, **INTERACTION)
+        | st.builds(WriteProperties, values=st.dictionaries(TEXT, VALUES, max_size=3), **INTERACTION)
+        | st.builds(InvokeAction, name=TEXT, input=st.none() | VALUES, **INTERACTION),
     ),
 )
 
@@ -342,7 +350,7 @@ def test_a_file_that_another_process_holds_is_left_alone(tmp_path, clocks, monke
 class Kept(Bench):
     """Hub, engine and store; the right adapter doesn't settle units unless it is told to."""
 
-    def __init__(self, tmp_path, clocks: Clocks, **limits: float) -> None:
+    def __init__(self, tmp_path, clocks: Clocks, *, retry=store_keeper.RETRY, **limits: float) -> None:
         super().__init__(tmp_path, EngineLimits(hold_after=0.01, **limits))
         self.clocks = clocks
         self.store = Store(
@@ -355,6 +363,7 @@ class Kept(Bench):
         self.keeper = StoreKeeper(
             self.store, self.engine, self.hub.faults, found, trouble,
             loop=asyncio.get_running_loop(), wall=lambda: clocks.wall, after=lambda: self.hub.touch(),
+            retry=retry,
         )  # fmt: skip
         self.hub.unsaved = self.keeper.touch
         self.keeper.start()
@@ -411,9 +420,8 @@ async def test_what_waits_is_told_held_once_it_is_stored_and_what_is_delivered_a
         assert any(table == "units" for changes in written for table, _ in changes.rows)
 
 
-async def test_a_full_disk_costs_promises_but_no_message(tmp_path, clocks, caplog, monkeypatch):
-    monkeypatch.setattr(store_keeper, "RETRY", (0.01, 0.02))
-    async with Kept(tmp_path, clocks, queue_octets=1 << 22) as kept:
+async def test_a_full_disk_costs_promises_but_no_message(tmp_path, clocks, caplog):
+    async with Kept(tmp_path, clocks, retry=(0.01, 0.02), queue_octets=1 << 22) as kept:
         await until(lambda: kept.keeper.status()["rows"] == 1)
         connection = kept.store._connection
         pages = connection.execute("PRAGMA page_count").fetchone()[0]
@@ -449,9 +457,8 @@ async def test_a_full_disk_costs_promises_but_no_message(tmp_path, clocks, caplo
     assert [number for number, _ in kept.rows()] == kept.accepted[-3:]
 
 
-async def test_a_store_that_is_taken_away_is_made_anew(tmp_path, clocks, monkeypatch):
-    monkeypatch.setattr(store_keeper, "RETRY", (0.01, 0.02))
-    async with Kept(tmp_path, clocks) as kept:
+async def test_a_store_that_is_taken_away_is_made_anew(tmp_path, clocks):
+    async with Kept(tmp_path, clocks, retry=(0.01, 0.02)) as kept:
         await until(lambda: kept.keeper.status()["rows"] == 1)
         for path in tmp_path.glob("store.db*"):
             path.unlink()
@@ -508,7 +515,7 @@ def test_a_file_of_the_first_version_is_taken_up(tmp_path, clocks) -> None:
         connection.executescript((DATA / "store-of-the-first-version.sql").read_text())
     found = clocks.store(tmp_path).open()
     assert not list(tmp_path.glob("*.bad-*")) and (found.epoch, found.runs) == ("epoch", 3)
-    home = Stage(permit("p", "phone", "lamp", content=frozenset(ContentKind), condition=READS))
+    home = Stage(permit("p", "phone", "lamp", content=KINDS, condition=READS))
     home.ids = itertools.count(1000)
     said = home.restarts({row.key: row for row in found.rows})
     assert "log: closed restarted p" in said, "the TLS session in the middle of its hello: nobody can read on"

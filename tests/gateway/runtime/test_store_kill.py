@@ -260,7 +260,7 @@ def test_a_store_that_can_not_be_used_is_moved_aside(home, damage):
     else:
         with closing(sqlite3.connect(path)) as connection, connection:
             connection.execute(
-                "PRAGMA user_version = 0" if damage == "version" else "UPDATE sessions SET content = 'smoke'"
+                "PRAGMA user_version = 0" if damage == "version" else "UPDATE sessions SET link = 'smoke'"
             )
     daemon = home.start()
     daemon.told("READY=1")
@@ -345,7 +345,7 @@ def test_status_tells_queues_store_and_faults(home):
     daemon.told("the cable is out")
     found = status(home)
     assert found["queues"] == {
-        "units": 1, "octets": 6, "asleep": 1, "stored": 1, "commands": 0, "commands_held": 0
+        "units": 1, "octets": 6, "asleep": 1, "stored": 1, "commands": 0, "commands_held": 0, "exchanges": 0
     }  # fmt: skip
     assert found["store"]["state"] == "ok" and found["store"]["rows"] == 2 and found["store"]["octets"] > 4096
     assert found["store"]["last_commit"] > 1_700_000_000

@@ -31,15 +31,16 @@ from gateway.api.model import (
 )
 from gateway.engine.engine import Engine
 from gateway.engine.limits import EngineLimits
-from gateway.engine.policy import Effect, PolicySet, Rule, Subject
+from gateway.engine.policy import Effect, Rule, Subject
 from gateway.runtime.audit import AuditLog
 from gateway.runtime.hub import Hub
-from gateway.runtime.supervisor import Backoff, Slot, keep_all
+from gateway.runtime.supervisor import RestartPauses, Slot, keep_all
+from tests.gateway.engine.conftest import PolicySet
 
 LINK = LinkSecurity(protocol="none")
 LAMP = Peer(scheme="left", claims=("user:lamp",), link=LINK)
 PHONE = Peer(scheme="right", claims=("user:phone",), link=LINK)
-QUICK = Backoff(first=0.001, longest=0.002)
+QUICK = RestartPauses(first=0.001, longest=0.002)
 POLICY = PolicySet(
     subjects=(Subject("lamp", "left", "user:lamp"), Subject("phone", "right", "user:phone")),
     rules=(
@@ -351,14 +352,6 @@ async def test_the_end_leaves_no_order_open(tmp_path):
     assert bench.hub.states["right"].adapter is None
 
 
-@settings(max_examples=200, deadline=None)
-@given(st.integers(1, 200), st.floats(0, 1, exclude_max=True))
-def test_pauses_grow_to_a_bound_and_are_spread(failures, chance):
-    pause = Backoff(first=1.0, longest=60.0).pause(failures, chance)
-    full = min(60.0, 2.0 ** (failures - 1))
-    assert full / 2 <= pause <= full
-
-
 _STEPS = st.lists(
     st.one_of(
         st.tuples(st.just("unit"), st.sampled_from([LAMP, PHONE])),
@@ -427,7 +420,7 @@ def _spy(bench) -> Counter[EnvelopeId]:
 
     def commands():
         found = original()
-        heard.update(command.receipt.id for command in found if type(command).__name__ == "Notify")
+        heard.update(command.receipt.id for command in found if type(command).__name__ == "ReportOutcome")
         return found
 
     bench.engine.commands = commands
@@ -448,7 +441,7 @@ async def test_another_instance_can_be_put_in(tmp_path):
 
 async def test_a_pause_is_cut_short_by_another_instance(tmp_path):
     bench = Bench(tmp_path)
-    slow = Backoff(first=3600.0, longest=3600.0)
+    slow = RestartPauses(first=3600.0, longest=3600.0)
     made, failing = bench.makers["right"], [OSError("no")]
 
     def make():

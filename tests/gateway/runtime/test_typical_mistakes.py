@@ -85,7 +85,7 @@ MISTAKES = {
     "a name where an address belongs": (C, '"[::]:5684"', "::1:5684", ["gateway.yaml:16: adapters.coap.listen: expected ADDRESS or ADDRESS:PORT, an IPv6 address in brackets"]),
     "bad lines among the keys": ("coap-keys", KEYS, "phone:00\nnonsense\ntablet=abc:zz\n", ["gateway.yaml:17: adapters.coap.psk_file: {home}/coap-keys: line 1: a PSK has 16 to 64 octets, not 1; line 2: expected identity:hexkey; line 3: the key is not hexadecimal"]),
     "a rule names nobody": (P, "subject: broker", "subject: metre", ["policy.yaml:19: rules.meter-reads.subject: expected names that the policy defines, 'metre' is none (did you mean meter?)"]),
-    "actions of two kinds": (P, "[read, observe]", "[open, read]", ["policy.yaml:21: rules.meter-reads.action: expected actions of one of these groups only: open and forward; read, observe and write; admin"]),
+    "actions of two kinds": (P, "[read, observe]", "[open, read]", ["policy.yaml:21: rules.meter-reads.action: expected actions of one of these groups only: open and forward; read, observe and write; admin; proxy"]),
     "credentials by hand": (C, "psk_file: coap-keys", "psk_file: $CREDENTIALS_DIRECTORY/coap-keys", ["gateway.yaml:17: adapters.coap.psk_file: expected to run under systemd: CREDENTIALS_DIRECTORY isn't set (to check what the service gets: atls-gateway check-config --as-service)"]),
     "a URL for the broker": (C, "broker: localhost:8883", "broker: mqtts://localhost:8883", ["gateway.yaml:19: adapters.mqtt.broker: expected HOST or HOST:PORT, without mqtts:// (and an IPv6 address in brackets)"]),
     "form: yes": (C, "form: if-blank", "form: yes", ["gateway.yaml:11: adapters.zigbee.form: expected 'never' or 'if-blank'"]),
@@ -100,7 +100,7 @@ MISTAKES = {
     "no such policy": (C, "policy: policy.yaml", "policy: polcy.yaml", ["gateway.yaml:7: policy: expected a policy file: {home}/polcy.yaml isn't one"]),
     "no such adapter": (C, "  mqtt:\n", "  mqqt:\n", ["gateway.yaml:18: adapters.mqqt: expected an installed adapter: one of coap, mqtt, zigbee (did you mean mqtt?)"]),
     "a subject of an adapter that there is none": (P, "{link: coap, psk_identity: phone}", "{link: caop, psk_identity: phone}", ["policy.yaml:6: subjects.phone.link: expected one of the gateway's adapters: coap, mqtt, zigbee (did you mean coap?)"]),
-    "a number for a name": (P, "    resource: meter", "    resource: 123", ["policy.yaml:20: rules.meter-reads.resource: expected a string (in quotes where it looks like a number)"]),
+    "a number for a name": (P, "    resource: meter", "    resource: 123", ["policy.yaml:20: rules.meter-reads.resource: expected a string (in quotes if it looks like a number)"]),
     "effect: allow": (P, "effect: permit", "effect: allow", ["policy.yaml:13: rules.phone-to-lamp.effect: expected 'permit' or 'deny'"]),
     "files that are not there": (C, "psk_file: coap-keys\n  mqtt:\n", "psk_file: keys\n  mqtt:\n    certificate_file: mine.pem\n    key_file: mine.key\n", [
         "gateway.yaml:17: adapters.coap.psk_file: {home}/keys: can't be opened: No such file or directory; the first key is made by: atls-gateway clients add NAME",

@@ -564,7 +564,7 @@ def test_fatal_error_needs_a_reset(formed: Any, network: Any, ncp: Ncp) -> None:
 
 
 def test_repetition_costs_nothing(formed: Any, ncp: Ncp) -> None:
-    """Timers that were replaced or cancelled do not pile up."""
+    """NcpTimers that were replaced or cancelled do not pile up."""
     for _ in range(400):
         formed.command(0x0022, "fe")
         formed.command(0x001A, "0000f8ff0704")

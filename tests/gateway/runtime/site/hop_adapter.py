@@ -17,23 +17,29 @@ from pathlib import Path
 from pydantic import BaseModel, ConfigDict, Field
 
 from gateway.api.errors import ConfigError, CredentialError, PeerError
+from gateway.api.exchanges import parse_path, path_text
+from gateway.api.link import meets
 from gateway.api.model import (
     Accepted,
+    Answer,
     Close,
-    Command,
     ContentKind,
+    DataType,
+    Exchange,
+    Interaction,
     Join,
     LinkSecurity,
     Open,
     Outcome,
     Peer,
-    Property,
+    PropertyAffordance,
     Reading,
+    ReadProperties,
     Reason,
     Receipt,
     Sealed,
     Unit,
-    ValueKind,
+    WriteProperties,
 )
 
 LINK = LinkSecurity(protocol="none")
@@ -69,6 +75,8 @@ class HopAdapter:
         self.table = table
         self.folder = folder
         self.joining = 0
+        self.asked = {}
+        """The requests that a peer has not answered, with its name."""
 
     async def run(self, context):
         self.context = context
@@ -130,7 +138,7 @@ class HopAdapter:
 
     def _on_join(self, message, peer):
         context = self.context
-        state = Property(name="state", kind=ValueKind.BOOLEAN, writable=True)
+        state = PropertyAffordance(name="state", type=DataType.BOOLEAN, writable=True)
         context.submit(
             Join(id=context.next_id(), source=peer, received_at=context.now(), properties=(state,), sleepy=True)
         )  # fmt: skip
@@ -142,11 +150,35 @@ class HopAdapter:
 
     def _on_command(self, message, peer):
         context = self.context
-        envelope = Command(
-            id=context.next_id(), source=peer, to=message["to"], property=message["property"], value=message["value"],
-            received_at=context.now(), transaction=message.get("transaction", ""),
+        fields = {
+            "id": context.next_id(), "source": peer, "to": message["to"], "received_at": context.now(),
+            "transaction": message.get("transaction", ""),
+        }  # fmt: skip
+        name, value = message["property"], message["value"]
+        if value is None:
+            envelope = ReadProperties(names=(name,), **fields)
+        else:
+            envelope = WriteProperties(values={name: value}, **fields)
+        self._answer(message, envelope)
+
+    def _on_ask(self, message, peer):
+        """A request to another peer; ``sealed``: the kind of its body."""
+        context, sealed = self.context, message.get("sealed")
+        options = tuple((name, value.encode()) for name, value in message["options"])
+        body = bytes.fromhex(message.get("body", ""))
+        envelope = Exchange(
+            id=context.next_id(), source=peer, to=message["to"], method=message["method"],
+            path=parse_path(message["path"]), options=options,
+            body=Sealed(body) if sealed else body, content=ContentKind(sealed) if sealed else None,
+            received_at=context.now(), deadline=context.now() + message.get("within", 10.0),
         )  # fmt: skip
         self._answer(message, envelope)
+
+    def _on_say(self, message, peer):
+        """What a peer answers to a request; one who never had it is not heard."""
+        if self.asked.pop(message["envelope"], None) == message["me"]:
+            answer = Answer(code=message["code"], body=bytes.fromhex(message["body"]))
+            self.context.settle(Receipt(message["envelope"], Outcome.DELIVERED, answer=answer))
 
     def _on_targets(self, message, peer):
         self._tell(message["me"], {"targets": list(self.context.targets(peer))})
@@ -202,10 +234,13 @@ class HopAdapter:
 
     def send(self, transmit):
         envelope = transmit.envelope
-        if isinstance(envelope, Command):
+        if isinstance(envelope, Interaction):
             self._carry_out(envelope, transmit.to.claim.removeprefix("user:"))
             return
         name = transmit.to.claim.removeprefix("user:")
+        if isinstance(envelope, Exchange):
+            self._ask(envelope, name, transmit.require)
+            return
         message = {"kind": type(envelope).__name__, "session": envelope.session}
         if isinstance(envelope, Unit):
             message |= {"n": envelope.n, "payload": envelope.payload.octets.hex()}
@@ -223,10 +258,25 @@ class HopAdapter:
         """A command to a device: held where the peers sleep, else done where the peer hears of it."""
         if self.table.sleepy:
             self.context.settle(Receipt(command.id, Outcome.HELD))
-        elif self._tell(name, {"kind": "Command", "property": command.property, "value": command.value}):
+        elif self._tell(name, {"kind": "Command", "property": command.names[0], "value": _value(command)}):
             self.context.settle(Receipt(command.id, Outcome.DELIVERED))
         else:
             self.context.settle(Receipt(command.id, Outcome.DROPPED, Reason.UNKNOWN))
+
+    def _ask(self, exchange, name, require):
+        """A request to a peer: it is over when the peer says something, or is withdrawn."""
+        body = exchange.body.octets if isinstance(exchange.body, Sealed) else exchange.body
+        message = {
+            "kind": "Exchange", "envelope": exchange.id, "method": exchange.method, "path": path_text(exchange.path),
+            "options": [(option, value.decode()) for option, value in exchange.options], "body": body.hex(),
+            "sender": exchange.sender,
+        }  # fmt: skip
+        if not meets(LINK, require):
+            self.context.settle(Receipt(exchange.id, Outcome.DROPPED, Reason.LINK))
+        elif self._tell(name, message):
+            self.asked[exchange.id] = name
+        else:
+            self.context.settle(Receipt(exchange.id, Outcome.DROPPED, Reason.UNREACHABLE))
 
     def adopt(self, fresh):
         """Take on ``settle`` while running, and nothing else."""
@@ -236,7 +286,7 @@ class HopAdapter:
         return True
 
     def withdraw(self, envelope):
-        pass
+        self.asked.pop(envelope, None)
 
     def update(self, update) -> None: ...
 
@@ -246,6 +296,8 @@ class HopAdapter:
         for path in self.folder.glob("*.peer"):
             said = {"receipt": receipt.id, "outcome": receipt.outcome.value}
             said["reason"] = receipt.reason.value if receipt.reason else None
+            if receipt.answer is not None:
+                said |= {"code": receipt.answer.code, "body": receipt.answer.body.hex()}
             self._tell(path.name.removesuffix(".peer"), said)
 
     def status(self):
@@ -287,3 +339,8 @@ class HopPlugin:
 
 LEFT = HopPlugin("left")
 RIGHT = HopPlugin("right")
+
+
+def _value(command):
+    """What a write sets its one property to; None of a read."""
+    return next(iter(command.values.values())) if isinstance(command, WriteProperties) else None

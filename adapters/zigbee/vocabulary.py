@@ -1,0 +1,34 @@
+"""What the ZigBee adapter declares: the claim that its network proves, its two keys, what its tunnels carry.
+
+A policy is read by these words whether the adapter is configured or not, so this file imports no library.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+from gateway.api.eui64 import parse_eui64
+from gateway.api.link import LinkOrder
+from gateway.api.vocabulary import ADTLS, ATLS, Claim, LinkProtocol, Vocabulary
+
+VOCABULARY: Final = Vocabulary(
+    claims=(
+        Claim(
+            key="eui64",
+            prefix="eui64",
+            description="A ZigBee device's address, in any usual spelling.",
+            normalise=parse_eui64,
+            pattern="^(0[xX])?[0-9A-Fa-f]{2}([:-]?)[0-9A-Fa-f]{2}(\\2[0-9A-Fa-f]{2}){6}$",
+            examples=("00:0d:6f:00:0b:5d:e3:b6",),
+        ),
+    ),
+    links=(
+        LinkProtocol(name="zigbee-network-key", family="zigbee", rank=1, least=False),
+        LinkProtocol(name="zigbee-link-key", family="zigbee", rank=2, least=False, link_key=True),
+    ),
+    kinds=(ATLS, ADTLS),
+    device_network=True,
+    usual_link="zigbee-network-key",
+)
+
+meets = LinkOrder(VOCABULARY.links).meets

@@ -1,0 +1,330 @@
+"""Devices as Things (W3C WoT Thing Description 1.1): what they offer, what is asked of them, what they say.
+
+A device has *properties*, *actions* and *events*; each is an interaction affordance (TD 1.1, section 5.3.1) whose
+values a data schema describes (section 5.3.2). ``Interaction`` is what a peer wants of a device. Values only, no
+behaviour but ``fits``; times are monotonic seconds.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from enum import Enum
+from typing import NamedTuple
+
+from gateway.api.identity import Address, EnvelopeId, Peer
+
+Scalar = bool | int | float | str
+Value = Scalar | list["Value"] | dict[str, "Value"]
+"""A value of a property, of an action's input or output, of an event: what JSON can say, without null.
+
+None in its place: there is none now (a sensor's "invalid", an action without input). Never changed once it is made.
+"""
+
+
+class DataType(Enum):
+    """``type`` of a data schema (TD 1.1, section 5.3.2.1)."""
+
+    BOOLEAN = "boolean"
+    INTEGER = "integer"
+    NUMBER = "number"
+    STRING = "string"
+    OBJECT = "object"
+    ARRAY = "array"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DataSchema:
+    """What a value may be (TD 1.1, section 5.3.2).
+
+    ``unit``: of a number, from the SenML registry (RFC 8428, section 12.1): ``Cel``, ``%RH``, ``s``. ``minimum`` and
+    ``maximum`` (both included) and ``multiple_of`` (the step) bound a number. ``enum``: the only values of a string.
+    ``fields`` are an object's by name, ``required`` those that must be there, others are refused; ``items`` is what
+    an array holds, at most ``max_items``.
+    """
+
+    type: DataType
+    unit: str = ""
+    minimum: float | None = None
+    maximum: float | None = None
+    multiple_of: float | None = None
+    enum: tuple[str, ...] = ()
+    fields: tuple[tuple[str, DataSchema], ...] = ()
+    required: frozenset[str] = frozenset()
+    items: DataSchema | None = None
+    max_items: int = 32
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PropertyAffordance(DataSchema):
+    """One property of a device. Its adapter makes it; whoever passes it on learns all from here.
+
+    ``name``: ``[a-z][a-z0-9_]*``, at most 32; the MQTT key and the last segment of the CoAP path. ``resource_type``:
+    ``rt`` in link format (RFC 6690), an IPSO object and resource as ``urn:oma:lwm2m:ext:3303``. ``device_class``: Home
+    Assistant's word. ``writable``: it may be set; ``readable``: it has a value that can be asked for and observed. One
+    that can only be set says how other properties of the same write are set (a ``transition`` in seconds), and is of
+    no effect alone. ``lifetime``: a value older than so many seconds is stale.
+    """
+
+    name: str
+    resource_type: str = ""
+    device_class: str = ""
+    writable: bool = False
+    readable: bool = True
+    lifetime: float = 86_400.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ActionAffordance:
+    """Something that a device can do (TD 1.1, section 5.3.1.4). ``name`` as of a property.
+
+    ``input``, ``output`` None: it takes none, gives none. ``idempotent``: doing it twice is as good as once (``toggle``
+    is not). One that is not needs a ``transaction`` on a carriage that may deliver twice.
+    """
+
+    name: str
+    input: DataSchema | None = None
+    output: DataSchema | None = None
+    idempotent: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EventAffordance:
+    """Something that a device says when it happens (TD 1.1, section 5.3.1.5). ``data`` None: it has none."""
+
+    name: str
+    data: DataSchema | None = None
+
+
+# What devices say
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Join:
+    """A device came into an adapter's network, came back, or (after a start of the adapter) is still there.
+
+    ``facts`` are what its interview told (model, ...); the affordances are all that it offers. The last Join of a
+    device counts; it says that the device is known, not that it can be reached: that is ``Presence``.
+    """
+
+    id: EnvelopeId
+    source: Peer
+    received_at: float
+    facts: tuple[tuple[str, str], ...] = ()
+    properties: tuple[PropertyAffordance, ...] = ()
+    actions: tuple[ActionAffordance, ...] = ()
+    events: tuple[EventAffordance, ...] = ()
+    sleepy: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Leave:
+    """A device left an adapter's network for good."""
+
+    id: EnvelopeId
+    source: Peer
+    received_at: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Presence:
+    """Whether a device can be reached, as its adapter knows it now (it was heard; it stays silent too long)."""
+
+    id: EnvelopeId
+    source: Peer
+    online: bool
+    received_at: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Reading:
+    """Property values that a device reported in one message, as (property, value). Unknown properties are ignored."""
+
+    id: EnvelopeId
+    source: Peer
+    values: tuple[tuple[str, Value | None], ...]
+    received_at: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Event:
+    """Something happened at a device (a button was pressed). It is passed on at once or never, and never stored.
+
+    An event that the device's last Join doesn't name, or whose data its schema doesn't fit, is ignored and counted.
+    """
+
+    id: EnvelopeId
+    source: Peer
+    name: str
+    data: Value | None
+    received_at: float
+
+
+# What peers want of devices
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ReadProperties:
+    """Ask the device ``to`` (a name of the policy) for the values of these properties; at least one.
+
+    Values come as a ``Reading``, which goes before the receipt, and in the receipt. ``transaction`` is the sender's
+    own word for the interaction: the same sender, device, kind, names and transaction are the same interaction, which
+    is carried out once.
+    """
+
+    id: EnvelopeId
+    source: Peer
+    to: str
+    names: tuple[str, ...]
+    received_at: float
+    expires_at: float | None = None
+    transaction: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class WriteProperties:
+    """Set these properties of the device ``to``; at least one. They go in one frame where the device can take it so.
+
+    One receipt tells of all of them; what was not sent is ``dropped`` there. ``transaction`` as of ``ReadProperties``.
+    """
+
+    id: EnvelopeId
+    source: Peer
+    to: str
+    values: Mapping[str, Value]
+    received_at: float
+    expires_at: float | None = None
+    transaction: str = ""
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        return tuple(self.values)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class InvokeAction:
+    """Have the device ``to`` do ``name``. One that is not idempotent is never done again after a restart."""
+
+    id: EnvelopeId
+    source: Peer
+    to: str
+    name: str
+    input: Value | None
+    received_at: float
+    expires_at: float | None = None
+    transaction: str = ""
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        return (self.name,)
+
+
+Interaction = ReadProperties | WriteProperties | InvokeAction
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Subscribe:
+    """Tell me of a device's news from now on (``Adapter.update``), until ``Unsubscribe`` or an update ``ENDED``.
+
+    ``to``: a device by the policy's name; empty: every device that the source may observe, those to come included.
+    ``name``: one of its properties or events; empty: all of them, its coming and going, and whether it can be reached.
+    """
+
+    id: EnvelopeId
+    source: Peer
+    to: str
+    name: str
+    received_at: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Unsubscribe:
+    """End the subscription with the id ``subscription``."""
+
+    id: EnvelopeId
+    source: Peer
+    subscription: EnvelopeId
+    received_at: float
+
+
+# What peers may see
+
+
+class Sample(NamedTuple):
+    """A property's last value. ``at``: when the device told it, monotonic seconds; may be before this start."""
+
+    value: Value | None
+    at: float
+    stale: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DeviceView:
+    """A device as one peer may see it. ``may``: what it may do with it: ``read``, ``observe``, ``write``, ``invoke``.
+
+    ``online`` is None while it is not known. ``samples`` has the properties that have told something, and none for a
+    peer that may not read.
+    """
+
+    name: str
+    address: Address
+    may: frozenset[str]
+    online: bool | None
+    sleepy: bool
+    facts: tuple[tuple[str, str], ...]
+    properties: tuple[PropertyAffordance, ...]
+    samples: Mapping[str, Sample]
+    actions: tuple[ActionAffordance, ...] = ()
+    events: tuple[EventAffordance, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class GatewayView:
+    """The gateway itself, as an adapter may tell of it to who asks.
+
+    ``id``: 32 lower-case hex digits, made at the first start and kept; never derived from a name. ``joining_until``:
+    monotonic seconds, until when new devices may come into a network; 0.0: joining is closed. ``healthy``: it does
+    all that its files ask of it; what it doesn't is for administrators.
+    """
+
+    id: str
+    name: str
+    version: str
+    joining_until: float = 0.0
+    healthy: bool = True
+
+
+class Change(Enum):
+    """What an ``Update`` is about."""
+
+    VALUES = "values"
+    """It told something; the value may be the one that it told before."""
+    STALE = "stale"
+    """Some values are too old to be trusted."""
+    EVENT = "event"
+    """Something happened."""
+    PRESENCE = "presence"
+    """It can be reached now, or can't any longer."""
+    DEVICE = "device"
+    """It is new, or its facts or affordances are others."""
+    GONE = "gone"
+    """It left, or the subscriber may no longer observe it; a subscription to one device ends with it."""
+    ENDED = "ended"
+    """The whole subscription is over: ``device`` is empty if it was to every device."""
+
+
+@dataclass(slots=True)  # not frozen: one is made for each report and subscription
+class Update:
+    """News for one subscription. ``samples``: by property, of ``VALUES`` and ``STALE``, as they are from now on.
+
+    ``at``: when the device told it. ``event`` and ``data``: of ``EVENT`` only.
+    """
+
+    subscription: EnvelopeId
+    change: Change
+    device: str
+    samples: tuple[tuple[str, Sample], ...]
+    at: float
+    online: bool | None = None
+    event: str = ""
+    data: Value | None = None

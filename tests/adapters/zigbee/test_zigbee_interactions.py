@@ -1,0 +1,270 @@
+"""Several properties in one frame, actions, and events, over the virtual dongle: the frames, and what comes back."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any
+
+import pytest
+
+from adapters.zigbee.send_scheduler import SendOutcome
+from adapters.zigbee.zcl_transactions import NoReply
+from carriage.zigbee.zcl import ZclFrame
+from gateway.api.model import (
+    Address,
+    EnvelopeId,
+    Event,
+    Interaction,
+    InvokeAction,
+    Join,
+    Outcome,
+    PropertyResult,
+    Reading,
+    ReadProperties,
+    Reason,
+    Receipt,
+    Transmit,
+    WriteProperties,
+)
+from simulator.network.datatypes import BITMAP16, UINT8
+from simulator.network.device_kinds import on_off, temperature
+from simulator.network.foundation import Attribute, ClusterServer, make_cluster
+from tests.adapters.zigbee.conftest import BOTH_EZSP
+from tests.adapters.zigbee.test_zigbee_commands import APP, IDENTITY, LAMP
+from tests.adapters.zigbee.zcl_device import ZclDevice, settled
+
+ON_OFF, LEVEL, ZONE = 0x0006, 0x0008, 0x0500
+MOVE_TO_LEVEL_WITH_ON_OFF = 0x04
+
+
+class Lamp:
+    """A dimmable lamp; the two clusters change each other, as Move to Level with On/Off asks."""
+
+    def __init__(self) -> None:
+        self.switch = on_off(IDENTITY)
+        self.level = make_cluster(
+            LEVEL, [Attribute(0x0000, UINT8, 100, reportable=True)], {MOVE_TO_LEVEL_WITH_ON_OFF: self._move}
+        )
+
+    def _move(self, server: ClusterServer, payload: bytes) -> None:
+        if payload[0]:
+            server.set(0x0000, payload[0])
+        self.switch.set(0x0000, int(payload[0] > 0))
+
+
+class Asked:
+    """What the engine would order of one device, and the receipts."""
+
+    def __init__(self, gateway: Any, device: ZclDevice) -> None:
+        self.gateway, self.device = gateway, device
+        self._next = 1000
+        self.heard = len(gateway.context.of(Reading))
+
+    async def does(self, kind: type[Interaction], **what: Any) -> Receipt:
+        self._next += 1
+        wanted = kind(id=EnvelopeId(self._next), source=APP, to="lamp", received_at=0.0, **what)
+        self.gateway.adapter.send(Transmit(wanted, Address(scheme="zigbee", claim=f"eui64:{self.device.eui64}")))
+
+        def settled_() -> list[Receipt]:
+            receipts = self.gateway.context.receipts
+            return [each for each in receipts if each.id == wanted.id and each.outcome is not Outcome.HELD]
+
+        found: Receipt = (await self.gateway.until(settled_))[0]
+        return found
+
+    def told(self) -> dict[str, Any]:
+        readings = self.gateway.context.of(Reading)[self.heard :]
+        return {name: value for reading in readings for name, value in reading.values}
+
+
+async def joined(
+    world: Any, gateway: Any, *clusters: ClusterServer, clients: tuple[int, ...] = ()
+) -> tuple[ZclDevice, Asked]:
+    device = ZclDevice(LAMP, *clusters, clients=clients)
+    await device.attach(world.socket)
+    world.devices.append(device)
+    await gateway.join(device)
+    await settled(gateway, device)
+    device.asked.clear()
+    return device, Asked(gateway, device)
+
+
+@BOTH_EZSP
+async def test_state_brightness_and_transition_are_one_frame(world: Any) -> None:
+    async with world.gateway() as gateway:
+        lamp = Lamp()
+        device, asked = await joined(world, gateway, lamp.switch, lamp.level)
+        receipt = await asked.does(WriteProperties, values={"state": True, "brightness": 7, "transition": 2.5})
+        assert (receipt.outcome, receipt.reason) == (Outcome.DELIVERED, None)
+        assert receipt.properties == tuple(
+            PropertyResult(name, Outcome.DELIVERED) for name in ("state", "brightness", "transition")
+        )
+        ((cluster, frame),) = device.asked
+        assert (cluster, frame.command, frame.payload.hex()) == (LEVEL, MOVE_TO_LEVEL_WITH_ON_OFF, "071900")
+        assert asked.told() == {"state": True, "brightness": 7}
+
+
+PLANS: list[tuple[dict[str, Any], list[tuple[int, int, str]], dict[str, Any]]] = [
+    ({"brightness": 9}, [(LEVEL, 4, "09ffff")], {"state": True, "brightness": 9}),
+    ({"brightness": 0}, [(LEVEL, 4, "00ffff")], {"state": False}),
+    ({"state": False, "brightness": 9}, [(LEVEL, 4, "00ffff")], {"state": False}),
+    ({"state": False, "transition": 1}, [(LEVEL, 4, "000a00")], {"state": False}),
+    ({"state": True}, [(ON_OFF, 1, "")], {"state": True}),
+    ({"state": False}, [(ON_OFF, 0, "")], {"state": False}),
+]
+
+
+async def test_which_frame_sets_what(world: Any) -> None:
+    async with world.gateway() as gateway:
+        lamp = Lamp()
+        device, asked = await joined(world, gateway, lamp.switch, lamp.level)
+        for values, frames, told in PLANS:
+            device.asked.clear()
+            asked.heard = len(gateway.context.of(Reading))
+            assert (await asked.does(WriteProperties, values=values)).outcome is Outcome.DELIVERED, values
+            sent = [(cluster, frame.command, frame.payload.hex()) for cluster, frame in device.asked]
+            assert (sent, asked.told()) == (frames, told), values
+
+
+async def test_what_no_frame_carries_is_dropped_and_said(world: Any) -> None:
+    """A lamp that is only switched on has no transition: that part of the write was not sent."""
+    async with world.gateway() as gateway:
+        lamp = Lamp()
+        device, asked = await joined(world, gateway, lamp.switch, lamp.level)
+        receipt = await asked.does(WriteProperties, values={"state": True, "transition": 2})
+        state, transition = receipt.properties
+        assert state == PropertyResult("state", Outcome.DELIVERED)
+        assert (transition.outcome, transition.reason) == (Outcome.DROPPED, Reason.CONTENT)
+        assert (receipt.outcome, receipt.reason) == (Outcome.DROPPED, Reason.CONTENT)
+        assert device.commands(ON_OFF) == [1] and device.commands(LEVEL) == []
+
+
+async def test_a_refused_frame_is_told_for_its_properties_only(world: Any) -> None:
+    async with world.gateway() as gateway:
+        lamp = Lamp()
+        device, asked = await joined(world, gateway, lamp.switch, lamp.level, temperature(IDENTITY))
+
+        def answer(cluster: int, frame: ZclFrame, own: ZclFrame | None) -> ZclFrame | None:
+            if cluster != LEVEL:
+                return own
+            payload = bytes.fromhex("0000 86")
+            return ZclFrame(0x01, payload, frame.sequence, cluster_specific=False, to_client=True)
+
+        device.answer = answer
+        receipt = await asked.does(ReadProperties, names=("state", "brightness", "temperature"))
+        assert receipt.properties == (
+            PropertyResult("state", Outcome.DELIVERED, value=False),
+            PropertyResult("brightness", Outcome.DROPPED, Reason.REJECTED, "UNSUPPORTED_ATTRIBUTE"),
+            PropertyResult("temperature", Outcome.DELIVERED, value=20.0),
+        )
+        assert (receipt.outcome, receipt.reason) == (Outcome.DROPPED, Reason.REJECTED)
+        assert len(device.asked) == 3
+
+
+async def test_a_read_of_one_property_gives_it_back(world: Any) -> None:
+    async with world.gateway() as gateway:
+        _, asked = await joined(world, gateway, on_off(IDENTITY))
+        receipt = await asked.does(ReadProperties, names=("state",))
+        assert (receipt.outcome, receipt.result, receipt.properties) == (Outcome.DELIVERED, False, ())
+
+
+@BOTH_EZSP
+async def test_toggle_is_an_action_and_the_state_is_read_behind_it(world: Any) -> None:
+    async with world.gateway() as gateway:
+        device, asked = await joined(world, gateway, on_off(IDENTITY))
+        (join,) = [each for each in gateway.context.of(Join) if each.actions][-1:]
+        assert [(each.name, each.idempotent) for each in join.actions] == [("toggle", False)]
+        for state in (True, False):
+            receipt = await asked.does(InvokeAction, name="toggle", input=None)
+            assert (receipt.outcome, receipt.reason) == (Outcome.DELIVERED, None)
+            assert asked.told() == {"state": state}
+        assert device.commands(ON_OFF) == [2, 2]
+        assert (await asked.does(InvokeAction, name="explode", input=None)).reason is Reason.UNKNOWN
+
+
+PRESSES: list[tuple[int, int, str, str, Any]] = [
+    (ON_OFF, 0x01, "", "on", None),
+    (ON_OFF, 0x00, "", "off", None),
+    (ON_OFF, 0x02, "", "toggle_pressed", None),
+    (LEVEL, 0x05, "00 32", "level_move", {"direction": "up", "rate": 50}),
+    (LEVEL, 0x01, "01 ff", "level_move", {"direction": "down"}),
+    (LEVEL, 0x06, "01 20 0500", "level_step", {"direction": "down", "size": 32, "transition": 0.5}),
+    (LEVEL, 0x07, "", "level_stop", None),
+]
+
+
+@BOTH_EZSP
+async def test_a_remote_sends_commands_which_are_events(world: Any) -> None:
+    async with world.gateway() as gateway:
+        device, _ = await joined(world, gateway, clients=(ON_OFF, LEVEL))
+        (join,) = [each for each in gateway.context.of(Join) if each.events][-1:]
+        assert {each.name for each in join.events} == {each[3] for each in PRESSES}
+        for sequence, (cluster, command, payload, _, _) in enumerate(PRESSES):
+            device.say(cluster, ZclFrame(command, bytes.fromhex(payload), sequence).encode())
+        events = await gateway.until(lambda: found if len(found := gateway.context.of(Event)) == len(PRESSES) else None)
+        assert [(each.name, each.data) for each in events] == [(name, data) for *_, name, data in PRESSES]
+
+
+async def test_a_press_that_comes_twice_is_one_event_and_a_malformed_one_none(world: Any) -> None:
+    async with world.gateway() as gateway:
+        device, _ = await joined(world, gateway, clients=(ON_OFF, LEVEL))
+        device.say(LEVEL, ZclFrame(0x05, b"\x00", 1).encode())
+        device.say(LEVEL, ZclFrame(0x05, b"\x07\x20", 2).encode())
+        device.say(ON_OFF, ZclFrame(0x01, b"", 3).encode())
+        await gateway.until(lambda: gateway.context.of(Event))
+        assert [each.name for each in gateway.context.of(Event)] == ["on"]
+        counters = gateway.adapter.status()["counters"]
+        assert (counters["events"], counters["events_malformed"]) == (1, 2)
+
+
+@BOTH_EZSP
+async def test_a_zone_tells_its_status_by_a_command(world: Any) -> None:
+    zone = make_cluster(ZONE, [Attribute(0x0002, BITMAP16, 0)])
+    async with world.gateway() as gateway:
+        device, asked = await joined(world, gateway, zone)
+        notification = bytes.fromhex("0500 00 17 0000")
+        device.say(ZONE, ZclFrame(0x00, notification, 9, to_client=True).encode())
+        (event,) = await gateway.until(lambda: gateway.context.of(Event))
+        assert event.name == "zone_status"
+        assert {name for name, on in event.data.items() if on} == {"alarm_1", "tamper"}
+        assert asked.told() == {"alarm": True}
+        device.say(ZONE, ZclFrame(0x00, bytes(6), 10, to_client=True).encode())
+        await gateway.until(lambda: asked.told() == {"alarm": False})
+
+
+@pytest.mark.parametrize("sent", ["02", "00", ""])
+async def test_a_device_that_is_no_remote_presses_nothing(world: Any, sent: str) -> None:
+    """The same command from the server of the cluster, or from who doesn't have it, is no event."""
+    async with world.gateway() as gateway:
+        device, _ = await joined(world, gateway, on_off(IDENTITY))
+        device.say(ON_OFF, ZclFrame(int(sent or "01", 16), b"", 5).encode())
+        device.report(ON_OFF, "0000 10 01")
+        await gateway.until(
+            lambda: ("state", True) in [each for one in gateway.context.of(Reading) for each in one.values]
+        )
+        assert gateway.context.of(Event) == []
+
+
+async def test_an_action_that_was_done_is_never_held_again_for_what_is_read_behind_it(world: Any) -> None:
+    """The frame that reads the state can't go out now; the toggle is done all the same, and must not expire."""
+    async with world.gateway() as gateway:
+        device, asked = await joined(world, gateway, on_off(IDENTITY))
+        execution = gateway.adapter._semantics._orders
+        ask, refused = execution._requests.ask, []
+
+        def once(eui64: str, endpoint: int, cluster: int, content: Any, done: Any, **options: Any) -> Any:
+            if content.command == 0x00 and not content.cluster_specific:
+                refused.append(content)
+                done(NoReply(SendOutcome.BUSY))
+                return None
+            return ask(eui64, endpoint, cluster, content, done, **options)
+
+        execution._requests.ask = once
+        (model,) = gateway.adapter._semantics._models.values()
+        model.sleepy = True
+        run = asyncio.get_running_loop().create_task(asked.does(InvokeAction, name="toggle", input=None))
+        await asyncio.sleep(0)
+        execution.heard(device.eui64)
+        receipt = await run
+        assert (receipt.outcome, len(refused)) == (Outcome.DELIVERED, 1)
+        assert execution.waiting(device.eui64) == 0 and device.commands(ON_OFF) == [2]
