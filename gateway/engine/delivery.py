@@ -157,12 +157,6 @@ class Delivery:
             self.opened(session)
             self.pump(session.from_opener, now)
         self.keeping.take(pending)
-        if not session.dirty:
-            # What a handshake shows, and where a TLS stream is, must be read on from after a restart.
-            if flight or session.content is ContentKind.ATLS:
-                self.keeping.touch(session)
-            else:
-                self.keeping.count(session)
         waiting = flow.waiting
         if flow.blocked or waiting or len(flow.pending) > self.windows.get(flow.to.scheme, 1):
             waiting.append(pending)
@@ -224,9 +218,6 @@ class Delivery:
         session = flow.session
         self._forget(pending)
         session.last_activity = now
-        exact = session.content is ContentKind.ATLS or pending.kept or receipt.outcome is not Outcome.DELIVERED
-        if exact and not session.dirty:
-            self.keeping.touch(session)
         self._notify(pending.unit.source.scheme, receipt, session)
         if receipt.outcome is Outcome.DELIVERED:
             self._outbox.counters["delivered.unit"] += 1
@@ -278,7 +269,6 @@ class Delivery:
         if pending.sent:
             self._outbox.commands.append(Withdraw(flow.to.scheme, unit.id))
         self._forget(pending)
-        self.keeping.touch(flow.session)
         receipt = final(unit.id, reason, flow.session.id)
         if detail:
             receipt = replace(receipt, detail=detail)
@@ -410,8 +400,8 @@ class Delivery:
 
     # The store
 
-    def snapshot(self) -> list[StoredSession | StoredUnit | StoredClose]:
-        return [*self.keeping.snapshot(self.sessions), *self.closes.snapshot()]
+    def snapshot(self, *, ending: bool) -> list[StoredSession | StoredUnit | StoredClose]:
+        return [*self.keeping.snapshot(self.sessions, ending=ending), *self.closes.snapshot()]
 
     def stored(self, changes: Changes) -> None:
         """A transaction is through: tell those who wait to hear it."""
