@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
+from dataclasses import replace
 
 import pytest
 from hypothesis import given, settings
@@ -155,6 +156,22 @@ def test_what_was_acknowledged_out_of_turn_before_a_crash_is_no_gap_of_a_tls_str
     for n in (0, 3, 5, 6, 7):
         home.delivers("phone", n)
     assert home.alive
+
+
+def test_as_many_units_as_a_sender_has_without_a_receipt_may_each_have_such_a_hole_ahead() -> None:
+    home = Home(ATLS)
+    home.engine.set_window("zigbee", 1000)
+    home.delivers("phone", 0)
+    repeated = range(1, 2 * home.limits.queue_units - 1, 2)
+    for n in repeated:
+        home.sends("phone", "s1", n, DATA[ATLS], ATLS)
+        home.delivers("phone", n + 1)
+    row = home.rows["sessions", ("s1",)]
+    home.rows["sessions", ("s1",)] = replace(row, up=replace(row.up, watermark=0))  # as if the lease were longer
+    home.is_killed()
+    for n in (*repeated, repeated.stop + 1, repeated.stop + 2):
+        home.delivers("phone", n)
+    assert home.sends("phone", "s1", repeated.stop + 4, DATA[ATLS], ATLS)[0] == "refused broken", "a real one"
 
 
 def test_a_gap_of_a_tls_stream_in_a_run_ends_it_as_ever() -> None:
