@@ -99,13 +99,18 @@ class Admission:
         lifetime = limits.unit_lifetime
         if visible is not None and visible.handshake:
             lifetime = limits.handshake_lifetime
+            before = session.heard
             session.hears(flow, visible)
+            if session.heard != before:
+                self._delivery.keeping.touch(session)
         expires_at = now + lifetime
         if unit.expires_at is not None and unit.expires_at < expires_at:
             expires_at = unit.expires_at
         flow.read_payload = flow.put_off = None
         if flow.gaps:
             flow.gaps -= 1
+            if unit.n > flow.next_n:  # so far ahead of the row the sender is
+                self._delivery.keeping.touch(session)
         counters = self._outbox.counters
         counters["accepted.unit"] += 1
         counters["accepted.octets"] += len(unit.payload.octets)
