@@ -206,6 +206,7 @@ class MailboxServer:
         self._report(n, reason)
 
 
-RESENT: Final = 64
+RESENT: Final = 128
 """After a restart, how far from the number that is known to be the next a unit may begin: what is written down about
-a session is a little behind, and what was not settled is given out again."""
+a session is behind by up to 64 units and those of the moment in which it is written, and what was not settled is given
+out again."""

@@ -99,7 +99,10 @@ class Admission:
         lifetime = limits.unit_lifetime
         if visible is not None and visible.handshake:
             lifetime = limits.handshake_lifetime
+            before = session.heard
             session.hears(flow, visible)
+            if session.heard != before:
+                self._delivery.keeping.touch(session)
         expires_at = now + lifetime
         if unit.expires_at is not None and unit.expires_at < expires_at:
             expires_at = unit.expires_at

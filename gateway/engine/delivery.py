@@ -159,8 +159,6 @@ class Delivery:
             self.opened(session)
             self.pump(session.from_opener, now)
         self.keeping.take(pending)
-        if not session.dirty:
-            self.keeping.touch(session)
         waiting = flow.waiting
         if flow.blocked or waiting or len(flow.pending) > self.windows.get(flow.to.scheme, 1):
             waiting.append(pending)
@@ -211,8 +209,6 @@ class Delivery:
         session = flow.session
         self._forget(pending)
         session.last_activity = now
-        if not session.dirty:
-            self.keeping.touch(session)
         self._notify(pending.unit.source.scheme, receipt, session)
         if receipt.outcome is Outcome.DELIVERED:
             self._outbox.counters["delivered.unit"] += 1
@@ -264,7 +260,6 @@ class Delivery:
         if pending.sent:
             self._outbox.withdraw(flow.to.scheme, unit.id)
         self._forget(pending)
-        self.keeping.touch(flow.session)
         receipt = final(unit.id, reason, flow.session.id)
         if detail:
             receipt = replace(receipt, detail=detail)
@@ -396,8 +391,8 @@ class Delivery:
 
     # The store
 
-    def snapshot(self) -> list[StoredSession | StoredUnit | StoredClose]:
-        return [*self.keeping.snapshot(self.sessions), *self.closes.snapshot()]
+    def snapshot(self, *, ending: bool) -> list[StoredSession | StoredUnit | StoredClose]:
+        return [*self.keeping.snapshot(self.sessions, ending=ending), *self.closes.snapshot()]
 
     def stored(self, changes: Changes) -> None:
         """A transaction is through: tell those who wait to hear it."""

@@ -341,9 +341,13 @@ class Engine:
             if isinstance(row, StoredCommand):
                 self._twins.stored(row.command.id)
 
-    def snapshot(self) -> Changes:
-        """All that is to be in the store. From now on ``changes`` has what comes after."""
-        found: list[StoredRow] = [*self._sessions.recent(), *self._delivery.snapshot(), *self._twins.snapshot()]
+    def snapshot(self, *, ending: bool = False) -> Changes:
+        """All that is to be in the store. From now on ``changes`` has what comes after.
+
+        ``ending``: nothing comes after it, as the daemon ends in good order: then the rows say where TLS streams are.
+        """
+        delivery = self._delivery.snapshot(ending=ending)
+        found: list[StoredRow] = [*self._sessions.recent(), *delivery, *self._twins.snapshot()]
         rows = {(row.table, row.key): row for row in found}
         self._journal.begin(rows)
         return Changes(rows, whole=True)

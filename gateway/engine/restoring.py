@@ -31,7 +31,7 @@ def session_of(row: StoredSession, next_id: Callable[[], EnvelopeId], gaps: int,
     )
     session = Session(row.id, asked, (row.opener, row.target), row.ends, row.opened_at)
     session.rule, session.version, session.early = row.rule, row.version, row.early
-    session.last_activity = row.last_activity
+    session.last_activity = now  # the row's is behind by a lease, which may have taken days
     session.open_deadline = row.deadline
     session.open_asleep = session.open_told = row.asleep
     session.from_opener.blocked = not row.taken

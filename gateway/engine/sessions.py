@@ -164,6 +164,7 @@ class Session:
         "idle",
         "key",
         "last_activity",
+        "lease_used",
         "link",
         "open",
         "open_asleep",
@@ -205,6 +206,8 @@ class Session:
         """Whether the open was given to the target's adapter; waits for a sleeper; its sender was told so."""
         self.dirty = False
         """Whether its row in the store is to be written again."""
+        self.lease_used = 0
+        """Units that were taken on since its row was made last."""
         self.ended = False
         self.last_activity = now
         self.idle = 0.0
@@ -253,6 +256,17 @@ class Session:
         if hello is None or self.client == flow.sender:
             return None
         return visible if hello.retry or self.chosen in (0, hello.version) else None
+
+    @property
+    def heard(self) -> tuple[object, ...]:
+        """What it knows of its handshake, as far as its row says it."""
+        known: list[object] = [self.client, self.version, self.early]
+        for flow in (self.from_opener, self.from_target):
+            reader = flow.reader
+            known.append(flow.last_random)
+            if isinstance(reader, DatagramReader):
+                known += [reader.connection_id, reader.half_read]
+        return tuple(known)
 
     def hears(self, flow: Flow, visible: Visible) -> None:
         """A unit that shows a part of a handshake in clear is on its way."""
