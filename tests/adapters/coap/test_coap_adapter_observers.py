@@ -54,7 +54,7 @@ def lamp(home: Home) -> Device:
 
 
 def watched(home: Home) -> int:
-    return len(home.hub.engine._twins._watches)
+    return len(home.hub.engine._registry._subscriptions)
 
 
 async def test_changes_are_told_and_what_was_known_is_told_once(home: Home, lamp: Device) -> None:
