@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from gateway.engine.limits import EngineLimits
-from tests.adapters.coap.coap_home import POLICY, Home
+from tests.harness.coap_gateway import POLICY, Home
 
 
 @pytest.fixture

@@ -17,7 +17,7 @@ from gateway.api.model import Accepted, Close, ContentKind, Open, Outcome, Reaso
 from gateway.engine.limits import EngineLimits
 from gateway.kit.fixed_timeout import FixedTimeout
 from gateway.testing.check_adapter import check_adapter
-from tests.adapters.coap.coap_home import (
+from tests.harness.coap_gateway import (
     Home,
     Start,
     closed,
@@ -28,7 +28,7 @@ from tests.adapters.coap.coap_home import (
     read,
     sent,
 )
-from tests.adapters.coap.far_end import record, tls_record, until
+from tests.harness.gateway_in_loop import record, tls_record, until
 
 
 def time() -> float:

@@ -14,8 +14,7 @@ from carriage.coap import codes
 from carriage.coap.connection import NotificationReceived
 from carriage.coap.message_layer import TransmissionParameters
 from gateway.api.model import Outcome
-from tests.adapters.coap.coap_home import Home
-from tests.adapters.coap.devices_home import (
+from tests.harness.coap_devices import (
     ON,
     POLICY,
     TEXT,
@@ -28,7 +27,8 @@ from tests.adapters.coap.devices_home import (
     values,
     watches,
 )
-from tests.adapters.coap.far_end import until
+from tests.harness.coap_gateway import Home
+from tests.harness.gateway_in_loop import until
 from tests.harness.interactions import wanted_of
 
 
