@@ -81,7 +81,7 @@ class SurvivingEnd:
 
     ``opened``: this end opened it. ``next_in``: the lowest n that the gateway has not settled of what this end sends;
     ``next_out``: one above the highest n that was ever given to the adapter towards this end. After a crash both may
-    be too low, by 64 units and those of about the last 0.1 s; neither is ever too high.
+    be too low, and neither is ever too high: the peer knows better.
     """
 
     session: SessionId

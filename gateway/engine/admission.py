@@ -109,6 +109,8 @@ class Admission:
         flow.read_payload = flow.put_off = None
         if flow.gaps:
             flow.gaps -= 1
+            if unit.n > flow.next_n:  # so far ahead of the row the sender is
+                self._delivery.write_behind.touch(session)
         counters = self._outbox.counters
         counters["accepted.unit"] += 1
         counters["accepted.octets"] += len(unit.payload.octets)
