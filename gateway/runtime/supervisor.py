@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from common.backoff import Backoff
 from gateway.api.errors import ConfigError, CredentialError
 from gateway.api.ports import Adapter
-from gateway.runtime.adapter_context import AdapterContext
+from gateway.runtime.adapter_context import InstanceContext
 from gateway.runtime.audit import sanitised
 from gateway.runtime.hub import Hub
 
@@ -93,7 +93,7 @@ async def _keep(hub: Hub, scheme: str, slot: Slot, pauses: RestartPauses) -> Non
 
 async def _run_once(hub: Hub, scheme: str, make: Callable[[], Adapter]) -> str:
     """Run one instance to its end and say why it ended. ConfigError and CredentialError pass."""
-    context: AdapterContext | None = None
+    context: InstanceContext | None = None
     try:
         adapter = make()
         context = hub.attach(scheme, adapter)

@@ -234,7 +234,11 @@ class Talk:
 
     async def all_heard(self, seconds: float = 60.0) -> None:
         """Until each has heard all that the other said: once, in order, in the session of the beginning."""
-        await until(lambda: all(len(self.heard(end)) >= self.said for end in self.ends), seconds)
+        try:
+            await until(lambda: all(len(self.heard(end)) >= self.said for end in self.ends), seconds)
+        except TimeoutError:
+            heard = "; ".join(f"{end.name}: {self.heard(end)}, last {end.events[-2:]}" for end in self.ends)
+            raise AssertionError(f"of {self.said} words not all were heard: {heard}") from None
         for end in self.ends:
             assert self.heard(end) == [str(number) for number in range(self.said)]
             assert len([event for event in end.events if event["event"] == "session"]) == 1

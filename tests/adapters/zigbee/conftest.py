@@ -101,9 +101,6 @@ class RecordingContext:
     def device(self, peer: Peer, name: str) -> DeviceView | None:
         return None
 
-    def read(self, peer: Peer, device: str, name: str) -> Sample | Refused:
-        return Refused(Reason.DENIED)
-
     async def administer(self, peer: Peer, command: str, arguments: Mapping[str, Any]) -> Mapping[str, Any]:
         raise PeerError("denied")
 
