@@ -14,9 +14,6 @@ from layer.errors import TransportError
 
 FEED: Final = 8
 """Units that are handed to the tunnel at a time; the rest waits here."""
-UNREACHABLE_AFTER: Final = 10.0
-"""Seconds after a unit could not be delivered in which something has to come through, or the session is over. With
-the tunnel's own tries before it, both ends hear within 30 s."""
 
 
 class Tunnels(Protocol):
@@ -32,12 +29,16 @@ class Tunnels(Protocol):
 
 
 class TunnelSession(Receiver):
-    """One tunnel. It stays known to its way until the tunnel is gone. ``closing``: we closed it, behind its units."""
+    """One tunnel. It stays known to its way until the tunnel is gone. ``closing``: we closed it, behind its units.
 
-    def __init__(self, way: Tunnels, handle: events.Handle, kind: Kind, peer: str) -> None:
+    ``unreachable_after``: seconds after a unit could not be delivered in which something has to come through.
+    """
+
+    def __init__(self, way: Tunnels, handle: events.Handle, kind: Kind, peer: str, unreachable_after: float) -> None:
         super().__init__(kind, peer)
         self._way = way
         self._handle = handle
+        self._unreachable_after = unreachable_after
         self._next = 0
         self._under_way = 0
         self._waiting: deque[bytes] = deque()
@@ -76,7 +77,7 @@ class TunnelSession(Receiver):
         else:
             if reason == events.FailReason.UNDELIVERABLE.value and self._giving_up is None:
                 loop = asyncio.get_running_loop()
-                self._giving_up = loop.call_later(UNREACHABLE_AFTER, self.broken, "unreachable")
+                self._giving_up = loop.call_later(self._unreachable_after, self.broken, "unreachable")
             self._hand_over()
 
     def lost_behind(self, n: int, reason: str) -> None:
