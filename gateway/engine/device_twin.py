@@ -6,6 +6,7 @@ import re
 from collections.abc import Iterable, Mapping
 from typing import Final, TypeVar
 
+from common.printable import printable
 from gateway.api.model import (
     ActionAffordance,
     EventAffordance,
@@ -139,8 +140,4 @@ def _named(offered: Iterable[_Named], most: int = MAX_PROPERTIES) -> dict[str, _
 
 def _facts(join: Join) -> tuple[tuple[str, str], ...]:
     """What a device says of itself is a stranger's text: short, and fit for every line."""
-    return tuple((_clean(key), _clean(text)) for key, text in join.facts[:MAX_FACTS])
-
-
-def _clean(text: str) -> str:
-    return "".join(character if character.isprintable() else "?" for character in text[:MAX_TEXT])
+    return tuple((printable(key, MAX_TEXT), printable(text, MAX_TEXT)) for key, text in join.facts[:MAX_FACTS])

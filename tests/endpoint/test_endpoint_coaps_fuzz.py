@@ -78,7 +78,7 @@ class Scripted:
 def test_a_session_reads_whatever_comes(kind: Kind, notified: list[Response], answers: list[Response]) -> None:
     async def play() -> None:
         link = Scripted(answers)
-        session = CoapsSession(link, NAME, kind, "lamp")
+        session = CoapsSession(link, NAME, kind, "lamp", 60.0)
         owner = Owner(session)
         session.start()
         session.send([b"unit"])

@@ -179,7 +179,10 @@ class Observed:
 class Home(Gateway):
     """See the module. At its end nothing may be left of what its sessions and clients needed."""
 
-    def __init__(self, folder: Path, policy: str, limits: EngineLimits, table: dict[str, Any]) -> None:
+    def __init__(
+        self, folder: Path, policy: str, limits: EngineLimits, table: dict[str, Any], plugin: CoapPlugin
+    ) -> None:
+        self.plugin = plugin
         self.authority = Authority("home")
         self.keeper = self.authority.issue("keeper", x509.DNSName("fleet.example"))
         super().__init__(folder, "coap", policy.replace("KEEPER", self.keeper.pin), limits)
@@ -204,7 +207,7 @@ class Home(Gateway):
         self.clients: list[CoapsClient | Raw | Bare] = []
 
     def configure(self, **changed: Any) -> CoapAdapter:
-        adapter = CoapPlugin().configure(CoapTable.model_validate({**self.table, **changed}), self.folder)
+        adapter = self.plugin.configure(CoapTable.model_validate({**self.table, **changed}), self.folder)
         assert isinstance(adapter, CoapAdapter)
         return adapter
 

@@ -9,7 +9,9 @@ from typing import Any
 
 import pytest
 
-from adapters.coap import observers, plugin
+from adapters.coap.delivery import Timeouts
+from adapters.coap.observers import Pacing
+from adapters.coap.plugin import CONNECTION, CoapPlugin
 from carriage.coap import codes
 from carriage.coap.connection import NotificationReceived
 from carriage.coap.message_layer import TransmissionParameters
@@ -33,16 +35,11 @@ from tests.harness.interactions import wanted_of
 
 
 @pytest.fixture
-async def home(start: Callable[..., Any], monkeypatch: pytest.MonkeyPatch) -> Home:
+async def home(start: Callable[..., Any]) -> Home:
     """Everything ten times faster than in life."""
-    monkeypatch.setattr(observers, "PACE", 0.1)
-    monkeypatch.setattr(observers, "QUIET", 1.0)
-    monkeypatch.setattr(observers, "SETTLED", 0.5)
-    fast = dataclasses.replace(
-        plugin._CONNECTION, transmission=TransmissionParameters(ack_timeout=0.2, max_retransmit=2)
-    )
-    monkeypatch.setattr(plugin, "_CONNECTION", fast)
-    found = await start(policy=POLICY)
+    waits = Timeouts(pacing=Pacing(pace=0.1, quiet=1.0, settled=0.5))
+    fast = dataclasses.replace(CONNECTION, transmission=TransmissionParameters(ack_timeout=0.2, max_retransmit=2))
+    found = await start(policy=POLICY, plugin=CoapPlugin(waits, fast))
     assert isinstance(found, Home)
     found.far.takes = False
     return found

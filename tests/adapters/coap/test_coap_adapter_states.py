@@ -9,7 +9,9 @@ from typing import Any
 
 import pytest
 
-from adapters.coap import observers, plugin
+from adapters.coap.delivery import Timeouts
+from adapters.coap.observers import Pacing
+from adapters.coap.plugin import CONNECTION, CoapPlugin
 from carriage.coap import codes
 from carriage.coap import options as opt
 from carriage.coap.atls_client import open_request, read_opened
@@ -30,13 +32,10 @@ POLICY = (
 
 
 @pytest.fixture
-async def home(start: Callable[..., Any], monkeypatch: pytest.MonkeyPatch) -> Home:
+async def home(start: Callable[..., Any]) -> Home:
     """Everything ten times faster than in life."""
-    monkeypatch.setattr(observers, "PACE", 0.1)
-    monkeypatch.setattr(observers, "QUIET", 1.0)
-    monkeypatch.setattr(observers, "SETTLED", 0.5)
-    monkeypatch.setattr(plugin, "_CONNECTION", dataclasses.replace(plugin._CONNECTION, fetch_patience=0.3))
-    found = await start(policy=POLICY)
+    waits = Timeouts(pacing=Pacing(pace=0.1, quiet=1.0, settled=0.5))
+    found = await start(policy=POLICY, plugin=CoapPlugin(waits, dataclasses.replace(CONNECTION, fetch_patience=0.3)))
     assert isinstance(found, Home)
     return found
 

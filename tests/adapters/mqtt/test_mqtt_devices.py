@@ -167,7 +167,7 @@ async def test_a_get_without_a_body_asks_for_all(home: MqttHome, house: House) -
 @pytest.mark.parametrize(
     ("topic", "payload", "detail"),
     [
-        ("set", '{"state": "TOGGLE"}', "expected ON or OFF"),
+        ("set", '{"state": "TOGGLE"}', "expected true or false, or ON or OFF"),
         ("set/brightness", "255", "expected a number from 0 to 254"),
         ("set/temperature", "20", "can't be set"),
     ],
