@@ -30,6 +30,7 @@ from carriage.coap.link_format import Link, matching
 from carriage.coap.server import CoapsServer
 from carriage.coap.server_peer import ServerPeer as CoapPeer
 from carriage.log_rate import LogRate
+from common.printable import printable
 from gateway.api.errors import NoCommandError, TransportError
 from gateway.api.facts import PolicyFacts
 from gateway.api.model import (
@@ -54,9 +55,8 @@ __all__ = ["CoapAdapter", "Serve", "Timeouts"]
 
 _LOG = logging.getLogger(__name__)
 
-LISTEN_AGAIN: Final = 5.0
-"""Seconds until a port that can't be had is tried again."""
-
+MAX_SHOWN: Final = 200
+"""Characters of a claim in a log line, which may be a peer's string."""
 KNOWN: Final = 256
 """Clients whose first coming is remembered, the latest ones."""
 
@@ -75,9 +75,10 @@ class CoapAdapter:
 
     def __init__(self, serve: Serve, waits: Timeouts, terms: ClientCredentials) -> None:
         self._serve = serve
+        self._listen_again = waits.listen_again
         self._terms = terms
         self._delivery = UnitDelivery(waits)
-        self._devices = DeviceResources(waits.answer_within)
+        self._devices = DeviceResources(waits.answer_within, waits.pacing)
         self._connections: dict[CoapPeer, ClientConnection] = {}
         self._submitted: dict[EnvelopeId, PendingRequest] = {}
         self._server: CoapsServer | None = None
@@ -103,7 +104,7 @@ class CoapAdapter:
                         await asyncio.get_running_loop().create_future()
                 except TransportError as error:
                     context.fault(str(error))
-                    await asyncio.sleep(LISTEN_AGAIN)
+                    await asyncio.sleep(self._listen_again)
         finally:
             self._devices.close()
             self._delivery.close()
@@ -192,14 +193,14 @@ class CoapAdapter:
     def connected(self, peer: CoapPeer) -> None:
         connection = self._connections[peer] = self._delivery.boxes.connect(peer)
         identity = connection.identity
-        name, suite = _printable(identity.claims[0]), identity.link.suite
+        name, suite = printable(identity.claims[0], MAX_SHOWN), identity.link.suite
         _LOG.log(self._coming(connection), "client %s connected, %s", name, suite)
         self._delivery.connect(connection)
 
     def gone(self, peer: CoapPeer, reason: str) -> None:
         connection = self._connections.pop(peer, None)
         if connection is not None:
-            name = _printable(connection.identity.claims[0])
+            name = printable(connection.identity.claims[0], MAX_SHOWN)
             _LOG.debug("client %s is gone: %s", name, reason)
             self._devices.disconnect(connection)
             self._delivery.disconnect(connection)
@@ -219,7 +220,7 @@ class CoapAdapter:
         self._refused_handshakes += 1
         host, port = address[:2] if isinstance(address, tuple) else (address, "?")
         place = f"{str(host).removeprefix('::ffff:')} port {port}"
-        self._warn(f"handshake of {place}", _printable(reason), self._refused_handshakes)
+        self._warn(f"handshake of {place}", printable(reason, MAX_SHOWN), self._refused_handshakes)
 
     def _warn(self, what: str, reason: str, count: int) -> None:
         """What no envelope was made of never reaches the engine's books; and anybody can cause it."""
@@ -251,7 +252,7 @@ class CoapAdapter:
                 peer.respond(exchange, atls.links(matching(self._directory(connection), query)))
             case Response(payload=reason):
                 self._malformed += 1
-                who = _printable(connection.identity.claims[0])
+                who = printable(connection.identity.claims[0], MAX_SHOWN)
                 self._warn(f"request of {who}", reason.decode("ascii", "replace"), self._malformed)
                 peer.respond(exchange, operation)
 
@@ -406,8 +407,3 @@ def _answer_taken(pending: PendingRequest) -> None:
 
 def _refuse(connection: ClientConnection, exchange: int, reason: Reason, retry_after: float | None = None) -> None:
     connection.peer.respond(exchange, atls.refusal(reason.value, retry_after))
-
-
-def _printable(claim: str) -> str:
-    """A claim, which may be a peer's string, fit for a log line."""
-    return "".join(character if character.isprintable() else "?" for character in claim[:200])

@@ -19,6 +19,7 @@ from adapters.coap.client_state import (
     PendingRequest,
 )
 from adapters.coap.links import FORMATS, inbox
+from adapters.coap.observers import PACING, Pacing
 from carriage.coap import atls
 from carriage.coap.atls_format import Kind
 from carriage.coap.connection import Answer
@@ -57,6 +58,12 @@ class Timeouts:
     """A unit or an open waits this long for its client to take it; then the other end is told."""
     answer_within: float = 20.0
     """A request to a device waits this long for it."""
+    listen_again: float = 5.0
+    """A port that can't be had is tried again after this."""
+    pacing: Pacing = PACING
+
+
+TIMEOUTS: Final = Timeouts()
 
 
 class UnitDelivery:

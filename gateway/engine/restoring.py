@@ -34,7 +34,7 @@ def session_of(row: StoredSession, next_id: Callable[[], EnvelopeId], gaps: int,
     session.rule, session.version, session.early = row.rule, row.version, row.early
     session.last_activity = now
     session.open_deadline = row.deadline
-    session.open_asleep = session.open_told = row.asleep
+    session.open_asleep = session.open_reported = row.asleep
     session.from_opener.blocked = not row.taken
     if row.taken:
         session.open, session.state = None, State.OPEN

@@ -91,7 +91,7 @@ ZIGBEE = ZigbeeConfig(path="tty")
 RESTART = RestartPauses()
 MQTT = MqttOptions(host="", port=0, client_id="")
 COAP = plugin.CoapTable.model_fields
-CONNECTION = plugin._CONNECTION.transmission
+CONNECTION = plugin.CONNECTION.transmission
 KEEPALIVE = MqttConfig.model_fields["keepalive"].default
 EXPIRY = MqttConfig.model_fields["session_expiry"].default
 CHANCES = (0.0, 1.0)
@@ -136,7 +136,7 @@ NUMBERS = (
     f"acknowledged within {CONNECTION.ack_timeout * 1.5 * (2 ** (CONNECTION.max_retransmit + 1) - 1):g} s",
     f"`absence` ({COAP['absence'].default:g} s)",
     f"`limits.idle` ({LIMITS.idle / 3600:g} h)",
-    f"the confirmable one {observers.SETTLED:g} s behind it",
+    f"the confirmable one {observers.PACING.settled:g} s behind it",
     f"after `idle` ({COAP['idle'].default:g} s)",
     f"`handshake_rate`, {COAP['handshake_rate'].default:g} a second",
     f"log, {log_rate.LINES} lines in {log_rate.INTERVAL:g} s",

@@ -239,7 +239,7 @@ class Stage:
         return self
 
     def stops(self) -> None:
-        """The daemon ends in good order: all there is is written. ``restarts`` without it is the start after a kill."""
+        """The daemon ends in good order: all rows are written. ``restarts`` without it is the start after a kill."""
         self.rows = dict(self.engine.snapshot(ending=True).rows)
 
     def restarts(self, rows: Any = None, policy: PolicySet | None = None) -> list[str]:

@@ -9,10 +9,10 @@ import pytest
 from adapters.coap import observers
 from carriage.coap import atls_client, codes
 from gateway.api.model import ContentKind, Unit
-from tests.adapters.coap.coap_home import Home, adopted, lines, observed, opened
-from tests.adapters.coap.devices_home import POLICY as DEVICES
-from tests.adapters.coap.devices_home import TEXT, Device, get, observe
-from tests.adapters.coap.far_end import record, until
+from tests.harness.coap_devices import POLICY as DEVICES
+from tests.harness.coap_devices import TEXT, Device, get, observe
+from tests.harness.coap_gateway import Home, adopted, lines, observed, opened
+from tests.harness.gateway_in_loop import record, until
 
 
 def flushed_only(home: Home) -> list[int]:

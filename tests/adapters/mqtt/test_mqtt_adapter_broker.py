@@ -18,9 +18,9 @@ from endpoint.transports import mqtt as endpoint
 from gateway.api.model import Close, ContentKind, Outcome, Reason, Unit
 from gateway.engine.limits import EngineLimits
 from gateway.testing.check_adapter import check_adapter
-from tests.adapters.coap.far_end import record, tls_record, until
 from tests.adapters.mqtt.mqtt_home import ADTLS, POLICY, MqttHome, Start
-from tests.layer.layer_pair import Authority
+from tests.harness.gateway_in_loop import record, tls_record, until
+from tests.harness.layer_pair import Authority
 
 GRACE = 1.0
 

@@ -34,8 +34,8 @@ from simulator.network.device_kinds import Identity, on_off, power, temperature
 from simulator.network.foundation import Attribute, make_cluster
 from simulator.network.radio import Conditions
 from tests.adapters.zigbee.conftest import BOTH_EZSP
-from tests.adapters.zigbee.zcl_device import ZclDevice, settled
 from tests.harness.interactions import read_or_write
+from tests.harness.zcl_device import ZclDevice, settled
 
 LAMP = 0x000D6F0000000022
 IDENTITY = Identity("ACME", "Z1", mains=True)

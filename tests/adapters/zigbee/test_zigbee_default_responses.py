@@ -23,7 +23,7 @@ from simulator.network.device_kinds import Identity, on_off, temperature
 from simulator.network.foundation import make_cluster
 from tests.adapters.zigbee.quiet_network import EUI64, House
 from tests.adapters.zigbee.test_zigbee_commands import ON, Orders
-from tests.adapters.zigbee.zcl_device import ZclDevice, settled
+from tests.harness.zcl_device import ZclDevice, settled
 
 DEVICE = 0x000D6F0000000061
 FENCES = cycle(range(0xE0, 0xFF))

@@ -31,7 +31,7 @@ from simulator.network.device_kinds import on_off, temperature
 from simulator.network.foundation import Attribute, ClusterServer, make_cluster
 from tests.adapters.zigbee.conftest import BOTH_EZSP
 from tests.adapters.zigbee.test_zigbee_commands import APP, IDENTITY, LAMP
-from tests.adapters.zigbee.zcl_device import ZclDevice, settled
+from tests.harness.zcl_device import ZclDevice, settled
 
 ON_OFF, LEVEL, ZONE = 0x0006, 0x0008, 0x0500
 MOVE_TO_LEVEL_WITH_ON_OFF = 0x04

@@ -12,7 +12,7 @@ from adapters.zigbee.zcl_devices import INBOX
 from gateway.api.model import Join, LinkSecurity, Reading
 from simulator.network.device_kinds import Identity, humidity, on_off, power, temperature
 from tests.adapters.zigbee.conftest import BOTH_EZSP
-from tests.adapters.zigbee.zcl_device import ZclDevice, settled
+from tests.harness.zcl_device import ZclDevice, settled
 
 SENSOR, LAMP = 0x000D6F0000000021, 0x000D6F0000000022
 IDENTITY = Identity("ACME", "Z1", mains=True)

@@ -18,7 +18,7 @@ from gateway.api.model import Join, Reading
 from simulator.network import datatypes as simulated
 from simulator.network.device_kinds import Identity, humidity, on_off, power, temperature
 from simulator.network.foundation import Attribute, make_cluster
-from tests.adapters.zigbee.zcl_device import ZclDevice, settled, shown
+from tests.harness.zcl_device import ZclDevice, settled, shown
 
 DEVICE = 0x000D6F0000000051
 IDENTITY = Identity("ACME", "Z1", mains=True)

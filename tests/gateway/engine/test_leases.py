@@ -15,7 +15,8 @@ from gateway.engine.outputs import ReportOutcome
 from gateway.engine.policy import Condition
 from gateway.engine.stored import Unsaved
 from gateway.engine.write_behind import LEASE
-from tests.gateway.engine.test_engine_visible import (
+from tests.harness.engine_stage import KINDS, Stage, permit
+from tests.harness.tls_octets import (
     client_hello,
     dtls_fragment,
     dtls_record,
@@ -23,7 +24,6 @@ from tests.gateway.engine.test_engine_visible import (
     tls_message,
     tls_record,
 )
-from tests.harness.engine_stage import KINDS, Stage, permit
 
 ATLS, ADTLS, ATLS_DATA = ContentKind.ATLS, ContentKind.ADTLS, ContentKind.ATLS_DATA
 DATA = {ATLS: tls_record(23, b"x" * 20), ADTLS: dtls_record(23, b"x" * 20, 1), ATLS_DATA: b"x" * 20}
