@@ -108,6 +108,33 @@ async def test_order_and_windows() -> None:
     assert len(run.done) == 15
 
 
+async def test_what_is_not_queued_here_takes_a_slot_from_the_others() -> None:
+    """zigpy's own frames: first come, first served; one that fails gives its slot back."""
+    dongle = Dongle()
+    async with Run(sender(dongle, in_flight=3, sleepy_in_flight=1)) as run:
+        async with run.subject.slot():
+            for name in "abc":
+                run.submit(name, name.encode())
+            await run.settle()
+            assert dongle.offered == [b"a"]
+            waiting = asyncio.get_running_loop().create_task(fails(run.subject))
+        await run.settle()
+        assert dongle.offered == [b"a", b"b"]
+        for _ in range(2):
+            dongle.finish()
+            await run.settle()
+        assert waiting.done() and isinstance(waiting.exception(), OSError)
+        assert dongle.offered == [b"a", b"b", b"c"]
+        dongle.finish()
+        await run.settle()
+        assert len(run.done) == 3
+
+
+async def fails(subject: SendScheduler) -> None:
+    async with subject.slot():
+        raise OSError
+
+
 async def test_window_of_one_serialises() -> None:
     dongle = Dongle()
     async with Run(sender(dongle, device_window=1)) as run:
