@@ -54,7 +54,7 @@ class Reports:
         self._timer: asyncio.TimerHandle | None = None
 
     def expect(self) -> asyncio.Future[Any]:
-        """Of one more frame; TimeoutError when the time is up. One that isn't awaited any more is to be cancelled."""
+        """Of one more frame; TimeoutError when the time is up. Whoever gives up waiting for one cancels it."""
         while self._expected and self._expected[0][1].done():
             self._expected.popleft()
         report: asyncio.Future[Any] = self._loop.create_future()
@@ -227,7 +227,7 @@ async def _loaded(settings: RadioSettings, database: Path | None, *, watchdog: b
     app = Application(application_config(settings, database, watchdog=watchdog))
     app.lost = asyncio.get_running_loop().create_future()
     app.whole = Reassembly()
-    # zigpy would leave the database open where it is cancelled while it loads.
+    # zigpy would leave the database open if it is cancelled while it loads.
     loading = asyncio.get_running_loop().create_task(app._load_db())
     try:
         await asyncio.shield(loading)
@@ -248,7 +248,7 @@ async def _stop(app: Application) -> None:
 
 
 async def _finish_sending(app: Application) -> None:
-    """Let the frame on the line get through: bellows would leave its task with an exception that nobody takes."""
+    """Let the frame on the line get through: bellows would leave its task with an exception that is never retrieved."""
     app.backups.stop_periodic_backups()
     for task in (*app._tasks, app._watchdog_task):
         if task is not None:
