@@ -129,7 +129,7 @@ NUMBERS = (
     f"waited for longer than {mqtt_orders.GRACE:g} s",
     f"does not take in {mqtt_orders.GRACE:g} s",
     f"expires after {news.EXPIRY:g} s",
-    f"at most {mqtt_client.STATE_ROOM // 1024} KiB of buffer",
+    f"at most {mqtt_client.AT_ONCE_ROOM // 1024} KiB of buffer",
     f"beyond half of {2 * MAX_PENDING} messages and {news.MOST} more",
     f"acknowledgement within {CONNECTION.ack_timeout * 1.5 * (2 ** (CONNECTION.max_retransmit + 1) - 1):g} s",
     f"acknowledged within {CONNECTION.ack_timeout * 1.5 * (2 ** (CONNECTION.max_retransmit + 1) - 1):g} s",
