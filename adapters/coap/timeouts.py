@@ -1,0 +1,17 @@
+"""How long things wait in the adapter, as its config table says. Values only."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Timeouts:
+    """How long things wait, in seconds."""
+
+    reply_window: float = 2.0
+    """An answer to POST waits this long for a unit of the other side, where the client doesn't observe."""
+    absence: float = 25.0
+    """A unit or an open waits this long for its client to take it; then the other end is told."""
+    answer_within: float = 20.0
+    """A request to a device waits this long for it."""
