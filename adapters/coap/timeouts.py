@@ -10,8 +10,8 @@ class Timeouts:
     """How long things wait, in seconds."""
 
     reply_window: float = 2.0
-    """An answer to POST waits this long for a unit of the other side, where the client doesn't observe."""
+    """An answer to POST waits this long for a unit of the other side, unless the client observes."""
     absence: float = 25.0
-    """A unit or an open waits this long for its client to take it; then the other end is told."""
+    """A unit or an open waits this long for its client to take it; then the adapter closes the session."""
     answer_within: float = 20.0
     """A request to a device waits this long for it."""

@@ -1,4 +1,4 @@
-"""Which message ids a peer has used lately and what they were answered (RFC 7252 section 4.5), within fixed bounds."""
+"""The message ids that a peer has used recently and the answers to them (RFC 7252 section 4.5), within fixed bounds."""
 
 from __future__ import annotations
 

@@ -9,11 +9,10 @@ import pytest
 from adapters.coap import observers
 from carriage.coap import atls_client, codes
 from gateway.api.model import ContentKind, Unit
-from tests.adapters.coap.coap_home import Home, observed, opened
+from tests.adapters.coap.coap_home import Home, adopted, lines, observed, opened
 from tests.adapters.coap.devices_home import POLICY as DEVICES
 from tests.adapters.coap.devices_home import TEXT, Device, get, observe
 from tests.adapters.coap.far_end import record, until
-from tests.adapters.coap.test_coap_adapter_reload import adopted, lines
 
 
 def flushed_only(home: Home) -> list[int]:
