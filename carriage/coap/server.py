@@ -255,8 +255,11 @@ class CoapsServer:
             if peer.id not in self._peers:
                 continue
             connection = peer.connection
-            for octets in connection.to_send():
-                self._listener.send(peer.id, octets, now)
+            try:
+                for octets in connection.to_send():
+                    self._listener.send(peer.id, octets, now)
+            except Exception:
+                self._raised("message_errors")
             if connection.events:
                 self._peer_events(peer)
             scheduled = peer.scheduled
