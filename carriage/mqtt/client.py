@@ -49,7 +49,7 @@ UNSUPPORTED_VERSION: Final = 0x84
 TOPIC_INVALID: Final = 0x90
 TOO_LARGE: Final = 0x95
 """Reason codes of MQTT 5 (2.4): unsupported protocol version, topic name invalid, packet too large."""
-AT_ONCE_ROOM: Final = 64 * 1024
+STATE_ROOM: Final = 64 * 1024
 """Octets that may wait for the socket before a message has to wait elsewhere."""
 
 _MAX_TOPIC = 65_535
@@ -294,7 +294,7 @@ class MqttClient:
             and len(queue.in_flight) < self._allowed
             and wire is not None
             and wire.failed is None
-            and wire.unsent < AT_ONCE_ROOM
+            and wire.unsent < STATE_ROOM
             and topic not in self._blame.given_up
         ):
             queue.launch(message)
@@ -311,7 +311,7 @@ class MqttClient:
         False: there is no connection, or it takes no more for now; ``on_room`` is called when it does again.
         """
         wire = self._wire
-        if not self._connected or wire is None or wire.unsent > AT_ONCE_ROOM:
+        if not self._connected or wire is None or wire.unsent > STATE_ROOM:
             self._starved = True
             return False
         blame = self._blame
@@ -484,7 +484,7 @@ class MqttClient:
 
     def _readable(self) -> None:
         wire = self._wire
-        if wire is None or not self._live:
+        if wire is None or self._ended is None or self._ended.done():
             return
         self._busy = True
         try:
@@ -513,7 +513,7 @@ class MqttClient:
             self._end("the broker broke the protocol")
         if wire.closed:
             self._lost()
-        elif self._queue.waiting:
+        elif self._queue.queued or self._queue.again:
             self._ask()
 
     def _ask(self) -> None:
@@ -540,38 +540,37 @@ class MqttClient:
     def _write(self) -> None:
         """Hand over what can go, and write it."""
         self._busy = True  # paho asks to be written for what it is handed here: not another time for that
-        wire = self._wire
+        wire, queue, paho = self._wire, self._queue, self._paho
         try:
-            if wire is None or not self._live:
+            if wire is None or self._ended is None or self._ended.done():
                 return
             if self._writing:
                 wire.flush()
-            if self._connected and not (self._writing and wire.unsent):
+            if self._connected and (queue.queued or queue.again) and not (self._writing and wire.unsent):
                 self._hand_over(wire)
-            if self._paho.keeps:
-                self._paho.loop_write()
+            if paho.kept:
+                paho.loop_write()
         except OSError:
             self._lost()
             return
         finally:
             self._busy = self._asked = False
-        loop = self._running_loop()
         if wire.closed:
             self._lost()
         elif wire.flush():
             if not self._writing:
                 self._writing = True
-                loop.add_writer(wire.fileno(), self._write)
+                self._running_loop().add_writer(wire.fileno(), self._write)
         else:
             if self._writing:
                 self._writing = False
-                loop.remove_writer(wire.fileno())
+                self._running_loop().remove_writer(wire.fileno())
             if self._starved and self.on_room is not None:
                 self._starved = False
                 self._call(self.on_room)
             if wire.failed is not None:
                 self._digest(wire)
-            elif self._paho.keeps or (self._connected and self._can_hand_over):
+            elif paho.kept or ((queue.queued or queue.again) and self._connected and self._can_hand_over):
                 self._ask()
 
     def _tick(self) -> None:
