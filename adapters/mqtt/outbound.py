@@ -19,7 +19,7 @@ from adapters.mqtt.reason_codes import SUCCESS, reason_of
 from carriage.mqtt.options import DropReason
 from gateway.api.errors import TransportError
 from gateway.api.link import meets
-from gateway.api.model import EnvelopeId, LinkSecurity, Outcome, Reason, Receipt, Transmit
+from gateway.api.model import EnvelopeId, Exchange, Interaction, LinkSecurity, Outcome, Reason, Receipt, Transmit
 
 GRACE: Final = 20.0
 """Seconds for the broker to take an order, so that both ends hear within 30 s where it doesn't."""
@@ -137,10 +137,10 @@ class Outbound:
             self._timer = None if first is None else loop.call_later(first.due - now, self._look)
 
     def _end(self, order: OutboundMessage, outcome: Outcome, reason: Reason | None = None) -> None:
-        transmit = order.transmit
-        identifier = transmit.envelope.id
-        if self._orders.pop(identifier, None) is None:
+        envelope = order.transmit.envelope
+        if self._orders.pop(envelope.id, None) is None:
             return  # withdrawn, or too late
         if self._held:
-            self._held.pop(identifier, None)
-        self._settle(Receipt(identifier, outcome, reason, transmit.session))
+            self._held.pop(envelope.id, None)
+        session = None if isinstance(envelope, Interaction | Exchange) else envelope.session
+        self._settle(Receipt(envelope.id, outcome, reason, session))

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from collections import deque
 from collections.abc import AsyncIterator, Callable
 from contextlib import AbstractContextManager, asynccontextmanager
 from pathlib import Path
@@ -106,6 +107,9 @@ class Hooks(Protocol):
     def device_left(self, device: Any) -> None: ...
 
 
+EARLY: Final = 1024
+"""Frames that are kept while a dongle starts, the newest ones: some seconds of all that a network can send."""
+
 _INCOMING: Final = 0x0045  # incomingMessageHandler (UG100, 3.8)
 
 
@@ -163,6 +167,38 @@ def _take_incoming(protocol: Any, whole: Reassembly) -> None:
     protocol.whole = whole
 
 
+class _EarlyFrames:
+    """Frames that come before bellows listens, oldest first: a callback of its EZSP object, before its own.
+
+    The dongle takes and acknowledges frames from the moment its network is up, some commands before that. Lost, they
+    would never come again: who sent them thinks them delivered.
+    """
+
+    def __init__(self, app: Application) -> None:
+        self._app = app
+        self._kept: deque[list[Any]] = deque(maxlen=EARLY)
+        self._callback: int | None = app._ezsp.add_callback(self)
+
+    def __call__(self, name: str, fields: list[Any]) -> None:
+        if name != "incomingMessageHandler":
+            return
+        if self._app.controller_event.is_set():  # bellows listens now, and takes this one next
+            self._give()
+        else:
+            self._kept.append(fields)
+
+    def end(self) -> None:
+        """bellows has started: keep nothing more."""
+        self._give()
+        if self._callback is not None:
+            self._app._ezsp.remove_callback(self._callback)
+            self._callback = None
+
+    def _give(self) -> None:
+        while self._kept:
+            self._app.ezsp_callback_handler("incomingMessageHandler", self._kept.popleft())
+
+
 class Application(bellows.zigbee.application.ControllerApplication):
     """bellows' application with our hooks. What is declared here is set before anything is started."""
 
@@ -171,8 +207,13 @@ class Application(bellows.zigbee.application.ControllerApplication):
     lost: asyncio.Future[str]
     """Why the link ended."""
     whole: Reassembly
+    early: _EarlyFrames
     taken_on: bool = False
     """The dongle holds a network, and the database knew of none."""
+
+    async def connect(self) -> None:
+        await super().connect()
+        self.early = _EarlyFrames(self)
 
     async def start_network(self) -> None:
         # From here on zigpy stores what the dongle holds, and backs it up: so this is the place for a last look.
@@ -182,6 +223,7 @@ class Application(bellows.zigbee.application.ControllerApplication):
             if ours is not None and not (held := backups.held(self)).is_ours(known := backups.network_of(ours)):
                 raise ForeignNetworkError(held, known)
         await super().start_network()
+        self.early.end()
 
     async def add_endpoint(self, descriptor: Any) -> None:
         if descriptor.endpoint == ENDPOINT:

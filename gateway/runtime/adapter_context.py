@@ -51,7 +51,7 @@ class Traffic(Protocol):
         """A command of a peer."""
 
 
-class AdapterContext:
+class InstanceContext:
     """See ``gateway.api.ports.AdapterContext``. It ends with its instance: what the leftovers of one that crashed still
     submit is refused, and what they settle or report is ignored.
     """

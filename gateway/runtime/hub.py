@@ -36,7 +36,7 @@ from gateway.api.ports import Adapter, WatchingAdapter
 from gateway.engine.engine import Engine
 from gateway.engine.limits import has_room
 from gateway.engine.outputs import Audit, Output, PushUpdate, Refresh, ReportOutcome, Withdraw
-from gateway.runtime.adapter_context import AdapterContext
+from gateway.runtime.adapter_context import InstanceContext
 from gateway.runtime.audit import AuditLog
 from gateway.runtime.faults import Faults
 from gateway.runtime.trace import Trace
@@ -57,7 +57,7 @@ class AdapterState:
     """What the hub knows of one scheme, over all instances of its adapter."""
 
     adapter: Adapter | None = None
-    context: AdapterContext | None = None
+    context: InstanceContext | None = None
     ready: bool = False
     tried: bool = False
     """Whether it was ready, faulty or stopped at least once: the start of the daemon waits no longer for it."""
@@ -221,19 +221,19 @@ class Hub:
 
     # What the supervisor calls.
 
-    def attach(self, scheme: str, adapter: Adapter) -> AdapterContext:
+    def attach(self, scheme: str, adapter: Adapter) -> InstanceContext:
         """Put a fresh instance to work; from now on the engine's commands for its scheme go to it."""
         folder = self._state_dir / scheme
         folder.mkdir(mode=0o700, exist_ok=True)
         state = self.states[scheme]
-        context = AdapterContext(self, scheme, folder)
+        context = InstanceContext(self, scheme, folder)
         state.adapter, state.context = adapter, context
         state.ready, state.trouble, state.since = False, "", self.now()
         state.starts += 1
         self.engine.set_window(scheme, adapter.window)
         return context
 
-    def detach(self, context: AdapterContext) -> None:
+    def detach(self, context: InstanceContext) -> None:
         """The instance is gone: what it was ordered and didn't settle is dropped as unreachable."""
         context.end()
         state = self.states[context.scheme]

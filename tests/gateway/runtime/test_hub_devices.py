@@ -42,7 +42,7 @@ from gateway.engine.limits import EngineLimits, Rate
 from gateway.engine.policy import DEVICE_ACTIONS, GATEWAY, Action, Condition, Effect, Rule, Subject
 from gateway.engine.policy_check import mistakes
 from gateway.runtime import admin_commands, device_names
-from gateway.runtime.adapter_context import AdapterContext
+from gateway.runtime.adapter_context import InstanceContext
 from gateway.runtime.audit import AuditLog
 from gateway.runtime.config_source import Source
 from gateway.runtime.hub import MAX_REMOTE, Hub
@@ -50,7 +50,7 @@ from gateway.runtime.policy_file import PolicyFile
 from gateway.runtime.reloading import Reloads
 from gateway.runtime.settings import ConfigTable, Settings
 from gateway.runtime.store import Store
-from tests.gateway.engine.conftest import PolicySet
+from tests.harness.engine_stage import PolicySet
 
 LINK = LinkSecurity(protocol="none")
 LAMP = Peer(scheme="radio", claims=("user:lamp",), link=LINK)
@@ -87,7 +87,7 @@ class Recorder:
     window = 4
 
     def __init__(self) -> None:
-        self.context: AdapterContext | None = None
+        self.context: InstanceContext | None = None
         self.orders: list[Transmit] = []
         self.withdrawn: list[EnvelopeId] = []
         self.receipts: list[Receipt] = []
