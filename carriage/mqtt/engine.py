@@ -77,6 +77,8 @@ class PahoEngine(Client):
             manual_ack=options.manual_ack,
         )
         self.wire: Wire | None = None
+        self.kept = self._out_packet
+        """Packets that paho has and the wire's buffer has not yet."""
         self._version = version
         self._received = received
         self._passed_over = passed_over
@@ -109,11 +111,6 @@ class PahoEngine(Client):
 
     def _create_socket(self) -> Any:
         return self.wire
-
-    @property
-    def keeps(self) -> bool:
-        """Whether paho has packets that are not in the wire's buffer yet."""
-        return len(self._out_packet) > 0
 
     def heard(self) -> None:
         """Something came: the connection is alive."""
