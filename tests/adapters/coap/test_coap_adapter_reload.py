@@ -13,17 +13,8 @@ from gateway.api.model import Close, Reason
 from tests.adapters.coap.restarting import restarted
 from tests.harness.coap_devices import POLICY as DEVICES
 from tests.harness.coap_devices import Device, observe, watches
-from tests.harness.coap_gateway import PSKS, Home, opened
+from tests.harness.coap_gateway import PSKS, Home, adopted, lines, opened
 from tests.harness.gateway_in_loop import until
-
-
-def lines(*names: str) -> bytes:
-    return b"".join(b"%s:%s\n" % (name.encode(), PSKS[name].hex().encode()) for name in names)
-
-
-def adopted(home: Home, content: bytes) -> bool:
-    home.write("clients.psk", content, 0o600)
-    return home.adapter.adopt(home.configure())
 
 
 @pytest.fixture
