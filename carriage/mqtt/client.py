@@ -1,6 +1,8 @@
 """MQTT client in the asyncio loop: keeps the connection, the queue and the limits around ``engine``.
 
-No task and no timer per message: one turn of the loop hands over what can go and writes it in one call.
+No task and no timer per message, and no turn of the loop for them either: ``publish`` asks the owner (``wake``) for one
+``flush`` at the end of its turn, which hands over what can go and writes it in one call. What the client does in a
+callback of the loop (the socket can be read or written, the tick) it writes at the end of that callback.
 """
 
 from __future__ import annotations
@@ -9,6 +11,7 @@ import asyncio
 import logging
 from collections.abc import Callable, Sequence
 from random import SystemRandom
+from time import monotonic
 from typing import Any, Final, Literal, TypeVarTuple
 
 from carriage.mqtt.blame import Blame, Verdict
@@ -47,7 +50,7 @@ TOPIC_INVALID: Final = 0x90
 TOO_LARGE: Final = 0x95
 """Reason codes of MQTT 5 (2.4): unsupported protocol version, topic name invalid, packet too large."""
 STATE_ROOM: Final = 64 * 1024
-"""Octets that may wait for the socket before ``publish_at_once`` takes no more."""
+"""Octets that may wait for the socket before a message has to wait elsewhere."""
 
 _MAX_TOPIC = 65_535
 _DUP, _QOS, _RETAIN = 0x08, 0x06, 0x01
@@ -57,11 +60,19 @@ _HEADROOM = 32  # of a publish: all that is neither payload nor a text nor Corre
 class MqttClient:
     """One client of one broker, kept connected.
 
-    ``run`` does it until ``stop`` is called or its task is cancelled. ``jitter`` gives numbers in [0, 1).
+    ``run`` does it until ``stop`` is called or its task is cancelled. ``wake`` has the owner call ``flush`` at the end
+    of its turn; None: the client has the loop call it. ``jitter`` gives numbers in [0, 1).
     CredentialError: a TLS file can't be used.
     """
 
-    def __init__(self, options: MqttOptions, handler: MqttHandler, *, jitter: Callable[[], float] = _RANDOM) -> None:
+    def __init__(
+        self,
+        options: MqttOptions,
+        handler: MqttHandler,
+        *,
+        wake: Callable[[], None] | None = None,
+        jitter: Callable[[], float] = _RANDOM,
+    ) -> None:
         self._name = f"broker {options.host}:{options.port} ({options.client_id})"
         """In log lines: several clients may go to one broker."""
         self._said, self._said_at = "", 0.0
@@ -80,12 +91,20 @@ class MqttClient:
         self._running = False
         self._stopping = asyncio.Event()
         self._finished = asyncio.Event()
-        self._empty = asyncio.Event()
-        self._empty.set()
+        self._closed = False
+        """``stop`` was called, or ``run`` has ended: nothing is published any more."""
+        self._emptied: asyncio.Future[None] | None = None
+        """For ``drain``: nothing is outstanding."""
         self._timer: asyncio.TimerHandle | None = None
-        self._turn_due = False
+        self._wake = wake or self._wake_by_loop
+        self._asked = False
+        """There is something to write, and a ``flush`` is to come for it."""
+        self._busy = False
+        """A callback of the client runs: it writes at its end, so the owner is not asked for a ``flush``."""
         self._writing = False
-        self._window = options.max_in_flight
+        """The socket is full: the loop says when it takes more."""
+        self._window = self._allowed = options.max_in_flight
+        """Messages with QoS 1 that may be in flight: as the broker says, and now (one, after it broke connections)."""
         self._largest = 0
         self._next_token = 0
         self._starved = False
@@ -121,11 +140,20 @@ class MqttClient:
         self._unacknowledged: dict[int, bool] = {}
 
     def _engine(self) -> PahoEngine:
-        paho = PahoEngine(self._options, self._versions.current, self._on_message, self._on_unread, self._queue.land)
+        queue = self._queue
+        paho = PahoEngine(
+            self._options,
+            self._versions.current,
+            self._on_message,
+            self._on_unread,
+            queue.land,
+            queue.free_id,
+            self._ask,
+        )
         paho.on_connect = self._on_connect
         paho.on_disconnect = self._on_disconnect
         paho.on_subscribe = self._on_subscribe
-        paho.on_socket_register_write = self._on_register_write
+        paho.on_socket_register_write = _nothing  # else paho would write what it keeps at once
         return paho
 
     # -- the caller's face -------------------------------------------------------------------------------------------
@@ -170,6 +198,7 @@ class MqttClient:
                 reason = await self._one_connection(loop)
                 self._say(reason, loop.time())
                 self._look_for_blame(loop.time())
+                self._queue.rewind()
                 if self._change_version():
                     continue
                 self._call(self._handler.disconnected, reason)
@@ -180,7 +209,7 @@ class MqttClient:
                 self._forget = True
                 await self._one_connection(loop)
         finally:
-            self._running = False
+            self._running, self._closed = False, True
             self._timer.cancel()
             self._queue.give_up()
             self._finished.set()
@@ -196,15 +225,19 @@ class MqttClient:
         """Wait up to ``drain`` seconds for what is outstanding, take leave of the broker, and end ``run``."""
         if not self._running:
             return
+        self._wake = self._wake_by_loop  # the owner ends as well, and may not flush again
+        if self._asked:
+            self._wake()
         if self._connected:
             await self.drain(drain)
+        self._closed = True
         self._stopping.set()
         connected, self._connected = self._connected, False
         if connected:
             options = self._options
             self._leaves_session = self._versions.current == 4 and options.clean_start and options.session_expiry > 0
             self._paho.disconnect()
-            self._turn()
+            self._write()
         if self._connecting is not None:
             self._connecting.reschedule(0.0)
         self._end(STOPPED)
@@ -212,12 +245,11 @@ class MqttClient:
 
     async def drain(self, timeout: float) -> bool:  # noqa: ASYNC109 - a wait that may fail is the purpose
         """Wait until nothing is outstanding. False where that took longer than ``timeout`` seconds."""
-        try:
-            async with asyncio.timeout(timeout):
-                await self._empty.wait()
-        except TimeoutError:
-            return False
-        return True
+        if not len(self._queue):
+            return True
+        if self._emptied is None:
+            self._emptied = self._running_loop().create_future()
+        return bool((await asyncio.wait((self._emptied,), timeout=timeout))[0])
 
     def publish(
         self,
@@ -230,28 +262,48 @@ class MqttClient:
         correlation: bytes | None = None,
         expiry: int | None = None,
         response_topic: str | None = None,
+        token: object | None = None,
     ) -> Token:
-        """Queue a message; ``published`` or ``dropped`` of the handler tells its end.
+        """Publish a message; ``published`` or ``dropped`` of the handler tells its end, never before this returns.
 
+        With QoS 1 it goes into the buffer of the connection if nothing is before it, else it waits for its turn.
         ``expiry``: seconds, counted from now; also the Message Expiry Interval. Properties are left out in MQTT 3.1.1.
+        ``token``: what the handler is to know it by; None: a number of the client's.
         TransportError: the queue is full (transient), the client is stopping, or the broker takes no packet so long.
         UsageError: no topic name, or a QoS other than 0 and 1.
         """
         if not topic or "+" in topic or "#" in topic or "\0" in topic or len(topic) > _MAX_TOPIC or qos not in (0, 1):
             raise UsageError("no topic name, or no QoS of 0 or 1")
-        if self._stopping.is_set() or self._finished.is_set():
+        if self._closed:
             raise TransportError("the MQTT client is stopped", transient=False)
-        token = Token(self._next_token)
-        expires = None if expiry is None else self._running_loop().time() + expiry
-        message = Outgoing(token, topic, payload, qos, retain, content_type, correlation, response_topic, expires)
-        if self._too_long(message):
+        if token is None:
+            token = self._next_token
+            self._next_token += 1
+        named: Token = token  # type: ignore[assignment] # cast() is a call
+        expires = None if expiry is None else monotonic() + expiry
+        message = Outgoing(named, topic, payload, qos, retain, content_type, correlation, response_topic, expires)
+        if self._largest and self._too_long(message):
             raise TransportError("message longer than the broker takes", transient=False)
-        self._queue.add(message)
-        self._next_token += 1
-        self._empty.clear()
-        if self._connected:
-            self._schedule()
-        return token
+        queue, wire = self._queue, self._wire
+        if (
+            qos
+            and self._connected
+            and not self._writing
+            and not queue.queued
+            and not queue.again
+            and len(queue.in_flight) < self._allowed
+            and wire is not None
+            and wire.failed is None
+            and wire.unsent < STATE_ROOM
+            and topic not in self._blame.given_up
+        ):
+            queue.launch(message)
+            self._paho.send(message, expiry)
+        else:
+            queue.add(message)
+        if self._connected and not self._asked:
+            self._ask()
+        return named
 
     def publish_at_once(self, head: bytes, payload: bytes, *, retain: bool) -> bool:
         """Publish with QoS 0, past the queue; ``head`` is that of ``packets.publish_head``, nobody hears of its end.
@@ -278,7 +330,7 @@ class MqttClient:
         except OSError:
             return False
         self._unheard = True
-        self._schedule()
+        self._ask()
         return True
 
     def _publish_carefully(self, topic: str, payload: bytes, retain: bool) -> bool:
@@ -322,6 +374,8 @@ class MqttClient:
                 break
             del self._unacknowledged[first]
             self._paho.acknowledge(first)
+        if not self._asked:
+            self._ask()
 
     # -- connecting --------------------------------------------------------------------------------------------------
 
@@ -348,9 +402,10 @@ class MqttClient:
         timer = loop.call_at(deadline, self._end_unconnected)
         try:
             self._unheard = False
+            self._busy = True  # until it is written
             self._paho.connect_again(self.will, clean=self._wants_clean)
             loop.add_reader(descriptor, self._readable)
-            self._turn()
+            self._write()
             return await self._ended
         finally:
             timer.cancel()
@@ -378,14 +433,10 @@ class MqttClient:
         under_way = next(iter(self._queue.in_flight.values()), None)
         topic = "" if under_way is None else under_way.topic
         verdict = self._blame.ended(now - self._connected_at, topic, now, sent=self._unheard or under_way is not None)
-        if verdict is Verdict.CARE:
-            self._queue.rewind()
-            self._paho = self._engine()
-        elif verdict is Verdict.GIVE_UP:
+        if verdict is Verdict.GIVE_UP:
             self.unsent.add(f"{clean(topic)}: the broker ends the connection over it")
             self._pauses.reset()
             for packet_id in list(self._queue.in_flight):
-                self._paho.give_up(packet_id)
                 self._queue.land(packet_id, TOPIC_INVALID)
 
     def _change_version(self) -> bool:
@@ -397,7 +448,6 @@ class MqttClient:
             self._told_311 = True
             _LOG.warning("%s speaks no MQTT 5: trying MQTT 3.1.1", self._name)
         self._versions.current = wanted
-        self._queue.rewind()
         self._paho = self._engine()
         return wanted == 4
 
@@ -434,17 +484,25 @@ class MqttClient:
 
     def _readable(self) -> None:
         wire = self._wire
-        if wire is None or not self._live:
+        if wire is None or self._ended is None or self._ended.done():
             return
-        if wire.fill():
-            self._unheard = False
-            self._paho.heard()
-        self._digest(wire)
+        self._busy = True
+        try:
+            if wire.fill():
+                self._unheard = False
+                self._paho.heard()
+            self._digest(wire)
+        finally:
+            self._busy = False
+        if self._asked:
+            self._write()
 
     def _digest(self, wire: Wire) -> None:
         """Take what was read, an error or the end of the connection too."""
+        ended, paho = self._ended, self._paho
+        assert ended is not None
         try:
-            while self._live and not wire.closed and self._paho.read():
+            while not ended.done() and not wire.closed and paho.read():
                 pass
         except OSError:
             self._lost()
@@ -455,13 +513,23 @@ class MqttClient:
             self._end("the broker broke the protocol")
         if wire.closed:
             self._lost()
-        elif self._queue.waiting:
-            self._schedule()
+        elif self._queue.queued or self._queue.again:
+            self._ask()
 
-    def _schedule(self) -> None:
-        if not self._turn_due and not self._writing:
-            self._turn_due = True
-            self._running_loop().call_soon(self._turn)
+    def _ask(self) -> None:
+        """There is something to write: have a ``flush``, unless it is written anyway."""
+        if not self._asked and not self._writing:
+            self._asked = True
+            if not self._busy:
+                self._wake()
+
+    def _wake_by_loop(self) -> None:
+        self._running_loop().call_soon(self.flush)
+
+    def flush(self) -> None:
+        """Write what was published since the last time; the answer to ``wake``. Cheap if there is nothing."""
+        if self._asked:
+            self._write()
 
     def _running_loop(self) -> asyncio.AbstractEventLoop:
         """Kept, since CPython 3.11 makes a system call (getpid) each time it is asked for."""
@@ -469,52 +537,59 @@ class MqttClient:
             self._loop = asyncio.get_running_loop()
         return self._loop
 
-    def _turn(self) -> None:
+    def _write(self) -> None:
         """Hand over what can go, and write it."""
-        self._turn_due = True  # paho asks to be written for what it is handed here: not another time for that
-        wire = self._wire
+        self._busy = True  # paho asks to be written for what it is handed here: not another time for that
+        wire, queue, paho = self._wire, self._queue, self._paho
         try:
-            if wire is None or not self._live:
+            if wire is None or self._ended is None or self._ended.done():
                 return
             if self._writing:
                 wire.flush()
-            if self._connected and not (self._writing and wire.unsent):
-                self._hand_over()
-            self._paho.loop_write()
+            if self._connected and (queue.queued or queue.again) and not (self._writing and wire.unsent):
+                self._hand_over(wire)
+            if paho.kept:
+                paho.loop_write()
         except OSError:
             self._lost()
             return
         finally:
-            self._turn_due = False
-        loop = self._running_loop()
+            self._busy = self._asked = False
         if wire.closed:
             self._lost()
         elif wire.flush():
             if not self._writing:
                 self._writing = True
-                loop.add_writer(wire.fileno(), self._turn)
+                self._running_loop().add_writer(wire.fileno(), self._write)
         else:
             if self._writing:
                 self._writing = False
-                loop.remove_writer(wire.fileno())
+                self._running_loop().remove_writer(wire.fileno())
             if self._starved and self.on_room is not None:
                 self._starved = False
                 self._call(self.on_room)
             if wire.failed is not None:
                 self._digest(wire)
-            elif self._paho.want_write() or (self._connected and self._can_hand_over):
-                self._schedule()
-
-    def _on_register_write(self, *_: Any) -> None:
-        self._schedule()
+            elif paho.kept or ((queue.queued or queue.again) and self._connected and self._can_hand_over):
+                self._ask()
 
     def _tick(self) -> None:
         loop = self._running_loop()
         self._timer = loop.call_later(TICK, self._tick)
-        self._queue.expire(loop.time())
-        if self._connected and self._blame.lasts(loop.time() - self._connected_at):
-            self._schedule()
-        if self._connected and loop.time() - self._connected_at >= STABLE and self._blame.chance(loop.time()):
+        self._busy = True
+        try:
+            self._look(loop.time())
+        finally:
+            self._busy = False
+        if self._asked:
+            self._write()
+
+    def _look(self, now: float) -> None:
+        self._queue.expire(monotonic())
+        if self._connected and self._blame.lasts(now - self._connected_at):
+            self._allowed = self._window
+            self._ask()
+        if self._connected and now - self._connected_at >= STABLE and self._blame.chance(now):
             self._end("to try again what the broker ended connections over")  # whoever publishes begins anew then
         if self._wire is not None and self._live:
             try:
@@ -526,29 +601,29 @@ class MqttClient:
 
     @property
     def _can_hand_over(self) -> bool:
-        return self._queue.waiting > 0 and len(self._queue.in_flight) < (1 if self._blame.careful else self._window)
+        return self._queue.waiting > 0 and len(self._queue.in_flight) < self._allowed
 
-    def _hand_over(self) -> None:
-        now = self._running_loop().time()
+    def _hand_over(self, wire: Wire) -> None:
+        """Send what waited, as far as the broker and the buffer of the connection take it."""
+        queue, now = self._queue, monotonic()
         for _ in range(MOST_PER_TURN):
-            each = self._queue.take(now) if self._can_hand_over else None
+            each = queue.take(now) if self._can_hand_over and wire.has_room else None
             if each is None:
                 return
-            if self._too_long(each):  # it was queued before the broker said what it takes
-                self._queue.settle(each, TOO_LARGE)
+            if self._largest and self._too_long(each):  # it was queued before the broker said what it takes
+                queue.settle(each, TOO_LARGE)
                 continue
             if each.topic in self._blame.given_up:
-                self._queue.settle(each, TOPIC_INVALID)
+                queue.settle(each, TOPIC_INVALID)
                 continue
-            packet_id = self._paho.send(each, now)
+            again = each.packet_id != 0
             if each.qos:
-                self._queue.fly(packet_id, each)
-            else:
-                self._queue.settle(each, 0)
+                queue.fly(each)
+            self._paho.send(each, None if each.expires is None else max(1, round(each.expires - now)), again=again)
+            if not each.qos:
+                queue.settle(each, 0)
 
     def _too_long(self, message: Outgoing) -> bool:
-        if not self._largest:
-            return False
         texts = (message.topic, message.content_type, message.response_topic)
         size = _HEADROOM + len(message.payload) + len(message.correlation or b"")
         size += sum(len(text.encode()) for text in texts if text is not None)
@@ -558,16 +633,19 @@ class MqttClient:
         return True
 
     def _on_end(self, token: Token, code: int) -> None:
-        self._check_empty()
+        if self._emptied is not None:
+            self._look_for_end()
         self._call(self._handler.published, token, code)
 
     def _on_drop(self, token: Token, reason: DropReason) -> None:
-        self._check_empty()
+        if self._emptied is not None:
+            self._look_for_end()
         self._call(self._handler.dropped, token, reason)
 
-    def _check_empty(self) -> None:
-        if not self._queue:
-            self._empty.set()
+    def _look_for_end(self) -> None:
+        if self._emptied is not None and not len(self._queue):
+            self._emptied.set_result(None)
+            self._emptied = None
 
     # -- what paho calls ---------------------------------------------------------------------------------------------
 
@@ -590,9 +668,10 @@ class MqttClient:
             return
         if self._stopping.is_set():  # this was to make the broker forget us
             self._paho.disconnect()
-            self._schedule()
+            self._ask()
             return
         self._window = min(self._options.max_in_flight, getattr(properties, "ReceiveMaximum", 65_535))
+        self._allowed = 1 if self._blame.careful else self._window
         self._largest = getattr(properties, "MaximumPacketSize", 0)
         self._versions.accepted()
         self._begun = True
@@ -604,7 +683,7 @@ class MqttClient:
         _LOG.info("%s accepts us", self._name)
         self._subscribe(self._filters)
         self._call(self._handler.connected, bool(flags.session_present))
-        self._schedule()
+        self._ask()
 
     def _subscribe(self, filters: dict[str, int]) -> None:
         if filters:
@@ -652,3 +731,7 @@ class MqttClient:
             self._acknowledge(message.packet_id)
         if self.on_too_long is not None and message.size > self._options.max_packet:
             self._call(self.on_too_long, message.topic)
+
+
+def _nothing(*_: Any) -> None:
+    """In the place of a callback of paho's."""

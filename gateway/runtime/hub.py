@@ -298,8 +298,9 @@ class Hub:
                 command = backlog.popleft()
                 carry_out[type(command)](command)
         finally:
+            unfinished = self._turn is not None  # before the flush, which may ask for another turn by itself
             self._flush()
-            if self._turn is not None:  # there may be more: after the loop had its turn
+            if unfinished:  # there may be more: after the loop had its turn
                 self._turn = self._loop.call_soon(self._run_turn)
             self._arm()
             self.unsaved()

@@ -421,7 +421,7 @@ async def test_a_slow_broker_costs_no_memory(home: MqttHome, house: House) -> No
     await until(lambda: devices.status()["coalesced"] > 1000)
     assert client._wire.unsent < 80_000 and devices.status()["waiting"] == 1
     app = await home.user("app", "home/lamp", subscribe=False)
-    client._turn()
+    client._write()
     await until(lambda: last(app, "home/lamp") != "nothing" and last(app, "home/lamp")["brightness"] == 2999 % 255)
 
 

@@ -293,7 +293,7 @@ async def test_broken_connections_in_a_row_do_not_cost_the_session(open_broker: 
         for n in range(3):
             for _ in range(3):
                 both.publish(f"row/{version}", bytes([n]))
-            both._turn()
+            both._write()
             both._end("cut")
             await told.until(lambda n=n: len(told.connections) == n + 2)
         await told.until(lambda: len(told.ends) == 9 and len(told.messages) >= 9)
@@ -314,7 +314,7 @@ async def test_what_a_crashing_broker_made_us_give_up_is_published_again(
         while not both.given_up:
             before = len(told.connections)
             both.publish(name, b"lost")
-            both._turn()
+            both._write()
             both._end("the broker crashes")
             await told.until(lambda before=before: len(told.connections) > before)
         refused = both.publish(name, b"left out")
