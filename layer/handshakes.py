@@ -1,6 +1,6 @@
 """The handshakes of a DTLS listener: from a hello with a good cookie until a client has proved a key, or is refused.
 
-What becomes of a client then is the listener's; which handshake a full table gives up, ``half_open`` says.
+The states of an address are in ``listener``; which handshake a full table gives up, in ``half_open``.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from layer.listener_events import HandshakeRefused, ListenerEvent
 from layer.openssl import alert_text
 from layer.sift import sift
 
-#: Seconds that a handshake still has after an alert in clear, which its client may have sent or anybody else.
+#: Seconds that a handshake still has after an alert in clear, which may come from its client or from an attacker.
 AFTER_ALERT: Final = 3.0
 #: Protected records that wait in a handshake for its keys: a repeated Finished, or the last words of an association
 #: that the client had before.
@@ -165,7 +165,7 @@ class Handshakes:
                 self._collect(handshake, now)
 
     def cancel(self, handshake: Handshake, now: float) -> None:
-        """Give a handshake up and tell its client."""
+        """Give a handshake up and send its client an alert."""
         handshake.association.cancel(now)
         self._carry(handshake)
         self._drop(handshake)

@@ -3,12 +3,27 @@
 No state is kept for an address that has not answered a cookie (``layer.cookie``). A hello with a good cookie begins a
 handshake if its host is within its rate (``layer.admission``); whom a full table gives up for it, ``layer.half_open``
 says. A finished handshake has proved a key, so it always gets in: there is a bound for each identity, each host and
-all, and the one that was silent for the longest time makes room. Whoever is put out gets close_notify.
+all, and the one that was silent for the longest time makes room. The evicted peer gets close_notify.
 
 A client that comes back on the same port (a reboot) goes through cookie and handshake while its old association stays
 in use until the new handshake is finished (RFC 6347 4.2.8), so an attacker can't throw a peer out by faking its
 address. What is not authenticated ends no handshake either, as far as the protocol lets one tell (``layer.sift``). NAT
 rebinding needs a new handshake: OpenSSL has no connection ids yet.
+
+States of an address, and who moves it:
+
+=========  =========================================================================================================
+unknown    nothing is kept; a hello with a good cookie, admitted by the rate of its host, moves it to *half open*
+half open  its ``Handshake`` is in ``HalfOpen``; the association's ``HandshakeCompleted`` moves it to *connected*. Its
+           failure or time-out, no answer to the first flight (``tick``), ``AFTER_ALERT`` seconds after an alert in
+           clear, a newer handshake in a full table, or a key that was shut out moves it to *unknown*
+           (``HandshakeRefused``); so does another hello of the same address, whose handshake takes its place
+connected  its ``ConnectedPeer`` is in ``Connected`` (``PeerConnected``); close_notify or a fatal alert of the peer, a
+           bound that a newcomer needs, the idle time-out (``tick``) or a newer handshake of the same address moves it
+           to *unknown* (``PeerGone``), ``close`` without an event
+=========  =========================================================================================================
+
+An address may be *half open* and *connected* at once, with two associations.
 """
 
 from __future__ import annotations

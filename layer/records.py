@@ -102,7 +102,7 @@ def read_datagram(unit: bytes, connection_id: int = -1) -> tuple[RecordHeader, .
 
     ``connection_id``: octets of the connection id in records of this direction, as the hellos agreed; -1 where that
     isn't known. A record whose end can't be seen takes the rest of the datagram. Raises ``PeerError`` for anything else
-    than whole records, and where a record in clear may begin at any other place than where we see one begin.
+    than whole records, and if a record in clear may begin at a place at which this reader sees none.
     """
     size = len(unit)
     if size >= 13:
@@ -135,7 +135,7 @@ def read_datagram(unit: bytes, connection_id: int = -1) -> tuple[RecordHeader, .
 
 
 def _check_borders(unit: bytes, connection_id: int) -> None:
-    """Raises ``PeerError`` where a whole record in clear may begin that isn't ours."""
+    """Raises ``PeerError`` if a whole record in clear may begin at a place at which this reader sees none."""
     size, position = len(unit), 0
     starts = set()
     while position < size:

@@ -130,7 +130,7 @@ class TlsRecordReader:
 
     @classmethod
     def resumed(cls, state: StreamState, *, paired: bool = False) -> TlsRecordReader:
-        """A reader that goes on where another one's ``state`` was."""
+        """A reader that goes on from another one's ``state``."""
         reader = cls(paired=paired)
         reader._clear, reader._begun, reader._retry, reader._skip, reader._partial, reader._prefix = state[:6]
         reader._hello_type, reader._message_left, hello, reader._waiting = state[6:]

@@ -64,7 +64,7 @@ _RUN_HELP = f"""Run the dongle and the network until SIGTERM or SIGINT.
         - {{eui64: "00:0d:6f:00:00:00:00:01", kind: lamp, name: kitchen}}
         - {{eui64: "00:0d:6f:00:00:00:00:02", kind: thermometer, name: attic, poll_interval: 2}}
 
-    Kinds: {", ".join(KINDS)}. With --state a second run goes on where the first ended.
+    Kinds: {", ".join(KINDS)}. With --state a second run continues the first.
     """
 
 

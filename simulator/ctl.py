@@ -1,4 +1,4 @@
-"""``atls-simulator ctl``: one order to a running simulator, and its answer."""
+"""``atls-simulator ctl``: one command to a running simulator, and its answer."""
 
 from __future__ import annotations
 

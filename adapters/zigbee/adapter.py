@@ -385,7 +385,7 @@ class ZigbeeAdapter:
             assert self._shared is not None
             self._held[envelope.id] = envelope.session
             asleep = self._radio is not None and self._radio.asleep(conversation.eui64)
-            conversation.open(envelope, now, DeliveryMode.KEPT if asleep else DeliveryMode.PUSHED, patient=asleep)
+            conversation.open(envelope, now, DeliveryMode.KEPT if asleep else DeliveryMode.PUSHED, until_awake=asleep)
             if asleep and envelope.id in self._held:
                 self._shared.hold(envelope.id, envelope.session)
                 if self._sender is not None and self._sender.listens(conversation.eui64):

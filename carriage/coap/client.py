@@ -200,9 +200,9 @@ class CoapsClient:
             self._association.receive(data, self._now())
 
     def _icmp(self, error: OSError) -> None:
-        # While connecting, nobody there is an answer. Later it could be a forgery or a restart: a ping tells.
+        # While connecting, an ICMP error is an answer. Later it may be a forgery or a restart: a ping shows which.
         if self._connection is None:
-            self._end(f"nobody answers at {self._host} port {self._port}: {error}", lost=True)
+            self._end(f"no answer at {self._host} port {self._port}: {error}", lost=True)
         elif self._keepalive is not None and self._pinged is None:
             self._pinged = self._now()
             self._connection.ping(self._pinged)
@@ -348,7 +348,7 @@ class CoapsClient:
         self._pump()
 
     def _end(self, reason: str, *, lost: bool) -> None:
-        """Over: fail what is open and tell the owner."""
+        """Over: fail what is open and report that to the owner."""
         connected = self._connection is not None
         connecting = self._connecting
         calls = list(self._calls.values())

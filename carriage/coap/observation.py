@@ -1,4 +1,4 @@
-"""What a client holds of one observation (RFC 7641) that it has begun. Its course is in ``client_side``."""
+"""A client's handle of one observation (RFC 7641) that it has begun. Its states are in ``client_side``."""
 
 from __future__ import annotations
 
@@ -9,8 +9,9 @@ from carriage.coap.exchange import Response
 
 
 class Observation:
-    """An observation at a server. ``first``: the response that came first, without whose Observe option there is none
-    (``established`` is false)."""
+    """An observation at a server. ``first``: the first response; without an Observe option in it there is none
+    (``established`` is false).
+    """
 
     __slots__ = ("_cancel", "exchange", "first")
 
@@ -25,5 +26,5 @@ class Observation:
         return opt.first(self.first.options, opt.OBSERVE) is not None
 
     def cancel(self) -> None:
-        """Deregister; no callback is called from then on."""
+        """Deregister; no callback follows."""
         self._cancel(self.exchange)

@@ -1,4 +1,4 @@
-"""What a frame of the remote does to its tunnel: a handler for each command, and for each kind of octets it carries."""
+"""Frames from the remote: a handler for each command, and for each kind of content of TransferData."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ def _on_data(core: Core, frame: ZclFrame, command: t.TransferData) -> None:
 
 
 def _on_slice(core: Core, tunnel: Tunnel, part: Slice) -> None:
-    if tunnel.post is DeliveryMode.FETCHED:
+    if tunnel.mode is DeliveryMode.FETCHED:
         _lacking(core, tunnel)
         return
     unit = tunnel.reassembler.receive(part, core.now)
@@ -53,7 +53,7 @@ def _on_slice(core: Core, tunnel: Tunnel, part: Slice) -> None:
 def _on_get(core: Core, tunnel: Tunnel, get: Get) -> None:
     if isinstance(tunnel.sender, MailboxServer):
         tunnel.sender.asked(get)
-    elif tunnel.post is DeliveryMode.FETCHED:
+    elif tunnel.mode is DeliveryMode.FETCHED:
         raise PeerError("GET to the side that asks")
     else:
         _lacking(core, tunnel)
@@ -66,7 +66,7 @@ def _lacking(core: Core, tunnel: Tunnel) -> None:
 
 
 def _on_response(core: Core, tunnel: Tunnel, response: GetResponse) -> None:
-    if tunnel.post is not DeliveryMode.FETCHED:
+    if tunnel.mode is not DeliveryMode.FETCHED:
         raise PeerError("GET-RESPONSE on a tunnel without a mailbox")
     mailbox_client.on_response(core, tunnel, response)
 
@@ -99,7 +99,7 @@ def _on_close(core: Core, frame: ZclFrame, command: t.CloseTunnel | t.TunnelClos
 
 
 def _ignore(_: Core, __: ZclFrame, ___: t.SupportedTunnelProtocols) -> None:
-    """An answer to a question that we never ask."""
+    """The response to ``announce``, of which only the arrival counts."""
 
 
 HANDLERS: Final[dict[type[t.TunnelCommand], Callable[[Core, ZclFrame, Any], None]]] = {

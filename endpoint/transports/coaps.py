@@ -1,6 +1,10 @@
-"""The coaps way: the connection to one gateway, kept, and the inbox of sessions that others open towards us.
+"""The coaps link: the connection to one gateway, kept, and the inbox of sessions that others open towards us.
 
 Each session is a resource of the gateway, ``/atls/{session}``; see ``coaps_session``.
+
+States: *up* once an association is there and the inbox is observed (``_come_up``); the loss of the association moves it
+to *down* (``_on_lost``), in which ``_come_back`` connects again with growing pauses. After ``RECONNECT_FOR`` seconds
+down every session is broken (``_give_up``), and connecting goes on.
 """
 
 from __future__ import annotations
@@ -85,7 +89,7 @@ def _layer_1(host: str, credentials: Credentials, handshake_timeout: float) -> A
     return replace(config, peer=peer, server_name=host)
 
 
-class CoapsWay:
+class CoapsLink:
     """One coaps client of one gateway."""
 
     def __init__(
@@ -188,7 +192,7 @@ class CoapsWay:
             session.broken("no gateway")
 
     def spawn(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
-        """Run ``work`` as long as this way runs."""
+        """Run ``work`` as long as this link runs."""
         assert self._tasks is not None
         return self._tasks.create_task(work)
 
@@ -261,7 +265,7 @@ class CoapsWay:
             self._progress.set()
 
     def close_soon(self, name: str) -> None:
-        """Tell the gateway that a session is over."""
+        """Close a session at the gateway."""
         self._closing += 1
         self.spawn(self._close(name))
 

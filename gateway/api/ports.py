@@ -93,12 +93,12 @@ class AdapterContext(Protocol):
         to be written. Calls of the gateway need no asking: a flush follows them."""
 
     def ready(self) -> None:
-        """The adapter serves now (once a start; the service manager is told when all are ready)."""
+        """The adapter serves now (once a start; the daemon notifies the service manager when all are ready)."""
 
     def fault(self, text: str) -> None:
         """Something is wrong on the adapter's own link (one line, no secret); shown in ``status`` until ``ready``.
 
-        Whether its devices can be reached is not known from now on: tell their ``Presence`` again when it is.
+        Whether its devices can be reached is unknown from now on: submit their ``Presence`` again when it is known.
         """
 
 
@@ -129,13 +129,13 @@ class Adapter(Protocol):
         """What became of an envelope that this adapter submitted. ``HELD`` may come once before the final one."""
 
     def update(self, update: Update) -> None:
-        """News for a watch that this adapter submitted. Never raises, never blocks."""
+        """An update for a watch that this adapter submitted. Never raises, never blocks."""
 
     def refresh(self, device: Address) -> None:
-        """The policy has come to know a device of this adapter: read its values and tell them as a ``Reading``.
+        """The policy has come to know a device of this adapter: read its values and submit them as a ``Reading``.
 
-        One that sleeps is asked when it is heard. Where the device is not there, or there is nothing to read, nothing
-        happens. Never raises, never blocks.
+        One that sleeps is asked when it is heard. Does nothing if the device is not there or has nothing to read. Never
+        raises, never blocks.
         """
 
     def flush(self) -> None:
@@ -178,18 +178,19 @@ class DoubtingAdapter(Protocol):
     """An adapter that sees what can't work although its form is right."""
 
     def doubts(self, facts: PolicyFacts) -> Iterable[tuple[str, str]]:
-        """Dotted keys of its own table, each with a text. Asked at any time, of an instance that runs or not, so it
-        waits for nothing."""
+        """Dotted keys in the adapter's table, each with a text. Called at any time, on an instance that runs or not, so
+        it waits for nothing.
+        """
 
 
 @runtime_checkable
 class DescribedPlugin(Protocol):
-    """A plugin may have this too: a backup then says of its adapter's state what tells it from another's."""
+    """A plugin may have this too: a backup then records what distinguishes its adapter's state from another's."""
 
     def facts(self, state_dir: Path) -> Mapping[str, str]:
         """A few names and values for people, such as the ids of a network; no secret. ``state_dir``: the adapter's own.
 
-        Called beside a running gateway or without one; changes nothing, raises nothing, empty where it knows nothing.
+        Called beside a running gateway or without one; changes nothing, raises nothing, empty if it knows nothing.
         """
 
 
@@ -228,6 +229,7 @@ class MaintainedPlugin(Protocol):
     ) -> Mapping[str, Any]:
         """Carry out an administrator's command, such as ``network-restore``. PeerError: why not.
 
-        ``table`` and ``base`` are those of ``configure``, ``state_dir`` is that of the adapter's context; nobody else
-        uses it meanwhile, and it may be missing for a command that only looks. ``tell`` shows a line of progress.
+        ``table`` and ``base`` are those of ``configure``, ``state_dir`` is that of the adapter's context; no other
+        process uses it meanwhile, and it may be missing for a command that only looks. ``tell`` shows a line of
+        progress.
         """

@@ -28,8 +28,8 @@ class _Closing:
 class Closes:
     """At most two for each session that there may be. ``paused``: the schemes whose adapters are not there yet.
 
-    Where there are more, the receiver that has the most to hear misses the oldest of it: sessions with one sleeper,
-    opened and closed all day, push out nobody else's.
+    If there are more, the receiver that most closes wait for loses its oldest one: sessions with one sleeper, opened
+    and closed all day, push out no other receiver's closes.
     """
 
     def __init__(self, limits: EngineLimits, outbox: Outbox, journal: Journal, paused: Set[str]) -> None:
@@ -70,7 +70,7 @@ class Closes:
             self._outbox.notify(closing.asked_by, Receipt(receipt.id, outcome, reason, closing.close.session))
 
     def stored(self, row: StoredClose) -> None:
-        """A row is in the store: who asked for the close of a sleeper is told so, once."""
+        """A row is in the store: report ``held``, once, to the one that closed a session with a sleeper."""
         closing = self._asleep.get(row.id)
         if row.asleep and closing is not None and not closing.told:
             closing.told = True

@@ -1,4 +1,4 @@
-"""Commands that wait for a device that sleeps, as rows of the store and back."""
+"""Commands that wait for a device that sleeps, as rows of the store, and from rows."""
 
 from __future__ import annotations
 

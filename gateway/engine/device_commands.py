@@ -6,8 +6,8 @@ is held; one that has nothing left to set ends as *superseded*. One that asks th
 costs a device no more than the newest of each property, and no sender is refused for it. Actions are all carried out.
 
 A command is *held* while its device sleeps: its adapter said so, and will send it when the device asks. It is put in
-the store then, and who gave it is told when it is there. An adapter that goes away takes no held command with it, nor
-does a restart: it is sent again when the adapter is ready.
+the store then, and its sender gets ``held`` when it is there. An adapter that goes away takes no held command with it,
+nor does a restart: it is sent again when the adapter is ready.
 """
 
 from __future__ import annotations
@@ -46,7 +46,7 @@ MAX_TRANSACTION = 64
 
 
 class DeviceCommands:
-    """All commands without a final receipt, and the outcomes of lately."""
+    """All commands without a final receipt, and the recent outcomes."""
 
     def __init__(self, limits: EngineLimits, outbox: Outbox, gate: Authorizer, journal: Journal) -> None:
         self._limits = limits
@@ -99,7 +99,7 @@ class DeviceCommands:
         return Accepted()
 
     def _seen(self, same: Same, command: Interaction, now: float) -> bool:
-        """Whether an equal command came before; its outcome is told again."""
+        """Whether an equal command came before; its outcome is reported again."""
         pending = self._table.same.get(same)
         if pending is not None:
             pending.again = command.id
@@ -284,7 +284,7 @@ class DeviceCommands:
         return [row_of(pending) for pending in self._table.by_id.values() if pending.stored]
 
     def stored(self, command: EnvelopeId) -> None:
-        """The row of a command is in the store: who gave it is told so, once."""
+        """The row of a command is in the store: report ``held`` to its sender, once."""
         pending = self._table.by_id.get(command)
         if pending is None or pending.told:
             return
@@ -342,7 +342,7 @@ class DeviceCommands:
                 self._outbox.transmit(Transmit(pending.command, pending.to, pending.grant.require))
 
     def judge_again(self, now: float) -> None:
-        """Drop what is permitted no more; what is not on the air yet goes as the rules want it now."""
+        """Drop what is no longer permitted; what is not on the air yet goes as the rules want it now."""
         gate = self._gate
         policy = gate.policy
         nobodys = [each for each in self._table.by_id.values() if not policy.name_at(each.to)]

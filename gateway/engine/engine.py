@@ -11,7 +11,7 @@ What holds:
 - Units towards the target wait until the target has taken the open (its receipt, or anything the target sends in the
   session). They leave in order, with at most ``set_window`` units of one flow on their way.
 - Payloads go out as the very objects that came in.
-- Whoever doesn't own a session gets for it what an unknown id gets.
+- A peer that doesn't own a session gets for it what an unknown id gets.
 """
 
 from __future__ import annotations
@@ -90,7 +90,7 @@ class Engine:
         next_id: Callable[[], EnvelopeId],
     ) -> None:
         """``new_session`` gives 128 fresh random bits, ``next_id`` the ids of the engine's own envelopes."""
-        limits = replace(limits)  # a copy of our own: ``replace_limits`` changes it for all who hold it
+        limits = replace(limits)  # a copy: ``replace_limits`` changes it for all parts that hold it
         self._limits = limits
         self._next_id = next_id
         self._outbox = Outbox()
@@ -191,7 +191,7 @@ class Engine:
         self._twins.adapter_ready(scheme)
 
     def adapter_faulty(self, scheme: str, *, now: float) -> None:
-        """The adapter lost its link: nobody knows which of its devices can be reached."""
+        """The adapter lost its link: it is unknown which of its devices can be reached."""
         self._twins.out_of_sight(scheme, now)
 
     def adapter_gone(self, scheme: str, *, now: float) -> set[EnvelopeId]:
@@ -210,14 +210,14 @@ class Engine:
         return waiting
 
     def set_minute(self, minute: int | None, *, now: float) -> None:
-        """Tell the local minute of the day (0-1439; None: not known), which rules with ``hours`` need."""
+        """Set the local minute of the day (0-1439; None: not known), which rules with ``hours`` need."""
         if self._gate.set_minute(minute):
             self._judge_again(now)
 
     def replace_policy(self, policy: PolicySet, *, now: float) -> None:
         """Put another policy (which ``policy.check`` passes) in force.
 
-        Sessions that it doesn't permit end at once, and both ends are told.
+        Sessions that it doesn't permit end at once, which is reported to both ends.
         """
         self._gate.replace(policy)
         self._opens.keep_senders(policy.by_name)
@@ -277,9 +277,9 @@ class Engine:
         return self._twins.device(peer, name, now)
 
     def administer(self, peer: Peer, command: str, *, now: float) -> Refused | None:
-        """Whether ``peer`` may give the gateway ``command`` (a name of ours, for the log). None: it may.
+        """Whether ``peer`` may give the gateway ``command`` (one of the gateway's names, for the log). None: it may.
 
-        A policy that only watches makes nobody an administrator.
+        A policy in shadow mode makes no peer an administrator.
         """
         gate, outbox = self._gate, self._outbox
         asker = gate.name_of(peer)
@@ -335,7 +335,7 @@ class Engine:
         return self._journal.take()
 
     def stored(self, changes: Changes, *, now: float) -> None:
-        """These changes are in the store: who waits for that is told ``HELD``."""
+        """These changes are in the store: report ``HELD`` to the senders that wait for that."""
         self._delivery.stored(changes)
         for row in changes.rows.values():
             if isinstance(row, StoredCommand):
@@ -349,15 +349,15 @@ class Engine:
         return Changes(rows, whole=True)
 
     def store_lost(self) -> None:
-        """Nothing can be stored: collect nothing for it, and tell nobody that something is held."""
+        """Nothing can be stored: collect nothing for it, and report no ``HELD``."""
         self._journal.end()
         self._delivery.keeping.forget()
 
     def restore(self, rows: Iterable[StoredRow], *, now: float, outdated: bool = False) -> None:
         """Take up what was stored before this start; to be called before anything else but ``set_minute``.
 
-        Sessions that the policy doesn't permit (any more) end, and both ends are told. Nothing is transmitted to an
-        adapter that something waits for until ``adapter_ready``.
+        Sessions that the policy doesn't permit, or no longer, end, which is reported to both ends. Nothing is
+        transmitted to an adapter that something waits for until ``adapter_ready``.
 
         ``outdated``: the rows are from a backup. What passed since is not in them, so a session that went on could take
         a number twice, and a command could be carried out twice: all sessions and commands end with ``RESTARTED``.
@@ -413,10 +413,10 @@ class Engine:
                 decision = self._gate.judge_flow(flow, flow.link)
                 grants = decision.grants if isinstance(decision, Permit) else ()
                 if not self._gate.shadow and all(grant.condition.reads_records for grant in grants):
-                    self._delivery.end(session, Reason.RESTARTED, now)  # its records can't be told apart any more
+                    self._delivery.end(session, Reason.RESTARTED, now)  # its records can no longer be told apart
                     return
 
-    # Closes, news of peers, changes of policy
+    # Closes, changes of peers and of the policy
 
     def _close(self, asked: Close, now: float) -> Verdict:
         session = self._sessions.get(asked.session)
@@ -455,7 +455,7 @@ class Engine:
         return Accepted()
 
     def _judge_again(self, now: float) -> None:
-        """The policy or the hour changed: end what isn't permitted any more, drop what waits without a permit."""
+        """The policy or the hour changed: end what is no longer permitted, drop what waits without a permit."""
         self._twins.judge_again(now)
         self._exchanges.judge_again()
         policy, gate = self._gate.policy, self._gate

@@ -130,7 +130,7 @@ class Exchanges:
             self._finish(pending, Receipt(receipt.id, Outcome.DELIVERED, answer=receipt.answer))
 
     def _unwanted(self, pending: PendingExchange, answer: Answer) -> Reason | None:
-        """Why an answer doesn't go to who asked: its form, its size, or a sealed kind that no rule permits."""
+        """Why an answer is not passed on: its form, its size, or a sealed kind that no rule permits."""
         most = self._limits.max_body
         if pending.grant.condition.max_unit is not None:
             most = min(most, pending.grant.condition.max_unit)
@@ -164,7 +164,7 @@ class Exchanges:
     # What happens to adapters and to the policy; time
 
     def adapter_gone(self, scheme: str) -> None:
-        """Who asked by way of this adapter can no longer be answered: those are over."""
+        """Exchanges that this adapter submitted can no longer be answered: they are over."""
         asked = [each for each in self.pending.values() if each.exchange.source.scheme == scheme]
         for pending in asked:
             self._abandon(pending, Reason.UNREACHABLE)

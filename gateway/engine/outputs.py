@@ -32,7 +32,7 @@ AuditKind = Literal[
 
 
 class Withdraw(NamedTuple):
-    """To the adapter of ``scheme``: the order ``id`` counts no more; no receipt is expected for it."""
+    """To the adapter of ``scheme``: the order ``id`` is withdrawn; no receipt is expected for it."""
 
     scheme: str
     id: EnvelopeId
@@ -46,7 +46,7 @@ class ReportOutcome(NamedTuple):
 
 
 class PushUpdate(NamedTuple):
-    """To the adapter of ``scheme``: news for a watch that it submitted."""
+    """To the adapter of ``scheme``: an update for a watch that it submitted."""
 
     scheme: str
     update: Update
@@ -61,11 +61,11 @@ class Refresh(NamedTuple):
 class Audit(NamedTuple):
     """For the log: what was decided. Never payload.
 
-    ``rule`` is the id of the rule that decided, ``default``, ``limits`` (the engine's own) or empty. ``subject`` is
-    the policy's name of the peer concerned, or what a stranger's link proved (a peer's string: sanitise it).
-    ``shadow``: would have been refused, passed since the policy only watches. ``error``: the policy raised.
-    ``command``: what an administrator among the peers wanted (one of ours by name, never a peer's string). ``action``
-    and ``resource``: of what was refused, as the missing rule would say them (a peer's string: sanitise it).
+    ``rule`` is the id of the rule that decided, ``default``, ``limits`` (the engine's own) or empty. ``subject`` is the
+    policy's name of the peer concerned, or what a stranger's link proved (a peer's string: sanitise it). ``shadow``:
+    would have been refused, passed since the policy only watches. ``error``: the policy raised. ``command``: what an
+    administrator among the peers wanted (one of the gateway's names, never a peer's string). ``action`` and
+    ``resource``: of what was refused, as the missing rule would say them (a peer's string: sanitise it).
     """
 
     kind: AuditKind
@@ -119,7 +119,7 @@ class Outbox:
         retry_after: float | None = None,
         about: About | None = None,
     ) -> Refused:
-        """``about``: only where the envelope doesn't say it."""
+        """``about``: only if the envelope doesn't say it."""
         self.counters["refused." + reason.value] += 1
         number = None if envelope is None else envelope.id
         self.commands.append(Audit("refused", reason, rule, number, session, subject, "", *(about or _about(envelope))))

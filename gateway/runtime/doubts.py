@@ -80,7 +80,7 @@ def tell(found: Iterable[ConfigError]) -> None:
 
 
 def _state(path: Path) -> Iterator[str]:
-    """Why the state folder can't be made or used by the user who asks."""
+    """Why this process's user can't make or use the state folder."""
     try:
         yield from _folder(path)
         if path.is_dir() and stat.S_IMODE(path.stat().st_mode) & 0o077:
@@ -99,7 +99,7 @@ def _socket(path: Path) -> Iterator[str]:
 
 
 def _folder(path: Path) -> Iterator[str]:
-    """Why a folder can't be made or written to by the user who asks."""
+    """Why this process's user can't make a folder or write to it."""
     if not path.exists():
         above = next((each for each in path.parents if each.exists()), Path("/"))
         if not (above.is_dir() and os.access(above, os.W_OK | os.X_OK)):
@@ -114,7 +114,7 @@ def _why_never(rule: Rule, parties: Parties, policy: PolicySet) -> str:
     """Why a rule can't apply to anything; empty if it can."""
     for names, resolved in ((rule.subjects, parties.subjects), (rule.resources, parties.resources)):
         if not resolved and not _to_be_filled(names, policy):
-            return f"{', '.join(names)} is nobody"
+            return f"{', '.join(names)} names no peer or device"
     subjects = [policy.by_name[name] for name in parties.subjects if name in policy.by_name]
     resources = [policy.by_name[name] for name in parties.resources if name in policy.by_name]
     if rule.actions <= ADMIN_ACTIONS:

@@ -1,7 +1,7 @@
 """What a command does for an adapter while the gateway does not run: it holds the state folder as the daemon would.
 
-Only the adapter's own table of the config is validated: a command runs outside of the service, where the credentials of
-other adapters may not be readable.
+Only the adapter's own table of the config is validated: a command runs outside of the service and may not be able to
+read the credentials of other adapters.
 """
 
 from __future__ import annotations

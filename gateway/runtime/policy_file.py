@@ -28,8 +28,8 @@ _T = TypeVar("_T")
 class _Gaps:
     """What of a policy file is there by its name only, since its form has a mistake.
 
-    So nobody who uses the name has another mistake. ``rules``: the positions of those that are there for their parties
-    only. ``nameless``: not even all names are known.
+    So no rule that uses the name has another mistake. ``rules``: the positions of those that are there for their
+    parties only. ``nameless``: not even all names are known.
     """
 
     subjects: frozenset[str] = frozenset()
@@ -52,7 +52,7 @@ class PolicyFile:
         return device_names.merged(self.policy, self.source, names)
 
     def contradictions(self, names: device_names.DeviceNames | None) -> Iterator[ConfigError]:
-        """All that is wrong with a policy whose form is right. ``names``: None where they can't be read."""
+        """All that is wrong with a policy whose form is right. ``names``: None if they can't be read."""
         policy, nameless = self.policy, self.gaps.nameless or names is None
         if names is not None:
             try:
@@ -83,7 +83,7 @@ def read(
 
     ``words``: what the plug-ins declare, if the caller knows it already.
 
-    Raises InvalidConfigError, in which everything is told, whether it is form or meaning.
+    Raises InvalidConfigError with all mistakes, of form and of meaning.
     """
     if words is None:
         try:

@@ -1,6 +1,6 @@
 """The form of a layer-1 policy file: its tables as pydantic models, with the words that the plug-ins declare.
 
-How a file is read is in ``policy_file``; what a table comes to in the engine's values, in ``policy_values``.
+``policy_file`` reads a file; ``policy_values`` makes the engine's values of a table.
 """
 
 from __future__ import annotations

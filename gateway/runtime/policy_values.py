@@ -1,4 +1,4 @@
-"""From the tables of a policy file to the engine's values, which say what they mean (``gateway.engine.policy``)."""
+"""The engine's values (``gateway.engine.policy``) from the tables of a policy file."""
 
 from __future__ import annotations
 

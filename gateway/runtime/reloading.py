@@ -120,7 +120,7 @@ class Reloads:
         begins: Callable[[], None] = lambda: None,
         ended: Callable[[], None] = lambda: None,
     ) -> None:
-        """``begins`` and ``ended`` are called around each reload, whoever asked for it."""
+        """``begins`` and ``ended`` are called around each reload, whatever caused it."""
         self._running = running
         self._environ = environ
         self._hub = hub

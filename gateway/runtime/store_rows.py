@@ -75,7 +75,7 @@ def _flow(flow: StoredFlow) -> str:
 
 
 def _position(stream: StreamState | None) -> int:
-    """Octets of a protected record still to come; -1 where that alone doesn't tell where a stream is."""
+    """Octets of a protected record still to come; -1 if that alone doesn't give a stream's position."""
     return -1 if stream is None or stream.clear or stream.partial or stream.waiting else stream.skip
 
 

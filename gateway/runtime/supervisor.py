@@ -2,6 +2,11 @@
 
 Only a ConfigError is fatal: it leaves ``keep_all`` (inside an ExceptionGroup) and ends the daemon; but for one of an
 instance that was put in by a reload, which costs the change.
+
+States of a slot, and who moves it: *running* while an instance's ``run`` lasts; its end, by a crash or a return, moves
+it to *pausing*; the end of the pause (``Backoff``) moves it to *running* with a fresh instance, and so does ``renew``
+from both states, without a pause. A ConfigError from an instance that ``renew`` put in moves it to *running* with the
+old maker.
 """
 
 from __future__ import annotations
@@ -38,7 +43,7 @@ class Slot:
         """``make`` gives a fresh instance at every start."""
         self.make = make
         self.before: Callable[[], Adapter] | None = None
-        """What ``make`` was before ``renew``: it is gone back to where the new one turns out not to be usable."""
+        """What ``make`` was before ``renew``: it is used again if the new one turns out not to be usable."""
         self.rejected = False
         self.scope: asyncio.Timeout | None = None
 

@@ -2,7 +2,7 @@
 
 For the tests of an adapter's own folder::
 
-    assert await check_adapter(Plugin(), {"broker": "localhost:1"}, tmp_path, claim="user:nobody") == []
+    assert await check_adapter(Plugin(), {"broker": "localhost:1"}, tmp_path, claim="user:absent") == []
 
 It needs no peer: the link may be down all the time. What an adapter does with real peers is for its own tests.
 """
@@ -226,7 +226,7 @@ def _flush(adapter: Adapter) -> list[str]:
 
 
 def _updates(adapter: Adapter) -> list[str]:
-    """News for watches that it never had, in any order: devices may be gone before an adapter heard of them."""
+    """Updates for watches that it never had, in any order: devices may be gone before an adapter heard of them."""
     wrong = []
     for change in (*reversed(Change), *Change):
         for watch, device in ((_UNKNOWN, "lamp"), (EnvelopeId(_UNKNOWN + 1), "")):
@@ -255,7 +255,7 @@ def _receipts(orders: Sequence[Transmit], withdrawn: set[EnvelopeId], settled: S
             yield "an Exchange was held"
     for envelope, count in Counter(r.id for r in settled if r.outcome is not Outcome.HELD).items():
         if envelope not in kinds:
-            yield f"envelope {envelope} has a receipt that nobody asked for"
+            yield f"envelope {envelope} has a receipt without being submitted"
         elif envelope in withdrawn:
             yield f"a {kinds[envelope].__name__} was settled although withdrawn"
         elif count > 1:

@@ -57,7 +57,7 @@ def unit_for(context: RecordingContext, n: int) -> Unit:
 
 
 def interactions_for(context: RecordingContext) -> Iterator[Interaction]:
-    """What no adapter can do: there is neither the device nor what is asked of it."""
+    """Interactions that no adapter can carry out: neither the device nor the affordance is there."""
     common: dict[str, Any] = {
         "source": _peer(),
         "to": "missing",

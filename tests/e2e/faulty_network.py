@@ -25,7 +25,6 @@ from demo.stack import LAMP as TUNNEL_LAMP
 from demo.stack import Stack, running
 from gateway.api.errors import TransportError
 from gateway.runtime import admin_client
-from simulator import cli as simulator
 from tests.e2e.attackers import MqttParty, psk, until
 from tests.e2e.shared_hub import STATE
 
@@ -83,16 +82,6 @@ async def faulty_network(directory: Path, formed: Path) -> AsyncIterator[Stack]:
 async def asked(stack: Stack, command: str) -> Any:
     """One question to the daemon."""
     return await asyncio.to_thread(admin_client.ask, stack.admin_socket, command, {})
-
-
-async def tell(stack: Stack, do: str, **arguments: object) -> Any:
-    """One order to the simulator."""
-    return await asyncio.to_thread(simulator.ask, stack.attach_socket, {"do": do, **arguments})
-
-
-async def commands(stack: Stack, device: str) -> int:
-    """How many commands a device itself has got since the beginning."""
-    return next(int(each["commands"]) for each in await tell(stack, "devices") if each["name"] == device)
 
 
 async def link(stack: Stack, adapter: str) -> str:

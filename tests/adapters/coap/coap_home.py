@@ -314,3 +314,12 @@ def observe_established(response: Response) -> bool:
 
 
 Start = Callable[..., Awaitable[Home]]
+
+
+def lines(*names: str) -> bytes:
+    return b"".join(b"%s:%s\n" % (name.encode(), PSKS[name].hex().encode()) for name in names)
+
+
+def adopted(home: Home, content: bytes) -> bool:
+    home.write("clients.psk", content, 0o600)
+    return home.adapter.adopt(home.configure())

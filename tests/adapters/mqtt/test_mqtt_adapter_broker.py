@@ -6,7 +6,6 @@ from __future__ import annotations
 import asyncio
 import logging
 import signal
-from collections.abc import Awaitable, Callable
 from pathlib import Path
 
 import pytest
@@ -20,10 +19,9 @@ from gateway.api.model import Close, ContentKind, Outcome, Reason, Unit
 from gateway.engine.limits import EngineLimits
 from gateway.testing.check_adapter import check_adapter
 from tests.adapters.coap.far_end import record, tls_record, until
-from tests.adapters.mqtt.mqtt_home import ADTLS, POLICY, MqttHome
+from tests.adapters.mqtt.mqtt_home import ADTLS, POLICY, MqttHome, Start
 from tests.layer.layer_pair import Authority
 
-Start = Callable[..., Awaitable[MqttHome]]
 GRACE = 1.0
 
 

@@ -281,8 +281,8 @@ class Device:
                 self._news.clear()
                 await self._news.wait()
 
-    def open(self, protocol: int, unit_limit: int = 4096, post: DeliveryMode = DeliveryMode.PUSHED) -> Handle:
-        handle = self.tunnels.open(protocol, 0xFFFF, self.now(), unit_limit=unit_limit, post=post)
+    def open(self, protocol: int, unit_limit: int = 4096, mode: DeliveryMode = DeliveryMode.PUSHED) -> Handle:
+        handle = self.tunnels.open(protocol, 0xFFFF, self.now(), unit_limit=unit_limit, mode=mode)
         self.pump()
         return handle
 

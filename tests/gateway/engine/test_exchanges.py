@@ -36,7 +36,7 @@ from gateway.engine.policy import (
     Rule,
     Subject,
 )
-from tests.gateway.engine.conftest import PEERS, STATE, SUBJECTS, Stage, deny, permit
+from tests.harness.engine_stage import PEERS, STATE, SUBJECTS, Stage, deny, permit
 
 DENIED = ["refused denied", "log: refused denied default"]
 REQUEST = {"body": Sealed(b"oscore"), "content": ContentKind.OSCORE}

@@ -21,7 +21,7 @@ from gateway.engine.device_twin import MAX_PROPERTIES
 from gateway.engine.limits import EngineLimits
 from gateway.engine.policy import Action, Condition, Mode, parse_hours
 from gateway.engine.stored import Unsaved
-from tests.gateway.engine.conftest import LEVEL, PEERS, STATE, SUBJECTS, WARMTH, PolicySet, deny, permit
+from tests.harness.engine_stage import LEVEL, PEERS, STATE, SUBJECTS, WARMTH, PolicySet, deny, permit
 
 OBSERVE, READ = frozenset({Action.OBSERVE}), frozenset({Action.READ})
 EYES = permit("eyes", "app", "lamp", actions=OBSERVE)

@@ -50,7 +50,7 @@ from gateway.runtime.policy_file import PolicyFile
 from gateway.runtime.reloading import Reloads
 from gateway.runtime.settings import ConfigTable, Settings
 from gateway.runtime.store import Store
-from tests.gateway.engine.conftest import PolicySet
+from tests.harness.engine_stage import PolicySet
 
 LINK = LinkSecurity(protocol="none")
 LAMP = Peer(scheme="radio", claims=("user:lamp",), link=LINK)
