@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import asyncio
 
-import pytest
-
-from adapters.coap import observers
+from adapters.coap.delivery import Timeouts
+from adapters.coap.observers import Pacing
+from adapters.coap.plugin import CoapPlugin
 from carriage.coap import atls_client, codes
 from gateway.api.model import ContentKind, Unit
 from tests.adapters.coap.coap_home import Home, adopted, lines, observed, opened
@@ -88,12 +88,9 @@ async def test_a_device_that_does_not_answer_in_time(start) -> None:
     assert writes == [1]
 
 
-async def test_an_observation_whose_pace_is_over_and_one_that_has_settled(
-    start, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(observers, "PACE", 0.1)
-    monkeypatch.setattr(observers, "SETTLED", 0.3)
-    home: Home = await start(policy=DEVICES)
+async def test_an_observation_whose_pace_is_over_and_one_that_has_settled(start) -> None:
+    waits = Timeouts(pacing=Pacing(pace=0.1, settled=0.3))
+    home: Home = await start(policy=DEVICES, plugin=CoapPlugin(waits))
     lamp = Device(home.far)
     lamp.tell(on=False)
     await observe(await home.client("phone"), "d/lamp/on", TEXT)
