@@ -89,7 +89,8 @@ async def test_a_device_that_does_not_answer_in_time(start) -> None:
 
 
 async def test_an_observation_whose_pace_is_over_and_one_that_has_settled(start) -> None:
-    home: Home = await start(policy=DEVICES, plugin=CoapPlugin(Timeouts(pacing=Pacing(pace=0.1, settled=0.3))))
+    waits = Timeouts(pacing=Pacing(pace=0.1, settled=0.3))
+    home: Home = await start(policy=DEVICES, plugin=CoapPlugin(waits))
     lamp = Device(home.far)
     lamp.tell(on=False)
     await observe(await home.client("phone"), "d/lamp/on", TEXT)
