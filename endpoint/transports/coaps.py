@@ -13,7 +13,6 @@ import asyncio
 import ipaddress
 import logging
 import secrets
-from collections import OrderedDict
 from collections.abc import Callable, Coroutine
 from dataclasses import dataclass, replace
 from random import SystemRandom
@@ -27,6 +26,7 @@ from carriage.coap.exchange import FailureReason, Request, Response
 from carriage.coap.observation import Observation
 from carriage.coap.server import LAYER_1
 from common.backoff import Backoff
+from common.latest import Latest
 from endpoint.transports.coaps_session import CoapsSession
 from endpoint.transports.gateway_link import RETRY_FOR, RETRY_PAUSE, CarriageSession, Kind
 from layer.config import AssociationConfig, PeerRequirement
@@ -115,7 +115,7 @@ class CoapsLink:
         self._giving_up: asyncio.TimerHandle | None = None
         self._short = Backoff(limits.reconnect_pause, 6 * LONGEST_PAUSE, _CHANCE)
         self._sessions: dict[str, CoapsSession] = {}
-        self._left: OrderedDict[str, None] = OrderedDict()
+        self._left: Latest[str] = Latest(MAX_LEFT)
         self._closing = 0
         self._progress = asyncio.Event()
         self._incoming: Callable[[CarriageSession], None] | None = None
@@ -259,9 +259,7 @@ class CoapsLink:
     def forget(self, name: str) -> None:
         """The session is over here."""
         if self._sessions.pop(name, None) is not None:
-            self._left[name] = None
-            if len(self._left) > MAX_LEFT:
-                self._left.popitem(last=False)
+            self._left.add(name)
             self._progress.set()
 
     def close_soon(self, name: str) -> None:

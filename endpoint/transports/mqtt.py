@@ -15,59 +15,21 @@ import logging
 import secrets
 from collections import OrderedDict
 from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Final, Literal
+from typing import Literal
 
 from carriage.mqtt import messages as bodies
 from carriage.mqtt import topics as t
 from carriage.mqtt.client import STOPPED, MqttClient
 from carriage.mqtt.malformed_log import MalformedLog
 from carriage.mqtt.options import DropReason, Message, MqttOptions, TlsOptions, Token, Will
-from endpoint.transports.gateway_link import RETRY_FOR, CarriageSession, Kind
+from common.latest import Latest
+from endpoint.transports.gateway_link import CarriageSession, Kind
+from endpoint.transports.mqtt_limits import MAX_CLOSES, MAX_LEFT, NO_SUBSCRIBERS, PASSING, REFUSED, MqttLimits
 from endpoint.transports.mqtt_session import MqttSession
 from layer.errors import PeerError, TransportError
 
 _LOG = logging.getLogger(__name__)
-
-RETURN_WITHIN: Final = 12
-"""Seconds that the broker keeps our session after the connection broke (in MQTT 3.1.1 its own setting counts). Our will
-goes out at once: the gateway holds it for some seconds more, until it hears us again."""
-SAY_AGAIN: Final = 5.0
-"""Seconds after a connection is there again in which the will of the one before may still be on its way."""
-LONGEST_PAUSE: Final = 10.0
-"""Seconds between attempts to connect again."""
-MAX_LEFT: Final = 512
-"""Ended sessions that are remembered, since their units may still come."""
-MAX_CLOSES: Final = 1024
-"""Closes that wait for the client to take them."""
-NO_SUBSCRIBERS: Final = 0x10
-"""PUBACK reason code of MQTT 5 (section 3.4.2.1): no client is there to read it."""
-_REFUSED: Final = 0x80
-"""The least reason code that is a refusal (MQTT 5 section 2.4)."""
-_PASSING: Final = frozenset({136, 137, 151, 159})
-"""Refusals of a connection that pass: server unavailable, busy, quota exceeded, connection rate exceeded."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class MqttLimits:
-    """Times in seconds, and how many sessions.
-
-    A broker that is gone is noticed after two keepalives, and ``broker_grace`` later the sessions are given up: both
-    ends are to hear within 30 s.
-    """
-
-    keepalive: int = 8
-    broker_grace: float = 12.0
-    """Sessions are given up after so long without the broker."""
-    gateway_grace: float = 16.0
-    """A gateway that went away has so long to come back with its sessions; then they are given up."""
-    answer_timeout: int = 25
-    """For the gateway to answer an open."""
-    ask_again: float = 10.0
-    """An open without an answer is repeated after it."""
-    retry_for: float = RETRY_FOR
-    max_sessions: int = 256
 
 
 class MqttLink:
@@ -89,7 +51,7 @@ class MqttLink:
         ca_file: Path | None = None,
         certificate_file: Path | None = None,
         key_file: Path | None = None,
-        limits: MqttLimits = MqttLimits(),
+        limits: MqttLimits = MqttLimits(),  # noqa: B008 - frozen
     ) -> None:
         self._limits = limits
         self._where = f"{host}:{port}"
@@ -117,19 +79,19 @@ class MqttLink:
                 version=version,
                 keepalive=limits.keepalive,
                 # What comes while we are away for a moment is kept; once we are gone the gateway hears of it.
-                session_expiry=RETURN_WITHIN,
+                session_expiry=limits.return_within,
                 will=Will(
                     topic=self._topics.build(t.Gone(user)),
                     payload=bodies.encode(bodies.Gone(run)),
                     content_type=bodies.JSON_TYPE,
                 ),
-                backoff_limit=LONGEST_PAUSE,
+                backoff_limit=limits.longest_pause,
             ),
             self,
         )
         self._complaints = MalformedLog()
         self._sessions: dict[str, MqttSession] = {}
-        self._left: OrderedDict[str, None] = OrderedDict()
+        self._left: Latest[str] = Latest(MAX_LEFT)
         self._opening: dict[str, tuple[asyncio.Future[MqttSession], str, Kind]] = {}
         self._tokens: dict[Token, tuple[MqttSession, int]] = {}
         self._stalled: dict[MqttSession, None] = {}
@@ -205,7 +167,7 @@ class MqttLink:
         """The session is over here."""
         self._sessions.pop(session.name, None)
         self._stalled.pop(session, None)
-        self._leave(session.name)
+        self._left.add(session.name)
         self._progress.set()
 
     def close_soon(self, name: str) -> None:
@@ -223,11 +185,6 @@ class MqttLink:
             await self._progress.wait()
         if self._client.is_connected:
             await self._client.drain(self._limits.broker_grace)
-
-    def _leave(self, name: str) -> None:
-        self._left[name] = None
-        if len(self._left) > MAX_LEFT:
-            self._left.popitem(last=False)
 
     def _publish_closes(self) -> None:
         while self._closes:
@@ -260,7 +217,7 @@ class MqttLink:
         if again:
             if self._repeat is not None:
                 self._repeat.cancel()
-            self._repeat = asyncio.get_running_loop().call_later(SAY_AGAIN, self._say_back)
+            self._repeat = asyncio.get_running_loop().call_later(self._limits.say_again, self._say_back)
         if session_present:
             self._unsubscribed.clear()
             self._announce()
@@ -276,7 +233,7 @@ class MqttLink:
             _LOG.debug("not published: %s", error)
 
     def refused(self, code: int, reason: str) -> None:
-        if code not in _PASSING:
+        if code not in PASSING:
             self._fail(f"the broker at {self._where} refused us: {reason} ({code})")
 
     def disconnected(self, reason: str) -> None:
@@ -290,7 +247,7 @@ class MqttLink:
             self._away = asyncio.get_running_loop().call_later(self._limits.broker_grace, self._grace_over)
 
     def subscribed(self, topic_filter: str, code: int) -> None:
-        if code >= _REFUSED:
+        if code >= REFUSED:
             self._fail(f"the broker at {self._where} gives us no right to read {topic_filter} ({code})")
             return
         self._unsubscribed.discard(topic_filter)
@@ -320,7 +277,7 @@ class MqttLink:
         if found is not None:
             session, _ = found
             session.published()
-            if code >= _REFUSED:
+            if code >= REFUSED:
                 session.broken(f"the broker refused a unit ({code})")
             elif code == NO_SUBSCRIBERS:
                 self._gateway_away()
@@ -411,7 +368,7 @@ class MqttLink:
 
     def _turn_down(self, name: str, why: str) -> None:
         _LOG.warning("%s: it is closed", why)
-        self._leave(name)
+        self._left.add(name)
         self.close_soon(name)
 
     def _on_status(self, name: str, status: bodies.Status) -> None:

@@ -35,7 +35,7 @@ class Tunnels(Protocol):
 
 
 class TunnelSession(ReceivingEnd):
-    """One tunnel. It stays known to its way until the tunnel is gone. ``closing``: we closed it, behind its units.
+    """One tunnel. It stays known to its link until the tunnel is gone. ``closing``: we closed it, behind its units.
 
     ``unreachable_after``: seconds after a unit could not be delivered in which something has to come through.
     """

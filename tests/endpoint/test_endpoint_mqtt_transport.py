@@ -16,7 +16,8 @@ from carriage.mqtt import topics as t
 from carriage.mqtt.options import Message
 from demo.stack import Broker, Stack
 from endpoint.transports import gateway_link
-from endpoint.transports.mqtt import MqttLimits, MqttLink
+from endpoint.transports.mqtt import MqttLink
+from endpoint.transports.mqtt_limits import MqttLimits
 from layer.errors import TransportError, UsageError
 from tests.endpoint.mqtt_gateway import EPOCH, PREFIX, USER, Gateway
 from tests.endpoint.owner import Owner, running, unit, until
