@@ -181,7 +181,7 @@ async def test_what_the_dongle_takes_while_it_starts_is_not_lost(on_air: Any) ->
 
     started = asyncio.Event()
     talking = asyncio.create_task(talk())
-    again = await Coordinator.start(settings_of(world), events, may_form=False)
+    again = await started(settings_of(world), events, may_form=False)
     try:
         started.set()
         await talking
