@@ -53,9 +53,6 @@ from gateway.api.ports import Adapter, AdapterContext
 
 _LOG = logging.getLogger(__name__)
 
-LISTEN_AGAIN: Final = 5.0
-"""Seconds until a port that can't be had is tried again."""
-
 _KINDS: Final[dict[str, ContentKind]] = {kind: ContentKind(kind) for kind in KINDS}
 
 Serve = Callable[["CoapAdapter", Callable[[], None]], AbstractAsyncContextManager[CoapsServer]]
@@ -71,9 +68,10 @@ class CoapAdapter:
 
     def __init__(self, serve: Serve, waits: Timeouts, terms: ClientCredentials) -> None:
         self._serve = serve
+        self._listen_again = waits.listen_again
         self._terms = terms
         self._delivery = UnitDelivery(waits)
-        self._devices = DeviceResources(waits.answer_within)
+        self._devices = DeviceResources(waits.answer_within, waits.pacing)
         self._connections: dict[CoapPeer, ClientConnection] = {}
         self._submitted: dict[EnvelopeId, PendingRequest] = {}
         self._server: CoapsServer | None = None
@@ -96,7 +94,7 @@ class CoapAdapter:
                         await asyncio.get_running_loop().create_future()
                 except TransportError as error:
                     context.fault(str(error))
-                    await asyncio.sleep(LISTEN_AGAIN)
+                    await asyncio.sleep(self._listen_again)
         finally:
             self._devices.close()
             self._delivery.close()

@@ -9,10 +9,13 @@ from collections.abc import Callable
 from typing import Final
 
 from carriage.log_rate import LogRate
+from common.printable import printable
 from gateway.api.model import Peer
 
 _LOG = logging.getLogger(__name__)
 
+MAX_SHOWN: Final = 200
+"""Characters of a claim in a log line, which may be a peer's string."""
 KNOWN: Final = 256
 """Clients whose first coming is remembered, the latest ones."""
 
@@ -36,27 +39,22 @@ class ClientLog:
         self._known.move_to_end(claim)
         if len(self._known) > KNOWN:
             self._known.popitem(last=False)
-        _LOG.log(level, "client %s connected, %s", _printable(claim), client.link.suite)
+        _LOG.log(level, "client %s connected, %s", printable(claim, MAX_SHOWN), client.link.suite)
 
     def went(self, client: Peer, reason: str) -> None:
-        _LOG.debug("client %s is gone: %s", _printable(client.claims[0]), reason)
+        _LOG.debug("client %s is gone: %s", printable(client.claims[0], MAX_SHOWN), reason)
 
     def refused_handshake(self, address: object, reason: str) -> None:
         self.refused_handshakes += 1
         host, port = address[:2] if isinstance(address, tuple) else (address, "?")
         place = f"{str(host).removeprefix('::ffff:')} port {port}"
-        self._warn(f"handshake of {place}", _printable(reason), self.refused_handshakes)
+        self._warn(f"handshake of {place}", printable(reason, MAX_SHOWN), self.refused_handshakes)
 
     def malformed_request(self, client: Peer, reason: bytes) -> None:
         self.malformed += 1
-        who = _printable(client.claims[0])
+        who = printable(client.claims[0], MAX_SHOWN)
         self._warn(f"request of {who}", reason.decode("ascii", "replace"), self.malformed)
 
     def _warn(self, what: str, reason: str, count: int) -> None:
         if self._refusals.permits(self._now()):
             _LOG.warning("%s refused: %s (%d so far)", what, reason, count)
-
-
-def _printable(claim: str) -> str:
-    """A claim, which may be a peer's string, fit for a log line."""
-    return "".join(character if character.isprintable() else "?" for character in claim[:200])

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Final
+
+from adapters.coap.observers import PACING, Pacing
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -15,3 +18,9 @@ class Timeouts:
     """A unit or an open waits this long for its client to take it; then the adapter closes the session."""
     answer_within: float = 20.0
     """A request to a device waits this long for it."""
+    listen_again: float = 5.0
+    """A port that can't be had is tried again after this."""
+    pacing: Pacing = PACING
+
+
+TIMEOUTS: Final = Timeouts()

@@ -10,7 +10,7 @@ from carriage.coap import atls_client, codes
 from carriage.coap.link_format import read_links
 from gateway.api.model import Close, ContentKind, Open, Outcome, Reason, Unit
 from gateway.engine.limits import EngineLimits
-from tests.adapters.coap.coap_home import (
+from tests.harness.coap_gateway import (
     Home,
     Start,
     closed,
@@ -21,7 +21,7 @@ from tests.adapters.coap.coap_home import (
     read,
     sent,
 )
-from tests.adapters.coap.far_end import record, tls_record, until
+from tests.harness.gateway_in_loop import record, tls_record, until
 
 
 @pytest.mark.parametrize("kind", ["adtls", "atls", "atls-data"])

@@ -10,8 +10,8 @@ from carriage.mqtt import messages as bodies
 from carriage.mqtt.options import Message, MqttOptions
 from gateway.api.model import Close, ContentKind, LinkSecurity, Open, Outcome, Reason, SessionId, Unit
 from gateway.engine.limits import EngineLimits
-from tests.adapters.coap.far_end import record, tls_record, until
 from tests.adapters.mqtt.mqtt_home import ADTLS, ROOT, MqttHome, Start
+from tests.harness.gateway_in_loop import record, tls_record, until
 
 
 @pytest.mark.parametrize("kind", ["adtls", "atls", "oscore"])
