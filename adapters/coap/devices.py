@@ -16,7 +16,7 @@ from typing import Any, Final
 from adapters.coap import links
 from adapters.coap.client_state import ClientConnection
 from adapters.coap.command_states import MAX_STATES, CommandStates, Key
-from adapters.coap.observers import Observer, Observers
+from adapters.coap.observers import Observer, Observers, Pacing
 from adapters.coap.representation import input_of, one, result_of, value_of, whole
 from carriage.coap import atls, device_resources
 from carriage.coap.connection import Answer
@@ -68,10 +68,10 @@ class DeviceResources:
 
     context: AdapterContext
 
-    def __init__(self, answer_within: float, *, max_states: int = MAX_STATES) -> None:
+    def __init__(self, answer_within: float, pacing: Pacing, *, max_states: int = MAX_STATES) -> None:
         self._asked: dict[EnvelopeId, _Ask] = {}
         self._patience: FixedTimeout[EnvelopeId] = FixedTimeout(answer_within, self._waited_enough)
-        self._observers = Observers(lambda: self.context.now())
+        self._observers = Observers(lambda: self.context.now(), pacing)
         self._states = CommandStates(self._observers, max_states)
         self._watches: dict[EnvelopeId, Observer] = {}
         self._happened: dict[EnvelopeId, deque[dict[str, Any]]] = {}

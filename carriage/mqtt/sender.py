@@ -61,7 +61,7 @@ class Sender:
         self._wire: Wire | None = None
         self._paho: PahoEngine | None = None
         self.live = False
-        """There is a connection, and the client has not ended it."""
+        """There is a connection, and neither end has closed it."""
         self.accepted = False
         self.closed = False
         """The client stops: nothing is published."""
@@ -195,9 +195,9 @@ class Sender:
         return named
 
     def publish_at_once(self, head: bytes, payload: bytes, *, retain: bool) -> bool:
-        """Publish with QoS 0, past the queue; ``head`` is that of ``packets.publish_head``. Its end is not reported.
+        """Publish with QoS 0, past the queue; ``head`` is that of ``packets.publish_head``, its end is not reported.
 
-        False: there is no connection, or its buffer is full; ``on_room`` is called when it has room again.
+        False: there is no connection, or its buffer is full; ``on_room`` is called when there is room again.
         """
         wire = self._wire
         if not self.accepted or wire is None or wire.unsent > STATE_ROOM:

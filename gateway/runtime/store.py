@@ -27,7 +27,7 @@ _APPLICATION = 0x41544C53
 _ASIDE = 3
 """Files moved aside that are kept; the oldest go."""
 _PAGE = 4096
-_PATIENCE = 2.0
+PATIENCE = 2.0
 """Seconds to wait for another process that looks into the file."""
 _LOG_LIMIT = 4 * 1024 * 1024
 """Octets that the write-ahead log keeps when it is empty."""
@@ -76,9 +76,16 @@ class Store:
     """One file. ``max_octets`` bounds it; ``wall`` and ``monotonic`` are the clocks, in seconds."""
 
     def __init__(
-        self, path: Path, *, max_octets: int, wall: Callable[[], float], monotonic: Callable[[], float]
+        self,
+        path: Path,
+        *,
+        max_octets: int,
+        wall: Callable[[], float],
+        monotonic: Callable[[], float],
+        patience: float = PATIENCE,
     ) -> None:
         self.path = path
+        self._patience = patience
         self._max_pages = max(64, max_octets // _PAGE)
         self._wall = wall
         self._monotonic = monotonic
@@ -172,7 +179,7 @@ class Store:
             os.fchmod(descriptor, 0o600)
         finally:
             os.close(descriptor)
-        connection = sqlite3.connect(self.path, isolation_level=None, check_same_thread=False, timeout=_PATIENCE)
+        connection = sqlite3.connect(self.path, isolation_level=None, check_same_thread=False, timeout=self._patience)
         self._connection, self._opened = connection, self._identity()
         connection.row_factory = sqlite3.Row
         # No other process reads it, and without the shared index file a full disk has one trap less.

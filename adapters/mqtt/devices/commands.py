@@ -29,6 +29,7 @@ from gateway.api.model import (
     WriteProperties,
 )
 from gateway.api.ports import AdapterContext
+from gateway.kit.values import of_input
 
 RECEIVE_MAXIMUM: Final = 1024
 """Messages that the broker may send before the first is acknowledged."""
@@ -152,11 +153,8 @@ class Commands:
         source: Peer,
         lost: bool,
     ) -> None:
-        value = given.get("input")
         try:
-            if action.input is None and value is not None:
-                raise PeerError("it takes no input")
-            fit = None if action.input is None else v.fitting(value, action.input)
+            fit = of_input(given.get("input"), action.input)
         except PeerError as mistake:
             self._answer(batch, name, "failed", Reason.CONTENT.value, str(mistake))
             return

@@ -14,13 +14,13 @@ from adapters.mqtt import outbound, sessions
 from adapters.mqtt.plugin import MqttConfig, MqttPlugin
 from adapters.mqtt.reason_codes import reason_of
 from carriage.mqtt import messages as bodies
-from endpoint.transports import mqtt as endpoint
+from endpoint.transports.mqtt_limits import MqttLimits
 from gateway.api.model import Close, ContentKind, Outcome, Reason, Unit
 from gateway.engine.limits import EngineLimits
 from gateway.testing.check_adapter import check_adapter
-from tests.adapters.coap.far_end import record, tls_record, until
 from tests.adapters.mqtt.mqtt_home import ADTLS, POLICY, MqttHome, Start
-from tests.layer.layer_pair import Authority
+from tests.harness.gateway_in_loop import record, tls_record, until
+from tests.harness.layer_pair import Authority
 
 GRACE = 1.0
 
@@ -36,8 +36,9 @@ def test_both_ends_hear_within_half_a_minute() -> None:
     """Of a client without power: the broker misses its pings, then we hold its will."""
     assert outbound.GRACE <= 20.0
     hold = MqttConfig.model_fields["return_within"].default
-    assert hold >= endpoint.RETURN_WITHIN and hold > endpoint.BROKER_GRACE
-    assert 1.5 * endpoint.KEEPALIVE + hold <= 30.0 and hold > endpoint.SAY_AGAIN
+    endpoint = MqttLimits()
+    assert hold >= endpoint.return_within and hold > endpoint.broker_grace
+    assert 1.5 * endpoint.keepalive + hold <= 30.0 and hold > endpoint.say_again
 
 
 @pytest.fixture

@@ -7,10 +7,10 @@ from collections.abc import Awaitable, Callable
 import pytest
 
 from carriage.mqtt.client import MqttClient
-from tests.adapters.coap.far_end import record, until
 from tests.adapters.mqtt.mqtt_home import MqttHome
 from tests.adapters.mqtt.semantic_home import ACL, LEVEL, POLICY, STATE, House, bodies, last, settled
-from tests.carriage.mqtt.test_mqtt_flush import count_writes
+from tests.harness.counting_socket import count_writes
+from tests.harness.gateway_in_loop import record, until
 
 Start = Callable[..., Awaitable[MqttHome]]
 

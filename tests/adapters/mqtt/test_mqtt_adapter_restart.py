@@ -12,8 +12,8 @@ from carriage.mqtt import messages as bodies
 from carriage.mqtt.client import MqttClient
 from gateway.api.model import Close, ContentKind, Open, Outcome, Reason, Receipt, SessionId, SurvivingEnd, Unit
 from gateway.engine.engine import Engine
-from tests.adapters.coap.far_end import record, tls_record, until
 from tests.adapters.mqtt.mqtt_home import ADTLS, MqttHome, Start
+from tests.harness.gateway_in_loop import record, tls_record, until
 
 
 def client_of(home: MqttHome) -> MqttClient:

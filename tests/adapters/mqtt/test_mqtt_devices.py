@@ -22,7 +22,6 @@ from gateway.api.model import (
 )
 from gateway.engine.limits import EngineLimits
 from gateway.runtime import policy_file
-from tests.adapters.coap.far_end import until
 from tests.adapters.mqtt.mqtt_home import MqttHome, Start
 from tests.adapters.mqtt.semantic_home import (
     ACL,
@@ -39,6 +38,7 @@ from tests.adapters.mqtt.semantic_home import (
     put,
     settled,
 )
+from tests.harness.gateway_in_loop import until
 from tests.harness.interactions import wanted_of
 
 CONFIG = config_topic("lamp")
@@ -167,7 +167,7 @@ async def test_a_get_without_a_body_asks_for_all(home: MqttHome, house: House) -
 @pytest.mark.parametrize(
     ("topic", "payload", "detail"),
     [
-        ("set", '{"state": "TOGGLE"}', "expected ON or OFF"),
+        ("set", '{"state": "TOGGLE"}', "expected true or false, or ON or OFF"),
         ("set/brightness", "255", "expected a number from 0 to 254"),
         ("set/temperature", "20", "can't be set"),
     ],

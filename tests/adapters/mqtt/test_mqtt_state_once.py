@@ -9,9 +9,9 @@ import pytest
 from adapters.mqtt.devices.devices import DeviceTopics
 from adapters.mqtt.devices.state_publisher import QUIET
 from gateway.api.model import Outcome
-from tests.adapters.coap.far_end import until
 from tests.adapters.mqtt.mqtt_home import MqttHome, User
 from tests.adapters.mqtt.semantic_home import ACL, LEVEL, POLICY, STATE, House, bodies, last, put, settled
+from tests.harness.gateway_in_loop import until
 
 Start = Callable[..., Awaitable[MqttHome]]
 

@@ -53,7 +53,7 @@ WARNINGS = {
     ),
     "oneself": (rule("effect: permit, subject: phone, resource: phone"), [NEVER + "both of its parties are the same"]),
     "a direction without a device": (rule("effect: permit, subject: phone, resource: cloud, direction: from-device"), [NEVER + "with direction from-device one of them has to be a zigbee device"]),
-    "TLS 1.3 asked of CoAP": (rule("effect: permit, subject: phone, resource: lamp, condition: {require_link: {min_version: tls1.3}}"), [NEVER + "CoAP clients come by DTLS 1.2, so min_version can be tls1.2 or dtls1.2 at most"]),
+    "TLS 1.3 asked of CoAP": (rule("effect: permit, subject: phone, resource: lamp, condition: {require_link: {min_version: tls1.3}}"), [NEVER + "coap peers come by dtls1.2, so min_version can be dtls1.2 or tls1.2 at most"]),
 }  # fmt: skip
 
 
