@@ -17,6 +17,7 @@ from adapters.mqtt import reason_codes
 from adapters.mqtt.devices.bridge import Bridge
 from adapters.mqtt.devices.commands import MAX_PENDING, RECEIVE_MAXIMUM, Commands
 from adapters.mqtt.devices.discovery import Discovery
+from adapters.mqtt.devices.early_commands import EarlyCommands
 from adapters.mqtt.devices.migration import Migration
 from adapters.mqtt.devices.published_devices import PublishedDevices
 from adapters.mqtt.devices.redelivery_filter import RedeliveryFilter
@@ -58,8 +59,6 @@ SETTLED: Final = 2.0
 """Seconds after a discovery in which whoever it is for has subscribed to the device's state."""
 EARLY_FOR: Final = 30.0
 """Seconds after a start in which a command for a device of before waits until that has shown itself."""
-MAX_EARLY: Final = 256
-"""Such commands."""
 ONLINE: Final = b'{"state":"online"}'
 OFFLINE: Final = b'{"state":"offline"}'
 
@@ -108,9 +107,7 @@ class DeviceTopics:
         """When there was the first connection."""
         self._gone: set[str] = set()
         """Devices that are gone, or have come back since."""
-        self._early: list[tuple[Set | Get | InvokeTopic, Message, bool]] = []
-        """Commands that the broker kept for us, for devices that we are still to hear of."""
-        self._starting = True
+        self._early = EarlyCommands(self._carry_out_early)
         self._hearing = Hearing(self._filters(), self._hears)
         self._news: News | None = None
         self._refusal = ""
@@ -136,7 +133,7 @@ class DeviceTopics:
         self._bridge = Bridge(self._topics, context, self._news, self._board.discovery)
         client.on_too_long = self._on_too_long
         client.subscribe(self._filters())
-        self._later(EARLY_FOR, self._started)
+        self._later(EARLY_FOR, self._early.end)
         async with asyncio.TaskGroup() as tasks:
             client.start(tasks)
             try:
@@ -341,9 +338,7 @@ class DeviceTopics:
             return False
         lost = message.again and self._fresh
         known = topic.device in self._board.shown
-        if not known and self._starting and self._roster.missing(topic.device) and len(self._early) < MAX_EARLY:
-            self._early.append((topic, message, lost))
-        else:
+        if known or not self._roster.missing(topic.device) or not self._early.add(topic, message, lost):
             self._carry_out(topic, message, lost)
         return True
 
@@ -362,23 +357,12 @@ class DeviceTopics:
         if isinstance(topic, Set | Get | InvokeTopic):
             self._commands.too_long(topic)
 
-    def _take_early(self) -> None:
-        """Carry out what waited for devices that are here now; all of it where there is no more to wait for."""
-        assert self._context is not None
-        early, self._early = self._early, []
-        for topic, message, lost in early:
-            if self._starting and topic.device not in self._board.shown:
-                self._early.append((topic, message, lost))
-                continue
-            try:
-                self._carry_out(topic, message, lost)
-            except Exception as failure:
-                self._complaints.over(failure, message.topic)
-                self._acknowledge(message)
-
-    def _started(self) -> None:
-        self._starting = False
-        self._take_early()
+    def _carry_out_early(self, topic: Set | Get | InvokeTopic, message: Message, lost: bool) -> None:
+        try:
+            self._carry_out(topic, message, lost)
+        except Exception as failure:
+            self._complaints.over(failure, message.topic)
+            self._acknowledge(message)
 
     @property
     def _birth(self) -> str:
@@ -449,7 +433,7 @@ class DeviceTopics:
         self._roster.compare(found, None if everything else gone)
         self._tell_of_gateway()
         if self._early:
-            self._take_early()
+            self._early.take(self._board.shown)
 
     def _forget_missing(self) -> None:
         assert self._roster is not None

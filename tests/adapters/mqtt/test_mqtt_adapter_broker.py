@@ -109,7 +109,7 @@ async def test_a_long_absence_ends_the_sessions_and_both_ends_hear(
     assert {close.session for close in home.far.of(Close)} == {with_lamp, to_app}
     assert {close.reason for close in home.far.of(Close)} == {Reason.UNREACHABLE}
     assert home.far.outcome(unit) == (Outcome.DROPPED, Reason.UNREACHABLE)
-    assert not home.hub.engine.owns(home.sessions._peer("other"), between)
+    assert not home.hub.engine.owns(home.sessions._users.peer("other"), between)
     assert not home.hub.engine.all_sessions() and not home.hub.engine.in_flight("mqtt")
     # From now on nothing is taken on, until the broker is back.
     late = home.far.open("app")
