@@ -309,7 +309,7 @@ class Engine:
 
     def stored(self, changes: Changes, *, now: float) -> None:
         """These changes are in the store: who waits for that is told ``HELD``."""
-        self._delivery.stored(changes)
+        self._delivery.stored(changes, now)
         for row in changes.rows.values():
             if isinstance(row, StoredCommand):
                 self._twins.stored(row.command.id)
@@ -386,10 +386,11 @@ class Engine:
                 grant = next((grant for grant in decision.grants if grant.rule == session.rule), decision.grants[0])
                 self._delivery.require_of_open(session, grant.require)
         for flow in (session.from_opener, session.from_target):
-            if isinstance(flow.reader, StreamReader) and flow.reader.lost and flow.link is not None:
+            if isinstance(flow.reader, StreamReader) and flow.link is not None:
                 decision = self._gate.judge_flow(flow, flow.link)
                 grants = decision.grants if isinstance(decision, Permit) else ()
-                if not self._gate.shadow and all(grant.condition.reads_records for grant in grants):
+                reads = all(grant.condition.reads_records for grant in grants)
+                if flow.reader.lost and reads and not self._gate.shadow:
                     self._delivery.end(session, Reason.RESTARTED, now)  # its records can't be told apart any more
                     return
 

@@ -8,6 +8,7 @@ from gateway.api.model import Close, ContentKind, EnvelopeId, LinkSecurity, Open
 from gateway.engine.sessions import Flow, Session, State
 from gateway.engine.stored import StoredFlow, StoredSession, StoredUnit
 from gateway.engine.visible import DatagramReader, StreamReader
+from layer.records import StreamState
 
 _NO_LINK = LinkSecurity(protocol="none")
 
@@ -80,4 +81,5 @@ def _take_up(flow: Flow, row: StoredFlow, gaps: int) -> None:
     if flow.session.content is ContentKind.ADTLS:
         flow.reader = DatagramReader.resumed(row.connection_id, row.half_read)
     elif flow.session.content is ContentKind.ATLS and row.units:
-        flow.reader = StreamReader.resumed(row.stream)
+        flow.reader = StreamReader.resumed(StreamState() if row.whole else row.stream)
+        flow.whole = flow.resumed = row.whole
