@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable
 
-from adapters.zigbee.radio_port import NETWORK_KEY
+from adapters.zigbee.device_view import NETWORK_KEY
 from adapters.zigbee.tunnel_bridge import TunnelBridge
 from adapters.zigbee.tunnel_mapping import TunnelMapping
 from adapters.zigbee.tunnel_store import StoredTunnel
@@ -51,9 +51,9 @@ def _fits(known: StoredTunnel, end: SurvivingEnd, shared: TunnelMapping) -> bool
     if end.claim != f"eui64:{known.eui64}" or record.manufacturer != config.manufacturer_code:
         return False
     if not record.server:
-        return record.protocol == config.incoming.protocol(end.content, record.post)
+        return record.protocol == config.incoming.protocol(end.content, record.mode)
     target = config.routes(known.eui64).get(record.protocol)
-    return target is not None and (target.to, target.kind, target.post) == (end.to, end.content, record.post)
+    return target is not None and (target.to, target.kind, target.mode) == (end.to, end.content, record.mode)
 
 
 def _restarted(end: SurvivingEnd, envelope: EnvelopeId, now: float) -> Close:

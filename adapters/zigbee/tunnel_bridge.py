@@ -1,6 +1,7 @@
 """Tunnels with one device endpoint, as sessions of the gateway: tunnel events become envelopes, orders become tunnels.
 
-Synchronous: no I/O, no timer. ``adapter`` moves the frames and watches the clock.
+Synchronous: no I/O, no timer. ``tunnels`` moves the frames and watches the clock. Units from the device are handed on
+in ``tunnel_units``.
 """
 
 from __future__ import annotations
@@ -10,22 +11,20 @@ import logging
 from collections.abc import Callable, Mapping
 from typing import Any, Final
 
-from adapters.zigbee.radio_port import LINK_KEY, NETWORK_KEY
+from adapters.zigbee.device_view import LINK_KEY, NETWORK_KEY
 from adapters.zigbee.tunnel_mapping import (
-    DEFAULT_PAUSE,
     ENDINGS,
     FAILURES,
-    HELD_UNITS,
     LOSSES,
     REFUSALS,
     REFUSED_THERE,
-    SUBMITTED,
     BridgeKey,
     TunnelMapping,
     TunnelSession,
     unit_limit,
 )
 from adapters.zigbee.tunnel_store import StoredTunnel
+from adapters.zigbee.tunnel_units import IncomingUnits
 from adapters.zigbee.vocabulary import meets
 from carriage.zigbee.events import (
     DataError,
@@ -45,9 +44,8 @@ from carriage.zigbee.events import (
     UnitReceived,
     UnitSent,
 )
-from carriage.zigbee.transfer import LossReason
 from carriage.zigbee.tunnel import TunnelEndpoint
-from carriage.zigbee.tunneling import TransferError, TunnelStatus
+from carriage.zigbee.tunneling import TunnelStatus
 from gateway.api.errors import TransportError
 from gateway.api.model import (
     Close,
@@ -59,7 +57,6 @@ from gateway.api.model import (
     Reason,
     Receipt,
     Refused,
-    Sealed,
     SurvivingEnd,
     Transmit,
     Unit,
@@ -87,6 +84,7 @@ class TunnelBridge:
         )
         self._shared = shared
         self._context = shared.context
+        self._units = IncomingUnits(tunnels, self.eui64, self.peer, shared)
         self._by_handle: dict[Handle, TunnelSession] = {}
 
     @property
@@ -109,7 +107,7 @@ class TunnelBridge:
         self.tunnels.tick(now)
         for session in list(self._by_handle.values()):
             if session.resume_at is not None and session.resume_at <= now:
-                self._resume(session, now)
+                self._units.resume(session, now)
 
     def next_deadline(self) -> float | None:
         times = [session.resume_at for session in self._by_handle.values()]
@@ -142,9 +140,9 @@ class TunnelBridge:
             self._refuse(event.handle, status, verdict.reason.value, now)
             return
         assert verdict.session is not None
-        session = TunnelSession(event.handle, verdict.session, target.kind, envelope.id, post=target.post)
+        session = TunnelSession(event.handle, verdict.session, target.kind, envelope.id, mode=target.mode)
         self._add(session)
-        self.tunnels.accept(event.handle, now, unit_limit=unit_limit(target.kind), post=target.post)
+        self.tunnels.accept(event.handle, now, unit_limit=unit_limit(target.kind), mode=target.mode)
         self._remember(session)  # before the device hears of it
         self._shared.counters["opened_by_devices"] += 1
 
@@ -176,114 +174,24 @@ class TunnelBridge:
         if session is None or session.order is None:
             return
         if event.status is TunnelStatus.FLOW_CONTROL_NOT_SUPPORTED and session.flow_control:
-            self.open(session.order, now, session.post, patient=session.patient, flow_control=False)
+            self.open(session.order, now, session.mode, until_awake=session.until_awake, flow_control=False)
             return
-        if event.status is TunnelStatus.PROTOCOL_NOT_SUPPORTED and session.post is DeliveryMode.KEPT:
-            self.open(session.order, now, patient=session.patient)  # it sleeps, and has no mailbox to ask
+        if event.status is TunnelStatus.PROTOCOL_NOT_SUPPORTED and session.mode is DeliveryMode.KEPT:
+            self.open(session.order, now, until_awake=session.until_awake)  # it sleeps, and has no mailbox to ask
             return
         self._shared.note(logging.INFO, "%s refuses a tunnel with status %d", self.eui64, event.status)
         self._shared.settle(session.order.id, REFUSED_THERE[event.status], session.session)
 
     def _received(self, event: UnitReceived, now: float) -> None:
         session = self._by_handle.get(event.handle)
-        if session is None or session.ended_here:
-            return
-        if session.held:
-            if len(session.held) < HELD_UNITS:
-                session.held.append((event.n, Sealed(event.data)))
-            else:
-                self._shared.counters["overflows"] += 1
-                self.tunnels.data_error(event.handle, TransferError.DATA_OVERFLOW, now)
-            return
-        self._submit_unit(session, event.n, Sealed(event.data), now)
-
-    def _submit_unit(self, session: TunnelSession, n: int, payload: Sealed, now: float) -> bool:
-        """Hand one unit to the engine. False where it is held for another try."""
-        envelope = self._context.next_id()
-        verdict = self._context.submit(
-            Unit(
-                id=envelope,
-                source=self.peer,
-                session=session.session,
-                content=session.content,
-                n=n,
-                payload=payload,
-                received_at=now,
-            )
-        )
-        if not isinstance(verdict, Refused):
-            self._shared.counters["units_in"] += 1
-            if not verdict.duplicate:
-                if len(session.submitted) >= SUBMITTED:
-                    del session.submitted[next(iter(session.submitted))]
-                session.submitted[envelope] = n
-            return True
-        self._shared.counters["units_refused"] += 1
-        text = "unit %d of %s from %s is refused: %s"
-        self._shared.note(logging.INFO, text, n, session.session, self.eui64, verdict.reason.value)
-        return _UNIT_REFUSALS.get(verdict.reason, TunnelBridge._overflow)(self, session, n, payload, verdict, now)
-
-    def _overflow(self, session: TunnelSession, n: int, payload: Sealed, verdict: Refused, now: float) -> bool:
-        self.tunnels.data_error(session.handle, TransferError.DATA_OVERFLOW, now)
-        return True
-
-    def _hold(self, session: TunnelSession, n: int, payload: Sealed, verdict: Refused, now: float) -> bool:
-        if not self.tunnels.pause(session.handle, now):
-            return self._overflow(session, n, payload, verdict, now)
-        session.held.appendleft((n, payload))
-        session.resume_at = now + (DEFAULT_PAUSE if verdict.retry_after is None else verdict.retry_after)
-        return False
-
-    def _end(self, session: TunnelSession, n: int, payload: Sealed, verdict: Refused, now: float) -> bool:
-        self._tell_end(session, verdict.reason, now)
-        self._abort(session, now)
-        return True
-
-    def _over(self, session: TunnelSession, n: int, payload: Sealed, verdict: Refused, now: float) -> bool:
-        self._abort(session, now)
-        return True
-
-    def _disown(self, session: TunnelSession, n: int, payload: Sealed, verdict: Refused, now: float) -> bool:
-        self.tunnels.data_error(session.handle, TransferError.NO_SUCH_TUNNEL, now)
-        self._abort(session, now)
-        return True
-
-    def _abort(self, session: TunnelSession, now: float) -> None:
-        """End a tunnel at once; the engine knows why."""
-        session.ended_here = True
-        session.held.clear()
-        session.resume_at = None
-        self.tunnels.abort(session.handle, now)
-
-    def _resume(self, session: TunnelSession, now: float) -> None:
-        session.resume_at = None
-        while session.held:
-            if not self._submit_unit(session, *session.held.popleft(), now):
-                return
-        self.tunnels.resume(session.handle, now)
+        if session is not None and not session.ended_here:
+            self._units.received(session, event, now)
 
     def _incomplete(self, event: UnitIncomplete, now: float) -> None:
         session = self._by_handle.get(event.handle)
         self._shared.counters["units_incomplete"] += 1
-        if session is None or session.ended_here:
-            return
-        if session.content is ContentKind.ATLS:
-            self._tell_end(session, Reason.BROKEN, now)
-            self._abort(session, now)
-        else:  # DTLS goes on without a datagram
-            self.tunnels.tell_lost(event.handle, event.n, LossReason.OTHER, now)
-
-    def _tell_end(self, session: TunnelSession, reason: Reason, now: float) -> None:
-        session.ended_here = True
-        self._context.submit(
-            Close(
-                id=self._context.next_id(),
-                source=self.peer,
-                session=session.session,
-                reason=reason,
-                received_at=now,
-            )
-        )
+        if session is not None and not session.ended_here:
+            self._units.incomplete(session, event, now)
 
     def _sent(self, event: UnitSent, now: float) -> None:
         self._settle_unit(event.handle, event.n, None)
@@ -312,7 +220,7 @@ class TunnelBridge:
         if session.closing is not None:
             self._shared.settle(session.closing, None, session.session)
         if not session.ended_here:
-            self._tell_end(session, ending, now)
+            self._units.report_end(session, ending, now)
 
     def _data_error(self, event: DataError, now: float) -> None:
         self._shared.counters["data_errors"] += 1
@@ -335,15 +243,15 @@ class TunnelBridge:
         self,
         envelope: Open,
         now: float,
-        post: DeliveryMode = DeliveryMode.PUSHED,
+        mode: DeliveryMode = DeliveryMode.PUSHED,
         *,
-        patient: bool = False,
+        until_awake: bool = False,
         flow_control: bool = True,
     ) -> None:
-        """Open a tunnel towards the device for a session; ``patient``: it sleeps, and is asked when it is heard."""
+        """Open a tunnel towards the device for a session; ``until_awake``: it sleeps, and is asked when it is heard."""
         assert envelope.session is not None
         config = self._shared.config
-        protocol = config.incoming.protocol(envelope.content, post)
+        protocol = config.incoming.protocol(envelope.content, mode)
         if protocol is None:
             self._shared.settle(envelope.id, Reason.CONTENT, envelope.session)
             return
@@ -354,14 +262,14 @@ class TunnelBridge:
                 now,
                 flow_control=flow_control,
                 unit_limit=unit_limit(envelope.content),
-                post=post,
-                patient=patient,
+                mode=mode,
+                until_awake=until_awake,
             )
         except TransportError:
             self._shared.settle(envelope.id, Reason.BUSY, envelope.session)
             return
-        session = TunnelSession(handle, envelope.session, envelope.content, envelope.id, order=envelope, post=post)
-        session.flow_control, session.patient = flow_control, patient
+        session = TunnelSession(handle, envelope.session, envelope.content, envelope.id, order=envelope, mode=mode)
+        session.flow_control, session.until_awake = flow_control, until_awake
         self._add(session)
 
     def send(self, transmit: Transmit, handle: Handle, now: float) -> None:
@@ -386,18 +294,18 @@ class TunnelBridge:
             return
         session.units[unit.n] = unit.id
         self._shared.counters["units_out"] += 1
-        if session.post is DeliveryMode.KEPT:
+        if session.mode is DeliveryMode.KEPT:
             self._shared.hold(unit.id, unit.session)
 
     def _close(self, session: TunnelSession, close: Close, now: float) -> None:
         session.ended_here = True
         session.closing = close.id
-        if session.post is DeliveryMode.KEPT:
+        if session.mode is DeliveryMode.KEPT:
             self._shared.hold(close.id, close.session)
         if close.reason is Reason.CLOSED:
             self.tunnels.close(session.handle, now)  # what is queued goes first
         else:
-            self._abort(session, now)
+            self._units.abort(session, now)
 
     def withdraw(self, handle: Handle, envelope: EnvelopeId, now: float) -> None:
         """Forget an order: no receipt. What is on its way stays so."""
@@ -406,7 +314,7 @@ class TunnelBridge:
             return
         if session.order is not None and session.order.id == envelope:
             session.order = None
-            self._abort(session, now)
+            self._units.abort(session, now)
         if session.closing == envelope:
             session.closing = None
         for n in [n for n, unit in session.units.items() if unit == envelope]:
@@ -422,10 +330,10 @@ class TunnelBridge:
         if receipt.outcome is Outcome.DELIVERED or session.ended_here:
             return
         if session.asked == receipt.id:
-            self._abort(session, now)
+            self._units.abort(session, now)
         reason = LOSSES.get(Reason.EXPIRED if receipt.reason is None else receipt.reason)
         if n is not None and reason is not None:
-            self.tunnels.tell_lost(handle, n, reason, now)
+            self.tunnels.report_loss(handle, n, reason, now)
 
     # After a restart -----------------------------------------------------------------------------------------------
 
@@ -436,7 +344,7 @@ class TunnelBridge:
         )
         if handle is None:
             return False
-        self._add(TunnelSession(handle, end.session, end.content, _NO_ENVELOPE, post=known.record.post))
+        self._add(TunnelSession(handle, end.session, end.content, _NO_ENVELOPE, mode=known.record.mode))
         return True
 
     def retire(self, known: StoredTunnel, now: float) -> bool:
@@ -445,7 +353,7 @@ class TunnelBridge:
         if handle is None:
             return False
         self._by_handle[handle] = TunnelSession(
-            handle, known.session, ContentKind.ADTLS, _NO_ENVELOPE, post=known.record.post, ended_here=True
+            handle, known.session, ContentKind.ADTLS, _NO_ENVELOPE, mode=known.record.mode, ended_here=True
         )
         self.tunnels.abort(handle, now)
         return True
@@ -468,19 +376,6 @@ class TunnelBridge:
         if record is not None:
             self._shared.memory.put(StoredTunnel(session.session, *self.key, record))
 
-
-_UNIT_REFUSALS: Final[Mapping[Reason, Callable[[TunnelBridge, TunnelSession, int, Sealed, Refused, float], bool]]] = {
-    Reason.OVER_RATE: TunnelBridge._hold,
-    Reason.BUSY: TunnelBridge._hold,
-    Reason.DENIED: TunnelBridge._end,
-    Reason.CONTENT: TunnelBridge._end,
-    Reason.LINK: TunnelBridge._end,
-    Reason.BROKEN: TunnelBridge._over,
-    Reason.CLOSED: TunnelBridge._over,
-    Reason.RESTARTED: TunnelBridge._over,
-    Reason.UNKNOWN: TunnelBridge._disown,
-}
-"""What the device is told of a refused unit; of every other reason, data overflow."""
 
 _HANDLERS: Final[Mapping[type[Event], Callable[[TunnelBridge, Any, float], None]]] = {
     TunnelRequested: TunnelBridge._requested,

@@ -18,7 +18,7 @@ LINK_FORMAT: Final = 40  # application/link-format
 MAX_N: Final = (1 << 64) - 1
 
 # The adapters' reason names and their codes. Every refusal carries the name as diagnostic payload, so that a client can
-# tell reasons that share a code.
+# distinguish reasons that share a code.
 REASON_CODES: Final[dict[str, int]] = {
     "denied": codes.FORBIDDEN,
     "too-large": codes.REQUEST_ENTITY_TOO_LARGE,
@@ -59,24 +59,18 @@ class ContentFormats:
     atls: int = 65_000
     adtls: int = 65_001
     atls_data: int = 65_002
-    _numbers: dict[str, int] = field(init=False, repr=False, compare=False, default_factory=dict)
-    _kinds: dict[int, Kind] = field(init=False, repr=False, compare=False, default_factory=dict)
+    numbers: dict[str, int] = field(init=False, repr=False, compare=False, default_factory=dict)
+    """By kind."""
+    kinds: dict[int, Kind] = field(init=False, repr=False, compare=False, default_factory=dict)
+    """By number."""
 
     def __post_init__(self) -> None:
         numbers = (self.atls, self.adtls, self.atls_data)
         if len(set(numbers)) < len(numbers) or not all(0 <= number <= 0xFFFF for number in numbers):
             raise UsageError("content formats are three different numbers of 16 bits")
         for kind, number in zip(KINDS, numbers, strict=True):
-            self._numbers[kind] = number
-            self._kinds[number] = kind
-
-    def number(self, kind: Kind) -> int:
-        """The number of a kind."""
-        return self._numbers[kind]
-
-    def kind(self, number: int) -> Kind | None:
-        """The kind of a number."""
-        return self._kinds.get(number)
+            self.numbers[kind] = number
+            self.kinds[number] = kind
 
 
 DEFAULT_FORMATS: Final = ContentFormats()
@@ -120,7 +114,7 @@ def number_of(etag: bytes) -> int:
 
 
 def reason_of(code: int, payload: bytes) -> str:
-    """The reason name of a refusal: the diagnostic payload where it is a name that fits the code, else by the code."""
+    """The reason name of a refusal: the diagnostic payload if it is a name that fits the code, else by the code."""
     if len(payload) <= 16:
         name = payload.decode("latin-1")
         if REASON_CODES.get(name) == code:

@@ -9,6 +9,7 @@ from enum import Enum
 from typing import Protocol
 
 from carriage.coap.message import Message
+from carriage.coap.options import Options
 
 
 class MessageOutcome(Enum):
@@ -21,7 +22,7 @@ class MessageOutcome(Enum):
 
 
 class Sender(Protocol):
-    """Whoever sent a message and wants to learn what became of it."""
+    """The sender of a message, which gets its outcome."""
 
     def settled(self, outcome: MessageOutcome, now: float) -> None:
         """Called once per confirmable message; for a non-confirmable one only when the peer resets it."""
@@ -38,6 +39,12 @@ def random_bits(random: RandomSource, bits: int) -> int:
 
 class LowerLayer(Protocol):
     """What a connection asks of the layer beneath it."""
+
+    outcomes: list[tuple[Sender, MessageOutcome]]
+    """What was settled and not told yet. Whoever tells it puts an empty list in the place of this one."""
+
+    out: list[bytes]
+    """What ``to_send`` gives."""
 
     @property
     def body_limit(self) -> int:
@@ -58,32 +65,29 @@ class LowerLayer(Protocol):
         """Messages with a code that the connection must look at. Never raises."""
 
     def send(self, message: Message, sender: Sender | None, now: float, *, confirmable: bool) -> bool:
-        """Send a message of our own accord; false where the queue is full."""
+        """Send a message that answers none; false if the queue is full."""
 
-    def piggyback(self, request: Message, message: Message) -> bool:
-        """Answer a request together with its acknowledgement; false where the answer must go separately."""
+    def piggyback(self, request: Message, code: int, options: Options, payload: bytes) -> bool:
+        """Answer a request together with its acknowledgement; false if the answer must go separately."""
 
     def accept(self, message: Message, now: float) -> None:
-        """A response from the peer was expected: acknowledge it where it asks for that."""
+        """A response from the peer was expected: acknowledge it if it is confirmable."""
 
     def reject(self, message: Message, now: float) -> None:
         """Nothing here knows this message: reset it."""
 
     def forget(self, sender: Sender, now: float) -> None:
-        """Stop sending for this sender and tell it nothing more."""
+        """Stop sending for this sender; no outcome follows."""
 
     def ping(self, sender: Sender, now: float) -> bool:
         """Ask whether the peer lives; the outcome is ``ACKNOWLEDGED`` or ``TIMED_OUT``."""
 
     def close(self, now: float) -> None:
-        """Say good-bye where the transport has a message for that."""
+        """Close; sends a message for that if the transport has one."""
 
     @property
     def ended(self) -> str | None:
-        """Why the transport can't be used any more, in words; ``None`` while it can."""
-
-    def outcomes(self) -> list[tuple[Sender, MessageOutcome]]:
-        """What was settled since the last call."""
+        """Why the transport is no longer usable, in words; ``None`` while it is."""
 
     def to_send(self) -> list[bytes]:
         """What must go out now."""

@@ -7,6 +7,7 @@ import logging
 import traceback
 
 from carriage.log_rate import LogRate
+from common.printable import printable
 from layer.errors import PeerError
 
 _LOG = logging.getLogger(__name__)
@@ -31,7 +32,7 @@ class MalformedLog:
     def over(self, failure: Exception, topic: str = "") -> None:
         """A PeerError says itself what is wrong; of any other its class and place, since its text may quote content.
 
-        ``topic``: where the message came, if that is to be said.
+        ``topic``: the message's topic, if the log line is to name it.
         """
         at = f" on {clean(topic)}" if topic else ""
         if isinstance(failure, PeerError):
@@ -44,4 +45,4 @@ class MalformedLog:
 
 def clean(text: str) -> str:
     """Text from outside, fit for a log line."""
-    return "".join(character if character.isascii() and character.isprintable() else "?" for character in text[:120])
+    return printable(text, 120)

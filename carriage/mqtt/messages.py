@@ -12,6 +12,7 @@ from dataclasses import MISSING, dataclass, fields
 from enum import Enum
 from typing import Any, Final, TypeVar
 
+from carriage import strict_json
 from carriage.mqtt.topics import MAX_N, valid_session
 from layer.errors import PeerError, UsageError
 
@@ -34,7 +35,7 @@ MAX_REASON: Final = 128
 
 
 class StatusEvent(Enum):
-    """What a status message tells about a session."""
+    """What a status message says about a session."""
 
     CLOSED = "closed"
     DROPPED = "dropped"
@@ -43,7 +44,7 @@ class StatusEvent(Enum):
 
 
 class State(Enum):
-    """What the gateway tells about itself."""
+    """What the gateway says about itself."""
 
     ONLINE = "online"
     OFFLINE = "offline"
@@ -86,7 +87,7 @@ class Incoming:
 
 @dataclass(frozen=True, slots=True)
 class Status:
-    """On ``{session}/status``. ``n``: the unit concerned, None where it is the session."""
+    """On ``{session}/status``. ``n``: the unit concerned, None if it is about the session."""
 
     event: StatusEvent
     n: int | None = None
@@ -98,7 +99,7 @@ class Status:
 class Gone:
     """On ``atls/gone``, a client's will: it vanished. With ``back`` it says itself that it is there, when it connects.
 
-    ``run``: that of the client, 8 to 32 octets in lowercase hexadecimal; empty where it names none.
+    ``run``: that of the client, 8 to 32 octets in lowercase hexadecimal; empty if it names none.
     """
 
     run: str = ""
@@ -185,7 +186,7 @@ _ANSWERS: dict[type[Body], str] = {Opened: "opened", Refused: "refused"}
 
 
 def encode(body: Body) -> bytes:
-    """The JSON of ``body``. UsageError where a value would not be read back."""
+    """The JSON of ``body``. UsageError if a value would not be read back."""
     values: dict[str, Any] = {}
     answer = _ANSWERS.get(type(body))
     if answer is not None:
@@ -204,12 +205,12 @@ def encode(body: Body) -> bytes:
 
 
 def decode(kind: type[_B], payload: bytes) -> _B:
-    """The ``kind`` of body in ``payload``. PeerError where it is none."""
+    """The ``kind`` of body in ``payload``. PeerError if it is none."""
     return _read(kind, read_object(payload))
 
 
 def decode_answer(payload: bytes) -> Opened | Refused:
-    """The answer to an open. PeerError where it is none."""
+    """The answer to an open. PeerError if it is none."""
     values = read_object(payload)
     event = values.pop("event", None)
     if event == "opened":
@@ -220,25 +221,15 @@ def decode_answer(payload: bytes) -> Opened | Refused:
 
 
 def decode_gone(payload: bytes) -> Gone:
-    """The body on ``atls/gone``; an empty one is that of a client that names no run. PeerError where it is none."""
+    """The body on ``atls/gone``; an empty one is that of a client that names no run. PeerError if it is none."""
     return decode(Gone, payload) if payload else Gone()
 
 
-def _pairs(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    values = dict(pairs)
-    if len(values) != len(pairs):
-        raise ValueError("key twice")
-    return values
-
-
 def read_object(payload: bytes) -> dict[str, Any]:
-    """A JSON object of at most ``MAX_BODY`` octets, no key twice. PeerError."""
+    """A JSON object of at most ``MAX_BODY`` octets, read strictly. PeerError."""
     if len(payload) > MAX_BODY:
         raise PeerError("message body too long")
-    try:
-        values = json.loads(payload.decode("utf-8"), object_pairs_hook=_pairs)
-    except (ValueError, RecursionError) as failure:
-        raise PeerError("message body is not proper JSON") from failure
+    values = strict_json.read(payload, "proper JSON in the message body", constants=True)
     if not isinstance(values, dict):
         raise PeerError("message body is no JSON object")
     return values

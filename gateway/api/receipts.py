@@ -19,7 +19,7 @@ class Accepted:
     """Taken on: a final ``Receipt`` follows for units, opens, closes, commands and exchanges. It is not delivery.
 
     ``duplicate``: the engine has had this one before; nothing is forwarded and no receipt follows. Of a command the
-    outcome is reported once more, under the id of its latest duplicate: at once, or when it is known.
+    outcome is reported again, under the id of its latest duplicate: at once, or when it is known.
     """
 
     session: SessionId | None = None
@@ -55,7 +55,7 @@ class Outcome(Enum):
 
 @dataclass(frozen=True, slots=True)
 class PropertyResult:
-    """What became of one property of a read or a write. ``value``: what the device told, of a read that succeeded."""
+    """The result of one property of a read or a write. ``value``: the device's answer, of a read that succeeded."""
 
     name: str
     outcome: Outcome
@@ -67,6 +67,7 @@ class PropertyResult:
 @dataclass(frozen=True, slots=True)
 class Receipt:
     """The final word on an envelope (but for ``HELD``); ``reason`` only if it was dropped.
+    ``session``: the envelope's, if it has one.
 
     ``detail``: a device's own word for what went wrong (``UNSUPPORTED_ATTRIBUTE``), printable, at most 64 characters.
     ``properties``: of a read or a write of several, one result each, in the order of its names; empty: the receipt's
@@ -94,8 +95,3 @@ class Transmit:
     envelope: Open | Unit | Close | Interaction | Exchange
     to: Address
     require: LinkRequirement = field(default=ANY_LINK)
-
-    @property
-    def session(self) -> SessionId | None:
-        """For the receipt: one that lacks it costs the engine a second one."""
-        return self.envelope.session if isinstance(self.envelope, Open | Unit | Close) else None

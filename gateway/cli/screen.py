@@ -16,6 +16,8 @@ from typing import Any
 
 import click
 
+from common.printable import printable
+
 _GAP = "  "
 _LEAST = 8
 """Columns that the widest cell of a table keeps on however narrow a terminal."""
@@ -77,8 +79,7 @@ def shown(value: object) -> str:
         return "/".join(map(shown, value)) or "-"
     if isinstance(value, Mapping):
         return ", ".join(f"{shown(name)} {shown(inner)}" for name, inner in value.items()) or "-"
-    text = str(value)
-    return text if text.isprintable() else "".join(c if c.isprintable() else "?" for c in text)
+    return printable(str(value))
 
 
 def table(rows: Sequence[Mapping[str, Any]], columns: Mapping[str, str], to: Screen) -> Iterator[str]:
@@ -148,7 +149,7 @@ def ago(seconds: float | None) -> str | None:
 
 
 def clock(timestamp: float) -> str:
-    """A time of this machine's clock: of the day, with the date where that isn't today's."""
+    """A time of this machine's clock: of the day, with the date if that isn't today's."""
     then, now = time.localtime(timestamp), time.localtime()
     return time.strftime("%H:%M:%S" if then[:3] == now[:3] else "%Y-%m-%d %H:%M:%S", then)
 

@@ -24,7 +24,7 @@ from gateway.api.model import (
 from gateway.engine.closes import Closes
 from gateway.engine.decision import Grant
 from gateway.engine.limits import EngineLimits
-from gateway.engine.outputs import Audit, Outbox, Withdraw, final
+from gateway.engine.outputs import Audit, Outbox, final
 from gateway.engine.sessions import Flow, QueuedUnit, Session, SessionTable, State
 from gateway.engine.stored import Changes, Journal, StoredClose, StoredSession, StoredUnit
 from gateway.engine.visible import NO_FLIGHT, Flight, repeats
@@ -46,7 +46,7 @@ class Delivery:
         self, limits: EngineLimits, outbox: Outbox, journal: Journal, next_id: Callable[[], EnvelopeId]
     ) -> None:
         self.sessions = SessionTable(limits, journal)
-        self.keeping = WriteBehind(limits, journal)
+        self.write_behind = WriteBehind(limits, journal)
         self.pending_octets = 0
         self.windows: dict[str, int] = {}
         self.paused: dict[str, int] = {}
@@ -76,20 +76,20 @@ class Delivery:
         self.sessions.add(session)
         self.sessions.schedule(session, min(session.open_deadline, now + session.idle))
         self._opens[asked.id] = session
-        self.keeping.touch(session)
+        self.write_behind.touch(session)
         self._send_open(session)
 
     def _send_open(self, session: Session) -> None:
         to = session.from_opener.to
         if session.open is not None and not session.open_sent and to.scheme not in self.paused:
             session.open_sent = True
-            self._outbox.commands.append(Transmit(session.open, to, session.open_require))
+            self._outbox.transmit(Transmit(session.open, to, session.open_require))
 
     def require_of_open(self, session: Session, require: LinkRequirement) -> None:
         """What the target's hop must be for the open from now on; one that waits for a sleeper goes out again so."""
         before, session.open_require = session.open_require, require
         if before != require and session.open is not None and session.open_sent and session.open_asleep:
-            self._outbox.commands.append(Withdraw(session.from_opener.to.scheme, session.open.id))
+            self._outbox.withdraw(session.from_opener.to.scheme, session.open.id)
             session.open_sent = False
             self._send_open(session)
 
@@ -98,14 +98,16 @@ class Delivery:
         session.from_opener.blocked = False
         if session.state is State.OPENING:
             session.state = State.OPEN
-        self.keeping.touch(session)
+        self.write_behind.touch(session)
 
-    def _settle_open(self, session: Session, receipt: Receipt, now: float) -> None:
+    def settle_open(self, receipt: Receipt, now: float) -> None:
+        """The word of its adapter on an open that is on its way."""
+        session = self._opens[receipt.id]
         if receipt.outcome is Outcome.HELD:
             if not session.open_asleep:
                 session.open_asleep = True
                 session.open_deadline = now + self._limits.unit_lifetime
-                self.keeping.touch(session)
+                self.write_behind.touch(session)
                 self._journal.urgent = True
             return
         del self._opens[receipt.id]
@@ -156,7 +158,7 @@ class Delivery:
         if flow is session.from_target and session.from_opener.blocked:
             self.opened(session)
             self.pump(session.from_opener, now)
-        self.keeping.take(pending)
+        self.write_behind.take(pending)
         waiting = flow.waiting
         if flow.blocked or waiting or pending.fenced or len(flow.pending) > self.windows.get(flow.to.scheme, 1):
             waiting.append(pending)
@@ -166,7 +168,7 @@ class Delivery:
             pending.sent = True
             if unit.n >= flow.next_out:  # else it went out before a restart
                 flow.next_out = unit.n + 1
-            self._outbox.commands.append(Transmit(unit, flow.to, grant.require))
+            self._outbox.transmit(Transmit(unit, flow.to, grant.require))
 
     def _latest(self, unit: Unit, since: float) -> float:
         """How long a unit may wait for a receiver that sleeps: a handshake as long as any other."""
@@ -186,22 +188,6 @@ class Delivery:
             if old.flight and waits and repeats(flight, old.flight):
                 self._give_up(old, Reason.EXPIRED, "superseded")
 
-    def settle(self, receipt: Receipt, now: float) -> bool:
-        """The word of an adapter; False where the receipt is of nothing that is on its way."""
-        pending = self._units.get(receipt.id)
-        if pending is not None and pending.sent:
-            if receipt.outcome is Outcome.HELD:
-                self._sleeps(pending)
-            else:
-                self._settle_unit(pending, receipt, now)
-        elif receipt.id in self._opens and self._opens[receipt.id].open_sent:
-            self._settle_open(self._opens[receipt.id], receipt, now)
-        elif self.closes.is_out(receipt.id):
-            self.closes.settle(receipt, now)
-        else:
-            return False
-        return True
-
     def _sleeps(self, pending: QueuedUnit) -> None:
         """The receiver sleeps: what is on its way to it waits for as long as it may live, and in the store."""
         flow = pending.flow
@@ -212,9 +198,14 @@ class Delivery:
         flow.unreachable_since = None
         for each in flow.pending.values():
             each.expires_at = self._latest(each.unit, each.since)
-        self.keeping.keep(pending)
+        self.write_behind.keep(pending)
 
-    def _settle_unit(self, pending: QueuedUnit, receipt: Receipt, now: float) -> None:
+    def settle_unit(self, receipt: Receipt, now: float) -> None:
+        """The word of its adapter on a unit that is on its way."""
+        pending = self._units[receipt.id]
+        if receipt.outcome is Outcome.HELD:
+            self._sleeps(pending)
+            return
         flow = pending.flow
         session = flow.session
         self._forget(pending)
@@ -247,7 +238,7 @@ class Delivery:
                 pending.sent = True
                 if pending.unit.n >= flow.next_out:
                     flow.next_out = pending.unit.n + 1
-                self._outbox.commands.append(Transmit(pending.unit, flow.to, pending.grant.require))
+                self._outbox.transmit(Transmit(pending.unit, flow.to, pending.grant.require))
         session = flow.session
         if session.closing is flow and not flow.pending and not flow.blocked:
             self._finish(session, now)
@@ -257,7 +248,7 @@ class Delivery:
         before, pending.grant = pending.grant, grant
         if before.require != grant.require and pending.sent and pending.asleep:
             flow = pending.flow
-            self._outbox.commands.append(Withdraw(flow.to.scheme, pending.unit.id))
+            self._outbox.withdraw(flow.to.scheme, pending.unit.id)
             pending.sent = False
             flow.waiting = deque(each for each in flow.pending.values() if not each.sent)
 
@@ -268,7 +259,7 @@ class Delivery:
     def _give_up(self, pending: QueuedUnit, reason: Reason, detail: str) -> None:
         unit, flow = pending.unit, pending.flow
         if pending.sent:
-            self._outbox.commands.append(Withdraw(flow.to.scheme, unit.id))
+            self._outbox.withdraw(flow.to.scheme, unit.id)
         self._forget(pending)
         receipt = final(unit.id, reason, flow.session.id)
         if detail:
@@ -286,7 +277,7 @@ class Delivery:
             flow.waiting.remove(pending)
         if pending.asleep:
             flow.asleep -= 1
-        self.keeping.done(pending)
+        self.write_behind.done(pending)
 
     def _abandon_all(self, flow: Flow, reason: Reason) -> None:
         for pending in list(flow.pending.values()):
@@ -301,7 +292,7 @@ class Delivery:
         session.close, session.closing = asked, flow
         if flow is session.from_target:
             session.from_opener.blocked = False
-        self.keeping.touch(session)
+        self.write_behind.touch(session)
         self._abandon_all(session.other(flow), Reason.CLOSED)
         self.pump(flow, now)
 
@@ -337,7 +328,7 @@ class Delivery:
         if asked is not None:
             del self._opens[asked.id]
             if session.open_sent:
-                outbox.commands.append(Withdraw(up.to.scheme, asked.id))
+                outbox.withdraw(up.to.scheme, asked.id)
             outbox.notify(asked.source.scheme, final(asked.id, reason, session.id))
         if close is not None and close.source is not None:
             outbox.notify(close.source.scheme, final(close.id, reason, session.id))
@@ -402,15 +393,15 @@ class Delivery:
     # The store
 
     def snapshot(self, *, ending: bool) -> list[StoredSession | StoredUnit | StoredClose]:
-        return [*self.keeping.snapshot(self.sessions, ending=ending), *self.closes.snapshot()]
+        return [*self.write_behind.snapshot(self.sessions, ending=ending), *self.closes.snapshot()]
 
     def stored(self, changes: Changes, now: float) -> None:
         """A transaction is through: tell those who wait to hear it."""
         for row in changes.rows.values():
             if isinstance(row, StoredUnit):
                 pending = self._units.get(row.id)
-                if pending is not None and not pending.told:
-                    pending.told = True
+                if pending is not None and not pending.held_reported:
+                    pending.held_reported = True
                     receipt = Receipt(row.id, Outcome.HELD, None, row.session)
                     self._outbox.notify(pending.unit.source.scheme, receipt)
                     if pending.fenced:
@@ -418,8 +409,8 @@ class Delivery:
                         self.pump(pending.flow, now)
             elif isinstance(row, StoredSession):
                 session = self.sessions.get(row.id)
-                if row.asleep and session is not None and session.open is not None and not session.open_told:
-                    session.open_told = True
+                if row.asleep and session is not None and session.open is not None and not session.open_reported:
+                    session.open_reported = True
                     receipt = Receipt(session.open.id, Outcome.HELD, None, row.id)
                     self._outbox.notify(session.open.source.scheme, receipt)
             elif isinstance(row, StoredClose):
@@ -442,7 +433,7 @@ class Delivery:
     def restore_unit(self, unit: Unit, row: StoredUnit, flow: Flow, grant: Grant, now: float) -> None:
         """Take up a unit that was stored; those of a flow come in the order of n."""
         pending = QueuedUnit(unit, flow, grant, row.expires_at, row.received_at, row.flight)
-        pending.kept = pending.told = True
+        pending.kept = pending.held_reported = True
         pending.asleep = row.asleep
         flow.asleep += row.asleep
         octets = len(unit.payload.octets)
@@ -460,10 +451,10 @@ class Delivery:
         while (session := self.sessions.take_due(now)) is not None:
             self._look_at(session, now)
         self.closes.tick(now)
-        self.keeping.tick(now)
+        self.write_behind.tick(now)
 
     def next_deadline(self) -> float | None:
-        deadlines = (self.sessions.next_deadline(), self.closes.next_deadline(), self.keeping.look_at)
+        deadlines = (self.sessions.next_deadline(), self.closes.next_deadline(), self.write_behind.look_at)
         return min((deadline for deadline in deadlines if deadline is not None), default=None)
 
     def _look_at(self, session: Session, now: float) -> None:

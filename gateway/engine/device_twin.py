@@ -1,4 +1,4 @@
-"""One device as the gateway knows it: what it offers, what it told last and when. Nothing is decided here."""
+"""One device as the gateway knows it: what it offers, its last values and their times. Nothing is decided here."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import re
 from collections.abc import Iterable, Mapping
 from typing import Final, TypeVar
 
+from common.printable import printable
 from gateway.api.model import (
     ActionAffordance,
     EventAffordance,
@@ -38,8 +39,8 @@ class DeviceTwin:
         "samples",
         "sleepy",
         "specs",
+        "subscriptions",
         "types",
-        "watchers",
     )
 
     def __init__(self, name: str, join: Join) -> None:
@@ -55,8 +56,8 @@ class DeviceTwin:
         """Of the properties whose values are scalars."""
         self.samples: dict[str, Sample] = {}
         self.fresh: set[str] = set()
-        """The properties that have told something that is not stale."""
-        self.watchers: list[Subscription] = []
+        """The properties with a value that is not stale."""
+        self.subscriptions: list[Subscription] = []
         self.join(join)
 
     @property
@@ -68,25 +69,27 @@ class DeviceTwin:
         return tuple(self.specs.values())
 
     def join(self, join: Join) -> bool:
-        """Take over what a join tells; true if that is news. What a property told stays unless its type changed."""
+        """Take over the content of a join; true if it changes anything. A property's value stays unless its type
+        changed.
+        """
         facts = _facts(join)
         specs = {name: each for name, each in _named(join.properties).items() if each.lifetime > 0}
         actions, events = _named(join.actions), _named(join.events)
         self.last_join = join
-        news = (facts, specs, actions, events, join.sleepy)
-        if news == (self.facts, self.specs, self.actions, self.events, self.sleepy):
+        offered = (facts, specs, actions, events, join.sleepy)
+        if offered == (self.facts, self.specs, self.actions, self.events, self.sleepy):
             return False
-        self.facts, self.specs, self.actions, self.events, self.sleepy = news
-        told = (each for each in specs.values() if each.readable)
-        scalars = (each for each in told if is_scalar(each) and not each.enum)
+        self.facts, self.specs, self.actions, self.events, self.sleepy = offered
+        readable = (each for each in specs.values() if each.readable)
+        scalars = (each for each in readable if is_scalar(each) and not each.enum)
         self.types = {each.name: types_of(each) for each in scalars}
-        self.samples = {name: told for name, told in self.samples.items() if self.takes(name, told.value)}
+        self.samples = {name: sample for name, sample in self.samples.items() if self.takes(name, sample.value)}
         self.fresh &= self.samples.keys()
         return True
 
-    def recall(self, told: Mapping[str, Sample], now: float) -> None:
-        """Take up what a device of this name told before a restart, or under another name."""
-        for name, sample in told.items():
+    def recall(self, samples: Mapping[str, Sample], now: float) -> None:
+        """Take up the values of a device of this name from before a restart, or from under another name."""
+        for name, sample in samples.items():
             if name not in self.samples and self.takes(name, sample.value):
                 old = now - sample.at >= self.specs[name].lifetime
                 self.samples[name] = Sample(sample.value, min(sample.at, now), old)
@@ -94,7 +97,7 @@ class DeviceTwin:
                     self.fresh.add(name)
 
     def takes(self, name: str, value: Value | None) -> bool:
-        """Whether ``value`` can be what the property ``name`` tells."""
+        """Whether ``value`` can be a value of the property ``name``."""
         types = self.types.get(name)
         if types is None or value is None:
             spec = self.specs.get(name)
@@ -104,10 +107,10 @@ class DeviceTwin:
 
     def sample(self, name: str, now: float) -> Sample | None:
         """Of a value whose time is over the next ``outdated`` says so; until then it is here already."""
-        told = self.samples.get(name)
-        if told is None or told.stale or now - told.at < self.specs[name].lifetime:
-            return told
-        return told._replace(stale=True)
+        sample = self.samples.get(name)
+        if sample is None or sample.stale or now - sample.at < self.specs[name].lifetime:
+            return sample
+        return sample._replace(stale=True)
 
     def outdated(self, now: float) -> list[tuple[str, Sample]]:
         """The properties whose values have just become stale; they are not fresh from now on."""
@@ -125,7 +128,7 @@ class DeviceTwin:
 
 
 def _named(offered: Iterable[_Named], most: int = MAX_PROPERTIES) -> dict[str, _Named]:
-    """Those with a proper name of their own, and not too many."""
+    """Those with a valid, unique name, and not too many."""
     known: dict[str, _Named] = {}
     for each in offered:
         if len(known) >= most:
@@ -137,8 +140,4 @@ def _named(offered: Iterable[_Named], most: int = MAX_PROPERTIES) -> dict[str, _
 
 def _facts(join: Join) -> tuple[tuple[str, str], ...]:
     """What a device says of itself is a stranger's text: short, and fit for every line."""
-    return tuple((_clean(key), _clean(text)) for key, text in join.facts[:MAX_FACTS])
-
-
-def _clean(text: str) -> str:
-    return "".join(character if character.isprintable() else "?" for character in text[:MAX_TEXT])
+    return tuple((printable(key, MAX_TEXT), printable(text, MAX_TEXT)) for key, text in join.facts[:MAX_FACTS])

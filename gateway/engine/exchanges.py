@@ -30,7 +30,7 @@ from gateway.api.model import (
 from gateway.engine.authorizer import SHADOW_GRANT, Authorizer, Refusal
 from gateway.engine.decision import DEFAULT_RULE, Deny, Grant
 from gateway.engine.limits import LIMITS_RULE, EngineLimits, has_room
-from gateway.engine.outputs import Outbox, Withdraw, final
+from gateway.engine.outputs import Outbox, final
 from gateway.engine.policy import Action
 
 _PROXY = Action.PROXY.value
@@ -51,10 +51,10 @@ class PendingExchange:
 class Exchanges:
     """All exchanges without a final receipt."""
 
-    def __init__(self, limits: EngineLimits, outbox: Outbox, gate: Authorizer) -> None:
+    def __init__(self, limits: EngineLimits, outbox: Outbox, authorizer: Authorizer) -> None:
         self._limits = limits
         self._outbox = outbox
-        self._gate = gate
+        self._authorizer = authorizer
         self.pending: dict[EnvelopeId, PendingExchange] = {}
         """Those on their way, by the id of the exchange."""
         self._askers: Counter[str] = Counter()
@@ -63,16 +63,16 @@ class Exchanges:
 
     def submit(self, exchange: Exchange, now: float) -> Verdict:
         """Judge an exchange, and order it. A target out of reach is refused as one that isn't there."""
-        gate, limits, outbox = self._gate, self._limits, self._outbox
-        asker, target = gate.name_of(exchange.source), gate.target_of(exchange.to)
+        authorizer, limits, outbox = self._authorizer, self._limits, self._outbox
+        asker, target = authorizer.name_of(exchange.source), authorizer.target_of(exchange.to)
         # The form before the target: a path is judged as it is, so it must be one that everybody reads in one way.
         if asker and (reason := unfit(exchange, limits.max_body)) is not None:
             return outbox.refuse(exchange, reason, LIMITS_RULE if reason is Reason.TOO_LARGE else "", asker)
         if not asker or not target or asker == target:
-            return outbox.refuse(exchange, Reason.DENIED, DEFAULT_RULE, gate.who(exchange.source))
-        decision = gate.judge_exchange(exchange, asker, target)
+            return outbox.refuse(exchange, Reason.DENIED, DEFAULT_RULE, authorizer.who(exchange.source))
+        decision = authorizer.judge_exchange(exchange, asker, target)
         if isinstance(decision, Deny):
-            if not gate.shadow:
+            if not authorizer.shadow:
                 return outbox.refuse(exchange, decision.reason, decision.rule, asker)
             outbox.shadow(exchange.id, decision.reason, decision.rule, asker, (_PROXY, target))
         if exchange.id in self.pending:
@@ -83,9 +83,9 @@ class Exchanges:
             return outbox.refuse(exchange, Reason.BUSY, LIMITS_RULE, asker, retry_after=limits.retry_after)
         grant: Grant | Refusal = SHADOW_GRANT
         if not isinstance(decision, Deny):
-            grant = gate.pay_command(decision, asker, now, "exchanges")
+            grant = authorizer.pay_command(decision, asker, now, "exchanges")
         if isinstance(grant, Refusal):
-            if not gate.shadow:
+            if not authorizer.shadow:
                 return outbox.refuse(exchange, grant.reason, grant.rule, asker, retry_after=grant.retry_after)
             outbox.shadow(exchange.id, grant.reason, grant.rule, asker, (_PROXY, target))
             grant = SHADOW_GRANT
@@ -101,22 +101,20 @@ class Exchanges:
     def _take(self, exchange: Exchange, asker: str, target: str, grant: Grant, now: float) -> None:
         deadline = min(exchange.deadline, now + self._limits.exchange_timeout)
         sent = replace(exchange, to=target, sender=asker, deadline=deadline)
-        policy = self._gate.policy
+        policy = self._authorizer.policy
         pending = PendingExchange(sent, asker, policy.address_of(asker), target, policy.address_of(target), grant)
         self.pending[sent.id] = pending
         self._askers[asker] += 1
         self._targets[target] += 1
         self._agenda.plan(sent.id, deadline)
         self._outbox.counters["accepted.exchange"] += 1
-        self._outbox.commands.append(Transmit(sent, pending.to, grant.require))
+        self._outbox.transmit(Transmit(sent, pending.to, grant.require))
 
     # Exchanges end
 
-    def settle(self, receipt: Receipt, now: float) -> bool:
-        """The word of the target's adapter; False where the receipt is of no exchange that it has."""
-        pending = self.pending.get(receipt.id)
-        if pending is None:
-            return False
+    def settle(self, receipt: Receipt, now: float) -> None:
+        """The word of the target's adapter on an exchange that it has."""
+        pending = self.pending[receipt.id]
         if receipt.outcome is Outcome.HELD:  # nothing of an exchange is kept for later
             self._outbox.counters["settle.unfit"] += 1
         elif receipt.outcome is Outcome.EXPIRED:
@@ -130,10 +128,9 @@ class Exchanges:
         else:
             self._outbox.counters["delivered.exchange"] += 1
             self._finish(pending, Receipt(receipt.id, Outcome.DELIVERED, answer=receipt.answer))
-        return True
 
     def _unwanted(self, pending: PendingExchange, answer: Answer) -> Reason | None:
-        """Why an answer doesn't go to who asked: its form, its size, or a sealed kind that no rule permits."""
+        """Why an answer is not passed on: its form, its size, or a sealed kind that no rule permits."""
         most = self._limits.max_body
         if pending.grant.condition.max_unit is not None:
             most = min(most, pending.grant.condition.max_unit)
@@ -142,12 +139,12 @@ class Exchanges:
         if answer.content is None or answer.content == pending.exchange.content:
             return None
         asked = replace(pending.exchange, content=answer.content)
-        denied = isinstance(self._gate.judge_exchange(asked, pending.asker, pending.target), Deny)
-        return Reason.CONTENT if denied and not self._gate.shadow else None
+        denied = isinstance(self._authorizer.judge_exchange(asked, pending.asker, pending.target), Deny)
+        return Reason.CONTENT if denied and not self._authorizer.shadow else None
 
     def _abandon(self, pending: PendingExchange, reason: Reason) -> None:
         """Give up on an exchange that its adapter has not settled."""
-        self._outbox.commands.append(Withdraw(pending.to.scheme, pending.exchange.id))
+        self._outbox.withdraw(pending.to.scheme, pending.exchange.id)
         self._lose(pending, reason)
 
     def _lose(self, pending: PendingExchange, reason: Reason) -> None:
@@ -166,25 +163,22 @@ class Exchanges:
 
     # What happens to adapters and to the policy; time
 
-    def adapter_gone(self, scheme: str) -> set[EnvelopeId]:
-        """Who asked by way of this adapter can no longer be answered: those are over. What else was ordered of it, the
-        runtime settles.
-        """
+    def adapter_gone(self, scheme: str) -> None:
+        """Exchanges that this adapter submitted can no longer be answered: they are over."""
         asked = [each for each in self.pending.values() if each.exchange.source.scheme == scheme]
         for pending in asked:
             self._abandon(pending, Reason.UNREACHABLE)
-        return {pending.exchange.id for pending in asked}
 
     def judge_again(self) -> None:
         """Take back what is no longer permitted; the rest goes on under the rules and the names of now."""
-        gate = self._gate
+        authorizer = self._authorizer
         for pending in list(self.pending.values()):
             exchange = pending.exchange
-            asker, target = gate.policy.name_at(pending.by), gate.policy.name_at(pending.to)
+            asker, target = authorizer.policy.name_at(pending.by), authorizer.policy.name_at(pending.to)
             decision = None
-            if asker and target and gate.name_of(exchange.source) == asker:
-                decision = gate.judge_exchange(exchange, asker, target)
-            if decision is None or (isinstance(decision, Deny) and not gate.shadow):
+            if asker and target and authorizer.name_of(exchange.source) == asker:
+                decision = authorizer.judge_exchange(exchange, asker, target)
+            if decision is None or (isinstance(decision, Deny) and not authorizer.shadow):
                 self._abandon(pending, Reason.DENIED)
                 continue
             self._rename(pending, asker, target)

@@ -8,7 +8,7 @@ from gateway.api.model import Close, ContentKind, EnvelopeId, LinkSecurity, Open
 from gateway.engine.sessions import Flow, Session, State
 from gateway.engine.stored import StoredFlow, StoredSession, StoredUnit
 from gateway.engine.visible import DatagramReader, StreamReader
-from layer.records import StreamState
+from layer.tls_stream import StreamState
 
 _NO_LINK = LinkSecurity(protocol="none")
 
@@ -35,7 +35,7 @@ def session_of(row: StoredSession, next_id: Callable[[], EnvelopeId], gaps: int,
     session.rule, session.version, session.early = row.rule, row.version, row.early
     session.last_activity = now
     session.open_deadline = row.deadline
-    session.open_asleep = session.open_told = row.asleep
+    session.open_asleep = session.open_reported = row.asleep
     session.from_opener.blocked = not row.taken
     if row.taken:
         session.open, session.state = None, State.OPEN

@@ -47,11 +47,23 @@ class QueuedUnit:
     """A unit that was accepted at ``since`` and has no final receipt yet.
 
     ``asleep``: its receiver sleeps, as the egress adapter says. ``kept``: its row is in the store, or on its way
-    there; ``told``: its sender was told so; ``fenced``: it may not go out before that. ``flight``: what it shows of a
-    handshake (``Visible.flight``).
+    there; ``held_reported``: ``held`` was reported to its sender; ``fenced``: it may not go out before that.
+    ``flight``: the handshake in it (``Visible.flight``).
     """
 
-    __slots__ = ("asleep", "expires_at", "fenced", "flight", "flow", "grant", "kept", "sent", "since", "told", "unit")
+    __slots__ = (
+        "asleep",
+        "expires_at",
+        "fenced",
+        "flight",
+        "flow",
+        "grant",
+        "held_reported",
+        "kept",
+        "sent",
+        "since",
+        "unit",
+    )
 
     def __init__(
         self, unit: Unit, flow: Flow, grant: Grant, expires_at: float, since: float, flight: Flight = NO_FLIGHT
@@ -62,7 +74,7 @@ class QueuedUnit:
         self.expires_at = expires_at
         self.since = since
         self.flight = flight
-        self.sent = self.asleep = self.kept = self.told = self.fenced = False
+        self.sent = self.asleep = self.kept = self.held_reported = self.fenced = False
 
 
 class Flow:
@@ -176,9 +188,9 @@ class Session:
         "open",
         "open_asleep",
         "open_deadline",
+        "open_reported",
         "open_require",
         "open_sent",
-        "open_told",
         "opened_at",
         "opener",
         "rule",
@@ -209,8 +221,8 @@ class Session:
         self.opened_at = now
         self.open_deadline = now
         self.open_require: LinkRequirement = ANY_LINK
-        self.open_sent = self.open_asleep = self.open_told = False
-        """Whether the open was given to the target's adapter; waits for a sleeper; its sender was told so."""
+        self.open_sent = self.open_asleep = self.open_reported = False
+        """Whether the target's adapter has the open; it waits for a sleeper; ``held`` was reported to its sender."""
         self.dirty = False
         """Whether its row in the store is to be written again."""
         self.lease_used = 0

@@ -34,12 +34,18 @@ AdminCommand = Callable[[Mapping[str, Any]], Awaitable[Mapping[str, Any]]]
 
 
 class AdminServer:
-    """Serves ``commands`` at ``path`` to peers whose user id is in ``allowed``."""
+    """Serves ``commands`` at ``path`` to peers whose user id is in ``allowed``. ``idle``: see ``IDLE``."""
 
     def __init__(
-        self, path: Path, commands: Mapping[str, AdminCommand], *, allowed: frozenset[int] | None = None
+        self,
+        path: Path,
+        commands: Mapping[str, AdminCommand],
+        *,
+        allowed: frozenset[int] | None = None,
+        idle: float = IDLE,
     ) -> None:
         self._path = path
+        self._idle = idle
         self._commands = commands
         self._allowed = frozenset({0, os.geteuid()}) if allowed is None else allowed
         self._server: asyncio.Server | None = None
@@ -47,7 +53,7 @@ class AdminServer:
         """All connections, who spoke last at the end; whether a command of it is being carried out."""
 
     async def start(self) -> None:
-        """Bind the socket. ValueError (what was expected) where that can't be done."""
+        """Bind the socket. ValueError (what was expected) if that can't be done."""
         listener = _listener(self._path)
         self._server = await asyncio.start_unix_server(self._serve, sock=listener, limit=MAX_LINE)
 
@@ -77,7 +83,7 @@ class AdminServer:
             writer.write(refusal)
             return
         while True:
-            async with asyncio.timeout(IDLE):
+            async with asyncio.timeout(self._idle):
                 line = await reader.readline()
             if not line.endswith(b"\n"):
                 return
@@ -85,7 +91,7 @@ class AdminServer:
             self._writers[writer] = True
             writer.write(await self._answer(line))
             self._writers[writer] = False
-            async with asyncio.timeout(IDLE):
+            async with asyncio.timeout(self._idle):
                 await writer.drain()
 
     def _refusal(self, writer: asyncio.StreamWriter) -> bytes | None:
@@ -152,7 +158,7 @@ def _listener(path: Path) -> socket.socket:
 
 
 def _remove_stale(path: Path) -> None:
-    """Remove the socket that a killed gateway left; ValueError if it's alive or where it isn't a socket."""
+    """Remove the socket that a killed gateway left; ValueError if it's alive or isn't a socket."""
     try:
         mode = path.lstat().st_mode
     except FileNotFoundError:

@@ -43,12 +43,12 @@ def load(path: Path, environ: Mapping[str, str], unit: ServiceUnit) -> Settings:
         except ConfigError as error:
             raise InvalidConfigError([error]) from None
         found += _of_the_unit(source, unit, handed)
-        told = {mistake.key for mistake in found}
+        keys = {mistake.key for mistake in found}
         loaded = None
         try:
             loaded = settings.load(path, {**environ, "CREDENTIALS_DIRECTORY": folder})
         except InvalidConfigError as error:
-            found += [_named(mistake, folder, handed) for mistake in error.errors if mistake.key not in told]
+            found += [_named(mistake, folder, handed) for mistake in error.errors if mistake.key not in keys]
         if loaded is None or found:
             raise InvalidConfigError(found)
     return loaded
@@ -142,7 +142,7 @@ def _user(unit: ServiceUnit) -> int:
 def _opened_as(user: int, paths: list[Path]) -> list[str | None]:
     """Why each file can't be opened by this user, or None; found out by a process that becomes it.
 
-    A file that isn't there is no fault: whoever reads the config tells that.
+    A file that isn't there is no fault here: the reader of the config reports it.
     """
     reader, writer = os.pipe()
     if (child := os.fork()) == 0:
@@ -156,9 +156,9 @@ def _opened_as(user: int, paths: list[Path]) -> list[str | None]:
             os._exit(0)
     os.close(writer)
     with os.fdopen(reader, "rb") as answer:
-        told = answer.read().decode().split("\n")
+        lines = answer.read().decode().split("\n")
     os.waitpid(child, 0)
-    return [fault or None for fault in told]
+    return [fault or None for fault in lines]
 
 
 def _fault(path: Path) -> str:
@@ -179,7 +179,7 @@ def _hidden(file: Path, unit: ServiceUnit) -> str | None:
 
 
 def _folders(source: Source, unit: ServiceUnit) -> Iterator[ConfigError]:
-    """What the daemon writes must be where the unit lets it write."""
+    """What the daemon writes must lie in folders that the unit lets it write."""
     if unit.last("ProtectSystem") != "strict":
         return
     open_folders = [Path("/var/lib", name) for name in unit.words("StateDirectory")]

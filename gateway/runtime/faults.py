@@ -11,14 +11,14 @@ LAST = 20
 
 
 class Faults:
-    """At most ``LAST`` faults, each told once however often it comes back. ``wall``: seconds since 1970."""
+    """At most ``LAST`` faults, each listed once however often it comes back. ``wall``: seconds since 1970."""
 
     def __init__(self, wall: Callable[[], float] = time.time) -> None:
         self._wall = wall
         self._faults: OrderedDict[tuple[str, str], tuple[float, int]] = OrderedDict()
 
     def add(self, where: str, what: str) -> None:
-        """``where``: an adapter's scheme, ``store`` or ``engine``; ``what``: one line, sanitised."""
+        """``where``: an adapter's scheme, ``store`` or ``engine``; ``what``: one printable line."""
         _, times = self._faults.pop((where, what), (0.0, 0))
         self._faults[where, what] = (self._wall(), times + 1)
         while len(self._faults) > LAST:

@@ -1,6 +1,6 @@
-"""Where the daemon's log lines go: standard error, as the journal wants them or with a time for a terminal.
+"""The daemon's log lines on standard error, in the journal's form or with a time for a terminal.
 
-Only our own packages follow the configured level. Libraries tell warnings only: bellows and zigpy write whole frames,
+Only our own packages follow the configured level. Libraries log warnings only: bellows and zigpy write whole frames,
 and with them network keys, at their lower levels.
 """
 
@@ -10,6 +10,8 @@ import logging
 import os
 import sys
 from collections.abc import Mapping
+
+from common.printable import printable
 
 _OURS = ("gateway", "adapters", "carriage", "layer")
 _PRIORITIES = ((logging.ERROR, "<3>"), (logging.WARNING, "<4>"), (logging.INFO, "<6>"), (logging.NOTSET, "<7>"))
@@ -23,8 +25,7 @@ class _Formatter(logging.Formatter):
         self._priorities = priorities
 
     def formatMessage(self, record: logging.LogRecord) -> str:  # noqa: N802 - the name is logging's
-        text = super().formatMessage(record)
-        return text if text.isprintable() else "".join(c if c.isprintable() else "?" for c in text)
+        return printable(super().formatMessage(record))
 
     def format(self, record: logging.LogRecord) -> str:
         text = super().format(record).replace("\n", "\n  ")
@@ -49,7 +50,7 @@ def configure(level: str, environ: Mapping[str, str]) -> None:
 
 
 def set_level(level: str) -> None:
-    """The level of our own packages; can change at any time."""
+    """The level of this project's packages; can change at any time."""
     for name in _OURS:
         logging.getLogger(name).setLevel(level.upper())
     # Refusals are recorded whatever the level.

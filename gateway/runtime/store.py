@@ -27,7 +27,7 @@ _APPLICATION = 0x41544C53
 _ASIDE = 3
 """Files moved aside that are kept; the oldest go."""
 _PAGE = 4096
-_PATIENCE = 2.0
+PATIENCE = 2.0
 """Seconds to wait for another process that looks into the file."""
 _LOG_LIMIT = 4 * 1024 * 1024
 """Octets that the write-ahead log keeps when it is empty."""
@@ -76,9 +76,16 @@ class Store:
     """One file. ``max_octets`` bounds it; ``wall`` and ``monotonic`` are the clocks, in seconds."""
 
     def __init__(
-        self, path: Path, *, max_octets: int, wall: Callable[[], float], monotonic: Callable[[], float]
+        self,
+        path: Path,
+        *,
+        max_octets: int,
+        wall: Callable[[], float],
+        monotonic: Callable[[], float],
+        patience: float = PATIENCE,
     ) -> None:
         self.path = path
+        self._patience = patience
         self._max_pages = max(64, max_octets // _PAGE)
         self._wall = wall
         self._monotonic = monotonic
@@ -172,7 +179,7 @@ class Store:
             os.fchmod(descriptor, 0o600)
         finally:
             os.close(descriptor)
-        connection = sqlite3.connect(self.path, isolation_level=None, check_same_thread=False, timeout=_PATIENCE)
+        connection = sqlite3.connect(self.path, isolation_level=None, check_same_thread=False, timeout=self._patience)
         self._connection, self._opened = connection, self._identity()
         connection.row_factory = sqlite3.Row
         # No other process reads it, and without the shared index file a full disk has one trap less.
@@ -198,7 +205,7 @@ class Store:
         saved_at = float(meta["saved_at"])
         then = after_restart(saved_at, wall, monotonic)
         if then.moved(wall, monotonic):
-            _LOG.warning("the clock is not where the store's times are: the time since then counts as none")
+            _LOG.warning("the clock does not fit the store's times: the time since then counts as none")
         rows = [
             form.decode(dict(found), then.monotonic)
             for table, form in FORMS.items()
@@ -209,7 +216,7 @@ class Store:
         return Found(tuple(rows), meta["epoch"], int(meta["runs"]))
 
     def _move_aside(self) -> Path:
-        """Where the file is now. OSError: it can't be moved."""
+        """Returns the file's new path. OSError: it can't be moved."""
         stamp = f"{self._wall():.0f}"
         place = self.path.with_name(f"{self.path.name}.bad-{stamp}")
         for suffix in ("", "-wal", "-shm"):

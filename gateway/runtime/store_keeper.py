@@ -46,7 +46,7 @@ def load(store: Store) -> tuple[Found, str]:
 class StoreKeeper:
     """``found`` and ``trouble`` are what ``load`` gave. ``after`` is called when the engine has something to say.
 
-    ``retry``: see ``RETRY``.
+    ``retry``, ``soon``: see ``RETRY``, ``SOON``.
     """
 
     def __init__(
@@ -61,9 +61,11 @@ class StoreKeeper:
         wall: Callable[[], float],
         after: Callable[[], None] = lambda: None,
         retry: tuple[float, float] = RETRY,
+        soon: float = SOON,
     ) -> None:
         self.epoch = found.epoch or secrets.token_hex(8)
         self._runs = found.runs
+        self._soon = soon
         self._store = store
         self._engine = engine
         self._faults = faults
@@ -138,7 +140,7 @@ class StoreKeeper:
 
     def _plan(self, due: Unsaved) -> None:
         self._cancel()
-        wait = {Unsaved.SOON: SOON, Unsaved.LATER: LATER}.get(due, self._began + PACE - self._loop.time())
+        wait = {Unsaved.SOON: self._soon, Unsaved.LATER: LATER}.get(due, self._began + PACE - self._loop.time())
         if wait <= 0.0:
             self._flush()
             return

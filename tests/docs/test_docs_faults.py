@@ -18,24 +18,24 @@ from adapters.mqtt import outbound as mqtt_orders
 from adapters.mqtt.devices import commands
 from adapters.mqtt.devices.commands import MAX_PENDING
 from adapters.mqtt.plugin import MqttConfig
-from adapters.zigbee import adapter as zigbee_adapter
-from adapters.zigbee import administration, availability, reporting_setup
+from adapters.zigbee import administration, availability, dongle, reporting_setup
 from adapters.zigbee import command_execution as zigbee_orders
 from adapters.zigbee.config import ZigbeeConfig
 from carriage import log_rate
 from carriage.mqtt import blame
 from carriage.mqtt import client as mqtt_client
+from carriage.mqtt import sender as mqtt_sender
 from carriage.mqtt.options import MqttOptions
 from carriage.zigbee.events import TunnelLimits
 from common.backoff import Backoff
 from gateway.engine.limits import EngineLimits
 from gateway.runtime import admin, daemon, store, store_clock, store_keeper
 from gateway.runtime.supervisor import RestartPauses
-from layer import listener
-from tests.docs.conftest import Page, cells, read
+from layer import handshakes
+from tests.harness.docs_page import Page, cells, read
 
 ROOT = Path(__file__).parents[2]
-HEADER = ["fault", "noticed", "recovery", "kept", "lost", "told", "tests"]
+HEADER = ["fault", "noticed", "recovery", "kept", "lost", "reported to", "tests"]
 FAULTS = (
     "dongle unplugged and back",
     "NCP reports an error",
@@ -61,8 +61,8 @@ FAULTS = (
     "phone vanishes behind an Observe of a device",
     "slow CoAP client",
     "slow MQTT subscriber",
-    "somebody begins handshakes and finishes none",
-    "somebody fakes datagrams to a handshake under way",
+    "a host begins handshakes and finishes none",
+    "an attacker fakes datagrams to a handshake under way",
     "clients that vanish without a word, again and again",
     "administrator that does not read",
     "disk full",
@@ -80,7 +80,7 @@ FAULTS = (
     "stopped in order",
     "device vanishes",
     "device without power for a while",
-    "endpoint that tells nothing of itself",
+    "endpoint that does not describe itself",
     "endpoint that is not listed",
     "killed (kill -9) in mid interview, or as a device leaves",
     "sleeper does not wake",
@@ -91,7 +91,7 @@ ZIGBEE = ZigbeeConfig(path="tty")
 RESTART = RestartPauses()
 MQTT = MqttOptions(host="", port=0, client_id="")
 COAP = plugin.CoapTable.model_fields
-CONNECTION = plugin._CONNECTION.transmission
+CONNECTION = plugin.CONNECTION.transmission
 KEEPALIVE = MqttConfig.model_fields["keepalive"].default
 EXPIRY = MqttConfig.model_fields["session_expiry"].default
 CHANCES = (0.0, 1.0)
@@ -106,7 +106,7 @@ SPREAD = spread(lambda chance: Backoff(1.0, 1.0, lambda: chance).next())
 
 #: words that the page must hold as the code has the numbers; no other number may stand in it
 NUMBERS = (
-    f"told again every {mqtt_client.SAY_AGAIN:g} s",
+    f"logged again every {mqtt_client.SAY_AGAIN:g} s",
     f"`return_within` ({MqttConfig.model_fields['return_within'].default:g} s) in case it comes back",
     f"do not come back within {hearing.WAIT:g} s",
     f"the next try of every {hearing.AGAIN:g} s",
@@ -118,9 +118,9 @@ NUMBERS = (
     f"| broker | {MQTT.backoff_first:g} s | {MQTT.backoff_limit:g} s | {SPREAD} |",
     f"| adapter that crashed | {RESTART.first:g} s | {RESTART.longest:g} s | {SPREAD} |",
     f"| store that can't be written | {store_keeper.RETRY[0]:g} s | {store_keeper.RETRY[1]:g} s |",
-    f"held for {mqtt_client.STABLE:g} s, a dongle",
-    f"that did for {RESTART.calm:g} s, begins anew",
-    f"from {zigbee_adapter.AWAY:g} s on it counts",
+    f"held for {mqtt_sender.STABLE:g} s, a dongle",
+    f"that did for {RESTART.calm:g} s, begins again",
+    f"from {dongle.AWAY:g} s on it counts",
     f"`limits.unreachable_after` ({LIMITS.unreachable_after:g} s)",
     f"{bellows.ash.T_RX_ACK_MIN:g} s to {bellows.ash.T_RX_ACK_MAX:g} s apart",
     f"sign of life every {bellows.zigbee.application.ControllerApplication._watchdog_period:g} s: within 30 s",
@@ -130,17 +130,17 @@ NUMBERS = (
     f"waited for longer than {mqtt_orders.GRACE:g} s",
     f"does not take in {mqtt_orders.GRACE:g} s",
     f"expires after {news.EXPIRY:g} s",
-    f"at most {mqtt_client.STATE_ROOM // 1024} KiB of buffer",
+    f"at most {mqtt_sender.STATE_ROOM // 1024} KiB of buffer",
     f"beyond half of {2 * MAX_PENDING} messages and {news.MOST} more",
     f"acknowledgement within {CONNECTION.ack_timeout * 1.5 * (2 ** (CONNECTION.max_retransmit + 1) - 1):g} s",
     f"acknowledged within {CONNECTION.ack_timeout * 1.5 * (2 ** (CONNECTION.max_retransmit + 1) - 1):g} s",
     f"`absence` ({COAP['absence'].default:g} s)",
     f"`limits.idle` ({LIMITS.idle / 3600:g} h)",
-    f"the confirmable one {observers.SETTLED:g} s behind it",
+    f"the confirmable one {observers.PACING.settled:g} s behind it",
     f"after `idle` ({COAP['idle'].default:g} s)",
     f"`handshake_rate`, {COAP['handshake_rate'].default:g} a second",
     f"log, {log_rate.LINES} lines in {log_rate.INTERVAL:g} s",
-    f"an alert shortens the wait to {listener.AFTER_ALERT:g} s",
+    f"an alert shortens the wait to {handshakes.AFTER_ALERT:g} s",
     f"of their identity ({COAP['max_clients_per_identity'].default}), "
     f"of their host ({COAP['max_clients_per_host'].default}) or of all ({COAP['max_clients'].default})",
     f"after {admin.IDLE:g} s for an answer",
@@ -228,7 +228,7 @@ def test_a_frozen_dongle_and_a_dead_air_are_noticed_as_the_page_says() -> None:
     assert bellows.ash.ACK_TIMEOUTS == 5
     assert period + bellows.ash.T_RX_ACK_INIT + 4 * bellows.ash.T_RX_ACK_MAX < 30
     assert len(TunnelLimits().retry_waits) + 1 == 5
-    assert zigbee_adapter.AWAY + sum(TunnelLimits().retry_waits) + LIMITS.unreachable_after < 30
+    assert dongle.AWAY + sum(TunnelLimits().retry_waits) + LIMITS.unreachable_after < 30
 
 
 def test_the_store_s_clock_is_set_from_that_year_on() -> None:
@@ -236,4 +236,4 @@ def test_the_store_s_clock_is_set_from_that_year_on() -> None:
 
 
 def test_a_dongle_is_forgiven_as_an_adapter_is() -> None:
-    assert RESTART.calm == zigbee_adapter.SETTLED
+    assert RESTART.calm == dongle.SETTLED

@@ -17,7 +17,7 @@ from layer.association import Association, Failed, PeerClosed
 from layer.flight import split_records
 from layer.hosts import host_of
 from layer.listener import DtlsListener, HandshakeRefused, PeerData, PeerGone
-from tests.layer.layer_crowd import (
+from tests.harness.layer_crowd import (
     Address,
     Air,
     begin,
@@ -27,7 +27,7 @@ from tests.layer.layer_crowd import (
     listener,
     taken,
 )
-from tests.layer.layer_pair import KEY, OTHER_KEY, client_x509, events, psk_client, psk_server, server_x509
+from tests.harness.layer_pair import KEY, OTHER_KEY, client_x509, events, psk_client, psk_server, server_x509
 
 PHONE = ("192.0.2.1", 40000)
 
@@ -289,7 +289,7 @@ def test_hellos_that_waited_are_bounded_over_all_hosts_without_refusing_anybody_
 
 def test_what_is_remembered_of_hosts_and_refused_hellos_is_bounded() -> None:
     server = listener(handshake_burst=1, handshake_rate=0.001)
-    admission = server._admission
+    admission = server._handshakes._admission
     for number in range(5000):
         ip = f"10.{number >> 8}.{number & 255}.1"
         for port in (1, 2):

@@ -11,13 +11,14 @@ from random import Random
 import pytest
 
 from adapters.coap.plugin import CoapPlugin
+from adapters.coap.timeouts import Timeouts
 from carriage.coap import atls_client, codes, options
 from carriage.coap.exchange import Request
 from gateway.api.model import Accepted, Close, ContentKind, Open, Outcome, Reason, Refused, Reset, SessionId, Unit
 from gateway.engine.limits import EngineLimits
 from gateway.kit.fixed_timeout import FixedTimeout
 from gateway.testing.check_adapter import check_adapter
-from tests.adapters.coap.coap_home import (
+from tests.harness.coap_gateway import (
     Home,
     Start,
     closed,
@@ -28,7 +29,7 @@ from tests.adapters.coap.coap_home import (
     read,
     sent,
 )
-from tests.adapters.coap.far_end import record, tls_record, until
+from tests.harness.gateway_in_loop import record, tls_record, until
 
 
 def time() -> float:
@@ -311,10 +312,10 @@ async def test_stopping_leaves_what_is_open_to_the_gateway(home: Home) -> None:
     mine = await opened(phone, "lamp")
     home.far.takes = False
     sending = asyncio.get_running_loop().create_task(sent(phone, mine, 0, record()))
-    await until(lambda: len(home.far.of(Unit)) == 1 and len(home.state.ordered) == 2)
+    await until(lambda: len(home.far.of(Unit)) == 1 and home.hub.engine.in_flight("coap") == 2)
     home.tasks["coap"].cancel()
     await until(lambda: home.state.adapter is None)
-    assert not home.state.ordered
+    assert not home.hub.engine.in_flight("coap")
     assert len(home.adapter._delivery._absence) == 0 and not home.adapter._delivery._orders
     await until(lambda: home.far.outcome(unit) == (Outcome.DROPPED, Reason.UNREACHABLE))  # it wasn't stored yet
     await until(lambda: home.far.of(Close, away))
@@ -322,9 +323,8 @@ async def test_stopping_leaves_what_is_open_to_the_gateway(home: Home) -> None:
     await asyncio.wait([sending])
 
 
-async def test_a_port_that_is_taken_is_told_and_tried_again(start: Start, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("adapters.coap.adapter.LISTEN_AGAIN", 0.1)
-    home = await start()
+async def test_a_port_that_is_taken_is_told_and_tried_again(start: Start) -> None:
+    home = await start(plugin=CoapPlugin(Timeouts(listen_again=0.1)))
     state = home.state
     assert state.ready
     home.tasks["coap"].cancel()
@@ -381,7 +381,7 @@ async def test_clients_that_do_as_they_please(start: Start) -> None:
     for raw in clients:
         raw.close()
     home.clients.clear()
-    await until(lambda: not home.state.ordered and not home.adapter._submitted, 5.0)
+    await until(lambda: not home.hub.engine.in_flight("coap") and not home.adapter._submitted, 5.0)
     assert home.adapter.status()["requests"] > 50, seed
 
 

@@ -6,7 +6,6 @@ from __future__ import annotations
 import asyncio
 import logging
 import signal
-from collections.abc import Awaitable, Callable
 from pathlib import Path
 
 import pytest
@@ -15,15 +14,14 @@ from adapters.mqtt import outbound, sessions
 from adapters.mqtt.plugin import MqttConfig, MqttPlugin
 from adapters.mqtt.reason_codes import reason_of
 from carriage.mqtt import messages as bodies
-from endpoint.transports import mqtt as endpoint
+from endpoint.transports.mqtt_limits import MqttLimits
 from gateway.api.model import Close, ContentKind, Outcome, Reason, Unit
 from gateway.engine.limits import EngineLimits
 from gateway.testing.check_adapter import check_adapter
-from tests.adapters.coap.far_end import record, tls_record, until
-from tests.adapters.mqtt.mqtt_home import ADTLS, POLICY, MqttHome
-from tests.layer.layer_pair import Authority
+from tests.adapters.mqtt.mqtt_home import ADTLS, POLICY, MqttHome, Start
+from tests.harness.gateway_in_loop import record, tls_record, until
+from tests.harness.layer_pair import Authority
 
-Start = Callable[..., Awaitable[MqttHome]]
 GRACE = 1.0
 
 
@@ -38,8 +36,9 @@ def test_both_ends_hear_within_half_a_minute() -> None:
     """Of a client without power: the broker misses its pings, then we hold its will."""
     assert outbound.GRACE <= 20.0
     hold = MqttConfig.model_fields["return_within"].default
-    assert hold >= endpoint.RETURN_WITHIN and hold > endpoint.BROKER_GRACE
-    assert 1.5 * endpoint.KEEPALIVE + hold <= 30.0 and hold > endpoint.SAY_AGAIN
+    endpoint = MqttLimits()
+    assert hold >= endpoint.return_within and hold > endpoint.broker_grace
+    assert 1.5 * endpoint.keepalive + hold <= 30.0 and hold > endpoint.say_again
 
 
 @pytest.fixture
@@ -111,7 +110,7 @@ async def test_a_long_absence_ends_the_sessions_and_both_ends_hear(
     assert {close.reason for close in home.far.of(Close)} == {Reason.UNREACHABLE}
     assert home.far.outcome(unit) == (Outcome.DROPPED, Reason.UNREACHABLE)
     assert not home.hub.engine.owns(home.sessions._peer("other"), between)
-    assert not home.hub.engine.all_sessions() and not home.state.ordered
+    assert not home.hub.engine.all_sessions() and not home.hub.engine.in_flight("mqtt")
     # From now on nothing is taken on, until the broker is back.
     late = home.far.open("app")
     await until(lambda: home.far.of(Close, late), 1.0)
@@ -187,7 +186,7 @@ async def test_stopping_settles_what_is_open(home: MqttHome) -> None:
     await until(lambda: home.adapter.status()["held"] == 1)
     home.tasks["mqtt"].cancel()
     await until(lambda: home.state.adapter is None)
-    assert not len(home.sessions._orders) and not home.state.ordered
+    assert not len(home.sessions._orders) and not home.hub.engine.in_flight("mqtt")
     await until(lambda: home.far.outcome(unit))
     assert home.far.outcome(unit) == (Outcome.DROPPED, Reason.UNREACHABLE)
 
@@ -345,7 +344,7 @@ async def test_a_message_that_the_broker_would_not_take(start: Start) -> None:
     await until(app.incoming)
     client = home.sessions._client
     assert client is not None
-    client._largest = 500  # as a CONNACK with Maximum Packet Size says
+    client.sender.largest = 500  # as a CONNACK with Maximum Packet Size says
     big, small = home.far.unit(session, 0, record(900)), home.far.unit(session, 1, record(100))
     await until(lambda: home.far.outcome(big) and home.far.outcome(small))
     assert home.far.outcome(big) == (Outcome.DROPPED, Reason.TOO_LARGE)
@@ -359,7 +358,10 @@ async def test_a_full_queue_is_waited_for(start: Start) -> None:
     await until(lambda: len(app.incoming()) == 10)
     client = home.sessions._client
     assert client is not None
-    client._queue._max_count, client._queue._max_octets = 5, 1500  # large ones must not be overtaken by small ones
+    client.sender.queue._max_count, client.sender.queue._max_octets = (
+        5,
+        1500,
+    )  # large ones must not be overtaken by small ones
     receipts = [
         home.far.unit(session, n, record(10 if n % 2 else 1000, seed=n)) for session in sessions for n in range(16)
     ]
@@ -374,10 +376,10 @@ async def test_of_what_stands_only_the_newest_waits(home: MqttHome) -> None:
     await until(app.states)
     client = home.sessions._client
     assert client is not None
-    client._queue._max_count = 0
+    client.sender.queue._max_count = 0
     for state in (bodies.State.OFFLINE, bodies.State.ONLINE, bodies.State.OFFLINE):
         home.sessions._tell_state(state)
-    client._queue._max_count = 1024
+    client.sender.queue._max_count = 1024
     await app.open("lamp")  # whose answer has to wait behind it, as events do
     await until(lambda: len(app.states()) == 2)
     assert [state.state for state in app.states()] == [bodies.State.ONLINE, bodies.State.OFFLINE]

@@ -7,7 +7,7 @@ import dataclasses
 import json
 import subprocess
 from collections import Counter
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 import pytest
@@ -22,8 +22,7 @@ from gateway.api.model import (
 )
 from gateway.engine.limits import EngineLimits
 from gateway.runtime import policy_file
-from tests.adapters.coap.far_end import until
-from tests.adapters.mqtt.mqtt_home import MqttHome
+from tests.adapters.mqtt.mqtt_home import MqttHome, Start
 from tests.adapters.mqtt.semantic_home import (
     ACL,
     CONTACT,
@@ -39,9 +38,9 @@ from tests.adapters.mqtt.semantic_home import (
     put,
     settled,
 )
+from tests.harness.gateway_in_loop import until
 from tests.harness.interactions import wanted_of
 
-Start = Callable[..., Awaitable[MqttHome]]
 CONFIG = config_topic("lamp")
 
 
@@ -168,7 +167,7 @@ async def test_a_get_without_a_body_asks_for_all(home: MqttHome, house: House) -
 @pytest.mark.parametrize(
     ("topic", "payload", "detail"),
     [
-        ("set", '{"state": "TOGGLE"}', "expected ON or OFF"),
+        ("set", '{"state": "TOGGLE"}', "expected true or false, or ON or OFF"),
         ("set/brightness", "255", "expected a number from 0 to 254"),
         ("set/temperature", "20", "can't be set"),
     ],
@@ -414,7 +413,7 @@ async def test_a_slow_broker_costs_no_memory(home: MqttHome, house: House) -> No
     devices = side(home)
     client = devices._client
     assert client is not None and client._wire is not None
-    client._writing = True  # as while the socket is full
+    client.sender.blocked = True  # as while the socket is full
     for level in range(3000):
         house.tell("lamp", brightness=level % 255)
         if level % 100 == 0:
@@ -422,7 +421,7 @@ async def test_a_slow_broker_costs_no_memory(home: MqttHome, house: House) -> No
     await until(lambda: devices.status()["coalesced"] > 1000)
     assert client._wire.unsent < 80_000 and devices.status()["waiting"] == 1
     app = await home.user("app", "home/lamp", subscribe=False)
-    client._turn()
+    client.sender.write()
     await until(lambda: last(app, "home/lamp") != "nothing" and last(app, "home/lamp")["brightness"] == 2999 % 255)
 
 

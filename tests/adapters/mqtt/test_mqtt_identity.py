@@ -18,8 +18,7 @@ import pytest
 
 from adapters.mqtt.devices.devices import DeviceTopics
 from gateway.runtime import policy_file
-from tests.adapters.coap.far_end import until
-from tests.adapters.mqtt.mqtt_home import MqttHome, User
+from tests.adapters.mqtt.mqtt_home import MqttHome, Start, User
 from tests.adapters.mqtt.semantic_home import (
     ACL,
     CONTACT,
@@ -34,8 +33,8 @@ from tests.adapters.mqtt.semantic_home import (
     put,
     settled,
 )
+from tests.harness.gateway_in_loop import until
 
-Start = Callable[..., Awaitable[MqttHome]]
 Old = Callable[..., Awaitable[tuple[MqttHome, User]]]
 LAMP = config_topic("lamp")
 OLD_LAMP = "homeassistant/device/home_lamp/config"

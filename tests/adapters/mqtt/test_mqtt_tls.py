@@ -2,18 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
 from typing import Any
 
 import pytest
 from cryptography import x509
 
 from adapters.mqtt.reason_codes import no_broker
-from tests.adapters.coap.far_end import until
-from tests.adapters.mqtt.mqtt_home import MqttHome
-from tests.layer.layer_pair import Authority
+from tests.adapters.mqtt.mqtt_home import MqttHome, Start
+from tests.harness.gateway_in_loop import until
+from tests.harness.layer_pair import Authority
 
-Start = Callable[..., Awaitable[MqttHome]]
 MUTUAL = ("require_certificate true", "use_identity_as_username true")
 EXPIRED = (-3, -1)
 

@@ -15,9 +15,9 @@ from gateway.engine.outputs import ReportOutcome
 from gateway.engine.policy import Condition
 from gateway.engine.stored import Unsaved
 from gateway.engine.write_behind import LEASE, SETTLED, session_row
-from layer.records import StreamState, TlsRecordReader
-from tests.gateway.engine.conftest import KINDS, Stage, permit
-from tests.gateway.engine.test_engine_visible import (
+from layer.tls_stream import StreamState, TlsRecordReader
+from tests.harness.engine_stage import KINDS, Stage, permit
+from tests.harness.tls_octets import (
     client_hello,
     dtls_fragment,
     dtls_record,

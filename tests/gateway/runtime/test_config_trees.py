@@ -15,8 +15,8 @@ from hypothesis import strategies as st
 
 from gateway.runtime import doubts, settings, strict_yaml
 from gateway.runtime.config_source import InvalidConfigError
-from tests.gateway.runtime.test_typical_mistakes import CONFIG, KEYS, POLICY
-from tests.layer.layer_pair import Authority
+from tests.harness.config_folder import CONFIG, KEYS, POLICY
+from tests.harness.layer_pair import Authority
 
 NAMES = """\
 layer: 1

@@ -44,14 +44,14 @@ from gateway.engine.stored import (
 from gateway.engine.visible import HeldHello
 from gateway.runtime import store_keeper
 from gateway.runtime.faults import Faults
-from gateway.runtime.store import Store, StoreError
+from gateway.runtime.store import PATIENCE, Store, StoreError
 from gateway.runtime.store_clock import CLOCK_IS_SET, Timebase, after_restart
 from gateway.runtime.store_keeper import StoreKeeper
 from gateway.runtime.store_rows import FORMS
-from layer.records import StreamState
-from tests.gateway.engine.conftest import KINDS, Stage, permit
-from tests.gateway.engine.test_engine_visible import tls_record
-from tests.gateway.runtime.test_supervisor import LAMP, Bench, until
+from layer.tls_stream import StreamState
+from tests.harness.engine_stage import KINDS, Stage, permit
+from tests.harness.hub_bench import LAMP, Bench, until
+from tests.harness.tls_octets import tls_record
 
 NOW = CLOCK_IS_SET + 1e6
 DATA = Path(__file__).resolve().parents[2] / "data"
@@ -69,12 +69,13 @@ class Clocks:
         self.wall += seconds
         self.monotonic += seconds
 
-    def store(self, tmp_path, max_octets: int = 1 << 26) -> Store:
+    def store(self, tmp_path, max_octets: int = 1 << 26, patience: float = PATIENCE) -> Store:
         store = Store(
             tmp_path / "store.db",
             max_octets=max_octets,
             wall=lambda: self.wall,
             monotonic=lambda: self.monotonic,
+            patience=patience,
         )
         self.stores.append(store)
         return store
@@ -290,7 +291,7 @@ def test_a_clock_that_is_behind_the_store_counts_no_time(tmp_path, clocks, caplo
     store = clocks.store(tmp_path)
     (found,) = store.open().rows
     assert found.expires_at == pytest.approx(103.0, abs=0.01)
-    assert "the clock is not where the store's times are" in caplog.text
+    assert "the clock does not fit the store's times" in caplog.text
     store.write(whole(found), "e", 2)
     clocks.wall += NOW  # now there is a network
     store.write(Changes({}), "e", 2)
@@ -337,12 +338,11 @@ def test_old_files_that_were_moved_aside_do_not_pile_up(tmp_path, clocks):
     assert len(list(tmp_path.glob("store.db.bad-*"))) == 3
 
 
-def test_a_file_that_another_process_holds_is_left_alone(tmp_path, clocks, monkeypatch):
-    monkeypatch.setattr("gateway.runtime.store._PATIENCE", 0.01)
+def test_a_file_that_another_process_holds_is_left_alone(tmp_path, clocks):
     store = clocks.store(tmp_path)
     store.open()
     store.write(whole(a_unit()), "e", 1)
-    found, trouble = store_keeper.load(clocks.store(tmp_path))
+    found, trouble = store_keeper.load(clocks.store(tmp_path, patience=0.01))
     assert found.rows == () and "locked" in trouble
     store.close()
     assert store_keeper.load(clocks.store(tmp_path))[0].rows == (a_unit(),)

@@ -18,11 +18,11 @@ from gateway.engine.stored import StoredSession
 from gateway.runtime import store_keeper
 from gateway.runtime.store import Store
 from gateway.runtime.store_keeper import StoreKeeper
-from layer.records import StreamState
-from tests.gateway.engine.conftest import KINDS, PolicySet
-from tests.gateway.engine.test_engine_visible import client_hello, dtls_record, tls_message, tls_record
-from tests.gateway.runtime.test_supervisor import LAMP, PHONE, Bench
+from layer.tls_stream import StreamState
+from tests.harness.engine_stage import KINDS, PolicySet
+from tests.harness.hub_bench import LAMP, PHONE, Bench
 from tests.harness.skipping_loop import SkippingLoop
+from tests.harness.tls_octets import client_hello, dtls_record, tls_message, tls_record
 
 ATLS, ADTLS, ATLS_DATA = ContentKind.ATLS, ContentKind.ADTLS, ContentKind.ATLS_DATA
 HELLO = tls_record(22, tls_message(1, client_hello(dtls=False, versions=(0x0304,))))

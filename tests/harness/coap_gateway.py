@@ -38,9 +38,9 @@ from layer.association import Association
 from layer.config import Role
 from layer.credentials import Credentials, Psk
 from layer.events import DataReceived, HandshakeCompleted
-from tests.adapters.coap.bare import Bare
-from tests.adapters.coap.far_end import Gateway, until
-from tests.layer.layer_pair import Authority, Identity
+from tests.harness.bare_coap import Bare
+from tests.harness.gateway_in_loop import Gateway, until
+from tests.harness.layer_pair import Authority, Identity
 
 T = TypeVar("T")
 
@@ -179,7 +179,10 @@ class Observed:
 class Home(Gateway):
     """See the module. At its end nothing may be left of what its sessions and clients needed."""
 
-    def __init__(self, folder: Path, policy: str, limits: EngineLimits, table: dict[str, Any]) -> None:
+    def __init__(
+        self, folder: Path, policy: str, limits: EngineLimits, table: dict[str, Any], plugin: CoapPlugin
+    ) -> None:
+        self.plugin = plugin
         self.authority = Authority("home")
         self.keeper = self.authority.issue("keeper", x509.DNSName("fleet.example"))
         super().__init__(folder, "coap", policy.replace("KEEPER", self.keeper.pin), limits)
@@ -204,7 +207,7 @@ class Home(Gateway):
         self.clients: list[CoapsClient | Raw | Bare] = []
 
     def configure(self, **changed: Any) -> CoapAdapter:
-        adapter = CoapPlugin().configure(CoapTable.model_validate({**self.table, **changed}), self.folder)
+        adapter = self.plugin.configure(CoapTable.model_validate({**self.table, **changed}), self.folder)
         assert isinstance(adapter, CoapAdapter)
         return adapter
 
@@ -225,7 +228,7 @@ class Home(Gateway):
         """Nothing is left of any session or client."""
         adapter = self.adapter
         delivery = adapter._delivery
-        assert not self.hub.engine.all_sessions() and not self.state.ordered
+        assert not self.hub.engine.all_sessions() and not self.hub.engine.in_flight("coap")
         assert not adapter._submitted and not adapter._connections
         assert not list(delivery.boxes) and not delivery._orders and delivery.sessions == 0
         assert not len(delivery._absence) and not len(delivery._windows)
@@ -311,3 +314,12 @@ def observe_established(response: Response) -> bool:
 
 
 Start = Callable[..., Awaitable[Home]]
+
+
+def lines(*names: str) -> bytes:
+    return b"".join(b"%s:%s\n" % (name.encode(), PSKS[name].hex().encode()) for name in names)
+
+
+def adopted(home: Home, content: bytes) -> bool:
+    home.write("clients.psk", content, 0o600)
+    return home.adapter.adopt(home.configure())

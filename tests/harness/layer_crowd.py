@@ -1,4 +1,4 @@
-"""Shared by the tests of crowded listeners: clients that never finish, and phones among them, in virtual time."""
+"""Clients that never finish, and phones among them, in virtual time."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from layer.association import Association, AssociationConfig, Role
 from layer.credentials import Credentials, Psk
 from layer.listener import DtlsListener, ListenerEvent
-from tests.layer.layer_pair import KEY, authority, psk_client, psk_server
+from tests.harness.layer_pair import KEY, authority, psk_client, psk_server
 
 CONFIG = AssociationConfig(retransmit_initial=1.0, handshake_timeout=20.0)
 Address = tuple[str, int]
@@ -54,7 +54,7 @@ def good_hello(server: DtlsListener, address: Address, now: float = 0.0, number:
     before = server.datagrams_to_send()
     server.receive_datagram(hello(number), address, now)
     ((answer, _),) = server.datagrams_to_send()
-    server._out = [*before, *server._out]
+    server._out[:0] = before
     return hello(number, answer[-16:])
 
 

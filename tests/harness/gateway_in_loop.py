@@ -76,6 +76,8 @@ class FarEnd:
 
     def update(self, update: Update) -> None: ...
 
+    def flush(self) -> None: ...
+
     def receipt(self, receipt: Receipt) -> None:
         self.receipts.append(receipt)
 
@@ -195,6 +197,18 @@ class Gateway:
                 self.hub.detach(context)
 
         self.tasks[scheme] = tasks.create_task(run())
+
+    def settled(self) -> list[Receipt]:
+        """What adapters settle from now on."""
+        engine, receipts = self.hub.engine, []
+        settle = engine.settle
+
+        def settled(receipt: Receipt, **more: Any) -> bool:
+            receipts.append(receipt)
+            return settle(receipt, **more)
+
+        engine.settle = settled  # type: ignore[method-assign,assignment]
+        return receipts
 
     def check_books(self) -> None:
         """What holds whatever happened."""
