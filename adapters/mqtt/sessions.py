@@ -53,8 +53,6 @@ SWEEP: Final = 256
 RECEIVE_MAXIMUM: Final = 1024
 """Units that the broker may send before the first is acknowledged: one that is stuck must not hold up the others in
 the quarter of a second until the gateway has it in its store."""
-COMEBACK: Final = 3.0
-"""Seconds that a broker's other clients have to come back, where it has forgotten us and so them too."""
 UNIT_EXPIRY: Final = bodies.UNIT_EXPIRY
 
 _KINDS: Final = {kind: ContentKind(kind) for kind in bodies.CONTENT_TYPES}
@@ -68,8 +66,15 @@ class Sessions:
     """
 
     def __init__(
-        self, options: MqttOptions, topics: t.TopicSpace, health: Callable[[str], None], *, return_within: float
+        self,
+        options: MqttOptions,
+        topics: t.TopicSpace,
+        health: Callable[[str], None],
+        *,
+        return_within: float,
+        comeback: float,
     ) -> None:
+        self._comeback_within = comeback
         self._options = options
         self._topics = topics
         self._health = health
@@ -180,7 +185,7 @@ class Sessions:
         if first or session_present:
             self._resume()
         else:
-            self._comeback = asyncio.get_running_loop().call_later(COMEBACK, self._resume)
+            self._comeback = asyncio.get_running_loop().call_later(self._comeback_within, self._resume)
 
     def _resume(self) -> None:
         """Send what waits, and from now on what comes."""

@@ -15,9 +15,9 @@ import pytest
 from adapters.coap import observers, plugin
 from adapters.mqtt import hearing, news
 from adapters.mqtt import outbound as mqtt_orders
-from adapters.mqtt.devices import commands
 from adapters.mqtt.devices.commands import MAX_PENDING
 from adapters.mqtt.plugin import MqttConfig
+from adapters.mqtt.times import TIMES
 from adapters.zigbee import adapter as zigbee_adapter
 from adapters.zigbee import administration, availability, reporting_setup
 from adapters.zigbee import command_execution as zigbee_orders
@@ -150,7 +150,7 @@ NUMBERS = (
     f"written (within {store_keeper.SOON:g} s)",
     f"in the last {store_keeper.SOON:g} s",
     f"`session_expiry`, {EXPIRY} s",
-    f"longer than {commands.ACKNOWLEDGE_BY:g} s",
+    f"longer than {TIMES.acknowledge_by:g} s",
     f"within {daemon.STOP_LIMIT:g} s",
     f"`presence.always_on` ({ZIGBEE.presence.always_on:g} s)",
     f"asked again after {', '.join(f'{pause:g}' for pause in availability.AGAIN)} s",

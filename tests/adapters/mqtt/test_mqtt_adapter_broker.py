@@ -10,9 +10,10 @@ from pathlib import Path
 
 import pytest
 
-from adapters.mqtt import outbound, sessions
+from adapters.mqtt import outbound
 from adapters.mqtt.plugin import MqttConfig, MqttPlugin
 from adapters.mqtt.reason_codes import reason_of
+from adapters.mqtt.times import TIMES, MqttTimes
 from carriage.mqtt import messages as bodies
 from endpoint.transports.mqtt_limits import MqttLimits
 from gateway.api.model import Close, ContentKind, Outcome, Reason, Unit
@@ -41,9 +42,7 @@ def test_both_ends_hear_within_half_a_minute() -> None:
     assert 1.5 * endpoint.keepalive + hold <= 30.0 and hold > endpoint.say_again
 
 
-@pytest.fixture
-def short_comeback(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("adapters.mqtt.sessions.COMEBACK", 1.0)
+short_comeback = pytest.mark.parametrize("times", [MqttTimes(comeback=1.0)])
 
 
 async def test_an_adapter_that_stops_in_order_has_no_trouble(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
@@ -56,7 +55,8 @@ async def test_an_adapter_that_stops_in_order_has_no_trouble(tmp_path: Path, cap
     assert [each.getMessage() for each in caplog.records if each.name == "gateway.runtime.hub"] == []
 
 
-async def test_a_short_absence_costs_nothing(short_comeback: None, home: MqttHome) -> None:
+@short_comeback
+async def test_a_short_absence_costs_nothing(home: MqttHome) -> None:
     """What comes meanwhile waits, in order, and goes on when the broker and its clients are back."""
     app = await home.user("app")
     session = home.far.open("app", ContentKind.ATLS)
@@ -89,14 +89,13 @@ async def test_a_lost_connection_to_a_broker_that_knows_us_goes_on_at_once(home:
     began = asyncio.get_running_loop().time()
     receipts = [home.far.unit(session, n, tls_record(500, n), ContentKind.ATLS) for n in range(30)]
     await until(lambda: {home.far.outcome(each) for each in receipts} == {(Outcome.DELIVERED, None)})
-    assert asyncio.get_running_loop().time() - began < sessions.COMEBACK
+    assert asyncio.get_running_loop().time() - began < TIMES.comeback
     await until(lambda: len(app.units(session)) >= 30)
     assert list(dict(app.units(session))) == list(range(30))
 
 
-async def test_a_long_absence_ends_the_sessions_and_both_ends_hear(
-    short_grace: None, short_comeback: None, home: MqttHome
-) -> None:
+@short_comeback
+async def test_a_long_absence_ends_the_sessions_and_both_ends_hear(short_grace: None, home: MqttHome) -> None:
     app, other = await home.user("app"), await home.user("other")
     await until(app.states)
     first = app.states()[0]
