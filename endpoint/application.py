@@ -56,9 +56,9 @@ class _Live:
 
 
 class Application:
-    """Runs sessions over one link under one layer-0 policy until told to quit.
+    """Runs sessions over one gateway link under one layer-0 policy until ``quit``.
 
-    ``max_sessions``: sessions and opens under link together.
+    ``max_sessions``: sessions and opens under way together.
     """
 
     def __init__(

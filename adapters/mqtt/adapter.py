@@ -101,7 +101,9 @@ class MqttAdapter:
             self.devices.gateway_changed()
 
     def flush(self) -> None:
-        """Its carriage has written already."""
+        for part in (self.sessions, self.devices):
+            if part is not None:
+                part.flush()
 
     def status(self) -> Mapping[str, Any]:
         found: dict[str, Any] = {"broker": f"{self._options.host}:{self._options.port}"}

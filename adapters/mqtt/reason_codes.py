@@ -6,6 +6,7 @@ from typing import Final
 
 from gateway.api.model import Reason
 
+SUCCESS: Final = 0x00
 REFUSED: Final = 0x80
 """Reason codes from here on are refusals."""
 NO_SUBSCRIBERS: Final = 0x10

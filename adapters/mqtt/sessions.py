@@ -8,7 +8,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Callable, Mapping
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import Any, Final
 
 from adapters.mqtt import payloads, reason_codes
@@ -59,6 +59,15 @@ _KINDS: Final = {kind: ContentKind(kind) for kind in bodies.CONTENT_TYPES}
 _CONTENTS: Final = frozenset(_KINDS.values())
 
 
+@dataclass(frozen=True, slots=True)
+class SessionEnd:
+    """What a session carries towards its user, and the topic of that up to the number of the unit."""
+
+    content: ContentKind
+    content_type: str
+    down: str
+
+
 class Sessions:
     """The sessions behind one broker, on a connection of their own. ``health`` is told the connection's trouble.
 
@@ -83,8 +92,10 @@ class Sessions:
         self._orders = Outbound(self._publish_order, self._settle, self._not_taken)
         self._link = NO_LINK
         self._users: dict[str, Peer] = {}
-        self._ends: dict[tuple[str, SessionId], ContentKind] = {}
-        """The ends of sessions that are behind the broker, and what they carry."""
+        self._claims: dict[str, str] = {}
+        """Claim to user, for those that orders went to."""
+        self._ends: dict[tuple[str, SessionId], SessionEnd] = {}
+        """The ends of sessions that are behind the broker."""
         self._sweep_at = SWEEP
         self._epoch: Epoch | None = None
         """How often all sessions were given up: clients learn of it by another epoch."""
@@ -110,7 +121,7 @@ class Sessions:
         self._epoch = Epoch(context.state_dir, context.epoch)
         self._take_up()
         options = replace(self._options, will=self._will(), manual_ack=True, receive_maximum=RECEIVE_MAXIMUM)
-        client = self._client = MqttClient(options, self)
+        client = self._client = MqttClient(options, self, wake=context.touch)
         # Half of the queue: answers to a client that floods us must not crowd out units.
         self._news = News(client, options.max_queued // 2)
         client.on_too_long = self._on_too_long
@@ -130,6 +141,10 @@ class Sessions:
 
     def send(self, transmit: Transmit) -> None:
         envelope = transmit.envelope
+        user = self._claims.get(transmit.to.claim)
+        if user is not None and type(envelope) is Unit and not self._lost:
+            self._orders.add(transmit, user)
+            return
         if isinstance(envelope, Interaction | Exchange):  # neither a device nor a server is behind a broker's user
             self._settle(Receipt(envelope.id, Outcome.DROPPED, Reason.CONTENT))
             return
@@ -156,6 +171,10 @@ class Sessions:
         unit = self._submitted.settle(receipt.id)
         if unit is not None and receipt.outcome is not Outcome.DELIVERED:
             self._tell(unit.user, unit.session, payloads.loss(unit.n, receipt))
+
+    def flush(self) -> None:
+        if self._client is not None:
+            self._client.flush()
 
     def status(self) -> Mapping[str, Any]:
         return {
@@ -190,7 +209,7 @@ class Sessions:
     def _resume(self) -> None:
         """Send what waits, and from now on what comes."""
         self._orders.link = self._link
-        self._orders.flush()
+        self._orders.resume()
 
     def refused(self, code: int, reason: str) -> None:
         self._refusal = reason_codes.refusal(code, reason)
@@ -264,14 +283,21 @@ class Sessions:
             return
         if self._news is not None and self._news.waiting:
             self._news.flush()
-        if self._orders.published(token, code) and code == reason_codes.NO_SUBSCRIBERS:
-            self._counters["no_subscribers"] += 1
+        order: object = token
+        if isinstance(order, OutboundMessage):
+            self._orders.published(order, code)
+            self._counters["no_subscribers"] += code == reason_codes.NO_SUBSCRIBERS
+        if self._orders.held:
+            self._orders.resume()
         if code == reason_codes.NOT_AUTHORIZED and not self._unauthorized:
             self._unauthorized = True
             self._health(f"the broker lets us not publish below {self._topics.prefix}/ ({code}); check its ACL")
 
     def dropped(self, token: Token, reason: DropReason) -> None:
-        if not self._orders.dropped(token, reason) and not self._hearing.dropped(token) and self._news is not None:
+        order: object = token
+        if isinstance(order, OutboundMessage):
+            self._orders.dropped(order, reason)
+        elif not self._hearing.dropped(token) and self._news is not None:
             self._news.lost += 1
 
     # What comes from clients
@@ -391,19 +417,26 @@ class Sessions:
 
     # What goes to clients
 
-    def _publish_order(self, order: OutboundMessage) -> Token:
+    def _publish_order(self, order: OutboundMessage) -> None:
         assert self._client is not None and self._context is not None
         envelope = order.transmit.envelope
-        assert not isinstance(envelope, Interaction | Exchange)
-        topic, payload, content_type = payloads.message_of(order.user, envelope)
         expiry = UNIT_EXPIRY
-        if isinstance(envelope, Unit) and envelope.expires_at is not None:
-            expiry = max(1, round(envelope.expires_at - self._context.now()))
-        token = self._client.publish(
-            self._topics.build(topic), payload, qos=1, content_type=content_type, expiry=expiry
-        )
+        if isinstance(envelope, Unit):
+            end = self._ends.get((order.user, envelope.session))
+            if end is None or end.content is not envelope.content:
+                end = self._end_of(order.user, envelope.session, envelope.content)
+            topic, payload, content_type = f"{end.down}{envelope.n}", envelope.payload.octets, end.content_type
+            if envelope.expires_at is not None:
+                expiry = max(1, round(envelope.expires_at - self._context.now()))
+        else:
+            assert isinstance(envelope, Open | Close)
+            place, payload, content_type = payloads.message_of(order.user, envelope)
+            topic = self._topics.build(place)
+        self._client.publish(topic, payload, qos=1, content_type=content_type, expiry=expiry, token=order)
         self._counters["published"] += 1
-        return token
+
+    def _end_of(self, user: str, session: SessionId, content: ContentKind) -> SessionEnd:
+        return SessionEnd(content, bodies.CONTENT_TYPES[content.value], self._topics.units(user, session))
 
     def _tell(self, user: str, session: SessionId, status: bodies.Status) -> None:
         assert self._news is not None
@@ -420,7 +453,8 @@ class Sessions:
         if content_type is not None:
             kind = bodies.KINDS.get(content_type)
             return _KINDS[kind] if kind is not None else None
-        content = self._ends.get((user, session))
+        end = self._ends.get((user, session))
+        content = None if end is None else end.content
         if content is None:
             views = self._context.sessions(self._peer(user))
             content = next((view.content for view in views if view.session == session), None)
@@ -430,7 +464,7 @@ class Sessions:
     def _remember(self, user: str, session: SessionId, content: ContentKind) -> None:
         if len(self._ends) >= self._sweep_at:
             self._sweep()
-        self._ends[(user, session)] = content
+        self._ends[(user, session)] = self._end_of(user, session, content)
 
     def _sweep(self) -> None:
         """An end that comes back to a session that it closed leaves something behind that nobody will take away."""
@@ -451,7 +485,12 @@ class Sessions:
     def _user_of(self, claim: str) -> str | None:
         """The topic level of the subject with this claim; the broker itself has none to be reached at."""
         kind, _, user = claim.partition(":")
-        return user if kind == "user" and t.valid_user(user) else None
+        if kind != "user" or not t.valid_user(user):
+            return None
+        if len(self._claims) >= MAX_USERS:
+            self._claims.clear()
+        self._claims[claim] = user
+        return user
 
     def _state(self, state: bodies.State) -> bytes:
         assert self._epoch is not None

@@ -1,4 +1,4 @@
-"""Interactions with devices: which frames carry one out, and what their answers make of it.
+"""Interactions with devices: their frames (``command_frames``) go out, and their answers make the receipts.
 
 Each frame goes on the air once, the next one when the last is answered. A sleeping device's is held here until the
 device is heard; the engine bounds how many, overtakes older ones and lets them expire.
@@ -6,15 +6,18 @@ device is heard; the engine bounds how many, overtakes older ones and lets them 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Final
 
-from adapters.zigbee.radio_port import LINK_KEY, NETWORK_KEY
-from adapters.zigbee.reports import Deed, Model, Slot, Values, answered
-from adapters.zigbee.send_scheduler import SendOutcome as Sent
+from adapters.zigbee.command_frames import Step, invoking, reading, writing
+from adapters.zigbee.device import ZigbeeDevice
+from adapters.zigbee.device_view import LINK_KEY, NETWORK_KEY
+from adapters.zigbee.radio_port import SendOutcome as Sent
+from adapters.zigbee.reports import Model, Values, answered
+from adapters.zigbee.transaction import Answer, NoReply, Reply, Transaction
 from adapters.zigbee.vocabulary import meets
-from adapters.zigbee.zcl_transactions import Answer, Content, NoReply, Reply, Transaction, ZclTransactions
+from adapters.zigbee.zcl_transactions import ZclTransactions
 from carriage.zigbee import foundation
 from carriage.zigbee.foundation import General, status_name
 from gateway.api.errors import PeerError
@@ -28,13 +31,11 @@ from gateway.api.model import (
     ReadProperties,
     Reason,
     Receipt,
-    Scalar,
     Transmit,
     Value,
     WriteProperties,
 )
 from gateway.api.ports import AdapterContext
-from gateway.api.schema import types_of
 from layer.errors import UsageError
 
 HELD: Final = 64
@@ -53,129 +54,19 @@ _NO_REPLY: Final[Mapping[Sent, tuple[Reason, str]]] = {
 
 
 @dataclass(slots=True, eq=False)
-class _Step:
-    """One frame of an interaction. ``names``: the properties that it is about. ``told``: what they are if it is done.
-
-    ``last``: it only reads what the frame before it changed; the outcome is that of the others.
-    """
-
-    endpoint: int
-    cluster: int
-    content: Content
-    names: tuple[str, ...]
-    slots: tuple[Slot, ...] = ()
-    told: Values = ()
-    last: bool = False
-
-
-@dataclass(slots=True, eq=False)
 class _Execution:
     """An interaction that isn't settled yet. ``steps``: the frames that were not answered, the current one first."""
 
     id: EnvelopeId
+    device: ZigbeeDevice
     model: Model
     names: tuple[str, ...]
-    steps: list[_Step]
+    steps: list[Step]
     link_key: bool
     expires_at: float | None
     results: dict[str, PropertyResult]
     question: Transaction | None = None
     withdrawn: bool = False
-
-
-def reading(model: Model, names: Iterable[str]) -> list[_Step]:
-    """The frames that ask for properties, one for each cluster. UsageError: one that can't be asked for."""
-    places: dict[int, list[Slot]] = {}
-    for name in names:
-        if name in model.modifiers:
-            raise UsageError("it has no value")
-        slot = model.slots[name]
-        places.setdefault(slot.place, []).append(slot)
-    steps = []
-    for place, slots in places.items():
-        attributes = [slot.row.attribute for slot in slots]
-        content = Content(General.READ, foundation.read(attributes), General.READ_RESPONSE)
-        told = tuple(slot.property.name for slot in slots)
-        steps.append(_Step(place >> 16, place & 0xFFFF, content, told, tuple(slots)))
-    return steps
-
-
-def writing(model: Model, values: Mapping[str, Value]) -> tuple[list[_Step], list[str]]:
-    """The frames that set properties, and the names that none of them sets. UsageError: no such value.
-
-    What a command sets together goes first, then what has its own command, then attributes, by cluster.
-    """
-    left = dict(values)
-    steps = [step for endpoint in model.writes if (step := _together(model, endpoint, left)) is not None]
-    written: dict[int, list[Slot]] = {}
-    for name in [name for name in left if name in model.slots]:
-        slot, value = model.slots[name], left.pop(name)
-        if not _fits(slot, value) or not isinstance(value, Scalar):
-            raise UsageError("not a value of this property")
-        if slot.row.commands:
-            command = slot.row.commands.get(value)
-            if command is None:
-                raise UsageError("no command for this value")
-            content = Content(command, b"", cluster_specific=True)
-            steps.append(_Step(slot.endpoint, slot.row.cluster, content, (name,), told=((name, value),)))
-        else:
-            written.setdefault(slot.place, []).append(slot)
-    for place, slots in written.items():
-        raw = [(slot, _raw(slot, values[slot.property.name])) for slot in slots]
-        payload = foundation.write([(slot.row.attribute, slot.row.type, each) for slot, each in raw])
-        content = Content(General.WRITE, payload, General.WRITE_RESPONSE)
-        told: Values = tuple((slot.property.name, slot.row.value(each)) for slot, each in raw)
-        names = tuple(slot.property.name for slot in slots)
-        steps.append(_Step(place >> 16, place & 0xFFFF, content, names, tuple(slots), told))
-    return steps, list(left)
-
-
-def _together(model: Model, endpoint: int, left: dict[str, Value]) -> _Step | None:
-    """The command that sets several properties of an endpoint, if it is for these; they are taken out of ``left``."""
-    mapping = model.writes[endpoint]
-    slots = {each.row.property.name: each for each in model.slots.values() if each.endpoint == endpoint}
-    of = {base: slot.property.name for base, slot in slots.items() if base in mapping.properties}
-    of |= {each.base: name for name, each in model.modifiers.items() if each.endpoint == endpoint}
-    theirs = {base: left[name] for base, name in of.items() if name in left}
-    if not all(_fits(slots[base], value) for base, value in theirs.items() if base in slots):
-        raise UsageError("not a value of this property")
-    planned = mapping.plan(theirs)
-    if planned is None:
-        return None
-    payload, became = planned
-    for base in theirs:
-        del left[of[base]]
-    told = tuple((of[base], value) for base, value in became.items() if base in of)
-    content = Content(mapping.command, payload, cluster_specific=True)
-    return _Step(endpoint, mapping.cluster, content, tuple(of[base] for base in theirs), told=told)
-
-
-def invoking(model: Model, deed: Deed, given: Value | None) -> list[_Step]:
-    """The frame that has a device do something, and one that reads what may be another value then."""
-    row = deed.row
-    content = Content(row.command, row.payload(given), cluster_specific=True)
-    steps = [_Step(deed.endpoint, row.cluster, content, ())]
-    slots = model.places.get(deed.endpoint << 16 | row.cluster, {})
-    read = [slots[attribute].property.name for attribute in row.reads if attribute in slots]
-    for step in reading(model, read):
-        step.last = True
-        steps.append(step)
-    return steps
-
-
-def _fits(slot: Slot, value: Value) -> bool:
-    return slot.property.writable and type(value) in types_of(slot.property)
-
-
-def _raw(slot: Slot, value: Value) -> int | float | str:
-    row = slot.row
-    try:
-        raw = row.raw(value)  # type: ignore[arg-type]
-    except (ValueError, OverflowError):  # not a number, or infinite
-        raise UsageError("out of range") from None
-    if row.value(raw) is None:
-        raise UsageError("out of range")
-    return raw
 
 
 class CommandExecution:
@@ -186,20 +77,20 @@ class CommandExecution:
         context: AdapterContext,
         requests: ZclTransactions,
         counters: dict[str, int],
-        unreachable: Callable[[Model], None],
+        unreachable: Callable[[ZigbeeDevice], None],
     ) -> None:
         self._context = context
         self._requests = requests
         self._counters = counters
         self._unreachable = unreachable
         self._orders: dict[EnvelopeId, _Execution] = {}
-        self._held: dict[str, dict[EnvelopeId, _Execution]] = {}
 
-    def carry_out(self, wanted: Interaction, transmit: Transmit, model: Model | None) -> None:
-        """Take an order. ``model``: the device, None if it isn't known."""
+    def carry_out(self, wanted: Interaction, transmit: Transmit, device: ZigbeeDevice | None) -> None:
+        """Take an order. ``device``: None if it isn't known."""
         self._counters["commands"] += 1
+        model = None if device is None else device.model
         link_key = transmit.require.link_key
-        if model is None:
+        if device is None or model is None:
             self._drop(wanted.id, Reason.UNREACHABLE, "not in the network, or not interviewed")
         elif not all(_known(model, wanted, name) for name in wanted.names):
             self._drop(wanted.id, Reason.UNKNOWN)
@@ -221,7 +112,7 @@ class CommandExecution:
                 self._drop(wanted.id, Reason.CONTENT)
                 return
             results = {name: PropertyResult(name, Outcome.DROPPED, Reason.CONTENT, _ALONE) for name in unset}
-            order = _Execution(wanted.id, model, wanted.names, steps, link_key, wanted.expires_at, results)
+            order = _Execution(wanted.id, device, model, wanted.names, steps, link_key, wanted.expires_at, results)
             if model.sleepy:
                 self._hold(order)
             else:
@@ -229,22 +120,24 @@ class CommandExecution:
                 self._send(order)
 
     def _hold(self, order: _Execution) -> None:
-        eui64 = order.model.eui64
-        held = self._held.setdefault(eui64, {})
+        held = order.device.held
         if len(held) >= HELD:
             self._drop(order.id, Reason.BUSY)
             return
-        held[order.id] = self._orders[order.id] = order
+        held[order.id] = None
+        self._orders[order.id] = order
         self._counters["commands_held"] += 1
         self._context.settle(Receipt(order.id, Outcome.HELD))
         sender = self._requests.sender
-        if sender is not None and sender.listens(eui64):
-            self.heard(eui64)
+        if sender is not None and sender.listens(order.device):
+            self.heard(order.device)
 
-    def heard(self, eui64: str) -> None:
+    def heard(self, device: ZigbeeDevice) -> None:
         """A sleeping device was heard: it gets what was held for it."""
-        held = self._held.pop(eui64, None)
-        for order in () if held is None else held.values():
+        if not device.held:
+            return
+        held, device.held = device.held, {}
+        for order in [self._orders[each] for each in held]:
             if order.expires_at is not None and order.expires_at <= self._context.now():
                 del self._orders[order.id]
                 self._context.settle(Receipt(order.id, Outcome.EXPIRED))
@@ -254,7 +147,7 @@ class CommandExecution:
     def _send(self, order: _Execution) -> None:
         step = order.steps[0]
         order.question = self._requests.ask(
-            order.model.eui64,
+            order.device,
             step.endpoint,
             step.cluster,
             step.content,
@@ -266,11 +159,11 @@ class CommandExecution:
         """Take back what is not on the air. Sleeping devices may get it later; for others it has failed."""
         for order in tuple(self._orders.values()):
             question = order.question
-            if question is None or not self._requests.unsent(question):
+            if question is None or not self._requests.unsent(order.device, question):
                 continue
             order.question = None
             if order.model.sleepy and not order.steps[0].last:
-                self._held.setdefault(order.model.eui64, {})[order.id] = order
+                order.device.held[order.id] = None
             else:
                 self._answered(order, NoReply(Sent.FAILED))
 
@@ -279,24 +172,19 @@ class CommandExecution:
         order = self._orders.pop(envelope, None)
         if order is None:
             return
-        held = self._held.get(order.model.eui64)
-        if held is not None and held.pop(envelope, None) is not None:
-            if not held:
-                del self._held[order.model.eui64]
+        if envelope in order.device.held:
+            del order.device.held[envelope]
             return
-        if order.question is not None and self._requests.unsent(order.question):
+        if order.question is not None and self._requests.unsent(order.device, order.question):
             return
         order.withdrawn = True
 
-    def left(self, eui64: str) -> None:
+    def left(self, device: ZigbeeDevice) -> None:
         """The device is gone, and with it what was held for it. (What it was asked has failed.)"""
-        for order in self._held.pop(eui64, {}).values():
-            del self._orders[order.id]
-            self._drop(order.id, Reason.UNREACHABLE, "left the network")
-
-    def waiting(self, eui64: str) -> int:
-        """How many commands are held for a device."""
-        return len(self._held.get(eui64, ()))
+        held, device.held = device.held, {}
+        for envelope in held:
+            del self._orders[envelope]
+            self._drop(envelope, Reason.UNREACHABLE, "left the network")
 
     # What became of it ---------------------------------------------------------------------------------------------
 
@@ -305,13 +193,13 @@ class CommandExecution:
         if isinstance(answer, NoReply):
             busy = answer.outcome is Sent.BUSY and order.model.sleepy and not order.steps[0].last
             if busy and not order.withdrawn:
-                held = self._held.setdefault(order.model.eui64, {})  # it was never on the air
-                held[order.id] = self._orders[order.id] = order
+                order.device.held[order.id] = None  # it was never on the air
+                self._orders[order.id] = order
                 order.question = None
                 return
             reason, detail = _NO_REPLY[answer.outcome]
             if reason is Reason.UNREACHABLE:
-                self._unreachable(order.model)
+                self._unreachable(order.device)
             for step in order.steps:  # what comes behind is not sent: it would fare no better
                 _note(order, step, reason, detail)
             order.steps.clear()
@@ -327,7 +215,7 @@ class CommandExecution:
         else:
             self._finish(order)
 
-    def _read_answer(self, order: _Execution, step: _Step, answer: Reply) -> None:
+    def _read_answer(self, order: _Execution, step: Step, answer: Reply) -> None:
         """Note what a frame came to; values that it tells, or confirms, are submitted. PeerError: malformed."""
         command, payload = answer.command, answer.payload
         if command == General.READ_RESPONSE:
@@ -407,7 +295,7 @@ def _known(model: Model, wanted: Interaction, name: str) -> bool:
 
 def _note(
     order: _Execution,
-    step: _Step,
+    step: Step,
     reason: Reason | None,
     detail: str = "",
     *,

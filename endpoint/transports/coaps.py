@@ -3,7 +3,7 @@
 Each session is a resource of the gateway, ``/atls/{session}``; see ``coaps_session``.
 
 States: *up* once an association is there and the inbox is observed (``_come_up``); the loss of the association moves it
-to *down* (``_on_lost``), in which ``_come_back`` connects again with growing pauses. After ``RECONNECT_FOR`` seconds
+to *down* (``_on_lost``), in which ``_come_back`` connects again with growing pauses. After ``reconnect_for`` seconds
 down every session is broken (``_give_up``), and connecting goes on.
 """
 

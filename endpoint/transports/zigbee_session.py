@@ -3,7 +3,7 @@
 States: *live* from the start; ``close`` moves it to *closing*, and to *over* when the tunnel has the last unit. The
 tunnel's end (``report_end``) and a fault after which the session can't go on (``broken``, which aborts the tunnel) move
 it to *over* at once, with one ``Callbacks.ended``. A unit that could not be delivered makes it *doubtful*: nothing that
-gets through within ``UNREACHABLE_AFTER`` seconds moves it to *over*, anything that does clears the doubt.
+gets through within ``unreachable_after`` seconds moves it to *over*, anything that does clears the doubt.
 """
 
 from __future__ import annotations

@@ -95,19 +95,19 @@ class Engine:
         self._next_id = next_id
         self._outbox = Outbox()
         self._journal = Journal()
-        self._gate = Authorizer(policy, self._policy_raised)
+        self._authorizer = Authorizer(policy, self._policy_raised)
         self._delivery = Delivery(limits, self._outbox, self._journal, next_id)
         self._sessions = self._delivery.sessions
-        self._opens = Opens(limits, self._outbox, self._gate, self._delivery, new_session)
-        self._units = Admission(limits, self._outbox, self._gate, self._delivery)
-        self._twins = DeviceRegistry(limits, self._outbox, self._gate, self._journal)
-        self._exchanges = Exchanges(limits, self._outbox, self._gate)
+        self._opens = Opens(limits, self._outbox, self._authorizer, self._delivery, new_session)
+        self._admission = Admission(limits, self._outbox, self._authorizer, self._delivery)
+        self._registry = DeviceRegistry(limits, self._outbox, self._authorizer, self._journal)
+        self._exchanges = Exchanges(limits, self._outbox, self._authorizer)
         self._settled_by: Mapping[type, Callable[[Receipt, float], None]] = {
             Unit: self._delivery.settle_unit,
             Open: self._delivery.settle_open,
             Close: self._delivery.closes.settle,
             Exchange: self._exchanges.settle,
-            **dict.fromkeys(get_args(Interaction), self._twins.settle),
+            **dict.fromkeys(get_args(Interaction), self._registry.settle),
         }
 
     # What the runtime calls
@@ -115,27 +115,27 @@ class Engine:
     def submit(self, envelope: Envelope, *, now: float) -> Verdict:
         """Take an envelope on, or refuse it. UsageError: an id that is still in use."""
         if isinstance(envelope, Unit):
-            return self._units.take(envelope, now)
+            return self._admission.take(envelope, now)
         if isinstance(envelope, Reading):
-            return self._twins.reading(envelope, now)
+            return self._registry.reading(envelope, now)
         if isinstance(envelope, Open):
             return self._opens.take(envelope, now)
         if isinstance(envelope, Close):
             return self._close(envelope, now)
         if isinstance(envelope, Interaction):
-            return self._twins.interact(envelope, now)
+            return self._registry.interact(envelope, now)
         if isinstance(envelope, Event):
-            return self._twins.event(envelope, now)
+            return self._registry.event(envelope, now)
         if isinstance(envelope, Subscribe):
-            return self._twins.watch(envelope, now)
+            return self._registry.subscribe(envelope, now)
         if isinstance(envelope, Unsubscribe):
-            return self._twins.unwatch(envelope, now)
+            return self._registry.unsubscribe(envelope, now)
         if isinstance(envelope, Exchange):
             return self._exchanges.submit(envelope, now)
         if isinstance(envelope, Presence):
-            self._twins.news(envelope, now)
+            self._registry.device_changed(envelope, now)
             return Accepted()
-        return self._peer_news(envelope, now)
+        return self._peer_changed(envelope, now)
 
     def settle(self, receipt: Receipt, *, now: float, scheme: str = "") -> bool:
         """The word of an egress adapter on a ``Transmit``; of the adapter of ``scheme``, if it says so.
@@ -163,12 +163,12 @@ class Engine:
     def tick(self, *, now: float) -> None:
         """Do what is due: expire units and opens, end idle and unreachable sessions."""
         self._delivery.tick(now)
-        self._twins.tick(now)
+        self._registry.tick(now)
         self._exchanges.tick(now)
 
     def next_deadline(self) -> float | None:
         """When ``tick`` has something to do next (it may turn out to be nothing); None: never, as things are."""
-        sessions, devices = self._delivery.next_deadline(), self._twins.next_deadline()
+        sessions, devices = self._delivery.next_deadline(), self._registry.next_deadline()
         earliest = sessions if devices is None or (sessions is not None and sessions < devices) else devices
         if not self._exchanges.pending:
             return earliest
@@ -188,11 +188,11 @@ class Engine:
     def adapter_ready(self, scheme: str, *, now: float) -> None:
         """The adapter of ``scheme`` serves: it gets what waited for it."""
         self._delivery.resume(scheme, now)
-        self._twins.adapter_ready(scheme)
+        self._registry.adapter_ready(scheme)
 
     def adapter_faulty(self, scheme: str, *, now: float) -> None:
         """The adapter lost its link: it is unknown which of its devices can be reached."""
-        self._twins.out_of_sight(scheme, now)
+        self._registry.out_of_sight(scheme, now)
 
     def adapter_gone(self, scheme: str, *, now: float) -> set[EnvelopeId]:
         """The instance is gone, and with it the watches that it submitted.
@@ -201,7 +201,7 @@ class Engine:
         the next instance, and is returned.
         """
         self._exchanges.adapter_gone(scheme)
-        waiting = self._twins.adapter_gone(scheme, now) | self._delivery.pause(scheme)
+        waiting = self._registry.adapter_gone(scheme, now) | self._delivery.pause(scheme)
         orders = self._outbox.orders
         for envelope in waiting:
             del orders[envelope]
@@ -211,7 +211,7 @@ class Engine:
 
     def set_minute(self, minute: int | None, *, now: float) -> None:
         """Set the local minute of the day (0-1439; None: not known), which rules with ``hours`` need."""
-        if self._gate.set_minute(minute):
+        if self._authorizer.set_minute(minute):
             self._judge_again(now)
 
     def replace_policy(self, policy: PolicySet, *, now: float) -> None:
@@ -219,7 +219,7 @@ class Engine:
 
         Sessions that it doesn't permit end at once, which is reported to both ends.
         """
-        self._gate.replace(policy)
+        self._authorizer.replace(policy)
         self._opens.keep_senders(policy.by_name)
         self._judge_again(now)
 
@@ -233,14 +233,14 @@ class Engine:
 
     def targets(self, peer: Peer) -> list[str]:
         """The aliases that this peer may open for some kind of content, in name order."""
-        return list(self._gate.targets(peer))
+        return list(self._authorizer.targets(peer))
 
     def owns(self, peer: Peer, session: SessionId) -> bool:
         found = self._sessions.get(session)
-        return found is not None and found.flow_from(self._gate.name_of(peer)) is not None
+        return found is not None and found.flow_from(self._authorizer.name_of(peer)) is not None
 
     def sessions(self, peer: Peer) -> list[SessionView]:
-        return [session.view() for session in self._sessions.owned_by(self._gate.name_of(peer))]
+        return [session.view() for session in self._sessions.owned_by(self._authorizer.name_of(peer))]
 
     def all_sessions(self) -> list[SessionView]:
         return [session.view() for session in self._sessions]
@@ -257,8 +257,8 @@ class Engine:
             "units": len(pending),
             "octets": self._delivery.pending_octets,
             "asleep": sum(unit.asleep for unit in pending),
-            "stored": sum(unit.told for unit in pending),
-            **self._twins.queues(),
+            "stored": sum(unit.held_reported for unit in pending),
+            **self._registry.queues(),
             "exchanges": len(self._exchanges.pending),
         }
 
@@ -267,42 +267,42 @@ class Engine:
         return [end for session in self._sessions for end in session.surviving(scheme)]
 
     def devices(self, peer: Peer, *, now: float) -> Sequence[DeviceView]:
-        return self._twins.devices(peer, now)
+        return self._registry.devices(peer, now)
 
     def all_devices(self, *, now: float) -> Sequence[DeviceView]:
         """Every device that a subject of the policy is, for the administrator."""
-        return self._twins.all_devices(now)
+        return self._registry.all_devices(now)
 
     def device(self, peer: Peer, name: str, *, now: float) -> DeviceView | None:
-        return self._twins.device(peer, name, now)
+        return self._registry.device(peer, name, now)
 
     def administer(self, peer: Peer, command: str, *, now: float) -> Refused | None:
         """Whether ``peer`` may give the gateway ``command`` (one of the gateway's names, for the log). None: it may.
 
         A policy in shadow mode makes no peer an administrator.
         """
-        gate, outbox = self._gate, self._outbox
-        asker = gate.name_of(peer)
-        decision = gate.permits(Action.ADMIN, asker, GATEWAY, peer.link) if asker else Deny(Reason.DENIED)
-        answer = gate.pay_command(decision, asker, now) if isinstance(decision, Permit) else decision
+        authorizer, outbox = self._authorizer, self._outbox
+        asker = authorizer.name_of(peer)
+        decision = authorizer.permits(Action.ADMIN, asker, GATEWAY, peer.link) if asker else Deny(Reason.DENIED)
+        answer = authorizer.pay_command(decision, asker, now) if isinstance(decision, Permit) else decision
         if isinstance(answer, Grant):
             outbox.counters["accepted.admin"] += 1
             outbox.commands.append(Audit("administered", None, answer.rule, None, None, asker, command))
             return None
         outbox.counters["refused." + answer.reason.value] += 1
-        who = self._gate.who(peer)
+        who = self._authorizer.who(peer)
         about = (Action.ADMIN.value, GATEWAY)
         outbox.commands.append(Audit("refused", answer.reason, answer.rule, None, None, who, command, *about))
         return Refused(answer.reason, answer.retry_after if isinstance(answer, Refusal) else None)
 
     def may_administer(self, peer: Peer) -> bool:
         """Whether ``administer`` would let this peer, but for its rate. Nothing is recorded."""
-        asker = self._gate.name_of(peer)
-        return bool(asker) and isinstance(self._gate.permits(Action.ADMIN, asker, GATEWAY, peer.link), Permit)
+        asker = self._authorizer.name_of(peer)
+        return bool(asker) and isinstance(self._authorizer.permits(Action.ADMIN, asker, GATEWAY, peer.link), Permit)
 
     @property
     def policy(self) -> PolicySet:
-        return self._gate.policy
+        return self._authorizer.policy
 
     @property
     def counters(self) -> Mapping[str, int]:
@@ -317,7 +317,7 @@ class Engine:
         journal = self._journal
         if journal.urgent:
             return Unsaved.URGENT
-        if self._delivery.keeping.dirty or journal.rows or journal.gone:
+        if self._delivery.write_behind.dirty or journal.rows or journal.gone:
             return Unsaved.SOON
         return Unsaved.LATER if journal.devices else Unsaved.NOTHING
 
@@ -326,11 +326,11 @@ class Engine:
 
         When that is through call ``stored``; when it failed ``store_lost``.
         """
-        self._delivery.keeping.flush()
+        self._delivery.write_behind.flush()
         if samples:
             devices, self._journal.devices = self._journal.devices, set()
             for device in devices:
-                for sample in self._twins.samples(device):
+                for sample in self._registry.samples(device):
                     self._journal.put(sample)
         return self._journal.take()
 
@@ -339,11 +339,15 @@ class Engine:
         self._delivery.stored(changes)
         for row in changes.rows.values():
             if isinstance(row, StoredCommand):
-                self._twins.stored(row.command.id)
+                self._registry.stored(row.command.id)
 
-    def snapshot(self) -> Changes:
-        """All that is to be in the store. From now on ``changes`` has what comes after."""
-        found: list[StoredRow] = [*self._sessions.recent(), *self._delivery.snapshot(), *self._twins.snapshot()]
+    def snapshot(self, *, ending: bool = False) -> Changes:
+        """All that is to be in the store. From now on ``changes`` has what comes after.
+
+        ``ending``: nothing comes after it, as the daemon ends in good order: then the rows say where TLS streams are.
+        """
+        delivery = self._delivery.snapshot(ending=ending)
+        found: list[StoredRow] = [*self._sessions.recent(), *delivery, *self._registry.snapshot()]
         rows = {(row.table, row.key): row for row in found}
         self._journal.begin(rows)
         return Changes(rows, whole=True)
@@ -351,7 +355,7 @@ class Engine:
     def store_lost(self) -> None:
         """Nothing can be stored: collect nothing for it, and report no ``HELD``."""
         self._journal.end()
-        self._delivery.keeping.forget()
+        self._delivery.write_behind.forget()
 
     def restore(self, rows: Iterable[StoredRow], *, now: float, outdated: bool = False) -> None:
         """Take up what was stored before this start; to be called before anything else but ``set_minute``.
@@ -383,10 +387,10 @@ class Engine:
                 commands.append(row)
         for unit in sorted(units, key=lambda row: row.n):
             self._restore_unit(unit, now)
-        self._twins.restore(samples, sorted(commands, key=lambda row: row.command.id))
-        self._twins.end_unrepeatable(now)
+        self._registry.restore(samples, sorted(commands, key=lambda row: row.command.id))
+        self._registry.end_unrepeatable(now)
         if outdated:
-            self._twins.end_commands(Reason.RESTARTED, now)
+            self._registry.end_commands(Reason.RESTARTED, now)
             for session in self._sessions:
                 self._delivery.end(session, Reason.RESTARTED, now)
         self._judge_again(now)
@@ -404,15 +408,17 @@ class Engine:
     def _restored(self, session: Session, now: float) -> None:
         """What a restored session needs of a policy that permits it."""
         if session.open is not None:
-            decision = self._gate.judge(Action.OPEN, session.opener, session.target, session.content, session.link)
+            decision = self._authorizer.judge(
+                Action.OPEN, session.opener, session.target, session.content, session.link
+            )
             if isinstance(decision, Permit):
                 grant = next((grant for grant in decision.grants if grant.rule == session.rule), decision.grants[0])
                 self._delivery.require_of_open(session, grant.require)
         for flow in (session.from_opener, session.from_target):
             if isinstance(flow.reader, StreamReader) and flow.reader.lost and flow.link is not None:
-                decision = self._gate.judge_flow(flow, flow.link)
+                decision = self._authorizer.judge_flow(flow, flow.link)
                 grants = decision.grants if isinstance(decision, Permit) else ()
-                if not self._gate.shadow and all(grant.condition.reads_records for grant in grants):
+                if not self._authorizer.shadow and all(grant.condition.reads_records for grant in grants):
                     self._delivery.end(session, Reason.RESTARTED, now)  # its records can no longer be told apart
                     return
 
@@ -421,10 +427,10 @@ class Engine:
     def _close(self, asked: Close, now: float) -> Verdict:
         session = self._sessions.get(asked.session)
         source, outbox = asked.source, self._outbox
-        name = "" if source is None else self._gate.name_of(source)
+        name = "" if source is None else self._authorizer.name_of(source)
         flow = None if session is None else session.flow_from(name)
         if session is None or flow is None or source is None:
-            return outbox.refuse(asked, Reason.UNKNOWN, "", "" if source is None else self._gate.who(source))
+            return outbox.refuse(asked, Reason.UNKNOWN, "", "" if source is None else self._authorizer.who(source))
         if session.state is State.DRAINING:
             outbox.counters["duplicate.close"] += 1
             self._delivery.close_again(session, flow, now)
@@ -434,21 +440,21 @@ class Engine:
         self._delivery.close(asked, flow, now)
         return session.accepted
 
-    def _peer_news(self, news: Reset | Join | Leave, now: float) -> Verdict:
+    def _peer_changed(self, change: Reset | Join | Leave, now: float) -> Verdict:
         kind: AuditKind = "reset"
         reason: Reason | None = None
-        if isinstance(news, Join):
+        if isinstance(change, Join):
             kind = "joined"
-        elif isinstance(news, Leave):
+        elif isinstance(change, Leave):
             kind, reason = "left", Reason.UNREACHABLE
         else:
-            reason = news.reason
-        if not isinstance(news, Reset):
-            self._twins.news(news, now)
+            reason = change.reason
+        if not isinstance(change, Reset):
+            self._registry.device_changed(change, now)
         self._outbox.counters["accepted." + kind] += 1
-        self._outbox.commands.append(Audit(kind, reason, "", news.id, None, self._gate.who(news.source)))
+        self._outbox.commands.append(Audit(kind, reason, "", change.id, None, self._authorizer.who(change.source)))
         if reason is not None:
-            name = self._gate.name_of(news.source)
+            name = self._authorizer.name_of(change.source)
             for session in self._sessions.owned_by(name):
                 tell = session.flow_from(name)
                 self._delivery.end(session, reason, now, tell=() if tell is None else (tell,))
@@ -456,9 +462,9 @@ class Engine:
 
     def _judge_again(self, now: float) -> None:
         """The policy or the hour changed: end what is no longer permitted, drop what waits without a permit."""
-        self._twins.judge_again(now)
+        self._registry.judge_again(now)
         self._exchanges.judge_again()
-        policy, gate = self._gate.policy, self._gate
+        policy, authorizer = self._authorizer.policy, self._authorizer
         renamed: dict[SessionId, tuple[str, str]] = {}
         for session in self._sessions:
             opener, target = policy.name_at(session.from_target.to), policy.name_at(session.from_opener.to)
@@ -470,9 +476,9 @@ class Engine:
         for session in self._sessions:
             up, down = session.from_opener, session.from_target
             if session.id in renamed:
-                self._delivery.keeping.touch(session)
-            if not gate.shadow:
-                decision = gate.judge(Action.OPEN, session.opener, session.target, session.content, session.link)
+                self._delivery.write_behind.touch(session)
+            if not authorizer.shadow:
+                decision = authorizer.judge(Action.OPEN, session.opener, session.target, session.content, session.link)
                 if isinstance(decision, Deny):
                     self._delivery.end(session, Reason.DENIED, now)
                     continue
@@ -486,7 +492,7 @@ class Engine:
     def _judge_pending(self, flow: Flow, now: float) -> None:
         if not flow.pending or flow.link is None:
             return
-        decision = self._gate.judge_flow(flow, flow.link)
+        decision = self._authorizer.judge_flow(flow, flow.link)
         grants = decision.grants if isinstance(decision, Permit) else ()
         for pending in list(flow.pending.values()):
             # The rule that took the unit, or one that takes any: the others would have to judge it as it came.

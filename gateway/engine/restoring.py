@@ -15,8 +15,9 @@ _NO_LINK = LinkSecurity(protocol="none")
 def session_of(row: StoredSession, next_id: Callable[[], EnvelopeId], gaps: int, now: float) -> Session:
     """The session as it was; its open, and the close that it drains for, have new ids.
 
-    ``gaps``: for how many units of each direction a missing number is none. What was acknowledged in the last moments
-    before the restart isn't in the row, and isn't sent again.
+    ``gaps``: for how many units of each direction a missing number is none. What was acknowledged since the row was
+    written isn't in it, and isn't sent again. ``now`` is when the session was used last: the row's time is that of a
+    lease ago, which may be days.
     """
     opener = _peer(row, True, row.link)
     asked = Open(
@@ -31,9 +32,9 @@ def session_of(row: StoredSession, next_id: Callable[[], EnvelopeId], gaps: int,
     )
     session = Session(row.id, asked, (row.opener, row.target), row.ends, row.opened_at)
     session.rule, session.version, session.early = row.rule, row.version, row.early
-    session.last_activity = row.last_activity
+    session.last_activity = now
     session.open_deadline = row.deadline
-    session.open_asleep = session.open_told = row.asleep
+    session.open_asleep = session.open_reported = row.asleep
     session.from_opener.blocked = not row.taken
     if row.taken:
         session.open, session.state = None, State.OPEN

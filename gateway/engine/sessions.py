@@ -47,10 +47,10 @@ class QueuedUnit:
     """A unit that was accepted at ``since`` and has no final receipt yet.
 
     ``asleep``: its receiver sleeps, as the egress adapter says. ``kept``: its row is in the store, or on its way
-    there; ``told``: its sender was told so. ``flight``: what it shows of a handshake (``Visible.flight``).
+    there; ``held_reported``: ``held`` was reported to its sender. ``flight``: the handshake in it (``Visible.flight``).
     """
 
-    __slots__ = ("asleep", "expires_at", "flight", "flow", "grant", "kept", "sent", "since", "told", "unit")
+    __slots__ = ("asleep", "expires_at", "flight", "flow", "grant", "held_reported", "kept", "sent", "since", "unit")
 
     def __init__(
         self, unit: Unit, flow: Flow, grant: Grant, expires_at: float, since: float, flight: Flight = NO_FLIGHT
@@ -61,7 +61,7 @@ class QueuedUnit:
         self.expires_at = expires_at
         self.since = since
         self.flight = flight
-        self.sent = self.asleep = self.kept = self.told = False
+        self.sent = self.asleep = self.kept = self.held_reported = False
 
 
 class Flow:
@@ -164,13 +164,14 @@ class Session:
         "idle",
         "key",
         "last_activity",
+        "lease_used",
         "link",
         "open",
         "open_asleep",
         "open_deadline",
+        "open_reported",
         "open_require",
         "open_sent",
-        "open_told",
         "opened_at",
         "opener",
         "rule",
@@ -201,10 +202,12 @@ class Session:
         self.opened_at = now
         self.open_deadline = now
         self.open_require: LinkRequirement = ANY_LINK
-        self.open_sent = self.open_asleep = self.open_told = False
-        """Whether the open was given to the target's adapter; waits for a sleeper; its sender was told so."""
+        self.open_sent = self.open_asleep = self.open_reported = False
+        """Whether the target's adapter has the open; it waits for a sleeper; ``held`` was reported to its sender."""
         self.dirty = False
         """Whether its row in the store is to be written again."""
+        self.lease_used = 0
+        """Units that were taken on since its row was made last."""
         self.ended = False
         self.last_activity = now
         self.idle = 0.0
@@ -253,6 +256,17 @@ class Session:
         if hello is None or self.client == flow.sender:
             return None
         return visible if hello.retry or self.chosen in (0, hello.version) else None
+
+    @property
+    def heard(self) -> tuple[object, ...]:
+        """What it knows of its handshake, as far as its row says it."""
+        known: list[object] = [self.client, self.version, self.early]
+        for flow in (self.from_opener, self.from_target):
+            reader = flow.reader
+            known.append(flow.last_random)
+            if isinstance(reader, DatagramReader):
+                known += [reader.connection_id, reader.half_read]
+        return tuple(known)
 
     def hears(self, flow: Flow, visible: Visible) -> None:
         """A unit that shows a part of a handshake in clear is on its way."""

@@ -1,18 +1,27 @@
 """Which sessions and units are to be in the store, and when: nothing of a unit that is delivered at once.
 
 A unit that waits longer than ``limits.hold_after``, or whose receiver sleeps, is stored together with all that came
-before it in its flow; sessions are, whenever something about them changed. Rows are made when they are taken.
+before it in its flow. A session's row is written when the session changes (opened, taken, renamed, closing; what its
+handshake shows) and, for its numbers and counts alone, once a lease of units is used up. Rows are made when they are
+taken.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable
 
-from gateway.api.model import EnvelopeId
+from gateway.api.model import ContentKind, EnvelopeId
 from gateway.engine.limits import EngineLimits
 from gateway.engine.sessions import Flow, QueuedUnit, Session, State
 from gateway.engine.stored import Journal, StoredFlow, StoredSession, StoredUnit
 from gateway.engine.visible import NOTHING_HELD, DatagramReader, StreamReader
+
+LEASE = 64
+"""Units that a session may take, both directions together, before its row is written again (RFC 8613 B.1.1).
+
+A delivered unit costs 1/64 of a commit, 0.016, whatever the rate is. After a crash the numbers in the row are behind by
+so many, and by those that came while it was written.
+"""
 
 
 class WriteBehind:
@@ -37,7 +46,13 @@ class WriteBehind:
             self.dirty.append(session)
 
     def take(self, pending: QueuedUnit) -> None:
-        """A unit begins to wait."""
+        """A unit begins to wait, and is one of its session's lease."""
+        flow = pending.flow
+        session = flow.session
+        session.lease_used += 1
+        # Once a TLS stream has begun its row must say so: a reader that begins again would misread what follows.
+        if session.lease_used >= LEASE or (flow.units == 1 and session.content is ContentKind.ATLS):
+            self.touch(session)
         if self._journal.on:
             self._young[pending.unit.id] = pending
             if self.look_at is None:
@@ -88,8 +103,8 @@ class WriteBehind:
             session.dirty = False
         self.dirty, self._young, self.look_at = [], {}, None
 
-    def snapshot(self, sessions: Iterable[Session]) -> list[StoredSession | StoredUnit]:
-        """The rows of all there is; from now on all of it is kept."""
+    def snapshot(self, sessions: Iterable[Session], *, ending: bool) -> list[StoredSession | StoredUnit]:
+        """The rows of all there is; from now on all of it is kept. ``ending``: nothing comes after it."""
         self.forget()
         rows: list[StoredSession | StoredUnit] = []
         for session in sessions:
@@ -97,7 +112,7 @@ class WriteBehind:
                 for pending in flow.pending.values():
                     pending.kept = True
                     rows.append(unit_row(pending))
-            rows.append(session_row(session))
+            rows.append(session_row(session, ending=ending))
         return rows
 
 
@@ -117,7 +132,8 @@ def unit_row(pending: QueuedUnit) -> StoredUnit:
     )
 
 
-def session_row(session: Session) -> StoredSession:
+def session_row(session: Session, *, ending: bool = False) -> StoredSession:
+    session.lease_used = 0
     _, to, content, nonce = session.key
     closing = session.closing
     return StoredSession(
@@ -139,13 +155,14 @@ def session_row(session: Session) -> StoredSession:
         opened_at=session.opened_at,
         last_activity=session.last_activity,
         deadline=session.open_deadline,
-        up=_flow_row(session.from_opener),
-        down=_flow_row(session.from_target),
+        up=_flow_row(session.from_opener, ending),
+        down=_flow_row(session.from_target, ending),
     )
 
 
-def _flow_row(flow: Flow) -> StoredFlow:
+def _flow_row(flow: Flow, ending: bool) -> StoredFlow:
     watermark, reader = flow.watermark, flow.reader
+    exact = ending and watermark == flow.next_n
     return StoredFlow(
         watermark=watermark,
         next_out=flow.next_out,
@@ -156,5 +173,5 @@ def _flow_row(flow: Flow) -> StoredFlow:
         client=flow.sender == flow.session.client,
         connection_id=reader.connection_id if isinstance(reader, DatagramReader) else -1,
         half_read=reader.half_read if isinstance(reader, DatagramReader) else NOTHING_HELD,
-        stream=reader.state if isinstance(reader, StreamReader) and watermark == flow.next_n else None,
+        stream=reader.state if exact and isinstance(reader, StreamReader) else None,
     )

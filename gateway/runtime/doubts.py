@@ -47,20 +47,22 @@ def every(found: Settings) -> list[ConfigError]:
     """All doubts about a config and what it names, each at its place, for who is about to run it."""
     socket = found.source.base / found.table.gateway.admin_socket
     places = {"state_dir": _state(found.state_dir), "admin_socket": _socket(socket)}
-    told = [found.source.mistake(("gateway", key), WARNING + text) for key, texts in places.items() for text in texts]
-    return [*told, *standing(found), *of_adapters(found)]
+    warnings = [
+        found.source.mistake(("gateway", key), WARNING + text) for key, texts in places.items() for text in texts
+    ]
+    return [*warnings, *standing(found), *of_adapters(found)]
 
 
 def standing(found: Settings) -> list[ConfigError]:
     """Those that stay as long as the files do."""
     policy, source = found.policy, found.rules.source
     parties = {rule.id: parties for rule, parties in policy.ordered}
-    told = [
+    warnings = [
         source.mistake(("rules", index), f"{WARNING}this rule never applies: {why}")
         for index, rule in enumerate(policy.rules)
         if (why := _why_never(rule, parties[rule.id], policy))
     ]
-    return [*found.doubts, *told]
+    return [*found.doubts, *warnings]
 
 
 def of_adapters(found: Settings) -> Iterator[ConfigError]:

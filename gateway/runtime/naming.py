@@ -159,13 +159,13 @@ class Naming:
         policy, names, rules = self._reloads.in_force
         address = resolve(asked, policy)
         self._reloads.check_names(forget(address))  # before it is asked to leave: afterwards is too late
-        told = await self._leave(address, force)
+        left = await self._leave(address, force)
         await self._reloads.rewrite_names(forget(address))
         kept = next((each.name for each in rules.policy.subjects if each.claim == f"eui64:{address}"), None)
         place = None if kept is None else device_names.place(rules.source, ("subjects", kept))
         found = names.of(address) or kept
-        _LOG.info("%s (%s) is removed%s", found or "a device without a name", address, _HOW[bool(told.get("left"))])
-        return {"name": found, "address": address, "policy": place} | dict(told)
+        _LOG.info("%s (%s) is removed%s", found or "a device without a name", address, _HOW[bool(left.get("left"))])
+        return {"name": found, "address": address, "policy": place} | dict(left)
 
 
 def normal(text: str) -> str:

@@ -110,7 +110,7 @@ class StoreKeeper:
         self._cancel()
         if self._writing is not None:
             await asyncio.wait([self._writing])
-        changes = self._engine.snapshot()
+        changes = self._engine.snapshot(ending=True)
         try:
             await self._loop.run_in_executor(self._executor, self._once, changes)
         except StoreError as error:

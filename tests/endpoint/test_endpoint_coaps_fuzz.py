@@ -19,9 +19,9 @@ from endpoint.transports.coaps import CoapsLink
 from endpoint.transports.coaps_session import CoapsSession
 from endpoint.transports.gateway_link import Kind
 from layer.errors import TransportError
-from tests.carriage.mutations import mutated
 from tests.endpoint.coaps_gateway import CLIENT
 from tests.endpoint.owner import Owner
+from tests.harness.mutations import mutated
 
 NAME = "ab" * 16
 LINKS = write_links(

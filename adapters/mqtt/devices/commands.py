@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any, Final
 
 from adapters.mqtt.devices import values as v
@@ -60,6 +60,7 @@ class _Pending:
 
     batch: _Batch
     names: tuple[str, ...]
+    read: bool = False
     held: bool = False
 
 
@@ -187,14 +188,17 @@ class Commands:
             pending.held = True
             return
         del (self._pending if first else self._repeated)[receipt.id]
-        one = PropertyResult("", receipt.outcome, receipt.reason, receipt.detail)
-        results = receipt.properties or tuple(replace(one, name=name) for name in pending.names)
+        results = receipt.properties or tuple(
+            PropertyResult(name, receipt.outcome, receipt.reason, receipt.detail) for name in pending.names
+        )
         for each in results:
             if each.outcome in _DONE:
                 self._answer(batch, each.name, each.outcome.value, output=receipt.result if batch.action else None)
             else:
                 reason = each.reason.value if each.reason else each.outcome.value
                 self._answer(batch, each.name, "failed", reason, each.detail)
+        if pending.read and receipt.outcome in _DONE:
+            self._board.answered(batch.device)
         if first and not pending.held:
             self._settled(batch)
 
@@ -228,7 +232,7 @@ class Commands:
             transaction=self._transaction(batch),
             **what,
         )
-        pending = _Pending(batch, wanted.names)
+        pending = _Pending(batch, wanted.names, read=kind is ReadProperties)
         full = len(self._pending) >= MAX_PENDING
         verdict = Refused(Reason.BUSY) if full else context.submit(wanted)
         if isinstance(verdict, Refused):
@@ -236,6 +240,7 @@ class Commands:
             for name in wanted.names:
                 self._answer(batch, name, "failed", (Reason.RESTARTED if unknown else verdict.reason).value)
         elif not verdict.duplicate:
+            self._board.asked(batch.device)
             batch.left += 1
             self._pending[identifier] = pending
         else:  # the engine may tell it the first one's outcome, or nothing

@@ -93,7 +93,8 @@ class DeviceTopics:
         self._peer = Peer(scheme=SCHEME, claims=(devices.claim,), link=NO_LINK)
         self._link: LinkSecurity | None = None
         self._watch: EnvelopeId | None = None
-        self._listing: asyncio.Handle | None = None
+        self._listing = False
+        """All devices are to be looked at, at the end of this turn."""
         self._timers: dict[Callable[[], None], asyncio.TimerHandle] = {}
         self._missed = False
         """News may have been missed: all that is shown is to be looked at again."""
@@ -127,7 +128,7 @@ class DeviceTopics:
             discovery = self._board.discovery = Discovery(self._topics, self._prefix, gateway)
             self._migration = Migration(self._topics.base, names, self._board, discovery, self._times.migration_pause)
         self._roster = Roster(gateway.id, names, self._board, self._migration)
-        client = self._client = MqttClient(self._options, self)
+        client = self._client = MqttClient(self._options, self, wake=context.touch)
         # Half of the queue: whoever floods us must not crowd out the rest.
         self._news = News(client, self._options.max_queued // 2)
         self._bridge = Bridge(self._topics, context, self._news, self._board.discovery)
@@ -139,13 +140,12 @@ class DeviceTopics:
             try:
                 await asyncio.get_running_loop().create_future()
             finally:
+                self._listing = False
                 self._board.close()
                 if self._migration is not None:
                     self._migration.disconnected()
                 for timer in self._timers.values():
                     timer.cancel()
-                if self._listing is not None:
-                    self._listing.cancel()
                 await self._requests.stop()
                 self._hearing.disconnected()
                 if client.is_connected:
@@ -188,6 +188,13 @@ class DeviceTopics:
         if self._bridge is not None and self._client is not None and self._client.is_connected:
             self._bridge.tell(self._peer)
 
+    def flush(self) -> None:
+        if self._client is None or self._roster is None:
+            return
+        if self._listing:
+            self._list()
+        self._client.flush()
+
     def status(self) -> Mapping[str, Any]:
         return {
             **of_client(self._client, self._options),
@@ -225,8 +232,6 @@ class DeviceTopics:
             self._later(self._times.forget_after, self._forget_missing)
         if self._watch is None:
             self._watch_again()
-            if self._listing is not None:
-                self._listing.cancel()
             self._list()  # now: what the broker kept for us may come in this very turn of the loop
 
     def refused(self, code: int, reason: str) -> None:
@@ -426,13 +431,14 @@ class DeviceTopics:
             )
 
     def _list_soon(self) -> None:
-        """Look at all devices once, however many of them are news in this turn of the loop."""
-        if self._listing is None:
-            self._listing = asyncio.get_running_loop().call_soon(self._list)
+        """Look at all devices once, however many of them are news in this turn."""
+        assert self._context is not None
+        self._listing = True
+        self._context.touch()
 
     def _list(self) -> None:
         assert self._context is not None and self._roster is not None
-        self._listing = None
+        self._listing = False
         everything, self._missed = self._missed, False
         gone, self._gone = self._gone, set()
         found = {view.name: view for view in self._context.devices(self._peer) if "observe" in view.may}

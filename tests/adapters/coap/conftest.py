@@ -11,7 +11,7 @@ import pytest
 
 from adapters.coap.plugin import CoapPlugin
 from gateway.engine.limits import EngineLimits
-from tests.adapters.coap.coap_home import POLICY, Home
+from tests.harness.coap_gateway import POLICY, Home
 
 
 @pytest.fixture

@@ -10,15 +10,15 @@ from random import Random
 
 import pytest
 
-from adapters.coap.delivery import Timeouts
 from adapters.coap.plugin import CoapPlugin
+from adapters.coap.timeouts import Timeouts
 from carriage.coap import atls_client, codes, options
 from carriage.coap.exchange import Request
 from gateway.api.model import Accepted, Close, ContentKind, Open, Outcome, Reason, Refused, Reset, SessionId, Unit
 from gateway.engine.limits import EngineLimits
 from gateway.kit.fixed_timeout import FixedTimeout
 from gateway.testing.check_adapter import check_adapter
-from tests.adapters.coap.coap_home import (
+from tests.harness.coap_gateway import (
     Home,
     Start,
     closed,
@@ -29,7 +29,7 @@ from tests.adapters.coap.coap_home import (
     read,
     sent,
 )
-from tests.adapters.coap.far_end import record, tls_record, until
+from tests.harness.gateway_in_loop import record, tls_record, until
 
 
 def time() -> float:

@@ -9,15 +9,14 @@ from typing import Any
 
 import pytest
 
-from adapters.coap.delivery import Timeouts
 from adapters.coap.observers import Pacing
 from adapters.coap.plugin import CONNECTION, CoapPlugin
+from adapters.coap.timeouts import Timeouts
 from carriage.coap import codes
 from carriage.coap.connection import NotificationReceived
 from carriage.coap.message_layer import TransmissionParameters
 from gateway.api.model import Outcome
-from tests.adapters.coap.coap_home import Home
-from tests.adapters.coap.devices_home import (
+from tests.harness.coap_devices import (
     ON,
     POLICY,
     TEXT,
@@ -30,7 +29,8 @@ from tests.adapters.coap.devices_home import (
     values,
     watches,
 )
-from tests.adapters.coap.far_end import until
+from tests.harness.coap_gateway import Home
+from tests.harness.gateway_in_loop import until
 from tests.harness.interactions import wanted_of
 
 
@@ -51,7 +51,7 @@ def lamp(home: Home) -> Device:
 
 
 def watched(home: Home) -> int:
-    return len(home.hub.engine._twins._watches)
+    return len(home.hub.engine._registry._subscriptions)
 
 
 async def test_changes_are_told_and_what_was_known_is_told_once(home: Home, lamp: Device) -> None:

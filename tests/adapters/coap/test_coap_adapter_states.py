@@ -9,9 +9,9 @@ from typing import Any
 
 import pytest
 
-from adapters.coap.delivery import Timeouts
 from adapters.coap.observers import Pacing
 from adapters.coap.plugin import CONNECTION, CoapPlugin
+from adapters.coap.timeouts import Timeouts
 from carriage.coap import codes
 from carriage.coap import options as opt
 from carriage.coap.atls_client import open_request, read_opened
@@ -20,11 +20,11 @@ from carriage.coap.exchange import Response
 from carriage.coap.message import CON
 from carriage.senml import read_json
 from gateway.api.model import Outcome, SessionId
-from tests.adapters.coap.bare import is_notification, observe_numbers
-from tests.adapters.coap.coap_home import POLICY as SESSIONS
-from tests.adapters.coap.coap_home import Home
-from tests.adapters.coap.devices_home import Device, get, put, watches
-from tests.adapters.coap.far_end import record, until
+from tests.harness.bare_coap import is_notification, observe_numbers
+from tests.harness.coap_devices import Device, get, put, watches
+from tests.harness.coap_gateway import POLICY as SESSIONS
+from tests.harness.coap_gateway import Home
+from tests.harness.gateway_in_loop import record, until
 
 POLICY = (
     SESSIONS + "  - {id: devices, effect: permit, subject: phone, resource: lamp, action: [read, observe, write]}\n"

@@ -19,7 +19,7 @@ from carriage.coap import device_resources
 from gateway.api.model import Address, DataSchema, DataType, DeviceView, PropertyAffordance
 from gateway.api.schema import MAX_TEXT, fits
 from layer.errors import PeerError
-from tests.carriage.mutations import mutated
+from tests.harness.mutations import mutated
 
 PROPERTIES: Final = (
     PropertyAffordance(name="on", type=DataType.BOOLEAN, writable=True),

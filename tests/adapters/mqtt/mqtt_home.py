@@ -25,8 +25,8 @@ from carriage.mqtt.client import MqttClient
 from carriage.mqtt.options import DropReason, Message, MqttOptions, TlsOptions, Token, Will
 from gateway.api.model import GatewayView, SessionId
 from gateway.engine.limits import EngineLimits
-from tests.adapters.coap.far_end import Gateway, until
-from tests.layer.layer_pair import Authority
+from tests.harness.gateway_in_loop import Gateway, until
+from tests.harness.layer_pair import Authority
 
 ROOT = Path(__file__).parents[3]
 USERS = ("gateway", "app", "other", "nobody")
@@ -292,7 +292,7 @@ class MqttHome(Gateway):
     def check_empty(self) -> None:
         sessions = self.sessions
         assert not self.hub.engine.all_sessions() and not self.hub.engine.in_flight("mqtt")
-        assert not len(sessions._orders) and not sessions._orders._tokens and not sessions._orders.held
+        assert not len(sessions._orders) and not sessions._orders.held
         assert not len(sessions._submitted) and not sessions._ends
 
 

@@ -18,7 +18,7 @@ from carriage.mqtt import messages as bodies
 from carriage.mqtt.client import MqttClient
 from carriage.mqtt.options import DropReason, Message, MqttOptions, Token, Will
 from gateway.engine.limits import EngineLimits
-from tests.adapters.coap.far_end import Gateway, until
+from tests.harness.gateway_in_loop import Gateway, until
 
 POLICY = """\
 layer: 1

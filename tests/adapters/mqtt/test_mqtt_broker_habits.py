@@ -12,10 +12,10 @@ from adapters.mqtt.hearing import probe_topic
 from adapters.mqtt.payloads import epoch_number
 from carriage.mqtt import messages as bodies
 from gateway.api.model import Close, Unit
-from tests.adapters.coap.far_end import record, until
 from tests.adapters.mqtt.mqtt_home import ADTLS, MqttHome, Start, User
 from tests.adapters.mqtt.semantic_home import ACL, LEVEL, POLICY, STATE, House, config_topic, last, put, settled
 from tests.adapters.mqtt.semantic_home import bodies as came
+from tests.harness.gateway_in_loop import record, until
 from tests.harness.interactions import wanted_of
 
 OLD, NEW = "a0" * 8, "b0" * 8

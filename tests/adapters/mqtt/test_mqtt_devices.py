@@ -23,7 +23,6 @@ from gateway.api.model import (
 )
 from gateway.engine.limits import EngineLimits
 from gateway.runtime import policy_file
-from tests.adapters.coap.far_end import until
 from tests.adapters.mqtt.mqtt_home import MqttHome, Start
 from tests.adapters.mqtt.semantic_home import (
     ACL,
@@ -40,6 +39,7 @@ from tests.adapters.mqtt.semantic_home import (
     put,
     settled,
 )
+from tests.harness.gateway_in_loop import until
 from tests.harness.interactions import wanted_of
 
 CONFIG = config_topic("lamp")
@@ -412,7 +412,7 @@ async def test_a_slow_broker_costs_no_memory(home: MqttHome, house: House) -> No
     devices = side(home)
     client = devices._client
     assert client is not None and client._wire is not None
-    client._writing = True  # as while the socket is full
+    client.sender.blocked = True  # as while the socket is full
     for level in range(3000):
         house.tell("lamp", brightness=level % 255)
         if level % 100 == 0:
@@ -420,7 +420,7 @@ async def test_a_slow_broker_costs_no_memory(home: MqttHome, house: House) -> No
     await until(lambda: devices.status()["coalesced"] > 1000)
     assert client._wire.unsent < 80_000 and devices.status()["waiting"] == 1
     app = await home.user("app", "home/lamp", subscribe=False)
-    client._turn()
+    client.sender.write()
     await until(lambda: last(app, "home/lamp") != "nothing" and last(app, "home/lamp")["brightness"] == 2999 % 255)
 
 

@@ -19,7 +19,6 @@ import pytest
 from adapters.mqtt.devices.devices import DeviceTopics
 from adapters.mqtt.times import MqttTimes
 from gateway.runtime import policy_file
-from tests.adapters.coap.far_end import until
 from tests.adapters.mqtt.mqtt_home import MqttHome, Start, User
 from tests.adapters.mqtt.semantic_home import (
     ACL,
@@ -35,6 +34,7 @@ from tests.adapters.mqtt.semantic_home import (
     put,
     settled,
 )
+from tests.harness.gateway_in_loop import until
 
 Old = Callable[..., Awaitable[tuple[MqttHome, User]]]
 LAMP = config_topic("lamp")

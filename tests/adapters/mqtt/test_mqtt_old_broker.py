@@ -13,9 +13,9 @@ from amqtt.broker import Broker
 
 from carriage.mqtt import messages as bodies
 from gateway.api.model import Unit
-from tests.adapters.coap.far_end import tls_record, until
 from tests.adapters.mqtt.other_brokers import OldUser, PlainHome
 from tests.adapters.mqtt.semantic_home import STATE, House
+from tests.harness.gateway_in_loop import tls_record, until
 from tests.harness.interactions import wanted_of
 
 

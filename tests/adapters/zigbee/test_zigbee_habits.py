@@ -8,7 +8,7 @@ from carriage.zigbee.zcl import ZclFrame
 from gateway.api.model import Join, Leave, Outcome, Reading
 from simulator.network.device_kinds import Identity, on_off, temperature
 from tests.adapters.zigbee.test_zigbee_commands import ON, Orders
-from tests.adapters.zigbee.zcl_device import ZclDevice, settled
+from tests.harness.zcl_device import ZclDevice, settled
 
 DEVICE = 0x000D6F0000000071
 IDENTITY = Identity("ACME", "Z1", mains=True)
@@ -77,9 +77,9 @@ async def test_a_device_that_comes_back_under_another_address(world: Any) -> Non
         (device,) = await joined(world, gateway)
         orders = Orders(gateway, device)
         joins = len(gateway.context.of(Join))
-        nwk = gateway.adapter._radio.device(device.eui64).nwk
+        nwk = gateway.radio.device(device.eui64).nwk
         assert world.network.rejoin(world.network.station(DEVICE), moved=True)
-        await gateway.until(lambda: gateway.adapter._radio.device(device.eui64).nwk != nwk)
+        await gateway.until(lambda: gateway.radio.device(device.eui64).nwk != nwk)
         device.report(0x0402, "0000 29 0100")
         await gateway.until(lambda: ("temperature", 0.01) in told(gateway))  # it may be read and set up again
         assert (await orders.final(orders.send(True))).outcome is Outcome.DELIVERED

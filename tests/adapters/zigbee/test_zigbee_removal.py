@@ -14,7 +14,7 @@ from gateway.api.model import Join, Leave
 from simulator.network import zdo
 from simulator.network.device_kinds import Identity, on_off
 from tests.adapters.zigbee.test_zigbee_members import rows
-from tests.adapters.zigbee.zcl_device import ZclDevice, settled
+from tests.harness.zcl_device import ZclDevice, settled
 
 DEVICE = 0x000D6F0000000081
 TEXT = "00:0d:6f:00:00:00:00:81"
@@ -92,7 +92,7 @@ async def test_without_the_dongle_only_force_forgets_and_the_table_follows(world
 async def test_the_dongle_itself_is_no_device_that_can_be_forgotten(world: Any) -> None:
     """Without it zigpy's table lacks the one that all bindings and answers are for."""
     async with world.gateway() as gateway:
-        app = gateway.adapter._radio._app
+        app = gateway.radio._app
         own = app.state.node_info.ieee
         told = await gateway.adapter.command("remove", {"eui64": str(own), "force": True})
         assert (told, own in app.devices) == ({"known": False, "left": False}, True)

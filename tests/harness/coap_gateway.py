@@ -38,9 +38,9 @@ from layer.association import Association
 from layer.config import Role
 from layer.credentials import Credentials, Psk
 from layer.events import DataReceived, HandshakeCompleted
-from tests.adapters.coap.bare import Bare
-from tests.adapters.coap.far_end import Gateway, until
-from tests.layer.layer_pair import Authority, Identity
+from tests.harness.bare_coap import Bare
+from tests.harness.gateway_in_loop import Gateway, until
+from tests.harness.layer_pair import Authority, Identity
 
 T = TypeVar("T")
 
