@@ -45,7 +45,7 @@ class MqttAdapter:
         self._context: AdapterContext | None = None
         health = Health(self._ready, self._fault)
         self.sessions = (
-            Sessions(options, topics, health.part("sessions"), return_within=return_within, comeback=times.comeback)
+            Sessions(options, topics, health.part("sessions"), return_within=return_within, times=times)
             if topics is not None
             else None
         )

@@ -159,6 +159,9 @@ class MqttPlugin:
             max_in_flight=table.max_in_flight,
             clean_start=table.session_expiry == 0,
             session_expiry=table.session_expiry,
+            connect_timeout=self._times.connect_timeout,
+            backoff_first=self._times.backoff_first,
+            backoff_limit=self._times.backoff_limit,
         )
         topics_of_sessions = topics if table.broker_acl else None
         return MqttAdapter(options, topics_of_sessions, devices, return_within=table.return_within, times=self._times)

@@ -17,8 +17,9 @@ from adapters.mqtt.epoch import Epoch
 from adapters.mqtt.hearing import Hearing
 from adapters.mqtt.link import NO_LINK, SCHEME, link_of, of_client
 from adapters.mqtt.news import News
-from adapters.mqtt.outbound import GRACE, Outbound, OutboundMessage
+from adapters.mqtt.outbound import Outbound, OutboundMessage
 from adapters.mqtt.pending_acks import PendingAcks, Submitted
+from adapters.mqtt.times import MqttTimes
 from carriage.mqtt import messages as bodies
 from carriage.mqtt import topics as t
 from carriage.mqtt.client import STOPPED, MqttClient
@@ -81,15 +82,15 @@ class Sessions:
         health: Callable[[str], None],
         *,
         return_within: float,
-        comeback: float,
+        times: MqttTimes,
     ) -> None:
-        self._comeback_within = comeback
+        self._times = times
         self._options = options
         self._topics = topics
         self._health = health
         self._client: MqttClient | None = None
         self._context: AdapterContext | None = None
-        self._orders = Outbound(self._publish_order, self._settle, self._not_taken)
+        self._orders = Outbound(self._publish_order, self._settle, self._not_taken, times.grace)
         self._link = NO_LINK
         self._users: dict[str, Peer] = {}
         self._claims: dict[str, str] = {}
@@ -204,7 +205,7 @@ class Sessions:
         if first or session_present:
             self._resume()
         else:
-            self._comeback = asyncio.get_running_loop().call_later(self._comeback_within, self._resume)
+            self._comeback = asyncio.get_running_loop().call_later(self._times.comeback, self._resume)
 
     def _resume(self) -> None:
         """Send what waits, and from now on what comes."""
@@ -513,7 +514,7 @@ class Sessions:
 
     def _begin_away(self) -> None:
         if self._away is None and not self._lost:
-            self._away = asyncio.get_running_loop().call_later(GRACE, self._give_up)
+            self._away = asyncio.get_running_loop().call_later(self._times.grace, self._give_up)
 
     def _end_away(self) -> None:
         if self._away is not None:

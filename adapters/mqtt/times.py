@@ -10,6 +10,8 @@ from typing import Final
 class MqttTimes:
     """All in seconds."""
 
+    grace: float = 20.0
+    """The broker has to take an order in so long, or to come back, so that both ends hear within 30 s if it doesn't."""
     comeback: float = 3.0
     """A broker's other clients have so long to come back, if it has forgotten us and so them too."""
     acknowledge_by: float = 1.0
@@ -24,6 +26,11 @@ class MqttTimes:
     """After a start a command for a device of before waits for so long until that has shown itself."""
     migration_pause: float = 2.0
     """Home Assistant has let go of the entities of a device in so long."""
+    connect_timeout: float = 10.0
+    """From the first SYN to CONNACK."""
+    backoff_first: float = 0.5
+    backoff_limit: float = 60.0
+    """The first pause between attempts to connect, and the longest."""
 
 
 TIMES: Final = MqttTimes()

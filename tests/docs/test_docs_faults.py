@@ -14,7 +14,6 @@ import pytest
 
 from adapters.coap import observers, plugin
 from adapters.mqtt import hearing, news
-from adapters.mqtt import outbound as mqtt_orders
 from adapters.mqtt.devices.commands import MAX_PENDING
 from adapters.mqtt.plugin import MqttConfig
 from adapters.mqtt.times import TIMES
@@ -23,7 +22,6 @@ from adapters.zigbee import command_execution as zigbee_orders
 from adapters.zigbee.config import ZigbeeConfig
 from carriage import log_rate
 from carriage.mqtt import blame
-from carriage.mqtt import client as mqtt_client
 from carriage.mqtt import sender as mqtt_sender
 from carriage.mqtt.options import MqttOptions
 from carriage.zigbee.events import TunnelLimits
@@ -106,7 +104,7 @@ SPREAD = spread(lambda chance: Backoff(1.0, 1.0, lambda: chance).next())
 
 #: words that the page must hold as the code has the numbers; no other number may stand in it
 NUMBERS = (
-    f"logged again every {mqtt_client.SAY_AGAIN:g} s",
+    f"logged again every {MQTT.say_again:g} s",
     f"`return_within` ({MqttConfig.model_fields['return_within'].default:g} s) in case it comes back",
     f"do not come back within {hearing.WAIT:g} s",
     f"the next try of every {hearing.AGAIN:g} s",
@@ -126,9 +124,9 @@ NUMBERS = (
     f"sign of life every {bellows.zigbee.application.ControllerApplication._watchdog_period:g} s: within 30 s",
     f"`limits.start` ({ZIGBEE.limits.start:g} s)",
     f"twice `keepalive` ({KEEPALIVE:g} s)",
-    f"units wait for {mqtt_orders.GRACE:g} s",
-    f"waited for longer than {mqtt_orders.GRACE:g} s",
-    f"does not take in {mqtt_orders.GRACE:g} s",
+    f"units wait for {TIMES.grace:g} s",
+    f"waited for longer than {TIMES.grace:g} s",
+    f"does not take in {TIMES.grace:g} s",
     f"expires after {news.EXPIRY:g} s",
     f"at most {mqtt_sender.STATE_ROOM // 1024} KiB of buffer",
     f"beyond half of {2 * MAX_PENDING} messages and {news.MOST} more",

@@ -10,7 +10,6 @@ from pathlib import Path
 
 import pytest
 
-from adapters.mqtt import outbound
 from adapters.mqtt.plugin import MqttConfig, MqttPlugin
 from adapters.mqtt.reason_codes import reason_of
 from adapters.mqtt.times import TIMES, MqttTimes
@@ -26,16 +25,9 @@ from tests.harness.layer_pair import Authority
 GRACE = 1.0
 
 
-@pytest.fixture
-def short_grace(monkeypatch: pytest.MonkeyPatch) -> None:
-    """One second instead of twenty."""
-    for module in ("outbound", "sessions"):
-        monkeypatch.setattr(f"adapters.mqtt.{module}.GRACE", GRACE)
-
-
 def test_both_ends_hear_within_half_a_minute() -> None:
     """Of a client without power: the broker misses its pings, then we hold its will."""
-    assert outbound.GRACE <= 20.0
+    assert TIMES.grace <= 20.0
     hold = MqttConfig.model_fields["return_within"].default
     endpoint = MqttLimits()
     assert hold >= endpoint.return_within and hold > endpoint.broker_grace
@@ -43,6 +35,7 @@ def test_both_ends_hear_within_half_a_minute() -> None:
 
 
 short_comeback = pytest.mark.parametrize("times", [MqttTimes(comeback=1.0)])
+short_grace = pytest.mark.parametrize("times", [MqttTimes(comeback=1.0, grace=GRACE)])
 
 
 async def test_an_adapter_that_stops_in_order_has_no_trouble(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
@@ -94,8 +87,8 @@ async def test_a_lost_connection_to_a_broker_that_knows_us_goes_on_at_once(home:
     assert list(dict(app.units(session))) == list(range(30))
 
 
-@short_comeback
-async def test_a_long_absence_ends_the_sessions_and_both_ends_hear(short_grace: None, home: MqttHome) -> None:
+@short_grace
+async def test_a_long_absence_ends_the_sessions_and_both_ends_hear(home: MqttHome) -> None:
     app, other = await home.user("app"), await home.user("other")
     await until(app.states)
     first = app.states()[0]
@@ -126,7 +119,8 @@ async def test_a_long_absence_ends_the_sessions_and_both_ends_hear(short_grace: 
     await until(lambda: home.far.of(Unit, again))
 
 
-async def test_a_broker_that_stalls_is_as_good_as_away(short_grace: None, home: MqttHome) -> None:
+@short_grace
+async def test_a_broker_that_stalls_is_as_good_as_away(home: MqttHome) -> None:
     """The connection is there and nothing comes of it."""
     app = await home.user("app")
     session, idle = home.far.open("app"), home.far.open("app")
@@ -160,7 +154,8 @@ async def test_an_order_that_waits_can_be_taken_back(home: MqttHome) -> None:
     assert home.adapter.status()["held"] == home.adapter.status()["in_flight"] == 0
 
 
-async def test_a_broker_that_was_never_there(short_grace: None, start: Start) -> None:
+@short_grace
+async def test_a_broker_that_was_never_there(start: Start) -> None:
     """Orders wait as long as for one that went away, not for ever."""
     home = await start()
     home.tasks["mqtt"].cancel()

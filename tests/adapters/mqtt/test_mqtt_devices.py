@@ -8,6 +8,7 @@ import json
 import subprocess
 from collections import Counter
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -500,7 +501,7 @@ async def test_a_command_of_a_restart_waits_for_its_device(start: Start, monkeyp
     house.leave("sensor")
     await put(app, "home/lamp/set", "ON")
     await put(app, "home/sensor/get/contact", "")
-    home.times = MqttTimes(early_for=2.0)
+    home.times = replace(home.times, early_for=2.0)
     async with asyncio.TaskGroup() as tasks:
         home.adapter = home.configure()
         home.run(tasks, "mqtt", home.adapter)
