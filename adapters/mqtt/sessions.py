@@ -17,9 +17,10 @@ from adapters.mqtt.epoch import Epoch
 from adapters.mqtt.hearing import Hearing
 from adapters.mqtt.link import link_of, of_client
 from adapters.mqtt.news import News
-from adapters.mqtt.outbound import GRACE, Outbound, OutboundMessage
+from adapters.mqtt.outbound import Outbound, OutboundMessage
 from adapters.mqtt.pending_acks import PendingAcks, Submitted
 from adapters.mqtt.session_ends import SessionEnds
+from adapters.mqtt.times import MqttTimes
 from adapters.mqtt.users import Users
 from carriage.mqtt import messages as bodies
 from carriage.mqtt import topics as t
@@ -51,8 +52,6 @@ _LOG = logging.getLogger(__name__)
 RECEIVE_MAXIMUM: Final = 1024
 """Units that the broker may send before the first is acknowledged: one that is stuck must not hold up the others in
 the quarter of a second until the gateway has it in its store."""
-COMEBACK: Final = 3.0
-"""Seconds that a broker's other clients have to come back, where it has forgotten us and so them too."""
 UNIT_EXPIRY: Final = bodies.UNIT_EXPIRY
 
 _KINDS: Final = {kind: ContentKind(kind) for kind in bodies.CONTENT_TYPES}
@@ -66,14 +65,21 @@ class Sessions:
     """
 
     def __init__(
-        self, options: MqttOptions, topics: t.TopicSpace, health: Callable[[str], None], *, return_within: float
+        self,
+        options: MqttOptions,
+        topics: t.TopicSpace,
+        health: Callable[[str], None],
+        *,
+        return_within: float,
+        times: MqttTimes,
     ) -> None:
+        self._times = times
         self._options = options
         self._topics = topics
         self._health = health
         self._client: MqttClient | None = None
         self._context: AdapterContext | None = None
-        self._orders = Outbound(self._publish_order, self._settle, self._not_taken)
+        self._orders = Outbound(self._publish_order, self._settle, self._not_taken, times.grace)
         self._users = Users()
         self._ends = SessionEnds(topics, self._owns)
         self._epoch: Epoch | None = None
@@ -182,7 +188,7 @@ class Sessions:
         if first or session_present:
             self._resume()
         else:
-            self._comeback = asyncio.get_running_loop().call_later(COMEBACK, self._resume)
+            self._comeback = asyncio.get_running_loop().call_later(self._times.comeback, self._resume)
 
     def _resume(self) -> None:
         """Send what waits, and from now on what comes."""
@@ -457,7 +463,7 @@ class Sessions:
 
     def _begin_away(self) -> None:
         if self._away is None and not self._lost:
-            self._away = asyncio.get_running_loop().call_later(GRACE, self._give_up)
+            self._away = asyncio.get_running_loop().call_later(self._times.grace, self._give_up)
 
     def _end_away(self) -> None:
         if self._away is not None:

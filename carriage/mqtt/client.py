@@ -36,8 +36,6 @@ TICK: Final = 1.0
 """Seconds between looks at keepalive and expired messages."""
 LEAVE_WITHIN: Final = 2.0
 """Seconds for the last connection of a client of MQTT 3.1.1, which takes its session away."""
-SAY_AGAIN: Final = 600.0
-"""Seconds after which a fault that lasts has another line in the log."""
 STOPPED: Final = "stopped"
 """Why a connection ended that ``stop`` ended: no fault."""
 UNSUPPORTED_VERSION: Final = 0x84
@@ -185,7 +183,7 @@ class MqttClient:
 
     def _say(self, reason: str, now: float) -> None:
         """A line when a fault begins, and again now and then while it lasts: not one for each attempt."""
-        news = reason != self._said or now - self._said_at >= SAY_AGAIN
+        news = reason != self._said or now - self._said_at >= self._options.say_again
         if news:
             self._said, self._said_at = reason, now
         _LOG.log(logging.INFO if news else logging.DEBUG, "%s: %s", self._name, reason)

@@ -28,6 +28,7 @@ from adapters.mqtt.devices.topics import Get, HomeSpace, InvokeTopic, Set, Topic
 from adapters.mqtt.hearing import Hearing
 from adapters.mqtt.link import NO_LINK, SCHEME, link_of, of_client
 from adapters.mqtt.news import News
+from adapters.mqtt.times import TIMES, MqttTimes
 from carriage.mqtt.client import STOPPED, MqttClient
 from carriage.mqtt.malformed_log import MalformedLog
 from carriage.mqtt.messages import JSON_TYPE
@@ -50,15 +51,9 @@ _LOG = logging.getLogger(__name__)
 
 WATCH_AGAIN: Final = 30.0
 """Seconds after which a watch that was refused or ended is tried again: the policy may be another by then."""
-FORGET_AFTER: Final = 300.0
-"""Seconds after the first connection in which a device of before has to show itself; then what the broker keeps of it
-is removed."""
 FORGET_ALL_AFTER: Final = 86_400.0
-"""The same where no device at all has shown itself: more likely their network is away than every one of them gone."""
-SETTLED: Final = 2.0
-"""Seconds after a discovery in which whoever it is for has subscribed to the device's state."""
-EARLY_FOR: Final = 30.0
-"""Seconds after a start in which a command for a device of before waits until that has shown itself."""
+"""Seconds, like ``MqttTimes.forget_after``, if no device at all has shown itself: more likely their network is away
+than every one of them gone."""
 ONLINE: Final = b'{"state":"online"}'
 OFFLINE: Final = b'{"state":"offline"}'
 
@@ -76,7 +71,10 @@ class DeviceOptions:
 class DeviceTopics:
     """``health`` is told the connection's trouble."""
 
-    def __init__(self, options: MqttOptions, devices: DeviceOptions, health: Callable[[str], None]) -> None:
+    def __init__(
+        self, options: MqttOptions, devices: DeviceOptions, health: Callable[[str], None], times: MqttTimes = TIMES
+    ) -> None:
+        self._times = times
         self._topics = HomeSpace(devices.base)
         will = Will(topic=self._topics.bridge_state, payload=OFFLINE, retain=True, content_type=JSON_TYPE)
         self._options = replace(
@@ -88,7 +86,7 @@ class DeviceTopics:
         self._client: MqttClient | None = None
         self._context: AdapterContext | None = None
         self._board = StatePublisher(self._topics, self._now, retain=devices.retain)
-        self._commands = Commands(self._topics, self._board, self._tell, self._acknowledge)
+        self._commands = Commands(self._topics, self._board, self._tell, self._acknowledge, times.acknowledge_by)
         self._requests = AdminRequests(self._topics, self._tell)
         self._once = RedeliveryFilter()
         self._peer = Peer(scheme=SCHEME, claims=(devices.claim,), link=NO_LINK)
@@ -125,7 +123,7 @@ class DeviceTopics:
         gateway = context.gateway()
         if self._prefix is not None:
             discovery = self._board.discovery = Discovery(self._topics, self._prefix, gateway)
-            self._migration = Migration(self._topics.base, names, self._board, discovery)
+            self._migration = Migration(self._topics.base, names, self._board, discovery, self._times.migration_pause)
         self._roster = Roster(gateway.id, names, self._board, self._migration)
         client = self._client = MqttClient(self._options, self, wake=context.touch)
         # Half of the queue: whoever floods us must not crowd out the rest.
@@ -133,7 +131,7 @@ class DeviceTopics:
         self._bridge = Bridge(self._topics, context, self._news, self._board.discovery)
         client.on_too_long = self._on_too_long
         client.subscribe(self._filters())
-        self._later(EARLY_FOR, self._early.end)
+        self._later(self._times.early_for, self._early.end)
         async with asyncio.TaskGroup() as tasks:
             client.start(tasks)
             try:
@@ -228,7 +226,7 @@ class DeviceTopics:
         assert self._roster is not None
         if self._roster.expects and self._forget_missing not in self._timers:
             self._since = self._now()  # not before we look who is there
-            self._later(FORGET_AFTER, self._forget_missing)
+            self._later(self._times.forget_after, self._forget_missing)
         if self._watch is None:
             self._watch_again()
             self._list()  # now: what the broker kept for us may come in this very turn of the loop
@@ -282,12 +280,12 @@ class DeviceTopics:
             assert self._roster is not None
             self._roster.keep()
         if self._board.replaced:
-            self._later(SETTLED, self._replace)
+            self._later(self._times.settled, self._replace)
         name = self._board.published(token)
         if name is not None and code < reason_codes.REFUSED:
             if not self._retain:
                 self._discovered.add(name)
-                self._later(SETTLED, self._repeat)
+                self._later(self._times.settled, self._repeat)
             if self._migration is not None:
                 self._migration.acknowledged(name)
         if code == reason_codes.NOT_AUTHORIZED:
@@ -440,7 +438,7 @@ class DeviceTopics:
         if self._board.shown or self._now() > self._since + FORGET_ALL_AFTER:
             self._roster.forget_missing()
         else:
-            self._later(FORGET_AFTER, self._forget_missing)
+            self._later(self._times.forget_after, self._forget_missing)
 
     # Small things
 
