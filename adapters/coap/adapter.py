@@ -70,6 +70,8 @@ class CoapAdapter:
     """All coaps clients of one listener. ``serve`` is the listener's life; it calls back into this handler."""
 
     window = 1
+    _context: AdapterContext
+    """Set before anything else is called."""
 
     def __init__(self, serve: Serve, waits: Timeouts, terms: ClientCredentials) -> None:
         self._serve = serve
@@ -85,14 +87,10 @@ class CoapAdapter:
         self._refusals, self._comings = LogRate(), LogRate()
         self._known: OrderedDict[str, None] = OrderedDict()
 
-    @property
-    def _context(self) -> AdapterContext:
-        return self._delivery.context
-
     # gateway.api.ports.Adapter
 
     async def run(self, context: AdapterContext) -> None:
-        self._delivery.context = self._devices.context = context
+        self._context = self._delivery.context = self._devices.context = context
         surviving = context.surviving()
         self._delivery.restore(surviving)
         for claim in {end.claim for end in surviving if end.claim.startswith("psk:")} - self._terms.claims():

@@ -168,7 +168,7 @@ class UnitDelivery:
             self._end(transmit, envelope)
             return
         if not isinstance(envelope, Open | Unit) or envelope.session is None or envelope.content not in FORMATS:
-            self._settle(transmit, Outcome.DROPPED, Reason.CONTENT)
+            self._settle(transmit, None, Outcome.DROPPED, Reason.CONTENT)
             return
         downlink = self.downlink(self.boxes.of(transmit.to.claim), envelope.session, envelope.content)
         if isinstance(envelope, Unit):
@@ -205,14 +205,14 @@ class UnitDelivery:
         """The client is there: the open has reached it, where its link will do."""
         self._clear_offer(downlink)
         if meets(connection.identity.link, offer.require):
-            self._settle(offer, Outcome.DELIVERED)
+            self._settle(offer, downlink.session, Outcome.DELIVERED)
         else:
-            self._settle(offer, Outcome.DROPPED, Reason.LINK)
+            self._settle(offer, downlink.session, Outcome.DROPPED, Reason.LINK)
             self.drop(downlink, Reason.LINK)
 
     def _deliver(self, downlink: ClientSession, transmit: Transmit) -> None:
         if downlink.transmit is not None:  # the engine keeps to our window; a second one would be lost silently
-            self._settle(transmit, Outcome.DROPPED, Reason.BUSY)
+            self._settle(transmit, downlink.session, Outcome.DROPPED, Reason.BUSY)
             return
         downlink.transmit = transmit
         self._orders[transmit.envelope.id] = downlink
@@ -233,9 +233,9 @@ class UnitDelivery:
         if downlink is not None:
             self.drop(downlink, close.reason)
         if box is not None and box.connections:
-            self._settle(transmit, Outcome.DELIVERED)
+            self._settle(transmit, close.session, Outcome.DELIVERED)
         else:
-            self._settle(transmit, Outcome.DROPPED, Reason.UNREACHABLE)
+            self._settle(transmit, close.session, Outcome.DROPPED, Reason.UNREACHABLE)
 
     # Ways out: notifications
 
@@ -327,7 +327,7 @@ class UnitDelivery:
         transmit = downlink.transmit
         self._clear(downlink)
         if transmit is not None:
-            self._settle(transmit, Outcome.DELIVERED)
+            self._settle(transmit, downlink.session, Outcome.DELIVERED)
 
     def acknowledge_below(self, downlink: ClientSession, n: int) -> None:
         """The client asks for unit ``n``: it has all before it."""
@@ -342,7 +342,7 @@ class UnitDelivery:
             return None
         if transmit.require is not ANY_LINK and not meets(connection.identity.link, transmit.require):
             self._clear(downlink)
-            self._settle(transmit, Outcome.DROPPED, Reason.LINK)
+            self._settle(transmit, downlink.session, Outcome.DROPPED, Reason.LINK)
             return None
         return transmit.envelope
 
@@ -404,7 +404,7 @@ class UnitDelivery:
     def _settle_all(self, downlink: ClientSession, reason: Reason) -> None:
         for transmit in (downlink.offer, downlink.transmit):
             if transmit is not None:
-                self._settle(transmit, Outcome.DROPPED, reason)
+                self._settle(transmit, downlink.session, Outcome.DROPPED, reason)
         self._clear_offer(downlink)
         self._clear(downlink)
 
@@ -460,8 +460,10 @@ class UnitDelivery:
         if isinstance(sent, int):
             view.notification = sent
 
-    def _settle(self, transmit: Transmit, outcome: Outcome, reason: Reason | None = None) -> None:
-        self.context.settle(Receipt(transmit.envelope.id, outcome, reason, transmit.session))
+    def _settle(
+        self, transmit: Transmit, session: SessionId | None, outcome: Outcome, reason: Reason | None = None
+    ) -> None:
+        self.context.settle(Receipt(transmit.envelope.id, outcome, reason, session))
 
 
 def _response(unit: Unit) -> Response:

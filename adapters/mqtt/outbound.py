@@ -138,9 +138,10 @@ class Outbound:
 
     def _end(self, order: OutboundMessage, outcome: Outcome, reason: Reason | None = None) -> None:
         envelope = order.transmit.envelope
-        if self._orders.pop(envelope.id, None) is None:
+        identifier = envelope.id
+        if self._orders.pop(identifier, None) is None:
             return  # withdrawn, or too late
         if self._held:
-            self._held.pop(envelope.id, None)
+            self._held.pop(identifier, None)
         session = None if isinstance(envelope, Interaction | Exchange) else envelope.session
-        self._settle(Receipt(envelope.id, outcome, reason, session))
+        self._settle(Receipt(identifier, outcome, reason, session))

@@ -9,7 +9,7 @@ from collections.abc import Awaitable, Callable, Mapping
 from typing import Any, Final
 
 from adapters.zigbee.coordinator import Coordinator
-from adapters.zigbee.radio_port import Device, timestamp
+from adapters.zigbee.device_view import Device, timestamp
 from adapters.zigbee.zcl_devices import ZclDevices
 from gateway.api.errors import PeerError, TransportError
 

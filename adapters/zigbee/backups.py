@@ -1,7 +1,4 @@
-"""zigpy's backups of a network: read from its database, written to a dongle, kept as files.
-
-With ``radio``, ``device_table`` and ``faults`` these are the files that import zigpy.
-"""
+"""zigpy's backups of a network: read from its database, written to a dongle, kept as files."""
 
 from __future__ import annotations
 

@@ -10,11 +10,13 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Final
 
-from adapters.zigbee.radio_port import LINK_KEY, NETWORK_KEY
+from adapters.zigbee.device import ZigbeeDevice
+from adapters.zigbee.device_view import LINK_KEY, NETWORK_KEY
+from adapters.zigbee.radio_port import SendOutcome as Sent
 from adapters.zigbee.reports import Deed, Model, Slot, Values, answered
-from adapters.zigbee.send_scheduler import SendOutcome as Sent
+from adapters.zigbee.transaction import Answer, Content, NoReply, Reply, Transaction
 from adapters.zigbee.vocabulary import meets
-from adapters.zigbee.zcl_transactions import Answer, Content, NoReply, Reply, Transaction, ZclTransactions
+from adapters.zigbee.zcl_transactions import ZclTransactions
 from carriage.zigbee import foundation
 from carriage.zigbee.foundation import General, status_name
 from gateway.api.errors import PeerError
@@ -73,6 +75,7 @@ class _Execution:
     """An interaction that isn't settled yet. ``steps``: the frames that were not answered, the current one first."""
 
     id: EnvelopeId
+    device: ZigbeeDevice
     model: Model
     names: tuple[str, ...]
     steps: list[_Step]
@@ -186,20 +189,20 @@ class CommandExecution:
         context: AdapterContext,
         requests: ZclTransactions,
         counters: dict[str, int],
-        unreachable: Callable[[Model], None],
+        unreachable: Callable[[ZigbeeDevice], None],
     ) -> None:
         self._context = context
         self._requests = requests
         self._counters = counters
         self._unreachable = unreachable
         self._orders: dict[EnvelopeId, _Execution] = {}
-        self._held: dict[str, dict[EnvelopeId, _Execution]] = {}
 
-    def carry_out(self, wanted: Interaction, transmit: Transmit, model: Model | None) -> None:
-        """Take an order. ``model``: the device, None if it isn't known."""
+    def carry_out(self, wanted: Interaction, transmit: Transmit, device: ZigbeeDevice | None) -> None:
+        """Take an order. ``device``: None if it isn't known."""
         self._counters["commands"] += 1
+        model = None if device is None else device.model
         link_key = transmit.require.link_key
-        if model is None:
+        if device is None or model is None:
             self._drop(wanted.id, Reason.UNREACHABLE, "not in the network, or not interviewed")
         elif not all(_known(model, wanted, name) for name in wanted.names):
             self._drop(wanted.id, Reason.UNKNOWN)
@@ -221,7 +224,7 @@ class CommandExecution:
                 self._drop(wanted.id, Reason.CONTENT)
                 return
             results = {name: PropertyResult(name, Outcome.DROPPED, Reason.CONTENT, _ALONE) for name in unset}
-            order = _Execution(wanted.id, model, wanted.names, steps, link_key, wanted.expires_at, results)
+            order = _Execution(wanted.id, device, model, wanted.names, steps, link_key, wanted.expires_at, results)
             if model.sleepy:
                 self._hold(order)
             else:
@@ -229,22 +232,24 @@ class CommandExecution:
                 self._send(order)
 
     def _hold(self, order: _Execution) -> None:
-        eui64 = order.model.eui64
-        held = self._held.setdefault(eui64, {})
+        held = order.device.held
         if len(held) >= HELD:
             self._drop(order.id, Reason.BUSY)
             return
-        held[order.id] = self._orders[order.id] = order
+        held[order.id] = None
+        self._orders[order.id] = order
         self._counters["commands_held"] += 1
         self._context.settle(Receipt(order.id, Outcome.HELD))
         sender = self._requests.sender
-        if sender is not None and sender.listens(eui64):
-            self.heard(eui64)
+        if sender is not None and sender.listens(order.device):
+            self.heard(order.device)
 
-    def heard(self, eui64: str) -> None:
+    def heard(self, device: ZigbeeDevice) -> None:
         """A sleeping device was heard: it gets what was held for it."""
-        held = self._held.pop(eui64, None)
-        for order in () if held is None else held.values():
+        if not device.held:
+            return
+        held, device.held = device.held, {}
+        for order in [self._orders[each] for each in held]:
             if order.expires_at is not None and order.expires_at <= self._context.now():
                 del self._orders[order.id]
                 self._context.settle(Receipt(order.id, Outcome.EXPIRED))
@@ -254,7 +259,7 @@ class CommandExecution:
     def _send(self, order: _Execution) -> None:
         step = order.steps[0]
         order.question = self._requests.ask(
-            order.model.eui64,
+            order.device,
             step.endpoint,
             step.cluster,
             step.content,
@@ -266,11 +271,11 @@ class CommandExecution:
         """Take back what is not on the air. Sleeping devices may get it later; for others it has failed."""
         for order in tuple(self._orders.values()):
             question = order.question
-            if question is None or not self._requests.unsent(question):
+            if question is None or not self._requests.unsent(order.device, question):
                 continue
             order.question = None
             if order.model.sleepy and not order.steps[0].last:
-                self._held.setdefault(order.model.eui64, {})[order.id] = order
+                order.device.held[order.id] = None
             else:
                 self._answered(order, NoReply(Sent.FAILED))
 
@@ -279,24 +284,19 @@ class CommandExecution:
         order = self._orders.pop(envelope, None)
         if order is None:
             return
-        held = self._held.get(order.model.eui64)
-        if held is not None and held.pop(envelope, None) is not None:
-            if not held:
-                del self._held[order.model.eui64]
+        if envelope in order.device.held:
+            del order.device.held[envelope]
             return
-        if order.question is not None and self._requests.unsent(order.question):
+        if order.question is not None and self._requests.unsent(order.device, order.question):
             return
         order.withdrawn = True
 
-    def left(self, eui64: str) -> None:
+    def left(self, device: ZigbeeDevice) -> None:
         """The device is gone, and with it what was held for it. (What it was asked has failed.)"""
-        for order in self._held.pop(eui64, {}).values():
-            del self._orders[order.id]
-            self._drop(order.id, Reason.UNREACHABLE, "left the network")
-
-    def waiting(self, eui64: str) -> int:
-        """How many commands are held for a device."""
-        return len(self._held.get(eui64, ()))
+        held, device.held = device.held, {}
+        for envelope in held:
+            del self._orders[envelope]
+            self._drop(envelope, Reason.UNREACHABLE, "left the network")
 
     # What became of it ---------------------------------------------------------------------------------------------
 
@@ -305,13 +305,13 @@ class CommandExecution:
         if isinstance(answer, NoReply):
             busy = answer.outcome is Sent.BUSY and order.model.sleepy and not order.steps[0].last
             if busy and not order.withdrawn:
-                held = self._held.setdefault(order.model.eui64, {})  # it was never on the air
-                held[order.id] = self._orders[order.id] = order
+                order.device.held[order.id] = None  # it was never on the air
+                self._orders[order.id] = order
                 order.question = None
                 return
             reason, detail = _NO_REPLY[answer.outcome]
             if reason is Reason.UNREACHABLE:
-                self._unreachable(order.model)
+                self._unreachable(order.device)
             for step in order.steps:  # what comes behind is not sent: it would fare no better
                 _note(order, step, reason, detail)
             order.steps.clear()

@@ -10,7 +10,9 @@ from __future__ import annotations
 from functools import partial
 from typing import Final
 
-from adapters.zigbee.send_scheduler import Frame, SendOutcome, SendScheduler
+from adapters.zigbee.device import ZigbeeDevice
+from adapters.zigbee.radio_port import Frame, SendOutcome
+from adapters.zigbee.send_scheduler import SendScheduler
 from carriage.zigbee import foundation, zcl
 from carriage.zigbee.foundation import General, Status
 from carriage.zigbee.zcl import ZclFrame
@@ -20,19 +22,13 @@ COUNTERS: Final = ("default_responses", "default_responses_left_out")
 
 
 class DefaultResponses:
-    """At most one under way to a device. What comes due meanwhile is left out: a device that needs it asks again."""
+    """At most one on its way to a device. What comes due meanwhile is left out: a device that needs it asks again."""
 
     def __init__(self, counters: dict[str, int]) -> None:
         self.sender: SendScheduler | None = None
         self._counters = counters
-        self._under_way: set[str] = set()
 
-    def clear(self) -> None:
-        """The radio is gone."""
-        self.sender = None
-        self._under_way.clear()
-
-    def answer(self, eui64: str, at: int, octets: bytes, link_key: bool, status: Status) -> None:
+    def answer(self, device: ZigbeeDevice, at: int, octets: bytes, link_key: bool, status: Status) -> None:
         """Answer a unicast frame from a cluster on an endpoint (``at``), if one is due."""
         try:
             frame = zcl.decode(octets)
@@ -43,11 +39,11 @@ class DefaultResponses:
             return
         if status is Status.SUCCESS and frame.disable_default_response:
             return
-        if self.sender is None or eui64 in self._under_way:
+        if self.sender is None or device.answering:
             self._counters["default_responses_left_out"] += 1
             return
         self._counters["default_responses"] += 1
-        self._under_way.add(eui64)
+        device.answering = True
         answer = ZclFrame(
             General.DEFAULT_RESPONSE,
             foundation.default_response(frame.command, status),
@@ -56,7 +52,8 @@ class DefaultResponses:
             manufacturer=frame.manufacturer,
             to_client=not frame.to_client,
         ).encode()
-        self.sender.submit(Frame(eui64, at >> 16, answer, link_key, partial(self._sent, eui64), cluster=at & 0xFFFF))
+        sent = partial(self._sent, device)
+        self.sender.submit(device, Frame(at >> 16, answer, link_key, sent, cluster=at & 0xFFFF))
 
-    def _sent(self, eui64: str, outcome: SendOutcome) -> None:
-        self._under_way.discard(eui64)
+    def _sent(self, device: ZigbeeDevice, outcome: SendOutcome) -> None:
+        device.answering = False

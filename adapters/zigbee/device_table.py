@@ -1,7 +1,6 @@
 """zigpy's table of devices as this adapter uses it: who is in it, how far an interview is, and what is known of each.
 
-Devices are zigpy's objects and stay opaque outside; ``view`` says what they are. With ``radio``, ``backups`` and
-``faults`` these are the files that import zigpy.
+Devices are zigpy's objects and stay opaque outside; ``view`` says what they are.
 """
 
 from __future__ import annotations
@@ -15,7 +14,7 @@ import zigpy.endpoint
 import zigpy.profiles.zha
 import zigpy.types
 
-from adapters.zigbee.radio_port import Device, Endpoint, clean
+from adapters.zigbee.device_view import Device, Endpoint, clean
 from carriage.zigbee.tunneling import CLUSTER_ID
 from carriage.zigbee.zdo import SimpleDescriptor
 

@@ -31,6 +31,16 @@ _WORDS: Final[tuple[tuple[type[BaseException], str], ...]] = (
 """By kind of fault, the more special before the more general."""
 _ELSE: Final = "the dongle did not do what it was asked; if that stays so, unplug it and plug it in again"
 
+LINK_FAULTS: Final = (
+    zigpy.exceptions.ZigbeeException,
+    bellows.ash.AshException,
+    OSError,
+    RuntimeError,
+    TimeoutError,
+    AttributeError,  # what bellows' gateway raises once its transport is gone
+)
+"""What the libraries raise while a link that was up is disturbed or ends."""
+
 
 def describe(exc: BaseException, path: str) -> str:
     """One line on a fault of the link. An error of the system is told in the system's words."""

@@ -23,16 +23,18 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any, Final
 
-from adapters.zigbee import backups, ezsp_radio
+from adapters.zigbee import backups
+from adapters.zigbee.ezsp_radio import EZSP
 from adapters.zigbee.faults import describe
 from adapters.zigbee.members import FILE as MEMBERS
 from adapters.zigbee.network import Network, described
-from adapters.zigbee.radio_port import RadioSettings
+from adapters.zigbee.radio_port import RadioFamily, RadioSettings
 from common.replacing import replace as replace_file
 from gateway.api.errors import PeerError
 
 KEPT: Final = "kept"
 """The folder of what was replaced, in the adapter's state folder."""
+RADIO: Final[RadioFamily] = EZSP
 _SQLITE: Final = b"SQLite format 3\0"
 
 Tell = Callable[[str], None]
@@ -42,7 +44,7 @@ async def carry_out(
     command: str, arguments: Mapping[str, Any], settings: RadioSettings, tell: Tell
 ) -> Mapping[str, Any]:
     """One of ``COMMANDS``. ``tell`` gets a line before each long step. PeerError: why not, and what was changed."""
-    ezsp_radio.quiet_libraries()
+    RADIO.quiet_libraries()
     try:
         if command != "network":
             settings.database.parent.mkdir(mode=0o700, exist_ok=True)
@@ -93,7 +95,7 @@ async def _adopt(settings: RadioSettings, arguments: Mapping[str, Any], tell: Te
     if not found.is_same(known):
         database = _fresh(database)
     tell("taking the dongle's network on ...")
-    async with ezsp_radio.opened(settings, database) as app:
+    async with RADIO.opened(settings, database) as app:
         if await backups.ask(app) is None:
             raise PeerError("the dongle is blank now; nothing was changed")
         backups.record(app)
@@ -117,7 +119,7 @@ async def _restore(settings: RadioSettings, arguments: Mapping[str, Any], tell: 
             raise PeerError(f"{earlier}: no extended PAN id of a network that `atls-gateway network show` lists")
         wanted = found[earlier]
     target = backups.network_of(wanted)
-    async with ezsp_radio.opened(settings, None) as app, asyncio.timeout(settings.start):
+    async with RADIO.opened(settings, None) as app, asyncio.timeout(settings.start):
         held = await backups.ask(app)
         _expect(arguments, held)
         on_dongle = None if held is None else backups.network_of(held)
@@ -139,7 +141,7 @@ async def _restore(settings: RadioSettings, arguments: Mapping[str, Any], tell: 
         tell("writing the network to the dongle, which takes some twenty seconds: leave it plugged in ...")
     if written or not recorded:
         async with (
-            ezsp_radio.opened(settings, settings.database if is_ours else None) as app,
+            RADIO.opened(settings, settings.database if is_ours else None) as app,
             asyncio.timeout(settings.start),
         ):
             if written:
@@ -157,7 +159,7 @@ COMMANDS: Final = {"network": _network, "network-adopt": _adopt, "network-restor
 
 async def _held(settings: RadioSettings) -> backups.Backup | None:
     """What the dongle holds; None: it is blank."""
-    async with ezsp_radio.opened(settings, None) as app, asyncio.timeout(settings.start):
+    async with RADIO.opened(settings, None) as app, asyncio.timeout(settings.start):
         return await backups.ask(app)
 
 

@@ -7,8 +7,9 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 from adapters.zigbee import lean_zigpy  # noqa: F401 - before zigpy itself is imported
-from adapters.zigbee.adapter import ZigbeeAdapter, settings_of
+from adapters.zigbee.adapter import ZigbeeAdapter
 from adapters.zigbee.config import ZigbeeConfig
+from adapters.zigbee.dongle import settings_of
 from adapters.zigbee.path import EXPECTED, misplaced
 from adapters.zigbee.vocabulary import VOCABULARY
 from gateway.api.errors import ConfigError, PeerError

@@ -1,24 +1,34 @@
-"""What the radio is asked and what it tells: values and one port. No bellows, no zigpy, no I/O."""
+"""The port between a family of dongles and all that is made of it: what a family gives, and what it is given.
+
+``ezsp_radio`` is the family that there is. A device is zigpy's object here (``node``), opaque but for
+``device_table``. Values and protocols only: no bellows, no zigpy, no I/O.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from dataclasses import dataclass
-from datetime import UTC, datetime
+import asyncio
+from collections.abc import Callable, Mapping
+from contextlib import AbstractAsyncContextManager, AbstractContextManager
+from dataclasses import dataclass, field
+from enum import StrEnum
 from pathlib import Path
-from typing import Final, Protocol
+from typing import Any, Final, NamedTuple, Protocol
 
-from carriage.zigbee.zdo import SimpleDescriptor
-from common.printable import printable
-from gateway.api.model import LinkSecurity
+from carriage.zigbee.tunneling import CLUSTER_ID
 
-NETWORK_KEY: Final = LinkSecurity(protocol="zigbee-network-key")
-"""Anyone who holds the network key can claim any EUI64."""
-LINK_KEY: Final = LinkSecurity(protocol="zigbee-link-key", authenticated=True)
+HOME_AUTOMATION: Final = 0x0104
+OWN_ENDPOINT: Final = 1
+"""Our endpoint with the tunnelling cluster: zigpy's own of the HA profile, where devices look first."""
+
+BUSY_WAITS: Final = (0.05, 0.1, 0.2, 0.4, 0.8, 1.6, 2.0, 2.0)
+"""Seconds before a frame is offered again that was refused though nothing else is in flight; ends after the last."""
+
+Slot = Callable[[], AbstractAsyncContextManager[None]]
+"""Makes what a frame holds from when it is given to the dongle until its fate is known."""
 
 
-class BlankDongleError(Exception):
-    """The dongle holds no network, and none may be formed."""
+class NotFormedError(Exception):
+    """The dongle holds no network."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -34,87 +44,148 @@ class RadioSettings:
     start: float
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Endpoint:
-    """An endpoint of a device as its simple descriptor says: ``in_clusters`` are those whose server it is."""
+class IncomingFrame(NamedTuple):
+    """One APS frame that came, whole. ``endpoint`` and ``cluster`` are the sender's, ``own_endpoint`` is ours."""
 
-    number: int
-    profile: int
-    device_id: int
-    in_clusters: tuple[int, ...]
-    out_clusters: tuple[int, ...]
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Device:
-    """A device as the coordinator knows it. ``last_seen``: seconds since 1970. Strings are cleaned."""
-
-    eui64: str
     nwk: int
-    manufacturer: str
-    model: str
-    interviewed: bool
-    sleepy: bool
-    lqi: int | None
-    rssi: int | None
-    last_seen: float | None
-    endpoints: tuple[Endpoint, ...]
-    tunnel_endpoints: tuple[int, ...]
-    missing: tuple[int, ...] = ()
-    """Endpoints that it has, and that it didn't describe."""
-    interviewing: bool = False
-    """It is being asked what it is."""
+    profile: int
+    cluster: int
+    endpoint: int
+    own_endpoint: int
+    counter: int
+    """The APS counter."""
+    payload: bytes
+    unicast: bool
+    """False: a broadcast or a groupcast."""
+    link_key: bool
+    """It came under the link key of its sender."""
+    lqi: int
+    rssi: int
+
+    @property
+    def at(self) -> int:
+        """The cluster on its endpoint as one number, a key of tables."""
+        return self.endpoint << 16 | self.cluster
 
 
-class Radio(Protocol):
-    """What is asked of the radio about devices; every call returns at once."""
+class SendOutcome(StrEnum):
+    """What became of one attempt to send."""
+
+    DELIVERED = "delivered"
+    """APS acknowledgement seen."""
+    FAILED = "failed"
+    """The dongle gave it up, or isn't there."""
+    BUSY = "busy"
+    """There is no room for it now, in the dongle or in our queue; nothing was sent."""
+    TOO_LONG = "too-long"
+    """More than one APS frame holds; nothing was sent."""
+    NO_KEY = "no-key"
+    """There is no link key with the device; nothing was sent."""
+    NO_DEVICE = "no-device"
+    """Not a device of this network."""
+
+
+@dataclass(frozen=True, slots=True)
+class Frame:
+    """One APS unicast. ``endpoint`` is the device's, ``source_endpoint`` ours. ``done`` is called exactly once, unless
+    the frame is withdrawn."""
+
+    endpoint: int
+    payload: bytes = field(repr=False)
+    link_key: bool
+    done: Callable[[SendOutcome], None] = field(repr=False, compare=False)
+    cluster: int = CLUSTER_ID
+    profile: int = HOME_AUTOMATION
+    source_endpoint: int = OWN_ENDPOINT
+
+
+class RadioHooks(Protocol):
+    """What a radio tells. Nothing here may raise: zigpy and bellows swallow it."""
+
+    def frame(self, app: Any, frame: IncomingFrame) -> bytes | None:
+        """A frame came to zigpy's application; the octets of it that zigpy may look at, None if it may not."""
+
+    def no_leaving(self) -> AbstractContextManager[None]:
+        """While this context lasts, nothing that zigpy says has left is believed."""
+
+    def announced(self, node: Any) -> None:
+        """A device that zigpy knew already announced itself."""
+
+    def expected(self, nwk: int) -> bool:
+        """Whether zigpy may have asked who has a network address."""
+
+    # The names by which zigpy calls its listeners.
+
+    def device_joined(self, device: Any) -> None: ...
+    def device_initialized(self, device: Any) -> None: ...
+    def device_init_failure(self, device: Any) -> None: ...
+    def device_left(self, device: Any) -> None: ...
+
+
+class RunningRadio(Protocol):
+    """A dongle that is up, with the network that it holds. ``stop`` it in the end, lost or not."""
+
+    @property
+    def app(self) -> Any:
+        """zigpy's application, for ``device_table`` and ``backups``."""
+
+    @property
+    def lost(self) -> asyncio.Future[str]:
+        """Why the link ended."""
+
+    @property
+    def taken_on(self) -> bool:
+        """The dongle held a network, and the database knew of none."""
+
+    @property
+    def max_payload(self) -> int:
+        """Octets of one APS payload under network security alone."""
 
     @property
     def eui64(self) -> int:
-        """Our own."""
+        """The coordinator's own."""
 
-    def devices(self) -> Iterator[Device]: ...
+    @property
+    def network(self) -> dict[str, Any]:
+        """Channel, PAN id and firmware, without keys."""
 
-    def device(self, eui64: str) -> Device | None: ...
+    @property
+    def counters(self) -> Mapping[str, int]: ...
 
-    def described(self, eui64: str, descriptor: SimpleDescriptor) -> None:
-        """A device told what one of its endpoints is, after its interview."""
+    def send_through(self, slot: Slot) -> None:
+        """From now on each frame of zigpy's own is sent while it holds a slot. Ours get theirs from the queue."""
 
+    async def unicast(self, node: Any, frame: Frame) -> SendOutcome:
+        """Send one frame with APS acknowledgement, once: no library tries again. Never raises."""
 
-class RadioEvents(Protocol):
-    """What the radio tells; every call returns at once and never raises."""
+    async def permit(self, seconds: int) -> None:
+        """Let devices join for 1 to 254 seconds; 0 closes. TransportError where the dongle doesn't do it."""
 
-    def tunnel_frame(self, eui64: str, endpoint: int, payload: bytes, link_key: bool) -> None:
-        """A tunnelling frame came; ``endpoint`` is the device's, ``link_key``: protected under the APS link key."""
+    async def children(self) -> dict[str, int]:
+        """By EUI64 the network addresses of those whom the dongle itself keeps in mind: its children above all."""
 
-    def zcl_frame(
-        self, eui64: str, endpoint: int, cluster: int, aps_counter: int, payload: bytes, link_key: bool, unicast: bool
-    ) -> bool:
-        """Any other frame came, ZDO's from endpoint 0. False: it isn't ours, zigpy may get it."""
-
-    def heard(self, eui64: str, sleepy: bool) -> None:
-        """A frame of any kind came from a device, which may sleep otherwise; told before the frame itself."""
-
-    def device_asked(self, eui64: str) -> None:
-        """A device has come in, and is asked what it is: its interview begins."""
-
-    def device_joined(self, device: Device) -> None:
-        """A device is in, and its interview is over (or took too long: then ``interviewed`` is false)."""
-
-    def device_changed(self, device: Device) -> None:
-        """A device that was in already has told of another endpoint."""
-
-    def device_restarted(self, device: Device) -> None:
-        """A device that was in already, and is always on, announced itself: it was without power, say."""
-
-    def device_left(self, eui64: str) -> None: ...
+    async def stop(self) -> None:
+        """Take it down. The dongle keeps its network."""
 
 
-def clean(text: object, limit: int = 64) -> str:
-    """A string of a peer's for logs and listings: printable, and not longer than ``limit``."""
-    return "" if text is None else printable(str(text), limit)
+class RadioFamily(Protocol):
+    """One kind of dongle."""
 
+    def quiet_libraries(self) -> None:
+        """Keep what the libraries log bounded, and free of keys and payloads."""
 
-def timestamp(seconds: float | None) -> str | None:
-    """``last_seen`` as ISO 8601 in UTC."""
-    return None if seconds is None else datetime.fromtimestamp(seconds, UTC).isoformat(timespec="seconds")
+    async def start(self, settings: RadioSettings, hooks: RadioHooks) -> RunningRadio:
+        """Bring the dongle up with the network that it holds.
+
+        Raises NotFormedError; ForeignNetworkError, with nothing stored or listened to; and whatever the libraries may
+        raise: almost anything."""
+
+    async def form(self, settings: RadioSettings, tell: Callable[[str], None]) -> None:
+        """Give a blank dongle the network of the last backup, or else a new one; it is to be started after that.
+
+        ``tell`` gets a line before each long step. AddressError where the backup's coordinator can't be made of it."""
+
+    def opened(self, settings: RadioSettings, database: Path | None) -> AbstractAsyncContextManager[Any]:
+        """zigpy's application for a dongle to be asked and written to, its radio not listened to.
+
+        ``database``: zigpy's, if the network is to be recorded there. Raises as ``start``, but not the first two."""

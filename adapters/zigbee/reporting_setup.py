@@ -17,11 +17,13 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from typing import Any, Final
 
-from adapters.zigbee.radio_port import Radio
+from adapters.zigbee.device import ZigbeeDevice
+from adapters.zigbee.network_port import Radio
+from adapters.zigbee.radio_port import SendOutcome
 from adapters.zigbee.reporting_memory import SUCCESS, UNSUPPORTED, WRONG_TYPE, ReportingMemory, name_of, refused, state
 from adapters.zigbee.reports import Model, Values, answered, missing
-from adapters.zigbee.send_scheduler import SendOutcome
-from adapters.zigbee.zcl_transactions import Answer, Content, NoReply, Reply, ZclTransactions
+from adapters.zigbee.transaction import Answer, Content, NoReply, Reply
+from adapters.zigbee.zcl_transactions import ZclTransactions
 from carriage.zigbee import foundation, zdo
 from carriage.zigbee.datatypes import Value
 from carriage.zigbee.foundation import General, ReportingRecord
@@ -57,7 +59,9 @@ class _Step:
 
 @dataclass(slots=True, eq=False)
 class _Job:
+    device: ZigbeeDevice
     model: Model
+    """As the device was understood when it was made."""
     steps: list[_Step]
     begun: bool = False
     active: bool = False
@@ -78,8 +82,8 @@ class ReportingSetup:
         requests: ZclTransactions,
         memory: ReportingMemory,
         now: Callable[[], float],
-        tell: Callable[[Model, Values], None],
-        silent: Callable[[Model], None],
+        tell: Callable[[ZigbeeDevice, Values], None],
+        silent: Callable[[ZigbeeDevice], None],
     ) -> None:
         self._requests = requests
         self._memory = memory
@@ -92,16 +96,17 @@ class ReportingSetup:
         self._filling = False
         self.radio: Radio | None = None
 
-    def add(self, model: Model, *, anew: bool, missing: Iterable[int] = ()) -> None:
+    def add(self, device: ZigbeeDevice, *, anew: bool, missing: Iterable[int] = ()) -> None:
         """A device is in the network; ``anew``: it has just joined, and may have forgotten everything. ``missing``:
         its endpoints that didn't tell what they are."""
-        if anew and self._memory.devices.pop(model.eui64, None) is not None:
+        if anew and self._memory.devices.pop(device.eui64, None) is not None:
             self._memory.save()
-        self.remove(model.eui64)
-        self._want(model, [*self._steps(model), *(_Step("describe", endpoint) for endpoint in missing)])
+        self.remove(device.eui64)
+        self._want(device, [*self._steps(_model(device)), *(_Step("describe", endpoint) for endpoint in missing)])
 
-    def restarted(self, model: Model) -> None:
+    def restarted(self, device: ZigbeeDevice) -> None:
         """A device was without power: its values may be others, and what was set up may be lost."""
+        model = _model(device)
         known = self._memory.devices.get(model.eui64, {})
         steps = self._reads(model)
         for at in model.places:
@@ -110,22 +115,22 @@ class ReportingSetup:
             if wanted := _wanted(model, at):
                 done = known.get(name_of(endpoint, cluster), {}).get("wanted") == wanted
                 steps += [_Step("bind", endpoint, cluster), _Step("check", endpoint, cluster) if done else configure]
-        self._want(model, steps)
+        self._want(device, steps)
 
-    def read(self, model: Model) -> None:
+    def read(self, device: ZigbeeDevice) -> None:
         """A device's values are wanted, which may have been read before."""
-        self._want(model, self._reads(model))
+        self._want(device, self._reads(_model(device)))
 
-    def look(self, model: Model, endpoint: int) -> None:
+    def look(self, device: ZigbeeDevice, endpoint: int) -> None:
         """An endpoint speaks that the device didn't list: what it is is asked once."""
-        self._want(model, [_Step("look", endpoint)])
+        self._want(device, [_Step("look", endpoint)])
 
-    def _want(self, model: Model, steps: list[_Step]) -> None:
-        job = self.jobs.get(model.eui64)
+    def _want(self, device: ZigbeeDevice, steps: list[_Step]) -> None:
+        job = self.jobs.get(device.eui64)
         if job is None:
             if not steps:
                 return
-            job = self.jobs[model.eui64] = _Job(model, [])
+            job = self.jobs[device.eui64] = _Job(device, _model(device), [])
         job.steps += [step for step in steps if step not in job.steps]
         if job.retry_at is not None or not job.begun:
             job.retry_at = None
@@ -228,19 +233,19 @@ class ReportingSetup:
             if self.jobs.get(model.eui64) is job:
                 self._answered(job, step, answer)
 
-        self._ask(model, step, done)
+        self._ask(job, step, done)
 
-    def _ask(self, model: Model, step: _Step, done: Callable[[Answer], None]) -> None:
-        requests, radio, eui64 = self._requests, self.radio, model.eui64
-        device = None if radio is None else radio.device(eui64)
-        if radio is None or device is None:
+    def _ask(self, job: _Job, step: _Step, done: Callable[[Answer], None]) -> None:
+        requests, radio, device = self._requests, self.radio, job.device
+        there = None if radio is None else radio.device(device.eui64)
+        if radio is None or there is None:
             done(NoReply(SendOutcome.NO_DEVICE))
         elif step.kind == "bind":
-            requests.bind(eui64, step.endpoint, step.cluster, radio.eui64, done)
+            requests.bind(device, step.endpoint, step.cluster, radio.eui64, done)
         elif step.kind in ("look", "describe"):
-            requests.describe(eui64, device.nwk, step.endpoint, done)
+            requests.describe(device, there.nwk, step.endpoint, done)
         else:
-            requests.ask(eui64, step.endpoint, step.cluster, _content(model, step), done)
+            requests.ask(device, step.endpoint, step.cluster, _content(job.model, step), done)
 
     def _answered(self, job: _Job, step: _Step, answer: Answer) -> None:
         if isinstance(answer, NoReply):
@@ -249,12 +254,12 @@ class ReportingSetup:
             job.retry_at = self._now() + job.retries.next()
             self._rest(job)
             if answer.outcome is not SendOutcome.BUSY:
-                self._silent(job.model)
+                self._silent(job.device)
             return
         job.retries.reset()
         over = True
         try:
-            _KINDS[step.kind](self, job.model, step, answer)
+            _KINDS[step.kind](self, job, step, answer)
         except PeerError as error:
             _LOG.debug("%s: %s", job.model.eui64, error)
             over = step.kind != "describe"
@@ -277,11 +282,12 @@ class ReportingSetup:
 
     # What was answered ---------------------------------------------------------------------------------------------
 
-    def _bound(self, model: Model, step: _Step, reply: Reply) -> None:
+    def _bound(self, job: _Job, step: _Step, reply: Reply) -> None:
         status = reply.payload[0] if reply.payload else 0x01
-        self._entry(model, step)["bind"] = SUCCESS if not status else zdo.status_name(status)
+        self._entry(job.model, step)["bind"] = SUCCESS if not status else zdo.status_name(status)
 
-    def _configured(self, model: Model, step: _Step, reply: Reply) -> None:
+    def _configured(self, job: _Job, step: _Step, reply: Reply) -> None:
+        model = job.model
         rows = [slot.row for slot in model.places[_at(step)].values() if slot.row.reporting is not None]
         fault = ""
         if reply.command == General.DEFAULT_RESPONSE:
@@ -299,7 +305,8 @@ class ReportingSetup:
             entry["types"] = {f"{number:04x}": slot.type.id for number, slot in slots if slot.type is not slot.row.type}
         self._memory.save()
 
-    def _checked(self, model: Model, step: _Step, reply: Reply) -> None:
+    def _checked(self, job: _Job, step: _Step, reply: Reply) -> None:
+        model = job.model
         found: dict[int, tuple[int, int, Value]] = {}
         if reply.command == General.READ_REPORTING_RESPONSE:
             found = foundation.read_reporting_response(reply.payload)
@@ -307,17 +314,18 @@ class ReportingSetup:
         for record in _records(model, _at(step)):
             refused = isinstance(taken, dict) and taken.get(f"{record.attribute:04x}") != SUCCESS
             if not refused and found.get(record.attribute) != (record.minimum, record.maximum, record.change):
-                self._want(model, [_Step("configure", step.endpoint, step.cluster)])
+                self._want(job.device, [_Step("configure", step.endpoint, step.cluster)])
                 return
 
-    def _described(self, model: Model, step: _Step, reply: Reply) -> None:
+    def _described(self, job: _Job, step: _Step, reply: Reply) -> None:
         descriptor = zdo.simple_descriptor_response(reply.payload)
         if descriptor.endpoint != step.endpoint:
             raise PeerError("another endpoint is described")
         if self.radio is not None:
-            self.radio.described(model.eui64, descriptor)
+            self.radio.described(job.device.eui64, descriptor)
 
-    def _read(self, model: Model, step: _Step, reply: Reply) -> None:
+    def _read(self, job: _Job, step: _Step, reply: Reply) -> None:
+        model = job.model
         records: list[foundation.ReadRecord] = []
         if reply.command == General.READ_RESPONSE:
             records, _ = foundation.read_response(reply.payload)
@@ -328,16 +336,15 @@ class ReportingSetup:
             if attribute not in told and f"{attribute:04x}" in refused(entry, UNSUPPORTED):
                 missing(model, slot)
         if refused(entry, WRONG_TYPE) and entry.get("wanted") != _wanted(model, _at(step)):
-            self._want(model, [_Step("configure", step.endpoint, step.cluster)])  # by the types that it told now
+            self._want(job.device, [_Step("configure", step.endpoint, step.cluster)])  # by the types that it told now
         if values:
-            self._tell(model, values)
+            self._tell(job.device, values)
         taken = entry.get("reports")
         absent = [f"{attribute:04x}" for attribute, slot in model.places[_at(step)].items() if slot.absent]
         if step.kind == "read" and isinstance(taken, dict) and any(taken.get(name) == SUCCESS for name in absent):
-            self._later(model, _Step("again", step.endpoint, step.cluster))
+            self._later(job, _Step("again", step.endpoint, step.cluster))
 
-    def _later(self, model: Model, step: _Step) -> None:
-        job = self.jobs[model.eui64]
+    def _later(self, job: _Job, step: _Step) -> None:
         if step not in job.steps:
             job.steps.append(step)
             job.due[step] = self._now() + READ_AGAIN
@@ -355,6 +362,11 @@ _KINDS: Final = {
     "look": ReportingSetup._described,
     "describe": ReportingSetup._described,
 }
+
+
+def _model(device: ZigbeeDevice) -> Model:
+    assert device.model is not None  # only of a device that was interviewed anything is wanted
+    return device.model
 
 
 def _at(step: _Step) -> int:

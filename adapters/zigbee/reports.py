@@ -13,7 +13,7 @@ from typing import Final
 
 from adapters.zigbee import device_ids
 from adapters.zigbee.clusters import ActionMapping, AttributeMapping, ClusterTable, EventMapping, WriteMapping
-from adapters.zigbee.radio_port import LINK_KEY, NETWORK_KEY, Device, Endpoint
+from adapters.zigbee.device_view import LINK_KEY, NETWORK_KEY, Device, Endpoint
 from carriage.zigbee import foundation
 from carriage.zigbee.datatypes import TYPES, Value, ZclType
 from carriage.zigbee.foundation import Status

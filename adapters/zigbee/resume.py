@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable
 
-from adapters.zigbee.radio_port import NETWORK_KEY
+from adapters.zigbee.device_view import NETWORK_KEY
 from adapters.zigbee.tunnel_bridge import TunnelBridge
 from adapters.zigbee.tunnel_mapping import TunnelMapping
 from adapters.zigbee.tunnel_store import StoredTunnel

@@ -14,65 +14,19 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections import deque
-from collections.abc import Awaitable, Callable
-from dataclasses import dataclass, field
-from enum import Enum
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
 from typing import Final
 
-from carriage.zigbee.tunneling import CLUSTER_ID
+from adapters.zigbee.device import Lane, ZigbeeDevice
+from adapters.zigbee.radio_port import BUSY_WAITS, Frame, SendOutcome
 
 _LOG = logging.getLogger(__name__)
 
-BUSY_WAITS: Final = (0.05, 0.1, 0.2, 0.4, 0.8, 1.6, 2.0, 2.0)
-"""Seconds before a frame is offered again that was refused though none of ours is in flight; ends after the last."""
 GROW_AFTER: Final = 64
 """Frames in a row that the dongle took, until it is given one more at once."""
 SLEEPER_LANE: Final = 64
 """Frames that wait for one sleeping device; more are refused as BUSY."""
-SLEEPERS: Final = 1024
-"""Sleeping devices of which we remember when they were heard."""
-HOME_AUTOMATION: Final = 0x0104
-
-
-class SendOutcome(Enum):
-    """What became of one attempt to send."""
-
-    DELIVERED = "delivered"
-    """APS acknowledgement seen."""
-    FAILED = "failed"
-    """The dongle gave it up, or isn't there."""
-    BUSY = "busy"
-    """There is no room for it now, in the dongle or in our queue; nothing was sent."""
-    TOO_LONG = "too-long"
-    """More than one APS frame holds; nothing was sent."""
-    NO_KEY = "no-key"
-    """There is no link key with the device; nothing was sent."""
-    NO_DEVICE = "no-device"
-    """Not a device of this network."""
-
-
-@dataclass(frozen=True, slots=True)
-class Frame:
-    """One APS unicast. ``endpoint`` is the device's, ``source_endpoint`` ours. ``done`` is called exactly once, unless
-    the frame is withdrawn."""
-
-    eui64: str
-    endpoint: int
-    payload: bytes = field(repr=False)
-    link_key: bool
-    done: Callable[[SendOutcome], None] = field(repr=False, compare=False)
-    cluster: int = CLUSTER_ID
-    profile: int = HOME_AUTOMATION
-    source_endpoint: int = 1
-
-
-@dataclass(slots=True, eq=False)
-class _Lane:
-    """The frames of one device. ``active``: how many workers it has, or waits for, now."""
-
-    sleepy: bool
-    frames: deque[Frame] = field(default_factory=deque)
-    active: int = 0
 
 
 class _Slots:
@@ -127,8 +81,8 @@ class SendScheduler:
 
     def __init__(
         self,
-        transmit: Callable[[Frame], Awaitable[SendOutcome]],
-        asleep: Callable[[str], bool],
+        transmit: Callable[[ZigbeeDevice, Frame], Awaitable[SendOutcome]],
+        asleep: Callable[[ZigbeeDevice], bool],
         *,
         in_flight: int,
         sleepy_in_flight: int,
@@ -149,55 +103,67 @@ class SendScheduler:
         self._busy_waits = busy_waits
         self._in_flight = tuple(_Slots(slots) for slots in self._slots)
         self._room = [queued, queued]
-        self._lanes: dict[str, _Lane] = {}
-        self._turns: tuple[asyncio.Queue[str], asyncio.Queue[str]] = (asyncio.Queue(), asyncio.Queue())
-        self._listens: dict[str, float] = {}
+        self._lanes: dict[ZigbeeDevice, None] = {}
+        """The devices that have a lane."""
+        self._turns: tuple[asyncio.Queue[ZigbeeDevice], asyncio.Queue[ZigbeeDevice]] = (
+            asyncio.Queue(),
+            asyncio.Queue(),
+        )
         self._open = True
-        self.counters: dict[str, int] = {outcome.value: 0 for outcome in SendOutcome}
+        self.counters: dict[str, int] = dict.fromkeys(SendOutcome, 0)
         """Attempts by outcome."""
 
-    def submit(self, frame: Frame) -> None:
+    def submit(self, device: ZigbeeDevice, frame: Frame) -> None:
         """Queue a frame. It fails at once, before the return, where the queue is full or the link gone."""
-        lane = self._lanes.get(frame.eui64)
+        lane = device.lane
         if not self._open:
             frame.done(SendOutcome.FAILED)
             return
-        sleepy = self._asleep(frame.eui64) if lane is None else lane.sleepy
+        sleepy = self._asleep(device) if lane is None else lane.sleepy
         if self._room[sleepy] <= 0 or (sleepy and lane is not None and len(lane.frames) >= SLEEPER_LANE):
             frame.done(SendOutcome.BUSY)
             return
         self._room[sleepy] -= 1
         if lane is None:
-            lane = self._lanes[frame.eui64] = _Lane(sleepy)
+            lane = device.lane = Lane(sleepy)
+            self._lanes[device] = None
         lane.frames.append(frame)
-        self._schedule(frame.eui64, lane)
+        self._schedule(device, lane)
 
-    def withdraw(self, frame: Frame) -> bool:
+    def withdraw(self, device: ZigbeeDevice, frame: Frame) -> bool:
         """Take a frame back that still waits; ``done`` isn't called then. False: it's too late."""
-        lane = self._lanes.get(frame.eui64)
+        lane = device.lane
         if lane is None:
             return False
         for index, waiting in enumerate(lane.frames):
             if waiting is frame:
                 del lane.frames[index]
                 self._room[lane.sleepy] += 1
-                self._forget_idle(frame.eui64, lane)
+                self._forget_idle(device, lane)
                 return True
         return False
 
-    def listens(self, eui64: str) -> bool:
+    def listens(self, device: ZigbeeDevice) -> bool:
         """Whether a frame for this device would go out now: false while it sleeps."""
-        return not self._asleep(eui64) or self._listens.get(eui64, float("-inf")) > self._now()
+        return not self._asleep(device) or device.listens_until > self._now()
 
-    def heard(self, eui64: str) -> None:
+    def heard(self, device: ZigbeeDevice) -> None:
         """A frame of a sleeping device came: for a short while it listens."""
-        self._listens.pop(eui64, None)
-        if len(self._listens) >= SLEEPERS:
-            del self._listens[next(iter(self._listens))]
-        self._listens[eui64] = self._now() + self._awake
-        lane = self._lanes.get(eui64)
-        if lane is not None:
-            self._schedule(eui64, lane)
+        device.listens_until = self._now() + self._awake
+        if device.lane is not None:
+            self._schedule(device, device.lane)
+
+    @asynccontextmanager
+    async def slot(self) -> AsyncIterator[None]:
+        """A frame that isn't queued here (zigpy's own) is with the dongle: one of the slots for devices that are on.
+
+        The caller offers a refused frame again itself, outside."""
+        slots = self._in_flight[False]
+        await slots.acquire()
+        try:
+            yield
+        finally:
+            slots.release()
 
     async def run(self) -> None:
         """Serve until cancelled; then every frame that is left fails."""
@@ -208,42 +174,45 @@ class SendScheduler:
                         group.create_task(self._serve(turns))
         finally:
             self._open = False
-            for lane in self._lanes.values():
-                while lane.frames:
+            for device in tuple(self._lanes):
+                lane, device.lane = device.lane, None
+                while lane is not None and lane.frames:
                     lane.frames.popleft().done(SendOutcome.FAILED)
             self._lanes.clear()
 
-    def _schedule(self, eui64: str, lane: _Lane) -> None:
-        if lane.active < self._windows[lane.sleepy] and self._may_go(eui64, lane):
+    def _schedule(self, device: ZigbeeDevice, lane: Lane) -> None:
+        if lane.active < self._windows[lane.sleepy] and self._may_go(device, lane):
             lane.active += 1
-            self._turns[lane.sleepy].put_nowait(eui64)
+            self._turns[lane.sleepy].put_nowait(device)
 
-    def _may_go(self, eui64: str, lane: _Lane) -> bool:
-        return not lane.sleepy or self._listens.get(eui64, float("-inf")) > self._now()
+    def _may_go(self, device: ZigbeeDevice, lane: Lane) -> bool:
+        return not lane.sleepy or device.listens_until > self._now()
 
-    def _forget_idle(self, eui64: str, lane: _Lane) -> None:
+    def _forget_idle(self, device: ZigbeeDevice, lane: Lane) -> None:
         if not lane.active and not lane.frames:
-            del self._lanes[eui64]
+            device.lane = None
+            self._lanes.pop(device, None)
 
-    async def _serve(self, turns: asyncio.Queue[str]) -> None:
+    async def _serve(self, turns: asyncio.Queue[ZigbeeDevice]) -> None:
         while True:
-            eui64 = await turns.get()
-            lane = self._lanes[eui64]
-            if lane.frames and self._may_go(eui64, lane):
-                await self._offer(eui64, lane)
-            if lane.frames and self._may_go(eui64, lane):
-                turns.put_nowait(eui64)  # behind the other devices
+            device = await turns.get()
+            lane = device.lane
+            assert lane is not None  # it goes when the last of its workers does
+            if lane.frames and self._may_go(device, lane):
+                await self._offer(device, lane)
+            if lane.frames and self._may_go(device, lane):
+                turns.put_nowait(device)  # behind the other devices
                 continue
             lane.active -= 1
-            self._forget_idle(eui64, lane)
+            self._forget_idle(device, lane)
 
-    async def _offer(self, eui64: str, lane: _Lane) -> None:
+    async def _offer(self, device: ZigbeeDevice, lane: Lane) -> None:
         """Give the dongle the lane's first frame, again and again while it has no room."""
         frame = lane.frames.popleft()
         self._room[lane.sleepy] += 1
         outcome: SendOutcome | None = SendOutcome.FAILED
         try:
-            outcome = await self._until_taken(frame, lambda: self._may_go(eui64, lane), self._in_flight[lane.sleepy])
+            outcome = await self._until_taken(device, frame, lane)
         finally:
             if outcome is not None:
                 frame.done(outcome)
@@ -251,21 +220,23 @@ class SendScheduler:
                 lane.frames.appendleft(frame)  # the next time that it listens
                 self._room[lane.sleepy] -= 1
 
-    async def _until_taken(self, frame: Frame, may_go: Callable[[], bool], slots: _Slots) -> SendOutcome | None:
+    async def _until_taken(self, device: ZigbeeDevice, frame: Frame, lane: Lane) -> SendOutcome | None:
         """None: the device went to sleep before the dongle had room."""
         for number, wait in enumerate((*self._busy_waits, None)):
-            if number and not may_go():
+            if number and not self._may_go(device, lane):
                 return None
-            outcome = await self._attempt(frame, slots, wait, first=number > 0)
+            outcome = await self._attempt(device, frame, self._in_flight[lane.sleepy], wait, first=number > 0)
             if outcome is not SendOutcome.BUSY:
                 return outcome
         return SendOutcome.BUSY
 
-    async def _attempt(self, frame: Frame, slots: _Slots, wait: float | None, *, first: bool) -> SendOutcome:
+    async def _attempt(
+        self, device: ZigbeeDevice, frame: Frame, slots: _Slots, wait: float | None, *, first: bool
+    ) -> SendOutcome:
         await slots.acquire(first=first)
         try:
-            outcome = await self._transmit(frame)
-            self.counters[outcome.value] += 1
+            outcome = await self._transmit(device, frame)
+            self.counters[outcome] += 1
             if outcome is not SendOutcome.BUSY:
                 slots.accepted()
                 return outcome

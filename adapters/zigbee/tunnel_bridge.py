@@ -10,7 +10,7 @@ import logging
 from collections.abc import Callable, Mapping
 from typing import Any, Final
 
-from adapters.zigbee.radio_port import LINK_KEY, NETWORK_KEY
+from adapters.zigbee.device_view import LINK_KEY, NETWORK_KEY
 from adapters.zigbee.tunnel_mapping import (
     DEFAULT_PAUSE,
     ENDINGS,

@@ -13,6 +13,7 @@ import dataclasses
 import logging
 import random as _random
 import socket
+from collections import deque
 from collections.abc import Callable, Collection, Mapping
 from typing import Final, Protocol, TypedDict, TypeVarTuple, Unpack
 
@@ -75,6 +76,9 @@ class ServerLimits(TypedDict, total=False):
 class Listener(Protocol):
     """``layer.listener.DtlsListener``, or what stands in for it."""
 
+    events: deque[ListenerEvent]
+    """What happened, the oldest first; the server takes it out."""
+
     @property
     def counters(self) -> Mapping[str, int]:
         """Its own counts."""
@@ -98,9 +102,6 @@ class Listener(Protocol):
 
     def datagrams_to_send(self) -> list[tuple[bytes, Address]]:
         """What goes out."""
-
-    def next_event(self) -> ListenerEvent | None:
-        """What happened."""
 
     def next_deadline(self) -> float | None:
         """When ``tick`` is due."""
@@ -140,12 +141,15 @@ class CoapsServer:
         self._timer: asyncio.TimerHandle | None = None
         self._datagrams: Datagrams | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
+        self.now: Callable[[], float] = _not_started
+        """The loop's clock."""
         self._counters = dict.fromkeys(COUNTERS, 0)
         self._log_rate = LogRate()
 
     def start(self) -> None:
         """Begin to serve in the running loop."""
         self._loop = asyncio.get_running_loop()
+        self.now = self._loop.time
         self._datagrams = Datagrams(self._sock, received=self._received, woken=self.flush, failed=self._icmp)
         _LOG.info("coaps: serving on %s port %d", *self._datagrams.address[:2])
 
@@ -178,12 +182,6 @@ class CoapsServer:
             if peer.info.peer.psk_identity in shut_out:
                 self.drop(peer, "its key is no longer good")
 
-    def now(self) -> float:
-        """The loop's clock."""
-        if self._loop is None:
-            raise UsageError("the server is not started")
-        return self._loop.time()
-
     def close(self) -> None:
         """Close every peer (each with ``gone``) and the socket."""
         if self._datagrams is None or self._closed:
@@ -215,7 +213,9 @@ class CoapsServer:
         _LOG.debug("coaps: %s", error)  # somebody is not there any more; timers will tell who
 
     def _listener_events(self, now: float) -> None:
-        while (event := self._listener.next_event()) is not None:
+        events = self._listener.events
+        while events:
+            event = events.popleft()
             if isinstance(event, PeerData):
                 peer = self._peers.get(event.peer_id)
                 if peer is not None:
@@ -224,7 +224,8 @@ class CoapsServer:
                     except Exception:
                         self._raised("message_errors")
                     self._dirty.add(peer)
-                    self._peer_events(peer)
+                    if peer.connection.events:
+                        self._peer_events(peer)
             elif isinstance(event, PeerConnected):
                 self._connect(event, now)
             elif isinstance(event, PeerGone):
@@ -248,8 +249,9 @@ class CoapsServer:
         self._guarded(self._handler.connected, peer)
 
     def _peer_events(self, peer: ServerPeer) -> None:
-        handler, counters = self._handler, self._counters
-        while (event := peer.connection.next_event()) is not None:
+        handler, counters, events = self._handler, self._counters, peer.connection.events
+        while events:
+            event = events.popleft()
             if isinstance(event, RequestReceived):
                 counters["requests"] += 1
                 try:
@@ -307,7 +309,8 @@ class CoapsServer:
             connection = peer.connection
             for octets in connection.to_send():
                 self._listener.send(peer.id, octets, now)
-            self._peer_events(peer)
+            if connection.events:
+                self._peer_events(peer)
             scheduled = peer.scheduled
             if scheduled is not None and scheduled <= now + self._soonest:
                 continue  # nothing that began now is due before that
@@ -375,6 +378,10 @@ class CoapsServer:
                     self._raised("message_errors")
             self._dirty.add(peer)
         self.flush()
+
+
+def _not_started() -> float:
+    raise UsageError("the server is not started")
 
 
 def _soonest(config: CoapConfig) -> float:

@@ -94,8 +94,3 @@ class Transmit:
     envelope: Open | Unit | Close | Interaction | Exchange
     to: Address
     require: LinkRequirement = field(default=ANY_LINK)
-
-    @property
-    def session(self) -> SessionId | None:
-        """For the receipt: one that lacks it costs the engine a second one."""
-        return self.envelope.session if isinstance(self.envelope, Open | Unit | Close) else None

@@ -91,6 +91,11 @@ class Ncp:
     def network_up(self) -> bool:
         return self._node.memory.up
 
+    @property
+    def most_in_flight(self) -> int:
+        """The most messages at once that the host had sent and not heard of again, since the dongle was made."""
+        return self._node.messaging.most_in_flight
+
     # ---- the port's side
 
     def receive_bytes(self, data: bytes) -> None:

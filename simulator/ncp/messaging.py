@@ -60,15 +60,24 @@ class Messaging:
     def __init__(self, stack: Stack) -> None:
         self._stack = stack
         self._pending = 0
+        self._casts = 0
         self._generation = stack.generation
+        self.most_in_flight = 0
+        """The most unicasts, broadcasts and multicasts at once whose fate the host had not heard."""
 
     @property
     def in_flight(self) -> int:
         """Unicasts that are not settled; those from before a reset or a departure don't count."""
+        self._forget_former()
+        return self._pending
+
+    def _forget_former(self) -> None:
         if self._generation != self._stack.generation:
             self._generation = self._stack.generation
-            self._pending = 0
-        return self._pending
+            self._pending = self._casts = 0
+
+    def _mark(self) -> None:
+        self.most_in_flight = max(self.most_in_flight, self._pending + self._casts)
 
     # ---- out
 
@@ -136,6 +145,7 @@ class Messaging:
             return EmberStatus.MAX_MESSAGE_LIMIT_REACHED, 0
         aps = self._frame(arguments)
         self._pending += 1
+        self._mark()
 
         def report(delivered: bool) -> None:
             self._pending -= 1
@@ -185,7 +195,12 @@ class Messaging:
         self._stack.memory.count(Counter.APS_DATA_TX_BROADCAST)
         self._stack.memory.count(Counter.MAC_TX_BROADCAST)
 
+        self._forget_former()
+        self._casts += 1
+        self._mark()
+
         def report(delivered: bool) -> None:
+            self._casts -= 1
             self._sent(arguments, kind, report_as, aps, delivered=delivered)
 
         self._stack.network.broadcast(destination, arguments["radius"], aps, self._once(report))

@@ -18,8 +18,7 @@ from adapters.mqtt import outbound as mqtt_orders
 from adapters.mqtt.devices import commands
 from adapters.mqtt.devices.commands import MAX_PENDING
 from adapters.mqtt.plugin import MqttConfig
-from adapters.zigbee import adapter as zigbee_adapter
-from adapters.zigbee import administration, availability, reporting_setup
+from adapters.zigbee import administration, availability, dongle, reporting_setup
 from adapters.zigbee import command_execution as zigbee_orders
 from adapters.zigbee.config import ZigbeeConfig
 from carriage import log_rate
@@ -120,7 +119,7 @@ NUMBERS = (
     f"| store that can't be written | {store_keeper.RETRY[0]:g} s | {store_keeper.RETRY[1]:g} s |",
     f"held for {mqtt_client.STABLE:g} s, a dongle",
     f"that did for {RESTART.calm:g} s, begins again",
-    f"from {zigbee_adapter.AWAY:g} s on it counts",
+    f"from {dongle.AWAY:g} s on it counts",
     f"`limits.unreachable_after` ({LIMITS.unreachable_after:g} s)",
     f"{bellows.ash.T_RX_ACK_MIN:g} s to {bellows.ash.T_RX_ACK_MAX:g} s apart",
     f"sign of life every {bellows.zigbee.application.ControllerApplication._watchdog_period:g} s: within 30 s",
@@ -228,7 +227,7 @@ def test_a_frozen_dongle_and_a_dead_air_are_noticed_as_the_page_says() -> None:
     assert bellows.ash.ACK_TIMEOUTS == 5
     assert period + bellows.ash.T_RX_ACK_INIT + 4 * bellows.ash.T_RX_ACK_MAX < 30
     assert len(TunnelLimits().retry_waits) + 1 == 5
-    assert zigbee_adapter.AWAY + sum(TunnelLimits().retry_waits) + LIMITS.unreachable_after < 30
+    assert dongle.AWAY + sum(TunnelLimits().retry_waits) + LIMITS.unreachable_after < 30
 
 
 def test_the_store_s_clock_is_set_from_that_year_on() -> None:
@@ -236,4 +235,4 @@ def test_the_store_s_clock_is_set_from_that_year_on() -> None:
 
 
 def test_a_dongle_is_forgiven_as_an_adapter_is() -> None:
-    assert RESTART.calm == zigbee_adapter.SETTLED
+    assert RESTART.calm == dongle.SETTLED

@@ -18,10 +18,11 @@ from adapters.mqtt.sessions import RECEIVE_MAXIMUM
 from adapters.zigbee import (
     availability,
     backups,
-    coordinator,
     fragments,
+    interviews,
     reporting_setup,
     reports,
+    strangers,
     zcl_devices,
     zcl_transactions,
 )
@@ -115,7 +116,7 @@ NUMBERS: list[tuple[str, str]] = [
     ("zigbee.md", f"after {ZIGBEE.reconnect_first:g} s, doubling up to {ZIGBEE.reconnect_most:g} s"),
     ("zigbee.md", f"`limits.start` ({ZIGBEE.start:g} s)"),
     ("zigbee.md", f"`limits.interview` ({ZIGBEE.interview:g} s)"),
-    ("zigbee.md", f"after {coordinator.INTERVIEW_INTERVAL:g} s at the soonest"),
+    ("zigbee.md", f"after {interviews.INTERVIEW_INTERVAL:g} s at the soonest"),
     ("zigbee.md", f"`limits.in_flight` ({ZIGBEE.in_flight})"),
     ("zigbee.md", f"`limits.sleepy_in_flight` ({ZIGBEE.sleepy_in_flight})"),
     ("zigbee.md", f"`limits.device_window` ({ZIGBEE.device_window})"),
@@ -132,7 +133,7 @@ NUMBERS: list[tuple[str, str]] = [
     ("zigbee.md", f"{fragments.MESSAGES} may be under way, {fragments.PER_SENDER} of one sender"),
     ("zigbee.md", f"{fragments.FRAGMENTS} fragments each, {fragments.PATIENCE:g} s from one fragment to the next"),
     ("zigbee.md", f"{backups.COUNTERS_A_DAY:,} more for each day since"),
-    ("zigbee.md", f"{coordinator.QUESTIONS} at once and one in {coordinator.QUESTION_PAUSE:g} s of all"),
+    ("zigbee.md", f"{strangers.QUESTIONS} at once and one in {strangers.QUESTION_PAUSE:g} s of all"),
     ("zigbee.md", f"`presence.sleepy` ({PRESENCE.sleepy / 3600:g} h)"),
     ("zigbee.md", f"within `limits.awake` ({ZIGBEE.awake:g} s) after any frame"),
 ]

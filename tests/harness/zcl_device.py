@@ -97,4 +97,4 @@ async def shown(gateway: Any, device: ZclDevice) -> dict[str, Any]:
 
 async def settled(gateway: Any, device: ZclDevice) -> None:
     """Until nothing is left to set up."""
-    await gateway.until(lambda: not gateway.adapter._semantics.shown(device.eui64)["setup_steps_left"], 20)
+    await gateway.until(lambda: not gateway.semantics.shown(device.eui64)["setup_steps_left"], 20)

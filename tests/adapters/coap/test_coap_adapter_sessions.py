@@ -55,6 +55,16 @@ async def test_two_coaps_clients_talk(home: Home, kind: str) -> None:
     home.check_empty()
 
 
+async def test_the_receipt_of_a_unit_is_the_one_that_its_sender_gets(home: Home) -> None:
+    """The engine makes no second one, to name the session in it."""
+    session = home.far.open("phone")
+    await observed(await home.client("phone"), session)
+    settled = home.settled()
+    unit = home.far.unit(session, 0, record())
+    await until(lambda: home.far.outcome(unit))
+    assert home.far.receipts[-1] is settled[-1] and settled[-1].session == session
+
+
 async def test_a_close_comes_behind_the_units_before_it(home: Home) -> None:
     """Also with a unit in blocks that is still being fetched."""
     phone = await home.client("phone")

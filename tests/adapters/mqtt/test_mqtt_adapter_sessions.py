@@ -39,6 +39,17 @@ async def test_two_users_talk(home: MqttHome, kind: str) -> None:
     home.check_empty()
 
 
+async def test_the_receipt_of_a_unit_is_the_one_that_its_sender_gets(home: MqttHome) -> None:
+    """The engine makes no second one, to name the session in it."""
+    await home.user("app")
+    session = home.far.open("app")
+    await until(lambda: home.far.receipts)
+    settled = home.settled()
+    unit = home.far.unit(session, 0, record())
+    await until(lambda: home.far.outcome(unit))
+    assert home.far.receipts[-1] is settled[-1] and settled[-1].session == session
+
+
 async def test_a_close_comes_behind_the_units_before_it(home: MqttHome) -> None:
     app = await home.user("app")
     session = home.far.open("app", ContentKind.ATLS)

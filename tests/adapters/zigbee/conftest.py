@@ -17,10 +17,15 @@ import pytest
 from adapters.zigbee.adapter import ZigbeeAdapter
 from adapters.zigbee.clusters import TABLE
 from adapters.zigbee.config import ZigbeeConfig
+from adapters.zigbee.device import ZigbeeDevice
 from adapters.zigbee.plugin import ZigbeePlugin
+from adapters.zigbee.radio_port import HOME_AUTOMATION, IncomingFrame
+from adapters.zigbee.running import RunningAdapter
+from adapters.zigbee.send_scheduler import SendScheduler
 from adapters.zigbee.tunnel_bridge import TunnelBridge
 from adapters.zigbee.tunnel_mapping import BridgeKey, TunnelMapping
 from adapters.zigbee.tunnel_store import TunnelStore
+from adapters.zigbee.zcl_devices import ZclDevices
 from carriage.zigbee import attach
 from carriage.zigbee.attach_client import AttachClient
 from carriage.zigbee.events import DeliveryMode, Event, Handle, TunnelLimits
@@ -55,6 +60,13 @@ from simulator.serial_port import PtyPort, TcpPort, serve_pty, serve_tcp
 E = TypeVar("E")
 ENDPOINT = 7
 EUI64 = "00:0d:6f:00:0b:5d:e3:b6"
+
+
+def came(
+    endpoint: int, cluster: int, counter: int, payload: bytes, link_key: bool = False, unicast: bool = True
+) -> IncomingFrame:
+    """A frame as the radio hands it over."""
+    return IncomingFrame(1, HOME_AUTOMATION, cluster, endpoint, 1, counter, payload, unicast, link_key, 255, -40)
 
 
 class RecordingContext:
@@ -382,6 +394,34 @@ class Gateway:
         self.adapter = adapter
         self.context = context
         self.task = task
+
+    @property
+    def running(self) -> RunningAdapter:
+        assert self.adapter.running is not None
+        return self.adapter.running
+
+    @property
+    def semantics(self) -> ZclDevices:
+        return self.running.devices
+
+    @property
+    def radio(self) -> Any:
+        link = self.running.dongle.link
+        assert link is not None
+        return link.radio
+
+    @property
+    def sender(self) -> SendScheduler:
+        link = self.running.dongle.link
+        assert link is not None
+        return link.sender
+
+    def record(self, eui64: str) -> ZigbeeDevice:
+        return self.running.records.of(eui64)
+
+    def takes(self, eui64: str, frame: IncomingFrame) -> bool:
+        """A frame comes from a device; whether it is ours."""
+        return self.running.zcl_frame(self.record(eui64), frame, self.context.now())
 
     async def until(self, condition: Callable[[], Any], seconds: float = 20.0) -> Any:
         async with asyncio.timeout(seconds):

@@ -7,11 +7,12 @@ from pathlib import Path
 
 from adapters.zigbee.clusters import TABLE
 from adapters.zigbee.config import PresenceTimes
-from adapters.zigbee.radio_port import Device, Endpoint
-from adapters.zigbee.send_scheduler import Frame, SendOutcome
+from adapters.zigbee.device import DeviceRecords, ZigbeeDevice
+from adapters.zigbee.device_view import Device, Endpoint
+from adapters.zigbee.radio_port import Frame, IncomingFrame, SendOutcome
 from adapters.zigbee.zcl_devices import COUNTERS, ZclDevices
 from carriage.zigbee.zdo import SimpleDescriptor
-from tests.adapters.zigbee.conftest import RecordingContext
+from tests.adapters.zigbee.conftest import RecordingContext, came
 
 
 class Air:
@@ -20,13 +21,13 @@ class Air:
     def __init__(self) -> None:
         self.frames: list[Frame] = []
 
-    def submit(self, frame: Frame) -> None:
+    def submit(self, device: ZigbeeDevice, frame: Frame) -> None:
         self.frames.append(frame)
 
-    def withdraw(self, frame: Frame) -> bool:
+    def withdraw(self, device: ZigbeeDevice, frame: Frame) -> bool:
         return False
 
-    def listens(self, eui64: str) -> bool:
+    def listens(self, device: ZigbeeDevice) -> bool:
         return True
 
 
@@ -58,7 +59,8 @@ class House:
         self.time = 0.0
         self.context = RecordingContext(folder, lambda: self.time)
         self.counters = dict.fromkeys(COUNTERS, 0)
-        self.semantics = ZclDevices(self.context, TABLE, PresenceTimes(), self.counters, lambda: None)
+        self.records = DeviceRecords()
+        self.semantics = ZclDevices(self.context, self.records, TABLE, PresenceTimes(), self.counters, lambda: None)
         self.air = Air()
         endpoint = Endpoint(
             number=1, profile=0x0104, device_id=0, in_clusters=(0, 1, 6, 0x0402, 0x0405), out_clusters=(0x0019,)
@@ -82,10 +84,17 @@ class House:
             self.semantics._presence.clear()  # nobody is asked whether it is there
             self.air.frames.clear()
 
+    @property
+    def record(self) -> ZigbeeDevice:
+        return self.records.of(EUI64)
+
+    def takes(self, frame: IncomingFrame) -> bool:
+        return self.semantics.take(self.record, frame, self.time)
+
     def responses(self, cluster: int, octets: bytes, *, unicast: bool = True) -> list[Frame]:
         """The default responses that a frame makes the adapter send."""
         self.time += 10.0
-        self.semantics.take(EUI64, 1, cluster, 0, octets, False, unicast)
+        self.takes(came(1, cluster, 0, octets, unicast=unicast))
         self.semantics.turn(self.time)
         sent, self.air.frames = self.air.frames, []
         for frame in sent:

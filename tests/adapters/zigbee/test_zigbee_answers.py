@@ -11,8 +11,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from adapters.zigbee import reports
+from adapters.zigbee.radio_port import Frame, SendOutcome
 from adapters.zigbee.reporting_memory import MEMORY
-from adapters.zigbee.send_scheduler import Frame, SendOutcome
 from adapters.zigbee.zcl_transactions import ANSWER_WAIT
 from carriage.zigbee import zcl
 from carriage.zigbee.foundation import General
@@ -31,6 +31,7 @@ from gateway.api.model import (
 )
 from simulator.network import device_kinds
 from simulator.network.foundation import ClusterServer, respond
+from tests.adapters.zigbee.conftest import came
 from tests.adapters.zigbee.quiet_network import EUI64, House
 from tests.harness.interactions import read_or_write
 
@@ -83,8 +84,8 @@ class Talk:
     def hear(self, endpoint: int, cluster: int, octets: bytes) -> None:
         self.counter = (self.counter + 1) & 0xFF
         semantics = self.house.semantics
-        semantics.heard(EUI64, False)
-        semantics.take(EUI64, endpoint, cluster, self.counter, octets, False, True)
+        semantics.heard(self.house.record, self.house.time)
+        self.house.takes(came(endpoint, cluster, self.counter, octets))
         semantics.turn(self.house.time)
 
     def later(self, seconds: float) -> None:
@@ -136,8 +137,8 @@ def test_each_command_ends_once(asked: list[tuple[tuple[str, Scalar | None], Cha
 
 def test_a_late_word_on_what_it_lacks_brings_no_device_back(tmp_path: Path) -> None:
     house = House(tmp_path)
-    semantics, model = house.semantics, house.semantics._models[EUI64]
-    semantics.left(EUI64, house.time)
+    semantics, model = house.semantics, house.record.model
+    semantics.left(house.record, house.time)
     reports.missing(model, model.slots["battery"])
     assert [type(each) for each in house.context.submitted] == [Join, Leave]
     assert not (tmp_path / MEMORY).exists()

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from adapters.mqtt.devices.discovery import UNITS
 from adapters.zigbee.clusters import ROWS, TABLE, AttributeMapping
-from adapters.zigbee.radio_port import Device, Endpoint
+from adapters.zigbee.device_view import Device, Endpoint
 from adapters.zigbee.reports import MAX_PROPERTIES, RECENT, RECENT_SECONDS, Model, Notes, model_of, reported
 from carriage.zigbee import foundation
 from carriage.zigbee.datatypes import INTEGERS, encode

@@ -33,7 +33,7 @@ from simulator.network import datatypes as simulated
 from simulator.network.device_kinds import Identity, on_off, power, temperature
 from simulator.network.foundation import Attribute, make_cluster
 from simulator.network.radio import Conditions
-from tests.adapters.zigbee.conftest import BOTH_EZSP
+from tests.adapters.zigbee.conftest import BOTH_EZSP, came
 from tests.harness.interactions import read_or_write
 from tests.harness.zcl_device import ZclDevice, settled
 
@@ -207,7 +207,7 @@ async def test_a_report_that_wants_an_answer_gets_one(world: Any) -> None:
         # a flood of them is answered once, not each
         for number in range(50):
             report = bytes((0x08, number, 0x0A, 0, 0, 0x10, number % 2))
-            assert gateway.adapter.zcl_frame(device.eui64, 1, 0x0006, number, report, False, True)
+            assert gateway.takes(device.eui64, came(1, 0x0006, number, report))
         await gateway.until(lambda: len(device.asked) > 1)
         await orders.final(orders.send(None))
         assert [frame.sequence for _, frame in device.asked if frame.command == 0x0B] == [77, 0]
@@ -260,7 +260,7 @@ async def test_a_lost_command_costs_the_device_seconds_and_is_not_sent_again(wor
     """The device doesn't speak by itself: it is asked whether it is there again."""
     async with world.gateway() as gateway:
         device, orders = await joined(world, gateway)
-        gateway.adapter._semantics._presence._again = (0.3, 600.0)
+        gateway.semantics._presence._again = (0.3, 600.0)
         station = world.network.station(LAMP)
         world.network.set_conditions(Conditions(loss=1.0), station)
         order = orders.send(True)
@@ -299,7 +299,7 @@ async def test_orders_at_once_have_numbers_of_their_own(world: Any) -> None:
 async def test_a_sleeping_device_gets_it_when_it_is_heard(world: Any) -> None:
     async with world.gateway(limits={"awake": 0.5, "reconnect_first": 0.1}) as gateway:
         device, orders = await joined(world, gateway, on_off, sleepy=True)
-        await gateway.until(lambda: not gateway.adapter._sender.listens(device.eui64))
+        await gateway.until(lambda: not gateway.sender.listens(gateway.record(device.eui64)))
         first, second, third = orders.send(True), orders.send(None), orders.send(False)
         for order in (first, second, third):
             assert orders.receipts(order) == [Receipt(order, Outcome.HELD)]
@@ -318,7 +318,7 @@ async def test_a_sleeping_device_gets_it_when_it_is_heard(world: Any) -> None:
 async def test_what_is_held_outlives_the_dongle(world: Any) -> None:
     async with world.gateway() as gateway:
         device, orders = await joined(world, gateway, on_off, sleepy=True)
-        await gateway.until(lambda: not gateway.adapter._sender.listens(device.eui64))
+        await gateway.until(lambda: not gateway.sender.listens(gateway.record(device.eui64)))
         order = orders.send(True)
         world.port.unplug()
         await gateway.until(lambda: gateway.adapter.status()["link"] == "down")
@@ -344,7 +344,7 @@ async def test_without_the_dongle_a_device_that_is_always_on_is_unreachable(worl
 async def test_a_device_that_leaves(world: Any) -> None:
     async with world.gateway() as gateway:
         device, orders = await joined(world, gateway, on_off, sleepy=True)
-        await gateway.until(lambda: not gateway.adapter._sender.listens(device.eui64))
+        await gateway.until(lambda: not gateway.sender.listens(gateway.record(device.eui64)))
         order = orders.send(True)
         await device.client.leave()
         receipt = await orders.final(order)

@@ -14,14 +14,15 @@ import zigpy.types
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from adapters.zigbee.send_scheduler import SendOutcome
+from adapters.zigbee.radio_port import SendOutcome
 from carriage.zigbee import foundation, zcl
 from carriage.zigbee.zcl import ZclFrame
 from gateway.api.model import Reading
 from layer.errors import PeerError
 from simulator.network.device_kinds import Identity, on_off, temperature
 from simulator.network.foundation import make_cluster
-from tests.adapters.zigbee.quiet_network import EUI64, House
+from tests.adapters.zigbee.conftest import came
+from tests.adapters.zigbee.quiet_network import House
 from tests.adapters.zigbee.test_zigbee_commands import ON, Orders
 from tests.harness.zcl_device import ZclDevice, settled
 
@@ -111,7 +112,7 @@ async def test_zigpy_learns_from_the_reports_that_no_row_is_for(world: Any) -> N
     """Some sleeping devices never answer what model they are, but report it when they join."""
     async with world.gateway() as gateway:
         device = await joined(world, gateway)
-        basic = next(iter(gateway.adapter._radio._app.devices[radio_address(device)].endpoints[1].in_clusters.values()))
+        basic = next(iter(gateway.radio._app.devices[radio_address(device)].endpoints[1].in_clusters.values()))
         assert basic.cluster_id == 0 and basic.get(0x0005) != "lumi.x"
         device.say(0x0000, bytes.fromhex("08 01 0a 0500 42 06") + b"lumi.x")
         await gateway.until(lambda: basic.get(0x0005) == "lumi.x")
@@ -143,9 +144,9 @@ async def test_an_answer_that_asks_for_one_gets_one(world: Any) -> None:
     async with world.gateway() as gateway:
         device = await joined(world, gateway)
         device.answer = asking
-        semantics = gateway.adapter._semantics
+        semantics = gateway.semantics
         for _ in range(2):
-            semantics._setup.read(semantics._models[device.eui64])
+            semantics._setup.read(semantics._records.of(device.eui64))
             await settled(gateway, device)
             reads = [frame.sequence for _, frame in device.asked if frame.command == 0x00]
             await gateway.until(lambda: [frame for _, frame in device.asked if frame.command == 0x0B])
@@ -172,7 +173,7 @@ async def test_answers_to_nothing_are_not_answered(world: Any, cluster: int) -> 
 async def test_groupcasts_and_broadcasts_are_read_and_never_answered(world: Any) -> None:
     async with world.gateway() as gateway:
         device = await joined(world, gateway)
-        app = gateway.adapter._radio._app
+        app = gateway.radio._app
         await app._multicast.subscribe(0x0007)
         station = world.network.station(DEVICE)
         counters = gateway.adapter.status()["counters"]
@@ -198,7 +199,7 @@ async def test_a_device_that_is_interviewed_is_answered(world: Any) -> None:
     """Its clusters are not known yet, so nothing but its reports is answered."""
     async with world.gateway() as gateway:
         device = await joined(world, gateway)
-        del gateway.adapter._semantics._models[device.eui64]
+        gateway.record(device.eui64).model = None
         assert await answers(gateway, device, 0x0006, f"18 d4 0a {CUT_SHORT}") == response(0x0006, 0xD4, "0a 80")
         assert await answers(gateway, device, 0xE000, "01 d4 00") == []
 
@@ -256,7 +257,7 @@ def test_any_frame_is_answered_once_at_most_and_by_the_rules(
     assert len(sent) == (wanted is not None)
     for frame in sent:
         answer = zcl.decode(frame.payload)
-        assert (frame.eui64, frame.endpoint, frame.cluster, frame.link_key) == (EUI64, 1, cluster, False)
+        assert (frame.endpoint, frame.cluster, frame.link_key) == (1, cluster, False)
         assert (answer.command, answer.cluster_specific, answer.disable_default_response) == (0x0B, False, True)
         assert (answer.sequence, answer.manufacturer) == (came.sequence, came.manufacturer)
         assert answer.to_client is not came.to_client
@@ -266,7 +267,7 @@ def test_any_frame_is_answered_once_at_most_and_by_the_rules(
 def test_one_at_a_time_for_each_device(tmp_path: Path) -> None:
     house = House(tmp_path)
     for number in range(5):
-        house.semantics.take(EUI64, 1, 0x0006, number, bytes((0x08, number, 0x0A, 0)), False, True)
+        house.takes(came(1, 0x0006, number, bytes((0x08, number, 0x0A, 0))))
     house.semantics.turn(house.time)
     assert [frame.payload[1] for frame in house.air.frames] == [0]
     assert (house.counters["default_responses"], house.counters["default_responses_left_out"]) == (1, 4)

@@ -8,7 +8,7 @@ import pytest
 
 from adapters.zigbee import device_ids
 from adapters.zigbee.clusters import TABLE
-from adapters.zigbee.radio_port import Device, Endpoint
+from adapters.zigbee.device_view import Device, Endpoint
 from adapters.zigbee.reports import Notes, model_of
 from gateway.api.model import PropertyAffordance
 from simulator.network.device_kinds import KINDS

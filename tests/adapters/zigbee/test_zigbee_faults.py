@@ -17,13 +17,14 @@ import zigpy.application
 import zigpy.exceptions
 import zigpy.types
 
-from adapters.zigbee import ezsp_radio as radio_module
-from adapters.zigbee.coordinator import QUESTION_PAUSE, QUESTIONS, Coordinator
+from adapters.zigbee import ezsp_application
+from adapters.zigbee.coordinator import Coordinator
+from adapters.zigbee.device import DeviceRecords, ZigbeeDevice
 from adapters.zigbee.device_table import PROFILE
-from adapters.zigbee.ezsp_radio import ENDPOINT
-from adapters.zigbee.radio_port import Device as Known
-from adapters.zigbee.radio_port import RadioSettings
-from adapters.zigbee.send_scheduler import Frame, SendOutcome
+from adapters.zigbee.device_view import Device as Known
+from adapters.zigbee.ezsp_radio import EZSP
+from adapters.zigbee.radio_port import OWN_ENDPOINT, Frame, IncomingFrame, RadioSettings, SendOutcome
+from adapters.zigbee.strangers import QUESTION_PAUSE, QUESTIONS, Strangers
 from carriage.log_rate import LINES
 from carriage.zigbee.tunneling import CLUSTER_ID
 from gateway.api.errors import TransportError
@@ -46,15 +47,13 @@ class Recorder:
         self.left: list[str] = []
         self.restarted = 0
 
-    def tunnel_frame(self, eui64: str, endpoint: int, payload: bytes, link_key: bool) -> None:
-        self.frames.append((eui64, endpoint, payload, link_key))
+    def tunnel_frame(self, device: ZigbeeDevice, frame: IncomingFrame) -> None:
+        self.frames.append((device.eui64, frame.endpoint, frame.payload, frame.link_key))
 
-    def zcl_frame(
-        self, eui64: str, endpoint: int, cluster: int, aps_counter: int, payload: bytes, link_key: bool, unicast: bool
-    ) -> bool:
+    def zcl_frame(self, device: ZigbeeDevice, frame: IncomingFrame, now: float) -> bool:
         return False
 
-    def heard(self, eui64: str, sleepy: bool) -> None:
+    def heard(self, device: ZigbeeDevice, now: float) -> None:
         pass
 
     def device_asked(self, eui64: str) -> None:
@@ -66,7 +65,7 @@ class Recorder:
     def device_changed(self, device: Known) -> None:
         self.joined.append(device)
 
-    def device_restarted(self, device: Known) -> None:
+    def device_restarted(self, device: ZigbeeDevice) -> None:
         self.restarted += 1
 
     def device_left(self, eui64: str) -> None:
@@ -86,6 +85,11 @@ def settings_of(world: Any, **changes: Any) -> RadioSettings:
     return RadioSettings(**{**given, **changes})
 
 
+async def started(settings: RadioSettings, events: Recorder, *, may_form: bool) -> Coordinator:
+    now = asyncio.get_running_loop().time
+    return await Coordinator.start(settings, events, DeviceRecords(), now, may_form=may_form)
+
+
 async def until(condition: Callable[[], Any], seconds: float = 10.0) -> Any:
     async with asyncio.timeout(seconds):
         while not (value := condition()):  # noqa: ASYNC110 - whatever it is that is waited for
@@ -97,7 +101,7 @@ async def until(condition: Callable[[], Any], seconds: float = 10.0) -> Any:
 async def on_air(world: Any) -> AsyncIterator[tuple[Any, Recorder, Any, Any]]:
     """A world, what the radio told, the radio, and one device that has joined."""
     events = Recorder()
-    radio = await Coordinator.start(settings_of(world), events, may_form=False)
+    radio = await started(settings_of(world), events, may_form=False)
     try:
         device = await world.device(LAMP)
         await radio.permit(60)
@@ -108,8 +112,12 @@ async def on_air(world: Any) -> AsyncIterator[tuple[Any, Recorder, Any, Any]]:
         await radio.stop()
 
 
+def lamp(radio: Any) -> ZigbeeDevice:
+    return radio._hooks._records.of(LAMP_TEXT)  # type: ignore[no-any-return]
+
+
 def a_frame(payload: bytes, done: Callable[[SendOutcome], None] = lambda outcome: None, **changes: Any) -> Frame:
-    given: dict[str, Any] = {"eui64": LAMP_TEXT, "endpoint": 7, "payload": payload, "link_key": False, "done": done}
+    given: dict[str, Any] = {"endpoint": 7, "payload": payload, "link_key": False, "done": done}
     return Frame(**{**given, **changes})
 
 
@@ -124,7 +132,7 @@ async def test_after_forming_every_frame_is_handled_once(make_world: Make) -> No
     """
     world = await make_world(blank=True)
     events = Recorder()
-    async with radio_module.opened(settings_of(world), None) as bare:
+    async with EZSP.opened(settings_of(world), None) as bare:
         await bare.form_network()
         await bare.start_network()
         assert handlers(bare) == 2  # the fault
@@ -133,7 +141,7 @@ async def test_after_forming_every_frame_is_handled_once(make_world: Make) -> No
     world.state.unlink()
     world.port.unplug()
     other = await make_world(seed=2, blank=True)
-    radio = await Coordinator.start(settings_of(other), events, may_form=True)
+    radio = await started(settings_of(other), events, may_form=True)
     try:
         assert handlers(radio._app) == 1
         device = await other.device(LAMP)
@@ -187,7 +195,7 @@ async def test_what_the_dongle_takes_while_it_starts_is_not_lost(on_air: Any) ->
 async def test_packet_callbacks_never_fire(on_air: Any) -> None:
     """zigpy offers register_packet_callback; nothing in bellows calls what is registered there.
 
-    Had the adapter relied on it, no frame would ever arrive: so packet_received is overridden.
+    Had the adapter relied on it, no frame would ever arrive: so they are taken from the handler of the protocol.
     """
     _, events, radio, device = on_air
     called: list[Any] = []
@@ -220,7 +228,7 @@ async def test_fragmented_messages_are_whole_and_leave_no_timer(on_air: Any) -> 
     """From EZSP 14 on bellows loses each fragmented message; in any version it starts a timer for every fragment and
     forgets all but the last, and a forgotten one deletes a later message of the same key.
 
-    Without ``_take_incoming`` three timers are left, or (version 18) no frame comes.
+    Without ``take_incoming`` three timers are left, or (version 18) no frame comes.
     """
     world, events, radio, _ = on_air
     station = world.network.stations[LAMP]
@@ -290,11 +298,11 @@ async def test_too_long_is_known_before_it_is_sent(on_air: Any) -> None:
     """
     _, _, radio, device = on_air
     assert radio.max_payload == 82
-    assert await radio.transmit(a_frame(bytes(82))) is SendOutcome.DELIVERED
-    assert await radio.transmit(a_frame(bytes(83))) is SendOutcome.TOO_LONG
-    assert await radio.transmit(a_frame(bytes(74), link_key=True)) is SendOutcome.TOO_LONG
+    assert await radio.transmit(lamp(radio), a_frame(bytes(82))) is SendOutcome.DELIVERED
+    assert await radio.transmit(lamp(radio), a_frame(bytes(83))) is SendOutcome.TOO_LONG
+    assert await radio.transmit(lamp(radio), a_frame(bytes(74), link_key=True)) is SendOutcome.TOO_LONG
     radio.max_payload = 200
-    assert await radio.transmit(a_frame(bytes(90))) is SendOutcome.TOO_LONG  # the dongle's own word
+    assert await radio.transmit(lamp(radio), a_frame(bytes(90))) is SendOutcome.TOO_LONG  # the dongle's own word
     await until(lambda: bytes(82) in device.received)
 
 
@@ -313,7 +321,7 @@ async def test_a_frame_is_handed_over_once(on_air: Any) -> None:
         return await send_unicast(*arguments, **options)
 
     ezsp._protocol.send_unicast = counting
-    assert await radio.transmit(a_frame(b"\x11\x01\x02\x00\x00x")) is SendOutcome.FAILED
+    assert await radio.transmit(lamp(radio), a_frame(b"\x11\x01\x02\x00\x00x")) is SendOutcome.FAILED
     assert unicasts == 1
     assert radio._app._pending_requests == {}
     assert device.received.count(b"\x11\x01\x02\x00\x00x") == 0
@@ -325,7 +333,7 @@ async def test_a_full_dongle_ends_no_interview(on_air: Any, monkeypatch: pytest.
     fraction of a second: a burst of commands would end every interview.
     """
     _, _, radio, _ = on_air
-    monkeypatch.setattr(radio_module, "BUSY_WAITS", (0.0,) * 8)
+    monkeypatch.setattr(ezsp_application, "BUSY_WAITS", (0.0,) * 8)
     app = radio._app
     device = app.devices[zigpy.types.EUI64.convert(LAMP_TEXT)]
     protocol = app._ezsp._protocol
@@ -342,23 +350,19 @@ async def test_a_full_dongle_ends_no_interview(on_air: Any, monkeypatch: pytest.
     status, _, endpoints = await device.zdo.Active_EP_req(device.nwk)
     assert (status, endpoints, refused) == (0, [7], 6)
     refused = 0
-    monkeypatch.setattr(radio_module, "BUSY_WAITS", ())
+    monkeypatch.setattr(ezsp_application, "BUSY_WAITS", ())
     with pytest.raises(zigpy.exceptions.DeliveryError):  # the fault
         await device.zdo.Active_EP_req(device.nwk)
 
 
 async def test_unknown_devices_and_a_lost_link(on_air: Any) -> None:
     world, _, radio, _ = on_air
-    assert await radio.transmit(a_frame(b"x", eui64="00:00:00:00:00:00:00:09")) is SendOutcome.NO_DEVICE
+    assert await radio.transmit(ZigbeeDevice("00:00:00:00:00:00:00:09"), a_frame(b"x")) is SendOutcome.NO_DEVICE
     assert radio.device("00:00:00:00:00:00:00:09") is None
     world.port.unplug()
     reason = await asyncio.wait_for(radio.wait_lost(), 10)
     assert world.path in reason
-    assert await radio.transmit(a_frame(b"x")) is SendOutcome.FAILED
-    await radio.stop()
-    assert await radio.transmit(a_frame(b"x")) is SendOutcome.FAILED
-    assert list(radio.devices()) == []
-    assert radio.network == {}
+    assert await radio.transmit(lamp(radio), a_frame(b"x")) is SendOutcome.FAILED
 
 
 async def test_the_end_of_file_is_no_exception(make_world: Make) -> None:
@@ -367,7 +371,7 @@ async def test_the_end_of_file_is_no_exception(make_world: Make) -> None:
     Whoever waits for an exception only, waits for ever: `wait_lost` would time out.
     """
     world = await make_world(tcp=True)
-    radio = await Coordinator.start(settings_of(world), Recorder(), may_form=False)
+    radio = await started(settings_of(world), Recorder(), may_form=False)
     try:
         causes: list[Any] = []
         radio._app.add_listener(type("Listener", (), {"connection_lost": staticmethod(causes.append)})())
@@ -386,7 +390,7 @@ async def test_requests_leave_from_an_endpoint_that_exists(on_air: Any) -> None:
     (known,) = events.joined
     assert known.interviewed
     assert known.tunnel_endpoints == (7,)
-    assert ENDPOINT != 7
+    assert OWN_ENDPOINT != 7
 
 
 async def test_closing_closes_the_trust_centre_too(on_air: Any) -> None:
@@ -426,7 +430,7 @@ async def test_frames_of_a_stranger_cost_one_question(on_air: Any) -> None:
     _, events, radio, device = on_air
     app = radio._app
     del app.devices[zigpy.types.EUI64.convert(LAMP_TEXT)]
-    radio._senders.clear()
+    radio._hooks.forget_nodes()
     questions = 0
     discover, all_came = app._discover_unknown_device, asyncio.Event()
 
@@ -469,16 +473,15 @@ async def test_an_announcement_makes_zigpy_ask_nothing(on_air: Any) -> None:
     assert scans == 1  # the fault
 
 
-async def test_frames_of_many_strangers_cost_few_questions(on_air: Any) -> None:
+def test_frames_of_many_strangers_cost_few_questions() -> None:
     """Each is a broadcast, of which routers keep in mind some eight in nine seconds; the next stranger is asked all the
     same, a little later.
     """
-    _, _, radio, _ = on_air
-    asked = sum(radio._may_ask(nwk) for nwk in range(0x1000, 0x2000))
+    strangers = Strangers(0.0)
+    asked = sum(strangers.may_ask(nwk, 0.0) for nwk in range(0x1000, 0x2000))
     assert asked == QUESTIONS
-    assert radio.counters["unknown_not_asked"] == 0x1000 - QUESTIONS
-    radio._questioned -= QUESTION_PAUSE
-    assert radio._may_ask(0x2000)
+    assert strangers.not_asked == 0x1000 - QUESTIONS
+    assert strangers.may_ask(0x2000, QUESTION_PAUSE)
 
 
 async def test_an_answer_that_nobody_asked_for_makes_no_device(on_air: Any) -> None:
@@ -513,22 +516,13 @@ async def test_a_doubled_address_is_no_leaving(on_air: Any) -> None:
 
 
 async def test_broadcasts_carry_no_tunnel(on_air: Any) -> None:
-    _, events, radio, _ = on_air
-    known = radio.device(LAMP_TEXT)
-    packet = zigpy.types.ZigbeePacket(
-        src=zigpy.types.AddrModeAddress(addr_mode=zigpy.types.AddrMode.NWK, address=known.nwk),
-        src_ep=7,
-        dst=zigpy.types.AddrModeAddress(
-            addr_mode=zigpy.types.AddrMode.Broadcast, address=zigpy.types.BroadcastAddress.ALL_DEVICES
-        ),
-        dst_ep=ENDPOINT,
-        profile_id=PROFILE,
-        cluster_id=CLUSTER_ID,
-        data=zigpy.types.SerializableBytes(b"\x11\x01\x06\x00"),
-    )
-    radio._app.packet_received(packet)
-    assert events.frames == []
-    assert radio.counters["not_unicast"] == 1
+    world, events, radio, device = on_air
+    station = world.network.station(LAMP)
+    station.send_to_all(profile=PROFILE, cluster=CLUSTER_ID, endpoint=7, payload=b"\x11\x01\x06\x00")
+    await until(lambda: radio.counters["not_unicast"] == 1)
+    await device.client.send(b"\x11\x02\x06\x00", cluster=CLUSTER_ID)
+    await until(lambda: events.frames)
+    assert [payload for _, _, payload, _ in events.frames] == [b"\x11\x02\x06\x00"]
 
 
 async def test_what_has_no_whole_header_is_kept_from_zigpy(on_air: Any, caplog: pytest.LogCaptureFixture) -> None:
@@ -544,7 +538,7 @@ async def test_what_has_no_whole_header_is_kept_from_zigpy(on_air: Any, caplog: 
         packet = zigpy.types.ZigbeePacket(
             src=zigpy.types.AddrModeAddress(addr_mode=zigpy.types.AddrMode.NWK, address=known.nwk),
             src_ep=endpoint,
-            dst_ep=endpoint and ENDPOINT,
+            dst_ep=endpoint and OWN_ENDPOINT,
             profile_id=profile,
             cluster_id=0x0006,
             data=zigpy.types.SerializableBytes(octets),
@@ -557,7 +551,7 @@ async def test_what_has_no_whole_header_is_kept_from_zigpy(on_air: Any, caplog: 
             profile=profile,
             cluster=0x0006,
             source_endpoint=endpoint,
-            destination_endpoint=endpoint and ENDPOINT,
+            destination_endpoint=endpoint and OWN_ENDPOINT,
             payload=octets,
             ack=True,
             on_sent=lambda delivered: None,
@@ -606,7 +600,7 @@ async def test_zigpy_answers_no_default_response_and_no_broadcast(on_air: Any) -
         src=zigpy.types.AddrModeAddress(addr_mode=zigpy.types.AddrMode.NWK, address=known.nwk),
         src_ep=7,
         dst=zigpy.types.AddrModeAddress(addr_mode=zigpy.types.AddrMode.NWK, address=0),
-        dst_ep=ENDPOINT,
+        dst_ep=OWN_ENDPOINT,
         profile_id=PROFILE,
         cluster_id=0,
         data=zigpy.types.SerializableBytes(b"\x08\x01\x0b\x0a\x00"),
@@ -642,7 +636,7 @@ async def test_a_database_that_is_none(world: Any) -> None:
     database: Path = world.state_dir / "zigbee.db"
     database.write_bytes(b"this is not SQLite" * 100)
     with pytest.raises(TransportError) as caught:
-        await Coordinator.start(settings_of(world), Recorder(), may_form=False)
+        await started(settings_of(world), Recorder(), may_form=False)
     assert "zigbee.db" in str(caught.value)
 
 
@@ -653,14 +647,14 @@ async def test_forming_raises_no_watchdog_alarm(
     over TCP bellows waits 1.5 s at each of some six resets. So the application that forms has no watchdog; the one that
     comes after it has.
     """
-    monkeypatch.setattr(radio_module.Application, "_watchdog_period", 0.001)
+    monkeypatch.setattr(ezsp_application.Application, "_watchdog_period", 0.001)
     world = await make_world(blank=True)
     settings = settings_of(world, channel=15)
     (world.state_dir / "zigbee.db").touch(0o600)
-    async with radio_module.opened(settings, settings.database) as forming:
+    async with EZSP.opened(settings, settings.database) as forming:
         await forming.form_network()
         assert forming._watchdog_task is None
     assert not [record for record in caplog.records if "atchdog" in record.getMessage()]
-    radio = await Coordinator.start(settings, Recorder(), may_form=False)
+    radio = await started(settings, Recorder(), may_form=False)
     assert radio._app._watchdog_task is not None
     await radio.stop()

@@ -77,9 +77,9 @@ async def test_a_device_that_comes_back_under_another_address(world: Any) -> Non
         (device,) = await joined(world, gateway)
         orders = Orders(gateway, device)
         joins = len(gateway.context.of(Join))
-        nwk = gateway.adapter._radio.device(device.eui64).nwk
+        nwk = gateway.radio.device(device.eui64).nwk
         assert world.network.rejoin(world.network.station(DEVICE), moved=True)
-        await gateway.until(lambda: gateway.adapter._radio.device(device.eui64).nwk != nwk)
+        await gateway.until(lambda: gateway.radio.device(device.eui64).nwk != nwk)
         device.report(0x0402, "0000 29 0100")
         await gateway.until(lambda: ("temperature", 0.01) in told(gateway))  # it may be read and set up again
         assert (await orders.final(orders.send(True))).outcome is Outcome.DELIVERED

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from adapters.zigbee.send_scheduler import SendOutcome
+from adapters.zigbee.radio_port import SendOutcome
 from adapters.zigbee.zcl_transactions import NoReply
 from carriage.zigbee.zcl import ZclFrame
 from gateway.api.model import (
@@ -249,22 +249,22 @@ async def test_an_action_that_was_done_is_never_held_again_for_what_is_read_behi
     """The frame that reads the state can't go out now; the toggle is done all the same, and must not expire."""
     async with world.gateway() as gateway:
         device, asked = await joined(world, gateway, on_off(IDENTITY))
-        execution = gateway.adapter._semantics._orders
+        execution = gateway.semantics._orders
         ask, refused = execution._requests.ask, []
 
-        def once(eui64: str, endpoint: int, cluster: int, content: Any, done: Any, **options: Any) -> Any:
+        def once(record: Any, endpoint: int, cluster: int, content: Any, done: Any, **options: Any) -> Any:
             if content.command == 0x00 and not content.cluster_specific:
                 refused.append(content)
                 done(NoReply(SendOutcome.BUSY))
                 return None
-            return ask(eui64, endpoint, cluster, content, done, **options)
+            return ask(record, endpoint, cluster, content, done, **options)
 
         execution._requests.ask = once
-        (model,) = gateway.adapter._semantics._models.values()
-        model.sleepy = True
+        record = gateway.record(device.eui64)
+        record.model.sleepy = True
         run = asyncio.get_running_loop().create_task(asked.does(InvokeAction, name="toggle", input=None))
         await asyncio.sleep(0)
-        execution.heard(device.eui64)
+        execution.heard(record)
         receipt = await run
         assert (receipt.outcome, len(refused)) == (Outcome.DELIVERED, 1)
-        assert execution.waiting(device.eui64) == 0 and device.commands(ON_OFF) == [2]
+        assert not record.held and device.commands(ON_OFF) == [2]

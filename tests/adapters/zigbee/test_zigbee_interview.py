@@ -72,7 +72,7 @@ async def test_one_bad_endpoint_spoils_no_other(
         await gateway.until(lambda: told(gateway)[names[good.endpoint]] in (True, 21.0))
 
         del device.undescribed[bad.endpoint]
-        await until_it_spoke(gateway, good, lambda: not gateway.adapter._radio.device(good.eui64).missing)
+        await until_it_spoke(gateway, good, lambda: not gateway.radio.device(good.eui64).missing)
         await gateway.until(lambda: set(told(gateway)) == {"state", "temperature"})
         assert set(properties(gateway)) == {"state", "temperature"}
         row = await shown(gateway, good)
@@ -91,7 +91,7 @@ async def test_a_device_that_never_tells_is_asked_later_each_time_and_not_for_ev
         device = world.network.station(DEVICE).device
         device.undescribed[BAD] = zdo.INVALID_EP
         await gateway.join(good)
-        await until_it_spoke(gateway, good, lambda: not gateway.adapter._semantics._setup.jobs)
+        await until_it_spoke(gateway, good, lambda: not gateway.semantics._setup.jobs)
         assert (await shown(gateway, good))["endpoints_missing"] == [BAD]
         assert set(told(gateway)) == {"state"}
     del device.undescribed[BAD]
@@ -125,15 +125,15 @@ async def test_an_interview_that_keeps_failing_is_told_once(world: Any, monkeypa
         good, _ = await two_endpoints(world)
         world.network.station(DEVICE).device.undescribed[BAD] = None
         await gateway.join(good)
-        radio = gateway.adapter._radio
+        radio = gateway.radio
         device = radio._app.get_device(nwk=radio.device(good.eui64).nwk)
         assert len(gateway.context.of(Join)) == 1
         for _ in range(3):
-            radio.device_init_failure(device)
+            radio._hooks.device_init_failure(device)
         assert len(gateway.context.of(Join)) == 1
         await good.client.leave()
         await gateway.until(lambda: gateway.context.of(Leave))
-        radio.device_init_failure(device)  # its last try ends afterwards
+        radio._hooks.device_init_failure(device)  # its last try ends afterwards
         assert len(gateway.context.of(Join)) == 1
 
 
@@ -177,7 +177,7 @@ async def test_an_endpoint_that_does_not_exist_is_asked_once(world: Any) -> None
         await gateway.join(good)
         await settled(gateway, good)
         asked = []
-        setup = gateway.adapter._semantics._setup
+        setup = gateway.semantics._setup
         look = setup.look
         setup.look = lambda model, endpoint: (asked.append(endpoint), look(model, endpoint))
         for number in range(5):

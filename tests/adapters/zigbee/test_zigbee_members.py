@@ -17,7 +17,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from adapters.zigbee import device_table
-from adapters.zigbee import ezsp_radio as radio_module
+from adapters.zigbee.ezsp_radio import EzspFamily
 from adapters.zigbee.members import FILE, MOST, STARTS, Members
 from gateway.api.model import Join, Leave
 from simulator.network import zdo
@@ -275,20 +275,20 @@ async def test_who_joins_while_the_radio_starts_is_remembered(world: Any, monkey
         await gateway.adapter.command("permit-join", {"seconds": 60})
     world.network.permit_joining(60)
     world.network.station(DEVICE).device.undescribed[1] = None
-    start = radio_module.start
+    start = EzspFamily.start
 
     async def slow(*given: Any, **named: Any) -> Any:
-        app = await start(*given, **named)
-        await app.permit(60)
+        radio = await start(*given, **named)
+        await radio.permit(60)
         await device.client.join(20)
         async with asyncio.timeout(20):
-            while not list(device_table.devices(app)):  # noqa: ASYNC110 - zigpy has no event for it
+            while not list(device_table.devices(radio.app)):  # noqa: ASYNC110 - zigpy has no event for it
                 await asyncio.sleep(0.01)
-        slow.device = next(device_table.devices(app))  # type: ignore[attr-defined]
-        return app
+        slow.device = next(device_table.devices(radio.app))  # type: ignore[attr-defined]
+        return radio
 
-    monkeypatch.setattr(radio_module, "start", slow)
+    monkeypatch.setattr(EzspFamily, "start", slow)
     async with world.gateway() as gateway:
-        assert gateway.adapter._radio is not None
-        assert next(device_table.devices(gateway.adapter._radio._app)) is slow.device  # type: ignore[attr-defined]
+        assert gateway.radio is not None
+        assert next(device_table.devices(gateway.radio._app)) is slow.device  # type: ignore[attr-defined]
         assert TEXT in json.loads((world.state_dir / FILE).read_text())["joined"]

@@ -14,9 +14,9 @@ from typing import Any
 
 import pytest
 
-from adapters.zigbee.adapter import settings_of
 from adapters.zigbee.backups import in_database
-from adapters.zigbee.ezsp_radio import opened
+from adapters.zigbee.dongle import settings_of
+from adapters.zigbee.ezsp_radio import EZSP
 from adapters.zigbee.plugin import ZigbeePlugin
 from gateway.api.errors import PeerError
 from gateway.api.model import Join
@@ -275,7 +275,7 @@ async def test_a_network_that_an_older_gateway_gave_up_can_be_restored(make_worl
         ours = network(gateway)
     world = await swap(world, make_world, other, 2)
     settings = settings_of(world.config(), world.state_dir)
-    async with opened(settings, settings.database) as app:
+    async with EZSP.opened(settings, settings.database) as app:
         await app.backups.create_backup()
     async with world.gateway(form="never") as gateway:
         assert network(gateway) != ours  # nobody can know

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import os
 import re
+import time
 from pathlib import Path
 
 import pytest
 
 from adapters.zigbee.config import ZigbeeConfig
 from adapters.zigbee.coordinator import Coordinator
+from adapters.zigbee.device import DeviceRecords
 from adapters.zigbee.plugin import ZigbeePlugin
 from adapters.zigbee.radio_port import RadioSettings
 from gateway.api.errors import ConfigError, TransportError
@@ -67,7 +69,7 @@ async def test_no_exception_of_a_library_is_a_message(path: str, tmp_path: Path)
         start=10.0,
     )
     with pytest.raises(TransportError) as raised:
-        await Coordinator.start(settings, None, may_form=False)  # type: ignore[arg-type]
+        await Coordinator.start(settings, None, DeviceRecords(), time.monotonic, may_form=False)  # type: ignore[arg-type]
     where, _, words = str(raised.value).rpartition(": ") if "://" in path else str(raised.value).partition(": ")
     assert where == settings.path
     assert re.match(r"[a-z][a-z' ]{12,}|No such device", words), words

@@ -78,8 +78,8 @@ class Site:
     async def join(self, device: ZclDevice) -> None:
         await self.adapter.command("permit-join", {"seconds": 60})
         await device.client.join(20)
-        semantics = self.adapter._semantics
-        assert semantics is not None
+        assert self.adapter.running is not None
+        semantics = self.adapter.running.devices
         await self.until(lambda: semantics.shown(TEXT)["properties"] and not semantics.shown(TEXT)["setup_steps_left"])
         device.asked.clear()
 
@@ -144,7 +144,8 @@ async def test_a_sleeping_device_is_read_when_it_is_heard(world: Any) -> None:
     async with site_of(world) as site:
         device = await device_of(world, temperature, sleepy=True)
         await site.join(device)
-        await site.until(lambda: not site.adapter._sender.listens(TEXT))  # type: ignore[union-attr]
+        running: Any = site.adapter.running
+        await site.until(lambda: not running.dongle.link.sender.listens(running.records.of(TEXT)))
         site.reload(NAMED)
         await site.until(lambda: len(site.watcher.devices(APP)) == 1)
         assert site.value("temperature") is None and reads(device) == []
@@ -185,11 +186,10 @@ async def test_a_device_that_did_not_answer_is_asked_at_once(world: Any) -> None
     async with site_of(world) as site:
         device = await device_of(world, on_off)
         await site.join(device)
-        semantics = site.adapter._semantics
-        assert semantics is not None
+        semantics = site.adapter.running.devices
         job_of = semantics._setup.jobs.get
         device.close()
-        semantics._setup.read(semantics._models[TEXT])
+        semantics._setup.read(semantics._records.of(TEXT))
         job = await site.until(lambda: (job := job_of(TEXT)) and job.retry_at and job)
         assert job.retry_at > site.hub.now() + 10
         await device.attach(world.socket)

@@ -92,7 +92,7 @@ async def test_without_the_dongle_only_force_forgets_and_the_table_follows(world
 async def test_the_dongle_itself_is_no_device_that_can_be_forgotten(world: Any) -> None:
     """Without it zigpy's table lacks the one that all bindings and answers are for."""
     async with world.gateway() as gateway:
-        app = gateway.adapter._radio._app
+        app = gateway.radio._app
         own = app.state.node_info.ieee
         told = await gateway.adapter.command("remove", {"eui64": str(own), "force": True})
         assert (told, own in app.devices) == ({"known": False, "left": False}, True)

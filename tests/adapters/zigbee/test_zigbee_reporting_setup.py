@@ -9,7 +9,8 @@ from typing import Any
 import pytest
 
 from adapters.zigbee import reporting_setup as steps
-from adapters.zigbee.coordinator import ANNOUNCED
+from adapters.zigbee.device import ZigbeeDevice
+from adapters.zigbee.network_hooks import ANNOUNCED
 from adapters.zigbee.reporting_memory import MEMORY, ReportingMemory
 from carriage.zigbee.zcl import ZclFrame
 from gateway.api.model import Join, Presence, Reading
@@ -153,10 +154,10 @@ async def test_only_a_few_devices_at_once(world: Any) -> None:
             devices.append(device)
             await gateway.join(device)
             await settled(gateway, device)
-        inner = gateway.adapter._semantics._setup
+        inner = gateway.semantics._setup
         inner._memory.devices.clear()
         for device in devices:
-            inner.add(gateway.adapter._semantics._models[device.eui64], anew=True)
+            inner.add(gateway.record(device.eui64), anew=True)
             most = max(most, inner._active)
         assert most == inner._active == steps.AT_ONCE
         for device in devices:
@@ -171,8 +172,8 @@ async def test_a_device_that_comes_back_is_read_again(world: Any) -> None:
         await gateway.join(device)
         await settled(gateway, device)
         device.close()
-        gateway.adapter._semantics._presence.doubt(device.eui64)
-        gateway.adapter._wake.set()
+        gateway.semantics._presence.doubt(gateway.record(device.eui64))
+        gateway.running._wake.set()
         await gateway.until(lambda: [each.online for each in gateway.context.of(Presence)] == [True, False])
         device.clusters[0x0006].attributes[0].value = 1
         device.asked.clear()
@@ -246,10 +247,10 @@ async def test_announcements_that_repeat_cost_one_round_each_at_most(world: Any)
         await gateway.join(device)
         await settled(gateway, device)
         device.asked.clear()
-        setup, model = gateway.adapter._semantics._setup, gateway.adapter._semantics._models[device.eui64]
+        setup, record = gateway.semantics._setup, gateway.record(device.eui64)
         for _ in range(20):
-            setup.restarted(model)
-            setup.read(model)
+            setup.restarted(record)
+            setup.read(record)
         await settled(gateway, device)
         assert asked(device, READ) == asked(device, CHECK) == [0x0006]
 
@@ -289,10 +290,11 @@ async def test_the_radio_may_go_with_any_number_of_devices_waiting(world: Any) -
         device = await device_of(world, on_off)
         await gateway.join(device)
         await settled(gateway, device)
-        setup, model = gateway.adapter._semantics._setup, gateway.adapter._semantics._models[device.eui64]
+        setup, model = gateway.semantics._setup, gateway.record(device.eui64).model
         setup._requests.sender = None
         for number in range(1000):
-            setup.add(replace(model, eui64=f"{number:016x}"), anew=True)
+            eui64 = f"{number:016x}"
+            setup.add(ZigbeeDevice(eui64, model=replace(model, eui64=eui64)), anew=True)
         assert setup._active == 0 and len(setup.jobs) == 1000
         setup.clear()
         assert setup._active == 0 and not setup.jobs and not setup._queue

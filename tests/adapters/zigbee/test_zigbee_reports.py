@@ -11,7 +11,7 @@ from adapters.zigbee.coordinator import Coordinator
 from adapters.zigbee.zcl_devices import INBOX
 from gateway.api.model import Join, LinkSecurity, Reading
 from simulator.network.device_kinds import Identity, humidity, on_off, power, temperature
-from tests.adapters.zigbee.conftest import BOTH_EZSP
+from tests.adapters.zigbee.conftest import BOTH_EZSP, came
 from tests.harness.zcl_device import ZclDevice, settled
 
 SENSOR, LAMP = 0x000D6F0000000021, 0x000D6F0000000022
@@ -141,23 +141,30 @@ async def test_a_copy_is_dropped(world: Any) -> None:
         before = len(values(gateway))
         adapter, counter = gateway.adapter, "reports_repeated"
         for aps_counter in (7, 7, 8):
-            assert adapter.zcl_frame(device.eui64, 1, 0x0402, aps_counter, frame, False, True)
+            assert gateway.takes(device.eui64, came(1, 0x0402, aps_counter, frame))
         await gateway.until(lambda: len(values(gateway)) == before + 2)
         assert adapter.status()["counters"][counter] == 1
 
 
-async def test_a_flood_is_bounded(world: Any) -> None:
+async def test_what_may_come_while_the_radio_starts_is_bounded(world: Any) -> None:
+    """Of what comes later nothing waits: it is told before the radio's callback returns."""
     async with world.gateway() as gateway:
         device = await sensor(world)
         await gateway.join(device)
         await settled(gateway, device)
         before = len(values(gateway))
+        devices, link = gateway.running.devices, gateway.running.dongle.link
+        devices.down()
         for number in range(INBOX + 50):
             payload = bytes((0x18, number & 0xFF, 0x0A, 0, 0, 0x29)) + (number % 3000).to_bytes(2, "little")
-            assert gateway.adapter.zcl_frame(device.eui64, 1, 0x0402, number & 0xFF, payload, False, True)
-        await gateway.until(lambda: len(values(gateway)) == before + INBOX)
+            assert gateway.takes(device.eui64, came(1, 0x0402, number & 0xFF, payload))
+        assert len(values(gateway)) == before
+        devices.up(link.sender, link.radio)
+        assert len(values(gateway)) == before + INBOX
         assert gateway.adapter.status()["counters"]["reports_dropped"] == 50
         assert values(gateway)[-1] == (("temperature", (INBOX - 1) / 100),)
+        assert gateway.takes(device.eui64, came(1, 0x0402, 7, bytes.fromhex("18070a0000290708")))
+        assert values(gateway)[-1] == (("temperature", 20.55),)
 
 
 async def test_reports_that_come_while_the_radio_starts_are_kept(world: Any, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -186,8 +193,6 @@ async def test_reports_that_come_while_the_radio_starts_are_kept(world: Any, mon
 
 async def test_of_a_stranger_nothing_is_taken(world: Any) -> None:
     async with world.gateway() as gateway:
-        assert gateway.adapter.zcl_frame(
-            "00:00:00:00:00:00:00:01", 1, 0x0402, 0, bytes.fromhex("180a0a0000296608"), False, True
-        )
+        assert gateway.takes("00:00:00:00:00:00:00:01", came(1, 0x0402, 0, bytes.fromhex("180a0a0000296608")))
         await gateway.until(lambda: gateway.adapter.status()["counters"]["reports_unknown"] == 1)
         assert not gateway.context.of(Reading)

@@ -8,7 +8,9 @@ from typing import Any
 
 import pytest
 
-from adapters.zigbee.send_scheduler import GROW_AFTER, SLEEPER_LANE, SLEEPERS, Frame, SendOutcome, SendScheduler
+from adapters.zigbee.device import DeviceRecords, ZigbeeDevice
+from adapters.zigbee.radio_port import Frame, SendOutcome
+from adapters.zigbee.send_scheduler import GROW_AFTER, SLEEPER_LANE, SendScheduler
 from adapters.zigbee.zcl_transactions import PER_DEVICE
 
 
@@ -18,21 +20,21 @@ class Dongle:
     def __init__(self, buffers: int = 100) -> None:
         self.buffers = buffers
         self.now = self.pause = 0.0
-        self.held: list[tuple[Frame, asyncio.Future[SendOutcome]]] = []
+        self.held: list[tuple[ZigbeeDevice, asyncio.Future[SendOutcome]]] = []
         self.most = 0
         self.most_per_device: dict[str, int] = defaultdict(int)
         self.offered: list[bytes] = []
 
-    async def transmit(self, frame: Frame) -> SendOutcome:
+    async def transmit(self, device: ZigbeeDevice, frame: Frame) -> SendOutcome:
         self.offered.append(frame.payload)
         if len(self.held) >= self.buffers:
             self.now += self.pause
             return SendOutcome.BUSY
         fate: asyncio.Future[SendOutcome] = asyncio.get_running_loop().create_future()
-        self.held.append((frame, fate))
+        self.held.append((device, fate))
         self.most = max(self.most, len(self.held))
-        per_device = sum(other.eui64 == frame.eui64 for other, _ in self.held)
-        self.most_per_device[frame.eui64] = max(self.most_per_device[frame.eui64], per_device)
+        per_device = sum(other is device for other, _ in self.held)
+        self.most_per_device[device.eui64] = max(self.most_per_device[device.eui64], per_device)
         return await fate
 
     def finish(self, outcome: SendOutcome = SendOutcome.DELIVERED) -> None:
@@ -51,7 +53,7 @@ def sender(dongle: Dongle, **options: Any) -> SendScheduler:
         "now": lambda: dongle.now,
         "busy_waits": (0.0,) * 3,
     }
-    return SendScheduler(dongle.transmit, lambda eui64: eui64.startswith("sleepy"), **{**given, **options})
+    return SendScheduler(dongle.transmit, lambda device: device.eui64.startswith("sleepy"), **{**given, **options})
 
 
 class Run:
@@ -59,6 +61,7 @@ class Run:
 
     def __init__(self, subject: SendScheduler) -> None:
         self.subject = subject
+        self.records = DeviceRecords()
         self.done: list[tuple[bytes, SendOutcome]] = []
 
     async def __aenter__(self) -> Run:
@@ -75,9 +78,15 @@ class Run:
             await asyncio.sleep(0)
 
     def submit(self, eui64: str, payload: bytes) -> Frame:
-        frame = Frame(eui64, 1, payload, False, lambda outcome: self.done.append((payload, outcome)))
-        self.subject.submit(frame)
+        frame = Frame(1, payload, False, lambda outcome: self.done.append((payload, outcome)))
+        self.subject.submit(self.records.of(eui64), frame)
         return frame
+
+    def heard(self, eui64: str) -> None:
+        self.subject.heard(self.records.of(eui64))
+
+    def withdraw(self, eui64: str, frame: Frame) -> bool:
+        return self.subject.withdraw(self.records.of(eui64), frame)
 
 
 async def test_order_and_windows() -> None:
@@ -97,6 +106,33 @@ async def test_order_and_windows() -> None:
         assert mine == [f"{device}{n}" for n in range(5)]
     assert {outcome for _, outcome in run.done} == {SendOutcome.DELIVERED}
     assert len(run.done) == 15
+
+
+async def test_what_is_not_queued_here_takes_a_slot_from_the_others() -> None:
+    """zigpy's own frames: first come, first served; one that fails gives its slot back."""
+    dongle = Dongle()
+    async with Run(sender(dongle, in_flight=3, sleepy_in_flight=1)) as run:
+        async with run.subject.slot():
+            for name in "abc":
+                run.submit(name, name.encode())
+            await run.settle()
+            assert dongle.offered == [b"a"]
+            waiting = asyncio.get_running_loop().create_task(fails(run.subject))
+        await run.settle()
+        assert dongle.offered == [b"a", b"b"]
+        for _ in range(2):
+            dongle.finish()
+            await run.settle()
+        assert waiting.done() and isinstance(waiting.exception(), OSError)
+        assert dongle.offered == [b"a", b"b", b"c"]
+        dongle.finish()
+        await run.settle()
+        assert len(run.done) == 3
+
+
+async def fails(subject: SendScheduler) -> None:
+    async with subject.slot():
+        raise OSError
 
 
 async def test_window_of_one_serialises() -> None:
@@ -122,12 +158,12 @@ async def test_sleepers_delay_nobody_who_is_awake() -> None:
                 for n in range(50):
                     run.submit(f"sleepy{n % 3}", b"z")
                 for n in range(3):
-                    run.subject.heard(f"sleepy{n}")  # and none of them acknowledges anything
+                    run.heard(f"sleepy{n}")  # and none of them acknowledges anything
             for n in range(40):
                 run.submit(f"awake{n % 10}", b"a")
             for _ in range(8):
                 await run.settle()
-                ours = [entry for entry in dongle.held if entry[0].payload == b"a"]
+                ours = [entry for entry in dongle.held if entry[0].eui64.startswith("awake")]
                 taken.append(len(ours))
                 dongle.held = [entry for entry in dongle.held if entry not in ours]
                 for _, fate in ours:
@@ -148,9 +184,9 @@ async def test_a_sleeper_is_sent_to_only_while_it_listens() -> None:
             run.submit("sleepy", bytes([n]))
         await run.settle()
         assert dongle.offered == []
-        assert not run.subject.listens("sleepy")
-        run.subject.heard("sleepy")
-        assert run.subject.listens("sleepy")
+        assert not run.subject.listens(run.records.of("sleepy"))
+        run.heard("sleepy")
+        assert run.subject.listens(run.records.of("sleepy"))
         await run.settle()
         assert dongle.offered == [b"\0"]  # one at a time
         dongle.finish()
@@ -160,7 +196,7 @@ async def test_a_sleeper_is_sent_to_only_while_it_listens() -> None:
         dongle.finish()
         await run.settle()
         assert dongle.offered == [b"\0", b"\1"]  # it sleeps again
-        run.subject.heard("sleepy")
+        run.heard("sleepy")
         await run.settle()
         dongle.finish()
         await run.settle()
@@ -179,13 +215,13 @@ async def test_a_sleeper_that_nods_off_before_the_dongle_has_room_keeps_its_fram
     async with Run(sender(dongle)) as run:
         run.submit("sleepy", b"x")
         run.submit("sleepy", b"y")
-        run.subject.heard("sleepy")
+        run.heard("sleepy")
         await asyncio.sleep(0.01)  # the waits are of no length, but they are timers
         await run.settle()
         assert dongle.offered == [b"x", b"x"]
         assert run.done == []
         dongle.buffers = 1
-        run.subject.heard("sleepy")
+        run.heard("sleepy")
         for _ in range(2):
             await run.settle()
             dongle.finish()
@@ -199,23 +235,19 @@ async def test_sleepers_lanes_are_bounded() -> None:
         for _ in range(SLEEPER_LANE + 2):
             run.submit("sleepy", b"x")
         assert run.done == [(b"x", SendOutcome.BUSY)] * 2
-        for n in range(SLEEPERS + 5):
-            run.subject.heard(f"sleepy{n}")
-        assert not run.subject.listens("sleepy0")
-        assert run.subject.listens(f"sleepy{SLEEPERS}")
 
 
 async def test_a_waiting_frame_can_be_taken_back() -> None:
     dongle = Dongle()
     async with Run(sender(dongle, queued=2)) as run:
         first, second = run.submit("sleepy", b"x"), run.submit("sleepy", b"x")
-        assert run.subject.withdraw(second)
-        assert not run.subject.withdraw(second)
+        assert run.withdraw("sleepy", second)
+        assert not run.withdraw("sleepy", second)
         run.submit("sleepy", b"y")
         assert run.done == []  # its room is free again
-        run.subject.heard("sleepy")
+        run.heard("sleepy")
         await run.settle()
-        assert not run.subject.withdraw(first)  # the dongle has it
+        assert not run.withdraw("sleepy", first)  # the dongle has it
         dongle.finish()
         await run.settle()
         dongle.finish()

@@ -257,7 +257,7 @@ async def test_no_key_and_no_payload_in_the_log(world: Any, caplog: pytest.LogCa
         await device.wait(TunnelOpened)
         device.send(handle, 0, secret)
         await gateway.until(lambda: gateway.context.of(Unit))
-        key = bytes(gateway.adapter._radio._app.state.network_info.network_key.key.serialize())
+        key = bytes(gateway.radio._app.state.network_info.network_key.key.serialize())
     logged = "\n".join(record.getMessage() for record in caplog.records if not record.name.startswith("simulator"))
     for octets in (key, secret):
         for form in (octets.hex(), octets.hex(":"), repr(octets)[2:-1], octets.decode("latin1")):

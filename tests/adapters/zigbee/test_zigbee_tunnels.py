@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from adapters.zigbee import adapter
+from adapters.zigbee import dongle
 from carriage.zigbee.events import (
     DataError,
     DeliveryMode,
@@ -148,7 +148,7 @@ async def test_on_a_bad_radio(make_world: Callable[..., Awaitable[Any]], seed: i
 
 async def test_what_waits_for_a_dongle_that_stays_away_fails(world: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     """As on a dead radio, so that both ends of a session hear of it; a dongle that comes back finds the tunnel open."""
-    monkeypatch.setattr(adapter, "AWAY", 0.1)
+    monkeypatch.setattr(dongle, "AWAY", 0.1)
     async with world.gateway() as gateway:
         device = await world.device(LAMP)
         await gateway.join(device)
@@ -369,8 +369,9 @@ async def test_what_waits_for_a_sleeper_is_not_in_the_dongle(world: Any) -> None
         handle = device.open(210, mode=DeliveryMode.FETCHED)
         await device.wait(TunnelOpened)
         (session,) = gateway.context.sessions_by_nonce.values()
-        awake = gateway.adapter._sender.listens  # the window is over when it says so: no time is measured here
-        await gateway.until(lambda: not awake("00:0d:6f:00:0b:5d:e3:b6"))
+        asleep = gateway.record("00:0d:6f:00:0b:5d:e3:b6")
+        awake = gateway.sender.listens  # the window is over when it says so: no time is measured here
+        await gateway.until(lambda: not awake(asleep))
         frames = gateway.adapter.status()["counters"]["frames_delivered"]
         orders = [a_unit(gateway, n, bytes([n]) * 300, session) for n in range(4)]
         opening = an_open(gateway)
@@ -392,7 +393,7 @@ async def test_what_waits_for_a_sleeper_is_not_in_the_dongle(world: Any) -> None
         assert [event.data for event in device.events if isinstance(event, UnitReceived)] == [
             bytes([n]) * 300 for n in range(4)
         ]
-        await gateway.until(lambda: not awake("00:0d:6f:00:0b:5d:e3:b6"))
+        await gateway.until(lambda: not awake(asleep))
         gateway.adapter.receipt(Receipt(gateway.context.of(Open)[0].id, Outcome.DROPPED, Reason.UNREACHABLE, session))
         device.fetch(handle)
         assert (await device.wait(TunnelClosed)).by_remote

@@ -82,7 +82,7 @@ async def test_what_is_out_of_range_is_no_value(world: Any, caplog: pytest.LogCa
         assert counters(gateway)["values_of_another_type"] == 0
         # in a read response as well
         device.clusters[0x0001].attributes[0x0021].value = 0xE8
-        gateway.adapter._semantics._setup.read(gateway.adapter._semantics._models[device.eui64])
+        gateway.semantics._setup.read(gateway.record(device.eui64))
         await settled(gateway, device)
         assert ("battery", None) in told(gateway)[-3:]
         assert counters(gateway)["values_out_of_range"] == 8
@@ -345,8 +345,8 @@ async def test_a_type_that_is_refused_in_any_case_is_asked_for_twice_at_most(wor
         world.devices.append(device)
         await gateway.join(device)
         await settled(gateway, device)
-        semantics = gateway.adapter._semantics
-        semantics._setup.read(semantics._models[device.eui64])
+        semantics = gateway.semantics
+        semantics._setup.read(semantics._records.of(device.eui64))
         await settled(gateway, device)
         assert len([frame for _, frame in device.asked if frame.command == CONFIGURE]) == 2
         assert (await shown(gateway, device))["reporting"] == {"1/0001": "0021 INVALID_DATA_TYPE"}

@@ -7,10 +7,13 @@ from typing import Any
 from hypothesis import given
 from hypothesis import strategies as st
 
-from adapters.zigbee.send_scheduler import Frame, SendOutcome
-from adapters.zigbee.zcl_transactions import ANSWER_WAIT, PER_DEVICE, Answer, Content, NoReply, Reply, ZclTransactions
+from adapters.zigbee.device import DeviceRecords, ZigbeeDevice
+from adapters.zigbee.radio_port import Frame, SendOutcome
+from adapters.zigbee.transaction import Answer, Content, NoReply, Reply
+from adapters.zigbee.zcl_transactions import ANSWER_WAIT, PER_DEVICE, ZclTransactions
 from carriage.zigbee import zcl, zdo
 from carriage.zigbee.foundation import General
+from tests.adapters.zigbee.conftest import came
 
 LAMP, OTHER = "00:0d:6f:00:00:00:00:01", "00:0d:6f:00:00:00:00:02"
 READ = Content(General.READ, b"\x00\x00", General.READ_RESPONSE)
@@ -24,11 +27,11 @@ class Air:
         self.frames: list[Frame] = []
         self.waiting: list[Frame] = []
 
-    def submit(self, frame: Frame) -> None:
+    def submit(self, device: ZigbeeDevice, frame: Frame) -> None:
         self.frames.append(frame)
         self.waiting.append(frame)
 
-    def withdraw(self, frame: Frame) -> bool:
+    def withdraw(self, device: ZigbeeDevice, frame: Frame) -> bool:
         if frame not in self.waiting:
             return False
         self.waiting.remove(frame)
@@ -39,6 +42,7 @@ class Site:
     def __init__(self) -> None:
         self.time = 100.0
         self.air = Air()
+        self.records = DeviceRecords()
         self.requests = ZclTransactions(lambda: self.time, lambda: None)
         self.requests.sender = self.air  # type: ignore[assignment]
         self.answers: list[Answer] = []
@@ -46,13 +50,15 @@ class Site:
     def ask(
         self, content: Content = READ, eui64: str = LAMP, cluster: int = 6, endpoint: int = 1, *, link_key: bool = False
     ) -> Any:
-        return self.requests.ask(eui64, endpoint, cluster, content, self.answers.append, link_key=link_key)
+        return self.requests.ask(
+            self.records.of(eui64), endpoint, cluster, content, self.answers.append, link_key=link_key
+        )
 
     def said(
         self, octets: str, eui64: str = LAMP, cluster: int = 6, endpoint: int = 1, *, link_key: bool = False
     ) -> bool:
         payload = bytes.fromhex(octets)
-        question = self.requests.find(eui64, endpoint, cluster, payload, link_key)
+        question = self.requests.find(self.records.of(eui64), came(endpoint, cluster, 0, payload, link_key))
         if question is not None:
             self.requests.answered(question, payload)
         return question is not None
@@ -103,7 +109,7 @@ def test_a_default_response_answers_whatever_was_asked() -> None:
 
 def test_a_bind_response() -> None:
     site = Site()
-    site.requests.bind(LAMP, 1, 0x0402, 0x00124B0001020304, site.answers.append)
+    site.requests.bind(site.records.of(LAMP), 1, 0x0402, 0x00124B0001020304, site.answers.append)
     frame = site.air.frames[0]
     assert (frame.profile, frame.cluster, frame.endpoint, frame.source_endpoint) == (0, zdo.BIND_REQUEST, 0, 0)
     assert frame.payload == zdo.bind_request(1, 0x000D6F0000000001, 1, 0x0402, 0x00124B0001020304, 1)
@@ -150,7 +156,9 @@ def test_taken_back() -> None:
     site = Site()
     waiting, flying = site.ask(), site.ask()
     site.air.waiting.remove(site.air.frames[1])
-    assert site.requests.unsent(waiting) and not site.requests.unsent(flying)
+    assert site.requests.unsent(site.records.of(LAMP), waiting) and not site.requests.unsent(
+        site.records.of(LAMP), flying
+    )
     assert not site.said("18 01 01 0000 86") and site.said("18 02 01 0000 86")
     assert len(site.answers) == 1
 
@@ -159,7 +167,7 @@ def test_a_device_that_leaves_ends_its_questions() -> None:
     site = Site()
     site.ask()
     site.ask(eui64=OTHER)
-    site.requests.forget(LAMP)
+    site.requests.forget(site.records.of(LAMP))
     assert site.answers == [NoReply(SendOutcome.NO_DEVICE)]
     site.air.frames[0].done(SendOutcome.FAILED)
     assert len(site.answers) == 1
@@ -184,7 +192,7 @@ def test_each_ends_once_and_no_number_is_held_twice(steps: list[tuple[str, int]]
                     ended.append(number)
                     open_now.pop(number, None)
 
-                site.requests.ask(LAMP, 1, 6, READ, done)
+                site.requests.ask(site.records.of(LAMP), 1, 6, READ, done)
                 frame = site.air.frames[number]
                 sequence = frame.payload[1]
                 assert sequence not in [held for held, _ in open_now.values()]

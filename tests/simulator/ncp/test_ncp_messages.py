@@ -53,6 +53,21 @@ def ready(host: Any) -> Any:
 # ---- out
 
 
+def test_the_most_messages_at_once_are_remembered(ready: Any, network: Any) -> None:
+    for _ in range(3):
+        assert unicast(ready)[0] == 0
+    assert ready.ncp.most_in_flight == 3
+    for _, _, on_sent in network.unicasts:
+        on_sent(True)
+    for _ in range(2):
+        unicast(ready)
+    assert ready.ncp.most_in_flight == 3
+    unicast(ready)
+    ready.command(0x0036, "fcff" + aps("0000") + "1e0100")  # a broadcast counts until its report, which comes at once
+    unicast(ready)
+    assert ready.ncp.most_in_flight == 4
+
+
 @pytest.mark.parametrize(("delivered", "status"), [(True, "00"), (False, "66")])
 def test_unicast_and_its_report(ready: Any, network: Any, delivered: bool, status: str) -> None:
     code, sequence = unicast(ready)

@@ -1,0 +1,57 @@
+"""The port between the ZigBee network and the adapter above it: values and protocols only."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Protocol
+
+from adapters.zigbee.device import ZigbeeDevice
+from adapters.zigbee.device_view import Device
+from adapters.zigbee.radio_port import IncomingFrame
+from carriage.zigbee.zdo import SimpleDescriptor
+
+
+class BlankDongleError(Exception):
+    """The dongle holds no network, and none may be formed."""
+
+
+class Radio(Protocol):
+    """What is asked of the radio about devices; every call returns at once."""
+
+    @property
+    def eui64(self) -> int:
+        """Our own."""
+
+    def devices(self) -> Iterator[Device]: ...
+
+    def device(self, eui64: str) -> Device | None: ...
+
+    def described(self, eui64: str, descriptor: SimpleDescriptor) -> None:
+        """A device told what one of its endpoints is, after its interview."""
+
+
+class RadioEvents(Protocol):
+    """What the radio tells; every call returns at once and never raises. ``now``: by the adapter's clock."""
+
+    def heard(self, device: ZigbeeDevice, now: float) -> None:
+        """A frame of any kind came from a device; told before the frame itself."""
+
+    def tunnel_frame(self, device: ZigbeeDevice, frame: IncomingFrame) -> None:
+        """A tunnelling frame came."""
+
+    def zcl_frame(self, device: ZigbeeDevice, frame: IncomingFrame, now: float) -> bool:
+        """Any other frame came, ZDO's from endpoint 0. False: it isn't ours, zigpy may get it."""
+
+    def device_asked(self, eui64: str) -> None:
+        """A device has come in, and is asked what it is: its interview begins."""
+
+    def device_joined(self, found: Device) -> None:
+        """A device is in, and its interview is over (or took too long: then ``interviewed`` is false)."""
+
+    def device_changed(self, found: Device) -> None:
+        """A device that was in already has told of another endpoint."""
+
+    def device_restarted(self, device: ZigbeeDevice) -> None:
+        """A device that was in already, and is always on, announced itself: it was without power, say."""
+
+    def device_left(self, eui64: str) -> None: ...

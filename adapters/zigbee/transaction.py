@@ -1,0 +1,76 @@
+"""A question to a device and its answer, as values. What keeps the numbers and the time is ``zcl_transactions``."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Final, NamedTuple
+
+from adapters.zigbee.radio_port import Frame, SendOutcome
+from carriage.zigbee.foundation import General
+
+DEFAULT_RESPONSE: Final = int(General.DEFAULT_RESPONSE)
+
+
+class Reply(NamedTuple):
+    """What the device said: a general command (for ZDO: 0) and its payload, the sequence number left out."""
+
+    command: int
+    payload: bytes
+
+
+class NoReply(NamedTuple):
+    """It said nothing. ``outcome``: of the sending; ``DELIVERED``: it has the question."""
+
+    outcome: SendOutcome
+
+
+Answer = Reply | NoReply
+
+
+class Content(NamedTuple):
+    """What is asked: a ZCL command and the general command that answers it (0x0B does in any case)."""
+
+    command: int
+    payload: bytes
+    answer: int = DEFAULT_RESPONSE
+    cluster_specific: bool = False
+
+
+@dataclass(slots=True, eq=False)
+class Transactions:
+    """The sequence numbers of one device, and the questions that hold one."""
+
+    last: int = 0
+    open: dict[int, Transaction] = field(default_factory=dict)
+
+    def free(self) -> int:
+        """The next number that no open question holds: one that was in use comes again after 255 others."""
+        sequence = (self.last + 1) & 0xFF
+        while sequence in self.open:
+            sequence = (sequence + 1) & 0xFF
+        return sequence
+
+
+@dataclass(slots=True, eq=False)
+class Transaction:
+    """``done`` is called exactly once, unless the question is withdrawn."""
+
+    of: Transactions
+    endpoint: int
+    cluster: int
+    """Of the answer."""
+    sequence: int
+    asked: int
+    answer: int
+    done: Callable[[Answer], None]
+    link_key: bool = False
+    """Whether it goes under the link key; then nothing else answers it."""
+    frame: Frame | None = None
+    due: float | None = None
+    """When it counts as not answered; None before it was delivered."""
+
+    @property
+    def is_open(self) -> bool:
+        """It has no answer yet, and was not taken back."""
+        return self.of.open.get(self.sequence) is self
