@@ -24,6 +24,7 @@ from adapters.zigbee.config import ZigbeeConfig
 from carriage import log_rate
 from carriage.mqtt import blame
 from carriage.mqtt import client as mqtt_client
+from carriage.mqtt import sender as mqtt_sender
 from carriage.mqtt.options import MqttOptions
 from carriage.zigbee.events import TunnelLimits
 from common.backoff import Backoff
@@ -117,7 +118,7 @@ NUMBERS = (
     f"| broker | {MQTT.backoff_first:g} s | {MQTT.backoff_limit:g} s | {SPREAD} |",
     f"| adapter that crashed | {RESTART.first:g} s | {RESTART.longest:g} s | {SPREAD} |",
     f"| store that can't be written | {store_keeper.RETRY[0]:g} s | {store_keeper.RETRY[1]:g} s |",
-    f"held for {mqtt_client.STABLE:g} s, a dongle",
+    f"held for {mqtt_sender.STABLE:g} s, a dongle",
     f"that did for {RESTART.calm:g} s, begins again",
     f"from {dongle.AWAY:g} s on it counts",
     f"`limits.unreachable_after` ({LIMITS.unreachable_after:g} s)",
@@ -129,7 +130,7 @@ NUMBERS = (
     f"waited for longer than {mqtt_orders.GRACE:g} s",
     f"does not take in {mqtt_orders.GRACE:g} s",
     f"expires after {news.EXPIRY:g} s",
-    f"at most {mqtt_client.STATE_ROOM // 1024} KiB of buffer",
+    f"at most {mqtt_sender.STATE_ROOM // 1024} KiB of buffer",
     f"beyond half of {2 * MAX_PENDING} messages and {news.MOST} more",
     f"acknowledgement within {CONNECTION.ack_timeout * 1.5 * (2 ** (CONNECTION.max_retransmit + 1) - 1):g} s",
     f"acknowledged within {CONNECTION.ack_timeout * 1.5 * (2 ** (CONNECTION.max_retransmit + 1) - 1):g} s",

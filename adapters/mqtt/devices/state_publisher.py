@@ -110,7 +110,7 @@ class StatePublisher:
     def open(self, client: MqttClient, version: int) -> None:
         """The connection is there: all of it goes out, since the broker may have lost what it had."""
         self._client, self._version = client, version
-        client.on_room = self.flush
+        client.sender.on_room = self.flush
         self._open = True
         self._announced.clear()
         for name, shown in self.shown.items():

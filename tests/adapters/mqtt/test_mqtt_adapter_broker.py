@@ -344,7 +344,7 @@ async def test_a_message_that_the_broker_would_not_take(start: Start) -> None:
     await until(app.incoming)
     client = home.sessions._client
     assert client is not None
-    client._largest = 500  # as a CONNACK with Maximum Packet Size says
+    client.sender.largest = 500  # as a CONNACK with Maximum Packet Size says
     big, small = home.far.unit(session, 0, record(900)), home.far.unit(session, 1, record(100))
     await until(lambda: home.far.outcome(big) and home.far.outcome(small))
     assert home.far.outcome(big) == (Outcome.DROPPED, Reason.TOO_LARGE)
@@ -358,7 +358,10 @@ async def test_a_full_queue_is_waited_for(start: Start) -> None:
     await until(lambda: len(app.incoming()) == 10)
     client = home.sessions._client
     assert client is not None
-    client._queue._max_count, client._queue._max_octets = 5, 1500  # large ones must not be overtaken by small ones
+    client.sender.queue._max_count, client.sender.queue._max_octets = (
+        5,
+        1500,
+    )  # large ones must not be overtaken by small ones
     receipts = [
         home.far.unit(session, n, record(10 if n % 2 else 1000, seed=n)) for session in sessions for n in range(16)
     ]
@@ -373,10 +376,10 @@ async def test_of_what_stands_only_the_newest_waits(home: MqttHome) -> None:
     await until(app.states)
     client = home.sessions._client
     assert client is not None
-    client._queue._max_count = 0
+    client.sender.queue._max_count = 0
     for state in (bodies.State.OFFLINE, bodies.State.ONLINE, bodies.State.OFFLINE):
         home.sessions._tell_state(state)
-    client._queue._max_count = 1024
+    client.sender.queue._max_count = 1024
     await app.open("lamp")  # whose answer has to wait behind it, as events do
     await until(lambda: len(app.states()) == 2)
     assert [state.state for state in app.states()] == [bodies.State.ONLINE, bodies.State.OFFLINE]

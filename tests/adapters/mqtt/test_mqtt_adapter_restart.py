@@ -32,9 +32,9 @@ async def test_the_broker_hears_of_a_unit_when_it_is_done_or_safe(home: MqttHome
     assert len(client_of(home)._unacknowledged) == 3
     units = [order for order in home.far.orders if isinstance(order.envelope, Unit)]
     home.far.settle(units[1])  # not the first: what came before it has to be told first (MQTT 5 section 4.6)
-    await until(lambda: list(client_of(home)._unacknowledged.values()) == [False, True, False])
+    await until(lambda: list(client_of(home)._unacknowledged._messages.values()) == [False, True, False])
     home.adapter.receipt(Receipt(units[0].envelope.id, Outcome.HELD))
-    assert list(client_of(home)._unacknowledged.values()) == [False]
+    assert list(client_of(home)._unacknowledged._messages.values()) == [False]
     home.far.settle(units[2], Outcome.DROPPED, Reason.TOO_LARGE)
     home.far.settle(units[0], Outcome.DROPPED, Reason.UNREACHABLE)
     await until(lambda: len(app.statuses(session)) == 2)

@@ -413,7 +413,7 @@ async def test_a_slow_broker_costs_no_memory(home: MqttHome, house: House) -> No
     devices = side(home)
     client = devices._client
     assert client is not None and client._wire is not None
-    client._writing = True  # as while the socket is full
+    client.sender.blocked = True  # as while the socket is full
     for level in range(3000):
         house.tell("lamp", brightness=level % 255)
         if level % 100 == 0:
@@ -421,7 +421,7 @@ async def test_a_slow_broker_costs_no_memory(home: MqttHome, house: House) -> No
     await until(lambda: devices.status()["coalesced"] > 1000)
     assert client._wire.unsent < 80_000 and devices.status()["waiting"] == 1
     app = await home.user("app", "home/lamp", subscribe=False)
-    client._write()
+    client.sender.write()
     await until(lambda: last(app, "home/lamp") != "nothing" and last(app, "home/lamp")["brightness"] == 2999 % 255)
 
 

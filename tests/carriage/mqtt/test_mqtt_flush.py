@@ -115,7 +115,7 @@ async def test_what_a_full_socket_keeps_goes_out_when_it_takes_more(open_broker:
         for n in range(6):
             sender.publish("full/unit", bytes(100_000 + n))
         sender.flush()
-        assert sender._writing
+        assert sender.sender.blocked
         await told.until(lambda: len(told.ends) == 6)
         assert owner.asked - before <= 2
 
