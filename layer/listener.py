@@ -187,7 +187,9 @@ class DtlsListener:
             return False
         association = peer.association
         association.send(data, now)
-        self._carry(association, peer.addr)
+        datagrams, association.out = association.out, []
+        for datagram in datagrams:
+            self._out.append((datagram, peer.addr))
         return True
 
     def close(self, peer_id: int, now: float) -> None:
@@ -287,7 +289,8 @@ class DtlsListener:
         """Carry away what a connected peer's association produced."""
         association = peer.association
         if association.out:
-            self._carry(association, peer.addr)
+            for datagram in association.records_to_send():
+                self._out.append((datagram, peer.addr))
         events = association.events
         while events:
             event = events.popleft()
@@ -304,15 +307,10 @@ class DtlsListener:
 
     # Ways out.
 
-    def _carry(self, association: Association, addr: Address) -> None:
-        """Queue what an association has to send."""
-        datagrams, association.out = association.out, []
-        for datagram in datagrams:
-            self._out.append((datagram, addr))
-
     def _drop_connected(self, peer: ConnectedPeer, now: float) -> None:
         peer.association.close(now)
-        self._carry(peer.association, peer.addr)
+        for datagram in peer.association.records_to_send():
+            self._out.append((datagram, peer.addr))
         self._connected.drop(peer)
 
 

@@ -10,7 +10,7 @@ window is 1), so what a client reads, re-reads and acknowledges is always the lo
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 
 from adapters.coap.identity import holder_of, peer_of
@@ -102,9 +102,13 @@ class ClientConnection:
 
 
 class ClientMailboxes:
-    """All mailboxes by claim: one exists while somebody holds its claim or something is kept in it."""
+    """All mailboxes by claim: one exists while somebody holds its claim or something is kept in it.
 
-    def __init__(self) -> None:
+    ``owns``: whether the engine says that a session is a peer's (``AdapterContext.owns``).
+    """
+
+    def __init__(self, owns: Callable[[Peer, SessionId], bool]) -> None:
+        self._owns = owns
         self._by_claim: dict[str, ClientMailbox] = {}
 
     def __len__(self) -> int:
@@ -121,6 +125,21 @@ class ClientMailboxes:
         if box is None:
             box = self._by_claim[claim] = ClientMailbox(claim, holder_of(claim))
         return box
+
+    def owned(self, connection: ClientConnection, session: SessionId) -> ClientMailbox | None:
+        """The mailbox that this client has the session's units in; None: the session isn't its own.
+
+        A client is the one subject that its first known claim names, also if it proves those of others.
+        """
+        if not self._owns(connection.identity, session):
+            return None
+        return next((box for box in connection.boxes if self._owns(box.holder, session)), None)
+
+    def find(self, connection: ClientConnection, session: SessionId) -> ClientSession | None:
+        """What is kept of a session that the engine has just said to be this client's."""
+        boxes = connection.boxes
+        box = boxes[0] if len(boxes) == 1 else self.owned(connection, session)
+        return None if box is None else box.downlinks.get(session)
 
     def connect(self, peer: CoapPeer) -> ClientConnection:
         identity = peer_of(peer.info)

@@ -7,19 +7,12 @@ that ``Timeouts.absence`` gives. Then the session is closed in the client's name
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass
 from typing import Final, cast
 
-from adapters.coap.client_state import (
-    ClientConnection,
-    ClientMailbox,
-    ClientMailboxes,
-    ClientSession,
-    InboxView,
-    PendingRequest,
-)
-from adapters.coap.links import FORMATS, inbox
-from adapters.coap.observers import PACING, Pacing
+from adapters.coap.client_state import ClientConnection, ClientMailbox, ClientMailboxes, ClientSession, PendingRequest
+from adapters.coap.inboxes import Inboxes
+from adapters.coap.links import FORMATS
+from adapters.coap.timeouts import Timeouts
 from carriage.coap import atls
 from carriage.coap.atls_format import Kind
 from carriage.coap.connection import Answer
@@ -48,42 +41,21 @@ SWEEP: Final = 256
 """Downlinks from which on it is looked for those whose session is no more."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Timeouts:
-    """How long things wait, in seconds."""
-
-    reply_window: float = 2.0
-    """An answer to POST waits this long for a unit of the other side, where the client doesn't observe."""
-    absence: float = 25.0
-    """A unit or an open waits this long for its client to take it; then the other end is told."""
-    answer_within: float = 20.0
-    """A request to a device waits this long for it."""
-    listen_again: float = 5.0
-    """A port that can't be had is tried again after this."""
-    pacing: Pacing = PACING
-
-
-TIMEOUTS: Final = Timeouts()
-
-
 class UnitDelivery:
     """All mailboxes of one adapter. ``context`` is set before anything else is called."""
 
     context: AdapterContext
 
     def __init__(self, waits: Timeouts) -> None:
-        self.boxes = ClientMailboxes()
+        self.boxes = ClientMailboxes(lambda holder, session: self.context.owns(holder, session))
+        self.inboxes = Inboxes(self.boxes)
         self.counters = {"notifications": 0, "unreachable": 0}
         self._absence: FixedTimeout[ClientSession] = FixedTimeout(waits.absence, self._not_taken)
         self._windows: FixedTimeout[PendingRequest] = FixedTimeout(waits.reply_window, self._window_over)
         self._orders: dict[EnvelopeId, ClientSession] = {}
-        self._sessions = 0
-        self._sweep_at = SWEEP
-
-    @property
-    def sessions(self) -> int:
+        self.sessions = 0
         """Ends of sessions that something is kept for."""
-        return self._sessions
+        self._sweep_at = SWEEP
 
     def restore(self, ends: Iterable[SurvivingEnd]) -> None:
         """Go on with the sessions of an earlier instance. Their units and opens come again from the engine."""
@@ -101,37 +73,21 @@ class UnitDelivery:
         self._absence.close()
         self._windows.close()
 
-    # Whose is what
-
-    def box(self, connection: ClientConnection, session: SessionId) -> ClientMailbox | None:
-        """The mailbox that this client has the session's units in; None: the session isn't its own.
-
-        A client is the one subject that its first known claim names, also where it proves those of others.
-        """
-        owns = self.context.owns
-        if not owns(connection.identity, session):
-            return None
-        return next((box for box in connection.boxes if owns(box.holder, session)), None)
-
-    def find(self, connection: ClientConnection, session: SessionId) -> ClientSession | None:
-        """What is kept of a session that the engine has just said to be this client's."""
-        boxes = connection.boxes
-        box = boxes[0] if len(boxes) == 1 else self.box(connection, session)
-        return None if box is None else box.downlinks.get(session)
+    # What is kept of a session
 
     def enter(self, connection: ClientConnection, session: SessionId, content: ContentKind) -> ClientSession | None:
-        """The same, made where there is nothing yet."""
+        """What is kept of a session that the engine has just said to be this client's; made if there is nothing yet."""
         boxes = connection.boxes
-        box = boxes[0] if len(boxes) == 1 else self.box(connection, session)
-        return None if box is None else self.downlink(box, session, content)
+        box = boxes[0] if len(boxes) == 1 else self.boxes.owned(connection, session)
+        return None if box is None else box.downlinks.get(session) or self.downlink(box, session, content)
 
     def downlink(self, box: ClientMailbox, session: SessionId, content: ContentKind) -> ClientSession:
         downlink = box.downlinks.get(session)
         if downlink is None:
-            if self._sessions >= self._sweep_at:
+            if self.sessions >= self._sweep_at:
                 self._sweep()
             downlink = box.downlinks[session] = ClientSession(session, content, box)
-            self._sessions += 1
+            self.sessions += 1
         return downlink
 
     def _sweep(self) -> None:
@@ -140,14 +96,14 @@ class UnitDelivery:
             for downlink in list(box.downlinks.values()):
                 if not self.context.owns(box.holder, downlink.session):
                     self.leave(downlink, Reason.UNKNOWN)
-        self._sweep_at = max(SWEEP, 2 * self._sessions)
+        self._sweep_at = max(SWEEP, 2 * self.sessions)
 
     # Clients come and go
 
     def connect(self, connection: ClientConnection) -> None:
         for box in connection.boxes:
             for downlink in list(box.downlinks.values()):
-                if downlink.offer is not None and self.box(connection, downlink.session) is box:
+                if downlink.offer is not None and self.boxes.owned(connection, downlink.session) is box:
                     self._take(connection, downlink, downlink.offer)
 
     def disconnect(self, connection: ClientConnection) -> None:
@@ -194,12 +150,12 @@ class UnitDelivery:
         downlink.offer = transmit
         self._orders[envelope.id] = downlink
         self._absence.begin(downlink)
-        there = [each for each in box.connections if self.box(each, downlink.session) is box]
+        there = [each for each in box.connections if self.boxes.owned(each, downlink.session) is box]
         if there:
             good = (each for each in there if meets(each.identity.link, transmit.require))
             self._take(next(good, there[0]), downlink, transmit)
         if not downlink.over:
-            self._tell_inboxes(box)
+            self.inboxes.changed(box)
 
     def _take(self, connection: ClientConnection, downlink: ClientSession, offer: Transmit) -> None:
         """The client is there: the open has reached it, where its link will do."""
@@ -272,11 +228,8 @@ class UnitDelivery:
         if isinstance(found, ClientSession):
             if found.notification == notification:
                 self.acknowledge(found)
-        elif found is not None and found.notification == notification:
-            found.notification = None
-            if found.stale:
-                found.stale = False
-                self._show_inbox(found)
+        elif found is not None:
+            self.inboxes.acknowledged(found, notification)
 
     def observation_ended(self, connection: ClientConnection, exchange: int) -> None:
         found = connection.observed.pop(exchange, None)
@@ -429,36 +382,10 @@ class UnitDelivery:
             return
         downlink.over = True
         del box.downlinks[downlink.session]
-        self._sessions -= 1
+        self.sessions -= 1
         if downlink.sender is not None:
-            self._tell_inboxes(box)
+            self.inboxes.changed(box)
         self.boxes.forget(box)
-
-    # The inbox
-
-    def inbox(self, connection: ClientConnection) -> Response:
-        """The sessions opened towards this client."""
-        return atls.links(
-            inbox(
-                downlink
-                for box in connection.boxes
-                for downlink in box.downlinks.values()
-                if downlink.sender is not None and self.box(connection, downlink.session) is box
-            )
-        )
-
-    def _tell_inboxes(self, box: ClientMailbox) -> None:
-        for connection in box.connections:
-            for view in connection.inboxes():
-                self._show_inbox(view)
-
-    def _show_inbox(self, view: InboxView) -> None:
-        if view.notification is not None:
-            view.stale = True
-            return
-        sent = view.connection.peer.notify(view.exchange, self.inbox(view.connection))
-        if isinstance(sent, int):
-            view.notification = sent
 
     def _settle(
         self, transmit: Transmit, session: SessionId | None, outcome: Outcome, reason: Reason | None = None

@@ -15,8 +15,8 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, WithJsonSchem
 
 from adapters.coap.adapter import CoapAdapter
 from adapters.coap.client_credentials import ClientCredentials
-from adapters.coap.delivery import TIMEOUTS, Timeouts
 from adapters.coap.identity import SCHEME
+from adapters.coap.timeouts import TIMEOUTS, Timeouts
 from adapters.coap.vocabulary import VOCABULARY
 from carriage.coap.config import CoapConfig
 from carriage.coap.message_layer import TransmissionParameters

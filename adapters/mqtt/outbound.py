@@ -138,10 +138,9 @@ class Outbound:
 
     def _end(self, order: OutboundMessage, outcome: Outcome, reason: Reason | None = None) -> None:
         envelope = order.transmit.envelope
-        identifier = envelope.id
-        if self._orders.pop(identifier, None) is None:
+        if self._orders.pop(envelope.id, None) is None:
             return  # withdrawn, or too late
         if self._held:
-            self._held.pop(identifier, None)
+            self._held.pop(envelope.id, None)
         session = None if isinstance(envelope, Interaction | Exchange) else envelope.session
-        self._settle(Receipt(identifier, outcome, reason, session))
+        self._settle(Receipt(envelope.id, outcome, reason, session))

@@ -151,7 +151,7 @@ class Dongle:
                 self._context.ready()
                 reason = await radio.wait_lost()
                 user.link_down()
-                self.link = None
+                self.trouble, self.link = f"{reason}; connecting again", None
                 serving.cancel()
         finally:
             self.link = None

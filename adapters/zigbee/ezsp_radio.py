@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from collections import deque
 from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -17,7 +18,6 @@ import bellows.types as ezsp_types
 import zigpy.exceptions
 
 from adapters.zigbee import backups
-from adapters.zigbee.device_table import is_sleepy
 from adapters.zigbee.device_view import clean
 from adapters.zigbee.ezsp_application import NO_ROOM, Application, application_config, quiet_libraries
 from adapters.zigbee.faults import LINK_FAULTS, describe
@@ -44,6 +44,41 @@ _OPTIONS: Final = (_ACKNOWLEDGED, _ACKNOWLEDGED | ezsp_types.EmberApsOption.APS_
 """APS options, by whether the frame goes under the link key."""
 
 
+class Reports:
+    """The dongle's reports on frames that we gave it. All are waited for equally long, so one timer does for all."""
+
+    def __init__(self, seconds: float) -> None:
+        self._loop = asyncio.get_running_loop()
+        self._seconds = seconds
+        self._expected: deque[tuple[float, asyncio.Future[Any]]] = deque()
+        self._timer: asyncio.TimerHandle | None = None
+
+    def expect(self) -> asyncio.Future[Any]:
+        """Of one more frame; TimeoutError when the time is up. Whoever gives up waiting for one cancels it."""
+        while self._expected and self._expected[0][1].done():
+            self._expected.popleft()
+        report: asyncio.Future[Any] = self._loop.create_future()
+        self._expected.append((self._loop.time() + self._seconds, report))
+        if self._timer is None:
+            self._timer = self._loop.call_later(self._seconds, self._look)
+        return report
+
+    def stop(self) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+
+    def _look(self) -> None:
+        self._timer = None
+        expected, now = self._expected, self._loop.time()
+        while expected and (expected[0][1].done() or expected[0][0] <= now):
+            _, report = expected.popleft()
+            if not report.done():
+                report.set_exception(TimeoutError())
+        if expected:
+            self._timer = self._loop.call_at(expected[0][0], self._look)
+
+
 class EzspRadio:
     """See ``radio_port.RunningRadio``."""
 
@@ -52,6 +87,7 @@ class EzspRadio:
         self.lost = app.lost
         self.taken_on = app.taken_on
         self.max_payload = max_payload
+        self._reports = Reports(DELIVERY_TIMEOUT)
         self._settings = settings
 
     @property
@@ -91,25 +127,18 @@ class EzspRadio:
     def send_through(self, slot: Slot) -> None:
         self.app.slot = slot
 
-    async def unicast(self, node: Any, frame: Frame) -> SendOutcome:
-        if self.app.lost.done():
-            return SendOutcome.FAILED
-        try:
-            return await self._unicast(node, frame)
-        except LINK_FAULTS as exc:
-            _LOG.debug("a frame to %s failed: %s", node.ieee, type(exc).__name__)
-            return SendOutcome.FAILED
-
-    async def _unicast(self, node: Any, frame: Frame) -> SendOutcome:
+    async def unicast(self, node: Any, frame: Frame, *, sleepy: bool) -> SendOutcome:
         app, nwk = self.app, node.nwk
-        if is_sleepy(node):  # it is sent to only while it listens: no reason for the dongle to wait for long
-            await app._ezsp.set_extended_timeout(nwk=nwk, ieee=node.ieee, extended_timeout=False)
-        tag = app.get_sequence()
-        while (nwk, tag) in app._pending_requests:
-            tag = app.get_sequence()
-        sent: asyncio.Future[tuple[Any, str]] = asyncio.get_running_loop().create_future()
-        app._pending_requests[nwk, tag] = sent
+        if app.lost.done():
+            return SendOutcome.FAILED
+        tag, sent = 0, self._reports.expect()
         try:
+            if sleepy:  # it is sent to only while it listens: no reason for the dongle to wait for long
+                await app._ezsp.set_extended_timeout(nwk=nwk, ieee=node.ieee, extended_timeout=False)
+            tag = app.get_sequence()
+            while (nwk, tag) in app._pending_requests:
+                tag = app.get_sequence()
+            app._pending_requests[nwk, tag] = sent
             status, _ = await app._ezsp.send_unicast(
                 nwk=nwk,
                 aps_frame=ezsp_types.EmberApsFrame(
@@ -126,13 +155,18 @@ class EzspRadio:
             )
             if status != ezsp_types.sl_Status.OK:
                 return _OUTCOMES.get(status, SendOutcome.FAILED)
-            async with asyncio.timeout(DELIVERY_TIMEOUT):
-                status, _ = await sent
+            status, _ = await sent
+        except LINK_FAULTS as exc:
+            _LOG.debug("a frame to %s failed: %s", node.ieee, type(exc).__name__)
+            return SendOutcome.FAILED
         finally:
-            app._pending_requests.pop((nwk, tag), None)
+            sent.cancel()
+            if app._pending_requests.get((nwk, tag)) is sent:
+                del app._pending_requests[nwk, tag]
         return SendOutcome.DELIVERED if status == ezsp_types.sl_Status.OK else SendOutcome.FAILED
 
     async def stop(self) -> None:
+        self._reports.stop()
         await _stop(self.app)
 
 
@@ -193,7 +227,7 @@ async def _loaded(settings: RadioSettings, database: Path | None, *, watchdog: b
     app = Application(application_config(settings, database, watchdog=watchdog))
     app.lost = asyncio.get_running_loop().create_future()
     app.whole = Reassembly()
-    # zigpy would leave the database open where it is cancelled while it loads.
+    # zigpy would leave the database open if it is cancelled while it loads.
     loading = asyncio.get_running_loop().create_task(app._load_db())
     try:
         await asyncio.shield(loading)
@@ -214,7 +248,7 @@ async def _stop(app: Application) -> None:
 
 
 async def _finish_sending(app: Application) -> None:
-    """Let the frame on the line get through: bellows would leave its task with an exception that nobody takes."""
+    """Let the frame on the line get through: bellows would leave its task with an exception that is never retrieved."""
     app.backups.stop_periodic_backups()
     for task in (*app._tasks, app._watchdog_task):
         if task is not None:

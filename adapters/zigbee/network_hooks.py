@@ -14,6 +14,7 @@ from typing import Any, Final
 
 from adapters.zigbee import device_table as table
 from adapters.zigbee.device import DeviceRecords, ZigbeeDevice
+from adapters.zigbee.frame_kinds import NO_DEFAULT_RESPONSE
 from adapters.zigbee.interviews import Interviews
 from adapters.zigbee.members import Members
 from adapters.zigbee.network_port import RadioEvents
@@ -32,7 +33,6 @@ trouble with its radio, and each costs a handful of frames."""
 
 _ANSWERED_BY_US: Final = foundation.RESPONSES | {foundation.General.REPORT}
 """General commands that zigpy must not answer: we have, if an answer is due."""
-_NO_DEFAULT_RESPONSE: Final = 0x10
 _PROFILES: Final = frozenset((zdo.PROFILE, table.PROFILE, 0xC05E))
 """Whose frames may be ours: ZDO, Home Automation, and ZLL, whose devices use the clusters of the former."""
 
@@ -150,7 +150,7 @@ class NetworkHooks:
             self._counters["not_unicast"] += 1
             return None
         if not header.cluster_specific and header.command in _ANSWERED_BY_US:
-            return bytes((octets[0] | _NO_DEFAULT_RESPONSE,)) + octets[1:]  # zigpy would answer even one with another
+            return bytes((octets[0] | NO_DEFAULT_RESPONSE,)) + octets[1:]  # zigpy would answer even one with another
         return octets
 
     def _note(self, device: ZigbeeDevice, frame: IncomingFrame, now: float) -> None:

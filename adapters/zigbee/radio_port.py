@@ -155,7 +155,7 @@ class RunningRadio(Protocol):
     def send_through(self, slot: Slot) -> None:
         """From now on each frame of zigpy's own is sent while it holds a slot. Ours get theirs from the queue."""
 
-    async def unicast(self, node: Any, frame: Frame) -> SendOutcome:
+    async def unicast(self, node: Any, frame: Frame, *, sleepy: bool) -> SendOutcome:
         """Send one frame with APS acknowledgement, once: no library tries again. Never raises."""
 
     async def permit(self, seconds: int) -> None:

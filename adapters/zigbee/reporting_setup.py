@@ -21,12 +21,13 @@ from adapters.zigbee.device import ZigbeeDevice
 from adapters.zigbee.network_port import Radio
 from adapters.zigbee.radio_port import SendOutcome
 from adapters.zigbee.reporting_memory import SUCCESS, UNSUPPORTED, WRONG_TYPE, ReportingMemory, name_of, refused, state
+from adapters.zigbee.reporting_steps import Step, content_of, records_of, wanted_of
 from adapters.zigbee.reports import Model, Values, answered, missing
-from adapters.zigbee.transaction import Answer, Content, NoReply, Reply
+from adapters.zigbee.transaction import Answer, NoReply, Reply
 from adapters.zigbee.zcl_transactions import ZclTransactions
 from carriage.zigbee import foundation, zdo
 from carriage.zigbee.datatypes import Value
-from carriage.zigbee.foundation import General, ReportingRecord
+from carriage.zigbee.foundation import General
 from common.backoff import Backoff
 from gateway.api.errors import PeerError
 
@@ -44,33 +45,20 @@ DESCRIBED: Final = 8
 """How often a device is asked for a descriptor that it doesn't give, until the next start."""
 
 
-@dataclass(frozen=True, slots=True)
-class _Step:
-    """One question: ``kind`` is ``bind``, ``configure``, ``check``, ``read``, ``again``, ``look`` or ``describe``.
-
-    ``check``: is the reporting still as configured? ``again``: a second read, later. ``look``: what is this endpoint?
-    ``describe``: the same, and again later where the device doesn't tell.
-    """
-
-    kind: str
-    endpoint: int
-    cluster: int = 0
-
-
 @dataclass(slots=True, eq=False)
 class _Job:
     device: ZigbeeDevice
     model: Model
     """As the device was understood when it was made."""
-    steps: list[_Step]
+    steps: list[Step]
     begun: bool = False
     active: bool = False
     retries: Backoff = field(default_factory=lambda: Backoff(FIRST_RETRY, LAST_RETRY))
     retry_at: float | None = None
     """Not before, and only when it is heard; None: it isn't resting."""
-    due: dict[_Step, float] = field(default_factory=dict)
+    due: dict[Step, float] = field(default_factory=dict)
     """When an attribute may be read, or a descriptor asked for, again."""
-    tries: dict[_Step, int] = field(default_factory=dict)
+    tries: dict[Step, int] = field(default_factory=dict)
     """How often a descriptor was asked for in vain."""
 
 
@@ -102,7 +90,7 @@ class ReportingSetup:
         if anew and self._memory.devices.pop(device.eui64, None) is not None:
             self._memory.save()
         self.remove(device.eui64)
-        self._want(device, [*self._steps(_model(device)), *(_Step("describe", endpoint) for endpoint in missing)])
+        self._want(device, [*self._steps(_model(device)), *(Step("describe", endpoint) for endpoint in missing)])
 
     def restarted(self, device: ZigbeeDevice) -> None:
         """A device was without power: its values may be others, and what was set up may be lost."""
@@ -111,10 +99,10 @@ class ReportingSetup:
         steps = self._reads(model)
         for at in model.places:
             endpoint, cluster = at >> 16, at & 0xFFFF
-            configure = _Step("configure", endpoint, cluster)
-            if wanted := _wanted(model, at):
+            configure = Step("configure", endpoint, cluster)
+            if wanted := wanted_of(model, at):
                 done = known.get(name_of(endpoint, cluster), {}).get("wanted") == wanted
-                steps += [_Step("bind", endpoint, cluster), _Step("check", endpoint, cluster) if done else configure]
+                steps += [Step("bind", endpoint, cluster), Step("check", endpoint, cluster) if done else configure]
         self._want(device, steps)
 
     def read(self, device: ZigbeeDevice) -> None:
@@ -123,9 +111,9 @@ class ReportingSetup:
 
     def look(self, device: ZigbeeDevice, endpoint: int) -> None:
         """An endpoint speaks that the device didn't list: what it is is asked once."""
-        self._want(device, [_Step("look", endpoint)])
+        self._want(device, [Step("look", endpoint)])
 
-    def _want(self, device: ZigbeeDevice, steps: list[_Step]) -> None:
+    def _want(self, device: ZigbeeDevice, steps: list[Step]) -> None:
         job = self.jobs.get(device.eui64)
         if job is None:
             if not steps:
@@ -169,22 +157,22 @@ class ReportingSetup:
         job = self.jobs.get(eui64)
         return 0 if job is None else sum(step.kind != "again" for step in job.steps)
 
-    def _steps(self, model: Model) -> list[_Step]:
+    def _steps(self, model: Model) -> list[Step]:
         known = self._memory.devices.get(model.eui64, {})
-        ways: list[_Step] = []
-        reads: list[_Step] = []
+        ways: list[Step] = []
+        reads: list[Step] = []
         for at in model.places:
             endpoint, cluster = at >> 16, at & 0xFFFF
-            wanted = _wanted(model, at)
+            wanted = wanted_of(model, at)
             done = known.get(name_of(endpoint, cluster), {}).get("wanted") == wanted
             if wanted and not done:
-                ways += [_Step("bind", endpoint, cluster), _Step("configure", endpoint, cluster)]
+                ways += [Step("bind", endpoint, cluster), Step("configure", endpoint, cluster)]
             if not done or not model.sleepy:
-                reads.append(_Step("read", endpoint, cluster))
+                reads.append(Step("read", endpoint, cluster))
         return ways + reads
 
-    def _reads(self, model: Model) -> list[_Step]:
-        return [_Step("read", at >> 16, at & 0xFFFF) for at in model.places]
+    def _reads(self, model: Model) -> list[Step]:
+        return [Step("read", at >> 16, at & 0xFFFF) for at in model.places]
 
     # One device after another --------------------------------------------------------------------------------------
 
@@ -235,7 +223,7 @@ class ReportingSetup:
 
         self._ask(job, step, done)
 
-    def _ask(self, job: _Job, step: _Step, done: Callable[[Answer], None]) -> None:
+    def _ask(self, job: _Job, step: Step, done: Callable[[Answer], None]) -> None:
         requests, radio, device = self._requests, self.radio, job.device
         there = None if radio is None else radio.device(device.eui64)
         if radio is None or there is None:
@@ -245,9 +233,9 @@ class ReportingSetup:
         elif step.kind in ("look", "describe"):
             requests.describe(device, there.nwk, step.endpoint, done)
         else:
-            requests.ask(device, step.endpoint, step.cluster, _content(job.model, step), done)
+            requests.ask(device, step.endpoint, step.cluster, content_of(job.model, step), done)
 
-    def _answered(self, job: _Job, step: _Step, answer: Answer) -> None:
+    def _answered(self, job: _Job, step: Step, answer: Answer) -> None:
         if isinstance(answer, NoReply):
             if step.kind == "describe":
                 self._postpone(job, step)
@@ -271,7 +259,7 @@ class ReportingSetup:
             self._postpone(job, step)
         self._next(job)
 
-    def _postpone(self, job: _Job, step: _Step) -> None:
+    def _postpone(self, job: _Job, step: Step) -> None:
         """A device doesn't tell what an endpoint is: it is asked later each time, and not for ever."""
         tries = job.tries[step] = job.tries.get(step, 0) + 1
         if tries < DESCRIBED:
@@ -282,13 +270,13 @@ class ReportingSetup:
 
     # What was answered ---------------------------------------------------------------------------------------------
 
-    def _bound(self, job: _Job, step: _Step, reply: Reply) -> None:
+    def _bound(self, job: _Job, step: Step, reply: Reply) -> None:
         status = reply.payload[0] if reply.payload else 0x01
         self._entry(job.model, step)["bind"] = SUCCESS if not status else zdo.status_name(status)
 
-    def _configured(self, job: _Job, step: _Step, reply: Reply) -> None:
+    def _configured(self, job: _Job, step: Step, reply: Reply) -> None:
         model = job.model
-        rows = [slot.row for slot in model.places[_at(step)].values() if slot.row.reporting is not None]
+        rows = [slot.row for slot in model.places[step.at].values() if slot.row.reporting is not None]
         fault = ""
         if reply.command == General.DEFAULT_RESPONSE:
             _, status = foundation.default_responded(reply.payload)
@@ -300,56 +288,56 @@ class ReportingSetup:
         entry = self._entry(model, step)
         entry["reports"] = {f"{row.attribute:04x}": words.get(row.attribute, rest) for row in rows}
         if not fault:  # else it is asked again at the next start
-            entry["wanted"] = _wanted(model, _at(step))
-            slots = model.places[_at(step)].items()
+            entry["wanted"] = wanted_of(model, step.at)
+            slots = model.places[step.at].items()
             entry["types"] = {f"{number:04x}": slot.type.id for number, slot in slots if slot.type is not slot.row.type}
         self._memory.save()
 
-    def _checked(self, job: _Job, step: _Step, reply: Reply) -> None:
+    def _checked(self, job: _Job, step: Step, reply: Reply) -> None:
         model = job.model
         found: dict[int, tuple[int, int, Value]] = {}
         if reply.command == General.READ_REPORTING_RESPONSE:
             found = foundation.read_reporting_response(reply.payload)
         taken = self._entry(model, step).get("reports")
-        for record in _records(model, _at(step)):
+        for record in records_of(model, step.at):
             refused = isinstance(taken, dict) and taken.get(f"{record.attribute:04x}") != SUCCESS
             if not refused and found.get(record.attribute) != (record.minimum, record.maximum, record.change):
-                self._want(job.device, [_Step("configure", step.endpoint, step.cluster)])
+                self._want(job.device, [Step("configure", step.endpoint, step.cluster)])
                 return
 
-    def _described(self, job: _Job, step: _Step, reply: Reply) -> None:
+    def _described(self, job: _Job, step: Step, reply: Reply) -> None:
         descriptor = zdo.simple_descriptor_response(reply.payload)
         if descriptor.endpoint != step.endpoint:
             raise PeerError("another endpoint is described")
         if self.radio is not None:
             self.radio.described(job.device.eui64, descriptor)
 
-    def _read(self, job: _Job, step: _Step, reply: Reply) -> None:
+    def _read(self, job: _Job, step: Step, reply: Reply) -> None:
         model = job.model
         records: list[foundation.ReadRecord] = []
         if reply.command == General.READ_RESPONSE:
             records, _ = foundation.read_response(reply.payload)
-        values = answered(model, _at(step), records)
+        values = answered(model, step.at, records)
         told = {record.attribute for record in records}
         entry = self._memory.devices.get(model.eui64, {}).get(name_of(step.endpoint, step.cluster), {})
-        for attribute, slot in model.places[_at(step)].items():
+        for attribute, slot in model.places[step.at].items():
             if attribute not in told and f"{attribute:04x}" in refused(entry, UNSUPPORTED):
                 missing(model, slot)
-        if refused(entry, WRONG_TYPE) and entry.get("wanted") != _wanted(model, _at(step)):
-            self._want(job.device, [_Step("configure", step.endpoint, step.cluster)])  # by the types that it told now
+        if refused(entry, WRONG_TYPE) and entry.get("wanted") != wanted_of(model, step.at):
+            self._want(job.device, [Step("configure", step.endpoint, step.cluster)])  # by the types that it told now
         if values:
             self._tell(job.device, values)
         taken = entry.get("reports")
-        absent = [f"{attribute:04x}" for attribute, slot in model.places[_at(step)].items() if slot.absent]
+        absent = [f"{attribute:04x}" for attribute, slot in model.places[step.at].items() if slot.absent]
         if step.kind == "read" and isinstance(taken, dict) and any(taken.get(name) == SUCCESS for name in absent):
-            self._later(job, _Step("again", step.endpoint, step.cluster))
+            self._later(job, Step("again", step.endpoint, step.cluster))
 
-    def _later(self, job: _Job, step: _Step) -> None:
+    def _later(self, job: _Job, step: Step) -> None:
         if step not in job.steps:
             job.steps.append(step)
             job.due[step] = self._now() + READ_AGAIN
 
-    def _entry(self, model: Model, step: _Step) -> dict[str, Any]:
+    def _entry(self, model: Model, step: Step) -> dict[str, Any]:
         return self._memory.devices.setdefault(model.eui64, {}).setdefault(name_of(step.endpoint, step.cluster), {})
 
 
@@ -367,36 +355,3 @@ _KINDS: Final = {
 def _model(device: ZigbeeDevice) -> Model:
     assert device.model is not None  # only of a device that was interviewed anything is wanted
     return device.model
-
-
-def _at(step: _Step) -> int:
-    return step.endpoint << 16 | step.cluster
-
-
-def _records(model: Model, at: int) -> list[ReportingRecord]:
-    return [
-        ReportingRecord(
-            attribute=slot.row.attribute,
-            type=slot.type,
-            minimum=slot.row.reporting.minimum,
-            maximum=slot.row.reporting.maximum,
-            change=slot.row.reporting.change,
-        )
-        for slot in model.places[at].values()
-        if slot.row.reporting is not None
-    ]
-
-
-def _wanted(model: Model, at: int) -> str:
-    """The reports of a cluster that its rows ask for: another row asks anew."""
-    return foundation.configure_reporting(_records(model, at)).hex()
-
-
-def _content(model: Model, step: _Step) -> Content:
-    if step.kind in ("read", "again"):
-        return Content(General.READ, foundation.read(model.places[_at(step)]), General.READ_RESPONSE)
-    if step.kind == "check":
-        wanted = foundation.read_reporting(record.attribute for record in _records(model, _at(step)))
-        return Content(General.READ_REPORTING, wanted, General.READ_REPORTING_RESPONSE)
-    payload = foundation.configure_reporting(_records(model, _at(step)))
-    return Content(General.CONFIGURE_REPORTING, payload, General.CONFIGURE_REPORTING_RESPONSE)

@@ -12,7 +12,8 @@ from dataclasses import dataclass, field, replace
 from typing import Final
 
 from adapters.zigbee import device_ids
-from adapters.zigbee.clusters import ActionMapping, AttributeMapping, ClusterTable, EventMapping, WriteMapping
+from adapters.zigbee.cluster_mappings import ActionMapping, AttributeMapping, EventMapping, WriteMapping
+from adapters.zigbee.clusters import ClusterTable
 from adapters.zigbee.device_view import LINK_KEY, NETWORK_KEY, Device, Endpoint
 from carriage.zigbee import foundation
 from carriage.zigbee.datatypes import TYPES, Value, ZclType

@@ -212,23 +212,20 @@ class SendScheduler:
         self._room[lane.sleepy] += 1
         outcome: SendOutcome | None = SendOutcome.FAILED
         try:
-            outcome = await self._until_taken(device, frame, lane)
+            for number, wait in enumerate((*self._busy_waits, None)):
+                if number and not self._may_go(device, lane):
+                    outcome = None
+                    break
+                taken = await self._attempt(device, frame, self._in_flight[lane.sleepy], wait, first=number > 0)
+                if wait is None or taken is not SendOutcome.BUSY:
+                    outcome = taken
+                    break
         finally:
             if outcome is not None:
                 frame.done(outcome)
             else:
                 lane.frames.appendleft(frame)  # the next time that it listens
                 self._room[lane.sleepy] -= 1
-
-    async def _until_taken(self, device: ZigbeeDevice, frame: Frame, lane: Lane) -> SendOutcome | None:
-        """None: the device went to sleep before the dongle had room."""
-        for number, wait in enumerate((*self._busy_waits, None)):
-            if number and not self._may_go(device, lane):
-                return None
-            outcome = await self._attempt(device, frame, self._in_flight[lane.sleepy], wait, first=number > 0)
-            if outcome is not SendOutcome.BUSY:
-                return outcome
-        return SendOutcome.BUSY
 
     async def _attempt(
         self, device: ZigbeeDevice, frame: Frame, slots: _Slots, wait: float | None, *, first: bool

@@ -1,6 +1,7 @@
 """Tunnels with one device endpoint, as sessions of the gateway: tunnel events become envelopes, orders become tunnels.
 
-Synchronous: no I/O, no timer. ``adapter`` moves the frames and watches the clock.
+Synchronous: no I/O, no timer. ``tunnels`` moves the frames and watches the clock. Units from the device are handed on
+in ``tunnel_units``.
 """
 
 from __future__ import annotations
@@ -12,20 +13,18 @@ from typing import Any, Final
 
 from adapters.zigbee.device_view import LINK_KEY, NETWORK_KEY
 from adapters.zigbee.tunnel_mapping import (
-    DEFAULT_PAUSE,
     ENDINGS,
     FAILURES,
-    HELD_UNITS,
     LOSSES,
     REFUSALS,
     REFUSED_THERE,
-    SUBMITTED,
     BridgeKey,
     TunnelMapping,
     TunnelSession,
     unit_limit,
 )
 from adapters.zigbee.tunnel_store import StoredTunnel
+from adapters.zigbee.tunnel_units import IncomingUnits
 from adapters.zigbee.vocabulary import meets
 from carriage.zigbee.events import (
     DataError,
@@ -45,9 +44,8 @@ from carriage.zigbee.events import (
     UnitReceived,
     UnitSent,
 )
-from carriage.zigbee.transfer import LossReason
 from carriage.zigbee.tunnel import TunnelEndpoint
-from carriage.zigbee.tunneling import TransferError, TunnelStatus
+from carriage.zigbee.tunneling import TunnelStatus
 from gateway.api.errors import TransportError
 from gateway.api.model import (
     Close,
@@ -59,7 +57,6 @@ from gateway.api.model import (
     Reason,
     Receipt,
     Refused,
-    Sealed,
     SurvivingEnd,
     Transmit,
     Unit,
@@ -87,6 +84,7 @@ class TunnelBridge:
         )
         self._shared = shared
         self._context = shared.context
+        self._units = IncomingUnits(tunnels, self.eui64, self.peer, shared)
         self._by_handle: dict[Handle, TunnelSession] = {}
 
     @property
@@ -109,7 +107,7 @@ class TunnelBridge:
         self.tunnels.tick(now)
         for session in list(self._by_handle.values()):
             if session.resume_at is not None and session.resume_at <= now:
-                self._resume(session, now)
+                self._units.resume(session, now)
 
     def next_deadline(self) -> float | None:
         times = [session.resume_at for session in self._by_handle.values()]
@@ -186,104 +184,14 @@ class TunnelBridge:
 
     def _received(self, event: UnitReceived, now: float) -> None:
         session = self._by_handle.get(event.handle)
-        if session is None or session.ended_here:
-            return
-        if session.held:
-            if len(session.held) < HELD_UNITS:
-                session.held.append((event.n, Sealed(event.data)))
-            else:
-                self._shared.counters["overflows"] += 1
-                self.tunnels.data_error(event.handle, TransferError.DATA_OVERFLOW, now)
-            return
-        self._submit_unit(session, event.n, Sealed(event.data), now)
-
-    def _submit_unit(self, session: TunnelSession, n: int, payload: Sealed, now: float) -> bool:
-        """Hand one unit to the engine. False where it is held for another try."""
-        envelope = self._context.next_id()
-        verdict = self._context.submit(
-            Unit(
-                id=envelope,
-                source=self.peer,
-                session=session.session,
-                content=session.content,
-                n=n,
-                payload=payload,
-                received_at=now,
-            )
-        )
-        if not isinstance(verdict, Refused):
-            self._shared.counters["units_in"] += 1
-            if not verdict.duplicate:
-                if len(session.submitted) >= SUBMITTED:
-                    del session.submitted[next(iter(session.submitted))]
-                session.submitted[envelope] = n
-            return True
-        self._shared.counters["units_refused"] += 1
-        text = "unit %d of %s from %s is refused: %s"
-        self._shared.note(logging.INFO, text, n, session.session, self.eui64, verdict.reason.value)
-        return _UNIT_REFUSALS.get(verdict.reason, TunnelBridge._overflow)(self, session, n, payload, verdict, now)
-
-    def _overflow(self, session: TunnelSession, n: int, payload: Sealed, verdict: Refused, now: float) -> bool:
-        self.tunnels.data_error(session.handle, TransferError.DATA_OVERFLOW, now)
-        return True
-
-    def _hold(self, session: TunnelSession, n: int, payload: Sealed, verdict: Refused, now: float) -> bool:
-        if not self.tunnels.pause(session.handle, now):
-            return self._overflow(session, n, payload, verdict, now)
-        session.held.appendleft((n, payload))
-        session.resume_at = now + (DEFAULT_PAUSE if verdict.retry_after is None else verdict.retry_after)
-        return False
-
-    def _end(self, session: TunnelSession, n: int, payload: Sealed, verdict: Refused, now: float) -> bool:
-        self._tell_end(session, verdict.reason, now)
-        self._abort(session, now)
-        return True
-
-    def _over(self, session: TunnelSession, n: int, payload: Sealed, verdict: Refused, now: float) -> bool:
-        self._abort(session, now)
-        return True
-
-    def _disown(self, session: TunnelSession, n: int, payload: Sealed, verdict: Refused, now: float) -> bool:
-        self.tunnels.data_error(session.handle, TransferError.NO_SUCH_TUNNEL, now)
-        self._abort(session, now)
-        return True
-
-    def _abort(self, session: TunnelSession, now: float) -> None:
-        """End a tunnel at once; the engine knows why."""
-        session.ended_here = True
-        session.held.clear()
-        session.resume_at = None
-        self.tunnels.abort(session.handle, now)
-
-    def _resume(self, session: TunnelSession, now: float) -> None:
-        session.resume_at = None
-        while session.held:
-            if not self._submit_unit(session, *session.held.popleft(), now):
-                return
-        self.tunnels.resume(session.handle, now)
+        if session is not None and not session.ended_here:
+            self._units.received(session, event, now)
 
     def _incomplete(self, event: UnitIncomplete, now: float) -> None:
         session = self._by_handle.get(event.handle)
         self._shared.counters["units_incomplete"] += 1
-        if session is None or session.ended_here:
-            return
-        if session.content is ContentKind.ATLS:
-            self._tell_end(session, Reason.BROKEN, now)
-            self._abort(session, now)
-        else:  # DTLS goes on without a datagram
-            self.tunnels.report_loss(event.handle, event.n, LossReason.OTHER, now)
-
-    def _tell_end(self, session: TunnelSession, reason: Reason, now: float) -> None:
-        session.ended_here = True
-        self._context.submit(
-            Close(
-                id=self._context.next_id(),
-                source=self.peer,
-                session=session.session,
-                reason=reason,
-                received_at=now,
-            )
-        )
+        if session is not None and not session.ended_here:
+            self._units.incomplete(session, event, now)
 
     def _sent(self, event: UnitSent, now: float) -> None:
         self._settle_unit(event.handle, event.n, None)
@@ -312,7 +220,7 @@ class TunnelBridge:
         if session.closing is not None:
             self._shared.settle(session.closing, None, session.session)
         if not session.ended_here:
-            self._tell_end(session, ending, now)
+            self._units.report_end(session, ending, now)
 
     def _data_error(self, event: DataError, now: float) -> None:
         self._shared.counters["data_errors"] += 1
@@ -397,7 +305,7 @@ class TunnelBridge:
         if close.reason is Reason.CLOSED:
             self.tunnels.close(session.handle, now)  # what is queued goes first
         else:
-            self._abort(session, now)
+            self._units.abort(session, now)
 
     def withdraw(self, handle: Handle, envelope: EnvelopeId, now: float) -> None:
         """Forget an order: no receipt. What is on its way stays so."""
@@ -406,7 +314,7 @@ class TunnelBridge:
             return
         if session.order is not None and session.order.id == envelope:
             session.order = None
-            self._abort(session, now)
+            self._units.abort(session, now)
         if session.closing == envelope:
             session.closing = None
         for n in [n for n, unit in session.units.items() if unit == envelope]:
@@ -422,7 +330,7 @@ class TunnelBridge:
         if receipt.outcome is Outcome.DELIVERED or session.ended_here:
             return
         if session.asked == receipt.id:
-            self._abort(session, now)
+            self._units.abort(session, now)
         reason = LOSSES.get(Reason.EXPIRED if receipt.reason is None else receipt.reason)
         if n is not None and reason is not None:
             self.tunnels.report_loss(handle, n, reason, now)
@@ -468,19 +376,6 @@ class TunnelBridge:
         if record is not None:
             self._shared.memory.put(StoredTunnel(session.session, *self.key, record))
 
-
-_UNIT_REFUSALS: Final[Mapping[Reason, Callable[[TunnelBridge, TunnelSession, int, Sealed, Refused, float], bool]]] = {
-    Reason.OVER_RATE: TunnelBridge._hold,
-    Reason.BUSY: TunnelBridge._hold,
-    Reason.DENIED: TunnelBridge._end,
-    Reason.CONTENT: TunnelBridge._end,
-    Reason.LINK: TunnelBridge._end,
-    Reason.BROKEN: TunnelBridge._over,
-    Reason.CLOSED: TunnelBridge._over,
-    Reason.RESTARTED: TunnelBridge._over,
-    Reason.UNKNOWN: TunnelBridge._disown,
-}
-"""What the device is told of a refused unit; of every other reason, data overflow."""
 
 _HANDLERS: Final[Mapping[type[Event], Callable[[TunnelBridge, Any, float], None]]] = {
     TunnelRequested: TunnelBridge._requested,

@@ -2,7 +2,7 @@
 of devices and their presence meet.
 
 Synchronous, without a queue of its own: a frame is decoded and handed on when it comes, an order is carried out when it
-is given. Only what comes before the devices are known, while the radio starts, waits for ``up`` (bounded). ``adapter``
+is given. Only what comes before the devices are known, while the radio starts, waits for ``up`` (bounded). ``running``
 calls ``turn`` after every ``wake``, and at ``next_deadline``.
 """
 
@@ -23,6 +23,14 @@ from adapters.zigbee.config import PresenceTimes
 from adapters.zigbee.default_responses import DefaultResponses
 from adapters.zigbee.device import DeviceRecords, ZigbeeDevice
 from adapters.zigbee.device_view import Device
+from adapters.zigbee.frame_kinds import (
+    FROM_SERVER,
+    GENERAL,
+    NO_DEFAULT_RESPONSE,
+    is_cluster_command,
+    is_report,
+    is_report_of_manufacturer,
+)
 from adapters.zigbee.network_port import Radio
 from adapters.zigbee.radio_port import IncomingFrame
 from adapters.zigbee.radio_port import SendOutcome as Sent
@@ -35,17 +43,7 @@ from adapters.zigbee.zcl_transactions import ZclTransactions
 from carriage.zigbee import foundation, zdo
 from carriage.zigbee.foundation import General, Status
 from gateway.api.errors import PeerError
-from gateway.api.model import (
-    Address,
-    EnvelopeId,
-    Event,
-    Interaction,
-    Join,
-    Leave,
-    Presence,
-    Reading,
-    Transmit,
-)
+from gateway.api.model import Address, EnvelopeId, Event, Interaction, Join, Leave, Presence, Reading, Transmit
 from gateway.api.ports import AdapterContext
 
 _LOG = logging.getLogger(__name__)
@@ -65,16 +63,7 @@ COUNTERS: Final = (
     *command_execution.COUNTERS,
 )
 
-_GENERAL: Final = 0x07
-"""Frame type and manufacturer bit of the ZCL frame control: zero in a general frame of the standard."""
-_OF_MANUFACTURER: Final = 0x04
-"""The same bits of a general frame of a manufacturer, whose code comes before the sequence number."""
-_CLUSTER_COMMAND: Final = 0x01
-_FROM_SERVER: Final = 0x08
-"""The direction bit of the ZCL frame control (ZCL8, 2.4.1.1.3)."""
-_NO_DEFAULT_RESPONSE: Final = 0x10
 _BROADCAST_ENDPOINT: Final = 0xFF
-_REPORT: Final = int(General.REPORT)
 _PING: Final = Content(General.READ, foundation.read([0x0000]), General.READ_RESPONSE)
 """The ZCL version, which every device has."""
 _NOT_ASKED: Final = NoReply(Sent.BUSY)
@@ -236,10 +225,10 @@ class ZclDevices:
             return False
         question, ours = None, frame.cluster in self._table.of
         # Of clusters that we have no use for zigpy learns the model of some sleeping devices.
-        if not endpoint or payload[2] != _REPORT or payload[0] & _GENERAL:
+        if not endpoint or not is_report(payload):
             question = self._requests.find(device, frame) if frame.unicast else None
             ours = question is not None
-            if not ours and not (endpoint and (_reports(payload) or _is_event(device, frame))):
+            if not ours and not (endpoint and (is_report_of_manufacturer(payload) or _is_event(device, frame))):
                 if endpoint and frame.unicast:
                     self._not_ours(device, frame)
                 return False
@@ -317,22 +306,22 @@ class ZclDevices:
         payload, at, link_key = frame.payload, frame.at, frame.link_key
         if question is not None:
             self._requests.answered(question, payload)
-            if question.endpoint and not payload[0] & _NO_DEFAULT_RESPONSE:
+            if question.endpoint and not payload[0] & NO_DEFAULT_RESPONSE:
                 self._responses.answer(device, at, payload, link_key, Status.SUCCESS)
             return
         model = device.model
         if model is not None and model.repeated((frame.counter, at, link_key, payload), now):
             self._counters["reports_repeated"] += 1
             return
-        if model is not None and payload[0] & _GENERAL == _CLUSTER_COMMAND:
+        if model is not None and is_cluster_command(payload):
             self._happened(device, model, frame, now)
             return
         values: Values = ()
-        if model is None or payload[0] & _GENERAL:  # whose clusters, or whose attributes, nobody knows
-            _, fault = foundation.reported(payload[5:] if payload[0] & _GENERAL else payload[3:])
+        if model is None or payload[0] & GENERAL:  # whose clusters, or whose attributes, nobody knows
+            _, fault = foundation.reported(payload[5:] if payload[0] & GENERAL else payload[3:])
         else:
             values, fault = reported(model, at, payload[3:])
-        if frame.unicast and (fault or not payload[0] & _NO_DEFAULT_RESPONSE):
+        if frame.unicast and (fault or not payload[0] & NO_DEFAULT_RESPONSE):
             status = Status.MALFORMED_COMMAND if fault else Status.SUCCESS
             self._responses.answer(device, at, payload, link_key, status)
         if fault:
@@ -349,11 +338,11 @@ class ZclDevices:
         """A device sent a cluster command that is an event."""
         payload, status = frame.payload, Status.SUCCESS
         try:
-            found = happened(model, frame.at, payload[2], not payload[0] & _FROM_SERVER, payload[3:])
+            found = happened(model, frame.at, payload[2], not payload[0] & FROM_SERVER, payload[3:])
         except PeerError:
             found, status = None, Status.MALFORMED_COMMAND
             self._counters["events_malformed"] += 1
-        if frame.unicast and (status or not payload[0] & _NO_DEFAULT_RESPONSE):
+        if frame.unicast and (status or not payload[0] & NO_DEFAULT_RESPONSE):
             self._responses.answer(device, frame.at, payload, frame.link_key, status)
         if found is None:
             return
@@ -401,11 +390,6 @@ class ZclDevices:
 def _is_event(device: ZigbeeDevice, frame: IncomingFrame) -> bool:
     """Whether a frame is a command of a cluster that the device's events know. It may come by a group cast."""
     payload, model = frame.payload, device.model
-    if payload[0] & _GENERAL != _CLUSTER_COMMAND or model is None:
+    if model is None or not is_cluster_command(payload):
         return False
-    return (frame.at, payload[2], not payload[0] & _FROM_SERVER) in model.events
-
-
-def _reports(payload: bytes) -> bool:
-    """Whether a frame is a report of a manufacturer's own attributes. ``payload`` has three octets at least."""
-    return payload[0] & _GENERAL == _OF_MANUFACTURER and payload[4:5] == bytes((_REPORT,))
+    return (frame.at, payload[2], not payload[0] & FROM_SERVER) in model.events

@@ -11,6 +11,7 @@ from functools import partial
 from typing import Final
 
 from adapters.zigbee.device import ZigbeeDevice
+from adapters.zigbee.frame_kinds import GENERAL
 from adapters.zigbee.radio_port import HOME_AUTOMATION, OWN_ENDPOINT, Frame, IncomingFrame, SendOutcome
 from adapters.zigbee.send_scheduler import SendScheduler
 from adapters.zigbee.transaction import DEFAULT_RESPONSE, Answer, Content, NoReply, Reply, Transaction
@@ -21,9 +22,6 @@ PER_DEVICE: Final = 32
 """Questions to one device that have no answer yet; more fail as BUSY."""
 ANSWER_WAIT: Final = 8.0
 """Seconds from the APS acknowledgement to the answer."""
-
-_GENERAL_MASK: Final = 0x07
-"""Frame type and manufacturer bit of the ZCL frame control: zero in a general frame of the standard."""
 
 
 class ZclTransactions:
@@ -150,7 +148,7 @@ class ZclTransactions:
             return None
         if not frame.endpoint:
             return question
-        if payload[0] & _GENERAL_MASK:
+        if payload[0] & GENERAL:
             return None
         if payload[2] == DEFAULT_RESPONSE:
             return question if payload[3:4] == bytes((question.asked,)) else None

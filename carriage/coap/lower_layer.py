@@ -68,7 +68,7 @@ class LowerLayer(Protocol):
         """Send a message that answers none; false if the queue is full."""
 
     def piggyback(self, request: Message, code: int, options: Options, payload: bytes) -> bool:
-        """Answer a request together with its acknowledgement; false where the answer must go separately."""
+        """Answer a request together with its acknowledgement; false if the answer must go separately."""
 
     def accept(self, message: Message, now: float) -> None:
         """A response from the peer was expected: acknowledge it if it is confirmable."""

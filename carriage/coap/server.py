@@ -13,9 +13,8 @@ import dataclasses
 import logging
 import random as _random
 import socket
-from collections import deque
-from collections.abc import Callable, Collection, Mapping
-from typing import Final, Protocol, TypedDict, TypeVarTuple, Unpack
+from collections.abc import Callable, Collection
+from typing import Final, TypeVarTuple, Unpack
 
 from carriage.coap import codes
 from carriage.coap.connection import (
@@ -28,6 +27,7 @@ from carriage.coap.connection import (
     Response,
     ResponseFailed,
 )
+from carriage.coap.listener import Listener, ServerLimits
 from carriage.coap.server_peer import Handler, ServerPeer
 from carriage.coap.udp import Address, Datagrams, bind
 from carriage.log_rate import LogRate
@@ -35,7 +35,7 @@ from common.timers import Timers
 from layer.config import AssociationConfig
 from layer.credentials import Credentials
 from layer.errors import PeerError, UsageError
-from layer.listener import DtlsListener, ListenerEvent, PeerConnected, PeerData, PeerGone
+from layer.listener import DtlsListener, PeerConnected, PeerData, PeerGone
 
 _LOG = logging.getLogger(__name__)
 
@@ -58,58 +58,6 @@ COUNTERS: Final = (
 Arguments = TypeVarTuple("Arguments")
 
 
-class ServerLimits(TypedDict, total=False):
-    """What may be bounded otherwise than by default; see ``DtlsListener``."""
-
-    max_half_open: int
-    max_half_open_per_host: int
-    max_peers: int
-    max_peers_per_host: int
-    max_peers_per_identity: int
-    handshake_burst: float
-    handshake_rate: float
-    first_answer: float
-    idle_timeout: float | None
-    cookie_lifetime: float
-
-
-class Listener(Protocol):
-    """``layer.listener.DtlsListener``, or what stands in for it."""
-
-    events: deque[ListenerEvent]
-    """What happened, the oldest first; the server takes it out."""
-
-    @property
-    def counters(self) -> Mapping[str, int]:
-        """Its own counts."""
-
-    def replace_credentials(
-        self, credentials: Credentials, config: AssociationConfig | None = None, shut_out: Collection[bytes] = ()
-    ) -> None:
-        """For handshakes to come; and whose handshake under way comes to nothing."""
-
-    def receive_datagram(self, data: bytes, addr: Address, now: float) -> None:
-        """One datagram."""
-
-    def send(self, peer_id: int, data: bytes, now: float) -> bool:
-        """One message to a peer."""
-
-    def close(self, peer_id: int, now: float) -> None:
-        """End one peer."""
-
-    def close_all(self, now: float) -> None:
-        """End all."""
-
-    def datagrams_to_send(self) -> list[tuple[bytes, Address]]:
-        """What goes out."""
-
-    def next_deadline(self) -> float | None:
-        """When ``tick`` is due."""
-
-    def tick(self, now: float) -> None:
-        """Let timers act."""
-
-
 class CoapsServer:
     """Owns ``sock`` from the start. Call ``start`` inside the loop and ``close`` in the end.
 
@@ -130,7 +78,7 @@ class CoapsServer:
         self._listener = listener
         self._handler = handler
         self._config = config or CoapConfig()
-        self._soonest = _soonest(self._config)
+        self._soonest = self._config.soonest()
         self._random = _random.SystemRandom().random
         self._peers: dict[int, ServerPeer] = {}
         self._deadlines: Timers[int] = Timers(GRAIN)
@@ -307,8 +255,11 @@ class CoapsServer:
             if peer.id not in self._peers:
                 continue
             connection = peer.connection
-            for octets in connection.to_send():
-                self._listener.send(peer.id, octets, now)
+            try:
+                for octets in connection.to_send():
+                    self._listener.send(peer.id, octets, now)
+            except Exception:
+                self._raised("message_errors")
             if connection.events:
                 self._peer_events(peer)
             scheduled = peer.scheduled
@@ -382,22 +333,6 @@ class CoapsServer:
 
 def _not_started() -> float:
     raise UsageError("the server is not started")
-
-
-def _soonest(config: CoapConfig) -> float:
-    """The shortest time, in seconds, from what happens on a connection to a deadline that it sets."""
-    transmission = config.transmission
-    return min(
-        transmission.empty_ack_delay,
-        transmission.ack_timeout,
-        transmission.exchange_lifetime,
-        config.transfer_lifetime,
-        config.response_timeout,
-        config.answer_lifetime,
-        config.fetch_timeout,
-        config.fetch_patience,
-        config.ping_timeout,
-    )
 
 
 def serve_coaps(

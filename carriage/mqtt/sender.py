@@ -3,7 +3,7 @@
 A sender is *off* (no connection), *open* (paho's own packets go, CONNECT first) or *accepted* (messages go as well).
 ``open``, ``accept`` and ``close`` move it; its client calls them. Beside that it is *asked* from the first thing that
 there is to write until it is written: by the owner's ``flush``, or at the end of the callback in which it is *busy*. It
-is *blocked* while the socket takes no more: then the loop has it written.
+is *blocked* while the socket is full: then the loop has it written.
 """
 
 from __future__ import annotations
@@ -61,7 +61,7 @@ class Sender:
         self._wire: Wire | None = None
         self._paho: PahoEngine | None = None
         self.live = False
-        """There is a connection, and nobody has ended it."""
+        """There is a connection, and neither end has closed it."""
         self.accepted = False
         self.closed = False
         """The client stops: nothing is published."""
@@ -195,9 +195,9 @@ class Sender:
         return named
 
     def publish_at_once(self, head: bytes, payload: bytes, *, retain: bool) -> bool:
-        """Publish with QoS 0, past the queue; ``head`` is that of ``packets.publish_head``, nobody hears of its end.
+        """Publish with QoS 0, past the queue; ``head`` is that of ``packets.publish_head``, its end is not reported.
 
-        False: there is no connection, or it takes no more for now; ``on_room`` is called when it does again.
+        False: there is no connection, or its buffer is full; ``on_room`` is called when there is room again.
         """
         wire = self._wire
         if not self.accepted or wire is None or wire.unsent > STATE_ROOM:

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from adapters.coap import links
-from adapters.zigbee import tunnel_bridge
+from adapters.zigbee import tunnel_mapping, tunnel_units
 from carriage.coap import atls, atls_client, codes, options
 from carriage.coap.atls_format import DEFAULT_FORMATS, KINDS, REASON_CODES
 from carriage.coap.link_format import Link, read_links, write_links
@@ -120,7 +120,7 @@ def test_zigbee_refusals(carriage: Any, code_words: Callable[[str], list[str]]) 
     for reasons, opening, unit in carriage.rows("reason", "Refusals and ends"):
         told |= dict.fromkeys(code_words(reasons), (opening, unit))
     assert set(told) == {reason.value for reason in Reason}
-    handler = tunnel_bridge.TunnelBridge
+    handler = tunnel_units.IncomingUnits
     words = {
         handler._hold: "AckTransferData 0",
         handler._end: "the session and its tunnel are closed",
@@ -130,9 +130,9 @@ def test_zigbee_refusals(carriage: Any, code_words: Callable[[str], list[str]]) 
     }
     for reason in Reason:
         opening, unit = told[reason.value]
-        status = tunnel_bridge.REFUSALS.get(reason, t.TunnelStatus.PROTOCOL_NOT_SUPPORTED)
+        status = tunnel_mapping.REFUSALS.get(reason, t.TunnelStatus.PROTOCOL_NOT_SUPPORTED)
         assert opening == f"status {status.value}", reason
-        assert unit.startswith(words[tunnel_bridge._UNIT_REFUSALS.get(reason, handler._overflow)]), reason
+        assert unit.startswith(words[tunnel_units._UNIT_REFUSALS.get(reason, handler._overflow)]), reason
 
 
 # CoAP

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from pydantic import BaseModel
 
-from adapters.zigbee import tunnel_bridge
+from adapters.zigbee import tunnel_mapping, tunnel_units
 from carriage.coap import codes
 from carriage.coap.atls_format import REASON_CODES
 from carriage.zigbee.tunneling import TunnelStatus
@@ -156,7 +156,7 @@ def test_the_commands_of_admin(policy_page: Any) -> None:
 def test_refusals_per_carriage(policy_page: Any) -> None:
     rows = policy_page.rows("reason", "Refusals")
     assert {row[0].strip("`") for row in rows} == {reason.value for reason in Reason}
-    handler = tunnel_bridge.TunnelBridge
+    handler = tunnel_units.IncomingUnits
     words: dict[Callable[..., bool], str] = {
         handler._hold: "held back",
         handler._end: "closed",
@@ -168,9 +168,9 @@ def test_refusals_per_carriage(policy_page: Any) -> None:
         reason = Reason(name.strip("`"))
         assert coap == codes.dotted(REASON_CODES[reason.value])
         assert mqtt == name
-        status = tunnel_bridge.REFUSALS.get(reason, TunnelStatus.PROTOCOL_NOT_SUPPORTED)
+        status = tunnel_mapping.REFUSALS.get(reason, TunnelStatus.PROTOCOL_NOT_SUPPORTED)
         assert opening == f"status {status.value}"
-        assert unit == words[tunnel_bridge._UNIT_REFUSALS.get(reason, handler._overflow)]
+        assert unit == words[tunnel_units._UNIT_REFUSALS.get(reason, handler._overflow)]
 
 
 def test_every_example_is_loaded(policy_page: Any) -> None:

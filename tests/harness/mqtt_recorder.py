@@ -72,8 +72,8 @@ async def running(
     """A client with its recorder, running; stopped at the end. ``wake``: of its owner."""
     recorder = recorder or Recorder()
     settings = {"host": "127.0.0.1", "backoff_first": 0.05, "backoff_limit": 0.3, **options}
-    mqtt_options = MqttOptions(port=port, client_id=client_id, **settings)
-    client = MqttClient(mqtt_options, recorder, wake=wake, jitter=lambda: 0.5)
+    given = MqttOptions(port=port, client_id=client_id, **settings)
+    client = MqttClient(given, recorder, wake=wake, jitter=lambda: 0.5)
     async with asyncio.TaskGroup() as group:
         client.start(group)
         await asyncio.sleep(0)

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import asyncio
 
-from adapters.coap.delivery import Timeouts
 from adapters.coap.observers import Pacing
 from adapters.coap.plugin import CoapPlugin
+from adapters.coap.timeouts import Timeouts
 from carriage.coap import atls_client, codes
 from gateway.api.model import ContentKind, Unit
 from tests.harness.coap_devices import POLICY as DEVICES
@@ -89,8 +89,8 @@ async def test_a_device_that_does_not_answer_in_time(start) -> None:
 
 
 async def test_an_observation_whose_pace_is_over_and_one_that_has_settled(start) -> None:
-    waits = Timeouts(pacing=Pacing(pace=0.1, settled=0.3))
-    home: Home = await start(policy=DEVICES, plugin=CoapPlugin(waits))
+    waits = Timeouts(pacing=Pacing(pace=0.1, quiet=1.0, settled=0.3))
+    home: Home = await start(plugin=CoapPlugin(waits), policy=DEVICES)
     lamp = Device(home.far)
     lamp.tell(on=False)
     await observe(await home.client("phone"), "d/lamp/on", TEXT)

@@ -9,9 +9,9 @@ from typing import Any
 
 import pytest
 
-from adapters.coap.delivery import Timeouts
 from adapters.coap.observers import Pacing
 from adapters.coap.plugin import CONNECTION, CoapPlugin
+from adapters.coap.timeouts import Timeouts
 from carriage.coap import codes
 from carriage.coap.connection import NotificationReceived
 from carriage.coap.message_layer import TransmissionParameters

@@ -9,9 +9,9 @@ from typing import Any
 
 import pytest
 
-from adapters.coap.delivery import Timeouts
 from adapters.coap.observers import Pacing
 from adapters.coap.plugin import CONNECTION, CoapPlugin
+from adapters.coap.timeouts import Timeouts
 from carriage.coap import codes
 from carriage.coap import options as opt
 from carriage.coap.atls_client import open_request, read_opened

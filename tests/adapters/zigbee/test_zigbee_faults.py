@@ -176,14 +176,14 @@ async def test_what_the_dongle_takes_while_it_starts_is_not_lost(on_air: Any) ->
             for number in range(100_000):
                 words.create_task(say(b"\x11\x01\x02" + number.to_bytes(4, "big")))
                 await asyncio.sleep(0.002)
-                if started.is_set():
+                if is_up.is_set():
                     return
 
-    started = asyncio.Event()
+    is_up = asyncio.Event()
     talking = asyncio.create_task(talk())
-    again = await Coordinator.start(settings_of(world), events, may_form=False)
+    again = await started(settings_of(world), events, may_form=False)
     try:
-        started.set()
+        is_up.set()
         await talking
         await until(lambda: len(events.frames) >= len(acknowledged))
         assert len(acknowledged) > 5

@@ -1,0 +1,125 @@
+"""Which frames carry out an interaction with a device: ``reading``, ``writing``, ``invoking``. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+
+from adapters.zigbee.reports import Deed, Model, Slot, Values
+from adapters.zigbee.transaction import Content
+from carriage.zigbee import foundation
+from carriage.zigbee.foundation import General
+from gateway.api.model import Scalar, Value
+from gateway.api.schema import types_of
+from layer.errors import UsageError
+
+
+@dataclass(slots=True, eq=False)
+class Step:
+    """One frame of an interaction. ``names``: the properties that it is about. ``told``: what they are if it is done.
+
+    ``last``: it only reads what the frame before it changed; the outcome is that of the others.
+    """
+
+    endpoint: int
+    cluster: int
+    content: Content
+    names: tuple[str, ...]
+    slots: tuple[Slot, ...] = ()
+    told: Values = ()
+    last: bool = False
+
+
+def reading(model: Model, names: Iterable[str]) -> list[Step]:
+    """The frames that ask for properties, one for each cluster. UsageError: one that can't be asked for."""
+    places: dict[int, list[Slot]] = {}
+    for name in names:
+        if name in model.modifiers:
+            raise UsageError("it has no value")
+        slot = model.slots[name]
+        places.setdefault(slot.place, []).append(slot)
+    steps = []
+    for place, slots in places.items():
+        attributes = [slot.row.attribute for slot in slots]
+        content = Content(General.READ, foundation.read(attributes), General.READ_RESPONSE)
+        told = tuple(slot.property.name for slot in slots)
+        steps.append(Step(place >> 16, place & 0xFFFF, content, told, tuple(slots)))
+    return steps
+
+
+def writing(model: Model, values: Mapping[str, Value]) -> tuple[list[Step], list[str]]:
+    """The frames that set properties, and the names that none of them sets. UsageError: no such value.
+
+    What a command sets together goes first, then what has its own command, then attributes, by cluster.
+    """
+    left = dict(values)
+    steps = [step for endpoint in model.writes if (step := _together(model, endpoint, left)) is not None]
+    written: dict[int, list[Slot]] = {}
+    for name in [name for name in left if name in model.slots]:
+        slot, value = model.slots[name], left.pop(name)
+        if not _fits(slot, value) or not isinstance(value, Scalar):
+            raise UsageError("not a value of this property")
+        if slot.row.commands:
+            command = slot.row.commands.get(value)
+            if command is None:
+                raise UsageError("no command for this value")
+            content = Content(command, b"", cluster_specific=True)
+            steps.append(Step(slot.endpoint, slot.row.cluster, content, (name,), told=((name, value),)))
+        else:
+            written.setdefault(slot.place, []).append(slot)
+    for place, slots in written.items():
+        raw = [(slot, _raw(slot, values[slot.property.name])) for slot in slots]
+        payload = foundation.write([(slot.row.attribute, slot.row.type, each) for slot, each in raw])
+        content = Content(General.WRITE, payload, General.WRITE_RESPONSE)
+        told: Values = tuple((slot.property.name, slot.row.value(each)) for slot, each in raw)
+        names = tuple(slot.property.name for slot in slots)
+        steps.append(Step(place >> 16, place & 0xFFFF, content, names, tuple(slots), told))
+    return steps, list(left)
+
+
+def _together(model: Model, endpoint: int, left: dict[str, Value]) -> Step | None:
+    """The command that sets several properties of an endpoint, if it is for these; they are taken out of ``left``."""
+    mapping = model.writes[endpoint]
+    slots = {each.row.property.name: each for each in model.slots.values() if each.endpoint == endpoint}
+    of = {base: slot.property.name for base, slot in slots.items() if base in mapping.properties}
+    of |= {each.base: name for name, each in model.modifiers.items() if each.endpoint == endpoint}
+    theirs = {base: left[name] for base, name in of.items() if name in left}
+    if not all(_fits(slots[base], value) for base, value in theirs.items() if base in slots):
+        raise UsageError("not a value of this property")
+    planned = mapping.plan(theirs)
+    if planned is None:
+        return None
+    payload, became = planned
+    for base in theirs:
+        del left[of[base]]
+    told = tuple((of[base], value) for base, value in became.items() if base in of)
+    content = Content(mapping.command, payload, cluster_specific=True)
+    return Step(endpoint, mapping.cluster, content, tuple(of[base] for base in theirs), told=told)
+
+
+def invoking(model: Model, deed: Deed, given: Value | None) -> list[Step]:
+    """The frame that has a device do something, and one that reads what may be another value then."""
+    row = deed.row
+    content = Content(row.command, row.payload(given), cluster_specific=True)
+    steps = [Step(deed.endpoint, row.cluster, content, ())]
+    slots = model.places.get(deed.endpoint << 16 | row.cluster, {})
+    read = [slots[attribute].property.name for attribute in row.reads if attribute in slots]
+    for step in reading(model, read):
+        step.last = True
+        steps.append(step)
+    return steps
+
+
+def _fits(slot: Slot, value: Value) -> bool:
+    return slot.property.writable and type(value) in types_of(slot.property)
+
+
+def _raw(slot: Slot, value: Value) -> int | float | str:
+    row = slot.row
+    try:
+        raw = row.raw(value)  # type: ignore[arg-type]
+    except (ValueError, OverflowError):  # not a number, or infinite
+        raise UsageError("out of range") from None
+    if row.value(raw) is None:
+        raise UsageError("out of range")
+    return raw
