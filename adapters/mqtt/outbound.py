@@ -22,7 +22,7 @@ from gateway.api.link import meets
 from gateway.api.model import EnvelopeId, Exchange, Interaction, LinkSecurity, Outcome, Reason, Receipt, Transmit
 
 GRACE: Final = 20.0
-"""Seconds for the broker to take an order, so that both ends hear within 30 s where it doesn't."""
+"""Seconds for the broker to take an order, so that both ends hear within 30 s if it doesn't."""
 
 
 @dataclass(slots=True, eq=False)
@@ -96,7 +96,7 @@ class Outbound:
             self._end(order, Outcome.DROPPED, Reason.UNREACHABLE)
 
     def give_up(self) -> None:
-        """Nobody takes what is left."""
+        """What is left is not taken: it fails."""
         for order in list(self._orders.values()):
             self._end(order, Outcome.DROPPED, Reason.UNREACHABLE)
 
@@ -108,7 +108,7 @@ class Outbound:
             self._timer = None
 
     def _hand_over(self, order: OutboundMessage) -> bool:
-        """False where it has to wait."""
+        """False if it has to wait."""
         assert self.link is not None
         if not meets(self.link, order.transmit.require):
             self._end(order, Outcome.DROPPED, Reason.LINK)

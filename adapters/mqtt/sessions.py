@@ -49,12 +49,12 @@ _LOG = logging.getLogger(__name__)
 
 MAX_USERS: Final = 4096
 SWEEP: Final = 256
-"""Ends of sessions from which on it is looked for those that are no more."""
+"""The number of session ends from which on those of ended sessions are looked for."""
 RECEIVE_MAXIMUM: Final = 1024
 """Units that the broker may send before the first is acknowledged: one that is stuck must not hold up the others in
 the quarter of a second until the gateway has it in its store."""
 COMEBACK: Final = 3.0
-"""Seconds that a broker's other clients have to come back, where it has forgotten us and so them too."""
+"""Seconds that a broker's other clients have to come back, if it has forgotten us and so them too."""
 UNIT_EXPIRY: Final = bodies.UNIT_EXPIRY
 
 _KINDS: Final = {kind: ContentKind(kind) for kind in bodies.CONTENT_TYPES}
@@ -71,7 +71,7 @@ class SessionEnd:
 
 
 class Sessions:
-    """The sessions behind one broker, on a connection of their own. ``health`` is told the connection's trouble.
+    """The sessions behind one broker, on a separate connection. ``health`` takes the connection's trouble.
 
     ``return_within``: seconds that a user whose will came has to be heard again.
     """
@@ -462,7 +462,7 @@ class Sessions:
         self._ends[(user, session)] = self._end_of(user, session, content)
 
     def _sweep(self) -> None:
-        """An end that comes back to a session that it closed leaves something behind that nobody will take away."""
+        """An end that comes back to a session that it closed leaves a row behind that nothing else takes away."""
         assert self._context is not None
         for user, session in list(self._ends):
             if not self._context.owns(self._peer(user), session):

@@ -1,7 +1,7 @@
-"""The devices' semantic side of the adapter: a connection of its own, on which ordinary MQTT clients read and set.
+"""The devices' semantic side of the adapter: a separate connection, on which ordinary MQTT clients read and set.
 
-A topic names no user, so whoever the broker lets publish on it acts as the broker: the peer is ``broker:HOST``.
-It has a connection of its own since a connection has one will, and so that a session that is stuck holds up no lamp.
+A topic names no user, so any client that the broker lets publish on it acts as the broker: the peer is ``broker:HOST``.
+It has a separate connection since a connection has one will, and so that a session that is stuck holds up no lamp.
 """
 
 from __future__ import annotations
@@ -53,7 +53,7 @@ FORGET_AFTER: Final = 300.0
 """Seconds after the first connection in which a device of before has to show itself; then what the broker keeps of it
 is removed."""
 FORGET_ALL_AFTER: Final = 86_400.0
-"""The same where no device at all has shown itself: more likely their network is away than every one of them gone."""
+"""The same if no device at all has shown itself: more likely their network is away than every one of them gone."""
 SETTLED: Final = 2.0
 """Seconds after a discovery in which whoever it is for has subscribed to the device's state."""
 EARLY_FOR: Final = 30.0
@@ -75,7 +75,7 @@ class DeviceOptions:
 
 
 class DeviceTopics:
-    """``health`` is told the connection's trouble."""
+    """``health`` takes the connection's trouble."""
 
     def __init__(self, options: MqttOptions, devices: DeviceOptions, health: Callable[[str], None]) -> None:
         self._topics = HomeSpace(devices.base)
@@ -115,7 +115,7 @@ class DeviceTopics:
         self._news: News | None = None
         self._refusal = ""
         self._fresh = True
-        """What an earlier run of ours had taken may come again on this connection."""
+        """Messages that an earlier run of the gateway took may come again on this connection."""
         self._discovered: set[str] = set()
         self._complaints = MalformedLog()
         self._counters = {"received": 0, "retained": 0, "repeated": 0, "answers": 0, "events": 0}
@@ -319,7 +319,7 @@ class DeviceTopics:
     # What comes from clients
 
     def _take(self, message: Message) -> bool:
-        """Whether somebody else acknowledges the message. PeerError: malformed."""
+        """Whether another part acknowledges the message. PeerError: malformed."""
         assert self._context is not None and self._roster is not None
         if message.retained:  # a command that the broker kept would be carried out at each start
             self._counters["retained"] += 1
@@ -363,7 +363,7 @@ class DeviceTopics:
             self._commands.too_long(topic)
 
     def _take_early(self) -> None:
-        """Carry out what waited for devices that are here now; all of it where there is no more to wait for."""
+        """Carry out what waited for devices that are here now; all of it if nothing is left to wait for."""
         assert self._context is not None
         early, self._early = self._early, []
         for topic, message, lost in early:
