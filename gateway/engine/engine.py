@@ -25,7 +25,6 @@ from gateway.api.errors import UsageError
 from gateway.api.model import (
     Accepted,
     Close,
-    ContentKind,
     DeviceView,
     Envelope,
     EnvelopeId,
@@ -52,31 +51,26 @@ from gateway.api.model import (
     Unsubscribe,
     Verdict,
 )
+from gateway.engine.administration import Administration
 from gateway.engine.admission import Admission
-from gateway.engine.authorizer import SHADOW_GRANT, Authorizer, Refusal
-from gateway.engine.decision import Deny, Grant, Permit
+from gateway.engine.authorizer import Authorizer
 from gateway.engine.delivery import Delivery
 from gateway.engine.device_registry import DeviceRegistry
 from gateway.engine.exchanges import Exchanges
 from gateway.engine.limits import EngineLimits
 from gateway.engine.opens import Opens
-from gateway.engine.outputs import Audit, AuditKind, Outbox, Output
-from gateway.engine.policy import GATEWAY, Action, PolicySet
-from gateway.engine.restoring import session_of, unit_of
-from gateway.engine.sessions import Flow, Session, State
+from gateway.engine.outputs import PEER_CHANGES, Audit, Outbox, Output
+from gateway.engine.policy import PolicySet
+from gateway.engine.restoring import restore_sessions
+from gateway.engine.session_judging import SessionJudging
+from gateway.engine.sessions import State
 from gateway.engine.stored import (
     Changes,
     Journal,
-    StoredClose,
     StoredCommand,
-    StoredOpen,
     StoredRow,
-    StoredSample,
-    StoredSession,
-    StoredUnit,
     Unsaved,
 )
-from gateway.engine.visible import StreamReader
 
 
 class Engine:
@@ -102,6 +96,8 @@ class Engine:
         self._admission = Admission(limits, self._outbox, self._authorizer, self._delivery)
         self._registry = DeviceRegistry(limits, self._outbox, self._authorizer, self._journal)
         self._exchanges = Exchanges(limits, self._outbox, self._authorizer)
+        self._administration = Administration(self._authorizer, self._outbox)
+        self._judging = SessionJudging(self._authorizer, self._delivery, self._opens)
         self._settled_by: Mapping[type, Callable[[Receipt, float], None]] = {
             Unit: self._delivery.settle_unit,
             Open: self._delivery.settle_open,
@@ -277,28 +273,11 @@ class Engine:
         return self._registry.device(peer, name, now)
 
     def administer(self, peer: Peer, command: str, *, now: float) -> Refused | None:
-        """Whether ``peer`` may give the gateway ``command`` (one of the gateway's names, for the log). None: it may.
-
-        A policy in shadow mode makes no peer an administrator.
-        """
-        authorizer, outbox = self._authorizer, self._outbox
-        asker = authorizer.name_of(peer)
-        decision = authorizer.permits(Action.ADMIN, asker, GATEWAY, peer.link) if asker else Deny(Reason.DENIED)
-        answer = authorizer.pay_command(decision, asker, now) if isinstance(decision, Permit) else decision
-        if isinstance(answer, Grant):
-            outbox.counters["accepted.admin"] += 1
-            outbox.commands.append(Audit("administered", None, answer.rule, None, None, asker, command))
-            return None
-        outbox.counters["refused." + answer.reason.value] += 1
-        who = self._authorizer.who(peer)
-        about = (Action.ADMIN.value, GATEWAY)
-        outbox.commands.append(Audit("refused", answer.reason, answer.rule, None, None, who, command, *about))
-        return Refused(answer.reason, answer.retry_after if isinstance(answer, Refusal) else None)
+        """See ``Administration.permit``."""
+        return self._administration.permit(peer, command, now)
 
     def may_administer(self, peer: Peer) -> bool:
-        """Whether ``administer`` would let this peer, but for its rate. Nothing is recorded."""
-        asker = self._authorizer.name_of(peer)
-        return bool(asker) and isinstance(self._authorizer.permits(Action.ADMIN, asker, GATEWAY, peer.link), Permit)
+        return self._administration.may(peer)
 
     @property
     def policy(self) -> PolicySet:
@@ -366,27 +345,7 @@ class Engine:
         ``outdated``: the rows are from a backup. What passed since is not in them, so a session that went on could take
         a number twice, and a command could be carried out twice: all sessions and commands end with ``RESTARTED``.
         """
-        units: list[StoredUnit] = []
-        samples: list[StoredSample] = []
-        commands: list[StoredCommand] = []
-        for row in rows:
-            if isinstance(row, StoredSession):
-                session = session_of(row, self._next_id, self._limits.queue_units, now)
-                session.idle = self._limits.idle
-                self._delivery.restore_session(session, now)
-            elif isinstance(row, StoredUnit):
-                units.append(row)
-            elif isinstance(row, StoredClose):
-                self._delivery.restore_close(row, now)
-            elif isinstance(row, StoredOpen):
-                key = (row.opener, row.to, row.content, row.nonce)
-                self._sessions.remember(key, row.session, row.expires_at)
-            elif isinstance(row, StoredSample):
-                samples.append(row)
-            else:
-                commands.append(row)
-        for unit in sorted(units, key=lambda row: row.n):
-            self._restore_unit(unit, now)
+        samples, commands = restore_sessions(rows, self._delivery, self._limits, self._next_id, now)
         self._registry.restore(samples, sorted(commands, key=lambda row: row.command.id))
         self._registry.end_unrepeatable(now)
         if outdated:
@@ -395,32 +354,7 @@ class Engine:
                 self._delivery.end(session, Reason.RESTARTED, now)
         self._judge_again(now)
         for session in self._sessions:
-            self._restored(session, now)
-
-    def _restore_unit(self, row: StoredUnit, now: float) -> None:
-        session = self._sessions.get(row.session)
-        if session is not None:
-            flow = session.from_opener if row.up else session.from_target
-            # The rule's own grant takes the place of this one when the whole policy is judged.
-            grant = replace(SHADOW_GRANT, rule=row.rule)
-            self._delivery.restore_unit(unit_of(row, session), row, flow, grant, now)
-
-    def _restored(self, session: Session, now: float) -> None:
-        """What a restored session needs of a policy that permits it."""
-        if session.open is not None:
-            decision = self._authorizer.judge(
-                Action.OPEN, session.opener, session.target, session.content, session.link
-            )
-            if isinstance(decision, Permit):
-                grant = next((grant for grant in decision.grants if grant.rule == session.rule), decision.grants[0])
-                self._delivery.require_of_open(session, grant.require)
-        for flow in (session.from_opener, session.from_target):
-            if isinstance(flow.reader, StreamReader) and flow.reader.lost and flow.link is not None:
-                decision = self._authorizer.judge_flow(flow, flow.link)
-                grants = decision.grants if isinstance(decision, Permit) else ()
-                if not self._authorizer.shadow and all(grant.condition.reads_records for grant in grants):
-                    self._delivery.end(session, Reason.RESTARTED, now)  # its records can no longer be told apart
-                    return
+            self._judging.restored(session, now)
 
     # Closes, changes of peers and of the policy
 
@@ -441,15 +375,10 @@ class Engine:
         return session.accepted
 
     def _peer_changed(self, change: Reset | Join | Leave, now: float) -> Verdict:
-        kind: AuditKind = "reset"
-        reason: Reason | None = None
-        if isinstance(change, Join):
-            kind = "joined"
-        elif isinstance(change, Leave):
-            kind, reason = "left", Reason.UNREACHABLE
-        else:
+        kind, reason = PEER_CHANGES[type(change)]
+        if isinstance(change, Reset):
             reason = change.reason
-        if not isinstance(change, Reset):
+        else:
             self._registry.device_changed(change, now)
         self._outbox.counters["accepted." + kind] += 1
         self._outbox.commands.append(Audit(kind, reason, "", change.id, None, self._authorizer.who(change.source)))
@@ -461,58 +390,11 @@ class Engine:
         return Accepted()
 
     def _judge_again(self, now: float) -> None:
-        """The policy or the hour changed: end what is no longer permitted, drop what waits without a permit."""
+        """The policy or the hour changed."""
         self._registry.judge_again(now)
         self._exchanges.judge_again()
-        policy, authorizer = self._authorizer.policy, self._authorizer
-        renamed: dict[SessionId, tuple[str, str]] = {}
-        for session in self._sessions:
-            opener, target = policy.name_at(session.from_target.to), policy.name_at(session.from_opener.to)
-            if not opener or not target:
-                self._delivery.end(session, Reason.DENIED, now)
-            elif (opener, target) != (session.opener, session.target):
-                renamed[session.id] = (opener, target)
-        self._sessions.rename(renamed)
-        for session in self._sessions:
-            up, down = session.from_opener, session.from_target
-            if session.id in renamed:
-                self._delivery.write_behind.touch(session)
-            if not authorizer.shadow:
-                decision = authorizer.judge(Action.OPEN, session.opener, session.target, session.content, session.link)
-                if isinstance(decision, Deny):
-                    self._delivery.end(session, Reason.DENIED, now)
-                    continue
-                grant = next((grant for grant in decision.grants if grant.rule == session.rule), decision.grants[0])
-                session.rule, session.idle = grant.rule, self._opens.idle(grant)
-                self._delivery.require_of_open(session, grant.require)
-                self._sessions.schedule(session, max(now, session.last_activity + session.idle))
-                self._judge_pending(up, now)
-                self._judge_pending(down, now)
-
-    def _judge_pending(self, flow: Flow, now: float) -> None:
-        if not flow.pending or flow.link is None:
-            return
-        decision = self._authorizer.judge_flow(flow, flow.link)
-        grants = decision.grants if isinstance(decision, Permit) else ()
-        for pending in list(flow.pending.values()):
-            # The rule that took the unit, or one that takes any: the others would have to judge it as it came.
-            octets = len(pending.unit.payload.octets)
-            grant = next((grant for grant in grants if _takes_on(grant, pending.grant.rule, octets)), None)
-            if grant is not None:
-                self._delivery.regrant(pending, grant)
-                continue
-            self._delivery.abandon(pending, Reason.DENIED)
-            if flow.session.content is ContentKind.ATLS:
-                self._delivery.end(flow.session, Reason.BROKEN, now)
-                return
-        self._delivery.pump(flow, now)
+        self._judging.judge_again(now)
 
     def _policy_raised(self) -> None:
         self._outbox.counters["error.policy"] += 1
         self._outbox.commands.append(Audit("error"))
-
-
-def _takes_on(grant: Grant, rule: str, octets: int) -> bool:
-    """Whether a grant takes on a unit that ``rule`` took before the policy or the hour changed."""
-    most = grant.condition.max_unit
-    return grant.plain or (grant.rule == rule and (most is None or octets <= most))

@@ -2,11 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
+from dataclasses import replace
 
 from gateway.api.model import Close, ContentKind, EnvelopeId, LinkSecurity, Open, Peer, Unit
+from gateway.engine.authorizer import SHADOW_GRANT
+from gateway.engine.delivery import Delivery
+from gateway.engine.limits import EngineLimits
 from gateway.engine.sessions import Flow, Session, State
-from gateway.engine.stored import StoredFlow, StoredSession, StoredUnit
+from gateway.engine.stored import (
+    StoredClose,
+    StoredCommand,
+    StoredFlow,
+    StoredOpen,
+    StoredRow,
+    StoredSample,
+    StoredSession,
+    StoredUnit,
+)
 from gateway.engine.visible import DatagramReader, StreamReader
 
 _NO_LINK = LinkSecurity(protocol="none")
@@ -81,3 +94,40 @@ def _take_up(flow: Flow, row: StoredFlow, gaps: int) -> None:
         flow.reader = DatagramReader.resumed(row.connection_id, row.half_read)
     elif flow.session.content is ContentKind.ATLS and row.units:
         flow.reader = StreamReader.resumed(row.stream)
+
+
+def restore_sessions(
+    rows: Iterable[StoredRow],
+    delivery: Delivery,
+    limits: EngineLimits,
+    next_id: Callable[[], EnvelopeId],
+    now: float,
+) -> tuple[list[StoredSample], list[StoredCommand]]:
+    """Take up sessions and what waited in them; the rows that are of devices come back."""
+    units: list[StoredUnit] = []
+    samples: list[StoredSample] = []
+    commands: list[StoredCommand] = []
+    for row in rows:
+        if isinstance(row, StoredSession):
+            session = session_of(row, next_id, limits.queue_units, now)
+            session.idle = limits.idle
+            delivery.restore_session(session, now)
+        elif isinstance(row, StoredUnit):
+            units.append(row)
+        elif isinstance(row, StoredClose):
+            delivery.restore_close(row, now)
+        elif isinstance(row, StoredOpen):
+            key = (row.opener, row.to, row.content, row.nonce)
+            delivery.sessions.remember(key, row.session, row.expires_at)
+        elif isinstance(row, StoredSample):
+            samples.append(row)
+        else:
+            commands.append(row)
+    for unit in sorted(units, key=lambda row: row.n):
+        found = delivery.sessions.get(unit.session)
+        if found is not None:
+            flow = found.from_opener if unit.up else found.from_target
+            # The rule's own grant takes the place of this one when the whole policy is judged.
+            grant = replace(SHADOW_GRANT, rule=unit.rule)
+            delivery.restore_unit(unit_of(unit, found), unit, flow, grant, now)
+    return samples, commands
