@@ -15,7 +15,7 @@ from adapters.zigbee.reporting_memory import MEMORY, ReportingMemory
 from carriage.zigbee.zcl import ZclFrame
 from gateway.api.model import Join, Presence, Reading
 from simulator.network.device_kinds import Identity, humidity, on_off, power, temperature
-from tests.adapters.zigbee.conftest import BOTH_EZSP
+from tests.adapters.zigbee.zigbee_world import BOTH_EZSP
 from tests.harness.zcl_device import ZclDevice, settled, shown
 
 DEVICE = 0x000D6F0000000041
