@@ -24,7 +24,7 @@ from gateway.api.model import Address, Close, EnvelopeId, Exchange, Outcome, Pee
 from gateway.api.ports import AdapterContext
 
 SUFFIX: Final = "-devices"
-"""What the client identifier of the devices' connection ends in: each connection has one of its own."""
+"""What the client identifier of the devices' connection ends in: each connection has its own."""
 
 
 class MqttAdapter:
@@ -90,7 +90,7 @@ class MqttAdapter:
             self.devices.update(update)
 
     def refresh(self, device: Address) -> None:
-        """No device of this carriage has values of its own."""
+        """No device of this carriage reports values."""
 
     def doubts(self, facts: PolicyFacts) -> Iterator[tuple[str, str]]:
         parts = {"sessions": self.sessions is not None, "devices": self.devices is not None}

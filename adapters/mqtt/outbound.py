@@ -94,7 +94,7 @@ class Outbound:
             self._end(order, Outcome.DROPPED, Reason.UNREACHABLE)
 
     def give_up(self) -> None:
-        """Nobody takes what is left."""
+        """What is left is not taken: it fails."""
         for order in list(self._orders.values()):
             self._end(order, Outcome.DROPPED, Reason.UNREACHABLE)
 
@@ -106,7 +106,7 @@ class Outbound:
             self._timer = None
 
     def _hand_over(self, order: OutboundMessage) -> bool:
-        """False where it has to wait."""
+        """False if it has to wait."""
         assert self.link is not None
         if not meets(self.link, order.transmit.require):
             self._end(order, Outcome.DROPPED, Reason.LINK)

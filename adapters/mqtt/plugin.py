@@ -185,7 +185,7 @@ def _check_discovery(table: MqttConfig) -> None:
     key, value = "devices.discovery_prefix", table.devices.discovery_prefix
     _check_space(key, value, table.prefix)
     if overlap(table.devices.base, value):
-        raise ConfigError(key, f"expected topics of its own, {table.devices.base} is the devices' base")
+        raise ConfigError(key, f"expected separate topics, {table.devices.base} is the devices' base")
 
 
 def _check_space(key: str, value: str, prefix: str) -> None:
@@ -194,7 +194,7 @@ def _check_space(key: str, value: str, prefix: str) -> None:
     except UsageError as error:
         raise ConfigError(key, f"expected {error}") from None
     if overlap(value, prefix):
-        raise ConfigError(key, f"expected topics of its own, {prefix} is the prefix of sessions")
+        raise ConfigError(key, f"expected separate topics, {prefix} is the prefix of sessions")
 
 
 def _devices(table: DevicesConfig, host: str) -> DeviceOptions:

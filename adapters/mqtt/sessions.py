@@ -59,7 +59,7 @@ _CONTENTS: Final = frozenset(_KINDS.values())
 
 
 class Sessions:
-    """The sessions behind one broker, on a connection of their own. ``health`` is told the connection's trouble.
+    """The sessions behind one broker, on a separate connection. ``health`` takes the connection's trouble.
 
     ``return_within``: seconds that a user whose will came has to be heard again.
     """

@@ -1,8 +1,8 @@
 """What is done with a device once: bind its clusters to us, have them reported, read the first values.
 
 Each device goes through its steps one by one. What was done, and what the device refused, is remembered in a file, so
-that a restart of ours asks only for values. After a restart of the device (``restarted``) its values are read, and
-what was set up is checked. Where an endpoint didn't tell what it is, that is asked too (``describe``).
+that a restart of the gateway asks only for values. After a restart of the device (``restarted``) its values are read,
+and what was set up is checked. An endpoint that didn't describe itself is asked again (``describe``).
 
 A job is *queued* until it is its turn (only of devices that are always on), *asking* while a question is on its way,
 and *resting* after one without an answer, until the device is heard (``heard``), later each time, or until something
@@ -84,10 +84,10 @@ class ReportingSetup:
         self._filling = False
         self.radio: Radio | None = None
 
-    def add(self, device: ZigbeeDevice, *, anew: bool, missing: Iterable[int] = ()) -> None:
-        """A device is in the network; ``anew``: it has just joined, and may have forgotten everything. ``missing``:
+    def add(self, device: ZigbeeDevice, *, joined: bool, missing: Iterable[int] = ()) -> None:
+        """A device is in the network; ``joined``: it has just joined, and may have forgotten everything. ``missing``:
         its endpoints that didn't tell what they are."""
-        if anew and self._memory.devices.pop(device.eui64, None) is not None:
+        if joined and self._memory.devices.pop(device.eui64, None) is not None:
             self._memory.save()
         self.remove(device.eui64)
         self._want(device, [*self._steps(_model(device)), *(Step("describe", endpoint) for endpoint in missing)])

@@ -1,4 +1,4 @@
-"""Questions to devices under way: each with a ZCL (or ZDO) sequence number of its own, one answer or none.
+"""Requests to devices under way: each with its ZCL (or ZDO) transaction sequence number, one response or none.
 
 Synchronous: ``now`` comes with each call, frames go to the ``SendScheduler``. A question is sent once at most.
 """
@@ -43,7 +43,7 @@ class ZclTransactions:
         *,
         link_key: bool = False,
     ) -> Transaction | None:
-        """Ask a cluster. Where it can't be sent ``done`` is called before the return, which is None then."""
+        """Ask a cluster. If it can't be sent ``done`` is called before the return, which is None then."""
         sequence = device.transactions.free()
         octets = ZclFrame(
             content.command,
@@ -122,7 +122,7 @@ class ZclTransactions:
         return True
 
     def forget(self, device: ZigbeeDevice) -> None:
-        """The device left: nothing that it was asked is answered any more."""
+        """The device left: no request to it will be answered."""
         for question in tuple(device.transactions.open.values()):
             self._end(question, NoReply(SendOutcome.NO_DEVICE))
 

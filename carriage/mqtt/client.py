@@ -82,11 +82,11 @@ class MqttClient:
         self._tls_fault = ""
         """Why TLS ended the latest connection that wasn't accepted."""
         self._leaves_session = False
-        """A session of ours stays at the broker (MQTT 3.1.1), and no later run takes it up."""
+        """The client's session stays at the broker (MQTT 3.1.1), and no later run takes it up."""
         self._begun = False
         """The broker has accepted us in this run: from then on its session is ours."""
         self._forget = False
-        """The broker is to drop our session: it has a message in it that nobody can acknowledge."""
+        """The broker is to drop our session: it holds a message that can't be acknowledged."""
         self.will: Will | None = options.will
         """The will of the next CONNECT."""
         self.unread = MalformedLog("message that can't be taken")
@@ -153,7 +153,7 @@ class MqttClient:
         return group.create_task(self.run(), name=f"mqtt {self._options.client_id}")
 
     async def run(self) -> None:
-        """Keep the connection until ``stop``. UsageError where it ran before."""
+        """Keep the connection until ``stop``. UsageError if it ran before."""
         if self._running or self._finished.is_set():
             raise UsageError("an MQTT client runs once")
         self._running = True
@@ -454,7 +454,7 @@ class MqttClient:
         topic = clean(message.topic)
         self.unread.add(f"{topic}: {message.size} octets, {message.why}")
         if message.packet_id is None:
-            _LOG.warning("nobody can acknowledge the message at %s: our session at the broker begins again", topic)
+            _LOG.warning("the message at %s can't be acknowledged: our session at the broker begins again", topic)
             self._forget = True
             self._end(f"a message at {topic} that can't be acknowledged")
         elif message.packet_id:

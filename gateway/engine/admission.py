@@ -74,7 +74,7 @@ class Admission:
         ):
             return Reason.BUSY
         free = limits.total_octets - self._delivery.pending_octets
-        # Nobody can have more than is free while half of it is: only then is it worth a look.
+        # No sender can have more than is free while half of it is: only then is it worth a look.
         if 2 * free < limits.total_octets and not has_room(self._sessions.octets_of(flow.sender), free):
             return Reason.BUSY
         return None

@@ -31,13 +31,13 @@ from gateway.engine.visible import NO_FLIGHT, Flight, repeats
 from gateway.engine.write_behind import WriteBehind
 
 _GONE = frozenset({Reason.UNKNOWN, Reason.CLOSED, Reason.RESTARTED})
-"""Why a unit was dropped, where that says that the receiver no longer has the session."""
+"""Reasons for a drop that say that the receiver no longer has the session."""
 
 
 class Delivery:
     """Holds the live sessions and everything in them that has no final receipt yet.
 
-    ``windows``: by scheme, how many units of one flow may be on their way (1 where nothing is set).
+    ``windows``: by scheme, how many units of one flow may be on their way (1 if nothing is set).
     ``pending_octets``: what all units without a final receipt add up to. ``paused``: the schemes whose adapters are not
     there yet although something that survived waits for them: nothing is given to them until ``resume``.
     """
@@ -299,7 +299,7 @@ class Delivery:
     def close_again(self, session: Session, flow: Flow, now: float) -> None:
         """A close in a session that drains already."""
         if session.closing is not flow and session.closing is not None:
-            # The end that the rest drains to leaves too: nobody is left to hear it.
+            # The end that the rest drains to leaves too: no end is left to hear it.
             session.closing.blocked = False
             self._abandon_all(session.closing, Reason.CLOSED)
             self.pump(session.closing, now)

@@ -265,9 +265,9 @@ class Session:
         return self.from_target if flow is self.from_opener else self.from_opener
 
     def suiting(self, flow: Flow, visible: Visible) -> Visible | None:
-        """A unit with a ServerHello as it counts in the handshake that is on; None where it can't be part of that.
+        """A unit with a ServerHello as it counts in the handshake that is on; None if it can't be part of that.
 
-        Where nobody began a handshake nobody waits for a ServerHello: it chooses nothing.
+        Without a ClientHello no client waits for a ServerHello: it chooses nothing.
         """
         hello = visible.server
         if not self.client:
@@ -354,7 +354,7 @@ def _open_row(key: OpenKey, session: SessionId, until: float) -> StoredOpen:
 
 
 class SessionTable:
-    """The live sessions, by id and by owner, the opens of lately, and which session is to be looked at when."""
+    """The live sessions, by id and by owner, the recent opens, and when each session is to be looked at."""
 
     def __init__(self, limits: EngineLimits, journal: Journal) -> None:
         self._limits = limits
@@ -427,7 +427,7 @@ class SessionTable:
         return (_open_row(key, session, until) for key, until, session in self._recent.items())
 
     def find_open(self, key: OpenKey, now: float) -> SessionId | None:
-        """The session that an equal open made, if that is live or was so lately."""
+        """The session that an equal open made, if that is live or was so recently."""
         session = self._by_key.get(key)
         return self._recent.find(key, now) if session is None else session.id
 
@@ -452,7 +452,7 @@ class SessionTable:
         return None
 
     def take_due(self, now: float) -> Session | None:
-        """The next session that is to be looked at by ``now``; the caller plans it anew."""
+        """The next session that is to be looked at by ``now``; the caller plans it again."""
         deadline = self.next_deadline()
         if deadline is None or deadline > now:
             return None

@@ -323,7 +323,7 @@ class StreamReader:
 
     @property
     def state(self) -> StreamState | None:
-        """Where it is, to be kept over a restart (``resumed``); None if it is lost."""
+        """Its position, to be kept over a restart (``resumed``); None if it is lost."""
         return None if self._lost else self._reader.state
 
     @classmethod

@@ -89,7 +89,7 @@ class WriteBehind:
         self.touch(pending.flow.session)
 
     def done(self, pending: QueuedUnit) -> None:
-        """A unit waits no more."""
+        """A unit no longer waits."""
         if pending.kept:
             self._journal.drop("units", (pending.unit.id,))
         else:
@@ -114,7 +114,7 @@ class WriteBehind:
                 self._journal.put(session_row(session))
 
     def forget(self) -> None:
-        """There is no store any more."""
+        """The store is gone."""
         for session in self.dirty:
             session.dirty = False
         self.dirty, self._young, self.look_at = [], {}, None

@@ -34,7 +34,7 @@ from gateway.kit.values import of_input
 RECEIVE_MAXIMUM: Final = 1024
 """Messages that the broker may send before the first is acknowledged."""
 MAX_REPEATED: Final = 64
-"""Repeated commands (by their transaction) that are told the first one's answer again."""
+"""Repeated commands (by their transaction) that get the first one's answer again."""
 MAX_PENDING: Final = 4096
 """Interactions without a final answer; more are answered ``busy``."""
 
@@ -90,7 +90,7 @@ class Commands:
         return len(self._pending)
 
     def take(self, topic: Set | Get, message: Message, context: AdapterContext, source: Peer, lost: bool) -> None:
-        """Carry out a message. ``lost``: nobody knows whether an earlier run of ours did. PeerError: malformed."""
+        """Carry out a message. ``lost``: an earlier run of the gateway may have done it. PeerError: malformed."""
         read = v.read_set if isinstance(topic, Set) else v.read_get
         asked = read(message.payload, topic.property)
         loop = asyncio.get_running_loop()
@@ -166,7 +166,7 @@ class Commands:
         self._settled(batch)
 
     def too_long(self, topic: Set | Get | InvokeTopic) -> None:
-        """A message that nobody has read."""
+        """A message that was too long to be read."""
         what, name = ("action", topic.action) if isinstance(topic, InvokeTopic) else ("property", topic.property)
         body = ({what: name} if name else {}) | {
             "status": "failed",

@@ -1,7 +1,7 @@
-"""The devices' semantic side of the adapter: a connection of its own, on which ordinary MQTT clients read and set.
+"""The devices' semantic side of the adapter: a separate connection, on which ordinary MQTT clients read and set.
 
-A topic names no user, so whoever the broker lets publish on it acts as the broker: the peer is ``broker:HOST``.
-It has a connection of its own since a connection has one will, and so that a session that is stuck holds up no lamp.
+A topic names no user, so any client that the broker lets publish on it acts as the broker: the peer is ``broker:HOST``.
+It has a separate connection since a connection has one will, and so that a session that is stuck holds up no lamp.
 """
 
 from __future__ import annotations
@@ -69,7 +69,7 @@ class DeviceOptions:
 
 
 class DeviceTopics:
-    """``health`` is told the connection's trouble."""
+    """``health`` takes the connection's trouble."""
 
     def __init__(
         self, options: MqttOptions, devices: DeviceOptions, health: Callable[[str], None], times: MqttTimes = TIMES
@@ -110,7 +110,7 @@ class DeviceTopics:
         self._news: News | None = None
         self._refusal = ""
         self._fresh = True
-        """What an earlier run of ours had taken may come again on this connection."""
+        """Messages that an earlier run of the gateway took may come again on this connection."""
         self._discovered: set[str] = set()
         self._complaints = MalformedLog()
         self._counters = {"received": 0, "retained": 0, "repeated": 0, "answers": 0, "events": 0}
@@ -314,7 +314,7 @@ class DeviceTopics:
     # What comes from clients
 
     def _take(self, message: Message) -> bool:
-        """Whether somebody else acknowledges the message. PeerError: malformed."""
+        """Whether another part acknowledges the message. PeerError: malformed."""
         assert self._context is not None and self._roster is not None
         if message.retained:  # a command that the broker kept would be carried out at each start
             self._counters["retained"] += 1

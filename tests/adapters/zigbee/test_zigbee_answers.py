@@ -31,8 +31,8 @@ from gateway.api.model import (
 )
 from simulator.network import device_kinds
 from simulator.network.foundation import ClusterServer, respond
-from tests.adapters.zigbee.conftest import came
 from tests.adapters.zigbee.quiet_network import EUI64, House
+from tests.adapters.zigbee.zigbee_world import came
 from tests.harness.interactions import read_or_write
 
 IDENTITY = device_kinds.Identity("ACME", "Z1", mains=True)

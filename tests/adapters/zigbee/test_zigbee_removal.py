@@ -13,7 +13,7 @@ from gateway.api.errors import PeerError
 from gateway.api.model import Join, Leave
 from simulator.network import zdo
 from simulator.network.device_kinds import Identity, on_off
-from tests.adapters.zigbee.test_zigbee_members import rows
+from tests.adapters.zigbee.member_rows import rows
 from tests.harness.zcl_device import ZclDevice, settled
 
 DEVICE = 0x000D6F0000000081

@@ -88,7 +88,7 @@ async def test_what_is_out_of_range_is_no_value(world: Any, caplog: pytest.LogCa
         assert counters(gateway)["values_out_of_range"] == 8
     lines = [record.getMessage() for record in caplog.records if "can't be" in record.getMessage()]
     assert lines == [
-        f"{device.eui64}: battery is told as 232, which can't be: it counts as no value (further ones are only counted)"
+        f"{device.eui64}: battery is sent as 232, which can't be: it counts as no value (further ones are only counted)"
     ]
 
 

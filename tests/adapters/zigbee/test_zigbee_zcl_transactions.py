@@ -13,7 +13,7 @@ from adapters.zigbee.transaction import Answer, Content, NoReply, Reply
 from adapters.zigbee.zcl_transactions import ANSWER_WAIT, PER_DEVICE, ZclTransactions
 from carriage.zigbee import zcl, zdo
 from carriage.zigbee.foundation import General
-from tests.adapters.zigbee.conftest import came
+from tests.adapters.zigbee.zigbee_world import came
 
 LAMP, OTHER = "00:0d:6f:00:00:00:00:01", "00:0d:6f:00:00:00:00:02"
 READ = Content(General.READ, b"\x00\x00", General.READ_RESPONSE)
