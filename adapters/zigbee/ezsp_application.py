@@ -184,11 +184,16 @@ class _Seldom(logging.Filter):
         return record.levelno < logging.WARNING or self._rate.permits(record.created)
 
 
+def _nothing(*arguments: object, **options: object) -> None:
+    """In the place of a logger's ``debug``."""
+
+
 def quiet_libraries() -> None:
     """Keep the libraries' loggers above DEBUG, because they log keys, payloads and SQL parameters there, and their
     warnings at a bounded rate.
 
-    If no level is set they only warn: INFO tells each step of each interview.
+    If no level is set they only warn: INFO tells each step of each interview. What they have for DEBUG, some ten lines
+    for each frame, isn't even looked at.
     """
     libraries = ("zigpy", "bellows", "aiosqlite", "serialx")
     for name in libraries:
@@ -199,6 +204,7 @@ def quiet_libraries() -> None:
             logger.setLevel(logging.INFO)
     for name in [name for name in logging.root.manager.loggerDict if name.partition(".")[0] in libraries]:
         logger = logging.getLogger(name)
+        logger.debug = _nothing  # type: ignore[method-assign]
         for old in [each for each in logger.filters if isinstance(each, _Seldom)]:
             logger.removeFilter(old)
         logger.addFilter(_Seldom())
