@@ -14,7 +14,8 @@ from typing import Any
 from bench.load import say
 from carriage.coap import codes
 from carriage.coap.connection import FailureReason, Request, Response
-from carriage.coap.server import ServerPeer, serve_coaps
+from carriage.coap.server import serve_coaps
+from carriage.coap.server_peer import ServerPeer
 from carriage.coap.udp import Address
 from demo.stack import free_port
 from layer.credentials import Credentials, load_psk_file

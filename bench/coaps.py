@@ -92,7 +92,7 @@ class Client:
         self._flush()
 
     def close(self) -> None:
-        """Without a word to the server."""
+        """Without a close_notify to the server."""
         self._loop.remove_reader(self._socket)
         self._socket.close()
 

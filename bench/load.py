@@ -126,7 +126,7 @@ async def measure(order: LoadSpec, send: Send, *, drain: float = DRAIN) -> dict[
 
 
 def say(**facts: Any) -> None:
-    """One line for whoever started this process."""
+    """One line for the process that started this one."""
     sys.stdout.write(json.dumps(facts) + "\n")
     sys.stdout.flush()
 

@@ -22,17 +22,17 @@ from bench.messages import record
 from carriage.zigbee import attach, segmentation, tunneling, zcl
 from carriage.zigbee.attach_client import AttachClient
 from endpoint.files import load_credentials
-from endpoint.transports.coaps import CoapsWay
+from endpoint.transports.coaps import CoapsLink
 from endpoint.transports.gateway_link import Callbacks, CarriageSession
-from endpoint.transports.zigbee import HA_PROFILE, ZigbeeWay
+from endpoint.transports.zigbee import HA_PROFILE, ZigbeeLink
 
 TUNNEL_TO_PHONE = "200"  # as ``demo.stack`` maps it
 
 
 async def through(attach_socket: str, eui64: str, port: int, psk_file: str, size: int) -> None:
     credentials, _ = load_credentials(Path(), psk_file=psk_file)
-    phone = CoapsWay("127.0.0.1", port, credentials)
-    device = ZigbeeWay(attach_socket, eui64, kind="adtls")
+    phone = CoapsLink("127.0.0.1", port, credentials)
+    device = ZigbeeLink(attach_socket, eui64, kind="adtls")
     waiting: deque[Done] = deque()
     phone_up, device_up, arrived = asyncio.Event(), asyncio.Event(), asyncio.Event()
     units = 0

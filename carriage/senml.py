@@ -1,7 +1,7 @@
 """Sensor Measurement Lists (RFC 8428) in JSON and CBOR: packs of records written, read and resolved. Nothing of a
 device or a protocol is known here.
 
-CBOR is that of cbor2, which is told to take less than it can: SenML needs no depth, and no tag but decimal fractions.
+CBOR is read by cbor2, restricted to less than it can: SenML needs no depth, and no tag but decimal fractions.
 """
 
 from __future__ import annotations

@@ -1,5 +1,6 @@
-"""JSON of a peer, read strictly: what Python's reader takes beyond RFC 8259, and what nobody can use, is refused. What
-the values mean does not belong here."""
+"""JSON of a peer, read strictly: what Python's reader takes beyond RFC 8259, and what no receiver can use, is refused.
+What the values mean does not belong here.
+"""
 
 from __future__ import annotations
 

@@ -9,7 +9,7 @@ from collections.abc import Callable
 
 
 def no_chance() -> float:
-    """For one who waits alone: every pause at its full length."""
+    """For a single client: every pause at its full length."""
     return 0.0
 
 

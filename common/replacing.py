@@ -1,4 +1,4 @@
-"""Writing a file as a whole: whoever reads it, or a crash, sees the old content or the new, never a part."""
+"""Writing a file as a whole: a reader, or a start after a crash, sees the old content or the new, never a part."""
 
 from __future__ import annotations
 

@@ -1,10 +1,10 @@
 """``make demo``: the main job on a virtual dongle, shown side by side as the endpoints and the gateway saw it; then
 ordinary devices, which the gateway does read.
 
-Dongle, gateway, lamp, phone and application are separate processes; this one starts them, tells the endpoints what to
-say, and compares the digests that each of them computed. It exits 0 only where all agree and every step with the
-ordinary devices did what it should, and leaves nothing running.
-With ``--embedded-broker`` it uses the broker from PyPI even where Mosquitto is installed.
+Dongle, gateway, lamp, phone and application are separate processes; this one starts them, sends the endpoints their
+messages, and compares the digests that each of them computed. It exits 0 only if all agree and every step with the
+ordinary devices did what it should, and leaves nothing running. With ``--embedded-broker`` it uses the broker from PyPI
+even if Mosquitto is installed.
 """
 
 from __future__ import annotations
@@ -112,7 +112,7 @@ async def show(stack: Stack, clock: Clock, *, embedded: bool) -> int:
     sys.stdout.write("\nNow ordinary devices: they know nothing of layer 0, the gateway itself reads and sets them\n\n")
     table = await devices.show_devices(stack, clock.say)
     sys.stdout.write("\n".join(["", "What the gateway read of them (of the sessions above: nothing)", *table, "", ""]))
-    clock.say("done: every message was read by whom it was for, every switch was switched")
+    clock.say("done: every message was read by its receiver, every switch was switched")
     return 0
 
 

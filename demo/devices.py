@@ -1,7 +1,7 @@
 """The demo's second part: a lamp and a thermometer as shops sell them, which the gateway reads and sets itself.
 
 Home automation is played by our own MQTT client and a phone by our own CoAP client, so that nothing else need be
-installed. Each step waits for what it promises, and fails the demo where that does not come.
+installed. Each step waits for what it promises, and fails the demo if that does not come.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from demo.process import ProcessFailedError
 from demo.stack import Stack
 from layer.credentials import Credentials, Psk
 from layer.errors import TransportError
-from simulator.cli import ask
+from simulator.ctl import ask
 
 USER: Final = "home-assistant"
 """The login of home automation at the broker."""
@@ -169,7 +169,7 @@ def _expect(answer: Response, code: int) -> str:
     """Its code as people write it."""
     if answer.code != code:
         words = answer.payload.decode("utf-8", "replace")
-        raise ProcessFailedError(f"CoAP: {codes.dotted(answer.code)} {words} where {codes.dotted(code)} was expected")
+        raise ProcessFailedError(f"CoAP: {codes.dotted(answer.code)} {words}, expected {codes.dotted(code)}")
     return codes.dotted(code)
 
 

@@ -50,7 +50,7 @@ def tunnel(variant: Variant, target: str) -> str:
 
 @dataclass(frozen=True, slots=True)
 class Layer0:
-    """One variant's policy files: the lamp's and those of whoever talks with it."""
+    """One variant's policy files: the lamp's and its peer's."""
 
     lamp: Path
     phone: Path

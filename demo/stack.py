@@ -67,7 +67,7 @@ class Stack:
     gateway: Process | None = None
     broker: Broker | None = None
     dongle: str = ""
-    """The path that a radio driver opens: a pseudo-terminal, or ``socket://`` where TCP was asked for."""
+    """The path that a radio driver opens: a pseudo-terminal, or ``socket://`` with TCP."""
     coaps_port: int = 0
 
     async def __aenter__(self) -> Stack:
@@ -140,7 +140,7 @@ class Stack:
             hashing = await asyncio.create_subprocess_exec(tool, "-U", str(listing))
             await hashing.wait()
         acl = self.directory / "mosquitto.acl"
-        acl.write_bytes((ROOT / "config" / "mosquitto.acl").read_bytes())  # as shipped: its prefix is ours
+        acl.write_bytes((ROOT / "config" / "mosquitto.acl").read_bytes())  # as shipped: its prefix is the demo's
         acl.chmod(0o600)
         config = self.directory / "mosquitto.conf"
         config.write_text(
@@ -232,7 +232,7 @@ class Stack:
                 "      201: {to: phone, content: atls}",
                 "      210: {to: app, content: adtls}",
                 "      211: {to: app, content: atls}",
-                "      220: {to: nobody, content: adtls}",
+                "      220: {to: absent, content: adtls}",
                 *(f"      {protocol}: {{to: {alias}, content: adtls}}" for protocol, alias in (tunnels or {}).items()),
             ]
         if mqtt:

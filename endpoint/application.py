@@ -56,12 +56,12 @@ class _Live:
 
 
 class Application:
-    """Runs sessions over one way under one layer-0 policy until told to quit."""
+    """Runs sessions over one gateway link under one layer-0 policy until ``quit``."""
 
-    def __init__(self, policy: Layer0Policy, way: GatewayLink, report: Report, *, way_name: str) -> None:
+    def __init__(self, policy: Layer0Policy, link: GatewayLink, report: Report, *, link_name: str) -> None:
         self._policy = policy
-        self._way = way
-        self._way_name = way_name
+        self._link = link
+        self._link_name = link_name
         self._report = report
         self._live: dict[int, _Live] = {}
         self._count = 0
@@ -81,7 +81,7 @@ class Application:
         """Open what is asked for, send ``messages`` in each session, and go on until ``quit``.
 
         With ``leave`` until everything was sent and answered: in the sessions of ``opens``, else in those that came in.
-        False where something of that failed. TransportError (in a group) if the way to the gateway can't be had, or is
+        False if something of that failed. TransportError (in a group) if the gateway can't be reached, or is
         lost.
         """
         self._to_send = messages
@@ -90,10 +90,10 @@ class Application:
         try:
             async with asyncio.TaskGroup() as tasks:
                 self._tasks = tasks
-                tasks.create_task(self._way.run(self._on_ready, self._on_incoming), name="way")
+                tasks.create_task(self._link.run(self._on_ready, self._on_incoming), name="way")
                 await self._awake.wait()
                 if self._is_ready:
-                    self._report("ready", way=self._way_name)
+                    self._report("ready", way=self._link_name)
                     if control:
                         tasks.create_task(self._obey(), name="control")
                     for to in opens:
@@ -122,7 +122,7 @@ class Application:
             live.runner.close()
         try:
             async with asyncio.timeout(LEAVE_WITHIN):
-                await self._way.drain()
+                await self._link.drain()
         except TimeoutError:
             _LOG.warning("leaving, though not every close has reached the gateway")
 
@@ -138,7 +138,7 @@ class Application:
 
     async def _ask(self, to: str) -> None:
         try:
-            carriage = await self._way.open(to, self._policy.kind)
+            carriage = await self._link.open(to, self._policy.kind)
         except TransportError as error:
             self._opening -= 1
             self._refused(to, str(error))

@@ -107,14 +107,14 @@ def device(attach: str, eui64: str, **common: Any) -> None:
     names = ("endpoint_number", "manufacturer", "model", "sleepy", "join_timeout")
     settings = {name: common.pop(name) for name in names}
 
-    def way(policy: Layer0Policy) -> GatewayLink:
-        from endpoint.transports.zigbee import ZigbeeWay, protocol_id
+    def link(policy: Layer0Policy) -> GatewayLink:
+        from endpoint.transports.zigbee import ZigbeeLink, protocol_id
 
         for to in common["opens"]:
             protocol_id(to)
-        return ZigbeeWay(attach, eui64, kind=policy.kind, **settings)
+        return ZigbeeLink(attach, eui64, kind=policy.kind, **settings)
 
-    _run(way, f"zigbee {eui64}", (), **common)
+    _run(link, f"zigbee {eui64}", (), **common)
 
 
 @main.command()
@@ -164,10 +164,10 @@ def app(
             )
         )
 
-        def way(policy: Layer0Policy) -> GatewayLink:
-            from endpoint.transports.coaps import CoapsWay
+        def link(policy: Layer0Policy) -> GatewayLink:
+            from endpoint.transports.coaps import CoapsLink
 
-            return CoapsWay(host, port, credentials)
+            return CoapsLink(host, port, credentials)
 
     else:
         if user is None:
@@ -179,10 +179,10 @@ def app(
         password = secret.decode() if password_file else None
         layer1_keys = (secret, _unhex(secret))
 
-        def way(policy: Layer0Policy) -> GatewayLink:
-            from endpoint.transports.mqtt import MqttWay
+        def link(policy: Layer0Policy) -> GatewayLink:
+            from endpoint.transports.mqtt import MqttLink
 
-            return MqttWay(
+            return MqttLink(
                 host,
                 port,
                 user=name,
@@ -195,12 +195,12 @@ def app(
                 key_file=key_file,
             )
 
-    _run(way, f"coaps {coaps}" if coaps else f"mqtt {mqtt}", layer1_keys, **common)
+    _run(link, f"coaps {coaps}" if coaps else f"mqtt {mqtt}", layer1_keys, **common)
 
 
 def _run(
     make_way: Callable[[Layer0Policy], GatewayLink],
-    way_name: str,
+    link_name: str,
     layer1_keys: tuple[bytes, ...],
     *,
     policy_file: Path,
@@ -221,7 +221,7 @@ def _run(
     messages = [_message(text.encode(), "--send") for text in texts] + [_file(path) for path in files]
 
     async def start() -> bool:
-        application = Application(policy, make_way(policy), report, way_name=way_name)
+        application = Application(policy, make_way(policy), report, link_name=link_name)
         _leave_on_signals(application.quit)
         return await application.run(opens=opens, control=control, messages=messages, leave=leave)
 

@@ -159,7 +159,7 @@ def read_policy(path: Path, *, layer1_keys: tuple[bytes, ...] = ()) -> Layer0Pol
 
 def _try(credentials: Credentials, config: AssociationConfig) -> None:
     """Let OpenSSL take the policy in now, not at the first session. Either role will do: a PSK-less client has none to
-    show, a certificate-less server none either. Raises the client's error where neither works."""
+    show, a certificate-less server none either. Raises the client's error if neither works."""
     problem: UsageError | CredentialError | None = None
     for role in (Role.SERVER, Role.CLIENT):
         try:

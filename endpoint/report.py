@@ -1,4 +1,4 @@
-"""What an endpoint process tells on its standard output: one JSON object a line, or one line of text a person reads.
+"""What an endpoint process prints on its standard output: one JSON object a line, or one line of text a person reads.
 
 Events: ``ready``, ``session``, ``sent``, ``received``, ``ended``, ``refused``, ``exported``, ``error``. The text of a
 message is shown because this process is its rightful reader; nothing of it goes to the log.

@@ -89,7 +89,7 @@ class Runner:
         self.pump()
 
     def _on_lost(self, n: int, reason: str) -> None:
-        # DTLS repairs a lost unit by itself; under TLS the carriage ends the session, which tells us next.
+        # DTLS repairs a lost unit by itself; under TLS the carriage ends the session, which is reported next.
         del n, reason
 
     def _on_ended(self, reason: str) -> None:

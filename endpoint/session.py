@@ -1,7 +1,7 @@
 """One layer-0 session, sans I/O: an association between the two endpoints and what they say inside it.
 
 Inside layer 0 application messages are CoAP: RFC 7252 datagrams with CON and block-wise inside DTLS, the RFC 8323
-stream inside TLS. Where the policy says ``raw``, single octet strings are sent as they are, one record each.
+stream inside TLS. If the policy says ``raw``, single octet strings are sent as they are, one record each.
 
 Fed with units from a carriage, asked for units to send and for events. ``now`` is monotonic seconds.
 
@@ -74,7 +74,7 @@ class EndpointSession:
         self._application: Literal["coap", "raw"] = policy.application
         self._datagrams = policy.kind == "adtls"
         self._random = random
-        # The way leads through a gateway and over a slow radio: the same patience as the handshake's.
+        # The path leads through a gateway and over a slow radio: the same timeouts as the handshake's.
         self._coap_config = CoapConfig(
             transmission=TransmissionParameters(ack_timeout=policy.config.retransmit_initial, nstart=1),
             ping_timeout=policy.config.handshake_timeout,
@@ -105,7 +105,7 @@ class EndpointSession:
         if self._unheard:
             self._unheard = False
             if unit[_EPOCH] != b"\0\0":
-                # The other end is past its handshake, which was with whoever was here before this process.
+                # The other end is past its handshake, which was with an earlier process on this side.
                 self._end("the session began without us", clean=False)
                 return
         self._association.receive(unit, now)
@@ -234,5 +234,5 @@ class EndpointSession:
     def _end(self, reason: str, *, clean: bool) -> None:
         if not self._ended:
             self._ended = True
-            self._take_messages()  # what was said before the end is reported before it
+            self._take_messages()  # messages that came before the end are reported before it
             self._events.append(Ended(reason, clean))

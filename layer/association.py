@@ -1,6 +1,6 @@
 """One TLS or DTLS association over byte buffers, as client or server. No sockets, no clock.
 
-Feed it what arrived (``receive``), tell it the time (``tick`` at ``next_deadline``), carry away ``records_to_send`` and
+Give it what arrived (``receive``) and the time (``tick`` at ``next_deadline``), take ``records_to_send`` and
 read ``next_event``. Everything that the peer or OpenSSL can do wrong becomes an event, never an exception; after
 ``Failed``, or once both directions are closed, every call is without effect. Times are monotonic seconds.
 
@@ -295,7 +295,7 @@ class Association:
     def export(self, label: str, context: bytes | None, length: int) -> bytes:
         """Keying material that both ends share (RFC 5705, RFC 8446 7.5). ``None`` and ``b""`` differ before TLS 1.3.
 
-        Raises ``UsageError`` before the handshake completed or after the end, ``PeerError`` where the peer did not
+        Raises ``UsageError`` before the handshake completed or after the end, ``PeerError`` if the peer did not
         negotiate the extended master secret, without which exported keys don't bind the association (RFC 7627 5.4).
         """
         if self._info is None or self._state == _OVER:
@@ -444,7 +444,7 @@ class Association:
             self._stream += output
 
     def _absorb_os_timer(self) -> bool:
-        """Where OpenSSL's own timer has expired, let it repeat its flight into our keeping, not onto the wire.
+        """If OpenSSL's own timer has expired, let it repeat its flight into our keeping, not onto the wire.
 
         False when OpenSSL gave up over it.
         """

@@ -36,7 +36,7 @@ PSK_SUITES: Final = (
     "PSK-AES128-CCM",
     "PSK-AES128-CCM8",
 )
-#: TLS 1.3 suites. External PSKs here go with SHA-256, so the SHA-384 suite is left out where a PSK is in use.
+#: TLS 1.3 suites. External PSKs here go with SHA-256, so the SHA-384 suite is left out if a PSK is in use.
 TLS13_SUITES: Final = ("TLS_AES_128_GCM_SHA256", "TLS_CHACHA20_POLY1305_SHA256", "TLS_AES_256_GCM_SHA384")
 #: Everything that ``AssociationConfig.suites`` may list: authenticated encryption, with ephemeral keys or a PSK.
 KNOWN_SUITES: Final = frozenset(
@@ -96,7 +96,7 @@ class AssociationConfig:
     """How an association behaves. Times in seconds, sizes in octets. Raises ``UsageError`` for impossible values.
 
     ``suites``  OpenSSL names out of ``KNOWN_SUITES`` or ``KNOWN_TLS13_SUITES``; empty: those that fit the credentials
-    ``groups``  key exchange groups; ``X25519MLKEM768`` can be put first where the size is worth it (TLS 1.3 only)
+    ``groups``  key exchange groups; ``X25519MLKEM768`` can be put first if the size is worth it (TLS 1.3 only)
     ``mtu``     DTLS: no datagram is longer
     ``chunk``   TLS: no item of ``records_to_send`` is longer
     ``alpn``    names offered (client) or accepted, in order of preference (server)

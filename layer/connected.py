@@ -1,6 +1,6 @@
 """Connected peers of a DTLS listener: one table, its bounds, and who makes room for a newcomer. Pure; no OpenSSL calls.
 
-A newcomer has proved a key, so it always gets in. Where a bound is reached, the peer that was silent for the longest
+A newcomer has proved a key, so it always gets in. If a bound is reached, the peer that was silent for the longest
 time goes: of the newcomer's own identity, else of its host, else of the identity that has the most. So clients that
 vanish without close_notify, again and again, harm only themselves.
 """

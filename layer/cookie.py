@@ -1,7 +1,7 @@
 """The DTLS 1.2 cookie: HelloVerifyRequest made by hand, and the check of what comes back. Stateless per client.
 
 RFC 6347 4.2.1. A verified cookie shows that the client receives what is sent to its address, so that state may be kept.
-This runs for every hello that anybody sends, so it reads no further than the cookie. It also covers no more than what
+This runs for every hello of any sender, so it reads no further than the cookie. It also covers no more than what
 stands before it: version, random and session id. The RFC's suites and compression methods may be in another fragment
 of the hello (Java sends its hello in fragments when it got no answer), and the random alone ties a cookie to one hello.
 """

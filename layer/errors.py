@@ -20,7 +20,7 @@ class UsageError(Exception):
 class TransportError(Exception):
     """The way to a peer failed.
 
-    ``transient`` is true where trying again later can help (a lost connection, a full queue).
+    ``transient`` is true if trying again later can help (a lost connection, a full queue).
     """
 
     def __init__(self, message: str, *, transient: bool) -> None:

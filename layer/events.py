@@ -1,4 +1,4 @@
-"""What an association tells its owner: event values and who the peer was. Only data belongs here."""
+"""What an association reports to its owner: event values and the peer's identity. Only data belongs here."""
 
 from __future__ import annotations
 

@@ -88,7 +88,7 @@ class Flights:
         return pack(self._numbered(self._last), self._mtu)
 
     def answer(self, data: bytes, now: float) -> list[bytes]:
-        """After the handshake: our last flight again, where ``data`` is the peer's repeated one (RFC 6347 4.2.4).
+        """After the handshake: our last flight again, if ``data`` is the peer's repeated one (RFC 6347 4.2.4).
 
         OpenSSL itself answers only a Finished that has a fresh record number. What triggers this is not authenticated,
         so it happens at most twice per initial interval.

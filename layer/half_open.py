@@ -1,7 +1,7 @@
 """Handshakes under way: one table for all addresses, and who has to go when it is full. Pure; no OpenSSL calls.
 
-A full table takes the newcomer and gives up the handshake that has been silent for the longest time, so that whoever
-fills it has to win a race against each client's answer instead of holding his places:
+A full table takes the newcomer and gives up the handshake that has been silent for the longest time, so that an
+attacker who fills it has to win a race against each client's answer instead of holding his places:
 
 - No host has more than its share, at most half the table: above it, it loses its own handshake.
 - In a full table the newcomer's own host loses one; if it has none, the host with the most does.

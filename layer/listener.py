@@ -3,12 +3,27 @@
 No state is kept for an address that has not answered a cookie (``layer.cookie``). A hello with a good cookie begins a
 handshake if its host is within its rate (``layer.admission``); whom a full table gives up for it, ``layer.half_open``
 says. A finished handshake has proved a key, so it always gets in: there is a bound for each identity, each host and
-all, and the one that was silent for the longest time makes room. Whoever is put out gets close_notify.
+all, and the one that was silent for the longest time makes room. The evicted peer gets close_notify.
 
 A client that comes back on the same port (a reboot) goes through cookie and handshake while its old association stays
 in use until the new handshake is finished (RFC 6347 4.2.8), so an attacker can't throw a peer out by faking its
 address. What is not authenticated ends no handshake either, as far as the protocol lets one tell (``layer.sift``). NAT
 rebinding needs a new handshake: OpenSSL has no connection ids yet.
+
+States of an address, and who moves it:
+
+=========  =========================================================================================================
+unknown    nothing is kept; a hello with a good cookie, admitted by the rate of its host, moves it to *half open*
+half open  its ``Handshake`` is in ``HalfOpen``; the association's ``HandshakeCompleted`` moves it to *connected*. Its
+           failure or time-out, no answer to the first flight (``tick``), ``AFTER_ALERT`` seconds after an alert in
+           clear, a newer handshake in a full table, or a key that was shut out moves it to *unknown*
+           (``HandshakeRefused``); so does another hello of the same address, whose handshake takes its place
+connected  its ``ConnectedPeer`` is in ``Connected`` (``PeerConnected``); close_notify or a fatal alert of the peer, a
+           bound that a newcomer needs, the idle time-out (``tick``) or a newer handshake of the same address moves it
+           to *unknown* (``PeerGone``), ``close`` without an event
+=========  =========================================================================================================
+
+An address may be *half open* and *connected* at once, with two associations.
 """
 
 from __future__ import annotations
@@ -24,16 +39,15 @@ from layer.association import Association
 from layer.config import AssociationConfig, Role
 from layer.connected import Connected, ConnectedPeer
 from layer.context import context_for
-from layer.cookie import CookieJar, FragmentedHelloError, Hello, hello_verify_request, read_hello
+from layer.cookie import CookieJar
 from layer.credentials import Credentials
-from layer.errors import PeerError, UsageError
-from layer.events import AssociationInfo, DataReceived, Failed, HandshakeCompleted, PeerClosed, Truncated
+from layer.errors import UsageError
+from layer.events import AssociationInfo, DataReceived, Failed, PeerClosed, Truncated
 from layer.half_open import HalfOpen, Handshake
-from layer.hosts import Address, host_of, ip_of
+from layer.handshakes import Handshakes
+from layer.hosts import Address
 from layer.listener_events import HandshakeRefused, ListenerEvent, PeerConnected, PeerData, PeerGone
-from layer.openssl import alert_text
 from layer.records import CLIENT_HELLO, HANDSHAKE
-from layer.sift import sift
 
 #: What ``DtlsListener.counters`` holds, from the start.
 COUNTERS: Final = (
@@ -54,14 +68,6 @@ COUNTERS: Final = (
     "replaced",
     "idle",
 )
-
-#: Seconds that a handshake still has after an alert in clear, which its client may have sent or anybody else.
-AFTER_ALERT: Final = 3.0
-#: Protected records that wait in a handshake for its keys: a repeated Finished, or the last words of an association
-#: that the client had before.
-MAX_EARLY: Final = 32
-#: Octets that are reported of a PSK identity which a refused client named, without proof.
-MAX_NAMED: Final = 64
 
 
 class DtlsListener:
@@ -99,21 +105,26 @@ class DtlsListener:
     ) -> None:
         if not config.datagram:
             raise UsageError("a DTLS listener needs a DTLS configuration")
-        self._admission = Admission(burst=handshake_burst, rate=handshake_rate, spare=spare_rate)
-        self._first_answer = first_answer
         self._idle_timeout = idle_timeout
-        self._cookies = CookieJar(cookie_lifetime, entropy)
-        self._credentials = credentials
-        self._config = config
         self._next_id = 1
         self._half_open = HalfOpen(max_half_open, max_half_open_per_host)
         self._connected = Connected(max_peers, max_peers_per_host, max_peers_per_identity)
         self._events: deque[ListenerEvent] = deque()
         self._out: list[tuple[bytes, Address]] = []
-        self._deadline: float | None = None
-        self._deadline_stale = False
         self._count: dict[str, int] = dict.fromkeys(COUNTERS, 0)
         self.counters: Mapping[str, int] = MappingProxyType(self._count)
+        self._handshakes = Handshakes(
+            credentials,
+            config,
+            half_open=self._half_open,
+            admission=Admission(burst=handshake_burst, rate=handshake_rate, spare=spare_rate),
+            cookies=CookieJar(cookie_lifetime, entropy),
+            first_answer=first_answer,
+            out=self._out,
+            events=self._events,
+            count=self._count,
+            established=self._connect,
+        )
         context_for(Role.SERVER, credentials, config)  # unusable credentials show at once
 
     def __repr__(self) -> str:
@@ -145,11 +156,11 @@ class DtlsListener:
         the end; to ``close`` those that are connected is the caller's. Raises like the constructor and then changes
         nothing.
         """
-        config = config or self._config
+        config = config or self._handshakes.config
         if not config.datagram:
             raise UsageError("a DTLS listener needs a DTLS configuration")
         context_for(Role.SERVER, credentials, config)
-        self._credentials, self._config = credentials, config
+        self._handshakes.credentials, self._handshakes.config = credentials, config
         for handshake in self._half_open:
             handshake.shut_out |= frozenset(shut_out)
 
@@ -164,7 +175,7 @@ class DtlsListener:
         if data[3] or data[4]:  # epoch 1: a connected peer's traffic, or the Finished of a handshake under way
             self._receive_protected(data, addr, now)
         elif data[0] == HANDSHAKE and data[13] == CLIENT_HELLO:
-            self._receive_hello(data, addr, now)
+            self._handshakes.receive_hello(data, addr, self._connected.by_addr.get(addr), now)
         else:
             self._receive_clear(data, addr, now)
 
@@ -190,13 +201,13 @@ class DtlsListener:
         for peer in list(self._connected.by_id.values()):
             self._drop_connected(peer, now)
         for handshake in self._half_open:
-            self._cancel(handshake, now)
+            self._handshakes.cancel(handshake, now)
 
     def datagrams_to_send(self) -> list[tuple[bytes, Address]]:
         """Take what is to be sent, each with its address."""
-        out = self._out
+        out = self._out.copy()
         if out:
-            self._out = []
+            self._out.clear()
             self._count["datagrams_out"] += len(out)
         return out
 
@@ -206,10 +217,8 @@ class DtlsListener:
 
     def next_deadline(self) -> float | None:
         """When ``tick`` has something to do."""
-        if self._deadline_stale:
-            self._deadline_stale = False
-            self._deadline = min(map(_due, self._half_open), default=None)
-        deadline = self._deadline
+        handshakes = self._handshakes
+        deadline = handshakes.next_deadline() if handshakes.changed else handshakes.deadline
         peers = self._connected.by_id
         if self._idle_timeout is not None and peers:
             idle = next(iter(peers.values())).heard + self._idle_timeout
@@ -218,12 +227,7 @@ class DtlsListener:
 
     def tick(self, now: float) -> None:
         """Do what is due: retransmissions, handshakes that took too long, idle peers."""
-        for handshake in self._half_open:
-            if handshake.give_up_at <= now:
-                self._refuse(handshake, handshake.hint or f"no answer to our first flight in {self._first_answer:g} s")
-            elif _due(handshake) <= now:
-                handshake.association.tick(now)
-                self._collect_half_open(handshake, now)
+        self._handshakes.tick(now)
         if self._idle_timeout is None:
             return
         peers = self._connected.by_id
@@ -242,11 +246,7 @@ class DtlsListener:
         handshake = self._half_open.by_addr.get(addr)
         if handshake is not None:
             # Whose keys these are only decryption shows; the association that has the wrong ones drops the record.
-            if handshake.early < MAX_EARLY:
-                handshake.early += 1
-                self._feed_half_open(handshake, data, now)
-            else:
-                self._count["unexpected_records"] += 1
+            self._handshakes.feed_protected(handshake, data, now)
         if peer is not None and self._connected.by_addr.get(addr) is peer:  # the lines above may have replaced it
             self._feed(peer, data, now)
         elif handshake is None:
@@ -255,111 +255,19 @@ class DtlsListener:
     def _receive_clear(self, data: bytes, addr: Address, now: float) -> None:
         handshake = self._half_open.by_addr.get(addr)
         if handshake is not None:
-            self._feed_half_open(handshake, data, now)
+            self._handshakes.feed(handshake, data, now)
         elif (peer := self._connected.by_addr.get(addr)) is not None:
             self._feed(peer, data, now)
         else:
             self._count["unknown_address"] += 1
 
-    def _receive_hello(self, data: bytes, addr: Address, now: float) -> None:
-        try:
-            hello = read_hello(data)
-        except FragmentedHelloError:
-            # The rest of a hello of which the first fragment has shown its cookie, or state for an unknown address.
-            if addr in self._half_open.by_addr:
-                self._receive_clear(data, addr, now)
-            else:
-                self._count["fragmented_hellos"] += 1
-            return
-        except PeerError:
-            self._count["malformed"] += 1
-            return
-        name = repr(addr).encode()
-        if not hello.cookie or not self._cookies.good(name, hello, now):
-            if hello.cookie:
-                self._count["bad_cookies"] += 1
-            self._count["hello_verify_requests"] += 1
-            self._out.append((hello_verify_request(self._cookies.make(name, hello, now), hello.sequence), addr))
-            return
-        known = self._half_open.by_addr.get(addr)
-        if known is not None and known.hello_random == hello.random:
-            self._feed_half_open(known, data, now)  # a repeated hello
-            return
-        connected = self._connected.by_addr.get(addr)
-        if connected is not None and connected.hello_random == hello.random:
-            return  # a late copy of the hello that this very association began with
-        self._begin(data, addr, hello, now)
-
-    def _begin(self, data: bytes, addr: Address, hello: Hello, now: float) -> None:
-        ip = ip_of(addr)
-        known = self._half_open.known(ip)
-        group = ip if known else host_of(ip)
-        if not self._admission.admit(addr, group, hello.random, now):
-            self._count["refused_over_rate"] += 1
-            self._events.append(HandshakeRefused(addr, "its host begins too many handshakes"))
-            return
-        replaced = self._half_open.by_addr.get(addr)
-        if replaced is not None:
-            self._drop_half_open(replaced)
-        victim = self._half_open.victim(group, known)
-        if victim is not None:
-            self._count["evicted_half_open"] += 1
-            self._cancel(victim, now)
-            self._events.append(HandshakeRefused(victim.addr, "put out for a newer one, as the longest silent"))
-        number = int.from_bytes(hello.sequence, "big")
-        association = Association(Role.SERVER, self._credentials, self._config, cookie_verified=number)
-        handshake = Handshake(addr, group, known, association, hello, now + self._first_answer)
-        self._half_open.add(handshake)
-        self._count["handshakes_started"] += 1
-        association.start(now)
-        self._feed_half_open(handshake, data, now)
-
     def _feed(self, peer: ConnectedPeer, data: bytes, now: float) -> None:
         peer.association.receive(data, now)
         self._collect(peer, now)
 
-    def _feed_half_open(self, handshake: Handshake, data: bytes, now: float) -> None:
-        kept, alert = sift(data, handshake.hello_seq)
-        if len(kept) != len(data):
-            self._count["unexpected_records"] += 1
-        if kept:
-            handshake.association.receive(kept, now)
-        if not handshake.keyed and handshake.association.keyed:
-            handshake.keyed = True
-            handshake.give_up_at = float("inf")
-            handshake.hint = None
-            self._half_open.progress(handshake)
-        if alert is not None:
-            said = alert_text(alert) if alert else "close_notify"
-            handshake.hint = f"{said} (in clear: nothing proves that it was the client's)"
-            handshake.give_up_at = min(handshake.give_up_at, now + AFTER_ALERT)
-        self._collect_half_open(handshake, now)
-
     # What came of it.
 
-    def _collect_half_open(self, handshake: Handshake, now: float) -> None:
-        """Carry away what a handshake produced, and see whether it ended."""
-        self._deadline_stale = True
-        association = handshake.association
-        for datagram in association.records_to_send():
-            self._out.append((datagram, handshake.addr))
-        event = association.next_event()
-        if event is None:
-            return
-        if isinstance(event, HandshakeCompleted):
-            self._connect(handshake, event.info, now)
-        else:
-            self._refuse(handshake, event.reason if isinstance(event, Failed) else "closed during the handshake")
-
     def _connect(self, handshake: Handshake, info: AssociationInfo, now: float) -> None:
-        if info.peer.psk_identity in handshake.shut_out:
-            handshake.association.close(now)
-            for datagram in handshake.association.records_to_send():
-                self._out.append((datagram, handshake.addr))
-            self._refuse(handshake, "its key was taken away meanwhile")
-            return
-        self._drop_half_open(handshake)
-        self._half_open.remember(ip_of(handshake.addr))
         old = self._connected.by_addr.get(handshake.addr)
         if old is not None:
             self._count["replaced"] += 1
@@ -404,31 +312,6 @@ class DtlsListener:
         for datagram in peer.association.records_to_send():
             self._out.append((datagram, peer.addr))
         self._connected.drop(peer)
-
-    def _drop_half_open(self, handshake: Handshake) -> None:
-        self._half_open.drop(handshake)
-        self._deadline_stale = True
-
-    def _cancel(self, handshake: Handshake, now: float) -> None:
-        """Give a handshake up and tell its client."""
-        handshake.association.cancel(now)
-        for datagram in handshake.association.records_to_send():
-            self._out.append((datagram, handshake.addr))
-        self._drop_half_open(handshake)
-
-    def _refuse(self, handshake: Handshake, reason: str) -> None:
-        self._count["handshakes_failed"] += 1
-        self._drop_half_open(handshake)
-        named = handshake.association.named_psk
-        if named is not None:
-            reason = f"{reason}; it named the PSK identity {named[:MAX_NAMED].decode('utf-8', 'backslashreplace')!r}"
-        self._events.append(HandshakeRefused(handshake.addr, reason))
-
-
-def _due(handshake: Handshake) -> float:
-    """When a handshake has something to do: its association is never without a deadline."""
-    at = handshake.association.next_deadline()
-    return handshake.give_up_at if at is None else min(at, handshake.give_up_at)
 
 
 __all__ = [

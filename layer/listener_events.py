@@ -1,4 +1,4 @@
-"""What a DTLS listener tells its owner. Only data belongs here."""
+"""What a DTLS listener reports to its owner. Only data belongs here."""
 
 from __future__ import annotations
 

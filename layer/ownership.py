@@ -36,7 +36,7 @@ def doubt(path: str | os.PathLike[str], facts: os.stat_result | None = None) -> 
         if not _others_write(found):
             continue
         if not found.st_mode & stat.S_ISVTX:
-            return f"can be replaced by whoever may write to {folder}; fix it with: chmod go-w {folder}"
+            return f"can be replaced by any user who may write to {folder}; fix it with: chmod go-w {folder}"
         if (owner := os.lstat(entry).st_uid) not in (0, ours):
             return f"can be replaced by user {owner}, whose {entry} is on the way to it"
     return None

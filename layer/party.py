@@ -48,7 +48,7 @@ class Party:
 
     @property
     def named(self) -> bytes | None:
-        """The identity that the client named, or our own as a client; None where keys are not what it is about."""
+        """The identity that the client named, or our own as a client; None without a PSK."""
         return self._psk_identity
 
     def server_psk(self, identity: bytes) -> bytes:
@@ -68,8 +68,8 @@ class Party:
     def session_psk(self, identity: bytes) -> bytes | None:
         """TLS 1.3: the key for this identity, None to go on without.
 
-        A server with a certificate goes on (RFC 8446 4.2.11); one without could only refuse, which would tell known
-        identities from unknown ones, so it answers with random octets.
+        A server with a certificate goes on (RFC 8446 4.2.11); one without could only refuse, which would distinguish
+        known identities from unknown ones, so it answers with random octets.
         """
         key = self._lookup(identity)
         if key is None and self._credentials.chain:
@@ -110,14 +110,14 @@ class Party:
         else:
             peer = PeerIdentity(kind="none")
             if self._role is Role.SERVER and required.unrestricted:
-                # No particular peer is expected; OpenSSL has insisted on a certificate where the configuration does.
+                # No particular peer is expected; OpenSSL has insisted on a certificate if the configuration does.
                 return peer, None
         return peer, unmet(required, peer)
 
     def _used_psk(self, ssl: Any) -> bool:
         if self._psk_identity is None:
             return False
-        # In TLS 1.3 an external PSK is a resumption to OpenSSL; before, the suite tells.
+        # In TLS 1.3 an external PSK is a resumption to OpenSSL; before, the suite shows it.
         return lib.SSL_session_reused(ssl) == 1 if self._config.protocol == "tls1.3" else "PSK" in suite_name(ssl)
 
     def _certificate_problem(self, certificate: crypto.X509, code: int, depth: int, trusted: bool) -> str | None:

@@ -5,7 +5,7 @@ expect. RFC 6347 4.1.2.7 lets such records be dropped instead; then a faked one 
 OpenSSL buffers for a peer that has not proved anything: lengths that are claimed, messages that are ahead.
 
 What is left: a faked message of a type that the client is about to send still ends a handshake, or is taken for the
-client's own, because nothing tells the two apart.
+client's own, because nothing distinguishes the two.
 """
 
 from __future__ import annotations

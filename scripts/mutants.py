@@ -30,7 +30,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
-TARGETS = ("gateway/engine", "layer/records.py")
+TARGETS = ("gateway/engine", "layer/records.py", "layer/tls_stream.py")
 TESTS = ("tests/gateway/engine", "tests/layer")
 MEMORY = 4 << 20
 """KiB of address space of a test run: a mutant may gather without end."""

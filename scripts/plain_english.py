@@ -23,7 +23,10 @@ IDIOM = [
     (re.compile(pattern, re.IGNORECASE), instead)
     for pattern, instead in (
         (r"[,;:] where (?:the|its|an?|one|that|this|they|both|neither)\b", "if, when or because"),
-        (r"\bwhere (?:no|there|nothing|it(?! ends| stands| lies))\b", "if"),
+        (
+            r"\bwhere (?:no|there|nothing|it(?! begins| came from| ends| is from| is now| lies| stands| stopped))\b",
+            "if",
+        ),
         (r"\banew\b", "again"),
         (r"\blately\b", "recently"),
         (r"\bcounts? (?:not|no more)\b", "is ignored, or no longer counts"),
@@ -31,11 +34,13 @@ IDIOM = [
         (r"\bof (?:its|their|our|his) own\b(?! accord)", "its own X, a separate X"),
         (r"\bof (?:ours|theirs)\b", "our X, their X"),
         (r"\bany more\b", "any longer, or no longer with the verb"),
-        (r"\bno more\b(?! than)", "no longer, or none"),
+        (r"\bno more\b(?! than| ids)", "no longer, or none"),
         (r"\bnobody\b(?! else)", "name the actor: no client, no adapter"),
         (r"\bsomebody\b", "name the actor: a client, an administrator"),
     )
 ]
+#: the target of a Markdown link, and a string that is one word: a name or a key
+_NO_PROSE = re.compile(r"\]\([^)\s]*\)|^f?[\"'][a-z_-]*[\"']$")
 Found = list[tuple[int, str, str]]
 
 
@@ -62,7 +67,7 @@ def texts(path: Path) -> Iterable[tuple[int, str]]:
 def found_in(path: Path) -> Found:
     found: Found = []
     for start, text in texts(path):
-        flat = " ".join(text.split())
+        flat = _NO_PROSE.sub("", " ".join(text.split()))
         for pattern, better in IDIOM:
             found += [(start, flat[max(0, m.start() - 40) : m.end() + 30], better) for m in pattern.finditer(flat)]
     return found

@@ -65,7 +65,7 @@ class JoinKind(Enum):
 
 
 class Coordinator(Protocol):
-    """What the network tells the dongle."""
+    """What the network reports to the dongle."""
 
     def incoming(
         self, sender: int, sender_eui64: int | None, aps: ApsFrame, *, reach: Reach, lqi: int, rssi: int

@@ -1,6 +1,6 @@
 """A whole simulated installation: dongle, network, devices and the socket for others, running on one loop.
 
-Assembly only; what the parts do is theirs.
+Assembly only; the behaviour is in the parts.
 """
 
 from __future__ import annotations

@@ -28,7 +28,7 @@ from carriage.coap.exchange import FailureReason as CoapReason
 from carriage.coap.exchange import Request, Response
 from carriage.coap.link_format import Link, matching
 from carriage.coap.server import CoapsServer
-from carriage.coap.server import ServerPeer as CoapPeer
+from carriage.coap.server_peer import ServerPeer as CoapPeer
 from carriage.log_rate import LogRate
 from gateway.api.errors import NoCommandError, TransportError
 from gateway.api.facts import PolicyFacts
@@ -62,8 +62,8 @@ KNOWN: Final = 256
 
 _KINDS: Final[dict[str, ContentKind]] = {kind: ContentKind(kind) for kind in KINDS}
 
-Serve = Callable[["CoapAdapter"], AbstractAsyncContextManager[CoapsServer]]
-"""Runs the listener for a handler. TransportError: the port can't be had."""
+Serve = Callable[["CoapAdapter", Callable[[], None]], AbstractAsyncContextManager[CoapsServer]]
+"""Runs the listener for a handler; it calls the second to get a flush. TransportError: the port can't be had."""
 
 
 class CoapAdapter:
@@ -99,7 +99,7 @@ class CoapAdapter:
         try:
             while True:
                 try:
-                    async with self._serve(self) as server:
+                    async with self._serve(self, context.touch) as server:
                         self._server = server
                         context.ready()
                         await asyncio.get_running_loop().create_future()
@@ -164,6 +164,10 @@ class CoapAdapter:
 
     def refresh(self, device: Address) -> None:
         """No device of this carriage has values of its own."""
+
+    def flush(self) -> None:
+        if self._server is not None:
+            self._server.flush()
 
     def status(self) -> Mapping[str, Any]:
         return {

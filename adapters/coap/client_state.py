@@ -14,7 +14,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 
 from adapters.coap.identity import holder_of, peer_of
-from carriage.coap.server import ServerPeer as CoapPeer
+from carriage.coap.server_peer import ServerPeer as CoapPeer
 from gateway.api.model import ContentKind, Peer, Reason, SessionId, Transmit
 
 

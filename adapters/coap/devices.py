@@ -7,7 +7,7 @@ Who may do what is the engine's verdict; what values look like is in ``represent
 from __future__ import annotations
 
 import json
-from collections import OrderedDict, deque
+from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
@@ -15,6 +15,7 @@ from typing import Any, Final
 
 from adapters.coap import links
 from adapters.coap.client_state import ClientConnection
+from adapters.coap.command_states import MAX_STATES, CommandStates, Key
 from adapters.coap.observers import Observer, Observers
 from adapters.coap.representation import input_of, one, result_of, value_of, whole
 from carriage.coap import atls, device_resources
@@ -42,16 +43,11 @@ from gateway.api.model import (
 from gateway.api.ports import AdapterContext
 from gateway.kit.fixed_timeout import FixedTimeout
 
-MAX_STATES: Final = 1024
-"""Commands that had to wait whose fate can be read, of all clients."""
 MAX_COMMANDS: Final = 4096
 """Commands without their final receipt, of all clients."""
 
 MAX_EVENTS: Final = 8
 """Events in one notification; older ones were in the notifications before."""
-
-_Key = tuple[str, str, str]
-"""Who (by the first claim), which device, which property or action."""
 
 
 @dataclass(slots=True, eq=False)
@@ -61,18 +57,10 @@ class _Ask:
     ``told``: the property; None of an action. ``format``: of the answer to a GET; None for a PUT or POST.
     """
 
-    key: _Key
+    key: Key
     told: PropertyAffordance | None
     format: int | None
     exchange: tuple[ClientConnection, int] | None
-
-
-@dataclass(slots=True)
-class _State:
-    """What became of a command that had to wait, in words."""
-
-    command: EnvelopeId
-    text: str
 
 
 class DeviceResources:
@@ -83,14 +71,11 @@ class DeviceResources:
     def __init__(self, answer_within: float, *, max_states: int = MAX_STATES) -> None:
         self._asked: dict[EnvelopeId, _Ask] = {}
         self._patience: FixedTimeout[EnvelopeId] = FixedTimeout(answer_within, self._waited_enough)
-        self._states: OrderedDict[_Key, _State] = OrderedDict()
-        self._max_states = max_states
-        self._states_forgotten = 0
         self._observers = Observers(lambda: self.context.now())
+        self._states = CommandStates(self._observers, max_states)
         self._watches: dict[EnvelopeId, Observer] = {}
         self._happened: dict[EnvelopeId, deque[dict[str, Any]]] = {}
         """The latest events of the observations of events."""
-        self._state_watchers: dict[_Key, list[Observer]] = {}
         self.commands = 0
 
     def status(self) -> dict[str, int]:
@@ -100,7 +85,7 @@ class DeviceResources:
             "device_commands": self.commands,
             "device_commands_waiting": len(self._asked),
             "device_command_states": len(self._states),
-            "device_command_states_forgotten": self._states_forgotten,
+            "device_command_states_forgotten": self._states.forgotten,
         }
 
     def close(self) -> None:
@@ -134,7 +119,7 @@ class DeviceResources:
         view = self._view(connection, wanted.device)
         told = None if view is None else _property(view, wanted.property)
         if view is not None and wanted.command and wanted.property in _commanded(view):
-            self._read_state(connection, exchange, wanted)
+            self._states.read(connection, exchange, wanted)
         elif view is not None and not wanted.command and any(each.name == wanted.property for each in view.events):
             self._events(connection, exchange, wanted, view)
         elif view is None or (wanted.property and told is None) or wanted.command:
@@ -218,13 +203,9 @@ class DeviceResources:
 
     def _watch(self, connection: ClientConnection, wanted: device_resources.Read) -> EnvelopeId | None:
         """The gateway's watch for an observation; None: not for this client, who gets an answer without."""
-        context = self.context
+        context, source = self.context, connection.identity
         watch = Subscribe(
-            id=context.next_id(),
-            source=connection.identity,
-            to=wanted.device,
-            name=wanted.property,
-            received_at=context.now(),
+            id=context.next_id(), source=source, to=wanted.device, name=wanted.property, received_at=context.now()
         )
         return None if isinstance(context.submit(watch), Refused) else watch.id
 
@@ -251,14 +232,10 @@ class DeviceResources:
     ) -> None:
         """It has told nothing yet. An observer begins with nothing; whoever reads waits for the device."""
         key = connection.identity.claims[0], view.name, told.name
+        ask = _Ask(key, told, wanted.format, None if wanted.observe else (connection, exchange))
+        self._submit(connection, ask, ReadProperties, names=(told.name,))
         if wanted.observe:
-            self._submit(connection, _Ask(key, told, wanted.format, None), ReadProperties, names=(told.name,))
             self._answer(connection, exchange, wanted, view, told)
-            return
-        ask = _Ask(key, told, wanted.format, (connection, exchange))
-        refused = self._submit(connection, ask, ReadProperties, names=(told.name,))
-        if refused is not None:
-            connection.peer.respond(exchange, _refused(refused))
 
     def _write(self, connection: ClientConnection, exchange: int, wanted: device_resources.Write) -> None:
         peer = connection.peer
@@ -280,21 +257,16 @@ class DeviceResources:
             return
         key = connection.identity.claims[0], view.name, told.name
         ask = _Ask(key, told, None, (connection, exchange))
-        refused = self._submit(connection, ask, WriteProperties, values={told.name: value})
-        if refused is not None:
-            peer.respond(exchange, _refused(refused))
+        self._submit(connection, ask, WriteProperties, values={told.name: value})
 
     def _invoke(self, connection: ClientConnection, exchange: int, wanted: device_resources.InvokeRequest) -> None:
         """CoAP's own de-duplication (RFC 7252, section 4.5) keeps a repeated request from being a second one."""
         peer = connection.peer
         view = self._view(connection, wanted.device)
         action = None if view is None else next((each for each in view.actions if each.name == wanted.action), None)
-        if view is None:
-            peer.respond(exchange, device_resources.refusal("unknown"))
-            return
-        if action is None:
-            other = wanted.action in {*(each.name for each in view.properties), *(each.name for each in view.events)}
-            peer.respond(exchange, device_resources.refusal("method" if other else "unknown"))
+        if view is None or action is None:
+            others = () if view is None else [each.name for table in (view.properties, view.events) for each in table]
+            peer.respond(exchange, device_resources.refusal("method" if wanted.action in others else "unknown"))
             return
         if "invoke" not in view.may:
             peer.respond(exchange, device_resources.refusal("denied"))
@@ -306,13 +278,13 @@ class DeviceResources:
             return
         key = connection.identity.claims[0], view.name, action.name
         ask = _Ask(key, None, None, (connection, exchange))
-        refused = self._submit(connection, ask, InvokeAction, name=action.name, input=given)
-        if refused is not None:
-            peer.respond(exchange, _refused(refused))
+        self._submit(connection, ask, InvokeAction, name=action.name, input=given)
 
-    def _submit(self, connection: ClientConnection, ask: _Ask, kind: type[Interaction], **what: Any) -> Refused | None:
+    def _submit(self, connection: ClientConnection, ask: _Ask, kind: type[Interaction], **what: Any) -> None:
+        """Submit a command. A refusal is its answer."""
         if len(self._asked) >= MAX_COMMANDS:
-            return Refused(Reason.BUSY, 10.0)
+            self._respond(ask, _refused(Refused(Reason.BUSY, 10.0)))
+            return
         context = self.context
         wanted = kind(
             id=context.next_id(), source=connection.identity, to=ask.key[1], received_at=context.now(), **what
@@ -321,10 +293,10 @@ class DeviceResources:
         verdict = context.submit(wanted)
         if isinstance(verdict, Refused):
             del self._asked[wanted.id]
-            return verdict
+            self._respond(ask, _refused(verdict))
+            return
         self.commands += 1
         self._patience.begin(wanted.id)
-        return None
 
     def receipt(self, receipt: Receipt) -> None:
         """What became of a command."""
@@ -346,7 +318,7 @@ class DeviceResources:
         if ask.format is None:
             words = f"failed {reason} {receipt.detail}".rstrip()
             final = receipt.outcome in (Outcome.DELIVERED, Outcome.SENT, Outcome.SUPERSEDED)
-            self._enter_state(ask.key, receipt.id, receipt.outcome.value if final else words)
+            self._states.enter(ask.key, receipt.id, receipt.outcome.value if final else words)
 
     def _respond_value(self, ask: _Ask, format: int, otherwise: Response) -> None:
         """What the device has told, if it has."""
@@ -360,8 +332,7 @@ class DeviceResources:
         """The device sleeps: who sets something is told that it waits. Who reads goes on waiting, within bounds."""
         if ask.format is None and ask.exchange is not None:
             self._patience.end(command)
-            self._states[ask.key] = _State(command, "")
-            self._enter_state(ask.key, command, "queued")
+            self._states.begin(ask.key, command)
             self._respond(ask, device_resources.queued(*ask.key[1:]))
 
     def _waited_enough(self, command: EnvelopeId) -> None:
@@ -378,41 +349,6 @@ class DeviceResources:
             (connection, exchange), ask.exchange = ask.exchange, None
             if not connection.gone:
                 connection.peer.respond(exchange, response)
-
-    # What became of commands that had to wait
-
-    def _enter_state(self, key: _Key, command: EnvelopeId, text: str) -> None:
-        """Only of the newest one, and only where its sender was told to look here."""
-        state = self._states.get(key)
-        if state is None or state.command > command:
-            return
-        state.command, state.text = command, text
-        self._states.move_to_end(key)
-        if len(self._states) > self._max_states:
-            self._states.popitem(last=False)
-            self._states_forgotten += 1
-        for observer in tuple(self._state_watchers.get(key, ())):
-            self._observers.changed(observer)
-
-    def _read_state(self, connection: ClientConnection, exchange: int, wanted: device_resources.Read) -> None:
-        key = connection.identity.claims[0], wanted.device, wanted.property
-
-        def render() -> Response:
-            state = self._states.get(key)
-            if state is None:
-                return device_resources.refusal("unknown")
-            return device_resources.content(wanted.format, state.text.encode(), 0)
-
-        if connection.peer.respond(exchange, render(), observe=wanted.observe, states=True) is Answer.OBSERVED:
-            observer = Observer(connection, exchange, render, lambda: self._unobserve_state(key, observer), 0.0)
-            self._state_watchers.setdefault(key, []).append(observer)
-            self._observers.add(observer)
-
-    def _unobserve_state(self, key: _Key, observer: Observer) -> None:
-        watchers = self._state_watchers[key]
-        watchers.remove(observer)
-        if not watchers:
-            del self._state_watchers[key]
 
     # News
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import AsyncIterator, Iterator, Mapping
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping
 from contextlib import asynccontextmanager, contextmanager
 from hashlib import sha256
 from ipaddress import ip_address
@@ -145,8 +145,8 @@ class CoapPlugin:
             raise ConfigError("certificate_file" if table.certificate_file else "psk_file", str(error)) from None
 
         @asynccontextmanager
-        async def serve(adapter: CoapAdapter) -> AsyncIterator[CoapsServer]:
-            server = CoapsServer(bind(host, port), listener(), adapter, _CONNECTION)
+        async def serve(adapter: CoapAdapter, wake: Callable[[], None]) -> AsyncIterator[CoapsServer]:
+            server = CoapsServer(bind(host, port), listener(), adapter, _CONNECTION, wake=wake)
             try:
                 server.start()
                 yield server

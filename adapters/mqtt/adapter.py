@@ -98,6 +98,9 @@ class MqttAdapter:
         if self.devices is not None:
             self.devices.gateway_changed()
 
+    def flush(self) -> None:
+        """Its carriage has written already."""
+
     def status(self) -> Mapping[str, Any]:
         found: dict[str, Any] = {"broker": f"{self._options.host}:{self._options.port}"}
         if self.sessions is not None:

@@ -60,6 +60,9 @@ class ZigbeeAdapter:
         if self.running is not None:
             self.running.devices.refresh(device)
 
+    def flush(self) -> None:
+        """Its carriage has written already."""
+
     # For the administrator -----------------------------------------------------------------------------------------
 
     def doubts(self, facts: PolicyFacts) -> Iterator[tuple[str, str]]:

@@ -47,7 +47,7 @@ class TunnelTarget(_Table):
         return ContentKind(self.content)
 
     @property
-    def post(self) -> DeliveryMode:
+    def mode(self) -> DeliveryMode:
         return DeliveryMode.KEPT if self.mailbox else DeliveryMode.PUSHED
 
 
@@ -70,14 +70,14 @@ class IncomingTable(_Table):
     mailbox_atls: ProtocolId = 253
     """For a TLS flight, to a device that sleeps."""
 
-    def protocol(self, content: ContentKind, post: DeliveryMode) -> int | None:
+    def protocol(self, content: ContentKind, mode: DeliveryMode) -> int | None:
         """None: no tunnel carries this kind."""
         return {
             (ContentKind.ADTLS, DeliveryMode.PUSHED): self.adtls,
             (ContentKind.ATLS, DeliveryMode.PUSHED): self.atls,
             (ContentKind.ADTLS, DeliveryMode.KEPT): self.mailbox_adtls,
             (ContentKind.ATLS, DeliveryMode.KEPT): self.mailbox_atls,
-        }.get((content, post))
+        }.get((content, mode))
 
 
 class TunnelTimes(_Table):

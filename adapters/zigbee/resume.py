@@ -51,9 +51,9 @@ def _fits(known: StoredTunnel, end: SurvivingEnd, shared: TunnelMapping) -> bool
     if end.claim != f"eui64:{known.eui64}" or record.manufacturer != config.manufacturer_code:
         return False
     if not record.server:
-        return record.protocol == config.incoming.protocol(end.content, record.post)
+        return record.protocol == config.incoming.protocol(end.content, record.mode)
     target = config.routes(known.eui64).get(record.protocol)
-    return target is not None and (target.to, target.kind, target.post) == (end.to, end.content, record.post)
+    return target is not None and (target.to, target.kind, target.mode) == (end.to, end.content, record.mode)
 
 
 def _restarted(end: SurvivingEnd, envelope: EnvelopeId, now: float) -> Close:

@@ -140,9 +140,9 @@ class TunnelBridge:
             self._refuse(event.handle, status, verdict.reason.value, now)
             return
         assert verdict.session is not None
-        session = TunnelSession(event.handle, verdict.session, target.kind, envelope.id, post=target.post)
+        session = TunnelSession(event.handle, verdict.session, target.kind, envelope.id, mode=target.mode)
         self._add(session)
-        self.tunnels.accept(event.handle, now, unit_limit=unit_limit(target.kind), post=target.post)
+        self.tunnels.accept(event.handle, now, unit_limit=unit_limit(target.kind), mode=target.mode)
         self._remember(session)  # before the device hears of it
         self._shared.counters["opened_by_devices"] += 1
 
@@ -174,10 +174,10 @@ class TunnelBridge:
         if session is None or session.order is None:
             return
         if event.status is TunnelStatus.FLOW_CONTROL_NOT_SUPPORTED and session.flow_control:
-            self.open(session.order, now, session.post, patient=session.patient, flow_control=False)
+            self.open(session.order, now, session.mode, until_awake=session.until_awake, flow_control=False)
             return
-        if event.status is TunnelStatus.PROTOCOL_NOT_SUPPORTED and session.post is DeliveryMode.KEPT:
-            self.open(session.order, now, patient=session.patient)  # it sleeps, and has no mailbox to ask
+        if event.status is TunnelStatus.PROTOCOL_NOT_SUPPORTED and session.mode is DeliveryMode.KEPT:
+            self.open(session.order, now, until_awake=session.until_awake)  # it sleeps, and has no mailbox to ask
             return
         self._shared.note(logging.INFO, "%s refuses a tunnel with status %d", self.eui64, event.status)
         self._shared.settle(session.order.id, REFUSED_THERE[event.status], session.session)
@@ -243,15 +243,15 @@ class TunnelBridge:
         self,
         envelope: Open,
         now: float,
-        post: DeliveryMode = DeliveryMode.PUSHED,
+        mode: DeliveryMode = DeliveryMode.PUSHED,
         *,
-        patient: bool = False,
+        until_awake: bool = False,
         flow_control: bool = True,
     ) -> None:
-        """Open a tunnel towards the device for a session; ``patient``: it sleeps, and is asked when it is heard."""
+        """Open a tunnel towards the device for a session; ``until_awake``: it sleeps, and is asked when it is heard."""
         assert envelope.session is not None
         config = self._shared.config
-        protocol = config.incoming.protocol(envelope.content, post)
+        protocol = config.incoming.protocol(envelope.content, mode)
         if protocol is None:
             self._shared.settle(envelope.id, Reason.CONTENT, envelope.session)
             return
@@ -262,14 +262,14 @@ class TunnelBridge:
                 now,
                 flow_control=flow_control,
                 unit_limit=unit_limit(envelope.content),
-                post=post,
-                patient=patient,
+                mode=mode,
+                until_awake=until_awake,
             )
         except TransportError:
             self._shared.settle(envelope.id, Reason.BUSY, envelope.session)
             return
-        session = TunnelSession(handle, envelope.session, envelope.content, envelope.id, order=envelope, post=post)
-        session.flow_control, session.patient = flow_control, patient
+        session = TunnelSession(handle, envelope.session, envelope.content, envelope.id, order=envelope, mode=mode)
+        session.flow_control, session.until_awake = flow_control, until_awake
         self._add(session)
 
     def send(self, transmit: Transmit, handle: Handle, now: float) -> None:
@@ -294,13 +294,13 @@ class TunnelBridge:
             return
         session.units[unit.n] = unit.id
         self._shared.counters["units_out"] += 1
-        if session.post is DeliveryMode.KEPT:
+        if session.mode is DeliveryMode.KEPT:
             self._shared.hold(unit.id, unit.session)
 
     def _close(self, session: TunnelSession, close: Close, now: float) -> None:
         session.ended_here = True
         session.closing = close.id
-        if session.post is DeliveryMode.KEPT:
+        if session.mode is DeliveryMode.KEPT:
             self._shared.hold(close.id, close.session)
         if close.reason is Reason.CLOSED:
             self.tunnels.close(session.handle, now)  # what is queued goes first
@@ -333,7 +333,7 @@ class TunnelBridge:
             self._units.abort(session, now)
         reason = LOSSES.get(Reason.EXPIRED if receipt.reason is None else receipt.reason)
         if n is not None and reason is not None:
-            self.tunnels.tell_lost(handle, n, reason, now)
+            self.tunnels.report_loss(handle, n, reason, now)
 
     # After a restart -----------------------------------------------------------------------------------------------
 
@@ -344,7 +344,7 @@ class TunnelBridge:
         )
         if handle is None:
             return False
-        self._add(TunnelSession(handle, end.session, end.content, _NO_ENVELOPE, post=known.record.post))
+        self._add(TunnelSession(handle, end.session, end.content, _NO_ENVELOPE, mode=known.record.mode))
         return True
 
     def retire(self, known: StoredTunnel, now: float) -> bool:
@@ -353,7 +353,7 @@ class TunnelBridge:
         if handle is None:
             return False
         self._by_handle[handle] = TunnelSession(
-            handle, known.session, ContentKind.ADTLS, _NO_ENVELOPE, post=known.record.post, ended_here=True
+            handle, known.session, ContentKind.ADTLS, _NO_ENVELOPE, mode=known.record.mode, ended_here=True
         )
         self.tunnels.abort(handle, now)
         return True

@@ -98,8 +98,8 @@ class TunnelSession:
     order: Open | None = None
     """The engine's Open that isn't settled yet."""
     flow_control: bool = True
-    patient: bool = False
-    post: DeliveryMode = DeliveryMode.PUSHED
+    until_awake: bool = False
+    mode: DeliveryMode = DeliveryMode.PUSHED
     submitted: dict[EnvelopeId, int] = field(default_factory=dict)
     """Numbers of the device's units that have no final receipt yet."""
     units: dict[int, EnvelopeId] = field(default_factory=dict)

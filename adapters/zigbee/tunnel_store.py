@@ -87,7 +87,7 @@ class TunnelStore:
             "INSERT OR REPLACE INTO tunnels VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
             (
                 known.session, known.eui64, known.endpoint, known.link_key, record.id, record.server,
-                record.protocol, record.manufacturer, record.flow_control, record.max_incoming, record.post.value,
+                record.protocol, record.manufacturer, record.flow_control, record.max_incoming, record.mode.value,
             ),
         )  # fmt: skip
 
@@ -116,7 +116,7 @@ def _beside(path: Path) -> Iterator[Path]:
 
 def _remembered(row: tuple[object, ...]) -> StoredTunnel:
     """ValueError or TypeError for a row that no tunnel of ours made."""
-    session, eui64, endpoint, link_key, number, server, protocol, manufacturer, flow_control, most, post = row
+    session, eui64, endpoint, link_key, number, server, protocol, manufacturer, flow_control, most, mode = row
     numbers = (endpoint, link_key, number, server, protocol, manufacturer, flow_control, most)
     if not isinstance(session, str) or not isinstance(eui64, str):
         raise TypeError("not a text")
@@ -135,6 +135,6 @@ def _remembered(row: tuple[object, ...]) -> StoredTunnel:
             manufacturer=values[5],
             flow_control=bool(values[6]),
             max_incoming=values[7],
-            post=DeliveryMode(post),
+            mode=DeliveryMode(mode),
         ),
     )

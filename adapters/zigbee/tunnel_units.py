@@ -110,7 +110,7 @@ class IncomingUnits:
             self.report_end(session, Reason.BROKEN, now)
             self.abort(session, now)
         else:  # DTLS goes on without a datagram
-            self._tunnels.tell_lost(event.handle, event.n, LossReason.OTHER, now)
+            self._tunnels.report_loss(event.handle, event.n, LossReason.OTHER, now)
 
     def report_end(self, session: TunnelSession, reason: Reason, now: float) -> None:
         """The session ends with its tunnel: the engine hears why."""

@@ -191,7 +191,7 @@ class DeviceTunnels:
             self._held[envelope.id] = envelope.session
             device, link = self._records.of(conversation.eui64), self._link
             asleep = link is not None and link.radio.asleep(device)
-            conversation.open(envelope, now, DeliveryMode.KEPT if asleep else DeliveryMode.PUSHED, patient=asleep)
+            conversation.open(envelope, now, DeliveryMode.KEPT if asleep else DeliveryMode.PUSHED, until_awake=asleep)
             if asleep and envelope.id in self._held:
                 self._shared.hold(envelope.id, envelope.session)
                 if link is not None and link.sender.listens(device):

@@ -35,7 +35,7 @@ from layer.errors import PeerError, UsageError
 
 @dataclass(frozen=True, slots=True)
 class OpenSession:
-    """``to`` is ``None`` where the target is implied; then ``nonce`` may be ``None`` too. ``payload``: the first unit,
+    """``to`` is ``None`` if the target is implied; then ``nonce`` may be ``None`` too. ``payload``: the first unit,
     possibly empty."""
 
     to: str | None
@@ -252,7 +252,7 @@ def no_unit() -> Response:
 
 
 def opened(session: str, answer: Response | None = None) -> Response:
-    """2.01 with the session's place; ``answer`` as made by ``unit`` where a unit came in time."""
+    """2.01 with the session's place; ``answer`` as made by ``unit`` if a unit came in time."""
     place: Options = ((opt.LOCATION_PATH, b"atls"), (opt.LOCATION_PATH, session.encode()))
     if answer is None:
         return Response(codes.CREATED, place + _UNCACHED)
@@ -260,7 +260,7 @@ def opened(session: str, answer: Response | None = None) -> Response:
 
 
 def taken(answer: Response | None = None) -> Response:
-    """2.04: the unit is accepted (not yet delivered); ``answer`` as made by ``unit`` where one waits."""
+    """2.04: the unit is accepted (not yet delivered); ``answer`` as made by ``unit`` if one waits."""
     if answer is None:
         return Response(codes.CHANGED, _UNCACHED)
     return Response(codes.CHANGED, answer.options, answer.payload)

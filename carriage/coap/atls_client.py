@@ -45,7 +45,7 @@ class Opened:
 
 @dataclass(frozen=True, slots=True)
 class SessionRefused:
-    """``reason`` is a name of ``atls_format.REASON_CODES``; ``retry_after`` in seconds where the server says so."""
+    """``reason`` is a name of ``atls_format.REASON_CODES``; ``retry_after`` in seconds if the server says so."""
 
     reason: str
     code: int

@@ -18,7 +18,7 @@ LINK_FORMAT: Final = 40  # application/link-format
 MAX_N: Final = (1 << 64) - 1
 
 # The adapters' reason names and their codes. Every refusal carries the name as diagnostic payload, so that a client can
-# tell reasons that share a code.
+# distinguish reasons that share a code.
 REASON_CODES: Final[dict[str, int]] = {
     "denied": codes.FORBIDDEN,
     "too-large": codes.REQUEST_ENTITY_TOO_LARGE,
@@ -120,7 +120,7 @@ def number_of(etag: bytes) -> int:
 
 
 def reason_of(code: int, payload: bytes) -> str:
-    """The reason name of a refusal: the diagnostic payload where it is a name that fits the code, else by the code."""
+    """The reason name of a refusal: the diagnostic payload if it is a name that fits the code, else by the code."""
     if len(payload) <= 16:
         name = payload.decode("latin-1")
         if REASON_CODES.get(name) == code:

@@ -62,7 +62,7 @@ class Uploads:
         return None
 
     def expire(self, now: float) -> None:
-        """Forget what nobody went on with."""
+        """Forget the bodies that their clients did not continue in time."""
         while self._bodies:
             key = next(iter(self._bodies))
             if self._bodies[key].deadline > now:
@@ -95,7 +95,7 @@ class Downloads:
     def keep(self, key: Key, response: Response, now: float, notification: tuple[int, int] | None = None) -> None:
         """Keep a response for the fetches that follow; the stalest one makes room.
 
-        Who begins again by a request of its own goes on with the notification that it had begun with.
+        A client that begins again by a separate request goes on with the notification that it began with.
         """
         replaced = self._served.pop(key, None)
         if notification is None and replaced is not None:
@@ -119,7 +119,7 @@ class Downloads:
         return None
 
     def expire(self, now: float) -> None:
-        """Forget what nobody fetches any more."""
+        """Forget the bodies that their clients no longer fetch."""
         while self._served:
             key = next(iter(self._served))
             if self._served[key].deadline > now:

@@ -1,6 +1,6 @@
 """Block-wise transfer (RFC 7959) as values: the Block option, a body cut into blocks, blocks put together again.
 
-Who asks for which block when is the business of the client's and the server's side of a connection.
+The client's and the server's side of a connection decide when which block is requested.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ MAX_NUMBER: Final = (1 << 20) - 1
 
 # What the connection adds and takes away by itself.
 TRANSFER_OPTIONS: Final = frozenset((opt.BLOCK1, opt.BLOCK2, opt.SIZE1, opt.SIZE2))
-# What does not tell one body from another: RFC 7959 section 2.5 asks for the cache key without the Block options.
+# What does not distinguish bodies: RFC 7959 section 2.5 asks for the cache key without the Block options.
 _NOT_IN_KEY: Final = TRANSFER_OPTIONS | {
     opt.OBSERVE,
     opt.ETAG,
@@ -50,7 +50,7 @@ class Block:
         return self.number << (self.szx + 4)
 
     def encode(self) -> bytes:
-        """The option value. Raises ``UsageError`` where the number does not fit 20 bits."""
+        """The option value. Raises ``UsageError`` if the number does not fit 20 bits."""
         if not 0 <= self.number <= MAX_NUMBER or not 0 <= self.szx <= MAX_SZX:
             raise UsageError("a block number or size is out of range")
         return opt.encode_uint(self.number << 4 | self.more << 3 | self.szx)
@@ -106,7 +106,7 @@ class Outgoing:
         return cut(self.body, self.offset >> (self.szx + 4), self.szx)
 
     def advance(self, confirmed: Block) -> bool:
-        """The peer has the block at ``offset``; it may ask for smaller ones. False where it speaks of another block."""
+        """The peer has the block at ``offset``; it may ask for smaller ones. False if it names another block."""
         sent, chunk = self.block()
         if confirmed.number != sent.number and confirmed.offset != sent.offset:
             return False
@@ -135,7 +135,7 @@ class Incoming:
     octets: bytearray = field(default_factory=bytearray)
 
     def add(self, block: Block, chunk: bytes, limit: int) -> str | None:
-        """Take the next block. Returns what is wrong: ``"gap"``, ``"size"`` or ``"limit"``; ``None`` where it fits."""
+        """Take the next block. Returns what is wrong: ``"gap"``, ``"size"`` or ``"limit"``; ``None`` if it fits."""
         if block.offset != len(self.octets):
             return "gap"
         if (block.more and len(chunk) != block.size) or len(chunk) > block.size:

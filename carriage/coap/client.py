@@ -31,6 +31,7 @@ from carriage.coap.connection import (
     Response,
     ResponseReceived,
 )
+from carriage.coap.observation import Observation
 from carriage.coap.server import LAYER_1
 from carriage.coap.udp import Address, Datagrams, connect
 from carriage.log_rate import LogRate
@@ -41,27 +42,6 @@ from layer.errors import TransportError, UsageError
 from layer.events import AssociationInfo, DataReceived, Failed, HandshakeCompleted
 
 _LOG = logging.getLogger(__name__)
-
-
-class Observation:
-    """An observation of ours. ``first`` is the response that came first; without an Observe option in it there is none
-    (``established`` is false)."""
-
-    __slots__ = ("_client", "exchange", "first")
-
-    def __init__(self, client: CoapsClient, exchange: int, first: Response) -> None:
-        self._client = client
-        self.exchange = exchange
-        self.first = first
-
-    @property
-    def established(self) -> bool:
-        """Whether the server agreed."""
-        return opt.first(self.first.options, opt.OBSERVE) is not None
-
-    def cancel(self) -> None:
-        """Deregister; nothing is called any more."""
-        self._client.cancel(self.exchange)
 
 
 @dataclasses.dataclass(slots=True)
@@ -172,7 +152,7 @@ class CoapsClient:
         except BaseException:
             self._observers.pop(exchange, None)
             raise
-        return Observation(self, exchange, first)
+        return Observation(self.cancel, exchange, first)
 
     async def _response(self, exchange: int) -> Response:
         future: asyncio.Future[Response] = asyncio.get_running_loop().create_future()
@@ -220,9 +200,9 @@ class CoapsClient:
             self._association.receive(data, self._now())
 
     def _icmp(self, error: OSError) -> None:
-        # While connecting, nobody there is an answer. Later it could be a forgery or a restart: a ping tells.
+        # While connecting, an ICMP error is an answer. Later it may be a forgery or a restart: a ping shows which.
         if self._connection is None:
-            self._end(f"nobody answers at {self._host} port {self._port}: {error}", lost=True)
+            self._end(f"no answer at {self._host} port {self._port}: {error}", lost=True)
         elif self._keepalive is not None and self._pinged is None:
             self._pinged = self._now()
             self._connection.ping(self._pinged)
@@ -368,7 +348,7 @@ class CoapsClient:
         self._pump()
 
     def _end(self, reason: str, *, lost: bool) -> None:
-        """Over: fail what is open and tell the owner."""
+        """Over: fail what is open and report that to the owner."""
         connected = self._connection is not None
         connecting = self._connecting
         calls = list(self._calls.values())

@@ -1,4 +1,21 @@
-"""Our requests on a connection: tokens, responses, bodies in blocks both ways, observations. One per connection.
+"""This side's requests on a connection: tokens, responses, bodies in blocks both ways, observations. One instance per
+connection.
+
+States of a request (``_Call``), and who moves it:
+
+===========  =======================================================================================================
+uploading    its body goes out in blocks; 2.31 for the last but one moves it to *waiting*
+waiting      the whole request is out; a response moves it to *over* (``ResponseReceived``), to *downloading* if only
+             its first block came, or to *observing* if it has the Observe option
+downloading  the rest of a body is fetched block by block; the last block moves it on as a whole response would
+observing    each notification is an event (``NotificationReceived``) and may need *downloading* again; one without
+             Observe moves it to *over* (``ObservationEnded``), ``cancel`` to *leaving*
+leaving      the deregistration is out; any answer moves it to *over*, without an event
+over         forgotten
+===========  =======================================================================================================
+
+From every state the message layer's failure, the response time-out, an answer that makes no sense and the end of the
+connection move it to *over* (``ExchangeFailed``); ``cancel`` does so without an event.
 
 Sources: RFC 7252 section 5.3, RFC 7641 section 3, RFC 7959, RFC 9175 section 2.3 (Echo).
 """
@@ -45,7 +62,7 @@ class _Download:
 
 
 class _Call:
-    """One request of ours, from its first block to its last notification."""
+    """One request of this side, from its first block to its last notification."""
 
     __slots__ = (
         "cancelled",
@@ -85,12 +102,12 @@ class _Call:
 class ClientSide:
     """Requests out, responses in. ``emit`` takes the events."""
 
-    __slots__ = ("_beneath", "_calls", "_config", "_deadlines", "_emit", "_random", "_tokens")
+    __slots__ = ("_calls", "_config", "_deadlines", "_emit", "_lower", "_random", "_tokens")
 
     def __init__(
-        self, beneath: LowerLayer, config: CoapConfig, random: RandomSource, emit: Callable[[Event], object]
+        self, lower: LowerLayer, config: CoapConfig, random: RandomSource, emit: Callable[[Event], object]
     ) -> None:
-        self._beneath = beneath
+        self._lower = lower
         self._config = config
         self._random = random
         self._emit = emit
@@ -128,7 +145,7 @@ class ClientSide:
         if self._config.block_szx < 6 and request.code in (codes.GET, codes.FETCH):
             options = (*options, (opt.BLOCK2, Block(0, False, self._config.block_szx).encode()))
         size = len(request.payload)
-        limit = min(room(size, options, self._beneath.body_limit, self._beneath.message_limit), self._block_limit())
+        limit = min(room(size, options, self._lower.body_limit, self._lower.message_limit), self._block_limit())
         if size <= limit:
             return self._send(call, options, request.payload, now)
         if call.upload is None:
@@ -149,7 +166,7 @@ class ClientSide:
         call.token = self._new_token(call)
         message = Message(CON, call.request.code, 0, call.token, options, payload)
         self._wait(call, now)
-        return self._beneath.send(message, call, now, confirmable=call.request.confirmable)
+        return self._lower.send(message, call, now, confirmable=call.request.confirmable)
 
     def _new_token(self, call: _Call) -> bytes:
         while True:
@@ -163,7 +180,7 @@ class ClientSide:
         call = self._calls.get(exchange)
         if call is None or call.cancelled:
             return
-        self._beneath.forget(call, now)
+        self._lower.forget(call, now)
         self._drop_download(call)
         if not call.observe:
             self._finish(call, now)
@@ -172,7 +189,7 @@ class ClientSide:
         options = (*opt.without(call.request.options, _NOT_IN_FETCH), (opt.OBSERVE, b"\x01"))
         message = Message(CON, call.request.code, 0, call.token, options)
         self._wait(call, now)
-        if not self._beneath.send(message, call, now, confirmable=True):
+        if not self._lower.send(message, call, now, confirmable=True):
             self._finish(call, now)
 
     # Answers
@@ -181,11 +198,11 @@ class ClientSide:
         """A response from the peer."""
         call = self._tokens.get(message.token)
         if call is None or (call.cancelled and opt.first(message.options, opt.OBSERVE) is not None):
-            self._beneath.reject(message, now)
+            self._lower.reject(message, now)
             return
-        self._beneath.accept(message, now)
+        self._lower.accept(message, now)
         if message.type <= 1 and not call.established:
-            self._beneath.forget(call, now)  # a separate response says that the request arrived (section 5.2.2)
+            self._lower.forget(call, now)  # a separate response says that the request arrived (section 5.2.2)
         if call.cancelled:
             self._finish(call, now)
             return
@@ -201,7 +218,7 @@ class ClientSide:
     def _answer(self, call: _Call, message: Message, options: Options, now: float) -> None:
         download = call.download
         if download is not None and download.token == message.token:
-            self._beneath.forget(call, now)
+            self._lower.forget(call, now)
             self._fetched(call, download, message, options, now)
             return
         if call.upload is not None and self._uploaded(call, call.upload, message.code, options, now):
@@ -211,7 +228,7 @@ class ClientSide:
         self._first_block(call, message, options, now)
 
     def _uploaded(self, call: _Call, upload: Outgoing, code: int, options: Options, now: float) -> bool:
-        """Whether the exchange goes on with another block of ours."""
+        """Whether the exchange goes on with this side's next block."""
         block = find_block(options, opt.BLOCK1)
         if code == codes.REQUEST_ENTITY_TOO_LARGE and block is not None and block.szx < upload.szx:
             if upload.offset:
@@ -249,13 +266,13 @@ class ClientSide:
         if call.observe:
             sequence = opt.first_uint(options, opt.OBSERVE)
             if sequence is not None:
-                newer = self._beneath.ordered or is_newer(sequence, now, call.sequence, call.sequence_at)
+                newer = self._lower.ordered or is_newer(sequence, now, call.sequence, call.sequence_at)
                 if call.established and not newer:
                     return
                 call.sequence = sequence
                 call.sequence_at = now
             if call.download is not None:
-                self._beneath.forget(call, now)
+                self._lower.forget(call, now)
                 self._drop_download(call)  # superseded: RFC 7959 section 2.6
         block = find_block(options, opt.BLOCK2)
         if block is None or (block.number == 0 and not block.more):
@@ -287,7 +304,7 @@ class ClientSide:
         self._wait(call, now)
         message = Message(CON, call.request.code, 0, download.token, options)
         confirmable = call.observe or call.request.confirmable
-        if not self._beneath.send(message, call, now, confirmable=confirmable):
+        if not self._lower.send(message, call, now, confirmable=confirmable):
             self._fail(call, FailureReason.QUEUE_FULL, now)
 
     def _fetched(self, call: _Call, download: _Download, message: Message, options: Options, now: float) -> None:
@@ -364,7 +381,7 @@ class ClientSide:
         self._deadlines[call.exchange] = now + self._config.response_timeout
 
     def _fail(self, call: _Call, reason: FailureReason, now: float) -> None:
-        self._beneath.forget(call, now)
+        self._lower.forget(call, now)
         if not call.cancelled:
             self._emit(ExchangeFailed(call.exchange, reason))
         self._finish(call, now)

@@ -23,7 +23,7 @@ class CoapConfig:
     max_body: int = 131_072  # the largest body that is put together from blocks
     max_transfers: int = 8  # bodies under way in blocks, each direction
     transfer_lifetime: float = 60.0  # how long a half-done transfer is kept
-    max_requests: int = 64  # requests of ours without their response, observations included
+    max_requests: int = 64  # own requests without their response, observations included
     response_timeout: float = 120.0  # from the last sign of life of an exchange
     max_exchanges: int = 64  # requests of the peer that the application has not answered
     answer_lifetime: float = 247.0  # after which an unanswered request of the peer is forgotten

@@ -67,32 +67,32 @@ class CoapConnection:
     of a TCP or TLS stream, cut anywhere. ``random`` gives numbers in [0, 1).
     """
 
-    __slots__ = ("_beneath", "_client", "_closed", "_datagrams", "_events", "_next_exchange", "_now", "_server")
+    __slots__ = ("_client", "_closed", "_datagrams", "_events", "_lower", "_next_exchange", "_now", "_server")
 
     def __init__(self, *, datagrams: bool = True, random: RandomSource, config: CoapConfig | None = None) -> None:
         if config is None:
             config = CoapConfig()
-        beneath: LowerLayer
+        lower: LowerLayer
         if datagrams:
-            beneath = MessageLayer(
+            lower = MessageLayer(
                 config.transmission, random, body_limit=config.body_limit, message_limit=config.message_limit
             )
         else:
-            beneath = StreamLayer(random, max_message_size=config.max_message_size, ping_timeout=config.ping_timeout)
-        self._beneath = beneath
+            lower = StreamLayer(random, max_message_size=config.max_message_size, ping_timeout=config.ping_timeout)
+        self._lower = lower
         self._events: deque[Event] = deque()
         self._next_exchange = 0
         self._now = 0.0
         self._closed = False
         self._datagrams = datagrams
         emit = self._events.append
-        self._client = ClientSide(beneath, config, random, emit)
-        self._server = ServerSide(beneath, config, emit, self._new_exchange, random_bits(random, 32))
+        self._client = ClientSide(lower, config, random, emit)
+        self._server = ServerSide(lower, config, emit, self._new_exchange, random_bits(random, 32))
 
     def start(self, now: float) -> None:
         """Call once, before anything else: over a stream it sends the CSM."""
         self._now = now
-        self._beneath.start(now)
+        self._lower.start(now)
 
     def _new_exchange(self) -> int:
         self._next_exchange += 1
@@ -129,9 +129,9 @@ class CoapConnection:
         self._client.cancel(exchange, now)
 
     def ping(self, now: float) -> bool:
-        """Ask whether the peer lives; ``PingAnswered`` or ``PingFailed`` follows. False where it can't be sent."""
+        """Ask whether the peer lives; ``PingAnswered`` or ``PingFailed`` follows. False if it can't be sent."""
         self._now = now
-        return not self._closed and self._beneath.ping(self, now)
+        return not self._closed and self._lower.ping(self, now)
 
     def settled(self, outcome: MessageOutcome, now: float) -> None:
         """The outcome of a ping (called by the layer beneath)."""
@@ -157,9 +157,9 @@ class CoapConnection:
         """Send to an observer, behind what is on its way. An error code ends the observation once it is delivered.
 
         Returns the notification's id, which ``NotificationAcknowledged`` or ``NotificationFailed`` repeats, unless a
-        newer state takes its place while it waits. None: it is not confirmable, and nothing more is told of it; what
-        goes in blocks is always confirmable. Refusals are values: ``QUEUE_FULL``, or ``COMPLETED`` where the
-        observation is over.
+        newer state takes its place while it waits. None: it is not confirmable, and no event about it follows; what
+        goes in blocks is always confirmable. Refusals are values: ``QUEUE_FULL``, or ``COMPLETED`` if the observation
+        is over.
         """
         self._now = now
         return self._server.observations.notify(exchange, response, now, confirmable=confirmable)
@@ -171,28 +171,28 @@ class CoapConnection:
         if self._closed:
             return
         self._now = now
-        beneath = self._beneath
-        for message in beneath.receive(octets, now):
+        lower = self._lower
+        for message in lower.receive(octets, now):
             self._settle(now)
             if message.code < 0x20:
                 self._server.receive(message, now)
             else:
                 self._client.receive(message, now)
         self._settle(now)
-        if beneath.ended is not None:
-            self._end(beneath.ended, now)
+        if lower.ended is not None:
+            self._end(lower.ended, now)
 
     def _settle(self, now: float) -> None:
-        for sender, outcome in self._beneath.outcomes():
+        for sender, outcome in self._lower.outcomes():
             sender.settled(outcome, now)
 
     def to_send(self) -> list[bytes]:
         """Datagrams, or octets of the stream in order. Over a stream, taking them counts as their acknowledgement."""
         self._settle(self._now)
-        out = self._beneath.to_send()
+        out = self._lower.to_send()
         if out and not self._datagrams:
             self._settle(self._now)
-            while more := self._beneath.to_send():  # over a stream what was taken makes way for the next
+            while more := self._lower.to_send():  # over a stream what was taken makes way for the next
                 out += more
                 self._settle(self._now)
         return out
@@ -202,10 +202,10 @@ class CoapConnection:
         return self._events.popleft() if self._events else None
 
     def next_deadline(self) -> float | None:
-        """When ``tick`` is due, in the time of ``now``; ``None`` where nothing waits."""
+        """When ``tick`` is due, in the time of ``now``; ``None`` if nothing waits."""
         nearest: float | None = None
         for deadline in (
-            self._beneath.next_deadline(),
+            self._lower.next_deadline(),
             self._client.next_deadline(),
             self._server.next_deadline(),
         ):
@@ -216,7 +216,7 @@ class CoapConnection:
     def tick(self, now: float) -> None:
         """Let timers act."""
         self._now = now
-        self._beneath.tick(now)
+        self._lower.tick(now)
         self._settle(now)
         self._client.tick(now)
         self._server.tick(now)
@@ -224,7 +224,7 @@ class CoapConnection:
     def close(self, now: float, reason: str = "closed") -> None:
         """End every exchange, with its event; over a stream say Release."""
         if not self._closed:
-            self._beneath.close(now)
+            self._lower.close(now)
             self._end(reason, now)
 
     def _end(self, reason: str, now: float) -> None:

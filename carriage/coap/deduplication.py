@@ -1,4 +1,4 @@
-"""Which message ids a peer has used lately and what they were answered (RFC 7252 section 4.5), within fixed bounds."""
+"""The message ids that a peer has used recently and the answers to them (RFC 7252 section 4.5), within fixed bounds."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ class Deduplication:
         return self._replies.get(message_id)
 
     def remember(self, message_id: int, now: float) -> None:
-        """Note a new message; forget the oldest where there are too many."""
+        """Note a new message; forget the oldest if there are too many."""
         if len(self._expiry) >= self._entries:
             self._drop(next(iter(self._expiry)))
         self._expiry[message_id] = now + self._lifetime

@@ -1,9 +1,9 @@
 """Devices over CoAP as the serving side sees them: requests to ``/d`` as a closed union of values, and their answers.
 
-Resources: ``GET /d`` lists, ``GET /d/{name}`` reads all that a device tells, ``GET /d/{name}/{property}`` one thing,
-``PUT`` sets it; ``POST /d/{name}/{action}`` has the device do something; ``GET /d/{name}/{event}`` with Observe tells
-what happens. ``GET /d/{name}/{property}/command`` tells what became of the last PUT or POST that had to wait. What
-values look like in each media type: ``carriage.senml`` and the adapter.
+Resources: ``GET /d`` lists, ``GET /d/{name}`` reads all that a device reports, ``GET /d/{name}/{property}`` one thing,
+``PUT`` sets it; ``POST /d/{name}/{action}`` has the device do something; ``GET /d/{name}/{event}`` with Observe reports
+its events. ``GET /d/{name}/{property}/command`` has the outcome of the last PUT or POST that had to wait.
+``carriage.senml`` and the adapter say what values look like in each media type.
 """
 
 from __future__ import annotations
@@ -32,7 +32,9 @@ JSON: Final = 50
 """application/json (RFC 7252, section 12.3): of what is set only."""
 
 ONE_FORMATS: Final = (SENML_JSON, SENML_CBOR, TEXT)
-"""Of one property. The first is for who states no Accept: unlike text it tells how old a value is."""
+"""Formats of a single property. The first is the default if the request has no Accept: unlike text it has a value's
+age.
+"""
 ALL_FORMATS: Final = (SENML_JSON, SENML_CBOR)
 """Of a whole device."""
 SET_FORMATS: Final = (*ONE_FORMATS, JSON)
@@ -167,7 +169,7 @@ def done(result: bytes = b"") -> Response:
 
 
 def queued(device: str, name: str) -> Response:
-    """2.01: the device sleeps; the command is a resource of its own now, until it is done and for a while after."""
+    """2.01: the device sleeps; the command is now a separate resource, until it is done and for a while after."""
     path = (ROOT, device, name, COMMAND)
     place = tuple((opt.LOCATION_PATH, segment.encode()) for segment in path)
     return Response(codes.CREATED, (*place, (opt.CONTENT_FORMAT, encode_uint(TEXT))), b"queued")

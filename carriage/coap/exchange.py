@@ -43,7 +43,7 @@ class Response:
 class FailureReason(Enum):
     """Why an exchange, notification or observation ended without its success."""
 
-    TIMED_OUT = "timed out"  # nobody acknowledged or answered
+    TIMED_OUT = "timed out"  # no acknowledgement or no response came
     RESET = "reset"  # the peer does not know it
     DEREGISTERED = "deregistered"  # the observer asked for it
     REPLACED = "replaced"  # the observer registered again with the same token
@@ -51,7 +51,7 @@ class FailureReason(Enum):
     CHANGED = "changed"  # the body changed under a block-wise transfer, again and again
     TOO_LARGE = "too large"  # a body beyond the limit
     MALFORMED = "malformed"  # a block-wise answer that makes no sense
-    UNSUPPORTED = "unsupported"  # a response with a critical option that nobody here understands
+    UNSUPPORTED = "unsupported"  # a response with a critical option that this side does not understand
     QUEUE_FULL = "queue full"  # too much waits already
     CLOSED = "closed"  # the connection ended
 
@@ -130,7 +130,7 @@ class NotificationReceived:
 
 @dataclass(slots=True)
 class ExchangeFailed:
-    """A request of ours that gets no response any more; an observation is over with it."""
+    """A request of this side that will get no further response; if it was an observation, that is over."""
 
     exchange: int
     reason: FailureReason
@@ -143,12 +143,12 @@ class PingAnswered:
 
 @dataclass(slots=True)
 class PingFailed:
-    """Nobody answered a ping."""
+    """No answer to a ping came in time."""
 
 
 @dataclass(slots=True)
 class ConnectionEnded:
-    """The stream can't be used any more; all exchanges are over."""
+    """The stream is no longer usable; all exchanges are over."""
 
     reason: str = field(default="closed")
 

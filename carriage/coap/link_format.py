@@ -1,4 +1,6 @@
-"""CoRE link format (RFC 6690): write and read ``</path>;attribute="value",...``. No resource of ours is known here."""
+"""CoRE link format (RFC 6690): write and read ``</path>;attribute="value",...``. It knows none of the gateway's
+resources.
+"""
 
 from __future__ import annotations
 
@@ -25,7 +27,7 @@ class Link:
     attributes: tuple[tuple[str, str | None], ...] = ()
 
     def get(self, name: str) -> str | None:
-        """The value of the first attribute with this name; ``None`` also where it has none."""
+        """The value of the first attribute with this name; ``None`` also if it has no value."""
         for candidate, value in self.attributes:
             if candidate == name:
                 return value

@@ -21,7 +21,7 @@ class MessageOutcome(Enum):
 
 
 class Sender(Protocol):
-    """Whoever sent a message and wants to learn what became of it."""
+    """The sender of a message, which gets its outcome."""
 
     def settled(self, outcome: MessageOutcome, now: float) -> None:
         """Called once per confirmable message; for a non-confirmable one only when the peer resets it."""
@@ -58,29 +58,29 @@ class LowerLayer(Protocol):
         """Messages with a code that the connection must look at. Never raises."""
 
     def send(self, message: Message, sender: Sender | None, now: float, *, confirmable: bool) -> bool:
-        """Send a message of our own accord; false where the queue is full."""
+        """Send a message that answers none; false if the queue is full."""
 
     def piggyback(self, request: Message, message: Message) -> bool:
-        """Answer a request together with its acknowledgement; false where the answer must go separately."""
+        """Answer a request together with its acknowledgement; false if the answer must go separately."""
 
     def accept(self, message: Message, now: float) -> None:
-        """A response from the peer was expected: acknowledge it where it asks for that."""
+        """A response from the peer was expected: acknowledge it if it is confirmable."""
 
     def reject(self, message: Message, now: float) -> None:
         """Nothing here knows this message: reset it."""
 
     def forget(self, sender: Sender, now: float) -> None:
-        """Stop sending for this sender and tell it nothing more."""
+        """Stop sending for this sender; no outcome follows."""
 
     def ping(self, sender: Sender, now: float) -> bool:
         """Ask whether the peer lives; the outcome is ``ACKNOWLEDGED`` or ``TIMED_OUT``."""
 
     def close(self, now: float) -> None:
-        """Say good-bye where the transport has a message for that."""
+        """Close; sends a message for that if the transport has one."""
 
     @property
     def ended(self) -> str | None:
-        """Why the transport can't be used any more, in words; ``None`` while it can."""
+        """Why the transport is no longer usable, in words; ``None`` while it is."""
 
     def outcomes(self) -> list[tuple[Sender, MessageOutcome]]:
         """What was settled since the last call."""

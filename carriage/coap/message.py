@@ -89,7 +89,7 @@ class Message:
 
 
 def encode_options(options: Options, payload: bytes) -> bytes:
-    """Options in order of number, then the marker and the payload where there is one (RFC 7252 section 3.1)."""
+    """Options in order of number, then the marker and the payload if there is one (RFC 7252 section 3.1)."""
     out = bytearray()
     last = 0
     for number, value in options:

@@ -40,7 +40,7 @@ class MessageIds:
         return taken
 
     def free_at(self) -> float | None:
-        """When the oldest ids come free, where all are taken; ``None`` while some are free."""
+        """When the oldest ids come free, if all are taken; ``None`` while some are free."""
         if self._live < self._space:
             return None
         return self._buckets[0][0] + self._lifetime + _GRAIN

@@ -1,7 +1,20 @@
 """The message layer of RFC 7252 section 4 over one association: confirmable messages with retransmission, piggy-backed
 and separate answers, empty acknowledgements, resets, de-duplication, NSTART. Requests and tokens are above it.
 
-One association has one message layer: ids must not collide. No clock and no randomness of its own.
+One association has one message layer: ids must not collide. Time and randomness are passed in.
+
+States of a confirmable message that goes out (RFC 7252 section 4.2), and who moves it:
+
+===========  =======================================================================================================
+waiting      in the backlog, held by NSTART or for want of message ids; ``_drain`` moves it to *outstanding*
+outstanding  sent; ``tick`` sends it again after doubled time-outs. The peer's ACK or RST, or the time-out after the
+             last transmission, moves it to *settled*; ``forget`` and ``close`` drop it without an outcome
+settled      its sender gets the ``MessageOutcome``
+===========  =======================================================================================================
+
+States of a confirmable request that comes in: *unacknowledged* from its arrival; *acknowledged*, with the reply kept
+for its repetitions, by whichever comes first: the answer (``piggyback``), its own repetition, ``reject``, a full table,
+or ``empty_ack_delay`` seconds (``tick``).
 """
 
 from __future__ import annotations
@@ -69,7 +82,7 @@ _EXPIRY_GRAIN = 10.0  # seconds: old entries are swept together, so that an idle
 
 
 class MessageLayer:
-    """Datagrams in, messages for the connection out; messages in, datagrams out. Implements ``Beneath``."""
+    """Datagrams in, messages for the connection out; messages in, datagrams out. Implements ``LowerLayer``."""
 
     __slots__ = (
         "_backlog",
@@ -201,7 +214,7 @@ class MessageLayer:
             self._acknowledge(message.message_id)
 
     def reject(self, message: Message, now: float) -> None:
-        """Reset what nobody here knows. An acknowledgement can't be reset."""
+        """Reset a message that no exchange expects. An acknowledgement can't be reset."""
         if message.type != ACK:
             datagram = Message(RST, EMPTY, message.message_id).encode()
             self._seen.answered(message.message_id, datagram)
@@ -216,7 +229,7 @@ class MessageLayer:
     # Outgoing
 
     def send(self, message: Message, sender: Sender | None, now: float, *, confirmable: bool) -> bool:
-        """Send now, or when NSTART and the ids allow it; false where the backlog is full."""
+        """Send now, or when NSTART and the ids allow it; false if the backlog is full."""
         may_overtake = not confirmable or not self._backlog  # NSTART does not count non-confirmable messages
         if may_overtake and self._transmit(message, sender, confirmable, now):
             return True
@@ -298,7 +311,7 @@ class MessageLayer:
 
     @property
     def ended(self) -> str | None:
-        """Datagrams have no end of their own: the association beneath has."""
+        """Datagrams have no end; the association beneath has one."""
         return None
 
     def close(self, now: float) -> None:
@@ -372,7 +385,7 @@ class MessageLayer:
 
 @dataclass(slots=True)
 class _Ping:
-    """Turns the reset that answers a ping into good news."""
+    """Turns the reset that answers a ping into an acknowledgement."""
 
     sender: Sender
 

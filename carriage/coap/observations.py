@@ -1,9 +1,15 @@
-"""The peer's observations on a connection (RFC 7641 section 4): one notification on its way at a time.
+"""The peer's observations on a connection (RFC 7641 section 4): one notification under way at a time.
 
-What is observed are units or states. Of units none may be skipped: the next one waits until the one before is
+An observation is of units or of states. Of units none may be skipped: the next one waits until the one before is
 acknowledged and, if it came in blocks, fetched to its end; one that isn't ends the observation. That departs from
 section 4.5.2 on purpose. Of states the newest is as good as all before it: only the newest waits, and no longer than
-the observer goes on fetching blocks. A block that nobody fetches ends nothing.
+the observer goes on fetching blocks. A block that the observer does not fetch ends nothing.
+
+States of a notification: *waiting* behind the one under way (of states a newer one takes its place); *current* once it
+is sent, if it is confirmable; the acknowledgement, and the fetch of its last block if it has several, move it to *over*
+(``NotificationAcknowledged``), and the next one goes. A reset, the last retransmission, ``leave`` or ``end`` end the
+observation (``ObservationEnded``) and all its notifications (``NotificationFailed``); so does an error code, once it is
+delivered.
 
 All observations draw their numbers from one series that follows the clock in milliseconds: it goes up over each
 registration and each connection of an observer (sections 3.4 and 4.4), and comes round in 4.6 h.
@@ -69,13 +75,13 @@ class Observations:
     """All observations by one peer, within ``max_observations`` of the configuration."""
 
     __slots__ = (
-        "_beneath",
         "_by_exchange",
         "_by_token",
         "_config",
         "_emit",
         "_fetching",
         "_in_blocks",
+        "_lower",
         "_make_body",
         "_next_id",
         "_number",
@@ -83,13 +89,13 @@ class Observations:
 
     def __init__(
         self,
-        beneath: LowerLayer,
+        lower: LowerLayer,
         config: CoapConfig,
         emit: Callable[[Event], object],
         make_body: MakeBody,
         in_blocks: Callable[[Response, int], bool],
     ) -> None:
-        self._beneath = beneath
+        self._lower = lower
         self._config = config
         self._emit = emit
         self._make_body = make_body
@@ -104,7 +110,7 @@ class Observations:
         return len(self._by_exchange)
 
     def add(self, exchange: int, request: Message, key: Key, szx: int, *, states: bool) -> bool:
-        """Register; false where there are too many."""
+        """Register; false if there are too many."""
         if len(self._by_exchange) >= self._config.max_observations:
             return False
         observation = _Observation(self, exchange, request.token, key, szx, states)
@@ -135,9 +141,8 @@ class Observations:
     def notify(self, exchange: int, response: Response, now: float, *, confirmable: bool) -> int | FailureReason | None:
         """Send or queue a notification; an error code ends the observation once it is delivered.
 
-        Returns its id, or None where it is not confirmable: of such a one nothing more is told. One that goes in blocks
-        is always confirmable. ``QUEUE_FULL``: too many units wait; ``COMPLETED``: there is no such observation (any
-        longer).
+        Returns its id, or None if it is not confirmable: no event about it follows. One that goes in blocks is always
+        confirmable. ``QUEUE_FULL``: too many units wait; ``COMPLETED``: there is no such observation (any longer).
         """
         if not codes.is_response(response.code):
             raise UsageError("a notification needs a response code")
@@ -172,7 +177,7 @@ class Observations:
                 if more:
                     self._await_fetch(observation, now)
             message = Message(CON, response.code, 0, observation.token, options, payload)
-            if not self._beneath.send(message, observation, now, confirmable=notification.confirmable):
+            if not self._lower.send(message, observation, now, confirmable=notification.confirmable):
                 self.end(observation.exchange, FailureReason.QUEUE_FULL, now)
             elif not notification.confirmable and not codes.is_success(response.code):
                 self.end(observation.exchange, FailureReason.COMPLETED, now)
@@ -193,8 +198,8 @@ class Observations:
         observation = self._on_its_way(exchange, notification)
         if observation is None:
             return False
-        # Whoever fetches the rest has the first block, even if the acknowledgement got lost.
-        self._beneath.forget(observation, now)
+        # An observer that fetches the rest has the first block, even if the acknowledgement got lost.
+        self._lower.forget(observation, now)
         observation.acknowledged = True
         self._await_fetch(observation, now)
         return True
@@ -242,7 +247,7 @@ class Observations:
         if self._by_token.get(observation.token) is observation:
             del self._by_token[observation.token]
         self._fetching.pop(exchange, None)
-        self._beneath.forget(observation, now)
+        self._lower.forget(observation, now)
         if observation.current is not None and observation.current.id != _FIRST:
             self._emit(NotificationFailed(exchange, observation.current.id, reason))
         for notification in observation.waiting:
@@ -254,8 +259,7 @@ class Observations:
         return min(self._fetching.values()) if self._fetching else None
 
     def tick(self, now: float) -> None:
-        """Wait no longer for whoever does not fetch: a state makes way for the next, a unit takes its observation with
-        it."""
+        """Give up a fetch that does not come: a state makes way for the next one, a unit ends its observation."""
         for exchange in [exchange for exchange, deadline in self._fetching.items() if deadline <= now]:
             del self._fetching[exchange]
             observation = self._by_exchange[exchange]

@@ -67,7 +67,7 @@ class Definition:
 
     @property
     def critical(self) -> bool:
-        """Whoever does not understand it must refuse the message (RFC 7252 section 5.4.1)."""
+        """A receiver that does not understand it must refuse the message (RFC 7252 section 5.4.1)."""
         return bool(self.number & 1)
 
     @property
@@ -172,7 +172,7 @@ def without(options: Options, numbers: frozenset[int]) -> Options:
 
 
 def uri(path: Iterable[str] = (), query: Iterable[str] = ()) -> Options:
-    """Uri-Path and Uri-Query options. Raises ``UsageError`` where a segment is longer than 255 octets."""
+    """Uri-Path and Uri-Query options. Raises ``UsageError`` if a segment is longer than 255 octets."""
     made = tuple((URI_PATH, segment.encode()) for segment in path)
     made += tuple((URI_QUERY, segment.encode()) for segment in query)
     if any(len(value) > 255 for _, value in made):
@@ -183,8 +183,9 @@ def uri(path: Iterable[str] = (), query: Iterable[str] = ()) -> Options:
 def screen(options: Options, understood: frozenset[int]) -> tuple[Options, int | None]:
     """Apply RFC 7252 sections 5.4.1, 5.4.3 and 5.4.5.
 
-    Returns the options that count and the first critical one that can't be accepted (``None`` where all is well). An
-    option with a wrong length, or repeated where it may not be, is treated like an unknown one: ignored if elective.
+    Returns the options that count and the first critical one that can't be accepted (``None`` if all is well). An
+    option with a wrong length, or repeated though it is not repeatable, is treated like an unknown one: ignored if
+    elective.
     """
     kept: list[tuple[int, bytes]] | None = None
     refused: int | None = None

@@ -1,7 +1,9 @@
 """The CoAP server over DTLS (coaps) in an asyncio loop: one socket, many peers, one timer. A thin shell: the protocol
 is in ``connection`` and in ``layer.listener``.
 
-The handler is synchronous. It may call a peer's methods from inside a callback or at any later time.
+The handler is synchronous. It may call a peer's methods from inside a callback or at any later time. What it does then
+goes out together: after the datagrams that were read in one go, after the timer, else with the ``flush`` that the
+server asks its owner for.
 """
 
 from __future__ import annotations
@@ -16,25 +18,22 @@ from typing import Final, Protocol, TypedDict, TypeVarTuple, Unpack
 
 from carriage.coap import codes
 from carriage.coap.connection import (
-    Answer,
     CoapConfig,
     CoapConnection,
-    FailureReason,
     NotificationAcknowledged,
     NotificationFailed,
     ObservationEnded,
-    Request,
     RequestReceived,
     Response,
     ResponseFailed,
 )
+from carriage.coap.server_peer import Handler, ServerPeer
 from carriage.coap.udp import Address, Datagrams, bind
 from carriage.log_rate import LogRate
 from common.timers import Timers
 from layer.config import AssociationConfig
 from layer.credentials import Credentials
 from layer.errors import PeerError, UsageError
-from layer.events import AssociationInfo
 from layer.listener import DtlsListener, ListenerEvent, PeerConnected, PeerData, PeerGone
 
 _LOG = logging.getLogger(__name__)
@@ -71,29 +70,6 @@ class ServerLimits(TypedDict, total=False):
     first_answer: float
     idle_timeout: float | None
     cookie_lifetime: float
-
-
-class Handler(Protocol):
-    """What the server tells its owner. An exception in it is counted, logged at a bounded rate, and costs the request a
-    5.00, or a 4.00 where it is a ``PeerError``."""
-
-    def connected(self, peer: ServerPeer) -> None:
-        """A peer's handshake is done."""
-
-    def request(self, peer: ServerPeer, exchange: int, request: Request) -> None:
-        """A whole request; answer with ``peer.respond``, now or later."""
-
-    def acknowledged(self, peer: ServerPeer, exchange: int, notification: int) -> None:
-        """The observer has this notification; see ``NotificationAcknowledged``."""
-
-    def observation_ended(self, peer: ServerPeer, exchange: int, reason: FailureReason) -> None:
-        """Every notification of it that is not acknowledged by now has failed. Not called for a peer that is gone."""
-
-    def gone(self, peer: ServerPeer, reason: str) -> None:
-        """The peer and all its exchanges are over."""
-
-    def refused(self, address: Address, reason: str) -> None:
-        """A handshake failed or was turned away."""
 
 
 class Listener(Protocol):
@@ -133,49 +109,21 @@ class Listener(Protocol):
         """Let timers act."""
 
 
-class ServerPeer:
-    """One connected client. ``info`` says who it proved to be; ``address`` is where it is now, never who."""
-
-    __slots__ = ("_server", "address", "connection", "id", "info", "scheduled")
-
-    def __init__(
-        self, server: CoapsServer, id: int, address: Address, info: AssociationInfo, connection: CoapConnection
-    ) -> None:
-        self._server = server
-        self.connection = connection  # the server's; everybody else uses the methods
-        self.scheduled: float | None = None  # the server's, too
-        self.id = id
-        self.address = address
-        self.info = info
-
-    def __repr__(self) -> str:
-        return f"<ServerPeer {self.id}>"
-
-    def respond(self, exchange: int, response: Response, *, observe: bool = False, states: bool = False) -> Answer:
-        """See ``CoapConnection.respond``; ``Answer.GONE`` also for a peer that is gone."""
-        answer = self.connection.respond(exchange, response, self._server.now(), observe=observe, states=states)
-        self._server.touch(self)
-        return answer
-
-    def notify(self, exchange: int, response: Response, *, confirmable: bool = True) -> int | FailureReason | None:
-        """See ``CoapConnection.notify``."""
-        sent = self.connection.notify(exchange, response, self._server.now(), confirmable=confirmable)
-        self._server.touch(self)
-        return sent
-
-    def close(self, reason: str) -> None:
-        """Say close_notify and forget the peer; ``gone`` follows at once. Without effect on one that is gone."""
-        self._server.drop(self, reason)
-
-
 class CoapsServer:
     """Owns ``sock`` from the start. Call ``start`` inside the loop and ``close`` in the end.
 
-    ``config`` bounds every peer; how many there may be is the listener's concern.
+    ``config`` bounds every peer; how many there may be is the listener's concern. ``wake`` asks the owner to call
+    ``flush`` soon, once for all that is to be written by then; without it the server flushes in the loop's next turn.
     """
 
     def __init__(
-        self, sock: socket.socket, listener: Listener, handler: Handler, config: CoapConfig | None = None
+        self,
+        sock: socket.socket,
+        listener: Listener,
+        handler: Handler,
+        config: CoapConfig | None = None,
+        *,
+        wake: Callable[[], None] | None = None,
     ) -> None:
         self._sock = sock
         self._listener = listener
@@ -186,7 +134,8 @@ class CoapsServer:
         self._peers: dict[int, ServerPeer] = {}
         self._deadlines: Timers[int] = Timers(GRAIN)
         self._dirty: set[ServerPeer] = set()
-        self._awake = False  # a flush will follow anyway
+        self._wake = wake or self._in_next_turn
+        self._awake = False  # a flush follows, without a further call of ``wake``
         self._closed = False
         self._timer: asyncio.TimerHandle | None = None
         self._datagrams: Datagrams | None = None
@@ -197,7 +146,7 @@ class CoapsServer:
     def start(self) -> None:
         """Begin to serve in the running loop."""
         self._loop = asyncio.get_running_loop()
-        self._datagrams = Datagrams(self._sock, received=self._received, woken=self._flush, failed=self._icmp)
+        self._datagrams = Datagrams(self._sock, received=self._received, woken=self.flush, failed=self._icmp)
         _LOG.info("coaps: serving on %s port %d", *self._datagrams.address[:2])
 
     @property
@@ -240,6 +189,7 @@ class CoapsServer:
         if self._datagrams is None or self._closed:
             self._sock.close()
             return
+        self._awake = True  # all that is left goes out here
         for peer in self.peers:
             self.drop(peer, "the server is closing")
         self._listener.close_all(self.now())
@@ -337,15 +287,19 @@ class CoapsServer:
     def touch(self, peer: ServerPeer) -> None:
         """Something may have to go out to this peer."""
         self._dirty.add(peer)
-        if not self._awake and self._loop is not None:
+        if not self._awake:
             self._awake = True
-            self._loop.call_soon(self._flush)
+            self._wake()
 
-    def _flush(self) -> None:
-        if self._closed:
+    def _in_next_turn(self) -> None:
+        if self._loop is not None:
+            self._loop.call_soon(self.flush)
+
+    def flush(self) -> None:
+        """Write what waits to be written. Without effect where nothing does."""
+        if self._closed or not self._awake:
             return
         now = self.now()
-        self._awake = True
         while self._dirty:
             peer = self._dirty.pop()
             if peer.id not in self._peers:
@@ -420,7 +374,7 @@ class CoapsServer:
                 except Exception:
                     self._raised("message_errors")
             self._dirty.add(peer)
-        self._flush()
+        self.flush()
 
 
 def _soonest(config: CoapConfig) -> float:

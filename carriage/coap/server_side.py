@@ -1,6 +1,11 @@
 """The peer's requests on a connection: bodies in blocks both ways, answers, critical options. One instance per
 connection; observations are kept in ``observations``.
 
+States of a request, and who moves it: *uploading* while its body comes in blocks (``Uploads``); *open* once it is whole
+(``RequestReceived``); ``respond`` moves it to *answered*, or to *observed* if it registers, which is ``Observations``'
+from then on. An open one is forgotten after ``answer_lifetime`` seconds (``tick``). An answer that went separately ends
+in ``ResponseDelivered`` or ``ResponseFailed``. The rest of an answer in blocks waits in ``Downloads``.
+
 Sources: RFC 7252 sections 5.2 and 5.4.1, RFC 7641 section 4, RFC 7959.
 """
 
@@ -40,7 +45,7 @@ class Answer(Enum):
 
     SENT = "sent"
     OBSERVED = "observed"  # sent, and the exchange is an observation now: notify on it
-    GONE = "gone"  # the exchange is not open (any more)
+    GONE = "gone"  # the exchange is not open, or no longer
     QUEUE_FULL = "queue full"  # the exchange is over and the peer gets nothing
 
 
@@ -88,12 +93,12 @@ class ServerSide:
     """Requests in, responses out. ``emit`` takes the events, ``new_exchange`` gives ids."""
 
     __slots__ = (
-        "_beneath",
         "_config",
         "_downloads",
         "_emit",
         "_etag",
         "_keepers",
+        "_lower",
         "_new_exchange",
         "_open",
         "_uploads",
@@ -102,13 +107,13 @@ class ServerSide:
 
     def __init__(
         self,
-        beneath: LowerLayer,
+        lower: LowerLayer,
         config: CoapConfig,
         emit: Callable[[Event], object],
         new_exchange: Callable[[], int],
         first_etag: int,
     ) -> None:
-        self._beneath = beneath
+        self._lower = lower
         self._config = config
         self._emit = emit
         self._new_exchange = new_exchange
@@ -121,7 +126,7 @@ class ServerSide:
             lifetime=config.transfer_lifetime,
         )
         self._downloads = Downloads(max_count=config.max_transfers, lifetime=config.transfer_lifetime)
-        self.observations = Observations(beneath, config, emit, self._notification_body, self._in_blocks)
+        self.observations = Observations(lower, config, emit, self._notification_body, self._in_blocks)
         self._keepers = (self._uploads, self._downloads, self.observations)
 
     # Requests
@@ -143,7 +148,7 @@ class ServerSide:
 
     def _refuse(self, message: Message, number: int, now: float) -> None:
         if message.type != CON:
-            self._beneath.reject(message, now)  # RFC 7252 section 5.4.1
+            self._lower.reject(message, now)  # RFC 7252 section 5.4.1
             return
         code = codes.PROXYING_NOT_SUPPORTED if number in _PROXY_OPTIONS else codes.BAD_OPTION
         self._send(message, code, (), b"option %d" % number, None, now)
@@ -196,7 +201,7 @@ class ServerSide:
         self._emit(RequestReceived(exchange, Request(message.code, options, body, message.type == CON)))
 
     def _serve(self, message: Message, key: Key, wanted: Block, now: float) -> bool:
-        """Answer a fetch from what is kept; false where nothing is."""
+        """Answer a fetch from the stored body; false if there is none."""
         served = self._downloads.find(key, now)
         if served is None:
             return False
@@ -212,9 +217,9 @@ class ServerSide:
             return True
         # The end of a notification goes separately, since only then its arrival is confirmed: the next one would make
         # the observer drop what it has of this one.
-        self._beneath.accept(message, now)
+        self._lower.accept(message, now)
         last = Message(CON, served.response.code, 0, message.token, options, chunk)
-        self._beneath.send(last, _LastBlock(self.observations, *notification), now, confirmable=True)
+        self._lower.send(last, _LastBlock(self.observations, *notification), now, confirmable=True)
         return True
 
     # Answers
@@ -264,14 +269,14 @@ class ServerSide:
 
     def _limit(self, options: Options, payload: bytes, szx: int) -> int:
         """What goes in one message. A block size below the largest is a wish for small messages."""
-        limit = room(len(payload), options, self._beneath.body_limit, self._beneath.message_limit)
+        limit = room(len(payload), options, self._lower.body_limit, self._lower.message_limit)
         return min(limit, 16 << szx) if szx < 6 else limit
 
     def _in_blocks(self, response: Response, szx: int) -> bool:
         return len(response.payload) > self._limit(response.options, response.payload, szx)
 
     def _with_etag(self, response: Response) -> Response:
-        """A body in blocks needs an ETag, so that nobody mixes two of them (RFC 7959 section 2.4)."""
+        """A body in blocks needs an ETag, so that the peer does not mix two of them (RFC 7959 section 2.4)."""
         if opt.first(response.options, opt.ETAG) is not None or not codes.is_success(response.code):
             return response
         self._etag = (self._etag + 1) & 0xFFFFFFFF
@@ -299,10 +304,10 @@ class ServerSide:
         self, request: Message, code: int, options: Options, payload: bytes, exchange: int | None, now: float
     ) -> bool:
         message = Message(CON, code, 0, request.token, options, payload)
-        if self._beneath.piggyback(request, message):
+        if self._lower.piggyback(request, message):
             return True
         sender = None if exchange is None else _Separate(exchange, self._emit)
-        return self._beneath.send(message, sender, now, confirmable=request.type == CON)
+        return self._lower.send(message, sender, now, confirmable=request.type == CON)
 
     # Time and ends
 

@@ -15,7 +15,7 @@ from carriage.coap.message import CON, Message, decode_options, encode_options
 from carriage.coap.options import Options, encode_uint
 from layer.errors import PeerError, UsageError
 
-# Option numbers of the signalling messages; each code has a number space of its own (RFC 8323 section 11.2).
+# Option numbers of the signalling messages; each code has its own number space (RFC 8323 section 11.2).
 CSM_MAX_MESSAGE_SIZE: Final = 2
 CSM_BLOCK_WISE_TRANSFER: Final = 4
 ABORT_BAD_CSM_OPTION: Final = 2
@@ -101,7 +101,7 @@ def _known_class(code: int) -> bool:
 
 
 def _measure(buffer: bytearray, at: int, size: int) -> tuple[int, int, int] | None:
-    """Offset of the code, length behind the token, token length; ``None`` where the header is not complete."""
+    """Offset of the code, length behind the token, token length; ``None`` if the header is not complete."""
     nibble = buffer[at] >> 4
     token_length = buffer[at] & 15
     if token_length > 8:

@@ -1,7 +1,10 @@
 """CoAP over one reliable stream (RFC 8323): the CSM first, then messages; Ping and Pong, Release, Abort.
 
-Takes the place of the message layer beneath a connection. The stream orders and repeats, so whatever the shell has
-taken counts as acknowledged.
+Takes the place of the message layer below a connection. The stream orders and repeats, so whatever the shell has taken
+counts as acknowledged.
+
+States: *new* until the peer's CSM moves it to *open*; *ended*, for good, by the peer's Release or Abort, by ``close``
+(which sends Release), or by what breaks RFC 8323, such as another first message than a CSM (which sends Abort).
 """
 
 from __future__ import annotations
@@ -28,7 +31,7 @@ _MAX_PINGS = 8
 
 
 class StreamLayer:
-    """Octets in, messages out; messages in, octets out. Implements ``Beneath``."""
+    """Octets in, messages out; messages in, octets out. Implements ``LowerLayer``."""
 
     __slots__ = (
         "_decoder",
@@ -164,7 +167,7 @@ class StreamLayer:
         return False
 
     def forget(self, sender: Sender, now: float) -> None:
-        """A written message can't be called back; its sender is told nothing."""
+        """A written message can't be called back; its sender gets no event."""
         self._written = [writer for writer in self._written if writer is not sender]
 
     def ping(self, sender: Sender, now: float) -> bool:
@@ -202,7 +205,7 @@ class StreamLayer:
         return None
 
     def tick(self, now: float) -> None:
-        """Give up pings that nobody answered."""
+        """Give up pings that got no answer in time."""
         while self._pings:
             token = next(iter(self._pings))
             sender, deadline = self._pings[token]

@@ -55,7 +55,7 @@ async def connect(host: str, port: int) -> socket.socket:
 
 
 class Datagrams:
-    """``received(data, address)`` per datagram, ``woken()`` after each batch, ``failed(error)`` for what ICMP told.
+    """``received(data, address)`` per datagram, ``woken()`` after each batch, ``failed(error)`` for an ICMP error.
 
     Closing closes the socket.
     """
@@ -83,7 +83,7 @@ class Datagrams:
 
     @property
     def address(self) -> tuple[Any, ...]:
-        """Where the socket is bound."""
+        """The address that the socket is bound to."""
         return cast("tuple[Any, ...]", self._sock.getsockname())
 
     def _readable(self) -> None:

@@ -29,7 +29,7 @@ class Verdict(Enum):
     CARE = "care"
     """From now on send one message at a time."""
     GIVE_UP = "give up"
-    """Send what was under way no more."""
+    """Do not send again what was under way."""
 
 
 class Blame:
@@ -57,7 +57,7 @@ class Blame:
         return True
 
     def chance(self, now: float) -> bool:
-        """Whether it is time to try on a new connection what was given up; then it is so no more."""
+        """Whether it is time to try on a new connection what was given up; if so, it is no longer given up."""
         if not self.given_up or now - self._latest < self._pause:
             return False
         self.given_up.clear()
@@ -67,7 +67,7 @@ class Blame:
     def ended(self, lasted: float, under_way: str, now: float, *, sent: bool = True) -> Verdict:
         """A connection ended, while a message to this topic had no acknowledgement (empty: none).
 
-        ``sent``: something was sent of which nobody knows whether the broker took it; else no message is to blame.
+        ``sent``: a message was sent that the broker may or may not have taken; else no message is to blame.
         """
         if lasted >= self._stable or not sent:
             self._ends = 0

@@ -20,7 +20,7 @@ _HEAD = 4  # length of the topic, and packet id
 class Unread:
     """A PUBLISH that can't be taken: ``size`` octets behind its fixed header. ``why`` says what is wrong with it.
 
-    ``packet_id``: 0 with QoS 0; None: it can't be read, so nobody can acknowledge the packet.
+    ``packet_id``: 0 with QoS 0; None: it can't be read, so the packet can't be acknowledged.
     """
 
     topic: str
@@ -57,7 +57,7 @@ class Frames:
         self._at = 0
 
     def next(self) -> tuple[int, bytes] | Unread | None:
-        """First octet and content of the next packet; None where it isn't all there yet. PeerError: no MQTT."""
+        """First octet and content of the next packet; None if it isn't complete yet. PeerError: not MQTT."""
         if self._skipped is not None:
             return self._skip()
         buffer, at = self._buffer, self._at

@@ -31,7 +31,7 @@ class MalformedLog:
     def over(self, failure: Exception, topic: str = "") -> None:
         """A PeerError says itself what is wrong; of any other its class and place, since its text may quote content.
 
-        ``topic``: where the message came, if that is to be said.
+        ``topic``: the message's topic, if the log line is to name it.
         """
         at = f" on {clean(topic)}" if topic else ""
         if isinstance(failure, PeerError):

@@ -34,7 +34,7 @@ MAX_REASON: Final = 128
 
 
 class StatusEvent(Enum):
-    """What a status message tells about a session."""
+    """What a status message says about a session."""
 
     CLOSED = "closed"
     DROPPED = "dropped"
@@ -43,7 +43,7 @@ class StatusEvent(Enum):
 
 
 class State(Enum):
-    """What the gateway tells about itself."""
+    """What the gateway says about itself."""
 
     ONLINE = "online"
     OFFLINE = "offline"
@@ -86,7 +86,7 @@ class Incoming:
 
 @dataclass(frozen=True, slots=True)
 class Status:
-    """On ``{session}/status``. ``n``: the unit concerned, None where it is the session."""
+    """On ``{session}/status``. ``n``: the unit concerned, None if it is about the session."""
 
     event: StatusEvent
     n: int | None = None
@@ -98,7 +98,7 @@ class Status:
 class Gone:
     """On ``atls/gone``, a client's will: it vanished. With ``back`` it says itself that it is there, when it connects.
 
-    ``run``: that of the client, 8 to 32 octets in lowercase hexadecimal; empty where it names none.
+    ``run``: that of the client, 8 to 32 octets in lowercase hexadecimal; empty if it names none.
     """
 
     run: str = ""
@@ -185,7 +185,7 @@ _ANSWERS: dict[type[Body], str] = {Opened: "opened", Refused: "refused"}
 
 
 def encode(body: Body) -> bytes:
-    """The JSON of ``body``. UsageError where a value would not be read back."""
+    """The JSON of ``body``. UsageError if a value would not be read back."""
     values: dict[str, Any] = {}
     answer = _ANSWERS.get(type(body))
     if answer is not None:
@@ -204,12 +204,12 @@ def encode(body: Body) -> bytes:
 
 
 def decode(kind: type[_B], payload: bytes) -> _B:
-    """The ``kind`` of body in ``payload``. PeerError where it is none."""
+    """The ``kind`` of body in ``payload``. PeerError if it is none."""
     return _read(kind, read_object(payload))
 
 
 def decode_answer(payload: bytes) -> Opened | Refused:
-    """The answer to an open. PeerError where it is none."""
+    """The answer to an open. PeerError if it is none."""
     values = read_object(payload)
     event = values.pop("event", None)
     if event == "opened":
@@ -220,7 +220,7 @@ def decode_answer(payload: bytes) -> Opened | Refused:
 
 
 def decode_gone(payload: bytes) -> Gone:
-    """The body on ``atls/gone``; an empty one is that of a client that names no run. PeerError where it is none."""
+    """The body on ``atls/gone``; an empty one is that of a client that names no run. PeerError if it is none."""
     return decode(Gone, payload) if payload else Gone()
 
 

@@ -1,4 +1,4 @@
-"""What an MQTT client is told and what it tells: options, messages, the handler's face. Values and protocols only."""
+"""What an MQTT client takes and gives: options, messages, the handler's protocol. Values and protocols only."""
 
 from __future__ import annotations
 
@@ -47,12 +47,13 @@ class MqttOptions:
     version: Literal[4, 5] = 5
     """Protocol level: 5 is MQTT 5, 4 is MQTT 3.1.1 (no properties, no receive maximum)."""
     fallback: bool = False
-    """Go on with MQTT 3.1.1 where the broker doesn't speak MQTT 5."""
+    """Go on with MQTT 3.1.1 if the broker doesn't speak MQTT 5."""
     will: Will | None = None
     keepalive: int = 60
     clean_start: bool = True
     """The session at the broker is one run's: it begins without that of an earlier one, reconnects go on with it. In
-    MQTT 3.1.1, where it would stay for ever, the client takes it away when it stops; an earlier one is taken up."""
+    MQTT 3.1.1 it would stay for ever, so the client removes it when it stops; an earlier one is taken up.
+    """
     session_expiry: int = 300
     """How long the broker keeps the session while we are away (in MQTT 3.1.1 its own setting counts); 0: not at all."""
     connect_timeout: float = 10.0
@@ -115,7 +116,7 @@ class MqttHandler(Protocol):
     """Called in the event loop, one call at a time; must return quickly. What it raises is logged and stops there."""
 
     def connected(self, session_present: bool) -> None:
-        """The broker accepted us. Subscriptions are made again by the client where the session is new."""
+        """The broker accepted us. The client subscribes again if the session is new."""
 
     def refused(self, code: int, reason: str) -> None:
         """The broker refused the connection, e.g. 134 bad user name or password. The client goes on trying."""

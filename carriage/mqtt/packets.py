@@ -1,4 +1,4 @@
-"""The two MQTT packets that pass for every message, PUBLISH and PUBACK, in quick codecs of their own.
+"""The two MQTT packets that pass for every message, PUBLISH and PUBACK, in separate, quick codecs.
 
 Source: MQTT 5.0 sections 2.2.2, 3.3, 3.4; level 4 (MQTT 3.1.1) is the same without properties. Pure.
 """
@@ -126,7 +126,7 @@ def decode_publish(qos: int, body: bytes, version: int) -> Publish:
 
 
 def decode_puback(body: bytes, version: int) -> tuple[int, int]:
-    """Packet id and reason code (0 where it is left out) of a PUBACK. PeerError."""
+    """Packet id and reason code (0 if it is left out) of a PUBACK. PeerError."""
     if len(body) < 2 or (version != 5 and len(body) > 2):
         raise PeerError("malformed PUBACK")
     return _U16.unpack_from(body)[0], body[2] if len(body) > 2 else 0

@@ -12,7 +12,7 @@ With ``prefix`` one or more levels and ``user`` the name under which the broker 
     {prefix}/{user}/atls/{session}/status    gateway: what became of units and of the session
     {prefix}/bridge/state                    gateway: retained, epoch and state
 
-The user level counts as the publisher's identity only where the broker's ACL ties it to the login. So that nobody can
+The user level counts as the publisher's identity only if the broker's ACL ties it to the login. So that no client can
 log in as the owner of ``bridge/state``, no user is called ``bridge``.
 """
 
@@ -125,7 +125,7 @@ def _number(text: str) -> int:
 
 
 class TopicSpace:
-    """The topics under one prefix. UsageError where the prefix isn't one to four valid levels."""
+    """The topics under one prefix. UsageError if the prefix isn't one to four valid levels."""
 
     __slots__ = ("_base", "_state", "prefix")
 
@@ -138,7 +138,7 @@ class TopicSpace:
         self._state = f"{prefix}/{RESERVED_USER}/state"
 
     def build(self, topic: Topic) -> str:
-        """The name of ``topic``. UsageError where a part of it isn't valid."""
+        """The name of ``topic``. UsageError if a part of it isn't valid."""
         if isinstance(topic, BridgeStateTopic):
             return self._state
         if not valid_user(topic.user):
@@ -155,7 +155,7 @@ class TopicSpace:
         return f"{start}{topic.session}/{_VERBS[type(topic)]}"
 
     def parse(self, name: str) -> Topic:
-        """The topic called ``name``. PeerError where it is none of this space."""
+        """The topic called ``name``. PeerError if it is none of this space."""
         if len(name) > MAX_TOPIC or not name.startswith(self._base):
             raise PeerError("topic outside of our prefix")
         if name == self._state:
@@ -195,7 +195,7 @@ class TopicSpace:
         return f"{start}status", f"{start}incoming", f"{start}+/down/+", f"{start}+/status", self._state
 
     def owned_by(self, user: str, name: str) -> bool:
-        """Whether topic ``name`` lies under the user's own level: only there a Response Topic of theirs counts."""
+        """Whether topic ``name`` lies under the user's own level: only there the user's Response Topic counts."""
         start = f"{self._base}{user}/"
         rest = name[len(start) :]
         return (

@@ -2,8 +2,8 @@
 
 Each connection is *begun*, then answered: *accepted*, or *refused* for its version; or it ends without an answer, or is
 left *waiting* in vain. ``next`` says with what the following one begins. A broker that ends connections of MQTT 5
-without a word may be one that is just starting, so MQTT 5 is tried again each time; where the broker has taken MQTT
-3.1.1 before, that follows at once.
+without a word may be one that is just starting, so MQTT 5 is tried again each time; if the broker has taken MQTT 3.1.1
+before, that follows at once.
 """
 
 from __future__ import annotations

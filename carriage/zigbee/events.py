@@ -19,9 +19,9 @@ class DeliveryMode(Enum):
     PUSHED = "pushed"
     """Both sides send when they have something."""
     KEPT = "kept"
-    """Ours wait in a mailbox until the other side asks for them: it sleeps."""
+    """This side's units wait in a mailbox until the other side asks for them: it sleeps."""
     FETCHED = "fetched"
-    """The other side's wait until we ask for them: we sleep."""
+    """The other side's units wait until this side asks for them: it sleeps."""
 
 
 class CloseReason(Enum):
@@ -152,7 +152,7 @@ class DataError:
 
 @dataclass(frozen=True, slots=True)
 class MailboxLacking:
-    """Units wait for a question on one side of the tunnel only: its frames are dropped. Told once a tunnel.
+    """Units wait for a question on one side of the tunnel only: its frames are dropped. Reported once a tunnel.
 
     To the device that asks: the other side keeps no mailbox, and sends. To the gateway: the device asks for one.
     """
@@ -195,7 +195,7 @@ class TunnelRecord:
     manufacturer: int
     flow_control: bool
     max_incoming: int
-    post: DeliveryMode
+    mode: DeliveryMode
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -237,4 +237,4 @@ class TunnelLimits:
     max_incoming: int = DEFAULT_MAX_INCOMING
     """Octets of data that we take in one TransferData."""
     foreign_tunnel_error: TransferError = TransferError.WRONG_DEVICE
-    """The answer to data on a tunnel that belongs to another device (NO_SUCH_TUNNEL tells it nothing)."""
+    """The answer to data on a tunnel that belongs to another device (NO_SUCH_TUNNEL reveals nothing to it)."""

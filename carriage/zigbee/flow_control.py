@@ -43,15 +43,15 @@ def set_paused(core: Core, tunnel: Tunnel, paused: bool) -> bool:
     return True
 
 
-def tell(core: Core, tunnel: Tunnel) -> None:
-    """Tell the remote what it was not told yet; one command at a time, so that an old one can't overtake."""
-    if tunnel.flow_job is not None or tunnel.paused == tunnel.told or not tunnel.known:
+def send_state(core: Core, tunnel: Tunnel) -> None:
+    """Send the remote a changed flow control state; one command at a time, so that an old one can't overtake."""
+    if tunnel.flow_job is not None or tunnel.paused == tunnel.pause_sent or not tunnel.known:
         return
     if tunnel.state is not TunnelState.OPEN:
         return
 
     def build(sequence: int) -> bytes:
-        tunnel.told = tunnel.paused
+        tunnel.pause_sent = tunnel.paused
         left = core.limits.max_incoming
         command = t.AckTransferData(tunnel.id, 0) if tunnel.paused else t.ReadyData(tunnel.id, left)
         return frame_of(command, sequence, to_client=tunnel.server)

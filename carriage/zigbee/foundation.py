@@ -1,7 +1,7 @@
 """The general commands of ZCL that a client needs (ZigBee Cluster Library rev. 8, section 2.5): payloads only.
 
 The frame around them is ``zcl``; the values in them are ``datatypes``. What a peer sent raises PeerError and nothing
-else; what we ask for and can't be put in octets raises UsageError. Where a payload is a list of records its reader
+else; what we ask for and can't be put in octets raises UsageError. If a payload is a list of records its reader
 raises nothing: it returns the records before the first that can't be read, and the fault ("": all were read).
 """
 
@@ -124,7 +124,7 @@ def read(attributes: Iterable[int]) -> bytes:
 
 @dataclass(frozen=True, slots=True)
 class ReadRecord:
-    """One attribute of a Read Attributes Response; ``type`` and ``value`` only where ``status`` is 0."""
+    """One attribute of a Read Attributes Response; ``type`` and ``value`` only if ``status`` is 0."""
 
     attribute: int
     status: int

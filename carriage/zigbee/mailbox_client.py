@@ -17,11 +17,13 @@ from carriage.zigbee.tunnel_table import Tunnel, TunnelState
 from layer.errors import PeerError
 
 ANSWER_WAITS: Final = (3.0, 3.0, 3.0)
-"""Seconds without a slice, or the word that nothing waits, after which GET is sent again; the last time it ends."""
+"""Seconds without a slice, or without the answer that nothing waits, after which GET is sent again; the last time it
+ends.
+"""
 
 
 def ask(core: Core, tunnel: Tunnel) -> None:
-    """Fetch what waits. Nothing happens where that is being done already."""
+    """Fetch what waits. Nothing happens if that is under way."""
     if not tunnel.fetching and tunnel.known and tunnel.state is TunnelState.OPEN:
         tunnel.fetching = True
         tunnel.gets = 0
@@ -63,7 +65,7 @@ def tick(core: Core, tunnel: Tunnel) -> None:
 
 
 def on_response(core: Core, tunnel: Tunnel, response: GetResponse) -> None:
-    """A slice, or the word that nothing waits."""
+    """A slice, or the answer that nothing waits."""
     part = response.part
     if part is None:
         _over(core, tunnel, complete=True)

@@ -1,9 +1,9 @@
 """A tunnel's mailbox for a device that sleeps: units wait here until the device asks for the next one with GET.
 
-The keeper's side of the exchange; ``fetching`` is the device's. One GET is answered with one unit, or with the word
-that nothing waits. The next GET names the unit after it, and so confirms what came before. A unit that was sent in full
-and acknowledged by the stack counts as delivered without that after a while. A unit that could not be sent in full
-waits for the next GET, which says from which slice on it is wanted. Pure: time enters through ``clock``.
+The keeper's side of the exchange; ``mailbox_client`` is the device's. One GET is answered with one unit, or with the
+answer that nothing waits. The next GET names the unit after it, and so confirms what came before. A unit that was sent
+in full and acknowledged by the stack counts as delivered without that after a while. A unit that could not be sent in
+full waits for the next GET, which says from which slice on it is wanted. Pure: time enters through ``clock``.
 """
 
 from __future__ import annotations
@@ -20,7 +20,9 @@ from carriage.zigbee.transfer import MAX_REMAINING, Get, GetResponse
 from layer.errors import PeerError, TransportError, UsageError
 
 CONFIRM_WAIT: Final = 10.0
-"""Seconds after the last slice was acknowledged in which the next GET should come; then the stack's word has to do."""
+"""Seconds after the last slice was acknowledged in which the next GET should come; after that the stack's
+acknowledgement counts.
+"""
 REPEAT_WAIT: Final = 1.0
 """A GET for the unit that is under way is a repetition if a slice got through so recently; otherwise the unit is sent
 again."""
@@ -37,7 +39,7 @@ class _Kept:
 
 
 class MailboxServer:
-    """Units of one tunnel towards a device that asks for them. The same face as ``sending.UnitSender``.
+    """Units of one tunnel towards a device that asks for them. It has the methods of ``sending.UnitSender``.
 
     ``wrap(sequence, data)`` makes a frame of the data of one TransferData, ``size()`` gives the octets per slice,
     ``report(n, reason)`` is called at the end of each unit, with None if the device has it.
@@ -63,7 +65,7 @@ class MailboxServer:
         self._unsure = 0
         """How far the device may be ahead of what we know."""
         self._asked = 0
-        """The lowest unit that the device hasn't told that it has."""
+        """The lowest unit that the device hasn't confirmed."""
         self._empty: Job | None = None
         """The answer that nothing waits, until its fate is known."""
         self._tell_empty = False

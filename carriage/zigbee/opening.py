@@ -34,18 +34,18 @@ LEAST_INCOMING: Final = RESPONSE_HEADER_LENGTH + 1
 # -- client ----------------------------------------------------------------------------------------------------------
 
 
-def request(core: Core, wanted: t.RequestTunnel, unit_limit: int, post: DeliveryMode, *, patient: bool) -> Tunnel:
+def request(core: Core, wanted: t.RequestTunnel, unit_limit: int, mode: DeliveryMode, *, until_awake: bool) -> Tunnel:
     """Ask the remote for a tunnel. TransportError(transient) if there are too many tunnels or requests.
 
-    ``patient``: the remote sleeps; it is asked each time it is heard, for as long as the tunnel is wanted.
+    ``until_awake``: the remote sleeps; it is asked each time it is heard, for as long as the tunnel is wanted.
     """
     if not core.has_room():
         raise TransportError("too many tunnels with this device", transient=True)
     sequence = _free_sequence(core)
-    tunnel = core.add(wanted, server=False, unit_limit=unit_limit, post=post)
+    tunnel = core.add(wanted, server=False, unit_limit=unit_limit, mode=mode)
     tunnel.sequence = sequence
-    tunnel.patient = patient
-    if not patient:
+    tunnel.until_awake = until_awake
+    if not until_awake:
         ask(core, tunnel)
     return tunnel
 
@@ -53,7 +53,7 @@ def request(core: Core, wanted: t.RequestTunnel, unit_limit: int, post: Delivery
 def heard(core: Core) -> None:
     """The remote listens now: ask for the tunnels that it hasn't answered."""
     for tunnel in list(core.tunnels.values()):
-        if tunnel.patient and tunnel.state is TunnelState.ASKED and tunnel.wait is None and not tunnel.jobs:
+        if tunnel.until_awake and tunnel.state is TunnelState.ASKED and tunnel.wait is None and not tunnel.jobs:
             if core.own_requests.get(tunnel.sequence, core.now) <= core.now:
                 try:
                     tunnel.sequence = _free_sequence(core)
@@ -99,7 +99,7 @@ def ask(core: Core, tunnel: Tunnel) -> None:
 
 
 def _unanswered(core: Core, tunnel: Tunnel) -> None:
-    if not tunnel.patient:
+    if not tunnel.until_awake:
         core.remove(tunnel, by_remote=False, reason=CloseReason.NO_ANSWER)
 
 

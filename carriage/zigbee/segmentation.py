@@ -150,7 +150,7 @@ class Reassembler:
         return self._changed + self._timeout if self._n >= 0 and self._timeout < inf else None
 
     def receive(self, part: Slice, now: float) -> SegmentedUnit | None:
-        """Take one slice; the unit where this one made it whole.
+        """Take one slice; returns the unit if this one completed it.
 
         PeerError: the slice contradicts an earlier one; OversizeError: the unit goes beyond the limit. Either way the
         unit is given up, and the rest of it is dropped in silence.

@@ -100,7 +100,7 @@ class UnitSender:
         self._queue = deque(entry for entry in self._queue if entry[0] != n)
 
     def next_job(self) -> Job | None:
-        """The next slice to send: one that is due again, else a new one; a new unit where the last one is through."""
+        """The next slice to send: one that is due again, else a new one; a new unit if the last one is through."""
         if self.held:
             return None
         job = next_live(self._retry)

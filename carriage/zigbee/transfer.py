@@ -1,4 +1,4 @@
-"""What TransferData holds, told apart by its first octet: a slice, a mailbox's question and answer, a loss.
+"""What TransferData holds, by its first octet: a slice, a mailbox's question and answer, a loss.
 
 All little-endian, after the flags octet::
 

@@ -2,46 +2,56 @@
 
 The endpoint is server for the tunnels that the remote opens and client for those that it opens itself; the direction
 bit of each frame tells the two id spaces apart. One tunnel carries one session. Pure: octets and ``now`` (monotonic
-seconds) go in, frames and events come out; nothing raises on what the remote sends. Default responses are neither sent
-nor waited for.
+seconds) go in, frames and events come out; nothing raises on what the remote sends. The cluster's default responses are
+neither sent nor awaited.
+
+States of a tunnel (``TunnelState``), and who moves it; units may be queued in the first two:
+
+=======  ===========================================================================================================
+asked    Client, from ``open`` on: the request goes out, again without an answer, and with ``until_awake`` each time
+         the remote is ``heard``. The remote's grant moves it to *open* (``TunnelOpened``), its refusal to *gone*
+         (``TunnelRefused``), as does silence after the last try, unless ``until_awake`` (``TunnelClosed``).
+         Server, from the remote's request on (``TunnelRequested``): ``accept`` moves it to *open*, ``refuse`` to
+         *gone*, as does the decision time-out, which refuses it as busy (``TunnelClosed``).
+open     Slices, GET and flow control pass; on the server's side units go out from ``TunnelOpened`` on, when the grant
+         has arrived. ``close`` moves it to *leaving* once the queued units are through, ``abort`` at once, as does the
+         idle time-out on the server's side. The remote's close, its "no such tunnel", a grant that can't be delivered,
+         another grant of the same id and ``discard`` move it to *gone* (``TunnelClosed``).
+leaving  Units that were not sent have failed, and the close is under way. Its delivery, its failure or the remote's
+         close moves it to *gone* (``TunnelClosed``).
+gone     Forgotten; the handle is dead.
+=======  ===========================================================================================================
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from typing import Any, Final
+from collections.abc import Sequence
+from typing import Final
 
 from carriage.zigbee import attributes, flow_control, mailbox_client, opening
 from carriage.zigbee import tunneling as t
 from carriage.zigbee.events import (
     CloseReason,
-    DataError,
     DeliveryMode,
     Event,
     FailReason,
     Handle,
-    MailboxLacking,
     TunnelLimits,
     TunnelRecord,
     UnitIncomplete,
-    UnitLost,
-    UnitReceived,
 )
-from carriage.zigbee.mailbox_server import MailboxServer
 from carriage.zigbee.retransmission import Job, OutFrame
 from carriage.zigbee.segmentation import (
     DTLS_UNIT_LIMIT,
     MAX_SLICE,
     SLICE_HEADER_LENGTH,
     TUNNEL_ID_LENGTH,
-    OversizeError,
-    Slice,
-    nearest,
 )
-from carriage.zigbee.transfer import Get, GetResponse, LossReason, Lost, Transfer, decode_transfer
+from carriage.zigbee.transfer import LossReason, Lost
 from carriage.zigbee.tunnel_core import Core, frame_of
+from carriage.zigbee.tunnel_frames import HANDLERS
 from carriage.zigbee.tunnel_table import Tunnel, TunnelIds, TunnelState
-from carriage.zigbee.zcl import HEADER_LENGTH, ZclFrame, decode
+from carriage.zigbee.zcl import HEADER_LENGTH, decode
 from layer.errors import PeerError, TransportError, UsageError
 
 DEFAULT_PAYLOAD_LENGTH: Final = HEADER_LENGTH + TUNNEL_ID_LENGTH + SLICE_HEADER_LENGTH + MAX_SLICE
@@ -92,26 +102,27 @@ class TunnelEndpoint:
         *,
         flow_control: bool = True,
         unit_limit: int = DTLS_UNIT_LIMIT,
-        post: DeliveryMode = DeliveryMode.PUSHED,
-        patient: bool = False,
+        mode: DeliveryMode = DeliveryMode.PUSHED,
+        until_awake: bool = False,
     ) -> Handle:
-        """Ask the remote for a tunnel, or, where ``patient``, whenever it is ``heard``. Units may be queued at once.
+        """Ask the remote for a tunnel now; with ``until_awake``, each time it is ``heard``. Units may be queued at
+        once.
 
-        ``unit_limit``: octets of the longest unit that we take. ``post``: what the protocol id stands for.
-        TransportError(transient): too many tunnels, or too many requests of late.
+        ``unit_limit``: octets of the longest unit that we take. ``mode``: what the protocol id stands for.
+        TransportError(transient): too many tunnels, or too many recent requests.
         """
         core = self._at(now)
         wanted = t.RequestTunnel(protocol, manufacturer, flow_control, core.limits.max_incoming)
-        return opening.request(core, wanted, unit_limit, post, patient=patient).handle
+        return opening.request(core, wanted, unit_limit, mode, until_awake=until_awake).handle
 
     def accept(
-        self, handle: Handle, now: float, *, unit_limit: int = DTLS_UNIT_LIMIT, post: DeliveryMode = DeliveryMode.PUSHED
+        self, handle: Handle, now: float, *, unit_limit: int = DTLS_UNIT_LIMIT, mode: DeliveryMode = DeliveryMode.PUSHED
     ) -> None:
-        """Grant a tunnel that the remote asked for; ``TunnelOpened`` tells that it knows. A dead handle is no error."""
+        """Grant the remote its tunnel; ``TunnelOpened`` follows once it knows. A dead handle is no error."""
         core = self._at(now)
         tunnel = self._undecided(handle)
         if tunnel is not None:
-            core.furnish(tunnel, unit_limit, post)
+            core.furnish(tunnel, unit_limit, mode)
             opening.grant(core, tunnel)
 
     def refuse(self, handle: Handle, status: t.TunnelStatus, now: float) -> None:
@@ -124,7 +135,7 @@ class TunnelEndpoint:
             opening.refuse(core, tunnel, status)
 
     def send_unit(self, handle: Handle, n: int, data: bytes, now: float) -> None:
-        """Queue one unit; ``UnitSent`` or ``UnitFailed`` tells its end.
+        """Queue one unit; ``UnitSent`` or ``UnitFailed`` reports its end.
 
         TransportError: the tunnel is gone or closing, too many units wait (transient), or ``n`` is more than 32,767
         beyond the last one. UsageError: ``data`` is empty or ``n`` doesn't grow.
@@ -148,13 +159,13 @@ class TunnelEndpoint:
             manufacturer=request.manufacturer,
             flow_control=request.flow_control,
             max_incoming=tunnel.peer_max_incoming,
-            post=tunnel.post,
+            mode=tunnel.mode,
         )
 
     def restore(
         self, record: TunnelRecord, *, next_in: int, next_out: int, now: float, unit_limit: int = DTLS_UNIT_LIMIT
     ) -> Handle | None:
-        """Go on with a tunnel of before a restart; the remote hears nothing of it. None: its id is taken.
+        """Go on with a tunnel from before a restart; nothing is sent to the remote. None: its id is taken.
 
         ``next_in``: the number of the remote's next unit; ``next_out``: one above the highest that ours ever had.
         """
@@ -162,10 +173,10 @@ class TunnelEndpoint:
         if (record.server, record.id) in core.by_wire or (record.server and not core.ids.claim(record.id, core)):
             return None
         request = t.RequestTunnel(record.protocol, record.manufacturer, record.flow_control, record.max_incoming)
-        tunnel = core.add(request, server=record.server, unit_limit=unit_limit, post=record.post)
+        tunnel = core.add(request, server=record.server, unit_limit=unit_limit, mode=record.mode)
         tunnel.id, tunnel.peer_max_incoming = record.id, record.max_incoming
         tunnel.state, tunnel.known = TunnelState.OPEN, True
-        tunnel.told = record.flow_control  # perhaps: so we tell it to go on
+        tunnel.pause_sent = record.flow_control  # perhaps: so ReadyData goes out
         tunnel.reassembler.begin_at(next_in)
         tunnel.sender.begin_at(next_out)
         core.by_wire[record.server, record.id] = tunnel
@@ -174,10 +185,10 @@ class TunnelEndpoint:
     @property
     def calling(self) -> bool:
         """Whether a tunnel waits to be asked for until the remote is ``heard``."""
-        return any(each.patient and each.state is TunnelState.ASKED for each in self._core.tunnels.values())
+        return any(each.until_awake and each.state is TunnelState.ASKED for each in self._core.tunnels.values())
 
     def heard(self, now: float) -> None:
-        """A remote that sleeps otherwise listens now."""
+        """The remote, which sleeps at other times, listens now."""
         opening.heard(self._at(now))
 
     def withdraw_unit(self, handle: Handle, n: int, now: float) -> None:
@@ -190,16 +201,18 @@ class TunnelEndpoint:
         """Ask for what waits (``DeliveryMode.FETCHED``); ``Fetched`` says when it is over. Needs an open tunnel."""
         core = self._at(now)
         tunnel = core.tunnels.get(handle)
-        if tunnel is not None and tunnel.post is DeliveryMode.FETCHED:
+        if tunnel is not None and tunnel.mode is DeliveryMode.FETCHED:
             mailbox_client.ask(core, tunnel)
 
-    def knock(self, now: float) -> None:
-        """Let the remote hear us: it may have a tunnel to open. The question for its protocols does it."""
+    def announce(self, now: float) -> None:
+        """Show the remote that we are awake: it may have a tunnel to open. Sends a request for its protocols, which is
+        enough.
+        """
         core = self._at(now)
         core.submit(None, lambda sequence: frame_of(t.GetSupportedTunnelProtocols(0), sequence, to_client=False))
 
-    def tell_lost(self, handle: Handle, n: int, reason: LossReason, now: float) -> None:
-        """Tell the remote that its unit ``n`` was lost behind us."""
+    def report_loss(self, handle: Handle, n: int, reason: LossReason, now: float) -> None:
+        """Report to the remote that its unit ``n`` was lost behind this side."""
         core = self._at(now)
         tunnel = core.tunnels.get(handle)
         if tunnel is None or tunnel.state is not TunnelState.OPEN or not core.answers_have_room:
@@ -216,25 +229,25 @@ class TunnelEndpoint:
         return self._set_paused(handle, False, now)
 
     def data_error(self, handle: Handle, status: t.TransferError, now: float) -> None:
-        """Tell the remote that its data could not be taken."""
+        """Report to the remote that its data could not be taken."""
         core = self._at(now)
         tunnel = core.tunnels.get(handle)
         if tunnel is not None and tunnel.state is TunnelState.OPEN:
             core.send_error(tunnel.id, status, to_client=tunnel.server)
 
     def close(self, handle: Handle, now: float) -> None:
-        """Send the queued units, then close; ``TunnelClosed`` tells the end. A dead handle is no error."""
+        """Send the queued units, then close; ``TunnelClosed`` reports the end. A dead handle is no error."""
         core = self._at(now)
         tunnel = core.tunnels.get(handle)
         if tunnel is None or tunnel.state is TunnelState.LEAVING:
             return
         if tunnel.server and tunnel.state is TunnelState.ASKED:
             opening.refuse(core, tunnel, t.TunnelStatus.BUSY)
-        elif tunnel.patient and tunnel.state is TunnelState.ASKED and tunnel.wait is None and not tunnel.jobs:
+        elif tunnel.until_awake and tunnel.state is TunnelState.ASKED and tunnel.wait is None and not tunnel.jobs:
             core.remove(tunnel, by_remote=False, reason=CloseReason.CLOSED)
         else:
             tunnel.draining = True
-            tunnel.patient = False
+            tunnel.until_awake = False
 
     def abort(self, handle: Handle, now: float) -> None:
         """Close at once: units that have not been sent fail."""
@@ -244,7 +257,7 @@ class TunnelEndpoint:
             tunnel.sender.fail_all(FailReason.CLOSED)
 
     def discard(self, now: float) -> None:
-        """The remote is gone for good: end everything without a word to it."""
+        """The remote has left: end everything and send it nothing."""
         core = self._at(now)
         for tunnel in list(core.tunnels.values()):
             core.remove(tunnel, by_remote=True, reason=CloseReason.CLOSED)
@@ -266,7 +279,7 @@ class TunnelEndpoint:
             if isinstance(command, t.GetSupportedTunnelProtocols):
                 opening.on_protocols(core, self.protocols, frame, command)
             else:
-                _HANDLERS[type(command)](core, frame, command)
+                HANDLERS[type(command)](core, frame, command)
         except PeerError as failure:
             core.misbehaved(str(failure))
 
@@ -276,7 +289,7 @@ class TunnelEndpoint:
         for tunnel in list(core.tunnels.values()):
             if tunnel.draining and tunnel.known and tunnel.state is TunnelState.OPEN and tunnel.sender.idle:
                 core.leave(tunnel, CloseReason.CLOSED)
-            flow_control.tell(core, tunnel)
+            flow_control.send_state(core, tunnel)
         frames: list[OutFrame] = []
         while core.outbox.has_room:
             job = core.outbox.next_ready() or _next_slice(core)
@@ -364,100 +377,3 @@ def _tick(core: Core, tunnel: Tunnel) -> None:
         tunnel.sender.fail_all(FailReason.STALLED)
     if tunnel.server and tunnel.state is TunnelState.OPEN and now >= tunnel.active + limits.idle_timeout:
         core.leave(tunnel, CloseReason.IDLE)
-
-
-def _on_data(core: Core, frame: ZclFrame, command: t.TransferData) -> None:
-    tunnel = core.find(frame, command.tunnel)
-    if tunnel is None:
-        return
-    tunnel.active = core.now
-    if len(command.data) > core.limits.max_incoming or len(core.events) >= core.limits.max_events:
-        core.send_error(tunnel.id, t.TransferError.DATA_OVERFLOW, to_client=tunnel.server)
-        return
-    transfer = decode_transfer(command.data)
-    try:
-        _TRANSFERS[type(transfer)](core, tunnel, transfer)
-    except OversizeError:
-        core.send_error(tunnel.id, t.TransferError.DATA_OVERFLOW, to_client=tunnel.server)
-        raise
-
-
-def _on_slice(core: Core, tunnel: Tunnel, part: Slice) -> None:
-    if tunnel.post is DeliveryMode.FETCHED:
-        _lacking(core, tunnel)
-        return
-    unit = tunnel.reassembler.receive(part, core.now)
-    if unit is not None:
-        core.event(UnitReceived(tunnel.handle, unit.n, unit.data, unit.gap))
-
-
-def _on_get(core: Core, tunnel: Tunnel, get: Get) -> None:
-    if isinstance(tunnel.sender, MailboxServer):
-        tunnel.sender.asked(get)
-    elif tunnel.post is DeliveryMode.FETCHED:
-        raise PeerError("GET to the side that asks")
-    else:
-        _lacking(core, tunnel)
-
-
-def _lacking(core: Core, tunnel: Tunnel) -> None:
-    if not tunnel.lacking:
-        tunnel.lacking = True
-        core.event(MailboxLacking(tunnel.handle, tunnel.request.protocol))
-
-
-def _on_response(core: Core, tunnel: Tunnel, response: GetResponse) -> None:
-    if tunnel.post is not DeliveryMode.FETCHED:
-        raise PeerError("GET-RESPONSE on a tunnel without a mailbox")
-    mailbox_client.on_response(core, tunnel, response)
-
-
-def _on_lost(core: Core, tunnel: Tunnel, lost: Lost) -> None:
-    n = nearest(lost.number, tunnel.sender.next)
-    if 0 <= n < tunnel.sender.next:
-        core.event(UnitLost(tunnel.handle, n, lost.reason))
-
-
-def _on_error(core: Core, frame: ZclFrame, command: t.TransferDataError) -> None:
-    tunnel = core.find(frame, command.tunnel, answer=False)
-    if tunnel is None:
-        return
-    core.event(DataError(tunnel.handle, command.status))
-    if command.status is t.TransferError.DATA_OVERFLOW:
-        tunnel.sender.fail_current(FailReason.OVERFLOW)
-    else:
-        core.remove(tunnel, by_remote=True, reason=CloseReason.UNKNOWN_THERE)
-
-
-def _on_close(core: Core, frame: ZclFrame, command: t.CloseTunnel | t.TunnelClosureNotification) -> None:
-    tunnel = core.by_wire.get((not frame.to_client, command.tunnel))
-    if tunnel is None or tunnel.state is TunnelState.ASKED:
-        return
-    if tunnel.asked is not None:
-        tunnel.asked.used = True
-    leaving = tunnel.state is TunnelState.LEAVING
-    core.remove(tunnel, by_remote=not leaving, reason=tunnel.leaving if leaving else CloseReason.CLOSED)
-
-
-def _ignore(_: Core, __: ZclFrame, ___: t.SupportedTunnelProtocols) -> None:
-    """An answer to a question that we never ask."""
-
-
-_HANDLERS: dict[type[t.TunnelCommand], Callable[[Core, ZclFrame, Any], None]] = {
-    t.RequestTunnel: opening.on_request,
-    t.RequestTunnelResponse: opening.on_response,
-    t.CloseTunnel: _on_close,
-    t.TransferData: _on_data,
-    t.TransferDataError: _on_error,
-    t.AckTransferData: flow_control.on_flow,
-    t.ReadyData: flow_control.on_flow,
-    t.SupportedTunnelProtocols: _ignore,
-    t.TunnelClosureNotification: _on_close,
-}
-
-_TRANSFERS: dict[type[Transfer], Callable[[Core, Tunnel, Any], None]] = {
-    Slice: _on_slice,
-    Get: _on_get,
-    GetResponse: _on_response,
-    Lost: _on_lost,
-}

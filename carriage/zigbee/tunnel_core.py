@@ -1,6 +1,6 @@
 """What the parts of a tunnel endpoint share: its tables, its outbox, its events, and how a tunnel begins and ends.
 
-Which command means what is decided in ``tunnel``, ``opening`` and ``flow``.
+What each command means is decided in ``tunnel``, ``opening`` and ``flow_control``.
 """
 
 from __future__ import annotations
@@ -113,7 +113,7 @@ class Core:
         """Whether one more tunnel fits.
 
         A full table gives up the tunnel of the remote that has been quiet for longest, if that is long enough: a remote
-        that restarts forgets its tunnels without a word.
+        that restarts forgets its tunnels silently.
         """
         alive = [tunnel for tunnel in self.tunnels.values() if tunnel.state is not TunnelState.LEAVING]
         if len(alive) < self.limits.max_tunnels:
@@ -126,21 +126,21 @@ class Core:
         return True
 
     def add(
-        self, request: t.RequestTunnel, *, server: bool, unit_limit: int, post: DeliveryMode = DeliveryMode.PUSHED
+        self, request: t.RequestTunnel, *, server: bool, unit_limit: int, mode: DeliveryMode = DeliveryMode.PUSHED
     ) -> Tunnel:
         handle = Handle(self._next_handle)
         self._next_handle += 1
         tunnel = Tunnel(handle, server, request)
-        self.furnish(tunnel, unit_limit, post)
+        self.furnish(tunnel, unit_limit, mode)
         tunnel.active = self.now
         self.tunnels[handle] = tunnel
         self.turns.append(tunnel)
         return tunnel
 
-    def furnish(self, tunnel: Tunnel, unit_limit: int, post: DeliveryMode) -> None:
+    def furnish(self, tunnel: Tunnel, unit_limit: int, mode: DeliveryMode) -> None:
         """Give a tunnel that has carried nothing yet what it needs for its units, both ways."""
         handle, limits = tunnel.handle, self.limits
-        header = RESPONSE_HEADER_LENGTH if post is DeliveryMode.KEPT else SLICE_HEADER_LENGTH
+        header = RESPONSE_HEADER_LENGTH if mode is DeliveryMode.KEPT else SLICE_HEADER_LENGTH
 
         def wrap(sequence: int, data: bytes) -> bytes:
             return frame_of(t.TransferData(tunnel.id, data), sequence, to_client=tunnel.server)
@@ -151,14 +151,14 @@ class Core:
         def report(n: int, reason: FailReason | None) -> None:
             self.event(UnitSent(handle, n) if reason is None else UnitFailed(handle, n, reason))
 
-        tunnel.post = post
+        tunnel.mode = mode
         tunnel.sender = (
             MailboxServer(limits.max_queued_units, wrap, size, report, lambda: self.now)
-            if post is DeliveryMode.KEPT
+            if mode is DeliveryMode.KEPT
             else UnitSender(limits.max_queued_units, wrap, size, report)
         )
-        # what is fetched comes in its own time: GET says from where on it goes on
-        timeout = inf if post is DeliveryMode.FETCHED else limits.reassembly_timeout
+        # fetched units may take any time: GET names the slice from which on they continue
+        timeout = inf if mode is DeliveryMode.FETCHED else limits.reassembly_timeout
         tunnel.reassembler = Reassembler(unit_limit, timeout)
 
     def find(self, frame: ZclFrame, tunnel_id: int, *, answer: bool = True) -> Tunnel | None:
@@ -198,7 +198,7 @@ class Core:
         )
 
     def remove(self, tunnel: Tunnel, *, by_remote: bool, reason: CloseReason) -> None:
-        """Forget a tunnel and say so."""
+        """Forget a tunnel and report it closed."""
         if self.drop(tunnel):
             self.event(TunnelClosed(tunnel.handle, by_remote, reason))
 

@@ -10,6 +10,8 @@ the request window. The server takes a request that agrees in these with one ins
 
 Anything else is a new request: a client that restarted and happens to begin with the same number gets a new tunnel. If
 a copy lingers for longer, the client answers the response that it didn't ask for with CloseTunnel.
+
+States of a tunnel (``TunnelState``), and who moves it: see ``tunnel``.
 """
 
 from __future__ import annotations
@@ -127,7 +129,7 @@ class TunnelState(Enum):
 
 @dataclass(slots=True, eq=False)
 class Tunnel:
-    """One tunnel. ``server``: the remote opened it; ``id`` is -1 until the remote's answer tells it."""
+    """One tunnel. ``server``: the remote opened it; ``id`` is -1 until the remote's answer names it."""
 
     handle: Handle
     server: bool
@@ -135,7 +137,7 @@ class Tunnel:
     sender: UnitSender | MailboxServer = field(init=False)
     reassembler: Reassembler = field(init=False)
     id: int = -1
-    post: DeliveryMode = DeliveryMode.PUSHED
+    mode: DeliveryMode = DeliveryMode.PUSHED
     lacking: bool = False
     """Whether we reported that only one side has a mailbox."""
     state: TunnelState = TunnelState.ASKED
@@ -145,7 +147,7 @@ class Tunnel:
     """Client: how often the request was handed over for delivery."""
     builds: int = 0
     """Client: how often the request was put into a frame."""
-    patient: bool = False
+    until_awake: bool = False
     """Client: the remote sleeps; the request waits until it is heard."""
     asked: Asked | None = None
     known: bool = False
@@ -161,13 +163,13 @@ class Tunnel:
     flow_heard: tuple[int, float] | None = None
     """Sequence number and time of the remote's last flow control command."""
     paused: bool = False
-    told: bool = False
-    """Whether the remote was last told to pause."""
+    pause_sent: bool = False
+    """Whether the last flow control command to the remote was to pause."""
     flow_job: Job | None = None
     fetching: bool = False
-    """We have asked for what waits, and not been told yet that nothing more does."""
+    """A GET is out, and no answer has said yet that nothing more waits."""
     gets: int = 0
-    """How often since something came."""
+    """How often GET was sent since something came."""
     answer_due: float | None = None
     """When to ask again."""
     jobs: list[Job] = field(default_factory=list)

@@ -1,6 +1,10 @@
-"""The coaps way: the connection to one gateway, kept, and the inbox of sessions that others open towards us.
+"""The coaps link: the connection to one gateway, kept, and the inbox of sessions that others open towards us.
 
 Each session is a resource of the gateway, ``/atls/{session}``; see ``coaps_session``.
+
+States: *up* once an association is there and the inbox is observed (``_come_up``); the loss of the association moves it
+to *down* (``_on_lost``), in which ``_come_back`` connects again with growing pauses. After ``RECONNECT_FOR`` seconds
+down every session is broken (``_give_up``), and connecting goes on.
 """
 
 from __future__ import annotations
@@ -17,9 +21,10 @@ from typing import Any, Final
 
 from carriage.coap import atls_client as atls
 from carriage.coap.atls_format import is_alias, is_session
-from carriage.coap.client import CoapsClient, Observation
+from carriage.coap.client import CoapsClient
 from carriage.coap.config import CoapConfig
 from carriage.coap.exchange import FailureReason, Request, Response
+from carriage.coap.observation import Observation
 from carriage.coap.server import LAYER_1
 from common.backoff import Backoff
 from endpoint.transports.coaps_session import CoapsSession
@@ -73,7 +78,7 @@ def _layer_1(host: str, credentials: Credentials) -> AssociationConfig:
     return replace(config, peer=peer, server_name=host)
 
 
-class CoapsWay:
+class CoapsLink:
     """One coaps client of one gateway."""
 
     def __init__(self, host: str, port: int, credentials: Credentials) -> None:
@@ -169,7 +174,7 @@ class CoapsWay:
             session.broken("no gateway")
 
     def spawn(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
-        """Run ``work`` as long as this way runs."""
+        """Run ``work`` as long as this link runs."""
         assert self._tasks is not None
         return self._tasks.create_task(work)
 
@@ -242,7 +247,7 @@ class CoapsWay:
             self._progress.set()
 
     def close_soon(self, name: str) -> None:
-        """Tell the gateway that a session is over."""
+        """Close a session at the gateway."""
         self._closing += 1
         self.spawn(self._close(name))
 

@@ -1,4 +1,11 @@
-"""One session over coaps: units go up by POST, one at a time, and come down as notifications of its resource."""
+"""One session over coaps: units go up by POST, one at a time, and come down as notifications of its resource.
+
+States: *live* from ``start`` on; ``close`` moves it to *closing*, in which the queued units still go; when they are
+through, the close goes to the gateway and moves it to *over*. The gateway's word that it has no such session
+(``ended``), and a fault after which the session can't go on (``broken``, which closes it at the gateway), move it to
+*over* at once, with one ``Callbacks.ended``. A lost association moves nothing: the link connects again, then ``watch``
+observes the session again and requests are repeated.
+"""
 
 from __future__ import annotations
 
@@ -9,17 +16,17 @@ from collections.abc import Callable, Coroutine, Iterable
 from typing import Any, Protocol
 
 from carriage.coap import atls_client as atls
-from carriage.coap.client import Observation
 from carriage.coap.exchange import FailureReason, Request, Response
+from carriage.coap.observation import Observation
 from endpoint.transports.gateway_link import GONE, LATER, LOST, MAX_QUEUED_UNITS, RETRY_FOR, RETRY_PAUSE, Kind
-from endpoint.transports.receiving_end import Receiver
+from endpoint.transports.receiving_end import ReceivingEnd
 from layer.errors import PeerError, TransportError
 
 _LOG = logging.getLogger(__name__)
 
 
 class Gateway(Protocol):
-    """What a session needs of its way."""
+    """What a session needs of its link."""
 
     @property
     def is_up(self) -> bool: ...
@@ -37,12 +44,12 @@ class Gateway(Protocol):
     def forget(self, name: str) -> None: ...
 
 
-class CoapsSession(Receiver):
+class CoapsSession(ReceivingEnd):
     """One session resource of the gateway. ``closing``: our close waits behind units."""
 
-    def __init__(self, way: Gateway, name: str, kind: Kind, peer: str) -> None:
+    def __init__(self, link: Gateway, name: str, kind: Kind, peer: str) -> None:
         super().__init__(kind, peer)
-        self._way = way
+        self._link = link
         self._name = name
         self._waiting: deque[bytes] = deque()
         self._wake = asyncio.Event()
@@ -52,8 +59,8 @@ class CoapsSession(Receiver):
 
     def start(self) -> None:
         """Begin to observe and to send."""
-        self._way.spawn(self.watch())
-        self._worker = self._way.spawn(self._work())
+        self._link.spawn(self.watch())
+        self._worker = self._link.spawn(self._work())
 
     def send(self, units: Iterable[bytes]) -> None:
         if self.over or self.closing:
@@ -73,7 +80,7 @@ class CoapsSession(Receiver):
     def ended(self, reason: str) -> None:
         """The gateway has no such session any longer."""
         self._stop()
-        self.tell_ended(reason)
+        self.report_end(reason)
 
     def _refused(self, reason: str) -> None:
         if reason in GONE:
@@ -84,11 +91,11 @@ class CoapsSession(Receiver):
     def broken(self, reason: str) -> None:
         """It can't go on: the gateway is to know."""
         if not self.over:
-            self._way.close_soon(self._name)
+            self._link.close_soon(self._name)
             self.ended(reason)
 
     def _stop(self) -> None:
-        self._way.forget(self._name)
+        self._link.forget(self._name)
         self._waiting.clear()
         self.closing = False
         if self._worker is not None and self._worker is not asyncio.current_task():
@@ -112,14 +119,14 @@ class CoapsSession(Receiver):
             self._watching = False
 
     async def _observe(self) -> float | None:
-        """One try; the seconds before the next one, or None where none is needed."""
+        """One try; the seconds before the next one, or None if none is needed."""
         try:
-            observation = await self._way.observe(self._name, self._notified, self._unobserved)
+            observation = await self._link.observe(self._name, self._notified, self._unobserved)
             answer = atls.read_unit(observation.first)
         except TransportError as error:
             _LOG.info("session not observed: %s", error)
-            # Where the association is lost, the next one observes again.
-            return RETRY_PAUSE if self._way.is_up else None
+            # If the association is lost, the next one observes again.
+            return RETRY_PAUSE if self._link.is_up else None
         except PeerError as error:
             self.broken(f"the gateway answers what makes no sense: {error}")
             return None
@@ -148,7 +155,7 @@ class CoapsSession(Receiver):
     def _unobserved(self, reason: FailureReason) -> None:
         _LOG.debug("observation ended: %s", reason.value)
         if reason is not FailureReason.CLOSED and not self.over:  # a new association observes by itself
-            self._way.spawn(self.watch())
+            self._link.spawn(self.watch())
 
     def _received(self, unit: atls.ReceivedUnit) -> None:
         if unit.kind != self._kind:
@@ -168,7 +175,7 @@ class CoapsSession(Receiver):
                 await self._send_unit(n, self._waiting.popleft())
                 n += 1
             elif self.closing:
-                self._way.close_soon(self._name)
+                self._link.close_soon(self._name)
                 self.over = True
                 self._stop()
             else:
@@ -181,7 +188,7 @@ class CoapsSession(Receiver):
         deadline: float | None = None
         while not self.over:
             try:
-                answer = atls.read_unit(await self._way.request(request))
+                answer = atls.read_unit(await self._link.request(request))
             except (TransportError, PeerError) as error:
                 self._lost(n, str(error))
                 return
@@ -202,6 +209,6 @@ class CoapsSession(Receiver):
             return
 
     def _lost(self, n: int, reason: str) -> None:
-        self.tell_lost(n, reason)
+        self.report_loss(n, reason)
         if self._kind == "atls":
             self.broken(f"unit {n} was lost: {reason}")

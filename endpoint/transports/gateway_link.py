@@ -1,4 +1,4 @@
-"""What a way to the other end offers, whatever protocol it goes over: carriage sessions that take and give units.
+"""What a link to the gateway offers, whatever its protocol: carriage sessions that take and give units.
 
 A ``GatewayLink`` is one layer-1 connection to a gateway (coaps, MQTT, the ZigBee network). A ``CarriageSession`` is one
 session over it, as this endpoint sees its own side. Calls are synchronous; what takes time comes back by callback.
@@ -22,14 +22,14 @@ LOST: Final = frozenset({"too-large", "expired", "timeout", "unreachable", "link
 GONE: Final = frozenset({"unknown", "closed", "broken", "restarted"})
 """Reasons by which the gateway says that it has no such session (any longer): no close needs to be sent."""
 RETRY_PAUSE: Final = 1.0
-"""Seconds before a unit is offered again where the gateway doesn't say."""
+"""Seconds before a unit is offered again if the gateway doesn't say."""
 RETRY_FOR: Final = 60.0
 """Seconds after its first refusal in which a unit is still offered again; a handshake's unit is of no use after it."""
 
 
 @dataclass(slots=True)
 class Callbacks:
-    """What a carriage session tells its owner. Set them before the loop turns again."""
+    """What a carriage session reports to its owner. Set them before the loop turns again."""
 
     unit: Callable[[bytes], None]
     """A unit of the other end arrived, in order, once."""
@@ -40,7 +40,7 @@ class Callbacks:
 
 
 class CarriageSession(Protocol):
-    """One session over a way."""
+    """One session over a link."""
 
     @property
     def kind(self) -> Kind: ...
@@ -56,7 +56,7 @@ class CarriageSession(Protocol):
         """Queue units for sending, numbered in this order."""
 
     def close(self) -> None:
-        """Close behind what is queued. ``ended`` may still be told, and is of no interest then."""
+        """Close behind what is queued. ``ended`` may still be called; the caller ignores it."""
 
 
 class GatewayLink(Protocol):
@@ -64,7 +64,7 @@ class GatewayLink(Protocol):
 
     async def run(self, ready: Callable[[], None], incoming: Callable[[CarriageSession], None]) -> None:
         """Connect and stay connected until cancelled. ``ready`` is called once; ``incoming`` for each session that
-        the gateway opens towards us. Raises TransportError where trying again can't help."""
+        the gateway opens towards us. Raises TransportError if trying again can't help."""
 
     async def open(self, to: str, kind: Kind) -> CarriageSession:
         """Ask the gateway for a session with its resource ``to``; within 30 s. TransportError with the reason when

@@ -1,6 +1,11 @@
-"""The MQTT way: one client of a broker, and its sessions' control messages under its own topic level.
+"""The MQTT link: one client of a broker, and its sessions' control messages under its own topic level.
 
 The sessions themselves: ``mqtt_session``.
+
+Two things come and go by themselves. The broker: *connected* or *away*, as the client reports; away for too long breaks
+every session. The gateway: *online*, or *offline* by its state or a PUBACK without subscribers (``_gateway_away`` halts
+the sessions); *online* with the same epoch lets them go on (``_gateway_back``), another epoch ends them, and so does
+``GATEWAY_GRACE`` seconds offline (``_gateway_lost``).
 """
 
 from __future__ import annotations
@@ -55,7 +60,7 @@ _PASSING: Final = frozenset({136, 137, 151, 159})
 """Refusals of a connection that pass: server unavailable, busy, quota exceeded, connection rate exceeded."""
 
 
-class MqttWay:
+class MqttLink:
     """One client of one broker, as ``user``, over TLS unless ``plain``.
 
     UsageError: ``prefix`` or ``user`` can't be topic levels. CredentialError: a TLS file can't be used.
@@ -192,7 +197,7 @@ class MqttWay:
         self._progress.set()
 
     def close_soon(self, name: str) -> None:
-        """Tell the gateway that a session is over, behind what was published in it."""
+        """Close a session at the gateway, behind what was published in it."""
         self._closes[name] = None
         if len(self._closes) > MAX_CLOSES:
             self._closes.popitem(last=False)

@@ -1,7 +1,20 @@
-"""One session over MQTT: units are published in order, a few at a time; what the gateway refuses for now goes again.
+"""One session over MQTT: units are published in order, a few at a time; one that is refused for now goes again.
 
 Over MQTT the gateway reports refusals only, never success, so units are kept for a while after the broker has taken
 them.
+
+States:
+
+========  ==========================================================================================================
+sending   from the start; a refusal for now (``refused``) moves it to *pausing*, ``halt`` to *halted*
+pausing   nothing goes out for the seconds that the refusal names; then it is *sending* again
+halted    the gateway is away and units wait; ``go_on`` offers again what the gateway may not have, and moves it to
+          *sending*
+over      nothing is delivered or reported any longer
+========  ==========================================================================================================
+
+``close`` makes it *closing* besides: it takes no new units and, when all are through, closes at the gateway after
+``LINGER`` seconds and is *over*. ``ended`` and ``broken`` move it to *over* at once, with one ``Callbacks.ended``.
 """
 
 from __future__ import annotations
@@ -13,7 +26,7 @@ from dataclasses import dataclass, field
 from typing import Final, Protocol
 
 from endpoint.transports.gateway_link import GONE, LATER, LOST, MAX_QUEUED_UNITS, RETRY_FOR, RETRY_PAUSE, Kind
-from endpoint.transports.receiving_end import Receiver
+from endpoint.transports.receiving_end import ReceivingEnd
 from layer.errors import TransportError
 
 WINDOW: Final = 16
@@ -26,7 +39,7 @@ LINGER: Final = 0.3
 
 
 class Broker(Protocol):
-    """What a session needs of its way."""
+    """What a session needs of its link."""
 
     def publish_unit(self, session: MqttSession, n: int, unit: bytes) -> None: ...
 
@@ -48,13 +61,13 @@ class _Unit:
     """When it was refused first."""
 
 
-class MqttSession(Receiver):
+class MqttSession(ReceivingEnd):
     """One session under our topic level. ``closing``: our close waits behind units."""
 
-    def __init__(self, way: Broker, name: str, kind: Kind, peer: str) -> None:
+    def __init__(self, link: Broker, name: str, kind: Kind, peer: str) -> None:
         super().__init__(kind, peer)
         self.name = name
-        self._way = way
+        self._link = link
         self._next = 0
         self._made = 0
         self._waiting: deque[_Unit] = deque()
@@ -87,10 +100,10 @@ class MqttSession(Receiver):
             unit = self._waiting[0]
             n = self._next if unit.n is None else unit.n
             try:
-                self._way.publish_unit(self, n, unit.octets)
+                self._link.publish_unit(self, n, unit.octets)
             except TransportError as error:
                 if error.transient:
-                    self._way.stall(self)
+                    self._link.stall(self)
                 else:
                     self.broken(str(error))
                 return
@@ -112,7 +125,7 @@ class MqttSession(Receiver):
     def _leave(self) -> None:
         self._linger = None
         if self._through:
-            self._way.close_soon(self.name)
+            self._link.close_soon(self.name)
             self._stop()
             self.over = True
 
@@ -129,7 +142,7 @@ class MqttSession(Receiver):
         if reason in GONE:
             self.ended(reason)
         elif reason in LATER or reason in LOST:
-            self.tell_lost(n, reason)
+            self.report_loss(n, reason)
             if self._kind == "atls":
                 self.broken(f"unit {n} was lost: {reason}")
             else:
@@ -186,7 +199,7 @@ class MqttSession(Receiver):
     def forgotten(self) -> None:
         """The broker had forgotten us, and so lost what came for us meanwhile, perhaps the session's end.
 
-        A TLS session is broken by that. For DTLS the last unit is offered once more: a gateway that has the session
+        A TLS session is broken by that. For DTLS the last unit is offered again: a gateway that has the session
         takes it for a repetition, another says that it is unknown.
         """
         last = self._kept.get(self._next - 1)
@@ -194,7 +207,7 @@ class MqttSession(Receiver):
             self.broken("the broker lost what was meant for us")
             return
         try:
-            self._way.publish_unit(self, self._next - 1, last.octets)
+            self._link.publish_unit(self, self._next - 1, last.octets)
             self._in_flight += 1
         except TransportError as error:
             self.broken(str(error))
@@ -209,16 +222,16 @@ class MqttSession(Receiver):
     def ended(self, reason: str) -> None:
         """The gateway has no such session any longer."""
         self._stop()
-        self.tell_ended(reason)
+        self.report_end(reason)
 
     def broken(self, reason: str) -> None:
         """It can't go on: the gateway is to know."""
         if not self.over:
-            self._way.close_soon(self.name)
+            self._link.close_soon(self.name)
             self.ended(reason)
 
     def _stop(self) -> None:
-        self._way.forget(self)
+        self._link.forget(self)
         self._waiting.clear()
         self._kept.clear()
         self.closing = False

@@ -1,4 +1,6 @@
-"""What the carriage sessions of every way have in common: the receiving end, its order numbers, and the owner's ear."""
+"""What the carriage sessions of every link have in common: the receiving end, its unit numbers, and the owner's
+callbacks.
+"""
 
 from __future__ import annotations
 
@@ -11,7 +13,7 @@ MAX_EARLY: Final = 64
 """Units kept for an owner who has not attached yet."""
 
 
-class Receiver:
+class ReceivingEnd:
     """One session's receiving end. ``over``: nothing is delivered or reported any longer."""
 
     def __init__(self, kind: Kind, peer: str) -> None:
@@ -58,13 +60,13 @@ class Receiver:
             callbacks.unit(unit)
         return None
 
-    def tell_lost(self, n: int, reason: str) -> None:
+    def report_loss(self, n: int, reason: str) -> None:
         """Our unit ``n`` was not delivered."""
         if self._callbacks is not None and not self.over:
             self._callbacks.lost(n, reason)
 
-    def tell_ended(self, reason: str) -> None:
-        """The session is over; told once."""
+    def report_end(self, reason: str) -> None:
+        """The session is over; reported once."""
         if self.over:
             return
         self.over = True

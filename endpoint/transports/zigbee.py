@@ -1,6 +1,10 @@
-"""The ZigBee way of a device: its carriage sessions are tunnels of cluster 0x0704 with the gateway.
+"""The ZigBee link of a device: its carriage sessions are tunnels of cluster 0x0704 with the gateway.
 
 The device stands behind a virtual network's attachment socket; on real hardware this file's part is the firmware's.
+
+States: *joining* from ``run`` on, *joined* when the network has let it in (``ready``), and over when it is removed from
+the network (``_on_left``) or the socket ends. A sleepy one polls by its ``PollSchedule`` while joined. The tunnels'
+states are those of ``carriage.zigbee.tunnel``.
 """
 
 from __future__ import annotations
@@ -16,7 +20,7 @@ from carriage.zigbee.attach_client import AttachClient
 from carriage.zigbee.segmentation import DTLS_UNIT_LIMIT, TLS_UNIT_LIMIT
 from carriage.zigbee.tunnel import TunnelEndpoint
 from endpoint.transports.gateway_link import CarriageSession, Kind
-from endpoint.transports.poll_schedule import Pace
+from endpoint.transports.poll_schedule import PollSchedule
 from endpoint.transports.zigbee_session import FEED, TunnelSession
 from layer.errors import TransportError
 
@@ -44,7 +48,7 @@ PROTOCOLS: Final = range(200, 255)
 """Protocol ids of the Tunneling cluster that are the manufacturer's (Smart Energy, Tunneling, ProtocolId)."""
 
 
-class ZigbeeWay:
+class ZigbeeLink:
     """One device on the virtual network. Sessions that are opened have ``kind``, the layer-0 policy's.
 
     ``sleepy``: seconds between its polls, if it sleeps in between. It asks the gateway as seldom while nothing
@@ -86,7 +90,7 @@ class ZigbeeWay:
         self._client: AttachClient | None = None
         self._gateway_endpoint = 1
         self._sleepy = sleepy
-        self._pace: Pace | None = None
+        self._polls: PollSchedule | None = None
         self._timer: asyncio.TimerHandle | None = None
         self._flushing = False
         self._left = False
@@ -102,7 +106,7 @@ class ZigbeeWay:
             await (client.rejoin(self._join_timeout) if client.nwk is not None else client.join(self._join_timeout))
             _LOG.info("joined as 0x%04x", client.nwk or 0)
             if self._sleepy is not None:
-                self._pace = Pace(self._sleepy, asyncio.get_running_loop().time())
+                self._polls = PollSchedule(self._sleepy, asyncio.get_running_loop().time())
                 self.flush()
             ready()
             await client.wait_closed()
@@ -121,7 +125,7 @@ class ZigbeeWay:
             tunneling.ANY_MANUFACTURER,
             loop.time(),
             unit_limit=_UNIT_LIMITS[kind],
-            post=events.DeliveryMode.PUSHED if self._sleepy is None else events.DeliveryMode.FETCHED,
+            mode=events.DeliveryMode.PUSHED if self._sleepy is None else events.DeliveryMode.FETCHED,
         )
         session = TunnelSession(self, handle, kind, f"protocol {protocol}")
         self._sessions[handle] = session
@@ -143,7 +147,7 @@ class ZigbeeWay:
     # The tunnels' side
 
     def queue(self, handle: events.Handle, n: int, unit: bytes) -> None:
-        self._stir()
+        self._activity()
         self._tunnels.send_unit(handle, n, unit, asyncio.get_running_loop().time())
 
     def close(self, handle: events.Handle) -> None:
@@ -173,8 +177,8 @@ class ZigbeeWay:
         finally:
             self._flushing = False
         deadline = self._tunnels.next_deadline()
-        if self._pace is not None:
-            deadline = self._pace.due if deadline is None else min(deadline, self._pace.due)
+        if self._polls is not None:
+            deadline = self._polls.due if deadline is None else min(deadline, self._polls.due)
         if self._timer is not None:
             if deadline is not None and self._timer.when() <= deadline:
                 return  # early is harmless, and a timer for each frame is not cheap
@@ -203,8 +207,8 @@ class ZigbeeWay:
         self._timer = None
         now = asyncio.get_running_loop().time()
         self._tunnels.tick(now)
-        if self._pace is not None and self._pace.due <= now:
-            self._pace.asked(now)
+        if self._polls is not None and self._polls.due <= now:
+            self._polls.asked(now)
             self._ask(now)
         self.flush()
 
@@ -213,11 +217,11 @@ class ZigbeeWay:
         for handle in self._sessions:
             self._tunnels.fetch(handle, now)
         if not self._sessions:
-            self._tunnels.knock(now)
+            self._tunnels.announce(now)
 
-    def _stir(self) -> None:
-        if self._pace is not None:
-            self._pace.stir(asyncio.get_running_loop().time())
+    def _activity(self) -> None:
+        if self._polls is not None:
+            self._polls.activity(asyncio.get_running_loop().time())
 
     def _on_received(self, received: attach.Received) -> None:
         if received.cluster == tunneling.CLUSTER_ID:
@@ -238,12 +242,12 @@ class ZigbeeWay:
             case events.TunnelRequested(handle=handle, protocol=protocol):
                 self._on_requested(handle, protocol)
             case events.TunnelOpened(handle=handle):
-                self._stir()
+                self._activity()
                 self._resolve(handle)
             case events.TunnelRefused(handle=handle, status=status):
                 self._resolve(handle, _REFUSALS.get(status, status.name.lower()))
             case events.UnitReceived(handle=handle, n=n, data=data):
-                self._stir()
+                self._activity()
                 if (session := self._sessions.get(handle)) is not None:
                     session.received(n, data)
             case events.UnitSent(handle=handle):
@@ -264,7 +268,7 @@ class ZigbeeWay:
             case events.TunnelClosed(handle=handle, reason=close_reason):
                 self._resolve(handle, close_reason.value)
                 if (session := self._sessions.pop(handle, None)) is not None:
-                    session.tell_ended(close_reason.value)
+                    session.report_end(close_reason.value)
                 self._tunnel_gone.set()
             case events.MailboxLacking(protocol=protocol):
                 text = "the gateway sends while we sleep: does protocol %d have mailbox: true in its gateway.yaml?"
@@ -289,15 +293,15 @@ class ZigbeeWay:
         if offer is None or self._incoming is None:
             self._tunnels.refuse(handle, tunneling.TunnelStatus.PROTOCOL_NOT_SUPPORTED, now)
             return
-        kind, post = offer
-        self._tunnels.accept(handle, now, unit_limit=_UNIT_LIMITS[kind], post=post)
+        kind, mode = offer
+        self._tunnels.accept(handle, now, unit_limit=_UNIT_LIMITS[kind], mode=mode)
         session = TunnelSession(self, handle, kind, "gateway")
         self._sessions[handle] = session
         self._incoming(session)
 
 
 def protocol_id(text: str) -> int:
-    """The tunnel protocol id that a device opens. TransportError for what is none."""
+    """The tunnel protocol id that a device opens. TransportError if it is none."""
     if not (text.isascii() and text.isdigit() and len(text) <= 3 and int(text) in PROTOCOLS):
         raise TransportError(f"expected a protocol id from {PROTOCOLS[0]} to {PROTOCOLS[-1]}", transient=False)
     return int(text)

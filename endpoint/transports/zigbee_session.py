@@ -1,4 +1,10 @@
-"""One tunnel as a carriage session: units are handed to the tunnel a few at a time, the close goes behind them."""
+"""One tunnel as a carriage session: units are handed to the tunnel a few at a time, the close goes behind them.
+
+States: *live* from the start; ``close`` moves it to *closing*, and to *over* when the tunnel has the last unit. The
+tunnel's end (``report_end``) and a fault after which the session can't go on (``broken``, which aborts the tunnel) move
+it to *over* at once, with one ``Callbacks.ended``. A unit that could not be delivered makes it *doubtful*: nothing that
+gets through within ``UNREACHABLE_AFTER`` seconds moves it to *over*, anything that does clears the doubt.
+"""
 
 from __future__ import annotations
 
@@ -9,7 +15,7 @@ from typing import Final, Protocol
 
 from carriage.zigbee import events, tunneling
 from endpoint.transports.gateway_link import MAX_QUEUED_UNITS, Kind
-from endpoint.transports.receiving_end import Receiver
+from endpoint.transports.receiving_end import ReceivingEnd
 from layer.errors import TransportError
 
 FEED: Final = 8
@@ -20,7 +26,7 @@ the tunnel's own tries before it, both ends hear within 30 s."""
 
 
 class Tunnels(Protocol):
-    """What a session needs of its way."""
+    """What a session needs of its link."""
 
     def queue(self, handle: events.Handle, n: int, unit: bytes) -> None: ...
 
@@ -31,12 +37,12 @@ class Tunnels(Protocol):
     def flush(self) -> None: ...
 
 
-class TunnelSession(Receiver):
-    """One tunnel. It stays known to its way until the tunnel is gone. ``closing``: we closed it, behind its units."""
+class TunnelSession(ReceivingEnd):
+    """One tunnel. It stays known to its link until the tunnel is gone. ``closing``: we closed it, behind its units."""
 
-    def __init__(self, way: Tunnels, handle: events.Handle, kind: Kind, peer: str) -> None:
+    def __init__(self, link: Tunnels, handle: events.Handle, kind: Kind, peer: str) -> None:
         super().__init__(kind, peer)
-        self._way = way
+        self._link = link
         self._handle = handle
         self._next = 0
         self._under_way = 0
@@ -52,7 +58,7 @@ class TunnelSession(Receiver):
             self.broken("too many units wait for the radio")
             return
         self._hand_over()
-        self._way.flush()
+        self._link.flush()
 
     def close(self) -> None:
         if not self.over:
@@ -70,7 +76,7 @@ class TunnelSession(Receiver):
         self._under_way -= 1
         if self.over:
             return
-        self.tell_lost(n, reason)
+        self.report_loss(n, reason)
         if self._kind == "atls":
             self.broken(f"unit {n} was lost: {reason}")
         else:
@@ -82,7 +88,7 @@ class TunnelSession(Receiver):
     def lost_behind(self, n: int, reason: str) -> None:
         """One of our units was lost behind the gateway, which had taken it."""
         if not self.over:
-            self.tell_lost(n, reason)
+            self.report_loss(n, reason)
             if self._kind == "atls":
                 self.broken(f"unit {n} was lost: {reason}")
 
@@ -106,12 +112,12 @@ class TunnelSession(Receiver):
         """It can't go on: the tunnel is closed at once."""
         if not self.over:
             self._waiting.clear()
-            self.tell_ended(reason)
-            self._way.abort(self._handle)
+            self.report_end(reason)
+            self._link.abort(self._handle)
 
-    def tell_ended(self, reason: str) -> None:
+    def report_end(self, reason: str) -> None:
         self._reached()
-        super().tell_ended(reason)
+        super().report_end(reason)
 
     def _reached(self) -> None:
         """The gateway is there, or no longer of interest."""
@@ -122,7 +128,7 @@ class TunnelSession(Receiver):
     def _hand_over(self) -> None:
         while self._waiting and self._under_way < FEED and not self.over:
             try:
-                self._way.queue(self._handle, self._next, self._waiting[0])
+                self._link.queue(self._handle, self._next, self._waiting[0])
             except TransportError as error:
                 self.broken(str(error))
                 return
@@ -132,4 +138,4 @@ class TunnelSession(Receiver):
         if self.closing and not self._waiting and not self.over:
             # The tunnel sends what it has been handed before it closes.
             self.over = True
-            self._way.close(self._handle)
+            self._link.close(self._handle)

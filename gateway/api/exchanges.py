@@ -71,7 +71,7 @@ class Exchange:
     ``content`` names its kind: a whole OSCORE (RFC 8613) or EDHOC (RFC 9528) message.
 
     ``deadline`` (monotonic): a later answer is ignored; the engine may shorten it. The order to the
-    target's adapter has the subject's own name as ``to``, and as ``sender`` the policy's name of who asks.
+    target's adapter has the subject's own name as ``to``, and as ``sender`` the policy's name of the asking subject.
     """
 
     id: EnvelopeId
@@ -160,7 +160,7 @@ def _option_fits(name: int | str, value: bytes) -> bool:
         return False
     if isinstance(name, int):
         return 0 < name <= 0xFFFF
-    # RFC 9110, section 5.5: these end a field, so whoever puts one in a value would write other fields.
+    # RFC 9110, section 5.5: these end a field, so a value with one of them could write other fields.
     return _FIELD_NAME.fullmatch(name) is not None and not any(octet in value for octet in b"\r\n\0")
 
 

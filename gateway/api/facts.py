@@ -1,4 +1,4 @@
-"""What an adapter is told of the policy when it is asked for its doubts: names and identities, no rules."""
+"""What an adapter may know of the policy to answer for its doubts: names and identities, no rules."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 
 MOST = 5
-"""Names told in one line."""
+"""Names that one line lists."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,7 +6,7 @@ from collections.abc import Iterable
 
 
 def did_you_mean(name: str, known: Iterable[str]) -> str:
-    """`` (did you mean X?)`` where one of the known words is close, whatever their case; empty where none is."""
+    """`` (did you mean X?)`` if one of the known words is close, whatever their case; empty if none is."""
     import difflib  # only mistakes need it
 
     by_lower = {word.lower(): word for word in known}

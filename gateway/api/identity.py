@@ -16,7 +16,7 @@ EnvelopeId = NewType("EnvelopeId", int)
 
 
 class Sealed:
-    """Octets that the gateway can't read and must not look into: only ``layer.records`` may read their headers.
+    """Octets that the gateway can't read and must not look into: only ``layer`` reads the headers of their records.
 
     ``repr`` shows the length only, so that a log line or a traceback can't leak them.
     """

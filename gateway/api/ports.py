@@ -2,15 +2,17 @@
 
 An adapter translates, it never decides. Every call here is synchronous and returns at once; both sides run on one
 asyncio loop. What takes time is reported later: an egress adapter settles each ``Transmit`` with exactly one
-``Receipt``; an ingress adapter hears of each envelope it submitted through ``Adapter.receipt``.
+``Receipt``; an ingress adapter hears of each envelope it submitted through ``Adapter.receipt``. An adapter gathers what
+it has to write and writes it in ``Adapter.flush``, once for all that one turn of the gateway brought.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Any, ClassVar, Protocol
+from typing import Any, ClassVar, Protocol, runtime_checkable
 
+from gateway.api.facts import PolicyFacts
 from gateway.api.model import (
     Address,
     DeviceView,
@@ -19,8 +21,6 @@ from gateway.api.model import (
     GatewayView,
     Peer,
     Receipt,
-    Refused,
-    Sample,
     SessionId,
     SessionView,
     SurvivingEnd,
@@ -30,7 +30,7 @@ from gateway.api.model import (
 )
 from gateway.api.vocabulary import Vocabulary
 
-API_VERSION = 2
+API_VERSION = 3
 """An adapter states the version it was written for; another one is refused at start."""
 
 ENTRY_POINT_GROUP = "atls_gateway.adapters"
@@ -79,13 +79,6 @@ class AdapterContext(Protocol):
     def device(self, peer: Peer, name: str) -> DeviceView | None:
         """The one of them that is called so."""
 
-    def read(self, peer: Peer, device: str, name: str) -> Sample | Refused:
-        """The last value of a property, if the peer may read it.
-
-        ``DENIED``: not for this peer, or no such device; ``UNKNOWN``: no such property; ``UNREACHABLE``: the device has
-        not told it yet (a ``Command`` without a value asks it).
-        """
-
     async def administer(self, peer: Peer, command: str, arguments: Mapping[str, Any]) -> Mapping[str, Any]:
         """Do what ``atls-gateway COMMAND`` does, for a peer that the policy lets administer. PeerError: why not."""
 
@@ -93,30 +86,25 @@ class AdapterContext(Protocol):
         """Whether the policy lets this peer administer, rates apart; asking leaves no trace."""
 
     def gateway(self) -> GatewayView:
-        """The gateway itself as it is now.
+        """The gateway itself as it is now; a ``WatchingAdapter`` hears of changes."""
 
-        An adapter that tells others of it has a method ``gateway_changed()``, which is called when this has become
-        another one, or what the policy permits has; it never raises and never blocks.
-        """
+    def touch(self) -> None:
+        """Ask for one ``Adapter.flush`` at the end of this turn, for what a callback or task of the adapter's own left
+        to be written. Calls of the gateway need no asking: a flush follows them."""
 
     def ready(self) -> None:
-        """The adapter serves now (once a start; the service manager is told when all are ready)."""
+        """The adapter serves now (once a start; the daemon notifies the service manager when all are ready)."""
 
     def fault(self, text: str) -> None:
         """Something is wrong on the adapter's own link (one line, no secret); shown in ``status`` until ``ready``.
 
-        Whether its devices can be reached is not known from now on: tell their ``Presence`` again when it is.
+        Whether its devices can be reached is unknown from now on: submit their ``Presence`` again when it is known.
         """
 
 
 class Adapter(Protocol):
-    """One configured instance of a carriage.
-
-    Three methods are optional. ``adopt(fresh) -> bool``: take over what ``fresh`` was configured with, or change
-    nothing and say no. ``gateway_changed()``: see ``AdapterContext.gateway``. ``doubts(facts: PolicyFacts) ->
-    Iterable[tuple[str, str]]``: what can't work although its form is right, as dotted keys of its own table and texts;
-    asked of an instance whether it runs or not, at any time, so it waits for nothing.
-    """
+    """One configured instance of a carriage. It may be an ``AdoptingAdapter``, a ``WatchingAdapter`` and a
+    ``DoubtingAdapter`` too."""
 
     @property
     def window(self) -> int:
@@ -141,13 +129,20 @@ class Adapter(Protocol):
         """What became of an envelope that this adapter submitted. ``HELD`` may come once before the final one."""
 
     def update(self, update: Update) -> None:
-        """News for a watch that this adapter submitted. Never raises, never blocks."""
+        """An update for a watch that this adapter submitted. Never raises, never blocks."""
 
     def refresh(self, device: Address) -> None:
-        """The policy has come to know a device of this adapter: read its values and tell them as a ``Reading``.
+        """The policy has come to know a device of this adapter: read its values and submit them as a ``Reading``.
 
-        One that sleeps is asked when it is heard. Where the device is not there, or there is nothing to read, nothing
-        happens. Never raises, never blocks.
+        One that sleeps is asked when it is heard. Does nothing if the device is not there or has nothing to read. Never
+        raises, never blocks.
+        """
+
+    def flush(self) -> None:
+        """Write what earlier calls left to be written: the end of a turn in which the gateway called this adapter, or
+        in which it asked (``AdapterContext.touch``). Once a turn, however many calls there were.
+
+        One that writes at once has nothing to do here. Never raises, never blocks.
         """
 
     def status(self) -> Mapping[str, Any]:
@@ -160,13 +155,42 @@ class Adapter(Protocol):
         """
 
 
+@runtime_checkable
+class AdoptingAdapter(Protocol):
+    """An adapter that can go on with another config."""
+
+    def adopt(self, fresh: Adapter) -> bool:
+        """Take over what ``fresh``, which never runs, was configured with; or change nothing, but for what must not
+        outlive the old config, and answer False: ``fresh`` takes its place then."""
+
+
+@runtime_checkable
+class WatchingAdapter(Protocol):
+    """An adapter that shows the gateway itself to others."""
+
+    def gateway_changed(self) -> None:
+        """``AdapterContext.gateway`` gives another view now, or the policy permits other things. Never raises, never
+        blocks."""
+
+
+@runtime_checkable
+class DoubtingAdapter(Protocol):
+    """An adapter that sees what can't work although its form is right."""
+
+    def doubts(self, facts: PolicyFacts) -> Iterable[tuple[str, str]]:
+        """Dotted keys in the adapter's table, each with a text. Called at any time, on an instance that runs or not, so
+        it waits for nothing.
+        """
+
+
+@runtime_checkable
 class DescribedPlugin(Protocol):
-    """A plugin may have this too: a backup then says of its adapter's state what tells it from another's."""
+    """A plugin may have this too: a backup then records what distinguishes its adapter's state from another's."""
 
     def facts(self, state_dir: Path) -> Mapping[str, str]:
         """A few names and values for people, such as the ids of a network; no secret. ``state_dir``: the adapter's own.
 
-        Called beside a running gateway or without one; changes nothing, raises nothing, empty where it knows nothing.
+        Called beside a running gateway or without one; changes nothing, raises nothing, empty if it knows nothing.
         """
 
 
@@ -190,7 +214,8 @@ class AdapterPlugin(Protocol):
         """
 
 
-class MaintainedPlugin(AdapterPlugin, Protocol):
+@runtime_checkable
+class MaintainedPlugin(Protocol):
     """A plugin that can do something for its adapter while the gateway does not run."""
 
     async def maintain(
@@ -204,6 +229,7 @@ class MaintainedPlugin(AdapterPlugin, Protocol):
     ) -> Mapping[str, Any]:
         """Carry out an administrator's command, such as ``network-restore``. PeerError: why not.
 
-        ``table`` and ``base`` are those of ``configure``, ``state_dir`` is that of the adapter's context; nobody else
-        uses it meanwhile, and it may be missing for a command that only looks. ``tell`` shows a line of progress.
+        ``table`` and ``base`` are those of ``configure``, ``state_dir`` is that of the adapter's context; no other
+        process uses it meanwhile, and it may be missing for a command that only looks. ``tell`` shows a line of
+        progress.
         """

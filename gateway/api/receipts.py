@@ -19,7 +19,7 @@ class Accepted:
     """Taken on: a final ``Receipt`` follows for units, opens, closes, commands and exchanges. It is not delivery.
 
     ``duplicate``: the engine has had this one before; nothing is forwarded and no receipt follows. Of a command the
-    outcome is reported once more, under the id of its latest duplicate: at once, or when it is known.
+    outcome is reported again, under the id of its latest duplicate: at once, or when it is known.
     """
 
     session: SessionId | None = None
@@ -55,7 +55,7 @@ class Outcome(Enum):
 
 @dataclass(frozen=True, slots=True)
 class PropertyResult:
-    """What became of one property of a read or a write. ``value``: what the device told, of a read that succeeded."""
+    """The result of one property of a read or a write. ``value``: the device's answer, of a read that succeeded."""
 
     name: str
     outcome: Outcome

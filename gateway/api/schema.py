@@ -37,14 +37,14 @@ def is_scalar(schema: DataSchema) -> bool:
 
 
 def bounded(value: Value) -> bool:
-    """Whether a scalar is one that every carriage can tell: no NaN, no infinity, nothing of any size."""
+    """Whether every carriage can carry a scalar: no NaN, no infinity, nothing of any size."""
     if isinstance(value, str):
         return len(value) <= MAX_TEXT
     return isinstance(value, (int, float)) and -_HUGE < value < _HUGE
 
 
 def tellable(schema: DataSchema, value: Value) -> bool:
-    """Whether a device may have told this: its form is the schema's. Its range may be another one."""
+    """Whether a device may have reported this: its form is the schema's. Its range may be another one."""
     return _fits(schema, value, False, MAX_DEPTH) and _short(schema, value)
 
 

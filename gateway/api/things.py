@@ -1,4 +1,4 @@
-"""Devices as Things (W3C WoT Thing Description 1.1): what they offer, what is asked of them, what they say.
+"""Devices as Things (W3C WoT Thing Description 1.1): what they offer, requests to them, and what they report.
 
 A device has *properties*, *actions* and *events*; each is an interaction affordance (TD 1.1, section 5.3.1) whose
 values a data schema describes (section 5.3.2). ``Interaction`` is what a peer wants of a device. Values only, no
@@ -57,7 +57,7 @@ class DataSchema:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PropertyAffordance(DataSchema):
-    """One property of a device. Its adapter makes it; whoever passes it on learns all from here.
+    """One property of a device. Its adapter makes it; the carriages that pass it on need nothing else.
 
     ``name``: ``[a-z][a-z0-9_]*``, at most 32; the MQTT key and the last segment of the CoAP path. ``resource_type``:
     ``rt`` in link format (RFC 6690), an IPSO object and resource as ``urn:oma:lwm2m:ext:3303``. ``device_class``: Home
@@ -103,7 +103,7 @@ class EventAffordance:
 class Join:
     """A device came into an adapter's network, came back, or (after a start of the adapter) is still there.
 
-    ``facts`` are what its interview told (model, ...); the affordances are all that it offers. The last Join of a
+    ``facts`` are what its interview found (model, ...); the affordances are all that it offers. The last Join of a
     device counts; it says that the device is known, not that it can be reached: that is ``Presence``.
     """
 
@@ -183,9 +183,10 @@ class ReadProperties:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class WriteProperties:
-    """Set these properties of the device ``to``; at least one. They go in one frame where the device can take it so.
+    """Set these properties of the device ``to``; at least one. They go in one frame if the device can take it so.
 
-    One receipt tells of all of them; what was not sent is ``dropped`` there. ``transaction`` as of ``ReadProperties``.
+    One receipt reports on all of them; what was not sent is ``dropped`` there. ``transaction`` as of
+    ``ReadProperties``.
     """
 
     id: EnvelopeId
@@ -224,7 +225,7 @@ Interaction = ReadProperties | WriteProperties | InvokeAction
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Subscribe:
-    """Tell me of a device's news from now on (``Adapter.update``), until ``Unsubscribe`` or an update ``ENDED``.
+    """Send updates of a device from now on (``Adapter.update``), until ``Unsubscribe`` or an update ``ENDED``.
 
     ``to``: a device by the policy's name; empty: every device that the source may observe, those to come included.
     ``name``: one of its properties or events; empty: all of them, its coming and going, and whether it can be reached.
@@ -251,7 +252,7 @@ class Unsubscribe:
 
 
 class Sample(NamedTuple):
-    """A property's last value. ``at``: when the device told it, monotonic seconds; may be before this start."""
+    """A property's last value. ``at``: when the device reported it, monotonic seconds; may be before this start."""
 
     value: Value | None
     at: float
@@ -262,8 +263,8 @@ class Sample(NamedTuple):
 class DeviceView:
     """A device as one peer may see it. ``may``: what it may do with it: ``read``, ``observe``, ``write``, ``invoke``.
 
-    ``online`` is None while it is not known. ``samples`` has the properties that have told something, and none for a
-    peer that may not read.
+    ``online`` is None while it is not known. ``samples`` has the properties of which a value was reported, and none for
+    a peer that may not read.
     """
 
     name: str
@@ -280,7 +281,7 @@ class DeviceView:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class GatewayView:
-    """The gateway itself, as an adapter may tell of it to who asks.
+    """The gateway itself, as an adapter may describe it to a peer.
 
     ``id``: 32 lower-case hex digits, made at the first start and kept; never derived from a name. ``joining_until``:
     monotonic seconds, until when new devices may come into a network; 0.0: joining is closed. ``healthy``: it does
@@ -298,7 +299,7 @@ class Change(Enum):
     """What an ``Update`` is about."""
 
     VALUES = "values"
-    """It told something; the value may be the one that it told before."""
+    """It reported something; the value may be the same as before."""
     STALE = "stale"
     """Some values are too old to be trusted."""
     EVENT = "event"
@@ -315,9 +316,9 @@ class Change(Enum):
 
 @dataclass(slots=True)  # not frozen: one is made for each report and subscription
 class Update:
-    """News for one subscription. ``samples``: by property, of ``VALUES`` and ``STALE``, as they are from now on.
+    """One update for one subscription. ``samples``: by property, of ``VALUES`` and ``STALE``, as they are from now on.
 
-    ``at``: when the device told it. ``event`` and ``data``: of ``EVENT`` only.
+    ``at``: when the device reported it. ``event`` and ``data``: of ``EVENT`` only.
     """
 
     subscription: EnvelopeId

@@ -138,7 +138,7 @@ class Vocabulary:
 
 @dataclass(frozen=True)
 class MergedVocabulary:
-    """The words of all plug-ins together, by scheme; where two have one word, it means the same in both."""
+    """The words of all plug-ins together, by scheme; a word that two of them have means the same in both."""
 
     plugins: Mapping[str, Vocabulary] = field(default_factory=dict)
 

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from gateway.runtime.restore import Restore
 
 _LEAST = 8
-"""Characters of a passphrase: whoever has the file may try as many as he likes."""
+"""Characters of a passphrase: a thief of the file can try any number of them."""
 _OFTEN = 2.0
 """Seconds between two lines that say how far it is."""
 
@@ -59,7 +59,7 @@ class _Progress:
 @click.option(
     "--credentials",
     metavar="DIR",
-    help="Where the files are that the config names as $CREDENTIALS_DIRECTORY. Default: as the unit loads them.",
+    help="The folder of the files that the config names as $CREDENTIALS_DIRECTORY. Default: as the unit loads them.",
 )
 @click.argument("file", type=click.Path(dir_okay=False, path_type=Path))
 def backup(
@@ -158,7 +158,8 @@ def restore(
     absolute path, the state to the config's state_dir. A gateway that runs there has to be stopped first. Interrupted
     in the middle, the same command finishes it.
 
-    All sessions of the backup's time end at the next start, and both ends are told: what has passed since is not in it.
+    All sessions of the backup's time end at the next start, and both ends learn that: what has passed since is not in
+    it.
 
     \b
     On a new machine, as root, with the program installed:

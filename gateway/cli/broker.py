@@ -32,7 +32,7 @@ from gateway.cli.codes import EPILOG
     help="Mosquitto's own folder on the broker's machine.",
 )
 @click.option("--renew", is_flag=True, help="Make a new broker certificate, even if the old one is good.")
-@click.option("--new-password", "anew", multiple=True, metavar="LOGIN", help="Another password for it. Repeatable.")
+@click.option("--new-password", "renewed", multiple=True, metavar="LOGIN", help="Another password for it. Repeatable.")
 def broker_setup(
     config: str | None,
     as_json: bool,
@@ -42,7 +42,7 @@ def broker_setup(
     port: int | None,
     mosquitto: str,
     renew: bool,
-    anew: tuple[str, ...],
+    renewed: tuple[str, ...],
 ) -> None:
     """Prepare a Mosquitto broker with TLS: authority, certificate, logins, and who may use which topic.
 
@@ -62,7 +62,7 @@ def broker_setup(
     """
     from gateway.cli import broker_steps
 
-    broker_steps.prepare(config, as_json, out, hosts, users, port, mosquitto, renew, anew)
+    broker_steps.prepare(config, as_json, out, hosts, users, port, mosquitto, renew, renewed)
 
 
 COMMANDS: tuple[click.Command, ...] = (broker_setup,)

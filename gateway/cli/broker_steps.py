@@ -1,4 +1,4 @@
-"""What ``broker-setup`` does: gather what is wanted from config and policy, have it made, and say what is left."""
+"""The steps of ``broker-setup``: read config and policy, make the files, and print the steps that are left."""
 
 from __future__ import annotations
 
@@ -34,13 +34,13 @@ def prepare(
     port: int | None,
     mosquitto: str,
     renew: bool,
-    anew: tuple[str, ...],
+    renewed: tuple[str, ...],
 ) -> None:
     """All of it; the arguments are the command's."""
     from gateway.runtime import broker_setup as work
 
     here = _here(config, out)
-    wanted = _wanted(here, hosts, users, port, f"{mosquitto.rstrip('/')}/atls-gateway", renew, anew)
+    wanted = _wanted(here, hosts, users, port, f"{mosquitto.rstrip('/')}/atls-gateway", renew, renewed)
     try:
         report = work.setup(here.out, wanted, datetime.datetime.now(datetime.UTC))
     except CredentialError as error:
@@ -113,7 +113,7 @@ def _wanted(
     port: int | None,
     broker_folder: str,
     renew: bool,
-    anew: tuple[str, ...],
+    renewed: tuple[str, ...],
 ) -> Wanted:
     from gateway.runtime.broker_setup import Wanted
 
@@ -130,7 +130,7 @@ def _wanted(
     for login in names.logins:
         if problem := broker_files.login_problem(login):
             fail(FAILED, f"{login!a}: {problem}")
-    if unknown := set(anew) - set(names.logins):
+    if unknown := set(renewed) - set(names.logins):
         fail(FAILED, f"{', '.join(sorted(unknown))}: no such login; there are {', '.join(names.logins)}")
     own = socket.gethostname()
     usual = ["localhost", own, *([] if "." in own else [f"{own}.local"]), "127.0.0.1", "::1"]
@@ -140,7 +140,7 @@ def _wanted(
     ca_file = here.mqtt.get("ca_file")
     try:
         place = here.source and locate(here.source, _PASSWORD_KEY, os.environ)
-    except ConfigError:  # a copy that systemd is not told of yet
+    except ConfigError:  # a copy that the unit does not load yet
         place = None
     return Wanted(
         names=names,
@@ -150,7 +150,7 @@ def _wanted(
         ca=here.base / (ca_file if isinstance(ca_file, str) else "ca.pem"),
         password=place.path if place else here.base / "keys" / "mqtt-password",
         renew=renew,
-        anew=anew,
+        renewed=renewed,
     )
 
 
@@ -158,7 +158,7 @@ def _home_logins(here: _Here, users: tuple[str, ...]) -> tuple[str, ...]:
     """Those of the last run and the new ones."""
     try:
         known = broker_files.home_logins((here.out / "acl").read_text(encoding="utf-8"))
-    except (OSError, UnicodeError):  # the first run, or one that will be told what it can't read
+    except (OSError, UnicodeError):  # the first run, or one that will report what it can't read
         known = []
     return tuple(dict.fromkeys((*known, *users))) or ("home-assistant",)
 

@@ -90,16 +90,16 @@ def show(config: str | None, file: str | None, as_json: bool) -> None:
 
 
 def list_lines(rows: Sequence[Mapping[str, Any]], trouble: str, to: Screen) -> Iterator[str]:
-    """``connected`` of a row: how many connections; ``trouble``: why the gateway can't tell."""
+    """``connected`` of a row: how many connections; ``trouble``: why the gateway doesn't answer that."""
     shown = [{**row, "subject": row["subject"] or "none", "connected": row["connected"] or "no"} for row in rows]
     columns = {"identity": "CLIENT", "subject": "SUBJECT"} | ({} if trouble else {"connected": "CONNECTED"})
     yield from table(shown, columns, to)
     if trouble:
         yield ""
-        yield f"Who is connected can't be told: {trouble}"
+        yield f"It is unknown who is connected: {trouble}"
     if any(row["subject"] is None for row in rows):
         yield ""
-        yield "Whoever is no subject of the policy may connect, and do nothing."
+        yield "A client that is no subject of the policy may connect, and do nothing."
 
 
 def give(config: str | None, file: str | None, as_json: bool, change: Callable[[ClientKeys], NewKey]) -> None:
@@ -246,7 +246,7 @@ def _denied(error: PermissionError) -> NoReturn:
 
 
 def _policy(source: Source) -> Mapping[str, Any] | None:
-    """The policy's values; None if it can't be read, which check-config tells better."""
+    """The policy's values; None if it can't be read, which check-config reports better."""
     try:
         return read_table(source.base / str(source.data.get("policy"))).data
     except ConfigError:

@@ -71,7 +71,8 @@ def add(config: str | None, file: str | None, text: bool, as_json: bool, name: s
 def rotate(config: str | None, file: str | None, text: bool, as_json: bool, name: str) -> None:
     """Make another key for the client NAME; the old one is worth nothing from then on.
 
-    The client's connections, observations and sessions end at once, since whoever had the old key could hold them.
+    The client's connections, observations and sessions end at once, since another holder of the old key could have
+    them.
 
     \b
       atls-gateway clients rotate phone

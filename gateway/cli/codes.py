@@ -15,7 +15,7 @@ MEANINGS: Mapping[int, str] = {
     FAILED: "the gateway could not do it, or ended on a fault",
     2: "the command was not understood",
     UNREACHABLE: "the daemon is not reachable",
-    RESTART: "the daemon was told to restart: whoever runs it starts it again",
+    RESTART: "the daemon was asked to restart: its service manager starts it again",
     NOT_ALLOWED: "not allowed for this user",
     BAD_CONFIG: "the configuration can't be used",
 }

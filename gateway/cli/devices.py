@@ -67,7 +67,7 @@ def devices(context: click.Context, config: str | None, as_json: bool) -> None:
 def show(outer: _Outer, config: str | None, as_json: bool, device: str) -> None:
     """Show one device: facts, endpoints, and the last values of its properties with their age.
 
-    For a device without a name it prints the command that gives it one: until then it is invisible to all. Where the
+    For a device without a name it prints the command that gives it one: until then it is invisible to all. If the
     policy marks no group assignable it prints what to add to the policy instead.
 
     \b

@@ -56,7 +56,7 @@ def device_table(devices: Sequence[Mapping[str, Any]], to: Screen) -> Iterator[s
 
 
 def matching(devices: Sequence[Mapping[str, Any]], asked: str) -> list[Mapping[str, Any]]:
-    """The devices of this name, or of this address in any usual spelling; several where two adapters know it."""
+    """The devices of this name, or of this address in any usual spelling; several if two adapters know it."""
     wanted = _plain(asked)
     return [device for device in devices if asked == device.get("name") or wanted == _plain(device.get("address"))]
 
@@ -91,15 +91,15 @@ def device_lines(
 def _naming_lines(device: Mapping[str, Any], assignable: Sequence[str], users: Mapping[str, str]) -> Iterator[str]:
     address = device.get("address")
     if str(device["identity"]).startswith("eui64:") and assignable:
-        yield "It has no name, so nobody can see or reach it. Name it, and look what it may do then:"
+        yield "It has no name, so no client can see or reach it. Name it, then look what it may do:"
         yield ""
         for group in assignable:
             more = f" --group {group}" if len(assignable) > 1 else ""
             yield f"  atls-gateway devices name {address} NAME{more}"
         yield "  atls-gateway devices show NAME"
         return
-    yield "No subject of the policy has this address, so nobody can see or reach it. To name it, add to the policy"
-    yield "file and run atls-gateway reload (put a name of your own for the device's):"
+    yield "No subject of the policy has this address, so no client can see or reach it. To name it, add to the policy"
+    yield "file and run atls-gateway reload (with the name that you choose):"
     yield ""
     yield from policy_lines(device, users)
     yield ""
@@ -143,7 +143,7 @@ def named_lines(answer: Mapping[str, Any], to: Screen, *, runs: bool) -> Iterato
     for rule in rules:
         yield f"  {_rule_in_words(rule)}"
     if not any(rule.get("effect") == "permit" for rule in rules):
-        yield "  no rule permits anything with it: nobody can see or reach it"
+        yield "  no rule permits anything with it: no client can see or reach it"
     if answer.get("present") is False:
         yield "No device of this address is there yet, or it is still asked what it is: it goes by this name then."
     if not runs:
@@ -176,7 +176,7 @@ def _model(device: Mapping[str, Any]) -> str | None:
     """Its model, or that it has not said what it is."""
     if device.get("interviewing"):
         return "interviewing"
-    return "not told yet" if device.get("interviewed") is False else device.get("model") or None
+    return "not reported yet" if device.get("interviewed") is False else device.get("model") or None
 
 
 def _nothing(value: object) -> bool:
@@ -195,7 +195,7 @@ def _reach_words(device: Mapping[str, Any], to: Screen) -> str:
 
 
 def _seen(device: Mapping[str, Any]) -> str | None:
-    """How long ago it was heard; an adapter tells the time in ISO 8601."""
+    """How long ago it was heard; an adapter gives the time in ISO 8601."""
     try:
         return ago(time.time() - datetime.fromisoformat(str(device.get("last_seen"))).timestamp())
     except ValueError:
@@ -209,7 +209,7 @@ def _endpoint(endpoint: Mapping[str, Any]) -> dict[str, Any]:
 
 def _property(one: Mapping[str, Any]) -> dict[str, Any]:
     told = "age" in one
-    state = "stale" if one.get("stale") else "fresh" if told else "not told yet"
+    state = "stale" if one.get("stale") else "fresh" if told else "not reported yet"
     value = one.get("value")
     number = re.sub(r"(\.\d*?)0+$", r"\1", f"{value:.4f}").rstrip(".") if isinstance(value, float) else value
     if isinstance(value, bool) and one.get("writable"):

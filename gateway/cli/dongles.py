@@ -1,4 +1,4 @@
-"""Dongles by what USB tells of them. Many share the bridge chip's ids, so some word of their names has to fit, too.
+"""Dongles by their USB descriptors. Many share the bridge chip's ids, so a word of their names has to match, too.
 
 Speeds and flow control are those of the firmware that the maker ships. Nothing is asked of the device.
 """

@@ -27,8 +27,8 @@ def run(config: str | None, dry_run: bool) -> None:
     """Run the gateway in the foreground.
 
     SIGTERM and Ctrl-C stop it in good order. SIGHUP, or `atls-gateway reload`, checks the config again and puts in
-    force what can be changed while it runs; what takes a restart is named. Under systemd it tells when it serves, and
-    that it's healthy.
+    force what can be changed while it runs; what takes a restart is named. Under systemd it notifies when it serves,
+    and that it's healthy.
 
     \b
     Run in the foreground with more to read:
@@ -238,7 +238,7 @@ def show(config: str | None, as_json: bool, redacted: bool) -> None:
 
 
 def _as_yaml(values: list[Value], to: Screen) -> Iterator[str]:
-    """One line a value, tables opened where they begin; where it is from in a comment behind."""
+    """One line a value, tables opened where they begin; its source in a comment behind."""
     lines: list[tuple[str, str]] = []
     before: tuple[str | int, ...] = ()
     for value in values:

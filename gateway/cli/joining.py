@@ -17,13 +17,15 @@ Ask = Callable[[str, Mapping[str, Any]], Mapping[str, Any]]
 PAUSE = 1.0
 """Seconds between two looks."""
 _Seen = dict[str, str]
-"""What was said last of each device, by address."""
+"""The last line about each device, by address."""
 
 
 def watch(
     ask: Ask, known: Iterable[Mapping[str, Any]], opened: Iterable[str], to: Screen, *, pause: float = PAUSE
 ) -> None:
-    """Show news until the network is closed. Ctrl-C closes it; so does an adapter of ``opened`` that has a fault."""
+    """Show devices as they join until the network is closed. Ctrl-C closes it; so does an adapter of ``opened`` that
+    has a fault.
+    """
     click.echo("Switch the new device on, or reset it. Ctrl-C closes the network.")
     seen: _Seen = {str(device.get("address")): _what(device) for device in known}
     try:
@@ -55,7 +57,7 @@ _SILENT = "did not say what it is: asked again when it is heard"
 
 
 def news(devices: Iterable[Mapping[str, Any]], seen: _Seen, assignable: Sequence[str]) -> Iterator[str]:
-    """A line for each device that is new, or of which more is known now. ``seen`` is what was said; kept up to date."""
+    """A line for each device that is new, or of which more is known now. ``seen``: the last lines; kept up to date."""
     for device in devices:
         address, what = str(device.get("address")), _what(device)
         if seen.get(address) == what or (address in seen and what.startswith(_UNKNOWN)):

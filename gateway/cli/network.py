@@ -109,7 +109,7 @@ def adopt(config: str | None, as_json: bool, yes: bool) -> None:
     type=click.Choice(["write", "once", "keep"]),
     default="write",
     show_default=True,
-    help="The dongle's own address: write the network's where that can be undone; even if it's for good; or not.",
+    help="The dongle's own address: write the network's if that can be undone; even if it can't be undone; or not.",
 )
 def restore(
     config: str | None, as_json: bool, yes: bool, source: Path | None, earlier: str | None, address: str

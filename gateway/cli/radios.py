@@ -19,7 +19,7 @@ _NOTHING = """\
 No USB serial device found. Check, in this order:
   the cable and the port: some cables carry power only; a USB 2 port behind an extension disturbs the radio least
   what the kernel says:   sudo dmesg | grep -i -e tty -e usb   (a line such as "cp210x ... attached to ttyUSB0")
-  the rights:             id -nG   must tell dialout (sudo usermod -aG dialout USER, then log in again)
+  the rights:             id -nG   must list dialout (sudo usermod -aG dialout USER, then log in again)
   in a container:         map the device into it: --device /dev/serial/by-id/NAME, and add the group dialout
   a dongle in the network needs no cable: path: socket://HOST:PORT"""
 
@@ -58,7 +58,7 @@ def ports(by_id: Path = BY_ID) -> list[dict[str, Any]]:
     found = []
     for port in sorted(list_ports.comports(), key=lambda port: str(port.device)):
         if port.vid is None:
-            continue  # a serial port of the board: there is always some, and the system can't tell what is at it
+            continue  # a serial port of the board: there is always some, and the system does not know what is at it
         path = stable.get(os.path.realpath(port.device), "")
         words = " ".join(str(part) for part in (path, port.manufacturer, port.product, port.description) if part)
         dongle = known(port.vid, port.pid, words)

@@ -12,7 +12,7 @@ from gateway.cli.codes import EPILOG
 
 _WHO: Final = {
     "itself": "it starts itself again",
-    "service manager": "whoever runs it (systemd, the container's restart policy) starts it again",
+    "service manager": "its service manager (systemd, the container's restart policy) starts it again",
 }
 
 
@@ -23,10 +23,10 @@ def restart(config: str | None, as_json: bool) -> None:
     """Have the daemon end in good order and start again.
 
     Sessions, last values and what waits for sleeping devices are kept, as at any restart. Under systemd and in a
-    container it ends with exit code 75, upon which whoever runs it starts it again; else it starts itself again, in the
+    container it ends with exit code 75, upon which they start it again; else it starts itself again, in the
     same process. For most changes of the config a reload is enough: it says which ones need this.
 
-    It goes on as it is if its files have mistakes, and tells them: it would not start again.
+    It goes on as it is if its files have mistakes, and reports them: it would not start again.
 
     \b
       atls-gateway restart

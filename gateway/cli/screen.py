@@ -148,7 +148,7 @@ def ago(seconds: float | None) -> str | None:
 
 
 def clock(timestamp: float) -> str:
-    """A time of this machine's clock: of the day, with the date where that isn't today's."""
+    """A time of this machine's clock: of the day, with the date if that isn't today's."""
     then, now = time.localtime(timestamp), time.localtime()
     return time.strftime("%H:%M:%S" if then[:3] == now[:3] else "%Y-%m-%d %H:%M:%S", then)
 

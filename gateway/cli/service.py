@@ -18,9 +18,9 @@ def status(config: str | None, as_json: bool, check: bool) -> None:
     """Show how the gateway, its links and its traffic are.
 
     Healthy: every link is ready, the store can be written, the last reload went well, and nothing waits for a restart.
-    Otherwise degraded, and a line says why. Warnings of check-config, of what the files name and can't work, are told
-    as well and make nothing degraded. With --check that is all that is told, and the exit code is for monitoring:
-    0 healthy, 1 degraded, 69 not reachable.
+    Otherwise degraded, and a line says why. Warnings of check-config, about what the files name and can't work, are
+    shown as well and don't make it degraded. With --check nothing else is shown, and the exit code is for monitoring: 0
+    healthy, 1 degraded, 69 not reachable.
 
     Then one line for each link: its state, since when, how often its adapter was started, what it was given to send
     and has not settled, and its trouble. Then its own figures, the queues, the store, the last faults and the counts
@@ -53,7 +53,7 @@ def status(config: str | None, as_json: bool, check: bool) -> None:
 def sessions(config: str | None, as_json: bool) -> None:
     """List the live sessions: who with whom, and how much.
 
-    Units, octets and queued units are told as FROM THE OPENER/TO THE OPENER.
+    Units, octets and queued units are shown as FROM THE OPENER/TO THE OPENER.
 
     \b
     Which sessions has the lamp?
@@ -72,7 +72,7 @@ def sessions(config: str | None, as_json: bool) -> None:
 def reload(config: str | None, as_json: bool) -> None:
     """Have the daemon read its config, policy and credentials again, and say what came of it.
 
-    All or nothing: if one of the files has a mistake, each is told as FILE:LINE: KEY: EXPECTATION, the old config
+    All or nothing: if one of the files has a mistake, each is shown as FILE:LINE: KEY: EXPECTATION, the old config
     stays in force, and the exit code is 78. SIGHUP does the same; its answer is in the log.
 
     \b

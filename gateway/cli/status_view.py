@@ -44,11 +44,11 @@ _HEAD = frozenset(
     }
     | {"reload", "faults", "joining"}
 )
-"""What has a form of its own; every other table of an answer follows under its own name."""
+"""Tables with their own form; every other table of an answer follows under its name."""
 
 
 _WHOLE = frozenset({"queues", "store"})
-"""Where a 0 says something."""
+"""Columns in which a 0 is worth showing."""
 
 
 def lines(answer: Mapping[str, Any], to: Screen) -> Iterator[str]:

@@ -58,7 +58,7 @@ class Authorizer:
         self.version += 1
 
     def set_minute(self, minute: int | None) -> bool:
-        """Tell the local minute of the day; true where that changes what some rule says."""
+        """Set the local minute of the day; true if that changes what a rule says."""
         before, self.minute = self.minute, minute
         if not self.policy.has_hours or before == minute:
             return False
@@ -92,7 +92,7 @@ class Authorizer:
         return self.name_of(peer) or (peer.claims[0] if peer.claims else "")
 
     def target_of(self, alias: str) -> str:
-        """The subject behind ``to=``; empty where there is none."""
+        """The subject behind ``to=``; empty if there is none."""
         try:
             return self.policy.aliases.get(alias, "")
         except Exception:
@@ -276,7 +276,7 @@ class Authorizer:
 
 
 def _fails_at(flow: Flow, version: str) -> str:
-    """The id of the rule that a version fails at in a flow that was decided; empty where it suits."""
+    """The id of the rule that a version fails at in a flow that was decided; empty if it suits."""
     decision = flow.decision
     if not isinstance(decision, Permit):
         return ""

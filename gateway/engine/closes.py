@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from gateway.api.model import Address, Close, EnvelopeId, Outcome, Reason, Receipt, Transmit
 from gateway.engine.limits import EngineLimits
-from gateway.engine.outputs import Outbox, Withdraw, final
+from gateway.engine.outputs import Outbox, final
 from gateway.engine.stored import Journal, StoredClose
 
 
@@ -28,8 +28,8 @@ class _Closing:
 class Closes:
     """At most two for each session that there may be. ``paused``: the schemes whose adapters are not there yet.
 
-    Where there are more, the receiver that has the most to hear misses the oldest of it: sessions with one sleeper,
-    opened and closed all day, push out nobody else's.
+    If there are more, the receiver that most closes wait for loses its oldest one: sessions with one sleeper, opened
+    and closed all day, push out no other receiver's closes.
     """
 
     def __init__(self, limits: EngineLimits, outbox: Outbox, journal: Journal, paused: Set[str]) -> None:
@@ -43,11 +43,6 @@ class Closes:
 
     def __contains__(self, envelope: object) -> bool:
         return envelope in self._awake or envelope in self._asleep
-
-    def is_out(self, envelope: EnvelopeId) -> bool:
-        """Whether an adapter has it."""
-        closing = self._awake.get(envelope) or self._asleep.get(envelope)
-        return closing is not None and closing.sent
 
     def send(self, close: Close, to: Address, now: float, asked_by: str | None) -> None:
         while len(self._awake) + len(self._asleep) >= 2 * self._limits.max_sessions:
@@ -75,7 +70,7 @@ class Closes:
             self._outbox.notify(closing.asked_by, Receipt(receipt.id, outcome, reason, closing.close.session))
 
     def stored(self, row: StoredClose) -> None:
-        """A row is in the store: who asked for the close of a sleeper is told so, once."""
+        """A row is in the store: report ``held``, once, to the one that closed a session with a sleeper."""
         closing = self._asleep.get(row.id)
         if row.asleep and closing is not None and not closing.told:
             closing.told = True
@@ -126,7 +121,7 @@ class Closes:
     def _transmit(self, closing: _Closing) -> None:
         if closing.to.scheme not in self._paused:
             closing.sent = True
-            self._outbox.commands.append(Transmit(closing.close, closing.to))
+            self._outbox.transmit(Transmit(closing.close, closing.to))
 
     def _pop(self, envelope: EnvelopeId) -> _Closing:
         self._journal.drop("closes", (envelope,))
@@ -135,7 +130,7 @@ class Closes:
     def _give_up(self, envelope: EnvelopeId) -> None:
         closing = self._pop(envelope)
         if closing.sent:
-            self._outbox.commands.append(Withdraw(closing.to.scheme, envelope))
+            self._outbox.withdraw(closing.to.scheme, envelope)
         self._outbox.counters["expired.close"] += 1
         if closing.asked_by is not None:
             self._outbox.notify(closing.asked_by, final(envelope, Reason.EXPIRED, closing.close.session))

@@ -32,11 +32,11 @@ class AccessRequest:
     """The facts of one judgement.
 
     ``sender`` and ``receiver`` are subjects by name: of a unit its two ends, of an open the opener and the target, of
-    the other actions who asks and the device (or ``GATEWAY``). ``content``: of what is about sessions only.
-    ``link`` is the sender's hop. ``minute``: local minute of the day (0-1439), None where the clock isn't known.
+    the other actions the asking subject and the device (or ``GATEWAY``). ``content``: of what is about sessions only.
+    ``link`` is the sender's hop. ``minute``: local minute of the day (0-1439), None if the clock isn't known.
     ``octets``, ``visible``: a unit to judge along with it; ``version``: what the session's ServerHello chose so far;
     ``early``: whether its ClientHello announced early data. Of ``proxy``: ``method`` and ``path`` of the request,
-    ``octets`` of its body, ``content`` where that is sealed.
+    ``octets`` of its body, ``content`` if that is sealed.
     """
 
     action: Action
@@ -97,10 +97,9 @@ Decision = Permit | Deny
 class Finding:
     """What one rule has to say to a request.
 
-    ``note`` is empty where the rule holds; else it names what doesn't fit (``action``, ``parties``, ``direction``,
+    ``note`` is empty if the rule holds; else it names what doesn't fit (``action``, ``parties``, ``direction``,
     ``methods``, ``paths``, ``content``: the rule is about something else) or which condition fails. ``reason`` is set
-    where a permit that is about this request fails; ``undecidable``: a fact that the rule needs is missing, which
-    denies.
+    if a permit that is about this request fails; ``undecidable``: a fact that the rule needs is missing, which denies.
     """
 
     rule: str
@@ -130,7 +129,7 @@ def decide(request: AccessRequest, policy: PolicySet) -> Decision:
 
 
 def explain(request: AccessRequest, policy: PolicySet) -> Explanation:
-    """Judge ``request`` and tell why."""
+    """Judge ``request``, with the reason."""
     findings = tuple(_find(rule, parties, request, policy) for rule, parties in policy.ordered)
     return Explanation(request, findings, _conclude(findings))
 
@@ -138,7 +137,7 @@ def explain(request: AccessRequest, policy: PolicySet) -> Explanation:
 def unit_reason(condition: Condition, octets: int, visible: Visible | None, version: str, early: bool) -> Reason | None:
     """Why ``condition`` doesn't admit this unit, or None. ``visible`` None: records were expected and can't be read.
 
-    ``BROKEN``: nobody can say what it is, since it can't be read or came before what tells its version.
+    ``BROKEN``: its kind can't be known, since it can't be read or came before the hello that shows its version.
     """
     if condition.max_unit is not None and octets > condition.max_unit:
         return Reason.TOO_LARGE
@@ -157,7 +156,7 @@ def unit_reason(condition: Condition, octets: int, visible: Visible | None, vers
             version = visible.chosen
         if version:
             return None if version in condition.versions else Reason.DENIED
-        # Early data comes before any ServerHello; whether it may is a condition of its own.
+        # Early data comes before any ServerHello; whether it may is a separate condition.
         if visible.protected and not early:
             return Reason.BROKEN
     return None
@@ -171,7 +170,7 @@ def _conclude(findings: list[Finding] | tuple[Finding, ...]) -> Decision:
     if grants:
         return Permit(tuple(sorted(grants, key=_demand)))
     failed = [finding for finding in findings if finding.reason is not None]
-    # "Wrong kind of content" only where nothing more telling failed.
+    # "Wrong kind of content" only if nothing more telling failed.
     failed.sort(key=lambda finding: finding.reason is Reason.CONTENT)
     return Deny(failed[0].reason or Reason.DENIED, failed[0].rule) if failed else Deny(Reason.DENIED)
 
@@ -193,7 +192,7 @@ def _find(rule: Rule, parties: Parties, request: AccessRequest, policy: PolicySe
     if differs:
         return Finding(rule.id, rule.effect, differs, Reason.DENIED if missing else None, missing)
     if not rule.is_about(request.content, policy.vocabulary.record_kinds):
-        # To be told "content" (415) gives away that something would be permitted, so only a permit says it.
+        # The reason "content" (415) reveals that something would be permitted, so only a permit gives it.
         told = rule.effect is Effect.PERMIT and request.content is not None
         return Finding(rule.id, rule.effect, "content", Reason.CONTENT if told else None)
     hours = rule.condition.hours

@@ -24,7 +24,7 @@ from gateway.api.model import (
 from gateway.engine.closes import Closes
 from gateway.engine.decision import Grant
 from gateway.engine.limits import EngineLimits
-from gateway.engine.outputs import Audit, Outbox, Withdraw, final
+from gateway.engine.outputs import Audit, Outbox, final
 from gateway.engine.sessions import Flow, QueuedUnit, Session, SessionTable, State
 from gateway.engine.stored import Changes, Journal, StoredClose, StoredSession, StoredUnit
 from gateway.engine.visible import NO_FLIGHT, Flight, repeats
@@ -83,13 +83,13 @@ class Delivery:
         to = session.from_opener.to
         if session.open is not None and not session.open_sent and to.scheme not in self.paused:
             session.open_sent = True
-            self._outbox.commands.append(Transmit(session.open, to, session.open_require))
+            self._outbox.transmit(Transmit(session.open, to, session.open_require))
 
     def require_of_open(self, session: Session, require: LinkRequirement) -> None:
         """What the target's hop must be for the open from now on; one that waits for a sleeper goes out again so."""
         before, session.open_require = session.open_require, require
         if before != require and session.open is not None and session.open_sent and session.open_asleep:
-            self._outbox.commands.append(Withdraw(session.from_opener.to.scheme, session.open.id))
+            self._outbox.withdraw(session.from_opener.to.scheme, session.open.id)
             session.open_sent = False
             self._send_open(session)
 
@@ -100,7 +100,9 @@ class Delivery:
             session.state = State.OPEN
         self.keeping.touch(session)
 
-    def _settle_open(self, session: Session, receipt: Receipt, now: float) -> None:
+    def settle_open(self, receipt: Receipt, now: float) -> None:
+        """The word of its adapter on an open that is on its way."""
+        session = self._opens[receipt.id]
         if receipt.outcome is Outcome.HELD:
             if not session.open_asleep:
                 session.open_asleep = True
@@ -167,7 +169,7 @@ class Delivery:
         else:
             pending.sent = True
             flow.next_out = unit.n + 1
-            self._outbox.commands.append(Transmit(unit, flow.to, grant.require))
+            self._outbox.transmit(Transmit(unit, flow.to, grant.require))
 
     def _latest(self, unit: Unit, since: float) -> float:
         """How long a unit may wait for a receiver that sleeps: a handshake as long as any other."""
@@ -187,22 +189,6 @@ class Delivery:
             if old.flight and waits and repeats(flight, old.flight):
                 self._give_up(old, Reason.EXPIRED, "superseded")
 
-    def settle(self, receipt: Receipt, now: float) -> bool:
-        """The word of an adapter; False where the receipt is of nothing that is on its way."""
-        pending = self._units.get(receipt.id)
-        if pending is not None and pending.sent:
-            if receipt.outcome is Outcome.HELD:
-                self._sleeps(pending)
-            else:
-                self._settle_unit(pending, receipt, now)
-        elif receipt.id in self._opens and self._opens[receipt.id].open_sent:
-            self._settle_open(self._opens[receipt.id], receipt, now)
-        elif self.closes.is_out(receipt.id):
-            self.closes.settle(receipt, now)
-        else:
-            return False
-        return True
-
     def _sleeps(self, pending: QueuedUnit) -> None:
         """The receiver sleeps: what is on its way to it waits for as long as it may live, and in the store."""
         flow = pending.flow
@@ -215,7 +201,12 @@ class Delivery:
             each.expires_at = self._latest(each.unit, each.since)
         self.keeping.keep(pending)
 
-    def _settle_unit(self, pending: QueuedUnit, receipt: Receipt, now: float) -> None:
+    def settle_unit(self, receipt: Receipt, now: float) -> None:
+        """The word of its adapter on a unit that is on its way."""
+        pending = self._units[receipt.id]
+        if receipt.outcome is Outcome.HELD:
+            self._sleeps(pending)
+            return
         flow = pending.flow
         session = flow.session
         self._forget(pending)
@@ -250,7 +241,7 @@ class Delivery:
                 pending.sent = True
                 if pending.unit.n >= flow.next_out:
                     flow.next_out = pending.unit.n + 1
-                self._outbox.commands.append(Transmit(pending.unit, flow.to, pending.grant.require))
+                self._outbox.transmit(Transmit(pending.unit, flow.to, pending.grant.require))
         session = flow.session
         if session.closing is flow and not flow.pending and not flow.blocked:
             self._finish(session, now)
@@ -260,7 +251,7 @@ class Delivery:
         before, pending.grant = pending.grant, grant
         if before.require != grant.require and pending.sent and pending.asleep:
             flow = pending.flow
-            self._outbox.commands.append(Withdraw(flow.to.scheme, pending.unit.id))
+            self._outbox.withdraw(flow.to.scheme, pending.unit.id)
             pending.sent = False
             flow.waiting = deque(each for each in flow.pending.values() if not each.sent)
 
@@ -271,7 +262,7 @@ class Delivery:
     def _give_up(self, pending: QueuedUnit, reason: Reason, detail: str) -> None:
         unit, flow = pending.unit, pending.flow
         if pending.sent:
-            self._outbox.commands.append(Withdraw(flow.to.scheme, unit.id))
+            self._outbox.withdraw(flow.to.scheme, unit.id)
         self._forget(pending)
         self.keeping.touch(flow.session)
         receipt = final(unit.id, reason, flow.session.id)
@@ -341,7 +332,7 @@ class Delivery:
         if asked is not None:
             del self._opens[asked.id]
             if session.open_sent:
-                outbox.commands.append(Withdraw(up.to.scheme, asked.id))
+                outbox.withdraw(up.to.scheme, asked.id)
             outbox.notify(asked.source.scheme, final(asked.id, reason, session.id))
         if close is not None and close.source is not None:
             outbox.notify(close.source.scheme, final(close.id, reason, session.id))

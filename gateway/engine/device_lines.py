@@ -1,4 +1,5 @@
-"""Interactions without a final receipt (here: commands), and the line of each device: who is next, who asks the same.
+"""Interactions without a final receipt (here: commands), and the line of each device: which one is next, which ones ask
+the same.
 
 A command is in one place at a time, and ``DeviceCommands`` moves it:
 
@@ -71,7 +72,9 @@ class QueuedCommand:
         "names",
         "overtaken",
         "place",
+        "reads",
         "results",
+        "sets",
         "stored",
         "to",
         "told",
@@ -88,9 +91,11 @@ class QueuedCommand:
         self.stored = False
         """It was held once: it has a row in the store."""
         self.told = False
-        """Who gave it was told that it is held: its row is written."""
+        """``held`` was reported to its sender: its row is written."""
         self.overtaken: set[str] = set()
         """Properties that a newer one sets too: they must not be held for this one."""
+        self.sets = isinstance(command, WriteProperties)
+        self.reads = isinstance(command, ReadProperties)
         self.names = command.names
         """What it was about when it came."""
         self.modifiers: frozenset[str] = frozenset()
@@ -100,17 +105,9 @@ class QueuedCommand:
         self.results: dict[str, PropertyResult] = {}
         """Of properties that are no longer in ``command``."""
         self.again: EnvelopeId | None = None
-        """The latest duplicate, which is told the outcome too."""
+        """The latest duplicate, which gets the outcome too."""
         self.leader: QueuedCommand | None = None
         self.followers: list[QueuedCommand] = []
-
-    @property
-    def sets(self) -> bool:
-        return isinstance(self.command, WriteProperties)
-
-    @property
-    def reads(self) -> bool:
-        return isinstance(self.command, ReadProperties)
 
     @property
     def action(self) -> Action:

@@ -1,4 +1,4 @@
-"""The devices as the gateway knows them without asking: what they have, told last, and who may use that.
+"""The devices as the gateway knows them without asking: their affordances, their last values, and who may use them.
 
 A device is here from its join to its leave, under the name of the policy's subject that its link proves. Joins of
 strangers, and whether these can be reached, are kept for a while, for the policy may come to know them. No clock: time
@@ -63,12 +63,12 @@ class DeviceRegistry:
         self._twins: dict[str, DeviceTwin] = {}
         self._strangers: OrderedDict[tuple[str, tuple[str, ...]], _Stranger] = OrderedDict()
         self._recalled: dict[str, _Told] = {}
-        """What devices told before the restart that have not joined since."""
+        """Values of devices from before the restart that have not joined since."""
         self._watches = Subscriptions(limits, outbox, gate)
         self._commands = DeviceCommands(limits, outbox, gate, journal)
         self._stale: Timers[str] = Timers()
 
-    # What devices tell
+    # What devices report
 
     def news(self, news: Join | Leave | Presence, now: float) -> None:
         """A device came, left, can be reached, can't be reached."""
@@ -89,7 +89,7 @@ class DeviceRegistry:
             self._strangers[key] = (stranger[0], news.online)
 
     def reading(self, reading: Reading, now: float) -> Verdict:
-        """Keep what a device told, and tell those who watch. Once per report of every device: stays cheap."""
+        """Keep what a device reported, and update its watchers. Called for each report of every device: stays cheap."""
         twin = self._twins.get(self._gate.name_of(reading.source))
         counters = self._outbox.counters
         if twin is None:
@@ -137,7 +137,7 @@ class DeviceRegistry:
         """Judge what a peer wants of a device, and pass it to the device's adapter."""
         asker, twin = self._gate.name_of(wanted.source), self._find(wanted.to)
         if not asker or twin is None or twin.name == asker:
-            # One answer for strangers, unknown devices and oneself: nobody learns which names exist.
+            # One answer for strangers, unknown devices and oneself: it reveals no names.
             who = asker or next(iter(wanted.source.claims), "")
             return self._outbox.refuse(wanted, Reason.DENIED, DEFAULT_RULE, who)
         return self._commands.submit(wanted, asker, twin, now)
@@ -146,9 +146,9 @@ class DeviceRegistry:
         """Commands without a final receipt, and those of them that wait for a device that sleeps."""
         return {"commands": len(self._commands), "commands_held": self._commands.held}
 
-    def settle(self, receipt: Receipt, now: float) -> bool:
-        """The word of an adapter on a command; False where the receipt is of no command."""
-        return self._commands.settle(receipt, now)
+    def settle(self, receipt: Receipt, now: float) -> None:
+        """The word of an adapter on a command that it has."""
+        self._commands.settle(receipt, now)
 
     def watch(self, watch: Subscribe, now: float) -> Verdict:
         return self._watches.add(watch, self._find(watch.to), self._twins.values(), now)
@@ -172,22 +172,6 @@ class DeviceRegistry:
         may = self._may(peer, name) if twin is not None else frozenset()
         return self._view(twin, may, now) if twin is not None and may else None
 
-    def read(self, peer: Peer, device: str, name: str, now: float) -> Sample | Refused:
-        """See ``gateway.api.ports.AdapterContext.read``."""
-        gate, outbox, twin = self._gate, self._outbox, self._find(device)
-        asker, about = gate.name_of(peer), (Action.READ.value, device)
-        if twin is None or not asker or asker == twin.name:
-            who = asker or next(iter(peer.claims), "")
-            return outbox.refuse(None, Reason.DENIED, DEFAULT_RULE, who, about=about)
-        decision = gate.permits(Action.READ, asker, twin.name, peer.link)
-        if isinstance(decision, Deny):
-            if not gate.shadow:
-                return outbox.refuse(None, decision.reason, decision.rule, asker, about=about)
-            outbox.shadow(None, decision.reason, decision.rule, asker, about)
-        if name not in twin.specs:
-            return _UNKNOWN
-        return twin.sample(name, now) or Refused(Reason.UNREACHABLE)
-
     # What happens to adapters, to the policy, and with time
 
     def adapter_gone(self, scheme: str, now: float) -> set[EnvelopeId]:
@@ -201,7 +185,7 @@ class DeviceRegistry:
         self._commands.adapter_ready(scheme)
 
     def out_of_sight(self, scheme: str, now: float) -> None:
-        """The adapter can't tell which of its devices can be reached."""
+        """The adapter doesn't know which of its devices can be reached."""
         for twin in self._twins.values():
             if twin.peer.scheme == scheme and twin.online is not None:
                 twin.online = None
@@ -250,7 +234,7 @@ class DeviceRegistry:
     # The store
 
     def samples(self, device: str) -> Iterable[StoredSample]:
-        """The last values of a device, to be stored; none where it is gone."""
+        """The last values of a device, to be stored; none if it is gone."""
         twin = self._twins.get(device)
         return () if twin is None else _rows(device, twin.samples)
 
@@ -269,7 +253,7 @@ class DeviceRegistry:
     def restore(self, samples: Iterable[StoredSample], commands: Iterable[StoredCommand]) -> None:
         """Take up what was stored before this start; commands in the order of their ids.
 
-        The devices have not joined yet: each gets its values back when it does. What the policy permits no more is
+        The devices have not joined yet: each gets its values back when it does. What the policy no longer permits is
         dropped by the ``judge_again`` that must follow.
         """
         for row in samples:
@@ -295,7 +279,7 @@ class DeviceRegistry:
     def _join(self, join: Join, name: str, online: bool | None, now: float, *, missed: bool = False) -> None:
         """``online``: whether it can be reached, as far as that is known of a device that had no twin by this name.
 
-        ``missed``: it told its values when the policy did not know it yet.
+        ``missed``: it reported its values when the policy did not know it yet.
         """
         if not name:
             self._strangers[join.source.scheme, join.source.claims] = (join, online)

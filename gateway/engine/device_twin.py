@@ -1,4 +1,4 @@
-"""One device as the gateway knows it: what it offers, what it told last and when. Nothing is decided here."""
+"""One device as the gateway knows it: what it offers, its last values and their times. Nothing is decided here."""
 
 from __future__ import annotations
 
@@ -55,7 +55,7 @@ class DeviceTwin:
         """Of the properties whose values are scalars."""
         self.samples: dict[str, Sample] = {}
         self.fresh: set[str] = set()
-        """The properties that have told something that is not stale."""
+        """The properties with a value that is not stale."""
         self.watchers: list[Subscription] = []
         self.join(join)
 
@@ -68,7 +68,9 @@ class DeviceTwin:
         return tuple(self.specs.values())
 
     def join(self, join: Join) -> bool:
-        """Take over what a join tells; true if that is news. What a property told stays unless its type changed."""
+        """Take over the content of a join; true if it changes anything. A property's value stays unless its type
+        changed.
+        """
         facts = _facts(join)
         specs = {name: each for name, each in _named(join.properties).items() if each.lifetime > 0}
         actions, events = _named(join.actions), _named(join.events)
@@ -85,7 +87,7 @@ class DeviceTwin:
         return True
 
     def recall(self, told: Mapping[str, Sample], now: float) -> None:
-        """Take up what a device of this name told before a restart, or under another name."""
+        """Take up the values of a device of this name from before a restart, or from under another name."""
         for name, sample in told.items():
             if name not in self.samples and self.takes(name, sample.value):
                 old = now - sample.at >= self.specs[name].lifetime
@@ -94,7 +96,7 @@ class DeviceTwin:
                     self.fresh.add(name)
 
     def takes(self, name: str, value: Value | None) -> bool:
-        """Whether ``value`` can be what the property ``name`` tells."""
+        """Whether ``value`` can be a value of the property ``name``."""
         types = self.types.get(name)
         if types is None or value is None:
             spec = self.specs.get(name)
@@ -125,7 +127,7 @@ class DeviceTwin:
 
 
 def _named(offered: Iterable[_Named], most: int = MAX_PROPERTIES) -> dict[str, _Named]:
-    """Those with a proper name of their own, and not too many."""
+    """Those with a valid, unique name, and not too many."""
     known: dict[str, _Named] = {}
     for each in offered:
         if len(known) >= most:

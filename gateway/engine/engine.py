@@ -11,7 +11,7 @@ What holds:
 - Units towards the target wait until the target has taken the open (its receipt, or anything the target sends in the
   session). They leave in order, with at most ``set_window`` units of one flow on their way.
 - Payloads go out as the very objects that came in.
-- Whoever doesn't own a session gets for it what an unknown id gets.
+- A peer that doesn't own a session gets for it what an unknown id gets.
 """
 
 from __future__ import annotations
@@ -19,6 +19,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import fields, replace
 from types import MappingProxyType
+from typing import get_args
 
 from gateway.api.errors import UsageError
 from gateway.api.model import (
@@ -34,6 +35,7 @@ from gateway.api.model import (
     Join,
     Leave,
     Open,
+    Outcome,
     Peer,
     Presence,
     Reading,
@@ -41,11 +43,11 @@ from gateway.api.model import (
     Receipt,
     Refused,
     Reset,
-    Sample,
     SessionId,
     SessionView,
     Subscribe,
     SurvivingEnd,
+    Transmit,
     Unit,
     Unsubscribe,
     Verdict,
@@ -88,7 +90,7 @@ class Engine:
         next_id: Callable[[], EnvelopeId],
     ) -> None:
         """``new_session`` gives 128 fresh random bits, ``next_id`` the ids of the engine's own envelopes."""
-        limits = replace(limits)  # a copy of our own: ``replace_limits`` changes it for all who hold it
+        limits = replace(limits)  # a copy: ``replace_limits`` changes it for all parts that hold it
         self._limits = limits
         self._next_id = next_id
         self._outbox = Outbox()
@@ -100,6 +102,13 @@ class Engine:
         self._units = Admission(limits, self._outbox, self._gate, self._delivery)
         self._twins = DeviceRegistry(limits, self._outbox, self._gate, self._journal)
         self._exchanges = Exchanges(limits, self._outbox, self._gate)
+        self._settled_by: Mapping[type, Callable[[Receipt, float], None]] = {
+            Unit: self._delivery.settle_unit,
+            Open: self._delivery.settle_open,
+            Close: self._delivery.closes.settle,
+            Exchange: self._exchanges.settle,
+            **dict.fromkeys(get_args(Interaction), self._twins.settle),
+        }
 
     # What the runtime calls
 
@@ -128,14 +137,28 @@ class Engine:
             return Accepted()
         return self._peer_news(envelope, now)
 
-    def settle(self, receipt: Receipt, *, now: float) -> None:
-        """The final word of an egress adapter on a ``Transmit``."""
-        if (
-            not self._delivery.settle(receipt, now)
-            and not self._twins.settle(receipt, now)
-            and not self._exchanges.settle(receipt, now)
-        ):
+    def settle(self, receipt: Receipt, *, now: float, scheme: str = "") -> bool:
+        """The word of an egress adapter on a ``Transmit``; of the adapter of ``scheme``, if it says so.
+
+        False, and nothing happens: it has no such order.
+        """
+        orders = self._outbox.orders
+        transmit = orders.get(receipt.id)
+        if transmit is None or (scheme and scheme != transmit.to.scheme):
             self._outbox.counters["settle.unknown"] += 1
+            return False
+        if receipt.outcome is not Outcome.HELD:
+            del orders[receipt.id]
+        self._settled_by[type(transmit.envelope)](receipt, now)
+        return True
+
+    def is_ordered(self, transmit: Transmit) -> bool:
+        """Whether it is neither settled nor withdrawn."""
+        return self._outbox.orders.get(transmit.envelope.id) is transmit
+
+    def in_flight(self, scheme: str) -> int:
+        """How many orders the adapter of ``scheme`` has not settled yet."""
+        return sum(transmit.to.scheme == scheme for transmit in self._outbox.orders.values())
 
     def tick(self, *, now: float) -> None:
         """Do what is due: expire units and opens, end idle and unreachable sessions."""
@@ -168,26 +191,33 @@ class Engine:
         self._twins.adapter_ready(scheme)
 
     def adapter_faulty(self, scheme: str, *, now: float) -> None:
-        """The adapter lost its link: nobody knows which of its devices can be reached."""
+        """The adapter lost its link: it is unknown which of its devices can be reached."""
         self._twins.out_of_sight(scheme, now)
 
     def adapter_gone(self, scheme: str, *, now: float) -> set[EnvelopeId]:
-        """The instance is gone, and with it the watches it submitted. Call it before its orders are settled.
+        """The instance is gone, and with it the watches that it submitted.
 
-        Returns the orders that need no settling: they are in the store and wait for the next instance.
+        What it was ordered and has not settled is dropped as unreachable, but for what is in the store: that waits for
+        the next instance, and is returned.
         """
-        over = self._exchanges.adapter_gone(scheme)
-        return over | self._twins.adapter_gone(scheme, now) | self._delivery.pause(scheme)
+        self._exchanges.adapter_gone(scheme)
+        waiting = self._twins.adapter_gone(scheme, now) | self._delivery.pause(scheme)
+        orders = self._outbox.orders
+        for envelope in waiting:
+            del orders[envelope]
+        for envelope in [number for number, transmit in orders.items() if transmit.to.scheme == scheme]:
+            self.settle(Receipt(envelope, Outcome.DROPPED, Reason.UNREACHABLE), now=now)
+        return waiting
 
     def set_minute(self, minute: int | None, *, now: float) -> None:
-        """Tell the local minute of the day (0-1439; None: not known), which rules with ``hours`` need."""
+        """Set the local minute of the day (0-1439; None: not known), which rules with ``hours`` need."""
         if self._gate.set_minute(minute):
             self._judge_again(now)
 
     def replace_policy(self, policy: PolicySet, *, now: float) -> None:
         """Put another policy (which ``policy.check`` passes) in force.
 
-        Sessions that it doesn't permit end at once, and both ends are told.
+        Sessions that it doesn't permit end at once, which is reported to both ends.
         """
         self._gate.replace(policy)
         self._opens.keep_senders(policy.by_name)
@@ -246,13 +276,10 @@ class Engine:
     def device(self, peer: Peer, name: str, *, now: float) -> DeviceView | None:
         return self._twins.device(peer, name, now)
 
-    def read(self, peer: Peer, device: str, name: str, *, now: float) -> Sample | Refused:
-        return self._twins.read(peer, device, name, now)
-
     def administer(self, peer: Peer, command: str, *, now: float) -> Refused | None:
-        """Whether ``peer`` may give the gateway ``command`` (a name of ours, for the log). None: it may.
+        """Whether ``peer`` may give the gateway ``command`` (one of the gateway's names, for the log). None: it may.
 
-        A policy that only watches makes nobody an administrator.
+        A policy in shadow mode makes no peer an administrator.
         """
         gate, outbox = self._gate, self._outbox
         asker = gate.name_of(peer)
@@ -308,7 +335,7 @@ class Engine:
         return self._journal.take()
 
     def stored(self, changes: Changes, *, now: float) -> None:
-        """These changes are in the store: who waits for that is told ``HELD``."""
+        """These changes are in the store: report ``HELD`` to the senders that wait for that."""
         self._delivery.stored(changes)
         for row in changes.rows.values():
             if isinstance(row, StoredCommand):
@@ -322,15 +349,15 @@ class Engine:
         return Changes(rows, whole=True)
 
     def store_lost(self) -> None:
-        """Nothing can be stored: collect nothing for it, and tell nobody that something is held."""
+        """Nothing can be stored: collect nothing for it, and report no ``HELD``."""
         self._journal.end()
         self._delivery.keeping.forget()
 
     def restore(self, rows: Iterable[StoredRow], *, now: float, outdated: bool = False) -> None:
         """Take up what was stored before this start; to be called before anything else but ``set_minute``.
 
-        Sessions that the policy doesn't permit (any more) end, and both ends are told. Nothing is transmitted to an
-        adapter that something waits for until ``adapter_ready``.
+        Sessions that the policy doesn't permit, or no longer, end, which is reported to both ends. Nothing is
+        transmitted to an adapter that something waits for until ``adapter_ready``.
 
         ``outdated``: the rows are from a backup. What passed since is not in them, so a session that went on could take
         a number twice, and a command could be carried out twice: all sessions and commands end with ``RESTARTED``.
@@ -386,10 +413,10 @@ class Engine:
                 decision = self._gate.judge_flow(flow, flow.link)
                 grants = decision.grants if isinstance(decision, Permit) else ()
                 if not self._gate.shadow and all(grant.condition.reads_records for grant in grants):
-                    self._delivery.end(session, Reason.RESTARTED, now)  # its records can't be told apart any more
+                    self._delivery.end(session, Reason.RESTARTED, now)  # its records can no longer be told apart
                     return
 
-    # Closes, news of peers, changes of policy
+    # Closes, changes of peers and of the policy
 
     def _close(self, asked: Close, now: float) -> Verdict:
         session = self._sessions.get(asked.session)
@@ -428,7 +455,7 @@ class Engine:
         return Accepted()
 
     def _judge_again(self, now: float) -> None:
-        """The policy or the hour changed: end what isn't permitted any more, drop what waits without a permit."""
+        """The policy or the hour changed: end what is no longer permitted, drop what waits without a permit."""
         self._twins.judge_again(now)
         self._exchanges.judge_again()
         policy, gate = self._gate.policy, self._gate

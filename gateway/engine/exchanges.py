@@ -30,7 +30,7 @@ from gateway.api.model import (
 from gateway.engine.authorizer import SHADOW_GRANT, Authorizer, Refusal
 from gateway.engine.decision import DEFAULT_RULE, Deny, Grant
 from gateway.engine.limits import LIMITS_RULE, EngineLimits, has_room
-from gateway.engine.outputs import Outbox, Withdraw, final
+from gateway.engine.outputs import Outbox, final
 from gateway.engine.policy import Action
 
 _PROXY = Action.PROXY.value
@@ -108,15 +108,13 @@ class Exchanges:
         self._targets[target] += 1
         self._agenda.plan(sent.id, deadline)
         self._outbox.counters["accepted.exchange"] += 1
-        self._outbox.commands.append(Transmit(sent, pending.to, grant.require))
+        self._outbox.transmit(Transmit(sent, pending.to, grant.require))
 
     # Exchanges end
 
-    def settle(self, receipt: Receipt, now: float) -> bool:
-        """The word of the target's adapter; False where the receipt is of no exchange that it has."""
-        pending = self.pending.get(receipt.id)
-        if pending is None:
-            return False
+    def settle(self, receipt: Receipt, now: float) -> None:
+        """The word of the target's adapter on an exchange that it has."""
+        pending = self.pending[receipt.id]
         if receipt.outcome is Outcome.HELD:  # nothing of an exchange is kept for later
             self._outbox.counters["settle.unfit"] += 1
         elif receipt.outcome is Outcome.EXPIRED:
@@ -130,10 +128,9 @@ class Exchanges:
         else:
             self._outbox.counters["delivered.exchange"] += 1
             self._finish(pending, Receipt(receipt.id, Outcome.DELIVERED, answer=receipt.answer))
-        return True
 
     def _unwanted(self, pending: PendingExchange, answer: Answer) -> Reason | None:
-        """Why an answer doesn't go to who asked: its form, its size, or a sealed kind that no rule permits."""
+        """Why an answer is not passed on: its form, its size, or a sealed kind that no rule permits."""
         most = self._limits.max_body
         if pending.grant.condition.max_unit is not None:
             most = min(most, pending.grant.condition.max_unit)
@@ -147,7 +144,7 @@ class Exchanges:
 
     def _abandon(self, pending: PendingExchange, reason: Reason) -> None:
         """Give up on an exchange that its adapter has not settled."""
-        self._outbox.commands.append(Withdraw(pending.to.scheme, pending.exchange.id))
+        self._outbox.withdraw(pending.to.scheme, pending.exchange.id)
         self._lose(pending, reason)
 
     def _lose(self, pending: PendingExchange, reason: Reason) -> None:
@@ -166,14 +163,11 @@ class Exchanges:
 
     # What happens to adapters and to the policy; time
 
-    def adapter_gone(self, scheme: str) -> set[EnvelopeId]:
-        """Who asked by way of this adapter can no longer be answered: those are over. What else was ordered of it, the
-        runtime settles.
-        """
+    def adapter_gone(self, scheme: str) -> None:
+        """Exchanges that this adapter submitted can no longer be answered: they are over."""
         asked = [each for each in self.pending.values() if each.exchange.source.scheme == scheme]
         for pending in asked:
             self._abandon(pending, Reason.UNREACHABLE)
-        return {pending.exchange.id for pending in asked}
 
     def judge_again(self) -> None:
         """Take back what is no longer permitted; the rest goes on under the rules and the names of now."""

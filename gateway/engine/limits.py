@@ -9,7 +9,7 @@ from collections.abc import Container, Iterable
 from dataclasses import dataclass
 
 LIMITS_RULE = "limits"
-"""The rule that an audit line names where one of the engine's own bounds decided."""
+"""The rule that an audit line names if one of the engine's own bounds decided."""
 
 _PERIODS = {"s": 1.0, "sec": 1.0, "min": 60.0, "h": 3600.0, "hour": 3600.0, "d": 86400.0, "day": 86400.0}
 _MULTIPLES = (("KiB", 1024), ("MiB", 1024 * 1024), ("kB", 1000), ("MB", 1_000_000), ("B", 1))
@@ -34,7 +34,7 @@ class EngineLimits:
     ``recent_age`` bound how long a retransmitted open still finds its closed session. The defaults of ``open_timeout``
     and ``unreachable_after`` let both ends hear within 30 s that a session can't go on. ``unreachable_after``: a
     session whose units have been unreachable for so long, with none delivered, ends. ``hold_after``: a unit that waits
-    longer is stored. ``retry_after`` is told to those who meet a full table.
+    longer is stored. ``retry_after``: the pause that a refusal for a full table asks for.
 
     Of devices: ``max_watches`` and ``subject_watches``, in all and of one subject; ``max_commands``, those without a
     final receipt in all, ``subject_commands`` from one subject, ``device_commands`` to one device; ``command_timeout``:
@@ -93,9 +93,9 @@ def parse_rate(text: str) -> Rate:
 
 
 def has_room(share: int, free: int) -> bool:
-    """Whether one who holds ``share`` of a table may have one more of the ``free`` places.
+    """Whether an owner of ``share`` places of a table may have another one of the ``free`` places.
 
-    Nobody may hold more than is still free for all, so that whoever fills a table can't lock the others out of it.
+    No subject may hold more than is still free for all, so that one that fills a table can't lock the others out of it.
     """
     return free > 0 and share <= free
 
@@ -103,7 +103,7 @@ def has_room(share: int, free: int) -> bool:
 class Bucket:
     """A token bucket. It starts full; a cost above its size passes when it is full and is then paid off.
 
-    ``burst``: its size, where that isn't the amount of the rate.
+    ``burst``: its size, if that isn't the amount of the rate.
     """
 
     __slots__ = ("_at", "_level", "_rate", "_size")
@@ -115,13 +115,13 @@ class Bucket:
         self._at = now
 
     def wait(self, cost: float, now: float) -> float:
-        """Seconds until ``cost`` would pass; 0.0 where it passes now."""
+        """Seconds until ``cost`` would pass; 0.0 if it passes now."""
         if now > self._at:
             level = self._level + (now - self._at) * self._rate
             self._level = level if level < self._size else self._size
             self._at = now
         missing = (cost if cost < self._size else self._size) - self._level
-        # A billionth of a token is rounding, not a lack: a sender that waits as told must pass.
+        # A billionth of a token is rounding, not a lack: a sender that waits as long as it was asked to must pass.
         return missing / self._rate if missing > 1e-9 else 0.0
 
     def take(self, cost: float) -> None:

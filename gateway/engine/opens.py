@@ -35,7 +35,7 @@ class Opens:
         self._rates = Buckets()
 
     def keep_senders(self, names: Container[str]) -> None:
-        """The policy changed: subjects that it doesn't have any more begin again."""
+        """The policy changed: rates of subjects that it no longer has begin again."""
         self._rates.keep_senders(names)
 
     def replace_limits(self, limits: EngineLimits) -> None:
@@ -54,7 +54,7 @@ class Opens:
         opener = gate.name_of(asked.source)
         target = gate.target_of(asked.to)
         if not opener or not target or opener == target:
-            # One answer for strangers, unknown names and oneself: nobody learns which names exist.
+            # One answer for strangers, unknown names and oneself: it reveals no names.
             return outbox.refuse(asked, Reason.DENIED, DEFAULT_RULE, self._gate.who(asked.source))
         if len(asked.nonce) > limits.max_nonce:
             return outbox.refuse(asked, Reason.TOO_LARGE, LIMITS_RULE, opener)
@@ -95,8 +95,9 @@ class Opens:
         return self._start(asked, opener, target, grant, now)
 
     def _longest_silent(self, mine: Sequence[Session], now: float) -> Session | None:
-        """Which of its own sessions an opener that has no room for another one loses: a client that was killed, and
-        begins again and again without a close, must not be locked out by what it left behind. None: all are in use."""
+        """The session that an opener loses if it has no room for another: a client that was killed, and begins again
+        and again without a close, must not be locked out by what it left behind. None: all are in use.
+        """
         latest = now - self._limits.close_timeout
         unused = [
             each

@@ -32,7 +32,7 @@ AuditKind = Literal[
 
 
 class Withdraw(NamedTuple):
-    """To the adapter of ``scheme``: the order ``id`` counts no more; no receipt is expected for it."""
+    """To the adapter of ``scheme``: the order ``id`` is withdrawn; no receipt is expected for it."""
 
     scheme: str
     id: EnvelopeId
@@ -46,7 +46,7 @@ class ReportOutcome(NamedTuple):
 
 
 class PushUpdate(NamedTuple):
-    """To the adapter of ``scheme``: news for a watch that it submitted."""
+    """To the adapter of ``scheme``: an update for a watch that it submitted."""
 
     scheme: str
     update: Update
@@ -61,11 +61,11 @@ class Refresh(NamedTuple):
 class Audit(NamedTuple):
     """For the log: what was decided. Never payload.
 
-    ``rule`` is the id of the rule that decided, ``default``, ``limits`` (the engine's own) or empty. ``subject`` is
-    the policy's name of the peer concerned, or what a stranger's link proved (a peer's string: sanitise it).
-    ``shadow``: would have been refused, passed since the policy only watches. ``error``: the policy raised.
-    ``command``: what an administrator among the peers wanted (one of ours by name, never a peer's string). ``action``
-    and ``resource``: of what was refused, as the missing rule would say them (a peer's string: sanitise it).
+    ``rule`` is the id of the rule that decided, ``default``, ``limits`` (the engine's own) or empty. ``subject`` is the
+    policy's name of the peer concerned, or what a stranger's link proved (a peer's string: sanitise it). ``shadow``:
+    would have been refused, passed since the policy only watches. ``error``: the policy raised. ``command``: what an
+    administrator among the peers wanted (one of the gateway's names, never a peer's string). ``action`` and
+    ``resource``: of what was refused, as the missing rule would say them (a peer's string: sanitise it).
     """
 
     kind: AuditKind
@@ -86,17 +86,27 @@ Output = Transmit | Withdraw | ReportOutcome | PushUpdate | Refresh | Audit
 
 
 class Outbox:
-    """The commands that wait to be taken, and the counters that go with them (``event.detail``)."""
+    """The commands that wait to be taken, what of them is not over yet, and the counters (``event.detail``)."""
 
-    __slots__ = ("commands", "counters")
+    __slots__ = ("commands", "counters", "orders")
 
     def __init__(self) -> None:
         self.commands: list[Output] = []
+        self.orders: dict[EnvelopeId, Transmit] = {}
+        """What adapters were ordered to transmit, until its final receipt or until it is withdrawn."""
         self.counters: defaultdict[str, int] = defaultdict(int)
 
     def take(self) -> list[Output]:
         commands, self.commands = self.commands, []
         return commands
+
+    def transmit(self, transmit: Transmit) -> None:
+        self.orders[transmit.envelope.id] = transmit
+        self.commands.append(transmit)
+
+    def withdraw(self, scheme: str, envelope: EnvelopeId) -> None:
+        self.orders.pop(envelope, None)
+        self.commands.append(Withdraw(scheme, envelope))
 
     def refuse(
         self,
@@ -109,7 +119,7 @@ class Outbox:
         retry_after: float | None = None,
         about: About | None = None,
     ) -> Refused:
-        """``about``: only where the envelope doesn't say it."""
+        """``about``: only if the envelope doesn't say it."""
         self.counters["refused." + reason.value] += 1
         number = None if envelope is None else envelope.id
         self.commands.append(Audit("refused", reason, rule, number, session, subject, "", *(about or _about(envelope))))

@@ -6,8 +6,8 @@ What a rule says:
 ``group:`` of subjects, or ``*``. The rule is about sessions *between* its parties:
 
 - action ``open``: a subject of the rule may open sessions to a resource of the rule. Never the other way round.
-- action ``forward``: units may flow between a subject and a resource of the rule, in either direction, whoever of
-  the two opened the session.
+- action ``forward``: units may flow between a subject and a resource of the rule, in either direction, whichever of the
+  two opened the session.
 
 ``direction`` narrows both by where the act comes from and goes to, not by who opened:
 
@@ -18,8 +18,8 @@ What a rule says:
 The other actions are about devices that the gateway itself can read and set, and about the gateway. They go one way
 only, from a subject of the rule to a resource of it, and none of them implies another:
 
-- ``read``: ask for what the device told last, or ask the device itself.
-- ``observe``: be told what the device tells, whether it can be reached, and that it came or left.
+- ``read``: ask for the device's last value, or ask the device itself.
+- ``observe``: receive what the device reports, whether it can be reached, and that it came or left.
 - ``write``: set what the device lets be set.
 - ``invoke``: have the device do what it can do (``toggle``); being allowed to write doesn't imply it.
 - ``admin``: give the gateway commands of an administrator. Its only resource is the reserved name ``gateway``.
@@ -31,7 +31,7 @@ A rule has actions of one of these families: sessions (open, forward), devices (
 proxy.
 
 So the whole rule for "the lamp may talk to the phone" is one permit with subject lamp7, resource phone, actions open
-and forward. The phone may then answer within the lamp's sessions, but not open sessions of its own.
+and forward. The phone may then answer within the lamp's sessions, but not open sessions itself.
 
 Everything is denied that no permit allows, and a deny overrides every permit; the order of rules means nothing.
 Conditions only narrow a permit. A permit whose conditions fail doesn't forbid what another permit allows.
@@ -306,7 +306,7 @@ class PolicySet:
         return self._by_claim.get((address.scheme, address.claim), "")
 
     def address_of(self, name: str) -> Address:
-        """Where the subject ``name`` is reached. KeyError: there is none."""
+        """The address of the subject ``name``. KeyError: there is none."""
         subject = self.by_name[name]
         return Address(scheme=subject.link, claim=subject.claim)
 

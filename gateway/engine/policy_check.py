@@ -68,10 +68,10 @@ def name_mistakes(policy: PolicySet) -> Iterator[Mistake]:
         key = ("subjects", subject.name)
         yield from _name(key, subject.name)
         if subject.name in names:
-            yield key, "expected a name of its own"
+            yield key, "expected a unique name"
         other = claims.setdefault((subject.link, subject.claim), subject.name)
         if other != subject.name:
-            yield key, f"expected an identity of its own, this one is {other!r}"
+            yield key, f"expected a unique identity, {other!r} has this one"
         names.add(subject.name)
     for group, members in policy.groups.items():
         yield from _name(("groups", group), group)
@@ -96,7 +96,7 @@ def _name(key: Key, name: str) -> Iterator[Mistake]:
 
 
 def _unknown(names: Collection[str], known: Collection[str]) -> str:
-    """Those of the names that are not known, each with the one that was meant; empty where there are none."""
+    """Those of the names that are not known, each with the one that was probably meant; empty if all are known."""
     return ", ".join(f"{name!r} is none{did_you_mean(name, known)}" for name in names if name not in known)
 
 
@@ -119,7 +119,7 @@ def rule_mistakes(policy: PolicySet, index: int, rule: Rule) -> Iterator[Mistake
     if not rule.id:
         yield (*key, "id"), "expected a name"
     elif any(other.id == rule.id for other in policy.rules[:index]):
-        yield (*key, "id"), f"expected a name of its own, {rule.id!r} is taken"
+        yield (*key, "id"), f"expected a unique name, {rule.id!r} is taken"
     if rule.effect is Effect.DENY and rule.condition != _of_a_deny(rule):
         others = "hours, methods and paths" if rule.actions == PROXY_ACTIONS else "hours"
         yield (*key, "condition"), f"expected no condition but {others}: a deny has no others"
@@ -177,7 +177,7 @@ def _of_sessions(key: Key, rule: Rule, policy: PolicySet) -> Iterator[Mistake]:
             yield (*key, "condition", name), "expected in rules that permit to open only"
     if condition.reads_records and rule.content is not None and not rule.content <= known.record_kinds:
         readable = " and ".join(sorted((kind.value for kind in known.record_kinds), key=len)) or "none"
-        expected = f"expected a rule of its own for content whose records can't be seen (all but {readable})"
+        expected = f"expected a separate rule for content whose records can't be seen (all but {readable})"
         yield (*key, "content"), expected
 
 

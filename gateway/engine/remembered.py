@@ -1,7 +1,7 @@
 """What is remembered for a while so that a repetition finds it: bounded, and shared fairly among those who fill it.
 
-Where the table is full, the owner that holds the most loses its oldest entry: a flood of one subject pushes out what
-that subject itself has left there, and nothing of the others. No clock.
+If the table is full, the owner that holds the most loses its oldest entry: a flood of one subject pushes out that
+subject's own entries, and none of the others. No clock.
 """
 
 from __future__ import annotations

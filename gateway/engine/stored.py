@@ -24,7 +24,7 @@ from gateway.api.model import (
     Value,
 )
 from gateway.engine.visible import NO_FLIGHT, Flight, Held
-from layer.records import StreamState
+from layer.tls_stream import StreamState
 
 TableName = Literal["sessions", "units", "closes", "opens", "samples", "commands"]
 Key = tuple[str | int | bytes, ...]

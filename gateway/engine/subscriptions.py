@@ -1,7 +1,7 @@
 """Who wants to hear of which device, and what each of them hears.
 
 A subscription is judged when it begins to cover a device (as either of them comes), and again when the policy or the
-hour changes; between that, telling news is only copying. No adapter acknowledges an update, so nothing is kept.
+hour changes; in between, an update is only copied. No adapter acknowledges an update, so nothing is kept.
 """
 
 from __future__ import annotations
@@ -51,11 +51,11 @@ class Subscriptions:
     # Subscriptions come and go
 
     def add(self, watch: Subscribe, twin: DeviceTwin | None, twins: Iterable[DeviceTwin], now: float) -> Verdict:
-        """Begin a watch of ``twin``, or of all ``twins`` where the watch names none."""
+        """Begin a watch of ``twin``, or of all ``twins`` if the watch names none."""
         outbox, limits = self._outbox, self._limits
         asker = self._gate.name_of(watch.source)
         if not asker or (watch.to and (twin is None or twin.name == asker)):
-            # One answer for strangers and for devices that there are not: nobody learns which names exist.
+            # One answer for strangers and for unknown devices: it reveals no names.
             return outbox.refuse(watch, Reason.DENIED, DEFAULT_RULE, self._gate.who(watch.source))
         if watch.id in self._table:
             raise UsageError("the id of an envelope is in use")
@@ -91,7 +91,9 @@ class Subscriptions:
             self._forget(watching, twins)
 
     def judge_again(self, twins: Iterable[DeviceTwin], now: float) -> None:
-        """The policy or the hour changed: tell all of what may be observed now, and GONE of what may no longer."""
+        """The policy or the hour changed: send the whole state of what may be observed now, and GONE for what no longer
+        may.
+        """
         known = list(twins)
         for watching in list(self._table.values()):
             if self._gate.name_of(watching.source) != watching.asker:
@@ -102,7 +104,7 @@ class Subscriptions:
                 if not watching.device or watching.device == twin.name:
                     self._cover_again(watching, twin, now)
 
-    # What devices have to tell
+    # Updates from devices
 
     def values(self, twin: DeviceTwin, samples: Samples, at: float) -> None:
         append, device = self._outbox.commands.append, twin.name
@@ -137,7 +139,7 @@ class Subscriptions:
             self._cover(watching, twin, now)
 
     def changed(self, twin: DeviceTwin, now: float) -> None:
-        """A device's facts or properties are others. A watch of a property that it has no more ends."""
+        """A device's facts or properties are others. A watch of a property that it no longer has ends."""
         for watching in list(twin.watchers):
             if not watching.name:
                 self._tell(watching, Change.DEVICE, twin.name, now, online=twin.online)
@@ -153,7 +155,7 @@ class Subscriptions:
     # Covering
 
     def _cover(self, watching: Subscription, twin: DeviceTwin, now: float) -> None:
-        """Let a watch cover a device, if its owner may observe that, and tell all that is known of it."""
+        """Let a watch cover a device, if its owner may observe that, and send all that is known of it."""
         if twin.name == watching.asker:
             return
         decision = self._gate.permits(Action.OBSERVE, watching.asker, twin.name, watching.source.link)

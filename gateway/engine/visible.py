@@ -1,8 +1,9 @@
 """What the gateway sees of a unit without any key, boiled down to what a policy can ask about.
 
-All reading is done by ``layer.records``; here units become ``Visible`` values, and a hello that came in DTLS fragments
-is put together, since a sender could otherwise hide it from the rules by cutting it up. A unit that two stacks could
-read in two ways is unreadable: that is its sender's doing, and to choose the harmless reading is not for us.
+All reading is done by ``layer.records`` and ``layer.tls_stream``; here units become ``Visible`` values, and a hello
+that came in DTLS fragments is put together, since a sender could otherwise hide it from the rules by cutting it up. A
+unit that two stacks could read in two ways is unreadable: that is its sender's doing, and to choose the harmless
+reading is not for us.
 """
 
 from __future__ import annotations
@@ -27,13 +28,12 @@ from layer.records import (
     HandshakeFragment,
     RecordHeader,
     ServerHelloFacts,
-    StreamState,
-    TlsRecordReader,
     client_hello,
     read_datagram,
     read_fragments,
     server_hello,
 )
+from layer.tls_stream import StreamState, TlsRecordReader
 
 _PROTECTED: Final = frozenset({APPLICATION_DATA, CONNECTION_ID, ACK, UNIFIED})
 _HELLOS: Final = frozenset({CLIENT_HELLO, SERVER_HELLO})
@@ -55,7 +55,7 @@ class HeldHello(NamedTuple):
     """What is there of one hello of DTLS; ``pieces``: offsets and octets, in order, with a gap between any two.
 
     ``settled``: all of it is there, for the stack that gets it too, as it came in one piece or was answered. Stacks
-    differ in what they make of overlaps, so one of them may still wait for a fragment where we don't.
+    differ in what they make of overlaps, so one of them may still wait for a fragment that this reader does not need.
     """
 
     message_type: int
@@ -108,7 +108,7 @@ class Visible(NamedTuple):
 
     @property
     def chosen(self) -> str:
-        """The version that the ServerHello chose; a name that no policy lists where it is unknown."""
+        """The version that the ServerHello chose; a name that no policy lists if it is unknown."""
         if self.server is None:
             return ""
         return VERSION_NAMES.get(self.server.version, f"0x{self.server.version:04x}")
@@ -130,8 +130,8 @@ _PLAIN: Final = {
 class DatagramReader:
     """Reads the units of one direction of a DTLS session.
 
-    ``read`` changes nothing: a unit that is not forwarded has not been heard. ``take`` is told of one that is.
-    ``connection_id``: octets of the connection id that records of this direction bear; -1 where that isn't known.
+    ``read`` changes nothing: a unit that is not forwarded has not been heard. ``take`` is called for one that is.
+    ``connection_id``: octets of the connection id that records of this direction bear; -1 if that isn't known.
     """
 
     __slots__ = ("_held", "connection_id")
@@ -141,7 +141,7 @@ class DatagramReader:
         self._held: Held = NOTHING_HELD
 
     def read(self, octets: bytes) -> Visible:
-        """Raises ``PeerError`` where the unit isn't whole DTLS records, or can be read in two ways."""
+        """Raises ``PeerError`` if the unit isn't whole DTLS records, or can be read in two ways."""
         headers = read_datagram(octets, self.connection_id)
         if len(headers) == 1:
             header = headers[0]
@@ -193,7 +193,7 @@ class DatagramReader:
 def _joined(fragment: HandshakeFragment, held: Held) -> tuple[HeldHello, Held]:
     """The hello as far as it is there with this fragment, and all that is held then.
 
-    Fragments may overlap (RFC 6347 4.2.3, RFC 9147 5.5) where they agree: some stacks keep what came first, others
+    Fragments may overlap (RFC 6347 4.2.3, RFC 9147 5.5) if they agree: some stacks keep what came first, others
     what came last. A ClientHello with message_seq 0 that is complete begins a new handshake: nothing else is held then.
     """
     number = fragment.message_seq
@@ -287,7 +287,7 @@ class StreamReader:
         """TLS has none: this is never looked at."""
 
     def read(self, octets: bytes) -> Visible:
-        """Raises ``PeerError`` where the stream isn't TLS records, or can be read in two ways, from then on always."""
+        """Raises ``PeerError`` if the stream isn't TLS records, or can be read in two ways, from then on always."""
         if self._lost:
             raise PeerError("TLS stream was not read without a gap")
         headers = self._reader.feed(octets)
@@ -310,7 +310,7 @@ class StreamReader:
         self._reader.answered(retry)
 
     def lose(self) -> None:
-        """Something went by unread: nothing can be told of what follows."""
+        """Octets went by unread: nothing is known of what follows."""
         self._lost = True
 
     @property
@@ -319,7 +319,7 @@ class StreamReader:
 
     @property
     def state(self) -> StreamState | None:
-        """Where it is, to be kept over a restart (``resumed``); None where it is lost."""
+        """Where it is, to be kept over a restart (``resumed``); None if it is lost."""
         return None if self._lost else self._reader.state
 
     @classmethod

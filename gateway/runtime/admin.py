@@ -47,7 +47,7 @@ class AdminServer:
         """All connections, who spoke last at the end; whether a command of it is being carried out."""
 
     async def start(self) -> None:
-        """Bind the socket. ValueError (what was expected) where that can't be done."""
+        """Bind the socket. ValueError (what was expected) if that can't be done."""
         listener = _listener(self._path)
         self._server = await asyncio.start_unix_server(self._serve, sock=listener, limit=MAX_LINE)
 
@@ -152,7 +152,7 @@ def _listener(path: Path) -> socket.socket:
 
 
 def _remove_stale(path: Path) -> None:
-    """Remove the socket that a killed gateway left; ValueError if it's alive or where it isn't a socket."""
+    """Remove the socket that a killed gateway left; ValueError if it's alive or isn't a socket."""
     try:
         mode = path.lstat().st_mode
     except FileNotFoundError:

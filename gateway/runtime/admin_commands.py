@@ -22,12 +22,12 @@ MAX_JOIN = 254
 _ADAPTER_TIME = 10.0
 _NO_RESTART = (
     "Not restarted: with these mistakes it would not start again.",
-    "Where it is the service manager that mends them, by a credential say: systemctl restart atls-gateway",
+    "If the service manager has to mend them, such as a credential: systemctl restart atls-gateway",
 )
 REMOTE = frozenset(
     {"devices", "name-device", "permit-join", "remove-device", "rename-device", "restart", "sessions", "status"}
 )
-"""The commands that a peer may give too, by way of its adapter, where the policy permits ``admin``."""
+"""The commands that a peer may give too, by way of its adapter, if the policy permits ``admin``."""
 
 
 def commands(hub: Hub, name: str, reloads: Reloads, restart: Callable[[], str]) -> Mapping[str, AdminCommand]:
@@ -115,7 +115,7 @@ def remote(all_commands: Mapping[str, AdminCommand]) -> Mapping[str, AdminComman
 
 
 def to_its_end(command: AdminCommand) -> AdminCommand:
-    """The same, whoever stops waiting for the answer: half of it would leave the file and what is in force apart."""
+    """The same, to its end even if the client stops waiting: half of it would leave file and policy in force apart."""
     running: set[asyncio.Task[Mapping[str, Any]]] = set()
 
     async def whole(arguments: Mapping[str, Any]) -> Mapping[str, Any]:
@@ -169,7 +169,10 @@ def _status(hub: Hub, name: str) -> dict[str, Any]:
         "epoch": hub.epoch,
         "uptime": round(now - hub.started_at, 1),
         "policy": {"rules": len(policy.rules), "mode": policy.mode.value},
-        "adapters": {scheme: _adapter(state, now) for scheme, state in hub.states.items()},
+        "adapters": {
+            scheme: _adapter(state, now) | {"in_flight": hub.engine.in_flight(scheme)}
+            for scheme, state in hub.states.items()
+        },
         "joining": max(0.0, round(hub.gateway.joining_until - now, 1)),
         "sessions": len(hub.engine.all_sessions()),
         "queues": hub.engine.queues(),
@@ -188,7 +191,6 @@ def _adapter(state: AdapterState, now: float) -> dict[str, Any]:
         "since": round(now - state.since, 1),
         "trouble": state.trouble,
         "starts": state.starts,
-        "in_flight": len(state.ordered),
         "detail": dict(state.adapter.status()) if state.adapter is not None else {},
     }
 

@@ -142,7 +142,7 @@ def _user(unit: ServiceUnit) -> int:
 def _opened_as(user: int, paths: list[Path]) -> list[str | None]:
     """Why each file can't be opened by this user, or None; found out by a process that becomes it.
 
-    A file that isn't there is no fault: whoever reads the config tells that.
+    A file that isn't there is no fault here: the reader of the config reports it.
     """
     reader, writer = os.pipe()
     if (child := os.fork()) == 0:
@@ -179,7 +179,7 @@ def _hidden(file: Path, unit: ServiceUnit) -> str | None:
 
 
 def _folders(source: Source, unit: ServiceUnit) -> Iterator[ConfigError]:
-    """What the daemon writes must be where the unit lets it write."""
+    """What the daemon writes must lie in folders that the unit lets it write."""
     if unit.last("ProtectSystem") != "strict":
         return
     open_folders = [Path("/var/lib", name) for name in unit.words("StateDirectory")]

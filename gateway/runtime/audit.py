@@ -1,7 +1,7 @@
 """The audit trail: one log line for each decision that the engine reports, bounded, so that a flood can't fill the log.
 
 Each kind of line has its own share in every interval, and of that no subject may have more than is left for the others;
-what goes beyond is counted and told in one summary line. Lines hold ids, reasons and names, never a payload; text that
+one summary line counts what goes beyond. Lines hold ids, reasons and names, never a payload; text that
 a peer chose is stripped of control characters.
 """
 
@@ -78,7 +78,7 @@ class AuditLog:
             self.flush()
 
     def flush(self) -> None:
-        """Begin a new interval; tell how many lines the last one held back."""
+        """Begin a new interval; log how many lines the last one held back."""
         if self._held_back:
             counts = ", ".join(f"{label} x {count}" for label, count in sorted(self._held_back.items()))
             _LOG.warning("held back %d more lines: %s", self._held_back.total(), counts)

@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from gateway.api.errors import ConfigError, PluginError
+from gateway.api.ports import DescribedPlugin
 from gateway.runtime import backup_file, harden, identity, plugins, snapshots, state_folder, store
 from gateway.runtime.backup_file import BackupError, Manifest, MemberContent, MemberPlace, Progress
 from gateway.runtime.config_source import Source, read_config
@@ -202,10 +203,10 @@ def facts_of(source: Source, state: Path) -> dict[str, dict[str, str]]:
     candidates = plugins.installed()
     for scheme in adapters if isinstance(adapters, dict) else ():
         try:
-            facts = getattr(plugins.load(str(scheme), candidates), "facts", None)
+            plugin = plugins.load(str(scheme), candidates)
         except PluginError:
             continue
-        if facts is not None and (said := facts(state / str(scheme))):
+        if isinstance(plugin, DescribedPlugin) and (said := plugin.facts(state / str(scheme))):
             told[str(scheme)] = dict(said)
     return told
 

@@ -68,7 +68,7 @@ class BrokerNames:
 
 
 def login_problem(name: str) -> str | None:
-    """Why a name is no login that a list of topics can tell from others, or None."""
+    """Why a login of that name could not be distinguished in a list of topics, or None."""
     if not name or not name.isprintable() or name != name.strip() or set(name) & set("+#/:$") or name == "bridge":
         return "expected printable characters without + # / : $, and not the name bridge"
     return None
@@ -126,7 +126,7 @@ max_packet_size 20480
 
 
 def signed(text: str) -> str:
-    """With a first line that tells a later run whether anybody else has changed it."""
+    """With a first line by which a later run sees whether another program has changed it."""
     return f"{_BEGIN}{_digest(text)}{_END}\n{text}"
 
 

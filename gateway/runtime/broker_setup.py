@@ -29,7 +29,8 @@ FOR_BROKER: Final = ("broker.pem", "broker.key", "passwords", "acl")
 @dataclass(slots=True)
 class Report:
     """``files``: path to what was done, ``made``, ``renewed``, ``changed``, ``kept`` or ``left``. ``logins``: the
-    passwords that were made now, never told again."""
+    passwords that were made now, never shown again.
+    """
 
     files: dict[str, str] = field(default_factory=dict)
     logins: dict[str, str] = field(default_factory=dict, repr=False)
@@ -41,8 +42,9 @@ class Report:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Wanted:
-    """``hosts``: names and addresses for the broker's certificate. ``broker_folder``: where the broker has its files.
-    ``ca`` and ``password``: what the gateway reads. ``anew``: logins that get another password."""
+    """``hosts``: names and addresses for the broker's certificate. ``broker_folder``: the folder of the broker's files.
+    ``ca`` and ``password``: what the gateway reads. ``renewed``: logins that get another password.
+    """
 
     names: BrokerNames
     hosts: Sequence[str]
@@ -51,11 +53,11 @@ class Wanted:
     ca: Path
     password: Path
     renew: bool = False
-    anew: Collection[str] = ()
+    renewed: Collection[str] = ()
 
 
 def setup(out: Path, wanted: Wanted, now: datetime.datetime) -> Report:
-    """Bring ``out`` to what is wanted. CredentialError: a file in it can't be used; OSError: it can't be written."""
+    """Make or change the files in ``out``. CredentialError: a file can't be used; OSError: it can't be written."""
     out.mkdir(mode=0o700, parents=True, exist_ok=True)
     with alone_in(out):
         return _Run(out, wanted, now).report
@@ -155,7 +157,7 @@ class _Run:
                 password = self._own_password()
                 if not broker_files.fits(password, known.get(login, "")):
                     fresh[login] = broker_files.hashed(password)
-            elif login not in known or login in self._wanted.anew:
+            elif login not in known or login in self._wanted.renewed:
                 self.report.logins[login] = secrets.token_hex(12)
                 fresh[login] = broker_files.hashed(self.report.logins[login])
         if fresh == known:
@@ -165,7 +167,7 @@ class _Run:
 
     def _own_password(self) -> str:
         place = self._wanted.password
-        if place.exists() and self._wanted.names.gateway not in self._wanted.anew:
+        if place.exists() and self._wanted.names.gateway not in self._wanted.renewed:
             self._keep(place)
             password = place.read_text().rstrip("\r\n")
             if not password:

@@ -19,7 +19,7 @@ from gateway.runtime.folder_lock import alone_in
 from layer.psk_file import MAX_PSK_IDENTITY, parse, psk_problem
 
 MAX_FILE: Final = 256 * 1024
-"""Octets, as whoever reads the file for the gateway allows."""
+"""Octets, as the gateway's reader of the file allows."""
 _FIRST_LINE: Final = (
     b"# Clients of the gateway (coaps), identity:key in hexadecimal. See: atls-gateway clients --help\n"
 )
@@ -104,7 +104,7 @@ class ClientKeys:
             return key
         if name.encode() in parse(content, str(self.path)):
             raise UsageError(
-                f"{name}: there is such a client already; its key is told to nobody again. For a new key: "
+                f"{name}: there is such a client already; its key is not shown again. For a new key: "
                 f"atls-gateway clients rotate {name}{' --text' if text else ''}"
             )
         gap = b"" if not content or content.endswith(b"\n") else b"\n"
@@ -138,7 +138,7 @@ class ClientKeys:
     def _write(self, content: bytes) -> None:
         if not re.search(rb"^\s*#", content, re.MULTILINE):
             content = _FIRST_LINE + content  # without a comment a file that has no key would look like an accident
-        # Whoever runs the gateway must be able to read it: it stays its owner's, a new one is its folder's owner's.
+        # The gateway's user must be able to read it: it stays its owner's, a new one is its folder's owner's.
         like = (self.path if self.path.exists() else self.path.parent).stat()
         replace(self.path, content, owner=(like.st_uid, like.st_gid), follow=True)
 

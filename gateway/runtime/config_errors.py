@@ -1,6 +1,6 @@
 """Turns what pydantic and the adapters find wrong into one ConfigError each, at the line of the value.
 
-Values never appear in a message: a key written where its file's name belongs must not end in a log.
+Values never appear in a message: a key written in the place of its file's name must not end in a log.
 """
 
 from __future__ import annotations
@@ -99,7 +99,7 @@ def _mistakes(
 
 
 def from_adapter(error: ConfigError | CredentialError, source: Source, prefix: Key) -> ConfigError:
-    """What an adapter found wrong in its table at ``prefix``, told at the line of the key."""
+    """What an adapter found wrong in its table at ``prefix``, reported at the line of the key."""
     if isinstance(error, ConfigError):
         return relocated(error, source, prefix)
     return _from_credential(error, source, prefix)
@@ -156,7 +156,7 @@ def _key(source: Source, prefix: Key, detail: ErrorDetails) -> Key:
 
 
 def _texts(detail: ErrorDetails, model: type[BaseModel]) -> list[str]:
-    """What was expected. Several things only where a validator raised a ValueError with several arguments."""
+    """What was expected. Several things only if a validator raised a ValueError with several arguments."""
     kind, context = detail["type"], detail.get("ctx", {})
     if kind in ("value_error", "assertion_error"):
         told = getattr(context.get("error"), "args", None) or (detail["msg"],)
@@ -183,7 +183,7 @@ def _texts(detail: ErrorDetails, model: type[BaseModel]) -> list[str]:
 
 
 def _known(model: type[BaseModel], place: tuple[int | str, ...]) -> list[str]:
-    """The keys of the table at ``place``, as far as the models tell."""
+    """The keys of the table at ``place``, as far as the models know them."""
     table = _table(model, place)
     return [] if table is None else [field.alias or name for name, field in table.model_fields.items()]
 

@@ -1,7 +1,7 @@
 """Where config values come from: a strict YAML file, overrides from the environment, systemd's credentials folder.
 
-Ends with plain data and the place of each value, so that a mistake found later can still be told by file and line.
-What the values mean is not known here.
+Ends with plain data and the place of each value, so that a mistake found later can still be reported with file and
+line. The values' meaning is not known here.
 """
 
 from __future__ import annotations

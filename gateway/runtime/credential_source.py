@@ -1,4 +1,4 @@
-"""Where the file that a ``*_file`` key names can be edited: under systemd the gateway reads a copy of it.
+"""The place in which the file of a ``*_file`` key can be edited: under systemd the gateway reads a copy of it.
 
 ``LoadCredential=NAME:PATH`` in the unit, or in a drop-in, has systemd copy PATH to ``$CREDENTIALS_DIRECTORY/NAME`` when
 the service starts (systemd.exec(5), "Credentials").

@@ -62,8 +62,7 @@ STOP_LIMIT = 10.0
 
 
 def run(path: Path, environ: Mapping[str, str]) -> bool:
-    """Serve until SIGTERM or SIGINT, or until an administrator restarts it. Whether whoever started it is to start it
-    again.
+    """Serve until SIGTERM or SIGINT, or until an administrator restarts it. Returns whether it is to be started again.
 
     If no supervisor would, it does that itself and doesn't return. Raises InvalidConfigError if the config can't be run
     from.
@@ -127,7 +126,7 @@ def rehearsal(path: Path, environ: Mapping[str, str]) -> Iterator[str]:
 
 
 def _refuse(found: Settings, expected: str) -> None:
-    """InvalidConfigError at the state folder, where something else is expected of it."""
+    """InvalidConfigError at the key of the state folder, with what is expected of it."""
     if expected:
         raise InvalidConfigError([found.source.mistake(("gateway", "state_dir"), expected)])
 
@@ -145,7 +144,7 @@ async def _serve(found: Settings, environ: Mapping[str, str], state_dir: Path) -
 
 
 def _placed(cause: ConfigError | CredentialError, found: Settings) -> ConfigError:
-    """What an adapter found out at run time, at its place in the config where the supervisor knew the adapter."""
+    """What an adapter found out at run time, at its place in the config if the supervisor knew the adapter."""
     scheme = next((note for note in getattr(cause, "__notes__", ()) if note in found.adapters), None)
     prefix = ("adapters", scheme) if scheme is not None else ()
     return config_errors.from_adapter(cause, found.source, prefix)
@@ -229,7 +228,9 @@ class _Daemon:
         self._hub.touch()
         if stored.copied is not None:
             made = time.strftime("%Y-%m-%d %H:%M", time.localtime(stored.copied))
-            _LOG.info("the state is a backup of %s: all sessions and commands of then end, and who waits is told", made)
+            _LOG.info(
+                "the state is a backup of %s: its sessions and commands end, which is reported to both ends", made
+            )
         elif stored.rows:
             _LOG.info("sessions that go on after the restart: %d", len(engine.all_sessions()))
         table = found.table.gateway
@@ -272,7 +273,7 @@ class _Daemon:
         return self._again
 
     def _restart(self) -> str:
-        """Stop in good order, once who asked has the answer."""
+        """Stop in good order, once the client has the answer."""
         _LOG.info("asked to restart")
         self._again = True
         if not self._stop.is_set():
@@ -300,7 +301,7 @@ class _Daemon:
         os._exit(1)
 
     async def _snapshot(self, arguments: Mapping[str, Any]) -> Mapping[str, Any]:
-        """For a backup: no other process may read the store. Who asks takes the copy away."""
+        """For a backup: no other process may read the store. The client removes the copy."""
         path = self._state_dir / state_folder.SNAPSHOT
         try:
             await self._keeper.snapshot(path)
@@ -339,7 +340,7 @@ class _Daemon:
             self._service.status(state)
 
     async def _beat(self) -> None:
-        """Tell the service manager that we are alive, as long as the engine's deadlines are really met."""
+        """Notify the service manager's watchdog, as long as the engine's deadlines are really met."""
         interval = min(self._service.watchdog or BEAT, BEAT)
         while True:
             await asyncio.sleep(interval)

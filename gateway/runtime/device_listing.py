@@ -14,8 +14,8 @@ def listed(
 ) -> Iterator[dict[str, Any]]:
     """One table for each device that an adapter lists or the engine knows, with its name in the policy (else None).
 
-    ``identity`` is the key and value that a subject of the policy would name it by, such as ``eui64:00:0d:...``. What
-    an adapter tells lies over what the engine keeps: it is the newer word.
+    ``identity`` is the key and value that a subject of the policy would name it by, such as ``eui64:00:0d:...``. Values
+    from an adapter replace those that the engine keeps: they are newer.
     """
     claims, keys = policy.vocabulary.claims, policy.vocabulary.claim_keys
     names = {(subject.link, subject.claim): subject.name for subject in policy.subjects}

@@ -10,12 +10,13 @@ from __future__ import annotations
 import logging
 import os
 import stat
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from gateway.api.errors import ConfigError
 from gateway.api.facts import PolicyFacts
+from gateway.api.ports import DoubtingAdapter
 from gateway.engine.policy import (
     ADMIN_ACTIONS,
     DEVICE_ACTIONS,
@@ -68,11 +69,10 @@ def standing(found: Settings) -> list[ConfigError]:
 def of_adapters(found: Settings) -> Iterator[ConfigError]:
     """Those of the adapters, as things are now."""
     for scheme, prepared in found.adapters.items():
-        ask: Callable[[PolicyFacts], Iterable[tuple[str, str]]] | None = getattr(prepared.first, "doubts", None)
-        if ask is None:
+        if not isinstance(prepared.first, DoubtingAdapter):
             continue
         claims = {subject.name: subject.claim for subject in found.policy.subjects if subject.link == scheme}
-        for key, text in ask(PolicyFacts(claims, found.policy.aliases)):
+        for key, text in prepared.first.doubts(PolicyFacts(claims, found.policy.aliases)):
             yield config_errors.relocated(ConfigError(key, WARNING + text), found.source, ("adapters", scheme))
 
 
@@ -83,7 +83,7 @@ def tell(found: Iterable[ConfigError]) -> None:
 
 
 def _state(path: Path) -> Iterator[str]:
-    """Why the state folder can't be made or used by the user who asks."""
+    """Why this process's user can't make or use the state folder."""
     try:
         yield from _folder(path)
         if path.is_dir() and stat.S_IMODE(path.stat().st_mode) & 0o077:
@@ -102,7 +102,7 @@ def _socket(path: Path) -> Iterator[str]:
 
 
 def _folder(path: Path) -> Iterator[str]:
-    """Why a folder can't be made or written to by the user who asks."""
+    """Why this process's user can't make a folder or write to it."""
     if not path.exists():
         above = next((each for each in path.parents if each.exists()), Path("/"))
         if not (above.is_dir() and os.access(above, os.W_OK | os.X_OK)):
@@ -117,7 +117,7 @@ def _why_never(rule: Rule, parties: Parties, policy: PolicySet) -> str:
     """Why a rule can't apply to anything; empty if it can."""
     for names, resolved in ((rule.subjects, parties.subjects), (rule.resources, parties.resources)):
         if not resolved and not _to_be_filled(names, policy):
-            return f"{', '.join(names)} is nobody"
+            return f"{', '.join(names)} names no peer or device"
     subjects = [policy.by_name[name] for name in parties.subjects if name in policy.by_name]
     resources = [policy.by_name[name] for name in parties.resources if name in policy.by_name]
     if rule.actions <= ADMIN_ACTIONS:

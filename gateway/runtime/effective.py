@@ -1,7 +1,7 @@
-"""What a config comes to: every key with its value and where that is from, for ``config show``. Reads no credentials.
+"""The config in force: every key with its value and the value's source, for ``config show``. Reads no credentials.
 
-Files are named, never opened. What a key's name says to be secret is never told; with ``redacted`` also what tells one
-installation from another (names of users and hosts, addresses, serial numbers) is replaced.
+Files are named, never opened. The value of a key whose name says that it is secret is never shown; with ``redacted``
+also what identifies an installation (names of users and hosts, addresses, serial numbers) is replaced.
 """
 
 from __future__ import annotations

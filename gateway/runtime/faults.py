@@ -11,7 +11,7 @@ LAST = 20
 
 
 class Faults:
-    """At most ``LAST`` faults, each told once however often it comes back. ``wall``: seconds since 1970."""
+    """At most ``LAST`` faults, each listed once however often it comes back. ``wall``: seconds since 1970."""
 
     def __init__(self, wall: Callable[[], float] = time.time) -> None:
         self._wall = wall

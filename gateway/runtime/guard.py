@@ -21,7 +21,7 @@ class _Guard:
 
 
 def install() -> None:
-    """Refuse the forbidden packages from now on; ImportError where one is loaded already."""
+    """Refuse the forbidden packages from now on; ImportError if one is loaded already."""
     for name in FORBIDDEN:
         if name in sys.modules:
             raise ImportError(f"{name} was loaded before the guard", name=name)

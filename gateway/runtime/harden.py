@@ -13,7 +13,7 @@ _PR_SET_DUMPABLE = 4  # prctl(2)
 
 
 def before_secrets() -> None:
-    """Files of ours are for our user only, and a crash leaves no core file; before the first key is read."""
+    """The gateway's files are for its user only, and a crash leaves no core file; before the first key is read."""
     os.umask(0o077)
     _, most = resource.getrlimit(resource.RLIMIT_CORE)
     resource.setrlimit(resource.RLIMIT_CORE, (0, most))
@@ -49,7 +49,7 @@ def folder(path: Path) -> None:
 def link_in(path: Path) -> str | None:
     """What keeps root from working in a folder: the first link in it, if the folder is another user's. None: nothing.
 
-    Whoever owns the folder could have root write, rename or give away files elsewhere by it.
+    By it the folder's owner could have root write, rename or give away files elsewhere.
     """
     if os.geteuid() != 0 or path.stat().st_uid == 0:
         return None

@@ -23,7 +23,7 @@ def healthy(hub: Hub, reloads: Reloads) -> bool:
 
 
 def brief(hub: Hub, reloads: Reloads) -> str:
-    """The same in one line, with the number of warnings only; empty: there is nothing to tell."""
+    """The same in one line, with the number of warnings only; empty: all is well."""
     count = len(reloads.doubts())
     warnings = [f"{count} warning{'' if count == 1 else 's'}: see atls-gateway status"] if count else []
     return "; ".join([*_faults(hub, reloads), *warnings])

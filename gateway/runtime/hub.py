@@ -4,8 +4,7 @@ The engine decides and has no clock; the adapters do the I/O; here is only the t
 carried out by one callback after the current one, never inside ``submit`` or ``settle``: an adapter is never entered
 again while it is in a call of its own, has its verdict before a receipt can come, and no chain of calls can grow.
 
-The hub also keeps the books of what each adapter was ordered to transmit, so that one that crashes leaves no envelope
-without its receipt, and none that is settled twice reaches the engine twice.
+At the end of a turn each adapter that was called in it writes what it gathered (``Adapter.flush``).
 """
 
 from __future__ import annotations
@@ -14,14 +13,13 @@ import asyncio
 import logging
 from collections import Counter, deque
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVarTuple, cast
 
 from gateway.api.errors import PeerError
 from gateway.api.model import (
     Accepted,
-    DeviceView,
     Envelope,
     EnvelopeId,
     GatewayView,
@@ -30,23 +28,22 @@ from gateway.api.model import (
     Reason,
     Receipt,
     Refused,
-    Sample,
-    SessionId,
-    SessionView,
-    SurvivingEnd,
     Transmit,
     Unit,
     Verdict,
 )
-from gateway.api.ports import Adapter
+from gateway.api.ports import Adapter, WatchingAdapter
 from gateway.engine.engine import Engine
 from gateway.engine.limits import has_room
-from gateway.engine.outputs import Output, PushUpdate, Refresh, ReportOutcome, Withdraw
-from gateway.runtime.audit import AuditLog, sanitised
+from gateway.engine.outputs import Audit, Output, PushUpdate, Refresh, ReportOutcome, Withdraw
+from gateway.runtime.adapter_context import InstanceContext
+from gateway.runtime.audit import AuditLog
 from gateway.runtime.faults import Faults
 from gateway.runtime.trace import Trace
 
 _LOG = logging.getLogger(__name__)
+
+Arguments = TypeVarTuple("Arguments")
 
 MAX_TURN = 256
 """Commands carried out before the loop gets a turn for I/O."""
@@ -60,9 +57,7 @@ class AdapterState:
     """What the hub knows of one scheme, over all instances of its adapter."""
 
     adapter: Adapter | None = None
-    context: Context | None = None
-    ordered: set[EnvelopeId] = field(default_factory=set)
-    """Transmits that this instance has not settled yet."""
+    context: InstanceContext | None = None
     ready: bool = False
     tried: bool = False
     """Whether it was ready, faulty or stopped at least once: the start of the daemon waits no longer for it."""
@@ -74,86 +69,6 @@ class AdapterState:
 
 _NOBODY = AdapterState()
 """In the place of an adapter that a command names and the config doesn't."""
-
-
-class Context:
-    """What one instance of an adapter holds of the gateway (``gateway.api.ports.AdapterContext``).
-
-    It dies with its instance: what a crashed adapter's leftovers still submit or settle is refused.
-    """
-
-    __slots__ = ("_hub", "_state_dir", "alive", "first_id", "scheme")
-
-    def __init__(self, hub: Hub, scheme: str, state_dir: Path) -> None:
-        self._hub = hub
-        self.scheme = scheme
-        self._state_dir = state_dir
-        self.alive = True
-        self.first_id = hub.next_id()  # envelopes with a lower id are another instance's
-
-    @property
-    def state_dir(self) -> Path:
-        return self._state_dir
-
-    @property
-    def epoch(self) -> str:
-        return self._hub.epoch
-
-    def now(self) -> float:
-        return self._hub.now()
-
-    def next_id(self) -> EnvelopeId:
-        return self._hub.next_id()
-
-    def submit(self, envelope: Envelope) -> Verdict:
-        return self._hub.submit(envelope) if self.alive else Refused(Reason.UNREACHABLE)
-
-    def settle(self, receipt: Receipt) -> None:
-        if self.alive:
-            self._hub.settle(self.scheme, receipt)
-
-    def targets(self, peer: Peer) -> Sequence[str]:
-        return self._hub.engine.targets(peer)
-
-    def sessions(self, peer: Peer) -> Sequence[SessionView]:
-        return self._hub.engine.sessions(peer)
-
-    def owns(self, peer: Peer, session: SessionId) -> bool:
-        return self._hub.engine.owns(peer, session)
-
-    def surviving(self) -> Sequence[SurvivingEnd]:
-        return self._hub.engine.surviving(self.scheme)
-
-    def devices(self, peer: Peer) -> Sequence[DeviceView]:
-        return self._hub.engine.devices(peer, now=self._hub.now())
-
-    def device(self, peer: Peer, name: str) -> DeviceView | None:
-        return self._hub.engine.device(peer, name, now=self._hub.now())
-
-    def read(self, peer: Peer, device: str, name: str) -> Sample | Refused:
-        found = self._hub.engine.read(peer, device, name, now=self._hub.now())
-        if isinstance(found, Refused):
-            self._hub.touch()  # it has its audit line
-        return found
-
-    async def administer(self, peer: Peer, command: str, arguments: Mapping[str, Any]) -> Mapping[str, Any]:
-        if not self.alive:
-            raise PeerError(Reason.UNREACHABLE.value)
-        return await self._hub.administer(peer, command, arguments)
-
-    def may_administer(self, peer: Peer) -> bool:
-        return self._hub.engine.may_administer(peer)
-
-    def gateway(self) -> GatewayView:
-        return self._hub.gateway
-
-    def ready(self) -> None:
-        if self.alive:
-            self._hub.report(self.scheme, "")
-
-    def fault(self, text: str) -> None:
-        if self.alive:
-            self._hub.report(self.scheme, sanitised(text, 450) or "fault")
 
 
 class Hub:
@@ -196,6 +111,16 @@ class Hub:
         self._state_dir = state_dir
         self._changed = changed
         self._backlog: deque[Output] = deque()
+        self._carry_out: Mapping[type[Output], Callable[[Any], None]] = {
+            Transmit: self._transmit,
+            ReportOutcome: self._report_outcome,
+            PushUpdate: self._push_update,
+            Withdraw: self._withdraw,
+            Refresh: self._refresh,
+            Audit: self._record,
+        }
+        self._touched: set[str] = set()
+        """The adapters to flush at the end of this turn."""
         self._turn: asyncio.Handle | None = None
         self._timer: asyncio.TimerHandle | None = None
         self._deadline: float | None = None
@@ -218,18 +143,21 @@ class Hub:
             verdict = Refused(Reason.BUSY)
         if self._trace.on and isinstance(envelope, Unit) and isinstance(verdict, Accepted) and not verdict.duplicate:
             self._trace.unit(envelope)
-        self._schedule()
+        if self._turn is None:
+            self._schedule()
         return verdict
 
     def settle(self, scheme: str, receipt: Receipt) -> None:
-        ordered = self.states[scheme].ordered
-        if receipt.id not in ordered:
-            self.counters["stray_receipts"] += 1
-            _LOG.debug("adapter %s settled %d, which isn't open", scheme, receipt.id)
+        if self._frozen:
             return
-        if receipt.outcome is not Outcome.HELD:
-            ordered.remove(receipt.id)
-        self._settle(receipt)
+        try:
+            if not self.engine.settle(receipt, now=self.now(), scheme=scheme):
+                self.counters["stray_receipts"] += 1
+                _LOG.debug("adapter %s settled %d, which isn't open", scheme, receipt.id)
+        except Exception:
+            self._engine_failed("settle")
+        if self._turn is None:
+            self._schedule()
 
     def report(self, scheme: str, trouble: str) -> None:
         """An adapter is ready (no trouble) or has trouble with its own link."""
@@ -267,13 +195,10 @@ class Hub:
     def gateway_changed(self) -> None:
         """``gateway`` is another one: adapters that tell others of it are to know."""
         for scheme, state in self.states.items():
-            changed = getattr(state.adapter, "gateway_changed", None)
-            if changed is not None:
-                try:
-                    changed()
-                except Exception:
-                    self.counters["adapter_errors"] += 1
-                    _LOG.exception("adapter %s failed at a change of the gateway", scheme)
+            adapter = cast(object, state.adapter)
+            if isinstance(adapter, WatchingAdapter):
+                self._guarded(scheme, adapter.gateway_changed)
+                self._schedule()
 
     async def administer(self, peer: Peer, command: str, arguments: Mapping[str, Any]) -> Mapping[str, Any]:
         """Do a command for a peer that the policy lets administer; PeerError says why not."""
@@ -296,33 +221,29 @@ class Hub:
 
     # What the supervisor calls.
 
-    def attach(self, scheme: str, adapter: Adapter) -> Context:
+    def attach(self, scheme: str, adapter: Adapter) -> InstanceContext:
         """Put a fresh instance to work; from now on the engine's commands for its scheme go to it."""
         folder = self._state_dir / scheme
         folder.mkdir(mode=0o700, exist_ok=True)
         state = self.states[scheme]
-        context = Context(self, scheme, folder)
+        context = InstanceContext(self, scheme, folder)
         state.adapter, state.context = adapter, context
         state.ready, state.trouble, state.since = False, "", self.now()
         state.starts += 1
         self.engine.set_window(scheme, adapter.window)
         return context
 
-    def detach(self, context: Context) -> None:
+    def detach(self, context: InstanceContext) -> None:
         """The instance is gone: what it was ordered and didn't settle is dropped as unreachable."""
-        context.alive = False
+        context.end()
         state = self.states[context.scheme]
         if state.context is not context:
             return
         state.adapter, state.context, state.ready = None, None, False
         self._closes(context.scheme)
-        if self._frozen:
-            state.ordered = set()
-            return
-        waiting = self.engine.adapter_gone(context.scheme, now=self.now())
-        lost, state.ordered = state.ordered - waiting, set()
-        for envelope_id in sorted(lost):
-            self._settle(Receipt(envelope_id, Outcome.DROPPED, Reason.UNREACHABLE))
+        if not self._frozen:
+            self.engine.adapter_gone(context.scheme, now=self.now())
+            self._schedule()
 
     def stopped(self, scheme: str, trouble: str) -> None:
         """The supervisor waits before it starts this adapter again."""
@@ -336,8 +257,10 @@ class Hub:
         self._frozen = True
         self.close()
 
-    def touch(self) -> None:
-        """The engine was changed from outside (a new policy): carry out what it orders now."""
+    def touch(self, scheme: str = "") -> None:
+        """Have a turn: an adapter has something to write, or the engine was changed from outside (a new policy)."""
+        if scheme:
+            self._touched.add(scheme)
         self._schedule()
 
     def close(self) -> None:
@@ -358,22 +281,13 @@ class Hub:
 
     # The pump.
 
-    def _settle(self, receipt: Receipt) -> None:
-        if self._frozen:
-            return
-        try:
-            self.engine.settle(receipt, now=self.now())
-        except Exception:
-            self._engine_failed("settle")
-        self._schedule()
-
     def _schedule(self) -> None:
         if self._turn is None and not self._frozen:
             self._turn = self._loop.call_soon(self._run_turn)
 
     def _run_turn(self) -> None:
         """Carry out what the engine orders, and what it orders because of that, up to ``MAX_TURN`` commands."""
-        backlog = self._backlog
+        backlog, carry_out = self._backlog, self._carry_out
         try:
             for _ in range(MAX_TURN):
                 if not backlog:
@@ -381,8 +295,10 @@ class Hub:
                     if not backlog:
                         self._turn = None
                         break
-                self._carry_out(backlog.popleft())
+                command = backlog.popleft()
+                carry_out[type(command)](command)
         finally:
+            self._flush()
             if self._turn is not None:  # there may be more: after the loop had its turn
                 self._turn = self._loop.call_soon(self._run_turn)
             self._arm()
@@ -395,56 +311,67 @@ class Hub:
             self._engine_failed("commands")
             return []
 
-    def _carry_out(self, command: Output) -> None:
-        if isinstance(command, Transmit):
-            self._transmit(command)
-        elif isinstance(command, ReportOutcome):
-            state = self.states.get(command.scheme, _NOBODY)
-            if state.adapter is not None and state.context is not None and command.receipt.id > state.context.first_id:
-                self._guarded(command.scheme, state.adapter.receipt, command.receipt)
-        elif isinstance(command, PushUpdate):
-            state = self.states.get(command.scheme, _NOBODY)
-            if (
-                state.adapter is not None
-                and state.context is not None
-                and command.update.subscription > state.context.first_id
-            ):
-                self._guarded(command.scheme, state.adapter.update, command.update)
-        elif isinstance(command, Withdraw):
-            state = self.states.get(command.scheme, _NOBODY)
-            if state.adapter is not None and command.id in state.ordered:
-                state.ordered.remove(command.id)
-                self._guarded(command.scheme, state.adapter.withdraw, command.id)
-        elif isinstance(command, Refresh):
-            state = self.states.get(command.device.scheme, _NOBODY)
-            if state.adapter is not None:
-                self._guarded(command.device.scheme, state.adapter.refresh, command.device)
-        else:
-            self.audit.record(command, now=self.now())
-
     def _transmit(self, transmit: Transmit) -> None:
-        envelope_id = transmit.envelope.id
-        state = self.states.get(transmit.to.scheme, _NOBODY)
-        if state.adapter is None:
-            self._settle(Receipt(envelope_id, Outcome.DROPPED, Reason.UNREACHABLE))
-            return
-        self.counters["transmitted"] += 1
-        state.ordered.add(envelope_id)
-        if not self._guarded(transmit.to.scheme, state.adapter.send, transmit) and envelope_id in state.ordered:
-            state.ordered.remove(envelope_id)
-            self._settle(Receipt(envelope_id, Outcome.DROPPED, Reason.UNREACHABLE))
+        if not self.engine.is_ordered(transmit):
+            return  # withdrawn, or dropped with the instance that it was for, before it was given out
+        scheme = transmit.to.scheme
+        adapter = self.states.get(scheme, _NOBODY).adapter
+        self.counters["transmitted"] += adapter is not None
+        if adapter is None or not self._guarded(scheme, adapter.send, transmit):
+            self.settle(scheme, Receipt(transmit.envelope.id, Outcome.DROPPED, Reason.UNREACHABLE))
 
-    def _guarded(self, scheme: str, call: Callable[[Any], None], argument: object) -> bool:
-        """Call into an adapter, which must not raise; False where it did, which costs it this one message."""
+    def _report_outcome(self, command: ReportOutcome) -> None:
+        state = self.states.get(command.scheme, _NOBODY)
+        if state.adapter is not None and state.context is not None and command.receipt.id > state.context.first_id:
+            self._guarded(command.scheme, state.adapter.receipt, command.receipt)
+
+    def _push_update(self, command: PushUpdate) -> None:
+        state = self.states.get(command.scheme, _NOBODY)
+        first = state.context.first_id if state.context is not None else command.update.subscription
+        if state.adapter is not None and command.update.subscription > first:
+            self._guarded(command.scheme, state.adapter.update, command.update)
+
+    def _withdraw(self, command: Withdraw) -> None:
+        state = self.states.get(command.scheme, _NOBODY)
+        if state.adapter is not None:
+            self._guarded(command.scheme, state.adapter.withdraw, command.id)
+
+    def _refresh(self, command: Refresh) -> None:
+        state = self.states.get(command.device.scheme, _NOBODY)
+        if state.adapter is not None:
+            self._guarded(command.device.scheme, state.adapter.refresh, command.device)
+
+    def _record(self, command: Audit) -> None:
+        self.audit.record(command, now=self.now())
+
+    def _flush(self) -> None:
+        """Let each adapter that was called in this turn, or that asked, write what it gathered."""
+        touched, self._touched = self._touched, set()
+        for scheme in touched:
+            adapter = self.states[scheme].adapter
+            if adapter is not None:
+                try:
+                    adapter.flush()
+                except Exception:
+                    self._adapter_failed(scheme, "flush")
+
+    def _guarded(self, scheme: str, call: Callable[[*Arguments], None], *arguments: *Arguments) -> bool:
+        """Call into an adapter, which must not raise; False if it did, which costs it this one message.
+
+        A flush follows at the end of the turn.
+        """
+        self._touched.add(scheme)
         try:
-            call(argument)
+            call(*arguments)
         except Exception:
-            self.counters["adapter_errors"] += 1
-            name = getattr(call, "__name__", "a call")
-            _LOG.exception("adapter %s failed in %s", scheme, name)
-            self.faults.add(scheme, f"it failed in {name}, a fault of its own: see the log")
+            self._adapter_failed(scheme, getattr(call, "__name__", "a call"))
             return False
         return True
+
+    def _adapter_failed(self, scheme: str, call: str) -> None:
+        self.counters["adapter_errors"] += 1
+        _LOG.exception("adapter %s failed in %s", scheme, call)
+        self.faults.add(scheme, f"it failed in {call}, a fault of its own: see the log")
 
     def _arm(self) -> None:
         """Have one timer, at the engine's next deadline."""

@@ -26,7 +26,7 @@ VERSION: Final = _version()
 def kept(state_dir: Path) -> str:
     """The gateway's id: 32 hex digits from a file of the state folder, which is written the first time.
 
-    A file that holds anything else is replaced: whoever knew the gateway by its id then sees another one.
+    A file that holds anything else is replaced: a program that knew the gateway by its id then sees another one.
     """
     path = state_dir / FILE
     try:

@@ -1,6 +1,6 @@
-"""Where the daemon's log lines go: standard error, as the journal wants them or with a time for a terminal.
+"""The daemon's log lines on standard error, in the journal's form or with a time for a terminal.
 
-Only our own packages follow the configured level. Libraries tell warnings only: bellows and zigpy write whole frames,
+Only our own packages follow the configured level. Libraries log warnings only: bellows and zigpy write whole frames,
 and with them network keys, at their lower levels.
 """
 
@@ -49,7 +49,7 @@ def configure(level: str, environ: Mapping[str, str]) -> None:
 
 
 def set_level(level: str) -> None:
-    """The level of our own packages; can change at any time."""
+    """The level of this project's packages; can change at any time."""
     for name in _OURS:
         logging.getLogger(name).setLevel(level.upper())
     # Refusals are recorded whatever the level.

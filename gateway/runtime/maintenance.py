@@ -1,7 +1,7 @@
 """What a command does for an adapter while the gateway does not run: it holds the state folder as the daemon would.
 
-Only the adapter's own table of the config is validated: a command runs outside of the service, where the credentials of
-other adapters may not be readable.
+Only the adapter's own table of the config is validated: a command runs outside of the service and may not be able to
+read the credentials of other adapters.
 """
 
 from __future__ import annotations
@@ -68,11 +68,11 @@ def load(path: Path, environ: Mapping[str, str]) -> Maintained:
             plugin = plugins.load(scheme, candidates)
         except PluginError as error:
             raise InvalidConfigError([source.mistake(key, str(error))]) from None
-        if callable(getattr(plugin, "maintain", None)):
+        if isinstance(plugin, MaintainedPlugin):
             table = _checked(plugin, values, source, scheme)
             return Maintained(
                 scheme=scheme,
-                plugin=plugin,  # type: ignore[arg-type]
+                plugin=plugin,
                 table=table,
                 base=source.base,
                 state_dir=source.base / gateway.state_dir,

@@ -20,7 +20,7 @@ Candidates = dict[str, list[EntryPoint]]
 
 
 def installed() -> Candidates:
-    """All entry points by name; several under one name only where they lead to different objects."""
+    """All entry points by name; several under one name only if they lead to different objects."""
     found: Candidates = {}
     for entry in entry_points(group=ENTRY_POINT_GROUP):
         same_name = found.setdefault(entry.name, [])

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from gateway.api.errors import ConfigError, PeerError
-from gateway.api.ports import Adapter
+from gateway.api.ports import Adapter, AdoptingAdapter
 from gateway.engine.policy import PolicySet
 from gateway.runtime import device_names, doubts, logs, settings
 from gateway.runtime.config_source import InvalidConfigError
@@ -120,7 +120,7 @@ class Reloads:
         begins: Callable[[], None] = lambda: None,
         ended: Callable[[], None] = lambda: None,
     ) -> None:
-        """``begins`` and ``ended`` are called around each reload, whoever asked for it."""
+        """``begins`` and ``ended`` are called around each reload, whatever caused it."""
         self._running = running
         self._environ = environ
         self._hub = hub
@@ -247,11 +247,9 @@ def rewritten(path: Path, rules: PolicyFile, change: Change) -> tuple[DeviceName
 def adopted(running: Adapter, fresh: Adapter) -> bool:
     """Whether a running adapter took on what ``fresh``, which never runs, was configured with.
 
-    Such an adapter has a method ``adopt(fresh) -> bool``. If it answers False it goes on as it was, but for what
-    must not outlive it, and ``fresh`` takes its place.
+    If it did not, it goes on as it was, but for what must not outlive the old config, and ``fresh`` takes its place.
     """
-    adopt: Callable[[Adapter], bool] | None = getattr(running, "adopt", None)
-    return adopt is not None and adopt(fresh)
+    return isinstance(running, AdoptingAdapter) and running.adopt(fresh)
 
 
 def instances(prepared: Prepared) -> Callable[[], Adapter]:

@@ -94,7 +94,7 @@ def finish(state: Path) -> list[Path]:
     with _locked(state):
         try:
             with (state / PLAN).open(encoding="utf-8") as file:
-                # Whoever owns the folder could otherwise have root rename what he likes.
+                # The folder's owner could otherwise have root rename any file.
                 if os.geteuid() == 0 != os.fstat(file.fileno()).st_uid:
                     raise BackupError(
                         f"{state / PLAN}: another user made it, and has to finish that restore; or delete this file"
@@ -250,7 +250,7 @@ def _aside(folder: Path, plan: _Plan) -> Path:
 
 
 def _owner(path: Path) -> tuple[int, int] | None:
-    """Whose the new file is to be, which only root can say: whoever has what is there."""
+    """The owner of the new file, which only root can set: the owner of the present one."""
     if os.geteuid() != 0 or not path.exists():
         return None
     facts = path.stat()

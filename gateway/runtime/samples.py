@@ -2,7 +2,7 @@
 
 The files themselves are the samples, comments and all. Taking an adapter out takes out its table, the subjects that it
 would prove, and whatever says nothing without these. Blocks of lines are cut, so the samples keep to a form: what may
-go stands on lines of its own, a list from which one name may go on one line.
+go stands on separate lines, a list from which one name may go on one line.
 """
 
 from __future__ import annotations

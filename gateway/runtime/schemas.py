@@ -15,7 +15,7 @@ from typing import Any
 from gateway.api.ports import AdapterPlugin
 from gateway.runtime import plugins, vocabularies
 from gateway.runtime.device_names import DevicesTable
-from gateway.runtime.policy_file import policy_model
+from gateway.runtime.policy_tables import policy_model
 from gateway.runtime.settings import ConfigTable
 
 CONFIG_SCHEMA = "gateway.schema.json"

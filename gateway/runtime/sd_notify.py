@@ -1,7 +1,7 @@
 """Talks to the service manager: the sd_notify datagrams of sd_notify(3) and sd_watchdog_enabled(3); knows whether there
 is one, or a container, that starts the daemon again.
 
-Tells nothing where ``NOTIFY_SOCKET`` isn't set, so that the daemon runs the same by hand.
+Does nothing if ``NOTIFY_SOCKET`` isn't set, so that the daemon runs the same by hand.
 """
 
 from __future__ import annotations
@@ -62,4 +62,4 @@ class ServiceManager:
             with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_NONBLOCK) as sender:
                 sender.sendto(message.encode(), self._address)
         except OSError as error:
-            _LOG.error("the service manager can't be told %s: %s", lines[0], error)
+            _LOG.error("the service manager can't be notified of %s: %s", lines[0], error)

@@ -6,9 +6,10 @@ Layout (numbers big-endian)::
     ciphertext of ``chunk`` octets + tag 16, ... , the last one shorter               AES-256-GCM
 
 scrypt (RFC 7914) makes 64 octets of passphrase and salt: the key of the chunks, and that of ``check``, which is
-HMAC-SHA-256 of the header before it and tells a wrong passphrase from a damaged file. The salt is new for each file,
-and so is the key. Chunks are sealed as in STREAM (Hoang, Reyhanitabar, Rogaway, Vizár 2015): the nonce is the chunk's
-number (11 octets) and whether it is the last (1), so that none can be left out, doubled, moved, or cut off the end.
+HMAC-SHA-256 of the header before it and distinguishes a wrong passphrase from a damaged file. The salt is new for each
+file, and so is the key. Chunks are sealed as in STREAM (Hoang, Reyhanitabar, Rogaway, Vizár 2015): the nonce is the
+chunk's number (11 octets) and whether it is the last (1), so that none can be left out, doubled, moved, or cut off the
+end.
 """
 
 from __future__ import annotations

@@ -36,7 +36,7 @@ class GatewayTable(StrictTable):
     state_dir: str = Field(default=DEFAULT_STATE, description="What must survive a restart; mode 0700.")
     admin_socket: str = Field(default=DEFAULT_SOCKET, description="Where atls-gateway status and the like ask; 0600.")
     log_level: Literal["debug", "info", "warning", "error"] = Field(
-        default="info", description="What is logged of the gateway; its libraries tell warnings only."
+        default="info", description="What is logged of the gateway; its libraries log warnings only."
     )
     audit_lines: int = Field(default=60, ge=1, le=10_000, description="Refusals logged a minute; the rest is counted.")
     core_dumps: bool = Field(default=False, description="Whether a crash may leave a core file.")
@@ -75,7 +75,9 @@ class LimitsTable(StrictTable):
         default=_DEFAULTS.unreachable_after, description="A session that can't be delivered for so long ends."
     )
     idle: Duration = Field(default=_DEFAULTS.idle, description="A session without a unit for so long ends.")
-    retry_after: Duration = Field(default=_DEFAULTS.retry_after, description="Told to who meets a full table.")
+    retry_after: Duration = Field(
+        default=_DEFAULTS.retry_after, description="The pause that a refusal for a full table asks for."
+    )
     max_watches: _Count = Field(default=_DEFAULTS.max_watches, description="Watches of devices.")
     subject_watches: _Count = Field(default=_DEFAULTS.subject_watches, description="Watches of one subject.")
     max_commands: _Count = Field(default=_DEFAULTS.max_commands, description="Commands to devices under way.")
@@ -228,7 +230,7 @@ def _adapters(
             found.append(source.mistake(key, str(error) + did_you_mean(scheme, candidates)))
             continue
         if not isinstance(values, dict):
-            continue  # told already
+            continue  # reported already
         checked, wrong = config_errors.read(plugin.config_model, values, source, key)
         found.extend(mistake for _, mistake in wrong)
         sound = checked

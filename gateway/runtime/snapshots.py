@@ -1,4 +1,4 @@
-"""Consistent copies of SQLite databases, whoever writes to them meanwhile: by SQLite's own backup, which sees the log.
+"""Consistent copies of SQLite databases, even while they are written to: by SQLite's own backup, which sees the log.
 
 A copy of the file alone would lack what is still in its write-ahead log.
 """

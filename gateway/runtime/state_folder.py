@@ -26,7 +26,7 @@ _KEPT: Final = 2
 """Copies of older versions' state that are kept."""
 LOCK: Final = "lock"
 SNAPSHOT: Final = "store.db.snapshot"
-"""Where a running gateway puts a copy of its store for a backup, which takes it away."""
+"""The place of the copy of its store that a running gateway makes for a backup, which removes it."""
 PLAN: Final = "restore.json"
 STAGING: Final = "restoring"
 """Of a restore that is under way."""

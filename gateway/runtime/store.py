@@ -198,7 +198,7 @@ class Store:
         saved_at = float(meta["saved_at"])
         then = after_restart(saved_at, wall, monotonic)
         if then.moved(wall, monotonic):
-            _LOG.warning("the clock is not where the store's times are: the time since then counts as none")
+            _LOG.warning("the clock does not fit the store's times: the time since then counts as none")
         rows = [
             form.decode(dict(found), then.monotonic)
             for table, form in FORMS.items()
@@ -209,7 +209,7 @@ class Store:
         return Found(tuple(rows), meta["epoch"], int(meta["runs"]))
 
     def _move_aside(self) -> Path:
-        """Where the file is now. OSError: it can't be moved."""
+        """Returns the file's new path. OSError: it can't be moved."""
         stamp = f"{self._wall():.0f}"
         place = self.path.with_name(f"{self.path.name}.bad-{stamp}")
         for suffix in ("", "-wal", "-shm"):

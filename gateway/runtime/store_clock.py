@@ -11,7 +11,7 @@ from dataclasses import dataclass
 JUMP = 2.0
 """Seconds by which the wall clock must have moved against the monotonic one to have been set, not slewed."""
 CLOCK_IS_SET = 1_767_225_600.0
-"""2026-01-01: a machine without a clock of its own starts long before."""
+"""2026-01-01: a machine without a battery-backed clock starts long before."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,7 +27,7 @@ class Timebase:
         return wall - self.offset
 
     def moved(self, wall: float, monotonic: float) -> float:
-        """By how many seconds the wall clock was set since; 0.0 where it only drifts."""
+        """By how many seconds the wall clock was set since; 0.0 if it only drifts."""
         by = wall - monotonic - self.offset
         return by if abs(by) > JUMP else 0.0
 
@@ -35,8 +35,8 @@ class Timebase:
 def after_restart(saved_at: float, wall: float, monotonic: float) -> Timebase:
     """The time base by which stored wall-clock times are read. ``saved_at``: the wall clock when they were written.
 
-    The time since then counts, unless the clock is behind what was stored, or was not set then but is now: nobody
-    knows how long it was, so it counts as none. Nothing is revived by that, for what had expired was taken out.
+    The time since then counts, unless the clock is behind what was stored, or was not set then but is now: its length
+    is unknown, so it counts as none. Nothing is revived by that, for what had expired was taken out.
     """
     known = wall >= saved_at and (saved_at >= CLOCK_IS_SET or wall < CLOCK_IS_SET)
     return Timebase((wall if known else saved_at) - monotonic)

@@ -37,7 +37,7 @@ from gateway.engine.stored import (
     TableName,
 )
 from gateway.engine.visible import HeldHello
-from layer.records import StreamState
+from layer.tls_stream import StreamState
 
 _NO_END: Final = 1 << 24
 """Of a handshake fragment in rows of the first versions, which don't say where it ends: no other one covers it."""
@@ -75,7 +75,7 @@ def _flow(flow: StoredFlow) -> str:
 
 
 def _position(stream: StreamState | None) -> int:
-    """Octets of a protected record still to come; -1 where that alone doesn't tell where a stream is."""
+    """Octets of a protected record still to come; -1 if that alone doesn't give a stream's position."""
     return -1 if stream is None or stream.clear or stream.partial or stream.waiting else stream.skip
 
 

@@ -2,6 +2,11 @@
 
 Only a ConfigError is fatal: it leaves ``keep_all`` (inside an ExceptionGroup) and ends the daemon; but for one of an
 instance that was put in by a reload, which costs the change.
+
+States of a slot, and who moves it: *running* while an instance's ``run`` lasts; its end, by a crash or a return, moves
+it to *pausing*; the end of the pause (``Backoff``) moves it to *running* with a fresh instance, and so does ``renew``
+from both states, without a pause. A ConfigError from an instance that ``renew`` put in moves it to *running* with the
+old maker.
 """
 
 from __future__ import annotations
@@ -15,8 +20,9 @@ from dataclasses import dataclass
 from common.backoff import Backoff
 from gateway.api.errors import ConfigError, CredentialError
 from gateway.api.ports import Adapter
+from gateway.runtime.adapter_context import InstanceContext
 from gateway.runtime.audit import sanitised
-from gateway.runtime.hub import Context, Hub
+from gateway.runtime.hub import Hub
 
 _LOG = logging.getLogger(__name__)
 
@@ -37,7 +43,7 @@ class Slot:
         """``make`` gives a fresh instance at every start."""
         self.make = make
         self.before: Callable[[], Adapter] | None = None
-        """What ``make`` was before ``renew``: it is gone back to where the new one turns out not to be usable."""
+        """What ``make`` was before ``renew``: it is used again if the new one turns out not to be usable."""
         self.rejected = False
         self.scope: asyncio.Timeout | None = None
 
@@ -92,7 +98,7 @@ async def _keep(hub: Hub, scheme: str, slot: Slot, pauses: RestartPauses) -> Non
 
 async def _run_once(hub: Hub, scheme: str, make: Callable[[], Adapter]) -> str:
     """Run one instance to its end and say why it ended. ConfigError and CredentialError pass."""
-    context: Context | None = None
+    context: InstanceContext | None = None
     try:
         adapter = make()
         context = hub.attach(scheme, adapter)

@@ -11,8 +11,9 @@ from typing import Final
 
 from gateway.api.errors import PeerError
 from gateway.api.model import ContentKind, SessionId, Unit
-from layer.records import ALERT, APPLICATION_DATA, CHANGE_CIPHER_SPEC, HANDSHAKE, RecordHeader, TlsRecordReader
+from layer.records import ALERT, APPLICATION_DATA, CHANGE_CIPHER_SPEC, HANDSHAKE, RecordHeader
 from layer.records import read_datagram as read_dtls
+from layer.tls_stream import TlsRecordReader
 
 _LOG = logging.getLogger("gateway.trace")
 

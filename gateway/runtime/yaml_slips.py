@@ -1,7 +1,7 @@
 """What a slip in YAML's syntax looks like to a person: the line to look at and what belongs there.
 
-A parser tells where it stopped and what its grammar wanted; the slip is often a line above, and the remedy is quotes, a
-colon or spaces.
+A parser reports the place at which it stopped and what its grammar wanted; the slip is often a line above, and the
+remedy is quotes, a colon or spaces.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ _SLIPS: tuple[tuple[str, str, str, bool], ...] = (
     ("block scalar", "", "expected text that begins with | or > in quotes", False),
     ("", "expected the node content", "expected a value, and text with ] or } in quotes", False),
 )
-"""Words of the parser's context, of its problem, what is said for them, and whether the line is that of the context."""
+"""Words of the parser's context, of its problem, the message for them, and whether the line is that of the context."""
 
 
 def told(error: MarkedYAMLError, text: str) -> tuple[int, str]:
@@ -44,7 +44,7 @@ def told(error: MarkedYAMLError, text: str) -> tuple[int, str]:
 
 
 def _second_colon(lines: list[str], line: int) -> tuple[int, str]:
-    """A colon where no key can be: in a value, or since the line above is no pair, or is indented otherwise."""
+    """A colon at a place without a key: in a value, or since the line above is no pair, or is indented otherwise."""
     here = lines[line - 1].strip() if 0 < line <= len(lines) else ""
     if here.count(": ") + here.endswith(":") > 1:
         return line, "expected text with ': ' in it in quotes"

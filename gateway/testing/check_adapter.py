@@ -2,7 +2,7 @@
 
 For the tests of an adapter's own folder::
 
-    assert await check_adapter(Plugin(), {"broker": "localhost:1"}, tmp_path, claim="user:nobody") == []
+    assert await check_adapter(Plugin(), {"broker": "localhost:1"}, tmp_path, claim="user:absent") == []
 
 It needs no peer: the link may be down all the time. What an adapter does with real peers is for its own tests.
 """
@@ -10,7 +10,6 @@ It needs no peer: the link may be down all the time. What an adapter does with r
 from __future__ import annotations
 
 import asyncio
-import itertools
 import json
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
@@ -23,123 +22,37 @@ from gateway.api.errors import ConfigError, PeerError
 from gateway.api.model import (
     Address,
     Change,
-    Close,
     ContentKind,
-    DeviceView,
-    Envelope,
     EnvelopeId,
     Exchange,
-    GatewayView,
     Interaction,
-    InvokeAction,
     LinkRequirement,
-    LinkSecurity,
     Open,
     Outcome,
-    Peer,
-    ReadProperties,
     Reason,
     Receipt,
-    Refused,
     Sample,
     Sealed,
-    SessionId,
-    SessionView,
-    SurvivingEnd,
     Transmit,
     Unit,
     Update,
-    Verdict,
-    WriteProperties,
 )
 from gateway.api.ports import API_VERSION, Adapter, AdapterPlugin
 from gateway.api.vocabulary import Vocabulary
 from gateway.runtime import plugins, vocabularies
+from gateway.testing.recording_context import RecordingContext
+from gateway.testing.undeliverable import (
+    SECRET,
+    SESSION,
+    close_for,
+    exchange_for,
+    interactions_for,
+    open_for,
+    unit_for,
+)
 
 INTERACTIONS = get_args(Interaction)
-_SECRET = b"octets that must never be seen"
-_SESSION = SessionId("c0" * 16)
 _UNKNOWN = EnvelopeId(10**9)
-
-
-class RecordingContext:
-    """An ``AdapterContext`` that refuses what it is given and remembers what it heard."""
-
-    def __init__(self, state_dir: Path) -> None:
-        self._ids = itertools.count(1)
-        self._state_dir = state_dir
-        self.submitted: list[Envelope] = []
-        self.settled: list[Receipt] = []
-        self.exchanges: set[EnvelopeId] = set()
-        """The exchanges that the adapter was ordered."""
-        self.readiness: list[str] = []
-        self.reported = asyncio.Event()
-        """Set once the adapter has said how it is: ready, or what is wrong."""
-
-    @property
-    def state_dir(self) -> Path:
-        return self._state_dir
-
-    @property
-    def epoch(self) -> str:
-        return "00" * 8
-
-    def now(self) -> float:
-        return asyncio.get_running_loop().time()
-
-    def next_id(self) -> EnvelopeId:
-        return EnvelopeId(next(self._ids))
-
-    def submit(self, envelope: Envelope) -> Verdict:
-        self.submitted.append(envelope)
-        return Refused(Reason.UNKNOWN)
-
-    def settle(self, receipt: Receipt) -> None:
-        self.settled.append(receipt)
-
-    @property
-    def of_exchanges(self) -> list[Receipt]:
-        return [receipt for receipt in self.settled if receipt.id in self.exchanges]
-
-    def targets(self, peer: Peer) -> Sequence[str]:
-        return []
-
-    def sessions(self, peer: Peer) -> Sequence[SessionView]:
-        return []
-
-    def owns(self, peer: Peer, session: SessionId) -> bool:
-        return False
-
-    def surviving(self) -> Sequence[SurvivingEnd]:
-        return []
-
-    def devices(self, peer: Peer) -> Sequence[DeviceView]:
-        return []
-
-    def device(self, peer: Peer, name: str) -> DeviceView | None:
-        return None
-
-    def read(self, peer: Peer, device: str, name: str) -> Sample | Refused:
-        return Refused(Reason.DENIED)
-
-    async def administer(self, peer: Peer, command: str, arguments: Mapping[str, Any]) -> Mapping[str, Any]:
-        raise PeerError("denied")
-
-    def may_administer(self, peer: Peer) -> bool:
-        return False
-
-    def gateway(self) -> GatewayView:
-        return GatewayView(id="00" * 16, name="gateway", version="0")
-
-    def ready(self) -> None:
-        self._report("")
-
-    def fault(self, text: str) -> None:
-        self._report(text)
-
-    def _report(self, text: str) -> None:
-        self.readiness.append(text)
-        self.reported.set()
 
 
 async def check_adapter(
@@ -234,7 +147,7 @@ async def _life(adapter: Adapter, context: RecordingContext, to: Address, patien
     wrong += await _orders(adapter, context, to, patience)
     wrong += await _commands(adapter)
     try:
-        if _SECRET.decode() in json.dumps(dict(adapter.status())):
+        if SECRET.decode() in json.dumps(dict(adapter.status())):
             wrong.append("status() shows a payload")
     except (TypeError, ValueError):
         wrong.append("status() of the running adapter has values that JSON can't carry")
@@ -260,15 +173,15 @@ async def _orders(adapter: Adapter, context: RecordingContext, to: Address, pati
     """
     wrong: list[str] = []
     orders = [
-        Transmit(_open(context), to),
-        Transmit(_unit(context, 0), to),
-        Transmit(_unit(context, 1), to, LinkRequirement(min_version="tls1.3", link_key=True)),
-        Transmit(_close(context), to),
-        *(Transmit(wanted, to) for wanted in _interactions(context)),
-        Transmit(_exchange(context, _SECRET), to),
-        Transmit(_exchange(context, Sealed(_SECRET)), to),
+        Transmit(open_for(context), to),
+        Transmit(unit_for(context, 0), to),
+        Transmit(unit_for(context, 1), to, LinkRequirement(min_version="tls1.3", link_key=True)),
+        Transmit(close_for(context), to),
+        *(Transmit(wanted, to) for wanted in interactions_for(context)),
+        Transmit(exchange_for(context, SECRET), to),
+        Transmit(exchange_for(context, Sealed(SECRET)), to),
     ]
-    strange = Transmit(_open(context, ContentKind("no-such-kind")), to)
+    strange = Transmit(open_for(context, ContentKind("no-such-kind")), to)
     orders.append(strange)
     for order in orders:
         try:
@@ -277,13 +190,13 @@ async def _orders(adapter: Adapter, context: RecordingContext, to: Address, pati
             wrong.append(f"send({type(order.envelope).__name__}) raises {error!r}")
     try:
         adapter.withdraw(_UNKNOWN)
-        adapter.receipt(Receipt(_UNKNOWN, Outcome.DELIVERED, None, _SESSION))
-        adapter.receipt(Receipt(_UNKNOWN, Outcome.DROPPED, Reason.UNREACHABLE, _SESSION))
+        adapter.receipt(Receipt(_UNKNOWN, Outcome.DELIVERED, None, SESSION))
+        adapter.receipt(Receipt(_UNKNOWN, Outcome.DROPPED, Reason.UNREACHABLE, SESSION))
         adapter.receipt(Receipt(_UNKNOWN, Outcome.HELD))
         adapter.receipt(Receipt(_UNKNOWN, Outcome.DROPPED, Reason.REJECTED, detail="UNSUPPORTED_ATTRIBUTE"))
     except Exception as error:
         wrong.append(f"a call about an envelope that it never had raises {error!r}")
-    wrong += _updates(adapter)
+    wrong += [*_updates(adapter), *_flush(adapter)]
     await asyncio.sleep(min(patience, 0.5))
     final = {receipt.id for receipt in context.settled if receipt.outcome is not Outcome.HELD}
     open_orders = {order.envelope.id for order in orders} - final
@@ -297,12 +210,23 @@ async def _orders(adapter: Adapter, context: RecordingContext, to: Address, pati
         wrong.append("an Open with content that no plug-in declares is not settled")
     for envelope in open_orders:
         adapter.withdraw(envelope)
+    wrong += _flush(adapter)
     await asyncio.sleep(min(patience, 0.5))
     return wrong + list(_receipts(orders, open_orders, context.settled))
 
 
+def _flush(adapter: Adapter) -> list[str]:
+    """At the end of each turn; the second one finds nothing to write."""
+    try:
+        adapter.flush()
+        adapter.flush()
+    except Exception as error:
+        return [f"flush() raises {error!r}"]
+    return []
+
+
 def _updates(adapter: Adapter) -> list[str]:
-    """News for watches that it never had, in any order: devices may be gone before an adapter heard of them."""
+    """Updates for watches that it never had, in any order: devices may be gone before an adapter heard of them."""
     wrong = []
     for change in (*reversed(Change), *Change):
         for watch, device in ((_UNKNOWN, "lamp"), (EnvelopeId(_UNKNOWN + 1), "")):
@@ -331,7 +255,7 @@ def _receipts(orders: Sequence[Transmit], withdrawn: set[EnvelopeId], settled: S
             yield "an Exchange was held"
     for envelope, count in Counter(r.id for r in settled if r.outcome is not Outcome.HELD).items():
         if envelope not in kinds:
-            yield f"envelope {envelope} has a receipt that nobody asked for"
+            yield f"envelope {envelope} has a receipt without being submitted"
         elif envelope in withdrawn:
             yield f"a {kinds[envelope].__name__} was settled although withdrawn"
         elif count > 1:
@@ -356,73 +280,3 @@ async def _commands(adapter: Adapter) -> list[str]:
     except Exception as error:
         return [f"an unknown command raises {error!r}, not PeerError"]
     return ["an unknown command is answered"]
-
-
-def _peer() -> Peer:
-    return Peer(scheme="conformance", claims=("user:other",), link=LinkSecurity(protocol="none"))
-
-
-def _open(context: RecordingContext, content: ContentKind = ContentKind.ADTLS) -> Open:
-    return Open(
-        id=context.next_id(),
-        source=_peer(),
-        to="alias",
-        content=content,
-        nonce=b"\x01" * 8,
-        received_at=context.now(),
-        session=_SESSION,
-        sender="other",
-    )
-
-
-def _unit(context: RecordingContext, n: int) -> Unit:
-    return Unit(
-        id=context.next_id(),
-        source=_peer(),
-        session=_SESSION,
-        content=ContentKind.ADTLS,
-        n=n,
-        payload=Sealed(_SECRET),
-        received_at=context.now(),
-    )
-
-
-def _interactions(context: RecordingContext) -> Iterator[Interaction]:
-    """What no adapter can do: there is neither the device nor what is asked of it."""
-    common: dict[str, Any] = {
-        "source": _peer(),
-        "to": "nobody",
-        "received_at": context.now(),
-        "expires_at": context.now() + 60.0,
-    }
-    secret = _SECRET.decode()
-    yield WriteProperties(id=context.next_id(), values={"no_such_property": secret}, **common)
-    yield WriteProperties(id=context.next_id(), values={"no_such_property": secret, "nor_this": True}, **common)
-    yield ReadProperties(id=context.next_id(), names=("no_such_property",), **common)
-    yield ReadProperties(id=context.next_id(), names=("no_such_property", "nor_this"), **common)
-    yield InvokeAction(id=context.next_id(), name="no_such_action", input=None, **common)
-    yield InvokeAction(id=context.next_id(), name="no_such_action", input={"no": [secret]}, **common)
-
-
-def _exchange(context: RecordingContext, body: bytes | Sealed) -> Exchange:
-    number = context.next_id()
-    context.exchanges.add(number)
-    return Exchange(
-        id=number,
-        source=_peer(),
-        to="missing",
-        method="POST",
-        path=("no", "such", "path"),
-        options=((15, b"a=b"), ("accept", b"text/plain")),
-        body=body,
-        content=ContentKind.OSCORE if isinstance(body, Sealed) else None,
-        received_at=context.now(),
-        deadline=context.now() + 60.0,
-        sender="other",
-    )
-
-
-def _close(context: RecordingContext) -> Close:
-    return Close(
-        id=context.next_id(), source=None, session=_SESSION, reason=Reason.CLOSED, received_at=context.now()
-    )  # fmt: skip

@@ -4,6 +4,11 @@ Octets in with ``receive_bytes``, octets out with ``bytes_to_send``, what happen
 ``now`` (monotonic seconds). Everything it holds is bounded: one frame being received, ``max_received`` EZSP frames
 not yet taken, a window of frames not yet acknowledged, and the octets of at most one window plus control frames.
 Source: UG101, chapters 5 to 7.
+
+States: *connected* from the start, as after a power-on reset; too many time-outs in a row or ``fail`` move it to
+*failed*, in which every frame but RST is answered with ERROR; the host's RST or ``restart`` moves it to *connected*,
+with nothing left from before. While connected it may be *rejecting*: after a damaged or unexpected DATA frame (one
+NAK), until the expected one comes.
 """
 
 from __future__ import annotations

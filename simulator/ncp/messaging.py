@@ -279,7 +279,7 @@ class Messaging:
     def _deliver(self, sender: int, eui64: int | None, aps: ApsFrame, kind: IncomingType, lqi: int, rssi: int) -> None:
         options = (ApsOption.RETRY if aps.ack_request else 0) | (ApsOption.ENCRYPTION if aps.link_key else 0)
         group = aps.group
-        if aps.fragment is not None:  # the host puts them together: count and number are where a group would be
+        if aps.fragment is not None:  # the host puts them together: count and number stand in the field of the group
             options |= ApsOption.FRAGMENT
             group = aps.fragment[0] << 8 | aps.fragment[1]
         self._stack.emit(

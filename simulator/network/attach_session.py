@@ -42,13 +42,15 @@ class AttachSession:
         self._network = network
         self._station = station
         self._clusters = {*inputs, *request.output_clusters} - {BASIC}
-        """What the process stands behind: also what it sends from without having told of it, as some devices do."""
+        """What the process stands behind: also those that it sends from without having described them, as some devices
+        do.
+        """
         identity = Identity(request.manufacturer, request.model, station.device.mains)
         self._basic: ClusterServer = basic(identity)
         self._outstanding = 0
 
     def start(self) -> None:
-        """Take the endpoint and tell the process so."""
+        """Take the endpoint and confirm that to the process."""
         station = self._station
         station.device.endpoints[self.descriptor.endpoint] = self
         station.on_joined.append(self._joined)
@@ -146,7 +148,7 @@ class AttachSession:
             station.hop.silence()
         _LOG.info("endpoint %d of %016x is dark", self.descriptor.endpoint, station.device.eui64)
 
-    # news of the station
+    # events of the station
 
     def _joined(self) -> None:
         nwk = self._nwk()

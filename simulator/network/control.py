@@ -47,6 +47,7 @@ from pydantic import ValidationError
 
 from carriage.zigbee.attach import encode_object, format_eui64
 from layer.errors import PeerError
+from simulator.network.arguments import Arguments
 from simulator.network.config import RadioRow
 from simulator.network.device_kinds import MEASURES, measured
 from simulator.network.hosted import HostedEndpoint
@@ -90,56 +91,10 @@ class Simulation:
     load: Load | None = None
 
 
-class _Arguments:
-    """The keys of a request, taken one by one; those left over are an error."""
-
-    def __init__(self, values: dict[str, object]) -> None:
-        self._values = values
-
-    def text(self, key: str) -> str:
-        value = self._values.pop(key, None)
-        if not isinstance(value, str):
-            raise PeerError(f"{key} is text and needed")
-        return value
-
-    def number(self, key: str) -> float | None:
-        value = self._values.pop(key, None)
-        if value is None:
-            return None
-        if type(value) not in (int, float):
-            raise PeerError(f"{key} is a number")
-        return value  # type: ignore[return-value]
-
-    def whole(self, key: str, least: int, most: int) -> int | None:
-        value = self._values.pop(key, None)
-        if value is None:
-            return None
-        if type(value) is not int or not least <= value <= most:
-            raise PeerError(f"{key} is a whole number from {least} to {most}")
-        return value
-
-    def flag(self, key: str, default: bool) -> bool:
-        value = self._values.pop(key, default)
-        if not isinstance(value, bool):
-            raise PeerError(f"{key} is true or false")
-        return value
-
-    def has(self, key: str) -> bool:
-        return key in self._values
-
-    def rest(self) -> dict[str, object]:
-        rest, self._values = self._values, {}
-        return rest
-
-    def end(self) -> None:
-        if self._values:
-            raise PeerError(f"unknown: {', '.join(sorted(self._values))[:100]}")
+ControlCommand = Callable[[Simulation, Arguments, Answer], None]
 
 
-ControlCommand = Callable[[Simulation, _Arguments, Answer], None]
-
-
-def _station(simulation: Simulation, arguments: _Arguments) -> Station:
+def _station(simulation: Simulation, arguments: Arguments) -> Station:
     return simulation.population.find(arguments.text("device"))
 
 
@@ -172,19 +127,19 @@ def describe(simulation: Simulation, station: Station) -> dict[str, object]:
     return found
 
 
-def _devices(simulation: Simulation, arguments: _Arguments, answer: Answer) -> None:
+def _devices(simulation: Simulation, arguments: Arguments, answer: Answer) -> None:
     arguments.end()
     answer([describe(simulation, station) for station in simulation.population.network.stations.values()])
 
 
-def _join(simulation: Simulation, arguments: _Arguments, answer: Answer) -> None:
+def _join(simulation: Simulation, arguments: Arguments, answer: Answer) -> None:
     station = _station(simulation, arguments)
     arguments.end()
     simulation.population.network.seek(station)
     answer(describe(simulation, station))
 
 
-def _rejoin(simulation: Simulation, arguments: _Arguments, answer: Answer) -> None:
+def _rejoin(simulation: Simulation, arguments: Arguments, answer: Answer) -> None:
     station = _station(simulation, arguments)
     arguments.end()
     if not simulation.population.network.rejoin(station):
@@ -192,7 +147,7 @@ def _rejoin(simulation: Simulation, arguments: _Arguments, answer: Answer) -> No
     answer(describe(simulation, station))
 
 
-def _restart(simulation: Simulation, arguments: _Arguments, answer: Answer) -> None:
+def _restart(simulation: Simulation, arguments: Arguments, answer: Answer) -> None:
     station, forget = _station(simulation, arguments), arguments.flag("forget", False)
     arguments.end()
     if not simulation.population.network.restart(station, forget=forget):
@@ -200,28 +155,28 @@ def _restart(simulation: Simulation, arguments: _Arguments, answer: Answer) -> N
     answer(describe(simulation, station))
 
 
-def _leave(simulation: Simulation, arguments: _Arguments, answer: Answer) -> None:
+def _leave(simulation: Simulation, arguments: Arguments, answer: Answer) -> None:
     station = _station(simulation, arguments)
     arguments.end()
     simulation.population.network.leave(station)
     answer(describe(simulation, station))
 
 
-def _reset(simulation: Simulation, arguments: _Arguments, answer: Answer) -> None:
+def _reset(simulation: Simulation, arguments: Arguments, answer: Answer) -> None:
     station = _station(simulation, arguments)
     arguments.end()
     simulation.population.network.reset(station)
     answer(describe(simulation, station))
 
 
-def _poll(simulation: Simulation, arguments: _Arguments, answer: Answer) -> None:
+def _poll(simulation: Simulation, arguments: Arguments, answer: Answer) -> None:
     station = _station(simulation, arguments)
     arguments.end()
     station.hop.poll()
     answer(describe(simulation, station))
 
 
-def _set(simulation: Simulation, arguments: _Arguments, answer: Answer) -> None:
+def _set(simulation: Simulation, arguments: Arguments, answer: Answer) -> None:
     station = _station(simulation, arguments)
     name, value, number = arguments.text("name"), arguments.number("value"), arguments.whole("endpoint", 1, 254)
     arguments.end()
@@ -232,7 +187,7 @@ def _set(simulation: Simulation, arguments: _Arguments, answer: Answer) -> None:
     answer(describe(simulation, station))
 
 
-def _report(simulation: Simulation, arguments: _Arguments, answer: Answer) -> None:
+def _report(simulation: Simulation, arguments: Arguments, answer: Answer) -> None:
     station = _station(simulation, arguments)
     name, value, number = arguments.text("name"), arguments.number("value"), arguments.whole("endpoint", 1, 254)
     arguments.end()
@@ -249,7 +204,7 @@ def _report(simulation: Simulation, arguments: _Arguments, answer: Answer) -> No
     endpoint.report_now(measure.cluster, measure.attribute, on_sent)
 
 
-def _press(simulation: Simulation, arguments: _Arguments, answer: Answer) -> None:
+def _press(simulation: Simulation, arguments: Arguments, answer: Answer) -> None:
     station = _station(simulation, arguments)
     number = arguments.whole("endpoint", 1, 254)
     arguments.end()
@@ -259,7 +214,7 @@ def _press(simulation: Simulation, arguments: _Arguments, answer: Answer) -> Non
     answer(describe(simulation, station))
 
 
-def _seed(simulation: Simulation, arguments: _Arguments, answer: Answer) -> None:
+def _seed(simulation: Simulation, arguments: Arguments, answer: Answer) -> None:
     number = arguments.whole("number", 0, 2**32 - 1)
     arguments.end()
     if number is None:
@@ -268,7 +223,7 @@ def _seed(simulation: Simulation, arguments: _Arguments, answer: Answer) -> None
     answer(number)
 
 
-def _radio(simulation: Simulation, arguments: _Arguments, answer: Answer) -> None:
+def _radio(simulation: Simulation, arguments: Arguments, answer: Answer) -> None:
     network = simulation.population.network
     station = _station(simulation, arguments) if arguments.has("device") else None
     try:
@@ -281,7 +236,7 @@ def _radio(simulation: Simulation, arguments: _Arguments, answer: Answer) -> Non
     answer(asdict(network.conditions(station)))
 
 
-def _counters(simulation: Simulation, arguments: _Arguments, answer: Answer) -> None:
+def _counters(simulation: Simulation, arguments: Arguments, answer: Answer) -> None:
     population = simulation.population
     stations = [_station(simulation, arguments)] if arguments.has("device") else population.network.stations.values()
     arguments.end()
@@ -295,7 +250,7 @@ def _counters(simulation: Simulation, arguments: _Arguments, answer: Answer) -> 
     answer(found)
 
 
-def _dongle(simulation: Simulation, arguments: _Arguments, answer: Answer) -> None:
+def _dongle(simulation: Simulation, arguments: Arguments, answer: Answer) -> None:
     dongle = simulation.dongle
     action, code = arguments.text("action"), arguments.whole("code", 0, 255)
     arguments.end()
@@ -314,7 +269,7 @@ def _dongle(simulation: Simulation, arguments: _Arguments, answer: Answer) -> No
     answer(dict(dongle.counters()))
 
 
-def _fragmented(simulation: Simulation, arguments: _Arguments, answer: Answer) -> None:
+def _fragmented(simulation: Simulation, arguments: Arguments, answer: Answer) -> None:
     station, cluster = _station(simulation, arguments), arguments.whole("cluster", 0, 0xFFFF)
     size, endpoint = arguments.whole("size", 1, 82) or 50, arguments.whole("endpoint", 1, 240) or 1
     text = arguments.text("payload")
@@ -333,7 +288,7 @@ def _fragmented(simulation: Simulation, arguments: _Arguments, answer: Answer) -
     answer(station.send_fragmented(profile=profile, cluster=cluster, endpoint=endpoint, payload=payload, size=size))
 
 
-def _populate(simulation: Simulation, arguments: _Arguments, answer: Answer) -> None:
+def _populate(simulation: Simulation, arguments: Arguments, answer: Answer) -> None:
     kind, count = arguments.text("kind"), arguments.whole("count", 1, 1000)
     members, poll_interval = arguments.flag("members", False), arguments.number("poll_interval")
     arguments.end()
@@ -345,7 +300,7 @@ def _populate(simulation: Simulation, arguments: _Arguments, answer: Answer) -> 
     answer([simulation.population.name_of(station.device.eui64) for station in made])
 
 
-def _load(simulation: Simulation, arguments: _Arguments, answer: Answer) -> None:
+def _load(simulation: Simulation, arguments: Arguments, answer: Answer) -> None:
     running = simulation.load is not None and simulation.load.running
     if arguments.flag("stop", False):
         arguments.end()
@@ -415,7 +370,7 @@ class ControlSession:
             command = COMMANDS.get(do)
             if command is None:
                 raise PeerError(f"do is one of {', '.join(COMMANDS)}")
-            command(self._simulation, _Arguments(value), answer)
+            command(self._simulation, Arguments(value), answer)
         except PeerError as error:
             self._connection.write(encode_object({"type": "failed", "id": number, "text": str(error)}))
 

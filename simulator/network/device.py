@@ -37,7 +37,7 @@ class SimpleDescriptor:
 
 
 class EndpointServer(Protocol):
-    """Whoever stands behind an endpoint."""
+    """The process or behaviour behind an endpoint."""
 
     @property
     def descriptor(self) -> SimpleDescriptor: ...
@@ -95,7 +95,7 @@ class Device:
 
     @property
     def powered(self) -> bool:
-        """Whether anybody is behind it; a device whose processes are all gone is dark."""
+        """Whether a process is behind it; a device whose processes are all gone is dark."""
         return any(server.alive for server in self.endpoints.values())
 
     def next_frame_counter(self) -> int:

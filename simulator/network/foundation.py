@@ -106,9 +106,9 @@ class ClusterServer:
     attributes: dict[int, Attribute]
     commands: Mapping[int, GlobalCommand] = field(default_factory=dict)
     reporting: dict[int, Reporting] = field(default_factory=dict)
-    #: told after an attribute was set from outside (command, write, control), with its id
+    #: called after an attribute was set from outside (command, write, control), with its id
     on_changed: Callable[[ClusterServer, int], None] | None = None
-    #: told after the reporting table changed
+    #: called after the reporting table changed
     on_reporting: Callable[[ClusterServer], None] | None = None
 
     def set(self, attribute: int, value: Value) -> None:

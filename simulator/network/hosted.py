@@ -17,7 +17,7 @@ from simulator.network.station import Station
 
 _LOG = logging.getLogger(__name__)
 
-#: where reports go that were asked for by hand and have no binding
+#: the destination of reports that were requested by hand and have no binding
 DEFAULT_ENDPOINT = 1
 
 

@@ -1,7 +1,7 @@
 """Many reports at a rate: what a busy house sends, or as much as the dongle takes. For measurements.
 
 A report waits, rather than being lost, while the dongle has no buffer for it: what is measured is the host. Devices
-take turns. Each report has another value, by which the host's side tells it from the one before.
+take turns. Each report has another value, by which the host's side distinguishes it from the one before.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from simulator.network.hosted import HostedEndpoint
 from simulator.network.scheduler import Agenda, Alarm
 from simulator.network.station import Station
 
-#: values count in attribute units up to here, or tell tenths of milliseconds modulo this: two seconds
+#: values count in attribute units up to here, or are tenths of milliseconds modulo this: two seconds
 VALUES: Final = 20_000
 #: seconds between two looks at what is due
 _STEP: Final = 0.005
@@ -87,7 +87,7 @@ class Load:
         self._alarm = self._agenda.after(_STEP if self._plan.rate else 0.001, self._step)
 
     def _send(self, count: int) -> None:
-        """Up to so many reports, by the devices in turn; less where the dongle or all devices are busy."""
+        """Up to so many reports, by the devices in turn; fewer if the dongle or all devices are busy."""
         idle = 0
         while count and idle < len(self._targets):
             index = self._turn

@@ -68,7 +68,7 @@ class Population:
         """So many more devices of a kind, named kind-1, kind-2 and so on; addresses follow the names.
 
         ``members``: they are in the running network at once, as if they had joined long ago, without an announcement;
-        otherwise they join when joining is open. A second call goes on where the first ended; with a state file they
+        otherwise they join when joining is open. A second call continues the first; with a state file they
         are forgotten at the end of the run like everything that the network file does not name. Raises PeerError.
         """
         if kind not in KINDS or not KINDS[kind].endpoints:

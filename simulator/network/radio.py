@@ -67,7 +67,7 @@ class Counters:
     retries: int = 0
     #: frames that the APS layer gave up
     given_up: int = 0
-    #: frames that the receiver had already, told by their APS counter
+    #: frames that the receiver had already, recognised by their APS counter
     repeats: int = 0
 
     def as_dict(self) -> dict[str, int]:

@@ -27,7 +27,7 @@ class Alarm:
 
 
 def _nobody(_due: float) -> None:
-    """The default of ``on_earlier``: whoever turns the clock looks at ``next_due`` anyway."""
+    """The default of ``on_earlier``: the caller that moves the clock looks at ``next_due`` anyway."""
 
 
 class Agenda:

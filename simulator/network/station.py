@@ -40,10 +40,10 @@ class Surroundings(Protocol):
     def neighbours_of(self, device: Device) -> list[zdo.Neighbour]: ...
 
     def gone(self, station: Station, *, rejoin: bool) -> None:
-        """The device leaves, told over the air."""
+        """The device announces over the air that it leaves."""
 
     def permits_joining(self) -> None:
-        """A router has been told to let devices in."""
+        """A router got the request to let devices join."""
 
     def changed(self) -> None:
         """Something that must survive a restart has changed."""
@@ -150,7 +150,7 @@ class Station:
         return len(parts)
 
     def announce(self) -> None:
-        """Tell everybody who we are (device announcement)."""
+        """Broadcast the device announcement."""
         counter = self._next_counter() & 0xFF
         frame = ApsFrame(
             profile=0,
@@ -165,7 +165,7 @@ class Station:
         self.hop.flood_up(as_broadcast(frame), _unasked)
 
     def send_to_all(self, *, profile: int, cluster: int, endpoint: int, payload: bytes, group: int = 0) -> None:
-        """One frame from ``endpoint`` to endpoint 1 of everybody, or to the members of a group."""
+        """One frame from ``endpoint`` to endpoint 1 of every device, or to the members of a group."""
         frame = BroadcastFrame(
             profile=profile,
             cluster=cluster,

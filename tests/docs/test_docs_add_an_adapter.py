@@ -17,8 +17,8 @@ from typing import Any
 
 import pytest
 
-from tests.docs.conftest import read
-from tests.gateway.runtime.conftest import Home
+from tests.harness.docs_page import read
+from tests.harness.running_daemon import Home
 
 pytestmark = pytest.mark.process
 

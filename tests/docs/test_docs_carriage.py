@@ -27,7 +27,7 @@ from carriage.zigbee.transfer import Get, GetResponse, LossReason, Lost, decode_
 from carriage.zigbee.tunnel_core import frame_of
 from gateway.api.model import Reason
 from layer.records import APPLICATION_DATA, read_datagram
-from tests.gateway.engine.conftest import WORDS
+from tests.harness.engine_stage import WORDS
 
 ROOT = Path(__file__).parents[2]
 DOCS = ROOT / "docs"

@@ -12,7 +12,7 @@ from gateway.cli.codes import MEANINGS
 from gateway.cli.main import main
 from gateway.runtime.reloading import EFFECTS
 from tests.docs import cli_samples
-from tests.docs.conftest import read
+from tests.harness.docs_page import read
 
 SAMPLES = cli_samples.rendered()
 

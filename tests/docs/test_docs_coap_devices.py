@@ -16,7 +16,7 @@ from carriage.coap.atls_format import REASON_CODES
 from carriage.coap.exchange import Request, Response
 from carriage.coap.link_format import write_links
 from gateway.api.model import Address, DataType, DeviceView, PropertyAffordance, Sample
-from tests.docs.conftest import Page, read
+from tests.harness.docs_page import Page, read
 
 ON = PropertyAffordance(name="on", type=DataType.BOOLEAN, resource_type="urn:oma:lwm2m:ext:3306", writable=True)
 LAMP = DeviceView(

@@ -30,11 +30,11 @@ from common.backoff import Backoff
 from gateway.engine.limits import EngineLimits
 from gateway.runtime import admin, daemon, store, store_clock, store_keeper
 from gateway.runtime.supervisor import RestartPauses
-from layer import listener
-from tests.docs.conftest import Page, cells, read
+from layer import handshakes
+from tests.harness.docs_page import Page, cells, read
 
 ROOT = Path(__file__).parents[2]
-HEADER = ["fault", "noticed", "recovery", "kept", "lost", "told", "tests"]
+HEADER = ["fault", "noticed", "recovery", "kept", "lost", "reported to", "tests"]
 FAULTS = (
     "dongle unplugged and back",
     "NCP reports an error",
@@ -60,8 +60,8 @@ FAULTS = (
     "phone vanishes behind an Observe of a device",
     "slow CoAP client",
     "slow MQTT subscriber",
-    "somebody begins handshakes and finishes none",
-    "somebody fakes datagrams to a handshake under way",
+    "a host begins handshakes and finishes none",
+    "an attacker fakes datagrams to a handshake under way",
     "clients that vanish without a word, again and again",
     "administrator that does not read",
     "disk full",
@@ -79,7 +79,7 @@ FAULTS = (
     "stopped in order",
     "device vanishes",
     "device without power for a while",
-    "endpoint that tells nothing of itself",
+    "endpoint that does not describe itself",
     "endpoint that is not listed",
     "killed (kill -9) in mid interview, or as a device leaves",
     "sleeper does not wake",
@@ -105,7 +105,7 @@ SPREAD = spread(lambda chance: Backoff(1.0, 1.0, lambda: chance).next())
 
 #: words that the page must hold as the code has the numbers; no other number may stand in it
 NUMBERS = (
-    f"told again every {mqtt_client.SAY_AGAIN:g} s",
+    f"logged again every {mqtt_client.SAY_AGAIN:g} s",
     f"`return_within` ({MqttConfig.model_fields['return_within'].default:g} s) in case it comes back",
     f"do not come back within {hearing.WAIT:g} s",
     f"the next try of every {hearing.AGAIN:g} s",
@@ -118,7 +118,7 @@ NUMBERS = (
     f"| adapter that crashed | {RESTART.first:g} s | {RESTART.longest:g} s | {SPREAD} |",
     f"| store that can't be written | {store_keeper.RETRY[0]:g} s | {store_keeper.RETRY[1]:g} s |",
     f"held for {mqtt_client.STABLE:g} s, a dongle",
-    f"that did for {RESTART.calm:g} s, begins anew",
+    f"that did for {RESTART.calm:g} s, begins again",
     f"from {dongle.AWAY:g} s on it counts",
     f"`limits.unreachable_after` ({LIMITS.unreachable_after:g} s)",
     f"{bellows.ash.T_RX_ACK_MIN:g} s to {bellows.ash.T_RX_ACK_MAX:g} s apart",
@@ -139,7 +139,7 @@ NUMBERS = (
     f"after `idle` ({COAP['idle'].default:g} s)",
     f"`handshake_rate`, {COAP['handshake_rate'].default:g} a second",
     f"log, {log_rate.LINES} lines in {log_rate.INTERVAL:g} s",
-    f"an alert shortens the wait to {listener.AFTER_ALERT:g} s",
+    f"an alert shortens the wait to {handshakes.AFTER_ALERT:g} s",
     f"of their identity ({COAP['max_clients_per_identity'].default}), "
     f"of their host ({COAP['max_clients_per_host'].default}) or of all ({COAP['max_clients'].default})",
     f"after {admin.IDLE:g} s for an answer",

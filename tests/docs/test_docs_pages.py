@@ -39,7 +39,7 @@ from carriage.zigbee.opening import LEAST_INCOMING
 from carriage.zigbee.segmentation import DTLS_UNIT_LIMIT, FURTHEST_AHEAD, MAX_SLICE, SLICE_HEADER_LENGTH, TLS_UNIT_LIMIT
 from gateway.engine.limits import EngineLimits
 from layer.config import AssociationConfig
-from tests.docs.conftest import read
+from tests.harness.docs_page import read
 
 ROOT = Path(__file__).parents[2]
 DOCS = ROOT / "docs"
@@ -110,7 +110,7 @@ NUMBERS: list[tuple[str, str]] = [
     ("carriage.md", f"longer than {MESSAGES.empty_ack_delay:g} s the request is acknowledged empty"),
     ("carriage.md", f"Bodies above {COAP.body_limit} octets, or messages above {COAP.message_limit},"),
     ("carriage.md", f"bodies of at most {plugin.MAX_BODY:,} octets"),
-    ("carriage.md", f"where {COAP.max_exchanges} requests of a client wait already"),
+    ("carriage.md", f"if {COAP.max_exchanges} requests of a client wait already"),
     ("carriage.md", f"one JSON object of at most {MAX_BODY} octets"),
     ("carriage.md", f"| {UNIT_EXPIRY} |"),
     ("zigbee.md", f"after {ZIGBEE.reconnect_first:g} s, doubling up to {ZIGBEE.reconnect_most:g} s"),
@@ -127,7 +127,7 @@ NUMBERS: list[tuple[str, str]] = [
     ("zigbee.md", f"after {reporting_setup.FIRST_RETRY:g} s at the soonest, doubling up to one hour"),
     ("zigbee.md", f"came within the last {reports.RECENT_SECONDS:g} s is a copy"),
     ("zigbee.md", f"At most {zcl_devices.INBOX} frames wait to be decoded"),
-    ("zigbee.md", f"said nothing within {zcl_transactions.ANSWER_WAIT:g} s"),
+    ("zigbee.md", f"did not answer within {zcl_transactions.ANSWER_WAIT:g} s"),
     ("zigbee.md", f"`presence.always_on` ({PRESENCE.always_on:g} s)"),
     ("zigbee.md", "asked again {:g}, {:g} and {:g} s later".format(*availability.AGAIN)),
     ("zigbee.md", f"{fragments.MESSAGES} may be under way, {fragments.PER_SENDER} of one sender"),

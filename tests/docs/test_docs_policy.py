@@ -18,22 +18,22 @@ from gateway.api.model import ContentKind, LinkSecurity, Peer, Reason
 from gateway.engine.decision import AccessRequest, Deny, Permit, decide
 from gateway.engine.path_pattern import parse_pattern
 from gateway.engine.policy import DEVICE_ACTIONS, GATEWAY, Action, PolicySet
-from gateway.runtime import device_names, policy_file, vocabularies
+from gateway.runtime import device_names, policy_file, policy_tables, vocabularies
 from gateway.runtime.admin_commands import REMOTE
 
 SCHEMES = ("zigbee", "coap", "mqtt")
 
 #: the sentence above each table of keys, and the model it tells of
 TABLES: dict[str, type[BaseModel]] = {
-    "Top level:": policy_file.PolicyTable,
-    "A subject has `link` and exactly one of the others:": policy_file.subject_model(vocabularies.built_in()),
-    "A group is a list of subject names, or a table:": policy_file.GroupTable,
-    "A resource is another name for a subject": policy_file.ResourceTable,
+    "Top level:": policy_tables.PolicyTable,
+    "A subject has `link` and exactly one of the others:": policy_tables.subject_model(vocabularies.built_in()),
+    "A group is a list of subject names, or a table:": policy_tables.GroupTable,
+    "A resource is another name for a subject": policy_tables.ResourceTable,
     "The keys of a device:": device_names.DeviceTable,
-    "A rule:": policy_file.RuleTable,
-    "Conditions. A deny may have `hours` only": policy_file.ConditionTable,
-    "`require_link`. Version and suites": policy_file.LinkTable,
-    "Obligations:": policy_file.ObligationTable,
+    "A rule:": policy_tables.RuleTable,
+    "Conditions. A deny may have `hours` only": policy_tables.ConditionTable,
+    "`require_link`. Version and suites": policy_tables.LinkTable,
+    "Obligations:": policy_tables.ObligationTable,
 }
 
 
@@ -52,7 +52,8 @@ def test_every_key_has_its_row(policy_page: Any, sentence: str) -> None:
 
 def test_defaults(policy_page: Any) -> None:
     rows = {row[0].strip("`"): row[-1] for row in policy_page.rows("key", "Keys")}
-    required = {info.alias or name for name, info in policy_file.PolicyTable.model_fields.items() if info.is_required()}
+    fields = policy_tables.PolicyTable.model_fields.items()
+    required = {info.alias or name for name, info in fields if info.is_required()}
     assert {key for key, default in rows.items() if default == "required"} == required
 
 

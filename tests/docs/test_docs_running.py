@@ -11,7 +11,7 @@ import pytest
 from gateway.cli.main import main
 from gateway.runtime import settings, state_folder
 from gateway.runtime.config_source import DEFAULT_CONFIG
-from tests.docs.conftest import DOCS
+from tests.harness.docs_page import DOCS
 
 TEXT = (DOCS / "running.md").read_text()
 LINES = [

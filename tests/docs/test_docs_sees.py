@@ -22,11 +22,11 @@ from layer.records import (
     SERVER_HELLO,
     UNIFIED,
     RecordHeader,
-    TlsRecordReader,
     read_datagram,
 )
-from tests.docs.conftest import read
-from tests.gateway.engine.test_engine_visible import client_hello, dtls_fragment, dtls_record, server_hello
+from layer.tls_stream import TlsRecordReader
+from tests.harness.docs_page import read
+from tests.harness.tls_octets import client_hello, dtls_fragment, dtls_record, server_hello
 from tests.layer.layer_pair import client_x509, events, pair, server_x509
 
 SECRET = b"what the door said to the phone"

@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from tests.docs.conftest import read
+from tests.harness.docs_page import read
 
 ROOT = Path(__file__).parents[2]
 ROOMS = ("layer", "carriage", "endpoint", "gateway", "adapters", "simulator", "demo", "bench", "common")

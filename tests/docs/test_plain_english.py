@@ -30,6 +30,8 @@ def lint() -> Any:
         ("d.py", "nobody = anew = lately\n", 0),
         ("e.py", '"""The folder where files lie; told apart by name, no more than two."""\n', 0),
         ("f.md", "# Page\n\nIt starts\nanew.\n\n```\nanew\n```\n\n| anew | x |\n", 2),
+        ("g.py", 'login = "nobody"  # where it stopped\n', 0),
+        ("h.md", "# Page\n\nSee [decision 17](0017-a-full-table-locks-nobody-out.md): nobody.\n", 1),
     ],
 )
 def test_what_is_found(lint: Any, tmp_path: Path, name: str, text: str, found: int) -> None:

@@ -10,16 +10,14 @@ import asyncio
 import fcntl
 import os
 import shutil
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
 
 from demo.scenario import POLICY
 from demo.stack import Stack, running
-from tests.e2e.shared_hub import STATE
-
-StartHub = Callable[..., Awaitable[Stack]]
+from tests.e2e.shared_hub import STATE, StartHub
 
 
 @pytest.fixture(scope="session")

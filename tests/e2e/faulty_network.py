@@ -25,7 +25,6 @@ from demo.stack import LAMP as TUNNEL_LAMP
 from demo.stack import Stack, running
 from gateway.api.errors import TransportError
 from gateway.runtime import admin_client
-from simulator import cli as simulator
 from tests.e2e.attackers import MqttParty, psk, until
 from tests.e2e.shared_hub import STATE
 
@@ -83,16 +82,6 @@ async def faulty_network(directory: Path, formed: Path) -> AsyncIterator[Stack]:
 async def asked(stack: Stack, command: str) -> Any:
     """One question to the daemon."""
     return await asyncio.to_thread(admin_client.ask, stack.admin_socket, command, {})
-
-
-async def tell(stack: Stack, do: str, **arguments: object) -> Any:
-    """One order to the simulator."""
-    return await asyncio.to_thread(simulator.ask, stack.attach_socket, {"do": do, **arguments})
-
-
-async def commands(stack: Stack, device: str) -> int:
-    """How many commands a device itself has got since the beginning."""
-    return next(int(each["commands"]) for each in await tell(stack, "devices") if each["name"] == device)
 
 
 async def link(stack: Stack, adapter: str) -> str:
@@ -234,7 +223,11 @@ class Talk:
 
     async def all_heard(self, seconds: float = 60.0) -> None:
         """Until each has heard all that the other said: once, in order, in the session of the beginning."""
-        await until(lambda: all(len(self.heard(end)) >= self.said for end in self.ends), seconds)
+        try:
+            await until(lambda: all(len(self.heard(end)) >= self.said for end in self.ends), seconds)
+        except TimeoutError:
+            heard = "; ".join(f"{end.name}: {self.heard(end)}, last {end.events[-2:]}" for end in self.ends)
+            raise AssertionError(f"of {self.said} words not all were heard: {heard}") from None
         for end in self.ends:
             assert self.heard(end) == [str(number) for number in range(self.said)]
             assert len([event for event in end.events if event["event"] == "session"]) == 1

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import os
 import shutil
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager
 from pathlib import Path
 
 from demo.stack import Stack, running
 
 STATE = ("simulator", "state")
+StartHub = Callable[..., Awaitable[Stack]]
 
 
 @asynccontextmanager

@@ -11,7 +11,7 @@ import pytest
 from demo.process import Process
 from demo.scenario import layer0, tunnel
 from demo.stack import LAMP, Stack, command
-from tests.e2e.test_first_light import exchange
+from tests.harness.message_exchange import exchange
 
 
 async def run(stack: Stack, *arguments: str) -> str:

@@ -14,15 +14,7 @@ from demo.process import Process
 from demo.scenario import Variant, layer0, tunnel
 from demo.stack import LAMP, Stack
 from tests.e2e.orders import control
-
-PROMISE = 30.0
-
-
-async def hears(process: Process, since: float, what: str) -> None:
-    """The process reports the end of its session before the promised time is over."""
-    left = PROMISE - (time.monotonic() - since)
-    event = await process.expect_event("ended", session=0, seconds=max(1.0, left))
-    assert not event["clean"], f"{what}: {event}"
+from tests.harness.session_end import hears
 
 
 async def say(process: Process) -> None:

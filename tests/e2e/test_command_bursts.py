@@ -14,7 +14,8 @@ import paho.mqtt.client as paho
 import pytest
 
 from demo.stack import Stack
-from tests.e2e.test_devices_over_mqtt import USER, tell
+from tests.harness.mqtt_watcher import USER
+from tests.harness.virtual_devices import simulate
 
 PLUGS = 50
 BURST = 1000
@@ -121,7 +122,7 @@ async def test_a_burst_of_a_thousand_sets_is_carried_out(stack: Stack, client: C
         statuses = Counter(answer["status"] for answer in told)
         assert set(statuses) <= {"delivered", "superseded"}
         assert statuses["delivered"] >= plugs
-        plugs_are = {each["name"]: each for each in await tell(stack, "devices")}
+        plugs_are = {each["name"]: each for each in await simulate(stack, "devices")}
         for name, state in last.items():
             assert client.heard[f"home/{name}/answer"][-1]["status"] == "delivered", "the last of each is not overtaken"
             assert plugs_are[name]["values"]["on_off"] == (state == "ON")

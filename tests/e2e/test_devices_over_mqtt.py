@@ -4,23 +4,19 @@ real ones, mosquitto_sub and mosquitto_pub, the broker's list as it is shipped. 
 from __future__ import annotations
 
 import asyncio
-import json
-from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
 from pathlib import Path
-from typing import Any
 
 import pytest
 
 from carriage.zigbee.foundation import General
 from carriage.zigbee.zcl import ZclFrame
 from demo.stack import Stack
-from simulator.cli import ask
 from simulator.network.device_kinds import Identity, humidity, on_off, power, temperature
 from tests.adapters.zigbee.zcl_device import ZclDevice
+from tests.harness.mqtt_watcher import USER, Watcher, config_topic, gateway_id, publish, watching
+from tests.harness.virtual_devices import simulate
 
 IDENTITY = Identity("ACME", "Z1", mains=True)
-USER = "home-assistant"
 NETWORK = """\
 devices:
   - {eui64: "00:0d:6f:00:00:00:00:01", kind: plug, name: plug}
@@ -38,72 +34,6 @@ rules:
   - {id: home, effect: permit, subject: broker, resource: [plug, thermometer, odd], action: [read, observe, write]}
   - {id: joining, effect: permit, subject: broker, resource: gateway, action: admin}
 """
-
-
-class Watcher:
-    """What mosquitto_sub printed: topic to its messages."""
-
-    def __init__(self) -> None:
-        self.heard: dict[str, list[Any]] = {}
-        self.news = asyncio.Event()
-
-    async def read(self, lines: asyncio.StreamReader) -> None:
-        while line := await lines.readline():
-            topic, _, payload = line.decode().rstrip("\n").partition(" ")
-            self.heard.setdefault(topic, []).append(json.loads(payload) if payload else None)
-            self.news.set()
-
-    def last(self, topic: str) -> Any:
-        found = self.heard.get(topic)
-        return found[-1] if found else {}
-
-    async def until(self, holds: Callable[[], object], seconds: float = 60.0) -> None:
-        async with asyncio.timeout(seconds):
-            while not holds():
-                self.news.clear()
-                await self.news.wait()
-
-
-def login(stack: Stack) -> list[str]:
-    assert stack.broker is not None
-    password = stack.broker.passwords[USER].read_text().strip()
-    return ["-h", "127.0.0.1", "-p", str(stack.broker.port), "-u", USER, "-P", password]
-
-
-@asynccontextmanager
-async def watching(stack: Stack) -> AsyncIterator[Watcher]:
-    filters = [each for topic in ("home/#", "homeassistant/#") for each in ("-t", topic)]
-    process = await asyncio.create_subprocess_exec(
-        "mosquitto_sub", *login(stack), "-F", "%t %p", *filters, stdout=asyncio.subprocess.PIPE
-    )
-    assert process.stdout is not None
-    watcher = Watcher()
-    reading = asyncio.create_task(watcher.read(process.stdout))
-    try:
-        yield watcher
-    finally:
-        process.terminate()
-        await process.wait()
-        await reading
-
-
-async def publish(stack: Stack, topic: str, payload: str, *options: str) -> None:
-    process = await asyncio.create_subprocess_exec(
-        "mosquitto_pub", *login(stack), "-q", "1", "-t", topic, "-m", payload, *options
-    )
-    assert await process.wait() == 0
-
-
-async def tell(stack: Stack, do: str, **arguments: object) -> Any:
-    return await asyncio.to_thread(ask, stack.attach_socket, {"do": do, **arguments})
-
-
-def gateway_id(stack: Stack) -> str:
-    return f"atls_{(stack.directory / 'state' / 'gateway-id').read_text()[:12]}"
-
-
-def config_topic(stack: Stack, eui64: str) -> str:
-    return f"homeassistant/device/{gateway_id(stack)}_{eui64}/config"
 
 
 def lacks_its_battery(cluster: int, request: ZclFrame, own: ZclFrame | None) -> ZclFrame | None:
@@ -175,11 +105,11 @@ async def test_a_plug_and_a_thermometer(stack: Stack, tmp_path: Path) -> None:
         answer = {"property": "state", "status": "delivered", "transaction": 1}
         await seen.until(lambda: seen.last("home/plug/answer") == answer)
         await seen.until(lambda: seen.last("home/plug").get("state") == "ON")
-        await tell(stack, "press", device="plug")
+        await simulate(stack, "press", device="plug")
         await seen.until(lambda: seen.last("home/plug")["state"] == "OFF")
         await publish(stack, "home/thermometer/get", '{"temperature": ""}')
         await seen.until(lambda: seen.last("home/thermometer/answer").get("status") == "delivered")
-        await tell(stack, "report", device="thermometer", name="temperature", value=-7.25)
+        await simulate(stack, "report", device="thermometer", name="temperature", value=-7.25)
         await seen.until(lambda: seen.last("home/thermometer").get("temperature") == -7.25)
         await be_odd(stack, seen)
 

@@ -22,8 +22,9 @@ from demo.process import Process
 from demo.stack import Stack
 from gateway.runtime.admin import MAX_CONNECTIONS
 from tests.e2e.attackers import mqtt_party, until
-from tests.e2e.faulty_network import SOON, USERS, Puts, Sets, Talk, asked, commands, faulty_network, tell, wait_link
-from tests.e2e.test_both_ends_hear import hears
+from tests.e2e.faulty_network import SOON, USERS, Puts, Sets, Talk, asked, faulty_network, wait_link
+from tests.harness.session_end import hears
+from tests.harness.virtual_devices import commands, simulate
 
 pytestmark = [pytest.mark.process, pytest.mark.asyncio(loop_scope="module"), pytest.mark.timeout(300)]
 
@@ -81,7 +82,7 @@ async def test_the_dongle_goes_in_mid_traffic(house: House, fault: str) -> None:
     stack = house.stack
     async with traffic(house) as (sets, puts):
         before = await number_of(stack, "zigbee", "reconnects")
-        await tell(stack, "dongle", action=fault)
+        await simulate(stack, "dongle", action=fault)
         house.talk.say()
         if fault == "unplug":
             await until(lambda: sets.count("unreachable") > 0 and puts.count(codes.GATEWAY_TIMEOUT) > 0, 60)
@@ -89,7 +90,7 @@ async def test_the_dongle_goes_in_mid_traffic(house: House, fault: str) -> None:
             status = await asked(stack, "status")
             assert any(each["link"] == "zigbee" for each in status["faults"])
             await rise(stack, "zigbee", "attempts")
-            await tell(stack, "dongle", action="replug")
+            await simulate(stack, "dongle", action="replug")
         await rise(stack, "zigbee", "reconnects", before)
         await wait_link(stack, "zigbee", ready=True)
 
@@ -129,11 +130,11 @@ async def test_the_gateway_is_killed_in_mid_traffic(house: House) -> None:
     stack = house.stack
     assert stack.gateway is not None
     async with traffic(house) as (sets, _):
-        await tell(stack, "radio", device="lamp", delay_min=0.3, delay_max=0.3)
+        await simulate(stack, "radio", device="lamp", delay_min=0.3, delay_max=0.3)
         await sets.deliver()
         await stack.gateway.kill()
         sets.excused = set(range(sets.sent))
-        await tell(stack, "radio", device="lamp", delay_min=0.0, delay_max=0.0)
+        await simulate(stack, "radio", device="lamp", delay_min=0.0, delay_max=0.0)
         await stack.start_gateway(SOON)
         await until(lambda: sets.count("restarted") > 0)
     for heard in sets.finals.values():
@@ -195,18 +196,18 @@ async def subscriber(stack: Stack) -> Process:
 
 async def press(stack: Stack, count: int) -> None:
     for _ in range(count):
-        await tell(stack, "press", device="lamp")
+        await simulate(stack, "press", device="lamp")
 
 
 async def value(stack: Stack) -> float:
-    return next(float(each["values"]["on_off"]) for each in await tell(stack, "devices") if each["name"] == "lamp")
+    return next(float(each["values"]["on_off"]) for each in await simulate(stack, "devices") if each["name"] == "lamp")
 
 
 async def test_a_dongle_that_stays_away(house: House) -> None:
     """Both ends of a session in use hear of it; the phone from the gateway. Behind all others: it ends the session."""
-    await tell(house.stack, "dongle", action="unplug")
+    await simulate(house.stack, "dongle", action="unplug")
     since = time.monotonic()
     house.talk.say()
     await asyncio.gather(*(hears(end, since, end.name) for end in house.talk.ends))
-    await tell(house.stack, "dongle", action="replug")
+    await simulate(house.stack, "dongle", action="replug")
     await wait_link(house.stack, "zigbee", ready=True)

@@ -2,27 +2,14 @@
 
 from __future__ import annotations
 
-import hashlib
-
 import pytest
 
-from demo.process import Process
 from demo.scenario import VARIANTS, Variant, layer0, tunnel
 from demo.stack import LAMP, Stack
-from endpoint.control import made_octets
-from tests.e2e.conftest import StartHub
+from tests.e2e.shared_hub import StartHub
+from tests.harness.message_exchange import exchange
 
 SIZES = (1, 63, 64, 1023, 1024, 1025, 4096, 16384, 65536)
-
-
-async def exchange(sender: Process, receiver: Process, size: int, seed: int, session: int = 0) -> None:
-    """Send ``size`` octets; both ends' own digests and ours agree."""
-    digest = hashlib.sha256(made_octets(size, seed)).hexdigest()
-    sender.tell(do="send", session=session, size=size, seed=seed)
-    sent = await sender.expect_event("sent", sha256=digest, seconds=90)
-    assert sent["status"] == "delivered"
-    received = await receiver.expect_event("received", sha256=digest, seconds=5)
-    assert received["size"] == size
 
 
 @pytest.mark.process

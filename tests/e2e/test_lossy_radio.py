@@ -14,8 +14,8 @@ from demo.process import Process
 from demo.scenario import Variant, layer0, tunnel
 from demo.stack import LAMP, Stack
 from endpoint.control import made_octets
-from tests.e2e.conftest import StartHub
 from tests.e2e.orders import control
+from tests.e2e.shared_hub import StartHub
 
 SEEDS = 20
 SIZES = (1, 64, 1500)

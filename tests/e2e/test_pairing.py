@@ -19,7 +19,8 @@ import pytest_asyncio
 
 from demo.stack import Stack, command, running
 from tests.e2e.shared_hub import STATE
-from tests.e2e.test_devices_over_mqtt import USER, Watcher, config_topic, publish, tell, watching
+from tests.harness.mqtt_watcher import USER, Watcher, config_topic, publish, watching
+from tests.harness.virtual_devices import simulate
 
 pytestmark = [pytest.mark.process, pytest.mark.asyncio(loop_scope="module")]
 
@@ -101,7 +102,7 @@ def names(stack: Stack) -> str:
 
 async def test_a_lamp_is_paired_switched_renamed_and_removed(home: tuple[Stack, Watcher]) -> None:
     stack, seen = home
-    await tell(stack, "join", device="lamp")
+    await simulate(stack, "join", device="lamp")
     await log(stack, f"{LAMP} joined, asking what it is")
     await log(stack, f"{LAMP} is virtual-lamp of atls-simulator")
     found = await device(stack, LAMP, lambda found: found and found["interviewed"])
@@ -134,7 +135,7 @@ async def test_a_lamp_is_paired_switched_renamed_and_removed(home: tuple[Stack, 
     await seen.until(lambda: seen.last("home/bedroom") is None and seen.last("home/bedroom/availability") is None)
     assert names(stack).endswith("devices: {}\n")
     await device(stack, LAMP, lambda found: found is None)
-    simulated = {each["name"]: each for each in await tell(stack, "devices")}
+    simulated = {each["name"]: each for each in await simulate(stack, "devices")}
     assert simulated["lamp"]["state"] == "left"
 
 
@@ -152,7 +153,7 @@ async def test_the_same_over_mqtt_with_a_device_that_sleeps(home: tuple[Stack, W
     assert (await request(home, "permit_join", time=200))["data"] == {"time": 200}
     left = (await request(home, "permit_join"))["data"]["time"]
     assert 0 < left <= 200
-    await tell(stack, "join", device="sensor")
+    await simulate(stack, "join", device="sensor")
     await device(stack, SENSOR, lambda found: found and found["interviewed"])
     address = "0x" + SENSOR.replace(":", "")
     listed = (await request(home, "devices"))["data"]["devices"]
@@ -213,8 +214,8 @@ async def test_on_a_terminal_who_joins_is_shown_and_ctrl_c_closes_the_network(ho
     try:
         await shows("Ctrl-C closes the network.")
         await shows("open for 1 min ")
-        await tell(stack, "radio", device="silent", delay_min=0.4, delay_max=0.4)
-        await tell(stack, "join", device="silent")
+        await simulate(stack, "radio", device="silent", delay_min=0.4, delay_max=0.4)
+        await simulate(stack, "join", device="silent")
         found = await device(stack, SILENT, lambda found: found)
         assert (found["interviewing"], found["interviewed"]) == (True, False)
         await shows(f"{SILENT} joined, asking what it is")
@@ -225,7 +226,7 @@ async def test_on_a_terminal_who_joins_is_shown_and_ctrl_c_closes_the_network(ho
         assert await process.wait() == 0
     finally:
         os.close(own)
-    await tell(stack, "radio", device="silent", delay_min=0.005, delay_max=0.005)
+    await simulate(stack, "radio", device="silent", delay_min=0.005, delay_max=0.005)
     assert (await stack.ask("status"))["joining"] == 0
 
 
@@ -235,7 +236,7 @@ async def test_a_device_that_does_not_answer_stays_unless_forced_and_may_come_ba
     stack, _ = home
     await stack.ask("permit-join", "--seconds", "254")
     assert (await cli(stack, "devices", "name", SILENT, "garage"))[0] == 0
-    await tell(stack, "radio", device="silent", loss=1.0)
+    await simulate(stack, "radio", device="silent", loss=1.0)
     code, said = await cli(stack, "devices", "remove", "garage")
     assert (code, said.startswith(f"{SILENT} is still in the network: it doesn't answer")) == (1, True), said
     assert "garage" in names(stack)
@@ -243,7 +244,7 @@ async def test_a_device_that_does_not_answer_stays_unless_forced_and_may_come_ba
     assert (code, said.startswith("garage is forgotten. It did not say that it leaves")) == (0, True), said
     assert "garage" not in names(stack)
     await device(stack, SILENT, lambda found: found is None)
-    await tell(stack, "radio", device="silent", loss=0.0)
-    await tell(stack, "press", device="silent")  # it was never told: so it is heard, and asked what it is
+    await simulate(stack, "radio", device="silent", loss=0.0)
+    await simulate(stack, "press", device="silent")  # it was never told: so it is heard, and asked what it is
     found = await device(stack, SILENT, lambda found: found and found["interviewed"])
     assert found["name"] is None

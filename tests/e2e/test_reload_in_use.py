@@ -12,7 +12,7 @@ from demo.scenario import layer0, tunnel
 from demo.stack import LAMP, Stack
 from layer.credentials import Credentials, Psk
 from tests.e2e.attackers import coaps_client
-from tests.e2e.test_first_light import exchange
+from tests.harness.message_exchange import exchange
 
 
 @pytest.mark.process

@@ -6,8 +6,8 @@ import pytest
 
 from demo.scenario import layer0
 from demo.stack import LAMP
-from tests.e2e.conftest import StartHub
-from tests.e2e.test_first_light import exchange
+from tests.e2e.shared_hub import StartHub
+from tests.harness.message_exchange import exchange
 
 
 @pytest.mark.process

@@ -12,7 +12,7 @@ import pytest
 
 from demo.scenario import layer0, tunnel
 from demo.stack import LAMP, Stack
-from tests.e2e.test_first_light import exchange
+from tests.harness.message_exchange import exchange
 
 
 def tunnels(hub: Stack) -> list[Any]:

@@ -28,7 +28,7 @@ from carriage.zigbee.tunnel import TunnelEndpoint
 from demo.credentials import make_psk_file
 from demo.stack import LAMP, PREFIX, ROOT, Stack, free_port, running
 from tests.e2e.orders import control
-from tests.e2e.test_devices_over_mqtt import USER, config_topic, publish, watching
+from tests.harness.mqtt_watcher import USER, config_topic, publish, watching
 
 LEFT_BEHIND = ROOT / "tests" / "data" / "upgrade-0.1.0" / "zigbee"
 PASSED = 4

@@ -31,7 +31,7 @@ class Gateway:
     network: VirtualNetwork
     path: Path
     refusal: tunneling.TunnelStatus | None = None
-    post: events.DeliveryMode = events.DeliveryMode.PUSHED
+    mode: events.DeliveryMode = events.DeliveryMode.PUSHED
     mute: bool = False
     tunnels: TunnelEndpoint = field(default_factory=TunnelEndpoint)
     happened: list[events.Event] = field(default_factory=list)
@@ -100,7 +100,7 @@ class Gateway:
         if self.refusal is not None:
             self.tunnels.refuse(event.handle, self.refusal, self.now)
         else:
-            self.tunnels.accept(event.handle, self.now, unit_limit=TLS_UNIT_LIMIT, post=self.post)
+            self.tunnels.accept(event.handle, self.now, unit_limit=TLS_UNIT_LIMIT, mode=self.mode)
 
     def _send(self, frame: int, octets: bytes) -> None:
         self.sequence = (self.sequence + 1) & 0xFF

@@ -11,7 +11,8 @@ from typing import Any
 from carriage.coap import atls
 from carriage.coap.exchange import Request, Response
 from carriage.coap.link_format import Link
-from carriage.coap.server import CoapsServer, ServerPeer, serve_coaps
+from carriage.coap.server import CoapsServer, serve_coaps
+from carriage.coap.server_peer import ServerPeer
 from layer.credentials import Credentials, Psk
 
 KEY = bytes(range(32))

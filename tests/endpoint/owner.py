@@ -28,11 +28,11 @@ async def until(condition: Callable[[], object], seconds: float = 15.0) -> None:
 
 
 @asynccontextmanager
-async def running(way: GatewayLink, *, ready: bool = True) -> AsyncIterator[list[CarriageSession]]:
+async def running(link: GatewayLink, *, ready: bool = True) -> AsyncIterator[list[CarriageSession]]:
     """Runs a way; gives the list of sessions that came in."""
     came: list[CarriageSession] = []
     is_ready = asyncio.Event()
-    task = asyncio.get_running_loop().create_task(way.run(is_ready.set, came.append))  # type: ignore[arg-type]
+    task = asyncio.get_running_loop().create_task(link.run(is_ready.set, came.append))  # type: ignore[arg-type]
     try:
         if ready:
             waiter = asyncio.get_running_loop().create_task(is_ready.wait())

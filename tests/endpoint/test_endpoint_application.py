@@ -16,7 +16,7 @@ from endpoint.application import Application
 from endpoint.control import CloseCommand, ExportCommand, OpenCommand, SendCommand
 from endpoint.policy import Layer0Policy, read_policy
 from endpoint.transports.gateway_link import CarriageSession, Kind
-from endpoint.transports.receiving_end import Receiver
+from endpoint.transports.receiving_end import ReceivingEnd
 from layer.errors import PeerError, TransportError
 from tests.endpoint.owner import until
 
@@ -34,7 +34,7 @@ class Ear:
         return [facts for name, facts in self.told if name == event]
 
 
-class Cable(Receiver):
+class Cable(ReceivingEnd):
     """One end of a carriage session; ``other`` is the opposite end. It delivers in the loop's next turn."""
 
     other: Cable
@@ -48,7 +48,7 @@ class Cable(Receiver):
     def close(self) -> None:
         if not self.over:
             self.over = True
-            asyncio.get_running_loop().call_soon(self.other.tell_ended, "closed")
+            asyncio.get_running_loop().call_soon(self.other.report_end, "closed")
 
 
 class CableWay:
@@ -94,7 +94,8 @@ class Pair:
         self.ways[0].to, self.ways[1].to = self.ways[1], self.ways[0]
         self.ears = Ear(), Ear()
         self.opener, self.answerer = (
-            Application(self.policy, way, ear, way_name="cable") for way, ear in zip(self.ways, self.ears, strict=True)
+            Application(self.policy, link, ear, link_name="cable")
+            for link, ear in zip(self.ways, self.ears, strict=True)
         )
 
     async def run(self, *, opens: tuple[str, ...], messages: tuple[bytes, ...] = (), leave: bool = True) -> bool:

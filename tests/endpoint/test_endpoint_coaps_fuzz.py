@@ -12,10 +12,10 @@ from hypothesis import strategies as st
 
 from carriage.coap import atls, codes
 from carriage.coap import options as opt
-from carriage.coap.client import Observation
 from carriage.coap.exchange import FailureReason, Request, Response
 from carriage.coap.link_format import Link, write_links
-from endpoint.transports.coaps import CoapsWay
+from carriage.coap.observation import Observation
+from endpoint.transports.coaps import CoapsLink
 from endpoint.transports.coaps_session import CoapsSession
 from endpoint.transports.gateway_link import Kind
 from layer.errors import TransportError
@@ -61,7 +61,7 @@ class Scripted:
     async def observe(
         self, session: str, notified: Callable[[Response], None], ended: Callable[[FailureReason], None]
     ) -> Observation:
-        return Observation(None, 0, await self.request(Request(codes.GET)))  # type: ignore[arg-type]
+        return Observation(lambda exchange: None, 0, await self.request(Request(codes.GET)))
 
     def spawn(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
         self.tasks.append(asyncio.get_running_loop().create_task(work))
@@ -77,8 +77,8 @@ class Scripted:
 @settings(max_examples=150, deadline=None)
 def test_a_session_reads_whatever_comes(kind: Kind, notified: list[Response], answers: list[Response]) -> None:
     async def play() -> None:
-        way = Scripted(answers)
-        session = CoapsSession(way, NAME, kind, "lamp")
+        link = Scripted(answers)
+        session = CoapsSession(link, NAME, kind, "lamp")
         owner = Owner(session)
         session.start()
         session.send([b"unit"])
@@ -87,7 +87,7 @@ def test_a_session_reads_whatever_comes(kind: Kind, notified: list[Response], an
             await asyncio.sleep(0)
         for _ in range(4):
             await asyncio.sleep(0)
-        for task in way.tasks:
+        for task in link.tasks:
             task.cancel()
             assert not task.done() or task.cancelled() or task.exception() is None
         assert len(owner.ends) <= 1
@@ -99,12 +99,12 @@ def test_a_session_reads_whatever_comes(kind: Kind, notified: list[Response], an
 @settings(max_examples=150, deadline=None)
 def test_an_inbox_reads_whatever_comes(told: list[Response]) -> None:
     async def play() -> None:
-        way = CoapsWay("127.0.0.1", 5684, CLIENT)
+        link = CoapsLink("127.0.0.1", 5684, CLIENT)
         came: list[Any] = []
-        way._incoming = came.append
-        async with asyncio.TaskGroup() as way._tasks:
+        link._incoming = came.append
+        async with asyncio.TaskGroup() as link._tasks:
             for response in [*told, Response(codes.CONTENT, ((opt.CONTENT_FORMAT, b"("),), LINKS)]:
-                way._on_inbox(response)
+                link._on_inbox(response)
             assert {session.kind for session in came} >= {"atls", "adtls"}, "what makes sense is still read"
             for session in came:
                 session.ended("over")

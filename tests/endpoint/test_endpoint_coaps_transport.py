@@ -15,7 +15,7 @@ from carriage.coap import options as opt
 from carriage.coap.exchange import Response
 from demo.credentials import Authority, Leaf
 from endpoint.transports import coaps, coaps_session, gateway_link
-from endpoint.transports.coaps import CoapsWay
+from endpoint.transports.coaps import CoapsLink
 from layer.credentials import Credentials, Psk
 from layer.errors import TransportError
 from tests.endpoint.coaps_gateway import CLIENT, Gateway, Relay
@@ -52,16 +52,16 @@ def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(coaps, "RECONNECT_PAUSE", 0.1)
 
 
-async def opened(way: CoapsWay, gateway: Gateway, kind: gateway_link.Kind = "adtls") -> tuple[Owner, str]:
+async def opened(link: CoapsLink, gateway: Gateway, kind: gateway_link.Kind = "adtls") -> tuple[Owner, str]:
     """A session that the gateway observes us reading."""
-    owner = Owner(await way.open("lamp7", kind))
+    owner = Owner(await link.open("lamp7", kind))
     name = f"{gateway.names:032x}"
     await until(lambda: name in gateway.observers)
     return owner, name
 
 
-def way_to(port: int) -> CoapsWay:
-    return CoapsWay("127.0.0.1", port, CLIENT)
+def link_to(port: int) -> CoapsLink:
+    return CoapsLink("127.0.0.1", port, CLIENT)
 
 
 def test_a_lost_gateway_is_told_within_30_s() -> None:
@@ -71,8 +71,8 @@ def test_a_lost_gateway_is_told_within_30_s() -> None:
 
 @pytest.mark.parametrize("kind", ["adtls", "atls"])
 async def test_units_go_both_ways_and_the_close_behind_them(gateway: Gateway, kind: gateway_link.Kind) -> None:
-    async with running(way := way_to(gateway.port)):
-        owner, name = await opened(way, gateway, kind)
+    async with running(link := link_to(gateway.port)):
+        owner, name = await opened(link, gateway, kind)
         (asked,) = gateway.of(atls.OpenSession)
         assert (asked.to, asked.kind, len(asked.nonce)) == ("lamp7", kind, 32)
         owner.session.send(map(unit, range(5)))
@@ -82,7 +82,7 @@ async def test_units_go_both_ways_and_the_close_behind_them(gateway: Gateway, ki
         owner.session.send([unit(5)])
         owner.session.close()
         owner.session.send([unit(6)])
-        await way.drain()
+        await link.drain()
         await until(lambda: gateway.of(atls.CloseSession))
     assert owner.units == [unit(0), unit(1), unit(2)]
     assert gateway.units(name) == [(n, unit(n)) for n in range(6)]
@@ -91,8 +91,8 @@ async def test_units_go_both_ways_and_the_close_behind_them(gateway: Gateway, ki
 
 
 async def test_a_gap_does_not_break_dtls(gateway: Gateway) -> None:
-    async with running(way := way_to(gateway.port)):
-        owner, name = await opened(way, gateway)
+    async with running(link := link_to(gateway.port)):
+        owner, name = await opened(link, gateway)
         for n in (0, 2, 1, 3):
             gateway.down(name, n, unit(n))
         await until(lambda: len(owner.units) == 3)
@@ -101,8 +101,8 @@ async def test_a_gap_does_not_break_dtls(gateway: Gateway) -> None:
 
 
 async def test_a_gap_breaks_tls(gateway: Gateway) -> None:
-    async with running(way := way_to(gateway.port)):
-        owner, name = await opened(way, gateway, "atls")
+    async with running(link := link_to(gateway.port)):
+        owner, name = await opened(link, gateway, "atls")
         for n in (0, 2, 3):
             gateway.down(name, n, unit(n))
         await until(lambda: gateway.of(atls.CloseSession))
@@ -121,8 +121,8 @@ async def test_a_unit_refused_for_now_goes_again_in_its_order(gateway: Gateway, 
         raise LookupError
 
     gateway.scripts[atls.SendUnit] = script
-    async with running(way := way_to(gateway.port)):
-        owner, name = await opened(way, gateway, "atls")
+    async with running(link := link_to(gateway.port)):
+        owner, name = await opened(link, gateway, "atls")
         owner.session.send(map(unit, range(4)))
         await until(lambda: (3, unit(3)) in gateway.units(name))
     assert [n for n, _ in gateway.units(name)] == [0, 1, 1, 2, 2, 3]
@@ -132,14 +132,14 @@ async def test_a_unit_refused_for_now_goes_again_in_its_order(gateway: Gateway, 
 async def test_a_unit_is_not_kept_for_ever(gateway: Gateway, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(coaps_session, "RETRY_FOR", 1.5)
     gateway.scripts[atls.SendUnit] = lambda asked: atls.refusal("over-rate", 1)
-    async with running(way := way_to(gateway.port)):
-        owner, _ = await opened(way, gateway, "atls")
+    async with running(link := link_to(gateway.port)):
+        owner, _ = await opened(link, gateway, "atls")
         owner.session.send([unit(0)])
         await until(lambda: owner.ends)
         assert owner.lost == [(0, "over-rate")]
         assert owner.ends == ["unit 0 was lost: over-rate"]
         gateway.scripts[atls.SendUnit] = lambda asked: atls.refusal("over-rate", 3600)
-        owner, _ = await opened(way, gateway, "adtls")
+        owner, _ = await opened(link, gateway, "adtls")
         owner.session.send([unit(0)])
         await until(lambda: owner.lost)  # an hour is too late for it: told at once
         assert (owner.lost, owner.ends) == ([(0, "over-rate")], [])
@@ -148,12 +148,12 @@ async def test_a_unit_is_not_kept_for_ever(gateway: Gateway, monkeypatch: pytest
 @pytest.mark.parametrize("reason", sorted(gateway_link.LOST - {"dropped"}))
 async def test_a_lost_unit_ends_tls_only(gateway: Gateway, reason: str) -> None:
     gateway.scripts[atls.SendUnit] = lambda asked: atls.refusal(reason) if asked.n == 0 else atls.taken()
-    async with running(way := way_to(gateway.port)):
-        owner, name = await opened(way, gateway, "adtls")
+    async with running(link := link_to(gateway.port)):
+        owner, name = await opened(link, gateway, "adtls")
         owner.session.send([unit(0), unit(1)])
         await until(lambda: len(gateway.units(name)) == 2)
         assert (owner.lost, owner.ends) == ([(0, reason)], [])
-        owner, name = await opened(way, gateway, "atls")
+        owner, name = await opened(link, gateway, "atls")
         owner.session.send([unit(0), unit(1)])
         await until(lambda: gateway.of(atls.CloseSession))
         assert (owner.lost, owner.ends) == ([(0, reason)], [f"unit 0 was lost: {reason}"])
@@ -165,19 +165,19 @@ async def test_a_lost_unit_ends_tls_only(gateway: Gateway, reason: str) -> None:
 )
 async def test_other_refusals_end_the_session(gateway: Gateway, reason: str, told: bool) -> None:
     gateway.scripts[atls.SendUnit] = lambda asked: atls.refusal(reason)
-    async with running(way := way_to(gateway.port)):
-        owner, _ = await opened(way, gateway, "adtls")
+    async with running(link := link_to(gateway.port)):
+        owner, _ = await opened(link, gateway, "adtls")
         owner.session.send([unit(0)])
         await until(lambda: owner.ends)
         assert owner.ends == [reason]
-        await way.drain()
+        await link.drain()
         await asyncio.sleep(0.1)
         assert bool(gateway.of(atls.CloseSession)) == told
 
 
 async def test_the_gateway_ends_a_session(gateway: Gateway) -> None:
-    async with running(way := way_to(gateway.port)):
-        owner, name = await opened(way, gateway)
+    async with running(link := link_to(gateway.port)):
+        owner, name = await opened(link, gateway)
         gateway.end(name, "unreachable")
         await until(lambda: owner.ends)
         assert owner.ends == ["unreachable"]
@@ -190,13 +190,13 @@ async def test_the_gateway_ends_a_session(gateway: Gateway) -> None:
 @pytest.mark.parametrize(("reason", "transient"), [("denied", False), ("busy", True)])
 async def test_a_refused_open(gateway: Gateway, reason: str, transient: bool) -> None:
     gateway.scripts[atls.OpenSession] = lambda asked: atls.refusal(reason, 2 if transient else None)
-    async with running(way := way_to(gateway.port)):
+    async with running(link := link_to(gateway.port)):
         with pytest.raises(TransportError, match=reason) as caught:
-            await way.open("lamp7", "adtls")
+            await link.open("lamp7", "adtls")
         assert caught.value.transient == transient
         for impossible in ("", "a b", "x" * 65, "../x", "käse"):
             with pytest.raises(TransportError, match="no name of a resource"):
-                await way.open(impossible, "adtls")
+                await link.open(impossible, "adtls")
 
 
 async def test_an_open_is_repeated_with_its_nonce(gateway: Gateway, relay: Relay, impatient: None) -> None:
@@ -204,9 +204,9 @@ async def test_an_open_is_repeated_with_its_nonce(gateway: Gateway, relay: Relay
         relay.broken = True
 
     gateway.scripts[atls.OpenSession] = swallow
-    async with running(way := way_to(relay.port)):
-        opening = asyncio.get_running_loop().create_task(way.open("lamp7", "adtls"))
-        await until(lambda: not way.is_up and relay.broken)
+    async with running(link := link_to(relay.port)):
+        opening = asyncio.get_running_loop().create_task(link.open("lamp7", "adtls"))
+        await until(lambda: not link.is_up and relay.broken)
         del gateway.scripts[atls.OpenSession]
         relay.broken = False
         owner = Owner(await opening)
@@ -229,9 +229,9 @@ async def test_an_open_without_an_answer(gateway: Gateway, monkeypatch: pytest.M
             late.append(lambda: peer.respond(exchange, atls.opened(NAME)))
 
     gateway.request = request  # type: ignore[method-assign]
-    async with running(way := way_to(gateway.port)):
+    async with running(link := link_to(gateway.port)):
         with pytest.raises(TransportError, match="no answer from the gateway"):
-            await way.open("lamp7", "adtls")
+            await link.open("lamp7", "adtls")
         late[0]()
         # Nobody takes it any more: it is closed, so that the other end is not kept waiting.
         await until(lambda: [close.session for close in gateway.of(atls.CloseSession)] == [NAME])
@@ -241,14 +241,14 @@ async def test_sessions_go_on_over_a_new_association(
     gateway: Gateway, relay: Relay, impatient: None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(coaps, "RECONNECT_FOR", 10.0)
-    async with running(way := way_to(relay.port)):
-        owner, name = await opened(way, gateway, "atls")
+    async with running(link := link_to(relay.port)):
+        owner, name = await opened(link, gateway, "atls")
         owner.session.send([unit(0)])
         gateway.down(name, 0, unit(0))
         await until(lambda: gateway.units(name) and owner.units)
         relay.broken = True
         owner.session.send([unit(1), unit(2)])
-        await until(lambda: not way.is_up)
+        await until(lambda: not link.is_up)
         before = gateway.observers.pop(name)
         relay.broken = False
         await until(lambda: name in gateway.observers and len(gateway.units(name)) >= 3)
@@ -262,8 +262,8 @@ async def test_sessions_go_on_over_a_new_association(
 
 
 async def test_a_restarted_gateway_knows_no_session(gateway: Gateway, relay: Relay, impatient: None) -> None:
-    async with running(way := way_to(relay.port)):
-        owner, _ = await opened(way, gateway)
+    async with running(link := link_to(relay.port)):
+        owner, _ = await opened(link, gateway)
         relay.broken = True
         gateway.stop()
         gateway.forget()
@@ -271,28 +271,28 @@ async def test_a_restarted_gateway_knows_no_session(gateway: Gateway, relay: Rel
         relay.broken = False
         await until(lambda: owner.ends)
         assert owner.ends == ["unknown"]
-        again, name = await opened(way, gateway)
+        again, name = await opened(link, gateway)
         again.session.send([unit(0)])
         await until(lambda: gateway.units(name))
 
 
 async def test_a_gateway_that_stays_away(gateway: Gateway, relay: Relay, impatient: None) -> None:
-    async with running(way := way_to(relay.port)):
-        owners = [(await opened(way, gateway, kind))[0] for kind in ("adtls", "atls")]  # type: ignore[arg-type]
+    async with running(link := link_to(relay.port)):
+        owners = [(await opened(link, gateway, kind))[0] for kind in ("adtls", "atls")]  # type: ignore[arg-type]
         relay.broken = True
         for owner in owners:
             owner.session.send([unit(0)])
         await until(lambda: all(owner.ends for owner in owners))
         assert [owner.ends for owner in owners] == [["no gateway"], ["no gateway"]]
-        await way.drain()  # there is nobody to wait for
+        await link.drain()  # there is nobody to wait for
         relay.broken = False
         # Once it is back it hears of both ends.
         await until(lambda: len(gateway.of(atls.CloseSession)) == 2)
 
 
 async def test_too_much_in_the_queue_ends_the_session(gateway: Gateway) -> None:
-    async with running(way := way_to(gateway.port)):
-        owner, _ = await opened(way, gateway)
+    async with running(link := link_to(gateway.port)):
+        owner, _ = await opened(link, gateway)
         owner.session.send(map(unit, range(gateway_link.MAX_QUEUED_UNITS + 1)))
         assert owner.ends == ["too many units wait for the gateway"]
         await until(lambda: gateway.of(atls.CloseSession))
@@ -300,8 +300,8 @@ async def test_too_much_in_the_queue_ends_the_session(gateway: Gateway) -> None:
 
 async def test_a_unit_in_the_answer_to_a_unit_counts(gateway: Gateway) -> None:
     gateway.scripts[atls.SendUnit] = lambda asked: atls.taken(atls.unit(asked.n, "adtls", unit(asked.n)))
-    async with running(way := way_to(gateway.port)):
-        owner, name = await opened(way, gateway)
+    async with running(link := link_to(gateway.port)):
+        owner, name = await opened(link, gateway)
         owner.session.send([unit(0), unit(1)])
         await until(lambda: len(owner.units) == 2)
         gateway.down(name, 1, unit(1))
@@ -322,26 +322,26 @@ async def test_a_unit_in_the_answer_to_a_unit_counts(gateway: Gateway) -> None:
     ],
 )
 async def test_answers_that_make_no_sense(gateway: Gateway, kind: type, answer: Response) -> None:
-    async with running(way := way_to(gateway.port)):
+    async with running(link := link_to(gateway.port)):
         gateway.scripts[kind] = lambda asked: answer
         try:
-            owner = Owner(await way.open("lamp7", "atls"))
+            owner = Owner(await link.open("lamp7", "atls"))
         except TransportError:
             assert kind is atls.OpenSession
         else:
             owner.session.send([unit(0)])
             await until(lambda: owner.ends or gateway.units(f"{1:032x}"))
             owner.session.close()
-            await way.drain()
+            await link.drain()
         gateway.scripts.clear()
-        owner, name = await opened(way, gateway)  # the way goes on
+        owner, name = await opened(link, gateway)  # the way goes on
         owner.session.send([unit(0)])
         await until(lambda: gateway.units(name))
 
 
 async def test_a_lost_observation_is_taken_up_again(gateway: Gateway, monkeypatch: pytest.MonkeyPatch) -> None:
-    async with running(way := way_to(gateway.port)):
-        owner, name = await opened(way, gateway)
+    async with running(link := link_to(gateway.port)):
+        owner, name = await opened(link, gateway)
         peer, exchange = gateway.observers.pop(name)
         peer.notify(exchange, atls.refusal("busy", 1))
         await until(lambda: name in gateway.observers)
@@ -352,7 +352,7 @@ async def test_a_lost_observation_is_taken_up_again(gateway: Gateway, monkeypatc
 
 async def test_sessions_that_others_open(gateway: Gateway, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(coaps, "MAX_SESSIONS", 1)
-    async with running(way := way_to(gateway.port)) as came:
+    async with running(link := link_to(gateway.port)) as came:
         await until(lambda: gateway.inbox_observer)
         gateway.offer(NAME, "adtls")
         await until(lambda: came)
@@ -366,14 +366,14 @@ async def test_sessions_that_others_open(gateway: Gateway, monkeypatch: pytest.M
         # Ours ends here while the inbox still lists it: it doesn't come in a second time.
         gateway.scripts[atls.CloseSession] = lambda asked: atls.closed()
         owner.session.close()
-        await way.drain()
+        await link.drain()
         gateway.inbox = {NAME: "adtls", "../x": "adtls"}
         gateway.offer("ef" * 16, "adtls")
         await until(lambda: len(came) == 2)
 
 
 async def test_an_inbox_that_ends_is_observed_again(gateway: Gateway) -> None:
-    async with running(way_to(gateway.port)) as came:
+    async with running(link_to(gateway.port)) as came:
         await until(lambda: gateway.inbox_observer)
         assert gateway.inbox_observer is not None
         peer, exchange = gateway.inbox_observer
@@ -387,9 +387,9 @@ async def test_an_inbox_that_ends_is_observed_again(gateway: Gateway) -> None:
 async def test_no_gateway_at_all(gateway: Gateway) -> None:
     gateway.stop()
     with pytest.raises(ExceptionGroup) as caught:
-        async with running(way_to(gateway.port)):
+        async with running(link_to(gateway.port)):
             pass
-    assert caught.group_contains(TransportError, match="nobody answers at 127.0.0.1")
+    assert caught.group_contains(TransportError, match="no answer at 127.0.0.1")
 
 
 async def test_a_gateway_that_hangs_up_at_once_is_not_asked_without_a_pause(impatient: None) -> None:
@@ -402,7 +402,7 @@ async def test_a_gateway_that_hangs_up_at_once_is_not_asked_without_a_pause(impa
 
     gateway = Short()
     gateway.start()
-    async with running(way_to(gateway.port), ready=False):
+    async with running(link_to(gateway.port), ready=False):
         await until(lambda: len(gateway.connected_peers) >= 3)
         await asyncio.sleep(0.5)
         assert len(gateway.connected_peers) <= 8
@@ -410,7 +410,7 @@ async def test_a_gateway_that_hangs_up_at_once_is_not_asked_without_a_pause(impa
 
 
 async def test_a_gateway_that_does_not_know_us(gateway: Gateway, impatient: None) -> None:
-    stranger = CoapsWay("127.0.0.1", gateway.port, Credentials(psk=Psk("phone", b"\1" * 32)))
+    stranger = CoapsLink("127.0.0.1", gateway.port, Credentials(psk=Psk("phone", b"\1" * 32)))
     with pytest.raises(ExceptionGroup) as caught:
         async with running(stranger):
             pass
@@ -426,13 +426,13 @@ async def test_a_certificate_must_name_the_host(tmp_path: Path, impatient: None)
         gateway.start()
         try:
             for name in ("localhost", str(host)):
-                way = CoapsWay(name, gateway.port, _certificate(mine, authority))
+                link = CoapsLink(name, gateway.port, _certificate(mine, authority))
                 if accepted or name == host:
-                    async with running(way):
-                        await way.open("lamp7", "adtls")
+                    async with running(link):
+                        await link.open("lamp7", "adtls")
                 else:
                     with pytest.raises(ExceptionGroup) as caught:
-                        async with running(way):
+                        async with running(link):
                             pass
                     assert caught.group_contains(TransportError)
         finally:

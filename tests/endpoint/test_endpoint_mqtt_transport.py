@@ -16,7 +16,7 @@ from carriage.mqtt import topics as t
 from carriage.mqtt.options import Message
 from demo.stack import Broker, Stack
 from endpoint.transports import gateway_link, mqtt, mqtt_session
-from endpoint.transports.mqtt import MqttWay
+from endpoint.transports.mqtt import MqttLink
 from layer.errors import TransportError, UsageError
 from tests.endpoint.mqtt_gateway import EPOCH, PREFIX, USER, Gateway
 from tests.endpoint.owner import Owner, running, unit, until
@@ -49,8 +49,8 @@ async def gateway(broker: Broker) -> AsyncIterator[Gateway]:
         await gateway.client.stop(drain=0.1)
 
 
-def way_at(broker: Broker, *, user: str = USER, password: str | None = None, version: Literal[4, 5] = 5) -> MqttWay:
-    return MqttWay(
+def link_at(broker: Broker, *, user: str = USER, password: str | None = None, version: Literal[4, 5] = 5) -> MqttLink:
+    return MqttLink(
         "127.0.0.1",
         broker.port,
         user=user,
@@ -61,8 +61,8 @@ def way_at(broker: Broker, *, user: str = USER, password: str | None = None, ver
     )
 
 
-async def opened(way: MqttWay, gateway: Gateway, kind: gateway_link.Kind = "adtls") -> tuple[Owner, str]:
-    owner = Owner(await way.open("lamp7", kind))
+async def opened(link: MqttLink, gateway: Gateway, kind: gateway_link.Kind = "adtls") -> tuple[Owner, str]:
+    owner = Owner(await link.open("lamp7", kind))
     return owner, f"{gateway.names:032x}"
 
 
@@ -76,8 +76,8 @@ def test_a_lost_broker_is_told_within_30_s() -> None:
 async def test_units_go_both_ways_and_the_close_behind_them(
     broker: Broker, gateway: Gateway, kind: gateway_link.Kind, version: Literal[4, 5]
 ) -> None:
-    async with running(way := way_at(broker, version=version)):
-        owner, name = await opened(way, gateway, kind)
+    async with running(link := link_at(broker, version=version)):
+        owner, name = await opened(link, gateway, kind)
         assert [(asked.to, asked.kind) for asked in gateway.opens] == [("lamp7", kind)]
         owner.session.send(map(unit, range(40)))
         for n in (0, 1, 1, 0, 2):
@@ -86,7 +86,7 @@ async def test_units_go_both_ways_and_the_close_behind_them(
         owner.session.send([unit(40)])
         owner.session.close()
         owner.session.send([unit(41)])
-        await way.drain()
+        await link.drain()
         await until(lambda: gateway.closes)
         assert gateway.units(name) == [(n, unit(n)) for n in range(41)]
         assert {each[3] for each in gateway.up} == {bodies.CONTENT_TYPES[kind] if version == 5 else None}
@@ -97,8 +97,8 @@ async def test_units_go_both_ways_and_the_close_behind_them(
 
 @pytest.mark.parametrize("kind", ["adtls", "atls"])
 async def test_a_gap_breaks_tls_and_not_dtls(broker: Broker, gateway: Gateway, kind: gateway_link.Kind) -> None:
-    async with running(way := way_at(broker)):
-        owner, name = await opened(way, gateway, kind)
+    async with running(link := link_at(broker)):
+        owner, name = await opened(link, gateway, kind)
         for n in (0, 2, 1, 3):
             gateway.down(name, n, unit(n), kind)
         if kind == "adtls":
@@ -125,8 +125,8 @@ async def test_tls_units_refused_for_now_go_again_in_order(broker: Broker, gatew
 
     refused: set[int] = set()
     gateway.on_unit = on_unit
-    async with running(way := way_at(broker)):
-        owner, _ = await opened(way, gateway, "atls")
+    async with running(link := link_at(broker)):
+        owner, _ = await opened(link, gateway, "atls")
         owner.session.send(map(unit, range(8)))
         owner.session.close()
         await until(lambda: len(taken) == 8)
@@ -144,8 +144,8 @@ async def test_a_datagram_refused_for_now_goes_again_under_a_new_number(broker: 
             gateway.status(topic.session, "dropped", 1, "over-rate", 1)
 
     gateway.on_unit = on_unit
-    async with running(way := way_at(broker)):
-        owner, name = await opened(way, gateway)
+    async with running(link := link_at(broker)):
+        owner, name = await opened(link, gateway)
         owner.session.send(map(unit, range(3)))
         await until(lambda: len(gateway.units(name)) == 4)
         # The gateway has seen number 2 and would take another number 1 for a repetition.
@@ -159,8 +159,8 @@ async def test_a_unit_is_not_offered_for_ever(
 ) -> None:
     monkeypatch.setattr(mqtt_session, "RETRY_FOR", 1.5)
     gateway.on_unit = lambda topic: gateway.status(topic.session, "dropped", topic.n, "busy", 1)
-    async with running(way := way_at(broker)):
-        owner, name = await opened(way, gateway, kind)
+    async with running(link := link_at(broker)):
+        owner, name = await opened(link, gateway, kind)
         owner.session.send([unit(0)])
         await until(lambda: owner.lost)
         assert len(gateway.units(name)) == 2
@@ -173,8 +173,8 @@ async def test_a_lost_unit_ends_tls_only(
     broker: Broker, gateway: Gateway, kind: gateway_link.Kind, reason: str
 ) -> None:
     gateway.on_unit = lambda topic: gateway.status(topic.session, "dropped", topic.n, reason)
-    async with running(way := way_at(broker)):
-        owner, _ = await opened(way, gateway, kind)
+    async with running(link := link_at(broker)):
+        owner, _ = await opened(link, gateway, kind)
         owner.session.send([unit(0)])
         await until(lambda: owner.lost)
         assert owner.lost == [(0, reason)]
@@ -186,20 +186,20 @@ async def test_a_lost_unit_ends_tls_only(
 )
 async def test_other_refusals_end_the_session(broker: Broker, gateway: Gateway, reason: str, told: bool) -> None:
     gateway.on_unit = lambda topic: gateway.status(topic.session, "dropped", topic.n, reason)
-    async with running(way := way_at(broker)):
-        owner, name = await opened(way, gateway)
+    async with running(link := link_at(broker)):
+        owner, name = await opened(link, gateway)
         owner.session.send([unit(0)])
         await until(lambda: owner.ends)
         assert owner.ends == [reason]
-        again, other = await opened(way, gateway)
+        again, other = await opened(link, gateway)
         again.session.close()
         await until(lambda: other in gateway.closes)
         assert (name in gateway.closes) == told
 
 
 async def test_the_gateway_ends_a_session(broker: Broker, gateway: Gateway) -> None:
-    async with running(way := way_at(broker)):
-        owner, name = await opened(way, gateway)
+    async with running(link := link_at(broker)):
+        owner, name = await opened(link, gateway)
         gateway.status(name, "broken", reason="unreachable")
         await until(lambda: owner.ends)
         assert owner.ends == ["unreachable"]
@@ -214,8 +214,8 @@ async def test_an_open_is_repeated_with_its_nonce(
 ) -> None:
     monkeypatch.setattr(mqtt, "ASK_AGAIN", 0.2)
     gateway.answers = False
-    async with running(way := way_at(broker)):
-        opening = asyncio.get_running_loop().create_task(way.open("lamp7", "atls"))
+    async with running(link := link_at(broker)):
+        opening = asyncio.get_running_loop().create_task(link.open("lamp7", "atls"))
         await until(lambda: len(gateway.opens) == 3)
         assert len({asked.nonce for asked in gateway.opens}) == 1
         nonce = gateway.opens[0].nonce
@@ -235,9 +235,9 @@ async def test_an_open_is_repeated_with_its_nonce(
 async def test_an_open_without_an_answer(broker: Broker, gateway: Gateway, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(mqtt, "ANSWER_TIMEOUT", 1)
     gateway.answers = False
-    async with running(way := way_at(broker)):
+    async with running(link := link_at(broker)):
         with pytest.raises(TransportError, match="no answer from the gateway"):
-            await way.open("lamp7", "adtls")
+            await link.open("lamp7", "adtls")
         name = gateway.grant(gateway.opens[0].nonce)  # too late: nobody takes it
         await until(lambda: gateway.closes == [name])
 
@@ -249,16 +249,16 @@ async def test_who_hears_nothing_at_all_is_told_what_to_look_at(
     monkeypatch.setattr(mqtt, "ANSWER_TIMEOUT", 1)
     gateway.answers = False
     gateway.say(t.BridgeStateTopic(), b"", retain=True)
-    async with running(way := way_at(broker)):
+    async with running(link := link_at(broker)):
         with pytest.raises(TransportError, match="nor its state at atls/bridge/state: check prefix, and our right"):
-            await way.open("lamp7", "adtls")
+            await link.open("lamp7", "adtls")
 
 
 async def test_a_refused_open(broker: Broker, gateway: Gateway) -> None:
     gateway.answers = False
-    async with running(way := way_at(broker)):
+    async with running(link := link_at(broker)):
         for number, (reason, after) in enumerate((("denied", None), ("busy", 2))):
-            opening = asyncio.get_running_loop().create_task(way.open("lamp7", "adtls"))
+            opening = asyncio.get_running_loop().create_task(link.open("lamp7", "adtls"))
             await until(lambda: len(gateway.opens) > number)  # noqa: B023 - waited for at once
             gateway.refuse("00" * 16, "denied")  # of nobody's
             gateway.refuse(gateway.opens[-1].nonce, reason, after)
@@ -267,7 +267,7 @@ async def test_a_refused_open(broker: Broker, gateway: Gateway) -> None:
             assert caught.value.transient == (after is not None)
         for impossible in ("", "a b", "x" * 65, "käse"):
             with pytest.raises(TransportError, match="no name of a resource"):
-                await way.open(impossible, "adtls")
+                await link.open(impossible, "adtls")
 
 
 @pytest.mark.parametrize(
@@ -287,8 +287,8 @@ async def test_a_gateway_that_restarts_or_leaves(
     told: bool,
 ) -> None:
     monkeypatch.setattr(mqtt, "GATEWAY_GRACE", 0.5)
-    async with running(way := way_at(broker)):
-        owners = [(await opened(way, gateway, kind))[0] for kind in ("adtls", "atls")]  # type: ignore[arg-type]
+    async with running(link := link_at(broker)):
+        owners = [(await opened(link, gateway, kind))[0] for kind in ("adtls", "atls")]  # type: ignore[arg-type]
         gateway.state()  # the same as before: nothing happens
         await asyncio.sleep(0.1)
         assert [owner.ends for owner in owners] == [[], []]
@@ -302,14 +302,14 @@ async def test_a_gateway_that_restarts_or_leaves(
 @pytest.mark.parametrize("kind", ["adtls", "atls"])
 async def test_a_gateway_that_comes_back_with_its_sessions(broker: Broker, gateway: Gateway, kind: Any) -> None:
     """Units go again under their numbers, in order, before those that came meanwhile."""
-    async with running(way := way_at(broker)):
-        owner, name = await opened(way, gateway, kind)
+    async with running(link := link_at(broker)):
+        owner, name = await opened(link, gateway, kind)
         owner.session.send([unit(0), unit(1)])
         await until(lambda: len(gateway.units(name)) == 2)
         gateway.state(bodies.State.OFFLINE)
-        await until(lambda: way._no_gateway is not None)
+        await until(lambda: link._no_gateway is not None)
         owner.session.send([unit(2)])
-        late, later = await opened(way, gateway, kind)
+        late, later = await opened(link, gateway, kind)
         late.session.send([unit(0)])
         await asyncio.sleep(0.1)
         assert len(gateway.units(name)) == 2 and not gateway.units(later)
@@ -334,8 +334,8 @@ async def test_datagrams_that_were_refused_go_again_in_their_order(broker: Broke
             gateway.status(topic.session, "dropped", topic.n, "busy", 1)
 
     gateway.on_unit = on_unit
-    async with running(way := way_at(broker)):
-        owner, name = await opened(way, gateway)
+    async with running(link := link_at(broker)):
+        owner, name = await opened(link, gateway)
         owner.session.send([unit(n) for n in range(6)])
         await until(lambda: len(owner.session._waiting) == 5)
         owner.session.send([unit(6)])
@@ -349,13 +349,13 @@ async def test_nobody_reads_at_the_broker(
     broker: Broker, gateway: Gateway, monkeypatch: pytest.MonkeyPatch, back: bool
 ) -> None:
     monkeypatch.setattr(mqtt, "GATEWAY_GRACE", 60.0 if back else 0.3)
-    async with running(way := way_at(broker)):
-        opens = [await opened(way, gateway, kind) for kind in ("adtls", "atls")]  # type: ignore[arg-type]
+    async with running(link := link_at(broker)):
+        opens = [await opened(link, gateway, kind) for kind in ("adtls", "atls")]  # type: ignore[arg-type]
         assert gateway.client is not None
         await gateway.client.stop(drain=0)
         for owner, _ in opens:
             owner.session.send([unit(0)])
-        await until(lambda: way._no_gateway is not None)
+        await until(lambda: link._no_gateway is not None)
         if not back:
             await until(lambda: all(owner.ends for owner, _ in opens))
             assert {reason for owner, _ in opens for reason in owner.ends} == {"the gateway is offline"}
@@ -372,19 +372,19 @@ async def test_nobody_reads_at_the_broker(
 
 async def test_a_broker_that_stays_away(broker: Broker, gateway: Gateway, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(mqtt, "BROKER_GRACE", 0.7)
-    async with running(way := way_at(broker)):
-        owner, _ = await opened(way, gateway)
+    async with running(link := link_at(broker)):
+        owner, _ = await opened(link, gateway)
         await broker.process.kill()
         await until(lambda: owner.ends)
         assert owner.ends == ["no broker"]
-        await way.drain()
+        await link.drain()
 
 
 async def test_a_broker_that_comes_back(stack: Stack, broker: Broker, gateway: Gateway) -> None:
-    async with running(way := way_at(broker)):
-        speaker, spoken = await opened(way, gateway)
-        stream, _ = await opened(way, gateway, "atls")
-        silent, _ = await opened(way, gateway)
+    async with running(link := link_at(broker)):
+        speaker, spoken = await opened(link, gateway)
+        stream, _ = await opened(link, gateway, "atls")
+        silent, _ = await opened(link, gateway)
         speaker.session.send([unit(0), unit(1)])
         await until(lambda: len(gateway.units(spoken)) == 2)
         await broker.process.kill()
@@ -407,9 +407,9 @@ async def test_neither_content_nor_a_broken_connection_costs_a_unit(
     broker: Broker, gateway: Gateway, version: Literal[4, 5]
 ) -> None:
     """What is too long or makes no sense is read past; what the broker took while we were away for a moment comes."""
-    async with running(way := way_at(broker, version=version)):
-        owner, spoken = await opened(way, gateway)
-        client = way._client
+    async with running(link := link_at(broker, version=version)):
+        owner, spoken = await opened(link, gateway)
+        client = link._client
         assert client.attempts == 1 and gateway.client is not None
         for topic in (t.SessionStatus(USER, spoken), t.OpenStatus(USER), t.Down(USER, spoken, 0)):
             for payload in (b"x" * 70_000, b"[" * 2000, b'{"event":"dropped","n":' + b"9" * 2000 + b"}"):
@@ -417,7 +417,7 @@ async def test_neither_content_nor_a_broken_connection_costs_a_unit(
                     gateway.say(topic, payload, content_type=bodies.CONTENT_TYPES["adtls"])
         gateway.down(spoken, 0, unit(0))
         await until(lambda: owner.units == [unit(0)])
-        assert client.attempts == 1 and way._complaints.count == 4
+        assert client.attempts == 1 and link._complaints.count == 4
         assert client.unread.count == (3 if version == 4 else 0)  # in MQTT 5 the broker drops what is too long
         client._end("cut")
         await until(lambda: not client.is_connected)
@@ -428,20 +428,20 @@ async def test_neither_content_nor_a_broken_connection_costs_a_unit(
 
 
 async def test_the_will_names_the_run_that_says_that_it_is_there(broker: Broker, gateway: Gateway) -> None:
-    async with running(way := way_at(broker)):
+    async with running(link := link_at(broker)):
         await until(lambda: len(gateway.gone) == 1)
-        way._client._wire._socket.shutdown(2)  # type: ignore[union-attr]
+        link._client._wire._socket.shutdown(2)  # type: ignore[union-attr]
         await until(lambda: len(gateway.gone) == 3)
     here, gone, again = gateway.gone
     assert here.back and again.back and not gone.back and here.run == gone.run == again.run
-    async with running(way_at(broker)):
+    async with running(link_at(broker)):
         await until(lambda: len(gateway.gone) == 4)
     assert gateway.gone[3].run != here.run
 
 
 async def test_sessions_that_others_open(broker: Broker, gateway: Gateway, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(mqtt, "MAX_SESSIONS", 1)
-    async with running(way := way_at(broker)) as came:
+    async with running(link := link_at(broker)) as came:
         gateway.offer(NAME)
         gateway.offer(NAME)
         gateway.down(NAME, 0, unit(0))  # before the owner attaches
@@ -451,7 +451,7 @@ async def test_sessions_that_others_open(broker: Broker, gateway: Gateway, monke
         assert (len(came), came[0].kind, came[0].peer) == (1, "adtls", "lamp7")
         assert owner.units == [unit(0)]
         with pytest.raises(TransportError, match="too many sessions"):
-            await way.open("lamp7", "adtls")
+            await link.open("lamp7", "adtls")
         gateway.offer("cd" * 16, "atls")  # one too many
         gateway.offer("ef" * 16, "oscore")  # not ours to speak
         gateway.down("aa" * 16, 7, unit(7))  # of a time before this process
@@ -466,12 +466,12 @@ async def test_sessions_that_others_open(broker: Broker, gateway: Gateway, monke
 
 
 async def test_many_sessions_share_the_client(broker: Broker, gateway: Gateway) -> None:
-    async with running(way := way_at(broker)):
-        owners = [Owner(await way.open("lamp7", "atls")) for _ in range(80)]
+    async with running(link := link_at(broker)):
+        owners = [Owner(await link.open("lamp7", "atls")) for _ in range(80)]
         for owner in owners:  # 80 windows of 16 are more than the client queues
             owner.session.send(map(unit, range(20)))
             owner.session.close()
-        await way.drain()
+        await link.drain()
         await until(lambda: len(gateway.closes) == 80)
         assert len(gateway.up) == 80 * 20
         for number in range(80):
@@ -480,28 +480,28 @@ async def test_many_sessions_share_the_client(broker: Broker, gateway: Gateway) 
 
 
 async def test_too_much_in_the_queue_ends_the_session(broker: Broker, gateway: Gateway) -> None:
-    async with running(way := way_at(broker)):
-        owner, name = await opened(way, gateway)
+    async with running(link := link_at(broker)):
+        owner, name = await opened(link, gateway)
         owner.session.send(map(unit, range(gateway_link.MAX_QUEUED_UNITS + 1)))
         assert owner.ends == ["too many units wait for the broker"]
         await until(lambda: gateway.closes == [name])
 
 
 async def test_what_can_not_be_used(stack: Stack, broker: Broker) -> None:
-    async def fault_of(way: MqttWay) -> str:
+    async def fault_of(link: MqttLink) -> str:
         with pytest.raises(ExceptionGroup) as caught:
-            async with running(way):
+            async with running(link):
                 pass
         (error,) = caught.value.exceptions
         assert isinstance(error, TransportError)
         return str(error)
 
-    assert "refused us" in await fault_of(way_at(broker, password="wrong"))
+    assert "refused us" in await fault_of(link_at(broker, password="wrong"))
     for prefix, user in (("", "app"), ("a/#", "app"), ("atls", "bridge"), ("atls", "a/b")):
         with pytest.raises(UsageError):
-            MqttWay("127.0.0.1", 1, user=user, password=None, prefix=prefix)
+            MqttLink("127.0.0.1", 1, user=user, password=None, prefix=prefix)
     await broker.process.kill()
-    assert f"no broker at 127.0.0.1:{broker.port}" in await fault_of(way_at(broker))
+    assert f"no broker at 127.0.0.1:{broker.port}" in await fault_of(link_at(broker))
 
 
 _BODIES = st.one_of(
@@ -530,10 +530,10 @@ def test_nothing_that_comes_ends_the_way(
     """What the handler is given, whatever it is, ends no more than sessions."""
 
     async def course() -> None:
-        way = MqttWay("127.0.0.1", 1, user=USER, password=None, prefix=PREFIX, plain=True)
+        link = MqttLink("127.0.0.1", 1, user=USER, password=None, prefix=PREFIX, plain=True)
         space = t.TopicSpace(PREFIX)
-        way._incoming = lambda session: None
+        link._incoming = lambda session: None
         for topic, payload, retained in messages:
-            way.message(Message(space.build(topic), payload, retained, 1, None, None, None, None, (0, 0)))
+            link.message(Message(space.build(topic), payload, retained, 1, None, None, None, None, (0, 0)))
 
     asyncio.run(course())

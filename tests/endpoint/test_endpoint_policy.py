@@ -185,5 +185,5 @@ def test_files_that_others_could_change_are_told_and_keys_are_refused(
     (folder / "lamp.key").rename(folder / "open" / "lamp.key")
     (folder / "open").chmod(0o777)
     path.write_text(HEAD + X509.replace("lamp.key", "open/lamp.key"))
-    with pytest.raises(PolicyError, match=r"credentials: .*whoever may write to"):
+    with pytest.raises(PolicyError, match=r"credentials: .*any user who may write to"):
         read_policy(path)

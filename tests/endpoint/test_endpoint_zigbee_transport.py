@@ -12,7 +12,7 @@ from carriage.zigbee import events, tunneling
 from carriage.zigbee.segmentation import DTLS_UNIT_LIMIT
 from carriage.zigbee.transfer import LossReason
 from endpoint.transports import gateway_link, zigbee, zigbee_session
-from endpoint.transports.zigbee import INCOMING, ZigbeeWay
+from endpoint.transports.zigbee import INCOMING, ZigbeeLink
 from layer.errors import PeerError, TransportError
 from simulator.network.radio import Conditions
 from tests.endpoint.air_gateway import DEVICE, EUI64, Gateway, air
@@ -26,12 +26,12 @@ async def gateway(tmp_path: Path) -> AsyncIterator[Gateway]:
         yield gateway
 
 
-def way_in(gateway: Gateway, kind: gateway_link.Kind = "adtls", sleepy: float | None = None) -> ZigbeeWay:
-    return ZigbeeWay(str(gateway.path), EUI64, kind=kind, join_timeout=5, sleepy=sleepy)
+def link_in(gateway: Gateway, kind: gateway_link.Kind = "adtls", sleepy: float | None = None) -> ZigbeeLink:
+    return ZigbeeLink(str(gateway.path), EUI64, kind=kind, join_timeout=5, sleepy=sleepy)
 
 
-async def opened(way: ZigbeeWay, gateway: Gateway, kind: gateway_link.Kind = "adtls") -> tuple[Owner, events.Handle]:
-    owner = Owner(await way.open("200", kind))
+async def opened(link: ZigbeeLink, gateway: Gateway, kind: gateway_link.Kind = "adtls") -> tuple[Owner, events.Handle]:
+    owner = Owner(await link.open("200", kind))
     return owner, gateway.requested[-1].handle
 
 
@@ -48,8 +48,8 @@ def test_a_dead_radio_and_a_silent_gateway_are_told_within_30_s() -> None:
 
 @pytest.mark.parametrize("kind", ["adtls", "atls"])
 async def test_units_go_both_ways_and_the_close_behind_them(gateway: Gateway, kind: gateway_link.Kind) -> None:
-    async with running(way := way_in(gateway, kind)):
-        owner, handle = await opened(way, gateway, kind)
+    async with running(link := link_in(gateway, kind)):
+        owner, handle = await opened(link, gateway, kind)
         assert gateway.requested[0].protocol == 200
         for n in range(3):
             gateway.tunnels.send_unit(handle, n, long_unit(n), gateway.now)
@@ -57,7 +57,7 @@ async def test_units_go_both_ways_and_the_close_behind_them(gateway: Gateway, ki
         owner.session.send(map(long_unit, range(20)))  # more than the tunnel takes at a time
         owner.session.close()
         owner.session.send([unit(20)])
-        await way.drain()
+        await link.drain()
         await until(lambda: gateway.closed(handle))
         assert gateway.units(handle) == [(n, long_unit(n)) for n in range(20)]
         assert owner.units == [long_unit(n) for n in range(3)]
@@ -65,9 +65,9 @@ async def test_units_go_both_ways_and_the_close_behind_them(gateway: Gateway, ki
 
 
 async def test_two_sessions_at_once(gateway: Gateway) -> None:
-    async with running(way := way_in(gateway)):
-        first, one = await opened(way, gateway)
-        second, two = await opened(way, gateway)
+    async with running(link := link_in(gateway)):
+        first, one = await opened(link, gateway)
+        second, two = await opened(link, gateway)
         first.session.send([unit(1)])
         second.session.send([unit(2)])
         first.session.close()
@@ -81,8 +81,8 @@ async def test_two_sessions_at_once(gateway: Gateway) -> None:
 
 @pytest.mark.parametrize("kind", ["adtls", "atls"])
 async def test_a_gap_breaks_tls_and_not_dtls(gateway: Gateway, kind: gateway_link.Kind) -> None:
-    async with running(way := way_in(gateway, kind)):
-        owner, handle = await opened(way, gateway, kind)
+    async with running(link := link_in(gateway, kind)):
+        owner, handle = await opened(link, gateway, kind)
         for n in (0, 2):
             gateway.tunnels.send_unit(handle, n, unit(n), gateway.now)
         gateway.flush()
@@ -105,35 +105,35 @@ async def test_a_gap_breaks_tls_and_not_dtls(gateway: Gateway, kind: gateway_lin
 )
 async def test_a_refused_tunnel(gateway: Gateway, status: tunneling.TunnelStatus, reason: str, transient: bool) -> None:
     gateway.refusal = status
-    async with running(way := way_in(gateway)):
+    async with running(link := link_in(gateway)):
         with pytest.raises(TransportError, match=reason) as caught:
-            await way.open("200", "adtls")
+            await link.open("200", "adtls")
         assert caught.value.transient == transient
         gateway.refusal = None
-        owner, handle = await opened(way, gateway)
+        owner, handle = await opened(link, gateway)
         owner.session.send([unit(0)])
         await until(lambda: gateway.units(handle))
         for impossible in ("199", "255", "phone", "", "0200", "²00", "-1"):
             with pytest.raises(TransportError, match="protocol id from 200 to 254"):
-                await way.open(impossible, "adtls")
+                await link.open(impossible, "adtls")
 
 
 async def test_an_open_without_an_answer(gateway: Gateway, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(zigbee, "OPEN_FOR", 0.5)
     gateway.mute = True
-    async with running(way := way_in(gateway)):
+    async with running(link := link_in(gateway)):
         with pytest.raises(TransportError, match="no answer"):
-            await way.open("200", "adtls")
+            await link.open("200", "adtls")
         gateway.mute = False
-        owner, handle = await opened(way, gateway)
+        owner, handle = await opened(link, gateway)
         owner.session.send([unit(0)])
         await until(lambda: gateway.units(handle))
 
 
 @pytest.mark.parametrize("kind", ["adtls", "atls"])
 async def test_the_gateway_closes(gateway: Gateway, kind: gateway_link.Kind) -> None:
-    async with running(way := way_in(gateway, kind)):
-        owner, handle = await opened(way, gateway, kind)
+    async with running(link := link_in(gateway, kind)):
+        owner, handle = await opened(link, gateway, kind)
         gateway.tunnels.send_unit(handle, 0, unit(0), gateway.now)
         gateway.tunnels.close(handle, gateway.now)
         gateway.flush()
@@ -141,26 +141,26 @@ async def test_the_gateway_closes(gateway: Gateway, kind: gateway_link.Kind) -> 
         assert (owner.units, owner.ends) == ([unit(0)], ["closed"])
         owner.session.send([unit(0)])
         owner.session.close()
-        await way.drain()
+        await link.drain()
 
 
 @pytest.mark.parametrize("kind", ["adtls", "atls"])
 async def test_a_restarted_gateway_knows_no_tunnel(gateway: Gateway, kind: gateway_link.Kind) -> None:
-    async with running(way := way_in(gateway, kind)):
-        owner, _ = await opened(way, gateway, kind)
+    async with running(link := link_in(gateway, kind)):
+        owner, _ = await opened(link, gateway, kind)
         gateway.restart()
         owner.session.send([unit(0)])
         await until(lambda: owner.ends)
         assert owner.ends in (["no such tunnel"], ["unknown there"])
-        again, handle = await opened(way, gateway, kind)
+        again, handle = await opened(link, gateway, kind)
         again.session.send([unit(0)])
         await until(lambda: gateway.units(handle))
 
 
 @pytest.mark.parametrize("kind", ["adtls", "atls"])
 async def test_an_overflow_at_the_gateway_ends_tls_only(gateway: Gateway, kind: gateway_link.Kind) -> None:
-    async with running(way := way_in(gateway, kind)):
-        owner, handle = await opened(way, gateway, kind)
+    async with running(link := link_in(gateway, kind)):
+        owner, handle = await opened(link, gateway, kind)
         owner.session.send(map(long_unit, range(40)))  # long enough for the error to meet one on its way
         await until(lambda: gateway.frames > 3)
         gateway.tunnels.data_error(handle, tunneling.TransferError.DATA_OVERFLOW, gateway.now)
@@ -182,8 +182,8 @@ async def test_a_gateway_that_stays_away(
 ) -> None:
     monkeypatch.setattr(zigbee, "_LIMITS", events.TunnelLimits(retry_waits=(0.05, 0.05), max_queued_units=16))
     monkeypatch.setattr(zigbee_session, "UNREACHABLE_AFTER", 0.5)
-    async with running(way := way_in(gateway, kind)):
-        owner, _ = await opened(way, gateway, kind)
+    async with running(link := link_in(gateway, kind)):
+        owner, _ = await opened(link, gateway, kind)
         gateway.network.stop()
         owner.session.send([unit(0)])
         await until(lambda: owner.ends)
@@ -192,8 +192,8 @@ async def test_a_gateway_that_stays_away(
 
 
 async def test_too_much_in_the_queue_ends_the_session(gateway: Gateway) -> None:
-    async with running(way := way_in(gateway)):
-        owner, handle = await opened(way, gateway)
+    async with running(link := link_in(gateway)):
+        owner, handle = await opened(link, gateway)
         owner.session.send(map(unit, range(gateway_link.MAX_QUEUED_UNITS + 1)))
         assert owner.ends == ["too many units wait for the radio"]
         await until(lambda: gateway.closed(handle))
@@ -201,7 +201,7 @@ async def test_too_much_in_the_queue_ends_the_session(gateway: Gateway) -> None:
 
 
 async def test_tunnels_that_the_gateway_opens(gateway: Gateway) -> None:
-    async with running(way := way_in(gateway)) as came:
+    async with running(link := link_in(gateway)) as came:
         for protocol in (250, 251):
             kind, _ = INCOMING[protocol]
             handle = gateway.tunnels.open(protocol, tunneling.ANY_MANUFACTURER, gateway.now)
@@ -214,7 +214,7 @@ async def test_tunnels_that_the_gateway_opens(gateway: Gateway) -> None:
             await until(lambda: owner.units and gateway.units(handle))  # noqa: B023 - waited for at once
             assert (owner.units, gateway.units(handle)) == ([unit(0)], [(0, unit(1))])
             owner.session.close()
-            await way.drain()
+            await link.drain()
             await until(lambda: gateway.closed(handle))  # noqa: B023 - waited for at once
         other = gateway.tunnels.open(222, tunneling.ANY_MANUFACTURER, gateway.now)
         gateway.flush()
@@ -225,16 +225,16 @@ async def test_tunnels_that_the_gateway_opens(gateway: Gateway) -> None:
 
 @pytest.mark.parametrize("kind", ["adtls", "atls"])
 async def test_a_sleeper_fetches_what_waits(gateway: Gateway, kind: gateway_link.Kind) -> None:
-    gateway.post = events.DeliveryMode.KEPT
-    async with running(way := way_in(gateway, kind, sleepy=0.3)):
-        owner, handle = await opened(way, gateway, kind)
+    gateway.mode = events.DeliveryMode.KEPT
+    async with running(link := link_in(gateway, kind, sleepy=0.3)):
+        owner, handle = await opened(link, gateway, kind)
         for n in range(3):
             gateway.tunnels.send_unit(handle, n, long_unit(n), gateway.now)
         owner.session.send([unit(0)])
         await until(lambda: len(owner.units) == 3 and gateway.units(handle))
         assert owner.units == [long_unit(n) for n in range(3)]
         assert [event for event in gateway.happened if isinstance(event, events.PeerMisbehaved)] == []
-        gateway.tunnels.tell_lost(handle, 0, LossReason.EXPIRED, gateway.now)
+        gateway.tunnels.report_loss(handle, 0, LossReason.EXPIRED, gateway.now)
         gateway.flush()
         await until(lambda: owner.lost)
         assert owner.lost == [(0, "expired")]
@@ -244,8 +244,8 @@ async def test_a_sleeper_fetches_what_waits(gateway: Gateway, kind: gateway_link
 async def test_a_sleeper_whose_gateway_keeps_no_mailbox_asks_about_it(
     gateway: Gateway, caplog: pytest.LogCaptureFixture
 ) -> None:
-    async with running(way := way_in(gateway, sleepy=0.2)):
-        _, handle = await opened(way, gateway, "adtls")
+    async with running(link := link_in(gateway, sleepy=0.2)):
+        _, handle = await opened(link, gateway, "adtls")
         for n in range(3):
             gateway.tunnels.send_unit(handle, n, long_unit(n), gateway.now)
         gateway.flush()
@@ -258,10 +258,10 @@ async def test_a_sleeper_whose_gateway_keeps_no_mailbox_asks_about_it(
 
 async def test_a_sleeper_is_found(gateway: Gateway) -> None:
     """It has no tunnel, so it knocks; the gateway opens one when it hears that."""
-    async with running(way_in(gateway, sleepy=0.2)) as came:
+    async with running(link_in(gateway, sleepy=0.2)) as came:
         await until(lambda: gateway.frames)
         handle = gateway.tunnels.open(
-            252, tunneling.ANY_MANUFACTURER, gateway.now, post=events.DeliveryMode.KEPT, patient=True
+            252, tunneling.ANY_MANUFACTURER, gateway.now, mode=events.DeliveryMode.KEPT, until_awake=True
         )
         gateway.flush()
         knocks = gateway.frames
@@ -280,8 +280,8 @@ async def test_a_sleeper_is_found(gateway: Gateway) -> None:
 async def test_over_a_radio_that_loses_and_doubles(tmp_path: Path) -> None:
     async with air(tmp_path, Conditions(loss=0.15, duplicate=0.1, reorder=0.1)) as gateway:
         gateway.up()
-        async with running(way := way_in(gateway, "atls")):
-            owner, handle = await opened(way, gateway, "atls")
+        async with running(link := link_in(gateway, "atls")):
+            owner, handle = await opened(link, gateway, "atls")
             owner.session.send(map(unit, range(30)))
             for n in range(30):
                 gateway.tunnels.send_unit(handle, n, unit(n), gateway.now)
@@ -295,8 +295,8 @@ async def test_over_a_radio_that_loses_and_doubles(tmp_path: Path) -> None:
 
 async def test_a_device_that_is_removed(gateway: Gateway) -> None:
     with pytest.raises(TransportError, match="removed from the network") as caught:
-        async with running(way := way_in(gateway)):
-            owner, _ = await opened(way, gateway)
+        async with running(link := link_in(gateway)):
+            owner, _ = await opened(link, gateway)
             gateway.network.leave_request(gateway.network.nwk_of(DEVICE) or 0)
             await until(lambda: owner.ends)
             await asyncio.sleep(0.1)
@@ -305,11 +305,11 @@ async def test_a_device_that_is_removed(gateway: Gateway) -> None:
 
 async def test_no_network(gateway: Gateway, tmp_path: Path) -> None:
     with pytest.raises(TransportError, match="No such file"):
-        async with running(ZigbeeWay(str(tmp_path / "none"), EUI64, kind="adtls")):
+        async with running(ZigbeeLink(str(tmp_path / "none"), EUI64, kind="adtls")):
             pass
     gateway.network.permit_joining(0)
     with pytest.raises(TransportError, match="did not let the device in"):
-        async with running(ZigbeeWay(str(gateway.path), EUI64, kind="adtls", join_timeout=0.3)):
+        async with running(ZigbeeLink(str(gateway.path), EUI64, kind="adtls", join_timeout=0.3)):
             pass
     with pytest.raises(PeerError, match="eight colon-separated octets"):
-        ZigbeeWay(str(gateway.path), "lamp7", kind="adtls")
+        ZigbeeLink(str(gateway.path), "lamp7", kind="adtls")

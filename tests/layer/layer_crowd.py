@@ -54,7 +54,7 @@ def good_hello(server: DtlsListener, address: Address, now: float = 0.0, number:
     before = server.datagrams_to_send()
     server.receive_datagram(hello(number), address, now)
     ((answer, _),) = server.datagrams_to_send()
-    server._out = [*before, *server._out]
+    server._out[:0] = before
     return hello(number, answer[-16:])
 
 

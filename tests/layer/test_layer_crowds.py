@@ -289,7 +289,7 @@ def test_hellos_that_waited_are_bounded_over_all_hosts_without_refusing_anybody_
 
 def test_what_is_remembered_of_hosts_and_refused_hellos_is_bounded() -> None:
     server = listener(handshake_burst=1, handshake_rate=0.001)
-    admission = server._admission
+    admission = server._handshakes._admission
     for number in range(5000):
         ip = f"10.{number >> 8}.{number & 255}.1"
         for port in (1, 2):

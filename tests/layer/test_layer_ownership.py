@@ -56,7 +56,7 @@ def test_a_secret_in_a_folder_that_others_may_write_to_is_refused(tmp_path: Path
     path = secret(folder / "sub" / "psk")
     assert read_secret(path)
     folder.chmod(mode)
-    with pytest.raises(CredentialError, match=f"whoever may write to {folder};.*chmod go-w {folder}"):
+    with pytest.raises(CredentialError, match=f"any user who may write to {folder};.*chmod go-w {folder}"):
         read_secret(path)
 
 
@@ -94,7 +94,7 @@ def test_a_link_counts_by_where_it_leads_and_by_where_it_is(tmp_path: Path) -> N
     free.chmod(0o777)
     assert read_secret(safe / "relative")
     for path in (safe / "into", free / "out", tmp_path / "folder" / "psk"):
-        with pytest.raises(CredentialError, match=f"whoever may write to {free}"):
+        with pytest.raises(CredentialError, match=f"any user who may write to {free}"):
             read_secret(path)
 
 

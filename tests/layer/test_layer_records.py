@@ -27,7 +27,6 @@ from layer.records import (
     ClientHelloFacts,
     RecordHeader,
     ServerHelloFacts,
-    TlsRecordReader,
     client_hello,
     dtls_client_hello,
     dtls_server_hello,
@@ -35,6 +34,7 @@ from layer.records import (
     read_fragments,
     server_hello,
 )
+from layer.tls_stream import TlsRecordReader
 from tests.layer.layer_pair import client_x509, pair, psk_client, psk_server, server_x509
 
 ARBITRARY = settings(max_examples=300, deadline=None)
@@ -397,7 +397,7 @@ def test_arbitrary_streams(chunks: list[bytes]) -> None:
 def test_nothing_heavy_is_imported() -> None:
     """The gateway imports this module in a process that must stay without TLS."""
     code = (
-        "import sys; before = set(sys.modules); import layer.records; "
+        "import sys; before = set(sys.modules); import layer.records, layer.tls_stream; "
         "heavy = {'OpenSSL', 'cryptography', 'ssl', 'asyncio', 'socket', 'cffi'} & (set(sys.modules) - before); "
         "sys.exit(str(heavy) if heavy else 0)"
     )

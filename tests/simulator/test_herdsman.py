@@ -10,7 +10,7 @@ import pytest
 
 from demo.process import Process
 from demo.stack import Stack, running
-from simulator.cli import ask
+from simulator.ctl import ask
 from tests.node_packages import NODE, installed
 
 HERE = Path(__file__).parent / "herdsman"

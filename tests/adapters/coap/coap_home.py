@@ -225,7 +225,7 @@ class Home(Gateway):
         """Nothing is left of any session or client."""
         adapter = self.adapter
         delivery = adapter._delivery
-        assert not self.hub.engine.all_sessions() and not self.state.ordered
+        assert not self.hub.engine.all_sessions() and not self.hub.engine.in_flight("coap")
         assert not adapter._submitted and not adapter._connections
         assert not list(delivery.boxes) and not delivery._orders and delivery.sessions == 0
         assert not len(delivery._absence) and not len(delivery._windows)
@@ -311,3 +311,12 @@ def observe_established(response: Response) -> bool:
 
 
 Start = Callable[..., Awaitable[Home]]
+
+
+def lines(*names: str) -> bytes:
+    return b"".join(b"%s:%s\n" % (name.encode(), PSKS[name].hex().encode()) for name in names)
+
+
+def adopted(home: Home, content: bytes) -> bool:
+    home.write("clients.psk", content, 0o600)
+    return home.adapter.adopt(home.configure())

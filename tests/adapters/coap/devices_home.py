@@ -7,8 +7,9 @@ from typing import Any, Final
 
 from carriage.coap import codes
 from carriage.coap import options as opt
-from carriage.coap.client import CoapsClient, Observation
+from carriage.coap.client import CoapsClient
 from carriage.coap.exchange import Request, Response
+from carriage.coap.observation import Observation
 from carriage.senml import Record, read_cbor, read_json
 from gateway.api.model import (
     DataType,

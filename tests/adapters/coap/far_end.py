@@ -76,6 +76,8 @@ class FarEnd:
 
     def update(self, update: Update) -> None: ...
 
+    def flush(self) -> None: ...
+
     def receipt(self, receipt: Receipt) -> None:
         self.receipts.append(receipt)
 

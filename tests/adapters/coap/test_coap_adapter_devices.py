@@ -71,7 +71,7 @@ async def test_a_value_in_each_format(home: Home, lamp: Device) -> None:
 async def test_a_stale_value_says_so(home: Home, lamp: Device) -> None:
     lamp.tell(temperature=21.5)
     phone = await home.client("phone")
-    stale = lambda: lamp.far.gateway.read(phone_peer(home), "lamp", "temperature").stale  # type: ignore[union-attr] # noqa: E731
+    stale = lambda: lamp.far.gateway.device(phone_peer(home), "lamp").samples["temperature"].stale  # type: ignore[union-attr] # noqa: E731
     await until(stale)
     answer = await phone.request(get("d/lamp/temperature"))
     (record,) = records(answer)
@@ -314,7 +314,7 @@ async def test_a_command_for_a_sleeper_is_a_resource_until_it_is_done(home: Home
 
 
 async def test_what_became_of_the_oldest_command_is_forgotten_and_counted(home: Home, lamp: Device) -> None:
-    home.adapter._devices._max_states = 2
+    home.adapter._devices._states._max_states = 2
     phone = await home.client("phone")
     names = ("on", "level", "label")
     answers = await asyncio.gather(*(phone.request(put(f"d/lamp/{name}", "1")) for name in names))

@@ -311,10 +311,10 @@ async def test_stopping_leaves_what_is_open_to_the_gateway(home: Home) -> None:
     mine = await opened(phone, "lamp")
     home.far.takes = False
     sending = asyncio.get_running_loop().create_task(sent(phone, mine, 0, record()))
-    await until(lambda: len(home.far.of(Unit)) == 1 and len(home.state.ordered) == 2)
+    await until(lambda: len(home.far.of(Unit)) == 1 and home.hub.engine.in_flight("coap") == 2)
     home.tasks["coap"].cancel()
     await until(lambda: home.state.adapter is None)
-    assert not home.state.ordered
+    assert not home.hub.engine.in_flight("coap")
     assert len(home.adapter._delivery._absence) == 0 and not home.adapter._delivery._orders
     await until(lambda: home.far.outcome(unit) == (Outcome.DROPPED, Reason.UNREACHABLE))  # it wasn't stored yet
     await until(lambda: home.far.of(Close, away))
@@ -381,7 +381,7 @@ async def test_clients_that_do_as_they_please(start: Start) -> None:
     for raw in clients:
         raw.close()
     home.clients.clear()
-    await until(lambda: not home.state.ordered and not home.adapter._submitted, 5.0)
+    await until(lambda: not home.hub.engine.in_flight("coap") and not home.adapter._submitted, 5.0)
     assert home.adapter.status()["requests"] > 50, seed
 
 

@@ -10,20 +10,11 @@ import pytest
 from carriage.coap import atls_client
 from gateway.api.errors import TransportError
 from gateway.api.model import Close, Reason
-from tests.adapters.coap.coap_home import PSKS, Home, opened
+from tests.adapters.coap.coap_home import PSKS, Home, adopted, lines, opened
 from tests.adapters.coap.devices_home import POLICY as DEVICES
 from tests.adapters.coap.devices_home import Device, observe, watches
 from tests.adapters.coap.far_end import until
-from tests.adapters.coap.test_coap_adapter_restart import restarted
-
-
-def lines(*names: str) -> bytes:
-    return b"".join(b"%s:%s\n" % (name.encode(), PSKS[name].hex().encode()) for name in names)
-
-
-def adopted(home: Home, content: bytes) -> bool:
-    home.write("clients.psk", content, 0o600)
-    return home.adapter.adopt(home.configure())
+from tests.adapters.coap.restarting import restarted
 
 
 @pytest.fixture

@@ -6,8 +6,6 @@ Clients that have lost their associations come back by a new handshake and find 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
 from typing import Any
 
 import pytest
@@ -17,25 +15,10 @@ from gateway.api.model import ContentKind, Outcome, Reason, SessionId, Unit
 from gateway.engine.stored import Unsaved
 from tests.adapters.coap.coap_home import Home, inbox, observed, opened, read, sent
 from tests.adapters.coap.far_end import record, tls_record, until
+from tests.adapters.coap.restarting import restarted
 
 OCTETS = {"adtls": record, "atls": tls_record}
 kinds = pytest.mark.parametrize("kind", ["adtls", "atls"])
-
-
-@asynccontextmanager
-async def restarted(home: Home) -> AsyncIterator[None]:
-    """The old instance is gone without a word to anybody, as after a kill; a new one serves."""
-    for client in home.clients:
-        client.close()
-    home.clients.clear()
-    home.tasks["coap"].cancel()
-    await until(lambda: home.state.adapter is None)
-    home.adapter = home.configure()
-    async with asyncio.TaskGroup() as tasks:
-        home.run(tasks, "coap", home.adapter)
-        await until(lambda: home.state.ready)
-        yield
-        home.tasks["coap"].cancel()
 
 
 def payloads(home: Home, session: SessionId) -> list[tuple[int, bytes]]:
@@ -96,7 +79,7 @@ async def test_a_unit_in_the_store_is_answered_for(home: Home) -> None:
     """2.04 comes when the gateway has stored it, though the next hop takes its time."""
     phone = await home.client("phone")
     session = await opened(phone, "lamp")
-    await until(lambda: not home.hub.states["far"].ordered)
+    await until(lambda: not home.hub.engine.in_flight("far"))
     home.far.takes = False
     engine = home.hub.engine
     engine.snapshot()  # from now on there is a store

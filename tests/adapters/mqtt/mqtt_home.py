@@ -9,7 +9,7 @@ import secrets
 import socket
 import subprocess
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
@@ -281,6 +281,9 @@ class MqttHome(Gateway):
 
     def check_empty(self) -> None:
         sessions = self.sessions
-        assert not self.hub.engine.all_sessions() and not self.state.ordered
+        assert not self.hub.engine.all_sessions() and not self.hub.engine.in_flight("mqtt")
         assert not len(sessions._orders) and not sessions._orders._tokens and not sessions._orders.held
         assert not len(sessions._submitted) and not sessions._ends
+
+
+Start = Callable[..., Awaitable[MqttHome]]

@@ -6,7 +6,6 @@ from __future__ import annotations
 import asyncio
 import logging
 import signal
-from collections.abc import Awaitable, Callable
 from pathlib import Path
 
 import pytest
@@ -20,10 +19,9 @@ from gateway.api.model import Close, ContentKind, Outcome, Reason, Unit
 from gateway.engine.limits import EngineLimits
 from gateway.testing.check_adapter import check_adapter
 from tests.adapters.coap.far_end import record, tls_record, until
-from tests.adapters.mqtt.mqtt_home import ADTLS, POLICY, MqttHome
+from tests.adapters.mqtt.mqtt_home import ADTLS, POLICY, MqttHome, Start
 from tests.layer.layer_pair import Authority
 
-Start = Callable[..., Awaitable[MqttHome]]
 GRACE = 1.0
 
 
@@ -111,7 +109,7 @@ async def test_a_long_absence_ends_the_sessions_and_both_ends_hear(
     assert {close.reason for close in home.far.of(Close)} == {Reason.UNREACHABLE}
     assert home.far.outcome(unit) == (Outcome.DROPPED, Reason.UNREACHABLE)
     assert not home.hub.engine.owns(home.sessions._peer("other"), between)
-    assert not home.hub.engine.all_sessions() and not home.state.ordered
+    assert not home.hub.engine.all_sessions() and not home.hub.engine.in_flight("mqtt")
     # From now on nothing is taken on, until the broker is back.
     late = home.far.open("app")
     await until(lambda: home.far.of(Close, late), 1.0)
@@ -187,7 +185,7 @@ async def test_stopping_settles_what_is_open(home: MqttHome) -> None:
     await until(lambda: home.adapter.status()["held"] == 1)
     home.tasks["mqtt"].cancel()
     await until(lambda: home.state.adapter is None)
-    assert not len(home.sessions._orders) and not home.state.ordered
+    assert not len(home.sessions._orders) and not home.hub.engine.in_flight("mqtt")
     await until(lambda: home.far.outcome(unit))
     assert home.far.outcome(unit) == (Outcome.DROPPED, Reason.UNREACHABLE)
 

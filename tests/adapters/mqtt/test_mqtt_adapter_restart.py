@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Sequence
 
 import pytest
 
@@ -13,9 +13,7 @@ from carriage.mqtt.client import MqttClient
 from gateway.api.model import Close, ContentKind, Open, Outcome, Reason, Receipt, SessionId, SurvivingEnd, Unit
 from gateway.engine.engine import Engine
 from tests.adapters.coap.far_end import record, tls_record, until
-from tests.adapters.mqtt.mqtt_home import ADTLS, MqttHome
-
-Start = Callable[..., Awaitable[MqttHome]]
+from tests.adapters.mqtt.mqtt_home import ADTLS, MqttHome, Start
 
 
 def client_of(home: MqttHome) -> MqttClient:

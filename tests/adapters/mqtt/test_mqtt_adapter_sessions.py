@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
-
 import pytest
 
 from adapters.mqtt import news
@@ -13,9 +11,7 @@ from carriage.mqtt.options import Message, MqttOptions
 from gateway.api.model import Close, ContentKind, LinkSecurity, Open, Outcome, Reason, SessionId, Unit
 from gateway.engine.limits import EngineLimits
 from tests.adapters.coap.far_end import record, tls_record, until
-from tests.adapters.mqtt.mqtt_home import ADTLS, ROOT, MqttHome
-
-Start = Callable[..., Awaitable[MqttHome]]
+from tests.adapters.mqtt.mqtt_home import ADTLS, ROOT, MqttHome, Start
 
 
 @pytest.mark.parametrize("kind", ["adtls", "atls", "oscore"])

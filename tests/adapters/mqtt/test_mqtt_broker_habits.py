@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import signal
 import socket
-from collections.abc import Awaitable, Callable
 from pathlib import Path
 
 import pytest
@@ -14,12 +13,11 @@ from adapters.mqtt.payloads import epoch_number
 from carriage.mqtt import messages as bodies
 from gateway.api.model import Close, Unit
 from tests.adapters.coap.far_end import record, until
-from tests.adapters.mqtt.mqtt_home import ADTLS, MqttHome, User
+from tests.adapters.mqtt.mqtt_home import ADTLS, MqttHome, Start, User
 from tests.adapters.mqtt.semantic_home import ACL, LEVEL, POLICY, STATE, House, config_topic, last, put, settled
 from tests.adapters.mqtt.semantic_home import bodies as came
 from tests.harness.interactions import wanted_of
 
-Start = Callable[..., Awaitable[MqttHome]]
 OLD, NEW = "a0" * 8, "b0" * 8
 
 

@@ -22,9 +22,8 @@ from gateway.api.model import (
     WriteProperties,
 )
 from tests.adapters.coap.far_end import until
-from tests.adapters.mqtt.mqtt_home import MqttHome
-from tests.adapters.mqtt.semantic_home import ACL, LEVEL, POLICY, STATE, House, settled
-from tests.adapters.mqtt.test_mqtt_devices import Start, bodies, put
+from tests.adapters.mqtt.mqtt_home import MqttHome, Start
+from tests.adapters.mqtt.semantic_home import ACL, LEVEL, POLICY, STATE, House, bodies, put, settled
 
 TOGGLE = ActionAffordance(name="toggle")
 DIM = ActionAffordance(name="dim", input=DataSchema(type=DataType.INTEGER, minimum=0, maximum=9), idempotent=True)

@@ -7,7 +7,7 @@ import dataclasses
 import json
 import subprocess
 from collections import Counter
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 import pytest
@@ -23,7 +23,7 @@ from gateway.api.model import (
 from gateway.engine.limits import EngineLimits
 from gateway.runtime import policy_file
 from tests.adapters.coap.far_end import until
-from tests.adapters.mqtt.mqtt_home import MqttHome
+from tests.adapters.mqtt.mqtt_home import MqttHome, Start
 from tests.adapters.mqtt.semantic_home import (
     ACL,
     CONTACT,
@@ -41,7 +41,6 @@ from tests.adapters.mqtt.semantic_home import (
 )
 from tests.harness.interactions import wanted_of
 
-Start = Callable[..., Awaitable[MqttHome]]
 CONFIG = config_topic("lamp")
 
 

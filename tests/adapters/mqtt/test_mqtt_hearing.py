@@ -8,7 +8,8 @@ from pathlib import Path
 from adapters.mqtt.hearing import Hearing
 from carriage.mqtt.client import MqttClient
 from carriage.mqtt.options import Message, Token
-from tests.carriage.mqtt.conftest import Broker, Recorder, running
+from tests.harness.mosquitto import Broker
+from tests.harness.mqtt_recorder import Recorder, running
 
 FILTERS = ("home/+/set", "home/+/get/+", "plain/status")
 ALL, WRITE = "topic readwrite #\n", "topic write #\n"

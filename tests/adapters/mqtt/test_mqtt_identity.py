@@ -19,7 +19,7 @@ import pytest
 from adapters.mqtt.devices.devices import DeviceTopics
 from gateway.runtime import policy_file
 from tests.adapters.coap.far_end import until
-from tests.adapters.mqtt.mqtt_home import MqttHome, User
+from tests.adapters.mqtt.mqtt_home import MqttHome, Start, User
 from tests.adapters.mqtt.semantic_home import (
     ACL,
     CONTACT,
@@ -35,7 +35,6 @@ from tests.adapters.mqtt.semantic_home import (
     settled,
 )
 
-Start = Callable[..., Awaitable[MqttHome]]
 Old = Callable[..., Awaitable[tuple[MqttHome, User]]]
 LAMP = config_topic("lamp")
 OLD_LAMP = "homeassistant/device/home_lamp/config"

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Awaitable, Callable
 from typing import Any
 
 import pytest
@@ -11,12 +10,11 @@ import pytest
 from adapters.mqtt.adapter import MqttAdapter
 from gateway.api.model import Unit
 from tests.adapters.coap.far_end import record, until
-from tests.adapters.mqtt.mqtt_home import ADTLS, MqttHome
+from tests.adapters.mqtt.mqtt_home import ADTLS, Start
 from tests.adapters.mqtt.semantic_home import ACL, POLICY, STATE, House, bodies, last, put
 from tests.carriage.mqtt.mutations import mutate
 from tests.harness.interactions import wanted_of
 
-Start = Callable[..., Awaitable[MqttHome]]
 SESSIONS = POLICY + "  - {id: sessions, effect: permit, subject: app, resource: lamp, content: [adtls]}\n"
 SESSIONS = SESSIONS.replace("  broker:", "  app: {link: mqtt, user: app}\n  broker:")
 LONG = b"x" * 70_000

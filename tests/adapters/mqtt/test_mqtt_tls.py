@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
 from typing import Any
 
 import pytest
@@ -10,10 +9,9 @@ from cryptography import x509
 
 from adapters.mqtt.reason_codes import no_broker
 from tests.adapters.coap.far_end import until
-from tests.adapters.mqtt.mqtt_home import MqttHome
+from tests.adapters.mqtt.mqtt_home import MqttHome, Start
 from tests.layer.layer_pair import Authority
 
-Start = Callable[..., Awaitable[MqttHome]]
 MUTUAL = ("require_certificate true", "use_identity_as_username true")
 EXPIRED = (-3, -1)
 

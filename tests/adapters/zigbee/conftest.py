@@ -41,10 +41,7 @@ from gateway.api.model import (
     Join,
     Open,
     Peer,
-    Reason,
     Receipt,
-    Refused,
-    Sample,
     SessionId,
     SessionView,
     SurvivingEnd,
@@ -112,9 +109,6 @@ class RecordingContext:
 
     def device(self, peer: Peer, name: str) -> DeviceView | None:
         return None
-
-    def read(self, peer: Peer, device: str, name: str) -> Sample | Refused:
-        return Refused(Reason.DENIED)
 
     async def administer(self, peer: Peer, command: str, arguments: Mapping[str, Any]) -> Mapping[str, Any]:
         raise PeerError("denied")
@@ -299,8 +293,8 @@ class Device:
                 self._news.clear()
                 await self._news.wait()
 
-    def open(self, protocol: int, unit_limit: int = 4096, post: DeliveryMode = DeliveryMode.PUSHED) -> Handle:
-        handle = self.tunnels.open(protocol, 0xFFFF, self.now(), unit_limit=unit_limit, post=post)
+    def open(self, protocol: int, unit_limit: int = 4096, mode: DeliveryMode = DeliveryMode.PUSHED) -> Handle:
+        handle = self.tunnels.open(protocol, 0xFFFF, self.now(), unit_limit=unit_limit, mode=mode)
         self.pump()
         return handle
 

@@ -156,6 +156,42 @@ async def test_after_forming_every_frame_is_handled_once(make_world: Make) -> No
         await radio.stop()
 
 
+@BOTH_EZSP
+async def test_what_the_dongle_takes_while_it_starts_is_not_lost(on_air: Any) -> None:
+    """The dongle acknowledges frames as soon as its network is up. bellows listens some commands later, so what came
+    meanwhile was lost although its sender thinks it delivered, and never sends it again.
+    """
+    world, events, radio, device = on_air
+    await radio.stop()
+    world.ncp.restart()  # else the dongle goes on without us, and takes what it can't keep
+    events.frames.clear()
+    acknowledged: list[bytes] = []
+
+    async def say(payload: bytes) -> None:
+        if await device.client.send(payload, cluster=CLUSTER_ID):
+            acknowledged.append(payload)
+
+    async def talk() -> None:
+        async with asyncio.TaskGroup() as words:
+            for number in range(100_000):
+                words.create_task(say(b"\x11\x01\x02" + number.to_bytes(4, "big")))
+                await asyncio.sleep(0.002)
+                if up.is_set():
+                    return
+
+    up = asyncio.Event()
+    talking = asyncio.create_task(talk())
+    again = await started(settings_of(world), events, may_form=False)
+    try:
+        up.set()
+        await talking
+        await until(lambda: len(events.frames) >= len(acknowledged))
+        assert len(acknowledged) > 5
+        assert [payload for _, _, payload, _ in events.frames] == acknowledged
+    finally:
+        await again.stop()
+
+
 async def test_packet_callbacks_never_fire(on_air: Any) -> None:
     """zigpy offers register_packet_callback; nothing in bellows calls what is registered there.
 

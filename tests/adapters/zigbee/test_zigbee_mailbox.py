@@ -45,7 +45,7 @@ def pair(in_memory: Callable[..., Any]) -> Any:
 
 
 def opened(pair: Any) -> tuple[Any, SessionId]:
-    handle = pair.device.open(210, ANY_MANUFACTURER, pair.time, post=DeliveryMode.FETCHED)
+    handle = pair.device.open(210, ANY_MANUFACTURER, pair.time, mode=DeliveryMode.FETCHED)
     assert TunnelOpened(handle) in pair.run()
     return handle, next(iter(pair.sessions))
 
@@ -143,7 +143,7 @@ def call(pair: Any) -> Open:
         session=SESSION,
         sender="phone",
     )
-    pair.gateway.open(envelope, pair.time, DeliveryMode.KEPT, patient=True)
+    pair.gateway.open(envelope, pair.time, DeliveryMode.KEPT, until_awake=True)
     return envelope
 
 
@@ -158,7 +158,7 @@ def test_a_sleeper_is_asked_when_it_is_heard(pair: Any) -> None:
     pair.gateway.tunnels.heard(pair.time)
     (event,) = requested(pair.run())
     assert event.protocol == 252
-    pair.device.accept(event.handle, pair.time, post=DeliveryMode.FETCHED)
+    pair.device.accept(event.handle, pair.time, mode=DeliveryMode.FETCHED)
     pair.run(1)
     assert receipts(pair, envelope) == [Outcome.DELIVERED]
     assert not pair.gateway.tunnels.calling
@@ -183,7 +183,7 @@ def test_a_sleeper_that_does_not_answer_is_asked_again_the_next_time(pair: Any) 
     assert pair.run() == []
     (event,) = requested(events)
     assert len(frames) == 1
-    pair.device.accept(event.handle, pair.time, post=DeliveryMode.FETCHED)
+    pair.device.accept(event.handle, pair.time, mode=DeliveryMode.FETCHED)
     pair.run(1)
     assert receipts(pair, envelope) == [Outcome.DELIVERED]
 

@@ -19,7 +19,7 @@ from gateway.runtime.audit import AuditLog
 from gateway.runtime.hub import Hub
 from simulator.network.device_kinds import Identity, on_off, temperature
 from tests.adapters.zigbee.zcl_device import ZclDevice
-from tests.gateway.engine.conftest import PolicySet
+from tests.harness.engine_stage import PolicySet
 
 DEVICE = 0x000D6F0000000071
 TEXT = "00:0d:6f:00:00:00:00:71"
@@ -39,6 +39,8 @@ class Watcher:
     window = 1
 
     async def run(self, context: Any) -> None: ...
+
+    def flush(self) -> None: ...
 
     def update(self, update: Update) -> None: ...
 

@@ -43,7 +43,7 @@ def record(number: int = 5, **changes: Any) -> TunnelRecord:
             "manufacturer": 0xFFFF,
             "flow_control": True,
             "max_incoming": 1500,
-            "post": DeliveryMode.PUSHED,
+            "mode": DeliveryMode.PUSHED,
             **changes,
         }
     )
@@ -64,15 +64,15 @@ def loaded(folder: Path) -> list[StoredTunnel]:
     number=st.integers(0, 0xFFFE),
     server=st.booleans(),
     flow_control=st.booleans(),
-    post=st.sampled_from(DeliveryMode),
+    mode=st.sampled_from(DeliveryMode),
     endpoint=st.integers(1, 240),
     link_key=st.booleans(),
 )
 def test_what_was_put_is_loaded(
-    tmp_path: Path, number: int, server: bool, flow_control: bool, post: DeliveryMode, endpoint: int, link_key: bool
+    tmp_path: Path, number: int, server: bool, flow_control: bool, mode: DeliveryMode, endpoint: int, link_key: bool
 ) -> None:
     entry = StoredTunnel(
-        OTHER, "00:01", endpoint, link_key, record(number, server=server, flow_control=flow_control, post=post)
+        OTHER, "00:01", endpoint, link_key, record(number, server=server, flow_control=flow_control, mode=mode)
     )
     with closing(TunnelStore(tmp_path, 100)) as memory:
         memory.load()
@@ -256,7 +256,7 @@ async def test_a_sleeper_goes_on_and_hears_of_an_end_when_it_is_heard(world: Any
     async with world.gateway(**options) as gateway:
         device = await world.device(LAMP, sleepy=True)
         await gateway.join(device)
-        first, second = (device.open(210, post=DeliveryMode.FETCHED) for _ in range(2))
+        first, second = (device.open(210, mode=DeliveryMode.FETCHED) for _ in range(2))
         await device.wait(TunnelOpened, 2)
         session = next(iter(gateway.context.sessions_by_nonce.values()))
         order(gateway, session, 0, b"early")

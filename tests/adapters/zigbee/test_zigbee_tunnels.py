@@ -366,7 +366,7 @@ async def test_what_waits_for_a_sleeper_is_not_in_the_dongle(world: Any) -> None
     async with world.gateway(limits={"awake": 0.3}, protocols={210: {"to": "cloud", "mailbox": True}}) as gateway:
         device = await world.device(LAMP, sleepy=True)
         await gateway.join(device)
-        handle = device.open(210, post=DeliveryMode.FETCHED)
+        handle = device.open(210, mode=DeliveryMode.FETCHED)
         await device.wait(TunnelOpened)
         (session,) = gateway.context.sessions_by_nonce.values()
         asleep = gateway.record("00:0d:6f:00:0b:5d:e3:b6")
@@ -384,7 +384,7 @@ async def test_what_waits_for_a_sleeper_is_not_in_the_dongle(world: Any) -> None
         device.fetch(handle)
         requested = await device.wait(TunnelRequested)
         assert requested.protocol == 252
-        device.tunnels.accept(requested.handle, device.now(), post=DeliveryMode.FETCHED)
+        device.tunnels.accept(requested.handle, device.now(), mode=DeliveryMode.FETCHED)
         device.pump()
         await device.wait(UnitReceived, 4)
         await gateway.until(

@@ -12,13 +12,11 @@ from pathlib import Path
 
 import pytest
 
-from carriage.coap import codes
-from carriage.coap import options as opt
-from carriage.coap.connection import Answer, CoapConfig, CoapConnection, Event, FailureReason, Request, Response
-from carriage.coap.server import CoapsServer, ServerPeer, serve_coaps
+from carriage.coap.connection import CoapConfig, CoapConnection, Event
+from carriage.coap.server import CoapsServer, serve_coaps
 from demo.credentials import Authority
 from layer.credentials import Credentials, Psk, load_private_key
-from layer.errors import PeerError
+from tests.carriage.coap.server_recorder import Recorder
 
 PSK = b"0123456789abcdef"
 
@@ -172,51 +170,6 @@ def pki(tmp_path_factory: pytest.TempPathFactory) -> Pki:
         credentials("client"),
         Credentials(psk=Psk("dev", PSK)),
     )
-
-
-class Recorder:
-    """A server's application: echoes POST reversed, keeps PUT, serves GET with Observe; records all it is told."""
-
-    def __init__(self) -> None:
-        self.told: list[tuple[object, ...]] = []
-        self.stored: dict[tuple[str, ...], bytes] = {}
-        self.observers: list[tuple[ServerPeer, int]] = []
-
-    def connected(self, peer: ServerPeer) -> None:
-        self.told.append(("connected", peer))
-
-    def request(self, peer: ServerPeer, exchange: int, request: Request) -> None:
-        path = opt.strings(request.options, opt.URI_PATH)
-        if path == ("raise",):
-            raise RuntimeError("a fault of the application")
-        if path == ("malformed",):
-            raise PeerError("no sense in it")
-        if path == ("silent",):
-            return
-        if request.code == codes.PUT:
-            self.stored[path] = request.payload
-            response = Response(codes.CHANGED)
-        elif request.code == codes.POST:
-            response = Response(codes.CHANGED, (), request.payload[::-1])
-        else:
-            response = Response(codes.CONTENT, (), self.stored.get(path, b""))
-        if peer.respond(exchange, response, observe=True) is Answer.OBSERVED:
-            self.observers.append((peer, exchange))
-
-    def acknowledged(self, peer: ServerPeer, exchange: int, notification: int) -> None:
-        self.told.append(("acknowledged", exchange, notification))
-
-    def observation_ended(self, peer: ServerPeer, exchange: int, reason: FailureReason) -> None:
-        self.told.append(("ended", exchange, reason))
-
-    def gone(self, peer: ServerPeer, reason: str) -> None:
-        self.told.append(("gone", peer, reason))
-
-    def refused(self, address: object, reason: str) -> None:
-        self.told.append(("refused", reason))
-
-    def of(self, kind: str) -> list[tuple[object, ...]]:
-        return [entry[1:] for entry in self.told if entry[0] == kind]
 
 
 @pytest.fixture

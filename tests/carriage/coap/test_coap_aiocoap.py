@@ -11,7 +11,8 @@ import pytest
 
 from carriage.coap import codes
 from carriage.coap.connection import Answer, CoapConfig, FailureReason, Request, Response
-from carriage.coap.server import CoapsServer, ServerPeer
+from carriage.coap.server import CoapsServer
+from carriage.coap.server_peer import ServerPeer
 from carriage.coap.udp import Address, bind
 from layer.config import AssociationConfig
 from layer.credentials import Credentials

@@ -11,11 +11,13 @@ from carriage.coap import codes
 from carriage.coap import options as opt
 from carriage.coap.client import CoapsClient
 from carriage.coap.connection import Answer, CoapConfig, CoapConnection, FailureReason, Request, Response
-from carriage.coap.server import LAYER_1, serve_coaps
+from carriage.coap.server import LAYER_1, CoapsServer, serve_coaps
 from carriage.coap.udp import Datagrams, bind
 from layer.config import AssociationConfig
 from layer.credentials import Credentials, Psk
 from layer.errors import TransportError, UsageError
+from layer.listener import DtlsListener
+from tests.carriage.coap.server_recorder import Recorder
 
 QUICK = AssociationConfig(retransmit_initial=0.2, handshake_timeout=1.0)
 
@@ -163,6 +165,33 @@ async def test_a_late_answer_from_outside_of_a_callback(pki, eventually) -> None
     server.close()
 
 
+async def test_what_is_left_to_be_written_asks_its_owner_for_one_flush(pki, eventually) -> None:
+    wakes: list[None] = []
+    recorder = Recorder()
+    listener = DtlsListener(pki.server, LAYER_1)
+    server = CoapsServer(bind("127.0.0.1", 0), listener, recorder, wake=lambda: wakes.append(None))
+    server.start()
+    client = CoapsClient("127.0.0.1", server.port, pki.psk)
+    await client.connect()
+    heard: list[bytes] = []
+    for number in range(3):
+        await client.observe(Request(codes.GET, path(f"o{number}")), lambda response: heard.append(response.payload))
+    assert wakes == [], "what is read and answered in one go needs no asking"
+    before = server.counters["datagrams_out"]
+    for peer, exchange in recorder.observers:
+        peer.notify(exchange, Response(codes.CONTENT, (), b"news"))
+    for _ in range(10):
+        await asyncio.sleep(0)
+    assert (len(wakes), server.counters["datagrams_out"]) == (1, before)
+    server.flush()
+    server.flush()
+    assert server.counters["datagrams_out"] == before + 3
+    await eventually(lambda: heard[3:] == [b"news"] * 3)
+    assert len(wakes) == 1
+    client.close()
+    server.close()
+
+
 async def test_closing_a_peer(client, served, eventually) -> None:
     server, recorder = served
     lost: list[str] = []
@@ -224,7 +253,7 @@ async def test_nobody_there_fails_the_connect() -> None:
     port = free.getsockname()[1]
     free.close()
     client = CoapsClient("127.0.0.1", port, Credentials(psk=Psk("dev", b"0123456789abcdef")))
-    with pytest.raises(TransportError, match="nobody answers") as raised:
+    with pytest.raises(TransportError, match="no answer at") as raised:
         async with asyncio.timeout(5):
             await client.connect()
     assert raised.value.transient

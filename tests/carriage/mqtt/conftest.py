@@ -1,16 +1,10 @@
-"""Real Mosquitto processes with configurations of their own, and clients that write down what happens to them."""
+"""Fixtures of Mosquitto processes, each with its own configuration, and of clients that record what they hear."""
 
 from __future__ import annotations
 
-import asyncio
 import datetime
-import os
-import pwd
-import socket
 import subprocess
-import time
-from collections.abc import AsyncIterator, Callable, Iterator
-from contextlib import asynccontextmanager
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -21,131 +15,12 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 from hypothesis import HealthCheck, settings
 
-from carriage.mqtt.client import MqttClient
-from carriage.mqtt.options import DropReason, Message, MqttOptions, Token
+from tests.harness.mosquitto import ACL, Broker
+from tests.harness.mqtt_recorder import running
 
 # a machine shared with others may stop for longer than an example may take by default
 settings.register_profile("steady", deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile("steady")
-
-ACL = """\
-user gateway
-topic readwrite atls/#
-
-pattern write atls/%u/atls/open
-pattern write atls/%u/atls/+/up/+
-pattern write atls/%u/atls/+/close
-pattern read atls/%u/atls/#
-pattern read atls/bridge/state
-"""
-
-
-class Broker:
-    """Mosquitto on a free port of 127.0.0.1; keeps port and configuration over ``kill`` and ``start``."""
-
-    def __init__(self, folder: Path, *lines: str, open_to_all: bool = True) -> None:
-        with socket.socket() as probe:
-            probe.bind(("127.0.0.1", 0))
-            self.port: int = probe.getsockname()[1]
-        self._conf = folder / f"mosquitto-{self.port}.conf"
-        everything = [
-            f"listener {self.port} 127.0.0.1",
-            "set_tcp_nodelay true",
-            "max_queued_messages 100000",
-            f"user {pwd.getpwuid(os.getuid()).pw_name}",  # else root becomes one who can't read the files
-            *lines,
-        ]
-        if open_to_all:
-            everything.append("allow_anonymous true")
-        self._conf.write_text("\n".join(everything) + "\n")
-        self.process: subprocess.Popen[bytes] | None = None
-        self.start()
-
-    def start(self) -> None:
-        self.process = subprocess.Popen(
-            ["/usr/sbin/mosquitto", "-c", str(self._conf)], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
-        )
-        until = time.monotonic() + 20
-        while True:
-            assert self.process.poll() is None, "mosquitto ended"
-            try:
-                socket.create_connection(("127.0.0.1", self.port), 1).close()
-                return
-            except OSError:
-                assert time.monotonic() < until, "mosquitto doesn't listen"
-                time.sleep(0.02)
-
-    def kill(self) -> None:
-        if self.process is not None:
-            self.process.kill()
-            self.process.wait()
-            self.process = None
-
-
-class Recorder:
-    """A handler that keeps everything; ``until`` waits for a condition on it."""
-
-    def __init__(self) -> None:
-        self.connections: list[bool] = []
-        self.refusals: list[tuple[int, str]] = []
-        self.disconnections: list[str] = []
-        self.subscriptions: list[tuple[str, int]] = []
-        self.messages: list[Message] = []
-        self.ends: list[tuple[Token, int]] = []
-        self.drops: list[tuple[Token, DropReason]] = []
-        self.on_message: Callable[[Message], None] = self.messages.append
-        self._changed = asyncio.Event()
-
-    def connected(self, session_present: bool) -> None:
-        self.connections.append(session_present)
-        self._changed.set()
-
-    def refused(self, code: int, reason: str) -> None:
-        self.refusals.append((code, reason))
-        self._changed.set()
-
-    def disconnected(self, reason: str) -> None:
-        self.disconnections.append(reason)
-        self._changed.set()
-
-    def subscribed(self, topic_filter: str, code: int) -> None:
-        self.subscriptions.append((topic_filter, code))
-        self._changed.set()
-
-    def message(self, message: Message) -> None:
-        self._changed.set()
-        self.on_message(message)
-
-    def published(self, token: Token, code: int) -> None:
-        self.ends.append((token, code))
-        self._changed.set()
-
-    def dropped(self, token: Token, reason: DropReason) -> None:
-        self.drops.append((token, reason))
-        self._changed.set()
-
-    async def until(self, condition: Callable[[], Any], timeout: float = 20.0) -> None:  # noqa: ASYNC109
-        async with asyncio.timeout(timeout):
-            while not condition():
-                self._changed.clear()
-                await self._changed.wait()
-
-
-@asynccontextmanager
-async def running(
-    port: int, client_id: str, *, recorder: Recorder | None = None, **options: Any
-) -> AsyncIterator[tuple[MqttClient, Recorder]]:
-    """A client with its recorder, running; stopped at the end."""
-    recorder = recorder or Recorder()
-    settings = {"host": "127.0.0.1", "backoff_first": 0.05, "backoff_limit": 0.3, **options}
-    client = MqttClient(MqttOptions(port=port, client_id=client_id, **settings), recorder, jitter=lambda: 0.5)
-    async with asyncio.TaskGroup() as group:
-        client.start(group)
-        await asyncio.sleep(0)
-        try:
-            yield client, recorder
-        finally:
-            await client.stop()
 
 
 class Authority:

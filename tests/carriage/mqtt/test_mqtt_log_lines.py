@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from carriage.mqtt import client as mqtt_client
-from tests.carriage.mqtt.conftest import running
+from tests.harness.mqtt_recorder import running
 
 
 @pytest.fixture(autouse=True)

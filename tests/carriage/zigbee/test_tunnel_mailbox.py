@@ -37,12 +37,12 @@ from layer.errors import PeerError, TransportError
 def agree(pair: Any, side: Any, event: object) -> None:
     """The gateway (b) takes tunnels and keeps its units."""
     if isinstance(event, TunnelRequested):
-        side.endpoint.accept(event.handle, pair.now, post=DeliveryMode.KEPT)
+        side.endpoint.accept(event.handle, pair.now, mode=DeliveryMode.KEPT)
 
 
 def opened(pair: Any, link: Any, seed: int = 0, **options: Any) -> Any:
     both = pair(link, seed, react=agree, **options)
-    both.device = both.a.endpoint.open(200, 0xFFFF, both.now, post=DeliveryMode.FETCHED)
+    both.device = both.a.endpoint.open(200, 0xFFFF, both.now, mode=DeliveryMode.FETCHED)
     both.run()
     both.gateway = next(event.handle for event in both.b.events if isinstance(event, TunnelRequested))
     assert TunnelOpened(both.device) in both.a.events
@@ -71,7 +71,7 @@ def transfers(frames: list[bytes]) -> list[Any]:
 def test_a_sleeper_without_a_mailbox_is_told_to_both_sides_once(pair: Any, link: Any) -> None:
     """The device asks, the gateway sends at once: neither breaks the protocol, they were configured apart."""
     both = pair(link(), 0, react=lambda pair, side, event: _accept_pushed(pair, side, event))
-    device = both.a.endpoint.open(200, 0xFFFF, both.now, post=DeliveryMode.FETCHED)
+    device = both.a.endpoint.open(200, 0xFFFF, both.now, mode=DeliveryMode.FETCHED)
     both.run()
     gateway = next(event.handle for event in both.b.events if isinstance(event, TunnelRequested))
     for n in range(3):
@@ -172,12 +172,12 @@ def test_a_route_that_shortens_frames_in_the_middle_of_a_unit(pair: Any, link: A
     assert bool(of(both.a, PeerMisbehaved)) == restart
 
 
-@pytest.mark.parametrize("post", [DeliveryMode.PUSHED, DeliveryMode.KEPT])
-def test_numbers_go_on_after_a_restart_beyond_16_bits(pair: Any, link: Any, post: DeliveryMode) -> None:
+@pytest.mark.parametrize("mode", [DeliveryMode.PUSHED, DeliveryMode.KEPT])
+def test_numbers_go_on_after_a_restart_beyond_16_bits(pair: Any, link: Any, mode: DeliveryMode) -> None:
     both = opened(pair, link())
-    record = replace(both.b.endpoint.record(both.gateway), post=post)
+    record = replace(both.b.endpoint.record(both.gateway), mode=mode)
     ours = replace(
-        both.a.endpoint.record(both.device), post=DeliveryMode.FETCHED if post is DeliveryMode.KEPT else post
+        both.a.endpoint.record(both.device), mode=DeliveryMode.FETCHED if mode is DeliveryMode.KEPT else mode
     )
     both.a.endpoint, both.b.endpoint = TunnelEndpoint(first_sequence=1), TunnelEndpoint(first_sequence=2)
     both.device = both.a.endpoint.restore(ours, next_in=80_000, next_out=70_000, now=both.now)
@@ -275,8 +275,8 @@ def test_a_lost_unit_is_named(pair: Any, link: Any) -> None:
     for n in range(3):
         both.a.endpoint.send_unit(both.device, n, b"up", both.now)
     both.run()
-    both.b.endpoint.tell_lost(both.gateway, 1, LossReason.EXPIRED, both.now)
-    both.b.endpoint.tell_lost(both.gateway, 3, LossReason.EXPIRED, both.now)  # never was
+    both.b.endpoint.report_loss(both.gateway, 1, LossReason.EXPIRED, both.now)
+    both.b.endpoint.report_loss(both.gateway, 3, LossReason.EXPIRED, both.now)  # never was
     both.run()
     assert of(both.a, UnitLost) == [UnitLost(both.device, 1, LossReason.EXPIRED)]
 

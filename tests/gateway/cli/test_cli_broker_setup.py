@@ -24,6 +24,7 @@ import pytest
 from click.testing import CliRunner, Result
 
 from adapters.mqtt.plugin import MqttConfig, MqttPlugin
+from demo.stack import command as program
 from gateway.cli.main import main
 from gateway.runtime import authority, broker_files, broker_setup
 from gateway.runtime.broker_files import BrokerNames
@@ -176,9 +177,7 @@ def test_the_gateway_connects_by_tls_and_the_home_login_sees_it(home: Home) -> N
     text = home.config.read_text().replace("name: home", "name: home, state_dir: state, admin_socket: admin.sock")
     home.config.write_text(text)
     with (home.folder / "log").open("wb") as log:
-        from tests.gateway.cli.test_cli_clients import PROGRAM
-
-        gateway = subprocess.Popen([PROGRAM, "run", "-c", home.config], stdout=log, stderr=log)
+        gateway = subprocess.Popen([program("atls-gateway"), "run", "-c", home.config], stdout=log, stderr=log)
     try:
         command = home.client("mosquitto_sub", "home-assistant", made["logins"]["home-assistant"], "-t", "home/#",
                               "-F", "%t %p", "-W", "30")  # fmt: skip

@@ -86,7 +86,7 @@ def test_a_folder_that_all_may_write_is_told_of_everything_in_it(home: Path, che
     refused, told = check()
     (home.parent / "keys").unlink()
     assert refused == ""  # nobody can change where home/.. leads
-    assert told.count(f"whoever may write to {home};") == 2  # config and policy
+    assert told.count(f"any user who may write to {home};") == 2  # config and policy
 
 
 @pytest.mark.parametrize("name", ["keys", "gateway.key"])
@@ -96,7 +96,7 @@ def test_a_key_in_a_folder_that_all_may_write_is_refused(home: Path, check: Chec
     (home / name).symlink_to(home / "open" / name)
     (home / "open").chmod(0o777)
     refused, _ = check()
-    assert f"{home / name}: can be replaced by whoever may write to {home / 'open'}" in refused
+    assert f"{home / name}: can be replaced by any user who may write to {home / 'open'}" in refused
 
 
 def test_a_password_of_another_user_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -12,7 +12,7 @@ from gateway.cli.screen import Screen
 from gateway.engine.policy import Action, Subject
 from gateway.runtime import policy_file
 from gateway.runtime.device_listing import listed
-from tests.gateway.engine.conftest import PolicySet
+from tests.harness.engine_stage import PolicySet
 
 PLAIN = Screen()
 
@@ -94,7 +94,7 @@ def test_a_device_with_values():
     assert lines[0] == ["kitchen:", "offline"]
     assert ["temperature", "21.5", "Cel", "1", "min", "30", "s", "ago", "fresh", "no"] in lines
     assert ["battery", "80", "%EL", "1", "d", "1", "h", "ago", "stale", "no"] in lines
-    assert ["on", "-", "-", "-", "not", "told", "yet", "yes"] in lines
+    assert ["on", "-", "-", "-", "not", "reported", "yet", "yes"] in lines
     assert ["1", "0x0104", "0x0000", "0x0402"] in lines
 
 
@@ -175,7 +175,7 @@ def test_what_a_device_may_do_once_it_has_its_name():
     ]
     assert list(devices_view.named_lines(answer | {"groups": [], "rules": []}, PLAIN, runs=False)) == [
         "aa is attic",
-        "  no rule permits anything with it: nobody can see or reach it",
+        "  no rule permits anything with it: no client can see or reach it",
         "The gateway isn't running: it's in force when it starts.",
     ]
 

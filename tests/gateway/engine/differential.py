@@ -26,7 +26,7 @@ from OpenSSL import SSL
 from gateway.api.model import ContentKind, EnvelopeId, Outcome, Receipt, Sealed, SessionId, Transmit, Unit
 from gateway.engine.limits import EngineLimits, Rate
 from gateway.engine.policy import Condition
-from tests.gateway.engine.conftest import KINDS, PEERS, Stage, permit
+from tests.harness.engine_stage import KINDS, PEERS, Stage, permit
 
 RULES = (
     Condition(record_types=frozenset(range(256)), handshakes=Rate(10**6, 1)),

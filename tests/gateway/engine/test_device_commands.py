@@ -12,7 +12,7 @@ from gateway.api.model import DataType, LinkRequirement, LinkSecurity, PropertyA
 from gateway.engine.limits import EngineLimits, Rate
 from gateway.engine.policy import Action, Condition, Effect, Mode, Resource, Rule
 from gateway.engine.stored import Unsaved
-from tests.gateway.engine.conftest import LEVEL, PEERS, STATE, SUBJECTS, WARMTH, PolicySet, Stage, permit
+from tests.harness.engine_stage import LEVEL, PEERS, STATE, SUBJECTS, WARMTH, PolicySet, Stage, permit
 
 WRITE, READ = frozenset({Action.WRITE}), frozenset({Action.READ})
 HANDS = permit("hands", "phone", "lamp", actions=WRITE)

@@ -15,7 +15,7 @@ from gateway.api.model import Interaction, LinkRequirement, Outcome, Peer, Reaso
 from gateway.engine.limits import EngineLimits, has_room
 from gateway.engine.outputs import ReportOutcome, Withdraw
 from gateway.engine.policy import Action, Condition, Subject
-from tests.gateway.engine.conftest import KEYED, LEVEL, PEERS, STATE, SUBJECTS, WARMTH, PolicySet, Stage, permit
+from tests.harness.engine_stage import KEYED, LEVEL, PEERS, STATE, SUBJECTS, WARMTH, PolicySet, Stage, permit
 from tests.harness.interactions import read_or_write, wanted_of
 
 

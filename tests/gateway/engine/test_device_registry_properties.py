@@ -39,7 +39,7 @@ from gateway.engine.engine import Engine
 from gateway.engine.limits import EngineLimits, Rate
 from gateway.engine.outputs import Audit, PushUpdate, Refresh, ReportOutcome, Withdraw
 from gateway.engine.policy import DEVICE_ACTIONS, Action, Condition, Effect, Mode, Rule, Subject
-from tests.gateway.engine.conftest import PolicySet
+from tests.harness.engine_stage import PolicySet
 from tests.harness.interactions import read_or_write
 
 LINK = LinkSecurity(protocol="dtls1.2")

@@ -14,15 +14,8 @@ import pytest
 from gateway.api.model import ContentKind, EnvelopeId, Outcome, Receipt, Sealed, SessionId, Transmit, Unit
 from gateway.engine.limits import Rate
 from gateway.engine.policy import Condition
-from tests.gateway.engine.conftest import PEERS, Stage, permit
-from tests.gateway.engine.test_engine_visible import (
-    client_hello,
-    dtls_fragment,
-    dtls_record,
-    server_hello,
-    tls_message,
-    tls_record,
-)
+from tests.harness.engine_stage import PEERS, Stage, permit
+from tests.harness.tls_octets import client_hello, dtls_fragment, dtls_record, server_hello, tls_message, tls_record
 
 UNITS = 100
 NARROW = Condition(

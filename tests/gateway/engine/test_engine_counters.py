@@ -5,7 +5,7 @@ from __future__ import annotations
 from gateway.api.model import Reason
 from gateway.engine.limits import EngineLimits
 from gateway.engine.policy import Action
-from tests.gateway.engine.conftest import LEVEL, PEERS, STATE, Stage, permit
+from tests.harness.engine_stage import LEVEL, PEERS, STATE, Stage, permit
 
 
 def test_readings_are_counted_by_what_became_of_them() -> None:

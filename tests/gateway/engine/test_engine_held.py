@@ -7,14 +7,8 @@ import pytest
 from gateway.api.model import ContentKind, Reason
 from gateway.engine.limits import EngineLimits
 from gateway.engine.policy import Condition, Mode
-from tests.gateway.engine.conftest import KINDS, SUBJECTS, PolicySet, Stage, deny, permit
-from tests.gateway.engine.test_engine_visible import (
-    client_hello,
-    dtls_fragment,
-    dtls_record,
-    tls_message,
-    tls_record,
-)
+from tests.harness.engine_stage import KINDS, SUBJECTS, PolicySet, Stage, deny, permit
+from tests.harness.tls_octets import client_hello, dtls_fragment, dtls_record, tls_message, tls_record
 
 DAY = 86400.0
 LIMITS = EngineLimits(idle=10 * DAY)

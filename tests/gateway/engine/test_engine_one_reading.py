@@ -11,8 +11,8 @@ from gateway.api.model import ContentKind, Transmit, Unit
 from gateway.engine.limits import Rate
 from gateway.engine.policy import Condition
 from gateway.engine.sessions import Session
-from tests.gateway.engine.conftest import KINDS, Stage, permit
-from tests.gateway.engine.test_engine_visible import (
+from tests.harness.engine_stage import KINDS, Stage, permit
+from tests.harness.tls_octets import (
     RANDOM,
     client_hello,
     dtls_fragment,

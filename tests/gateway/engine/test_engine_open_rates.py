@@ -11,7 +11,7 @@ from gateway.api.model import Transmit
 from gateway.engine.limits import EngineLimits, Rate
 from gateway.engine.policy import Condition, Mode
 from gateway.engine.remembered import Remembered
-from tests.gateway.engine.conftest import SUBJECTS, PolicySet, Stage, permit
+from tests.harness.engine_stage import SUBJECTS, PolicySet, Stage, permit
 
 RULE = permit("r", "lamp", "phone")
 OTHER = permit("s", "app", "phone")

@@ -10,7 +10,7 @@ import pytest
 from gateway.api.model import ContentKind, LinkRequirement, LinkSecurity, Peer, Reason, Sealed, SessionId
 from gateway.engine.limits import Rate
 from gateway.engine.policy import Action, Condition, Direction, Hours, Mode, Subject
-from tests.gateway.engine.conftest import PEERS, PolicySet
+from tests.harness.engine_stage import PEERS, PolicySet
 
 ATLS = ContentKind.ATLS
 

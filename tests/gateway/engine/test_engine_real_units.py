@@ -15,7 +15,7 @@ from gateway.api.model import ContentKind, Transmit, Unit
 from gateway.engine.limits import EngineLimits, Rate
 from gateway.engine.policy import Condition
 from layer.records import VERSION_NAMES
-from tests.gateway.engine.conftest import KINDS, Stage, permit
+from tests.harness.engine_stage import KINDS, Stage, permit
 
 FILE = Path(__file__).resolve().parents[2] / "data" / "tls-units-of-real-stacks.txt"
 READS = Condition(record_types=frozenset(range(256)), handshakes=Rate(1000, 1))

@@ -11,8 +11,8 @@ from hypothesis.stateful import initialize, precondition, rule
 from gateway.api.model import EnvelopeId, Outcome, Reason, Receipt
 from gateway.engine.outputs import Audit, ReportOutcome
 from gateway.engine.policy import Action
-from tests.gateway.engine.conftest import STATE, Stage, permit
-from tests.gateway.engine.test_engine_properties import PEERS, POLICIES, EngineMachine
+from tests.gateway.engine.engine_machine import PEERS, POLICIES, EngineMachine
+from tests.harness.engine_stage import STATE, Stage, permit
 
 SCHEMES = st.sampled_from(["coap", "zigbee", "mqtt"])
 

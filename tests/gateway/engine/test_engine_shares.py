@@ -11,7 +11,7 @@ from gateway.api.model import Join, Peer, Reading, Transmit
 from gateway.engine.device_registry import MAX_STRANGERS
 from gateway.engine.limits import EngineLimits
 from gateway.engine.policy import DEVICE_ACTIONS, Subject
-from tests.gateway.engine.conftest import KEYED, PEERS, STATE, SUBJECTS, PolicySet, Stage, permit
+from tests.harness.engine_stage import KEYED, PEERS, STATE, SUBJECTS, PolicySet, Stage, permit
 
 BOTH = (permit("r", "app", "*"), permit("s", "phone", "*"))
 

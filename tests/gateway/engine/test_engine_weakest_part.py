@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from gateway.api.link import LinkOrder
 from gateway.api.model import LinkRequirement, LinkSecurity, Reason, Transmit, Unit
 from gateway.engine.policy import SESSION_ACTIONS, Action, Condition
-from tests.gateway.engine.conftest import DTLS, KEYED, PEERS, SUBJECTS, WORDS, PolicySet, Stage, deny, permit
+from tests.harness.engine_stage import DTLS, KEYED, PEERS, SUBJECTS, WORDS, PolicySet, Stage, deny, permit
 
 meets = LinkOrder(WORDS.links.values()).meets
 

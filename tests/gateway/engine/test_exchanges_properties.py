@@ -28,7 +28,7 @@ from gateway.engine.limits import EngineLimits, Rate
 from gateway.engine.outputs import ReportOutcome, Withdraw
 from gateway.engine.path_pattern import parse_pattern
 from gateway.engine.policy import PROXY_ACTIONS, Condition, Effect, Hours, Mode, PolicySet, Rule, Subject
-from tests.gateway.engine.conftest import PEERS, SUBJECTS
+from tests.harness.engine_stage import PEERS, SUBJECTS
 
 LIMITS = EngineLimits(max_exchanges=6, subject_exchanges=3, exchange_timeout=30.0, max_body=8)
 WHO = st.sampled_from(sorted(PEERS))

@@ -21,7 +21,7 @@ from gateway.api.model import (
 )
 from gateway.engine.outputs import ReportOutcome
 from gateway.engine.policy import Action
-from tests.gateway.engine.conftest import LEVEL, PEERS, STATE, SUBJECTS, WARMTH, PolicySet, Stage, permit
+from tests.harness.engine_stage import LEVEL, PEERS, STATE, SUBJECTS, WARMTH, PolicySet, Stage, permit
 
 TRANSITION = PropertyAffordance(
     name="transition", type=DataType.NUMBER, writable=True, readable=False, minimum=0, maximum=60, multiple_of=0.1

@@ -28,7 +28,7 @@ from gateway.engine.policy import (
     parse_hours,
 )
 from gateway.engine.policy_check import mistakes
-from tests.gateway.engine.conftest import KINDS, PolicySet
+from tests.harness.engine_stage import KINDS, PolicySet
 
 LAMP, PHONE = Subject("lamp", "zigbee", "eui64:1"), Subject("phone", "coap", "psk:phone")
 
@@ -216,7 +216,7 @@ def test_a_bad_rule_hides_no_other() -> None:
         (("rules", 0, "content"), "expected none: a rule for read, observe and write is not about sessions"),
         (("rules", 0, "direction"), "expected none: a rule for read, observe and write goes from subject to resource"),
         (("rules", 2, "resource"), "expected names that the policy defines, 'nobody' is none"),
-        (("rules", 2, "id"), "expected a name of its own, 'b' is taken"),
+        (("rules", 2, "id"), "expected a unique name, 'b' is taken"),
         (("rules", 2, "condition"), "expected no condition but hours: a deny has no others"),
     ]
 

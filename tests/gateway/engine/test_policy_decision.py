@@ -25,7 +25,7 @@ from gateway.engine.policy import (
     parse_hours,
 )
 from gateway.engine.visible import Visible
-from tests.gateway.engine.conftest import KINDS, PolicySet
+from tests.harness.engine_stage import KINDS, PolicySet
 
 SUBJECTS = (
     Subject("lamp", "zigbee", "eui64:1"),

@@ -14,8 +14,6 @@ from gateway.api.model import (
     LinkRequirement,
     LinkSecurity,
     PropertyAffordance,
-    Reason,
-    Refused,
     Sample,
     Subscribe,
 )
@@ -23,7 +21,7 @@ from gateway.engine.device_twin import MAX_PROPERTIES
 from gateway.engine.limits import EngineLimits
 from gateway.engine.policy import Action, Condition, Mode, parse_hours
 from gateway.engine.stored import Unsaved
-from tests.gateway.engine.conftest import LEVEL, PEERS, STATE, SUBJECTS, WARMTH, PolicySet, deny, permit
+from tests.harness.engine_stage import LEVEL, PEERS, STATE, SUBJECTS, WARMTH, PolicySet, deny, permit
 
 OBSERVE, READ = frozenset({Action.OBSERVE}), frozenset({Action.READ})
 EYES = permit("eyes", "app", "lamp", actions=OBSERVE)
@@ -101,11 +99,10 @@ def test_a_denied_device_looks_like_one_that_does_not_exist(stage: Any) -> None:
     assert s.watches("phone", "lamp") == s.watches("phone", "nothing") == s.watches("stranger") == denied
     assert s.watches("stranger", "lamp") == denied
     now = {"now": s.now}
-    ask = s.engine.read
-    assert ask(PEERS["app"], "lamp", "state", **now) == Refused(Reason.DENIED)  # to observe is not to read
-    assert ask(PEERS["app"], "nothing", "state", **now) == Refused(Reason.DENIED)
-    assert ask(PEERS["stranger"], "lamp", "state", **now) == Refused(Reason.DENIED)
-    assert s.lines() == ["log: refused denied default"] * 3
+    s.tells("lamp", state=True)
+    assert s.engine.device(PEERS["app"], "lamp", **now).samples == {}  # to observe is not to read
+    assert s.engine.device(PEERS["app"], "nothing", **now) is None
+    assert s.engine.device(PEERS["stranger"], "lamp", **now) is None
     assert list(s.engine.devices(PEERS["phone"], **now)) == []
     assert list(s.engine.devices(PEERS["lamp"], **now)) == []
 
@@ -116,9 +113,6 @@ def test_what_may_be_read(stage: Any) -> None:
     s.tells("lamp", temperature=21.5)
     s.now += 5
     phone = PEERS["phone"]
-    assert s.engine.read(phone, "lamp", "temperature", now=s.now) == Sample(21.5, 1000.0, False)
-    assert s.engine.read(phone, "lamp", "state", now=s.now) == Refused(Reason.UNREACHABLE)
-    assert s.engine.read(phone, "lamp", "color", now=s.now) == Refused(Reason.UNKNOWN)
     (view,) = s.engine.devices(phone, now=s.now)
     assert (view.name, view.may, view.online, view.sleepy) == ("lamp", {"read"}, None, True)
     assert view.samples == {"temperature": Sample(21.5, 1000.0, False)}
@@ -143,11 +137,11 @@ def test_a_value_grows_stale_once_and_is_healed_by_the_next(stage: Any) -> None:
     assert s.waits(1800) == []
     assert s.engine.next_deadline() == 6400.0
     assert s.waits(1800) == ["mqtt <- news of #2: stale lamp temperature=None"]
-    assert s.engine.read(PEERS["phone"], "lamp", "temperature", now=s.now) == Sample(21, 2800.0, True)
+    assert s.sample("phone", "lamp", "temperature") == Sample(21, 2800.0, True)
     assert s.waits(1800) == []
     assert s.watches("app")[-1] == "mqtt <- news of #5: stale lamp temperature=None"
     s.tells("lamp", temperature=22)
-    assert s.engine.read(PEERS["phone"], "lamp", "temperature", now=s.now) == Sample(22, s.now, False)
+    assert s.sample("phone", "lamp", "temperature") == Sample(22, s.now, False)
     assert s.waits(3600)[0] == "mqtt <- news of #2: stale lamp temperature=None"
 
 
@@ -232,8 +226,7 @@ def test_the_link_of_who_asks_counts(stage: Any) -> None:
     s.joins("lamp", STATE)
     weak = replace(PEERS["app"], link=LinkSecurity(protocol="none"))
     assert s.watches("app", "lamp", source=weak) == ["refused link", "log: refused link eyes"]
-    assert s.engine.read(weak, "lamp", "state", now=s.now) == Refused(Reason.LINK)
-    assert s.lines() == ["log: refused link eyes"]
+    assert s.engine.device(weak, "lamp", now=s.now) is None
     assert s.watches("app", source=weak) == ["accepted"]  # and covers nothing
     assert s.watches("app", "lamp")[0] == "accepted"
 
@@ -247,8 +240,6 @@ def test_in_shadow_all_is_seen_and_told_to_the_log(stage: Any) -> None:
         "mqtt <- news of #2: device lamp",
         "mqtt <- news of #2: presence lamp unknown",
     ]
-    assert s.engine.read(PEERS["phone"], "lamp", "state", now=s.now) == Refused(Reason.UNREACHABLE)
-    assert s.lines() == ["log: shadow denied default"]
     assert s.watches("stranger", "lamp") == ["refused denied", "log: refused denied default"]
 
 
@@ -319,9 +310,10 @@ def test_last_values_survive_a_restart_and_age_meanwhile(stage: Any) -> None:
         "mqtt <- news of #3: stale lamp temperature=None",
         "log: joined",
     ]
-    assert s.engine.read(PEERS["phone"], "lamp", "temperature", now=s.now) == Sample(20, 1000.0, True)
-    assert s.engine.read(PEERS["phone"], "lamp", "state", now=s.now) == Sample(True, 1000.0, False)
-    assert s.engine.read(PEERS["phone"], "lamp", "level", now=s.now) == Refused(Reason.UNREACHABLE)
+    assert s.engine.device(PEERS["phone"], "lamp", now=s.now).samples == {
+        "temperature": Sample(20, 1000.0, True),
+        "state": Sample(True, 1000.0, False),
+    }
     assert s.engine.next_deadline() == 1000.0 + STATE.lifetime
     s.leaves("lamp")
     assert s.stores() == ["drop samples"]
@@ -336,7 +328,7 @@ def test_what_a_renamed_device_told_goes_along(stage: Any) -> None:
         rules=(permit("r", "phone", "bulb", actions=READ),),
     )
     s.replaces(renamed)
-    assert s.engine.read(PEERS["phone"], "bulb", "state", now=s.now) == Sample(True, 1000.0, False)
+    assert s.sample("phone", "bulb", "state") == Sample(True, 1000.0, False)
     assert s.engine.unsaved is Unsaved.SOON  # in one transaction, before anything else is told
     assert s.stores() == ["put samples", "drop samples"]
     assert list(s.rows) == [("samples", ("bulb", "state"))]

@@ -101,7 +101,7 @@ def test_after_a_restore_nothing_of_then_goes_on_and_both_ends_are_told(asleep):
 
     daemon = home.start()
     daemon.told("READY=1")
-    daemon.wait_log("all sessions and commands of then end")
+    daemon.wait_log("its sessions and commands end")
     for peer in (lamp, phone):
         assert heard_of(peer, session)["kind"] == "Close", "and nothing before it"
     answer = home.cli("status", "--json", "-c", str(home.config))

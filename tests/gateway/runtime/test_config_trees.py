@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 
 from gateway.runtime import doubts, settings, strict_yaml
 from gateway.runtime.config_source import InvalidConfigError
-from tests.gateway.runtime.test_typical_mistakes import CONFIG, KEYS, POLICY
+from tests.harness.config_folder import CONFIG, KEYS, POLICY
 from tests.layer.layer_pair import Authority
 
 NAMES = """\

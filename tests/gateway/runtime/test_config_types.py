@@ -8,7 +8,7 @@ from pydantic import ValidationError
 from gateway.engine.limits import Rate
 from gateway.engine.policy import Hours
 from gateway.runtime.config_types import parse_duration, parse_size
-from gateway.runtime.policy_file import ConditionTable
+from gateway.runtime.policy_tables import ConditionTable
 
 
 @pytest.mark.parametrize(

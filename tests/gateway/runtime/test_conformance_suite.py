@@ -164,7 +164,7 @@ class Lax(BaseModel):
     [
         ("config_model", Lax, "config_model lets an unknown key pass"),
         ("config_model", Lax, "config key folder has no description for the schema"),
-        ("api", 1, "api is 1, not 2"),
+        ("api", 1, "api is 1, not 3"),
         ("scheme", "Left Hand", "scheme 'Left Hand' is not a lower-case word"),
     ],
 )

@@ -82,7 +82,7 @@ def test_a_restart_under_systemd_ends_with_a_code_that_the_unit_restarts_on(home
     daemon.told("READY=1")
     answer = home.cli("restart", "-c", str(home.config))
     assert answer.returncode == 0, answer.stderr
-    assert answer.stdout.startswith(f"process {daemon.process.pid} ends now; whoever runs it")
+    assert answer.stdout.startswith(f"process {daemon.process.pid} ends now; its service manager")
     daemon.told("STOPPING=1")
     assert daemon.ended() == 75
     assert "stopped, to start again" in daemon.log and not (home.folder / "admin.sock").exists()

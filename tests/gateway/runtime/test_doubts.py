@@ -14,9 +14,7 @@ from pathlib import Path
 import pytest
 
 from gateway.runtime import doubts, settings
-from tests.gateway.runtime.test_typical_mistakes import KEYS, POLICY, C, P, authority, break_it, folder
-
-__all__ = ["authority", "folder"]
+from tests.harness.config_folder import KEYS, POLICY, C, P, break_it
 
 RULES = POLICY[POLICY.index("rules:") :]
 SAN = '  tablet: {link: coap, san: "dns:tablet"}\n'
@@ -45,7 +43,7 @@ WARNINGS = {
         "gateway.yaml:17: adapters.coap.psk_file: warning: keys of phone, who are nobody in the policy: they may do nothing",
     ]),
     "a certificate where none counts": ((P, "  broker:", SAN + "  broker:"), ["gateway.yaml:15: adapters.coap.trust_file: warning: tablet can't connect: certificates count with certificate_file and trust_file only"]),
-    "an empty group": ((P, "devices: [lamp, meter]\nrules:", "devices: []\nrules:\n  - {id: odd, effect: deny, subject: phone, resource: group:devices}"), [NEVER + "group:devices is nobody"]),
+    "an empty group": ((P, "devices: [lamp, meter]\nrules:", "devices: []\nrules:\n  - {id: odd, effect: deny, subject: phone, resource: group:devices}"), [NEVER + "group:devices names no peer or device"]),
     "what is no device": (rule("effect: permit, subject: broker, resource: [phone, cloud], action: read"), [NEVER + "none of its resources is a device that the gateway reads or sets"]),
     "a broker in a session": (rule("effect: permit, subject: broker, resource: lamp"), [NEVER + "a broker has no sessions; its users have, as {link: mqtt, user: NAME}"]),
     "a user who administers": (rule("effect: permit, subject: cloud, resource: gateway, action: admin"), [NEVER + "over MQTT devices and the gateway are for the subject {link: mqtt, broker: HOST}, not for users"]),

@@ -23,7 +23,7 @@ from gateway.engine.policy import Action, Condition, Effect, PolicySet, Rule, Su
 from gateway.runtime import plugins, policy_file, vocabularies
 from gateway.runtime.config_source import InvalidConfigError
 from gateway.testing.check_adapter import check_adapter
-from tests.gateway.runtime.conftest import ROOT, SITE
+from tests.harness.running_daemon import ROOT, SITE
 
 PACKAGE = Path(__file__).parent / "foreign_adapter"
 DOOR, GUARD = "0a0b0c0d", "11223344"

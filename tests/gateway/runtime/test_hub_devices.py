@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import itertools
 import logging
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -42,14 +42,15 @@ from gateway.engine.limits import EngineLimits, Rate
 from gateway.engine.policy import DEVICE_ACTIONS, GATEWAY, Action, Condition, Effect, Rule, Subject
 from gateway.engine.policy_check import mistakes
 from gateway.runtime import admin_commands, device_names
+from gateway.runtime.adapter_context import InstanceContext
 from gateway.runtime.audit import AuditLog
 from gateway.runtime.config_source import Source
-from gateway.runtime.hub import MAX_REMOTE, Context, Hub
+from gateway.runtime.hub import MAX_REMOTE, Hub
 from gateway.runtime.policy_file import PolicyFile
 from gateway.runtime.reloading import Reloads
 from gateway.runtime.settings import ConfigTable, Settings
 from gateway.runtime.store import Store
-from tests.gateway.engine.conftest import PolicySet
+from tests.harness.engine_stage import PolicySet
 
 LINK = LinkSecurity(protocol="none")
 LAMP = Peer(scheme="radio", claims=("user:lamp",), link=LINK)
@@ -86,7 +87,7 @@ class Recorder:
     window = 4
 
     def __init__(self) -> None:
-        self.context: Context | None = None
+        self.context: InstanceContext | None = None
         self.orders: list[Transmit] = []
         self.withdrawn: list[EnvelopeId] = []
         self.receipts: list[Receipt] = []
@@ -94,6 +95,9 @@ class Recorder:
         self.refreshed: list[Address] = []
         self.asked = asyncio.Event()
         self.answer = asyncio.Event()
+        self.flushed: list[int] = []
+        """How many orders and receipts it had at each flush."""
+        self.on_flush: Callable[[], None] = lambda: None
 
     async def run(self, context: Any) -> None: ...
 
@@ -108,6 +112,10 @@ class Recorder:
 
     def update(self, update: Update) -> None:
         self.updates.append(update)
+
+    def flush(self) -> None:
+        self.flushed.append(len(self.orders) + len(self.receipts))
+        self.on_flush()
 
     def refresh(self, device: Address) -> None:
         self.refreshed.append(device)
@@ -187,7 +195,7 @@ async def test_news_reach_who_watches(bench: Bench) -> None:
     assert bench.net.context is not None
     (view,) = bench.net.context.devices(APP)
     assert view.samples["state"].value is True
-    assert bench.net.context.read(OTHER, "lamp", "state") == Refused(Reason.DENIED)
+    assert bench.net.context.device(OTHER, "lamp") is None
 
 
 async def test_an_order_that_is_held_is_still_an_order(bench: Bench) -> None:
@@ -201,7 +209,7 @@ async def test_an_order_that_is_held_is_still_an_order(bench: Bench) -> None:
     bench.radio.context.settle(Receipt(order.envelope.id, Outcome.DELIVERED))
     await bench.turns()
     assert [receipt.outcome for receipt in bench.net.receipts] == [Outcome.HELD, Outcome.DELIVERED]
-    assert bench.hub.states["radio"].ordered == set()
+    assert bench.engine.in_flight("radio") == 0
 
 
 async def test_a_held_order_outlives_its_adapter(bench: Bench) -> None:
@@ -242,7 +250,9 @@ async def test_a_held_order_and_the_last_values_survive_in_the_file(bench: Bench
     after.close()
     join = Join(id=EnvelopeId(10**6 + 1), source=LAMP, received_at=5.0, properties=(STATE,))
     assert engine.submit(join, now=5.0) == Accepted()
-    sample = engine.read(APP, "lamp", "state", now=5.0)
+    view = engine.device(APP, "lamp", now=5.0)
+    assert view is not None
+    sample = view.samples["state"]
     assert isinstance(sample, Sample) and sample.value is True and not sample.stale
     assert -95.1 < sample.at < 0.0
     again = replace(order, id=EnvelopeId(10**6 + 2), source=APP)
@@ -403,3 +413,89 @@ async def test_who_asks_for_a_command_hears_of_the_adapter_that_can_t_and_not_of
     monkeypatch.setattr(bench.radio, "command", never)
     with pytest.raises(PeerError, match=r"now \(radio: net has no command devices; net: net has no command devices\)$"):
         await bench.hub.remote["devices"]({})
+
+
+# The end of a turn
+
+
+async def test_a_turn_ends_with_one_flush_of_each_adapter_that_was_called(bench: Bench) -> None:
+    await bench.turns()
+    bench.radio.flushed.clear()
+    bench.net.flushed.clear()
+    for value in (True, False):
+        bench.submit(WriteProperties, APP, to="lamp", values={"state": value})
+    await bench.turns()
+    assert (bench.radio.flushed, bench.net.flushed) == ([1], [])  # the device has one order at a time
+    assert bench.radio.context is not None
+    bench.radio.context.settle(Receipt(bench.radio.orders[0].envelope.id, Outcome.DELIVERED))
+    await bench.turns()
+    assert (bench.radio.flushed, bench.net.flushed) == ([1, 2], [1])
+
+
+async def test_an_adapter_may_ask_for_a_flush(bench: Bench) -> None:
+    await bench.turns()
+    bench.net.flushed.clear()
+    assert bench.net.context is not None
+    for _ in range(3):
+        bench.net.context.touch()
+    assert bench.net.flushed == []  # not inside the call
+    await bench.turns()
+    assert bench.net.flushed == [0]
+    bench.net.on_flush = lambda: bench.net.flushed.count(0) < 3 and bench.net.context.touch()  # type: ignore[union-attr]
+    bench.net.context.touch()
+    await bench.turns()
+    assert bench.net.flushed == [0, 0, 0]  # the one that was asked for in a flush comes after the next turn
+
+
+async def test_a_flush_that_fails_costs_nobody_else_anything(bench: Bench) -> None:
+    await bench.turns()
+
+    def fails() -> None:
+        raise RuntimeError("boom")
+
+    bench.radio.on_flush = fails
+    bench.net.flushed.clear()
+    for recorder in (bench.radio, bench.net):
+        assert recorder.context is not None
+        recorder.context.touch()
+    await bench.turns()
+    assert bench.net.flushed == [0]
+    assert bench.hub.counters["adapter_errors"] == 1
+    assert "flush" in bench.hub.faults.listed()[0]["what"]
+
+
+async def test_what_is_left_of_an_adapter_is_not_heard(bench: Bench) -> None:
+    old = bench.radio.context
+    assert old is not None
+    bench.hub.detach(old)
+    bench.radio = bench.start("radio")
+    await bench.turns()
+    bench.radio.flushed.clear()
+    bench.submit(WriteProperties, APP, to="lamp", values={"state": True})
+    await bench.turns()
+    old.touch()
+    old.settle(Receipt(bench.radio.orders[0].envelope.id, Outcome.DELIVERED))
+    assert old.submit(Reading(id=old.next_id(), source=LAMP, values=(), received_at=0.0)) == Refused(Reason.UNREACHABLE)
+    await bench.turns()
+    assert bench.radio.flushed == [1] and bench.net.receipts == []
+
+
+async def test_an_adapter_settles_only_its_own_orders(bench: Bench) -> None:
+    bench.submit(WriteProperties, APP, to="lamp", values={"state": True})
+    await bench.turns()
+    assert bench.net.context is not None
+    bench.net.context.settle(Receipt(bench.radio.orders[0].envelope.id, Outcome.DELIVERED))
+    await bench.turns()
+    assert bench.net.receipts == [] and bench.hub.counters["stray_receipts"] == 1
+    assert bench.engine.in_flight("radio") == 1
+
+
+async def test_what_is_taken_back_before_it_was_given_out_is_never_given_out(bench: Bench) -> None:
+    bench.submit(WriteProperties, APP, to="lamp", values={"state": True})
+    assert bench.net.context is not None
+    bench.hub.detach(bench.net.context)  # who asked is gone, in the turn in which it asked
+    nobody = PolicySet(subjects=POLICY.subjects)
+    bench.engine.replace_policy(nobody, now=bench.hub.now())
+    bench.hub.touch()
+    await bench.turns()
+    assert bench.radio.orders == [] and bench.engine.in_flight("radio") == 0

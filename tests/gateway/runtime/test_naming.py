@@ -186,7 +186,7 @@ def test_in_the_daemon(home: Any) -> None:
         return str(caught.value)
 
     named = home.cli("devices", "name", ATTIC, "attic", "-c", "gateway.yaml")
-    nobody = "  no rule permits anything with it: nobody can see or reach it\n"
+    nobody = "  no rule permits anything with it: no client can see or reach it\n"
     yet = "No device of this address is there yet, or it is still asked what it is: it goes by this name then.\n"
     assert (named.returncode, named.stdout) == (0, f"{ATTIC} is attic in the group devices\n{nobody}{yet}"), (
         named.stderr

@@ -87,7 +87,7 @@ def test_one_device_in_two_spellings_is_told(tmp_path: Path) -> None:
     path.write_text(
         f'{HEAD}{{link: zigbee, eui64: "0x000D6F000B5DE3B6"}}\n  y: {{link: zigbee, eui64: 00:0d:6f:00:0b:5d:e3:b6}}\n'
     )
-    with pytest.raises(InvalidConfigError, match="expected an identity of its own, this one is 'x'"):
+    with pytest.raises(InvalidConfigError, match="expected a unique identity, 'x' has this one"):
         policy_file.load(path, SCHEMES)
 
 

@@ -14,7 +14,7 @@ from gateway.api.errors import PeerError
 from gateway.runtime import backup, harden, naming, restore, state_folder
 from gateway.runtime.backup_file import BackupError
 from gateway.runtime.maintenance import Maintained
-from tests.gateway.runtime.test_backup import WORDS, Site, nothing
+from tests.gateway.runtime.backup_site import WORDS, Site, nothing
 
 SERVICE = 61184
 

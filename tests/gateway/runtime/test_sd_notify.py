@@ -60,7 +60,7 @@ def test_without_a_service_manager_nothing_happens(caplog):
 
 def test_a_service_manager_that_is_gone_is_no_reason_to_end(caplog, tmp_path):
     ServiceManager({"NOTIFY_SOCKET": str(tmp_path / "none")}).ready("fine")
-    assert "can't be told READY=1" in caplog.text
+    assert "can't be notified of READY=1" in caplog.text
 
 
 @pytest.mark.parametrize(

@@ -14,7 +14,7 @@ import pytest
 
 from gateway.runtime import state_folder
 from gateway.runtime.identity import VERSION
-from tests.gateway.runtime.conftest import ROOT
+from tests.harness.running_daemon import ROOT
 
 WAY_BACK = "install that version again, or put back the backup that was made before the upgrade"
 

@@ -48,10 +48,10 @@ from gateway.runtime.store import Store, StoreError
 from gateway.runtime.store_clock import CLOCK_IS_SET, Timebase, after_restart
 from gateway.runtime.store_keeper import StoreKeeper
 from gateway.runtime.store_rows import FORMS
-from layer.records import StreamState
-from tests.gateway.engine.conftest import KINDS, Stage, permit
-from tests.gateway.engine.test_engine_visible import tls_record
-from tests.gateway.runtime.test_supervisor import LAMP, Bench, until
+from layer.tls_stream import StreamState
+from tests.harness.engine_stage import KINDS, Stage, permit
+from tests.harness.hub_bench import LAMP, Bench, until
+from tests.harness.tls_octets import tls_record
 
 NOW = CLOCK_IS_SET + 1e6
 DATA = Path(__file__).resolve().parents[2] / "data"
@@ -289,7 +289,7 @@ def test_a_clock_that_is_behind_the_store_counts_no_time(tmp_path, clocks, caplo
     store = clocks.store(tmp_path)
     (found,) = store.open().rows
     assert found.expires_at == pytest.approx(103.0, abs=0.01)
-    assert "the clock is not where the store's times are" in caplog.text
+    assert "the clock does not fit the store's times" in caplog.text
     store.write(whole(found), "e", 2)
     clocks.wall += NOW  # now there is a network
     store.write(Changes({}), "e", 2)

@@ -15,7 +15,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.gateway.runtime.conftest import PATIENCE
+from tests.harness.running_daemon import PATIENCE
 
 pytestmark = pytest.mark.process
 

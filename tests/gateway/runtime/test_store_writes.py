@@ -13,7 +13,7 @@ from gateway.engine.stored import Changes
 from gateway.runtime import store_keeper
 from gateway.runtime.store import Facts, Store
 from gateway.runtime.store_keeper import StoreKeeper
-from tests.gateway.runtime.test_supervisor import LAMP, Bench, until
+from tests.harness.hub_bench import LAMP, Bench, until
 
 
 class CountingStore(Store):

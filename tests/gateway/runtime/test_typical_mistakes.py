@@ -15,64 +15,7 @@ import pytest
 from gateway.runtime import settings
 from gateway.runtime.config_source import InvalidConfigError
 from gateway.runtime.identity import VERSION
-from tests.layer.layer_pair import Authority
-
-CONFIG = """\
-layer: 1
-config-version: 1
-gateway:
-  name: home
-  state_dir: state
-  log_level: info
-policy: policy.yaml
-adapters:
-  zigbee:
-    path: socket://127.0.0.1:6638
-    form: if-blank
-    channel: 15
-    protocols:
-      200: {to: phone}
-  coap:
-    listen: "[::]:5684"
-    psk_file: coap-keys
-  mqtt:
-    broker: localhost:8883
-    ca_file: ca.pem
-    user: gateway
-    password_file: password
-    broker_acl: true
-    devices: {base: home}
-limits:
-  idle: 1h
-"""
-
-POLICY = """\
-layer: 1
-policy-version: 1
-subjects:
-  lamp: {link: zigbee, eui64: "00:0d:6f:00:0b:5d:e3:b6"}
-  meter: {link: zigbee, eui64: "00:0d:6f:00:0b:5d:e3:b7"}
-  phone: {link: coap, psk_identity: phone}
-  broker: {link: mqtt, broker: localhost}
-  cloud: {link: mqtt, user: cloud}
-groups:
-  devices: [lamp, meter]
-rules:
-  - id: phone-to-lamp
-    effect: permit
-    subject: phone
-    resource: lamp
-    condition: {hours: "06:00-23:00"}
-  - id: meter-reads
-    effect: permit
-    subject: broker
-    resource: meter
-    action: [read, observe]
-"""
-
-KEYS = "phone:" + "5a" * 16 + "\n"
-
-C, P = "gateway.yaml", "policy.yaml"
+from tests.harness.config_folder import KEYS, C, P, break_it
 
 # What is replaced in which file, by what, and all that is told then.
 MISTAKES = {
@@ -124,40 +67,16 @@ MISTAKES = {
     "a device twice, in two spellings": (C, "    protocols:", '    devices: {"0x000D6F000B5DE3B6": {}, "00:0d:6f:00:0b:5d:e3:b6": {}}\n    protocols:', ["gateway.yaml:13: adapters.zigbee.devices: expected each device once, 00:0d:6f:00:0b:5d:e3:b6 is there in two spellings"]),
     "a list entry forgotten to be one": (P, "  devices: [lamp, meter]", "  devices: lamp", ["policy.yaml:10: groups.devices: expected a list of names, or a table with members and assignable"]),
     "a rate without a time": (P, 'condition: {hours: "06:00-23:00"}', "condition: {units: 100}", ["policy.yaml:16: rules.phone-to-lamp.condition.units: expected a rate such as 3/min or 8KiB/min"]),
-    "two subjects with one identity": (P, "user: cloud}", "broker: localhost}", ["policy.yaml:8: subjects.cloud: expected an identity of its own, this one is 'broker'"]),
+    "two subjects with one identity": (P, "user: cloud}", "broker: localhost}", ["policy.yaml:8: subjects.cloud: expected a unique identity, 'broker' has this one"]),
     "a password that is readable by all": ("password", "", "chmod 644", ["gateway.yaml:22: adapters.mqtt.password_file: {home}/password: can be read by group or others; fix it with: chmod 600 {home}/password"]),
     "a misspelt table of the policy": (P, "subjects:", "subjetcs:", ["policy.yaml:3: subjetcs: expected no such key here (did you mean subjects?)"]),
 }  # fmt: skip
-
-
-@pytest.fixture(scope="module")
-def authority() -> bytes:
-    return Authority("ca").pem
-
-
-@pytest.fixture
-def folder(tmp_path: Path, authority: bytes) -> Path:
-    for name, text in ((C, CONFIG), (P, POLICY), ("coap-keys", KEYS), ("password", "example\n")):
-        (tmp_path / name).write_text(text)
-        (tmp_path / name).chmod(0o600)
-    (tmp_path / "ca.pem").write_bytes(authority)
-    return tmp_path
 
 
 def told(folder: Path) -> list[str]:
     with pytest.raises(InvalidConfigError) as caught:
         settings.load(folder / C, {})
     return [str(error).replace(f"{folder}/{C}:", f"{C}:").replace(f"{folder}/{P}:", f"{P}:").replace(str(folder), "{home}") for error in caught.value.errors]  # fmt: skip
-
-
-def break_it(folder: Path, name: str, old: str, new: str) -> None:
-    path = folder / name
-    if new.startswith("chmod "):
-        path.chmod(int(new.removeprefix("chmod "), 8))
-        return
-    text = path.read_text()
-    assert text.count(old) >= 1
-    path.write_text(text.replace(old, new, 1))
 
 
 def test_the_files_are_good_before(folder: Path) -> None:

@@ -19,7 +19,7 @@ from contextlib import closing
 import pytest
 
 from gateway.runtime.identity import VERSION
-from tests.gateway.runtime.conftest import PATIENCE, ROOT
+from tests.harness.running_daemon import PATIENCE, ROOT
 
 LEFT_BEHIND = ROOT / "tests" / "data" / "upgrade-0.1.0"
 

@@ -21,7 +21,8 @@ from click.testing import CliRunner
 
 from carriage.zigbee import attach
 from carriage.zigbee.attach_client import AttachClient
-from simulator.cli import ask, main
+from simulator.cli import main
+from simulator.ctl import ask
 
 ROOT = Path(__file__).resolve().parents[3]
 LAMP, ATTIC, CELLAR, METER = (f"00:0d:6f:00:00:00:00:{last}" for last in ("01", "02", "03", "10"))

@@ -143,6 +143,8 @@ class WireAdapter:
 
     def refresh(self, device): ...
 
+    def flush(self): ...
+
     def status(self):
         return {"wires": len(self.links)}
 

@@ -292,6 +292,8 @@ class HopAdapter:
 
     def refresh(self, device) -> None: ...
 
+    def flush(self) -> None: ...
+
     def receipt(self, receipt):
         for path in self.folder.glob("*.peer"):
             said = {"receipt": receipt.id, "outcome": receipt.outcome.value}
@@ -313,7 +315,7 @@ class HopAdapter:
 
 
 class HopPlugin:
-    api = 2
+    api = 3
     config_model = HopTable
 
     def __init__(self, scheme):

@@ -1,0 +1,36 @@
+"""Whether a device can carry out a command at all, by its properties and actions. Policy and bounds are elsewhere."""
+
+from __future__ import annotations
+
+from gateway.api.model import Interaction, InvokeAction, ReadProperties, Reason
+from gateway.api.schema import MAX_TEXT, fits
+from gateway.engine.device_twin import DeviceTwin
+
+
+def unfit(command: Interaction, twin: DeviceTwin, now: float) -> Reason | None:
+    """What is wrong with the command itself. One wrong property is enough: nothing is done by half."""
+    if command.expires_at is not None and command.expires_at <= now:
+        return Reason.EXPIRED
+    if isinstance(command, InvokeAction):
+        return _unfit_action(command, twin)
+    names = command.names
+    if not names or len(set(names)) != len(names):
+        return Reason.CONTENT
+    specs = [spec for name in names if (spec := twin.specs.get(name)) is not None]
+    if len(specs) != len(names):
+        return Reason.UNKNOWN
+    if isinstance(command, ReadProperties):
+        return None if all(spec.readable for spec in specs) else Reason.CONTENT
+    if any(isinstance(value, str) and len(value) > MAX_TEXT for value in command.values.values()):
+        return Reason.TOO_LARGE
+    fit = all(spec.writable and fits(spec, command.values[spec.name]) for spec in specs)
+    return None if fit and any(spec.readable for spec in specs) else Reason.CONTENT
+
+
+def _unfit_action(command: InvokeAction, twin: DeviceTwin) -> Reason | None:
+    action = twin.actions.get(command.name)
+    if action is None:
+        return Reason.UNKNOWN
+    if action.input is None or command.input is None:
+        return None if action.input is None and command.input is None else Reason.CONTENT
+    return None if fits(action.input, command.input) else Reason.CONTENT

@@ -1,0 +1,105 @@
+"""An adapter's view of a gateway that has nothing and refuses everything, for tests; it remembers what it heard."""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from gateway.api.errors import PeerError
+from gateway.api.model import (
+    DeviceView,
+    Envelope,
+    EnvelopeId,
+    GatewayView,
+    Peer,
+    Reason,
+    Receipt,
+    Refused,
+    SessionId,
+    SessionView,
+    SurvivingEnd,
+    Verdict,
+)
+
+
+class RecordingContext:
+    """An ``AdapterContext`` that refuses what it is given and remembers what it heard."""
+
+    def __init__(self, state_dir: Path) -> None:
+        self._ids = itertools.count(1)
+        self._state_dir = state_dir
+        self.submitted: list[Envelope] = []
+        self.settled: list[Receipt] = []
+        self.exchanges: set[EnvelopeId] = set()
+        """The exchanges that the adapter was ordered."""
+        self.readiness: list[str] = []
+        self.reported = asyncio.Event()
+        """Set once the adapter has said how it is: ready, or what is wrong."""
+
+    @property
+    def state_dir(self) -> Path:
+        return self._state_dir
+
+    @property
+    def epoch(self) -> str:
+        return "00" * 8
+
+    def now(self) -> float:
+        return asyncio.get_running_loop().time()
+
+    def next_id(self) -> EnvelopeId:
+        return EnvelopeId(next(self._ids))
+
+    def submit(self, envelope: Envelope) -> Verdict:
+        self.submitted.append(envelope)
+        return Refused(Reason.UNKNOWN)
+
+    def settle(self, receipt: Receipt) -> None:
+        self.settled.append(receipt)
+
+    @property
+    def of_exchanges(self) -> list[Receipt]:
+        return [receipt for receipt in self.settled if receipt.id in self.exchanges]
+
+    def targets(self, peer: Peer) -> Sequence[str]:
+        return []
+
+    def sessions(self, peer: Peer) -> Sequence[SessionView]:
+        return []
+
+    def owns(self, peer: Peer, session: SessionId) -> bool:
+        return False
+
+    def surviving(self) -> Sequence[SurvivingEnd]:
+        return []
+
+    def devices(self, peer: Peer) -> Sequence[DeviceView]:
+        return []
+
+    def device(self, peer: Peer, name: str) -> DeviceView | None:
+        return None
+
+    async def administer(self, peer: Peer, command: str, arguments: Mapping[str, Any]) -> Mapping[str, Any]:
+        raise PeerError("denied")
+
+    def may_administer(self, peer: Peer) -> bool:
+        return False
+
+    def gateway(self) -> GatewayView:
+        return GatewayView(id="00" * 16, name="gateway", version="0")
+
+    def touch(self) -> None:
+        """Nothing is written in this gateway, so there is no turn to wait for."""
+
+    def ready(self) -> None:
+        self._report("")
+
+    def fault(self, text: str) -> None:
+        self._report(text)
+
+    def _report(self, text: str) -> None:
+        self.readiness.append(text)
+        self.reported.set()
