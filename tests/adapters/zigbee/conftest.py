@@ -22,6 +22,7 @@ from adapters.zigbee.plugin import ZigbeePlugin
 from adapters.zigbee.radio_port import HOME_AUTOMATION, IncomingFrame
 from adapters.zigbee.running import RunningAdapter
 from adapters.zigbee.send_scheduler import SendScheduler
+from adapters.zigbee.times import TIMES
 from adapters.zigbee.tunnel_bridge import TunnelBridge
 from adapters.zigbee.tunnel_mapping import BridgeKey, TunnelMapping
 from adapters.zigbee.tunnel_store import TunnelStore
@@ -369,10 +370,12 @@ class World:
         wait = changes.pop("wait", True)
         context = RecordingContext(self.state_dir, asyncio.get_running_loop().time)
         context.survivors = changes.pop("survivors", [])
-        table = changes.pop("table", TABLE)
+        table, times = changes.pop("table", TABLE), changes.pop("times", TIMES)
         config = self.config(**changes)
         adapter = (
-            ZigbeeAdapter(config, table) if table is not TABLE else ZigbeePlugin().configure(config, self.tmp_path)
+            ZigbeeAdapter(config, table, times)
+            if table is not TABLE
+            else ZigbeePlugin(times).configure(config, self.tmp_path)
         )
         task = asyncio.get_running_loop().create_task(adapter.run(context))
         try:
