@@ -38,6 +38,7 @@ from adapters.zigbee.reporting_memory import MEMORY, ReportingMemory
 from adapters.zigbee.reporting_setup import ReportingSetup
 from adapters.zigbee.reports import BASIC, Model, Notes, Values, happened, model_of, peer_of, reported
 from adapters.zigbee.send_scheduler import SendScheduler
+from adapters.zigbee.times import TIMES, ZigbeeTimes
 from adapters.zigbee.transaction import Answer, Content, NoReply, Reply, Transaction
 from adapters.zigbee.zcl_transactions import ZclTransactions
 from carriage.zigbee import foundation, zdo
@@ -81,6 +82,7 @@ class ZclDevices:
         presence: PresenceTimes,
         counters: dict[str, int],
         wake: Callable[[], None],
+        times: ZigbeeTimes = TIMES,
     ) -> None:
         self._context = context
         self._table = table
@@ -90,11 +92,11 @@ class ZclDevices:
         self._notes = Notes(counters, self._changed)
         self._inbox: deque[tuple[ZigbeeDevice, IncomingFrame, Transaction | None]] = deque()
         self._presence = AvailabilityTable(always_on=presence.always_on, sleepy=presence.sleepy)
-        self._requests = ZclTransactions(context.now, wake)
+        self._requests = ZclTransactions(context.now, wake, times.answer)
         self._responses = DefaultResponses(counters)
         self._orders = CommandExecution(context, self._requests, counters, self._silent)
         self._memory = ReportingMemory(context.state_dir / MEMORY)
-        self._setup = ReportingSetup(self._requests, self._memory, context.now, self._read, self._silent)
+        self._setup = ReportingSetup(self._requests, self._memory, context.now, self._read, self._silent, times)
 
     # The radio -----------------------------------------------------------------------------------------------------
 

@@ -17,9 +17,10 @@ from adapters.mqtt import hearing, news
 from adapters.mqtt.devices.commands import MAX_PENDING
 from adapters.mqtt.plugin import MqttConfig
 from adapters.mqtt.times import TIMES
-from adapters.zigbee import administration, availability, dongle, reporting_setup
+from adapters.zigbee import availability, dongle, reporting_setup
 from adapters.zigbee import command_execution as zigbee_orders
 from adapters.zigbee.config import ZigbeeConfig
+from adapters.zigbee.times import TIMES as RADIO_TIMES
 from carriage import log_rate
 from carriage.mqtt import blame
 from carriage.mqtt import sender as mqtt_sender
@@ -118,7 +119,7 @@ NUMBERS = (
     f"| store that can't be written | {store_keeper.RETRY[0]:g} s | {store_keeper.RETRY[1]:g} s |",
     f"held for {mqtt_sender.STABLE:g} s, a dongle",
     f"that did for {RESTART.calm:g} s, begins again",
-    f"from {dongle.AWAY:g} s on it counts",
+    f"from {RADIO_TIMES.away:g} s on it counts",
     f"`limits.unreachable_after` ({LIMITS.unreachable_after:g} s)",
     f"{bellows.ash.T_RX_ACK_MIN:g} s to {bellows.ash.T_RX_ACK_MAX:g} s apart",
     f"sign of life every {bellows.zigbee.application.ControllerApplication._watchdog_period:g} s: within 30 s",
@@ -152,10 +153,10 @@ NUMBERS = (
     f"within {daemon.STOP_LIMIT:g} s",
     f"`presence.always_on` ({ZIGBEE.presence.always_on:g} s)",
     f"asked again after {', '.join(f'{pause:g}' for pause in availability.AGAIN)} s",
-    f"after {reporting_setup.FIRST_DESCRIBE:g} s, then twice as late each time up to an hour, "
+    f"after {RADIO_TIMES.first_describe:g} s, then twice as late each time up to an hour, "
     f"{reporting_setup.DESCRIBED} times",
     f"`limits.interview` ({ZIGBEE.limits.interview:g} s)",
-    f"not answer | after {administration.LEAVE_WAIT:g} s",
+    f"not answer | after {RADIO_TIMES.leave:g} s",
     "exit code 78",
     f"`presence.sleepy` ({ZIGBEE.presence.sleepy / 3600:g} h)",
     f"`limits.command_lifetime` ({LIMITS.command_lifetime:g} s)",
@@ -226,7 +227,7 @@ def test_a_frozen_dongle_and_a_dead_air_are_noticed_as_the_page_says() -> None:
     assert bellows.ash.ACK_TIMEOUTS == 5
     assert period + bellows.ash.T_RX_ACK_INIT + 4 * bellows.ash.T_RX_ACK_MAX < 30
     assert len(TunnelLimits().retry_waits) + 1 == 5
-    assert dongle.AWAY + sum(TunnelLimits().retry_waits) + LIMITS.unreachable_after < 30
+    assert RADIO_TIMES.away + sum(TunnelLimits().retry_waits) + LIMITS.unreachable_after < 30
 
 
 def test_the_store_s_clock_is_set_from_that_year_on() -> None:

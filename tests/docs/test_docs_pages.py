@@ -24,11 +24,11 @@ from adapters.zigbee import (
     reports,
     strangers,
     zcl_devices,
-    zcl_transactions,
 )
 from adapters.zigbee.config import ZigbeeConfig
 from adapters.zigbee.ezsp_radio import DELIVERY_TIMEOUT
 from adapters.zigbee.send_scheduler import GROW_AFTER, SLEEPER_LANE
+from adapters.zigbee.times import TIMES as ZIGBEE_TIMES
 from carriage.coap.config import CoapConfig
 from carriage.coap.message_layer import TransmissionParameters
 from carriage.mqtt.messages import MAX_BODY, UNIT_EXPIRY
@@ -124,10 +124,10 @@ NUMBERS: list[tuple[str, str]] = [
     ("zigbee.md", f"counts as lost after {DELIVERY_TIMEOUT:g} s without a word"),
     ("zigbee.md", f"stays in its lane, {SLEEPER_LANE} at most"),
     ("zigbee.md", f"{reporting_setup.AT_ONCE:d} devices are set up at once".replace("2", "Two")),
-    ("zigbee.md", f"after {reporting_setup.FIRST_RETRY:g} s at the soonest, doubling up to one hour"),
+    ("zigbee.md", f"after {ZIGBEE_TIMES.first_retry:g} s at the soonest, doubling up to one hour"),
     ("zigbee.md", f"came within the last {reports.RECENT_SECONDS:g} s is a copy"),
     ("zigbee.md", f"At most {zcl_devices.INBOX} frames wait to be decoded"),
-    ("zigbee.md", f"did not answer within {zcl_transactions.ANSWER_WAIT:g} s"),
+    ("zigbee.md", f"did not answer within {ZIGBEE_TIMES.answer:g} s"),
     ("zigbee.md", f"`presence.always_on` ({PRESENCE.always_on:g} s)"),
     ("zigbee.md", "asked again {:g}, {:g} and {:g} s later".format(*availability.AGAIN)),
     ("zigbee.md", f"{fragments.MESSAGES} may be under way, {fragments.PER_SENDER} of one sender"),

@@ -7,10 +7,9 @@ from dataclasses import replace
 from fractions import Fraction
 from typing import Any
 
-import pytest
-
 from adapters.zigbee import zcl_transactions
 from adapters.zigbee.clusters import AttributeMapping, ClusterTable
+from adapters.zigbee.times import ZigbeeTimes
 from carriage.zigbee.datatypes import UINT16
 from carriage.zigbee.zcl import ZclFrame
 from gateway.api.model import (
@@ -166,10 +165,9 @@ async def test_what_cannot_be_sent(world: Any) -> None:
         assert device.asked == []
 
 
-async def test_no_answer(world: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_no_answer(world: Any) -> None:
     """The device's stack took it, its application says nothing: nobody knows, and it isn't sent again."""
-    monkeypatch.setattr(zcl_transactions, "ANSWER_WAIT", 0.2)
-    async with world.gateway() as gateway:
+    async with world.gateway(times=ZigbeeTimes(answer=0.2)) as gateway:
         device, orders = await joined(world, gateway)
         device.answer = lambda cluster, asked, own: None
         order = orders.send(True)
@@ -287,12 +285,9 @@ async def test_a_device_that_leaves(world: Any) -> None:
         assert (receipt.reason, receipt.detail) == (Reason.UNREACHABLE, "left the network")
 
 
-async def test_an_answer_under_the_network_key_is_no_answer_to_a_command_under_the_link_key(
-    world: Any, monkeypatch: pytest.MonkeyPatch
-) -> None:
+async def test_an_answer_under_the_network_key_is_no_answer_to_a_command_under_the_link_key(world: Any) -> None:
     """And it can't tell a value as the device's own under the link key."""
-    monkeypatch.setattr(zcl_transactions, "ANSWER_WAIT", 0.3)
-    async with world.gateway() as gateway:
+    async with world.gateway(times=ZigbeeTimes(answer=0.3)) as gateway:
         device = ZclDevice(LAMP, on_off(IDENTITY))
         await device.attach(world.socket)
         world.devices.append(device)

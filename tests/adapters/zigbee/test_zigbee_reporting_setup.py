@@ -12,6 +12,7 @@ from adapters.zigbee import reporting_setup as steps
 from adapters.zigbee.device import ZigbeeDevice
 from adapters.zigbee.network_hooks import ANNOUNCED
 from adapters.zigbee.reporting_memory import MEMORY, ReportingMemory
+from adapters.zigbee.times import ZigbeeTimes
 from carriage.zigbee.zcl import ZclFrame
 from gateway.api.model import Join, Presence, Reading
 from simulator.network.device_kinds import Identity, humidity, on_off, power, temperature
@@ -116,10 +117,8 @@ async def test_what_a_device_refuses_is_told_and_not_asked_again(world: Any) -> 
         assert asked(device, CONFIGURE) == []
 
 
-async def test_tried_again_when_it_is_heard(world: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(steps, "FIRST_RETRY", 0.0)
-    monkeypatch.setattr("adapters.zigbee.zcl_transactions.ANSWER_WAIT", 0.1)
-    async with world.gateway() as gateway:
+async def test_tried_again_when_it_is_heard(world: Any) -> None:
+    async with world.gateway(times=ZigbeeTimes(first_retry=0.0, answer=0.1)) as gateway:
         device = await device_of(world, temperature)
         device.answer = lambda cluster, request, own: None
         await gateway.join(device)
