@@ -20,6 +20,7 @@ from adapters.zigbee.plugin import ZigbeePlugin
 from adapters.zigbee.radio_port import HOME_AUTOMATION, IncomingFrame
 from adapters.zigbee.running import RunningAdapter
 from adapters.zigbee.send_scheduler import SendScheduler
+from adapters.zigbee.times import TIMES
 from adapters.zigbee.zcl_devices import ZclDevices
 from carriage.zigbee import attach
 from carriage.zigbee.attach_client import AttachClient
@@ -213,10 +214,12 @@ class World:
         wait = changes.pop("wait", True)
         context = RecordingContext(self.state_dir, asyncio.get_running_loop().time)
         context.survivors = changes.pop("survivors", [])
-        table = changes.pop("table", TABLE)
+        table, times = changes.pop("table", TABLE), changes.pop("times", TIMES)
         config = self.config(**changes)
         adapter = (
-            ZigbeeAdapter(config, table) if table is not TABLE else ZigbeePlugin().configure(config, self.tmp_path)
+            ZigbeeAdapter(config, table, times)
+            if table is not TABLE
+            else ZigbeePlugin(times).configure(config, self.tmp_path)
         )
         task = asyncio.get_running_loop().create_task(adapter.run(context))
         try:
