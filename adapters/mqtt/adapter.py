@@ -15,6 +15,7 @@ from adapters.mqtt.doubts import doubts
 from adapters.mqtt.health import Health
 from adapters.mqtt.link import NO_LINK, SCHEME
 from adapters.mqtt.sessions import Sessions
+from adapters.mqtt.times import TIMES, MqttTimes
 from carriage.mqtt.options import MqttOptions
 from carriage.mqtt.topics import TopicSpace
 from gateway.api.errors import NoCommandError
@@ -38,17 +39,18 @@ class MqttAdapter:
         devices: DeviceOptions | None,
         *,
         return_within: float = 14.0,
+        times: MqttTimes = TIMES,
     ) -> None:
         self._options = options
         self._context: AdapterContext | None = None
         health = Health(self._ready, self._fault)
         self.sessions = (
-            Sessions(options, topics, health.part("sessions"), return_within=return_within)
+            Sessions(options, topics, health.part("sessions"), return_within=return_within, times=times)
             if topics is not None
             else None
         )
         self.devices = (
-            DeviceTopics(replace(options, client_id=options.client_id + SUFFIX), devices, health.part("devices"))
+            DeviceTopics(replace(options, client_id=options.client_id + SUFFIX), devices, health.part("devices"), times)
             if devices is not None
             else None
         )

@@ -84,9 +84,13 @@ class Admission:
         decision = authorizer.judge_flow(flow, unit.source.link)
         if isinstance(decision, Deny) and not authorizer.shadow:
             return self._refuse(unit, decision.reason, decision.rule, flow)
-        if unit.n > flow.next_n and isinstance(flow.reader, StreamReader):
-            flow.reader.lose()
+        reader = flow.reader
+        if unit.n > flow.next_n and not flow.resumed and isinstance(reader, StreamReader):
+            reader.lose()
         visible = authorizer.read(flow, unit)
+        if flow.resumed and isinstance(reader, StreamReader) and not reader.at_rest:
+            reader.lose()  # the receiver may have had another unit under this number, which ended with a record
+            visible = None
         if isinstance(decision, Permit):
             answer = authorizer.admit(flow, decision, len(unit.payload.octets), visible, now)
         else:

@@ -39,7 +39,8 @@ class StoredFlow:
 
     What was read of its records at ``watermark``: ``random`` of the ClientHello that came last; ``client``: whether its
     sender is the client of the session's handshake; ``connection_id`` (octets, -1: not known) and ``half_read`` of a
-    DTLS session; ``stream`` of a TLS session, None if it isn't known.
+    DTLS session; ``stream`` of a TLS session, None if it isn't known. ``whole``: that stream was between two
+    protected records after each unit since, too.
     """
 
     watermark: int
@@ -52,6 +53,7 @@ class StoredFlow:
     connection_id: int = -1
     half_read: Held = field(default_factory=dict)
     stream: StreamState | None = None
+    whole: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -10,11 +10,11 @@ from typing import Any
 import pytest
 
 from adapters.coap import plugin
-from adapters.mqtt.devices.devices import EARLY_FOR, FORGET_AFTER
 from adapters.mqtt.devices.requests import MAX_JOIN
 from adapters.mqtt.devices.topics import MAX_DEVICE
 from adapters.mqtt.devices.values import MAX_AT_ONCE, MAX_TRANSACTION
 from adapters.mqtt.sessions import RECEIVE_MAXIMUM
+from adapters.mqtt.times import TIMES
 from adapters.zigbee import (
     availability,
     backups,
@@ -75,8 +75,8 @@ def listed(values: Any) -> str:
 
 #: page, words that its prose must hold as the code has the numbers
 NUMBERS: list[tuple[str, str]] = [
-    ("mqtt.md", f"at most {EARLY_FOR:.0f} s until its device"),
-    ("mqtt.md", f"for {FORGET_AFTER:.0f} s is gone"),
+    ("mqtt.md", f"at most {TIMES.early_for:.0f} s until its device"),
+    ("mqtt.md", f"for {TIMES.forget_after:.0f} s is gone"),
     ("mqtt.md", f"({MAX_AT_ONCE} at most)"),
     ("mqtt.md", f"at most {MAX_TRANSACTION} characters"),
     ("mqtt.md", f"above {MAX_DEVICE} octets"),
