@@ -39,7 +39,7 @@ class StoredFlow:
 
     What was read of its records at ``watermark``: ``random`` of the ClientHello that came last; ``client``: whether its
     sender is the client of the session's handshake; ``connection_id`` (octets, -1: not known) and ``half_read`` of a
-    DTLS session; ``stream`` of a TLS session, None where it can't be told. ``whole``: that stream was between two
+    DTLS session; ``stream`` of a TLS session, None if it isn't known. ``whole``: that stream was between two
     protected records after each unit since, too.
     """
 
