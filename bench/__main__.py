@@ -6,6 +6,7 @@ import argparse
 import asyncio
 import datetime
 import json
+import os
 import sys
 import tempfile
 from pathlib import Path
@@ -90,10 +91,11 @@ async def _micro(chosen: argparse.Namespace, directory: Path) -> dict[str, list[
     return seconds
 
 
-def main(argv: list[str]) -> int:
+def main(argv: list[str], results: Path = RESULTS) -> int:
+    """``results``: the folder of saved results."""
     chosen = options(argv)
     if chosen.show:
-        print("\n".join(report.page(json.loads((RESULTS / f"{chosen.show}.json").read_text()))))
+        print("\n".join(report.page(json.loads((results / f"{chosen.show}.json").read_text()))))
         return 0
     try:
         with tempfile.TemporaryDirectory(prefix="atls-bench-") as directory:
@@ -102,14 +104,14 @@ def main(argv: list[str]) -> int:
         sys.stderr.write(f"\nthe benchmark failed: {error}\n")
         return 1
     print("\n".join(report.lines(found)))
-    local = RESULTS / "local"
+    local = results / "local"
     local.mkdir(parents=True, exist_ok=True)
     places = [local / f"{found['date'].replace(':', '')}.json"]
     if chosen.save:
-        places.append(RESULTS / f"{chosen.save}.json")
+        places.append(results / f"{chosen.save}.json")
     for place in places:
         place.write_text(json.dumps(found, indent=1) + "\n")
-        print(f"written to {place.relative_to(ROOT)}")
+        print(f"written to {os.path.relpath(place)}")
     return 0
 
 

@@ -56,13 +56,25 @@ class _Live:
 
 
 class Application:
-    """Runs sessions over one gateway link under one layer-0 policy until ``quit``."""
+    """Runs sessions over one gateway link under one layer-0 policy until ``quit``.
 
-    def __init__(self, policy: Layer0Policy, link: GatewayLink, report: Report, *, link_name: str) -> None:
+    ``max_sessions``: sessions and opens under way together.
+    """
+
+    def __init__(
+        self,
+        policy: Layer0Policy,
+        link: GatewayLink,
+        report: Report,
+        *,
+        link_name: str,
+        max_sessions: int = MAX_SESSIONS,
+    ) -> None:
         self._policy = policy
         self._link = link
         self._link_name = link_name
         self._report = report
+        self._max_sessions = max_sessions
         self._live: dict[int, _Live] = {}
         self._count = 0
         self._opening = 0
@@ -130,7 +142,7 @@ class Application:
 
     def _open(self, to: str) -> None:
         assert self._tasks is not None
-        if len(self._live) + self._opening >= MAX_SESSIONS:
+        if len(self._live) + self._opening >= self._max_sessions:
             self._refused(to, "too many sessions")
             return
         self._opening += 1
@@ -155,7 +167,7 @@ class Application:
         reason: str | None = None
         if carriage.kind != self._policy.kind:
             reason = f"kind {carriage.kind} is not this policy's"
-        elif len(self._live) + self._opening >= MAX_SESSIONS:
+        elif len(self._live) + self._opening >= self._max_sessions:
             reason = "too many sessions"
         elif self._done.is_set():
             reason = "leaving"

@@ -12,6 +12,8 @@ import sys
 from collections.abc import Callable
 from typing import Any, TextIO
 
+from common.printable import printable
+
 SHOWN = 200
 """Octets of a message that are shown as text."""
 
@@ -37,16 +39,11 @@ def reporter(*, as_json: bool, stream: TextIO = sys.stdout) -> Report:
         if as_json:
             line = json.dumps({"event": event, **facts}, separators=(",", ":"))
         else:
-            line = _printable(_TEXT[event].format_map({"text": "", **facts}))
+            line = printable(_TEXT[event].format_map({"text": "", **facts}))
         stream.write(line + "\n")
         stream.flush()
 
     return report
-
-
-def _printable(line: str) -> str:
-    """Names come from peers: none of them gets at the terminal."""
-    return line if line.isprintable() else "".join(char if char.isprintable() else "?" for char in line)
 
 
 def message_facts(data: bytes) -> dict[str, Any]:

@@ -98,18 +98,18 @@ class Association:
         "_config",
         "_connection",
         "_datagram",
-        "_events",
         "_flights",
         "_handshake_until",
         "_info",
         "_listen",
         "_max_data",
-        "_out",
         "_party",
         "_role",
         "_ssl",
         "_state",
         "_stream",
+        "events",
+        "out",
     )
 
     def __init__(
@@ -126,8 +126,9 @@ class Association:
         self._datagram = config.datagram
         self._state = _NEW
         self._listen = cookie_verified is not None
-        self._events: deque[Event] = deque()
-        self._out: list[bytes] = []
+        # What ``next_event`` and, for DTLS, ``records_to_send`` take: a listener of many associations looks here first.
+        self.events: deque[Event] = deque()
+        self.out: list[bytes] = []
         self._stream = bytearray()
         self._flights = Flights(config.mtu, config.retransmit_initial, config.retransmit_max, cookie_verified or 0)
         self._info: AssociationInfo | None = None
@@ -196,7 +197,7 @@ class Association:
             lib.BIO_write(self._bio_in, data, len(data))
             count = lib.SSL_read(self._ssl, scratch.data, BUFFER_SIZE)
             if count > 0:
-                self._events.append(DataReceived(scratch.view[:count]))
+                self.events.append(DataReceived(scratch.view[:count]))
                 if self._flights.waiting:
                     self._flights.forget()  # the peer speaks under the new keys: it has our last flight
                 if len(data) > 13 and len(data) == 13 + (data[11] << 8 | data[12]):
@@ -204,8 +205,8 @@ class Association:
                 self._read(now)
             else:
                 self._after_read(count, now)
-                if self._flights.waiting and not self._out:
-                    self._out += self._flights.answer(data, now)
+                if self._flights.waiting and not self.out:
+                    self.out += self._flights.answer(data, now)
 
     def receive_eof(self, now: float) -> None:
         """The carriage ended. Without the peer's close_notify before it, that is truncation."""
@@ -217,7 +218,7 @@ class Association:
         elif self._state == _HEARD_CLOSE:
             self._end()
         else:
-            self._events.append(Truncated())
+            self.events.append(Truncated())
             self._end()
 
     def send(self, data: bytes | bytearray | memoryview, now: float) -> None:
@@ -255,15 +256,15 @@ class Association:
     def cancel(self, now: float) -> None:
         """Give up a DTLS handshake under way and say so to the peer: close_notify, in clear (RFC 5246 7.2.1)."""
         if self._datagram and self._state == _HANDSHAKE:
-            self._out += self._flights.send(b"\x15\xfe\xfd" + bytes(8) + b"\0\2\1" + bytes([_CLOSE_NOTIFY]), now)
+            self.out += self._flights.send(b"\x15\xfe\xfd" + bytes(8) + b"\0\2\1" + bytes([_CLOSE_NOTIFY]), now)
             self._end()
 
     def records_to_send(self) -> list[bytes]:
         """Take what is to be carried: datagrams (DTLS) or pieces of the stream of at most ``config.chunk`` octets."""
         if self._datagram:
-            out = self._out
+            out = self.out
             if out:
-                self._out = []
+                self.out = []
             return out
         stream = self._stream
         if not stream:
@@ -275,7 +276,7 @@ class Association:
 
     def next_event(self) -> Event | None:
         """The oldest event not taken yet."""
-        return self._events.popleft() if self._events else None
+        return self.events.popleft() if self.events else None
 
     def next_deadline(self) -> float | None:
         """When ``tick`` has something to do; None when only the peer or the owner can."""
@@ -290,7 +291,7 @@ class Association:
             why = self._party.refusal or "no answer, or the two ends hold different keys"
             self._fail(f"handshake not finished after {self._config.handshake_timeout:g} s ({why})")
         elif self._flights.deadline is not None and now >= self._flights.deadline and self._absorb_os_timer():
-            self._out += self._flights.again(now)
+            self.out += self._flights.again(now)
 
     def export(self, label: str, context: bytes | None, length: int) -> bytes:
         """Keying material that both ends share (RFC 5705, RFC 8446 7.5). ``None`` and ``b""`` differ before TLS 1.3.
@@ -353,7 +354,7 @@ class Association:
             max_data=self._max_data if self._datagram else None,
         )
         self._state = _OPEN
-        self._events.append(HandshakeCompleted(self._info))
+        self.events.append(HandshakeCompleted(self._info))
         self._read(now)
 
     def _receive_stream(self, data: bytes, now: float) -> None:
@@ -372,7 +373,7 @@ class Association:
         ssl, buffer, view = self._ssl, scratch.data, scratch.view
         lib.ERR_clear_error()
         while (count := lib.SSL_read(ssl, buffer, BUFFER_SIZE)) > 0:
-            self._events.append(DataReceived(view[:count]))
+            self.events.append(DataReceived(view[:count]))
         self._after_read(count, now)
 
     def _after_read(self, count: int, now: float) -> None:
@@ -393,12 +394,12 @@ class Association:
         if lib.SSL_write(self._ssl, data, len(data)) != len(data):
             self._fail(f"OpenSSL refused to write: {take_errors()[0]}")
         elif self._datagram:
-            self._out.append(self._drain())  # one write makes one record
+            self.out.append(self._drain())  # one write makes one record
         else:
             self._stream += self._drain()
 
     def _heard_close(self) -> None:
-        self._events.append(PeerClosed())
+        self.events.append(PeerClosed())
         if self._state == _SENT_CLOSE:
             self._end()
             return
@@ -431,7 +432,7 @@ class Association:
 
     def _queue(self, output: bytes) -> None:
         if self._datagram:
-            self._out += pack(split_records(output), self._config.mtu)
+            self.out += pack(split_records(output), self._config.mtu)
         else:
             self._stream += output
 
@@ -439,7 +440,7 @@ class Association:
 
     def _queue_flight(self, output: bytes, now: float) -> None:
         if self._datagram:
-            self._out += self._flights.send(output, now)
+            self.out += self._flights.send(output, now)
         else:
             self._stream += output
 
@@ -478,7 +479,7 @@ class Association:
         return None
 
     def _fail(self, reason: str, alert: int | None = None) -> None:
-        self._events.append(Failed(reason, alert))
+        self.events.append(Failed(reason, alert))
         self._end()
 
     def _end(self) -> None:

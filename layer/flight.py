@@ -51,7 +51,7 @@ class Flights:
     with each new flight (RFC 6347 4.2.4.1). ``sequence``: the number of the first record.
     """
 
-    __slots__ = ("_initial", "_interval", "_last", "_most", "_mtu", "_next_sequence", "_repeat_after", "deadline")
+    __slots__ = ("_initial", "_interval", "_most", "_mtu", "_next_sequence", "_repeat_after", "deadline", "waiting")
 
     def __init__(self, mtu: int, initial: float, most: float, sequence: int = 0) -> None:
         self._mtu = mtu
@@ -60,21 +60,17 @@ class Flights:
         self._interval = initial
         self._next_sequence = sequence
         self._repeat_after = 0.0
-        self._last: list[bytes] = []
+        #: The flight that may have to be repeated; empty if there is none.
+        self.waiting: list[bytes] = []
         #: When ``again`` is due; None when nothing is awaited.
         self.deadline: float | None = None
-
-    @property
-    def waiting(self) -> bool:
-        """Whether there is a flight that may have to be repeated."""
-        return bool(self._last)
 
     def send(self, output: bytes, now: float) -> list[bytes]:
         """Take a new flight from OpenSSL; the datagrams to put on the wire. Alerts are sent but never repeated."""
         records = split_records(output)
         self._keep(records)
         self._interval = self._initial
-        self.deadline = now + self._interval if self._last else None
+        self.deadline = now + self._interval if self.waiting else None
         return pack(self._numbered(records), self._mtu)
 
     def refresh(self, output: bytes) -> None:
@@ -85,7 +81,7 @@ class Flights:
         """The datagrams that repeat the last flight."""
         self._interval = min(self._interval * 2, self._most)
         self.deadline = now + self._interval
-        return pack(self._numbered(self._last), self._mtu)
+        return pack(self._numbered(self.waiting), self._mtu)
 
     def answer(self, data: bytes, now: float) -> list[bytes]:
         """After the handshake: our last flight again, if ``data`` is the peer's repeated one (RFC 6347 4.2.4).
@@ -96,7 +92,7 @@ class Flights:
         if data[0] != HANDSHAKE or data[3:5] != b"\0\0" or now < self._repeat_after:
             return []
         self._repeat_after = now + self._initial / 2
-        return pack(self._numbered(self._last), self._mtu)
+        return pack(self._numbered(self.waiting), self._mtu)
 
     def stop(self) -> None:
         """The handshake is complete: nothing is due any longer, but a peer may still ask (``answer``)."""
@@ -104,13 +100,13 @@ class Flights:
 
     def forget(self) -> None:
         """The peer has the last flight: nothing will be repeated."""
-        self._last = []
+        self.waiting = []
         self.deadline = None
 
     def _keep(self, records: list[bytes]) -> None:
         flight = [record for record in records if record[0] != ALERT]
         if flight:
-            self._last = flight
+            self.waiting = flight
 
     def _numbered(self, records: list[bytes]) -> list[bytes]:
         numbered = []

@@ -17,6 +17,7 @@ from collections import Counter, OrderedDict
 from collections.abc import Hashable, Iterator, Sequence
 from typing import Final
 
+from common.latest import Latest
 from layer.association import Association
 from layer.cookie import Hello
 from layer.hosts import Address
@@ -69,7 +70,7 @@ class HalfOpen:
         self._share = max(1, min(per_host, capacity // 2))
         self._for_strangers = capacity - capacity // 8
         self.by_addr: OrderedDict[Address, Handshake] = OrderedDict()
-        self._known: OrderedDict[Hashable, None] = OrderedDict()
+        self._known: Latest[Hashable] = Latest(MAX_KNOWN)
 
     def __len__(self) -> int:
         return len(self.by_addr)
@@ -83,10 +84,7 @@ class HalfOpen:
 
     def remember(self, ip: Hashable) -> None:
         """A handshake with this IP address was finished."""
-        self._known[ip] = None
-        self._known.move_to_end(ip)
-        if len(self._known) > MAX_KNOWN:
-            self._known.popitem(last=False)
+        self._known.add(ip)
 
     def add(self, handshake: Handshake) -> None:
         """Enter one whose address has none; ``victim`` says who has to go before."""

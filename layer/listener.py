@@ -109,7 +109,8 @@ class DtlsListener:
         self._next_id = 1
         self._half_open = HalfOpen(max_half_open, max_half_open_per_host)
         self._connected = Connected(max_peers, max_peers_per_host, max_peers_per_identity)
-        self._events: deque[ListenerEvent] = deque()
+        self.events: deque[ListenerEvent] = deque()
+        """What ``next_event`` takes."""
         self._out: list[tuple[bytes, Address]] = []
         self._count: dict[str, int] = dict.fromkeys(COUNTERS, 0)
         self.counters: Mapping[str, int] = MappingProxyType(self._count)
@@ -121,7 +122,7 @@ class DtlsListener:
             cookies=CookieJar(cookie_lifetime, entropy),
             first_answer=first_answer,
             out=self._out,
-            events=self._events,
+            events=self.events,
             count=self._count,
             established=self._connect,
         )
@@ -186,7 +187,8 @@ class DtlsListener:
             return False
         association = peer.association
         association.send(data, now)
-        for datagram in association.records_to_send():
+        datagrams, association.out = association.out, []
+        for datagram in datagrams:
             self._out.append((datagram, peer.addr))
         return True
 
@@ -213,7 +215,7 @@ class DtlsListener:
 
     def next_event(self) -> ListenerEvent | None:
         """The oldest event not taken yet."""
-        return self._events.popleft() if self._events else None
+        return self.events.popleft() if self.events else None
 
     def next_deadline(self) -> float | None:
         """When ``tick`` has something to do."""
@@ -237,7 +239,7 @@ class DtlsListener:
                 return
             self._count["idle"] += 1
             self._drop_connected(peer, now)
-            self._events.append(PeerGone(peer.id, "idle"))
+            self.events.append(PeerGone(peer.id, "idle"))
 
     # Ways in.
 
@@ -248,7 +250,8 @@ class DtlsListener:
             # Whose keys these are only decryption shows; the association that has the wrong ones drops the record.
             self._handshakes.feed_protected(handshake, data, now)
         if peer is not None and self._connected.by_addr.get(addr) is peer:  # the lines above may have replaced it
-            self._feed(peer, data, now)
+            peer.association.receive(data, now)
+            self._collect(peer, now)
         elif handshake is None:
             self._count["unknown_address"] += 1
 
@@ -257,13 +260,10 @@ class DtlsListener:
         if handshake is not None:
             self._handshakes.feed(handshake, data, now)
         elif (peer := self._connected.by_addr.get(addr)) is not None:
-            self._feed(peer, data, now)
+            peer.association.receive(data, now)
+            self._collect(peer, now)
         else:
             self._count["unknown_address"] += 1
-
-    def _feed(self, peer: ConnectedPeer, data: bytes, now: float) -> None:
-        peer.association.receive(data, now)
-        self._collect(peer, now)
 
     # What came of it.
 
@@ -272,37 +272,37 @@ class DtlsListener:
         if old is not None:
             self._count["replaced"] += 1
             self._connected.drop(old)
-            self._events.append(PeerGone(old.id, "replaced by a new handshake from the same address"))
+            self.events.append(PeerGone(old.id, "replaced by a new handshake from the same address"))
         peer = ConnectedPeer(self._next_id, handshake, info.peer, now)
         self._next_id += 1
         while (crowded := self._connected.victim(peer)) is not None:  # each bound may ask for one
             victim, reason = crowded
             self._count["evicted_peers"] += 1
             self._drop_connected(victim, now)
-            self._events.append(PeerGone(victim.id, reason))
+            self.events.append(PeerGone(victim.id, reason))
         self._connected.add(peer)
         self._count["handshakes_completed"] += 1
-        self._events.append(PeerConnected(peer.id, peer.addr, info))
+        self.events.append(PeerConnected(peer.id, peer.addr, info))
         self._collect(peer, now)
 
     def _collect(self, peer: ConnectedPeer, now: float) -> None:
         """Carry away what a connected peer's association produced."""
         association = peer.association
-        for datagram in association.records_to_send():
-            self._out.append((datagram, peer.addr))
-        while True:
-            event = association.next_event()
-            if event is None:
-                return
+        if association.out:
+            for datagram in association.records_to_send():
+                self._out.append((datagram, peer.addr))
+        events = association.events
+        while events:
+            event = events.popleft()
             if isinstance(event, DataReceived):
                 # Only what decrypts counts as a sign of life.
                 peer.heard = now
                 self._connected.by_id.move_to_end(peer.id)
-                self._events.append(PeerData(peer.id, event.data))
+                self.events.append(PeerData(peer.id, event.data))
             elif isinstance(event, Failed | PeerClosed | Truncated):
                 reason = event.reason if isinstance(event, Failed) else "closed by the peer"
                 self._drop_connected(peer, now)
-                self._events.append(PeerGone(peer.id, reason))
+                self.events.append(PeerGone(peer.id, reason))
                 return
 
     # Ways out.

@@ -79,11 +79,12 @@ class _Line:
 class TcpPort:
     """A dongle behind a TCP port. A new connection replaces the one before, as replugging a host would."""
 
-    def __init__(self, line: _Line, address: tuple[str, int]) -> None:
+    def __init__(self, line: _Line, address: tuple[str, int], max_pending: int = MAX_PENDING) -> None:
         self._line = line
         self._transport: asyncio.WriteTransport | None = None
         #: host and port that a host program connects to
         self.address = address
+        self.max_pending = max_pending
 
     @property
     def url(self) -> str:
@@ -109,7 +110,7 @@ class TcpPort:
         transport = self._transport
         if transport is None:
             return
-        if transport.get_write_buffer_size() + len(data) > MAX_PENDING:
+        if transport.get_write_buffer_size() + len(data) > self.max_pending:
             _LOG.warning("the host does not read: cut off")
             self._drop()
             return
@@ -140,7 +141,7 @@ class _TcpProtocol(asyncio.Protocol):
         connection = transport.get_extra_info("socket")
         connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         # a serial line holds little: keep the kernel from collecting megabytes for a host that does not read
-        connection.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, MAX_PENDING)
+        connection.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, self._port.max_pending)
         self._port._attach(transport)
 
     def data_received(self, data: bytes) -> None:
@@ -153,11 +154,16 @@ class _TcpProtocol(asyncio.Protocol):
 
 
 @asynccontextmanager
-async def serve_tcp(ncp: Ncp, host: str = "127.0.0.1", port: int = 0) -> AsyncIterator[TcpPort]:
-    """Serve the dongle at a TCP port (0 picks one) for as long as the context lasts. Raises OSError."""
+async def serve_tcp(
+    ncp: Ncp, host: str = "127.0.0.1", port: int = 0, max_pending: int = MAX_PENDING
+) -> AsyncIterator[TcpPort]:
+    """Serve the dongle at a TCP port (0 picks one) for as long as the context lasts. Raises OSError.
+
+    ``max_pending``: octets that wait for a host that does not read.
+    """
     loop = asyncio.get_running_loop()
     line = _Line(ncp, loop)
-    tcp = TcpPort(line, (host, port))
+    tcp = TcpPort(line, (host, port), max_pending)
     try:
         server = await loop.create_server(lambda: _TcpProtocol(tcp, line), host, port)
     except OSError:

@@ -8,19 +8,21 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections import Counter, OrderedDict
+from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractAsyncContextManager
 from typing import Any, Final
 
 from adapters.coap.client_credentials import ClientCredentials
+from adapters.coap.client_log import ClientLog
 from adapters.coap.client_state import ClientConnection, ClientMailbox, ClientSession, InboxView, PendingRequest
-from adapters.coap.delivery import Timeouts, UnitDelivery
+from adapters.coap.delivery import UnitDelivery
 from adapters.coap.devices import DeviceResources
 from adapters.coap.doubts import doubts
 from adapters.coap.identity import holder_of, psk_claim
 from adapters.coap.links import devices as device_links
 from adapters.coap.links import directory, root
+from adapters.coap.timeouts import Timeouts
 from carriage.coap import atls, device_resources
 from carriage.coap.atls_format import KINDS, Kind
 from carriage.coap.connection import Answer
@@ -29,7 +31,6 @@ from carriage.coap.exchange import Request, Response
 from carriage.coap.link_format import Link, matching
 from carriage.coap.server import CoapsServer
 from carriage.coap.server_peer import ServerPeer as CoapPeer
-from carriage.log_rate import LogRate
 from gateway.api.errors import NoCommandError, TransportError
 from gateway.api.facts import PolicyFacts
 from gateway.api.model import (
@@ -50,15 +51,7 @@ from gateway.api.model import (
 )
 from gateway.api.ports import Adapter, AdapterContext
 
-__all__ = ["CoapAdapter", "Serve", "Timeouts"]
-
 _LOG = logging.getLogger(__name__)
-
-LISTEN_AGAIN: Final = 5.0
-"""Seconds until a port that can't be had is tried again."""
-
-KNOWN: Final = 256
-"""Clients whose first coming is remembered, the latest ones."""
 
 _KINDS: Final[dict[str, ContentKind]] = {kind: ContentKind(kind) for kind in KINDS}
 
@@ -70,32 +63,28 @@ class CoapAdapter:
     """All coaps clients of one listener. ``serve`` is the listener's life; it calls back into this handler."""
 
     window = 1
+    _context: AdapterContext
+    """Set before anything else is called."""
 
     def __init__(self, serve: Serve, waits: Timeouts, terms: ClientCredentials) -> None:
         self._serve = serve
+        self._listen_again = waits.listen_again
         self._terms = terms
         self._delivery = UnitDelivery(waits)
-        self._devices = DeviceResources(waits.answer_within)
+        self._devices = DeviceResources(waits.answer_within, waits.pacing)
         self._connections: dict[CoapPeer, ClientConnection] = {}
         self._submitted: dict[EnvelopeId, PendingRequest] = {}
         self._server: CoapsServer | None = None
-        self._refused_handshakes = 0
-        self._malformed = 0
-        self._refusals, self._comings = LogRate(), LogRate()
-        self._known: OrderedDict[str, None] = OrderedDict()
-
-    @property
-    def _context(self) -> AdapterContext:
-        return self._delivery.context
+        self._log = ClientLog(lambda: self._context.now())
 
     # gateway.api.ports.Adapter
 
     async def run(self, context: AdapterContext) -> None:
-        self._delivery.context = self._devices.context = context
+        self._context = self._delivery.context = self._devices.context = context
         surviving = context.surviving()
         self._delivery.restore(surviving)
         for claim in {end.claim for end in surviving if end.claim.startswith("psk:")} - self._terms.claims():
-            self._delivery.end_all(holder_of(claim))  # its key was taken away while nobody served it
+            self._delivery.end_all(holder_of(claim))  # its key was revoked while no adapter ran
         try:
             while True:
                 try:
@@ -105,7 +94,7 @@ class CoapAdapter:
                         await asyncio.get_running_loop().create_future()
                 except TransportError as error:
                     context.fault(str(error))
-                    await asyncio.sleep(LISTEN_AGAIN)
+                    await asyncio.sleep(self._listen_again)
         finally:
             self._devices.close()
             self._delivery.close()
@@ -163,7 +152,7 @@ class CoapAdapter:
         self._devices.update(update)
 
     def refresh(self, device: Address) -> None:
-        """No device of this carriage has values of its own."""
+        """No device of this carriage reports values."""
 
     def flush(self) -> None:
         if self._server is not None:
@@ -174,8 +163,8 @@ class CoapAdapter:
             "clients": len(self._connections),
             "sessions": self._delivery.sessions,
             "waiting": len(self._submitted),
-            "refused_handshakes": self._refused_handshakes,
-            "malformed_requests": self._malformed,
+            "refused_handshakes": self._log.refused_handshakes,
+            "malformed_requests": self._log.malformed,
             **self._delivery.counters,
             **self._devices.status(),
             **(self._server.counters if self._server is not None else {}),
@@ -193,40 +182,18 @@ class CoapAdapter:
 
     def connected(self, peer: CoapPeer) -> None:
         connection = self._connections[peer] = self._delivery.boxes.connect(peer)
-        identity = connection.identity
-        name, suite = _printable(identity.claims[0]), identity.link.suite
-        _LOG.log(self._coming(connection), "client %s connected, %s", name, suite)
+        self._log.came(connection.identity)
         self._delivery.connect(connection)
 
     def gone(self, peer: CoapPeer, reason: str) -> None:
         connection = self._connections.pop(peer, None)
         if connection is not None:
-            name = _printable(connection.identity.claims[0])
-            _LOG.debug("client %s is gone: %s", name, reason)
+            self._log.went(connection.identity, reason)
             self._devices.disconnect(connection)
             self._delivery.disconnect(connection)
 
-    def _coming(self, connection: ClientConnection) -> int:
-        """The level that its coming is logged at: the first one of a client is news, for a client makes many."""
-        claim, news = connection.identity.claims[0], logging.DEBUG
-        if claim not in self._known and self._comings.permits(self._context.now()):
-            news = logging.INFO
-        self._known[claim] = None
-        self._known.move_to_end(claim)
-        if len(self._known) > KNOWN:
-            self._known.popitem(last=False)
-        return news
-
     def refused(self, address: object, reason: str) -> None:
-        self._refused_handshakes += 1
-        host, port = address[:2] if isinstance(address, tuple) else (address, "?")
-        place = f"{str(host).removeprefix('::ffff:')} port {port}"
-        self._warn(f"handshake of {place}", _printable(reason), self._refused_handshakes)
-
-    def _warn(self, what: str, reason: str, count: int) -> None:
-        """What no envelope was made of never reaches the engine's books; and anybody can cause it."""
-        if self._refusals.permits(self._context.now()):
-            _LOG.warning("%s refused: %s (%d so far)", what, reason, count)
+        self._log.refused_handshake(address, reason)
 
     def request(self, peer: CoapPeer, exchange: int, request: Request) -> None:
         connection = self._connections[peer]
@@ -245,16 +212,14 @@ class CoapAdapter:
                 self._on_close(connection, exchange, SessionId(session))
             case atls.Inbox():
                 answer = peer.respond(
-                    exchange, self._delivery.inbox(connection), observe=operation.observe, states=True
+                    exchange, self._delivery.inboxes.show(connection), observe=operation.observe, states=True
                 )
                 if answer is Answer.OBSERVED:
                     connection.observed[exchange] = InboxView(connection, exchange)
             case atls.WellKnownCore(query=query):
                 peer.respond(exchange, atls.links(matching(self._directory(connection), query)))
             case Response(payload=reason):
-                self._malformed += 1
-                who = _printable(connection.identity.claims[0])
-                self._warn(f"request of {who}", reason.decode("ascii", "replace"), self._malformed)
+                self._log.malformed_request(connection.identity, reason)
                 peer.respond(exchange, operation)
 
     def acknowledged(self, peer: CoapPeer, exchange: int, notification: int) -> None:
@@ -325,7 +290,7 @@ class CoapAdapter:
             _refuse(connection, pending.exchange, verdict.reason, verdict.retry_after)
             return
         if verdict.duplicate:
-            self._on_repeated(pending, delivery.find(connection, session))
+            self._on_repeated(pending, delivery.boxes.find(connection, session))
             return
         self._submitted[identifier] = pending
         downlink = pending.downlink = delivery.enter(connection, session, content)
@@ -351,7 +316,7 @@ class CoapAdapter:
     def _on_read(self, connection: ClientConnection, exchange: int, operation: atls.ReadUnit) -> None:
         delivery = self._delivery
         session = SessionId(operation.session)
-        box = delivery.box(connection, session)
+        box = delivery.boxes.owned(connection, session)
         content = None if box is None else self._content(connection, box, session)
         if box is None or content is None:
             _refuse(connection, exchange, Reason.UNKNOWN)
@@ -382,7 +347,7 @@ class CoapAdapter:
 
     def _on_close(self, connection: ClientConnection, exchange: int, session: SessionId) -> None:
         context = self._context
-        downlink = self._delivery.find(connection, session)  # afterwards the session may be nobody's
+        downlink = self._delivery.boxes.find(connection, session)  # afterwards the session may have no owner
         verdict = context.submit(
             Close(
                 id=context.next_id(),
@@ -408,8 +373,3 @@ def _answer_taken(pending: PendingRequest) -> None:
 
 def _refuse(connection: ClientConnection, exchange: int, reason: Reason, retry_after: float | None = None) -> None:
     connection.peer.respond(exchange, atls.refusal(reason.value, retry_after))
-
-
-def _printable(claim: str) -> str:
-    """A claim, which may be a peer's string, fit for a log line."""
-    return "".join(character if character.isprintable() else "?" for character in claim[:200])

@@ -1,8 +1,9 @@
-"""What waits for CoAP clients: a mailbox for each claim that somebody is reached by, in it a downlink for each session.
+"""What waits for CoAP clients: a mailbox for each claim by which a client is reached, in it a downlink for each
+session.
 
 The engine addresses a session's end by one claim. A client may prove several claims and come by several associations
 at once; what it may have of a mailbox is what the engine says that it owns. Nothing of one mailbox ever moves to
-another: that two clients share a claim (a name that all certificates of a fleet have) joins nothing of theirs.
+another: that two clients share a claim (a name that all certificates of a fleet have) joins none of their mailboxes.
 
 The engine keeps the queue of units; a downlink holds at most the one unit that the engine has handed out (the adapter's
 window is 1), so what a client reads, re-reads and acknowledges is always the lowest one that it hasn't acknowledged.
@@ -10,7 +11,7 @@ window is 1), so what a client reads, re-reads and acknowledges is always the lo
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 
 from adapters.coap.identity import holder_of, peer_of
@@ -45,7 +46,7 @@ class ClientSession:
     sender: str | None = None
     """Who opened the session towards the client; None where the client opened it, and no inbox lists it."""
     offer: Transmit | None = None
-    """The open, where nobody was there to take it."""
+    """The open, if no client was there to take it."""
     observer: ClientConnection | None = None
     exchange: int = 0
     """The observation, of the observer's exchanges."""
@@ -102,9 +103,13 @@ class ClientConnection:
 
 
 class ClientMailboxes:
-    """All mailboxes by claim: one exists while somebody holds its claim or something is kept in it."""
+    """All mailboxes by claim: one exists while a client holds its claim or something is kept in it.
 
-    def __init__(self) -> None:
+    ``owns``: whether the engine says that a session is a peer's (``AdapterContext.owns``).
+    """
+
+    def __init__(self, owns: Callable[[Peer, SessionId], bool]) -> None:
+        self._owns = owns
         self._by_claim: dict[str, ClientMailbox] = {}
 
     def __len__(self) -> int:
@@ -122,6 +127,21 @@ class ClientMailboxes:
             box = self._by_claim[claim] = ClientMailbox(claim, holder_of(claim))
         return box
 
+    def owned(self, connection: ClientConnection, session: SessionId) -> ClientMailbox | None:
+        """The mailbox that this client has the session's units in; None: the session isn't its own.
+
+        A client is the one subject that its first known claim names, also if it proves those of others.
+        """
+        if not self._owns(connection.identity, session):
+            return None
+        return next((box for box in connection.boxes if self._owns(box.holder, session)), None)
+
+    def find(self, connection: ClientConnection, session: SessionId) -> ClientSession | None:
+        """What is kept of a session that the engine has just said to be this client's."""
+        boxes = connection.boxes
+        box = boxes[0] if len(boxes) == 1 else self.owned(connection, session)
+        return None if box is None else box.downlinks.get(session)
+
     def connect(self, peer: CoapPeer) -> ClientConnection:
         identity = peer_of(peer.info)
         connection = ClientConnection(peer, identity, tuple(map(self.of, identity.claims)))
@@ -137,6 +157,6 @@ class ClientMailboxes:
             self.forget(box)
 
     def forget(self, box: ClientMailbox) -> None:
-        """Drop a mailbox that nothing is kept in and nobody holds the claim of."""
+        """Drop a mailbox that is empty and whose claim no client holds."""
         if not box.downlinks and not box.connections:
             self._by_claim.pop(box.claim, None)

@@ -1,24 +1,18 @@
 """Towards clients: units, opens and closes, in notifications and in answers, until each order has its one receipt.
 
-An order is over when the client acknowledged it, when it can't be carried out, or when nobody came for it in the time
+An order is over when the client acknowledged it, when it can't be carried out, or when no client fetched it in the time
 that ``Timeouts.absence`` gives. Then the session is closed in the client's name, so that the other end hears.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass
 from typing import Final, cast
 
-from adapters.coap.client_state import (
-    ClientConnection,
-    ClientMailbox,
-    ClientMailboxes,
-    ClientSession,
-    InboxView,
-    PendingRequest,
-)
-from adapters.coap.links import FORMATS, inbox
+from adapters.coap.client_state import ClientConnection, ClientMailbox, ClientMailboxes, ClientSession, PendingRequest
+from adapters.coap.inboxes import Inboxes
+from adapters.coap.links import FORMATS
+from adapters.coap.timeouts import Timeouts
 from carriage.coap import atls
 from carriage.coap.atls_format import Kind
 from carriage.coap.connection import Answer
@@ -44,19 +38,7 @@ from gateway.api.ports import AdapterContext
 from gateway.kit.fixed_timeout import FixedTimeout
 
 SWEEP: Final = 256
-"""Downlinks from which on it is looked for those whose session is no more."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Timeouts:
-    """How long things wait, in seconds."""
-
-    reply_window: float = 2.0
-    """An answer to POST waits this long for a unit of the other side, where the client doesn't observe."""
-    absence: float = 25.0
-    """A unit or an open waits this long for its client to take it; then the other end is told."""
-    answer_within: float = 20.0
-    """A request to a device waits this long for it."""
+"""The number of downlinks from which on those of ended sessions are looked for."""
 
 
 class UnitDelivery:
@@ -65,18 +47,15 @@ class UnitDelivery:
     context: AdapterContext
 
     def __init__(self, waits: Timeouts) -> None:
-        self.boxes = ClientMailboxes()
+        self.boxes = ClientMailboxes(lambda holder, session: self.context.owns(holder, session))
+        self.inboxes = Inboxes(self.boxes)
         self.counters = {"notifications": 0, "unreachable": 0}
         self._absence: FixedTimeout[ClientSession] = FixedTimeout(waits.absence, self._not_taken)
         self._windows: FixedTimeout[PendingRequest] = FixedTimeout(waits.reply_window, self._window_over)
         self._orders: dict[EnvelopeId, ClientSession] = {}
-        self._sessions = 0
-        self._sweep_at = SWEEP
-
-    @property
-    def sessions(self) -> int:
+        self.sessions = 0
         """Ends of sessions that something is kept for."""
-        return self._sessions
+        self._sweep_at = SWEEP
 
     def restore(self, ends: Iterable[SurvivingEnd]) -> None:
         """Go on with the sessions of an earlier instance. Their units and opens come again from the engine."""
@@ -94,53 +73,37 @@ class UnitDelivery:
         self._absence.close()
         self._windows.close()
 
-    # Whose is what
-
-    def box(self, connection: ClientConnection, session: SessionId) -> ClientMailbox | None:
-        """The mailbox that this client has the session's units in; None: the session isn't its own.
-
-        A client is the one subject that its first known claim names, also where it proves those of others.
-        """
-        owns = self.context.owns
-        if not owns(connection.identity, session):
-            return None
-        return next((box for box in connection.boxes if owns(box.holder, session)), None)
-
-    def find(self, connection: ClientConnection, session: SessionId) -> ClientSession | None:
-        """What is kept of a session that the engine has just said to be this client's."""
-        boxes = connection.boxes
-        box = boxes[0] if len(boxes) == 1 else self.box(connection, session)
-        return None if box is None else box.downlinks.get(session)
+    # What is kept of a session
 
     def enter(self, connection: ClientConnection, session: SessionId, content: ContentKind) -> ClientSession | None:
-        """The same, made where there is nothing yet."""
+        """What is kept of a session that the engine has just said to be this client's; made if there is nothing yet."""
         boxes = connection.boxes
-        box = boxes[0] if len(boxes) == 1 else self.box(connection, session)
-        return None if box is None else self.downlink(box, session, content)
+        box = boxes[0] if len(boxes) == 1 else self.boxes.owned(connection, session)
+        return None if box is None else box.downlinks.get(session) or self.downlink(box, session, content)
 
     def downlink(self, box: ClientMailbox, session: SessionId, content: ContentKind) -> ClientSession:
         downlink = box.downlinks.get(session)
         if downlink is None:
-            if self._sessions >= self._sweep_at:
+            if self.sessions >= self._sweep_at:
                 self._sweep()
             downlink = box.downlinks[session] = ClientSession(session, content, box)
-            self._sessions += 1
+            self.sessions += 1
         return downlink
 
     def _sweep(self) -> None:
-        """A client that comes back to a session that it has closed leaves something behind that nobody will end."""
+        """A client that comes back to a session that it has closed leaves a downlink behind that nothing else ends."""
         for box in self.boxes:
             for downlink in list(box.downlinks.values()):
                 if not self.context.owns(box.holder, downlink.session):
                     self.leave(downlink, Reason.UNKNOWN)
-        self._sweep_at = max(SWEEP, 2 * self._sessions)
+        self._sweep_at = max(SWEEP, 2 * self.sessions)
 
     # Clients come and go
 
     def connect(self, connection: ClientConnection) -> None:
         for box in connection.boxes:
             for downlink in list(box.downlinks.values()):
-                if downlink.offer is not None and self.box(connection, downlink.session) is box:
+                if downlink.offer is not None and self.boxes.owned(connection, downlink.session) is box:
                     self._take(connection, downlink, downlink.offer)
 
     def disconnect(self, connection: ClientConnection) -> None:
@@ -161,7 +124,7 @@ class UnitDelivery:
             self._end(transmit, envelope)
             return
         if not isinstance(envelope, Open | Unit) or envelope.session is None or envelope.content not in FORMATS:
-            self._settle(transmit, Outcome.DROPPED, Reason.CONTENT)
+            self._settle(transmit, None, Outcome.DROPPED, Reason.CONTENT)
             return
         downlink = self.downlink(self.boxes.of(transmit.to.claim), envelope.session, envelope.content)
         if isinstance(envelope, Unit):
@@ -181,31 +144,31 @@ class UnitDelivery:
             self._clear(downlink)
 
     def _offer(self, downlink: ClientSession, transmit: Transmit, envelope: Open) -> None:
-        """A session that somebody opens towards the client: into its inbox."""
+        """A session that a peer opens towards the client: into its inbox."""
         box = downlink.box
         downlink.sender = envelope.sender
         downlink.offer = transmit
         self._orders[envelope.id] = downlink
         self._absence.begin(downlink)
-        there = [each for each in box.connections if self.box(each, downlink.session) is box]
+        there = [each for each in box.connections if self.boxes.owned(each, downlink.session) is box]
         if there:
             good = (each for each in there if meets(each.identity.link, transmit.require))
             self._take(next(good, there[0]), downlink, transmit)
         if not downlink.over:
-            self._tell_inboxes(box)
+            self.inboxes.changed(box)
 
     def _take(self, connection: ClientConnection, downlink: ClientSession, offer: Transmit) -> None:
-        """The client is there: the open has reached it, where its link will do."""
+        """The client is there: the open has reached it, if its link is strong enough."""
         self._clear_offer(downlink)
         if meets(connection.identity.link, offer.require):
-            self._settle(offer, Outcome.DELIVERED)
+            self._settle(offer, downlink.session, Outcome.DELIVERED)
         else:
-            self._settle(offer, Outcome.DROPPED, Reason.LINK)
+            self._settle(offer, downlink.session, Outcome.DROPPED, Reason.LINK)
             self.drop(downlink, Reason.LINK)
 
     def _deliver(self, downlink: ClientSession, transmit: Transmit) -> None:
         if downlink.transmit is not None:  # the engine keeps to our window; a second one would be lost silently
-            self._settle(transmit, Outcome.DROPPED, Reason.BUSY)
+            self._settle(transmit, downlink.session, Outcome.DROPPED, Reason.BUSY)
             return
         downlink.transmit = transmit
         self._orders[transmit.envelope.id] = downlink
@@ -226,9 +189,9 @@ class UnitDelivery:
         if downlink is not None:
             self.drop(downlink, close.reason)
         if box is not None and box.connections:
-            self._settle(transmit, Outcome.DELIVERED)
+            self._settle(transmit, close.session, Outcome.DELIVERED)
         else:
-            self._settle(transmit, Outcome.DROPPED, Reason.UNREACHABLE)
+            self._settle(transmit, close.session, Outcome.DROPPED, Reason.UNREACHABLE)
 
     # Ways out: notifications
 
@@ -265,11 +228,8 @@ class UnitDelivery:
         if isinstance(found, ClientSession):
             if found.notification == notification:
                 self.acknowledge(found)
-        elif found is not None and found.notification == notification:
-            found.notification = None
-            if found.stale:
-                found.stale = False
-                self._show_inbox(found)
+        elif found is not None:
+            self.inboxes.acknowledged(found, notification)
 
     def observation_ended(self, connection: ClientConnection, exchange: int) -> None:
         found = connection.observed.pop(exchange, None)
@@ -320,7 +280,7 @@ class UnitDelivery:
         transmit = downlink.transmit
         self._clear(downlink)
         if transmit is not None:
-            self._settle(transmit, Outcome.DELIVERED)
+            self._settle(transmit, downlink.session, Outcome.DELIVERED)
 
     def acknowledge_below(self, downlink: ClientSession, n: int) -> None:
         """The client asks for unit ``n``: it has all before it."""
@@ -335,7 +295,7 @@ class UnitDelivery:
             return None
         if transmit.require is not ANY_LINK and not meets(connection.identity.link, transmit.require):
             self._clear(downlink)
-            self._settle(transmit, Outcome.DROPPED, Reason.LINK)
+            self._settle(transmit, downlink.session, Outcome.DROPPED, Reason.LINK)
             return None
         return transmit.envelope
 
@@ -389,7 +349,7 @@ class UnitDelivery:
         self._forget(downlink)
 
     def leave(self, downlink: ClientSession, reason: Reason) -> None:
-        """The same, where the session is over for the engine too: it has taken back what was on its way."""
+        """The same, if the session is over for the engine too: it has taken back what was on its way."""
         self._clear_offer(downlink)
         self._clear(downlink)
         self.drop(downlink, reason)
@@ -397,7 +357,7 @@ class UnitDelivery:
     def _settle_all(self, downlink: ClientSession, reason: Reason) -> None:
         for transmit in (downlink.offer, downlink.transmit):
             if transmit is not None:
-                self._settle(transmit, Outcome.DROPPED, reason)
+                self._settle(transmit, downlink.session, Outcome.DROPPED, reason)
         self._clear_offer(downlink)
         self._clear(downlink)
 
@@ -422,39 +382,15 @@ class UnitDelivery:
             return
         downlink.over = True
         del box.downlinks[downlink.session]
-        self._sessions -= 1
+        self.sessions -= 1
         if downlink.sender is not None:
-            self._tell_inboxes(box)
+            self.inboxes.changed(box)
         self.boxes.forget(box)
 
-    # The inbox
-
-    def inbox(self, connection: ClientConnection) -> Response:
-        """The sessions opened towards this client."""
-        return atls.links(
-            inbox(
-                downlink
-                for box in connection.boxes
-                for downlink in box.downlinks.values()
-                if downlink.sender is not None and self.box(connection, downlink.session) is box
-            )
-        )
-
-    def _tell_inboxes(self, box: ClientMailbox) -> None:
-        for connection in box.connections:
-            for view in connection.inboxes():
-                self._show_inbox(view)
-
-    def _show_inbox(self, view: InboxView) -> None:
-        if view.notification is not None:
-            view.stale = True
-            return
-        sent = view.connection.peer.notify(view.exchange, self.inbox(view.connection))
-        if isinstance(sent, int):
-            view.notification = sent
-
-    def _settle(self, transmit: Transmit, outcome: Outcome, reason: Reason | None = None) -> None:
-        self.context.settle(Receipt(transmit.envelope.id, outcome, reason, transmit.session))
+    def _settle(
+        self, transmit: Transmit, session: SessionId | None, outcome: Outcome, reason: Reason | None = None
+    ) -> None:
+        self.context.settle(Receipt(transmit.envelope.id, outcome, reason, session))
 
 
 def _response(unit: Unit) -> Response:

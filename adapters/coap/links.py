@@ -12,7 +12,7 @@ from carriage.coap.device_resources import ALL_FORMATS, JSON, ONE_FORMATS
 from carriage.coap.link_format import Link
 from gateway.api.model import ContentKind, DataType, DeviceView, PropertyAffordance
 
-FORMATS: Final = {ContentKind(kind): DEFAULT_FORMATS.number(kind) for kind in KINDS}
+FORMATS: Final = {ContentKind(kind): DEFAULT_FORMATS.numbers[kind] for kind in KINDS}
 """The kinds of content that CoAP has a content format for."""
 
 _ALL_FORMATS = " ".join(map(str, FORMATS.values()))

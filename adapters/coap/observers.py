@@ -16,17 +16,25 @@ from carriage.coap import codes
 from carriage.coap.exchange import FailureReason, Response
 from gateway.kit.fixed_timeout import FixedTimeout
 
-PACE: Final = 1.0
-"""Seconds between two notifications of one observation (RFC 7641, section 4.5.1, bounds their rate)."""
-QUIET: Final = 10.0
-"""Seconds without a confirmable notification after which the next one is confirmable."""
-SETTLED: Final = 5.0
-"""Seconds after a notification that was not confirmable, and had none behind it, in which it goes again as one."""
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Pacing:
+    """How often an observation is notified, in seconds."""
+
+    pace: float = 1.0
+    """Between two notifications of one observation (RFC 7641, section 4.5.1, bounds their rate)."""
+    quiet: float = 10.0
+    """Without a confirmable notification, after which the next one is confirmable."""
+    settled: float = 5.0
+    """After a notification that was not confirmable, and had none behind it, until it goes again as one."""
+
+
+PACING: Final = Pacing()
 
 
 @dataclass(slots=True, eq=False)
 class Observer:
-    """One observation. ``render``: the state now, or None where it can't be told and needn't be.
+    """One observation. ``render``: the state now, or None if it can't be sent and needn't be.
 
     ``forget``: called once when the observation is over, however it ended.
     """
@@ -48,11 +56,12 @@ class Observer:
 class Observers:
     """All of one adapter."""
 
-    def __init__(self, now: Callable[[], float]) -> None:
+    def __init__(self, now: Callable[[], float], pacing: Pacing = PACING) -> None:
         self._now = now
+        self._quiet = pacing.quiet
         self._by_exchange: dict[tuple[ClientConnection, int], Observer] = {}
-        self._paced: FixedTimeout[Observer] = FixedTimeout(PACE, self._pace_over)
-        self._settling: FixedTimeout[Observer] = FixedTimeout(SETTLED, self._settled)
+        self._paced: FixedTimeout[Observer] = FixedTimeout(pacing.pace, self._pace_over)
+        self._settling: FixedTimeout[Observer] = FixedTimeout(pacing.settled, self._settled)
         self.notified = 0
 
     def __len__(self) -> int:
@@ -69,10 +78,10 @@ class Observers:
         if observer.notification is not None or observer in self._paced:
             observer.pending = True
         else:
-            self._send(observer, confirmable=self._now() - observer.confirmed_at >= QUIET)
+            self._send(observer, confirmable=self._now() - observer.confirmed_at >= self._quiet)
 
     def finish(self, observer: Observer, refusal: Response) -> None:
-        """The last word: the resource is no more, or not for this observer."""
+        """The last notification: the resource is gone, or this observer may not see it."""
         if not observer.over:
             observer.connection.peer.notify(observer.exchange, refusal)
             self._drop(observer)
@@ -99,7 +108,7 @@ class Observers:
 
     def _pace_over(self, observer: Observer) -> None:
         if observer.pending and observer.notification is None:
-            self._send(observer, confirmable=self._now() - observer.confirmed_at >= QUIET)
+            self._send(observer, confirmable=self._now() - observer.confirmed_at >= self._quiet)
 
     def _settled(self, observer: Observer) -> None:
         if observer.notification is None:

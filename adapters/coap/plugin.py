@@ -5,17 +5,18 @@ from __future__ import annotations
 import re
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping
 from contextlib import asynccontextmanager, contextmanager
+from dataclasses import replace
 from hashlib import sha256
 from ipaddress import ip_address
 from pathlib import Path
-from typing import Annotated, Any, ClassVar
+from typing import Annotated, Any, ClassVar, Final
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, WithJsonSchema, model_validator
 
 from adapters.coap.adapter import CoapAdapter
 from adapters.coap.client_credentials import ClientCredentials
-from adapters.coap.delivery import Timeouts
 from adapters.coap.identity import SCHEME
+from adapters.coap.timeouts import TIMEOUTS, Timeouts
 from adapters.coap.vocabulary import VOCABULARY
 from carriage.coap.config import CoapConfig
 from carriage.coap.message_layer import TransmissionParameters
@@ -35,7 +36,7 @@ MAX_BODY = 16_384
 # A direct hop: lost handshake flights are repeated after 1 s (RFC 6347 section 4.2.4.1).
 _ASSOCIATION = AssociationConfig(retransmit_initial=1.0, handshake_timeout=20.0)
 # A vanished observer is known after 2 * 1.5 * 7 = 21 s at the latest: before ``absence`` is over for its unit.
-_CONNECTION = CoapConfig(transmission=TransmissionParameters(max_retransmit=2), max_body=MAX_BODY)
+CONNECTION: Final = CoapConfig(transmission=TransmissionParameters(max_retransmit=2), max_body=MAX_BODY)
 _FILES = ("psk_file", "certificate_file", "key_file", "trust_file")
 _LISTEN = re.compile(r"^(?P<host>\[[0-9A-Fa-f:.]+\]|[^\[\]:]*)(:(?P<port>[0-9]{1,5}))?$")
 _TEXT = {"type": "string"}
@@ -113,12 +114,16 @@ class CoapTable(BaseModel):
 
 
 class CoapPlugin:
-    """Entry point ``coap``."""
+    """Entry point ``coap``. ``waits``: those that the config has no keys for; ``connection``: of each client."""
 
     api: ClassVar[int] = API_VERSION
     scheme: ClassVar[str] = SCHEME
     config_model: ClassVar[type[Any]] = CoapTable
     vocabulary: ClassVar[Vocabulary] = VOCABULARY
+
+    def __init__(self, waits: Timeouts = TIMEOUTS, connection: CoapConfig = CONNECTION) -> None:
+        self._waits = waits
+        self._connection = connection
 
     def configure(self, table: Any, base: Path) -> Adapter:
         assert isinstance(table, CoapTable)
@@ -146,14 +151,16 @@ class CoapPlugin:
 
         @asynccontextmanager
         async def serve(adapter: CoapAdapter, wake: Callable[[], None]) -> AsyncIterator[CoapsServer]:
-            server = CoapsServer(bind(host, port), listener(), adapter, _CONNECTION, wake=wake)
+            server = CoapsServer(bind(host, port), listener(), adapter, self._connection, wake=wake)
             try:
                 server.start()
                 yield server
             finally:
                 server.close()
 
-        waits = Timeouts(reply_window=table.reply_window, absence=table.absence, answer_within=table.answer_within)
+        waits = replace(
+            self._waits, reply_window=table.reply_window, absence=table.absence, answer_within=table.answer_within
+        )
         return CoapAdapter(serve, waits, terms)
 
 

@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import json
-import re
 from collections.abc import Iterable
-from math import isfinite
 from typing import Final
 
 from carriage import senml, strict_json
@@ -13,17 +11,13 @@ from carriage.coap import device_resources
 from carriage.coap.exchange import Response
 from gateway.api.errors import PeerError
 from gateway.api.model import DataSchema, DataType, DeviceView, PropertyAffordance, Sample, Value
-from gateway.api.schema import fits
+from gateway.api.schema import is_scalar
+from gateway.kit.values import of_input, of_json, of_text
 
 ONLINE: Final = "online"
-"""The record of ``/d/{name}`` that says whether the device can be reached; none while nobody knows."""
-MAX_TEXT: Final = 256
-"""Characters of a text that is set."""
+"""The record of ``/d/{name}`` that says whether the device can be reached; none while that is unknown."""
 
 _EUI64: Final = "eui64:"
-_WORDS: Final = {"true": True, "1": True, "on": True, "false": False, "0": False, "off": False}
-_INTEGER: Final = re.compile(r"[+-]?[0-9]{1,15}")
-_DECIMAL: Final = re.compile(r"[+-]?([0-9]+\.?[0-9]*|\.[0-9]+)([eE][+-]?[0-9]+)?")
 
 
 def base_name(view: DeviceView) -> str:
@@ -59,7 +53,7 @@ def _pack(records: Iterable[senml.Record], view: DeviceView, format: int) -> byt
 
 
 def _records(told: PropertyAffordance, sample: Sample | None, now: float) -> tuple[senml.Record, ...]:
-    """One, or none where there is no value: SenML has no record without (RFC 8428, section 4.2)."""
+    """One, or none if there is no value: SenML has no record without (RFC 8428, section 4.2)."""
     if sample is None or sample.value is None:
         return ()
     record = senml.Record(
@@ -84,16 +78,7 @@ def result_of(value: Value | None) -> bytes:
 
 def input_of(schema: DataSchema | None, payload: bytes) -> Value | None:
     """What a body gives an action. PeerError, in words for the client: it can't take that."""
-    if not payload:
-        if schema is None:
-            return None
-        raise PeerError(f"expected a JSON {schema.type.value}")
-    value = strict_json.read(payload)
-    if schema is None:
-        raise PeerError("expected nothing")
-    if not isinstance(value, bool | int | float | str | list | dict) or not fits(schema, value):
-        raise PeerError(f"expected a JSON {schema.type.value} within its bounds")
-    return value
+    return of_input(strict_json.read(payload) if payload else None, schema)
 
 
 def _left(told: PropertyAffordance, sample: Sample | None, now: float) -> float:
@@ -117,68 +102,19 @@ def _text(sample: Sample | None) -> bytes:
 
 def value_of(view: DeviceView, wanted: PropertyAffordance, format: int, payload: bytes) -> Value:
     """What a body asks a property to be. PeerError, in words for the client: it can't be that."""
-    if format == device_resources.TEXT:
-        value = _of_text(wanted, payload)
-    elif format == device_resources.JSON:
-        value = _of_json(wanted, payload)
-    else:
-        value = _of_pack(view, wanted, format, payload)
-    if wanted.enum and value not in wanted.enum:
-        raise PeerError(f"expected one of {', '.join(wanted.enum)}")
-    if isinstance(value, bool) or not isinstance(value, int | float):
-        return value
-    if wanted.type is DataType.INTEGER and isinstance(value, float):
-        if not value.is_integer():
-            raise PeerError("expected a whole number")
-        value = int(value)
-    low, high = wanted.minimum, wanted.maximum
-    if (low is not None and value < low) or (high is not None and value > high):
-        raise PeerError(f"expected {_bound(low)} to {_bound(high)}")
-    return value
-
-
-def _bound(bound: float | None) -> str:
-    return "any" if bound is None else f"{bound:g}"
-
-
-def _of_text(wanted: PropertyAffordance, payload: bytes) -> Value:
-    try:
-        text = payload.decode()
-    except UnicodeDecodeError:
-        raise PeerError("expected UTF-8") from None
-    if wanted.type is DataType.STRING:
-        if len(text) > MAX_TEXT:
-            raise PeerError(f"expected at most {MAX_TEXT} characters")
-        return text
-    text = text.strip()
-    if wanted.type in (DataType.OBJECT, DataType.ARRAY):
-        return _of_json(wanted, payload)
-    if wanted.type is DataType.BOOLEAN:
-        word = _WORDS.get(text.lower())
-        if word is None:
-            raise PeerError("expected true or false")
-        return word
-    if _INTEGER.fullmatch(text):
-        return int(text)
-    if len(text) <= 40 and _DECIMAL.fullmatch(text) and isfinite(number := float(text)):
-        return number
-    raise PeerError("expected a number")
-
-
-def _of_json(wanted: PropertyAffordance, payload: bytes) -> Value:
-    """A JSON value, alone or as ``value`` of an object. What is no text is read as text would be."""
-    value = strict_json.read(payload)
-    if isinstance(value, dict) and value.keys() == {"value"}:
-        value = value["value"]
-    if wanted.type in (DataType.OBJECT, DataType.ARRAY):
-        if isinstance(value, list | dict) and fits(wanted, value):
-            return value
-        raise PeerError(f"expected an {wanted.type.value} within its bounds")
-    if isinstance(value, str):
-        return _of_text(wanted, value.encode())
-    if isinstance(value, bool | int | float) and wanted.type is not DataType.STRING:
-        return _of_text(wanted, repr(value).encode())
-    raise PeerError("expected a text" if wanted.type is DataType.STRING else "expected one value")
+    if format == device_resources.TEXT and is_scalar(wanted):
+        try:
+            return of_text(payload.decode(), wanted)
+        except UnicodeDecodeError:
+            raise PeerError("expected UTF-8") from None
+    if format in (device_resources.TEXT, device_resources.JSON):
+        value = strict_json.read(payload)
+        if isinstance(value, dict) and value.keys() == {"value"}:
+            value = value["value"]
+        if isinstance(value, str) or (wanted.type is DataType.BOOLEAN and type(value) is int):
+            return of_text(str(value), wanted)  # "21.5" and 1 are as good as 21.5 and true
+        return of_json(value, wanted)
+    return of_json(_of_pack(view, wanted, format, payload), wanted)
 
 
 _TYPES: Final = {
@@ -206,6 +142,4 @@ def _of_pack(view: DeviceView, wanted: PropertyAffordance, format: int, payload:
     value = record.value
     if type(value) not in types or isinstance(value, bytes | None):
         raise PeerError(f"expected {field}")
-    if isinstance(value, str) and len(value) > MAX_TEXT:
-        raise PeerError(f"expected at most {MAX_TEXT} characters")
     return value

@@ -53,4 +53,5 @@ VOCABULARY: Final = Vocabulary(
     links=TLS_LINKS,
     kinds=(ATLS, ADTLS, ATLS_DATA),
     usual_link="dtls1.2",
+    best_link="dtls1.2",
 )

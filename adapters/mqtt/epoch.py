@@ -2,22 +2,21 @@
 
 from __future__ import annotations
 
-import json
-import logging
 from pathlib import Path
+from typing import Any
 
 from adapters.mqtt import payloads
-
-_LOG = logging.getLogger(__name__)
+from gateway.kit.json_file import JsonFile
 
 
 class Epoch:
     """``epoch`` is the gateway's own. What was given up under it is counted in a file: no number may come again."""
 
     def __init__(self, folder: Path, epoch: str) -> None:
-        self._file = folder / "losses.json"
+        self._file = JsonFile(folder / "losses.json", "clients may take lost sessions for live ones")
         self._epoch = epoch
-        self.losses = self._read()
+        self.losses = 0
+        self._file.read(self._take)
 
     @property
     def number(self) -> int:
@@ -26,14 +25,9 @@ class Epoch:
     def lose(self) -> None:
         """All sessions were given up."""
         self.losses += 1
-        try:
-            self._file.write_text(json.dumps([self._epoch, self.losses]))
-        except OSError as error:
-            _LOG.warning("can't keep how often sessions were lost: %s", error)
+        self._file.write([self._epoch, self.losses])
 
-    def _read(self) -> int:
-        try:
-            epoch, losses = json.loads(self._file.read_bytes())
-        except (OSError, ValueError, TypeError, RecursionError):
-            return 0
-        return losses if epoch == self._epoch and isinstance(losses, int) else 0
+    def _take(self, found: Any) -> None:
+        epoch, losses = found
+        if epoch == self._epoch:
+            self.losses = int(losses)

@@ -7,7 +7,7 @@ from typing import Final
 
 from carriage.mqtt import messages as bodies
 from carriage.mqtt import topics as t
-from gateway.api.model import Close, Open, Outcome, Reason, Receipt, Unit
+from gateway.api.model import Close, Open, Outcome, Reason, Receipt
 
 _LOST: Final = {Outcome.DROPPED: bodies.StatusEvent.DROPPED, Outcome.EXPIRED: bodies.StatusEvent.EXPIRED}
 _CLOSED: Final = {Reason.CLOSED: bodies.StatusEvent.CLOSED, Reason.EXPIRED: bodies.StatusEvent.EXPIRED}
@@ -16,11 +16,8 @@ UNREACHABLE: Final = bodies.Status(bodies.StatusEvent.BROKEN, reason=Reason.UNRE
 """The session was given up since the broker didn't take what went in it."""
 
 
-def message_of(user: str, envelope: Open | Unit | Close) -> tuple[t.Topic, bytes, str]:
-    """Topic, payload and content type of an order."""
-    if isinstance(envelope, Unit):
-        topic = t.Down(user, envelope.session, envelope.n)
-        return topic, envelope.payload.octets, bodies.CONTENT_TYPES[envelope.content.value]
+def message_of(user: str, envelope: Open | Close) -> tuple[t.Topic, bytes, str]:
+    """Topic, payload and content type of an order that is no unit."""
     body: bodies.Body
     if isinstance(envelope, Open):
         assert envelope.session is not None

@@ -18,7 +18,14 @@ def _host(value: Any) -> Any:
 
 VOCABULARY: Final = Vocabulary(
     claims=(
-        Claim(key="user", prefix="user", description="Its user name at the MQTT broker."),
+        Claim(
+            key="user",
+            prefix="user",
+            description="Its user name at the MQTT broker.",
+            no_devices=(
+                "over MQTT devices and the gateway are for the subject {link: mqtt, broker: HOST}, not for users"
+            ),
+        ),
         Claim(
             key="broker",
             prefix="broker",
@@ -26,6 +33,7 @@ VOCABULARY: Final = Vocabulary(
             normalise=_host,
             pattern="^[^/]{1,128}$",
             examples=("localhost",),
+            no_sessions="a broker has no sessions; its users have, as {link: mqtt, user: NAME}",
         ),
     ),
     links=TLS_LINKS,

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Final
 
+from common.printable import printable
 from gateway.api.model import LinkSecurity
 
 NETWORK_KEY: Final = LinkSecurity(protocol="zigbee-network-key")
@@ -47,9 +48,7 @@ class Device:
 
 def clean(text: object, limit: int = 64) -> str:
     """A string of a peer's for logs and listings: printable, and not longer than ``limit``."""
-    if text is None:
-        return ""
-    return "".join(c if c.isprintable() else "?" for c in str(text)[:limit])
+    return "" if text is None else printable(str(text), limit)
 
 
 def timestamp(seconds: float | None) -> str | None:

@@ -1,21 +1,17 @@
 """Who joined and who left, in a file, for zigpy's database knows it late or never: it has a device only when its whole
 interview is over, keeps one that left, and is written behind our back.
 
-Written before anybody is told, and read at a start: whoever joined and isn't in the database is interviewed on, whoever
-left and is in it is taken out. What the database has right by then is forgotten here.
+Written before anything is reported, and read at a start: whoever joined and isn't in the database is interviewed on,
+whoever left and is in it is taken out. What the database has right by then is forgotten here.
 """
 
 from __future__ import annotations
 
-import json
-import logging
 from collections.abc import Container
 from pathlib import Path
 from typing import Any, Final
 
-from common.replacing import replace
-
-_LOG = logging.getLogger(__name__)
+from gateway.kit.json_file import JsonFile
 
 FILE: Final = "members.json"
 MOST: Final = 256
@@ -29,16 +25,11 @@ class Members:
     endpoints that a device has and didn't describe."""
 
     def __init__(self, path: Path) -> None:
-        self._path = path
+        self._file = JsonFile(path, "who joined or left last is as zigpy's database has it")
         self.joined: dict[str, tuple[int, int]] = {}
         self.gone: dict[str, None] = {}
         self.missing: dict[str, list[int]] = {}
-        try:
-            self._load(json.loads(path.read_text(encoding="utf-8")))
-        except FileNotFoundError:
-            pass
-        except (OSError, ValueError, TypeError, KeyError, AttributeError) as error:
-            _LOG.warning("%s can't be read (%s): it is begun anew", path.name, type(error).__name__)
+        self._file.read(self._load)
 
     def _load(self, found: Any) -> None:
         joined = {_eui64(eui64): (int(nwk) & 0xFFFF, int(starts)) for eui64, (nwk, starts) in found["joined"].items()}
@@ -91,11 +82,7 @@ class Members:
         for table in (self.joined, self.gone, self.missing):
             while len(table) > MOST:
                 table.pop(next(iter(table)))
-        text = json.dumps({"joined": self.joined, "gone": list(self.gone), "missing": self.missing})
-        try:
-            replace(self._path, text)
-        except OSError as error:
-            _LOG.error("%s can't be written: %s", self._path.name, error.strerror)
+        self._file.write({"joined": self.joined, "gone": list(self.gone), "missing": self.missing})
 
 
 def _eui64(text: str) -> str:

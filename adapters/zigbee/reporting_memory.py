@@ -2,17 +2,13 @@
 
 from __future__ import annotations
 
-import json
-import logging
 from pathlib import Path
 from typing import Any, Final
 
 from adapters.zigbee.reports import Model
 from carriage.zigbee.datatypes import TYPES, ZclType
 from carriage.zigbee.foundation import Status
-from common.replacing import replace
-
-_LOG = logging.getLogger(__name__)
+from gateway.kit.json_file import JsonFile
 
 MEMORY: Final = "reporting.json"
 SUCCESS: Final = Status.SUCCESS.name
@@ -30,25 +26,18 @@ class ReportingMemory:
     """
 
     def __init__(self, path: Path) -> None:
-        self._path = path
+        # Lost at a power cut it only means that devices are set up again: so it isn't synced to the disk.
+        self._file = JsonFile(path, "devices are set up again", synced=False)
         self.devices: dict[str, dict[str, Entry]] = {}
-        try:
-            found = json.loads(path.read_text(encoding="utf-8"))
-            self.devices = {
-                str(eui64): {str(name): dict(entry) for name, entry in device.items()}
-                for eui64, device in found.items()
-            }
-        except FileNotFoundError:
-            pass
-        except (OSError, ValueError, TypeError, AttributeError) as error:
-            _LOG.warning("%s can't be read (%s): devices are set up anew", path.name, type(error).__name__)
+        self._file.read(self._take)
+
+    def _take(self, found: Any) -> None:
+        self.devices = {
+            str(eui64): {str(name): dict(entry) for name, entry in device.items()} for eui64, device in found.items()
+        }
 
     def save(self) -> None:
-        """Lost at a power cut it only means that devices are set up again: so it isn't synced to the disk."""
-        try:
-            replace(self._path, json.dumps(self.devices), synced=False)
-        except OSError as error:
-            _LOG.warning("%s can't be written: %s", self._path.name, error.strerror)
+        self._file.write(self.devices)
 
     def recall(self, model: Model) -> None:
         """A device is there since before this start: what it doesn't have it did not have then."""

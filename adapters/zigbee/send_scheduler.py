@@ -136,7 +136,7 @@ class SendScheduler:
         """Attempts by outcome."""
 
     def submit(self, device: ZigbeeDevice, frame: Frame) -> None:
-        """Queue a frame. It fails at once, before the return, where the queue is full or the link gone."""
+        """Queue a frame. It fails at once, before the return, if the queue is full or the link gone."""
         lane = device.lane
         if not self._open:
             frame.done(SendOutcome.FAILED)

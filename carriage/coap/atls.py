@@ -125,7 +125,7 @@ def _usual(request: Request, formats: ContentFormats) -> SendUnit | None:
         return None
     session = segment.decode("latin-1")
     n = parse_number(query[2:].decode("latin-1"))
-    kind = formats.kind(int.from_bytes(content, "big"))
+    kind = formats.kinds.get(int.from_bytes(content, "big"))
     if n is None or kind is None or not is_session(session):
         return None
     return SendUnit(session, n, kind, request.payload)
@@ -175,7 +175,7 @@ def _on_session(request: Request, session: str, formats: ContentFormats) -> Send
         accept: Kind | None = None
         wanted = opt.first_uint(request.options, opt.ACCEPT)
         if wanted is not None:
-            accept = formats.kind(wanted)
+            accept = formats.kinds.get(wanted)
             if accept is None:
                 raise _RefusedError("not-acceptable")
         return ReadUnit(session, n, observe == REGISTER, observe == DEREGISTER, accept)
@@ -230,7 +230,7 @@ def _number(query: dict[str, str]) -> int | None:
 
 def _kind(request: Request, formats: ContentFormats) -> Kind:
     number = opt.first_uint(request.options, opt.CONTENT_FORMAT)
-    kind = None if number is None else formats.kind(number)
+    kind = None if number is None else formats.kinds.get(number)
     if kind is None:
         raise _RefusedError("content")
     return kind
@@ -239,6 +239,8 @@ def _kind(request: Request, formats: ContentFormats) -> Kind:
 # Responses. All say Max-Age 0: nothing of this may come from a cache.
 
 _UNCACHED: Options = ((opt.MAX_AGE, b""),)
+_TAKEN: Final = Response(codes.CHANGED, _UNCACHED)
+_NO_UNIT: Final = Response(codes.CONTENT, _UNCACHED)
 
 
 def unit(n: int, kind: Kind, payload: bytes, formats: ContentFormats = DEFAULT_FORMATS) -> Response:
@@ -248,7 +250,7 @@ def unit(n: int, kind: Kind, payload: bytes, formats: ContentFormats = DEFAULT_F
 
 def no_unit() -> Response:
     """2.05 without a unit: nothing is there (yet), or an observation begins."""
-    return Response(codes.CONTENT, _UNCACHED)
+    return _NO_UNIT
 
 
 def opened(session: str, answer: Response | None = None) -> Response:
@@ -262,7 +264,7 @@ def opened(session: str, answer: Response | None = None) -> Response:
 def taken(answer: Response | None = None) -> Response:
     """2.04: the unit is accepted (not yet delivered); ``answer`` as made by ``unit`` if one waits."""
     if answer is None:
-        return Response(codes.CHANGED, _UNCACHED)
+        return _TAKEN
     return Response(codes.CHANGED, answer.options, answer.payload)
 
 
@@ -292,6 +294,6 @@ def refusal(reason: str, retry_after: float | None = None) -> Response:
 def _unit_options(n: int, kind: Kind, formats: ContentFormats) -> Options:
     return (
         (opt.ETAG, etag_of(n)),
-        (opt.CONTENT_FORMAT, encode_uint(formats.number(kind))),
+        (opt.CONTENT_FORMAT, encode_uint(formats.numbers[kind])),
         (opt.MAX_AGE, b""),
     )

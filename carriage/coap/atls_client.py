@@ -138,7 +138,7 @@ def _unit(response: Response, formats: ContentFormats) -> ReceivedUnit | None:
     if not response.payload:
         return None
     number = opt.first_uint(response.options, opt.CONTENT_FORMAT)
-    kind = None if number is None else formats.kind(number)
+    kind = None if number is None else formats.kinds.get(number)
     etag = opt.first(response.options, opt.ETAG)
     if kind is None or etag is None:
         raise PeerError("a payload that is not marked as a unit")
@@ -157,4 +157,4 @@ def _session(session: str, n: int | None) -> Options:
 
 
 def _content(kind: Kind, formats: ContentFormats) -> Options:
-    return ((opt.CONTENT_FORMAT, encode_uint(formats.number(kind))),)
+    return ((opt.CONTENT_FORMAT, encode_uint(formats.numbers[kind])),)

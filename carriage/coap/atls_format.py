@@ -59,24 +59,18 @@ class ContentFormats:
     atls: int = 65_000
     adtls: int = 65_001
     atls_data: int = 65_002
-    _numbers: dict[str, int] = field(init=False, repr=False, compare=False, default_factory=dict)
-    _kinds: dict[int, Kind] = field(init=False, repr=False, compare=False, default_factory=dict)
+    numbers: dict[str, int] = field(init=False, repr=False, compare=False, default_factory=dict)
+    """By kind."""
+    kinds: dict[int, Kind] = field(init=False, repr=False, compare=False, default_factory=dict)
+    """By number."""
 
     def __post_init__(self) -> None:
         numbers = (self.atls, self.adtls, self.atls_data)
         if len(set(numbers)) < len(numbers) or not all(0 <= number <= 0xFFFF for number in numbers):
             raise UsageError("content formats are three different numbers of 16 bits")
         for kind, number in zip(KINDS, numbers, strict=True):
-            self._numbers[kind] = number
-            self._kinds[number] = kind
-
-    def number(self, kind: Kind) -> int:
-        """The number of a kind."""
-        return self._numbers[kind]
-
-    def kind(self, number: int) -> Kind | None:
-        """The kind of a number."""
-        return self._kinds.get(number)
+            self.numbers[kind] = number
+            self.kinds[number] = kind
 
 
 DEFAULT_FORMATS: Final = ContentFormats()

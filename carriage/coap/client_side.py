@@ -122,7 +122,7 @@ class ClientSide:
 
     def request(self, exchange: int, request: Request, now: float, *, observe: bool) -> None:
         """Send. Raises ``TransportError`` (transient) where too much is under way, ``UsageError`` for a bad request."""
-        if not codes.is_request(request.code):
+        if request.code not in codes.REQUESTS:
             raise UsageError("a request needs a method code")
         if observe and request.code not in (codes.GET, codes.FETCH):
             raise UsageError("only GET and FETCH observe")

@@ -99,14 +99,10 @@ NAMES: Final[dict[int, str]] = {
 }
 
 
-def is_request(code: int) -> bool:
-    """Class 0 without the empty message."""
-    return 0 < code < 0x20
-
-
-def is_response(code: int) -> bool:
-    """Classes 2 to 5."""
-    return 0x40 <= code < 0xC0
+REQUESTS: Final = range(0x01, 0x20)
+"""Class 0 without the empty message."""
+RESPONSES: Final = range(0x40, 0xC0)
+"""Classes 2 to 5."""
 
 
 def is_success(code: int) -> bool:

@@ -54,3 +54,18 @@ class CoapConfig:
         )
         if min(counts) < 1 or min(times) <= 0 or not 0 <= self.block_szx <= MAX_SZX:
             raise UsageError("a connection parameter is out of range")
+
+    def soonest(self) -> float:
+        """The shortest time, in seconds, from what happens on a connection to a deadline that it sets."""
+        transmission = self.transmission
+        return min(
+            transmission.empty_ack_delay,
+            transmission.ack_timeout,
+            transmission.exchange_lifetime,
+            self.transfer_lifetime,
+            self.response_timeout,
+            self.answer_lifetime,
+            self.fetch_timeout,
+            self.fetch_patience,
+            self.ping_timeout,
+        )

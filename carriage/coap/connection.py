@@ -8,6 +8,7 @@ for ``next_deadline()``.
 from __future__ import annotations
 
 from collections import deque
+from itertools import count
 
 from carriage.coap.client_side import ClientSide
 from carriage.coap.config import CoapConfig
@@ -67,7 +68,7 @@ class CoapConnection:
     of a TCP or TLS stream, cut anywhere. ``random`` gives numbers in [0, 1).
     """
 
-    __slots__ = ("_client", "_closed", "_datagrams", "_events", "_lower", "_next_exchange", "_now", "_server")
+    __slots__ = ("_client", "_closed", "_datagrams", "_lower", "_new_exchange", "_now", "_server", "events")
 
     def __init__(self, *, datagrams: bool = True, random: RandomSource, config: CoapConfig | None = None) -> None:
         if config is None:
@@ -80,12 +81,13 @@ class CoapConnection:
         else:
             lower = StreamLayer(random, max_message_size=config.max_message_size, ping_timeout=config.ping_timeout)
         self._lower = lower
-        self._events: deque[Event] = deque()
-        self._next_exchange = 0
+        self.events: deque[Event] = deque()
+        """What ``next_event`` takes, for an owner of many connections that looks here first."""
+        self._new_exchange = count(1).__next__
         self._now = 0.0
         self._closed = False
         self._datagrams = datagrams
-        emit = self._events.append
+        emit = self.events.append
         self._client = ClientSide(lower, config, random, emit)
         self._server = ServerSide(lower, config, emit, self._new_exchange, random_bits(random, 32))
 
@@ -93,10 +95,6 @@ class CoapConnection:
         """Call once, before anything else: over a stream it sends the CSM."""
         self._now = now
         self._lower.start(now)
-
-    def _new_exchange(self) -> int:
-        self._next_exchange += 1
-        return self._next_exchange
 
     # The client's side
 
@@ -135,7 +133,7 @@ class CoapConnection:
 
     def settled(self, outcome: MessageOutcome, now: float) -> None:
         """The outcome of a ping (called by the layer beneath)."""
-        self._events.append(PingAnswered() if outcome is MessageOutcome.ACKNOWLEDGED else PingFailed())
+        self.events.append(PingAnswered() if outcome is MessageOutcome.ACKNOWLEDGED else PingFailed())
 
     # The server's side
 
@@ -173,33 +171,41 @@ class CoapConnection:
         self._now = now
         lower = self._lower
         for message in lower.receive(octets, now):
-            self._settle(now)
+            if lower.outcomes:
+                self._settle(now)
             if message.code < 0x20:
                 self._server.receive(message, now)
             else:
                 self._client.receive(message, now)
-        self._settle(now)
+        if lower.outcomes:
+            self._settle(now)
         if lower.ended is not None:
             self._end(lower.ended, now)
 
     def _settle(self, now: float) -> None:
-        for sender, outcome in self._lower.outcomes():
+        lower = self._lower
+        outcomes, lower.outcomes = lower.outcomes, []
+        for sender, outcome in outcomes:
             sender.settled(outcome, now)
 
     def to_send(self) -> list[bytes]:
         """Datagrams, or octets of the stream in order. Over a stream, taking them counts as their acknowledgement."""
-        self._settle(self._now)
-        out = self._lower.to_send()
-        if out and not self._datagrams:
+        lower = self._lower
+        if lower.outcomes:
             self._settle(self._now)
-            while more := self._lower.to_send():  # over a stream what was taken makes way for the next
+        if not lower.out:
+            return []
+        out = lower.to_send()
+        if not self._datagrams:
+            self._settle(self._now)
+            while more := lower.to_send():  # over a stream what was taken makes way for the next
                 out += more
                 self._settle(self._now)
         return out
 
     def next_event(self) -> Event | None:
         """The next event, or ``None``."""
-        return self._events.popleft() if self._events else None
+        return self.events.popleft() if self.events else None
 
     def next_deadline(self) -> float | None:
         """When ``tick`` is due, in the time of ``now``; ``None`` if nothing waits."""
@@ -231,4 +237,4 @@ class CoapConnection:
         self._closed = True
         self._client.close(now)
         self._server.close(now)
-        self._events.append(ConnectionEnded(reason))
+        self.events.append(ConnectionEnded(reason))

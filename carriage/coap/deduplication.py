@@ -25,25 +25,21 @@ class Deduplication:
         """Octets of replies kept."""
         return self._kept
 
-    def knows(self, message_id: int, now: float) -> bool:
-        """Whether a message with this id came before, and still counts."""
+    def first(self, message_id: int, now: float) -> bool:
+        """Whether no message with this id came before that still counts. It is noted; the oldest makes room for it."""
         expiry = self._expiry.get(message_id)
-        if expiry is None:
-            return False
-        if expiry > now:
-            return True
-        self._drop(message_id)
-        return False
+        if expiry is not None:
+            if expiry > now:
+                return False
+            self._drop(message_id)
+        elif len(self._expiry) >= self._entries:
+            self._drop(next(iter(self._expiry)))
+        self._expiry[message_id] = now + self._lifetime
+        return True
 
     def reply(self, message_id: int) -> bytes | None:
         """What a known message was answered, if it was."""
         return self._replies.get(message_id)
-
-    def remember(self, message_id: int, now: float) -> None:
-        """Note a new message; forget the oldest if there are too many."""
-        if len(self._expiry) >= self._entries:
-            self._drop(next(iter(self._expiry)))
-        self._expiry[message_id] = now + self._lifetime
 
     def answered(self, message_id: int, reply: bytes) -> None:
         """Keep the reply for repetitions of this message."""

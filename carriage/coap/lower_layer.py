@@ -9,6 +9,7 @@ from enum import Enum
 from typing import Protocol
 
 from carriage.coap.message import Message
+from carriage.coap.options import Options
 
 
 class MessageOutcome(Enum):
@@ -39,6 +40,12 @@ def random_bits(random: RandomSource, bits: int) -> int:
 class LowerLayer(Protocol):
     """What a connection asks of the layer beneath it."""
 
+    outcomes: list[tuple[Sender, MessageOutcome]]
+    """What was settled and not told yet. Whoever tells it puts an empty list in the place of this one."""
+
+    out: list[bytes]
+    """What ``to_send`` gives."""
+
     @property
     def body_limit(self) -> int:
         """Octets of body that go in one message; longer ones go block-wise."""
@@ -60,7 +67,7 @@ class LowerLayer(Protocol):
     def send(self, message: Message, sender: Sender | None, now: float, *, confirmable: bool) -> bool:
         """Send a message that answers none; false if the queue is full."""
 
-    def piggyback(self, request: Message, message: Message) -> bool:
+    def piggyback(self, request: Message, code: int, options: Options, payload: bytes) -> bool:
         """Answer a request together with its acknowledgement; false if the answer must go separately."""
 
     def accept(self, message: Message, now: float) -> None:
@@ -81,9 +88,6 @@ class LowerLayer(Protocol):
     @property
     def ended(self) -> str | None:
         """Why the transport is no longer usable, in words; ``None`` while it is."""
-
-    def outcomes(self) -> list[tuple[Sender, MessageOutcome]]:
-        """What was settled since the last call."""
 
     def to_send(self) -> list[bytes]:
         """What must go out now."""

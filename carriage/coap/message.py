@@ -77,15 +77,21 @@ class Message:
         )
 
     def encode(self) -> bytes:
-        """The datagram. Raises ``UsageError`` for a token over 8 octets or an impossible option."""
-        token = self.token
-        length = len(token)
-        if length > 8:
-            raise UsageError("a token has at most 8 octets")
-        head = _PACK(0x40 | self.type << 4 | length, self.code, self.message_id) + token
-        if not self.options:
-            return head + b"\xff" + self.payload if self.payload else head
-        return head + encode_options(self.options, self.payload)
+        """The datagram. Raises like ``encode``."""
+        return encode(self.type, self.code, self.message_id, self.token, self.options, self.payload)
+
+
+def encode(
+    type: int, code: int, message_id: int, token: bytes = b"", options: Options = (), payload: bytes = b""
+) -> bytes:
+    """The datagram of such a message. Raises ``UsageError`` for a token over 8 octets or an impossible option."""
+    length = len(token)
+    if length > 8:
+        raise UsageError("a token has at most 8 octets")
+    head = _PACK(0x40 | type << 4 | length, code, message_id) + token
+    if not options:
+        return head + b"\xff" + payload if payload else head
+    return head + encode_options(options, payload)
 
 
 def encode_options(options: Options, payload: bytes) -> bytes:
@@ -100,17 +106,15 @@ def encode_options(options: Options, payload: bytes) -> bytes:
         length = len(value)
         if delta < 13 and length < 13:
             out.append(delta << 4 | length)
-        elif delta < 13 and length < 269:  # a path segment with a session id
-            out.append(delta << 4 | 13)
-            out.append(length - 13)
         else:
             if number > MAX_OPTION_NUMBER or length > MAX_OPTION_LENGTH:
                 raise UsageError("an option number or value is out of range")
-            delta_nibble, delta_more = _extended(delta)
-            length_nibble, length_more = _extended(length)
-            out.append(delta_nibble << 4 | length_nibble)
-            out += delta_more
-            out += length_more
+            out.append(min(delta, 13 + (delta > 268)) << 4 | min(length, 13 + (length > 268)))
+            for long in (delta, length):
+                if long > 268:
+                    out += (long - 269).to_bytes(2, "big")
+                elif long > 12:
+                    out.append(long - 13)
         out += value
     if payload:
         out.append(0xFF)
@@ -163,7 +167,10 @@ def decode_options(octets: bytes, at: int) -> tuple[Options, bytes]:
         length = head & 15
         if delta > 12:
             delta, at = _extend(octets, at, delta)
-        if length > 12:
+        if length == 13 and at < size:  # a path segment with a session id
+            length += octets[at]
+            at += 1
+        elif length > 12:
             length, at = _extend(octets, at, length)
         number += delta
         end = at + length
@@ -180,14 +187,6 @@ def decode_options(octets: bytes, at: int) -> tuple[Options, bytes]:
 
 def _number(option: tuple[int, bytes]) -> int:
     return option[0]
-
-
-def _extended(value: int) -> tuple[int, bytes]:
-    if value < 13:
-        return value, b""
-    if value < 269:
-        return 13, bytes((value - 13,))
-    return 14, (value - 269).to_bytes(2, "big")
 
 
 def _extend(octets: bytes, at: int, nibble: int) -> tuple[int, int]:

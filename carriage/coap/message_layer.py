@@ -23,11 +23,12 @@ import logging
 from collections import deque
 from dataclasses import dataclass
 
-from carriage.coap.codes import EMPTY, INTERNAL_SERVER_ERROR, is_request
+from carriage.coap.codes import EMPTY, INTERNAL_SERVER_ERROR, REQUESTS
 from carriage.coap.deduplication import Deduplication
 from carriage.coap.lower_layer import MessageOutcome, RandomSource, Sender, random_bits
-from carriage.coap.message import ACK, CON, NON, RST, Message, decode
+from carriage.coap.message import ACK, CON, NON, RST, Message, decode, encode
 from carriage.coap.message_ids import SPACE, MessageIds
+from carriage.coap.options import Options
 from layer.errors import PeerError, UsageError
 
 _LOG = logging.getLogger(__name__)
@@ -86,19 +87,20 @@ class MessageLayer:
 
     __slots__ = (
         "_backlog",
-        "_body_limit",
         "_ids",
-        "_message_limit",
         "_non",
-        "_out",
-        "_outcomes",
         "_outstanding",
         "_parameters",
         "_random",
         "_seen",
         "_unacknowledged",
+        "body_limit",
         "duplicates",
+        "ended",
         "malformed",
+        "message_limit",
+        "out",
+        "outcomes",
         "retransmissions",
     )
 
@@ -107,8 +109,9 @@ class MessageLayer:
     ) -> None:
         self._parameters = parameters
         self._random = random
-        self._body_limit = body_limit
-        self._message_limit = message_limit
+        self.body_limit = body_limit  # octets of payload that go in one message
+        self.message_limit = message_limit  # octets of one datagram
+        self.ended: str | None = None  # datagrams have no end: the association beneath has
         self._ids = MessageIds(random_bits(random, 16), parameters.exchange_lifetime, parameters.id_space)
         self._seen = Deduplication(
             lifetime=parameters.exchange_lifetime,
@@ -119,21 +122,11 @@ class MessageLayer:
         self._backlog: deque[_Waiting] = deque()
         self._unacknowledged: dict[int, tuple[Message, float]] = {}  # by age: the delay is the same for all
         self._non: dict[int, Sender] = {}
-        self._out: list[bytes] = []
-        self._outcomes: list[tuple[Sender, MessageOutcome]] = []
+        self.out: list[bytes] = []
+        self.outcomes: list[tuple[Sender, MessageOutcome]] = []
         self.malformed = 0
         self.duplicates = 0
         self.retransmissions = 0
-
-    @property
-    def body_limit(self) -> int:
-        """Octets of payload that go in one message."""
-        return self._body_limit
-
-    @property
-    def message_limit(self) -> int:
-        """Octets of one datagram."""
-        return self._message_limit
 
     @property
     def remembered(self) -> int:
@@ -169,19 +162,18 @@ class MessageLayer:
     def _receive_own(self, message: Message, now: float) -> list[Message]:
         message_id = message.message_id
         if message.code == EMPTY:  # a ping: section 4.3
-            self._out.append(Message(RST, EMPTY, message_id).encode())
+            self.out.append(encode(RST, EMPTY, message_id))
             return []
-        if self._seen.knows(message_id, now):
+        if not self._seen.first(message_id, now):
             self.duplicates += 1
             if message.type == CON:
                 reply = self._seen.reply(message_id)
                 if reply is not None:
-                    self._out.append(reply)
+                    self.out.append(reply)
                 elif message_id in self._unacknowledged:
                     self._acknowledge(message_id)  # the peer repeats itself: calm it down before the delay is over
             return []
-        self._seen.remember(message_id, now)
-        if message.type == CON and is_request(message.code):
+        if message.type == CON and message.code in REQUESTS:
             deadline = now + self._parameters.empty_ack_delay
             self._unacknowledged.pop(message_id, None)  # one whose entry was crowded out
             self._unacknowledged[message_id] = (message, deadline)
@@ -206,7 +198,7 @@ class MessageLayer:
         _LOG.debug("dropped a malformed message: %s", error)
         # Section 4.2: a confirmable message that can't be processed is rejected; another version is ignored in silence.
         if len(octets) >= 4 and octets[0] >> 4 == 0x4:
-            self._out.append(Message(RST, EMPTY, octets[2] << 8 | octets[3]).encode())
+            self.out.append(encode(RST, EMPTY, octets[2] << 8 | octets[3]))
 
     def accept(self, message: Message, now: float) -> None:
         """Acknowledge a separate response."""
@@ -216,15 +208,15 @@ class MessageLayer:
     def reject(self, message: Message, now: float) -> None:
         """Reset a message that no exchange expects. An acknowledgement can't be reset."""
         if message.type != ACK:
-            datagram = Message(RST, EMPTY, message.message_id).encode()
+            datagram = encode(RST, EMPTY, message.message_id)
             self._seen.answered(message.message_id, datagram)
-            self._out.append(datagram)
+            self.out.append(datagram)
 
     def _acknowledge(self, message_id: int) -> None:
         self._unacknowledged.pop(message_id, None)
-        datagram = Message(ACK, EMPTY, message_id).encode()
+        datagram = encode(ACK, EMPTY, message_id)
         self._seen.answered(message_id, datagram)
-        self._out.append(datagram)
+        self.out.append(datagram)
 
     # Outgoing
 
@@ -238,21 +230,19 @@ class MessageLayer:
         self._backlog.append(_Waiting(message, sender, confirmable))
         return True
 
-    def piggyback(self, request: Message, message: Message) -> bool:
+    def piggyback(self, request: Message, code: int, options: Options, payload: bytes) -> bool:
         """Answer with the acknowledgement while that is due."""
         message_id = request.message_id
         waiting = self._unacknowledged.get(message_id)
         if waiting is None or waiting[0] is not request:
             return False
         del self._unacknowledged[message_id]
-        message.type = ACK
-        message.message_id = message_id
-        datagram = message.encode()
-        if len(datagram) > self._message_limit:
+        datagram = encode(ACK, code, message_id, request.token, options, payload)
+        if len(datagram) > self.message_limit:
             _LOG.error("a response whose options burst a datagram was replaced by 5.00")
-            datagram = Message(ACK, INTERNAL_SERVER_ERROR, message_id, message.token).encode()
+            datagram = encode(ACK, INTERNAL_SERVER_ERROR, message_id, request.token)
         self._seen.answered(message_id, datagram)
-        self._out.append(datagram)
+        self.out.append(datagram)
         return True
 
     def ping(self, sender: Sender, now: float) -> bool:
@@ -281,7 +271,7 @@ class MessageLayer:
         message.type = CON if confirmable else NON
         message.message_id = message_id
         datagram = message.encode()
-        if len(datagram) > self._message_limit:
+        if len(datagram) > self.message_limit:
             _LOG.error("a message whose options burst a datagram was dropped")
             self._settle(sender, MessageOutcome.TOO_LARGE)
             return True
@@ -292,7 +282,7 @@ class MessageLayer:
             self._non[message_id] = sender
             if len(self._non) > _REMEMBERED_NON:
                 del self._non[next(iter(self._non))]
-        self._out.append(datagram)
+        self.out.append(datagram)
         return True
 
     def _drain(self, now: float) -> None:
@@ -305,14 +295,9 @@ class MessageLayer:
 
     def _settle(self, sender: Sender | None, outcome: MessageOutcome) -> None:
         if sender is not None:
-            self._outcomes.append((sender, outcome))
+            self.outcomes.append((sender, outcome))
 
     # The shell's side
-
-    @property
-    def ended(self) -> str | None:
-        """Datagrams have no end; the association beneath has one."""
-        return None
 
     def close(self, now: float) -> None:
         """Stop everything; datagrams say no good-bye."""
@@ -320,18 +305,9 @@ class MessageLayer:
         self._backlog.clear()
         self._unacknowledged.clear()
 
-    def outcomes(self) -> list[tuple[Sender, MessageOutcome]]:
-        """What was settled since the last call."""
-        if not self._outcomes:
-            return []
-        outcomes, self._outcomes = self._outcomes, []
-        return outcomes
-
     def to_send(self) -> list[bytes]:
         """Datagrams to send now."""
-        if not self._out:
-            return []
-        out, self._out = self._out, []
+        out, self.out = self.out, []
         return out
 
     def next_deadline(self) -> float | None:
@@ -378,7 +354,7 @@ class MessageLayer:
             outstanding.timeout *= 2
             outstanding.deadline = now + outstanding.timeout
             self.retransmissions += 1
-            self._out.append(outstanding.datagram)
+            self.out.append(outstanding.datagram)
         for message_id in lost:
             self._settle(self._outstanding.pop(message_id).sender, MessageOutcome.TIMED_OUT)
 

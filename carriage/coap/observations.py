@@ -144,7 +144,7 @@ class Observations:
         Returns its id, or None if it is not confirmable: no event about it follows. One that goes in blocks is always
         confirmable. ``QUEUE_FULL``: too many units wait; ``COMPLETED``: there is no such observation (any longer).
         """
-        if not codes.is_response(response.code):
+        if response.code not in codes.RESPONSES:
             raise UsageError("a notification needs a response code")
         observation = self._by_exchange.get(exchange)
         if observation is None:

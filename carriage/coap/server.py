@@ -13,8 +13,8 @@ import dataclasses
 import logging
 import random as _random
 import socket
-from collections.abc import Callable, Collection, Mapping
-from typing import Final, Protocol, TypedDict, TypeVarTuple, Unpack
+from collections.abc import Callable, Collection
+from typing import Final, TypeVarTuple, Unpack
 
 from carriage.coap import codes
 from carriage.coap.connection import (
@@ -27,6 +27,7 @@ from carriage.coap.connection import (
     Response,
     ResponseFailed,
 )
+from carriage.coap.listener import Listener, ServerLimits
 from carriage.coap.server_peer import Handler, ServerPeer
 from carriage.coap.udp import Address, Datagrams, bind
 from carriage.log_rate import LogRate
@@ -34,7 +35,7 @@ from common.timers import Timers
 from layer.config import AssociationConfig
 from layer.credentials import Credentials
 from layer.errors import PeerError, UsageError
-from layer.listener import DtlsListener, ListenerEvent, PeerConnected, PeerData, PeerGone
+from layer.listener import DtlsListener, PeerConnected, PeerData, PeerGone
 
 _LOG = logging.getLogger(__name__)
 
@@ -57,58 +58,6 @@ COUNTERS: Final = (
 Arguments = TypeVarTuple("Arguments")
 
 
-class ServerLimits(TypedDict, total=False):
-    """What may be bounded otherwise than by default; see ``DtlsListener``."""
-
-    max_half_open: int
-    max_half_open_per_host: int
-    max_peers: int
-    max_peers_per_host: int
-    max_peers_per_identity: int
-    handshake_burst: float
-    handshake_rate: float
-    first_answer: float
-    idle_timeout: float | None
-    cookie_lifetime: float
-
-
-class Listener(Protocol):
-    """``layer.listener.DtlsListener``, or what stands in for it."""
-
-    @property
-    def counters(self) -> Mapping[str, int]:
-        """Its own counts."""
-
-    def replace_credentials(
-        self, credentials: Credentials, config: AssociationConfig | None = None, shut_out: Collection[bytes] = ()
-    ) -> None:
-        """For handshakes to come; and whose handshake under way comes to nothing."""
-
-    def receive_datagram(self, data: bytes, addr: Address, now: float) -> None:
-        """One datagram."""
-
-    def send(self, peer_id: int, data: bytes, now: float) -> bool:
-        """One message to a peer."""
-
-    def close(self, peer_id: int, now: float) -> None:
-        """End one peer."""
-
-    def close_all(self, now: float) -> None:
-        """End all."""
-
-    def datagrams_to_send(self) -> list[tuple[bytes, Address]]:
-        """What goes out."""
-
-    def next_event(self) -> ListenerEvent | None:
-        """What happened."""
-
-    def next_deadline(self) -> float | None:
-        """When ``tick`` is due."""
-
-    def tick(self, now: float) -> None:
-        """Let timers act."""
-
-
 class CoapsServer:
     """Owns ``sock`` from the start. Call ``start`` inside the loop and ``close`` in the end.
 
@@ -129,7 +78,7 @@ class CoapsServer:
         self._listener = listener
         self._handler = handler
         self._config = config or CoapConfig()
-        self._soonest = _soonest(self._config)
+        self._soonest = self._config.soonest()
         self._random = _random.SystemRandom().random
         self._peers: dict[int, ServerPeer] = {}
         self._deadlines: Timers[int] = Timers(GRAIN)
@@ -140,12 +89,15 @@ class CoapsServer:
         self._timer: asyncio.TimerHandle | None = None
         self._datagrams: Datagrams | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
+        self.now: Callable[[], float] = _not_started
+        """The loop's clock."""
         self._counters = dict.fromkeys(COUNTERS, 0)
         self._log_rate = LogRate()
 
     def start(self) -> None:
         """Begin to serve in the running loop."""
         self._loop = asyncio.get_running_loop()
+        self.now = self._loop.time
         self._datagrams = Datagrams(self._sock, received=self._received, woken=self.flush, failed=self._icmp)
         _LOG.info("coaps: serving on %s port %d", *self._datagrams.address[:2])
 
@@ -178,12 +130,6 @@ class CoapsServer:
             if peer.info.peer.psk_identity in shut_out:
                 self.drop(peer, "its key is no longer good")
 
-    def now(self) -> float:
-        """The loop's clock."""
-        if self._loop is None:
-            raise UsageError("the server is not started")
-        return self._loop.time()
-
     def close(self) -> None:
         """Close every peer (each with ``gone``) and the socket."""
         if self._datagrams is None or self._closed:
@@ -212,10 +158,12 @@ class CoapsServer:
         self._listener_events(now)
 
     def _icmp(self, error: OSError) -> None:
-        _LOG.debug("coaps: %s", error)  # somebody is not there any more; timers will tell who
+        _LOG.debug("coaps: %s", error)  # a peer is gone; timers will show which
 
     def _listener_events(self, now: float) -> None:
-        while (event := self._listener.next_event()) is not None:
+        events = self._listener.events
+        while events:
+            event = events.popleft()
             if isinstance(event, PeerData):
                 peer = self._peers.get(event.peer_id)
                 if peer is not None:
@@ -224,7 +172,8 @@ class CoapsServer:
                     except Exception:
                         self._raised("message_errors")
                     self._dirty.add(peer)
-                    self._peer_events(peer)
+                    if peer.connection.events:
+                        self._peer_events(peer)
             elif isinstance(event, PeerConnected):
                 self._connect(event, now)
             elif isinstance(event, PeerGone):
@@ -248,8 +197,9 @@ class CoapsServer:
         self._guarded(self._handler.connected, peer)
 
     def _peer_events(self, peer: ServerPeer) -> None:
-        handler, counters = self._handler, self._counters
-        while (event := peer.connection.next_event()) is not None:
+        handler, counters, events = self._handler, self._counters, peer.connection.events
+        while events:
+            event = events.popleft()
             if isinstance(event, RequestReceived):
                 counters["requests"] += 1
                 try:
@@ -277,7 +227,7 @@ class CoapsServer:
             self._raised("handler_errors")
 
     def _raised(self, counter: str) -> None:
-        """A fault of ours or of our owner's must not stop the other peers; and whoever causes it can do so again."""
+        """A fault here or in the handler must not stop the other peers; and the peer that causes it can do so again."""
         self._counters[counter] += 1
         if self._log_rate.permits(self.now()):
             _LOG.exception("coaps: %s, %d so far", counter, self._counters[counter])
@@ -296,7 +246,7 @@ class CoapsServer:
             self._loop.call_soon(self.flush)
 
     def flush(self) -> None:
-        """Write what waits to be written. Without effect where nothing does."""
+        """Write what waits to be written. Without effect if nothing does."""
         if self._closed or not self._awake:
             return
         now = self.now()
@@ -305,9 +255,13 @@ class CoapsServer:
             if peer.id not in self._peers:
                 continue
             connection = peer.connection
-            for octets in connection.to_send():
-                self._listener.send(peer.id, octets, now)
-            self._peer_events(peer)
+            try:
+                for octets in connection.to_send():
+                    self._listener.send(peer.id, octets, now)
+            except Exception:
+                self._raised("message_errors")
+            if connection.events:
+                self._peer_events(peer)
             scheduled = peer.scheduled
             if scheduled is not None and scheduled <= now + self._soonest:
                 continue  # nothing that began now is due before that
@@ -377,20 +331,8 @@ class CoapsServer:
         self.flush()
 
 
-def _soonest(config: CoapConfig) -> float:
-    """The shortest time, in seconds, from what happens on a connection to a deadline that it sets."""
-    transmission = config.transmission
-    return min(
-        transmission.empty_ack_delay,
-        transmission.ack_timeout,
-        transmission.exchange_lifetime,
-        config.transfer_lifetime,
-        config.response_timeout,
-        config.answer_lifetime,
-        config.fetch_timeout,
-        config.fetch_patience,
-        config.ping_timeout,
-    )
+def _not_started() -> float:
+    raise UsageError("the server is not started")
 
 
 def serve_coaps(

@@ -23,7 +23,7 @@ class PeerKeeper(Protocol):
 
 
 class ServerPeer:
-    """One connected client. ``info`` says who it proved to be; ``address`` is where it is now, never who."""
+    """One connected client. ``info`` says who it proved to be; ``address`` is the present place, never who."""
 
     __slots__ = ("_server", "address", "connection", "id", "info", "scheduled")
 

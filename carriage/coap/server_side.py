@@ -229,7 +229,7 @@ class ServerSide:
         opened = self._open.pop(exchange, None)
         if opened is None:
             return Answer.GONE
-        if not codes.is_response(response.code):
+        if response.code not in codes.RESPONSES:
             raise UsageError("a response needs a response code")
         options = response.options
         registered = (
@@ -245,7 +245,7 @@ class ServerSide:
         if registered:
             options = (*options, (opt.OBSERVE, self.observations.next_number(now)))
         payload = response.payload
-        limit = self._limit(options, payload, opened.szx)
+        limit = self._limit(options, payload, opened.szx) if payload else 0
         if opened.asked or len(payload) > limit:
             szx = min(opened.szx, szx_for(limit) if len(payload) > limit else opened.szx)
             number = opened.number << (opened.szx + 4) >> (szx + 4)
@@ -303,9 +303,9 @@ class ServerSide:
     def _send(
         self, request: Message, code: int, options: Options, payload: bytes, exchange: int | None, now: float
     ) -> bool:
-        message = Message(CON, code, 0, request.token, options, payload)
-        if self._lower.piggyback(request, message):
+        if self._lower.piggyback(request, code, options, payload):
             return True
+        message = Message(CON, code, 0, request.token, options, payload)
         sender = None if exchange is None else _Separate(exchange, self._emit)
         return self._lower.send(message, sender, now, confirmable=request.type == CON)
 

@@ -35,16 +35,16 @@ class StreamLayer:
 
     __slots__ = (
         "_decoder",
-        "_ended",
         "_greeted",
         "_max_message_size",
-        "_out",
-        "_outcomes",
         "_peer_limit",
         "_ping_timeout",
         "_pings",
         "_random",
         "_written",
+        "ended",
+        "out",
+        "outcomes",
     )
 
     def __init__(self, random: RandomSource, *, max_message_size: int = 132_096, ping_timeout: float = 30.0) -> None:
@@ -52,13 +52,13 @@ class StreamLayer:
         self._random = random
         self._ping_timeout = ping_timeout
         self._max_message_size = max_message_size
-        self._out: list[bytes] = []
+        self.out: list[bytes] = []
         self._written: list[Sender] = []
-        self._outcomes: list[tuple[Sender, MessageOutcome]] = []
+        self.outcomes: list[tuple[Sender, MessageOutcome]] = []
         self._pings: dict[bytes, tuple[Sender, float]] = {}
         self._greeted = False
         self._peer_limit = BASE_MAX_MESSAGE_SIZE
-        self._ended: str | None = None
+        self.ended: str | None = None
 
     @property
     def body_limit(self) -> int:
@@ -71,22 +71,17 @@ class StreamLayer:
         return self._peer_limit
 
     @property
-    def ended(self) -> str | None:
-        """Set by Release, Abort or a stream that makes no sense."""
-        return self._ended
-
-    @property
     def ordered(self) -> bool:
         """Observe numbers mean nothing here (RFC 8323 section 7.1)."""
         return True
 
     def start(self, now: float) -> None:
         """Each side opens with its CSM and need not wait for the other's (section 5.3)."""
-        self._out.insert(0, encode_frame(capabilities(self._max_message_size)))
+        self.out.insert(0, encode_frame(capabilities(self._max_message_size)))
 
     def receive(self, octets: bytes, now: float) -> list[Message]:
         """Requests and responses; signals are dealt with here. Never raises."""
-        if self._ended is not None:
+        if self.ended is not None:
             return []
         try:
             messages = self._decoder.feed(octets)
@@ -105,7 +100,7 @@ class StreamLayer:
 
     def _signal(self, message: Message) -> None:
         code = message.code
-        if self._ended is not None:
+        if self.ended is not None:
             return
         if code == codes.CSM:
             self._greet(message)
@@ -114,15 +109,15 @@ class StreamLayer:
         elif any(number & 1 for number, _ in message.options):
             self._abort("a critical option in a signalling message")  # section 5.1
         elif code == codes.PING:
-            self._out.append(encode_frame(Message(CON, codes.PONG, 0, message.token)))
+            self.out.append(encode_frame(Message(CON, codes.PONG, 0, message.token)))
         elif code == codes.PONG:
             waiting = self._pings.pop(message.token, None)
             if waiting is not None:
-                self._outcomes.append((waiting[0], MessageOutcome.ACKNOWLEDGED))
+                self.outcomes.append((waiting[0], MessageOutcome.ACKNOWLEDGED))
         elif code == codes.RELEASE:
-            self._ended = "released by the peer"
+            self.ended = "released by the peer"
         elif code == codes.ABORT:
-            self._ended = "aborted by the peer"
+            self.ended = "aborted by the peer"
         # An unknown signal is ignored (section 5.1 puts the burden on its options).
 
     def _greet(self, message: Message) -> None:
@@ -135,11 +130,11 @@ class StreamLayer:
         self._greeted = True
 
     def _abort(self, reason: str) -> None:
-        if self._ended is not None:
+        if self.ended is not None:
             return
         _LOG.warning("CoAP stream ended: %s", reason)
-        self._out.append(encode_frame(Message(CON, codes.ABORT, 0, b"", (), reason.encode())))
-        self._ended = reason
+        self.out.append(encode_frame(Message(CON, codes.ABORT, 0, b"", (), reason.encode())))
+        self.ended = reason
 
     def accept(self, message: Message, now: float) -> None:
         """Nothing to acknowledge over a stream."""
@@ -149,20 +144,20 @@ class StreamLayer:
 
     def send(self, message: Message, sender: Sender | None, now: float, *, confirmable: bool) -> bool:
         """Queue for the shell, which takes everything after each call."""
-        if self._ended is not None:
+        if self.ended is not None:
             return False
         frame = encode_frame(message)
         if len(frame) > self._peer_limit:
             _LOG.error("a message larger than the peer accepts was dropped")
             if sender is not None:
-                self._outcomes.append((sender, MessageOutcome.TOO_LARGE))
+                self.outcomes.append((sender, MessageOutcome.TOO_LARGE))
             return True
-        self._out.append(frame)
+        self.out.append(frame)
         if sender is not None and confirmable:
             self._written.append(sender)
         return True
 
-    def piggyback(self, request: Message, message: Message) -> bool:
+    def piggyback(self, request: Message, code: int, options: options.Options, payload: bytes) -> bool:
         """There are no acknowledgements here."""
         return False
 
@@ -172,29 +167,24 @@ class StreamLayer:
 
     def ping(self, sender: Sender, now: float) -> bool:
         """7.02 Ping; false where too many are unanswered."""
-        if self._ended is not None or len(self._pings) >= _MAX_PINGS:
+        if self.ended is not None or len(self._pings) >= _MAX_PINGS:
             return False
         token = random_bits(self._random, 32).to_bytes(4, "big")
         self._pings[token] = (sender, now + self._ping_timeout)
-        self._out.append(encode_frame(Message(CON, codes.PING, 0, token)))
+        self.out.append(encode_frame(Message(CON, codes.PING, 0, token)))
         return True
 
     def close(self, now: float) -> None:
         """7.04 Release."""
-        if self._ended is None:
-            self._out.append(encode_frame(Message(CON, codes.RELEASE, 0)))
-            self._ended = "closed"
-
-    def outcomes(self) -> list[tuple[Sender, MessageOutcome]]:
-        """What was settled since the last call."""
-        outcomes, self._outcomes = self._outcomes, []
-        return outcomes
+        if self.ended is None:
+            self.out.append(encode_frame(Message(CON, codes.RELEASE, 0)))
+            self.ended = "closed"
 
     def to_send(self) -> list[bytes]:
         """Octets for the stream, in order. Taking them settles their senders."""
-        out, self._out = self._out, []
+        out, self.out = self.out, []
         for sender in self._written:
-            self._outcomes.append((sender, MessageOutcome.ACKNOWLEDGED))
+            self.outcomes.append((sender, MessageOutcome.ACKNOWLEDGED))
         self._written.clear()
         return out
 
@@ -212,4 +202,4 @@ class StreamLayer:
             if deadline > now:
                 return
             del self._pings[token]
-            self._outcomes.append((sender, MessageOutcome.TIMED_OUT))
+            self.outcomes.append((sender, MessageOutcome.TIMED_OUT))

@@ -1,6 +1,9 @@
-"""MQTT client in the asyncio loop: keeps the connection, the queue and the limits around ``engine``.
+"""MQTT client in the asyncio loop: keeps a connection to the broker, reads from it, and has the ``Sender`` write.
 
-No task and no timer per message: one turn of the loop hands over what can go and writes it in one call.
+The client is *idle*, then in ``run`` *connecting*, *waiting* for CONNACK, *connected* and *resting* in turns, until
+``stop`` has it *stopping* and *finished*: it runs once. ``_one_connection`` and ``_rest`` are the steps of ``run``,
+CONNACK makes it connected (``_on_connect``), ``_end`` says why a connection is over. No task and no timer per message.
+What the client does in a callback of the loop (the socket can be read, the tick) is written at the end of the callback.
 """
 
 from __future__ import annotations
@@ -9,59 +12,54 @@ import asyncio
 import logging
 from collections.abc import Callable, Sequence
 from random import SystemRandom
+from time import monotonic
 from typing import Any, Final, Literal, TypeVarTuple
 
-from carriage.mqtt.blame import Blame, Verdict
+from carriage.mqtt.acknowledgements import Acknowledgements
 from carriage.mqtt.engine import PahoEngine
 from carriage.mqtt.frames import Unread
 from carriage.mqtt.malformed_log import MalformedLog, clean
-from carriage.mqtt.options import DropReason, Message, MqttHandler, MqttOptions, TlsFacts, Token, Will
-from carriage.mqtt.outgoing import Outgoing, OutgoingQueue
-from carriage.mqtt.packets import Publish, head_topic, publish_at_once
+from carriage.mqtt.options import Message, MqttHandler, MqttOptions, TlsFacts, Will
+from carriage.mqtt.packets import Publish
+from carriage.mqtt.sender import STABLE, Sender
+from carriage.mqtt.topic_filters import TopicFilters
 from carriage.mqtt.versions import Versions
 from carriage.mqtt.wire import TlsFiles, Wire, connect, connect_fault
 from common.backoff import Backoff
-from layer.errors import CredentialError, TransportError, UsageError
+from layer.errors import CredentialError, UsageError
 
 _LOG = logging.getLogger(__name__)
 _A = TypeVarTuple("_A")
 _RANDOM = SystemRandom().random
 
-MAX_FILTERS: Final = 64
-"""Topic filters of one client."""
 TICK: Final = 1.0
 """Seconds between looks at keepalive and expired messages."""
-MOST_PER_TURN: Final = 256
-"""Messages handed over in one turn of the loop."""
-STABLE: Final = 10.0
-"""A connection that lasted this long starts the back-off anew."""
-
 LEAVE_WITHIN: Final = 2.0
 """Seconds for the last connection of a client of MQTT 3.1.1, which takes its session away."""
-SAY_AGAIN: Final = 600.0
-"""Seconds after which a fault that lasts has another line in the log."""
 STOPPED: Final = "stopped"
 """Why a connection ended that ``stop`` ended: no fault."""
 UNSUPPORTED_VERSION: Final = 0x84
-TOPIC_INVALID: Final = 0x90
-TOO_LARGE: Final = 0x95
-"""Reason codes of MQTT 5 (2.4): unsupported protocol version, topic name invalid, packet too large."""
-STATE_ROOM: Final = 64 * 1024
-"""Octets that may wait for the socket before ``publish_at_once`` takes no more."""
+"""Reason code of MQTT 5 (2.4): unsupported protocol version."""
 
-_MAX_TOPIC = 65_535
 _DUP, _QOS, _RETAIN = 0x08, 0x06, 0x01
-_HEADROOM = 32  # of a publish: all that is neither payload nor a text nor Correlation Data
 
 
 class MqttClient:
     """One client of one broker, kept connected.
 
-    ``run`` does it until ``stop`` is called or its task is cancelled. ``jitter`` gives numbers in [0, 1).
+    ``run`` does it until ``stop`` is called or its task is cancelled. ``wake`` has the owner call ``flush`` at the end
+    of its turn; None: the client has the loop call it. ``jitter`` gives numbers in [0, 1).
     CredentialError: a TLS file can't be used.
     """
 
-    def __init__(self, options: MqttOptions, handler: MqttHandler, *, jitter: Callable[[], float] = _RANDOM) -> None:
+    def __init__(
+        self,
+        options: MqttOptions,
+        handler: MqttHandler,
+        *,
+        wake: Callable[[], None] | None = None,
+        jitter: Callable[[], float] = _RANDOM,
+    ) -> None:
         self._name = f"broker {options.host}:{options.port} ({options.client_id})"
         """In log lines: several clients may go to one broker."""
         self._said, self._said_at = "", 0.0
@@ -74,65 +72,57 @@ class MqttClient:
         self._wire: Wire | None = None
         self._connecting: asyncio.Timeout | None = None
         self._ended: asyncio.Future[str] | None = None
-        self._loop: asyncio.AbstractEventLoop | None = None
-        self._connected = False
         self._connected_at = 0.0
         self._running = False
         self._stopping = asyncio.Event()
         self._finished = asyncio.Event()
-        self._empty = asyncio.Event()
-        self._empty.set()
         self._timer: asyncio.TimerHandle | None = None
-        self._turn_due = False
-        self._writing = False
-        self._window = options.max_in_flight
-        self._largest = 0
-        self._next_token = 0
-        self._starved = False
-        self.on_room: Callable[[], None] | None = None
-        """Called when what ``publish_at_once`` refused can be tried again on the same connection."""
-        self._queue = OutgoingQueue(options.max_queued, options.max_queued_octets, self._on_end, self._on_drop)
         self._versions = Versions(options.version, fallback=options.fallback)
         self._told_311 = False
         self._tls_fault = ""
         """Why TLS ended the latest connection that wasn't accepted."""
         self._leaves_session = False
-        """A session of ours stays at the broker (MQTT 3.1.1), and no later run takes it up."""
+        """The client's session stays at the broker (MQTT 3.1.1), and no later run takes it up."""
         self._begun = False
         """The broker has accepted us in this run: from then on its session is ours."""
-        self._unheard = False
-        """Something went out with QoS 0, and nothing has come since."""
         self._forget = False
-        """The broker is to drop our session: it has a message in it that nobody can acknowledge."""
+        """The broker is to drop our session: it holds a message that can't be acknowledged."""
         self.will: Will | None = options.will
         """The will of the next CONNECT."""
         self.unread = MalformedLog("message that can't be taken")
         """PUBLISH packets that were read past: too long, or malformed."""
-        self.unsent = MalformedLog("message that can't be sent")
-        """Messages that are longer than the broker takes, or over which it ended connections."""
         self.on_too_long: Callable[[str], None] | None = None
         """Called with the topic of a message that was read past since it is too long."""
-        self._blame = Blame(STABLE)
         self._failures = MalformedLog("the handler of the MQTT client failed")
+        self.sender = Sender(options, handler, wake, call=self._call, lost=self._lost, leftover=self._digest)
+        self.publish, self.publish_at_once = self.sender.publish, self.sender.publish_at_once
+        self.drain, self.flush = self.sender.drain, self.sender.flush
+        self._filters = TopicFilters()
         self._paho = self._engine()
-        self._filters: dict[str, int] = {}
-        self._subscribing: dict[int, tuple[str, ...]] = {}
-        self._generation = 0
-        self._unacknowledged: dict[int, bool] = {}
+        self._unacknowledged = Acknowledgements(self._acknowledge)
 
     def _engine(self) -> PahoEngine:
-        paho = PahoEngine(self._options, self._versions.current, self._on_message, self._on_unread, self._queue.land)
+        queue = self.sender.queue
+        paho = PahoEngine(
+            self._options,
+            self._versions.current,
+            self._on_message,
+            self._on_unread,
+            queue.land,
+            queue.free_id,
+            self.sender.ask,
+        )
         paho.on_connect = self._on_connect
         paho.on_disconnect = self._on_disconnect
         paho.on_subscribe = self._on_subscribe
-        paho.on_socket_register_write = self._on_register_write
+        paho.on_socket_register_write = _nothing  # else paho would write what it keeps at once
         return paho
 
     # -- the caller's face -------------------------------------------------------------------------------------------
 
     @property
     def is_connected(self) -> bool:
-        return self._connected
+        return self.sender.accepted
 
     @property
     def version(self) -> Literal[4, 5]:
@@ -142,23 +132,28 @@ class MqttClient:
     @property
     def given_up(self) -> Sequence[str]:
         """Topics over which the broker ends connections: nothing is published to them until their next chance."""
-        return list(self._blame.given_up)
+        return list(self.sender.blame.given_up)
 
     @property
     def outstanding(self) -> int:
         """Messages published whose end wasn't reported yet."""
-        return len(self._queue)
+        return len(self.sender.queue)
 
     def tls_facts(self) -> TlsFacts | None:
         """The live TLS connection; None without one."""
-        return self._wire.tls_facts() if self._connected and self._wire is not None else None
+        return self._wire.tls_facts() if self.is_connected and self._wire is not None else None
+
+    @property
+    def unsent(self) -> MalformedLog:
+        """Messages that are longer than the broker takes, or over which it ended connections."""
+        return self.sender.unsent
 
     def start(self, group: asyncio.TaskGroup) -> asyncio.Task[None]:
         """``run`` in a task of ``group``."""
         return group.create_task(self.run(), name=f"mqtt {self._options.client_id}")
 
     async def run(self) -> None:
-        """Keep the connection until ``stop``. UsageError where it ran before."""
+        """Keep the connection until ``stop``. UsageError if it ran before."""
         if self._running or self._finished.is_set():
             raise UsageError("an MQTT client runs once")
         self._running = True
@@ -170,6 +165,7 @@ class MqttClient:
                 reason = await self._one_connection(loop)
                 self._say(reason, loop.time())
                 self._look_for_blame(loop.time())
+                self.sender.queue.rewind()
                 if self._change_version():
                     continue
                 self._call(self._handler.disconnected, reason)
@@ -180,14 +176,14 @@ class MqttClient:
                 self._forget = True
                 await self._one_connection(loop)
         finally:
-            self._running = False
+            self._running, self.sender.closed = False, True
             self._timer.cancel()
-            self._queue.give_up()
+            self.sender.queue.give_up()
             self._finished.set()
 
     def _say(self, reason: str, now: float) -> None:
         """A line when a fault begins, and again now and then while it lasts: not one for each attempt."""
-        news = reason != self._said or now - self._said_at >= SAY_AGAIN
+        news = reason != self._said or now - self._said_at >= self._options.say_again
         if news:
             self._said, self._said_at = reason, now
         _LOG.log(logging.INFO if news else logging.DEBUG, "%s: %s", self._name, reason)
@@ -196,110 +192,26 @@ class MqttClient:
         """Wait up to ``drain`` seconds for what is outstanding, take leave of the broker, and end ``run``."""
         if not self._running:
             return
-        if self._connected:
+        self.sender.disown()
+        if self.is_connected:
             await self.drain(drain)
+        self.sender.closed = True
         self._stopping.set()
-        connected, self._connected = self._connected, False
-        if connected:
+        connected, self.sender.accepted = self.sender.accepted, False
+        if connected and self._live:
             options = self._options
             self._leaves_session = self._versions.current == 4 and options.clean_start and options.session_expiry > 0
             self._paho.disconnect()
-            self._turn()
+            self.sender.write()
         if self._connecting is not None:
             self._connecting.reschedule(0.0)
         self._end(STOPPED)
         await self._finished.wait()
 
-    async def drain(self, timeout: float) -> bool:  # noqa: ASYNC109 - a wait that may fail is the purpose
-        """Wait until nothing is outstanding. False where that took longer than ``timeout`` seconds."""
-        try:
-            async with asyncio.timeout(timeout):
-                await self._empty.wait()
-        except TimeoutError:
-            return False
-        return True
-
-    def publish(
-        self,
-        topic: str,
-        payload: bytes,
-        *,
-        qos: int = 1,
-        retain: bool = False,
-        content_type: str | None = None,
-        correlation: bytes | None = None,
-        expiry: int | None = None,
-        response_topic: str | None = None,
-    ) -> Token:
-        """Queue a message; ``published`` or ``dropped`` of the handler tells its end.
-
-        ``expiry``: seconds, counted from now; also the Message Expiry Interval. Properties are left out in MQTT 3.1.1.
-        TransportError: the queue is full (transient), the client is stopping, or the broker takes no packet so long.
-        UsageError: no topic name, or a QoS other than 0 and 1.
-        """
-        if not topic or "+" in topic or "#" in topic or "\0" in topic or len(topic) > _MAX_TOPIC or qos not in (0, 1):
-            raise UsageError("no topic name, or no QoS of 0 or 1")
-        if self._stopping.is_set() or self._finished.is_set():
-            raise TransportError("the MQTT client is stopped", transient=False)
-        token = Token(self._next_token)
-        expires = None if expiry is None else self._running_loop().time() + expiry
-        message = Outgoing(token, topic, payload, qos, retain, content_type, correlation, response_topic, expires)
-        if self._too_long(message):
-            raise TransportError("message longer than the broker takes", transient=False)
-        self._queue.add(message)
-        self._next_token += 1
-        self._empty.clear()
-        if self._connected:
-            self._schedule()
-        return token
-
-    def publish_at_once(self, head: bytes, payload: bytes, *, retain: bool) -> bool:
-        """Publish with QoS 0, past the queue; ``head`` is that of ``packets.publish_head``, nobody hears of its end.
-
-        False: there is no connection, or it takes no more for now; ``on_room`` is called when it does again.
-        """
-        wire = self._wire
-        if not self._connected or wire is None or wire.unsent > STATE_ROOM:
-            self._starved = True
-            return False
-        blame = self._blame
-        if blame.careful or blame.given_up:
-            topic = head_topic(head)
-            if topic in blame.given_up:
-                return True
-            if blame.careful:
-                return self._publish_carefully(topic, payload, retain)
-        packet = publish_at_once(head, payload, retain)
-        if self._largest and len(packet) > self._largest:  # the broker would end the connection
-            self.unsent.add(f"{clean(head_topic(head))}: {len(packet)} octets, the broker takes {self._largest}")
-            return True
-        try:
-            wire.send(packet)
-        except OSError:
-            return False
-        self._unheard = True
-        self._schedule()
-        return True
-
-    def _publish_carefully(self, topic: str, payload: bytes, retain: bool) -> bool:
-        try:
-            self.publish(topic, payload, retain=retain)
-        except TransportError:
-            return False
-        return True
-
     def subscribe(self, filters: Sequence[str], qos: int = 1) -> None:
         """Subscribe now and after each reconnect. UsageError: too many filters, or one that is none."""
-        added = dict.fromkeys(filters, qos)
-        if len(self._filters | added) > MAX_FILTERS or qos not in (0, 1):
-            raise UsageError("too many topic filters, or no QoS of 0 or 1")
-        for each in filters:
-            levels = each.split("/")
-            wild = any(("+" in level or "#" in level) and len(level) > 1 for level in levels)
-            if not each or "\0" in each or wild or "#" in levels[:-1]:
-                raise UsageError("not a topic filter")
-        self._filters |= added
-        if self._connected:
+        added = self._filters.add(filters, qos)
+        if self.is_connected:
             self._subscribe(added)
 
     def acknowledge(self, message: Message) -> None:
@@ -308,20 +220,11 @@ class MqttClient:
         The broker hears it in the order of arrival (MQTT 5 section 4.6), so one that is held back holds back later
         ones. A message of an earlier connection is left alone: the broker sends it again.
         """
-        generation, mid = message.receipt
-        if not self._options.manual_ack or generation != self._generation or mid not in self._unacknowledged:
-            return
-        self._acknowledge(mid)
+        if self._options.manual_ack and self._unacknowledged.done(*message.receipt):
+            self.sender.ask()
 
     def _acknowledge(self, packet_id: int) -> None:
-        """``packet_id`` is done; whatever has nothing before it that isn't is acknowledged."""
-        self._unacknowledged[packet_id] = True
-        while self._unacknowledged:
-            first = next(iter(self._unacknowledged))
-            if not self._unacknowledged[first]:
-                break
-            del self._unacknowledged[first]
-            self._paho.acknowledge(first)
+        self._paho.acknowledge(packet_id)
 
     # -- connecting --------------------------------------------------------------------------------------------------
 
@@ -347,19 +250,18 @@ class MqttClient:
         descriptor = wire.fileno()
         timer = loop.call_at(deadline, self._end_unconnected)
         try:
-            self._unheard = False
+            self.sender.open(wire, self._paho)
             self._paho.connect_again(self.will, clean=self._wants_clean)
             loop.add_reader(descriptor, self._readable)
-            self._turn()
+            self.sender.write()
             return await self._ended
         finally:
             timer.cancel()
             loop.remove_reader(descriptor)
             loop.remove_writer(descriptor)
-            self._connected = self._writing = False
-            self._generation += 1
-            self._unacknowledged.clear()
-            self._subscribing.clear()
+            self.sender.close()
+            self._unacknowledged.begin_again()
+            self._filters.begin_again()
             wire.release()
             self._paho.drop()
             self._wire = self._paho.wire = self._ended = None
@@ -375,18 +277,8 @@ class MqttClient:
         """After the end of a connection: whether it ended over a message."""
         if self._stopping.is_set() or not self._connected_at:
             return
-        under_way = next(iter(self._queue.in_flight.values()), None)
-        topic = "" if under_way is None else under_way.topic
-        verdict = self._blame.ended(now - self._connected_at, topic, now, sent=self._unheard or under_way is not None)
-        if verdict is Verdict.CARE:
-            self._queue.rewind()
-            self._paho = self._engine()
-        elif verdict is Verdict.GIVE_UP:
-            self.unsent.add(f"{clean(topic)}: the broker ends the connection over it")
+        if self.sender.blames(now - self._connected_at, now):
             self._pauses.reset()
-            for packet_id in list(self._queue.in_flight):
-                self._paho.give_up(packet_id)
-                self._queue.land(packet_id, TOPIC_INVALID)
 
     def _change_version(self) -> bool:
         """Whether to try at once again with another version of MQTT."""
@@ -397,7 +289,6 @@ class MqttClient:
             self._told_311 = True
             _LOG.warning("%s speaks no MQTT 5: trying MQTT 3.1.1", self._name)
         self._versions.current = wanted
-        self._queue.rewind()
         self._paho = self._engine()
         return wanted == 4
 
@@ -410,19 +301,20 @@ class MqttClient:
 
     def _end(self, reason: str) -> None:
         if self._ended is not None and not self._ended.done():
+            self.sender.live = False
             self._ended.set_result(reason)
 
     def _lost(self) -> None:
         fault = "" if self._wire is None else clean(self._wire.fault)
-        if fault and not self._connected:
+        if fault and not self.is_connected:
             self._tls_fault = fault
             self._versions.not_asked()
-        elif not self._connected:
+        elif not self.is_connected:
             fault = self._tls_fault  # an alert gets lost where the broker hangs up before it is read
         self._end(STOPPED if self._stopping.is_set() else fault or "connection lost")
 
     def _end_unconnected(self) -> None:
-        if not self._connected:
+        if not self.is_connected:
             self._versions.waited()
             self._end("the broker didn't answer in time")
 
@@ -434,17 +326,25 @@ class MqttClient:
 
     def _readable(self) -> None:
         wire = self._wire
-        if wire is None or not self._live:
+        if wire is None or self._ended is None or self._ended.done():
             return
-        if wire.fill():
-            self._unheard = False
-            self._paho.heard()
-        self._digest(wire)
+        sender = self.sender
+        sender.busy = True
+        try:
+            if wire.fill():
+                sender.heard()
+                self._paho.heard()
+            self._digest(wire)
+        finally:
+            sender.busy = False
+        sender.flush()
 
     def _digest(self, wire: Wire) -> None:
         """Take what was read, an error or the end of the connection too."""
+        ended, paho = self._ended, self._paho
+        assert ended is not None
         try:
-            while self._live and not wire.closed and self._paho.read():
+            while not ended.done() and not wire.closed and paho.read():
                 pass
         except OSError:
             self._lost()
@@ -455,67 +355,23 @@ class MqttClient:
             self._end("the broker broke the protocol")
         if wire.closed:
             self._lost()
-        elif self._queue.waiting:
-            self._schedule()
-
-    def _schedule(self) -> None:
-        if not self._turn_due and not self._writing:
-            self._turn_due = True
-            self._running_loop().call_soon(self._turn)
-
-    def _running_loop(self) -> asyncio.AbstractEventLoop:
-        """Kept, since CPython 3.11 makes a system call (getpid) each time it is asked for."""
-        if self._loop is None:
-            self._loop = asyncio.get_running_loop()
-        return self._loop
-
-    def _turn(self) -> None:
-        """Hand over what can go, and write it."""
-        self._turn_due = True  # paho asks to be written for what it is handed here: not another time for that
-        wire = self._wire
-        try:
-            if wire is None or not self._live:
-                return
-            if self._writing:
-                wire.flush()
-            if self._connected and not (self._writing and wire.unsent):
-                self._hand_over()
-            self._paho.loop_write()
-        except OSError:
-            self._lost()
-            return
-        finally:
-            self._turn_due = False
-        loop = self._running_loop()
-        if wire.closed:
-            self._lost()
-        elif wire.flush():
-            if not self._writing:
-                self._writing = True
-                loop.add_writer(wire.fileno(), self._turn)
-        else:
-            if self._writing:
-                self._writing = False
-                loop.remove_writer(wire.fileno())
-            if self._starved and self.on_room is not None:
-                self._starved = False
-                self._call(self.on_room)
-            if wire.failed is not None:
-                self._digest(wire)
-            elif self._paho.want_write() or (self._connected and self._can_hand_over):
-                self._schedule()
-
-    def _on_register_write(self, *_: Any) -> None:
-        self._schedule()
+        elif self.sender.queue.queued or self.sender.queue.again:
+            self.sender.ask()
 
     def _tick(self) -> None:
-        loop = self._running_loop()
+        loop, sender = asyncio.get_running_loop(), self.sender
         self._timer = loop.call_later(TICK, self._tick)
-        self._queue.expire(loop.time())
-        if self._connected and self._blame.lasts(loop.time() - self._connected_at):
-            self._schedule()
-        if self._connected and loop.time() - self._connected_at >= STABLE and self._blame.chance(loop.time()):
-            self._end("to try again what the broker ended connections over")  # whoever publishes begins anew then
+        sender.busy = True
+        try:
+            self._look(loop.time())
+        finally:
+            sender.busy = False
+        sender.flush()
+
+    def _look(self, now: float) -> None:
+        self.sender.queue.expire(monotonic())
+        if self.is_connected and self.sender.look(now - self._connected_at, now):
+            self._end("to try again what the broker ended connections over")  # whoever publishes does so again then
         if self._wire is not None and self._live:
             try:
                 self._paho.loop_misc()
@@ -523,51 +379,6 @@ class MqttClient:
                 self._lost()
 
     # -- outgoing messages -------------------------------------------------------------------------------------------
-
-    @property
-    def _can_hand_over(self) -> bool:
-        return self._queue.waiting > 0 and len(self._queue.in_flight) < (1 if self._blame.careful else self._window)
-
-    def _hand_over(self) -> None:
-        now = self._running_loop().time()
-        for _ in range(MOST_PER_TURN):
-            each = self._queue.take(now) if self._can_hand_over else None
-            if each is None:
-                return
-            if self._too_long(each):  # it was queued before the broker said what it takes
-                self._queue.settle(each, TOO_LARGE)
-                continue
-            if each.topic in self._blame.given_up:
-                self._queue.settle(each, TOPIC_INVALID)
-                continue
-            packet_id = self._paho.send(each, now)
-            if each.qos:
-                self._queue.fly(packet_id, each)
-            else:
-                self._queue.settle(each, 0)
-
-    def _too_long(self, message: Outgoing) -> bool:
-        if not self._largest:
-            return False
-        texts = (message.topic, message.content_type, message.response_topic)
-        size = _HEADROOM + len(message.payload) + len(message.correlation or b"")
-        size += sum(len(text.encode()) for text in texts if text is not None)
-        if size <= self._largest:
-            return False
-        self.unsent.add(f"{clean(message.topic)}: {size} octets, the broker takes {self._largest}")
-        return True
-
-    def _on_end(self, token: Token, code: int) -> None:
-        self._check_empty()
-        self._call(self._handler.published, token, code)
-
-    def _on_drop(self, token: Token, reason: DropReason) -> None:
-        self._check_empty()
-        self._call(self._handler.dropped, token, reason)
-
-    def _check_empty(self) -> None:
-        if not self._queue:
-            self._empty.set()
 
     # -- what paho calls ---------------------------------------------------------------------------------------------
 
@@ -590,31 +401,29 @@ class MqttClient:
             return
         if self._stopping.is_set():  # this was to make the broker forget us
             self._paho.disconnect()
-            self._schedule()
+            self.sender.ask()
             return
-        self._window = min(self._options.max_in_flight, getattr(properties, "ReceiveMaximum", 65_535))
-        self._largest = getattr(properties, "MaximumPacketSize", 0)
         self._versions.accepted()
         self._begun = True
         self._forget = False
         self._tls_fault = ""
-        self._connected = True
+        self.sender.accept(getattr(properties, "ReceiveMaximum", 65_535), getattr(properties, "MaximumPacketSize", 0))
         self._connected_at = asyncio.get_running_loop().time()
         self._said = ""
         _LOG.info("%s accepts us", self._name)
-        self._subscribe(self._filters)
+        self._subscribe(self._filters.filters)
         self._call(self._handler.connected, bool(flags.session_present))
-        self._schedule()
+        self.sender.ask()
 
     def _subscribe(self, filters: dict[str, int]) -> None:
         if filters:
             packet_id = self._paho.subscribe_to(filters)
             if packet_id is not None:
-                self._subscribing[packet_id] = tuple(filters)
+                self._filters.asked(packet_id, filters)
 
     def _on_subscribe(self, _: object, __: Any, mid: int, reasons: Any, ___: Any) -> None:
-        for each, reason in zip(self._subscribing.pop(mid, ()), reasons, strict=False):
-            self._call(self._handler.subscribed, each, reason.value)
+        for each, code in self._filters.answered(mid, reasons):
+            self._call(self._handler.subscribed, each, code)
 
     def _on_disconnect(self, _: object, __: Any, flags: Any, reason: Any, properties: Any) -> None:
         if flags.is_disconnect_packet_from_server:
@@ -625,7 +434,7 @@ class MqttClient:
     def _on_message(self, first: int, publish: Publish) -> None:
         qos = (first & _QOS) >> 1
         if qos and self._options.manual_ack:
-            self._unacknowledged[publish.packet_id] = False
+            self._unacknowledged.came(publish.packet_id)
         message = Message(
             publish.topic,
             publish.payload,
@@ -635,7 +444,7 @@ class MqttClient:
             publish.correlation,
             publish.expiry,
             publish.response_topic,
-            (self._generation, publish.packet_id),
+            (self._unacknowledged.connection, publish.packet_id),
             first & _DUP != 0,
         )
         self._call(self._handler.message, message)
@@ -645,10 +454,15 @@ class MqttClient:
         topic = clean(message.topic)
         self.unread.add(f"{topic}: {message.size} octets, {message.why}")
         if message.packet_id is None:
-            _LOG.warning("nobody can acknowledge the message at %s: our session at the broker begins again", topic)
+            _LOG.warning("the message at %s can't be acknowledged: our session at the broker begins again", topic)
             self._forget = True
             self._end(f"a message at {topic} that can't be acknowledged")
         elif message.packet_id:
-            self._acknowledge(message.packet_id)
+            self._unacknowledged.settle(message.packet_id)
+            self.sender.ask()
         if self.on_too_long is not None and message.size > self._options.max_packet:
             self._call(self.on_too_long, message.topic)
+
+
+def _nothing(*_: Any) -> None:
+    """In the place of a callback of paho's."""

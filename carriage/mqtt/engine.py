@@ -14,9 +14,9 @@ What is kept away from it, and why:
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from typing import Any, Final, cast
+from typing import Any, Final
 
-from paho.mqtt.client import Client, time_func
+from paho.mqtt.client import Client, MQTTMessageInfo, time_func
 from paho.mqtt.enums import CallbackAPIVersion, MQTTErrorCode, MQTTProtocolVersion
 from paho.mqtt.packettypes import PacketTypes
 from paho.mqtt.properties import Properties
@@ -31,7 +31,8 @@ from layer.errors import PeerError
 
 SUCCESS: Final = MQTTErrorCode.MQTT_ERR_SUCCESS
 
-_PUBACK, _QOS = 0x40, 0x06
+_PUBACK, _DISCONNECT, _QOS = 0x40, 0xE0, 0x06
+_FREQUENT: Final = (PUBLISH, _PUBACK)
 
 
 class _Packed:
@@ -50,9 +51,10 @@ class PahoEngine(Client):
     """paho's client on a wire that is there already, with quick ways for PUBLISH and PUBACK.
 
 
-    ``received`` is told the first octet and the content of each PUBLISH of QoS 0 and 1, ``passed_over`` each one that
-    can't be read, ``landed`` packet id and reason code of each PUBACK. None of them may raise. ``wire`` is to be set
-    before ``connect_again``.
+    ``received`` is called with the first octet and the content of each PUBLISH of QoS 0 and 1, ``passed_over`` with
+    each one that can't be read, ``landed`` with packet id and reason code of each PUBACK, ``wrote`` after a packet that
+    the owner did not ask for by ``send`` or ``acknowledge``. None of them may raise. ``free_id`` gives packet ids: what
+    is in flight is in the queue's table, paho has none of it. ``wire`` is to be set before ``connect_again``.
     """
 
     def __init__(
@@ -62,6 +64,8 @@ class PahoEngine(Client):
         received: Callable[[int, Publish], None],
         passed_over: Callable[[Unread], None],
         landed: Callable[[int, int], None],
+        free_id: Callable[[], int],
+        wrote: Callable[[], None],
     ) -> None:
         five = version == 5
         super().__init__(
@@ -73,11 +77,14 @@ class PahoEngine(Client):
             manual_ack=options.manual_ack,
         )
         self.wire: Wire | None = None
+        self.kept = self._out_packet
+        """Packets that paho has and the wire's buffer has not yet."""
         self._version = version
         self._received = received
         self._passed_over = passed_over
         self._landed = landed
-        self.max_inflight_messages_set(0)
+        self._mid_generate = free_id  # type: ignore[method-assign]
+        self._wrote = wrote
         self.username = options.username
         self.password = options.password
         connecting: Properties | None = None
@@ -126,8 +133,7 @@ class PahoEngine(Client):
             self._publish(first, body)
         elif kind == _PUBACK:
             packet_id, code = decode_puback(body, self._version)
-            if self._out_messages.pop(packet_id, None) is not None:
-                self._landed(packet_id, code)
+            self._landed(packet_id, code)
         else:
             self._in_packet |= {"command": first, "packet": bytearray(body), "remaining_length": len(body), "pos": 0}
             code = self._packet_handle()
@@ -147,30 +153,56 @@ class PahoEngine(Client):
         self._received(first, publish)
         if qos and not self._manual_ack:
             self._send_puback(publish.packet_id)
+            self._wrote()
 
     def acknowledge(self, packet_id: int) -> None:
+        """Write a PUBACK."""
         self._send_puback(packet_id)
-
-    def give_up(self, packet_id: int) -> None:
-        """Don't send a message again."""
-        self._out_messages.pop(packet_id, None)
 
     def drop(self) -> None:
         """Forget the connection."""
         self._sock_close()
 
-    def send(self, message: Outgoing, now: float) -> int:
-        """Publish at once; the packet id."""
+    def _packet_queue(
+        self, command: int, packet: bytes | bytearray, mid: int, qos: int, info: MQTTMessageInfo | None = None
+    ) -> MQTTErrorCode:
+        """Straight to the wire's buffer, if nothing is before it. OSError: the connection ended.
+
+        paho itself keeps what the buffer does not take, and a DISCONNECT, after which it closes the wire.
+        """
+        assert self.wire is not None
+        if not self._out_packet and command != _DISCONNECT:
+            try:
+                self.wire.send(packet)
+            except BlockingIOError:
+                pass
+            else:
+                if command not in _FREQUENT:
+                    self._wrote()
+                return SUCCESS
+        code: MQTTErrorCode = super()._packet_queue(command, packet, mid, qos, info)
+        self._wrote()
+        return code
+
+    def send(self, message: Outgoing, left: int | None, *, again: bool = False) -> None:
+        """Write a PUBLISH. ``left``: seconds until it expires. ``again``: it was sent on an earlier connection.
+
+        OSError: the connection ended.
+        """
         properties = None
         if self._version == 5:
-            left = None if message.expires is None else max(1, round(message.expires - now))
             octets = publish_properties(message.content_type, message.correlation, message.response_topic, left)
-            properties = cast("Properties", _Packed(octets))
-        while True:
-            info = self.publish(message.topic, message.payload, message.qos, message.retain, properties)
-            if info.rc != MQTTErrorCode.MQTT_ERR_QUEUE_SIZE:
-                return info.mid
-            # this packet id is still in use: take the next one
+            properties = _Packed(octets)
+        self._send_publish(
+            message.packet_id,
+            message.topic.encode(),
+            message.payload,
+            message.qos,
+            message.retain,
+            again,
+            None,
+            properties,  # type: ignore[arg-type] # stands in for paho's
+        )
 
     def subscribe_to(self, filters: Mapping[str, int]) -> int | None:
         """Subscribe to filters with their QoS; the packet id, None without a connection.

@@ -7,6 +7,7 @@ import logging
 import traceback
 
 from carriage.log_rate import LogRate
+from common.printable import printable
 from layer.errors import PeerError
 
 _LOG = logging.getLogger(__name__)
@@ -44,4 +45,4 @@ class MalformedLog:
 
 def clean(text: str) -> str:
     """Text from outside, fit for a log line."""
-    return "".join(character if character.isascii() and character.isprintable() else "?" for character in text[:120])
+    return printable(text, 120)

@@ -12,6 +12,7 @@ from dataclasses import MISSING, dataclass, fields
 from enum import Enum
 from typing import Any, Final, TypeVar
 
+from carriage import strict_json
 from carriage.mqtt.topics import MAX_N, valid_session
 from layer.errors import PeerError, UsageError
 
@@ -224,21 +225,11 @@ def decode_gone(payload: bytes) -> Gone:
     return decode(Gone, payload) if payload else Gone()
 
 
-def _pairs(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    values = dict(pairs)
-    if len(values) != len(pairs):
-        raise ValueError("key twice")
-    return values
-
-
 def read_object(payload: bytes) -> dict[str, Any]:
-    """A JSON object of at most ``MAX_BODY`` octets, no key twice. PeerError."""
+    """A JSON object of at most ``MAX_BODY`` octets, read strictly. PeerError."""
     if len(payload) > MAX_BODY:
         raise PeerError("message body too long")
-    try:
-        values = json.loads(payload.decode("utf-8"), object_pairs_hook=_pairs)
-    except (ValueError, RecursionError) as failure:
-        raise PeerError("message body is not proper JSON") from failure
+    values = strict_json.read(payload, "proper JSON in the message body", constants=True)
     if not isinstance(values, dict):
         raise PeerError("message body is no JSON object")
     return values

@@ -154,6 +154,10 @@ class TopicSpace:
             return f"{start}{topic.session}/{_VERBS[type(topic)]}/{topic.n}"
         return f"{start}{topic.session}/{_VERBS[type(topic)]}"
 
+    def units(self, user: str, session: str) -> str:
+        """What the names of all ``Down`` topics of a session begin with; the number of the unit follows. UsageError."""
+        return self.build(Down(user, session, 0))[:-1]
+
     def parse(self, name: str) -> Topic:
         """The topic called ``name``. PeerError if it is none of this space."""
         if len(name) > MAX_TOPIC or not name.startswith(self._base):

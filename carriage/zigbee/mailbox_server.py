@@ -63,7 +63,7 @@ class MailboxServer:
         self._last = self._given = -1
         """The last unit that was added, and the last that was given out before a restart."""
         self._unsure = 0
-        """How far the device may be ahead of what we know."""
+        """How far the device may be ahead of what we know: after a restart it is the one who knows."""
         self._asked = 0
         """The lowest unit that the device hasn't confirmed."""
         self._empty: Job | None = None
@@ -94,7 +94,7 @@ class MailboxServer:
     def begin_at(self, n: int) -> None:
         """The unit that comes next is number ``n`` or one near it: the tunnel goes on after a restart."""
         self._given = n - 1
-        self._unsure = RESENT
+        self._unsure = FURTHEST_AHEAD
         self._last = max(-1, self._given - RESENT)
         self._asked = self._last + 1
 
@@ -207,5 +207,5 @@ class MailboxServer:
 
 
 RESENT: Final = 64
-"""After a restart, how far from the number that is known to be the next a unit may begin: what is written down about
-a session is a little behind, and what was not settled is given out again."""
+"""After a restart, how far below the number that is known to be the next a unit may begin: what was not settled is
+given out again."""

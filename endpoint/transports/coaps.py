@@ -3,7 +3,7 @@
 Each session is a resource of the gateway, ``/atls/{session}``; see ``coaps_session``.
 
 States: *up* once an association is there and the inbox is observed (``_come_up``); the loss of the association moves it
-to *down* (``_on_lost``), in which ``_come_back`` connects again with growing pauses. After ``RECONNECT_FOR`` seconds
+to *down* (``_on_lost``), in which ``_come_back`` connects again with growing pauses. After ``reconnect_for`` seconds
 down every session is broken (``_give_up``), and connecting goes on.
 """
 
@@ -13,9 +13,8 @@ import asyncio
 import ipaddress
 import logging
 import secrets
-from collections import OrderedDict
 from collections.abc import Callable, Coroutine
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from random import SystemRandom
 from typing import Any, Final
 
@@ -27,45 +26,57 @@ from carriage.coap.exchange import FailureReason, Request, Response
 from carriage.coap.observation import Observation
 from carriage.coap.server import LAYER_1
 from common.backoff import Backoff
+from common.latest import Latest
 from endpoint.transports.coaps_session import CoapsSession
-from endpoint.transports.gateway_link import RETRY_PAUSE, CarriageSession, Kind
+from endpoint.transports.gateway_link import RETRY_FOR, RETRY_PAUSE, CarriageSession, Kind
 from layer.config import AssociationConfig, PeerRequirement
 from layer.credentials import Credentials
 from layer.errors import PeerError, TransportError
 
 _LOG = logging.getLogger(__name__)
 
-# A gateway that is gone is noticed after KEEPALIVE + PING_TIMEOUT, and RECONNECT_FOR later the sessions over it are
-# given up: both ends are to hear within 30 s.
-KEEPALIVE: Final = 8.0
-PING_TIMEOUT: Final = 8.0
-RECONNECT_FOR: Final = 12.0
-"""Seconds that a lost gateway is tried again before the sessions over it are given up."""
-HANDSHAKE_TIMEOUT: Final = 15.0
-"""Seconds for the layer-1 handshake."""
-RECONNECT_PAUSE: Final = 1.0
-"""Seconds between attempts, and the longest that they grow to."""
 LONGEST_PAUSE: Final = 5.0
+"""Seconds to which the pause between attempts to connect again grows."""
 SHORT: Final = 10.0
 """Seconds: who lost an association that was younger does not connect again at once. A gateway keeps 8 of one identity,
 so that clients that share one would put each other out for ever."""
-OPEN_FOR: Final = 25.0
-"""Seconds for the gateway to answer an open."""
 CLOSE_FOR: Final = 25.0
 """Seconds for a close to reach the gateway, reconnecting included."""
-MAX_SESSIONS: Final = 60
-"""A gateway lets one client have 64 observations."""
 MAX_LEFT: Final = 256
 """Ended sessions that are remembered, since the inbox may still list them."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CoapsLimits:
+    """Times in seconds, and how many sessions.
+
+    A gateway that is gone is noticed after ``keepalive`` and ``ping_timeout``, and ``reconnect_for`` later the sessions
+    over it are given up: both ends are to hear within 30 s.
+    """
+
+    keepalive: float = 8.0
+    ping_timeout: float = 8.0
+    reconnect_for: float = 12.0
+    """A lost gateway is tried again for so long before the sessions over it are given up."""
+    reconnect_pause: float = 1.0
+    """The first pause between attempts."""
+    handshake_timeout: float = 15.0
+    """For the layer-1 handshake."""
+    open_for: float = 25.0
+    """For the gateway to answer an open."""
+    retry_for: float = RETRY_FOR
+    max_sessions: int = 60
+    """A gateway lets one client have 64 observations."""
+
 
 _KINDS: Final[dict[str, Kind]] = {"65000": "atls", "65001": "adtls"}
 _CHANCE = SystemRandom().random
 
 
-def _layer_1(host: str, credentials: Credentials) -> AssociationConfig:
+def _layer_1(host: str, credentials: Credentials, handshake_timeout: float) -> AssociationConfig:
     """A certificate must name the host that was asked for (RFC 7252 section 9.1.3.3). For an address there is nothing
     to compare: any certificate under the anchors is taken."""
-    config = replace(LAYER_1, handshake_timeout=HANDSHAKE_TIMEOUT)
+    config = replace(LAYER_1, handshake_timeout=handshake_timeout)
     try:
         ipaddress.ip_address(host)
         return config
@@ -81,23 +92,30 @@ def _layer_1(host: str, credentials: Credentials) -> AssociationConfig:
 class CoapsLink:
     """One coaps client of one gateway."""
 
-    def __init__(self, host: str, port: int, credentials: Credentials) -> None:
+    def __init__(
+        self,
+        host: str,
+        port: int,
+        credentials: Credentials,
+        limits: CoapsLimits = CoapsLimits(),
+    ) -> None:
+        self._limits = limits
         self._client = CoapsClient(
             host,
             port,
             credentials,
-            _layer_1(host, credentials),
-            CoapConfig(max_requests=2 * MAX_SESSIONS + 16),
-            keepalive=KEEPALIVE,
-            ping_timeout=PING_TIMEOUT,
+            _layer_1(host, credentials, limits.handshake_timeout),
+            CoapConfig(max_requests=2 * limits.max_sessions + 16),
+            keepalive=limits.keepalive,
+            ping_timeout=limits.ping_timeout,
             on_lost=self._on_lost,
         )
         self._up = asyncio.Event()
         self._down = asyncio.Event()
         self._giving_up: asyncio.TimerHandle | None = None
-        self._short = Backoff(RECONNECT_PAUSE, 6 * LONGEST_PAUSE, _CHANCE)
+        self._short = Backoff(limits.reconnect_pause, 6 * LONGEST_PAUSE, _CHANCE)
         self._sessions: dict[str, CoapsSession] = {}
-        self._left: OrderedDict[str, None] = OrderedDict()
+        self._left: Latest[str] = Latest(MAX_LEFT)
         self._closing = 0
         self._progress = asyncio.Event()
         self._incoming: Callable[[CarriageSession], None] | None = None
@@ -149,7 +167,7 @@ class CoapsLink:
             await asyncio.sleep(self._short.next())
         else:
             self._short.reset()
-        pauses = Backoff(RECONNECT_PAUSE, LONGEST_PAUSE, _CHANCE)
+        pauses = Backoff(self._limits.reconnect_pause, LONGEST_PAUSE, _CHANCE)
         while True:
             try:
                 await self._client.reconnect()
@@ -166,7 +184,7 @@ class CoapsLink:
         self._down.set()
         self._progress.set()
         if self._giving_up is None:
-            self._giving_up = asyncio.get_running_loop().call_later(RECONNECT_FOR, self._give_up)
+            self._giving_up = asyncio.get_running_loop().call_later(self._limits.reconnect_for, self._give_up)
 
     def _give_up(self) -> None:
         self._giving_up = None
@@ -200,13 +218,13 @@ class CoapsLink:
     async def open(self, to: str, kind: Kind) -> CarriageSession:
         if not is_alias(to):
             raise TransportError("no name of a resource: expected 1 to 64 of A-Z a-z 0-9 . _ -", transient=False)
-        if len(self._sessions) >= MAX_SESSIONS:
+        if len(self._sessions) >= self._limits.max_sessions:
             raise TransportError("too many sessions", transient=True)
         answer: asyncio.Future[str] = asyncio.get_running_loop().create_future()
         # One request and so one nonce, however often it is repeated.
         self.spawn(self._ask(atls.open_request(to, secrets.token_hex(16), kind, b""), answer))
         try:
-            async with asyncio.timeout(OPEN_FOR):
+            async with asyncio.timeout(self._limits.open_for):
                 name = await answer
         except TimeoutError:
             raise TransportError("no answer from the gateway", transient=True) from None
@@ -216,7 +234,7 @@ class CoapsLink:
         """Ask for a session, for longer than a caller waits: one that no caller takes is closed."""
         refusal: TransportError
         try:
-            async with asyncio.timeout(2 * OPEN_FOR):
+            async with asyncio.timeout(2 * self._limits.open_for):
                 opened = atls.read_opened(await self.request(request))
         except TimeoutError:
             return
@@ -234,16 +252,14 @@ class CoapsLink:
             answer.set_exception(refusal)
 
     def _add(self, name: str, kind: Kind, peer: str) -> CoapsSession:
-        session = self._sessions[name] = CoapsSession(self, name, kind, peer)
+        session = self._sessions[name] = CoapsSession(self, name, kind, peer, self._limits.retry_for)
         session.start()
         return session
 
     def forget(self, name: str) -> None:
         """The session is over here."""
         if self._sessions.pop(name, None) is not None:
-            self._left[name] = None
-            if len(self._left) > MAX_LEFT:
-                self._left.popitem(last=False)
+            self._left.add(name)
             self._progress.set()
 
     def close_soon(self, name: str) -> None:
@@ -303,8 +319,8 @@ class CoapsLink:
             known = name in self._sessions or name in self._left
             if kind is None or known or self._incoming is None or not is_session(name):
                 continue
-            if len(self._sessions) >= MAX_SESSIONS:
-                _LOG.warning("more than %d sessions: one is turned down", MAX_SESSIONS)
+            if len(self._sessions) >= self._limits.max_sessions:
+                _LOG.warning("more than %d sessions: one is turned down", self._limits.max_sessions)
                 self.close_soon(name)
             else:
                 self._incoming(self._add(name, kind, link.get("title") or "gateway"))

@@ -18,7 +18,7 @@ from typing import Any, Protocol
 from carriage.coap import atls_client as atls
 from carriage.coap.exchange import FailureReason, Request, Response
 from carriage.coap.observation import Observation
-from endpoint.transports.gateway_link import GONE, LATER, LOST, MAX_QUEUED_UNITS, RETRY_FOR, RETRY_PAUSE, Kind
+from endpoint.transports.gateway_link import GONE, LATER, LOST, MAX_QUEUED_UNITS, RETRY_PAUSE, Kind
 from endpoint.transports.receiving_end import ReceivingEnd
 from layer.errors import PeerError, TransportError
 
@@ -45,12 +45,16 @@ class Gateway(Protocol):
 
 
 class CoapsSession(ReceivingEnd):
-    """One session resource of the gateway. ``closing``: our close waits behind units."""
+    """One session resource of the gateway. ``closing``: our close waits behind units.
 
-    def __init__(self, link: Gateway, name: str, kind: Kind, peer: str) -> None:
+    ``retry_for``: seconds after its first refusal in which a unit is still offered again.
+    """
+
+    def __init__(self, link: Gateway, name: str, kind: Kind, peer: str, retry_for: float) -> None:
         super().__init__(kind, peer)
         self._link = link
         self._name = name
+        self._retry_for = retry_for
         self._waiting: deque[bytes] = deque()
         self._wake = asyncio.Event()
         self._worker: asyncio.Task[None] | None = None
@@ -135,7 +139,7 @@ class CoapsSession(ReceivingEnd):
         if not isinstance(answer, atls.SessionRefused):
             self.broken("the gateway does not let us observe the session")
         elif answer.reason in LATER:
-            return min(float(answer.retry_after or RETRY_PAUSE), RETRY_FOR)
+            return min(float(answer.retry_after or RETRY_PAUSE), self._retry_for)
         else:
             self._refused(answer.reason)
         return None
@@ -197,7 +201,7 @@ class CoapsSession(ReceivingEnd):
                     self._received(answer)
                 return
             if answer.reason in LATER:
-                deadline = deadline or loop.time() + RETRY_FOR
+                deadline = deadline or loop.time() + self._retry_for
                 pause = float(answer.retry_after or RETRY_PAUSE)
                 if loop.time() + pause <= deadline:
                     await asyncio.sleep(pause)

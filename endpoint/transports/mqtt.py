@@ -5,7 +5,7 @@ The sessions themselves: ``mqtt_session``.
 Two things come and go by themselves. The broker: *connected* or *away*, as the client reports; away for too long breaks
 every session. The gateway: *online*, or *offline* by its state or a PUBACK without subscribers (``_gateway_away`` halts
 the sessions); *online* with the same epoch lets them go on (``_gateway_back``), another epoch ends them, and so does
-``GATEWAY_GRACE`` seconds offline (``_gateway_lost``).
+``gateway_grace`` seconds offline (``_gateway_lost``).
 """
 
 from __future__ import annotations
@@ -16,48 +16,20 @@ import secrets
 from collections import OrderedDict
 from collections.abc import Callable
 from pathlib import Path
-from typing import Final, Literal
+from typing import Literal
 
 from carriage.mqtt import messages as bodies
 from carriage.mqtt import topics as t
 from carriage.mqtt.client import STOPPED, MqttClient
 from carriage.mqtt.malformed_log import MalformedLog
 from carriage.mqtt.options import DropReason, Message, MqttOptions, TlsOptions, Token, Will
+from common.latest import Latest
 from endpoint.transports.gateway_link import CarriageSession, Kind
+from endpoint.transports.mqtt_limits import MAX_CLOSES, MAX_LEFT, NO_SUBSCRIBERS, PASSING, REFUSED, MqttLimits
 from endpoint.transports.mqtt_session import MqttSession
 from layer.errors import PeerError, TransportError
 
 _LOG = logging.getLogger(__name__)
-
-# A broker that is gone is noticed after two keepalives, and BROKER_GRACE later the sessions are given up: both ends are
-# to hear within 30 s.
-KEEPALIVE: Final = 8
-BROKER_GRACE: Final = 12.0
-"""Seconds without the broker after which sessions are given up."""
-GATEWAY_GRACE: Final = 16.0
-"""Seconds that a gateway that went away has to come back with its sessions; then they are given up."""
-RETURN_WITHIN: Final = 12
-"""Seconds that the broker keeps our session after the connection broke (in MQTT 3.1.1 its own setting counts). Our will
-goes out at once: the gateway holds it for some seconds more, until it hears us again."""
-SAY_AGAIN: Final = 5.0
-"""Seconds after a connection is there again in which the will of the one before may still be on its way."""
-LONGEST_PAUSE: Final = 10.0
-"""Seconds between attempts to connect again."""
-ANSWER_TIMEOUT: Final = 25
-"""Seconds for the gateway to answer an open."""
-ASK_AGAIN: Final = 10.0
-"""Seconds after which an open without an answer is repeated."""
-MAX_SESSIONS: Final = 256
-MAX_LEFT: Final = 512
-"""Ended sessions that are remembered, since their units may still come."""
-MAX_CLOSES: Final = 1024
-"""Closes that wait for the client to take them."""
-NO_SUBSCRIBERS: Final = 0x10
-"""PUBACK reason code of MQTT 5 (section 3.4.2.1): no client is there to read it."""
-_REFUSED: Final = 0x80
-"""The least reason code that is a refusal (MQTT 5 section 2.4)."""
-_PASSING: Final = frozenset({136, 137, 151, 159})
-"""Refusals of a connection that pass: server unavailable, busy, quota exceeded, connection rate exceeded."""
 
 
 class MqttLink:
@@ -79,7 +51,9 @@ class MqttLink:
         ca_file: Path | None = None,
         certificate_file: Path | None = None,
         key_file: Path | None = None,
+        limits: MqttLimits = MqttLimits(),  # noqa: B008 - frozen
     ) -> None:
+        self._limits = limits
         self._where = f"{host}:{port}"
         self._user = user
         self._topics = t.TopicSpace(prefix)
@@ -103,21 +77,21 @@ class MqttLink:
                 password=password,
                 tls=tls,
                 version=version,
-                keepalive=KEEPALIVE,
+                keepalive=limits.keepalive,
                 # What comes while we are away for a moment is kept; once we are gone the gateway hears of it.
-                session_expiry=RETURN_WITHIN,
+                session_expiry=limits.return_within,
                 will=Will(
                     topic=self._topics.build(t.Gone(user)),
                     payload=bodies.encode(bodies.Gone(run)),
                     content_type=bodies.JSON_TYPE,
                 ),
-                backoff_limit=LONGEST_PAUSE,
+                backoff_limit=limits.longest_pause,
             ),
             self,
         )
         self._complaints = MalformedLog()
         self._sessions: dict[str, MqttSession] = {}
-        self._left: OrderedDict[str, None] = OrderedDict()
+        self._left: Latest[str] = Latest(MAX_LEFT)
         self._opening: dict[str, tuple[asyncio.Future[MqttSession], str, Kind]] = {}
         self._tokens: dict[Token, tuple[MqttSession, int]] = {}
         self._stalled: dict[MqttSession, None] = {}
@@ -156,17 +130,17 @@ class MqttLink:
             raise TransportError(
                 "no name of a resource: expected 1 to 64 of A-Z a-z 0-9 . _ ~ : @ / -", transient=False
             )
-        if len(self._sessions) + len(self._opening) >= MAX_SESSIONS:
+        if len(self._sessions) + len(self._opening) >= self._limits.max_sessions:
             raise TransportError("too many sessions", transient=True)
         nonce = secrets.token_hex(16)
         answer: asyncio.Future[MqttSession] = asyncio.get_running_loop().create_future()
         self._opening[nonce] = (answer, to, kind)
         request = bodies.encode(bodies.OpenRequest(to, kind, nonce))
         try:
-            async with asyncio.timeout(ANSWER_TIMEOUT):
+            async with asyncio.timeout(self._limits.answer_timeout):
                 while True:  # the same nonce is the same session, however often it is asked for
-                    self._publish(t.Open(self._user), request, bodies.JSON_TYPE, ANSWER_TIMEOUT)
-                    if (await asyncio.wait((answer,), timeout=ASK_AGAIN))[0]:
+                    self._publish(t.Open(self._user), request, bodies.JSON_TYPE, self._limits.answer_timeout)
+                    if (await asyncio.wait((answer,), timeout=self._limits.ask_again))[0]:
                         return answer.result()
         except TimeoutError:
             if answer.done():
@@ -193,7 +167,7 @@ class MqttLink:
         """The session is over here."""
         self._sessions.pop(session.name, None)
         self._stalled.pop(session, None)
-        self._leave(session.name)
+        self._left.add(session.name)
         self._progress.set()
 
     def close_soon(self, name: str) -> None:
@@ -210,12 +184,7 @@ class MqttLink:
             self._progress.clear()
             await self._progress.wait()
         if self._client.is_connected:
-            await self._client.drain(BROKER_GRACE)
-
-    def _leave(self, name: str) -> None:
-        self._left[name] = None
-        if len(self._left) > MAX_LEFT:
-            self._left.popitem(last=False)
+            await self._client.drain(self._limits.broker_grace)
 
     def _publish_closes(self) -> None:
         while self._closes:
@@ -232,7 +201,7 @@ class MqttLink:
         return self._client.publish(self._topics.build(topic), payload, qos=1, content_type=content_type, expiry=expiry)
 
     def _add(self, name: str, kind: Kind, peer: str) -> MqttSession:
-        session = self._sessions[name] = MqttSession(self, name, kind, peer)
+        session = self._sessions[name] = MqttSession(self, name, kind, peer, self._limits.retry_for)
         if self._no_gateway is not None:
             session.halt()
         return session
@@ -248,7 +217,7 @@ class MqttLink:
         if again:
             if self._repeat is not None:
                 self._repeat.cancel()
-            self._repeat = asyncio.get_running_loop().call_later(SAY_AGAIN, self._say_back)
+            self._repeat = asyncio.get_running_loop().call_later(self._limits.say_again, self._say_back)
         if session_present:
             self._unsubscribed.clear()
             self._announce()
@@ -264,7 +233,7 @@ class MqttLink:
             _LOG.debug("not published: %s", error)
 
     def refused(self, code: int, reason: str) -> None:
-        if code not in _PASSING:
+        if code not in PASSING:
             self._fail(f"the broker at {self._where} refused us: {reason} ({code})")
 
     def disconnected(self, reason: str) -> None:
@@ -275,10 +244,10 @@ class MqttLink:
             return
         _LOG.warning("no broker: %s", reason)
         if self._away is None:
-            self._away = asyncio.get_running_loop().call_later(BROKER_GRACE, self._grace_over)
+            self._away = asyncio.get_running_loop().call_later(self._limits.broker_grace, self._grace_over)
 
     def subscribed(self, topic_filter: str, code: int) -> None:
-        if code >= _REFUSED:
+        if code >= REFUSED:
             self._fail(f"the broker at {self._where} gives us no right to read {topic_filter} ({code})")
             return
         self._unsubscribed.discard(topic_filter)
@@ -308,7 +277,7 @@ class MqttLink:
         if found is not None:
             session, _ = found
             session.published()
-            if code >= _REFUSED:
+            if code >= REFUSED:
                 session.broken(f"the broker refused a unit ({code})")
             elif code == NO_SUBSCRIBERS:
                 self._gateway_away()
@@ -346,7 +315,7 @@ class MqttLink:
 
     def _gateway_away(self) -> None:
         if self._no_gateway is None:
-            self._no_gateway = asyncio.get_running_loop().call_later(GATEWAY_GRACE, self._gateway_lost)
+            self._no_gateway = asyncio.get_running_loop().call_later(self._limits.gateway_grace, self._gateway_lost)
             for session in list(self._sessions.values()):
                 session.halt()
 
@@ -391,15 +360,15 @@ class MqttLink:
             return
         if incoming.kind not in ("atls", "adtls"):
             self._turn_down(incoming.session, f"a session of kind {incoming.kind}, which we don't speak")
-        elif len(self._sessions) >= MAX_SESSIONS:
-            self._turn_down(incoming.session, f"more than {MAX_SESSIONS} sessions")
+        elif len(self._sessions) >= self._limits.max_sessions:
+            self._turn_down(incoming.session, f"more than {self._limits.max_sessions} sessions")
         else:
             kind: Kind = "atls" if incoming.kind == "atls" else "adtls"
             self._incoming(self._add(incoming.session, kind, incoming.sender))
 
     def _turn_down(self, name: str, why: str) -> None:
         _LOG.warning("%s: it is closed", why)
-        self._leave(name)
+        self._left.add(name)
         self.close_soon(name)
 
     def _on_status(self, name: str, status: bodies.Status) -> None:

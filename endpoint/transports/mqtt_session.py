@@ -25,7 +25,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Final, Protocol
 
-from endpoint.transports.gateway_link import GONE, LATER, LOST, MAX_QUEUED_UNITS, RETRY_FOR, RETRY_PAUSE, Kind
+from endpoint.transports.gateway_link import GONE, LATER, LOST, MAX_QUEUED_UNITS, RETRY_PAUSE, Kind
 from endpoint.transports.receiving_end import ReceivingEnd
 from layer.errors import TransportError
 
@@ -62,11 +62,15 @@ class _Unit:
 
 
 class MqttSession(ReceivingEnd):
-    """One session under our topic level. ``closing``: our close waits behind units."""
+    """One session under our topic level. ``closing``: our close waits behind units.
 
-    def __init__(self, link: Broker, name: str, kind: Kind, peer: str) -> None:
+    ``retry_for``: seconds after its first refusal in which a unit is still offered again.
+    """
+
+    def __init__(self, link: Broker, name: str, kind: Kind, peer: str, retry_for: float) -> None:
         super().__init__(kind, peer)
         self.name = name
+        self._retry_for = retry_for
         self._link = link
         self._next = 0
         self._made = 0
@@ -161,7 +165,7 @@ class MqttSession(ReceivingEnd):
             return any(waiting.n == n for waiting in self._waiting)  # taken back already, with one before it
         now = asyncio.get_running_loop().time()
         unit.refused_at = unit.refused_at or now
-        if now + pause > unit.refused_at + RETRY_FOR:
+        if now + pause > unit.refused_at + self._retry_for:
             return False
         if self._kind == "atls":
             self._requeue(n)

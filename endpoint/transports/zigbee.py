@@ -13,6 +13,7 @@ import asyncio
 import logging
 import secrets
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Final
 
 from carriage.zigbee import attach, events, tunneling
@@ -41,11 +42,23 @@ _REFUSALS: Final = {
     tunneling.TunnelStatus.NO_MORE_IDS: "busy",
     tunneling.TunnelStatus.PROTOCOL_NOT_SUPPORTED: "denied",
 }
-_LIMITS: Final = events.TunnelLimits(max_queued_units=2 * FEED)
-OPEN_FOR: Final = 28.0
-"""Seconds for the gateway to answer an open, however slow the radio is."""
 PROTOCOLS: Final = range(200, 255)
 """Protocol ids of the Tunneling cluster that are the manufacturer's (Smart Energy, Tunneling, ProtocolId)."""
+
+
+_TUNNEL_LIMITS: Final = events.TunnelLimits(max_queued_units=2 * FEED)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ZigbeeLimits:
+    """Times in seconds, and those of tunnels."""
+
+    open_for: float = 28.0
+    """For the gateway to answer an open, however slow the radio is."""
+    unreachable_after: float = 10.0
+    """After a unit could not be delivered something has to come through in so long, or the session is over. With the
+    tunnel's tries before it, both ends hear within 30 s."""
+    tunnels: events.TunnelLimits = _TUNNEL_LIMITS
 
 
 class ZigbeeLink:
@@ -66,7 +79,9 @@ class ZigbeeLink:
         model: str = "atls-endpoint",
         sleepy: float | None = None,
         join_timeout: float = 60.0,
+        limits: ZigbeeLimits = ZigbeeLimits(),
     ) -> None:
+        self._limits = limits
         self._path = path
         self._kind = kind
         self._join_timeout = join_timeout
@@ -83,7 +98,7 @@ class ZigbeeLink:
         )
         self._endpoint = endpoint_number
         # A first sequence number at random, so that a restarted device's request is no repetition of an old one.
-        self._tunnels = TunnelEndpoint(limits=_LIMITS, first_sequence=secrets.randbelow(256))
+        self._tunnels = TunnelEndpoint(limits=limits.tunnels, first_sequence=secrets.randbelow(256))
         self._sessions: dict[events.Handle, TunnelSession] = {}
         self._opening: dict[events.Handle, asyncio.Future[CarriageSession]] = {}
         self._incoming: Callable[[CarriageSession], None] | None = None
@@ -127,13 +142,13 @@ class ZigbeeLink:
             unit_limit=_UNIT_LIMITS[kind],
             mode=events.DeliveryMode.PUSHED if self._sleepy is None else events.DeliveryMode.FETCHED,
         )
-        session = TunnelSession(self, handle, kind, f"protocol {protocol}")
+        session = TunnelSession(self, handle, kind, f"protocol {protocol}", self._limits.unreachable_after)
         self._sessions[handle] = session
         waiting: asyncio.Future[CarriageSession] = loop.create_future()
         self._opening[handle] = waiting
         self.flush()
         try:
-            async with asyncio.timeout(OPEN_FOR):
+            async with asyncio.timeout(self._limits.open_for):
                 return await waiting
         except TimeoutError:
             self.abort(handle)
@@ -295,7 +310,7 @@ class ZigbeeLink:
             return
         kind, mode = offer
         self._tunnels.accept(handle, now, unit_limit=_UNIT_LIMITS[kind], mode=mode)
-        session = TunnelSession(self, handle, kind, "gateway")
+        session = TunnelSession(self, handle, kind, "gateway", self._limits.unreachable_after)
         self._sessions[handle] = session
         self._incoming(session)
 

@@ -3,7 +3,7 @@
 States: *live* from the start; ``close`` moves it to *closing*, and to *over* when the tunnel has the last unit. The
 tunnel's end (``report_end``) and a fault after which the session can't go on (``broken``, which aborts the tunnel) move
 it to *over* at once, with one ``Callbacks.ended``. A unit that could not be delivered makes it *doubtful*: nothing that
-gets through within ``UNREACHABLE_AFTER`` seconds moves it to *over*, anything that does clears the doubt.
+gets through within ``unreachable_after`` seconds moves it to *over*, anything that does clears the doubt.
 """
 
 from __future__ import annotations
@@ -20,9 +20,6 @@ from layer.errors import TransportError
 
 FEED: Final = 8
 """Units that are handed to the tunnel at a time; the rest waits here."""
-UNREACHABLE_AFTER: Final = 10.0
-"""Seconds after a unit could not be delivered in which something has to come through, or the session is over. With
-the tunnel's own tries before it, both ends hear within 30 s."""
 
 
 class Tunnels(Protocol):
@@ -38,12 +35,16 @@ class Tunnels(Protocol):
 
 
 class TunnelSession(ReceivingEnd):
-    """One tunnel. It stays known to its link until the tunnel is gone. ``closing``: we closed it, behind its units."""
+    """One tunnel. It stays known to its link until the tunnel is gone. ``closing``: we closed it, behind its units.
 
-    def __init__(self, link: Tunnels, handle: events.Handle, kind: Kind, peer: str) -> None:
+    ``unreachable_after``: seconds after a unit could not be delivered in which something has to come through.
+    """
+
+    def __init__(self, link: Tunnels, handle: events.Handle, kind: Kind, peer: str, unreachable_after: float) -> None:
         super().__init__(kind, peer)
         self._link = link
         self._handle = handle
+        self._unreachable_after = unreachable_after
         self._next = 0
         self._under_way = 0
         self._waiting: deque[bytes] = deque()
@@ -82,7 +83,7 @@ class TunnelSession(ReceivingEnd):
         else:
             if reason == events.FailReason.UNDELIVERABLE.value and self._giving_up is None:
                 loop = asyncio.get_running_loop()
-                self._giving_up = loop.call_later(UNREACHABLE_AFTER, self.broken, "unreachable")
+                self._giving_up = loop.call_later(self._unreachable_after, self.broken, "unreachable")
             self._hand_over()
 
     def lost_behind(self, n: int, reason: str) -> None:

@@ -67,6 +67,7 @@ class PropertyResult:
 @dataclass(frozen=True, slots=True)
 class Receipt:
     """The final word on an envelope (but for ``HELD``); ``reason`` only if it was dropped.
+    ``session``: the envelope's, if it has one.
 
     ``detail``: a device's own word for what went wrong (``UNSUPPORTED_ATTRIBUTE``), printable, at most 64 characters.
     ``properties``: of a read or a write of several, one result each, in the order of its names; empty: the receipt's
@@ -94,8 +95,3 @@ class Transmit:
     envelope: Open | Unit | Close | Interaction | Exchange
     to: Address
     require: LinkRequirement = field(default=ANY_LINK)
-
-    @property
-    def session(self) -> SessionId | None:
-        """For the receipt: one that lacks it costs the engine a second one."""
-        return self.envelope.session if isinstance(self.envelope, Open | Unit | Close) else None

@@ -80,7 +80,8 @@ class SurvivingEnd:
     """One end of a session that outlived a restart of the daemon, as the adapter that reaches this end must know it.
 
     ``opened``: this end opened it. ``next_in``: the lowest n that the gateway has not settled of what this end sends;
-    ``next_out``: one above the highest n that was ever given to the adapter towards this end.
+    ``next_out``: one above the highest n that was ever given to the adapter towards this end. After a crash both may
+    be too low, and neither is ever too high: the peer knows better.
     """
 
     session: SessionId

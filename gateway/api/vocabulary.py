@@ -73,7 +73,9 @@ class Claim:
     ``key``: how a subject of the policy file names it. ``prefix``: how it begins in ``Peer.claims``, without the colon.
     ``description``: for the JSON Schema. ``normalise``: one spelling for all, from what YAML read: text, or a number or
     a boolean if quotes are missing. ValueError says what was expected; what comes back must be text. None: any text of
-    1 to 128 characters. ``pattern`` and ``examples``: the same for the schema.
+    1 to 128 characters. ``pattern`` and ``examples``: the same for the schema. ``no_sessions``, ``no_devices``: why a
+    peer known by it can have no sessions, or can use neither devices nor the gateway; a rule for such a peer is warned
+    of in these words.
     """
 
     key: str
@@ -82,6 +84,8 @@ class Claim:
     normalise: Callable[[Any], Any] | None = None
     pattern: str = field(default="", compare=False)
     examples: tuple[str, ...] = field(default=(), compare=False)
+    no_sessions: str = field(default="", compare=False)
+    no_devices: str = field(default="", compare=False)
 
     def __post_init__(self) -> None:
         if not _KEY.fullmatch(self.key) or self.key == "link":
@@ -127,6 +131,7 @@ class Vocabulary:
 
     ``device_network``: whether its peers are devices in the sense of the policy's directions ``from-device`` and
     ``to-device``. ``usual_link``: the protocol by which its peers usually come, for questions that don't say.
+    ``best_link``: the best by which they can come; empty: any of ``links``.
     """
 
     claims: tuple[Claim, ...] = ()
@@ -134,6 +139,7 @@ class Vocabulary:
     kinds: tuple[KindWord, ...] = ()
     device_network: bool = False
     usual_link: str = "none"
+    best_link: str = ""
 
 
 @dataclass(frozen=True)
@@ -174,6 +180,27 @@ class MergedVocabulary:
     def link_key_networks(self) -> frozenset[str]:
         """The schemes of whose hops a policy asks ``link_key``, and neither a version nor suites."""
         return frozenset(s for s, words in self.plugins.items() if any(link.link_key for link in words.links))
+
+    def claim_of(self, identity: str) -> Claim | None:
+        """The claim that an identity such as ``psk:phone`` is one of."""
+        return self.claims.get(self.claim_keys.get(identity.partition(":")[0], ""))
+
+    def network_of(self, key: str) -> str:
+        """The scheme of the device network whose devices prove the claim with this key; empty: there is none."""
+        return next((scheme for scheme in sorted(self.device_networks) if key in self.proves(scheme)), "")
+
+    def too_much(self, scheme: str, wanted: str) -> str:
+        """Why no peer of this scheme comes by a protocol as good as ``wanted``; empty: one may."""
+        words = self.plugins.get(scheme)
+        best = None if words is None else self.links.get(words.best_link)
+        asked = self.links.get(wanted)
+        if best is None or asked is None or asked.family != best.family or asked.rank <= best.rank:
+            return ""
+        fit = [
+            link for link in self.links.values() if link.least and (link.family, link.rank) == (best.family, best.rank)
+        ]
+        most = " or ".join(sorted(link.name for link in fit))
+        return f"{scheme} peers come by {best.name}, so min_version can be {most} at most"
 
     def proves(self, scheme: str) -> tuple[str, ...]:
         """The keys of the claims that the plug-in of this scheme declares."""

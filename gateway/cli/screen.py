@@ -16,6 +16,8 @@ from typing import Any
 
 import click
 
+from common.printable import printable
+
 _GAP = "  "
 _LEAST = 8
 """Columns that the widest cell of a table keeps on however narrow a terminal."""
@@ -77,8 +79,7 @@ def shown(value: object) -> str:
         return "/".join(map(shown, value)) or "-"
     if isinstance(value, Mapping):
         return ", ".join(f"{shown(name)} {shown(inner)}" for name, inner in value.items()) or "-"
-    text = str(value)
-    return text if text.isprintable() else "".join(c if c.isprintable() else "?" for c in text)
+    return printable(str(value))
 
 
 def table(rows: Sequence[Mapping[str, Any]], columns: Mapping[str, str], to: Screen) -> Iterator[str]:

@@ -19,10 +19,10 @@ from gateway.engine.visible import NO_FLIGHT, StreamReader, Visible
 class Admission:
     """Takes units on."""
 
-    def __init__(self, limits: EngineLimits, outbox: Outbox, gate: Authorizer, delivery: Delivery) -> None:
+    def __init__(self, limits: EngineLimits, outbox: Outbox, authorizer: Authorizer, delivery: Delivery) -> None:
         self._limits = limits
         self._outbox = outbox
-        self._gate = gate
+        self._authorizer = authorizer
         self._delivery = delivery
         self._sessions = delivery.sessions
 
@@ -30,9 +30,9 @@ class Admission:
         """Take a unit on for its flow, or refuse it. UsageError: an id that is still in use."""
         session = self._sessions.get(unit.session)
         source, outbox = unit.source, self._outbox
-        flow = None if session is None else session.flow_from(self._gate.name_of(source))
+        flow = None if session is None else session.flow_from(self._authorizer.name_of(source))
         if session is None or flow is None:
-            return outbox.refuse(unit, Reason.UNKNOWN, "", self._gate.who(source))
+            return outbox.refuse(unit, Reason.UNKNOWN, "", self._authorizer.who(source))
         if unit.content is not session.content:
             return self._refuse(unit, Reason.CONTENT, "", flow)
         if unit.n < flow.next_n:
@@ -74,38 +74,47 @@ class Admission:
         ):
             return Reason.BUSY
         free = limits.total_octets - self._delivery.pending_octets
-        # Nobody can have more than is free while half of it is: only then is it worth a look.
+        # No sender can have more than is free while half of it is: only then is it worth a look.
         if 2 * free < limits.total_octets and not has_room(self._sessions.octets_of(flow.sender), free):
             return Reason.BUSY
         return None
 
     def _judge(self, unit: Unit, session: Session, flow: Flow, now: float) -> Verdict:
-        gate, limits = self._gate, self._limits
-        decision = gate.judge_flow(flow, unit.source.link)
-        if isinstance(decision, Deny) and not gate.shadow:
+        authorizer, limits = self._authorizer, self._limits
+        decision = authorizer.judge_flow(flow, unit.source.link)
+        if isinstance(decision, Deny) and not authorizer.shadow:
             return self._refuse(unit, decision.reason, decision.rule, flow)
-        if unit.n > flow.next_n and isinstance(flow.reader, StreamReader):
-            flow.reader.lose()
-        visible = gate.read(flow, unit)
+        reader = flow.reader
+        if unit.n > flow.next_n and not flow.resumed and isinstance(reader, StreamReader):
+            reader.lose()
+        visible = authorizer.read(flow, unit)
+        if flow.resumed and isinstance(reader, StreamReader) and not reader.at_rest:
+            reader.lose()  # the receiver may have had another unit under this number, which ended with a record
+            visible = None
         if isinstance(decision, Permit):
-            answer = gate.admit(flow, decision, len(unit.payload.octets), visible, now)
+            answer = authorizer.admit(flow, decision, len(unit.payload.octets), visible, now)
         else:
             answer = Refusal(decision.reason, decision.rule)
         if isinstance(answer, Refusal):
-            if not gate.shadow:
+            if not authorizer.shadow:
                 return self._turn_down(unit, session, flow, answer, visible, now)
             self._outbox.shadow(unit.id, answer.reason, answer.rule, flow.sender, _about(flow), session.id)
             answer = SHADOW_GRANT
         lifetime = limits.unit_lifetime
         if visible is not None and visible.handshake:
             lifetime = limits.handshake_lifetime
+            before = session.heard
             session.hears(flow, visible)
+            if session.heard != before:
+                self._delivery.write_behind.touch(session)
         expires_at = now + lifetime
         if unit.expires_at is not None and unit.expires_at < expires_at:
             expires_at = unit.expires_at
         flow.read_payload = flow.put_off = None
         if flow.gaps:
             flow.gaps -= 1
+            if unit.n > flow.next_n:  # so far ahead of the row the sender is
+                self._delivery.write_behind.touch(session)
         counters = self._outbox.counters
         counters["accepted.unit"] += 1
         counters["accepted.octets"] += len(unit.payload.octets)

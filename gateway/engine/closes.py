@@ -22,7 +22,7 @@ class _Closing:
     asked_by: str | None
     sent: bool = False
     asleep: bool = False
-    told: bool = False
+    held_reported: bool = False
 
 
 class Closes:
@@ -72,8 +72,8 @@ class Closes:
     def stored(self, row: StoredClose) -> None:
         """A row is in the store: report ``held``, once, to the one that closed a session with a sleeper."""
         closing = self._asleep.get(row.id)
-        if row.asleep and closing is not None and not closing.told:
-            closing.told = True
+        if row.asleep and closing is not None and not closing.held_reported:
+            closing.held_reported = True
             if closing.asked_by is not None:
                 self._outbox.notify(closing.asked_by, Receipt(row.id, Outcome.HELD, None, row.session))
 

@@ -23,6 +23,6 @@ def restored(row: StoredCommand, policy: PolicySet) -> QueuedCommand | None:
         return None
     to = policy.address_of(command.to)
     pending = QueuedCommand(command, row.sender, to, replace(SHADOW_GRANT, rule=""), command.expires_at)
-    pending.place, pending.stored, pending.told = Place.PARKED, True, True
+    pending.place, pending.stored, pending.held_reported = Place.PARKED, True, True
     pending.idempotent, pending.modifiers = row.idempotent, row.modifiers
     return pending

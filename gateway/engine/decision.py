@@ -193,8 +193,8 @@ def _find(rule: Rule, parties: Parties, request: AccessRequest, policy: PolicySe
         return Finding(rule.id, rule.effect, differs, Reason.DENIED if missing else None, missing)
     if not rule.is_about(request.content, policy.vocabulary.record_kinds):
         # The reason "content" (415) reveals that something would be permitted, so only a permit gives it.
-        told = rule.effect is Effect.PERMIT and request.content is not None
-        return Finding(rule.id, rule.effect, "content", Reason.CONTENT if told else None)
+        permitted = rule.effect is Effect.PERMIT and request.content is not None
+        return Finding(rule.id, rule.effect, "content", Reason.CONTENT if permitted else None)
     hours = rule.condition.hours
     if hours is not None:
         if request.minute is None:

@@ -31,13 +31,13 @@ from gateway.engine.visible import NO_FLIGHT, Flight, repeats
 from gateway.engine.write_behind import WriteBehind
 
 _GONE = frozenset({Reason.UNKNOWN, Reason.CLOSED, Reason.RESTARTED})
-"""Why a unit was dropped, where that says that the receiver no longer has the session."""
+"""Reasons for a drop that say that the receiver no longer has the session."""
 
 
 class Delivery:
     """Holds the live sessions and everything in them that has no final receipt yet.
 
-    ``windows``: by scheme, how many units of one flow may be on their way (1 where nothing is set).
+    ``windows``: by scheme, how many units of one flow may be on their way (1 if nothing is set).
     ``pending_octets``: what all units without a final receipt add up to. ``paused``: the schemes whose adapters are not
     there yet although something that survived waits for them: nothing is given to them until ``resume``.
     """
@@ -46,7 +46,7 @@ class Delivery:
         self, limits: EngineLimits, outbox: Outbox, journal: Journal, next_id: Callable[[], EnvelopeId]
     ) -> None:
         self.sessions = SessionTable(limits, journal)
-        self.keeping = WriteBehind(limits, journal)
+        self.write_behind = WriteBehind(limits, journal)
         self.pending_octets = 0
         self.windows: dict[str, int] = {}
         self.paused: dict[str, int] = {}
@@ -76,7 +76,7 @@ class Delivery:
         self.sessions.add(session)
         self.sessions.schedule(session, min(session.open_deadline, now + session.idle))
         self._opens[asked.id] = session
-        self.keeping.touch(session)
+        self.write_behind.touch(session)
         self._send_open(session)
 
     def _send_open(self, session: Session) -> None:
@@ -98,7 +98,7 @@ class Delivery:
         session.from_opener.blocked = False
         if session.state is State.OPENING:
             session.state = State.OPEN
-        self.keeping.touch(session)
+        self.write_behind.touch(session)
 
     def settle_open(self, receipt: Receipt, now: float) -> None:
         """The word of its adapter on an open that is on its way."""
@@ -107,7 +107,7 @@ class Delivery:
             if not session.open_asleep:
                 session.open_asleep = True
                 session.open_deadline = now + self._limits.unit_lifetime
-                self.keeping.touch(session)
+                self.write_behind.touch(session)
                 self._journal.urgent = True
             return
         del self._opens[receipt.id]
@@ -158,17 +158,16 @@ class Delivery:
         if flow is session.from_target and session.from_opener.blocked:
             self.opened(session)
             self.pump(session.from_opener, now)
-        self.keeping.take(pending)
-        if not session.dirty:
-            self.keeping.touch(session)
+        self.write_behind.take(pending)
         waiting = flow.waiting
-        if flow.blocked or waiting or len(flow.pending) > self.windows.get(flow.to.scheme, 1):
+        if flow.blocked or waiting or pending.fenced or len(flow.pending) > self.windows.get(flow.to.scheme, 1):
             waiting.append(pending)
             if flow.to.scheme in self.paused:
                 self._missed(flow, now)
         else:
             pending.sent = True
-            flow.next_out = unit.n + 1
+            if unit.n >= flow.next_out:  # else it went out before a restart
+                flow.next_out = unit.n + 1
             self._outbox.transmit(Transmit(unit, flow.to, grant.require))
 
     def _latest(self, unit: Unit, since: float) -> float:
@@ -199,7 +198,7 @@ class Delivery:
         flow.unreachable_since = None
         for each in flow.pending.values():
             each.expires_at = self._latest(each.unit, each.since)
-        self.keeping.keep(pending)
+        self.write_behind.keep(pending)
 
     def settle_unit(self, receipt: Receipt, now: float) -> None:
         """The word of its adapter on a unit that is on its way."""
@@ -211,8 +210,6 @@ class Delivery:
         session = flow.session
         self._forget(pending)
         session.last_activity = now
-        if not session.dirty:
-            self.keeping.touch(session)
         self._notify(pending.unit.source.scheme, receipt, session)
         if receipt.outcome is Outcome.DELIVERED:
             self._outbox.counters["delivered.unit"] += 1
@@ -236,7 +233,7 @@ class Delivery:
         waiting = flow.waiting
         if waiting and not flow.blocked:
             window = self.windows.get(flow.to.scheme, 1)
-            while waiting and len(flow.pending) - len(waiting) < window:
+            while waiting and not waiting[0].fenced and len(flow.pending) - len(waiting) < window:
                 pending = waiting.popleft()
                 pending.sent = True
                 if pending.unit.n >= flow.next_out:
@@ -264,7 +261,6 @@ class Delivery:
         if pending.sent:
             self._outbox.withdraw(flow.to.scheme, unit.id)
         self._forget(pending)
-        self.keeping.touch(flow.session)
         receipt = final(unit.id, reason, flow.session.id)
         if detail:
             receipt = replace(receipt, detail=detail)
@@ -281,7 +277,7 @@ class Delivery:
             flow.waiting.remove(pending)
         if pending.asleep:
             flow.asleep -= 1
-        self.keeping.done(pending)
+        self.write_behind.done(pending)
 
     def _abandon_all(self, flow: Flow, reason: Reason) -> None:
         for pending in list(flow.pending.values()):
@@ -296,14 +292,14 @@ class Delivery:
         session.close, session.closing = asked, flow
         if flow is session.from_target:
             session.from_opener.blocked = False
-        self.keeping.touch(session)
+        self.write_behind.touch(session)
         self._abandon_all(session.other(flow), Reason.CLOSED)
         self.pump(flow, now)
 
     def close_again(self, session: Session, flow: Flow, now: float) -> None:
         """A close in a session that drains already."""
         if session.closing is not flow and session.closing is not None:
-            # The end that the rest drains to leaves too: nobody is left to hear it.
+            # The end that the rest drains to leaves too: no end is left to hear it.
             session.closing.blocked = False
             self._abandon_all(session.closing, Reason.CLOSED)
             self.pump(session.closing, now)
@@ -396,22 +392,25 @@ class Delivery:
 
     # The store
 
-    def snapshot(self) -> list[StoredSession | StoredUnit | StoredClose]:
-        return [*self.keeping.snapshot(self.sessions), *self.closes.snapshot()]
+    def snapshot(self, *, ending: bool) -> list[StoredSession | StoredUnit | StoredClose]:
+        return [*self.write_behind.snapshot(self.sessions, ending=ending), *self.closes.snapshot()]
 
-    def stored(self, changes: Changes) -> None:
+    def stored(self, changes: Changes, now: float) -> None:
         """A transaction is through: tell those who wait to hear it."""
         for row in changes.rows.values():
             if isinstance(row, StoredUnit):
                 pending = self._units.get(row.id)
-                if pending is not None and not pending.told:
-                    pending.told = True
+                if pending is not None and not pending.held_reported:
+                    pending.held_reported = True
                     receipt = Receipt(row.id, Outcome.HELD, None, row.session)
                     self._outbox.notify(pending.unit.source.scheme, receipt)
+                    if pending.fenced:
+                        pending.fenced = False
+                        self.pump(pending.flow, now)
             elif isinstance(row, StoredSession):
                 session = self.sessions.get(row.id)
-                if row.asleep and session is not None and session.open is not None and not session.open_told:
-                    session.open_told = True
+                if row.asleep and session is not None and session.open is not None and not session.open_reported:
+                    session.open_reported = True
                     receipt = Receipt(session.open.id, Outcome.HELD, None, row.id)
                     self._outbox.notify(session.open.source.scheme, receipt)
             elif isinstance(row, StoredClose):
@@ -434,7 +433,7 @@ class Delivery:
     def restore_unit(self, unit: Unit, row: StoredUnit, flow: Flow, grant: Grant, now: float) -> None:
         """Take up a unit that was stored; those of a flow come in the order of n."""
         pending = QueuedUnit(unit, flow, grant, row.expires_at, row.received_at, row.flight)
-        pending.kept = pending.told = True
+        pending.kept = pending.held_reported = True
         pending.asleep = row.asleep
         flow.asleep += row.asleep
         octets = len(unit.payload.octets)
@@ -452,10 +451,10 @@ class Delivery:
         while (session := self.sessions.take_due(now)) is not None:
             self._look_at(session, now)
         self.closes.tick(now)
-        self.keeping.tick(now)
+        self.write_behind.tick(now)
 
     def next_deadline(self) -> float | None:
-        deadlines = (self.sessions.next_deadline(), self.closes.next_deadline(), self.keeping.look_at)
+        deadlines = (self.sessions.next_deadline(), self.closes.next_deadline(), self.write_behind.look_at)
         return min((deadline for deadline in deadlines if deadline is not None), default=None)
 
     def _look_at(self, session: Session, now: float) -> None:

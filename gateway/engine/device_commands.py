@@ -48,11 +48,11 @@ MAX_TRANSACTION = 64
 class DeviceCommands:
     """All commands without a final receipt, and the recent outcomes."""
 
-    def __init__(self, limits: EngineLimits, outbox: Outbox, gate: Authorizer, journal: Journal) -> None:
+    def __init__(self, limits: EngineLimits, outbox: Outbox, authorizer: Authorizer, journal: Journal) -> None:
         self._limits = limits
         self._journal = journal
         self._outbox = outbox
-        self._gate = gate
+        self._authorizer = authorizer
         self._table = CommandTable(limits)
         self._recent: Remembered[Same, Receipt] = Remembered()
 
@@ -68,11 +68,11 @@ class DeviceCommands:
 
     def submit(self, command: Interaction, asker: str, twin: DeviceTwin, now: float) -> Verdict:
         """Judge a command for a device that there is."""
-        gate, limits, outbox = self._gate, self._limits, self._outbox
+        authorizer, limits, outbox = self._authorizer, self._limits, self._outbox
         action = action_of(command)
-        decision = gate.permits(action, asker, twin.name, command.source.link)
+        decision = authorizer.permits(action, asker, twin.name, command.source.link)
         if isinstance(decision, Deny):
-            if not gate.shadow:
+            if not authorizer.shadow:
                 return outbox.refuse(command, decision.reason, decision.rule, asker)
             outbox.shadow(command.id, decision.reason, decision.rule, asker, (action.value, twin.name))
         if command.id in self._table.by_id:
@@ -89,9 +89,9 @@ class DeviceCommands:
             return outbox.refuse(command, Reason.BUSY, LIMITS_RULE, asker, retry_after=limits.retry_after)
         grant: Grant | Refusal = SHADOW_GRANT
         if not isinstance(decision, Deny):
-            grant = gate.pay_command(decision, asker, now)
+            grant = authorizer.pay_command(decision, asker, now)
         if isinstance(grant, Refusal):
-            if not gate.shadow:
+            if not authorizer.shadow:
                 return outbox.refuse(command, grant.reason, grant.rule, asker, retry_after=grant.retry_after)
             outbox.shadow(command.id, grant.reason, grant.rule, asker, (action.value, twin.name))
             grant = SHADOW_GRANT
@@ -103,7 +103,7 @@ class DeviceCommands:
         pending = self._table.same.get(same)
         if pending is not None:
             pending.again = command.id
-            if pending.told:
+            if pending.held_reported:
                 self._outbox.notify(command.source.scheme, Receipt(command.id, Outcome.HELD))
         else:
             remembered = self._recent.find(same, now)
@@ -120,7 +120,7 @@ class DeviceCommands:
             last = command.expires_at
         sent = replace(command, to=device, expires_at=last)
         pending = QueuedCommand(
-            sent, asker, self._gate.policy.address_of(device), grant, min(last, now + limits.command_timeout)
+            sent, asker, self._authorizer.policy.address_of(device), grant, min(last, now + limits.command_timeout)
         )
         if isinstance(command, InvokeAction):
             pending.idempotent = twin.actions[command.name].idempotent
@@ -286,16 +286,16 @@ class DeviceCommands:
     def stored(self, command: EnvelopeId) -> None:
         """The row of a command is in the store: report ``held`` to its sender, once."""
         pending = self._table.by_id.get(command)
-        if pending is None or pending.told:
+        if pending is None or pending.held_reported:
             return
-        pending.told = True
+        pending.held_reported = True
         for each in (command, pending.again):
             if each is not None:
                 self._outbox.notify(pending.command.source.scheme, Receipt(each, Outcome.HELD))
 
     def restore(self, row: StoredCommand) -> None:
         """Take up a held command; whether the policy still permits it is judged after this (``judge_again``)."""
-        pending = restored(row, self._gate.policy)
+        pending = restored(row, self._authorizer.policy)
         if pending is not None:
             line = self._table.add(pending)
             if not pending.reads:
@@ -343,8 +343,8 @@ class DeviceCommands:
 
     def judge_again(self, now: float) -> None:
         """Drop what is no longer permitted; what is not on the air yet goes as the rules want it now."""
-        gate = self._gate
-        policy = gate.policy
+        authorizer = self._authorizer
+        policy = authorizer.policy
         nobodys = [each for each in self._table.by_id.values() if not policy.name_at(each.to)]
         self._abandon_all(nobodys, Reason.DENIED, now)
         names = {each.command.to: policy.name_at(each.to) for each in self._table.by_id.values()}
@@ -356,9 +356,9 @@ class DeviceCommands:
         for pending in self._table.by_id.values():
             source, device = pending.command.source, pending.command.to
             decision = None
-            if gate.name_of(source) == pending.asker:
-                decision = gate.permits(pending.action, pending.asker, device, source.link)
-            if decision is None or (isinstance(decision, Deny) and not gate.shadow):
+            if authorizer.name_of(source) == pending.asker:
+                decision = authorizer.permits(pending.action, pending.asker, device, source.link)
+            if decision is None or (isinstance(decision, Deny) and not authorizer.shadow):
                 denied.append(pending)
             elif not isinstance(decision, Deny):
                 grants = decision.grants

@@ -66,6 +66,7 @@ class QueuedCommand:
         "expires_at",
         "followers",
         "grant",
+        "held_reported",
         "idempotent",
         "leader",
         "modifiers",
@@ -77,7 +78,6 @@ class QueuedCommand:
         "sets",
         "stored",
         "to",
-        "told",
     )
 
     def __init__(self, command: Interaction, asker: str, to: Address, grant: Grant, expires_at: float) -> None:
@@ -90,7 +90,7 @@ class QueuedCommand:
         self.place = Place.WAITING
         self.stored = False
         """It was held once: it has a row in the store."""
-        self.told = False
+        self.held_reported = False
         """``held`` was reported to its sender: its row is written."""
         self.overtaken: set[str] = set()
         """Properties that a newer one sets too: they must not be held for this one."""

@@ -47,7 +47,7 @@ MAX_STRANGERS: Final = 256
 
 _Stranger = tuple[Join, bool | None]
 """Its join, and whether it can be reached."""
-_Told = dict[str, Sample]
+_Samples = dict[str, Sample]
 
 _ACCEPTED: Final = Accepted()
 _UNKNOWN: Final = Refused(Reason.UNKNOWN)
@@ -56,69 +56,69 @@ _UNKNOWN: Final = Refused(Reason.UNKNOWN)
 class DeviceRegistry:
     """All devices of one gateway: at most one for each subject of the policy."""
 
-    def __init__(self, limits: EngineLimits, outbox: Outbox, gate: Authorizer, journal: Journal) -> None:
+    def __init__(self, limits: EngineLimits, outbox: Outbox, authorizer: Authorizer, journal: Journal) -> None:
         self._journal = journal
         self._outbox = outbox
-        self._gate = gate
+        self._authorizer = authorizer
         self._twins: dict[str, DeviceTwin] = {}
         self._strangers: OrderedDict[tuple[str, tuple[str, ...]], _Stranger] = OrderedDict()
-        self._recalled: dict[str, _Told] = {}
+        self._recalled: dict[str, _Samples] = {}
         """Values of devices from before the restart that have not joined since."""
-        self._watches = Subscriptions(limits, outbox, gate)
-        self._commands = DeviceCommands(limits, outbox, gate, journal)
+        self._subscriptions = Subscriptions(limits, outbox, authorizer)
+        self._commands = DeviceCommands(limits, outbox, authorizer, journal)
         self._stale: Timers[str] = Timers()
 
     # What devices report
 
-    def news(self, news: Join | Leave | Presence, now: float) -> None:
+    def device_changed(self, change: Join | Leave | Presence, now: float) -> None:
         """A device came, left, can be reached, can't be reached."""
-        name, key = self._gate.name_of(news.source), (news.source.scheme, news.source.claims)
+        name, key = self._authorizer.name_of(change.source), (change.source.scheme, change.source.claims)
         stranger = self._strangers.get(key)
-        if isinstance(news, Join):
-            self._join(news, name, stranger[1] if stranger else None, now)
+        if isinstance(change, Join):
+            self._join(change, name, stranger[1] if stranger else None, now)
             return
         twin = self._twins.get(name)
-        if isinstance(news, Leave):
+        if isinstance(change, Leave):
             self._strangers.pop(key, None)
             if twin is not None:
                 self._drop(twin, Reason.UNREACHABLE, now)
-        elif twin is not None and twin.online is not news.online:
-            twin.online = news.online
-            self._watches.presence(twin, now)
+        elif twin is not None and twin.online is not change.online:
+            twin.online = change.online
+            self._subscriptions.presence(twin, now)
         elif twin is None and stranger is not None:
-            self._strangers[key] = (stranger[0], news.online)
+            self._strangers[key] = (stranger[0], change.online)
 
     def reading(self, reading: Reading, now: float) -> Verdict:
         """Keep what a device reported, and update its watchers. Called for each report of every device: stays cheap."""
-        twin = self._twins.get(self._gate.name_of(reading.source))
+        twin = self._twins.get(self._authorizer.name_of(reading.source))
         counters = self._outbox.counters
         if twin is None:
             counters["refused.reading"] += 1
             return _UNKNOWN
-        news = reading.values
-        for name, value in news:
+        values = reading.values
+        for name, value in values:
             if not twin.takes(name, value):
                 counters["ignored.value"] += 1
-                news = tuple(item for item in reading.values if twin.takes(*item))
+                values = tuple(item for item in reading.values if twin.takes(*item))
                 break
-        if not news:
+        if not values:
             return _ACCEPTED
         samples, fresh = twin.samples, twin.fresh
-        told = tuple([(name, Sample(value, now)) for name, value in news])
-        samples.update(told)
-        for name, _ in told:
+        changed = tuple([(name, Sample(value, now)) for name, value in values])
+        samples.update(changed)
+        for name, _ in changed:
             if name not in fresh:
                 fresh.add(name)
                 self._stale.plan_by(twin.name, now + twin.specs[name].lifetime)
         counters["accepted.reading"] += 1
         if self._journal.on:
             self._journal.devices.add(twin.name)
-        self._watches.values(twin, told, now)
+        self._subscriptions.values(twin, changed, now)
         return _ACCEPTED
 
     def event(self, event: Event, now: float) -> Verdict:
         """Pass on what happened at a device; one that it doesn't offer, or with other data, is counted and ignored."""
-        twin = self._twins.get(self._gate.name_of(event.source))
+        twin = self._twins.get(self._authorizer.name_of(event.source))
         counters = self._outbox.counters
         if twin is None:
             counters["refused.event"] += 1
@@ -128,14 +128,14 @@ class DeviceRegistry:
             counters["ignored.event"] += 1
             return _ACCEPTED
         counters["accepted.event"] += 1
-        self._watches.event(twin, event.name, data, now)
+        self._subscriptions.event(twin, event.name, data, now)
         return _ACCEPTED
 
     # What peers want
 
     def interact(self, wanted: Interaction, now: float) -> Verdict:
         """Judge what a peer wants of a device, and pass it to the device's adapter."""
-        asker, twin = self._gate.name_of(wanted.source), self._find(wanted.to)
+        asker, twin = self._authorizer.name_of(wanted.source), self._find(wanted.to)
         if not asker or twin is None or twin.name == asker:
             # One answer for strangers, unknown devices and oneself: it reveals no names.
             who = asker or next(iter(wanted.source.claims), "")
@@ -150,11 +150,11 @@ class DeviceRegistry:
         """The word of an adapter on a command that it has."""
         self._commands.settle(receipt, now)
 
-    def watch(self, watch: Subscribe, now: float) -> Verdict:
-        return self._watches.add(watch, self._find(watch.to), self._twins.values(), now)
+    def subscribe(self, request: Subscribe, now: float) -> Verdict:
+        return self._subscriptions.add(request, self._find(request.to), self._twins.values(), now)
 
-    def unwatch(self, unwatch: Unsubscribe, now: float) -> Verdict:
-        return self._watches.remove(unwatch, self._twins.values())
+    def unsubscribe(self, request: Unsubscribe, now: float) -> Verdict:
+        return self._subscriptions.remove(request, self._twins.values())
 
     def devices(self, peer: Peer, now: float) -> Sequence[DeviceView]:
         """What ``peer`` may read, observe or write, in name order."""
@@ -176,7 +176,7 @@ class DeviceRegistry:
 
     def adapter_gone(self, scheme: str, now: float) -> set[EnvelopeId]:
         """The instance is gone: its watches are over, its devices are out of sight. What it held waits, by id."""
-        self._watches.detach(scheme, self._twins.values())
+        self._subscriptions.detach(scheme, self._twins.values())
         self.out_of_sight(scheme, now)
         return self._commands.adapter_gone(scheme, now)
 
@@ -189,30 +189,30 @@ class DeviceRegistry:
         for twin in self._twins.values():
             if twin.peer.scheme == scheme and twin.online is not None:
                 twin.online = None
-                self._watches.presence(twin, now)
+                self._subscriptions.presence(twin, now)
         for key, (join, _) in self._strangers.items():
             if key[0] == scheme:
                 self._strangers[key] = (join, None)
 
     def judge_again(self, now: float) -> None:
         """The policy or the hour changed: devices change names, watches end, commands without a permit are dropped."""
-        gate = self._gate
-        moved = [twin for name, twin in self._twins.items() if gate.name_of(twin.peer) != name]
+        authorizer = self._authorizer
+        moved = [twin for name, twin in self._twins.items() if authorizer.name_of(twin.peer) != name]
         for twin in moved:
-            self._drop(twin, None if gate.name_of(twin.peer) else Reason.DENIED, now)
-        for name in [name for name in self._recalled if name not in gate.policy.by_name]:
+            self._drop(twin, None if authorizer.name_of(twin.peer) else Reason.DENIED, now)
+        for name in [name for name in self._recalled if name not in authorizer.policy.by_name]:
             del self._recalled[name]
             self._journal.drop("samples", (name,))
-        self._watches.judge_again(self._twins.values(), now)
+        self._subscriptions.judge_again(self._twins.values(), now)
         self._commands.judge_again(now)
         for twin in moved:
-            if name := gate.name_of(twin.peer):
+            if name := authorizer.name_of(twin.peer):
                 self._recalled[name] = twin.samples
             self._join(twin.last_join, name, twin.online, now)
             for row in self.samples(name):  # in the transaction that takes out those under the old name
                 self._journal.put(row)
         for key, (join, online) in list(self._strangers.items()):
-            if name := gate.name_of(join.source):
+            if name := authorizer.name_of(join.source):
                 del self._strangers[key]
                 self._join(join, name, online, now, missed=True)
 
@@ -221,7 +221,7 @@ class DeviceRegistry:
         while (name := self._stale.take_due(now)) is not None:
             twin = self._twins[name]
             if late := twin.outdated(now):
-                self._watches.stale(twin, late, now)
+                self._subscriptions.stale(twin, late, now)
             self._plan(twin)
         self._commands.tick(now)
 
@@ -240,8 +240,8 @@ class DeviceRegistry:
 
     def snapshot(self) -> Iterable[StoredSample | StoredCommand]:
         """All last values and all commands that wait, to be stored."""
-        for name, told in self._recalled.items():
-            yield from _rows(name, told)
+        for name, samples in self._recalled.items():
+            yield from _rows(name, samples)
         for name, twin in self._twins.items():
             yield from _rows(name, twin.samples)
         yield from self._commands.snapshot()
@@ -257,9 +257,9 @@ class DeviceRegistry:
         dropped by the ``judge_again`` that must follow.
         """
         for row in samples:
-            told = self._recalled.setdefault(row.device, {})
-            if len(told) < MAX_PROPERTIES:
-                told[row.name] = Sample(row.value, row.at)
+            recalled = self._recalled.setdefault(row.device, {})
+            if len(recalled) < MAX_PROPERTIES:
+                recalled[row.name] = Sample(row.value, row.at)
         for command in commands:
             self._commands.restore(command)
 
@@ -274,7 +274,7 @@ class DeviceRegistry:
     # Inside
 
     def _find(self, name: str) -> DeviceTwin | None:
-        return self._twins.get(self._gate.target_of(name)) if name else None
+        return self._twins.get(self._authorizer.target_of(name)) if name else None
 
     def _join(self, join: Join, name: str, online: bool | None, now: float, *, missed: bool = False) -> None:
         """``online``: whether it can be reached, as far as that is known of a device that had no twin by this name.
@@ -292,14 +292,14 @@ class DeviceRegistry:
             twin.online = online
             twin.recall(self._recalled.pop(name, {}), now)
             self._plan(twin)
-            self._watches.appear(twin, now)
+            self._subscriptions.appear(twin, now)
             # At a start its adapter reads a device that is always on. One that sleeps it read when it joined, which may
             # have been before the policy knew it.
             if not twin.samples and (missed or twin.sleepy):
-                self._outbox.commands.append(Refresh(self._gate.policy.address_of(name)))
+                self._outbox.commands.append(Refresh(self._authorizer.policy.address_of(name)))
         elif twin.join(join):
             self._plan(twin)
-            self._watches.changed(twin, now)
+            self._subscriptions.changed(twin, now)
 
     def _drop(self, twin: DeviceTwin, reason: Reason | None, now: float) -> None:
         """``reason``: why its commands end; None: they go along with it, to another name."""
@@ -309,7 +309,7 @@ class DeviceRegistry:
         self._journal.drop("samples", (twin.name,))
         if reason is not None:
             self._commands.device_gone(twin.name, reason, now)
-        self._watches.vanish(twin, now)
+        self._subscriptions.vanish(twin, now)
 
     def _plan(self, twin: DeviceTwin) -> None:
         when = twin.stale_by()
@@ -320,19 +320,19 @@ class DeviceRegistry:
 
     def _may(self, peer: Peer, device: str) -> frozenset[str]:
         """What ``peer`` may do with the device."""
-        gate = self._gate
-        asker = gate.name_of(peer)
+        authorizer = self._authorizer
+        asker = authorizer.name_of(peer)
         if not asker or asker == device:
             return frozenset()
-        judged = ((action, gate.permits(action, asker, device, peer.link)) for action in DEVICE_ACTIONS)
-        return frozenset(action.value for action, found in judged if gate.shadow or not isinstance(found, Deny))
+        judged = ((action, authorizer.permits(action, asker, device, peer.link)) for action in DEVICE_ACTIONS)
+        return frozenset(action.value for action, found in judged if authorizer.shadow or not isinstance(found, Deny))
 
     def _view(self, twin: DeviceTwin, may: frozenset[str], now: float) -> DeviceView:
         names = twin.samples if Action.READ.value in may else ()
         samples = {name: sample for name in names if (sample := twin.sample(name, now)) is not None}
         return DeviceView(
             name=twin.name,
-            address=self._gate.policy.address_of(twin.name),
+            address=self._authorizer.policy.address_of(twin.name),
             may=may,
             online=twin.online,
             sleepy=twin.sleepy,
@@ -344,5 +344,5 @@ class DeviceRegistry:
         )
 
 
-def _rows(device: str, told: _Told) -> Iterable[StoredSample]:
-    return (StoredSample(device=device, name=name, value=value, at=at) for name, (value, at, _) in told.items())
+def _rows(device: str, samples: _Samples) -> Iterable[StoredSample]:
+    return (StoredSample(device=device, name=name, value=value, at=at) for name, (value, at, _) in samples.items())

@@ -6,6 +6,7 @@ import re
 from collections.abc import Iterable, Mapping
 from typing import Final, TypeVar
 
+from common.printable import printable
 from gateway.api.model import (
     ActionAffordance,
     EventAffordance,
@@ -38,8 +39,8 @@ class DeviceTwin:
         "samples",
         "sleepy",
         "specs",
+        "subscriptions",
         "types",
-        "watchers",
     )
 
     def __init__(self, name: str, join: Join) -> None:
@@ -56,7 +57,7 @@ class DeviceTwin:
         self.samples: dict[str, Sample] = {}
         self.fresh: set[str] = set()
         """The properties with a value that is not stale."""
-        self.watchers: list[Subscription] = []
+        self.subscriptions: list[Subscription] = []
         self.join(join)
 
     @property
@@ -75,20 +76,20 @@ class DeviceTwin:
         specs = {name: each for name, each in _named(join.properties).items() if each.lifetime > 0}
         actions, events = _named(join.actions), _named(join.events)
         self.last_join = join
-        news = (facts, specs, actions, events, join.sleepy)
-        if news == (self.facts, self.specs, self.actions, self.events, self.sleepy):
+        offered = (facts, specs, actions, events, join.sleepy)
+        if offered == (self.facts, self.specs, self.actions, self.events, self.sleepy):
             return False
-        self.facts, self.specs, self.actions, self.events, self.sleepy = news
-        told = (each for each in specs.values() if each.readable)
-        scalars = (each for each in told if is_scalar(each) and not each.enum)
+        self.facts, self.specs, self.actions, self.events, self.sleepy = offered
+        readable = (each for each in specs.values() if each.readable)
+        scalars = (each for each in readable if is_scalar(each) and not each.enum)
         self.types = {each.name: types_of(each) for each in scalars}
-        self.samples = {name: told for name, told in self.samples.items() if self.takes(name, told.value)}
+        self.samples = {name: sample for name, sample in self.samples.items() if self.takes(name, sample.value)}
         self.fresh &= self.samples.keys()
         return True
 
-    def recall(self, told: Mapping[str, Sample], now: float) -> None:
+    def recall(self, samples: Mapping[str, Sample], now: float) -> None:
         """Take up the values of a device of this name from before a restart, or from under another name."""
-        for name, sample in told.items():
+        for name, sample in samples.items():
             if name not in self.samples and self.takes(name, sample.value):
                 old = now - sample.at >= self.specs[name].lifetime
                 self.samples[name] = Sample(sample.value, min(sample.at, now), old)
@@ -106,10 +107,10 @@ class DeviceTwin:
 
     def sample(self, name: str, now: float) -> Sample | None:
         """Of a value whose time is over the next ``outdated`` says so; until then it is here already."""
-        told = self.samples.get(name)
-        if told is None or told.stale or now - told.at < self.specs[name].lifetime:
-            return told
-        return told._replace(stale=True)
+        sample = self.samples.get(name)
+        if sample is None or sample.stale or now - sample.at < self.specs[name].lifetime:
+            return sample
+        return sample._replace(stale=True)
 
     def outdated(self, now: float) -> list[tuple[str, Sample]]:
         """The properties whose values have just become stale; they are not fresh from now on."""
@@ -139,8 +140,4 @@ def _named(offered: Iterable[_Named], most: int = MAX_PROPERTIES) -> dict[str, _
 
 def _facts(join: Join) -> tuple[tuple[str, str], ...]:
     """What a device says of itself is a stranger's text: short, and fit for every line."""
-    return tuple((_clean(key), _clean(text)) for key, text in join.facts[:MAX_FACTS])
-
-
-def _clean(text: str) -> str:
-    return "".join(character if character.isprintable() else "?" for character in text[:MAX_TEXT])
+    return tuple((printable(key, MAX_TEXT), printable(text, MAX_TEXT)) for key, text in join.facts[:MAX_FACTS])

@@ -51,10 +51,10 @@ class PendingExchange:
 class Exchanges:
     """All exchanges without a final receipt."""
 
-    def __init__(self, limits: EngineLimits, outbox: Outbox, gate: Authorizer) -> None:
+    def __init__(self, limits: EngineLimits, outbox: Outbox, authorizer: Authorizer) -> None:
         self._limits = limits
         self._outbox = outbox
-        self._gate = gate
+        self._authorizer = authorizer
         self.pending: dict[EnvelopeId, PendingExchange] = {}
         """Those on their way, by the id of the exchange."""
         self._askers: Counter[str] = Counter()
@@ -63,16 +63,16 @@ class Exchanges:
 
     def submit(self, exchange: Exchange, now: float) -> Verdict:
         """Judge an exchange, and order it. A target out of reach is refused as one that isn't there."""
-        gate, limits, outbox = self._gate, self._limits, self._outbox
-        asker, target = gate.name_of(exchange.source), gate.target_of(exchange.to)
+        authorizer, limits, outbox = self._authorizer, self._limits, self._outbox
+        asker, target = authorizer.name_of(exchange.source), authorizer.target_of(exchange.to)
         # The form before the target: a path is judged as it is, so it must be one that everybody reads in one way.
         if asker and (reason := unfit(exchange, limits.max_body)) is not None:
             return outbox.refuse(exchange, reason, LIMITS_RULE if reason is Reason.TOO_LARGE else "", asker)
         if not asker or not target or asker == target:
-            return outbox.refuse(exchange, Reason.DENIED, DEFAULT_RULE, gate.who(exchange.source))
-        decision = gate.judge_exchange(exchange, asker, target)
+            return outbox.refuse(exchange, Reason.DENIED, DEFAULT_RULE, authorizer.who(exchange.source))
+        decision = authorizer.judge_exchange(exchange, asker, target)
         if isinstance(decision, Deny):
-            if not gate.shadow:
+            if not authorizer.shadow:
                 return outbox.refuse(exchange, decision.reason, decision.rule, asker)
             outbox.shadow(exchange.id, decision.reason, decision.rule, asker, (_PROXY, target))
         if exchange.id in self.pending:
@@ -83,9 +83,9 @@ class Exchanges:
             return outbox.refuse(exchange, Reason.BUSY, LIMITS_RULE, asker, retry_after=limits.retry_after)
         grant: Grant | Refusal = SHADOW_GRANT
         if not isinstance(decision, Deny):
-            grant = gate.pay_command(decision, asker, now, "exchanges")
+            grant = authorizer.pay_command(decision, asker, now, "exchanges")
         if isinstance(grant, Refusal):
-            if not gate.shadow:
+            if not authorizer.shadow:
                 return outbox.refuse(exchange, grant.reason, grant.rule, asker, retry_after=grant.retry_after)
             outbox.shadow(exchange.id, grant.reason, grant.rule, asker, (_PROXY, target))
             grant = SHADOW_GRANT
@@ -101,7 +101,7 @@ class Exchanges:
     def _take(self, exchange: Exchange, asker: str, target: str, grant: Grant, now: float) -> None:
         deadline = min(exchange.deadline, now + self._limits.exchange_timeout)
         sent = replace(exchange, to=target, sender=asker, deadline=deadline)
-        policy = self._gate.policy
+        policy = self._authorizer.policy
         pending = PendingExchange(sent, asker, policy.address_of(asker), target, policy.address_of(target), grant)
         self.pending[sent.id] = pending
         self._askers[asker] += 1
@@ -139,8 +139,8 @@ class Exchanges:
         if answer.content is None or answer.content == pending.exchange.content:
             return None
         asked = replace(pending.exchange, content=answer.content)
-        denied = isinstance(self._gate.judge_exchange(asked, pending.asker, pending.target), Deny)
-        return Reason.CONTENT if denied and not self._gate.shadow else None
+        denied = isinstance(self._authorizer.judge_exchange(asked, pending.asker, pending.target), Deny)
+        return Reason.CONTENT if denied and not self._authorizer.shadow else None
 
     def _abandon(self, pending: PendingExchange, reason: Reason) -> None:
         """Give up on an exchange that its adapter has not settled."""
@@ -171,14 +171,14 @@ class Exchanges:
 
     def judge_again(self) -> None:
         """Take back what is no longer permitted; the rest goes on under the rules and the names of now."""
-        gate = self._gate
+        authorizer = self._authorizer
         for pending in list(self.pending.values()):
             exchange = pending.exchange
-            asker, target = gate.policy.name_at(pending.by), gate.policy.name_at(pending.to)
+            asker, target = authorizer.policy.name_at(pending.by), authorizer.policy.name_at(pending.to)
             decision = None
-            if asker and target and gate.name_of(exchange.source) == asker:
-                decision = gate.judge_exchange(exchange, asker, target)
-            if decision is None or (isinstance(decision, Deny) and not gate.shadow):
+            if asker and target and authorizer.name_of(exchange.source) == asker:
+                decision = authorizer.judge_exchange(exchange, asker, target)
+            if decision is None or (isinstance(decision, Deny) and not authorizer.shadow):
                 self._abandon(pending, Reason.DENIED)
                 continue
             self._rename(pending, asker, target)

@@ -22,13 +22,13 @@ class Opens:
         self,
         limits: EngineLimits,
         outbox: Outbox,
-        gate: Authorizer,
+        authorizer: Authorizer,
         delivery: Delivery,
         new_session: Callable[[], SessionId],
     ) -> None:
         self._limits = limits
         self._outbox = outbox
-        self._gate = gate
+        self._authorizer = authorizer
         self._delivery = delivery
         self._sessions = delivery.sessions
         self._new_session = new_session
@@ -50,12 +50,12 @@ class Opens:
 
     def take(self, asked: Open, now: float) -> Verdict:
         """Begin the session that is asked for, or refuse it. UsageError: an id that is still in use."""
-        gate, limits, outbox = self._gate, self._limits, self._outbox
-        opener = gate.name_of(asked.source)
-        target = gate.target_of(asked.to)
+        authorizer, limits, outbox = self._authorizer, self._limits, self._outbox
+        opener = authorizer.name_of(asked.source)
+        target = authorizer.target_of(asked.to)
         if not opener or not target or opener == target:
             # One answer for strangers, unknown names and oneself: it reveals no names.
-            return outbox.refuse(asked, Reason.DENIED, DEFAULT_RULE, self._gate.who(asked.source))
+            return outbox.refuse(asked, Reason.DENIED, DEFAULT_RULE, self._authorizer.who(asked.source))
         if len(asked.nonce) > limits.max_nonce:
             return outbox.refuse(asked, Reason.TOO_LARGE, LIMITS_RULE, opener)
         before = self._sessions.find_open((opener, asked.to, asked.content, asked.nonce), now)
@@ -63,11 +63,11 @@ class Opens:
             outbox.counters["duplicate.open"] += 1
             return Accepted(before, duplicate=True)
         self._delivery.check_id(asked.id)
-        decision = gate.judge(Action.OPEN, opener, target, asked.content, asked.source.link)
+        decision = authorizer.judge(Action.OPEN, opener, target, asked.content, asked.source.link)
         grants: tuple[Grant, ...] = (SHADOW_GRANT,)
         if isinstance(decision, Permit):
             grants = decision.grants
-        elif gate.shadow:
+        elif authorizer.shadow:
             outbox.shadow(asked.id, decision.reason, decision.rule, opener, ("open", asked.to))
         else:
             return outbox.refuse(asked, decision.reason, decision.rule, opener)
@@ -84,7 +84,7 @@ class Opens:
             return outbox.refuse(asked, Reason.OVER_RATE, LIMITS_RULE, opener, retry_after=wait)
         grant = self._grant_for(grants, mine, opener, now)
         if isinstance(grant, Refusal):
-            if not gate.shadow:
+            if not authorizer.shadow:
                 return outbox.refuse(asked, grant.reason, grant.rule, opener, retry_after=grant.retry_after)
             outbox.shadow(asked.id, grant.reason, grant.rule, opener, ("open", asked.to))
             grant = SHADOW_GRANT
@@ -115,14 +115,14 @@ class Opens:
         for grant in grants:
             refusal: Refusal | None = Refusal(Reason.BUSY, grant.rule, self._limits.retry_after)
             if _has_room(grant, opened):
-                refusal = self._gate.pay_open(grant, opener, now)
+                refusal = self._authorizer.pay_open(grant, opener, now)
             if refusal is None:
                 return grant
             first = first or refusal
         return first or Refusal(Reason.DENIED, DEFAULT_RULE)
 
     def _start(self, asked: Open, opener: str, target: str, grant: Grant, now: float) -> Verdict:
-        policy = self._gate.policy
+        policy = self._authorizer.policy
         ends = (policy.address_of(opener), policy.address_of(target))
         name = self._new_session()
         session = Session(name, replace(asked, session=name, sender=opener), (opener, target), ends, now)

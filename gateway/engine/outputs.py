@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
+from collections.abc import Mapping
 from typing import Literal, NamedTuple
 
 from gateway.api.model import (
@@ -12,12 +13,15 @@ from gateway.api.model import (
     Exchange,
     Interaction,
     InvokeAction,
+    Join,
+    Leave,
     Open,
     Outcome,
     ReadProperties,
     Reason,
     Receipt,
     Refused,
+    Reset,
     SessionId,
     Subscribe,
     Transmit,
@@ -29,6 +33,14 @@ from gateway.api.model import (
 AuditKind = Literal[
     "opened", "closed", "refused", "dropped", "expired", "shadow", "joined", "left", "reset", "administered", "error"
 ]
+
+
+PEER_CHANGES: Mapping[type, tuple[AuditKind, Reason | None]] = {
+    Join: ("joined", None),
+    Leave: ("left", Reason.UNREACHABLE),
+    Reset: ("reset", None),
+}
+"""What the log says of a change of a peer, and why its sessions end, if they do."""
 
 
 class Withdraw(NamedTuple):

@@ -2,12 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
+from dataclasses import replace
 
 from gateway.api.model import Close, ContentKind, EnvelopeId, LinkSecurity, Open, Peer, Unit
+from gateway.engine.authorizer import SHADOW_GRANT
+from gateway.engine.delivery import Delivery
+from gateway.engine.limits import EngineLimits
 from gateway.engine.sessions import Flow, Session, State
-from gateway.engine.stored import StoredFlow, StoredSession, StoredUnit
+from gateway.engine.stored import (
+    StoredClose,
+    StoredCommand,
+    StoredFlow,
+    StoredOpen,
+    StoredRow,
+    StoredSample,
+    StoredSession,
+    StoredUnit,
+)
 from gateway.engine.visible import DatagramReader, StreamReader
+from layer.tls_stream import StreamState
 
 _NO_LINK = LinkSecurity(protocol="none")
 
@@ -15,8 +29,9 @@ _NO_LINK = LinkSecurity(protocol="none")
 def session_of(row: StoredSession, next_id: Callable[[], EnvelopeId], gaps: int, now: float) -> Session:
     """The session as it was; its open, and the close that it drains for, have new ids.
 
-    ``gaps``: for how many units of each direction a missing number is none. What was acknowledged in the last moments
-    before the restart isn't in the row, and isn't sent again.
+    ``gaps``: for how many units of each direction a missing number is none. What was acknowledged since the row was
+    written isn't in it, and isn't sent again. ``now`` is when the session was used last: the row's time is that of a
+    lease ago, which may be days.
     """
     opener = _peer(row, True, row.link)
     asked = Open(
@@ -31,9 +46,9 @@ def session_of(row: StoredSession, next_id: Callable[[], EnvelopeId], gaps: int,
     )
     session = Session(row.id, asked, (row.opener, row.target), row.ends, row.opened_at)
     session.rule, session.version, session.early = row.rule, row.version, row.early
-    session.last_activity = row.last_activity
+    session.last_activity = now
     session.open_deadline = row.deadline
-    session.open_asleep = session.open_told = row.asleep
+    session.open_asleep = session.open_reported = row.asleep
     session.from_opener.blocked = not row.taken
     if row.taken:
         session.open, session.state = None, State.OPEN
@@ -79,4 +94,42 @@ def _take_up(flow: Flow, row: StoredFlow, gaps: int) -> None:
     if flow.session.content is ContentKind.ADTLS:
         flow.reader = DatagramReader.resumed(row.connection_id, row.half_read)
     elif flow.session.content is ContentKind.ATLS and row.units:
-        flow.reader = StreamReader.resumed(row.stream)
+        flow.reader = StreamReader.resumed(StreamState() if row.whole else row.stream)
+        flow.whole = flow.resumed = row.whole
+
+
+def restore_sessions(
+    rows: Iterable[StoredRow],
+    delivery: Delivery,
+    limits: EngineLimits,
+    next_id: Callable[[], EnvelopeId],
+    now: float,
+) -> tuple[list[StoredSample], list[StoredCommand]]:
+    """Take up sessions and what waited in them; the rows that are of devices come back."""
+    units: list[StoredUnit] = []
+    samples: list[StoredSample] = []
+    commands: list[StoredCommand] = []
+    for row in rows:
+        if isinstance(row, StoredSession):
+            session = session_of(row, next_id, limits.queue_units, now)
+            session.idle = limits.idle
+            delivery.restore_session(session, now)
+        elif isinstance(row, StoredUnit):
+            units.append(row)
+        elif isinstance(row, StoredClose):
+            delivery.restore_close(row, now)
+        elif isinstance(row, StoredOpen):
+            key = (row.opener, row.to, row.content, row.nonce)
+            delivery.sessions.remember(key, row.session, row.expires_at)
+        elif isinstance(row, StoredSample):
+            samples.append(row)
+        else:
+            commands.append(row)
+    for unit in sorted(units, key=lambda row: row.n):
+        found = delivery.sessions.get(unit.session)
+        if found is not None:
+            flow = found.from_opener if unit.up else found.from_target
+            # The rule's own grant takes the place of this one when the whole policy is judged.
+            grant = replace(SHADOW_GRANT, rule=unit.rule)
+            delivery.restore_unit(unit_of(unit, found), unit, flow, grant, now)
+    return samples, commands

@@ -47,10 +47,23 @@ class QueuedUnit:
     """A unit that was accepted at ``since`` and has no final receipt yet.
 
     ``asleep``: its receiver sleeps, as the egress adapter says. ``kept``: its row is in the store, or on its way
-    there; ``told``: its sender was told so. ``flight``: what it shows of a handshake (``Visible.flight``).
+    there; ``held_reported``: ``held`` was reported to its sender; ``fenced``: it may not go out before that.
+    ``flight``: the handshake in it (``Visible.flight``).
     """
 
-    __slots__ = ("asleep", "expires_at", "flight", "flow", "grant", "kept", "sent", "since", "told", "unit")
+    __slots__ = (
+        "asleep",
+        "expires_at",
+        "fenced",
+        "flight",
+        "flow",
+        "grant",
+        "held_reported",
+        "kept",
+        "sent",
+        "since",
+        "unit",
+    )
 
     def __init__(
         self, unit: Unit, flow: Flow, grant: Grant, expires_at: float, since: float, flight: Flight = NO_FLIGHT
@@ -61,7 +74,7 @@ class QueuedUnit:
         self.expires_at = expires_at
         self.since = since
         self.flight = flight
-        self.sent = self.asleep = self.kept = self.told = False
+        self.sent = self.asleep = self.kept = self.held_reported = self.fenced = False
 
 
 class Flow:
@@ -70,6 +83,7 @@ class Flow:
     __slots__ = (
         "asleep",
         "blocked",
+        "cut",
         "decided",
         "decision",
         "gaps",
@@ -87,12 +101,14 @@ class Flow:
         "read_visible",
         "reader",
         "receiver",
+        "resumed",
         "sender",
         "session",
         "to",
         "units",
         "unreachable_since",
         "waiting",
+        "whole",
     )
 
     def __init__(self, session: Session, sender: str, receiver: str, to: Address) -> None:
@@ -126,6 +142,9 @@ class Flow:
         self.read_n = -1
         self.read_payload: Sealed | None = None
         self.read_visible: Visible | None = None
+        # Of a TLS stream. Whether its row says that every unit, the coming ones too, ends with a record; whether one
+        # didn't; and whether it was taken up from such a row, so that one that doesn't can't be read on.
+        self.whole = self.cut = self.resumed = False
         self.last_random = b""
         self.owed = 0
         """Handshakes that the other end began over a repeated hello of this flow, to be paid with the next one."""
@@ -164,13 +183,14 @@ class Session:
         "idle",
         "key",
         "last_activity",
+        "lease_used",
         "link",
         "open",
         "open_asleep",
         "open_deadline",
+        "open_reported",
         "open_require",
         "open_sent",
-        "open_told",
         "opened_at",
         "opener",
         "rule",
@@ -201,10 +221,12 @@ class Session:
         self.opened_at = now
         self.open_deadline = now
         self.open_require: LinkRequirement = ANY_LINK
-        self.open_sent = self.open_asleep = self.open_told = False
-        """Whether the open was given to the target's adapter; waits for a sleeper; its sender was told so."""
+        self.open_sent = self.open_asleep = self.open_reported = False
+        """Whether the target's adapter has the open; it waits for a sleeper; ``held`` was reported to its sender."""
         self.dirty = False
         """Whether its row in the store is to be written again."""
+        self.lease_used = 0
+        """Units that were taken on since its row was made last."""
         self.ended = False
         self.last_activity = now
         self.idle = 0.0
@@ -243,9 +265,9 @@ class Session:
         return self.from_target if flow is self.from_opener else self.from_opener
 
     def suiting(self, flow: Flow, visible: Visible) -> Visible | None:
-        """A unit with a ServerHello as it counts in the handshake that is on; None where it can't be part of that.
+        """A unit with a ServerHello as it counts in the handshake that is on; None if it can't be part of that.
 
-        Where nobody began a handshake nobody waits for a ServerHello: it chooses nothing.
+        Without a ClientHello no client waits for a ServerHello: it chooses nothing.
         """
         hello = visible.server
         if not self.client:
@@ -253,6 +275,17 @@ class Session:
         if hello is None or self.client == flow.sender:
             return None
         return visible if hello.retry or self.chosen in (0, hello.version) else None
+
+    @property
+    def heard(self) -> tuple[object, ...]:
+        """What it knows of its handshake, as far as its row says it."""
+        known: list[object] = [self.client, self.version, self.early]
+        for flow in (self.from_opener, self.from_target):
+            reader = flow.reader
+            known.append(flow.last_random)
+            if isinstance(reader, DatagramReader):
+                known += [reader.connection_id, reader.half_read]
+        return tuple(known)
 
     def hears(self, flow: Flow, visible: Visible) -> None:
         """A unit that shows a part of a handshake in clear is on its way."""
@@ -321,7 +354,7 @@ def _open_row(key: OpenKey, session: SessionId, until: float) -> StoredOpen:
 
 
 class SessionTable:
-    """The live sessions, by id and by owner, the opens of lately, and which session is to be looked at when."""
+    """The live sessions, by id and by owner, the recent opens, and when each session is to be looked at."""
 
     def __init__(self, limits: EngineLimits, journal: Journal) -> None:
         self._limits = limits
@@ -394,7 +427,7 @@ class SessionTable:
         return (_open_row(key, session, until) for key, until, session in self._recent.items())
 
     def find_open(self, key: OpenKey, now: float) -> SessionId | None:
-        """The session that an equal open made, if that is live or was so lately."""
+        """The session that an equal open made, if that is live or was so recently."""
         session = self._by_key.get(key)
         return self._recent.find(key, now) if session is None else session.id
 
@@ -419,7 +452,7 @@ class SessionTable:
         return None
 
     def take_due(self, now: float) -> Session | None:
-        """The next session that is to be looked at by ``now``; the caller plans it anew."""
+        """The next session that is to be looked at by ``now``; the caller plans it again."""
         deadline = self.next_deadline()
         if deadline is None or deadline > now:
             return None

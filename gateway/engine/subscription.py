@@ -10,10 +10,10 @@ class Subscription:
 
     __slots__ = ("asker", "device", "id", "name", "scheme", "source")
 
-    def __init__(self, watch: Subscribe, asker: str, device: str) -> None:
-        self.id: EnvelopeId = watch.id
-        self.source: Peer = watch.source
-        self.scheme = watch.source.scheme
+    def __init__(self, request: Subscribe, asker: str, device: str) -> None:
+        self.id: EnvelopeId = request.id
+        self.source: Peer = request.source
+        self.scheme = request.source.scheme
         self.asker = asker
         self.device = device
-        self.name = watch.name
+        self.name = request.name

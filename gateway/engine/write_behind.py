@@ -1,18 +1,31 @@
 """Which sessions and units are to be in the store, and when: nothing of a unit that is delivered at once.
 
 A unit that waits longer than ``limits.hold_after``, or whose receiver sleeps, is stored together with all that came
-before it in its flow; sessions are, whenever something about them changed. Rows are made when they are taken.
+before it in its flow. A session's row is written when the session changes (opened, taken, renamed, closing; what its
+handshake shows) and, for its numbers and counts alone, once a lease of units is used up. Rows are made when they are
+taken.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable
 
-from gateway.api.model import EnvelopeId
+from gateway.api.model import ContentKind, EnvelopeId
+from gateway.engine.decision import Permit
 from gateway.engine.limits import EngineLimits
 from gateway.engine.sessions import Flow, QueuedUnit, Session, State
 from gateway.engine.stored import Journal, StoredFlow, StoredSession, StoredUnit
 from gateway.engine.visible import NOTHING_HELD, DatagramReader, StreamReader
+
+LEASE = 64
+"""Units that a session may take, both directions together, before its row is written again (RFC 8613 B.1.1).
+
+A delivered unit costs 1/64 of a commit, 0.016, whatever the rate is. After a crash the numbers in the row are behind by
+so many, and by those that came while it was written.
+"""
+
+SETTLED = 16
+"""Units of a TLS stream by which its handshake, whose flights may be cut anywhere, should be over."""
 
 
 class WriteBehind:
@@ -37,11 +50,29 @@ class WriteBehind:
             self.dirty.append(session)
 
     def take(self, pending: QueuedUnit) -> None:
-        """A unit begins to wait."""
-        if self._journal.on:
+        """A unit begins to wait, and is one of its session's lease."""
+        flow = pending.flow
+        session = flow.session
+        session.lease_used += 1
+        if session.lease_used >= LEASE:
+            self.touch(session)
+        if session.content is ContentKind.ATLS:
+            self._follow(pending)
+        if self._journal.on and not pending.kept:
             self._young[pending.unit.id] = pending
             if self.look_at is None:
                 self.look_at = pending.since + self._limits.hold_after
+
+    def _follow(self, pending: QueuedUnit) -> None:
+        """Have the row say where a TLS stream is, as far as it stays true while the stream goes on."""
+        flow = pending.flow
+        reader = flow.reader
+        if flow.units == 1 or (flow.units == SETTLED and _only_read(flow)):
+            self.touch(flow.session)  # it has begun: a new reader would misread the rest; or it is settled
+        if flow.whole and isinstance(reader, StreamReader) and not reader.at_rest:
+            flow.whole, flow.cut = False, True
+            pending.fenced = True
+            self.keep(pending)
 
     def keep(self, pending: QueuedUnit) -> None:
         """Have a unit stored, with all that came before it in its flow."""
@@ -58,7 +89,7 @@ class WriteBehind:
         self.touch(pending.flow.session)
 
     def done(self, pending: QueuedUnit) -> None:
-        """A unit waits no more."""
+        """A unit no longer waits."""
         if pending.kept:
             self._journal.drop("units", (pending.unit.id,))
         else:
@@ -83,13 +114,13 @@ class WriteBehind:
                 self._journal.put(session_row(session))
 
     def forget(self) -> None:
-        """There is no store any more."""
+        """The store is gone."""
         for session in self.dirty:
             session.dirty = False
         self.dirty, self._young, self.look_at = [], {}, None
 
-    def snapshot(self, sessions: Iterable[Session]) -> list[StoredSession | StoredUnit]:
-        """The rows of all there is; from now on all of it is kept."""
+    def snapshot(self, sessions: Iterable[Session], *, ending: bool) -> list[StoredSession | StoredUnit]:
+        """The rows of all there is; from now on all of it is kept. ``ending``: nothing comes after it."""
         self.forget()
         rows: list[StoredSession | StoredUnit] = []
         for session in sessions:
@@ -97,7 +128,7 @@ class WriteBehind:
                 for pending in flow.pending.values():
                     pending.kept = True
                     rows.append(unit_row(pending))
-            rows.append(session_row(session))
+            rows.append(session_row(session, ending=ending))
         return rows
 
 
@@ -117,7 +148,8 @@ def unit_row(pending: QueuedUnit) -> StoredUnit:
     )
 
 
-def session_row(session: Session) -> StoredSession:
+def session_row(session: Session, *, ending: bool = False) -> StoredSession:
+    session.lease_used = 0
     _, to, content, nonce = session.key
     closing = session.closing
     return StoredSession(
@@ -139,13 +171,17 @@ def session_row(session: Session) -> StoredSession:
         opened_at=session.opened_at,
         last_activity=session.last_activity,
         deadline=session.open_deadline,
-        up=_flow_row(session.from_opener),
-        down=_flow_row(session.from_target),
+        up=_flow_row(session.from_opener, ending),
+        down=_flow_row(session.from_target, ending),
     )
 
 
-def _flow_row(flow: Flow) -> StoredFlow:
+def _flow_row(flow: Flow, ending: bool) -> StoredFlow:
     watermark, reader = flow.watermark, flow.reader
+    stream = reader if isinstance(reader, StreamReader) else None
+    exact = ending and watermark == flow.next_n and not flow.resumed
+    if stream is not None and stream.at_rest and flow.units >= SETTLED and not flow.cut:
+        flow.whole = flow.whole or _only_read(flow)
     return StoredFlow(
         watermark=watermark,
         next_out=flow.next_out,
@@ -156,5 +192,12 @@ def _flow_row(flow: Flow) -> StoredFlow:
         client=flow.sender == flow.session.client,
         connection_id=reader.connection_id if isinstance(reader, DatagramReader) else -1,
         half_read=reader.half_read if isinstance(reader, DatagramReader) else NOTHING_HELD,
-        stream=reader.state if isinstance(reader, StreamReader) and watermark == flow.next_n else None,
+        stream=stream.state if exact and stream is not None else None,
+        whole=flow.whole and not exact,
     )
+
+
+def _only_read(flow: Flow) -> bool:
+    """Whether all rules that permit the flow read its records."""
+    decision = flow.decision
+    return isinstance(decision, Permit) and all(grant.condition.reads_records for grant in decision.grants)

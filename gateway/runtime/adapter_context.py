@@ -7,6 +7,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any, Protocol
 
+from common.printable import printable
 from gateway.api.errors import PeerError
 from gateway.api.model import (
     DeviceView,
@@ -23,7 +24,6 @@ from gateway.api.model import (
     Verdict,
 )
 from gateway.engine.engine import Engine
-from gateway.runtime.audit import sanitised
 
 
 class Traffic(Protocol):
@@ -117,7 +117,7 @@ class InstanceContext:
 
     def fault(self, text: str) -> None:
         if self.alive:
-            self._hub.report(self.scheme, sanitised(text, 450) or "fault")
+            self._hub.report(self.scheme, printable(text, 450) or "fault")
 
 
 def _refuse(envelope: Envelope) -> Verdict:

@@ -34,12 +34,18 @@ AdminCommand = Callable[[Mapping[str, Any]], Awaitable[Mapping[str, Any]]]
 
 
 class AdminServer:
-    """Serves ``commands`` at ``path`` to peers whose user id is in ``allowed``."""
+    """Serves ``commands`` at ``path`` to peers whose user id is in ``allowed``. ``idle``: see ``IDLE``."""
 
     def __init__(
-        self, path: Path, commands: Mapping[str, AdminCommand], *, allowed: frozenset[int] | None = None
+        self,
+        path: Path,
+        commands: Mapping[str, AdminCommand],
+        *,
+        allowed: frozenset[int] | None = None,
+        idle: float = IDLE,
     ) -> None:
         self._path = path
+        self._idle = idle
         self._commands = commands
         self._allowed = frozenset({0, os.geteuid()}) if allowed is None else allowed
         self._server: asyncio.Server | None = None
@@ -77,7 +83,7 @@ class AdminServer:
             writer.write(refusal)
             return
         while True:
-            async with asyncio.timeout(IDLE):
+            async with asyncio.timeout(self._idle):
                 line = await reader.readline()
             if not line.endswith(b"\n"):
                 return
@@ -85,7 +91,7 @@ class AdminServer:
             self._writers[writer] = True
             writer.write(await self._answer(line))
             self._writers[writer] = False
-            async with asyncio.timeout(IDLE):
+            async with asyncio.timeout(self._idle):
                 await writer.drain()
 
     def _refusal(self, writer: asyncio.StreamWriter) -> bytes | None:

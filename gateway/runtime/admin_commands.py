@@ -85,9 +85,10 @@ def commands(hub: Hub, name: str, reloads: Reloads, restart: Callable[[], str]) 
         return {"adapters": await _ask_adapters(hub, "clients", arguments)}
 
     async def leave(eui64: str, force: bool) -> Mapping[str, Any]:
-        state = hub.states.get(device_names.LINK)
+        scheme = hub.engine.policy.vocabulary.network_of(device_names.CLAIM)
+        state = hub.states.get(scheme)
         if state is None or state.adapter is None:
-            raise PeerError(f"the adapter {device_names.LINK} isn't running now")
+            raise PeerError(f"the adapter {scheme} isn't running now")
         return await _ask_adapter(state.adapter, "remove", {"eui64": eui64, "force": force})
 
     def present(device: str) -> bool:

@@ -43,12 +43,12 @@ def load(path: Path, environ: Mapping[str, str], unit: ServiceUnit) -> Settings:
         except ConfigError as error:
             raise InvalidConfigError([error]) from None
         found += _of_the_unit(source, unit, handed)
-        told = {mistake.key for mistake in found}
+        keys = {mistake.key for mistake in found}
         loaded = None
         try:
             loaded = settings.load(path, {**environ, "CREDENTIALS_DIRECTORY": folder})
         except InvalidConfigError as error:
-            found += [_named(mistake, folder, handed) for mistake in error.errors if mistake.key not in told]
+            found += [_named(mistake, folder, handed) for mistake in error.errors if mistake.key not in keys]
         if loaded is None or found:
             raise InvalidConfigError(found)
     return loaded
@@ -156,9 +156,9 @@ def _opened_as(user: int, paths: list[Path]) -> list[str | None]:
             os._exit(0)
     os.close(writer)
     with os.fdopen(reader, "rb") as answer:
-        told = answer.read().decode().split("\n")
+        lines = answer.read().decode().split("\n")
     os.waitpid(child, 0)
-    return [fault or None for fault in told]
+    return [fault or None for fault in lines]
 
 
 def _fault(path: Path) -> str:

@@ -11,6 +11,7 @@ import logging
 from collections import Counter
 from collections.abc import Mapping
 
+from common.printable import printable
 from gateway.api.model import Reason
 from gateway.engine.limits import has_room
 from gateway.engine.outputs import Audit, AuditKind
@@ -33,13 +34,6 @@ _LEVELS: Mapping[AuditKind, int] = {
 
 _ORDERLY = frozenset({("dropped", Reason.CLOSED), ("refused", Reason.CLOSED), ("refused", Reason.UNKNOWN)})
 """What every end of a session makes: what was on its way to it then, and what came for it behind."""
-
-
-def sanitised(text: str, limit: int = 120) -> str:
-    """Text from outside, fit for one log line."""
-    if len(text) > limit:
-        text = text[: limit - 1] + "…"
-    return text if text.isprintable() else "".join(c if c.isprintable() else "?" for c in text)
 
 
 class AuditLog:
@@ -91,9 +85,9 @@ def _facts(entry: Audit) -> str:
     facts = {
         "envelope": entry.envelope,
         "session": entry.session,
-        "subject": sanitised(entry.subject) if entry.subject else None,
+        "subject": printable(entry.subject, 120) if entry.subject else None,
         "action": entry.action or None,
-        "resource": sanitised(entry.resource, 64) if entry.resource else None,
+        "resource": printable(entry.resource, 64) if entry.resource else None,
         "rule": entry.rule or None,
         "command": entry.command or None,
     }

@@ -198,7 +198,7 @@ def in_use(state: Path) -> bool:
 
 def facts_of(source: Source, state: Path) -> dict[str, dict[str, str]]:
     """What the adapters say of their state, without keys; nothing of one that says nothing, or can't be loaded."""
-    told: dict[str, dict[str, str]] = {}
+    facts: dict[str, dict[str, str]] = {}
     adapters = source.data.get("adapters")
     candidates = plugins.installed()
     for scheme in adapters if isinstance(adapters, dict) else ():
@@ -207,8 +207,8 @@ def facts_of(source: Source, state: Path) -> dict[str, dict[str, str]]:
         except PluginError:
             continue
         if isinstance(plugin, DescribedPlugin) and (said := plugin.facts(state / str(scheme))):
-            told[str(scheme)] = dict(said)
-    return told
+            facts[str(scheme)] = dict(said)
+    return facts
 
 
 def write(

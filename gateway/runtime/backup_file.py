@@ -174,7 +174,7 @@ def inspect(path: Path, passphrase: str, progress: Progress) -> tuple[Manifest, 
 
     BackupError: why it can't be used.
     """
-    told: dict[str, tuple[int, str]] = {}
+    contents: dict[str, tuple[int, str]] = {}
     manifest, config = b"", {}
     for name, size, file in _members(path, passphrase):
         digest = hashlib.sha256()
@@ -187,12 +187,12 @@ def inspect(path: Path, passphrase: str, progress: Progress) -> tuple[Manifest, 
         if name == MANIFEST:
             manifest = bytes(kept)
         else:
-            told[name] = (size, digest.hexdigest())
+            contents[name] = (size, digest.hexdigest())
             config[name] = bytes(kept)
     found = _manifest(manifest, path)
-    if {each.name: (each.size, each.sha256) for each in found.files} != told or len(told) != len(found.files):
+    if {each.name: (each.size, each.sha256) for each in found.files} != contents or len(contents) != len(found.files):
         raise BackupError(f"{path}: its list of files is not that of its content")
-    if f"config/{found.config}" not in told:
+    if f"config/{found.config}" not in contents:
         raise BackupError(f"{path}: there is no config in it")
     return found, config[f"config/{found.config}"]
 

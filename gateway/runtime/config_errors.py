@@ -159,8 +159,8 @@ def _texts(detail: ErrorDetails, model: type[BaseModel]) -> list[str]:
     """What was expected. Several things only if a validator raised a ValueError with several arguments."""
     kind, context = detail["type"], detail.get("ctx", {})
     if kind in ("value_error", "assertion_error"):
-        told = getattr(context.get("error"), "args", None) or (detail["msg"],)
-        return [text if text.startswith("expected") else f"expected {text}" for text in map(str, told)]
+        expectations = getattr(context.get("error"), "args", None) or (detail["msg"],)
+        return [text if text.startswith("expected") else f"expected {text}" for text in map(str, expectations)]
     if kind == "extra_forbidden":
         name, known = str(detail["loc"][-1]), _known(model, detail["loc"][:-1])
         if expected := getattr(_table(model, detail["loc"][:-1]), "expected_keys", ""):

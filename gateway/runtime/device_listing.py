@@ -53,5 +53,5 @@ def _kept(view: DeviceView, now: float) -> dict[str, Any]:
 
 
 def _property(one: PropertyAffordance, sample: Sample | None, now: float) -> dict[str, Any]:
-    told = {} if sample is None else {"value": sample.value, "age": round(now - sample.at, 1), "stale": sample.stale}
-    return {"name": one.name, "unit": one.unit, "writable": one.writable} | told
+    value = {} if sample is None else {"value": sample.value, "age": round(now - sample.at, 1), "stale": sample.stale}
+    return {"name": one.name, "unit": one.unit, "writable": one.writable} | value

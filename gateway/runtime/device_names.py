@@ -35,7 +35,8 @@ devices-version: 1
 """
 MAX_DEVICES: Final = 1024
 MAX_NAME: Final = 64
-LINK: Final = "zigbee"
+CLAIM: Final = "eui64"
+"""The claim of the policy by which the file names devices, of the device network that proves it."""
 _RESERVED: Final = frozenset({GATEWAY, "bridge"})
 """The resource of ``admin``, and the topic of the gateway itself among those of devices."""
 
@@ -121,12 +122,17 @@ def merged(policy: PolicySet, rules: Source, names: DeviceNames) -> PolicySet:
     for name, device in names.devices.items():
         for group in device.groups:
             groups[group].append(name)
-    subjects = tuple(Subject(name, LINK, f"eui64:{device.eui64}") for name, device in names.devices.items())
+    link = policy.vocabulary.network_of(CLAIM)
+    subjects = tuple(Subject(name, link, _claim(device)) for name, device in names.devices.items())
     return replace(
         policy,
         subjects=policy.subjects + subjects,
         groups={name: tuple(dict.fromkeys(members)) for name, members in groups.items()},
     )
+
+
+def _claim(device: DeviceTable) -> str:
+    return f"{CLAIM}:{device.eui64}"
 
 
 def wrong_name(name: str) -> str | None:
@@ -144,7 +150,8 @@ def wrong_name(name: str) -> str | None:
 
 def _contradictions(policy: PolicySet, rules: Source, names: DeviceNames) -> Iterator[ConfigError]:
     mistake = names.source.mistake
-    claims = {subject.claim: subject.name for subject in policy.subjects if subject.link == LINK}
+    link = policy.vocabulary.network_of(CLAIM)
+    claims = {subject.claim: subject.name for subject in policy.subjects if subject.link == link}
     seen: dict[str, str] = {}
     for name, device in names.devices.items():
         key: Key = ("devices", name)
@@ -156,7 +163,7 @@ def _contradictions(policy: PolicySet, rules: Source, names: DeviceNames) -> Ite
             yield mistake(
                 key, f"expected a name that the policy doesn't have ({place(rules, (table, name))}); {remedy}"
             )
-        if other := claims.get(f"eui64:{device.eui64}"):
+        if other := claims.get(_claim(device)):
             where = place(rules, ("subjects", other))
             yield mistake((*key, "eui64"), f"expected an address that the policy doesn't name ({where}: {other})")
         elif (first := seen.setdefault(device.eui64, name)) != name:

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING
 from gateway.api.errors import ConfigError
 from gateway.api.facts import PolicyFacts
 from gateway.api.ports import DoubtingAdapter
+from gateway.api.vocabulary import MergedVocabulary
 from gateway.engine.policy import (
     ADMIN_ACTIONS,
     DEVICE_ACTIONS,
@@ -38,32 +39,30 @@ if TYPE_CHECKING:
 _LOG = logging.getLogger(__name__)
 
 WARNING = "warning: "
-_NO_DEVICES = frozenset({"coap", "mqtt"})
-"""Adapters whose peers are nothing that the gateway could read or set."""
-_USER, _BROKER = "user:", "broker:"
 _MAX_SOCKET_PATH = 107
 """Octets (unix(7), sun_path)."""
-_DTLS13 = frozenset({"tls1.3", "dtls1.3"})
 
 
 def every(found: Settings) -> list[ConfigError]:
     """All doubts about a config and what it names, each at its place, for who is about to run it."""
     socket = found.source.base / found.table.gateway.admin_socket
     places = {"state_dir": _state(found.state_dir), "admin_socket": _socket(socket)}
-    told = [found.source.mistake(("gateway", key), WARNING + text) for key, texts in places.items() for text in texts]
-    return [*told, *standing(found), *of_adapters(found)]
+    warnings = [
+        found.source.mistake(("gateway", key), WARNING + text) for key, texts in places.items() for text in texts
+    ]
+    return [*warnings, *standing(found), *of_adapters(found)]
 
 
 def standing(found: Settings) -> list[ConfigError]:
     """Those that stay as long as the files do."""
     policy, source = found.policy, found.rules.source
     parties = {rule.id: parties for rule, parties in policy.ordered}
-    told = [
+    warnings = [
         source.mistake(("rules", index), f"{WARNING}this rule never applies: {why}")
         for index, rule in enumerate(policy.rules)
         if (why := _why_never(rule, parties[rule.id], policy))
     ]
-    return [*found.doubts, *told]
+    return [*found.doubts, *warnings]
 
 
 def of_adapters(found: Settings) -> Iterator[ConfigError]:
@@ -121,27 +120,29 @@ def _why_never(rule: Rule, parties: Parties, policy: PolicySet) -> str:
     subjects = [policy.by_name[name] for name in parties.subjects if name in policy.by_name]
     resources = [policy.by_name[name] for name in parties.resources if name in policy.by_name]
     if rule.actions <= ADMIN_ACTIONS:
-        return _never_over_mqtt(subjects)
+        return _never_a_device(subjects, policy.vocabulary)
     if not (subjects and resources):
         return ""  # a group that devices may still come into
     if rule.actions <= DEVICE_ACTIONS:
-        if all(resource.link in _NO_DEVICES for resource in resources):
+        words = policy.vocabulary
+        if all(resource.link in words.plugins.keys() - words.device_networks for resource in resources):
             return "none of its resources is a device that the gateway reads or sets"
-        return _never_over_mqtt(subjects)
+        return _never_a_device(subjects, words)
     if rule.actions <= PROXY_ACTIONS:
-        return _only_itself(subjects, resources) or _never_that_secure(rule, subjects, resources)
-    devices = policy.vocabulary.device_networks
-    return _never_a_session(rule, subjects, resources, devices) or _never_that_secure(rule, subjects, resources)
+        return _only_itself(subjects, resources) or _never_that_secure(rule, subjects, resources, policy.vocabulary)
+    words = policy.vocabulary
+    return _never_a_session(rule, subjects, resources, words) or _never_that_secure(rule, subjects, resources, words)
 
 
 def _to_be_filled(names: Iterable[str], policy: PolicySet) -> bool:
     return any(name.removeprefix(GROUP) in policy.assignable for name in names if name.startswith(GROUP))
 
 
-def _never_over_mqtt(subjects: list[Subject]) -> str:
-    if subjects and all(subject.claim.startswith(_USER) for subject in subjects):
-        return "over MQTT devices and the gateway are for the subject {link: mqtt, broker: HOST}, not for users"
-    return ""
+def _never_a_device(subjects: list[Subject], words: MergedVocabulary) -> str:
+    """Why none of the subjects can use a device, in the words of the first one's adapter."""
+    claims = [words.claim_of(subject.claim) for subject in subjects]
+    reasons = ["" if claim is None else claim.no_devices for claim in claims]
+    return reasons[0] if reasons and all(reasons) else ""
 
 
 def _only_itself(subjects: list[Subject], resources: list[Subject]) -> str:
@@ -149,12 +150,12 @@ def _only_itself(subjects: list[Subject], resources: list[Subject]) -> str:
     return "both of its parties are the same" if same else ""
 
 
-def _never_a_session(
-    rule: Rule, subjects: list[Subject], resources: list[Subject], device_networks: frozenset[str]
-) -> str:
+def _never_a_session(rule: Rule, subjects: list[Subject], resources: list[Subject], words: MergedVocabulary) -> str:
     for side in (subjects, resources):
-        if all(subject.claim.startswith(_BROKER) for subject in side):
-            return "a broker has no sessions; its users have, as {link: mqtt, user: NAME}"
+        claims = [words.claim_of(subject.claim) for subject in side]
+        reasons = ["" if claim is None else claim.no_sessions for claim in claims]
+        if all(reasons):
+            return reasons[0]
     if same := _only_itself(subjects, resources):
         return same
     either = Action.FORWARD in rule.actions
@@ -163,16 +164,19 @@ def _never_a_session(
         Direction.TO_DEVICE: (*resources, *(subjects if either else ())),
         Direction.BOTH: (),
     }[rule.direction]
-    if rule.direction is not Direction.BOTH and not any(subject.link in device_networks for subject in device):
-        networks = " or ".join(sorted(device_networks)) or "network's"
+    if rule.direction is not Direction.BOTH and not any(subject.link in words.device_networks for subject in device):
+        networks = " or ".join(sorted(words.device_networks)) or "network's"
         return f"with direction {rule.direction.value} one of them has to be a {networks} device"
     return ""
 
 
-def _never_that_secure(rule: Rule, subjects: list[Subject], resources: list[Subject]) -> str:
+def _never_that_secure(rule: Rule, subjects: list[Subject], resources: list[Subject], words: MergedVocabulary) -> str:
     require = rule.condition.require_link
-    if rule.effect is Effect.PERMIT and not _DTLS13.isdisjoint((require.min_version, *require.other_versions)):
+    if rule.effect is not Effect.PERMIT:
+        return ""
+    for wanted in (require.min_version, *require.other_versions):
         for side in (subjects, resources):
-            if all(subject.link == "coap" for subject in side):
-                return "CoAP clients come by DTLS 1.2, so min_version can be tls1.2 or dtls1.2 at most"
+            reasons = [words.too_much(subject.link, wanted) for subject in side]
+            if all(reasons):
+                return reasons[0]
     return ""

@@ -18,7 +18,7 @@ class Faults:
         self._faults: OrderedDict[tuple[str, str], tuple[float, int]] = OrderedDict()
 
     def add(self, where: str, what: str) -> None:
-        """``where``: an adapter's scheme, ``store`` or ``engine``; ``what``: one line, sanitised."""
+        """``where``: an adapter's scheme, ``store`` or ``engine``; ``what``: one printable line."""
         _, times = self._faults.pop((where, what), (0.0, 0))
         self._faults[where, what] = (self._wall(), times + 1)
         while len(self._faults) > LAST:

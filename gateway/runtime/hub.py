@@ -1,10 +1,9 @@
 """The pump between adapters and engine: envelopes in, verdicts back at once, commands out in the next turn of the loop.
 
-The engine decides and has no clock; the adapters do the I/O; here is only the traffic between them. Commands are
-carried out by one callback after the current one, never inside ``submit`` or ``settle``: an adapter is never entered
-again while it is in a call of its own, has its verdict before a receipt can come, and no chain of calls can grow.
-
-At the end of a turn each adapter that was called in it writes what it gathered (``Adapter.flush``).
+The engine decides and has no clock; the adapters do the I/O. Outputs are carried out by one callback after the current
+one, never inside ``submit`` or ``settle``: no adapter is re-entered from one of its calls, each has its verdict
+before a receipt can come, and no chain of calls can grow. At the end of a turn each adapter that was called in it
+writes what it gathered (``Adapter.flush``).
 """
 
 from __future__ import annotations
@@ -49,7 +48,7 @@ MAX_TURN = 256
 """Commands carried out before the loop gets a turn for I/O."""
 
 MAX_REMOTE = 8
-"""Commands of administrators among the peers that are carried out at once; nobody may have more than is free."""
+"""Concurrent commands of administrators among the peers; one of them may have no more than are free."""
 
 
 @dataclass(slots=True)
@@ -95,7 +94,7 @@ class Hub:
         self.store: Callable[[], dict[str, Any]] = dict
         """What ``status`` says of the store."""
         self.gateway = GatewayView(id="", name="gateway", version="")
-        """What adapters may tell of the gateway itself; the daemon fills it."""
+        """The gateway's view of itself for adapters; the daemon fills it."""
         self._joining: asyncio.TimerHandle | None = None
         """Closes joining in ``gateway``, as the network itself does."""
         self._opened: frozenset[str] = frozenset()
@@ -125,7 +124,7 @@ class Hub:
         self._timer: asyncio.TimerHandle | None = None
         self._deadline: float | None = None
         self._administering: Counter[str] = Counter()
-        """By scheme and first claim of who gave it, the commands that are carried out now."""
+        """The commands that are carried out now, by scheme and first claim of the peer that gave them."""
         self._frozen = False
         self.remote: Mapping[str, Callable[[Mapping[str, Any]], Awaitable[Mapping[str, Any]]]] = {}
         """The commands that peers may be permitted to give."""
@@ -138,7 +137,7 @@ class Hub:
             return Refused(Reason.BUSY)
         try:
             verdict = self.engine.submit(envelope, now=self.now())
-        except Exception:  # a bug of ours must refuse this envelope, not end the adapter that brought it
+        except Exception:  # a bug in the engine must refuse this envelope, not end the adapter that brought it
             self._engine_failed("submit")
             verdict = Refused(Reason.BUSY)
         if self._trace.on and isinstance(envelope, Unit) and isinstance(verdict, Accepted) and not verdict.duplicate:
@@ -193,7 +192,7 @@ class Hub:
             self.joining(0)
 
     def gateway_changed(self) -> None:
-        """``gateway`` is another one: adapters that tell others of it are to know."""
+        """``gateway`` changed: notify the adapters that show it."""
         for scheme, state in self.states.items():
             adapter = cast(object, state.adapter)
             if isinstance(adapter, WatchingAdapter):
@@ -234,7 +233,7 @@ class Hub:
         return context
 
     def detach(self, context: InstanceContext) -> None:
-        """The instance is gone: what it was ordered and didn't settle is dropped as unreachable."""
+        """The instance is gone: orders that it didn't settle are dropped as unreachable."""
         context.end()
         state = self.states[context.scheme]
         if state.context is not context:
@@ -253,12 +252,12 @@ class Hub:
         self._changed()
 
     def freeze(self) -> None:
-        """The daemon stops: what adapters do from now on changes nothing that the next start is to find."""
+        """The daemon stops: calls of adapters no longer change what the next start finds."""
         self._frozen = True
         self.close()
 
     def touch(self, scheme: str = "") -> None:
-        """Have a turn: an adapter has something to write, or the engine was changed from outside (a new policy)."""
+        """Schedule a turn: an adapter has something to write, or the engine was changed from outside (a new policy)."""
         if scheme:
             self._touched.add(scheme)
         self._schedule()
@@ -286,7 +285,7 @@ class Hub:
             self._turn = self._loop.call_soon(self._run_turn)
 
     def _run_turn(self) -> None:
-        """Carry out what the engine orders, and what it orders because of that, up to ``MAX_TURN`` commands."""
+        """Carry out the engine's outputs, and those that result from them, up to ``MAX_TURN``."""
         backlog, carry_out = self._backlog, self._carry_out
         try:
             for _ in range(MAX_TURN):
@@ -298,8 +297,9 @@ class Hub:
                 command = backlog.popleft()
                 carry_out[type(command)](command)
         finally:
+            unfinished = self._turn is not None  # before the flush, which may ask for another turn by itself
             self._flush()
-            if self._turn is not None:  # there may be more: after the loop had its turn
+            if unfinished:  # there may be more: after the loop had its turn
                 self._turn = self._loop.call_soon(self._run_turn)
             self._arm()
             self.unsaved()
@@ -371,7 +371,7 @@ class Hub:
     def _adapter_failed(self, scheme: str, call: str) -> None:
         self.counters["adapter_errors"] += 1
         _LOG.exception("adapter %s failed in %s", scheme, call)
-        self.faults.add(scheme, f"it failed in {call}, a fault of its own: see the log")
+        self.faults.add(scheme, f"it failed in {call}, a bug: see the log")
 
     def _arm(self) -> None:
         """Have one timer, at the engine's next deadline."""
@@ -397,4 +397,4 @@ class Hub:
     def _engine_failed(self, call: str) -> None:
         self.counters["engine_errors"] += 1
         _LOG.exception("the engine failed in %s", call)
-        self.faults.add("engine", f"it failed in {call}, a fault of its own: see the log")
+        self.faults.add("engine", f"it failed in {call}, a bug: see the log")

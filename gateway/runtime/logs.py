@@ -11,6 +11,8 @@ import os
 import sys
 from collections.abc import Mapping
 
+from common.printable import printable
+
 _OURS = ("gateway", "adapters", "carriage", "layer")
 _PRIORITIES = ((logging.ERROR, "<3>"), (logging.WARNING, "<4>"), (logging.INFO, "<6>"), (logging.NOTSET, "<7>"))
 
@@ -23,8 +25,7 @@ class _Formatter(logging.Formatter):
         self._priorities = priorities
 
     def formatMessage(self, record: logging.LogRecord) -> str:  # noqa: N802 - the name is logging's
-        text = super().formatMessage(record)
-        return text if text.isprintable() else "".join(c if c.isprintable() else "?" for c in text)
+        return printable(super().formatMessage(record))
 
     def format(self, record: logging.LogRecord) -> str:
         text = super().format(record).replace("\n", "\n  ")

@@ -14,10 +14,10 @@ from collections.abc import Awaitable, Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from common.printable import printable
 from gateway.api.errors import PeerError
 from gateway.engine.policy import Effect, PolicySet, Rule
 from gateway.runtime import device_names, explain, harden, state_folder
-from gateway.runtime.audit import sanitised
 from gateway.runtime.config_types import parse_eui64
 from gateway.runtime.device_names import DeviceNames, DeviceTable
 from gateway.runtime.policy_file import PolicyFile
@@ -147,7 +147,7 @@ class Naming:
         """``from`` (a name or an address), ``to`` and, for a first name, ``groups`` as above."""
         old, wanted = _texts(arguments, "from", "to", optional=("groups",))
         policy, names = await self._reloads.rewrite_names(rename(old, wanted, _groups(arguments)))
-        _LOG.info("%s, until now %s, is %s", names.devices[normal(wanted)].eui64, sanitised(old), normal(wanted))
+        _LOG.info("%s, until now %s, is %s", names.devices[normal(wanted)].eui64, printable(old, 120), normal(wanted))
         return answer(normal(wanted), policy, names, was=old, present=self._present(normal(wanted)))
 
     async def remove(self, arguments: Mapping[str, Any]) -> Mapping[str, Any]:
@@ -159,13 +159,13 @@ class Naming:
         policy, names, rules = self._reloads.in_force
         address = resolve(asked, policy)
         self._reloads.check_names(forget(address))  # before it is asked to leave: afterwards is too late
-        told = await self._leave(address, force)
+        left = await self._leave(address, force)
         await self._reloads.rewrite_names(forget(address))
         kept = next((each.name for each in rules.policy.subjects if each.claim == f"eui64:{address}"), None)
         place = None if kept is None else device_names.place(rules.source, ("subjects", kept))
         found = names.of(address) or kept
-        _LOG.info("%s (%s) is removed%s", found or "a device without a name", address, _HOW[bool(told.get("left"))])
-        return {"name": found, "address": address, "policy": place} | dict(told)
+        _LOG.info("%s (%s) is removed%s", found or "a device without a name", address, _HOW[bool(left.get("left"))])
+        return {"name": found, "address": address, "policy": place} | dict(left)
 
 
 def normal(text: str) -> str:

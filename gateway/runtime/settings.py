@@ -214,8 +214,8 @@ def _no_file(path: Path) -> str | None:
 
 def _add(found: list[ConfigError], more: Iterable[ConfigError]) -> None:
     """Add what a later check found, but not of a key that has a mistake already: that one is only its consequence."""
-    told = {(mistake.file, mistake.line, mistake.key) for mistake in found}
-    found.extend(mistake for mistake in more if (mistake.file, mistake.line, mistake.key) not in told)
+    places = {(mistake.file, mistake.line, mistake.key) for mistake in found}
+    found.extend(mistake for mistake in more if (mistake.file, mistake.line, mistake.key) not in places)
 
 
 def _adapters(

@@ -1,7 +1,7 @@
 """The store's file: SQLite with a write-ahead log, durable at every commit, used by one thread at a time.
 
 What can't be read (not SQLite, damaged, another version, rows that make no sense) is moved aside, never deleted, and a
-fresh file takes its place. All methods block; ``store_keeper`` calls them from a thread of their own.
+fresh file takes its place. All methods block; ``store_keeper`` calls them from a separate thread.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ _APPLICATION = 0x41544C53
 _ASIDE = 3
 """Files moved aside that are kept; the oldest go."""
 _PAGE = 4096
-_PATIENCE = 2.0
+PATIENCE = 2.0
 """Seconds to wait for another process that looks into the file."""
 _LOG_LIMIT = 4 * 1024 * 1024
 """Octets that the write-ahead log keeps when it is empty."""
@@ -76,9 +76,16 @@ class Store:
     """One file. ``max_octets`` bounds it; ``wall`` and ``monotonic`` are the clocks, in seconds."""
 
     def __init__(
-        self, path: Path, *, max_octets: int, wall: Callable[[], float], monotonic: Callable[[], float]
+        self,
+        path: Path,
+        *,
+        max_octets: int,
+        wall: Callable[[], float],
+        monotonic: Callable[[], float],
+        patience: float = PATIENCE,
     ) -> None:
         self.path = path
+        self._patience = patience
         self._max_pages = max(64, max_octets // _PAGE)
         self._wall = wall
         self._monotonic = monotonic
@@ -111,7 +118,7 @@ class Store:
         if connection is None:
             raise StoreError("closed")
         if self._identity() != self._opened:
-            raise StoreError("the file was taken away")  # SQLite would go on with what has no name any more
+            raise StoreError("the file was taken away")  # SQLite would go on with the unlinked file
         wall, monotonic = self._wall(), self._monotonic()
         moved = self._timebase.moved(wall, monotonic)
         timebase = Timebase(wall - monotonic) if moved else self._timebase
@@ -172,7 +179,7 @@ class Store:
             os.fchmod(descriptor, 0o600)
         finally:
             os.close(descriptor)
-        connection = sqlite3.connect(self.path, isolation_level=None, check_same_thread=False, timeout=_PATIENCE)
+        connection = sqlite3.connect(self.path, isolation_level=None, check_same_thread=False, timeout=self._patience)
         self._connection, self._opened = connection, self._identity()
         connection.row_factory = sqlite3.Row
         # No other process reads it, and without the shared index file a full disk has one trap less.
@@ -235,7 +242,7 @@ class Store:
 
 
 def _check(connection: sqlite3.Connection) -> None:
-    """Raise unless it is a sound file of ours."""
+    """Raise unless it is a sound store of this program."""
     application = connection.execute("PRAGMA application_id").fetchone()[0]
     version = connection.execute("PRAGMA user_version").fetchone()[0]
     if application != _APPLICATION:

@@ -1,7 +1,7 @@
 """Keeps the store up with the engine: when to write, in which thread, and what to do while it can't be done.
 
-One transaction at a time is on its way, in a thread of its own; what changes meanwhile comes together in the engine.
-While the store fails the engine collects nothing and promises nothing; everything is written anew once it works again.
+One transaction at a time is on its way, in a separate thread; what changes meanwhile is collected in the engine.
+While the store fails the engine collects nothing and promises nothing; everything is written again once it works.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ _LOG = logging.getLogger(__name__)
 SOON = 0.1
 """Seconds from a change of a session to its row."""
 LATER = 10.0
-"""Seconds from a device's report to its row: the values themselves are told at once, and this spares the disk."""
+"""Seconds from a device's report to its row: the values themselves are passed on at once, and this spares the disk."""
 PACE = 0.02
 """Seconds from one transaction to the next, at least: who has unit after unit held costs 50 of them a second."""
 RETRY = (1.0, 30.0)
@@ -34,7 +34,7 @@ RETRY = (1.0, 30.0)
 
 
 def load(store: Store) -> tuple[Found, str]:
-    """What is in the store, read at once; with nothing found and the reason, where it can't be opened now.
+    """What is in the store, read at once; with nothing found and the reason, if it can't be opened now.
 
     Raises NewerStoreError."""
     try:
@@ -46,7 +46,7 @@ def load(store: Store) -> tuple[Found, str]:
 class StoreKeeper:
     """``found`` and ``trouble`` are what ``load`` gave. ``after`` is called when the engine has something to say.
 
-    ``retry``: see ``RETRY``.
+    ``retry``, ``soon``: see ``RETRY``, ``SOON``.
     """
 
     def __init__(
@@ -61,9 +61,11 @@ class StoreKeeper:
         wall: Callable[[], float],
         after: Callable[[], None] = lambda: None,
         retry: tuple[float, float] = RETRY,
+        soon: float = SOON,
     ) -> None:
         self.epoch = found.epoch or secrets.token_hex(8)
         self._runs = found.runs
+        self._soon = soon
         self._store = store
         self._engine = engine
         self._faults = faults
@@ -108,7 +110,7 @@ class StoreKeeper:
         self._cancel()
         if self._writing is not None:
             await asyncio.wait([self._writing])
-        changes = self._engine.snapshot()
+        changes = self._engine.snapshot(ending=True)
         try:
             await self._loop.run_in_executor(self._executor, self._once, changes)
         except StoreError as error:
@@ -138,7 +140,7 @@ class StoreKeeper:
 
     def _plan(self, due: Unsaved) -> None:
         self._cancel()
-        wait = {Unsaved.SOON: SOON, Unsaved.LATER: LATER}.get(due, self._began + PACE - self._loop.time())
+        wait = {Unsaved.SOON: self._soon, Unsaved.LATER: LATER}.get(due, self._began + PACE - self._loop.time())
         if wait <= 0.0:
             self._flush()
             return

@@ -96,16 +96,16 @@ def read(path: Path, twice: list[ConfigError] | None = None, *, max_octets: int 
     return parse(text, str(path), twice)
 
 
-def parse(text: str, file: str, twice: list[ConfigError] | None = None) -> Document:
+def parse(text: str, file: str, twice: list[ConfigError] | None = None, *, max_nodes: int = MAX_NODES) -> Document:
     """Parse one document. ``file`` only names it in errors.
 
     ``twice`` takes the mistakes about keys that are there a second time, and the first value counts; without it they
-    are raised as every other mistake.
+    are raised as every other mistake. ``max_nodes``: keys, values and lists in all.
     """
     document = Document(file, None)
     events: Iterator[Event] = YAML(typ="safe", pure=True).parse(text)
     try:
-        data = _Builder(document, events, twice).document()
+        data = _Builder(document, events, twice, max_nodes).document()
     except MarkedYAMLError as error:
         line, expected = yaml_slips.told(error, text)
         raise ConfigError("", expected, file=file, line=line) from None
@@ -119,7 +119,10 @@ def parse(text: str, file: str, twice: list[ConfigError] | None = None) -> Docum
 class _Builder:
     """Builds plain values from parser events; a class because the parts recurse over shared counters."""
 
-    def __init__(self, document: Document, events: Iterator[Event], twice: list[ConfigError] | None) -> None:
+    def __init__(
+        self, document: Document, events: Iterator[Event], twice: list[ConfigError] | None, max_nodes: int
+    ) -> None:
+        self._max_nodes = max_nodes
         self._document = document
         self._twice = twice
         self._events = events
@@ -145,8 +148,8 @@ class _Builder:
     def _value(self, key: Key, event: Event) -> Any:
         self._nodes += 1
         self._document.lines.setdefault(key, event.start_mark.line + 1)
-        if self._nodes > MAX_NODES:
-            raise self._mistake(key, f"expected at most {MAX_NODES} values", event)
+        if self._nodes > self._max_nodes:
+            raise self._mistake(key, f"expected at most {self._max_nodes} values", event)
         if len(key) > MAX_DEPTH:
             raise self._mistake(key, f"expected at most {MAX_DEPTH} levels", event)
         self._refuse_indirection(key, event)

@@ -18,10 +18,10 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 from common.backoff import Backoff
+from common.printable import printable
 from gateway.api.errors import ConfigError, CredentialError
 from gateway.api.ports import Adapter
 from gateway.runtime.adapter_context import InstanceContext
-from gateway.runtime.audit import sanitised
 from gateway.runtime.hub import Hub
 
 _LOG = logging.getLogger(__name__)
@@ -80,8 +80,8 @@ async def _keep(hub: Hub, scheme: str, slot: Slot, pauses: RestartPauses) -> Non
                 if hub.now() - started >= pauses.calm:
                     backoff.reset()
                 pause = backoff.next()
-                _LOG.error("adapter %s stopped (%s); starting again in %.1f s", scheme, sanitised(problem), pause)
-                hub.stopped(scheme, f"stopped: {sanitised(problem)}")
+                _LOG.error("adapter %s stopped (%s); starting again in %.1f s", scheme, printable(problem, 120), pause)
+                hub.stopped(scheme, f"stopped: {printable(problem, 120)}")
                 await asyncio.sleep(pause)
         except TimeoutError:  # the scope's: an adapter's own ends in ``problem``
             backoff.reset()

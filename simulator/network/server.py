@@ -18,7 +18,6 @@ from layer.errors import PeerError, TransportError
 
 _LOG = logging.getLogger(__name__)
 
-#: octets that may wait for a client that doesn't read; more, and it is cut off
 MAX_UNREAD: Final = 262_144
 MAX_CONNECTIONS: Final = 256
 
@@ -52,7 +51,7 @@ class Connection(asyncio.Protocol):
         if transport is None or transport.is_closing():
             return
         transport.write(line)
-        if transport.get_write_buffer_size() > MAX_UNREAD:
+        if transport.get_write_buffer_size() > self._server.max_unread:
             _LOG.warning("a client of the simulator does not read: cut off")
             transport.abort()
 
@@ -94,9 +93,16 @@ class Connection(asyncio.Protocol):
 
 
 class SocketServer:
-    """Listens on a Unix socket that only its owner may use (mode 0600)."""
+    """Listens on a Unix socket that only its owner may use (mode 0600).
 
-    def __init__(self, path: Path, greet: Greet) -> None:
+    ``max_unread``: octets that may wait for a client that doesn't read; if more do, it is cut off.
+    """
+
+    def __init__(
+        self, path: Path, greet: Greet, *, max_connections: int = MAX_CONNECTIONS, max_unread: int = MAX_UNREAD
+    ) -> None:
+        self.max_unread = max_unread
+        self._max_connections = max_connections
         self._path = path
         self.greet = greet
         self._connections: set[Connection] = set()
@@ -118,7 +124,7 @@ class SocketServer:
         self._path.unlink(missing_ok=True)
 
     def enter(self, connection: Connection) -> bool:
-        if len(self._connections) >= MAX_CONNECTIONS:
+        if len(self._connections) >= self._max_connections:
             return False
         self._connections.add(connection)
         return True

@@ -149,6 +149,14 @@ class Station:
             self.hop.send_up(frame, _unasked)
         return len(parts)
 
+    def tell_joined(self) -> None:
+        """The device is a member now."""
+        _call(self.on_joined)
+
+    def tell_left(self) -> None:
+        """The device is no longer one."""
+        _call(self.on_left)
+
     def announce(self) -> None:
         """Broadcast the device announcement."""
         counter = self._next_counter() & 0xFF
@@ -286,3 +294,8 @@ def meant_for(device: Device, destination: int) -> bool:
 
 def _unasked(_delivered: bool) -> None:
     """Responses and announcements: no caller waits for their fate."""
+
+
+def _call(listeners: list[Callable[[], None]]) -> None:
+    for listener in tuple(listeners):
+        listener()

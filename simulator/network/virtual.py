@@ -1,4 +1,4 @@
-"""The virtual network itself: who is a member, who gets in, and the coordinator's way to every device.
+"""The virtual network itself: who is a member, and the coordinator's way to every device. Who gets in: ``joining``.
 
 Implements ``simulator.air.Network``. Sans I/O: all time comes from the agenda.
 """
@@ -10,18 +10,18 @@ import logging
 import random
 from collections.abc import Callable
 
-from layer.errors import PeerError, UsageError
+from layer.errors import PeerError
 from simulator.air import COORDINATOR_NWK, ApsFrame, Coordinator, JoinKind, NetworkParameters, Reach
 from simulator.network import zdo
 from simulator.network.aps import AirOptions, DuplicateTable
 from simulator.network.device import Device, Membership
+from simulator.network.joining import Joining
 from simulator.network.radio import Conditions
-from simulator.network.scheduler import Agenda, Alarm
+from simulator.network.scheduler import Agenda
 from simulator.network.station import BroadcastFrame, Station, as_broadcast, meant_for
 
 _LOG = logging.getLogger(__name__)
 
-_FOREVER = 255
 _LAST_NWK = 0xFFF7
 
 
@@ -60,8 +60,14 @@ class VirtualNetwork:
         self._parameters: NetworkParameters | None = None
         self._fingerprint = ""
         self._table = DuplicateTable(self.options.dedup_size) if self.options.aps_dedup else None
-        self._permits_until = 0.0
-        self._seek_alarm: Alarm | None = None
+        self._joining = Joining(
+            agenda,
+            self.options,
+            self.stations,
+            belongs=self._belongs,
+            on_air=self.on_air,
+            enter=self._enter,
+        )
         self._planted: list[NetworkParameters] = []
 
     # devices
@@ -101,7 +107,7 @@ class VirtualNetwork:
         A member waits for its own network when none is running, and gives it up when another one lets it in.
         """
         station.device.seeking = True
-        self._look_soon()
+        self._joining.look_soon()
 
     def rejoin(self, station: Station, *, moved: bool = False) -> bool:
         """A member comes back and announces itself, ``moved``: under another network address; whether it could."""
@@ -113,7 +119,7 @@ class VirtualNetwork:
             self._admit(station, device.parent)
         self._coordinator.device_update(device.nwk, device.eui64, device.parent, JoinKind.SECURED_REJOIN)
         station.announce()
-        _tell(station.on_joined)
+        station.tell_joined()
         return True
 
     def restart(self, station: Station, *, forget: bool = False) -> bool:
@@ -197,7 +203,7 @@ class VirtualNetwork:
         return 0 if self._coordinator is None else self._coordinator.room()
 
     def permits_joining(self) -> None:
-        self._look_soon()
+        self._joining.look_soon()
 
     def changed(self) -> None:
         self.on_changed()
@@ -232,7 +238,7 @@ class VirtualNetwork:
                 self._coordinator.device_update(nwk, device.eui64, parent, JoinKind.LEFT)
         _LOG.info("%016x left the network", device.eui64)
         self.changed()
-        _tell(station.on_left)
+        station.tell_left()
 
     def neighbours_of(self, device: Device) -> list[zdo.Neighbour]:
         if self._parameters is None:
@@ -259,57 +265,16 @@ class VirtualNetwork:
 
     # joining
 
-    def _parent_for(self, device: Device) -> int | None:
-        now = self.agenda.now()
-        if now < self._permits_until:
-            return COORDINATOR_NWK
-        for station in self._members():
-            router = station.device
-            if router.router and router is not device and now < router.permits_joining_until and self.on_air(router):
-                return router.nwk
-        return None
-
-    def _look_soon(self) -> None:
-        # never inside a call of the dongle's, which has its own state to bring up first
-        if self._seek_alarm is not None:
-            self._seek_alarm.cancel()
-        self._seek_alarm = self.agenda.at(self.agenda.now(), self._look)
-
-    def _look(self) -> None:
-        """Every device that looks for a network tries; again a little later while any may still get in."""
-        self._seek_alarm = None
-        if self._coordinator is None:
-            return
-        again, room = False, self.options.join_burst
-        for station in list(self.stations.values()):
-            if not station.device.seeking:
-                continue
-            if self._belongs(station.device):
-                station.device.seeking = False
-                _tell(station.on_joined)
-                continue
-            again = True
-            if room and station.device.powered:
-                room -= self._try_to_join(station)
-        if again and self._open():
-            self._seek_alarm = self.agenda.after(self.options.join_retry, self._look)
-
-    def _open(self) -> bool:
-        now = self.agenda.now()
-        return now < self._permits_until or any(
-            now < station.device.permits_joining_until for station in self._members()
-        )
-
-    def _try_to_join(self, station: Station) -> bool:
+    def _enter(self, station: Station, parent: int) -> bool:
+        """A device gets in by this parent, unless the coordinator doesn't admit it."""
         device = station.device
         assert self._coordinator is not None
-        parent = self._parent_for(device)
-        if parent is None or not self._coordinator.admits(device.eui64):
+        if not self._coordinator.admits(device.eui64):
             return False
         nwk = self._admit(station, parent)
         self._coordinator.device_update(nwk, device.eui64, parent, JoinKind.UNSECURED_JOIN)
         station.announce()
-        _tell(station.on_joined)
+        station.tell_joined()
         return True
 
     def _admit(self, station: Station, parent: int) -> int:
@@ -348,27 +313,19 @@ class VirtualNetwork:
         for station in self.stations.values():
             station.hop.forget_repeats()
         _LOG.info("coordinator up on channel %d, PAN 0x%04x", parameters.channel, parameters.pan_id)
-        self._look_soon()
+        self._joining.start()
 
     def stop(self) -> None:
         if self._coordinator is None:
             return
         self._coordinator = None
-        self._permits_until = 0.0
+        self._joining.stop()
         for station in self.stations.values():
             station.hop.cut()
-        if self._seek_alarm is not None:
-            self._seek_alarm.cancel()
-            self._seek_alarm = None
         _LOG.info("coordinator down")
 
     def permit_joining(self, seconds: int) -> None:
-        if not 0 <= seconds <= _FOREVER:
-            raise UsageError("joining is open for 0 to 255 seconds")
-        now = self.agenda.now()
-        self._permits_until = float("inf") if seconds == _FOREVER else now + seconds
-        if seconds:
-            self._look_soon()
+        self._joining.permit(seconds)
 
     def unicast(self, destination: int, aps: ApsFrame, on_sent: Callable[[bool], None]) -> None:
         station = self._by_nwk.get(destination)
@@ -421,8 +378,3 @@ class VirtualNetwork:
 
     def beacons(self, channel: int) -> list[NetworkParameters]:
         return [planted for planted in self._planted if planted.channel == channel]
-
-
-def _tell(listeners: list[Callable[[], None]]) -> None:
-    for listener in list(listeners):
-        listener()

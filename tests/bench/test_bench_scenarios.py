@@ -133,10 +133,8 @@ def test_ratios_are_taken_turn_by_turn() -> None:
     assert found["ratio"] == {"median": 3.0, "least": 2.0, "most": 4.0}
 
 
-def test_the_command_writes_its_report(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: Any) -> None:
-    monkeypatch.setattr(command, "RESULTS", tmp_path)
-    monkeypatch.setattr(command, "ROOT", tmp_path)
-    assert command.main(["--part", "micro", "--repeats", "1", "--calls", "50", "--save", "here"]) == 0
+def test_the_command_writes_its_report(tmp_path: Path, capsys: Any) -> None:
+    assert command.main(["--part", "micro", "--repeats", "1", "--calls", "50", "--save", "here"], tmp_path) == 0
     saved = json.loads((tmp_path / "here.json").read_text())
     assert saved["rows"]["engine"]["calls"]["cpu"]["median"] > 0
     assert saved["machine"]["zigpy"]

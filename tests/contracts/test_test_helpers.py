@@ -26,9 +26,21 @@ def test_no_test_imports_a_test_or_a_conftest() -> None:
     found = {
         str(path.relative_to(TESTS)): names
         for path in sorted(TESTS.rglob("*.py"))
-        if not {"data", "zigbee"} & {*path.parts} and (names := imported_tests(path.read_text()))
+        if "data" not in path.parts and (names := imported_tests(path.read_text()))
     }
     assert found == {}, "move what they share to tests/harness, one thing a file"
+
+
+def test_a_helper_of_another_folder_is_in_the_harness() -> None:
+    found: dict[str, list[str]] = {}
+    for path in sorted(TESTS.rglob("*.py")):
+        folder = ".".join(("tests", *path.relative_to(TESTS).parent.parts))
+        own = ("tests.harness", folder)
+        for node in ast.walk(ast.parse(path.read_text())):
+            module = node.module or "" if isinstance(node, ast.ImportFrom) else ""
+            if module.startswith("tests.") and not {module, module.rpartition(".")[0]} & {*own}:
+                found.setdefault(str(path.relative_to(TESTS)), []).append(module)
+    assert found == {}, "move it to tests/harness"
 
 
 def test_each_form_of_import_is_found() -> None:

@@ -174,7 +174,7 @@ def test_coap_links(carriage: Any) -> None:
 
 def test_coap_formats_and_reasons(carriage: Any) -> None:
     assert {row[1].strip("`"): int(row[0]) for row in carriage.rows("content format")} == {
-        kind: DEFAULT_FORMATS.number(kind) for kind in KINDS
+        kind: DEFAULT_FORMATS.numbers[kind] for kind in KINDS
     }
     told = {row[0].strip("`"): row[1] for row in carriage.rows("reason", "Refusals")}
     assert told == {reason: codes.dotted(code) for reason, code in REASON_CODES.items()}

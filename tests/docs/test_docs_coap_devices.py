@@ -8,8 +8,8 @@ import pytest
 
 from adapters.coap import links
 from adapters.coap.devices import MAX_STATES
-from adapters.coap.observers import PACE, QUIET, SETTLED
-from adapters.coap.plugin import _CONNECTION
+from adapters.coap.observers import PACING
+from adapters.coap.plugin import CONNECTION
 from adapters.coap.representation import whole
 from carriage.coap import codes, device_resources, options
 from carriage.coap.atls_format import REASON_CODES
@@ -28,7 +28,7 @@ LAMP = DeviceView(
 
 def vanished() -> float:
     """Seconds until a confirmable message counts as lost, at the most (RFC 7252, section 4.8.2)."""
-    parameters = _CONNECTION.transmission
+    parameters = CONNECTION.transmission
     return parameters.ack_timeout * parameters.ack_random_factor * (2 ** (parameters.max_retransmit + 1) - 1)
 
 
@@ -73,12 +73,12 @@ def test_refusals_are_those_of_reasons(told: Page) -> None:
 @pytest.mark.parametrize(
     "words",
     [
-        f"at least {PACE:g} s apart",
-        f"no confirmable one for {QUIET:g} s",
-        f"after {SETTLED:g} s without another",
-        f"no block for {_CONNECTION.fetch_patience:g} s",
-        f"for {_CONNECTION.transfer_lifetime:g} s from the last fetch",
-        f"in {vanished():g} s ({1 + _CONNECTION.transmission.max_retransmit} transmissions)".replace("(3", "(three"),
+        f"at least {PACING.pace:g} s apart",
+        f"no confirmable one for {PACING.quiet:g} s",
+        f"after {PACING.settled:g} s without another",
+        f"no block for {CONNECTION.fetch_patience:g} s",
+        f"for {CONNECTION.transfer_lifetime:g} s from the last fetch",
+        f"in {vanished():g} s ({1 + CONNECTION.transmission.max_retransmit} transmissions)".replace("(3", "(three"),
         f"keeps {MAX_STATES} of them",
         "up to `answer_within` (20 s)",
     ],

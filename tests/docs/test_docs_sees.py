@@ -26,8 +26,8 @@ from layer.records import (
 )
 from layer.tls_stream import TlsRecordReader
 from tests.harness.docs_page import read
+from tests.harness.layer_pair import client_x509, events, pair, server_x509
 from tests.harness.tls_octets import client_hello, dtls_fragment, dtls_record, server_hello
-from tests.layer.layer_pair import client_x509, events, pair, server_x509
 
 SECRET = b"what the door said to the phone"
 VERSIONS = ("TLS 1.2", "TLS 1.3", "DTLS 1.2", "DTLS 1.3")

@@ -25,8 +25,8 @@ from demo.stack import LAMP as TUNNEL_LAMP
 from demo.stack import Stack, running
 from gateway.api.errors import TransportError
 from gateway.runtime import admin_client
-from tests.e2e.attackers import MqttParty, psk, until
 from tests.e2e.shared_hub import STATE
+from tests.harness.attackers import MqttParty, psk, until
 
 USERS = ["gateway", "home-assistant"]
 LAMP, PLUG = "00:0d:6f:00:0f:00:00:01", "00:0d:6f:00:0f:00:00:02"

@@ -21,7 +21,7 @@ from demo.process import Process
 from demo.scenario import Variant, layer0, tunnel
 from demo.stack import LAMP, OTHER_LAMP, Stack
 from tests.e2e import memory
-from tests.e2e.attackers import coaps_client, held_unit, psk
+from tests.harness.attackers import coaps_client, held_unit, psk
 
 # Both lamps talk: with the phone and with the application, each pair under its own variant of layer 0. The tablet may
 # open sessions to a client that never comes: its units stay in the gateway.

@@ -20,7 +20,7 @@ from carriage.coap import link_format
 from demo.credentials import Authority, write_psk_file
 from demo.stack import Stack, running
 from layer.errors import PeerError
-from tests.e2e.attackers import until
+from tests.harness.attackers import until
 
 pytestmark = [pytest.mark.process, pytest.mark.asyncio(loop_scope="module")]
 

@@ -25,8 +25,8 @@ from carriage.coap.exchange import Response
 from carriage.mqtt import messages as bodies
 from carriage.zigbee import tunneling as t
 from demo.stack import LAMP, OTHER_LAMP, Stack
-from tests.e2e import attackers
 from tests.e2e.shared_hub import shared_hub
+from tests.harness import attackers
 
 pytestmark = [pytest.mark.process, pytest.mark.asyncio(loop_scope="module")]
 

@@ -19,8 +19,8 @@ import pytest_asyncio
 from demo.credentials import write_psk_file
 from demo.process import Process
 from demo.stack import Stack, command, running
-from tests.e2e.attackers import until
 from tests.e2e.shared_hub import STATE
+from tests.harness.attackers import until
 
 pytestmark = [pytest.mark.process, pytest.mark.asyncio(loop_scope="module")]
 

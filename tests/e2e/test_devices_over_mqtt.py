@@ -12,9 +12,9 @@ from carriage.zigbee.foundation import General
 from carriage.zigbee.zcl import ZclFrame
 from demo.stack import Stack
 from simulator.network.device_kinds import Identity, humidity, on_off, power, temperature
-from tests.adapters.zigbee.zcl_device import ZclDevice
 from tests.harness.mqtt_watcher import USER, Watcher, config_topic, gateway_id, publish, watching
 from tests.harness.virtual_devices import simulate
+from tests.harness.zcl_device import ZclDevice
 
 IDENTITY = Identity("ACME", "Z1", mains=True)
 NETWORK = """\

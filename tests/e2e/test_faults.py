@@ -21,8 +21,8 @@ from carriage.coap import codes
 from demo.process import Process
 from demo.stack import Stack
 from gateway.runtime.admin import MAX_CONNECTIONS
-from tests.e2e.attackers import mqtt_party, until
 from tests.e2e.faulty_network import SOON, USERS, Puts, Sets, Talk, asked, faulty_network, wait_link
+from tests.harness.attackers import mqtt_party, until
 from tests.harness.session_end import hears
 from tests.harness.virtual_devices import commands, simulate
 

@@ -17,7 +17,7 @@ from carriage.coap.exchange import Response
 from carriage.zigbee import tunneling as t
 from carriage.zigbee.segmentation import cut, decode_slice
 from demo.stack import LAMP, Stack
-from tests.e2e import attackers
+from tests.harness import attackers
 
 SIZES = (14, 64, 65, 500, 1139, 1152)
 SLICE = 64

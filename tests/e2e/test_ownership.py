@@ -29,8 +29,8 @@ from carriage.zigbee.segmentation import Slice
 from demo.process import Process
 from demo.scenario import layer0, tunnel
 from demo.stack import LAMP, OTHER_LAMP, Stack, running
-from tests.e2e import attackers
 from tests.e2e.shared_hub import shared_hub
+from tests.harness import attackers
 
 pytestmark = [pytest.mark.process, pytest.mark.asyncio(loop_scope="module")]
 

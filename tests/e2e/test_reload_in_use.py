@@ -11,7 +11,7 @@ from demo.credentials import write_secret
 from demo.scenario import layer0, tunnel
 from demo.stack import LAMP, Stack
 from layer.credentials import Credentials, Psk
-from tests.e2e.attackers import coaps_client
+from tests.harness.attackers import coaps_client
 from tests.harness.message_exchange import exchange
 
 

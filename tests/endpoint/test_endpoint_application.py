@@ -11,7 +11,6 @@ from typing import Any
 import pytest
 
 from demo.credentials import make_psk_file
-from endpoint import application as app
 from endpoint.application import Application
 from endpoint.control import CloseCommand, ExportCommand, OpenCommand, SendCommand
 from endpoint.policy import Layer0Policy, read_policy
@@ -83,7 +82,7 @@ class CableWay:
 class Pair:
     """The two applications; ``start`` runs the answering one until the test's end."""
 
-    def __init__(self, folder: Path, extra: str, *, protocol: str = "dtls1.2") -> None:
+    def __init__(self, folder: Path, extra: str, *, protocol: str = "dtls1.2", max_sessions: int = 256) -> None:
         make_psk_file(folder / "pair.psk", "lamp7")
         path = folder / "policy.yaml"
         path.write_text(
@@ -94,7 +93,7 @@ class Pair:
         self.ways[0].to, self.ways[1].to = self.ways[1], self.ways[0]
         self.ears = Ear(), Ear()
         self.opener, self.answerer = (
-            Application(self.policy, link, ear, link_name="cable")
+            Application(self.policy, link, ear, link_name="cable", max_sessions=max_sessions)
             for link, ear in zip(self.ways, self.ears, strict=True)
         )
 
@@ -203,8 +202,8 @@ async def _caught(application: Application) -> list[str]:
     return [str(error) for error in found.exceptions]
 
 
-async def test_commands(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    pair = Pair(tmp_path, "")
+async def test_commands(tmp_path: Path) -> None:
+    pair = Pair(tmp_path, "", max_sessions=3)
     ours, theirs = pair.ears
     async with asyncio.TaskGroup() as tasks:
         tasks.create_task(pair.answerer.run(opens=(), control=False, messages=(), leave=False))
@@ -233,8 +232,8 @@ async def test_commands(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None
             {"session": 0, "reason": "truncated: aborted", "clean": False},
         ]
         assert theirs.of("ended") == [{"session": 0, "reason": "truncated: closed", "clean": False}]
-        monkeypatch.setattr(app, "MAX_SESSIONS", 0)
-        pair.opener._command(OpenCommand("lamp7"))
+        for _ in range(4):
+            pair.opener._command(OpenCommand("lamp7"))
         assert ours.of("refused")[-1] == {"to": "lamp7", "reason": "too many sessions"}
         pair.opener.quit()
         pair.answerer.quit()

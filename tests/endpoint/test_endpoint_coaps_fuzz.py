@@ -19,9 +19,9 @@ from endpoint.transports.coaps import CoapsLink
 from endpoint.transports.coaps_session import CoapsSession
 from endpoint.transports.gateway_link import Kind
 from layer.errors import TransportError
-from tests.carriage.mutations import mutated
 from tests.endpoint.coaps_gateway import CLIENT
 from tests.endpoint.owner import Owner
+from tests.harness.mutations import mutated
 
 NAME = "ab" * 16
 LINKS = write_links(
@@ -78,7 +78,7 @@ class Scripted:
 def test_a_session_reads_whatever_comes(kind: Kind, notified: list[Response], answers: list[Response]) -> None:
     async def play() -> None:
         link = Scripted(answers)
-        session = CoapsSession(link, NAME, kind, "lamp")
+        session = CoapsSession(link, NAME, kind, "lamp", 60.0)
         owner = Owner(session)
         session.start()
         session.send([b"unit"])

@@ -5,8 +5,9 @@ from __future__ import annotations
 import asyncio
 import socket
 from collections.abc import AsyncIterator, Callable
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 import pytest
 
@@ -14,8 +15,8 @@ from carriage.coap import atls, codes
 from carriage.coap import options as opt
 from carriage.coap.exchange import Response
 from demo.credentials import Authority, Leaf
-from endpoint.transports import coaps, coaps_session, gateway_link
-from endpoint.transports.coaps import CoapsLink
+from endpoint.transports import gateway_link
+from endpoint.transports.coaps import CoapsLimits, CoapsLink
 from layer.credentials import Credentials, Psk
 from layer.errors import TransportError
 from tests.endpoint.coaps_gateway import CLIENT, Gateway, Relay
@@ -39,17 +40,10 @@ async def relay(gateway: Gateway) -> AsyncIterator[Relay]:
     relay.close()
 
 
-@pytest.fixture
-def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The same course of things, in less time."""
-    for name, seconds in {
-        "KEEPALIVE": 0.3,
-        "PING_TIMEOUT": 0.5,
-        "RECONNECT_FOR": 1.0,
-        "HANDSHAKE_TIMEOUT": 1.0,
-    }.items():
-        monkeypatch.setattr(coaps, name, seconds)
-    monkeypatch.setattr(coaps, "RECONNECT_PAUSE", 0.1)
+IMPATIENT: Final = CoapsLimits(
+    keepalive=0.3, ping_timeout=0.5, reconnect_for=1.0, reconnect_pause=0.1, handshake_timeout=1.0
+)
+"""The same course of things, in less time."""
 
 
 async def opened(link: CoapsLink, gateway: Gateway, kind: gateway_link.Kind = "adtls") -> tuple[Owner, str]:
@@ -60,13 +54,14 @@ async def opened(link: CoapsLink, gateway: Gateway, kind: gateway_link.Kind = "a
     return owner, name
 
 
-def link_to(port: int) -> CoapsLink:
-    return CoapsLink("127.0.0.1", port, CLIENT)
+def link_to(port: int, limits: CoapsLimits = CoapsLimits()) -> CoapsLink:  # noqa: B008 - frozen
+    return CoapsLink("127.0.0.1", port, CLIENT, limits)
 
 
 def test_a_lost_gateway_is_told_within_30_s() -> None:
-    assert coaps.KEEPALIVE + coaps.PING_TIMEOUT + coaps.RECONNECT_FOR <= 30
-    assert coaps.OPEN_FOR <= 30
+    limits = CoapsLimits()
+    assert limits.keepalive + limits.ping_timeout + limits.reconnect_for <= 30
+    assert limits.open_for <= 30
 
 
 @pytest.mark.parametrize("kind", ["adtls", "atls"])
@@ -129,10 +124,9 @@ async def test_a_unit_refused_for_now_goes_again_in_its_order(gateway: Gateway, 
     assert (owner.ends, owner.lost) == ([], [])
 
 
-async def test_a_unit_is_not_kept_for_ever(gateway: Gateway, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(coaps_session, "RETRY_FOR", 1.5)
+async def test_a_unit_is_not_kept_for_ever(gateway: Gateway) -> None:
     gateway.scripts[atls.SendUnit] = lambda asked: atls.refusal("over-rate", 1)
-    async with running(link := link_to(gateway.port)):
+    async with running(link := link_to(gateway.port, CoapsLimits(retry_for=1.5))):
         owner, _ = await opened(link, gateway, "atls")
         owner.session.send([unit(0)])
         await until(lambda: owner.ends)
@@ -199,12 +193,12 @@ async def test_a_refused_open(gateway: Gateway, reason: str, transient: bool) ->
                 await link.open(impossible, "adtls")
 
 
-async def test_an_open_is_repeated_with_its_nonce(gateway: Gateway, relay: Relay, impatient: None) -> None:
+async def test_an_open_is_repeated_with_its_nonce(gateway: Gateway, relay: Relay) -> None:
     def swallow(asked: atls.OpenSession) -> None:
         relay.broken = True
 
     gateway.scripts[atls.OpenSession] = swallow
-    async with running(link := link_to(relay.port)):
+    async with running(link := link_to(relay.port, IMPATIENT)):
         opening = asyncio.get_running_loop().create_task(link.open("lamp7", "adtls"))
         await until(lambda: not link.is_up and relay.broken)
         del gateway.scripts[atls.OpenSession]
@@ -216,8 +210,7 @@ async def test_an_open_is_repeated_with_its_nonce(gateway: Gateway, relay: Relay
         owner.session.close()
 
 
-async def test_an_open_without_an_answer(gateway: Gateway, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(coaps, "OPEN_FOR", 0.5)
+async def test_an_open_without_an_answer(gateway: Gateway) -> None:
     late: list[Callable[[], Any]] = []
     gateway.scripts[atls.OpenSession] = lambda asked: None
     usual = gateway.request
@@ -229,7 +222,7 @@ async def test_an_open_without_an_answer(gateway: Gateway, monkeypatch: pytest.M
             late.append(lambda: peer.respond(exchange, atls.opened(NAME)))
 
     gateway.request = request  # type: ignore[method-assign]
-    async with running(link := link_to(gateway.port)):
+    async with running(link := link_to(gateway.port, CoapsLimits(open_for=0.5))):
         with pytest.raises(TransportError, match="no answer from the gateway"):
             await link.open("lamp7", "adtls")
         late[0]()
@@ -237,11 +230,8 @@ async def test_an_open_without_an_answer(gateway: Gateway, monkeypatch: pytest.M
         await until(lambda: [close.session for close in gateway.of(atls.CloseSession)] == [NAME])
 
 
-async def test_sessions_go_on_over_a_new_association(
-    gateway: Gateway, relay: Relay, impatient: None, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(coaps, "RECONNECT_FOR", 10.0)
-    async with running(link := link_to(relay.port)):
+async def test_sessions_go_on_over_a_new_association(gateway: Gateway, relay: Relay) -> None:
+    async with running(link := link_to(relay.port, replace(IMPATIENT, reconnect_for=10.0))):
         owner, name = await opened(link, gateway, "atls")
         owner.session.send([unit(0)])
         gateway.down(name, 0, unit(0))
@@ -261,8 +251,8 @@ async def test_sessions_go_on_over_a_new_association(
         assert (owner.ends, owner.lost) == ([], [])
 
 
-async def test_a_restarted_gateway_knows_no_session(gateway: Gateway, relay: Relay, impatient: None) -> None:
-    async with running(link := link_to(relay.port)):
+async def test_a_restarted_gateway_knows_no_session(gateway: Gateway, relay: Relay) -> None:
+    async with running(link := link_to(relay.port, IMPATIENT)):
         owner, _ = await opened(link, gateway)
         relay.broken = True
         gateway.stop()
@@ -276,8 +266,8 @@ async def test_a_restarted_gateway_knows_no_session(gateway: Gateway, relay: Rel
         await until(lambda: gateway.units(name))
 
 
-async def test_a_gateway_that_stays_away(gateway: Gateway, relay: Relay, impatient: None) -> None:
-    async with running(link := link_to(relay.port)):
+async def test_a_gateway_that_stays_away(gateway: Gateway, relay: Relay) -> None:
+    async with running(link := link_to(relay.port, IMPATIENT)):
         owners = [(await opened(link, gateway, kind))[0] for kind in ("adtls", "atls")]  # type: ignore[arg-type]
         relay.broken = True
         for owner in owners:
@@ -339,7 +329,7 @@ async def test_answers_that_make_no_sense(gateway: Gateway, kind: type, answer: 
         await until(lambda: gateway.units(name))
 
 
-async def test_a_lost_observation_is_taken_up_again(gateway: Gateway, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_lost_observation_is_taken_up_again(gateway: Gateway) -> None:
     async with running(link := link_to(gateway.port)):
         owner, name = await opened(link, gateway)
         peer, exchange = gateway.observers.pop(name)
@@ -350,9 +340,8 @@ async def test_a_lost_observation_is_taken_up_again(gateway: Gateway, monkeypatc
         assert owner.ends == []
 
 
-async def test_sessions_that_others_open(gateway: Gateway, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(coaps, "MAX_SESSIONS", 1)
-    async with running(link := link_to(gateway.port)) as came:
+async def test_sessions_that_others_open(gateway: Gateway) -> None:
+    async with running(link := link_to(gateway.port, CoapsLimits(max_sessions=1))) as came:
         await until(lambda: gateway.inbox_observer)
         gateway.offer(NAME, "adtls")
         await until(lambda: came)
@@ -392,7 +381,7 @@ async def test_no_gateway_at_all(gateway: Gateway) -> None:
     assert caught.group_contains(TransportError, match="no answer at 127.0.0.1")
 
 
-async def test_a_gateway_that_hangs_up_at_once_is_not_asked_without_a_pause(impatient: None) -> None:
+async def test_a_gateway_that_hangs_up_at_once_is_not_asked_without_a_pause() -> None:
     """As one does if nine clients share an identity: without a pause it would be twenty handshakes at once."""
 
     class Short(Gateway):
@@ -402,14 +391,14 @@ async def test_a_gateway_that_hangs_up_at_once_is_not_asked_without_a_pause(impa
 
     gateway = Short()
     gateway.start()
-    async with running(link_to(gateway.port), ready=False):
+    async with running(link_to(gateway.port, IMPATIENT), ready=False):
         await until(lambda: len(gateway.connected_peers) >= 3)
         await asyncio.sleep(0.5)
         assert len(gateway.connected_peers) <= 8
     gateway.stop()
 
 
-async def test_a_gateway_that_does_not_know_us(gateway: Gateway, impatient: None) -> None:
+async def test_a_gateway_that_does_not_know_us(gateway: Gateway) -> None:
     stranger = CoapsLink("127.0.0.1", gateway.port, Credentials(psk=Psk("phone", b"\1" * 32)))
     with pytest.raises(ExceptionGroup) as caught:
         async with running(stranger):
@@ -417,7 +406,7 @@ async def test_a_gateway_that_does_not_know_us(gateway: Gateway, impatient: None
     assert caught.group_contains(TransportError, match="different keys")
 
 
-async def test_a_certificate_must_name_the_host(tmp_path: Path, impatient: None) -> None:
+async def test_a_certificate_must_name_the_host(tmp_path: Path) -> None:
     authority = Authority.make(tmp_path)
     mine, right, wrong = (authority.issue(name) for name in ("phone", "gateway", "elsewhere"))  # gateway: localhost too
     host = socket.getaddrinfo("localhost", 0, type=socket.SOCK_DGRAM)[0][4][0]
@@ -426,7 +415,7 @@ async def test_a_certificate_must_name_the_host(tmp_path: Path, impatient: None)
         gateway.start()
         try:
             for name in ("localhost", str(host)):
-                link = CoapsLink(name, gateway.port, _certificate(mine, authority))
+                link = CoapsLink(name, gateway.port, _certificate(mine, authority), IMPATIENT)
                 if accepted or name == host:
                     async with running(link):
                         await link.open("lamp7", "adtls")

@@ -15,8 +15,9 @@ from carriage.mqtt import messages as bodies
 from carriage.mqtt import topics as t
 from carriage.mqtt.options import Message
 from demo.stack import Broker, Stack
-from endpoint.transports import gateway_link, mqtt, mqtt_session
+from endpoint.transports import gateway_link
 from endpoint.transports.mqtt import MqttLink
+from endpoint.transports.mqtt_limits import MqttLimits
 from layer.errors import TransportError, UsageError
 from tests.endpoint.mqtt_gateway import EPOCH, PREFIX, USER, Gateway
 from tests.endpoint.owner import Owner, running, unit, until
@@ -49,7 +50,14 @@ async def gateway(broker: Broker) -> AsyncIterator[Gateway]:
         await gateway.client.stop(drain=0.1)
 
 
-def link_at(broker: Broker, *, user: str = USER, password: str | None = None, version: Literal[4, 5] = 5) -> MqttLink:
+def link_at(
+    broker: Broker,
+    *,
+    user: str = USER,
+    password: str | None = None,
+    version: Literal[4, 5] = 5,
+    limits: MqttLimits = MqttLimits(),  # noqa: B008 - frozen
+) -> MqttLink:
     return MqttLink(
         "127.0.0.1",
         broker.port,
@@ -58,6 +66,7 @@ def link_at(broker: Broker, *, user: str = USER, password: str | None = None, ve
         prefix=PREFIX,
         version=version,
         plain=True,
+        limits=limits,
     )
 
 
@@ -67,8 +76,9 @@ async def opened(link: MqttLink, gateway: Gateway, kind: gateway_link.Kind = "ad
 
 
 def test_a_lost_broker_is_told_within_30_s() -> None:
-    assert 2 * mqtt.KEEPALIVE + 1 + mqtt.BROKER_GRACE <= 30
-    assert mqtt.ANSWER_TIMEOUT <= 30
+    limits = MqttLimits()
+    assert 2 * limits.keepalive + 1 + limits.broker_grace <= 30
+    assert limits.answer_timeout <= 30
 
 
 @pytest.mark.parametrize("version", [4, 5])
@@ -154,12 +164,9 @@ async def test_a_datagram_refused_for_now_goes_again_under_a_new_number(broker: 
 
 
 @pytest.mark.parametrize("kind", ["adtls", "atls"])
-async def test_a_unit_is_not_offered_for_ever(
-    broker: Broker, gateway: Gateway, monkeypatch: pytest.MonkeyPatch, kind: gateway_link.Kind
-) -> None:
-    monkeypatch.setattr(mqtt_session, "RETRY_FOR", 1.5)
+async def test_a_unit_is_not_offered_for_ever(broker: Broker, gateway: Gateway, kind: gateway_link.Kind) -> None:
     gateway.on_unit = lambda topic: gateway.status(topic.session, "dropped", topic.n, "busy", 1)
-    async with running(link := link_at(broker)):
+    async with running(link := link_at(broker, limits=MqttLimits(retry_for=1.5))):
         owner, name = await opened(link, gateway, kind)
         owner.session.send([unit(0)])
         await until(lambda: owner.lost)
@@ -209,12 +216,9 @@ async def test_the_gateway_ends_a_session(broker: Broker, gateway: Gateway) -> N
         assert (gateway.up, gateway.closes, owner.units) == ([], [], [])
 
 
-async def test_an_open_is_repeated_with_its_nonce(
-    broker: Broker, gateway: Gateway, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(mqtt, "ASK_AGAIN", 0.2)
+async def test_an_open_is_repeated_with_its_nonce(broker: Broker, gateway: Gateway) -> None:
     gateway.answers = False
-    async with running(link := link_at(broker)):
+    async with running(link := link_at(broker, limits=MqttLimits(ask_again=0.2))):
         opening = asyncio.get_running_loop().create_task(link.open("lamp7", "atls"))
         await until(lambda: len(gateway.opens) == 3)
         assert len({asked.nonce for asked in gateway.opens}) == 1
@@ -232,24 +236,20 @@ async def test_an_open_is_repeated_with_its_nonce(
         assert gateway.closes == [name]
 
 
-async def test_an_open_without_an_answer(broker: Broker, gateway: Gateway, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(mqtt, "ANSWER_TIMEOUT", 1)
+async def test_an_open_without_an_answer(broker: Broker, gateway: Gateway) -> None:
     gateway.answers = False
-    async with running(link := link_at(broker)):
+    async with running(link := link_at(broker, limits=MqttLimits(answer_timeout=1))):
         with pytest.raises(TransportError, match="no answer from the gateway"):
             await link.open("lamp7", "adtls")
         name = gateway.grant(gateway.opens[0].nonce)  # too late: nobody takes it
         await until(lambda: gateway.closes == [name])
 
 
-async def test_who_hears_nothing_at_all_is_told_what_to_look_at(
-    broker: Broker, gateway: Gateway, monkeypatch: pytest.MonkeyPatch
-) -> None:
+async def test_who_hears_nothing_at_all_is_told_what_to_look_at(broker: Broker, gateway: Gateway) -> None:
     """A broker grants subscriptions without the right to read; a client can't try, but sees no state either."""
-    monkeypatch.setattr(mqtt, "ANSWER_TIMEOUT", 1)
     gateway.answers = False
     gateway.say(t.BridgeStateTopic(), b"", retain=True)
-    async with running(link := link_at(broker)):
+    async with running(link := link_at(broker, limits=MqttLimits(answer_timeout=1))):
         with pytest.raises(TransportError, match="nor its state at atls/bridge/state: check prefix, and our right"):
             await link.open("lamp7", "adtls")
 
@@ -280,14 +280,12 @@ async def test_a_refused_open(broker: Broker, gateway: Gateway) -> None:
 async def test_a_gateway_that_restarts_or_leaves(
     broker: Broker,
     gateway: Gateway,
-    monkeypatch: pytest.MonkeyPatch,
     state: bodies.State,
     epoch: int,
     reason: str,
     told: bool,
 ) -> None:
-    monkeypatch.setattr(mqtt, "GATEWAY_GRACE", 0.5)
-    async with running(link := link_at(broker)):
+    async with running(link := link_at(broker, limits=MqttLimits(gateway_grace=0.5))):
         owners = [(await opened(link, gateway, kind))[0] for kind in ("adtls", "atls")]  # type: ignore[arg-type]
         gateway.state()  # the same as before: nothing happens
         await asyncio.sleep(0.1)
@@ -345,11 +343,8 @@ async def test_datagrams_that_were_refused_go_again_in_their_order(broker: Broke
 
 
 @pytest.mark.parametrize("back", [True, False])
-async def test_nobody_reads_at_the_broker(
-    broker: Broker, gateway: Gateway, monkeypatch: pytest.MonkeyPatch, back: bool
-) -> None:
-    monkeypatch.setattr(mqtt, "GATEWAY_GRACE", 60.0 if back else 0.3)
-    async with running(link := link_at(broker)):
+async def test_nobody_reads_at_the_broker(broker: Broker, gateway: Gateway, back: bool) -> None:
+    async with running(link := link_at(broker, limits=MqttLimits(gateway_grace=60.0 if back else 0.3))):
         opens = [await opened(link, gateway, kind) for kind in ("adtls", "atls")]  # type: ignore[arg-type]
         assert gateway.client is not None
         await gateway.client.stop(drain=0)
@@ -370,9 +365,8 @@ async def test_nobody_reads_at_the_broker(
             await gateway.client.stop(drain=0.1)
 
 
-async def test_a_broker_that_stays_away(broker: Broker, gateway: Gateway, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(mqtt, "BROKER_GRACE", 0.7)
-    async with running(link := link_at(broker)):
+async def test_a_broker_that_stays_away(broker: Broker, gateway: Gateway) -> None:
+    async with running(link := link_at(broker, limits=MqttLimits(broker_grace=0.7))):
         owner, _ = await opened(link, gateway)
         await broker.process.kill()
         await until(lambda: owner.ends)
@@ -439,9 +433,8 @@ async def test_the_will_names_the_run_that_says_that_it_is_there(broker: Broker,
     assert gateway.gone[3].run != here.run
 
 
-async def test_sessions_that_others_open(broker: Broker, gateway: Gateway, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(mqtt, "MAX_SESSIONS", 1)
-    async with running(link := link_at(broker)) as came:
+async def test_sessions_that_others_open(broker: Broker, gateway: Gateway) -> None:
+    async with running(link := link_at(broker, limits=MqttLimits(max_sessions=1))) as came:
         gateway.offer(NAME)
         gateway.offer(NAME)
         gateway.down(NAME, 0, unit(0))  # before the owner attaches

@@ -11,8 +11,8 @@ import pytest
 from carriage.zigbee import events, tunneling
 from carriage.zigbee.segmentation import DTLS_UNIT_LIMIT
 from carriage.zigbee.transfer import LossReason
-from endpoint.transports import gateway_link, zigbee, zigbee_session
-from endpoint.transports.zigbee import INCOMING, ZigbeeLink
+from endpoint.transports import gateway_link
+from endpoint.transports.zigbee import INCOMING, ZigbeeLimits, ZigbeeLink
 from layer.errors import PeerError, TransportError
 from simulator.network.radio import Conditions
 from tests.endpoint.air_gateway import DEVICE, EUI64, Gateway, air
@@ -26,8 +26,13 @@ async def gateway(tmp_path: Path) -> AsyncIterator[Gateway]:
         yield gateway
 
 
-def link_in(gateway: Gateway, kind: gateway_link.Kind = "adtls", sleepy: float | None = None) -> ZigbeeLink:
-    return ZigbeeLink(str(gateway.path), EUI64, kind=kind, join_timeout=5, sleepy=sleepy)
+def link_in(
+    gateway: Gateway,
+    kind: gateway_link.Kind = "adtls",
+    sleepy: float | None = None,
+    limits: ZigbeeLimits = ZigbeeLimits(),  # noqa: B008 - frozen
+) -> ZigbeeLink:
+    return ZigbeeLink(str(gateway.path), EUI64, kind=kind, join_timeout=5, sleepy=sleepy, limits=limits)
 
 
 async def opened(link: ZigbeeLink, gateway: Gateway, kind: gateway_link.Kind = "adtls") -> tuple[Owner, events.Handle]:
@@ -41,9 +46,9 @@ def long_unit(number: int) -> bytes:
 
 def test_a_dead_radio_and_a_silent_gateway_are_told_within_30_s() -> None:
     limits = events.TunnelLimits()
-    assert zigbee.OPEN_FOR <= 30
+    assert ZigbeeLimits().open_for <= 30
     # Five tries with their rests and up to 1.6 s of APS retries each, and the grace.
-    assert sum(limits.retry_waits) + 5 * 1.6 + zigbee_session.UNREACHABLE_AFTER <= 30
+    assert sum(limits.retry_waits) + 5 * 1.6 + ZigbeeLimits().unreachable_after <= 30
 
 
 @pytest.mark.parametrize("kind", ["adtls", "atls"])
@@ -118,10 +123,9 @@ async def test_a_refused_tunnel(gateway: Gateway, status: tunneling.TunnelStatus
                 await link.open(impossible, "adtls")
 
 
-async def test_an_open_without_an_answer(gateway: Gateway, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(zigbee, "OPEN_FOR", 0.5)
+async def test_an_open_without_an_answer(gateway: Gateway) -> None:
     gateway.mute = True
-    async with running(link := link_in(gateway)):
+    async with running(link := link_in(gateway, limits=ZigbeeLimits(open_for=0.5))):
         with pytest.raises(TransportError, match="no answer"):
             await link.open("200", "adtls")
         gateway.mute = False
@@ -177,12 +181,16 @@ async def test_an_overflow_at_the_gateway_ends_tls_only(gateway: Gateway, kind: 
 
 
 @pytest.mark.parametrize("kind", ["adtls", "atls"])
-async def test_a_gateway_that_stays_away(
-    gateway: Gateway, monkeypatch: pytest.MonkeyPatch, kind: gateway_link.Kind
-) -> None:
-    monkeypatch.setattr(zigbee, "_LIMITS", events.TunnelLimits(retry_waits=(0.05, 0.05), max_queued_units=16))
-    monkeypatch.setattr(zigbee_session, "UNREACHABLE_AFTER", 0.5)
-    async with running(link := link_in(gateway, kind)):
+async def test_a_gateway_that_stays_away(gateway: Gateway, kind: gateway_link.Kind) -> None:
+    async with running(
+        link := link_in(
+            gateway,
+            kind,
+            limits=ZigbeeLimits(
+                tunnels=events.TunnelLimits(retry_waits=(0.05, 0.05), max_queued_units=16), unreachable_after=0.5
+            ),
+        )
+    ):
         owner, _ = await opened(link, gateway, kind)
         gateway.network.stop()
         owner.session.send([unit(0)])

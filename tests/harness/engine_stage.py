@@ -238,6 +238,10 @@ class Stage:
         self.rows = dict(self.engine.snapshot().rows)
         return self
 
+    def stops(self) -> None:
+        """The daemon ends in good order: all rows are written. ``restarts`` without it is the start after a kill."""
+        self.rows = dict(self.engine.snapshot(ending=True).rows)
+
     def restarts(self, rows: Any = None, policy: PolicySet | None = None) -> list[str]:
         """A new engine in the place of this one, with what was stored (or with ``rows``)."""
         self.policy = policy or self.policy

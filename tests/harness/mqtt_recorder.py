@@ -62,12 +62,18 @@ class Recorder:
 
 @asynccontextmanager
 async def running(
-    port: int, client_id: str, *, recorder: Recorder | None = None, **options: Any
+    port: int,
+    client_id: str,
+    *,
+    recorder: Recorder | None = None,
+    wake: Callable[[], None] | None = None,
+    **options: Any,
 ) -> AsyncIterator[tuple[MqttClient, Recorder]]:
-    """A client with its recorder, running; stopped at the end."""
+    """A client with its recorder, running; stopped at the end. ``wake``: of its owner."""
     recorder = recorder or Recorder()
     settings = {"host": "127.0.0.1", "backoff_first": 0.05, "backoff_limit": 0.3, **options}
-    client = MqttClient(MqttOptions(port=port, client_id=client_id, **settings), recorder, jitter=lambda: 0.5)
+    given = MqttOptions(port=port, client_id=client_id, **settings)
+    client = MqttClient(given, recorder, wake=wake, jitter=lambda: 0.5)
     async with asyncio.TaskGroup() as group:
         client.start(group)
         await asyncio.sleep(0)

@@ -27,7 +27,7 @@ from layer.config import CERTIFICATE_SUITES, KNOWN_SUITES, KNOWN_TLS13_SUITES, P
 from layer.credentials import Credentials, spki_sha256
 from layer.errors import UsageError
 from layer.records import read_datagram
-from tests.layer.layer_pair import (
+from tests.harness.layer_pair import (
     KEY,
     OTHER_KEY,
     Authority,

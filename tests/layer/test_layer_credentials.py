@@ -22,7 +22,7 @@ from layer.credentials import (
 )
 from layer.errors import CredentialError, UsageError
 from layer.psk_file import MAX_PSK_IDENTITY, psk_problem
-from tests.layer.layer_pair import KEY, authority, device, server_identity
+from tests.harness.layer_pair import KEY, authority, device, server_identity
 
 
 def secret(path: Path, content: bytes, mode: int = 0o600) -> Path:

@@ -17,7 +17,7 @@ from layer.association import Association, Failed, PeerClosed
 from layer.flight import split_records
 from layer.hosts import host_of
 from layer.listener import DtlsListener, HandshakeRefused, PeerData, PeerGone
-from tests.layer.layer_crowd import (
+from tests.harness.layer_crowd import (
     Address,
     Air,
     begin,
@@ -27,7 +27,7 @@ from tests.layer.layer_crowd import (
     listener,
     taken,
 )
-from tests.layer.layer_pair import KEY, OTHER_KEY, client_x509, events, psk_client, psk_server, server_x509
+from tests.harness.layer_pair import KEY, OTHER_KEY, client_x509, events, psk_client, psk_server, server_x509
 
 PHONE = ("192.0.2.1", 40000)
 

@@ -19,8 +19,8 @@ from layer.errors import PeerError
 from layer.flight import split_records
 from layer.listener import DtlsListener, PeerConnected
 from layer.records import HELLO_VERIFY_REQUEST, SERVER_HELLO, read_fragments
-from tests.layer.layer_crowd import client, half_open, listener, taken
-from tests.layer.layer_pair import client_x509, psk_client, server_x509
+from tests.harness.layer_crowd import client, half_open, listener, taken
+from tests.harness.layer_pair import client_x509, psk_client, server_x509
 
 HERE = ("192.0.2.1", 40000)
 UNITS = Path(__file__).parents[1] / "data/tls-units-of-real-stacks.txt"

@@ -21,7 +21,7 @@ from layer.listener import (
     PeerGone,
 )
 from layer.records import HELLO_VERIFY_REQUEST, dtls_client_hello, read_datagram, read_fragments
-from tests.layer.layer_pair import (
+from tests.harness.layer_pair import (
     KEY,
     OTHER_KEY,
     authority,

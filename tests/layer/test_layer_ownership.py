@@ -12,7 +12,7 @@ import pytest
 from layer.credentials import load_private_key, load_psk_file, read_secret
 from layer.errors import CredentialError
 from layer.ownership import doubt
-from tests.layer.layer_pair import device
+from tests.harness.layer_pair import device
 
 Foreign = Callable[[Path], None]
 

@@ -28,7 +28,7 @@ from layer.errors import PeerError, UsageError
 from layer.listener import DtlsListener
 from layer.openssl import CRYPTOGRAPHY_RANGE, check_bindings, lib, missing_bindings, registry, take_errors
 from layer.records import APPLICATION_DATA, HANDSHAKE, read_datagram
-from tests.layer.layer_pair import (
+from tests.harness.layer_pair import (
     KEY,
     client_x509,
     connected,
@@ -396,7 +396,7 @@ def test_threads_do_not_share_scratch_memory() -> None:
 
 def test_process_ends_cleanly_with_associations_open() -> None:
     code = (
-        "from tests.layer.layer_pair import *; a = connected(psk_client(), psk_server()); "
+        "from tests.harness.layer_pair import *; a = connected(psk_client(), psk_server()); "
         "b = pair(client_x509(), server_x509()); exchange(*b)"
     )
     done = subprocess.run(

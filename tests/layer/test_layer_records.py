@@ -35,7 +35,7 @@ from layer.records import (
     server_hello,
 )
 from layer.tls_stream import TlsRecordReader
-from tests.layer.layer_pair import client_x509, pair, psk_client, psk_server, server_x509
+from tests.harness.layer_pair import client_x509, pair, psk_client, psk_server, server_x509
 
 ARBITRARY = settings(max_examples=300, deadline=None)
 

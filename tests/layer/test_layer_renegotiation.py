@@ -10,7 +10,7 @@ from OpenSSL import SSL
 
 from layer.association import Association, AssociationConfig, Role
 from layer.config import PeerRequirement
-from tests.layer.layer_pair import certified, server_identity
+from tests.harness.layer_pair import certified, server_identity
 
 _ALLOW_CLIENT_RENEGOTIATION = 1 << 8
 

@@ -16,7 +16,7 @@ from layer.errors import PeerError
 from layer.flight import Flights, pack, split_records
 from layer.openssl import lib, scratch
 from layer.records import HANDSHAKE, read_datagram
-from tests.layer.layer_pair import (
+from tests.harness.layer_pair import (
     LossyNetwork,
     client_x509,
     connected,

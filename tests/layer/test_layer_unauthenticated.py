@@ -18,8 +18,8 @@ from layer.association import AssociationConfig, Failed, HandshakeCompleted
 from layer.credentials import Credentials
 from layer.listener import HandshakeRefused, PeerConnected
 from layer.sift import sift
-from tests.layer.layer_crowd import Air, begin, client, half_open, listener, taken
-from tests.layer.layer_pair import client_x509, events, pair, psk_client, psk_server, server_x509, stranger
+from tests.harness.layer_crowd import Air, begin, client, half_open, listener, taken
+from tests.harness.layer_pair import client_x509, events, pair, psk_client, psk_server, server_x509, stranger
 
 HERE = ("192.0.2.1", 40000)
 UNITS = Path(__file__).parents[1] / "data/tls-units-of-real-stacks.txt"
@@ -173,8 +173,8 @@ MEASURE = """
 import sys
 from random import Random
 from tests.layer.test_layer_unauthenticated import hostile
-from tests.layer.layer_crowd import listener
-from tests.layer.layer_pair import psk_server, server_x509
+from tests.harness.layer_crowd import listener
+from tests.harness.layer_pair import psk_server, server_x509
 
 def resident():
     return int(open("/proc/self/statm").read().split()[1]) * 4096

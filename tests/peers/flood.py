@@ -17,7 +17,7 @@ import time
 from collections import deque
 from collections.abc import Iterator
 
-from tests.layer.layer_crowd import hello
+from tests.harness.layer_crowd import hello
 
 IPV6_FREEBIND = 78  # linux/in6.h; not in the socket module
 KEPT = 400  # sockets, so that answers to late ones still find theirs

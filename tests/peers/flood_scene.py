@@ -23,7 +23,7 @@ from carriage.coap.connection import Request
 from demo.stack import Stack, running
 from layer.credentials import Credentials
 from layer.errors import TransportError
-from tests.e2e.attackers import psk
+from tests.harness.attackers import psk
 
 ROUNDS, WINDOW, PAUSE = 4, 1.5, 0.01
 TRIES, PATIENCE = 20, 6.0

@@ -9,7 +9,7 @@ from ctypes import CFUNCTYPE, POINTER, c_char, c_int, c_long, c_size_t, c_void_p
 from pathlib import Path
 from typing import Any, ClassVar
 
-from tests.gateway.engine.differential import Stack
+from tests.harness.differential import Stack
 
 PEM = 1  # SSL_FILETYPE_PEM of both
 RETRIED = "tls1.3 with a retry"

@@ -17,8 +17,8 @@ from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption,
 from layer.association import AssociationConfig
 from layer.credentials import Credentials
 from layer.listener import DtlsListener, PeerConnected, PeerData
-from tests.layer.layer_pair import authority, server_identity
-from tests.layer.layer_pump import UdpServer
+from tests.harness.layer_pair import authority, server_identity
+from tests.harness.layer_pump import UdpServer
 
 HERE = Path(__file__).parent
 DTLS = AssociationConfig(retransmit_initial=1.0)

@@ -13,11 +13,11 @@ import pytest
 
 from gateway.api.model import Outcome
 from gateway.engine.limits import EngineLimits
-from tests.adapters.coap.coap_home import PSKS, Home
-from tests.adapters.coap.devices_home import POLICY, Device
-from tests.adapters.coap.far_end import until
+from tests.harness.coap_devices import POLICY, Device
+from tests.harness.coap_gateway import PSKS, Home
+from tests.harness.gateway_in_loop import until
 from tests.harness.interactions import wanted_of
-from tests.node_packages import NODE, installed
+from tests.harness.node_packages import NODE, installed
 
 HERE = Path(__file__).parent / "node-coap"
 

@@ -9,7 +9,7 @@ import pytest
 
 from gateway.api.model import ContentKind
 from gateway.engine.policy import Condition
-from tests.gateway.engine.differential import Stack, Talk, bundled, certificate, compare
+from tests.harness.differential import Stack, Talk, bundled, certificate, compare
 from tests.harness.engine_stage import KINDS, Stage, permit
 from tests.peers.peer_stacks import RETRIED, gnutls, openssl, wolfssl
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any, Final
 
 from adapters.mqtt.devices import values as v
@@ -29,14 +29,12 @@ from gateway.api.model import (
     WriteProperties,
 )
 from gateway.api.ports import AdapterContext
+from gateway.kit.values import of_input
 
 RECEIVE_MAXIMUM: Final = 1024
 """Messages that the broker may send before the first is acknowledged."""
-ACKNOWLEDGE_BY: Final = 1.0
-"""Seconds after which the broker hears of a message in any case: acknowledgements go in order, so that a device that
-does not answer would hold up the commands for all others."""
 MAX_REPEATED: Final = 64
-"""Repeated commands (by their transaction) that are told the first one's answer again."""
+"""Repeated commands (by their transaction) that get the first one's answer again."""
 MAX_PENDING: Final = 4096
 """Interactions without a final answer; more are answered ``busy``."""
 
@@ -45,7 +43,7 @@ _DONE: Final = (Outcome.DELIVERED, Outcome.SENT, Outcome.SUPERSEDED)
 
 @dataclass(slots=True)
 class _Batch:
-    """One message. ``left``: what of it has no final word and is not held; ``due``: ``ACKNOWLEDGE_BY``."""
+    """One message. ``left``: what of it has no final word and is not held; ``due``: the broker hears of it then."""
 
     message: Message
     device: str
@@ -62,6 +60,7 @@ class _Pending:
 
     batch: _Batch
     names: tuple[str, ...]
+    read: bool = False
     held: bool = False
 
 
@@ -74,7 +73,9 @@ class Commands:
         board: StatePublisher,
         publish: Callable[[str, bytes, bytes | None], None],
         acknowledge: Callable[[Message], None],
+        acknowledge_by: float,
     ) -> None:
+        self._acknowledge_by = acknowledge_by
         self._topics = topics
         self._board = board
         self._publish = publish
@@ -89,12 +90,12 @@ class Commands:
         return len(self._pending)
 
     def take(self, topic: Set | Get, message: Message, context: AdapterContext, source: Peer, lost: bool) -> None:
-        """Carry out a message. ``lost``: nobody knows whether an earlier run of ours did. PeerError: malformed."""
+        """Carry out a message. ``lost``: an earlier run of the gateway may have done it. PeerError: malformed."""
         read = v.read_set if isinstance(topic, Set) else v.read_get
         asked = read(message.payload, topic.property)
         loop = asyncio.get_running_loop()
         self._batches += 1
-        batch = _Batch(message, topic.device, asked.transaction, self._batches, loop.time() + ACKNOWLEDGE_BY)
+        batch = _Batch(message, topic.device, asked.transaction, self._batches, loop.time() + self._acknowledge_by)
         shown = self._board.shown.get(topic.device)
         properties = {} if shown is None else shown.properties
         wanted: dict[str, Value | None] = {}
@@ -128,7 +129,7 @@ class Commands:
         """Have a device do something. ``lost`` as of ``take``. PeerError: malformed."""
         asked = v.read_input(message.payload)
         self._batches += 1
-        due = asyncio.get_running_loop().time() + ACKNOWLEDGE_BY
+        due = asyncio.get_running_loop().time() + self._acknowledge_by
         batch = _Batch(message, topic.device, asked.transaction, self._batches, due, action=True)
         shown = self._board.shown.get(topic.device)
         action = None if shown is None else shown.actions.get(topic.action)
@@ -151,11 +152,8 @@ class Commands:
         source: Peer,
         lost: bool,
     ) -> None:
-        value = given.get("input")
         try:
-            if action.input is None and value is not None:
-                raise PeerError("it takes no input")
-            fit = None if action.input is None else v.fitting(value, action.input)
+            fit = of_input(given.get("input"), action.input)
         except PeerError as mistake:
             self._answer(batch, name, "failed", Reason.CONTENT.value, str(mistake))
             return
@@ -168,7 +166,7 @@ class Commands:
         self._settled(batch)
 
     def too_long(self, topic: Set | Get | InvokeTopic) -> None:
-        """A message that nobody has read."""
+        """A message that was too long to be read."""
         what, name = ("action", topic.action) if isinstance(topic, InvokeTopic) else ("property", topic.property)
         body = ({what: name} if name else {}) | {
             "status": "failed",
@@ -190,14 +188,17 @@ class Commands:
             pending.held = True
             return
         del (self._pending if first else self._repeated)[receipt.id]
-        one = PropertyResult("", receipt.outcome, receipt.reason, receipt.detail)
-        results = receipt.properties or tuple(replace(one, name=name) for name in pending.names)
+        results = receipt.properties or tuple(
+            PropertyResult(name, receipt.outcome, receipt.reason, receipt.detail) for name in pending.names
+        )
         for each in results:
             if each.outcome in _DONE:
                 self._answer(batch, each.name, each.outcome.value, output=receipt.result if batch.action else None)
             else:
                 reason = each.reason.value if each.reason else each.outcome.value
                 self._answer(batch, each.name, "failed", reason, each.detail)
+        if pending.read and receipt.outcome in _DONE:
+            self._board.answered(batch.device)
         if first and not pending.held:
             self._settled(batch)
 
@@ -231,7 +232,7 @@ class Commands:
             transaction=self._transaction(batch),
             **what,
         )
-        pending = _Pending(batch, wanted.names)
+        pending = _Pending(batch, wanted.names, read=kind is ReadProperties)
         full = len(self._pending) >= MAX_PENDING
         verdict = Refused(Reason.BUSY) if full else context.submit(wanted)
         if isinstance(verdict, Refused):
@@ -239,6 +240,7 @@ class Commands:
             for name in wanted.names:
                 self._answer(batch, name, "failed", (Reason.RESTARTED if unknown else verdict.reason).value)
         elif not verdict.duplicate:
+            self._board.asked(batch.device)
             batch.left += 1
             self._pending[identifier] = pending
         else:  # the engine may tell it the first one's outcome, or nothing

@@ -1,22 +1,18 @@
 """Which devices stand at the broker, kept in a file: what is gone after a restart can be taken away.
 
 Version 0.1.0 kept a list of names. Its devices are known to Home Assistant by ids that were made of their names:
-``first`` are those whose discovery under such an id may still stand at the broker, ``unseen`` those of which nobody
-knows yet which device they are, ``former`` the ids that devices keep for their entities' sake (``migration``).
+``first`` are those whose discovery under such an id may still stand at the broker, ``unseen`` those of which it is not
+known yet which device they are, ``former`` the ids that devices keep for their entities' sake (``migration``).
 """
 
 from __future__ import annotations
 
-import json
-import logging
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Final
 
 from adapters.mqtt.devices.topics import valid_device
-from common.replacing import replace
-
-_LOG = logging.getLogger(__name__)
+from gateway.kit.json_file import JsonFile
 
 MAX_DEVICES: Final = 4096
 _VERSION: Final = 2
@@ -28,13 +24,13 @@ class PublishedDevices:
     ``former``: claim of a device to its id of version 0.1.0."""
 
     def __init__(self, folder: Path) -> None:
-        self._file = folder / "devices.json"
+        self._file = JsonFile(folder / "devices.json", "a device that is gone may stay in Home Assistant")
         self.missing: dict[str, str] = {}
         self.leaving: dict[str, str] = {}
         self.first: set[str] = set()
         self.unseen: set[str] = set()
         self.former: dict[str, str] = {}
-        self._read()
+        self._file.read(self._take)
 
     def keep(self, shown: Mapping[str, str]) -> None:
         """``shown``: the devices that stand at the broker now, with their object ids."""
@@ -45,16 +41,9 @@ class PublishedDevices:
             "unseen": sorted(self.unseen),
             "former": self.former,
         }
-        try:
-            replace(self._file, json.dumps(found))
-        except OSError as error:  # without it a device that is gone may stay in Home Assistant; no more than that
-            _LOG.warning("can't keep the names of devices: %s", error)
+        self._file.write(found)
 
-    def _read(self) -> None:
-        try:
-            found = json.loads(self._file.read_bytes())
-        except (OSError, ValueError, RecursionError):
-            return
+    def _take(self, found: Any) -> None:
         if isinstance(found, list):
             names = found[:MAX_DEVICES]
             self.first = {name for name in names if isinstance(name, str) and valid_device(name)}

@@ -1,12 +1,15 @@
 """What stands at the broker about the devices: one retained state each, kept up to date as cheaply as can be.
 
-A device has its topics under its name, and its discovery under an id that stays when the name changes. What a device
-had and has no more is emptied after what it has now is out: Home Assistant removes a device whose discovery is emptied,
-and one that was renamed is to keep its entities.
+A device has its topics under its name, and its discovery under an id that stays when the name changes. What a device no
+longer has is emptied after what it has now is out: Home Assistant removes a device whose discovery is emptied, and one
+that was renamed is to keep its entities.
 
-A device's state goes out the moment it changes. While the connection is down or slow only the names of what changed
-are kept, so that each device's last state goes out once it can, and nothing piles up. Where the broker doesn't retain
-states, who hears of a device by its discovery needs the state behind it: that goes out once the broker has the first.
+A device's state goes out the moment it changes. Values that are the same as before are published again only ``QUIET``
+seconds later, with the time, or if the state has to answer a set or get: so the answer to a command and the device's
+own report of it, moments after, are one publication. While the connection is down or slow only the names of what
+changed are kept, so that each device's last state goes out once it can, and nothing piles up. If the broker doesn't
+retain states, who hears of a device by its discovery needs the state behind it: that goes out once the broker has the
+first.
 """
 
 from __future__ import annotations
@@ -31,8 +34,10 @@ from gateway.api.model import ActionAffordance, DeviceView, PropertyAffordance, 
 MAX_OUTSTANDING: Final = 256
 """Messages with QoS 1 that wait for the broker; what is rare goes slowly, answers need the rest of the queue."""
 
+QUIET: Final = 5.0
+"""Seconds after a publication of a device in which the same values are no news."""
 MAX_GONE: Final = 64
-"""Properties that a device had, of one device, that are told to be gone."""
+"""Properties that one device no longer has and that are published as gone."""
 
 
 class Part(IntFlag):
@@ -56,6 +61,8 @@ class Shown:
     head: bytes
     online: bool | None
     told_at: float | None = None
+    published_at: float | None = None
+    """``told_at`` of the latest publication; None: the next is published though it may be the same."""
     fragments: dict[str, bytes] = field(default_factory=dict)
     stale: set[str] = field(default_factory=set)
     components: dict[str, str] = field(default_factory=dict)
@@ -94,7 +101,7 @@ class StatePublisher:
         """Devices of which Home Assistant is taking components away before it hears of others: they are held, and who
         sees to time releases them."""
         self.shown: dict[str, Shown] = {}
-        self.counters = {"states": 0, "coalesced": 0}
+        self.counters = {"states": 0, "coalesced": 0, "unchanged": 0}
 
     @property
     def waiting(self) -> int:
@@ -103,7 +110,7 @@ class StatePublisher:
     def open(self, client: MqttClient, version: int) -> None:
         """The connection is there: all of it goes out, since the broker may have lost what it had."""
         self._client, self._version = client, version
-        client.on_room = self.flush
+        client.sender.on_room = self.flush
         self._open = True
         self._announced.clear()
         for name, shown in self.shown.items():
@@ -193,16 +200,36 @@ class StatePublisher:
             self._emptied[self.discovery.topic(object_id)] = None
 
     def values(self, shown: Shown, samples: tuple[tuple[str, Sample], ...], at: float) -> None:
+        fragments, news = shown.fragments, shown.published_at is None or at >= shown.published_at + QUIET
         for name, sample in samples:
-            shown.fragments[name] = fragment(name, sample.value, shown.properties.get(name))
-            if shown.stale:
+            fresh = fragment(name, sample.value, shown.properties.get(name))
+            if fragments.get(name) != fresh:
+                fragments[name] = fresh
+                news = True
+            if shown.stale and name in shown.stale:
                 shown.stale.discard(name)
+                news = True
         shown.told_at = at
+        if not news:
+            self.counters["unchanged"] += 1
+            return
         name = shown.view.name
         if not (self._open and not self._due and self._state(shown)):
             before = self._due.get(name, Part(0))
             self.counters["coalesced"] += Part.STATE in before
             self._due[name] = before | Part.STATE
+
+    def asked(self, name: str) -> None:
+        """A set or get is on its way: what the device tells next is published in any case."""
+        shown = self.shown.get(name)
+        if shown is not None:
+            shown.published_at = None
+
+    def answered(self, name: str) -> None:
+        """A get was delivered: its value is in the state, which is published unless it was since ``asked``."""
+        shown = self.shown.get(name)
+        if shown is not None and shown.published_at is None:
+            self.again((name,), Part.STATE)
 
     def stale(self, shown: Shown, update: Update) -> None:
         shown.stale.update(name for name, _ in update.samples)
@@ -252,7 +279,9 @@ class StatePublisher:
     def _state(self, shown: Shown) -> bool:
         assert self._client is not None
         taken = self._client.publish_at_once(shown.head, self.state_of(shown), retain=self._retain)
-        self.counters["states"] += taken
+        if taken:
+            self.counters["states"] += 1
+            shown.published_at = shown.told_at
         return taken
 
     def state_of(self, shown: Shown) -> bytes:

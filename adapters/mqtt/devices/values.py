@@ -8,22 +8,20 @@ from __future__ import annotations
 
 import json
 import math
-import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 
+from carriage import strict_json
 from carriage.mqtt.messages import MAX_BODY, read_object
 from carriage.mqtt.topics import valid_name
 from gateway.api.errors import PeerError
-from gateway.api.model import DataSchema, DataType, PropertyAffordance, Value
-from gateway.api.schema import fits
+from gateway.api.model import PropertyAffordance, Value
+from gateway.kit.values import of_json
 
 MAX_AT_ONCE: Final = 16
 """Properties in one set or get."""
 MAX_TRANSACTION: Final = 64
-_HUGE: Final = sys.float_info.max
-_WORDS: Final = {"on": True, "true": True, "off": False, "false": False}
 
 
 def fragment(name: str, value: Value | None, known: PropertyAffordance | None) -> bytes:
@@ -52,7 +50,7 @@ class Asked:
 
 
 def read_set(payload: bytes, name: str) -> Asked:
-    """``name``: the property of the topic, empty where it names none; then ``""`` is the name of a bare value.
+    """``name``: the property of the topic, empty if it names none; then ``""`` is the name of a bare value.
 
     PeerError: nothing that could be a set.
     """
@@ -62,11 +60,9 @@ def read_set(payload: bytes, name: str) -> Asked:
         transaction = _transaction(values)
         return Asked(_names(values), transaction)
     try:
-        value = json.loads(text)
-    except ValueError:
+        value = strict_json.read(payload)
+    except PeerError:
         value = text  # a plain ON, as people type it
-    except RecursionError:
-        raise PeerError("a set of too many brackets") from None
     if not text or (isinstance(value, dict | list) and not name):
         raise PeerError("a set of no single value")
     return Asked({name: value})
@@ -90,7 +86,7 @@ def read_value(value: Any, known: PropertyAffordance) -> Value:
     """What of a set goes to the device. PeerError, in words for whoever sent it: it can't be that."""
     if not known.writable:
         raise PeerError("can't be set")
-    return fitting(value, known)
+    return of_json(value, known)
 
 
 def read_input(payload: bytes) -> Asked:
@@ -105,47 +101,6 @@ def read_input(payload: bytes) -> Asked:
     if values.keys() - {"input"}:
         raise PeerError("expected input and transaction at most")
     return Asked(values, transaction)
-
-
-def fitting(value: Any, schema: DataSchema) -> Value:
-    """A JSON value as one of ``schema``. PeerError says what was expected."""
-    if schema.type is DataType.BOOLEAN:
-        found = _WORDS.get(value.lower()) if isinstance(value, str) else value
-        if isinstance(found, bool):
-            return found
-        raise PeerError("expected ON or OFF")
-    if schema.type in (DataType.NUMBER, DataType.INTEGER):
-        if schema.type is DataType.INTEGER and isinstance(value, float) and value.is_integer() and abs(value) < 2**53:
-            value = int(value)
-        # a whole number may be beyond what a float holds: that can be compared, not converted
-        low = -_HUGE if schema.minimum is None else schema.minimum
-        high = _HUGE if schema.maximum is None else schema.maximum
-        kinds = int if schema.type is DataType.INTEGER else int | float
-        if isinstance(value, kinds) and not isinstance(value, bool) and low <= value <= high:
-            return value
-        raise PeerError(f"expected {_range(schema)}")
-    if schema.type is DataType.STRING:
-        if schema.enum:
-            if value in schema.enum and isinstance(value, str):
-                return value
-            raise PeerError(f"expected one of {', '.join(schema.enum)}")
-        if isinstance(value, str) and value.isprintable():
-            return value
-        raise PeerError("expected a printable text")
-    if isinstance(value, dict | list) and fits(schema, value):
-        return value
-    names = ", ".join(name for name, _ in schema.fields)
-    raise PeerError(f"expected an object of {names}" if schema.fields else f"expected an {schema.type.value}")
-
-
-def _range(known: DataSchema) -> str:
-    low, high = known.minimum, known.maximum
-    what = "a whole number" if known.type is DataType.INTEGER else "a number"
-    if low is None and high is None:
-        return what
-    least = "" if low is None else f" from {low:g}"
-    most = "" if high is None else f" up to {high:g}" if low is None else f" to {high:g}"
-    return f"{what}{least}{most}"
 
 
 def bare_property(properties: Mapping[str, PropertyAffordance]) -> str:

@@ -9,18 +9,21 @@ from typing import Any
 
 import pytest
 
+from adapters.coap.plugin import CoapPlugin
 from gateway.engine.limits import EngineLimits
-from tests.adapters.coap.coap_home import POLICY, Home
+from tests.harness.coap_gateway import POLICY, Home
 
 
 @pytest.fixture
 async def start(tmp_path: Path) -> AsyncIterator[Callable[..., Any]]:
-    """Start a home: ``start(policy=..., limits=..., **table)``. Its books are checked when the test is over."""
+    """Start a home: ``start(policy=..., limits=..., plugin=..., **table)``. Its books are checked at the test's end."""
     homes: list[Home] = []
     async with AsyncExitStack() as stack:
 
-        async def one(policy: str = POLICY, limits: EngineLimits | None = None, **table: Any) -> Home:
-            home = Home(tmp_path, policy, limits or EngineLimits(), table)
+        async def one(
+            policy: str = POLICY, limits: EngineLimits | None = None, plugin: CoapPlugin | None = None, **table: Any
+        ) -> Home:
+            home = Home(tmp_path, policy, limits or EngineLimits(), table, plugin or CoapPlugin())
             homes.append(home)
             return await stack.enter_async_context(home.serving())
 

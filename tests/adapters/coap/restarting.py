@@ -6,8 +6,8 @@ import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
-from tests.adapters.coap.coap_home import Home
-from tests.adapters.coap.far_end import until
+from tests.harness.coap_gateway import Home
+from tests.harness.gateway_in_loop import until
 
 
 @asynccontextmanager

@@ -11,7 +11,7 @@ from pydantic import ValidationError
 
 from adapters.coap.plugin import CoapPlugin, CoapTable
 from gateway.api.errors import ConfigError
-from tests.layer.layer_pair import Authority
+from tests.harness.layer_pair import Authority
 
 CERTIFICATE = {"certificate_file": "good.pem", "key_file": "good.key", "trust_file": "ca.pem"}
 PSK = {"psk_file": "good.psk"}

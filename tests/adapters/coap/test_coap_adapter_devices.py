@@ -13,8 +13,7 @@ from carriage.coap import options as opt
 from carriage.coap.exchange import Request
 from carriage.coap.link_format import read_links
 from gateway.api.model import DataType, Outcome, PropertyAffordance, Reason
-from tests.adapters.coap.coap_home import Home
-from tests.adapters.coap.devices_home import (
+from tests.harness.coap_devices import (
     CBOR,
     JSON,
     POLICY,
@@ -27,7 +26,8 @@ from tests.adapters.coap.devices_home import (
     records,
     values,
 )
-from tests.adapters.coap.far_end import until
+from tests.harness.coap_gateway import Home
+from tests.harness.gateway_in_loop import until
 from tests.harness.interactions import wanted_of
 
 

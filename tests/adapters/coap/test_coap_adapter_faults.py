@@ -11,13 +11,14 @@ from random import Random
 import pytest
 
 from adapters.coap.plugin import CoapPlugin
+from adapters.coap.timeouts import Timeouts
 from carriage.coap import atls_client, codes, options
 from carriage.coap.exchange import Request
 from gateway.api.model import Accepted, Close, ContentKind, Open, Outcome, Reason, Refused, Reset, SessionId, Unit
 from gateway.engine.limits import EngineLimits
 from gateway.kit.fixed_timeout import FixedTimeout
 from gateway.testing.check_adapter import check_adapter
-from tests.adapters.coap.coap_home import (
+from tests.harness.coap_gateway import (
     Home,
     Start,
     closed,
@@ -28,7 +29,7 @@ from tests.adapters.coap.coap_home import (
     read,
     sent,
 )
-from tests.adapters.coap.far_end import record, tls_record, until
+from tests.harness.gateway_in_loop import record, tls_record, until
 
 
 def time() -> float:
@@ -322,9 +323,8 @@ async def test_stopping_leaves_what_is_open_to_the_gateway(home: Home) -> None:
     await asyncio.wait([sending])
 
 
-async def test_a_port_that_is_taken_is_told_and_tried_again(start: Start, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("adapters.coap.adapter.LISTEN_AGAIN", 0.1)
-    home = await start()
+async def test_a_port_that_is_taken_is_told_and_tried_again(start: Start) -> None:
+    home = await start(plugin=CoapPlugin(Timeouts(listen_again=0.1)))
     state = home.state
     assert state.ready
     home.tasks["coap"].cancel()

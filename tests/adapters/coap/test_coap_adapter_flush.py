@@ -4,15 +4,15 @@ from __future__ import annotations
 
 import asyncio
 
-import pytest
-
-from adapters.coap import observers
+from adapters.coap.observers import Pacing
+from adapters.coap.plugin import CoapPlugin
+from adapters.coap.timeouts import Timeouts
 from carriage.coap import atls_client, codes
 from gateway.api.model import ContentKind, Unit
-from tests.adapters.coap.coap_home import Home, adopted, lines, observed, opened
-from tests.adapters.coap.devices_home import POLICY as DEVICES
-from tests.adapters.coap.devices_home import TEXT, Device, get, observe
-from tests.adapters.coap.far_end import record, until
+from tests.harness.coap_devices import POLICY as DEVICES
+from tests.harness.coap_devices import TEXT, Device, get, observe
+from tests.harness.coap_gateway import Home, adopted, lines, observed, opened
+from tests.harness.gateway_in_loop import record, until
 
 
 def flushed_only(home: Home) -> list[int]:
@@ -88,12 +88,9 @@ async def test_a_device_that_does_not_answer_in_time(start) -> None:
     assert writes == [1]
 
 
-async def test_an_observation_whose_pace_is_over_and_one_that_has_settled(
-    start, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(observers, "PACE", 0.1)
-    monkeypatch.setattr(observers, "SETTLED", 0.3)
-    home: Home = await start(policy=DEVICES)
+async def test_an_observation_whose_pace_is_over_and_one_that_has_settled(start) -> None:
+    waits = Timeouts(pacing=Pacing(pace=0.1, quiet=1.0, settled=0.3))
+    home: Home = await start(plugin=CoapPlugin(waits), policy=DEVICES)
     lamp = Device(home.far)
     lamp.tell(on=False)
     await observe(await home.client("phone"), "d/lamp/on", TEXT)

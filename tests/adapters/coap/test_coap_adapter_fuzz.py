@@ -14,11 +14,11 @@ from carriage.coap import options as opt
 from carriage.coap.blockwise import Block
 from carriage.coap.exchange import Request
 from carriage.coap.message import ACK, CON, NON, RST, Message
-from tests.adapters.coap.coap_home import POLICY as SESSIONS
-from tests.adapters.coap.coap_home import Home, observed, opened
-from tests.adapters.coap.devices_home import Device, get, put
-from tests.adapters.coap.far_end import record
-from tests.carriage.mutations import changed
+from tests.harness.coap_devices import Device, get, put
+from tests.harness.coap_gateway import POLICY as SESSIONS
+from tests.harness.coap_gateway import Home, observed, opened
+from tests.harness.gateway_in_loop import record
+from tests.harness.mutations import changed
 
 DEVICES = "  - {id: devices, effect: permit, subject: phone, resource: lamp, action: [read, observe, write]}\n"
 MESSAGES = 3000

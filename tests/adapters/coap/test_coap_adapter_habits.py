@@ -16,11 +16,11 @@ from carriage.coap.exchange import Request
 from carriage.coap.message import ACK, CON, NON, RST, Message
 from gateway.api.model import Open, Outcome
 from layer.credentials import Credentials, Psk
-from tests.adapters.coap.bare import Bare, is_notification
-from tests.adapters.coap.coap_home import POLICY as SESSIONS
-from tests.adapters.coap.coap_home import PSKS, Home
-from tests.adapters.coap.devices_home import Device, get, put, watches
-from tests.adapters.coap.far_end import until
+from tests.harness.bare_coap import Bare, is_notification
+from tests.harness.coap_devices import Device, get, put, watches
+from tests.harness.coap_gateway import POLICY as SESSIONS
+from tests.harness.coap_gateway import PSKS, Home
+from tests.harness.gateway_in_loop import until
 
 POLICY = (
     SESSIONS + "  - {id: devices, effect: permit, subject: phone, resource: lamp, action: [read, observe, write]}\n"

@@ -11,9 +11,9 @@ import pytest
 
 from carriage.coap.link_format import read_links
 from gateway.api.model import Outcome, Reason
-from tests.adapters.coap.coap_home import PSKS, Home
-from tests.adapters.coap.devices_home import POLICY, Device
-from tests.adapters.coap.far_end import until
+from tests.harness.coap_devices import POLICY, Device
+from tests.harness.coap_gateway import PSKS, Home
+from tests.harness.gateway_in_loop import until
 from tests.harness.interactions import wanted_of
 
 pytestmark = pytest.mark.process

@@ -9,13 +9,14 @@ from typing import Any
 
 import pytest
 
-from adapters.coap import observers, plugin
+from adapters.coap.observers import Pacing
+from adapters.coap.plugin import CONNECTION, CoapPlugin
+from adapters.coap.timeouts import Timeouts
 from carriage.coap import codes
 from carriage.coap.connection import NotificationReceived
 from carriage.coap.message_layer import TransmissionParameters
 from gateway.api.model import Outcome
-from tests.adapters.coap.coap_home import Home
-from tests.adapters.coap.devices_home import (
+from tests.harness.coap_devices import (
     ON,
     POLICY,
     TEXT,
@@ -28,21 +29,17 @@ from tests.adapters.coap.devices_home import (
     values,
     watches,
 )
-from tests.adapters.coap.far_end import until
+from tests.harness.coap_gateway import Home
+from tests.harness.gateway_in_loop import until
 from tests.harness.interactions import wanted_of
 
 
 @pytest.fixture
-async def home(start: Callable[..., Any], monkeypatch: pytest.MonkeyPatch) -> Home:
+async def home(start: Callable[..., Any]) -> Home:
     """Everything ten times faster than in life."""
-    monkeypatch.setattr(observers, "PACE", 0.1)
-    monkeypatch.setattr(observers, "QUIET", 1.0)
-    monkeypatch.setattr(observers, "SETTLED", 0.5)
-    fast = dataclasses.replace(
-        plugin._CONNECTION, transmission=TransmissionParameters(ack_timeout=0.2, max_retransmit=2)
-    )
-    monkeypatch.setattr(plugin, "_CONNECTION", fast)
-    found = await start(policy=POLICY)
+    waits = Timeouts(pacing=Pacing(pace=0.1, quiet=1.0, settled=0.5))
+    fast = dataclasses.replace(CONNECTION, transmission=TransmissionParameters(ack_timeout=0.2, max_retransmit=2))
+    found = await start(policy=POLICY, plugin=CoapPlugin(waits, fast))
     assert isinstance(found, Home)
     found.far.takes = False
     return found
@@ -54,7 +51,7 @@ def lamp(home: Home) -> Device:
 
 
 def watched(home: Home) -> int:
-    return len(home.hub.engine._twins._watches)
+    return len(home.hub.engine._registry._subscriptions)
 
 
 async def test_changes_are_told_and_what_was_known_is_told_once(home: Home, lamp: Device) -> None:

@@ -15,7 +15,7 @@ from carriage.coap.exchange import Request, Response
 from gateway.api.model import Close, LinkSecurity, Outcome, Reason
 from layer.credentials import Credentials, Psk
 from layer.errors import TransportError
-from tests.adapters.coap.coap_home import (
+from tests.harness.coap_gateway import (
     PSKS,
     Home,
     Start,
@@ -28,8 +28,8 @@ from tests.adapters.coap.coap_home import (
     read,
     sent,
 )
-from tests.adapters.coap.far_end import record, until
-from tests.layer.layer_pair import Authority
+from tests.harness.gateway_in_loop import record, until
+from tests.harness.layer_pair import Authority
 
 ADTLS, ATLS = b"\xfd\xe9", b"\xfd\xe8"
 

@@ -10,11 +10,11 @@ import pytest
 from carriage.coap import atls_client
 from gateway.api.errors import TransportError
 from gateway.api.model import Close, Reason
-from tests.adapters.coap.coap_home import PSKS, Home, adopted, lines, opened
-from tests.adapters.coap.devices_home import POLICY as DEVICES
-from tests.adapters.coap.devices_home import Device, observe, watches
-from tests.adapters.coap.far_end import until
 from tests.adapters.coap.restarting import restarted
+from tests.harness.coap_devices import POLICY as DEVICES
+from tests.harness.coap_devices import Device, observe, watches
+from tests.harness.coap_gateway import PSKS, Home, adopted, lines, opened
+from tests.harness.gateway_in_loop import until
 
 
 @pytest.fixture

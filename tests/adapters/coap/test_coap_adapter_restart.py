@@ -13,9 +13,9 @@ import pytest
 from carriage.coap import atls_client
 from gateway.api.model import ContentKind, Outcome, Reason, SessionId, Unit
 from gateway.engine.stored import Unsaved
-from tests.adapters.coap.coap_home import Home, inbox, observed, opened, read, sent
-from tests.adapters.coap.far_end import record, tls_record, until
 from tests.adapters.coap.restarting import restarted
+from tests.harness.coap_gateway import Home, inbox, observed, opened, read, sent
+from tests.harness.gateway_in_loop import record, tls_record, until
 
 OCTETS = {"adtls": record, "atls": tls_record}
 kinds = pytest.mark.parametrize("kind", ["adtls", "atls"])

@@ -10,7 +10,7 @@ from carriage.coap import atls_client, codes
 from carriage.coap.link_format import read_links
 from gateway.api.model import Close, ContentKind, Open, Outcome, Reason, Unit
 from gateway.engine.limits import EngineLimits
-from tests.adapters.coap.coap_home import (
+from tests.harness.coap_gateway import (
     Home,
     Start,
     closed,
@@ -21,7 +21,7 @@ from tests.adapters.coap.coap_home import (
     read,
     sent,
 )
-from tests.adapters.coap.far_end import record, tls_record, until
+from tests.harness.gateway_in_loop import record, tls_record, until
 
 
 @pytest.mark.parametrize("kind", ["adtls", "atls", "atls-data"])
@@ -53,6 +53,16 @@ async def test_two_coaps_clients_talk(home: Home, kind: str) -> None:
     phone.close(), tablet.close()
     await until(lambda: not home.adapter._connections)
     home.check_empty()
+
+
+async def test_the_receipt_of_a_unit_is_the_one_that_its_sender_gets(home: Home) -> None:
+    """The engine makes no second one, to name the session in it."""
+    session = home.far.open("phone")
+    await observed(await home.client("phone"), session)
+    settled = home.settled()
+    unit = home.far.unit(session, 0, record())
+    await until(lambda: home.far.outcome(unit))
+    assert home.far.receipts[-1] is settled[-1] and settled[-1].session == session
 
 
 async def test_a_close_comes_behind_the_units_before_it(home: Home) -> None:

@@ -9,7 +9,9 @@ from typing import Any
 
 import pytest
 
-from adapters.coap import observers, plugin
+from adapters.coap.observers import Pacing
+from adapters.coap.plugin import CONNECTION, CoapPlugin
+from adapters.coap.timeouts import Timeouts
 from carriage.coap import codes
 from carriage.coap import options as opt
 from carriage.coap.atls_client import open_request, read_opened
@@ -18,11 +20,11 @@ from carriage.coap.exchange import Response
 from carriage.coap.message import CON
 from carriage.senml import read_json
 from gateway.api.model import Outcome, SessionId
-from tests.adapters.coap.bare import is_notification, observe_numbers
-from tests.adapters.coap.coap_home import POLICY as SESSIONS
-from tests.adapters.coap.coap_home import Home
-from tests.adapters.coap.devices_home import Device, get, put, watches
-from tests.adapters.coap.far_end import record, until
+from tests.harness.bare_coap import is_notification, observe_numbers
+from tests.harness.coap_devices import Device, get, put, watches
+from tests.harness.coap_gateway import POLICY as SESSIONS
+from tests.harness.coap_gateway import Home
+from tests.harness.gateway_in_loop import record, until
 
 POLICY = (
     SESSIONS + "  - {id: devices, effect: permit, subject: phone, resource: lamp, action: [read, observe, write]}\n"
@@ -30,13 +32,10 @@ POLICY = (
 
 
 @pytest.fixture
-async def home(start: Callable[..., Any], monkeypatch: pytest.MonkeyPatch) -> Home:
+async def home(start: Callable[..., Any]) -> Home:
     """Everything ten times faster than in life."""
-    monkeypatch.setattr(observers, "PACE", 0.1)
-    monkeypatch.setattr(observers, "QUIET", 1.0)
-    monkeypatch.setattr(observers, "SETTLED", 0.5)
-    monkeypatch.setattr(plugin, "_CONNECTION", dataclasses.replace(plugin._CONNECTION, fetch_patience=0.3))
-    found = await start(policy=POLICY)
+    waits = Timeouts(pacing=Pacing(pace=0.1, quiet=1.0, settled=0.5))
+    found = await start(policy=POLICY, plugin=CoapPlugin(waits, dataclasses.replace(CONNECTION, fetch_patience=0.3)))
     assert isinstance(found, Home)
     return found
 

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from carriage.coap import atls_client, codes
-from tests.adapters.coap.coap_home import Start, opened, sent
-from tests.adapters.coap.far_end import record
+from tests.harness.coap_gateway import Start, opened, sent
+from tests.harness.gateway_in_loop import record
 
 READING = """\
 layer: 1

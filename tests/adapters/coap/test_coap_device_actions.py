@@ -23,9 +23,9 @@ from gateway.api.model import (
     Reason,
     Receipt,
 )
-from tests.adapters.coap.coap_home import Home
-from tests.adapters.coap.devices_home import POLICY, Device, asking, get, observe
-from tests.adapters.coap.far_end import until
+from tests.harness.coap_devices import POLICY, Device, asking, get, observe
+from tests.harness.coap_gateway import Home
+from tests.harness.gateway_in_loop import until
 
 TOGGLE = ActionAffordance(name="toggle")
 DIM = ActionAffordance(

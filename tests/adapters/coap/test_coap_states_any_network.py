@@ -19,7 +19,7 @@ from hypothesis import strategies as st
 
 from adapters.coap.client_state import ClientConnection
 from adapters.coap.observers import Observer, Observers
-from adapters.coap.plugin import _CONNECTION
+from adapters.coap.plugin import CONNECTION
 from carriage.coap import codes
 from carriage.coap import options as opt
 from carriage.coap.blockwise import Block, decode_block
@@ -84,7 +84,7 @@ class Server:
         self.loop = asyncio.get_running_loop()
         self.network, self.size, self.version = network, size, 0
         self.client: Client
-        self.connection = CoapConnection(random=Random(7).random, config=_CONNECTION)
+        self.connection = CoapConnection(random=Random(7).random, config=CONNECTION)
         self.connection.start(self.loop.time())
         self.link = ClientConnection(self, None, ())  # type: ignore[arg-type]
         self.observers = Observers(self.loop.time)
@@ -318,7 +318,7 @@ def check_ends(server: Server) -> None:
     """Why observations ended: the observer registered again, or there is a message that it did not acknowledge."""
     lost = server.ends.count(FailureReason.TIMED_OUT)
     assert set(server.ends) <= {FailureReason.REPLACED, FailureReason.TIMED_OUT}, server.ends
-    gone = [each for each in server.transmissions.values() if each == 1 + _CONNECTION.transmission.max_retransmit]
+    gone = [each for each in server.transmissions.values() if each == 1 + CONNECTION.transmission.max_retransmit]
     assert lost <= len(gone), (server.ends, server.transmissions)
 
 

@@ -13,13 +13,13 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from adapters.coap.representation import MAX_TEXT, value_of
+from adapters.coap.representation import value_of
 from carriage import senml
 from carriage.coap import device_resources
 from gateway.api.model import Address, DataSchema, DataType, DeviceView, PropertyAffordance
-from gateway.api.schema import fits
+from gateway.api.schema import MAX_TEXT, fits
 from layer.errors import PeerError
-from tests.carriage.mutations import mutated
+from tests.harness.mutations import mutated
 
 PROPERTIES: Final = (
     PropertyAffordance(name="on", type=DataType.BOOLEAN, writable=True),

@@ -19,13 +19,14 @@ from cryptography import x509
 from adapters.mqtt.adapter import MqttAdapter
 from adapters.mqtt.plugin import MqttConfig, MqttPlugin
 from adapters.mqtt.sessions import Sessions
+from adapters.mqtt.times import TIMES, MqttTimes
 from carriage.mqtt import messages as bodies
 from carriage.mqtt.client import MqttClient
 from carriage.mqtt.options import DropReason, Message, MqttOptions, TlsOptions, Token, Will
 from gateway.api.model import GatewayView, SessionId
 from gateway.engine.limits import EngineLimits
-from tests.adapters.coap.far_end import Gateway, until
-from tests.layer.layer_pair import Authority
+from tests.harness.gateway_in_loop import Gateway, until
+from tests.harness.layer_pair import Authority
 
 ROOT = Path(__file__).parents[3]
 USERS = ("gateway", "app", "other", "nobody")
@@ -220,7 +221,16 @@ class User:
 class MqttHome(Gateway):
     """See the module. ``serving`` runs it; ``user`` adds an application."""
 
-    def __init__(self, folder: Path, policy: str, limits: EngineLimits, acl: str | None, table: dict[str, Any]) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        policy: str,
+        limits: EngineLimits,
+        acl: str | None,
+        table: dict[str, Any],
+        times: MqttTimes = TIMES,
+    ) -> None:
+        self.times = times
         super().__init__(folder, "mqtt", policy, limits)
         self.hub.gateway = GatewayView(id=GATEWAY, name="cellar", version="9.9")
         self.authority = Authority("home")
@@ -251,7 +261,7 @@ class MqttHome(Gateway):
         return self.adapter.sessions
 
     def configure(self, **changed: Any) -> MqttAdapter:
-        adapter = MqttPlugin().configure(MqttConfig.model_validate({**self.table, **changed}), self.folder)
+        adapter = MqttPlugin(self.times).configure(MqttConfig.model_validate({**self.table, **changed}), self.folder)
         assert isinstance(adapter, MqttAdapter)
         return adapter
 
@@ -282,7 +292,7 @@ class MqttHome(Gateway):
     def check_empty(self) -> None:
         sessions = self.sessions
         assert not self.hub.engine.all_sessions() and not self.hub.engine.in_flight("mqtt")
-        assert not len(sessions._orders) and not sessions._orders._tokens and not sessions._orders.held
+        assert not len(sessions._orders) and not sessions._orders.held
         assert not len(sessions._submitted) and not sessions._ends
 
 

@@ -23,8 +23,8 @@ from gateway.api.model import (
     Receipt,
     Scalar,
 )
-from tests.adapters.coap.far_end import FarEnd, until
 from tests.adapters.mqtt.mqtt_home import GATEWAY, MqttHome, User
+from tests.harness.gateway_in_loop import FarEnd, until
 
 POLICY = """\
 layer: 1

@@ -11,7 +11,7 @@ from pydantic import ValidationError
 
 from adapters.mqtt.plugin import MqttConfig, MqttPlugin
 from gateway.api.errors import ConfigError
-from tests.layer.layer_pair import Authority
+from tests.harness.layer_pair import Authority
 
 PLAIN = {"broker": "localhost", "tls": False, "broker_acl": True}
 TLS = {"broker": "broker.example", "ca_file": "ca.pem", "broker_acl": True}

@@ -12,8 +12,8 @@ from carriage.mqtt import messages as bodies
 from carriage.mqtt.client import MqttClient
 from gateway.api.model import Close, ContentKind, Open, Outcome, Reason, Receipt, SessionId, SurvivingEnd, Unit
 from gateway.engine.engine import Engine
-from tests.adapters.coap.far_end import record, tls_record, until
 from tests.adapters.mqtt.mqtt_home import ADTLS, MqttHome, Start
+from tests.harness.gateway_in_loop import record, tls_record, until
 
 
 def client_of(home: MqttHome) -> MqttClient:
@@ -32,9 +32,9 @@ async def test_the_broker_hears_of_a_unit_when_it_is_done_or_safe(home: MqttHome
     assert len(client_of(home)._unacknowledged) == 3
     units = [order for order in home.far.orders if isinstance(order.envelope, Unit)]
     home.far.settle(units[1])  # not the first: what came before it has to be told first (MQTT 5 section 4.6)
-    await until(lambda: list(client_of(home)._unacknowledged.values()) == [False, True, False])
+    await until(lambda: list(client_of(home)._unacknowledged._messages.values()) == [False, True, False])
     home.adapter.receipt(Receipt(units[0].envelope.id, Outcome.HELD))
-    assert list(client_of(home)._unacknowledged.values()) == [False]
+    assert list(client_of(home)._unacknowledged._messages.values()) == [False]
     home.far.settle(units[2], Outcome.DROPPED, Reason.TOO_LARGE)
     home.far.settle(units[0], Outcome.DROPPED, Reason.UNREACHABLE)
     await until(lambda: len(app.statuses(session)) == 2)

@@ -10,8 +10,8 @@ from carriage.mqtt import messages as bodies
 from carriage.mqtt.options import Message, MqttOptions
 from gateway.api.model import Close, ContentKind, LinkSecurity, Open, Outcome, Reason, SessionId, Unit
 from gateway.engine.limits import EngineLimits
-from tests.adapters.coap.far_end import record, tls_record, until
 from tests.adapters.mqtt.mqtt_home import ADTLS, ROOT, MqttHome, Start
+from tests.harness.gateway_in_loop import record, tls_record, until
 
 
 @pytest.mark.parametrize("kind", ["adtls", "atls", "oscore"])
@@ -37,6 +37,17 @@ async def test_two_users_talk(home: MqttHome, kind: str) -> None:
     assert not other.statuses(session)
     await until(lambda: not len(home.sessions._submitted) and not len(home.sessions._orders))
     home.check_empty()
+
+
+async def test_the_receipt_of_a_unit_is_the_one_that_its_sender_gets(home: MqttHome) -> None:
+    """The engine makes no second one, to name the session in it."""
+    await home.user("app")
+    session = home.far.open("app")
+    await until(lambda: home.far.receipts)
+    settled = home.settled()
+    unit = home.far.unit(session, 0, record())
+    await until(lambda: home.far.outcome(unit))
+    assert home.far.receipts[-1] is settled[-1] and settled[-1].session == session
 
 
 async def test_a_close_comes_behind_the_units_before_it(home: MqttHome) -> None:
@@ -342,7 +353,7 @@ async def test_what_a_user_leaves_behind_is_swept(home: MqttHome) -> None:
     app = await home.user("app")
     live = await app.open("lamp")
     for number in range(400):
-        home.sessions._remember("app", SessionId(f"{number:032x}"), ContentKind.ADTLS)
+        home.sessions._ends.add("app", SessionId(f"{number:032x}"), ContentKind.ADTLS)
     assert len(home.sessions._ends) < 300 and ("app", live) in home.sessions._ends
 
 

@@ -6,8 +6,8 @@ from collections.abc import Awaitable, Callable
 
 from carriage.mqtt import messages as bodies
 from gateway.api.model import Unit
-from tests.adapters.coap.far_end import record, until
 from tests.adapters.mqtt.mqtt_home import ADTLS, MqttHome
+from tests.harness.gateway_in_loop import record, until
 
 READING = """\
 layer: 1

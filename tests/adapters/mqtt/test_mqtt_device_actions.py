@@ -21,9 +21,9 @@ from gateway.api.model import (
     Receipt,
     WriteProperties,
 )
-from tests.adapters.coap.far_end import until
 from tests.adapters.mqtt.mqtt_home import MqttHome, Start
 from tests.adapters.mqtt.semantic_home import ACL, LEVEL, POLICY, STATE, House, bodies, put, settled
+from tests.harness.gateway_in_loop import until
 
 TOGGLE = ActionAffordance(name="toggle")
 DIM = ActionAffordance(name="dim", input=DataSchema(type=DataType.INTEGER, minimum=0, maximum=9), idempotent=True)

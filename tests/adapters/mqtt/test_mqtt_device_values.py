@@ -17,7 +17,7 @@ from carriage.mqtt.options import Message
 from carriage.mqtt.packets import decode_publish, publish_at_once, publish_head
 from gateway.api.errors import PeerError, UsageError
 from gateway.api.model import DataType, PropertyAffordance
-from tests.carriage.mqtt.mutations import mutated
+from tests.harness.mqtt_mutations import mutated
 
 HOME = HomeSpace("home")
 STATE = PropertyAffordance(name="state", type=DataType.BOOLEAN, writable=True)

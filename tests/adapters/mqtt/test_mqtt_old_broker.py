@@ -13,9 +13,9 @@ from amqtt.broker import Broker
 
 from carriage.mqtt import messages as bodies
 from gateway.api.model import Unit
-from tests.adapters.coap.far_end import tls_record, until
 from tests.adapters.mqtt.other_brokers import OldUser, PlainHome
 from tests.adapters.mqtt.semantic_home import STATE, House
+from tests.harness.gateway_in_loop import tls_record, until
 from tests.harness.interactions import wanted_of
 
 
@@ -32,9 +32,9 @@ async def port() -> AsyncIterator[int]:
 
 
 async def test_sessions_and_devices_over_mqtt_3_1_1(
-    port: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+    port: int, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    home = PlainHome(tmp_path, port, monkeypatch)
+    home = PlainHome(tmp_path, port)
     adapter = home.adapter
     house = House(home.far)
     app = OldUser(port)

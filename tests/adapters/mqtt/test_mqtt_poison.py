@@ -9,11 +9,11 @@ import pytest
 
 from adapters.mqtt.adapter import MqttAdapter
 from gateway.api.model import Unit
-from tests.adapters.coap.far_end import record, until
 from tests.adapters.mqtt.mqtt_home import ADTLS, Start
 from tests.adapters.mqtt.semantic_home import ACL, POLICY, STATE, House, bodies, last, put
-from tests.carriage.mqtt.mutations import mutate
+from tests.harness.gateway_in_loop import record, until
 from tests.harness.interactions import wanted_of
+from tests.harness.mqtt_mutations import mutate
 
 SESSIONS = POLICY + "  - {id: sessions, effect: permit, subject: app, resource: lamp, content: [adtls]}\n"
 SESSIONS = SESSIONS.replace("  broker:", "  app: {link: mqtt, user: app}\n  broker:")

@@ -8,9 +8,9 @@ import pytest
 from cryptography import x509
 
 from adapters.mqtt.reason_codes import no_broker
-from tests.adapters.coap.far_end import until
 from tests.adapters.mqtt.mqtt_home import MqttHome, Start
-from tests.layer.layer_pair import Authority
+from tests.harness.gateway_in_loop import until
+from tests.harness.layer_pair import Authority
 
 MUTUAL = ("require_certificate true", "use_identity_as_username true")
 EXPIRED = (-3, -1)

@@ -16,7 +16,7 @@ from adapters.zigbee.clusters import ROWS, AttributeMapping
 from gateway.api.model import Reading
 from simulator.network import foundation
 from simulator.network.datatypes import INT16
-from tests.adapters.zigbee.zcl_device import ZclDevice, settled
+from tests.harness.zcl_device import ZclDevice, settled
 
 PAGE = (Path(__file__).parents[3] / "docs" / "add-a-cluster.md").read_text()
 BAROMETER = 0x000D6F0000000031

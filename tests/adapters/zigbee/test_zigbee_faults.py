@@ -30,7 +30,7 @@ from carriage.zigbee.tunneling import CLUSTER_ID
 from gateway.api.errors import TransportError
 from simulator.air import ApsFrame
 from simulator.network.radio import Conditions
-from tests.adapters.zigbee.conftest import BOTH_EZSP
+from tests.adapters.zigbee.zigbee_world import BOTH_EZSP
 
 LAMP = 0x000D6F000B5DE3B6
 LAMP_TEXT = "00:0d:6f:00:0b:5d:e3:b6"
@@ -176,14 +176,14 @@ async def test_what_the_dongle_takes_while_it_starts_is_not_lost(on_air: Any) ->
             for number in range(100_000):
                 words.create_task(say(b"\x11\x01\x02" + number.to_bytes(4, "big")))
                 await asyncio.sleep(0.002)
-                if up.is_set():
+                if is_up.is_set():
                     return
 
-    up = asyncio.Event()
+    is_up = asyncio.Event()
     talking = asyncio.create_task(talk())
     again = await started(settings_of(world), events, may_form=False)
     try:
-        up.set()
+        is_up.set()
         await talking
         await until(lambda: len(events.frames) >= len(acknowledged))
         assert len(acknowledged) > 5

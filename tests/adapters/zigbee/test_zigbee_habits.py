@@ -7,8 +7,8 @@ from typing import Any
 from carriage.zigbee.zcl import ZclFrame
 from gateway.api.model import Join, Leave, Outcome, Reading
 from simulator.network.device_kinds import Identity, on_off, temperature
-from tests.adapters.zigbee.test_zigbee_commands import ON, Orders
-from tests.adapters.zigbee.zcl_device import ZclDevice, settled
+from tests.adapters.zigbee.device_commands import ON, Orders
+from tests.harness.zcl_device import ZclDevice, settled
 
 DEVICE = 0x000D6F0000000071
 IDENTITY = Identity("ACME", "Z1", mains=True)

@@ -18,8 +18,8 @@ from gateway.engine.policy import DEVICE_ACTIONS, Effect, Rule, Subject
 from gateway.runtime.audit import AuditLog
 from gateway.runtime.hub import Hub
 from simulator.network.device_kinds import Identity, on_off, temperature
-from tests.adapters.zigbee.zcl_device import ZclDevice
 from tests.harness.engine_stage import PolicySet
+from tests.harness.zcl_device import ZclDevice
 
 DEVICE = 0x000D6F0000000071
 TEXT = "00:0d:6f:00:00:00:00:71"

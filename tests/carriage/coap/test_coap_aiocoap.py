@@ -27,7 +27,7 @@ class Everybody:
 
     def __init__(self) -> None:
         self._peers: list[Address] = []
-        self._events: deque[ListenerEvent] = deque()
+        self.events: deque[ListenerEvent] = deque()
         self._out: list[tuple[bytes, Address]] = []
         self.counters: Mapping[str, int] = {}
 
@@ -36,8 +36,8 @@ class Everybody:
     def receive_datagram(self, data: bytes, addr: Address, now: float) -> None:
         if addr not in self._peers:
             self._peers.append(addr)
-            self._events.append(PeerConnected(self._peers.index(addr), addr, NOBODY))
-        self._events.append(PeerData(self._peers.index(addr), data))
+            self.events.append(PeerConnected(self._peers.index(addr), addr, NOBODY))
+        self.events.append(PeerData(self._peers.index(addr), data))
 
     def send(self, peer_id: int, data: bytes, now: float) -> bool:
         self._out.append((data, self._peers[peer_id]))
@@ -50,9 +50,6 @@ class Everybody:
     def datagrams_to_send(self) -> list[tuple[bytes, Address]]:
         out, self._out = self._out, []
         return out
-
-    def next_event(self) -> ListenerEvent | None:
-        return self._events.popleft() if self._events else None
 
     def next_deadline(self) -> float | None:
         return None

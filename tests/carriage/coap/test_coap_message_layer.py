@@ -38,7 +38,8 @@ def sent(target: MessageLayer) -> list[Message]:
 
 
 def settle(target: MessageLayer) -> None:
-    for sender, outcome in target.outcomes():
+    outcomes, target.outcomes = target.outcomes, []
+    for sender, outcome in outcomes:
         sender.settled(outcome, 0.0)
 
 
@@ -217,7 +218,7 @@ def test_a_quick_answer_is_piggy_backed() -> None:
     ours = layer()
     (message,) = ours.receive(request(7), 0.0)
     assert ours.next_deadline() == 0.5
-    assert ours.piggyback(message, Message(CON, codes.CONTENT, 0, message.token, (), b"r"))
+    assert ours.piggyback(message, codes.CONTENT, (), b"r")
     assert sent(ours) == [Message(ACK, codes.CONTENT, 7, b"tok", (), b"r")]
 
 
@@ -227,7 +228,7 @@ def test_a_slow_answer_comes_separately() -> None:
     ours.tick(0.5)
     assert sent(ours) == [Message(ACK, codes.EMPTY, 7)]
     answer = Message(CON, codes.CONTENT, 0, message.token, (), b"r")
-    assert not ours.piggyback(message, answer)
+    assert not ours.piggyback(message, codes.CONTENT, (), b"r")
     assert ours.send(answer, owner, 3.0, confirmable=True)
     (answer,) = sent(ours)
     assert (answer.type, answer.code, answer.token, answer.payload) == (CON, codes.CONTENT, b"tok", b"r")
@@ -239,14 +240,14 @@ def test_a_slow_answer_comes_separately() -> None:
 def test_a_non_confirmable_request_has_no_acknowledgement_to_go_with() -> None:
     ours = layer()
     (message,) = ours.receive(request(7, NON), 0.0)
-    assert not ours.piggyback(message, Message(CON, codes.CONTENT, 0, message.token))
+    assert not ours.piggyback(message, codes.CONTENT, (), b"")
     assert ours.to_send() == []
 
 
 def test_a_response_whose_options_burst_a_datagram_becomes_5_00() -> None:
     ours = layer()
     (message,) = ours.receive(request(7), 0.0)
-    ours.piggyback(message, Message(CON, codes.CONTENT, 0, b"tok", ((8, bytes(255)),) * 6))
+    ours.piggyback(message, codes.CONTENT, ((8, bytes(255)),) * 6, b"")
     assert sent(ours) == [Message(ACK, codes.INTERNAL_SERVER_ERROR, 7, b"tok")]
 
 
@@ -267,7 +268,7 @@ def test_separate_responses_are_acknowledged_or_reset_as_the_connection_says() -
 def test_a_repeated_request_is_handled_once_and_gets_the_same_reply_again() -> None:
     ours = layer()
     (message,) = ours.receive(request(7), 0.0)
-    ours.piggyback(message, Message(CON, codes.CONTENT, 0, b"tok", (), b"r"))
+    ours.piggyback(message, codes.CONTENT, (), b"r")
     (reply,) = ours.to_send()
     for at in (2.0, 6.0, 200.0):
         assert ours.receive(request(7), at) == []
@@ -280,7 +281,7 @@ def test_a_repetition_while_the_answer_is_awaited_is_acknowledged_at_once() -> N
     (message,) = ours.receive(request(7), 0.0)
     assert ours.receive(request(7), 2.0) == []
     assert sent(ours) == [Message(ACK, 0, 7)]
-    assert not ours.piggyback(message, Message(CON, codes.CONTENT, 0, b"tok"))
+    assert not ours.piggyback(message, codes.CONTENT, (), b"")
 
 
 def test_a_repeated_non_confirmable_request_is_dropped_in_silence() -> None:
@@ -300,7 +301,7 @@ def test_a_flood_of_new_ids_keeps_memory_bounded() -> None:
     ours = layer(max_remembered=100, max_remembered_octets=10_000)
     for number in range(5_000):
         for message in ours.receive(request(number % 65536), number * 0.001):
-            ours.piggyback(message, Message(CON, codes.CONTENT, 0, message.token, (), bytes(500)))
+            ours.piggyback(message, codes.CONTENT, (), bytes(500))
         ours.to_send()
         assert ours.remembered <= 100
         assert ours.remembered_octets <= 10_000
@@ -333,11 +334,12 @@ def test_the_table_counts_its_octets_rightly(steps: list[tuple[int, int]]) -> No
     table = Deduplication(lifetime=50.0, entries=10, octets=1000)
     kept: dict[int, bytes] = {}
     for at, (message_id, size) in enumerate(steps):
-        if not table.knows(message_id, float(at)):
-            table.remember(message_id, float(at))
+        table.first(message_id, float(at))
+        assert not table.first(message_id, float(at))
         table.answered(message_id, bytes(size))
         kept[message_id] = bytes(size)
-        living = [number for number in kept if table.knows(number, float(at))]
+        table.expire(float(at))
+        living = [number for number in kept if table.reply(number) is not None]
         assert table.octets == sum(len(table.reply(number) or b"") for number in living) <= 1000
         assert len(table) == len(living) <= 10
 

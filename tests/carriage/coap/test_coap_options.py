@@ -109,8 +109,8 @@ def test_what_is_not_utf8() -> None:
 def test_codes() -> None:
     assert codes.dotted(codes.TOO_MANY_REQUESTS) == "4.29"
     assert codes.dotted(codes.CONTINUE) == "2.31"
-    assert codes.is_request(codes.GET) and not codes.is_request(codes.EMPTY) and not codes.is_request(codes.CONTENT)
-    assert codes.is_response(codes.CONTENT) and codes.is_response(codes.GATEWAY_TIMEOUT)
-    assert not codes.is_response(codes.GET) and not codes.is_response(codes.CSM)
+    assert codes.GET in codes.REQUESTS and codes.EMPTY not in codes.REQUESTS and codes.CONTENT not in codes.REQUESTS
+    assert codes.CONTENT in codes.RESPONSES and codes.GATEWAY_TIMEOUT in codes.RESPONSES
+    assert codes.GET not in codes.RESPONSES and codes.CSM not in codes.RESPONSES
     assert codes.is_success(codes.CONTINUE) and not codes.is_success(codes.BAD_REQUEST)
     assert codes.is_signal(codes.ABORT) and not codes.is_signal(codes.GATEWAY_TIMEOUT)

@@ -18,7 +18,7 @@ from carriage.coap.connection import CoapConfig, CoapConnection, Request, Reques
 from carriage.coap.link_format import matching, read_links
 from carriage.coap.message import ACK, CON, NON, RST, Message, decode
 from layer.errors import PeerError
-from tests.carriage.mutations import mutated
+from tests.harness.mutations import mutated
 
 SESSION: Final = "0123456789abcdef" * 2
 OBSERVE: Final = ((opt.OBSERVE, b""),)

@@ -139,6 +139,30 @@ async def test_a_message_that_raises_costs_that_message_only(client, served, pki
     other.close()
 
 
+async def test_an_answer_that_can_not_be_written_costs_that_answer_only(client, served, pki, monkeypatch) -> None:
+    """A fault of ours, planted: one peer's answers raise where they are taken, another's are in the same flush."""
+    real = CoapConnection.to_send
+    server, _ = served
+    other = CoapsClient("127.0.0.1", server.port, pki.psk)
+    await other.connect()
+    (broken, _) = (peer.connection for peer in server.peers)
+
+    def to_send(self: CoapConnection) -> list[bytes]:
+        if self is broken:
+            raise KeyError("planted")
+        return real(self)
+
+    monkeypatch.setattr(CoapConnection, "to_send", to_send)
+    asked = asyncio.get_running_loop().create_task(client.request(Request(codes.POST, path("x"), b"ab")))
+    for n in range(5):
+        assert (await other.request(Request(codes.POST, path("x"), b"%d" % n))).payload == b"%d" % n
+    assert server.counters["message_errors"] >= 1 and len(server.peers) == 2
+    monkeypatch.undo()
+    assert (await client.request(Request(codes.POST, path("x"), b"cd"))).payload == b"dc"
+    assert (await asked).payload == b"ba"
+    other.close()
+
+
 async def test_a_late_answer_from_outside_of_a_callback(pki, eventually) -> None:
     class Late:
         def __init__(self) -> None:

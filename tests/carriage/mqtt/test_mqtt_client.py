@@ -10,8 +10,8 @@ from typing import Any
 import pytest
 
 from carriage.mqtt.blame import FIRST_PAUSE
-from carriage.mqtt.client import STABLE
 from carriage.mqtt.options import DropReason, Message, Will
+from carriage.mqtt.sender import STABLE
 from layer.errors import TransportError, UsageError
 
 
@@ -293,12 +293,12 @@ async def test_broken_connections_in_a_row_do_not_cost_the_session(open_broker: 
         for n in range(3):
             for _ in range(3):
                 both.publish(f"row/{version}", bytes([n]))
-            both._turn()
+            both.sender.write()
             both._end("cut")
             await told.until(lambda n=n: len(told.connections) == n + 2)
         await told.until(lambda: len(told.ends) == 9 and len(told.messages) >= 9)
         assert told.connections == [False, True, True, True]
-        assert both._blame.careful and not both.given_up
+        assert both.sender.blame.careful and not both.given_up
         assert {each.payload for each in told.messages} == {bytes([n]) for n in range(3)}
 
 
@@ -314,7 +314,7 @@ async def test_what_a_crashing_broker_made_us_give_up_is_published_again(
         while not both.given_up:
             before = len(told.connections)
             both.publish(name, b"lost")
-            both._turn()
+            both.sender.write()
             both._end("the broker crashes")
             await told.until(lambda before=before: len(told.connections) > before)
         refused = both.publish(name, b"left out")
@@ -322,7 +322,7 @@ async def test_what_a_crashing_broker_made_us_give_up_is_published_again(
         assert both.given_up == [name]
         before = len(told.connections)
         both._connected_at -= STABLE
-        both._blame._latest -= FIRST_PAUSE
+        both.sender.blame._latest -= FIRST_PAUSE
         await told.until(lambda: len(told.connections) > before)
         again = both.publish(name, b"again")
         await told.until(lambda: (again, 0) in told.ends and told.messages[-1].payload == b"again")

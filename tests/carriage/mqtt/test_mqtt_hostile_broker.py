@@ -122,10 +122,10 @@ async def test_broken_packets_end_the_connection(client: Any, packet: str) -> No
     ("packet", "topic"),
     [
         ("30 03 00 05 61", "a"),  # topic longer than the packet
-        ("30 04 00 01 ff 00", "?"),  # topic that is no UTF-8
+        ("30 04 00 01 ff 00", "\ufffd"),  # topic that is no UTF-8
         ("30 06 00 01 61 7f 02 00", "a"),  # properties longer than the packet
         ("30 10 00 01 61" + 13 * "30", "a"),  # longer than 15 octets
-        ("32 06 00 01 ff 00 07 00", "?"),
+        ("32 06 00 01 ff 00 07 00", "\ufffd"),
         ("32 08 00 01 61 00 07 7f 02 00", "a"),
         ("32 0d 00 01 61 00 07 07 03 0001 61 03 0001", "a"),
         ("32 10 00 01 61 00 07" + 11 * "32", "a"),
@@ -292,3 +292,31 @@ async def test_the_receive_maximum_is_kept(client: Any) -> None:
         assert sender.outstanding == 2
         await sender.stop(0.0)
     assert most == 2
+
+
+async def test_what_was_in_flight_is_sent_again_as_such_and_within_the_receive_maximum(client: Any) -> None:
+    """Under the same packet ids, marked as sent before (DUP), no more at once than the new connection allows."""
+    connections: list[list[tuple[int, bytes]]] = []
+
+    async def talk(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        seen: list[tuple[int, bytes]] = []
+        connections.append(seen)
+        await reader.readexactly((await reader.readexactly(2))[1])
+        again = len(connections) > 1
+        writer.write(bytes.fromhex("20 06 01 00 03 21 00 01" if again else "20 06 00 00 03 21 00 03"))
+        while len(seen) < (5 if again else 3):
+            first, length = await reader.readexactly(2)
+            body = await reader.readexactly(length)
+            seen.append((first, body[3:5]))
+            if again:
+                writer.write(b"\x40\x02" + body[3:5])
+        if not again:
+            writer.close()
+
+    async with listening(talk) as port, client(port, "again") as (sender, told):
+        for n in range(5):
+            sender.publish("a", bytes([n]))
+        await told.until(lambda: len(told.ends) == 5)
+    first, second, *_ = connections
+    assert first == [(0x32, bytes([0, n])) for n in (1, 2, 3)]
+    assert second == [(0x3A, bytes([0, n])) for n in (1, 2, 3)] + [(0x32, bytes([0, n])) for n in (4, 5)]

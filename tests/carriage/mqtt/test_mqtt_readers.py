@@ -14,7 +14,7 @@ from carriage.mqtt.frames import Frames, unread
 from carriage.mqtt.packets import Publish, decode_puback, decode_publish, publish_at_once, publish_properties
 from carriage.mqtt.topics import TopicSpace
 from layer.errors import PeerError
-from tests.carriage.mqtt.mutations import mutated
+from tests.harness.mqtt_mutations import mutated
 
 SESSION = "0123456789abcdef" * 2
 SPACE = TopicSpace("atls")

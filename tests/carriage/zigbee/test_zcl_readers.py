@@ -81,7 +81,7 @@ def test_a_list_of_records_is_read_as_far_as_it_goes(name: str, payload: bytes) 
     if name in ("report", "read response"):
         for end in range(len(payload)):
             fewer, why = LISTS[name](payload[:end])
-            assert fewer == records[: len(fewer)]
+            assert repr(fewer) == repr(records[: len(fewer)])  # not ==: a value may be NaN
             assert not why or len(fewer) <= len(records)
 
 

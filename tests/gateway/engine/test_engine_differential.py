@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.gateway.engine.differential import Stack, Talk, bundled, certificate, compare
+from tests.harness.differential import Stack, Talk, bundled, certificate, compare
 
 
 @pytest.fixture(scope="module")

@@ -112,7 +112,8 @@ class Home(Stage):
         return (self.session.from_opener if who == "phone" else self.session.from_target).last_random
 
     def is_restarted(self) -> None:
-        self.stores()
+        """Killed, or, with a TLS stream, which a kill ends, stopped in good order."""
+        self.stops() if self.kind is ATLS else self.stores()
         assert self.restarts() == []
         self.resumes("zigbee")
         self.resumes("coap")

@@ -522,7 +522,7 @@ def test_the_tables_behind_the_engine_stay_bounded(stage: Any, a_permit: Any) ->
     link = LinkSecurity(protocol="dtls1.2")
     for number in range(5000):
         assert not home.engine.owns(Peer(scheme="coap", claims=(f"psk:{number}",), link=link), SessionId("s1"))
-    assert 0 < len(home.engine._gate._names) <= 4096
+    assert 0 < len(home.engine._authorizer._names) <= 4096
     home.waits(60)
     for n in range(1000):
         # Each life time is shorter than the one before, so that each is a new deadline.

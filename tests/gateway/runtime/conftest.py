@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 
 from tests.harness.config_folder import made_folder
+from tests.harness.layer_pair import Authority
 from tests.harness.running_daemon import SITE, Home
-from tests.layer.layer_pair import Authority
 
 
 @pytest.fixture

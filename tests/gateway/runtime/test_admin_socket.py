@@ -140,9 +140,8 @@ async def test_only_so_many_commands_are_carried_out_at_once(place):
     await server.stop()
 
 
-async def test_a_client_that_stalls_is_let_go(place, monkeypatch):
-    monkeypatch.setattr(admin, "IDLE", 0.05)
-    server = AdminServer(place, COMMANDS)
+async def test_a_client_that_stalls_is_let_go(place):
+    server = AdminServer(place, COMMANDS, idle=0.05)
     await server.start()
     reader, writer = await asyncio.open_unix_connection(str(place))
     assert await reader.read() == b""

@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from gateway.runtime import doubts, settings, strict_yaml
 from gateway.runtime.config_source import InvalidConfigError
 from tests.harness.config_folder import CONFIG, KEYS, POLICY
-from tests.layer.layer_pair import Authority
+from tests.harness.layer_pair import Authority
 
 NAMES = """\
 layer: 1

@@ -37,13 +37,13 @@ class CountingStore(Store):
 class Stored(Bench):
     """Hub, engine and a store that counts."""
 
-    def __init__(self, tmp_path, limits: EngineLimits | None = None) -> None:
+    def __init__(self, tmp_path, limits: EngineLimits | None = None, soon: float = store_keeper.SOON) -> None:
         super().__init__(tmp_path, limits)
         self.store = CountingStore(tmp_path / "store.db")
         found, trouble = store_keeper.load(self.store)
         self.keeper = StoreKeeper(
             self.store, self.engine, self.hub.faults, found, trouble,
-            loop=asyncio.get_running_loop(), wall=time.time, after=self.hub.touch,
+            loop=asyncio.get_running_loop(), wall=time.time, after=self.hub.touch, soon=soon,
         )  # fmt: skip
         self.hub.unsaved = self.keeper.touch
         self.keeper.start()
@@ -88,11 +88,9 @@ async def test_opens_and_closes_as_fast_as_they_are_answered_write_a_bounded_num
     assert bench.store.rows("opens") <= bound
 
 
-async def test_sessions_that_come_and_go_between_two_transactions_write_the_memory_of_their_open_only(
-    tmp_path, monkeypatch
-):
-    monkeypatch.setattr(store_keeper, "SOON", 3600.0)  # one transaction at the start, one at the end
-    async with Stored(tmp_path, EngineLimits(subject_opens_burst=1000)) as bench:
+async def test_sessions_that_come_and_go_between_two_transactions_write_the_memory_of_their_open_only(tmp_path):
+    # one transaction at the start, one at the end
+    async with Stored(tmp_path, EngineLimits(subject_opens_burst=1000), soon=3600.0) as bench:
         for n in range(500):
             verdict = bench.try_open(b"%d" % n)
             close = Close(id=bench.hub.next_id(), source=LAMP, session=verdict.session, reason=Reason.CLOSED,

@@ -76,14 +76,13 @@ def test_what_can_be_read_in_two_ways_is_refused(text, message):
     assert str(caught.value) == message
 
 
-def test_size_and_number_of_values_are_bounded(tmp_path, monkeypatch):
+def test_size_and_number_of_values_are_bounded(tmp_path):
     path = tmp_path / "big.yaml"
     path.write_bytes(b"a: " + b"x" * 1000)
     with pytest.raises(ConfigError, match="at most 500 octets"):
         strict_yaml.read(path, max_octets=500)
-    monkeypatch.setattr(strict_yaml, "MAX_NODES", 200)
     with pytest.raises(ConfigError, match="at most 200 values"):
-        strict_yaml.parse("[" + "a," * 200 + "]", "F")
+        strict_yaml.parse("[" + "a," * 200 + "]", "F", max_nodes=200)
 
 
 def test_a_file_that_is_not_utf8_is_refused_at_its_line(tmp_path):

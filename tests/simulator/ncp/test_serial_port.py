@@ -72,10 +72,9 @@ async def test_unplugged_tcp_takes_new_hosts(live: Ncp) -> None:
         writer.close()
 
 
-async def test_a_tcp_host_that_does_not_read_is_cut_off(live: Ncp, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("simulator.serial_port.MAX_PENDING", 2000)
+async def test_a_tcp_host_that_does_not_read_is_cut_off(live: Ncp) -> None:
     live.fail()  # every frame but a reset is answered with an error frame
-    async with serve_tcp(live) as port:
+    async with serve_tcp(live, max_pending=2000) as port:
         with socket.socket() as host:
             host.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 1024)
             host.setblocking(False)

@@ -25,7 +25,7 @@ from simulator.network.device import Binding
 from simulator.network.foundation import Reporting
 from simulator.network.loop import LoopDriver
 from simulator.network.population import Population
-from simulator.network.server import Connection, Handler, SocketServer
+from simulator.network.server import MAX_CONNECTIONS, MAX_UNREAD, Connection, Handler, SocketServer
 from simulator.network.virtual import VirtualNetwork
 
 EUI64 = 0x000D6F0000000010
@@ -132,7 +132,9 @@ class Site:
 
 
 @asynccontextmanager
-async def running(tmp_path: Path, **options: Any) -> AsyncIterator[Site]:
+async def running(
+    tmp_path: Path, max_connections: int = MAX_CONNECTIONS, max_unread: int = MAX_UNREAD, **options: Any
+) -> AsyncIterator[Site]:
     driver = LoopDriver(asyncio.get_running_loop())
     network = VirtualNetwork(driver.agenda, seed=1, options=AirOptions(**{"ack_wait": 0.02, **options}))
     population = Population(network, load(FILE), None)
@@ -147,7 +149,7 @@ async def running(tmp_path: Path, **options: Any) -> AsyncIterator[Site]:
         return attach_session.greet(connection, network, value)
 
     path = tmp_path / "air"
-    server = SocketServer(path, greet)
+    server = SocketServer(path, greet, max_connections=max_connections, max_unread=max_unread)
     await server.start()
     site = Site(network, path, dongle, server)
     try:
@@ -348,9 +350,8 @@ async def test_raw_limits(tmp_path: Path) -> None:
         await writer.wait_closed()
 
 
-async def test_a_full_house(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("simulator.network.server.MAX_CONNECTIONS", 1)
-    async with running(tmp_path, max_devices=2) as site:
+async def test_a_full_house(tmp_path: Path) -> None:
+    async with running(tmp_path, max_connections=1, max_devices=2) as site:
         with pytest.raises(TransportError, match="refused"):
             await site.connect()
         reader, writer = await asyncio.open_unix_connection(str(site.path))
@@ -362,9 +363,8 @@ async def test_a_full_house(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> 
         await writer.wait_closed()
 
 
-async def test_a_client_that_does_not_read_is_cut_off(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("simulator.network.server.MAX_UNREAD", 1000)
-    async with running(tmp_path) as site:
+async def test_a_client_that_does_not_read_is_cut_off(tmp_path: Path) -> None:
+    async with running(tmp_path, max_unread=1000) as site:
         _, writer = await asyncio.open_unix_connection(str(site.path))
         line = b'{"type":"control","id":1,"do":"devices"}\n'
         with pytest.raises(ConnectionError):

@@ -1,4 +1,4 @@
-"""Shared by the tests of ``layer``: certificates made on the spot, two ends joined in memory, a network that loses."""
+"""Certificates made on the spot, two ends joined in memory, a network that loses."""
 
 from __future__ import annotations
 

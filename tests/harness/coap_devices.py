@@ -26,8 +26,8 @@ from gateway.api.model import (
     Scalar,
     Transmit,
 )
-from tests.adapters.coap.coap_home import Home
-from tests.adapters.coap.far_end import FarEnd, until
+from tests.harness.coap_gateway import Home
+from tests.harness.gateway_in_loop import FarEnd, until
 
 POLICY: Final = """\
 layer: 1

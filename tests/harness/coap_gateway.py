@@ -38,9 +38,9 @@ from layer.association import Association
 from layer.config import Role
 from layer.credentials import Credentials, Psk
 from layer.events import DataReceived, HandshakeCompleted
-from tests.adapters.coap.bare import Bare
-from tests.adapters.coap.far_end import Gateway, until
-from tests.layer.layer_pair import Authority, Identity
+from tests.harness.bare_coap import Bare
+from tests.harness.gateway_in_loop import Gateway, until
+from tests.harness.layer_pair import Authority, Identity
 
 T = TypeVar("T")
 
@@ -179,7 +179,10 @@ class Observed:
 class Home(Gateway):
     """See the module. At its end nothing may be left of what its sessions and clients needed."""
 
-    def __init__(self, folder: Path, policy: str, limits: EngineLimits, table: dict[str, Any]) -> None:
+    def __init__(
+        self, folder: Path, policy: str, limits: EngineLimits, table: dict[str, Any], plugin: CoapPlugin
+    ) -> None:
+        self.plugin = plugin
         self.authority = Authority("home")
         self.keeper = self.authority.issue("keeper", x509.DNSName("fleet.example"))
         super().__init__(folder, "coap", policy.replace("KEEPER", self.keeper.pin), limits)
@@ -204,7 +207,7 @@ class Home(Gateway):
         self.clients: list[CoapsClient | Raw | Bare] = []
 
     def configure(self, **changed: Any) -> CoapAdapter:
-        adapter = CoapPlugin().configure(CoapTable.model_validate({**self.table, **changed}), self.folder)
+        adapter = self.plugin.configure(CoapTable.model_validate({**self.table, **changed}), self.folder)
         assert isinstance(adapter, CoapAdapter)
         return adapter
 

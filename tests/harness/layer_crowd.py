@@ -1,4 +1,4 @@
-"""Shared by the tests of crowded listeners: clients that never finish, and phones among them, in virtual time."""
+"""Clients that never finish, and phones among them, in virtual time."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from layer.association import Association, AssociationConfig, Role
 from layer.credentials import Credentials, Psk
 from layer.listener import DtlsListener, ListenerEvent
-from tests.layer.layer_pair import KEY, authority, psk_client, psk_server
+from tests.harness.layer_pair import KEY, authority, psk_client, psk_server
 
 CONFIG = AssociationConfig(retransmit_initial=1.0, handshake_timeout=20.0)
 Address = tuple[str, int]

@@ -1,4 +1,4 @@
-"""Shared by the interoperability tests of ``layer``: real sockets on the loopback, real time, real programs."""
+"""Interoperability of ``layer``: real sockets on the loopback, real time, real programs."""
 
 from __future__ import annotations
 

@@ -18,7 +18,7 @@ from layer.association import Association
 from layer.config import Role
 from layer.credentials import Credentials
 from layer.events import DataReceived, HandshakeCompleted
-from tests.adapters.coap.far_end import until
+from tests.harness.gateway_in_loop import until
 
 
 class Bare:

@@ -198,6 +198,18 @@ class Gateway:
 
         self.tasks[scheme] = tasks.create_task(run())
 
+    def settled(self) -> list[Receipt]:
+        """What adapters settle from now on."""
+        engine, receipts = self.hub.engine, []
+        settle = engine.settle
+
+        def settled(receipt: Receipt, **more: Any) -> bool:
+            receipts.append(receipt)
+            return settle(receipt, **more)
+
+        engine.settle = settled  # type: ignore[method-assign,assignment]
+        return receipts
+
     def check_books(self) -> None:
         """What holds whatever happened."""
         counters = self.hub.counters
