@@ -137,6 +137,7 @@ async def _life(adapter: Adapter, context: RecordingContext, to: Address, patien
     """One run from start to cancellation."""
     wrong: list[str] = []
     before = asyncio.all_tasks()
+    context.flush = adapter.flush
     run = asyncio.get_running_loop().create_task(adapter.run(context))
     report = asyncio.get_running_loop().create_task(context.reported.wait())
     # Where neither happens in time, the link is slow: it must take orders all the same.
