@@ -131,7 +131,8 @@ class Vocabulary:
 
     ``device_network``: whether its peers are devices (it submits a ``Join`` of them): what rules for ``read``,
     ``observe``, ``write`` and ``invoke`` are about, and the policy's directions ``from-device`` and ``to-device``.
-    ``usual_link``: the protocol by which its peers usually come, for questions that don't say. ``best_link``: the best by which they can come; empty: any of ``links``.
+    ``usual_link``: the protocol by which its peers usually come, for questions that don't say. ``best_link``: the best
+    by which they can come; empty: any of ``links``.
     """
 
     claims: tuple[Claim, ...] = ()

@@ -190,8 +190,8 @@ def test_a_second_meaning_of_a_word_refuses_the_start_and_names_both_plug_ins(ho
 @pytest.mark.parametrize(
     ("old", "new", "told"),
     [
-        ('key="badge"', 'key="my badge"', "expected an adapter that loads: wire_adapter:WirePlugin: a claim's key has at "
-         "most 32 of a-z, 0-9 and '_', and is not link: 'my badge'"),
+        ('key="badge"', 'key="my badge"', "expected an adapter that loads: wire_adapter:WirePlugin: a claim's key has "
+         "at most 32 of a-z, 0-9 and '_', and is not link: 'my badge'"),
         ("api: ClassVar[int] = API_VERSION", "api: ClassVar[int] = 2",
          "expected an adapter for api 3: wire_adapter:WirePlugin was written for 2"),
         ("        return WireAdapter(", '        raise ValueError("a secret")\n        return WireAdapter(',
