@@ -51,6 +51,7 @@ class Orders:
         self.gateway = gateway
         self.claim = f"eui64:{device.eui64}"
         self._next = 1000
+        self._sent: dict[EnvelopeId, Transmit] = {}
 
     def send(
         self,
@@ -69,10 +70,16 @@ class Orders:
             received_at=0.0,
             expires_at=expires_at,
         )
-        self.gateway.adapter.send(
-            Transmit(command, Address(scheme="zigbee", claim=self.claim), require or LinkRequirement())
+        self._sent[command.id] = Transmit(
+            command, Address(scheme="zigbee", claim=self.claim), require or LinkRequirement()
         )
+        self.gateway.adapter.send(self._sent[command.id])
         return command.id
+
+    def again(self, order: EnvelopeId) -> None:
+        """Take an order back, and give it once more, as under another policy."""
+        self.gateway.adapter.withdraw(order)
+        self.gateway.adapter.send(self._sent[order])
 
     def receipts(self, envelope: EnvelopeId) -> list[Receipt]:
         return [receipt for receipt in self.gateway.context.receipts if receipt.id == envelope]
@@ -313,6 +320,30 @@ async def test_a_sleeping_device_gets_it_when_it_is_heard(world: Any) -> None:
         assert (await orders.final(late)).outcome is Outcome.EXPIRED
         assert device.commands(0x0006) == [OFF]
         assert orders.receipts(first) == [Receipt(first, Outcome.HELD)]
+
+
+async def test_an_order_that_is_given_again_while_it_is_on_the_air_is_another_one(
+    world: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The first gets no answer, which says nothing of the second, nor of others that wait."""
+    monkeypatch.setattr(zcl_transactions, "ANSWER_WAIT", 0.5)
+    async with world.gateway(limits={"awake": 0.2}) as gateway:
+        device, orders = await joined(world, gateway, on_off, sleepy=True)
+        record = gateway.record(device.eui64)
+        await gateway.until(lambda: not gateway.sender.listens(record))
+        order = orders.send(True)
+        device.answer = lambda at, asked, own: None
+        device.report(0x0006, "0000 10 01")
+        await gateway.until(lambda: device.commands(0x0006) == [ON])
+        await gateway.until(lambda: not gateway.sender.listens(record))
+        orders.again(order)
+        other = orders.send(None)
+        await gateway.until(lambda: not record.transactions.open)
+        device.answer = lambda at, asked, own: own
+        device.report(0x0006, "0000 10 01")
+        assert (await orders.final(order)).outcome is Outcome.DELIVERED
+        assert (await orders.final(other)).outcome is Outcome.DELIVERED
+        assert [each.outcome for each in orders.receipts(order)] == [Outcome.HELD, Outcome.HELD, Outcome.DELIVERED]
 
 
 async def test_what_is_held_outlives_the_dongle(world: Any) -> None:
