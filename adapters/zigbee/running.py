@@ -104,10 +104,12 @@ class RunningAdapter:
         self.devices.restarted(device)
 
     def device_left(self, eui64: str) -> None:
-        now = self._context.now()
+        now, device = self._context.now(), self.records.of(eui64)
         self.tunnels.left(eui64, now)
         _LOG.info("%s left the network", eui64)
-        self.devices.left(self.records.of(eui64), now)
+        self.devices.left(device, now)
+        if self.dongle.link is not None:
+            self.dongle.link.sender.left(device)
 
     # What the engine wants -----------------------------------------------------------------------------------------
 

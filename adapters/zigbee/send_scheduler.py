@@ -165,6 +165,15 @@ class SendScheduler:
                 return True
         return False
 
+    def left(self, device: ZigbeeDevice) -> None:
+        """A device has left the network: what waits for it is not sent."""
+        lane = device.lane
+        while lane is not None and lane.frames:
+            self._room[lane.sleepy] += 1
+            lane.frames.popleft().done(SendOutcome.NO_DEVICE)
+        if lane is not None:
+            self._forget_idle(device, lane)
+
     def listens(self, device: ZigbeeDevice) -> bool:
         """Whether a frame for this device would go out now: false while it sleeps."""
         return not self._asleep(device) or device.listens_until > self._now()

@@ -368,7 +368,9 @@ class TunnelBridge:
 
     def _remove(self, handle: Handle) -> TunnelSession | None:
         session = self._by_handle.pop(handle, None)
-        if session is not None:
+        # An open that was withdrawn and given again has another tunnel by now.
+        here = (self.key, handle)
+        if session is not None and self._shared.sessions.get(session.session, here) == here:
             self._shared.sessions.pop(session.session, None)
             self._shared.memory.drop(session.session)
         return session

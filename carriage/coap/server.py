@@ -255,11 +255,7 @@ class CoapsServer:
             if peer.id not in self._peers:
                 continue
             connection = peer.connection
-            try:
-                for octets in connection.to_send():
-                    self._listener.send(peer.id, octets, now)
-            except Exception:
-                self._raised("message_errors")
+            self._protect(peer, now)
             if connection.events:
                 self._peer_events(peer)
             scheduled = peer.scheduled
@@ -273,6 +269,14 @@ class CoapsServer:
         self._send_datagrams()
         self._arm()
 
+    def _protect(self, peer: ServerPeer, now: float) -> None:
+        """Make datagrams of what waits to go to a peer."""
+        try:
+            for octets in peer.connection.to_send():
+                self._listener.send(peer.id, octets, now)
+        except Exception:
+            self._raised("message_errors")
+
     def _send_datagrams(self) -> None:
         if self._datagrams is not None:
             for datagram, address in self._listener.datagrams_to_send():
@@ -283,8 +287,7 @@ class CoapsServer:
         if peer.id not in self._peers:
             return
         now = self.now()
-        for octets in peer.connection.to_send():
-            self._listener.send(peer.id, octets, now)
+        self._protect(peer, now)
         self._listener.close(peer.id, now)
         self._forget(peer, reason, now)
         self.touch(peer)  # for the close_notify

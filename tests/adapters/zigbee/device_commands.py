@@ -44,6 +44,7 @@ class Orders:
         self.gateway = gateway
         self.claim = f"eui64:{device.eui64}"
         self._next = 1000
+        self._sent: dict[EnvelopeId, Transmit] = {}
 
     def send(
         self,
@@ -62,10 +63,15 @@ class Orders:
             received_at=0.0,
             expires_at=expires_at,
         )
-        self.gateway.adapter.send(
-            Transmit(command, Address(scheme="zigbee", claim=self.claim), require or LinkRequirement())
-        )
+        to = Address(scheme="zigbee", claim=self.claim)
+        self._sent[command.id] = Transmit(command, to, require or LinkRequirement())
+        self.gateway.adapter.send(self._sent[command.id])
         return command.id
+
+    def again(self, order: EnvelopeId) -> None:
+        """Take an order back, and give it once more, as under another policy."""
+        self.gateway.adapter.withdraw(order)
+        self.gateway.adapter.send(self._sent[order])
 
     def receipts(self, envelope: EnvelopeId) -> list[Receipt]:
         return [receipt for receipt in self.gateway.context.receipts if receipt.id == envelope]

@@ -249,6 +249,27 @@ async def test_a_sleeping_device_gets_it_when_it_is_heard(world: Any) -> None:
         assert orders.receipts(first) == [Receipt(first, Outcome.HELD)]
 
 
+async def test_an_order_that_is_given_again_while_it_is_on_the_air_is_another_one(world: Any) -> None:
+    """The first gets no answer, which says nothing of the second, nor of others that wait."""
+    async with world.gateway(limits={"awake": 0.2}, times=ZigbeeTimes(answer=0.5)) as gateway:
+        device, orders = await joined(world, gateway, on_off, sleepy=True)
+        record = gateway.record(device.eui64)
+        await gateway.until(lambda: not gateway.sender.listens(record))
+        order = orders.send(True)
+        device.answer = lambda at, asked, own: None
+        device.report(0x0006, "0000 10 01")
+        await gateway.until(lambda: device.commands(0x0006) == [ON])
+        await gateway.until(lambda: not gateway.sender.listens(record))
+        orders.again(order)
+        other = orders.send(None)
+        await gateway.until(lambda: not record.transactions.open)
+        device.answer = lambda at, asked, own: own
+        device.report(0x0006, "0000 10 01")
+        assert (await orders.final(order)).outcome is Outcome.DELIVERED
+        assert (await orders.final(other)).outcome is Outcome.DELIVERED
+        assert [each.outcome for each in orders.receipts(order)] == [Outcome.HELD, Outcome.HELD, Outcome.DELIVERED]
+
+
 async def test_what_is_held_outlives_the_dongle(world: Any) -> None:
     async with world.gateway() as gateway:
         device, orders = await joined(world, gateway, on_off, sleepy=True)

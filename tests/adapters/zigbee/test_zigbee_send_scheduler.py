@@ -352,6 +352,20 @@ async def test_the_end_fails_everything_once() -> None:
     assert run.done[-1] == (b"late", SendOutcome.FAILED)
 
 
+async def test_a_device_that_left_leaves_its_places_to_others() -> None:
+    """A sleeper is not heard any more: its frames would wait for ever."""
+    dongle = Dongle()
+    async with Run(sender(dongle, queued=3)) as run:
+        for n in range(3):
+            run.submit("sleepy", bytes([n]))
+        run.subject.left(run.records.of("sleepy"))
+        assert run.done == [(bytes([n]), SendOutcome.NO_DEVICE) for n in range(3)]
+        assert run.records.of("sleepy").lane is None
+        for n in range(3):
+            run.submit("sleepy other", bytes([n]))
+        assert len(run.done) == 3 and dongle.offered == []
+
+
 async def test_bounded() -> None:
     dongle = Dongle()
     async with Run(sender(dongle, queued=3)) as run:
