@@ -27,7 +27,7 @@ from adapters.zigbee.faults import describe
 from adapters.zigbee.fragments import Reassembly
 from adapters.zigbee.network import ForeignNetworkError
 from adapters.zigbee.radio_port import BUSY_WAITS, OWN_ENDPOINT, RadioHooks, RadioSettings, Slot
-from carriage.log_rate import LogRate
+from common.log_rate import LogRate
 from carriage.zigbee.tunneling import CLUSTER_ID
 
 _ZIGPY_CONCURRENCY: Final = 4  # the least that its priority fractions allow

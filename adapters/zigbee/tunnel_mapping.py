@@ -10,7 +10,7 @@ from typing import Final
 
 from adapters.zigbee.config import ZigbeeConfig
 from adapters.zigbee.tunnel_store import TunnelStore
-from carriage.log_rate import LogRate
+from common.log_rate import LogRate
 from carriage.zigbee.events import CloseReason, DeliveryMode, FailReason, Handle
 from carriage.zigbee.segmentation import DTLS_UNIT_LIMIT, TLS_UNIT_LIMIT
 from carriage.zigbee.transfer import LossReason

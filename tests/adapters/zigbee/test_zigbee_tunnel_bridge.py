@@ -10,7 +10,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from adapters.zigbee.config import ZigbeeConfig
-from carriage.log_rate import INTERVAL, LINES
+from common.log_rate import INTERVAL, LINES
 from carriage.zigbee.events import (
     DataError,
     FailReason,
