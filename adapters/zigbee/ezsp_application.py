@@ -27,8 +27,8 @@ from adapters.zigbee.faults import describe
 from adapters.zigbee.fragments import Reassembly
 from adapters.zigbee.network import ForeignNetworkError
 from adapters.zigbee.radio_port import BUSY_WAITS, OWN_ENDPOINT, RadioHooks, RadioSettings, Slot
-from common.log_rate import LogRate
 from carriage.zigbee.tunneling import CLUSTER_ID
+from common.log_rate import LogRate
 
 _ZIGPY_CONCURRENCY: Final = 4  # the least that its priority fractions allow
 NO_ROOM: Final = frozenset(

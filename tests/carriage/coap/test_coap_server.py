@@ -433,7 +433,7 @@ async def test_a_peer_that_can_not_be_written_to_keeps_the_server_from_nothing_w
     served, pki, eventually, monkeypatch
 ) -> None:
     """A fault of ours, planted: it must not keep the others from hearing, nor the port."""
-    server, handler = served
+    server, _ = served
     lost: list[str] = []
     clients = [CoapsClient("127.0.0.1", server.port, pki.psk, on_lost=lost.append) for _ in range(2)]
     for each in clients:
