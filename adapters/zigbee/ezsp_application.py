@@ -30,8 +30,8 @@ from adapters.zigbee.faults import describe
 from adapters.zigbee.fragments import Reassembly
 from adapters.zigbee.network import ForeignNetworkError
 from adapters.zigbee.radio_port import BUSY_WAITS, OWN_ENDPOINT, RadioHooks, RadioSettings, Slot
-from carriage.log_rate import LogRate
 from carriage.zigbee.tunneling import CLUSTER_ID
+from common.log_rate import LogRate
 
 _FOR_SLEEPER: Final = ContextVar("for_sleeper", default=False)
 """Whether the packet that this task is sending goes to a device that sleeps."""

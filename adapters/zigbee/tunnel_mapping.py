@@ -10,11 +10,11 @@ from typing import Final
 
 from adapters.zigbee.config import ZigbeeConfig
 from adapters.zigbee.tunnel_store import TunnelStore
-from carriage.log_rate import LogRate
 from carriage.zigbee.events import CloseReason, DeliveryMode, FailReason, Handle
 from carriage.zigbee.segmentation import DTLS_UNIT_LIMIT, TLS_UNIT_LIMIT
 from carriage.zigbee.transfer import LossReason
 from carriage.zigbee.tunneling import TunnelStatus
+from common.log_rate import LogRate
 from gateway.api.model import (
     ContentKind,
     EnvelopeId,

@@ -30,7 +30,7 @@ from carriage.coap.connection import (
 from carriage.coap.listener import Listener, ServerLimits
 from carriage.coap.server_peer import Handler, ServerPeer
 from carriage.coap.udp import Address, Datagrams, bind
-from carriage.log_rate import LogRate
+from common.log_rate import LogRate
 from common.timers import Timers
 from layer.config import AssociationConfig
 from layer.credentials import Credentials

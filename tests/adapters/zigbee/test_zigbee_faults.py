@@ -25,8 +25,8 @@ from adapters.zigbee.device_view import Device as Known
 from adapters.zigbee.ezsp_radio import EZSP
 from adapters.zigbee.radio_port import OWN_ENDPOINT, Frame, IncomingFrame, RadioSettings, SendOutcome
 from adapters.zigbee.strangers import QUESTION_PAUSE, QUESTIONS, Strangers
-from carriage.log_rate import LINES
 from carriage.zigbee.tunneling import CLUSTER_ID
+from common.log_rate import LINES
 from gateway.api.errors import TransportError
 from simulator.air import ApsFrame
 from simulator.network.radio import Conditions
