@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import argparse
 import shutil
+import signal
 import subprocess
 import sys
 import tempfile
@@ -124,9 +125,12 @@ def _worktree(text: str, full: str, repository: Path) -> Iterator[Path]:
         made = _git(repository, "worktree", "add", "--detach", "--quiet", str(root), full)
         if made.returncode:
             raise NoSuchCheckoutError(f"git makes no worktree of {text}: {made.stderr.strip()}")
+        # SIGTERM too is to unwind to here, and to where the processes of the benchmark are stopped.
+        before = signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
         try:
             yield root
         finally:
+            signal.signal(signal.SIGTERM, before)
             _git(repository, "worktree", "remove", "--force", str(root))
 
 

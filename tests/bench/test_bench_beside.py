@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -13,6 +14,7 @@ import pytest
 from bench import __main__ as command
 from bench import beside, checkout, counts, report
 from bench.checkout import BASELINE, HERE, NoSuchCheckoutError, opened
+from bench.scenario import ROOT
 
 PYPROJECT = '[project.scripts]\natls-gateway = "gateway.{module}:main"\n'
 PROGRAM = "import sys\ndef main():\n    print('{version}', __file__, *sys.argv[1:])\n    return 3\n"
@@ -67,6 +69,19 @@ def test_a_commit_runs_from_a_worktree_that_is_removed(repository: Path) -> None
 def test_the_worktree_is_removed_after_a_failure_too(repository: Path) -> None:
     with pytest.raises(ZeroDivisionError), opened("HEAD", repository):
         raise ZeroDivisionError
+    assert not list((repository / ".cache").iterdir())
+    assert len(_git(repository, "worktree", "list").splitlines()) == 1
+
+
+def test_a_benchmark_that_is_terminated_removes_the_worktree(repository: Path) -> None:
+    code = "import asyncio, pathlib, sys\nfrom bench.checkout import opened\n"
+    code += "async def wait():\n    print('up', flush=True)\n    await asyncio.sleep(60)\n"
+    code += "with opened('HEAD', pathlib.Path(sys.argv[1])):\n    asyncio.run(wait())\n"
+    with subprocess.Popen([sys.executable, "-c", code, repository], cwd=ROOT, stdout=subprocess.PIPE) as process:
+        assert process.stdout is not None and process.stdout.readline() == b"up\n"
+        assert len(list((repository / ".cache").iterdir())) == 1
+        process.terminate()
+        assert process.wait(30) == 143
     assert not list((repository / ".cache").iterdir())
     assert len(_git(repository, "worktree", "list").splitlines()) == 1
 
