@@ -16,6 +16,7 @@ from adapters.zigbee.device import DeviceRecords, ZigbeeDevice
 from adapters.zigbee.device_view import Device
 from adapters.zigbee.dongle import Dongle, Link
 from adapters.zigbee.radio_port import IncomingFrame
+from adapters.zigbee.times import ZigbeeTimes
 from adapters.zigbee.tunnels import DeviceTunnels
 from adapters.zigbee.zcl_devices import ZclDevices
 from gateway.api.model import EnvelopeId, Exchange, Interaction, Outcome, Reason, Receipt, Transmit
@@ -29,7 +30,7 @@ COUNTERS: Final = ("attempts", "reconnects", *tunnels.COUNTERS, *zcl_devices.COU
 class RunningAdapter:
     """One adapter from the start of its run to the end. See ``network_port.RadioEvents`` for what the radio tells."""
 
-    def __init__(self, config: ZigbeeConfig, table: ClusterTable, context: AdapterContext) -> None:
+    def __init__(self, config: ZigbeeConfig, table: ClusterTable, context: AdapterContext, times: ZigbeeTimes) -> None:
         self._context = context
         self.state_dir = context.state_dir
         self._wake = asyncio.Event()
@@ -37,8 +38,8 @@ class RunningAdapter:
         self._timer_due = 0.0
         self.counters = dict.fromkeys(COUNTERS, 0)
         self.records = DeviceRecords()
-        self.dongle = Dongle(config, context, self.records, self.counters)
-        self.devices = ZclDevices(context, self.records, table, config.presence, self.counters, self._wake.set)
+        self.dongle = Dongle(config, context, self.records, self.counters, times.away)
+        self.devices = ZclDevices(context, self.records, table, config.presence, self.counters, self._wake.set, times)
         self.tunnels = DeviceTunnels(config, context, self.records, self.counters, self._wake.set)
 
     async def run(self) -> None:

@@ -158,7 +158,7 @@ class CoapsServer:
         self._listener_events(now)
 
     def _icmp(self, error: OSError) -> None:
-        _LOG.debug("coaps: %s", error)  # somebody is not there any more; timers will tell who
+        _LOG.debug("coaps: %s", error)  # a peer is gone; timers will show which
 
     def _listener_events(self, now: float) -> None:
         events = self._listener.events
@@ -227,7 +227,7 @@ class CoapsServer:
             self._raised("handler_errors")
 
     def _raised(self, counter: str) -> None:
-        """A fault of ours or of our owner's must not stop the other peers; and whoever causes it can do so again."""
+        """A fault here or in the handler must not stop the other peers; and the peer that causes it can do so again."""
         self._counters[counter] += 1
         if self._log_rate.permits(self.now()):
             _LOG.exception("coaps: %s, %d so far", counter, self._counters[counter])
@@ -246,7 +246,7 @@ class CoapsServer:
             self._loop.call_soon(self.flush)
 
     def flush(self) -> None:
-        """Write what waits to be written. Without effect where nothing does."""
+        """Write what waits to be written. Without effect if nothing does."""
         if self._closed or not self._awake:
             return
         now = self.now()

@@ -47,10 +47,23 @@ class QueuedUnit:
     """A unit that was accepted at ``since`` and has no final receipt yet.
 
     ``asleep``: its receiver sleeps, as the egress adapter says. ``kept``: its row is in the store, or on its way
-    there; ``held_reported``: ``held`` was reported to its sender. ``flight``: the handshake in it (``Visible.flight``).
+    there; ``held_reported``: ``held`` was reported to its sender; ``fenced``: it may not go out before that.
+    ``flight``: the handshake in it (``Visible.flight``).
     """
 
-    __slots__ = ("asleep", "expires_at", "flight", "flow", "grant", "held_reported", "kept", "sent", "since", "unit")
+    __slots__ = (
+        "asleep",
+        "expires_at",
+        "fenced",
+        "flight",
+        "flow",
+        "grant",
+        "held_reported",
+        "kept",
+        "sent",
+        "since",
+        "unit",
+    )
 
     def __init__(
         self, unit: Unit, flow: Flow, grant: Grant, expires_at: float, since: float, flight: Flight = NO_FLIGHT
@@ -61,7 +74,7 @@ class QueuedUnit:
         self.expires_at = expires_at
         self.since = since
         self.flight = flight
-        self.sent = self.asleep = self.kept = self.held_reported = False
+        self.sent = self.asleep = self.kept = self.held_reported = self.fenced = False
 
 
 class Flow:
@@ -70,6 +83,7 @@ class Flow:
     __slots__ = (
         "asleep",
         "blocked",
+        "cut",
         "decided",
         "decision",
         "gaps",
@@ -87,12 +101,14 @@ class Flow:
         "read_visible",
         "reader",
         "receiver",
+        "resumed",
         "sender",
         "session",
         "to",
         "units",
         "unreachable_since",
         "waiting",
+        "whole",
     )
 
     def __init__(self, session: Session, sender: str, receiver: str, to: Address) -> None:
@@ -126,6 +142,9 @@ class Flow:
         self.read_n = -1
         self.read_payload: Sealed | None = None
         self.read_visible: Visible | None = None
+        # Of a TLS stream. Whether its row says that every unit, the coming ones too, ends with a record; whether one
+        # didn't; and whether it was taken up from such a row, so that one that doesn't can't be read on.
+        self.whole = self.cut = self.resumed = False
         self.last_random = b""
         self.owed = 0
         """Handshakes that the other end began over a repeated hello of this flow, to be paid with the next one."""
@@ -246,9 +265,9 @@ class Session:
         return self.from_target if flow is self.from_opener else self.from_opener
 
     def suiting(self, flow: Flow, visible: Visible) -> Visible | None:
-        """A unit with a ServerHello as it counts in the handshake that is on; None where it can't be part of that.
+        """A unit with a ServerHello as it counts in the handshake that is on; None if it can't be part of that.
 
-        Where nobody began a handshake nobody waits for a ServerHello: it chooses nothing.
+        Without a ClientHello no client waits for a ServerHello: it chooses nothing.
         """
         hello = visible.server
         if not self.client:
@@ -335,7 +354,7 @@ def _open_row(key: OpenKey, session: SessionId, until: float) -> StoredOpen:
 
 
 class SessionTable:
-    """The live sessions, by id and by owner, the opens of lately, and which session is to be looked at when."""
+    """The live sessions, by id and by owner, the recent opens, and when each session is to be looked at."""
 
     def __init__(self, limits: EngineLimits, journal: Journal) -> None:
         self._limits = limits
@@ -408,7 +427,7 @@ class SessionTable:
         return (_open_row(key, session, until) for key, until, session in self._recent.items())
 
     def find_open(self, key: OpenKey, now: float) -> SessionId | None:
-        """The session that an equal open made, if that is live or was so lately."""
+        """The session that an equal open made, if that is live or was so recently."""
         session = self._by_key.get(key)
         return self._recent.find(key, now) if session is None else session.id
 
@@ -433,7 +452,7 @@ class SessionTable:
         return None
 
     def take_due(self, now: float) -> Session | None:
-        """The next session that is to be looked at by ``now``; the caller plans it anew."""
+        """The next session that is to be looked at by ``now``; the caller plans it again."""
         deadline = self.next_deadline()
         if deadline is None or deadline > now:
             return None

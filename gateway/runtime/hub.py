@@ -1,7 +1,7 @@
 """The pump between adapters and engine: envelopes in, verdicts back at once, commands out in the next turn of the loop.
 
 The engine decides and has no clock; the adapters do the I/O. Outputs are carried out by one callback after the current
-one, never inside ``submit`` or ``settle``: no adapter is re-entered from one of its own calls, each has its verdict
+one, never inside ``submit`` or ``settle``: no adapter is re-entered from one of its calls, each has its verdict
 before a receipt can come, and no chain of calls can grow. At the end of a turn each adapter that was called in it
 writes what it gathered (``Adapter.flush``).
 """

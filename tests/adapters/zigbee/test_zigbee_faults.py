@@ -30,7 +30,7 @@ from common.log_rate import LINES
 from gateway.api.errors import TransportError
 from simulator.air import ApsFrame
 from simulator.network.radio import Conditions
-from tests.adapters.zigbee.conftest import BOTH_EZSP
+from tests.adapters.zigbee.zigbee_world import BOTH_EZSP
 
 LAMP = 0x000D6F000B5DE3B6
 LAMP_TEXT = "00:0d:6f:00:0b:5d:e3:b6"

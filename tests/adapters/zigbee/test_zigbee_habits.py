@@ -8,7 +8,7 @@ from adapters.zigbee.radio_port import Frame, SendOutcome
 from carriage.zigbee.zcl import ZclFrame
 from gateway.api.model import Join, Leave, Outcome, Reading
 from simulator.network.device_kinds import Identity, on_off, temperature
-from tests.adapters.zigbee.test_zigbee_commands import ON, Orders
+from tests.adapters.zigbee.device_commands import ON, Orders
 from tests.harness.zcl_device import ZclDevice, settled
 
 DEVICE = 0x000D6F0000000071

@@ -29,8 +29,8 @@ from gateway.api.model import (
 from simulator.network.datatypes import BITMAP16, UINT8
 from simulator.network.device_kinds import on_off, temperature
 from simulator.network.foundation import Attribute, ClusterServer, make_cluster
-from tests.adapters.zigbee.conftest import BOTH_EZSP
-from tests.adapters.zigbee.test_zigbee_commands import APP, IDENTITY, LAMP
+from tests.adapters.zigbee.device_commands import APP, IDENTITY, LAMP
+from tests.adapters.zigbee.zigbee_world import BOTH_EZSP
 from tests.harness.zcl_device import ZclDevice, settled
 
 ON_OFF, LEVEL, ZONE = 0x0006, 0x0008, 0x0500

@@ -8,7 +8,7 @@ from typing import Any
 
 from adapters.zigbee.radio_port import Frame, SendOutcome
 from simulator.network.radio import Conditions
-from tests.adapters.zigbee.conftest import Device, Gateway
+from tests.adapters.zigbee.zigbee_world import Device, Gateway
 
 LAMP = 0x000D6F000B5DE300
 MEMBERS, NEWCOMERS = 4, 3
