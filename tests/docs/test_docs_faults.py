@@ -21,11 +21,11 @@ from adapters.zigbee import availability, dongle, reporting_setup
 from adapters.zigbee import command_execution as zigbee_orders
 from adapters.zigbee.config import ZigbeeConfig
 from adapters.zigbee.times import TIMES as RADIO_TIMES
-from carriage import log_rate
 from carriage.mqtt import blame
 from carriage.mqtt import sender as mqtt_sender
 from carriage.mqtt.options import MqttOptions
 from carriage.zigbee.events import TunnelLimits
+from common import log_rate
 from common.backoff import Backoff
 from gateway.engine.limits import EngineLimits
 from gateway.runtime import admin, daemon, store, store_clock, store_keeper
