@@ -10,10 +10,12 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
 from gateway.api.model import (
+    ANY_LINK,
     Accepted,
     Close,
     ContentKind,
     EnvelopeId,
+    LinkRequirement,
     LinkSecurity,
     Open,
     Outcome,
@@ -85,6 +87,7 @@ POLICIES = st.builds(
         max_unit=st.sampled_from([None, 30]),
         sessions=st.sampled_from([None, 1, 2]),
         idle=st.sampled_from([None, 50.0]),
+        require_link=st.sampled_from([ANY_LINK, ANY_LINK, LinkRequirement(min_version="dtls1.2")]),
     ),
     st.sampled_from(OnExcess),
     st.sampled_from([Mode.ENFORCE, Mode.ENFORCE, Mode.SHADOW]),
