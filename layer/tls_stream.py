@@ -81,6 +81,7 @@ class TlsRecordReader:
         "_retry",
         "_skip",
         "_waiting",
+        "at_rest",
         "client_hello",
         "hellos",
         "server_hello",
@@ -93,6 +94,8 @@ class TlsRecordReader:
         self.server_hello: ServerHelloFacts | None = None
         #: How many hellos the last chunk completed.
         self.hellos = 0
+        #: Whether the last chunk ended between two protected records, with nothing to wait for.
+        self.at_rest = False
         self._clear = True  # until the first ChangeCipherSpec or application data, but for a retry
         self._begun = self._retry = self._waiting = False
         self._skip = 0
@@ -135,6 +138,7 @@ class TlsRecordReader:
         reader._clear, reader._begun, reader._retry, reader._skip, reader._partial, reader._prefix = state[:6]
         reader._hello_type, reader._message_left, hello, reader._waiting = state[6:]
         reader._hello += hello
+        reader.at_rest = state == StreamState()
         return reader
 
     def answered(self, retry: bool) -> None:
@@ -151,11 +155,13 @@ class TlsRecordReader:
         if self._lost:
             raise PeerError("TLS stream is out of step after a malformed record")
         try:
-            return self._feed(chunk)
+            headers = self._feed(chunk)
         except PeerError:
-            self._lost = True
+            self._lost, self.at_rest = True, False
             self._partial = b""
             raise
+        self.at_rest = not (self._skip or self._partial or self._clear or self._waiting)
+        return headers
 
     def _feed(self, chunk: Octets) -> list[RecordHeader]:
         data = self._partial + bytes(chunk) if self._partial else chunk

@@ -84,7 +84,7 @@ class CoapAdapter:
         surviving = context.surviving()
         self._delivery.restore(surviving)
         for claim in {end.claim for end in surviving if end.claim.startswith("psk:")} - self._terms.claims():
-            self._delivery.end_all(holder_of(claim))  # its key was taken away while nobody served it
+            self._delivery.end_all(holder_of(claim))  # its key was revoked while no adapter ran
         try:
             while True:
                 try:
@@ -152,7 +152,7 @@ class CoapAdapter:
         self._devices.update(update)
 
     def refresh(self, device: Address) -> None:
-        """No device of this carriage has values of its own."""
+        """No device of this carriage reports values."""
 
     def flush(self) -> None:
         if self._server is not None:
@@ -347,7 +347,7 @@ class CoapAdapter:
 
     def _on_close(self, connection: ClientConnection, exchange: int, session: SessionId) -> None:
         context = self._context
-        downlink = self._delivery.boxes.find(connection, session)  # afterwards the session may be nobody's
+        downlink = self._delivery.boxes.find(connection, session)  # afterwards the session may have no owner
         verdict = context.submit(
             Close(
                 id=context.next_id(),

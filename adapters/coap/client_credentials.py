@@ -1,4 +1,4 @@
-"""What an instance was configured with, as far as a running one can take it on: other keys of clients, no more."""
+"""The part of a config that a running instance can take over: the keys of clients, nothing else."""
 
 from __future__ import annotations
 
@@ -25,5 +25,5 @@ class ClientCredentials:
         return frozenset(map(psk_claim, self.clients))
 
     def shut_out_by(self, others: ClientCredentials) -> frozenset[bytes]:
-        """The identities that can't come any more by the key that they have here: it is gone, or another."""
+        """The identities whose present key is no longer valid with ``others``: it is gone, or another."""
         return frozenset(name for name, key in self.clients.items() if others.clients.get(name) != key)

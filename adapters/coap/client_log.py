@@ -8,7 +8,7 @@ from collections import OrderedDict
 from collections.abc import Callable
 from typing import Final
 
-from carriage.log_rate import LogRate
+from common.log_rate import LogRate
 from common.printable import printable
 from gateway.api.model import Peer
 

@@ -1,8 +1,9 @@
-"""What waits for CoAP clients: a mailbox for each claim that somebody is reached by, in it a downlink for each session.
+"""What waits for CoAP clients: a mailbox for each claim by which a client is reached, in it a downlink for each
+session.
 
 The engine addresses a session's end by one claim. A client may prove several claims and come by several associations
 at once; what it may have of a mailbox is what the engine says that it owns. Nothing of one mailbox ever moves to
-another: that two clients share a claim (a name that all certificates of a fleet have) joins nothing of theirs.
+another: that two clients share a claim (a name that all certificates of a fleet have) joins none of their mailboxes.
 
 The engine keeps the queue of units; a downlink holds at most the one unit that the engine has handed out (the adapter's
 window is 1), so what a client reads, re-reads and acknowledges is always the lowest one that it hasn't acknowledged.
@@ -45,7 +46,7 @@ class ClientSession:
     sender: str | None = None
     """Who opened the session towards the client; None where the client opened it, and no inbox lists it."""
     offer: Transmit | None = None
-    """The open, where nobody was there to take it."""
+    """The open, if no client was there to take it."""
     observer: ClientConnection | None = None
     exchange: int = 0
     """The observation, of the observer's exchanges."""
@@ -102,7 +103,7 @@ class ClientConnection:
 
 
 class ClientMailboxes:
-    """All mailboxes by claim: one exists while somebody holds its claim or something is kept in it.
+    """All mailboxes by claim: one exists while a client holds its claim or something is kept in it.
 
     ``owns``: whether the engine says that a session is a peer's (``AdapterContext.owns``).
     """
@@ -156,6 +157,6 @@ class ClientMailboxes:
             self.forget(box)
 
     def forget(self, box: ClientMailbox) -> None:
-        """Drop a mailbox that nothing is kept in and nobody holds the claim of."""
+        """Drop a mailbox that is empty and whose claim no client holds."""
         if not box.downlinks and not box.connections:
             self._by_claim.pop(box.claim, None)

@@ -1,6 +1,6 @@
 """Towards clients: units, opens and closes, in notifications and in answers, until each order has its one receipt.
 
-An order is over when the client acknowledged it, when it can't be carried out, or when nobody came for it in the time
+An order is over when the client acknowledged it, when it can't be carried out, or when no client fetched it in the time
 that ``Timeouts.absence`` gives. Then the session is closed in the client's name, so that the other end hears.
 """
 
@@ -38,7 +38,7 @@ from gateway.api.ports import AdapterContext
 from gateway.kit.fixed_timeout import FixedTimeout
 
 SWEEP: Final = 256
-"""Downlinks from which on it is looked for those whose session is no more."""
+"""The number of downlinks from which on those of ended sessions are looked for."""
 
 
 class UnitDelivery:
@@ -91,7 +91,7 @@ class UnitDelivery:
         return downlink
 
     def _sweep(self) -> None:
-        """A client that comes back to a session that it has closed leaves something behind that nobody will end."""
+        """A client that comes back to a session that it has closed leaves a downlink behind that nothing else ends."""
         for box in self.boxes:
             for downlink in list(box.downlinks.values()):
                 if not self.context.owns(box.holder, downlink.session):
@@ -144,7 +144,7 @@ class UnitDelivery:
             self._clear(downlink)
 
     def _offer(self, downlink: ClientSession, transmit: Transmit, envelope: Open) -> None:
-        """A session that somebody opens towards the client: into its inbox."""
+        """A session that a peer opens towards the client: into its inbox."""
         box = downlink.box
         downlink.sender = envelope.sender
         downlink.offer = transmit
@@ -158,7 +158,7 @@ class UnitDelivery:
             self.inboxes.changed(box)
 
     def _take(self, connection: ClientConnection, downlink: ClientSession, offer: Transmit) -> None:
-        """The client is there: the open has reached it, where its link will do."""
+        """The client is there: the open has reached it, if its link is strong enough."""
         self._clear_offer(downlink)
         if meets(connection.identity.link, offer.require):
             self._settle(offer, downlink.session, Outcome.DELIVERED)
@@ -349,7 +349,7 @@ class UnitDelivery:
         self._forget(downlink)
 
     def leave(self, downlink: ClientSession, reason: Reason) -> None:
-        """The same, where the session is over for the engine too: it has taken back what was on its way."""
+        """The same, if the session is over for the engine too: it has taken back what was on its way."""
         self._clear_offer(downlink)
         self._clear(downlink)
         self.drop(downlink, reason)

@@ -1,6 +1,6 @@
 """Devices as resources: requests to ``/d`` turned into commands and watches, receipts and news into answers.
 
-Who may do what is the engine's verdict; what values look like is in ``representation``, who is told when in
+Who may do what is the engine's verdict; what values look like is in ``representation``, when observers are notified in
 ``observers``.
 """
 
@@ -52,7 +52,7 @@ MAX_EVENTS: Final = 8
 
 @dataclass(slots=True, eq=False)
 class _Ask:
-    """A command of ours that has no final receipt yet. ``exchange``: its request, until that has its answer.
+    """A command of this adapter that has no final receipt yet. ``exchange``: its request, until that has its answer.
 
     ``told``: the property; None of an action. ``format``: of the answer to a GET; None for a PUT or POST.
     """
@@ -210,7 +210,7 @@ class DeviceResources:
         return None if isinstance(context.submit(watch), Refused) else watch.id
 
     def _unwatch(self, connection: ClientConnection, watch: EnvelopeId) -> None:
-        """Nobody observes any more; without effect where the gateway has ended the watch itself."""
+        """No client observes any longer; without effect if the gateway has ended the watch itself."""
         self._happened.pop(watch, None)
         if self._watches.pop(watch, None) is not None:
             context = self.context
@@ -329,7 +329,7 @@ class DeviceResources:
         self._respond(ask, self._content(view, ask.told, format) if view is not None and known else otherwise)
 
     def _held(self, command: EnvelopeId, ask: _Ask) -> None:
-        """The device sleeps: who sets something is told that it waits. Who reads goes on waiting, within bounds."""
+        """The device sleeps: answer a write with the resource of its state. A read goes on waiting, within bounds."""
         if ask.format is None and ask.exchange is not None:
             self._patience.end(command)
             self._states.begin(ask.key, command)

@@ -1,4 +1,4 @@
-"""What a CoAP table and the policy make impossible together: keys of nobody, and subjects that nobody can be."""
+"""What a CoAP table and the policy make impossible together: keys without a subject, subjects without a key."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ def doubts(facts: PolicyFacts, keys: Collection[str], certificates: bool) -> Ite
     if lacking := [name for name, identity in wanted.items() if identity not in known]:
         yield "psk_file", f"no key for {listed(lacking)}: they can't connect"
     if surplus := known - set(wanted.values()):
-        yield "psk_file", f"keys of {listed(surplus)}, who are nobody in the policy: they may do nothing"
+        yield "psk_file", f"keys of {listed(surplus)}, which the policy does not name: they may do nothing"
     proven = facts.who("spki:") | facts.who("san:")
     if proven and not certificates:
         yield (

@@ -34,7 +34,7 @@ PACING: Final = Pacing()
 
 @dataclass(slots=True, eq=False)
 class Observer:
-    """One observation. ``render``: the state now, or None where it can't be told and needn't be.
+    """One observation. ``render``: the state now, or None if it can't be sent and needn't be.
 
     ``forget``: called once when the observation is over, however it ended.
     """
@@ -81,7 +81,7 @@ class Observers:
             self._send(observer, confirmable=self._now() - observer.confirmed_at >= self._quiet)
 
     def finish(self, observer: Observer, refusal: Response) -> None:
-        """The last word: the resource is no more, or not for this observer."""
+        """The last notification: the resource is gone, or this observer may not see it."""
         if not observer.over:
             observer.connection.peer.notify(observer.exchange, refusal)
             self._drop(observer)

@@ -15,7 +15,7 @@ from gateway.api.schema import is_scalar
 from gateway.kit.values import of_input, of_json, of_text
 
 ONLINE: Final = "online"
-"""The record of ``/d/{name}`` that says whether the device can be reached; none while nobody knows."""
+"""The record of ``/d/{name}`` that says whether the device can be reached; none while that is unknown."""
 
 _EUI64: Final = "eui64:"
 
@@ -53,7 +53,7 @@ def _pack(records: Iterable[senml.Record], view: DeviceView, format: int) -> byt
 
 
 def _records(told: PropertyAffordance, sample: Sample | None, now: float) -> tuple[senml.Record, ...]:
-    """One, or none where there is no value: SenML has no record without (RFC 8428, section 4.2)."""
+    """One, or none if there is no value: SenML has no record without (RFC 8428, section 4.2)."""
     if sample is None or sample.value is None:
         return ()
     record = senml.Record(

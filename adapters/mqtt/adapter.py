@@ -15,6 +15,7 @@ from adapters.mqtt.doubts import doubts
 from adapters.mqtt.health import Health
 from adapters.mqtt.link import NO_LINK, SCHEME
 from adapters.mqtt.sessions import Sessions
+from adapters.mqtt.times import TIMES, MqttTimes
 from carriage.mqtt.options import MqttOptions
 from carriage.mqtt.topics import TopicSpace
 from gateway.api.errors import NoCommandError
@@ -23,7 +24,7 @@ from gateway.api.model import Address, Close, EnvelopeId, Exchange, Outcome, Pee
 from gateway.api.ports import AdapterContext
 
 SUFFIX: Final = "-devices"
-"""What the client identifier of the devices' connection ends in: each connection has one of its own."""
+"""What the client identifier of the devices' connection ends in: each connection has its own."""
 
 
 class MqttAdapter:
@@ -38,17 +39,18 @@ class MqttAdapter:
         devices: DeviceOptions | None,
         *,
         return_within: float = 14.0,
+        times: MqttTimes = TIMES,
     ) -> None:
         self._options = options
         self._context: AdapterContext | None = None
         health = Health(self._ready, self._fault)
         self.sessions = (
-            Sessions(options, topics, health.part("sessions"), return_within=return_within)
+            Sessions(options, topics, health.part("sessions"), return_within=return_within, times=times)
             if topics is not None
             else None
         )
         self.devices = (
-            DeviceTopics(replace(options, client_id=options.client_id + SUFFIX), devices, health.part("devices"))
+            DeviceTopics(replace(options, client_id=options.client_id + SUFFIX), devices, health.part("devices"), times)
             if devices is not None
             else None
         )
@@ -88,7 +90,7 @@ class MqttAdapter:
             self.devices.update(update)
 
     def refresh(self, device: Address) -> None:
-        """No device of this carriage has values of its own."""
+        """No device of this carriage reports values."""
 
     def doubts(self, facts: PolicyFacts) -> Iterator[tuple[str, str]]:
         parts = {"sessions": self.sessions is not None, "devices": self.devices is not None}

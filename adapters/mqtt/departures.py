@@ -56,7 +56,7 @@ class Departures:
             found[1].cancel()
 
     def forget(self) -> None:
-        """Our connection ended: nobody knows what the wills before it were worth."""
+        """Our connection ended: what the wills before it were worth is unknown."""
         for user in list(self.leaving):
             self.heard(user)
 

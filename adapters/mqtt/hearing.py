@@ -1,8 +1,9 @@
 """Whether the broker brings us what we subscribed to. One with an ACL without our read right may grant it all the same.
 
-So a message of ours goes to a topic under each filter, below a name that no user and no device has. A connection is
-*asking* until all subscriptions are answered, then *probing* until the probes are back (*hearing*), or until ``wait``
-seconds have passed (*deaf*: then it probes again from time to time, and whatever comes proves the contrary).
+So the gateway publishes its own message on a topic under each filter, below a name that no user and no device has. A
+connection is *asking* until all subscriptions are answered, then *probing* until the probes are back (*hearing*), or
+until ``wait`` seconds have passed (*deaf*: then it probes again from time to time, and whatever comes proves the
+contrary).
 """
 
 from __future__ import annotations
@@ -25,7 +26,7 @@ _ANY: Final = "+"
 
 
 def probe_topic(topic_filter: str) -> str:
-    """A topic under a filter with wildcards that belongs to nobody."""
+    """A topic under a filter with wildcards that belongs to no client."""
     own, *rest = topic_filter.split(_ANY)
     return own + RESERVED_USER + "probe".join(rest)
 
@@ -44,7 +45,7 @@ class Hearing:
         self._wait = wait
         self._again = again
         self.probes = {probe_topic(each): each for each in filters if _ANY in each}
-        """Topic to filter; what comes on one of them is nobody's message."""
+        """Topic to filter; what comes on one of them is no client's message."""
         self.deaf = False
         self._client: MqttClient | None = None
         self._unanswered: set[str] = set()

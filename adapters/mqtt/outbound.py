@@ -2,7 +2,7 @@
 
 An order is *held* here only while there is no connection to judge it by, or the client's queue is full. Then it is
 handed to the client, which names it by itself when the broker has it (``MqttClient.publish``, ``token``): nothing that
-is under way has a table beside the client's. ``resume`` hands over what is held. The broker has ``GRACE`` seconds to
+is under way has a table beside the client's. ``resume`` hands over what is held. The broker has ``grace`` seconds to
 take an order; one that it has not taken by then is dropped. What comes of that later, or of an order that ``withdraw``
 took back, is ignored.
 """
@@ -13,16 +13,12 @@ import asyncio
 from collections.abc import Callable
 from dataclasses import dataclass
 from time import monotonic
-from typing import Final
 
 from adapters.mqtt.reason_codes import SUCCESS, reason_of
 from carriage.mqtt.options import DropReason
 from gateway.api.errors import TransportError
 from gateway.api.link import meets
 from gateway.api.model import EnvelopeId, Exchange, Interaction, LinkSecurity, Outcome, Reason, Receipt, Transmit
-
-GRACE: Final = 20.0
-"""Seconds for the broker to take an order, so that both ends hear within 30 s where it doesn't."""
 
 
 @dataclass(slots=True, eq=False)
@@ -44,7 +40,9 @@ class Outbound:
         publish: Callable[[OutboundMessage], object],
         settle: Callable[[Receipt], None],
         lost: Callable[[OutboundMessage], None],
+        grace: float,
     ) -> None:
+        self._grace = grace
         self.link: LinkSecurity | None = None
         self._publish = publish
         self._settle = settle
@@ -62,10 +60,10 @@ class Outbound:
 
     def add(self, transmit: Transmit, user: str) -> None:
         identifier = transmit.envelope.id
-        order = OutboundMessage(transmit, user, monotonic() + GRACE)
+        order = OutboundMessage(transmit, user, monotonic() + self._grace)
         self._orders[identifier] = order
         if self._timer is None:
-            self._timer = asyncio.get_running_loop().call_later(GRACE, self._look)
+            self._timer = asyncio.get_running_loop().call_later(self._grace, self._look)
         # Behind those that wait already: units go in order.
         if self.link is None or self._held or not self._hand_over(order):
             self._held[identifier] = order
@@ -96,7 +94,7 @@ class Outbound:
             self._end(order, Outcome.DROPPED, Reason.UNREACHABLE)
 
     def give_up(self) -> None:
-        """Nobody takes what is left."""
+        """What is left is not taken: it fails."""
         for order in list(self._orders.values()):
             self._end(order, Outcome.DROPPED, Reason.UNREACHABLE)
 
@@ -108,7 +106,7 @@ class Outbound:
             self._timer = None
 
     def _hand_over(self, order: OutboundMessage) -> bool:
-        """False where it has to wait."""
+        """False if it has to wait."""
         assert self.link is not None
         if not meets(self.link, order.transmit.require):
             self._end(order, Outcome.DROPPED, Reason.LINK)

@@ -13,6 +13,7 @@ from adapters.mqtt.adapter import MqttAdapter
 from adapters.mqtt.devices.devices import DeviceOptions
 from adapters.mqtt.devices.topics import HomeSpace, overlap
 from adapters.mqtt.link import SCHEME
+from adapters.mqtt.times import TIMES, MqttTimes
 from adapters.mqtt.vocabulary import VOCABULARY
 from carriage.mqtt.options import MqttOptions, TlsOptions
 from carriage.mqtt.topics import TopicSpace
@@ -112,12 +113,15 @@ class MqttConfig(BaseModel):
 
 
 class MqttPlugin:
-    """Entry point ``mqtt``."""
+    """Entry point ``mqtt``. ``times``: those that the config has no keys for."""
 
     api: ClassVar[int] = API_VERSION
     scheme: ClassVar[str] = SCHEME
     config_model: ClassVar[type[Any]] = MqttConfig
     vocabulary: ClassVar[Vocabulary] = VOCABULARY
+
+    def __init__(self, times: MqttTimes = TIMES) -> None:
+        self._times = times
 
     def configure(self, table: Any, base: Path) -> Adapter:
         assert isinstance(table, MqttConfig)
@@ -155,9 +159,12 @@ class MqttPlugin:
             max_in_flight=table.max_in_flight,
             clean_start=table.session_expiry == 0,
             session_expiry=table.session_expiry,
+            connect_timeout=self._times.connect_timeout,
+            backoff_first=self._times.backoff_first,
+            backoff_limit=self._times.backoff_limit,
         )
         topics_of_sessions = topics if table.broker_acl else None
-        return MqttAdapter(options, topics_of_sessions, devices, return_within=table.return_within)
+        return MqttAdapter(options, topics_of_sessions, devices, return_within=table.return_within, times=self._times)
 
 
 def _topics(prefix: str) -> TopicSpace:
@@ -178,7 +185,7 @@ def _check_discovery(table: MqttConfig) -> None:
     key, value = "devices.discovery_prefix", table.devices.discovery_prefix
     _check_space(key, value, table.prefix)
     if overlap(table.devices.base, value):
-        raise ConfigError(key, f"expected topics of its own, {table.devices.base} is the devices' base")
+        raise ConfigError(key, f"expected separate topics, {table.devices.base} is the devices' base")
 
 
 def _check_space(key: str, value: str, prefix: str) -> None:
@@ -187,7 +194,7 @@ def _check_space(key: str, value: str, prefix: str) -> None:
     except UsageError as error:
         raise ConfigError(key, f"expected {error}") from None
     if overlap(value, prefix):
-        raise ConfigError(key, f"expected topics of its own, {prefix} is the prefix of sessions")
+        raise ConfigError(key, f"expected separate topics, {prefix} is the prefix of sessions")
 
 
 def _devices(table: DevicesConfig, host: str) -> DeviceOptions:

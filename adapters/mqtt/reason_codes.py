@@ -10,7 +10,7 @@ SUCCESS: Final = 0x00
 REFUSED: Final = 0x80
 """Reason codes from here on are refusals."""
 NO_SUBSCRIBERS: Final = 0x10
-"""Of PUBACK: nobody is there to read it."""
+"""Of PUBACK: no client subscribes to it."""
 NOT_AUTHORIZED: Final = 0x87
 
 VERSIONS: Final = {4: "3.1.1", 5: "5.0"}
@@ -64,7 +64,7 @@ def no_broker(host: str, port: int, reason: str) -> str:
 
 
 def reason_of(code: int) -> Reason | None:
-    """Why a message wasn't delivered; None where it was."""
+    """Why a message wasn't delivered; None if it was."""
     return _REASONS.get(code, Reason.UNREACHABLE if code >= REFUSED else None)
 
 

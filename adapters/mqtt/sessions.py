@@ -8,17 +8,20 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Any, Final
 
 from adapters.mqtt import payloads, reason_codes
 from adapters.mqtt.departures import Departures
 from adapters.mqtt.epoch import Epoch
 from adapters.mqtt.hearing import Hearing
-from adapters.mqtt.link import NO_LINK, SCHEME, link_of, of_client
+from adapters.mqtt.link import link_of, of_client
 from adapters.mqtt.news import News
-from adapters.mqtt.outbound import GRACE, Outbound, OutboundMessage
+from adapters.mqtt.outbound import Outbound, OutboundMessage
 from adapters.mqtt.pending_acks import PendingAcks, Submitted
+from adapters.mqtt.session_ends import SessionEnds
+from adapters.mqtt.times import MqttTimes
+from adapters.mqtt.users import Users
 from carriage.mqtt import messages as bodies
 from carriage.mqtt import topics as t
 from carriage.mqtt.client import STOPPED, MqttClient
@@ -33,7 +36,6 @@ from gateway.api.model import (
     Interaction,
     Open,
     Outcome,
-    Peer,
     Reason,
     Receipt,
     Refused,
@@ -47,51 +49,39 @@ from gateway.api.ports import AdapterContext
 
 _LOG = logging.getLogger(__name__)
 
-MAX_USERS: Final = 4096
-SWEEP: Final = 256
-"""Ends of sessions from which on it is looked for those that are no more."""
 RECEIVE_MAXIMUM: Final = 1024
 """Units that the broker may send before the first is acknowledged: one that is stuck must not hold up the others in
 the quarter of a second until the gateway has it in its store."""
-COMEBACK: Final = 3.0
-"""Seconds that a broker's other clients have to come back, where it has forgotten us and so them too."""
 UNIT_EXPIRY: Final = bodies.UNIT_EXPIRY
 
 _KINDS: Final = {kind: ContentKind(kind) for kind in bodies.CONTENT_TYPES}
 _CONTENTS: Final = frozenset(_KINDS.values())
 
 
-@dataclass(frozen=True, slots=True)
-class SessionEnd:
-    """What a session carries towards its user, and the topic of that up to the number of the unit."""
-
-    content: ContentKind
-    content_type: str
-    down: str
-
-
 class Sessions:
-    """The sessions behind one broker, on a connection of their own. ``health`` is told the connection's trouble.
+    """The sessions behind one broker, on a separate connection. ``health`` takes the connection's trouble.
 
     ``return_within``: seconds that a user whose will came has to be heard again.
     """
 
     def __init__(
-        self, options: MqttOptions, topics: t.TopicSpace, health: Callable[[str], None], *, return_within: float
+        self,
+        options: MqttOptions,
+        topics: t.TopicSpace,
+        health: Callable[[str], None],
+        *,
+        return_within: float,
+        times: MqttTimes,
     ) -> None:
+        self._times = times
         self._options = options
         self._topics = topics
         self._health = health
         self._client: MqttClient | None = None
         self._context: AdapterContext | None = None
-        self._orders = Outbound(self._publish_order, self._settle, self._not_taken)
-        self._link = NO_LINK
-        self._users: dict[str, Peer] = {}
-        self._claims: dict[str, str] = {}
-        """Claim to user, for those that orders went to."""
-        self._ends: dict[tuple[str, SessionId], SessionEnd] = {}
-        """The ends of sessions that are behind the broker."""
-        self._sweep_at = SWEEP
+        self._orders = Outbound(self._publish_order, self._settle, self._not_taken, times.grace)
+        self._users = Users()
+        self._ends = SessionEnds(topics, self._owns)
         self._epoch: Epoch | None = None
         """How often all sessions were given up: clients learn of it by another epoch."""
         self._submitted = PendingAcks(self._acknowledge)
@@ -136,14 +126,14 @@ class Sessions:
 
     def send(self, transmit: Transmit) -> None:
         envelope = transmit.envelope
-        user = self._claims.get(transmit.to.claim)
+        user = self._users.by_claim.get(transmit.to.claim)
         if user is not None and type(envelope) is Unit and not self._lost:
             self._orders.add(transmit, user)
             return
         if isinstance(envelope, Interaction | Exchange):  # neither a device nor a server is behind a broker's user
             self._settle(Receipt(envelope.id, Outcome.DROPPED, Reason.CONTENT))
             return
-        user = self._user_of(transmit.to.claim)
+        user = self._users.of(transmit.to.claim)
         if user is None or self._lost:
             self._settle(Receipt(envelope.id, Outcome.DROPPED, Reason.UNREACHABLE))
             return
@@ -151,9 +141,9 @@ class Sessions:
             self._settle(Receipt(envelope.id, Outcome.DROPPED, Reason.CONTENT))
             return
         if isinstance(envelope, Close):
-            self._ends.pop((user, envelope.session), None)
+            self._ends.remove(user, envelope.session)
         elif isinstance(envelope, Open) and envelope.session is not None:
-            self._remember(user, envelope.session, envelope.content)
+            self._ends.add(user, envelope.session, envelope.content)
         self._orders.add(transmit, user)
 
     def withdraw(self, envelope: EnvelopeId) -> None:
@@ -174,7 +164,7 @@ class Sessions:
     def status(self) -> Mapping[str, Any]:
         return {
             **of_client(self._client, self._options),
-            "link": self._link.protocol,
+            "link": self._users.link.protocol,
             "users": len(self._users),
             "sessions": len(self._ends),
             "in_flight": len(self._orders),
@@ -190,8 +180,7 @@ class Sessions:
 
     def connected(self, session_present: bool) -> None:
         assert self._client is not None
-        self._link = link_of(self._client.tls_facts())
-        self._users.clear()  # peers carry the link that they came over
+        self._users.connected(link_of(self._client.tls_facts()))
         self._hearing.connected(self._client)
         self._end_away()
         self._lost = self._unauthorized = False
@@ -199,11 +188,11 @@ class Sessions:
         if first or session_present:
             self._resume()
         else:
-            self._comeback = asyncio.get_running_loop().call_later(COMEBACK, self._resume)
+            self._comeback = asyncio.get_running_loop().call_later(self._times.comeback, self._resume)
 
     def _resume(self) -> None:
         """Send what waits, and from now on what comes."""
-        self._orders.link = self._link
+        self._orders.link = self._users.link
         self._orders.resume()
 
     def refused(self, code: int, reason: str) -> None:
@@ -311,7 +300,7 @@ class Sessions:
         verdict = context.submit(
             Unit(
                 id=identifier,
-                source=self._peer(user),
+                source=self._users.peer(user),
                 session=session,
                 content=content,
                 n=n,
@@ -326,7 +315,7 @@ class Sessions:
         if verdict.duplicate:  # the broker sent it again, on another connection: that one is to be answered now
             return self._submitted.again(user, session, n, message)
         if (user, session) not in self._ends:
-            self._remember(user, session, content)
+            self._ends.add(user, session, content)
         self._submitted.add(identifier, Submitted(user, session, n, message))
         return True
 
@@ -352,7 +341,7 @@ class Sessions:
         verdict = context.submit(
             Open(
                 id=context.next_id(),
-                source=self._peer(user),
+                source=self._users.peer(user),
                 to=request.to,
                 content=content,
                 nonce=bytes.fromhex(request.nonce),
@@ -365,7 +354,7 @@ class Sessions:
         else:
             assert verdict.session is not None
             if not verdict.duplicate:
-                self._remember(user, verdict.session, content)
+                self._ends.add(user, verdict.session, content)
             answer = bodies.Opened(request.nonce, verdict.session)
         assert self._news is not None
         self._news.tell(self._answer_topic(user, message), bodies.encode(answer), message.correlation)
@@ -389,13 +378,13 @@ class Sessions:
         verdict = context.submit(
             Close(
                 id=context.next_id(),
-                source=self._peer(topic.user),
+                source=self._users.peer(topic.user),
                 session=session,
                 reason=Reason.CLOSED,
                 received_at=context.now(),
             )
         )
-        self._ends.pop((topic.user, session), None)
+        self._ends.remove(topic.user, session)
         if isinstance(verdict, Refused):
             self._tell(topic.user, session, payloads.refusal(None, verdict.reason))
 
@@ -403,10 +392,9 @@ class Sessions:
         """All sessions of this user are over, by its client's will or ours: whoever it talked with must hear."""
         assert self._context is not None
         context = self._context
-        for key in [key for key in self._ends if key[0] == user]:
-            del self._ends[key]
+        self._ends.remove_user(user)
         reset = Reset(
-            id=context.next_id(), source=self._peer(user), reason=Reason.UNREACHABLE, received_at=context.now()
+            id=context.next_id(), source=self._users.peer(user), reason=Reason.UNREACHABLE, received_at=context.now()
         )
         context.submit(reset)
 
@@ -417,9 +405,7 @@ class Sessions:
         envelope = order.transmit.envelope
         expiry = UNIT_EXPIRY
         if isinstance(envelope, Unit):
-            end = self._ends.get((order.user, envelope.session))
-            if end is None or end.content is not envelope.content:
-                end = self._end_of(order.user, envelope.session, envelope.content)
+            end = self._ends.of(order.user, envelope.session, envelope.content)
             topic, payload, content_type = f"{end.down}{envelope.n}", envelope.payload.octets, end.content_type
             if envelope.expires_at is not None:
                 expiry = max(1, round(envelope.expires_at - self._context.now()))
@@ -429,9 +415,6 @@ class Sessions:
             topic = self._topics.build(place)
         self._client.publish(topic, payload, qos=1, content_type=content_type, expiry=expiry, token=order)
         self._counters["published"] += 1
-
-    def _end_of(self, user: str, session: SessionId, content: ContentKind) -> SessionEnd:
-        return SessionEnd(content, bodies.CONTENT_TYPES[content.value], self._topics.units(user, session))
 
     def _tell(self, user: str, session: SessionId, status: bodies.Status) -> None:
         assert self._news is not None
@@ -448,44 +431,16 @@ class Sessions:
         if content_type is not None:
             kind = bodies.KINDS.get(content_type)
             return _KINDS[kind] if kind is not None else None
-        end = self._ends.get((user, session))
-        content = None if end is None else end.content
+        content = self._ends.content(user, session)
         if content is None:
-            views = self._context.sessions(self._peer(user))
+            views = self._context.sessions(self._users.peer(user))
             content = next((view.content for view in views if view.session == session), None)
         # An unknown session is refused as unknown whatever kind is stated.
         return content or ContentKind.ADTLS
 
-    def _remember(self, user: str, session: SessionId, content: ContentKind) -> None:
-        if len(self._ends) >= self._sweep_at:
-            self._sweep()
-        self._ends[(user, session)] = self._end_of(user, session, content)
-
-    def _sweep(self) -> None:
-        """An end that comes back to a session that it closed leaves something behind that nobody will take away."""
+    def _owns(self, user: str, session: SessionId) -> bool:
         assert self._context is not None
-        for user, session in list(self._ends):
-            if not self._context.owns(self._peer(user), session):
-                del self._ends[(user, session)]
-        self._sweep_at = max(SWEEP, 2 * len(self._ends))
-
-    def _peer(self, user: str) -> Peer:
-        peer = self._users.get(user)
-        if peer is None:
-            if len(self._users) >= MAX_USERS:
-                self._users.clear()
-            peer = self._users[user] = Peer(scheme=SCHEME, claims=(f"user:{user}",), link=self._link)
-        return peer
-
-    def _user_of(self, claim: str) -> str | None:
-        """The topic level of the subject with this claim; the broker itself has none to be reached at."""
-        kind, _, user = claim.partition(":")
-        if kind != "user" or not t.valid_user(user):
-            return None
-        if len(self._claims) >= MAX_USERS:
-            self._claims.clear()
-        self._claims[claim] = user
-        return user
+        return self._context.owns(self._users.peer(user), session)
 
     def _state(self, state: bodies.State) -> bytes:
         assert self._epoch is not None
@@ -508,7 +463,7 @@ class Sessions:
 
     def _begin_away(self) -> None:
         if self._away is None and not self._lost:
-            self._away = asyncio.get_running_loop().call_later(GRACE, self._give_up)
+            self._away = asyncio.get_running_loop().call_later(self._times.grace, self._give_up)
 
     def _end_away(self) -> None:
         if self._away is not None:
@@ -533,9 +488,9 @@ class Sessions:
         """Go on with the ends of before; they keep their users, which are the broker's word as ever."""
         assert self._context is not None
         for end in self._context.surviving():
-            user = self._user_of(end.claim)
+            user = self._users.of(end.claim)
             if user is not None:
-                self._remember(user, end.session, end.content)
+                self._ends.add(user, end.session, end.content)
 
     def _not_taken(self, order: OutboundMessage) -> None:
         """The broker is there and doesn't take an order: its session can't go on."""
@@ -543,11 +498,11 @@ class Sessions:
         context, envelope = self._context, order.transmit.envelope
         if not isinstance(envelope, Unit):
             return
-        self._ends.pop((order.user, envelope.session), None)
+        self._ends.remove(order.user, envelope.session)
         context.submit(
             Close(
                 id=context.next_id(),
-                source=self._peer(order.user),
+                source=self._users.peer(order.user),
                 session=envelope.session,
                 reason=Reason.UNREACHABLE,
                 received_at=context.now(),

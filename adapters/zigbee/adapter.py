@@ -15,6 +15,7 @@ from adapters.zigbee.members import FILE as MEMBERS
 from adapters.zigbee.members import Members
 from adapters.zigbee.network import described
 from adapters.zigbee.running import COUNTERS, RunningAdapter
+from adapters.zigbee.times import TIMES, ZigbeeTimes
 from gateway.api.errors import NoCommandError, PeerError
 from gateway.api.facts import PolicyFacts
 from gateway.api.model import Address, EnvelopeId, Receipt, Transmit, Update
@@ -27,7 +28,8 @@ WINDOW: Final = 4
 class ZigbeeAdapter:
     """One dongle, as it is configured. See ``gateway.api.ports.Adapter``. It runs once."""
 
-    def __init__(self, config: ZigbeeConfig, table: ClusterTable = TABLE) -> None:
+    def __init__(self, config: ZigbeeConfig, table: ClusterTable = TABLE, times: ZigbeeTimes = TIMES) -> None:
+        self._times = times
         self._config = config
         self._table = table
         self.running: RunningAdapter | None = None
@@ -38,7 +40,7 @@ class ZigbeeAdapter:
         return min(WINDOW, self._config.limits.units_queued)
 
     async def run(self, context: AdapterContext) -> None:
-        self.running = RunningAdapter(self._config, self._table, context)
+        self.running = RunningAdapter(self._config, self._table, context, self._times)
         await self.running.run()
 
     def send(self, transmit: Transmit) -> None:
@@ -60,13 +62,14 @@ class ZigbeeAdapter:
         if self.running is not None:
             self.running.devices.refresh(device)
 
+    def flush(self) -> None:
+        if self.running is not None:
+            self.running.flush()
+
     # For the administrator -----------------------------------------------------------------------------------------
 
     def doubts(self, facts: PolicyFacts) -> Iterator[tuple[str, str]]:
         return doubts(facts, self._config)
-
-    def flush(self) -> None:
-        """Each frame is queued for the dongle at once."""
 
     def status(self) -> Mapping[str, Any]:
         running = self.running
@@ -101,7 +104,7 @@ class ZigbeeAdapter:
             if name == "remove" and arguments.get("force"):
                 return self._forget(running, str(arguments.get("eui64")))
             raise PeerError(f"the dongle can't be used now: {running.dongle.trouble or 'the start is not done yet'}")
-        answer = await COMMANDS[name](link.radio, running.devices, arguments)
+        answer = await COMMANDS[name](link.radio, running.devices, arguments, self._times)
         return {**answer, "note": link.radio.note} if name == "devices" and link.radio.note else answer
 
     def _network(self, running: RunningAdapter) -> Mapping[str, Any]:

@@ -10,6 +10,7 @@ from typing import Any, Final
 
 from adapters.zigbee.coordinator import Coordinator
 from adapters.zigbee.device_view import Device, timestamp
+from adapters.zigbee.times import ZigbeeTimes
 from adapters.zigbee.zcl_devices import ZclDevices
 from gateway.api.errors import PeerError, TransportError
 
@@ -19,14 +20,14 @@ MAX_PERMIT: Final = 254
 """Seconds; 255 would mean for ever."""
 
 
-LEAVE_WAIT: Final = 7.0
-"""Seconds that a device has to say that it leaves: with the next less than whoever asks waits for us."""
 LEAVE_GRACE: Final = 2.0
 """Seconds that it has to be gone then."""
 _ASLEEP: Final = "it sleeps, and was not heard meanwhile (wake it, by its button say, and try again)"
 
 
-async def _permit_join(radio: Coordinator, semantics: ZclDevices, arguments: Mapping[str, Any]) -> Mapping[str, Any]:
+async def _permit_join(
+    radio: Coordinator, semantics: ZclDevices, arguments: Mapping[str, Any], times: ZigbeeTimes
+) -> Mapping[str, Any]:
     seconds = arguments.get("seconds", 60)
     if set(arguments) - {"seconds"} or type(seconds) is not int or not 0 <= seconds <= MAX_PERMIT:
         raise PeerError(f"permit-join takes `seconds`, 0 (closed) to {MAX_PERMIT}")
@@ -38,7 +39,9 @@ async def _permit_join(radio: Coordinator, semantics: ZclDevices, arguments: Map
     return {"seconds": seconds}
 
 
-async def _devices(radio: Coordinator, semantics: ZclDevices, arguments: Mapping[str, Any]) -> Mapping[str, Any]:
+async def _devices(
+    radio: Coordinator, semantics: ZclDevices, arguments: Mapping[str, Any], times: ZigbeeTimes
+) -> Mapping[str, Any]:
     return {"devices": [_shown(device, semantics) for device in radio.devices()]}
 
 
@@ -70,7 +73,9 @@ def _shown(device: Device, semantics: ZclDevices) -> dict[str, Any]:
     }
 
 
-async def _remove(radio: Coordinator, semantics: ZclDevices, arguments: Mapping[str, Any]) -> Mapping[str, Any]:
+async def _remove(
+    radio: Coordinator, semantics: ZclDevices, arguments: Mapping[str, Any], times: ZigbeeTimes
+) -> Mapping[str, Any]:
     """``known``: it was in the network's table; ``left``: it said that it leaves."""
     eui64, force = arguments.get("eui64"), arguments.get("force", False)
     if not isinstance(eui64, str) or not isinstance(force, bool) or set(arguments) - {"eui64", "force"}:
@@ -80,10 +85,10 @@ async def _remove(radio: Coordinator, semantics: ZclDevices, arguments: Mapping[
         return {"known": False, "left": False}
     trouble = ""
     try:
-        async with asyncio.timeout(LEAVE_WAIT):
+        async with asyncio.timeout(times.leave):
             await semantics.leave(eui64)
     except TimeoutError:
-        trouble = _ASLEEP if device.sleepy else f"it doesn't answer within {LEAVE_WAIT:.0f} s"
+        trouble = _ASLEEP if device.sleepy else f"it doesn't answer within {times.leave:.0f} s"
     except PeerError as failure:
         trouble = str(failure)
     if trouble and not force:
@@ -92,7 +97,9 @@ async def _remove(radio: Coordinator, semantics: ZclDevices, arguments: Mapping[
     return {"known": True, "left": not trouble}
 
 
-COMMANDS: Final[Mapping[str, Callable[[Coordinator, ZclDevices, Mapping[str, Any]], Awaitable[Mapping[str, Any]]]]] = {
+COMMANDS: Final[
+    Mapping[str, Callable[[Coordinator, ZclDevices, Mapping[str, Any], ZigbeeTimes], Awaitable[Mapping[str, Any]]]]
+] = {
     "permit-join": _permit_join,
     "devices": _devices,
     "remove": _remove,

@@ -1,4 +1,4 @@
-"""Whether devices can be reached: who was heard lately, who has to be asked, who stays silent too long.
+"""Whether devices can be reached: which were heard recently, which have to be asked, which stay silent too long.
 
 Pure: time enters as ``now``. A device is *online* when it is heard (``heard``). One that is always on is asked after
 ``always_on`` seconds of silence, and at once when something that it was sent stayed unanswered (``doubt``). Each such
@@ -45,7 +45,7 @@ class AvailabilityTable:
         self._news: deque[AvailabilityChange] = deque()
 
     def online(self, device: ZigbeeDevice) -> bool | None:
-        """None: nobody knows yet."""
+        """None: not known yet."""
         state = device.availability
         return None if state is None else state.online
 
@@ -131,7 +131,7 @@ class AvailabilityTable:
 
     @property
     def stirs(self) -> bool:
-        """There may be somebody to ask, or news."""
+        """There may be a device to ask, or a change."""
         return bool(self._queue or self._news)
 
     def asks(self) -> Iterator[ZigbeeDevice]:

@@ -32,8 +32,9 @@ _UNKNOWN: Final = "ff:ff:ff:ff:ff:ff:ff:ff"
 """zigpy's word for the address that the dongle has anyway."""
 
 ADDRESSES: Final = ("write", "once", "keep")
-"""What becomes of the dongle's EUI64 where a network had another coordinator: it is written where that can be undone;
-even where it can be done once only; or not at all, and the network gets this coordinator."""
+"""What becomes of the dongle's EUI64 if a network had another coordinator: it is written if that can be undone; even if
+it can be done only once; or not at all, and the network gets this coordinator.
+"""
 
 
 class AddressError(Exception):
@@ -90,7 +91,7 @@ def all_in(database: Path) -> list[Backup]:
 
 
 def in_database(database: Path) -> Backup | None:
-    """Ours, from a database of zigpy's; None where it knows of no network. sqlite3.Error as ``all_in``."""
+    """Ours, from a database of zigpy's; None if it knows of no network. sqlite3.Error as ``all_in``."""
     found = all_in(database)
     return found[-1] if found else None
 

@@ -189,7 +189,8 @@ class CommandExecution:
     # What became of it ---------------------------------------------------------------------------------------------
 
     def _answered(self, order: _Execution, answer: Answer) -> None:
-        self._orders.pop(order.id, None)
+        if self._orders.get(order.id) is order:  # else it was withdrawn, and may have been given again
+            del self._orders[order.id]
         if isinstance(answer, NoReply):
             busy = answer.outcome is Sent.BUSY and order.model.sleepy and not order.steps[0].last
             if busy and not order.withdrawn:

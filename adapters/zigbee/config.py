@@ -92,7 +92,7 @@ class TunnelTimes(_Table):
     device_window: Annotated[int, Field(ge=1, le=8)] = 2
     """Frames in flight to one device."""
     devices: Annotated[int, Field(ge=1, le=4096)] = 512
-    """Device endpoints with tunnels of their own kept in memory."""
+    """Device endpoints whose tunnels are kept in memory."""
     tunnels_per_device: Annotated[int, Field(ge=1, le=64)] = 8
     """Both directions together."""
     units_queued: Annotated[int, Field(ge=1, le=256)] = 32
@@ -106,7 +106,7 @@ class TunnelTimes(_Table):
     reconnect_most: Seconds = 60.0
     """Longest wait before the dongle is tried again."""
     start: Annotated[float, Field(ge=5)] = 90.0
-    """A dongle that isn't up by then is tried anew."""
+    """A dongle that isn't up by then is tried again."""
 
 
 class PresenceTimes(_Table):
@@ -154,7 +154,7 @@ class ZigbeeConfig(_Table):
         return devices
 
     def routes(self, eui64: str) -> dict[int, TunnelTarget]:
-        """The tunnels that one device may open: those of all, those of its own on top."""
+        """The tunnels that one device may open: those of all devices, and its own on top."""
         own = self.devices.get(eui64)
         return {**self.protocols, **own.protocols} if own is not None else self.protocols
 

@@ -233,5 +233,5 @@ async def _radio(family: RadioFamily, settings: RadioSettings, hooks: NetworkHoo
             raise BlankDongleError from None
         await family.form(settings, _LOG.info)
         # Forming registers bellows' callback twice with the same EZSP object, and every frame would be handled
-        # twice: so the radio is made anew.
+        # twice: so the radio is made again.
         return await family.start(settings, hooks)

@@ -30,7 +30,7 @@ def refuse_newer(path: Path) -> None:
 
 
 def facts(folder: Path) -> dict[str, str]:
-    """The network of the last backup in a state folder's database, without its key; nothing where there is none."""
+    """The network of the last backup in a state folder's database, without its key; nothing if there is none."""
     try:
         backup = backups.in_database(folder / NAME)
     except (sqlite3.Error, json.JSONDecodeError, KeyError):

@@ -1,7 +1,7 @@
 """Default responses to what devices send unasked (ZCL8, 2.5.12): which frame gets one, and with which status.
 
-A frame gets one where it asks for it, and in any case where it is in error. Never answered: a broadcast or groupcast, a
-copy, a default response, and an answer to what nobody asked. zigpy answers the other commands of the clusters that it
+A frame gets one if it asks for it, and in any case if it is in error. Never answered: a broadcast or groupcast, a
+copy, a default response, and an answer without a request. zigpy answers the other commands of the clusters that it
 knows.
 """
 

@@ -80,7 +80,7 @@ def is_finished(device: Any) -> bool:
 
 
 def interview_on(device: Any) -> None:
-    """Go on with an interview where it failed; zigpy thinks that it is over as soon as all endpoints are known."""
+    """Go on with an interview that failed; to zigpy it is over as soon as all endpoints are known."""
     device.cancel_initialization()
     device._initialize_task = device.create_task(device.initialize(), name="initialize")
 

@@ -1,7 +1,7 @@
 """Keeps the dongle up: starts it, serves while its link lasts, and tries again with growing pauses.
 
 The link is *down* until a start is over, *up* until it is lost, then down again; ``Dongle`` alone moves it. A link that
-was up and is down for longer than ``AWAY`` is *gone* in the eyes of those who use it, until it is up again.
+was up and is down for longer than ``ZigbeeTimes.away`` is *gone* in the eyes of those who use it, until it is up again.
 """
 
 from __future__ import annotations
@@ -29,9 +29,6 @@ _LOG = logging.getLogger(__name__)
 DATABASE: Final = "zigbee.db"
 SETTLED: Final = 60.0
 """A dongle that stayed up for so long begins with the first waiting time again when it fails."""
-AWAY: Final = 3.0
-"""Seconds without the dongle after which frames count as not delivered, as on a dead radio: units fail in the end, and
-both ends of a session hear of it."""
 STOP_TIMEOUT: Final = 10.0
 
 _BLANK: Final = (
@@ -73,14 +70,20 @@ class Dongle:
     ``foreign``: it held another network the last time."""
 
     def __init__(
-        self, config: ZigbeeConfig, context: AdapterContext, records: DeviceRecords, counters: dict[str, int]
+        self,
+        config: ZigbeeConfig,
+        context: AdapterContext,
+        records: DeviceRecords,
+        counters: dict[str, int],
+        away: float,
     ) -> None:
+        self._gone_after = away
         self._config = config
         self._context = context
         self._records = records
         self._counters = counters
         self._away: asyncio.TimerHandle | None = None
-        """Runs while the dongle is away, until that is for longer than ``AWAY``."""
+        """Runs while the dongle is away, until that is for longer than ``ZigbeeTimes.away``."""
         self.link: Link | None = None
         self.trouble = "the dongle is being started"
         self.foreign: ForeignNetworkError | None = None
@@ -108,7 +111,7 @@ class Dongle:
                     self.foreign = None
                     may_form = False  # a dongle that comes back blank is a matter for its owner
                     reason = await self._serve(radio, user)
-                    self._away = asyncio.get_running_loop().call_later(AWAY, user.link_gone)
+                    self._away = asyncio.get_running_loop().call_later(self._gone_after, user.link_gone)
                     self._counters["reconnects"] += 1
                     self._fault(f"{reason}; connecting again")
                     if context.now() - began >= SETTLED:

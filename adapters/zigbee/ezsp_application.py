@@ -7,8 +7,10 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from collections import deque
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from contextvars import ContextVar
 from functools import partial
 from pathlib import Path
 from typing import Any, Final
@@ -22,14 +24,19 @@ import zigpy.exceptions
 import zigpy.types
 
 from adapters.zigbee import backups
+from adapters.zigbee.device_table import is_sleepy
 from adapters.zigbee.ezsp_incoming import take_incoming
 from adapters.zigbee.faults import describe
 from adapters.zigbee.fragments import Reassembly
 from adapters.zigbee.network import ForeignNetworkError
 from adapters.zigbee.radio_port import BUSY_WAITS, OWN_ENDPOINT, RadioHooks, RadioSettings, Slot
-from carriage.log_rate import LogRate
 from carriage.zigbee.tunneling import CLUSTER_ID
+from common.log_rate import LogRate
 
+_FOR_SLEEPER: Final = ContextVar("for_sleeper", default=False)
+"""Whether the packet that this task is sending goes to a device that sleeps."""
+EARLY: Final = 1024
+"""Frames that are kept while a dongle starts, the newest ones: some seconds of all that a network can send."""
 _ZIGPY_CONCURRENCY: Final = 4  # the least that its priority fractions allow
 NO_ROOM: Final = frozenset(
     {
@@ -53,6 +60,8 @@ class Application(bellows.zigbee.application.ControllerApplication):
     lost: asyncio.Future[str]
     """Why the link ended."""
     whole: Reassembly
+    early: deque[tuple[str, list[Any]]]
+    """What zigpy may look at of what came before bellows listens, oldest first."""
     slot: Slot | None = None
     """What each frame of zigpy's own holds while it is on its way; None: nothing else is sent yet."""
     taken_on: bool = False
@@ -66,11 +75,25 @@ class Application(bellows.zigbee.application.ControllerApplication):
             if ours is not None and not (held := backups.held(self)).is_ours(known := backups.network_of(ours)):
                 raise ForeignNetworkError(held, known)
         await super().start_network()
+        self._hand_on_early()
+
+    def _hand_on(self, name: str, fields: list[Any]) -> None:
+        # The dongle takes and acknowledges frames from the moment its network is up, some commands before bellows
+        # listens. Lost, they would never come again: who sent them thinks them delivered. Ours are taken by then.
+        if not self.controller_event.is_set():
+            self.early.append((name, fields))
+            return
+        self._hand_on_early()
+        self._ezsp.handle_callback(name, fields)
+
+    def _hand_on_early(self) -> None:
+        while self.early:
+            self._ezsp.handle_callback(*self.early.popleft())
 
     async def _ensure_network_running(self) -> bool:
         # bellows may reset the dongle meanwhile and make another handler, so this is done each time.
         if self.hooks is not None:
-            take_incoming(self._ezsp._protocol, self.whole, partial(self.hooks.frame, self))
+            take_incoming(self._ezsp._protocol, self.whole, partial(self.hooks.frame, self), self._hand_on)
         return bool(await super()._ensure_network_running())
 
     async def add_endpoint(self, descriptor: Any) -> None:
@@ -86,6 +109,7 @@ class Application(bellows.zigbee.application.ControllerApplication):
         # drop the answer to one that we don't have.
         if packet.src_ep not in (0, *(endpoint.endpoint for endpoint in self._created_device_endpoints)):
             packet = packet.replace(src_ep=OWN_ENDPOINT)
+        _FOR_SLEEPER.set(self._is_for_sleeper(packet))
         # A dongle that is full of our frames costs an interview one of zigpy's few tries, a moment apart.
         for wait in BUSY_WAITS:
             try:
@@ -98,6 +122,13 @@ class Application(bellows.zigbee.application.ControllerApplication):
                 return
         await super().send_packet(packet)
 
+    def _is_for_sleeper(self, packet: Any) -> bool:
+        try:
+            device = self.get_device_with_address(packet.dst)
+        except (KeyError, ValueError):  # a stranger's, a group's or everybody's
+            return False
+        return isinstance(device, zigpy.device.ZigbeeDevice) and is_sleepy(device)
+
     @asynccontextmanager
     async def _limit_concurrency(self, *, priority: int | None = None) -> AsyncIterator[None]:
         # Around what bellows gives to the dongle and waits for, and not around the waits of ``send_packet`` above.
@@ -106,7 +137,7 @@ class Application(bellows.zigbee.application.ControllerApplication):
             if self.slot is None:
                 yield
             else:
-                async with self.slot():
+                async with self.slot(_FOR_SLEEPER.get()):
                     yield
 
     def packet_received(self, packet: Any) -> None:
@@ -184,11 +215,16 @@ class _Seldom(logging.Filter):
         return record.levelno < logging.WARNING or self._rate.permits(record.created)
 
 
+def _nothing(*arguments: object, **options: object) -> None:
+    """In the place of a logger's ``debug``."""
+
+
 def quiet_libraries() -> None:
     """Keep the libraries' loggers above DEBUG, because they log keys, payloads and SQL parameters there, and their
     warnings at a bounded rate.
 
-    If no level is set they only warn: INFO tells each step of each interview.
+    If no level is set they only warn: INFO tells each step of each interview. What they have for DEBUG, some ten lines
+    for each frame, isn't even looked at.
     """
     libraries = ("zigpy", "bellows", "aiosqlite", "serialx")
     for name in libraries:
@@ -199,6 +235,7 @@ def quiet_libraries() -> None:
             logger.setLevel(logging.INFO)
     for name in [name for name in logging.root.manager.loggerDict if name.partition(".")[0] in libraries]:
         logger = logging.getLogger(name)
+        logger.debug = _nothing  # type: ignore[method-assign]
         for old in [each for each in logger.filters if isinstance(each, _Seldom)]:
             logger.removeFilter(old)
         logger.addFilter(_Seldom())

@@ -47,6 +47,8 @@ class IncomingHandler(bellows.ezsp.protocol.ProtocolHandler):
     whole: Reassembly
     take: Callable[[IncomingFrame], bytes | None]
     """``RadioHooks.frame`` for our application."""
+    hand_on: Callable[[str, list[Any]], None]
+    """To bellows, with what zigpy may look at."""
 
     def __call__(self, data: bytes) -> None:
         _, frame_id, rest = self._ezsp_frame_rx(data)
@@ -95,7 +97,7 @@ class IncomingHandler(bellows.ezsp.protocol.ProtocolHandler):
         )
         if for_zigpy is not None:
             result[-1] = ezsp_types.LVBytes(for_zigpy)
-            self._handle_callback(name, result)
+            self.hand_on(name, result)
 
     async def _acknowledge(self, sender: int, aps: Any) -> None:
         try:
@@ -104,9 +106,14 @@ class IncomingHandler(bellows.ezsp.protocol.ProtocolHandler):
             _LOG.debug("a fragment could not be acknowledged: %s", type(exc).__name__)
 
 
-def take_incoming(protocol: Any, whole: Reassembly, take: Callable[[IncomingFrame], bytes | None]) -> None:
+def take_incoming(
+    protocol: Any,
+    whole: Reassembly,
+    take: Callable[[IncomingFrame], bytes | None],
+    hand_on: Callable[[str, list[Any]], None],
+) -> None:
     """Let ``IncomingHandler`` handle what comes: bellows makes the handler of the dongle's version itself."""
     kind = type(protocol)
     if not issubclass(kind, IncomingHandler):
         protocol.__class__ = type(f"Whole{kind.__name__}", (IncomingHandler, kind), {})
-        protocol.whole, protocol.take = whole, take
+        protocol.whole, protocol.take, protocol.hand_on = whole, take, hand_on

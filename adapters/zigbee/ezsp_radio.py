@@ -19,7 +19,7 @@ import zigpy.exceptions
 
 from adapters.zigbee import backups
 from adapters.zigbee.device_view import clean
-from adapters.zigbee.ezsp_application import NO_ROOM, Application, application_config, quiet_libraries
+from adapters.zigbee.ezsp_application import EARLY, NO_ROOM, Application, application_config, quiet_libraries
 from adapters.zigbee.faults import LINK_FAULTS, describe
 from adapters.zigbee.fragments import Reassembly
 from adapters.zigbee.radio_port import Frame, NotFormedError, RadioHooks, RadioSettings, SendOutcome, Slot
@@ -227,6 +227,7 @@ async def _loaded(settings: RadioSettings, database: Path | None, *, watchdog: b
     app = Application(application_config(settings, database, watchdog=watchdog))
     app.lost = asyncio.get_running_loop().create_future()
     app.whole = Reassembly()
+    app.early = deque(maxlen=EARLY)
     # zigpy would leave the database open if it is cancelled while it loads.
     loading = asyncio.get_running_loop().create_task(app._load_db())
     try:

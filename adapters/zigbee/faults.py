@@ -22,7 +22,7 @@ _WORDS: Final[tuple[tuple[type[BaseException], str], ...]] = (
     (termios.error, _NO_PORT),
     (serialx.SerialException, _NO_PORT),
     (sqlite3.Error, "zigpy's database can't be used"),
-    (bellows.ash.NcpFailure, "the dongle reports a fault of its own and is reset"),
+    (bellows.ash.NcpFailure, "the dongle reports an internal fault and is reset"),
     (bellows.ash.AshException, "the line to the dongle is disturbed: is something else on the port?"),
     (bellows.exception.InvalidCommandError, "the dongle's firmware doesn't know a command that it needs: is it older?"),
     (zigpy.exceptions.FormationFailure, "the dongle could not start its network; see `atls-gateway network show`"),
@@ -43,7 +43,7 @@ LINK_FAULTS: Final = (
 
 
 def describe(exc: BaseException, path: str) -> str:
-    """One line on a fault of the link. An error of the system is told in the system's words."""
+    """One line on a fault of the link. An error of the system keeps the system's words."""
     chain = [exc]
     while len(chain) < 4 and (cause := chain[-1].__cause__) is not None:
         chain.append(cause)

@@ -95,7 +95,7 @@ class Reassembly:
         self.counters[why] += 1
 
     def _make_room(self, sender: int) -> None:
-        """The oldest message goes: of this sender where it has too many, else of the one that has most."""
+        """The oldest message goes: of this sender if it has too many, else of the one that has most."""
         senders = [key.sender for key in self._messages]
         if senders.count(sender) < PER_SENDER:
             if len(senders) < MESSAGES:

@@ -1,8 +1,8 @@
 """Who joined and who left, in a file, for zigpy's database knows it late or never: it has a device only when its whole
 interview is over, keeps one that left, and is written behind our back.
 
-Written before anybody is told, and read at a start: whoever joined and isn't in the database is interviewed on, whoever
-left and is in it is taken out. What the database has right by then is forgotten here.
+Written before anything is reported, and read at a start: whoever joined and isn't in the database is interviewed on,
+whoever left and is in it is taken out. What the database has right by then is forgotten here.
 """
 
 from __future__ import annotations

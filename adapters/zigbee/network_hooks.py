@@ -72,8 +72,8 @@ class NetworkHooks:
     # Records and zigpy's devices -----------------------------------------------------------------------------------
 
     def node_of(self, app: Any, device: ZigbeeDevice) -> Any:
-        """zigpy's object of a device, or None."""
-        if device.node is None:
+        """zigpy's object of a device, or None: also for the record of one that left and may have joined again."""
+        if device.node is None and self._records.get(device.eui64) is device:
             node = table.device_named(app, device.eui64)
             if node is not None:
                 self._found(device, node)

@@ -11,6 +11,7 @@ from adapters.zigbee.adapter import ZigbeeAdapter
 from adapters.zigbee.config import ZigbeeConfig
 from adapters.zigbee.dongle import settings_of
 from adapters.zigbee.path import EXPECTED, misplaced
+from adapters.zigbee.times import TIMES, ZigbeeTimes
 from adapters.zigbee.vocabulary import VOCABULARY
 from gateway.api.errors import ConfigError, PeerError
 from gateway.api.ports import API_VERSION
@@ -24,6 +25,9 @@ class ZigbeePlugin:
     scheme: ClassVar[str] = "zigbee"
     config_model: ClassVar[type[ZigbeeConfig]] = ZigbeeConfig
     vocabulary: ClassVar[Vocabulary] = VOCABULARY
+
+    def __init__(self, times: ZigbeeTimes = TIMES) -> None:
+        self._times = times
 
     def facts(self, state_dir: Path) -> Mapping[str, str]:
         """See ``gateway.api.ports.DescribedPlugin``."""
@@ -39,7 +43,7 @@ class ZigbeePlugin:
         located = table.located(base)
         if wrong := misplaced(located.path):
             raise ConfigError("path", f"{EXPECTED}; this is {wrong}")
-        return ZigbeeAdapter(located)
+        return ZigbeeAdapter(located, times=self._times)
 
     async def maintain(
         self,

@@ -1,8 +1,8 @@
 """What is done with a device once: bind its clusters to us, have them reported, read the first values.
 
 Each device goes through its steps one by one. What was done, and what the device refused, is remembered in a file, so
-that a restart of ours asks only for values. After a restart of the device (``restarted``) its values are read, and
-what was set up is checked. Where an endpoint didn't tell what it is, that is asked too (``describe``).
+that a restart of the gateway asks only for values. After a restart of the device (``restarted``) its values are read,
+and what was set up is checked. An endpoint that didn't describe itself is asked again (``describe``).
 
 A job is *queued* until it is its turn (only of devices that are always on), *asking* while a question is on its way,
 and *resting* after one without an answer, until the device is heard (``heard``), later each time, or until something
@@ -23,6 +23,7 @@ from adapters.zigbee.radio_port import SendOutcome
 from adapters.zigbee.reporting_memory import SUCCESS, UNSUPPORTED, WRONG_TYPE, ReportingMemory, name_of, refused, state
 from adapters.zigbee.reporting_steps import Step, content_of, records_of, wanted_of
 from adapters.zigbee.reports import Model, Values, answered, missing
+from adapters.zigbee.times import ZigbeeTimes
 from adapters.zigbee.transaction import Answer, NoReply, Reply
 from adapters.zigbee.zcl_transactions import ZclTransactions
 from carriage.zigbee import foundation, zdo
@@ -35,12 +36,7 @@ _LOG = logging.getLogger(__name__)
 
 AT_ONCE: Final = 2
 """Devices that are always on and under way at once. (Sleeping ones take their steps when they are heard.)"""
-FIRST_RETRY: Final = 15.0
 LAST_RETRY: Final = 3600.0
-FIRST_DESCRIBE: Final = 60.0
-READ_AGAIN: Final = 60.0
-"""Seconds after which a device is read once more that took the reporting of an attribute and says that it has no such
-attribute: some say so while they start."""
 DESCRIBED: Final = 8
 """How often a device is asked for a descriptor that it doesn't give, until the next start."""
 
@@ -51,9 +47,9 @@ class _Job:
     model: Model
     """As the device was understood when it was made."""
     steps: list[Step]
+    retries: Backoff
     begun: bool = False
     active: bool = False
-    retries: Backoff = field(default_factory=lambda: Backoff(FIRST_RETRY, LAST_RETRY))
     retry_at: float | None = None
     """Not before, and only when it is heard; None: it isn't resting."""
     due: dict[Step, float] = field(default_factory=dict)
@@ -72,7 +68,9 @@ class ReportingSetup:
         now: Callable[[], float],
         tell: Callable[[ZigbeeDevice, Values], None],
         silent: Callable[[ZigbeeDevice], None],
+        times: ZigbeeTimes,
     ) -> None:
+        self._times = times
         self._requests = requests
         self._memory = memory
         self._now = now
@@ -84,10 +82,10 @@ class ReportingSetup:
         self._filling = False
         self.radio: Radio | None = None
 
-    def add(self, device: ZigbeeDevice, *, anew: bool, missing: Iterable[int] = ()) -> None:
-        """A device is in the network; ``anew``: it has just joined, and may have forgotten everything. ``missing``:
+    def add(self, device: ZigbeeDevice, *, joined: bool, missing: Iterable[int] = ()) -> None:
+        """A device is in the network; ``joined``: it has just joined, and may have forgotten everything. ``missing``:
         its endpoints that didn't tell what they are."""
-        if anew and self._memory.devices.pop(device.eui64, None) is not None:
+        if joined and self._memory.devices.pop(device.eui64, None) is not None:
             self._memory.save()
         self.remove(device.eui64)
         self._want(device, [*self._steps(_model(device)), *(Step("describe", endpoint) for endpoint in missing)])
@@ -118,7 +116,9 @@ class ReportingSetup:
         if job is None:
             if not steps:
                 return
-            job = self.jobs[device.eui64] = _Job(device, _model(device), [])
+            job = self.jobs[device.eui64] = _Job(
+                device, _model(device), [], Backoff(self._times.first_retry, LAST_RETRY)
+            )
         job.steps += [step for step in steps if step not in job.steps]
         if job.retry_at is not None or not job.begun:
             job.retry_at = None
@@ -263,7 +263,7 @@ class ReportingSetup:
         """A device doesn't tell what an endpoint is: it is asked later each time, and not for ever."""
         tries = job.tries[step] = job.tries.get(step, 0) + 1
         if tries < DESCRIBED:
-            job.due[step] = self._now() + min(FIRST_DESCRIBE * 2 ** (tries - 1), LAST_RETRY)
+            job.due[step] = self._now() + min(self._times.first_describe * 2 ** (tries - 1), LAST_RETRY)
         else:
             job.steps.remove(step)
             job.due.pop(step, None)
@@ -335,7 +335,7 @@ class ReportingSetup:
     def _later(self, job: _Job, step: Step) -> None:
         if step not in job.steps:
             job.steps.append(step)
-            job.due[step] = self._now() + READ_AGAIN
+            job.due[step] = self._now() + self._times.read_again
 
     def _entry(self, model: Model, step: Step) -> dict[str, Any]:
         return self._memory.devices.setdefault(model.eui64, {}).setdefault(name_of(step.endpoint, step.cluster), {})

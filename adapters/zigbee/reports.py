@@ -296,5 +296,5 @@ def _unusual(model: Model, slot: Slot, type_id: int, raw: Value) -> Values:
         notes.changed(model)
     value = row.value(raw)
     if value is None and raw != row.invalid and raw == raw:
-        notes.odd(model, slot, "values_out_of_range", f"is told as {raw!r}, which can't be: it counts as no value")
+        notes.odd(model, slot, "values_out_of_range", f"is sent as {raw!r}, which can't be: it counts as no value")
     return ((slot.property.name, value),)

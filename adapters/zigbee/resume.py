@@ -20,7 +20,7 @@ def resume(shared: TunnelMapping, conversation: Callable[[_Key], TunnelBridge | 
     """Bring back the tunnels that the memory holds; the conversations that have something to do now.
 
     A tunnel whose session didn't survive is closed towards its device, a session whose tunnel can't go on is closed
-    with ``RESTARTED``. Nothing is told to a device whose tunnel goes on.
+    with ``RESTARTED``. A device whose tunnel goes on gets no message.
     """
     context = shared.context
     now = context.now()
@@ -40,7 +40,7 @@ def resume(shared: TunnelMapping, conversation: Callable[[_Key], TunnelBridge | 
         elif not there.retire(known, now):
             shared.memory.drop(known.session)
     for end in ends.values():
-        _LOG.info("session %s can't go on: its tunnel is not known any more", end.session)
+        _LOG.info("session %s can't go on: its tunnel is no longer known", end.session)
         context.submit(_restarted(end, context.next_id(), now))
     return touched
 

@@ -71,6 +71,31 @@ class _Slots:
             self.limit = min(self._most, self.limit + 1)
 
 
+class _Turns:
+    """Devices that have something to send, in the order of their turns, and the workers that wait for one."""
+
+    def __init__(self) -> None:
+        self._devices: deque[ZigbeeDevice] = deque()
+        self._idle: deque[asyncio.Future[ZigbeeDevice]] = deque()
+
+    def put(self, device: ZigbeeDevice) -> None:
+        while self._idle:
+            worker = self._idle.popleft()
+            if not worker.done():  # else it was cancelled
+                worker.set_result(device)
+                return
+        self._devices.append(device)
+
+    def get(self) -> asyncio.Future[ZigbeeDevice]:
+        """The next device, which may have to be waited for."""
+        worker: asyncio.Future[ZigbeeDevice] = asyncio.get_running_loop().create_future()
+        if self._devices:
+            worker.set_result(self._devices.popleft())
+        else:
+            self._idle.append(worker)
+        return worker
+
+
 class SendScheduler:
     """Sends through ``transmit``, at most ``in_flight`` frames at once and ``device_window`` to one device.
 
@@ -105,16 +130,13 @@ class SendScheduler:
         self._room = [queued, queued]
         self._lanes: dict[ZigbeeDevice, None] = {}
         """The devices that have a lane."""
-        self._turns: tuple[asyncio.Queue[ZigbeeDevice], asyncio.Queue[ZigbeeDevice]] = (
-            asyncio.Queue(),
-            asyncio.Queue(),
-        )
+        self._turns = (_Turns(), _Turns())
         self._open = True
         self.counters: dict[str, int] = dict.fromkeys(SendOutcome, 0)
         """Attempts by outcome."""
 
     def submit(self, device: ZigbeeDevice, frame: Frame) -> None:
-        """Queue a frame. It fails at once, before the return, where the queue is full or the link gone."""
+        """Queue a frame. It fails at once, before the return, if the queue is full or the link gone."""
         lane = device.lane
         if not self._open:
             frame.done(SendOutcome.FAILED)
@@ -143,6 +165,15 @@ class SendScheduler:
                 return True
         return False
 
+    def left(self, device: ZigbeeDevice) -> None:
+        """A device has left the network: what waits for it is not sent."""
+        lane = device.lane
+        while lane is not None and lane.frames:
+            self._room[lane.sleepy] += 1
+            lane.frames.popleft().done(SendOutcome.NO_DEVICE)
+        if lane is not None:
+            self._forget_idle(device, lane)
+
     def listens(self, device: ZigbeeDevice) -> bool:
         """Whether a frame for this device would go out now: false while it sleeps."""
         return not self._asleep(device) or device.listens_until > self._now()
@@ -154,11 +185,10 @@ class SendScheduler:
             self._schedule(device, device.lane)
 
     @asynccontextmanager
-    async def slot(self) -> AsyncIterator[None]:
-        """A frame that isn't queued here (zigpy's own) is with the dongle: one of the slots for devices that are on.
-
-        The caller offers a refused frame again itself, outside."""
-        slots = self._in_flight[False]
+    async def slot(self, sleepy: bool) -> AsyncIterator[None]:
+        """A frame that isn't queued here (zigpy's own) is with the dongle: one of the slots for sleeping devices, or of
+        the others. The caller offers a refused frame again itself, outside."""
+        slots = self._in_flight[sleepy]
         await slots.acquire()
         try:
             yield
@@ -183,7 +213,7 @@ class SendScheduler:
     def _schedule(self, device: ZigbeeDevice, lane: Lane) -> None:
         if lane.active < self._windows[lane.sleepy] and self._may_go(device, lane):
             lane.active += 1
-            self._turns[lane.sleepy].put_nowait(device)
+            self._turns[lane.sleepy].put(device)
 
     def _may_go(self, device: ZigbeeDevice, lane: Lane) -> bool:
         return not lane.sleepy or device.listens_until > self._now()
@@ -193,7 +223,7 @@ class SendScheduler:
             device.lane = None
             self._lanes.pop(device, None)
 
-    async def _serve(self, turns: asyncio.Queue[ZigbeeDevice]) -> None:
+    async def _serve(self, turns: _Turns) -> None:
         while True:
             device = await turns.get()
             lane = device.lane
@@ -201,7 +231,7 @@ class SendScheduler:
             if lane.frames and self._may_go(device, lane):
                 await self._offer(device, lane)
             if lane.frames and self._may_go(device, lane):
-                turns.put_nowait(device)  # behind the other devices
+                turns.put(device)  # behind the other devices
                 continue
             lane.active -= 1
             self._forget_idle(device, lane)

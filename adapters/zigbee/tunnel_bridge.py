@@ -155,7 +155,7 @@ class TunnelBridge:
     def _nonce(self, handle: Handle) -> bytes:
         """A repeated request keeps its handle, so it keeps the nonce, and gets the same session.
 
-        After a restart handles begin anew, but sessions may have survived it: so each start has a salt of its own.
+        After a restart handles begin again, but sessions may have survived it: so each start has another salt.
         """
         text = f"{self._shared.salt} {self.eui64} {self.endpoint} {self.link_key} {handle}"
         return hashlib.sha256(text.encode()).digest()[:16]
@@ -227,7 +227,7 @@ class TunnelBridge:
         _LOG.debug("%s reports data error %d", self.eui64, event.status)
 
     def _ignore(self, event: Event, now: float) -> None:
-        """What only devices are told."""
+        """Events that only a device gets."""
 
     def _misbehaved(self, event: PeerMisbehaved, now: float) -> None:
         self._shared.counters["misbehaved"] += 1
@@ -322,7 +322,9 @@ class TunnelBridge:
             self.tunnels.withdraw_unit(handle, n, now)
 
     def receipt(self, handle: Handle, receipt: Receipt, now: float) -> None:
-        """What became of an envelope of ours: the tunnel of a failed Open ends, a lost unit is named to the device."""
+        """The outcome of an envelope of this adapter: the tunnel of a failed Open ends, a lost unit is named to the
+        device.
+        """
         session = self._by_handle.get(handle)
         if session is None or receipt.outcome is Outcome.HELD:
             return
@@ -366,7 +368,9 @@ class TunnelBridge:
 
     def _remove(self, handle: Handle) -> TunnelSession | None:
         session = self._by_handle.pop(handle, None)
-        if session is not None:
+        # An open that was withdrawn and given again has another tunnel by now.
+        here = (self.key, handle)
+        if session is not None and self._shared.sessions.get(session.session, here) == here:
             self._shared.sessions.pop(session.session, None)
             self._shared.memory.drop(session.session)
         return session

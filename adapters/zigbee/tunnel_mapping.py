@@ -10,11 +10,11 @@ from typing import Final
 
 from adapters.zigbee.config import ZigbeeConfig
 from adapters.zigbee.tunnel_store import TunnelStore
-from carriage.log_rate import LogRate
 from carriage.zigbee.events import CloseReason, DeliveryMode, FailReason, Handle
 from carriage.zigbee.segmentation import DTLS_UNIT_LIMIT, TLS_UNIT_LIMIT
 from carriage.zigbee.transfer import LossReason
 from carriage.zigbee.tunneling import TunnelStatus
+from common.log_rate import LogRate
 from gateway.api.model import (
     ContentKind,
     EnvelopeId,
@@ -37,7 +37,7 @@ HELD_UNITS: Final = 4
 SUBMITTED: Final = 256
 """Units of a device in one session of which we wait to hear what became of them."""
 DEFAULT_PAUSE: Final = 1.0
-"""Seconds, where the refusal doesn't say."""
+"""Seconds, if the refusal doesn't say."""
 
 REFUSALS: Final[Mapping[Reason, TunnelStatus]] = {
     Reason.BUSY: TunnelStatus.BUSY,
@@ -77,7 +77,7 @@ LOSSES: Final[Mapping[Reason, LossReason]] = {
     Reason.LINK: LossReason.DENIED,
     Reason.REJECTED: LossReason.OTHER,
 }
-"""What a device is told of a unit that was lost behind the gateway; of other reasons the end of the tunnel tells."""
+"""What the gateway reports to a device of a unit that was lost behind it; for other reasons it ends the tunnel."""
 _UNIT_LIMITS: Final = {ContentKind.ATLS: TLS_UNIT_LIMIT}
 
 
@@ -140,7 +140,7 @@ class TunnelMapping:
         self.context.settle(Receipt(envelope, Outcome.HELD, None, session))
 
     def settle(self, envelope: EnvelopeId, reason: Reason | None, session: SessionId | None = None) -> None:
-        """The final word on an order: delivered where there is no reason."""
+        """The final word on an order: delivered if there is no reason."""
         self.orders.pop(envelope, None)
         outcome = Outcome.DELIVERED if reason is None else Outcome.DROPPED
         self.counters["delivered" if reason is None else "dropped"] += 1

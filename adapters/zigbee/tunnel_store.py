@@ -49,7 +49,9 @@ class TunnelStore:
         self._known: set[SessionId] = set()
 
     def load(self) -> list[StoredTunnel]:
-        """Open the file, and what it holds. One that isn't sound is begun anew; one that can't be opened is left."""
+        """Open the file, and what it holds. One that isn't sound is replaced by an empty one; one that can't be opened
+        is left.
+        """
         for _ in range(2):
             try:
                 return self._load()
@@ -58,7 +60,7 @@ class TunnelStore:
                 self.close()
                 return []
             except (sqlite3.Error, ValueError, TypeError) as failure:
-                _LOG.error("%s: %s; it is begun anew, open tunnels are lost", self._path, type(failure).__name__)
+                _LOG.error("%s: %s; it begins empty, open tunnels are lost", self._path, type(failure).__name__)
                 self.close()
                 for path in (self._path, *_beside(self._path)):
                     with suppress(OSError):
@@ -115,7 +117,7 @@ def _beside(path: Path) -> Iterator[Path]:
 
 
 def _remembered(row: tuple[object, ...]) -> StoredTunnel:
-    """ValueError or TypeError for a row that no tunnel of ours made."""
+    """ValueError or TypeError for a row that this version did not write."""
     session, eui64, endpoint, link_key, number, server, protocol, manufacturer, flow_control, most, mode = row
     numbers = (endpoint, link_key, number, server, protocol, manufacturer, flow_control, most)
     if not isinstance(session, str) or not isinstance(eui64, str):

@@ -1,7 +1,7 @@
 """The devices whose clusters the gateway understands, and what happens to them: where reports, commands, the setting up
 of devices and their presence meet.
 
-Synchronous, without a queue of its own: a frame is decoded and handed on when it comes, an order is carried out when it
+Synchronous, without a queue: a frame is decoded and handed on when it comes, an order is carried out when it
 is given. Only what comes before the devices are known, while the radio starts, waits for ``up`` (bounded). ``running``
 calls ``turn`` after every ``wake``, and at ``next_deadline``.
 """
@@ -38,6 +38,7 @@ from adapters.zigbee.reporting_memory import MEMORY, ReportingMemory
 from adapters.zigbee.reporting_setup import ReportingSetup
 from adapters.zigbee.reports import BASIC, Model, Notes, Values, happened, model_of, peer_of, reported
 from adapters.zigbee.send_scheduler import SendScheduler
+from adapters.zigbee.times import TIMES, ZigbeeTimes
 from adapters.zigbee.transaction import Answer, Content, NoReply, Reply, Transaction
 from adapters.zigbee.zcl_transactions import ZclTransactions
 from carriage.zigbee import foundation, zdo
@@ -81,6 +82,7 @@ class ZclDevices:
         presence: PresenceTimes,
         counters: dict[str, int],
         wake: Callable[[], None],
+        times: ZigbeeTimes = TIMES,
     ) -> None:
         self._context = context
         self._table = table
@@ -90,11 +92,11 @@ class ZclDevices:
         self._notes = Notes(counters, self._changed)
         self._inbox: deque[tuple[ZigbeeDevice, IncomingFrame, Transaction | None]] = deque()
         self._presence = AvailabilityTable(always_on=presence.always_on, sleepy=presence.sleepy)
-        self._requests = ZclTransactions(context.now, wake)
+        self._requests = ZclTransactions(context.now, wake, times.answer)
         self._responses = DefaultResponses(counters)
         self._orders = CommandExecution(context, self._requests, counters, self._silent)
         self._memory = ReportingMemory(context.state_dir / MEMORY)
-        self._setup = ReportingSetup(self._requests, self._memory, context.now, self._read, self._silent)
+        self._setup = ReportingSetup(self._requests, self._memory, context.now, self._read, self._silent, times)
 
     # The radio -----------------------------------------------------------------------------------------------------
 
@@ -104,7 +106,7 @@ class ZclDevices:
         self._setup.radio = radio
         wall = time.time()
         for found in radio.devices():
-            self._known(found, None if found.last_seen is None else max(0.0, wall - found.last_seen), anew=False)
+            self._known(found, None if found.last_seen is None else max(0.0, wall - found.last_seen), joined=False)
         now = self._context.now()
         while self._inbox:
             self._digest(*self._inbox.popleft(), now)
@@ -120,33 +122,33 @@ class ZclDevices:
 
     def joined(self, found: Device) -> None:
         """A device has come into the network, and its interview is over."""
-        self._known(found, 0.0, anew=True)
+        self._known(found, 0.0, joined=True)
 
     def changed(self, found: Device) -> None:
         """A device has told of another endpoint."""
-        self._known(found, 0.0, anew=False)
+        self._known(found, 0.0, joined=False)
 
     def restarted(self, device: ZigbeeDevice) -> None:
         """A device that is always on was without power."""
         if device.model is not None and self._requests.sender is not None:
             self._setup.restarted(device)
 
-    def _known(self, found: Device, silent: float | None, *, anew: bool) -> None:
+    def _known(self, found: Device, silent: float | None, *, joined: bool) -> None:
         device = self._records.of(found.eui64)
         if not found.interviewed:
             self._join(found.eui64, found.sleepy)
             return
         model = model_of(found, self._table, self._notes)
-        if not anew:
+        if not joined:
             self._memory.recall(model)
         self._join(found.eui64, found.sleepy, model)
         device.model = model
         device.endpoints = {endpoint.number for endpoint in found.endpoints}
         now = self._context.now()
         self._presence.add(device, sleepy=found.sleepy, silent=silent, now=now)
-        if anew:
+        if joined:
             self._presence.heard(device, now)
-        self._setup.add(device, anew=anew, missing=found.missing)
+        self._setup.add(device, joined=joined, missing=found.missing)
         if device.unread:
             device.unread = False
             self._setup.read(device)
@@ -170,7 +172,7 @@ class ZclDevices:
     def _changed(self, model: Model) -> None:
         """A device doesn't have a property that its clusters promise, or has it after all."""
         device = self._records.get(model.eui64)
-        if device is not None and device.model is model:  # else a late word about a device that left or came anew
+        if device is not None and device.model is model:  # else a late answer of a device that left or joined again
             self._memory.remember(model)
             self._join(model.eui64, model.sleepy, model)
 
@@ -215,7 +217,7 @@ class ZclDevices:
         if device.eui64 in self._setup.jobs:
             self._setup.heard(device.eui64, at_once=True)
         else:
-            self._setup.add(device, anew=False)
+            self._setup.add(device, joined=False)
         self._wake()
 
     def take(self, device: ZigbeeDevice, frame: IncomingFrame, now: float) -> bool:
@@ -264,7 +266,7 @@ class ZclDevices:
         self._orders.withdraw(envelope)
 
     def reach(self) -> dict[str, int]:
-        """How many devices can be reached, can't be, and of how many nobody knows."""
+        """How many devices can be reached, can't be, and of how many that is unknown."""
         found = [self._presence.online(device) for device in self._records if device.model is not None]
         return {"online": found.count(True), "offline": found.count(False), "not_known": found.count(None)}
 
@@ -317,7 +319,7 @@ class ZclDevices:
             self._happened(device, model, frame, now)
             return
         values: Values = ()
-        if model is None or payload[0] & GENERAL:  # whose clusters, or whose attributes, nobody knows
+        if model is None or payload[0] & GENERAL:  # its clusters, or its attributes, are unknown
             _, fault = foundation.reported(payload[5:] if payload[0] & GENERAL else payload[3:])
         else:
             values, fault = reported(model, at, payload[3:])

@@ -1,4 +1,4 @@
-"""Questions to devices under way: each with a ZCL (or ZDO) sequence number of its own, one answer or none.
+"""Requests to devices under way: each with its ZCL (or ZDO) transaction sequence number, one response or none.
 
 Synchronous: ``now`` comes with each call, frames go to the ``SendScheduler``. A question is sent once at most.
 """
@@ -14,20 +14,20 @@ from adapters.zigbee.device import ZigbeeDevice
 from adapters.zigbee.frame_kinds import GENERAL
 from adapters.zigbee.radio_port import HOME_AUTOMATION, OWN_ENDPOINT, Frame, IncomingFrame, SendOutcome
 from adapters.zigbee.send_scheduler import SendScheduler
+from adapters.zigbee.times import TIMES
 from adapters.zigbee.transaction import DEFAULT_RESPONSE, Answer, Content, NoReply, Reply, Transaction
 from carriage.zigbee import zdo
 from carriage.zigbee.zcl import ZclFrame
 
 PER_DEVICE: Final = 32
 """Questions to one device that have no answer yet; more fail as BUSY."""
-ANSWER_WAIT: Final = 8.0
-"""Seconds from the APS acknowledgement to the answer."""
 
 
 class ZclTransactions:
     """All questions of one adapter. ``sender`` is None while the radio is down: then they fail at once."""
 
-    def __init__(self, now: Callable[[], float], wake: Callable[[], None]) -> None:
+    def __init__(self, now: Callable[[], float], wake: Callable[[], None], answer_within: float = TIMES.answer) -> None:
+        self._answer_within = answer_within
         self.sender: SendScheduler | None = None
         self._now = now
         self._wake = wake
@@ -43,7 +43,7 @@ class ZclTransactions:
         *,
         link_key: bool = False,
     ) -> Transaction | None:
-        """Ask a cluster. Where it can't be sent ``done`` is called before the return, which is None then."""
+        """Ask a cluster. If it can't be sent ``done`` is called before the return, which is None then."""
         sequence = device.transactions.free()
         octets = ZclFrame(
             content.command,
@@ -122,7 +122,7 @@ class ZclTransactions:
         return True
 
     def forget(self, device: ZigbeeDevice) -> None:
-        """The device left: nothing that it was asked is answered any more."""
+        """The device left: no request to it will be answered."""
         for question in tuple(device.transactions.open.values()):
             self._end(question, NoReply(SendOutcome.NO_DEVICE))
 
@@ -134,7 +134,7 @@ class ZclTransactions:
         if outcome is not SendOutcome.DELIVERED:
             self._end(question, NoReply(outcome))
             return
-        question.due = self._now() + ANSWER_WAIT
+        question.due = self._now() + self._answer_within
         self._delivered.append(question)
         self._wake()
 

@@ -34,7 +34,7 @@ from carriage.coap.connection import (
 from carriage.coap.observation import Observation
 from carriage.coap.server import LAYER_1
 from carriage.coap.udp import Address, Datagrams, connect
-from carriage.log_rate import LogRate
+from common.log_rate import LogRate
 from layer.association import Association
 from layer.config import AssociationConfig, Role
 from layer.credentials import Credentials

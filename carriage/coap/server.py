@@ -30,7 +30,7 @@ from carriage.coap.connection import (
 from carriage.coap.listener import Listener, ServerLimits
 from carriage.coap.server_peer import Handler, ServerPeer
 from carriage.coap.udp import Address, Datagrams, bind
-from carriage.log_rate import LogRate
+from common.log_rate import LogRate
 from common.timers import Timers
 from layer.config import AssociationConfig
 from layer.credentials import Credentials
@@ -158,7 +158,7 @@ class CoapsServer:
         self._listener_events(now)
 
     def _icmp(self, error: OSError) -> None:
-        _LOG.debug("coaps: %s", error)  # somebody is not there any more; timers will tell who
+        _LOG.debug("coaps: %s", error)  # a peer is gone; timers will show which
 
     def _listener_events(self, now: float) -> None:
         events = self._listener.events
@@ -227,7 +227,7 @@ class CoapsServer:
             self._raised("handler_errors")
 
     def _raised(self, counter: str) -> None:
-        """A fault of ours or of our owner's must not stop the other peers; and whoever causes it can do so again."""
+        """A fault here or in the handler must not stop the other peers; and the peer that causes it can do so again."""
         self._counters[counter] += 1
         if self._log_rate.permits(self.now()):
             _LOG.exception("coaps: %s, %d so far", counter, self._counters[counter])
@@ -246,7 +246,7 @@ class CoapsServer:
             self._loop.call_soon(self.flush)
 
     def flush(self) -> None:
-        """Write what waits to be written. Without effect where nothing does."""
+        """Write what waits to be written. Without effect if nothing does."""
         if self._closed or not self._awake:
             return
         now = self.now()
@@ -255,11 +255,7 @@ class CoapsServer:
             if peer.id not in self._peers:
                 continue
             connection = peer.connection
-            try:
-                for octets in connection.to_send():
-                    self._listener.send(peer.id, octets, now)
-            except Exception:
-                self._raised("message_errors")
+            self._protect(peer, now)
             if connection.events:
                 self._peer_events(peer)
             scheduled = peer.scheduled
@@ -273,6 +269,14 @@ class CoapsServer:
         self._send_datagrams()
         self._arm()
 
+    def _protect(self, peer: ServerPeer, now: float) -> None:
+        """Make datagrams of what waits to go to a peer."""
+        try:
+            for octets in peer.connection.to_send():
+                self._listener.send(peer.id, octets, now)
+        except Exception:
+            self._raised("message_errors")
+
     def _send_datagrams(self) -> None:
         if self._datagrams is not None:
             for datagram, address in self._listener.datagrams_to_send():
@@ -283,8 +287,7 @@ class CoapsServer:
         if peer.id not in self._peers:
             return
         now = self.now()
-        for octets in peer.connection.to_send():
-            self._listener.send(peer.id, octets, now)
+        self._protect(peer, now)
         self._listener.close(peer.id, now)
         self._forget(peer, reason, now)
         self.touch(peer)  # for the close_notify

@@ -22,7 +22,7 @@ from carriage.mqtt.malformed_log import MalformedLog, clean
 from carriage.mqtt.options import Message, MqttHandler, MqttOptions, TlsFacts, Will
 from carriage.mqtt.packets import Publish
 from carriage.mqtt.sender import STABLE, Sender
-from carriage.mqtt.subscriptions import Subscriptions
+from carriage.mqtt.topic_filters import TopicFilters
 from carriage.mqtt.versions import Versions
 from carriage.mqtt.wire import TlsFiles, Wire, connect, connect_fault
 from common.backoff import Backoff
@@ -36,8 +36,6 @@ TICK: Final = 1.0
 """Seconds between looks at keepalive and expired messages."""
 LEAVE_WITHIN: Final = 2.0
 """Seconds for the last connection of a client of MQTT 3.1.1, which takes its session away."""
-SAY_AGAIN: Final = 600.0
-"""Seconds after which a fault that lasts has another line in the log."""
 STOPPED: Final = "stopped"
 """Why a connection ended that ``stop`` ended: no fault."""
 UNSUPPORTED_VERSION: Final = 0x84
@@ -84,11 +82,11 @@ class MqttClient:
         self._tls_fault = ""
         """Why TLS ended the latest connection that wasn't accepted."""
         self._leaves_session = False
-        """A session of ours stays at the broker (MQTT 3.1.1), and no later run takes it up."""
+        """The client's session stays at the broker (MQTT 3.1.1), and no later run takes it up."""
         self._begun = False
         """The broker has accepted us in this run: from then on its session is ours."""
         self._forget = False
-        """The broker is to drop our session: it has a message in it that nobody can acknowledge."""
+        """The broker is to drop our session: it holds a message that can't be acknowledged."""
         self.will: Will | None = options.will
         """The will of the next CONNECT."""
         self.unread = MalformedLog("message that can't be taken")
@@ -99,7 +97,7 @@ class MqttClient:
         self.sender = Sender(options, handler, wake, call=self._call, lost=self._lost, leftover=self._digest)
         self.publish, self.publish_at_once = self.sender.publish, self.sender.publish_at_once
         self.drain, self.flush = self.sender.drain, self.sender.flush
-        self._subscriptions = Subscriptions()
+        self._filters = TopicFilters()
         self._paho = self._engine()
         self._unacknowledged = Acknowledgements(self._acknowledge)
 
@@ -155,7 +153,7 @@ class MqttClient:
         return group.create_task(self.run(), name=f"mqtt {self._options.client_id}")
 
     async def run(self) -> None:
-        """Keep the connection until ``stop``. UsageError where it ran before."""
+        """Keep the connection until ``stop``. UsageError if it ran before."""
         if self._running or self._finished.is_set():
             raise UsageError("an MQTT client runs once")
         self._running = True
@@ -185,7 +183,7 @@ class MqttClient:
 
     def _say(self, reason: str, now: float) -> None:
         """A line when a fault begins, and again now and then while it lasts: not one for each attempt."""
-        news = reason != self._said or now - self._said_at >= SAY_AGAIN
+        news = reason != self._said or now - self._said_at >= self._options.say_again
         if news:
             self._said, self._said_at = reason, now
         _LOG.log(logging.INFO if news else logging.DEBUG, "%s: %s", self._name, reason)
@@ -212,7 +210,7 @@ class MqttClient:
 
     def subscribe(self, filters: Sequence[str], qos: int = 1) -> None:
         """Subscribe now and after each reconnect. UsageError: too many filters, or one that is none."""
-        added = self._subscriptions.add(filters, qos)
+        added = self._filters.add(filters, qos)
         if self.is_connected:
             self._subscribe(added)
 
@@ -263,7 +261,7 @@ class MqttClient:
             loop.remove_writer(descriptor)
             self.sender.close()
             self._unacknowledged.begin_again()
-            self._subscriptions.begin_again()
+            self._filters.begin_again()
             wire.release()
             self._paho.drop()
             self._wire = self._paho.wire = self._ended = None
@@ -413,7 +411,7 @@ class MqttClient:
         self._connected_at = asyncio.get_running_loop().time()
         self._said = ""
         _LOG.info("%s accepts us", self._name)
-        self._subscribe(self._subscriptions.filters)
+        self._subscribe(self._filters.filters)
         self._call(self._handler.connected, bool(flags.session_present))
         self.sender.ask()
 
@@ -421,10 +419,10 @@ class MqttClient:
         if filters:
             packet_id = self._paho.subscribe_to(filters)
             if packet_id is not None:
-                self._subscriptions.asked(packet_id, filters)
+                self._filters.asked(packet_id, filters)
 
     def _on_subscribe(self, _: object, __: Any, mid: int, reasons: Any, ___: Any) -> None:
-        for each, code in self._subscriptions.answered(mid, reasons):
+        for each, code in self._filters.answered(mid, reasons):
             self._call(self._handler.subscribed, each, code)
 
     def _on_disconnect(self, _: object, __: Any, flags: Any, reason: Any, properties: Any) -> None:
@@ -456,7 +454,7 @@ class MqttClient:
         topic = clean(message.topic)
         self.unread.add(f"{topic}: {message.size} octets, {message.why}")
         if message.packet_id is None:
-            _LOG.warning("nobody can acknowledge the message at %s: our session at the broker begins again", topic)
+            _LOG.warning("the message at %s can't be acknowledged: our session at the broker begins again", topic)
             self._forget = True
             self._end(f"a message at {topic} that can't be acknowledged")
         elif message.packet_id:

@@ -6,7 +6,7 @@ import asyncio
 import logging
 import traceback
 
-from carriage.log_rate import LogRate
+from common.log_rate import LogRate
 from common.printable import printable
 from layer.errors import PeerError
 

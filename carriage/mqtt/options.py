@@ -60,6 +60,8 @@ class MqttOptions:
     """From the first SYN to CONNACK."""
     backoff_first: float = 0.5
     backoff_limit: float = 60.0
+    say_again: float = 600.0
+    """After so long a fault that lasts has another line in the log."""
     max_queued: int = 1024
     """Messages published and not yet acknowledged; more are refused."""
     max_queued_octets: int = 4 * 1024 * 1024

@@ -20,7 +20,7 @@ _LAST_ID = 0xFFFF
 
 @dataclass(slots=True, eq=False)
 class Outgoing:
-    """One message. ``expires``: when it is of no use any more, None for never. ``packet_id``: 0 before it is sent."""
+    """One message. ``expires``: when it is no longer of use, None for never. ``packet_id``: 0 before it is sent."""
 
     token: Token
     topic: str

@@ -77,6 +77,8 @@ class Sender:
         """Octets of the longest packet that the broker takes; 0: it names no limit."""
         self._next_token = 0
         self._starved = False
+        self._states_wait = False
+        """States may be in the queue: a newer one must not pass them."""
         self.on_room: Callable[[], None] | None = None
         """Called when what ``publish_at_once`` refused can be tried again on the same connection."""
         self.queue = OutgoingQueue(options.max_queued, options.max_queued_octets, self._on_end, self._on_drop)
@@ -204,11 +206,12 @@ class Sender:
             self._starved = True
             return False
         blame = self.blame
-        if blame.careful or blame.given_up:
+        if blame.careful or blame.given_up or self._states_wait:
             topic = head_topic(head)
             if topic in blame.given_up:
                 return True
-            if blame.careful:
+            self._states_wait = blame.careful or (self._states_wait and bool(self.queue.queued))
+            if self._states_wait:
                 return self._publish_carefully(topic, payload, retain)
         packet = publish_at_once(head, payload, retain)
         if self.largest and len(packet) > self.largest:  # the broker would end the connection

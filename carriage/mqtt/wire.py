@@ -104,7 +104,7 @@ class Wire:
             self.closed = True
 
     def release(self) -> None:
-        """Close without a last word; the loop watches the socket no more."""
+        """Close without a last word; the loop no longer watches the socket."""
         self.closed = True
         self._out.clear()
         self._socket.close()
@@ -183,7 +183,7 @@ def readable(name: str) -> None:
 
 
 class TlsFiles:
-    """The context of one client, made anew when its files are others: certificates are renewed while we run.
+    """The context of one client, made again when its files change: certificates are renewed while we run.
 
     CredentialError, also of ``context``: a file can't be used.
     """
@@ -217,7 +217,7 @@ def _no_password() -> str:
 
 
 async def connect(options: MqttOptions, context: ssl.SSLContext | None) -> Wire:
-    """A connection to the broker, TLS included. OSError (ssl.SSLError is one) where there is none.
+    """A connection to the broker, TLS included. OSError (ssl.SSLError is one) if there is none.
 
     The addresses of the host are tried in turn. Bounded by the caller's time-out; cancelling closes the socket.
     """

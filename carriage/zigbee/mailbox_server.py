@@ -60,6 +60,8 @@ class MailboxServer:
         self._clock = clock
         self._kept: dict[int, _Kept] = {}
         """In the order of their numbers."""
+        self._withdrawn: dict[int, int] = {}
+        """Units that may be added again, with the octets per slice of those that were begun."""
         self._last = self._given = -1
         """The last unit that was added, and the last that was given out before a restart."""
         self._unsure = 0
@@ -99,11 +101,15 @@ class MailboxServer:
         self._asked = self._last + 1
 
     def add(self, n: int, data: bytes) -> None:
-        """Keep a unit. TransportError: the mailbox is full (transient), or 16 bits can't tell ``n`` from the last."""
+        """Keep a unit. TransportError: the mailbox is full (transient), or 16 bits can't tell ``n`` from the last.
+
+        UsageError: the number doesn't grow, and is not of one that was withdrawn.
+        """
         if not data:
             raise UsageError("a unit has at least one octet")
         if n <= self._last:
-            raise UsageError("unit numbers grow")
+            self._add_again(n, data)
+            return
         if n - self._last - 1 > FURTHEST_AHEAD:
             raise TransportError("unit number too far ahead of the last one", transient=False)
         if len(self._kept) >= self._limit:
@@ -111,10 +117,26 @@ class MailboxServer:
         self._last = n
         self._kept[n] = _Kept(data)
 
+    def _add_again(self, n: int, data: bytes) -> None:
+        size = self._withdrawn.pop(n, None)
+        if size is None:
+            raise UsageError("unit numbers grow")
+        if n < self._asked:
+            self._report(n, None)  # the device had it already
+            return
+        self._kept[n] = _Kept(data, size)
+        self._kept = dict(sorted(self._kept.items()))
+
     def withdraw(self, n: int) -> None:
-        """Forget a unit, without a report."""
-        if self._kept.pop(n, None) is not None and n == self._n:
+        """Forget a unit, without a report. It may be added again."""
+        kept = self._kept.pop(n, None)
+        if kept is None:
+            return
+        if n == self._n:
             self._stop()
+        self._withdrawn[n] = kept.size
+        if len(self._withdrawn) > self._limit:
+            del self._withdrawn[next(iter(self._withdrawn))]
 
     def asked(self, get: Get) -> None:
         """The device asks. PeerError if it names what never was."""

@@ -74,7 +74,7 @@ class Admission:
         ):
             return Reason.BUSY
         free = limits.total_octets - self._delivery.pending_octets
-        # Nobody can have more than is free while half of it is: only then is it worth a look.
+        # No sender can have more than is free while half of it is: only then is it worth a look.
         if 2 * free < limits.total_octets and not has_room(self._sessions.octets_of(flow.sender), free):
             return Reason.BUSY
         return None
@@ -84,9 +84,13 @@ class Admission:
         decision = authorizer.judge_flow(flow, unit.source.link)
         if isinstance(decision, Deny) and not authorizer.shadow:
             return self._refuse(unit, decision.reason, decision.rule, flow)
-        if unit.n > flow.next_n and isinstance(flow.reader, StreamReader):
-            flow.reader.lose()
+        reader = flow.reader
+        if unit.n > flow.next_n and not flow.resumed and isinstance(reader, StreamReader):
+            reader.lose()
         visible = authorizer.read(flow, unit)
+        if flow.resumed and isinstance(reader, StreamReader) and not reader.at_rest:
+            reader.lose()  # the receiver may have had another unit under this number, which ended with a record
+            visible = None
         if isinstance(decision, Permit):
             answer = authorizer.admit(flow, decision, len(unit.payload.octets), visible, now)
         else:

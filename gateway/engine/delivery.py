@@ -25,19 +25,20 @@ from gateway.engine.closes import Closes
 from gateway.engine.decision import Grant
 from gateway.engine.limits import EngineLimits
 from gateway.engine.outputs import Audit, Outbox, final
-from gateway.engine.sessions import Flow, QueuedUnit, Session, SessionTable, State
+from gateway.engine.session_table import SessionTable
+from gateway.engine.sessions import Flow, QueuedUnit, Session, State
 from gateway.engine.stored import Changes, Journal, StoredClose, StoredSession, StoredUnit
 from gateway.engine.visible import NO_FLIGHT, Flight, repeats
 from gateway.engine.write_behind import WriteBehind
 
 _GONE = frozenset({Reason.UNKNOWN, Reason.CLOSED, Reason.RESTARTED})
-"""Why a unit was dropped, where that says that the receiver no longer has the session."""
+"""Reasons for a drop that say that the receiver no longer has the session."""
 
 
 class Delivery:
     """Holds the live sessions and everything in them that has no final receipt yet.
 
-    ``windows``: by scheme, how many units of one flow may be on their way (1 where nothing is set).
+    ``windows``: by scheme, how many units of one flow may be on their way (1 if nothing is set).
     ``pending_octets``: what all units without a final receipt add up to. ``paused``: the schemes whose adapters are not
     there yet although something that survived waits for them: nothing is given to them until ``resume``.
     """
@@ -160,13 +161,14 @@ class Delivery:
             self.pump(session.from_opener, now)
         self.write_behind.take(pending)
         waiting = flow.waiting
-        if flow.blocked or waiting or len(flow.pending) > self.windows.get(flow.to.scheme, 1):
+        if flow.blocked or waiting or pending.fenced or len(flow.pending) > self.windows.get(flow.to.scheme, 1):
             waiting.append(pending)
             if flow.to.scheme in self.paused:
                 self._missed(flow, now)
         else:
             pending.sent = True
-            flow.next_out = unit.n + 1
+            if unit.n >= flow.next_out:  # else it went out before a restart
+                flow.next_out = unit.n + 1
             self._outbox.transmit(Transmit(unit, flow.to, grant.require))
 
     def _latest(self, unit: Unit, since: float) -> float:
@@ -232,7 +234,7 @@ class Delivery:
         waiting = flow.waiting
         if waiting and not flow.blocked:
             window = self.windows.get(flow.to.scheme, 1)
-            while waiting and len(flow.pending) - len(waiting) < window:
+            while waiting and not waiting[0].fenced and len(flow.pending) - len(waiting) < window:
                 pending = waiting.popleft()
                 pending.sent = True
                 if pending.unit.n >= flow.next_out:
@@ -298,7 +300,7 @@ class Delivery:
     def close_again(self, session: Session, flow: Flow, now: float) -> None:
         """A close in a session that drains already."""
         if session.closing is not flow and session.closing is not None:
-            # The end that the rest drains to leaves too: nobody is left to hear it.
+            # The end that the rest drains to leaves too: no end is left to hear it.
             session.closing.blocked = False
             self._abandon_all(session.closing, Reason.CLOSED)
             self.pump(session.closing, now)
@@ -394,7 +396,7 @@ class Delivery:
     def snapshot(self, *, ending: bool) -> list[StoredSession | StoredUnit | StoredClose]:
         return [*self.write_behind.snapshot(self.sessions, ending=ending), *self.closes.snapshot()]
 
-    def stored(self, changes: Changes) -> None:
+    def stored(self, changes: Changes, now: float) -> None:
         """A transaction is through: tell those who wait to hear it."""
         for row in changes.rows.values():
             if isinstance(row, StoredUnit):
@@ -403,6 +405,9 @@ class Delivery:
                     pending.held_reported = True
                     receipt = Receipt(row.id, Outcome.HELD, None, row.session)
                     self._outbox.notify(pending.unit.source.scheme, receipt)
+                    if pending.fenced:
+                        pending.fenced = False
+                        self.pump(pending.flow, now)
             elif isinstance(row, StoredSession):
                 session = self.sessions.get(row.id)
                 if row.asleep and session is not None and session.open is not None and not session.open_reported:

@@ -315,7 +315,7 @@ class Engine:
 
     def stored(self, changes: Changes, *, now: float) -> None:
         """These changes are in the store: report ``HELD`` to the senders that wait for that."""
-        self._delivery.stored(changes)
+        self._delivery.stored(changes, now)
         for row in changes.rows.values():
             if isinstance(row, StoredCommand):
                 self._registry.stored(row.command.id)

@@ -21,6 +21,7 @@ from gateway.engine.stored import (
     StoredUnit,
 )
 from gateway.engine.visible import DatagramReader, StreamReader
+from layer.tls_stream import StreamState
 
 _NO_LINK = LinkSecurity(protocol="none")
 
@@ -93,7 +94,8 @@ def _take_up(flow: Flow, row: StoredFlow, gaps: int) -> None:
     if flow.session.content is ContentKind.ADTLS:
         flow.reader = DatagramReader.resumed(row.connection_id, row.half_read)
     elif flow.session.content is ContentKind.ATLS and row.units:
-        flow.reader = StreamReader.resumed(row.stream)
+        flow.reader = StreamReader.resumed(StreamState() if row.whole else row.stream)
+        flow.whole = flow.resumed = row.whole
 
 
 def restore_sessions(

@@ -76,10 +76,11 @@ class SessionJudging:
                 grant = next((grant for grant in decision.grants if grant.rule == session.rule), decision.grants[0])
                 self._delivery.require_of_open(session, grant.require)
         for flow in (session.from_opener, session.from_target):
-            if isinstance(flow.reader, StreamReader) and flow.reader.lost and flow.link is not None:
-                decision = self._authorizer.judge_flow(flow, flow.link)
+            if isinstance(flow.reader, StreamReader) and flow.link is not None:
+                decision = self._authorizer.judge_flow(flow, flow.link)  # which the flow keeps for its next unit
                 grants = decision.grants if isinstance(decision, Permit) else ()
-                if not self._authorizer.shadow and all(grant.condition.reads_records for grant in grants):
+                reads = all(grant.condition.reads_records for grant in grants)
+                if flow.reader.lost and reads and not self._authorizer.shadow:
                     self._delivery.end(session, Reason.RESTARTED, now)  # its records can no longer be told apart
                     return
 

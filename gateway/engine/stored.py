@@ -39,7 +39,8 @@ class StoredFlow:
 
     What was read of its records at ``watermark``: ``random`` of the ClientHello that came last; ``client``: whether its
     sender is the client of the session's handshake; ``connection_id`` (octets, -1: not known) and ``half_read`` of a
-    DTLS session; ``stream`` of a TLS session, None where it can't be told.
+    DTLS session; ``stream`` of a TLS session, None if it isn't known. ``whole``: that stream was between two
+    protected records after each unit since, too.
     """
 
     watermark: int
@@ -52,14 +53,15 @@ class StoredFlow:
     connection_id: int = -1
     half_read: Held = field(default_factory=dict)
     stream: StreamState | None = None
+    whole: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StoredSession:
     """A live session. ``taken``: the target has it. ``asleep``: the open waits for a target that sleeps.
 
-    ``ends``: where opener and target are reached. ``reason``: why the end in ``closing`` (``opener`` or ``target``)
-    closed, where the session drains.
+    ``ends``: the addresses of opener and target. ``reason``: why the end in ``closing`` (``opener`` or ``target``)
+    closed, if the session drains.
     """
 
     table: ClassVar[TableName] = "sessions"
@@ -116,7 +118,7 @@ class StoredUnit:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StoredClose:
-    """The end of a session, on its way to whom it is told."""
+    """The end of a session, on its way to the end that has to hear of it."""
 
     table: ClassVar[TableName] = "closes"
     id: EnvelopeId
@@ -133,7 +135,7 @@ class StoredClose:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StoredOpen:
-    """The open of a session that ended lately, so that a retransmission of it still finds that session."""
+    """The open of a session that ended recently, so that a retransmission of it still finds that session."""
 
     table: ClassVar[TableName] = "opens"
     opener: str
@@ -211,10 +213,10 @@ class Journal:
     """Rows that changed. Bounded by what the engine holds: a later row takes the place of an earlier one.
 
     ``on``: whether there is a store that takes rows. While there is none nothing is collected: once there is one again
-    it is given everything (``Engine.snapshot``). ``urgent``: somebody waits for what is in here to be stored.
-    ``devices``: the devices that told something since their values were stored, by name; those values are written
-    every few seconds only. ``Twins`` adds a name and is asked for its rows then. ``known``: the keys of the rows that
-    the store has or is being given, but for ``samples``: what came and went between two transactions costs it nothing.
+    it gets everything (``Engine.snapshot``). ``urgent``: a sender waits for these rows to be stored. ``devices``: the
+    devices that reported something since their values were stored, by name; those values are written every few seconds
+    only. ``Twins`` adds a name and is asked for its rows then. ``known``: the keys of the rows that the store has or is
+    being given, but for ``samples``: what came and went between two transactions costs it nothing.
     """
 
     on: bool = False
@@ -254,7 +256,7 @@ class Journal:
         self.on = True
 
     def end(self) -> None:
-        """There is no store any more."""
+        """The store is gone."""
         self.clear()
         self.devices = set()
         self.known = set()

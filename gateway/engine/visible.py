@@ -276,7 +276,7 @@ def repeats(newer: Flight, older: Flight) -> bool:
 class StreamReader:
     """Reads the units of one direction of a TLS session, each exactly once and in order."""
 
-    __slots__ = ("_client", "_lost", "_reader", "_server", "connection_id")
+    __slots__ = ("_client", "_lost", "_reader", "_server", "at_rest", "connection_id")
 
     def __init__(self) -> None:
         self._reader = TlsRecordReader(paired=True)
@@ -285,12 +285,16 @@ class StreamReader:
         self._server: ServerHelloFacts | None = None
         self.connection_id = -1
         """TLS has none: this is never looked at."""
+        self.at_rest = False
+        """Whether the last unit ended between two protected records."""
 
     def read(self, octets: bytes) -> Visible:
         """Raises ``PeerError`` if the stream isn't TLS records, or can be read in two ways, from then on always."""
         if self._lost:
             raise PeerError("TLS stream was not read without a gap")
+        self.at_rest = False
         headers = self._reader.feed(octets)
+        self.at_rest = self._reader.at_rest
         if len(headers) == 1 and not headers[0].handshake_types:
             return _PLAIN[headers[0].content_type, headers[0].content_type in _PROTECTED]
         client, server = self._reader.client_hello, self._reader.server_hello
@@ -298,7 +302,7 @@ class StreamReader:
         new_server = server if server is not self._server else None
         self._client, self._server = client, server
         if self._reader.hellos > 1:
-            self._lost = True
+            self.lose()
             raise PeerError("two hellos in one unit")
         return _summary(headers, new_client, new_server)
 
@@ -311,7 +315,7 @@ class StreamReader:
 
     def lose(self) -> None:
         """Octets went by unread: nothing is known of what follows."""
-        self._lost = True
+        self._lost, self.at_rest = True, False
 
     @property
     def lost(self) -> bool:
@@ -319,7 +323,7 @@ class StreamReader:
 
     @property
     def state(self) -> StreamState | None:
-        """Where it is, to be kept over a restart (``resumed``); None if it is lost."""
+        """Its position, to be kept over a restart (``resumed``); None if it is lost."""
         return None if self._lost else self._reader.state
 
     @classmethod
@@ -330,6 +334,7 @@ class StreamReader:
             reader.lose()
         else:
             reader._reader = TlsRecordReader.resumed(state, paired=True)
+            reader.at_rest = reader._reader.at_rest
         return reader
 
 

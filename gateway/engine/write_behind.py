@@ -11,6 +11,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from gateway.api.model import ContentKind, EnvelopeId
+from gateway.engine.decision import Permit
 from gateway.engine.limits import EngineLimits
 from gateway.engine.sessions import Flow, QueuedUnit, Session, State
 from gateway.engine.stored import Journal, StoredFlow, StoredSession, StoredUnit
@@ -22,6 +23,9 @@ LEASE = 64
 A delivered unit costs 1/64 of a commit, 0.016, whatever the rate is. After a crash the numbers in the row are behind by
 so many, and by those that came while it was written.
 """
+
+SETTLED = 16
+"""Units of a TLS stream by which its handshake, whose flights may be cut anywhere, should be over."""
 
 
 class WriteBehind:
@@ -50,13 +54,25 @@ class WriteBehind:
         flow = pending.flow
         session = flow.session
         session.lease_used += 1
-        # Once a TLS stream has begun its row must say so: a reader that begins again would misread what follows.
-        if session.lease_used >= LEASE or (flow.units == 1 and session.content is ContentKind.ATLS):
+        if session.lease_used >= LEASE:
             self.touch(session)
-        if self._journal.on:
+        if session.content is ContentKind.ATLS:
+            self._follow(pending)
+        if self._journal.on and not pending.kept:
             self._young[pending.unit.id] = pending
             if self.look_at is None:
                 self.look_at = pending.since + self._limits.hold_after
+
+    def _follow(self, pending: QueuedUnit) -> None:
+        """Have the row say where a TLS stream is, as far as it stays true while the stream goes on."""
+        flow = pending.flow
+        reader = flow.reader
+        if flow.units == 1 or (flow.units == SETTLED and _only_read(flow)):
+            self.touch(flow.session)  # it has begun: a new reader would misread the rest; or it is settled
+        if flow.whole and isinstance(reader, StreamReader) and not reader.at_rest:
+            flow.whole, flow.cut = False, True
+            pending.fenced = True
+            self.keep(pending)
 
     def keep(self, pending: QueuedUnit) -> None:
         """Have a unit stored, with all that came before it in its flow."""
@@ -73,7 +89,7 @@ class WriteBehind:
         self.touch(pending.flow.session)
 
     def done(self, pending: QueuedUnit) -> None:
-        """A unit waits no more."""
+        """A unit no longer waits."""
         if pending.kept:
             self._journal.drop("units", (pending.unit.id,))
         else:
@@ -98,7 +114,7 @@ class WriteBehind:
                 self._journal.put(session_row(session))
 
     def forget(self) -> None:
-        """There is no store any more."""
+        """The store is gone."""
         for session in self.dirty:
             session.dirty = False
         self.dirty, self._young, self.look_at = [], {}, None
@@ -162,7 +178,10 @@ def session_row(session: Session, *, ending: bool = False) -> StoredSession:
 
 def _flow_row(flow: Flow, ending: bool) -> StoredFlow:
     watermark, reader = flow.watermark, flow.reader
-    exact = ending and watermark == flow.next_n
+    stream = reader if isinstance(reader, StreamReader) else None
+    exact = ending and watermark == flow.next_n and not flow.resumed
+    if stream is not None and stream.at_rest and flow.units >= SETTLED and not flow.cut:
+        flow.whole = flow.whole or _only_read(flow)
     return StoredFlow(
         watermark=watermark,
         next_out=flow.next_out,
@@ -173,5 +192,12 @@ def _flow_row(flow: Flow, ending: bool) -> StoredFlow:
         client=flow.sender == flow.session.client,
         connection_id=reader.connection_id if isinstance(reader, DatagramReader) else -1,
         half_read=reader.half_read if isinstance(reader, DatagramReader) else NOTHING_HELD,
-        stream=reader.state if exact and isinstance(reader, StreamReader) else None,
+        stream=stream.state if exact and stream is not None else None,
+        whole=flow.whole and not exact,
     )
+
+
+def _only_read(flow: Flow) -> bool:
+    """Whether all rules that permit the flow read its records."""
+    decision = flow.decision
+    return isinstance(decision, Permit) and all(grant.condition.reads_records for grant in decision.grants)

@@ -1,4 +1,4 @@
-"""The last faults, for ``status``: what went wrong, where and when. The log has them all; this is a short memory."""
+"""The last faults, for ``status``: what went wrong, where and when. The log has more; this is a short memory."""
 
 from __future__ import annotations
 

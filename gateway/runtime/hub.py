@@ -1,7 +1,7 @@
 """The pump between adapters and engine: envelopes in, verdicts back at once, commands out in the next turn of the loop.
 
 The engine decides and has no clock; the adapters do the I/O. Outputs are carried out by one callback after the current
-one, never inside ``submit`` or ``settle``: no adapter is re-entered from one of its own calls, each has its verdict
+one, never inside ``submit`` or ``settle``: no adapter is re-entered from one of its calls, each has its verdict
 before a receipt can come, and no chain of calls can grow. At the end of a turn each adapter that was called in it
 writes what it gathered (``Adapter.flush``).
 """
@@ -12,10 +12,11 @@ import asyncio
 import logging
 from collections import Counter, deque
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, TypeVarTuple, cast
 
+from common.log_rate import LogRate
 from gateway.api.errors import PeerError
 from gateway.api.model import (
     Accepted,
@@ -64,6 +65,8 @@ class AdapterState:
     starts: int = 0
     since: float = 0.0
     """When this state began."""
+    lines: LogRate = field(default_factory=LogRate)
+    """Of the log, about its failures."""
 
 
 _NOBODY = AdapterState()
@@ -105,6 +108,7 @@ class Hub:
         self.counters = {"submitted": 0, "transmitted": 0, "stray_receipts": 0, "adapter_errors": 0, "engine_errors": 0}
         self._loop = loop
         self._trace = Trace()
+        self._engine_lines = LogRate()
         self.now = loop.time
         self.started_at = loop.time()
         self._state_dir = state_dir
@@ -370,7 +374,8 @@ class Hub:
 
     def _adapter_failed(self, scheme: str, call: str) -> None:
         self.counters["adapter_errors"] += 1
-        _LOG.exception("adapter %s failed in %s", scheme, call)
+        if self.states[scheme].lines.permits(self.now()):  # whatever makes it fail may come with each message
+            _LOG.exception("adapter %s failed in %s", scheme, call)
         self.faults.add(scheme, f"it failed in {call}, a bug: see the log")
 
     def _arm(self) -> None:
@@ -396,5 +401,6 @@ class Hub:
 
     def _engine_failed(self, call: str) -> None:
         self.counters["engine_errors"] += 1
-        _LOG.exception("the engine failed in %s", call)
+        if self._engine_lines.permits(self.now()):
+            _LOG.exception("the engine failed in %s", call)
         self.faults.add("engine", f"it failed in {call}, a bug: see the log")

@@ -1,7 +1,7 @@
 """The store's file: SQLite with a write-ahead log, durable at every commit, used by one thread at a time.
 
 What can't be read (not SQLite, damaged, another version, rows that make no sense) is moved aside, never deleted, and a
-fresh file takes its place. All methods block; ``store_keeper`` calls them from a thread of their own.
+fresh file takes its place. All methods block; ``store_keeper`` calls them from a separate thread.
 """
 
 from __future__ import annotations
@@ -118,7 +118,7 @@ class Store:
         if connection is None:
             raise StoreError("closed")
         if self._identity() != self._opened:
-            raise StoreError("the file was taken away")  # SQLite would go on with what has no name any more
+            raise StoreError("the file was taken away")  # SQLite would go on with the unlinked file
         wall, monotonic = self._wall(), self._monotonic()
         moved = self._timebase.moved(wall, monotonic)
         timebase = Timebase(wall - monotonic) if moved else self._timebase
@@ -242,7 +242,7 @@ class Store:
 
 
 def _check(connection: sqlite3.Connection) -> None:
-    """Raise unless it is a sound file of ours."""
+    """Raise unless it is a sound store of this program."""
     application = connection.execute("PRAGMA application_id").fetchone()[0]
     version = connection.execute("PRAGMA user_version").fetchone()[0]
     if application != _APPLICATION:

@@ -1,7 +1,7 @@
 """Keeps the store up with the engine: when to write, in which thread, and what to do while it can't be done.
 
-One transaction at a time is on its way, in a thread of its own; what changes meanwhile comes together in the engine.
-While the store fails the engine collects nothing and promises nothing; everything is written anew once it works again.
+One transaction at a time is on its way, in a separate thread; what changes meanwhile is collected in the engine.
+While the store fails the engine collects nothing and promises nothing; everything is written again once it works.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ _LOG = logging.getLogger(__name__)
 SOON = 0.1
 """Seconds from a change of a session to its row."""
 LATER = 10.0
-"""Seconds from a device's report to its row: the values themselves are told at once, and this spares the disk."""
+"""Seconds from a device's report to its row: the values themselves are passed on at once, and this spares the disk."""
 PACE = 0.02
 """Seconds from one transaction to the next, at least: who has unit after unit held costs 50 of them a second."""
 RETRY = (1.0, 30.0)
@@ -34,7 +34,7 @@ RETRY = (1.0, 30.0)
 
 
 def load(store: Store) -> tuple[Found, str]:
-    """What is in the store, read at once; with nothing found and the reason, where it can't be opened now.
+    """What is in the store, read at once; with nothing found and the reason, if it can't be opened now.
 
     Raises NewerStoreError."""
     try:

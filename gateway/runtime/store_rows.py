@@ -88,6 +88,8 @@ def _reading(flow: StoredFlow) -> dict[str, Any]:
         ]
     if flow.stream is not None and _position(flow.stream) < 0:
         found["stream"] = [part.hex() if isinstance(part, bytes) else int(part) for part in flow.stream]
+    if flow.whole:
+        found["whole"] = True
     return found
 
 
@@ -110,6 +112,7 @@ def _a_flow(text: str) -> StoredFlow:
             for number, message_type, length, pieces in reading.get("half_read", ())
         },
         stream=_a_stream(int(position), reading.get("stream")),
+        whole=bool(reading.get("whole", False)),
     )
 
 

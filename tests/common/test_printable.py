@@ -18,3 +18,7 @@ def test_what_is_printable_stays_and_what_is_cut_off_shows() -> None:
     assert printable("lämp ✓") == "lämp ✓"
     assert printable("a\nb\x1b[0m") == "a?b?[0m"
     assert printable("abcdef", 6) == "abcdef" and printable("abcdefg", 6) == "abcde…"
+
+
+def test_octets_that_are_no_utf_8_are_question_marks() -> None:
+    assert printable(b"a\xff".decode(errors="replace")) == "a?"

@@ -10,11 +10,11 @@ from typing import Any
 import pytest
 
 from adapters.coap import plugin
-from adapters.mqtt.devices.devices import EARLY_FOR, FORGET_AFTER
 from adapters.mqtt.devices.requests import MAX_JOIN
 from adapters.mqtt.devices.topics import MAX_DEVICE
 from adapters.mqtt.devices.values import MAX_AT_ONCE, MAX_TRANSACTION
 from adapters.mqtt.sessions import RECEIVE_MAXIMUM
+from adapters.mqtt.times import TIMES
 from adapters.zigbee import (
     availability,
     backups,
@@ -24,11 +24,11 @@ from adapters.zigbee import (
     reports,
     strangers,
     zcl_devices,
-    zcl_transactions,
 )
 from adapters.zigbee.config import ZigbeeConfig
 from adapters.zigbee.ezsp_radio import DELIVERY_TIMEOUT
 from adapters.zigbee.send_scheduler import GROW_AFTER, SLEEPER_LANE
+from adapters.zigbee.times import TIMES as ZIGBEE_TIMES
 from carriage.coap.config import CoapConfig
 from carriage.coap.message_layer import TransmissionParameters
 from carriage.mqtt.messages import MAX_BODY, UNIT_EXPIRY
@@ -75,8 +75,8 @@ def listed(values: Any) -> str:
 
 #: page, words that its prose must hold as the code has the numbers
 NUMBERS: list[tuple[str, str]] = [
-    ("mqtt.md", f"at most {EARLY_FOR:.0f} s until its device"),
-    ("mqtt.md", f"for {FORGET_AFTER:.0f} s is gone"),
+    ("mqtt.md", f"at most {TIMES.early_for:.0f} s until its device"),
+    ("mqtt.md", f"for {TIMES.forget_after:.0f} s is gone"),
     ("mqtt.md", f"({MAX_AT_ONCE} at most)"),
     ("mqtt.md", f"at most {MAX_TRANSACTION} characters"),
     ("mqtt.md", f"above {MAX_DEVICE} octets"),
@@ -124,10 +124,10 @@ NUMBERS: list[tuple[str, str]] = [
     ("zigbee.md", f"counts as lost after {DELIVERY_TIMEOUT:g} s without a word"),
     ("zigbee.md", f"stays in its lane, {SLEEPER_LANE} at most"),
     ("zigbee.md", f"{reporting_setup.AT_ONCE:d} devices are set up at once".replace("2", "Two")),
-    ("zigbee.md", f"after {reporting_setup.FIRST_RETRY:g} s at the soonest, doubling up to one hour"),
+    ("zigbee.md", f"after {ZIGBEE_TIMES.first_retry:g} s at the soonest, doubling up to one hour"),
     ("zigbee.md", f"came within the last {reports.RECENT_SECONDS:g} s is a copy"),
     ("zigbee.md", f"At most {zcl_devices.INBOX} frames wait to be decoded"),
-    ("zigbee.md", f"did not answer within {zcl_transactions.ANSWER_WAIT:g} s"),
+    ("zigbee.md", f"did not answer within {ZIGBEE_TIMES.answer:g} s"),
     ("zigbee.md", f"`presence.always_on` ({PRESENCE.always_on:g} s)"),
     ("zigbee.md", "asked again {:g}, {:g} and {:g} s later".format(*availability.AGAIN)),
     ("zigbee.md", f"{fragments.MESSAGES} may be under way, {fragments.PER_SENDER} of one sender"),

@@ -33,11 +33,8 @@ from gateway.kit.values import of_input
 
 RECEIVE_MAXIMUM: Final = 1024
 """Messages that the broker may send before the first is acknowledged."""
-ACKNOWLEDGE_BY: Final = 1.0
-"""Seconds after which the broker hears of a message in any case: acknowledgements go in order, so that a device that
-does not answer would hold up the commands for all others."""
 MAX_REPEATED: Final = 64
-"""Repeated commands (by their transaction) that are told the first one's answer again."""
+"""Repeated commands (by their transaction) that get the first one's answer again."""
 MAX_PENDING: Final = 4096
 """Interactions without a final answer; more are answered ``busy``."""
 
@@ -46,7 +43,7 @@ _DONE: Final = (Outcome.DELIVERED, Outcome.SENT, Outcome.SUPERSEDED)
 
 @dataclass(slots=True)
 class _Batch:
-    """One message. ``left``: what of it has no final word and is not held; ``due``: ``ACKNOWLEDGE_BY``."""
+    """One message. ``left``: what of it has no final word and is not held; ``due``: the broker hears of it then."""
 
     message: Message
     device: str
@@ -76,7 +73,9 @@ class Commands:
         board: StatePublisher,
         publish: Callable[[str, bytes, bytes | None], None],
         acknowledge: Callable[[Message], None],
+        acknowledge_by: float,
     ) -> None:
+        self._acknowledge_by = acknowledge_by
         self._topics = topics
         self._board = board
         self._publish = publish
@@ -91,12 +90,12 @@ class Commands:
         return len(self._pending)
 
     def take(self, topic: Set | Get, message: Message, context: AdapterContext, source: Peer, lost: bool) -> None:
-        """Carry out a message. ``lost``: nobody knows whether an earlier run of ours did. PeerError: malformed."""
+        """Carry out a message. ``lost``: an earlier run of the gateway may have done it. PeerError: malformed."""
         read = v.read_set if isinstance(topic, Set) else v.read_get
         asked = read(message.payload, topic.property)
         loop = asyncio.get_running_loop()
         self._batches += 1
-        batch = _Batch(message, topic.device, asked.transaction, self._batches, loop.time() + ACKNOWLEDGE_BY)
+        batch = _Batch(message, topic.device, asked.transaction, self._batches, loop.time() + self._acknowledge_by)
         shown = self._board.shown.get(topic.device)
         properties = {} if shown is None else shown.properties
         wanted: dict[str, Value | None] = {}
@@ -130,7 +129,7 @@ class Commands:
         """Have a device do something. ``lost`` as of ``take``. PeerError: malformed."""
         asked = v.read_input(message.payload)
         self._batches += 1
-        due = asyncio.get_running_loop().time() + ACKNOWLEDGE_BY
+        due = asyncio.get_running_loop().time() + self._acknowledge_by
         batch = _Batch(message, topic.device, asked.transaction, self._batches, due, action=True)
         shown = self._board.shown.get(topic.device)
         action = None if shown is None else shown.actions.get(topic.action)
@@ -167,7 +166,7 @@ class Commands:
         self._settled(batch)
 
     def too_long(self, topic: Set | Get | InvokeTopic) -> None:
-        """A message that nobody has read."""
+        """A message that was too long to be read."""
         what, name = ("action", topic.action) if isinstance(topic, InvokeTopic) else ("property", topic.property)
         body = ({what: name} if name else {}) | {
             "status": "failed",

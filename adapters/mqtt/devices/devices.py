@@ -1,7 +1,7 @@
-"""The devices' semantic side of the adapter: a connection of its own, on which ordinary MQTT clients read and set.
+"""The devices' semantic side of the adapter: a separate connection, on which ordinary MQTT clients read and set.
 
-A topic names no user, so whoever the broker lets publish on it acts as the broker: the peer is ``broker:HOST``.
-It has a connection of its own since a connection has one will, and so that a session that is stuck holds up no lamp.
+A topic names no user, so any client that the broker lets publish on it acts as the broker: the peer is ``broker:HOST``.
+It has a separate connection since a connection has one will, and so that a session that is stuck holds up no lamp.
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ from adapters.mqtt import reason_codes
 from adapters.mqtt.devices.bridge import Bridge
 from adapters.mqtt.devices.commands import MAX_PENDING, RECEIVE_MAXIMUM, Commands
 from adapters.mqtt.devices.discovery import Discovery
+from adapters.mqtt.devices.early_commands import EarlyCommands
 from adapters.mqtt.devices.migration import Migration
 from adapters.mqtt.devices.published_devices import PublishedDevices
 from adapters.mqtt.devices.redelivery_filter import RedeliveryFilter
@@ -27,6 +28,7 @@ from adapters.mqtt.devices.topics import Get, HomeSpace, InvokeTopic, Set, Topic
 from adapters.mqtt.hearing import Hearing
 from adapters.mqtt.link import NO_LINK, SCHEME, link_of, of_client
 from adapters.mqtt.news import News
+from adapters.mqtt.times import TIMES, MqttTimes
 from carriage.mqtt.client import STOPPED, MqttClient
 from carriage.mqtt.malformed_log import MalformedLog
 from carriage.mqtt.messages import JSON_TYPE
@@ -49,17 +51,9 @@ _LOG = logging.getLogger(__name__)
 
 WATCH_AGAIN: Final = 30.0
 """Seconds after which a watch that was refused or ended is tried again: the policy may be another by then."""
-FORGET_AFTER: Final = 300.0
-"""Seconds after the first connection in which a device of before has to show itself; then what the broker keeps of it
-is removed."""
 FORGET_ALL_AFTER: Final = 86_400.0
-"""The same where no device at all has shown itself: more likely their network is away than every one of them gone."""
-SETTLED: Final = 2.0
-"""Seconds after a discovery in which whoever it is for has subscribed to the device's state."""
-EARLY_FOR: Final = 30.0
-"""Seconds after a start in which a command for a device of before waits until that has shown itself."""
-MAX_EARLY: Final = 256
-"""Such commands."""
+"""Seconds, like ``MqttTimes.forget_after``, if no device at all has shown itself: more likely their network is away
+than every one of them gone."""
 ONLINE: Final = b'{"state":"online"}'
 OFFLINE: Final = b'{"state":"offline"}'
 
@@ -75,9 +69,12 @@ class DeviceOptions:
 
 
 class DeviceTopics:
-    """``health`` is told the connection's trouble."""
+    """``health`` takes the connection's trouble."""
 
-    def __init__(self, options: MqttOptions, devices: DeviceOptions, health: Callable[[str], None]) -> None:
+    def __init__(
+        self, options: MqttOptions, devices: DeviceOptions, health: Callable[[str], None], times: MqttTimes = TIMES
+    ) -> None:
+        self._times = times
         self._topics = HomeSpace(devices.base)
         will = Will(topic=self._topics.bridge_state, payload=OFFLINE, retain=True, content_type=JSON_TYPE)
         self._options = replace(
@@ -89,7 +86,7 @@ class DeviceTopics:
         self._client: MqttClient | None = None
         self._context: AdapterContext | None = None
         self._board = StatePublisher(self._topics, self._now, retain=devices.retain)
-        self._commands = Commands(self._topics, self._board, self._tell, self._acknowledge)
+        self._commands = Commands(self._topics, self._board, self._tell, self._acknowledge, times.acknowledge_by)
         self._requests = AdminRequests(self._topics, self._tell)
         self._once = RedeliveryFilter()
         self._peer = Peer(scheme=SCHEME, claims=(devices.claim,), link=NO_LINK)
@@ -108,14 +105,12 @@ class DeviceTopics:
         """When there was the first connection."""
         self._gone: set[str] = set()
         """Devices that are gone, or have come back since."""
-        self._early: list[tuple[Set | Get | InvokeTopic, Message, bool]] = []
-        """Commands that the broker kept for us, for devices that we are still to hear of."""
-        self._starting = True
+        self._early = EarlyCommands(self._carry_out_early)
         self._hearing = Hearing(self._filters(), self._hears)
         self._news: News | None = None
         self._refusal = ""
         self._fresh = True
-        """What an earlier run of ours had taken may come again on this connection."""
+        """Messages that an earlier run of the gateway took may come again on this connection."""
         self._discovered: set[str] = set()
         self._complaints = MalformedLog()
         self._counters = {"received": 0, "retained": 0, "repeated": 0, "answers": 0, "events": 0}
@@ -128,7 +123,7 @@ class DeviceTopics:
         gateway = context.gateway()
         if self._prefix is not None:
             discovery = self._board.discovery = Discovery(self._topics, self._prefix, gateway)
-            self._migration = Migration(self._topics.base, names, self._board, discovery)
+            self._migration = Migration(self._topics.base, names, self._board, discovery, self._times.migration_pause)
         self._roster = Roster(gateway.id, names, self._board, self._migration)
         client = self._client = MqttClient(self._options, self, wake=context.touch)
         # Half of the queue: whoever floods us must not crowd out the rest.
@@ -136,7 +131,7 @@ class DeviceTopics:
         self._bridge = Bridge(self._topics, context, self._news, self._board.discovery)
         client.on_too_long = self._on_too_long
         client.subscribe(self._filters())
-        self._later(EARLY_FOR, self._started)
+        self._later(self._times.early_for, self._early.end)
         async with asyncio.TaskGroup() as tasks:
             client.start(tasks)
             try:
@@ -231,7 +226,7 @@ class DeviceTopics:
         assert self._roster is not None
         if self._roster.expects and self._forget_missing not in self._timers:
             self._since = self._now()  # not before we look who is there
-            self._later(FORGET_AFTER, self._forget_missing)
+            self._later(self._times.forget_after, self._forget_missing)
         if self._watch is None:
             self._watch_again()
             self._list()  # now: what the broker kept for us may come in this very turn of the loop
@@ -285,12 +280,12 @@ class DeviceTopics:
             assert self._roster is not None
             self._roster.keep()
         if self._board.replaced:
-            self._later(SETTLED, self._replace)
+            self._later(self._times.settled, self._replace)
         name = self._board.published(token)
         if name is not None and code < reason_codes.REFUSED:
             if not self._retain:
                 self._discovered.add(name)
-                self._later(SETTLED, self._repeat)
+                self._later(self._times.settled, self._repeat)
             if self._migration is not None:
                 self._migration.acknowledged(name)
         if code == reason_codes.NOT_AUTHORIZED:
@@ -319,7 +314,7 @@ class DeviceTopics:
     # What comes from clients
 
     def _take(self, message: Message) -> bool:
-        """Whether somebody else acknowledges the message. PeerError: malformed."""
+        """Whether another part acknowledges the message. PeerError: malformed."""
         assert self._context is not None and self._roster is not None
         if message.retained:  # a command that the broker kept would be carried out at each start
             self._counters["retained"] += 1
@@ -341,9 +336,7 @@ class DeviceTopics:
             return False
         lost = message.again and self._fresh
         known = topic.device in self._board.shown
-        if not known and self._starting and self._roster.missing(topic.device) and len(self._early) < MAX_EARLY:
-            self._early.append((topic, message, lost))
-        else:
+        if known or not self._roster.missing(topic.device) or not self._early.add(topic, message, lost):
             self._carry_out(topic, message, lost)
         return True
 
@@ -362,23 +355,12 @@ class DeviceTopics:
         if isinstance(topic, Set | Get | InvokeTopic):
             self._commands.too_long(topic)
 
-    def _take_early(self) -> None:
-        """Carry out what waited for devices that are here now; all of it where there is no more to wait for."""
-        assert self._context is not None
-        early, self._early = self._early, []
-        for topic, message, lost in early:
-            if self._starting and topic.device not in self._board.shown:
-                self._early.append((topic, message, lost))
-                continue
-            try:
-                self._carry_out(topic, message, lost)
-            except Exception as failure:
-                self._complaints.over(failure, message.topic)
-                self._acknowledge(message)
-
-    def _started(self) -> None:
-        self._starting = False
-        self._take_early()
+    def _carry_out_early(self, topic: Set | Get | InvokeTopic, message: Message, lost: bool) -> None:
+        try:
+            self._carry_out(topic, message, lost)
+        except Exception as failure:
+            self._complaints.over(failure, message.topic)
+            self._acknowledge(message)
 
     @property
     def _birth(self) -> str:
@@ -449,14 +431,14 @@ class DeviceTopics:
         self._roster.compare(found, None if everything else gone)
         self._tell_of_gateway()
         if self._early:
-            self._take_early()
+            self._early.take(self._board.shown)
 
     def _forget_missing(self) -> None:
         assert self._roster is not None
         if self._board.shown or self._now() > self._since + FORGET_ALL_AFTER:
             self._roster.forget_missing()
         else:
-            self._later(FORGET_AFTER, self._forget_missing)
+            self._later(self._times.forget_after, self._forget_missing)
 
     # Small things
 

@@ -5,7 +5,7 @@ module moves them. A broken connection puts all back to *waiting*: nothing count
 
 =========  ============================================================================================================
 waiting    its old discovery is retained; it has not been seen yet, or there is no connection
-let go     Home Assistant was asked to let go of its entities without forgetting them; for ``PAUSE`` its new discovery
+let go     Home Assistant was asked to let go of its entities without forgetting them; for ``pause`` its new discovery
            is held back, since two entities of one unique id would be at odds
 announced  its new discovery is on its way; with the broker's acknowledgement the old one is emptied
 cleared    the empty message is on its way; with its acknowledgement the file forgets the old discovery: done
@@ -15,7 +15,6 @@ cleared    the empty message is on its way; with its acknowledgement the file fo
 from __future__ import annotations
 
 import asyncio
-from typing import Final
 
 from adapters.mqtt.devices import identity
 from adapters.mqtt.devices.discovery import LET_GO, Discovery
@@ -26,14 +25,14 @@ from carriage.mqtt.options import Token
 from gateway.api.errors import TransportError
 from gateway.api.model import DeviceView
 
-PAUSE: Final = 2.0
-"""Seconds in which Home Assistant has let go of the entities of a device."""
-
 
 class Migration:
-    """``base`` is that of the topics. The client is there from ``connected`` to ``disconnected``."""
+    """``base`` is the topics', ``pause`` in seconds. The client is there from ``connected`` to ``disconnected``."""
 
-    def __init__(self, base: str, names: PublishedDevices, board: StatePublisher, discovery: Discovery) -> None:
+    def __init__(
+        self, base: str, names: PublishedDevices, board: StatePublisher, discovery: Discovery, pause: float
+    ) -> None:
+        self._pause = pause
         self._base = base
         self._names = names
         self._board = board
@@ -76,7 +75,7 @@ class Migration:
             self._client.publish(self._topic(name), LET_GO, qos=1)
         except TransportError:
             return  # there is no room now: with the next connection
-        self._under_way[name] = asyncio.get_running_loop().call_later(PAUSE, self._announce, name)
+        self._under_way[name] = asyncio.get_running_loop().call_later(self._pause, self._announce, name)
 
     def gone(self, name: str) -> None:
         """A device is gone for good, under its old name at least."""

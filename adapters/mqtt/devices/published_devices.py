@@ -1,8 +1,8 @@
 """Which devices stand at the broker, kept in a file: what is gone after a restart can be taken away.
 
 Version 0.1.0 kept a list of names. Its devices are known to Home Assistant by ids that were made of their names:
-``first`` are those whose discovery under such an id may still stand at the broker, ``unseen`` those of which nobody
-knows yet which device they are, ``former`` the ids that devices keep for their entities' sake (``migration``).
+``first`` are those whose discovery under such an id may still stand at the broker, ``unseen`` those of which it is not
+known yet which device they are, ``former`` the ids that devices keep for their entities' sake (``migration``).
 """
 
 from __future__ import annotations

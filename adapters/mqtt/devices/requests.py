@@ -23,7 +23,7 @@ from gateway.api.ports import AdapterContext
 MAX_AT_ONCE: Final = 8
 MAX_JOIN: Final = 254
 DEFAULT_JOIN: Final = 60
-"""Seconds, where a ``permit_join`` says ``true`` only."""
+"""Seconds, if a ``permit_join`` says only ``true``."""
 MAX_ANSWER: Final = 256 * 1024
 """Octets; a longer answer is an error."""
 

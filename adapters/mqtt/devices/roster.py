@@ -1,4 +1,4 @@
-"""Which devices stand at the broker: those that the gateway has are shown, those that it has no more are taken away.
+"""Which devices stand at the broker: those that the gateway has are shown, those that it no longer has are taken away.
 
 What is taken away stays in the file until the broker has acknowledged that, so that a restart loses nothing of it.
 """
@@ -41,7 +41,7 @@ class Roster:
         return name in self._names.missing
 
     def compare(self, found: Mapping[str, DeviceView], again: Collection[str] | None) -> None:
-        """Have the board show what there is. ``again``: devices to be shown anew in any case; None: all of them."""
+        """Have the publisher show what there is. ``again``: those to be shown again in any case; None: all."""
         before = self._standing()
         with self._board.changing():
             for name, view in found.items():
@@ -68,7 +68,7 @@ class Roster:
             self.keep()
 
     def forget_missing(self) -> None:
-        """Devices that an earlier run showed are not there any more."""
+        """Take away devices that an earlier run showed and that are gone."""
         names = self._names
         missing = dict.fromkeys(names.first - self._board.shown.keys(), "") | names.missing
         names.missing = {}

@@ -1,8 +1,8 @@
 """What stands at the broker about the devices: one retained state each, kept up to date as cheaply as can be.
 
-A device has its topics under its name, and its discovery under an id that stays when the name changes. What a device
-had and has no more is emptied after what it has now is out: Home Assistant removes a device whose discovery is emptied,
-and one that was renamed is to keep its entities.
+A device has its topics under its name, and its discovery under an id that stays when the name changes. What a device no
+longer has is emptied after what it has now is out: Home Assistant removes a device whose discovery is emptied, and one
+that was renamed is to keep its entities.
 
 A device's state goes out the moment it changes. Values that are the same as before are published again only ``QUIET``
 seconds later, with the time, or if the state has to answer a set or get: so the answer to a command and the device's
@@ -37,7 +37,7 @@ MAX_OUTSTANDING: Final = 256
 QUIET: Final = 5.0
 """Seconds after a publication of a device in which the same values are no news."""
 MAX_GONE: Final = 64
-"""Properties that a device had, of one device, that are told to be gone."""
+"""Properties that one device no longer has and that are published as gone."""
 
 
 class Part(IntFlag):

@@ -93,7 +93,7 @@ class HomeSpace:
     def answer(self, device: str, asked: str | None) -> str:
         """Where an answer goes; ``asked``, a Response Topic, counts below the device's own answers only.
 
-        Else whoever may set a lamp could have the gateway publish at any place where it may.
+        Else a client that may set a lamp could have the gateway publish on any topic of the gateway's.
         """
         return _below(f"{self._start}{device}/answer", asked)
 

@@ -19,7 +19,7 @@ UNITS: Final = {
     "Pa": "Pa", "hPa": "hPa", "W/m2": "W/m²", "S/m": "S/m", "dB": "dB", "dBm": "dBm",
     "ppm": "ppm", "ug/m3": "μg/m³", "bit/s": "bit/s", "Mbit/s": "Mbit/s", "B": "B", "KiB": "KiB", "GB": "GB",
 }  # fmt: skip
-"""SenML's units in Home Assistant's words; of one that isn't here it is told as it is, without a class."""
+"""SenML's units in Home Assistant's words; one that isn't here is published as it is, without a class."""
 
 _LENGTH, _VOLUME, _ENERGY, _PARTICLES = {"mm", "cm", "m", "km"}, {"m³", "L"}, {"J", "Wh", "kWh"}, {"μg/m³"}
 SENSORS: Final[dict[str, set[str]]] = {

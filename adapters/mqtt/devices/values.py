@@ -50,7 +50,7 @@ class Asked:
 
 
 def read_set(payload: bytes, name: str) -> Asked:
-    """``name``: the property of the topic, empty where it names none; then ``""`` is the name of a bare value.
+    """``name``: the property of the topic, empty if it names none; then ``""`` is the name of a bare value.
 
     PeerError: nothing that could be a set.
     """

@@ -19,6 +19,7 @@ from cryptography import x509
 from adapters.mqtt.adapter import MqttAdapter
 from adapters.mqtt.plugin import MqttConfig, MqttPlugin
 from adapters.mqtt.sessions import Sessions
+from adapters.mqtt.times import TIMES, MqttTimes
 from carriage.mqtt import messages as bodies
 from carriage.mqtt.client import MqttClient
 from carriage.mqtt.options import DropReason, Message, MqttOptions, TlsOptions, Token, Will
@@ -220,7 +221,16 @@ class User:
 class MqttHome(Gateway):
     """See the module. ``serving`` runs it; ``user`` adds an application."""
 
-    def __init__(self, folder: Path, policy: str, limits: EngineLimits, acl: str | None, table: dict[str, Any]) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        policy: str,
+        limits: EngineLimits,
+        acl: str | None,
+        table: dict[str, Any],
+        times: MqttTimes = TIMES,
+    ) -> None:
+        self.times = times
         super().__init__(folder, "mqtt", policy, limits)
         self.hub.gateway = GatewayView(id=GATEWAY, name="cellar", version="9.9")
         self.authority = Authority("home")
@@ -251,7 +261,7 @@ class MqttHome(Gateway):
         return self.adapter.sessions
 
     def configure(self, **changed: Any) -> MqttAdapter:
-        adapter = MqttPlugin().configure(MqttConfig.model_validate({**self.table, **changed}), self.folder)
+        adapter = MqttPlugin(self.times).configure(MqttConfig.model_validate({**self.table, **changed}), self.folder)
         assert isinstance(adapter, MqttAdapter)
         return adapter
 

@@ -10,10 +10,9 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-import pytest
-
 from adapters.mqtt.adapter import MqttAdapter
 from adapters.mqtt.plugin import MqttConfig, MqttPlugin
+from adapters.mqtt.times import TIMES, MqttTimes
 from carriage.mqtt import messages as bodies
 from carriage.mqtt.client import MqttClient
 from carriage.mqtt.options import DropReason, Message, MqttOptions, Token, Will
@@ -119,15 +118,11 @@ def nats(folder: Path) -> Iterator[Process]:
 
 
 class PlainHome(Gateway):
-    def __init__(self, folder: Path, port: int, monkeypatch: pytest.MonkeyPatch, policy: str = POLICY) -> None:
+    def __init__(self, folder: Path, port: int, policy: str = POLICY, grace: float = TIMES.grace) -> None:
         super().__init__(folder, "mqtt", policy, EngineLimits())
-
-        def impatient(**options: object) -> MqttOptions:
-            return MqttOptions(backoff_first=0.05, backoff_limit=0.2, connect_timeout=5.0, **options)  # type: ignore[arg-type]
-
-        monkeypatch.setattr("adapters.mqtt.plugin.MqttOptions", impatient)
+        times = MqttTimes(grace=grace, backoff_first=0.05, backoff_limit=0.2, connect_timeout=5.0)
         table = {"broker": f"127.0.0.1:{port}", "tls": False, "broker_acl": True, "devices": {}}
-        adapter = MqttPlugin().configure(MqttConfig.model_validate(table), folder)
+        adapter = MqttPlugin(times).configure(MqttConfig.model_validate(table), folder)
         assert isinstance(adapter, MqttAdapter)
         self.adapter = adapter
         assert adapter.sessions is not None and adapter.devices is not None

@@ -10,9 +10,9 @@ from pathlib import Path
 
 import pytest
 
-from adapters.mqtt import outbound, sessions
 from adapters.mqtt.plugin import MqttConfig, MqttPlugin
 from adapters.mqtt.reason_codes import reason_of
+from adapters.mqtt.times import TIMES, MqttTimes
 from carriage.mqtt import messages as bodies
 from endpoint.transports.mqtt_limits import MqttLimits
 from gateway.api.model import Close, ContentKind, Outcome, Reason, Unit
@@ -25,25 +25,17 @@ from tests.harness.layer_pair import Authority
 GRACE = 1.0
 
 
-@pytest.fixture
-def short_grace(monkeypatch: pytest.MonkeyPatch) -> None:
-    """One second instead of twenty."""
-    for module in ("outbound", "sessions"):
-        monkeypatch.setattr(f"adapters.mqtt.{module}.GRACE", GRACE)
-
-
 def test_both_ends_hear_within_half_a_minute() -> None:
     """Of a client without power: the broker misses its pings, then we hold its will."""
-    assert outbound.GRACE <= 20.0
+    assert TIMES.grace <= 20.0
     hold = MqttConfig.model_fields["return_within"].default
     endpoint = MqttLimits()
     assert hold >= endpoint.return_within and hold > endpoint.broker_grace
     assert 1.5 * endpoint.keepalive + hold <= 30.0 and hold > endpoint.say_again
 
 
-@pytest.fixture
-def short_comeback(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("adapters.mqtt.sessions.COMEBACK", 1.0)
+short_comeback = pytest.mark.parametrize("times", [MqttTimes(comeback=1.0)])
+short_grace = pytest.mark.parametrize("times", [MqttTimes(comeback=1.0, grace=GRACE)])
 
 
 async def test_an_adapter_that_stops_in_order_has_no_trouble(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
@@ -56,7 +48,8 @@ async def test_an_adapter_that_stops_in_order_has_no_trouble(tmp_path: Path, cap
     assert [each.getMessage() for each in caplog.records if each.name == "gateway.runtime.hub"] == []
 
 
-async def test_a_short_absence_costs_nothing(short_comeback: None, home: MqttHome) -> None:
+@short_comeback
+async def test_a_short_absence_costs_nothing(home: MqttHome) -> None:
     """What comes meanwhile waits, in order, and goes on when the broker and its clients are back."""
     app = await home.user("app")
     session = home.far.open("app", ContentKind.ATLS)
@@ -89,14 +82,13 @@ async def test_a_lost_connection_to_a_broker_that_knows_us_goes_on_at_once(home:
     began = asyncio.get_running_loop().time()
     receipts = [home.far.unit(session, n, tls_record(500, n), ContentKind.ATLS) for n in range(30)]
     await until(lambda: {home.far.outcome(each) for each in receipts} == {(Outcome.DELIVERED, None)})
-    assert asyncio.get_running_loop().time() - began < sessions.COMEBACK
+    assert asyncio.get_running_loop().time() - began < TIMES.comeback
     await until(lambda: len(app.units(session)) >= 30)
     assert list(dict(app.units(session))) == list(range(30))
 
 
-async def test_a_long_absence_ends_the_sessions_and_both_ends_hear(
-    short_grace: None, short_comeback: None, home: MqttHome
-) -> None:
+@short_grace
+async def test_a_long_absence_ends_the_sessions_and_both_ends_hear(home: MqttHome) -> None:
     app, other = await home.user("app"), await home.user("other")
     await until(app.states)
     first = app.states()[0]
@@ -109,7 +101,7 @@ async def test_a_long_absence_ends_the_sessions_and_both_ends_hear(
     assert {close.session for close in home.far.of(Close)} == {with_lamp, to_app}
     assert {close.reason for close in home.far.of(Close)} == {Reason.UNREACHABLE}
     assert home.far.outcome(unit) == (Outcome.DROPPED, Reason.UNREACHABLE)
-    assert not home.hub.engine.owns(home.sessions._peer("other"), between)
+    assert not home.hub.engine.owns(home.sessions._users.peer("other"), between)
     assert not home.hub.engine.all_sessions() and not home.hub.engine.in_flight("mqtt")
     # From now on nothing is taken on, until the broker is back.
     late = home.far.open("app")
@@ -127,7 +119,8 @@ async def test_a_long_absence_ends_the_sessions_and_both_ends_hear(
     await until(lambda: home.far.of(Unit, again))
 
 
-async def test_a_broker_that_stalls_is_as_good_as_away(short_grace: None, home: MqttHome) -> None:
+@short_grace
+async def test_a_broker_that_stalls_is_as_good_as_away(home: MqttHome) -> None:
     """The connection is there and nothing comes of it."""
     app = await home.user("app")
     session, idle = home.far.open("app"), home.far.open("app")
@@ -161,7 +154,8 @@ async def test_an_order_that_waits_can_be_taken_back(home: MqttHome) -> None:
     assert home.adapter.status()["held"] == home.adapter.status()["in_flight"] == 0
 
 
-async def test_a_broker_that_was_never_there(short_grace: None, start: Start) -> None:
+@short_grace
+async def test_a_broker_that_was_never_there(start: Start) -> None:
     """Orders wait as long as for one that went away, not for ever."""
     home = await start()
     home.tasks["mqtt"].cancel()

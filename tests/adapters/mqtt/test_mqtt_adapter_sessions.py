@@ -353,7 +353,7 @@ async def test_what_a_user_leaves_behind_is_swept(home: MqttHome) -> None:
     app = await home.user("app")
     live = await app.open("lamp")
     for number in range(400):
-        home.sessions._remember("app", SessionId(f"{number:032x}"), ContentKind.ADTLS)
+        home.sessions._ends.add("app", SessionId(f"{number:032x}"), ContentKind.ADTLS)
     assert len(home.sessions._ends) < 300 and ("app", live) in home.sessions._ends
 
 

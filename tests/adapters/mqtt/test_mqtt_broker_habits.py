@@ -10,6 +10,7 @@ import pytest
 
 from adapters.mqtt.hearing import probe_topic
 from adapters.mqtt.payloads import epoch_number
+from adapters.mqtt.times import MqttTimes
 from carriage.mqtt import messages as bodies
 from gateway.api.model import Close, Unit
 from tests.adapters.mqtt.mqtt_home import ADTLS, MqttHome, Start, User
@@ -90,14 +91,12 @@ async def test_a_will_counts_for_its_own_run_only(start: Start) -> None:
     assert len(home.far.of(Close)) == 1 and home.adapter.status()["leaving"] == 0
 
 
-async def test_what_we_leave_behind_has_the_epoch_of_then(start: Start, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("times", [MqttTimes(grace=1.5)])
+async def test_what_we_leave_behind_has_the_epoch_of_then(start: Start) -> None:
     """Sessions were given up while the broker was away: neither our will nor our farewell may speak of those."""
-    for module in ("outbound", "sessions"):
-        monkeypatch.setattr(f"adapters.mqtt.{module}.GRACE", 0.2)
     home = await start()
     home.broker.kill()
     await until(lambda: home.sessions._lost)
-    monkeypatch.setattr("adapters.mqtt.sessions.GRACE", 20.0)  # not another time
     home.broker.start()
     await until(lambda: home.state.ready)
     now = epoch_number(home.hub.epoch, 1)

@@ -8,11 +8,13 @@ import json
 import subprocess
 from collections import Counter
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
 import pytest
 
 from adapters.mqtt.devices.devices import DeviceTopics
+from adapters.mqtt.times import MqttTimes
 from gateway.api.model import (
     Outcome,
     PropertyResult,
@@ -292,11 +294,9 @@ async def test_the_same_transaction_is_carried_out_once(home: MqttHome, house: H
     assert len(house.commands) == 4
 
 
-async def test_what_the_broker_sends_again_is_carried_out_once(
-    home: MqttHome, house: House, monkeypatch: pytest.MonkeyPatch
-) -> None:
+@pytest.mark.parametrize("times", [MqttTimes(acknowledge_by=60.0)])
+async def test_what_the_broker_sends_again_is_carried_out_once(home: MqttHome, house: House) -> None:
     """The connection breaks before the broker has our acknowledgement: it sends the message again with DUP."""
-    monkeypatch.setattr("adapters.mqtt.devices.commands.ACKNOWLEDGE_BY", 60.0)
     app = await home.user("app", "home/+/answer", subscribe=False)
     house.join("lamp", STATE)
     await settled(home)
@@ -433,8 +433,8 @@ async def test_the_will_says_offline(home: MqttHome, house: House) -> None:
     await until(lambda: last(app, "home/bridge/state") == {"state": "offline"})
 
 
-async def test_what_an_earlier_run_showed_is_taken_away(start: Start, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("adapters.mqtt.devices.devices.FORGET_AFTER", 0.5)
+@pytest.mark.parametrize("times", [MqttTimes(forget_after=0.5)])
+async def test_what_an_earlier_run_showed_is_taken_away(start: Start) -> None:
     home = await start(policy=POLICY, acl=ACL, devices={}, broker_acl=False)
     house = House(home.far)
     app = await home.user("app", "home/lamp", CONFIG, config_topic("sensor"), subscribe=False)
@@ -501,7 +501,7 @@ async def test_a_command_of_a_restart_waits_for_its_device(start: Start, monkeyp
     house.leave("sensor")
     await put(app, "home/lamp/set", "ON")
     await put(app, "home/sensor/get/contact", "")
-    monkeypatch.setattr("adapters.mqtt.devices.devices.EARLY_FOR", 2.0)
+    home.times = replace(home.times, early_for=2.0)
     async with asyncio.TaskGroup() as tasks:
         home.adapter = home.configure()
         home.run(tasks, "mqtt", home.adapter)

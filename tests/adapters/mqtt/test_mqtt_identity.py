@@ -17,6 +17,7 @@ from typing import Any
 import pytest
 
 from adapters.mqtt.devices.devices import DeviceTopics
+from adapters.mqtt.times import MqttTimes
 from gateway.runtime import policy_file
 from tests.adapters.mqtt.mqtt_home import MqttHome, Start, User
 from tests.adapters.mqtt.semantic_home import (
@@ -181,12 +182,10 @@ async def test_a_device_renamed_while_the_gateway_was_away(home: MqttHome) -> No
         assert not [topic for topic in found if topic.startswith("home/lamp")] and "home/sensor" in found
 
 
+@pytest.mark.parametrize("times", [MqttTimes(forget_after=0.5)])
 @pytest.mark.parametrize("swapped", [False, True])
-async def test_a_device_replaced_under_its_name_while_the_gateway_was_away(
-    home: MqttHome, swapped: bool, monkeypatch: pytest.MonkeyPatch
-) -> None:
+async def test_a_device_replaced_under_its_name_while_the_gateway_was_away(home: MqttHome, swapped: bool) -> None:
     """As a sensor that broke: nothing of the old one stays in Home Assistant, and of the new one nothing goes."""
-    monkeypatch.setattr("adapters.mqtt.devices.devices.FORGET_AFTER", 0.5)
     house = House(home.far)
     house.join("lamp", STATE)
     house.join("sensor", CONTACT)
@@ -248,9 +247,9 @@ async def test_a_device_without_properties_is_none_of_home_assistants(home: Mqtt
     assert set(found[config_topic("sensor")]["cmps"]) == {"contact", "last_seen"}
 
 
-async def test_what_was_a_switch_and_is_a_sensor_now(home: MqttHome, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("times", [MqttTimes(settled=0.2)])
+async def test_what_was_a_switch_and_is_a_sensor_now(home: MqttHome) -> None:
     """A platform is part of an entity: the old one is taken away by name before the new one comes."""
-    monkeypatch.setattr("adapters.mqtt.devices.devices.SETTLED", 0.2)
     house = House(home.far)
     house.join("lamp", STATE, TEMPERATURE)
     await settled(home)
@@ -270,10 +269,8 @@ def left_behind(home: MqttHome, *names: str) -> None:
 
 
 @pytest.fixture
-def old(start: Start, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Old:
+def old(start: Start, tmp_path: Path) -> Old:
     """A home that version 0.1.0 left: what it published for these devices stands at the broker, and in the file."""
-    monkeypatch.setattr("adapters.mqtt.devices.migration.PAUSE", PAUSE)
-    monkeypatch.setattr("adapters.mqtt.devices.devices.FORGET_AFTER", 1.0)
 
     async def one(*names: str) -> tuple[MqttHome, User]:
         home = await start(
@@ -282,6 +279,7 @@ def old(start: Start, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Old:
             devices={},
             broker_acl=False,
             lines=("persistence true", f"persistence_location {tmp_path}/"),
+            times=MqttTimes(migration_pause=PAUSE, forget_after=1.0),
         )
         home.tasks["mqtt"].cancel()
         await until(lambda: home.tasks["mqtt"].done())

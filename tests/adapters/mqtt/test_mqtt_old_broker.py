@@ -32,9 +32,9 @@ async def port() -> AsyncIterator[int]:
 
 
 async def test_sessions_and_devices_over_mqtt_3_1_1(
-    port: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+    port: int, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    home = PlainHome(tmp_path, port, monkeypatch)
+    home = PlainHome(tmp_path, port)
     adapter = home.adapter
     house = House(home.far)
     app = OldUser(port)

@@ -54,10 +54,8 @@ class Scene:
 
 
 @asynccontextmanager
-async def scene(folder: Path, broker: Process, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Scene]:
-    for module in ("outbound", "sessions"):  # such a broker takes its time to start
-        monkeypatch.setattr(f"adapters.mqtt.{module}.GRACE", 120.0)
-    home = PlainHome(folder, broker.port, monkeypatch, DOTTED)
+async def scene(folder: Path, broker: Process) -> AsyncIterator[Scene]:
+    home = PlainHome(folder, broker.port, DOTTED, grace=120.0)  # such a broker takes its time to start
     app = OldUser(broker.port)
     app.client.subscribe(["home/#", "atls/app/#"])
     async with home.running(home.adapter), asyncio.TaskGroup() as tasks:
@@ -71,10 +69,8 @@ async def scene(folder: Path, broker: Process, monkeypatch: pytest.MonkeyPatch) 
     home.check_books()
 
 
-async def test_sessions_and_devices_outlive_a_cut_and_a_stop_in_good_order(
-    broker: Process, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    async with scene(tmp_path, broker, monkeypatch) as at:
+async def test_sessions_and_devices_outlive_a_cut_and_a_stop_in_good_order(broker: Process, tmp_path: Path) -> None:
+    async with scene(tmp_path, broker) as at:
         await until(lambda: at.app.at("home/lamp") and json.loads(at.app.at("home/lamp")[-1])["state"] == "ON", SLOW)
         session = await at.app.open("lamp")
         await at.lamp_goes("OFF")
@@ -97,11 +93,9 @@ async def test_sessions_and_devices_outlive_a_cut_and_a_stop_in_good_order(
         assert not at.home.far.of(Close)
 
 
-async def test_a_name_that_the_broker_does_not_bear_costs_that_device_only(
-    broker: Process, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+async def test_a_name_that_the_broker_does_not_bear_costs_that_device_only(broker: Process, tmp_path: Path) -> None:
     """nats-server 2.9 ends the connection over a dot in a topic, RabbitMQ makes a slash of it."""
-    async with scene(tmp_path, broker, monkeypatch) as at:
+    async with scene(tmp_path, broker) as at:
         at.house.join("hall.lamp", STATE)
         at.house.tell("hall.lamp", state=True)
         at.house.presence("hall.lamp", True)
@@ -122,9 +116,9 @@ async def test_a_name_that_the_broker_does_not_bear_costs_that_device_only(
 
 
 async def test_a_user_whose_name_the_broker_does_not_bear_costs_its_own_sessions_only(
-    broker: Process, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    broker: Process, tmp_path: Path
 ) -> None:
-    async with scene(tmp_path, broker, monkeypatch) as at:
+    async with scene(tmp_path, broker) as at:
         session = await at.app.open("lamp")
         await at.unit_goes(session, 0)
         before = at.home.adapter.status()["published"]

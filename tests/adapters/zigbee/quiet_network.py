@@ -12,7 +12,8 @@ from adapters.zigbee.device_view import Device, Endpoint
 from adapters.zigbee.radio_port import Frame, IncomingFrame, SendOutcome
 from adapters.zigbee.zcl_devices import COUNTERS, ZclDevices
 from carriage.zigbee.zdo import SimpleDescriptor
-from tests.adapters.zigbee.conftest import RecordingContext, came
+from tests.adapters.zigbee.recording_context import RecordingContext
+from tests.adapters.zigbee.zigbee_world import came
 
 
 class Air:

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from adapters.zigbee import reports
 from adapters.zigbee.radio_port import Frame, SendOutcome
 from adapters.zigbee.reporting_memory import MEMORY
-from adapters.zigbee.zcl_transactions import ANSWER_WAIT
+from adapters.zigbee.times import TIMES
 from carriage.zigbee import zcl
 from carriage.zigbee.foundation import General
 from gateway.api.model import (
@@ -31,8 +31,8 @@ from gateway.api.model import (
 )
 from simulator.network import device_kinds
 from simulator.network.foundation import ClusterServer, respond
-from tests.adapters.zigbee.conftest import came
 from tests.adapters.zigbee.quiet_network import EUI64, House
+from tests.adapters.zigbee.zigbee_world import came
 from tests.harness.interactions import read_or_write
 
 IDENTITY = device_kinds.Identity("ACME", "Z1", mains=True)
@@ -101,7 +101,7 @@ def test_its_setting_up_ends_once_it_answers_as_it_should(changes: list[tuple[Ch
         frames = talk.house.air.frames
         for change, default in changes:
             if not frames:
-                talk.later(ANSWER_WAIT + 1)
+                talk.later(TIMES.answer + 1)
                 talk.later(7200.0)
                 talk.hear(1, 0x0402, b"\x18\x00\x0a\x00\x00\x29\x00\x00")
             if frames:
@@ -111,7 +111,7 @@ def test_its_setting_up_ends_once_it_answers_as_it_should(changes: list[tuple[Ch
                 talk.answer(frames.pop(0), lambda octets: octets, default=False)
             if not talk.house.semantics.shown(EUI64)["setup_steps_left"]:
                 break
-            talk.later(ANSWER_WAIT + 1)
+            talk.later(TIMES.answer + 1)
             talk.later(7200.0)
             talk.hear(1, 0x0402, b"\x18\x00\x0a\x00\x00\x29\x00\x00")
         assert talk.house.semantics.shown(EUI64)["setup_steps_left"] == 0
@@ -130,7 +130,7 @@ def test_each_command_ends_once(asked: list[tuple[tuple[str, Scalar | None], Cha
             house.semantics.carry_out(command, Transmit(command, Address(scheme="zigbee", claim=f"eui64:{EUI64}")))
             while house.air.frames:
                 talk.answer(house.air.frames.pop(0), change, default=default)
-        talk.later(ANSWER_WAIT + 1)
+        talk.later(TIMES.answer + 1)
         final: list[Any] = [each.id for each in house.context.receipts if each.outcome is not Fate.HELD]
         assert sorted(final) == [EnvelopeId(1000 + number) for number in range(len(asked))]
 

@@ -7,94 +7,29 @@ from dataclasses import replace
 from fractions import Fraction
 from typing import Any
 
-import pytest
-
 from adapters.zigbee import zcl_transactions
 from adapters.zigbee.clusters import AttributeMapping, ClusterTable
+from adapters.zigbee.times import ZigbeeTimes
 from carriage.zigbee.datatypes import UINT16
 from carriage.zigbee.zcl import ZclFrame
 from gateway.api.model import (
-    Address,
     DataType,
     EnvelopeId,
     LinkRequirement,
-    LinkSecurity,
     Outcome,
-    Peer,
     Presence,
     PropertyAffordance,
     Reading,
     Reason,
     Receipt,
-    Scalar,
-    Transmit,
 )
 from simulator.network import datatypes as simulated
-from simulator.network.device_kinds import Identity, on_off, power, temperature
+from simulator.network.device_kinds import on_off, power, temperature
 from simulator.network.foundation import Attribute, make_cluster
 from simulator.network.radio import Conditions
-from tests.adapters.zigbee.conftest import BOTH_EZSP, came
-from tests.harness.interactions import read_or_write
+from tests.adapters.zigbee.device_commands import IDENTITY, LAMP, OFF, ON, OTHER, Orders, joined
+from tests.adapters.zigbee.zigbee_world import BOTH_EZSP, came
 from tests.harness.zcl_device import ZclDevice, settled
-
-LAMP = 0x000D6F0000000022
-IDENTITY = Identity("ACME", "Z1", mains=True)
-APP = Peer(scheme="mqtt", claims=("user:app",), link=LinkSecurity(protocol="tls1.3"))
-ON, OFF = 0x01, 0x00
-OTHER = PropertyAffordance(name="other", type=DataType.NUMBER, writable=True)
-
-
-class Orders:
-    """What the engine would order, and what it is told."""
-
-    def __init__(self, gateway: Any, device: ZclDevice) -> None:
-        self.gateway = gateway
-        self.claim = f"eui64:{device.eui64}"
-        self._next = 1000
-
-    def send(
-        self,
-        value: Scalar | None,
-        name: str = "state",
-        require: LinkRequirement | None = None,
-        expires_at: float | None = None,
-    ) -> EnvelopeId:
-        self._next += 1
-        command = read_or_write(
-            id=EnvelopeId(self._next),
-            source=APP,
-            to="lamp",
-            name=name,
-            value=value,
-            received_at=0.0,
-            expires_at=expires_at,
-        )
-        self.gateway.adapter.send(
-            Transmit(command, Address(scheme="zigbee", claim=self.claim), require or LinkRequirement())
-        )
-        return command.id
-
-    def receipts(self, envelope: EnvelopeId) -> list[Receipt]:
-        return [receipt for receipt in self.gateway.context.receipts if receipt.id == envelope]
-
-    async def final(self, envelope: EnvelopeId) -> Receipt:
-        def told() -> list[Receipt]:
-            return [each for each in self.receipts(envelope) if each.outcome is not Outcome.HELD]
-
-        return (await self.gateway.until(told))[0]
-
-    def values(self) -> list[Any]:
-        return [value for reading in self.gateway.context.of(Reading) for value in reading.values]
-
-
-async def joined(world: Any, gateway: Any, *clusters: Any, **options: Any) -> tuple[ZclDevice, Orders]:
-    device = ZclDevice(LAMP, *(make(IDENTITY) for make in clusters or (on_off,)))
-    await device.attach(world.socket, **options)
-    world.devices.append(device)
-    await gateway.join(device)
-    await settled(gateway, device)
-    device.asked.clear()
-    return device, Orders(gateway, device)
 
 
 @BOTH_EZSP
@@ -230,10 +165,9 @@ async def test_what_cannot_be_sent(world: Any) -> None:
         assert device.asked == []
 
 
-async def test_no_answer(world: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_no_answer(world: Any) -> None:
     """The device's stack took it, its application says nothing: nobody knows, and it isn't sent again."""
-    monkeypatch.setattr(zcl_transactions, "ANSWER_WAIT", 0.2)
-    async with world.gateway() as gateway:
+    async with world.gateway(times=ZigbeeTimes(answer=0.2)) as gateway:
         device, orders = await joined(world, gateway)
         device.answer = lambda cluster, asked, own: None
         order = orders.send(True)
@@ -315,6 +249,27 @@ async def test_a_sleeping_device_gets_it_when_it_is_heard(world: Any) -> None:
         assert orders.receipts(first) == [Receipt(first, Outcome.HELD)]
 
 
+async def test_an_order_that_is_given_again_while_it_is_on_the_air_is_another_one(world: Any) -> None:
+    """The first gets no answer, which says nothing of the second, nor of others that wait."""
+    async with world.gateway(limits={"awake": 0.2}, times=ZigbeeTimes(answer=0.5)) as gateway:
+        device, orders = await joined(world, gateway, on_off, sleepy=True)
+        record = gateway.record(device.eui64)
+        await gateway.until(lambda: not gateway.sender.listens(record))
+        order = orders.send(True)
+        device.answer = lambda at, asked, own: None
+        device.report(0x0006, "0000 10 01")
+        await gateway.until(lambda: device.commands(0x0006) == [ON])
+        await gateway.until(lambda: not gateway.sender.listens(record))
+        orders.again(order)
+        other = orders.send(None)
+        await gateway.until(lambda: not record.transactions.open)
+        device.answer = lambda at, asked, own: own
+        device.report(0x0006, "0000 10 01")
+        assert (await orders.final(order)).outcome is Outcome.DELIVERED
+        assert (await orders.final(other)).outcome is Outcome.DELIVERED
+        assert [each.outcome for each in orders.receipts(order)] == [Outcome.HELD, Outcome.HELD, Outcome.DELIVERED]
+
+
 async def test_what_is_held_outlives_the_dongle(world: Any) -> None:
     async with world.gateway() as gateway:
         device, orders = await joined(world, gateway, on_off, sleepy=True)
@@ -351,12 +306,9 @@ async def test_a_device_that_leaves(world: Any) -> None:
         assert (receipt.reason, receipt.detail) == (Reason.UNREACHABLE, "left the network")
 
 
-async def test_an_answer_under_the_network_key_is_no_answer_to_a_command_under_the_link_key(
-    world: Any, monkeypatch: pytest.MonkeyPatch
-) -> None:
+async def test_an_answer_under_the_network_key_is_no_answer_to_a_command_under_the_link_key(world: Any) -> None:
     """And it can't tell a value as the device's own under the link key."""
-    monkeypatch.setattr(zcl_transactions, "ANSWER_WAIT", 0.3)
-    async with world.gateway() as gateway:
+    async with world.gateway(times=ZigbeeTimes(answer=0.3)) as gateway:
         device = ZclDevice(LAMP, on_off(IDENTITY))
         await device.attach(world.socket)
         world.devices.append(device)

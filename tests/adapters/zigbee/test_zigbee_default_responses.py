@@ -21,9 +21,9 @@ from gateway.api.model import Reading
 from layer.errors import PeerError
 from simulator.network.device_kinds import Identity, on_off, temperature
 from simulator.network.foundation import make_cluster
-from tests.adapters.zigbee.conftest import came
+from tests.adapters.zigbee.device_commands import ON, Orders
 from tests.adapters.zigbee.quiet_network import House
-from tests.adapters.zigbee.test_zigbee_commands import ON, Orders
+from tests.adapters.zigbee.zigbee_world import came
 from tests.harness.zcl_device import ZclDevice, settled
 
 DEVICE = 0x000D6F0000000061

@@ -25,12 +25,12 @@ from adapters.zigbee.device_view import Device as Known
 from adapters.zigbee.ezsp_radio import EZSP
 from adapters.zigbee.radio_port import OWN_ENDPOINT, Frame, IncomingFrame, RadioSettings, SendOutcome
 from adapters.zigbee.strangers import QUESTION_PAUSE, QUESTIONS, Strangers
-from carriage.log_rate import LINES
 from carriage.zigbee.tunneling import CLUSTER_ID
+from common.log_rate import LINES
 from gateway.api.errors import TransportError
 from simulator.air import ApsFrame
 from simulator.network.radio import Conditions
-from tests.adapters.zigbee.conftest import BOTH_EZSP
+from tests.adapters.zigbee.zigbee_world import BOTH_EZSP
 
 LAMP = 0x000D6F000B5DE3B6
 LAMP_TEXT = "00:0d:6f:00:0b:5d:e3:b6"

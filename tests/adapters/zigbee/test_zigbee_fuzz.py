@@ -15,7 +15,7 @@ from gateway.api.model import Join, Leave, Reading
 from simulator.air import ApsFrame
 from simulator.network import zdo
 from simulator.network.device_kinds import Identity, on_off, temperature
-from tests.adapters.zigbee.conftest import BOTH_EZSP
+from tests.adapters.zigbee.zigbee_world import BOTH_EZSP
 from tests.harness.zcl_device import ZclDevice, settled
 
 DEVICE = 0x000D6F0000000081

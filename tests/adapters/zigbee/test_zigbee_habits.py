@@ -4,21 +4,24 @@ from __future__ import annotations
 
 from typing import Any
 
+from adapters.zigbee.radio_port import Frame, SendOutcome
 from carriage.zigbee.zcl import ZclFrame
 from gateway.api.model import Join, Leave, Outcome, Reading
 from simulator.network.device_kinds import Identity, on_off, temperature
-from tests.adapters.zigbee.test_zigbee_commands import ON, Orders
+from tests.adapters.zigbee.device_commands import ON, Orders
 from tests.harness.zcl_device import ZclDevice, settled
 
 DEVICE = 0x000D6F0000000071
 IDENTITY = Identity("ACME", "Z1", mains=True)
 
 
-async def joined(world: Any, gateway: Any, endpoints: tuple[int, ...] = (1,)) -> list[ZclDevice]:
+async def joined(
+    world: Any, gateway: Any, endpoints: tuple[int, ...] = (1,), *, sleepy: bool = False
+) -> list[ZclDevice]:
     """A device with a switch and a thermometer at each of these endpoints."""
     found = [ZclDevice(DEVICE, on_off(IDENTITY), temperature(IDENTITY), endpoint=endpoint) for endpoint in endpoints]
     for each in found:
-        await each.attach(world.socket)
+        await each.attach(world.socket, sleepy=sleepy)
         world.devices.append(each)
     await gateway.join(found[-1])
     await settled(gateway, found[-1])
@@ -101,6 +104,36 @@ async def test_a_device_that_leaves_and_joins_again(world: Any) -> None:
             device.report(0x0402, f"0000 29 0{number}00")
             await heard(gateway, ("temperature", number / 100))
             assert (await orders.final(orders.send(True))).outcome is Outcome.DELIVERED
+
+
+async def test_a_frame_that_waited_for_a_device_that_left_is_none_of_the_one_that_joined_again(world: Any) -> None:
+    """It is not sent, and what the device tells afterwards is believed: its record is another one now."""
+    async with world.gateway() as gateway:
+        (device,) = await joined(world, gateway)
+        before = gateway.record(device.eui64)
+        await device.client.leave()
+        await gateway.until(lambda: gateway.context.of(Leave))
+        await gateway.join(device)
+        await settled(gateway, device)
+        outcomes: list[SendOutcome] = []
+        gateway.sender.submit(before, Frame(1, b"\x00\x01\x00\x00\x00", False, outcomes.append, 0x0000))
+        await gateway.until(lambda: outcomes)
+        assert outcomes == [SendOutcome.NO_DEVICE]
+        device.report(0x0402, "0000 29 0100")
+        await heard(gateway, ("temperature", 0.01))
+
+
+async def test_a_sleeping_device_that_leaves_takes_the_frames_along_that_wait_for_it(world: Any) -> None:
+    async with world.gateway(limits={"awake": 0.2}) as gateway:
+        (device,) = await joined(world, gateway, sleepy=True)
+        record = gateway.record(device.eui64)
+        await gateway.until(lambda: not gateway.sender.listens(record))
+        outcomes: list[SendOutcome] = []
+        gateway.sender.submit(record, Frame(1, b"\x00\x01\x00\x00\x00", False, outcomes.append, 0x0000))
+        assert record.lane is not None and outcomes == []
+        await gateway.adapter.command("remove", {"eui64": device.eui64, "force": True})
+        await gateway.until(lambda: gateway.context.of(Leave))
+        assert outcomes == [SendOutcome.NO_DEVICE] and record.lane is None
 
 
 async def test_a_report_to_all_endpoints_of_ours(world: Any) -> None:

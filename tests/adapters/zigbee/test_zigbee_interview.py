@@ -9,10 +9,11 @@ from typing import Any
 import pytest
 
 from adapters.zigbee import reporting_setup as steps
+from adapters.zigbee.times import ZigbeeTimes
 from gateway.api.model import Join, Leave, Reading
 from simulator.network import zdo
 from simulator.network.device_kinds import Identity, on_off, temperature
-from tests.adapters.zigbee.conftest import BOTH_EZSP
+from tests.adapters.zigbee.zigbee_world import BOTH_EZSP
 from tests.harness.zcl_device import ZclDevice, settled, shown
 
 DEVICE = 0x000D6F0000000051
@@ -51,12 +52,9 @@ def properties(gateway: Any) -> list[str]:
 @BOTH_EZSP
 @pytest.mark.parametrize("status", [zdo.INVALID_EP, NO_DESCRIPTOR])
 @pytest.mark.parametrize("first", [False, True])
-async def test_one_bad_endpoint_spoils_no_other(
-    world: Any, status: int, first: bool, monkeypatch: pytest.MonkeyPatch
-) -> None:
+async def test_one_bad_endpoint_spoils_no_other(world: Any, status: int, first: bool) -> None:
     """What is known is used; the rest is asked for again, and shown as missing until the device tells."""
-    monkeypatch.setattr(steps, "FIRST_DESCRIBE", 0.3)
-    async with world.gateway() as gateway:
+    async with world.gateway(times=ZigbeeTimes(first_describe=0.3)) as gateway:
         pair = await two_endpoints(world)
         good, bad = reversed(pair) if first else pair
         names = {GOOD: "state", BAD: "temperature"}
@@ -77,16 +75,13 @@ async def test_one_bad_endpoint_spoils_no_other(
         assert set(properties(gateway)) == {"state", "temperature"}
         row = await shown(gateway, good)
         assert row["endpoints_missing"] == [] and [each["id"] for each in row["endpoints"]] == [GOOD, BAD]
-    async with world.gateway() as gateway:  # and it is in the database
+    async with world.gateway(times=ZigbeeTimes(first_describe=0.3)) as gateway:  # and it is in the database
         await gateway.until(lambda: set(told(gateway)) == {"state", "temperature"})
         assert (await shown(gateway, good))["endpoints_missing"] == []
 
 
-async def test_a_device_that_never_tells_is_asked_later_each_time_and_not_for_ever(
-    world: Any, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(steps, "FIRST_DESCRIBE", 0.0)
-    async with world.gateway() as gateway:
+async def test_a_device_that_never_tells_is_asked_later_each_time_and_not_for_ever(world: Any) -> None:
+    async with world.gateway(times=ZigbeeTimes(first_describe=0.0)) as gateway:
         good, _ = await two_endpoints(world)
         device = world.network.station(DEVICE).device
         device.undescribed[BAD] = zdo.INVALID_EP
@@ -95,7 +90,7 @@ async def test_a_device_that_never_tells_is_asked_later_each_time_and_not_for_ev
         assert (await shown(gateway, good))["endpoints_missing"] == [BAD]
         assert set(told(gateway)) == {"state"}
     del device.undescribed[BAD]
-    async with world.gateway() as gateway:  # it was remembered
+    async with world.gateway(times=ZigbeeTimes(first_describe=0.0)) as gateway:  # it was remembered
         await gateway.until(lambda: set(told(gateway)) == {"state", "temperature"})
 
 
@@ -114,7 +109,7 @@ async def test_an_endpoint_about_which_a_device_is_mute_spoils_no_other(world: A
 
 
 def test_pauses_between_questions_for_a_descriptor_grow() -> None:
-    tries = [min(steps.FIRST_DESCRIBE * 2**number, steps.LAST_RETRY) for number in range(steps.DESCRIBED - 1)]
+    tries = [min(ZigbeeTimes().first_describe * 2**number, steps.LAST_RETRY) for number in range(steps.DESCRIBED - 1)]
     assert tries == [60, 120, 240, 480, 960, 1920, 3600]
 
 

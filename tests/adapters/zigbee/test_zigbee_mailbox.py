@@ -105,6 +105,45 @@ def test_what_expired_is_never_sent(pair: Any) -> None:
     assert [receipts(pair, unit) for unit in units] == [[Outcome.HELD], [Outcome.HELD, Outcome.DELIVERED]]
 
 
+@pytest.mark.parametrize("again", [(0,), (1,), (0, 1), (0, 1, 2)])
+def test_units_that_are_given_again_go_out_in_order(pair: Any, again: tuple[int, ...]) -> None:
+    """As under another policy: the engine takes them back, and orders them under the same ids."""
+    handle, session = opened(pair)
+    units = [send(pair, session, n, bytes([n])) for n in range(3)]
+    _, ours = pair.sessions[session]
+    for n in again:
+        pair.gateway.withdraw(ours, units[n].id, pair.time)
+    for n in again:
+        pair.gateway.send(Transmit(units[n], DEVICE, ANY_LINK), ours, pair.time)
+    pair.device.fetch(handle, pair.time)
+    assert [event.n for event in pair.run(1) if isinstance(event, UnitReceived)] == [0, 1, 2]
+    assert [receipts(pair, unit)[-1] for unit in units] == [Outcome.DELIVERED] * 3
+
+
+def test_a_unit_that_is_given_again_while_it_is_sent_is_delivered_once(pair: Any) -> None:
+    handle, session = opened(pair)
+    unit = send(pair, session, 0, bytes(600))
+    _, ours = pair.sessions[session]
+    slices = []
+
+    def loses(octets: bytes) -> bool:
+        if len(octets) < 40:
+            return False
+        slices.append(octets)
+        return len(slices) > 2
+
+    pair.loses = loses
+    pair.device.fetch(handle, pair.time)
+    pair.run(0.1)
+    assert len(slices) > 2
+    pair.loses = lambda octets: False
+    pair.gateway.withdraw(ours, unit.id, pair.time)
+    pair.gateway.send(Transmit(unit, DEVICE, ANY_LINK), ours, pair.time)
+    pair.device.fetch(handle, pair.time)
+    assert [event.n for event in pair.run(60) if isinstance(event, UnitReceived)] == [0]
+    assert receipts(pair, unit)[-1] is Outcome.DELIVERED
+
+
 @pytest.mark.parametrize(
     ("outcome", "reason", "told"),
     [
@@ -228,3 +267,12 @@ def test_a_close_waits_for_the_device_too(pair: Any) -> None:
     assert UnitReceived(handle, 0, b"last words", False) in events
     assert any(isinstance(event, TunnelClosed) for event in events)
     assert receipts(pair, envelope) == [Outcome.HELD, Outcome.DELIVERED]
+
+
+def test_an_open_that_is_given_again_has_a_tunnel_of_which_its_units_know(pair: Any) -> None:
+    envelope = call(pair)
+    _, first = pair.sessions[SESSION]
+    pair.gateway.withdraw(first, envelope.id, pair.time)
+    pair.gateway.open(envelope, pair.time, DeliveryMode.KEPT, until_awake=True)
+    pair.run()
+    assert pair.sessions[SESSION][1] != first

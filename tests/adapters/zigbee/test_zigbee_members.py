@@ -5,10 +5,8 @@ from __future__ import annotations
 import asyncio
 import json
 import signal
-import sqlite3
 import stat
 import sys
-from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -22,18 +20,12 @@ from adapters.zigbee.members import FILE, MOST, STARTS, Members
 from gateway.api.model import Join, Leave
 from simulator.network import zdo
 from simulator.network.device_kinds import Identity, on_off
+from tests.adapters.zigbee.member_rows import rows
 from tests.harness.zcl_device import ZclDevice, settled
 
 DEVICE = 0x000D6F0000000061
 TEXT = "00:0d:6f:00:00:00:00:61"
 IDENTITY = Identity("ACME", "Z1", mains=True)
-
-
-def rows(world: Any) -> list[str]:
-    """The devices of zigpy's database."""
-    with closing(sqlite3.connect(world.state_dir / "zigbee.db")) as database:
-        tables = [row[0] for row in database.execute("SELECT name FROM sqlite_master WHERE name GLOB 'devices_v*'")]
-        return [row[0] for row in database.execute(f"SELECT ieee FROM {max(tables)}")]  # noqa: S608 - a name of its own
 
 
 # The file by itself
@@ -144,7 +136,7 @@ import asyncio, sys
 from pathlib import Path
 from adapters.zigbee.plugin import ZigbeePlugin
 from gateway.api.model import Join, Leave
-from tests.adapters.zigbee.conftest import RecordingContext
+from tests.adapters.zigbee.recording_context import RecordingContext
 
 class Told(RecordingContext):
     def submit(self, envelope):

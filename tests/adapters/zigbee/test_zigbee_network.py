@@ -22,7 +22,7 @@ from gateway.api.errors import PeerError
 from gateway.api.model import Join
 from simulator.ezsp.codes import MfgTokenId
 from simulator.serial_port import serve_pty
-from tests.adapters.zigbee.conftest import World
+from tests.adapters.zigbee.zigbee_world import World
 
 LAMP = 0x000D6F000B5DE3B6
 Make = Callable[..., Awaitable[Any]]

@@ -9,11 +9,12 @@ import pytest
 
 from adapters.zigbee.members import FILE
 from adapters.zigbee.reporting_memory import MEMORY
+from adapters.zigbee.times import ZigbeeTimes
 from gateway.api.errors import PeerError
 from gateway.api.model import Join, Leave
 from simulator.network import zdo
 from simulator.network.device_kinds import Identity, on_off
-from tests.adapters.zigbee.test_zigbee_members import rows
+from tests.adapters.zigbee.member_rows import rows
 from tests.harness.zcl_device import ZclDevice, settled
 
 DEVICE = 0x000D6F0000000081
@@ -60,9 +61,8 @@ async def test_a_device_that_refuses_to_leave_stays_unless_forced(world: Any, mo
         assert (told, await listed(gateway)) == ({"known": True, "left": False}, [])
 
 
-async def test_a_sleeper_that_is_not_heard_is_told_of_as_such(world: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("adapters.zigbee.administration.LEAVE_WAIT", 0.2)
-    async with world.gateway() as gateway:
+async def test_a_sleeper_that_is_not_heard_is_told_of_as_such(world: Any) -> None:
+    async with world.gateway(times=ZigbeeTimes(leave=0.2)) as gateway:
         device = await joined(world, gateway, sleepy=True)
         world.network.station(DEVICE).device.poll_interval = 3600.0
         device.close()

@@ -12,10 +12,11 @@ from adapters.zigbee import reporting_setup as steps
 from adapters.zigbee.device import ZigbeeDevice
 from adapters.zigbee.network_hooks import ANNOUNCED
 from adapters.zigbee.reporting_memory import MEMORY, ReportingMemory
+from adapters.zigbee.times import ZigbeeTimes
 from carriage.zigbee.zcl import ZclFrame
 from gateway.api.model import Join, Presence, Reading
 from simulator.network.device_kinds import Identity, humidity, on_off, power, temperature
-from tests.adapters.zigbee.conftest import BOTH_EZSP
+from tests.adapters.zigbee.zigbee_world import BOTH_EZSP
 from tests.harness.zcl_device import ZclDevice, settled, shown
 
 DEVICE = 0x000D6F0000000041
@@ -116,10 +117,8 @@ async def test_what_a_device_refuses_is_told_and_not_asked_again(world: Any) -> 
         assert asked(device, CONFIGURE) == []
 
 
-async def test_tried_again_when_it_is_heard(world: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(steps, "FIRST_RETRY", 0.0)
-    monkeypatch.setattr("adapters.zigbee.zcl_transactions.ANSWER_WAIT", 0.1)
-    async with world.gateway() as gateway:
+async def test_tried_again_when_it_is_heard(world: Any) -> None:
+    async with world.gateway(times=ZigbeeTimes(first_retry=0.0, answer=0.1)) as gateway:
         device = await device_of(world, temperature)
         device.answer = lambda cluster, request, own: None
         await gateway.join(device)
@@ -157,7 +156,7 @@ async def test_only_a_few_devices_at_once(world: Any) -> None:
         inner = gateway.semantics._setup
         inner._memory.devices.clear()
         for device in devices:
-            inner.add(gateway.record(device.eui64), anew=True)
+            inner.add(gateway.record(device.eui64), joined=True)
             most = max(most, inner._active)
         assert most == inner._active == steps.AT_ONCE
         for device in devices:
@@ -173,7 +172,7 @@ async def test_a_device_that_comes_back_is_read_again(world: Any) -> None:
         await settled(gateway, device)
         device.close()
         gateway.semantics._presence.doubt(gateway.record(device.eui64))
-        gateway.running._wake.set()
+        gateway.context.touch()
         await gateway.until(lambda: [each.online for each in gateway.context.of(Presence)] == [True, False])
         device.clusters[0x0006].attributes[0].value = 1
         device.asked.clear()
@@ -294,7 +293,7 @@ async def test_the_radio_may_go_with_any_number_of_devices_waiting(world: Any) -
         setup._requests.sender = None
         for number in range(1000):
             eui64 = f"{number:016x}"
-            setup.add(ZigbeeDevice(eui64, model=replace(model, eui64=eui64)), anew=True)
+            setup.add(ZigbeeDevice(eui64, model=replace(model, eui64=eui64)), joined=True)
         assert setup._active == 0 and len(setup.jobs) == 1000
         setup.clear()
         assert setup._active == 0 and not setup.jobs and not setup._queue

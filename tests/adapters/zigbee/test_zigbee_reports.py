@@ -11,7 +11,7 @@ from adapters.zigbee.coordinator import Coordinator
 from adapters.zigbee.zcl_devices import INBOX
 from gateway.api.model import Join, LinkSecurity, Reading
 from simulator.network.device_kinds import Identity, humidity, on_off, power, temperature
-from tests.adapters.zigbee.conftest import BOTH_EZSP, came
+from tests.adapters.zigbee.zigbee_world import BOTH_EZSP, came
 from tests.harness.zcl_device import ZclDevice, settled
 
 SENSOR, LAMP = 0x000D6F0000000021, 0x000D6F0000000022

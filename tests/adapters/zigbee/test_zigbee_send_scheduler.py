@@ -112,7 +112,7 @@ async def test_what_is_not_queued_here_takes_a_slot_from_the_others() -> None:
     """zigpy's own frames: first come, first served; one that fails gives its slot back."""
     dongle = Dongle()
     async with Run(sender(dongle, in_flight=3, sleepy_in_flight=1)) as run:
-        async with run.subject.slot():
+        async with run.subject.slot(False), run.subject.slot(True):  # the latter takes nothing from those awake
             for name in "abc":
                 run.submit(name, name.encode())
             await run.settle()
@@ -131,7 +131,7 @@ async def test_what_is_not_queued_here_takes_a_slot_from_the_others() -> None:
 
 
 async def fails(subject: SendScheduler) -> None:
-    async with subject.slot():
+    async with subject.slot(False):
         raise OSError
 
 
@@ -350,6 +350,20 @@ async def test_the_end_fails_everything_once() -> None:
     assert sorted(run.done) == [(bytes([n]), SendOutcome.FAILED) for n in range(10)]
     run.submit("a", b"late")
     assert run.done[-1] == (b"late", SendOutcome.FAILED)
+
+
+async def test_a_device_that_left_leaves_its_places_to_others() -> None:
+    """A sleeper is not heard any more: its frames would wait for ever."""
+    dongle = Dongle()
+    async with Run(sender(dongle, queued=3)) as run:
+        for n in range(3):
+            run.submit("sleepy", bytes([n]))
+        run.subject.left(run.records.of("sleepy"))
+        assert run.done == [(bytes([n]), SendOutcome.NO_DEVICE) for n in range(3)]
+        assert run.records.of("sleepy").lane is None
+        for n in range(3):
+            run.submit("sleepy other", bytes([n]))
+        assert len(run.done) == 3 and dongle.offered == []
 
 
 async def test_bounded() -> None:

@@ -18,7 +18,7 @@ from carriage.zigbee.events import TunnelOpened, UnitSent
 from gateway.api.errors import PeerError, TransportError
 from gateway.api.model import Join, Unit
 from simulator.network.radio import Conditions
-from tests.adapters.zigbee.conftest import BOTH_EZSP
+from tests.adapters.zigbee.zigbee_world import BOTH_EZSP
 
 LAMP = 0x000D6F000B5DE3B6
 

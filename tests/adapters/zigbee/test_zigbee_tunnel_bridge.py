@@ -10,7 +10,6 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from adapters.zigbee.config import ZigbeeConfig
-from carriage.log_rate import INTERVAL, LINES
 from carriage.zigbee.events import (
     DataError,
     FailReason,
@@ -25,6 +24,7 @@ from carriage.zigbee.events import (
 )
 from carriage.zigbee.transfer import LossReason
 from carriage.zigbee.tunneling import ANY_MANUFACTURER, TransferError, TunnelStatus
+from common.log_rate import INTERVAL, LINES
 from gateway.api.model import (
     ANY_LINK,
     Accepted,

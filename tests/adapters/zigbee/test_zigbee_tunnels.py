@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from adapters.zigbee import dongle
+from adapters.zigbee.times import ZigbeeTimes
 from carriage.zigbee.events import (
     DataError,
     DeliveryMode,
@@ -44,7 +44,7 @@ from gateway.api.model import (
     Unit,
 )
 from simulator.network.radio import Conditions
-from tests.adapters.zigbee.conftest import BOTH_EZSP
+from tests.adapters.zigbee.zigbee_world import BOTH_EZSP
 
 LAMP = 0x000D6F000B5DE3B6
 LAMP_CLAIM = "eui64:00:0d:6f:00:0b:5d:e3:b6"
@@ -146,10 +146,9 @@ async def test_on_a_bad_radio(make_world: Callable[..., Awaitable[Any]], seed: i
         await exchange(gateway, device, handle, units, ContentKind.ATLS)
 
 
-async def test_what_waits_for_a_dongle_that_stays_away_fails(world: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_what_waits_for_a_dongle_that_stays_away_fails(world: Any) -> None:
     """As on a dead radio, so that both ends of a session hear of it; a dongle that comes back finds the tunnel open."""
-    monkeypatch.setattr(dongle, "AWAY", 0.1)
-    async with world.gateway() as gateway:
+    async with world.gateway(times=ZigbeeTimes(away=0.1)) as gateway:
         device = await world.device(LAMP)
         await gateway.join(device)
         handle = device.open(200)

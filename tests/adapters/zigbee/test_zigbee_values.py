@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 
 from adapters.zigbee.reporting_memory import MEMORY
+from adapters.zigbee.times import ZigbeeTimes
 from carriage.zigbee.zcl import ZclFrame
 from gateway.api.model import Join, Reading
 from simulator.network import datatypes as simulated
@@ -88,7 +89,7 @@ async def test_what_is_out_of_range_is_no_value(world: Any, caplog: pytest.LogCa
         assert counters(gateway)["values_out_of_range"] == 8
     lines = [record.getMessage() for record in caplog.records if "can't be" in record.getMessage()]
     assert lines == [
-        f"{device.eui64}: battery is told as 232, which can't be: it counts as no value (further ones are only counted)"
+        f"{device.eui64}: battery is sent as 232, which can't be: it counts as no value (further ones are only counted)"
     ]
 
 
@@ -195,10 +196,9 @@ async def test_what_a_device_does_not_have_is_no_property(world: Any, sleepy: bo
         assert properties(gateway)[0] == ["temperature", "battery"]
 
 
-async def test_one_that_says_so_while_it_starts_is_read_once_more(world: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_one_that_says_so_while_it_starts_is_read_once_more(world: Any) -> None:
     """It took the reporting of the attribute, so it may have it."""
-    monkeypatch.setattr("adapters.zigbee.reporting_setup.READ_AGAIN", 0.2)
-    async with world.gateway() as gateway:
+    async with world.gateway(times=ZigbeeTimes(read_again=0.2)) as gateway:
         device = ZclDevice(DEVICE, *(make(IDENTITY) for make in (temperature, power)))
         device.answer = without(0x0021, also=READ)
         await device.attach(world.socket)

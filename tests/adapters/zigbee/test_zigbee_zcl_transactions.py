@@ -9,11 +9,12 @@ from hypothesis import strategies as st
 
 from adapters.zigbee.device import DeviceRecords, ZigbeeDevice
 from adapters.zigbee.radio_port import Frame, SendOutcome
+from adapters.zigbee.times import TIMES
 from adapters.zigbee.transaction import Answer, Content, NoReply, Reply
-from adapters.zigbee.zcl_transactions import ANSWER_WAIT, PER_DEVICE, ZclTransactions
+from adapters.zigbee.zcl_transactions import PER_DEVICE, ZclTransactions
 from carriage.zigbee import zcl, zdo
 from carriage.zigbee.foundation import General
-from tests.adapters.zigbee.conftest import came
+from tests.adapters.zigbee.zigbee_world import came
 
 LAMP, OTHER = "00:0d:6f:00:00:00:00:01", "00:0d:6f:00:00:00:00:02"
 READ = Content(General.READ, b"\x00\x00", General.READ_RESPONSE)
@@ -128,8 +129,8 @@ def test_what_is_not_answered() -> None:
     second.done(SendOutcome.FAILED)
     third.done(SendOutcome.DELIVERED)
     assert site.answers == [NoReply(SendOutcome.FAILED)]
-    assert site.requests.next_deadline() == 100.0 + ANSWER_WAIT
-    site.requests.tick(100.0 + ANSWER_WAIT)
+    assert site.requests.next_deadline() == 100.0 + TIMES.answer
+    site.requests.tick(100.0 + TIMES.answer)
     assert site.answers == [NoReply(SendOutcome.FAILED), NoReply(SendOutcome.DELIVERED)]
     assert not site.said("18 01 01 0000 86")
     assert site.said("18 03 01 0000 86")

@@ -429,6 +429,30 @@ async def test_closing_the_server_tells_everybody(pki, eventually) -> None:
     await eventually(lambda: lost)
 
 
+async def test_a_peer_that_can_not_be_written_to_keeps_the_server_from_nothing_when_it_closes(
+    served, pki, eventually, monkeypatch
+) -> None:
+    """A fault of ours, planted: it must not keep the others from hearing, nor the port."""
+    server, _ = served
+    lost: list[str] = []
+    clients = [CoapsClient("127.0.0.1", server.port, pki.psk, on_lost=lost.append) for _ in range(2)]
+    for each in clients:
+        await each.connect()
+    real, broken = CoapConnection.to_send, server.peers[0].connection
+
+    def to_send(self: CoapConnection) -> list[bytes]:
+        if self is broken:
+            raise KeyError("planted")
+        return real(self)
+
+    monkeypatch.setattr(CoapConnection, "to_send", to_send)
+    port = server.port
+    server.close()
+    assert server.peers == () and server.counters["message_errors"] == 1
+    await eventually(lambda: len(lost) == 2)
+    bind("127.0.0.1", port).close()
+
+
 async def test_a_port_in_use(served, pki) -> None:
     server, recorder = served
     with pytest.raises(TransportError, match=r"can't bind UDP 127\.0\.0\.1 port [0-9]+: another program has it"):

@@ -7,7 +7,10 @@ import socket
 from collections.abc import Callable
 from typing import Any
 
+from carriage.mqtt.blame import IN_A_ROW
 from carriage.mqtt.options import Message
+from carriage.mqtt.packets import publish_head
+from carriage.mqtt.sender import STABLE
 from tests.harness.counting_socket import count_writes
 
 
@@ -164,3 +167,33 @@ async def test_more_than_one_turn_takes_is_written_in_several(open_broker: Any, 
             sender.publish("many/unit", bytes([n % 256]), qos=0)
         await told.until(lambda: len(told.ends) == 1000)
         assert len(writes) == 4
+
+
+async def test_a_state_never_overtakes_an_older_one_that_waits(open_broker: Any, client: Any) -> None:
+    """With care states take their turn in the queue. When the care ends the newest must come last all the same: it is
+    what the broker keeps."""
+    owner = Owner()
+    async with (
+        client(open_broker.port, "cares", wake=owner.wake, max_in_flight=2) as (sender, told),
+        client(open_broker.port, "watches-states") as (watching, seen),
+    ):
+        for _ in range(IN_A_ROW):
+            sender.sender.blame.ended(0.1, "some", 0.0)
+        await told.until(lambda: told.connections)
+        watching.subscribe(["care/#"])
+        await seen.until(lambda: seen.subscriptions)
+        head = publish_head("care/state", 5)
+        for n in range(4):
+            sender.publish("care/unit", bytes([n]))
+        assert sender.publish_at_once(head, b"older", retain=False)
+        sender.sender.look(STABLE, 0.0)
+        sender.flush()
+        assert not sender.sender.blame.careful
+        assert sender.publish_at_once(head, b"newer", retain=False)
+        sender.flush()
+        await seen.until(lambda: len(seen.messages) == 6)
+        assert [each.payload for each in seen.messages if each.topic == "care/state"] == [b"older", b"newer"]
+        writes = count_writes(sender)
+        assert sender.publish_at_once(head, b"newest", retain=False) and not sender.outstanding
+        sender.flush()
+        assert len(writes) == 1

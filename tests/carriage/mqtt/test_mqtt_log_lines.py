@@ -38,11 +38,8 @@ async def test_a_broker_that_is_away_has_one_line_whatever_the_attempts(
     assert away.startswith(f"INFO broker 127.0.0.1:{closed_port} (me): can't connect: ")
 
 
-async def test_it_is_said_again_while_it_lasts(
-    closed_port: int, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(mqtt_client, "SAY_AGAIN", 0.0)
-    async with running(closed_port, "me") as (_, told):
+async def test_it_is_said_again_while_it_lasts(closed_port: int, caplog: pytest.LogCaptureFixture) -> None:
+    async with running(closed_port, "me", say_again=0.0) as (_, told):
         await told.until(lambda: len(told.disconnections) >= 3)
     assert len([line for line in lines(caplog) if "can't connect" in line]) >= 3
 

@@ -14,7 +14,8 @@ from gateway.engine.limits import EngineLimits
 from gateway.engine.outputs import ReportOutcome
 from gateway.engine.policy import Condition
 from gateway.engine.stored import Unsaved
-from gateway.engine.write_behind import LEASE
+from gateway.engine.write_behind import LEASE, SETTLED, session_row
+from layer.tls_stream import StreamState, TlsRecordReader
 from tests.harness.engine_stage import KINDS, Stage, permit
 from tests.harness.tls_octets import (
     client_hello,
@@ -51,6 +52,8 @@ class Home(Stage):
         )
         self.kind = kind
         self.commits = 0
+        self.out: deque[Unit] = deque()
+        """What went out, in order."""
         self.has_a_store()
         self.opens("phone", "lamp", kind)
         self.settles(1)
@@ -59,6 +62,12 @@ class Home(Stage):
     def next_id(self) -> EnvelopeId:
         self.last_id = super().next_id()
         return self.last_id
+
+    def lines(self) -> list[str]:
+        said = super().lines()
+        orders = [each.envelope for each in self.commands if isinstance(each, Transmit)]
+        self.out.extend(each for each in orders if isinstance(each, Unit))
+        return said
 
     def is_committed(self) -> None:
         """As the daemon does it, but at once."""
@@ -133,6 +142,18 @@ def test_what_was_not_acknowledged_before_a_crash_comes_again_under_its_number(k
     assert home.sends("phone", "s1", taken, DATA[kind], kind) == ["duplicate s1"]
 
 
+def test_a_unit_that_goes_out_again_after_a_crash_takes_back_no_number() -> None:
+    home = Home(ADTLS)
+    home.engine.set_window("zigbee", 4)
+    home.sends("phone", "s1", 0)
+    home.delivers("phone", 1)
+    home.rows["sessions", ("s1",)] = session_row(next(iter(home.engine._sessions)))
+    home.is_killed()
+    home.delivers("phone", 0)
+    (lamp,) = home.engine.surviving("zigbee")
+    assert lamp.next_out == 2
+
+
 def test_crash_after_crash_a_row_is_behind_by_one_lease_and_no_more() -> None:
     home, taken = Home(ADTLS), 0
     for _ in range(5):
@@ -181,15 +202,146 @@ def test_a_gap_of_a_tls_stream_in_a_run_ends_it_as_ever() -> None:
     assert not home.alive
 
 
-@pytest.mark.parametrize("taken", [1, *AROUND_A_LEASE])
-def test_a_crash_ends_a_tls_session_whose_records_a_rule_reads_at_both_ends(taken: int) -> None:
+class TlsHome(Home):
+    """A TLS session under a rule that reads its records, whose handshake is over."""
+
+    def __init__(self) -> None:
+        super().__init__(ATLS, READS)
+        self.delivers("phone", 0, HELLO[ATLS])
+        self.delivers("lamp", 0, tls_record(22, tls_message(2, server_hello(0x0304))) + DATA[ATLS][:12])
+        self.delivers("lamp", 1, DATA[ATLS][12:])
+        self.next = {"phone": 1, "lamp": 2}
+
+    def says(self, count: int, payload: bytes = DATA[ATLS]) -> None:
+        """So many units of each end."""
+        for _ in range(count):
+            for who in ("phone", "lamp"):
+                self.delivers(who, self.next[who], payload)
+                self.next[who] += 1
+
+    def offers(self, who: str, payload: bytes, n: int | None = None) -> list[str]:
+        n = self.next[who] if n is None else n
+        self.next[who] = n + 1
+        return self.sends(who, "s1", n, payload, ATLS)
+
+
+def ended_at(lines: list[str]) -> list[str]:
+    return [line.split(" ", 3)[0] for line in lines if line.endswith("close s1 restarted")]
+
+
+@pytest.mark.parametrize("count", [SETTLED, *AROUND_A_LEASE])
+def test_a_tls_stream_of_whole_records_is_read_on_after_a_crash(count: int) -> None:
+    home = TlsHome()
+    home.says(count)
+    assert home.is_killed() == []
+    home.says(2 * LEASE)
+    assert home.is_killed() == [], "and after one more"
+    home.says(1)
+    assert home.offers("phone", b"no record")[0] == "refused broken", "and it is still read"
+
+
+@pytest.mark.parametrize("count", [0, SETTLED - 3])
+def test_a_crash_in_a_tls_handshake_ends_the_session_at_both_ends(count: int) -> None:
     """Nobody knows where its streams are: a reader that guesses could be led past the rule."""
-    home = Home(ATLS, READS)
-    for n in range(taken):
-        home.delivers("phone", n, HELLO[ATLS] if n == 0 else None)
-    ends = home.is_killed()
-    assert [line.split(" ", 3)[0] for line in ends if line.endswith("close s1 restarted")] == ["zigbee", "coap"]
+    home = TlsHome()
+    home.says(count)
+    assert ended_at(home.is_killed()) == ["zigbee", "coap"]
     assert not home.alive
+
+
+def test_a_unit_that_cuts_a_record_waits_until_the_row_says_so_and_later_ones_do_not() -> None:
+    home = TlsHome()
+    home.says(LEASE)
+    home.offers("phone", DATA[ATLS])
+    assert home.offers("phone", DATA[ATLS][:9]) == ["accepted s1"], "and nothing goes out"
+    assert len(home.settles(home.last_id - 1)) == 1, "nor when there is room"
+    assert home.offers("phone", DATA[ATLS][9:]) == ["accepted s1"]
+    n = home.next["phone"] - 2
+    said = home.stores()
+    assert said[:2] == ["put units", "put sessions"]
+    assert [line.split()[-1] for line in said[2:]] == ["held", f"n={n}"]
+    assert home.settles(home.last_id - 1)[-1].endswith(f"n={n + 1}")
+    home.settles(home.last_id)
+    home.is_committed()
+    before = home.commits
+    for n in range(home.next["phone"], home.next["phone"] + LEASE, 2):
+        home.delivers("phone", n, DATA[ATLS][:9])
+        home.delivers("phone", n + 1, DATA[ATLS][9:])
+    assert home.commits - before == 1, "the end of a lease"
+
+
+def test_after_a_crash_a_tls_stream_whose_records_were_cut_ends() -> None:
+    home = TlsHome()
+    home.says(LEASE)
+    home.offers("phone", DATA[ATLS][:9])
+    home.stores()
+    home.settles(home.last_id)
+    assert ended_at(home.is_killed()) == ["zigbee", "coap"]
+
+
+def test_after_a_crash_a_unit_that_cuts_a_record_can_not_be_read_on() -> None:
+    """Its receiver may have had another one under its number, and drops this."""
+    home = TlsHome()
+    home.says(LEASE)
+    home.is_killed()
+    assert home.offers("phone", DATA[ATLS][:9])[0] == "refused broken"
+    assert not home.alive
+
+
+def test_after_an_orderly_stop_a_unit_that_cuts_a_record_is_read_on() -> None:
+    home = TlsHome()
+    home.says(LEASE)
+    home.stops()
+    home.is_killed()
+    assert home.offers("phone", DATA[ATLS][:9]) == ["accepted s1"]
+    assert home.stores()[-1].endswith(f" n={home.next['phone'] - 1}")
+
+
+def test_a_flight_of_a_handshake_may_be_cut_anywhere_without_a_wait() -> None:
+    home = TlsHome()
+    for _ in range(3):
+        home.says(1)
+        home.engine.snapshot()  # the row was written, for whatever reason
+        home.says(1, DATA[ATLS][:9])
+        home.says(1, DATA[ATLS][9:])
+
+
+def test_a_stream_whose_beginning_was_lost_with_its_row_is_not_begun_in_the_middle() -> None:
+    home = Home(ATLS, READS)
+    home.sends("phone", "s1", 0, HELLO[ATLS][:30], ATLS)
+    home.settles(home.last_id)
+    home.is_killed()
+    assert home.sends("phone", "s1", 1, HELLO[ATLS], ATLS)[0] == "refused broken"
+
+
+def test_without_a_store_no_unit_waits_for_a_row() -> None:
+    home = TlsHome()
+    home.engine.store_lost()
+    home.says(2 * LEASE)
+    home.says(3, DATA[ATLS][:9])
+    assert home.alive
+
+
+def test_a_unit_that_waits_for_a_row_waits_until_the_store_is_there_again() -> None:
+    home = TlsHome()
+    home.says(LEASE)
+    home.engine.store_lost()
+    home.offers("phone", DATA[ATLS][:9])
+    assert home.waits(20.0) == []
+    whole = home.engine.snapshot()
+    home.engine.stored(whole, now=home.now)
+    assert any(line.startswith("zigbee <- ") and " unit s1 " in line for line in home.lines())
+
+
+def test_under_rules_that_read_no_records_no_unit_waits_for_a_row() -> None:
+    home = Home(ATLS)
+    home.delivers("phone", 0, HELLO[ATLS])
+    home.delivers("lamp", 0, tls_record(22, tls_message(2, server_hello(0x0304))))
+    for n in range(1, 2 * LEASE):
+        home.delivers("phone", n)
+    home.stops()
+    home.is_killed()
+    home.delivers("phone", 2 * LEASE, DATA[ATLS][:9])
 
 
 def test_a_crash_in_the_middle_of_a_first_hello_is_no_beginning_of_the_stream() -> None:
@@ -393,3 +545,49 @@ def test_over_any_crashes_no_number_is_given_twice_and_nothing_acknowledged_is_l
     for what, which in acts:
         journey.act(what, which)
     journey.ends()
+
+
+LONG = tls_record(23, b"y" * 60)
+PAYLOADS = [DATA[ATLS], DATA[ATLS] * 2, LONG[:15], LONG[:40], LONG[15:], DATA[ATLS] + LONG[:40], LONG[40:] + DATA[ATLS]]
+
+
+@settings(max_examples=150, deadline=None)
+@given(
+    acts=st.lists(
+        st.tuples(
+            st.sampled_from(["sends"] * 6 + ["commits", "is killed", "stops"]), st.integers(0, 9), st.integers(-3, 2)
+        ),
+        min_size=5,
+        max_size=40,
+    )
+)
+def test_whatever_a_sender_repeats_or_skips_after_a_kill_the_stream_is_read_as_its_receiver_reads_it(
+    acts: list[tuple[str, int, int]],
+) -> None:
+    """A sender that wants to lead the reader astray: other octets under old numbers, numbers left out, records cut."""
+    home = TlsHome()
+    home.says(LEASE)
+    home.out.clear()
+    receiver, last, killed = TlsRecordReader.resumed(StreamState(), paired=True), home.next["phone"] - 1, False
+    for what, which, skip in acts:
+        if what == "commits":
+            home.is_committed()
+        elif what != "sends":
+            if what == "stops":
+                home.stops()
+            home.is_killed()
+            killed = True
+        else:
+            home.offers("phone", PAYLOADS[which % len(PAYLOADS)], home.next["phone"] + (skip if killed else 0))
+        (session,) = home.engine._sessions or (None,)
+        if session is None:
+            return
+        while home.out:
+            sent = home.out.popleft()
+            if sent.n > last:
+                receiver.feed(sent.payload.octets)
+                last = sent.n
+            home.settles(sent.id)
+        flow = session.from_opener
+        if not flow.pending and not flow.reader.lost:
+            assert flow.reader.state == receiver.state

@@ -40,7 +40,7 @@ WARNINGS = {
     "a broker without topics": ((C, "    devices: {base: home}\n", ""), ["gateway.yaml:18: adapters.mqtt.devices: warning: without this table broker has no topics of devices"]),
     "an identity without a key": ((P, "psk_identity: phone", "psk_identity: fone"), [
         "gateway.yaml:17: adapters.coap.psk_file: warning: no key for phone: they can't connect",
-        "gateway.yaml:17: adapters.coap.psk_file: warning: keys of phone, who are nobody in the policy: they may do nothing",
+        "gateway.yaml:17: adapters.coap.psk_file: warning: keys of phone, which the policy does not name: they may do nothing",
     ]),
     "a certificate where none counts": ((P, "  broker:", SAN + "  broker:"), ["gateway.yaml:15: adapters.coap.trust_file: warning: tablet can't connect: certificates count with certificate_file and trust_file only"]),
     "an empty group": ((P, "devices: [lamp, meter]\nrules:", "devices: []\nrules:\n  - {id: odd, effect: deny, subject: phone, resource: group:devices}"), [NEVER + "group:devices names no peer or device"]),
@@ -132,7 +132,7 @@ def test_check_config_prints_them_behind_good_and_succeeds(folder: Path) -> None
     assert (done.returncode, done.stderr) == (0, "")
     first, second = done.stdout.splitlines()
     assert first == f"{folder / C}: good (adapters: zigbee, coap, mqtt; 2 rules in policy.yaml)"
-    told = "keys of k0, k1, k2, k3, k4 and 2 more, who are nobody in the policy: they may do nothing"
+    told = "keys of k0, k1, k2, k3, k4 and 2 more, which the policy does not name: they may do nothing"
     assert second == f"{folder / C}:17: adapters.coap.psk_file: warning: {told}"
     assert json.loads(check("--json").stdout)["warnings"] == [second]
 

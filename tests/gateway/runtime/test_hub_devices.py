@@ -12,6 +12,7 @@ from typing import Any
 
 import pytest
 
+from common.log_rate import LINES
 from gateway.api.errors import NoCommandError, PeerError
 from gateway.api.model import (
     Accepted,
@@ -445,6 +446,23 @@ async def test_an_adapter_may_ask_for_a_flush(bench: Bench) -> None:
     bench.net.context.touch()
     await bench.turns()
     assert bench.net.flushed == [0, 0, 0]  # the one that was asked for in a flush comes after the next turn
+
+
+async def test_an_adapter_that_fails_each_time_has_a_line_now_and_then(
+    bench: Bench, caplog: pytest.LogCaptureFixture
+) -> None:
+    """The counter has all of them."""
+
+    def fails() -> None:
+        raise RuntimeError
+
+    bench.net.on_flush = fails
+    before = bench.hub.counters["adapter_errors"]
+    for _ in range(3 * LINES):
+        bench.hub.touch("net")
+        await asyncio.sleep(0)
+    assert bench.hub.counters["adapter_errors"] == before + 3 * LINES
+    assert sum("failed in flush" in each.getMessage() for each in caplog.records) == LINES
 
 
 async def test_a_flush_that_fails_costs_nobody_else_anything(bench: Bench) -> None:

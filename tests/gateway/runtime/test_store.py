@@ -145,6 +145,7 @@ FLOWS = st.builds(
             waiting=st.booleans(),
         ),
     ),
+    whole=st.booleans(),
 )
 NAMES = st.lists(TEXT, max_size=3).map(tuple)
 VALUES = st.recursive(

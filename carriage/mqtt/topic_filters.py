@@ -11,7 +11,7 @@ MAX_FILTERS: Final = 64
 """Topic filters of one client."""
 
 
-class Subscriptions:
+class TopicFilters:
     """``filters``: each with its QoS."""
 
     __slots__ = ("_asked", "filters")

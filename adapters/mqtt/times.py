@@ -1,0 +1,36 @@
+"""How long the MQTT adapter waits for what, as far as the config has no key for it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Final
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class MqttTimes:
+    """All in seconds."""
+
+    grace: float = 20.0
+    """The broker has to take an order in so long, or to come back, so that both ends hear within 30 s if it doesn't."""
+    comeback: float = 3.0
+    """A broker's other clients have so long to come back, if it has forgotten us and so them too."""
+    acknowledge_by: float = 1.0
+    """The broker hears of a message in any case after this: acknowledgements go in order, so that a device that does
+    not answer would hold up the commands for all others."""
+    forget_after: float = 300.0
+    """After the first connection a device of before has to show itself in so long; then what the broker keeps of it is
+    removed."""
+    settled: float = 2.0
+    """After a discovery whoever it is for has subscribed to the device's state in so long."""
+    early_for: float = 30.0
+    """After a start a command for a device of before waits for so long until that has shown itself."""
+    migration_pause: float = 2.0
+    """Home Assistant has let go of the entities of a device in so long."""
+    connect_timeout: float = 10.0
+    """From the first SYN to CONNACK."""
+    backoff_first: float = 0.5
+    backoff_limit: float = 60.0
+    """The first pause between attempts to connect, and the longest."""
+
+
+TIMES: Final = MqttTimes()

@@ -1,0 +1,29 @@
+"""How long the ZigBee adapter waits for what, as far as the config has no key for it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Final
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ZigbeeTimes:
+    """All in seconds."""
+
+    away: float = 3.0
+    """Without the dongle, after which frames count as not delivered, as on a dead radio: units fail in the end, and
+    both ends of a session hear of it."""
+    answer: float = 8.0
+    """From the APS acknowledgement of a question to its answer."""
+    leave: float = 7.0
+    """A device has so long to say that it leaves: with its time to be gone less than whoever asks waits for us."""
+    first_retry: float = 15.0
+    """Until a step of the setup of a device is tried again the first time."""
+    first_describe: float = 60.0
+    """Until a descriptor that a device didn't give is asked for again the first time."""
+    read_again: float = 60.0
+    """Until a device is read once more that took the reporting of an attribute and says that it has no such attribute:
+    some say so while they start."""
+
+
+TIMES: Final = ZigbeeTimes()
