@@ -393,7 +393,7 @@ class ZclDevices:
 
 
 def _is_event(device: ZigbeeDevice, frame: IncomingFrame, starting: bool = False) -> bool:
-    """Whether a frame, of a group cast too, is an event of its device; ``starting``: or may be, as none is known yet."""
+    """Whether a frame, of a group cast too, is its device's event; ``starting``: or may be, as none is known yet."""
     payload, model = frame.payload, device.model
     if model is None or not is_cluster_command(payload):
         return starting and is_cluster_command(payload)
