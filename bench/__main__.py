@@ -1,4 +1,5 @@
-"""``make bench``: CPU per message of the gateway and of its peers, in one run. See docs/bench.md."""
+"""``make bench``: CPU per message of the gateway, of its peers, and of the gateway of another checkout, in one run. See
+docs/bench.md."""
 
 from __future__ import annotations
 
@@ -12,15 +13,19 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
-from bench import machine, report
-from bench.scenario import ROOT, Site
+from bench import beside, checkout, machine, report
+from bench.checkout import Checkout, NoSuchCheckoutError
+from bench.cpu import memory
+from bench.scenario import ROOT, Scenario, Site
 from bench.scenarios import UNIT, rows
-from bench.sensor_network_scenarios import memory
+from bench.sensor_network_scenarios import held
+from bench.start import starts
 from demo.process import ProcessFailedError
 
 RESULTS = ROOT / "bench" / "results"
 MEMORY_OF = "gateway, report to mqtt"
-PARTS = ("floor", "ip", "house", "zigbee", "micro")
+PARTS = ("floor", "ip", "house", "zigbee", "micro", "start")
+WITH_GATEWAY = {"ip", "house", "zigbee", "start"}
 
 
 def options(argv: list[str]) -> argparse.Namespace:
@@ -30,13 +35,16 @@ def options(argv: list[str]) -> argparse.Namespace:
     parser.add_argument("--seconds", type=float, default=1.5, help="of each measurement (default 1.5)")
     parser.add_argument("--warm", type=float, default=0.4, help="seconds of the same load before it (default 0.4)")
     parser.add_argument("--calls", type=int, default=10_000, help="of each micro row and repetition (default 10000)")
+    checkout.add_option(parser, f"{checkout.BASELINE} if the history has it")
     parser.add_argument("--save", metavar="NAME", help="keep the result as bench/results/NAME.json")
     parser.add_argument("--show", metavar="NAME", help="measure nothing; print the tables of a saved result")
     return parser.parse_args(argv)
 
 
-async def run(chosen: argparse.Namespace, directory: Path) -> dict[str, Any]:
-    """Measure; the whole report."""
+async def run(
+    chosen: argparse.Namespace, directory: Path, other: Checkout | None, started: list[list[dict[str, float]]]
+) -> dict[str, Any]:
+    """Measure, this checkout and ``other``; the whole report. ``started``: what their starts were found to take."""
     parts = chosen.part or PARTS
     found: dict[str, Any] = {
         "date": datetime.datetime.now(datetime.UTC).isoformat(timespec="minutes"),
@@ -45,19 +53,33 @@ async def run(chosen: argparse.Namespace, directory: Path) -> dict[str, Any]:
         "seconds": chosen.seconds,
     }
     before = machine.load_average()
-    runs: dict[str, dict[str, list[dict[str, float]]]] = {}
+    runs: report.Runs = {}
+    pairs: beside.Pairs = {}
     octets: dict[str, int] = {}
     micro = await _micro(chosen, directory) if "micro" in parts else {}
-    async with rows(directory, parts) as all_rows:
+    if started:
+        found["start"] = {key: report.spread([each[key] for each in started[0]]) for key in started[0][0]}
+        if other:
+            pairs["start"] = {"until ready": started}
+    async with rows(directory, parts, other) as all_rows:
         if "house" in parts:
-            found["memory"] = await memory(next(row for row in all_rows if row.name == MEMORY_OF))
+            row = next(row for row in all_rows if row.name == MEMORY_OF)
+            found["memory"] = await held(row)
+            if row.beside:
+                found["memory_beside"] = await held(row.beside)
+        _add_memory(pairs, all_rows, "before")
         for turn in range(chosen.repeats):
             for row in all_rows:
                 octets[row.name] = row.octets
                 for level in row.levels:
                     sys.stderr.write(f"\r{turn + 1} of {chosen.repeats}: {row.name}, {level.name}".ljust(70))
-                    measured = await row.measure(level, warm=chosen.warm, seconds=chosen.seconds)
-                    runs.setdefault(row.name, {}).setdefault(level.name, []).append(measured)
+                    pair = [row, row.beside] if row.beside else [row]
+                    measured = {}
+                    for each in pair if turn % 2 else reversed(pair):
+                        measured[each.pid] = await each.measure(level, warm=chosen.warm, seconds=chosen.seconds)
+                    runs.setdefault(row.name, {}).setdefault(level.name, []).append(measured[row.pid])
+                    beside.add(pairs, row.name, level.name, [measured[each.pid] for each in pair])
+            _add_memory(pairs, all_rows, "after each turn")
     sys.stderr.write("\r".ljust(70) + "\r")
     for name, seconds in micro.items():
         runs[name] = {"calls": [{"cpu": each} for each in seconds]}
@@ -67,8 +89,20 @@ async def run(chosen: argparse.Namespace, directory: Path) -> dict[str, Any]:
     found["rows"] = report.summary(runs)
     found["ratios"] = report.ratios(runs)
     found["runs"] = runs
+    if other:
+        found["beside"] = {"checkout": other.name, "commit": machine.commit(other.root), "rows": beside.table(pairs)}
+        found["beside"]["pairs"] = pairs
     rounded: dict[str, Any] = _rounded(found)
     return rounded
+
+
+def _add_memory(pairs: beside.Pairs, all_rows: list[Scenario], level: str) -> None:
+    """What each gateway holds now, once for each process."""
+    seen = set()
+    for row in all_rows:
+        if row.beside and row.pid not in seen:
+            seen.add(row.pid)
+            beside.add(pairs, row.name, level, [memory(each.pid) for each in (row, row.beside)])
 
 
 def _rounded(value: Any) -> Any:
@@ -91,6 +125,13 @@ async def _micro(chosen: argparse.Namespace, directory: Path) -> dict[str, list[
     return seconds
 
 
+def _beside(chosen: argparse.Namespace) -> str:
+    """What to measure beside this checkout: nothing if no gateway is measured at all."""
+    if not WITH_GATEWAY & set(chosen.part or PARTS):
+        return checkout.NONE
+    return chosen.beside or checkout.default()
+
+
 def main(argv: list[str], results: Path = RESULTS) -> int:
     """``results``: the folder of saved results."""
     chosen = options(argv)
@@ -98,8 +139,16 @@ def main(argv: list[str], results: Path = RESULTS) -> int:
         print("\n".join(report.page(json.loads((results / f"{chosen.show}.json").read_text()))))
         return 0
     try:
-        with tempfile.TemporaryDirectory(prefix="atls-bench-") as directory:
-            found = asyncio.run(run(chosen, Path(directory)))
+        with (
+            checkout.opened(_beside(chosen)) as other,
+            tempfile.TemporaryDirectory(prefix="atls-bench-") as directory,
+        ):
+            both = (checkout.HERE, *([other] if other else []))
+            started = starts(Path(directory), both, chosen.repeats) if "start" in (chosen.part or PARTS) else []
+            found = asyncio.run(run(chosen, Path(directory), other, started))
+    except NoSuchCheckoutError as error:
+        sys.stderr.write(f"--beside: {error}\n")
+        return 2
     except ProcessFailedError as error:
         sys.stderr.write(f"\nthe benchmark failed: {error}\n")
         return 1

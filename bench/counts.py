@@ -1,7 +1,7 @@
 """``make counts``: Python calls, objects and turns of the loop that one message costs a real gateway process.
 
 Counts depend on no clock, so that they say on any machine what a change did; what they cost in time is the business of
-``make bench``. Prints the table of docs/bench.md, ``--write`` puts it there; ``--beside FOLDER`` counts the gateway of
+``make bench``. Prints the table of docs/bench.md, ``--write`` puts it there; ``--beside`` counts the gateway of
 another checkout as well, under the same load; ``--modules`` says where the calls are. tests/counts reads the page.
 """
 
@@ -21,6 +21,8 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
+from bench import checkout
+from bench.checkout import Checkout
 from bench.coaps import LOOK, Client
 from bench.messages import record
 from bench.scenario import ROOT, quiet
@@ -333,34 +335,36 @@ def write_page(text: str, counts: Mapping[str, Count]) -> str:
 def main(argv: list[str]) -> int:
     parser = argparse.ArgumentParser(prog="python -m bench.counts", description=__doc__)
     parser.add_argument("--part", action="append", choices=tuple(PARTS), help="only these loads; may be repeated")
-    parser.add_argument("--beside", type=Path, help="another checkout, counted as well")
+    checkout.add_option(parser, checkout.NONE)
     parser.add_argument(
         "--modules", type=int, default=0, metavar="N", help="the N modules with the most calls, each row"
     )
     parser.add_argument("--write", action="store_true", help="put the counts into docs/bench.md")
     chosen = parser.parse_args(argv)
-    if chosen.beside and not (chosen.beside / "gateway").is_dir():
-        parser.error(f"--beside: {chosen.beside} is no checkout: it has no folder gateway")
     try:
-        for root in (ROOT, *([chosen.beside.resolve()] if chosen.beside else [])):
-            found = _count_all(chosen, root)
-            if chosen.write and root == ROOT:
-                PAGE.write_text(write_page(PAGE.read_text(), found))
+        with checkout.opened(chosen.beside or checkout.NONE) as other:
+            for each in (checkout.HERE, *([other] if other else [])):
+                found = _count_all(chosen, each)
+                if chosen.write and each is checkout.HERE:
+                    PAGE.write_text(write_page(PAGE.read_text(), found))
+    except checkout.NoSuchCheckoutError as error:
+        sys.stderr.write(f"--beside: {error}\n")
+        return 2
     except ProcessFailedError as error:
         sys.stderr.write(f"\ncounting failed: {error}\n")
         return 1
     return 0
 
 
-def _count_all(chosen: argparse.Namespace, root: Path) -> dict[str, Count]:
+def _count_all(chosen: argparse.Namespace, of: Checkout) -> dict[str, Count]:
     found: dict[str, Count] = {}
     modules: dict[str, Mapping[str, float]] = {}
     for part in chosen.part or PARTS:
-        sys.stderr.write(f"\rcounting {', '.join(ROWS[part])} of {root}".ljust(100))
+        sys.stderr.write(f"\rcounting {', '.join(ROWS[part])} of {of.name}".ljust(100))
         with tempfile.TemporaryDirectory(prefix="counts-") as directory:
-            found |= asyncio.run(count(part, Path(directory), root, modules))
+            found |= asyncio.run(count(part, Path(directory), of.root, modules))
     sys.stderr.write("\r".ljust(100) + "\r")
-    print(f"{root}:\n" + "\n".join(lines(found)))
+    print(f"{of.name}:\n" + "\n".join(lines(found)))
     for name, by_module in modules.items() if chosen.modules else ():
         print(f"\n{name}:")
         for module, calls in sorted(by_module.items(), key=lambda pair: -pair[1])[: chosen.modules]:

@@ -29,7 +29,15 @@ def usage(pid: int) -> Usage:
     return Usage(time.clock_gettime((~pid << 3) | _CPUCLOCK_SCHED), sleeps)
 
 
-def resident(pid: int) -> int:
-    """Octets of private memory that a process has in RAM: ``RssAnon``, so that libraries don't count."""
-    _, _, rest = Path(f"/proc/{pid}/status").read_text().partition("\nRssAnon:")
+def memory(pid: int) -> dict[str, int]:
+    """Octets that a process has in RAM: ``pss`` has its share of what others map too, ``rss`` all of that, and
+    ``private`` (``RssAnon``) none, so that libraries don't count."""
+    status = Path(f"/proc/{pid}/status").read_text()
+    rollup = Path(f"/proc/{pid}/smaps_rollup").read_text()
+    return {"private": _kib(status, "RssAnon"), "pss": _kib(rollup, "Pss"), "rss": _kib(rollup, "Rss")}
+
+
+def _kib(text: str, name: str) -> int:
+    """Octets of a line ``NAME:   N kB``."""
+    _, _, rest = text.partition(f"\n{name}:")
     return int(rest.split("kB", 1)[0]) * 1024

@@ -25,7 +25,7 @@ def facts() -> dict[str, Any]:
         "openssl": backend.openssl_version_text(),
         "mosquitto": _mosquitto(),
         **{name: version(name) for name in PACKAGES},
-        "commit": _commit(),
+        "commit": commit(Path(__file__).parent),
     }
 
 
@@ -50,11 +50,11 @@ def _mosquitto() -> str:
     return (said.stdout or said.stderr).split("\n", 1)[0].removeprefix("mosquitto version ")
 
 
-def _commit() -> str:
+def commit(root: Path) -> str:
+    """Of a checkout, with its tag if it has one; ``unknown`` without git."""
     git = shutil.which("git")
     if git is None:
         return "unknown"
-    root = Path(__file__).parent
     said = subprocess.run(
         [git, "describe", "--always", "--dirty"], capture_output=True, text=True, check=False, cwd=root
     )

@@ -6,6 +6,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from statistics import median
 from typing import Any
 
+from bench import beside
+
 RATIOS: tuple[tuple[str, tuple[str, ...]], ...] = (
     ("gateway, coaps to mqtt", ("mqtt publish, paho",)),
     ("gateway, coaps to mqtt", ("coaps server, ours", "mqtt publish, ours")),
@@ -24,7 +26,7 @@ RATIOS: tuple[tuple[str, tuple[str, ...]], ...] = (
 )
 """A row, and the peers whose CPU per message together it is divided by."""
 
-Runs = Mapping[str, Mapping[str, Sequence[Mapping[str, float]]]]
+Runs = dict[str, dict[str, list[dict[str, float]]]]
 """Row, level of load, repetitions."""
 
 
@@ -86,6 +88,7 @@ def lines(report: Mapping[str, Any]) -> Iterator[str]:
             yield f"{name:26} {report['octets'][name]:6} {level:>13} {figure:>29} {rate:>11} {sleeps:>7}"
     yield ""
     yield from _memory(report)
+    yield from beside.lines(report)
     yield "CPU per message in relation (median, least-most of the repetitions)"
     for each in report["ratios"]:
         ratio = each["ratio"]
@@ -99,10 +102,15 @@ def _memory(report: Mapping[str, Any]) -> Iterator[str]:
         before, after = memory["idle"] / 2**20, memory["after"] / 2**20
         yield f"memory of the gateway: {before:.1f} MiB idle, {after:.1f} MiB after {memory['reports']:.0f} reports"
         yield ""
+    if "start" in report:
+        start = {key: each["median"] for key, each in report["start"].items()}
+        held = ", ".join(f"{name} {start[key] / 2**20:.1f} MiB" for key, name in (("pss", "PSS"), ("rss", "RSS")))
+        yield f"start of the gateway: ready after {start['start']:.2f} s, {start['start_cpu']:.2f} s of CPU, {held}"
+        yield ""
 
 
 def page(report: Mapping[str, Any]) -> Iterator[str]:
-    """The two tables of docs/bench.md."""
+    """The tables of docs/bench.md."""
     yield "| row | octets | load | CPU us/message (least-most) | messages/s | sleeps/message |"
     yield "|---|---|---|---|---|---|"
     for name, levels in report["rows"].items():
@@ -121,6 +129,7 @@ def page(report: Mapping[str, Any]) -> Iterator[str]:
         ratio = each["ratio"]
         figure = f"{ratio['median']:.2f} ({ratio['least']:.2f}-{ratio['most']:.2f})"
         yield f"| {each['row']} | {' + '.join(each['peers'])} | {each['level']} | {figure} |"
+    yield from beside.page(report)
 
 
 def _latency(found: Mapping[str, Any]) -> str:

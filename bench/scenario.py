@@ -25,7 +25,8 @@ class Level:
 
 @dataclass(slots=True)
 class Scenario:
-    """One measured process. ``load`` obeys orders; ``pid`` is whose CPU counts."""
+    """One measured process. ``load`` obeys orders; ``pid`` is whose CPU counts. ``beside``: the same of another
+    checkout, measured in turns with it."""
 
     name: str
     what: str
@@ -33,6 +34,7 @@ class Scenario:
     load: Process
     pid: int
     levels: tuple[Level, ...]
+    beside: Scenario | None = None
     results: int = field(default=0)
 
     async def measure(self, level: Level, *, warm: float, seconds: float) -> dict[str, float]:

@@ -11,11 +11,12 @@ import shutil
 from collections.abc import AsyncIterator, Sequence
 from pathlib import Path
 
-from bench.scenario import Scenario, Site, at, full, quiet
+from bench.checkout import HERE, Checkout, CheckoutStack
+from bench.scenario import Level, Scenario, Site, at, full, quiet
 from bench.sensor_network_scenarios import over_house
 from demo.credentials import make_psk_file
 from demo.process import Process, ProcessFailedError
-from demo.stack import LAMP, PREFIX, Stack, running
+from demo.stack import LAMP, PREFIX, Stack
 
 CLIENTS = 32
 UNIT = 128
@@ -62,21 +63,15 @@ async def floor(site: Site) -> list[Scenario]:
     return rows
 
 
-async def over_ip(site: Site, stack: Stack) -> list[Scenario]:
+async def over_ip(site: Site, stack: Stack, beside: Stack | None = None) -> list[Scenario]:
     """coaps in, MQTT out, and the parts of it."""
-    stack.write_policy(POLICY_IP)
-    stack.link_psks = make_psk_file(stack.directory / "link.psk", *(f"c{n}" for n in range(CLIENTS)))
-    psks = stack.link_psks.path
-    broker = await stack.start_broker(["gateway", "app"])
-    subscriber = await _subscriber(stack)
-    quiet(stack.write_config(zigbee=False))
-    gateway = await stack.start_gateway()
     levels = (full(CLIENTS), at(100))
-
-    through = await site.start("through", "bench.coaps", stack.coaps_port, psks, UNIT, "app")
-    rows = [Scenario("gateway, coaps to mqtt", "POST in, PUBLISH out, 2.04 back", UNIT, through, gateway.pid, levels)]
-
-    password = broker.passwords["gateway"]
+    rows = [await _coaps_to_mqtt(site, stack, levels)]
+    if beside:
+        rows[0].beside = await _coaps_to_mqtt(site, beside, levels)
+    broker = stack.broker
+    assert broker is not None and stack.link_psks is not None
+    psks, password = stack.link_psks.path, broker.passwords["gateway"]
     topic = f"{PREFIX}/app/atls/{SESSION}/down"
     for kind, what in (("paho", "paho-mqtt, no properties"), ("ours", "carriage.mqtt")):
         publisher = await site.start(kind, "bench.mqtt", kind, broker.port, "gateway", password, topic, UNIT)
@@ -88,55 +83,74 @@ async def over_ip(site: Site, stack: Stack) -> list[Scenario]:
     server = await site.start("aiocoap-server", "bench.coap_servers", "aiocoap")
     load = await site.start("aiocoap-load", "bench.coaps", server.events[0]["port"], "plain", UNIT, "-")
     rows.append(Scenario("coap server, aiocoap", "no DTLS, 2.04 at once", UNIT, load, server.pid, levels))
-    stack.processes.append(subscriber)
     return rows
 
 
-async def over_zigbee(site: Site, stack: Stack, other: Stack) -> list[Scenario]:
-    """ZigBee in, coaps out; and bellows alone, on a separate dongle, started alike."""
+async def _coaps_to_mqtt(site: Site, stack: Stack, levels: tuple[Level, ...]) -> Scenario:
+    stack.write_policy(POLICY_IP)
+    stack.link_psks = make_psk_file(stack.directory / "link.psk", *(f"c{n}" for n in range(CLIENTS)))
+    await stack.start_broker(["gateway", "app"])
+    subscriber = await _subscriber(stack)
+    quiet(stack.write_config(zigbee=False))
+    gateway = await stack.start_gateway()
+    stack.processes.append(subscriber)
+    name = f"through {stack.directory.name}"
+    load = await site.start(name, "bench.coaps", stack.coaps_port, stack.link_psks.path, UNIT, "app")
+    return Scenario("gateway, coaps to mqtt", "POST in, PUBLISH out, 2.04 back", UNIT, load, gateway.pid, levels)
 
-    async def ours() -> int:
+
+async def over_zigbee(site: Site, stack: Stack, other: Stack, beside: Stack | None = None) -> list[Scenario]:
+    """ZigBee in, coaps out; and bellows alone, on a separate dongle, started alike."""
+    levels = (full(8), at(50))
+
+    async def ours(stack: Stack) -> Scenario:
         stack.write_policy(POLICY_ZIGBEE)
         await stack.start_simulator("--seed", "1")
         quiet(stack.write_config(mqtt=False))
         gateway = await stack.start_gateway()
         await stack.ask("permit-join", "--seconds", "254")
-        return gateway.pid
+        name, psk = f"device {stack.directory.name}", stack.directory / "phone-link.psk"
+        load = await site.start(
+            name, "bench.zigbee", "through", stack.attach_socket, LAMP, stack.coaps_port, psk, SLICE
+        )
+        what = "tunnel frame in, notification out"
+        return Scenario("gateway, zigbee to coaps", what, SLICE, load, gateway.pid, levels)
 
-    async def theirs() -> int:
+    async def theirs() -> Scenario:
         await other.start_simulator("--seed", "1")
         process = await site.start("bellows", "bench.zigbee", "bellows", other.dongle, other.directory)
-        return process.pid
+        load = await site.start("frames", "bench.zigbee", "frames", other.attach_socket, LAMP, SLICE)
+        what = "ControllerApplication, packet_received counts"
+        return Scenario("bellows", what, SLICE, load, process.pid, levels)
 
-    gateway, bellows = await asyncio.gather(ours(), theirs())
-    levels = (full(8), at(50))
-    psk = stack.directory / "phone-link.psk"
-    load = await site.start(
-        "device", "bench.zigbee", "through", stack.attach_socket, LAMP, stack.coaps_port, psk, SLICE
-    )
-    frames = await site.start("frames", "bench.zigbee", "frames", other.attach_socket, LAMP, SLICE)
-    return [
-        Scenario("gateway, zigbee to coaps", "tunnel frame in, notification out", SLICE, load, gateway, levels),
-        Scenario("bellows", "ControllerApplication, packet_received counts", SLICE, frames, bellows, levels),
-    ]
+    row, bellows, *there = await asyncio.gather(ours(stack), theirs(), *([ours(beside)] if beside else []))
+    row.beside = there[0] if there else None
+    return [row, bellows]
 
 
 @contextlib.asynccontextmanager
-async def rows(directory: Path, parts: Sequence[str]) -> AsyncIterator[list[Scenario]]:
-    """Everything of ``parts`` (``floor``, ``ip``, ``house``, ``zigbee``) up and ready."""
+async def rows(directory: Path, parts: Sequence[str], beside: Checkout | None = None) -> AsyncIterator[list[Scenario]]:
+    """Everything of ``parts`` (``floor``, ``ip``, ``house``, ``zigbee``) up and ready; the rows of gateways have that
+    of the checkout ``beside`` with them."""
     site = Site(directory)
     found: list[Scenario] = []
     async with contextlib.AsyncExitStack() as exits:
+
+        async def stack(name: str, checkout: Checkout = HERE) -> Stack:
+            return await exits.enter_async_context(CheckoutStack(directory / name, checkout=checkout))
+
+        async def stack_beside(name: str) -> Stack | None:
+            return await stack(name, beside) if beside else None
+
         exits.push_async_callback(site.stop)
         if "floor" in parts:
             found += await floor(site)
         if "ip" in parts:
-            found += await over_ip(site, await exits.enter_async_context(running(directory / "i")))
+            found += await over_ip(site, await stack("i"), await stack_beside("i2"))
         if "house" in parts:
-            found += await over_house(site, exits, directory)
+            found += await over_house(site, exits, directory, beside=beside)
         if "zigbee" in parts:
-            stack = await exits.enter_async_context(running(directory / "z"))
-            found += await over_zigbee(site, stack, await exits.enter_async_context(running(directory / "b")))
+            found += await over_zigbee(site, await stack("z"), await stack("b"), await stack_beside("z2"))
         yield found
 
 

@@ -13,7 +13,8 @@ import shutil
 from collections.abc import Mapping
 from pathlib import Path
 
-from bench.cpu import resident
+from bench.checkout import HERE, Checkout, CheckoutStack
+from bench.cpu import memory
 from bench.scenario import Level, Scenario, Site, quiet
 from bench.sensor_network_control import LAMP_NAME, NAME, Control
 from demo.process import Process
@@ -38,61 +39,77 @@ CLUSTERS = 3
 """Of a sensor that report: temperature, humidity, battery."""
 REPORTS = 20_000
 """How many a gateway must have taken before it is looked at what memory it holds."""
+USER = "home-assistant"
 ONE_BY_ONE = (Level("one by one"),)
 
 
 async def over_house(
-    site: Site, exits: contextlib.AsyncExitStack, directory: Path, sensors: int = SENSORS
+    site: Site,
+    exits: contextlib.AsyncExitStack,
+    directory: Path,
+    sensors: int = SENSORS,
+    beside: Checkout | None = None,
 ) -> list[Scenario]:
     """Reports in, MQTT out; MQTT in, a command out; and the same of bellows with and without zigpy's path."""
     model = directory / "h"
     named = await _model(site, model, sensors)
+    checkouts = {"hg": HERE, "hh": HERE, "ha": HERE, "hc": HERE} | ({"hb": beside} if beside else {})
     places = {}
-    for name in ("hg", "hh", "ha", "hc"):
-        stack = places[name] = await exits.enter_async_context(running(directory / name))
+    for name, checkout in checkouts.items():
+        stack = places[name] = await exits.enter_async_context(CheckoutStack(directory / name, checkout=checkout))
         shutil.copytree(model / "simulator", stack.directory / "simulator")
         shutil.copy(model / "zigbee.db", stack.directory / "zigbee.db")
-    gateway, hook, attributes, call = places.values()
-    await _set_up(gateway, model, named)
+    gateway, hook, attributes, call, *there = places.values()
+    for stack in (gateway, *there):
+        await _set_up(stack, model, named)
     _network(model / "network.yaml", REST, sensors)
     for stack in places.values():
         await stack.start_simulator("--seed", "1", "--network", str(model / "network.yaml"))
-    started, bare, whole, caller = await asyncio.gather(
-        gateway.start_gateway(),
+    bare, whole, caller, *_ = await asyncio.gather(
         _bellows(site, "hook", hook),
         _bellows(site, "attributes", attributes),
         _bellows(site, "call", call, call.attach_socket),
+        *(stack.start_gateway() for stack in (gateway, *there)),
     )
-    pid = started.pid
-    broker = gateway.broker
-    assert broker is not None
-    rows = []
-    for name, what, process, stack in (
-        ("gateway, report to mqtt", "a temperature in, PUBLISH of the state out", pid, gateway),
-        ("bellows, bare hook", "packet_received decodes it", bare.pid, hook),
-        ("zigpy, attribute", "attribute_report event, database", whole.pid, attributes),
-    ):
-        load = await site.start(f"{name} load", "bench.sensor_network", "reports", stack.attach_socket)
-        rows.append(Scenario(name, what, REPORT, load, process, LEVELS))
+    reports, sets = await _of_gateway(site, gateway)
+    if there:
+        reports.beside, sets.beside = await _of_gateway(site, there[0])
+    return [
+        reports,
+        await _of_reports(site, "bellows, bare hook", "packet_received decodes it", bare, hook),
+        await _of_reports(site, "zigpy, attribute", "attribute_report event, database", whole, attributes),
+        sets,
+        Scenario("bellows, call to frame", "send_packet, On/Off at the lamp", COMMAND, caller, caller.pid, ONE_BY_ONE),
+    ]
 
-    user, topic = "home-assistant", f"home/{LAMP_NAME}/set"
+
+async def _of_gateway(site: Site, stack: Stack) -> tuple[Scenario, Scenario]:
+    """Reports in, and sets in."""
+    broker, process = stack.broker, stack.gateway
+    assert broker is not None and process is not None
+    what = "a temperature in, PUBLISH of the state out"
+    reports = await _of_reports(site, "gateway, report to mqtt", what, process, stack)
+    name, password = f"set {stack.directory.name}", broker.passwords[USER]
     load = await site.start(
-        "set", "bench.sensor_network", "set", gateway.attach_socket, broker.port, user, broker.passwords[user], topic
+        name, "bench.sensor_network", "set", stack.attach_socket, broker.port, USER, password, f"home/{LAMP_NAME}/set"
     )
-    rows.append(
-        Scenario("gateway, mqtt set to frame", "PUBLISH in, On/Off at the lamp", COMMAND, load, pid, ONE_BY_ONE)
-    )
-    what = "send_packet, On/Off at the lamp"
-    return [*rows, Scenario("bellows, call to frame", what, COMMAND, caller, caller.pid, ONE_BY_ONE)]
+    what = "PUBLISH in, On/Off at the lamp"
+    return reports, Scenario("gateway, mqtt set to frame", what, COMMAND, load, process.pid, ONE_BY_ONE)
 
 
-async def memory(row: Scenario) -> dict[str, float]:
-    """Octets that the process of a row of reports holds, idle and after ``REPORTS`` of them; how many there were."""
-    idle = resident(row.pid)
+async def _of_reports(site: Site, name: str, what: str, process: Process, stack: Stack) -> Scenario:
+    load = await site.start(f"reports {stack.directory.name}", "bench.sensor_network", "reports", stack.attach_socket)
+    return Scenario(name, what, REPORT, load, process.pid, LEVELS)
+
+
+async def held(row: Scenario) -> dict[str, float]:
+    """Octets of private memory that the process of a row of reports holds, idle and after ``REPORTS`` of them; how
+    many there were."""
+    idle = memory(row.pid)["private"]
     reports = 0.0
     while reports < REPORTS:
         reports += (await row.measure(LEVELS[1], warm=0.1, seconds=3.0))["messages"]
-    return {"idle": idle, "after": resident(row.pid), "reports": reports}
+    return {"idle": idle, "after": memory(row.pid)["private"], "reports": reports}
 
 
 def _network(path: Path, poll_interval: float, sensors: int) -> dict[str, str]:
@@ -124,7 +141,7 @@ async def _set_up(stack: Stack, model: Path, named: Mapping[str, str]) -> None:
     rule = '{id: home, effect: permit, subject: broker, resource: "*", action: [read, observe, write]}'
     lines += ["rules:", f"  - {rule}"]
     stack.write_policy("\n".join(lines) + "\n")
-    await stack.start_broker(["gateway", "home-assistant"])
+    await stack.start_broker(["gateway", USER])
     state = stack.directory / "state" / "zigbee"
     state.mkdir(parents=True, mode=0o700)
     state.parent.chmod(0o700)
@@ -141,10 +158,10 @@ async def _set_up(stack: Stack, model: Path, named: Mapping[str, str]) -> None:
     await running_gateway.stop()
     await simulator.stop()
     # The sensors are alike: what was set up at one is written down for all.
-    memory = state / "reporting.json"
-    devices = json.loads(memory.read_text())
+    written = state / "reporting.json"
+    devices = json.loads(written.read_text())
     devices |= {eui64: devices[done] for name, eui64 in named.items() if name != LAMP_NAME}
-    memory.write_text(json.dumps(devices))
+    written.write_text(json.dumps(devices))
 
 
 async def _configured(stack: Stack, sensors: list[str], named: Mapping[str, str]) -> str:

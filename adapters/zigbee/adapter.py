@@ -62,13 +62,14 @@ class ZigbeeAdapter:
         if self.running is not None:
             self.running.devices.refresh(device)
 
+    def flush(self) -> None:
+        if self.running is not None:
+            self.running.flush()
+
     # For the administrator -----------------------------------------------------------------------------------------
 
     def doubts(self, facts: PolicyFacts) -> Iterator[tuple[str, str]]:
         return doubts(facts, self._config)
-
-    def flush(self) -> None:
-        """Each frame is queued for the dongle at once."""
 
     def status(self) -> Mapping[str, Any]:
         running = self.running

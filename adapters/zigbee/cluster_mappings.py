@@ -29,7 +29,9 @@ class AttributeMapping:
     """One attribute of one cluster as a property.
 
     ``range``: the least and the greatest number of the attribute that is a value. (Of a boolean 0 and 1 are.)
-    ``scale``: the property's unit in one of the attribute's. ``invalid``: the number that says "no value".
+    ``scale``: the property's unit in one of the attribute's. ``convert``: in place of it the property's number by the
+    attribute's, if that is no multiple (a logarithm); it can't be set then. ``invalid``: the number that says "no
+    value".
     ``mask``: of a bitmap those bits of which one makes a boolean true. ``reporting`` None: it is read once and never
     asked to be reported. ``commands``: the cluster command without payload that sets a value; a writable property
     without commands is written as the attribute, unless a row of ``WRITES`` sets it.
@@ -41,10 +43,15 @@ class AttributeMapping:
     property: PropertyAffordance
     range: tuple[float, float] = (-inf, inf)
     scale: Fraction | int = 1
+    convert: Callable[[float], float] | None = None
     invalid: int | None = None
     mask: int = 0
     reporting: Reporting | None = None
     commands: Mapping[Scalar, int] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        if self.convert is not None and (self.property.writable or self.scale != 1):
+            raise ValueError(f"{self.property.name}: a row with convert has no scale and can't be written")
 
     def value(self, raw: Value) -> Scalar | None:
         """What the property says. None: the device has no value now, or told what can't be one."""
@@ -60,6 +67,8 @@ class AttributeMapping:
         low, high = self.range
         if not low <= raw <= high:
             return None
+        if self.convert is not None:
+            return self.convert(raw)
         numerator, denominator = self.scale.as_integer_ratio()
         return raw * numerator if denominator == 1 else raw * numerator / denominator
 

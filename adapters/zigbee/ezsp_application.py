@@ -10,6 +10,7 @@ import logging
 from collections import deque
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from contextvars import ContextVar
 from functools import partial
 from pathlib import Path
 from typing import Any, Final
@@ -23,6 +24,7 @@ import zigpy.exceptions
 import zigpy.types
 
 from adapters.zigbee import backups
+from adapters.zigbee.device_table import is_sleepy
 from adapters.zigbee.ezsp_incoming import take_incoming
 from adapters.zigbee.faults import describe
 from adapters.zigbee.fragments import Reassembly
@@ -31,6 +33,8 @@ from adapters.zigbee.radio_port import BUSY_WAITS, OWN_ENDPOINT, RadioHooks, Rad
 from carriage.zigbee.tunneling import CLUSTER_ID
 from common.log_rate import LogRate
 
+_FOR_SLEEPER: Final = ContextVar("for_sleeper", default=False)
+"""Whether the packet that this task is sending goes to a device that sleeps."""
 EARLY: Final = 1024
 """Frames that are kept while a dongle starts, the newest ones: some seconds of all that a network can send."""
 _ZIGPY_CONCURRENCY: Final = 4  # the least that its priority fractions allow
@@ -105,6 +109,7 @@ class Application(bellows.zigbee.application.ControllerApplication):
         # drop the answer to one that we don't have.
         if packet.src_ep not in (0, *(endpoint.endpoint for endpoint in self._created_device_endpoints)):
             packet = packet.replace(src_ep=OWN_ENDPOINT)
+        _FOR_SLEEPER.set(self._is_for_sleeper(packet))
         # A dongle that is full of our frames costs an interview one of zigpy's few tries, a moment apart.
         for wait in BUSY_WAITS:
             try:
@@ -117,6 +122,13 @@ class Application(bellows.zigbee.application.ControllerApplication):
                 return
         await super().send_packet(packet)
 
+    def _is_for_sleeper(self, packet: Any) -> bool:
+        try:
+            device = self.get_device_with_address(packet.dst)
+        except (KeyError, ValueError):  # a stranger's, a group's or everybody's
+            return False
+        return isinstance(device, zigpy.device.ZigbeeDevice) and is_sleepy(device)
+
     @asynccontextmanager
     async def _limit_concurrency(self, *, priority: int | None = None) -> AsyncIterator[None]:
         # Around what bellows gives to the dongle and waits for, and not around the waits of ``send_packet`` above.
@@ -125,7 +137,7 @@ class Application(bellows.zigbee.application.ControllerApplication):
             if self.slot is None:
                 yield
             else:
-                async with self.slot():
+                async with self.slot(_FOR_SLEEPER.get()):
                     yield
 
     def packet_received(self, packet: Any) -> None:

@@ -23,8 +23,8 @@ OWN_ENDPOINT: Final = 1
 BUSY_WAITS: Final = (0.05, 0.1, 0.2, 0.4, 0.8, 1.6, 2.0, 2.0)
 """Seconds before a frame is offered again that was refused though nothing else is in flight; ends after the last."""
 
-Slot = Callable[[], AbstractAsyncContextManager[None]]
-"""Makes what a frame holds from when it is given to the dongle until its fate is known."""
+Slot = Callable[[bool], AbstractAsyncContextManager[None]]
+"""Makes what a frame holds from when it is given to the dongle until its fate is known. True: for one that sleeps."""
 
 
 class NotFormedError(Exception):

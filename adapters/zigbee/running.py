@@ -1,6 +1,7 @@
-"""A ZigBee adapter at work: takes what the radio tells to the devices and the tunnels, and gives them their turns.
+"""A ZigBee adapter at work: takes what the radio reports to the devices and the tunnels, and gives them their turns.
 
-The tunnels and all that has to happen at a time are worked off by one task, woken by whoever has something for it.
+Frames for devices are queued at once. The tunnels, and all that has to happen at a time, have their turn in ``flush``;
+each part that has something for it asks for one (``AdapterContext.touch``).
 """
 
 from __future__ import annotations
@@ -33,23 +34,22 @@ class RunningAdapter:
     def __init__(self, config: ZigbeeConfig, table: ClusterTable, context: AdapterContext, times: ZigbeeTimes) -> None:
         self._context = context
         self.state_dir = context.state_dir
-        self._wake = asyncio.Event()
         self._timer: asyncio.TimerHandle | None = None
         self._timer_due = 0.0
         self.counters = dict.fromkeys(COUNTERS, 0)
         self.records = DeviceRecords()
         self.dongle = Dongle(config, context, self.records, self.counters, times.away)
-        self.devices = ZclDevices(context, self.records, table, config.presence, self.counters, self._wake.set, times)
-        self.tunnels = DeviceTunnels(config, context, self.records, self.counters, self._wake.set)
+        self.devices = ZclDevices(context, self.records, table, config.presence, self.counters, context.touch, times)
+        self.tunnels = DeviceTunnels(config, context, self.records, self.counters, context.touch)
 
     async def run(self) -> None:
         """Serve until cancelled."""
         try:
             self.tunnels.resume()
-            async with asyncio.TaskGroup() as group:
-                group.create_task(self._work())
-                await self.dongle.keep_up(self, self)
+            await self.dongle.keep_up(self, self)
         finally:
+            if self._timer is not None:
+                self._timer.cancel()
             self.tunnels.close()
 
     # The link ------------------------------------------------------------------------------------------------------
@@ -128,21 +128,14 @@ class RunningAdapter:
 
     # The work ------------------------------------------------------------------------------------------------------
 
-    async def _work(self) -> None:
-        try:
-            while True:
-                await self._wake.wait()
-                self._wake.clear()
-                now = self._context.now()
-                self.devices.turn(now)
-                self.tunnels.turn(now)
-                self._set_timer()
-                if self.tunnels.busy:
-                    self._wake.set()
-                    await asyncio.sleep(0)
-        finally:
-            if self._timer is not None:
-                self._timer.cancel()
+    def flush(self) -> None:
+        """The turn of devices and tunnels; another one follows if there is more than one turn takes."""
+        now = self._context.now()
+        self.devices.turn(now)
+        self.tunnels.turn(now)
+        self._set_timer()
+        if self.tunnels.busy:
+            self._context.touch()
 
     def _set_timer(self) -> None:
         times = (self.tunnels.next_deadline(), self.devices.next_deadline())
@@ -156,4 +149,4 @@ class RunningAdapter:
 
     def _time_is_up(self) -> None:
         self._timer = None
-        self._wake.set()
+        self._context.touch()

@@ -185,11 +185,10 @@ class SendScheduler:
             self._schedule(device, device.lane)
 
     @asynccontextmanager
-    async def slot(self) -> AsyncIterator[None]:
-        """A frame that isn't queued here (zigpy's own) is with the dongle: one of the slots for devices that are on.
-
-        The caller offers a refused frame again itself, outside."""
-        slots = self._in_flight[False]
+    async def slot(self, sleepy: bool) -> AsyncIterator[None]:
+        """A frame that isn't queued here (zigpy's own) is with the dongle: one of the slots for sleeping devices, or of
+        the others. The caller offers a refused frame again itself, outside."""
+        slots = self._in_flight[sleepy]
         await slots.acquire()
         try:
             yield

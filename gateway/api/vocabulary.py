@@ -129,9 +129,10 @@ class KindWord:
 class Vocabulary:
     """What one plug-in declares.
 
-    ``device_network``: whether its peers are devices in the sense of the policy's directions ``from-device`` and
-    ``to-device``. ``usual_link``: the protocol by which its peers usually come, for questions that don't say.
-    ``best_link``: the best by which they can come; empty: any of ``links``.
+    ``device_network``: whether its peers are devices (it submits a ``Join`` of them): what rules for ``read``,
+    ``observe``, ``write`` and ``invoke`` are about, and the policy's directions ``from-device`` and ``to-device``.
+    ``usual_link``: the protocol by which its peers usually come, for questions that don't say. ``best_link``: the best
+    by which they can come; empty: any of ``links``.
     """
 
     claims: tuple[Claim, ...] = ()

@@ -41,7 +41,16 @@ def question(config: str | None, command: str, arguments: Mapping[str, Any] | No
     try:
         return question_if_it_runs(config, command, arguments or {})
     except TransportError as error:
-        fail(UNREACHABLE, error, "Is it running? Try: systemctl status atls-gateway")
+        fail(
+            UNREACHABLE, error, "Is it running? Try: systemctl status atls-gateway", *other_gateways(config, os.environ)
+        )
+
+
+def other_gateways(config: str | None, environ: Mapping[str, str]) -> list[str]:
+    """What to say to who may have meant another gateway: they named no config."""
+    if config is not None or CONFIG_VARIABLE in environ:
+        return []
+    return [f"This is the gateway of {DEFAULT_CONFIG}; for another one name its config: -c FILE"]
 
 
 def question_if_it_runs(config: str | None, command: str, arguments: Mapping[str, Any]) -> dict[str, Any]:

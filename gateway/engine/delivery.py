@@ -25,7 +25,8 @@ from gateway.engine.closes import Closes
 from gateway.engine.decision import Grant
 from gateway.engine.limits import EngineLimits
 from gateway.engine.outputs import Audit, Outbox, final
-from gateway.engine.sessions import Flow, QueuedUnit, Session, SessionTable, State
+from gateway.engine.session_table import SessionTable
+from gateway.engine.sessions import Flow, QueuedUnit, Session, State
 from gateway.engine.stored import Changes, Journal, StoredClose, StoredSession, StoredUnit
 from gateway.engine.visible import NO_FLIGHT, Flight, repeats
 from gateway.engine.write_behind import WriteBehind

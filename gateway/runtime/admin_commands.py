@@ -11,9 +11,10 @@ from gateway.api.errors import NoCommandError, PeerError
 from gateway.api.model import SessionView
 from gateway.api.ports import Adapter
 from gateway.runtime import device_names, health
+from gateway.runtime.adapter_state import AdapterState
 from gateway.runtime.admin import AdminCommand
 from gateway.runtime.device_listing import listed
-from gateway.runtime.hub import AdapterState, Hub
+from gateway.runtime.hub import Hub
 from gateway.runtime.naming import Naming
 from gateway.runtime.reloading import Reloads
 

@@ -12,7 +12,7 @@ import asyncio
 import logging
 from collections import Counter, defaultdict, deque
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, TypeVarTuple, cast
 
@@ -37,6 +37,7 @@ from gateway.engine.engine import Engine
 from gateway.engine.limits import has_room
 from gateway.engine.outputs import Audit, Output, PushUpdate, Refresh, ReportOutcome, Withdraw
 from gateway.runtime.adapter_context import InstanceContext
+from gateway.runtime.adapter_state import AdapterState
 from gateway.runtime.audit import AuditLog
 from gateway.runtime.faults import Faults
 from gateway.runtime.trace import Trace
@@ -50,22 +51,6 @@ MAX_TURN = 256
 
 MAX_REMOTE = 8
 """Concurrent commands of administrators among the peers; one of them may have no more than are free."""
-
-
-@dataclass(slots=True)
-class AdapterState:
-    """What the hub knows of one scheme, over all instances of its adapter."""
-
-    adapter: Adapter | None = None
-    context: InstanceContext | None = None
-    ready: bool = False
-    tried: bool = False
-    """Whether it was ready, faulty or stopped at least once: the start of the daemon waits no longer for it."""
-    trouble: str = ""
-    starts: int = 0
-    since: float = 0.0
-    """When this state began."""
-
 
 _NOBODY = AdapterState()
 """In the place of an adapter that a command names and the config doesn't."""

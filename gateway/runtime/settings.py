@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import stat
+import traceback
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -227,7 +228,8 @@ def _adapters(
         try:
             plugin = plugins.load(scheme, candidates)
         except PluginError as error:
-            found.append(source.mistake(key, str(error) + did_you_mean(scheme, candidates)))
+            meant = "" if scheme in candidates else did_you_mean(scheme, candidates)
+            found.append(source.mistake(key, str(error) + meant))
             continue
         if not isinstance(values, dict):
             continue  # reported already
@@ -246,6 +248,8 @@ def _adapters(
             first = make()
         except* (ConfigError, CredentialError) as group:
             _add(found, [config_errors.from_adapter(error, source, key) for error in config_errors.leaves(group)])
+        except* Exception as group:
+            _add(found, [source.mistake(key, _fault(plugin, error)) for error in config_errors.leaves(group)])
         if first is not None and checked is not None:
             files = {key: _digest(file) for key, file in _files(checked.model_dump(by_alias=True), source.base, "")}
             prepared[scheme] = Prepared(first, make, checked, files)
@@ -276,6 +280,16 @@ def _owners(path: Path, source: Source, key: Key) -> Iterator[ConfigError]:
 
 def _maker(plugin: AdapterPlugin, table: Any, source: Source) -> Callable[[], Adapter]:
     return lambda: plugin.configure(table, source.base)
+
+
+def _fault(plugin: AdapterPlugin, error: BaseException) -> str:
+    """Where an adapter's ``configure`` has a bug. The error's own text may quote a credential file."""
+    places = [f" at {Path(at.filename).name}:{at.lineno}" for at in traceback.extract_tb(error.__traceback__)[-1:]]
+    kind = type(plugin)
+    return (
+        f"expected configure() of {kind.__module__}:{kind.__qualname__} to raise nothing but ConfigError: "
+        f"{type(error).__name__}{''.join(places)}"
+    )
 
 
 def _files(value: Any, base: Path, key: str) -> Iterator[tuple[str, Path]]:

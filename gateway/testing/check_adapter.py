@@ -26,6 +26,7 @@ from gateway.api.model import (
     EnvelopeId,
     Exchange,
     Interaction,
+    Join,
     LinkRequirement,
     Open,
     Outcome,
@@ -74,6 +75,8 @@ async def check_adapter(
     if wrong:
         return wrong
     adapter = plugin.configure(plugin.config_model.model_validate(table), base)
+    if missing := [f"the adapter has no {name}" for name in _members(Adapter) if not hasattr(adapter, name)]:
+        return missing
     wrong += _idle(adapter)
     state_dir = base / "conformance-state"
     state_dir.mkdir(mode=0o700, exist_ok=True)
@@ -82,6 +85,8 @@ async def check_adapter(
         wrong += await _life(adapter, context, Address(scheme=plugin.scheme, claim=claim), patience)
         if not proxies and {receipt.reason for receipt in context.of_exchanges} != {Reason.CONTENT}:
             wrong.append("an Exchange that it doesn't carry is not settled as CONTENT")
+        if any(isinstance(envelope, Join) for envelope in context.submitted) and not _has_devices(plugin):
+            wrong.append("it submits a Join, so its vocabulary needs device_network=True: its peers are devices")
         adapter = plugin.configure(plugin.config_model.model_validate(table), base)
     return list(dict.fromkeys(wrong))
 
@@ -111,6 +116,14 @@ def _plugin(plugin: AdapterPlugin, table: Mapping[str, Any]) -> Sequence[str]:
     return wrong
 
 
+def _members(protocol: type) -> list[str]:
+    return [name for name in vars(protocol) if not name.startswith("_")]
+
+
+def _has_devices(plugin: AdapterPlugin) -> bool:
+    return getattr(plugin, "vocabulary", Vocabulary()).device_network
+
+
 def _words(scheme: str, words: Vocabulary) -> Iterator[str]:
     """What keeps a gateway with our own adapters from starting, and a usual link that the plug-in doesn't declare."""
     try:
@@ -137,6 +150,7 @@ async def _life(adapter: Adapter, context: RecordingContext, to: Address, patien
     """One run from start to cancellation."""
     wrong: list[str] = []
     before = asyncio.all_tasks()
+    context.flush = adapter.flush
     run = asyncio.get_running_loop().create_task(adapter.run(context))
     report = asyncio.get_running_loop().create_task(context.reported.wait())
     # Where neither happens in time, the link is slow: it must take orders all the same.

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import itertools
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -36,6 +36,9 @@ class RecordingContext:
         self.exchanges: set[EnvelopeId] = set()
         """The exchanges that the adapter was ordered."""
         self.readiness: list[str] = []
+        self.flush: Callable[[], None] = lambda: None
+        """Of the adapter: called once in the loop's next turn if it was touched."""
+        self._touched = False
         self.reported = asyncio.Event()
         """Set once the adapter has said how it is: ready, or what is wrong."""
 

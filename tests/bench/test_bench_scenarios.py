@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import shutil
 import time
 from pathlib import Path
 from typing import Any
@@ -13,13 +14,15 @@ import pytest
 
 from bench import __main__ as command
 from bench import report
-from bench.cpu import usage
+from bench.checkout import HERE, Checkout
+from bench.cpu import memory, usage
 from bench.load import LoadSpec, measure
 from bench.messages import record
 from bench.micro import calls, seconds_per_call
-from bench.scenario import Level, Scenario, Site
+from bench.scenario import ROOT, Level, Scenario, Site
 from bench.scenarios import CLIENTS, rows
 from bench.sensor_network_scenarios import over_house
+from bench.start import starts
 from demo.process import ProcessFailedError
 from layer.records import APPLICATION_DATA, read_datagram
 
@@ -46,7 +49,9 @@ LEVELS = (Level("loop", in_flight=4), Level("rate", rate=50.0))
 
 async def _measure_each(found: list[Scenario], part: str) -> None:
     assert {row.name for row in found} == NAMES[part]
-    for row in found:
+    pairs = [row.beside for row in found if row.beside]
+    assert [row.name for row in pairs] == [row.name for row in found if row.name.startswith("gateway")]
+    for row in (*found, *pairs):
         for level in LEVELS:
             measured = await row.measure(level, warm=0.1, seconds=0.2)
             assert all(measured[key] > 0 for key in ("messages", "rate", "cpu", "load")), (row.name, measured)
@@ -60,11 +65,28 @@ async def test_rows_of_the_floor(tmp_path: Path) -> None:
 
 @pytest.mark.process
 async def test_rows_over_ip_and_what_they_send_arrives(tmp_path: Path) -> None:
-    async with rows(tmp_path, ["ip"]) as found:
+    other = _copy(tmp_path / "other")
+    async with rows(tmp_path, ["ip"], other) as found:
+        assert (other.root / "gateway" / "ran").read_text() == "x"  # the gateway, and it alone, is of that folder
         await _measure_each(found, "ip")
+        there = found[0].beside
+        assert there is not None and there.pid != found[0].pid
         units = sum(row.load.events[-1]["units"] for row in found if "mqtt" in row.name)
         # one line for each unit, and one for each session that the gateway's clients opened
         assert _lines(tmp_path / "i" / "received", units + CLIENTS) == units + CLIENTS
+        units = there.load.events[-1]["units"]
+        assert _lines(tmp_path / "i2" / "received", units + CLIENTS) == units + CLIENTS
+
+
+def _copy(root: Path) -> Checkout:
+    """A checkout whose daemon leaves a mark when it runs."""
+    for package in ("adapters", "carriage", "common", "gateway", "layer"):
+        shutil.copytree(ROOT / package, root / package, ignore=shutil.ignore_patterns("__pycache__"))
+    shutil.copy(ROOT / "pyproject.toml", root)
+    with (root / "gateway" / "__init__.py").open("a") as file:
+        file.write("\nimport pathlib, sys\nif 'run' in sys.argv:\n")
+        file.write("    with pathlib.Path(__file__).with_name('ran').open('a') as mark:\n        mark.write('x')\n")
+    return Checkout("other", root)
 
 
 def _lines(path: Path, expected: int) -> int:
@@ -77,8 +99,8 @@ def _lines(path: Path, expected: int) -> int:
 
 @pytest.mark.process
 async def test_rows_over_zigbee(tmp_path: Path) -> None:
-    """Takes as long as bellows takes to form two networks, side by side."""
-    async with rows(tmp_path, ["zigbee"]) as found:
+    """Takes as long as bellows takes to form three networks, side by side."""
+    async with rows(tmp_path, ["zigbee"], HERE) as found:
         await _measure_each(found, "zigbee")
 
 
@@ -87,13 +109,24 @@ async def test_rows_of_a_house(tmp_path: Path) -> None:
     site = Site(tmp_path)
     async with contextlib.AsyncExitStack() as exits:
         exits.push_async_callback(site.stop)
-        found = await over_house(site, exits, tmp_path, sensors=2)
+        found = await over_house(site, exits, tmp_path, sensors=2, beside=HERE)
         assert {row.name for row in found} == NAMES["house"]
-        for row in found:
+        pairs = [row.beside for row in found if row.beside]
+        assert [row.name for row in pairs] == ["gateway, report to mqtt", "gateway, mqtt set to frame"]
+        for row in (*found, *pairs):
             level = Level("rate", rate=50.0, devices=2)
             measured = await row.measure(level, warm=0.2, seconds=0.4)
             assert measured["messages"] > 0 and measured["cpu"] > 0, (row.name, measured)
             assert ("frame" in row.name) == (measured.get("latency", 0.0) > 0)
+
+
+@pytest.mark.process
+def test_starts_of_two_checkouts(tmp_path: Path) -> None:
+    found = starts(tmp_path, (HERE, HERE), 1)
+    assert [len(turns) for turns in found] == [1, 1]
+    for (start,) in found:
+        assert start["start"] > 0 and start["start_cpu"] > 0
+        assert 2**20 < start["private"] <= start["pss"] <= start["rss"]
 
 
 def test_micro_rows() -> None:
@@ -109,6 +142,14 @@ def test_the_measured_octets_are_one_protected_record(size: int) -> None:
     assert len(octets) == size
     (header,) = read_datagram(octets)
     assert (header.content_type, header.epoch, header.sequence) == (APPLICATION_DATA, 1, 7)
+
+
+def test_memory_grows_by_what_is_filled() -> None:
+    before = memory(os.getpid())
+    filled = b"x" * (64 << 20)
+    after = memory(os.getpid())
+    for key in ("private", "pss", "rss"):
+        assert after[key] - before[key] == pytest.approx(len(filled), rel=0.1), key
 
 
 def test_usage_is_the_cpu_of_the_process() -> None:

@@ -12,6 +12,7 @@ import sys
 import tempfile
 import tomllib
 from collections.abc import Iterator
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -34,20 +35,18 @@ def page() -> Any:
 
 @pytest.fixture(scope="module")
 def place(page: Any) -> Iterator[Path]:
-    """A folder with all files of the page, and the package as installed: what pip would write of its metadata."""
+    """A folder with all files of the page, and in its folder ``site`` the package as pip installs it."""
     folder = Path(tempfile.mkdtemp(prefix="aa-"))  # short: the path of a socket has 108 octets at most
     for name, text in FILE.findall(page.text):
         path = folder / name
         path.parent.mkdir(exist_ok=True)
         path.write_text(text)
-    project = tomllib.loads((folder / "pyproject.toml").read_text())["project"]
-    info = folder / f"{project['name'].replace('-', '_')}-{project['version']}.dist-info"
-    info.mkdir()
-    (info / "METADATA").write_text(f"Metadata-Version: 2.1\nName: {project['name']}\nVersion: {project['version']}\n")
-    lines = []
-    for group, points in project["entry-points"].items():
-        lines += [f"[{group}]", *(f"{name} = {value}" for name, value in points.items())]
-    (info / "entry_points.txt").write_text("\n".join(lines) + "\n")
+    done = subprocess.run(
+        [sys.executable, "-m", "pip", "install", "--quiet", "--no-index", "--no-deps", "--no-build-isolation",
+         "--target", str(folder / "site"), str(folder)],
+        capture_output=True, text=True, timeout=120, check=False,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
     yield folder
     shutil.rmtree(folder)
 
@@ -58,7 +57,7 @@ def home(place: Path) -> Iterator[Home]:
     made = Home(place)
     made.config.write_text(config)
     made.policy.write_text(policy)
-    made.environ["PYTHONPATH"] = f"{ROOT}:{place}"
+    made.environ["PYTHONPATH"] = f"{ROOT}:{place / 'site'}"
     yield made
     made.close()
 
@@ -86,17 +85,28 @@ class Speaker:
 
 def test_every_file_is_there(page: Any, place: Path) -> None:
     files = {"pyproject.toml", "gateway.yaml", "policy.yaml", "test_lines.py"}
-    assert {str(path.relative_to(place)) for path in place.rglob("*") if path.suffix in (".toml", ".yaml", ".py")} == (
-        files | {f"lines_adapter/{name}.py" for name in ("codec", "adapter", "plugin")}
-    )
-    assert page.names("sh") | page.names("text") == {"adapter-run", "adapter-conversation"}
+    modules = {f"lines_adapter/{name}.py" for name in ("__init__", "codec", "adapter", "plugin")}
+    assert {name for name, _ in FILE.findall(page.text)} == files | modules
+    assert modules <= {str(path.relative_to(place / "site")) for path in (place / "site").rglob("*.py")}
+    commands = {"adapter-install", "adapter-check", "adapter-run", "adapter-look"}
+    assert page.names("sh") | page.names("text") == commands | {"adapter-conversation"}
 
 
-def test_it_passes_the_conformance_suite(place: Path) -> None:
+def test_its_extra_is_what_its_test_needs(page: Any, place: Path) -> None:
+    """Both are in the environment that runs this: the gateway is tested with them too."""
+    project = tomllib.loads((place / "pyproject.toml").read_text())["project"]
+    assert [version(name) for name in project["optional-dependencies"]["test"]]
+    make, gateway, package = page.block("sh", "adapter-install").splitlines()
+    assert shlex.split(make)[1:] == ["-m", "venv", ".venv"]
+    assert shlex.split(gateway)[1:] == ["install", "CLONE"]
+    assert shlex.split(package)[1:] == ["install", "-e", ".[test]"]
+
+
+def test_it_passes_the_conformance_suite(page: Any, place: Path) -> None:
+    """By the package's own settings of pytest."""
     environ = {"PYTHONPATH": f"{ROOT}:{place}", "PATH": "/usr/bin:/bin", "PYTHONDONTWRITEBYTECODE": "1"}
     done = subprocess.run(
-        [sys.executable, "-m", "pytest", "-q", "-c", str(ROOT / "pyproject.toml"), "--rootdir", str(place),
-         str(place / "test_lines.py")],
+        [sys.executable, *shlex.split(page.block("sh", "adapter-check"))[1:]],
         env=environ, cwd=place, capture_output=True, text=True, timeout=120, check=False,
     )  # fmt: skip
     assert "1 passed" in done.stdout, done.stdout + done.stderr
@@ -109,6 +119,12 @@ def test_it_is_typed_and_formatted_as_the_gateway_is(place: Path) -> None:
             [sys.executable, "-m", *tool, str(place / "lines_adapter")], capture_output=True, text=True, check=False
         )
         assert done.returncode == 0, done.stdout
+    done = subprocess.run(
+        [sys.executable, "-m", "mypy", "--strict", "--follow-imports=silent", "--cache-dir", str(place / "mypy"),
+         "-p", "lines_adapter"],
+        env={"MYPYPATH": str(ROOT), "PATH": "/usr/bin:/bin"}, cwd=place, capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stdout
 
 
 def test_a_session_and_a_reading_pass_through_a_real_gateway(page: Any, place: Path, home: Home) -> None:
@@ -117,7 +133,8 @@ def test_a_session_and_a_reading_pass_through_a_real_gateway(page: Any, place: P
     assert refused.returncode == 78  # not before its folder is made
     assert "gateway.yaml:9: adapters.lines.folder: expected a folder" in refused.stderr
     subprocess.run(shlex.split(make), cwd=place, check=True)
-    assert home.cli(*shlex.split(check)[1:]).returncode == 0
+    good = home.cli(*shlex.split(check)[1:])
+    assert (good.returncode, good.stderr) == (0, ""), "no warning either: its peers are devices"
     assert shlex.split(run)[1:3] == ["run", "-c"]
     daemon = home.start()
     daemon.told("READY=1")
@@ -137,9 +154,11 @@ def test_a_session_and_a_reading_pass_through_a_real_gateway(page: Any, place: P
             for word, found in zip(words, heard, strict=True):
                 fixed = word if not (word.isupper() and words[0] != "no") else chosen.setdefault(word, found)
                 assert found == fixed, (line, heard)
-        shown = json.loads(home.cli("devices", "show", "alice", "--json", "-c", "gateway.yaml").stdout)
-        assert [(one["name"], one["value"]) for one in shown["properties"]] == [("temperature", 21.5)]
+        look, ask = page.block("sh", "adapter-look").splitlines()
+        shown = json.loads(home.cli(*shlex.split(look)[1:], "--json").stdout)
+        assert {one["name"]: one["value"] for one in shown["properties"]} == {"temperature": 20.5, "target": 19}
         assert shown["online"] is True
+        assert home.cli(*shlex.split(ask)[1:]).stdout.startswith("gateway: healthy, ")
     finally:
         for speaker in speakers.values():
             speaker.close()

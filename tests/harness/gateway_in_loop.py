@@ -34,8 +34,9 @@ from gateway.api.ports import Adapter, AdapterContext
 from gateway.engine.engine import Engine
 from gateway.engine.limits import EngineLimits
 from gateway.runtime import policy_file
+from gateway.runtime.adapter_state import AdapterState
 from gateway.runtime.audit import AuditLog
-from gateway.runtime.hub import AdapterState, Hub
+from gateway.runtime.hub import Hub
 
 T = TypeVar("T")
 

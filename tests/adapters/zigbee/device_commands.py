@@ -63,9 +63,8 @@ class Orders:
             received_at=0.0,
             expires_at=expires_at,
         )
-        self._sent[command.id] = Transmit(
-            command, Address(scheme="zigbee", claim=self.claim), require or LinkRequirement()
-        )
+        to = Address(scheme="zigbee", claim=self.claim)
+        self._sent[command.id] = Transmit(command, to, require or LinkRequirement())
         self.gateway.adapter.send(self._sent[command.id])
         return command.id
 

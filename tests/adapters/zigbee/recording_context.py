@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable, Mapping, Sequence
 from itertools import count
 from pathlib import Path
@@ -39,7 +40,19 @@ class RecordingContext:
         self.states: list[str] = []
         self.judge: Callable[[Envelope], Verdict | None] = lambda envelope: None
         self.sessions_by_nonce: dict[bytes, SessionId] = {}
+        self.flush: Callable[[], None] = lambda: None
+        """Of the adapter, called once in the loop's next turn after it was touched, as the gateway does."""
+        self._touched = False
         self._ids = count(1)
+
+    def touch(self) -> None:
+        if not self._touched:
+            self._touched = True
+            asyncio.get_running_loop().call_soon(self._turn)
+
+    def _turn(self) -> None:
+        self._touched = False
+        self.flush()
 
     def next_id(self) -> EnvelopeId:
         return EnvelopeId(next(self._ids))

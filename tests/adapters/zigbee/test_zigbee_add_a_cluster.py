@@ -1,4 +1,4 @@
-"""docs/add-a-cluster.md, done as it says: its row, exactly as it stands there, makes a device's pressure known."""
+"""docs/add-a-cluster.md, done as it says: its rows, exactly as they stand there, and its test, run with them."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ import re
 import sys
 from dataclasses import fields
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 import pytest
@@ -16,30 +17,72 @@ from adapters.zigbee.clusters import ROWS, AttributeMapping
 from gateway.api.model import Reading
 from simulator.network import foundation
 from simulator.network.datatypes import INT16
+from tests.harness.cluster_rows import mistakes
 from tests.harness.zcl_device import ZclDevice, settled
 
-PAGE = (Path(__file__).parents[3] / "docs" / "add-a-cluster.md").read_text()
+ROOT = Path(__file__).parents[3]
+PAGE = (ROOT / "docs" / "add-a-cluster.md").read_text()
+BLOCKS = dict(re.findall(r"^```\w+ cluster-([\w-]+)\n(.*?)^```$", PAGE, re.MULTILINE | re.DOTALL))
+ADDED = ("pressure", "illuminance", "setpoint")
 BAROMETER = 0x000D6F0000000031
 
 
 @pytest.fixture
-def table(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
-    """That of ``clusters`` with the page's row, and a comma, put at the end of ``ROWS``."""
-    found = re.search(r"^```python cluster-pressure\n(.*?)^```$", PAGE, re.MULTILINE | re.DOTALL)
-    assert found is not None
+def load(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
+    def _load(name: str, text: str) -> ModuleType:
+        path = tmp_path / f"{name}.py"
+        path.write_text(text)
+        spec = importlib.util.spec_from_file_location(name, path)
+        assert spec is not None and spec.loader is not None
+        module = importlib.util.module_from_spec(spec)
+        monkeypatch.setitem(sys.modules, name, module)
+        spec.loader.exec_module(module)
+        return module
+
+    return _load
+
+
+@pytest.fixture
+def table(load: Any) -> Any:
+    """That of ``clusters`` with the page's rows, and a comma each, put at the end of ``ROWS``."""
     rows, end, rest = Path(clusters.__file__).read_text().partition(")\n\n\nWRITES: Final")
-    path = tmp_path / "clusters_with_pressure.py"
-    path.write_text(rows + found[1] + "," + end + rest)
-    spec = importlib.util.spec_from_file_location(path.stem, path)
-    assert spec is not None and spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    monkeypatch.setitem(sys.modules, path.stem, module)
-    spec.loader.exec_module(module)
-    return module.TABLE
+    added = "".join(BLOCKS[name].rstrip() + ",\n" for name in ADDED)
+    return load("clusters_of_the_page", rows + added + end + rest).TABLE
 
 
-async def test_the_row_of_the_page(world: Any, table: Any) -> None:
-    assert len(table.rows) == len(ROWS) + 1
+class WorldOfThePage:
+    """The fixture ``world`` as it is once the rows are in ``clusters``."""
+
+    def __init__(self, world: Any, table: Any) -> None:
+        self._world, self._table = world, table
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._world, name)
+
+    def gateway(self) -> Any:
+        return self._world.gateway(table=self._table)
+
+
+def test_every_block_is_tried() -> None:
+    assert BLOCKS.keys() == {*ADDED, "test", "run"}
+
+
+def test_its_rows_lack_nothing(table: Any) -> None:
+    assert [row.property.name for row in table.rows[len(ROWS) :]] == list(ADDED)
+    assert [mistakes(row) for row in table.rows[len(ROWS) :]] == [[], [], []]
+
+
+@pytest.mark.parametrize("name", re.findall(r"^async def (test_\w+)", BLOCKS["test"], re.MULTILINE))
+async def test_its_test_passes(world: Any, table: Any, load: Any, name: str) -> None:
+    await getattr(load("test_of_the_page", BLOCKS["test"]), name)(WorldOfThePage(world, table))
+
+
+def test_its_commands_name_files_that_are_there() -> None:
+    named = set(re.findall(r"[\w/]+\.py|scripts/\w+", BLOCKS["run"]))
+    assert {name for name in named if not (ROOT / name).exists()} == {"tests/adapters/zigbee/test_zigbee_weather.py"}
+
+
+async def test_what_is_out_of_range_is_no_value(world: Any, table: Any) -> None:
     server = foundation.make_cluster(0x0403, [foundation.Attribute(0, INT16, 1013, reportable=True)])
     async with world.gateway(table=table) as gateway:
         device = ZclDevice(BAROMETER, server)
@@ -48,13 +91,9 @@ async def test_the_row_of_the_page(world: Any, table: Any) -> None:
         join = await gateway.join(device)
         assert [(each.name, each.unit) for each in join.properties] == [("pressure", "Pa")]
         await settled(gateway, device)
-        assert [reading.values for reading in gateway.context.of(Reading)] == [(("pressure", 101_300),)]
-        assert (server.reporting[0].minimum, server.reporting[0].maximum, server.reporting[0].change) == (30, 3600, 1)
-        device.report(0x0403, "0000 29 e703")
-        device.report(0x0403, "0000 29 0080")
-        device.report(0x0403, "0000 29 ffff")  # out of the row's range
-        wanted = [(("pressure", 99_900),), (("pressure", None),), (("pressure", None),)]
-        await gateway.until(lambda: [reading.values for reading in gateway.context.of(Reading)][-3:] == wanted)
+        device.report(0x0403, "0000 29 ffff")
+        wanted = [(("pressure", 101_300),), (("pressure", None),)]
+        await gateway.until(lambda: [reading.values for reading in gateway.context.of(Reading)] == wanted)
 
 
 async def test_without_the_row_nothing_is_known_of_it(world: Any) -> None:
@@ -68,3 +107,14 @@ async def test_without_the_row_nothing_is_known_of_it(world: Any) -> None:
 def test_the_page_tells_of_every_field() -> None:
     rows = re.findall(r"^\| `(\w+)` \|", PAGE, re.MULTILINE)
     assert rows == [field.name for field in sorted(fields(AttributeMapping), key=lambda field: rows.index(field.name))]
+
+
+@pytest.mark.parametrize("spoilt", [{"writable=True": ""}, {"scale=Fraction(1, 100)": ""}])
+def test_what_is_converted_has_no_scale_and_cannot_be_set(load: Any, spoilt: dict[str, str]) -> None:
+    row = BLOCKS["setpoint"].replace("    invalid=", "    convert=float,\n    invalid=", 1)
+    for old, new in spoilt.items():
+        assert old in row
+        row = row.replace(f"{old},", new)
+    rows, end, rest = Path(clusters.__file__).read_text().partition(")\n\n\nWRITES: Final")
+    with pytest.raises(ValueError, match="setpoint: a row with convert has no scale and can't be written"):
+        load("clusters_spoilt", rows + row + end + rest)

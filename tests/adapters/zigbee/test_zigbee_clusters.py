@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-import re
 import sys
+from dataclasses import replace
+from math import inf
 from types import FrameType
 from typing import Any
 
@@ -11,118 +12,43 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from adapters.mqtt.devices.discovery import UNITS
+from adapters.zigbee.cluster_mappings import Reporting
 from adapters.zigbee.clusters import ROWS, TABLE, AttributeMapping
 from adapters.zigbee.device_view import Device, Endpoint
 from adapters.zigbee.reports import MAX_PROPERTIES, RECENT, RECENT_SECONDS, Model, Notes, model_of, reported
-from carriage.zigbee import foundation
-from carriage.zigbee.datatypes import INTEGERS, encode
-from carriage.zigbee.foundation import ReportingRecord
+from carriage.zigbee.datatypes import INTEGERS
 from gateway.api.model import DataType
-
-SENML = frozenset(
-    [
-        "m",
-        "kg",
-        "g",
-        "s",
-        "A",
-        "K",
-        "cd",
-        "mol",
-        "Hz",
-        "rad",
-        "sr",
-        "N",
-        "Pa",
-        "J",
-        "W",
-        "C",
-        "V",
-        "F",
-        "Ohm",
-        "S",
-        "Wb",
-        "T",
-        "H",
-        "Cel",
-        "lm",
-        "lx",
-        "Bq",
-        "Gy",
-        "Sv",
-        "kat",
-        "m2",
-        "m3",
-        "l",
-        "m/s",
-        "m/s2",
-        "m3/s",
-        "l/s",
-        "W/m2",
-        "cd/m2",
-        "bit",
-        "bit/s",
-        "lat",
-        "lon",
-        "pH",
-        "dB",
-        "dBW",
-        "Bspl",
-        "count",
-        "/",
-        "%",
-        "%RH",
-        "%EL",
-        "EL",
-        "1/s",
-        "1/min",
-        "beat/min",
-        "beats",
-        "S/m",
-    ]
-)
-"""The units of RFC 8428, section 12.1."""
-HOME_ASSISTANT = {"temperature": "°C", "humidity": "%", "battery": "%", "pressure": "Pa"}
-"""A unit that Home Assistant takes for a device class; it drops an entity of another one."""
+from tests.harness.cluster_rows import mistakes
 
 
 @pytest.mark.parametrize("row", ROWS, ids=lambda row: row.property.name)
 def test_a_row_is_whole(row: AttributeMapping) -> None:
-    one = row.property
-    assert re.fullmatch(r"[a-z][a-z0-9_]{0,31}", one.name)
-    assert one.resource_type.startswith("urn:oma:lwm2m:")
-    if one.type is DataType.NUMBER:
-        assert one.unit in SENML and UNITS[one.unit] == HOME_ASSISTANT[one.device_class]
-    else:
-        assert not one.unit
-    if row.reporting is None:
-        return  # it is told by a command of the cluster
-    assert row.reporting.minimum <= row.reporting.maximum
-    # one report may be lost before a value counts no longer
-    assert one.lifetime > 2 * row.reporting.maximum
-    assert foundation.configure_reporting(
-        [
-            ReportingRecord(
-                attribute=row.attribute,
-                type=row.type,
-                minimum=row.reporting.minimum,
-                maximum=row.reporting.maximum,
-                change=row.reporting.change,
-            )
-        ]
-    )
-    assert row.invalid is not None and row.value(row.invalid) is None
+    assert mistakes(row) == []
 
 
-@pytest.mark.parametrize("row", ROWS, ids=lambda row: row.property.name)
-def test_a_row_states_the_range_of_its_numbers(row: AttributeMapping) -> None:
-    if row.property.type is DataType.NUMBER:
-        low, high = row.range
-        for raw in (low, high):
-            assert isinstance(raw, int) and encode(row.type, raw) and row.value(raw) is not None
-        assert row.value(low - 1) is row.value(high + 1) is None
-        assert row.invalid is not None and not low <= row.invalid <= high
+@pytest.mark.parametrize(
+    ("fields", "lacks"),
+    [
+        ({"property": {"name": "Temperature"}}, "name"),
+        ({"property": {"resource_type": ""}}, "resource_type"),
+        ({"property": {"unit": "degrees"}}, "unit"),
+        ({"property": {"unit": "°C"}}, "unit"),
+        ({"property": {"unit": "Pa"}}, "device_class"),
+        ({"property": {"device_class": "warmth"}}, "device_class"),
+        ({"property": {"lifetime": 7200.0}}, "lifetime"),
+        ({"invalid": None}, "invalid"),
+        ({"invalid": 0}, "range"),
+        ({"range": (-inf, inf)}, "range"),
+        ({"range": (-0x8000, 0x7FFE)}, "range"),
+        ({"range": (0, 0x7FFE), "scale": 1, "convert": lambda raw: inf}, "range"),
+        ({"reporting": Reporting(3600, 10, 10)}, "reporting"),
+    ],
+)
+def test_what_a_row_lacks_is_said(fields: dict[str, Any], lacks: str) -> None:
+    row = next(row for row in ROWS if row.property.name == "temperature")
+    one = replace(row.property, **fields.get("property", {}))
+    found = mistakes(replace(row, **{**fields, "property": one}))
+    assert [text.partition(":")[0] for text in found][:1] == [lacks]
 
 
 def test_one_row_for_each_attribute_and_name() -> None:
@@ -137,7 +63,7 @@ def test_a_value_comes_back_or_is_none(row: AttributeMapping, raw: int) -> None:
     elif row.property.type is DataType.BOOLEAN:
         assert value is {0: False, 1: True}.get(raw)
     elif row.range[0] <= raw <= row.range[1]:
-        assert isinstance(value, int | float) and row.raw(value) == raw
+        assert isinstance(value, int | float) and (row.convert is not None or row.raw(value) == raw)
     else:
         assert value is None
 
@@ -154,7 +80,7 @@ def test_another_integer_type_never_makes_a_value_that_the_row_does_not_have(
     if row.mask:
         assert value is None or isinstance(value, bool)
     elif row.property.type in (DataType.NUMBER, DataType.INTEGER):
-        assert value is None or row.range[0] <= row.raw(value) <= row.range[1]
+        assert value is None or row.convert is not None or row.range[0] <= row.raw(value) <= row.range[1]
     else:
         assert value is {0: False, 1: True}.get(raw)
 

@@ -11,10 +11,7 @@ from adapters.zigbee.radio_port import SendOutcome
 from adapters.zigbee.zcl_transactions import NoReply
 from carriage.zigbee.zcl import ZclFrame
 from gateway.api.model import (
-    Address,
-    EnvelopeId,
     Event,
-    Interaction,
     InvokeAction,
     Join,
     Outcome,
@@ -22,16 +19,14 @@ from gateway.api.model import (
     Reading,
     ReadProperties,
     Reason,
-    Receipt,
-    Transmit,
     WriteProperties,
 )
 from simulator.network.datatypes import BITMAP16, UINT8
 from simulator.network.device_kinds import on_off, temperature
 from simulator.network.foundation import Attribute, ClusterServer, make_cluster
-from tests.adapters.zigbee.device_commands import APP, IDENTITY, LAMP
+from tests.adapters.zigbee.device_commands import IDENTITY
 from tests.adapters.zigbee.zigbee_world import BOTH_EZSP
-from tests.harness.zcl_device import ZclDevice, settled
+from tests.harness.zcl_asked import joined
 
 ON_OFF, LEVEL, ZONE = 0x0006, 0x0008, 0x0500
 MOVE_TO_LEVEL_WITH_ON_OFF = 0x04
@@ -50,43 +45,6 @@ class Lamp:
         if payload[0]:
             server.set(0x0000, payload[0])
         self.switch.set(0x0000, int(payload[0] > 0))
-
-
-class Asked:
-    """What the engine would order of one device, and the receipts."""
-
-    def __init__(self, gateway: Any, device: ZclDevice) -> None:
-        self.gateway, self.device = gateway, device
-        self._next = 1000
-        self.heard = len(gateway.context.of(Reading))
-
-    async def does(self, kind: type[Interaction], **what: Any) -> Receipt:
-        self._next += 1
-        wanted = kind(id=EnvelopeId(self._next), source=APP, to="lamp", received_at=0.0, **what)
-        self.gateway.adapter.send(Transmit(wanted, Address(scheme="zigbee", claim=f"eui64:{self.device.eui64}")))
-
-        def settled_() -> list[Receipt]:
-            receipts = self.gateway.context.receipts
-            return [each for each in receipts if each.id == wanted.id and each.outcome is not Outcome.HELD]
-
-        found: Receipt = (await self.gateway.until(settled_))[0]
-        return found
-
-    def told(self) -> dict[str, Any]:
-        readings = self.gateway.context.of(Reading)[self.heard :]
-        return {name: value for reading in readings for name, value in reading.values}
-
-
-async def joined(
-    world: Any, gateway: Any, *clusters: ClusterServer, clients: tuple[int, ...] = ()
-) -> tuple[ZclDevice, Asked]:
-    device = ZclDevice(LAMP, *clusters, clients=clients)
-    await device.attach(world.socket)
-    world.devices.append(device)
-    await gateway.join(device)
-    await settled(gateway, device)
-    device.asked.clear()
-    return device, Asked(gateway, device)
 
 
 @BOTH_EZSP

@@ -73,3 +73,22 @@ async def test_interviews_sends_and_group_casts_together_never_exceed_the_limit(
         gateway.radio.send_through(nullcontext)
         await everything_at_once(world, gateway, 1)
         assert world.ncp.most_in_flight > LIMIT  # the fault
+
+
+async def test_zigpys_frames_for_sleepers_take_the_slots_of_sleepers(world: Any) -> None:
+    """Else an interview of devices that sleep would hold up those that are awake."""
+    async with world.gateway() as gateway:
+        await joined(world, gateway, 1)
+        await joined(world, gateway, 1, first=1, sleepy=True)
+        app, taken = gateway.radio._app, []
+
+        def slot(sleepy: bool) -> Any:
+            taken.append(sleepy)
+            return gateway.sender.slot(sleepy)
+
+        gateway.radio.send_through(slot)
+        for number in range(2):
+            node = next(node for each, node in app.devices.items() if str(each).endswith(f"e3:0{number}"))
+            await node.zdo.Active_EP_req(node.nwk)
+        await app.mrequest(0x1234, 0x0104, 6, 1, 1, b"\x01\x01\x02")
+        assert taken == [False, True, False]

@@ -172,7 +172,7 @@ async def test_a_device_that_comes_back_is_read_again(world: Any) -> None:
         await settled(gateway, device)
         device.close()
         gateway.semantics._presence.doubt(gateway.record(device.eui64))
-        gateway.running._wake.set()
+        gateway.context.touch()
         await gateway.until(lambda: [each.online for each in gateway.context.of(Presence)] == [True, False])
         device.clusters[0x0006].attributes[0].value = 1
         device.asked.clear()

@@ -112,7 +112,7 @@ async def test_what_is_not_queued_here_takes_a_slot_from_the_others() -> None:
     """zigpy's own frames: first come, first served; one that fails gives its slot back."""
     dongle = Dongle()
     async with Run(sender(dongle, in_flight=3, sleepy_in_flight=1)) as run:
-        async with run.subject.slot():
+        async with run.subject.slot(False), run.subject.slot(True):  # the latter takes nothing from those awake
             for name in "abc":
                 run.submit(name, name.encode())
             await run.settle()
@@ -131,7 +131,7 @@ async def test_what_is_not_queued_here_takes_a_slot_from_the_others() -> None:
 
 
 async def fails(subject: SendScheduler) -> None:
-    async with subject.slot():
+    async with subject.slot(False):
         raise OSError
 
 

@@ -221,6 +221,7 @@ class World:
             if table is not TABLE
             else ZigbeePlugin(times).configure(config, self.tmp_path)
         )
+        context.flush = adapter.flush
         task = asyncio.get_running_loop().create_task(adapter.run(context))
         try:
             gateway = Gateway(adapter, context, task)

@@ -14,6 +14,7 @@ import click
 import pytest
 from click.testing import CliRunner
 
+from gateway.cli.asking import other_gateways
 from gateway.cli.codes import MEANINGS
 from gateway.cli.main import main
 from gateway.runtime.admin import AdminServer
@@ -77,6 +78,13 @@ def test_a_daemon_that_is_not_there_is_69(home):
     assert (answer.returncode, answer.stdout) == (69, "")
     assert "admin.sock: the gateway isn't reachable" in answer.stderr
     assert answer.stderr.count("\n") == 2
+
+
+def test_who_names_no_config_hears_which_gateway_was_asked():
+    assert other_gateways(None, {}) == [
+        "This is the gateway of /etc/atls-gateway/gateway.yaml; for another one name its config: -c FILE"
+    ]
+    assert other_gateways("gateway.yaml", {}) == other_gateways(None, {"ATLS_GATEWAY_CONFIG": "gateway.yaml"}) == []
 
 
 def test_a_config_that_is_not_there_is_78(home):

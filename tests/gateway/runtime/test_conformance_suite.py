@@ -7,12 +7,24 @@ from __future__ import annotations
 import asyncio
 import shutil
 import tempfile
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 from pydantic import BaseModel
 
-from gateway.api.model import Answer, Exchange, Interaction, Outcome, Reason, Receipt
+from gateway.api.model import (
+    Answer,
+    Exchange,
+    Interaction,
+    Join,
+    LinkSecurity,
+    Outcome,
+    Peer,
+    Reason,
+    Receipt,
+)
+from gateway.api.vocabulary import Vocabulary
 from gateway.runtime import plugins
 from gateway.testing.check_adapter import check_adapter
 
@@ -146,6 +158,30 @@ async def test_a_bad_adapter_is_caught(left, place, monkeypatch, parts, finding)
     for task in left_over:
         task.cancel()
     await asyncio.gather(*left_over, return_exceptions=True)
+
+
+@pytest.mark.parametrize("name", ["flush", "window"])
+async def test_a_part_that_is_missing_is_named(left, place, monkeypatch, name):
+    """An adapter that was written for an older version of the ports."""
+    monkeypatch.delattr(type(left.configure(left.config_model(**TABLE), Path())), name)
+    assert await check_adapter(left, TABLE, place, claim="user:nobody") == [f"the adapter has no {name}"]
+
+
+async def test_who_has_devices_must_say_so(left, place, monkeypatch):
+    """Else ``check-config`` warns of each rule about them that it never applies."""
+
+    async def join(self, context):
+        peer = Peer(scheme="left", claims=("user:lamp",), link=LinkSecurity(protocol="none"))
+        context.submit(Join(id=context.next_id(), source=peer, received_at=context.now()))
+        await run(self, context)
+
+    run = type(left.configure(left.config_model(**TABLE), Path())).run
+    spoil(left, monkeypatch, run=join)
+    needs = "it submits a Join, so its vocabulary needs device_network=True: its peers are devices"
+    assert await check_adapter(left, TABLE, place, claim="user:nobody", patience=0.2) == [needs]
+    words = replace(getattr(left, "vocabulary", Vocabulary()), device_network=True)
+    monkeypatch.setattr(left, "vocabulary", words, raising=False)
+    assert await check_adapter(left, TABLE, place, claim="user:nobody", patience=0.2) == []
 
 
 async def test_who_carries_no_exchanges_must_say_so(left, place, monkeypatch):

@@ -187,6 +187,30 @@ def test_a_second_meaning_of_a_word_refuses_the_start_and_names_both_plug_ins(ho
         ) in answer.stderr
 
 
+@pytest.mark.parametrize(
+    ("old", "new", "told"),
+    [
+        ('key="badge"', 'key="my badge"', "expected an adapter that loads: wire_adapter:WirePlugin: a claim's key has "
+         "at most 32 of a-z, 0-9 and '_', and is not link: 'my badge'"),
+        ("api: ClassVar[int] = API_VERSION", "api: ClassVar[int] = 2",
+         "expected an adapter for api 3: wire_adapter:WirePlugin was written for 2"),
+        ("        return WireAdapter(", '        raise ValueError("a secret")\n        return WireAdapter(',
+         "expected configure() of wire_adapter:WirePlugin to raise nothing but ConfigError: ValueError at "
+         "wire_adapter.py:LINE"),
+    ],
+)  # fmt: skip
+def test_a_fault_of_the_plug_in_is_told_as_its_own(house, installed, old, new, told):
+    """In one line, which offers no other name for the adapter: it is spelled right."""
+    source = installed / "wire_adapter.py"
+    text = source.read_text()
+    assert old in text
+    source.write_text(text.replace(old, new))
+    answer = house.cli("check-config", "-c", str(house.config))
+    line = text[: text.index(old)].count("\n") + 1
+    assert answer.returncode == 78
+    assert answer.stderr.splitlines()[0] == f"{house.config}:7: adapters.wire: {told.replace('LINE', str(line))}"
+
+
 def test_stored_sessions_of_a_kind_that_nobody_declares_any_more_are_dropped_and_told(house, installed):
     daemon = house.start()
     daemon.told("READY=1")
