@@ -109,7 +109,9 @@ class ZclDevices:
             self._known(found, None if found.last_seen is None else max(0.0, wall - found.last_seen), joined=False)
         now = self._context.now()
         while self._inbox:
-            self._digest(*self._inbox.popleft(), now)
+            device, frame, question = self._inbox.popleft()
+            if question is not None or not is_cluster_command(frame.payload) or _is_event(device, frame):
+                self._digest(device, frame, question, now)
         self._wake()
 
     def down(self) -> None:
@@ -230,7 +232,8 @@ class ZclDevices:
         if not endpoint or not is_report(payload):
             question = self._requests.find(device, frame) if frame.unicast else None
             ours = question is not None
-            if not ours and not (endpoint and (is_report_of_manufacturer(payload) or _is_event(device, frame))):
+            starting = self._requests.sender is None
+            if not (ours or (endpoint and (is_report_of_manufacturer(payload) or _is_event(device, frame, starting)))):
                 if endpoint and frame.unicast:
                     self._not_ours(device, frame)
                 return False
@@ -389,9 +392,9 @@ class ZclDevices:
             self._wake()
 
 
-def _is_event(device: ZigbeeDevice, frame: IncomingFrame) -> bool:
-    """Whether a frame is a command of a cluster that the device's events know. It may come by a group cast."""
+def _is_event(device: ZigbeeDevice, frame: IncomingFrame, starting: bool = False) -> bool:
+    """Whether a frame, of a group cast too, is its device's event; ``starting``: or may be, as none is known yet."""
     payload, model = frame.payload, device.model
     if model is None or not is_cluster_command(payload):
-        return False
+        return starting and is_cluster_command(payload)
     return (frame.at, payload[2], not payload[0] & FROM_SERVER) in model.events

@@ -122,6 +122,7 @@ class Adapter(Protocol):
     def withdraw(self, envelope: EnvelopeId) -> None:
         """The engine gave up on an order (expired, session closed): drop it if it still can be; no receipt.
 
+        One that was ``HELD`` may be given again under the same id, under another requirement: that is another order.
         What comes back for an ``Exchange`` after that, no client waits for.
         """
 

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
-from common.log_rate import LogRate
 from gateway.api.ports import Adapter
 from gateway.runtime.adapter_context import InstanceContext
 
@@ -22,5 +21,3 @@ class AdapterState:
     starts: int = 0
     since: float = 0.0
     """When this state began."""
-    lines: LogRate = field(default_factory=LogRate)
-    """Of the log, about its failures."""

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections import Counter, deque
+from collections import Counter, defaultdict, deque
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -91,7 +91,7 @@ class Hub:
         self.counters = {"submitted": 0, "transmitted": 0, "stray_receipts": 0, "adapter_errors": 0, "engine_errors": 0}
         self._loop = loop
         self._trace = Trace()
-        self._engine_lines = LogRate()
+        self._log_rates: defaultdict[str, LogRate] = defaultdict(LogRate)
         self.now = loop.time
         self.started_at = loop.time()
         self._state_dir = state_dir
@@ -125,7 +125,7 @@ class Hub:
         try:
             verdict = self.engine.submit(envelope, now=self.now())
         except Exception:  # a bug in the engine must refuse this envelope, not end the adapter that brought it
-            self._engine_failed("submit")
+            self._failed("engine", "submit")
             verdict = Refused(Reason.BUSY)
         if self._trace.on and isinstance(envelope, Unit) and isinstance(verdict, Accepted) and not verdict.duplicate:
             self._trace.unit(envelope)
@@ -141,7 +141,7 @@ class Hub:
                 self.counters["stray_receipts"] += 1
                 _LOG.debug("adapter %s settled %d, which isn't open", scheme, receipt.id)
         except Exception:
-            self._engine_failed("settle")
+            self._failed("engine", "settle")
         if self._turn is None:
             self._schedule()
 
@@ -295,7 +295,7 @@ class Hub:
         try:
             return self.engine.commands()
         except Exception:
-            self._engine_failed("commands")
+            self._failed("engine", "commands")
             return []
 
     def _transmit(self, transmit: Transmit) -> None:
@@ -340,7 +340,7 @@ class Hub:
                 try:
                     adapter.flush()
                 except Exception:
-                    self._adapter_failed(scheme, "flush")
+                    self._failed(scheme, "flush")
 
     def _guarded(self, scheme: str, call: Callable[[*Arguments], None], *arguments: *Arguments) -> bool:
         """Call into an adapter, which must not raise; False if it did, which costs it this one message.
@@ -351,15 +351,17 @@ class Hub:
         try:
             call(*arguments)
         except Exception:
-            self._adapter_failed(scheme, getattr(call, "__name__", "a call"))
+            self._failed(scheme, getattr(call, "__name__", "a call"))
             return False
         return True
 
-    def _adapter_failed(self, scheme: str, call: str) -> None:
-        self.counters["adapter_errors"] += 1
-        if self.states[scheme].lines.permits(self.now()):  # whatever makes it fail may come with each message
-            _LOG.exception("adapter %s failed in %s", scheme, call)
-        self.faults.add(scheme, f"it failed in {call}, a bug: see the log")
+    def _failed(self, where: str, call: str) -> None:
+        """Note an exception: of an adapter (its scheme), or of the ``engine``. What causes it may come each time."""
+        engine = where == "engine"
+        self.counters["engine_errors" if engine else "adapter_errors"] += 1
+        if self._log_rates[where].permits(self.now()):
+            _LOG.exception("%s failed in %s", "the engine" if engine else f"adapter {where}", call)
+        self.faults.add(where, f"it failed in {call}, a bug: see the log")
 
     def _arm(self) -> None:
         """Have one timer, at the engine's next deadline."""
@@ -378,12 +380,6 @@ class Hub:
         try:
             self.engine.tick(now=self.now())
         except Exception:
-            self._engine_failed("tick")
+            self._failed("engine", "tick")
             return  # the deadline stays overdue, which the watchdog sees
         self._schedule()
-
-    def _engine_failed(self, call: str) -> None:
-        self.counters["engine_errors"] += 1
-        if self._engine_lines.permits(self.now()):
-            _LOG.exception("the engine failed in %s", call)
-        self.faults.add("engine", f"it failed in {call}, a bug: see the log")

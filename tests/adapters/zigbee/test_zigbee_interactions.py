@@ -163,6 +163,31 @@ async def test_a_remote_sends_commands_which_are_events(world: Any) -> None:
         assert [(each.name, each.data) for each in events] == [(name, data) for *_, name, data in PRESSES]
 
 
+async def test_a_press_that_comes_while_the_radio_starts_is_an_event_once_the_device_is_known(world: Any) -> None:
+    """The dongle has acknowledged it, so the remote doesn't send it again."""
+    async with world.gateway() as gateway:
+        device, _ = await joined(world, gateway, clients=(ON_OFF, LEVEL))
+    world.ncp.restart()
+    acknowledged: list[int] = []
+
+    async def press(sequence: int) -> None:
+        if await device.client.send(ZclFrame(0x02, b"", sequence).encode(), cluster=ON_OFF):
+            acknowledged.append(sequence)
+
+    async with world.gateway(wait=False) as gateway:
+        async with asyncio.TaskGroup() as presses:
+            for number in range(100_000):
+                presses.create_task(press(number % 256))
+                await asyncio.sleep(0.005)
+                if "ready" in gateway.context.states:
+                    break
+        assert acknowledged
+        await gateway.until(lambda: len(gateway.context.of(Event)) >= len(acknowledged))
+        assert {each.name for each in gateway.context.of(Event)} == {"toggle_pressed"}
+        counters = gateway.adapter.status()["counters"]
+        assert (counters["reports_malformed"], counters["reports_unknown"]) == (0, 0)
+
+
 async def test_a_press_that_comes_twice_is_one_event_and_a_malformed_one_none(world: Any) -> None:
     async with world.gateway() as gateway:
         device, _ = await joined(world, gateway, clients=(ON_OFF, LEVEL))
