@@ -71,6 +71,8 @@ class AdminServer:
             await self._converse(reader, writer)
         except (TimeoutError, OSError):
             pass  # a client that stalls or goes away owes nothing
+        except asyncio.CancelledError:
+            pass  # the daemon ends; a handler that is cancelled costs a traceback in the log (CPython 3.11.5 to 3.11.7)
         except ValueError:
             writer.write(_error("bad-request", f"expected a line of at most {MAX_LINE} octets"))
         finally:

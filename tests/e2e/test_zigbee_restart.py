@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import sqlite3
-import time
 from contextlib import closing
 from typing import Any
 
@@ -23,11 +22,12 @@ def tunnels(hub: Stack) -> list[Any]:
 
 
 async def stored(hub: Stack) -> None:
-    """Until the session's row is in the store: one that is younger than 0.1 s a kill may take (docs/faults.md)."""
-    exchanged = time.time()
-    async with asyncio.timeout(10):
-        while (await hub.ask("status"))["store"]["last_commit"] < exchanged:  # noqa: ASYNC110 - the store has no event
-            await asyncio.sleep(0.02)
+    """Until nothing more is to be written: a change that is younger than 0.1 s a kill may take (docs/faults.md)."""
+    async with asyncio.timeout(20):
+        before, last = None, (await hub.ask("status"))["store"]["last_commit"]
+        while last is None or last != before:
+            await asyncio.sleep(0.5)
+            before, last = last, (await hub.ask("status"))["store"]["last_commit"]
 
 
 @pytest.mark.process

@@ -122,10 +122,10 @@ async def test_broken_packets_end_the_connection(client: Any, packet: str) -> No
     ("packet", "topic"),
     [
         ("30 03 00 05 61", "a"),  # topic longer than the packet
-        ("30 04 00 01 ff 00", "\ufffd"),  # topic that is no UTF-8
+        ("30 04 00 01 ff 00", "?"),  # topic that is no UTF-8
         ("30 06 00 01 61 7f 02 00", "a"),  # properties longer than the packet
         ("30 10 00 01 61" + 13 * "30", "a"),  # longer than 15 octets
-        ("32 06 00 01 ff 00 07 00", "\ufffd"),
+        ("32 06 00 01 ff 00 07 00", "?"),
         ("32 08 00 01 61 00 07 7f 02 00", "a"),
         ("32 0d 00 01 61 00 07 07 03 0001 61 03 0001", "a"),
         ("32 10 00 01 61 00 07" + 11 * "32", "a"),

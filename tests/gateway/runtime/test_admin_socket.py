@@ -204,3 +204,23 @@ def test_an_answer_of_something_else_is_an_error_and_no_crash(place, answer):
 
         result = asyncio.run(both())[0]
     assert isinstance(result, PeerError if answer else TransportError)
+
+
+async def test_a_connection_at_the_end_of_the_daemon_is_no_error(place, server) -> None:
+    """As ``asyncio.run`` ends: all tasks are cancelled."""
+    errors: list[dict] = []
+    loop = asyncio.get_running_loop()
+    loop.set_exception_handler(lambda _, context: errors.append(context))
+    _, writer = await asyncio.open_unix_connection(str(place))
+    writer.write(b'{"v":1,"com')
+    before = asyncio.all_tasks()
+    while len(before) < 2:
+        await asyncio.sleep(0.01)
+        before = asyncio.all_tasks()
+    for task in before - {asyncio.current_task()}:
+        task.cancel()
+    await asyncio.wait(before - {asyncio.current_task()})
+    writer.close()
+    await writer.wait_closed()
+    await asyncio.sleep(0.05)  # the server's end closes too
+    assert errors == []
