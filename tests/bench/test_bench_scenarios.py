@@ -189,5 +189,5 @@ def test_a_failing_row_fails_the_command(monkeypatch: pytest.MonkeyPatch, capsys
         raise ProcessFailedError("no such luck")
 
     monkeypatch.setattr(command, "run", fail)
-    assert command.main([]) == 1
+    assert command.main(["--part", "ip", "--beside", "none"]) == 1
     assert "no such luck" in capsys.readouterr().err
