@@ -353,6 +353,7 @@ class DeviceCommands:
             if pending.stored:
                 self._journal.put(row_of(pending))
         denied: list[QueuedCommand] = []
+        unknown: list[QueuedCommand] = []
         for pending in self._table.by_id.values():
             source, device = pending.command.source, pending.command.to
             decision = None
@@ -362,8 +363,13 @@ class DeviceCommands:
                 denied.append(pending)
             elif not isinstance(decision, Deny):
                 grants = decision.grants
-                self._regrant(pending, next((each for each in grants if each.rule == pending.grant.rule), grants[0]))
+                grant = next((each for each in grants if each.rule == pending.grant.rule), grants[0])
+                if pending.place is Place.HELD and not pending.idempotent and grant.require != pending.grant.require:
+                    unknown.append(pending)  # its device may have it by now: it must not get it again
+                else:
+                    self._regrant(pending, grant)
         self._abandon_all(denied, Reason.DENIED, now)
+        self._abandon_all(unknown, Reason.RESTARTED, now)
 
     def _regrant(self, pending: QueuedCommand, grant: Grant) -> None:
         """Another grant counts. What its adapter holds under another requirement goes to it again."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -13,6 +14,7 @@ from gateway.api.model import (
     DataType,
     EnvelopeId,
     EventAffordance,
+    LinkRequirement,
     Outcome,
     PropertyAffordance,
     PropertyResult,
@@ -20,7 +22,7 @@ from gateway.api.model import (
     Receipt,
 )
 from gateway.engine.outputs import ReportOutcome
-from gateway.engine.policy import Action
+from gateway.engine.policy import Action, Condition
 from tests.harness.engine_stage import LEVEL, PEERS, STATE, SUBJECTS, WARMTH, PolicySet, Stage, permit
 
 TRANSITION = PropertyAffordance(
@@ -246,6 +248,19 @@ def test_nor_when_its_adapter_crashes() -> None:
     s.settles(2, "held")
     assert s.engine.adapter_gone("zigbee", now=s.now) == set()
     assert "coap <- #2 dropped restarted" in s.lines()
+
+
+def test_nor_over_another_link_by_a_new_policy() -> None:
+    """Its device may be carrying it out just now. What can be repeated goes to it again."""
+    s = with_lamp()
+    s.invokes("phone", "lamp", "toggle")
+    s.settles(2, "held")
+    s.invokes("phone", "lamp", "dim", 3)
+    s.settles(3, "held")
+    strict = replace(USE, condition=Condition(require_link=LinkRequirement(link_key=True)))
+    lines = s.replaces(PolicySet(subjects=SUBJECTS, rules=(strict,)))
+    assert [line for line in lines if "#2" in line] == ["zigbee <- withdraw #2", "coap <- #2 dropped restarted"]
+    assert [line for line in lines if "#3" in line] == ["zigbee <- withdraw #3", "zigbee <- #3 lamp.dim(3)"]
 
 
 def test_an_event_goes_to_all_who_observe_it_and_is_not_kept() -> None:
