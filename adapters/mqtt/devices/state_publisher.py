@@ -249,12 +249,21 @@ class StatePublisher:
             if shown is None:
                 del self._due[name]
                 continue
-            if not (self._rare(name, shown, parts) if parts & ~Part.STATE else self._state(shown)):
-                return
-            follows = not self._retain and name in self._announced.values()
-            if parts & ~Part.STATE and parts & Part.STATE and not follows:
-                self._due[name] = Part.STATE  # the rest goes first: who hears of a device has its topics then
-            else:
+            if parts == Part.STATE:
+                if not self._state(shown):
+                    return
+                del self._due[name]
+                continue
+            if parts & Part.DISCOVERY:
+                if not self._discover(name, shown):
+                    return
+                self._due[name] = parts = parts & ~Part.DISCOVERY  # not once more, if the rest has to wait
+            if parts & Part.AVAILABILITY:
+                if not self._available(name, shown):
+                    return
+                self._due[name] = parts = parts & ~Part.AVAILABILITY
+            # The state goes last: who hears of a device has its topics then. It may follow the broker's answer.
+            if not parts or (not self._retain and name in self._announced.values()):
                 del self._due[name]
         if self._emptied and self._open:
             self._empty()
@@ -300,24 +309,28 @@ class StatePublisher:
             self._stamp = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(second))
         return self._stamp.encode()
 
-    def _rare(self, name: str, shown: Shown, parts: Part) -> bool:
-        """What changes seldom: with QoS 1, so that a refusal shows. False: later."""
+    # What changes seldom goes with QoS 1, so that a refusal shows. False: later.
+
+    def _discover(self, name: str, shown: Shown) -> bool:
         discovery = self.discovery
-        if Part.DISCOVERY in parts and discovery is not None and shown.announced and name not in self._held:
-            topic = discovery.topic(shown.who.object_id)
-            if shown.lost:
-                # A device that loses its last entity is removed, and its discovery emptied by Home Assistant itself.
-                if not self._publish(topic, discovery.without(shown.who, shown.lost), None):
-                    return False
-                shown.lost = {}
-                self.replaced.add(name)
-                self.hold(name)
-            elif not self._publish(topic, discovery.device(shown.view, shown.who, shown.gone), name):
-                return False
-        if Part.AVAILABILITY in parts and shown.online is not None:
-            word = b"online" if shown.online else b"offline"
-            return self._publish(self._topics.availability(name), b'{"state":"' + word + b'"}', None)
+        if discovery is None or not shown.announced or name in self._held:
+            return True
+        topic = discovery.topic(shown.who.object_id)
+        if not shown.lost:
+            return self._publish(topic, discovery.device(shown.view, shown.who, shown.gone), name)
+        # A device that loses its last entity is removed, and its discovery emptied by Home Assistant itself.
+        if not self._publish(topic, discovery.without(shown.who, shown.lost), None):
+            return False
+        shown.lost = {}
+        self.replaced.add(name)
+        self.hold(name)
         return True
+
+    def _available(self, name: str, shown: Shown) -> bool:
+        if shown.online is None:
+            return True
+        word = b"online" if shown.online else b"offline"
+        return self._publish(self._topics.availability(name), b'{"state":"' + word + b'"}', None)
 
     def _publish(self, topic: str, payload: bytes, announced: str | None) -> bool:
         """With QoS 1 and retained. ``announced``: the device of which it is the discovery. False: later."""
