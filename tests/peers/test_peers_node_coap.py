@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 
+from adapters.coap.plugin import CoapPlugin
 from gateway.api.model import Outcome
 from gateway.engine.limits import EngineLimits
 from tests.harness.coap_devices import POLICY, Device
@@ -67,7 +68,7 @@ def modules() -> Path:
 
 @pytest.fixture
 async def home(tmp_path: Path) -> AsyncIterator[Home]:
-    home = Home(tmp_path, POLICY, EngineLimits(), {})
+    home = Home(tmp_path, POLICY, EngineLimits(), {}, CoapPlugin())
     async with home.serving():
         home.far.takes = False
         yield home
