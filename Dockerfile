@@ -35,7 +35,7 @@ RUN cp /etc/ssl/certs/ca-certificates.crt /image/etc/ssl/certs/ \
     'import adapters.coap.plugin, adapters.mqtt.plugin, adapters.zigbee.plugin, endpoint.cli, simulator.cli'
 
 FROM scratch
-ARG VERSION=0.3.0
+ARG VERSION=0.4.0
 LABEL org.opencontainers.image.title="atls-gateway" \
       org.opencontainers.image.description="A gateway between ZigBee, CoAP and MQTT that forwards end-to-end TLS" \
       org.opencontainers.image.licenses="GPL-3.0-or-later" \
