@@ -128,8 +128,7 @@ class CommandExecution:
         self._orders[order.id] = order
         self._counters["commands_held"] += 1
         self._context.settle(Receipt(order.id, Outcome.HELD))
-        sender = self._requests.sender
-        if sender is not None and sender.listens(order.device):
+        if self._requests.sender.listens(order.device):
             self.heard(order.device)
 
     def heard(self, device: ZigbeeDevice) -> None:

@@ -1,6 +1,6 @@
 """Requests to devices under way: each with its ZCL (or ZDO) transaction sequence number, one response or none.
 
-Synchronous: ``now`` comes with each call, frames go to the ``SendScheduler``. A question is sent once at most.
+Synchronous: ``now`` comes with each call, frames go to the sender. A question is sent once at most.
 """
 
 from __future__ import annotations
@@ -12,8 +12,8 @@ from typing import Final
 
 from adapters.zigbee.device import ZigbeeDevice
 from adapters.zigbee.frame_kinds import GENERAL
+from adapters.zigbee.network_port import AWAY, FrameSender
 from adapters.zigbee.radio_port import HOME_AUTOMATION, OWN_ENDPOINT, Frame, IncomingFrame, SendOutcome
-from adapters.zigbee.send_scheduler import SendScheduler
 from adapters.zigbee.times import TIMES
 from adapters.zigbee.transaction import DEFAULT_RESPONSE, Answer, Content, NoReply, Reply, Transaction
 from carriage.zigbee import zdo
@@ -24,11 +24,11 @@ PER_DEVICE: Final = 32
 
 
 class ZclTransactions:
-    """All questions of one adapter. ``sender`` is None while the radio is down: then they fail at once."""
+    """All questions of one adapter. ``sender`` is another one for each link, and ``AWAY`` between them."""
 
     def __init__(self, now: Callable[[], float], wake: Callable[[], None], answer_within: float = TIMES.answer) -> None:
         self._answer_within = answer_within
-        self.sender: SendScheduler | None = None
+        self.sender: FrameSender = AWAY
         self._now = now
         self._wake = wake
         self._delivered: deque[Transaction] = deque()
@@ -105,18 +105,18 @@ class ZclTransactions:
 
     def _send(self, device: ZigbeeDevice, question: Transaction, frame: Frame) -> Transaction | None:
         line = device.transactions
-        if self.sender is None or len(line.open) >= PER_DEVICE:
-            question.done(NoReply(SendOutcome.FAILED if self.sender is None else SendOutcome.BUSY))
+        if len(line.open) >= PER_DEVICE:
+            question.done(NoReply(SendOutcome.BUSY))
             return None
         line.last = question.sequence
         line.open[question.sequence] = question
         question.frame = frame
         self.sender.submit(device, frame)
-        return question
+        return question if question.is_open else None
 
     def unsent(self, device: ZigbeeDevice, question: Transaction) -> bool:
         """Take a question back; whether it still waited. If not, it goes on."""
-        if self.sender is None or question.frame is None or not self.sender.withdraw(device, question.frame):
+        if question.frame is None or not self.sender.withdraw(device, question.frame):
             return False
         question.of.open.pop(question.sequence, None)
         return True
