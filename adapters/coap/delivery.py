@@ -1,7 +1,21 @@
-"""Towards clients: units, opens and closes, in notifications and in answers, until each order has its one receipt.
+"""Towards clients: units, opens and closes, in notifications and in answers, until each transmit has its one receipt.
 
-An order is over when the client acknowledged it, when it can't be carried out, or when no client fetched it in the time
-that ``Timeouts.absence`` gives. Then the session is closed in the client's name, so that the other end hears.
+A ``ClientSession`` holds at most one open and one unit; a close is settled at once.
+
+An open is *offered* while no client is there. ``connect`` settles it as delivered; the absence timer drops it, and the
+session with it.
+
+The unit is, one after the other:
+
+- *waiting*: the engine gave it (``send``); no client has been sent it. An observation makes it *notified*
+  (``_notify``), a request that waits, or a read, *shown* (``answer``). If the absence timer ends first, the unit is
+  dropped and the session closed in the client's name, so that the other end is notified.
+- *notified*: it is in a notification. The client's acknowledgement settles it as delivered (``acknowledged``); the end
+  of the observation makes it *waiting* again. The absence timer goes on.
+- *shown*: it went out in an answer. The client's next unit, a read of a later one (``acknowledge_below``), or the
+  absence timer, settles it as delivered; an observation makes it *notified*.
+
+``withdraw`` ends each state without a receipt, the end of the session (``drop``) with one.
 """
 
 from __future__ import annotations
@@ -46,13 +60,13 @@ class UnitDelivery:
 
     context: AdapterContext
 
-    def __init__(self, waits: Timeouts) -> None:
+    def __init__(self, timeouts: Timeouts) -> None:
         self.boxes = ClientMailboxes(lambda holder, session: self.context.owns(holder, session))
         self.inboxes = Inboxes(self.boxes)
         self.counters = {"notifications": 0, "unreachable": 0}
-        self._absence: FixedTimeout[ClientSession] = FixedTimeout(waits.absence, self._not_taken)
-        self._windows: FixedTimeout[PendingRequest] = FixedTimeout(waits.reply_window, self._window_over)
-        self._orders: dict[EnvelopeId, ClientSession] = {}
+        self._absence: FixedTimeout[ClientSession] = FixedTimeout(timeouts.absence, self._not_taken)
+        self._windows: FixedTimeout[PendingRequest] = FixedTimeout(timeouts.reply_window, self._window_over)
+        self._unsettled: dict[EnvelopeId, ClientSession] = {}
         self.sessions = 0
         """Ends of sessions that something is kept for."""
         self._sweep_at = SWEEP
@@ -68,8 +82,8 @@ class UnitDelivery:
                 self.boxes.forget(box)
 
     def close(self) -> None:
-        """The adapter ends. What it was ordered and has not settled is the gateway's: the next instance may get it."""
-        self._orders.clear()
+        """The adapter ends. What it has not settled is the gateway's: the next instance may get it."""
+        self._unsettled.clear()
         self._absence.close()
         self._windows.close()
 
@@ -116,7 +130,7 @@ class UnitDelivery:
                     self._windows.end(pending)
         self.boxes.disconnect(connection)
 
-    # Orders of the engine
+    # Transmits of the engine
 
     def send(self, transmit: Transmit) -> None:
         envelope = transmit.envelope
@@ -133,7 +147,7 @@ class UnitDelivery:
             self._offer(downlink, transmit, envelope)
 
     def withdraw(self, envelope: EnvelopeId) -> None:
-        downlink = self._orders.get(envelope)
+        downlink = self._unsettled.get(envelope)
         if downlink is None:
             return
         if downlink.offer is not None and downlink.offer.envelope.id == envelope:
@@ -148,7 +162,7 @@ class UnitDelivery:
         box = downlink.box
         downlink.sender = envelope.sender
         downlink.offer = transmit
-        self._orders[envelope.id] = downlink
+        self._unsettled[envelope.id] = downlink
         self._absence.begin(downlink)
         there = [each for each in box.connections if self.boxes.owned(each, downlink.session) is box]
         if there:
@@ -171,7 +185,7 @@ class UnitDelivery:
             self._settle(transmit, downlink.session, Outcome.DROPPED, Reason.BUSY)
             return
         downlink.transmit = transmit
-        self._orders[transmit.envelope.id] = downlink
+        self._unsettled[transmit.envelope.id] = downlink
         self._absence.begin(downlink)
         if downlink.observer is not None:
             self._notify(downlink)
@@ -363,7 +377,7 @@ class UnitDelivery:
 
     def _clear(self, downlink: ClientSession) -> None:
         if downlink.transmit is not None:
-            self._orders.pop(downlink.transmit.envelope.id, None)
+            self._unsettled.pop(downlink.transmit.envelope.id, None)
         downlink.transmit = downlink.notification = None
         downlink.shown = False
         if downlink.offer is None:
@@ -371,7 +385,7 @@ class UnitDelivery:
 
     def _clear_offer(self, downlink: ClientSession) -> None:
         if downlink.offer is not None:
-            self._orders.pop(downlink.offer.envelope.id, None)
+            self._unsettled.pop(downlink.offer.envelope.id, None)
             downlink.offer = None
             if downlink.transmit is None:
                 self._absence.end(downlink)

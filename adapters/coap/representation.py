@@ -28,22 +28,28 @@ def base_name(view: DeviceView) -> str:
     return f"{view.name}/" if senml.is_name(view.name) else "device/"
 
 
-def one(view: DeviceView, told: PropertyAffordance, sample: Sample | None, format: int, now: float) -> Response:
+def one(view: DeviceView, affordance: PropertyAffordance, sample: Sample | None, format: int, now: float) -> Response:
     """A property's value. In text a stale one is 5.04, since text can't say how old it is."""
     if format == device_resources.TEXT:
         if sample is not None and sample.stale:
             return device_resources.refusal("expired", f"told {now - sample.at:.0f} s ago")
-        return device_resources.content(format, _text(sample), _left(told, sample, now))
-    return device_resources.content(format, _pack(_records(told, sample, now), view, format), _left(told, sample, now))
+        return device_resources.content(format, _text(sample), _left(affordance, sample, now))
+    return device_resources.content(
+        format, _pack(_records(affordance, sample, now), view, format), _left(affordance, sample, now)
+    )
 
 
 def whole(view: DeviceView, format: int, now: float) -> Response:
     """All values of a device and whether it can be reached; what has no value (yet) has no record."""
     samples = view.samples
-    records = [record for told in view.properties for record in _records(told, samples.get(told.name), now)]
-    if view.online is not None and all(told.name != ONLINE for told in view.properties):
+    records = [
+        record for affordance in view.properties for record in _records(affordance, samples.get(affordance.name), now)
+    ]
+    if view.online is not None and all(affordance.name != ONLINE for affordance in view.properties):
         records.append(senml.Record(name=ONLINE, value=view.online))
-    left = [_left(told, samples[told.name], now) for told in view.properties if told.name in samples]
+    left = [
+        _left(affordance, samples[affordance.name], now) for affordance in view.properties if affordance.name in samples
+    ]
     return device_resources.content(format, _pack(records, view, format), min(left, default=0.0))
 
 
@@ -52,16 +58,16 @@ def _pack(records: Iterable[senml.Record], view: DeviceView, format: int) -> byt
     return write(records, base_name(view))
 
 
-def _records(told: PropertyAffordance, sample: Sample | None, now: float) -> tuple[senml.Record, ...]:
+def _records(affordance: PropertyAffordance, sample: Sample | None, now: float) -> tuple[senml.Record, ...]:
     """One, or none if there is no value: SenML has no record without (RFC 8428, section 4.2)."""
     if sample is None or sample.value is None:
         return ()
     record = senml.Record(
-        name=told.name,
+        name=affordance.name,
         value=_json(sample.value) if isinstance(sample.value, list | dict) else sample.value,
-        unit=told.unit,
+        unit=affordance.unit,
         time=min(0.0, round(sample.at - now, 1)),
-        update_time=told.lifetime,
+        update_time=affordance.lifetime,
     )
     return (record,)
 
@@ -81,9 +87,9 @@ def input_of(schema: DataSchema | None, payload: bytes) -> Value | None:
     return of_input(strict_json.read(payload) if payload else None, schema)
 
 
-def _left(told: PropertyAffordance, sample: Sample | None, now: float) -> float:
+def _left(affordance: PropertyAffordance, sample: Sample | None, now: float) -> float:
     """Seconds that the value still counts."""
-    return 0.0 if sample is None or sample.stale else max(0.0, sample.at + told.lifetime - now)
+    return 0.0 if sample is None or sample.stale else max(0.0, sample.at + affordance.lifetime - now)
 
 
 def _text(sample: Sample | None) -> bytes:

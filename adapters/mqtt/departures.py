@@ -27,11 +27,11 @@ class Departures:
         """User to the run in its will."""
         self.stale = 0
 
-    def told(self, user: str, news: Gone) -> None:
+    def announced(self, user: str, news: Gone) -> None:
         """A will came, or a client says that it is there."""
         if news.back:
             left = self.leaving.get(user)
-            self.heard(user)
+            self.returned(user)
             if left is not None and left[0] != news.run:
                 self._gone(user)  # it was another run's will: that one does not come back
             self._runs.pop(user, None)
@@ -41,15 +41,15 @@ class Departures:
         elif news.run and self._runs.get(user, news.run) != news.run:
             self.stale += 1
         else:
-            self.heard(user)
+            self.returned(user)
             if len(self.leaving) >= MAX_RUNS:
                 first = next(iter(self.leaving))
-                self.heard(first)
+                self.returned(first)
                 self._gone(first)
             timer = asyncio.get_running_loop().call_later(self._hold, self._over, user)
             self.leaving[user] = news.run, timer
 
-    def heard(self, user: str) -> None:
+    def returned(self, user: str) -> None:
         """The user is there after all."""
         found = self.leaving.pop(user, None)
         if found is not None:
@@ -58,7 +58,7 @@ class Departures:
     def forget(self) -> None:
         """Our connection ended: what the wills before it were worth is unknown."""
         for user in list(self.leaving):
-            self.heard(user)
+            self.returned(user)
 
     def _over(self, user: str) -> None:
         del self.leaving[user]

@@ -32,16 +32,16 @@ def probe_topic(topic_filter: str) -> str:
 
 
 class Hearing:
-    """``told`` gets the trouble, an empty one when all is heard.
+    """``report`` gets the trouble, an empty one when all is heard.
 
     Seconds: ``wait`` for the probes to come back, ``again`` until a deaf connection sends others.
     """
 
     def __init__(
-        self, filters: Sequence[str], told: Callable[[str], None], *, wait: float = WAIT, again: float = AGAIN
+        self, filters: Sequence[str], report: Callable[[str], None], *, wait: float = WAIT, again: float = AGAIN
     ) -> None:
         self._filters = filters
-        self._told = told
+        self._report = report
         self._wait = wait
         self._again = again
         self.probes = {probe_topic(each): each for each in filters if _ANY in each}
@@ -69,7 +69,7 @@ class Hearing:
     def subscribed(self, topic_filter: str, code: int) -> None:
         """The broker's answer to a subscription."""
         if code >= reason_codes.REFUSED:
-            self._told(f"the broker refused our subscription to {topic_filter} ({code}); check its ACL")
+            self._report(f"the broker refused our subscription to {topic_filter} ({code}); check its ACL")
             return
         self._unanswered.discard(topic_filter)
         if not self._unanswered:
@@ -110,7 +110,7 @@ class Hearing:
     def _heard(self) -> None:
         self.deaf = False
         self._stop_timer()
-        self._told("")
+        self._report("")
 
     def _probe(self) -> None:
         assert self._client is not None
@@ -137,7 +137,7 @@ class Hearing:
         self.deaf = True
         filters = ", ".join(sorted(self.probes[topic] for topic in self._missing))
         write = "" if self._client.version == 5 else " (and to write, without which we can't try)"
-        self._told(
+        self._report(
             f"the broker grants {filters} and brings nothing from there; check in its ACL the right to read{write}"
         )
 

@@ -11,7 +11,8 @@ class MqttTimes:
     """All in seconds."""
 
     grace: float = 20.0
-    """The broker has to take an order in so long, or to come back, so that both ends hear within 30 s if it doesn't."""
+    """The broker must take a message within this time, or come back: if it doesn't, both ends are notified within 30 s.
+    """
     comeback: float = 3.0
     """A broker's other clients have so long to come back, if it has forgotten us and so them too."""
     acknowledge_by: float = 1.0

@@ -24,7 +24,7 @@ class Bridge:
         self._context = context
         self._news = news
         self._discovery = discovery
-        self._told: dict[str, bytes] = {}
+        self._published: dict[str, bytes] = {}
         self._until, self._end = 0.0, 0
 
     def tell(self, broker: Peer, *, again: bool = False) -> None:
@@ -34,8 +34,8 @@ class Bridge:
             administers = self._context.may_administer(broker)
             wanted[self._discovery.own_topic] = self._discovery.gateway(administers=administers)
         for topic, payload in wanted.items():
-            if again or self._told.get(topic) != payload:
-                self._told[topic] = payload
+            if again or self._published.get(topic) != payload:
+                self._published[topic] = payload
                 self._news.stand(topic, payload)
 
     def _info(self) -> bytes:

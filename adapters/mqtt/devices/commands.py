@@ -70,14 +70,14 @@ class Commands:
     def __init__(
         self,
         topics: HomeSpace,
-        board: StatePublisher,
+        publisher: StatePublisher,
         publish: Callable[[str, bytes, bytes | None], None],
         acknowledge: Callable[[Message], None],
         acknowledge_by: float,
     ) -> None:
         self._acknowledge_by = acknowledge_by
         self._topics = topics
-        self._board = board
+        self._publisher = publisher
         self._publish = publish
         self._acknowledge = acknowledge
         self._pending: dict[EnvelopeId, _Pending] = {}
@@ -96,7 +96,7 @@ class Commands:
         loop = asyncio.get_running_loop()
         self._batches += 1
         batch = _Batch(message, topic.device, asked.transaction, self._batches, loop.time() + self._acknowledge_by)
-        shown = self._board.shown.get(topic.device)
+        shown = self._publisher.shown.get(topic.device)
         properties = {} if shown is None else shown.properties
         wanted: dict[str, Value | None] = {}
         unfit: list[str] = []
@@ -131,7 +131,7 @@ class Commands:
         self._batches += 1
         due = asyncio.get_running_loop().time() + self._acknowledge_by
         batch = _Batch(message, topic.device, asked.transaction, self._batches, due, action=True)
-        shown = self._board.shown.get(topic.device)
+        shown = self._publisher.shown.get(topic.device)
         action = None if shown is None else shown.actions.get(topic.action)
         if action is None:
             self._answer(batch, topic.action, "failed", Reason.UNKNOWN.value)
@@ -198,7 +198,7 @@ class Commands:
                 reason = each.reason.value if each.reason else each.outcome.value
                 self._answer(batch, each.name, "failed", reason, each.detail)
         if pending.read and receipt.outcome in _DONE:
-            self._board.answered(batch.device)
+            self._publisher.answered(batch.device)
         if first and not pending.held:
             self._settled(batch)
 
@@ -240,7 +240,7 @@ class Commands:
             for name in wanted.names:
                 self._answer(batch, name, "failed", (Reason.RESTARTED if unknown else verdict.reason).value)
         elif not verdict.duplicate:
-            self._board.asked(batch.device)
+            self._publisher.asked(batch.device)
             batch.left += 1
             self._pending[identifier] = pending
         else:  # the engine may tell it the first one's outcome, or nothing

@@ -211,8 +211,10 @@ def _writable(view: DeviceView, each: PropertyAffordance) -> bool:
 def _main(view: DeviceView) -> PropertyAffordance | None:
     """What the device is there for: the only thing that it switches, or else the only yes or no that it tells."""
     switched = [each for each in view.properties if _platform(view, each) in ("light", "switch")]
-    told = [each for each in view.properties if each.type is DataType.BOOLEAN and each.device_class not in _DIAGNOSTIC]
-    found = switched or told
+    booleans = [
+        each for each in view.properties if each.type is DataType.BOOLEAN and each.device_class not in _DIAGNOSTIC
+    ]
+    found = switched or booleans
     return found[0] if len(found) == 1 else None
 
 

@@ -60,9 +60,9 @@ class Shown:
     actions: dict[str, ActionAffordance]
     head: bytes
     online: bool | None
-    told_at: float | None = None
+    reported_at: float | None = None
     published_at: float | None = None
-    """``told_at`` of the latest publication; None: the next is published though it may be the same."""
+    """``reported_at`` of the latest publication; None: the next is published though it may be the same."""
     fragments: dict[str, bytes] = field(default_factory=dict)
     stale: set[str] = field(default_factory=set)
     components: dict[str, str] = field(default_factory=dict)
@@ -159,8 +159,8 @@ class StatePublisher:
             shown.fragments[name] = fragment(name, sample.value, properties.get(name))
             if sample.stale:
                 shown.stale.add(name)
-            if shown.told_at is None or sample.at > shown.told_at:
-                shown.told_at = sample.at
+            if shown.reported_at is None or sample.at > shown.reported_at:
+                shown.reported_at = sample.at
         if known is not None and known.who != who:  # another device has the name now
             self._empty_discovery(known.who.object_id)
         elif known is not None:
@@ -209,7 +209,7 @@ class StatePublisher:
             if shown.stale and name in shown.stale:
                 shown.stale.discard(name)
                 news = True
-        shown.told_at = at
+        shown.reported_at = at
         if not news:
             self.counters["unchanged"] += 1
             return
@@ -290,13 +290,13 @@ class StatePublisher:
         taken = self._client.publish_at_once(shown.head, self.state_of(shown), retain=self._retain)
         if taken:
             self.counters["states"] += 1
-            shown.published_at = shown.told_at
+            shown.published_at = shown.reported_at
         return taken
 
     def state_of(self, shown: Shown) -> bytes:
         parts = list(shown.fragments.values())
-        if shown.told_at is not None:
-            parts.append(b'"last_seen":"' + self._time(shown.told_at) + b'"')
+        if shown.reported_at is not None:
+            parts.append(b'"last_seen":"' + self._time(shown.reported_at) + b'"')
         if shown.stale:
             parts.append(b'"stale":[' + ",".join(f'"{name}"' for name in sorted(shown.stale)).encode() + b"]")
         return b"{" + b",".join(parts) + b"}"
