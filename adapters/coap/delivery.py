@@ -1,21 +1,10 @@
 """Towards clients: units, opens and closes, in notifications and in answers, until each transmit has its one receipt.
 
-A ``ClientSession`` holds at most one open and one unit; a close is settled at once.
-
-An open is *offered* while no client is there. ``connect`` settles it as delivered; the absence timer drops it, and the
-session with it.
-
-The unit is, one after the other:
-
-- *waiting*: the engine gave it (``send``); no client has been sent it. An observation makes it *notified*
-  (``_notify``), a request that waits, or a read, *shown* (``answer``). If the absence timer ends first, the unit is
-  dropped and the session closed in the client's name, so that the other end is notified.
-- *notified*: it is in a notification. The client's acknowledgement settles it as delivered (``acknowledged``); the end
-  of the observation makes it *waiting* again. The absence timer goes on.
-- *shown*: it went out in an answer. The client's next unit, a read of a later one (``acknowledge_below``), or the
-  absence timer, settles it as delivered; an observation makes it *notified*.
-
-``withdraw`` ends each state without a receipt, the end of the session (``drop``) with one.
+A session's unit is *waiting* (no client was sent it), *notified* or *shown* (in an answer): ``_notify`` and ``answer``
+move it there. The client's acknowledgement, its next unit or a read of a later one end it as delivered; if it was shown
+the absence timer does too. When the observation ends, a notified one is *waiting* again. A unit that no client fetched
+by ``Timeouts.absence`` is dropped and the session closed in the client's name, so that the other end is notified.
+An open is *offered* until a client connects, or that timer drops it. ``withdraw`` ends each state without a receipt.
 """
 
 from __future__ import annotations

@@ -199,11 +199,9 @@ class DeviceResources:
 
     def _content(self, view: DeviceView, affordance: PropertyAffordance | None, format: int) -> Response:
         now = self.context.now()
-        return (
-            whole(view, format, now)
-            if affordance is None
-            else one(view, affordance, view.samples.get(affordance.name), format, now)
-        )
+        if affordance is None:
+            return whole(view, format, now)
+        return one(view, affordance, view.samples.get(affordance.name), format, now)
 
     def _watch(self, connection: ClientConnection, wanted: device_resources.Read) -> EnvelopeId | None:
         """The gateway's watch for an observation; None: not for this client, who gets an answer without."""
