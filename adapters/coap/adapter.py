@@ -83,9 +83,8 @@ class CoapAdapter:
         self._context = self._delivery.context = self._devices.context = context
         surviving = context.surviving()
         self._delivery.restore(surviving)
-        for claim in {
-            end.claim for end in surviving if end.claim.startswith("psk:")
-        } - self._client_credentials.claims():
+        known = {end.claim for end in surviving if end.claim.startswith("psk:")}
+        for claim in known - self._client_credentials.claims():
             self._delivery.end_all(holder_of(claim))  # its key was revoked while no adapter ran
         try:
             while True:
@@ -102,22 +101,20 @@ class CoapAdapter:
             self._delivery.close()
 
     def adopt(self, fresh: Adapter) -> bool:
-        """Let in whom ``fresh`` would, where clients' keys are all that differs.
+        """Take over the clients' keys of ``fresh`` if nothing else differs.
 
-        Whose key is gone or another is put out: its associations, observations and sessions end. All others stay.
-        Where more differs it answers False, and a fresh instance takes its place, which can't know the keys of before:
-        so sessions of a key that is no longer good end then too.
+        The associations, observations and sessions of a client whose key is gone or was replaced end; all others stay.
+        If more differs, it answers False, and a fresh instance takes its place. That can't know the earlier keys, so
+        the sessions of a key that is no longer valid end here in this case too.
         """
         if not isinstance(fresh, CoapAdapter):
             return False
-        shut_out, in_place = (
-            self._client_credentials.shut_out_by(fresh._client_credentials),
-            fresh._client_credentials.fixed == self._client_credentials.fixed,
-        )
+        before, after = self._client_credentials, fresh._client_credentials
+        shut_out, in_place = before.shut_out_by(after), after.fixed == before.fixed
         if in_place:
-            self._serve, self._client_credentials = fresh._serve, fresh._client_credentials
+            self._serve, self._client_credentials = fresh._serve, after
             if self._server is not None:
-                self._server.replace_credentials(fresh._client_credentials.credentials, shut_out=shut_out)
+                self._server.replace_credentials(after.credentials, shut_out=shut_out)
         for identity in sorted(shut_out):
             self._delivery.end_all(holder_of(psk_claim(identity)))
         return in_place
@@ -137,7 +134,7 @@ class CoapAdapter:
             self._devices.receipt(receipt)
             return
         downlink = pending.downlink
-        # Held is as good: it is in the gateway's store. What becomes of it then, the session's end tells if need be.
+        # Held is as good: it is in the gateway's store. If it is lost after all, the end of the session says so.
         delivered = receipt.outcome in (Outcome.DELIVERED, Outcome.HELD)
         reason = receipt.reason or Reason.EXPIRED
         if downlink is not None:

@@ -186,7 +186,7 @@ class UnitDelivery:
             self.answer(pending, downlink)
 
     def _end(self, transmit: Transmit, close: Close) -> None:
-        """The session is over: whoever waits or observes hears it, everybody else with the next request."""
+        """The session is over: requests that wait and the observer are answered so now, all others when they come."""
         box = self.boxes.get(transmit.to.claim)
         downlink = None if box is None else box.downlinks.get(close.session)
         if downlink is not None:
@@ -262,7 +262,7 @@ class UnitDelivery:
     def answer(self, pending: PendingRequest, downlink: ClientSession) -> None:
         """2.01 or 2.04 (2.05 for a read), with the lowest unit that the client hasn't acknowledged.
 
-        Who observes gets none with the answer to a POST, but may read one again.
+        A client that observes gets none with the answer to a POST, but may read one again.
         """
         unit = None
         if downlink.transmit is not None and (pending.read or downlink.observer is None):
@@ -315,7 +315,7 @@ class UnitDelivery:
             self._unreachable(downlink)
 
     def _unreachable(self, downlink: ClientSession) -> None:
-        """The client doesn't read: the unit is dropped and the session closed in its name, so the other end hears."""
+        """The client doesn't read: drop the unit and close the session in its name, which the other end learns."""
         self.counters["unreachable"] += 1
         self._settle_all(downlink, Reason.UNREACHABLE)
         context = self.context
@@ -331,7 +331,7 @@ class UnitDelivery:
         self.drop(downlink, Reason.UNREACHABLE)
 
     def end_all(self, holder: Peer) -> None:
-        """Whoever holds this claim is shut out: its sessions end in its name, and the other ends hear of it."""
+        """Shut out the clients with this claim: their sessions end in their name, which the other ends learn."""
         context = self.context
         context.submit(Reset(id=context.next_id(), source=holder, reason=Reason.DENIED, received_at=context.now()))
         box = self.boxes.get(holder.claims[0])
@@ -339,14 +339,14 @@ class UnitDelivery:
             self.leave(downlink, Reason.DENIED)
 
     def drop(self, downlink: ClientSession, reason: Reason) -> None:
-        """The session is over on this side: whoever waits or observes hears why."""
+        """The session is over on this side: requests that wait and the observer are answered with the reason."""
         over = atls.refusal(reason.value)
         waiting, downlink.waiting = downlink.waiting, []
         for pending in waiting:
             self._windows.end(pending)
             pending.connection.peer.respond(pending.exchange, over)
         if downlink.observer is not None:
-            # Behind a unit that is on its way. The connection tells when that is through.
+            # Behind a unit that is on its way. The connection reports when the client has that.
             downlink.observer.peer.notify(downlink.exchange, over)
         self._settle_all(downlink, reason)
         self._forget(downlink)

@@ -1,7 +1,7 @@
-"""Devices as resources: requests to ``/d`` turned into commands and watches, receipts and news into answers.
+"""Devices as resources: requests to ``/d`` become interactions and subscriptions; receipts and updates become answers.
 
-Who may do what is the engine's verdict; what values look like is in ``representation``, when observers are notified in
-``observers``.
+The engine decides who may do what; ``representation`` has the formats of values, ``observers`` the pace of
+notifications.
 """
 
 from __future__ import annotations
@@ -143,7 +143,7 @@ class DeviceResources:
         view: DeviceView,
         affordance: PropertyAffordance | None,
     ) -> None:
-        """What is known, and an observation where that is asked for and granted."""
+        """What is known, and an observation if one is asked for and granted."""
         response = self._content(view, affordance, wanted.format)
         self._respond_observed(connection, exchange, wanted, response, partial(self._render, connection, wanted))
 
@@ -204,7 +204,7 @@ class DeviceResources:
         return one(view, affordance, view.samples.get(affordance.name), format, now)
 
     def _watch(self, connection: ClientConnection, wanted: device_resources.Read) -> EnvelopeId | None:
-        """The gateway's watch for an observation; None: not for this client, who gets an answer without."""
+        """The subscription behind an observation; None: not for this client, which gets an answer without."""
         context, source = self.context, connection.identity
         watch = Subscribe(
             id=context.next_id(), source=source, to=wanted.device, name=wanted.property, received_at=context.now()
@@ -212,7 +212,7 @@ class DeviceResources:
         return None if isinstance(context.submit(watch), Refused) else watch.id
 
     def _unwatch(self, connection: ClientConnection, watch: EnvelopeId) -> None:
-        """No client observes any longer; without effect if the gateway has ended the watch itself."""
+        """No client observes any longer; without effect if the gateway has ended the subscription itself."""
         self._happened.pop(watch, None)
         if self._watches.pop(watch, None) is not None:
             context = self.context
@@ -232,7 +232,7 @@ class DeviceResources:
         view: DeviceView,
         affordance: PropertyAffordance,
     ) -> None:
-        """It has told nothing yet. An observer begins with nothing; whoever reads waits for the device."""
+        """The device has not reported a value yet. An observation begins without one, a plain GET waits for it."""
         key = connection.identity.claims[0], view.name, affordance.name
         ask = _Ask(key, affordance, wanted.format, None if wanted.observe else (connection, exchange))
         self._submit(connection, ask, ReadProperties, names=(affordance.name,))
@@ -323,7 +323,7 @@ class DeviceResources:
             self._states.enter(ask.key, receipt.id, receipt.outcome.value if final else words)
 
     def _respond_value(self, ask: _Ask, format: int, otherwise: Response) -> None:
-        """What the device has told, if it has."""
+        """Answer with the value that the device reported, if it has."""
         if ask.exchange is None or ask.affordance is None:
             return
         view = self._view(ask.exchange[0], ask.key[1])
@@ -343,7 +343,7 @@ class DeviceResources:
             self._held(command, ask)
         else:
             del self._asked[command]
-            self._respond_value(ask, ask.format, device_resources.refusal("timeout", "the device has not told it yet"))
+            self._respond_value(ask, ask.format, device_resources.refusal("timeout", "no report from the device yet"))
 
     @staticmethod
     def _respond(ask: _Ask, response: Response) -> None:

@@ -1,4 +1,4 @@
-"""What a client gets listed, its inbox and ``/.well-known/core``, as links (RFC 6690). Whose they are: ``delivery``."""
+"""The lists for a client, its inbox and ``/.well-known/core``, as links (RFC 6690)."""
 
 from __future__ import annotations
 

@@ -1,8 +1,9 @@
-"""Clients that vanished. A will says so, but a broker that is stopped in good order publishes the will of everybody.
+"""Clients that vanished. A will says so, but a broker that is stopped in good order publishes the will of every client.
 
-A user is *here*, *leaving* or gone. A will makes it leaving; it is here again when it is heard, or when our own
-connection to the broker ends: then the will was the broker's doing. After ``hold`` seconds it is gone, and its sessions
-are ended. A will names the run of its client: an old one, which a broker may hand on late, doesn't count for a new run.
+A user is *here*, *leaving* or gone. A will makes it leaving; a message of it makes it *here* again. So does the end of
+the gateway's connection: then the broker was stopped. After ``hold`` seconds the user is gone, and its sessions are
+ended. A will names the run of its client; a broker may deliver an old will late, and the will of an earlier run is
+ignored for a later one.
 """
 
 from __future__ import annotations
@@ -50,13 +51,13 @@ class Departures:
             self.leaving[user] = news.run, timer
 
     def returned(self, user: str) -> None:
-        """The user is there after all."""
+        """A message of the user came: it is there after all."""
         found = self.leaving.pop(user, None)
         if found is not None:
             found[1].cancel()
 
     def forget(self) -> None:
-        """Our connection ended: what the wills before it were worth is unknown."""
+        """Our connection ended: the wills before that may be the broker's own doing, so they are ignored."""
         for user in list(self.leaving):
             self.returned(user)
 

@@ -34,7 +34,7 @@ class Outbound:
     """``publish`` hands a message to the client (TransportError), ``settle`` gives the engine the receipt, ``lost`` is
     called after the receipt for a message that the broker didn't take in time.
 
-    ``link`` is the live connection's protection; None: there is none, and what comes waits.
+    ``link`` is the live connection's protection; None: there is no connection, and messages wait.
     """
 
     def __init__(

@@ -61,7 +61,7 @@ _CONTENTS: Final = frozenset(_KINDS.values())
 class Sessions:
     """The sessions behind one broker, on a separate connection. ``health`` takes the connection's trouble.
 
-    ``return_within``: seconds that a user whose will came has to be heard again.
+    ``return_within``: seconds within which a user whose will came must send something again.
     """
 
     def __init__(
@@ -218,12 +218,12 @@ class Sessions:
         self._hearing.subscribed(topic_filter, code)
 
     def _hears(self, trouble: str) -> None:
-        """Only now a client that sees us online is heard."""
+        """The broker delivers clients' messages to us, or not: only now a client may see us online."""
         self._tell_state(bodies.State.OFFLINE if trouble else bodies.State.ONLINE)
         self._health(trouble)
 
     def message(self, message: Message) -> None:
-        """The broker hears of a unit when that is done or safe, of all else at once."""
+        """Acknowledge a unit to the broker when it is done or safe, any other message at once."""
         if message.topic in self._hearing.probes:
             self._hearing.back(message)
             self._acknowledge(message)
@@ -234,7 +234,7 @@ class Sessions:
         waits = False
         try:
             waits = self._take(message)
-        except Exception as failure:  # nothing that a message holds is to harm others
+        except Exception as failure:  # no content of a message may harm others
             self._complaints.over(failure, message.topic)
         finally:
             if not waits:
@@ -312,7 +312,7 @@ class Sessions:
         if isinstance(verdict, Refused):
             self._tell(user, session, payloads.refusal(n, verdict.reason, verdict.retry_after))
             return False
-        if verdict.duplicate:  # the broker sent it again, on another connection: that one is to be answered now
+        if verdict.duplicate:  # the broker sent it again, on another connection, and expects its PUBACK on that one
             return self._submitted.again(user, session, n, message)
         if (user, session) not in self._ends:
             self._ends.add(user, session, content)
@@ -389,7 +389,7 @@ class Sessions:
             self._tell(topic.user, session, payloads.refusal(None, verdict.reason))
 
     def _reset(self, user: str) -> None:
-        """All sessions of this user are over, by its client's will or ours: whoever it talked with must hear."""
+        """All sessions of this user are over, by its client's will or ours: the engine notifies their other ends."""
         assert self._context is not None
         context = self._context
         self._ends.remove_user(user)
@@ -471,7 +471,7 @@ class Sessions:
             self._away = None
 
     def _give_up(self) -> None:
-        """The broker has been away too long: whoever talks with its clients must hear of it."""
+        """The broker has been away too long: end the sessions of its clients, so that the other ends are notified."""
         self._away = None
         self._lost = True
         self._outbound.give_up()

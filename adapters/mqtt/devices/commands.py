@@ -43,7 +43,8 @@ _DONE: Final = (Outcome.DELIVERED, Outcome.SENT, Outcome.SUPERSEDED)
 
 @dataclass(slots=True)
 class _Batch:
-    """One message. ``left``: what of it has no final word and is not held; ``due``: the broker hears of it then."""
+    """One message. ``left``: its interactions that are neither settled nor held; ``due``: when it is acknowledged to
+    the broker in any case, in seconds of the loop's clock."""
 
     message: Message
     device: str
@@ -65,7 +66,8 @@ class _Pending:
 
 
 class Commands:
-    """``publish(topic, body, correlation)`` tells an answer, ``acknowledge(message)`` the broker that it is safe."""
+    """``publish(topic, body, correlation)`` publishes an answer, ``acknowledge(message)`` acknowledges a message to the
+    broker: it is safe."""
 
     def __init__(
         self,
@@ -115,7 +117,7 @@ class Commands:
             except PeerError as mistake:
                 unfit.append(name)
                 self._answer(batch, name, "failed", Reason.CONTENT.value, str(mistake))
-        if unfit:  # what was asked for together is not done by half
+        if unfit:  # the properties of one message are set together or not at all
             for name in wanted:
                 self._answer(batch, name, "failed", Reason.CONTENT.value, f"no fit value for {unfit[0]}")
         elif wanted and isinstance(topic, Set):
@@ -220,8 +222,8 @@ class Commands:
         **what: Any,
     ) -> None:
         identifier, now = context.next_id(), context.now()
-        # What may have been carried out before is of no use any longer: only if its transaction is still known (it was
-        # held, so it is in the store) there is something to tell of it.
+        # What may have been carried out before is of no use any longer: it has an outcome only if its transaction is
+        # still known (it was held, so it is in the store).
         expiry = 0 if lost else batch.message.expiry
         wanted = kind(
             id=identifier,
@@ -243,7 +245,7 @@ class Commands:
             self._publisher.asked(batch.device)
             batch.left += 1
             self._pending[identifier] = pending
-        else:  # the engine may tell it the first one's outcome, or nothing
+        else:  # the engine may give it the first one's outcome, or nothing
             if len(self._repeated) >= MAX_REPEATED:
                 del self._repeated[next(iter(self._repeated))]
             self._repeated[identifier] = pending

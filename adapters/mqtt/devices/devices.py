@@ -60,7 +60,7 @@ OFFLINE: Final = b'{"state":"offline"}'
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DeviceOptions:
-    """``discovery_prefix`` None: Home Assistant hears nothing. ``claim``: as what the broker acts."""
+    """``discovery_prefix`` None: nothing is published for Home Assistant. ``claim``: the broker's, as a peer."""
 
     base: str
     discovery_prefix: str | None
@@ -93,10 +93,10 @@ class DeviceTopics:
         self._link: LinkSecurity | None = None
         self._watch: EnvelopeId | None = None
         self._listing = False
-        """All devices are to be looked at, at the end of this turn."""
+        """All devices will be compared with the topics at the end of this turn."""
         self._timers: dict[Callable[[], None], asyncio.TimerHandle] = {}
         self._missed = False
-        """News may have been missed: all that is shown is to be looked at again."""
+        """Updates may have been missed: all that is shown must be compared again."""
         self._retain = devices.retain
         self._roster: Roster | None = None
         self._bridge: Bridge | None = None
@@ -128,7 +128,7 @@ class DeviceTopics:
             )
         self._roster = Roster(gateway.id, names, self._publisher, self._migration)
         client = self._client = MqttClient(self._options, self, wake=context.touch)
-        # Half of the queue: whoever floods us must not crowd out the rest.
+        # Half of the queue: answers to a client that floods us must not crowd out the rest.
         self._news = News(client, self._options.max_queued // 2)
         self._bridge = Bridge(self._topics, context, self._news, self._publisher.discovery)
         client.on_too_long = self._on_too_long
@@ -267,7 +267,7 @@ class DeviceTopics:
         taken = False
         try:
             taken = self._take(message)
-        except Exception as failure:  # nothing that a message holds is to harm others
+        except Exception as failure:  # no content of a message may harm others
             self._complaints.over(failure, message.topic)
         finally:
             if not taken:
@@ -385,7 +385,7 @@ class DeviceTopics:
         self._news.tell(topic, body, correlation)
 
     def _tell_event(self, update: Update) -> None:
-        """Publish what happened; never retained: whoever comes later must not take it for new."""
+        """Publish an event, never retained: a client that subscribes later must not take it for new."""
         assert self._news is not None
         self._counters["events"] += 1
         body: dict[str, Any] = {"event": update.event}

@@ -89,7 +89,7 @@ class Migration:
             self._clear(name)
 
     def published(self, token: Token, code: int) -> bool:
-        """The broker has a message. Whether an old discovery is gone with it: that is to be kept."""
+        """The broker has a message. Whether an old discovery is gone with it, which the caller must then keep."""
         name = self._cleared.pop(token, None)
         if name is None or code >= 0x80:
             return False

@@ -29,7 +29,7 @@ MAX_ANSWER: Final = 256 * 1024
 
 
 class AdminRequests:
-    """``publish(topic, body, correlation)`` tells an answer."""
+    """``publish(topic, body, correlation)`` publishes an answer."""
 
     def __init__(self, topics: HomeSpace, publish: Callable[[str, bytes, bytes | None], None]) -> None:
         self._topics = topics

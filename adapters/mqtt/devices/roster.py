@@ -20,7 +20,7 @@ _LOG = logging.getLogger(__name__)
 
 
 class Roster:
-    """``gateway``: its id. ``migration`` None: Home Assistant hears nothing."""
+    """``gateway``: its id. ``migration`` None: nothing is published for Home Assistant."""
 
     def __init__(
         self, gateway: str, names: PublishedDevices, publisher: StatePublisher, migration: Migration | None
@@ -113,5 +113,5 @@ class Roster:
 
 
 def _kept(view: DeviceView) -> tuple[object, ...]:
-    """What of a device no other update tells."""
+    """The parts of a device that no other update reports."""
     return view.address, view.facts, view.properties, view.may, view.sleepy
