@@ -290,7 +290,7 @@ async def test_the_radio_may_go_with_any_number_of_devices_waiting(world: Any) -
         await gateway.join(device)
         await settled(gateway, device)
         setup, model = gateway.semantics._setup, gateway.record(device.eui64).model
-        setup._requests.sender = None
+        setup._transactions.sender = None
         for number in range(1000):
             eui64 = f"{number:016x}"
             setup.add(ZigbeeDevice(eui64, model=replace(model, eui64=eui64)), joined=True)
