@@ -57,7 +57,7 @@ class MqttAdapter:
 
     async def run(self, context: AdapterContext) -> None:
         self._context = context
-        if self.sessions is None:  # they can't go on: both ends are to hear
+        if self.sessions is None:  # they can't go on, and both ends must learn that
             for end in context.surviving():
                 source = Peer(scheme=SCHEME, claims=(end.claim,), link=NO_LINK)
                 identifier, now = context.next_id(), context.now()

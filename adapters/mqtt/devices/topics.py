@@ -2,9 +2,9 @@
 
 With ``base`` one or more levels and ``name`` a device's name in the policy::
 
-    {base}/{name}                        gateway: all that it told, JSON, retained
+    {base}/{name}                        gateway: all values that it reported, JSON, retained
     {base}/{name}/availability           gateway: {"state":"online"} or offline, retained
-    {base}/{name}/set, set/{property}    anybody whom the broker lets: change something
+    {base}/{name}/set, set/{property}    any client whom the broker lets: change something
     {base}/{name}/get, get/{property}    ask the device for a value
     {base}/{name}/action/{action}        have the device do something
     {base}/{name}/event/{event}          gateway: something happened, JSON, not retained
@@ -65,7 +65,7 @@ def valid_device(name: str) -> bool:
 
 
 class HomeSpace:
-    """The topics under one base. UsageError where that isn't one to four valid levels."""
+    """The topics under one base. UsageError if that isn't one to four valid levels."""
 
     __slots__ = ("_start", "base", "bridge_info", "bridge_state")
 
@@ -118,7 +118,7 @@ class HomeSpace:
         )
 
     def parse(self, name: str) -> Set | Get | InvokeTopic | TopicRequest:
-        """What a message under ``filters`` wants. PeerError where its topic is none of them."""
+        """The request of a message under ``filters``. PeerError if its topic is none of them."""
         if len(name) > MAX_TOPIC or not name.startswith(self._start):
             raise PeerError("topic outside of our base")
         levels = name[len(self._start) :].split("/")
