@@ -58,7 +58,7 @@ def link_to(port: int, limits: CoapsLimits = CoapsLimits()) -> CoapsLink:  # noq
     return CoapsLink("127.0.0.1", port, CLIENT, limits)
 
 
-def test_a_lost_gateway_is_told_within_30_s() -> None:
+def test_a_lost_gateway_is_noticed_within_30_s() -> None:
     limits = CoapsLimits()
     assert limits.keepalive + limits.ping_timeout + limits.reconnect_for <= 30
     assert limits.open_for <= 30

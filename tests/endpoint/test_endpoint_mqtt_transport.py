@@ -75,7 +75,7 @@ async def opened(link: MqttLink, gateway: Gateway, kind: gateway_link.Kind = "ad
     return owner, f"{gateway.names:032x}"
 
 
-def test_a_lost_broker_is_told_within_30_s() -> None:
+def test_a_lost_broker_is_noticed_within_30_s() -> None:
     limits = MqttLimits()
     assert 2 * limits.keepalive + 1 + limits.broker_grace <= 30
     assert limits.answer_timeout <= 30
@@ -245,7 +245,9 @@ async def test_an_open_without_an_answer(broker: Broker, gateway: Gateway) -> No
         await until(lambda: gateway.closes == [name])
 
 
-async def test_who_hears_nothing_at_all_is_told_what_to_look_at(broker: Broker, gateway: Gateway) -> None:
+async def test_a_client_that_hears_nothing_names_prefix_and_rights_in_its_error(
+    broker: Broker, gateway: Gateway
+) -> None:
     """A broker grants subscriptions without the right to read; a client can't try, but sees no state either."""
     gateway.answers = False
     gateway.say(t.BridgeStateTopic(), b"", retain=True)

@@ -93,7 +93,7 @@ async def test_a_value_that_is_none_now(home: Home, lamp: Device) -> None:
     assert (await phone.request(get("d/lamp/level", TEXT))).payload == b""
 
 
-async def test_a_value_that_was_never_told_is_asked_for(home: Home, lamp: Device) -> None:
+async def test_a_get_of_an_unknown_value_reads_it_from_the_device(home: Home, lamp: Device) -> None:
     phone = await home.client("phone")
     reading = await asking(phone, get("d/lamp/level", TEXT))
     command = await lamp.command()

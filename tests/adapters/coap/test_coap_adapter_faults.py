@@ -323,7 +323,7 @@ async def test_stopping_leaves_what_is_open_to_the_gateway(home: Home) -> None:
     await asyncio.wait([sending])
 
 
-async def test_a_port_that_is_taken_is_told_and_tried_again(start: Start) -> None:
+async def test_a_port_in_use_is_a_fault_in_status_and_tried_again(start: Start) -> None:
     home = await start(plugin=CoapPlugin(Timeouts(listen_again=0.1)))
     state = home.state
     assert state.ready
@@ -411,7 +411,7 @@ async def test_a_countdown_calls_each_key_once_in_its_time() -> None:
     assert len(over) == 3
 
 
-async def test_requests_that_mean_nothing_are_counted_and_told(home: Home, caplog: pytest.LogCaptureFixture) -> None:
+async def test_malformed_requests_are_counted_and_logged(home: Home, caplog: pytest.LogCaptureFixture) -> None:
     client = await home.client("phone")
     session = home.far.open("phone")
     send = atls_client.send_request(session, 0, "adtls", record(40))

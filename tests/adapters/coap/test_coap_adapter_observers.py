@@ -54,7 +54,7 @@ def watched(home: Home) -> int:
     return len(home.hub.engine._registry._subscriptions)
 
 
-async def test_changes_are_told_and_what_was_known_is_told_once(home: Home, lamp: Device) -> None:
+async def test_an_observer_gets_the_known_value_once_and_then_each_change(home: Home, lamp: Device) -> None:
     lamp.tell(on=False)
     phone = await home.client("phone")
     seen = await observe(phone, "d/lamp/on", TEXT)
@@ -99,7 +99,7 @@ async def test_a_stream_is_confirmed_now_and_then(home: Home, lamp: Device) -> N
     assert len(seen.told) < n
 
 
-async def test_staleness_and_presence_are_told(home: Home, lamp: Device) -> None:
+async def test_an_observer_sees_the_age_of_a_value_and_whether_the_device_is_online(home: Home, lamp: Device) -> None:
     phone = await home.client("phone")
     lamp.tell(temperature=20)
     pack = await observe(phone, "d/lamp/temperature")
@@ -117,7 +117,7 @@ async def test_staleness_and_presence_are_told(home: Home, lamp: Device) -> None
     assert all(response.code == codes.CONTENT for response in text.told)
 
 
-async def test_who_observes_what_was_never_told_has_it_asked_for(home: Home, lamp: Device) -> None:
+async def test_an_observation_of_an_unknown_value_reads_it_from_the_device(home: Home, lamp: Device) -> None:
     phone = await home.client("phone")
     seen = await observe(phone, "d/lamp/level")
     assert records(seen.told[0]) == ()
@@ -128,7 +128,7 @@ async def test_who_observes_what_was_never_told_has_it_asked_for(home: Home, lam
     await until(lambda: [*seen.values[-1].values()] == [5])
 
 
-async def test_the_end_is_told(home: Home, lamp: Device) -> None:
+async def test_an_observation_ends_with_not_found_if_its_property_or_device_is_gone(home: Home, lamp: Device) -> None:
     phone = await home.client("phone")
     lamp.tell(on=True, level=1)
     on, level = await observe(phone, "d/lamp/on"), await observe(phone, "d/lamp/level")

@@ -346,7 +346,7 @@ async def test_requests(home: MqttHome, house: House) -> None:
         app.messages.clear()
 
 
-async def test_home_assistant_is_told(home: MqttHome, house: House) -> None:
+async def test_discovery_describes_a_device_to_home_assistant(home: MqttHome, house: House) -> None:
     app = await home.user("app", "homeassistant/#", subscribe=False)
     house.join("lamp", STATE, model="L1", manufacturer="Acme")
     await until(lambda: last(app, CONFIG) != "nothing")

@@ -151,7 +151,7 @@ def test_times_are_the_table_s_own() -> None:
     assert unanswered(presence, 0.0)[:3] == [0.0, 1.0, 1.0 + ON]
 
 
-def test_a_device_that_is_told_of_again_keeps_its_state() -> None:
+def test_a_device_that_is_added_again_keeps_its_state() -> None:
     presence = table()
     presence.add("a", sleepy=False, silent=None, now=0.0)
     presence.heard("a", 0.0)

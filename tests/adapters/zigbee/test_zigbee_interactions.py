@@ -97,7 +97,7 @@ async def test_what_no_frame_carries_is_dropped_and_said(world: Any) -> None:
         assert device.commands(ON_OFF) == [1] and device.commands(LEVEL) == []
 
 
-async def test_a_refused_frame_is_told_for_its_properties_only(world: Any) -> None:
+async def test_a_refused_frame_fails_its_own_properties_only(world: Any) -> None:
     async with world.gateway() as gateway:
         lamp = Lamp()
         device, asked = await joined(world, gateway, lamp.switch, lamp.level, temperature(IDENTITY))

@@ -113,7 +113,7 @@ def test_pauses_between_questions_for_a_descriptor_grow() -> None:
     assert tries == [60, 120, 240, 480, 960, 1920, 3600]
 
 
-async def test_an_interview_that_keeps_failing_is_told_once(world: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_an_interview_that_keeps_failing_is_reported_once(world: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     """Whoever is told of it sets the device up, each time."""
     monkeypatch.setattr("adapters.zigbee.device_table.interview_on", lambda device: None)  # it gets no further here
     async with world.gateway(limits={"interview": 1.0, "reconnect_first": 0.1}) as gateway:

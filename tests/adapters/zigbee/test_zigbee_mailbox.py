@@ -69,7 +69,7 @@ def receipts(pair: Any, unit: Unit | Open | Close) -> list[Outcome]:
     return [receipt.outcome for receipt in pair.context.receipts if receipt.id == unit.id]
 
 
-def test_a_sleeper_whose_protocol_has_no_mailbox_is_told_in_the_log(
+def test_a_sleeper_whose_protocol_has_no_mailbox_is_logged_once(
     in_memory: Callable[..., Any], caplog: pytest.LogCaptureFixture
 ) -> None:
     pair = in_memory(ZigbeeConfig.model_validate({"path": "x", "protocols": {210: {"to": "cloud"}}}))

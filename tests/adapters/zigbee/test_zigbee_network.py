@@ -121,7 +121,7 @@ async def test_forming_is_called_forming(
     assert not [r for r in caplog.records if r.levelno >= logging.WARNING]
 
 
-async def test_a_lost_state_folder_is_told_and_members_are_learned_when_heard(
+async def test_a_lost_state_folder_is_logged_and_members_are_learned_when_heard(
     make_world: Make, caplog: pytest.LogCaptureFixture
 ) -> None:
     world = await make_world()
@@ -340,7 +340,7 @@ async def test_what_is_known_of_the_network_while_the_dongle_is_not_served(mixed
         assert "plugged in" in found["fault"]
 
 
-async def test_a_copy_of_our_network_at_another_coordinator_is_told_and_keeps_its_devices_when_adopted(
+async def test_a_copy_of_our_network_at_another_coordinator_is_a_fault_and_keeps_its_devices_when_adopted(
     make_world: Make,
 ) -> None:
     world = await make_world()
@@ -367,7 +367,7 @@ async def test_a_copy_of_our_network_at_another_coordinator_is_told_and_keeps_it
         assert await listed(gateway) == ["00:0d:6f:00:0b:5d:e3:b6"]
 
 
-async def test_a_dongle_whose_address_can_be_written_once_only_is_written_when_told_so(make_world: Make) -> None:
+async def test_a_dongle_whose_address_can_be_written_once_is_written_only_with_the_option(make_world: Make) -> None:
     world = await make_world()
     async with world.gateway() as gateway:
         ours = network(gateway)

@@ -35,7 +35,7 @@ async def listed(gateway: Any) -> list[str]:
 
 
 @pytest.mark.parametrize("sleepy", [False, True])
-async def test_a_device_that_is_told_to_leave_leaves_and_nothing_is_kept_of_it(world: Any, sleepy: bool) -> None:
+async def test_remove_makes_a_device_leave_and_forgets_it(world: Any, sleepy: bool) -> None:
     async with world.gateway() as gateway:
         await joined(world, gateway, sleepy=sleepy)
         assert TEXT in (world.state_dir / MEMORY).read_text()
@@ -61,7 +61,7 @@ async def test_a_device_that_refuses_to_leave_stays_unless_forced(world: Any, mo
         assert (told, await listed(gateway)) == ({"known": True, "left": False}, [])
 
 
-async def test_a_sleeper_that_is_not_heard_is_told_of_as_such(world: Any) -> None:
+async def test_remove_says_that_a_silent_device_sleeps(world: Any) -> None:
     async with world.gateway(times=ZigbeeTimes(leave=0.2)) as gateway:
         device = await joined(world, gateway, sleepy=True)
         world.network.station(DEVICE).device.poll_interval = 3600.0

@@ -81,7 +81,7 @@ async def test_a_device_that_joins_again_may_have_forgotten(world: Any) -> None:
         assert asked(device, CONFIGURE) == [0x0006] and device.clusters[0x0006].reporting
 
 
-async def test_what_a_device_refuses_is_told_and_not_asked_again(world: Any) -> None:
+async def test_reporting_that_a_device_refuses_is_logged_and_not_asked_again(world: Any) -> None:
     def answer(cluster: int, request: ZclFrame, own: ZclFrame | None) -> ZclFrame | None:
         if request.command == CONFIGURE and cluster == 0x0402:  # a default response in its place
             payload = bytes((CONFIGURE, 0x82))

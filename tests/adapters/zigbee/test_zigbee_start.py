@@ -30,7 +30,7 @@ def modes(folder: Path) -> dict[str, int]:
 
 
 @pytest.mark.parametrize("ezsp", [13, 18])
-async def test_forms_a_network_where_told(make_world: Make, ezsp: int) -> None:
+async def test_forms_a_network_on_the_configured_channel(make_world: Make, ezsp: int) -> None:
     world = await make_world(blank=True, ezsp=ezsp)
     os.umask(0o000)
     try:
@@ -209,7 +209,7 @@ async def test_permit_join_is_bounded(world: Any, arguments: dict[str, Any]) -> 
             await gateway.adapter.command("permit-join", arguments)
 
 
-async def test_joining_is_closed_until_told(world: Any) -> None:
+async def test_joining_is_closed_until_it_is_permitted(world: Any) -> None:
     async with world.gateway():
         device = await world.device(LAMP)
         with pytest.raises(TransportError, match="did not let"):

@@ -68,7 +68,7 @@ def transfers(frames: list[bytes]) -> list[Any]:
     return found
 
 
-def test_a_sleeper_without_a_mailbox_is_told_to_both_sides_once(pair: Any, link: Any) -> None:
+def test_a_sleeper_without_a_mailbox_is_reported_on_both_sides_once(pair: Any, link: Any) -> None:
     """The device asks, the gateway sends at once: neither breaks the protocol, they were configured apart."""
     both = pair(link(), 0, react=lambda pair, side, event: _accept_pushed(pair, side, event))
     device = both.a.endpoint.open(200, 0xFFFF, both.now, mode=DeliveryMode.FETCHED)
@@ -111,7 +111,7 @@ def test_an_empty_mailbox_says_so_at_once(pair: Any, link: Any) -> None:
     assert both.now - before < 0.1
 
 
-def test_delivered_is_told_by_the_next_get_or_after_a_while_by_the_stack(pair: Any, link: Any) -> None:
+def test_delivered_follows_from_the_next_get_or_later_from_the_stack(pair: Any, link: Any) -> None:
     both = opened(pair, link())
     both.b.endpoint.send_unit(both.gateway, 0, b"unit", both.now)
 

@@ -261,7 +261,7 @@ def test_a_change_is_in_force_at_once_and_libcoap_sees_it(home: Home) -> None:
 
 
 @pytest.mark.process
-def test_a_reload_that_fails_is_told_and_the_client_stays_in(home: Home) -> None:
+def test_a_failed_reload_is_reported_and_the_client_stays_in(home: Home) -> None:
     home.key("add", "phone")
     home.start()
     home.policy.write_text(POLICY.replace("effect: permit", "effect: allow"))
@@ -345,7 +345,7 @@ def test_a_terminal_shows_the_key_as_a_qr_code(home: Home) -> None:
     assert [[bool(cell) for cell in row] for row in rows[: len(wanted)]] == wanted
 
 
-def test_a_file_that_nobody_may_write_is_told(home: Home, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_key_file_that_cannot_be_written_is_reported(home: Home, monkeypatch: pytest.MonkeyPatch) -> None:
     home.key("add", "phone")
     before = home.keys.read_bytes()
 

@@ -76,7 +76,7 @@ def test_the_one_line_for_monitoring():
     assert status_view.verdict({"name": "home", "healthy": True, "why": []}) == "home: healthy"
 
 
-def test_joining_is_told_while_it_is_open_with_the_time_that_is_left():
+def test_status_shows_the_time_left_while_joining_is_open():
     told = "open for new devices for 1 min 33 s; atls-gateway permit-join --close ends it"
     assert list(status_view.lines(STATUS | {"joining": 93.4}, PLAIN))[1] == told
     assert not any(
@@ -180,7 +180,7 @@ def test_what_a_device_may_do_once_it_has_its_name():
     ]
 
 
-def test_who_joins_is_told_step_by_step_and_once():
+def test_each_step_of_a_join_is_shown_once():
     seen = {"00": "is old"}
     steps = [
         ([{"address": "01", "interviewing": True, "interviewed": False}], ["01 joined, asking what it is"]),

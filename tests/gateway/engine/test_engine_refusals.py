@@ -234,7 +234,7 @@ def test_a_dropped_excess_breaks_a_tls_session(stage: Any, a_permit: Any) -> Non
     assert home.sends("lamp", "s1", 1, b"2" * 10, ContentKind.ATLS)[-1] == "log: closed broken r"
 
 
-def test_waiting_as_long_as_told_is_enough_and_the_number_is_still_free(stage: Any, a_permit: Any) -> None:
+def test_the_wait_of_a_refusal_suffices_and_the_number_is_still_free(stage: Any, a_permit: Any) -> None:
     home = opened(stage(a_permit("r", "lamp", "phone", condition=BYTES)))
     home.sends("lamp", "s1", 0, b"1" * 8)
     home.settles(2)

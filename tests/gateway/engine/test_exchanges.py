@@ -108,7 +108,7 @@ def test_a_denied_target_looks_like_one_that_does_not_exist() -> None:
     assert s.asks("stranger", "app", "get") == DENIED
 
 
-def test_an_alias_does_as_well_and_the_target_is_told_its_own_name() -> None:
+def test_an_alias_finds_its_target_which_sees_its_own_name() -> None:
     s = Stage(policy=PolicySet(subjects=SUBJECTS, resources=(Resource("web", "app"),), rules=(proxy(resource="web"),)))
     assert s.asks("phone", "web", "GET", "/a") == ["accepted", "mqtt <- #1 GET app /a from phone"]
 

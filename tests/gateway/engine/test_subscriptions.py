@@ -27,7 +27,7 @@ OBSERVE, READ = frozenset({Action.OBSERVE}), frozenset({Action.READ})
 EYES = permit("eyes", "app", "lamp", actions=OBSERVE)
 
 
-def test_a_new_watch_is_told_the_whole_state_and_then_the_news(stage: Any) -> None:
+def test_a_new_subscription_gets_the_whole_state_and_then_the_changes(stage: Any) -> None:
     s = stage(EYES)
     assert s.joins("lamp", STATE, WARMTH) == ["accepted", "log: joined"]
     assert s.is_online("lamp") == ["accepted"]
@@ -231,7 +231,7 @@ def test_the_link_of_who_asks_counts(stage: Any) -> None:
     assert s.watches("app", "lamp")[0] == "accepted"
 
 
-def test_in_shadow_all_is_seen_and_told_to_the_log(stage: Any) -> None:
+def test_shadow_mode_permits_all_and_logs_each_denial(stage: Any) -> None:
     s = stage(policy=PolicySet(subjects=SUBJECTS, mode=Mode.SHADOW))
     s.joins("lamp", STATE)
     assert s.watches("app", "lamp") == [
@@ -263,7 +263,7 @@ def test_the_policy_may_come_to_know_a_device_that_is_there(stage: Any) -> None:
     assert s.replaces(known) == ["mqtt <- news of #1: device lamp", "mqtt <- news of #1: presence lamp unknown", asked]
 
 
-def test_a_sleeper_that_has_told_nothing_is_asked_at_a_start(stage: Any) -> None:
+def test_a_sleeper_without_values_is_read_at_a_start(stage: Any) -> None:
     """The policy may have come to know it while the gateway was off, when its adapter had read it long ago."""
     asked = f"zigbee <- refresh {SUBJECTS[0].claim}"
     s = stage(EYES).has_a_store()
@@ -319,7 +319,7 @@ def test_last_values_survive_a_restart_and_age_meanwhile(stage: Any) -> None:
     assert s.stores() == ["drop samples"]
 
 
-def test_what_a_renamed_device_told_goes_along(stage: Any) -> None:
+def test_the_values_of_a_renamed_device_stay_with_it(stage: Any) -> None:
     s = stage(EYES).has_a_store()
     s.joins("lamp", STATE)
     s.tells("lamp", state=True)

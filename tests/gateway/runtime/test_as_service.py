@@ -87,7 +87,7 @@ def test_what_is_no_secret_is_to_lie_where_all_may_read_it():
     assert way == "it is no secret: put it at /etc/atls-gateway/ca.pem, mode 644"
 
 
-def test_folders_that_the_unit_hides_or_closes_are_told(told):
+def test_folders_that_the_unit_hides_or_closes_are_reported(told):
     mistakes = told(unit="PrivateTmp=yes\nProtectSystem=strict\nStateDirectory=a\nRuntimeDirectory=b\n")
     assert [mistake.split(": ", 2)[1] for mistake in mistakes] == [
         "(top level)",
@@ -103,7 +103,7 @@ def test_folders_that_the_unit_hides_or_closes_are_told(told):
     ("device", "permitted"),
     [("/dev/ttyUSB8", True), ("/dev/ttyACM8", True), ("/dev/ttyAMA8", False), ("/dev/ttyS8", False), ("x", True)],
 )
-def test_a_device_that_the_unit_closes_is_told(device, permitted):
+def test_a_device_that_the_unit_does_not_allow_is_reported(device, permitted):
     unit = ServiceUnit("x", SHIPPED.read_text())
     source = as_service.Source(Path("/x"), {"adapters": {"zigbee": {"path": device}}}, {}, {})
     assert [mistake.key for mistake in as_service._devices(source, unit)] == (
@@ -113,7 +113,7 @@ def test_a_device_that_the_unit_closes_is_told(device, permitted):
     assert list(as_service._devices(source, with_drop_in)) == []
 
 
-def test_mistakes_of_the_config_itself_are_told_once(told):
+def test_mistakes_of_the_config_are_reported_once(told):
     """The key file that isn't there is told by who reads it, under the name that the administrator gave it."""
     mistakes = told(("folder: right", "folder: 8"), KEYED)
     assert [mistake.split(": ")[1] for mistake in mistakes] == ["adapters.left.key_file", "adapters.right.folder"]

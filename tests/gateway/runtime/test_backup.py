@@ -126,12 +126,12 @@ def test_credentials_are_found_where_the_unit_has_them(site: Site, monkeypatch: 
     assert found.credentials == {"right": f"{site.elsewhere}/right"}
 
 
-def test_what_the_environment_sets_is_told(site: Site) -> None:
+def test_a_backup_names_the_settings_that_it_leaves_in_the_environment(site: Site) -> None:
     found = backup.inventory(site.config, {"ATLS_GATEWAY__GATEWAY__NAME": "other"})
     assert found.left_out == ["$ATLS_GATEWAY__GATEWAY__NAME: set in the environment"]
 
 
-def test_a_wrong_passphrase_and_other_files_are_told(site: Site) -> None:
+def test_a_wrong_passphrase_and_a_file_that_is_no_backup_are_refused(site: Site) -> None:
     site.backup()
     with pytest.raises(BackupError, match="passphrase is another one"):
         site.prepare("battery staple")
@@ -367,14 +367,14 @@ def test_a_file_system_that_can_not_sync_folders_takes_a_backup(site: Site, monk
 
 
 @pytest.mark.parametrize("name", ["x" * 300, "x" * 252, "rules/policy.yaml/x", "none/x", "."])
-def test_a_place_that_bears_no_file_is_told(site: Site, name: str) -> None:
+def test_a_path_that_cannot_be_written_is_refused_by_its_name(site: Site, name: str) -> None:
     site.file = site.etc / name
     with pytest.raises(BackupError, match=r"; nothing was written$|there is something else of that name") as told:
         site.backup()
     assert str(told.value).startswith(f"{site.file}: ") and ".part" not in str(told.value)
 
 
-def test_too_little_room_is_told_before_anything_is_written(site: Site) -> None:
+def test_too_little_room_is_reported_before_anything_is_written(site: Site) -> None:
     site.backup()
     wanted = site.prepare()
     huge = [Entry("state", "huge", 1 << 60, "", 0o600, 0o700)]

@@ -55,7 +55,7 @@ def heard_of(peer, session: str) -> dict:
 
 
 @pytest.mark.process
-def test_after_a_restore_nothing_of_then_goes_on_and_both_ends_are_told(asleep):
+def test_a_restore_ends_the_sessions_of_the_backup_at_both_ends(asleep):
     home = asleep
     lamp, phone = home.peer("left", "lamp"), home.peer("right", "phone")
     daemon = home.start()

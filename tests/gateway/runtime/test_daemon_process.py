@@ -192,7 +192,7 @@ def test_it_never_loads_the_code_of_the_endpoint(home):
     assert lamp.hear() == {"import": "endpoint holds layer 0 and must not be loaded in the gateway's process"}
 
 
-def test_the_watchdog_is_told_that_we_are_alive(home):
+def test_the_daemon_notifies_the_watchdog(home):
     daemon = home.start(WATCHDOG_USEC="200000")
     daemon.told("READY=1")
     daemon.told("WATCHDOG=1")

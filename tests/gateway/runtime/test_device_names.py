@@ -146,12 +146,12 @@ MISTAKES: dict[str, tuple[str, list[str]]] = {
 
 
 @pytest.mark.parametrize("case", MISTAKES)
-def test_a_contradiction_is_told_with_the_lines_of_both(case: str, tmp_path: Path) -> None:
+def test_a_contradiction_is_reported_with_both_lines(case: str, tmp_path: Path) -> None:
     devices, expected = MISTAKES[case]
     assert refused(tmp_path, HEAD + devices) == expected
 
 
-def test_mistakes_of_both_files_are_told_together(tmp_path: Path) -> None:
+def test_mistakes_of_both_files_are_reported_together(tmp_path: Path) -> None:
     told = refused(tmp_path, "layer: 1\ndevices-version: 2\n", POLICY.replace("permit", "allow"))
     assert [mistake.split(":")[:2] for mistake in told] == [["devices.yaml", "2"], ["policy.yaml", "12"]]
 

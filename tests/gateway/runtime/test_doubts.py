@@ -71,7 +71,7 @@ def test_a_config_that_works_has_no_warning(folder: Path) -> None:
 
 
 @pytest.mark.parametrize("name", WARNINGS)
-def test_what_can_not_work_is_told(name: str, folder: Path) -> None:
+def test_a_setting_that_cannot_work_is_a_warning(name: str, folder: Path) -> None:
     (path, old, new), lines = WARNINGS[name]
     break_it(folder, path, old, new)
     assert warned(folder) == lines
@@ -96,7 +96,7 @@ def test_rules_that_can_apply_are_left_alone(text: str, folder: Path) -> None:
     assert warned(folder) == []
 
 
-def test_a_state_folder_that_nobody_can_make_or_that_is_open_is_told(folder: Path) -> None:
+def test_a_state_folder_that_cannot_be_made_or_that_others_can_read_is_a_warning(folder: Path) -> None:
     break_it(folder, C, "state_dir: state", "state_dir: coap-keys/state")
     place = f"{C}:5: gateway.state_dir: warning: {folder}/coap-keys/state"
     assert warned(folder) == [f"{place} isn't there, and this user can't make it in {folder}/coap-keys"]
@@ -109,7 +109,7 @@ def test_a_state_folder_that_nobody_can_make_or_that_is_open_is_told(folder: Pat
     ]
 
 
-def test_a_socket_that_nobody_can_bind_is_told(folder: Path) -> None:
+def test_a_socket_that_cannot_be_bound_is_a_warning(folder: Path) -> None:
     place = f"{C}:6: gateway.admin_socket: warning: {folder}"
     for socket, why in (
         ("coap-keys/admin.sock", "/coap-keys is no folder"),

@@ -168,7 +168,7 @@ def test_explain_knows_its_words(house):
          "'edhoc' or 'telegrams' (did you mean telegrams?)"),
     ],
 )  # fmt: skip
-def test_a_slip_in_its_words_is_told_with_what_was_meant(house, old, new, told):
+def test_a_misspelt_word_of_the_plug_in_is_reported_with_the_right_one(house, old, new, told):
     house.policy.write_text(POLICY.replace(old, new))
     answer = house.cli("check-config", "-c", str(house.config))
     assert answer.returncode == 78
@@ -199,7 +199,7 @@ def test_a_second_meaning_of_a_word_refuses_the_start_and_names_both_plug_ins(ho
          "wire_adapter.py:LINE"),
     ],
 )  # fmt: skip
-def test_a_fault_of_the_plug_in_is_told_as_its_own(house, installed, old, new, told):
+def test_a_fault_of_the_plug_in_is_reported_as_the_plug_ins(house, installed, old, new, told):
     """In one line, which offers no other name for the adapter: it is spelled right."""
     source = installed / "wire_adapter.py"
     text = source.read_text()
@@ -211,7 +211,7 @@ def test_a_fault_of_the_plug_in_is_told_as_its_own(house, installed, old, new, t
     assert answer.stderr.splitlines()[0] == f"{house.config}:7: adapters.wire: {told.replace('LINE', str(line))}"
 
 
-def test_stored_sessions_of_a_kind_that_nobody_declares_any_more_are_dropped_and_told(house, installed):
+def test_stored_sessions_of_a_kind_no_longer_declared_are_dropped_and_logged(house, installed):
     daemon = house.start()
     daemon.told("READY=1")
     door, guard = house.peer("wire", DOOR), house.peer("wire", GUARD)

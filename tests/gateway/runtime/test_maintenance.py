@@ -89,6 +89,6 @@ def test_who_only_looks_makes_no_folder(tmp_path: Path) -> None:
     assert not (tmp_path / "missing").exists()
 
 
-def test_an_error_of_the_system_is_told_with_its_file(folder: Path) -> None:
+def test_an_error_of_the_system_names_its_file(folder: Path) -> None:
     with pytest.raises(PeerError, match="new/below: Not a directory"):
         maintained(folder).carry_out("fail", {}, print, looks=False)

@@ -115,7 +115,7 @@ def test_a_refusal_says_what_to_do(case: str, tmp_path: Path) -> None:
     assert told.replace("FOLDER", str(tmp_path)) in str(caught.value)
 
 
-def test_the_rules_that_reach_a_device_are_told_with_who_may_what(tmp_path: Path) -> None:
+def test_the_rules_that_reach_a_device_are_listed_with_their_parties_and_actions(tmp_path: Path) -> None:
     rules, names = files(tmp_path, names=NAMED)
     assert naming.reaching("attic", rules.with_names(names)) == [
         {"id": "use", "effect": "permit", "actions": ["read", "write"], "from": ["broker", "phone"], "to": ["attic"]},

@@ -109,7 +109,7 @@ def test_what_can_change_does_and_the_rest_is_named(home):
 
 
 @pytest.mark.process
-def test_a_mistake_changes_nothing_and_is_told_with_its_line(home):
+def test_a_mistake_changes_nothing_and_is_reported_with_its_line(home):
     daemon = home.start()
     daemon.told("READY=1")
     good = home.config.read_text()

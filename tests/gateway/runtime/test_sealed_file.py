@@ -85,7 +85,7 @@ def test_a_chunk_of_another_file_is_refused() -> None:
         opened(first[: HEADER + SEALED] + second[HEADER + SEALED :])
 
 
-def test_a_wrong_passphrase_is_told_from_damage() -> None:
+def test_a_wrong_passphrase_is_distinguished_from_damage() -> None:
     with pytest.raises(WrongPassphraseError):
         opened(sealed(b"x"), "battery staple")
 

@@ -117,7 +117,7 @@ def test_a_disk_without_room_for_the_version_is_a_warning(state, caplog) -> None
     assert not (state / "version").exists()
 
 
-def test_a_disk_without_room_for_the_id_is_told_in_a_sentence(home, state) -> None:
+def test_an_id_that_cannot_be_written_is_reported_without_a_traceback(home, state) -> None:
     (state / ".gateway-id.new").mkdir()
     answer = home.cli("run", "-c", str(home.config))
     assert answer.returncode == 78
@@ -131,7 +131,7 @@ def test_the_changelog_begins_with_the_version() -> None:
     assert headings[0].startswith(f"## [{ours}]")
 
 
-def test_a_file_that_its_user_can_not_open_is_told_and_not_begun_anew(
+def test_a_file_that_its_user_cannot_open_is_reported_and_not_replaced(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """As where root copied a state into the folder of the service by hand."""

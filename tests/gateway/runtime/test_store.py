@@ -398,7 +398,7 @@ class Kept(Bench):
         return [receipt.id for receipt in self.left.receipts if receipt.outcome is Outcome.HELD]
 
 
-async def test_what_waits_is_told_held_once_it_is_stored_and_what_is_delivered_at_once_costs_no_write(
+async def test_a_waiting_unit_is_held_once_it_is_stored_and_a_delivered_one_costs_no_write(
     tmp_path, clocks, monkeypatch
 ):
     async with Kept(tmp_path, clocks) as kept:

@@ -84,7 +84,7 @@ def test_the_files_are_good_before(folder: Path) -> None:
 
 
 @pytest.mark.parametrize("name", MISTAKES)
-def test_what_is_told_of_a_mistake(name: str, folder: Path) -> None:
+def test_each_mistake_has_its_full_message(name: str, folder: Path) -> None:
     path, old, new, lines = MISTAKES[name]
     break_it(folder, path, old, new)
     assert told(folder) == lines
@@ -99,7 +99,7 @@ def test_an_address_is_taken_as_other_programs_print_it(eui64: str, folder: Path
     assert settings.load(folder / C, {}).policy.by_name["lamp"].claim == "eui64:00:0d:6f:00:0b:5d:e3:b6"
 
 
-def test_the_mistakes_of_all_tables_and_files_are_told_in_one_run(folder: Path) -> None:
+def test_the_mistakes_of_all_tables_and_files_are_reported_in_one_run(folder: Path) -> None:
     """Mistakes of form in one table hide neither the meaning of the rest nor what is wrong with the files."""
     (folder / "coap-keys").write_text("phone:00\n")
     for path, old, new in (
