@@ -189,9 +189,9 @@ async def test_a_lost_unit_ends_tls_only(
 
 
 @pytest.mark.parametrize(
-    ("reason", "told"), [("denied", True), ("content", True), ("unknown", False), ("broken", False)]
+    ("reason", "sends_close"), [("denied", True), ("content", True), ("unknown", False), ("broken", False)]
 )
-async def test_other_refusals_end_the_session(broker: Broker, gateway: Gateway, reason: str, told: bool) -> None:
+async def test_other_refusals_end_the_session(broker: Broker, gateway: Gateway, reason: str, sends_close: bool) -> None:
     gateway.on_unit = lambda topic: gateway.status(topic.session, "dropped", topic.n, reason)
     async with running(link := link_at(broker)):
         owner, name = await opened(link, gateway)
@@ -201,7 +201,7 @@ async def test_other_refusals_end_the_session(broker: Broker, gateway: Gateway, 
         again, other = await opened(link, gateway)
         again.session.close()
         await until(lambda: other in gateway.closes)
-        assert (name in gateway.closes) == told
+        assert (name in gateway.closes) == sends_close
 
 
 async def test_the_gateway_ends_a_session(broker: Broker, gateway: Gateway) -> None:
@@ -273,7 +273,7 @@ async def test_a_refused_open(broker: Broker, gateway: Gateway) -> None:
 
 
 @pytest.mark.parametrize(
-    ("state", "epoch", "reason", "told"),
+    ("state", "epoch", "reason", "sends_close"),
     [
         (bodies.State.ONLINE, EPOCH + 1, "the gateway restarted", False),
         (bodies.State.OFFLINE, EPOCH, "the gateway is offline", True),
@@ -285,7 +285,7 @@ async def test_a_gateway_that_restarts_or_leaves(
     state: bodies.State,
     epoch: int,
     reason: str,
-    told: bool,
+    sends_close: bool,
 ) -> None:
     async with running(link := link_at(broker, limits=MqttLimits(gateway_grace=0.5))):
         owners = [(await opened(link, gateway, kind))[0] for kind in ("adtls", "atls")]  # type: ignore[arg-type]
@@ -296,7 +296,7 @@ async def test_a_gateway_that_restarts_or_leaves(
         await until(lambda: all(owner.ends for owner in owners))
         assert [owner.ends for owner in owners] == [[reason], [reason]]
         await asyncio.sleep(0.1)
-        assert len(gateway.closes) == (2 if told else 0)
+        assert len(gateway.closes) == (2 if sends_close else 0)
 
 
 @pytest.mark.parametrize("kind", ["adtls", "atls"])

@@ -1,6 +1,6 @@
 """What nothing proves ends no handshake: faked alerts and records towards a half-open peer, and what they cost.
 
-RFC 6347 4.1.2.7: such records may be dropped. Beside it: a close_notify in clear is told as what it is.
+RFC 6347 4.1.2.7: such records may be dropped. Beside it: a close_notify in clear is reported as such.
 """
 
 from __future__ import annotations

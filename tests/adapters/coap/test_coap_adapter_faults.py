@@ -84,7 +84,7 @@ async def test_the_defaults_notice_within_half_a_minute() -> None:
 
 
 async def test_a_client_that_comes_back_over_another_association_goes_on(home: Home) -> None:
-    """The old association is not told to anybody as ended: it just falls silent."""
+    """No event says that the old association ended: it just falls silent."""
     session = home.far.open("phone", ContentKind.ATLS)
     old = await home.raw("phone")
     await old.request(atls_client.read_request(session), observe=True)
@@ -245,8 +245,10 @@ async def test_the_inbox_ends_up_right_however_much_happens(home: Home) -> None:
     raw.release()
 
     def last() -> list[str]:
-        told = [e.response for e in raw.events if getattr(e, "exchange", 0) == observation and hasattr(e, "response")]
-        return [name for name, _, _ in entries(told[-1])]
+        responses = [
+            e.response for e in raw.events if getattr(e, "exchange", 0) == observation and hasattr(e, "response")
+        ]
+        return [name for name, _, _ in entries(responses[-1])]
 
     await until(lambda: last() == sessions[30:])
     assert len(raw.events) < 10

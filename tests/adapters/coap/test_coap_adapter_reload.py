@@ -113,11 +113,11 @@ async def test_a_refused_handshake_is_logged_with_its_address_at_a_bounded_rate(
     home: Home = await start()
     for port in range(40):
         home.adapter.refused(("::ffff:192.0.2.7", 4000 + port, 0, 0), "no answer; it named the PSK identity 'pho\nne'")
-    told = [record.getMessage() for record in caplog.records if record.levelno == logging.WARNING]
-    assert told[0] == (
+    warnings = [record.getMessage() for record in caplog.records if record.levelno == logging.WARNING]
+    assert warnings[0] == (
         "handshake of 192.0.2.7 port 4000 refused: no answer; it named the PSK identity 'pho?ne' (1 so far)"
     )
-    assert len(told) == 10 and home.adapter.status()["refused_handshakes"] == 40
+    assert len(warnings) == 10 and home.adapter.status()["refused_handshakes"] == 40
 
 
 async def test_any_other_change_takes_a_fresh_instance(start) -> None:

@@ -344,8 +344,8 @@ async def test_a_flood_of_refusals_leaves_room_for_units(home: MqttHome) -> None
     receipt = home.far.unit(session, 0, record())
     await until(lambda: app.units(session) and home.far.outcome(receipt) == (Outcome.DELIVERED, None))
     await until(lambda: len(other.statuses("0f" * 16)) == 512 + news.MOST)
-    told = [status.n for status in other.statuses("0f" * 16)]
-    assert told == [*range(512), *range(2000 - news.MOST, 2000)]
+    numbers = [status.n for status in other.statuses("0f" * 16)]
+    assert numbers == [*range(512), *range(2000 - news.MOST, 2000)]
     assert home.adapter.status()["answers_lost"] == 2000 - 512 - news.MOST
 
 

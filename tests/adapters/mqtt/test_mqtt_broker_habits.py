@@ -189,8 +189,8 @@ async def test_a_broker_with_a_small_maximum_packet_size_is_named_in_status(star
     house.join("lamp", STATE, LEVEL)
     configs = (f"{config_topic('lamp')}: ", "homeassistant/device/atls_0123456789ab/config: ")
     await until(lambda: home.adapter.status()["devices"]["unsent"], 30.0)
-    told = home.adapter.status()["devices"]["unsent_last"]
-    assert told.startswith(configs) and ("takes 512" in told if version == 5 else "ends the connection" in told)
+    unsent = home.adapter.status()["devices"]["unsent_last"]
+    assert unsent.startswith(configs) and ("takes 512" in unsent if version == 5 else "ends the connection" in unsent)
     await until(lambda: last(app, "home/lamp") != "nothing" and home.state.ready)
     await put(app, "home/lamp/set/state", "ON")
     await until(lambda: house.commands)

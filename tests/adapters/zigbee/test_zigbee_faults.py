@@ -99,7 +99,7 @@ async def until(condition: Callable[[], Any], seconds: float = 10.0) -> Any:
 
 @pytest.fixture
 async def on_air(world: Any) -> AsyncIterator[tuple[Any, Recorder, Any, Any]]:
-    """A world, what the radio told, the radio, and one device that has joined."""
+    """A world, the readings of the radio, the radio, and one device that has joined."""
     events = Recorder()
     radio = await started(settings_of(world), events, may_form=False)
     try:

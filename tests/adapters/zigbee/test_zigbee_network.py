@@ -162,10 +162,10 @@ async def test_children_of_the_dongle_are_asked_at_once_after_the_state_folder_w
 
 async def maintain(world: Any, command: str, **arguments: Any) -> dict[str, Any]:
     """What the commands of ``atls-gateway network`` ask the adapter's plugin for; no gateway runs."""
-    told: list[str] = []
+    progress: list[str] = []
     plugin, table = ZigbeePlugin(), world.config()
-    answer = await plugin.maintain(table, world.tmp_path, world.state_dir, command, arguments, told.append)
-    return {**answer, "told": told}
+    answer = await plugin.maintain(table, world.tmp_path, world.state_dir, command, arguments, progress.append)
+    return {**answer, "progress": progress}
 
 
 async def listed(gateway: Any) -> list[str]:
@@ -195,7 +195,7 @@ async def test_adopt_takes_the_dongles_network_and_it_can_be_undone(mixed_up: An
     answer = await maintain(world, "network-adopt", dongle=before["dongle"]["extended_pan_id"])
     (kept,) = answer["kept"]
     assert Path(kept).stat().st_mode & 0o777 == 0o600
-    assert answer["told"] == [f"kept our network and its devices in {kept}", "taking the dongle's network on ..."]
+    assert answer["progress"] == [f"kept our network and its devices in {kept}", "taking the dongle's network on ..."]
     assert (await maintain(world, "network"))["same"]
     assert not (await maintain(world, "network-adopt"))["changed"], "a second time does nothing"
     async with world.gateway(form="never") as gateway:
@@ -227,8 +227,8 @@ async def test_restore_writes_ours_and_it_can_be_undone(
     world = await swap(world, make_world, other, 2)
     answer = await maintain(world, "network-restore")
     (kept,) = answer["kept"]
-    assert answer["told"][0] == f"kept the dongle's network in {kept}"
-    assert "leave it plugged in" in answer["told"][1]
+    assert answer["progress"][0] == f"kept the dongle's network in {kept}"
+    assert "leave it plugged in" in answer["progress"][1]
     after = counters(world.state.read_bytes())
     assert all(new - old > 900_000 for old, new in zip(before, after, strict=True)), "devices refuse a counter twice"
     async with world.gateway(form="never") as gateway:

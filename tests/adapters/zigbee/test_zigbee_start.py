@@ -1,4 +1,4 @@
-"""Start and recovery: forming only when told, the same network after a restart, a dongle that comes and goes."""
+"""Start and recovery: forming if configured, the same network after a restart, a dongle that comes and goes."""
 
 from __future__ import annotations
 

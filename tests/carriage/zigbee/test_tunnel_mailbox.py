@@ -322,8 +322,10 @@ def test_everything_comes_once_and_in_order(
             for n in range(given_out):
                 if n not in reported:
                     both.b.endpoint.send_unit(handle, n, units[n], both.now)
-        told = len(reported) + len(of(both.b, UnitSent))  # with its acknowledgement lost the next GET has to tell it
-        if told == len(units) == len(of(both.a, UnitReceived)) and turn > max(restarts, default=0):
+        settled_count = len(reported) + len(
+            of(both.b, UnitSent)
+        )  # with its acknowledgement lost the next GET has to tell it
+        if settled_count == len(units) == len(of(both.a, UnitReceived)) and turn > max(restarts, default=0):
             break
     both.run()
     received = of(both.a, UnitReceived)

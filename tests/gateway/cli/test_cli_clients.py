@@ -288,9 +288,9 @@ def test_under_systemd_the_source_is_edited_and_a_restart_is_asked_for(home: Hom
     assert set(load_psk_file(home.keys)) == {b"phone", b"guest", b"tablet"}
     for name in ("guest", "phone"):
         home.clients("revoke", name, CREDENTIALS_DIRECTORY=str(source))
-    told = home.clients("list", CREDENTIALS_DIRECTORY=str(source)).stdout
-    assert "phone has no key here any longer, and is let in until: systemctl restart atls-gateway\n" in told
-    assert "tablet has a key here, and is not let in until: systemctl restart atls-gateway\n" in told
+    listing = home.clients("list", CREDENTIALS_DIRECTORY=str(source)).stdout
+    assert "phone has no key here any longer, and is let in until: systemctl restart atls-gateway\n" in listing
+    assert "tablet has a key here, and is not let in until: systemctl restart atls-gateway\n" in listing
     home.clients("revoke", "tablet", CREDENTIALS_DIRECTORY=str(source))
     answer = home.clients("list", CREDENTIALS_DIRECTORY=str(source))
     assert answer.stdout.splitlines()[0].startswith("No client has a key in ")

@@ -388,7 +388,7 @@ def test_an_id_in_use_is_a_mistake_of_the_caller() -> None:
 
 def test_a_device_word_is_short_and_printable() -> None:
     s = with_lamp()
-    for text, told in (("E" * 70, "E" * 64), ("a\nb", "")):
+    for text, stored_detail in (("E" * 70, "E" * 64), ("a\nb", "")):
         s.wants("phone", "lamp", "state", True)
         s.settles(max(s.transmits), "dropped", Reason.REJECTED, text)
-        assert s.commands[0].receipt.detail == told
+        assert s.commands[0].receipt.detail == stored_detail

@@ -162,9 +162,9 @@ def test_refusal(name: str, stage: Any, a_permit: Any) -> None:
 
 
 def test_every_reason_that_a_verdict_can_have_is_in_the_table() -> None:
-    told = {row[3].removeprefix("refused ").partition(",")[0] for row in TABLE.values()}
+    reasons = {row[3].removeprefix("refused ").partition(",")[0] for row in TABLE.values()}
     # The first two only ever close a session or drop a unit, the third is of commands.
-    assert told == {reason.value for reason in Reason} - {"unreachable", "restarted", "rejected"}
+    assert reasons == {reason.value for reason in Reason} - {"unreachable", "restarted", "rejected"}
 
 
 def test_an_excess_may_be_dropped_instead(stage: Any, a_permit: Any) -> None:

@@ -1,4 +1,4 @@
-"""What the gateway keeps of devices, who may ask for it, and who is told of it."""
+"""The values that the gateway keeps of devices, who may read them, and who gets updates."""
 
 from __future__ import annotations
 
@@ -71,7 +71,7 @@ def test_a_watch_of_everything_covers_what_comes_later(stage: Any) -> None:
         "mqtt <- news of #1: presence lamp unknown",
         "log: joined",
     ]
-    assert s.joins("lamp", STATE) == ["accepted", "log: joined"]  # what is told again is no news
+    assert s.joins("lamp", STATE) == ["accepted", "log: joined"]  # a repeated join is no news
     assert s.joins("lamp", STATE, LEVEL) == ["accepted", "mqtt <- news of #1: device lamp", "log: joined"]
     assert s.leaves("lamp") == ["accepted", "mqtt <- news of #1: gone lamp", "log: left unreachable"]
     assert s.tells("lamp", state=True) == ["refused unknown"]
@@ -329,7 +329,7 @@ def test_the_values_of_a_renamed_device_stay_with_it(stage: Any) -> None:
     )
     s.replaces(renamed)
     assert s.sample("phone", "bulb", "state") == Sample(True, 1000.0, False)
-    assert s.engine.unsaved is Unsaved.SOON  # in one transaction, before anything else is told
+    assert s.engine.unsaved is Unsaved.SOON  # in one transaction, before any other output
     assert s.stores() == ["put samples", "drop samples"]
     assert list(s.rows) == [("samples", ("bulb", "state"))]
 

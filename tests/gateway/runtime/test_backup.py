@@ -311,8 +311,8 @@ def limited(octets: int, work: object) -> str:
         os._exit(0)
     os.close(writer)
     os.waitpid(child, 0)
-    with os.fdopen(reader) as told:
-        return told.read()
+    with os.fdopen(reader) as output:
+        return output.read()
 
 
 def test_a_disk_that_fills_up_leaves_nothing_half(site: Site) -> None:
@@ -351,7 +351,7 @@ def test_what_goes_away_meanwhile_is_left_out(site: Site, monkeypatch: pytest.Mo
 
 
 def test_a_file_system_that_can_not_sync_folders_takes_a_backup(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
-    """As some shares and file systems in user space, which answer EINVAL: what was written is there, and told so."""
+    """Some shares and file systems in user space answer EINVAL: the files are there, and the command says so."""
     real = os.fsync
 
     def fsync(descriptor: int) -> None:
@@ -369,9 +369,9 @@ def test_a_file_system_that_can_not_sync_folders_takes_a_backup(site: Site, monk
 @pytest.mark.parametrize("name", ["x" * 300, "x" * 252, "rules/policy.yaml/x", "none/x", "."])
 def test_a_path_that_cannot_be_written_is_refused_by_its_name(site: Site, name: str) -> None:
     site.file = site.etc / name
-    with pytest.raises(BackupError, match=r"; nothing was written$|there is something else of that name") as told:
+    with pytest.raises(BackupError, match=r"; nothing was written$|there is something else of that name") as caught:
         site.backup()
-    assert str(told.value).startswith(f"{site.file}: ") and ".part" not in str(told.value)
+    assert str(caught.value).startswith(f"{site.file}: ") and ".part" not in str(caught.value)
 
 
 def test_too_little_room_is_reported_before_anything_is_written(site: Site) -> None:
@@ -451,7 +451,7 @@ def with_one_more(members):
 
 
 @pytest.mark.parametrize(
-    "change, told",
+    "change, message",
     [
         (renamed("state/../../etc/passwd"), "is no file of a gateway"),
         (renamed("/etc/passwd"), "is no file of a gateway"),
@@ -466,11 +466,11 @@ def with_one_more(members):
         (with_one_more, "not that of its content"),
     ],
 )
-def test_what_leads_out_of_its_folder_is_refused(site: Site, change: object, told: str) -> None:
+def test_what_leads_out_of_its_folder_is_refused(site: Site, change: object, message: str) -> None:
     site.backup()
     before = site.listed()
     forged(site, change)
-    with pytest.raises(BackupError, match=told):
+    with pytest.raises(BackupError, match=message):
         site.restore()
     assert site.listed() == before
 

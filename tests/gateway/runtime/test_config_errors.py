@@ -13,7 +13,7 @@ from gateway.engine.limits import EngineLimits
 from gateway.runtime import settings
 from gateway.runtime.config_source import InvalidConfigError
 
-# What is replaced in the config of conftest, by what, and the line that is told of it.
+# What is replaced in the config of conftest, by what, and the line of the error.
 CONFIG_MISTAKES = [
     ("layer: 1", "layer: 0", "gateway.yaml:1: layer: expected 1: the gateway reads files for layer 1 only (this file is for an endpoint, which this daemon must not serve)"),
     ("layer: 1", "layer: true", "gateway.yaml:1: layer: expected 1: the gateway reads files for layer 1 only"),

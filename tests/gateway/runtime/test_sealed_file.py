@@ -54,9 +54,9 @@ def test_every_octet_counts() -> None:
     for at in range(len(octets)):
         altered = bytearray(octets)
         altered[at] ^= 0x01
-        with pytest.raises(SealedFileError) as told:
+        with pytest.raises(SealedFileError) as refused:
             opened(bytes(altered))
-        assert "\n" not in str(told.value)
+        assert "\n" not in str(refused.value)
 
 
 def test_a_file_that_is_cut_short_at_any_octet_is_refused() -> None:

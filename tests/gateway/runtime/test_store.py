@@ -349,7 +349,7 @@ def test_a_file_that_another_process_holds_is_left_alone(tmp_path, clocks):
 
 
 class Kept(Bench):
-    """Hub, engine and store; the right adapter doesn't settle units unless it is told to."""
+    """Hub, engine and store; the right adapter settles units only if the test says so."""
 
     def __init__(self, tmp_path, clocks: Clocks, *, retry=store_keeper.RETRY, **limits: float) -> None:
         super().__init__(tmp_path, EngineLimits(hold_after=0.01, **limits))
@@ -448,7 +448,7 @@ async def test_a_full_disk_costs_promises_but_no_message(tmp_path, clocks, caplo
         await asyncio.sleep(0.1)
         assert kept.held == []
         errors = [record for record in caplog.records if record.levelno == logging.ERROR]
-        assert len(errors) == 1, "told once, however often it is tried"
+        assert len(errors) == 1, "logged once, however often it is tried"
         kept.store._max_pages = 1 << 12
         await until(lambda: kept.keeper.status()["state"] == "ok")
         await until(lambda: len(kept.held) == 3)
