@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import logging
 import os
 from collections.abc import Awaitable, Callable
@@ -246,6 +247,7 @@ async def test_an_interview_that_takes_too_long(world: Any) -> None:
 
 async def test_no_key_and_no_payload_in_the_log(world: Any, caplog: pytest.LogCaptureFixture) -> None:
     """Not even with the log turned all the way up: at DEBUG bellows logs keys, zigpy payloads, aiosqlite both."""
+    gc.collect()  # a task of an earlier test, whose exception was never retrieved, is logged when it is collected
     caplog.set_level(logging.DEBUG)
     for name in ("zigpy", "bellows", "aiosqlite"):
         logging.getLogger(name).setLevel(logging.DEBUG)
@@ -258,6 +260,7 @@ async def test_no_key_and_no_payload_in_the_log(world: Any, caplog: pytest.LogCa
         device.send(handle, 0, secret)
         await gateway.until(lambda: gateway.context.of(Unit))
         key = bytes(gateway.radio._app.state.network_info.network_key.key.serialize())
+    gc.collect()
     logged = "\n".join(record.getMessage() for record in caplog.records if not record.name.startswith("simulator"))
     for octets in (key, secret):
         for form in (octets.hex(), octets.hex(":"), repr(octets)[2:-1], octets.decode("latin1")):
