@@ -66,7 +66,7 @@ class ReportingSetup:
 
     def __init__(
         self,
-        requests: ZclTransactions,
+        transactions: ZclTransactions,
         memory: ReportingMemory,
         now: Callable[[], float],
         tell: Callable[[ZigbeeDevice, Values], None],
@@ -74,7 +74,7 @@ class ReportingSetup:
         times: ZigbeeTimes,
     ) -> None:
         self._times = times
-        self._requests = requests
+        self._transactions = transactions
         self._memory = memory
         self._now = now
         self._tell = tell
@@ -227,16 +227,16 @@ class ReportingSetup:
         self._ask(job, step, done)
 
     def _ask(self, job: _Job, step: Step, done: Callable[[Answer], None]) -> None:
-        requests, radio, device = self._requests, self.radio, job.device
+        transactions, radio, device = self._transactions, self.radio, job.device
         there = radio.device(device.eui64)
         if there is None:
             done(NoReply(SendOutcome.NO_DEVICE))
         elif step.kind == "bind":
-            requests.bind(device, step.endpoint, step.cluster, radio.eui64, done)
+            transactions.bind(device, step.endpoint, step.cluster, radio.eui64, done)
         elif step.kind in ("look", "describe"):
-            requests.describe(device, there.nwk, step.endpoint, done)
+            transactions.describe(device, there.nwk, step.endpoint, done)
         else:
-            requests.ask(device, step.endpoint, step.cluster, content_of(job.model, step), done)
+            transactions.ask(device, step.endpoint, step.cluster, content_of(job.model, step), done)
 
     def _answered(self, job: _Job, step: Step, answer: Answer) -> None:
         if isinstance(answer, NoReply):

@@ -138,7 +138,7 @@ def test_what_is_not_answered() -> None:
     assert site.answers == [NoReply(SendOutcome.FAILED), NoReply(SendOutcome.DELIVERED)]
     assert not site.said("18 01 01 0000 86")
     assert site.said("18 03 01 0000 86")
-    assert site.said("18 04 01 0000 86")  # before its acknowledgement is told
+    assert site.said("18 04 01 0000 86")  # before its acknowledgement is reported
     fourth.done(SendOutcome.DELIVERED)
     site.requests.tick(1000.0)
     assert site.requests.next_deadline() is None
