@@ -19,7 +19,7 @@ from adapters.mqtt.link import link_of, of_client
 from adapters.mqtt.news import News
 from adapters.mqtt.outbound import Outbound, OutboundMessage
 from adapters.mqtt.pending_acks import PendingAcks, Submitted
-from adapters.mqtt.session_ends import SessionEnds
+from adapters.mqtt.session_ends import UserEnds
 from adapters.mqtt.times import MqttTimes
 from adapters.mqtt.users import Users
 from carriage.mqtt import messages as bodies
@@ -81,7 +81,7 @@ class Sessions:
         self._context: AdapterContext | None = None
         self._outbound = Outbound(self._publish_message, self._settle, self._not_taken, times.grace)
         self._users = Users()
-        self._ends = SessionEnds(topics, self._owns)
+        self._ends = UserEnds(topics, self._owns)
         self._epoch: Epoch | None = None
         """How often all sessions were given up: clients learn of it by another epoch."""
         self._submitted = PendingAcks(self._acknowledge)
@@ -143,7 +143,7 @@ class Sessions:
         if isinstance(envelope, Close):
             self._ends.remove(user, envelope.session)
         elif isinstance(envelope, Open) and envelope.session is not None:
-            self._ends.add(user, envelope.session, envelope.content)
+            self._ends.enter(user, envelope.session, envelope.content)
         self._outbound.add(transmit, user)
 
     def withdraw(self, envelope: EnvelopeId) -> None:
@@ -313,10 +313,10 @@ class Sessions:
             self._tell(user, session, payloads.refusal(n, verdict.reason, verdict.retry_after))
             return False
         if verdict.duplicate:  # the broker sent it again, on another connection, and expects its PUBACK on that one
-            return self._submitted.again(user, session, n, message)
-        if (user, session) not in self._ends:
-            self._ends.add(user, session, content)
-        self._submitted.add(identifier, Submitted(user, session, n, message))
+            return self._submitted.again(Submitted(user, session, n), message)
+        if self._ends.get(user, session) is None:
+            self._ends.enter(user, session, content)
+        self._submitted.add(identifier, Submitted(user, session, n), message)
         return True
 
     def _on_too_long(self, name: str) -> None:
@@ -354,7 +354,7 @@ class Sessions:
         else:
             assert verdict.session is not None
             if not verdict.duplicate:
-                self._ends.add(user, verdict.session, content)
+                self._ends.enter(user, verdict.session, content)
             answer = bodies.Opened(request.nonce, verdict.session)
         assert self._news is not None
         self._news.tell(self._answer_topic(user, message), bodies.encode(answer), message.correlation)
@@ -392,7 +392,7 @@ class Sessions:
         """All sessions of this user are over, by its client's will or ours: the engine notifies their other ends."""
         assert self._context is not None
         context = self._context
-        self._ends.remove_user(user)
+        self._ends.remove_peer(user)
         reset = Reset(
             id=context.next_id(), source=self._users.peer(user), reason=Reason.UNREACHABLE, received_at=context.now()
         )
@@ -405,7 +405,7 @@ class Sessions:
         envelope = message.transmit.envelope
         expiry = UNIT_EXPIRY
         if isinstance(envelope, Unit):
-            end = self._ends.of(message.user, envelope.session, envelope.content)
+            end = self._ends.towards(message.user, envelope.session, envelope.content)
             topic, payload, content_type = f"{end.down}{envelope.n}", envelope.payload.octets, end.content_type
             if envelope.expires_at is not None:
                 expiry = max(1, round(envelope.expires_at - self._context.now()))
@@ -431,10 +431,11 @@ class Sessions:
         if content_type is not None:
             kind = bodies.KINDS.get(content_type)
             return _KINDS[kind] if kind is not None else None
-        content = self._ends.content(user, session)
-        if content is None:
-            views = self._context.sessions(self._users.peer(user))
-            content = next((view.content for view in views if view.session == session), None)
+        end = self._ends.get(user, session)
+        if end is not None:
+            return end.content
+        views = self._context.sessions(self._users.peer(user))
+        content = next((view.content for view in views if view.session == session), None)
         # An unknown session is refused as unknown whatever kind is stated.
         return content or ContentKind.ADTLS
 
@@ -479,7 +480,7 @@ class Sessions:
         self._epoch.lose()
         if self._client is not None:
             self._client.will = self._will()
-        for user in {user for user, _ in self._ends}:
+        for user in self._ends.peers():
             self._reset(user)
 
     # What survives a restart
@@ -490,7 +491,7 @@ class Sessions:
         for end in self._context.surviving():
             user = self._users.of(end.claim)
             if user is not None:
-                self._ends.add(user, end.session, end.content)
+                self._ends.enter(user, end.session, end.content)
 
     def _not_taken(self, message: OutboundMessage) -> None:
         """The broker is there and doesn't take a message: its session can't go on."""

@@ -45,7 +45,7 @@ class Mailboxes(Generic[C, R]):
     whose list of offered sessions is another one now.
 
     ``counters``, for ``status``: ``notifications``: units that were pushed; ``unreachable``: sessions that ended since
-    nobody fetched what waited; ``evicted``: those whose units had to make room; ``readers_evicted``: requests that had
+    no peer fetched what waited; ``evicted``: those whose units had to make room; ``readers_evicted``: requests that had
     to make room for others.
     """
 

@@ -109,7 +109,7 @@ class MailboxLimits:
 
     ``octets``: of all units; beyond it the session goes whose unit has waited longest. ``readers``: requests that wait
     in one session; beyond it the one that came first is answered without a unit. Seconds: ``reply_window``, how long
-    they wait; ``absence``: until a unit or an open that nobody fetched is dropped.
+    they wait; ``absence``: until a unit or an open that no peer fetched is dropped.
     """
 
     window: int = 1
