@@ -7,7 +7,7 @@ from typing import Final, NamedTuple
 
 from carriage.mqtt.options import Message
 from gateway.api.model import EnvelopeId, SessionId
-from gateway.kit.reply_window import ReplyWindow
+from gateway.kit.repeated_requests import RepeatedRequests
 
 MAX_SUBMITTED: Final = 65_536
 
@@ -28,7 +28,7 @@ class PendingAcks:
         self._acknowledge = acknowledge
         self._most = most
         self._units: dict[EnvelopeId, Submitted] = {}
-        self._messages: ReplyWindow[Submitted, Message, None] = ReplyWindow(0)
+        self._messages: RepeatedRequests[Submitted, Message, None] = RepeatedRequests(0)
 
     def __len__(self) -> int:
         return len(self._units)

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from typing import Any, Generic, Protocol, TypeVar
 
 from gateway.api.model import ContentKind, Peer, Reason, SessionId, Transmit, Unit
-from gateway.kit.reply_window import ReplyWindow
+from gateway.kit.repeated_requests import RepeatedRequests
 
 
 @dataclass(slots=True, eq=False)
@@ -98,7 +98,7 @@ class Downlink(Generic[C, R]):
     """The lowest unit went out in an answer: the peer's next unit acknowledges it."""
     waiting: list[R] = field(default_factory=list)
     """Requests that would take a unit with their answer."""
-    sent: ReplyWindow[int, R, Reason] = field(default_factory=lambda: ReplyWindow(FAILURES))
+    sent: RepeatedRequests[int, R, Reason] = field(default_factory=lambda: RepeatedRequests(FAILURES))
     """The peer's units that are on their way to the other end, by number, and why the last ones got lost."""
     over: bool = False
 

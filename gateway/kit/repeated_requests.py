@@ -1,8 +1,8 @@
 """Which requests wait for their answer, and what a repeated one gets: the answer to the first, and no sooner.
 
 A key is what makes two requests the same, such as a unit's number or a sender's transaction. A request is *waiting*
-from when it is entered in ``waiting`` to ``settle``; repeats join it meanwhile. Then its answer is *kept* while the
-window has room: the oldest answers go first. A repeat that finds neither is a new request, which the engine judges.
+from when it is entered in ``waiting`` to ``settle``; repeats join it meanwhile. Then its answer is *kept* while
+there is room: the oldest answers go first. A repeat that finds neither is a new request, which the engine judges.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ R = TypeVar("R")
 A = TypeVar("A")
 
 
-class ReplyWindow(Generic[K, R, A]):
+class RepeatedRequests(Generic[K, R, A]):
     """``answers`` and ``octets`` bound what is kept; waiting requests are bounded by whoever submits for them.
 
     ``evicted``: answers that went before their time, for ``status``.

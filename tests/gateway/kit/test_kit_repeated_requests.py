@@ -5,15 +5,15 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gateway.kit.reply_window import ReplyWindow
+from gateway.kit.repeated_requests import RepeatedRequests
 
 
-def window(answers: int = 2, octets: int = 100) -> ReplyWindow[int, str, str]:
-    return ReplyWindow(answers, octets)
+def repeated(answers: int = 2, octets: int = 100) -> RepeatedRequests[int, str, str]:
+    return RepeatedRequests(answers, octets)
 
 
 def test_a_repeat_is_answered_with_the_first() -> None:
-    requests = window()
+    requests = repeated()
     requests.waiting[7] = "first"
     assert requests.join(7, "second") and requests.join(7, "third") and not requests.join(8, "other")
     assert requests.settle(7) == ["second", "third"]
@@ -21,7 +21,7 @@ def test_a_repeat_is_answered_with_the_first() -> None:
 
 
 def test_a_late_repeat_gets_the_answer_that_is_kept() -> None:
-    requests = window()
+    requests = repeated()
     requests.waiting[7] = "first"
     assert requests.settle(7, "no", 10) == ()
     assert requests.answered(7) == "no" and requests.evicted == 0
@@ -31,7 +31,7 @@ def test_a_late_repeat_gets_the_answer_that_is_kept() -> None:
 
 
 def test_the_oldest_answers_make_room_and_are_counted() -> None:
-    requests = window(answers=2, octets=100)
+    requests = repeated(answers=2, octets=100)
     for key, octets in ((1, 10), (2, 10), (3, 10)):
         requests.waiting[key] = "first"
         requests.settle(key, "no", octets)
@@ -45,7 +45,7 @@ def test_the_oldest_answers_make_room_and_are_counted() -> None:
 
 
 def test_what_nobody_waits_for_settles_nothing() -> None:
-    requests = window()
+    requests = repeated()
     assert requests.settle(1, "no") == () and requests.answered(1) is None
 
 
@@ -55,7 +55,7 @@ def test_what_nobody_waits_for_settles_nothing() -> None:
     )
 )
 def test_each_request_is_answered_once_and_the_bounds_hold(steps: list[tuple[str, int, int]]) -> None:
-    requests: ReplyWindow[int, int, int] = ReplyWindow(3, 100)
+    requests: RepeatedRequests[int, int, int] = RepeatedRequests(3, 100)
     waiting: dict[int, list[int]] = {}
     answered: list[int] = []
     for number, (what, key, octets) in enumerate(steps):
