@@ -51,7 +51,7 @@ class CoapsLimits:
     """Times in seconds, and how many sessions.
 
     A gateway that is gone is noticed after ``keepalive`` and ``ping_timeout``, and ``reconnect_for`` later the sessions
-    over it are given up: both ends are to hear within 30 s.
+    over it are given up: both ends must learn of it within 30 s.
     """
 
     keepalive: float = 8.0

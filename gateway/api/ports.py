@@ -2,8 +2,8 @@
 
 An adapter translates, it never decides. Every call here is synchronous and returns at once; both sides run on one
 asyncio loop. What takes time is reported later: an egress adapter settles each ``Transmit`` with exactly one
-``Receipt``; an ingress adapter hears of each envelope it submitted through ``Adapter.receipt``. An adapter gathers what
-it has to write and writes it in ``Adapter.flush``, once for all that one turn of the gateway brought.
+``Receipt``; an ingress adapter gets the receipt of each envelope that it submitted by ``Adapter.receipt``. An adapter
+gathers what it has to write and writes it in ``Adapter.flush``, once for all that one turn of the gateway brought.
 """
 
 from __future__ import annotations
@@ -50,7 +50,7 @@ class AdapterContext(Protocol):
     def surviving(self) -> Sequence[SurvivingEnd]:
         """The ends of live sessions that this adapter reaches: what it must go on with after a restart of either.
 
-        An end that it can't go on with it closes (``Close`` with ``RESTARTED``), so that both ends hear of it.
+        The adapter closes one that it can't go on with (``Close`` with ``RESTARTED``), so that both ends learn of it.
         """
 
     def now(self) -> float:
@@ -86,7 +86,7 @@ class AdapterContext(Protocol):
         """Whether the policy lets this peer administer, rates apart; asking leaves no trace."""
 
     def gateway(self) -> GatewayView:
-        """The gateway itself as it is now; a ``WatchingAdapter`` hears of changes."""
+        """The gateway itself as it is now; a ``WatchingAdapter`` is called upon changes."""
 
     def touch(self) -> None:
         """Ask for one ``Adapter.flush`` at the end of this turn, for what a callback or task of the adapter's own left

@@ -208,8 +208,8 @@ def _endpoint(endpoint: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _property(one: Mapping[str, Any]) -> dict[str, Any]:
-    told = "age" in one
-    state = "stale" if one.get("stale") else "fresh" if told else "not reported yet"
+    reported = "age" in one
+    state = "stale" if one.get("stale") else "fresh" if reported else "not reported yet"
     value = one.get("value")
     number = re.sub(r"(\.\d*?)0+$", r"\1", f"{value:.4f}").rstrip(".") if isinstance(value, float) else value
     if isinstance(value, bool) and one.get("writable"):

@@ -240,12 +240,12 @@ def _flush(adapter: Adapter) -> list[str]:
 
 
 def _updates(adapter: Adapter) -> list[str]:
-    """Updates for watches that it never had, in any order: devices may be gone before an adapter heard of them."""
+    """Updates for subscriptions that it never had, in any order: a device may be gone before the adapter sees it."""
     wrong = []
     for change in (*reversed(Change), *Change):
         for watch, device in ((_UNKNOWN, "lamp"), (EnvelopeId(_UNKNOWN + 1), "")):
-            told = change in (Change.VALUES, Change.STALE)
-            samples = (("no_such_property", Sample(None, 0.0, change is Change.STALE)),) if told else ()
+            with_samples = change in (Change.VALUES, Change.STALE)
+            samples = (("no_such_property", Sample(None, 0.0, change is Change.STALE)),) if with_samples else ()
             event = "no_such_event" if change is Change.EVENT else ""
             try:
                 adapter.update(Update(watch, change, device, samples, 0.0, None, event, {"no": ["data"]}))
