@@ -193,7 +193,7 @@ class CommandExecution:
             del self._executions[envelope]
             self._drop(envelope, Reason.UNREACHABLE, "left the network")
 
-    # What became of it ---------------------------------------------------------------------------------------------
+    # Outcomes ------------------------------------------------------------------------------------------------------
 
     def _answered(self, execution: _Execution, answer: Answer) -> None:
         if self._executions.get(execution.id) is execution:  # else it was withdrawn, and may have been given again

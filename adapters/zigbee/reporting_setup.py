@@ -149,7 +149,7 @@ class ReportingSetup:
             self._begin(job)
 
     def states(self, eui64: str) -> dict[str, str]:
-        """For the administrator: what became of the reports of each ``endpoint/cluster``."""
+        """For the administrator: how the reports of each ``endpoint/cluster`` are set up."""
         return {name: state(entry) for name, entry in sorted(self._memory.devices.get(eui64, {}).items())}
 
     def left_over(self, eui64: str) -> int:

@@ -13,7 +13,7 @@ from carriage.coap.options import Options
 
 
 class MessageOutcome(Enum):
-    """What became of a message that was sent with a sender."""
+    """The outcome of a message that was sent with a sender."""
 
     ACKNOWLEDGED = "acknowledged"
     RESET = "reset"

@@ -57,7 +57,7 @@ class CoapsLimits:
     keepalive: float = 8.0
     ping_timeout: float = 8.0
     reconnect_for: float = 12.0
-    """A lost gateway is tried again for so long before the sessions over it are given up."""
+    """A lost gateway is tried again for this time before the sessions over it are given up."""
     reconnect_pause: float = 1.0
     """The first pause between attempts."""
     handshake_timeout: float = 15.0

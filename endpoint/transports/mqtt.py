@@ -303,7 +303,7 @@ class MqttLink:
             ready()
 
     def _on_state(self, state: bodies.BridgeState) -> None:
-        """The same epoch: the gateway has its sessions still, whatever became of it meanwhile."""
+        """The same epoch: the gateway still has its sessions, even if it was away meanwhile."""
         known, self._epoch = self._epoch, state.epoch
         if known is not None and state.epoch != known:
             for session in list(self._sessions.values()):

@@ -114,23 +114,23 @@ class Adapter(Protocol):
         """Serve until cancelled. Recover from faults of the link; raise only ConfigError or a bug."""
 
     def send(self, transmit: Transmit) -> None:
-        """Take an order; settle it later (or before returning) with exactly one receipt. Never raises, never blocks.
+        """Take a transmit; settle it later (or before returning) with exactly one receipt. Never raises, never blocks.
 
-        What its carriage has no word for (an ``Exchange``, a ``Command``) it settles as dropped, ``CONTENT``.
+        An envelope that its carriage can't express, such as an ``Exchange``, is settled as dropped, ``CONTENT``.
         """
 
     def withdraw(self, envelope: EnvelopeId) -> None:
-        """The engine gave up on an order (expired, session closed): drop it if it still can be; no receipt.
+        """The engine gave up on a transmit (expired, session closed): drop it if it still can be; no receipt.
 
-        One that was ``HELD`` may be given again under the same id, under another requirement: that is another order.
-        What comes back for an ``Exchange`` after that, no client waits for.
+        One that was ``HELD`` may be given again under the same id with another requirement: that is another transmit.
+        No client waits for the answer to a withdrawn ``Exchange``.
         """
 
     def receipt(self, receipt: Receipt) -> None:
-        """What became of an envelope that this adapter submitted. ``HELD`` may come once before the final one."""
+        """The outcome of an envelope that this adapter submitted. ``HELD`` may come once before the final one."""
 
     def update(self, update: Update) -> None:
-        """An update for a watch that this adapter submitted. Never raises, never blocks."""
+        """An update for a subscription that this adapter submitted. Never raises, never blocks."""
 
     def refresh(self, device: Address) -> None:
         """The policy has come to know a device of this adapter: read its values and submit them as a ``Reading``.

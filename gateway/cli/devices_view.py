@@ -157,7 +157,7 @@ def _rule_in_words(rule: Mapping[str, Any]) -> str:
 
 
 def removed_lines(answer: Mapping[str, Any], asked: str) -> Iterator[str]:
-    """What became of a device that was to be removed."""
+    """The outcome of a removal of a device."""
     who = shown(answer.get("name") or asked)
     if answer.get("left"):
         yield f"{who} left the network and is forgotten"

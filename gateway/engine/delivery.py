@@ -122,7 +122,7 @@ class Delivery:
             return
         reason = _reason(receipt)
         self._outbox.lose(receipt, reason, "", session.opener)
-        # A target that has spoken in the session knows it, whatever became of the open.
+        # A target that has sent in the session knows it, even if the open was lost.
         self.end(
             session,
             reason,
@@ -346,7 +346,7 @@ class Delivery:
         (self.paused if scheme in self.paused else self.windows)[scheme] = window
 
     def pause(self, scheme: str) -> set[EnvelopeId]:
-        """The adapter of ``scheme`` is gone; returns those of its orders that wait for the next one."""
+        """The adapter of ``scheme`` is gone; returns those of its transmits that wait for the next one."""
         waiting = set(self.closes.pause(scheme))
         for session in self.sessions:
             if (

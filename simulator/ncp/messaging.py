@@ -1,4 +1,4 @@
-"""Messages: sending with the NCP's limits, reports of what became of them, and messages from the air."""
+"""Messages: sending with the NCP's limits, reports of their outcomes, and messages from the air."""
 
 from __future__ import annotations
 
