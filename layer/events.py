@@ -1,4 +1,4 @@
-"""What an association reports to its owner: event values and the peer's identity. Only data belongs here."""
+"""Events of an association for its owner, and the peer's identity. Only data belongs here."""
 
 from __future__ import annotations
 

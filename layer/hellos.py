@@ -1,4 +1,4 @@
-"""What a ClientHello and a ServerHello say in clear. Nothing else belongs here; ``layer.records`` finds the hellos.
+"""The fields of a ClientHello and a ServerHello in clear. Nothing else belongs here. ``layer.records`` finds them.
 
 Malformed input raises ``PeerError`` and nothing else, and so does what two readers could take for two things: an
 extension that is there twice, or octets behind the content of one that we read.

@@ -1,4 +1,4 @@
-"""Which addresses count as one: IPv4 one by one, IPv6 by /64, because a host there has as many as it likes."""
+"""Addresses that count as one host: IPv4 one by one, IPv6 by /64, because a host there has as many as it likes."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What OpenSSL asks one end during a handshake, and the answers: keys for identities, a verdict on each certificate.
+"""OpenSSL's callbacks for one end of a handshake: keys for identities, a verdict on each certificate.
 
 Answers depend on the credentials and on who is expected, never on the state of the association, which only asks
 afterwards who the peer turned out to be. Nothing here raises: it is called from C.

@@ -1,4 +1,4 @@
-"""How long things wait in the adapter, as its config table says. Values only."""
+"""Timeouts of the adapter, as its config table says. Values only."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Which frames carry out an interaction with a device: ``reading``, ``writing``, ``invoking``. Pure."""
+"""The frames that carry out an interaction with a device: ``reading``, ``writing``, ``invoking``. Pure."""
 
 from __future__ import annotations
 

@@ -1,5 +1,4 @@
-"""What an administrator does about the network while the gateway does not run: look at it, take the dongle's on, write
-ours to the dongle.
+"""Maintenance of the network while the gateway does not run: look at it, adopt the dongle's, write ours to the dongle.
 
 ``network`` looks. ``network-adopt`` makes the dongle's network ours. ``network-restore`` writes ours, or that of a
 file, to the dongle. Whatever is to be replaced is first kept in a file (mode 0600, it holds keys):

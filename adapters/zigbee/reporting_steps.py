@@ -1,4 +1,4 @@
-"""What a device is asked while it is set up, step by step, and the frames of each."""
+"""The steps of a device's setup, and the frames of each."""
 
 from __future__ import annotations
 

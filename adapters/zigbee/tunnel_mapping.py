@@ -1,4 +1,4 @@
-"""What the tunnel bridges of all devices share: the session of a tunnel, the tables, and the maps of reasons."""
+"""Shared by the tunnel bridges of all devices: the session of a tunnel, the tables, and the maps of reasons."""
 
 from __future__ import annotations
 

@@ -1,5 +1,5 @@
-"""What the server's side keeps of bodies in blocks: requests that are still arriving and responses that are still being
-fetched. Bounded in number, size and time."""
+"""Bodies in blocks on the server's side: requests that are still arriving and responses that are still being fetched.
+Bounded in number, size and time."""
 
 from __future__ import annotations
 

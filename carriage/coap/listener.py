@@ -1,4 +1,4 @@
-"""What a coaps server needs beneath it: a listener that ends DTLS, and what may be bounded in it. Only contracts."""
+"""The listener beneath a coaps server: it ends DTLS; and what may be bounded in it. Only contracts."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a tunnel endpoint reports, and the limits that it keeps. Values only."""
+"""The events that a tunnel endpoint reports, and the limits that it keeps. Values only."""
 
 from __future__ import annotations
 

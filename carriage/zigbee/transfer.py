@@ -1,4 +1,4 @@
-"""What TransferData holds, by its first octet: a slice, a mailbox's question and answer, a loss.
+"""The payloads of TransferData, by the first octet: a slice, a mailbox's request and answer, a loss.
 
 All little-endian, after the flags octet::
 

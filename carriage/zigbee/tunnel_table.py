@@ -1,4 +1,4 @@
-"""What a tunnel endpoint keeps: one record per tunnel, the server's tunnel ids, and the requests it has seen recently.
+"""The tables of a tunnel endpoint: one record per tunnel, the server's tunnel ids, the requests of the last seconds.
 
 How a repeated RequestTunnel is recognised. The client keeps the ZCL sequence number of a request for all its
 repetitions and lowers ``max incoming`` by one each time, so the octets are new (zigpy drops octets that it has seen

@@ -1,4 +1,4 @@
-"""What a link to the gateway offers, whatever its protocol: carriage sessions that take and give units.
+"""The interface of a link to the gateway, over any protocol: carriage sessions that take and give units.
 
 A ``GatewayLink`` is one layer-1 connection to a gateway (coaps, MQTT, the ZigBee network). A ``CarriageSession`` is one
 session over it, as this endpoint sees its own side. Calls are synchronous; what takes time comes back by callback.

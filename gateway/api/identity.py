@@ -1,4 +1,4 @@
-"""Who and where: ids, sealed octets, the kinds of content, reasons, links, peers and addresses. Values only."""
+"""Ids, sealed octets, the kinds of content, reasons, links, peers and addresses. Values only."""
 
 from __future__ import annotations
 

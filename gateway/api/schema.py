@@ -1,4 +1,4 @@
-"""Whether a value is one of a data schema (W3C WoT TD 1.1, section 5.3.2), and one that every carriage can carry."""
+"""The check of a value against a data schema (W3C WoT TD 1.1, section 5.3.2), and that every carriage can carry it."""
 
 from __future__ import annotations
 

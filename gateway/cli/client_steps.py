@@ -1,4 +1,4 @@
-"""What the commands of ``clients`` do: find the file, have a running gateway read it, and say what came of it."""
+"""The steps of the commands of ``clients``: find the file, have a running gateway read it, and report the result."""
 
 from __future__ import annotations
 

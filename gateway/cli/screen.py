@@ -1,4 +1,4 @@
-"""How values look to people: aligned tables and wrapped lists, coloured on a terminal only. Pure, but for ``screen()``.
+"""Values as people read them: aligned tables and wrapped lists, coloured on a terminal only. Pure but for ``screen()``.
 
 Peers chose some of the text (a device its model, a broker its reason), so nothing unprintable goes out.
 """

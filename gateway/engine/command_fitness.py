@@ -1,4 +1,4 @@
-"""Whether a device can carry out a command at all, by its properties and actions. Policy and bounds are elsewhere."""
+"""The fitness of a command: its device's properties and actions allow it. Policy and bounds are elsewhere."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a policy must be before it is put in force: no contradictions, no undefined names, nothing without a meaning."""
+"""Checks of a policy before it is put in force: no contradictions, no undefined names, nothing without a meaning."""
 
 from __future__ import annotations
 

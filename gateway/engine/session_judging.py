@@ -1,4 +1,4 @@
-"""What a policy that changed, an hour, or a restart means for sessions that are there already."""
+"""Live sessions judged again: after a change of the policy, at an hour that begins or ends, after a restart."""
 
 from __future__ import annotations
 

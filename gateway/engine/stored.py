@@ -1,4 +1,4 @@
-"""What the engine wants kept across a restart, as rows; and the journal of the rows that changed since the last look.
+"""The engine's state that outlives a restart, as rows; and the journal of the rows that changed since the last look.
 
 The engine writes nothing itself. Its runtime takes ``Engine.changes()`` now and then, writes them in one transaction
 and says so (``Engine.stored``); at the next start ``Engine.restore`` is given all rows that are there. Times in rows

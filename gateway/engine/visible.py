@@ -1,4 +1,4 @@
-"""What the gateway sees of a unit without any key, boiled down to what a policy can ask about.
+"""The visible part of a unit, which needs no key, as the values that a policy can ask about.
 
 All reading is done by ``layer.records`` and ``layer.tls_stream``; here units become ``Visible`` values, and a hello
 that came in DTLS fragments is put together, since a sender could otherwise hide it from the rules by cutting it up. A

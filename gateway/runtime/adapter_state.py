@@ -1,4 +1,4 @@
-"""What the hub knows of each adapter, whichever instance of it is at work."""
+"""The hub's record of an adapter, which outlives its instances."""
 
 from __future__ import annotations
 

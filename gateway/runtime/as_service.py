@@ -1,4 +1,4 @@
-"""What the service would stumble over that root would not: a config judged by what the systemd unit lets it have.
+"""A config judged as the service would read it, by the limits of the systemd unit, since root has fewer.
 
 The unit's user is another one than root, key files come as credentials (systemd.exec(5), LoadCredential=), folders are
 hidden or read-only, and devices are closed but for some. Nothing is started and no secret is copied.

@@ -1,4 +1,4 @@
-"""What Mosquitto 2 reads, as text: its config for Debian's conf.d, the list of who may use which topic, the logins.
+"""The files of Mosquitto 2, as text: its config for Debian's conf.d, the list of who may use which topic, the logins.
 
 Nothing here touches a file. The shipped samples (config/mosquitto.*) say the same by hand.
 """

@@ -1,4 +1,4 @@
-"""What the process does to itself before it reads a key: umask, core dumps, memory, the state folder."""
+"""The hardening of the process before it reads a key: umask, core dumps, memory, the state folder."""
 
 from __future__ import annotations
 

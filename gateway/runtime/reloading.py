@@ -1,4 +1,4 @@
-"""What a changed config comes to in a running daemon: which keys can be put in force at once, and doing so.
+"""The reload of a changed config in a running daemon: which keys can be put in force at once, and doing so.
 
 Three kinds of keys: those that the daemon changes in place (``LIVE``), those of an adapter, which takes them on or is
 restarted, and the rest, which waits for a restart of the daemon.

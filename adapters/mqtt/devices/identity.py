@@ -1,4 +1,4 @@
-"""What Home Assistant knows a device by: never its name, nor anything else that a user can change. Pure.
+"""The ids by which Home Assistant knows a device: made of nothing that a user can change, such as its name. Pure.
 
 A device is known by the gateway's own id and by its address (the EUI64 of a ZigBee device), so that it stays the same
 device under another name, and two gateways that share a base topic have no device in common.
