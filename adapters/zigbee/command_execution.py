@@ -135,8 +135,7 @@ class CommandExecution:
         self._executions[execution.id] = execution
         self._counters["commands_held"] += 1
         self._context.settle(Receipt(execution.id, Outcome.HELD))
-        sender = self._transactions.sender
-        if sender is not None and sender.listens(execution.device):
+        if self._transactions.sender.listens(execution.device):
             self.heard(execution.device)
 
     def heard(self, device: ZigbeeDevice) -> None:

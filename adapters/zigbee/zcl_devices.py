@@ -7,7 +7,6 @@ given. Only frames that come before the devices are known, while the radio start
 
 from __future__ import annotations
 
-import asyncio
 import logging
 import time
 from collections import deque
@@ -30,17 +29,17 @@ from adapters.zigbee.frame_kinds import (
     is_report,
     is_report_of_manufacturer,
 )
-from adapters.zigbee.network_port import Radio
+from adapters.zigbee.leaving import leave
+from adapters.zigbee.network_port import AWAY, FrameSender, Radio
 from adapters.zigbee.radio_port import IncomingFrame
 from adapters.zigbee.radio_port import SendOutcome as Sent
 from adapters.zigbee.reporting_memory import MEMORY, ReportingMemory
 from adapters.zigbee.reporting_setup import ReportingSetup
 from adapters.zigbee.reports import BASIC, Model, Notes, Values, happened, model_of, peer_of, reported
-from adapters.zigbee.send_scheduler import SendScheduler
 from adapters.zigbee.times import TIMES, ZigbeeTimes
 from adapters.zigbee.transaction import Answer, Content, NoReply, Reply, Transaction
 from adapters.zigbee.zcl_transactions import ZclTransactions
-from carriage.zigbee import foundation, zdo
+from carriage.zigbee import foundation
 from carriage.zigbee.foundation import General, Status
 from gateway.api.errors import PeerError
 from gateway.api.model import Address, EnvelopeId, Event, Interaction, Join, Leave, Presence, Reading, Transmit
@@ -67,7 +66,6 @@ _BROADCAST_ENDPOINT: Final = 0xFF
 _PING: Final = Content(General.READ, foundation.read([0x0000]), General.READ_RESPONSE)
 """The ZCL version, which every device has."""
 _NOT_ASKED: Final = NoReply(Sent.BUSY)
-_SILENT: Final = "it doesn't answer"
 
 
 class ZclDevices:
@@ -87,6 +85,8 @@ class ZclDevices:
         self._table = table
         self._counters = counters
         self._wake = wake
+        self._is_up = False
+        """The radio is up, and its devices are known."""
         self._records = records
         self._notes = Notes(counters, self._changed)
         self._inbox: deque[tuple[ZigbeeDevice, IncomingFrame, Transaction | None]] = deque()
@@ -99,8 +99,9 @@ class ZclDevices:
 
     # The radio -----------------------------------------------------------------------------------------------------
 
-    def up(self, sender: SendScheduler, radio: Radio) -> None:
+    def up(self, sender: FrameSender, radio: Radio) -> None:
         """The radio is up."""
+        self._is_up = True
         self._transactions.sender = self._responses.sender = sender
         self._setup.radio = radio
         wall = time.time()
@@ -116,9 +117,10 @@ class ZclDevices:
     def down(self) -> None:
         """The radio is lost. What is held for sleeping devices is kept."""
         self._commands.radio_lost()
-        self._transactions.sender = self._responses.sender = None
+        self._is_up = False
+        self._transactions.sender = self._responses.sender = AWAY
         self._setup.clear()
-        self._setup.radio = None
+        self._setup.radio = AWAY
         self._presence.clear()
 
     def joined(self, found: Device) -> None:
@@ -131,7 +133,7 @@ class ZclDevices:
 
     def restarted(self, device: ZigbeeDevice) -> None:
         """A device that is always on was without power."""
-        if device.model is not None and self._transactions.sender is not None:
+        if device.model is not None and self._is_up:
             self._setup.restarted(device)
 
     def _known(self, found: Device, silent: float | None, *, joined: bool) -> None:
@@ -187,22 +189,8 @@ class ZclDevices:
         self._context.submit(Leave(id=self._context.next_id(), source=peer_of(device.eui64), received_at=now))
 
     async def leave(self, eui64: str) -> None:
-        """Ask a device to leave the network, and wait for its word; one that sleeps is asked when it is heard.
-
-        PeerError: it refuses. A device that says nothing has to be given up by the caller.
-        """
-        device = self._records.of(eui64)
-        said: asyncio.Future[Answer] = asyncio.get_running_loop().create_future()
-        transaction = self._transactions.leave(device, lambda answer: None if said.done() else said.set_result(answer))
-        try:
-            answer = await said
-        finally:
-            if transaction is not None:
-                self._transactions.unsent(device, transaction)
-        if isinstance(answer, NoReply):
-            raise PeerError(_SILENT)
-        if status := zdo.leave_response(answer.payload):
-            raise PeerError(f"it refuses to leave: {zdo.status_name(status)}")
+        """See ``leaving.leave``."""
+        await leave(self._transactions, self._records.of(eui64))
 
     def heard(self, device: ZigbeeDevice, now: float) -> None:
         """A frame of any kind came; called before the frame is handed on."""
@@ -231,12 +219,12 @@ class ZclDevices:
         if not endpoint or not is_report(payload):
             transaction = self._transactions.find(device, frame) if frame.unicast else None
             ours = transaction is not None
-            starting = self._transactions.sender is None
+            starting = not self._is_up
             if not (ours or (endpoint and (is_report_of_manufacturer(payload) or _is_event(device, frame, starting)))):
                 if endpoint and frame.unicast:
                     self._not_ours(device, frame)
                 return False
-        if self._transactions.sender is not None:
+        if self._is_up:
             self._digest(device, frame, transaction, now)
         elif len(self._inbox) < INBOX:
             self._inbox.append((device, frame, transaction))
@@ -246,7 +234,7 @@ class ZclDevices:
 
     def _not_ours(self, device: ZigbeeDevice, frame: IncomingFrame) -> None:
         """zigpy gets a frame. It answers none from a cluster that isn't in the device's interview."""
-        if device.model is not None and frame.at not in device.model.clusters:
+        if self._is_up and device.model is not None and frame.at not in device.model.clusters:
             self._responses.answer(device, frame.at, frame.payload, frame.link_key, Status.UNSUPPORTED_CLUSTER)
 
     # The gateway ---------------------------------------------------------------------------------------------------
@@ -259,10 +247,10 @@ class ZclDevices:
         device = self._records.claimed(address.claim)
         if device is None or device.model is None:
             return  # it is read after its interview
-        if self._transactions.sender is None:
-            device.unread = True
-        else:
+        if self._is_up:
             self._setup.read(device)
+        else:
+            device.unread = True
 
     def withdraw(self, envelope: EnvelopeId) -> None:
         self._commands.withdraw(envelope)
@@ -386,7 +374,7 @@ class ZclDevices:
 
     def _silent(self, device: ZigbeeDevice) -> None:
         """Something could not be delivered to a device."""
-        if self._transactions.sender is not None:
+        if self._is_up:
             self._presence.doubt(device)
             self._wake()
 

@@ -1,10 +1,10 @@
 """Requests to devices under way: each with its ZCL (or ZDO) transaction sequence number, one response or none.
 
-Synchronous: ``now`` comes with each call, frames go to the ``SendScheduler``. A request is sent once at most.
+Synchronous: ``now`` comes with each call, frames go to the ``FrameSender``. A request is sent once at most.
 
 States of a transaction, and who moves it:
 
-- *queued*: its frame is with the ``SendScheduler``, which reports the outcome (``_sent``). ``unsent`` takes it back
+- *queued*: its frame is with the ``FrameSender``, which reports the outcome (``_sent``). ``unsent`` takes it back
   while it waits there, and its ``done`` isn't called then.
 - *delivered*: the device acknowledged the frame, and has ``answer_within`` seconds to answer (``due``).
 - *over*: ``done`` was called, by the response (``answered``, in either state: it may overtake the acknowledgement), a
@@ -20,8 +20,8 @@ from typing import Final
 
 from adapters.zigbee.device import ZigbeeDevice
 from adapters.zigbee.frame_kinds import GENERAL
+from adapters.zigbee.network_port import AWAY, FrameSender
 from adapters.zigbee.radio_port import HOME_AUTOMATION, OWN_ENDPOINT, Frame, IncomingFrame, SendOutcome
-from adapters.zigbee.send_scheduler import SendScheduler
 from adapters.zigbee.times import TIMES
 from adapters.zigbee.transaction import DEFAULT_RESPONSE, Answer, Content, NoReply, Reply, Transaction
 from carriage.zigbee import zdo
@@ -32,11 +32,14 @@ PER_DEVICE: Final = 32
 
 
 class ZclTransactions:
-    """All transactions of one adapter. ``sender`` is None while the radio is down: then they fail at once."""
+    """All transactions of one adapter.
+
+    ``sender`` is another one for each link, and ``AWAY`` between them: then they fail at once.
+    """
 
     def __init__(self, now: Callable[[], float], wake: Callable[[], None], answer_within: float = TIMES.answer) -> None:
         self._answer_within = answer_within
-        self.sender: SendScheduler | None = None
+        self.sender: FrameSender = AWAY
         self._now = now
         self._wake = wake
         self._delivered: deque[Transaction] = deque()
@@ -113,18 +116,18 @@ class ZclTransactions:
 
     def _send(self, device: ZigbeeDevice, transaction: Transaction, frame: Frame) -> Transaction | None:
         line = device.transactions
-        if self.sender is None or len(line.open) >= PER_DEVICE:
-            transaction.done(NoReply(SendOutcome.FAILED if self.sender is None else SendOutcome.BUSY))
+        if len(line.open) >= PER_DEVICE:
+            transaction.done(NoReply(SendOutcome.BUSY))
             return None
         line.last = transaction.sequence
         line.open[transaction.sequence] = transaction
         transaction.frame = frame
         self.sender.submit(device, frame)
-        return transaction
+        return transaction if transaction.is_open else None
 
     def unsent(self, device: ZigbeeDevice, transaction: Transaction) -> bool:
-        """Take a request back. False if it no longer waited: then it goes on."""
-        if self.sender is None or transaction.frame is None or not self.sender.withdraw(device, transaction.frame):
+        """Take a transaction back; whether it still waited. If not, it goes on."""
+        if transaction.frame is None or not self.sender.withdraw(device, transaction.frame):
             return False
         transaction.of.open.pop(transaction.sequence, None)
         return True

@@ -17,6 +17,7 @@ With ``base`` one or more levels and ``name`` a device's name in the policy::
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Final
 
@@ -142,6 +143,15 @@ def _below(own: str, asked: str | None) -> str:
         return own
     extra = asked[len(own) + 1 :].split("/")
     return asked if len(extra) <= _MAX_EXTRA and all(map(valid_name, extra)) else own
+
+
+def check(base: str, others: Mapping[str, str]) -> None:
+    """UsageError unless ``base`` can begin the devices' topics, apart from ``others``: topic prefixes by what they are
+    for."""
+    HomeSpace(base)
+    for what, prefix in others.items():
+        if overlap(base, prefix):
+            raise UsageError(f"separate topics, {prefix} is {what}")
 
 
 def overlap(one: str, other: str) -> bool:
