@@ -10,7 +10,7 @@ from adapters.coap.observers import PACING, Pacing
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Timeouts:
-    """How long things wait, in seconds."""
+    """Timeouts, in seconds."""
 
     reply_window: float = 2.0
     """An answer to POST waits this long for a unit of the other side, unless the client observes."""

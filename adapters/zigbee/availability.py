@@ -144,7 +144,7 @@ class AvailabilityTable:
                 yield device
 
     def asked(self, device: ZigbeeDevice, answered: bool | None, now: float) -> None:
-        """What came of asking a device. An answer was ``heard`` before. None: there was no room to ask it."""
+        """The outcome of asking a device. An answer was ``heard`` before. None: there was no room to ask it."""
         state = device.availability
         if state is None or device not in self._asked:
             return

@@ -158,13 +158,13 @@ COMMANDS: Final = {"network": _network, "network-adopt": _adopt, "network-restor
 
 
 async def _held(settings: RadioSettings) -> backups.Backup | None:
-    """What the dongle holds; None: it is blank."""
+    """The dongle's network; None: it is blank."""
     async with RADIO.opened(settings, None) as app, asyncio.timeout(settings.start):
         return await backups.ask(app)
 
 
 def _expect(arguments: Mapping[str, Any], held: backups.Backup | None) -> None:
-    """What was looked at is what was agreed to."""
+    """Raise if the network is no longer the one that the administrator agreed to change."""
     expected = arguments.get("dongle", ...)
     found = None if held is None else backups.network_of(held).extended_pan_id
     if expected is not ... and expected != found:

@@ -38,7 +38,7 @@ AT_ONCE: Final = 2
 """Devices that are always on and under way at once. (Sleeping ones take their steps when they are heard.)"""
 LAST_RETRY: Final = 3600.0
 DESCRIBED: Final = 8
-"""How often a device is asked for a descriptor that it doesn't give, until the next start."""
+"""Requests for a descriptor that a device doesn't give, until the next start."""
 
 
 @dataclass(slots=True, eq=False)
@@ -55,7 +55,7 @@ class _Job:
     due: dict[SetupStep, float] = field(default_factory=dict)
     """When an attribute may be read, or a descriptor asked for, again."""
     tries: dict[SetupStep, int] = field(default_factory=dict)
-    """How often a descriptor was asked for in vain."""
+    """Requests for a descriptor that were not answered."""
 
 
 class ReportingSetup:
@@ -159,7 +159,7 @@ class ReportingSetup:
         return {name: state(entry) for name, entry in sorted(self._memory.devices.get(eui64, {}).items())}
 
     def left_over(self, eui64: str) -> int:
-        """How many steps the device still has before it."""
+        """The number of steps that are left for the device."""
         job = self.jobs.get(eui64)
         return 0 if job is None else sum(step.kind != "again" for step in job.steps)
 

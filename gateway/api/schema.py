@@ -58,7 +58,7 @@ def _short(schema: DataSchema, value: Value) -> bool:
 
 
 def octets_of(value: Value | None) -> int:
-    """How long a value is as JSON. Values that JSON can't carry are infinitely long."""
+    """The length of a value as JSON. Values that JSON can't carry are infinitely long."""
     try:
         return len(json.dumps(value, separators=(",", ":"), allow_nan=False))
     except (ValueError, TypeError, RecursionError):

@@ -54,7 +54,7 @@ def eui64(address: Address) -> str:
 
 
 def of_version_0_1(base: str, name: str) -> str:
-    """What version 0.1.0 called a device: made of its name, with a digest where that had to be changed."""
+    """The id that version 0.1.0 gave a device: made of its name, with a digest if that had to be changed."""
     plain = f"{base}_{name}"
     clean = re.sub(r"[^a-zA-Z0-9_-]", "_", plain)
     return clean if clean == plain else f"{clean}_{hashlib.sha256(plain.encode()).hexdigest()[:8]}"
