@@ -169,7 +169,7 @@ class Tunnel:
     fetching: bool = False
     """A GET is out, and no answer has said yet that nothing more waits."""
     gets: int = 0
-    """How often GET was sent since something came."""
+    """The GETs sent since something came."""
     answer_due: float | None = None
     """When to ask again."""
     jobs: list[Job] = field(default_factory=list)

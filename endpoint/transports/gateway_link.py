@@ -29,7 +29,7 @@ RETRY_FOR: Final = 60.0
 
 @dataclass(slots=True)
 class Callbacks:
-    """What a carriage session reports to its owner. Set them before the loop turns again."""
+    """The reports of a carriage session to its owner. Set them before the loop turns again."""
 
     unit: Callable[[bytes], None]
     """A unit of the other end arrived, in order, once."""
@@ -47,7 +47,7 @@ class CarriageSession(Protocol):
 
     @property
     def peer(self) -> str:
-        """What the gateway calls the other end (informational: only the layer-0 handshake proves who it is)."""
+        """The gateway's name of the other end (informational: only the layer-0 handshake proves who it is)."""
 
     def attach(self, callbacks: Callbacks) -> None:
         """Take the session over; events that came before are reported now."""

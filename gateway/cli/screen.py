@@ -44,7 +44,7 @@ _COLOURS: Mapping[str, str] = {
 
 @dataclass(frozen=True, slots=True)
 class Screen:
-    """Where text goes: ``width`` in columns (None: a file or a pipe, nothing is cut), and whether colours show."""
+    """The output: ``width`` in columns (None: a file or a pipe, nothing is cut), and whether colours show."""
 
     width: int | None = None
     colour: bool = False

@@ -8,7 +8,7 @@ from gateway.engine.device_twin import DeviceTwin
 
 
 def unfit(command: Interaction, twin: DeviceTwin, now: float) -> Reason | None:
-    """What is wrong with the command itself. One wrong property is enough: nothing is done by half."""
+    """The reason why the command can't be carried out; None: it can. One wrong property is enough."""
     if command.expires_at is not None and command.expires_at <= now:
         return Reason.EXPIRED
     if isinstance(command, InvokeAction):

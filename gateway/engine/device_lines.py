@@ -44,7 +44,7 @@ _ACTIONS: Final[Mapping[type[Interaction], Action]] = {
 
 
 def action_of(wanted: Interaction) -> Action:
-    """What the policy calls it."""
+    """Its name in the policy."""
     return _ACTIONS[type(wanted)]
 
 
@@ -97,7 +97,7 @@ class QueuedCommand:
         self.sets = isinstance(command, WriteProperties)
         self.reads = isinstance(command, ReadProperties)
         self.names = command.names
-        """What it was about when it came."""
+        """Its properties when it came."""
         self.modifiers: frozenset[str] = frozenset()
         """Those of its properties that only say how others are set."""
         self.idempotent = not isinstance(command, InvokeAction)
@@ -119,7 +119,7 @@ class QueuedCommand:
 
 
 class Line:
-    """What goes to one device: one command at a time, the others in the order in which they came."""
+    """The commands for one device: one at a time, the others in the order in which they came."""
 
     __slots__ = ("current", "last_set", "size", "waiting")
 
