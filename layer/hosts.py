@@ -17,7 +17,7 @@ def ip_of(addr: Address) -> Hashable:
 
 @lru_cache(maxsize=1024)
 def host_of(ip: Hashable) -> Hashable:
-    """What an IP address is counted under: its /64 (with the link, if it is link-local), or itself.
+    """The host that an IP address counts as: its /64 (with the link, if it is link-local), or itself.
 
     An IPv4 address that an IPv6 socket shows as mapped (RFC 4291 2.5.5.2) is that IPv4 address.
     """

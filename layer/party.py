@@ -99,7 +99,7 @@ class Party:
         return False
 
     def identify(self, ssl: Any) -> tuple[PeerIdentity, str | None]:
-        """Who the peer of a finished handshake is, and why it is not accepted (None when it is)."""
+        """The peer of a finished handshake, and why it is not accepted (None when it is)."""
         required = self._config.peer
         if self._unverified:
             peer = PeerIdentity(kind="none", spki_sha256=self._seen.spki_sha256 if self._seen else None)

@@ -51,7 +51,7 @@ _GATEWAY: Final = ("topic readwrite {prefix}/#", "topic readwrite {base}/#", "to
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class BrokerNames:
-    """What the files are about: topics as ``adapters.mqtt`` has them, and logins."""
+    """The content of the files: topics as ``adapters.mqtt`` has them, and logins."""
 
     prefix: str = "atls"
     base: str = "home"
