@@ -258,7 +258,7 @@ class PolicySet:
     subjects: tuple[Subject, ...] = ()
     groups: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     assignable: frozenset[str] = frozenset()
-    """The groups that a device may be put in beside the policy file, by who may name devices."""
+    """The groups that a device may be put in beside the policy file, by a subject that may name devices."""
     resources: tuple[Resource, ...] = ()
     rules: tuple[Rule, ...] = ()
     mode: Mode = Mode.ENFORCE

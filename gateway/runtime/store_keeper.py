@@ -34,7 +34,7 @@ SOON = 0.1
 LATER = 10.0
 """Seconds from a device's report to its row: the values themselves are passed on at once, and this spares the disk."""
 PACE = 0.02
-"""Seconds from one transaction to the next, at least: who has unit after unit held costs 50 of them a second."""
+"""Seconds from one transaction to the next, at least: a sender whose units are all held costs 50 of them a second."""
 RETRY = (1.0, 30.0)
 """Seconds: the first pause after a failure, and the longest."""
 
