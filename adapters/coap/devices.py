@@ -301,7 +301,7 @@ class DeviceResources:
         self._patience.begin(wanted.id)
 
     def receipt(self, receipt: Receipt) -> None:
-        """What became of a command."""
+        """The outcome of a command."""
         ask = self._asked.get(receipt.id)
         if ask is None:
             return

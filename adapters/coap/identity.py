@@ -34,5 +34,5 @@ def psk_claim(identity: bytes) -> str:
 
 
 def holder_of(claim: str) -> Peer:
-    """Whoever holds this one claim, connected or not."""
+    """The peer with this one claim, connected or not."""
     return Peer(scheme=SCHEME, claims=(claim,), link=_NOBODY)

@@ -192,7 +192,7 @@ class CommandExecution:
             del self._executions[envelope]
             self._drop(envelope, Reason.UNREACHABLE, "left the network")
 
-    # What became of it ---------------------------------------------------------------------------------------------
+    # Outcomes ------------------------------------------------------------------------------------------------------
 
     def _answered(self, execution: _Execution, answer: Answer) -> None:
         if self._executions.get(execution.id) is execution:  # else it was withdrawn, and may have been given again
@@ -231,11 +231,11 @@ class CommandExecution:
             values = answered(execution.model, place, records)
             if values:
                 self._tell(execution, values)
-            told, status = dict(values), {record.attribute: record.status for record in records}
+            reported, status = dict(values), {record.attribute: record.status for record in records}
             for slot in step.slots:
                 name, failed = slot.property.name, status.get(slot.row.attribute, 0)
-                if name in told:
-                    _note(execution, step, None, only=name, value=told[name])
+                if name in reported:
+                    _note(execution, step, None, only=name, value=reported[name])
                 elif failed:
                     _note(execution, step, Reason.REJECTED, status_name(failed), only=name)
                 else:
@@ -256,7 +256,7 @@ class CommandExecution:
                 execution, step, Reason.REJECTED if failed else None, status_name(failed) if failed else "", only=name
             )
         # What a command sets beside its own property (a level above 0 switches on) is so only if it was carried out.
-        if not all(wrong.values()) and (done := tuple(each for each in step.told if not wrong.get(each[0], 0))):
+        if not all(wrong.values()) and (done := tuple(each for each in step.result if not wrong.get(each[0], 0))):
             self._tell(execution, done)
 
     def _tell(self, execution: _Execution, values: Values) -> None:

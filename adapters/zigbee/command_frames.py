@@ -16,7 +16,7 @@ from layer.errors import UsageError
 
 @dataclass(slots=True, eq=False)
 class Step:
-    """One frame of an interaction. ``names``: the properties that it is about. ``told``: what they are if it is done.
+    """One frame of an interaction. ``names``: its properties. ``result``: their values once it is carried out.
 
     ``last``: it only reads what the frame before it changed; the outcome is that of the others.
     """
@@ -26,7 +26,7 @@ class Step:
     content: Content
     names: tuple[str, ...]
     slots: tuple[Slot, ...] = ()
-    told: Values = ()
+    result: Values = ()
     last: bool = False
 
 
@@ -42,8 +42,8 @@ def reading(model: Model, names: Iterable[str]) -> list[Step]:
     for place, slots in places.items():
         attributes = [slot.row.attribute for slot in slots]
         content = Content(General.READ, foundation.read(attributes), General.READ_RESPONSE)
-        told = tuple(slot.property.name for slot in slots)
-        steps.append(Step(place >> 16, place & 0xFFFF, content, told, tuple(slots)))
+        asked = tuple(slot.property.name for slot in slots)
+        steps.append(Step(place >> 16, place & 0xFFFF, content, asked, tuple(slots)))
     return steps
 
 
@@ -64,16 +64,16 @@ def writing(model: Model, values: Mapping[str, Value]) -> tuple[list[Step], list
             if command is None:
                 raise UsageError("no command for this value")
             content = Content(command, b"", cluster_specific=True)
-            steps.append(Step(slot.endpoint, slot.row.cluster, content, (name,), told=((name, value),)))
+            steps.append(Step(slot.endpoint, slot.row.cluster, content, (name,), result=((name, value),)))
         else:
             written.setdefault(slot.place, []).append(slot)
     for place, slots in written.items():
         raw = [(slot, _raw(slot, values[slot.property.name])) for slot in slots]
         payload = foundation.write([(slot.row.attribute, slot.row.type, each) for slot, each in raw])
         content = Content(General.WRITE, payload, General.WRITE_RESPONSE)
-        told: Values = tuple((slot.property.name, slot.row.value(each)) for slot, each in raw)
+        result: Values = tuple((slot.property.name, slot.row.value(each)) for slot, each in raw)
         names = tuple(slot.property.name for slot in slots)
-        steps.append(Step(place >> 16, place & 0xFFFF, content, names, tuple(slots), told))
+        steps.append(Step(place >> 16, place & 0xFFFF, content, names, tuple(slots), result))
     return steps, list(left)
 
 
@@ -92,9 +92,9 @@ def _together(model: Model, endpoint: int, left: dict[str, Value]) -> Step | Non
     payload, became = planned
     for base in theirs:
         del left[of[base]]
-    told = tuple((of[base], value) for base, value in became.items() if base in of)
+    result = tuple((of[base], value) for base, value in became.items() if base in of)
     content = Content(mapping.command, payload, cluster_specific=True)
-    return Step(endpoint, mapping.cluster, content, tuple(of[base] for base in theirs), told=told)
+    return Step(endpoint, mapping.cluster, content, tuple(of[base] for base in theirs), result=result)
 
 
 def invoking(model: Model, deed: Deed, given: Value | None) -> list[Step]:

@@ -100,7 +100,7 @@ class TunnelTimes(_Table):
     idle: Annotated[float, Field(ge=1, le=65535)] = 65535.0
     """CloseTunnelTimeout: a tunnel without data for so long is closed."""
     interview: Seconds = 180.0
-    """A device that hasn't told what it is by then is taken in without."""
+    """A device that hasn't described itself by then is taken in without."""
     reconnect_first: Seconds = 1.0
     """First wait before the dongle is tried again; doubles up to ``reconnect_most``, with jitter."""
     reconnect_most: Seconds = 60.0

@@ -1,7 +1,7 @@
 """Messages that came in APS fragments, put together again (ZigBee specification r21, 2.2.8.4.5). Pure, and bounded.
 
-The dongle hands each fragment to its host; the host acknowledges and reassembles them. What tells two messages apart
-is in their ``Key``, the key that protected them included: a whole is no better protected than its weakest part.
+The dongle hands each fragment to its host; the host acknowledges and reassembles them. Two messages differ in their
+``Key``, which includes the key that protected them: a message is no better protected than its weakest fragment.
 """
 
 from __future__ import annotations

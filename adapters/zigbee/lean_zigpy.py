@@ -20,7 +20,7 @@ _UNUSED = ("aiohttp", "jsonschema")
 
 
 class _Unused(ModuleType):
-    """Stands in while zigpy is imported; whoever else imports the module gets the real one."""
+    """Stands in while zigpy is imported; any other importer of the module gets the real one."""
 
     def __getattr__(self, name: str) -> Any:
         if name.startswith("__"):

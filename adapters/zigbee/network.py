@@ -25,7 +25,7 @@ class Network:
     saved: datetime | None = None
 
     def is_same(self, other: Network) -> bool:
-        """Whether devices of one are devices of the other: extended PAN id and key, whoever coordinates it.
+        """Whether devices of one are devices of the other: extended PAN id and key, at any coordinator.
 
         The PAN id and the channel are no part of it: a network changes them and stays the same.
         """

@@ -1,7 +1,7 @@
-"""What a radio tells of the network, and what is made of it: frames find their device, devices come and go.
+"""The radio's events: frames find their device, devices come and go.
 
-Here it is decided which frames are ours and which zigpy may look at. There is nothing to ask the radio here: that is
-the business of ``coordinator``, which owns these hooks.
+The hooks decide which frames are ours and which zigpy may look at. They request nothing of the radio: ``coordinator``,
+which owns them, does.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""What the path of a dongle may be, and what can be told of it without opening it. Pure, but for ``misplaced``."""
+"""Paths of dongles: which are valid, and what is known of one without opening it. Pure, but for ``misplaced``."""
 
 from __future__ import annotations
 

@@ -1,10 +1,10 @@
-"""What is done with a device once: bind its clusters to us, have them reported, read the first values.
+"""The setup of a device, once: bind its clusters to us, configure their reporting, read the first values.
 
 Each device goes through its steps one by one. What was done, and what the device refused, is remembered in a file, so
 that a restart of the gateway asks only for values. After a restart of the device (``restarted``) its values are read,
 and what was set up is checked. An endpoint that didn't describe itself is asked again (``describe``).
 
-A job is *queued* until it is its turn (only of devices that are always on), *asking* while a question is on its way,
+A job is *queued* until it is its turn (only of devices that are always on), *asking* while a request is on its way,
 and *resting* after one without an answer, until the device is heard (``heard``), later each time, or until something
 new is wanted of it. It is over when no step is left.
 """
@@ -59,7 +59,7 @@ class _Job:
 
 
 class ReportingSetup:
-    """All devices of one adapter. ``tell`` gets values that were read; ``silent`` a device that didn't answer.
+    """All devices of one adapter. ``tell`` gets values that were read, ``silent`` a device that didn't answer.
 
     ``radio`` is another one for each link, and ``AWAY`` between them.
     """
@@ -87,7 +87,7 @@ class ReportingSetup:
 
     def add(self, device: ZigbeeDevice, *, joined: bool, missing: Iterable[int] = ()) -> None:
         """A device is in the network; ``joined``: it has just joined, and may have forgotten everything. ``missing``:
-        its endpoints that didn't tell what they are."""
+        its endpoints that it didn't describe."""
         if joined and self._memory.devices.pop(device.eui64, None) is not None:
             self._memory.save()
         self.remove(device.eui64)
@@ -152,7 +152,7 @@ class ReportingSetup:
             self._begin(job)
 
     def states(self, eui64: str) -> dict[str, str]:
-        """For the administrator: what became of the reports of each ``endpoint/cluster``."""
+        """For the administrator: how the reports of each ``endpoint/cluster`` are set up."""
         return {name: state(entry) for name, entry in sorted(self._memory.devices.get(eui64, {}).items())}
 
     def left_over(self, eui64: str) -> int:
@@ -263,7 +263,7 @@ class ReportingSetup:
         self._next(job)
 
     def _postpone(self, job: _Job, step: Step) -> None:
-        """A device doesn't tell what an endpoint is: it is asked later each time, and not for ever."""
+        """A device doesn't describe an endpoint: it is asked later each time, and not for ever."""
         tries = job.tries[step] = job.tries.get(step, 0) + 1
         if tries < DESCRIBED:
             job.due[step] = self._now() + min(self._times.first_describe * 2 ** (tries - 1), LAST_RETRY)
@@ -320,13 +320,15 @@ class ReportingSetup:
         if reply.command == General.READ_RESPONSE:
             records, _ = foundation.read_response(reply.payload)
         values = answered(model, step.at, records)
-        told = {record.attribute for record in records}
+        reported = {record.attribute for record in records}
         entry = self._memory.devices.get(model.eui64, {}).get(name_of(step.endpoint, step.cluster), {})
         for attribute, slot in model.places[step.at].items():
-            if attribute not in told and f"{attribute:04x}" in refused(entry, UNSUPPORTED):
+            if attribute not in reported and f"{attribute:04x}" in refused(entry, UNSUPPORTED):
                 missing(model, slot)
         if refused(entry, WRONG_TYPE) and entry.get("wanted") != wanted_of(model, step.at):
-            self._want(job.device, [Step("configure", step.endpoint, step.cluster)])  # by the types that it told now
+            self._want(
+                job.device, [Step("configure", step.endpoint, step.cluster)]
+            )  # by the types that it reported now
         if values:
             self._tell(job.device, values)
         taken = entry.get("reports")

@@ -12,10 +12,10 @@ from carriage.zigbee.foundation import General, ReportingRecord
 
 @dataclass(frozen=True, slots=True)
 class Step:
-    """One question: ``kind`` is ``bind``, ``configure``, ``check``, ``read``, ``again``, ``look`` or ``describe``.
+    """One request: ``kind`` is ``bind``, ``configure``, ``check``, ``read``, ``again``, ``look`` or ``describe``.
 
     ``check``: is the reporting still as configured? ``again``: a second read, later. ``look``: what is this endpoint?
-    ``describe``: the same, and again later where the device doesn't tell.
+    ``describe``: the same, and again later if the device doesn't answer it.
     """
 
     kind: str

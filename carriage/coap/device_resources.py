@@ -54,7 +54,7 @@ class ListDevices:
 
 @dataclass(frozen=True, slots=True)
 class Read:
-    """``property`` empty: all of the device. ``command``: not the property but what became of the last PUT to it.
+    """``property`` empty: all of the device. ``command``: not the property but the outcome of the last PUT to it.
 
     ``format``: of the answer; ``named``: by the client. ``observe``: from now on by notification; ``deregister``: no
     longer.

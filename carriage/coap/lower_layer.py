@@ -13,7 +13,7 @@ from carriage.coap.options import Options
 
 
 class MessageOutcome(Enum):
-    """What became of a message that was sent with a sender."""
+    """The outcome of a message that was sent with a sender."""
 
     ACKNOWLEDGED = "acknowledged"
     RESET = "reset"
@@ -41,7 +41,7 @@ class LowerLayer(Protocol):
     """What a connection asks of the layer beneath it."""
 
     outcomes: list[tuple[Sender, MessageOutcome]]
-    """What was settled and not told yet. Whoever tells it puts an empty list in the place of this one."""
+    """Settled messages whose outcome is not reported yet. Who reports them puts an empty list in its place."""
 
     out: list[bytes]
     """What ``to_send`` gives."""

@@ -200,7 +200,7 @@ class TunnelRecord:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TunnelLimits:
-    """Limits and times of one endpoint. Times are seconds; the defaults let both ends hear of any failure within 30."""
+    """Limits and times of one endpoint. Times are seconds; by the defaults both ends learn of any failure within 30."""
 
     window: int = 1
     """Frames in flight to the remote."""

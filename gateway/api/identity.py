@@ -48,7 +48,7 @@ class Reason(Enum):
     CONTENT = "content"
     BUSY = "busy"
     UNKNOWN = "unknown"
-    """No such session, or not yours: the two can't be told apart."""
+    """No such session, or not yours: the answer doesn't say which."""
     EXPIRED = "expired"
     UNREACHABLE = "unreachable"
     LINK = "link"

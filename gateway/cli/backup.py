@@ -131,7 +131,7 @@ def _backup(path: Path, file: Path, passphrase_file: str | None, credentials: st
 
 
 def _snapshot(found: Inventory) -> Path:
-    """A copy of the store that the running gateway made: it lets nobody else read it."""
+    """A copy of the store that the running gateway made: it lets no other process read the store."""
     from gateway.runtime.admin_client import NotAllowedError, ask
     from gateway.runtime.state_folder import SNAPSHOT
 

@@ -64,7 +64,7 @@ def prepare(
             }
         )
         return
-    print_lines(_told(report))
+    print_lines(_summary(report))
     print_lines(
         [
             "",
@@ -187,7 +187,7 @@ def _policy_users(here: _Here) -> Iterator[str]:
             yield subject["user"]
 
 
-def _told(report: Report) -> Iterator[str]:
+def _summary(report: Report) -> Iterator[str]:
     width = max(map(len, report.files))
     for path, word in report.files.items():
         yield f"{path.ljust(width)}  {word}"

@@ -157,7 +157,7 @@ def _rule_in_words(rule: Mapping[str, Any]) -> str:
 
 
 def removed_lines(answer: Mapping[str, Any], asked: str) -> Iterator[str]:
-    """What became of a device that was to be removed."""
+    """The outcome of a removal of a device."""
     who = shown(answer.get("name") or asked)
     if answer.get("left"):
         yield f"{who} left the network and is forgotten"
@@ -208,8 +208,8 @@ def _endpoint(endpoint: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _property(one: Mapping[str, Any]) -> dict[str, Any]:
-    told = "age" in one
-    state = "stale" if one.get("stale") else "fresh" if told else "not reported yet"
+    reported = "age" in one
+    state = "stale" if one.get("stale") else "fresh" if reported else "not reported yet"
     value = one.get("value")
     number = re.sub(r"(\.\d*?)0+$", r"\1", f"{value:.4f}").rstrip(".") if isinstance(value, float) else value
     if isinstance(value, bool) and one.get("writable"):

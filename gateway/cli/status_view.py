@@ -120,8 +120,8 @@ def _brief(detail: Mapping[str, Any]) -> dict[str, Any]:
             counts[name] = value
         elif value not in (None, "", [], {}):
             words[name] = value
-    told = _counts(counts)
-    return words | ({"counts": told} if told else {})
+    counted = _counts(counts)
+    return words | ({"counts": counted} if counted else {})
 
 
 def _counts(found: Mapping[str, Any]) -> dict[str, Any]:

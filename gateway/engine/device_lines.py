@@ -4,11 +4,11 @@ the same.
 A command is in one place at a time, and ``DeviceCommands`` moves it:
 
 =========  =========================================================================================================
-waiting    in its device's line; the adapter has not heard of it
-current    given to the adapter, of which no word has come yet: one for each device, so that their order is kept
+waiting    in its device's line; not given to the adapter yet
+current    given to the adapter, which has not settled it yet: one for each device, so that their order is kept
 held       the adapter has it and waits for its device, which sleeps
 parked     as held, but that adapter is gone: the next one gets it
-following  a question that shares the answer of an equal one (``leader``), which is waiting, held or current
+following  a read that shares the answer of an equal one (``leader``), which is waiting, held or current
 =========  =========================================================================================================
 
 Nothing is decided here.

@@ -81,7 +81,7 @@ class SessionJudging:
                 grants = decision.grants if isinstance(decision, Permit) else ()
                 reads = all(grant.condition.reads_records for grant in grants)
                 if flow.reader.lost and reads and not self._authorizer.shadow:
-                    self._delivery.end(session, Reason.RESTARTED, now)  # its records can no longer be told apart
+                    self._delivery.end(session, Reason.RESTARTED, now)  # where its records begin is no longer known
                     return
 
 

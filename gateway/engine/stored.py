@@ -118,7 +118,7 @@ class StoredUnit:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StoredClose:
-    """The end of a session, on its way to the end that has to hear of it."""
+    """The close of a session, on its way to an end that must learn of it."""
 
     table: ClassVar[TableName] = "closes"
     id: EnvelopeId

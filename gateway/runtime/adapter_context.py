@@ -39,7 +39,7 @@ class Traffic(Protocol):
         """An envelope of an adapter."""
 
     def settle(self, scheme: str, receipt: Receipt) -> None:
-        """The word of an adapter on an order."""
+        """An adapter's receipt of a transmit."""
 
     def touch(self, scheme: str = "") -> None:
         """An adapter has something to write."""

@@ -1,7 +1,7 @@
-"""What a gateway needs elsewhere: the files of a backup, found by its config, beside a running gateway or without one.
+"""The files of a backup, found by the gateway's config, beside a running gateway or without one.
 
-Databases are copied consistently; the store of a running gateway by the gateway itself, which lets nobody else read it.
-``backup_file`` is how they are written and read, ``restore`` puts them back.
+Databases are copied consistently; a running gateway copies its store itself, since it lets no other process read it.
+``backup_file`` writes and reads the archive, ``restore`` puts the files back.
 """
 
 from __future__ import annotations

@@ -185,7 +185,7 @@ class _Daemon:
         self._kept = sd_notify.kept(environ)
         self._hangup = asyncio.Event()
         self._serving = False
-        self._told = ""
+        self._last_status = ""
         """The last notification to the service manager."""
         self._loop = asyncio.get_running_loop()
         self._faults = Faults()
@@ -313,7 +313,7 @@ class _Daemon:
             raise PeerError(f"the store can't be copied: {error}") from None
         return {"path": str(path)}
 
-    # What the service manager hears.
+    # Notifications to the service manager.
 
     def _adapters_changed(self) -> None:
         if self._hub.all_tried and not self._serving:
@@ -339,8 +339,8 @@ class _Daemon:
 
     def _tell_state(self) -> None:
         state = self._state()
-        if self._serving and state != self._told:
-            self._told = state
+        if self._serving and state != self._last_status:
+            self._last_status = state
             self._service.status(state)
 
     async def _beat(self) -> None:

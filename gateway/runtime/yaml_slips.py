@@ -30,7 +30,7 @@ _SLIPS: tuple[tuple[str, str, str, bool], ...] = (
 """Words of the parser's context, of its problem, the message for them, and whether the line is that of the context."""
 
 
-def told(error: MarkedYAMLError, text: str) -> tuple[int, str]:
+def explained(error: MarkedYAMLError, text: str) -> tuple[int, str]:
     """The line (from 1; 0: unknown) and what was expected there."""
     context, problem = error.context or "", " ".join((error.problem or "").split())
     begun, met = error.context_mark, error.problem_mark or error.context_mark

@@ -281,7 +281,7 @@ class Receiver:
 
 
 def _counter(frame: ApsFrame) -> int:
-    """What tells a frame from others of its sender: fragments of one message share its APS counter."""
+    """What distinguishes a frame from others of its sender: fragments of one message share its APS counter."""
     return frame.sequence if frame.fragment is None else frame.sequence | frame.fragment[1] + 1 << 8
 
 

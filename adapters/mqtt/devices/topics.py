@@ -8,7 +8,7 @@ With ``base`` one or more levels and ``name`` a device's name in the policy::
     {base}/{name}/get, get/{property}    ask the device for a value
     {base}/{name}/action/{action}        have the device do something
     {base}/{name}/event/{event}          gateway: something happened, JSON, not retained
-    {base}/{name}/answer, answer/...     gateway: what became of a set or get
+    {base}/{name}/answer, answer/...     gateway: the outcome of a set or get
     {base}/bridge/state                  gateway: {"state":"online"} or offline, retained, its will
     {base}/bridge/info                   gateway: its version, and whether new devices may join, retained
     {base}/bridge/request/{command}      ask the gateway itself; also .../request/device/{command}
