@@ -212,9 +212,9 @@ async def _orders(adapter: Adapter, context: RecordingContext, to: Address, pati
         wrong.append(f"a call about an envelope that it never had raises {error!r}")
     wrong += [*_updates(adapter), *_flush(adapter)]
     await asyncio.sleep(min(patience, 0.5))
-    final = {receipt.id for receipt in context.settled if receipt.outcome is not Outcome.HELD}
+    final = {receipt.id for receipt in context.receipts if receipt.outcome is not Outcome.HELD}
     open_orders = {order.envelope.id for order in orders} - final
-    words = {receipt.id for receipt in context.settled}
+    words = {receipt.id for receipt in context.receipts}
     for order in orders:
         if isinstance(order.envelope, INTERACTIONS) and order.envelope.id not in words:
             wrong.append(f"a {type(order.envelope).__name__} that it can't do is not settled")
@@ -226,7 +226,7 @@ async def _orders(adapter: Adapter, context: RecordingContext, to: Address, pati
         adapter.withdraw(envelope)
     wrong += _flush(adapter)
     await asyncio.sleep(min(patience, 0.5))
-    return wrong + list(_receipts(orders, open_orders, context.settled))
+    return wrong + list(_receipts(orders, open_orders, context.receipts))
 
 
 def _flush(adapter: Adapter) -> list[str]:
