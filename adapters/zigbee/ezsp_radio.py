@@ -1,7 +1,7 @@
 """EZSP dongles as ``radio_port`` wants them: their start and end, the sending of one frame, what they are asked.
 
-bellows and zigpy are imported here, in ``ezsp_application``, ``ezsp_incoming``, ``device_table``, ``backups``,
-``faults`` and ``lean_zigpy``, and nowhere else.
+bellows and zigpy are imported here, in ``ash_lane``, ``ezsp_application``, ``ezsp_incoming``, ``ezsp_lanes``,
+``device_table``, ``backups``, ``faults`` and ``lean_zigpy``, and nowhere else.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from typing import Any, Final
 import bellows.types as ezsp_types
 import zigpy.exceptions
 
-from adapters.zigbee import backups
+from adapters.zigbee import ash_lane, backups, ezsp_incoming
 from adapters.zigbee.device_view import clean
 from adapters.zigbee.ezsp_application import EARLY, NO_ROOM, Application, application_config, quiet_libraries
 from adapters.zigbee.faults import LINK_FAULTS, describe
@@ -108,7 +108,7 @@ class EzspRadio:
 
     @property
     def counters(self) -> Mapping[str, int]:
-        return self.app.whole.counters
+        return {**self.app.whole.counters, **self.app.frame_counters}
 
     async def children(self) -> dict[str, int]:
         app = self.app
@@ -139,19 +139,15 @@ class EzspRadio:
             while (nwk, tag) in app._pending_requests:
                 tag = app.get_sequence()
             app._pending_requests[nwk, tag] = sent
-            status, _ = await app._ezsp.send_unicast(
-                nwk=nwk,
-                aps_frame=ezsp_types.EmberApsFrame(
-                    profileId=frame.profile,
-                    clusterId=frame.cluster,
-                    sourceEndpoint=frame.source_endpoint,
-                    destinationEndpoint=frame.endpoint,
-                    options=_OPTIONS[frame.link_key],
-                    groupId=0,
-                    sequence=tag,
-                ),
-                message_tag=tag,
-                data=frame.payload,
+            status = await app._ezsp.unicast(
+                nwk,
+                frame.profile,
+                frame.cluster,
+                frame.source_endpoint,
+                frame.endpoint,
+                _OPTIONS[frame.link_key],
+                tag,
+                frame.payload,
             )
             if status != ezsp_types.sl_Status.OK:
                 return _OUTCOMES.get(status, SendOutcome.FAILED)
@@ -227,6 +223,7 @@ async def _loaded(settings: RadioSettings, database: Path | None, *, watchdog: b
     app = Application(application_config(settings, database, watchdog=watchdog))
     app.lost = asyncio.get_running_loop().create_future()
     app.whole = Reassembly()
+    app.frame_counters = dict.fromkeys((*ash_lane.COUNTERS, *ezsp_incoming.COUNTERS), 0)
     app.early = deque(maxlen=EARLY)
     # zigpy would leave the database open if it is cancelled while it loads.
     loading = asyncio.get_running_loop().create_task(app._load_db())
