@@ -35,7 +35,7 @@ _FRAGMENT: Final = int(ezsp_types.EmberApsOption.APS_OPTION_FRAGMENT)
 _ENCRYPTION: Final = int(ezsp_types.EmberApsOption.APS_OPTION_ENCRYPTION)
 
 COUNTERS: Final = ("messages_fast", "messages_slow", "unicasts_fast", "unicasts_slow", "fates_fast")
-"""What came, what was sent, and what was told of that, by the fast lanes or by bellows."""
+"""What came, what was sent, and what the dongle said of that, by the fast lanes or by bellows."""
 
 
 @dataclass(slots=True, eq=False)
@@ -144,7 +144,7 @@ class IncomingHandler(bellows.ezsp.protocol.ProtocolHandler):
         return status
 
     def forget_timeout(self, ieee: Any) -> None:
-        """A device has come back or gone: how long the dongle waits for it isn't known any more."""
+        """A device has come back or gone: how long the dongle waits for it is no longer known."""
 
     async def _acknowledge(self, sender: int, aps: Any) -> None:
         try:
