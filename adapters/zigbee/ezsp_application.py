@@ -24,8 +24,8 @@ import zigpy.exceptions
 import zigpy.types
 
 from adapters.zigbee import backups
-from adapters.zigbee.ash_lane import take_line_over
 from adapters.zigbee.device_table import is_sleepy
+from adapters.zigbee.equal_waits import EqualWaits
 from adapters.zigbee.ezsp_incoming import FramePorts, IncomingHandler
 from adapters.zigbee.ezsp_lanes import take_over
 from adapters.zigbee.faults import describe
@@ -63,6 +63,8 @@ class Application(bellows.zigbee.application.ControllerApplication):
     """Why the link ended."""
     whole: Reassembly
     frame_counters: dict[str, int]
+    answers: EqualWaits
+    """To commands that a lane gave the dongle."""
     early: deque[tuple[str, list[Any]]]
     """What zigpy may look at of what came before bellows listens, oldest first."""
     slot: Slot | None = None
@@ -97,9 +99,10 @@ class Application(bellows.zigbee.application.ControllerApplication):
         # bellows may reset the dongle meanwhile and make another handler, so this is done each time.
         if self.hooks is not None:
             take = partial(self.hooks.frame, self)
-            ports = FramePorts(self.whole, take, self._hand_on, self._pending_requests, self.frame_counters)
+            ports = FramePorts(
+                self.whole, take, self._hand_on, self._pending_requests, self.answers, self.frame_counters
+            )
             take_over(self._ezsp._protocol, ports)
-            take_line_over(self._ezsp._protocol, self.frame_counters)
         return bool(await super()._ensure_network_running())
 
     async def add_endpoint(self, descriptor: Any) -> None:

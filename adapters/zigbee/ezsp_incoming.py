@@ -15,6 +15,7 @@ from typing import Any, Final
 import bellows.ezsp.protocol
 import bellows.types as ezsp_types
 
+from adapters.zigbee.equal_waits import EqualWaits
 from adapters.zigbee.faults import LINK_FAULTS
 from adapters.zigbee.fragments import Key, Reassembly
 from adapters.zigbee.radio_port import IncomingFrame
@@ -43,13 +44,15 @@ class FramePorts:
     """What the handler of a dongle is joined to; the same for each handler that bellows makes.
 
     ``take``: ``RadioHooks.frame`` for our application. ``hand_on``: to bellows, with what zigpy may look at.
-    ``pending``: bellows' table of unicasts whose fate isn't known, by network address and tag.
+    ``pending``: bellows' table of unicasts whose fate isn't known, by network address and tag. ``answers``: what is
+    waited for of the commands that a lane gives the dongle.
     """
 
     whole: Reassembly
     take: Callable[[IncomingFrame], bytes | None]
     hand_on: Callable[[str, list[Any]], None]
     pending: dict[tuple[int, int], asyncio.Future[Any]]
+    answers: EqualWaits
     counters: dict[str, int]
 
 

@@ -16,11 +16,12 @@ import asyncio
 import importlib.metadata
 import logging
 from collections.abc import Callable
+from functools import partial
 from typing import Any, Final
 
-import bellows.ezsp.protocol
 import bellows.types as ezsp_types
 
+from adapters.zigbee.ash_lane import AshLane, take_line_over
 from adapters.zigbee.ezsp_incoming import FramePorts, IncomingHandler
 from adapters.zigbee.radio_port import IncomingFrame
 from carriage.zigbee import ezsp
@@ -37,6 +38,12 @@ _DELIVERED: Final = (ezsp_types.sl_Status.OK, "message send success")
 _COMMAND: Final = "sendUnicast"
 
 
+def _written(answer: asyncio.Future[Any], fault: BaseException | None) -> None:
+    """The command is with the dongle, or could not be brought there."""
+    if fault is not None and not answer.done():
+        answer.set_exception(fault)
+
+
 class LaneHandler(IncomingHandler):
     """bellows' handler with the lanes in front. Made by ``take_over``, which sets what is declared here."""
 
@@ -47,10 +54,11 @@ class LaneHandler(IncomingHandler):
     """By EUI64 whether the dongle waits for a device as for one that sleeps. When bellows resets the dongle it makes
     another handler, and this is gone."""
     priority: int
+    line: AshLane | None
     _seq: int
 
-    def enter_lanes(self, layout: ezsp.Layout) -> None:
-        self.layout = layout
+    def enter_lanes(self, layout: ezsp.Layout, line: AshLane | None) -> None:
+        self.layout, self.line = layout, line
         self.timeouts = {}
         self.priority = self._get_command_priority(_COMMAND)
         self.lanes = {
@@ -138,22 +146,22 @@ class LaneHandler(IncomingHandler):
         try:
             sequence = self._seq
             self._seq = (sequence + 1) % 256
-            answer = asyncio.get_running_loop().create_future()
+            answer = self.ports.answers.expect()
             self._awaiting[sequence] = (ezsp.SEND_UNICAST, _OURS, answer)
-            await self._gw.send_data(bytes((sequence,)) + command)
-            if not answer.done():  # mostly it comes together with the acknowledgement of the command
-                async with asyncio.timeout(bellows.ezsp.protocol.EZSP_CMD_TIMEOUT):
-                    await answer
-            status, counter = answer.result()
+            try:
+                if self.line is None:
+                    await self._gw.send_data(bytes((sequence,)) + command)
+                else:  # without waiting for its acknowledgement, which comes with the answer or before it
+                    self.line.start(bytes((sequence,)) + command, partial(_written, answer))
+                status, counter = await answer
+            finally:
+                answer.cancel()
+                command_of = self._awaiting.get(sequence)
+                if command_of is not None and command_of[2] is answer:
+                    del self._awaiting[sequence]  # or bellows would take a callback with this number for the answer
         finally:
-            self._give_up(sequence, answer)
             semaphore.release()
         return self._status(status), counter
-
-    def _give_up(self, sequence: int, answer: asyncio.Future[Any]) -> None:
-        command = self._awaiting.get(sequence)
-        if command is not None and command[2] is answer:
-            del self._awaiting[sequence]  # or bellows would take a callback with this number for the answer
 
     def _status(self, status: int) -> Any:
         if not status:
@@ -190,10 +198,11 @@ def take_over(protocol: Any, ports: FramePorts) -> None:
     if issubclass(kind, IncomingHandler):
         return
     protocol.ports = ports
+    line = take_line_over(protocol, ports.counters)
     layout = ezsp.layout_of(protocol.VERSION)
     if agrees(protocol, layout):
         protocol.__class__ = type(f"Fast{kind.__name__}", (LaneHandler, kind), {})
-        protocol.enter_lanes(layout)
+        protocol.enter_lanes(layout, line)
     else:
         version = importlib.metadata.version("bellows")
         _LOG.warning("bellows %s is not as the fast lanes know it: frames take its own, slower way", version)

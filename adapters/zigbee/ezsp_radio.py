@@ -16,9 +16,11 @@ from typing import Any, Final
 
 import bellows.types as ezsp_types
 import zigpy.exceptions
+from bellows.ezsp.protocol import EZSP_CMD_TIMEOUT
 
 from adapters.zigbee import ash_lane, backups, ezsp_incoming
 from adapters.zigbee.device_view import clean
+from adapters.zigbee.equal_waits import EqualWaits
 from adapters.zigbee.ezsp_application import EARLY, NO_ROOM, Application, application_config, quiet_libraries
 from adapters.zigbee.faults import LINK_FAULTS, describe
 from adapters.zigbee.fragments import Reassembly
@@ -44,41 +46,6 @@ _OPTIONS: Final = (_ACKNOWLEDGED, _ACKNOWLEDGED | ezsp_types.EmberApsOption.APS_
 """APS options, by whether the frame goes under the link key."""
 
 
-class Reports:
-    """The dongle's reports on frames that we gave it. All are waited for equally long, so one timer does for all."""
-
-    def __init__(self, seconds: float) -> None:
-        self._loop = asyncio.get_running_loop()
-        self._seconds = seconds
-        self._expected: deque[tuple[float, asyncio.Future[Any]]] = deque()
-        self._timer: asyncio.TimerHandle | None = None
-
-    def expect(self) -> asyncio.Future[Any]:
-        """Of one more frame; TimeoutError when the time is up. Whoever gives up waiting for one cancels it."""
-        while self._expected and self._expected[0][1].done():
-            self._expected.popleft()
-        report: asyncio.Future[Any] = self._loop.create_future()
-        self._expected.append((self._loop.time() + self._seconds, report))
-        if self._timer is None:
-            self._timer = self._loop.call_later(self._seconds, self._look)
-        return report
-
-    def stop(self) -> None:
-        if self._timer is not None:
-            self._timer.cancel()
-            self._timer = None
-
-    def _look(self) -> None:
-        self._timer = None
-        expected, now = self._expected, self._loop.time()
-        while expected and (expected[0][1].done() or expected[0][0] <= now):
-            _, report = expected.popleft()
-            if not report.done():
-                report.set_exception(TimeoutError())
-        if expected:
-            self._timer = self._loop.call_at(expected[0][0], self._look)
-
-
 class EzspRadio:
     """See ``radio_port.RunningRadio``."""
 
@@ -87,7 +54,7 @@ class EzspRadio:
         self.lost = app.lost
         self.taken_on = app.taken_on
         self.max_payload = max_payload
-        self._reports = Reports(DELIVERY_TIMEOUT)
+        self._reports = EqualWaits(DELIVERY_TIMEOUT)
         self._settings = settings
 
     @property
@@ -163,6 +130,7 @@ class EzspRadio:
 
     async def stop(self) -> None:
         self._reports.stop()
+        self.app.answers.stop()
         await _stop(self.app)
 
 
@@ -225,6 +193,7 @@ async def _loaded(settings: RadioSettings, database: Path | None, *, watchdog: b
     app.whole = Reassembly()
     app.frame_counters = dict.fromkeys((*ash_lane.COUNTERS, *ezsp_incoming.COUNTERS), 0)
     app.early = deque(maxlen=EARLY)
+    app.answers = EqualWaits(EZSP_CMD_TIMEOUT)
     # zigpy would leave the database open if it is cancelled while it loads.
     loading = asyncio.get_running_loop().create_task(app._load_db())
     try:

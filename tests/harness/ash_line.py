@@ -30,7 +30,9 @@ class VirtualLoop(asyncio.SelectorEventLoop):
 class Line:
     """Joins bellows' protocol to the NCP; each direction loses, flips and adds octets, and cuts them anew."""
 
-    def __init__(self, ncp: AshNcp, rand: random.Random, rate: float, host: type[Any] = bellows.ash.AshProtocol) -> None:
+    def __init__(
+        self, ncp: AshNcp, rand: random.Random, rate: float, host: type[Any] = bellows.ash.AshProtocol
+    ) -> None:
         self.ncp, self.rand, self.rate = ncp, rand, rate
         self.loop = asyncio.get_running_loop()
         self.to_host: list[bytes] = []
