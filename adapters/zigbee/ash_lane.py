@@ -60,7 +60,7 @@ Over = Callable[[BaseException | None], None]
 
 
 class _Sending:
-    """A frame of ours on the line: its number, how often it was sent, and the acknowledgement of the last time."""
+    """A frame on its way to the dongle: its number, how often it was sent, and the acknowledgement of the last time."""
 
     __slots__ = ("acked", "at", "attempts", "data", "number", "over", "timer")
 
@@ -169,7 +169,7 @@ class AshLane(bellows.ash.AshProtocol):
         sending.acked.add_done_callback(partial(self._acknowledged, sending))
 
     def _see_to(self, sends: Coroutine[Any, Any, None], over: Over) -> None:
-        """In a task, which nobody cancels: the dongle waits for what was begun."""
+        """In a task that is never cancelled, for the dongle waits for what was begun."""
         task = asyncio.get_running_loop().create_task(sends)
         self._tasks.add(task)
 

@@ -1,4 +1,4 @@
-"""The fast lanes of EZSP: messages that come, unicasts that go and their two answers, by structs of ours.
+"""The fast lanes of EZSP: messages that come, unicasts that go and their two answers, by plain structs.
 
 bellows makes some forty objects of each such frame, of which this adapter needs a dozen numbers. ``LaneHandler`` reads
 and writes them by ``carriage.zigbee.ezsp``. Whatever a lane doesn't know goes to bellows unchanged: other kinds of
@@ -193,7 +193,7 @@ class LaneHandler(IncomingHandler):
 
 
 def take_over(protocol: Any, ports: FramePorts) -> None:
-    """Let a handler of ours handle what comes and goes: bellows makes the one of the dongle's version itself."""
+    """Put ``LaneHandler`` in front of the handler that bellows made for the dongle's version."""
     kind = type(protocol)
     if issubclass(kind, IncomingHandler):
         return

@@ -22,6 +22,8 @@ _APS: Final = "HHBBHHB"
 _ENCRYPTION: Final = 0x0020
 _FRAGMENT: Final = 0x8000
 """APS options."""
+_LONGEST: Final = 0xFE
+"""Octets of a payload; a length of 0xFF is none."""
 _UNICAST: Final = 0
 """The type of a message that came by unicast, and of one that goes to a network address."""
 
@@ -67,6 +69,8 @@ class Layout:
 
         ``source`` and ``destination`` are endpoints. None: a field is out of its range.
         """
+        if len(payload) > _LONGEST:
+            return None
         try:
             body = self._unicast_struct.pack(
                 _UNICAST, nwk, profile, cluster, source, destination, options, 0, counter, tag, len(payload)
@@ -87,7 +91,7 @@ class Layout:
         raise NotImplementedError
 
 
-class _Until13(Layout):
+class Until13(Layout):
     _message_struct = Struct(f"<B{_APS}BbHBBB")
     _unicast_struct = Struct(f"<BH{_APS}BB")
     _answer_struct = Struct("<BB")
@@ -113,7 +117,7 @@ class _Until13(Layout):
         return (nwk, tag, status) if kind == _UNICAST and len(octets) == at + size else None
 
 
-class _From14(Layout):
+class From14(Layout):
     _message_struct = Struct(f"<B{_APS}HQBBBbIB")
     _unicast_struct = Struct(f"<BH{_APS}HB")
     _answer_struct = Struct("<IB")
@@ -140,5 +144,5 @@ class _From14(Layout):
 
 
 def layout_of(version: int) -> Layout:
-    """That of a version of EZSP. One that nobody knows yet is taken for the latest."""
-    return _Until13(version) if version < 14 else _From14(version)
+    """That of a version of EZSP; a version to come is taken for the latest."""
+    return Until13(version) if version < 14 else From14(version)
