@@ -370,10 +370,10 @@ async def test_of_what_stands_only_the_newest_waits(home: MqttHome) -> None:
     await until(app.states)
     client = home.sessions._client
     assert client is not None
-    client.sender.queue._max_count = 0
+    client.sender.queue._max_count, client.sender.allowed = 0, 0
     for state in (bodies.State.OFFLINE, bodies.State.ONLINE, bodies.State.OFFLINE):
         home.sessions._tell_state(state)
-    client.sender.queue._max_count = 1024
+    client.sender.queue._max_count, client.sender.allowed = 1024, 20
     await app.open("lamp")  # whose answer has to wait behind it, as events do
     await until(lambda: len(app.states()) == 2)
     assert [state.state for state in app.states()] == [bodies.State.ONLINE, bodies.State.OFFLINE]
