@@ -146,6 +146,10 @@ class MqttClient:
         """Messages that are longer than the broker takes, or over which it ended connections."""
         return self.sender.unsent
 
+    def end(self, reason: str) -> None:
+        """End the connection, and make another: it serves no longer."""
+        self._end(reason)
+
     def start(self, group: asyncio.TaskGroup) -> asyncio.Task[None]:
         """``run`` in a task of ``group``."""
         return group.create_task(self.run(), name=f"mqtt {self._options.client_id}")

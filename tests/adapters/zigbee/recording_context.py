@@ -71,6 +71,10 @@ class RecordingContext:
     def settle(self, receipt: Receipt) -> None:
         self.receipts.append(receipt)
 
+    def allow(self, units: int) -> None: ...
+
+    def put_back(self, envelope: EnvelopeId) -> None: ...
+
     def surviving(self) -> Sequence[SurvivingEnd]:
         return self.survivors
 
