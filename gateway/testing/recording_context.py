@@ -33,6 +33,8 @@ class RecordingContext:
         self._state_dir = state_dir
         self.submitted: list[Envelope] = []
         self.receipts: list[Receipt] = []
+        self.kept: list[EnvelopeId] = []
+        """The transmits that the adapter put back."""
         self.exchanges: set[EnvelopeId] = set()
         """The exchanges that the adapter was ordered."""
         self.states: list[str] = []
@@ -63,6 +65,12 @@ class RecordingContext:
 
     def settle(self, receipt: Receipt) -> None:
         self.receipts.append(receipt)
+
+    def allow(self, units: int) -> None:
+        """Nothing waits in this gateway."""
+
+    def put_back(self, envelope: EnvelopeId) -> None:
+        self.kept.append(envelope)
 
     @property
     def of_exchanges(self) -> list[Receipt]:
