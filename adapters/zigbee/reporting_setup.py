@@ -59,7 +59,7 @@ class _Job:
 
 
 class ReportingSetup:
-    """All devices of one adapter. ``tell`` gets values that were read; ``silent`` a device that didn't answer.
+    """All devices of one adapter. ``tell`` gets values that were read, ``silent`` a device that didn't answer.
 
     ``radio`` is another one for each link, and ``AWAY`` between them.
     """

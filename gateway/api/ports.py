@@ -64,6 +64,15 @@ class AdapterContext(Protocol):
     def settle(self, receipt: Receipt) -> None:
         """The final word on a ``Transmit`` that this adapter was given; of an ``Exchange`` with its ``answer``."""
 
+    def allow(self, units: int) -> None:
+        """So many units this adapter has from now on before the first is settled, of all sessions together; 0: none,
+        since it has no link. What doesn't fit waits in the gateway, and survives a restart. Those that the adapter has
+        stay its own. Until the first call only ``Adapter.window`` counts."""
+
+    def put_back(self, envelope: EnvelopeId) -> None:
+        """In place of a receipt: there is no link to send an ``Open``, ``Unit`` or ``Close`` on. The gateway gives it
+        again, in its order, after the next ``allow`` of more than 0."""
+
     def targets(self, peer: Peer) -> Sequence[str]:
         """The aliases that the policy lets this peer open, in name order (for ``/.well-known/core`` and menus)."""
 

@@ -84,6 +84,12 @@ class Closes:
                 closing.sent = False
                 yield closing.close.id
 
+    def put_back(self, envelope: EnvelopeId) -> None:
+        """Its adapter has no link: it waits for ``resume``."""
+        closing = self._awake.get(envelope) or self._asleep.get(envelope)
+        if closing is not None:
+            closing.sent = False
+
     def resume(self, scheme: str) -> None:
         for closing in self._all():
             if not closing.sent and closing.to.scheme == scheme:

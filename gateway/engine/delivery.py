@@ -21,6 +21,7 @@ from gateway.api.model import (
     Transmit,
     Unit,
 )
+from gateway.engine.allowance import Allowance
 from gateway.engine.closes import Closes
 from gateway.engine.decision import Grant
 from gateway.engine.limits import EngineLimits
@@ -52,6 +53,8 @@ class Delivery:
         self.windows: dict[str, int] = {}
         self.paused: dict[str, int] = {}
         """With the windows that they get back."""
+        self._allowances: dict[str, Allowance] = {}
+        """Of the schemes whose adapters say how many units they take in all."""
         self._limits = limits
         self._outbox = outbox
         self._journal = journal
@@ -160,12 +163,18 @@ class Delivery:
             self.opened(session)
             self.pump(session.from_opener, now)
         self.write_behind.take(pending)
-        waiting = flow.waiting
-        if flow.blocked or waiting or pending.fenced or len(flow.pending) > self.windows.get(flow.to.scheme, 1):
+        waiting, scheme = flow.waiting, flow.to.scheme
+        allowance = self._allowances.get(scheme) if self._allowances else None
+        if flow.blocked or waiting or pending.fenced or len(flow.pending) > self.windows.get(scheme, 1):
             waiting.append(pending)
-            if flow.to.scheme in self.paused:
+            if scheme in self.paused:
                 self._missed(flow, now)
+        elif allowance is not None and allowance.out >= allowance.most:
+            waiting.append(pending)
+            allowance.starved[flow] = None
         else:
+            if allowance is not None:
+                allowance.out += 1
             pending.sent = True
             if unit.n >= flow.next_out:  # else it went out before a restart
                 flow.next_out = unit.n + 1
@@ -233,16 +242,71 @@ class Delivery:
         """Send on what the window allows; finish a close once what it waits for is through."""
         waiting = flow.waiting
         if waiting and not flow.blocked:
-            window = self.windows.get(flow.to.scheme, 1)
+            window, allowance = self.windows.get(flow.to.scheme, 1), self._allowances.get(flow.to.scheme)
             while waiting and not waiting[0].fenced and len(flow.pending) - len(waiting) < window:
-                pending = waiting.popleft()
-                pending.sent = True
-                if pending.unit.n >= flow.next_out:
-                    flow.next_out = pending.unit.n + 1
-                self._outbox.transmit(Transmit(pending.unit, flow.to, pending.grant.require))
+                if allowance is not None and allowance.out >= allowance.most:
+                    allowance.starved[flow] = None
+                    break
+                self._transmit_next(flow, allowance)
         session = flow.session
         if session.closing is flow and not flow.pending and not flow.blocked:
             self._finish(session, now)
+
+    def _transmit_next(self, flow: Flow, allowance: Allowance | None) -> None:
+        pending = flow.waiting.popleft()
+        pending.sent = True
+        if allowance is not None:
+            allowance.out += 1
+        if pending.unit.n >= flow.next_out:
+            flow.next_out = pending.unit.n + 1
+        self._outbox.transmit(Transmit(pending.unit, flow.to, pending.grant.require))
+
+    def _feed(self, allowance: Allowance) -> None:
+        """The flows that the allowance was too small for get what it has now, one unit each in turn."""
+        starved = allowance.starved
+        while starved and allowance.out < allowance.most:
+            flow = next(iter(starved))
+            del starved[flow]
+            waiting, window = flow.waiting, self.windows.get(flow.to.scheme, 1)
+            ready = waiting and not flow.blocked and not waiting[0].fenced
+            if ready and len(flow.pending) - len(waiting) < window:
+                self._transmit_next(flow, allowance)
+                if waiting:
+                    starved[flow] = None
+
+    def allow(self, scheme: str, most: int, now: float) -> None:
+        """The adapter of ``scheme`` takes so many units at once, of all flows together; 0: it has no link.
+
+        With a link again it also gets the opens and closes that it put back without one.
+        """
+        allowance = self._allowances.get(scheme)
+        if allowance is None:
+            out = sum(pending.sent and pending.flow.to.scheme == scheme for pending in self._units.values())
+            allowance = self._allowances[scheme] = Allowance(0, out)
+        again, allowance.most = most > 0 and allowance.most == 0, most
+        if again:
+            self._give_all(scheme, now)
+        self._feed(allowance)
+
+    def put_back(self, envelope: EnvelopeId) -> None:
+        """An adapter can't send this without a link: it waits here, at the head of its flow, until ``allow``."""
+        pending = self._units.get(envelope)
+        if pending is not None:
+            self._unsend(pending)
+            flow = pending.flow
+            flow.waiting = deque(each for each in flow.pending.values() if not each.sent)
+            if (allowance := self._allowances.get(flow.to.scheme)) is not None:
+                allowance.starved[flow] = None
+        elif envelope in self._opens:
+            self._opens[envelope].open_sent = False
+        else:
+            self.closes.put_back(envelope)
+
+    def _unsend(self, pending: QueuedUnit) -> None:
+        """Its adapter no longer has it."""
+        pending.sent = False
+        if (allowance := self._allowances.get(pending.flow.to.scheme)) is not None:
+            allowance.out -= 1
 
     def regrant(self, pending: QueuedUnit, grant: Grant) -> None:
         """Another grant counts. What waits at an adapter for a sleeper, under another requirement, goes out again."""
@@ -250,7 +314,7 @@ class Delivery:
         if before.require != grant.require and pending.sent and pending.asleep:
             flow = pending.flow
             self._outbox.withdraw(flow.to.scheme, pending.unit.id)
-            pending.sent = False
+            self._unsend(pending)
             flow.waiting = deque(each for each in flow.pending.values() if not each.sent)
 
     def abandon(self, pending: QueuedUnit, reason: Reason) -> None:
@@ -274,11 +338,15 @@ class Delivery:
         del self._units[unit.id], flow.pending[unit.id]
         flow.pending_octets -= octets
         self.pending_octets -= octets
-        if not pending.sent:
-            flow.waiting.remove(pending)
         if pending.asleep:
             flow.asleep -= 1
         self.write_behind.done(pending)
+        if not pending.sent:
+            flow.waiting.remove(pending)
+        elif self._allowances and (allowance := self._allowances.get(flow.to.scheme)) is not None:
+            allowance.out -= 1
+            if allowance.starved:
+                self._feed(allowance)
 
     def _abandon_all(self, flow: Flow, reason: Reason) -> None:
         for pending in list(flow.pending.values()):
@@ -347,6 +415,7 @@ class Delivery:
 
     def pause(self, scheme: str) -> set[EnvelopeId]:
         """The adapter of ``scheme`` is gone; returns those of its transmits that wait for the next one."""
+        self._allowances.pop(scheme, None)
         waiting = set(self.closes.pause(scheme))
         for session in self.sessions:
             if (
@@ -382,6 +451,9 @@ class Delivery:
         if window is None:
             return
         self.windows[scheme] = window
+        self._give_all(scheme, now)
+
+    def _give_all(self, scheme: str, now: float) -> None:
         for session in self.sessions:
             if session.from_opener.to.scheme == scheme:
                 self._send_open(session)

@@ -148,6 +148,17 @@ class Engine:
         self._settled_by[type(transmit.envelope)](receipt, now)
         return True
 
+    def put_back(self, envelope: EnvelopeId, *, scheme: str) -> None:
+        """The adapter of ``scheme`` can't carry out a transmit of a session without a link: it waits in its queue."""
+        transmit = self._outbox.transmits.get(envelope)
+        if transmit is not None and transmit.to.scheme == scheme and isinstance(transmit.envelope, Open | Unit | Close):
+            del self._outbox.transmits[envelope]
+            self._delivery.put_back(envelope)
+
+    def allow(self, scheme: str, most: int, *, now: float) -> None:
+        """The adapter of ``scheme`` takes ``most`` units at once, of all sessions together; 0: it has no link."""
+        self._delivery.allow(scheme, most, now)
+
     def is_unsettled(self, transmit: Transmit) -> bool:
         """Whether it is neither settled nor withdrawn."""
         return self._outbox.transmits.get(transmit.envelope.id) is transmit

@@ -145,6 +145,17 @@ class Hub:
         if self._turn is None:
             self._schedule()
 
+    def allow(self, scheme: str, most: int) -> None:
+        """So many units an adapter takes at once, of all sessions together."""
+        if not self._frozen:
+            self.engine.allow(scheme, most, now=self.now())
+            self._schedule()
+
+    def put_back(self, scheme: str, envelope: EnvelopeId) -> None:
+        """An adapter can't carry out an order without a link: the engine keeps it until there is one."""
+        if not self._frozen:
+            self.engine.put_back(envelope, scheme=scheme)
+
     def report(self, scheme: str, trouble: str) -> None:
         """An adapter is ready (no trouble) or has trouble with its own link."""
         state = self.states[scheme]

@@ -212,9 +212,9 @@ async def _transmits(adapter: Adapter, context: RecordingContext, to: Address, p
         wrong.append(f"a call about an envelope that it never had raises {error!r}")
     wrong += [*_updates(adapter), *_flush(adapter)]
     await asyncio.sleep(min(patience, 0.5))
-    final = {receipt.id for receipt in context.settled if receipt.outcome is not Outcome.HELD}
+    final = {receipt.id for receipt in context.receipts if receipt.outcome is not Outcome.HELD}
     open_transmits = {transmit.envelope.id for transmit in transmits} - final
-    words = {receipt.id for receipt in context.settled}
+    words = {receipt.id for receipt in context.receipts}
     for transmit in transmits:
         if isinstance(transmit.envelope, INTERACTIONS) and transmit.envelope.id not in words:
             wrong.append(f"a {type(transmit.envelope).__name__} that it can't do is not settled")
@@ -226,7 +226,7 @@ async def _transmits(adapter: Adapter, context: RecordingContext, to: Address, p
         adapter.withdraw(envelope)
     wrong += _flush(adapter)
     await asyncio.sleep(min(patience, 0.5))
-    return wrong + list(_receipts(transmits, open_transmits, context.settled))
+    return wrong + list(_receipts(transmits, open_transmits, context.receipts))
 
 
 def _flush(adapter: Adapter) -> list[str]:
