@@ -17,7 +17,7 @@ from adapters.mqtt.epoch import Epoch
 from adapters.mqtt.hearing import Hearing
 from adapters.mqtt.link import link_of, of_client
 from adapters.mqtt.news import News
-from adapters.mqtt.outbound import Outbound, OutboundMessage
+from adapters.mqtt.outbound import Outbound
 from adapters.mqtt.pending_acks import PendingAcks, Submitted
 from adapters.mqtt.session_ends import UserEnds
 from adapters.mqtt.times import MqttTimes
@@ -52,7 +52,6 @@ _LOG = logging.getLogger(__name__)
 RECEIVE_MAXIMUM: Final = 1024
 """Units that the broker may send before the first is acknowledged: one that is stuck must not hold up the others in
 the quarter of a second until the gateway has it in its store."""
-UNIT_EXPIRY: Final = bodies.UNIT_EXPIRY
 
 _KINDS: Final = {kind: ContentKind(kind) for kind in bodies.CONTENT_TYPES}
 _CONTENTS: Final = frozenset(_KINDS.values())
@@ -79,11 +78,13 @@ class Sessions:
         self._health = health
         self._client: MqttClient | None = None
         self._context: AdapterContext | None = None
-        self._outbound = Outbound(self._publish_message, self._settle, self._not_taken, times.grace)
+        self._outbound: Outbound | None = None
+        self._early: list[Transmit] = []
+        """Transmits that came before ``run``."""
         self._users = Users()
         self._ends = UserEnds(topics, self._owns)
         self._epoch: Epoch | None = None
-        """How often all sessions were given up: clients learn of it by another epoch."""
+        """Changes each time that all sessions are given up, by which clients learn of it."""
         self._submitted = PendingAcks(self._acknowledge)
         self._departures = Departures(return_within, self._reset)
         self._hearing = Hearing(topics.gateway_filters(), self._hears)
@@ -97,7 +98,7 @@ class Sessions:
         self._lost = False
         """The broker has been away for so long that its sessions were given up."""
         self._complaints = MalformedLog()
-        self._counters = {"received": 0, "published": 0, "retained": 0, "no_subscribers": 0}
+        self._counters = {"received": 0, "retained": 0, "no_subscribers": 0}
 
     # What the adapter passes on: see gateway.api.ports.Adapter
 
@@ -111,6 +112,17 @@ class Sessions:
         self._news = News(client, options.max_queued // 2)
         client.on_too_long = self._on_too_long
         client.subscribe(self._topics.gateway_filters())
+        self._outbound = Outbound(
+            context,
+            client,
+            self._topics,
+            self._ends,
+            self._times.grace,
+            lost=self._not_taken,
+            stalled=self._stalled,
+        )
+        for transmit in self._early:
+            self.send(transmit)
         self._begin_away()
         async with asyncio.TaskGroup() as tasks:
             client.start(tasks)
@@ -125,10 +137,13 @@ class Sessions:
                 self._outbound.close()
 
     def send(self, transmit: Transmit) -> None:
-        envelope = transmit.envelope
+        envelope, outbound = transmit.envelope, self._outbound
+        if outbound is None:
+            self._early.append(transmit)
+            return
         user = self._users.by_claim.get(transmit.to.claim)
         if user is not None and type(envelope) is Unit and not self._lost:
-            self._outbound.add(transmit, user)
+            outbound.send(transmit, user)
             return
         if isinstance(envelope, Interaction | Exchange):  # neither a device nor a server is behind a broker's user
             self._settle(Receipt(envelope.id, Outcome.DROPPED, Reason.CONTENT))
@@ -144,10 +159,12 @@ class Sessions:
             self._ends.remove(user, envelope.session)
         elif isinstance(envelope, Open) and envelope.session is not None:
             self._ends.enter(user, envelope.session, envelope.content)
-        self._outbound.add(transmit, user)
+        outbound.send(transmit, user)
 
     def withdraw(self, envelope: EnvelopeId) -> None:
-        self._outbound.withdraw(envelope)
+        if self._outbound is not None:
+            self._outbound.withdraw(envelope)
+        self._early = [transmit for transmit in self._early if transmit.envelope.id != envelope]
 
     def receipt(self, receipt: Receipt) -> None:
         if receipt.outcome is Outcome.HELD:
@@ -167,12 +184,13 @@ class Sessions:
             "link": self._users.link.protocol,
             "users": len(self._users),
             "sessions": len(self._ends),
-            "in_flight": len(self._outbound),
-            "held": self._outbound.held,
+            "in_flight": 0 if self._outbound is None else len(self._outbound),
+            "window": 0 if self._client is None else self._client.window,
             "malformed": self._complaints.count,
             "leaving": len(self._departures.leaving),
             "stale_wills": self._departures.stale,
             "answers_lost": 0 if self._news is None else self._news.lost,
+            "published": 0 if self._outbound is None else self._outbound.published,
             **self._counters,
         }
 
@@ -184,6 +202,8 @@ class Sessions:
         self._hearing.connected(self._client)
         self._end_away()
         self._lost = self._unauthorized = False
+        assert self._outbound is not None
+        self._outbound.pause()
         first, self._known = not self._known, True
         if first or session_present:
             self._resume()
@@ -192,8 +212,8 @@ class Sessions:
 
     def _resume(self) -> None:
         """Send what waits, and from now on what comes."""
-        self._outbound.link = self._users.link
-        self._outbound.resume()
+        assert self._outbound is not None
+        self._outbound.resume(self._users.link)
 
     def refused(self, code: int, reason: str) -> None:
         self._refusal = reason_codes.refusal(code, reason)
@@ -209,7 +229,8 @@ class Sessions:
     def _pause(self) -> None:
         self._departures.forget()
         self._hearing.disconnected()
-        self._outbound.link = None
+        if self._outbound is not None and not self._lost:
+            self._outbound.pause()
         if self._comeback is not None:
             self._comeback.cancel()
             self._comeback = None
@@ -267,20 +288,22 @@ class Sessions:
             return
         if self._news is not None and self._news.waiting:
             self._news.flush()
-        message: object = token
-        if isinstance(message, OutboundMessage):
-            self._outbound.published(message, code)
+        outbound = self._outbound
+        assert outbound is not None
+        transmit: object = token
+        if type(transmit) is Transmit:
+            outbound.taken(transmit, code)
             self._counters["no_subscribers"] += code == reason_codes.NO_SUBSCRIBERS
-        if self._outbound.held:
-            self._outbound.resume()
+        if outbound.refused:
+            outbound.room()
         if code == reason_codes.NOT_AUTHORIZED and not self._unauthorized:
             self._unauthorized = True
             self._health(f"the broker lets us not publish below {self._topics.prefix}/ ({code}); check its ACL")
 
     def dropped(self, token: Token, reason: DropReason) -> None:
-        message: object = token
-        if isinstance(message, OutboundMessage):
-            self._outbound.dropped(message, reason)
+        transmit: object = token
+        if isinstance(transmit, Transmit) and self._outbound is not None:
+            self._outbound.dropped(transmit, reason)
         elif not self._hearing.dropped(token) and self._news is not None:
             self._news.lost += 1
 
@@ -400,22 +423,6 @@ class Sessions:
 
     # What goes to clients
 
-    def _publish_message(self, message: OutboundMessage) -> None:
-        assert self._client is not None and self._context is not None
-        envelope = message.transmit.envelope
-        expiry = UNIT_EXPIRY
-        if isinstance(envelope, Unit):
-            end = self._ends.towards(message.user, envelope.session, envelope.content)
-            topic, payload, content_type = f"{end.down}{envelope.n}", envelope.payload.octets, end.content_type
-            if envelope.expires_at is not None:
-                expiry = max(1, round(envelope.expires_at - self._context.now()))
-        else:
-            assert isinstance(envelope, Open | Close)
-            place, payload, content_type = payloads.message_of(message.user, envelope)
-            topic = self._topics.build(place)
-        self._client.publish(topic, payload, qos=1, content_type=content_type, expiry=expiry, token=message)
-        self._counters["published"] += 1
-
     def _tell(self, user: str, session: SessionId, status: bodies.Status) -> None:
         assert self._news is not None
         self._news.tell(self._topics.build(t.SessionStatus(user, session)), bodies.encode(status))
@@ -452,7 +459,7 @@ class Sessions:
         self._news.stand(self._topics.build(t.BridgeStateTopic()), self._state(state))
 
     def _will(self) -> Will:
-        """With the epoch of now: what was given up meanwhile must not seem to be there."""
+        """With the present epoch: sessions that were given up meanwhile must not seem to be there."""
         topic = self._topics.build(t.BridgeStateTopic())
         return Will(topic=topic, payload=self._state(bodies.State.OFFLINE), retain=True, content_type=bodies.JSON_TYPE)
 
@@ -474,40 +481,47 @@ class Sessions:
     def _give_up(self) -> None:
         """The broker has been away too long: end the sessions of its clients, so that the other ends are notified."""
         self._away = None
+        assert self._outbound is not None and self._epoch is not None and self._context is not None
         self._lost = True
         self._outbound.give_up()
-        assert self._epoch is not None
+        self._context.allow(self._options.max_in_flight)  # what waits for the link comes, and fails at once
         self._epoch.lose()
         if self._client is not None:
             self._client.will = self._will()
         for user in self._ends.peers():
             self._reset(user)
 
+    def _stalled(self) -> None:
+        """The broker is there and takes nothing at all: as good as away, and for all sessions."""
+        self._give_up()
+        assert self._client is not None
+        self._client.end("it takes nothing")
+
     # What survives a restart
 
     def _take_up(self) -> None:
-        """Go on with the ends of before; they keep their users, which are the broker's word as ever."""
+        """Go on with the ends of the earlier run; they keep their users, for which the broker vouches as before."""
         assert self._context is not None
         for end in self._context.surviving():
             user = self._users.of(end.claim)
             if user is not None:
                 self._ends.enter(user, end.session, end.content)
 
-    def _not_taken(self, message: OutboundMessage) -> None:
-        """The broker is there and doesn't take a message: its session can't go on."""
+    def _not_taken(self, transmit: Transmit) -> None:
+        """The broker is there and doesn't take a transmit: its session can't go on."""
         assert self._context is not None
-        context, envelope = self._context, message.transmit.envelope
-        if not isinstance(envelope, Unit):
+        context, envelope, user = self._context, transmit.envelope, self._users.of(transmit.to.claim)
+        if not isinstance(envelope, Unit) or user is None:
             return
-        self._ends.remove(message.user, envelope.session)
+        self._ends.remove(user, envelope.session)
         context.submit(
             Close(
                 id=context.next_id(),
-                source=self._users.peer(message.user),
+                source=self._users.peer(user),
                 session=envelope.session,
                 reason=Reason.UNREACHABLE,
                 received_at=context.now(),
             )
         )
         status = payloads.UNREACHABLE
-        self._tell(message.user, envelope.session, status)
+        self._tell(user, envelope.session, status)

@@ -25,7 +25,9 @@ import zigpy.types
 
 from adapters.zigbee import backups
 from adapters.zigbee.device_table import is_sleepy
-from adapters.zigbee.ezsp_incoming import take_incoming
+from adapters.zigbee.equal_waits import EqualWaits
+from adapters.zigbee.ezsp_incoming import FramePorts, IncomingHandler
+from adapters.zigbee.ezsp_lanes import take_over
 from adapters.zigbee.faults import describe
 from adapters.zigbee.fragments import Reassembly
 from adapters.zigbee.network import ForeignNetworkError
@@ -60,6 +62,9 @@ class Application(bellows.zigbee.application.ControllerApplication):
     lost: asyncio.Future[str]
     """Why the link ended."""
     whole: Reassembly
+    frame_counters: dict[str, int]
+    answers: EqualWaits
+    """To commands that a lane gave the dongle."""
     early: deque[tuple[str, list[Any]]]
     """What zigpy may look at of what came before bellows listens, oldest first."""
     slot: Slot | None = None
@@ -95,7 +100,11 @@ class Application(bellows.zigbee.application.ControllerApplication):
     async def _ensure_network_running(self) -> bool:
         # bellows may reset the dongle meanwhile and make another handler, so this is done each time.
         if self.hooks is not None:
-            take_incoming(self._ezsp._protocol, self.whole, partial(self.hooks.frame, self), self._hand_on)
+            take = partial(self.hooks.frame, self)
+            ports = FramePorts(
+                self.whole, take, self._hand_on, self._pending_requests, self.answers, self.frame_counters
+            )
+            take_over(self._ezsp._protocol, ports)
         return bool(await super()._ensure_network_running())
 
     async def add_endpoint(self, descriptor: Any) -> None:
@@ -155,6 +164,7 @@ class Application(bellows.zigbee.application.ControllerApplication):
     def handle_join(self, nwk: Any, ieee: Any, parent_nwk: Any, *, handle_rejoin: bool = True) -> None:
         if self.hooks is None:
             return
+        self._forget_timeout(ieee)
         known = self.devices.get(zigpy.types.EUI64(ieee))
         if known is None and not handle_rejoin and not self.hooks.expected(int(nwk)):
             return  # zigpy takes every answer for the answer to its question
@@ -164,6 +174,15 @@ class Application(bellows.zigbee.application.ControllerApplication):
             known, zigpy.device.ZigbeeDevice
         ):  # else it answered a question for its address
             self.hooks.announced(known)
+
+    def handle_leave(self, nwk: Any, ieee: Any) -> None:
+        self._forget_timeout(ieee)
+        super().handle_leave(nwk, ieee)
+
+    def _forget_timeout(self, ieee: Any) -> None:
+        protocol = None if self._ezsp is None else self._ezsp._protocol
+        if isinstance(protocol, IncomingHandler):
+            protocol.forget_timeout(ieee)
 
     def _handle_id_conflict(self, nwk: Any) -> None:
         # zigpy reports the devices of a doubled address as having left; they come back with another address.

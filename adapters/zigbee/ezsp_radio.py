@@ -1,7 +1,7 @@
 """EZSP dongles as ``radio_port`` wants them: their start and end, the sending of one frame, what they are asked.
 
-bellows and zigpy are imported here, in ``ezsp_application``, ``ezsp_incoming``, ``device_table``, ``backups``,
-``faults`` and ``lean_zigpy``, and nowhere else.
+bellows and zigpy are imported here, in ``ash_lane``, ``ezsp_application``, ``ezsp_incoming``, ``ezsp_lanes``,
+``device_table``, ``backups``, ``faults`` and ``lean_zigpy``, and nowhere else.
 """
 
 from __future__ import annotations
@@ -16,9 +16,11 @@ from typing import Any, Final
 
 import bellows.types as ezsp_types
 import zigpy.exceptions
+from bellows.ezsp.protocol import EZSP_CMD_TIMEOUT
 
-from adapters.zigbee import backups
+from adapters.zigbee import ash_lane, backups, ezsp_incoming
 from adapters.zigbee.device_view import clean
+from adapters.zigbee.equal_waits import EqualWaits
 from adapters.zigbee.ezsp_application import EARLY, NO_ROOM, Application, application_config, quiet_libraries
 from adapters.zigbee.faults import LINK_FAULTS, describe
 from adapters.zigbee.fragments import Reassembly
@@ -28,7 +30,7 @@ from gateway.api.errors import TransportError
 _LOG = logging.getLogger(__name__)
 
 DELIVERY_TIMEOUT: Final = 12.0
-"""Seconds until the dongle has told what became of a unicast; its own retries end after some 5 s."""
+"""Seconds until the dongle has reported the outcome of a unicast; its own retries end after some 5 s."""
 
 _OUTCOMES: Final = {
     **dict.fromkeys(NO_ROOM, SendOutcome.BUSY),
@@ -44,41 +46,6 @@ _OPTIONS: Final = (_ACKNOWLEDGED, _ACKNOWLEDGED | ezsp_types.EmberApsOption.APS_
 """APS options, by whether the frame goes under the link key."""
 
 
-class Reports:
-    """The dongle's reports on frames that we gave it. All are waited for equally long, so one timer does for all."""
-
-    def __init__(self, seconds: float) -> None:
-        self._loop = asyncio.get_running_loop()
-        self._seconds = seconds
-        self._expected: deque[tuple[float, asyncio.Future[Any]]] = deque()
-        self._timer: asyncio.TimerHandle | None = None
-
-    def expect(self) -> asyncio.Future[Any]:
-        """Of one more frame; TimeoutError when the time is up. Whoever gives up waiting for one cancels it."""
-        while self._expected and self._expected[0][1].done():
-            self._expected.popleft()
-        report: asyncio.Future[Any] = self._loop.create_future()
-        self._expected.append((self._loop.time() + self._seconds, report))
-        if self._timer is None:
-            self._timer = self._loop.call_later(self._seconds, self._look)
-        return report
-
-    def stop(self) -> None:
-        if self._timer is not None:
-            self._timer.cancel()
-            self._timer = None
-
-    def _look(self) -> None:
-        self._timer = None
-        expected, now = self._expected, self._loop.time()
-        while expected and (expected[0][1].done() or expected[0][0] <= now):
-            _, report = expected.popleft()
-            if not report.done():
-                report.set_exception(TimeoutError())
-        if expected:
-            self._timer = self._loop.call_at(expected[0][0], self._look)
-
-
 class EzspRadio:
     """See ``radio_port.RunningRadio``."""
 
@@ -87,7 +54,7 @@ class EzspRadio:
         self.lost = app.lost
         self.taken_on = app.taken_on
         self.max_payload = max_payload
-        self._reports = Reports(DELIVERY_TIMEOUT)
+        self._reports = EqualWaits(DELIVERY_TIMEOUT)
         self._settings = settings
 
     @property
@@ -108,7 +75,7 @@ class EzspRadio:
 
     @property
     def counters(self) -> Mapping[str, int]:
-        return self.app.whole.counters
+        return {**self.app.whole.counters, **self.app.frame_counters}
 
     async def children(self) -> dict[str, int]:
         app = self.app
@@ -139,19 +106,15 @@ class EzspRadio:
             while (nwk, tag) in app._pending_requests:
                 tag = app.get_sequence()
             app._pending_requests[nwk, tag] = sent
-            status, _ = await app._ezsp.send_unicast(
-                nwk=nwk,
-                aps_frame=ezsp_types.EmberApsFrame(
-                    profileId=frame.profile,
-                    clusterId=frame.cluster,
-                    sourceEndpoint=frame.source_endpoint,
-                    destinationEndpoint=frame.endpoint,
-                    options=_OPTIONS[frame.link_key],
-                    groupId=0,
-                    sequence=tag,
-                ),
-                message_tag=tag,
-                data=frame.payload,
+            status = await app._ezsp.unicast(
+                nwk,
+                frame.profile,
+                frame.cluster,
+                frame.source_endpoint,
+                frame.endpoint,
+                _OPTIONS[frame.link_key],
+                tag,
+                frame.payload,
             )
             if status != ezsp_types.sl_Status.OK:
                 return _OUTCOMES.get(status, SendOutcome.FAILED)
@@ -167,6 +130,7 @@ class EzspRadio:
 
     async def stop(self) -> None:
         self._reports.stop()
+        self.app.answers.stop()
         await _stop(self.app)
 
 
@@ -227,7 +191,9 @@ async def _loaded(settings: RadioSettings, database: Path | None, *, watchdog: b
     app = Application(application_config(settings, database, watchdog=watchdog))
     app.lost = asyncio.get_running_loop().create_future()
     app.whole = Reassembly()
+    app.frame_counters = dict.fromkeys((*ash_lane.COUNTERS, *ezsp_incoming.COUNTERS), 0)
     app.early = deque(maxlen=EARLY)
+    app.answers = EqualWaits(EZSP_CMD_TIMEOUT)
     # zigpy would leave the database open if it is cancelled while it loads.
     loading = asyncio.get_running_loop().create_task(app._load_db())
     try:

@@ -26,6 +26,7 @@ from contextlib import asynccontextmanager
 from typing import Final
 
 from adapters.zigbee.device import Lane, ZigbeeDevice
+from adapters.zigbee.eager import begin
 from adapters.zigbee.radio_port import BUSY_WAITS, Frame, SendOutcome
 
 _LOG = logging.getLogger(__name__)
@@ -79,28 +80,11 @@ class _Slots:
 
 
 class _Turns:
-    """Devices that have something to send, in the order of their turns, and the workers that wait for one."""
+    """Devices that have something to send, in the order of their turns, and how many more are served at once."""
 
-    def __init__(self) -> None:
-        self._devices: deque[ZigbeeDevice] = deque()
-        self._idle: deque[asyncio.Future[ZigbeeDevice]] = deque()
-
-    def put(self, device: ZigbeeDevice) -> None:
-        while self._idle:
-            worker = self._idle.popleft()
-            if not worker.done():  # else it was cancelled
-                worker.set_result(device)
-                return
-        self._devices.append(device)
-
-    def get(self) -> asyncio.Future[ZigbeeDevice]:
-        """The next device, which may have to be waited for."""
-        worker: asyncio.Future[ZigbeeDevice] = asyncio.get_running_loop().create_future()
-        if self._devices:
-            worker.set_result(self._devices.popleft())
-        else:
-            self._idle.append(worker)
-        return worker
+    def __init__(self, workers: int) -> None:
+        self.waiting: deque[ZigbeeDevice] = deque()
+        self.idle = workers
 
 
 class SendScheduler:
@@ -137,7 +121,9 @@ class SendScheduler:
         self._room = [queued, queued]
         self._lanes: dict[ZigbeeDevice, None] = {}
         """The devices that have a lane."""
-        self._turns = (_Turns(), _Turns())
+        self._turns = tuple(_Turns(slots) for slots in self._slots)
+        self._workers: set[asyncio.Task[None]] = set()
+        self._failed: asyncio.Future[None] | None = None
         self._open = True
         self.counters: dict[str, int] = dict.fromkeys(SendOutcome, 0)
         """Attempts by outcome."""
@@ -204,13 +190,14 @@ class SendScheduler:
 
     async def run(self) -> None:
         """Serve until cancelled; then every frame that is left fails."""
+        self._failed = asyncio.get_running_loop().create_future()
         try:
-            async with asyncio.TaskGroup() as group:
-                for turns, slots in zip(self._turns, self._slots, strict=True):
-                    for _ in range(slots):
-                        group.create_task(self._serve(turns))
+            await self._failed
         finally:
             self._open = False
+            for worker in self._workers:
+                worker.cancel()
+            await asyncio.gather(*self._workers, return_exceptions=True)
             for device in tuple(self._lanes):
                 lane, device.lane = device.lane, None
                 while lane is not None and lane.frames:
@@ -220,7 +207,15 @@ class SendScheduler:
     def _schedule(self, device: ZigbeeDevice, lane: Lane) -> None:
         if lane.active < self._windows[lane.sleepy] and self._may_go(device, lane):
             lane.active += 1
-            self._turns[lane.sleepy].put(device)
+            turns = self._turns[lane.sleepy]
+            if not turns.idle:
+                turns.waiting.append(device)
+                return
+            turns.idle -= 1
+            worker = begin(self._serve(turns, device))  # a frame that nothing stands in the way of is sent now
+            if worker is not None:
+                self._workers.add(worker)
+                worker.add_done_callback(self._ended)
 
     def _may_go(self, device: ZigbeeDevice, lane: Lane) -> bool:
         return not lane.sleepy or device.listens_until > self._now()
@@ -230,18 +225,30 @@ class SendScheduler:
             device.lane = None
             self._lanes.pop(device, None)
 
-    async def _serve(self, turns: _Turns) -> None:
-        while True:
-            device = await turns.get()
-            lane = device.lane
-            assert lane is not None  # it goes when the last of its workers does
-            if lane.frames and self._may_go(device, lane):
-                await self._offer(device, lane)
-            if lane.frames and self._may_go(device, lane):
-                turns.put(device)  # behind the other devices
-                continue
-            lane.active -= 1
-            self._forget_idle(device, lane)
+    def _ended(self, worker: asyncio.Task[None]) -> None:
+        self._workers.discard(worker)
+        fault, failed = None if worker.cancelled() else worker.exception(), self._failed
+        if fault is not None and failed is not None and not failed.done():
+            failed.set_exception(fault)
+
+    async def _serve(self, turns: _Turns, device: ZigbeeDevice) -> None:
+        """This device and, one after the other, those whose turns are next."""
+        try:
+            while True:
+                lane = device.lane
+                assert lane is not None  # it goes when the last of its workers does
+                if lane.frames and self._may_go(device, lane):
+                    await self._offer(device, lane)
+                if lane.frames and self._may_go(device, lane):
+                    turns.waiting.append(device)  # behind the other devices
+                else:
+                    lane.active -= 1
+                    self._forget_idle(device, lane)
+                if not turns.waiting:
+                    return
+                device = turns.waiting.popleft()
+        finally:
+            turns.idle += 1
 
     async def _offer(self, device: ZigbeeDevice, lane: Lane) -> None:
         """Give the dongle the lane's first frame, again and again while it has no room."""

@@ -10,18 +10,19 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from random import SystemRandom
 from time import monotonic
 from typing import Any, Final, Literal, TypeVarTuple
 
 from carriage.mqtt.acknowledgements import Acknowledgements
-from carriage.mqtt.engine import PahoEngine
-from carriage.mqtt.frames import Unread
 from carriage.mqtt.malformed_log import MalformedLog, clean
 from carriage.mqtt.options import Message, MqttHandler, MqttOptions, TlsFacts, Will
-from carriage.mqtt.packets import Publish
+from carriage.mqtt.outgoing import Outgoing
+from carriage.mqtt.packets import Unread
+from carriage.mqtt.paho_side import PahoSide, PahoSocket
 from carriage.mqtt.sender import STABLE, Sender
+from carriage.mqtt.stage import LAST_ID, Event, Stage
 from carriage.mqtt.topic_filters import TopicFilters
 from carriage.mqtt.versions import Versions
 from carriage.mqtt.wire import TlsFiles, Wire, connect, connect_fault
@@ -40,8 +41,6 @@ STOPPED: Final = "stopped"
 """Why a connection ended that ``stop`` ended: no fault."""
 UNSUPPORTED_VERSION: Final = 0x84
 """Reason code of MQTT 5 (2.4): unsupported protocol version."""
-
-_DUP, _QOS, _RETAIN = 0x08, 0x06, 0x01
 
 
 class MqttClient:
@@ -70,8 +69,12 @@ class MqttClient:
         """Connections that were tried so far."""
         self._tls = None if options.tls is None else TlsFiles(options.tls)
         self._wire: Wire | None = None
+        self._stage: Stage | None = None
+        self._paho: PahoSide | None = None
         self._connecting: asyncio.Timeout | None = None
         self._ended: asyncio.Future[str] | None = None
+        self._last_id = LAST_ID
+        """The packet id that was given last."""
         self._connected_at = 0.0
         self._running = False
         self._stopping = asyncio.Event()
@@ -94,29 +97,11 @@ class MqttClient:
         self.on_too_long: Callable[[str], None] | None = None
         """Called with the topic of a message that was read past since it is too long."""
         self._failures = MalformedLog("the handler of the MQTT client failed")
-        self.sender = Sender(options, handler, wake, call=self._call, lost=self._lost, leftover=self._digest)
+        self.sender = Sender(options, handler, wake, call=self._call, lost=self._lost, leftover=self._drain)
         self.publish, self.publish_at_once = self.sender.publish, self.sender.publish_at_once
         self.drain, self.flush = self.sender.drain, self.sender.flush
         self._filters = TopicFilters()
-        self._paho = self._engine()
         self._unacknowledged = Acknowledgements(self._acknowledge)
-
-    def _engine(self) -> PahoEngine:
-        queue = self.sender.queue
-        paho = PahoEngine(
-            self._options,
-            self._versions.current,
-            self._on_message,
-            self._on_unread,
-            queue.land,
-            queue.free_id,
-            self.sender.ask,
-        )
-        paho.on_connect = self._on_connect
-        paho.on_disconnect = self._on_disconnect
-        paho.on_subscribe = self._on_subscribe
-        paho.on_socket_register_write = _nothing  # else paho would write what it keeps at once
-        return paho
 
     # -- the caller's face -------------------------------------------------------------------------------------------
 
@@ -139,6 +124,19 @@ class MqttClient:
         """Messages published whose end wasn't reported yet."""
         return len(self.sender.queue)
 
+    @property
+    def window(self) -> int:
+        """Messages with QoS 1 that may be in flight now."""
+        return self.sender.allowed
+
+    def unacknowledged(self) -> Iterator[Outgoing]:
+        """Those messages, by age; not to be changed meanwhile."""
+        return iter(self.sender.queue)
+
+    def forget(self, token: object) -> None:
+        """What becomes of this message is no longer of interest; it can't be taken back."""
+        self.sender.queue.forget(token)  # type: ignore[arg-type] # whatever its owner gave as such
+
     def tls_facts(self) -> TlsFacts | None:
         """The live TLS connection; None without one."""
         return self._wire.tls_facts() if self.is_connected and self._wire is not None else None
@@ -147,6 +145,10 @@ class MqttClient:
     def unsent(self) -> MalformedLog:
         """Messages that are longer than the broker takes, or over which it ended connections."""
         return self.sender.unsent
+
+    def end(self, reason: str) -> None:
+        """End the connection, and make another: it serves no longer."""
+        self._end(reason)
 
     def start(self, group: asyncio.TaskGroup) -> asyncio.Task[None]:
         """``run`` in a task of ``group``."""
@@ -201,6 +203,7 @@ class MqttClient:
         if connected and self._live:
             options = self._options
             self._leaves_session = self._versions.current == 4 and options.clean_start and options.session_expiry > 0
+            assert self._paho is not None
             self._paho.disconnect()
             self.sender.write()
         if self._connecting is not None:
@@ -217,14 +220,15 @@ class MqttClient:
     def acknowledge(self, message: Message) -> None:
         """With ``manual_ack``: tell the broker that the message is safe.
 
-        The broker hears it in the order of arrival (MQTT 5 section 4.6), so one that is held back holds back later
+        It is sent in the order of arrival (MQTT 5 section 4.6), so one that is held back holds back later
         ones. A message of an earlier connection is left alone: the broker sends it again.
         """
         if self._options.manual_ack and self._unacknowledged.done(*message.receipt):
             self.sender.ask()
 
     def _acknowledge(self, packet_id: int) -> None:
-        self._paho.acknowledge(packet_id)
+        if self._stage is not None:
+            self._stage.acknowledge(packet_id)
 
     # -- connecting --------------------------------------------------------------------------------------------------
 
@@ -244,14 +248,27 @@ class MqttClient:
             return f"can't connect: {clean(connect_fault(failure))}"
         finally:
             self._connecting = None
-        self._wire = self._paho.wire = wire
         self._versions.begun()
         self._ended = loop.create_future()
-        descriptor = wire.fileno()
+        queue, version = self.sender.queue, self._versions.current
+        number, descriptor = self._unacknowledged.connection, wire.fileno()
+        stage = Stage(
+            version, options.max_packet, queue.in_flight, queue.again, connection=number, last_id=self._last_id
+        )
+        paho = PahoSide(
+            options,
+            version,
+            PahoSocket(stage.out, descriptor),
+            connected=self._on_connect,
+            disconnected=self._on_disconnect,
+            subscribed=self._on_subscribe,
+            wrote=self.sender.ask,
+        )
+        self._wire, self._stage, self._paho = wire, stage, paho
         timer = loop.call_at(deadline, self._end_unconnected)
         try:
-            self.sender.open(wire, self._paho)
-            self._paho.connect_again(self.will, clean=self._wants_clean)
+            self.sender.open(wire, stage, paho)
+            paho.connect(self.will, clean=self._wants_clean)
             loop.add_reader(descriptor, self._readable)
             self.sender.write()
             return await self._ended
@@ -263,8 +280,9 @@ class MqttClient:
             self._unacknowledged.begin_again()
             self._filters.begin_again()
             wire.release()
-            self._paho.drop()
-            self._wire = self._paho.wire = self._ended = None
+            paho.drop()
+            self._last_id = stage.last_id
+            self._wire = self._stage = self._paho = self._ended = None
 
     @property
     def _wants_clean(self) -> bool:
@@ -289,7 +307,6 @@ class MqttClient:
             self._told_311 = True
             _LOG.warning("%s speaks no MQTT 5: trying MQTT 3.1.1", self._name)
         self._versions.current = wanted
-        self._paho = self._engine()
         return wanted == 4
 
     async def _rest(self) -> None:
@@ -325,38 +342,69 @@ class MqttClient:
         return self._ended is not None and not self._ended.done()
 
     def _readable(self) -> None:
-        wire = self._wire
-        if wire is None or self._ended is None or self._ended.done():
+        wire, stage, sender = self._wire, self._stage, self.sender
+        if wire is None or stage is None or self._ended is None or self._ended.done():
             return
-        sender = self.sender
         sender.busy = True
         try:
-            if wire.fill():
-                sender.heard()
-                self._paho.heard()
-            self._digest(wire)
+            octets = wire.read()
+            if octets:
+                sender.unheard = False
+                self._take(stage, stage.receive(octets))
+            if wire.failed is not None:
+                self._lost()
         finally:
             sender.busy = False
         sender.flush()
 
-    def _digest(self, wire: Wire) -> None:
-        """Take what was read, an error or the end of the connection too."""
-        ended, paho = self._ended, self._paho
+    def _drain(self) -> None:
+        """The connection broke while we wrote: take what came before, such as why."""
+        wire, stage = self._wire, self._stage
+        while wire is not None and stage is not None and self._live and (octets := wire.read()):
+            self._take(stage, stage.receive(octets))
+        self._lost()
+
+    def _take(self, stage: Stage, events: list[Event]) -> None:
+        """What came, in order. Acknowledgements count though the connection should end over what came before."""
+        handler, sender, ended = self._handler, self.sender, self._ended
         assert ended is not None
+        for event in events:
+            kind = type(event)
+            try:
+                if kind is tuple:
+                    token, code = event  # type: ignore[misc]
+                    if token is not None:
+                        handler.published(token, code)  # type: ignore[arg-type]
+                elif ended.done():
+                    continue
+                elif kind is Message:
+                    self._on_message(event)  # type: ignore[arg-type]
+                elif kind is bytes:
+                    self._pass(event)  # type: ignore[arg-type]
+                else:
+                    self._on_unread(event)  # type: ignore[arg-type]
+            except Exception as failure:
+                self._failed(failure)
+        if stage.fault is not None and not ended.done():
+            self._broken(stage.fault)
+        if sender.emptied is not None:
+            sender.look_for_end()
+        if stage.out or sender.queue.queued or sender.queue.again:
+            sender.ask()
+
+    def _pass(self, packet: bytes) -> None:
+        paho = self._paho
+        assert paho is not None
         try:
-            while not ended.done() and not wire.closed and paho.read():
-                pass
-        except OSError:
+            paho.read(packet)
+        except Exception as failure:  # its parser, at octets that are no MQTT; our callbacks let nothing through
+            self._broken(failure)
+        if paho.closed:
             self._lost()
-            return
-        except Exception as failure:
-            # a parser, at octets that are no MQTT; our callbacks let nothing through
-            _LOG.warning("%s sent what is no MQTT (%s)", self._name, failure)
-            self._end("the broker broke the protocol")
-        if wire.closed:
-            self._lost()
-        elif self.sender.queue.queued or self.sender.queue.again:
-            self.sender.ask()
+
+    def _broken(self, failure: Exception) -> None:
+        _LOG.warning("%s sent what is no MQTT (%s)", self._name, failure)
+        self._end("the broker broke the protocol")
 
     def _tick(self) -> None:
         loop, sender = asyncio.get_running_loop(), self.sender
@@ -371,14 +419,11 @@ class MqttClient:
     def _look(self, now: float) -> None:
         self.sender.queue.expire(monotonic())
         if self.is_connected and self.sender.look(now - self._connected_at, now):
-            self._end("to try again what the broker ended connections over")  # whoever publishes does so again then
-        if self._wire is not None and self._live:
-            try:
-                self._paho.loop_misc()
-            except OSError:
+            self._end("to try again what the broker ended connections over")  # the publishers do so again then
+        if self._paho is not None and self._live:
+            self._paho.tick()
+            if self._paho.closed:
                 self._lost()
-
-    # -- outgoing messages -------------------------------------------------------------------------------------------
 
     # -- what paho calls ---------------------------------------------------------------------------------------------
 
@@ -386,10 +431,13 @@ class MqttClient:
         try:
             function(*arguments)
         except Exception as failure:
-            self._failures.over(failure)
-            _LOG.debug("the handler of the MQTT client failed", exc_info=failure)
+            self._failed(failure)
 
-    def _on_connect(self, _: object, __: Any, flags: Any, reason: Any, properties: Any) -> None:
+    def _failed(self, failure: Exception) -> None:
+        self._failures.over(failure)
+        _LOG.debug("the handler of the MQTT client failed", exc_info=failure)
+
+    def _on_connect(self, session_present: bool, reason: Any, properties: Any) -> None:
         if reason.is_failure and reason.value == UNSUPPORTED_VERSION and self._versions.refused():
             self._end("it speaks no MQTT 5")
             return
@@ -400,6 +448,7 @@ class MqttClient:
             self._end(f"refused: {text}")
             return
         if self._stopping.is_set():  # this was to make the broker forget us
+            assert self._paho is not None
             self._paho.disconnect()
             self.sender.ask()
             return
@@ -407,47 +456,45 @@ class MqttClient:
         self._begun = True
         self._forget = False
         self._tls_fault = ""
-        self.sender.accept(getattr(properties, "ReceiveMaximum", 65_535), getattr(properties, "MaximumPacketSize", 0))
+        receive_maximum = getattr(properties, "ReceiveMaximum", 65_535)
+        largest = getattr(properties, "MaximumPacketSize", 0)
+        self.sender.accept(receive_maximum, largest, session_present=session_present)
         self._connected_at = asyncio.get_running_loop().time()
         self._said = ""
         _LOG.info("%s accepts us", self._name)
         self._subscribe(self._filters.filters)
-        self._call(self._handler.connected, bool(flags.session_present))
+        self._call(self._handler.connected, session_present)
         self.sender.ask()
 
     def _subscribe(self, filters: dict[str, int]) -> None:
-        if filters:
-            packet_id = self._paho.subscribe_to(filters)
-            if packet_id is not None:
-                self._filters.asked(packet_id, filters)
+        packet_id = self._paho.subscribe(filters) if filters and self._paho is not None else None
+        if packet_id is not None:
+            self._filters.asked(packet_id, filters)
 
-    def _on_subscribe(self, _: object, __: Any, mid: int, reasons: Any, ___: Any) -> None:
-        for each, code in self._filters.answered(mid, reasons):
+    def _on_subscribe(self, packet_id: int, reasons: Any) -> None:
+        for each, code in self._filters.answered(packet_id, reasons):
             self._call(self._handler.subscribed, each, code)
 
-    def _on_disconnect(self, _: object, __: Any, flags: Any, reason: Any, properties: Any) -> None:
-        if flags.is_disconnect_packet_from_server:
-            self._end(f"the broker disconnects: {clean(getattr(properties, 'ReasonString', '') or str(reason))}")
-        else:
+    def _on_disconnect(self, reason: Any, properties: Any) -> None:
+        if reason is None:
             self._lost()
+        else:
+            self._end(f"the broker disconnects: {clean(getattr(properties, 'ReasonString', '') or str(reason))}")
 
-    def _on_message(self, first: int, publish: Publish) -> None:
-        qos = (first & _QOS) >> 1
-        if qos and self._options.manual_ack:
-            self._unacknowledged.came(publish.packet_id)
-        message = Message(
-            publish.topic,
-            publish.payload,
-            first & _RETAIN != 0,
-            qos,
-            publish.content_type,
-            publish.correlation,
-            publish.expiry,
-            publish.response_topic,
-            (self._unacknowledged.connection, publish.packet_id),
-            first & _DUP != 0,
-        )
-        self._call(self._handler.message, message)
+    # -- what comes --------------------------------------------------------------------------------------------------
+
+    def _on_message(self, message: Message) -> None:
+        """It is acknowledged when the handler has it, or when its owner says so; in either case also if that fails."""
+        if not message.qos:
+            self._handler.message(message)
+        elif self._options.manual_ack:
+            self._unacknowledged.came(message.receipt[1])
+            self._handler.message(message)
+        else:
+            try:
+                self._handler.message(message)
+            finally:
+                self._acknowledge(message.receipt[1])
 
     def _on_unread(self, message: Unread) -> None:
         """What can't be taken is as good as done: a broker that had no acknowledgement would send it again for ever."""
@@ -462,7 +509,3 @@ class MqttClient:
             self.sender.ask()
         if self.on_too_long is not None and message.size > self._options.max_packet:
             self._call(self.on_too_long, message.topic)
-
-
-def _nothing(*_: Any) -> None:
-    """In the place of a callback of paho's."""

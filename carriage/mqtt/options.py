@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from enum import Enum
-from typing import Literal, NewType, Protocol
+from typing import Final, Literal, NewType, Protocol
 
 Token = NewType("Token", int)
 """Names one published message of one client until its end is reported."""
@@ -76,24 +76,48 @@ class MqttOptions:
     """Acknowledge a message when ``acknowledge`` is called, not when the handler returns."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(init=False, slots=True)
 class Message:
     """A message from the broker. ``retained``: published to be kept.
 
-    ``receipt`` is for ``acknowledge``: the count of the connection and the packet id (0 with QoS 0).
+    ``receipt`` is for ``acknowledge``: the count of the connection and the packet id (0 with QoS 0). ``again``: the
+    broker says that it may have sent this one before (DUP).
     """
 
-    topic: str
+    topic: Final[str]
     payload: bytes = field(repr=False)
-    retained: bool
-    qos: int
-    content_type: str | None
-    correlation: bytes | None
-    expiry: int | None
-    response_topic: str | None
-    receipt: tuple[int, int]
-    again: bool = False
-    """The broker says that it may have sent this one before (DUP)."""
+    retained: Final[bool]
+    qos: Final[int]
+    content_type: Final[str | None]
+    correlation: Final[bytes | None]
+    expiry: Final[int | None]
+    response_topic: Final[str | None]
+    receipt: Final[tuple[int, int]]
+    again: Final[bool]
+
+    def __init__(
+        self,
+        topic: str,
+        payload: bytes,
+        retained: bool,
+        qos: int,
+        content_type: str | None,
+        correlation: bytes | None,
+        expiry: int | None,
+        response_topic: str | None,
+        receipt: tuple[int, int],
+        again: bool = False,
+    ) -> None:
+        self.topic = topic
+        self.payload = payload
+        self.retained = retained
+        self.qos = qos
+        self.content_type = content_type
+        self.correlation = correlation
+        self.expiry = expiry
+        self.response_topic = response_topic
+        self.receipt = receipt
+        self.again = again
 
 
 class DropReason(Enum):

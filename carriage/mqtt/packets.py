@@ -1,4 +1,4 @@
-"""The two MQTT packets that pass for every message, PUBLISH and PUBACK, in separate, quick codecs.
+"""The two MQTT packets that pass for every message, PUBLISH and PUBACK, written and read as octets.
 
 Source: MQTT 5.0 sections 2.2.2, 3.3, 3.4; level 4 (MQTT 3.1.1) is the same without properties. Pure.
 """
@@ -9,12 +9,20 @@ from dataclasses import dataclass
 from struct import Struct, error
 from typing import Final
 
+from carriage.mqtt.options import Message
 from layer.errors import PeerError
 
 _U16 = Struct("!H")
 _EXPIRY = Struct("!BI")
 _HEADED = Struct("!BH")
 
+PUBLISH: Final = 0x30
+PUBACK: Final = 0x40
+DUP: Final = 0x08
+QOS: Final = 0x06
+RETAIN: Final = 0x01
+"""Type of a packet, in the upper half of its first octet; flags of a PUBLISH, in the lower."""
+_HEAD: Final = 4  # length of the topic, and packet id
 MESSAGE_EXPIRY: Final = 0x02
 CONTENT_TYPE: Final = 0x03
 RESPONSE_TOPIC: Final = 0x08
@@ -26,19 +34,32 @@ _STRINGS = {CONTENT_TYPE, RESPONSE_TOPIC, CORRELATION}
 
 
 @dataclass(frozen=True, slots=True)
-class Publish:
-    """A received PUBLISH; ``packet_id`` is 0 with QoS 0."""
+class Unread:
+    """A PUBLISH that can't be taken: ``size`` octets behind its fixed header. ``why`` says what is wrong with it.
+
+    ``packet_id``: 0 with QoS 0; None: it can't be read, so the packet can't be acknowledged.
+    """
 
     topic: str
-    packet_id: int
-    payload: bytes
-    content_type: str | None = None
-    correlation: bytes | None = None
-    expiry: int | None = None
-    response_topic: str | None = None
+    packet_id: int | None
+    size: int
+    why: str
 
-    def __repr__(self) -> str:
-        return f"Publish(packet_id={self.packet_id}, {len(self.payload)} octets)"
+
+def unread(first: int, body: bytes, size: int, why: str) -> Unread:
+    """What can be said of the PUBLISH with this first octet that begins with ``body``."""
+    length = int.from_bytes(body[:2], "big") if len(body) >= 2 else len(body)
+    topic = body[2 : 2 + length].decode(errors="replace")
+    packet_id: int | None = 0
+    if first & QOS:
+        found = body[2 + length : _HEAD + length]
+        packet_id = (int.from_bytes(found, "big") or None) if len(found) == 2 else None
+    return Unread(topic, packet_id, size, why)
+
+
+def unread_head(body: bytes) -> int:
+    """How many octets of a PUBLISH that begins with ``body`` name it (topic and packet id); 0: not known yet."""
+    return _HEAD + int.from_bytes(body[:2], "big") if len(body) >= 2 else 0
 
 
 def publish_properties(
@@ -76,19 +97,55 @@ def head_topic(head: bytes) -> str:
     return head[2 : 2 + _U16.unpack_from(head)[0]].decode(errors="replace")
 
 
-def publish_at_once(head: bytes, payload: bytes, retain: bool) -> bytes:
-    """The PUBLISH with QoS 0 of ``publish_head``'s topic."""
-    octets = bytearray(b"\x31" if retain else b"\x30")
+def packet_size(length: int) -> int:
+    """Octets of a packet with ``length`` octets behind its fixed header."""
+    return length + 2 + (length >= 0x80) + (length >= 0x4000) + (length >= 0x20_0000)
+
+
+def write_at_once(out: bytearray, head: bytes, payload: bytes, retain: bool) -> None:
+    """Append the PUBLISH with QoS 0 of ``publish_head``'s topic."""
+    out.append(0x31 if retain else 0x30)
     length = len(head) + len(payload)
     while length >= 128:
-        octets.append(length & 0x7F | 0x80)
+        out.append(length & 0x7F | 0x80)
         length >>= 7
-    octets.append(length)
-    return bytes(octets) + head + payload
+    out.append(length)
+    out += head
+    out += payload
 
 
-def decode_publish(qos: int, body: bytes, version: int) -> Publish:
-    """The PUBLISH after its fixed header. User properties and subscription identifiers are skipped. PeerError."""
+def write_publish(
+    out: bytearray,
+    first: int,
+    topic: bytes,
+    packet_id: int,
+    payload: bytes,
+    properties: bytes,
+) -> None:
+    """Append a PUBLISH. ``first``: its first octet. ``packet_id``: 0 with QoS 0. ``properties``: empty for level 4."""
+    size = len(topic)
+    length = 2 + size + len(properties) + len(payload)
+    if packet_id:
+        length += 2
+    out.append(first)
+    while length >= 128:
+        out.append(length & 0x7F | 0x80)
+        length >>= 7
+    out.append(length)
+    out += _U16.pack(size)
+    out += topic
+    if packet_id:
+        out += _U16.pack(packet_id)
+    out += properties
+    out += payload
+
+
+def decode_publish(first: int, body: bytes, version: int, connection: int = 0) -> Message:
+    """The PUBLISH with this first octet and this content. ``connection``: the first half of its ``receipt``.
+
+    User properties and subscription identifiers are skipped. PeerError.
+    """
+    qos = (first & QOS) >> 1
     try:
         (length,) = _U16.unpack_from(body)
         at = 2 + length
@@ -101,28 +158,37 @@ def decode_publish(qos: int, body: bytes, version: int) -> Publish:
             at += 2
             if not packet_id:
                 raise PeerError("PUBLISH with packet id 0")
-        if version != 5:
-            return Publish(topic, packet_id, body[at:])
-        if body[at] == 0:
-            return Publish(topic, packet_id, body[at + 1 :])
-        size, at = _variable(body, at)
-        end = at + size
-        if end > len(body):
-            raise PeerError("PUBLISH cut short")
-        numbers, strings = _properties(body, at, end)
-        content_type = strings.get(CONTENT_TYPE)
-        response_topic = strings.get(RESPONSE_TOPIC)
-        return Publish(
-            topic,
-            packet_id,
-            body[end:],
-            None if content_type is None else content_type.decode(),
-            strings.get(CORRELATION),
-            numbers.get(MESSAGE_EXPIRY),
-            None if response_topic is None else response_topic.decode(),
-        )
+        content_type = correlation = expiry = response_topic = None
+        if version == 5:
+            size = body[at]
+            at += 1
+            if size:
+                if size >= 128:
+                    size, at = _variable(body, at - 1)
+                end = at + size
+                if end > len(body):
+                    raise PeerError("PUBLISH cut short")
+                numbers, strings = _properties(body, at, end)
+                at = end
+                if CONTENT_TYPE in strings:
+                    content_type = strings[CONTENT_TYPE].decode()
+                if RESPONSE_TOPIC in strings:
+                    response_topic = strings[RESPONSE_TOPIC].decode()
+                correlation, expiry = strings.get(CORRELATION), numbers.get(MESSAGE_EXPIRY)
     except (ValueError, IndexError, error) as failure:  # UnicodeDecodeError is a ValueError
         raise PeerError("malformed PUBLISH") from failure
+    return Message(
+        topic,
+        body[at:],
+        first & RETAIN != 0,
+        qos,
+        content_type,
+        correlation,
+        expiry,
+        response_topic,
+        (connection, packet_id),
+        first & DUP != 0,
+    )
 
 
 def decode_puback(body: bytes, version: int) -> tuple[int, int]:

@@ -1,9 +1,12 @@
-"""What goes out on the connections of an MQTT client: the queue, the window, the blame, and when it is written.
+"""What goes out on the connections of an MQTT client: what waits, the window, the blame, and when it is written.
 
 A sender is *off* (no connection), *open* (paho's own packets go, CONNECT first) or *accepted* (messages go as well).
 ``open``, ``accept`` and ``close`` move it; its client calls them. Beside that it is *asked* from the first thing that
 there is to write until it is written: by the owner's ``flush``, or at the end of the callback in which it is *busy*. It
 is *blocked* while the socket is full: then the loop has it written.
+
+A message that the window has a place for goes into the stage's buffer at once, all else waits in the queue. All that a
+turn left in the buffer is one ``send``.
 """
 
 from __future__ import annotations
@@ -14,11 +17,12 @@ from time import monotonic
 from typing import Final
 
 from carriage.mqtt.blame import Blame, Verdict
-from carriage.mqtt.engine import PahoEngine
 from carriage.mqtt.malformed_log import MalformedLog, clean
 from carriage.mqtt.options import DropReason, MqttHandler, MqttOptions, Token
 from carriage.mqtt.outgoing import Outgoing, OutgoingQueue
-from carriage.mqtt.packets import head_topic, publish_at_once
+from carriage.mqtt.packets import head_topic, packet_size, write_at_once
+from carriage.mqtt.paho_side import PahoSide
+from carriage.mqtt.stage import Stage
 from carriage.mqtt.wire import Wire
 from layer.errors import TransportError, UsageError
 
@@ -29,6 +33,8 @@ STABLE: Final = 10.0
 TOPIC_INVALID: Final = 0x90
 TOO_LARGE: Final = 0x95
 """Reason codes of MQTT 5 (2.4): topic name invalid, packet too large."""
+WRITE_LIMIT: Final = 256 * 1024
+"""Octets that may wait for the socket beyond which nothing of the queue is added to them."""
 STATE_ROOM: Final = 64 * 1024
 """Octets that may wait for the socket before a message has to wait elsewhere."""
 
@@ -51,7 +57,7 @@ class Sender:
         *,
         call: Callable[..., None],
         lost: Callable[[], None],
-        leftover: Callable[[Wire], None],
+        leftover: Callable[[], None],
     ) -> None:
         self._handler = handler
         self._call = call
@@ -59,7 +65,8 @@ class Sender:
         self._leftover = leftover
         self._loop: asyncio.AbstractEventLoop | None = None
         self._wire: Wire | None = None
-        self._paho: PahoEngine | None = None
+        self._paho: PahoSide | None = None
+        self._stage: Stage | None = None
         self.live = False
         """There is a connection, and neither end has closed it."""
         self.accepted = False
@@ -71,8 +78,10 @@ class Sender:
         """A callback of the client runs: it writes at its end, so the owner is not asked for a ``flush``."""
         self.blocked = False
         self._most = options.max_in_flight
-        self._window = self._allowed = options.max_in_flight
+        self._window = self.allowed = options.max_in_flight
         """Messages with QoS 1 that may be in flight: as the broker says, and now (one, after it broke connections)."""
+        self.on_window: Callable[[], None] | None = None
+        """Called when ``allowed`` changes while there is a connection."""
         self.largest = 0
         """Octets of the longest packet that the broker takes; 0: it names no limit."""
         self._next_token = 0
@@ -81,55 +90,62 @@ class Sender:
         """States may be in the queue: a newer one must not pass them."""
         self.on_room: Callable[[], None] | None = None
         """Called when what ``publish_at_once`` refused can be tried again on the same connection."""
-        self.queue = OutgoingQueue(options.max_queued, options.max_queued_octets, self._on_end, self._on_drop)
+        self.queue = OutgoingQueue(options.max_queued, options.max_queued_octets, self._on_drop)
         self.blame = Blame(STABLE)
         self.unsent = MalformedLog("message that can't be sent")
         """Messages that are longer than the broker takes, or over which it ended connections."""
-        self._unheard = False
-        self._emptied: asyncio.Future[None] | None = None
+        self.unheard = False
+        """Something went out, and nothing came since that says that it did not end the connection."""
+        self.emptied: asyncio.Future[None] | None = None
         """For ``drain``: nothing is outstanding."""
 
     # -- what moves it -----------------------------------------------------------------------------------------------
 
-    def open(self, wire: Wire, paho: PahoEngine) -> None:
+    def open(self, wire: Wire, stage: Stage, paho: PahoSide) -> None:
         """There is a connection; ``write`` is to follow when paho has its CONNECT."""
-        self._wire, self._paho = wire, paho
-        self._unheard = False
+        self._wire, self._stage, self._paho = wire, stage, paho
+        self.unheard = False
         self.live = self.busy = True
 
-    def accept(self, receive_maximum: int, largest: int) -> None:
-        """The broker has accepted us. ``largest``: octets of its longest packet, 0 for any."""
+    def accept(self, receive_maximum: int, largest: int, *, session_present: bool) -> None:
+        """The broker has accepted us. ``largest``: octets of its longest packet, 0 for any.
+
+        Without the session of before, what was in flight is new to the broker.
+        """
         self._window = min(self._most, receive_maximum)
-        self._allowed = 1 if self.blame.careful else self._window
+        self.allowed = 1 if self.blame.careful else self._window
         self.largest = largest
+        if not session_present:
+            for message in self.queue.again.values():
+                message.packet_id = 0
         self.accepted = True
 
     def close(self) -> None:
         """The connection is gone."""
         self.live = self.accepted = self.blocked = False
-        self._wire = self._paho = None
-
-    def heard(self) -> None:
-        """Something came, so that what went out before did not end the connection."""
-        self._unheard = False
+        self._wire = self._stage = self._paho = None
 
     def blames(self, lasted: float, now: float) -> bool:
         """After a connection of ``lasted`` seconds: whether a message is given up since it ended over that."""
         queue = self.queue
         under_way = next(iter(queue.in_flight.values()), None)
         topic = "" if under_way is None else under_way.topic
-        verdict = self.blame.ended(lasted, topic, now, sent=self._unheard or under_way is not None)
+        verdict = self.blame.ended(lasted, topic, now, sent=self.unheard or under_way is not None)
         if verdict is not Verdict.GIVE_UP:
             return False
         self.unsent.add(f"{clean(topic)}: the broker ends the connection over it")
-        for packet_id in list(queue.in_flight):
-            queue.land(packet_id, TOPIC_INVALID)
+        given_up = list(queue.in_flight.values())
+        queue.in_flight.clear()
+        for message in given_up:
+            self._end(message, TOPIC_INVALID)
         return True
 
     def look(self, lasted: float, now: float) -> bool:
         """Once a second, on a connection of ``lasted`` seconds. Whether to begin again with what was given up."""
         if self.blame.lasts(lasted):
-            self._allowed = self._window
+            self.allowed = self._window
+            if self.on_window is not None:
+                self._call(self.on_window)
             self.ask()
         return lasted >= STABLE and self.blame.chance(now)
 
@@ -170,26 +186,24 @@ class Sender:
             token = self._next_token
             self._next_token += 1
         named: Token = token  # type: ignore[assignment] # cast() is a call
-        expires = None if expiry is None else monotonic() + expiry
-        message = Outgoing(named, topic, payload, qos, retain, content_type, correlation, response_topic, expires)
+        now = monotonic()
+        expires = None if expiry is None else now + expiry
+        message = Outgoing(named, topic, payload, qos, retain, content_type, correlation, response_topic, now, expires)
         if self.largest and self._too_long(message):
             raise TransportError("message longer than the broker takes", transient=False)
-        queue, wire = self.queue, self._wire
+        queue, stage = self.queue, self._stage
         if (
             qos
             and self.accepted
             and not self.blocked
             and not queue.queued
             and not queue.again
-            and len(queue.in_flight) < self._allowed
-            and wire is not None
-            and self._paho is not None
-            and wire.failed is None
-            and wire.unsent < STATE_ROOM
+            and len(queue.in_flight) < self.allowed
+            and stage is not None
+            and len(stage.out) < STATE_ROOM
             and topic not in self.blame.given_up
         ):
-            queue.launch(message)
-            self._paho.send(message, expiry)
+            stage.publish(message, expiry)
         else:
             queue.add(message)
         if self.accepted and not self._asked:
@@ -201,8 +215,8 @@ class Sender:
 
         False: there is no connection, or its buffer is full; ``on_room`` is called when there is room again.
         """
-        wire = self._wire
-        if not self.accepted or wire is None or wire.unsent > STATE_ROOM:
+        stage = self._stage
+        if not self.accepted or stage is None or len(stage.out) > STATE_ROOM:
             self._starved = True
             return False
         blame = self.blame
@@ -213,16 +227,14 @@ class Sender:
             self._states_wait = blame.careful or (self._states_wait and bool(self.queue.queued))
             if self._states_wait:
                 return self._publish_carefully(topic, payload, retain)
-        packet = publish_at_once(head, payload, retain)
-        if self.largest and len(packet) > self.largest:  # the broker would end the connection
-            self.unsent.add(f"{clean(head_topic(head))}: {len(packet)} octets, the broker takes {self.largest}")
+        if self.largest and (size := packet_size(len(head) + len(payload))) > self.largest:
+            # the broker would end the connection
+            self.unsent.add(f"{clean(head_topic(head))}: {size} octets, the broker takes {self.largest}")
             return True
-        try:
-            wire.send(packet)
-        except OSError:
-            return False
-        self._unheard = True
-        self.ask()
+        write_at_once(stage.out, head, payload, retain)
+        self.unheard = True
+        if not self._asked:
+            self.ask()
         return True
 
     def _publish_carefully(self, topic: str, payload: bytes, retain: bool) -> bool:
@@ -236,33 +248,30 @@ class Sender:
         """Wait until nothing is outstanding. False where that took longer than ``timeout`` seconds."""
         if not len(self.queue):
             return True
-        if self._emptied is None:
-            self._emptied = self._running_loop().create_future()
-        return bool((await asyncio.wait((self._emptied,), timeout=timeout))[0])
+        if self.emptied is None:
+            self.emptied = self._running_loop().create_future()
+        return bool((await asyncio.wait((self.emptied,), timeout=timeout))[0])
 
     @property
     def _can_hand_over(self) -> bool:
-        return self.queue.waiting > 0 and len(self.queue.in_flight) < self._allowed
+        queue = self.queue
+        return bool(queue.queued or queue.again) and len(queue.in_flight) < self.allowed
 
-    def _hand_over(self, wire: Wire, paho: PahoEngine) -> None:
-        """Send what waited, as far as the broker and the buffer of the connection take it."""
+    def _hand_over(self, stage: Stage) -> None:
+        """Send what waited, as far as the broker and the buffer take it."""
         queue, now = self.queue, monotonic()
         for _ in range(MOST_PER_TURN):
-            each = queue.take(now) if self._can_hand_over and wire.has_room else None
+            each = queue.take(now) if self._can_hand_over and len(stage.out) < WRITE_LIMIT else None
             if each is None:
                 return
             if self.largest and self._too_long(each):  # it was queued before the broker said what it takes
-                queue.settle(each, TOO_LARGE)
-                continue
-            if each.topic in self.blame.given_up:
-                queue.settle(each, TOPIC_INVALID)
-                continue
-            again = each.packet_id != 0
-            if each.qos:
-                queue.fly(each)
-            paho.send(each, None if each.expires is None else max(1, round(each.expires - now)), again=again)
-            if not each.qos:
-                queue.settle(each, 0)
+                self._end(each, TOO_LARGE)
+            elif each.topic in self.blame.given_up:
+                self._end(each, TOPIC_INVALID)
+            else:
+                stage.publish(each, None if each.expires is None else max(1, round(each.expires - now)))
+                if not each.qos:
+                    self._end(each, 0)
 
     def _too_long(self, message: Outgoing) -> bool:
         texts = (message.topic, message.content_type, message.response_topic)
@@ -273,20 +282,20 @@ class Sender:
         self.unsent.add(f"{clean(message.topic)}: {size} octets, the broker takes {self.largest}")
         return True
 
-    def _on_end(self, token: Token, code: int) -> None:
-        if self._emptied is not None:
-            self._look_for_end()
-        self._call(self._handler.published, token, code)
+    def _end(self, message: Outgoing, code: int) -> None:
+        if message.token is not None:
+            self._call(self._handler.published, message.token, code)
+        self.look_for_end()
 
     def _on_drop(self, token: Token, reason: DropReason) -> None:
-        if self._emptied is not None:
-            self._look_for_end()
         self._call(self._handler.dropped, token, reason)
+        self.look_for_end()
 
-    def _look_for_end(self) -> None:
-        if self._emptied is not None and not len(self.queue):
-            self._emptied.set_result(None)
-            self._emptied = None
+    def look_for_end(self) -> None:
+        """For ``drain``, after messages that ended."""
+        if self.emptied is not None and not len(self.queue):
+            self.emptied.set_result(None)
+            self.emptied = None
 
     # -- when it is written ------------------------------------------------------------------------------------------
 
@@ -313,25 +322,24 @@ class Sender:
 
     def write(self) -> None:
         """Hand over what can go, and write it."""
-        self.busy = True  # paho asks to be written for what it is handed here: not another time for that
-        wire, queue, paho = self._wire, self.queue, self._paho
-        try:
-            if wire is None or paho is None or not self.live:
-                return
-            if self.blocked:
-                wire.flush()
-            if self.accepted and (queue.queued or queue.again) and not (self.blocked and wire.unsent):
-                self._hand_over(wire, paho)
-            if paho.kept:
-                paho.loop_write()
-        except OSError:
-            self._lost()
+        wire, stage, paho, queue = self._wire, self._stage, self._paho, self.queue
+        if wire is None or stage is None or paho is None or not self.live:
+            self.busy = self._asked = False
             return
+        self.busy = True  # paho asks to be written for what it is handed here: not another time for that
+        try:
+            if paho.writes:
+                paho.write()
+            if self.blocked:
+                wire.write(stage.out)
+            if self.accepted and (queue.queued or queue.again) and not (self.blocked and stage.out):
+                self._hand_over(stage)
         finally:
             self.busy = self._asked = False
-        if wire.closed:
+        waits = wire.write(stage.out)
+        if paho.closed:
             self._lost()
-        elif wire.flush():
+        elif waits:
             if not self.blocked:
                 self.blocked = True
                 self._running_loop().add_writer(wire.fileno(), self.write)
@@ -343,6 +351,6 @@ class Sender:
                 self._starved = False
                 self._call(self.on_room)
             if wire.failed is not None:
-                self._leftover(wire)
-            elif paho.kept or ((queue.queued or queue.again) and self.accepted and self._can_hand_over):
+                self._leftover()
+            elif (queue.queued or queue.again) and self.accepted and self._can_hand_over:
                 self.ask()

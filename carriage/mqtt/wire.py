@@ -1,8 +1,4 @@
-"""The broker connection below MQTT: made without blocking the loop, read and written through bounded buffers.
-
-paho reads an octet at a time, writes one packet per system call and connects in blocking calls. So it is given a
-``Wire`` that looks like its socket: it writes to memory, ``frames`` reads for it, and the event loop moves the octets.
-"""
+"""The connection to the broker below MQTT: made without blocking the loop, a bounded piece read at a time."""
 
 from __future__ import annotations
 
@@ -14,36 +10,26 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Final
 
-from carriage.mqtt.frames import Frames
 from carriage.mqtt.options import MqttOptions, TlsFacts, TlsOptions
 from layer.errors import CredentialError
 
 READ_CHUNK: Final = 16 * 1024
 """Octets taken from the socket per turn of the loop: no less than a TLS record, or OpenSSL would keep the rest of it
 where the loop can't see it."""
-WRITE_LIMIT: Final = 256 * 1024
-"""Octets waiting for the socket before more are refused."""
 
 _Socket = socket.socket | ssl.SSLSocket
 _BLOCKED = (BlockingIOError, InterruptedError, ssl.SSLWantReadError, ssl.SSLWantWriteError)
 
 
 class Wire:
-    """A connected non-blocking socket with a buffer each way.
+    """A connected non-blocking socket; its owner watches it. ``failed``: why the connection ended."""
 
-    ``send``, ``close``, ``fileno``, ``setblocking`` are what paho calls; ``fill`` and ``flush`` belong to the owner,
-    who watches the socket. ``frames``: what came, as packets of at most ``max_packet`` octets.
-    """
+    __slots__ = ("_released", "_socket", "failed")
 
-    __slots__ = ("_out", "_socket", "closed", "failed", "frames")
-
-    def __init__(self, connected: _Socket, max_packet: int) -> None:
+    def __init__(self, connected: _Socket) -> None:
         self._socket = connected
-        self._out = bytearray()
-        self.frames = Frames(max_packet)
         self.failed: OSError | None = None
-        """Why the connection ended; what came before may still wait in ``frames``."""
-        self.closed = False
+        self._released = False
 
     @property
     def fault(self) -> str:
@@ -51,72 +37,43 @@ class Wire:
         cut = isinstance(self.failed, ssl.SSLEOFError)
         return connect_fault(self.failed) if isinstance(self.failed, ssl.SSLError) and not cut else ""
 
-    @property
-    def unsent(self) -> int:
-        return len(self._out)
-
-    @property
-    def has_room(self) -> bool:
-        return len(self._out) < WRITE_LIMIT
-
-    def fill(self) -> bool:
-        """Take what the socket has, at most one chunk. Whether anything came."""
+    def read(self) -> bytes:
+        """What the socket has, at most one chunk; empty: nothing now, or it has failed."""
         try:
             fresh = self._socket.recv(READ_CHUNK)
         except _BLOCKED:
-            return False
+            return b""
         except OSError as failure:
             self.failed = failure
-            return False
+            return b""
         if not fresh:
             self.failed = ConnectionResetError("the broker closed the connection")
-            return False
-        self.frames.feed(fresh)
-        return True
+        return fresh
 
-    def flush(self) -> bool:
-        """Write what waits. True: some of it still waits for the socket."""
-        while self._out:
+    def write(self, out: bytearray) -> bool:
+        """Write what is in ``out``, and remove it there. True: some of it still waits for the socket."""
+        while out:
             try:
-                sent = self._socket.send(self._out)
+                sent = self._socket.send(out)
             except _BLOCKED:
                 return True
             except OSError as failure:
                 self.failed = failure
-                self._out.clear()
+                out.clear()
                 return False
-            del self._out[:sent]
+            del out[:sent]
         return False
 
-    def send(self, data: bytes | bytearray) -> int:
-        if self.failed is not None:
-            raise self.failed
-        if len(self._out) >= WRITE_LIMIT:
-            raise BlockingIOError
-        self._out += data
-        return len(data)
-
-    def close(self) -> None:
-        """Say the last word. The socket itself stays until the owner, who has the loop watch it, calls ``release``: its
-        number must not come to be another connection's before."""
-        if not self.closed:
-            self.flush()
-            self.closed = True
-
     def release(self) -> None:
-        """Close without a last word; the loop no longer watches the socket."""
-        self.closed = True
-        self._out.clear()
+        """Close the socket, which the loop no longer watches: its number must not come to be another's before."""
+        self._released = True
         self._socket.close()
 
     def fileno(self) -> int:
         return self._socket.fileno()
 
-    def setblocking(self, flag: bool) -> None:
-        """The socket is non-blocking from the first; paho asks for nothing else."""
-
     def tls_facts(self) -> TlsFacts | None:
-        if not isinstance(self._socket, ssl.SSLSocket) or self.closed:
+        if not isinstance(self._socket, ssl.SSLSocket) or self._released:
             return None
         cipher = self._socket.cipher()
         return TlsFacts(
@@ -248,7 +205,7 @@ async def connect(options: MqttOptions, context: ssl.SSLContext | None) -> Wire:
         except BaseException:
             current.close()
             raise
-        return Wire(current, options.max_packet)
+        return Wire(current)
     raise failure
 
 

@@ -49,7 +49,7 @@ _FIELD_NAME = re.compile(r"[a-z0-9!#$%&'*+.^_`|~-]{1,64}")  # RFC 9110, section 
 _CODE = re.compile(r"[2-5](?:\.(?:[0-2][0-9]|3[01])|[0-9]{2})")  # RFC 7252, section 3; a final status of RFC 9110
 
 _NO_SEGMENT = frozenset("/\\\x7f") | frozenset(map(chr, range(32)))
-"""What some server takes for the end of a segment, or for the end of a path."""
+"""Characters that some server takes for the end of a segment, or for the end of a path."""
 
 _ROUTING: Final = frozenset({3, 7, 11, 35, 39, "host", "forwarded", "proxy-authorization", "proxy-authenticate"})
 """Uri-Host, Uri-Port, Uri-Path, Proxy-Uri, Proxy-Scheme and their like: ``to`` and ``path`` alone say where to."""
@@ -61,7 +61,7 @@ _OF_ONE_HOP: Final = frozenset({
 """Observe (an exchange has one answer), blocks, their sizes, No-Response; fields of RFC 9110, section 7.6.1."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(init=False, slots=True)
 class Exchange:
     """A request of ``source`` to the target ``to`` (an alias of the policy, never a URL of a client).
 
@@ -74,34 +74,69 @@ class Exchange:
     target's adapter has the subject's own name as ``to``, and as ``sender`` the policy's name of the asking subject.
     """
 
-    id: EnvelopeId
-    source: Peer
-    to: str
-    method: str
-    path: tuple[str, ...]
-    received_at: float
-    deadline: float
-    options: tuple[Option, ...] = ()
-    body: Body = b""
-    content: ContentKind | None = None
-    sender: str = ""
+    id: Final[EnvelopeId]
+    source: Final[Peer]
+    to: Final[str]
+    method: Final[str]
+    path: Final[tuple[str, ...]]
+    received_at: Final[float]
+    deadline: Final[float]
+    options: Final[tuple[Option, ...]]
+    body: Final[Body]
+    content: Final[ContentKind | None]
+    sender: Final[str]
+
+    def __init__(
+        self,
+        *,
+        id: EnvelopeId,
+        source: Peer,
+        to: str,
+        method: str,
+        path: tuple[str, ...],
+        received_at: float,
+        deadline: float,
+        options: tuple[Option, ...] = (),
+        body: Body = b"",
+        content: ContentKind | None = None,
+        sender: str = "",
+    ) -> None:
+        self.id = id
+        self.source = source
+        self.to = to
+        self.method = method
+        self.path = path
+        self.received_at = received_at
+        self.deadline = deadline
+        self.options = options
+        self.body = body
+        self.content = content
+        self.sender = sender
 
     def __repr__(self) -> str:
         """Without path, options and body: they are a peer's own and may hold secrets."""
         return f"<Exchange {self.id} {self.method} to {self.to}, {len(self.body)} octets>"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(init=False, slots=True)
 class Answer:
-    """What the target said. ``code``: ``2.05`` of CoAP, ``404`` of HTTP; never an interim one.
+    """The target's answer. ``code``: ``2.05`` of CoAP, ``404`` of HTTP; never an interim one.
 
     ``options``, ``body`` and ``content`` as in an ``Exchange``.
     """
 
-    code: str
-    options: tuple[Option, ...] = ()
-    body: Body = b""
-    content: ContentKind | None = None
+    code: Final[str]
+    options: Final[tuple[Option, ...]]
+    body: Final[Body]
+    content: Final[ContentKind | None]
+
+    def __init__(
+        self, *, code: str, options: tuple[Option, ...] = (), body: Body = b"", content: ContentKind | None = None
+    ) -> None:
+        self.code = code
+        self.options = options
+        self.body = body
+        self.content = content
 
     def __repr__(self) -> str:
         return f"<Answer {self.code}, {len(self.body)} octets>"
@@ -113,7 +148,7 @@ def known_method(method: str) -> bool:
 
 
 def unfit(exchange: Exchange, max_body: int) -> Reason | None:
-    """What is wrong with the form of an exchange: ``CONTENT`` or ``TOO_LARGE``; None: nothing."""
+    """The mistake in the form of an exchange: ``CONTENT`` or ``TOO_LARGE``; None: there is none."""
     if not known_method(exchange.method):
         return Reason.CONTENT
     return unfit_path(exchange.path) or _unfit_rest(exchange.options, exchange.body, exchange.content, max_body)

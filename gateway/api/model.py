@@ -18,6 +18,14 @@ from gateway.api.identity import (
     Sealed,
     SessionId,
 )
+from gateway.api.interactions import (
+    Interaction,
+    InvokeAction,
+    ReadProperties,
+    Subscribe,
+    Unsubscribe,
+    WriteProperties,
+)
 from gateway.api.receipts import (
     MAX_RESULT,
     Accepted,
@@ -45,21 +53,15 @@ from gateway.api.things import (
     Event,
     EventAffordance,
     GatewayView,
-    Interaction,
-    InvokeAction,
     Join,
     Leave,
     Presence,
     PropertyAffordance,
     Reading,
-    ReadProperties,
     Sample,
     Scalar,
-    Subscribe,
-    Unsubscribe,
     Update,
     Value,
-    WriteProperties,
 )
 
 Envelope = (

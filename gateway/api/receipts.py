@@ -1,20 +1,22 @@
-"""What was decided about an envelope and what became of it: verdicts, receipts, the order to transmit. Only values."""
+"""The decision about an envelope and its outcome: verdicts, receipts, transmits. Only values."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from enum import Enum
+from typing import Final
 
 from gateway.api.exchanges import Answer, Exchange
 from gateway.api.identity import ANY_LINK, Address, EnvelopeId, LinkRequirement, Reason, SessionId
+from gateway.api.interactions import Interaction
 from gateway.api.sessions import Close, Open, Unit
-from gateway.api.things import Interaction, Value
+from gateway.api.things import Value
 
 MAX_RESULT = 8 * 1024
 """Octets of what a receipt carries back, as JSON; more is dropped as TOO_LARGE."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(init=False, slots=True)
 class Accepted:
     """Taken on: a final ``Receipt`` follows for units, opens, closes, commands and exchanges. It is not delivery.
 
@@ -22,8 +24,12 @@ class Accepted:
     outcome is reported again, under the id of its latest duplicate: at once, or when it is known.
     """
 
-    session: SessionId | None = None
-    duplicate: bool = False
+    session: Final[SessionId | None]
+    duplicate: Final[bool]
+
+    def __init__(self, session: SessionId | None = None, duplicate: bool = False) -> None:
+        self.session = session
+        self.duplicate = duplicate
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,18 +59,27 @@ class Outcome(Enum):
     adapter that submitted it: it is in the gateway's store and survives its restart."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(init=False, slots=True)
 class PropertyResult:
     """The result of one property of a read or a write. ``value``: the device's answer, of a read that succeeded."""
 
-    name: str
-    outcome: Outcome
-    reason: Reason | None = None
-    detail: str = ""
-    value: Value | None = None
+    name: Final[str]
+    outcome: Final[Outcome]
+    reason: Final[Reason | None]
+    detail: Final[str]
+    value: Final[Value | None]
+
+    def __init__(
+        self, name: str, outcome: Outcome, reason: Reason | None = None, detail: str = "", value: Value | None = None
+    ) -> None:
+        self.name = name
+        self.outcome = outcome
+        self.reason = reason
+        self.detail = detail
+        self.value = value
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(init=False, slots=True)
 class Receipt:
     """The final word on an envelope (but for ``HELD``); ``reason`` only if it was dropped.
     ``session``: the envelope's, if it has one.
@@ -78,20 +93,47 @@ class Receipt:
     A receipt with results says the worst of them: dropped before expired, sent and delivered.
     """
 
-    id: EnvelopeId
-    outcome: Outcome
-    reason: Reason | None = None
-    session: SessionId | None = None
-    detail: str = ""
-    result: Value | None = None
-    properties: tuple[PropertyResult, ...] = ()
-    answer: Answer | None = None
+    id: Final[EnvelopeId]
+    outcome: Final[Outcome]
+    reason: Final[Reason | None]
+    session: Final[SessionId | None]
+    detail: Final[str]
+    result: Final[Value | None]
+    properties: Final[tuple[PropertyResult, ...]]
+    answer: Final[Answer | None]
+
+    def __init__(
+        self,
+        id: EnvelopeId,
+        outcome: Outcome,
+        reason: Reason | None = None,
+        session: SessionId | None = None,
+        detail: str = "",
+        result: Value | None = None,
+        properties: tuple[PropertyResult, ...] = (),
+        answer: Answer | None = None,
+    ) -> None:
+        self.id = id
+        self.outcome = outcome
+        self.reason = reason
+        self.session = session
+        self.detail = detail
+        self.result = result
+        self.properties = properties
+        self.answer = answer
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(init=False, slots=True)
 class Transmit:
     """The engine's order to an egress adapter: exactly one final ``Receipt`` for ``envelope.id`` must be settled."""
 
-    envelope: Open | Unit | Close | Interaction | Exchange
-    to: Address
-    require: LinkRequirement = field(default=ANY_LINK)
+    envelope: Final[Open | Unit | Close | Interaction | Exchange]
+    to: Final[Address]
+    require: Final[LinkRequirement]
+
+    def __init__(
+        self, envelope: Open | Unit | Close | Interaction | Exchange, to: Address, require: LinkRequirement = ANY_LINK
+    ) -> None:
+        self.envelope = envelope
+        self.to = to
+        self.require = require

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Final
 
 from gateway.api.identity import ContentKind, EnvelopeId, Peer, Reason, Sealed, SessionId
 
@@ -25,18 +26,39 @@ class Open:
     sender: str = ""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(init=False, slots=True)
 class Unit:
     """One unit: a DTLS datagram or a chunk of a TLS flight. ``n`` counts from 0 per session and direction."""
 
-    id: EnvelopeId
-    source: Peer
-    session: SessionId
-    content: ContentKind
-    n: int
-    payload: Sealed
-    received_at: float
-    expires_at: float | None = None
+    id: Final[EnvelopeId]
+    source: Final[Peer]
+    session: Final[SessionId]
+    content: Final[ContentKind]
+    n: Final[int]
+    payload: Final[Sealed]
+    received_at: Final[float]
+    expires_at: Final[float | None]
+
+    def __init__(
+        self,
+        *,
+        id: EnvelopeId,
+        source: Peer,
+        session: SessionId,
+        content: ContentKind,
+        n: int,
+        payload: Sealed,
+        received_at: float,
+        expires_at: float | None = None,
+    ) -> None:
+        self.id = id
+        self.source = source
+        self.session = session
+        self.content = content
+        self.n = n
+        self.payload = payload
+        self.received_at = received_at
+        self.expires_at = expires_at
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

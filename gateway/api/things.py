@@ -1,8 +1,8 @@
-"""Devices as Things (W3C WoT Thing Description 1.1): what they offer, requests to them, and what they report.
+"""Devices as Things (W3C WoT Thing Description 1.1): what they offer, and what they report.
 
 A device has *properties*, *actions* and *events*; each is an interaction affordance (TD 1.1, section 5.3.1) whose
-values a data schema describes (section 5.3.2). ``Interaction`` is what a peer wants of a device. Values only, no
-behaviour but ``fits``; times are monotonic seconds.
+values a data schema describes (section 5.3.2). What a peer wants of a device stands in ``gateway.api.interactions``.
+Values only, no behaviour but ``fits``; times are monotonic seconds.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import Enum
-from typing import NamedTuple
+from typing import Final, NamedTuple
 
 from gateway.api.identity import Address, EnvelopeId, Peer
 
@@ -35,7 +35,7 @@ class DataType(Enum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DataSchema:
-    """What a value may be (TD 1.1, section 5.3.2).
+    """The schema of a value (TD 1.1, section 5.3.2).
 
     ``unit``: of a number, from the SenML registry (RFC 8428, section 12.1): ``Cel``, ``%RH``, ``s``. ``minimum`` and
     ``maximum`` (both included) and ``multiple_of`` (the step) bound a number. ``enum``: the only values of a string.
@@ -136,14 +136,22 @@ class Presence:
     received_at: float
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(init=False, slots=True)
 class Reading:
     """Property values that a device reported in one message, as (property, value). Unknown properties are ignored."""
 
-    id: EnvelopeId
-    source: Peer
-    values: tuple[tuple[str, Value | None], ...]
-    received_at: float
+    id: Final[EnvelopeId]
+    source: Final[Peer]
+    values: Final[tuple[tuple[str, Value | None], ...]]
+    received_at: Final[float]
+
+    def __init__(
+        self, *, id: EnvelopeId, source: Peer, values: tuple[tuple[str, Value | None], ...], received_at: float
+    ) -> None:
+        self.id = id
+        self.source = source
+        self.values = values
+        self.received_at = received_at
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -157,94 +165,6 @@ class Event:
     source: Peer
     name: str
     data: Value | None
-    received_at: float
-
-
-# What peers want of devices
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ReadProperties:
-    """Ask the device ``to`` (a name of the policy) for the values of these properties; at least one.
-
-    Values come as a ``Reading``, which goes before the receipt, and in the receipt. ``transaction`` is the sender's
-    own word for the interaction: the same sender, device, kind, names and transaction are the same interaction, which
-    is carried out once.
-    """
-
-    id: EnvelopeId
-    source: Peer
-    to: str
-    names: tuple[str, ...]
-    received_at: float
-    expires_at: float | None = None
-    transaction: str = ""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class WriteProperties:
-    """Set these properties of the device ``to``; at least one. They go in one frame if the device can take it so.
-
-    One receipt reports on all of them; what was not sent is ``dropped`` there. ``transaction`` as of
-    ``ReadProperties``.
-    """
-
-    id: EnvelopeId
-    source: Peer
-    to: str
-    values: Mapping[str, Value]
-    received_at: float
-    expires_at: float | None = None
-    transaction: str = ""
-
-    @property
-    def names(self) -> tuple[str, ...]:
-        return tuple(self.values)
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class InvokeAction:
-    """Have the device ``to`` do ``name``. One that is not idempotent is never done again after a restart."""
-
-    id: EnvelopeId
-    source: Peer
-    to: str
-    name: str
-    input: Value | None
-    received_at: float
-    expires_at: float | None = None
-    transaction: str = ""
-
-    @property
-    def names(self) -> tuple[str, ...]:
-        return (self.name,)
-
-
-Interaction = ReadProperties | WriteProperties | InvokeAction
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Subscribe:
-    """Send updates of a device from now on (``Adapter.update``), until ``Unsubscribe`` or an update ``ENDED``.
-
-    ``to``: a device by the policy's name; empty: every device that the source may observe, those to come included.
-    ``name``: one of its properties or events; empty: all of them, its coming and going, and whether it can be reached.
-    """
-
-    id: EnvelopeId
-    source: Peer
-    to: str
-    name: str
-    received_at: float
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Unsubscribe:
-    """End the subscription with the id ``subscription``."""
-
-    id: EnvelopeId
-    source: Peer
-    subscription: EnvelopeId
     received_at: float
 
 
@@ -296,7 +216,7 @@ class GatewayView:
 
 
 class Change(Enum):
-    """What an ``Update`` is about."""
+    """The kind of an ``Update``."""
 
     VALUES = "values"
     """It reported something; the value may be the same as before."""
@@ -314,18 +234,38 @@ class Change(Enum):
     """The whole subscription is over: ``device`` is empty if it was to every device."""
 
 
-@dataclass(slots=True)  # not frozen: one is made for each report and subscription
+@dataclass(init=False, slots=True)
 class Update:
     """One update for one subscription. ``samples``: by property, of ``VALUES`` and ``STALE``, as they are from now on.
 
     ``at``: when the device reported it. ``event`` and ``data``: of ``EVENT`` only.
     """
 
-    subscription: EnvelopeId
-    change: Change
-    device: str
-    samples: tuple[tuple[str, Sample], ...]
-    at: float
-    online: bool | None = None
-    event: str = ""
-    data: Value | None = None
+    subscription: Final[EnvelopeId]
+    change: Final[Change]
+    device: Final[str]
+    samples: Final[tuple[tuple[str, Sample], ...]]
+    at: Final[float]
+    online: Final[bool | None]
+    event: Final[str]
+    data: Final[Value | None]
+
+    def __init__(
+        self,
+        subscription: EnvelopeId,
+        change: Change,
+        device: str,
+        samples: tuple[tuple[str, Sample], ...],
+        at: float,
+        online: bool | None = None,
+        event: str = "",
+        data: Value | None = None,
+    ) -> None:
+        self.subscription = subscription
+        self.change = change
+        self.device = device
+        self.samples = samples
+        self.at = at
+        self.online = online
+        self.event = event
+        self.data = data

@@ -1,6 +1,6 @@
-"""What was accepted on its way out: queues and windows, receipts, expiry, and how sessions end.
+"""Accepted units, opens and closes on their way out: queues and windows, receipts, expiry, and how sessions end.
 
-Nothing is decided here. What was promised is kept here: one final receipt for every accepted unit, open and close.
+This file decides nothing. It keeps the promise of one final receipt for every accepted unit, open and close.
 """
 
 from __future__ import annotations
@@ -21,6 +21,7 @@ from gateway.api.model import (
     Transmit,
     Unit,
 )
+from gateway.engine.allowance import Allowance
 from gateway.engine.closes import Closes
 from gateway.engine.decision import Grant
 from gateway.engine.limits import EngineLimits
@@ -52,6 +53,8 @@ class Delivery:
         self.windows: dict[str, int] = {}
         self.paused: dict[str, int] = {}
         """With the windows that they get back."""
+        self._allowances: dict[str, Allowance] = {}
+        """Of the schemes whose adapters say how many units they take in all."""
         self._limits = limits
         self._outbox = outbox
         self._journal = journal
@@ -87,7 +90,7 @@ class Delivery:
             self._outbox.transmit(Transmit(session.open, to, session.open_require))
 
     def require_of_open(self, session: Session, require: LinkRequirement) -> None:
-        """What the target's hop must be for the open from now on; one that waits for a sleeper goes out again so."""
+        """Set what the target's hop must be for the open; an open that waits for a sleeper goes out again with that."""
         before, session.open_require = session.open_require, require
         if before != require and session.open is not None and session.open_sent and session.open_asleep:
             self._outbox.withdraw(session.from_opener.to.scheme, session.open.id)
@@ -95,14 +98,14 @@ class Delivery:
             self._send_open(session)
 
     def opened(self, session: Session) -> None:
-        """The target has taken the open: what waited for that may go."""
+        """The target has taken the open: units that waited for that may go."""
         session.from_opener.blocked = False
         if session.state is State.OPENING:
             session.state = State.OPEN
         self.write_behind.touch(session)
 
     def settle_open(self, receipt: Receipt, now: float) -> None:
-        """The word of its adapter on an open that is on its way."""
+        """Apply the target adapter's receipt of an open that is on its way."""
         session = self._opens[receipt.id]
         if receipt.outcome is Outcome.HELD:
             if not session.open_asleep:
@@ -122,7 +125,7 @@ class Delivery:
             return
         reason = _reason(receipt)
         self._outbox.lose(receipt, reason, "", session.opener)
-        # A target that has spoken in the session knows it, whatever became of the open.
+        # A target that has sent in the session knows it, even if the open was lost.
         self.end(
             session,
             reason,
@@ -150,7 +153,7 @@ class Delivery:
         self.pending_octets += octets
         flow.pending[unit.id] = self._units[unit.id] = pending
         session.last_activity = now
-        session.other(flow).unreachable_since = None  # whoever sends is there
+        session.other(flow).unreachable_since = None  # an end that sends is there
         due = now + session.idle
         if expires_at < due:
             due = expires_at
@@ -160,19 +163,25 @@ class Delivery:
             self.opened(session)
             self.pump(session.from_opener, now)
         self.write_behind.take(pending)
-        waiting = flow.waiting
-        if flow.blocked or waiting or pending.fenced or len(flow.pending) > self.windows.get(flow.to.scheme, 1):
+        waiting, scheme = flow.waiting, flow.to.scheme
+        allowance = self._allowances.get(scheme) if self._allowances else None
+        if flow.blocked or waiting or pending.fenced or len(flow.pending) > self.windows.get(scheme, 1):
             waiting.append(pending)
-            if flow.to.scheme in self.paused:
+            if scheme in self.paused:
                 self._missed(flow, now)
+        elif allowance is not None and allowance.out >= allowance.most:
+            waiting.append(pending)
+            allowance.starved[flow] = None
         else:
+            if allowance is not None:
+                allowance.out += 1
             pending.sent = True
             if unit.n >= flow.next_out:  # else it went out before a restart
                 flow.next_out = unit.n + 1
             self._outbox.transmit(Transmit(unit, flow.to, grant.require))
 
     def _latest(self, unit: Unit, since: float) -> float:
-        """How long a unit may wait for a receiver that sleeps: a handshake as long as any other."""
+        """The latest time until which a unit may wait for a receiver that sleeps: a handshake as long as any other."""
         latest = since + self._limits.unit_lifetime
         return latest if unit.expires_at is None else min(latest, unit.expires_at)
 
@@ -202,7 +211,7 @@ class Delivery:
         self.write_behind.keep(pending)
 
     def settle_unit(self, receipt: Receipt, now: float) -> None:
-        """The word of its adapter on a unit that is on its way."""
+        """Apply the egress adapter's receipt of a unit that is on its way."""
         pending = self._units[receipt.id]
         if receipt.outcome is Outcome.HELD:
             self._sleeps(pending)
@@ -233,16 +242,71 @@ class Delivery:
         """Send on what the window allows; finish a close once what it waits for is through."""
         waiting = flow.waiting
         if waiting and not flow.blocked:
-            window = self.windows.get(flow.to.scheme, 1)
+            window, allowance = self.windows.get(flow.to.scheme, 1), self._allowances.get(flow.to.scheme)
             while waiting and not waiting[0].fenced and len(flow.pending) - len(waiting) < window:
-                pending = waiting.popleft()
-                pending.sent = True
-                if pending.unit.n >= flow.next_out:
-                    flow.next_out = pending.unit.n + 1
-                self._outbox.transmit(Transmit(pending.unit, flow.to, pending.grant.require))
+                if allowance is not None and allowance.out >= allowance.most:
+                    allowance.starved[flow] = None
+                    break
+                self._transmit_next(flow, allowance)
         session = flow.session
         if session.closing is flow and not flow.pending and not flow.blocked:
             self._finish(session, now)
+
+    def _transmit_next(self, flow: Flow, allowance: Allowance | None) -> None:
+        pending = flow.waiting.popleft()
+        pending.sent = True
+        if allowance is not None:
+            allowance.out += 1
+        if pending.unit.n >= flow.next_out:
+            flow.next_out = pending.unit.n + 1
+        self._outbox.transmit(Transmit(pending.unit, flow.to, pending.grant.require))
+
+    def _feed(self, allowance: Allowance) -> None:
+        """The flows that the allowance was too small for get what it has now, one unit each in turn."""
+        starved = allowance.starved
+        while starved and allowance.out < allowance.most:
+            flow = next(iter(starved))
+            del starved[flow]
+            waiting, window = flow.waiting, self.windows.get(flow.to.scheme, 1)
+            ready = waiting and not flow.blocked and not waiting[0].fenced
+            if ready and len(flow.pending) - len(waiting) < window:
+                self._transmit_next(flow, allowance)
+                if waiting:
+                    starved[flow] = None
+
+    def allow(self, scheme: str, most: int, now: float) -> None:
+        """The adapter of ``scheme`` takes so many units at once, of all flows together; 0: it has no link.
+
+        With a link again it also gets the opens and closes that it put back without one.
+        """
+        allowance = self._allowances.get(scheme)
+        if allowance is None:
+            out = sum(pending.sent and pending.flow.to.scheme == scheme for pending in self._units.values())
+            allowance = self._allowances[scheme] = Allowance(0, out)
+        again, allowance.most = most > 0 and allowance.most == 0, most
+        if again:
+            self._give_all(scheme, now)
+        self._feed(allowance)
+
+    def put_back(self, envelope: EnvelopeId) -> None:
+        """An adapter can't send this without a link: it waits here, at the head of its flow, until ``allow``."""
+        pending = self._units.get(envelope)
+        if pending is not None:
+            self._unsend(pending)
+            flow = pending.flow
+            flow.waiting = deque(each for each in flow.pending.values() if not each.sent)
+            if (allowance := self._allowances.get(flow.to.scheme)) is not None:
+                allowance.starved[flow] = None
+        elif envelope in self._opens:
+            self._opens[envelope].open_sent = False
+        else:
+            self.closes.put_back(envelope)
+
+    def _unsend(self, pending: QueuedUnit) -> None:
+        """Its adapter no longer has it."""
+        pending.sent = False
+        if (allowance := self._allowances.get(pending.flow.to.scheme)) is not None:
+            allowance.out -= 1
 
     def regrant(self, pending: QueuedUnit, grant: Grant) -> None:
         """Another grant counts. What waits at an adapter for a sleeper, under another requirement, goes out again."""
@@ -250,7 +314,7 @@ class Delivery:
         if before.require != grant.require and pending.sent and pending.asleep:
             flow = pending.flow
             self._outbox.withdraw(flow.to.scheme, pending.unit.id)
-            pending.sent = False
+            self._unsend(pending)
             flow.waiting = deque(each for each in flow.pending.values() if not each.sent)
 
     def abandon(self, pending: QueuedUnit, reason: Reason) -> None:
@@ -274,11 +338,15 @@ class Delivery:
         del self._units[unit.id], flow.pending[unit.id]
         flow.pending_octets -= octets
         self.pending_octets -= octets
-        if not pending.sent:
-            flow.waiting.remove(pending)
         if pending.asleep:
             flow.asleep -= 1
         self.write_behind.done(pending)
+        if not pending.sent:
+            flow.waiting.remove(pending)
+        elif self._allowances and (allowance := self._allowances.get(flow.to.scheme)) is not None:
+            allowance.out -= 1
+            if allowance.starved:
+                self._feed(allowance)
 
     def _abandon_all(self, flow: Flow, reason: Reason) -> None:
         for pending in list(flow.pending.values()):
@@ -287,7 +355,7 @@ class Delivery:
     # Closes and ends
 
     def close(self, asked: Close, flow: Flow, now: float) -> None:
-        """The sender of ``flow`` closes: what it sent before goes through first, what is on its way to it does not."""
+        """The sender of ``flow`` closes: units that it sent are delivered first, those on their way to it dropped."""
         session = flow.session
         session.state = State.DRAINING
         session.close, session.closing = asked, flow
@@ -300,7 +368,7 @@ class Delivery:
     def close_again(self, session: Session, flow: Flow, now: float) -> None:
         """A close in a session that drains already."""
         if session.closing is not flow and session.closing is not None:
-            # The end that the rest drains to leaves too: no end is left to hear it.
+            # The end that the rest drains to leaves too: no end is left to receive it.
             session.closing.blocked = False
             self._abandon_all(session.closing, Reason.CLOSED)
             self.pump(session.closing, now)
@@ -316,7 +384,7 @@ class Delivery:
     def end(self, session: Session, reason: Reason, now: float, tell: tuple[Flow, ...] | None = None) -> None:
         """End a session at once; does nothing for one that has ended.
 
-        ``tell``: the flows whose receivers hear of it; None: both. An end that closed the session itself never does.
+        ``tell``: the flows whose receivers are notified; None: both. An end that closed the session itself never is.
         """
         if self.sessions.get(session.id) is None:
             return
@@ -346,7 +414,8 @@ class Delivery:
         (self.paused if scheme in self.paused else self.windows)[scheme] = window
 
     def pause(self, scheme: str) -> set[EnvelopeId]:
-        """The adapter of ``scheme`` is gone; returns those of its orders that wait for the next one."""
+        """The adapter of ``scheme`` is gone; returns those of its transmits that wait for the next one."""
+        self._allowances.pop(scheme, None)
         waiting = set(self.closes.pause(scheme))
         for session in self.sessions:
             if (
@@ -382,6 +451,9 @@ class Delivery:
         if window is None:
             return
         self.windows[scheme] = window
+        self._give_all(scheme, now)
+
+    def _give_all(self, scheme: str, now: float) -> None:
         for session in self.sessions:
             if session.from_opener.to.scheme == scheme:
                 self._send_open(session)
@@ -397,7 +469,7 @@ class Delivery:
         return [*self.write_behind.snapshot(self.sessions, ending=ending), *self.closes.snapshot()]
 
     def stored(self, changes: Changes, now: float) -> None:
-        """A transaction is through: tell those who wait to hear it."""
+        """A transaction is through: send the receipts that waited for it."""
         for row in changes.rows.values():
             if isinstance(row, StoredUnit):
                 pending = self._units.get(row.id)

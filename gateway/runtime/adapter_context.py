@@ -1,4 +1,4 @@
-"""What one instance of an adapter holds of the gateway: its end of ``gateway.api.ports``."""
+"""The gateway as one instance of an adapter sees it: its end of ``gateway.api.ports``."""
 
 from __future__ import annotations
 
@@ -39,7 +39,13 @@ class Traffic(Protocol):
         """An envelope of an adapter."""
 
     def settle(self, scheme: str, receipt: Receipt) -> None:
-        """The word of an adapter on an order."""
+        """An adapter's receipt of a transmit."""
+
+    def allow(self, scheme: str, most: int) -> None:
+        """So many units an adapter takes at once."""
+
+    def put_back(self, scheme: str, envelope: EnvelopeId) -> None:
+        """An order that an adapter can't carry out without a link."""
 
     def touch(self, scheme: str = "") -> None:
         """An adapter has something to write."""
@@ -106,6 +112,14 @@ class InstanceContext:
 
     def gateway(self) -> GatewayView:
         return self._hub.gateway
+
+    def allow(self, units: int) -> None:
+        if self.alive:
+            self._hub.allow(self.scheme, units)
+
+    def put_back(self, envelope: EnvelopeId) -> None:
+        if self.alive:
+            self._hub.put_back(self.scheme, envelope)
 
     def touch(self) -> None:
         if self.alive:

@@ -78,7 +78,7 @@ class Hub:
         self.unsaved: Callable[[], None] = lambda: None
         """Called after each turn: something may have to be stored."""
         self.store: Callable[[], dict[str, Any]] = dict
-        """What ``status`` says of the store."""
+        """The store's part of ``status``."""
         self.gateway = GatewayView(id="", name="gateway", version="")
         """The gateway's view of itself for adapters; the daemon fills it."""
         self._joining: asyncio.TimerHandle | None = None
@@ -144,6 +144,17 @@ class Hub:
             self._failed("engine", "settle")
         if self._turn is None:
             self._schedule()
+
+    def allow(self, scheme: str, most: int) -> None:
+        """So many units an adapter takes at once, of all sessions together."""
+        if not self._frozen:
+            self.engine.allow(scheme, most, now=self.now())
+            self._schedule()
+
+    def put_back(self, scheme: str, envelope: EnvelopeId) -> None:
+        """An adapter can't carry out an order without a link: the engine keeps it until there is one."""
+        if not self._frozen:
+            self.engine.put_back(envelope, scheme=scheme)
 
     def report(self, scheme: str, trouble: str) -> None:
         """An adapter is ready (no trouble) or has trouble with its own link."""
@@ -220,7 +231,7 @@ class Hub:
         return context
 
     def detach(self, context: InstanceContext) -> None:
-        """The instance is gone: orders that it didn't settle are dropped as unreachable."""
+        """The instance is gone: transmits that it didn't settle are dropped as unreachable."""
         context.end()
         state = self.states[context.scheme]
         if state.context is not context:
@@ -299,7 +310,7 @@ class Hub:
             return []
 
     def _transmit(self, transmit: Transmit) -> None:
-        if not self.engine.is_ordered(transmit):
+        if not self.engine.is_unsettled(transmit):
             return  # withdrawn, or dropped with the instance that it was for, before it was given out
         scheme = transmit.to.scheme
         adapter = self.states.get(scheme, _NOBODY).adapter

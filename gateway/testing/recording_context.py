@@ -32,12 +32,15 @@ class RecordingContext:
         self._ids = itertools.count(1)
         self._state_dir = state_dir
         self.submitted: list[Envelope] = []
-        self.settled: list[Receipt] = []
+        self.receipts: list[Receipt] = []
+        self.kept: list[EnvelopeId] = []
+        """The transmits that the adapter put back."""
         self.exchanges: set[EnvelopeId] = set()
         """The exchanges that the adapter was ordered."""
-        self.readiness: list[str] = []
+        self.states: list[str] = []
+        """``ready``, or what is wrong, each time that the adapter said so."""
         self.flush: Callable[[], None] = lambda: None
-        """Of the adapter: called once in the loop's next turn if it was touched."""
+        """Of the adapter: called once in the loop's next turn after it was touched."""
         self._touched = False
         self.reported = asyncio.Event()
         """Set once the adapter has said how it is: ready, or what is wrong."""
@@ -61,11 +64,17 @@ class RecordingContext:
         return Refused(Reason.UNKNOWN)
 
     def settle(self, receipt: Receipt) -> None:
-        self.settled.append(receipt)
+        self.receipts.append(receipt)
+
+    def allow(self, units: int) -> None:
+        """Nothing waits in this gateway."""
+
+    def put_back(self, envelope: EnvelopeId) -> None:
+        self.kept.append(envelope)
 
     @property
     def of_exchanges(self) -> list[Receipt]:
-        return [receipt for receipt in self.settled if receipt.id in self.exchanges]
+        return [receipt for receipt in self.receipts if receipt.id in self.exchanges]
 
     def targets(self, peer: Peer) -> Sequence[str]:
         return []
@@ -95,14 +104,20 @@ class RecordingContext:
         return GatewayView(id="00" * 16, name="gateway", version="0")
 
     def touch(self) -> None:
-        """Nothing is written in this gateway, so there is no turn to wait for."""
+        if not self._touched:
+            self._touched = True
+            asyncio.get_running_loop().call_soon(self._turn)
+
+    def _turn(self) -> None:
+        self._touched = False
+        self.flush()
 
     def ready(self) -> None:
-        self._report("")
+        self._report("ready")
 
     def fault(self, text: str) -> None:
         self._report(text)
 
     def _report(self, text: str) -> None:
-        self.readiness.append(text)
+        self.states.append(text)
         self.reported.set()

@@ -70,9 +70,12 @@ class Ncp:
         self.on_output: Callable[[], None] = _idle
         #: callbacks that were lost because the queue was full, since the dongle was made
         self.lost_callbacks = 0
+        #: seconds after which each answer and callback goes out, by its name: a fault if it isn't once and at once
+        self.pace: Callable[[str], tuple[float, ...]] | None = None
         self._clock = clock
         self._ash = AshNcp(self.options.ash)
         self._callbacks: deque[tuple[str, Values]] = deque()
+        self._late: deque[bytes] = deque()
         self._overflow = False
         self._version_set = False
         self._sequence = 0
@@ -93,7 +96,7 @@ class Ncp:
 
     @property
     def most_in_flight(self) -> int:
-        """The most messages at once that the host had sent and not heard of again, since the dongle was made."""
+        """The most messages at once that the host had sent and got no result of yet, since the dongle was made."""
         return self._node.messaging.most_in_flight
 
     # ---- the port's side
@@ -226,7 +229,18 @@ class Ncp:
         frame = self._protocol.response(header, name, answer, self._flags())
         if len(frame) > MAX_DATA:
             frame = bytes((frame[0], frame[1] | TRUNCATED)) + frame[2:MAX_DATA]
-        self._ash.send(frame, now)
+        if self.pace is None:
+            self._ash.send(frame, now)
+        else:
+            self._send_late(name, frame)
+
+    def _send_late(self, name: str, frame: bytes) -> None:
+        assert self.pace is not None
+        for delay in self.pace(name):
+            if delay:
+                self._node.stack.timers.after(delay, lambda: self._late.append(frame))
+            else:
+                self._late.append(frame)
 
     def _handle(self, command: EzspCommand, handler: Handler) -> Values:
         answer = handler(self._node, command.arguments)
@@ -241,9 +255,16 @@ class Ncp:
         return flags
 
     def _send_callbacks(self, now: float) -> None:
-        while self._callbacks and self._ash.window_open and self._ash.host_ready:
+        while self._ash.window_open and (self._late or (self._callbacks and self._ash.host_ready)):
+            if self._late:
+                self._ash.send(self._late.popleft(), now)
+                continue
             name, arguments = self._callbacks.popleft()
-            self._ash.send(self._protocol.callback(self._sequence, name, arguments, self._flags()), now)
+            frame = self._protocol.callback(self._sequence, name, arguments, self._flags())
+            if self.pace is None:
+                self._ash.send(frame, now)
+            else:
+                self._send_late(name, frame)
 
     def _reset(self) -> None:
         self._node.stack.reset()
@@ -251,6 +272,7 @@ class Ncp:
 
     def _forget_host(self) -> None:
         self._callbacks.clear()
+        self._late.clear()
         self._overflow = False
         self._version_set = False
         self._restarting = False

@@ -5,9 +5,7 @@ from __future__ import annotations
 import os
 import pwd
 import queue
-import socket
 import subprocess
-import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -17,6 +15,10 @@ import pytest
 from paho.mqtt.enums import CallbackAPIVersion, MQTTProtocolVersion
 from paho.mqtt.packettypes import PacketTypes
 from paho.mqtt.properties import Properties
+
+from tests.harness.broker_process import BrokerProcess
+from tests.harness.free_port import free_port
+from tests.harness.mosquitto import MOSQUITTO
 
 CONFIG = Path(__file__).parents[2] / "config"
 SESSION = "0123456789abcdef" * 2
@@ -75,9 +77,7 @@ class Login:
 @pytest.fixture
 def broker(tmp_path: Path, broker_certificate: tuple[bytes, bytes]) -> Iterator[int]:
     """Mosquitto from our sample, with its own port, certificates and passwords; yields the port."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
+    port = free_port()
     (tmp_path / "broker.pem").write_bytes(broker_certificate[0])
     (tmp_path / "broker.key").write_bytes(broker_certificate[1])
     passwords = tmp_path / "passwords"
@@ -102,26 +102,15 @@ def broker(tmp_path: Path, broker_certificate: tuple[bytes, bytes]) -> Iterator[
     for place in ("/run/mosquitto", "/var/lib/mosquitto", "/var/log/mosquitto", "/etc/mosquitto"):
         debian = debian.replace(f" {place}/", f" {tmp_path}/")
     (tmp_path / "m.conf").write_text(f"user {pwd.getpwuid(os.getuid()).pw_name}\n{debian}")
-    with (tmp_path / "log").open("wb") as log:
-        process = subprocess.Popen(["/usr/sbin/mosquitto", "-c", tmp_path / "m.conf"], stdout=log, stderr=log)
+    process = BrokerProcess([MOSQUITTO, "-c", tmp_path / "m.conf"], port, tmp_path / "log")
     try:
-        limit = time.monotonic() + 20
-        while True:
-            assert process.poll() is None, (tmp_path / "log").read_text()
-            try:
-                socket.create_connection(("127.0.0.1", port), 1).close()
-                break
-            except OSError:
-                assert time.monotonic() < limit
-                time.sleep(0.02)
         log_text = (tmp_path / "mosquitto.log").read_text()
         # Of our own look at the port it tells as an "OpenSSL Error".
         assert "recommended" not in log_text and ": Error" not in log_text
         assert [line for line in log_text.splitlines() if "Warning" in line and "atls/bridge/state" not in line] == []
         yield port
     finally:
-        process.terminate()
-        process.wait()
+        process.stop()
 
 
 @pytest.fixture

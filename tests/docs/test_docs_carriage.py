@@ -19,7 +19,7 @@ from carriage.coap.message import ACK, CON, Message
 from carriage.coap.message import decode as decode_message
 from carriage.mqtt import messages as bodies
 from carriage.mqtt import topics
-from carriage.mqtt.packets import Publish, decode_publish, publish_properties
+from carriage.mqtt.packets import decode_publish, publish_properties
 from carriage.zigbee import tunneling as t
 from carriage.zigbee import zcl
 from carriage.zigbee.segmentation import cut, decode_slice
@@ -231,8 +231,9 @@ def test_mqtt_publish(carriage: Any) -> None:
     u16 = Struct("!H").pack
     body = u16(len(topic)) + topic.encode() + u16(7) + properties + UNIT
     assert octets == bytes((0x32, len(body))) + body
-    expected = Publish(topic, 7, UNIT, "application/adtls", None, 60, None)
-    assert decode_publish(1, octets[2:], 5) == expected
+    found = decode_publish(octets[0], octets[2:], 5)
+    assert (found.topic, found.receipt[1], found.payload) == (topic, 7, UNIT)
+    assert (found.content_type, found.expiry) == ("application/adtls", 60)
 
 
 def test_mqtt_topics(carriage: Any, code_words: Callable[[str], list[str]]) -> None:

@@ -32,6 +32,7 @@ def lint() -> Any:
         ("f.md", "# Page\n\nIt starts\nanew.\n\n```\nanew\n```\n\n| anew | x |\n", 2),
         ("g.py", 'login = "nobody"  # where it stopped\n', 0),
         ("h.md", "# Page\n\nSee [decision 17](0017-a-full-table-locks-nobody-out.md): nobody.\n", 1),
+        ("i.py", '"""Whoever has told it hears of it."""\n', 3),
     ],
 )
 def test_what_is_found(lint: Any, tmp_path: Path, name: str, text: str, found: int) -> None:

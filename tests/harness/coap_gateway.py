@@ -39,6 +39,7 @@ from layer.config import Role
 from layer.credentials import Credentials, Psk
 from layer.events import DataReceived, HandshakeCompleted
 from tests.harness.bare_coap import Bare
+from tests.harness.free_port import free_port
 from tests.harness.gateway_in_loop import Gateway, until
 from tests.harness.layer_pair import Authority, Identity
 
@@ -191,9 +192,7 @@ class Home(Gateway):
         self.write("gateway.pem", server.chain)
         self.write("gateway.key", server.key_pem, 0o600)
         self.write("clients.psk", b"".join(b"%s:%s\n" % (n.encode(), k.hex().encode()) for n, k in PSKS.items()), 0o600)
-        with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
-            probe.bind(("127.0.0.1", 0))
-            self.port = probe.getsockname()[1]
+        self.port = free_port()
         self.table = {
             "listen": f"127.0.0.1:{self.port}",
             "psk_file": "clients.psk",

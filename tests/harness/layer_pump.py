@@ -51,23 +51,6 @@ def output_until(process: subprocess.Popen[bytes], pattern: bytes, found: bytes 
     return found
 
 
-def free_port(count: int = 1) -> int:
-    """A port (and the next ones) that nobody uses just now, over UDP and TCP."""
-    while True:
-        with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as first:
-            first.bind(("127.0.0.1", 0))
-            port: int = first.getsockname()[1]
-            try:
-                for number in range(count):
-                    for kind in (socket.SOCK_DGRAM, socket.SOCK_STREAM):
-                        if number or kind is socket.SOCK_STREAM:
-                            with socket.socket(socket.AF_INET, kind) as other:
-                                other.bind(("127.0.0.1", port + number))
-                return port
-            except (OSError, OverflowError):
-                continue
-
-
 class UdpServer:
     """A DTLS listener on a real UDP socket; ``answer`` turns received data into a reply.
 

@@ -12,8 +12,9 @@ from layer.association import Association, AssociationConfig, Failed, HandshakeC
 from layer.credentials import Credentials, Psk
 from layer.events import Event
 from layer.listener import DtlsListener, HandshakeRefused, PeerConnected, PeerData
+from tests.harness.free_port import free_port
 from tests.harness.layer_pair import Identity, authority, client_x509, device, server_identity, server_x509
-from tests.harness.layer_pump import UdpServer, data_in, drive, free_port, output_until, program
+from tests.harness.layer_pump import UdpServer, data_in, drive, output_until, program
 
 KEY = b"0123456789abcdef"  # libcoap's commands take the key as text
 DTLS = AssociationConfig(retransmit_initial=1.0)

@@ -3,12 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-import os
-import pwd
 import secrets
-import socket
 import subprocess
-import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -27,6 +23,7 @@ from gateway.api.model import GatewayView, SessionId
 from gateway.engine.limits import EngineLimits
 from tests.harness.gateway_in_loop import Gateway, until
 from tests.harness.layer_pair import Authority
+from tests.harness.mosquitto import Mosquitto
 
 ROOT = Path(__file__).parents[3]
 USERS = ("gateway", "app", "other", "nobody")
@@ -49,8 +46,8 @@ GATEWAY = "0123456789abcdef0123456789abcdef"
 ADTLS = bodies.CONTENT_TYPES["adtls"]
 
 
-class Broker:
-    """Mosquitto on a free port; it keeps port and files over ``kill`` and ``start``."""
+class Broker(Mosquitto):
+    """With TLS (or without), a login for each of ``USERS`` and the access list ``acl``, by default the shipped one."""
 
     def __init__(
         self,
@@ -61,10 +58,6 @@ class Broker:
         tls: bool = True,
         lines: tuple[str, ...] = (),
     ) -> None:
-        self.folder = folder
-        with socket.socket() as probe:
-            probe.bind(("127.0.0.1", 0))
-            self.port: int = probe.getsockname()[1]
         server = authority.issue("broker", x509.DNSName("localhost"), x509.DNSName("broker.example"))
         for name, content in (("ca.pem", authority.pem), ("broker.pem", server.chain), ("broker.key", server.key_pem)):
             (folder / name).write_bytes(content)
@@ -73,48 +66,17 @@ class Broker:
         subprocess.run(["mosquitto_passwd", "-U", str(passwords)], check=True, capture_output=True)
         listing = folder / "acl"
         listing.write_text((ROOT / "config" / "mosquitto.acl").read_text() if acl is None else acl)
-        lines = [
-            f"listener {self.port} 127.0.0.1",
-            "allow_anonymous false",
-            f"password_file {passwords}",
-            f"acl_file {listing}",
-            "set_tcp_nodelay true",
-            "max_queued_messages 10000",
-            f"user {pwd.getpwuid(os.getuid()).pw_name}",
-            *lines,
-        ]
-        if tls:
-            lines += [f"{key} {folder / name}" for key, name in TLS_FILES]
-        self.config = folder / "mosquitto.conf"
-        self.config.write_text("\n".join(lines) + "\n")
-        self.process: subprocess.Popen[bytes] | None = None
-        self.start()
-
-    def start(self) -> None:
-        with (self.folder / "mosquitto.log").open("ab") as log:
-            self.process = subprocess.Popen(["/usr/sbin/mosquitto", "-c", str(self.config)], stdout=log, stderr=log)
-        limit = time.monotonic() + 20
-        while True:
-            assert self.process.poll() is None, (self.folder / "mosquitto.log").read_text()
-            try:
-                socket.create_connection(("127.0.0.1", self.port), 1).close()
-                return
-            except OSError:
-                assert time.monotonic() < limit, "mosquitto doesn't listen"
-                time.sleep(0.02)
-
-    def kill(self) -> None:
-        if self.process is not None:
-            self.process.kill()
-            self.process.wait()
-            self.process = None
-
-    def stop(self) -> None:
-        """In good order, as a service manager does it: wills go out, and what is kept is written down."""
-        assert self.process is not None
-        self.process.terminate()
-        self.process.wait()
-        self.process = None
+        files = TLS_FILES if tls else ()
+        super().__init__(
+            folder,
+            [
+                "allow_anonymous false",
+                f"password_file {passwords}",
+                f"acl_file {listing}",
+                *lines,
+                *(f"{key} {folder / name}" for key, name in files),
+            ],
+        )
 
 
 TLS_FILES = (("cafile", "ca.pem"), ("certfile", "broker.pem"), ("keyfile", "broker.key"))
@@ -292,7 +254,7 @@ class MqttHome(Gateway):
     def check_empty(self) -> None:
         sessions = self.sessions
         assert not self.hub.engine.all_sessions() and not self.hub.engine.in_flight("mqtt")
-        assert not len(sessions._outbound) and not sessions._outbound.held
+        assert sessions._outbound is None or not len(sessions._outbound)
         assert not len(sessions._submitted) and not sessions._ends
 
 

@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import os
-import socket
 import subprocess
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -17,6 +15,8 @@ from carriage.mqtt import messages as bodies
 from carriage.mqtt.client import MqttClient
 from carriage.mqtt.options import DropReason, Message, MqttOptions, Token, Will
 from gateway.engine.limits import EngineLimits
+from tests.harness.broker_process import BrokerProcess
+from tests.harness.free_port import free_port
 from tests.harness.gateway_in_loop import Gateway, until
 
 POLICY = """\
@@ -34,48 +34,9 @@ RABBITMQ = "/usr/lib/rabbitmq/bin/rabbitmq-server"  # the one in the path insist
 NATS = "/usr/sbin/nats-server"
 
 
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        number: int = probe.getsockname()[1]
-    return number
-
-
-class Process:
-    """A broker that listens on ``port``; its files outlive ``stop``."""
-
-    def __init__(self, command: list[str], port: int, folder: Path, environment: dict[str, str] | None = None) -> None:
-        self.port = port
-        self._command = command
-        self._log = folder / "broker.log"
-        self._environment = {**os.environ, **(environment or {})}
-        self._process: subprocess.Popen[bytes] | None = None
-        self.start()
-
-    def start(self) -> None:
-        with self._log.open("ab") as log:
-            self._process = subprocess.Popen(self._command, stdout=log, stderr=log, env=self._environment)
-        limit = time.monotonic() + 120
-        while True:
-            assert self._process.poll() is None, self._log.read_text()
-            try:
-                socket.create_connection(("127.0.0.1", self.port), 1).close()
-                return
-            except OSError:
-                assert time.monotonic() < limit, self._log.read_text()
-                time.sleep(0.05)
-
-    def stop(self) -> None:
-        """In good order."""
-        if self._process is not None:
-            self._process.terminate()
-            self._process.wait(60)
-            self._process = None
-
-
 @contextmanager
-def rabbitmq(folder: Path) -> Iterator[Process]:
-    """RabbitMQ with its MQTT plug-in, and an epmd of its own, which goes when it goes."""
+def rabbitmq(folder: Path) -> Iterator[BrokerProcess]:
+    """RabbitMQ with its MQTT plug-in, and a separate epmd that ends with it."""
     port, epmd = free_port(), str(free_port())
     (folder / "rabbitmq.conf").write_text(
         f"listeners.tcp = none\nmqtt.listeners.tcp.1 = 127.0.0.1:{port}\n"
@@ -93,7 +54,7 @@ def rabbitmq(folder: Path) -> Iterator[Process]:
         "ERL_EPMD_PORT": epmd,
         "ERL_EPMD_ADDRESS": "127.0.0.1",
     }
-    broker = Process([RABBITMQ], port, folder, environment)
+    broker = BrokerProcess([RABBITMQ], port, folder / "broker.log", environment)
     try:
         yield broker
     finally:
@@ -102,7 +63,7 @@ def rabbitmq(folder: Path) -> Iterator[Process]:
 
 
 @contextmanager
-def nats(folder: Path) -> Iterator[Process]:
+def nats(folder: Path) -> Iterator[BrokerProcess]:
     """nats-server with JetStream, which its MQTT needs."""
     port = free_port()
     conf = folder / "nats.conf"
@@ -110,7 +71,7 @@ def nats(folder: Path) -> Iterator[Process]:
         f'server_name: test\nlisten: "127.0.0.1:{free_port()}"\njetstream: {{store_dir: "{folder}/jetstream"}}\n'
         f'mqtt: {{host: "127.0.0.1", port: {port}}}\n'
     )
-    broker = Process([NATS, "-c", str(conf)], port, folder)
+    broker = BrokerProcess([NATS, "-c", conf], port, folder / "broker.log")
     try:
         yield broker
     finally:

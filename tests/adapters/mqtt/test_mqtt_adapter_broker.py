@@ -59,9 +59,9 @@ async def test_a_short_absence_costs_nothing(home: MqttHome) -> None:
     await until(lambda: not home.state.ready)
     assert f"no broker at localhost:{home.broker.port}" in home.state.trouble
     receipts = [home.far.unit(session, n, unit, ContentKind.ATLS) for n, unit in enumerate(units)]
-    await until(lambda: home.adapter.status()["held"] == 16)
     await asyncio.sleep(0.3)
     assert not any(home.far.outcome(each) for each in receipts)
+    assert not home.hub.engine.in_flight("mqtt") and not home.adapter.status()["in_flight"]  # all are the engine's
     await app.client.stop()
     home.broker.start()
     await until(lambda: home.state.ready)
@@ -151,7 +151,7 @@ async def test_an_order_that_waits_can_be_taken_back(home: MqttHome) -> None:
     await until(lambda: home.far.outcome(unit))
     outcome = home.far.outcome(unit)
     assert outcome is not None and outcome[0] is Outcome.EXPIRED
-    assert home.adapter.status()["held"] == home.adapter.status()["in_flight"] == 0
+    assert home.adapter.status()["in_flight"] == 0
 
 
 @short_grace
@@ -170,19 +170,43 @@ async def test_a_broker_that_was_never_there(start: Start) -> None:
         home.tasks["mqtt"].cancel()
 
 
-async def test_stopping_settles_what_is_open(home: MqttHome) -> None:
+async def test_stopping_settles_what_is_in_flight(home: MqttHome) -> None:
+    """What is on its way when the adapter stops fails; what the window had no place for is still the engine's."""
+    app = await home.user("app")
+    session = home.far.open("app")
+    await until(app.incoming)
+    assert home.broker.process is not None
+    home.broker.process.send_signal(signal.SIGSTOP)
+    window = home.adapter.status()["window"]
+    units = [home.far.unit(session, n, record(seed=n)) for n in range(16)]
+    others = [home.far.open("app") for _ in range(2)]
+    await until(lambda: home.adapter.status()["in_flight"] == 18)
+    assert window == 20 and home.hub.engine.in_flight("mqtt") == 18
+    home.tasks["mqtt"].cancel()
+    await until(lambda: home.state.adapter is None)
+    home.broker.process.send_signal(signal.SIGCONT)
+    await until(lambda: all(home.far.outcome(each) for each in units))
+    assert {home.far.outcome(each) for each in units} == {(Outcome.DROPPED, Reason.UNREACHABLE)}
+    assert not home.hub.engine.in_flight("mqtt") and all(home.far.of(Close, each) for each in others)
+
+
+async def test_what_waits_for_a_broker_outlives_the_adapter(home: MqttHome) -> None:
+    """It is the engine's, so that the next instance carries it out."""
     app = await home.user("app")
     session = home.far.open("app")
     await until(app.incoming)
     home.broker.kill()
     await until(lambda: not home.state.ready)
-    unit = home.far.unit(session, 0, record())
-    await until(lambda: home.adapter.status()["held"] == 1)
+    units = [home.far.unit(session, n, record(seed=n)) for n in range(20)]
     home.tasks["mqtt"].cancel()
     await until(lambda: home.state.adapter is None)
-    assert not len(home.sessions._outbound) and not home.hub.engine.in_flight("mqtt")
-    await until(lambda: home.far.outcome(unit))
-    assert home.far.outcome(unit) == (Outcome.DROPPED, Reason.UNREACHABLE)
+    assert not any(home.far.outcome(each) for each in units)
+    home.broker.start()
+    home.adapter = home.configure()
+    async with asyncio.TaskGroup() as tasks:
+        home.run(tasks, "mqtt", home.adapter)
+        await until(lambda: {home.far.outcome(each) for each in units} == {(Outcome.DELIVERED, None)})
+        home.tasks["mqtt"].cancel()
 
 
 async def test_our_will_tells_that_we_vanished(home: MqttHome) -> None:
@@ -370,10 +394,10 @@ async def test_of_what_stands_only_the_newest_waits(home: MqttHome) -> None:
     await until(app.states)
     client = home.sessions._client
     assert client is not None
-    client.sender.queue._max_count = 0
+    client.sender.queue._max_count, client.sender.allowed = 0, 0
     for state in (bodies.State.OFFLINE, bodies.State.ONLINE, bodies.State.OFFLINE):
         home.sessions._tell_state(state)
-    client.sender.queue._max_count = 1024
+    client.sender.queue._max_count, client.sender.allowed = 1024, 20
     await app.open("lamp")  # whose answer has to wait behind it, as events do
     await until(lambda: len(app.states()) == 2)
     assert [state.state for state in app.states()] == [bodies.State.ONLINE, bodies.State.OFFLINE]

@@ -14,7 +14,7 @@ from adapters.mqtt.devices import values as v
 from adapters.mqtt.devices.redelivery_filter import AGAIN_WITHIN, MAX_REMEMBERED, SNAPSHOT_AGE, RedeliveryFilter
 from adapters.mqtt.devices.topics import Get, HomeSpace, Set, TopicRequest, overlap, valid_device
 from carriage.mqtt.options import Message
-from carriage.mqtt.packets import decode_publish, publish_at_once, publish_head
+from carriage.mqtt.packets import decode_publish, packet_size, publish_head, write_at_once
 from gateway.api.errors import PeerError, UsageError
 from gateway.api.model import DataType, PropertyAffordance
 from tests.harness.mqtt_mutations import mutated
@@ -114,7 +114,9 @@ def test_bases() -> None:
 
 @given(payload=st.binary(max_size=20_000), version=st.sampled_from([4, 5]), retain=st.booleans())
 def test_a_publish_at_once_is_a_publish(payload: bytes, version: int, retain: bool) -> None:
-    packet = publish_at_once(publish_head("home/lämp", version), payload, retain)
+    packet, head = bytearray(), publish_head("home/lämp", version)
+    write_at_once(packet, head, payload, retain)
+    assert len(packet) == packet_size(len(head) + len(payload))
     assert packet[0] == (0x31 if retain else 0x30)
     size, at, shift = 0, 1, 0
     while True:
@@ -123,8 +125,8 @@ def test_a_publish_at_once_is_a_publish(payload: bytes, version: int, retain: bo
         if packet[at - 1] < 0x80:
             break
     assert size == len(packet) - at
-    found = decode_publish(0, packet[at:], version)
-    assert (found.topic, found.payload, found.packet_id) == ("home/lämp", payload, 0)
+    found = decode_publish(packet[0], bytes(packet[at:]), version)
+    assert (found.topic, found.payload, found.retained, found.receipt) == ("home/lämp", payload, retain, (0, 0))
 
 
 def message(mid: int, payload: bytes = b"ON", *, again: bool = False, qos: int = 1) -> Message:

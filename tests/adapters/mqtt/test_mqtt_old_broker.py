@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import json
-import socket
 from collections.abc import AsyncIterator
 from pathlib import Path
 
@@ -15,15 +14,14 @@ from carriage.mqtt import messages as bodies
 from gateway.api.model import Unit
 from tests.adapters.mqtt.other_brokers import OldUser, PlainHome
 from tests.adapters.mqtt.semantic_home import STATE, House
+from tests.harness.free_port import free_port
 from tests.harness.gateway_in_loop import tls_record, until
 from tests.harness.interactions import wanted_of
 
 
 @pytest.fixture
 async def port() -> AsyncIterator[int]:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        number: int = probe.getsockname()[1]
+    number = free_port()
     anybody = {"amqtt.plugins.authentication.AnonymousAuthPlugin": {"allow_anonymous": True}}
     broker = Broker({"listeners": {"default": {"type": "tcp", "bind": f"127.0.0.1:{number}"}}, "plugins": anybody})
     await broker.start()

@@ -12,8 +12,9 @@ from pathlib import Path
 import pytest
 
 from gateway.api.model import Close, Unit
-from tests.adapters.mqtt.other_brokers import POLICY, OldUser, PlainHome, Process, nats, rabbitmq
+from tests.adapters.mqtt.other_brokers import POLICY, OldUser, PlainHome, nats, rabbitmq
 from tests.adapters.mqtt.semantic_home import STATE, House
+from tests.harness.broker_process import BrokerProcess
 from tests.harness.gateway_in_loop import tls_record, until
 from tests.harness.interactions import wanted_of
 
@@ -27,7 +28,7 @@ SLOW = 15.0
 
 
 @pytest.fixture(scope="module", params=[rabbitmq, nats])
-def broker(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Process]:
+def broker(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[BrokerProcess]:
     with request.param(tmp_path_factory.mktemp("broker")) as found:
         yield found
 
@@ -54,7 +55,7 @@ class Scene:
 
 
 @asynccontextmanager
-async def scene(folder: Path, broker: Process) -> AsyncIterator[Scene]:
+async def scene(folder: Path, broker: BrokerProcess) -> AsyncIterator[Scene]:
     home = PlainHome(folder, broker.port, DOTTED, grace=120.0)  # such a broker takes its time to start
     app = OldUser(broker.port)
     app.client.subscribe(["home/#", "atls/app/#"])
@@ -69,7 +70,9 @@ async def scene(folder: Path, broker: Process) -> AsyncIterator[Scene]:
     home.check_books()
 
 
-async def test_sessions_and_devices_outlive_a_cut_and_a_stop_in_good_order(broker: Process, tmp_path: Path) -> None:
+async def test_sessions_and_devices_outlive_a_cut_and_a_stop_in_good_order(
+    broker: BrokerProcess, tmp_path: Path
+) -> None:
     async with scene(tmp_path, broker) as at:
         await until(lambda: at.app.at("home/lamp") and json.loads(at.app.at("home/lamp")[-1])["state"] == "ON", SLOW)
         session = await at.app.open("lamp")
@@ -93,7 +96,9 @@ async def test_sessions_and_devices_outlive_a_cut_and_a_stop_in_good_order(broke
         assert not at.home.far.of(Close)
 
 
-async def test_a_name_that_the_broker_does_not_bear_costs_that_device_only(broker: Process, tmp_path: Path) -> None:
+async def test_a_name_that_the_broker_does_not_bear_costs_that_device_only(
+    broker: BrokerProcess, tmp_path: Path
+) -> None:
     """nats-server 2.9 ends the connection over a dot in a topic, RabbitMQ makes a slash of it."""
     async with scene(tmp_path, broker) as at:
         at.house.join("hall.lamp", STATE)
@@ -116,7 +121,7 @@ async def test_a_name_that_the_broker_does_not_bear_costs_that_device_only(broke
 
 
 async def test_a_user_whose_name_the_broker_does_not_bear_costs_its_own_sessions_only(
-    broker: Process, tmp_path: Path
+    broker: BrokerProcess, tmp_path: Path
 ) -> None:
     async with scene(tmp_path, broker) as at:
         session = await at.app.open("lamp")

@@ -20,8 +20,8 @@ from gateway.api.model import (
     SessionId,
 )
 from simulator.serial_port import serve_pty, serve_tcp
-from tests.adapters.zigbee.recording_context import RecordingContext
 from tests.adapters.zigbee.zigbee_world import World, _form
+from tests.harness.accepting_context import AcceptingContext
 
 EUI64 = "00:0d:6f:00:0b:5d:e3:b6"
 
@@ -31,7 +31,7 @@ class InMemory:
 
     def __init__(self, tmp_path: Path, config: ZigbeeConfig, *, link_key: bool = False, salt: str = "salt") -> None:
         self.time = 1000.0
-        self.context = RecordingContext(tmp_path, lambda: self.time)
+        self.context = AcceptingContext(tmp_path, lambda: self.time)
         self.sessions: dict[SessionId, tuple[BridgeKey, Handle]] = {}
         self.shared = TunnelMapping(
             context=self.context,

@@ -12,8 +12,8 @@ from adapters.zigbee.device_view import Device, Endpoint
 from adapters.zigbee.radio_port import Frame, IncomingFrame, SendOutcome
 from adapters.zigbee.zcl_devices import COUNTERS, ZclDevices
 from carriage.zigbee.zdo import SimpleDescriptor
-from tests.adapters.zigbee.recording_context import RecordingContext
 from tests.adapters.zigbee.zigbee_world import came
+from tests.harness.accepting_context import AcceptingContext
 
 
 class Air:
@@ -58,7 +58,7 @@ class House:
 
     def __init__(self, folder: Path, *, set_up: bool = True) -> None:
         self.time = 0.0
-        self.context = RecordingContext(folder, lambda: self.time)
+        self.context = AcceptingContext(folder, lambda: self.time)
         self.counters = dict.fromkeys(COUNTERS, 0)
         self.records = DeviceRecords()
         self.semantics = ZclDevices(self.context, self.records, TABLE, PresenceTimes(), self.counters, lambda: None)

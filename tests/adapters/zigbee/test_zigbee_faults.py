@@ -228,7 +228,7 @@ async def test_fragmented_messages_are_whole_and_leave_no_timer(on_air: Any) -> 
     """From EZSP 14 on bellows loses each fragmented message; in any version it starts a timer for every fragment and
     forgets all but the last, and a forgotten one deletes a later message of the same key.
 
-    Without ``take_incoming`` three timers are left, or (version 18) no frame comes.
+    Without ``take_over`` three timers are left, or (version 18) no frame comes.
     """
     world, events, radio, _ = on_air
     station = world.network.stations[LAMP]
@@ -312,15 +312,15 @@ async def test_a_frame_is_handed_over_once(on_air: Any) -> None:
     station = world.network.station(LAMP)
     world.network.set_conditions(Conditions(loss=1.0), station)
     unicasts = 0
-    ezsp = radio._app._ezsp
-    send_unicast = ezsp._protocol.send_unicast
+    protocol = radio._app._ezsp._protocol
+    unicast = protocol.unicast
 
     async def counting(*arguments: Any, **options: Any) -> Any:
         nonlocal unicasts
         unicasts += 1
-        return await send_unicast(*arguments, **options)
+        return await unicast(*arguments, **options)
 
-    ezsp._protocol.send_unicast = counting
+    protocol.unicast = counting
     assert await radio.transmit(lamp(radio), a_frame(b"\x11\x01\x02\x00\x00x")) is SendOutcome.FAILED
     assert unicasts == 1
     assert radio._app._pending_requests == {}

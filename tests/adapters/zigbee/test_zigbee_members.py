@@ -136,9 +136,9 @@ import asyncio, sys
 from pathlib import Path
 from adapters.zigbee.plugin import ZigbeePlugin
 from gateway.api.model import Join, Leave
-from tests.adapters.zigbee.recording_context import RecordingContext
+from tests.harness.accepting_context import AcceptingContext
 
-class Told(RecordingContext):
+class Printing(AcceptingContext):
     def submit(self, envelope):
         if isinstance(envelope, (Join, Leave)):
             print(type(envelope).__name__, flush=True)
@@ -148,7 +148,7 @@ class Told(RecordingContext):
         print("ready", flush=True)
 
 async def main(path, state):
-    context = Told(Path(state), asyncio.get_running_loop().time)
+    context = Printing(Path(state), asyncio.get_running_loop().time)
     plugin = ZigbeePlugin()
     adapter = plugin.configure(plugin.config_model.model_validate({"path": path}), Path(state))
     asyncio.get_running_loop().create_task(adapter.run(context))

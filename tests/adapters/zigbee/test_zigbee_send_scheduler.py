@@ -369,9 +369,11 @@ async def test_a_device_that_left_leaves_its_places_to_others() -> None:
 async def test_bounded() -> None:
     dongle = Dongle()
     async with Run(sender(dongle, queued=3)) as run:
-        for n in range(5):
+        for n in range(7):
             run.submit("a", bytes([n]))
-        assert run.done == [(b"\3", SendOutcome.BUSY), (b"\4", SendOutcome.BUSY)]
+        assert dongle.offered == [b"\0", b"\1"]
+        assert run.done == [(b"\5", SendOutcome.BUSY), (b"\6", SendOutcome.BUSY)]
+        dongle.finish()
         await run.settle()
         run.submit("a", b"again")
-        assert len(run.done) == 2
+        assert [outcome for _, outcome in run.done[2:]] == [SendOutcome.DELIVERED] * 2

@@ -39,7 +39,7 @@ from simulator.network.radio import Conditions
 from simulator.network.server import SocketServer
 from simulator.network.virtual import VirtualNetwork
 from simulator.serial_port import PtyPort, TcpPort, serve_pty
-from tests.adapters.zigbee.recording_context import RecordingContext
+from tests.harness.accepting_context import AcceptingContext
 
 E = TypeVar("E")
 
@@ -212,7 +212,7 @@ class World:
     async def gateway(self, **changes: Any) -> AsyncIterator[Gateway]:
         """An adapter at work; it is up unless ``wait`` is false."""
         wait = changes.pop("wait", True)
-        context = RecordingContext(self.state_dir, asyncio.get_running_loop().time)
+        context = AcceptingContext(self.state_dir, asyncio.get_running_loop().time)
         context.survivors = changes.pop("survivors", [])
         table, times = changes.pop("table", TABLE), changes.pop("times", TIMES)
         config = self.config(**changes)
@@ -238,7 +238,7 @@ class World:
 class Gateway:
     """An adapter and what its context recorded."""
 
-    def __init__(self, adapter: ZigbeeAdapter, context: RecordingContext, task: asyncio.Task[None]) -> None:
+    def __init__(self, adapter: ZigbeeAdapter, context: AcceptingContext, task: asyncio.Task[None]) -> None:
         self.adapter = adapter
         self.context = context
         self.task = task

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import random
-import socket
 from pathlib import Path
 
 import pytest
@@ -14,6 +13,7 @@ from carriage.coap import options as opt
 from carriage.coap.client import CoapsClient
 from carriage.coap.connection import FailureReason, Request, Response
 from layer.credentials import Credentials, Psk
+from tests.harness.free_port import free_port
 
 BUILDS = pytest.mark.parametrize("build", ["openssl", "gnutls"])
 PSK = ("-u", "dev", "-k", "0123456789abcdef")
@@ -95,16 +95,7 @@ async def test_a_lossy_client(served, tmp_path: Path) -> None:
 @pytest.fixture
 async def libcoap_server(pki):
     """coap-server on a free pair of ports; the port that speaks DTLS."""
-    for _ in range(50):
-        with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
-            probe.bind(("127.0.0.1", 0))
-            port = probe.getsockname()[1]
-        with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
-            try:
-                probe.bind(("127.0.0.1", port + 1))
-            except (OSError, OverflowError):
-                continue
-        break
+    port = free_port(2)
     directory = pki.directory
     process = await asyncio.create_subprocess_exec(
         "coap-server-openssl",

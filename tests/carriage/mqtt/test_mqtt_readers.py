@@ -10,8 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from carriage.mqtt import messages as bodies
-from carriage.mqtt.frames import Frames, unread
-from carriage.mqtt.packets import Publish, decode_puback, decode_publish, publish_at_once, publish_properties
+from carriage.mqtt.options import Message
+from carriage.mqtt.packets import decode_puback, decode_publish, publish_properties, unread
 from carriage.mqtt.topics import TopicSpace
 from layer.errors import PeerError
 from tests.harness.mqtt_mutations import mutated
@@ -42,13 +42,6 @@ BODIES: dict[type[Any], bytes] = {
 PROPERTIES = publish_properties("application/adtls", b"\0\xff", "atls/app/r", 60)
 USER = bytes.fromhex("0f 26 0001 6b 0001 76 26 0000 0000 0b 8001")
 PUBLISHES = [b"\0\x01a" + number + rest + b"hi" for number in (b"", b"\0\x07") for rest in (b"\0", PROPERTIES, USER)]
-PACKETS = [
-    publish_at_once(b"\0\x01a\0", b"payload", retain=True),
-    b"\x32" + bytes([len(PUBLISHES[4])]) + PUBLISHES[4],
-    bytes.fromhex("40 02 00 07"),
-    bytes.fromhex("40 04 00 07 87 00"),
-    bytes.fromhex("d0 00"),
-]
 
 
 @given(name=mutated(*TOPICS))
@@ -72,7 +65,7 @@ def test_bodies(kind: type[Any], data: st.DataObject) -> None:
 @given(body=mutated(*PUBLISHES), qos=st.sampled_from([0, 1]), version=st.sampled_from([4, 5]))
 def test_publishes_and_their_properties(body: bytes, qos: int, version: int) -> None:
     with contextlib.suppress(PeerError):
-        assert isinstance(decode_publish(qos, body, version), Publish)
+        assert isinstance(decode_publish(qos << 1, body, version), Message)
     found = unread(0x30 | qos << 1, body, len(body), "why")  # what is said of one that can't be read
     assert found.packet_id != 0 if qos else found.packet_id == 0
 
@@ -81,20 +74,3 @@ def test_publishes_and_their_properties(body: bytes, qos: int, version: int) -> 
 def test_pubacks(body: bytes, version: int) -> None:
     with contextlib.suppress(PeerError):
         decode_puback(body, version)
-
-
-@given(octets=mutated(*PACKETS), data=st.data())
-def test_packets_are_the_same_in_whatever_pieces_they_come(octets: bytes, data: st.DataObject) -> None:
-    def take(pieces: list[bytes]) -> list[object]:
-        frames = Frames(24)
-        found: list[object] = []
-        with contextlib.suppress(PeerError):
-            for piece in pieces:
-                frames.feed(piece)
-                while (packet := frames.next()) is not None:
-                    found.append(packet)
-        return found
-
-    cuts = sorted(data.draw(st.lists(st.integers(0, len(octets)), max_size=5)))
-    pieces = [octets[start:stop] for start, stop in zip([0, *cuts], [*cuts, len(octets)], strict=True)]
-    assert take(pieces) == take([octets])

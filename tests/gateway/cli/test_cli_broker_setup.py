@@ -14,7 +14,6 @@ import socket
 import stat
 import subprocess
 import tempfile
-import time
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -28,6 +27,9 @@ from demo.stack import command as program
 from gateway.cli.main import main
 from gateway.runtime import authority, broker_files, broker_setup
 from gateway.runtime.broker_files import BrokerNames
+from tests.harness.broker_process import BrokerProcess
+from tests.harness.free_port import free_port
+from tests.harness.mosquitto import MOSQUITTO
 
 DEBIAN = Path("/etc/mosquitto/mosquitto.conf")
 CONFIG = """\
@@ -58,15 +60,13 @@ rules: []
 class Home:
     def __init__(self, folder: Path) -> None:
         self.folder = folder
-        with socket.socket() as probe:
-            probe.bind(("127.0.0.1", 0))
-            self.port = probe.getsockname()[1]
+        self.port = free_port()
         self.mosquitto = folder / "etc" / "mosquitto"
         self.config = folder / "gateway.yaml"
         self.config.write_text(CONFIG.replace("PORT", str(self.port)))
         (folder / "policy.yaml").write_text(POLICY)
         self.broker = folder / "broker"
-        self.process: subprocess.Popen[bytes] | None = None
+        self.process: BrokerProcess | None = None
 
     def setup(self, *words: str) -> Result:
         arguments = ["broker-setup", "-c", str(self.config), "--port", str(self.port)]
@@ -100,15 +100,9 @@ class Home:
         for command in installs:
             command = command if os.geteuid() == 0 else command.replace("-o mosquitto -g mosquitto ", "")
             subprocess.run(shlex.split(command), check=True)
-        self.process = subprocess.Popen(["/usr/sbin/mosquitto", "-c", self.mosquitto / "mosquitto.conf"])
-        limit = time.monotonic() + 20
-        while True:
-            assert self.process.poll() is None and time.monotonic() < limit, self.log
-            try:
-                socket.create_connection(("127.0.0.1", self.port), 1).close()
-                return
-            except OSError:
-                time.sleep(0.02)
+        self.process = BrokerProcess(
+            [MOSQUITTO, "-c", self.mosquitto / "mosquitto.conf"], self.port, self.folder / "printed"
+        )
 
     def client(self, tool: str, user: str, password: str, *words: str) -> list[str]:
         ca = ["--cafile", str(self.folder / "ca.pem"), "-V", "5"]
@@ -128,8 +122,7 @@ def home() -> Iterator[Home]:
     found = Home(folder)
     yield found
     if found.process is not None:
-        found.process.terminate()
-        found.process.wait(20)
+        found.process.stop()
     shutil.rmtree(folder)
 
 

@@ -7,7 +7,6 @@ import json
 import os
 import pty
 import re
-import socket
 import stat
 import subprocess
 import sys
@@ -29,6 +28,7 @@ from gateway.runtime.config_source import read_config
 from gateway.runtime.credential_source import load_credentials, locate
 from layer.credentials import Credentials, Psk, load_psk_file
 from layer.errors import CredentialError
+from tests.harness.free_port import free_port
 
 PROGRAM = Path(sys.executable).parent / "atls-gateway"
 CONFIG = """\
@@ -56,9 +56,7 @@ class Home:
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
-        with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
-            probe.bind(("127.0.0.1", 0))
-            self.port = probe.getsockname()[1]
+        self.port = free_port()
         self.config = folder / "gateway.yaml"
         self.config.write_text(CONFIG.replace("PORT", str(self.port)))
         self.policy = folder / "policy.yaml"

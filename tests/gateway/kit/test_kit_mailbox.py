@@ -146,7 +146,7 @@ class Site:
 
     def outcome(self, envelope: EnvelopeId) -> Outcome | Reason | None:
         """Of the one receipt that there may be; the reason if it was dropped."""
-        found: list[Receipt] = [each for each in self.context.settled if each.id == envelope]
+        found: list[Receipt] = [each for each in self.context.receipts if each.id == envelope]
         assert len(found) <= 1
         return (found[0].reason or found[0].outcome) if found else None
 
@@ -506,7 +506,7 @@ def test_each_transmit_and_each_request_ends_once_whatever_happens(steps: list[t
             site.boxes.disconnect(connection)
         for request in requests:
             assert len(request.answers) == 1 or (not request.answers and request.connection.gone)
-        settled = Counter(receipt.id for receipt in site.context.settled)
+        settled = Counter(receipt.id for receipt in site.context.receipts)
         assert set(settled.values()) <= {1}
         assert settled.keys() == set(sent) - withdrawn
         for session, claim in ((S, PHONE), (S2, OTHER)):

@@ -1,4 +1,4 @@
-"""The dongle's reports on frames that it was given: each comes, or its time is up."""
+"""What the dongle says of frames and commands: each answer comes, or its time is up."""
 
 from __future__ import annotations
 
@@ -6,11 +6,11 @@ import asyncio
 
 import pytest
 
-from adapters.zigbee.ezsp_radio import Reports
+from adapters.zigbee.equal_waits import EqualWaits
 
 
 async def test_a_report_that_does_not_come_ends_by_itself_and_no_other_with_it() -> None:
-    reports = Reports(0.02)
+    reports = EqualWaits(0.02)
     first = reports.expect()
     second = reports.expect()
     second.set_result("in time")
@@ -27,7 +27,7 @@ async def test_reports_that_came_are_not_kept_and_share_one_timer(monkeypatch: p
     armed: list[float] = []
     call_later = loop.call_later
     monkeypatch.setattr(loop, "call_later", lambda delay, *given: (armed.append(delay), call_later(delay, *given))[1])
-    reports = Reports(60.0)
+    reports = EqualWaits(60.0)
     for _ in range(1000):
         reports.expect().set_result(None)
     reports.expect().cancel()

@@ -1,0 +1,287 @@
+"""The fast lane of the serial line: ASH DATA frames that are as they should be, without an object for each.
+
+``AshLane`` is bellows' ``AshProtocol`` with another ``data_received`` and ``_write_frame``. It knows DATA frames that
+are sound, in sequence and not repeated. What came is bellows' from the first frame on that isn't: other kinds, damaged
+ones, repetitions, and what ends a reject condition. The state is bellows' own throughout (``_rx_seq``, ``_buffer``), so
+a link may change between the two ways with each frame.
+
+Several frames that come at once get one acknowledgement, of the last: it stands for all (UG101, 3.4).
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import re
+from collections.abc import Callable, Coroutine
+from functools import partial
+from typing import Any, Final, cast
+
+import bellows.ash
+from bellows.types import NcpResetCode
+
+from carriage.zigbee import ash
+
+_LOG = logging.getLogger(__name__)
+
+COUNTERS: Final = ("lines_fast",)
+"""DATA frames that came this way."""
+
+_control = re.compile(b"[%s]" % re.escape(ash.CONTROLS)).search
+_FLAG: Final = ash.FLAG[0]
+_ACKS: Final = tuple(bellows.ash.AckFrame(res=0, ncp_ready=False, ack_num=number) for number in range(8))
+_ACK_OCTETS: Final = tuple(ash.stuffed(bytes((0x80 | number,))) for number in range(8))
+_EXCEEDED: Final = NcpResetCode.ERROR_EXCEEDED_MAXIMUM_ACK_TIMEOUT_COUNT
+_EXPECTED: Final = 0x78
+"""Of the control octet: the frame's number, and whether it is repeated."""
+
+_NAMES: Final = (
+    "_buffer",
+    "_change_ack_timeout",
+    "_discarding_until_next_flag",
+    "_enter_failed_state",
+    "_ezsp_protocol",
+    "_handle_ack",
+    "_in_reject_condition",
+    "_ncp_state",
+    "_pending_data_frames",
+    "_rx_seq",
+    "_send_data_frame",
+    "_send_data_frame_semaphore",
+    "_suppress_acks",
+    "_t_rx_ack",
+    "_transport",
+    "_tx_seq",
+)
+"""What is used of ``AshProtocol``."""
+
+
+Over = Callable[[BaseException | None], None]
+
+
+class _Sending:
+    """A frame on its way to the dongle: its number, how often it was sent, and the acknowledgement of the last time."""
+
+    __slots__ = ("acked", "at", "attempts", "data", "number", "over", "timer")
+
+    def __init__(self, data: bytes, number: int, over: Over) -> None:
+        self.data, self.number, self.over = data, number, over
+        self.attempts, self.at = 0, 0.0
+        self.acked: asyncio.Future[bool]
+        self.timer: asyncio.TimerHandle | None = None
+
+    def late(self) -> None:
+        if not self.acked.done():
+            self.acked.set_exception(TimeoutError())
+
+
+def _at_once(coroutine: Coroutine[Any, Any, Any]) -> None:
+    """Run a coroutine that has nothing to wait for."""
+    try:
+        coroutine.send(None)
+    except StopIteration:
+        return
+    coroutine.close()
+    raise RuntimeError("it had to wait")
+
+
+class AshLane(bellows.ash.AshProtocol):
+    """Made of bellows' object by ``take_line_over``."""
+
+    counters: dict[str, int]
+    _rx_seq: int
+    _tx_seq: int
+    _tasks: set[asyncio.Task[None]]
+
+    def data_received(self, data: bytes) -> None:
+        if (
+            self._discarding_until_next_flag
+            or self._in_reject_condition
+            or self._transport is None
+            or self._transport.is_closing()
+            or _control(data)
+        ):
+            super().data_received(data)
+            return
+        if self._buffer:
+            data = bytes(self._buffer) + data
+            self._buffer.clear()
+        frames: list[bytes] = []
+        expected, start = self._rx_seq, 0
+        while (end := data.find(_FLAG, start)) >= 0:
+            if end > start:
+                found = ash.data_frame(data[start:end])
+                if found is None or found[0] & _EXPECTED != expected << 4:
+                    break
+                expected = (expected + 1) & 7
+                frames.append(found[1])
+                if self._pending_data_frames:
+                    self._handle_ack(_ACKS[found[0] & 7])
+            start = end + 1
+        if frames:
+            self.counters["lines_fast"] += len(frames)
+            self._rx_seq = expected
+            if not self._suppress_acks:
+                self._transport.write(_ACK_OCTETS[expected])
+            for frame in frames:
+                self._ezsp_protocol.data_received(frame)
+        if start < len(data):
+            if end < 0 and len(data) - start <= bellows.ash.MAX_BUFFER_SIZE:
+                self._buffer += data[start:]
+            else:
+                super().data_received(data[start:])
+
+    # What goes -----------------------------------------------------------------------------------------------------
+
+    async def send_data(self, data: bytes) -> None:
+        sent: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+
+        def over(fault: BaseException | None) -> None:
+            if sent.done():
+                return
+            if fault is None:
+                sent.set_result(None)
+            else:
+                sent.set_exception(fault)
+
+        self.start(data, over)
+        await sent
+
+    def start(self, data: bytes, over: Over) -> None:
+        """Send an EZSP frame, now if the line is free. ``over`` is called once, when it is acknowledged or given up."""
+        if (
+            self._send_data_frame_semaphore.locked()
+            or self._ncp_state is not bellows.ash.NcpState.CONNECTED
+            or len(data) > ash.MAXIMUM
+        ):
+            frame = bellows.ash.DataFrame(frm_num=None, re_tx=None, ack_num=None, ezsp_frame=data)
+            self._see_to(self._send_data_frame(frame), over)
+            return
+        sending = _Sending(data, self._tx_seq, over)
+        _at_once(self._send_data_frame_semaphore.acquire())
+        self._tx_seq = (sending.number + 1) % 8
+        try:
+            self._transmit(sending)
+        except BaseException:
+            self._end(sending)
+            raise
+        sending.timer = sending.acked.get_loop().call_later(self._t_rx_ack, sending.late)
+        sending.acked.add_done_callback(partial(self._acknowledged, sending))
+
+    def _see_to(self, sends: Coroutine[Any, Any, None], over: Over) -> None:
+        """In a task that is never cancelled, for the dongle waits for what was begun."""
+        task = asyncio.get_running_loop().create_task(sends)
+        self._tasks.add(task)
+
+        def ended(task: asyncio.Task[None]) -> None:
+            self._tasks.discard(task)
+            over(asyncio.CancelledError() if task.cancelled() else task.exception())
+
+        task.add_done_callback(ended)
+
+    def _transmit(self, sending: _Sending) -> None:
+        transport = self._transport
+        if transport is None or transport.is_closing():
+            raise bellows.ash.NcpFailure("Transport is closed, cannot send frame")
+        sending.acked = asyncio.get_running_loop().create_future()
+        sending.at = sending.acked.get_loop().time()
+        self._pending_data_frames[sending.number] = sending.acked
+        control = sending.number << 4 | (sending.attempts > 0) << 3 | self._rx_seq
+        sending.attempts += 1
+        transport.write(ash.stuffed_data_frame(control, sending.data))
+
+    def _end(self, sending: _Sending) -> None:
+        self._pending_data_frames.pop(sending.number, None)
+        self._send_data_frame_semaphore.release()
+
+    def _acknowledged(self, sending: _Sending, acked: asyncio.Future[bool]) -> None:
+        """The first try is over."""
+        if sending.timer is not None:
+            sending.timer.cancel()
+        fault = acked.exception()
+        if fault is None:
+            self._heard_in(sending)
+        elif isinstance(fault, (bellows.ash.NotAcked, TimeoutError)):
+            self._see_to(self._repeat(sending, fault), sending.over)
+            return
+        self._end(sending)
+        sending.over(fault)
+
+    def _heard_in(self, sending: _Sending) -> None:
+        self._change_ack_timeout(7 / 8 * self._t_rx_ack + (sending.acked.get_loop().time() - sending.at) / 2)
+
+    async def _repeat(self, sending: _Sending, fault: BaseException | None) -> None:
+        """Send a frame again until it is acknowledged, as bellows does (UG101, 5.4 and 5.6)."""
+        try:
+            while fault is not None:
+                if isinstance(fault, TimeoutError):
+                    self._change_ack_timeout(2 * self._t_rx_ack)
+                else:
+                    self._heard_in(sending)
+                if sending.attempts >= bellows.ash.ACK_TIMEOUTS:
+                    self._enter_failed_state(_EXCEEDED)
+                    raise fault
+                if self._ncp_state is bellows.ash.NcpState.FAILED:
+                    raise bellows.ash.NcpFailure(_EXCEEDED)
+                self._transmit(sending)
+                try:
+                    async with asyncio.timeout(self._t_rx_ack):
+                        await sending.acked
+                except (bellows.ash.NotAcked, TimeoutError) as again:
+                    fault = again
+                else:
+                    fault = None
+            self._heard_in(sending)
+        finally:
+            self._end(sending)
+
+
+def take_line_over(protocol: Any, counters: dict[str, int]) -> AshLane | None:
+    """Let the lane read and write the line of a dongle, if bellows is as the lane knows it."""
+    line: Any = getattr(getattr(getattr(protocol, "_gw", None), "_obj", None), "_transport", None)
+    if isinstance(line, AshLane):
+        return line
+    if type(line) is bellows.ash.AshProtocol and all(hasattr(line, name) for name in _NAMES) and agrees(type(line)):
+        line.counters, line._tasks = counters, set()
+        line.__class__ = AshLane
+        return cast(AshLane, line)
+    _LOG.warning("bellows' ASH is not as its fast lane knows it: octets take its own, slower way")
+    return None
+
+
+class _Probe:
+    """Both sides of a line, which notes what comes."""
+
+    def __init__(self, kind: type[Any]) -> None:
+        self.came: list[bytes] = []
+        self.written: list[bytes] = []
+        self.line = kind(self)
+        self.line.counters, self.line._tasks = dict.fromkeys(COUNTERS, 0), set()
+        self.line.connection_made(self)
+
+    def connection_made(self, protocol: object) -> None: ...
+
+    def is_closing(self) -> bool:
+        return False
+
+    def data_received(self, frame: bytes) -> None:
+        self.came.append(bytes(frame))
+
+    def write(self, octets: bytes) -> None:
+        self.written.append(bytes(octets))
+
+
+def agrees(kind: type[Any]) -> bool:
+    """Whether ``kind``, bellows' own, makes the same of a sample of what comes and goes as the lane."""
+    sample = bytes(range(0x00, 0x80, 3)) + ash.FLAG + ash.ESCAPE + ash.CONTROLS
+    octets = ash.stuffed_data_frame(0x59, sample)
+    own, lane = _Probe(kind), _Probe(AshLane)
+    try:
+        for side in (own, lane):
+            side.line.data_received(ash.stuffed_data_frame(0x00, sample))
+        acknowledged = own.came == lane.came == [sample] and own.written == lane.written
+        own.line._write_frame(bellows.ash.DataFrame(frm_num=5, re_tx=True, ack_num=1, ezsp_frame=sample))
+    except Exception:  # whatever another version may raise
+        _LOG.debug("bellows was asked for a sample of its line", exc_info=True)
+        return False
+    return acknowledged and own.written[-1] == octets
