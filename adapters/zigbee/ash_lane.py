@@ -24,7 +24,7 @@ from carriage.zigbee import ash
 
 _LOG = logging.getLogger(__name__)
 
-COUNTERS: Final = ("lines_fast",)
+COUNTERS: Final = ("data_frames_fast",)
 """DATA frames that came this way."""
 
 _control = re.compile(b"[%s]" % re.escape(ash.CONTROLS)).search
@@ -119,7 +119,7 @@ class AshLane(bellows.ash.AshProtocol):
                     self._handle_ack(_ACKS[found[0] & 7])
             start = end + 1
         if frames:
-            self.counters["lines_fast"] += len(frames)
+            self.counters["data_frames_fast"] += len(frames)
             self._rx_seq = expected
             if not self._suppress_acks:
                 self._transport.write(_ACK_OCTETS[expected])

@@ -24,11 +24,12 @@ from adapters.zigbee.default_responses import DefaultResponses
 from adapters.zigbee.device import DeviceRecords, ZigbeeDevice
 from adapters.zigbee.device_view import Device
 from adapters.zigbee.frame_kinds import (
+    CLUSTER_COMMAND,
     FROM_SERVER,
     GENERAL,
     NO_DEFAULT_RESPONSE,
+    REPORT,
     is_cluster_command,
-    is_report,
     is_report_of_manufacturer,
 )
 from adapters.zigbee.network_port import Radio
@@ -229,7 +230,7 @@ class ZclDevices:
             return False
         question, ours = None, frame.cluster in self._table.of
         # Of clusters that we have no use for zigpy learns the model of some sleeping devices.
-        if not endpoint or not is_report(payload):
+        if not endpoint or payload[2] != REPORT or payload[0] & GENERAL:
             question = self._requests.find(device, frame) if frame.unicast else None
             ours = question is not None
             starting = self._requests.sender is None
@@ -318,7 +319,7 @@ class ZclDevices:
         if model is not None and model.repeated((frame.counter, at, link_key, payload), now):
             self._counters["reports_repeated"] += 1
             return
-        if model is not None and is_cluster_command(payload):
+        if model is not None and payload[0] & GENERAL == CLUSTER_COMMAND:
             self._happened(device, model, frame, now)
             return
         values: Values = ()

@@ -21,7 +21,7 @@ def test_the_lane_delivers_everything_once_in_order(seed: int, rate: float) -> N
         line, down, up = loop.run_until_complete(talk(seed, rate, Lane))
     assert line.received == down
     assert line.to_host == up
-    fast = line.host.counters["lines_fast"]
+    fast = line.host.counters["data_frames_fast"]
     assert fast == len(up) if not rate else 20 < fast < len(up) + 60
 
 
