@@ -1,11 +1,15 @@
 """The fast lane of the serial line: ASH DATA frames that are as they should be, without an object for each.
 
-``AshLane`` is bellows' ``AshProtocol`` with another ``data_received`` and ``_write_frame``. It knows DATA frames that
-are sound, in sequence and not repeated. What came is bellows' from the first frame on that isn't: other kinds, damaged
+``AshLane`` is bellows' ``AshProtocol`` with another ``data_received`` and ``send_data``. It knows DATA frames that are
+sound, in sequence and not repeated. What came is bellows' from the first frame on that isn't: other kinds, damaged
 ones, repetitions, and what ends a reject condition. The state is bellows' own throughout (``_rx_seq``, ``_buffer``), so
 a link may change between the two ways with each frame.
 
 Several frames that come at once get one acknowledgement, of the last: it stands for all (UG101, 3.4).
+
+A frame that goes is *sent* by ``start``. Its acknowledgement ends it; a NAK or the end of ``_t_rx_ack`` seconds makes
+it *repeated* (``_repeat``) until its acknowledgement ends it, or the last of ``ACK_TIMEOUTS`` tries, with the link
+failed. What bellows sets in ``_pending_data_frames`` in place of an acknowledgement, as at a reset, ends it at once.
 """
 
 from __future__ import annotations
