@@ -36,7 +36,7 @@ class Lane(AshLane):
 
     def __init__(self, upper: Any, **options: Any) -> None:
         super().__init__(upper, **options)
-        self.counters, self._tasks = dict.fromkeys(ash_lane.COUNTERS, 0), set()
+        self.join_lane(dict.fromkeys(ash_lane.COUNTERS, 0))
 
 
 class Side:
