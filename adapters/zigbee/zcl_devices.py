@@ -277,8 +277,8 @@ class ZclDevices:
     # The work ------------------------------------------------------------------------------------------------------
 
     def next_deadline(self) -> float | None:
-        times = (self._transactions.next_deadline(), self._presence.next_deadline())
-        return min((time for time in times if time is not None), default=None)
+        due, other = self._transactions.next_deadline(), self._presence.next_deadline()
+        return other if due is None or (other is not None and other < due) else due
 
     def turn(self, now: float) -> None:
         self._transactions.tick(now)
