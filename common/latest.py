@@ -1,4 +1,4 @@
-"""The latest keys of many: a memory with a bound, in which a full one forgets the oldest."""
+"""The latest of many keys, or of many values by key: memories with a bound; a full one forgets the oldest."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ from collections.abc import Hashable
 from typing import Generic, TypeVar
 
 K = TypeVar("K", bound=Hashable)
+V = TypeVar("V")
 
 
 class Latest(Generic[K]):
@@ -32,3 +33,22 @@ class Latest(Generic[K]):
         if len(self._keys) > self._most:
             del self._keys[next(iter(self._keys))]
         return not known
+
+
+class LatestValues(dict[K, V]):
+    """At most ``most`` entries, by age. ``put`` is the only way in; ``evicted``: how many it has forgotten."""
+
+    __slots__ = ("_most", "evicted")
+
+    def __init__(self, most: int) -> None:
+        super().__init__()
+        self._most = most
+        self.evicted = 0
+
+    def put(self, key: K, value: V) -> None:
+        """Enter a value as the latest, in the place of an earlier one of its key."""
+        self.pop(key, None)
+        self[key] = value
+        if len(self) > self._most:
+            del self[next(iter(self))]
+            self.evicted += 1

@@ -15,13 +15,21 @@ from typing import Any, Final
 
 from adapters.coap.client_credentials import ClientCredentials
 from adapters.coap.client_log import ClientLog
-from adapters.coap.client_state import ClientConnection, ClientMailbox, ClientSession, InboxView, PendingRequest
-from adapters.coap.delivery import UnitDelivery
+from adapters.coap.client_state import (
+    ClientConnection,
+    ClientDownlink,
+    ClientMailboxes,
+    InboxView,
+    PendingRequest,
+    UnitObserver,
+    refuse,
+)
 from adapters.coap.devices import DeviceResources
 from adapters.coap.doubts import doubts
-from adapters.coap.identity import holder_of, psk_claim
+from adapters.coap.identity import SCHEME, peer_of, psk_claim
+from adapters.coap.inboxes import Inboxes
+from adapters.coap.links import FORMATS, directory, root
 from adapters.coap.links import devices as device_links
-from adapters.coap.links import directory, root
 from adapters.coap.timeouts import Timeouts
 from carriage.coap import atls, device_resources
 from carriage.coap.atls_format import KINDS, Kind
@@ -50,6 +58,7 @@ from gateway.api.model import (
     Update,
 )
 from gateway.api.ports import Adapter, AdapterContext
+from gateway.kit.mailbox_state import MailboxLimits
 
 _LOG = logging.getLogger(__name__)
 
@@ -70,7 +79,9 @@ class CoapAdapter:
         self._serve = serve
         self._listen_again = timeouts.listen_again
         self._client_credentials = client_credentials
-        self._delivery = UnitDelivery(timeouts)
+        limits = MailboxLimits(window=self.window, reply_window=timeouts.reply_window, absence=timeouts.absence)
+        self._mailboxes = ClientMailboxes(SCHEME, FORMATS, limits, lambda box: self._inboxes.changed(box))
+        self._inboxes = Inboxes(self._mailboxes.table)
         self._devices = DeviceResources(timeouts.answer_within, timeouts.pacing)
         self._connections: dict[CoapPeer, ClientConnection] = {}
         self._submitted: dict[EnvelopeId, PendingRequest] = {}
@@ -80,12 +91,12 @@ class CoapAdapter:
     # gateway.api.ports.Adapter
 
     async def run(self, context: AdapterContext) -> None:
-        self._context = self._delivery.context = self._devices.context = context
+        self._context = self._devices.context = context
         surviving = context.surviving()
-        self._delivery.restore(surviving)
+        self._mailboxes.begin(context, surviving)
         known = {end.claim for end in surviving if end.claim.startswith("psk:")}
         for claim in known - self._client_credentials.claims():
-            self._delivery.end_all(holder_of(claim))  # its key was revoked while no adapter ran
+            self._mailboxes.end_all(claim)  # its key was revoked while no adapter ran
         try:
             while True:
                 try:
@@ -98,7 +109,7 @@ class CoapAdapter:
                     await asyncio.sleep(self._listen_again)
         finally:
             self._devices.close()
-            self._delivery.close()
+            self._mailboxes.close()
 
     def adopt(self, fresh: Adapter) -> bool:
         """Take over the clients' keys of ``fresh`` if nothing else differs.
@@ -116,39 +127,35 @@ class CoapAdapter:
             if self._server is not None:
                 self._server.replace_credentials(after.credentials, shut_out=shut_out)
         for identity in sorted(shut_out):
-            self._delivery.end_all(holder_of(psk_claim(identity)))
+            self._mailboxes.end_all(psk_claim(identity))
         return in_place
 
     def doubts(self, facts: PolicyFacts) -> Iterator[tuple[str, str]]:
         return doubts(facts, self._client_credentials.claims(), self._client_credentials.credentials.key is not None)
 
     def send(self, transmit: Transmit) -> None:
-        self._delivery.send(transmit)
+        self._mailboxes.send(transmit)
 
     def withdraw(self, envelope: EnvelopeId) -> None:
-        self._delivery.withdraw(envelope)
+        self._mailboxes.withdraw(envelope)
 
     def receipt(self, receipt: Receipt) -> None:
-        pending: PendingRequest | None = self._submitted.pop(receipt.id, None)
+        pending = self._submitted.pop(receipt.id, None)
         if pending is None:
             self._devices.receipt(receipt)
             return
-        downlink = pending.downlink
         # Held is as good: it is in the gateway's store. If it is lost after all, the end of the session says so.
         delivered = receipt.outcome in (Outcome.DELIVERED, Outcome.HELD)
-        reason = receipt.reason or Reason.EXPIRED
-        if downlink is not None:
-            downlink.sending.pop(pending.n, None)
-            if not delivered:
-                downlink.failed = (pending.n, reason)
-        while pending is not None:
-            if not delivered:
-                _refuse(pending.connection, pending.exchange, reason)
+        reason = None if delivered else receipt.reason or Reason.EXPIRED
+        downlink = pending.downlink
+        repeats = () if downlink is None else downlink.sent.settle(pending.n, reason)
+        for each in (pending, *repeats):
+            if reason is not None:
+                each.refuse(reason)
             elif downlink is not None:
-                self._delivery.taken(pending, downlink)
+                self._mailboxes.wait(each, downlink)
             else:
-                _answer_taken(pending)
-            pending = pending.repeated
+                each.answer(None)
 
     def update(self, update: Update) -> None:
         self._devices.update(update)
@@ -163,11 +170,11 @@ class CoapAdapter:
     def status(self) -> Mapping[str, Any]:
         return {
             "clients": len(self._connections),
-            "sessions": self._delivery.sessions,
+            "sessions": self._mailboxes.table.sessions,
             "waiting": len(self._submitted),
             "refused_handshakes": self._log.refused_handshakes,
             "malformed_requests": self._log.malformed,
-            **self._delivery.counters,
+            **self._mailboxes.counters,
             **self._devices.status(),
             **(self._server.counters if self._server is not None else {}),
         }
@@ -183,16 +190,17 @@ class CoapAdapter:
     # carriage.coap.server.Handler
 
     def connected(self, peer: CoapPeer) -> None:
-        connection = self._connections[peer] = self._delivery.boxes.connect(peer)
+        connection = self._connections[peer] = ClientConnection(peer_of(peer.info), peer)
         self._log.came(connection.identity)
-        self._delivery.connect(connection)
+        self._mailboxes.connect(connection)
 
     def gone(self, peer: CoapPeer, reason: str) -> None:
         connection = self._connections.pop(peer, None)
         if connection is not None:
             self._log.went(connection.identity, reason)
             self._devices.disconnect(connection)
-            self._delivery.disconnect(connection)
+            self._mailboxes.disconnect(connection)
+            connection.observed.clear()
 
     def refused(self, address: object, reason: str) -> None:
         self._log.refused_handshake(address, reason)
@@ -213,9 +221,8 @@ class CoapAdapter:
             case atls.CloseSession(session=session):
                 self._on_close(connection, exchange, SessionId(session))
             case atls.Inbox():
-                answer = peer.respond(
-                    exchange, self._delivery.inboxes.show(connection), observe=operation.observe, states=True
-                )
+                listed = self._inboxes.show(connection)
+                answer = peer.respond(exchange, listed, observe=operation.observe, states=True)
                 if answer is Answer.OBSERVED:
                     connection.observed[exchange] = InboxView(connection, exchange)
             case atls.WellKnownCore(query=query):
@@ -227,14 +234,20 @@ class CoapAdapter:
     def acknowledged(self, peer: CoapPeer, exchange: int, notification: int) -> None:
         connection = self._connections.get(peer)
         if connection is not None:
-            self._delivery.acknowledged(connection, exchange, notification)
+            match connection.observed.get(exchange):
+                case UnitObserver(downlink=downlink, notification=pushed) if pushed == notification:
+                    self._mailboxes.acknowledge(downlink)
+                case InboxView() as view:
+                    self._inboxes.acknowledged(view, notification)
             self._devices.acknowledged(connection, exchange, notification)
 
     def observation_ended(self, peer: CoapPeer, exchange: int, reason: CoapReason) -> None:
         connection = self._connections.get(peer)
         if connection is not None:
             _LOG.debug("observation ended: %s", reason.value)
-            self._delivery.observation_ended(connection, exchange)
+            ended = connection.observed.pop(exchange, None)
+            if isinstance(ended, UnitObserver):
+                self._mailboxes.observation_ended(ended.downlink, ended)
             self._devices.observation_ended(connection, exchange)
 
     # From clients
@@ -250,7 +263,7 @@ class CoapAdapter:
     def _on_open(self, connection: ClientConnection, exchange: int, operation: atls.OpenSession) -> None:
         if operation.to is None or operation.nonce is None:
             # No service stands behind the gateway itself: the implied target is none.
-            _refuse(connection, exchange, Reason.UNKNOWN)
+            refuse(connection, exchange, Reason.UNKNOWN)
             return
         context = self._context
         verdict = context.submit(
@@ -264,7 +277,7 @@ class CoapAdapter:
             )
         )
         if isinstance(verdict, Refused):
-            _refuse(connection, exchange, verdict.reason, verdict.retry_after)
+            refuse(connection, exchange, verdict.reason, verdict.retry_after)
             return
         assert verdict.session is not None
         if operation.payload:
@@ -274,7 +287,7 @@ class CoapAdapter:
             connection.peer.respond(exchange, atls.opened(verdict.session))
 
     def _submit_unit(self, pending: PendingRequest, session: SessionId, kind: Kind, payload: bytes) -> None:
-        context, delivery, connection = self._context, self._delivery, pending.connection
+        context, mailboxes, connection = self._context, self._mailboxes, pending.connection
         identifier = context.next_id()
         content = _KINDS[kind]
         verdict = context.submit(
@@ -289,39 +302,37 @@ class CoapAdapter:
             )
         )
         if isinstance(verdict, Refused):
-            _refuse(connection, pending.exchange, verdict.reason, verdict.retry_after)
+            pending.refuse(verdict.reason, verdict.retry_after)
             return
         if verdict.duplicate:
-            self._on_repeated(pending, delivery.boxes.find(connection, session))
+            self._on_repeated(pending, mailboxes.table.find(connection, session))
             return
         self._submitted[identifier] = pending
-        downlink = pending.downlink = delivery.enter(connection, session, content)
+        downlink = pending.downlink = mailboxes.table.enter(connection, session, content)
         if downlink is None:
             return  # the unit was dropped and its session ended with it, which the receipt says
         if downlink.shown:  # only a new unit says that the client has had its answer to the last one
-            delivery.acknowledge(downlink)
-        downlink.sending[pending.n] = pending
+            mailboxes.acknowledge(downlink)
+        downlink.sent.waiting[pending.n] = pending
 
-    def _on_repeated(self, pending: PendingRequest, downlink: ClientSession | None) -> None:
+    def _on_repeated(self, pending: PendingRequest, downlink: ClientDownlink | None) -> None:
         """A unit that the engine has had before is answered like the first time, and not sooner."""
         if downlink is None:
-            _answer_taken(pending)
-            return
-        original = downlink.sending.get(pending.n)
-        if original is not None:
-            pending.repeated, original.repeated = original.repeated, pending
-        elif downlink.failed is not None and downlink.failed[0] == pending.n:
-            _refuse(pending.connection, pending.exchange, downlink.failed[1])
-        else:
-            self._delivery.taken(pending, downlink)
+            pending.answer(None)
+        elif not downlink.sent.join(pending.n, pending):
+            reason = downlink.sent.answered(pending.n)
+            if reason is None:
+                self._mailboxes.wait(pending, downlink)
+            else:
+                pending.refuse(reason)
 
     def _on_read(self, connection: ClientConnection, exchange: int, operation: atls.ReadUnit) -> None:
-        delivery = self._delivery
+        mailboxes = self._mailboxes
         session = SessionId(operation.session)
-        box = delivery.boxes.owned(connection, session)
-        content = None if box is None else self._content(connection, box, session)
+        box = mailboxes.table.owned(connection, session)
+        content = None if box is None else self._content(connection, box.claim, session)
         if box is None or content is None:
-            _refuse(connection, exchange, Reason.UNKNOWN)
+            refuse(connection, exchange, Reason.UNKNOWN)
             return
         if operation.accept is not None and operation.accept != content.value:
             connection.peer.respond(exchange, atls.refusal("not-acceptable"))
@@ -329,19 +340,20 @@ class CoapAdapter:
         if operation.deregister:
             connection.peer.respond(exchange, atls.no_unit())
             return
-        downlink = delivery.downlink(box, session, content)
+        downlink = mailboxes.table.downlink(box, session, content)
         if operation.observe:
             # The first answer may be piggy-backed and so lost unseen: units go in confirmable notifications only.
             if connection.peer.respond(exchange, atls.no_unit(), observe=True) is Answer.OBSERVED:
-                delivery.observe(connection, exchange, downlink)
+                observer = connection.observed[exchange] = UnitObserver(connection, exchange, downlink)
+                mailboxes.observe(downlink, observer)
             return
         if operation.n is not None:
-            delivery.acknowledge_below(downlink, operation.n)
-        delivery.taken(PendingRequest(connection, exchange, read=True), downlink)
+            mailboxes.acknowledge_below(downlink, operation.n)
+        mailboxes.wait(PendingRequest(connection, exchange, reads=True), downlink)
 
-    def _content(self, connection: ClientConnection, box: ClientMailbox, session: SessionId) -> ContentKind | None:
+    def _content(self, connection: ClientConnection, claim: str, session: SessionId) -> ContentKind | None:
         """What a session of this client carries."""
-        downlink = box.downlinks.get(session)
+        downlink = self._mailboxes.table.kept(claim).get(session)
         if downlink is not None:
             return downlink.content
         views = self._context.sessions(connection.identity)
@@ -349,7 +361,7 @@ class CoapAdapter:
 
     def _on_close(self, connection: ClientConnection, exchange: int, session: SessionId) -> None:
         context = self._context
-        downlink = self._delivery.boxes.find(connection, session)  # afterwards the session may have no owner
+        downlink = self._mailboxes.table.find(connection, session)  # afterwards the session may have no owner
         verdict = context.submit(
             Close(
                 id=context.next_id(),
@@ -360,18 +372,8 @@ class CoapAdapter:
             )
         )
         if isinstance(verdict, Refused):
-            _refuse(connection, exchange, verdict.reason, verdict.retry_after)
+            refuse(connection, exchange, verdict.reason, verdict.retry_after)
             return
         if downlink is not None:
-            self._delivery.leave(downlink, Reason.CLOSED)
+            self._mailboxes.leave(downlink, Reason.CLOSED)
         connection.peer.respond(exchange, atls.closed())
-
-
-def _answer_taken(pending: PendingRequest) -> None:
-    """The unit is taken, and no other one comes back with the answer."""
-    answer = atls.taken() if pending.location is None else atls.opened(pending.location)
-    pending.connection.peer.respond(pending.exchange, answer)
-
-
-def _refuse(connection: ClientConnection, exchange: int, reason: Reason, retry_after: float | None = None) -> None:
-    connection.peer.respond(exchange, atls.refusal(reason.value, retry_after))

@@ -1,21 +1,35 @@
-"""The state of CoAP clients: a mailbox for each claim by which a client is reached, in it a downlink for each session.
+"""The state of CoAP clients: their associations, and the requests and observations by which they get units.
 
-The engine addresses a session's end by one claim. A client may prove several claims and have several associations at
-once; it may read what the engine says that it owns. Nothing ever moves from one mailbox to another, not even if two
-clients share a claim, such as a name that all certificates of a fleet have.
-
-The engine keeps the queue of units; a downlink holds at most the one unit that the engine has handed out (the adapter's
-window is 1), so what a client reads, re-reads and acknowledges is always the lowest one that it hasn't acknowledged.
+What waits for them, and for how long, is in the mailboxes of ``gateway.kit``. The adapter's window is 1, so what a
+client reads, re-reads and acknowledges is always the lowest unit that it hasn't acknowledged.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass, field
+from typing import cast
 
-from adapters.coap.identity import holder_of, peer_of
+from carriage.coap import atls
+from carriage.coap.atls_format import Kind
+from carriage.coap.connection import Answer
+from carriage.coap.exchange import Response
 from carriage.coap.server_peer import ServerPeer as CoapPeer
-from gateway.api.model import ContentKind, Peer, Reason, SessionId, Transmit
+from gateway.api.model import Reason, SessionId, Unit
+from gateway.kit.mailbox import Mailboxes
+from gateway.kit.mailbox_state import Downlink, Mailbox, MailboxConnection
+
+
+@dataclass(slots=True, eq=False)
+class ClientConnection(MailboxConnection):
+    """One association of a client."""
+
+    peer: CoapPeer
+    observed: dict[int, UnitObserver | InboxView] = field(default_factory=dict)
+    """By exchange. An observation that another one has taken the place of is not in it."""
+
+    def inboxes(self) -> Iterator[InboxView]:
+        return (view for view in self.observed.values() if isinstance(view, InboxView))
 
 
 @dataclass(slots=True, eq=False)
@@ -28,40 +42,51 @@ class PendingRequest:
     """The unit that it brought."""
     location: SessionId | None = None
     """The session that it opened: the answer is 2.01 and names it."""
-    read: bool = False
+    reads: bool = False
     """A GET: the answer is 2.05."""
-    downlink: ClientSession | None = None
-    repeated: PendingRequest | None = None
-    """The same unit once more, over another association: it is answered like this one, and with it."""
+    downlink: ClientDownlink | None = None
+    """Of the session of its unit."""
+
+    def answer(self, unit: Unit | None) -> bool:
+        """2.01 or 2.04, 2.05 for a read; whether a unit went out with it."""
+        shown = None if unit is None else unit_response(unit)
+        if self.reads:
+            response = shown or atls.no_unit()
+        elif self.location is not None:
+            response = atls.opened(self.location, shown)
+        else:
+            response = atls.taken(shown)
+        return self.connection.peer.respond(self.exchange, response) is Answer.SENT
+
+    def refuse(self, reason: Reason, retry_after: float | None = None) -> None:
+        refuse(self.connection, self.exchange, reason, retry_after)
 
 
 @dataclass(slots=True, eq=False)
-class ClientSession:
-    """One end of a session as its CoAP side stands."""
+class UnitObserver:
+    """One observation of a session's units."""
 
-    session: SessionId
-    content: ContentKind
-    box: ClientMailbox
-    sender: str | None = None
-    """Who opened the session towards the client; None if the client opened it, and no inbox lists it."""
-    offer: Transmit | None = None
-    """The open, if no client was there to take it."""
-    observer: ClientConnection | None = None
-    exchange: int = 0
-    """The observation, of the observer's exchanges."""
+    connection: ClientConnection
+    exchange: int
+    downlink: ClientDownlink
     notification: int | None = None
-    """The notification under way with ``transmit``."""
-    transmit: Transmit | None = None
-    """The unit that the client hasn't acknowledged yet."""
-    shown: bool = False
-    """The unit went out in an answer: the client's next unit acknowledges it."""
-    waiting: list[PendingRequest] = field(default_factory=list)
-    """Settled requests that would take a unit with their answer."""
-    sending: dict[int, PendingRequest] = field(default_factory=dict)
-    """The client's units that are on their way to the other end, by number."""
-    failed: tuple[int, Reason] | None = None
-    """The last of the client's units that got lost."""
-    over: bool = False
+    """The one under way."""
+
+    def push(self, unit: Unit) -> bool:
+        sent = self.connection.peer.notify(self.exchange, unit_response(unit))
+        if isinstance(sent, int):
+            self.notification = sent
+            return True
+        self.replaced()
+        return False
+
+    def end(self, reason: Reason) -> None:
+        # Behind a unit that is on its way. The connection reports when the client has that.
+        self.connection.peer.notify(self.exchange, atls.refusal(reason.value))
+
+    def replaced(self) -> None:
+        if self.connection.observed.get(self.exchange) is self:
+            del self.connection.observed[self.exchange]
 
 
 @dataclass(slots=True, eq=False)
@@ -76,86 +101,14 @@ class InboxView:
     """The inbox has changed since that was sent."""
 
 
-@dataclass(slots=True, eq=False)
-class ClientMailbox:
-    """What is kept for the clients that hold ``claim``, and those of them that are connected."""
-
-    claim: str
-    holder: Peer
-    downlinks: dict[SessionId, ClientSession] = field(default_factory=dict)
-    connections: list[ClientConnection] = field(default_factory=list)
+ClientMailbox = Mailbox[ClientConnection]
+ClientDownlink = Downlink[ClientConnection, PendingRequest]
+ClientMailboxes = Mailboxes[ClientConnection, PendingRequest]
 
 
-@dataclass(slots=True, eq=False)
-class ClientConnection:
-    """One association of a client. ``boxes``: those of its claims, in their order."""
-
-    peer: CoapPeer
-    identity: Peer
-    boxes: tuple[ClientMailbox, ...]
-    observed: dict[int, ClientSession | InboxView] = field(default_factory=dict)
-    """By exchange. An observation that another one has taken the place of is not in it."""
-    gone: bool = False
-
-    def inboxes(self) -> Iterator[InboxView]:
-        return (view for view in self.observed.values() if isinstance(view, InboxView))
+def unit_response(unit: Unit) -> Response:
+    return atls.unit(unit.n, cast(Kind, unit.content.value), unit.payload.octets)
 
 
-class ClientMailboxes:
-    """All mailboxes by claim: one exists while a client holds its claim or something is kept in it.
-
-    ``owns``: whether the engine says that a session is a peer's (``AdapterContext.owns``).
-    """
-
-    def __init__(self, owns: Callable[[Peer, SessionId], bool]) -> None:
-        self._owns = owns
-        self._by_claim: dict[str, ClientMailbox] = {}
-
-    def __len__(self) -> int:
-        return len(self._by_claim)
-
-    def __iter__(self) -> Iterator[ClientMailbox]:
-        return iter(tuple(self._by_claim.values()))
-
-    def get(self, claim: str) -> ClientMailbox | None:
-        return self._by_claim.get(claim)
-
-    def of(self, claim: str) -> ClientMailbox:
-        box = self._by_claim.get(claim)
-        if box is None:
-            box = self._by_claim[claim] = ClientMailbox(claim, holder_of(claim))
-        return box
-
-    def owned(self, connection: ClientConnection, session: SessionId) -> ClientMailbox | None:
-        """The mailbox that this client has the session's units in; None: the session isn't its own.
-
-        A client is the one subject that its first known claim names, also if it proves those of others.
-        """
-        if not self._owns(connection.identity, session):
-            return None
-        return next((box for box in connection.boxes if self._owns(box.holder, session)), None)
-
-    def find(self, connection: ClientConnection, session: SessionId) -> ClientSession | None:
-        """What is kept of a session that the engine has just said to be this client's."""
-        boxes = connection.boxes
-        box = boxes[0] if len(boxes) == 1 else self.owned(connection, session)
-        return None if box is None else box.downlinks.get(session)
-
-    def connect(self, peer: CoapPeer) -> ClientConnection:
-        identity = peer_of(peer.info)
-        connection = ClientConnection(peer, identity, tuple(map(self.of, identity.claims)))
-        for box in connection.boxes:
-            box.connections.append(connection)
-        return connection
-
-    def disconnect(self, connection: ClientConnection) -> None:
-        connection.gone = True
-        connection.observed.clear()
-        for box in connection.boxes:
-            box.connections.remove(connection)
-            self.forget(box)
-
-    def forget(self, box: ClientMailbox) -> None:
-        """Drop a mailbox that is empty and whose claim no client holds."""
-        if not box.downlinks and not box.connections:
-            self._by_claim.pop(box.claim, None)
+def refuse(connection: ClientConnection, exchange: int, reason: Reason, retry_after: float | None = None) -> None:
+    connection.peer.respond(exchange, atls.refusal(reason.value, retry_after))

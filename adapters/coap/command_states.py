@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import OrderedDict
 from dataclasses import dataclass
 from typing import Final
 
@@ -11,6 +10,7 @@ from adapters.coap.observers import Observer, Observers
 from carriage.coap import device_resources
 from carriage.coap.connection import Answer
 from carriage.coap.exchange import Response
+from common.latest import LatestValues
 from gateway.api.model import EnvelopeId
 
 MAX_STATES: Final = 1024
@@ -33,17 +33,20 @@ class CommandStates:
 
     def __init__(self, observers: Observers, max_states: int = MAX_STATES) -> None:
         self._observers = observers
-        self._max_states = max_states
-        self._states: OrderedDict[Key, _State] = OrderedDict()
+        self._states: LatestValues[Key, _State] = LatestValues(max_states)
         self._watchers: dict[Key, list[Observer]] = {}
-        self.forgotten = 0
 
     def __len__(self) -> int:
         return len(self._states)
 
+    @property
+    def forgotten(self) -> int:
+        """Those that had to make room."""
+        return self._states.evicted
+
     def begin(self, key: Key, command: EnvelopeId) -> None:
         """A command has to wait, and its sender is referred to its state."""
-        self._states[key] = _State(command, "")
+        self._states.put(key, _State(command, ""))
         self.enter(key, command, "queued")
 
     def enter(self, key: Key, command: EnvelopeId, text: str) -> None:
@@ -52,10 +55,7 @@ class CommandStates:
         if state is None or state.command > command:
             return
         state.command, state.text = command, text
-        self._states.move_to_end(key)
-        if len(self._states) > self._max_states:
-            self._states.popitem(last=False)
-            self.forgotten += 1
+        self._states.put(key, state)
         for observer in tuple(self._watchers.get(key, ())):
             self._observers.changed(observer)
 

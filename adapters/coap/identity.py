@@ -11,8 +11,6 @@ SCHEME: Final = "coap"
 MAX_CLAIMS: Final = 64
 """Claims of one certificate; further names in it don't count."""
 
-_NOBODY = LinkSecurity(protocol="none")
-
 
 def peer_of(info: AssociationInfo) -> Peer:
     """The client as the engine knows it: what its link proved, most specific first."""
@@ -31,8 +29,3 @@ def peer_of(info: AssociationInfo) -> Peer:
 def psk_claim(identity: bytes) -> str:
     """The claim that a client with the key of this identity has in the policy."""
     return "psk:" + identity.decode("utf-8", "backslashreplace")
-
-
-def holder_of(claim: str) -> Peer:
-    """The peer with this one claim, connected or not."""
-    return Peer(scheme=SCHEME, claims=(claim,), link=_NOBODY)

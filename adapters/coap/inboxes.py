@@ -7,27 +7,21 @@ the next one follows its acknowledgement.
 from __future__ import annotations
 
 from adapters.coap import links
-from adapters.coap.client_state import ClientConnection, ClientMailbox, ClientMailboxes, InboxView
+from adapters.coap.client_state import ClientConnection, ClientMailbox, InboxView, PendingRequest
 from carriage.coap import atls
 from carriage.coap.exchange import Response
+from gateway.kit.mailbox_table import MailboxTable
 
 
 class Inboxes:
     """All of one adapter."""
 
-    def __init__(self, boxes: ClientMailboxes) -> None:
+    def __init__(self, boxes: MailboxTable[ClientConnection, PendingRequest]) -> None:
         self._boxes = boxes
 
     def show(self, connection: ClientConnection) -> Response:
         """The sessions opened towards this client."""
-        return atls.links(
-            links.inbox(
-                downlink
-                for box in connection.boxes
-                for downlink in box.downlinks.values()
-                if downlink.sender is not None and self._boxes.owned(connection, downlink.session) is box
-            )
-        )
+        return atls.links(links.inbox(self._boxes.offered(connection)))
 
     def changed(self, box: ClientMailbox) -> None:
         """A session was opened towards the holder of this mailbox, or such a one is over."""

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Iterator
 from typing import Final
 from urllib.parse import quote
 
-from adapters.coap.client_state import ClientSession
+from adapters.coap.client_state import ClientDownlink
 from carriage.coap.atls_format import DEFAULT_FORMATS, KINDS, LINK_FORMAT, is_alias
 from carriage.coap.device_resources import ALL_FORMATS, JSON, ONE_FORMATS
 from carriage.coap.link_format import Link
@@ -18,7 +18,7 @@ FORMATS: Final = {ContentKind(kind): DEFAULT_FORMATS.numbers[kind] for kind in K
 _ALL_FORMATS = " ".join(map(str, FORMATS.values()))
 
 
-def inbox(invitations: Iterable[ClientSession]) -> Iterator[Link]:
+def inbox(invitations: Iterable[ClientDownlink]) -> Iterator[Link]:
     """A link for each session, with its kind and who opened it."""
     for downlink in invitations:
         attributes = (("ct", str(FORMATS[downlink.content])), ("title", downlink.sender or ""))

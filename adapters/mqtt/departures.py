@@ -12,6 +12,7 @@ import asyncio
 from collections.abc import Callable
 
 from carriage.mqtt.messages import Gone
+from common.latest import LatestValues
 
 MAX_RUNS = 4096
 
@@ -22,7 +23,7 @@ class Departures:
     def __init__(self, hold: float, gone: Callable[[str], None]) -> None:
         self._hold = hold
         self._gone = gone
-        self._runs: dict[str, str] = {}
+        self._runs: LatestValues[str, str] = LatestValues(MAX_RUNS)
         """User to the run that said last that it is there."""
         self.leaving: dict[str, tuple[str, asyncio.TimerHandle]] = {}
         """User to the run in its will."""
@@ -35,10 +36,7 @@ class Departures:
             self.returned(user)
             if left is not None and left[0] != news.run:
                 self._gone(user)  # it was another run's will: that one does not come back
-            self._runs.pop(user, None)
-            if len(self._runs) >= MAX_RUNS:
-                del self._runs[next(iter(self._runs))]
-            self._runs[user] = news.run
+            self._runs.put(user, news.run)
         elif news.run and self._runs.get(user, news.run) != news.run:
             self.stale += 1
         else:

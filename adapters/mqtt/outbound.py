@@ -16,7 +16,7 @@ from time import monotonic
 
 from adapters.mqtt import payloads
 from adapters.mqtt.reason_codes import SUCCESS, reason_of
-from adapters.mqtt.session_ends import SessionEnds
+from adapters.mqtt.session_ends import UserEnds
 from carriage.mqtt import topics as t
 from carriage.mqtt.client import MqttClient
 from carriage.mqtt.messages import UNIT_EXPIRY
@@ -48,7 +48,7 @@ class Outbound:
         context: AdapterContext,
         client: MqttClient,
         topics: t.TopicSpace,
-        ends: SessionEnds,
+        ends: UserEnds,
         grace: float,
         *,
         lost: Callable[[Transmit], None],
@@ -107,7 +107,7 @@ class Outbound:
             self._met = transmit.require
         expiry = UNIT_EXPIRY
         if type(envelope) is Unit:
-            end = self._ends.of(user, envelope.session, envelope.content)
+            end = self._ends.towards(user, envelope.session, envelope.content)
             topic, payload, content_type = f"{end.down}{envelope.n}", envelope.payload.octets, end.content_type
             if envelope.expires_at is not None:
                 expiry = max(1, round(envelope.expires_at - self._context.now()))

@@ -3,55 +3,52 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
-from typing import Final
+from typing import Final, NamedTuple
 
 from carriage.mqtt.options import Message
 from gateway.api.model import EnvelopeId, SessionId
+from gateway.kit.repeated_requests import RepeatedRequests
 
 MAX_SUBMITTED: Final = 65_536
 
 
-@dataclass(slots=True)
-class Submitted:
-    """A unit until its final receipt. ``message`` has yet to be acknowledged, None: it has been."""
+class Submitted(NamedTuple):
+    """A unit until its final receipt; the broker sends the same one again on another connection."""
 
     user: str
     session: SessionId
     n: int
-    message: Message | None
 
 
 class PendingAcks:
-    """``acknowledge`` acknowledges a message to the broker, when it is done or safe."""
+    """``acknowledge`` acknowledges a message to the broker, when it is done or safe; it leaves one of an earlier
+    connection alone."""
 
-    def __init__(self, acknowledge: Callable[[Message], None]) -> None:
+    def __init__(self, acknowledge: Callable[[Message], None], most: int = MAX_SUBMITTED) -> None:
         self._acknowledge = acknowledge
+        self._most = most
         self._units: dict[EnvelopeId, Submitted] = {}
-        self._numbers: dict[tuple[str, SessionId, int], Submitted] = {}
+        self._messages: RepeatedRequests[Submitted, Message, None] = RepeatedRequests(0)
 
     def __len__(self) -> int:
         return len(self._units)
 
-    def add(self, identifier: EnvelopeId, unit: Submitted) -> None:
-        while len(self._units) >= MAX_SUBMITTED:
+    def add(self, identifier: EnvelopeId, unit: Submitted, message: Message) -> None:
+        while len(self._units) >= self._most:
             self.settle(next(iter(self._units)))
-        self._units[identifier] = self._numbers[unit.user, unit.session, unit.n] = unit
+        self._units[identifier] = unit
+        self._messages.waiting[unit] = message
 
-    def again(self, user: str, session: SessionId, n: int, message: Message) -> bool:
+    def again(self, unit: Submitted, message: Message) -> bool:
         """The broker sent a unit again, on another connection: its PUBACK goes there. False: it is settled."""
-        known = self._numbers.get((user, session, n))
-        if known is None or known.message is None:
-            return False
-        known.message = message
-        return True
+        return self._messages.join(unit, message)
 
     def safe(self, identifier: EnvelopeId) -> Submitted | None:
         """A unit is done, or in the gateway's store."""
         unit = self._units.get(identifier)
-        if unit is not None and unit.message is not None:
-            message, unit.message = unit.message, None
-            self._acknowledge(message)
+        if unit is not None and (message := self._messages.waiting.get(unit)) is not None:
+            for each in (message, *self._messages.settle(unit)):
+                self._acknowledge(each)
         return unit
 
     def settle(self, identifier: EnvelopeId) -> Submitted | None:
@@ -59,7 +56,4 @@ class PendingAcks:
         unit = self.safe(identifier)
         if unit is not None:
             del self._units[identifier]
-            key = (unit.user, unit.session, unit.n)
-            if self._numbers.get(key) is unit:
-                del self._numbers[key]
         return unit

@@ -19,7 +19,7 @@ from adapters.mqtt.link import link_of, of_client
 from adapters.mqtt.news import News
 from adapters.mqtt.outbound import Outbound
 from adapters.mqtt.pending_acks import PendingAcks, Submitted
-from adapters.mqtt.session_ends import SessionEnds
+from adapters.mqtt.session_ends import UserEnds
 from adapters.mqtt.times import MqttTimes
 from adapters.mqtt.users import Users
 from carriage.mqtt import messages as bodies
@@ -82,7 +82,7 @@ class Sessions:
         self._early: list[Transmit] = []
         """Transmits that came before ``run``."""
         self._users = Users()
-        self._ends = SessionEnds(topics, self._owns)
+        self._ends = UserEnds(topics, self._owns)
         self._epoch: Epoch | None = None
         """How often all sessions were given up: clients learn of it by another epoch."""
         self._submitted = PendingAcks(self._acknowledge)
@@ -158,7 +158,7 @@ class Sessions:
         if isinstance(envelope, Close):
             self._ends.remove(user, envelope.session)
         elif isinstance(envelope, Open) and envelope.session is not None:
-            self._ends.add(user, envelope.session, envelope.content)
+            self._ends.enter(user, envelope.session, envelope.content)
         outbound.send(transmit, user)
 
     def withdraw(self, envelope: EnvelopeId) -> None:
@@ -336,10 +336,10 @@ class Sessions:
             self._tell(user, session, payloads.refusal(n, verdict.reason, verdict.retry_after))
             return False
         if verdict.duplicate:  # the broker sent it again, on another connection, and expects its PUBACK on that one
-            return self._submitted.again(user, session, n, message)
-        if (user, session) not in self._ends:
-            self._ends.add(user, session, content)
-        self._submitted.add(identifier, Submitted(user, session, n, message))
+            return self._submitted.again(Submitted(user, session, n), message)
+        if self._ends.get(user, session) is None:
+            self._ends.enter(user, session, content)
+        self._submitted.add(identifier, Submitted(user, session, n), message)
         return True
 
     def _on_too_long(self, name: str) -> None:
@@ -377,7 +377,7 @@ class Sessions:
         else:
             assert verdict.session is not None
             if not verdict.duplicate:
-                self._ends.add(user, verdict.session, content)
+                self._ends.enter(user, verdict.session, content)
             answer = bodies.Opened(request.nonce, verdict.session)
         assert self._news is not None
         self._news.tell(self._answer_topic(user, message), bodies.encode(answer), message.correlation)
@@ -415,7 +415,7 @@ class Sessions:
         """All sessions of this user are over, by its client's will or ours: the engine notifies their other ends."""
         assert self._context is not None
         context = self._context
-        self._ends.remove_user(user)
+        self._ends.remove_peer(user)
         reset = Reset(
             id=context.next_id(), source=self._users.peer(user), reason=Reason.UNREACHABLE, received_at=context.now()
         )
@@ -438,10 +438,11 @@ class Sessions:
         if content_type is not None:
             kind = bodies.KINDS.get(content_type)
             return _KINDS[kind] if kind is not None else None
-        content = self._ends.content(user, session)
-        if content is None:
-            views = self._context.sessions(self._users.peer(user))
-            content = next((view.content for view in views if view.session == session), None)
+        end = self._ends.get(user, session)
+        if end is not None:
+            return end.content
+        views = self._context.sessions(self._users.peer(user))
+        content = next((view.content for view in views if view.session == session), None)
         # An unknown session is refused as unknown whatever kind is stated.
         return content or ContentKind.ADTLS
 
@@ -487,7 +488,7 @@ class Sessions:
         self._epoch.lose()
         if self._client is not None:
             self._client.will = self._will()
-        for user in {user for user, _ in self._ends}:
+        for user in self._ends.peers():
             self._reset(user)
 
     def _stalled(self) -> None:
@@ -504,7 +505,7 @@ class Sessions:
         for end in self._context.surviving():
             user = self._users.of(end.claim)
             if user is not None:
-                self._ends.add(user, end.session, end.content)
+                self._ends.enter(user, end.session, end.content)
 
     def _not_taken(self, transmit: Transmit) -> None:
         """The broker is there and doesn't take a transmit: its session can't go on."""

@@ -30,7 +30,7 @@ def resume(shared: TunnelMapping, bridge: Callable[[_Key], TunnelBridge | None])
         key = (known.eui64, known.endpoint, known.link_key)
         there = bridge(key)
         if there is None:
-            shared.memory.drop(known.session)
+            shared.memory.drop(known.session, known.eui64)
             continue
         touched.add(key)
         end = ends.get((known.session, known.record.server))
@@ -38,7 +38,7 @@ def resume(shared: TunnelMapping, bridge: Callable[[_Key], TunnelBridge | None])
             del ends[known.session, known.record.server]
             shared.counters["resumed"] += 1
         elif not there.retire(known, now):
-            shared.memory.drop(known.session)
+            shared.memory.drop(known.session, known.eui64)
     for end in ends.values():
         _LOG.info("session %s can't go on: its tunnel is no longer known", end.session)
         context.submit(_restarted(end, context.next_id(), now))

@@ -8,6 +8,8 @@ from __future__ import annotations
 
 from typing import Final
 
+from common.latest import LatestValues
+
 DISCOVERY_INTERVAL: Final = 10.0
 """Seconds between two requests for one address."""
 UNKNOWN_SENDERS: Final = 256
@@ -21,7 +23,7 @@ class Strangers:
     """All addresses of which no device is known. No clock: ``now`` comes with each call."""
 
     def __init__(self, now: float) -> None:
-        self._asked: dict[int, float] = {}
+        self._asked: LatestValues[int, float] = LatestValues(UNKNOWN_SENDERS)
         """When who has an address was last asked, in that order."""
         self._questions, self._counted_at = float(QUESTIONS), now
         """How many may be asked, and when that was so."""
@@ -37,10 +39,7 @@ class Strangers:
             self.not_asked += 1
             return False
         self._questions -= 1
-        self._asked.pop(nwk, None)
-        if len(self._asked) >= UNKNOWN_SENDERS:
-            del self._asked[next(iter(self._asked))]
-        self._asked[nwk] = now
+        self._asked.put(nwk, now)
         return True
 
     def expected(self, nwk: int) -> bool:

@@ -368,15 +368,12 @@ class TunnelBridge:
 
     def _add(self, session: TunnelSession) -> None:
         self._by_handle[session.handle] = session
-        self._shared.sessions[session.session] = (self.key, session.handle)
+        self._shared.enter(session.session, self.key, session.handle)
 
     def _remove(self, handle: Handle) -> TunnelSession | None:
         session = self._by_handle.pop(handle, None)
-        # An open that was withdrawn and given again has another tunnel by now.
-        here = (self.key, handle)
-        if session is not None and self._shared.sessions.get(session.session, here) == here:
-            self._shared.sessions.pop(session.session, None)
-            self._shared.memory.drop(session.session)
+        if session is not None and self._shared.leave(session.session, self.key, handle):
+            self._shared.memory.drop(session.session, self.eui64)
         return session
 
     def _remember(self, session: TunnelSession) -> None:

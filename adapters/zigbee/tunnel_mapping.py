@@ -118,8 +118,8 @@ class TunnelMapping:
 
     context: AdapterContext
     config: ZigbeeConfig
-    sessions: dict[SessionId, tuple[BridgeKey, Handle]]
-    """The bridge that carries a session, and its tunnel there."""
+    sessions: dict[SessionId, dict[str, tuple[BridgeKey, Handle]]]
+    """The ends of each session that are devices, by EUI64: the bridge that carries it, and its tunnel there."""
     unsettled: dict[EnvelopeId, SessionId]
     """The engine's transmits that tunnels hold, so that one can be withdrawn."""
     counters: dict[str, int]
@@ -128,6 +128,20 @@ class TunnelMapping:
     salt: str
     """Drawn at each start."""
     lines: LogRate = field(default_factory=LogRate)
+
+    def enter(self, session: SessionId, key: BridgeKey, handle: Handle) -> None:
+        """A device has an end of a session."""
+        self.sessions.setdefault(session, {})[key[0]] = (key, handle)
+
+    def leave(self, session: SessionId, key: BridgeKey, handle: Handle) -> bool:
+        """Its tunnel is gone. False: an open that was withdrawn and given again has another one by now."""
+        ends = self.sessions.get(session, {})
+        if ends.get(key[0], (key, handle)) != (key, handle):
+            return False
+        ends.pop(key[0], None)
+        if not ends:
+            self.sessions.pop(session, None)
+        return True
 
     def note(self, level: int, text: str, *values: object) -> None:
         """A log line about what a device can cause as often as it likes; counters have the rest."""

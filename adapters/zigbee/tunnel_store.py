@@ -23,9 +23,19 @@ _LOG = logging.getLogger(__name__)
 
 FILE: Final = "tunnels.db"
 _COLUMNS: Final = (
-    "session TEXT PRIMARY KEY, eui64 TEXT, endpoint INTEGER, link_key INTEGER, id INTEGER, server INTEGER, "
-    "protocol INTEGER, manufacturer INTEGER, flow_control INTEGER, max_incoming INTEGER, post TEXT"
+    "session TEXT, eui64 TEXT, endpoint INTEGER, link_key INTEGER, id INTEGER, server INTEGER, protocol INTEGER, "
+    "manufacturer INTEGER, flow_control INTEGER, max_incoming INTEGER, post TEXT, PRIMARY KEY (session, eui64)"
 )
+_CREATE: Final = f"CREATE TABLE IF NOT EXISTS tunnels ({_COLUMNS}) WITHOUT ROWID"
+_RENEW: Final = (
+    "BEGIN",
+    "ALTER TABLE tunnels RENAME TO before",
+    _CREATE,
+    "INSERT INTO tunnels SELECT * FROM before",
+    "DROP TABLE before",
+    "COMMIT",
+)
+"""Up to version 0.3 a session had one row, though both its ends may be devices."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,7 +56,7 @@ class TunnelStore:
         self._path = folder / FILE
         self._most = most
         self._database: sqlite3.Connection | None = None
-        self._known: set[SessionId] = set()
+        self._known: set[tuple[SessionId, str]] = set()
 
     def load(self) -> list[StoredTunnel]:
         """Open the file, and what it holds. One that isn't sound is replaced by an empty one; one that can't be opened
@@ -73,18 +83,21 @@ class TunnelStore:
         database = self._database = sqlite3.connect(self._path, isolation_level=None)
         database.execute("PRAGMA journal_mode=WAL")
         database.execute("PRAGMA synchronous=NORMAL")
-        database.execute(f"CREATE TABLE IF NOT EXISTS tunnels ({_COLUMNS}) WITHOUT ROWID")
+        database.execute(_CREATE)
+        if sum(bool(column[5]) for column in database.execute("PRAGMA table_info(tunnels)")) == 1:
+            for statement in _RENEW:
+                database.execute(statement)
         rows = database.execute("SELECT * FROM tunnels LIMIT ?", (self._most,)).fetchall()
         found = [_remembered(row) for row in rows]
-        self._known = {known.session for known in found}
+        self._known = {(known.session, known.eui64) for known in found}
         return found
 
     def put(self, known: StoredTunnel) -> None:
-        record = known.record
-        if len(self._known) >= self._most and known.session not in self._known:
+        record, end = known.record, (known.session, known.eui64)
+        if len(self._known) >= self._most and end not in self._known:
             _LOG.warning("%d tunnels are kept already; one more is not", self._most)
             return
-        self._known.add(known.session)
+        self._known.add(end)
         self._write(
             "INSERT OR REPLACE INTO tunnels VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
             (
@@ -93,10 +106,10 @@ class TunnelStore:
             ),
         )  # fmt: skip
 
-    def drop(self, session: SessionId) -> None:
-        if session in self._known:
-            self._known.discard(session)
-            self._write("DELETE FROM tunnels WHERE session = ?", (session,))
+    def drop(self, session: SessionId, eui64: str) -> None:
+        if (session, eui64) in self._known:
+            self._known.discard((session, eui64))
+            self._write("DELETE FROM tunnels WHERE session = ? AND eui64 = ?", (session, eui64))
 
     def close(self) -> None:
         database, self._database = self._database, None

@@ -61,7 +61,7 @@ class DeviceTunnels:
         self._counters = counters
         self._wake = wake
         self._bridges: dict[BridgeKey, TunnelBridge] = {}
-        self._sessions: dict[SessionId, tuple[BridgeKey, Handle]] = {}
+        self._sessions: dict[SessionId, dict[str, tuple[BridgeKey, Handle]]] = {}
         self._unsettled: dict[EnvelopeId, SessionId] = {}
         self._memory = TunnelStore(context.state_dir, limits.devices * limits.tunnels_per_device)
         self._shared = TunnelMapping(
@@ -150,16 +150,12 @@ class DeviceTunnels:
                 self._transmits.remove(transmit)
                 return
         session = self._unsettled.pop(envelope, None)
-        place = None if session is None else self._sessions.get(session)
-        if place is not None:
-            key, handle = place
+        for key, handle in () if session is None else tuple(self._sessions.get(session, {}).values()):
             self._bridges[key].withdraw(handle, envelope, self._context.now())
             self._touch(key)
 
     def receipt(self, receipt: Receipt) -> None:
-        place = None if receipt.session is None else self._sessions.get(receipt.session)
-        if place is not None:
-            key, handle = place
+        for key, handle in () if receipt.session is None else tuple(self._sessions.get(receipt.session, {}).values()):
             self._bridges[key].receipt(handle, receipt, self._context.now())
             if receipt.outcome is not Outcome.DELIVERED:
                 self._touch(key)
@@ -170,7 +166,7 @@ class DeviceTunnels:
             self._open(transmit, envelope, now)
             return
         assert isinstance(envelope, Unit | Close)
-        place = self._sessions.get(envelope.session)
+        place = self._sessions.get(envelope.session, {}).get(transmit.to.claim.removeprefix("eui64:"))
         if place is None:
             self._shared.settle(envelope.id, Reason.UNKNOWN, envelope.session)
             return

@@ -123,7 +123,7 @@ class ZclTransactions:
         line.open[transaction.sequence] = transaction
         transaction.frame = frame
         self.sender.submit(device, frame)
-        return transaction if transaction.is_open else None
+        return line.open.get(transaction.sequence)  # none if it has failed already
 
     def unsent(self, device: ZigbeeDevice, transaction: Transaction) -> bool:
         """Take a transaction back; whether it still waited. If not, it goes on."""

@@ -8,21 +8,16 @@ from __future__ import annotations
 
 import json
 import re
-import shutil
 from collections.abc import Callable
-from pathlib import Path
 
-from scripts.boot.machine import CLONE, PROJECT, FailedError, Machine, Root
+from scripts.boot.machine import CLONE, PROJECT, Machine, Root, expect
 from scripts.boot.readme import commands
+from scripts.boot.simulated_dongle import AIR, KITCHEN, LAMP, TCP, run_simulator, sample_dongle, simulator_installed
 
 UNIT = "atls-gateway"
 CONFIG = "/etc/atls-gateway/gateway.yaml"
 POLICY = "/etc/atls-gateway/policy.yaml"
 KEYS = "/etc/atls-gateway/keys"
-AIR = "/run/simulator.sock"
-TCP = "127.0.0.1:6638"
-LAMP = "00:0d:6f:00:0b:5d:e3:b6"
-KITCHEN = "00:0d:6f:00:0b:5d:e3:c1"
 WATCHDOG = 12
 """Seconds, in the place of the unit's 60: systemd's part is the same, and the check needn't wait a minute for it."""
 LEFT_BEHIND = "tests/data/upgrade-0.1.0/zigbee"
@@ -31,37 +26,8 @@ READY = (
     f"&& systemctl -q is-active {UNIT}"
 )
 
-NETWORK = f"""\
-devices:
-  - {{eui64: "{LAMP}", kind: lamp, name: lamp}}
-  - {{eui64: "{KITCHEN}", kind: lamp, name: kitchen}}
-"""
-SIMULATOR = """\
-[Service]
-Type=exec
-ExecStartPre=/bin/mkdir -p /dev/serial/by-id /var/lib/simulator
-ExecStart=/opt/atls-gateway/bin/atls-simulator run {where} --attach-socket {air} --state /var/lib/simulator \\
-  --network /root/network.yaml --scan-pace 0
-ExecStartPost=/root/dongle-mode
-[Install]
-WantedBy=multi-user.target
-"""
-DONGLE_MODE = """\
-#!/bin/sh
-# What udev does for a dongle: the group dialout may use it.
-for turn in $(seq 100); do
-    if [ -e "{link}" ]; then chgrp dialout "$(readlink -f "{link}")" && chmod 660 "$(readlink -f "{link}")"; exit; fi
-    sleep 0.1
-done
-exit 1
-"""
 OPEN = "-h localhost -p 1883"
 LOGIN = "-h localhost -p 8883 --cafile /etc/atls-gateway/ca.pem -u home-assistant -P $(cat /root/home-assistant)"
-
-
-def expect(holds: object, what: str) -> None:
-    if not holds:
-        raise FailedError(f"expected {what}")
 
 
 # Before the machine is booted: what needs the network.
@@ -85,31 +51,6 @@ def _before_the_config_is_checked(lines: list[str]) -> list[str]:
 def clients_installed(root: Root) -> None:
     """What only this test needs."""
     root.inside("apt-get install -y -qq --no-install-recommends mosquitto-clients libcoap3-bin >/dev/null 2>&1")
-
-
-def simulator_installed(root: Root) -> None:
-    link = _sample_dongle(root)
-    root.path("/root/network.yaml").write_text(NETWORK)
-    mode = root.path("/root/dongle-mode")
-    mode.write_text(DONGLE_MODE.format(link=link))
-    mode.chmod(0o755)
-    _simulator(root, f"--pty {link}")
-    shutil.copy(Path(__file__).with_name("probe.py"), root.path("/usr/local/lib/probe.py"))
-    root.inside("systemctl enable simulator >/dev/null 2>&1")
-
-
-def _simulator(root: Root, where: str) -> None:
-    text = SIMULATOR.format(where=where, air=AIR)
-    if "--tcp" in where:
-        text = text.replace("ExecStartPost=/root/dongle-mode\n", "")
-    root.path("/etc/systemd/system/simulator.service").write_text(text)
-
-
-def _sample_dongle(root: Root) -> str:
-    found = re.search(r"^    path: (/dev/\S+)$", root.path(f"{CLONE}/config/gateway.yaml").read_text(), re.M)
-    expect(found, "a dongle in the sample config")
-    assert found is not None
-    return found[1]
 
 
 # In the booted machine.
@@ -281,9 +222,9 @@ def pulled_and_plugged_in_again(m: Machine) -> None:
 
 
 def a_dongle_in_the_network(m: Machine) -> None:
-    pty = _sample_dongle(m.root)
+    pty = sample_dongle(m.root)
     for where, path in ((f"--tcp {TCP}", f"socket://{TCP}"), (f"--pty {pty}", pty)):
-        _simulator(m.root, where)
+        run_simulator(m.root, where)
         m.run("systemctl daemon-reload; systemctl restart simulator")
         m.run(f"sed -i 's|^    path: .*|    path: {path}|' {CONFIG}")
         m.until(f"systemctl reload {UNIT}", "the reload")
@@ -358,7 +299,7 @@ def a_board_on_the_header_as_readme_says(m: Machine) -> None:
     m.run("atls-gateway check-config --as-service")
     allowed = m.run(f"systemctl show -P DeviceAllow {UNIT}")
     expect("char-204 rw" in allowed and "char-4 rw" in allowed, f"both majors in force: {allowed}")
-    m.run(f"sed -i 's|^    path: .*|    path: {_sample_dongle(m.root)}|' {CONFIG}; systemctl reload {UNIT}")
+    m.run(f"sed -i 's|^    path: .*|    path: {sample_dongle(m.root)}|' {CONFIG}; systemctl reload {UNIT}")
     m.until(READY, "ready at the dongle again", 60)
 
 

@@ -34,6 +34,11 @@ class FailedError(Exception):
     """What was expected and what was found."""
 
 
+def expect(holds: object, what: str) -> None:
+    if not holds:
+        raise FailedError(f"expected {what}")
+
+
 def prepare() -> Path:
     """The cache folder, on a machine that has all that is needed. Raises CanNotRunError."""
     if os.geteuid() != 0:

@@ -226,11 +226,12 @@ class Home(Gateway):
     def check_empty(self) -> None:
         """Nothing is left of any session or client."""
         adapter = self.adapter
-        delivery = adapter._delivery
+        mailboxes = adapter._mailboxes
         assert not self.hub.engine.all_sessions() and not self.hub.engine.in_flight("coap")
         assert not adapter._submitted and not adapter._connections
-        assert not list(delivery.boxes) and not delivery._unsettled and delivery.sessions == 0
-        assert not len(delivery._absence) and not len(delivery._windows)
+        assert not len(mailboxes.table) and not mailboxes._unsettled and mailboxes.table.sessions == 0
+        assert not len(mailboxes._absence) and not len(mailboxes._windows)
+        assert not mailboxes.octets and not mailboxes._holding and not mailboxes._waits
 
     # Clients
 

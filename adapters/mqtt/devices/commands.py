@@ -12,6 +12,7 @@ from adapters.mqtt.devices import values as v
 from adapters.mqtt.devices.state_publisher import StatePublisher
 from adapters.mqtt.devices.topics import Get, HomeSpace, InvokeTopic, Set
 from carriage.mqtt.options import Message
+from common.latest import LatestValues
 from gateway.api.errors import PeerError
 from gateway.api.model import (
     ActionAffordance,
@@ -83,7 +84,7 @@ class Commands:
         self._publish = publish
         self._acknowledge = acknowledge
         self._pending: dict[EnvelopeId, _Pending] = {}
-        self._repeated: dict[EnvelopeId, _Pending] = {}
+        self._repeated: LatestValues[EnvelopeId, _Pending] = LatestValues(MAX_REPEATED)
         self._unacknowledged: dict[int, _Batch] = {}  # by age
         self._batches = 0
         self._timer: asyncio.TimerHandle | None = None
@@ -246,9 +247,7 @@ class Commands:
             batch.left += 1
             self._pending[identifier] = pending
         else:  # the engine may give it the first one's outcome, or nothing
-            if len(self._repeated) >= MAX_REPEATED:
-                del self._repeated[next(iter(self._repeated))]
-            self._repeated[identifier] = pending
+            self._repeated.put(identifier, pending)
 
     def _settled(self, batch: _Batch) -> None:
         batch.left -= 1

@@ -16,6 +16,7 @@ from typing import Any, Final
 from adapters.mqtt import reason_codes
 from adapters.mqtt.devices.bridge import Bridge
 from adapters.mqtt.devices.commands import MAX_PENDING, RECEIVE_MAXIMUM, Commands
+from adapters.mqtt.devices.device_watch import DeviceWatch
 from adapters.mqtt.devices.discovery import Discovery
 from adapters.mqtt.devices.early_commands import EarlyCommands
 from adapters.mqtt.devices.migration import Migration
@@ -36,24 +37,15 @@ from carriage.mqtt.options import DropReason, Message, MqttOptions, Token, Will
 from gateway.api.errors import PeerError
 from gateway.api.model import (
     Change,
-    EnvelopeId,
     LinkSecurity,
     Peer,
     Receipt,
-    Refused,
-    Subscribe,
-    Unsubscribe,
     Update,
 )
 from gateway.api.ports import AdapterContext
 
 _LOG = logging.getLogger(__name__)
 
-WATCH_AGAIN: Final = 30.0
-"""Seconds after which a watch that was refused or ended is tried again: the policy may be another by then."""
-FORGET_ALL_AFTER: Final = 86_400.0
-"""Seconds, like ``MqttTimes.forget_after``, if no device at all has shown itself: more likely their network is away
-than every one of them gone."""
 ONLINE: Final = b'{"state":"online"}'
 OFFLINE: Final = b'{"state":"offline"}'
 
@@ -91,20 +83,12 @@ class DeviceTopics:
         self._once = RedeliveryFilter()
         self._peer = Peer(scheme=SCHEME, claims=(devices.claim,), link=NO_LINK)
         self._link: LinkSecurity | None = None
-        self._watch: EnvelopeId | None = None
-        self._listing = False
-        """All devices will be compared with the topics at the end of this turn."""
+        self._watch: DeviceWatch | None = None
         self._timers: dict[Callable[[], None], asyncio.TimerHandle] = {}
-        self._missed = False
-        """Updates may have been missed: all that is shown must be compared again."""
         self._retain = devices.retain
         self._roster: Roster | None = None
         self._bridge: Bridge | None = None
         self._migration: Migration | None = None
-        self._since = 0.0
-        """When there was the first connection."""
-        self._gone: set[str] = set()
-        """Devices that are gone, or have come back since."""
         self._early = EarlyCommands(self._carry_out_early)
         self._hearing = Hearing(self._filters(), self._hears)
         self._news: News | None = None
@@ -126,7 +110,9 @@ class DeviceTopics:
             self._migration = Migration(
                 self._topics.base, names, self._publisher, discovery, self._times.migration_pause
             )
-        self._roster = Roster(gateway.id, names, self._publisher, self._migration)
+        roster = self._roster = Roster(gateway.id, names, self._publisher, self._migration)
+        forget_after = self._times.forget_after
+        self._watch = DeviceWatch(context, self._peer, self._publisher, roster, self._later, forget_after)
         client = self._client = MqttClient(self._options, self, wake=context.touch)
         # Half of the queue: answers to a client that floods us must not crowd out the rest.
         self._news = News(client, self._options.max_queued // 2)
@@ -139,7 +125,7 @@ class DeviceTopics:
             try:
                 await asyncio.get_running_loop().create_future()
             finally:
-                self._listing = False
+                self._watch.due = False
                 self._publisher.close()
                 if self._migration is not None:
                     self._migration.disconnected()
@@ -156,19 +142,17 @@ class DeviceTopics:
         self._commands.receipt(receipt)
 
     def update(self, update: Update) -> None:
-        if update.subscription != self._watch:
+        watch = self._watch
+        if watch is None or update.subscription != watch.id:
             return
         shown = self._publisher.shown.get(update.device)
         change = update.change
         if change is Change.ENDED:
-            self._watch = None
-            self._watch_again()  # the broker may only have another name now
+            watch.ended()
         elif change is Change.GONE:
-            # It may be there under another name: its discovery is not to be emptied before that is known.
-            self._gone.add(update.device)
-            self._list_soon()
+            watch.gone(update.device)
         elif change is Change.DEVICE or shown is None:
-            self._list_soon()
+            watch.compare_soon()
         elif change is Change.VALUES:
             self._publisher.values(shown, update.samples, update.at)
         elif change is Change.STALE:
@@ -180,24 +164,28 @@ class DeviceTopics:
 
     def gateway_changed(self) -> None:
         """See ``gateway.api.ports.AdapterContext.gateway``; the policy may be another too."""
-        if self._roster is not None:
-            self._list_soon()
-
-    def _tell_of_gateway(self) -> None:
-        if self._bridge is not None and self._client is not None and self._client.is_connected:
-            self._bridge.tell(self._peer)
+        if self._watch is not None:
+            self._watch.compare_soon()
 
     def flush(self) -> None:
-        if self._client is None or self._roster is None:
+        if self._client is None or self._watch is None:
             return
-        if self._listing:
-            self._list()
+        if self._watch.due:
+            self._compare(self._watch)
         self._client.flush()
+
+    def _compare(self, watch: DeviceWatch) -> None:
+        """Show the devices that there are; publish what changed of the gateway, and carry out what waited for them."""
+        watch.compare()
+        if self._bridge is not None and self._client is not None and self._client.is_connected:
+            self._bridge.tell(self._peer)
+        if self._early:
+            self._early.take(self._publisher.shown)
 
     def status(self) -> Mapping[str, Any]:
         return {
             **of_client(self._client, self._options),
-            "watching": self._watch is not None,
+            "watching": self._watch is not None and self._watch.id is not None,
             "devices": len(self._publisher.shown),
             "waiting": self._publisher.waiting,
             "commands": len(self._commands),
@@ -210,7 +198,7 @@ class DeviceTopics:
     # carriage.mqtt.options.MqttHandler
 
     def connected(self, session_present: bool) -> None:
-        assert self._client is not None
+        assert self._client is not None and self._watch is not None
         self._once.connected(session_present, self._now())
         if not session_present:
             self._fresh = False
@@ -219,19 +207,14 @@ class DeviceTopics:
         if link != self._link:  # a peer carries the link that it came over
             self._link = link
             self._peer = Peer(scheme=SCHEME, claims=(self._claim,), link=link)
-            self._unwatch()
+            self._watch.become(self._peer)
         if self._bridge is not None:
             self._bridge.tell(self._peer, again=True)  # before its devices, which name it
         if self._migration is not None:
             self._migration.connected(self._client)
         self._publisher.open(self._client, self._client.version)
-        assert self._roster is not None
-        if self._roster.expects and self._forget_missing not in self._timers:
-            self._since = self._now()  # not before we look who is there
-            self._later(self._times.forget_after, self._forget_missing)
-        if self._watch is None:
-            self._watch_again()
-            self._list()  # now: what the broker kept for us may come in this very turn of the loop
+        if self._watch.connected():
+            self._compare(self._watch)
 
     def refused(self, code: int, reason: str) -> None:
         self._refusal = reason_codes.refusal(code, reason)
@@ -393,54 +376,6 @@ class DeviceTopics:
             body["data"] = update.data
         topic = self._topics.event(update.device, update.event)
         self._news.tell(topic, json.dumps(body, separators=(",", ":")).encode(), None)
-
-    # The devices that there are
-
-    def _watch_again(self) -> None:
-        assert self._context is not None
-        context = self._context
-        watch = Subscribe(id=context.next_id(), source=self._peer, to="", name="", received_at=context.now())
-        self._missed = True
-        self._watch = watch.id  # what comes of it may be here before its verdict is
-        if isinstance(context.submit(watch), Refused):
-            self._watch = None
-            self._later(WATCH_AGAIN, self._watch_again)
-        self._list_soon()
-
-    def _unwatch(self) -> None:
-        assert self._context is not None
-        context = self._context
-        watch, self._watch = self._watch, None
-        if watch is not None:
-            context.submit(
-                Unsubscribe(id=context.next_id(), source=self._peer, subscription=watch, received_at=context.now())
-            )
-
-    def _list_soon(self) -> None:
-        """Look at all devices once, however many of them are news in this turn."""
-        assert self._context is not None
-        self._listing = True
-        self._context.touch()
-
-    def _list(self) -> None:
-        assert self._context is not None and self._roster is not None
-        self._listing = False
-        everything, self._missed = self._missed, False
-        gone, self._gone = self._gone, set()
-        found = {view.name: view for view in self._context.devices(self._peer) if "observe" in view.may}
-        if self._watch is None:
-            found.clear()
-        self._roster.compare(found, None if everything else gone)
-        self._tell_of_gateway()
-        if self._early:
-            self._early.take(self._publisher.shown)
-
-    def _forget_missing(self) -> None:
-        assert self._roster is not None
-        if self._publisher.shown or self._now() > self._since + FORGET_ALL_AFTER:
-            self._roster.forget_missing()
-        else:
-            self._later(self._times.forget_after, self._forget_missing)
 
     # Small things
 

@@ -16,6 +16,7 @@ from __future__ import annotations
 from typing import Final
 
 from carriage.mqtt.options import Message
+from common.latest import LatestValues
 
 MAX_REMEMBERED: Final = 1024
 """No less than what a broker may have under way (receive maximum)."""
@@ -29,7 +30,7 @@ class RedeliveryFilter:
     """Time enters as ``now``, in seconds."""
 
     def __init__(self) -> None:
-        self._seen: dict[tuple[int, int], float] = {}
+        self._seen: LatestValues[tuple[int, int], float] = LatestValues(MAX_REMEMBERED)
         """When each came."""
         self._earlier: set[tuple[int, int]] = set()
         """Those that came over an earlier connection and not over this one."""
@@ -53,11 +54,7 @@ class RedeliveryFilter:
         key = (message.receipt[1], hash((message.topic, message.payload)))
         earlier = key in self._earlier and now < self._until
         self._earlier.discard(key)
-        if key in self._seen:
-            if message.again or earlier:
-                return True
-            del self._seen[key]  # the packet id is used again, for the same content
-        elif len(self._seen) >= MAX_REMEMBERED:
-            del self._seen[next(iter(self._seen))]
-        self._seen[key] = now
+        if key in self._seen and (message.again or earlier):
+            return True
+        self._seen.put(key, now)  # if it is there, the packet id is used again for the same content
         return False

@@ -284,8 +284,8 @@ async def test_after_many_sessions_nothing_is_left(start: Start) -> None:
     for view in home.hub.engine.all_sessions():
         home.far.close(view.session)
     await until(lambda: not home.hub.engine.all_sessions() and not home.adapter._connections, 5.0)
-    delivery = home.adapter._delivery
-    await until(lambda: not len(delivery._windows) and not delivery.sessions, 5.0)
+    mailboxes = home.adapter._mailboxes
+    await until(lambda: not len(mailboxes._windows) and not mailboxes.table.sessions, 5.0)
     home.check_empty()
 
 
@@ -318,7 +318,7 @@ async def test_stopping_leaves_what_is_open_to_the_gateway(home: Home) -> None:
     home.tasks["coap"].cancel()
     await until(lambda: home.state.adapter is None)
     assert not home.hub.engine.in_flight("coap")
-    assert len(home.adapter._delivery._absence) == 0 and not home.adapter._delivery._unsettled
+    assert len(home.adapter._mailboxes._absence) == 0 and not home.adapter._mailboxes._unsettled
     await until(lambda: home.far.outcome(unit) == (Outcome.DROPPED, Reason.UNREACHABLE))  # it wasn't stored yet
     await until(lambda: home.far.of(Close, away))
     sending.cancel()

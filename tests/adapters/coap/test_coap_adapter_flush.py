@@ -58,7 +58,7 @@ async def test_an_answer_whose_reply_window_is_over(home: Home) -> None:
     phone = await home.raw("phone")
     session = await opened(phone, "lamp")
     exchange = phone.start(atls_client.send_request(session, 0, "adtls", record()))
-    await until(lambda: len(home.adapter._delivery._windows))
+    await until(lambda: len(home.adapter._mailboxes._windows))
     writes = flushed_only(home)
     await until(lambda: phone.response(exchange) is not None)
     assert writes == [1]

@@ -86,7 +86,7 @@ class Server:
         self.client: Client
         self.connection = CoapConnection(random=Random(7).random, config=CONNECTION)
         self.connection.start(self.loop.time())
-        self.link = ClientConnection(self, None, ())  # type: ignore[arg-type]
+        self.link = ClientConnection(None, self)  # type: ignore[arg-type]
         self.observers = Observers(self.loop.time)
         self.observer: Observer | None = None
         self.ends: list[FailureReason] = []

@@ -40,7 +40,7 @@ async def test_the_broker_hears_of_a_unit_when_it_is_done_or_safe(home: MqttHome
     await until(lambda: len(app.statuses(session)) == 2)
     assert not client_of(home)._unacknowledged
     assert [(each.n, each.reason) for each in app.statuses(session)] == [(2, "too-large"), (0, "unreachable")]
-    assert not len(home.sessions._submitted) and not home.sessions._submitted._numbers
+    assert not len(home.sessions._submitted) and not home.sessions._submitted._messages.waiting
 
 
 async def test_all_else_is_acknowledged_at_once(home: MqttHome) -> None:

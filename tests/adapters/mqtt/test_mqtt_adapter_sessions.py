@@ -353,8 +353,8 @@ async def test_what_a_user_leaves_behind_is_swept(home: MqttHome) -> None:
     app = await home.user("app")
     live = await app.open("lamp")
     for number in range(400):
-        home.sessions._ends.add("app", SessionId(f"{number:032x}"), ContentKind.ADTLS)
-    assert len(home.sessions._ends) < 300 and ("app", live) in home.sessions._ends
+        home.sessions._ends.enter("app", SessionId(f"{number:032x}"), ContentKind.ADTLS)
+    assert len(home.sessions._ends) < 300 and home.sessions._ends.get("app", live) is not None
 
 
 async def test_the_bridge_state_holds_the_epoch(home: MqttHome) -> None:

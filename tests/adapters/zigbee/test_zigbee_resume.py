@@ -79,7 +79,7 @@ def test_what_was_put_is_loaded(
         memory.put(entry)
         with closing(TunnelStore(tmp_path, 100)) as again:  # the first is not closed yet: the process was killed
             assert again.load() == [entry]
-            again.drop(OTHER)
+            again.drop(OTHER, "00:01")
         assert loaded(tmp_path) == []
 
 
@@ -114,13 +114,32 @@ def test_a_file_that_is_not_sound_is_begun_anew(tmp_path: Path, fault: str) -> N
         assert [entry.session for entry in loaded(tmp_path)] == ["b"]
 
 
+def test_both_ends_of_a_session_are_kept_and_a_file_of_before_is_taken_over(tmp_path: Path) -> None:
+    """Up to version 0.3 the file had one row for a session."""
+    columns = (
+        "session TEXT PRIMARY KEY, eui64 TEXT, endpoint INTEGER, link_key INTEGER, id INTEGER, server INTEGER, "
+        "protocol INTEGER, manufacturer INTEGER, flow_control INTEGER, max_incoming INTEGER, post TEXT"
+    )
+    row = ("a", "00:01", 7, 0, 5, 1, 200, 0xFFFF, 1, 1500, "pushed")
+    with closing(sqlite3.connect(tmp_path / FILE)) as database, database:
+        database.execute(f"CREATE TABLE tunnels ({columns}) WITHOUT ROWID")
+        database.execute("INSERT INTO tunnels VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)", row)
+    one, two = (StoredTunnel(SessionId("a"), eui64, 7, False, record()) for eui64 in ("00:01", "00:02"))
+    with closing(TunnelStore(tmp_path, 10)) as memory:
+        assert memory.load() == [one]
+        memory.put(two)
+        assert loaded(tmp_path) == [one, two]
+        memory.drop(SessionId("a"), "00:01")
+    assert loaded(tmp_path) == [two]
+
+
 def test_a_file_that_cannot_be_opened_is_left_alone(tmp_path: Path) -> None:
     """Without it tunnels work, and are forgotten."""
     (tmp_path / FILE).mkdir()
     memory = TunnelStore(tmp_path, 10)
     assert memory.load() == []
     memory.put(known("a"))
-    memory.drop(SessionId("a"))
+    memory.drop(SessionId("a"), "00:01")
     memory.close()
     assert (tmp_path / FILE).is_dir()
 

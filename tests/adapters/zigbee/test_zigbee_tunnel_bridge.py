@@ -68,7 +68,7 @@ def opened_by_device(pair: Any, protocol: int = 200, flow_control: bool = True) 
 
 
 def order(pair: Any, envelope: Open | Unit | Close, require: LinkRequirement = ANY_LINK) -> None:
-    _, handle = pair.sessions[envelope.session]
+    ((_, handle),) = pair.sessions[envelope.session].values()
     pair.gateway.send(Transmit(envelope, DEVICE, require), handle, pair.time)
 
 
@@ -350,7 +350,7 @@ def test_close_for_cause_does_not_wait(pair: Any) -> None:
 def test_an_open_that_fails_behind_the_gateway_ends_the_tunnel(pair: Any) -> None:
     handle = opened_by_device(pair)
     (envelope,) = pair.context.of(Open)
-    _, ours = next(iter(pair.sessions.values()))
+    ((_, ours),) = next(iter(pair.sessions.values())).values()
     pair.gateway.receipt(ours, Receipt(EnvelopeId(envelope.id + 100), Outcome.EXPIRED), pair.time)
     pair.gateway.receipt(ours, Receipt(envelope.id, Outcome.HELD), pair.time)
     pair.gateway.receipt(ours, Receipt(envelope.id, Outcome.DELIVERED), pair.time)
@@ -457,7 +457,7 @@ def test_open_without_an_answer(pair: Any) -> None:
 
 def test_withdrawn_orders_have_no_receipt(pair: Any) -> None:
     envelope = open_by_gateway(pair)
-    _, handle = pair.sessions[SESSION]
+    ((_, handle),) = pair.sessions[SESSION].values()
     pair.gateway.withdraw(handle, envelope.id, pair.time)
     pair.run(300)
     assert pair.context.receipts == []
@@ -465,7 +465,7 @@ def test_withdrawn_orders_have_no_receipt(pair: Any) -> None:
 
     opened_by_device(pair)
     (session,) = pair.sessions
-    _, handle = pair.sessions[session]
+    ((_, handle),) = pair.sessions[session].values()
     each = unit(pair, 0, b"x", session)
     order(pair, each)
     pair.gateway.withdraw(handle, each.id, pair.time)

@@ -4,12 +4,16 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable
+from contextlib import closing
+from dataclasses import replace
+from pathlib import Path
 from random import Random
 from typing import Any
 
 import pytest
 
 from adapters.zigbee.times import ZigbeeTimes
+from adapters.zigbee.tunnel_store import StoredTunnel, TunnelStore
 from carriage.zigbee.events import (
     DataError,
     DeliveryMode,
@@ -17,6 +21,7 @@ from carriage.zigbee.events import (
     TunnelOpened,
     TunnelRefused,
     TunnelRequested,
+    UnitLost,
     UnitReceived,
     UnitSent,
 )
@@ -48,6 +53,8 @@ from tests.adapters.zigbee.zigbee_world import BOTH_EZSP
 
 LAMP = 0x000D6F000B5DE3B6
 LAMP_CLAIM = "eui64:00:0d:6f:00:0b:5d:e3:b6"
+SWITCH = 0x000D6F000B5DE3B7
+SWITCH_CLAIM = "eui64:00:0d:6f:00:0b:5d:e3:b7"
 SESSION = SessionId("cd" * 16)
 PHONE = Peer(scheme="coap", claims=("psk:phone",), link=LinkSecurity(protocol="dtls1.2", authenticated=True))
 
@@ -86,6 +93,12 @@ async def receipt(gateway: Any, envelope: Any) -> Receipt:
         lambda: next((each for each in gateway.context.receipts if each.id == envelope.id), None)
     )
     return found
+
+
+def loaded(folder: Path) -> list[StoredTunnel]:
+    """What the next start would find."""
+    with closing(TunnelStore(folder, 100)) as memory:
+        return memory.load()
 
 
 async def exchange(gateway: Any, device: Any, handle: Any, units: list[bytes], content: ContentKind) -> None:
@@ -191,6 +204,42 @@ async def test_a_tunnel_that_the_gateway_opens(world: Any) -> None:
         order(gateway, close)
         assert (await receipt(gateway, close)).outcome is Outcome.DELIVERED
         assert (await device.wait(TunnelClosed)).by_remote
+
+
+async def test_both_ends_of_a_session_may_be_devices_of_one_network(world: Any) -> None:
+    """Each gets its own units, and hears of its own end only."""
+    async with world.gateway(incoming={"adtls": 230}) as gateway:
+        lamp, switch = await world.device(LAMP), await world.device(SWITCH)
+        for device in (lamp, switch):
+            await gateway.join(device)
+        here = lamp.open(200)
+        await lamp.wait(TunnelOpened)
+        (session,) = gateway.context.sessions_by_nonce.values()
+        opening = replace(an_open(gateway), session=session)
+        order(gateway, opening, claim=SWITCH_CLAIM)
+        there = (await switch.wait(TunnelRequested)).handle
+        switch.tunnels.accept(there, switch.now())
+        switch.pump()
+        assert (await receipt(gateway, opening)).outcome is Outcome.DELIVERED
+        for device, claim, text in ((lamp, LAMP_CLAIM, b"to the lamp"), (switch, SWITCH_CLAIM, b"to the switch")):
+            unit = a_unit(gateway, 0, text, session)
+            order(gateway, unit, claim=claim)
+            assert (await receipt(gateway, unit)).outcome is Outcome.DELIVERED
+            assert (await device.wait(UnitReceived)).data == text
+        assert len(loaded(world.state_dir)) == 2
+        lamp.send(here, 0, b"from the lamp")
+        await gateway.until(lambda: gateway.context.of(Unit))
+        (lost,) = gateway.context.of(Unit)
+        gateway.adapter.receipt(Receipt(lost.id, Outcome.DROPPED, Reason.BUSY, session))
+        await lamp.wait(UnitLost)
+        assert not [event for event in switch.events if isinstance(event, UnitLost)]
+        close = Close(id=gateway.context.next_id(), source=None, session=session, reason=Reason.CLOSED, received_at=0.0)
+        order(gateway, close, claim=SWITCH_CLAIM)
+        assert (await switch.wait(TunnelClosed)).by_remote
+        await gateway.until(lambda: gateway.adapter.status()["tunnels"] == 1)
+        unit = a_unit(gateway, 1, b"still there", session)
+        order(gateway, unit)
+        assert (await receipt(gateway, unit)).outcome is Outcome.DELIVERED
 
 
 async def test_opens_that_cannot_be(world: Any) -> None:
@@ -411,10 +460,10 @@ async def test_many_devices_and_a_small_dongle(make_world: Callable[..., Awaitab
             await device.wait(TunnelOpened)
         world.network.set_conditions(Conditions(delay_min=0.002, delay_max=0.01))
         orders = []
-        for session in list(gateway.context.sessions_by_nonce.values()):
+        for opened in gateway.context.of(Open):
             for n in range(2):
-                orders.append(a_unit(gateway, n, bytes([n]) * 1152, session))
-                order(gateway, orders[-1])
+                orders.append(a_unit(gateway, n, bytes([n]) * 1152, gateway.context.sessions_by_nonce[opened.nonce]))
+                order(gateway, orders[-1], claim=opened.source.claims[0])
         for each in orders:
             assert (await receipt(gateway, each)).outcome is Outcome.DELIVERED
         for device in devices:
