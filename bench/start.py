@@ -1,4 +1,4 @@
-"""How long a start takes and what the process holds when it is ready, for this checkout and one beside it in turns.
+"""The time of a start and the memory of the process when it is ready, for this checkout and one beside it in turns.
 
 A start is measured from the moment the process is made until it tells the service manager that all adapters are ready:
 the virtual dongle on a pseudo-terminal, with a network that was formed before, CoAP, and MQTT at a Mosquitto on

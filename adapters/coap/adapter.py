@@ -352,7 +352,7 @@ class CoapAdapter:
         mailboxes.wait(PendingRequest(connection, exchange, reads=True), downlink)
 
     def _content(self, connection: ClientConnection, claim: str, session: SessionId) -> ContentKind | None:
-        """What a session of this client carries."""
+        """The content kind of a session of this client."""
         downlink = self._mailboxes.table.kept(claim).get(session)
         if downlink is not None:
             return downlink.content

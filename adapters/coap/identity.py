@@ -1,4 +1,4 @@
-"""Who a coaps client is to the gateway: what its DTLS association proved, as claims and as the link's protection."""
+"""The identity of a coaps client: what its DTLS association proved, as claims and as the link's protection."""
 
 from __future__ import annotations
 

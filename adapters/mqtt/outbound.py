@@ -151,14 +151,14 @@ class Outbound:
             self._end(transmit, Outcome.DROPPED, Reason.UNREACHABLE)
 
     def withdraw(self, envelope: EnvelopeId) -> None:
-        """What the client has can't be taken back; only its end is no longer of interest."""
+        """A message that the client has can't be taken back; only its end is no longer of interest."""
         for message, transmit in self._held():
             if transmit.envelope.id == envelope:
                 message.token = None
                 return
 
     def give_up(self) -> None:
-        """What is left is not taken: it fails."""
+        """Fail all transmits that the broker has not taken."""
         for message, transmit in list(self._held()):
             message.token = None
             self._end(transmit, Outcome.DROPPED, Reason.UNREACHABLE)

@@ -13,7 +13,7 @@ from gateway.kit.session_ends import SessionEnds
 
 @dataclass(frozen=True, slots=True)
 class SessionEnd:
-    """What a session carries towards its user, and the topic of that up to the number of the unit."""
+    """The content kind of a session towards its user, and the topic of its units up to their number."""
 
     content: ContentKind
     content_type: str

@@ -84,7 +84,7 @@ class Sessions:
         self._users = Users()
         self._ends = UserEnds(topics, self._owns)
         self._epoch: Epoch | None = None
-        """How often all sessions were given up: clients learn of it by another epoch."""
+        """Changes each time that all sessions are given up, by which clients learn of it."""
         self._submitted = PendingAcks(self._acknowledge)
         self._departures = Departures(return_within, self._reset)
         self._hearing = Hearing(topics.gateway_filters(), self._hears)

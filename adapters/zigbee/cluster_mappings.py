@@ -14,7 +14,7 @@ from gateway.api.model import Value as PropertyValue
 
 @dataclass(frozen=True, slots=True)
 class Reporting:
-    """How a device shall report: at most every ``minimum`` s, at least every ``maximum`` s, and on such a change.
+    """A reporting configuration: at most every ``minimum`` s, at least every ``maximum`` s, and on such a change.
 
     ``change`` is in the attribute's own units and counts for numbers only.
     """

@@ -33,7 +33,7 @@ class _Table(BaseModel):
 
 
 class TunnelTarget(_Table):
-    """Where a tunnel that a device opens leads to: an alias of the policy, and what travels in it."""
+    """The target of a tunnel that a device opens: an alias of the policy, and the content kind."""
 
     to: Annotated[str, Field(min_length=1, max_length=64)]
     """Alias of the policy."""

@@ -48,7 +48,7 @@ _UNKNOWN_MEMBERS: Final = (
 
 
 def _place(exc: BaseException) -> str:
-    """Where an exception was raised, for a log line."""
+    """The place at which an exception was raised, for a log line."""
     frames = traceback.extract_tb(exc.__traceback__)
     return "?" if not frames else f"{Path(frames[-1].filename).name}:{frames[-1].lineno}"
 
@@ -82,7 +82,7 @@ class Coordinator:
         self.max_payload = radio.max_payload
         """Octets of one APS payload under network security alone."""
         self.note = ""
-        """What the administrator should know of this start."""
+        """A note on this start for the administrator."""
 
     @classmethod
     async def start(

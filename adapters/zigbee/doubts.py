@@ -1,4 +1,4 @@
-"""What a ZigBee table and the policy make impossible together, and whether the dongle is there."""
+"""Contradictions between a ZigBee table and the policy, and whether the dongle is there."""
 
 from __future__ import annotations
 

@@ -20,7 +20,7 @@ PATIENCE: Final = 10.0
 
 
 class Key(NamedTuple):
-    """What all fragments of one message have in common. ``sender``: its network address; ``counter``: APS counter;
+    """The key of all fragments of one message. ``sender``: its network address; ``counter``: APS counter;
     ``kind``: EZSP's word for unicast, multicast, broadcast."""
 
     sender: int
@@ -37,10 +37,10 @@ class Key(NamedTuple):
 class _Message:
     heard: float
     count: int = 0
-    """How many there are; only the first fragment says it."""
+    """The number of fragments; only the first one says it."""
     parts: dict[int, bytes] = field(default_factory=dict)
     given_up: bool = False
-    """What still comes of it is dropped."""
+    """Further fragments of it are dropped."""
 
     def contradicts(self, index: int, count: int, part: bytes) -> bool:
         known = self.parts.get(index, part)

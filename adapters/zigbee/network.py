@@ -1,4 +1,4 @@
-"""Which network a dongle or a store holds: values, how they are compared, and their words. No zigpy, no I/O.
+"""The network of a dongle or a store: values, how they are compared, and their words. No zigpy, no I/O.
 
 Ours is the one of the last backup in zigpy's database. A dongle that holds another one is not served: see
 ``ForeignNetworkError`` and ``maintenance``.

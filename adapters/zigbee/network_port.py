@@ -32,7 +32,7 @@ class Radio(Protocol):
 
 
 class FrameSender(Protocol):
-    """What sends frames to devices (``SendScheduler``, ``AWAY``); every call returns at once."""
+    """The sender of frames to devices (``SendScheduler``, ``AWAY``); every call returns at once."""
 
     def submit(self, device: ZigbeeDevice, frame: Frame) -> None:
         """Send a frame when it is its turn; ``frame.done`` may be called before the return."""

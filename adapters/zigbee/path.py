@@ -25,7 +25,7 @@ def checked(path: str) -> str:
 
 
 def misplaced(path: str) -> str:
-    """What is at the path if it can't be a dongle's; empty if it can, or if the path doesn't exist yet.
+    """The kind of file at the path if it can't be a dongle's; empty if it can, or if the path doesn't exist yet.
 
     The device itself is not opened: that alone resets some dongles.
     """

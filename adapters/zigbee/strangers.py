@@ -26,7 +26,7 @@ class Strangers:
         self._asked: LatestValues[int, float] = LatestValues(UNKNOWN_SENDERS)
         """When who has an address was last asked, in that order."""
         self._questions, self._counted_at = float(QUESTIONS), now
-        """How many may be asked, and when that was so."""
+        """The requests that are allowed, and when that was computed."""
         self.not_asked = 0
 
     def may_ask(self, nwk: int, now: float) -> bool:

@@ -257,7 +257,7 @@ class ZclDevices:
         self._commands.withdraw(envelope)
 
     def reach(self) -> dict[str, int]:
-        """How many devices can be reached, can't be, and of how many that is unknown."""
+        """The number of devices that can be reached, that can't be, and of which that is unknown."""
         found = [self._presence.online(device) for device in self._records if device.model is not None]
         return {"online": found.count(True), "offline": found.count(False), "not_known": found.count(None)}
 

@@ -97,7 +97,7 @@ def concerns(request: Request) -> bool:
 
 
 def parse(request: Request) -> Operation | Response:
-    """What a request to ``/d`` asks for, or the response that refuses it. Never raises."""
+    """The operation of a request to ``/d``, or the response that refuses it. Never raises."""
     try:
         path = opt.strings(request.options, opt.URI_PATH)[1:]
         query = opt.strings(request.options, opt.URI_QUERY)

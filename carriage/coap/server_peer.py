@@ -10,7 +10,7 @@ from layer.events import AssociationInfo
 
 
 class PeerKeeper(Protocol):
-    """What a peer asks of its server."""
+    """The server's interface for a peer."""
 
     def now(self) -> float:
         """The loop's clock."""

@@ -147,7 +147,7 @@ class TunnelEndpoint:
         tunnel.sender.add(n, data)
 
     def record(self, handle: Handle) -> TunnelRecord | None:
-        """What has to be kept in order to go on with an open tunnel after a restart."""
+        """The record with which an open tunnel can go on after a restart."""
         tunnel = self._core.tunnels.get(handle)
         if tunnel is None or tunnel.state is not TunnelState.OPEN:
             return None

@@ -1,4 +1,4 @@
-"""How long an MQTT link waits, what it keeps, and how it reads the broker's codes."""
+"""The times and limits of an MQTT link, and how it reads the broker's codes."""
 
 from __future__ import annotations
 

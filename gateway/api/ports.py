@@ -37,7 +37,7 @@ ENTRY_POINT_GROUP = "atls_gateway.adapters"
 
 
 class AdapterContext(Protocol):
-    """What the runtime gives to one running adapter."""
+    """The runtime's interface for one running adapter."""
 
     @property
     def state_dir(self) -> Path:
@@ -117,7 +117,7 @@ class Adapter(Protocol):
 
     @property
     def window(self) -> int:
-        """How many transmits of one session and direction the adapter takes before the first is settled (>= 1)."""
+        """The transmits of one session and direction that the adapter takes before the first is settled (>= 1)."""
 
     async def run(self, context: AdapterContext) -> None:
         """Serve until cancelled. Recover from faults of the link; raise only ConfigError or a bug."""

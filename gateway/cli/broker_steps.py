@@ -82,7 +82,7 @@ _CLOSED = "Its port 1883, open to this machine without a config, is closed then:
 
 @dataclass(frozen=True, slots=True)
 class _Here:
-    """Where things are. ``source``: the config, if there is one."""
+    """The places of the files. ``source``: the config, if there is one."""
 
     out: Path
     base: Path

@@ -1,4 +1,4 @@
-"""What the commands of ``clients`` do: find the file, have a running gateway read it, and say what came of it."""
+"""The steps of the commands of ``clients``: find the file, have a running gateway read it, and report the result."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ _KEY = ("adapters", "coap", "psk_file")
 
 @dataclass(frozen=True, slots=True)
 class _Here:
-    """What all four work on."""
+    """The files of the gateway that all four commands work on."""
 
     socket: Path
     source: Source
@@ -264,7 +264,7 @@ def _subjects(policy: Mapping[str, Any] | None) -> dict[str, str]:
 
 
 def policy_lines(identity: str, policy: Mapping[str, Any], path: str) -> Iterator[str]:
-    """What to add to the policy, so that this client may use the devices that there are."""
+    """The lines to add to the policy, so that this client may use the devices that there are."""
     taken = {name for part in ("subjects", "resources") for name in policy.get(part) or ()}
     name = identity if identity.replace("-", "").replace("_", "").isalnum() and identity.isascii() else "client"
     while name in taken:

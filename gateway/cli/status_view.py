@@ -146,7 +146,7 @@ def session_lines(found: Sequence[Mapping[str, Any]], to: Screen) -> Iterator[st
 
 
 def reload_lines(answer: Mapping[str, Any], to: Screen) -> Iterator[str]:
-    """What a reload that went well has changed."""
+    """The changes of a reload that went well."""
     if not answer["changes"]:
         yield "reloaded; nothing has changed"
         if answer.get("copies"):

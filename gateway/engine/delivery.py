@@ -90,7 +90,7 @@ class Delivery:
             self._outbox.transmit(Transmit(session.open, to, session.open_require))
 
     def require_of_open(self, session: Session, require: LinkRequirement) -> None:
-        """What the target's hop must be for the open from now on; one that waits for a sleeper goes out again so."""
+        """Set what the target's hop must be for the open; an open that waits for a sleeper goes out again with that."""
         before, session.open_require = session.open_require, require
         if before != require and session.open is not None and session.open_sent and session.open_asleep:
             self._outbox.withdraw(session.from_opener.to.scheme, session.open.id)
@@ -181,7 +181,7 @@ class Delivery:
             self._outbox.transmit(Transmit(unit, flow.to, grant.require))
 
     def _latest(self, unit: Unit, since: float) -> float:
-        """How long a unit may wait for a receiver that sleeps: a handshake as long as any other."""
+        """The latest time until which a unit may wait for a receiver that sleeps: a handshake as long as any other."""
         latest = since + self._limits.unit_lifetime
         return latest if unit.expires_at is None else min(latest, unit.expires_at)
 

@@ -164,7 +164,7 @@ class Engine:
         return self._outbox.transmits.get(transmit.envelope.id) is transmit
 
     def in_flight(self, scheme: str) -> int:
-        """How many transmits the adapter of ``scheme`` has not settled yet."""
+        """The number of transmits that the adapter of ``scheme`` has not settled yet."""
         return sum(transmit.to.scheme == scheme for transmit in self._outbox.transmits.values())
 
     def tick(self, *, now: float) -> None:
@@ -187,7 +187,7 @@ class Engine:
         return self._outbox.take()
 
     def set_window(self, scheme: str, window: int) -> None:
-        """How many units of one flow the adapter of ``scheme`` takes before the first is settled (default 1)."""
+        """Set how many units of one flow the adapter of ``scheme`` takes before the first is settled (default 1)."""
         if window < 1:
             raise UsageError("a window is 1 or more")
         self._delivery.set_window(scheme, window)
@@ -253,7 +253,7 @@ class Engine:
         return [session.view() for session in self._sessions]
 
     def queues(self) -> dict[str, int]:
-        """What waits or is on its way: units, their octets, those for sleepers, those in the store; commands, held."""
+        """Counts: units that wait or are on their way, their octets, those for sleepers and in the store; commands."""
         pending = [
             unit
             for session in self._sessions
@@ -303,7 +303,7 @@ class Engine:
 
     @property
     def unsaved(self) -> Unsaved:
-        """How soon ``changes`` should be taken."""
+        """The urgency with which ``changes`` should be taken."""
         journal = self._journal
         if journal.urgent:
             return Unsaved.URGENT
@@ -312,7 +312,7 @@ class Engine:
         return Unsaved.LATER if journal.devices else Unsaved.NOTHING
 
     def changes(self, *, samples: bool) -> Changes:
-        """What changed since the last call, to be written in one transaction; last values only with ``samples``.
+        """The changes since the last call, to be written in one transaction; last values only with ``samples``.
 
         When that is through call ``stored``; when it failed ``store_lost``.
         """

@@ -4,7 +4,7 @@ States of an exchange, and who moves it: *on its way* from its verdict (``submit
 transmit; *over* by whichever comes first of its adapter's receipt (``settle``), its deadline (``tick``), a
 policy or an hour that permits it no longer (``judge_again``), and the end of the adapter that submitted it
 (``adapter_gone``). It is never sent again, never held and never stored: only its client knows whether it may be
-carried out twice. A full table refuses with ``BUSY``; who has many of its places gets none of the last ones.
+carried out twice. A full table refuses with ``BUSY``; an asker that has many of its places gets none of the last ones.
 """
 
 from __future__ import annotations

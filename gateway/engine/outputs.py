@@ -40,7 +40,7 @@ PEER_CHANGES: Mapping[type, tuple[AuditKind, Reason | None]] = {
     Leave: ("left", Reason.UNREACHABLE),
     Reset: ("reset", None),
 }
-"""What the log says of a change of a peer, and why its sessions end, if they do."""
+"""The log's word for a change of a peer, and the reason with which its sessions end, if they do."""
 
 
 class Withdraw(NamedTuple):

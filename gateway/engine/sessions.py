@@ -127,7 +127,7 @@ class Flow:
         self.blocked = False
         """The receiver has not taken the session's open yet: units wait."""
         self.asleep = 0
-        """How many of its units wait for a receiver that sleeps."""
+        """The number of its units that wait for a receiver that sleeps."""
         self.next_n = 0
         self.next_out = 0
         """One above the highest n that was given to the receiver's adapter."""
@@ -240,12 +240,12 @@ class Session:
         self.idle = 0.0
         self.scheduled = float("inf")
         self.version = ""
-        """What the ServerHello chose that came last."""
+        """The version that the last ServerHello chose."""
         self.early = False
         self.client = ""
         """The end whose ClientHello came last: it is the client of that handshake, even if the other end opened."""
         self.chosen = 0
-        """What the server chose in that handshake; 0: nothing yet."""
+        """The version that the server chose in that handshake; 0: none yet."""
         self.answer = b""
         """The random of its ServerHello."""
         self.accepted = Accepted(session)
@@ -286,7 +286,7 @@ class Session:
 
     @property
     def handshake(self) -> tuple[object, ...]:
-        """What is known of its handshake and is kept in its row."""
+        """The facts of its handshake that are kept in its row."""
         known: list[object] = [self.client, self.version, self.early]
         for flow in (self.from_opener, self.from_target):
             reader = flow.reader

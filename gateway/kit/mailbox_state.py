@@ -72,7 +72,7 @@ class Mailbox(Generic[C]):
 
     claim: str
     holder: Peer
-    """Whoever holds this one claim, connected or not."""
+    """The peer with this one claim, connected or not."""
     connections: list[C] = field(default_factory=list)
 
 

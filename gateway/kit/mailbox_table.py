@@ -47,7 +47,7 @@ class MailboxTable(Generic[C, R]):
         return self._boxes.get(claim)
 
     def holder(self, claim: str) -> Peer:
-        """Whoever holds this one claim, connected or not."""
+        """The peer with this one claim, connected or not."""
         box = self._boxes.get(claim)
         return Peer(scheme=self._scheme, claims=(claim,), link=_NOBODY) if box is None else box.holder
 

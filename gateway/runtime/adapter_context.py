@@ -1,4 +1,4 @@
-"""What one instance of an adapter holds of the gateway: its end of ``gateway.api.ports``."""
+"""The gateway as one instance of an adapter sees it: its end of ``gateway.api.ports``."""
 
 from __future__ import annotations
 

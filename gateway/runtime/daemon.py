@@ -146,7 +146,7 @@ async def _serve(found: Settings, environ: Mapping[str, str], state_dir: Path) -
 
 
 def _placed(cause: ConfigError | CredentialError, found: Settings) -> ConfigError:
-    """What an adapter found out at run time, at its place in the config if the supervisor knew the adapter."""
+    """A mistake that an adapter found at run time, at its place in the config if the supervisor knew the adapter."""
     scheme = next((note for note in getattr(cause, "__notes__", ()) if note in found.adapters), None)
     prefix = ("adapters", scheme) if scheme is not None else ()
     return config_errors.from_adapter(cause, found.source, prefix)
@@ -165,7 +165,7 @@ def _store_octets(found: Settings) -> int:
 
 
 def _collect_from_now_on() -> None:
-    """What a start leaves behind goes, and what it made stays: no later collection looks through it."""
+    """Collect the garbage of the start, and exclude its objects from later collections."""
     gc.collect()
     with suppress(AttributeError, OSError):  # glibc keeps what was freed, a megabyte of it; other C libraries do not
         ctypes.CDLL(None).malloc_trim(0)

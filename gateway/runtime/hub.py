@@ -78,7 +78,7 @@ class Hub:
         self.unsaved: Callable[[], None] = lambda: None
         """Called after each turn: something may have to be stored."""
         self.store: Callable[[], dict[str, Any]] = dict
-        """What ``status`` says of the store."""
+        """The store's part of ``status``."""
         self.gateway = GatewayView(id="", name="gateway", version="")
         """The gateway's view of itself for adapters; the daemon fills it."""
         self._joining: asyncio.TimerHandle | None = None

@@ -34,13 +34,13 @@ SOON = 0.1
 LATER = 10.0
 """Seconds from a device's report to its row: the values themselves are passed on at once, and this spares the disk."""
 PACE = 0.02
-"""Seconds from one transaction to the next, at least: who has unit after unit held costs 50 of them a second."""
+"""Seconds from one transaction to the next, at least: a sender whose units are all held costs 50 of them a second."""
 RETRY = (1.0, 30.0)
 """Seconds: the first pause after a failure, and the longest."""
 
 
 def load(store: Store) -> tuple[Found, str]:
-    """What is in the store, read at once; with nothing found and the reason, if it can't be opened now.
+    """The content of the store, read at once; empty with the reason, if it can't be opened now.
 
     Raises NewerStoreError."""
     try:

@@ -1,4 +1,4 @@
-"""What a slip in YAML's syntax looks like to a person: the line to look at and what belongs there.
+"""Slips in YAML's syntax, explained to a person: the line to look at and what belongs there.
 
 A parser reports the place at which it stopped and what its grammar wanted; the slip is often a line above, and the
 remedy is quotes, a colon or spaces.

@@ -1,4 +1,4 @@
-"""How frames cross between the coordinator and one device: tries, acknowledgements, duplicates, the sleeper's queue.
+"""Frames between the coordinator and one device: tries, acknowledgements, duplicates, the sleeper's queue.
 
 Pure: time comes from the agenda. ZigBee r21: acknowledged APS transmissions 2.2.8.4.2-3 (apscMaxFrameRetries 3),
 duplicate rejection 2.2.8.4.2, indirect transmission at the parent IEEE 802.15.4 5.1.1.6.3 (7.68 s).

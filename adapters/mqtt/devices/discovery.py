@@ -86,7 +86,7 @@ class Discovery:
         )
 
     def gateway(self, *, administers: bool) -> bytes:
-        """The retained config of the gateway itself. ``administers``: who reads this may open it for new devices."""
+        """The retained config of the gateway itself. ``administers``: its readers may open it for new devices."""
         topics, own = self._topics, self._own
         online = [{"t": topics.bridge_state, "val_tpl": _STATE}]
         components: dict[str, Any] = {
