@@ -229,7 +229,7 @@ class Home(Gateway):
         delivery = adapter._delivery
         assert not self.hub.engine.all_sessions() and not self.hub.engine.in_flight("coap")
         assert not adapter._submitted and not adapter._connections
-        assert not list(delivery.boxes) and not delivery._orders and delivery.sessions == 0
+        assert not list(delivery.boxes) and not delivery._unsettled and delivery.sessions == 0
         assert not len(delivery._absence) and not len(delivery._windows)
 
     # Clients

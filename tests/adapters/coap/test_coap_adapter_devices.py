@@ -77,7 +77,7 @@ async def test_a_stale_value_says_so(home: Home, lamp: Device) -> None:
     (record,) = records(answer)
     assert record.value == 21.5 and -record.time >= (record.update_time or 0) == 0.5 and max_age(answer) == 0
     answer = await phone.request(get("d/lamp/temperature", TEXT))
-    assert answer.code == codes.GATEWAY_TIMEOUT and answer.payload.startswith(b"expired: told ")
+    assert answer.code == codes.GATEWAY_TIMEOUT and answer.payload.startswith(b"expired: reported ")
 
 
 def phone_peer(home: Home) -> Any:

@@ -318,7 +318,7 @@ async def test_stopping_leaves_what_is_open_to_the_gateway(home: Home) -> None:
     home.tasks["coap"].cancel()
     await until(lambda: home.state.adapter is None)
     assert not home.hub.engine.in_flight("coap")
-    assert len(home.adapter._delivery._absence) == 0 and not home.adapter._delivery._orders
+    assert len(home.adapter._delivery._absence) == 0 and not home.adapter._delivery._unsettled
     await until(lambda: home.far.outcome(unit) == (Outcome.DROPPED, Reason.UNREACHABLE))  # it wasn't stored yet
     await until(lambda: home.far.of(Close, away))
     sending.cancel()

@@ -129,4 +129,4 @@ async def test_any_other_change_takes_a_fresh_instance(start) -> None:
     home.write("gateway.pem", other.chain)
     home.write("gateway.key", other.key_pem, 0o600)
     assert not home.adapter.adopt(home.configure())
-    assert "phone" not in repr(home.adapter._terms)
+    assert "phone" not in repr(home.adapter._client_credentials)

@@ -241,7 +241,7 @@ async def test_a_repeated_unit_does_not_acknowledge_the_answer_that_got_lost(hom
     first = await home.raw("phone")
     session = await opened(first, "lamp")
     receipt = home.far.unit(session, 0, record(seed=1))
-    await until(lambda: home.adapter._delivery._orders)
+    await until(lambda: home.adapter._delivery._unsettled)
     first.start(atls_client.send_request(session, 0, "adtls", record()))
     first.deaf = True
     await until(lambda: home.far.of(Unit))

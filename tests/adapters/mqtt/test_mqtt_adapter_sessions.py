@@ -35,7 +35,7 @@ async def test_two_users_talk(home: MqttHome, kind: str) -> None:
     await until(lambda: app.statuses(session))
     assert app.statuses(session) == [bodies.Status(bodies.StatusEvent.CLOSED, reason="closed")]
     assert not other.statuses(session)
-    await until(lambda: not len(home.sessions._submitted) and not len(home.sessions._orders))
+    await until(lambda: not len(home.sessions._submitted) and not len(home.sessions._outbound))
     home.check_empty()
 
 

@@ -348,7 +348,7 @@ async def test_the_old_discovery_is_emptied_after_the_new_one_is_acknowledged(
     real = DeviceTopics.published
 
     def published(devices: DeviceTopics, token: Any, code: int) -> None:
-        if devices._board._announced.get(token) == "lamp" and not lost:
+        if devices._publisher._announced.get(token) == "lamp" and not lost:
             lost.append(token)
             assert devices._client is not None
             devices._client._end("cut")

@@ -232,8 +232,8 @@ async def test_an_action_that_was_done_is_never_held_again_for_what_is_read_behi
     """The frame that reads the state can't go out now; the toggle is done all the same, and must not expire."""
     async with world.gateway() as gateway:
         device, asked = await joined(world, gateway, on_off(IDENTITY))
-        execution = gateway.semantics._orders
-        ask, refused = execution._requests.ask, []
+        execution = gateway.semantics._commands
+        ask, refused = execution._transactions.ask, []
 
         def once(record: Any, endpoint: int, cluster: int, content: Any, done: Any, **options: Any) -> Any:
             if content.command == 0x00 and not content.cluster_specific:
@@ -242,7 +242,7 @@ async def test_an_action_that_was_done_is_never_held_again_for_what_is_read_behi
                 return None
             return ask(record, endpoint, cluster, content, done, **options)
 
-        execution._requests.ask = once
+        execution._transactions.ask = once
         record = gateway.record(device.eui64)
         record.model.sleepy = True
         run = asyncio.get_running_loop().create_task(asked.does(InvokeAction, name="toggle", input=None))

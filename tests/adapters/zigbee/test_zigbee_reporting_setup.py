@@ -11,6 +11,7 @@ import pytest
 from adapters.zigbee import reporting_setup as steps
 from adapters.zigbee.device import ZigbeeDevice
 from adapters.zigbee.network_hooks import ANNOUNCED
+from adapters.zigbee.network_port import AWAY
 from adapters.zigbee.reporting_memory import MEMORY, ReportingMemory
 from adapters.zigbee.times import ZigbeeTimes
 from carriage.zigbee.zcl import ZclFrame
@@ -290,7 +291,7 @@ async def test_the_radio_may_go_with_any_number_of_devices_waiting(world: Any) -
         await gateway.join(device)
         await settled(gateway, device)
         setup, model = gateway.semantics._setup, gateway.record(device.eui64).model
-        setup._requests.sender = None
+        setup._transactions.sender = AWAY
         for number in range(1000):
             eui64 = f"{number:016x}"
             setup.add(ZigbeeDevice(eui64, model=replace(model, eui64=eui64)), joined=True)
