@@ -58,7 +58,7 @@ def test_a_commit_runs_from_a_worktree_that_is_removed(repository: Path) -> None
     hook.chmod(0o755)
     with opened("HEAD~1", repository) as found:
         assert found is not None and found.root.is_relative_to(repository / ".cache")
-        said, status = _run(found, repository)  # the folder where it is run has a package gateway too
+        said, status = _run(found, repository)  # its working folder has a package gateway, too
         assert said == ["old", str(found.root / "gateway" / "cli.py"), "run", "-c", "x"]
         assert status == 3
     assert not list((repository / ".cache").iterdir())

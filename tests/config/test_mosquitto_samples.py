@@ -105,7 +105,7 @@ def broker(tmp_path: Path, broker_certificate: tuple[bytes, bytes]) -> Iterator[
     process = BrokerProcess([MOSQUITTO, "-c", tmp_path / "m.conf"], port, tmp_path / "log")
     try:
         log_text = (tmp_path / "mosquitto.log").read_text()
-        # Of our own look at the port it tells as an "OpenSSL Error".
+        # The probe of the port above is logged as an "OpenSSL Error".
         assert "recommended" not in log_text and ": Error" not in log_text
         assert [line for line in log_text.splitlines() if "Warning" in line and "atls/bridge/state" not in line] == []
         yield port

@@ -35,7 +35,7 @@ def cli(*words: object) -> str:
 
 
 def written(folder: Path, *options: str) -> Path:
-    """A folder as somebody has it who followed the README."""
+    """A folder as it is after the steps of the README."""
     config = folder / "gateway.yaml"
     config.write_text(cli("config", "sample", *options))
     (folder / "policy.yaml").write_text(cli("config", "sample", "--policy", *options))

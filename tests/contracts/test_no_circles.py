@@ -1,4 +1,4 @@
-"""No two modules of ours need each other, at run time, in a function or for a type only.
+"""No two modules of this project need each other, at run time, in a function or for a type only.
 
 import-linter's ``acyclic_siblings`` asks for less (packages as wholes) and more (a package's parts may not interleave);
 this asks about single modules. A package's ``__init__`` is loaded before any module in it, so each of them needs it.

@@ -60,7 +60,7 @@ def test_the_base_is_named_by_default_and_can_be_another() -> None:
 
 
 def understood(words: list[str]) -> None:
-    """click.UsageError where a command is none of ours."""
+    """click.UsageError for a command that isn't ours."""
     command: click.Command = COMMANDS[words[0]]
     words = words[1:]
     context = click.Context(command, **command.context_settings)

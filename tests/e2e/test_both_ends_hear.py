@@ -95,7 +95,7 @@ async def test_a_broker_that_is_stopped_in_good_order_and_back_is_no_fault(hub: 
 
 @pytest.mark.process
 async def test_the_application_vanishes(hub: Stack) -> None:
-    """Its will tells, so that this holds even where nothing is under way."""
+    """Its will tells, so that this holds even if nothing is under way."""
     lamp, app = await lamp_and_app(hub, "tls-psk")
     await app.kill()
     await hears(lamp, time.monotonic(), "lamp")

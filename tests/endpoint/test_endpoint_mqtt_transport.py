@@ -241,7 +241,7 @@ async def test_an_open_without_an_answer(broker: Broker, gateway: Gateway) -> No
     async with running(link := link_at(broker, limits=MqttLimits(answer_timeout=1))):
         with pytest.raises(TransportError, match="no answer from the gateway"):
             await link.open("lamp7", "adtls")
-        name = gateway.grant(gateway.opens[0].nonce)  # too late: nobody takes it
+        name = gateway.grant(gateway.opens[0].nonce)  # too late: no call takes it
         await until(lambda: gateway.closes == [name])
 
 
@@ -262,7 +262,7 @@ async def test_a_refused_open(broker: Broker, gateway: Gateway) -> None:
         for number, (reason, after) in enumerate((("denied", None), ("busy", 2))):
             opening = asyncio.get_running_loop().create_task(link.open("lamp7", "adtls"))
             await until(lambda: len(gateway.opens) > number)  # noqa: B023 - waited for at once
-            gateway.refuse("00" * 16, "denied")  # of nobody's
+            gateway.refuse("00" * 16, "denied")  # not one of our opens
             gateway.refuse(gateway.opens[-1].nonce, reason, after)
             with pytest.raises(TransportError, match=reason) as caught:
                 await opening

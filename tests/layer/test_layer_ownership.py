@@ -1,4 +1,4 @@
-"""Files that somebody else could change: keys and passwords are refused, everything honest is read."""
+"""Files that another user could change: keys and passwords are refused, everything honest is read."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ Foreign = Callable[[Path], None]
 
 @pytest.fixture
 def foreign(monkeypatch: pytest.MonkeyPatch) -> Foreign:
-    """Makes a file another user's: for real where we may, else by being somebody else from here on."""
+    """Makes a file another user's: for real where we may, else by being another user from here on."""
 
     def make(path: Path) -> None:
         if os.geteuid() == 0:

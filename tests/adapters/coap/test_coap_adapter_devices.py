@@ -63,7 +63,7 @@ async def test_a_value_in_each_format(home: Home, lamp: Device) -> None:
         assert (record.name, record.value, record.unit, record.update_time) == ("lamp/level", 40, "/", 86_400)
         assert -60 < record.time <= 0
     reported = {"on": True, "level": 40, "label": "näh", "temperature": 21.5}
-    assert values(await phone.request(get("d/lamp"))) == reported  # whether it can be reached nobody knows yet
+    assert values(await phone.request(get("d/lamp"))) == reported  # whether it can be reached is not known yet
     lamp.online(True)
     assert values(await phone.request(get("d/lamp"))) == {**reported, "online": True}
 
@@ -105,7 +105,7 @@ async def test_a_get_of_an_unknown_value_reads_it_from_the_device(home: Home, la
     lamp.settle(await lamp.command(2), Outcome.DROPPED, Reason.REJECTED, "UNSUPPORTED_ATTRIBUTE")
     answer = await reading
     assert (answer.code, answer.payload) == (codes.BAD_GATEWAY, b"rejected: UNSUPPORTED_ATTRIBUTE")
-    reading = await asking(phone, get("d/lamp/label"))  # nobody answers
+    reading = await asking(phone, get("d/lamp/label"))  # no answer comes
     lamp.settle(await lamp.command(3), Outcome.HELD)
     assert (await reading).code == codes.GATEWAY_TIMEOUT
 

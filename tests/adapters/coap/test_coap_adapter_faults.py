@@ -37,7 +37,7 @@ def time() -> float:
 
 
 async def test_an_observer_that_vanished_is_noticed(start: Start) -> None:
-    """Also where it had more sessions than notifications may be on their way to one client (NSTART is 4), with units
+    """Also if it had more sessions than notifications may be on their way to one client (NSTART is 4), with units
     in blocks among them, and with an association that still looks alive."""
     home = await start(absence=1.0)
     raw = await home.raw("phone")
@@ -346,7 +346,7 @@ async def test_a_port_in_use_is_a_fault_in_status_and_tried_again(start: Start) 
 
 
 async def test_clients_that_do_as_they_please(start: Start) -> None:
-    """Random requests from clients in random states: never a fault of ours, and the books hold."""
+    """Random requests from clients in random states: never a fault of the adapter, and the books hold."""
     home = await start(absence=1.0, reply_window=0.05, handshake_burst=1000)
     seed = secrets.randbits(32)
     random = Random(seed)

@@ -114,6 +114,6 @@ async def test_the_last_words_to_clients_that_are_dropped(home: Home) -> None:
         await home.client(name)
     writes = flushed_only(home)
     for peer in tuple(home.adapter._connections):
-        peer.close("not welcome any more")
+        peer.close("no longer welcome")
     await until(lambda: writes)
     assert writes == [2]

@@ -126,7 +126,7 @@ ODD = {
 async def test_odd_identities(
     start: Callable[..., Any], tmp_path: Path, identity: str, caplog: pytest.LogCaptureFixture
 ) -> None:
-    key = b"a key of somebody else's"
+    key = b"a key of another client"
     (tmp_path / "odd.psk").write_bytes(b"%s:%s\n" % (identity.encode(), key.hex().encode()))
     (tmp_path / "odd.psk").chmod(0o600)
     subject = f"  odd: {{link: coap, psk_identity: {json.dumps(identity, ensure_ascii=False)}}}\n"

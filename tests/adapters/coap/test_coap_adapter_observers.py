@@ -204,5 +204,5 @@ async def test_a_closed_association_frees_its_watches(home: Home, lamp: Device) 
     with pytest.raises(Exception, match="connection ended"):
         await setting
     await until(lambda: not watched(home) and not watches(home))
-    lamp.settle(command, Outcome.DELIVERED)  # nobody waits for it any more
+    lamp.settle(command, Outcome.DELIVERED)  # no client waits for it any longer
     await until(lambda: not home.adapter._devices._asked)

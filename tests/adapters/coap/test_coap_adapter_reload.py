@@ -76,7 +76,7 @@ async def test_an_observation_of_a_device_ends_with_the_key(start) -> None:
 async def test_the_last_client_can_go_and_another_come(start) -> None:
     home: Home = await start()
     await home.client("phone")
-    assert adopted(home, b"# nobody\n")
+    assert adopted(home, b"# no key\n")
     assert home.adapter.status()["clients"] == 0
     assert adopted(home, lines("tablet"))
     await home.client("tablet")

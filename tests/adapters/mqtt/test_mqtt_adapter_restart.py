@@ -120,7 +120,7 @@ async def test_without_sessions_what_survived_is_closed(start: Start, monkeypatc
 
 
 async def test_an_epoch_of_before_a_loss_does_not_come_back(home: MqttHome) -> None:
-    """Nobody may take the number for that of the sessions that were given up."""
+    """No client may take the number for that of the sessions that were given up."""
     epoch = home.hub.epoch
     assert home.sessions._epoch is not None and home.sessions._epoch.losses == 0
     home.sessions._give_up()

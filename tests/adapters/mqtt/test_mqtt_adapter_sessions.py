@@ -250,11 +250,11 @@ async def test_without_readers_an_order_is_unreachable(home: MqttHome) -> None:
 
 
 async def test_without_the_access_list_there_are_no_sessions(start: Start) -> None:
-    """A topic level says nothing then about who speaks, and nobody can be sent anything alone."""
+    """A topic level then says nothing about the sender, and no client can be addressed alone."""
     home = await start(broker_acl=False, devices={}, acl="pattern readwrite #\n")
     app = await home.user("app")
     request = bodies.encode(bodies.OpenRequest("lamp", "adtls", "ab" * 8))
-    assert await app.say("open", request, bodies.JSON_TYPE) == 0x10  # nobody listens
+    assert await app.say("open", request, bodies.JSON_TYPE) == 0x10  # no subscriber
     session = home.far.open("app")
     await until(lambda: home.far.of(Close, session))
     assert home.far.of(Close, session)[0].reason is Reason.UNREACHABLE

@@ -75,7 +75,7 @@ async def test_a_will_that_is_held_is_dropped_when_the_user_is_heard(start: Star
 
 
 async def test_a_will_counts_for_its_own_run_only(start: Start) -> None:
-    """An old one comes late and ends nothing; where the next run is there, that of the one before is certain."""
+    """An old one comes late and ends nothing; once the next run is there, the one before is certainly gone."""
     home = await start(return_within=60)
     app = await home.user("app", run=OLD)
     await app.open("lamp")
@@ -170,7 +170,7 @@ async def test_an_acl_without_the_right_to_read_is_a_fault_in_status(start: Star
 
 
 async def test_a_list_that_lets_us_not_probe_is_no_fault(start: Start) -> None:
-    """A list with no more rights than we need."""
+    """An access list with just the rights that the gateway needs."""
     exact = "topic read atls/+/atls/#\ntopic write atls/bridge/state\ntopic write atls/app/atls/#"
     home = await start(acl=list_for(exact))
     app = await home.user("app")

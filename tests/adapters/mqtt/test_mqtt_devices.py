@@ -389,7 +389,7 @@ async def test_a_policy_that_takes_a_device_away(home: MqttHome, house: House) -
 
 
 async def test_the_broker_was_away(home: MqttHome, house: House) -> None:
-    """Each device's last state waits, no more; it goes out when the broker is back, though that has forgotten all."""
+    """Only each device's last state waits; it goes out when the broker is back, which has forgotten everything."""
     house.join("lamp", LEVEL)
     house.join("sensor", CONTACT)
     await until(lambda: side(home).status()["devices"] == 2)
@@ -464,7 +464,7 @@ async def test_what_an_earlier_run_showed_is_taken_away(start: Start) -> None:
 async def test_what_an_earlier_run_had_under_way_is_not_done_again(
     start: Start, command: str, answer: dict[str, str]
 ) -> None:
-    """Nobody knows whether it was carried out, and its sender hears so; unless the engine knows its transaction."""
+    """It may have been carried out, and its sender hears so; unless the engine knows its transaction."""
     home = await start(policy=POLICY, acl=ACL, devices={}, broker_acl=False)
     house = House(home.far)
     app = await home.user("app", "home/+/answer", subscribe=False)
@@ -475,7 +475,7 @@ async def test_what_an_earlier_run_had_under_way_is_not_done_again(
     await until(lambda: house.commands)
     client = side(home)._client
     assert client is not None and client._wire is not None
-    client._paho.ack = lambda *_: None  # type: ignore[assignment, method-assign] # killed: no more is said
+    client._paho.ack = lambda *_: None  # type: ignore[assignment, method-assign] # killed: it acknowledges nothing
     home.tasks["mqtt"].cancel()
     await until(lambda: home.tasks["mqtt"].done())
     house.settle(house.commands[0].id)

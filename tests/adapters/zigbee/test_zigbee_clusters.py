@@ -136,7 +136,9 @@ def test_copies() -> None:
     assert model.repeated((1, 0x10006, False, b"on"), RECENT_SECONDS - 0.1)
     assert not model.repeated((1, 0x20006, False, b"on"), 0.0)
     assert not model.repeated((2, 0x10006, False, b"on"), 0.0)
-    assert not model.repeated((1, 0x10006, True, b"on"), 0.0)  # what somebody else could send is no copy of this
+    assert not model.repeated(
+        (1, 0x10006, True, b"on"), 0.0
+    )  # a frame that another device could send is no copy of this
     assert not model.repeated((1, 0x10006, False, b"off"), 0.0)
     assert not model.repeated((1, 0x10006, False, b"on"), RECENT_SECONDS)
     for number in range(RECENT):

@@ -166,7 +166,7 @@ async def test_what_cannot_be_sent(world: Any) -> None:
 
 
 async def test_no_answer(world: Any) -> None:
-    """The device's stack took it, its application says nothing: nobody knows, and it isn't sent again."""
+    """The device's stack took it, its application says nothing: it may be done, and isn't sent again."""
     async with world.gateway(times=ZigbeeTimes(answer=0.2)) as gateway:
         device, orders = await joined(world, gateway)
         device.answer = lambda cluster, asked, own: None

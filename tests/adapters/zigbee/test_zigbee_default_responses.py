@@ -31,7 +31,7 @@ FENCES = cycle(range(0xE0, 0xFF))
 """Sequence numbers: zigpy takes no frame twice within 10 s."""
 IDENTITY = Identity("ACME", "Z1", mains=True)
 CUT_SHORT = "02d0 48 02 000a"
-"""A record of which the array ends early: from a device that repeats its report until somebody answers."""
+"""A record whose array ends early: from a device that repeats its report until it gets an answer."""
 SUCCESS, MALFORMED, UNSUPPORTED_CLUSTER = 0x00, 0x80, 0xC3
 
 

@@ -102,7 +102,7 @@ def test_one_sender_pushes_out_nobody_else() -> None:
 
 
 def test_a_full_table_takes_the_next() -> None:
-    """Whoever has most makes room; so somebody with many addresses pushes out his own first."""
+    """The device with the most makes room; so a sender with many addresses pushes out its own first."""
     whole = Reassembly()
     senders = MESSAGES // PER_SENDER
     assert whole.add(KEY, first(2), b"honest ", 0.0) is None

@@ -149,7 +149,7 @@ async def test_a_report_to_all_endpoints_of_ours(world: Any) -> None:
 
 
 async def test_the_same_clusters_on_several_endpoints(world: Any) -> None:
-    """Each has properties of its own; the first endpoint's have no number. One whose endpoint is not known has none."""
+    """Each has its own properties; the first endpoint's have no number. One whose endpoint is not known has none."""
     async with world.gateway() as gateway:
         first, second = await joined(world, gateway, (1, 240))
         join = gateway.context.of(Join)[-1]

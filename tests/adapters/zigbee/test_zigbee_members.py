@@ -43,7 +43,7 @@ def test_what_was_noted_is_there_after_a_kill(tmp_path: Path, steps: list[Any], 
     members = Members(path)
     for what, eui64, number in steps:
         getattr(members, what)(*((eui64,) if what == "leave" else (eui64, number)))
-    again = Members(path)  # nobody closed the first one
+    again = Members(path)  # the first one was never closed
     assert (again.joined, again.gone, again.missing) == (members.joined, members.gone, members.missing)
     assert not set(again.joined) & set(again.gone)
     again.settle(database)
@@ -63,7 +63,7 @@ def test_it_is_bounded_and_nobody_else_s(tmp_path: Path) -> None:
 
 
 def test_who_never_tells_what_it_is_is_forgotten_in_the_end(tmp_path: Path) -> None:
-    """It may not exist: whoever has the network key can announce anybody."""
+    """It may not exist: any holder of the network key can announce any device."""
     members = Members(tmp_path / FILE)
     members.join(A, 1)
     for start in range(1, STARTS + 1):

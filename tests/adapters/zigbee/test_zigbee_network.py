@@ -31,7 +31,7 @@ _OTHER: dict[str, bytes] = {}
 
 @pytest.fixture
 async def other(tmp_path: Path) -> bytes:
-    """The memory of a dongle with a network of somebody else's."""
+    """The memory of a dongle with a foreign network."""
     if not _OTHER:
         folder = tmp_path / "other"
         folder.mkdir()
@@ -179,7 +179,7 @@ def counters(memory: bytes) -> tuple[int, int]:
 
 @pytest.fixture
 async def mixed_up(make_world: Make, other: bytes) -> tuple[Any, tuple[str, str, str]]:
-    """State of ours with a lamp, and a dongle of somebody else's; and which network ours is."""
+    """Our state with a lamp, and a dongle with a foreign network; returns our network."""
     world = await make_world()
     async with world.gateway() as gateway:
         await gateway.join(await world.device(LAMP))
@@ -278,7 +278,7 @@ async def test_a_network_that_an_older_gateway_gave_up_can_be_restored(make_worl
     async with EZSP.opened(settings, settings.database) as app:
         await app.backups.create_backup()
     async with world.gateway(form="never") as gateway:
-        assert network(gateway) != ours  # nobody can know
+        assert network(gateway) != ours  # it can't be known
         assert await listed(gateway) == ["00:0d:6f:00:0b:5d:e3:b6"], "the coordinator that was is no device"
     found = await maintain(world, "network")
     assert found["same"]

@@ -145,7 +145,7 @@ def survivor(session: SessionId, *, opened: bool = True, next_in: int, next_out:
 def order(gateway: Any, session: SessionId, n: int, octets: bytes) -> Unit:
     unit = Unit(
         id=gateway.context.next_id(),
-        source=None,  # type: ignore[arg-type] # nobody looks at it
+        source=None,  # type: ignore[arg-type] # it is never read
         session=session,
         content=ContentKind.ADTLS,
         n=n,
@@ -271,7 +271,7 @@ async def test_a_sleeper_goes_on_and_hears_of_an_end_when_it_is_heard(world: Any
         units = [order(gateway, session, n, bytes([n]) * 100) for n in (1, 2)]
         await gateway.until(lambda: len(gateway.context.receipts) == 2)
         assert {each.outcome for each in gateway.context.receipts} == {Outcome.HELD}
-        assert not [event for event in device.events if isinstance(event, TunnelClosed)]  # nobody woke it up
+        assert not [event for event in device.events if isinstance(event, TunnelClosed)]  # it was not woken up
         device.fetch(first)
         closed = await device.wait(TunnelClosed)
         assert (closed.handle, closed.by_remote) == (second, True)

@@ -353,7 +353,7 @@ async def test_the_end_fails_everything_once() -> None:
 
 
 async def test_a_device_that_left_leaves_its_places_to_others() -> None:
-    """A sleeper is not heard any more: its frames would wait for ever."""
+    """A sleeper is no longer heard: its frames would wait for ever."""
     dongle = Dongle()
     async with Run(sender(dongle, queued=3)) as run:
         for n in range(3):

@@ -140,7 +140,7 @@ def test_two_tunnels_are_two_sessions(pair: Any) -> None:
 
 
 def test_nonce_depends_on_the_start(in_memory: Make) -> None:
-    """After a restart handles begin anew, in the same epoch where sessions survived; the new ones are others."""
+    """After a restart handles begin again, in the same epoch if sessions survived; the new ones are others."""
     nonces = []
     for salt in ("a", "b"):
         pair = in_memory(CONFIG, salt=salt)

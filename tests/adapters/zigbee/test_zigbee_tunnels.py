@@ -265,7 +265,7 @@ async def test_link_key_asked_for_a_tunnel_under_the_network_key(world: Any) -> 
 
 
 async def test_the_two_keys_do_not_mix(world: Any) -> None:
-    """Whoever has only the network key can't put a word into a tunnel that stands under the link key."""
+    """A member with only the network key can't send into a tunnel under the link key."""
     async with world.gateway() as gateway:
         device = await world.device(LAMP, link_key=True)
         await gateway.join(device)
@@ -278,7 +278,7 @@ async def test_the_two_keys_do_not_mix(world: Any) -> None:
 
 
 async def test_slices_under_both_keys_make_no_unit(world: Any) -> None:
-    """A slice of somebody with the network key fills no gap in a unit that counts as under the link key."""
+    """A slice from a member with only the network key fills no gap in a unit that counts as under the link key."""
     async with world.gateway() as gateway:
         device = await world.device(LAMP, link_key=True)
         await gateway.join(device)
@@ -333,7 +333,7 @@ async def test_a_gateway_that_forgot_a_tunnel_says_so(world: Any) -> None:
 
 @BOTH_EZSP
 async def test_leaving_and_coming_back(world: Any) -> None:
-    """The device keeps its network address, and then zigpy tells nobody that it is back."""
+    """The device keeps its network address, and then zigpy does not report that it is back."""
     async with world.gateway() as gateway:
         device = await world.device(LAMP)
         first = await gateway.join(device)

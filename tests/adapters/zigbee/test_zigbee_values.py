@@ -125,7 +125,7 @@ async def test_a_value_is_taken_whatever_integer_type_carried_it(world: Any, cap
         found = await reported(gateway, device, *((cluster, payload) for cluster, payload, _ in reports))
         assert [value for _, value in found] == [value for _, _, value in reports]
         assert counters(gateway)["values_of_another_type"] == len(reports)
-        # a boolean is no number, and neither are a text, octets, a float (nobody knows its unit), a time
+        # a boolean is no number, and neither are a text, octets, a float (its unit is unknown), a time
         wrong = [
             *((0x0001, payload) for payload in ("2100 10 01", "2100 42 0135", "2100 41 0164", "2100 39 0000c842")),
             *((0x0006, payload) for payload in ("0000 42 0131", "0000 39 0000803f", "0000 48 20 0100 01")),

@@ -118,7 +118,7 @@ async def test_a_fault_that_can_be_caused_again_and_again_is_logged_now_and_then
 
 
 async def test_a_message_that_raises_costs_that_message_only(client, served, pki, monkeypatch) -> None:
-    """A fault of ours, planted: one message of one peer, while another peer's is read in the same moment."""
+    """A planted fault: one message of one peer, while another peer's is read in the same moment."""
     real = CoapConnection.receive
 
     def receive(self: CoapConnection, octets: bytes, now: float) -> None:
@@ -140,7 +140,7 @@ async def test_a_message_that_raises_costs_that_message_only(client, served, pki
 
 
 async def test_an_answer_that_can_not_be_written_costs_that_answer_only(client, served, pki, monkeypatch) -> None:
-    """A fault of ours, planted: one peer's answers raise where they are taken, another's are in the same flush."""
+    """A planted fault: one peer's answers raise where they are taken, another's are in the same flush."""
     real = CoapConnection.to_send
     server, _ = served
     other = CoapsClient("127.0.0.1", server.port, pki.psk)
@@ -221,8 +221,8 @@ async def test_closing_a_peer(client, served, eventually) -> None:
     lost: list[str] = []
     client._on_lost = lost.append
     (peer,) = server.peers
-    peer.close("not welcome any more")
-    assert recorder.of("gone") == [(peer, "not welcome any more")]
+    peer.close("no longer welcome")
+    assert recorder.of("gone") == [(peer, "no longer welcome")]
     await eventually(lambda: lost)
     assert lost == ["closed by the server"]
     assert peer.respond(1, Response(codes.CONTENT)) is Answer.GONE
@@ -432,7 +432,7 @@ async def test_closing_the_server_tells_everybody(pki, eventually) -> None:
 async def test_a_peer_that_can_not_be_written_to_keeps_the_server_from_nothing_when_it_closes(
     served, pki, eventually, monkeypatch
 ) -> None:
-    """A fault of ours, planted: it must not keep the others from hearing, nor the port."""
+    """A planted fault: it must not keep the others from hearing, nor the port."""
     server, _ = served
     lost: list[str] = []
     clients = [CoapsClient("127.0.0.1", server.port, pki.psk, on_lost=lost.append) for _ in range(2)]

@@ -1,4 +1,4 @@
-"""Brokers that do not speak MQTT 5: the client goes on with 3.1.1, and with 5 again where it was a bad moment only."""
+"""Brokers that do not speak MQTT 5: the client goes on with 3.1.1, and with 5 again if it was a bad moment only."""
 
 from __future__ import annotations
 

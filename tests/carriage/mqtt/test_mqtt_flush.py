@@ -1,4 +1,4 @@
-"""When the MQTT client writes: at its owner's flush, or at the end of a callback of its own; a turn in one call."""
+"""When the MQTT client writes: at its owner's flush, or at the end of a callback; a turn in one call."""
 
 from __future__ import annotations
 
@@ -71,7 +71,7 @@ async def test_states_published_past_the_queue_are_written_with_the_rest(open_br
 
 
 async def test_what_is_published_before_the_connection_goes_out_with_it(open_broker: Any, client: Any) -> None:
-    """The CONNACK is a callback of the client: nobody has to flush."""
+    """The CONNACK is a callback of the client: its owner need not flush."""
     owner = Owner()
     async with client(open_broker.port, "early", wake=owner.wake) as (sender, told):
         tokens = [sender.publish("early/unit", bytes([n])) for n in range(5)]

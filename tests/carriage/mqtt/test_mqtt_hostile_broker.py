@@ -102,7 +102,7 @@ async def test_rubbish_ends_the_connection_only(client: Any, after_connack: bool
     [
         "30 ff ff ff ff 7f",  # a length of five octets
         "b0 ff ff ff 7f 00 01",  # 256 MiB to come, and no PUBLISH
-        "34 06 00 01 61 00 01 00",  # QoS 2, which nobody subscribed with
+        "34 06 00 01 61 00 01 00",  # QoS 2, and no subscription has it
         "36 06 00 01 61 00 01 00",  # QoS 3
         "40 01 00",  # half a packet id
     ],
@@ -295,7 +295,7 @@ async def test_the_receive_maximum_is_kept(client: Any) -> None:
 
 
 async def test_what_was_in_flight_is_sent_again_as_such_and_within_the_receive_maximum(client: Any) -> None:
-    """Under the same packet ids, marked as sent before (DUP), no more at once than the new connection allows."""
+    """Under the same packet ids, marked as sent before (DUP), as many at once as the new connection allows."""
     connections: list[list[tuple[int, bytes]]] = []
 
     async def talk(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:

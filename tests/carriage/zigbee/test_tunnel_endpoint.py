@@ -367,7 +367,7 @@ def test_retries_grow_and_a_lost_slice_fails_its_unit_only() -> None:
 
 
 def test_a_frame_that_takes_long_to_fail_is_given_up_in_time() -> None:
-    """A real radio needs six seconds to find out that nobody acknowledges: five tries would be too long to wait for."""
+    """A real radio takes six seconds until it gives an acknowledgement up: five tries would be too long to wait for."""
     rig = Rig()
     handle = rig.opened()
     rig.endpoint.send_unit(handle, 0, b"lost", 0.0)
@@ -877,7 +877,7 @@ def test_nothing_the_remote_sends_raises_and_everything_comes_to_rest(play: list
                 opened.add(handle := event.handle)
             elif isinstance(event, (TunnelClosed, TunnelRefused)):
                 closed.append(event.handle)
-    for _ in range(100):  # nobody is there any more
+    for _ in range(100):  # the device is gone
         rig.sent(deliver=False)
         rig.wait(100.0)
         closed += [event.handle for event in rig.events() if isinstance(event, (TunnelClosed, TunnelRefused))]

@@ -151,7 +151,7 @@ def test_a_device_that_falls_asleep_goes_on_where_it_was(pair: Any, link: Any) -
 
 @pytest.mark.parametrize("restart", [False, True])
 def test_a_route_that_shortens_frames_in_the_middle_of_a_unit(pair: Any, link: Any, restart: bool) -> None:
-    """Its slices keep their size; after a restart they can't, and the unit is sent anew."""
+    """Its slices keep their size; after a restart they can't, and the unit is sent again."""
     both = opened(pair, link())
     unit = bytes(range(256)) * 4
     both.b.endpoint.send_unit(both.gateway, 0, unit, both.now)

@@ -127,7 +127,7 @@ def test_time_out_counts_from_the_last_new_slice() -> None:
     assert reassembler.expire(190.0) == 0
     assert reassembler.receive(parts[2], 191.0) is None
     assert reassembler.receive(parts[0], 191.0) is None
-    assert reassembler.unfinished is None  # the rest of it is not begun anew
+    assert reassembler.unfinished is None  # the rest of it begins no new unit
 
 
 @pytest.mark.parametrize(

@@ -363,5 +363,5 @@ def test_a_file_without_anything_in_it_is_an_accident(home: Home) -> None:
     with pytest.raises(CredentialError):
         load_psk_file(home.keys, may_be_empty=True)
     assert home.check() == 78
-    home.keys.write_bytes(b"# nobody\n")
+    home.keys.write_bytes(b"# no key\n")
     assert home.check() == 0

@@ -1,5 +1,5 @@
 """The line of each device: bursts are carried out, order is kept, overtaken commands end as superseded, equal questions
-share one answer, and nobody's flood locks the others out."""
+share one answer, and no client's flood locks the others out."""
 
 from __future__ import annotations
 
@@ -129,7 +129,7 @@ def test_who_shares_a_question_keeps_it_when_the_first_gives_up() -> None:
     assert s.waits(3) == ["mqtt <- #4 expired", "log: expired expired app"]
     assert s.waits(2) == ["coap <- #5 expired", "log: expired expired hands"]
     assert s.settles(2)[1:] == ["zigbee <- #3 lamp.temperature := None"]
-    # Also where it was on the air: the next who asked goes.
+    # Also if it was on the air: the next question goes.
     s.settles(3)
     s.wants("phone", "lamp", "state", True)
     s.wants("app", "lamp", "temperature")
@@ -188,7 +188,7 @@ def test_a_question_behind_a_held_command_does_not_share_the_one_before_it() -> 
         s.wants("phone", "lamp", name, value)
         s.settles(max(s.transmits), "held")
     assert s.wants("app", "lamp", "level") == ["accepted", "zigbee <- #4 lamp.level := None"]
-    # Also where it turns out only later that the device sleeps.
+    # Also if the gateway learns only later that the device sleeps.
     s = with_lamp()
     for value in (None, 3, None):
         s.wants("phone", "lamp", "level", value)

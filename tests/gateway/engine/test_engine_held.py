@@ -362,7 +362,7 @@ def test_the_close_of_a_sleeper_waits_on_after_a_restart_and_another_one_does_no
     home.stores()
     assert home.waits(20) == []
     home.restarts()
-    assert home.engine.next_deadline() == home.now + LIMITS.close_timeout, "that of the one for whoever is awake"
+    assert home.engine.next_deadline() == home.now + LIMITS.close_timeout, "that of the close to the end that is awake"
     assert sorted(home.resumes("zigbee")) == ["zigbee <- #3 close s1 closed", "zigbee <- #4 close s2 closed"]
     assert home.waits(LIMITS.close_timeout) == ["zigbee <- withdraw #4"]
     assert home.waits(DAY - LIMITS.close_timeout - 21) == []

@@ -270,7 +270,7 @@ def test_records_with_connection_ids_are_bounded_as_the_hellos_agreed(restarted:
     assert home.phone(cid_record(b"lamps") + behind) == "passes"
     assert home.lamp(cid_record(b"fon") + behind) == "passes"
     assert home.phone(cid_record(b"lamps") + dtls_record(21, b"\x01\x00")) == "refused denied", "the type behind it"
-    assert home.phone(cid_record(b"fon") + behind) == "lost", "of another length nobody knows where it ends"
+    assert home.phone(cid_record(b"fon") + behind) == "lost", "with another length its end can't be known"
     assert home.phone(cid_record(b"lamps") + cid_record(b"lamps")) == "passes"
 
 
@@ -318,7 +318,7 @@ def test_a_repeated_hello_is_paid_where_the_other_end_began_again() -> None:
 
 
 def test_a_server_hello_from_the_client_chooses_nothing() -> None:
-    """Nobody but the client spoke: no version, so nothing protected."""
+    """Only the client spoke: no version, so nothing protected."""
     for first, said in (((), "passes"), ((hello(1, versions=(0xFEFC,)),), "lost")):
         home = Home(Condition(versions=frozenset({"dtls1.3"})))
         for unit in first:

@@ -113,7 +113,7 @@ class RestartMachine(EngineMachine):
         sessions = {session.id: session for session in self.engine._sessions}
         units = {key[0]: row for (table, key), row in self.rows.items() if table == "units"}
         assert sessions.keys() <= {key[0] for table, key in self.rows if table == "sessions"}
-        # Those who submitted before are gone; the engine owes a word on what it took up, which nobody hears.
+        # The earlier submitters are gone; the engine owes them receipts, which no adapter hears.
         self.owed = {}
         for session in sessions.values():
             for flow, sender in ((session.from_opener, session.opener), (session.from_target, session.target)):

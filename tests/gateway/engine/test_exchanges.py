@@ -228,7 +228,7 @@ def test_an_answer_that_does_not_fit_is_dropped(fields: dict[str, Any], why: str
 
 
 def test_a_sealed_answer_of_another_kind_needs_a_rule_too() -> None:
-    """An EDHOC message may be answered by OSCORE (RFC 9668), where the policy lets that pass."""
+    """An EDHOC message may be answered by OSCORE (RFC 9668), if the policy lets that pass."""
     edhoc = {"body": Sealed(b"x"), "content": ContentKind.EDHOC}
     for kinds, word in (
         ({ContentKind.EDHOC}, "dropped content"),
@@ -368,7 +368,7 @@ def test_subjects_with_new_names_go_on() -> None:
 @pytest.mark.parametrize(
     "subjects",
     [
-        SUBJECTS[:1] + SUBJECTS[2:],  # who asked is no subject any more
+        SUBJECTS[:1] + SUBJECTS[2:],  # the asking subject is gone
         SUBJECTS[:2],  # the target isn't
         (SUBJECTS[0], Subject("phone", "coap", "psk:other"), SUBJECTS[2]),  # its name is another's
         (SUBJECTS[0], SUBJECTS[1], Subject("app", "mqtt", "user:other")),

@@ -242,7 +242,7 @@ def test_a_tls_stream_of_whole_records_is_read_on_after_a_crash(count: int) -> N
 
 @pytest.mark.parametrize("count", [0, SETTLED - 3])
 def test_a_crash_in_a_tls_handshake_ends_the_session_at_both_ends(count: int) -> None:
-    """Nobody knows where its streams are: a reader that guesses could be led past the rule."""
+    """The positions of its streams are unknown: a reader that guesses could be led past the rule."""
     home = TlsHome()
     home.says(count)
     assert ended_at(home.is_killed()) == ["zigbee", "coap"]

@@ -293,7 +293,7 @@ def test_no_gateway_starts_on_half_a_restore(home) -> None:
 
 
 def limited(octets: int, work: object) -> str:
-    """What ``work`` says where no file may grow beyond so many octets, as on a disk that fills up."""
+    """What ``work`` says if no file may grow beyond so many octets, as on a disk that fills up."""
     reader, writer = os.pipe()
     child = fork()
     if not child:
@@ -396,7 +396,7 @@ def test_an_older_backup_is_replaced_whole_and_nothing_else_is(site: Site) -> No
         site.backup()
 
 
-# What only somebody with the passphrase can make ---------------------------------------------------------------------
+# What only an owner of the passphrase can make -----------------------------------------------------------------------
 
 
 def forged(site: Site, change: object) -> None:

@@ -236,7 +236,7 @@ def named(home: Any) -> Any:
 def test_names_that_belong_to_the_service_are_no_warning_to_root(
     named: Any, hop_site: None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Root checks the config of a service that runs as somebody else."""
+    """Root checks the config of a service that runs as another user."""
     path = named.folder / "state/devices.yaml"
     if os.geteuid() == 0:
         for each in (path.parent, path):

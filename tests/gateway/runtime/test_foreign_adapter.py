@@ -1,4 +1,4 @@
-"""An adapter from outside, with words of its own, in the real daemon: nothing in ``gateway/`` knows these words."""
+"""An adapter from outside, with its own words, in the real daemon: nothing in ``gateway/`` knows these words."""
 
 from __future__ import annotations
 
@@ -110,7 +110,7 @@ def test_its_claims_links_and_contents_are_enforced_and_shown(house):
     door.say("open", **opening, link="wire-bare")
     assert door.hear() == {"refused": "link"}, "below what the policy asks for, by the plug-in's own order"
     door.say("open", **opening, link="tls1.3")
-    assert door.hear() == {"refused": "link"}, "nobody can compare a wire with TLS"
+    assert door.hear() == {"refused": "link"}, "a wire can't be compared with TLS"
     door.say("open", **opening | {"content": "adtls"}, link="wire-buried")
     assert door.hear() == {"refused": "content"}
     door.say("open", **opening | {"content": "unheard-of"}, link="wire-buried")

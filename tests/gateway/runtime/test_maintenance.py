@@ -15,7 +15,7 @@ from gateway.runtime import harden
 from gateway.runtime.maintenance import Maintained, RunningError
 
 OWNER = 12345
-"""Somebody else, where the test runs as root."""
+"""Another user, if the test runs as root."""
 
 
 class Plugin:
@@ -80,7 +80,7 @@ def test_a_gateway_that_runs_keeps_its_state(folder: Path) -> None:
         os.close(held)
     assert [path.name for path in folder.iterdir()] == ["lock"]
     with closing(os.fdopen(harden.lock(folder / "lock"))):
-        pass  # nobody has it now
+        pass  # no process holds it now
 
 
 def test_who_only_looks_makes_no_folder(tmp_path: Path) -> None:

@@ -532,7 +532,7 @@ def test_a_file_of_the_first_version_is_taken_up(tmp_path, clocks) -> None:
     home = Stage(permit("p", "phone", "lamp", content=KINDS, condition=READS))
     home.ids = itertools.count(1000)
     said = home.restarts({row.key: row for row in found.rows})
-    assert "log: closed restarted p" in said, "the TLS session in the middle of its hello: nobody can read on"
+    assert "log: closed restarted p" in said, "the TLS session in the middle of its hello can't be read on"
     assert [session.session for session in home.engine.all_sessions()] == ["s1", "s2"]
     home.resumes("zigbee")
     home.resumes("coap")

@@ -94,7 +94,7 @@ async def test_what_a_dead_instance_still_says_changes_nothing(tmp_path):
         old.end.set_exception(RuntimeError("boom"))
         await until(lambda: len(bench.right.instances) == 2 and len(bench.left.receipts) == 2)
         old.delivered(bench.accepted[-1])
-        old.context.fault("I am not here any more")
+        old.context.fault("I am no longer here")
         late = Close(id=bench.hub.next_id(), source=PHONE, session=session, reason=Reason.CLOSED, received_at=0.0)
         assert old.context.submit(late) == Refused(Reason.UNREACHABLE)
         await asyncio.sleep(0.01)

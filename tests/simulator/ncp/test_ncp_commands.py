@@ -53,7 +53,7 @@ def test_unknown_and_short_frames_are_invalid_commands(host: Any) -> None:
 @settings(max_examples=100, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(st.data(), st.binary(max_size=120))
 def test_any_parameters_get_exactly_one_answer(either: Any, data: st.DataObject, parameters: bytes) -> None:
-    """Every command with arbitrary parameters, on one running NCP: an answer of its own or invalidCommand."""
+    """Every command with arbitrary parameters, on one running NCP: its own answer or invalidCommand."""
     formed, table = either, TABLES[either.version]
     name = data.draw(st.sampled_from(table.commands()))
     frame_id = table.row(name).id
@@ -72,7 +72,7 @@ def test_any_parameters_get_exactly_one_answer(either: Any, data: st.DataObject,
 
 
 def test_every_command_has_an_answer_of_its_own(either: Any) -> None:
-    """With nought for all parameters: nobody raises for want of a value that the version's answer has."""
+    """With nought for all parameters: nothing raises for want of a value that the version's answer has."""
     table = TABLES[either.version]
     for name in table.commands():
         either.command(table.row(name).id, "00" * 60)

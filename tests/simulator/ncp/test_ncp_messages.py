@@ -128,7 +128,7 @@ def test_messages_in_flight_are_limited(ready: Any, network: Any) -> None:
     network.unicasts[4][2](False)
     assert unicast(ready)[0] == 0
     assert unicast(ready) == (0x72, 0)
-    # broadcasts have a table of their own
+    # broadcasts have a separate table
     assert ready.command(0x0036, "fcff" + aps("0000") + "1e0100")[:1] == b"\x00"
 
 

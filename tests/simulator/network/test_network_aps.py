@@ -98,7 +98,7 @@ def test_the_dongle_is_never_called_back_inside_its_call(make_world: MakeWorld) 
 def test_lossy_air(
     make_world: MakeWorld, seed: int, loss: float, duplicate: float, reorder: float, delay: float, sleepy: bool
 ) -> None:
-    """Delivered means received; nobody receives twice; both sides' counters add up."""
+    """Delivered means received; no station receives twice; both sides' counters add up."""
     world = make_world(file="", seed=seed)
     probe = with_probe(world, sleepy=sleepy)
     world.network.set_conditions(

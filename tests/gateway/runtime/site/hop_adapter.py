@@ -191,7 +191,7 @@ class HopAdapter:
         self._tell(message["me"], {"surviving": ends, "epoch": self.context.epoch})
 
     def _on_crash(self, message, peer):
-        self.crash.set_exception(RuntimeError("told to crash\nforged line"))
+        self.crash.set_exception(RuntimeError("asked to crash\nforged line"))
 
     def _on_return(self, message, peer):
         self.crash.set_result(None)
