@@ -1,8 +1,8 @@
 """The lint of docs/style.md: phrases that are this project's own idiom and that an English reader stumbles over.
 
-It reads comments and strings (docstrings, messages) of Python files, and Markdown outside code blocks. A file that
-isn't rewritten yet has a count in ``plain_english.txt`` beside this script; a count may only fall. ``--show PATH...``
-lists what is found; ``--write`` lowers the counts to what there is, and never raises one.
+It reads comments, strings (docstrings, messages) and names of tests in Python files, and Markdown outside code blocks.
+A file that isn't rewritten yet has a count in ``plain_english.txt`` beside this script; a count may only fall.
+``--show PATH...`` lists what is found; ``--write`` lowers the counts to what there is, and never raises one.
 """
 
 from __future__ import annotations
@@ -42,6 +42,11 @@ IDIOM = [
         (r"\bsomebody\b", "name the actor: a client, an administrator"),
     )
 ]
+#: more of them for tests, whose names and sentences say what they show
+IN_TESTS = [
+    (re.compile(r"\bwhoever\b", re.IGNORECASE), "a noun: a client that, any sender"),
+    (re.compile(r"\btold\b(?! apart)", re.IGNORECASE), "name the actor: X reports to Y, X notifies Y"),
+]
 #: the target of a Markdown link, and a string without a space: a name, a key or a path
 _NO_PROSE = re.compile(r"\]\([^)\s]*\)|^[bf]?[\"']\S*[\"']$")
 Found = list[tuple[int, str, str]]
@@ -65,13 +70,16 @@ def texts(path: Path) -> Iterable[tuple[int, str]]:
     for token in tokenize.generate_tokens(io.StringIO(text).readline):
         if token.type == tokenize.COMMENT or tokenize.tok_name[token.type] in ("STRING", "FSTRING_MIDDLE"):
             yield token.start[0], token.string
+        elif token.type == tokenize.NAME and token.string.startswith("test_"):
+            yield token.start[0], token.string.replace("_", " ")
 
 
 def found_in(path: Path) -> Found:
     found: Found = []
+    patterns = IDIOM + IN_TESTS if path.is_relative_to(ROOT / "tests") else IDIOM
     for start, text in texts(path):
         flat = _NO_PROSE.sub("", " ".join(text.split()))
-        for pattern, better in IDIOM:
+        for pattern, better in patterns:
             found += [(start, flat[max(0, m.start() - 40) : m.end() + 30], better) for m in pattern.finditer(flat)]
     return found
 

@@ -113,7 +113,7 @@ def test_what_is_no_pack_in_cbor(pack: str) -> None:
         senml.read_cbor(octets)
 
 
-def test_fields_of_nobody_count_not() -> None:
+def test_unknown_fields_are_ignored() -> None:
     assert (
         senml.read_json(b'[{"x":1,"v":2}]') == senml.read_cbor(bytes.fromhex("81a2617801 0202")) == (Record(value=2),)
     )

@@ -44,7 +44,7 @@ def test_a_circle_is_found_whatever_kind_of_import_closes_it() -> None:
     assert set(circle(needs_of(graph))) == {"a.main", "a.one", "a.two"}
 
 
-def test_a_package_that_imports_a_module_of_its_own_is_a_circle() -> None:
+def test_a_package_that_imports_its_own_module_is_a_circle() -> None:
     graph = grimp.ImportGraph()
     graph.add_import(importer="a", imported="a.one")
     assert set(circle(needs_of(graph))) == {"a", "a.one"}

@@ -345,7 +345,9 @@ async def test_datagrams_that_were_refused_go_again_in_their_order(broker: Broke
 
 
 @pytest.mark.parametrize("back", [True, False])
-async def test_nobody_reads_at_the_broker(broker: Broker, gateway: Gateway, back: bool) -> None:
+async def test_sessions_end_unless_the_gateway_comes_back_to_the_broker(
+    broker: Broker, gateway: Gateway, back: bool
+) -> None:
     async with running(link := link_at(broker, limits=MqttLimits(gateway_grace=60.0 if back else 0.3))):
         opens = [await opened(link, gateway, kind) for kind in ("adtls", "atls")]  # type: ignore[arg-type]
         assert gateway.client is not None

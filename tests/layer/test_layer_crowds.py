@@ -170,7 +170,7 @@ def test_nothing_proves_a_key_in_client_key_exchange_so_it_holds_half_of_a_hosts
     assert half_open(server) == {("203.0.113.5", port) for port in (2, 3, 101, 102)}
 
 
-def test_an_eighth_of_the_table_is_for_addresses_that_were_connected_lately() -> None:
+def test_an_eighth_of_the_table_is_for_recently_connected_addresses() -> None:
     server = listener(max_half_open=16)
     connect(server, ("192.0.2.1", 1))
     connect(server, ("192.0.2.2", 1))
@@ -421,7 +421,7 @@ def test_a_replaced_association_gets_close_notify() -> None:
     assert PeerData(server.peer_ids()[0], b"in") in taken(server)
 
 
-def test_64_associations_left_unclosed_lock_nobody_out() -> None:
+def test_64_associations_left_unclosed_lock_no_client_out() -> None:
     """A script that is killed each minute, from the tablet's address: neither it nor the tablet is kept out."""
     server = listener(psk_server(**two()))
     for port in range(64):

@@ -64,7 +64,7 @@ async def test_an_answer_whose_reply_window_is_over(home: Home) -> None:
     assert writes == [1]
 
 
-async def test_an_inbox_that_changes_since_nobody_came_for_a_unit(home: Home) -> None:
+async def test_an_inbox_that_changes_since_a_unit_was_not_fetched_is_flushed(home: Home) -> None:
     phone = await home.raw("phone")
     session = home.far.open("phone", ContentKind.ADTLS)
     await until(lambda: home.adapter.status()["sessions"] == 1)

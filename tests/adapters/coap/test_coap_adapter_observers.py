@@ -164,7 +164,7 @@ async def test_a_phone_that_vanishes_leaves_nothing(home: Home, lamp: Device) ->
     assert not watched(home) and not home.adapter._devices._watches
 
 
-async def test_a_slow_reader_gets_the_newest_state_and_no_more(home: Home, lamp: Device) -> None:
+async def test_a_slow_reader_gets_only_the_newest_state(home: Home, lamp: Device) -> None:
     lamp.tell(level=0)
     raw = await home.raw("phone")
     exchange = raw.start(get("d/lamp/level"), observe=True)

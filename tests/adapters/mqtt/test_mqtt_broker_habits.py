@@ -206,5 +206,5 @@ async def test_a_broker_with_a_small_maximum_packet_size_is_named_in_status(star
         ("home/bridge/request/+", "home/bridge/request/bridge"),
     ],
 )
-def test_a_probe_is_under_its_filter_and_belongs_to_nobody(topic_filter: str, topic: str) -> None:
+def test_the_topic_of_a_probe_is_under_its_filter_and_unused(topic_filter: str, topic: str) -> None:
     assert probe_topic(topic_filter) == topic

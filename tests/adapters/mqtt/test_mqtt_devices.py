@@ -261,7 +261,9 @@ async def test_what_is_no_command_is_counted(home: MqttHome, house: House, caplo
     await put(app, "home/lamp/set", b"", retain=True)
 
 
-async def test_the_answer_goes_where_it_was_asked_for_but_not_anywhere(home: MqttHome, house: House) -> None:
+async def test_the_answer_goes_to_the_response_topic_only_below_the_devices_answers(
+    home: MqttHome, house: House
+) -> None:
     app = await home.user("app", "home/#", "atls/#", subscribe=False)
     house.join("lamp", STATE)
     await settled(home)

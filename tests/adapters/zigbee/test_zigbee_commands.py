@@ -218,7 +218,7 @@ async def test_withdrawn(world: Any) -> None:
         assert device.commands(0x0006) in ([ON, OFF], [OFF])
 
 
-async def test_orders_at_once_have_numbers_of_their_own(world: Any) -> None:
+async def test_concurrent_orders_have_their_own_numbers(world: Any) -> None:
     async with world.gateway() as gateway:
         device, orders = await joined(world, gateway)
         sent = [orders.send(bool(number % 2)) for number in range(zcl_transactions.PER_DEVICE + 3)]

@@ -484,7 +484,7 @@ def test_frames_of_many_strangers_cost_few_questions() -> None:
     assert strangers.may_ask(0x2000, QUESTION_PAUSE)
 
 
-async def test_an_answer_that_nobody_asked_for_makes_no_device(on_air: Any) -> None:
+async def test_an_unsolicited_answer_makes_no_device(on_air: Any) -> None:
     """zigpy takes each answer about addresses for one to its own question, and the device in it for a new one."""
     world, events, radio, device = on_air
     app = radio._app

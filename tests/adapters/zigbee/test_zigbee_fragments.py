@@ -27,7 +27,7 @@ def test_any_order_with_repetitions(parts: list[bytes], data: st.DataObject) -> 
     assert len(whole) == 0 and not any(whole.counters.values())
 
 
-def test_a_pause_that_is_too_long_begins_anew() -> None:
+def test_fragments_after_too_long_a_pause_begin_a_new_message() -> None:
     whole = Reassembly()
     assert whole.add(KEY, first(2), b"old", 0.0) is None
     assert whole.add(KEY, 1, b"new", PATIENCE + 1) is None

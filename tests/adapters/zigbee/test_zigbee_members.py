@@ -85,7 +85,7 @@ NONSENSE = (
 
 
 @pytest.mark.parametrize("text", NONSENSE)
-def test_a_file_that_is_nonsense_is_begun_anew(tmp_path: Path, text: str) -> None:
+def test_a_file_of_nonsense_is_replaced(tmp_path: Path, text: str) -> None:
     (tmp_path / FILE).write_text(text, encoding="latin-1")
     members = Members(tmp_path / FILE)
     assert (members.joined, members.gone, members.missing) == ({}, {}, {})
@@ -192,7 +192,7 @@ class Process:
 
 
 @pytest.mark.process
-async def test_a_kill_in_mid_interview_loses_nobody(world: Any) -> None:
+async def test_a_kill_in_mid_interview_loses_no_device(world: Any) -> None:
     """The device is silent afterwards, so nothing but our own memory knows it."""
     process = await Process.start(world)
     await process.said("ready")
@@ -227,7 +227,7 @@ async def test_a_kill_in_mid_interview_loses_nobody(world: Any) -> None:
 
 
 @pytest.mark.process
-async def test_a_kill_right_after_a_leave_brings_nobody_back(world: Any) -> None:
+async def test_a_kill_right_after_a_leave_brings_no_device_back(world: Any) -> None:
     async with world.gateway() as gateway:
         device = await ZclDevice(DEVICE, on_off(IDENTITY)).attach(world.socket)
         world.devices.append(device)

@@ -64,7 +64,7 @@ def network(gateway: Any) -> tuple[str, str, str]:
     return found["pan_id"], found["extended_pan_id"], found["eui64"]
 
 
-async def test_another_network_is_not_served_and_nothing_of_ours_changes(
+async def test_another_network_is_not_served_and_our_state_does_not_change(
     make_world: Make, other: bytes, caplog: pytest.LogCaptureFixture
 ) -> None:
     world = await make_world()

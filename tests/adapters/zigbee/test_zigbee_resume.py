@@ -93,7 +93,7 @@ def test_nobody_else_reads_it_and_it_is_bounded(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("fault", ["noise", "type", "value", "post"])
-def test_a_file_that_is_not_sound_is_begun_anew(tmp_path: Path, fault: str) -> None:
+def test_a_damaged_file_is_replaced(tmp_path: Path, fault: str) -> None:
     memory = TunnelStore(tmp_path, 10)
     memory.load()
     memory.put(known("a"))

@@ -147,7 +147,7 @@ async def test_window_of_one_serialises() -> None:
         assert dongle.offered == [b"\0", b"\1"]
 
 
-async def test_sleepers_delay_nobody_who_is_awake() -> None:
+async def test_sleepers_delay_no_device_that_is_awake() -> None:
     """Fifty frames wait for three sleepers. Those that are awake have the slots that they'd have without them."""
 
     async def awake_slots(*, with_sleepers: bool) -> list[int]:

@@ -99,7 +99,7 @@ async def test_nothing_at_the_path(tmp_path: Path, world: Any) -> None:
         assert "plugged in" in gateway.context.states[0]
 
 
-async def test_nobody_listens(world: Any) -> None:
+async def test_a_port_without_a_listener_is_named_in_status(world: Any) -> None:
     world.path = "socket://127.0.0.1:1"
     async with world.gateway(wait=False) as gateway:
         await gateway.until(lambda: gateway.context.states)

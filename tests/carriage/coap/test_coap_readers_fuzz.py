@@ -174,7 +174,7 @@ def test_a_request(code: int, found: opt.Options, payload: bytes) -> None:
 
 
 @given(st.binary(max_size=12), st.text(max_size=24), st.integers(0, 255))
-def test_what_has_a_format_of_its_own(octets: bytes, text: str, code: int) -> None:
+def test_numbers_and_reasons_are_read_or_refused(octets: bytes, text: str, code: int) -> None:
     try:
         assert number_of(octets) >= 0
     except PeerError:

@@ -96,7 +96,7 @@ async def test_the_client_hears_the_end_of_an_observation(client, served, eventu
     assert recorder.of("ended") == [(exchange, FailureReason.COMPLETED)]
 
 
-async def test_the_handlers_fault_costs_one_request_and_no_more(client, served, caplog) -> None:
+async def test_the_handlers_fault_costs_only_one_request(client, served, caplog) -> None:
     response = await client.request(Request(codes.GET, path("raise")))
     assert response.code == codes.INTERNAL_SERVER_ERROR
     assert served[0].counters["handler_errors"] == 1
@@ -272,7 +272,7 @@ async def test_a_wrong_key_fails_the_connect(served, eventually) -> None:
     assert recorder.of("connected") == []
 
 
-async def test_nobody_there_fails_the_connect() -> None:
+async def test_a_connect_without_a_server_fails() -> None:
     free = bind("127.0.0.1", 0)
     port = free.getsockname()[1]
     free.close()
@@ -359,7 +359,7 @@ async def test_nothing_is_pinged_while_nothing_is_observed(served, pki) -> None:
     client.close()
 
 
-async def test_where_the_host_says_that_nobody_listens_a_ping_tells_soon(served, pki) -> None:
+async def test_if_the_host_refuses_the_port_a_ping_fails_soon(served, pki) -> None:
     """A server that was killed is noticed long before anybody would have asked."""
     server, _ = served
     lost: list[str] = []

@@ -194,7 +194,7 @@ async def test_nothing_is_kept_of_a_message_that_is_too_long(client: Any) -> Non
 
 @pytest.mark.parametrize("packet", ["32 04 00 09 62 63", "32 07 00 02 62 63 00 00 00", "32 05 00 02 62 63 00"])
 @pytest.mark.parametrize("version", [4, 5])
-async def test_what_nobody_can_acknowledge_ends_one_connection_and_not_the_next(
+async def test_an_unacknowledgeable_message_ends_one_connection_and_not_the_next(
     client: Any, version: int, packet: str, caplog: pytest.LogCaptureFixture
 ) -> None:
     """The broker is asked to forget the session that holds it, else it would come again for ever."""

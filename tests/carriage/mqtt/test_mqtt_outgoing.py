@@ -1,4 +1,4 @@
-"""The outgoing queue: counted in messages and octets, told of every end exactly once."""
+"""The outgoing queue: counted in messages and octets, each end reported exactly once."""
 
 from __future__ import annotations
 

@@ -226,7 +226,7 @@ def test_our_own_requests_never_look_like_repetitions() -> None:
             rig.endpoint.open(200, 0xFFFF, 0.0)
 
 
-def test_an_answer_nobody_waits_for_is_closed() -> None:
+def test_an_unexpected_tunnel_response_is_answered_by_a_close() -> None:
     rig = Rig()
     rig.say(t.RequestTunnelResponse(7, OK), to_client=True)
     assert rig.commands() == [t.CloseTunnel(7)]
@@ -248,7 +248,7 @@ def test_an_answer_that_cannot_be_delivered_ends_the_tunnel() -> None:
     assert ids.allocate(rig) is not None  # its id is free again
 
 
-def test_a_request_that_nobody_decides_is_refused_as_busy() -> None:
+def test_an_undecided_request_is_refused_as_busy() -> None:
     rig = Rig()
     rig.say(t.RequestTunnel(200), to_client=False)
     (event,) = rig.events()
@@ -499,7 +499,7 @@ def test_data_beyond_our_transfer_size_is_an_overflow() -> None:
     assert rig.events() == []
 
 
-def test_events_that_nobody_takes_are_bounded() -> None:
+def test_events_that_are_not_taken_are_bounded() -> None:
     rig = Rig(limits=TunnelLimits(max_events=10))
     rig.served()
     for n in range(100):

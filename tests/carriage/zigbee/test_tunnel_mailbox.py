@@ -129,7 +129,7 @@ def test_delivered_follows_from_the_next_get_or_later_from_the_stack(pair: Any, 
     assert of(both.a, Fetched) == [Fetched(both.device, False)]
 
 
-def test_a_device_that_falls_asleep_goes_on_where_it_was(pair: Any, link: Any) -> None:
+def test_a_device_that_falls_asleep_resumes_its_transfer(pair: Any, link: Any) -> None:
     both = opened(pair, link())
     both.b.endpoint.send_unit(both.gateway, 0, bytes(1152), both.now)
     both.a.endpoint.fetch(both.device, both.now)

@@ -181,7 +181,7 @@ def test_the_file_stays_its_owners(home: Home) -> None:
 
 
 @pytest.mark.process
-def test_runs_at_the_same_time_lose_nobody_and_each_knows_what_came_of_it(home: Home) -> None:
+def test_concurrent_runs_lose_no_client_and_each_has_its_own_result(home: Home) -> None:
     home.key("add", "phone")
     home.start()
 

@@ -58,7 +58,7 @@ def test_each_value_says_where_it_is_from(cli):
     assert values["gateway.audit_lines"] == (60, "default")
 
 
-def test_redacted_tells_nobody_which_house_it_is(cli, tmp_path):
+def test_redacted_does_not_show_which_house_it_is(cli, tmp_path):
     private = ["alice", "broker.example", "00:0d:6f:00:0b:5d:e3:b7", "serial-8213", "secretary", "my-keys", "10.1.2.3"]
     (tmp_path / "gateway.yaml").write_text(
         "layer: 1\nconfig-version: 1\ngateway: {name: secretary}\npolicy: policy.yaml\nadapters:\n"

@@ -104,7 +104,7 @@ def test_both_hops_must_be_what_the_rule_asks_for() -> None:
     assert s.wants("phone", "lamp", "state", True, source=weak) == ["refused link", "log: refused link hands"]
 
 
-def test_each_sender_has_a_rate_of_its_own() -> None:
+def test_each_sender_has_its_own_rate() -> None:
     rule = Rule(
         id="slow",
         effect=Effect.PERMIT,
@@ -123,7 +123,7 @@ def test_each_sender_has_a_rate_of_its_own() -> None:
     assert s.wants("phone", "lamp", "state", True)[0] == "accepted"
 
 
-def test_what_nobody_settles_expires() -> None:
+def test_an_unsettled_transmit_expires() -> None:
     s = with_lamp()
     s.wants("phone", "lamp", "state", True)
     s.wants("phone", "lamp", "level", 1, expires_at=s.now + 5)
@@ -315,7 +315,7 @@ def test_commands_for_a_renamed_device_that_the_rules_do_not_know_end() -> None:
     ]
 
 
-def test_what_the_policy_permits_no_more_does_not_survive() -> None:
+def test_a_command_that_the_policy_no_longer_permits_does_not_survive() -> None:
     s = with_lamp()
     s.wants("phone", "lamp", "state", True)
     s.settles(2, "held")

@@ -226,7 +226,7 @@ def test_one_flood_of_questions_leaves_room_for_others(bound: str) -> None:
     assert [s.wants("phone", "lamp", "level")[0] for _ in range(20)] == ["accepted"] * 20
 
 
-def test_a_subject_has_a_bound_of_its_own() -> None:
+def test_each_subject_has_its_own_bound() -> None:
     s = with_lamp(limits=EngineLimits(subject_commands=3))
     s.wants("app", "lamp", "state", True)
     assert [s.wants("app", "lamp", "temperature")[0] for _ in range(3)][-1] == "refused busy, again in 2"
@@ -234,7 +234,7 @@ def test_a_subject_has_a_bound_of_its_own() -> None:
 
 
 @given(free=st.integers(0, 50), others=st.lists(st.integers(0, 400), min_size=1, max_size=6))
-def test_nobody_fills_a_table_alone(free: int, others: list[int]) -> None:
+def test_no_subject_fills_a_table_alone(free: int, others: list[int]) -> None:
     size = 64
     shares = [0] * len(others)
     for who, tries in enumerate(others):

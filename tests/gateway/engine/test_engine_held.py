@@ -271,7 +271,7 @@ def test_a_close_on_its_way_goes_out_again(home: Stage) -> None:
     assert home.resumes("zigbee") == ["zigbee <- #2 close s1 closed"]
 
 
-def test_what_the_policy_permits_no_more_ends_and_both_ends_hear_of_it(home: Stage) -> None:
+def test_a_session_that_the_policy_no_longer_permits_ends_at_both_ends(home: Stage) -> None:
     for policy in (
         PolicySet(subjects=SUBJECTS, rules=(deny("d", "phone", "lamp"),)),
         PolicySet(subjects=SUBJECTS[1:], rules=()),

@@ -224,7 +224,7 @@ def test_a_target_that_closes_at_once(home: Any) -> None:
     ]
 
 
-def test_an_open_that_nobody_takes_expires(home: Any) -> None:
+def test_an_open_that_is_not_taken_expires(home: Any) -> None:
     home.opens("lamp", "phone")
     assert home.engine.next_deadline() == home.now + 28
     assert home.waits(27.9) == []

@@ -97,7 +97,7 @@ def test_closes_that_one_sleeper_does_not_fetch_push_out_nobody_elses() -> None:
     assert home.settles(other) == [f"coap <- #{other} s1 delivered"]
 
 
-def test_joins_of_strangers_push_out_the_oldest_and_refuse_nobody() -> None:
+def test_joins_of_strangers_push_out_the_oldest_and_refuse_none() -> None:
     home = Stage(permit("r", "app", "*", actions=DEVICE_ACTIONS))
     joined: list[Any] = []
     for n in range(3 * MAX_STRANGERS):

@@ -140,7 +140,7 @@ def early_hello(random: int = 0) -> bytes:
     return tls_record(22, tls_message(1, body.replace(RANDOM, bytes([random]) + RANDOM[1:])))
 
 
-def test_early_data_passes_before_the_server_hello_where_it_is_not_refused(stage: Any, a_permit: Any) -> None:
+def test_early_data_passes_before_the_server_hello_unless_it_is_refused(stage: Any, a_permit: Any) -> None:
     condition = Condition(versions=frozenset({"tls1.3"}))
     home = stage(a_permit("r", "lamp", "phone", condition=condition))
     home.opens("lamp", "phone", ContentKind.ATLS)

@@ -201,7 +201,7 @@ def test_a_body_is_bounded_by_its_rule_and_so_is_the_answer() -> None:
     assert s.answers(2, body=b"12345") == ["coap <- #2 dropped too-large", "log: dropped too-large web"]
 
 
-def test_each_sender_has_a_rate_of_its_own() -> None:
+def test_each_sender_has_its_own_rate() -> None:
     s = Stage(proxy(exchanges=Rate(2, 60)), proxy("other", "lamp", "app", exchanges=Rate(2, 60)))
     assert [s.asks("phone", "app")[0] for _ in range(2)] == ["accepted"] * 2
     assert s.asks("phone", "app", "get")[0] == "refused content"  # what has no form costs nothing
@@ -301,7 +301,7 @@ def test_no_deadline_is_further_than_the_limit() -> None:
     assert s.waits(3.0)[1] == "coap <- #1 expired"
 
 
-def test_the_table_is_bounded_and_locks_nobody_out() -> None:
+def test_the_table_is_bounded_and_locks_no_client_out() -> None:
     rules = (proxy("a", "phone", "*"), proxy("b", "lamp", "*"), proxy("c", "app", "*"))
     s = Stage(*rules, limits=EngineLimits(max_exchanges=8))
     taken = [s.asks("phone", "app")[0] for _ in range(8)]
@@ -374,7 +374,7 @@ def test_subjects_with_new_names_go_on() -> None:
         (SUBJECTS[0], SUBJECTS[1], Subject("app", "mqtt", "user:other")),
     ],
 )
-def test_parties_that_are_no_more(subjects: tuple[Subject, ...]) -> None:
+def test_an_exchange_whose_parties_are_gone_is_withdrawn(subjects: tuple[Subject, ...]) -> None:
     s = Stage(proxy())
     s.asks("phone", "app")
     gone = s.replaces(PolicySet(subjects=subjects, rules=(proxy("all", "*", "*"),)))

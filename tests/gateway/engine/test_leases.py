@@ -154,7 +154,7 @@ def test_a_unit_that_goes_out_again_after_a_crash_takes_back_no_number() -> None
     assert lamp.next_out == 2
 
 
-def test_crash_after_crash_a_row_is_behind_by_one_lease_and_no_more() -> None:
+def test_crash_after_crash_a_row_is_behind_by_one_lease_at_most() -> None:
     home, taken = Home(ADTLS), 0
     for _ in range(5):
         for _ in range(LEASE - 1):

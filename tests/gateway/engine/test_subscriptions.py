@@ -146,7 +146,7 @@ def test_a_value_grows_stale_once_and_is_healed_by_the_next(stage: Any) -> None:
 
 
 @pytest.mark.parametrize("value", [1, "on", 2.5])
-def test_a_value_of_another_kind_counts_not(stage: Any, value: Any) -> None:
+def test_a_value_of_another_kind_is_ignored(stage: Any, value: Any) -> None:
     s = stage(EYES)
     s.joins("lamp", STATE, LEVEL)
     s.watches("app")

@@ -101,7 +101,7 @@ async def test_half_a_line_is_no_request(server, place):
     assert await talk(place, b'{"v": 1, "command": "echo"}') == []
 
 
-async def test_silent_connections_lock_nobody_out(server, place):
+async def test_silent_connections_lock_no_client_out(server, place):
     held = [await asyncio.open_unix_connection(str(place)) for _ in range(2)]
     for reader, writer in held[:1]:  # it spoke last
         writer.write(b'{"v": 1, "command": "echo"}\n')

@@ -75,7 +75,7 @@ def test_what_is_refused(pair):
     assert "subject=phone action=proxy resource=moon rule=default" in daemon.log
 
 
-def test_an_answer_that_comes_too_late_counts_no_more(pair):
+def test_an_answer_that_comes_too_late_is_ignored(pair):
     daemon, phone, lamp = pair
     ask(phone, "GET", "/state", within=0.05)
     number = phone.hear()["accepted"]

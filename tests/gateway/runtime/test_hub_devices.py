@@ -381,7 +381,7 @@ async def test_joining_is_over_when_the_adapter_that_opened_it_loses_its_link(tm
     bench.hub.close()
 
 
-async def test_an_adapter_that_fails_at_a_change_of_the_gateway_harms_nobody(tmp_path: Path) -> None:
+async def test_an_adapter_that_fails_at_a_change_of_the_gateway_harms_no_other(tmp_path: Path) -> None:
     bench = Bench(tmp_path)
     bench.net.gateway_changed = lambda: 1 / 0  # type: ignore[attr-defined]
     bench.hub.joining(5)

@@ -123,7 +123,7 @@ def test_the_rules_that_reach_a_device_are_listed_with_their_parties_and_actions
     ]
 
 
-async def test_a_change_is_done_to_its_end_though_nobody_waits_for_the_answer() -> None:
+async def test_a_change_is_finished_though_its_client_has_gone() -> None:
     """As where the broker goes away while the file of names is written for one of its clients."""
     goes_on, done = asyncio.Event(), asyncio.Event()
 
@@ -148,7 +148,7 @@ async def test_names_are_changed_by_commands_that_end() -> None:
     assert changing == {"name-device", "rename-device", "remove-device"}
 
 
-def test_a_name_whose_group_is_not_assignable_any_more_can_be_taken_away(home: Any) -> None:
+def test_a_name_whose_group_is_no_longer_assignable_can_be_taken_away(home: Any) -> None:
     """The gateway does not start with it."""
     here = ("-c", str(home.config))
     state = home.folder / "state"

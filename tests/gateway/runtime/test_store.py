@@ -471,7 +471,7 @@ async def test_a_full_disk_costs_promises_but_no_message(tmp_path, clocks, caplo
     assert [number for number, _ in kept.rows()] == kept.accepted[-3:]
 
 
-async def test_a_store_that_is_taken_away_is_made_anew(tmp_path, clocks):
+async def test_a_store_that_is_taken_away_is_made_again(tmp_path, clocks):
     async with Kept(tmp_path, clocks, retry=(0.01, 0.02)) as kept:
         await until(lambda: kept.keeper.status()["rows"] == 1)
         for path in tmp_path.glob("store.db*"):

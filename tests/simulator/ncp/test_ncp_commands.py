@@ -71,7 +71,7 @@ def test_any_parameters_get_exactly_one_answer(either: Any, data: st.DataObject,
     formed.callbacks.clear()
 
 
-def test_every_command_has_an_answer_of_its_own(either: Any) -> None:
+def test_every_command_has_its_own_answer(either: Any) -> None:
     """With nought for all parameters: nothing raises for want of a value that the version's answer has."""
     table = TABLES[either.version]
     for name in table.commands():
@@ -325,7 +325,7 @@ def test_frame_counters_are_restored_only_when_asked(host: Any) -> None:
     assert host.command(0x00AB, "230400000000") == b"\x38"
 
 
-def test_frame_counters_start_anew_with_a_new_network(host: Any) -> None:
+def test_frame_counters_start_again_with_a_new_network(host: Any) -> None:
     host.command(0x00AB, "230400100000")
     host.command(0x00AB, "240400200000")
     host.form()  # without NO_FRAME_COUNTER_RESET

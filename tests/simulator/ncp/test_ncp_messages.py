@@ -239,7 +239,7 @@ def test_address_table_index_of_the_sender(ready: Any, network: Any) -> None:
     assert ready.callbacks[0][1][17] == 3
 
 
-def test_endpoints_nobody_registered_are_not_delivered(ready: Any, network: Any) -> None:
+def test_frames_to_unregistered_endpoints_are_not_delivered(ready: Any, network: Any) -> None:
     network.say(0x4321, frame(destination_endpoint=9))
     network.say(0x4321, frame(destination_endpoint=0xFF), reach=Reach.BROADCAST)
     ready.pump()

@@ -347,7 +347,7 @@ def test_a_broadcast_is_repeated_over_a_lossy_link(make_world: MakeWorld) -> Non
     assert 45 <= heard < 60  # 7 of 8 are expected
 
 
-def test_multicast_reaches_nobody_without_groups(world: World) -> None:
+def test_multicast_reaches_no_device_without_groups(world: World) -> None:
     fate: list[bool] = []
     frame = ApsFrame(
         profile=0x0104, cluster=6, source_endpoint=1, destination_endpoint=255, payload=b"\x01\x01\x01", group=9
