@@ -330,6 +330,6 @@ def test_a_hash_is_what_mosquitto_passwd_writes(tmp_path: Path) -> None:
     path.write_text("another:a password\n")
     path.chmod(0o600)
     subprocess.run(["mosquitto_passwd", "-U", path], check=True, capture_output=True)
-    entry = broker_files.entries(path.read_text())["somebody"]
+    entry = broker_files.entries(path.read_text())["another"]
     assert broker_files.fits("a password", entry) and not broker_files.fits("another", entry)
     assert not broker_files.fits("a password", "$6$x$y") and not broker_files.fits("a password", "")
