@@ -129,7 +129,7 @@ def _no_project(repository: Path, tmp_path: Path) -> tuple[Path, str]:
         (_no_project, "is no checkout of this project"),
     ],
 )
-def test_what_is_missing_is_named(
+def test_a_missing_part_of_a_checkout_is_named(
     prepare: Callable[[Path, Path], tuple[Path, str]], words: str, repository: Path, tmp_path: Path
 ) -> None:
     where, name = prepare(repository, tmp_path)

@@ -485,7 +485,7 @@ async def test_too_much_in_the_queue_ends_the_session(broker: Broker, gateway: G
         await until(lambda: gateway.closes == [name])
 
 
-async def test_what_can_not_be_used(stack: Stack, broker: Broker) -> None:
+async def test_a_refusal_that_no_retry_mends_ends_the_link(stack: Stack, broker: Broker) -> None:
     async def fault_of(link: MqttLink) -> str:
         with pytest.raises(ExceptionGroup) as caught:
             async with running(link):

@@ -123,7 +123,7 @@ def test_a_whole_ipv6_prefix_has_the_share_of_one_host() -> None:
     assert len(half_open(server)) == 4
 
 
-def test_who_has_passed_client_key_exchange_goes_last() -> None:
+def test_a_client_past_client_key_exchange_is_evicted_last() -> None:
     server = listener(max_half_open=4)
     silent_after_key_exchange(server, PHONE)
     for number in range(6):

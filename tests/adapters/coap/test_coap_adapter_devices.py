@@ -187,7 +187,9 @@ async def test_what_is_set(
         ("nothing", "20", TEXT, codes.NOT_FOUND),
     ],
 )
-async def test_what_can_t_be_set(home: Home, lamp: Device, path: str, body: bytes | str, form: int, code: int) -> None:
+async def test_a_put_that_does_not_fit_is_refused_and_makes_no_command(
+    home: Home, lamp: Device, path: str, body: bytes | str, form: int, code: int
+) -> None:
     phone = await home.client("phone")
     assert (await phone.request(put(f"d/lamp/{path}", body, form))).code == code
     assert not lamp.commands

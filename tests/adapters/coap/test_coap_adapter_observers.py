@@ -141,7 +141,7 @@ async def test_an_observation_ends_with_not_found_if_its_property_or_device_is_g
     assert (await phone.request(get("d/lamp/on"))).code == codes.NOT_FOUND
 
 
-async def test_who_may_read_only_gets_no_observation(home: Home, lamp: Device) -> None:
+async def test_a_subject_that_may_only_read_gets_no_observation(home: Home, lamp: Device) -> None:
     lamp.tell(on=True)
     tablet = await home.client("tablet")
     seen = await observe(tablet, "d/lamp/on", TEXT)

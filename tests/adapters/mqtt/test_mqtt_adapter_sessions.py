@@ -172,7 +172,7 @@ async def test_retained_messages_do_not_count(home: MqttHome) -> None:
 @pytest.mark.parametrize(
     "payload", [b"", b"{", b"[]", b'{"to":1}', b'{"to":"lamp","kind":"x","nonce":"0011223344556677"}']
 )
-async def test_what_is_no_open_is_counted(home: MqttHome, payload: bytes) -> None:
+async def test_a_message_that_is_no_open_is_counted(home: MqttHome, payload: bytes) -> None:
     app = await home.user("app")
     await app.say("open", payload, bodies.JSON_TYPE)
     good = bodies.encode(bodies.OpenRequest("lamp", "adtls", "00" * 8))
@@ -279,7 +279,7 @@ async def test_mqtt_3_1_1(start: Start) -> None:
     assert home.adapter.status()["version"] == "3.1.1"
 
 
-async def test_what_the_link_must_be(start: Start) -> None:
+async def test_a_link_that_meets_the_required_version_gets_the_session(start: Start) -> None:
     policy = """\
 layer: 1
 policy-version: 1

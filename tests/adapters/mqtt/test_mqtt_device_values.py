@@ -62,7 +62,7 @@ def test_words_for_on_and_off() -> None:
             v.read_value(word, STATE)
 
 
-def test_what_a_bare_value_sets() -> None:
+def test_a_bare_value_sets_the_only_writable_property() -> None:
     assert v.bare_property({"level": LEVEL, "open": OPEN}) == "level"
     assert v.bare_property({"level": LEVEL, "state": STATE}) == "state"
     for properties in ({}, {"open": OPEN}, {"level": LEVEL, "mode": MODE}):

@@ -229,7 +229,9 @@ async def test_queued_failed_refused(home: MqttHome, house: House) -> None:
     assert len(house.commands) == 1
 
 
-async def test_what_is_no_command_is_counted(home: MqttHome, house: House, caplog: pytest.LogCaptureFixture) -> None:
+async def test_a_message_that_is_no_command_is_counted(
+    home: MqttHome, house: House, caplog: pytest.LogCaptureFixture
+) -> None:
     app = await home.user("app", "home/+/answer", subscribe=False)
     house.join("lamp", STATE, LEVEL)
     await settled(home)
@@ -521,7 +523,7 @@ async def test_a_command_of_a_restart_waits_for_its_device(start: Start, monkeyp
         home.tasks["mqtt"].cancel()
 
 
-async def test_who_may_administer_opens_the_network(start: Start) -> None:
+async def test_an_administrator_opens_the_network(start: Start) -> None:
     rule = "  - {id: admin, effect: permit, subject: broker, resource: gateway, action: admin}\n"
     home = await start(policy=POLICY + rule, acl=ACL, devices={}, broker_acl=False)
     asked: list[Any] = []
@@ -554,7 +556,7 @@ KNOWN: list[dict[str, Any]] = [
 ]  # fmt: skip
 
 
-async def test_who_may_administer_sees_and_names_all_devices(start: Start) -> None:
+async def test_an_administrator_sees_and_names_all_devices(start: Start) -> None:
     """As far as the rate of the rule goes: beyond it the list is everybody's."""
     rule = "  - {id: admin, effect: permit, subject: broker, resource: gateway, action: admin"
     home = await start(

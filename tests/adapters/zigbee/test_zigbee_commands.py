@@ -148,7 +148,7 @@ async def test_a_report_that_wants_an_answer_gets_one(world: Any) -> None:
         assert [frame.sequence for _, frame in device.asked if frame.command == 0x0B] == [77, 0]
 
 
-async def test_what_cannot_be_sent(world: Any) -> None:
+async def test_an_order_that_cannot_be_sent_is_dropped_with_its_reason(world: Any) -> None:
     async with world.gateway() as gateway:
         device, orders = await joined(world, gateway, on_off, temperature)
         link_key = LinkRequirement(min_version="tls1.2")

@@ -110,7 +110,7 @@ def test_an_aps_frame_is_what_zigpy_makes_of_the_same_values(others: tuple[Any, 
     ],
     ids=["too large", "no number", "unknown name", "copy and a name", "copy and a value", "copy and all", "too many"],
 )
-def test_what_is_no_aps_frame_is_refused_in_zigpys_words(others: tuple[Any, ...], given: dict[str, Any]):
+def test_fields_of_no_aps_frame_are_refused_in_zigpys_words(others: tuple[Any, ...], given: dict[str, Any]):
     with pytest.raises((TypeError, ValueError)) as theirs:
         library(*others, **given)
     with pytest.raises(type(theirs.value)) as ours:

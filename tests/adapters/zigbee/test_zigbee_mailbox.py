@@ -95,7 +95,7 @@ def test_held_at_once_and_delivered_when_the_device_has_it(pair: Any) -> None:
     assert [receipts(pair, unit) for unit in units] == [[Outcome.HELD, Outcome.DELIVERED]] * 2
 
 
-def test_what_expired_is_never_sent(pair: Any) -> None:
+def test_a_withdrawn_unit_is_never_sent(pair: Any) -> None:
     handle, session = opened(pair)
     units = [send(pair, session, n, bytes([n])) for n in range(2)]
     _, ours = pair.sessions[session]

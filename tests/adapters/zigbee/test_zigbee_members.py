@@ -62,7 +62,7 @@ def test_it_is_bounded_and_nobody_else_s(tmp_path: Path) -> None:
     assert stat.S_IMODE((tmp_path / FILE).stat().st_mode) == 0o600
 
 
-def test_who_never_tells_what_it_is_is_forgotten_in_the_end(tmp_path: Path) -> None:
+def test_a_device_that_never_answers_its_interview_is_forgotten_in_the_end(tmp_path: Path) -> None:
     """It may not exist: any holder of the network key can announce any device."""
     members = Members(tmp_path / FILE)
     members.join(A, 1)
@@ -96,7 +96,7 @@ def test_a_file_of_nonsense_is_replaced(tmp_path: Path, text: str) -> None:
 # Through the whole adapter
 
 
-async def test_who_left_is_forgotten_after_a_restart_too(world: Any) -> None:
+async def test_a_device_that_left_is_forgotten_after_a_restart_too(world: Any) -> None:
     async with world.gateway() as gateway:
         device = await ZclDevice(DEVICE, on_off(IDENTITY)).attach(world.socket)
         world.devices.append(device)
@@ -114,7 +114,7 @@ async def test_who_left_is_forgotten_after_a_restart_too(world: Any) -> None:
         assert [one.name for one in gateway.context.of(Join)[-1].properties] == ["state"]
 
 
-async def test_who_joins_again_at_once_stays(world: Any) -> None:
+async def test_a_device_that_joins_again_at_once_stays(world: Any) -> None:
     """Leaving and joining within a moment: zigpy's database works off both later, in order."""
     async with world.gateway() as gateway:
         device = await ZclDevice(DEVICE, on_off(IDENTITY)).attach(world.socket)
@@ -259,7 +259,9 @@ async def test_a_leave_that_the_database_missed_is_made_up_for(world: Any) -> No
         assert json.loads((world.state_dir / FILE).read_text())["gone"] == []
 
 
-async def test_who_joins_while_the_radio_starts_is_remembered(world: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_device_that_joins_while_the_radio_starts_is_remembered(
+    world: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """And its interview, which has begun, is not begun a second time."""
     async with world.gateway() as gateway:
         device = await ZclDevice(DEVICE, on_off(IDENTITY)).attach(world.socket)

@@ -108,7 +108,7 @@ async def test_order_and_windows() -> None:
     assert len(run.done) == 15
 
 
-async def test_what_is_not_queued_here_takes_a_slot_from_the_others() -> None:
+async def test_a_frame_of_zigpy_takes_a_slot_from_the_others() -> None:
     """zigpy's own frames: first come, first served; one that fails gives its slot back."""
     dongle = Dongle()
     async with Run(sender(dongle, in_flight=3, sleepy_in_flight=1)) as run:

@@ -123,7 +123,7 @@ def test_a_bind_response() -> None:
     assert site.answers == [Reply(0, b"\x84")]
 
 
-def test_what_is_not_answered() -> None:
+def test_a_question_without_an_answer_ends_as_no_reply() -> None:
     site = Site()
     for _ in range(4):
         site.ask()

@@ -331,7 +331,7 @@ def test_closing_fails_everything(world, datagrams: bool) -> None:
         assert pair.b.events[-1] == ConnectionEnded("released by the peer")
 
 
-def test_what_is_no_request_or_response_is_our_fault(world) -> None:
+def test_a_code_that_is_no_request_or_response_is_our_fault(world) -> None:
     pair = world()
     with pytest.raises(UsageError):
         pair.a.connection.request(Request(codes.CONTENT), pair.now)

@@ -99,7 +99,7 @@ def test_access() -> None:
     assert opt.uri(("x", "ü"), ("n=1",)) == ((11, b"x"), (11, "ü".encode()), (15, b"n=1"))
 
 
-def test_what_is_not_utf8() -> None:
+def test_options_that_are_not_utf8_or_too_long_are_refused() -> None:
     with pytest.raises(PeerError):
         opt.strings(((11, b"\xff"),), 11)
     with pytest.raises(UsageError):

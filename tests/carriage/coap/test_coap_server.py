@@ -36,7 +36,7 @@ async def client(served, pki):
 
 
 @pytest.mark.parametrize("kind", ["psk", "client"])
-async def test_who_the_peer_is_comes_from_the_handshake(served, pki, kind: str, eventually) -> None:
+async def test_the_identity_of_the_peer_comes_from_the_handshake(served, pki, kind: str, eventually) -> None:
     server, recorder = served
     client = CoapsClient("127.0.0.1", server.port, getattr(pki, kind))
     info = await client.connect()

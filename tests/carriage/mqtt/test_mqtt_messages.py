@@ -55,7 +55,7 @@ def test_vectors(body: Any, text: str) -> None:
     assert len(encode(body)) <= MAX_BODY
 
 
-def test_what_may_be_left_out() -> None:
+def test_fields_of_a_status_may_be_left_out() -> None:
     assert decode(Status, b'{"event":"broken"}') == Status(StatusEvent.BROKEN)
 
 

@@ -239,7 +239,7 @@ def test_a_unit_that_the_device_cannot_take_is_given_up(pair: Any, link: Any) ->
     assert [event.status for event in of(both.b, DataError)] == [t.TransferError.DATA_OVERFLOW]
 
 
-def test_what_only_a_mailbox_takes(pair: Any, link: Any) -> None:
+def test_frames_that_only_a_mailbox_takes_are_refused_otherwise(pair: Any, link: Any) -> None:
     both = opened(pair, link())
     to_gateway, to_device = both.a.endpoint, both.b.endpoint
     tunnel = both.b.endpoint.record(both.gateway)

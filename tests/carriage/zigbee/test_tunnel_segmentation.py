@@ -43,7 +43,7 @@ def test_slice_vector() -> None:
         "00 0000 0000 0000 aa",
     ],
 )
-def test_what_is_no_slice(octets: str) -> None:
+def test_octets_that_are_no_slice_are_refused(octets: str) -> None:
     with pytest.raises(PeerError):
         decode_slice(bytes.fromhex(octets))
 

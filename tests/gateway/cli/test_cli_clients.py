@@ -157,7 +157,7 @@ def test_all_other_lines_stay(home: Home) -> None:
     assert home.keys.read_bytes() == b"# mine\n\n  # his\n"
 
 
-def test_what_is_no_regular_file_is_left_alone(home: Home, tmp_path: Path) -> None:
+def test_a_pipe_in_the_place_of_a_file_is_left_alone(home: Home, tmp_path: Path) -> None:
     """As root, /dev/null would be replaced for the whole machine."""
     pipe = tmp_path / "pipe"
     os.mkfifo(pipe)

@@ -120,7 +120,7 @@ def test_questions_under_different_requirements_are_not_one() -> None:
     assert s.settles(4) == ["coap <- #4 delivered"]
 
 
-def test_who_shares_a_question_keeps_it_when_the_first_gives_up() -> None:
+def test_a_shared_question_outlives_the_client_that_asked_first() -> None:
     s = with_lamp()
     s.wants("phone", "lamp", "level", 1)
     s.wants("app", "lamp", "temperature")

@@ -316,7 +316,7 @@ def test_the_table_is_bounded_and_locks_no_client_out() -> None:
     assert s.asks("phone", "app")[0] == "accepted"
 
 
-def test_who_asked_is_gone() -> None:
+def test_exchanges_of_an_adapter_that_is_gone_are_dropped() -> None:
     s = Stage(proxy(), proxy("b", "app", "phone"))
     s.asks("phone", "app")
     s.asks("app", "phone")

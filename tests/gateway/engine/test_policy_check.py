@@ -237,7 +237,7 @@ def test_hours(text: str, hours: Hours) -> None:
 @pytest.mark.parametrize(
     "text", ["", "06:00", "6:00-23:00", "06:00-23:60", "06:00-25:00", "06:00-06:00", "a-b", "06:00-07:00-08:00", "-"]
 )
-def test_what_are_no_hours(text: str) -> None:
+def test_text_that_is_no_hours_is_refused(text: str) -> None:
     with pytest.raises(ValueError, match="expected two times"):
         parse_hours(text)
 

@@ -107,7 +107,7 @@ def test_a_denied_device_looks_like_one_that_does_not_exist(stage: Any) -> None:
     assert list(s.engine.devices(PEERS["lamp"], **now)) == []
 
 
-def test_what_may_be_read(stage: Any) -> None:
+def test_a_reader_sees_facts_and_last_values(stage: Any) -> None:
     s = stage(permit("r", "phone", "lamp", actions=READ), EYES)
     s.joins("lamp", STATE, WARMTH, facts=(("model", "TRADFRI\x1bbulb"),), sleepy=True)
     s.tells("lamp", temperature=21.5)
@@ -156,7 +156,7 @@ def test_a_value_of_another_kind_is_ignored(stage: Any, value: Any) -> None:
 
 
 @pytest.mark.parametrize("value", [True, float("nan"), float("inf"), 2**70, "7"])
-def test_what_is_no_number(stage: Any, value: Any) -> None:
+def test_a_value_that_is_no_number_is_ignored(stage: Any, value: Any) -> None:
     s = stage(EYES)
     s.joins("lamp", LEVEL)
     s.watches("app")

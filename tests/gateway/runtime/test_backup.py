@@ -93,7 +93,7 @@ def test_the_authority_of_the_broker_comes_along(site: Site) -> None:
     ]
 
 
-def test_what_is_no_state_stays_out(site: Site) -> None:
+def test_files_that_are_no_state_stay_out_of_a_backup(site: Site) -> None:
     for name in ("store.db.bad-1", "zigbee/store.db-wal", "zigbee/members.new", "before-0.2.0/store.db", "restoring/x"):
         (site.state / name).parent.mkdir(exist_ok=True)
         (site.state / name).write_bytes(b"x")
@@ -327,7 +327,7 @@ def test_a_disk_that_fills_up_leaves_nothing_half(site: Site) -> None:
 
 
 @pytest.mark.parametrize("make", [os.mkfifo, os.mkdir])
-def test_what_is_no_file_is_not_put_aside(site: Site, make: Callable[[Path], None]) -> None:
+def test_a_device_in_the_place_of_a_file_is_not_put_aside(site: Site, make: Callable[[Path], None]) -> None:
     """As root, a device would be gone for the whole machine."""
     site.backup()
     key = site.elsewhere / "right.key"

@@ -80,7 +80,7 @@ def test_a_daemon_that_is_not_there_is_69(home):
     assert answer.stderr.count("\n") == 2
 
 
-def test_who_names_no_config_hears_which_gateway_was_asked():
+def test_a_command_without_a_config_says_which_gateway_it_asked():
     assert other_gateways(None, {}) == [
         "This is the gateway of /etc/atls-gateway/gateway.yaml; for another one name its config: -c FILE"
     ]

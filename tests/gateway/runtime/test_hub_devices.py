@@ -343,7 +343,7 @@ async def test_administration_is_bounded(bench: Bench) -> None:
         await ask(APP, "status", {})
 
 
-async def test_who_tells_of_the_gateway_hears_that_joining_opens_and_closes(tmp_path: Path) -> None:
+async def test_an_adapter_that_shows_the_gateway_hears_that_joining_opens_and_closes(tmp_path: Path) -> None:
     bench = Bench(tmp_path)
     views: list[GatewayView] = []
     context = bench.net.context
@@ -400,7 +400,7 @@ async def test_whether_a_peer_may_administer_is_asked_without_a_trace(tmp_path: 
     bench.hub.close()
 
 
-async def test_who_asks_for_a_command_hears_of_the_adapter_that_can_t_and_not_of_those_that_never_do(
+async def test_the_error_for_a_command_names_the_adapter_that_failed_and_none_that_lacks_it(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     bench = Bench(tmp_path)

@@ -83,7 +83,7 @@ def test_a_gateway_that_runs_keeps_its_state(folder: Path) -> None:
         pass  # no process holds it now
 
 
-def test_who_only_looks_makes_no_folder(tmp_path: Path) -> None:
+def test_a_command_that_only_looks_makes_no_folder(tmp_path: Path) -> None:
     answer = maintained(tmp_path / "missing").carry_out("look", {}, print, looks=True)
     assert answer == {"there": False}
     assert not (tmp_path / "missing").exists()

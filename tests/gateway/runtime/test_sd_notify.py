@@ -73,5 +73,5 @@ def test_a_service_manager_that_is_gone_is_no_reason_to_end(caplog, tmp_path):
         ({}, False),
     ],
 )
-def test_who_starts_the_daemon_again(environ, somebody):
+def test_the_environment_says_whether_a_service_manager_starts_the_daemon_again(environ, somebody):
     assert kept(environ) is somebody

@@ -70,7 +70,7 @@ REFUSED = [
 
 
 @pytest.mark.parametrize(("text", "message"), REFUSED)
-def test_what_can_be_read_in_two_ways_is_refused(text, message):
+def test_yaml_that_can_be_read_in_two_ways_is_refused(text, message):
     with pytest.raises(ConfigError) as caught:
         strict_yaml.parse(text, "F")
     assert str(caught.value) == message

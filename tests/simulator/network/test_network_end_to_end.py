@@ -269,7 +269,7 @@ async def test_a_bad_radio_and_a_pulled_dongle(tmp_path: Path) -> None:
         await until(tty.exists)
 
 
-def test_what_cannot_run_says_why(tmp_path: Path) -> None:
+def test_a_simulation_that_cannot_run_says_why(tmp_path: Path) -> None:
     runner = CliRunner()
 
     def refused(*options: object) -> str:
