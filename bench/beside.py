@@ -1,4 +1,4 @@
-"""What a gateway costs beside that of another checkout: both measured in the same turns, and one over the other."""
+"""The cost of a gateway beside that of another checkout: both measured in the same turns, and one over the other."""
 
 from __future__ import annotations
 

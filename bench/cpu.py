@@ -1,4 +1,4 @@
-"""What a process has used so far: CPU seconds (user and system), voluntary context switches; and what memory it has."""
+"""Counters of a process: CPU seconds (user and system), voluntary context switches; and its memory."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""How load is put on: a closed loop or a fixed rate, with a warm-up, and the CPU of others measured over the same time.
+"""Load: a closed loop or a fixed rate, with a warm-up, and the CPU of others measured over the same time.
 
 A load process reads one JSON order a line (``LoadSpec``) and prints one JSON result a line. The message is its
 own business: a ``Send`` begins one and calls back when it is done.

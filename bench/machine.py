@@ -1,4 +1,4 @@
-"""Where a run took place: processor, kernel, versions, and how busy the machine was with other things."""
+"""The machine of a run: processor, kernel, versions, and how busy it was with other things."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What the measured messages are: octets that look like one protected DTLS 1.2 record, which is all a gateway sees."""
+"""The measured messages: octets that look like one protected DTLS 1.2 record, which is all a gateway sees."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a run found, as JSON and as a table: medians over the repetitions with their spread, ratios within one run."""
+"""The results of a run, as JSON and as a table: medians over the repetitions with their spread, ratios within a run."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""How long a start takes and what the process holds when it is ready, for this checkout and one beside it in turns.
+"""The time of a start and the memory of the process when it is ready, for this checkout and one beside it in turns.
 
 A start is measured from the moment the process is made until it tells the service manager that all adapters are ready:
 the virtual dongle on a pseudo-terminal, with a network that was formed before, CoAP, and MQTT at a Mosquitto on
@@ -81,15 +81,18 @@ class House:
         """Start it, wait until it is ready, stop it."""
         address = self.folder / "notify"
         address.unlink(missing_ok=True)
-        with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as told, (self.folder / "log").open("wb") as log:
-            told.bind(str(address))
-            told.settimeout(PATIENCE)
+        with (
+            socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as status_messages,
+            (self.folder / "log").open("wb") as log,
+        ):
+            status_messages.bind(str(address))
+            status_messages.settimeout(PATIENCE)
             program = [*self.checkout.program(), "run", "-c", str(self.folder / "gateway.yaml")]
             environment = os.environ | {"NOTIFY_SOCKET": str(address)}
             begin = time.monotonic()
             process = subprocess.Popen(program, env=environment, stdout=log, stderr=log, cwd=self.folder)
             try:
-                while b"all adapters ready" not in told.recv(4096):
+                while b"all adapters ready" not in status_messages.recv(4096):
                     pass
                 took = time.monotonic() - begin
                 self.starts.append({"start": took, "start_cpu": usage(process.pid).cpu, **memory(process.pid)})

@@ -12,8 +12,8 @@ from layer.errors import PeerError
 
 def read(octets: bytes, what: str = "JSON", *, constants: bool = False) -> Any:
     """The value. PeerError (``no {what}``): not UTF-8 or no JSON; NaN and Infinity, unless ``constants``: then they are
-    floats, for whoever answers which of several values is wrong; a name twice in an object; half of a surrogate pair,
-    which is no character; nesting or integers of thousands of levels or digits."""
+    floats, so that the caller can name the one wrong value of several; a name twice in an object; half of a surrogate
+    pair, which is no character; nesting or integers of thousands of levels or digits."""
     try:
         found = json.loads(octets.decode(), parse_constant=float if constants else _refuse, object_pairs_hook=_unique)
         if b"\\u" in octets:

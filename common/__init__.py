@@ -1,1 +1,1 @@
-"""What every room may use: timers, back-off, files replaced as a whole. Only the standard library; no other room."""
+"""Leaf modules for every room: timers, back-off, files replaced as a whole. Only the standard library."""

@@ -1,4 +1,4 @@
-"""How many log lines there may be about what anybody can cause. Nothing else belongs here."""
+"""The rate of log lines about what any peer can cause. Nothing else belongs here."""
 
 from __future__ import annotations
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 _LOST = "\N{REPLACEMENT CHARACTER}"
-"""What decoding with ``errors="replace"`` puts in the place of octets that are no UTF-8."""
+"""The character that decoding with ``errors="replace"`` puts in the place of octets that are no UTF-8."""
 
 
 def printable(text: str, limit: int | None = None) -> str:

@@ -67,7 +67,7 @@ def replacing(
 
 
 def beside(path: Path) -> Path:
-    """Where a file is written before it takes the place of ``path``."""
+    """The path at which a file is written before it takes the place of ``path``."""
     return path.with_name(f".{path.name}.new")
 
 

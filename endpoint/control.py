@@ -23,7 +23,7 @@ MAX_LABEL = 249
 """Octets of an exporter label (RFC 8446 section 7.1: 255 with the prefix ``tls13 ``)."""
 MAX_EXPORT = 4096
 MAX_NUMBER = 2**53 - 1
-"""What every JSON reader keeps exactly."""
+"""The largest integer that every JSON reader keeps exactly."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,4 +1,4 @@
-"""The messages that we send in one session: a bounded queue, how many are under way, and what became of each."""
+"""The messages that we send in one session: a bounded queue, how many are under way, and the outcome of each."""
 
 from __future__ import annotations
 

@@ -62,7 +62,7 @@ class CredentialFiles(_Table):
 
 
 class PeerTable(_Table):
-    """Who the other end must prove to be. Names are ``dns:host`` or ``uri:...`` of its certificate."""
+    """The identity that the other end must prove. Names are ``dns:host`` or ``uri:...`` of its certificate."""
 
     psk_identity: _Name | None = None
     spki_sha256: tuple[_Hex64, ...] = Field(default=(), strict=False)
@@ -92,7 +92,7 @@ class PolicyFile(_Table):
 
     @model_validator(mode="after")
     def _fits(self) -> PolicyFile:
-        """What the peer must be is something that our credentials can find out."""
+        """Raise if our credentials can't prove the identity that the peer must have."""
         has, wants = self.credentials, self.peer or PeerTable.model_construct()
         if wants.psk_identity is not None and has.psk_file is None:
             raise ValueError("credentials.psk_file beside peer.psk_identity")

@@ -1,4 +1,4 @@
-"""What an endpoint process prints on its standard output: one JSON object a line, or one line of text a person reads.
+"""The output of an endpoint process: one JSON object a line, or one line of text for a person.
 
 Events: ``ready``, ``session``, ``sent``, ``received``, ``ended``, ``refused``, ``exported``, ``error``. The text of a
 message is shown because this process is its rightful reader; nothing of it goes to the log.

@@ -14,7 +14,7 @@ PIECE: Final = 65_536
 
 
 async def pieces() -> AsyncIterator[bytes]:
-    """What is read from standard input, piece by piece, until it ends."""
+    """The pieces of standard input as they come, until it ends."""
     if sys.stdin is None or sys.stdin.closed:
         return
     descriptor = sys.stdin.fileno()

@@ -1,4 +1,4 @@
-"""Which ClientHello with a good cookie may begin a handshake: the rates. Pure; time comes in as ``now``.
+"""The rates at which a ClientHello with a good cookie may begin a handshake. Pure; time comes in as ``now``.
 
 Each host has a token bucket. That alone would give a whole /64, or all who share an address behind NAT, to the one who
 empties their bucket. So a hello that was above the rate and comes again, as a client's does after a second, may still

@@ -150,7 +150,7 @@ class Association:
 
     @property
     def info(self) -> AssociationInfo | None:
-        """What the handshake agreed on; None before it completed. Stays after the end."""
+        """The handshake's result; None before it completed. Stays after the end."""
         return self._info
 
     @property

@@ -12,7 +12,7 @@ ProtocolName = Literal["dtls1.2", "tls1.3", "tls1.2"]
 
 
 class Role(enum.Enum):
-    """Which end of the handshake."""
+    """The end of the handshake: client or server."""
 
     CLIENT = "client"
     SERVER = "server"
@@ -62,7 +62,7 @@ MAX_MTU: Final = 16384
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PeerRequirement:
-    """Who the peer must be. The empty one: any peer that authenticated (PSK, or certificate under an anchor).
+    """The identity that the peer must prove. Empty: any peer that authenticated (PSK, or certificate under an anchor).
 
     ``psk_identities`` accepts PSK peers with one of these. For certificate peers each non-empty one of ``spki_sha256``
     (64 hex digits; with a pin and no trust anchors the pin alone decides, validity dates included) and ``names``
@@ -93,7 +93,7 @@ class PeerRequirement:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class AssociationConfig:
-    """How an association behaves. Times in seconds, sizes in octets. Raises ``UsageError`` for impossible values.
+    """The settings of an association. Times in seconds, sizes in octets. Raises ``UsageError`` for impossible values.
 
     ``suites``  OpenSSL names out of ``KNOWN_SUITES`` or ``KNOWN_TLS13_SUITES``; empty: those that fit the credentials
     ``groups``  key exchange groups; ``X25519MLKEM768`` can be put first if the size is worth it (TLS 1.3 only)

@@ -64,7 +64,7 @@ class Connected:
                 del counter[key]  # the table must not grow with every host ever seen
 
     def victim(self, newcomer: ConnectedPeer) -> tuple[ConnectedPeer, str] | None:
-        """Who has to go for a newcomer, and why; None while there is room."""
+        """The peer that must go for a newcomer, and why; None while there is room."""
 
         def of_identity(peer: ConnectedPeer) -> bool:
             return peer.identity == newcomer.identity is not None

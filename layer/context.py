@@ -28,7 +28,7 @@ _VERSIONS: Final = {"dtls1.2": 0xFEFD, "tls1.2": 0x0303, "tls1.3": 0x0304}
 
 
 class Verifier(Protocol):
-    """What the certificate callback asks of one end; ``layer.party`` answers."""
+    """The interface that the certificate callback uses; ``layer.party`` implements it."""
 
     def verify_certificate(self, certificate: crypto.X509, code: int, depth: int, trusted: bool) -> bool:
         """Whether this link of the peer's chain is acceptable."""

@@ -38,7 +38,7 @@ MAX_HELLO: Final = LONGEST[CLIENT_HELLO]
 
 
 class Hello(NamedTuple):
-    """What the cookie exchange needs of a ClientHello datagram, whole or its first fragment."""
+    """The parts of a ClientHello datagram, whole or its first fragment, that the cookie exchange needs."""
 
     sequence: bytes  # the record's number, 6 octets
     message_seq: int

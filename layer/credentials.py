@@ -1,4 +1,4 @@
-"""What one end proves itself with and whom it trusts: loaders and the value that holds them. No protocol here.
+"""The credentials of one end and its trust anchors: loaders and the value that holds them. No protocol here.
 
 Secrets never show in ``repr`` or in error texts, and secret files that others can read are refused.
 """

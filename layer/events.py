@@ -1,4 +1,4 @@
-"""What an association reports to its owner: event values and the peer's identity. Only data belongs here."""
+"""Events of an association for its owner, and the peer's identity. Only data belongs here."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Literal
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PeerIdentity:
-    """Who the peer proved to be. ``psk_identity`` of a client's peer is the identity whose key both share.
+    """The identity that the peer proved. ``psk_identity`` of a client's peer is the identity whose key both share.
 
     ``subject_alt_names`` are ``dns:...``, ``uri:...``, ``ip:...`` and ``email:...`` in the certificate's order, all of
     them vouched for by the trust anchors (or by the pin alone if there are no anchors).
@@ -22,7 +22,7 @@ class PeerIdentity:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class AssociationInfo:
-    """What a finished handshake agreed on. ``suite`` is OpenSSL's name; ``max_data`` limits one ``send`` (DTLS)."""
+    """The result of a finished handshake. ``suite`` is OpenSSL's name; ``max_data`` limits one ``send`` (DTLS)."""
 
     protocol: str
     suite: str

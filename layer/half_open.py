@@ -100,7 +100,7 @@ class HalfOpen:
             del self.by_addr[handshake.addr]
 
     def victim(self, group: Hashable, known: bool) -> Handshake | None:
-        """Who has to go for a newcomer of this group; None while there is room."""
+        """The handshake that must go for a newcomer of this group; None while there is room."""
         handshakes = tuple(self.by_addr.values())
         own = [each for each in handshakes if each.group == group]
         if len(own) >= self._share:

@@ -1,4 +1,4 @@
-"""What a ClientHello and a ServerHello say in clear. Nothing else belongs here; ``layer.records`` finds the hellos.
+"""The fields of a ClientHello and a ServerHello in clear. Nothing else belongs here. ``layer.records`` finds them.
 
 Malformed input raises ``PeerError`` and nothing else, and so does what two readers could take for two things: an
 extension that is there twice, or octets behind the content of one that we read.
@@ -26,7 +26,7 @@ Octets = bytes | bytearray | memoryview
 
 
 class ClientHelloFacts(NamedTuple):
-    """What a ClientHello says in clear; all of it is the client's own claim.
+    """The fields of a ClientHello in clear; all are the client's own claims.
 
     ``versions`` and ``suites`` are wire values in the client's order of preference. ``cookie`` is DTLS only.
     ``connection_id``: octets of the connection id that records to the client are to bear; -1 if it offers none.

@@ -1,4 +1,4 @@
-"""Which addresses count as one: IPv4 one by one, IPv6 by /64, because a host there has as many as it likes."""
+"""Addresses that count as one host: IPv4 one by one, IPv6 by /64, because a host there has as many as it likes."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ def ip_of(addr: Address) -> Hashable:
 
 @lru_cache(maxsize=1024)
 def host_of(ip: Hashable) -> Hashable:
-    """What an IP address is counted under: its /64 (with the link, if it is link-local), or itself.
+    """The host that an IP address counts as: its /64 (with the link, if it is link-local), or itself.
 
     An IPv4 address that an IPv6 socket shows as mapped (RFC 4291 2.5.5.2) is that IPv4 address.
     """

@@ -110,7 +110,7 @@ class DtlsListener:
         self._half_open = HalfOpen(max_half_open, max_half_open_per_host)
         self._connected = Connected(max_peers, max_peers_per_host, max_peers_per_identity)
         self.events: deque[ListenerEvent] = deque()
-        """What ``next_event`` takes."""
+        """The events that ``next_event`` takes."""
         self._out: list[tuple[bytes, Address]] = []
         self._count: dict[str, int] = dict.fromkeys(COUNTERS, 0)
         self.counters: Mapping[str, int] = MappingProxyType(self._count)
@@ -135,7 +135,7 @@ class DtlsListener:
         return len(self._connected)
 
     def info(self, peer_id: int) -> AssociationInfo | None:
-        """What a connected peer's handshake agreed on; None for any other id."""
+        """The handshake's result of a connected peer; None for any other id."""
         peer = self._connected.by_id.get(peer_id)
         return peer.association.info if peer is not None else None
 

@@ -1,4 +1,4 @@
-"""What a DTLS listener reports to its owner. Only data belongs here."""
+"""Events of a DTLS listener for its owner. Only data belongs here."""
 
 from __future__ import annotations
 

@@ -65,7 +65,7 @@ _NEEDED: Final = [
 
 
 def missing_bindings(library: object, names: tuple[str, ...] | list[str] = _NEEDED) -> list[str]:
-    """Which of the needed functions this library does not have."""
+    """The needed functions that this library does not have."""
     return [name for name in names if not hasattr(library, name)]
 
 
@@ -99,7 +99,7 @@ scratch: Final = _Buffers()
 
 
 class PskParty(Protocol):
-    """What the callbacks ask of one end; ``layer.party`` answers."""
+    """The interface that the callbacks use; ``layer.party`` implements it."""
 
     def server_psk(self, identity: bytes) -> bytes:
         """The key for this identity; random octets when it is not known."""

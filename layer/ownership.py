@@ -1,4 +1,4 @@
-"""Who could change a file behind our back: its owner, its mode, and the folders and links on the way to it.
+"""The users who could change a file behind our back: by its owner, its mode, and the folders and links on the way.
 
 The rule is that of sshd's StrictModes (sshd_config(5)), with three differences. A folder in which others may write is
 no doubt if it is sticky, like /tmp, and what we pass through there is root's or ours: they can't replace it. A group

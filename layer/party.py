@@ -1,4 +1,4 @@
-"""What OpenSSL asks one end during a handshake, and the answers: keys for identities, a verdict on each certificate.
+"""OpenSSL's callbacks for one end of a handshake: keys for identities, a verdict on each certificate.
 
 Answers depend on the credentials and on who is expected, never on the state of the association, which only asks
 afterwards who the peer turned out to be. Nothing here raises: it is called from C.
@@ -99,7 +99,7 @@ class Party:
         return False
 
     def identify(self, ssl: Any) -> tuple[PeerIdentity, str | None]:
-        """Who the peer of a finished handshake is, and why it is not accepted (None when it is)."""
+        """The peer of a finished handshake, and why it is not accepted (None when it is)."""
         required = self._config.peer
         if self._unverified:
             peer = PeerIdentity(kind="none", spki_sha256=self._seen.spki_sha256 if self._seen else None)

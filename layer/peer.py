@@ -1,4 +1,4 @@
-"""Who the peer is: identity from a certificate, and the comparison with what was asked for. No protocol state."""
+"""The peer's identity from a certificate, and its comparison with the expected one. No protocol state."""
 
 from __future__ import annotations
 

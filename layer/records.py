@@ -1,4 +1,4 @@
-"""What anyone on the path can see of TLS and DTLS: record headers, and the hello messages of a datagram.
+"""The parts of TLS and DTLS that anyone on the path can see: record headers, and the hello messages of a datagram.
 
 Nothing else belongs here; streams are in ``tls_stream``. A middlebox imports nothing else of ``layer`` than these two
 (but ``errors``): no OpenSSL, no cryptography, no state but a stream's position. Malformed input raises ``PeerError``

@@ -1,4 +1,4 @@
-"""What of a datagram a half-open DTLS server lets reach OpenSSL: only what a client may send in its handshake.
+"""A filter before OpenSSL in a half-open DTLS server: only what a client may send in its handshake passes.
 
 Nothing before the Finished is authenticated, and OpenSSL ends a handshake over the first record that it does not
 expect. RFC 6347 4.1.2.7 lets such records be dropped instead; then a faked one costs nothing. It also bounds what

@@ -29,7 +29,7 @@ _ENDS_CLEAR: Final = frozenset({CHANGE_CIPHER_SPEC, APPLICATION_DATA})
 
 
 class StreamState(NamedTuple):
-    """Where a ``TlsRecordReader`` is, from which another one can go on (``TlsRecordReader.resumed``)."""
+    """The position of a ``TlsRecordReader``, from which another can go on (``TlsRecordReader.resumed``)."""
 
     clear: bool = False
     """Handshake records are readable."""
@@ -47,7 +47,7 @@ class StreamState(NamedTuple):
     message_left: int = 0
     """Octets of the current handshake message still to come."""
     hello: bytes = b""
-    """What is there of an incomplete hello."""
+    """The octets of an incomplete hello so far."""
     waiting: bool = False
     """A ClientHello was seen, and no answer to it."""
 

@@ -264,7 +264,7 @@ def _digest(parts: Sequence[bytes]) -> str:
 
 
 class Results:
-    """What became of each mutant, kept line by line; of a file that has changed nothing is known."""
+    """The outcome of each mutant, kept line by line; outcomes of a file that has changed are dropped."""
 
     def __init__(self, targets: Mapping[str, bytes], keep: Path) -> None:
         self._marks = {path: _digest([source]) for path, source in targets.items()}

@@ -33,7 +33,9 @@ IDIOM = [
         (r"\banew\b", "again"),
         (r"\blately\b", "recently"),
         (r"\bcounts? (?:not|no more)\b", "is ignored, or no longer counts"),
-        (r"\b(?:is|are|was|were) told(?! apart)\b", "name the actor: X reports to Y, X notifies Y"),
+        (r"\btold\b(?! apart)", "name the actor: X reported to Y, X notified Y"),
+        (r"\bhears?(?: of)?\b", "is notified of, learns of, gets"),
+        (r"\bwhoever\b", "the actor: any client, a subject that"),
         (r"\bof (?:its|their|our|his) own\b(?! accord)", "its own X, a separate X"),
         (r"\bof (?:ours|theirs)\b", "our X, their X"),
         (r"\bany more\b", "any longer, or no longer with the verb"),
@@ -41,11 +43,6 @@ IDIOM = [
         (r"\bnobody\b(?! else)", "name the actor: no client, no adapter"),
         (r"\bsomebody\b", "name the actor: a client, an administrator"),
     )
-]
-#: more of them for tests, whose names and sentences say what they show
-IN_TESTS = [
-    (re.compile(r"\bwhoever\b", re.IGNORECASE), "a noun: a client that, any sender"),
-    (re.compile(r"\btold\b(?! apart)", re.IGNORECASE), "name the actor: X reports to Y, X notifies Y"),
 ]
 #: the target of a Markdown link, and a string without a space: a name, a key or a path
 _NO_PROSE = re.compile(r"\]\([^)\s]*\)|^[bf]?[\"']\S*[\"']$")
@@ -76,10 +73,9 @@ def texts(path: Path) -> Iterable[tuple[int, str]]:
 
 def found_in(path: Path) -> Found:
     found: Found = []
-    patterns = IDIOM + IN_TESTS if path.is_relative_to(ROOT / "tests") else IDIOM
     for start, text in texts(path):
         flat = _NO_PROSE.sub("", " ".join(text.split()))
-        for pattern, better in patterns:
+        for pattern, better in IDIOM:
             found += [(start, flat[max(0, m.start() - 40) : m.end() + 30], better) for m in pattern.finditer(flat)]
     return found
 

@@ -181,12 +181,12 @@ async def _serve(
         await server.start()
         words.insert(0, f"attach={options.attach_socket}")
     failure: Exception | None = None
-    told = False
+    announced = False
 
     def plugged() -> None:
-        nonlocal told
-        if not told:
-            told = True
+        nonlocal announced
+        if not announced:
+            announced = True
             on_ready(" ".join((plug.where, *words)))
 
     try:

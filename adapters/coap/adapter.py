@@ -340,7 +340,7 @@ class CoapAdapter:
         delivery.taken(PendingRequest(connection, exchange, read=True), downlink)
 
     def _content(self, connection: ClientConnection, box: ClientMailbox, session: SessionId) -> ContentKind | None:
-        """What a session of this client carries."""
+        """The content kind of a session of this client."""
         downlink = box.downlinks.get(session)
         if downlink is not None:
             return downlink.content

@@ -78,7 +78,7 @@ class InboxView:
 
 @dataclass(slots=True, eq=False)
 class ClientMailbox:
-    """What is kept for the clients that hold ``claim``, and those of them that are connected."""
+    """The mailbox for the clients that hold ``claim``, and those of them that are connected."""
 
     claim: str
     holder: Peer
@@ -136,7 +136,7 @@ class ClientMailboxes:
         return next((box for box in connection.boxes if self._owns(box.holder, session)), None)
 
     def find(self, connection: ClientConnection, session: SessionId) -> ClientSession | None:
-        """What is kept of a session that the engine has just said to be this client's."""
+        """The record of a session that the engine has just said to be this client's."""
         boxes = connection.boxes
         box = boxes[0] if len(boxes) == 1 else self.owned(connection, session)
         return None if box is None else box.downlinks.get(session)

@@ -14,10 +14,10 @@ from carriage.coap.exchange import Response
 from gateway.api.model import EnvelopeId
 
 MAX_STATES: Final = 1024
-"""Commands that had to wait whose fate can be read, of all clients."""
+"""Commands that had to wait whose outcome can be read, of all clients."""
 
 Key = tuple[str, str, str]
-"""Who (by the first claim), which device, which property or action."""
+"""The first claim of the sender, the device, the property or action."""
 
 
 @dataclass(slots=True)

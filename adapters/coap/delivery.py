@@ -79,7 +79,7 @@ class UnitDelivery:
     # What is kept of a session
 
     def enter(self, connection: ClientConnection, session: SessionId, content: ContentKind) -> ClientSession | None:
-        """What is kept of a session that the engine has just said to be this client's; made if there is nothing yet."""
+        """The record of a session that the engine has just said to be this client's; made if there is none yet."""
         boxes = connection.boxes
         box = boxes[0] if len(boxes) == 1 else self.boxes.owned(connection, session)
         return None if box is None else box.downlinks.get(session) or self.downlink(box, session, content)

@@ -143,7 +143,7 @@ class DeviceResources:
         view: DeviceView,
         affordance: PropertyAffordance | None,
     ) -> None:
-        """What is known, and an observation if one is asked for and granted."""
+        """Answer with the known values, and begin an observation if one is asked for and granted."""
         response = self._content(view, affordance, wanted.format)
         self._respond_observed(connection, exchange, wanted, response, partial(self._render, connection, wanted))
 
@@ -171,7 +171,7 @@ class DeviceResources:
     def _events(
         self, connection: ClientConnection, exchange: int, wanted: device_resources.Read, view: DeviceView
     ) -> None:
-        """What happens from now on: each notification has the latest events, numbered, so that none is lost with it."""
+        """Observe events: each notification has the latest ones, numbered, so that a lost notification loses none."""
         wrong = wanted.named and wanted.format != device_resources.EVENT_FORMAT
         if wrong or "observe" not in view.may:
             refusal = device_resources.refusal("not-acceptable" if wrong else "denied")
@@ -301,7 +301,7 @@ class DeviceResources:
         self._patience.begin(wanted.id)
 
     def receipt(self, receipt: Receipt) -> None:
-        """What became of a command."""
+        """The outcome of a command."""
         ask = self._asked.get(receipt.id)
         if ask is None:
             return
@@ -396,5 +396,5 @@ def _property(view: DeviceView, name: str) -> PropertyAffordance | None:
 
 
 def _commanded(view: DeviceView) -> set[str]:
-    """What a command can be about."""
+    """The names that a command can be about."""
     return {*(each.name for each in view.properties), *(each.name for each in view.actions)}

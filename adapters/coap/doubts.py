@@ -1,4 +1,4 @@
-"""What a CoAP table and the policy make impossible together: keys without a subject, subjects without a key."""
+"""Contradictions between a CoAP table and the policy: keys without a subject, subjects without a key."""
 
 from __future__ import annotations
 

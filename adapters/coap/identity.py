@@ -1,4 +1,4 @@
-"""Who a coaps client is to the gateway: what its DTLS association proved, as claims and as the link's protection."""
+"""The identity of a coaps client: what its DTLS association proved, as claims and as the link's protection."""
 
 from __future__ import annotations
 
@@ -34,5 +34,5 @@ def psk_claim(identity: bytes) -> str:
 
 
 def holder_of(claim: str) -> Peer:
-    """Whoever holds this one claim, connected or not."""
+    """The peer with this one claim, connected or not."""
     return Peer(scheme=SCHEME, claims=(claim,), link=_NOBODY)

@@ -33,7 +33,7 @@ def directory(aliases: Iterable[str]) -> Iterator[Link]:
 
 
 def root() -> Link:
-    """Where devices are listed."""
+    """The link to the list of devices."""
     return Link("/d", (("if", "core.ll"), ("ct", str(LINK_FORMAT))))
 
 

@@ -19,7 +19,7 @@ from gateway.kit.fixed_timeout import FixedTimeout
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Pacing:
-    """How often an observation is notified, in seconds."""
+    """The pace of the notifications of an observation, in seconds."""
 
     pace: float = 1.0
     """Between two notifications of one observation (RFC 7641, section 4.5.1, bounds their rate)."""
@@ -44,7 +44,7 @@ class Observer:
     render: Callable[[], Response | None]
     forget: Callable[[], object]
     since: float
-    """What happened until then is in the first answer."""
+    """Changes until then are in the first answer."""
     notification: int | None = None
     """The confirmable one under way."""
     confirmed_at: float = float("-inf")

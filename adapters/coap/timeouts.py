@@ -1,4 +1,4 @@
-"""How long things wait in the adapter, as its config table says. Values only."""
+"""Timeouts of the adapter, as its config table says. Values only."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from adapters.coap.observers import PACING, Pacing
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Timeouts:
-    """How long things wait, in seconds."""
+    """Timeouts, in seconds."""
 
     reply_window: float = 2.0
     """An answer to POST waits this long for a unit of the other side, unless the client observes."""

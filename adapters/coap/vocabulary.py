@@ -1,4 +1,4 @@
-"""What the CoAP adapter declares: the claims that its clients' associations prove, their protocols, what it carries.
+"""The CoAP adapter's vocabulary: the claims that its clients' associations prove, their protocols, its content kinds.
 
 A policy is read by these words whether the adapter is configured or not, so this file imports no library.
 """

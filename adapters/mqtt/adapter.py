@@ -28,7 +28,7 @@ Report = Callable[[str], None]
 """Takes the trouble of a connection; an empty text says that it serves."""
 
 SUFFIX: Final = "-devices"
-"""What the client identifier of the devices' connection ends in: each connection has its own."""
+"""The end of the client identifier of the devices' connection: each connection has its own."""
 
 
 class MqttAdapter:

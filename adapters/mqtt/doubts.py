@@ -1,4 +1,4 @@
-"""What an MQTT table and the policy make impossible together: another broker, users that don't count."""
+"""Contradictions between an MQTT table and the policy: another broker, users that don't count."""
 
 from __future__ import annotations
 

@@ -14,7 +14,7 @@ class Health:
         self.troubles: dict[str, str | None] = {}
 
     def part(self, name: str) -> Callable[[str], None]:
-        """How the connection ``name`` reports its trouble; an empty text says that it serves."""
+        """The callback by which the connection ``name`` reports its trouble; an empty text says that it serves."""
         self.troubles[name] = None
 
         def tell(trouble: str) -> None:

@@ -52,7 +52,7 @@ class Hearing:
         self._missing: set[str] = set()
         self._unsent: list[str] = []
         self._word = secrets.token_hex(8).encode()
-        """What the probes of this connection say."""
+        """The payload of this connection's probes."""
         self.tokens: dict[Token, str] = {}
         """Probes that the broker hasn't acknowledged, with their topics."""
         self._timer: asyncio.TimerHandle | None = None

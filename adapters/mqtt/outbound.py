@@ -71,7 +71,7 @@ class Outbound:
             self._held[identifier] = message
 
     def withdraw(self, envelope: EnvelopeId) -> None:
-        """What the client has can't be taken back; only its end is no longer of interest."""
+        """A message that the client has can't be taken back; only its end is no longer of interest."""
         self._messages.pop(envelope, None)
         self._held.pop(envelope, None)
 
@@ -96,7 +96,7 @@ class Outbound:
             self._end(message, Outcome.DROPPED, Reason.UNREACHABLE)
 
     def give_up(self) -> None:
-        """What is left is not taken: it fails."""
+        """Fail all messages that the broker has not taken."""
         for message in list(self._messages.values()):
             self._end(message, Outcome.DROPPED, Reason.UNREACHABLE)
 

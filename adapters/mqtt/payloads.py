@@ -44,7 +44,7 @@ def seconds(after: float | None) -> int | None:
 
 
 def epoch_number(epoch: str, losses: int) -> int:
-    """The epoch of the bridge state: another one says that all sessions of before are gone.
+    """The epoch of the bridge state: another one says that all earlier sessions are gone.
 
     That is so after a start of the gateway, and each time that it gave up the sessions of a lost broker. 53 bits, so
     that every JSON reader keeps it exactly.

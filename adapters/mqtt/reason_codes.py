@@ -1,4 +1,4 @@
-"""What the broker's reason codes (MQTT 5, 2.4) mean to the gateway and to its operator. Tables only."""
+"""The meaning of the broker's reason codes (MQTT 5, 2.4) to the gateway and to its operator. Tables only."""
 
 from __future__ import annotations
 

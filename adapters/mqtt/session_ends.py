@@ -16,7 +16,7 @@ SWEEP: Final = 256
 
 @dataclass(frozen=True, slots=True)
 class SessionEnd:
-    """What a session carries towards its user, and the topic of that up to the number of the unit."""
+    """The content kind of a session towards its user, and the topic of its units up to their number."""
 
     content: ContentKind
     content_type: str
@@ -60,7 +60,7 @@ class SessionEnds:
             del self._ends[key]
 
     def content(self, user: str, session: SessionId) -> ContentKind | None:
-        """What the session was opened with, if that is known here."""
+        """The content kind that the session was opened with, if that is known here."""
         end = self._ends.get((user, session))
         return None if end is None else end.content
 

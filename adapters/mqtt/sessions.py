@@ -83,7 +83,7 @@ class Sessions:
         self._users = Users()
         self._ends = SessionEnds(topics, self._owns)
         self._epoch: Epoch | None = None
-        """How often all sessions were given up: clients learn of it by another epoch."""
+        """Changes each time that all sessions are given up, by which clients learn of it."""
         self._submitted = PendingAcks(self._acknowledge)
         self._departures = Departures(return_within, self._reset)
         self._hearing = Hearing(topics.gateway_filters(), self._hears)
@@ -451,7 +451,7 @@ class Sessions:
         self._news.stand(self._topics.build(t.BridgeStateTopic()), self._state(state))
 
     def _will(self) -> Will:
-        """With the epoch of now: what was given up meanwhile must not seem to be there."""
+        """With the present epoch: sessions that were given up meanwhile must not seem to be there."""
         topic = self._topics.build(t.BridgeStateTopic())
         return Will(topic=topic, payload=self._state(bodies.State.OFFLINE), retain=True, content_type=bodies.JSON_TYPE)
 
@@ -485,7 +485,7 @@ class Sessions:
     # What survives a restart
 
     def _take_up(self) -> None:
-        """Go on with the ends of before; they keep their users, which are the broker's word as ever."""
+        """Go on with the ends of the earlier run; they keep their users, for which the broker vouches as before."""
         assert self._context is not None
         for end in self._context.surviving():
             user = self._users.of(end.claim)

@@ -1,4 +1,4 @@
-"""How long the MQTT adapter waits for what, as far as the config has no key for it."""
+"""Times of the MQTT adapter for which the config has no key."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What the MQTT adapter declares: the claims that its broker proves, the protocols of its link, what it carries.
+"""The MQTT adapter's vocabulary: the claims that its broker proves, the protocols of its link, its content kinds.
 
 A policy is read by these words whether the adapter is configured or not, so this file imports no library.
 """

@@ -1,5 +1,4 @@
-"""What an administrator can ask of the ZigBee adapter: to let devices join, to list them with all it knows, and to have
-one leave."""
+"""The administrator's commands to the ZigBee adapter: let devices join, list them with all it knows, have one leave."""
 
 from __future__ import annotations
 

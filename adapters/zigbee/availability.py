@@ -1,4 +1,4 @@
-"""Whether devices can be reached: which were heard recently, which have to be asked, which stay silent too long.
+"""The availability of devices: some were heard recently, some have to be asked, some stay silent too long.
 
 Pure: time enters as ``now``. A device is *online* when it is heard (``heard``). One that is always on is asked after
 ``always_on`` seconds of silence, and at once when something that it was sent stayed unanswered (``doubt``). Each such
@@ -144,7 +144,7 @@ class AvailabilityTable:
                 yield device
 
     def asked(self, device: ZigbeeDevice, answered: bool | None, now: float) -> None:
-        """What came of asking a device. An answer was ``heard`` before. None: there was no room to ask it."""
+        """The outcome of asking a device. An answer was ``heard`` before. None: there was no room to ask it."""
         state = device.availability
         if state is None or device not in self._asked:
             return

@@ -64,7 +64,7 @@ def network_of(backup: Backup) -> Network:
 
 
 def held(app: Application) -> Network:
-    """What the dongle holds, as far as it has been asked (``load_network_info``)."""
+    """The dongle's network, as far as it was read (``load_network_info``)."""
     return replace(network_of(app.backups.from_network_state()), saved=None)
 
 
@@ -117,7 +117,7 @@ def text_of(backup: Backup) -> str:
 
 
 async def ask(app: Application) -> Backup | None:
-    """What the dongle holds, devices and link keys included; None: it is blank."""
+    """The dongle's network, devices and link keys included; None: it is blank."""
     try:
         await app.load_network_info(load_devices=True)
     except zigpy.exceptions.NetworkNotFormed:
@@ -146,7 +146,7 @@ async def write(app: Application, backup: Backup, address: str = "write") -> Non
 
 
 async def check(app: Application, backup: Backup, address: str) -> Backup:
-    """What is written for a network. AddressError: ``address``, of ``ADDRESSES``, doesn't allow what that takes."""
+    """The backup to write for a network. AddressError: ``address``, of ``ADDRESSES``, doesn't allow the steps to it."""
     raised = _raised(backup, keep=address == "keep", once=address == "once")
     try:
         await app.can_write_network_settings(network_info=raised.network_info, node_info=raised.node_info)

@@ -14,7 +14,7 @@ from gateway.api.model import Value as PropertyValue
 
 @dataclass(frozen=True, slots=True)
 class Reporting:
-    """How a device shall report: at most every ``minimum`` s, at least every ``maximum`` s, and on such a change.
+    """A reporting configuration: at most every ``minimum`` s, at least every ``maximum`` s, and on such a change.
 
     ``change`` is in the attribute's own units and counts for numbers only.
     """
@@ -54,7 +54,7 @@ class AttributeMapping:
             raise ValueError(f"{self.property.name}: a row with convert has no scale and can't be written")
 
     def value(self, raw: Value) -> Scalar | None:
-        """What the property says. None: the device has no value now, or told what can't be one."""
+        """The property's value. None: the device has no value now, or reported one that can't be."""
         kind = self.property.type
         if kind is DataType.STRING:
             return raw if isinstance(raw, str) else None
@@ -131,7 +131,7 @@ class EventMapping:
     """A cluster command that a device sends, as an event.
 
     ``by_client``: the device is the cluster's client (a remote), else its server (a sensor). ``data``: of the payload;
-    PeerError: malformed. ``attribute`` and ``raw``: the attribute of ``ROWS`` that the command tells too.
+    PeerError: malformed. ``attribute`` and ``raw``: the attribute of ``ROWS`` that the command reports too.
     """
 
     cluster: int

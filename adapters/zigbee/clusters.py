@@ -36,10 +36,10 @@ def _to_level(values: Mapping[str, PropertyValue]) -> tuple[bytes, dict[str, Sca
     if not isinstance(level, int):
         return None
     tenths = round(transition * _TENTHS) if isinstance(transition, int | float) else _INSTANT
-    told: dict[str, Scalar] = {"state": level > 0}
+    became: dict[str, Scalar] = {"state": level > 0}
     if level:
-        told["brightness"] = level
-    return bytes((level,)) + tenths.to_bytes(2, "little"), told
+        became["brightness"] = level
+    return bytes((level,)) + tenths.to_bytes(2, "little"), became
 
 
 def _first(payload: bytes, size: int) -> bytes:

@@ -6,7 +6,7 @@ States of an interaction, and who moves it:
 
 - *held*: its device sleeps (``_hold``). ``heard`` sends it, or ends it as expired. The engine bounds how many there are
   and supersedes older ones.
-- *sending*: a transaction of its first step is open. ``_answered`` sends the next step, or ends it with its receipt. A
+- *sending*: a transaction of its first frame is open. ``_answered`` sends the next one, or ends it with its receipt. A
   frame that was never on the air puts a sleeping device's interaction back to *held* (``radio_lost``, or BUSY).
 - *withdrawn*: the engine gave up on it while its frame was on the air; the answer ends it without a receipt.
 """
@@ -17,7 +17,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Final
 
-from adapters.zigbee.command_frames import Step, invoking, reading, writing
+from adapters.zigbee.command_frames import CommandFrame, invoking, reading, writing
 from adapters.zigbee.device import ZigbeeDevice
 from adapters.zigbee.device_view import LINK_KEY, NETWORK_KEY
 from adapters.zigbee.radio_port import SendOutcome as Sent
@@ -62,13 +62,13 @@ _NO_REPLY: Final[Mapping[Sent, tuple[Reason, str]]] = {
 
 @dataclass(slots=True, eq=False)
 class _Execution:
-    """An interaction that isn't settled yet. ``steps``: the frames that were not answered, the current one first."""
+    """An interaction that isn't settled yet. ``frames``: those that were not answered, the current one first."""
 
     id: EnvelopeId
     device: ZigbeeDevice
     model: Model
     names: tuple[str, ...]
-    steps: list[Step]
+    frames: list[CommandFrame]
     link_key: bool
     expires_at: float | None
     results: dict[str, PropertyResult]
@@ -107,19 +107,19 @@ class CommandExecution:
             unset: list[str] = []
             try:
                 if isinstance(wanted, ReadProperties):
-                    steps = reading(model, wanted.names)
+                    frames = reading(model, wanted.names)
                 elif isinstance(wanted, WriteProperties):
-                    steps, unset = writing(model, wanted.values)
+                    frames, unset = writing(model, wanted.values)
                 else:
-                    steps = invoking(model, model.deeds[wanted.name], wanted.input)
+                    frames = invoking(model, model.deeds[wanted.name], wanted.input)
             except UsageError:
                 self._drop(wanted.id, Reason.CONTENT)
                 return
-            if not steps:
+            if not frames:
                 self._drop(wanted.id, Reason.CONTENT)
                 return
             results = {name: PropertyResult(name, Outcome.DROPPED, Reason.CONTENT, _ALONE) for name in unset}
-            execution = _Execution(wanted.id, device, model, wanted.names, steps, link_key, wanted.expires_at, results)
+            execution = _Execution(wanted.id, device, model, wanted.names, frames, link_key, wanted.expires_at, results)
             if model.sleepy:
                 self._hold(execution)
             else:
@@ -151,12 +151,12 @@ class CommandExecution:
                 self._send(execution)
 
     def _send(self, execution: _Execution) -> None:
-        step = execution.steps[0]
+        frame = execution.frames[0]
         execution.transaction = self._transactions.ask(
             execution.device,
-            step.endpoint,
-            step.cluster,
-            step.content,
+            frame.endpoint,
+            frame.cluster,
+            frame.content,
             lambda answer: self._answered(execution, answer),
             link_key=execution.link_key,
         )
@@ -168,7 +168,7 @@ class CommandExecution:
             if transaction is None or not self._transactions.unsent(execution.device, transaction):
                 continue
             execution.transaction = None
-            if execution.model.sleepy and not execution.steps[0].last:
+            if execution.model.sleepy and not execution.frames[0].last:
                 execution.device.held[execution.id] = None
             else:
                 self._answered(execution, NoReply(Sent.FAILED))
@@ -192,13 +192,13 @@ class CommandExecution:
             del self._executions[envelope]
             self._drop(envelope, Reason.UNREACHABLE, "left the network")
 
-    # What became of it ---------------------------------------------------------------------------------------------
+    # Outcomes ------------------------------------------------------------------------------------------------------
 
     def _answered(self, execution: _Execution, answer: Answer) -> None:
         if self._executions.get(execution.id) is execution:  # else it was withdrawn, and may have been given again
             del self._executions[execution.id]
         if isinstance(answer, NoReply):
-            busy = answer.outcome is Sent.BUSY and execution.model.sleepy and not execution.steps[0].last
+            busy = answer.outcome is Sent.BUSY and execution.model.sleepy and not execution.frames[0].last
             if busy and not execution.withdrawn:
                 execution.device.held[execution.id] = None  # it was never on the air
                 self._executions[execution.id] = execution
@@ -207,56 +207,56 @@ class CommandExecution:
             reason, detail = _NO_REPLY[answer.outcome]
             if reason is Reason.UNREACHABLE:
                 self._unreachable(execution.device)
-            for step in execution.steps:  # later steps are not sent: they would fail as well
-                _note(execution, step, reason, detail)
-            execution.steps.clear()
+            for frame in execution.frames:  # later ones are not sent: they would fail as well
+                _note(execution, frame, reason, detail)
+            execution.frames.clear()
         else:
-            step = execution.steps.pop(0)
+            frame = execution.frames.pop(0)
             try:
-                self._read_answer(execution, step, answer)
+                self._read_answer(execution, frame, answer)
             except PeerError:
-                _note(execution, step, Reason.REJECTED, "malformed answer")
-        if execution.steps and not execution.withdrawn:
+                _note(execution, frame, Reason.REJECTED, "malformed answer")
+        if execution.frames and not execution.withdrawn:
             self._executions[execution.id] = execution
             self._send(execution)
         else:
             self._finish(execution)
 
-    def _read_answer(self, execution: _Execution, step: Step, answer: Reply) -> None:
+    def _read_answer(self, execution: _Execution, frame: CommandFrame, answer: Reply) -> None:
         """Note the results of a frame; submit the values that it reports or confirms. PeerError: malformed."""
         command, payload = answer.command, answer.payload
         if command == General.READ_RESPONSE:
             records, _ = foundation.read_response(payload)
-            place = step.endpoint << 16 | step.cluster
+            place = frame.endpoint << 16 | frame.cluster
             values = answered(execution.model, place, records)
             if values:
                 self._tell(execution, values)
-            told, status = dict(values), {record.attribute: record.status for record in records}
-            for slot in step.slots:
+            reported, status = dict(values), {record.attribute: record.status for record in records}
+            for slot in frame.slots:
                 name, failed = slot.property.name, status.get(slot.row.attribute, 0)
-                if name in told:
-                    _note(execution, step, None, only=name, value=told[name])
+                if name in reported:
+                    _note(execution, frame, None, only=name, value=reported[name])
                 elif failed:
-                    _note(execution, step, Reason.REJECTED, status_name(failed), only=name)
+                    _note(execution, frame, Reason.REJECTED, status_name(failed), only=name)
                 else:
-                    _note(execution, step, Reason.REJECTED, "malformed answer", only=name)
+                    _note(execution, frame, Reason.REJECTED, "malformed answer", only=name)
             return
         if command == General.WRITE_RESPONSE:
             refused, fault = foundation.write_response(payload)
-            if fault and not any(slot.row.attribute in refused for slot in step.slots):
+            if fault and not any(slot.row.attribute in refused for slot in frame.slots):
                 raise PeerError(fault)
-            wrong = {slot.property.name: refused.get(slot.row.attribute, 0) for slot in step.slots}
+            wrong = {slot.property.name: refused.get(slot.row.attribute, 0) for slot in frame.slots}
         else:
             _, status_of_all = foundation.default_responded(payload)
-            if not status_of_all and step.content.answer == General.READ_RESPONSE:
+            if not status_of_all and frame.content.answer == General.READ_RESPONSE:
                 raise PeerError("an answer without what was asked")
-            wrong = dict.fromkeys(step.names or ("",), status_of_all)
+            wrong = dict.fromkeys(frame.names or ("",), status_of_all)
         for name, failed in wrong.items():
             _note(
-                execution, step, Reason.REJECTED if failed else None, status_name(failed) if failed else "", only=name
+                execution, frame, Reason.REJECTED if failed else None, status_name(failed) if failed else "", only=name
             )
         # What a command sets beside its own property (a level above 0 switches on) is so only if it was carried out.
-        if not all(wrong.values()) and (done := tuple(each for each in step.told if not wrong.get(each[0], 0))):
+        if not all(wrong.values()) and (done := tuple(each for each in frame.result if not wrong.get(each[0], 0))):
             self._tell(execution, done)
 
     def _tell(self, execution: _Execution, values: Values) -> None:
@@ -304,16 +304,16 @@ def _known(model: Model, wanted: Interaction, name: str) -> bool:
 
 def _note(
     execution: _Execution,
-    step: Step,
+    frame: CommandFrame,
     reason: Reason | None,
     detail: str = "",
     *,
     only: str | None = None,
     value: Value | None = None,
 ) -> None:
-    """Enter the result of a step's properties (``only``: of one of them); that of an action under no name."""
-    if step.last:
+    """Enter the result of a frame's properties (``only``: of one of them); that of an action under no name."""
+    if frame.last:
         return
     outcome = Outcome.DELIVERED if reason is None else Outcome.DROPPED
-    for name in (only,) if only is not None else step.names or ("",):
+    for name in (only,) if only is not None else frame.names or ("",):
         execution.results[name] = PropertyResult(name, outcome, reason, detail, value)

@@ -1,4 +1,4 @@
-"""Which frames carry out an interaction with a device: ``reading``, ``writing``, ``invoking``. Pure."""
+"""The frames that carry out an interaction with a device: ``reading``, ``writing``, ``invoking``. Pure."""
 
 from __future__ import annotations
 
@@ -15,8 +15,8 @@ from layer.errors import UsageError
 
 
 @dataclass(slots=True, eq=False)
-class Step:
-    """One frame of an interaction. ``names``: the properties that it is about. ``told``: what they are if it is done.
+class CommandFrame:
+    """One frame of an interaction. ``names``: its properties. ``result``: their values once it is carried out.
 
     ``last``: it only reads what the frame before it changed; the outcome is that of the others.
     """
@@ -26,11 +26,11 @@ class Step:
     content: Content
     names: tuple[str, ...]
     slots: tuple[Slot, ...] = ()
-    told: Values = ()
+    result: Values = ()
     last: bool = False
 
 
-def reading(model: Model, names: Iterable[str]) -> list[Step]:
+def reading(model: Model, names: Iterable[str]) -> list[CommandFrame]:
     """The frames that ask for properties, one for each cluster. UsageError: one that can't be asked for."""
     places: dict[int, list[Slot]] = {}
     for name in names:
@@ -38,22 +38,22 @@ def reading(model: Model, names: Iterable[str]) -> list[Step]:
             raise UsageError("it has no value")
         slot = model.slots[name]
         places.setdefault(slot.place, []).append(slot)
-    steps = []
+    frames = []
     for place, slots in places.items():
         attributes = [slot.row.attribute for slot in slots]
         content = Content(General.READ, foundation.read(attributes), General.READ_RESPONSE)
-        told = tuple(slot.property.name for slot in slots)
-        steps.append(Step(place >> 16, place & 0xFFFF, content, told, tuple(slots)))
-    return steps
+        asked = tuple(slot.property.name for slot in slots)
+        frames.append(CommandFrame(place >> 16, place & 0xFFFF, content, asked, tuple(slots)))
+    return frames
 
 
-def writing(model: Model, values: Mapping[str, Value]) -> tuple[list[Step], list[str]]:
+def writing(model: Model, values: Mapping[str, Value]) -> tuple[list[CommandFrame], list[str]]:
     """The frames that set properties, and the names that none of them sets. UsageError: no such value.
 
     What a command sets together goes first, then what has its own command, then attributes, by cluster.
     """
     left = dict(values)
-    steps = [step for endpoint in model.writes if (step := _together(model, endpoint, left)) is not None]
+    frames = [frame for endpoint in model.writes if (frame := _together(model, endpoint, left)) is not None]
     written: dict[int, list[Slot]] = {}
     for name in [name for name in left if name in model.slots]:
         slot, value = model.slots[name], left.pop(name)
@@ -64,20 +64,20 @@ def writing(model: Model, values: Mapping[str, Value]) -> tuple[list[Step], list
             if command is None:
                 raise UsageError("no command for this value")
             content = Content(command, b"", cluster_specific=True)
-            steps.append(Step(slot.endpoint, slot.row.cluster, content, (name,), told=((name, value),)))
+            frames.append(CommandFrame(slot.endpoint, slot.row.cluster, content, (name,), result=((name, value),)))
         else:
             written.setdefault(slot.place, []).append(slot)
     for place, slots in written.items():
         raw = [(slot, _raw(slot, values[slot.property.name])) for slot in slots]
         payload = foundation.write([(slot.row.attribute, slot.row.type, each) for slot, each in raw])
         content = Content(General.WRITE, payload, General.WRITE_RESPONSE)
-        told: Values = tuple((slot.property.name, slot.row.value(each)) for slot, each in raw)
+        result: Values = tuple((slot.property.name, slot.row.value(each)) for slot, each in raw)
         names = tuple(slot.property.name for slot in slots)
-        steps.append(Step(place >> 16, place & 0xFFFF, content, names, tuple(slots), told))
-    return steps, list(left)
+        frames.append(CommandFrame(place >> 16, place & 0xFFFF, content, names, tuple(slots), result))
+    return frames, list(left)
 
 
-def _together(model: Model, endpoint: int, left: dict[str, Value]) -> Step | None:
+def _together(model: Model, endpoint: int, left: dict[str, Value]) -> CommandFrame | None:
     """The command that sets several properties of an endpoint, if it is for these; they are taken out of ``left``."""
     mapping = model.writes[endpoint]
     slots = {each.row.property.name: each for each in model.slots.values() if each.endpoint == endpoint}
@@ -92,22 +92,22 @@ def _together(model: Model, endpoint: int, left: dict[str, Value]) -> Step | Non
     payload, became = planned
     for base in theirs:
         del left[of[base]]
-    told = tuple((of[base], value) for base, value in became.items() if base in of)
+    result = tuple((of[base], value) for base, value in became.items() if base in of)
     content = Content(mapping.command, payload, cluster_specific=True)
-    return Step(endpoint, mapping.cluster, content, tuple(of[base] for base in theirs), told=told)
+    return CommandFrame(endpoint, mapping.cluster, content, tuple(of[base] for base in theirs), result=result)
 
 
-def invoking(model: Model, deed: Deed, given: Value | None) -> list[Step]:
+def invoking(model: Model, deed: Deed, given: Value | None) -> list[CommandFrame]:
     """The frame that has a device do something, and one that reads what may be another value then."""
     row = deed.row
     content = Content(row.command, row.payload(given), cluster_specific=True)
-    steps = [Step(deed.endpoint, row.cluster, content, ())]
+    frames = [CommandFrame(deed.endpoint, row.cluster, content, ())]
     slots = model.places.get(deed.endpoint << 16 | row.cluster, {})
     read = [slots[attribute].property.name for attribute in row.reads if attribute in slots]
-    for step in reading(model, read):
-        step.last = True
-        steps.append(step)
-    return steps
+    for frame in reading(model, read):
+        frame.last = True
+        frames.append(frame)
+    return frames
 
 
 def _fits(slot: Slot, value: Value) -> bool:

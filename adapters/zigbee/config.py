@@ -33,7 +33,7 @@ class _Table(BaseModel):
 
 
 class TunnelTarget(_Table):
-    """Where a tunnel that a device opens leads to: an alias of the policy, and what travels in it."""
+    """The target of a tunnel that a device opens: an alias of the policy, and the content kind."""
 
     to: Annotated[str, Field(min_length=1, max_length=64)]
     """Alias of the policy."""
@@ -100,7 +100,7 @@ class TunnelTimes(_Table):
     idle: Annotated[float, Field(ge=1, le=65535)] = 65535.0
     """CloseTunnelTimeout: a tunnel without data for so long is closed."""
     interview: Seconds = 180.0
-    """A device that hasn't told what it is by then is taken in without."""
+    """A device that hasn't described itself by then is taken in without."""
     reconnect_first: Seconds = 1.0
     """First wait before the dongle is tried again; doubles up to ``reconnect_most``, with jitter."""
     reconnect_most: Seconds = 60.0

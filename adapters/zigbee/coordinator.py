@@ -1,6 +1,6 @@
-"""The ZigBee network as the adapter sees it: a running coordinator, its start, and what it can be asked.
+"""The ZigBee network as the adapter sees it: a running coordinator, its start, and the requests to it.
 
-What it tells comes by ``network_hooks``; which dongle it is made of is behind ``radio_port``.
+Its events come by ``network_hooks``; the family of the dongle is behind ``radio_port``.
 """
 
 from __future__ import annotations
@@ -48,13 +48,13 @@ _UNKNOWN_MEMBERS: Final = (
 
 
 def _place(exc: BaseException) -> str:
-    """Where an exception was raised, for a log line."""
+    """The place at which an exception was raised, for a log line."""
     frames = traceback.extract_tb(exc.__traceback__)
     return "?" if not frames else f"{Path(frames[-1].filename).name}:{frames[-1].lineno}"
 
 
 def _protect(database: Path) -> None:
-    """The database and what lies beside it for nobody else; SQLite gives its journals the mode of the database."""
+    """Only our user may read the database and its journals, to which SQLite gives the database's mode."""
     database.parent.chmod(0o700)
     os.close(os.open(database, os.O_CREAT | os.O_RDWR | os.O_CLOEXEC, 0o600))
     for path in database.parent.glob(database.name + "*"):
@@ -71,7 +71,7 @@ def recorded(database: Path) -> Network | None:
 
 
 class Coordinator:
-    """A running coordinator. Made by ``start``; ``wait_lost`` tells when its link is gone; then ``stop`` it, which is
+    """A running coordinator. Made by ``start``; ``wait_lost`` returns when its link is gone; then ``stop`` it, which is
     its end."""
 
     def __init__(self, radio: RunningRadio, hooks: NetworkHooks, members: Members) -> None:
@@ -82,7 +82,7 @@ class Coordinator:
         self.max_payload = radio.max_payload
         """Octets of one APS payload under network security alone."""
         self.note = ""
-        """What the administrator should know of this start."""
+        """A note on this start for the administrator."""
 
     @classmethod
     async def start(
@@ -127,7 +127,7 @@ class Coordinator:
         return coordinator
 
     async def _look_around(self) -> None:
-        """What is to be done and told if the database and the dongle's network are not of one age."""
+        """Repair, and warn, if the database and the dongle's network are not of one age."""
         app = self._app
         table.forget_former_coordinators(app)
         if self._radio.taken_on and not any(table.devices(app)):
@@ -194,7 +194,7 @@ class Coordinator:
         return self._hooks.node_of(self._app, device) is not None and device.sleepy
 
     def described(self, eui64: str, descriptor: SimpleDescriptor) -> None:
-        """A device told what one of its endpoints is, after its interview."""
+        """A device described one of its endpoints, after its interview."""
         node = table.device_named(self._app, eui64)
         if node is not None:
             table.add_endpoint(self._app, node, descriptor)

@@ -29,7 +29,7 @@ class Availability:
     misses: int = 0
     """Things without an answer since it was heard."""
     questions: int = 0
-    """How many of them were questions, since the last doubt."""
+    """The number of requests among them, since the last doubt."""
     calm: bool = False
     """It is online and answers: there is nothing to do when it is heard."""
     due: float = 0.0

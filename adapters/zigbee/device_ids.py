@@ -1,4 +1,4 @@
-"""What the device id of an endpoint says of its On/Off property: a lamp, an outlet, or nothing in particular. Pure.
+"""Device ids of endpoints: whether the On/Off property is a lamp's, an outlet's, or nothing in particular. Pure.
 
 Source: ZigBee Home Automation profile 1.2 (05-3520-29), table 5.1, and ZigBee Light Link 1.0 (11-0037-10), table 2.
 """

@@ -63,7 +63,7 @@ def forget(device: Any) -> None:
 
 
 def forget_former_coordinators(app: Application) -> None:
-    """zigpy lists as a device whoever was the coordinator before: only that one has the address 0."""
+    """zigpy lists an earlier coordinator as a device: only that one has the address 0."""
     for device in list(devices(app)):
         if int(device.nwk) == 0:
             forget(device)

@@ -127,7 +127,7 @@ class Dongle:
 
     def _fault(self, text: str, foreign: ForeignNetworkError | None = None) -> None:
         self.trouble, self.foreign = text, foreign
-        _LOG.debug("%s", text)  # whoever runs us tells it once, not at each attempt
+        _LOG.debug("%s", text)  # the gateway logs a fault once, not at each attempt
         self._context.fault(text)
 
     async def _serve(self, radio: Coordinator, user: LinkUser) -> str:

@@ -1,4 +1,4 @@
-"""What a ZigBee table and the policy make impossible together, and whether the dongle is there."""
+"""Contradictions between a ZigBee table and the policy, and whether the dongle is there."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from gateway.api.hints import did_you_mean
 
 
 def doubts(facts: PolicyFacts, table: ZigbeeConfig) -> Iterator[tuple[str, str]]:
-    """Key of the table and what is to be told."""
+    """Key of the table, and the text for the administrator."""
     if "://" not in table.path:
         try:
             Path(table.path).stat()

@@ -28,7 +28,7 @@ from gateway.api.errors import TransportError
 _LOG = logging.getLogger(__name__)
 
 DELIVERY_TIMEOUT: Final = 12.0
-"""Seconds until the dongle has told what became of a unicast; its own retries end after some 5 s."""
+"""Seconds until the dongle has reported the outcome of a unicast; its own retries end after some 5 s."""
 
 _OUTCOMES: Final = {
     **dict.fromkeys(NO_ROOM, SendOutcome.BUSY),
@@ -54,7 +54,7 @@ class Reports:
         self._timer: asyncio.TimerHandle | None = None
 
     def expect(self) -> asyncio.Future[Any]:
-        """Of one more frame; TimeoutError when the time is up. Whoever gives up waiting for one cancels it."""
+        """Of one more frame; TimeoutError when the time is up. A caller that gives up waiting for one cancels it."""
         while self._expected and self._expected[0][1].done():
             self._expected.popleft()
         report: asyncio.Future[Any] = self._loop.create_future()

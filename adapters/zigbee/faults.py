@@ -39,7 +39,7 @@ LINK_FAULTS: Final = (
     TimeoutError,
     AttributeError,  # what bellows' gateway raises once its transport is gone
 )
-"""What the libraries raise while a link that was up is disturbed or ends."""
+"""The errors of the libraries while a link that was up is disturbed or ends."""
 
 
 def describe(exc: BaseException, path: str) -> str:

@@ -1,7 +1,7 @@
 """Messages that came in APS fragments, put together again (ZigBee specification r21, 2.2.8.4.5). Pure, and bounded.
 
-The dongle hands each fragment to its host; the host acknowledges and reassembles them. What tells two messages apart
-is in their ``Key``, the key that protected them included: a whole is no better protected than its weakest part.
+The dongle hands each fragment to its host; the host acknowledges and reassembles them. Two messages differ in their
+``Key``, which includes the key that protected them: a message is no better protected than its weakest fragment.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ PATIENCE: Final = 10.0
 
 
 class Key(NamedTuple):
-    """What all fragments of one message have in common. ``sender``: its network address; ``counter``: APS counter;
+    """The key of all fragments of one message. ``sender``: its network address; ``counter``: APS counter;
     ``kind``: EZSP's word for unicast, multicast, broadcast."""
 
     sender: int
@@ -37,10 +37,10 @@ class Key(NamedTuple):
 class _Message:
     heard: float
     count: int = 0
-    """How many there are; only the first fragment says it."""
+    """The number of fragments; only the first one says it."""
     parts: dict[int, bytes] = field(default_factory=dict)
     given_up: bool = False
-    """What still comes of it is dropped."""
+    """Further fragments of it are dropped."""
 
     def contradicts(self, index: int, count: int, part: bytes) -> bool:
         known = self.parts.get(index, part)

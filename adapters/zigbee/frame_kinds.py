@@ -1,4 +1,4 @@
-"""What kind of ZCL frame has come, by its first octets (ZCL8, 2.4.1.1). ``payload`` has three octets at least."""
+"""The kind of a ZCL frame, by its first octets (ZCL8, 2.4.1.1). ``payload`` has three octets at least."""
 
 from __future__ import annotations
 

@@ -36,12 +36,12 @@ _NOT_ACTIVE: Final = b"\x83"
 @dataclass(slots=True, eq=False)
 class _Unfinished:
     """``failed``: the endpoint that it failed at; ``refused``: the device refused a descriptor, or sent one without
-    content. ``told``: whether the device was reported, and with its endpoints (None: not yet). ``again``: when it may
-    be begun again."""
+    content. ``reported``: whether the device was reported, and with its endpoints (None: not yet). ``again``: when it
+    may be begun again."""
 
     failed: int | None = None
     refused: bool = False
-    told: bool | None = None
+    reported: bool | None = None
     again: float = float("-inf")
     pause: float = INTERVIEW_INTERVAL
 
@@ -79,7 +79,7 @@ class Interviews:
         self._events.device_asked(eui64)
 
     def initialized(self, node: Any) -> None:
-        """A device has told what it is, or won't."""
+        """A device has described itself, or won't."""
         if table.is_coordinator(node):
             return
         eui64 = table.eui64_of(node)
@@ -108,7 +108,7 @@ class Interviews:
     # What comes by radio -------------------------------------------------------------------------------------------
 
     def descriptor(self, eui64: str, octets: bytes) -> None:
-        """Note what zigpy doesn't tell when an interview fails: that the device answered."""
+        """Note that the device answered, which zigpy doesn't report when an interview fails."""
         if eui64 in self._running or eui64 in self._unfinished:
             try:
                 zdo.simple_descriptor_response(octets)
@@ -134,7 +134,7 @@ class Interviews:
 
     def _leave_out(self, node: Any, endpoint: int) -> bool:
         eui64 = table.eui64_of(node)
-        _LOG.info("%s doesn't tell what its endpoint %d is", eui64, endpoint)
+        _LOG.info("%s doesn't describe its endpoint %d", eui64, endpoint)
         self._members.miss(eui64, endpoint)
         return table.leave_out(node, endpoint)
 
@@ -151,8 +151,8 @@ class Interviews:
         unfinished = self._unfinished.setdefault(eui64, _Unfinished())
         self._changed()  # whether it sleeps may be known by now
         self._over(eui64)
-        if unfinished.told is not node.is_initialized:
-            unfinished.told = node.is_initialized
+        if unfinished.reported is not node.is_initialized:
+            unfinished.reported = node.is_initialized
             self.initialized(node)
 
     def _over(self, eui64: str) -> None:

@@ -1,4 +1,4 @@
-"""What of zigpy and bellows is replaced because it costs much and gives this adapter nothing. Imported before both.
+"""Parts of zigpy and bellows that are replaced: they cost much and give this adapter nothing. Imported before both.
 
 1. What zigpy imports for firmware updates of devices. Those are off (``CONF_OTA_ENABLED``), and the HTTP client and the
    JSON schemas they need are a tenth of a start's time and of the idle memory. zigpy names both in annotations, and in
@@ -20,7 +20,7 @@ _UNUSED = ("aiohttp", "jsonschema")
 
 
 class _Unused(ModuleType):
-    """Stands in while zigpy is imported; whoever else imports the module gets the real one."""
+    """Stands in while zigpy is imported; any other importer of the module gets the real one."""
 
     def __getattr__(self, name: str) -> Any:
         if name.startswith("__"):

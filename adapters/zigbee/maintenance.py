@@ -1,5 +1,4 @@
-"""What an administrator does about the network while the gateway does not run: look at it, take the dongle's on, write
-ours to the dongle.
+"""Maintenance of the network while the gateway does not run: look at it, adopt the dongle's, write ours to the dongle.
 
 ``network`` looks. ``network-adopt`` makes the dongle's network ours. ``network-restore`` writes ours, or that of a
 file, to the dongle. Whatever is to be replaced is first kept in a file (mode 0600, it holds keys):
@@ -159,13 +158,13 @@ COMMANDS: Final = {"network": _network, "network-adopt": _adopt, "network-restor
 
 
 async def _held(settings: RadioSettings) -> backups.Backup | None:
-    """What the dongle holds; None: it is blank."""
+    """The dongle's network; None: it is blank."""
     async with RADIO.opened(settings, None) as app, asyncio.timeout(settings.start):
         return await backups.ask(app)
 
 
 def _expect(arguments: Mapping[str, Any], held: backups.Backup | None) -> None:
-    """What was looked at is what was agreed to."""
+    """Raise if the network is no longer the one that the administrator agreed to change."""
     expected = arguments.get("dongle", ...)
     found = None if held is None else backups.network_of(held).extended_pan_id
     if expected is not ... and expected != found:

@@ -1,8 +1,8 @@
-"""Who joined and who left, in a file, for zigpy's database knows it late or never: it has a device only when its whole
-interview is over, keeps one that left, and is written behind our back.
+"""The devices that joined and left, in a file: zigpy's database has a device only when its whole interview is over,
+keeps one that left, and is written at times of its choice.
 
-Written before anything is reported, and read at a start: whoever joined and isn't in the database is interviewed on,
-whoever left and is in it is taken out. What the database has right by then is forgotten here.
+The file is written before anything is reported, and read at a start: the interview of a device that joined and isn't in
+the database goes on, a device that left and is in it is taken out. Entries that the database has by then are forgotten.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ FILE: Final = "members.json"
 MOST: Final = 256
 """Devices of each kind; of more the oldest are forgotten."""
 STARTS: Final = 5
-"""How often a device is interviewed on after a start; one that didn't tell what it is by then may not exist."""
+"""Starts after which an interview goes on; a device that hasn't described itself by then may not exist."""
 
 
 class Members:

@@ -1,4 +1,4 @@
-"""Which network a dongle or a store holds: values, how they are compared, and their words. No zigpy, no I/O.
+"""The network of a dongle or a store: values, how they are compared, and their words. No zigpy, no I/O.
 
 Ours is the one of the last backup in zigpy's database. A dongle that holds another one is not served: see
 ``ForeignNetworkError`` and ``maintenance``.
@@ -25,7 +25,7 @@ class Network:
     saved: datetime | None = None
 
     def is_same(self, other: Network) -> bool:
-        """Whether devices of one are devices of the other: extended PAN id and key, whoever coordinates it.
+        """Whether devices of one are devices of the other: extended PAN id and key, at any coordinator.
 
         The PAN id and the channel are no part of it: a network changes them and stays the same.
         """

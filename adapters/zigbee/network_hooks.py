@@ -1,7 +1,7 @@
-"""What a radio tells of the network, and what is made of it: frames find their device, devices come and go.
+"""The radio's events: frames find their device, devices come and go.
 
-Here it is decided which frames are ours and which zigpy may look at. There is nothing to ask the radio here: that is
-the business of ``coordinator``, which owns these hooks.
+The hooks decide which frames are ours and which zigpy may look at. They request nothing of the radio: ``coordinator``,
+which owns them, does.
 """
 
 from __future__ import annotations
@@ -99,7 +99,7 @@ class NetworkHooks:
         self._by_nwk[int(node.nwk)] = device
 
     def forget_nodes(self) -> None:
-        """What is known of zigpy's devices is looked up again."""
+        """Look up again what is known of zigpy's devices."""
         for device in self._by_nwk.values():
             device.node = None
         self._by_nwk.clear()
@@ -136,7 +136,7 @@ class NetworkHooks:
         return self._for_zigpy(frame)
 
     def _for_zigpy(self, frame: IncomingFrame) -> bytes | None:
-        """What zigpy may have of a frame of a known device: one without a whole header makes it raise."""
+        """The part of a known device's frame that zigpy may have: one without a whole header makes it raise."""
         octets = frame.payload
         if not frame.endpoint:
             self._counters["malformed"] += not octets

@@ -17,7 +17,7 @@ class BlankDongleError(Exception):
 
 
 class Radio(Protocol):
-    """What is asked of the radio about devices; every call returns at once."""
+    """Requests to the radio about devices; every call returns at once."""
 
     @property
     def eui64(self) -> int:
@@ -28,11 +28,11 @@ class Radio(Protocol):
     def device(self, eui64: str) -> Device | None: ...
 
     def described(self, eui64: str, descriptor: SimpleDescriptor) -> None:
-        """A device told what one of its endpoints is, after its interview."""
+        """A device described one of its endpoints, after its interview."""
 
 
 class FrameSender(Protocol):
-    """What sends frames to devices (``SendScheduler``, ``AWAY``); every call returns at once."""
+    """The sender of frames to devices (``SendScheduler``, ``AWAY``); every call returns at once."""
 
     def submit(self, device: ZigbeeDevice, frame: Frame) -> None:
         """Send a frame when it is its turn; ``frame.done`` may be called before the return."""
@@ -72,10 +72,10 @@ AWAY: Final = _Away()
 
 
 class RadioEvents(Protocol):
-    """What the radio tells; every call returns at once and never raises. ``now``: by the adapter's clock."""
+    """The radio's events; every call returns at once and never raises. ``now``: by the adapter's clock."""
 
     def heard(self, device: ZigbeeDevice, now: float) -> None:
-        """A frame of any kind came from a device; told before the frame itself."""
+        """A frame of any kind came from a device; called before the frame is handed on."""
 
     def tunnel_frame(self, device: ZigbeeDevice, frame: IncomingFrame) -> None:
         """A tunnelling frame came."""
@@ -90,7 +90,7 @@ class RadioEvents(Protocol):
         """A device is in, and its interview is over (or took too long: then ``interviewed`` is false)."""
 
     def device_changed(self, found: Device) -> None:
-        """A device that was in already has told of another endpoint."""
+        """A device that was in already has another endpoint."""
 
     def device_restarted(self, device: ZigbeeDevice) -> None:
         """A device that was in already, and is always on, announced itself: it was without power, say."""

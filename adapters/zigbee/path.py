@@ -1,4 +1,4 @@
-"""What the path of a dongle may be, and what can be told of it without opening it. Pure, but for ``misplaced``."""
+"""Paths of dongles: which are valid, and what is known of one without opening it. Pure, but for ``misplaced``."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def checked(path: str) -> str:
 
 
 def misplaced(path: str) -> str:
-    """What is at the path if it can't be a dongle's; empty if it can, or if the path doesn't exist yet.
+    """The kind of file at the path if it can't be a dongle's; empty if it can, or if the path doesn't exist yet.
 
     The device itself is not opened: that alone resets some dongles.
     """

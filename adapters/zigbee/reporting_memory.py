@@ -1,4 +1,4 @@
-"""What was set up with devices, and what they answered to it, in a file: a restart does not ask for it again."""
+"""The setup of devices and their answers to it, in a file: a restart does not ask for it again."""
 
 from __future__ import annotations
 

@@ -1,10 +1,10 @@
-"""What is done with a device once: bind its clusters to us, have them reported, read the first values.
+"""The setup of a device, once: bind its clusters to us, configure their reporting, read the first values.
 
 Each device goes through its steps one by one. What was done, and what the device refused, is remembered in a file, so
 that a restart of the gateway asks only for values. After a restart of the device (``restarted``) its values are read,
 and what was set up is checked. An endpoint that didn't describe itself is asked again (``describe``).
 
-A job is *queued* until it is its turn (only of devices that are always on), *asking* while a question is on its way,
+A job is *queued* until it is its turn (only of devices that are always on), *asking* while a request is on its way,
 and *resting* after one without an answer, until the device is heard (``heard``), later each time, or until something
 new is wanted of it. It is over when no step is left.
 """
@@ -21,7 +21,7 @@ from adapters.zigbee.device import ZigbeeDevice
 from adapters.zigbee.network_port import AWAY, Radio
 from adapters.zigbee.radio_port import SendOutcome
 from adapters.zigbee.reporting_memory import SUCCESS, UNSUPPORTED, WRONG_TYPE, ReportingMemory, name_of, refused, state
-from adapters.zigbee.reporting_steps import Step, content_of, records_of, wanted_of
+from adapters.zigbee.reporting_steps import SetupStep, content_of, records_of, wanted_of
 from adapters.zigbee.reports import Model, Values, answered, missing
 from adapters.zigbee.times import ZigbeeTimes
 from adapters.zigbee.transaction import Answer, NoReply, Reply
@@ -38,7 +38,7 @@ AT_ONCE: Final = 2
 """Devices that are always on and under way at once. (Sleeping ones take their steps when they are heard.)"""
 LAST_RETRY: Final = 3600.0
 DESCRIBED: Final = 8
-"""How often a device is asked for a descriptor that it doesn't give, until the next start."""
+"""Requests for a descriptor that a device doesn't give, until the next start."""
 
 
 @dataclass(slots=True, eq=False)
@@ -46,16 +46,16 @@ class _Job:
     device: ZigbeeDevice
     model: Model
     """As the device was understood when it was made."""
-    steps: list[Step]
+    steps: list[SetupStep]
     retries: Backoff
     begun: bool = False
     active: bool = False
     retry_at: float | None = None
     """Not before, and only when it is heard; None: it isn't resting."""
-    due: dict[Step, float] = field(default_factory=dict)
+    due: dict[SetupStep, float] = field(default_factory=dict)
     """When an attribute may be read, or a descriptor asked for, again."""
-    tries: dict[Step, int] = field(default_factory=dict)
-    """How often a descriptor was asked for in vain."""
+    tries: dict[SetupStep, int] = field(default_factory=dict)
+    """Requests for a descriptor that were not answered."""
 
 
 class ReportingSetup:
@@ -87,11 +87,11 @@ class ReportingSetup:
 
     def add(self, device: ZigbeeDevice, *, joined: bool, missing: Iterable[int] = ()) -> None:
         """A device is in the network; ``joined``: it has just joined, and may have forgotten everything. ``missing``:
-        its endpoints that didn't tell what they are."""
+        its endpoints that it didn't describe."""
         if joined and self._memory.devices.pop(device.eui64, None) is not None:
             self._memory.save()
         self.remove(device.eui64)
-        self._want(device, [*self._steps(_model(device)), *(Step("describe", endpoint) for endpoint in missing)])
+        self._want(device, [*self._steps(_model(device)), *(SetupStep("describe", endpoint) for endpoint in missing)])
 
     def restarted(self, device: ZigbeeDevice) -> None:
         """A device was without power: its values may be others, and what was set up may be lost."""
@@ -100,10 +100,13 @@ class ReportingSetup:
         steps = self._reads(model)
         for at in model.places:
             endpoint, cluster = at >> 16, at & 0xFFFF
-            configure = Step("configure", endpoint, cluster)
+            configure = SetupStep("configure", endpoint, cluster)
             if wanted := wanted_of(model, at):
                 done = known.get(name_of(endpoint, cluster), {}).get("wanted") == wanted
-                steps += [Step("bind", endpoint, cluster), Step("check", endpoint, cluster) if done else configure]
+                steps += [
+                    SetupStep("bind", endpoint, cluster),
+                    SetupStep("check", endpoint, cluster) if done else configure,
+                ]
         self._want(device, steps)
 
     def read(self, device: ZigbeeDevice) -> None:
@@ -112,9 +115,9 @@ class ReportingSetup:
 
     def look(self, device: ZigbeeDevice, endpoint: int) -> None:
         """An endpoint speaks that the device didn't list: what it is is asked once."""
-        self._want(device, [Step("look", endpoint)])
+        self._want(device, [SetupStep("look", endpoint)])
 
-    def _want(self, device: ZigbeeDevice, steps: list[Step]) -> None:
+    def _want(self, device: ZigbeeDevice, steps: list[SetupStep]) -> None:
         job = self.jobs.get(device.eui64)
         if job is None:
             if not steps:
@@ -152,30 +155,30 @@ class ReportingSetup:
             self._begin(job)
 
     def states(self, eui64: str) -> dict[str, str]:
-        """For the administrator: what became of the reports of each ``endpoint/cluster``."""
+        """For the administrator: how the reports of each ``endpoint/cluster`` are set up."""
         return {name: state(entry) for name, entry in sorted(self._memory.devices.get(eui64, {}).items())}
 
     def left_over(self, eui64: str) -> int:
-        """How many steps the device still has before it."""
+        """The number of steps that are left for the device."""
         job = self.jobs.get(eui64)
         return 0 if job is None else sum(step.kind != "again" for step in job.steps)
 
-    def _steps(self, model: Model) -> list[Step]:
+    def _steps(self, model: Model) -> list[SetupStep]:
         known = self._memory.devices.get(model.eui64, {})
-        ways: list[Step] = []
-        reads: list[Step] = []
+        ways: list[SetupStep] = []
+        reads: list[SetupStep] = []
         for at in model.places:
             endpoint, cluster = at >> 16, at & 0xFFFF
             wanted = wanted_of(model, at)
             done = known.get(name_of(endpoint, cluster), {}).get("wanted") == wanted
             if wanted and not done:
-                ways += [Step("bind", endpoint, cluster), Step("configure", endpoint, cluster)]
+                ways += [SetupStep("bind", endpoint, cluster), SetupStep("configure", endpoint, cluster)]
             if not done or not model.sleepy:
-                reads.append(Step("read", endpoint, cluster))
+                reads.append(SetupStep("read", endpoint, cluster))
         return ways + reads
 
-    def _reads(self, model: Model) -> list[Step]:
-        return [Step("read", at >> 16, at & 0xFFFF) for at in model.places]
+    def _reads(self, model: Model) -> list[SetupStep]:
+        return [SetupStep("read", at >> 16, at & 0xFFFF) for at in model.places]
 
     # One device after another --------------------------------------------------------------------------------------
 
@@ -226,7 +229,7 @@ class ReportingSetup:
 
         self._ask(job, step, done)
 
-    def _ask(self, job: _Job, step: Step, done: Callable[[Answer], None]) -> None:
+    def _ask(self, job: _Job, step: SetupStep, done: Callable[[Answer], None]) -> None:
         transactions, radio, device = self._transactions, self.radio, job.device
         there = radio.device(device.eui64)
         if there is None:
@@ -238,7 +241,7 @@ class ReportingSetup:
         else:
             transactions.ask(device, step.endpoint, step.cluster, content_of(job.model, step), done)
 
-    def _answered(self, job: _Job, step: Step, answer: Answer) -> None:
+    def _answered(self, job: _Job, step: SetupStep, answer: Answer) -> None:
         if isinstance(answer, NoReply):
             if step.kind == "describe":
                 self._postpone(job, step)
@@ -262,8 +265,8 @@ class ReportingSetup:
             self._postpone(job, step)
         self._next(job)
 
-    def _postpone(self, job: _Job, step: Step) -> None:
-        """A device doesn't tell what an endpoint is: it is asked later each time, and not for ever."""
+    def _postpone(self, job: _Job, step: SetupStep) -> None:
+        """A device doesn't describe an endpoint: it is asked later each time, and not for ever."""
         tries = job.tries[step] = job.tries.get(step, 0) + 1
         if tries < DESCRIBED:
             job.due[step] = self._now() + min(self._times.first_describe * 2 ** (tries - 1), LAST_RETRY)
@@ -273,11 +276,11 @@ class ReportingSetup:
 
     # What was answered ---------------------------------------------------------------------------------------------
 
-    def _bound(self, job: _Job, step: Step, reply: Reply) -> None:
+    def _bound(self, job: _Job, step: SetupStep, reply: Reply) -> None:
         status = reply.payload[0] if reply.payload else 0x01
         self._entry(job.model, step)["bind"] = SUCCESS if not status else zdo.status_name(status)
 
-    def _configured(self, job: _Job, step: Step, reply: Reply) -> None:
+    def _configured(self, job: _Job, step: SetupStep, reply: Reply) -> None:
         model = job.model
         rows = [slot.row for slot in model.places[step.at].values() if slot.row.reporting is not None]
         fault = ""
@@ -296,7 +299,7 @@ class ReportingSetup:
             entry["types"] = {f"{number:04x}": slot.type.id for number, slot in slots if slot.type is not slot.row.type}
         self._memory.save()
 
-    def _checked(self, job: _Job, step: Step, reply: Reply) -> None:
+    def _checked(self, job: _Job, step: SetupStep, reply: Reply) -> None:
         model = job.model
         found: dict[int, tuple[int, int, Value]] = {}
         if reply.command == General.READ_REPORTING_RESPONSE:
@@ -305,41 +308,43 @@ class ReportingSetup:
         for record in records_of(model, step.at):
             refused = isinstance(taken, dict) and taken.get(f"{record.attribute:04x}") != SUCCESS
             if not refused and found.get(record.attribute) != (record.minimum, record.maximum, record.change):
-                self._want(job.device, [Step("configure", step.endpoint, step.cluster)])
+                self._want(job.device, [SetupStep("configure", step.endpoint, step.cluster)])
                 return
 
-    def _described(self, job: _Job, step: Step, reply: Reply) -> None:
+    def _described(self, job: _Job, step: SetupStep, reply: Reply) -> None:
         descriptor = zdo.simple_descriptor_response(reply.payload)
         if descriptor.endpoint != step.endpoint:
             raise PeerError("another endpoint is described")
         self.radio.described(job.device.eui64, descriptor)
 
-    def _read(self, job: _Job, step: Step, reply: Reply) -> None:
+    def _read(self, job: _Job, step: SetupStep, reply: Reply) -> None:
         model = job.model
         records: list[foundation.ReadRecord] = []
         if reply.command == General.READ_RESPONSE:
             records, _ = foundation.read_response(reply.payload)
         values = answered(model, step.at, records)
-        told = {record.attribute for record in records}
+        reported = {record.attribute for record in records}
         entry = self._memory.devices.get(model.eui64, {}).get(name_of(step.endpoint, step.cluster), {})
         for attribute, slot in model.places[step.at].items():
-            if attribute not in told and f"{attribute:04x}" in refused(entry, UNSUPPORTED):
+            if attribute not in reported and f"{attribute:04x}" in refused(entry, UNSUPPORTED):
                 missing(model, slot)
         if refused(entry, WRONG_TYPE) and entry.get("wanted") != wanted_of(model, step.at):
-            self._want(job.device, [Step("configure", step.endpoint, step.cluster)])  # by the types that it told now
+            self._want(
+                job.device, [SetupStep("configure", step.endpoint, step.cluster)]
+            )  # by the types that it reported now
         if values:
             self._tell(job.device, values)
         taken = entry.get("reports")
         absent = [f"{attribute:04x}" for attribute, slot in model.places[step.at].items() if slot.absent]
         if step.kind == "read" and isinstance(taken, dict) and any(taken.get(name) == SUCCESS for name in absent):
-            self._later(job, Step("again", step.endpoint, step.cluster))
+            self._later(job, SetupStep("again", step.endpoint, step.cluster))
 
-    def _later(self, job: _Job, step: Step) -> None:
+    def _later(self, job: _Job, step: SetupStep) -> None:
         if step not in job.steps:
             job.steps.append(step)
             job.due[step] = self._now() + self._times.read_again
 
-    def _entry(self, model: Model, step: Step) -> dict[str, Any]:
+    def _entry(self, model: Model, step: SetupStep) -> dict[str, Any]:
         return self._memory.devices.setdefault(model.eui64, {}).setdefault(name_of(step.endpoint, step.cluster), {})
 
 

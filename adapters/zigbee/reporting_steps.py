@@ -1,4 +1,4 @@
-"""What a device is asked while it is set up, step by step, and the frames of each."""
+"""The steps of a device's setup, and the frames of each."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ from carriage.zigbee.foundation import General, ReportingRecord
 
 
 @dataclass(frozen=True, slots=True)
-class Step:
-    """One question: ``kind`` is ``bind``, ``configure``, ``check``, ``read``, ``again``, ``look`` or ``describe``.
+class SetupStep:
+    """One request: ``kind`` is ``bind``, ``configure``, ``check``, ``read``, ``again``, ``look`` or ``describe``.
 
     ``check``: is the reporting still as configured? ``again``: a second read, later. ``look``: what is this endpoint?
-    ``describe``: the same, and again later where the device doesn't tell.
+    ``describe``: the same, and again later if the device doesn't answer it.
     """
 
     kind: str
@@ -47,7 +47,7 @@ def wanted_of(model: Model, at: int) -> str:
     return foundation.configure_reporting(records_of(model, at)).hex()
 
 
-def content_of(model: Model, step: Step) -> Content:
+def content_of(model: Model, step: SetupStep) -> Content:
     if step.kind in ("read", "again"):
         return Content(General.READ, foundation.read(model.places[step.at]), General.READ_RESPONSE)
     if step.kind == "check":

@@ -93,7 +93,7 @@ class Notes:
 class Model:
     """One device as this adapter understands it. ``places``: the slots of a cluster on an endpoint by attribute.
 
-    ``clusters``: all that it told of, by the same numbers as ``places``. ``odd``: what the log has of its values.
+    ``clusters``: all that it described, by the same numbers as ``places``. ``odd``: what the log has of its values.
     """
 
     eui64: str

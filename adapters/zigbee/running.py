@@ -29,7 +29,7 @@ COUNTERS: Final = ("attempts", "reconnects", *tunnels.COUNTERS, *zcl_devices.COU
 
 
 class RunningAdapter:
-    """One adapter from the start of its run to the end. See ``network_port.RadioEvents`` for what the radio tells."""
+    """One adapter from the start of its run to the end. ``network_port.RadioEvents`` documents the radio's events."""
 
     def __init__(self, config: ZigbeeConfig, table: ClusterTable, context: AdapterContext, times: ZigbeeTimes) -> None:
         self._context = context
@@ -65,7 +65,7 @@ class RunningAdapter:
     def link_gone(self) -> None:
         self.tunnels.link_gone()
 
-    # What the radio tells ------------------------------------------------------------------------------------------
+    # Events of the radio -------------------------------------------------------------------------------------------
 
     def heard(self, device: ZigbeeDevice, now: float) -> None:
         if device.sleepy:
@@ -97,7 +97,7 @@ class RunningAdapter:
         self.devices.joined(found)
 
     def device_changed(self, found: Device) -> None:
-        _LOG.info("%s has told of endpoints %s", found.eui64, [endpoint.number for endpoint in found.endpoints])
+        _LOG.info("%s described endpoints %s", found.eui64, [endpoint.number for endpoint in found.endpoints])
         self.devices.changed(found)
 
     def device_restarted(self, device: ZigbeeDevice) -> None:

@@ -1,7 +1,7 @@
 """Senders of which no device is known: how often the network may be asked who they are.
 
-zigpy broadcasts a question for every frame of an unknown sender. Routers keep few broadcasts in mind, and anybody can
-send from any number of addresses; so both are bounded, for each address and for all of them.
+zigpy broadcasts a request for every frame of an unknown sender. Routers keep few broadcasts in their tables, and any
+radio can send from any number of addresses; so requests are bounded, for each address and in all.
 """
 
 from __future__ import annotations
@@ -9,12 +9,12 @@ from __future__ import annotations
 from typing import Final
 
 DISCOVERY_INTERVAL: Final = 10.0
-"""Seconds between two questions for one address."""
+"""Seconds between two requests for one address."""
 UNKNOWN_SENDERS: Final = 256
 """Addresses that are remembered."""
 QUESTIONS: Final = 8
 QUESTION_PAUSE: Final = 2.0
-"""So many questions at once, and one more in so many seconds."""
+"""So many requests at once, and one more in so many seconds."""
 
 
 class Strangers:
@@ -24,7 +24,7 @@ class Strangers:
         self._asked: dict[int, float] = {}
         """When who has an address was last asked, in that order."""
         self._questions, self._counted_at = float(QUESTIONS), now
-        """How many may be asked, and when that was so."""
+        """The requests that are allowed, and when that was computed."""
         self.not_asked = 0
 
     def may_ask(self, nwk: int, now: float) -> bool:
@@ -44,5 +44,5 @@ class Strangers:
         return True
 
     def expected(self, nwk: int) -> bool:
-        """Whether the network was asked who has this address: anyone could tell of devices that don't exist."""
+        """Whether the network was asked who has this address: any radio could announce devices that don't exist."""
         return nwk in self._asked

@@ -1,4 +1,4 @@
-"""How long the ZigBee adapter waits for what, as far as the config has no key for it."""
+"""Times of the ZigBee adapter for which the config has no key."""
 
 from __future__ import annotations
 
@@ -12,11 +12,12 @@ class ZigbeeTimes:
 
     away: float = 3.0
     """Without the dongle, after which frames count as not delivered, as on a dead radio: units fail in the end, and
-    both ends of a session hear of it."""
+    both ends of a session are notified."""
     answer: float = 8.0
-    """From the APS acknowledgement of a question to its answer."""
+    """From the APS acknowledgement of a request to its answer."""
     leave: float = 7.0
-    """A device has so long to say that it leaves: with its time to be gone less than whoever asks waits for us."""
+    """A device has this time to confirm that it leaves; with the time until it is gone that is less than the gateway
+    waits for the command."""
     first_retry: float = 15.0
     """Until a step of the setup of a device is tried again the first time."""
     first_describe: float = 60.0

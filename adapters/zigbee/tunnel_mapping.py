@@ -1,4 +1,4 @@
-"""What the tunnel bridges of all devices share: the session of a tunnel, the tables, and the maps of reasons."""
+"""Shared by the tunnel bridges of all devices: the session of a tunnel, the tables, and the maps of reasons."""
 
 from __future__ import annotations
 
@@ -77,7 +77,7 @@ LOSSES: Final[Mapping[Reason, LossReason]] = {
     Reason.LINK: LossReason.DENIED,
     Reason.REJECTED: LossReason.OTHER,
 }
-"""What the gateway reports to a device of a unit that was lost behind it; for other reasons it ends the tunnel."""
+"""The loss that the gateway reports to a device for a unit that was lost later; for other reasons the tunnel ends."""
 _UNIT_LIMITS: Final = {ContentKind.ATLS: TLS_UNIT_LIMIT}
 
 
@@ -114,7 +114,7 @@ class TunnelSession:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TunnelMapping:
-    """What all tunnel bridges of one adapter share."""
+    """Shared by all tunnel bridges of one adapter."""
 
     context: AdapterContext
     config: ZigbeeConfig

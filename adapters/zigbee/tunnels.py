@@ -1,6 +1,6 @@
-"""All tunnels of one adapter: which conversation a frame, an order or a deadline belongs to, and what it has to send.
+"""All tunnels of one adapter: the bridge to which a frame, a transmit or a deadline belongs, and the frames to send.
 
-What comes in (frames, orders, deadlines) is queued and worked off by ``turn``, so that neither the radio's callback nor
+Frames, transmits and deadlines are queued and worked off by ``turn``, so that neither the radio's callback nor
 the engine ever waits for the other, and neither is re-entered.
 """
 

@@ -1,4 +1,4 @@
-"""What the ZigBee adapter declares: the claim that its network proves, its two keys, what its tunnels carry.
+"""The ZigBee adapter's vocabulary: the claim that its network proves, its two keys, its tunnels' content kinds.
 
 A policy is read by these words whether the adapter is configured or not, so this file imports no library.
 """

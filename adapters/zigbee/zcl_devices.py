@@ -1,9 +1,8 @@
-"""The devices whose clusters the gateway understands, and what happens to them: where reports, commands, the setting up
-of devices and their presence meet.
+"""The devices whose clusters the gateway understands: their reports, commands, setup and availability meet here.
 
-Synchronous, without a queue: a frame is decoded and handed on when it comes, an order is carried out when it
-is given. Only what comes before the devices are known, while the radio starts, waits for ``up`` (bounded). ``running``
-calls ``turn`` after every ``wake``, and at ``next_deadline``.
+Synchronous, without a queue: a frame is decoded and handed on when it comes, a transmit is carried out when it is
+given. Only frames that come before the devices are known, while the radio starts, wait for ``up`` (bounded).
+``running`` calls ``turn`` after every ``wake``, and at ``next_deadline``.
 """
 
 from __future__ import annotations
@@ -129,7 +128,7 @@ class ZclDevices:
         self._known(found, 0.0, joined=True)
 
     def changed(self, found: Device) -> None:
-        """A device has told of another endpoint."""
+        """A device has described another endpoint."""
         self._known(found, 0.0, joined=False)
 
     def restarted(self, device: ZigbeeDevice) -> None:
@@ -194,7 +193,7 @@ class ZclDevices:
         await leave(self._transactions, self._records.of(eui64))
 
     def heard(self, device: ZigbeeDevice, now: float) -> None:
-        """A frame of any kind came; told before the frame itself."""
+        """A frame of any kind came; called before the frame is handed on."""
         if self._presence.heard(device, now):
             self._back(device)
         if device.held:
@@ -203,7 +202,7 @@ class ZclDevices:
             self._setup.heard(device.eui64)
 
     def _back(self, device: ZigbeeDevice) -> None:
-        """A device that was offline, or not heard since the start, is there: what it tells may be another now."""
+        """A device that was offline, or not heard since the start, is there: its values may have changed."""
         if device.eui64 in self._setup.jobs:
             self._setup.heard(device.eui64, at_once=True)
         else:
@@ -234,7 +233,7 @@ class ZclDevices:
         return ours
 
     def _not_ours(self, device: ZigbeeDevice, frame: IncomingFrame) -> None:
-        """zigpy gets a frame. It says nothing to one from a cluster that the device's interview didn't tell of."""
+        """zigpy gets a frame. It answers none from a cluster that isn't in the device's interview."""
         if self._is_up and device.model is not None and frame.at not in device.model.clusters:
             self._responses.answer(device, frame.at, frame.payload, frame.link_key, Status.UNSUPPORTED_CLUSTER)
 
@@ -257,7 +256,7 @@ class ZclDevices:
         self._commands.withdraw(envelope)
 
     def reach(self) -> dict[str, int]:
-        """How many devices can be reached, can't be, and of how many that is unknown."""
+        """The number of devices that can be reached, that can't be, and of which that is unknown."""
         found = [self._presence.online(device) for device in self._records if device.model is not None]
         return {"online": found.count(True), "offline": found.count(False), "not_known": found.count(None)}
 

@@ -103,7 +103,7 @@ class _RefusedError(Exception):
 
 
 def parse(request: Request, formats: ContentFormats = DEFAULT_FORMATS) -> Operation | Response | None:
-    """What a request asks for, or the response that refuses it; None: it is for ``devices.parse``. Never raises."""
+    """The operation of a request, or the response that refuses it; None: it is for ``devices.parse``. Never raises."""
     try:
         usual = _usual(request, formats)
         if usual is not None or device_resources.concerns(request):

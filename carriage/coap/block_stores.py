@@ -1,5 +1,5 @@
-"""What the server's side keeps of bodies in blocks: requests that are still arriving and responses that are still being
-fetched. Bounded in number, size and time."""
+"""Bodies in blocks on the server's side: requests that are still arriving and responses that are still being fetched.
+Bounded in number, size and time."""
 
 from __future__ import annotations
 
@@ -105,7 +105,7 @@ class Downloads:
         self._served[key] = Served(response, now + self._lifetime, notification)
 
     def find(self, key: Key, now: float) -> Served | None:
-        """What is kept for this key; being asked for keeps it longer."""
+        """The body kept for this key; a look keeps it longer."""
         served = self._served.pop(key, None)
         if served is not None:
             served.deadline = now + self._lifetime

@@ -73,7 +73,7 @@ def find_block(options: Options, number: int) -> Block | None:
 
 
 def body_key(code: int, options: Options) -> Key:
-    """What makes two requests of one peer speak about the same body."""
+    """The key under which two requests of one peer are about the same body."""
     return code, tuple(option for option in options if option[0] not in _NOT_IN_KEY and option[0] & 0x1E != 0x1C)
 
 
@@ -82,7 +82,7 @@ _SURELY_FITS: Final = 256  # octets of body that need no look at the options
 
 
 def room(size: int, options: Options, body_limit: int, message_limit: int) -> int:
-    """How much of a body of ``size`` octets may go in one message beside these options (16 at least)."""
+    """The octets of a body of ``size`` that fit in one message beside these options (16 at least)."""
     if size <= _SURELY_FITS and len(options) <= 8:
         return size
     return max(16, min(body_limit, message_limit - _OVERHEAD - len(encode_options(options, b""))))

@@ -95,7 +95,7 @@ class CoapsClient:
 
     @property
     def info(self) -> AssociationInfo | None:
-        """What the handshake agreed on, while connected."""
+        """The handshake's result, while connected."""
         return self._association.info if self._association is not None else None
 
     async def connect(self) -> AssociationInfo:

@@ -367,7 +367,7 @@ class ClientSide:
     # Time and ends
 
     def settled(self, call: _Call, outcome: MessageOutcome, now: float) -> None:
-        """What became of the last message of a call."""
+        """The outcome of the last message of a call."""
         if call.exchange not in self._calls:
             return
         if outcome is MessageOutcome.ACKNOWLEDGED:

@@ -82,7 +82,7 @@ class CoapConnection:
             lower = StreamLayer(random, max_message_size=config.max_message_size, ping_timeout=config.ping_timeout)
         self._lower = lower
         self.events: deque[Event] = deque()
-        """What ``next_event`` takes, for an owner of many connections that looks here first."""
+        """The events that ``next_event`` takes, for an owner of many connections that looks here first."""
         self._new_exchange = count(1).__next__
         self._now = 0.0
         self._closed = False

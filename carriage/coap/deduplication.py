@@ -38,7 +38,7 @@ class Deduplication:
         return True
 
     def reply(self, message_id: int) -> bytes | None:
-        """What a known message was answered, if it was."""
+        """The answer to a known message, if there is one."""
         return self._replies.get(message_id)
 
     def answered(self, message_id: int, reply: bytes) -> None:

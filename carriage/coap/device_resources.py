@@ -54,7 +54,7 @@ class ListDevices:
 
 @dataclass(frozen=True, slots=True)
 class Read:
-    """``property`` empty: all of the device. ``command``: not the property but what became of the last PUT to it.
+    """``property`` empty: all of the device. ``command``: not the property but the outcome of the last PUT to it.
 
     ``format``: of the answer; ``named``: by the client. ``observe``: from now on by notification; ``deregister``: no
     longer.
@@ -97,7 +97,7 @@ def concerns(request: Request) -> bool:
 
 
 def parse(request: Request) -> Operation | Response:
-    """What a request to ``/d`` asks for, or the response that refuses it. Never raises."""
+    """The operation of a request to ``/d``, or the response that refuses it. Never raises."""
     try:
         path = opt.strings(request.options, opt.URI_PATH)[1:]
         query = opt.strings(request.options, opt.URI_QUERY)

@@ -1,4 +1,4 @@
-"""What a coaps server needs beneath it: a listener that ends DTLS, and what may be bounded in it. Only contracts."""
+"""The listener beneath a coaps server: it ends DTLS; and what may be bounded in it. Only contracts."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from layer.listener_events import ListenerEvent
 
 
 class ServerLimits(TypedDict, total=False):
-    """What may be bounded otherwise than by default; see ``DtlsListener``."""
+    """Bounds that may differ from the defaults; see ``DtlsListener``."""
 
     max_half_open: int
     max_half_open_per_host: int
@@ -31,7 +31,7 @@ class Listener(Protocol):
     """``layer.listener.DtlsListener``, or what stands in for it."""
 
     events: deque[ListenerEvent]
-    """What happened, the oldest first; the server takes it out."""
+    """The events, the oldest first; the server takes them out."""
 
     @property
     def counters(self) -> Mapping[str, int]:
@@ -55,7 +55,7 @@ class Listener(Protocol):
         """End all."""
 
     def datagrams_to_send(self) -> list[tuple[bytes, Address]]:
-        """What goes out."""
+        """The datagrams to send."""
 
     def next_deadline(self) -> float | None:
         """When ``tick`` is due."""

@@ -13,7 +13,7 @@ from carriage.coap.options import Options
 
 
 class MessageOutcome(Enum):
-    """What became of a message that was sent with a sender."""
+    """The outcome of a message that was sent with a sender."""
 
     ACKNOWLEDGED = "acknowledged"
     RESET = "reset"
@@ -38,13 +38,13 @@ def random_bits(random: RandomSource, bits: int) -> int:
 
 
 class LowerLayer(Protocol):
-    """What a connection asks of the layer beneath it."""
+    """The interface of the layer beneath a connection."""
 
     outcomes: list[tuple[Sender, MessageOutcome]]
-    """What was settled and not told yet. Whoever tells it puts an empty list in the place of this one."""
+    """Settled messages whose outcome is not reported yet. Who reports them puts an empty list in its place."""
 
     out: list[bytes]
-    """What ``to_send`` gives."""
+    """The messages that ``to_send`` gives."""
 
     @property
     def body_limit(self) -> int:
@@ -90,7 +90,7 @@ class LowerLayer(Protocol):
         """Why the transport is no longer usable, in words; ``None`` while it is."""
 
     def to_send(self) -> list[bytes]:
-        """What must go out now."""
+        """The messages that must be sent now."""
 
     def next_deadline(self) -> float | None:
         """When ``tick`` is due."""

@@ -205,7 +205,7 @@ class Observations:
         return True
 
     def fetched(self, exchange: int, notification: int, outcome: MessageOutcome, now: float) -> None:
-        """What became of the last block of a notification."""
+        """The outcome of the last block of a notification."""
         observation = self._on_its_way(exchange, notification)
         if observation is None:
             return

@@ -1,4 +1,4 @@
-"""One connected client of the coaps server, and what the server tells its owner of it (``Handler``)."""
+"""One connected client of the coaps server, and the calls by which the server reports to its owner (``Handler``)."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from layer.events import AssociationInfo
 
 
 class PeerKeeper(Protocol):
-    """What a peer asks of its server."""
+    """The server's interface for a peer."""
 
     def now(self) -> float:
         """The loop's clock."""
@@ -58,8 +58,8 @@ class ServerPeer:
 
 
 class Handler(Protocol):
-    """What the server tells its owner. An exception in it is counted, logged at a bounded rate, and costs the request a
-    5.00, or a 4.00 if it is a ``PeerError``."""
+    """The server's reports to its owner. An exception in one is counted, logged at a bounded rate, and the request is
+    answered with 5.00, or with 4.00 if it is a ``PeerError``."""
 
     def connected(self, peer: ServerPeer) -> None:
         """A peer's handshake is done."""

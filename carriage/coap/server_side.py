@@ -41,7 +41,7 @@ _PROXY_OPTIONS = frozenset((opt.PROXY_URI, opt.PROXY_SCHEME))
 
 
 class Answer(Enum):
-    """What ``respond`` did."""
+    """The outcome of ``respond``."""
 
     SENT = "sent"
     OBSERVED = "observed"  # sent, and the exchange is an observation now: notify on it
@@ -268,7 +268,7 @@ class ServerSide:
         return Answer.OBSERVED if registered else Answer.SENT
 
     def _limit(self, options: Options, payload: bytes, szx: int) -> int:
-        """What goes in one message. A block size below the largest is a wish for small messages."""
+        """The part of a body that goes in one message. A block size below the largest is a wish for small messages."""
         limit = room(len(payload), options, self._lower.body_limit, self._lower.message_limit)
         return min(limit, 16 << szx) if szx < 6 else limit
 

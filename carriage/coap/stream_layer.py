@@ -62,7 +62,7 @@ class StreamLayer:
 
     @property
     def body_limit(self) -> int:
-        """What the peer's Max-Message-Size leaves for a body."""
+        """The octets that the peer's Max-Message-Size leaves for a body."""
         return self._peer_limit - _ROOM_FOR_OPTIONS
 
     @property

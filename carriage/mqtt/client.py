@@ -217,7 +217,7 @@ class MqttClient:
     def acknowledge(self, message: Message) -> None:
         """With ``manual_ack``: tell the broker that the message is safe.
 
-        The broker hears it in the order of arrival (MQTT 5 section 4.6), so one that is held back holds back later
+        It is sent in the order of arrival (MQTT 5 section 4.6), so one that is held back holds back later
         ones. A message of an earlier connection is left alone: the broker sends it again.
         """
         if self._options.manual_ack and self._unacknowledged.done(*message.receipt):
@@ -371,7 +371,7 @@ class MqttClient:
     def _look(self, now: float) -> None:
         self.sender.queue.expire(monotonic())
         if self.is_connected and self.sender.look(now - self._connected_at, now):
-            self._end("to try again what the broker ended connections over")  # whoever publishes does so again then
+            self._end("to try again what the broker ended connections over")  # the publishers do so again then
         if self._wire is not None and self._live:
             try:
                 self._paho.loop_misc()

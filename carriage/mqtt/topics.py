@@ -9,7 +9,7 @@ With ``prefix`` one or more levels and ``user`` the name under which the broker 
     {prefix}/{user}/atls/{session}/up/{n}    client: unit n
     {prefix}/{user}/atls/{session}/down/{n}  gateway: unit n
     {prefix}/{user}/atls/{session}/close     client: close the session
-    {prefix}/{user}/atls/{session}/status    gateway: what became of units and of the session
+    {prefix}/{user}/atls/{session}/status    gateway: outcomes of units and of the session
     {prefix}/bridge/state                    gateway: retained, epoch and state
 
 The user level counts as the publisher's identity only if the broker's ACL ties it to the login. So that no client can

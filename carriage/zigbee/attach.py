@@ -1,6 +1,6 @@
 """The attachment protocol: how a process stands behind a virtual ZigBee device. Pure codec; no I/O here.
 
-A simulated network offers a Unix stream socket. Whoever connects may take one endpoint of one device,
+A simulated network offers a Unix stream socket. A process that connects may take one endpoint of one device,
 (EUI64, endpoint), and then exchanges ZCL octets with the coordinator as that endpoint's application. The
 network answers ZDO and the Basic cluster itself; every frame for any other cluster of the endpoint is handed over.
 

@@ -85,7 +85,7 @@ STRING: Final = TYPES[0x42]
 SIGNED: Final = frozenset(range(0x28, 0x30))
 """The integers that have a sign."""
 INTEGERS: Final = frozenset((*range(0x18, 0x30), 0x30, 0x31))
-"""What carries a whole number: bitmaps, unsigned and signed integers, enumerations. (Booleans do not.)"""
+"""Types that carry a whole number: bitmaps, unsigned and signed integers, enumerations. (Booleans do not.)"""
 FLOATS: Final[Mapping[int, str]] = {0x38: "<e", 0x39: "<f", 0x3A: "<d"}
 """Numbers with a fraction, and their layout."""
 TEXTS: Final = frozenset((0x42, 0x44))

@@ -1,4 +1,4 @@
-"""What a tunnel endpoint reports, and the limits that it keeps. Values only."""
+"""The events that a tunnel endpoint reports, and the limits that it keeps. Values only."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ Handle = NewType("Handle", int)
 
 
 class DeliveryMode(Enum):
-    """How the units of one side reach the other; both know it from the tunnel's protocol id."""
+    """The way in which the units of one side reach the other; both know it from the tunnel's protocol id."""
 
     PUSHED = "pushed"
     """Both sides send when they have something."""
@@ -200,7 +200,7 @@ class TunnelRecord:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TunnelLimits:
-    """Limits and times of one endpoint. Times are seconds; the defaults let both ends hear of any failure within 30."""
+    """Limits and times of one endpoint. Times are seconds; by the defaults both ends learn of any failure within 30."""
 
     window: int = 1
     """Frames in flight to the remote."""
@@ -215,9 +215,9 @@ class TunnelLimits:
     decision_timeout: float = 25.0
     """A request that is neither accepted nor refused by then is refused as busy."""
     request_window: float = 120.0
-    """How long a repeated RequestTunnel is known as a repetition; longer than all answer waits together."""
+    """Seconds for which a repeated RequestTunnel is known as a repetition; longer than all answer waits together."""
     duplicate_window: float = 10.0
-    """How long a frame may linger in the network."""
+    """Seconds for which a frame may linger in the network."""
     reassembly_timeout: float = 20.0
     """An unfinished unit is given up when no slice has come for this long."""
     stall_timeout: float = 25.0

@@ -80,7 +80,7 @@ _STATUS_NAMES: Final = {int(status): status.name for status in Status}
 
 
 def status_name(code: int) -> str:
-    """What people call a status: ``UNSUPPORTED_ATTRIBUTE``; ``STATUS_0xD0`` for one that the table doesn't have."""
+    """The name of a status: ``UNSUPPORTED_ATTRIBUTE``; ``STATUS_0xD0`` for one that the table doesn't have."""
     return _STATUS_NAMES.get(code) or f"STATUS_0x{code:02X}"
 
 
@@ -174,7 +174,7 @@ def write_response(payload: bytes) -> tuple[dict[int, int], str]:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ReportingRecord:
-    """How one attribute shall be reported (ZCL8, 2.5.7.1): seconds, and the least change in the attribute's units.
+    """The reporting of one attribute (ZCL8, 2.5.7.1): seconds, and the least change in the attribute's units.
 
     ``change`` counts for analog types only.
     """

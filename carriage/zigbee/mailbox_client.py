@@ -1,4 +1,4 @@
-"""How a device that sleeps fetches its units from the gateway's mailbox: GET, and what answers it.
+"""The client of the gateway's mailbox: a device that sleeps fetches its units by GET.
 
 ``mailbox`` has the keeper's side. One ``ask`` fetches all that waits: each unit that came whole is followed by the next
 GET, until the answer is that nothing waits, or no answer comes.

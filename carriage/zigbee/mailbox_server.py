@@ -163,7 +163,7 @@ class MailboxServer:
             return job
         if self._tell_empty:
             self._tell_empty = False
-            self._empty = self._job(GetResponse(max(self.next, self._asked) % 0x10000), self._told_empty)
+            self._empty = self._job(GetResponse(max(self.next, self._asked) % 0x10000), self._empty_sent)
             return self._empty
         kept = self._kept.get(self._n)
         if kept is None or self._index == slice_count(len(kept.data), kept.size):
@@ -192,7 +192,7 @@ class MailboxServer:
         octets = answer.encode()
         return Job(lambda sequence: self._wrap(sequence, octets), settle, self._retry)
 
-    def _told_empty(self, _: bool) -> None:
+    def _empty_sent(self, _: bool) -> None:
         self._empty = None
 
     def _begin(self, n: int, index: int) -> None:

@@ -1,4 +1,4 @@
-"""How a tunnel is opened, on both sides: request, repetition, answer, refusal, and the list of protocols.
+"""The opening of a tunnel, on both sides: request, repetition, answer, refusal, and the list of protocols.
 
 ``tunnel_table`` says how a repeated request is recognised.
 """

@@ -15,7 +15,7 @@ from layer.errors import UsageError
 
 @dataclass(frozen=True, slots=True)
 class OutFrame:
-    """ZCL octets to send with APS acknowledgement; ``id`` names them in the report of what became of them."""
+    """ZCL octets to send with APS acknowledgement; ``id`` names them in the report of their outcome."""
 
     id: int
     octets: bytes
@@ -93,7 +93,7 @@ class Retransmissions:
         return frame
 
     def report(self, frame_id: int, delivered: bool, now: float) -> None:
-        """What became of a frame; a report on an unknown one (late or repeated) changes nothing."""
+        """The outcome of a frame; a report on an unknown one (late or repeated) changes nothing."""
         flight = self._flights.pop(frame_id, None)
         if flight is None or flight.job.cancelled:
             return

@@ -24,7 +24,7 @@ MAX_SLICE: Final = 64
 TUNNEL_ID_LENGTH: Final = 2
 SLICE_HEADER_LENGTH: Final = 7
 FURTHEST_AHEAD: Final = 0x7FFF
-"""How far ``n`` may run ahead of the last one before 16 bits are ambiguous."""
+"""The distance by which ``n`` may run ahead of the last one before 16 bits are ambiguous."""
 
 _HEADER = Struct("<BHHH")
 _EXPANSION = 0x10000

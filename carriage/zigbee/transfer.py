@@ -1,4 +1,4 @@
-"""What TransferData holds, by its first octet: a slice, a mailbox's question and answer, a loss.
+"""The payloads of TransferData, by the first octet: a slice, a mailbox's request and answer, a loss.
 
 All little-endian, after the flags octet::
 
@@ -84,7 +84,7 @@ Transfer = Slice | Get | GetResponse | Lost
 
 
 def decode_transfer(data: bytes) -> Transfer:
-    """What the data of one TransferData is. PeerError if it is nothing of the above."""
+    """The decoded data of one TransferData. PeerError if it is none of the above."""
     flags = data[0] if data else 0
     reader = _READERS.get(flags)
     return decode_slice(data) if reader is None else reader(data)

@@ -62,7 +62,7 @@ class TunnelEndpoint:
     """All tunnels with one remote.
 
     ``ids``: the server's tunnel ids, shared by the endpoints of one cluster server (default: its own ids).
-    ``protocols``: (manufacturer, protocol) pairs told to a remote that asks; whether a request is granted is the
+    ``protocols``: (manufacturer, protocol) pairs that a remote gets if it asks; whether a request is granted is the
     caller's decision. ``maximum_payload_length``: what one APS frame to the remote holds (82 at most, 73 with APS
     encryption, less with a source route). ``first_sequence``: should be random, so that a restart is not taken for a
     repetition.
@@ -147,7 +147,7 @@ class TunnelEndpoint:
         tunnel.sender.add(n, data)
 
     def record(self, handle: Handle) -> TunnelRecord | None:
-        """What has to be kept in order to go on with an open tunnel after a restart."""
+        """The record with which an open tunnel can go on after a restart."""
         tunnel = self._core.tunnels.get(handle)
         if tunnel is None or tunnel.state is not TunnelState.OPEN:
             return None

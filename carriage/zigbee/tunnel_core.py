@@ -1,4 +1,4 @@
-"""What the parts of a tunnel endpoint share: its tables, its outbox, its events, and how a tunnel begins and ends.
+"""Shared by the parts of a tunnel endpoint: its tables, its outbox, its events, the begin and end of a tunnel.
 
 What each command means is decided in ``tunnel``, ``opening`` and ``flow_control``.
 """

@@ -1,4 +1,4 @@
-"""What a tunnel endpoint keeps: one record per tunnel, the server's tunnel ids, and the requests it has seen recently.
+"""The tables of a tunnel endpoint: one record per tunnel, the server's tunnel ids, the requests of the last seconds.
 
 How a repeated RequestTunnel is recognised. The client keeps the ZCL sequence number of a request for all its
 repetitions and lowers ``max incoming`` by one each time, so the octets are new (zigpy drops octets that it has seen
@@ -169,7 +169,7 @@ class Tunnel:
     fetching: bool = False
     """A GET is out, and no answer has said yet that nothing more waits."""
     gets: int = 0
-    """How often GET was sent since something came."""
+    """The GETs sent since something came."""
     answer_due: float | None = None
     """When to ask again."""
     jobs: list[Job] = field(default_factory=list)

@@ -166,7 +166,7 @@ def _pack_protocols(protocols: tuple[tuple[int, int], ...]) -> bytes:
 
 @dataclass(frozen=True, slots=True)
 class _Layout:
-    """How one command travels: codes per direction (None: not in it), fixed fields, and an optional tail field."""
+    """The layout of one command: codes per direction (None: not in it), fixed fields, and an optional tail field."""
 
     type: type[Any]
     to_server: int | None

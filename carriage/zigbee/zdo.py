@@ -39,7 +39,7 @@ _STATUS_NAMES: Final = {
 
 
 def status_name(code: int) -> str:
-    """What people call a ZDP status (r22, table 2-131)."""
+    """The name of a ZDP status (r22, table 2-131)."""
     return _STATUS_NAMES.get(code) or f"STATUS_0x{code:02X}"
 
 
@@ -76,7 +76,7 @@ def leave_response(payload: bytes) -> int:
 
 @dataclass(frozen=True, slots=True)
 class SimpleDescriptor:
-    """What one endpoint is (r22, 2.3.2.5). ``inputs``: the clusters whose server it is."""
+    """The simple descriptor of an endpoint (r22, 2.3.2.5). ``inputs``: the clusters whose server it is."""
 
     endpoint: int
     profile: int

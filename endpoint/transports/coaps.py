@@ -51,13 +51,13 @@ class CoapsLimits:
     """Times in seconds, and how many sessions.
 
     A gateway that is gone is noticed after ``keepalive`` and ``ping_timeout``, and ``reconnect_for`` later the sessions
-    over it are given up: both ends are to hear within 30 s.
+    over it are given up: both ends must learn of it within 30 s.
     """
 
     keepalive: float = 8.0
     ping_timeout: float = 8.0
     reconnect_for: float = 12.0
-    """A lost gateway is tried again for so long before the sessions over it are given up."""
+    """A lost gateway is tried again for this time before the sessions over it are given up."""
     reconnect_pause: float = 1.0
     """The first pause between attempts."""
     handshake_timeout: float = 15.0

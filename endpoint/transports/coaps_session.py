@@ -26,7 +26,7 @@ _LOG = logging.getLogger(__name__)
 
 
 class Gateway(Protocol):
-    """What a session needs of its link."""
+    """The link's interface for a session."""
 
     @property
     def is_up(self) -> bool: ...

@@ -1,4 +1,4 @@
-"""What a link to the gateway offers, whatever its protocol: carriage sessions that take and give units.
+"""The interface of a link to the gateway, over any protocol: carriage sessions that take and give units.
 
 A ``GatewayLink`` is one layer-1 connection to a gateway (coaps, MQTT, the ZigBee network). A ``CarriageSession`` is one
 session over it, as this endpoint sees its own side. Calls are synchronous; what takes time comes back by callback.
@@ -29,7 +29,7 @@ RETRY_FOR: Final = 60.0
 
 @dataclass(slots=True)
 class Callbacks:
-    """What a carriage session reports to its owner. Set them before the loop turns again."""
+    """The reports of a carriage session to its owner. Set them before the loop turns again."""
 
     unit: Callable[[bytes], None]
     """A unit of the other end arrived, in order, once."""
@@ -47,7 +47,7 @@ class CarriageSession(Protocol):
 
     @property
     def peer(self) -> str:
-        """What the gateway calls the other end (informational: only the layer-0 handshake proves who it is)."""
+        """The gateway's name of the other end (informational: only the layer-0 handshake proves who it is)."""
 
     def attach(self, callbacks: Callbacks) -> None:
         """Take the session over; events that came before are reported now."""

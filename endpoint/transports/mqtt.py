@@ -78,7 +78,7 @@ class MqttLink:
                 tls=tls,
                 version=version,
                 keepalive=limits.keepalive,
-                # What comes while we are away for a moment is kept; once we are gone the gateway hears of it.
+                # The broker keeps messages while we are away for a moment; once we are gone our will reports it.
                 session_expiry=limits.return_within,
                 will=Will(
                     topic=self._topics.build(t.Gone(user)),
@@ -303,7 +303,7 @@ class MqttLink:
             ready()
 
     def _on_state(self, state: bodies.BridgeState) -> None:
-        """The same epoch: the gateway has its sessions still, whatever became of it meanwhile."""
+        """The same epoch: the gateway still has its sessions, even if it was away meanwhile."""
         known, self._epoch = self._epoch, state.epoch
         if known is not None and state.epoch != known:
             for session in list(self._sessions.values()):
@@ -333,7 +333,7 @@ class MqttLink:
     def _on_unit(self, topic: t.Down, message: Message) -> None:
         session = self._sessions.get(topic.session)
         if session is None:
-            if topic.session not in self._left:  # from before this process began: the other end is to hear
+            if topic.session not in self._left:  # from before this process began: the other end must learn of it
                 self._turn_down(topic.session, "a unit of a session that is not known here")
             return
         if message.content_type is not None and bodies.KINDS.get(message.content_type) != session.kind:

@@ -1,4 +1,4 @@
-"""How long an MQTT link waits, what it keeps, and how it reads the broker's codes."""
+"""The times and limits of an MQTT link, and how it reads the broker's codes."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ class MqttLimits:
     """Times in seconds, and how many sessions.
 
     A broker that is gone is noticed after two keepalives, and ``broker_grace`` later the sessions are given up: both
-    ends are to hear within 30 s.
+    ends must learn of it within 30 s.
     """
 
     keepalive: int = 8
@@ -38,10 +38,10 @@ class MqttLimits:
     """An open without an answer is repeated after it."""
     retry_for: float = RETRY_FOR
     return_within: int = 12
-    """The broker keeps our session for so long after the connection broke (in MQTT 3.1.1 its own setting counts). Our
-    will goes out at once: the gateway holds it for some seconds more, until it hears us again."""
+    """The broker keeps our session this long after the connection broke (in MQTT 3.1.1 its own setting counts). Our
+    will goes out at once: the gateway waits some seconds more for us to come back."""
     say_again: float = 5.0
-    """After a connection is there again the will of the one before may still be on its way for so long."""
+    """After a connection is there again, the will of the one before may still be on its way for this time."""
     longest_pause: float = 10.0
     """Between attempts to connect again."""
     max_sessions: int = 256

@@ -39,7 +39,7 @@ LINGER: Final = 0.3
 
 
 class Broker(Protocol):
-    """What a session needs of its link."""
+    """The link's interface for a session."""
 
     def publish_unit(self, session: MqttSession, n: int, unit: bytes) -> None: ...
 
@@ -182,7 +182,7 @@ class MqttSession(ReceivingEnd):
         return True
 
     def _requeue(self, lowest: int) -> None:
-        """What is kept from ``lowest`` on goes again, under the numbers that it has, before all that waits."""
+        """Put the kept units from ``lowest`` on back into the queue, under their numbers, before those that wait."""
         again = sorted(number for number in self._kept if number >= lowest)
         self._waiting.extendleft(self._kept.pop(number) for number in reversed(again))
 

@@ -1,6 +1,4 @@
-"""What the carriage sessions of every link have in common: the receiving end, its unit numbers, and the owner's
-callbacks.
-"""
+"""Shared by the carriage sessions of every link: the receiving end, its unit numbers, and the owner's callbacks."""
 
 from __future__ import annotations
 

@@ -56,8 +56,8 @@ class ZigbeeLimits:
     open_for: float = 28.0
     """For the gateway to answer an open, however slow the radio is."""
     unreachable_after: float = 10.0
-    """After a unit could not be delivered something has to come through in so long, or the session is over. With the
-    tunnel's tries before it, both ends hear within 30 s."""
+    """After a unit could not be delivered something must come through within this time, or the session is over. With
+    the tunnel's tries before it, both ends learn of it within 30 s."""
     tunnels: events.TunnelLimits = _TUNNEL_LIMITS
 
 
@@ -228,7 +228,7 @@ class ZigbeeLink:
         self.flush()
 
     def _ask(self, now: float) -> None:
-        """It woke up: fetch what waits, and without a tunnel let the gateway hear that it is there."""
+        """The device woke up: fetch what waits, and without a tunnel send a frame, so that the gateway notices it."""
         for handle in self._sessions:
             self._tunnels.fetch(handle, now)
         if not self._sessions:

@@ -23,7 +23,7 @@ FEED: Final = 8
 
 
 class Tunnels(Protocol):
-    """What a session needs of its link."""
+    """The link's interface for a session."""
 
     def queue(self, handle: events.Handle, n: int, unit: bytes) -> None: ...
 

@@ -49,7 +49,7 @@ _FIELD_NAME = re.compile(r"[a-z0-9!#$%&'*+.^_`|~-]{1,64}")  # RFC 9110, section 
 _CODE = re.compile(r"[2-5](?:\.(?:[0-2][0-9]|3[01])|[0-9]{2})")  # RFC 7252, section 3; a final status of RFC 9110
 
 _NO_SEGMENT = frozenset("/\\\x7f") | frozenset(map(chr, range(32)))
-"""What some server takes for the end of a segment, or for the end of a path."""
+"""Characters that some server takes for the end of a segment, or for the end of a path."""
 
 _ROUTING: Final = frozenset({3, 7, 11, 35, 39, "host", "forwarded", "proxy-authorization", "proxy-authenticate"})
 """Uri-Host, Uri-Port, Uri-Path, Proxy-Uri, Proxy-Scheme and their like: ``to`` and ``path`` alone say where to."""
@@ -93,7 +93,7 @@ class Exchange:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Answer:
-    """What the target said. ``code``: ``2.05`` of CoAP, ``404`` of HTTP; never an interim one.
+    """The target's answer. ``code``: ``2.05`` of CoAP, ``404`` of HTTP; never an interim one.
 
     ``options``, ``body`` and ``content`` as in an ``Exchange``.
     """
@@ -113,7 +113,7 @@ def known_method(method: str) -> bool:
 
 
 def unfit(exchange: Exchange, max_body: int) -> Reason | None:
-    """What is wrong with the form of an exchange: ``CONTENT`` or ``TOO_LARGE``; None: nothing."""
+    """The mistake in the form of an exchange: ``CONTENT`` or ``TOO_LARGE``; None: there is none."""
     if not known_method(exchange.method):
         return Reason.CONTENT
     return unfit_path(exchange.path) or _unfit_rest(exchange.options, exchange.body, exchange.content, max_body)

@@ -1,4 +1,4 @@
-"""What an adapter may know of the policy to answer for its doubts: names and identities, no rules."""
+"""The facts of the policy that an adapter may know to answer for its doubts: names and identities, no rules."""
 
 from __future__ import annotations
 

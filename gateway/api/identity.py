@@ -1,4 +1,4 @@
-"""Who and where: ids, sealed octets, the kinds of content, reasons, links, peers and addresses. Values only."""
+"""Ids, sealed octets, the kinds of content, reasons, links, peers and addresses. Values only."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ class Reason(Enum):
     CONTENT = "content"
     BUSY = "busy"
     UNKNOWN = "unknown"
-    """No such session, or not yours: the two can't be told apart."""
+    """No such session, or not yours: the answer doesn't say which."""
     EXPIRED = "expired"
     UNREACHABLE = "unreachable"
     LINK = "link"
@@ -64,7 +64,7 @@ class Reason(Enum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LinkSecurity:
-    """What protects a hop, as the adapter that terminates it knows it.
+    """The protection of a hop, as the adapter that terminates it knows it.
 
     ``protocol``: ``none``, ``zigbee-network-key``, ``zigbee-link-key``, ``tls1.2``, ``tls1.3``, ``dtls1.2`` ...
     ``suite``: OpenSSL's name of the suite, empty if there is none. ``authenticated``: it proves the claims.
@@ -91,7 +91,7 @@ class Peer:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Address:
-    """Where to: the adapter's scheme and the claim that the peer there must hold (``psk:phone``)."""
+    """A destination: the adapter's scheme and the claim that the peer there must hold (``psk:phone``)."""
 
     scheme: str
     claim: str
@@ -99,7 +99,7 @@ class Address:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LinkRequirement:
-    """What the egress link must be, checked by the egress adapter against the live link just before it writes.
+    """The required egress link, which the egress adapter compares with the live link just before it writes.
 
     ``min_version``: least protocol version by name (``dtls1.2``), empty for any. ``suites``: allowed suites, empty
     for any. ``link_key``: ZigBee frames must be under the APS link key. An adapter that can't know refuses (``LINK``).

@@ -1,4 +1,4 @@
-"""Whether a live link is what a route asks for: one answer for the engine (ingress) and every adapter (egress)."""
+"""The check of a live link against a route's requirement: one for the engine (ingress) and every adapter (egress)."""
 
 from __future__ import annotations
 

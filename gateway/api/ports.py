@@ -2,8 +2,8 @@
 
 An adapter translates, it never decides. Every call here is synchronous and returns at once; both sides run on one
 asyncio loop. What takes time is reported later: an egress adapter settles each ``Transmit`` with exactly one
-``Receipt``; an ingress adapter hears of each envelope it submitted through ``Adapter.receipt``. An adapter gathers what
-it has to write and writes it in ``Adapter.flush``, once for all that one turn of the gateway brought.
+``Receipt``; an ingress adapter gets the receipt of each envelope that it submitted by ``Adapter.receipt``. An adapter
+gathers what it has to write and writes it in ``Adapter.flush``, once for all that one turn of the gateway brought.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ ENTRY_POINT_GROUP = "atls_gateway.adapters"
 
 
 class AdapterContext(Protocol):
-    """What the runtime gives to one running adapter."""
+    """The runtime's interface for one running adapter."""
 
     @property
     def state_dir(self) -> Path:
@@ -50,7 +50,7 @@ class AdapterContext(Protocol):
     def surviving(self) -> Sequence[SurvivingEnd]:
         """The ends of live sessions that this adapter reaches: what it must go on with after a restart of either.
 
-        An end that it can't go on with it closes (``Close`` with ``RESTARTED``), so that both ends hear of it.
+        The adapter closes one that it can't go on with (``Close`` with ``RESTARTED``), so that both ends learn of it.
         """
 
     def now(self) -> float:
@@ -86,7 +86,7 @@ class AdapterContext(Protocol):
         """Whether the policy lets this peer administer, rates apart; asking leaves no trace."""
 
     def gateway(self) -> GatewayView:
-        """The gateway itself as it is now; a ``WatchingAdapter`` hears of changes."""
+        """The gateway itself as it is now; a ``WatchingAdapter`` is called upon changes."""
 
     def touch(self) -> None:
         """Ask for one ``Adapter.flush`` at the end of this turn, for what a callback or task of the adapter's own left
@@ -108,29 +108,29 @@ class Adapter(Protocol):
 
     @property
     def window(self) -> int:
-        """How many transmits of one session and direction the adapter takes before the first is settled (>= 1)."""
+        """The transmits of one session and direction that the adapter takes before the first is settled (>= 1)."""
 
     async def run(self, context: AdapterContext) -> None:
         """Serve until cancelled. Recover from faults of the link; raise only ConfigError or a bug."""
 
     def send(self, transmit: Transmit) -> None:
-        """Take an order; settle it later (or before returning) with exactly one receipt. Never raises, never blocks.
+        """Take a transmit; settle it later (or before returning) with exactly one receipt. Never raises, never blocks.
 
-        What its carriage has no word for (an ``Exchange``, a ``Command``) it settles as dropped, ``CONTENT``.
+        An envelope that its carriage can't express, such as an ``Exchange``, is settled as dropped, ``CONTENT``.
         """
 
     def withdraw(self, envelope: EnvelopeId) -> None:
-        """The engine gave up on an order (expired, session closed): drop it if it still can be; no receipt.
+        """The engine gave up on a transmit (expired, session closed): drop it if it still can be; no receipt.
 
-        One that was ``HELD`` may be given again under the same id, under another requirement: that is another order.
-        What comes back for an ``Exchange`` after that, no client waits for.
+        One that was ``HELD`` may be given again under the same id with another requirement: that is another transmit.
+        No client waits for the answer to a withdrawn ``Exchange``.
         """
 
     def receipt(self, receipt: Receipt) -> None:
-        """What became of an envelope that this adapter submitted. ``HELD`` may come once before the final one."""
+        """The outcome of an envelope that this adapter submitted. ``HELD`` may come once before the final one."""
 
     def update(self, update: Update) -> None:
-        """An update for a watch that this adapter submitted. Never raises, never blocks."""
+        """An update for a subscription that this adapter submitted. Never raises, never blocks."""
 
     def refresh(self, device: Address) -> None:
         """The policy has come to know a device of this adapter: read its values and submit them as a ``Reading``.

@@ -1,4 +1,4 @@
-"""What was decided about an envelope and what became of it: verdicts, receipts, the order to transmit. Only values."""
+"""The decision about an envelope and its outcome: verdicts, receipts, transmits. Only values."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Whether a value is one of a data schema (W3C WoT TD 1.1, section 5.3.2), and one that every carriage can carry."""
+"""The check of a value against a data schema (W3C WoT TD 1.1, section 5.3.2), and that every carriage can carry it."""
 
 from __future__ import annotations
 
@@ -58,7 +58,7 @@ def _short(schema: DataSchema, value: Value) -> bool:
 
 
 def octets_of(value: Value | None) -> int:
-    """How long a value is as JSON. Values that JSON can't carry are infinitely long."""
+    """The length of a value as JSON. Values that JSON can't carry are infinitely long."""
     try:
         return len(json.dumps(value, separators=(",", ":"), allow_nan=False))
     except (ValueError, TypeError, RecursionError):

@@ -35,7 +35,7 @@ class DataType(Enum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DataSchema:
-    """What a value may be (TD 1.1, section 5.3.2).
+    """The schema of a value (TD 1.1, section 5.3.2).
 
     ``unit``: of a number, from the SenML registry (RFC 8428, section 12.1): ``Cel``, ``%RH``, ``s``. ``minimum`` and
     ``maximum`` (both included) and ``multiple_of`` (the step) bound a number. ``enum``: the only values of a string.
@@ -296,7 +296,7 @@ class GatewayView:
 
 
 class Change(Enum):
-    """What an ``Update`` is about."""
+    """The kind of an ``Update``."""
 
     VALUES = "values"
     """It reported something; the value may be the same as before."""

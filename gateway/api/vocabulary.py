@@ -20,7 +20,7 @@ _PREFIX = re.compile(r"[a-z][a-z0-9-]{0,31}")
 
 
 class ContentKind:
-    """What a session carries; explicit and fixed when it opens, never guessed from the first octet.
+    """The content kind of a session; explicit and fixed when it opens, never guessed from the first octet.
 
     A word of at most 32 lower-case letters, digits, ``.``, ``_`` and ``-``. There is one object for each word, so kinds
     are compared by ``is``. ValueError: no such word. What a peer says is not made a kind before its adapter knows it.
@@ -127,7 +127,7 @@ class KindWord:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Vocabulary:
-    """What one plug-in declares.
+    """The vocabulary that one plug-in declares.
 
     ``device_network``: whether its peers are devices (it submits a ``Join`` of them): what rules for ``read``,
     ``observe``, ``write`` and ``invoke`` are about, and the policy's directions ``from-device`` and ``to-device``.

@@ -47,7 +47,7 @@ def question(config: str | None, command: str, arguments: Mapping[str, Any] | No
 
 
 def other_gateways(config: str | None, environ: Mapping[str, str]) -> list[str]:
-    """What to say to who may have meant another gateway: they named no config."""
+    """The hint for a user who may have meant another gateway, since no config was named."""
     if config is not None or CONFIG_VARIABLE in environ:
         return []
     return [f"This is the gateway of {DEFAULT_CONFIG}; for another one name its config: -c FILE"]

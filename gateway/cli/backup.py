@@ -131,7 +131,7 @@ def _backup(path: Path, file: Path, passphrase_file: str | None, credentials: st
 
 
 def _snapshot(found: Inventory) -> Path:
-    """A copy of the store that the running gateway made: it lets nobody else read it."""
+    """A copy of the store that the running gateway made: it lets no other process read the store."""
     from gateway.runtime.admin_client import NotAllowedError, ask
     from gateway.runtime.state_folder import SNAPSHOT
 
@@ -220,7 +220,7 @@ _REPLACE = (
 
 
 def _other_networks(wanted: Restore) -> Iterator[str]:
-    """What is of another network than the state that is there."""
+    """The lines about facts of the backup that differ from the present state: it is another network's."""
     for scheme, ours in wanted.manifest.facts.items():
         there = wanted.facts.get(scheme, {})
         other = {name for name in ours.keys() & there.keys() if ours[name] != there[name]} - {"saved"}
@@ -248,7 +248,7 @@ def _left_out(manifest: Manifest) -> Iterator[str]:
 
 
 def _hints(manifest: Manifest) -> Iterator[str]:
-    """What to know after a restore, and what else a gateway needs that comes from elsewhere."""
+    """Notes after a restore, and the things that a gateway needs from elsewhere."""
     made = time.strftime("%Y-%m-%d %H:%M", time.localtime(manifest.made_at))
     yield f"policy, keys and passwords are those of {made}: what was revoked or changed since is as it was then"
     if manifest.credentials:

@@ -64,7 +64,7 @@ def prepare(
             }
         )
         return
-    print_lines(_told(report))
+    print_lines(_summary(report))
     print_lines(
         [
             "",
@@ -82,7 +82,7 @@ _CLOSED = "Its port 1883, open to this machine without a config, is closed then:
 
 @dataclass(frozen=True, slots=True)
 class _Here:
-    """Where things are. ``source``: the config, if there is one."""
+    """The places of the files. ``source``: the config, if there is one."""
 
     out: Path
     base: Path
@@ -187,7 +187,7 @@ def _policy_users(here: _Here) -> Iterator[str]:
             yield subject["user"]
 
 
-def _told(report: Report) -> Iterator[str]:
+def _summary(report: Report) -> Iterator[str]:
     width = max(map(len, report.files))
     for path, word in report.files.items():
         yield f"{path.ljust(width)}  {word}"

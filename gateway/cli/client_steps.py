@@ -1,4 +1,4 @@
-"""What the commands of ``clients`` do: find the file, have a running gateway read it, and say what came of it."""
+"""The steps of the commands of ``clients``: find the file, have a running gateway read it, and report the result."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ _KEY = ("adapters", "coap", "psk_file")
 
 @dataclass(frozen=True, slots=True)
 class _Here:
-    """What all four work on."""
+    """The files of the gateway that all four commands work on."""
 
     socket: Path
     source: Source
@@ -42,7 +42,7 @@ class _Here:
 
 def revoke(config: str | None, file: str | None, as_json: bool, name: str) -> None:
     here = _here(config, file)
-    with _mistakes_told(), here.keys.held():
+    with _reporting_mistakes(), here.keys.held():
         here.keys.revoke(name)
         effect = _reload(here)
         left = here.keys.names()
@@ -59,12 +59,12 @@ def revoke(config: str | None, file: str | None, as_json: bool, name: str) -> No
 def show(config: str | None, file: str | None, as_json: bool) -> None:
     """``clients list``."""
     here = _here(config, file)
-    with _mistakes_told():
+    with _reporting_mistakes():
         names = here.keys.names()
     subjects = _subjects(_policy(here.source))
     try:
-        told = ask(here.socket, "clients", {})["adapters"]["coap"]
-        answer, let_in, trouble = told["connected"], {claim.removeprefix("psk:") for claim in told["let_in"]}, ""
+        coap = ask(here.socket, "clients", {})["adapters"]["coap"]
+        answer, let_in, trouble = coap["connected"], {claim.removeprefix("psk:") for claim in coap["let_in"]}, ""
     except (TransportError, PeerError, NotAllowedError, KeyError) as error:
         answer, let_in, trouble = None, set(names), str(error)
     gone = sorted(let_in - set(names))
@@ -104,7 +104,7 @@ def list_lines(rows: Sequence[Mapping[str, Any]], trouble: str, to: Screen) -> I
 
 def give(config: str | None, file: str | None, as_json: bool, change: Callable[[ClientKeys], NewKey]) -> None:
     here = _here(config, file)
-    with _mistakes_told(), here.keys.held():
+    with _reporting_mistakes(), here.keys.held():
         key = change(here.keys)
         if not as_json:  # at once: whatever becomes of the rest, it is printed only now
             code = qr.lines(f"{key.identity}:{key.shown}") if sys.stdout.isatty() else ()
@@ -225,8 +225,8 @@ def _coap(source: Source) -> dict[str, Any]:
 
 
 @contextmanager
-def _mistakes_told() -> Iterator[None]:
-    """What goes wrong with the file ends the command with its sentence."""
+def _reporting_mistakes() -> Iterator[None]:
+    """A mistake in the file ends the command with its message."""
     try:
         yield
     except UsageError as error:
@@ -264,7 +264,7 @@ def _subjects(policy: Mapping[str, Any] | None) -> dict[str, str]:
 
 
 def policy_lines(identity: str, policy: Mapping[str, Any], path: str) -> Iterator[str]:
-    """What to add to the policy, so that this client may use the devices that there are."""
+    """The lines to add to the policy, so that this client may use the devices that there are."""
     taken = {name for part in ("subjects", "resources") for name in policy.get(part) or ()}
     name = identity if identity.replace("-", "").replace("_", "").isalnum() and identity.isascii() else "client"
     while name in taken:

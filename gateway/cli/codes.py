@@ -21,7 +21,7 @@ MEANINGS: Mapping[int, str] = {
 }
 
 EPILOG = "\b\nExit codes:\n" + "\n".join(f"  {code:<3} {meaning}" for code, meaning in MEANINGS.items())
-"""What the help of every command ends with."""
+"""The end of every command's help."""
 
 
 def fail(code: int, *lines: object) -> NoReturn:

@@ -194,7 +194,7 @@ def _changed(
 
 
 def _offline(config: str | None, do: Any) -> Any:
-    """What a change without a daemon comes to; otherwise the command ends with the exit code that says why not."""
+    """The outcome of a change without a daemon; otherwise the command ends with the exit code that says why not."""
     try:
         return do(config_path(config, os.environ))
     except InvalidConfigError as error:

@@ -107,7 +107,7 @@ def _naming_lines(device: Mapping[str, Any], assignable: Sequence[str], users: M
 
 
 def policy_lines(device: Mapping[str, Any], users: Mapping[str, str]) -> Iterator[str]:
-    """What to add to a policy, so that the broker's side and a phone may use this device.
+    """The lines to add to a policy, so that the broker's side and a phone may use this device.
 
     ``users``: names of subjects and how each is proven. The device's name, and the ids of the rules by it, are those of
     no other device. One with a tunnel is opened sessions to; any other is read, observed and set.
@@ -135,7 +135,7 @@ def _users(users: Mapping[str, str], kinds: tuple[str, ...], otherwise: str) -> 
 
 
 def named_lines(answer: Mapping[str, Any], to: Screen, *, runs: bool) -> Iterator[str]:
-    """What a device that got its name may do now, and who may use it."""
+    """The rights of a device that got its name, and the subjects that may use it."""
     groups = answer.get("groups") or []
     within = f" in the group{'s' if len(groups) > 1 else ''} {', '.join(map(shown, groups))}" if groups else ""
     yield f"{answer.get('address')} is {to.title(shown(answer.get('name')))}{within}"
@@ -157,7 +157,7 @@ def _rule_in_words(rule: Mapping[str, Any]) -> str:
 
 
 def removed_lines(answer: Mapping[str, Any], asked: str) -> Iterator[str]:
-    """What became of a device that was to be removed."""
+    """The outcome of a removal of a device."""
     who = shown(answer.get("name") or asked)
     if answer.get("left"):
         yield f"{who} left the network and is forgotten"
@@ -195,7 +195,7 @@ def _reach_words(device: Mapping[str, Any], to: Screen) -> str:
 
 
 def _seen(device: Mapping[str, Any]) -> str | None:
-    """How long ago it was heard; an adapter gives the time in ISO 8601."""
+    """The time since it was heard; an adapter gives the time in ISO 8601."""
     try:
         return ago(time.time() - datetime.fromisoformat(str(device.get("last_seen"))).timestamp())
     except ValueError:
@@ -208,8 +208,8 @@ def _endpoint(endpoint: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _property(one: Mapping[str, Any]) -> dict[str, Any]:
-    told = "age" in one
-    state = "stale" if one.get("stale") else "fresh" if told else "not reported yet"
+    reported = "age" in one
+    state = "stale" if one.get("stale") else "fresh" if reported else "not reported yet"
     value = one.get("value")
     number = re.sub(r"(\.\d*?)0+$", r"\1", f"{value:.4f}").rstrip(".") if isinstance(value, float) else value
     if isinstance(value, bool) and one.get("writable"):

@@ -1,4 +1,4 @@
-"""What ``permit-join`` shows while the network is open: the time that is left, who came, and what they are."""
+"""The output of ``permit-join`` while the network is open: the time left, the devices that came, and what they are."""
 
 from __future__ import annotations
 

@@ -246,7 +246,7 @@ def _done(as_json: bool, answer: Mapping[str, Any], text: str) -> None:
         return
     click.echo(text)
     for path in answer["kept"]:
-        what = "what the dongle held" if path.endswith(".json") else "the network and the devices of before"
+        what = "what the dongle held" if path.endswith(".json") else "the former network and its devices"
         click.echo(f"to bring back {what}: atls-gateway network restore --from {path}")
 
 

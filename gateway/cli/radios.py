@@ -98,9 +98,9 @@ def lines(found: Sequence[Mapping[str, Any]], to: Screen) -> Iterator[str]:
         if number:
             yield ""
         yield to.title(port["dongle"] or port["description"] or port["device"])
-        told = {"path": port["path"], "device": port["device"], "usb": f"{port['vid']}:{port['pid']}"}
-        told |= {key: port[key] for key in ("description", "manufacturer") if port[key]}
-        yield from values(told, 2, to)
+        entry = {"path": port["path"], "device": port["device"], "usb": f"{port['vid']}:{port['pid']}"}
+        entry |= {key: port[key] for key in ("description", "manufacturer") if port[key]}
+        yield from values(entry, 2, to)
         if port["path"] == port["device"]:
             yield f"  no name under {BY_ID} (no udev here): {port['device']} may be another one next time"
         if port["config"] is None:

@@ -1,4 +1,4 @@
-"""How values look to people: aligned tables and wrapped lists, coloured on a terminal only. Pure, but for ``screen()``.
+"""Values as people read them: aligned tables and wrapped lists, coloured on a terminal only. Pure but for ``screen()``.
 
 Peers chose some of the text (a device its model, a broker its reason), so nothing unprintable goes out.
 """
@@ -44,7 +44,7 @@ _COLOURS: Mapping[str, str] = {
 
 @dataclass(frozen=True, slots=True)
 class Screen:
-    """Where text goes: ``width`` in columns (None: a file or a pipe, nothing is cut), and whether colours show."""
+    """The output: ``width`` in columns (None: a file or a pipe, nothing is cut), and whether colours show."""
 
     width: int | None = None
     colour: bool = False

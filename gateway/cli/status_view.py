@@ -120,8 +120,8 @@ def _brief(detail: Mapping[str, Any]) -> dict[str, Any]:
             counts[name] = value
         elif value not in (None, "", [], {}):
             words[name] = value
-    told = _counts(counts)
-    return words | ({"counts": told} if told else {})
+    counted = _counts(counts)
+    return words | ({"counts": counted} if counted else {})
 
 
 def _counts(found: Mapping[str, Any]) -> dict[str, Any]:
@@ -146,7 +146,7 @@ def session_lines(found: Sequence[Mapping[str, Any]], to: Screen) -> Iterator[st
 
 
 def reload_lines(answer: Mapping[str, Any], to: Screen) -> Iterator[str]:
-    """What a reload that went well has changed."""
+    """The changes of a reload that went well."""
     if not answer["changes"]:
         yield "reloaded; nothing has changed"
         if answer.get("copies"):

@@ -1,4 +1,4 @@
-"""Which peers the policy lets administer the gateway, and the record of what they were permitted."""
+"""Administration: the peers that the policy lets do it, and the record of what they were permitted."""
 
 from __future__ import annotations
 

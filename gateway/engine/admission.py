@@ -103,9 +103,9 @@ class Admission:
         lifetime = limits.unit_lifetime
         if visible is not None and visible.handshake:
             lifetime = limits.handshake_lifetime
-            before = session.heard
-            session.hears(flow, visible)
-            if session.heard != before:
+            before = session.handshake
+            session.note_handshake(flow, visible)
+            if session.handshake != before:
                 self._delivery.write_behind.touch(session)
         expires_at = now + lifetime
         if unit.expires_at is not None and unit.expires_at < expires_at:
@@ -155,7 +155,7 @@ class Admission:
         flow.put_off = None
         outbox.counters["accepted.unit"] += 1
         outbox.counters["dropped.unreadable"] += 1
-        # Its sender hears of it as of any loss that DTLS repairs: other reasons end sessions there.
+        # Its sender gets the reason of any loss that DTLS repairs: other reasons end sessions there.
         outbox.notify(unit.source.scheme, final(unit.id, Reason.EXPIRED, session.id, "unreadable"))
         outbox.commands.append(Audit("dropped", Reason.DENIED, rule, unit.id, session.id, flow.sender))
         return session.accepted

@@ -1,4 +1,4 @@
-"""Holds the policy in force and judges with it: whom a peer is, opens, flows (kept) and single units (with rates)."""
+"""Holds the policy in force and judges with it: who a peer is, opens, flows (kept) and single units (with rates)."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from gateway.engine.sessions import Flow
 from gateway.engine.visible import OPAQUE, StreamReader, Visible
 
 SHADOW_GRANT = Grant("shadow", Condition(), OnExcess.REJECT, ANY_LINK, plain=True)
-"""What lets pass what the rules would deny, while the policy only watches."""
+"""The grant under which a unit passes that the rules would deny, while the policy only watches."""
 
 _PEERS = 4096
 
@@ -88,7 +88,7 @@ class Authorizer:
         return name
 
     def who(self, peer: Peer) -> str:
-        """Who a peer is, for the log: its name, or what a stranger claims."""
+        """The name of a peer for the log, or the claim of a stranger."""
         return self.name_of(peer) or (peer.claims[0] if peer.claims else "")
 
     def target_of(self, alias: str) -> str:
@@ -203,7 +203,7 @@ class Authorizer:
         return decision
 
     def read(self, flow: Flow, unit: Unit) -> Visible | None:
-        """What the unit shows; None where records were expected and can't be read, or can be read in two ways.
+        """The visible part of a unit; None if records were expected and can't be read, or can be read in two ways.
 
         A stream is read once, and a unit that was refused may come again. If it comes as other octets, what was read
         is not what goes out: the stream counts as unreadable from then on.

@@ -1,4 +1,4 @@
-"""Closes on their way to those who must hear of a session's end, each until it is settled or has lasted too long."""
+"""Closes on their way to ends that must learn of a session's end, each until it is settled or has lasted too long."""
 
 from __future__ import annotations
 
@@ -54,7 +54,7 @@ class Closes:
             self._journal.put(_row(closing))
 
     def settle(self, receipt: Receipt, now: float) -> None:
-        """The word on one that is in here; a sleeper gets a day to hear of it."""
+        """The receipt of one that is in here; a sleeper has a day to fetch it."""
         if receipt.outcome is Outcome.HELD:
             closing = self._awake.pop(receipt.id, None)
             if closing is not None:

@@ -1,4 +1,4 @@
-"""Whether a device can carry out a command at all, by its properties and actions. Policy and bounds are elsewhere."""
+"""The fitness of a command: its device's properties and actions allow it. Policy and bounds are elsewhere."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from gateway.engine.device_twin import DeviceTwin
 
 
 def unfit(command: Interaction, twin: DeviceTwin, now: float) -> Reason | None:
-    """What is wrong with the command itself. One wrong property is enough: nothing is done by half."""
+    """The reason why the command can't be carried out; None: it can. One wrong property is enough."""
     if command.expires_at is not None and command.expires_at <= now:
         return Reason.EXPIRED
     if isinstance(command, InvokeAction):

@@ -1,4 +1,4 @@
-"""All commands without a final receipt, every way in which one of them is found, and which questions share an answer.
+"""All commands without a final receipt, every way in which one of them is found, and which reads share an answer.
 
 ``gateway.engine.device_lines`` says what a command and the line of a device are; ``DeviceCommands`` moves them.
 """
@@ -40,7 +40,7 @@ class CommandTable:
         self.setting: dict[tuple[str, str], list[QueuedCommand]] = {}
         """By device and property, what sets it: at most one that waits, one current, one held."""
         self.asking: dict[ReadKey, QueuedCommand] = {}
-        """The question that an equal one may follow."""
+        """The read that an equal one may follow."""
         self._askers: Counter[str] = Counter()
         self._shares: Counter[tuple[str, str]] = Counter()
         """By asker and device."""
@@ -94,11 +94,11 @@ class CommandTable:
         _one_less(self._askers, pending.asker)
         _one_less(self._shares, (pending.asker, device))
 
-    # Questions that share an answer
+    # Reads that share an answer
 
     def ask(self, pending: QueuedCommand, line: Line) -> bool:
-        """Line up a question; True if it follows an equal one, not answered yet, whose answer it shares."""
-        equal = self.asking.get(pending.question)
+        """Line up a read; True if it follows an equal one, not answered yet, whose answer it shares."""
+        equal = self.asking.get(pending.read_key)
         if equal is not None and equal.place is Place.WAITING:
             line.lead(pending, equal)
         elif equal is not None and equal.command.id > line.last_set:
@@ -106,15 +106,15 @@ class CommandTable:
             return True
         else:
             line.waiting.append(pending)
-        self.asking[pending.question] = pending
+        self.asking[pending.read_key] = pending
         return False
 
     def share(self, held: QueuedCommand, line: Line) -> list[QueuedCommand]:
-        """Let newer equal questions that wait share the answer of one that is held from now on: those questions."""
-        newer = self.asking.get(held.question)
+        """Let newer equal reads that wait share the answer of one that is held from now on: those reads."""
+        newer = self.asking.get(held.read_key)
         if newer is not None and (newer.place is not Place.WAITING or held.command.id <= line.last_set):
             return []
-        self.asking[held.question] = held
+        self.asking[held.read_key] = held
         if newer is None:
             return []
         line.waiting.remove(newer)
@@ -124,18 +124,18 @@ class CommandTable:
         return followers
 
     def leave(self, pending: QueuedCommand) -> None:
-        """Take a command out of its line, and away from the questions that share an answer with it: those go on."""
+        """Take a command out of its line, and away from the reads that share an answer with it: those go on."""
         if pending.leader is not None:
             pending.leader.followers.remove(pending)
             return
         self.asks_no_longer(pending)
         newest = self.lines[pending.command.to].promote(pending)
         if newest is not None:
-            self.asking.setdefault(newest.question, newest)
+            self.asking.setdefault(newest.read_key, newest)
 
     def asks_no_longer(self, pending: QueuedCommand) -> None:
-        if pending.reads and self.asking.get(pending.question) is pending:
-            del self.asking[pending.question]
+        if pending.reads and self.asking.get(pending.read_key) is pending:
+            del self.asking[pending.read_key]
 
     def sets_no_longer(self, pending: QueuedCommand, name: str) -> None:
         setting = self.setting[pending.command.to, name]

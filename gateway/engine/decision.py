@@ -95,7 +95,7 @@ Decision = Permit | Deny
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """What one rule has to say to a request.
+    """The finding of one rule about a request.
 
     ``note`` is empty if the rule holds; else it names what doesn't fit (``action``, ``parties``, ``direction``,
     ``methods``, ``paths``, ``content``: the rule is about something else) or which condition fails. ``reason`` is set
@@ -176,7 +176,7 @@ def _conclude(findings: list[Finding] | tuple[Finding, ...]) -> Decision:
 
 
 def _demand(grant: Grant) -> tuple[bool, str, float]:
-    """What a grant asks of the receiver's hop, so that less comes before more wherever the two can be compared."""
+    """A sort key: of two requirements on the receiver's hop that can be compared, the lesser comes first."""
     require = grant.require
     return require.link_key, require.min_version[-3:], -len(require.suites) if require.suites else float("-inf")
 
@@ -224,7 +224,7 @@ def _grant(rule: Rule, request: AccessRequest, policy: PolicySet) -> Finding:
 
 
 def _unlike(condition: Condition, request: AccessRequest) -> tuple[str, bool]:
-    """What the rule is not about, empty if all fits; and whether that is since the request doesn't say it."""
+    """The condition that doesn't fit, empty if all do; and whether that is because the request lacks the fact."""
     if condition.methods is not None and request.method not in condition.methods:
         return "methods", request.method is None
     if condition.paths is not None:

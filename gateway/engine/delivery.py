@@ -1,6 +1,6 @@
-"""What was accepted on its way out: queues and windows, receipts, expiry, and how sessions end.
+"""Accepted units, opens and closes on their way out: queues and windows, receipts, expiry, and how sessions end.
 
-Nothing is decided here. What was promised is kept here: one final receipt for every accepted unit, open and close.
+This file decides nothing. It keeps the promise of one final receipt for every accepted unit, open and close.
 """
 
 from __future__ import annotations
@@ -87,7 +87,7 @@ class Delivery:
             self._outbox.transmit(Transmit(session.open, to, session.open_require))
 
     def require_of_open(self, session: Session, require: LinkRequirement) -> None:
-        """What the target's hop must be for the open from now on; one that waits for a sleeper goes out again so."""
+        """Set what the target's hop must be for the open; an open that waits for a sleeper goes out again with that."""
         before, session.open_require = session.open_require, require
         if before != require and session.open is not None and session.open_sent and session.open_asleep:
             self._outbox.withdraw(session.from_opener.to.scheme, session.open.id)
@@ -95,14 +95,14 @@ class Delivery:
             self._send_open(session)
 
     def opened(self, session: Session) -> None:
-        """The target has taken the open: what waited for that may go."""
+        """The target has taken the open: units that waited for that may go."""
         session.from_opener.blocked = False
         if session.state is State.OPENING:
             session.state = State.OPEN
         self.write_behind.touch(session)
 
     def settle_open(self, receipt: Receipt, now: float) -> None:
-        """The word of its adapter on an open that is on its way."""
+        """Apply the target adapter's receipt of an open that is on its way."""
         session = self._opens[receipt.id]
         if receipt.outcome is Outcome.HELD:
             if not session.open_asleep:
@@ -122,7 +122,7 @@ class Delivery:
             return
         reason = _reason(receipt)
         self._outbox.lose(receipt, reason, "", session.opener)
-        # A target that has spoken in the session knows it, whatever became of the open.
+        # A target that has sent in the session knows it, even if the open was lost.
         self.end(
             session,
             reason,
@@ -150,7 +150,7 @@ class Delivery:
         self.pending_octets += octets
         flow.pending[unit.id] = self._units[unit.id] = pending
         session.last_activity = now
-        session.other(flow).unreachable_since = None  # whoever sends is there
+        session.other(flow).unreachable_since = None  # an end that sends is there
         due = now + session.idle
         if expires_at < due:
             due = expires_at
@@ -172,7 +172,7 @@ class Delivery:
             self._outbox.transmit(Transmit(unit, flow.to, grant.require))
 
     def _latest(self, unit: Unit, since: float) -> float:
-        """How long a unit may wait for a receiver that sleeps: a handshake as long as any other."""
+        """The latest time until which a unit may wait for a receiver that sleeps: a handshake as long as any other."""
         latest = since + self._limits.unit_lifetime
         return latest if unit.expires_at is None else min(latest, unit.expires_at)
 
@@ -202,7 +202,7 @@ class Delivery:
         self.write_behind.keep(pending)
 
     def settle_unit(self, receipt: Receipt, now: float) -> None:
-        """The word of its adapter on a unit that is on its way."""
+        """Apply the egress adapter's receipt of a unit that is on its way."""
         pending = self._units[receipt.id]
         if receipt.outcome is Outcome.HELD:
             self._sleeps(pending)
@@ -287,7 +287,7 @@ class Delivery:
     # Closes and ends
 
     def close(self, asked: Close, flow: Flow, now: float) -> None:
-        """The sender of ``flow`` closes: what it sent before goes through first, what is on its way to it does not."""
+        """The sender of ``flow`` closes: units that it sent are delivered first, those on their way to it dropped."""
         session = flow.session
         session.state = State.DRAINING
         session.close, session.closing = asked, flow
@@ -300,7 +300,7 @@ class Delivery:
     def close_again(self, session: Session, flow: Flow, now: float) -> None:
         """A close in a session that drains already."""
         if session.closing is not flow and session.closing is not None:
-            # The end that the rest drains to leaves too: no end is left to hear it.
+            # The end that the rest drains to leaves too: no end is left to receive it.
             session.closing.blocked = False
             self._abandon_all(session.closing, Reason.CLOSED)
             self.pump(session.closing, now)
@@ -316,7 +316,7 @@ class Delivery:
     def end(self, session: Session, reason: Reason, now: float, tell: tuple[Flow, ...] | None = None) -> None:
         """End a session at once; does nothing for one that has ended.
 
-        ``tell``: the flows whose receivers hear of it; None: both. An end that closed the session itself never does.
+        ``tell``: the flows whose receivers are notified; None: both. An end that closed the session itself never is.
         """
         if self.sessions.get(session.id) is None:
             return
@@ -346,7 +346,7 @@ class Delivery:
         (self.paused if scheme in self.paused else self.windows)[scheme] = window
 
     def pause(self, scheme: str) -> set[EnvelopeId]:
-        """The adapter of ``scheme`` is gone; returns those of its orders that wait for the next one."""
+        """The adapter of ``scheme`` is gone; returns those of its transmits that wait for the next one."""
         waiting = set(self.closes.pause(scheme))
         for session in self.sessions:
             if (
@@ -397,7 +397,7 @@ class Delivery:
         return [*self.write_behind.snapshot(self.sessions, ending=ending), *self.closes.snapshot()]
 
     def stored(self, changes: Changes, now: float) -> None:
-        """A transaction is through: tell those who wait to hear it."""
+        """A transaction is through: send the receipts that waited for it."""
         for row in changes.rows.values():
             if isinstance(row, StoredUnit):
                 pending = self._units.get(row.id)

@@ -61,7 +61,7 @@ class DeviceCommands:
 
     @property
     def held(self) -> int:
-        """How many are held, or wait for the next adapter."""
+        """The commands that are held, or wait for the next adapter."""
         return sum(pending.place in (Place.HELD, Place.PARKED) for pending in self._table.by_id.values())
 
     # Commands come
@@ -140,7 +140,7 @@ class DeviceCommands:
         self._pump()
 
     def _overtake(self, newer: QueuedCommand, now: float) -> None:
-        """What ``newer`` sets need not be set by older ones any longer."""
+        """Release older commands from setting the properties that ``newer`` sets."""
         older: dict[EnvelopeId, QueuedCommand] = {}
         for name in newer.command.names:
             for each in self._table.setting[newer.command.to, name][:-1]:
@@ -201,7 +201,7 @@ class DeviceCommands:
         self._pump()
 
     def _end(self, pending: QueuedCommand, receipt: Receipt, now: float) -> None:
-        """What the device's adapter said is the final word."""
+        """End a command by the final receipt of its device's adapter."""
         receipt = final_receipt(pending, receipt)
         if receipt.outcome in (Outcome.DELIVERED, Outcome.SENT):
             self._outbox.counters[f"{receipt.outcome.value}.command"] += 1
@@ -328,7 +328,7 @@ class DeviceCommands:
         self._pump()
 
     def adapter_gone(self, scheme: str, now: float) -> set[EnvelopeId]:
-        """What was held by the adapter, and waits for its next instance now."""
+        """The commands that the adapter held, and that wait for its next instance now."""
         self.end_unrepeatable(scheme, now)
         held = [each for each in self._table.by_id.values() if each.to.scheme == scheme and each.place is Place.HELD]
         for pending in held:

@@ -4,11 +4,11 @@ the same.
 A command is in one place at a time, and ``DeviceCommands`` moves it:
 
 =========  =========================================================================================================
-waiting    in its device's line; the adapter has not heard of it
-current    given to the adapter, of which no word has come yet: one for each device, so that their order is kept
+waiting    in its device's line; not given to the adapter yet
+current    given to the adapter, which has not settled it yet: one for each device, so that their order is kept
 held       the adapter has it and waits for its device, which sleeps
 parked     as held, but that adapter is gone: the next one gets it
-following  a question that shares the answer of an equal one (``leader``), which is waiting, held or current
+following  a read that shares the answer of an equal one (``leader``), which is waiting, held or current
 =========  =========================================================================================================
 
 Nothing is decided here.
@@ -34,7 +34,7 @@ from gateway.engine.decision import Grant
 from gateway.engine.policy import Action
 
 ReadKey = tuple[str, tuple[str, ...], LinkRequirement]
-"""Device, properties, what its hop must be: what makes two questions one on the air."""
+"""Device, properties, what its hop must be: what makes two reads one on the air."""
 
 _ACTIONS: Final[Mapping[type[Interaction], Action]] = {
     ReadProperties: Action.READ,
@@ -44,7 +44,7 @@ _ACTIONS: Final[Mapping[type[Interaction], Action]] = {
 
 
 def action_of(wanted: Interaction) -> Action:
-    """What the policy calls it."""
+    """Its name in the policy."""
     return _ACTIONS[type(wanted)]
 
 
@@ -97,7 +97,7 @@ class QueuedCommand:
         self.sets = isinstance(command, WriteProperties)
         self.reads = isinstance(command, ReadProperties)
         self.names = command.names
-        """What it was about when it came."""
+        """Its properties when it came."""
         self.modifiers: frozenset[str] = frozenset()
         """Those of its properties that only say how others are set."""
         self.idempotent = not isinstance(command, InvokeAction)
@@ -114,12 +114,12 @@ class QueuedCommand:
         return action_of(self.command)
 
     @property
-    def question(self) -> ReadKey:
+    def read_key(self) -> ReadKey:
         return (self.command.to, self.command.names, self.grant.require)
 
 
 class Line:
-    """What goes to one device: one command at a time, the others in the order in which they came."""
+    """The commands for one device: one at a time, the others in the order in which they came."""
 
     __slots__ = ("current", "last_set", "size", "waiting")
 
@@ -129,7 +129,7 @@ class Line:
         self.size = 0
         """Commands for this device, wherever they are."""
         self.last_set: EnvelopeId = EnvelopeId(0)
-        """The newest that changes something: a question before it must not answer for one behind it."""
+        """The newest that changes something: a read before it must not answer for one behind it."""
 
     def remove(self, pending: QueuedCommand) -> None:
         if self.current is pending:
@@ -143,7 +143,7 @@ class Line:
         self.waiting.insert(next(newer, len(self.waiting)), pending)
 
     def lead(self, pending: QueuedCommand, older: QueuedCommand) -> None:
-        """A newer question takes over one that waits, which follows it from now on with all that followed it.
+        """A newer read takes over one that waits, which follows it from now on with all that followed it.
 
         It takes its place too, unless something was to be set meanwhile: it must come behind that.
         """
@@ -157,7 +157,7 @@ class Line:
         older.followers = []
 
     def promote(self, leader: QueuedCommand) -> QueuedCommand | None:
-        """A question goes without an answer: the newest that followed it is put in its place, which is returned."""
+        """A read goes without an answer: the newest that followed it is put in its place, which is returned."""
         if not leader.followers:
             self.remove(leader)
             return None

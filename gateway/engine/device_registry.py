@@ -157,7 +157,7 @@ class DeviceRegistry:
         return self._subscriptions.remove(request, self._twins.values())
 
     def devices(self, peer: Peer, now: float) -> Sequence[DeviceView]:
-        """What ``peer`` may read, observe or write, in name order."""
+        """The devices that ``peer`` may read, observe or write, in name order."""
         found = ((self._twins[name], self._may(peer, name)) for name in sorted(self._twins))
         return [self._view(twin, may, now) for twin, may in found if may]
 
@@ -319,7 +319,7 @@ class DeviceRegistry:
             self._stale.plan(twin.name, when)
 
     def _may(self, peer: Peer, device: str) -> frozenset[str]:
-        """What ``peer`` may do with the device."""
+        """The actions that ``peer`` may take with the device."""
         authorizer = self._authorizer
         asker = authorizer.name_of(peer)
         if not asker or asker == device:

@@ -134,27 +134,27 @@ class Engine:
         return self._peer_changed(envelope, now)
 
     def settle(self, receipt: Receipt, *, now: float, scheme: str = "") -> bool:
-        """The word of an egress adapter on a ``Transmit``; of the adapter of ``scheme``, if it says so.
+        """Apply an egress adapter's receipt of a ``Transmit``; of the adapter of ``scheme``, if one is given.
 
-        False, and nothing happens: it has no such order.
+        False, and nothing happens: the adapter has no such transmit.
         """
-        orders = self._outbox.orders
-        transmit = orders.get(receipt.id)
+        transmits = self._outbox.transmits
+        transmit = transmits.get(receipt.id)
         if transmit is None or (scheme and scheme != transmit.to.scheme):
             self._outbox.counters["settle.unknown"] += 1
             return False
         if receipt.outcome is not Outcome.HELD:
-            del orders[receipt.id]
+            del transmits[receipt.id]
         self._settled_by[type(transmit.envelope)](receipt, now)
         return True
 
-    def is_ordered(self, transmit: Transmit) -> bool:
+    def is_unsettled(self, transmit: Transmit) -> bool:
         """Whether it is neither settled nor withdrawn."""
-        return self._outbox.orders.get(transmit.envelope.id) is transmit
+        return self._outbox.transmits.get(transmit.envelope.id) is transmit
 
     def in_flight(self, scheme: str) -> int:
-        """How many orders the adapter of ``scheme`` has not settled yet."""
-        return sum(transmit.to.scheme == scheme for transmit in self._outbox.orders.values())
+        """The number of transmits that the adapter of ``scheme`` has not settled yet."""
+        return sum(transmit.to.scheme == scheme for transmit in self._outbox.transmits.values())
 
     def tick(self, *, now: float) -> None:
         """Do what is due: expire units and opens, end idle and unreachable sessions."""
@@ -176,7 +176,7 @@ class Engine:
         return self._outbox.take()
 
     def set_window(self, scheme: str, window: int) -> None:
-        """How many units of one flow the adapter of ``scheme`` takes before the first is settled (default 1)."""
+        """Set how many units of one flow the adapter of ``scheme`` takes before the first is settled (default 1)."""
         if window < 1:
             raise UsageError("a window is 1 or more")
         self._delivery.set_window(scheme, window)
@@ -193,15 +193,15 @@ class Engine:
     def adapter_gone(self, scheme: str, *, now: float) -> set[EnvelopeId]:
         """The instance is gone, and with it the watches that it submitted.
 
-        What it was ordered and has not settled is dropped as unreachable, but for what is in the store: that waits for
-        the next instance, and is returned.
+        Its transmits that are not settled are dropped as unreachable, but for those in the store: they wait for the
+        next instance, and are returned.
         """
         self._exchanges.adapter_gone(scheme)
         waiting = self._registry.adapter_gone(scheme, now) | self._delivery.pause(scheme)
-        orders = self._outbox.orders
+        transmits = self._outbox.transmits
         for envelope in waiting:
-            del orders[envelope]
-        for envelope in [number for number, transmit in orders.items() if transmit.to.scheme == scheme]:
+            del transmits[envelope]
+        for envelope in [number for number, transmit in transmits.items() if transmit.to.scheme == scheme]:
             self.settle(Receipt(envelope, Outcome.DROPPED, Reason.UNREACHABLE), now=now)
         return waiting
 
@@ -242,7 +242,7 @@ class Engine:
         return [session.view() for session in self._sessions]
 
     def queues(self) -> dict[str, int]:
-        """What waits or is on its way: units, their octets, those for sleepers, those in the store; commands, held."""
+        """Counts: units that wait or are on their way, their octets, those for sleepers and in the store; commands."""
         pending = [
             unit
             for session in self._sessions
@@ -292,7 +292,7 @@ class Engine:
 
     @property
     def unsaved(self) -> Unsaved:
-        """How soon ``changes`` should be taken."""
+        """The urgency with which ``changes`` should be taken."""
         journal = self._journal
         if journal.urgent:
             return Unsaved.URGENT
@@ -301,7 +301,7 @@ class Engine:
         return Unsaved.LATER if journal.devices else Unsaved.NOTHING
 
     def changes(self, *, samples: bool) -> Changes:
-        """What changed since the last call, to be written in one transaction; last values only with ``samples``.
+        """The changes since the last call, to be written in one transaction; last values only with ``samples``.
 
         When that is through call ``stored``; when it failed ``store_lost``.
         """

@@ -1,7 +1,7 @@
 """Exchanges on their way: requests that the gateway proxies, from the verdict to the one final word on each.
 
-States of an exchange, and who moves it: *on its way* from its verdict (``submit``), when its adapter is ordered to
-transmit it at once; *over* by whichever comes first of its adapter's receipt (``settle``), its deadline (``tick``), a
+States of an exchange, and who moves it: *on its way* from its verdict (``submit``), with which its adapter gets the
+transmit; *over* by whichever comes first of its adapter's receipt (``settle``), its deadline (``tick``), a
 policy or an hour that permits it no longer (``judge_again``), and the end of the adapter that submitted it
 (``adapter_gone``). It is never sent again, never held and never stored: only its client knows whether it may be
 carried out twice. A full table refuses with ``BUSY``; who has many of its places gets none of the last ones.
@@ -62,7 +62,7 @@ class Exchanges:
         self._agenda: Timers[EnvelopeId] = Timers()
 
     def submit(self, exchange: Exchange, now: float) -> Verdict:
-        """Judge an exchange, and order it. A target out of reach is refused as one that isn't there."""
+        """Judge an exchange, and transmit it. A target out of reach is refused as one that isn't there."""
         authorizer, limits, outbox = self._authorizer, self._limits, self._outbox
         asker, target = authorizer.name_of(exchange.source), authorizer.target_of(exchange.to)
         # The form before the target: a path is judged as it is, so it must be one that everybody reads in one way.
@@ -170,7 +170,7 @@ class Exchanges:
             self._abandon(pending, Reason.UNREACHABLE)
 
     def judge_again(self) -> None:
-        """Take back what is no longer permitted; the rest goes on under the rules and the names of now."""
+        """Take back what is no longer permitted; the rest goes on under the present rules and names."""
         authorizer = self._authorizer
         for pending in list(self.pending.values()):
             exchange = pending.exchange

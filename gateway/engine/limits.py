@@ -32,7 +32,7 @@ class EngineLimits:
     ``queue_*``: units that wait or are on their way in one direction of one session; ``total_octets`` of all of them.
     ``max_unit``: octets of one unit, and of a DTLS unit, which no hop may cut, ``max_datagram``. ``recent_opens`` and
     ``recent_age`` bound how long a retransmitted open still finds its closed session. The defaults of ``open_timeout``
-    and ``unreachable_after`` let both ends hear within 30 s that a session can't go on. ``unreachable_after``: a
+    and ``unreachable_after`` let both ends learn within 30 s that a session can't go on. ``unreachable_after``: a
     session whose units have been unreachable for so long, with none delivered, ends. ``hold_after``: a unit that waits
     longer is stored. ``retry_after``: the pause that a refusal for a full table asks for.
 

@@ -1,4 +1,4 @@
-"""What the engine asks of its runtime, as values: orders to adapters, and lines for the log."""
+"""The engine's outputs to its runtime, as values: transmits for adapters, receipts, updates, and lines for the log."""
 
 from __future__ import annotations
 
@@ -40,11 +40,11 @@ PEER_CHANGES: Mapping[type, tuple[AuditKind, Reason | None]] = {
     Leave: ("left", Reason.UNREACHABLE),
     Reset: ("reset", None),
 }
-"""What the log says of a change of a peer, and why its sessions end, if they do."""
+"""The log's word for a change of a peer, and the reason with which its sessions end, if they do."""
 
 
 class Withdraw(NamedTuple):
-    """To the adapter of ``scheme``: the order ``id`` is withdrawn; no receipt is expected for it."""
+    """To the adapter of ``scheme``: the transmit of envelope ``id`` is withdrawn; no receipt is expected for it."""
 
     scheme: str
     id: EnvelopeId
@@ -98,14 +98,14 @@ Output = Transmit | Withdraw | ReportOutcome | PushUpdate | Refresh | Audit
 
 
 class Outbox:
-    """The commands that wait to be taken, what of them is not over yet, and the counters (``event.detail``)."""
+    """The outputs that wait to be taken, the transmits that are not settled, and the counters (``event.detail``)."""
 
-    __slots__ = ("commands", "counters", "orders")
+    __slots__ = ("commands", "counters", "transmits")
 
     def __init__(self) -> None:
         self.commands: list[Output] = []
-        self.orders: dict[EnvelopeId, Transmit] = {}
-        """What adapters were ordered to transmit, until its final receipt or until it is withdrawn."""
+        self.transmits: dict[EnvelopeId, Transmit] = {}
+        """The transmits given to adapters, each until its final receipt or until it is withdrawn."""
         self.counters: defaultdict[str, int] = defaultdict(int)
 
     def take(self) -> list[Output]:
@@ -113,11 +113,11 @@ class Outbox:
         return commands
 
     def transmit(self, transmit: Transmit) -> None:
-        self.orders[transmit.envelope.id] = transmit
+        self.transmits[transmit.envelope.id] = transmit
         self.commands.append(transmit)
 
     def withdraw(self, scheme: str, envelope: EnvelopeId) -> None:
-        self.orders.pop(envelope, None)
+        self.transmits.pop(envelope, None)
         self.commands.append(Withdraw(scheme, envelope))
 
     def refuse(

@@ -94,7 +94,7 @@ class Mode(Enum):
 
 
 class OnExcess(Enum):
-    """What becomes of a unit above a rate: refuse it (the sender may try again), or take it and drop it."""
+    """The treatment of a unit above a rate: refuse it (the sender may try again), or take it and drop it."""
 
     REJECT = "reject"
     DROP = "drop"
@@ -150,7 +150,7 @@ def parse_hours(text: str) -> Hours:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Condition:
-    """What narrows a permit; None or a default leaves it open.
+    """The conditions of a permit; None or a default leaves it open.
 
     ``versions`` (``dtls1.2``...): the ClientHello must offer one, the ServerHello must choose one, and nothing
     protected passes before that. ``record_types``: the visible content types. ``max_unit``: octets. ``handshakes``,
@@ -199,7 +199,7 @@ class Condition:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Obligation:
-    """What to do beside permitting."""
+    """The obligations of a permit."""
 
     on_excess: OnExcess = OnExcess.REJECT
 
@@ -268,7 +268,7 @@ class PolicySet:
 
     @cached_property
     def links(self) -> LinkOrder:
-        """How the link protocols of all adapters compare."""
+        """The order of the link protocols of all adapters."""
         return LinkOrder(self.vocabulary.links.values())
 
     @cached_property

@@ -1,4 +1,4 @@
-"""What a policy must be before it is put in force: no contradictions, no undefined names, nothing without a meaning."""
+"""Checks of a policy before it is put in force: no contradictions, no undefined names, nothing without a meaning."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ from gateway.engine.policy import (
 )
 
 Key = tuple[str | int, ...]
-"""Where in a policy: the table, then the name of the entry, or of a rule its position, then the keys within."""
+"""A place in a policy: the table, then the name of the entry, or of a rule its position, then the keys within."""
 
 Mistake = tuple[Key, str]
 """Where, and what was expected there."""
@@ -42,14 +42,14 @@ _FAMILIES = {
 """A rule has actions of one of these families."""
 
 _PROXY_CONDITIONS = ("methods", "paths", "exchanges")
-"""What concerns requests that are proxied only."""
+"""Conditions of proxied requests only."""
 
 _SESSION_CONDITIONS = tuple(
     field.name
     for field in fields(Condition)
     if field.name not in ("hours", "require_link", "commands", *_PROXY_CONDITIONS)
 )
-"""What concerns units and sessions only."""
+"""Conditions of units and sessions only."""
 
 
 def mistakes(policy: PolicySet) -> Iterator[Mistake]:
@@ -61,7 +61,7 @@ def mistakes(policy: PolicySet) -> Iterator[Mistake]:
 
 
 def name_mistakes(policy: PolicySet) -> Iterator[Mistake]:
-    """What is wrong with subjects, groups and resources: names had twice, not allowed or not defined."""
+    """The mistakes in subjects, groups and resources: names had twice, not allowed or not defined."""
     names: set[str] = set()
     claims: dict[tuple[str, str], str] = {}
     for subject in policy.subjects:
@@ -114,7 +114,7 @@ def party_mistakes(policy: PolicySet, index: int, rule: Rule) -> Iterator[Mistak
 
 
 def rule_mistakes(policy: PolicySet, index: int, rule: Rule) -> Iterator[Mistake]:
-    """What is wrong with a rule, its parties' names apart."""
+    """The mistakes in a rule, its parties' names apart."""
     key: Key = ("rules", index)
     if not rule.id:
         yield (*key, "id"), "expected a name"
@@ -149,7 +149,7 @@ def rule_mistakes(policy: PolicySet, index: int, rule: Rule) -> Iterator[Mistake
 
 
 def _of_a_deny(rule: Rule) -> Condition:
-    """What may be there of a deny's condition."""
+    """The part of a rule's condition that a deny may have."""
     condition = rule.condition
     if rule.actions != PROXY_ACTIONS:
         return Condition(hours=condition.hours)

@@ -1,4 +1,4 @@
-"""What is remembered for a while so that a repetition finds it: bounded, and shared fairly among those who fill it.
+"""A table that remembers keys for a while, so that a repetition finds them: bounded, and shared fairly by its owners.
 
 If the table is full, the owner that holds the most loses its oldest entry: a flood of one subject pushes out that
 subject's own entries, and none of the others. No clock.

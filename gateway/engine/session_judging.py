@@ -1,4 +1,4 @@
-"""What a policy that changed, an hour, or a restart means for sessions that are there already."""
+"""Live sessions judged again: after a change of the policy, at an hour that begins or ends, after a restart."""
 
 from __future__ import annotations
 
@@ -67,7 +67,7 @@ class SessionJudging:
         self._delivery.pump(flow, now)
 
     def restored(self, session: Session, now: float) -> None:
-        """What a restored session needs of a policy that permits it."""
+        """Judge a restored session by the policy: its open or its flows get the requirements of the rules now."""
         if session.open is not None:
             decision = self._authorizer.judge(
                 Action.OPEN, session.opener, session.target, session.content, session.link
@@ -81,7 +81,7 @@ class SessionJudging:
                 grants = decision.grants if isinstance(decision, Permit) else ()
                 reads = all(grant.condition.reads_records for grant in grants)
                 if flow.reader.lost and reads and not self._authorizer.shadow:
-                    self._delivery.end(session, Reason.RESTARTED, now)  # its records can no longer be told apart
+                    self._delivery.end(session, Reason.RESTARTED, now)  # where its records begin is no longer known
                     return
 
 

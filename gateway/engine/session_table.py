@@ -40,7 +40,7 @@ class SessionTable:
         return tuple(self._owned.get(name, {}).values())
 
     def octets_of(self, sender: str) -> int:
-        """What waits or is on its way of all that ``sender`` sends."""
+        """The octets of ``sender``'s units that wait or are on their way."""
         flows = (session.flow_from(sender) for session in self._owned.get(sender, {}).values())
         return sum(flow.pending_octets for flow in flows if flow is not None)
 

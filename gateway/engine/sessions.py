@@ -127,7 +127,7 @@ class Flow:
         self.blocked = False
         """The receiver has not taken the session's open yet: units wait."""
         self.asleep = 0
-        """How many of its units wait for a receiver that sleeps."""
+        """The number of its units that wait for a receiver that sleeps."""
         self.next_n = 0
         self.next_out = 0
         """One above the highest n that was given to the receiver's adapter."""
@@ -240,12 +240,12 @@ class Session:
         self.idle = 0.0
         self.scheduled = float("inf")
         self.version = ""
-        """What the ServerHello chose that came last."""
+        """The version that the last ServerHello chose."""
         self.early = False
         self.client = ""
-        """The end whose ClientHello came last, which makes it the client of that handshake, whoever opened."""
+        """The end whose ClientHello came last: it is the client of that handshake, even if the other end opened."""
         self.chosen = 0
-        """What the server chose in that handshake; 0: nothing yet."""
+        """The version that the server chose in that handshake; 0: none yet."""
         self.answer = b""
         """The random of its ServerHello."""
         self.accepted = Accepted(session)
@@ -285,8 +285,8 @@ class Session:
         return visible if hello.retry or self.chosen in (0, hello.version) else None
 
     @property
-    def heard(self) -> tuple[object, ...]:
-        """What it knows of its handshake, as far as its row says it."""
+    def handshake(self) -> tuple[object, ...]:
+        """The facts of its handshake that are kept in its row."""
         known: list[object] = [self.client, self.version, self.early]
         for flow in (self.from_opener, self.from_target):
             reader = flow.reader
@@ -295,8 +295,8 @@ class Session:
                 known += [reader.connection_id, reader.half_read]
         return tuple(known)
 
-    def hears(self, flow: Flow, visible: Visible) -> None:
-        """A unit that shows a part of a handshake in clear is on its way."""
+    def note_handshake(self, flow: Flow, visible: Visible) -> None:
+        """Note a unit on its way that shows a part of a handshake in clear."""
         own, other = flow.reader, self.other(flow).reader
         if own is None or other is None:
             return

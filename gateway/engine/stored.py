@@ -1,4 +1,4 @@
-"""What the engine wants kept across a restart, as rows; and the journal of the rows that changed since the last look.
+"""The engine's state that outlives a restart, as rows; and the journal of the rows that changed since the last look.
 
 The engine writes nothing itself. Its runtime takes ``Engine.changes()`` now and then, writes them in one transaction
 and says so (``Engine.stored``); at the next start ``Engine.restore`` is given all rows that are there. Times in rows
@@ -118,7 +118,7 @@ class StoredUnit:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StoredClose:
-    """The end of a session, on its way to the end that has to hear of it."""
+    """The close of a session, on its way to an end that must learn of it."""
 
     table: ClassVar[TableName] = "closes"
     id: EnvelopeId
@@ -188,7 +188,7 @@ StoredRow = StoredSession | StoredUnit | StoredClose | StoredOpen | StoredSample
 
 @dataclass(frozen=True, slots=True)
 class Changes:
-    """What one transaction has to do. ``whole``: the store holds nothing but ``rows`` after it.
+    """The content of one transaction. ``whole``: the store holds nothing but ``rows`` after it.
 
     ``rows``: by table and key, what is put in the place of what was there; ``gone``: what is taken out. A key of
     ``samples`` with the device only takes out all of that device.
@@ -200,7 +200,7 @@ class Changes:
 
 
 class Unsaved(IntEnum):
-    """How soon what changed should be written: never, within seconds, in a moment, now."""
+    """The urgency of the changes: never, within seconds, in a moment, now."""
 
     NOTHING = 0
     LATER = 1
@@ -241,7 +241,7 @@ class Journal:
                 self.gone[table, key] = None
 
     def take(self) -> Changes:
-        """What has come together, which is the taker's now."""
+        """The changes that have come together; the journal begins empty again."""
         changes = Changes(self.rows, tuple(self.gone))
         self.known.difference_update(self.gone)
         self.known.update(key for key in self.rows if key[0] != "samples")

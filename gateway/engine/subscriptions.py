@@ -1,4 +1,4 @@
-"""Who wants to hear of which device, and what each of them hears.
+"""The subscriptions of peers to devices, and the updates that each gets.
 
 A subscription is judged when it begins to cover a device (as either of them comes), and again when the policy or the
 hour changes; in between, an update is only copied. No adapter acknowledges an update, so nothing is kept.
@@ -201,7 +201,7 @@ class Subscriptions:
             if subscription in twin.subscriptions:
                 twin.subscriptions.remove(subscription)
 
-    # Telling
+    # Updates
 
     def _tell(
         self,

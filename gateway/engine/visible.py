@@ -1,4 +1,4 @@
-"""What the gateway sees of a unit without any key, boiled down to what a policy can ask about.
+"""The visible part of a unit, which needs no key, as the values that a policy can ask about.
 
 All reading is done by ``layer.records`` and ``layer.tls_stream``; here units become ``Visible`` values, and a hello
 that came in DTLS fragments is put together, since a sender could otherwise hide it from the rules by cutting it up. A
@@ -42,7 +42,7 @@ _MAX_MESSAGES: Final = 3
 
 
 Flight = frozenset[tuple[int, int, int, int]]
-"""What a unit with a part of a handshake in clear holds.
+"""The content of a unit with a part of a handshake in clear.
 
 Of each handshake fragment: message type, message_seq, offset and end (RFC 6347 4.2.2). Of each other record: its
 content type, negative, its epoch, its number among those of the same type and epoch in this unit, and its length.
@@ -52,7 +52,7 @@ NO_FLIGHT: Final[Flight] = frozenset()
 
 
 class HeldHello(NamedTuple):
-    """What is there of one hello of DTLS; ``pieces``: offsets and octets, in order, with a gap between any two.
+    """The fragments of one hello of DTLS so far; ``pieces``: offsets and octets, in order, with a gap between any two.
 
     ``settled``: all of it is there, for the stack that gets it too, as it came in one piece or was answered. Stacks
     differ in what they make of overlaps, so one of them may still wait for a fragment that this reader does not need.

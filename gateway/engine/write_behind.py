@@ -1,4 +1,4 @@
-"""Which sessions and units are to be in the store, and when: nothing of a unit that is delivered at once.
+"""Sessions and units on their way to the store, and when: nothing of a unit that is delivered at once.
 
 A unit that waits longer than ``limits.hold_after``, or whose receiver sleeps, is stored together with all that came
 before it in its flow. A session's row is written when the session changes (opened, taken, renamed, closing; what its

@@ -1,4 +1,4 @@
-"""What an adapter keeps in its state folder in a small file of JSON, which is replaced as a whole."""
+"""A small file of JSON in an adapter's state folder, which is replaced as a whole."""
 
 from __future__ import annotations
 

@@ -69,7 +69,7 @@ def of_text(text: str, schema: DataSchema) -> Value:
 
 
 def of_input(value: Any, schema: DataSchema | None) -> Value | None:
-    """What an action is given, as JSON; None: nothing."""
+    """The input of an action, as JSON; None: there is none."""
     if schema is not None:
         return of_json(value, schema)
     if value is not None:
@@ -78,7 +78,7 @@ def of_input(value: Any, schema: DataSchema | None) -> Value | None:
 
 
 def expected(schema: DataSchema) -> str:
-    """What a value of the schema is, in words."""
+    """A description of the schema's values, for a message."""
     match schema.type:
         case DataType.BOOLEAN:
             return "true or false, or ON or OFF"

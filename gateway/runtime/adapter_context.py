@@ -1,4 +1,4 @@
-"""What one instance of an adapter holds of the gateway: its end of ``gateway.api.ports``."""
+"""The gateway as one instance of an adapter sees it: its end of ``gateway.api.ports``."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ class Traffic(Protocol):
         """An envelope of an adapter."""
 
     def settle(self, scheme: str, receipt: Receipt) -> None:
-        """The word of an adapter on an order."""
+        """An adapter's receipt of a transmit."""
 
     def touch(self, scheme: str = "") -> None:
         """An adapter has something to write."""

@@ -1,4 +1,4 @@
-"""What the hub knows of each adapter, whichever instance of it is at work."""
+"""The hub's record of an adapter, which outlives its instances."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from gateway.runtime.adapter_context import InstanceContext
 
 @dataclass(slots=True)
 class AdapterState:
-    """What the hub knows of one scheme, over all instances of its adapter."""
+    """The record of one scheme, over all instances of its adapter."""
 
     adapter: Adapter | None = None
     context: InstanceContext | None = None

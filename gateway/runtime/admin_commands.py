@@ -1,4 +1,4 @@
-"""What an administrator can ask of the running daemon: the commands behind the admin socket, as plain functions."""
+"""The administrator's commands to the running daemon, behind the admin socket, as plain functions."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What the service would stumble over that root would not: a config judged by what the systemd unit lets it have.
+"""A config judged as the service would read it, by the limits of the systemd unit, since root has fewer.
 
 The unit's user is another one than root, key files come as credentials (systemd.exec(5), LoadCredential=), folders are
 hidden or read-only, and devices are closed but for some. Nothing is started and no secret is copied.
@@ -33,7 +33,7 @@ _PTYS: Final = range(136, 144)
 
 
 def load(path: Path, environ: Mapping[str, str], unit: ServiceUnit) -> Settings:
-    """What the service would run from. Raises InvalidConfigError with all that keeps it from that."""
+    """The settings that the service would run from. Raises InvalidConfigError with all mistakes."""
     environ = {key: value for key, value in environ.items() if not key.startswith(PREFIX)} | _environment(unit)
     found: list[ConfigError] = []
     with tempfile.TemporaryDirectory(prefix="atls-gateway-") as folder:
@@ -179,7 +179,7 @@ def _hidden(file: Path, unit: ServiceUnit) -> str | None:
 
 
 def _folders(source: Source, unit: ServiceUnit) -> Iterator[ConfigError]:
-    """What the daemon writes must lie in folders that the unit lets it write."""
+    """The daemon's files must lie in folders that the unit lets it write."""
     if unit.last("ProtectSystem") != "strict":
         return
     open_folders = [Path("/var/lib", name) for name in unit.words("StateDirectory")]

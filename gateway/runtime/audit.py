@@ -33,7 +33,7 @@ _LEVELS: Mapping[AuditKind, int] = {
 }
 
 _ORDERLY = frozenset({("dropped", Reason.CLOSED), ("refused", Reason.CLOSED), ("refused", Reason.UNKNOWN)})
-"""What every end of a session makes: what was on its way to it then, and what came for it behind."""
+"""The losses with which every session ends: units on their way then, and units that came for it later."""
 
 
 class AuditLog:

@@ -1,7 +1,7 @@
-"""What a gateway needs elsewhere: the files of a backup, found by its config, beside a running gateway or without one.
+"""The files of a backup, found by the gateway's config, beside a running gateway or without one.
 
-Databases are copied consistently; the store of a running gateway by the gateway itself, which lets nobody else read it.
-``backup_file`` is how they are written and read, ``restore`` puts them back.
+Databases are copied consistently; a running gateway copies its store itself, since it lets no other process read it.
+``backup_file`` writes and reads the archive, ``restore`` puts the files back.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ _CREDENTIALS: Final = "$CREDENTIALS_DIRECTORY/"
 
 @dataclass(slots=True)
 class Inventory:
-    """What will be in a backup. ``state``: the folder."""
+    """The content of a backup. ``state``: the folder."""
 
     source: Source
     state: Path
@@ -55,7 +55,7 @@ class Inventory:
 def inventory(
     path: Path, environ: Mapping[str, str], *, credentials: Path | None = None, unit: str = UNIT
 ) -> Inventory:
-    """What a gateway with this config needs elsewhere. ``credentials``: the folder that systemd would hand over.
+    """The files that this config's gateway needs elsewhere. ``credentials``: the folder that systemd would hand over.
 
     ConfigError: the config can't be read. BackupError: something that the gateway can't do without can't.
     """
@@ -109,7 +109,7 @@ def named_files(value: Any, key: str = "") -> Iterator[tuple[str, str]]:
 
 
 def _loaded_by(unit: str) -> dict[str, str]:
-    """What a unit loads as credentials, as systemd has it: name to file; nothing if there is no systemd."""
+    """The credentials that a unit loads, as systemd has it: name to file; nothing if there is no systemd."""
     from gateway.runtime import service_unit
 
     try:
@@ -197,7 +197,7 @@ def in_use(state: Path) -> bool:
 
 
 def facts_of(source: Source, state: Path) -> dict[str, dict[str, str]]:
-    """What the adapters say of their state, without keys; nothing of one that says nothing, or can't be loaded."""
+    """The adapters' facts of their state, without keys; none of one that says nothing, or can't be loaded."""
     facts: dict[str, dict[str, str]] = {}
     adapters = source.data.get("adapters")
     candidates = plugins.installed()

@@ -57,7 +57,7 @@ class Entry:
 
 @dataclass(frozen=True, slots=True)
 class Manifest:
-    """What a backup says of itself. ``facts``: by adapter, such as the ids of its network; no keys.
+    """The manifest of a backup. ``facts``: by adapter, such as the ids of its network; no keys.
 
     ``credentials``: by the names that the unit loads them under, if they are. ``left_out``: what is not in it, why.
     """

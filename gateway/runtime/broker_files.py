@@ -1,4 +1,4 @@
-"""What Mosquitto 2 reads, as text: its config for Debian's conf.d, the list of who may use which topic, the logins.
+"""The files of Mosquitto 2, as text: its config for Debian's conf.d, the list of who may use which topic, the logins.
 
 Nothing here touches a file. The shipped samples (config/mosquitto.*) say the same by hand.
 """
@@ -51,7 +51,7 @@ _GATEWAY: Final = ("topic readwrite {prefix}/#", "topic readwrite {base}/#", "to
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class BrokerNames:
-    """What the files are about: topics as ``adapters.mqtt`` has them, and logins."""
+    """The content of the files: topics as ``adapters.mqtt`` has them, and logins."""
 
     prefix: str = "atls"
     base: str = "home"

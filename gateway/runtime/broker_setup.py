@@ -23,7 +23,7 @@ T = TypeVar("T")
 
 CONF: Final = "atls-gateway.conf"
 FOR_BROKER: Final = ("broker.pem", "broker.key", "passwords", "acl")
-"""What Mosquitto reads, beside ``CONF``."""
+"""The files that Mosquitto reads, beside ``CONF``."""
 
 
 @dataclass(slots=True)

@@ -99,7 +99,7 @@ def _mistakes(
 
 
 def from_adapter(error: ConfigError | CredentialError, source: Source, prefix: Key) -> ConfigError:
-    """What an adapter found wrong in its table at ``prefix``, reported at the line of the key."""
+    """A mistake that an adapter found in its table at ``prefix``, reported at the line of the key."""
     if isinstance(error, ConfigError):
         return relocated(error, source, prefix)
     return _from_credential(error, source, prefix)
@@ -156,7 +156,7 @@ def _key(source: Source, prefix: Key, detail: ErrorDetails) -> Key:
 
 
 def _texts(detail: ErrorDetails, model: type[BaseModel]) -> list[str]:
-    """What was expected. Several things only if a validator raised a ValueError with several arguments."""
+    """The expectations. Several only if a validator raised a ValueError with several arguments."""
     kind, context = detail["type"], detail.get("ctx", {})
     if kind in ("value_error", "assertion_error"):
         expectations = getattr(context.get("error"), "args", None) or (detail["msg"],)

@@ -1,4 +1,4 @@
-"""Where config values come from: a strict YAML file, overrides from the environment, systemd's credentials folder.
+"""The sources of config values: a strict YAML file, overrides from the environment, systemd's credentials folder.
 
 Ends with plain data and the place of each value, so that a mistake found later can still be reported with file and
 line. The values' meaning is not known here.

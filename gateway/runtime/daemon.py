@@ -146,7 +146,7 @@ async def _serve(found: Settings, environ: Mapping[str, str], state_dir: Path) -
 
 
 def _placed(cause: ConfigError | CredentialError, found: Settings) -> ConfigError:
-    """What an adapter found out at run time, at its place in the config if the supervisor knew the adapter."""
+    """A mistake that an adapter found at run time, at its place in the config if the supervisor knew the adapter."""
     scheme = next((note for note in getattr(cause, "__notes__", ()) if note in found.adapters), None)
     prefix = ("adapters", scheme) if scheme is not None else ()
     return config_errors.from_adapter(cause, found.source, prefix)
@@ -165,7 +165,7 @@ def _store_octets(found: Settings) -> int:
 
 
 def _collect_from_now_on() -> None:
-    """What a start leaves behind goes, and what it made stays: no later collection looks through it."""
+    """Collect the garbage of the start, and exclude its objects from later collections."""
     gc.collect()
     with suppress(AttributeError, OSError):  # glibc keeps what was freed, a megabyte of it; other C libraries do not
         ctypes.CDLL(None).malloc_trim(0)
@@ -185,7 +185,7 @@ class _Daemon:
         self._kept = sd_notify.kept(environ)
         self._hangup = asyncio.Event()
         self._serving = False
-        self._told = ""
+        self._last_status = ""
         """The last notification to the service manager."""
         self._loop = asyncio.get_running_loop()
         self._faults = Faults()
@@ -313,7 +313,7 @@ class _Daemon:
             raise PeerError(f"the store can't be copied: {error}") from None
         return {"path": str(path)}
 
-    # What the service manager hears.
+    # Notifications to the service manager.
 
     def _adapters_changed(self) -> None:
         if self._hub.all_tried and not self._serving:
@@ -339,8 +339,8 @@ class _Daemon:
 
     def _tell_state(self) -> None:
         state = self._state()
-        if self._serving and state != self._told:
-            self._told = state
+        if self._serving and state != self._last_status:
+            self._last_status = state
             self._service.status(state)
 
     async def _beat(self) -> None:

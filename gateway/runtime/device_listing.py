@@ -43,7 +43,7 @@ def listed(
 
 
 def _kept(view: DeviceView, now: float) -> dict[str, Any]:
-    """What the engine keeps of a device."""
+    """The engine's record of a device."""
     return {
         "online": view.online,
         "sleepy": view.sleepy,

@@ -64,7 +64,7 @@ class DevicesTable(StrictTable):
 
 @dataclass(frozen=True, slots=True)
 class DeviceNames:
-    """What the file says. ``source`` knows where."""
+    """The content of the file. ``source`` has the lines."""
 
     devices: Mapping[str, DeviceTable]
     source: Source
@@ -93,7 +93,7 @@ def read(path: Path) -> DeviceNames:
 
 
 def parsed(text: str, path: Path) -> DeviceNames:
-    """What our text says that is to be written to ``path``. Raises InvalidConfigError."""
+    """The content of a text that will be written to ``path``. Raises InvalidConfigError."""
     if len(text.encode()) > strict_yaml.MAX_OCTETS:  # which no start would read
         what = f"expected at most {strict_yaml.MAX_OCTETS} octets"
         raise InvalidConfigError([ConfigError("", what, file=str(path))])
@@ -136,7 +136,7 @@ def _claim(device: DeviceTable) -> str:
 
 
 def wrong_name(name: str) -> str | None:
-    """What is wrong with a name that a device is to have; None: nothing."""
+    """The mistake in a new name of a device; None: there is none."""
     if not (0 < len(name) <= MAX_NAME) or any(not (c.isalnum() or c in "._-") for c in name) or not name[0].isalnum():
         return f"expected a name of at most {MAX_NAME} letters, digits, '.', '_' and '-', a letter or digit first"
     if name in _RESERVED:

@@ -1,4 +1,4 @@
-"""What is right in form and can't work nevertheless: rules that never apply, names that no peer proves, odd folders.
+"""Config that is right in form and can't work: rules that never apply, names that no peer proves, odd folders.
 
 None of it stops anybody: ``check-config`` prints it behind "good", the daemon logs it once and ``status`` has it. What
 an adapter's own table makes impossible is its own word: an adapter may have a method ``doubts(facts)``

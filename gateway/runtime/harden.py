@@ -1,4 +1,4 @@
-"""What the process does to itself before it reads a key: umask, core dumps, memory, the state folder."""
+"""The hardening of the process before it reads a key: umask, core dumps, memory, the state folder."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ def folder(path: Path) -> None:
 
 
 def link_in(path: Path) -> str | None:
-    """What keeps root from working in a folder: the first link in it, if the folder is another user's. None: nothing.
+    """The reason why root must not work in a folder: the first link in it, if it is another user's. None: it may.
 
     By it the folder's owner could have root write, rename or give away files elsewhere.
     """

@@ -1,4 +1,4 @@
-"""Whether the gateway does all that its files ask of it, and if not, why: for ``status``, monitoring and systemd."""
+"""The health of the gateway: whether it does all that its files ask, else why not; for ``status`` and systemd."""
 
 from __future__ import annotations
 

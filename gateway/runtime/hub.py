@@ -78,7 +78,7 @@ class Hub:
         self.unsaved: Callable[[], None] = lambda: None
         """Called after each turn: something may have to be stored."""
         self.store: Callable[[], dict[str, Any]] = dict
-        """What ``status`` says of the store."""
+        """The store's part of ``status``."""
         self.gateway = GatewayView(id="", name="gateway", version="")
         """The gateway's view of itself for adapters; the daemon fills it."""
         self._joining: asyncio.TimerHandle | None = None
@@ -220,7 +220,7 @@ class Hub:
         return context
 
     def detach(self, context: InstanceContext) -> None:
-        """The instance is gone: orders that it didn't settle are dropped as unreachable."""
+        """The instance is gone: transmits that it didn't settle are dropped as unreachable."""
         context.end()
         state = self.states[context.scheme]
         if state.context is not context:
@@ -299,7 +299,7 @@ class Hub:
             return []
 
     def _transmit(self, transmit: Transmit) -> None:
-        if not self.engine.is_ordered(transmit):
+        if not self.engine.is_unsettled(transmit):
             return  # withdrawn, or dropped with the instance that it was for, before it was given out
         scheme = transmit.to.scheme
         adapter = self.states.get(scheme, _NOBODY).adapter

@@ -1,4 +1,4 @@
-"""What stays the same of a gateway whatever its files say: its id, made once; and the version of the program."""
+"""The identity of a gateway, which no file changes: its id, made once; and the version of the program."""
 
 from __future__ import annotations
 

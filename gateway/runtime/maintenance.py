@@ -1,4 +1,4 @@
-"""What a command does for an adapter while the gateway does not run: it holds the state folder as the daemon would.
+"""Commands for an adapter while the gateway does not run: they hold the state folder as the daemon would.
 
 Only the adapter's own table of the config is validated: a command runs outside of the service and may not be able to
 read the credentials of other adapters.

@@ -117,7 +117,7 @@ def reaching(device: str, policy: PolicySet) -> list[dict[str, Any]]:
 
 
 def answer(new: str, policy: PolicySet, names: DeviceNames, **more: Any) -> dict[str, Any]:
-    """What the answer says of a device that has its name now."""
+    """The answer about a device that has its name now."""
     device = names.devices[new]
     return {"name": new, "address": device.eui64, "groups": device.groups, "rules": reaching(new, policy)} | more
 

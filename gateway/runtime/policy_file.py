@@ -26,7 +26,7 @@ _T = TypeVar("_T")
 
 @dataclass(frozen=True, slots=True)
 class _Gaps:
-    """What of a policy file is there by its name only, since its form has a mistake.
+    """The parts of a policy file that are known by name only, since their form has a mistake.
 
     So no rule that uses the name has another mistake. ``rules``: the positions of those that are there for their
     parties only. ``nameless``: not even all names are known.

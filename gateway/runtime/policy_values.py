@@ -22,7 +22,7 @@ def to_engine(table: PolicyTable, words: MergedVocabulary) -> engine.PolicySet:
 
 
 def _claim(name: str, subject: SubjectTable) -> str:
-    """What the subject proves; of one that has a mistake, a claim that no peer proves."""
+    """The claim of a subject; of one that has a mistake, a claim that no peer proves."""
     proven = subject.proven()
     return proven[0][1] if len(proven) == 1 and subject.link != "?" else f"?{name}"
 

@@ -1,4 +1,4 @@
-"""What a changed config comes to in a running daemon: which keys can be put in force at once, and doing so.
+"""The reload of a changed config in a running daemon: which keys can be put in force at once, and doing so.
 
 Three kinds of keys: those that the daemon changes in place (``LIVE``), those of an adapter, which takes them on or is
 restarted, and the rest, which waits for a restart of the daemon.
@@ -52,7 +52,7 @@ class Plan:
 
 
 def plan(running: Settings, fresh: Settings) -> Plan:
-    """What differs between what is in force and what the files say now."""
+    """The differences between the settings in force and the files."""
     old, new = _keys(running), _keys(fresh)
     changed = sorted(key for key in new if old[key] != new[key])
     schemes = running.adapters.keys() | fresh.adapters.keys()
@@ -67,7 +67,7 @@ def plan(running: Settings, fresh: Settings) -> Plan:
 
 
 def merged(running: Settings, fresh: Settings) -> Settings:
-    """What is in force after a reload: the fresh values, but for those that wait for a restart."""
+    """The settings in force after a reload: the fresh values, but for those that wait for a restart."""
     table, new = running.table, fresh.table
     live = {"log_level": new.gateway.log_level, "audit_lines": new.gateway.audit_lines}
     gateway = table.gateway.model_copy(update=live)
@@ -135,7 +135,7 @@ class Reloads:
         """The last answer, for ``status``."""
 
     def doubts(self) -> list[ConfigError]:
-        """What can't work of what is in force, as things are now."""
+        """The settings in force that can't work, as things are now."""
         return [*self._standing, *doubts.of_adapters(self._running)]
 
     async def reload(self) -> Mapping[str, Any]:
@@ -174,7 +174,7 @@ class Reloads:
             return policy, names
 
     async def mistakes(self) -> list[str]:
-        """What would keep a daemon from starting with the files as they are. Changes nothing."""
+        """The mistakes that would keep a daemon from starting with the files as they are. Changes nothing."""
         try:
             await asyncio.to_thread(settings.load, self._running.source.path, self._environ)
         except InvalidConfigError as error:

@@ -47,7 +47,7 @@ class Restore:
 
 @dataclass(slots=True)
 class _Plan:
-    """What is to be renamed. ``old``, ``new``: entries of the state folder; ``files``: staged, target, kept."""
+    """The renames. ``old``, ``new``: entries of the state folder; ``files``: staged, target, kept."""
 
     stamp: str
     old: list[str] = field(default_factory=list)

@@ -31,7 +31,7 @@ CHUNK: Final = 64 * 1024
 COST: Final = (16, 8, 2)
 """log2(N), r, p of scrypt: 64 MiB and a third of a second on a PC, a few seconds on a small board."""
 _MOST: Final = (18, 8, 4)
-"""What is taken of a file: no file can make a reader work for minutes, or want gigabytes of memory."""
+"""The bounds of scrypt's parameters: no file can make a reader work for minutes, or want gigabytes of memory."""
 _HEAD: Final = struct.Struct(">8sBBBB16sI")
 _CHECK: Final = 32
 _TAG: Final = 16

@@ -133,7 +133,7 @@ class Settings:
     rules: policy_file.PolicyFile
     names: device_names.DeviceNames
     policy: PolicySet
-    """What is in force: ``rules`` with the devices of ``names``."""
+    """The policy in force: ``rules`` with the devices of ``names``."""
     adapters: Mapping[str, Prepared]
     doubts: tuple[ConfigError, ...] = ()
     """Whose hands the files are in; ``doubts.every`` has these and all others."""
@@ -195,7 +195,7 @@ def load(path: Path, environ: Mapping[str, str]) -> Settings:
 def _words(
     tables: Iterable[str], candidates: plugins.Candidates, source: Source, found: list[ConfigError]
 ) -> MergedVocabulary:
-    """What the adapters declare; if they contradict each other, that is the mistake, and the policy is read by ours."""
+    """The adapters' vocabularies; if they contradict each other, that is a mistake, and the policy is read by ours."""
     try:
         return vocabularies.known_to(tables, candidates)
     except ConfigError as error:
@@ -283,7 +283,7 @@ def _maker(plugin: AdapterPlugin, table: Any, source: Source) -> Callable[[], Ad
 
 
 def _fault(plugin: AdapterPlugin, error: BaseException) -> str:
-    """Where an adapter's ``configure`` has a bug. The error's own text may quote a credential file."""
+    """The place of a bug in an adapter's ``configure``. The error's own text may quote a credential file."""
     places = [f" at {Path(at.filename).name}:{at.lineno}" for at in traceback.extract_tb(error.__traceback__)[-1:]]
     kind = type(plugin)
     return (

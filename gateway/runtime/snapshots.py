@@ -15,7 +15,7 @@ from typing import Final
 DatabaseError = sqlite3.Error
 _SIGNATURE: Final = b"SQLite format 3\0"
 BESIDE: Final = ("-wal", "-shm", "-journal")
-"""What SQLite keeps beside a database; a copy holds what is in there."""
+"""The files that SQLite keeps beside a database; a copy includes their content."""
 
 
 def is_database(path: Path) -> bool:

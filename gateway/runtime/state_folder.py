@@ -31,7 +31,7 @@ PLAN: Final = "restore.json"
 STAGING: Final = "restoring"
 """Of a restore that is under way."""
 ASIDE: Final = "before-"
-"""What was put aside begins so: by a restore, or by the start of another version."""
+"""The prefix of what was put aside by a restore, or by the start of another version."""
 
 
 def is_passing(name: str) -> bool:
@@ -40,7 +40,7 @@ def is_passing(name: str) -> bool:
 
 
 def refusal(state_dir: Path) -> str:
-    """What is expected instead of the folder that is there; empty: a gateway may start on it."""
+    """The reason why no gateway may start on the folder, with the remedy; empty: one may."""
     if (state_dir / PLAN).exists():
         return "expected a whole restore, and one was interrupted: run atls-gateway restore FILE again to finish it"
     state, program = _read(state_dir)

@@ -34,7 +34,7 @@ _LOG_LIMIT = 4 * 1024 * 1024
 
 
 RUNS_AHEAD = 10_000
-"""How many runs a copy that is taken up counts as: no id of an envelope is had again that was given out since."""
+"""The runs that a restored copy counts as, so that no id of an envelope is given out a second time."""
 
 _NOT_OURS = (PermissionError, IsADirectoryError)
 _COPIED = "copied"
@@ -52,7 +52,7 @@ class NewerStoreError(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Found:
-    """What a file held: its rows (monotonic times), the epoch of its sessions, and how many runs it has served.
+    """The content of a file: its rows (monotonic times), the epoch of its sessions, and how many runs it has served.
 
     ``copied``: it is a copy of that time (seconds since 1970): what was sent and received since is not in it, so its
     sessions can't go on. It has no epoch then.

@@ -40,7 +40,7 @@ RETRY = (1.0, 30.0)
 
 
 def load(store: Store) -> tuple[Found, str]:
-    """What is in the store, read at once; with nothing found and the reason, if it can't be opened now.
+    """The content of the store, read at once; empty with the reason, if it can't be opened now.
 
     Raises NewerStoreError."""
     try:

@@ -107,7 +107,7 @@ def parse(text: str, file: str, twice: list[ConfigError] | None = None, *, max_n
     try:
         data = _Builder(document, events, twice, max_nodes).document()
     except MarkedYAMLError as error:
-        line, expected = yaml_slips.told(error, text)
+        line, expected = yaml_slips.explained(error, text)
         raise ConfigError("", expected, file=file, line=line) from None
     except (YAMLError, YAMLStreamError, ValueError) as error:
         position = getattr(error, "position", None)

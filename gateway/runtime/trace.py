@@ -1,4 +1,4 @@
-"""What the gateway sees of each unit that it takes on, as DEBUG lines: session, sender, number, size, record types.
+"""DEBUG lines for each unit that the gateway takes on: session, sender, number, size, record types.
 
 Off unless the logger ``gateway.trace`` is at DEBUG. A line never holds payload; what it names is what anybody on the
 hop could read, and so exactly what the gateway's policy has to go by.

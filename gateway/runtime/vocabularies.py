@@ -23,7 +23,7 @@ _OURS = "adapters."
 
 
 def declared(plugin: AdapterPlugin) -> Vocabulary:
-    """What a plug-in declares; one that declares nothing has no words."""
+    """The vocabulary of a plug-in; one that declares none has no words."""
     found = getattr(plugin, "vocabulary", None)
     return found if isinstance(found, Vocabulary) else Vocabulary()
 

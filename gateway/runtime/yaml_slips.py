@@ -1,4 +1,4 @@
-"""What a slip in YAML's syntax looks like to a person: the line to look at and what belongs there.
+"""Slips in YAML's syntax, explained to a person: the line to look at and what belongs there.
 
 A parser reports the place at which it stopped and what its grammar wanted; the slip is often a line above, and the
 remedy is quotes, a colon or spaces.
@@ -30,7 +30,7 @@ _SLIPS: tuple[tuple[str, str, str, bool], ...] = (
 """Words of the parser's context, of its problem, the message for them, and whether the line is that of the context."""
 
 
-def told(error: MarkedYAMLError, text: str) -> tuple[int, str]:
+def explained(error: MarkedYAMLError, text: str) -> tuple[int, str]:
     """The line (from 1; 0: unknown) and what was expected there."""
     context, problem = error.context or "", " ".join((error.problem or "").split())
     begun, met = error.context_mark, error.problem_mark or error.context_mark

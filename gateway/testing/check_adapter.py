@@ -153,12 +153,12 @@ async def _life(adapter: Adapter, context: RecordingContext, to: Address, patien
     context.flush = adapter.flush
     run = asyncio.get_running_loop().create_task(adapter.run(context))
     report = asyncio.get_running_loop().create_task(context.reported.wait())
-    # Where neither happens in time, the link is slow: it must take orders all the same.
+    # If neither happens in time, the link is slow: the adapter must take transmits all the same.
     await asyncio.wait({run, report}, timeout=patience, return_when=asyncio.FIRST_COMPLETED)
     report.cancel()
     if run.done():
         return [f"run() ended by itself: {run.exception()!r}" if not run.cancelled() else "run() cancelled itself"]
-    wrong += await _orders(adapter, context, to, patience)
+    wrong += await _transmits(adapter, context, to, patience)
     wrong += await _commands(adapter)
     try:
         if SECRET.decode() in json.dumps(dict(adapter.status())):
@@ -178,15 +178,15 @@ async def _life(adapter: Adapter, context: RecordingContext, to: Address, patien
     return wrong
 
 
-async def _orders(adapter: Adapter, context: RecordingContext, to: Address, patience: float) -> list[str]:
-    """Orders for a peer that isn't there: each is settled once, or can be withdrawn; none is ever delivered.
+async def _transmits(adapter: Adapter, context: RecordingContext, to: Address, patience: float) -> list[str]:
+    """Transmits for a peer that isn't there: each is settled once, or can be withdrawn; none is ever delivered.
 
     An interaction is settled, or held if its device may yet be heard: its sender waits for an answer. One with a name
     or a value that the device doesn't have is ``dropped`` (``UNKNOWN``, ``CONTENT``, ``UNREACHABLE``). An exchange is
     settled and never held; by an adapter that carries none as ``CONTENT``.
     """
     wrong: list[str] = []
-    orders = [
+    transmits = [
         Transmit(open_for(context), to),
         Transmit(unit_for(context, 0), to),
         Transmit(unit_for(context, 1), to, LinkRequirement(min_version="tls1.3", link_key=True)),
@@ -196,12 +196,12 @@ async def _orders(adapter: Adapter, context: RecordingContext, to: Address, pati
         Transmit(exchange_for(context, Sealed(SECRET)), to),
     ]
     strange = Transmit(open_for(context, ContentKind("no-such-kind")), to)
-    orders.append(strange)
-    for order in orders:
+    transmits.append(strange)
+    for transmit in transmits:
         try:
-            adapter.send(order)
+            adapter.send(transmit)
         except Exception as error:
-            wrong.append(f"send({type(order.envelope).__name__}) raises {error!r}")
+            wrong.append(f"send({type(transmit.envelope).__name__}) raises {error!r}")
     try:
         adapter.withdraw(_UNKNOWN)
         adapter.receipt(Receipt(_UNKNOWN, Outcome.DELIVERED, None, SESSION))
@@ -213,20 +213,20 @@ async def _orders(adapter: Adapter, context: RecordingContext, to: Address, pati
     wrong += [*_updates(adapter), *_flush(adapter)]
     await asyncio.sleep(min(patience, 0.5))
     final = {receipt.id for receipt in context.receipts if receipt.outcome is not Outcome.HELD}
-    open_orders = {order.envelope.id for order in orders} - final
+    open_transmits = {transmit.envelope.id for transmit in transmits} - final
     words = {receipt.id for receipt in context.receipts}
-    for order in orders:
-        if isinstance(order.envelope, INTERACTIONS) and order.envelope.id not in words:
-            wrong.append(f"a {type(order.envelope).__name__} that it can't do is not settled")
-    if any(isinstance(order.envelope, Exchange) and order.envelope.id not in words for order in orders):
+    for transmit in transmits:
+        if isinstance(transmit.envelope, INTERACTIONS) and transmit.envelope.id not in words:
+            wrong.append(f"a {type(transmit.envelope).__name__} that it can't do is not settled")
+    if any(isinstance(transmit.envelope, Exchange) and transmit.envelope.id not in words for transmit in transmits):
         wrong.append("an Exchange for a peer that isn't there is not settled")
-    if strange.envelope.id in open_orders:
+    if strange.envelope.id in open_transmits:
         wrong.append("an Open with content that no plug-in declares is not settled")
-    for envelope in open_orders:
+    for envelope in open_transmits:
         adapter.withdraw(envelope)
     wrong += _flush(adapter)
     await asyncio.sleep(min(patience, 0.5))
-    return wrong + list(_receipts(orders, open_orders, context.receipts))
+    return wrong + list(_receipts(transmits, open_transmits, context.receipts))
 
 
 def _flush(adapter: Adapter) -> list[str]:
@@ -240,12 +240,12 @@ def _flush(adapter: Adapter) -> list[str]:
 
 
 def _updates(adapter: Adapter) -> list[str]:
-    """Updates for watches that it never had, in any order: devices may be gone before an adapter heard of them."""
+    """Updates for subscriptions that it never had, in any order: a device may be gone before the adapter sees it."""
     wrong = []
     for change in (*reversed(Change), *Change):
         for watch, device in ((_UNKNOWN, "lamp"), (EnvelopeId(_UNKNOWN + 1), "")):
-            told = change in (Change.VALUES, Change.STALE)
-            samples = (("no_such_property", Sample(None, 0.0, change is Change.STALE)),) if told else ()
+            with_samples = change in (Change.VALUES, Change.STALE)
+            samples = (("no_such_property", Sample(None, 0.0, change is Change.STALE)),) if with_samples else ()
             event = "no_such_event" if change is Change.EVENT else ""
             try:
                 adapter.update(Update(watch, change, device, samples, 0.0, None, event, {"no": ["data"]}))
@@ -254,8 +254,8 @@ def _updates(adapter: Adapter) -> list[str]:
     return wrong
 
 
-def _receipts(orders: Sequence[Transmit], withdrawn: set[EnvelopeId], settled: Sequence[Receipt]) -> Iterator[str]:
-    kinds = {order.envelope.id: type(order.envelope) for order in orders}
+def _receipts(transmits: Sequence[Transmit], withdrawn: set[EnvelopeId], settled: Sequence[Receipt]) -> Iterator[str]:
+    kinds = {transmit.envelope.id: type(transmit.envelope) for transmit in transmits}
     over: set[EnvelopeId] = set()
     for receipt in settled:
         if receipt.outcome is not Outcome.HELD:

@@ -103,7 +103,7 @@ class Root:
         (folder / "etc/apt/apt.conf.d/99keep").write_text('Binary::apt::APT::Keep-Downloaded-Packages "true";\n')
         trusted = next(filter(None, map(os.environ.get, ("PIP_CERT", "SSL_CERT_FILE", "REQUESTS_CA_BUNDLE"))), None)
         self._environ = {"DEBIAN_FRONTEND": "noninteractive", "RUNLEVEL": "1", "PIP_ROOT_USER_ACTION": "ignore"}
-        self._environ["NOTIFY_SOCKET"] = ""  # nspawn's, for an init: whoever finds it takes itself for a service
+        self._environ["NOTIFY_SOCKET"] = ""  # nspawn's, for an init: a program that finds it takes itself for a service
         if trusted:  # a proxy on the way to the registries may have its own authority
             shutil.copy(trusted, self.path(_BUNDLE))
             self._environ |= {"PIP_CERT": _BUNDLE, "SSL_CERT_FILE": _BUNDLE, "NODE_EXTRA_CA_CERTS": _BUNDLE}

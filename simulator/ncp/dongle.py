@@ -93,7 +93,7 @@ class Ncp:
 
     @property
     def most_in_flight(self) -> int:
-        """The most messages at once that the host had sent and not heard of again, since the dongle was made."""
+        """The most messages at once that the host had sent and got no result of yet, since the dongle was made."""
         return self._node.messaging.most_in_flight
 
     # ---- the port's side

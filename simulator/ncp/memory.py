@@ -1,4 +1,4 @@
-"""What the NCP forgets at a reset: configuration, policies, tables, counters."""
+"""The NCP's volatile memory, which a reset clears: configuration, policies, tables, counters."""
 
 from __future__ import annotations
 

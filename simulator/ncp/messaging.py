@@ -1,4 +1,4 @@
-"""Messages: sending with the NCP's limits, reports of what became of them, and messages from the air."""
+"""Messages: sending with the NCP's limits, reports of their outcomes, and messages from the air."""
 
 from __future__ import annotations
 
@@ -214,7 +214,7 @@ class Messaging:
         return refusal or EmberStatus.SUCCESS
 
     def send_zdo(self, destination: int, cluster: int, payload: bytes) -> None:
-        """A ZDO message of the NCP's own; the host does not hear of it."""
+        """A ZDO message of the NCP itself; the host is not notified of it."""
         memory = self._stack.memory
         memory.aps_sequence = (memory.aps_sequence + 1) & 0xFF
         self._stack.count_frame(link_key=False)

@@ -1,4 +1,4 @@
-"""What a command's handler gets to work with."""
+"""The parts of the NCP that a command's handler works with."""
 
 from __future__ import annotations
 

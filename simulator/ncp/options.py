@@ -1,4 +1,4 @@
-"""What can be chosen about a virtual dongle: identity, limits, pace. Every bound of ``simulator.ncp`` is named here."""
+"""Options of a virtual dongle: identity, limits, pace. Every bound of ``simulator.ncp`` is named here."""
 
 from __future__ import annotations
 

@@ -158,7 +158,7 @@ class Stack:
         assert parameters is not None
         self.memory.up = True
         _LOG.info("network 0x%04x is up on channel %d", parameters.pan_id, parameters.channel)
-        # the host hears of the network before it hears from it
+        # the host learns of the network before a message of it comes
         self.status(EmberStatus.NETWORK_UP)
         self.network.start(self.coordinator, parameters)
 

@@ -1,4 +1,4 @@
-"""What the NCP keeps over a restart: its tokens, in a JSON file that only its owner may read.
+"""The NCP's tokens, which outlive a restart, in a JSON file that only its owner may read.
 
 The file holds keys: it is written whole to a neighbour with mode 0600, synced, and renamed into place.
 """

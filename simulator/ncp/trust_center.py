@@ -1,4 +1,4 @@
-"""The trust centre: who is let in, and what the host hears of it (UG100, trustCenterJoinHandler)."""
+"""The trust centre: who is let in, and how the host is notified (UG100, trustCenterJoinHandler)."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""How frames cross between the coordinator and one device: tries, acknowledgements, duplicates, the sleeper's queue.
+"""Frames between the coordinator and one device: tries, acknowledgements, duplicates, the sleeper's queue.
 
 Pure: time comes from the agenda. ZigBee r21: acknowledged APS transmissions 2.2.8.4.2-3 (apscMaxFrameRetries 3),
 duplicate rejection 2.2.8.4.2, indirect transmission at the parent IEEE 802.15.4 5.1.1.6.3 (7.68 s).
@@ -281,7 +281,7 @@ class Receiver:
 
 
 def _counter(frame: ApsFrame) -> int:
-    """What tells a frame from others of its sender: fragments of one message share its APS counter."""
+    """What distinguishes a frame from others of its sender: fragments of one message share its APS counter."""
     return frame.sequence if frame.fragment is None else frame.sequence | frame.fragment[1] + 1 << 8
 
 

@@ -1,4 +1,4 @@
-"""What happens when: an ordered list of calls under an injected clock. No I/O; ``simulator.network.loop`` drives it.
+"""A list of calls ordered by time, under an injected clock. No I/O; ``simulator.network.loop`` drives it.
 
 Everything in the virtual network that takes time goes through one agenda, so that calls due at the same time run in
 the order in which they were asked for, one timer of the event loop serves all, and tests can turn the clock by hand.

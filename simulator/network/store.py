@@ -1,4 +1,4 @@
-"""What the virtual devices keep over a restart: a JSON file that is replaced whole and that only its owner may read.
+"""The state of virtual devices that outlives a restart: a JSON file, replaced whole, that only its owner may read.
 
 Kept per device: address and membership, bindings, frame counter (ahead, see ``COUNTER_BLOCK``), the changeable
 attributes and reporting tables of hosted endpoints. The network key is not in it.

@@ -34,6 +34,7 @@ def lint() -> Any:
         ("i.py", "def test_nobody_is_there(): ...\n\n\ndef nobody_is_there(): ...\n", 1),
         ("j.py", 'topic = b"home/nobody/set"\n', 0),
         ("h.md", "# Page\n\nSee [decision 17](0017-a-full-table-locks-nobody-out.md): nobody.\n", 1),
+        ("i.py", '"""Whoever has told it hears of it."""\n', 3),
     ],
 )
 def test_what_is_found(lint: Any, tmp_path: Path, name: str, text: str, found: int) -> None:

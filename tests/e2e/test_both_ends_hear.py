@@ -1,4 +1,4 @@
-"""When a session can't go on, both ends hear of it within 30 s: each way of failing, over real processes.
+"""When a session can't go on, both ends learn of it within 30 s: each way of failing, over real processes.
 
 The 30 s are the promise of docs/carriage.md and are counted from the fault, with traffic under way.
 """

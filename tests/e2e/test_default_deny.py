@@ -359,7 +359,7 @@ async def test_zigbee_limits(stack: Stack) -> None:
 
 
 async def test_zigbee_what_is_denied_later_ends_the_tunnel(stack: Stack) -> None:
-    """A policy that takes the permit back ends the session at once, and the device hears it."""
+    """A policy that takes the permit back ends the session at once, and the device learns of it."""
     async with attackers.tunnel_device(stack, LAMP) as device:
         small = (await device.request(SMALL)).tunnel
         sessions = (await stack.ask("sessions"))["sessions"]

@@ -78,7 +78,7 @@ async def traffic(house: House) -> AsyncIterator[tuple[Sets, Puts]]:
 
 @pytest.mark.parametrize("fault", ["unplug", "fail", "restart"])
 async def test_the_dongle_goes_in_mid_traffic(house: House, fault: str) -> None:
-    """Unplugged; an ERROR frame; a reset by itself. Senders of commands meanwhile hear that they failed."""
+    """Unplugged; an ERROR frame; a reset by itself. Senders of commands meanwhile learn that they failed."""
     stack = house.stack
     async with traffic(house) as (sets, puts):
         before = await number_of(stack, "zigbee", "reconnects")
@@ -204,7 +204,7 @@ async def value(stack: Stack) -> float:
 
 
 async def test_a_dongle_that_stays_away(house: House) -> None:
-    """Both ends of a session in use hear of it; the phone from the gateway. Behind all others: it ends the session."""
+    """Both ends of a session in use learn of it; the phone from the gateway. Behind all others: it ends the session."""
     await simulate(house.stack, "dongle", action="unplug")
     since = time.monotonic()
     house.talk.say()

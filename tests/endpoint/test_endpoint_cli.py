@@ -154,7 +154,7 @@ async def test_a_signal_closes_in_order(
     async with asyncio.timeout(10):
         assert await process._process.wait() == 0
     await process.stop()
-    # Close before leave: the gateway hears it from the process, not from the loss of the association.
+    # Close before leave: the gateway learns of it from the process, not from the loss of the association.
     assert len(gateway.of(atls.CloseSession)) == 1
     ended = await process.expect_event("ended")
     assert ended["reason"] == "closed"

@@ -276,7 +276,7 @@ async def test_a_gateway_that_stays_away(gateway: Gateway, relay: Relay) -> None
         assert [owner.ends for owner in owners] == [["no gateway"], ["no gateway"]]
         await link.drain()  # there is no session to wait for
         relay.broken = False
-        # Once it is back it hears of both ends.
+        # Once it is back it learns of both ends.
         await until(lambda: len(gateway.of(atls.CloseSession)) == 2)
 
 

@@ -245,9 +245,7 @@ async def test_an_open_without_an_answer(broker: Broker, gateway: Gateway) -> No
         await until(lambda: gateway.closes == [name])
 
 
-async def test_a_client_that_hears_nothing_names_prefix_and_rights_in_its_error(
-    broker: Broker, gateway: Gateway
-) -> None:
+async def test_a_client_without_messages_names_prefix_and_rights_in_its_error(broker: Broker, gateway: Gateway) -> None:
     """A broker grants subscriptions without the right to read; a client can't try, but sees no state either."""
     gateway.answers = False
     gateway.say(t.BridgeStateTopic(), b"", retain=True)

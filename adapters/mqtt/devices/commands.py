@@ -267,7 +267,7 @@ class Commands:
             self._acknowledge(batch.message)
 
     def _transaction(self, batch: _Batch) -> str:
-        """What makes two messages the same command: what the sender says, in the body or as Correlation Data."""
+        """The key that makes two messages the same command: the sender's, in the body or as Correlation Data."""
         if batch.transaction is not None:
             return f"{batch.transaction}"
         correlation = batch.message.correlation

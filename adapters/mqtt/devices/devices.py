@@ -366,7 +366,7 @@ class DeviceTopics:
 
     @property
     def _birth(self) -> str:
-        """Where Home Assistant says that it has started."""
+        """The topic on which Home Assistant says that it has started."""
         return f"{self._prefix}/status"
 
     def _filters(self) -> tuple[str, ...]:

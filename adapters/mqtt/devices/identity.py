@@ -1,4 +1,4 @@
-"""What Home Assistant knows a device by: never its name, nor anything else that a user can change. Pure.
+"""The ids by which Home Assistant knows a device: made of nothing that a user can change, such as its name. Pure.
 
 A device is known by the gateway's own id and by its address (the EUI64 of a ZigBee device), so that it stays the same
 device under another name, and two gateways that share a base topic have no device in common.
@@ -54,7 +54,7 @@ def eui64(address: Address) -> str:
 
 
 def of_version_0_1(base: str, name: str) -> str:
-    """What version 0.1.0 called a device: made of its name, with a digest where that had to be changed."""
+    """The id that version 0.1.0 gave a device: made of its name, with a digest if that had to be changed."""
     plain = f"{base}_{name}"
     clean = re.sub(r"[^a-zA-Z0-9_-]", "_", plain)
     return clean if clean == plain else f"{clean}_{hashlib.sha256(plain.encode()).hexdigest()[:8]}"

@@ -1,4 +1,4 @@
-"""Which devices stand at the broker, kept in a file: what is gone after a restart can be taken away.
+"""The devices that are shown at the broker, in a file: after a restart those that are gone can be taken away.
 
 Version 0.1.0 kept a list of names. Its devices are known to Home Assistant by ids that were made of their names:
 ``first`` are those whose discovery under such an id may still stand at the broker, ``unseen`` those of which it is not

@@ -135,7 +135,7 @@ async def _remove(values: dict[str, Any], context: AdapterContext, source: Peer)
 
 
 async def _devices(values: dict[str, Any], context: AdapterContext, source: Peer) -> Mapping[str, Any]:
-    """What the policy lets the broker use; an administrator gets all there are, and what the radio knows of each."""
+    """The devices that the policy lets the broker use; an administrator gets all, with the radio's facts of each."""
     seen = {view.name: _device(view) for view in context.devices(source)}
     if context.may_administer(source):
         try:

@@ -1,6 +1,6 @@
-"""Which devices stand at the broker: those that the gateway has are shown, those that it no longer has are taken away.
+"""The devices that are shown at the broker: those that the gateway has; those that it no longer has are taken away.
 
-What is taken away stays in the file until the broker has acknowledged that, so that a restart loses nothing of it.
+A device that is taken away stays in the file until the broker has acknowledged that, so that no restart forgets it.
 """
 
 from __future__ import annotations
@@ -55,8 +55,8 @@ class Roster:
                     self._show(view)
                 earlier = self._names.missing.pop(name, "")
                 if earlier and earlier != self._publisher.shown[name].who.object_id:
-                    # Another device has the name now. That of before may still come, under another one: until it counts
-                    # as gone its id stands for its name.
+                    # Another device has the name now. The former one may still come, under another name: until it
+                    # counts as gone its id stands for its name.
                     self._names.missing[earlier] = earlier
                 self._names.leaving.pop(name, None)
             for name in [name for name in self._publisher.shown if name not in found]:

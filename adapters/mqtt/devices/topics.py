@@ -8,7 +8,7 @@ With ``base`` one or more levels and ``name`` a device's name in the policy::
     {base}/{name}/get, get/{property}    ask the device for a value
     {base}/{name}/action/{action}        have the device do something
     {base}/{name}/event/{event}          gateway: something happened, JSON, not retained
-    {base}/{name}/answer, answer/...     gateway: what became of a set or get
+    {base}/{name}/answer, answer/...     gateway: the outcome of a set or get
     {base}/bridge/state                  gateway: {"state":"online"} or offline, retained, its will
     {base}/bridge/info                   gateway: its version, and whether new devices may join, retained
     {base}/bridge/request/{command}      ask the gateway itself; also .../request/device/{command}
@@ -92,7 +92,7 @@ class HomeSpace:
         return f"{self._start}{device}/event/{name}"
 
     def answer(self, device: str, asked: str | None) -> str:
-        """Where an answer goes; ``asked``, a Response Topic, counts below the device's own answers only.
+        """The topic of an answer; ``asked``, a Response Topic, counts below the device's own answers only.
 
         Else a client that may set a lamp could have the gateway publish on any topic of the gateway's.
         """
@@ -105,7 +105,7 @@ class HomeSpace:
         return _below(f"{self._start}{RESERVED_USER}/response/{command}", asked)
 
     def filters(self) -> tuple[str, ...]:
-        """What the gateway subscribes to."""
+        """The gateway's subscriptions."""
         start = f"{self._start}+/"
         request = f"{self._start}{RESERVED_USER}/request/"
         return (

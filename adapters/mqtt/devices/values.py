@@ -104,7 +104,7 @@ def read_input(payload: bytes) -> Asked:
 
 
 def bare_property(properties: Mapping[str, PropertyAffordance]) -> str:
-    """Which property a bare value sets: the only one that can be, or ``state``. PeerError: neither."""
+    """The property that a bare value sets: the only one that can be, or ``state``. PeerError: neither."""
     writable = [name for name, each in properties.items() if each.writable and each.readable]
     if len(writable) == 1:
         return writable[0]

@@ -1,5 +1,5 @@
 """Clients that vanish, orders that are taken back, an adapter that is stopped: every order is settled once, the other
-end hears in time, and nothing stays behind."""
+end learns of it in time, and nothing stays behind."""
 
 from __future__ import annotations
 
@@ -214,7 +214,7 @@ async def test_an_open_that_expires_leaves_the_inbox(start: Start) -> None:
 
 
 async def test_the_other_end_is_gone_at_once(home: Home) -> None:
-    """The gateway ends the session: the observer hears why, a waiting request too."""
+    """The gateway ends the session: the observer gets the reason, a waiting request too."""
     phone = await home.client("phone")
     session, other = await opened(phone, "lamp"), await opened(phone, "lamp")
     seen = await observed(phone, session)

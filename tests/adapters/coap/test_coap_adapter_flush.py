@@ -16,7 +16,7 @@ from tests.harness.gateway_in_loop import record, until
 
 
 def flushed_only(home: Home) -> list[int]:
-    """From now on the server hears nothing and has no timer: only a flush can write. The datagrams of each write."""
+    """From now on the server gets nothing and has no timer: only a flush can write. The datagrams of each write."""
     server = home.adapter._server
     assert server is not None
     asyncio.get_running_loop().remove_reader(server._sock)

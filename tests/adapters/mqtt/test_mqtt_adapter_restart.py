@@ -21,7 +21,7 @@ def client_of(home: MqttHome) -> MqttClient:
     return home.sessions._client
 
 
-async def test_the_broker_hears_of_a_unit_when_it_is_done_or_safe(home: MqttHome) -> None:
+async def test_the_broker_gets_the_acknowledgement_when_a_unit_is_done_or_safe(home: MqttHome) -> None:
     app = await home.user("app")
     session = await app.open("lamp")
     await until(lambda: home.far.of(Open, session) and not client_of(home)._unacknowledged)

@@ -162,7 +162,7 @@ async def test_an_acl_without_the_right_to_read_is_a_fault_in_status(start: Star
     (home.folder / "acl").write_text(list_for("topic readwrite #"))
     assert home.broker.process is not None
     home.broker.process.send_signal(signal.SIGHUP)
-    while not home.state.ready:  # whatever comes proves that we hear, once the broker has read its list again
+    while not home.state.ready:  # any message proves that we may read, once the broker has read its list again
         await put(app, "home/lamp/set", "ON")
         await app.say("gone", b"")
     await until(lambda: last(app, "home/bridge/state") == {"state": "online"})

@@ -468,7 +468,7 @@ async def test_what_an_earlier_run_showed_is_taken_away(start: Start) -> None:
 async def test_what_an_earlier_run_had_under_way_is_not_done_again(
     start: Start, command: str, answer: dict[str, str]
 ) -> None:
-    """It may have been carried out, and its sender hears so; unless the engine knows its transaction."""
+    """It may have been carried out, and its sender learns that; unless the engine knows its transaction."""
     home = await start(policy=POLICY, acl=ACL, devices={}, broker_acl=False)
     house = House(home.far)
     app = await home.user("app", "home/+/answer", subscribe=False)
@@ -667,7 +667,7 @@ async def test_a_list_that_lets_us_not_write_states(start: Start) -> None:
 
 
 async def test_a_state_that_is_not_retained_follows_the_discovery(start: Start) -> None:
-    """A client that learns of a device by discovery hears its state in no other way, and subscribes a moment later."""
+    """A client that learns of a device by discovery gets its state in no other way, and subscribes a moment later."""
     home = await start(policy=POLICY, acl=ACL, devices={"retain": False}, broker_acl=False)
     house = House(home.far)
     app = await home.user("app", "home/lamp", CONFIG, subscribe=False)

@@ -33,7 +33,7 @@ class Air:
 
 
 class OneDevice:
-    """In the radio's place: knows one device, of which it hears nothing new."""
+    """In the radio's place: knows one device, which sends nothing new."""
 
     eui64 = 1
 

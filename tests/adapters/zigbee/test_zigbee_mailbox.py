@@ -155,7 +155,7 @@ def test_a_unit_that_is_given_again_while_it_is_sent_is_delivered_once(pair: Any
         (Outcome.HELD, None, None),
     ],
 )
-def test_a_device_hears_which_of_its_units_was_lost(
+def test_a_device_learns_which_of_its_units_was_lost(
     pair: Any, outcome: Outcome, reason: Reason | None, loss: LossReason | None
 ) -> None:
     handle, session = opened(pair)

@@ -1,4 +1,4 @@
-"""Tunnels across a restart of the gateway: those of surviving sessions go on, of all others both ends hear the end."""
+"""Tunnels across a restart of the gateway: those of surviving sessions go on, of all others both ends learn the end."""
 
 from __future__ import annotations
 
@@ -250,7 +250,7 @@ async def test_a_session_whose_tunnel_is_gone_ends(world: Any, lost: str) -> Non
             assert (await device.wait(TunnelClosed)).by_remote
 
 
-async def test_a_sleeper_goes_on_and_hears_of_an_end_when_it_is_heard(world: Any) -> None:
+async def test_a_sleeper_goes_on_and_learns_of_an_end_when_it_polls(world: Any) -> None:
     """Two tunnels: the session of one survives, the other's doesn't."""
     options = {"protocols": {210: {"to": "cloud", "mailbox": True}}, "limits": {"awake": 0.3}}
     async with world.gateway(**options) as gateway:

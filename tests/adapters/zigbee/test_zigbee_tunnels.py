@@ -147,7 +147,7 @@ async def test_on_a_bad_radio(make_world: Callable[..., Awaitable[Any]], seed: i
 
 
 async def test_what_waits_for_a_dongle_that_stays_away_fails(world: Any) -> None:
-    """As on a dead radio, so that both ends of a session hear of it; a dongle that comes back finds the tunnel open."""
+    """As on a dead radio, so both ends of a session learn of it; a dongle that comes back finds the tunnel open."""
     async with world.gateway(times=ZigbeeTimes(away=0.1)) as gateway:
         device = await world.device(LAMP)
         await gateway.join(device)

@@ -84,7 +84,7 @@ async def test_observation(client, served, eventually) -> None:
     assert recorder.of("ended") == [(exchange, FailureReason.DEREGISTERED)]
 
 
-async def test_the_client_hears_the_end_of_an_observation(client, served, eventually) -> None:
+async def test_the_client_learns_of_the_end_of_an_observation(client, served, eventually) -> None:
     _, recorder = served
     ends: list[FailureReason] = []
     await client.observe(Request(codes.GET, path("o")), lambda response: None, ends.append)

@@ -38,7 +38,7 @@ def test_a_client_that_never_closes_loses_its_own_silent_sessions_and_gets_in() 
     for n in range(20):
         lines = home.opens("app", "lamp", nonce=b"x%d" % n)
         assert lines[0] == f"accepted s{n + 5}"
-        assert sum("close s" in line and "expired" in line for line in lines) == 2, "both ends hear of it"
+        assert sum("close s" in line and "expired" in line for line in lines) == 2, "both ends learn of it"
         for order in [command for command in home.commands if isinstance(command, Transmit)]:
             home.settles(order.envelope.id)
         home.now += 60

@@ -78,7 +78,7 @@ def test_a_watch_of_everything_covers_what_comes_later(stage: Any) -> None:
     assert s.joins("lamp", STATE)[1] == "mqtt <- news of #1: device lamp"
 
 
-def test_a_watch_of_one_property_hears_of_nothing_else_and_ends_with_it(stage: Any) -> None:
+def test_a_watch_of_one_property_gets_only_its_updates_and_ends_with_it(stage: Any) -> None:
     s = stage(permit("eyes", "phone", "lamp", actions=OBSERVE))
     s.joins("lamp", STATE, LEVEL)
     s.tells("lamp", state=True, level=7)
@@ -342,7 +342,7 @@ def test_a_watch_of_one_property_goes_on_if_other_facts_of_the_device_change(sta
     assert s.tells("lamp", level=7) == ["accepted", "mqtt <- news of #2: values lamp level=7"]
 
 
-def test_a_watch_of_one_property_hears_that_this_one_is_stale(stage: Any) -> None:
+def test_a_watch_of_one_property_gets_that_it_is_stale(stage: Any) -> None:
     s = stage(EYES)
     s.joins("lamp", WARMTH, replace(LEVEL, lifetime=3600.0))
     s.watches("app", "lamp", "temperature")

@@ -1,5 +1,5 @@
 """``atls-gateway backup`` beside a running gateway, ``restore`` after more has passed, and what the next start makes of
-a state that is old: nothing of then goes on, and clients that wait hear so."""
+a state that is old: nothing of then goes on, and waiting clients learn that."""
 
 from __future__ import annotations
 

@@ -275,7 +275,7 @@ async def test_a_fault_of_the_radio_makes_its_devices_unknown_not_offline(bench:
     assert (bench.net.updates[-1].change, bench.net.updates[-1].online) == (Change.PRESENCE, None)
 
 
-async def test_a_restarted_adapter_hears_nothing_of_its_former_watches(bench: Bench) -> None:
+async def test_a_restarted_adapter_gets_nothing_of_its_former_watches(bench: Bench) -> None:
     bench.submit(Subscribe, APP, to="", name="")
     await bench.turns()
     assert bench.net.context is not None
@@ -343,7 +343,7 @@ async def test_administration_is_bounded(bench: Bench) -> None:
         await ask(APP, "status", {})
 
 
-async def test_an_adapter_that_shows_the_gateway_hears_that_joining_opens_and_closes(tmp_path: Path) -> None:
+async def test_an_adapter_that_shows_the_gateway_learns_that_joining_opens_and_closes(tmp_path: Path) -> None:
     bench = Bench(tmp_path)
     views: list[GatewayView] = []
     context = bench.net.context

@@ -49,7 +49,7 @@ def test_the_daemon_notifies_the_service_manager(listener):
         ({"WATCHDOG_USEC": "60000000"}, None),
     ],
 )
-def test_how_often_the_watchdog_wants_to_hear(environ, seconds):
+def test_the_interval_of_the_watchdog_is_read_from_the_environment(environ, seconds):
     assert ServiceManager(environ).watchdog == seconds
 
 

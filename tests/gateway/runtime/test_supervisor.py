@@ -102,7 +102,7 @@ async def test_what_a_dead_instance_still_says_changes_nothing(tmp_path):
         assert bench.hub.states["right"].ready
 
 
-async def test_an_instance_hears_nothing_of_what_the_one_before_it_submitted(tmp_path):
+async def test_an_instance_gets_no_receipt_for_its_predecessor(tmp_path):
     async with Bench(tmp_path) as bench:
         session = bench.open()
         await until(lambda: bench.left.receipts)
@@ -274,7 +274,7 @@ async def _whatever_happens(tmp_path, steps):
 
 
 def _spy(bench) -> Counter[EnvelopeId]:
-    """Counts what the engine has notified, also what no instance was there to hear."""
+    """Counts what the engine has notified, also what no instance was there to get."""
     heard: Counter[EnvelopeId] = Counter()
     original = bench.engine.commands
 

@@ -576,7 +576,7 @@ def test_repetition_costs_nothing(formed: Any, ncp: Ncp) -> None:
     assert ncp.next_deadline() is None
 
 
-def test_a_host_hears_of_the_network_before_it_hears_from_it(host: Any, network: Any, ncp: Ncp) -> None:
+def test_a_host_learns_of_the_network_before_frames_come_from_it(host: Any, network: Any, ncp: Ncp) -> None:
     start = network.start
 
     def eager(coordinator: Any, parameters: Any) -> None:

@@ -306,8 +306,8 @@ def test_zdo_neighbours_come_in_pages(ready: Any, network: Any) -> None:
     assert len(sent.payload) == 5 + 2 * 22
 
 
-def test_hosts_hear_zdo_as_configured(host: Any, network: Any) -> None:
-    """APPLICATION_ZDO_FLAGS: both hear, the NCP answers what it knows, the host the rest."""
+def test_hosts_get_zdo_as_configured(host: Any, network: Any) -> None:
+    """APPLICATION_ZDO_FLAGS: both get it, the NCP answers what it knows, the host the rest."""
     host.command(0x0053, "2a0300")
     host.form()
     network.say(0x4321, zdo(0x0005, "070000"))

@@ -1,4 +1,4 @@
-"""Members of the network: who gets in and how, who leaves, who comes back, and what the coordinator hears of it."""
+"""Members of the network: who gets in and how, who leaves, who comes back, and what the coordinator learns of it."""
 
 from __future__ import annotations
 
