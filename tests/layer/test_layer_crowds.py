@@ -287,7 +287,7 @@ def test_hellos_that_waited_are_bounded_over_all_hosts_without_refusing_anybody_
     assert PHONE in half_open(server)
 
 
-def test_what_is_remembered_of_hosts_and_refused_hellos_is_bounded() -> None:
+def test_the_memory_of_hosts_and_refused_hellos_is_bounded() -> None:
     server = listener(handshake_burst=1, handshake_rate=0.001)
     admission = server._handshakes._admission
     for number in range(5000):

@@ -315,7 +315,7 @@ async def test_a_command_for_a_sleeper_is_a_resource_until_it_is_done(home: Home
     await until(lambda: states[-1] == b"delivered")
 
 
-async def test_what_became_of_the_oldest_command_is_forgotten_and_counted(home: Home, lamp: Device) -> None:
+async def test_the_outcome_of_the_oldest_command_is_forgotten_and_counted(home: Home, lamp: Device) -> None:
     home.adapter._devices._states._max_states = 2
     phone = await home.client("phone")
     names = ("on", "level", "label")

@@ -289,7 +289,7 @@ async def test_after_many_sessions_nothing_is_left(start: Start) -> None:
     home.check_empty()
 
 
-async def test_what_a_client_leaves_behind_in_sessions_it_closed_is_swept(start: Start) -> None:
+async def test_leftovers_of_a_client_in_closed_sessions_are_swept(start: Start) -> None:
     """It comes back to what drains still: no close will ever come for that."""
     home = await start(limits=EngineLimits(subject_sessions=400, subject_opens_burst=400), reply_window=0.0)
     home.far.takes = False

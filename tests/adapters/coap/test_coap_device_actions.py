@@ -134,7 +134,7 @@ async def test_events_are_observed_and_numbered(home: Home, lamp: Device) -> Non
     await until(lambda: json.loads(seen.responses[-1].payload) == wanted)
 
 
-async def test_what_can_only_be_set_has_no_value(home: Home, lamp: Device) -> None:
+async def test_a_property_that_can_only_be_set_has_no_value(home: Home, lamp: Device) -> None:
     phone = await home.client("phone")
     assert (await phone.request(get("d/lamp/transition"))).code == codes.METHOD_NOT_ALLOWED
     assert (await phone.request(get("d/lamp/on/nothing"))).code == codes.NOT_FOUND

@@ -349,7 +349,7 @@ async def test_a_flood_of_refusals_leaves_room_for_units(home: MqttHome) -> None
     assert home.adapter.status()["answers_lost"] == 2000 - 512 - news.MOST
 
 
-async def test_what_a_user_leaves_behind_is_swept(home: MqttHome) -> None:
+async def test_leftovers_of_a_user_are_swept(home: MqttHome) -> None:
     app = await home.user("app")
     live = await app.open("lamp")
     for number in range(400):

@@ -92,7 +92,7 @@ async def test_a_will_counts_for_its_own_run_only(start: Start) -> None:
 
 
 @pytest.mark.parametrize("times", [MqttTimes(grace=1.5)])
-async def test_what_we_leave_behind_has_the_epoch_of_then(start: Start) -> None:
+async def test_our_last_messages_have_the_epoch_of_their_sessions(start: Start) -> None:
     """Sessions were given up while the broker was away: neither our will nor our farewell may speak of those."""
     home = await start()
     home.broker.kill()

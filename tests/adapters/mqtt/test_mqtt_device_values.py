@@ -146,7 +146,7 @@ def test_what_was_had_before() -> None:
     assert len(once._seen) == MAX_REMEMBERED
 
 
-def test_what_a_broker_s_snapshot_brings_again_was_had_before() -> None:
+def test_messages_of_a_broker_s_snapshot_count_as_had_for_a_while() -> None:
     """For a while, and once: then a packet id may be used again for the same content."""
     once = RedeliveryFilter()
     had = lambda *what, at=0.0, **how: once.had(message(*what, **how), at)  # noqa: E731

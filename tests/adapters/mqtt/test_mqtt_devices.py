@@ -174,7 +174,7 @@ async def test_a_get_without_a_body_asks_for_all(home: MqttHome, house: House) -
         ("set/temperature", "20", "can't be set"),
     ],
 )
-async def test_what_a_property_can_be_is_said(
+async def test_the_answer_to_a_bad_value_says_what_the_property_takes(
     home: MqttHome, house: House, topic: str, payload: str, detail: str
 ) -> None:
     app = await home.user("app", "home/lamp/answer", subscribe=False)
@@ -299,7 +299,7 @@ async def test_the_same_transaction_is_carried_out_once(home: MqttHome, house: H
 
 
 @pytest.mark.parametrize("times", [MqttTimes(acknowledge_by=60.0)])
-async def test_what_the_broker_sends_again_is_carried_out_once(home: MqttHome, house: House) -> None:
+async def test_a_message_that_the_broker_sends_again_is_carried_out_once(home: MqttHome, house: House) -> None:
     """The connection breaks before the broker has our acknowledgement: it sends the message again with DUP."""
     app = await home.user("app", "home/+/answer", subscribe=False)
     house.join("lamp", STATE)
@@ -439,7 +439,7 @@ async def test_the_will_says_offline(home: MqttHome, house: House) -> None:
 
 
 @pytest.mark.parametrize("times", [MqttTimes(forget_after=0.5)])
-async def test_what_an_earlier_run_showed_is_taken_away(start: Start) -> None:
+async def test_devices_shown_by_an_earlier_run_are_taken_away(start: Start) -> None:
     home = await start(policy=POLICY, acl=ACL, devices={}, broker_acl=False)
     house = House(home.far)
     app = await home.user("app", "home/lamp", CONFIG, config_topic("sensor"), subscribe=False)
@@ -465,7 +465,7 @@ async def test_what_an_earlier_run_showed_is_taken_away(start: Start) -> None:
         ('{"state": "ON", "transaction": "t"}', {"status": "delivered", "transaction": "t"}),
     ],
 )
-async def test_what_an_earlier_run_had_under_way_is_not_done_again(
+async def test_a_command_under_way_in_an_earlier_run_is_not_done_again(
     start: Start, command: str, answer: dict[str, str]
 ) -> None:
     """It may have been carried out, and its sender learns that; unless the engine knows its transaction."""

@@ -248,7 +248,7 @@ async def test_a_device_without_properties_is_none_of_home_assistants(home: Mqtt
 
 
 @pytest.mark.parametrize("times", [MqttTimes(settled=0.2)])
-async def test_what_was_a_switch_and_is_a_sensor_now(home: MqttHome) -> None:
+async def test_a_switch_that_is_a_sensor_now_is_taken_away_first(home: MqttHome) -> None:
     """A platform is part of an entity: the old one is taken away by name before the new one comes."""
     house = House(home.far)
     house.join("lamp", STATE, TEMPERATURE)
@@ -455,7 +455,7 @@ async def test_the_gateway_is_a_device(start: Start) -> None:
     assert asked[-1] == ("restart", {})
 
 
-async def test_what_stays_at_the_broker_can_be_taken_away(home: MqttHome) -> None:
+async def test_retained_messages_at_the_broker_can_be_taken_away(home: MqttHome) -> None:
     """The commands of docs/mqtt.md, word for word, once the gateway no longer has devices on topics."""
     house = House(home.far)
     house.join("lamp", STATE)

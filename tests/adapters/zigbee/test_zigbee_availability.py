@@ -130,7 +130,7 @@ def test_one_lost_command_is_not_the_end() -> None:
     assert presence.heard("a", 1100.0)
 
 
-def test_what_could_not_be_asked_says_nothing() -> None:
+def test_a_question_that_could_not_be_sent_says_nothing() -> None:
     presence = table()
     presence.add("a", sleepy=False, silent=None, now=0.0)
     presence.heard("a", 0.0)

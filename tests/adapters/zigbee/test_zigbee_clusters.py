@@ -44,7 +44,7 @@ def test_a_row_is_whole(row: AttributeMapping) -> None:
         ({"reporting": Reporting(3600, 10, 10)}, "reporting"),
     ],
 )
-def test_what_a_row_lacks_is_said(fields: dict[str, Any], lacks: str) -> None:
+def test_an_incomplete_row_is_refused_by_the_missing_field(fields: dict[str, Any], lacks: str) -> None:
     row = next(row for row in ROWS if row.property.name == "temperature")
     one = replace(row.property, **fields.get("property", {}))
     found = mistakes(replace(row, **{**fields, "property": one}))
@@ -163,7 +163,7 @@ def test_any_report_is_values(payload: bytes) -> None:
         (0x10001, "2000 20 1e  2100 20 c8", 6),
     ],
 )
-def test_what_a_usual_report_costs(at: int, payload: str, most: int) -> None:
+def test_a_usual_report_costs_at_most_so_many_calls(at: int, payload: str, most: int) -> None:
     """Python calls: two to begin with, one a record, and two at most for what its value is. It is paid all day long."""
     model = device((6, 0x0402, 1))
     octets, calls = bytes.fromhex(payload), 0

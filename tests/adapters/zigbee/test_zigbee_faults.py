@@ -157,7 +157,7 @@ async def test_after_forming_every_frame_is_handled_once(make_world: Make) -> No
 
 
 @BOTH_EZSP
-async def test_what_the_dongle_takes_while_it_starts_is_not_lost(on_air: Any) -> None:
+async def test_frames_that_the_dongle_takes_while_it_starts_are_not_lost(on_air: Any) -> None:
     """The dongle acknowledges frames as soon as its network is up. bellows listens some commands later, so what came
     meanwhile was lost although its sender thinks it delivered, and never sends it again.
     """
@@ -525,7 +525,7 @@ async def test_broadcasts_carry_no_tunnel(on_air: Any) -> None:
     assert [payload for _, _, payload, _ in events.frames] == [b"\x11\x02\x06\x00"]
 
 
-async def test_what_has_no_whole_header_is_kept_from_zigpy(on_air: Any, caplog: pytest.LogCaptureFixture) -> None:
+async def test_a_frame_without_a_whole_header_is_kept_from_zigpy(on_air: Any, caplog: pytest.LogCaptureFixture) -> None:
     """zigpy raises over a frame that ends within its header, and bellows logs a traceback for each.
 
     Without the check a device fills the log with `Exception running handler`.

@@ -114,7 +114,7 @@ def test_a_full_table_takes_the_next() -> None:
     assert whole.add(KEY, 1, b"device", 0.0) == b"honest device"
 
 
-def test_what_is_too_long_is_given_up() -> None:
+def test_a_message_of_too_many_fragments_is_given_up() -> None:
     whole = Reassembly()
     assert whole.add(KEY, first(FRAGMENTS + 1), b"too many", 0.0) is None
     assert whole.add(KEY._replace(counter=2), FRAGMENTS, b"too far", 0.0) is None

@@ -37,7 +37,7 @@ STEPS = st.lists(st.tuples(st.sampled_from(["join", "leave", "miss", "found"]), 
 
 @settings(max_examples=40, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(STEPS, st.sets(NAMES))
-def test_what_was_noted_is_there_after_a_kill(tmp_path: Path, steps: list[Any], database: set[str]) -> None:
+def test_noted_members_are_there_after_a_kill(tmp_path: Path, steps: list[Any], database: set[str]) -> None:
     path = tmp_path / FILE
     path.unlink(missing_ok=True)
     members = Members(path)

@@ -400,7 +400,7 @@ async def test_a_dongle_whose_address_can_be_written_once_is_written_only_with_t
         assert network(gateway)[2] != ours[2]
 
 
-async def test_what_can_not_be_done_changes_nothing(mixed_up: Any, tmp_path: Path) -> None:
+async def test_network_commands_that_fail_change_nothing(mixed_up: Any, tmp_path: Path) -> None:
     world, _ = mixed_up
     dump, memory = store(world), json.loads(world.state.read_bytes())["network"]
     (tmp_path / "nonsense").write_text("{}")

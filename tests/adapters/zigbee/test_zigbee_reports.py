@@ -146,7 +146,7 @@ async def test_a_copy_is_dropped(world: Any) -> None:
         assert adapter.status()["counters"][counter] == 1
 
 
-async def test_what_may_come_while_the_radio_starts_is_bounded(world: Any) -> None:
+async def test_frames_kept_while_the_radio_starts_are_bounded(world: Any) -> None:
     """No later report waits: its reading is submitted before the radio's callback returns."""
     async with world.gateway() as gateway:
         device = await sensor(world)

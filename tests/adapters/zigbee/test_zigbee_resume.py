@@ -68,7 +68,7 @@ def loaded(folder: Path) -> list[StoredTunnel]:
     endpoint=st.integers(1, 240),
     link_key=st.booleans(),
 )
-def test_what_was_put_is_loaded(
+def test_a_stored_tunnel_is_loaded(
     tmp_path: Path, number: int, server: bool, flow_control: bool, mode: DeliveryMode, endpoint: int, link_key: bool
 ) -> None:
     entry = StoredTunnel(

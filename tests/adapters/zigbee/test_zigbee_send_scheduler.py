@@ -329,7 +329,7 @@ async def test_a_dongle_with_room_again_is_given_more() -> None:
 @pytest.mark.parametrize(
     "outcome", [SendOutcome.FAILED, SendOutcome.TOO_LONG, SendOutcome.NO_KEY, SendOutcome.NO_DEVICE]
 )
-async def test_what_was_sent_is_never_sent_again(outcome: SendOutcome) -> None:
+async def test_a_frame_that_was_sent_is_never_sent_again(outcome: SendOutcome) -> None:
     """zigpy would try three times, and a device would run a command twice."""
     dongle = Dongle()
     async with Run(sender(dongle)) as run:

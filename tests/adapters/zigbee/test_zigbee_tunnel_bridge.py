@@ -524,7 +524,9 @@ def test_accepted_duplicate_is_not_an_error(pair: Any) -> None:
     assert list(pair.sessions) == [SESSION]
 
 
-def test_what_a_device_can_repeat_is_logged_at_a_bounded_rate(pair: Any, caplog: pytest.LogCaptureFixture) -> None:
+def test_faults_that_a_device_can_repeat_are_logged_at_a_bounded_rate(
+    pair: Any, caplog: pytest.LogCaptureFixture
+) -> None:
     """And counted in full."""
     caplog.set_level("INFO")
     for number in range(100):

@@ -146,7 +146,7 @@ async def test_on_a_bad_radio(make_world: Callable[..., Awaitable[Any]], seed: i
         await exchange(gateway, device, handle, units, ContentKind.ATLS)
 
 
-async def test_what_waits_for_a_dongle_that_stays_away_fails(world: Any) -> None:
+async def test_frames_for_a_dongle_that_stays_away_fail(world: Any) -> None:
     """As on a dead radio, so both ends of a session learn of it; a dongle that comes back finds the tunnel open."""
     async with world.gateway(times=ZigbeeTimes(away=0.1)) as gateway:
         device = await world.device(LAMP)
@@ -360,7 +360,7 @@ async def test_a_sleeper(world: Any) -> None:
         await exchange(gateway, device, handle, [bytes(300)], ContentKind.ADTLS)
 
 
-async def test_what_waits_for_a_sleeper_is_not_in_the_dongle(world: Any) -> None:
+async def test_frames_that_wait_for_a_sleeper_are_not_in_the_dongle(world: Any) -> None:
     """Units, an open and a closing word: the dongle gets none of their frames before the device was heard."""
     async with world.gateway(limits={"awake": 0.3}, protocols={210: {"to": "cloud", "mailbox": True}}) as gateway:
         device = await world.device(LAMP, sleepy=True)

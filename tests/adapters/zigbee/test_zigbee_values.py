@@ -169,7 +169,7 @@ def without(attribute: int, *, also: int = CONFIGURE) -> Any:
 
 
 @pytest.mark.parametrize("sleepy", [False, True])
-async def test_what_a_device_does_not_have_is_no_property(world: Any, sleepy: bool) -> None:
+async def test_an_unsupported_attribute_is_no_property(world: Any, sleepy: bool) -> None:
     """An answer UNSUPPORTED_ATTRIBUTE: gone, after a restart too; back when the device reports it after all."""
     async with world.gateway() as gateway:
         device = ZclDevice(DEVICE, *(make(IDENTITY) for make in (temperature, power)))
@@ -262,7 +262,7 @@ async def test_the_word_on_reporting_counts_where_the_read_tells_nothing(world: 
         assert properties(gateway)[-1] == ["temperature"]
 
 
-async def test_what_an_earlier_version_remembers_of_a_sleeper_counts(world: Any) -> None:
+async def test_the_memory_of_a_sleeper_of_an_earlier_version_is_used(world: Any) -> None:
     """Its file has the device's answers, but no list of what is missing."""
     async with world.gateway() as gateway:
         device = await joined(world, gateway, temperature, power, sleepy=True)

@@ -104,7 +104,7 @@ async def test_the_handlers_fault_costs_only_one_request(client, served, caplog)
     assert (await client.request(Request(codes.POST, path("x"), b"ab"))).payload == b"ba"
 
 
-async def test_what_the_handler_can_not_read_is_the_peers_fault(client, served) -> None:
+async def test_a_request_that_the_handler_can_not_read_is_the_peers_fault(client, served) -> None:
     response = await client.request(Request(codes.GET, path("malformed")))
     assert (response.code, response.payload) == (codes.BAD_REQUEST, b"no sense in it")
     assert (served[0].counters["requests_refused"], served[0].counters["handler_errors"]) == (1, 0)

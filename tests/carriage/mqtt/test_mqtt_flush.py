@@ -80,7 +80,9 @@ async def test_what_is_published_before_the_connection_goes_out_with_it(open_bro
         assert owner.asked == 0
 
 
-async def test_what_a_handler_publishes_goes_out_at_the_end_of_the_callback(open_broker: Any, client: Any) -> None:
+async def test_messages_that_a_handler_publishes_go_out_at_the_end_of_the_callback(
+    open_broker: Any, client: Any
+) -> None:
     """Answers and acknowledgements of all that came in one read: one write."""
     owner = Owner()
     async with (
@@ -108,7 +110,7 @@ async def test_what_a_handler_publishes_goes_out_at_the_end_of_the_callback(open
         assert owner.asked == before and len(writes) < 10
 
 
-async def test_what_a_full_socket_keeps_goes_out_when_it_takes_more(open_broker: Any, client: Any) -> None:
+async def test_octets_that_a_full_socket_keeps_go_out_once_it_takes_more(open_broker: Any, client: Any) -> None:
     owner = Owner()
     async with client(open_broker.port, "full", wake=owner.wake, max_queued_octets=1 << 25) as (sender, told):
         await told.until(lambda: told.connections)
@@ -123,7 +125,7 @@ async def test_what_a_full_socket_keeps_goes_out_when_it_takes_more(open_broker:
         assert owner.asked - before <= 2
 
 
-async def test_what_waits_for_the_window_goes_out_as_it_opens(open_broker: Any, client: Any) -> None:
+async def test_messages_that_wait_for_the_window_go_out_as_it_opens(open_broker: Any, client: Any) -> None:
     owner = Owner()
     async with client(open_broker.port, "window", wake=owner.wake, max_in_flight=4) as (sender, told):
         await told.until(lambda: told.connections)

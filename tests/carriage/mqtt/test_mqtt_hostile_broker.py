@@ -294,7 +294,7 @@ async def test_the_receive_maximum_is_kept(client: Any) -> None:
     assert most == 2
 
 
-async def test_what_was_in_flight_is_sent_again_as_such_and_within_the_receive_maximum(client: Any) -> None:
+async def test_messages_in_flight_are_sent_again_with_dup_and_within_the_receive_maximum(client: Any) -> None:
     """Under the same packet ids, marked as sent before (DUP), as many at once as the new connection allows."""
     connections: list[list[tuple[int, bytes]]] = []
 

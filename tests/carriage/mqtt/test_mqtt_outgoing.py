@@ -51,7 +51,7 @@ def test_what_is_in_flight_counts_until_it_lands() -> None:
     queue.add(message(2))
 
 
-def test_what_was_in_flight_goes_again_first_in_order_and_under_its_packet_id() -> None:
+def test_messages_in_flight_go_again_first_in_order_and_under_their_packet_ids() -> None:
     ends = Ends()
     queue = ends.queue()
     for token in range(3):

@@ -158,7 +158,7 @@ def calls(run: Callable[[], object]) -> int:
         "48 48 0100 48 0100 48 0100 48 0100 20 0000",  # deeper than we go
     ],
 )
-def test_what_a_collection_costs_is_bounded_by_its_octets(value: str) -> None:
+def test_the_cost_of_a_collection_is_bounded_by_its_octets(value: str) -> None:
     """Counts of 65,534 and collections in collections: at most as many steps as there are octets."""
     octets = bytes.fromhex(value)
 

@@ -252,7 +252,7 @@ def test_a_certificate_that_ends_soon_is_renewed(home: Home, tmp_path: Path) -> 
     assert home.made("--renew")["files"][str(home.broker / "broker.pem")] == "renewed"
 
 
-def test_what_others_changed_is_left_and_said(home: Home) -> None:
+def test_files_changed_by_others_are_left_and_named(home: Home) -> None:
     (home.folder / "ca.pem").write_bytes(b"another's")
     (home.folder / "keys").mkdir()
     (home.folder / "keys" / "mqtt-password").write_text("my own\n")

@@ -194,7 +194,7 @@ def test_concurrent_runs_lose_no_client_and_each_has_its_own_result(home: Home) 
     assert set(load_psk_file(home.keys)) == {b"phone", *(f"client-{number}".encode() for number in range(6))}
 
 
-def test_what_is_refused_says_what_to_do_and_changes_nothing(home: Home) -> None:
+def test_a_refused_command_says_what_to_do_and_changes_nothing(home: Home) -> None:
     home.key("add", "phone")
     before = home.keys.read_bytes()
     again = home.clients("add", "phone")

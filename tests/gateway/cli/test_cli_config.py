@@ -33,7 +33,7 @@ def cli(monkeypatch):
     return run
 
 
-def test_what_it_prints_is_the_same_config_again(cli, tmp_path):
+def test_the_printed_config_reads_as_the_same_config(cli, tmp_path):
     path = SAMPLES / "gateway.yaml"
     answer = cli("config", "show", "-c", str(path), **OVERRIDES)
     assert answer.exit_code == 0, answer.stderr
@@ -83,7 +83,7 @@ def test_no_file_that_a_key_names_is_opened(cli, tmp_path):
 
 
 @pytest.mark.parametrize("key", ["password", "api_token", "psk", "shared_secret", "key"])
-def test_what_is_called_a_secret_is_never_shown(key):
+def test_a_value_named_as_a_secret_is_never_shown(key):
     for value in (effective.Value((*way, key), "hunter2", "x") for way in ((), ("adapters", "other"))):
         assert effective._without_secrets(value).value == effective.REDACTED
         assert effective._redacted(value).value == effective.REDACTED

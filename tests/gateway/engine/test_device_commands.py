@@ -254,7 +254,7 @@ def test_a_device_that_leaves_gets_nothing_more() -> None:
     ]
 
 
-def test_what_an_adapter_held_is_sent_again_by_its_next_instance() -> None:
+def test_commands_that_an_adapter_held_are_sent_again_by_its_next_instance() -> None:
     s = with_lamp()
     s.wants("phone", "lamp", "state", True)
     s.settles(2, "held")
@@ -341,7 +341,7 @@ def test_without_a_store_held_is_reported_only_once_it_is_stored() -> None:
     assert s.lines() == ["coap <- #2 held"]
 
 
-def test_what_waits_for_an_adapter_expires_all_the_same() -> None:
+def test_a_command_that_waits_for_an_adapter_expires() -> None:
     s = with_lamp()
     s.wants("phone", "lamp", "state", True)
     s.settles(2, "held")

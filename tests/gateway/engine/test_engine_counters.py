@@ -57,7 +57,7 @@ def test_commands_that_wait_for_a_sleeper_are_counted_beside_the_others() -> Non
     assert (s.engine.queues()["commands"], s.engine.queues()["commands_held"]) == (2, 1)
 
 
-def test_what_comes_twice_and_subscriptions_are_counted() -> None:
+def test_copies_and_subscriptions_are_counted() -> None:
     s = Stage(permit("talk", "lamp", "phone"), permit("eyes", "app", "lamp", actions=frozenset({Action.OBSERVE})))
     s.opens("lamp", "phone")
     s.settles(1)

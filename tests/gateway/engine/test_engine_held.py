@@ -24,7 +24,7 @@ def home() -> Stage:
     return made
 
 
-def test_what_is_delivered_at_once_is_never_stored(home: Stage) -> None:
+def test_a_unit_delivered_at_once_is_never_stored(home: Stage) -> None:
     for n in range(3):
         home.sends("phone", "s1", n)
         home.waits(0.2)
@@ -50,7 +50,7 @@ def test_a_unit_that_waits_is_stored_and_its_sender_gets_held_once(home: Stage) 
     assert {table for table, _ in home.rows} == {"sessions"}
 
 
-def test_what_came_before_a_stored_unit_is_stored_with_it(home: Stage) -> None:
+def test_units_before_a_stored_unit_are_stored_with_it(home: Stage) -> None:
     home.engine.set_window("zigbee", 4)
     for n in range(4):
         home.sends("phone", "s1", n)

@@ -236,7 +236,7 @@ def test_a_whole_hello_begins_a_new_handshake() -> None:
     assert home.phone(part(3, 0, 40)) == "passes" and home.phone(part(3, 0, 10, message_seq=1)) == "passes"
 
 
-def test_what_was_not_forwarded_was_not_heard() -> None:
+def test_a_fragment_that_was_not_forwarded_may_be_replaced() -> None:
     """A fragment that the rule refused is not at the other end: another one may take its place."""
     home = Home(Condition(bytes=Rate(100, 10), handshakes=Rate(9, 60)))
     assert home.phone(part(1, 0, 40)) == "passes"

@@ -56,7 +56,7 @@ def test_a_repeated_open_costs_nothing() -> None:
     assert home.opens("lamp", "phone", nonce=b"c") == OVER
 
 
-def test_what_is_refused_for_another_reason_costs_nothing() -> None:
+def test_an_open_refused_for_another_reason_costs_no_rate() -> None:
     home = Stage(RULE, limits=EngineLimits(subject_opens_burst=2, subject_sessions=1))
     home.opens("lamp", "phone", nonce=b"a")
     for n in range(100):

@@ -58,7 +58,7 @@ def test_one_subjects_watches_leave_room_for_others() -> None:
 
 
 @pytest.mark.parametrize("opener", ["app", "lamp"])
-def test_what_one_sender_lets_wait_leaves_room_for_others(opener: str) -> None:
+def test_waiting_units_of_one_sender_leave_room_for_others(opener: str) -> None:
     """The share is the sender's, whichever side opened the sessions."""
     limits = EngineLimits(total_octets=10_000, queue_octets=2_000, subject_opens_burst=1000)
     home = Stage(*BOTH, permit("t", "lamp", "app"), limits=limits)

@@ -156,7 +156,7 @@ def test_a_deny_of_a_path_overrides() -> None:
         ({"segments": ("x",) * 100}, "too-large limits"),
     ],
 )
-def test_what_has_not_the_form_is_refused(fields: dict[str, Any], why: str) -> None:
+def test_an_exchange_out_of_form_is_refused(fields: dict[str, Any], why: str) -> None:
     s = Stage(proxy(), limits=EngineLimits(max_body=32))
     assert s.asks("phone", "app", **fields) == [f"refused {why.split()[0]}", f"log: refused {why}"]
 

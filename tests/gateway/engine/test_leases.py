@@ -129,7 +129,7 @@ def test_after_a_crash_around_the_end_of_a_lease_both_directions_go_on(kind: Con
 
 @pytest.mark.parametrize("taken", AROUND_A_LEASE)
 @pytest.mark.parametrize("kind", [ATLS, ADTLS, ATLS_DATA])
-def test_what_was_not_acknowledged_before_a_crash_comes_again_under_its_number(kind: ContentKind, taken: int) -> None:
+def test_units_not_acknowledged_before_a_crash_come_again_under_their_numbers(kind: ContentKind, taken: int) -> None:
     """Its receiver had it and drops it: better twice than never."""
     home = Home(kind)
     for n in range(taken):
@@ -164,7 +164,7 @@ def test_crash_after_crash_a_row_is_behind_by_one_lease_at_most() -> None:
         home.is_killed()
 
 
-def test_what_was_acknowledged_out_of_turn_before_a_crash_is_no_gap_of_a_tls_stream() -> None:
+def test_units_acknowledged_out_of_turn_before_a_crash_make_no_gap_in_a_tls_stream() -> None:
     """Adapters with a window may settle in any order; the sender repeats only what has no receipt."""
     home = Home(ATLS)
     home.engine.set_window("zigbee", 8)

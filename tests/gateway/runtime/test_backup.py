@@ -170,7 +170,7 @@ def test_a_running_gateway_is_refused(site: Site) -> None:
     assert not backup.in_use(site.state)
 
 
-def test_what_differs_is_named_and_kept_aside(site: Site) -> None:
+def test_files_that_differ_are_named_and_kept_aside(site: Site) -> None:
     site.backup()
     old = {"etc/gateway.yaml": b"layer: 1\n# mine\n", "var/devices.yaml": b"layer: 1\n# mine\n"}
     for name, octets in old.items():
@@ -338,7 +338,7 @@ def test_a_device_in_the_place_of_a_file_is_not_put_aside(site: Site, make: Call
     assert not key.is_file() and [path.name for path in site.elsewhere.iterdir()] == ["right.key"]
 
 
-def test_what_goes_away_meanwhile_is_left_out(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_files_that_vanish_meanwhile_are_left_out(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
     """While a gateway runs, whose files come and go."""
     there = [site.state / name for name in ("gone", "gateway-id")]
     monkeypatch.setattr(backup, "_state_files", lambda found: there)
@@ -464,7 +464,7 @@ def with_one_more(members):
         (with_one_more, "not that of its content"),
     ],
 )
-def test_what_leads_out_of_its_folder_is_refused(site: Site, change: object, message: str) -> None:
+def test_a_path_out_of_its_folder_is_refused(site: Site, change: object, message: str) -> None:
     site.backup()
     before = site.listed()
     forged(site, change)

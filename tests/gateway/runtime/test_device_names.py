@@ -196,7 +196,7 @@ def test_what_is_written_is_read(tmp_path: Path) -> None:
     assert list(tmp_path.iterdir()) == [path]
 
 
-def test_what_no_start_would_read_is_not_written(tmp_path: Path) -> None:
+def test_a_devices_file_too_large_to_read_is_not_written(tmp_path: Path) -> None:
     groups = [f"{'g' * 200}{number}" for number in range(8)]
     many = {f"x{at}": DeviceTable(eui64=f"00:0d:6f:00:00:00:00:{at:02x}", groups=groups) for at in range(256)}
     with pytest.raises(InvalidConfigError, match=r"devices.yaml: \(top level\): expected at most 262144 octets"):

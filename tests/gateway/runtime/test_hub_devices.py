@@ -508,7 +508,7 @@ async def test_an_adapter_settles_only_its_own_orders(bench: Bench) -> None:
     assert bench.engine.in_flight("radio") == 1
 
 
-async def test_what_is_taken_back_before_it_was_given_out_is_never_given_out(bench: Bench) -> None:
+async def test_a_transmit_withdrawn_before_it_was_sent_out_is_never_sent(bench: Bench) -> None:
     bench.submit(WriteProperties, APP, to="lamp", values={"state": True})
     assert bench.net.context is not None
     bench.hub.detach(bench.net.context)  # who asked is gone, in the turn in which it asked

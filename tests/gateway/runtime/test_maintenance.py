@@ -59,7 +59,7 @@ def folder(tmp_path: Path) -> Path:
     return folder
 
 
-def test_what_root_makes_belongs_to_the_owner_of_the_folder(folder: Path) -> None:
+def test_files_that_root_makes_belong_to_the_owner_of_the_folder(folder: Path) -> None:
     if os.geteuid() == 0:
         os.chown(folder, OWNER, OWNER)
     reported: list[str] = []

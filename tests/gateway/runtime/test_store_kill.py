@@ -126,7 +126,7 @@ def status(home) -> dict:
 
 
 @pytest.mark.parametrize("sleepy", [False, True])
-def test_what_was_held_before_a_kill_arrives_once_after_it_and_the_session_goes_on(home, sleepy):
+def test_units_held_before_a_kill_arrive_once_after_it_and_the_session_goes_on(home, sleepy):
     the_right_side(home, settle=False, sleepy=sleepy)
     daemon = home.start()
     daemon.wait_notify("READY=1")

@@ -83,7 +83,7 @@ async def test_a_crash_in_the_middle_drops_what_was_on_its_way_and_the_next_inst
         assert len(stops) == 1 and "\n" not in stops[0]
 
 
-async def test_what_a_dead_instance_still_says_changes_nothing(tmp_path):
+async def test_calls_of_a_dead_instance_change_nothing(tmp_path):
     async with Bench(tmp_path) as bench:
         session = bench.open()
         await until(lambda: bench.left.receipts)
