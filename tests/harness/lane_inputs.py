@@ -211,7 +211,7 @@ def a_frame(draw: random.Random, layout: ezsp.EzspLayout) -> bytes:
 def _waiting(
     handlers: tuple[Handler, Handler], draw: random.Random, octets: bytes
 ) -> list[tuple[asyncio.Future[Any], asyncio.Future[Any]]]:
-    """Somebody waits for the fate of a message and for the answer to a command, bellows' own or a lane's."""
+    """A caller waits for the fate of a message and for the answer to a command, bellows' own or a lane's."""
     layout = handlers[0].protocol.layout
     is_answer = octets[layout.id_at] == layout.id_octets(ezsp.SEND_UNICAST)
     key, ours, found = (draw.randrange(2), draw.randrange(2)), draw.random() < 0.5, []

@@ -44,7 +44,7 @@ def test_a_row_is_whole(row: AttributeMapping) -> None:
         ({"reporting": Reporting(3600, 10, 10)}, "reporting"),
     ],
 )
-def test_what_a_row_lacks_is_said(fields: dict[str, Any], lacks: str) -> None:
+def test_an_incomplete_row_is_refused_by_the_missing_field(fields: dict[str, Any], lacks: str) -> None:
     row = next(row for row in ROWS if row.property.name == "temperature")
     one = replace(row.property, **fields.get("property", {}))
     found = mistakes(replace(row, **{**fields, "property": one}))
@@ -136,7 +136,9 @@ def test_copies() -> None:
     assert model.repeated((1, 0x10006, False, b"on"), RECENT_SECONDS - 0.1)
     assert not model.repeated((1, 0x20006, False, b"on"), 0.0)
     assert not model.repeated((2, 0x10006, False, b"on"), 0.0)
-    assert not model.repeated((1, 0x10006, True, b"on"), 0.0)  # what somebody else could send is no copy of this
+    assert not model.repeated(
+        (1, 0x10006, True, b"on"), 0.0
+    )  # a frame that another device could send is no copy of this
     assert not model.repeated((1, 0x10006, False, b"off"), 0.0)
     assert not model.repeated((1, 0x10006, False, b"on"), RECENT_SECONDS)
     for number in range(RECENT):
@@ -163,7 +165,7 @@ def test_any_report_is_values(payload: bytes) -> None:
         (0x10001, "2000 20 1e  2100 20 c8", 4),
     ],
 )
-def test_what_a_usual_report_costs(at: int, payload: str, most: int) -> None:
+def test_a_usual_report_costs_at_most_so_many_calls(at: int, payload: str, most: int) -> None:
     """Python calls: two to begin with, and two at most for each value. It is paid all day long."""
     model = device((6, 0x0402, 1))
     octets, calls = bytes.fromhex(payload), 0
