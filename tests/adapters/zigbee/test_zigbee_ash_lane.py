@@ -28,8 +28,8 @@ def test_the_lane_delivers_everything_once_in_order(seed: int, rate: float) -> N
 
 
 async def test_on_any_octets_the_lane_does_what_bellows_does() -> None:
-    """Compared after each piece: what came up, the sequence, the reject condition, the acknowledgement of our own
-    frame, and what is kept for the next piece."""
+    """Compared after each piece: what came up, the sequence, the reject condition, the acknowledgement of the
+    host's frame, and what is kept for the next piece."""
     assert await compare_lines(1500) > 1000
 
 
